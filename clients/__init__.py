@@ -1,0 +1,1 @@
+"""What other people's programs import or run: driver and order clients."""

@@ -1,0 +1,1 @@
+"""The dispatch engine: it finds a driver for every job."""

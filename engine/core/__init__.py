@@ -1,0 +1,1 @@
+"""The rules, pure and synchronous: the time is always an argument."""

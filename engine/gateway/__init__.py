@@ -1,0 +1,1 @@
+"""What the world talks to: driver sockets and the order API."""

@@ -1,0 +1,1 @@
+"""The state, in Redis: one Lua script is one transition."""

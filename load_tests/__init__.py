@@ -1,0 +1,1 @@
+"""Load on an engine, from the outside: users, shapes, benchmarks."""

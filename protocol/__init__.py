@@ -1,0 +1,1 @@
+"""The public contract in code: messages, resources, codecs, codes, lifecycles."""
