@@ -1,1 +1,1 @@
-"""The public contract in code: messages, resources, codecs, codes, lifecycles."""
+"""The public contract of Mallard, v1: pure data and pure functions, shared by engine, clients and load tests."""

@@ -1,0 +1,218 @@
+"""Every code and reason of the contract, with its advice. One place: the OpenAPI and AsyncAPI
+documents, the gateway and the clients all read these tables.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+SUBPROTOCOL_MSGPACK = "mallard.v1.msgpack"
+SUBPROTOCOL_JSON = "mallard.v1.json"
+# In the server's order of preference.
+SUBPROTOCOLS = (SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON)
+
+MAX_FRAME_BYTES = 16_384
+MAX_DEPTH = 8
+MAX_BODY_BYTES = 65_536
+PING_MS = 25_000
+LOCATION_MS = 4_000
+HELLO_WITHIN_S = 5.0
+RATE_FRAMES_PER_S = 20
+RATE_WINDOW_S = 10
+STORE_DOWN_CLOSE_S = 30.0
+FUTURE_FIX_MS = 5_000
+ANSWER_KEPT_MS = 600_000
+IDEMPOTENCY_KEPT_MS = 86_400_000
+TERMINAL_KEPT_MS = 7 * 86_400_000
+MAX_WAIT_S = 20
+MAX_PAGE = 200
+TOKEN_AUDIENCE = "mallard"
+
+
+class Role(StrEnum):
+    """What a token is for."""
+
+    DRIVER = "driver"
+    ORDERS = "orders"
+    OPERATOR = "operator"
+
+
+class Close(IntEnum):
+    """Why the server closed a driver's socket."""
+
+    TOO_BIG = 1009
+    DRAINING = 4001
+    TOO_SLOW = 4002
+    IDLE = 4003
+    RATE = 4004
+    TOKEN_EXPIRED = 4005
+    NO_STORE = 4006
+    NO_HELLO = 4008
+    UNDECODABLE = 4500
+    BAD_TOKEN = 4501
+    WRONG_SCOPE = 4503
+    NO_SUBPROTOCOL = 4506
+    REPLACED = 4507
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a code means and whether trying again can help."""
+
+    meaning: str
+    retry: bool
+
+
+CLOSE_ADVICE: dict[Close, Advice] = {
+    Close.TOO_BIG: Advice("a frame over 16 KiB: mend the app", False),
+    Close.DRAINING: Advice("this node goes down; connect again", True),
+    Close.TOO_SLOW: Advice("the app does not read what it is sent", True),
+    Close.IDLE: Advice("no frame for 2 x ping_ms", True),
+    Close.RATE: Advice("over 20 frames a second for 10 s: slow down", True),
+    Close.TOKEN_EXPIRED: Advice("the token expired; get another first", True),
+    Close.NO_STORE: Advice("the node has had no store for 30 s", True),
+    Close.NO_HELLO: Advice("no hello within 5 s", True),
+    Close.UNDECODABLE: Advice("a frame that cannot be decoded, or no hello first", False),
+    Close.BAD_TOKEN: Advice("the token is not valid", False),
+    Close.WRONG_SCOPE: Advice("a good token of the wrong role or market", False),
+    Close.NO_SUBPROTOCOL: Advice("no subprotocol in common", False),
+    Close.REPLACED: Advice("a newer hello of the same driver took over", False),
+}
+
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MAX_S = 30.0
+
+
+class ErrorCode(StrEnum):
+    """Why a frame that decodes was refused."""
+
+    BAD_FIELD = "bad_field"
+    UNKNOWN_TYPE = "unknown_type"
+    NOT_YOURS = "not_yours"
+    STALE_ATTEMPT = "stale_attempt"
+    OFFER_CLOSED = "offer_closed"
+    WRONG_STATE = "wrong_state"
+    HOLDS_JOBS = "holds_jobs"
+    NO_POSITION = "no_position"
+    PROOF_NEEDED = "proof_needed"
+    RATE_LIMITED = "rate_limited"
+    STORE_UNAVAILABLE = "store_unavailable"
+
+
+ERROR_ADVICE: dict[ErrorCode, Advice] = {
+    ErrorCode.BAD_FIELD: Advice("a field is missing, of the wrong type or out of range", False),
+    ErrorCode.UNKNOWN_TYPE: Advice("no such message type", False),
+    ErrorCode.NOT_YOURS: Advice("no such offer or job of this driver", False),
+    ErrorCode.STALE_ATTEMPT: Advice("the job has moved on to a later attempt", False),
+    ErrorCode.OFFER_CLOSED: Advice("the offer is over", False),
+    ErrorCode.WRONG_STATE: Advice("the job's state does not allow this step", False),
+    ErrorCode.HOLDS_JOBS: Advice("finish or give up the jobs first", False),
+    ErrorCode.NO_POSITION: Advice("send a fresh position first", True),
+    ErrorCode.PROOF_NEEDED: Advice("this delivery needs proof of age_checked", False),
+    ErrorCode.RATE_LIMITED: Advice("too many frames; slow down", True),
+    ErrorCode.STORE_UNAVAILABLE: Advice("the store cannot be reached; try again", True),
+}
+
+
+class OfferClosedWhy(StrEnum):
+    """Why an offer ended without the driver's own answer."""
+
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    CANCELLED = "cancelled"
+    TAKEN = "taken"
+    COLLECTED = "collected"
+
+
+class StateWhy(StrEnum):
+    """Why the server speaks of a driver's state."""
+
+    STALE = "stale"
+    FIXES_REJECTED = "fixes_rejected"
+    CLOCK_SKEW = "clock_skew"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    COOLING_DOWN = "cooling_down"
+    UNREACHABLE = "unreachable"
+    BLOCK_OVER = "block_over"
+    JOB_ENDED = "job_ended"
+
+
+class JobReason(StrEnum):
+    """Why something that a driver holds (or held) changed; also ``reason`` of a job."""
+
+    COLLECTED = "collected"
+    CANCELLED = "cancelled"
+    ASSIGNED = "assigned"
+    UNASSIGNED = "unassigned"
+    SILENT = "silent"
+    CLOSED = "closed"
+    READY_CHANGED = "ready_changed"
+    NOBODY_IN_REACH = "nobody_in_reach"
+    NOBODY_FITS = "nobody_fits"
+    NOBODY_ACCEPTED = "nobody_accepted"
+    NOT_READY_IN_TIME = "not_ready_in_time"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+
+
+class ProblemCode(StrEnum):
+    """The stable ``code`` of an HTTP problem."""
+
+    MALFORMED_JSON = "malformed_json"
+    BAD_REQUEST = "bad_request"
+    IDEMPOTENCY_KEY_MISSING = "idempotency_key_missing"
+    IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid"
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    INVALID_FIELDS = "invalid_fields"
+    MALL_CLOSED = "mall_closed"
+    DUPLICATE_EXTERNAL_ID = "duplicate_external_id"
+    NOT_CANCELLABLE = "not_cancellable"
+    WRONG_STATE = "wrong_state"
+    DRIVER_UNAVAILABLE = "driver_unavailable"
+    RATE_LIMITED = "rate_limited"
+    NOT_IMPLEMENTED = "not_implemented"
+    STORE_UNAVAILABLE = "store_unavailable"
+    STORE_FULL = "store_full"
+    DRAINING = "draining"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """The HTTP status and title of a problem code, and whether trying again can help."""
+
+    status: int
+    title: str
+    retry: bool = False
+
+
+PROBLEMS: dict[ProblemCode, ProblemKind] = {
+    ProblemCode.MALFORMED_JSON: ProblemKind(400, "The body is not well-formed JSON"),
+    ProblemCode.BAD_REQUEST: ProblemKind(400, "The request cannot be understood"),
+    ProblemCode.IDEMPOTENCY_KEY_MISSING: ProblemKind(400, "Idempotency-Key is missing"),
+    ProblemCode.IDEMPOTENCY_KEY_INVALID: ProblemKind(400, "Idempotency-Key is not valid"),
+    ProblemCode.IDEMPOTENCY_MISMATCH: ProblemKind(422, "Idempotency-Key was used for other JSON"),
+    ProblemCode.UNAUTHORIZED: ProblemKind(401, "A valid bearer token is needed"),
+    ProblemCode.FORBIDDEN: ProblemKind(403, "This token may not do that"),
+    ProblemCode.NOT_FOUND: ProblemKind(404, "No such thing"),
+    ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "The method is not allowed here"),
+    ProblemCode.BODY_TOO_LARGE: ProblemKind(413, "The body is over 64 KiB"),
+    ProblemCode.UNSUPPORTED_MEDIA_TYPE: ProblemKind(415, "The body must be application/json"),
+    ProblemCode.INVALID_FIELDS: ProblemKind(422, "Some fields are not valid"),
+    ProblemCode.MALL_CLOSED: ProblemKind(422, "The mall is closed"),
+    ProblemCode.DUPLICATE_EXTERNAL_ID: ProblemKind(409, "This external_id has a job already"),
+    ProblemCode.NOT_CANCELLABLE: ProblemKind(409, "The job can no longer be cancelled"),
+    ProblemCode.WRONG_STATE: ProblemKind(409, "The job's state does not allow this"),
+    ProblemCode.DRIVER_UNAVAILABLE: ProblemKind(409, "The driver cannot take this job"),
+    ProblemCode.RATE_LIMITED: ProblemKind(429, "Too many requests", retry=True),
+    ProblemCode.NOT_IMPLEMENTED: ProblemKind(501, "Not served yet"),
+    ProblemCode.STORE_UNAVAILABLE: ProblemKind(503, "The store cannot be reached", retry=True),
+    ProblemCode.STORE_FULL: ProblemKind(503, "The store is full", retry=True),
+    ProblemCode.DRAINING: ProblemKind(503, "This node is going down", retry=True),
+    ProblemCode.INTERNAL: ProblemKind(500, "Something went wrong on our side"),
+}

@@ -1,0 +1,187 @@
+"""The lifecycles of a job and of a driver, as data.
+
+The tables are the single source: the transition scripts are tested against them, and the state
+diagrams of the documentation are drawn from them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job stands; PROTOCOL.md, "Job states"."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    OFFERED = "offered"
+    ASSIGNED = "assigned"
+    AT_MALL = "at_mall"
+    PICKED_UP = "picked_up"
+    RETURNING = "returning"
+    DELIVERED = "delivered"
+    RETURNED = "returned"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    LOST = "lost"
+
+
+class Wish(StrEnum):
+    """What a driver wants; stored. What it is shown as follows from this and from what it holds."""
+
+    AVAILABLE = "available"
+    PAUSED = "paused"
+    OFFLINE = "offline"
+
+
+class DriverState(StrEnum):
+    """What a driver is shown as; always derived, never stored."""
+
+    OFFLINE = "offline"
+    PAUSED = "paused"
+    AVAILABLE = "available"
+    OFFERED = "offered"
+    ON_RUN = "on_run"
+
+
+class Step(StrEnum):
+    """A step that a driver reports with ``progress``."""
+
+    AT_MALL = "at_mall"
+    PICKED_UP = "picked_up"
+    DELIVERED = "delivered"
+    RETURNING = "returning"
+    RETURNED = "returned"
+    GIVE_UP = "give_up"
+
+
+class Outcome(StrEnum):
+    """How one driver's turn with a job ended; shown as ``asked`` by explain."""
+
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    UNACKNOWLEDGED = "unacknowledged"
+    WITHDRAWN = "withdrawn"
+    GAVE_UP = "gave_up"
+    SILENT = "silent"
+    UNASSIGNED = "unassigned"
+
+
+TERMINAL = frozenset(
+    {
+        JobState.DELIVERED,
+        JobState.RETURNED,
+        JobState.CANCELLED,
+        JobState.EXPIRED,
+        JobState.LOST,
+    }
+)
+BEFORE_PICKUP = frozenset(
+    {
+        JobState.SCHEDULED,
+        JobState.QUEUED,
+        JobState.OFFERED,
+        JobState.ASSIGNED,
+        JobState.AT_MALL,
+    }
+)
+ON_BOARD = frozenset({JobState.PICKED_UP, JobState.RETURNING})
+HELD = frozenset({JobState.ASSIGNED, JobState.AT_MALL}) | ON_BOARD
+
+# Outcomes after which a driver is not asked again for that job; an unacknowledged offer only
+# keeps it out for a while (MarketPolicy.unreachable_s).
+NOT_ASKED_AGAIN = frozenset(
+    {Outcome.DECLINED, Outcome.EXPIRED, Outcome.GAVE_UP, Outcome.SILENT, Outcome.UNASSIGNED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One permitted change of state: from any of ``sources`` to ``target``, because of ``cause``."""
+
+    sources: frozenset[JobState]
+    target: JobState
+    cause: str
+
+
+def _from(*sources: JobState) -> frozenset[JobState]:
+    return frozenset(sources)
+
+
+_S = JobState
+
+JOB_TRANSITIONS: tuple[Transition, ...] = (
+    Transition(_from(_S.SCHEDULED), _S.QUEUED, "released"),
+    Transition(_from(_S.QUEUED), _S.OFFERED, "offered"),
+    Transition(_from(_S.OFFERED), _S.ASSIGNED, "accepted"),
+    Transition(_from(_S.OFFERED), _S.QUEUED, "declined"),
+    Transition(_from(_S.OFFERED), _S.QUEUED, "expired"),
+    Transition(_from(_S.OFFERED), _S.QUEUED, "unacknowledged"),
+    Transition(_from(_S.OFFERED), _S.QUEUED, "withdrawn"),
+    Transition(_from(_S.ASSIGNED), _S.AT_MALL, "arrived"),
+    Transition(_from(_S.AT_MALL), _S.PICKED_UP, "picked_up"),
+    # A phone that was offline on arrival reports both at once: `at_mall` is written on the way.
+    Transition(_from(_S.ASSIGNED), _S.PICKED_UP, "picked_up"),
+    Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "gave_up"),
+    Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "silent"),
+    Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "unassigned"),
+    Transition(_from(_S.PICKED_UP), _S.DELIVERED, "delivered"),
+    Transition(_from(_S.PICKED_UP), _S.RETURNING, "returning"),
+    Transition(_from(_S.RETURNING), _S.RETURNED, "returned"),
+    Transition(BEFORE_PICKUP, _S.CANCELLED, "cancelled"),
+    Transition(_from(_S.SCHEDULED, _S.QUEUED, _S.OFFERED), _S.EXPIRED, "expired"),
+    Transition(BEFORE_PICKUP, _S.ASSIGNED, "operator_assigned"),
+    Transition(BEFORE_PICKUP, _S.PICKED_UP, "custody"),
+    Transition(ON_BOARD, _S.RETURNED, "closed"),
+    Transition(ON_BOARD, _S.DELIVERED, "closed"),
+    Transition(ON_BOARD, _S.LOST, "closed"),
+)
+
+
+def may_move(source: JobState, target: JobState) -> bool:
+    """Whether any cause takes a job from ``source`` to ``target``."""
+    return any(source in t.sources and t.target is target for t in JOB_TRANSITIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class DriverTransition:
+    """One permitted change of a driver's shown state."""
+
+    source: DriverState
+    target: DriverState
+    cause: str
+
+
+_D = DriverState
+
+DRIVER_TRANSITIONS: tuple[DriverTransition, ...] = (
+    DriverTransition(_D.OFFLINE, _D.AVAILABLE, "status available, or back within resume_ttl_s"),
+    DriverTransition(_D.OFFLINE, _D.PAUSED, "status paused, or back within resume_ttl_s"),
+    DriverTransition(_D.OFFLINE, _D.OFFERED, "back with a live offer"),
+    DriverTransition(_D.AVAILABLE, _D.PAUSED, "status paused"),
+    DriverTransition(_D.PAUSED, _D.AVAILABLE, "status available"),
+    DriverTransition(_D.AVAILABLE, _D.OFFLINE, "status offline, block over, or no socket"),
+    DriverTransition(_D.PAUSED, _D.OFFLINE, "status offline, block over, or no socket"),
+    DriverTransition(_D.AVAILABLE, _D.OFFERED, "an offer"),
+    DriverTransition(_D.OFFERED, _D.AVAILABLE, "declined, expired, withdrawn, cancelled"),
+    DriverTransition(_D.OFFERED, _D.PAUSED, "the offer ended after status paused"),
+    DriverTransition(_D.OFFERED, _D.OFFLINE, "status offline declines the offer"),
+    DriverTransition(_D.OFFERED, _D.ON_RUN, "accepted"),
+    DriverTransition(_D.AVAILABLE, _D.ON_RUN, "an operator assigned a job, or custody"),
+    DriverTransition(_D.PAUSED, _D.ON_RUN, "an operator assigned a job, or custody"),
+    DriverTransition(_D.OFFLINE, _D.ON_RUN, "an operator assigned a job, or custody"),
+    DriverTransition(_D.ON_RUN, _D.AVAILABLE, "the last job ended"),
+    DriverTransition(_D.ON_RUN, _D.PAUSED, "the last job ended after status paused"),
+    DriverTransition(_D.ON_RUN, _D.OFFLINE, "the last job ended while away"),
+)
+
+
+def shown_state(*, wish: Wish, connected: bool, offered: bool, jobs: int) -> DriverState:
+    """What a driver is shown as, from what is stored about it."""
+    if jobs:
+        return DriverState.ON_RUN
+    if offered:
+        return DriverState.OFFERED
+    if not connected:
+        return DriverState.OFFLINE
+    return DriverState(wish.value)

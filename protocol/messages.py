@@ -1,0 +1,365 @@
+"""One struct a message of the driver socket, both ways; PROTOCOL.md, "The driver socket".
+
+Times are integers, epoch milliseconds of the server's clock. Unknown fields are ignored when
+decoding. Optional fields that are absent are absent on the wire (``UNSET``), not nil.
+"""
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from protocol.lifecycle import Step, Wish
+
+# `$` also matches before a final newline in Python; the look-ahead closes that gap and means
+# nothing in other regex dialects, so the same pattern serves the OpenAPI document.
+ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
+Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1-64 of A-Z a-z 0-9 _ . : -")]
+Lat = Annotated[float, Meta(ge=-90, le=90)]
+Lon = Annotated[float, Meta(ge=-180, le=180)]
+EpochMs = Annotated[int, Meta(ge=0, le=2**53)]
+RequestId = Annotated[int, Meta(ge=0, le=2**53)]
+Attempt = Annotated[int, Meta(ge=0, le=2**31)]
+AccuracyM = Annotated[float, Meta(ge=0, le=100_000)]
+HeadingDeg = Annotated[float, Meta(ge=0, le=360)]
+SpeedMps = Annotated[float, Meta(ge=0, le=1_000)]
+Text = Annotated[str, Meta(max_length=500)]
+Token = Annotated[str, Meta(min_length=1, max_length=8192)]
+
+MAX_FIXES = 100
+
+# [at_ms, lat, lon, acc_m, heading_deg or nil, speed_mps or nil]
+Fix = tuple[EpochMs, Lat, Lon, AccuracyM, HeadingDeg | None, SpeedMps | None]
+
+
+class Vehicle(Struct, frozen=True):
+    """What a driver's vehicle can carry. The defaults are a small car with one job at a time."""
+
+    kind: Id = "car"
+    max_jobs: Annotated[int, Meta(ge=1, le=50)] = 1
+    max_weight_g: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
+    max_volume_l: Annotated[int, Meta(ge=0, le=1_000_000)] = 300
+    equipment: Annotated[tuple[Id, ...], Meta(max_length=32)] = ()
+
+
+class HelloPosition(Struct, frozen=True):
+    """The position that a driver says hello with. ``at_ms`` missing: now."""
+
+    lat: Lat
+    lon: Lon
+    acc_m: AccuracyM | UnsetType = UNSET
+    at_ms: EpochMs | UnsetType = UNSET
+
+
+class Held(Struct, frozen=True):
+    """A job that the app believes it holds."""
+
+    job: Id
+    attempt: Attempt
+    state: Annotated[str, Meta(max_length=32)]
+
+
+class App(Struct, frozen=True):
+    """Which app is speaking; for logs and support."""
+
+    name: Annotated[str, Meta(max_length=64)] = ""
+    version: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Proof(Struct, frozen=True):
+    """Proof of a delivery."""
+
+    kind: Annotated[str, Meta(pattern=r"^(code|photo|signature|age_checked)$(?!\n)")]
+    value: Text = ""
+
+
+class _Client(Struct, frozen=True, tag_field="type"):
+    """A message from a driver app."""
+
+
+class Hello(_Client, frozen=True, tag="hello"):
+    """The first frame, within 5 s."""
+
+    token: Token | UnsetType = UNSET
+    now_ms: EpochMs | UnsetType = UNSET
+    vehicle: Vehicle | UnsetType = UNSET
+    position: HelloPosition | UnsetType = UNSET
+    holds: Annotated[tuple[Held, ...], Meta(max_length=50)] = ()
+    app: App | UnsetType = UNSET
+
+
+class Status(_Client, frozen=True, tag="status"):
+    """What the driver wants now, and until when."""
+
+    id: RequestId
+    state: Wish
+    until_ms: EpochMs | UnsetType = UNSET
+
+
+class Location(_Client, frozen=True, tag="location"):
+    """Position fixes, oldest first. No reply."""
+
+    fixes: Annotated[tuple[Fix, ...], Meta(min_length=1, max_length=MAX_FIXES)]
+    now_ms: EpochMs | UnsetType = UNSET
+
+
+class OfferAck(_Client, frozen=True, tag="offer_ack"):
+    """The offer is on the screen. No reply."""
+
+    offer: Id
+
+
+class Accept(_Client, frozen=True, tag="accept"):
+    """The driver takes the offer; implies ``offer_ack``."""
+
+    id: RequestId
+    offer: Id
+
+
+class Decline(_Client, frozen=True, tag="decline"):
+    """The driver does not want the offer."""
+
+    id: RequestId
+    offer: Id
+    reason: Text | UnsetType = UNSET
+
+
+class Progress(_Client, frozen=True, tag="progress"):
+    """A step of a held job. Repeatable."""
+
+    id: RequestId
+    job: Id
+    attempt: Attempt
+    step: Step
+    at_ms: EpochMs | UnsetType = UNSET
+    proof: Proof | UnsetType = UNSET
+    reason: Text | UnsetType = UNSET
+
+
+class Problem(_Client, frozen=True, tag="problem"):
+    """Something is wrong at a store, with a customer or on the road."""
+
+    id: RequestId
+    kind: Annotated[
+        str,
+        Meta(
+            pattern=r"^(not_ready|store_closed|missing|partial|does_not_fit|customer_unreachable"
+            r"|unsafe|accident)$(?!\n)"
+        ),
+    ]
+    job: Id | UnsetType = UNSET
+    store: Id | UnsetType = UNSET
+    until_ms: EpochMs | UnsetType = UNSET
+    text: Text | UnsetType = UNSET
+
+
+class Auth(_Client, frozen=True, tag="auth"):
+    """A fresh token of the same driver."""
+
+    id: RequestId
+    token: Token
+
+
+class Pong(_Client, frozen=True, tag="pong"):
+    """The answer to ``ping``."""
+
+
+ClientMessage = (
+    Hello
+    | Status
+    | Location
+    | OfferAck
+    | Accept
+    | Decline
+    | Progress
+    | Problem
+    | Auth
+    | Pong
+)
+
+
+class MallRef(Struct, frozen=True):
+    """Where to collect: the mall's position and the best gate to drive to."""
+
+    id: str
+    name: str
+    lat: float
+    lon: float
+    gate: str
+    gate_lat: float
+    gate_lon: float
+
+
+class StoreVisit(Struct, frozen=True, omit_defaults=True):
+    """One store of a job, in the order to visit."""
+
+    store: str
+    name: str
+    gate: str
+    floor: int
+    ready_ms: int
+    parcels: int
+    pickup_code: str | UnsetType = UNSET
+
+
+class DropOff(Struct, frozen=True, omit_defaults=True):
+    """Where to deliver. Before acceptance only a rounded position and the deadline."""
+
+    lat: float
+    lon: float
+    deadline_ms: int
+    address: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    contact: str | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+
+
+class ParcelLoad(Struct, frozen=True):
+    """How much there is to carry."""
+
+    count: int
+    weight_g: int
+    volume_l: float
+
+
+class PayAmount(Struct, frozen=True):
+    """What the driver earns."""
+
+    amount_minor: int
+    currency: str
+
+
+class JobEta(Struct, frozen=True):
+    """Expected times, epoch ms; nil while unknown."""
+
+    pickup_ms: int | None
+    dropoff_ms: int | None
+
+
+class SocketJob(Struct, frozen=True, omit_defaults=True):
+    """A job as a driver sees it: short in an ``offer``, full once it is the driver's own."""
+
+    job: str
+    attempt: int
+    state: str
+    mall: MallRef
+    stores: tuple[StoreVisit, ...]
+    dropoff: DropOff
+    parcels: ParcelLoad
+    requires: tuple[str, ...]
+    eta: JobEta
+    external_id: str | None | UnsetType = UNSET
+    pay: PayAmount | UnsetType = UNSET
+
+
+class _Server(Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """A message to a driver app."""
+
+
+class Offer(_Server, frozen=True, tag="offer"):
+    """Will you take these jobs?"""
+
+    seq: int
+    offer: str
+    attempt: int
+    jobs: tuple[SocketJob, ...]
+    mall: MallRef
+    eta_s: int
+    distance_m: int
+    expires_ms: int
+    server_time_ms: int
+    pay: PayAmount | UnsetType = UNSET
+
+
+class Welcome(_Server, frozen=True, tag="welcome"):
+    """The whole truth about a driver, after ``hello``."""
+
+    session: str
+    driver: str
+    market: str
+    seq: int
+    server_time_ms: int
+    ping_ms: int
+    location_ms: int
+    max_bytes: int
+    token_expires_ms: int
+    state: str
+    offer: Offer | None
+    jobs: tuple[SocketJob, ...]
+
+
+class Reply(_Server, frozen=True, tag="reply"):
+    """The answer to a request that went well."""
+
+    id: int
+    state: str
+    jobs: tuple[SocketJob, ...] | UnsetType = UNSET
+    job: str | UnsetType = UNSET
+    job_state: str | UnsetType = UNSET
+    attempt: int | UnsetType = UNSET
+
+
+class Error(_Server, frozen=True, tag="error"):
+    """A frame was refused. ``retry``: whether the same frame may work later."""
+
+    id: int | None
+    code: str
+    message: str
+    retry: bool
+
+
+class OfferClosed(_Server, frozen=True, tag="offer_closed"):
+    """The offer is over, and not by the driver's own answer."""
+
+    seq: int
+    offer: str
+    why: str
+
+
+class JobChanged(_Server, frozen=True, tag="job"):
+    """Something that the driver holds (or held) changed. ``detail``: the full job, when it is new
+    to the driver."""
+
+    seq: int
+    job: str
+    attempt: int
+    state: str
+    reason: str | UnsetType = UNSET
+    detail: SocketJob | UnsetType = UNSET
+
+
+class StateChanged(_Server, frozen=True, tag="state"):
+    """The driver's shown state, and why the server speaks of it."""
+
+    seq: int
+    state: str
+    why: str
+
+
+class Ping(_Server, frozen=True, tag="ping"):
+    """Answer with ``pong`` (any frame will do)."""
+
+
+class AuthExpiring(_Server, frozen=True, tag="auth_expiring"):
+    """The token runs out at ``at_ms``: send ``auth`` with a fresh one."""
+
+    at_ms: int
+
+
+class Drain(_Server, frozen=True, tag="drain"):
+    """The node goes down: connect again after ``reconnect_after_ms``."""
+
+    reconnect_after_ms: int
+
+
+ServerMessage = (
+    Welcome
+    | Reply
+    | Error
+    | Offer
+    | OfferClosed
+    | JobChanged
+    | StateChanged
+    | Ping
+    | AuthExpiring
+    | Drain
+)

@@ -1,0 +1,300 @@
+"""The HTTP bodies of the order API, as structs; PROTOCOL.md, "The order API".
+
+Requests refuse unknown fields. Times are RFC 3339 strings with an offset. Amounts are in the units
+that their names give.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from protocol.messages import Fix, Id, Lat, Lon
+
+Instant = Annotated[datetime, Meta(tz=True)]
+ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
+LongText = Annotated[str, Meta(max_length=1000)]
+Reason = Annotated[str, Meta(min_length=1, max_length=200)]
+MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, Meta(max_length=500)] | int | float | bool | None
+
+MAX_STORES = 10
+
+
+class PickupStore(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One store to collect from. ``ready_at`` missing: now."""
+
+    store: Id
+    ready_at: Instant | UnsetType = UNSET
+    parcels: Annotated[int, Meta(ge=1, le=1000)] = 1
+    pickup_code: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+
+
+class Pickup(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where to collect. ``window_end`` missing: the earlier of closing time and deadline."""
+
+    mall: Id
+    stores: tuple[PickupStore, ...]
+    window_end: Instant | UnsetType = UNSET
+
+
+class DropoffRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where to deliver. ``deadline`` missing: 24 h from now."""
+
+    lat: Lat
+    lon: Lon
+    address: Annotated[str, Meta(max_length=500)] | UnsetType = UNSET
+    name: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+    contact: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+    note: LongText | UnsetType = UNSET
+    deadline: Instant | UnsetType = UNSET
+
+
+class ParcelsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much there is to carry, all stores together."""
+
+    count: Annotated[int, Meta(ge=1, le=10_000)]
+    weight_g: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
+    volume_l: Annotated[float, Meta(ge=0, le=1_000_000)] = 0
+
+
+class Pay(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the driver earns, in minor units of an ISO 4217 currency."""
+
+    amount_minor: Annotated[int, Meta(ge=0, le=10**12)]
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
+
+
+class JobRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of ``POST /v1/jobs`` and ``POST /v1/quotes``."""
+
+    pickup: Pickup
+    dropoff: DropoffRequest
+    external_id: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
+    parcels: ParcelsRequest | UnsetType = UNSET
+    requires: Annotated[tuple[Id, ...], Meta(max_length=16)] = ()
+    priority: Annotated[int, Meta(ge=0, le=100)] = 0
+    pay: Pay | UnsetType = UNSET
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=32)] | UnsetType = UNSET
+
+
+class TimelineEntry(Struct, frozen=True):
+    """One change of state."""
+
+    state: str
+    at: Instant
+    actor: str
+    cause: str
+
+
+class Eta(Struct, frozen=True):
+    """Expected times, null while unknown."""
+
+    pickup: Instant | None
+    dropoff: Instant | None
+
+
+class Job(Struct, frozen=True, omit_defaults=True):
+    """A job, as its order service and operators see it."""
+
+    id: str
+    market: str
+    state: str
+    terminal: bool
+    attempt: int
+    driver: str | None
+    reason: str | None
+    created_at: Instant
+    updated_at: Instant
+    expires_at: Instant
+    eta: Eta
+    timeline: tuple[TimelineEntry, ...]
+    pickup: Pickup
+    dropoff: DropoffRequest
+    parcels: ParcelsRequest
+    requires: tuple[str, ...]
+    priority: int
+    external_id: str | UnsetType = UNSET
+    pay: Pay | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class JobList(Struct, frozen=True):
+    """A page of jobs, newest first."""
+
+    items: tuple[Job, ...]
+    next_cursor: str | None
+
+
+class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/cancel``."""
+
+    reason: Reason = "cancelled"
+
+
+class ReadyRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/ready``: the parcels of a store are ready at another time."""
+
+    store: Id
+    ready_at: Instant
+
+
+class AssignRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/assign``."""
+
+    driver: Id
+
+
+class UnassignRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/unassign``."""
+
+    reason: Reason
+
+
+class CloseRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/close``."""
+
+    state: Annotated[str, Meta(pattern=r"^(returned|delivered|lost)$(?!\n)")]
+    reason: Reason
+
+
+class SuspendRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/markets/{m}/drivers/{id}/suspend``."""
+
+    reason: Reason
+
+
+class FixesRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/driver/locations``: fixes as over the socket, oldest first."""
+
+    fixes: Annotated[tuple[Fix, ...], Meta(min_length=1, max_length=100)]
+
+
+class FixesResult(Struct, frozen=True):
+    """How many fixes were taken and how many dropped."""
+
+    accepted: int
+    dropped: int
+
+
+class Candidate(Struct, frozen=True, omit_defaults=True):
+    """One driver as a round saw it. An order service gets numbers instead of names."""
+
+    driver: str
+    eligible: bool
+    why_not: str | None
+    cost_s: float | None
+    terms: dict[str, float]
+    eta_s: int
+    distance_m: int
+
+
+class Asked(Struct, frozen=True):
+    """One driver's turn with the job."""
+
+    driver: str
+    attempt: int
+    outcome: str
+    at: Instant
+
+
+class Explanation(Struct, frozen=True):
+    """Why this driver: the last round of a job and everyone who was asked."""
+
+    job: str
+    round: int
+    at: Instant | None
+    radius_m: int
+    capped: bool
+    candidates: tuple[Candidate, ...]
+    asked: tuple[Asked, ...]
+
+
+class Quote(Struct, frozen=True):
+    """Whether a job would find a driver right now."""
+
+    would_match: bool
+    eta_s: int | None
+    candidates: tuple[Candidate, ...]
+    why_not: str | None
+
+
+class Gate(Struct, frozen=True):
+    """Where a driver parks and walks in."""
+
+    id: str
+    lat: float
+    lon: float
+
+
+class Store(Struct, frozen=True):
+    """Where a parcel waits."""
+
+    id: str
+    name: str
+    gate: str
+    floor: int
+
+
+class Mall(Struct, frozen=True):
+    """A mall, or a delivery station. ``outline``: GeoJSON Polygon."""
+
+    id: str
+    name: str
+    lat: float
+    lon: float
+    time_zone: str
+    outline: dict[str, Any]
+    gates: tuple[Gate, ...]
+    stores: tuple[Store, ...]
+
+
+class Market(Struct, frozen=True):
+    """One metro area. ``area``: GeoJSON Polygon."""
+
+    id: str
+    name: str
+    area: dict[str, Any]
+    malls: tuple[Mall, ...]
+
+
+class MarketList(Struct, frozen=True):
+    """The body of ``GET /v1/markets``."""
+
+    items: tuple[Market, ...]
+
+
+class DriverView(Struct, frozen=True):
+    """One driver, as operators see it. Position and time are null before the first fix."""
+
+    driver: str
+    state: str
+    lat: float | None
+    lon: float | None
+    at_ms: int | None
+    jobs: tuple[str, ...]
+
+
+class DriverList(Struct, frozen=True):
+    """The body of ``GET /v1/markets/{m}/drivers``."""
+
+    items: tuple[DriverView, ...]
+
+
+class FieldError(Struct, frozen=True):
+    """One field that is wrong; ``pointer`` is an RFC 6901 JSON pointer into the body."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """An RFC 9457 problem. ``job``: of a duplicate, the job that is there already."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: tuple[FieldError, ...] | UnsetType = UNSET
+    job: str | UnsetType = UNSET
