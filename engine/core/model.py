@@ -1,0 +1,254 @@
+"""The engine's own words: drivers, jobs, offers, positions. Plain data, no behaviour with I/O.
+
+Times are epoch milliseconds of the store's clock, positions WGS 84 degrees.
+"""
+
+from dataclasses import dataclass, field
+
+from protocol.lifecycle import HELD, TERMINAL, DriverState, JobState, Wish, shown_state
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """What a driver's vehicle can carry."""
+
+    kind: str = "car"
+    max_jobs: int = 1
+    max_weight_g: int = 100_000
+    max_volume_l: float = 300
+    equipment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last believed fix. ``received_ms`` is ours, ``at_ms`` the phone's word for it."""
+
+    lat: float
+    lon: float
+    acc_m: float
+    at_ms: int
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJob:
+    """A job in a driver's hands, with the attempt under which it got there."""
+
+    job: str
+    attempt: int
+    mall: str
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What the store knows of a driver. ``epoch`` counts its sockets and fences late closes."""
+
+    id: str
+    wish: Wish
+    until_ms: int | None
+    offer: str | None
+    jobs: tuple[HeldJob, ...]
+    epoch: int
+    node: str
+    connected: bool
+    lost_ms: int
+    cool_until_ms: int
+    suspended: bool
+    unreachable: bool
+    seq: int
+    vehicle: Vehicle
+    declines: float
+    declines_ms: int
+    free_since_ms: int
+    position: Position | None = None
+
+    @property
+    def shown(self) -> DriverState:
+        """The state that apps and operators see."""
+        return shown_state(
+            wish=self.wish,
+            connected=self.connected,
+            offered=self.offer is not None,
+            jobs=len(self.jobs),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a round must know of a job that waits for a driver."""
+
+    stores: tuple[str, ...]
+    ready_ms: int
+    deadline_ms: int
+    expires_ms: int
+    lat: float
+    lon: float
+    parcels: int
+    weight_g: int
+    volume_l: float
+    requires: tuple[str, ...]
+    priority: int
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One driver's turn with a job."""
+
+    driver: str
+    attempt: int
+    outcome: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One change of a job's state."""
+
+    state: str
+    at_ms: int
+    actor: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as stored. ``body`` is the request as JSON with its defaults filled in (opaque here);
+    ``card`` is what a driver may see of it before accepting (opaque here too)."""
+
+    id: str
+    market: str
+    service: str
+    mall: str
+    state: JobState
+    attempt: int
+    driver: str | None
+    offer: str | None
+    reason: str | None
+    created_ms: int
+    updated_ms: int
+    expires_ms: int
+    deadline_ms: int
+    release_ms: int
+    priority: int
+    external_id: str | None
+    body: bytes
+    card: bytes
+    need: Need
+    eta_pickup_ms: int | None
+    eta_dropoff_ms: int | None
+    timeline: tuple[TimelineEntry, ...]
+    asked: tuple[Asked, ...]
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended for good."""
+        return self.state in TERMINAL
+
+    @property
+    def held(self) -> bool:
+        """Whether a driver holds it."""
+        return self.state in HELD
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A validated order on its way into the store. ``key`` and ``body_hash``: its idempotency."""
+
+    job: str
+    market: str
+    service: str
+    mall: str
+    key: str
+    body_hash: str
+    external_id: str | None
+    state: JobState
+    release_ms: int
+    body: bytes
+    card: bytes
+    need: Need
+    needs_age_check: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued job, as ``candidates`` reads it."""
+
+    job: str
+    attempt: int
+    need: Need
+    asked: tuple[Asked, ...]
+    card: bytes
+    held_until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A driver near a mall. ``distance_m``: straight line to the mall's centre."""
+
+    driver: Driver
+    position: Position
+    distance_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedJob:
+    """One job inside an offer, with what the driver may see of it."""
+
+    job: str
+    attempt: int
+    card: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOffer:
+    """An offer that is out. All times epoch ms; ``ack_by_ms`` 0 once acknowledged."""
+
+    offer: str
+    driver: str
+    mall: str
+    gate: str
+    attempt: int
+    jobs: tuple[OfferedJob, ...]
+    eta_s: int
+    distance_m: int
+    eta_pickup_ms: int
+    eta_dropoff_ms: int
+    expires_ms: int
+    ack_by_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One addend of a cost, in seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDriver:
+    """One candidate of a round: eligible with a cost, or not with the reason."""
+
+    driver: str
+    eligible: bool
+    why_not: str | None
+    cost_s: float | None
+    terms: tuple[Term, ...]
+    eta_s: int
+    distance_m: int
+    gate: str
+    eta_pickup_ms: int = 0
+    eta_dropoff_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """Why this driver: what the last round of a job looked at. Kept for ``explain``."""
+
+    job: str
+    round: int
+    at_ms: int
+    radius_m: int
+    capped: bool
+    candidates: tuple[RankedDriver, ...] = field(default=())
