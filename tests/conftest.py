@@ -1,0 +1,37 @@
+"""The real server that tests run against, and a clean slate on it for each test."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from engine.store.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def redis_binary() -> Path | None:
+    """Another server's binary when `MALLARD_TEST_REDIS` names one; None: the embedded Valkey."""
+    named = os.environ.get("MALLARD_TEST_REDIS")
+    return Path(named) if named else None
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_binary: Path | None) -> Iterator[EmbeddedServer]:
+    """A server of this test process's own, a cluster of one: a key of another slot is an error."""
+    with EmbeddedServer(
+        cluster_mode=True,
+        persistent=False,
+        binary=redis_binary,
+        options={"enable-debug-command": "local"},
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedServer) -> str:
+    """The URL of the server, empty: no keys of other tests."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
