@@ -1,0 +1,227 @@
+"""The engine's settings, as frozen data that is checked when it is built.
+
+A value comes from a flag, else from a `MALLARD_*` variable, else from the TOML file, else it is the
+default below. Figures of the markets stand under `[policy]` for all of them and under
+`[markets.NAME]` for one; a flag or a variable overrides them in every market. An unknown key is an
+error: a misspelt limit would otherwise be no limit.
+"""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.config_fields import (
+    ConfigError,
+    Given,
+    build,
+    check_bounds,
+    figure,
+    flat_names,
+    unknown_key,
+)
+
+__all__ = ["ConfigError", "CostWeights", "MarketPolicy", "Settings", "load_settings"]
+
+_PREFIX = "MALLARD_"
+# Variables that are not the engine's settings: outside data, the tests' server.
+_FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
+# Fields of `Settings` that are tables of their own in the file.
+_TABLES = ("policy", "markets")
+
+
+@dataclass(frozen=True, slots=True)
+class CostWeights:
+    """What a candidate's circumstances cost, in seconds of travel time."""
+
+    # Fairness: seconds taken off for each second without a job, and the time that counts at most.
+    idle: float = figure(0.05, 0, 10)
+    idle_limit_s: float = figure(1800.0, 0, 86_400)
+    # Seconds added for each recent decline or lapse.
+    recent_decline_s: float = figure(45.0, 0, 3600)
+    # Seconds added for each second by which the slack to the deadline falls short of `slack_s`.
+    slack: float = figure(0.5, 0, 100)
+    slack_s: float = figure(900.0, 0, 86_400)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MarketPolicy:
+    """The figures of one market. Raises `ConfigError` for one that is out of its bounds."""
+
+    # An offer: until when it may be answered, and acknowledged.
+    offer_timeout_ms: int = figure(30_000, 1, 3_600_000)
+    offer_ack_timeout_ms: int = figure(3_000, 1, 3_600_000)
+    # After a decline or a lapse; after an offer that was not acknowledged (for that job only).
+    cooldown_s: float = figure(30.0, 0, 86_400)
+    unreachable_s: float = figure(60.0, 0, 86_400)
+
+    # Silence: of positions; of the socket while idle or on the way; at the mall.
+    stale_after_s: float = figure(60.0, 0.1, 86_400)
+    resume_ttl_s: float = figure(120.0, 0.1, 86_400)
+    at_mall_silence_s: float = figure(900.0, 0.1, 86_400)
+
+    # Positions: faster than this is impossible; how long fixes are gathered for one write.
+    max_speed_mps: float = figure(70.0, 0.1, 100_000)
+    flush_ms: int = figure(200, 1, 10_000)
+
+    # The search: where it starts, where it ends, how many drivers a round ranks at first and at
+    # most.
+    initial_radius_m: float = figure(1_500.0, 1, 500_000)
+    max_radius_m: float = figure(25_000.0, 1, 500_000)
+    candidates: int = figure(16, 1, 1024)
+    max_candidates: int = figure(1024, 1, 1024)
+    # A job that nobody took: when it is looked at again at the latest, and how often at most.
+    retry_s: float = figure(5.0, 0.1, 3600)
+    max_attempts: int = figure(200, 1, 1_000_000)
+
+    # Travel: the road over the straight line, the mean speed, the time at each store and at the
+    # door.
+    circuity: float = figure(1.3, 1, 10)
+    speed_mps: float = figure(9.0, 0.1, 100_000)
+    store_dwell_s: float = figure(120.0, 0, 86_400)
+    dropoff_dwell_s: float = figure(60.0, 0, 86_400)
+
+    weights: CostWeights = field(default_factory=CostWeights)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One node's settings. Raises `ConfigError` for values that cannot be, alone or together."""
+
+    host: str = "127.0.0.1"
+    port: int = figure(8000, 0, 65_535)
+    # A Redis shared by the nodes; None: an embedded server in the data folder.
+    redis_url: str | None = field(default=None, repr=False)
+    data: Path = Path(".mallard")
+
+    # Token keys: a secret (or a file that holds it) for HS256, a key set (JWKS) for RS256/ES256.
+    # A second secret is valid beside the first while one replaces the other.
+    secret: str | None = field(default=None, repr=False)
+    secret_file: Path | None = None
+    second_secret: str | None = field(default=None, repr=False)
+    second_secret_file: Path | None = None
+    key_set_file: Path | None = None
+
+    # Browser origins that may open a driver socket; phones send none.
+    allowed_origins: tuple[str, ...] = ()
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    opening_hours: Literal["on", "off"] = "on"
+
+    policy: MarketPolicy = field(default_factory=MarketPolicy)
+    markets: Mapping[str, MarketPolicy] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if self.secret and self.secret_file:
+            raise ConfigError("secret and secret_file are both set: name one")
+        if self.second_secret and self.second_secret_file:
+            raise ConfigError("second_secret and second_secret_file are both set: name one")
+
+    @property
+    def always_open(self) -> bool:
+        """Whether the malls' opening hours are ignored."""
+        return self.opening_hours == "off"
+
+    @property
+    def has_token_key(self) -> bool:
+        """Whether a token key is configured; without one, a secret is made in the data folder."""
+        return any((self.secret, self.secret_file, self.key_set_file))
+
+    @property
+    def binds_beyond_loopback(self) -> bool:
+        """Whether `host` can be reached from other machines."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # another name: its addresses are not ours to vouch for
+            return True
+
+    def market_policy(self, market: str) -> MarketPolicy:
+        """The figures of a market: its own, else those of all."""
+        return self.markets.get(market, self.policy)
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Merge flags, variables, the TOML file and the defaults into settings.
+
+    `flags` are by setting or figure name (`config` names the TOML file); one that is None was not
+    given. `environ` is the process's by default; an empty variable counts as not set. Raises
+    `ConfigError` with a message for the person who wrote the value.
+    """
+    over = _variables(os.environ if environ is None else environ)
+    over |= {
+        name: Given(value, f"--{name.replace('_', '-')}")
+        for name, value in (flags or {}).items()
+        if value is not None
+    }
+    path = over.pop("config", None)
+    file = _read_toml(Path(path.value)) if path else {}
+    for_all = _table(file.pop("policy", {}), "policy")
+    markets = _tables(file.pop("markets", {}), "markets")
+
+    figure_names = flat_names(MarketPolicy)
+    setting_names = flat_names(Settings, leave_out=_TABLES)
+    for name, (_, origin) in over.items():
+        if name not in (*figure_names, *setting_names):
+            raise unknown_key(origin, (*figure_names, *setting_names))
+    figures = {name: given for name, given in over.items() if name in figure_names}
+    settings = {name: given for name, given in over.items() if name in setting_names}
+    return build(
+        Settings,
+        _table(file, "") | settings,
+        policy=build(MarketPolicy, for_all | figures),
+        markets={
+            market: build(MarketPolicy, for_all | own | figures) for market, own in markets.items()
+        },
+    )
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, Given]:
+    """What the variables set, by flat name."""
+    return {
+        name.removeprefix(_PREFIX).lower(): Given(value, name)
+        for name, value in environ.items()
+        if name.startswith(_PREFIX) and value and not name.startswith(_FOREIGN_VARIABLES)
+    }
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _tables(section: Any, where: str) -> dict[str, dict[str, Given]]:
+    if not isinstance(section, dict):
+        raise ConfigError(f"{where} must be a table")
+    return {name: _table(inner, f"{where}.{name}") for name, inner in section.items()}
+
+
+def _table(section: Any, where: str) -> dict[str, Given]:
+    """A TOML table by flat name, each value with its place: `weights.idle` is `weights_idle`."""
+    if not isinstance(section, dict):
+        raise ConfigError(f"{where} must be a table")
+    flat: dict[str, Given] = {}
+    for name, value in section.items():
+        place = f"{where}.{name}" if where else name
+        if isinstance(value, dict):
+            flat |= {f"{name}_{key}": given for key, given in _table(value, place).items()}
+        else:
+            flat[name] = Given(value, place)
+    return flat

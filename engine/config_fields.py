@@ -1,0 +1,123 @@
+"""How a value of the configuration becomes a checked field of a frozen dataclass."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the message is for the person who wrote it.
+
+    `name` is the field that is out of its bounds, where it is one.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Given(NamedTuple):
+    """A value and where it was written: a variable, a flag, a key of the file."""
+
+    value: Any
+    origin: str
+
+
+def figure(default: N, low: float, high: float) -> N:
+    """A field that is a number from `low` to `high`, both included."""
+    number: N = field(default=default, metadata={"low": low, "high": high})
+    return number
+
+
+def check_bounds(instance: Any) -> None:
+    """Raise `ConfigError` when a figure of the dataclass is out of its bounds or not a number."""
+    for item in fields(instance):
+        if item.metadata:
+            value, low, high = (
+                getattr(instance, item.name),
+                item.metadata["low"],
+                item.metadata["high"],
+            )
+            if not low <= value <= high:  # false for a NaN, too
+                raise ConfigError(
+                    f"{item.name} is {value}, not from {low:g} to {high:g}", item.name
+                )
+
+
+def flat_names(cls: type, leave_out: Iterable[str] = ()) -> list[str]:
+    """The names by which the fields of a dataclass can be given.
+
+    The field `idle` of the dataclass in the field `weights` is `weights_idle`.
+    """
+    names: list[str] = []
+    for name, kind in get_type_hints(cls).items():
+        if name in leave_out:
+            continue
+        if isinstance(kind, type) and is_dataclass(kind):
+            names += [f"{name}_{inner}" for inner in flat_names(kind)]
+        else:
+            names.append(name)
+    return names
+
+
+def build(cls: type[T], given: Mapping[str, Given], **built: Any) -> T:
+    """Make the dataclass from values by flat name; `built` are fields that are made already.
+
+    Raises `ConfigError` that tells where the value was written.
+    """
+    hints = get_type_hints(cls)
+    names = flat_names(cls, leave_out=built)
+    for name, (_, origin) in given.items():
+        if name not in names:
+            raise unknown_key(origin, names)
+    arguments: dict[str, Any] = dict(built)
+    for name, kind in hints.items():
+        if name in built:
+            continue
+        if isinstance(kind, type) and is_dataclass(kind):
+            start = f"{name}_"
+            inner = {k.removeprefix(start): v for k, v in given.items() if k.startswith(start)}
+            arguments[name] = build(kind, inner)
+        elif name in given:
+            arguments[name] = _convert(kind, given[name])
+    try:
+        return cls(**arguments)
+    except ConfigError as error:
+        if error.name not in given:
+            raise
+        raise ConfigError(f"{given[error.name].origin}: {error}", error.name) from None
+
+
+def unknown_key(origin: str, names: Iterable[str]) -> ConfigError:
+    """The error for a key that nothing reads, with the one that may have been meant."""
+    name = origin.lower().removeprefix("mallard_").rpartition(".")[2].lstrip("-")
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return ConfigError(f"{origin} is unknown" + (f"; is it {close[0]}?" if close else ""))
+
+
+def _convert(kind: Any, given: Given) -> Any:
+    """The value as the field's type: a variable is text, the file and the flags have types."""
+    value, origin = given
+    choices = [choice for choice in get_args(kind) if choice is not NoneType]
+    if get_origin(kind) is Literal:
+        if value not in choices:
+            raise ConfigError(f"{origin} is {value!r}, not one of {', '.join(choices)}")
+        return value
+    if get_origin(kind) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        return tuple(item.strip() for item in items if item.strip())
+    plain = choices[0] if choices else kind  # `X | None` is an X when it is given
+    accepted: tuple[type, ...] = {int: (int,), float: (int, float)}.get(plain, (str, Path))
+    if isinstance(value, str) or (isinstance(value, accepted) and not isinstance(value, bool)):
+        try:
+            return plain(value)
+        except ValueError:
+            pass
+    wanted = {int: "a whole number", float: "a number"}.get(plain, "text")
+    raise ConfigError(f"{origin} is {value!r}, not {wanted}")
