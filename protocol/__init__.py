@@ -1,1 +1,1 @@
-"""The public contract of Mallard, v1: pure data and pure functions, shared by engine, clients and load tests."""
+"""The public contract of Mallard, v1: pure data and functions, shared by engine and clients."""

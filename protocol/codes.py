@@ -1,5 +1,6 @@
-"""Every code and reason of the contract, with its advice. One place: the OpenAPI and AsyncAPI
-documents, the gateway and the clients all read these tables.
+"""Every code and reason of the contract, with its advice.
+
+One place: the OpenAPI and AsyncAPI documents, the gateway and the clients all read these tables.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ IDEMPOTENCY_KEPT_MS = 86_400_000
 TERMINAL_KEPT_MS = 7 * 86_400_000
 MAX_WAIT_S = 20
 MAX_PAGE = 200
-TOKEN_AUDIENCE = "mallard"
+# The `aud` of every token.
+TOKEN_AUDIENCE = "mallard"  # noqa: S105 - not a secret
 
 
 class Role(StrEnum):
@@ -178,6 +180,7 @@ class ProblemCode(StrEnum):
     NOT_IMPLEMENTED = "not_implemented"
     STORE_UNAVAILABLE = "store_unavailable"
     STORE_FULL = "store_full"
+    EVENTS_TRIMMED = "events_trimmed"
     DRAINING = "draining"
     INTERNAL = "internal"
 
@@ -209,6 +212,7 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
     ProblemCode.NOT_CANCELLABLE: ProblemKind(409, "The job can no longer be cancelled"),
     ProblemCode.WRONG_STATE: ProblemKind(409, "The job's state does not allow this"),
     ProblemCode.DRIVER_UNAVAILABLE: ProblemKind(409, "The driver cannot take this job"),
+    ProblemCode.EVENTS_TRIMMED: ProblemKind(410, "These events are no longer kept"),
     ProblemCode.RATE_LIMITED: ProblemKind(429, "Too many requests", retry=True),
     ProblemCode.NOT_IMPLEMENTED: ProblemKind(501, "Not served yet"),
     ProblemCode.STORE_UNAVAILABLE: ProblemKind(503, "The store cannot be reached", retry=True),

@@ -97,7 +97,7 @@ NOT_ASKED_AGAIN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One permitted change of state: from any of ``sources`` to ``target``, because of ``cause``."""
+    """One permitted change of state: any of ``sources`` to ``target`` for ``cause``."""
 
     sources: frozenset[JobState]
     target: JobState

@@ -27,7 +27,7 @@ Token = Annotated[str, Meta(min_length=1, max_length=8192)]
 
 MAX_FIXES = 100
 
-# [at_ms, lat, lon, acc_m, heading_deg or nil, speed_mps or nil]
+# One position fix: at_ms, lat, lon, acc_m, heading_deg or nil, speed_mps or nil.
 Fix = tuple[EpochMs, Lat, Lon, AccuracyM, HeadingDeg | None, SpeedMps | None]
 
 
@@ -164,16 +164,7 @@ class Pong(_Client, frozen=True, tag="pong"):
 
 
 ClientMessage = (
-    Hello
-    | Status
-    | Location
-    | OfferAck
-    | Accept
-    | Decline
-    | Progress
-    | Problem
-    | Auth
-    | Pong
+    Hello | Status | Location | OfferAck | Accept | Decline | Progress | Problem | Auth | Pong
 )
 
 
@@ -247,7 +238,7 @@ class SocketJob(Struct, frozen=True, omit_defaults=True):
     parcels: ParcelLoad
     requires: tuple[str, ...]
     eta: JobEta
-    external_id: str | None | UnsetType = UNSET
+    external_id: str | UnsetType | None = UNSET
     pay: PayAmount | UnsetType = UNSET
 
 
@@ -256,7 +247,7 @@ class _Server(Struct, frozen=True, tag_field="type", omit_defaults=True):
 
 
 class Offer(_Server, frozen=True, tag="offer"):
-    """Will you take these jobs?"""
+    """The question whether the driver takes these jobs."""
 
     seq: int
     offer: str
@@ -316,8 +307,10 @@ class OfferClosed(_Server, frozen=True, tag="offer_closed"):
 
 
 class JobChanged(_Server, frozen=True, tag="job"):
-    """Something that the driver holds (or held) changed. ``detail``: the full job, when it is new
-    to the driver."""
+    """Something that the driver holds (or held) changed.
+
+    ``detail``: the full job, when it is new to the driver.
+    """
 
     seq: int
     job: str

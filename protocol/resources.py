@@ -133,7 +133,7 @@ class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReadyRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/jobs/{id}/ready``: the parcels of a store are ready at another time."""
+    """The body of ``POST /v1/jobs/{id}/ready``: a store's parcels are ready then."""
 
     store: Id
     ready_at: Instant

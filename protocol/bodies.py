@@ -1,0 +1,84 @@
+"""HTTP bodies: bytes → plain JSON values → the structs of ``resources``.
+
+Two steps, since an idempotency key compares what was sent as parsed values, before defaults.
+"""
+
+import hashlib
+import json
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from protocol.codes import MAX_BODY_BYTES
+from protocol.fixes import LooseFixes, keep_good
+from protocol.messages import Fix
+from protocol.strict import Malformed, parse_json
+from protocol.violations import Violation, violation
+
+# Deeper than any resource, `metadata` included; far from what a recursive reader can bear.
+MAX_BODY_DEPTH: Final = 32
+
+T = TypeVar("T")
+
+
+class BodyTooLarge(ValueError):
+    """The body is over ``MAX_BODY_BYTES``: 413."""
+
+
+class MalformedJson(ValueError):
+    """The body is not well-formed JSON: 400. The text says why."""
+
+
+class InvalidBody(ValueError):
+    """The body is JSON but not what is asked for: 422. ``violations``: at least one."""
+
+    def __init__(self, violations: tuple[Violation, ...]) -> None:
+        super().__init__("; ".join(map(str, violations)))
+        self.violations = violations
+
+
+def parse_json_body(data: bytes) -> Any:
+    """Parse a body into plain values.
+
+    Refused beyond what JSON itself refuses: duplicate keys, more than ``MAX_BODY_DEPTH`` levels,
+    lone surrogates, numbers of over 400 characters. Raises ``BodyTooLarge``, ``MalformedJson``.
+    """
+    if len(data) > MAX_BODY_BYTES:
+        raise BodyTooLarge(f"over {MAX_BODY_BYTES} bytes")
+    try:
+        return parse_json(data.decode(), max_depth=MAX_BODY_DEPTH)
+    except UnicodeDecodeError:
+        raise MalformedJson("bad UTF-8") from None
+    except Malformed as problem:
+        raise MalformedJson(str(problem)) from None
+
+
+def body_as(value: Any, kind: type[T]) -> T:
+    """Check plain values against a struct of ``resources``. Raises ``InvalidBody``."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidBody((violation(error),)) from None
+
+
+def decode_json_body(data: bytes, kind: type[T]) -> T:
+    """Both steps at once. Raises ``BodyTooLarge``, ``MalformedJson``, ``InvalidBody``."""
+    return body_as(parse_json_body(data), kind)
+
+
+def decode_fixes_body(data: bytes) -> tuple[tuple[Fix, ...], int]:
+    """The body of ``POST /v1/driver/locations``: its good fixes and the number of bad ones.
+
+    Raises ``BodyTooLarge``, ``MalformedJson``, ``InvalidBody``.
+    """
+    return keep_good(decode_json_body(data, LooseFixes).fixes)
+
+
+def canonical_hash(value: Any) -> str:
+    """Hash plain values so that equal JSON has equal hashes: 64 hexadecimal digits.
+
+    Equal means equal as parsed values: the order of keys, white space, escapes and ``1.0`` for
+    ``1`` make no difference. ``parse_json_body`` has made whole numbers integers already.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
