@@ -157,7 +157,6 @@ _D = DriverState
 DRIVER_TRANSITIONS: tuple[DriverTransition, ...] = (
     DriverTransition(_D.OFFLINE, _D.AVAILABLE, "status available, or back within resume_ttl_s"),
     DriverTransition(_D.OFFLINE, _D.PAUSED, "status paused, or back within resume_ttl_s"),
-    DriverTransition(_D.OFFLINE, _D.OFFERED, "back with a live offer"),
     DriverTransition(_D.AVAILABLE, _D.PAUSED, "status paused"),
     DriverTransition(_D.PAUSED, _D.AVAILABLE, "status available"),
     DriverTransition(_D.AVAILABLE, _D.OFFLINE, "status offline, block over, or no socket"),
@@ -165,7 +164,7 @@ DRIVER_TRANSITIONS: tuple[DriverTransition, ...] = (
     DriverTransition(_D.AVAILABLE, _D.OFFERED, "an offer"),
     DriverTransition(_D.OFFERED, _D.AVAILABLE, "declined, expired, withdrawn, cancelled"),
     DriverTransition(_D.OFFERED, _D.PAUSED, "the offer ended after status paused"),
-    DriverTransition(_D.OFFERED, _D.OFFLINE, "status offline declines the offer"),
+    DriverTransition(_D.OFFERED, _D.OFFLINE, "status offline declined it, or it ended while away"),
     DriverTransition(_D.OFFERED, _D.ON_RUN, "accepted"),
     DriverTransition(_D.AVAILABLE, _D.ON_RUN, "an operator assigned a job, or custody"),
     DriverTransition(_D.PAUSED, _D.ON_RUN, "an operator assigned a job, or custody"),
@@ -173,6 +172,7 @@ DRIVER_TRANSITIONS: tuple[DriverTransition, ...] = (
     DriverTransition(_D.ON_RUN, _D.AVAILABLE, "the last job ended"),
     DriverTransition(_D.ON_RUN, _D.PAUSED, "the last job ended after status paused"),
     DriverTransition(_D.ON_RUN, _D.OFFLINE, "the last job ended while away"),
+    DriverTransition(_D.ON_RUN, _D.OFFERED, "the last job ended with a live offer out"),
 )
 
 

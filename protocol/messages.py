@@ -1,10 +1,11 @@
 """One struct a message of the driver socket, both ways; PROTOCOL.md, "The driver socket".
 
 Times are integers, epoch milliseconds of the server's clock. Unknown fields are ignored when
-decoding. Optional fields that are absent are absent on the wire (``UNSET``), not nil.
+decoding. Optional fields that are absent are absent on the wire (``UNSET``), not nil; the codec takes
+nil from a client for absent.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -17,13 +18,25 @@ Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1-64 of A-Z a-z 0-9 _ 
 Lat = Annotated[float, Meta(ge=-90, le=90)]
 Lon = Annotated[float, Meta(ge=-180, le=180)]
 EpochMs = Annotated[int, Meta(ge=0, le=2**53)]
-RequestId = Annotated[int, Meta(ge=0, le=2**53)]
+RequestId = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Attempt = Annotated[int, Meta(ge=0, le=2**31)]
 AccuracyM = Annotated[float, Meta(ge=0, le=100_000)]
 HeadingDeg = Annotated[float, Meta(ge=0, le=360)]
 SpeedMps = Annotated[float, Meta(ge=0, le=1_000)]
 Text = Annotated[str, Meta(max_length=500)]
 Token = Annotated[str, Meta(min_length=1, max_length=8192)]
+
+ProofKind = Literal["code", "photo", "signature", "age_checked"]
+ProblemKind = Literal[
+    "not_ready",
+    "store_closed",
+    "missing",
+    "partial",
+    "does_not_fit",
+    "customer_unreachable",
+    "unsafe",
+    "accident",
+]
 
 MAX_FIXES = 100
 
@@ -37,7 +50,7 @@ class Vehicle(Struct, frozen=True):
     kind: Id = "car"
     max_jobs: Annotated[int, Meta(ge=1, le=50)] = 1
     max_weight_g: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
-    max_volume_l: Annotated[int, Meta(ge=0, le=1_000_000)] = 300
+    max_volume_l: Annotated[float, Meta(ge=0, le=1_000_000)] = 300
     equipment: Annotated[tuple[Id, ...], Meta(max_length=32)] = ()
 
 
@@ -68,7 +81,7 @@ class App(Struct, frozen=True):
 class Proof(Struct, frozen=True):
     """Proof of a delivery."""
 
-    kind: Annotated[str, Meta(pattern=r"^(code|photo|signature|age_checked)$(?!\n)")]
+    kind: ProofKind
     value: Text = ""
 
 
@@ -139,13 +152,7 @@ class Problem(_Client, frozen=True, tag="problem"):
     """Something is wrong at a store, with a customer or on the road."""
 
     id: RequestId
-    kind: Annotated[
-        str,
-        Meta(
-            pattern=r"^(not_ready|store_closed|missing|partial|does_not_fit|customer_unreachable"
-            r"|unsafe|accident)$(?!\n)"
-        ),
-    ]
+    kind: ProblemKind
     job: Id | UnsetType = UNSET
     store: Id | UnsetType = UNSET
     until_ms: EpochMs | UnsetType = UNSET
@@ -180,7 +187,7 @@ class MallRef(Struct, frozen=True):
     gate_lon: float
 
 
-class StoreVisit(Struct, frozen=True, omit_defaults=True):
+class StoreVisit(Struct, frozen=True):
     """One store of a job, in the order to visit."""
 
     store: str
@@ -192,7 +199,7 @@ class StoreVisit(Struct, frozen=True, omit_defaults=True):
     pickup_code: str | UnsetType = UNSET
 
 
-class DropOff(Struct, frozen=True, omit_defaults=True):
+class DropOff(Struct, frozen=True):
     """Where to deliver. Before acceptance only a rounded position and the deadline."""
 
     lat: float
@@ -226,7 +233,7 @@ class JobEta(Struct, frozen=True):
     dropoff_ms: int | None
 
 
-class SocketJob(Struct, frozen=True, omit_defaults=True):
+class SocketJob(Struct, frozen=True):
     """A job as a driver sees it: short in an ``offer``, full once it is the driver's own."""
 
     job: str
@@ -242,7 +249,7 @@ class SocketJob(Struct, frozen=True, omit_defaults=True):
     pay: PayAmount | UnsetType = UNSET
 
 
-class _Server(Struct, frozen=True, tag_field="type", omit_defaults=True):
+class _Server(Struct, frozen=True, tag_field="type"):
     """A message to a driver app."""
 
 

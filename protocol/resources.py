@@ -1,28 +1,32 @@
 """The HTTP bodies of the order API, as structs; PROTOCOL.md, "The order API".
 
-Requests refuse unknown fields. Times are RFC 3339 strings with an offset. Amounts are in the units
-that their names give.
+Requests refuse unknown fields. What the server answers may gain fields, and clients ignore those
+that they do not know; so the parts of a job come in pairs: ``Pickup`` as asked for, checked
+strictly, and its base ``PickupView`` as shown, which decodes leniently.
+
+Times are RFC 3339 strings with an offset. Amounts are in the units that their names give.
 """
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol.messages import Fix, Id, Lat, Lon
 
 Instant = Annotated[datetime, Meta(tz=True)]
-ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 LongText = Annotated[str, Meta(max_length=1000)]
 Reason = Annotated[str, Meta(min_length=1, max_length=200)]
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]
-MetadataValue = Annotated[str, Meta(max_length=500)] | int | float | bool | None
+# The bounds keep the infinity out that `1e999` is read as.
+Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+MetadataValue = Annotated[str, Meta(max_length=500)] | int | Finite | bool | None
 
 MAX_STORES = 10
 
 
-class PickupStore(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One store to collect from. ``ready_at`` missing: now."""
+class PickupStoreView(Struct, frozen=True):
+    """One store to collect from."""
 
     store: Id
     ready_at: Instant | UnsetType = UNSET
@@ -30,16 +34,26 @@ class PickupStore(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     pickup_code: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
 
 
-class Pickup(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where to collect. ``window_end`` missing: the earlier of closing time and deadline."""
+class PickupStore(PickupStoreView, frozen=True, forbid_unknown_fields=True):
+    """One store to collect from. ``ready_at`` missing: now."""
+
+
+class PickupView(Struct, frozen=True):
+    """Where to collect, and until when."""
 
     mall: Id
-    stores: tuple[PickupStore, ...]
+    stores: tuple[PickupStoreView, ...]
     window_end: Instant | UnsetType = UNSET
 
 
-class DropoffRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where to deliver. ``deadline`` missing: 24 h from now."""
+class Pickup(PickupView, frozen=True, forbid_unknown_fields=True):
+    """Where to collect. ``window_end`` missing: the earlier of closing time and deadline."""
+
+    stores: Annotated[tuple[PickupStore, ...], Meta(min_length=1, max_length=MAX_STORES)]
+
+
+class DropoffView(Struct, frozen=True):
+    """Where to deliver, and until when."""
 
     lat: Lat
     lon: Lon
@@ -50,7 +64,11 @@ class DropoffRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     deadline: Instant | UnsetType = UNSET
 
 
-class ParcelsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class DropoffRequest(DropoffView, frozen=True, forbid_unknown_fields=True):
+    """Where to deliver. ``deadline`` missing: 24 h from now."""
+
+
+class ParcelsView(Struct, frozen=True):
     """How much there is to carry, all stores together."""
 
     count: Annotated[int, Meta(ge=1, le=10_000)]
@@ -58,14 +76,22 @@ class ParcelsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     volume_l: Annotated[float, Meta(ge=0, le=1_000_000)] = 0
 
 
-class Pay(Struct, frozen=True, forbid_unknown_fields=True):
+class ParcelsRequest(ParcelsView, frozen=True, forbid_unknown_fields=True):
+    """How much there is to carry, all stores together."""
+
+
+class PayView(Struct, frozen=True):
     """What the driver earns, in minor units of an ISO 4217 currency."""
 
     amount_minor: Annotated[int, Meta(ge=0, le=10**12)]
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
 
 
-class JobRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Pay(PayView, frozen=True, forbid_unknown_fields=True):
+    """What the driver earns, in minor units of an ISO 4217 currency."""
+
+
+class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``POST /v1/jobs`` and ``POST /v1/quotes``."""
 
     pickup: Pickup
@@ -94,7 +120,7 @@ class Eta(Struct, frozen=True):
     dropoff: Instant | None
 
 
-class Job(Struct, frozen=True, omit_defaults=True):
+class Job(Struct, frozen=True):
     """A job, as its order service and operators see it."""
 
     id: str
@@ -109,13 +135,13 @@ class Job(Struct, frozen=True, omit_defaults=True):
     expires_at: Instant
     eta: Eta
     timeline: tuple[TimelineEntry, ...]
-    pickup: Pickup
-    dropoff: DropoffRequest
-    parcels: ParcelsRequest
+    pickup: PickupView
+    dropoff: DropoffView
+    parcels: ParcelsView
     requires: tuple[str, ...]
     priority: int
     external_id: str | UnsetType = UNSET
-    pay: Pay | UnsetType = UNSET
+    pay: PayView | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
@@ -154,7 +180,7 @@ class UnassignRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class CloseRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``POST /v1/jobs/{id}/close``."""
 
-    state: Annotated[str, Meta(pattern=r"^(returned|delivered|lost)$(?!\n)")]
+    state: Literal["returned", "delivered", "lost"]
     reason: Reason
 
 
@@ -177,7 +203,7 @@ class FixesResult(Struct, frozen=True):
     dropped: int
 
 
-class Candidate(Struct, frozen=True, omit_defaults=True):
+class Candidate(Struct, frozen=True):
     """One driver as a round saw it. An order service gets numbers instead of names."""
 
     driver: str
@@ -288,7 +314,7 @@ class FieldError(Struct, frozen=True):
     detail: str
 
 
-class Problem(Struct, frozen=True, omit_defaults=True):
+class Problem(Struct, frozen=True):
     """An RFC 9457 problem. ``job``: of a duplicate, the job that is there already."""
 
     type: str
