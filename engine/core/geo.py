@@ -1,0 +1,89 @@
+"""Distances on the ground, in metres, between WGS 84 positions in degrees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+EARTH_RADIUS_M = 6_371_008.8
+"""Mean radius of the earth (IUGG)."""
+
+COARSE_DEG = 0.005
+"""A drop-off is rounded to this before its offer is accepted: 556 m north to south."""
+
+_DEG = math.pi / 180.0
+_M_PER_DEG = EARTH_RADIUS_M * _DEG
+_HALF_TURN_DEG = 180.0
+
+
+def haversine_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
+    """Great-circle distance in metres; within 0.5 % of the ellipsoid's, anywhere on earth."""
+    sin_lat = math.sin((lat_b - lat_a) * _DEG / 2)
+    sin_lon = math.sin((lon_b - lon_a) * _DEG / 2)
+    chord = sin_lat * sin_lat + math.cos(lat_a * _DEG) * math.cos(lat_b * _DEG) * sin_lon * sin_lon
+    return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(chord)))
+
+
+def equirectangular_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
+    """Distance in metres on a plane about the mid-latitude: a third of the haversine's time.
+
+    Within 0.01 % of `haversine_m` up to 100 km below 60° of latitude.
+    """
+    d_lon = lon_b - lon_a
+    if not -_HALF_TURN_DEG <= d_lon <= _HALF_TURN_DEG:
+        d_lon -= math.copysign(2 * _HALF_TURN_DEG, d_lon)
+    east = d_lon * math.cos((lat_a + lat_b) * _DEG / 2)
+    return _M_PER_DEG * math.hypot(lat_b - lat_a, east)
+
+
+def coarse(lat: float, lon: float) -> tuple[float, float]:
+    """Round a position to the nearest multiple of 0.005°, so that it names a block and no door."""
+    return round(round(lat / COARSE_DEG) * COARSE_DEG, 3), round(
+        round(lon / COARSE_DEG) * COARSE_DEG, 3
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlane:
+    """East and north in metres from an origin: a local equirectangular projection.
+
+    The length of a degree is WGS 84's at the origin's latitude (the series of NIMA TR 8350.2).
+    What remains is the change of a degree of longitude with latitude. At 33–39° of latitude a
+    distance from the origin is off by less than 0.02 % at 1 km and 0.35 % at 25 km.
+    """
+
+    lat: float
+    lon: float
+    m_per_deg_lat: float = field(init=False)
+    m_per_deg_lon: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        phi = self.lat * _DEG
+        north = 111_132.92 - 559.82 * math.cos(2 * phi) + 1.175 * math.cos(4 * phi)
+        east = 111_412.84 * math.cos(phi) - 93.5 * math.cos(3 * phi) + 0.118 * math.cos(5 * phi)
+        object.__setattr__(self, "m_per_deg_lat", north)
+        object.__setattr__(self, "m_per_deg_lon", east)
+
+    def xy(self, lat: float, lon: float) -> tuple[float, float]:
+        """East and north of the origin, in metres."""
+        return (lon - self.lon) * self.m_per_deg_lon, (lat - self.lat) * self.m_per_deg_lat
+
+    def xy_batch(
+        self, lats: ArrayLike, lons: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`xy` of n points at once: two arrays of shape (n,)."""
+        import numpy as np  # noqa: PLC0415 - the scalar functions need no numpy
+
+        return (
+            (np.asarray(lons, dtype=np.float64) - self.lon) * self.m_per_deg_lon,
+            (np.asarray(lats, dtype=np.float64) - self.lat) * self.m_per_deg_lat,
+        )
+
+    def distance_m(self, lat: float, lon: float) -> float:
+        """Distance from the origin, in metres."""
+        return math.hypot(*self.xy(lat, lon))

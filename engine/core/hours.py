@@ -1,0 +1,132 @@
+"""Opening hours, kept in the mall's own time zone and asked in epoch milliseconds.
+
+A week is seven tuples of spans, Monday first; a span is minutes after local midnight of the day on
+which it opens, so one that ends past midnight ends after 1,440. A holiday's spans replace those of
+its date. An end is exclusive: at 21:00 sharp a mall that is open until 21:00 is closed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MINUTES_A_DAY = 1440
+
+Span: TypeAlias = tuple[int, int]
+Week: TypeAlias = tuple[tuple[Span, ...], ...]
+
+_SPAN = re.compile(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningHours:
+    """When a mall is open; `week` None: always, and holidays do not matter.
+
+    Raises `ValueError` for a week that is not seven days or holds no span, and
+    `zoneinfo.ZoneInfoNotFoundError` for a time zone that IANA does not know.
+    """
+
+    time_zone: str
+    week: Week | None = None
+    holidays: Mapping[date, tuple[Span, ...]] = field(default_factory=dict)
+    zone: ZoneInfo = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "zone", ZoneInfo(self.time_zone))
+        if self.week is None:
+            return
+        if len(self.week) != 7 or not any(self.week):
+            raise ValueError("a week has seven days and is open on at least one of them")
+
+    def spans_of(self, day: date) -> tuple[Span, ...]:
+        """Return the spans that open on this local date; none where it is always open."""
+        if self.week is None:
+            return ()
+        holiday = self.holidays.get(day)
+        return self.week[day.weekday()] if holiday is None else holiday
+
+
+def parse_spans(text: str) -> tuple[Span, ...]:
+    """Read `10:00-21:00`, several with commas between, or `closed`.
+
+    An end at or before its start is the next day's; 24:00 is midnight. Raises `ValueError` for
+    anything else and for spans that overlap or are out of order.
+    """
+    if text.strip() == "closed":
+        return ()
+    spans = tuple(_parse_span(part.strip()) for part in text.split(","))
+    for (_, end), (start, _) in pairwise(spans):
+        if start < end:
+            raise ValueError(f"opening hours overlap or are out of order: {text!r}")
+    return spans
+
+
+def _parse_span(text: str) -> Span:
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"opening hours are written like 10:00-21:00, not {text!r}")
+    from_hour, from_minute, to_hour, to_minute = map(int, match.groups())
+    start, end = from_hour * 60 + from_minute, to_hour * 60 + to_minute
+    if start >= MINUTES_A_DAY or end > MINUTES_A_DAY:
+        raise ValueError(f"no such time of day: {text!r}")
+    return start, end if end > start else end + MINUTES_A_DAY
+
+
+def is_open(hours: OpeningHours, at_ms: int) -> bool:
+    """Whether the mall is open at this moment."""
+    return next_opening_ms(hours, at_ms) == at_ms
+
+
+def next_opening_ms(hours: OpeningHours, at_ms: int) -> int:
+    """Return the first moment from `at_ms` on at which the mall is open; `at_ms` if it is now."""
+    if hours.week is None:
+        return at_ms
+    start_ms, _ = next(_openings(hours, at_ms))
+    return max(start_ms, at_ms)
+
+
+def closes_at_ms(hours: OpeningHours, at_ms: int) -> int | None:
+    """Return when the opening of `at_ms` ends, or while closed the next one; None: not at all.
+
+    Spans that touch are one opening: open until 24:00 and again from 00:00 does not close between.
+    """
+    if hours.week is None:
+        return None
+    openings = _openings(hours, at_ms)
+    _, end_ms = next(openings)
+    for start_ms, next_end_ms in openings:
+        if start_ms > end_ms:
+            return end_ms
+        end_ms = max(end_ms, next_end_ms)
+    return None
+
+
+def _openings(hours: OpeningHours, at_ms: int) -> Iterator[Span]:
+    """Openings as epoch milliseconds, in order, from the first that ends after `at_ms`.
+
+    It begins a day early for spans past midnight, and ends a week after the last that holidays
+    could close altogether, so there is always a first one.
+    """
+    today = datetime.fromtimestamp(at_ms / 1000, hours.zone).date()
+    for offset in range(-1, 7 * (len(hours.holidays) + 1) + 1):
+        day = today + timedelta(days=offset)
+        for start, end in hours.spans_of(day):
+            end_ms = _local_ms(day, end, hours.zone)
+            if end_ms > at_ms:
+                yield _local_ms(day, start, hours.zone), end_ms
+
+
+def _local_ms(day: date, minutes: int, zone: ZoneInfo) -> int:
+    """Epoch milliseconds of a wall-clock time; of two, the earlier; in a gap, as before the change.
+
+    The minutes are added to the wall clock, so 10:00 stays 10:00 on the day summer time begins.
+    """
+    wall = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(minutes=minutes)
+    return int(wall.astimezone(UTC).timestamp()) * 1000

@@ -1,0 +1,161 @@
+"""What a place is: a market, its malls, their gates and stores, and the geometry of each.
+
+Every shapely polygon here has (lon, lat) coordinates in degrees, as GeoJSON does; every function
+takes latitude first, as the contract does. A polygon's own boundary counts as inside. Prepared
+geometries do not survive pickling, so a `Market` is loaded in each process and never sent to one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import shapely
+from shapely.geometry import Polygon
+
+from engine.core.geo import LocalPlane
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from engine.core.hours import OpeningHours
+
+MallKind: TypeAlias = Literal["mall", "station"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Where a driver parks and walks in. Degrees."""
+
+    id: str
+    lat: float
+    lon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where a parcel waits: behind a gate, on a floor (1 is the ground), a walk away from both."""
+
+    id: str
+    name: str
+    gate: str
+    floor: int
+    walk_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A polygon in (lon, lat) that answers at once for what lies outside its bounding box."""
+
+    polygon: Polygon
+    west: float = field(init=False)
+    south: float = field(init=False)
+    east: float = field(init=False)
+    north: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        shapely.prepare(self.polygon)
+        bounds = zip(("west", "south", "east", "north"), self.polygon.bounds, strict=True)
+        for name, value in bounds:
+            object.__setattr__(self, name, value)
+
+    def holds(self, lat: float, lon: float) -> bool:
+        """Whether the point is inside or on the boundary; never for NaN."""
+        if not (self.south <= lat <= self.north and self.west <= lon <= self.east):
+            return False
+        return bool(shapely.intersects_xy(self.polygon, lon, lat))
+
+    def holds_batch(self, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.bool_]:
+        """`holds` of n points at once: shape (n,)."""
+        x, y = np.asarray(lons, dtype=np.float64), np.asarray(lats, dtype=np.float64)
+        held: NDArray[np.bool_] = shapely.intersects_xy(self.polygon, x, y)
+        return held
+
+
+@dataclass(frozen=True, slots=True)
+class Mall:
+    """A mall, or a delivery station: a mall with one store.
+
+    `gates` and `stores` are by id, in the order of the file. Distances are on `plane`, whose
+    docstring bounds their error.
+    """
+
+    id: str
+    name: str
+    market: str
+    kind: MallKind
+    lat: float
+    lon: float
+    time_zone: str
+    floors: int
+    outline: Polygon
+    gates: Mapping[str, Gate]
+    stores: Mapping[str, Store]
+    hours: OpeningHours
+    plane: LocalPlane = field(init=False, repr=False, compare=False)
+    region: Region = field(init=False, repr=False, compare=False)
+    outline_m: Polygon = field(init=False, repr=False, compare=False)
+    """The outline in metres east and north of (`lat`, `lon`)."""
+
+    def __post_init__(self) -> None:
+        plane = LocalPlane(self.lat, self.lon)
+        corners = [plane.xy(lat, lon) for lon, lat in self.outline.exterior.coords]
+        object.__setattr__(self, "plane", plane)
+        object.__setattr__(self, "region", Region(self.outline))
+        object.__setattr__(self, "outline_m", Polygon(corners))
+
+    def holds(self, lat: float, lon: float) -> bool:
+        """Whether the point is inside the outline."""
+        return self.region.holds(lat, lon)
+
+    def distance_to_outline_m(self, lat: float, lon: float) -> float:
+        """Metres to the outline; 0 inside it."""
+        return float(shapely.distance(self.outline_m, shapely.Point(*self.plane.xy(lat, lon))))
+
+    def distance_to_outline_m_batch(self, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.float64]:
+        """`distance_to_outline_m` of n points at once: shape (n,)."""
+        points = shapely.points(*self.plane.xy_batch(lats, lons))
+        return np.asarray(shapely.distance(self.outline_m, points), dtype=np.float64)
+
+    def gate_distances_m(self, lat: float, lon: float) -> dict[str, float]:
+        """Metres to each gate, by gate id."""
+        x, y = self.plane.xy(lat, lon)
+        distances = {}
+        for gate in self.gates.values():
+            gate_x, gate_y = self.plane.xy(gate.lat, gate.lon)
+            distances[gate.id] = ((x - gate_x) ** 2 + (y - gate_y) ** 2) ** 0.5
+        return distances
+
+    def gate_distances_m_batch(self, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.float64]:
+        """Metres from n points to each of the g gates in the order of `gates`: shape (n, g)."""
+        x, y = self.plane.xy_batch(lats, lons)
+        gates = tuple(self.gates.values())
+        gate_x, gate_y = self.plane.xy_batch([g.lat for g in gates], [g.lon for g in gates])
+        distances: NDArray[np.float64] = np.hypot(x[:, None] - gate_x, y[:, None] - gate_y)
+        return distances
+
+    def nearest_gate(self, lat: float, lon: float) -> Gate:
+        """Return the gate with the shortest straight line; of equals the first of the file."""
+        distances = self.gate_distances_m(lat, lon)
+        return self.gates[min(distances, key=distances.__getitem__)]
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """One metro area: the polygon that its drop-offs lie in, and its malls by id."""
+
+    id: str
+    name: str
+    area: Polygon
+    malls: Mapping[str, Mall]
+    region: Region = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "region", Region(self.area))
+
+    def holds(self, lat: float, lon: float) -> bool:
+        """Whether the point is inside the service area."""
+        return self.region.holds(lat, lon)
