@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from protocol.messages import MAX_FIXES, EpochMs, Fix
+from protocol.fields import EpochMs
+from protocol.messages import MAX_FIXES, Fix
 
 LooseList = Annotated[list[Any], Meta(min_length=1, max_length=MAX_FIXES)]
 

@@ -1,30 +1,33 @@
 """One struct a message of the driver socket, both ways; PROTOCOL.md, "The driver socket".
 
 Times are integers, epoch milliseconds of the server's clock. Unknown fields are ignored when
-decoding. Optional fields that are absent are absent on the wire (``UNSET``), not nil; the codec takes
-nil from a client for absent.
+decoding. An optional field that is absent is absent on the wire (``UNSET``), not nil; from a client
+the codec takes nil for absent too.
 """
 
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from protocol.codes import ErrorCode, OfferClosedWhy, StateWhy
+from protocol.fields import (
+    AccuracyM,
+    Attempt,
+    DriverStateName,
+    EpochMs,
+    HeadingDeg,
+    Id,
+    JobReasonName,
+    JobStateName,
+    Lat,
+    Lon,
+    RequestId,
+    SpeedMps,
+    Text,
+    Token,
+    open_enum,
+)
 from protocol.lifecycle import Step, Wish
-
-# `$` also matches before a final newline in Python; the look-ahead closes that gap and means
-# nothing in other regex dialects, so the same pattern serves the OpenAPI document.
-ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
-Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1-64 of A-Z a-z 0-9 _ . : -")]
-Lat = Annotated[float, Meta(ge=-90, le=90)]
-Lon = Annotated[float, Meta(ge=-180, le=180)]
-EpochMs = Annotated[int, Meta(ge=0, le=2**53)]
-RequestId = Annotated[int, Meta(ge=-(2**53), le=2**53)]
-Attempt = Annotated[int, Meta(ge=0, le=2**31)]
-AccuracyM = Annotated[float, Meta(ge=0, le=100_000)]
-HeadingDeg = Annotated[float, Meta(ge=0, le=360)]
-SpeedMps = Annotated[float, Meta(ge=0, le=1_000)]
-Text = Annotated[str, Meta(max_length=500)]
-Token = Annotated[str, Meta(min_length=1, max_length=8192)]
 
 ProofKind = Literal["code", "photo", "signature", "age_checked"]
 ProblemKind = Literal[
@@ -40,8 +43,14 @@ ProblemKind = Literal[
 
 MAX_FIXES = 100
 
-# One position fix: at_ms, lat, lon, acc_m, heading_deg or nil, speed_mps or nil.
-Fix = tuple[EpochMs, Lat, Lon, AccuracyM, HeadingDeg | None, SpeedMps | None]
+Fix = tuple[
+    Annotated[EpochMs, Meta(title="at_ms")],
+    Annotated[Lat, Meta(title="lat")],
+    Annotated[Lon, Meta(title="lon")],
+    Annotated[AccuracyM, Meta(title="acc_m")],
+    Annotated[HeadingDeg | None, Meta(title="heading_deg")],
+    Annotated[SpeedMps | None, Meta(title="speed_mps")],
+]
 
 
 class Vehicle(Struct, frozen=True):
@@ -238,7 +247,7 @@ class SocketJob(Struct, frozen=True):
 
     job: str
     attempt: int
-    state: str
+    state: JobStateName
     mall: MallRef
     stores: tuple[StoreVisit, ...]
     dropoff: DropOff
@@ -280,7 +289,7 @@ class Welcome(_Server, frozen=True, tag="welcome"):
     location_ms: int
     max_bytes: int
     token_expires_ms: int
-    state: str
+    state: DriverStateName
     offer: Offer | None
     jobs: tuple[SocketJob, ...]
 
@@ -289,10 +298,10 @@ class Reply(_Server, frozen=True, tag="reply"):
     """The answer to a request that went well."""
 
     id: int
-    state: str
+    state: DriverStateName
     jobs: tuple[SocketJob, ...] | UnsetType = UNSET
     job: str | UnsetType = UNSET
-    job_state: str | UnsetType = UNSET
+    job_state: JobStateName | UnsetType = UNSET
     attempt: int | UnsetType = UNSET
 
 
@@ -300,7 +309,7 @@ class Error(_Server, frozen=True, tag="error"):
     """A frame was refused. ``retry``: whether the same frame may work later."""
 
     id: int | None
-    code: str
+    code: Annotated[str, open_enum(ErrorCode)]
     message: str
     retry: bool
 
@@ -310,7 +319,7 @@ class OfferClosed(_Server, frozen=True, tag="offer_closed"):
 
     seq: int
     offer: str
-    why: str
+    why: Annotated[str, open_enum(OfferClosedWhy)]
 
 
 class JobChanged(_Server, frozen=True, tag="job"):
@@ -322,8 +331,8 @@ class JobChanged(_Server, frozen=True, tag="job"):
     seq: int
     job: str
     attempt: int
-    state: str
-    reason: str | UnsetType = UNSET
+    state: JobStateName
+    reason: JobReasonName | UnsetType = UNSET
     detail: SocketJob | UnsetType = UNSET
 
 
@@ -331,8 +340,8 @@ class StateChanged(_Server, frozen=True, tag="state"):
     """The driver's shown state, and why the server speaks of it."""
 
     seq: int
-    state: str
-    why: str
+    state: DriverStateName
+    why: Annotated[str, open_enum(StateWhy)]
 
 
 class Ping(_Server, frozen=True, tag="ping"):

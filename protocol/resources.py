@@ -12,7 +12,18 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from protocol.messages import Fix, Id, Lat, Lon
+from protocol.codes import ProblemCode
+from protocol.fields import (
+    DriverStateName,
+    Id,
+    JobReasonName,
+    JobStateName,
+    Lat,
+    Lon,
+    open_enum,
+)
+from protocol.lifecycle import Outcome
+from protocol.messages import Fix
 
 Instant = Annotated[datetime, Meta(tz=True)]
 LongText = Annotated[str, Meta(max_length=1000)]
@@ -107,7 +118,7 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class TimelineEntry(Struct, frozen=True):
     """One change of state."""
 
-    state: str
+    state: JobStateName
     at: Instant
     actor: str
     cause: str
@@ -125,11 +136,11 @@ class Job(Struct, frozen=True):
 
     id: str
     market: str
-    state: str
+    state: JobStateName
     terminal: bool
     attempt: int
     driver: str | None
-    reason: str | None
+    reason: JobReasonName | None
     created_at: Instant
     updated_at: Instant
     expires_at: Instant
@@ -220,7 +231,7 @@ class Asked(Struct, frozen=True):
 
     driver: str
     attempt: int
-    outcome: str
+    outcome: Annotated[str, open_enum(Outcome)]
     at: Instant
 
 
@@ -294,7 +305,7 @@ class DriverView(Struct, frozen=True):
     """One driver, as operators see it. Position and time are null before the first fix."""
 
     driver: str
-    state: str
+    state: DriverStateName
     lat: float | None
     lon: float | None
     at_ms: int | None
@@ -320,7 +331,7 @@ class Problem(Struct, frozen=True):
     type: str
     title: str
     status: int
-    code: str
+    code: Annotated[str, open_enum(ProblemCode)]
     detail: str
     errors: tuple[FieldError, ...] | UnsetType = UNSET
     job: str | UnsetType = UNSET
