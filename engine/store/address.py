@@ -1,0 +1,71 @@
+"""Where a Redis is, and what it wants to hear first: the meaning of a `redis://` URL."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+from redis.asyncio.connection import SSLConnection, parse_url
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+_DEFAULT_PORT = 6379
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed URL: `redis://`, `rediss://` (TLS, with redis-py's `ssl_…` parameters), `unix://`."""
+
+    host: str
+    port: int
+    path: str
+    db: int
+    username: str
+    password: str = field(repr=False)
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Parse a URL. Raises `ValueError` for another scheme or a wrong parameter."""
+        parts: dict[str, Any] = dict(parse_url(url))
+        tls = None
+        if parts.get("connection_class") is SSLConnection:
+            options = {name: value for name, value in parts.items() if name.startswith("ssl_")}
+            tls = SSLConnection(**options).ssl_context.get()
+        return cls(
+            host=parts.get("host", "localhost"),
+            port=parts.get("port", _DEFAULT_PORT),
+            path=parts.get("path", ""),
+            db=int(parts.get("db", 0)),
+            username=parts.get("username", ""),
+            password=parts.get("password", ""),
+            tls=tls,
+        )
+
+    def __str__(self) -> str:
+        """The place without its secrets, for messages and logs."""
+        return self.path or f"{self.host}:{self.port}"
+
+    async def open(self, protocol: Callable[[], P]) -> P:
+        """Connect and return the protocol. Raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        if self.path:
+            _, connected = await loop.create_unix_connection(protocol, self.path)
+        else:
+            _, connected = await loop.create_connection(
+                protocol, self.host, self.port, ssl=self.tls
+            )
+        return connected
+
+    def introduction(self, name: str) -> list[tuple[str | int, ...]]:
+        """The commands that open a conversation: who we are, which database, are you there."""
+        commands: list[tuple[str | int, ...]] = []
+        if self.password:
+            login = (self.username, self.password) if self.username else (self.password,)
+            commands.append(("AUTH", *login))
+        if self.db:
+            commands.append(("SELECT", self.db))
+        commands.append(("CLIENT", "SETNAME", name))
+        commands.append(("PING",))
+        return commands
