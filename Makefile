@@ -36,6 +36,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 # One lock for every platform and every Python from 3.11 on, made in an environment of its own.
+# What is pinned stays as it is; `make lock LOCK_ARGS=--upgrade` takes the newest of everything.
 lock:
 	rm -rf .lock-venv
 	$(PYTHON) -m venv .lock-venv
