@@ -156,6 +156,42 @@ class JobReason(StrEnum):
     TOO_MANY_ATTEMPTS = "too_many_attempts"
 
 
+OFFER_CLOSED_MEANING: dict[OfferClosedWhy, str] = {
+    OfferClosedWhy.EXPIRED: "nobody answered in time: take the card off the screen",
+    OfferClosedWhy.WITHDRAWN: "taken back, or never acknowledged: take the card off the screen",
+    OfferClosedWhy.CANCELLED: "the order was cancelled: take the card off the screen",
+    OfferClosedWhy.TAKEN: "another driver accepted first: take the card off the screen",
+    OfferClosedWhy.COLLECTED: "an earlier holder has the parcels: take the card off the screen",
+}
+
+STATE_WHY_MEANING: dict[StateWhy, str] = {
+    StateWhy.STALE: "no position came for too long: send one to be offered jobs again",
+    StateWhy.FIXES_REJECTED: "several fixes were refused: check the position source",
+    StateWhy.CLOCK_SKEW: "the phone's clock is off: add the offset seen in `welcome`",
+    StateWhy.SUSPENDED: "an operator took the driver out of matching",
+    StateWhy.RESUMED: "an operator let the driver back into matching",
+    StateWhy.COOLING_DOWN: "a short pause after a decline or a lapse; it ends by itself",
+    StateWhy.UNREACHABLE: "an offer was not acknowledged; any frame ends this",
+    StateWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
+    StateWhy.JOB_ENDED: "the last job ended",
+}
+
+JOB_REASON_MEANING: dict[JobReason, str] = {
+    JobReason.COLLECTED: "an earlier holder collected it: stop, the job is not yours",
+    JobReason.CANCELLED: "the order was cancelled: stop",
+    JobReason.ASSIGNED: "an operator gave you the job",
+    JobReason.UNASSIGNED: "an operator took the job from you: stop",
+    JobReason.SILENT: "you were away for too long and the job went on: stop",
+    JobReason.CLOSED: "an operator closed the job",
+    JobReason.READY_CHANGED: "the parcels of a store are ready at another time",
+    JobReason.NOBODY_IN_REACH: "expired: no driver was near enough",
+    JobReason.NOBODY_FITS: "expired: no driver near had the room, equipment or time",
+    JobReason.NOBODY_ACCEPTED: "expired: every driver asked said no or nothing",
+    JobReason.NOT_READY_IN_TIME: "expired: not ready to be collected before its window ended",
+    JobReason.TOO_MANY_ATTEMPTS: "expired: given up after too many rounds",
+}
+
+
 class ProblemCode(StrEnum):
     """The stable ``code`` of an HTTP problem."""
 

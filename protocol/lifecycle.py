@@ -67,6 +67,8 @@ class Outcome(StrEnum):
     UNASSIGNED = "unassigned"
 
 
+# A submitted job is scheduled when it is not ready to be collected, else queued.
+INITIAL = frozenset({JobState.SCHEDULED, JobState.QUEUED})
 TERMINAL = frozenset(
     {
         JobState.DELIVERED,

@@ -1,0 +1,79 @@
+"""Structs → JSON Schema components, in the dialect that the generated documents are read with."""
+
+from typing import Any, Final
+
+import msgspec
+
+from protocol.codes import (
+    ANSWER_KEPT_MS,
+    BACKOFF_FIRST_S,
+    BACKOFF_MAX_S,
+    FUTURE_FIX_MS,
+    HELLO_WITHIN_S,
+    IDEMPOTENCY_KEPT_MS,
+    LOCATION_MS,
+    MAX_BODY_BYTES,
+    MAX_DEPTH,
+    MAX_FRAME_BYTES,
+    MAX_PAGE,
+    MAX_WAIT_S,
+    PING_MS,
+    RATE_FRAMES_PER_S,
+    RATE_WINDOW_S,
+    STORE_DOWN_CLOSE_S,
+    TERMINAL_KEPT_MS,
+)
+from protocol.messages import MAX_FIXES
+from protocol.resources import MAX_STORES
+
+REF: Final = "#/components/schemas/"
+
+# Name, value and meaning of each limit.
+SOCKET_LIMITS: Final[tuple[tuple[str, float, str], ...]] = (
+    ("max_bytes", MAX_FRAME_BYTES, "a client's frame; a larger one closes the socket"),
+    ("max_depth", MAX_DEPTH, "maps and arrays inside one another in a client's frame"),
+    ("max_fixes", MAX_FIXES, "position fixes in one `location`"),
+    ("future_fix_ms", FUTURE_FIX_MS, "how far a fix may lie in the future"),
+    ("hello_within_s", HELLO_WITHIN_S, "until the first frame"),
+    ("ping_ms", PING_MS, "between two pings; after twice that without a frame: closed"),
+    ("location_ms", LOCATION_MS, "how often the server would like positions"),
+    ("rate_frames_per_s", RATE_FRAMES_PER_S, "frames a second"),
+    ("rate_window_s", RATE_WINDOW_S, "how long that rate may be exceeded"),
+    ("answer_kept_ms", ANSWER_KEPT_MS, "a repeated request gets its first answer so long"),
+    ("store_down_close_s", STORE_DOWN_CLOSE_S, "without a store, until sockets are closed"),
+    ("backoff_first_s", BACKOFF_FIRST_S, "first full-jitter wait before connecting again"),
+    ("backoff_max_s", BACKOFF_MAX_S, "longest such wait"),
+)
+HTTP_LIMITS: Final[tuple[tuple[str, float, str], ...]] = (
+    ("max_body_bytes", MAX_BODY_BYTES, "a request's body"),
+    ("max_wait_s", MAX_WAIT_S, "`wait_s`"),
+    ("max_page", MAX_PAGE, "`limit` of a list"),
+    ("max_stores", MAX_STORES, "stores of a job"),
+    ("idempotency_kept_ms", IDEMPOTENCY_KEPT_MS, "an idempotency key is remembered"),
+    ("terminal_kept_ms", TERMINAL_KEPT_MS, "a finished job can be read"),
+)
+
+
+def schemas(structs: tuple[type, ...], *, draft: str = "2020-12") -> dict[str, Any]:
+    """JSON Schemas by name of the structs and all that they are made of.
+
+    ``draft`` ``07`` is for AsyncAPI, whose schemas are a superset of that draft.
+    """
+    _, components = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
+    cleaned: dict[str, Any] = _clean(components, draft)
+    return dict(sorted(cleaned.items()))
+
+
+def _clean(node: Any, draft: str) -> Any:
+    if isinstance(node, list):
+        return [_clean(item, draft) for item in node]
+    if isinstance(node, str):
+        # Python's look-ahead in our patterns, and the code marks of our docstrings.
+        return node.replace(r"(?!\n)", "").replace("``", "`")
+    if not isinstance(node, dict):
+        return node
+    cleaned = {name: _clean(value, draft) for name, value in node.items()}
+    if draft == "07" and "prefixItems" in cleaned:
+        cleaned["items"] = cleaned.pop("prefixItems")
+        cleaned["additionalItems"] = False
+    return cleaned
