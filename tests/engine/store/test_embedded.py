@@ -107,6 +107,11 @@ def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
         assert value_of(server, "k") is None
 
 
+def test_a_path_that_needs_quoting(tmp_path: Path, redis_binary: Path | None) -> None:
+    with EmbeddedServer(tmp_path / 'a "b" c?d%20', binary=redis_binary) as server:
+        assert value_of(server, "k") is None
+
+
 def test_a_temporary_folder_is_gone_afterwards() -> None:
     with EmbeddedServer(persistent=False) as server:
         home = Path(server.url.removeprefix("unix://").partition("?")[0]).parent

@@ -144,6 +144,7 @@ async def test_a_broken_line_fails_what_waits_and_mends_itself(server: EmbeddedS
         assert isinstance(link.down_since, float)
         held = asyncio.ensure_future(link.call("GET", "k"))
         await asyncio.sleep(0)
+        await eventually(lambda: not server.running)
         assert server.revive()
         assert await held == b"v"
         assert link.down_since is None
