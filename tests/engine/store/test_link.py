@@ -4,6 +4,7 @@ import asyncio
 import os
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -123,6 +124,17 @@ async def test_past_its_deadline_a_call_fails_and_the_line_is_made_anew(
         await eventually(lambda: link.connected)
         assert await link.call("ECHO", "mine") == b"mine"
         await link.close()
+
+
+async def test_a_loop_that_was_held_up_reads_its_replies_first(redis_url: str) -> None:
+    link = Link(redis_url, deadline_s=0.1)
+    await link.connect()
+    call = asyncio.ensure_future(link.call("PING"))
+    for _ in range(3):  # until it is written
+        await asyncio.sleep(0)
+    time.sleep(0.5)  # the process is stopped, or busy with something else
+    assert await call == b"PONG"
+    await link.close()
 
 
 async def test_a_broken_line_fails_what_waits_and_mends_itself(server: EmbeddedServer) -> None:

@@ -1,0 +1,82 @@
+"""The arrows between the packages: who may import what."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FIRST_PARTY = ("clients", "engine", "load_tests", "protocol", "tests")
+LEAVES = ("engine.config", "engine.config_fields", "engine.logs", "engine.metrics")
+
+# Folder → the first-party modules (with what is in them) that it may import.
+FIRST_PARTY_ARROWS = {
+    "protocol": ("protocol",),
+    "engine/core": ("engine.core", "protocol.codes", "protocol.lifecycle"),
+    "engine/dispatch": ("engine.dispatch", "engine.core", "engine.ports", "protocol", *LEAVES),
+    "engine/store": ("engine.store", "engine.core", "engine.ports", "protocol", *LEAVES),
+    "engine/gateway": (
+        *("engine.gateway", "engine.dispatch", "engine.core", "engine.ports", "protocol"),
+        *LEAVES,
+    ),
+    "clients": ("clients", "protocol"),
+    "load_tests": ("load_tests", "clients", "protocol"),
+}
+# Folder → the packages of others that it may import; folders not named may import any.
+THIRD_PARTY_ARROWS = {
+    "protocol": ("msgspec",),
+    "engine/core": ("numpy", "scipy", "shapely"),
+    "engine/dispatch": ("structlog",),
+    "clients": ("httpx2", "msgspec", "websockets"),
+}
+# What would let the world into the rules: they are told the time, and nothing is left to chance.
+WORLDLY = {"asyncio", "os", "random", "secrets", "socket", "threading", "time"}
+# The composition root alone puts a store under the gateway.
+COMPOSITION_ROOT = ROOT / "engine/gateway/app.py"
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: import by the full name"
+            assert node.module
+            yield node.module
+
+
+def is_in(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", FIRST_PARTY_ARROWS)
+def test_arrows_between_our_packages(folder: str) -> None:
+    for path in modules(folder):
+        allowed = FIRST_PARTY_ARROWS[folder]
+        if path == COMPOSITION_ROOT:
+            allowed = (*allowed, "engine.store")
+        for module in imports(path):
+            if is_in(module, FIRST_PARTY):
+                assert is_in(module, allowed), f"{path.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize("folder", THIRD_PARTY_ARROWS)
+def test_arrows_to_the_packages_of_others(folder: str) -> None:
+    for path in modules(folder):
+        for module in imports(path):
+            top = module.partition(".")[0]
+            if top not in sys.stdlib_module_names and top not in FIRST_PARTY:
+                known = THIRD_PARTY_ARROWS[folder]
+                assert top in known, f"{path.relative_to(ROOT)} imports {module}"
+
+
+def test_the_rules_know_no_world() -> None:
+    for path in modules("engine/core"):
+        worldly = WORLDLY.intersection(imports(path))
+        assert not worldly, f"{path.relative_to(ROOT)} imports {worldly}"
