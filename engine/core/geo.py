@@ -22,7 +22,7 @@ _HALF_TURN_DEG = 180.0
 
 
 def haversine_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Great-circle distance in metres; within 0.5 % of the ellipsoid's, anywhere on earth."""
+    """Great-circle distance in metres; within 0.6 % of the ellipsoid's, anywhere on earth."""
     sin_lat = math.sin((lat_b - lat_a) * _DEG / 2)
     sin_lon = math.sin((lon_b - lon_a) * _DEG / 2)
     chord = sin_lat * sin_lat + math.cos(lat_a * _DEG) * math.cos(lat_b * _DEG) * sin_lon * sin_lon
@@ -30,7 +30,7 @@ def haversine_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float
 
 
 def equirectangular_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Distance in metres on a plane about the mid-latitude: a third of the haversine's time.
+    """Distance in metres on a plane about the mid-latitude: half the haversine's time.
 
     Within 0.01 % of `haversine_m` up to 100 km below 60° of latitude.
     """
@@ -54,7 +54,7 @@ class LocalPlane:
 
     The length of a degree is WGS 84's at the origin's latitude (the series of NIMA TR 8350.2).
     What remains is the change of a degree of longitude with latitude. At 33–39° of latitude a
-    distance from the origin is off by less than 0.02 % at 1 km and 0.35 % at 25 km.
+    distance from the origin is off by less than 0.01 % at 1 km and 0.1 % at 25 km.
     """
 
     lat: float

@@ -6,7 +6,6 @@ Whatever is wrong raises `PlacesError` and names the file and the entry, as in
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from datetime import date
@@ -55,7 +54,7 @@ class _Entry:
             raise self.wrong(f"{key} is missing")
         value = self._rest.pop(key)
         if type(value) is not kind:
-            raise self.wrong(f"{key} is {value!r}, not a {kind.__name__}")
+            raise self.wrong(f"{key} is {value!r}, not of type {kind.__name__}")
         return value
 
     def take_id(self) -> str:
@@ -66,22 +65,24 @@ class _Entry:
 
     def take_position(self) -> tuple[float, float]:
         lat, lon = self.take("lat", float), self.take("lon", float)
-        if not (math.fabs(lat) <= 90 and math.fabs(lon) <= 180):
+        if not (abs(lat) <= 90 and abs(lon) <= 180):
             raise self.wrong(f"({lat}, {lon}) is not a position in degrees")
         return lat, lon
 
     def take_polygon(self, key: str) -> Polygon:
         """Read a ring of [lon, lat] pairs; whether it ends where it began does not matter."""
-        corners = self.take(key, list)
+        ring = self.take(key, list)
         try:
-            polygon = Polygon(corners)
+            corners = [(float(lon), float(lat)) for lon, lat in ring]
         except (ValueError, TypeError) as error:
             raise self.wrong(f"{key} is not a ring of [lon, lat] pairs: {error}") from error
-        if not polygon.is_valid or polygon.is_empty or polygon.has_z:
-            raise self.wrong(f"{key} is not a valid polygon: {explain_validity(polygon)}")
-        west, south, east, north = polygon.bounds
-        if west < -180 or east > 180 or south < -90 or north > 90:
+        if len(corners) < 3:
+            raise self.wrong(f"{key} has {len(corners)} corners, fewer than three")
+        if not all(abs(lon) <= 180 and abs(lat) <= 90 for lon, lat in corners):
             raise self.wrong(f"{key} has a corner that is no [lon, lat] pair in degrees")
+        polygon = Polygon(corners)
+        if not polygon.is_valid:
+            raise self.wrong(f"{key} is not a valid polygon: {explain_validity(polygon)}")
         return polygon
 
     def take_entries(self, key: str, what: str) -> list[tuple[str, _Entry]]:
