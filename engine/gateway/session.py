@@ -1,0 +1,149 @@
+"""One driver's session: which push goes out, which waits, which ends it. No I/O.
+
+State is the truth and a push is only haste: what `welcome` told is not told again, what came out of
+order waits for the relay, and after a gap the app is sent back for the truth.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from engine.core.model import Driver, HeldJob
+from engine.ports import DriverSnapshot, Push
+from protocol.codes import Close, JobReason, StateWhy
+
+_MAX_WAITING: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Send this push to the app."""
+
+    push: Push
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load the job of this push, then call `Session.loaded` and send it with its detail."""
+
+    push: Push
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Close the socket."""
+
+    code: Close
+
+
+Action = Write | Load | End
+
+
+class Session:
+    """The state of one (market, driver) socket, from its hello to its end."""
+
+    __slots__ = (
+        "_held",
+        "_holding_back",
+        "_offered",
+        "_replaced_by",
+        "_seq",
+        "_waiting",
+        "driver",
+        "epoch",
+        "market",
+        "unreachable",
+    )
+
+    def __init__(self, market: str, driver: str) -> None:
+        self.market = market
+        self.driver = driver
+        self.epoch = 0
+        self.unreachable = False
+        self._seq = 0
+        self._replaced_by = 0
+        # Until `welcome` is out, and while a job is loaded, pushes wait.
+        self._holding_back = True
+        self._waiting: deque[tuple[Push, bool]] = deque()
+        self._held: dict[str, str] = {}
+        self._offered: dict[str, str] = {}
+
+    def mall_of(self, job: str) -> str | None:
+        """The mall of a job that this driver holds or is offered; None: ask the store."""
+        return self._held.get(job) or self._offered.get(job)
+
+    @property
+    def mall(self) -> str:
+        """The mall of a job in hand, "" with none: where a problem without a job is."""
+        return next(iter(self._held.values()), "")
+
+    def greeted(self, epoch: int) -> Iterator[Action]:
+        """The store has registered the socket under this epoch."""
+        self.epoch = epoch
+        if self._replaced_by > epoch:
+            yield End(Close.REPLACED)
+
+    def welcomed(self, snapshot: DriverSnapshot) -> Iterator[Action]:
+        """`welcome` is out and told the truth of this snapshot; go on with what came since."""
+        self._seq = snapshot.driver.seq
+        if snapshot.offer:
+            self._offered = {job.job: snapshot.offer.mall for job in snapshot.offer.jobs}
+        self.holds(snapshot.driver)
+        yield from self._go_on()
+
+    def holds(self, driver: Driver) -> None:
+        """The store has just told what the driver holds."""
+        self._held = _malls(driver.jobs)
+
+    def push(self, push: Push, *, relayed: bool) -> Iterator[Action]:
+        """A push came: from this node's own transition, or `relayed` from the market's stream."""
+        if push.kind == "replaced":
+            self._replaced_by = max(self._replaced_by, push.epoch)
+            if 0 < self.epoch < push.epoch:
+                yield End(Close.REPLACED)
+        elif not self._holding_back:
+            yield from self._deliver(push, relayed)
+        elif len(self._waiting) < _MAX_WAITING:
+            self._waiting.append((push, relayed))
+        else:
+            yield End(Close.TOO_SLOW)
+
+    def loaded(self) -> Iterator[Action]:
+        """The job of a `Load` is out; go on with what came since."""
+        yield from self._go_on()
+
+    def _go_on(self) -> Iterator[Action]:
+        self._holding_back = False
+        while self._waiting and not self._holding_back:
+            push, relayed = self._waiting.popleft()
+            yield from self._deliver(push, relayed)
+
+    def _deliver(self, push: Push, relayed: bool) -> Iterator[Action]:  # noqa: FBT001 - private
+        if push.seq <= self._seq:
+            return
+        if push.seq > self._seq + 1:
+            # Ahead of the others: the relay brings them all in order. When the relay itself has
+            # left one out, it is lost.
+            if relayed:
+                yield End(Close.DRAINING)
+            return
+        self._seq = push.seq
+        self._note(push)
+        if push.kind == "job" and push.reason == JobReason.ASSIGNED:
+            self._holding_back = True
+            yield Load(push)
+        else:
+            yield Write(push)
+
+    def _note(self, push: Push) -> None:
+        if push.kind == "offer" and push.offer:
+            self._offered = {job.job: push.offer.mall for job in push.offer.jobs}
+        elif push.kind == "job" and push.reason == JobReason.ASSIGNED:
+            self._held[push.job] = push.mall
+        elif push.kind == "state" and push.why == StateWhy.UNREACHABLE:
+            self.unreachable = True
+
+
+def _malls(jobs: Iterable[HeldJob]) -> dict[str, str]:
+    return {job.job: job.mall for job in jobs}

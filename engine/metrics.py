@@ -1,0 +1,166 @@
+"""What a node counts and times, in the words of the domain; served on `/metrics`.
+
+Each node has its own registry: nothing here is global. No label ever holds an id.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from protocol.codes import Close
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_FAST_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# An offer may also wait for a driver: that tail is told in minutes.
+_OFFER_S = (*_FAST_S, 30, 60, 300, 1800)
+_LATE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
+_CALL_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
+# RFC 6455 section 7.4.1; an app may send any code up to 4999, which is no label.
+_CLOSE_CODES = frozenset(range(1000, 1016)) | frozenset(map(int, Close))
+_LAG_SAMPLE_S = 0.25
+
+
+class Metrics:
+    """The figures of one node. Times are seconds; `render` gives the text for Prometheus."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._match = self._histogram(
+            "mallard_match_duration_seconds",
+            "A round of a mall: from reading its candidates to the last offer placed.",
+            _FAST_S,
+        )
+        self._latency = self._histogram(
+            "mallard_offer_latency_seconds",
+            "From a job's arrival to its first offer handed to a socket (1 ms resolution).",
+            _OFFER_S,
+        )
+        self._lateness = self._histogram(
+            "mallard_offer_lateness_seconds",
+            "How long after its limit an unanswered or unacknowledged offer was ended.",
+            _LATE_S,
+        )
+        self._offers = Counter(
+            "mallard_offers_total",
+            "Offers made and how they ended, by result.",
+            ("result",),
+            registry=self.registry,
+        )
+        self._fixes = Counter(
+            "mallard_location_fixes_total",
+            "Position fixes received, by what became of them.",
+            ("result",),
+            registry=self.registry,
+        )
+        self._calls = Histogram(
+            "mallard_store_call_seconds",
+            "Calls of the store, by name, as the caller saw them.",
+            ("call",),
+            buckets=_CALL_S,
+            registry=self.registry,
+        )
+        self._closed = Counter(
+            "mallard_ws_closed_total",
+            "Driver sockets closed, by close code.",
+            ("code",),
+            registry=self.registry,
+        )
+        self._lag = self._histogram(
+            "mallard_event_loop_lag_seconds",
+            "How much later than asked the event loop woke a sleeper.",
+            _FAST_S,
+        )
+        self._drivers = Gauge(
+            "mallard_drivers",
+            "Drivers of a market by shown state, over all nodes, when scraped.",
+            ("market", "state"),
+            registry=self.registry,
+        )
+        self._jobs = Gauge(
+            "mallard_jobs",
+            "Jobs of a market by state, over all nodes, when scraped.",
+            ("market", "state"),
+            registry=self.registry,
+        )
+        Gauge(
+            "mallard_build_info",
+            "Always 1; the labels tell the build.",
+            ("version",),
+            registry=self.registry,
+        ).labels(_version()).set(1)
+        # A histogram's look-up by label takes longer than its observation.
+        self._call_by_name: dict[str, Histogram] = {}
+
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, description, buckets=buckets, registry=self.registry)
+
+    def matched(self, seconds: float) -> None:
+        """A round took so long."""
+        self._match.observe(seconds)
+
+    def offer_sent(self, latency_s: float) -> None:
+        """A job's first offer was handed to a socket, so long after the job's arrival."""
+        self._latency.observe(latency_s)
+
+    def offer_late(self, lateness_s: float) -> None:
+        """An offer's limit had passed by so much when the offer was ended."""
+        self._lateness.observe(lateness_s)
+
+    def offer(self, result: str) -> None:
+        """An offer was made (`offered`) or has ended (an `Outcome`)."""
+        self._offers.labels(result).inc()
+
+    def fixes(self, result: str, count: int = 1) -> None:
+        """Fixes were taken (`ok`) or dropped, and why."""
+        self._fixes.labels(result).inc(count)
+
+    def store_called(self, call: str, seconds: float) -> None:
+        """A call of the store took so long."""
+        histogram = self._call_by_name.get(call)
+        if histogram is None:
+            histogram = self._call_by_name[call] = self._calls.labels(call)
+        histogram.observe(seconds)
+
+    def socket_closed(self, code: int) -> None:
+        """A driver's socket was closed, by us or by the app."""
+        self._closed.labels(str(code) if code in _CLOSE_CODES else "other").inc()
+
+    def count(self, market: str, *, drivers: Mapping[str, int], jobs: Mapping[str, int]) -> None:
+        """How many drivers and jobs a market has, by state."""
+        for state, number in drivers.items():
+            self._drivers.labels(market, state).set(number)
+        for state, number in jobs.items():
+            self._jobs.labels(market, state).set(number)
+
+    def render(self) -> bytes:
+        """Return every figure in the text format of `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
+
+    @contextlib.asynccontextmanager
+    async def watching_loop(self) -> AsyncIterator[None]:
+        """Sample the running event loop's lag meanwhile."""
+        sampler = asyncio.create_task(self._sample_lag(), name="loop lag")
+        try:
+            yield
+        finally:
+            sampler.cancel()
+            await asyncio.wait({sampler})
+
+    async def _sample_lag(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            asked = clock() + _LAG_SAMPLE_S
+            await asyncio.sleep(_LAG_SAMPLE_S)
+            self._lag.observe(max(0.0, clock() - asked))
+
+
+def _version() -> str:
+    try:
+        return version("mallard")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
