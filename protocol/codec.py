@@ -72,15 +72,16 @@ class FrameTooBig(FrameError):
 class BadFrame(FrameError):
     """Well-formed but wrong: answered with ``error``.
 
-    ``code`` is ``bad_field`` or ``unknown_type``; ``request_id`` is the frame's ``id`` if it has
-    a usable one.
+    ``code`` is ``bad_field`` or ``unknown_type``; ``request_id`` is the frame's ``id`` and
+    ``message_type`` its ``type``, if it has usable ones.
     """
 
-    def __init__(self, code: ErrorCode, message: str, request_id: int | None) -> None:
+    def __init__(self, code: ErrorCode, message: str, fields: dict[str, Any]) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.request_id = request_id
+        self.request_id = _request_id(fields)
+        self.message_type = _message_type(fields)
 
 
 class Codec:
@@ -174,7 +175,7 @@ class Codec:
 def _message(fields: dict[str, Any]) -> tuple[ClientMessage, int]:
     kind = fields.get("type")
     if isinstance(kind, str) and kind not in CLIENT_TYPES:
-        raise BadFrame(ErrorCode.UNKNOWN_TYPE, "no such type of message", _request_id(fields))
+        raise BadFrame(ErrorCode.UNKNOWN_TYPE, "no such type of message", fields)
     try:
         message = msgspec.convert(_without_nil(fields), _LooseMessage)
     except msgspec.ValidationError as error:
@@ -195,7 +196,7 @@ def _without_nil(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bad_field(error: msgspec.ValidationError, fields: dict[str, Any]) -> BadFrame:
-    return BadFrame(ErrorCode.BAD_FIELD, str(violation(error)), _request_id(fields))
+    return BadFrame(ErrorCode.BAD_FIELD, str(violation(error)), fields)
 
 
 def _request_id(fields: dict[str, Any]) -> int | None:
@@ -203,6 +204,11 @@ def _request_id(fields: dict[str, Any]) -> int | None:
     if type(request_id) is int and abs(request_id) <= _MAX_ID:
         return request_id
     return None
+
+
+def _message_type(fields: dict[str, Any]) -> str | None:
+    kind = fields.get("type")
+    return kind if isinstance(kind, str) else None
 
 
 def _parse_msgpack(payload: bytes, max_depth: int) -> Any:

@@ -141,6 +141,8 @@ class Session:
             self._offered = {job.job: push.offer.mall for job in push.offer.jobs}
         elif push.kind == "job" and push.reason == JobReason.ASSIGNED:
             self._held[push.job] = push.mall
+        elif push.kind == "job" and push.reason != JobReason.READY_CHANGED:
+            self._held.pop(push.job, None)
         elif push.kind == "state" and push.why == StateWhy.UNREACHABLE:
             self.unreachable = True
 

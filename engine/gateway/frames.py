@@ -1,0 +1,207 @@
+"""The engine's data as the frames that a driver's app gets.
+
+Before a driver accepts, it sees a job's *card*: what it takes to decide, and nothing that tells
+whose parcel it is. The card is packed once, when the job is submitted.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from engine.core.geo import coarse
+from engine.core.mall import Mall
+from engine.core.model import Job, LiveOffer, OfferedJob
+from engine.ports import Push
+from protocol.lifecycle import JobState
+from protocol.messages import (
+    DropOff,
+    JobChanged,
+    JobEta,
+    MallRef,
+    Offer,
+    OfferClosed,
+    ParcelLoad,
+    PayAmount,
+    SocketJob,
+    StateChanged,
+    StoreVisit,
+)
+from protocol.resources import Instant, JobRequest, Pay
+
+
+class Card(Struct, frozen=True, array_like=True):
+    """What a driver may see of a job before accepting. ``arrived_ms``: when the job came in, or was
+    to be looked at, by the store's clock; 0 where nobody measures."""
+
+    stores: tuple[StoreVisit, ...]
+    dropoff: DropOff
+    parcels: ParcelLoad
+    requires: tuple[str, ...]
+    pay: PayAmount | UnsetType = UNSET
+    arrived_ms: int = 0
+
+
+_pack_card: Final = msgspec.msgpack.Encoder().encode
+_read_card: Final = msgspec.msgpack.Decoder(Card).decode
+_read_request: Final = msgspec.json.Decoder(JobRequest).decode
+
+
+def card(request: JobRequest, mall: Mall, arrived_ms: int = 0) -> bytes:
+    """Return the packed card of a job whose request has its defaults filled in."""
+    lat, lon = coarse(request.dropoff.lat, request.dropoff.lon)
+    return _pack_card(
+        Card(
+            stores=tuple(_visits(request, mall, with_codes=False)),
+            dropoff=DropOff(lat=lat, lon=lon, deadline_ms=_epoch_ms(request.dropoff.deadline)),
+            parcels=_load(request),
+            requires=request.requires,
+            pay=_pay(request.pay),
+            arrived_ms=arrived_ms,
+        )
+    )
+
+
+def offer_frame(offer: LiveOffer, seq: int, now_ms: int, mall: Mall) -> Offer:
+    """Return the frame of an offer."""
+    place = _mall_ref(mall, offer.gate)
+    eta = JobEta(pickup_ms=offer.eta_pickup_ms, dropoff_ms=offer.eta_dropoff_ms)
+    jobs = tuple(_short_job(job, place, eta) for job in offer.jobs)
+    return Offer(
+        seq=seq,
+        offer=offer.offer,
+        attempt=offer.attempt,
+        jobs=jobs,
+        mall=place,
+        eta_s=offer.eta_s,
+        distance_m=offer.distance_m,
+        expires_ms=offer.expires_ms,
+        server_time_ms=now_ms,
+        pay=_total([job.pay for job in jobs]),
+    )
+
+
+def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
+    """When those jobs of an offer arrived that are offered for the first time."""
+    arrived = (_read_card(job.card).arrived_ms for job in offer.jobs if job.attempt == 1)
+    return tuple(at_ms for at_ms in arrived if at_ms)
+
+
+def full_job(job: Job, mall: Mall) -> SocketJob:
+    """Return all that the holder of a job must know."""
+    request = _read_request(job.body)
+    to = request.dropoff
+    return SocketJob(
+        job=job.id,
+        attempt=job.attempt,
+        state=job.state.value,
+        mall=_mall_ref(mall, mall.stores[request.pickup.stores[0].store].gate),
+        stores=tuple(_visits(request, mall, with_codes=True)),
+        dropoff=DropOff(
+            lat=to.lat,
+            lon=to.lon,
+            deadline_ms=job.deadline_ms,
+            address=to.address,
+            name=to.name,
+            contact=to.contact,
+            note=to.note,
+        ),
+        parcels=_load(request),
+        requires=request.requires,
+        eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
+        external_id=job.external_id,
+        pay=_pay(request.pay),
+    )
+
+
+def push_frame(
+    push: Push, *, now_ms: int, mall: Mall | None = None, detail: SocketJob | UnsetType = UNSET
+) -> Offer | OfferClosed | JobChanged | StateChanged:
+    """Return the frame of a push. An offer needs its mall."""
+    if push.kind == "offer" and push.offer and mall:
+        return offer_frame(push.offer, push.seq, now_ms, mall)
+    if push.kind == "offer_closed":
+        return OfferClosed(seq=push.seq, offer=push.offer_id, why=push.why)
+    if push.kind == "job":
+        return JobChanged(
+            seq=push.seq,
+            job=push.job,
+            attempt=push.attempt,
+            state=push.state,
+            reason=push.reason or UNSET,
+            detail=detail,
+        )
+    if push.kind == "state":
+        return StateChanged(seq=push.seq, state=push.state, why=push.why)
+    raise ValueError(f"no frame for a push of kind {push.kind!r}")
+
+
+def _short_job(job: OfferedJob, place: MallRef, eta: JobEta) -> SocketJob:
+    seen = _read_card(job.card)
+    return SocketJob(
+        job=job.job,
+        attempt=job.attempt,
+        state=JobState.OFFERED.value,
+        mall=place,
+        stores=seen.stores,
+        dropoff=seen.dropoff,
+        parcels=seen.parcels,
+        requires=seen.requires,
+        eta=eta,
+        pay=seen.pay,
+    )
+
+
+def _mall_ref(mall: Mall, gate_id: str) -> MallRef:
+    gate = mall.gates[gate_id]
+    return MallRef(
+        id=mall.id,
+        name=mall.name,
+        lat=mall.lat,
+        lon=mall.lon,
+        gate=gate.id,
+        gate_lat=gate.lat,
+        gate_lon=gate.lon,
+    )
+
+
+def _visits(request: JobRequest, mall: Mall, *, with_codes: bool) -> Iterable[StoreVisit]:
+    for asked in request.pickup.stores:
+        store = mall.stores[asked.store]
+        yield StoreVisit(
+            store=store.id,
+            name=store.name,
+            gate=store.gate,
+            floor=store.floor,
+            ready_ms=_epoch_ms(asked.ready_at),
+            parcels=asked.parcels,
+            pickup_code=asked.pickup_code if with_codes else UNSET,
+        )
+
+
+def _load(request: JobRequest) -> ParcelLoad:
+    load = request.parcels
+    if load is UNSET:
+        count = sum(store.parcels for store in request.pickup.stores)
+        return ParcelLoad(count=count, weight_g=0, volume_l=0)
+    return ParcelLoad(count=load.count, weight_g=load.weight_g, volume_l=load.volume_l)
+
+
+def _pay(pay: Pay | UnsetType) -> PayAmount | UnsetType:
+    return UNSET if pay is UNSET else PayAmount(pay.amount_minor, pay.currency)
+
+
+def _total(pays: Sequence[PayAmount | UnsetType]) -> PayAmount | UnsetType:
+    """The pay of a run, where every job tells it and in the same currency."""
+    known = [pay for pay in pays if pay is not UNSET]
+    currencies = {pay.currency for pay in known}
+    if len(known) != len(pays) or len(currencies) != 1:
+        return UNSET
+    return PayAmount(sum(pay.amount_minor for pay in known), currencies.pop())
+
+
+def _epoch_ms(instant: Instant | UnsetType) -> int:
+    if instant is UNSET:
+        raise ValueError("the request's defaults are not filled in")
+    return round(instant.timestamp() * 1000)
