@@ -1,0 +1,125 @@
+"""Whatever comes in, only our own errors come out; whatever we send, others read the same."""
+
+import contextlib
+import json
+import random
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from protocol.bodies import MalformedJson, canonical_hash, parse_json_body
+from protocol.codec import JSON, MSGPACK, FrameError
+from protocol.messages import ClientMessage
+from protocol.strict import Malformed, parse_json, parse_msgpack
+from tests.protocol.strategies import client_messages, plain_values
+
+DEEP = 8
+
+
+def decode(data: bytes | str) -> None:
+    for spoken in (MSGPACK, JSON):
+        for read in (spoken.decode_client, spoken.decode_server):
+            with contextlib.suppress(FrameError):
+                read(data)
+
+
+@given(st.binary(max_size=200))
+@example(b"\xdd\xff\xff\xff\xff")
+def test_any_bytes(data: bytes) -> None:
+    decode(data)
+    with contextlib.suppress(MalformedJson):
+        parse_json_body(data)
+
+
+@given(st.text(max_size=200))
+def test_any_text(data: str) -> None:
+    decode(data)
+
+
+@given(plain_values)
+def test_any_value_in_a_frame(value: Any) -> None:
+    decode(msgpack.packb(value))
+    decode(json.dumps(value))
+
+
+@given(client_messages, st.randoms(use_true_random=False), st.integers(1, 3))
+def test_a_damaged_message(message: ClientMessage, chance: random.Random, hurts: int) -> None:
+    encoded = MSGPACK.encode(message)
+    assert isinstance(encoded, bytes)
+    packed, text = bytearray(encoded), list(str(JSON.encode(message)))
+    for _ in range(hurts):
+        packed[chance.randrange(len(packed))] = chance.randrange(256)
+        text[chance.randrange(len(text))] = chr(chance.randrange(128))
+    decode(bytes(packed))
+    decode(bytes(packed[: chance.randrange(len(packed))]))
+    decode("".join(text))
+
+
+@given(client_messages)
+def test_a_message_comes_back(message: ClientMessage) -> None:
+    packed, text = MSGPACK.encode(message), JSON.encode(message)
+    assert MSGPACK.decode_client(packed) == (message, 0)
+    assert JSON.decode_client(text) == (message, 0)
+    assert msgpack.unpackb(packed, strict_map_key=True) == json.loads(text)
+
+
+@given(client_messages, st.randoms(use_true_random=False))
+def test_a_message_from_another_encoder(message: ClientMessage, chance: random.Random) -> None:
+    fields = list(json.loads(JSON.encode(message)).items())
+    chance.shuffle(fields)
+    assert MSGPACK.decode_client(msgpack.packb(dict(fields))) == (message, 0)
+    assert JSON.decode_client(json.dumps(dict(fields), indent=1)) == (message, 0)
+
+
+@given(plain_values)
+def test_the_strict_parsers_read_what_the_libraries_write(value: Any) -> None:
+    assert parse_msgpack(msgpack.packb(value), max_depth=DEEP * 2) == value
+    assert parse_json(json.dumps(value), max_depth=DEEP * 2) == value
+
+
+@given(st.binary(max_size=40))
+def test_the_strict_parser_reads_no_more_than_the_library(data: bytes) -> None:
+    try:
+        value = parse_msgpack(data, max_depth=DEEP)
+    except Malformed:
+        return
+    # NaN equals nothing, so the texts are compared; ours writes whole floats as integers.
+    theirs = msgpack.unpackb(data, strict_map_key=True)
+    assert value == theirs or "nan" in repr(theirs)
+
+
+@given(plain_values, st.randoms(use_true_random=False))
+def test_equal_json_has_equal_hashes(value: Any, chance: random.Random) -> None:
+    def rewritten(node: Any) -> Any:
+        if isinstance(node, dict):
+            items = [(name, rewritten(inner)) for name, inner in node.items()]
+            chance.shuffle(items)
+            return dict(items)
+        if isinstance(node, list):
+            return [rewritten(inner) for inner in node]
+        whole = isinstance(node, int) and not isinstance(node, bool) and abs(node) <= 2**53
+        return float(node) if whole else node
+
+    ours = parse_json_body(json.dumps(value).encode())
+    other = parse_json_body(json.dumps(rewritten(value), indent=2, ensure_ascii=False).encode())
+    assert canonical_hash(ours) == canonical_hash(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1", "true"),
+        ("0", "false"),
+        ("0", "null"),
+        ('"1"', "1"),
+        ("[1,2]", "[2,1]"),
+        ("1.5", "1"),
+        ("{}", "[]"),
+    ],
+)
+def test_different_json_has_different_hashes(one: str, other: str) -> None:
+    first, second = (parse_json_body(text.encode()) for text in (one, other))
+    assert canonical_hash(first) != canonical_hash(second)
