@@ -15,6 +15,7 @@ from engine.core.model import (
     Job,
     LiveOffer,
     Near,
+    Need,
     RankedDriver,
     RoundRecord,
     Submission,
@@ -67,6 +68,14 @@ class WrongState(Exception):
     def __init__(self, state: JobState) -> None:
         super().__init__(state.value)
         self.state = state
+
+
+class OfferLive(Exception):
+    """The driver has a live offer in the way; ``offer`` is its id."""
+
+    def __init__(self, offer: str) -> None:
+        super().__init__(offer)
+        self.offer = offer
 
 
 class DriverUnavailable(Exception):
@@ -155,7 +164,7 @@ class DriverSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A driver's request was carried out (now or by an earlier, equal one). ``seq``: its counter."""
+    """A driver's request was carried out, now or by an earlier, equal one."""
 
     driver: Driver
     effects: Effects
@@ -166,7 +175,8 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class DriverFix:
-    """One position on its way into the index. ``at_ms`` is the phone's word for when."""
+    """One position on its way into the index. ``at_ms`` is the phone's word for when; ``inside``:
+    whether it lies in its market at all."""
 
     driver: str
     at_ms: int
@@ -175,11 +185,13 @@ class DriverFix:
     acc_m: float = 0.0
     heading_deg: float | None = None
     speed_mps: float | None = None
+    inside: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The verdict on each fix of a batch, in order: ``ok``, ``old``, ``future``, ``impossible``."""
+    """The verdict on each fix of a batch, in order: ``ok``, ``old``, ``future``, ``impossible``,
+    ``outside``, ``unknown`` (no such driver)."""
 
     verdicts: tuple[str, ...]
     effects: Effects
@@ -233,8 +245,10 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class DueEntry:
-    """Something overdue. ``kind``: ``release``, ``retry``, ``offer``, ``silent`` or ``driver``."""
+    """Something overdue. ``kind``: ``release``, ``retry``, ``offer``, ``silent`` or ``driver``;
+    ``member``: the entry itself."""
 
+    member: str
     kind: str
     id: str
     mall: str = ""
@@ -265,7 +279,7 @@ class Store(Protocol):
 
     @property
     def down_since(self) -> float | None:
-        """Since when (``Clock.monotonic`` seconds) the store cannot be reached; None while it can."""
+        """Since when (``Clock.monotonic`` seconds) the store cannot be reached, None if it can."""
 
     def now_ms(self) -> int:
         """The store's clock, as last heard plus what has passed since; for display only."""
@@ -296,7 +310,8 @@ class Store(Protocol):
     async def status(
         self, market: str, driver: str, wish: Wish, until_ms: int | None, *, mall: str = ""
     ) -> Answered:
-        """:raises Refused: ``no_position``, ``holds_jobs``, ``bad_field`` (until in the past)"""
+        """:raises Refused: ``no_position``, ``holds_jobs``, ``bad_field`` (until in the past)
+        :raises OfferLive: `offline` while an offer is live: decline it first"""
 
     async def record_positions(self, market: str, fixes: Sequence[DriverFix]) -> Recorded:
         """At most 256 fixes; a driver may appear more than once, oldest first."""
@@ -337,18 +352,13 @@ class Store(Protocol):
         """:raises WrongState: from ``picked_up`` on. :raises NoSuchJob:"""
 
     async def ready(
-        self,
-        ref: JobRef,
-        *,
-        attempt: int,
-        body: bytes,
-        card: bytes,
-        ready_ms: int,
-        release_ms: int,
-        expires_ms: int,
-        store: str,
-    ) -> Effects:
-        """The parcels of a store are ready at another time. :raises WrongState:"""
+        self, ref: JobRef, *, was: Job, body: bytes, card: bytes, need: Need, release_ms: int
+    ) -> Effects | None:
+        """The parcels of a store are ready at another time: the order's new ``body``, ``card`` and
+        ``need``. Effects, or None if the order changed since ``was`` was read: start over.
+
+        :raises WrongState: :raises NoSuchJob:
+        """
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> Effects:
         """:raises WrongState: :raises NoSuchDriver: :raises DriverUnavailable:"""
@@ -360,7 +370,7 @@ class Store(Protocol):
 
         :raises WrongState:"""
 
-    async def close(self, ref: JobRef, state: JobState, actor: str, reason: str) -> Effects:
+    async def close_job(self, ref: JobRef, state: JobState, actor: str, reason: str) -> Effects:
         """:raises WrongState:"""
 
     # -- rounds
@@ -378,7 +388,7 @@ class Store(Protocol):
     ) -> Found:
         """Read only: the mall's queued jobs and the free drivers near it."""
 
-    async def offer(self, market: str, plan: OfferPlan) -> Offered:
+    async def offer(self, plan: OfferPlan) -> Offered:
         """Reserve the first driver of the plan who may still be offered the job."""
 
     async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
@@ -415,6 +425,9 @@ class Store(Protocol):
 
         :raises Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``"""
 
+    async def offer_ref(self, market: str, offer: str) -> JobRef | None:
+        """The job of an offer; None if there is no such offer."""
+
     async def problem(
         self,
         market: str,
@@ -433,16 +446,17 @@ class Store(Protocol):
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
         """What is overdue, re-scored two seconds on and never popped."""
 
-    async def lapse(self, market: str, entry: DueEntry) -> tuple[Outcome | None, Effects]:
-        """End an offer whose acknowledgement or answer is overdue; None if it is not."""
+    async def lapse(self, entry: DueEntry) -> tuple[Outcome | None, int, Effects]:
+        """End an offer whose acknowledgement or answer is overdue; None if it is not. Second: by
+        how many milliseconds it was."""
 
-    async def expire(self, ref: JobRef, reason: str) -> Effects:
-        """End a job that nobody could take in time (if its time has come or attempts are spent)."""
+    async def expire(self, ref: JobRef, reason: str, max_attempts: int) -> Effects | None:
+        """End a job that nobody could take in time or whose attempts are spent; None if neither."""
 
     async def queue(self, ref: JobRef) -> Effects:
         """A scheduled job whose time has come looks for a driver."""
 
-    async def silence(self, ref: JobRef) -> Effects:
+    async def silence(self, entry: DueEntry) -> Effects:
         """A held job whose driver may have gone silent: requeue, alert or look again later."""
 
     async def driver_due(self, market: str, driver: str) -> Effects:
@@ -461,6 +475,21 @@ class Store(Protocol):
 
     async def pushes(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
         """What came after each market's cursor, in order; waits up to ``block_ms`` for some."""
+
+    async def leave(self, market: str, node: str) -> bool:
+        """Give up this node's lease; False while it still holds drivers."""
+
+    async def counts(self, market: str) -> Mapping[str, int]:
+        """How many jobs are in each state (and ``submitted`` in all); they add up (S13)."""
+
+    async def free_drivers(self, market: str) -> int:
+        """How many drivers may be offered something now."""
+
+    async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
+        """How many jobs wait at each mall."""
+
+    async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
+        """Take a live offer back; its job looks on."""
 
     async def forget(self, market: str) -> int:
         """Drop what has been kept long enough; returns how much was dropped (at most 256)."""

@@ -39,27 +39,27 @@ class HeldJob:
     mall: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
     """What the store knows of a driver. ``epoch`` counts its sockets and fences late closes."""
 
     id: str
     wish: Wish
-    until_ms: int | None
-    offer: str | None
-    jobs: tuple[HeldJob, ...]
-    epoch: int
-    node: str
-    connected: bool
-    lost_ms: int
-    cool_until_ms: int
-    suspended: bool
-    unreachable: bool
-    seq: int
-    vehicle: Vehicle
-    declines: float
-    declines_ms: int
-    free_since_ms: int
+    until_ms: int | None = None
+    offer: str | None = None
+    jobs: tuple[HeldJob, ...] = ()
+    epoch: int = 0
+    node: str = ""
+    connected: bool = False
+    lost_ms: int = 0
+    cool_until_ms: int = 0
+    suspended: bool = False
+    unreachable: bool = False
+    seq: int = 0
+    vehicle: Vehicle = Vehicle()
+    declines: float = 0.0
+    declines_ms: int = 0
+    free_since_ms: int = 0
     position: Position | None = None
 
     @property

@@ -1,0 +1,138 @@
+"""How a transition is called: its keys, the policy, packed arguments; a verdict comes back."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from engine.config import MarketPolicy
+from engine.ports import Effects, NoSuchJob, Refused
+from engine.store.keys import MarketKeys, market_of
+from engine.store.link import Link
+from engine.store.records import pack, read_effects
+from engine.store.scripts import all_scripts
+from protocol.codes import ANSWER_KEPT_MS, IDEMPOTENCY_KEPT_MS, TERMINAL_KEPT_MS, ErrorCode
+
+# A job in the queue is looked at again after this long even if whoever should have died: S14.
+SAFETY_MS = 1_000
+EVENTS_KEPT_MS = 86_400_000
+PUSHES_KEPT = 10_000
+# How long a store is held when a driver found it not ready and did not say until when.
+HOLD_MS = 900_000
+
+_REFUSALS = {code.value: code for code in ErrorCode}
+
+
+class Reply:
+    """A transition's verdict, what to hasten, and the rest of its reply."""
+
+    __slots__ = ("effects", "rest", "verdict")
+
+    def __init__(self, raw: Sequence[Any]) -> None:
+        self.verdict: str = raw[0].decode()
+        self.effects: Effects = read_effects(raw[1], raw[2])
+        self.rest: Sequence[Any] = raw[3:]
+
+    def unless_refused(self) -> "Reply":
+        """This reply. :raises Refused: if the verdict is an error code of the socket."""
+        if self.verdict in _REFUSALS:
+            raise Refused(_REFUSALS[self.verdict])
+        return self
+
+
+class Calls:
+    """The typed calls' common ground: one line to Redis, the markets' keys and policies.
+
+    ``now_ms`` is a simulation's clock; None: Redis's own. ``observe`` hears each call's name and
+    seconds.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        policies: Mapping[str, MarketPolicy],
+        *,
+        now_ms: Callable[[], int] | None = None,
+        observe: Callable[[str, float], None] | None = None,
+    ) -> None:
+        self._link = link
+        self._scripts = all_scripts()
+        self._keys = {market: MarketKeys(market) for market in policies}
+        self._policies = {market: pack(_figures(policy)) for market, policy in policies.items()}
+        self._virtual_now_ms = now_ms
+        self._observe = observe
+        # Redis's clock less our monotonic one, as last heard; see now_ms.
+        self._clock_offset_ms = time.time() * 1000 - time.monotonic() * 1000
+
+    def now_ms(self) -> int:
+        """The store's clock, as last heard plus what has passed since; for display only."""
+        if self._virtual_now_ms is not None:
+            return self._virtual_now_ms()
+        return int(time.monotonic() * 1000 + self._clock_offset_ms)
+
+    @property
+    def down_since(self) -> float | None:
+        """Since when the store cannot be reached, in the loop's seconds; None while it can."""
+        return self._link.down_since
+
+    def _heard(self, now_ms: int) -> None:
+        self._clock_offset_ms = now_ms - time.monotonic() * 1000
+
+    def _now_arg(self) -> str:
+        return "" if self._virtual_now_ms is None else str(self._virtual_now_ms())
+
+    def _market_of(self, job: str) -> MarketKeys:
+        keys = self._keys.get(market_of(job) or "")
+        if keys is None:
+            raise NoSuchJob(job)
+        return keys
+
+    async def _transition(
+        self,
+        name: str,
+        keys: MarketKeys,
+        extra: Sequence[str],
+        args: Mapping[str, Any],
+        blobs: Sequence[bytes] = (),
+    ) -> Reply:
+        """Run a transition: the market's block of keys, then ``extra``; what is opaque to the
+        scripts goes as ``blobs``, since their MessagePack knows no bytes."""
+        raw = await self._run(
+            name,
+            [*keys.block, *extra],
+            [self._now_arg(), self._policies[keys.market], pack(args), *blobs],
+        )
+        return Reply(raw)
+
+    async def _plain(self, name: str, keys: Sequence[str], args: Mapping[str, Any]) -> Any:
+        """Run a script that is no transition: its own keys, the time, its arguments."""
+        return await self._run(name, keys, [self._now_arg(), pack(args)])
+
+    async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
+        started = time.perf_counter()
+        try:
+            return await self._scripts[name].run(self._link, keys, args)
+        finally:
+            if self._observe is not None:
+                self._observe(name, time.perf_counter() - started)
+
+
+def _figures(policy: MarketPolicy) -> dict[str, float]:
+    """What the scripts must know of a market's policy."""
+    return {
+        "offer_timeout_ms": policy.offer_timeout_ms,
+        "ack_timeout_ms": policy.offer_ack_timeout_ms,
+        "stale_ms": math.ceil(policy.stale_after_s * 1000),
+        "resume_ms": math.ceil(policy.resume_ttl_s * 1000),
+        "at_mall_silence_ms": math.ceil(policy.at_mall_silence_s * 1000),
+        "cooldown_ms": math.ceil(policy.cooldown_s * 1000),
+        "unreachable_ms": math.ceil(policy.unreachable_s * 1000),
+        "max_speed_mps": policy.max_speed_mps,
+        "safety_ms": SAFETY_MS,
+        "events_ms": EVENTS_KEPT_MS,
+        "push_len": PUSHES_KEPT,
+        "hold_ms": HOLD_MS,
+        "answer_kept_ms": ANSWER_KEPT_MS,
+        "idempotency_kept_ms": IDEMPOTENCY_KEPT_MS,
+        "terminal_kept_ms": TERMINAL_KEPT_MS,
+    }

@@ -1,0 +1,169 @@
+"""Drivers: sockets, wishes, positions."""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from engine.core.geo import haversine_m
+from engine.core.model import Driver, LiveOffer, Position, Vehicle
+from engine.ports import (
+    Answered,
+    DriverFix,
+    DriverSnapshot,
+    Effects,
+    Hello,
+    NoSuchDriver,
+    OfferLive,
+    Recorded,
+    Refused,
+)
+from engine.store.calls import Calls, Reply
+from engine.store.keys import MarketKeys
+from engine.store.records import read_driver, read_job, read_offer, read_position
+from protocol.codes import ErrorCode
+from protocol.lifecycle import Wish
+
+MAX_BATCH = 256
+_SCAN_COUNT = 1_000
+
+
+class DriverCalls(Calls):
+    """The driver side of :class:`engine.ports.Store`."""
+
+    async def hello(
+        self,
+        market: str,
+        driver: str,
+        *,
+        node: str,
+        vehicle: Vehicle | None,
+        fix: DriverFix | None,
+    ) -> Hello:
+        """See :meth:`engine.ports.Store.hello`."""
+        keys = self._keys[market]
+        args: dict[str, object] = {"driver": driver, "node": node}
+        if vehicle:
+            args["vehicle"] = asdict(vehicle)
+        if fix:
+            args["fix"] = {
+                "at": fix.at_ms,
+                "lat": fix.lat,
+                "lon": fix.lon,
+                "acc": fix.acc_m,
+                "inside": fix.inside,
+            }
+        reply = await self._transition("hello", keys, [keys.held(node)], args)
+        epoch, seq = reply.rest
+        return Hello(epoch, seq, reply.effects)
+
+    async def disconnect(
+        self, market: str, node: str, closed: Sequence[tuple[str, int]]
+    ) -> Effects:
+        """See :meth:`engine.ports.Store.disconnect`."""
+        keys = self._keys[market]
+        args = {"node": node, "closed": closed}
+        return (await self._transition("disconnect", keys, [keys.held(node)], args)).effects
+
+    async def snapshot(self, market: str, driver: str) -> DriverSnapshot:
+        """See :meth:`engine.ports.Store.snapshot`."""
+        keys = self._keys[market]
+        record = await self._link.call("HGET", keys.key("drivers"), driver)
+        if record is None:
+            raise NoSuchDriver(driver)
+        position = read_position(await self._link.call("HGET", keys.key("positions"), driver))
+        known = read_driver(record, position)
+        held = [await self._link.call("HGETALL", keys.job(job.job)) for job in known.jobs]
+        jobs = tuple(read_job(flat) for flat in held if flat)
+        offer = await self._live_offer(keys, known.offer)
+        return DriverSnapshot(self.now_ms(), known, offer, jobs)
+
+    async def _live_offer(self, keys: MarketKeys, offer: str | None) -> LiveOffer | None:
+        packed = await self._link.call("HGET", keys.key("offers"), offer) if offer else None
+        if packed is None:
+            return None
+        record = read_offer(packed)
+        if record.state != "live":
+            return None
+        cards = [await self._link.call("HGET", keys.job(j.job), "card") for j in record.jobs]
+        return record.live(cards) if all(cards) else None
+
+    async def seen(self, market: str, driver: str) -> Effects:
+        """See :meth:`engine.ports.Store.seen`."""
+        keys = self._keys[market]
+        return (await self._transition("seen", keys, (), {"driver": driver})).effects
+
+    async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
+        """See :meth:`engine.ports.Store.status`."""
+        keys = self._keys[market]
+        args: dict[str, object] = {"driver": driver, "wish": wish.value}
+        if until_ms is not None:
+            args["until_ms"] = until_ms
+        reply = await self._transition("status", keys, (), args)
+        if reply.verdict == "no_driver":
+            raise NoSuchDriver(driver)
+        if reply.verdict == "offer_live":
+            raise OfferLive(reply.rest[0].decode())
+        return answered(reply)
+
+    async def record_positions(self, market: str, fixes: Sequence[DriverFix]) -> Recorded:
+        """See :meth:`engine.ports.Store.record_positions`."""
+        if len(fixes) > MAX_BATCH:
+            raise ValueError(f"{len(fixes)} fixes: at most {MAX_BATCH} a batch")
+        packed = [(f.driver, f.at_ms, f.lat, f.lon, f.acc_m, f.inside) for f in fixes]
+        reply = await self._transition("positions", self._keys[market], (), {"fixes": packed})
+        return Recorded(tuple(v.decode() for v in reply.rest[0]), reply.effects)
+
+    async def suspend(self, market: str, driver: str, reason: str) -> Answered:
+        """See :meth:`engine.ports.Store.suspend`."""
+        return await self._set_suspended(market, driver, suspended=True, reason=reason)
+
+    async def resume(self, market: str, driver: str) -> Answered:
+        """See :meth:`engine.ports.Store.resume`."""
+        return await self._set_suspended(market, driver, suspended=False, reason="")
+
+    async def _set_suspended(
+        self, market: str, driver: str, *, suspended: bool, reason: str
+    ) -> Answered:
+        args = {"driver": driver, "suspended": suspended, "reason": reason}
+        reply = await self._transition("suspend", self._keys[market], (), args)
+        if reply.verdict == "no_driver":
+            raise NoSuchDriver(driver)
+        return answered(reply)
+
+    async def drivers_near(
+        self, market: str, lat: float, lon: float, radius_m: float, limit: int
+    ) -> Sequence[Driver]:
+        """See :meth:`engine.ports.Store.drivers_near`. Reads every position: for operators."""
+        keys = self._keys[market]
+        hits: dict[bytes, tuple[float, Position]] = {}
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._link.call(
+                "HSCAN", keys.key("positions"), cursor, "COUNT", _SCAN_COUNT
+            )
+            for driver, packed in zip(flat[::2], flat[1::2], strict=True):
+                position = read_position(packed)
+                if position is None:
+                    continue
+                away_m = haversine_m(lat, lon, position.lat, position.lon)
+                if away_m <= radius_m:
+                    hits[driver] = (away_m, position)
+            if cursor == b"0":
+                break
+        nearest = heapq.nsmallest(limit, hits, key=lambda driver: hits[driver][0])
+        if not nearest:
+            return []
+        records = await self._link.call("HMGET", keys.key("drivers"), *nearest)
+        return [
+            read_driver(record, hits[driver][1])
+            for driver, record in zip(nearest, records, strict=True)
+            if record
+        ]
+
+
+def answered(reply: Reply) -> Answered:
+    """A reply whose rest begins with the driver's record. :raises Refused:"""
+    reply.unless_refused()
+    if not reply.rest or reply.rest[0] is None:
+        raise Refused(ErrorCode.NOT_YOURS)
+    return Answered(read_driver(reply.rest[0]), reply.effects)

@@ -1,0 +1,172 @@
+"""Jobs: submission, reading, and what order services and operators do to them."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.core.model import Job, Need, Submission
+from engine.ports import (
+    DriverUnavailable,
+    DuplicateExternalId,
+    Effects,
+    IdempotencyMismatch,
+    JobPage,
+    JobRef,
+    NoSuchDriver,
+    NoSuchJob,
+    Submitted,
+    WrongState,
+)
+from engine.store.calls import Calls, Reply
+from engine.store.keys import MarketKeys
+from engine.store.records import job_of, pack, read_job
+from protocol.lifecycle import JobState
+
+_PAGE_READ = 200
+# A filtered list looks through this many jobs a page at the most; the cursor leads on.
+_MAX_SCANNED = 2_000
+_UNAVAILABLE = {
+    "suspended": "the driver is suspended",
+    "busy": "the driver holds a job or has a live offer",
+}
+
+
+class JobCalls(Calls):
+    """The order side of :class:`engine.ports.Store`."""
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """See :meth:`engine.ports.Store.submit`."""
+        s = submission
+        keys = self._keys[s.market]
+        digest = hashlib.sha256(s.key.encode()).hexdigest()
+        extra = [
+            keys.wait(s.mall),
+            keys.job(s.job),
+            keys.idempotency(s.service, digest),
+            keys.key("by_service"),
+            keys.key("by_age"),
+        ]
+        args = {
+            "job": s.job,
+            "market": s.market,
+            "service": s.service,
+            "mall": s.mall,
+            "hash": s.body_hash,
+            "external_id": s.external_id or "",
+            "state": s.state.value,
+            "release_ms": s.release_ms,
+            "age_check": s.needs_age_check,
+            "expires_ms": s.need.expires_ms,
+            "deadline_ms": s.need.deadline_ms,
+            "priority": s.need.priority,
+        }
+        blobs = [s.body, s.card, pack(s.need)]
+        reply = await self._transition("submit", keys, extra, args, blobs)
+        if reply.verdict == "mismatch":
+            raise IdempotencyMismatch(s.key)
+        if reply.verdict == "duplicate":
+            raise DuplicateExternalId(reply.rest[0].decode())
+        if reply.verdict == "replayed":
+            return Submitted(await self.job(reply.rest[0].decode()), True, reply.effects)
+        return Submitted(job_of(s, reply.effects.now_ms), False, reply.effects)
+
+    async def job(self, job: str) -> Job:
+        """See :meth:`engine.ports.Store.job`."""
+        flat = await self._link.call("HGETALL", self._market_of(job).job(job))
+        if not flat:
+            raise NoSuchJob(job)
+        return read_job(flat)
+
+    async def jobs(
+        self,
+        market: str,
+        *,
+        service: str | None,
+        state: str | None,
+        external_id: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> JobPage:
+        """See :meth:`engine.ports.Store.jobs`."""
+        keys = self._keys[market]
+        found: list[Job] = []
+        scanned = 0
+        while scanned < _MAX_SCANNED:
+            ids = await self._ids_before(keys, service, cursor)
+            for job in ids:
+                flat = await self._link.call("HGETALL", keys.job(job))
+                cursor = job
+                if not flat:
+                    continue
+                known = read_job(flat)
+                if state in {None, known.state} and external_id in {None, known.external_id}:
+                    found.append(known)
+                    if len(found) == limit:
+                        return JobPage(tuple(found), cursor)
+            scanned += len(ids)
+            if len(ids) < _PAGE_READ:
+                return JobPage(tuple(found), None)
+        return JobPage(tuple(found), cursor)
+
+    async def _ids_before(
+        self, keys: MarketKeys, service: str | None, cursor: str | None
+    ) -> list[str]:
+        """Up to a page of job ids older than the cursor, newest first: ids sort by their time."""
+        if service is None:
+            name, low, high = "by_age", "-", f"({cursor}" if cursor else "+"
+        else:
+            # "0" is the character after "/": the end of this service's names.
+            name, low = "by_service", f"[{service}/"
+            high = f"({service}/{cursor}" if cursor else f"({service}0"
+        members = await self._link.call(
+            "ZRANGE", keys.key(name), high, low, "BYLEX", "REV", "LIMIT", 0, _PAGE_READ
+        )
+        return [member.decode().rpartition("/")[2] for member in members]
+
+    async def cancel(self, ref: JobRef, actor: str, reason: str) -> Effects:
+        """See :meth:`engine.ports.Store.cancel`."""
+        reply = await self._on_job("cancel", ref, {"actor": actor, "reason": reason})
+        return must_have_been(reply, ref).effects
+
+    async def ready(
+        self, ref: JobRef, *, was: Job, body: bytes, card: bytes, need: Need, release_ms: int
+    ) -> Effects | None:
+        """See :meth:`engine.ports.Store.ready`."""
+        blobs = [was.body, body, card, pack(need)]
+        reply = await self._on_job("ready", ref, {"release_ms": release_ms}, blobs)
+        return None if reply.verdict == "again" else must_have_been(reply, ref).effects
+
+    async def assign(self, ref: JobRef, driver: str, actor: str) -> Effects:
+        """See :meth:`engine.ports.Store.assign`."""
+        reply = await self._on_job("assign", ref, {"driver": driver, "actor": actor})
+        if reply.verdict == "no_driver":
+            raise NoSuchDriver(driver)
+        if reply.verdict in _UNAVAILABLE:
+            raise DriverUnavailable(_UNAVAILABLE[reply.verdict])
+        return must_have_been(reply, ref).effects
+
+    async def close_job(self, ref: JobRef, state: JobState, actor: str, reason: str) -> Effects:
+        """See :meth:`engine.ports.Store.close_job`."""
+        args = {"state": state.value, "actor": actor, "reason": reason}
+        return must_have_been(await self._on_job("close", ref, args), ref).effects
+
+    async def counts(self, market: str) -> Mapping[str, int]:
+        """See :meth:`engine.ports.Store.counts`."""
+        flat = await self._link.call("HGETALL", self._keys[market].key("counts"))
+        return {k.decode(): int(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def _on_job(
+        self, name: str, ref: JobRef, args: Mapping[str, Any], blobs: Sequence[bytes] = ()
+    ) -> Reply:
+        keys = self._market_of(ref.job)
+        extra = [keys.wait(ref.mall), keys.job(ref.job)]
+        return await self._transition(name, keys, extra, args, blobs)
+
+
+def must_have_been(reply: Reply, ref: JobRef) -> Reply:
+    """This reply. :raises NoSuchJob: :raises WrongState:"""
+    if reply.verdict == "gone":
+        raise NoSuchJob(ref.job)
+    if reply.verdict == "wrong_state":
+        raise WrongState(JobState(reply.rest[0].decode()))
+    return reply

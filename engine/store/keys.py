@@ -1,0 +1,73 @@
+"""The names of a market's keys. All share one hash tag: one slot, so a script is one atomic step.
+
+Ids reach a key only after the contract's pattern has let them through, so none of them can hold a
+brace, a glob or a slash.
+"""
+
+from dataclasses import dataclass, field
+
+_PREFIX = "mallard"
+
+
+@dataclass(frozen=True, slots=True)
+class MarketKeys:
+    """The keys of one market.
+
+    ``block`` is what every transition declares first, in the order that ``lua/lib/base.lua`` knows.
+    """
+
+    market: str
+    block: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = (
+            "drivers",
+            "positions",
+            "idle",
+            "nodes",
+            "due",
+            "offers",
+            "waiting",
+            "counts",
+            "events",
+            "push",
+            "forget",
+            "externals",
+        )
+        object.__setattr__(self, "block", tuple(self.key(name) for name in names))
+
+    def key(self, name: str) -> str:
+        """A key of this market: ``drivers`` (hash: record by id), ``positions`` (hash), ``idle``
+        (GEO: who may be offered something now), ``nodes`` (zset: lease), ``due`` (zset), ``offers``
+        (hash), ``waiting`` (hash: what a round needs of a queued job), ``counts`` (hash),
+        ``events``, ``push`` (streams), ``forget`` (zset: what is kept till when), ``externals``
+        (hash: job by service/external id), ``holds`` (hash: till when, by mall/store),
+        ``by_service``, ``by_age`` (zsets by name: jobs newest last).
+        """
+        return f"{_PREFIX}:{{{self.market}}}:{name}"
+
+    def wait(self, mall: str) -> str:
+        """The queued jobs of a mall by priority and age (zset)."""
+        return self.key(f"wait:{mall}")
+
+    def job(self, job: str) -> str:
+        """One job (hash)."""
+        return self.key(f"job:{job}")
+
+    def round(self, job: str) -> str:
+        """The last round of a job, for explain (string)."""
+        return self.key(f"round:{job}")
+
+    def idempotency(self, service: str, digest: str) -> str:
+        """What a service's idempotency key was used for (string)."""
+        return self.key(f"idempotency:{service}:{digest}")
+
+    def held(self, node: str) -> str:
+        """The drivers whose sockets a node holds (set)."""
+        return self.key(f"held:{node}")
+
+
+def market_of(job: str) -> str | None:
+    """The market in a job's id ``job_<market>.<ulid>``; None if it has another form."""
+    name, dot, _ = job.removeprefix("job_").rpartition(".")
+    return name if dot and job.startswith("job_") else None

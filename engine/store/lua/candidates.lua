@@ -1,0 +1,54 @@
+#!lua flags=no-writes
+-- What a mall's round looks at: its queued jobs, by priority and age, and the free drivers around,
+-- nearest first. Widens from radius_m, doubling, until `drivers` are found or max_radius_m is hit:
+-- so the search costs what the drivers near cost, and not the city.
+-- KEYS: drivers positions idle nodes waiting holds wait
+-- ARGV: now arg{mall lat lon radius_m max_radius_m drivers jobs}
+-- REPLY: now radius_m waiting_total jobs[job packed …] drivers[driver distance_m …] records positions nodes holds
+local arg = cmsgpack.unpack(ARGV[2])
+local DRIVERS, POSITIONS, IDLE, NODES, WAITING, HOLDS, WAIT =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+
+local now = ARGV[1]
+if now == '' then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+now = tonumber(now)
+
+local total = redis.call('ZCARD', WAIT)
+if total == 0 and arg.jobs > 0 then return { now, 0, 0, {}, {}, {}, {}, {}, {} } end
+
+local jobs = {}
+if arg.jobs > 0 then
+  local ids = redis.call('ZRANGE', WAIT, 0, arg.jobs - 1)
+  local packed = redis.call('HMGET', WAITING, unpack(ids))
+  for i, id in ipairs(ids) do
+    jobs[2 * i - 1] = id
+    jobs[2 * i] = packed[i]
+  end
+end
+
+local radius = math.min(arg.radius_m, arg.max_radius_m)
+local found
+while true do
+  found = redis.call('GEOSEARCH', IDLE, 'FROMLONLAT', arg.lon, arg.lat, 'BYRADIUS', radius, 'm',
+    'ASC', 'COUNT', arg.drivers, 'WITHDIST')
+  if #found >= arg.drivers or radius >= arg.max_radius_m then break end
+  radius = math.min(radius * 2, arg.max_radius_m)
+end
+
+local near, ids = {}, {}
+for i, hit in ipairs(found) do
+  ids[i] = hit[1]
+  near[2 * i - 1] = hit[1]
+  near[2 * i] = hit[2]
+end
+local records, positions = {}, {}
+if #ids > 0 then
+  records = redis.call('HMGET', DRIVERS, unpack(ids))
+  positions = redis.call('HMGET', POSITIONS, unpack(ids))
+end
+local holds = redis.call('EXISTS', HOLDS) == 1 and redis.call('HGETALL', HOLDS) or {}
+local nodes = redis.call('ZRANGE', NODES, '(' .. now, '+inf', 'BYSCORE')
+return { now, math.ceil(radius), total, jobs, near, records, positions, nodes, holds }

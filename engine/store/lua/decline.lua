@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+-- The driver does not want the offer: the job looks on, the driver cools down.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- ARGV: now policy arg{driver offer reason}
+-- REPLY: ok effects pushes record | not_yours | offer_closed
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/offers.lua
+
+local DECLINES_HALVE_MS = 3600000
+
+local offer = read_offer(arg.offer)
+if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
+if offer.state == 'declined' then return reply('ok', redis.call('HGET', K.drivers, arg.driver)) end
+if offer.state ~= 'live' or now >= offer.expires_ms then return reply('offer_closed') end
+local job = read_job(KEYS[14])
+if not job or job.offer ~= arg.offer or job.state ~= 'offered' then return reply('offer_closed') end
+
+end_offer(arg.offer, offer, 'declined')
+local rec = read_driver(arg.driver)
+rec.offer, rec.unreachable = nil, false
+rec.cool_until_ms = now + policy.cooldown_ms
+rec.declines = rec.declines * 0.5 ^ ((now - rec.declines_ms) / DECLINES_HALVE_MS) + 1
+rec.declines_ms = now
+save_driver(arg.driver, rec)
+requeue_offered(job, arg.offer, offer, 'declined', arg.driver)
+return reply('ok', cmsgpack.pack(rec))

@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- Takes drivers whose sockets closed out of matching; fenced by the epoch, so that a late close of
+-- an old socket cannot evict the new session. Epoch 0: whatever this (dead) node still holds.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals held
+-- ARGV: now policy arg{node closed[{driver epoch}]}
+-- REPLY: ok effects pushes
+-- include lib/base.lua
+-- include lib/drivers.lua
+
+local HELD = KEYS[13]
+for _, closed in ipairs(arg.closed) do
+  local driver, epoch = closed[1], closed[2]
+  local rec = read_driver(driver)
+  local ours = rec and rec.connected and rec.node == arg.node
+  if ours and (epoch == 0 or rec.epoch == epoch) then
+    rec.connected, rec.lost_ms = false, now
+    for _, held in ipairs(rec.jobs) do
+      falls_due('silent/' .. held.mall .. '/' .. held.job, now + policy.resume_ms)
+    end
+    save_driver(driver, rec)
+    redis.call('SREM', HELD, driver)
+    event({ kind = 'driver', driver = driver, what = 'disconnected', epoch = rec.epoch })
+  elseif not ours then
+    redis.call('SREM', HELD, driver)
+  end
+end
+return reply('ok')

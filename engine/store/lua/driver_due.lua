@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- A driver's own limits: a stale position, the end of a cool-down or of the block, a lapsed wish,
+-- and, after a week away with nothing in its hands, the record itself.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- ARGV: now policy arg{driver}
+-- REPLY: ok effects pushes | gone
+-- include lib/base.lua
+-- include lib/drivers.lua
+
+local rec = read_driver(arg.driver)
+if not rec then
+  redis.call('ZREM', K.due, 'driver/' .. arg.driver)
+  return reply('gone')
+end
+local away_ms = rec.connected and 0 or now - rec.lost_ms
+if away_ms >= FORGET_DRIVER_MS and #rec.jobs == 0 and not rec.offer and not rec.suspended then
+  redis.call('HDEL', K.drivers, arg.driver)
+  redis.call('HDEL', K.positions, arg.driver)
+  redis.call('ZREM', K.due, 'driver/' .. arg.driver)
+  return reply('gone')
+end
+
+if away_ms > policy.resume_ms then rec.wish, rec.until_ms = 'offline', nil end
+if rec.until_ms and rec.until_ms <= now then
+  rec.wish, rec.until_ms = 'offline', nil
+  push_state(arg.driver, rec, 'block_over')
+end
+local pos = read_position(arg.driver)
+local is_stale = rec.connected and pos and pos[1] > 0 and not is_fresh(pos)
+if is_stale and rec.wish == 'available' then push_state(arg.driver, rec, 'stale') end
+save_driver(arg.driver, rec)
+return reply('ok')

@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+-- Ends a job that nobody could take in time, or whose attempts are spent.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- ARGV: now policy arg{reason max_attempts}
+-- REPLY: ok effects pushes | gone | early
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/offers.lua
+
+local job = read_job(KEYS[14])
+if not job then return reply('gone') end
+if job.state ~= 'scheduled' and job.state ~= 'queued' and job.state ~= 'offered' then
+  return reply('gone')
+end
+if now < job.expires_ms and job.attempt < arg.max_attempts then return reply('early') end
+if job.state == 'offered' then close_offer(job, 'expired', 'expired') end
+move(job, 'expired', 'engine', 'expired', nil, arg.reason)
+return reply('ok')

@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+-- Ends an offer that was not acknowledged or not answered in time; early: it is not overdue.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- ARGV: now policy arg{offer member}
+-- REPLY: expired effects pushes late_ms | unacknowledged … late_ms | early | gone
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/offers.lua
+
+local offer = read_offer(arg.offer)
+local job = read_job(KEYS[14])
+if not offer or offer.state ~= 'live' or not job or job.offer ~= arg.offer then
+  -- A due entry without its state: whatever left it behind, it has no further use.
+  redis.call('ZREM', K.due, arg.member)
+  return reply('gone')
+end
+
+local outcome, limit
+if offer.ack_by_ms > 0 and now >= offer.ack_by_ms then
+  outcome, limit = 'unacknowledged', offer.ack_by_ms
+elseif now >= offer.expires_ms then
+  outcome, limit = 'expired', offer.expires_ms
+else
+  falls_due(arg.member, offer.ack_by_ms > 0 and offer.ack_by_ms or offer.expires_ms)
+  return reply('early')
+end
+
+end_offer(arg.offer, offer, outcome)
+local rec = read_driver(offer.driver)
+if rec and rec.offer == arg.offer then
+  rec.offer = nil
+  if outcome == 'expired' then
+    rec.cool_until_ms = now + policy.cooldown_ms
+    push(offer.driver, rec, { kind = 'offer_closed', offer_id = arg.offer, why = 'expired' })
+    if policy.cooldown_ms > 0 then push_state(offer.driver, rec, 'cooling_down') end
+  else
+    rec.unreachable = true
+    push(offer.driver, rec, { kind = 'offer_closed', offer_id = arg.offer, why = 'withdrawn' })
+    push_state(offer.driver, rec, 'unreachable')
+  end
+  save_driver(offer.driver, rec)
+end
+requeue_offered(job, arg.offer, offer, outcome, 'engine')
+return reply(outcome, now - limit)

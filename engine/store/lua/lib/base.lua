@@ -1,0 +1,51 @@
+-- What every transition starts from: the market's keys, the policy, the arguments, the time.
+-- The market's keys come first and always in this order, so that each transition names them alike.
+local K = {
+  drivers = KEYS[1], positions = KEYS[2], idle = KEYS[3], nodes = KEYS[4], due = KEYS[5],
+  offers = KEYS[6], waiting = KEYS[7], counts = KEYS[8], events = KEYS[9], push = KEYS[10],
+  forget = KEYS[11], externals = KEYS[12],
+}
+local policy = cmsgpack.unpack(ARGV[2])
+local arg = cmsgpack.unpack(ARGV[3])
+
+local now, stamp
+if ARGV[1] == '' then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+  stamp = '*'
+else
+  -- A simulation's own time; the streams follow it.
+  now = tonumber(ARGV[1])
+  stamp = ARGV[1] .. '-*'
+end
+
+-- What the caller may hasten; see Effects in ports.py.
+local effects = { now = now, malls = {}, freed = {}, due = {} }
+local pushes = {}
+
+local function reply(verdict, ...)
+  return { verdict, cmsgpack.pack(effects), pushes, ... }
+end
+
+local function event(fields)
+  fields.at = now
+  redis.call('XADD', K.events, 'MINID', '~', now - policy.events_ms, stamp,
+    'e', cmsgpack.pack(fields))
+end
+
+-- Appends to the market's push stream. Whoever pushes saves the driver's record afterwards: it
+-- carries the counter.
+local function push(driver, rec, body, card)
+  rec.seq = rec.seq + 1
+  body.driver = driver
+  body.seq = rec.seq
+  local packed = cmsgpack.pack(body)
+  redis.call('XADD', K.push, 'MAXLEN', '~', policy.push_len, stamp, 'p', packed, 'c', card or '')
+  pushes[#pushes + 1] = packed
+  pushes[#pushes + 1] = card or ''
+end
+
+local function falls_due(member, at)
+  redis.call('ZADD', K.due, at, member)
+  effects.due[#effects.due + 1] = at
+end

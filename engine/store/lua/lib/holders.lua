@@ -1,0 +1,32 @@
+-- Taking a job out of its holder's hands before pick-up.
+local function tell_holder(job, rec, state, reason)
+  push(job.driver, rec, { kind = 'job', job = job.id, mall = job.mall, attempt = job.attempt,
+    state = state, reason = reason })
+end
+
+-- Removes the job from its holder's record; the holder hears why unless it said so itself.
+local function take_from_holder(job, state, reason)
+  local rec = read_driver(job.driver)
+  if not rec then return end
+  drop_job(rec, job.id)
+  if reason then tell_holder(job, rec, state, reason) end
+  save_driver(job.driver, rec)
+end
+
+-- Back to the queue under a higher attempt, so that whatever names the old one has no effect.
+local function revoke(job, outcome, actor, reason)
+  local told = outcome ~= 'gave_up' and outcome or nil
+  note_asked(job, job.driver, outcome)
+  if told then note_former(job, job.driver) end
+  job.attempt = job.attempt + 1
+  take_from_holder(job, 'queued', told)
+  job.driver = ''
+  move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
+end
+
+-- When to look whether a holder is still there: its limit if it is away, else one limit from now.
+local function silence_limit(state, rec)
+  local limit = state == 'at_mall' and policy.at_mall_silence_ms or policy.resume_ms
+  if rec and not rec.connected then return math.max(rec.lost_ms + limit, now + 1) end
+  return now + limit
+end

@@ -1,0 +1,90 @@
+-- A job's changing fields, and the upkeep that each change of state owes: the wait set, the due
+-- entry, the counters, the timeline, the event. KEYS[13] is the wait set of the job's mall.
+local WAIT = KEYS[13]
+local DUE_KIND = { scheduled = 'release', queued = 'retry', offered = 'offer',
+  assigned = 'silent', at_mall = 'silent', picked_up = 'silent', returning = 'silent' }
+local TERMINAL = { delivered = true, returned = true, cancelled = true, expired = true, lost = true }
+local BEFORE_PICKUP = { scheduled = true, queued = true, offered = true, assigned = true,
+  at_mall = true }
+
+local function due_member(job)
+  local kind = DUE_KIND[job.state]
+  if not kind then return nil end
+  if kind == 'offer' then return 'offer/' .. job.mall .. '/' .. job.offer .. '/' .. job.id end
+  return kind .. '/' .. job.mall .. '/' .. job.id
+end
+
+local function read_job(key)
+  local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
+    'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
+    'timeline', 'asked', 'former', 'age_check', 'alerted')
+  if not v[1] then return nil end
+  local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
+    driver = v[5], offer = v[6], expires_ms = tonumber(v[7]), release_ms = tonumber(v[8]),
+    priority = tonumber(v[9]), created_ms = tonumber(v[10]), service = v[11], external_id = v[12],
+    need = v[13], card = v[14], timeline = cmsgpack.unpack(v[15]), asked = cmsgpack.unpack(v[16]),
+    former = cmsgpack.unpack(v[17]), age_check = v[18] == '1', alerted = v[19] == '1' }
+  job.was, job.due_was = job.state, due_member(job)
+  return job
+end
+
+local function wait_for_driver(job)
+  redis.call('ZADD', WAIT, job.created_ms - job.priority * 1e12, job.id)
+  redis.call('HSET', K.waiting, job.id,
+    cmsgpack.pack({ job.attempt, job.need, cmsgpack.pack(job.asked), job.card }))
+  effects.malls[#effects.malls + 1] = job.mall
+end
+
+local function note_asked(job, driver, outcome)
+  job.asked[#job.asked + 1] = { driver, job.attempt, outcome, now }
+end
+
+-- A driver whose job was taken away may still turn out to have it on board (custody).
+local function note_former(job, driver)
+  job.former[#job.former + 1] = { driver, job.attempt }
+end
+
+local function save_job(job, reason)
+  redis.call('HSET', job.key, 'state', job.state, 'attempt', job.attempt, 'driver', job.driver,
+    'offer', job.offer, 'updated_ms', now, 'timeline', cmsgpack.pack(job.timeline),
+    'asked', cmsgpack.pack(job.asked), 'former', cmsgpack.pack(job.former),
+    'alerted', job.alerted and '1' or '0')
+  if reason then redis.call('HSET', job.key, 'reason', reason) end
+end
+
+local function end_job(job)
+  redis.call('PEXPIRE', job.key, policy.terminal_kept_ms)
+  local at = now + policy.terminal_kept_ms
+  redis.call('ZADD', K.forget, at, 'job/' .. job.service .. '/' .. job.id)
+  if job.external_id ~= '' then
+    local external = job.service .. '/' .. job.external_id
+    if job.state == 'delivered' then
+      redis.call('ZADD', K.forget, at, 'external/' .. external)
+    else
+      redis.call('HDEL', K.externals, external)
+    end
+  end
+end
+
+-- The one way to change a job's state. `due_at` is when time must look at it again.
+local function move(job, state, actor, cause, due_at, reason)
+  local was = job.state
+  if job.due_was then redis.call('ZREM', K.due, job.due_was) end
+  job.state = state
+  if was ~= state then
+    redis.call('HINCRBY', K.counts, was, -1)
+    redis.call('HINCRBY', K.counts, state, 1)
+  end
+  if was == 'queued' and state ~= 'queued' then
+    redis.call('ZREM', WAIT, job.id)
+    redis.call('HDEL', K.waiting, job.id)
+  end
+  if state == 'queued' then wait_for_driver(job) end
+  job.timeline[#job.timeline + 1] = { state, now, actor, cause }
+  save_job(job, reason)
+  job.due_was = due_member(job)
+  if job.due_was and due_at then falls_due(job.due_was, due_at) end
+  if TERMINAL[state] then end_job(job) end
+  event({ kind = 'job', job = job.id, service = job.service, from = was, to = state,
+    attempt = job.attempt, driver = job.driver, actor = actor, cause = cause, reason = reason })
+end

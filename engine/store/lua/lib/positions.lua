@@ -1,0 +1,43 @@
+-- Whether a fix is believed. `pos` is as read_position gives it, or nil.
+local FUTURE_MS = 5000
+local AGREEING = 3
+local EARTH_M = 6371008.8
+
+local function distance_m(lat1, lon1, lat2, lon2)
+  local p1, p2 = math.rad(lat1), math.rad(lat2)
+  local a = math.sin((p2 - p1) / 2) ^ 2
+    + math.cos(p1) * math.cos(p2) * math.sin(math.rad(lon2 - lon1) / 2) ^ 2
+  return 2 * EARTH_M * math.asin(math.min(1, math.sqrt(a)))
+end
+
+-- Two fixes at most a second apart are judged as a second apart: GPS jumps by metres.
+local function is_reachable(lat1, lon1, at1, lat2, lon2, at2)
+  local seconds = math.max(math.abs(at2 - at1) / 1000, 1)
+  return distance_m(lat1, lon1, lat2, lon2) <= policy.max_speed_mps * seconds
+end
+
+local function reject(pos, verdict)
+  pos = pos or { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+  pos[6] = pos[6] + 1
+  return verdict, pos
+end
+
+-- Gives the verdict and what to store. A driver that was never placed has received = 0.
+local function take_fix(pos, at, lat, lon, acc, inside)
+  if not inside then return reject(pos, 'outside') end
+  if at > now + FUTURE_MS then return reject(pos, 'future') end
+  if pos and pos[1] > 0 then
+    if at <= pos[2] then return reject(pos, 'old') end
+    if not is_reachable(pos[3], pos[4], pos[2], lat, lon, at) then
+      local agree = 1
+      if pos[7] > 0 and is_reachable(pos[8], pos[9], pos[10], lat, lon, at) then
+        agree = pos[7] + 1
+      end
+      if agree < AGREEING then
+        pos[7], pos[8], pos[9], pos[10] = agree, lat, lon, at
+        return reject(pos, 'impossible')
+      end
+    end
+  end
+  return 'ok', { now, at, lat, lon, acc, 0, 0, 0, 0, 0 }
+end

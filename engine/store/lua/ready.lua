@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- The parcels of one store are ready at another time. again: the order changed since it was read.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- ARGV: now policy arg{release_ms} was body card need
+-- REPLY: ok effects pushes | gone | wrong_state … state | again
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/holders.lua
+
+local job = read_job(KEYS[14])
+if not job then return reply('gone') end
+if not BEFORE_PICKUP[job.state] then return reply('wrong_state', job.state) end
+if redis.call('HGET', job.key, 'body') ~= ARGV[4] then return reply('again') end
+
+redis.call('HSET', job.key, 'body', ARGV[5], 'card', ARGV[6], 'need', ARGV[7],
+  'release_ms', arg.release_ms)
+job.need, job.card, job.release_ms = ARGV[7], ARGV[6], arg.release_ms
+if job.state == 'scheduled' and now >= job.release_ms then
+  move(job, 'queued', 'engine', 'released', now + policy.safety_ms)
+elseif job.state == 'scheduled' then
+  falls_due(job.due_was, job.release_ms)
+elseif job.state == 'queued' then
+  wait_for_driver(job)
+elseif job.driver ~= '' then
+  local rec = read_driver(job.driver)
+  tell_holder(job, rec, job.state, 'ready_changed')
+  save_driver(job.driver, rec)
+end
+event({ kind = 'job', job = job.id, service = job.service, from = job.state, to = job.state,
+  attempt = job.attempt, driver = job.driver, actor = job.service, cause = 'ready_changed' })
+return reply('ok')

@@ -1,0 +1,36 @@
+#!lua flags=allow-oom
+-- A job goes back to the queue before pick-up: given up by its holder, or taken off by an operator.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- ARGV: now policy arg{outcome attempt driver? actor reason}
+-- REPLY: ok effects pushes record job_state attempt | gone | not_yours | stale_attempt | wrong_state … state
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/holders.lua
+
+local job = read_job(KEYS[14])
+if not job then return reply(arg.driver and 'not_yours' or 'gone') end
+
+local function answer(driver)
+  return reply('ok', redis.call('HGET', K.drivers, driver), job.state, job.attempt)
+end
+-- A repeated give-up gets its first answer; any other word under an old attempt has no effect.
+local function refuse_stranger()
+  local verdict = 'not_yours'
+  for _, turn in ipairs(job.asked) do
+    if turn[1] == arg.driver then
+      if turn[2] == arg.attempt and turn[3] == 'gave_up' then return answer(arg.driver) end
+      verdict = 'stale_attempt'
+    end
+  end
+  return reply(verdict)
+end
+
+if arg.driver and (job.driver ~= arg.driver or job.attempt ~= arg.attempt) then
+  return refuse_stranger()
+end
+if job.state ~= 'assigned' and job.state ~= 'at_mall' then return reply('wrong_state', job.state) end
+if job.attempt ~= arg.attempt then return reply('stale_attempt') end
+local holder = job.driver
+revoke(job, arg.outcome, arg.actor, arg.reason)
+return answer(holder)

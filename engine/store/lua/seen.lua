@@ -1,0 +1,14 @@
+#!lua flags=allow-oom
+-- A frame came from a driver whose last offer was not acknowledged: it may be offered again.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- ARGV: now policy arg{driver}
+-- REPLY: ok effects pushes
+-- include lib/base.lua
+-- include lib/drivers.lua
+
+local rec = read_driver(arg.driver)
+if rec and rec.unreachable then
+  rec.unreachable = false
+  save_driver(arg.driver, rec)
+end
+return reply('ok')

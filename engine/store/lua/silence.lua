@@ -1,0 +1,44 @@
+#!lua flags=allow-oom
+-- Looks after a held job whose driver may be away: requeue, alert, or look again later.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- ARGV: now policy arg{member}
+-- REPLY: silent effects pushes | alerted | waits | gone
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/holders.lua
+
+local job = read_job(KEYS[14])
+if not job or job.due_was ~= arg.member then
+  redis.call('ZREM', K.due, arg.member)
+  return reply('gone')
+end
+
+local rec = read_driver(job.driver)
+local away_ms = rec and (rec.connected and -1 or now - rec.lost_ms) or math.huge
+local before_pickup = BEFORE_PICKUP[job.state]
+local limit_ms = job.state == 'at_mall' and policy.at_mall_silence_ms or policy.resume_ms
+
+local verdict = 'waits'
+if away_ms < 0 then
+  job.alerted = false
+elseif before_pickup and away_ms >= limit_ms then
+  revoke(job, 'silent', 'engine', 'silent')
+  return reply('silent')
+elseif away_ms >= policy.resume_ms and not job.alerted then
+  job.alerted = true
+  verdict = 'alerted'
+  event({ kind = 'alert', what = 'driver_silent', job = job.id, service = job.service,
+    driver = job.driver, state = job.state })
+end
+save_job(job)
+
+if not before_pickup and (away_ms < 0 or job.alerted) then
+  redis.call('ZREM', K.due, arg.member) -- a parcel on board is never taken back; a loss re-arms it
+elseif away_ms < 0 then
+  falls_due(arg.member, now + policy.resume_ms)
+else
+  local next_ms = away_ms < policy.resume_ms and policy.resume_ms or limit_ms
+  falls_due(arg.member, rec.lost_ms + next_ms)
+end
+return reply(verdict)

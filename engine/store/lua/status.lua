@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- What a driver wants now. `offline` with a live offer answers offer_live: decline it first.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- ARGV: now policy arg{driver wish until_ms?}
+-- REPLY: ok effects pushes record | no_driver | no_position | holds_jobs | bad_field | offer_live
+-- include lib/base.lua
+-- include lib/drivers.lua
+
+local rec = read_driver(arg.driver)
+if not rec then return reply('no_driver') end
+if arg.until_ms and arg.until_ms <= now then return reply('bad_field') end
+if arg.wish == 'available' and not is_fresh(read_position(arg.driver)) then
+  return reply('no_position')
+end
+if arg.wish == 'offline' then
+  if #rec.jobs > 0 then return reply('holds_jobs') end
+  if rec.offer then return reply('offer_live', rec.offer) end
+end
+
+if rec.wish ~= arg.wish then
+  event({ kind = 'driver', driver = arg.driver, what = arg.wish, until_ms = arg.until_ms })
+end
+if arg.wish == 'available' and rec.wish ~= 'available' then rec.free_since_ms = now end
+rec.wish = arg.wish
+rec.until_ms = arg.wish ~= 'offline' and arg.until_ms or nil
+save_driver(arg.driver, rec)
+return reply('ok', cmsgpack.pack(rec))

@@ -1,0 +1,48 @@
+#!lua
+-- Stores a job with its idempotency key, its external id, its place in the queue and its due entry.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job key by_service by_age
+-- ARGV: now policy arg{job market service mall hash external_id state release_ms age_check expires_ms deadline_ms priority} body card need
+-- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job
+-- include lib/base.lua
+-- include lib/jobs.lua
+
+local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local used = redis.call('GET', KEY)
+if used then
+  local hash, job = used:match('^(%S+) (%S+)$')
+  if hash == arg.hash then return reply('replayed', job) end
+  return reply('mismatch')
+end
+if arg.external_id ~= '' then
+  local there = redis.call('HGET', K.externals, arg.service .. '/' .. arg.external_id)
+  if there then return reply('duplicate', there) end
+end
+
+local none = cmsgpack.pack({})
+redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.service,
+  'mall', arg.mall, 'state', arg.state, 'attempt', 0, 'driver', '', 'offer', '', 'reason', '',
+  'created_ms', now, 'updated_ms', now, 'expires_ms', arg.expires_ms,
+  'deadline_ms', arg.deadline_ms, 'release_ms', arg.release_ms, 'priority', arg.priority,
+  'external_id', arg.external_id, 'body', ARGV[4], 'card', ARGV[5], 'need', ARGV[6],
+  'eta_pickup_ms', '', 'eta_dropoff_ms', '', 'asked', none, 'former', none,
+  'timeline', cmsgpack.pack({ { arg.state, now, arg.service, 'submitted' } }),
+  'age_check', arg.age_check and '1' or '0', 'alerted', '0')
+redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
+if arg.external_id ~= '' then
+  redis.call('HSET', K.externals, arg.service .. '/' .. arg.external_id, arg.job)
+end
+redis.call('ZADD', BY_SERVICE, 0, arg.service .. '/' .. arg.job)
+redis.call('ZADD', BY_AGE, 0, arg.job)
+redis.call('HINCRBY', K.counts, 'submitted', 1)
+redis.call('HINCRBY', K.counts, arg.state, 1)
+
+local job = read_job(JOB)
+if arg.state == 'queued' then
+  wait_for_driver(job)
+  falls_due(due_member(job), now + policy.safety_ms)
+else
+  falls_due(due_member(job), arg.release_ms)
+end
+event({ kind = 'job', job = arg.job, service = arg.service, from = '', to = arg.state, attempt = 0,
+  driver = '', actor = arg.service, cause = 'submitted' })
+return reply('ok')

@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- An operator suspends a driver, or lets it work again. A live offer must be withdrawn first.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- ARGV: now policy arg{driver suspended reason}
+-- REPLY: ok effects pushes record | no_driver
+-- include lib/base.lua
+-- include lib/drivers.lua
+
+local rec = read_driver(arg.driver)
+if not rec then return reply('no_driver') end
+if rec.suspended ~= arg.suspended then
+  rec.suspended = arg.suspended
+  push_state(arg.driver, rec, arg.suspended and 'suspended' or 'resumed')
+  event({ kind = 'driver', driver = arg.driver, what = arg.suspended and 'suspended' or 'resumed',
+    reason = arg.reason })
+end
+save_driver(arg.driver, rec)
+return reply('ok', cmsgpack.pack(rec), rec.offer or '')

@@ -1,0 +1,250 @@
+"""What the scripts store and return, packed, and the model's plain data, each out of the other."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from engine.core.model import (
+    Asked,
+    Driver,
+    Job,
+    LiveOffer,
+    Need,
+    OfferedJob,
+    Position,
+    RoundRecord,
+    Submission,
+    TimelineEntry,
+    Waiting,
+)
+from engine.ports import Effects, Freed, Push
+from protocol.lifecycle import JobState
+
+pack = msgspec.msgpack.Encoder().encode
+
+_driver = msgspec.msgpack.Decoder(Driver).decode
+_need = msgspec.msgpack.Decoder(Need).decode
+_round = msgspec.msgpack.Decoder(RoundRecord).decode
+_asked = msgspec.msgpack.Decoder(list[tuple[str, int, str, int]]).decode
+_timeline = msgspec.msgpack.Decoder(list[tuple[str, int, str, str]]).decode
+# {received, at, lat, lon, acc, …}: lib/positions.lua knows the rest.
+_position = msgspec.msgpack.Decoder(list[float]).decode
+# Lua's strings come as MessagePack strings whatever their bytes, so packed values stay raw here.
+_waiting = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw]).decode
+
+
+class _Effects(msgspec.Struct):
+    now: int
+    malls: list[str]
+    freed: list[Freed]
+    due: list[int]
+
+
+class _OfferedJob(msgspec.Struct):
+    job: str
+    attempt: int
+
+
+class OfferRecord(msgspec.Struct):
+    """An offer as stored. ``state``: ``live`` or how it ended."""
+
+    offer: str
+    driver: str
+    mall: str
+    gate: str
+    attempt: int
+    jobs: list[_OfferedJob]
+    eta_s: int
+    distance_m: int
+    eta_pickup_ms: int
+    eta_dropoff_ms: int
+    expires_ms: int
+    ack_by_ms: int
+    state: str
+
+    def live(self, cards: Iterable[bytes]) -> LiveOffer:
+        """The offer with what its driver may see of each of its jobs."""
+        return LiveOffer(
+            offer=self.offer,
+            driver=self.driver,
+            mall=self.mall,
+            gate=self.gate,
+            attempt=self.attempt,
+            jobs=tuple(
+                OfferedJob(job.job, job.attempt, card)
+                for job, card in zip(self.jobs, cards, strict=True)
+            ),
+            eta_s=self.eta_s,
+            distance_m=self.distance_m,
+            eta_pickup_ms=self.eta_pickup_ms,
+            eta_dropoff_ms=self.eta_dropoff_ms,
+            expires_ms=self.expires_ms,
+            ack_by_ms=self.ack_by_ms,
+        )
+
+
+class _PushBody(msgspec.Struct):
+    driver: str
+    seq: int
+    kind: str
+    offer: OfferRecord | None = None
+    offer_id: str = ""
+    why: str = ""
+    job: str = ""
+    attempt: int = 0
+    state: str = ""
+    reason: str = ""
+    mall: str = ""
+    epoch: int = 0
+
+
+_effects = msgspec.msgpack.Decoder(_Effects).decode
+_push = msgspec.msgpack.Decoder(_PushBody).decode
+_offer = msgspec.msgpack.Decoder(OfferRecord).decode
+
+_STR_HEADS = {0xD9: 2, 0xDA: 3, 0xDB: 5, 0xC4: 2, 0xC5: 3, 0xC6: 5}
+
+
+def _content(raw: msgspec.Raw) -> bytes:
+    """The bytes of a packed string, without its head."""
+    packed = memoryview(raw)
+    return bytes(packed[_STR_HEADS.get(packed[0], 1) :])
+
+
+def read_push(body: bytes, card: bytes) -> Push:
+    """A push as the scripts append it to the stream."""
+    push = _push(body)
+    return Push(
+        driver=push.driver,
+        seq=push.seq,
+        kind=push.kind,
+        offer=push.offer.live([card]) if push.offer else None,
+        offer_id=push.offer_id,
+        why=push.why,
+        job=push.job,
+        attempt=push.attempt,
+        state=push.state,
+        reason=push.reason,
+        mall=push.mall,
+        epoch=push.epoch,
+    )
+
+
+def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
+    """What a transition asks to be hastened; ``pushes`` are bodies and cards by turns."""
+    effects = _effects(packed)
+    return Effects(
+        now_ms=effects.now,
+        pushes=tuple(map(read_push, pushes[::2], pushes[1::2])),
+        malls=tuple(dict.fromkeys(effects.malls)),
+        freed=tuple(effects.freed),
+        due_ms=tuple(effects.due),
+    )
+
+
+def read_driver(packed: bytes, position: Position | None = None) -> Driver:
+    """A driver's record."""
+    driver = _driver(packed)
+    return replace(driver, position=position) if position else driver
+
+
+def read_position(packed: bytes | None) -> Position | None:
+    """The last believed fix; None if there was none yet."""
+    if packed is None:
+        return None
+    received_ms, at_ms, lat, lon, acc_m, *_ = _position(packed)
+    return Position(lat, lon, acc_m, int(at_ms), int(received_ms)) if received_ms else None
+
+
+def read_offer(packed: bytes) -> OfferRecord:
+    """An offer, live or ended."""
+    return _offer(packed)
+
+
+def read_round(packed: bytes) -> RoundRecord:
+    """A kept round."""
+    return _round(packed)
+
+
+def read_need(packed: bytes) -> Need:
+    """What a round must know of a job."""
+    return _need(packed)
+
+
+def read_waiting(job: str, packed: bytes) -> Waiting:
+    """A queued job as ``candidates`` returns it."""
+    attempt, need, asked, card = _waiting(packed)
+    return Waiting(
+        job, attempt, _need(_content(need)), _read_asked(_content(asked)), _content(card)
+    )
+
+
+def _read_asked(packed: bytes) -> tuple[Asked, ...]:
+    return tuple(Asked(*turn) for turn in _asked(packed))
+
+
+def read_job(flat: Sequence[bytes]) -> Job:
+    """A job's hash, as HGETALL gives it: names and values by turns."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def text(name: bytes) -> str:
+        return fields[name].decode()
+
+    def number(name: bytes) -> int:
+        return int(fields[name])
+
+    return Job(
+        id=text(b"id"),
+        market=text(b"market"),
+        service=text(b"service"),
+        mall=text(b"mall"),
+        state=JobState(text(b"state")),
+        attempt=number(b"attempt"),
+        driver=text(b"driver") or None,
+        offer=text(b"offer") or None,
+        reason=text(b"reason") or None,
+        created_ms=number(b"created_ms"),
+        updated_ms=number(b"updated_ms"),
+        expires_ms=number(b"expires_ms"),
+        deadline_ms=number(b"deadline_ms"),
+        release_ms=number(b"release_ms"),
+        priority=number(b"priority"),
+        external_id=text(b"external_id") or None,
+        body=fields[b"body"],
+        card=fields[b"card"],
+        need=_need(fields[b"need"]),
+        eta_pickup_ms=int(fields[b"eta_pickup_ms"] or 0) or None,
+        eta_dropoff_ms=int(fields[b"eta_dropoff_ms"] or 0) or None,
+        timeline=tuple(TimelineEntry(*entry) for entry in _timeline(fields[b"timeline"])),
+        asked=_read_asked(fields[b"asked"]),
+    )
+
+
+def job_of(submission: Submission, now_ms: int) -> Job:
+    """The job that a submission has just become; saves reading it back."""
+    return Job(
+        id=submission.job,
+        market=submission.market,
+        service=submission.service,
+        mall=submission.mall,
+        state=submission.state,
+        attempt=0,
+        driver=None,
+        offer=None,
+        reason=None,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        expires_ms=submission.need.expires_ms,
+        deadline_ms=submission.need.deadline_ms,
+        release_ms=submission.release_ms,
+        priority=submission.need.priority,
+        external_id=submission.external_id,
+        body=submission.body,
+        card=submission.card,
+        need=submission.need,
+        eta_pickup_ms=None,
+        eta_dropoff_ms=None,
+        timeline=(TimelineEntry(submission.state, now_ms, submission.service, "submitted"),),
+        asked=(),
+    )

@@ -1,0 +1,137 @@
+"""What time and failure ask of the store: due entries, leases, pushes on their way."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from engine.ports import Beat, DueEntry, Effects, JobRef, PushEntry
+from engine.store.driver_calls import DriverCalls
+from engine.store.link import Link
+from engine.store.records import read_push
+from engine.store.round_calls import RoundCalls
+from protocol.lifecycle import Outcome
+
+LEASE_MS = 1_500
+# An overdue entry that a sweeper has taken up is nobody else's for this long.
+_AGAIN_MS = 2_000
+_FORGET_LIMIT = 256
+_PUSHES_A_READ = 500
+
+
+class UpkeepCalls(DriverCalls, RoundCalls):
+    """The sweeper's, the heartbeat's and the relay's side of :class:`engine.ports.Store`."""
+
+    # A second line: a blocking read must not hold up the first.
+    _tail: Link
+
+    async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
+        """See :meth:`engine.ports.Store.due`."""
+        args = {"limit": limit, "again_ms": _AGAIN_MS}
+        now, flat = await self._plain("due", [self._keys[market].key("due")], args)
+        return [
+            _entry(member.decode(), now - int(float(score)))
+            for member, score in zip(flat[::2], flat[1::2], strict=True)
+        ]
+
+    async def lapse(self, entry: DueEntry) -> tuple[Outcome | None, int, Effects]:
+        """See :meth:`engine.ports.Store.lapse`."""
+        args = {"offer": entry.offer, "member": entry.member}
+        reply = await self._on_job("lapse", JobRef(entry.id, entry.mall), args)
+        if reply.verdict in {"gone", "early"}:
+            return None, 0, reply.effects
+        return Outcome(reply.verdict), reply.rest[0], reply.effects
+
+    async def expire(self, ref: JobRef, reason: str, max_attempts: int) -> Effects | None:
+        """See :meth:`engine.ports.Store.expire`."""
+        args = {"reason": reason, "max_attempts": max_attempts}
+        reply = await self._on_job("expire", ref, args)
+        return reply.effects if reply.verdict == "ok" else None
+
+    async def queue(self, ref: JobRef) -> Effects:
+        """See :meth:`engine.ports.Store.queue`."""
+        return (await self._on_job("queue", ref, {})).effects
+
+    async def silence(self, entry: DueEntry) -> Effects:
+        """See :meth:`engine.ports.Store.silence`."""
+        ref = JobRef(entry.id, entry.mall)
+        return (await self._on_job("silence", ref, {"member": entry.member})).effects
+
+    async def driver_due(self, market: str, driver: str) -> Effects:
+        """See :meth:`engine.ports.Store.driver_due`."""
+        keys = self._keys[market]
+        return (await self._transition("driver_due", keys, (), {"driver": driver})).effects
+
+    async def beat(self, market: str, node: str) -> Beat:
+        """See :meth:`engine.ports.Store.beat`."""
+        args = {"node": node, "lease_ms": LEASE_MS}
+        now, lapsed, dead = await self._plain("beat", [self._keys[market].key("nodes")], args)
+        self._heard(now)
+        return Beat(now, bool(lapsed), tuple(name.decode() for name in dead))
+
+    async def reap(self, market: str, node: str, limit: int) -> Effects:
+        """See :meth:`engine.ports.Store.reap`."""
+        keys = self._keys[market]
+        drivers = await self._link.call("SRANDMEMBER", keys.held(node), limit)
+        if not drivers:
+            await self.leave(market, node)
+            return Effects()
+        return await self.disconnect(market, node, [(driver.decode(), 0) for driver in drivers])
+
+    async def leave(self, market: str, node: str) -> bool:
+        """See :meth:`engine.ports.Store.leave`."""
+        keys = self._keys[market]
+        names = [keys.key("nodes"), keys.held(node)]
+        return bool(await self._plain("leave", names, {"node": node}))
+
+    async def free_drivers(self, market: str) -> int:
+        """See :meth:`engine.ports.Store.free_drivers`."""
+        return int(await self._link.call("ZCARD", self._keys[market].key("idle")))
+
+    async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
+        """See :meth:`engine.ports.Store.waiting`."""
+        keys = self._keys[market]
+        calls = [self._link.call("ZCARD", keys.wait(mall)) for mall in malls]
+        return [int(count) for count in await asyncio.gather(*calls)]
+
+    async def push_head(self, market: str) -> str:
+        """See :meth:`engine.ports.Store.push_head`."""
+        entries = await self._link.call(
+            "XREVRANGE", self._keys[market].key("push"), "+", "-", "COUNT", 1
+        )
+        return entries[0][0].decode() if entries else "0-0"
+
+    async def pushes(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
+        """See :meth:`engine.ports.Store.pushes`."""
+        markets = {self._keys[market].key("push").encode(): market for market in cursors}
+        reply = await self._tail.call(
+            "XREAD", "COUNT", _PUSHES_A_READ, "BLOCK", block_ms, "STREAMS", *markets,
+            *cursors.values(),
+        )  # fmt: skip
+        entries = []
+        for stream, items in reply or ():
+            for cursor, (_, body, _, card) in items:
+                push = read_push(body, card)
+                if push.offer:
+                    self._remember(
+                        push.offer.offer, JobRef(push.offer.jobs[0].job, push.offer.mall)
+                    )
+                entries.append(PushEntry(markets[stream], cursor.decode(), push))
+        return entries
+
+    async def forget(self, market: str) -> int:
+        """See :meth:`engine.ports.Store.forget`."""
+        keys = self._keys[market]
+        names = ("forget", "offers", "externals", "holds", "by_service", "by_age")
+        args = {"limit": _FORGET_LIMIT}
+        return int(await self._plain("forget", list(map(keys.key, names)), args))
+
+
+def _entry(member: str, late_ms: int) -> DueEntry:
+    """A due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or ``<kind>/<mall>/<job>``."""
+    kind, *rest = member.split("/")
+    if kind == "driver":
+        return DueEntry(member, kind, rest[0], late_ms=late_ms)
+    if kind == "offer":
+        mall, offer, job = rest
+        return DueEntry(member, kind, job, mall=mall, offer=offer, late_ms=late_ms)
+    mall, job = rest
+    return DueEntry(member, kind, job, mall=mall, late_ms=late_ms)
