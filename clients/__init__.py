@@ -1,1 +1,4 @@
-"""What other people's programs import or run: driver and order clients."""
+"""Clients of Mallard for other people's programs: driver apps and order services.
+
+They speak the public contract only; nothing of the engine is imported.
+"""

@@ -1,0 +1,85 @@
+"""What can go wrong between a client and the engine, as types."""
+
+from protocol.codes import CLOSE_ADVICE, Close
+from protocol.resources import FieldError
+
+
+class ClientError(Exception):
+    """Any failure that a client of this package raises."""
+
+
+class RequestRefused(ClientError):
+    """The engine answered a driver's request with ``error``.
+
+    ``code`` is one of ``protocol.codes.ErrorCode`` (or a newer one, as text); ``retry``: the same
+    request may work later.
+    """
+
+    def __init__(self, code: str, message: str, *, retry: bool) -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.code = code
+        self.retry = retry
+
+
+class NoAnswer(ClientError):
+    """A request was not answered in time; whether it had an effect is unknown."""
+
+
+class NoToken(ClientError):
+    """The app's token provider failed."""
+
+
+class LinkLost(ClientError):
+    """The socket ended before the answer came."""
+
+
+class Stopped(ClientError):
+    """The connection is over and trying again cannot help.
+
+    ``close_code`` is the socket's (None when there was no socket), ``http_status`` that of a
+    refused handshake.
+    """
+
+    def __init__(
+        self, reason: str, *, close_code: int | None = None, http_status: int | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.close_code = close_code
+        self.http_status = http_status
+
+    @classmethod
+    def closed(cls, code: int, reason: str) -> "Stopped":
+        """Because the server closed the socket with `code`."""
+        advice = CLOSE_ADVICE.get(Close(code)) if code in CLOSE_CODES else None
+        meaning = advice.meaning if advice else "the server said not to try again"
+        return cls(f"closed with {code}: {reason or meaning}", close_code=code)
+
+
+CLOSE_CODES = frozenset(Close)
+
+
+class ApiProblem(ClientError):
+    """The order API refused a request: an RFC 9457 problem.
+
+    ``code`` is one of ``protocol.codes.ProblemCode`` (or a newer one, as text); ``errors`` name the
+    fields that are wrong; ``job`` is the job that a duplicate ``external_id`` has already.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        errors: tuple[FieldError, ...] = (),
+        job: str | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.job = job
+
+
+class Unreachable(ClientError):
+    """No engine answered, however often it was tried; whether it had an effect is unknown."""

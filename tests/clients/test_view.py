@@ -1,0 +1,86 @@
+"""What a driver app believes, message by message."""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from clients.view import DriverView
+from protocol.lifecycle import Step
+from protocol.messages import JobChanged, Reply, SocketJob, Welcome
+from tests.clients.counterpart import a_job
+
+JOB = "job_phoenix.1"
+
+
+def test_a_job_taken_away_is_held_no_more() -> None:
+    for reason in ("collected", "unassigned", "silent"):
+        view = _view(a_job())
+        view.apply_push(JobChanged(1, JOB, 2, "picked_up", reason))
+        assert view.jobs == {}
+        assert JOB in view.former
+
+
+def test_a_cancelled_job_is_held_no_more() -> None:
+    view = _view(a_job())
+    view.apply_push(JobChanged(1, JOB, 1, "cancelled", "cancelled"))
+    assert view.jobs == {}
+
+
+def test_an_operators_job_is_held_with_its_details() -> None:
+    view = _view()
+    detail = msgspec.convert(a_job(attempt=2), SocketJob)
+    view.apply_push(JobChanged(1, JOB, 2, "assigned", "assigned", detail))
+    assert view.jobs[JOB].detail == detail
+
+
+def test_arrival_by_geofence_changes_the_state() -> None:
+    view = _view(a_job())
+    view.apply_push(JobChanged(1, JOB, 1, "at_mall"))
+    assert view.jobs[JOB].state == "at_mall"
+
+
+def test_a_job_that_the_welcome_leaves_out_is_held_no_more_but_remembered() -> None:
+    view = _view(a_job())
+    view.apply_welcome(_welcome())
+    assert view.jobs == {}
+    assert view.former[JOB].attempt == 1
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    view = DriverView()
+    for number in range(200):
+        view.apply_welcome(_welcome(a_job(f"job_phoenix.{number}")))
+    view.apply_welcome(_welcome())
+    assert len(view.former) == 50
+    assert "job_phoenix.199" in view.former
+
+
+def test_a_reply_without_a_job_state_ends_the_holding() -> None:
+    view = _view(a_job())
+    assert view.apply_reported(JOB, Reply(1, "available", UNSET, JOB, "queued", 1)) is None
+    assert view.jobs == {}
+
+
+def test_hello_tells_how_far_the_driver_has_got() -> None:
+    view = _view(a_job())
+    for step, state in (
+        (Step.PICKED_UP, "picked_up"),
+        (Step.DELIVERED, "picked_up"),
+        (Step.RETURNED, "returning"),
+        (Step.GIVE_UP, "assigned"),
+    ):
+        assert view.holds({JOB: step})[0].state == state
+    assert view.holds({})[0].state == "assigned"
+
+
+def _view(*jobs: dict[str, Any]) -> DriverView:
+    view = DriverView()
+    view.apply_welcome(_welcome(*jobs))
+    return view
+
+
+def _welcome(*jobs: dict[str, Any]) -> Welcome:
+    details = msgspec.convert(list(jobs), tuple[SocketJob, ...])
+    state = "on_run" if jobs else "available"
+    return Welcome("s", "d", "phoenix", 0, 0, 25_000, 4_000, 16_384, 0, state, None, details)
