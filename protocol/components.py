@@ -65,7 +65,7 @@ def schemas(structs: tuple[type, ...], *, draft: str = "2020-12") -> dict[str, A
 
 
 def _clean(node: Any, draft: str) -> Any:
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         return [_clean(item, draft) for item in node]
     if isinstance(node, str):
         # Python's look-ahead in our patterns, and the code marks of our docstrings.

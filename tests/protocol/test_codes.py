@@ -1,0 +1,99 @@
+"""Every code and reason of the contract is there, literally, and has its advice."""
+
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from protocol import codes
+from protocol.codes import (
+    CLOSE_ADVICE,
+    ERROR_ADVICE,
+    JOB_REASON_MEANING,
+    OFFER_CLOSED_MEANING,
+    PROBLEMS,
+    STATE_WHY_MEANING,
+    Close,
+    ErrorCode,
+    JobReason,
+    OfferClosedWhy,
+    ProblemCode,
+    StateWhy,
+)
+from protocol.lifecycle import DriverState, JobState, Outcome, Step, Wish
+
+TRY_AGAIN = {4001, 4002, 4003, 4004, 4005, 4006, 4008}
+STOP = {1009, 4500, 4501, 4503, 4506, 4507}
+IN_THE_CONTRACT: dict[type[Enum], str] = {
+    ErrorCode: "bad_field unknown_type not_yours stale_attempt offer_closed wrong_state holds_jobs"
+    " no_position proof_needed rate_limited store_unavailable",
+    OfferClosedWhy: "expired withdrawn cancelled taken collected",
+    StateWhy: "stale fixes_rejected clock_skew suspended resumed cooling_down unreachable",
+    JobReason: "collected",
+    ProblemCode: "idempotency_key_missing idempotency_mismatch duplicate_external_id mall_closed"
+    " not_cancellable wrong_state not_implemented",
+    JobState: "scheduled queued offered assigned at_mall picked_up delivered returning returned"
+    " cancelled expired lost",
+    DriverState: "offline paused available offered on_run",
+    Wish: "available paused offline",
+    Step: "at_mall picked_up delivered returning returned give_up",
+    Outcome: "accepted declined expired unacknowledged withdrawn gave_up silent unassigned",
+}
+# The contract's list is whole for these; the others may have more.
+CLOSED = {ErrorCode, OfferClosedWhy, JobState, DriverState, Wish, Step, Outcome}
+
+
+def test_close_codes_and_their_advice() -> None:
+    assert {int(code) for code, advice in CLOSE_ADVICE.items() if advice.retry} == TRY_AGAIN
+    assert {int(code) for code, advice in CLOSE_ADVICE.items() if not advice.retry} == STOP
+
+
+@pytest.mark.parametrize("kind", IN_THE_CONTRACT)
+def test_names_of_the_contract(kind: type[Enum]) -> None:
+    ours = {member.value for member in kind}
+    contract = set(IN_THE_CONTRACT[kind].split())
+    assert contract <= ours
+    if kind in CLOSED:
+        assert ours == contract
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"),
+    [
+        (Close, CLOSE_ADVICE),
+        (ErrorCode, ERROR_ADVICE),
+        (OfferClosedWhy, OFFER_CLOSED_MEANING),
+        (StateWhy, STATE_WHY_MEANING),
+        (JobReason, JOB_REASON_MEANING),
+        (ProblemCode, PROBLEMS),
+    ],
+)
+def test_every_code_is_explained(kind: type[Enum], table: dict[Any, Any]) -> None:
+    assert set(table) == set(kind)
+
+
+def test_problem_statuses_of_the_contract() -> None:
+    statuses = {code.value: kind.status for code, kind in PROBLEMS.items()}
+    assert statuses["idempotency_key_missing"] == 400
+    assert statuses["malformed_json"] == 400
+    assert statuses["not_found"] == 404
+    assert statuses["duplicate_external_id"] == 409
+    assert statuses["not_cancellable"] == 409
+    assert statuses["events_trimmed"] == 410
+    assert statuses["body_too_large"] == 413
+    assert statuses["idempotency_mismatch"] == 422
+    assert statuses["invalid_fields"] == 422
+    assert statuses["mall_closed"] == 422
+    assert statuses["rate_limited"] == 429
+    assert statuses["not_implemented"] == 501
+    assert {kind.status for kind in PROBLEMS.values() if kind.retry} == {429, 503}
+
+
+def test_figures_of_the_contract() -> None:
+    assert codes.SUBPROTOCOLS == ("mallard.v1.msgpack", "mallard.v1.json")
+    assert (codes.MAX_FRAME_BYTES, codes.MAX_DEPTH, codes.MAX_BODY_BYTES) == (16384, 8, 65536)
+    assert (codes.PING_MS, codes.LOCATION_MS, codes.HELLO_WITHIN_S) == (25_000, 4_000, 5)
+    assert (codes.RATE_FRAMES_PER_S, codes.RATE_WINDOW_S) == (20, 10)
+    assert (codes.ANSWER_KEPT_MS, codes.IDEMPOTENCY_KEPT_MS) == (600_000, 86_400_000)
+    assert (codes.MAX_WAIT_S, codes.MAX_PAGE, codes.FUTURE_FIX_MS) == (20, 200, 5_000)
+    assert (codes.BACKOFF_FIRST_S, codes.BACKOFF_MAX_S) == (0.5, 30)

@@ -1,0 +1,133 @@
+"""The tables of states are whole, and agree with what drivers are shown as."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import pytest
+
+from protocol.lifecycle import (
+    BEFORE_PICKUP,
+    DRIVER_TRANSITIONS,
+    HELD,
+    INITIAL,
+    JOB_TRANSITIONS,
+    NOT_ASKED_AGAIN,
+    ON_BOARD,
+    TERMINAL,
+    DriverState,
+    JobState,
+    Outcome,
+    Wish,
+    may_move,
+    shown_state,
+)
+
+ARROWS = {(source, t.target) for t in JOB_TRANSITIONS for source in t.sources}
+
+
+def reached_from(states: frozenset[JobState]) -> set[JobState]:
+    reached = set(states)
+    while more := {b for a, b in ARROWS if a in reached} - reached:
+        reached |= more
+    return reached
+
+
+def test_every_job_state_can_be_reached() -> None:
+    assert reached_from(INITIAL) == set(JobState)
+
+
+def test_terminal_is_final() -> None:
+    assert not [arrow for arrow in ARROWS if arrow[0] in TERMINAL]
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_every_job_can_end(state: JobState) -> None:
+    assert reached_from(frozenset({state})) & TERMINAL
+
+
+def test_the_groups_of_states_part_them() -> None:
+    assert set(JobState) == BEFORE_PICKUP | ON_BOARD | TERMINAL
+    assert len(BEFORE_PICKUP) + len(ON_BOARD) + len(TERMINAL) == len(JobState)
+    assert {JobState.ASSIGNED, JobState.AT_MALL} | ON_BOARD == HELD
+
+
+def test_the_job_moves_of_the_contract() -> None:
+    waiting = {"scheduled", "queued", "offered"}
+    before_pickup = waiting | {"assigned", "at_mall"}
+    on_board = {"picked_up", "returning"}
+    contract = {
+        *(("scheduled", "queued"), ("queued", "offered"), ("offered", "assigned")),
+        *(("assigned", "at_mall"), ("at_mall", "picked_up"), ("picked_up", "delivered")),
+        *(("assigned", "picked_up"), ("offered", "queued")),
+        *(("assigned", "queued"), ("at_mall", "queued")),
+        *(("picked_up", "returning"), ("returning", "returned")),
+        *product(before_pickup, {"cancelled", "assigned", "picked_up"}),
+        *product(waiting, {"expired"}),
+        *product(on_board, {"returned", "delivered", "lost"}),
+    }
+    assert contract == ARROWS
+    for a, b in product(JobState, JobState):
+        assert may_move(a, b) == ((a, b) in contract)
+
+
+def test_no_move_is_listed_twice() -> None:
+    moves = [(source, t.cause, t.target) for t in JOB_TRANSITIONS for source in t.sources]
+    assert len(moves) == len(set(moves))
+
+
+def test_who_is_not_asked_again() -> None:
+    assert set(Outcome) - NOT_ASKED_AGAIN == {
+        Outcome.ACCEPTED,
+        Outcome.UNACKNOWLEDGED,
+        Outcome.WITHDRAWN,
+    }
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is stored about a driver, as far as it is shown."""
+
+    wish: Wish = Wish.OFFLINE
+    connected: bool = False
+    offered: bool = False
+    jobs: int = 0
+
+    @property
+    def shown(self) -> DriverState:
+        return shown_state(
+            wish=self.wish, connected=self.connected, offered=self.offered, jobs=self.jobs
+        )
+
+
+def single_changes(facts: Facts) -> Iterator[Facts]:
+    """Each thing that may happen to a driver next; PROTOCOL.md, "Drivers"."""
+    yield replace(facts, connected=not facts.connected)
+    for wish in Wish:
+        if wish is not Wish.OFFLINE:
+            yield replace(facts, wish=wish)
+        elif not facts.jobs:
+            yield replace(facts, wish=wish, offered=False)
+    if facts.offered:
+        yield replace(facts, offered=False)
+        yield replace(facts, offered=False, jobs=1)
+    elif facts.connected and facts.wish is Wish.AVAILABLE:
+        yield replace(facts, offered=True)
+    yield replace(facts, jobs=1)
+    yield replace(facts, jobs=0)
+
+
+def test_driver_transitions_are_what_shown_state_gives() -> None:
+    seen = {Facts()}
+    to_visit = [Facts()]
+    shown = set()
+    while to_visit:
+        facts = to_visit.pop()
+        for after in single_changes(facts):
+            if after.shown is not facts.shown:
+                shown.add((facts.shown, after.shown))
+            if after not in seen:
+                seen.add(after)
+                to_visit.append(after)
+    assert shown == {(t.source, t.target) for t in DRIVER_TRANSITIONS}
+    assert {state for pair in shown for state in pair} == set(DriverState)

@@ -1,0 +1,157 @@
+"""The generated documents are whole, point at what exists, and are fresh."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol import docs
+from protocol.codec import CLIENT_TYPES, SERVER_TYPES
+from protocol.codes import PROBLEMS, SUBPROTOCOLS, Close, ErrorCode
+from protocol.schema import asyncapi, openapi
+
+OPERATIONS = {
+    "/v1/jobs": {"post", "get"},
+    "/v1/jobs/{id}": {"get"},
+    "/v1/jobs/{id}/cancel": {"post"},
+    "/v1/jobs/{id}/ready": {"post"},
+    "/v1/jobs/{id}/explain": {"get"},
+    "/v1/jobs/{id}/events": {"get"},
+    "/v1/jobs/{id}/assign": {"post"},
+    "/v1/jobs/{id}/unassign": {"post"},
+    "/v1/jobs/{id}/close": {"post"},
+    "/v1/quotes": {"post"},
+    "/v1/events": {"get"},
+    "/v1/markets": {"get"},
+    "/v1/markets/{market}": {"get"},
+    "/v1/markets/{market}/drivers": {"get"},
+    "/v1/markets/{market}/drivers/{driver}/suspend": {"post"},
+    "/v1/markets/{market}/drivers/{driver}/resume": {"post"},
+    "/v1/driver": {"get"},
+    "/v1/driver/locations": {"post"},
+    **{f"/{name}": {"get"} for name in ("livez", "readyz", "metrics", "docs")},
+    **{f"/{name}.json": {"get"} for name in ("openapi", "asyncapi")},
+}
+DOCUMENTS = pytest.mark.parametrize("document", [openapi(), asyncapi()], ids=["http", "socket"])
+
+
+def nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        for inner in node.values():
+            yield from nodes(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from nodes(inner)
+
+
+@DOCUMENTS
+def test_every_reference_points_at_something(document: dict[str, Any]) -> None:
+    references = [node["$ref"] for node in nodes(document) if "$ref" in node]
+    assert references
+    for reference in references:
+        target = document
+        for step in reference.removeprefix("#/").split("/"):
+            target = target[step]
+
+
+@DOCUMENTS
+def test_patterns_are_plain(document: dict[str, Any]) -> None:
+    patterns = {node["pattern"] for node in nodes(document) if isinstance(node.get("pattern"), str)}
+    assert "^[A-Za-z0-9_.:-]{1,64}$" in patterns
+    for pattern in patterns:
+        assert "(?" not in pattern
+        re.compile(pattern)
+
+
+@DOCUMENTS
+def test_documents_are_json(document: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_every_path_of_the_contract() -> None:
+    assert {path: set(methods) for path, methods in openapi()["paths"].items()} == OPERATIONS
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in openapi()["paths"].items():
+        for operation in methods.values():
+            yield path, operation
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [operation["operationId"] for _, operation in operations()]
+    assert len(ids) == len(set(ids))
+
+
+def test_path_parameters_are_declared() -> None:
+    for path, operation in operations():
+        declared = {it["name"] for it in operation["parameters"] if it["in"] == "path"}
+        assert declared == set(re.findall(r"{(\w+)}", path))
+
+
+def test_what_is_left_to_later_says_so() -> None:
+    later = {path for path, operation in operations() if "501" in operation["responses"]}
+    assert later == {"/v1/events", "/v1/jobs/{id}/events", "/docs"}
+
+
+def test_every_call_with_a_token_may_be_refused() -> None:
+    for path, operation in operations():
+        open_to_all = path.count("/") == 1
+        assert bool(operation["security"]) != open_to_all
+        assert ("401" in operation["responses"]) != open_to_all
+
+
+def test_retries_say_when() -> None:
+    for _, operation in operations():
+        for status in {"429", "503"} & operation["responses"].keys():
+            assert "Retry-After" in operation["responses"][status]["headers"]
+
+
+def test_every_problem_code_is_listed() -> None:
+    listed = {entry["code"] for entry in openapi()["x-problem-codes"]}
+    assert listed == {code.value for code in PROBLEMS}
+
+
+def test_requests_are_closed_and_answers_open() -> None:
+    schemas = openapi()["components"]["schemas"]
+    for name in ("JobRequest", "Pickup", "PickupStore", "DropoffRequest", "CancelRequest"):
+        assert schemas[name]["additionalProperties"] is False
+    for name in ("Job", "PickupView", "PickupStoreView", "DropoffView", "Problem", "Market"):
+        assert "additionalProperties" not in schemas[name]
+
+
+def test_every_message_both_ways() -> None:
+    document = asyncapi()
+    assert document["components"]["messages"].keys() == CLIENT_TYPES | SERVER_TYPES
+    directions: dict[str, set[str]] = {"receive": set(), "send": set()}
+    for operation in document["operations"].values():
+        directions[operation["action"]] |= {
+            message["$ref"].rpartition("/")[2] for message in operation["messages"]
+        }
+    assert directions == {"receive": CLIENT_TYPES, "send": SERVER_TYPES}
+
+
+def test_socket_codes_and_limits() -> None:
+    document = asyncapi()
+    assert [it["code"] for it in document["x-close-codes"]] == [int(code) for code in Close]
+    assert [it["code"] for it in document["x-error-codes"]] == [code.value for code in ErrorCode]
+    assert [it["name"] for it in document["x-subprotocols"]] == list(SUBPROTOCOLS)
+    assert document["x-limits"]["max_bytes"]["value"] == 16384
+
+
+def test_the_documents_are_fresh() -> None:
+    assert docs.main(["--check"]) == 0, "run `make docs`"
+
+
+def test_stale_documents_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert docs.main(["--check"], folder=tmp_path) == 1
+    assert docs.main([], folder=tmp_path) == 0
+    assert docs.main(["--check"], folder=tmp_path) == 0
+    (tmp_path / "openapi.json").write_text("{}")
+    capsys.readouterr()
+    assert docs.main(["--check"], folder=tmp_path) == 1
+    assert "openapi.json" in capsys.readouterr().err
