@@ -148,7 +148,8 @@ class Codec:
             return self._server(payload)
         except msgspec.ValidationError as error:
             fields = self._map(payload, _MAX_SERVER_DEPTH)
-            if fields.get("type") not in SERVER_TYPES:
+            kind = fields.get("type")
+            if isinstance(kind, str) and kind not in SERVER_TYPES:
                 return None
             raise _bad_field(error, fields) from None
         except (msgspec.MsgspecError, RecursionError, UnicodeError):

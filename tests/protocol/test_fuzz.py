@@ -41,8 +41,9 @@ def test_any_text(data: str) -> None:
 
 @given(plain_values)
 def test_any_value_in_a_frame(value: Any) -> None:
-    decode(msgpack.packb(value))
-    decode(json.dumps(value))
+    for sent in (value, {"type": value}, {"type": "hello", "app": value}):
+        decode(msgpack.packb(sent))
+        decode(json.dumps(sent))
 
 
 @given(client_messages, st.randoms(use_true_random=False), st.integers(1, 3))
