@@ -5,8 +5,12 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
+import structlog
+
 from engine.ports import Push
 from protocol.codes import Close
+
+_log = structlog.get_logger(__name__)
 
 _BATCH: Final = 64
 _PAUSE_S: Final = 0.05
@@ -17,6 +21,9 @@ class Listener(Protocol):
 
     def push(self, push: Push, *, relayed: bool) -> None:
         """Hear of a push. `relayed`: from the market's stream, so nothing before it is missing."""
+
+    def drain(self, reconnect_after_ms: int) -> None:
+        """Tell the app that the node goes down."""
 
     def end(self, code: Close) -> None:
         """Close the socket."""
@@ -86,7 +93,11 @@ class Hub:
             return
         for push in pushes:
             for session in drivers.get(push.driver, ()):
-                session.push(push, relayed=relayed)
+                try:
+                    session.push(push, relayed=relayed)
+                except Exception:  # noqa: BLE001 - one push must not stop those of the others
+                    _log.exception("push failed", market=market, kind=push.kind)
+                    session.end(Close.DRAINING)
 
     def _all(self) -> Iterator[Listener]:
         for drivers in self._markets.values():

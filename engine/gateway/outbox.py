@@ -57,7 +57,7 @@ class Outbox:
     def end(self, code: Close) -> None:
         """Close the socket, behind what has gone to the wire; the rest is given up."""
         self.clear()
-        self._wire.end(code)
+        self._wire.end(code, code.name.lower())
 
     def clear(self) -> None:
         """Give up what waits."""

@@ -1,0 +1,306 @@
+"""One driver's socket from its first frame to its last: the I/O around a `Session`."""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Iterable
+from typing import Final
+
+import structlog
+from msgspec import UNSET
+
+from engine.gateway.admission import Admitted, Turned
+from engine.gateway.frames import arrivals_ms, full_job, push_frame
+from engine.gateway.greeting import claim_custody, fix_of, vehicle_of, welcome
+from engine.gateway.outbox import Outbox, Wire
+from engine.gateway.rate import FrameRate
+from engine.gateway.requests import Request, Requests, refusal
+from engine.gateway.services import Services
+from engine.gateway.session import Action, End, Load, Session
+from engine.gateway.vigil import Vigil
+from engine.ports import DriverFix, NoSuchDriver, NoSuchJob, Push, StoreFull, StoreUnavailable
+from protocol.codec import BadFrame, Codec, FrameError, FrameTooBig
+from protocol.codes import Close, ErrorCode
+from protocol.messages import (
+    Auth,
+    ClientMessage,
+    Drain,
+    Hello,
+    Location,
+    Pong,
+    Reply,
+    ServerMessage,
+)
+
+_log = structlog.get_logger(__name__)
+_HELLO: Final = "hello"
+
+
+class Conversation:
+    """Reads frames in their order, writes replies and pushes, watches the clock.
+
+    The hub's `Listener` of its driver. `admitted` is whom the handshake's token speaks for, None
+    when the token comes with hello. Call `close` at the end, whatever happened.
+    """
+
+    def __init__(
+        self, services: Services, wire: Wire, codec: Codec, admitted: Admitted | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id: Final = secrets.token_hex(8)
+        self.code: Close | None = None
+        self._services = services
+        self._codec = codec
+        self._admitted = admitted
+        self._outbox = Outbox(wire)
+        self._clock = loop.time
+        self._rate = FrameRate()
+        self._vigil = Vigil(services.pace, loop.time())
+        self._session: Session | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._watch()
+
+    @property
+    def who(self) -> dict[str, str]:
+        """Whose socket it is, for the log; nobody's before its hello."""
+        session = self._session
+        return {"market": session.market, "driver": session.driver} if session else {}
+
+    # -- what the app says
+
+    def handle(self, frame: bytes | str) -> Awaitable[None] | None:
+        """Take a frame; None when that is all, else await the rest before the next."""
+        self._vigil.heard_s = now_s = self._clock()
+        if self._rate.count(now_s):
+            self.end(Close.RATE)
+            return None
+        if self._rate.warns():
+            self.send(refusal(ErrorCode.RATE_LIMITED, None))
+        try:
+            message, dropped = self._codec.decode_client(frame)
+        except FrameError as error:
+            self._refuse(error)
+            return None
+        session = self._session
+        if session is None:
+            return self._first(message)
+        if session.unreachable:
+            session.unreachable = False
+            return self._heard_again(session, message, dropped)
+        return self._take(session, message, dropped)
+
+    def _refuse(self, error: FrameError) -> None:
+        if isinstance(error, FrameTooBig):
+            self.end(Close.TOO_BIG)
+        elif isinstance(error, BadFrame) and (self._session or error.message_type == _HELLO):
+            self.send(refusal(error.code, error.request_id, error.message))
+        else:
+            self.end(Close.UNDECODABLE)
+
+    def _take(
+        self, session: Session, message: ClientMessage, dropped: int
+    ) -> Awaitable[None] | None:
+        kind = type(message)
+        if kind is Location:
+            self._locate(session, message, dropped)  # type: ignore[arg-type]
+            return None
+        if kind is Pong:
+            return None
+        if kind is Hello:
+            self.send(refusal(ErrorCode.WRONG_STATE, None, "hello was said already"))
+            return None
+        if kind is Auth:
+            return self._renew(session, message)  # type: ignore[arg-type]
+        return self._answer(session, message)  # type: ignore[arg-type]
+
+    def _locate(self, session: Session, message: Location, dropped: int) -> None:
+        if dropped:
+            self._services.metrics.fixes("malformed", dropped)
+        if message.fixes:
+            driver = session.driver
+            self._services.coalescer.add(
+                session.market, driver, [DriverFix(driver, *fix) for fix in message.fixes]
+            )
+
+    async def _heard_again(self, session: Session, message: ClientMessage, dropped: int) -> None:
+        """The first frame after an unacknowledged offer brings the driver back into matching."""
+        try:
+            await self._services.dispatcher.seen(session.market, session.driver)
+        except StoreUnavailable:
+            session.unreachable = True
+        rest = self._take(session, message, dropped)
+        if rest is not None:
+            await rest
+
+    async def _answer(self, session: Session, request: Request) -> None:
+        try:
+            answer = await Requests(self._services, session).answer(request)
+        except NoSuchDriver:
+            self.end(Close.DRAINING)  # forgotten by the store: another hello makes it known
+            return
+        if answer is not None:
+            self.send(answer)
+
+    async def _renew(self, session: Session, auth: Auth) -> None:
+        """Go on under a fresh token of the same driver."""
+        try:
+            admitted = self._services.admission.admit(auth.token)
+        except Turned as turned:
+            if turned.code is Close.WRONG_SCOPE:
+                self.end(turned.code)
+            else:
+                self.send(refusal(ErrorCode.BAD_FIELD, auth.id, "the token is not valid"))
+            return
+        if (admitted.market, admitted.driver) != (session.market, session.driver):
+            self.end(Close.WRONG_SCOPE)
+            return
+        try:
+            snapshot = await self._services.store.snapshot(session.market, session.driver)
+        except StoreUnavailable:
+            self.send(refusal(ErrorCode.STORE_UNAVAILABLE, auth.id))
+            return
+        self._authorize(admitted)
+        self.send(Reply(auth.id, snapshot.driver.shown.value))
+
+    # -- hello
+
+    def _first(self, message: ClientMessage) -> Awaitable[None] | None:
+        if not isinstance(message, Hello):
+            self.end(Close.UNDECODABLE)
+            return None
+        if self._services.draining:
+            self.end(Close.DRAINING)
+            return None
+        try:
+            admitted = self._admitted or self._admit(message)
+        except Turned as turned:
+            self.end(turned.code)
+            return None
+        return self._greet(message, admitted)
+
+    def _admit(self, hello: Hello) -> Admitted:
+        if hello.token is UNSET:
+            raise Turned(Close.BAD_TOKEN)
+        return self._services.admission.admit(hello.token)
+
+    async def _greet(self, hello: Hello, admitted: Admitted) -> None:
+        market, driver = admitted.market, admitted.driver
+        services = self._services
+        session = self._session = Session(market, driver)
+        # In the hub before the store knows of the socket: no push can fall between the two.
+        services.hub.add(market, driver, self)
+        try:
+            await services.relay.follow(market)
+            await services.coalescer.flush(market, driver)
+            registered = await services.dispatcher.hello(
+                market, driver, vehicle=vehicle_of(hello, admitted), fix=fix_of(hello, driver)
+            )
+            self._do(session.greeted(registered.epoch))
+            await claim_custody(services, session, hello.holds)
+            snapshot = await services.store.snapshot(market, driver)
+        except (StoreUnavailable, StoreFull):
+            self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
+            self.end(Close.NO_STORE)
+            return
+        self._vigil.greeted(self._clock(), random.random())  # noqa: S311 - a spread, no secret
+        self._authorize(admitted)
+        self.send(
+            welcome(
+                services, snapshot, market=market, session=self.id, expires_ms=admitted.expires_ms
+            )
+        )
+        self._do(session.welcomed(snapshot))
+
+    def _authorize(self, admitted: Admitted) -> None:
+        left_s = admitted.expires_ms / 1000 - time.time()
+        self._vigil.authorized(self._clock() + left_s, admitted.expires_ms)
+        self._watch()
+
+    # -- what the engine says
+
+    def push(self, push: Push, *, relayed: bool) -> None:
+        """See `hub.Listener`."""
+        if self._session is not None and self.code is None:
+            self._do(self._session.push(push, relayed=relayed))
+
+    def end(self, code: Close) -> None:
+        """Close the socket, once."""
+        if self.code is None:
+            self.code = code
+            self._outbox.end(code)
+
+    def drain(self, reconnect_after_ms: int) -> None:
+        """See `hub.Listener`."""
+        self.send(Drain(reconnect_after_ms))
+
+    def send(self, message: ServerMessage) -> None:
+        """Send a message, as soon as those before it are out."""
+        if self.code is None:
+            self._outbox.put(self._codec.encode(message))
+
+    async def close(self) -> None:
+        """Leave everything that knows of the socket."""
+        if self.code is None:
+            self.code = Close.DRAINING
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._outbox.clear()
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+        session = self._session
+        if session is not None:
+            self._services.hub.remove(session.market, session.driver, self)
+            if session.epoch:
+                self._services.dispatcher.gone(session.market, session.driver, session.epoch)
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, End):
+                self.end(action.code)
+            elif isinstance(action, Load):
+                self._loading = asyncio.create_task(self._load(action.push), name="load job")
+            else:
+                self._write(action.push)
+
+    def _write(self, push: Push) -> None:
+        now_ms = self._services.store.now_ms()
+        offer = push.offer
+        mall = self._services.places.mall(offer.mall) if offer else None
+        self.send(push_frame(push, now_ms=now_ms, mall=mall))
+        if offer:
+            for arrived_ms in arrivals_ms(offer):
+                self._services.metrics.offer_sent(max(0, now_ms - arrived_ms) / 1000)
+
+    async def _load(self, push: Push) -> None:
+        """Send the push of a job that is new to the driver, with all of the job."""
+        services = self._services
+        try:
+            job = await services.store.job(push.job)
+        except (StoreUnavailable, NoSuchJob):
+            self.end(Close.DRAINING)  # the next welcome tells it
+            return
+        detail = full_job(job, services.places.mall(job.mall))
+        self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
+        if self._session is not None:
+            self._do(self._session.loaded())
+
+    # -- what time says
+
+    def _watch(self) -> None:
+        """Look at the clock again when something falls due."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_at(self._vigil.next_s(), self._look)
+
+    def _look(self) -> None:
+        for due in self._vigil.due(self._clock()):
+            if isinstance(due, Close):
+                self.end(due)
+                return
+            self.send(due)
+        if self.code is None:
+            self._watch()

@@ -1,0 +1,100 @@
+"""From a driver's hello to its welcome."""
+
+import structlog
+from msgspec import UNSET
+
+from engine.core.model import Vehicle
+from engine.gateway.admission import Admitted
+from engine.gateway.frames import full_job, offer_frame
+from engine.gateway.services import Services
+from engine.gateway.session import Session
+from engine.ports import DriverFix, DriverSnapshot, JobRef, NoSuchJob, Refused
+from protocol import messages
+from protocol.codes import MAX_FRAME_BYTES
+from protocol.lifecycle import ON_BOARD, Step
+
+_log = structlog.get_logger(__name__)
+
+
+def vehicle_of(hello: messages.Hello, admitted: Admitted) -> Vehicle | None:
+    """The vehicle that a driver says hello with, its equipment capped by the token's.
+
+    None when it tells none.
+    """
+    told = hello.vehicle
+    if told is UNSET:
+        return None
+    equipment = told.equipment
+    if admitted.equipment is not None:
+        equipment = tuple(item for item in equipment if item in admitted.equipment)
+    return Vehicle(told.kind, told.max_jobs, told.max_weight_g, told.max_volume_l, equipment)
+
+
+def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:
+    """The position that a driver says hello with, taken as of now unless it tells when."""
+    told = hello.position
+    if told is UNSET:
+        return None
+    return DriverFix(
+        driver=driver,
+        at_ms=0 if told.at_ms is UNSET else told.at_ms,
+        lat=told.lat,
+        lon=told.lon,
+        acc_m=0.0 if told.acc_m is UNSET else told.acc_m,
+    )
+
+
+async def claim_custody(
+    services: Services, session: Session, holds: tuple[messages.Held, ...]
+) -> None:
+    """Tell the store of parcels on board that it does not know to be there.
+
+    A phone that was offline at the pick-up says so first of all in its hello: before anybody else
+    is sent for the parcel. What it claims wrongly is ignored; `welcome` tells it the truth.
+    """
+    for held in holds:
+        if held.state not in ON_BOARD:
+            continue
+        try:
+            job = await services.store.job(held.job)
+            is_known = job.driver == session.driver and job.state in ON_BOARD
+            if job.market != session.market or is_known or job.terminal:
+                continue
+            await services.dispatcher.progress(
+                JobRef(job.id, job.mall),
+                session.driver,
+                held.attempt,
+                Step.PICKED_UP,
+                at_ms=None,
+                age_checked=False,
+                reason="",
+            )
+        except (NoSuchJob, Refused) as problem:
+            _log.warning(
+                "custody claimed in vain",
+                market=session.market,
+                driver=session.driver,
+                job=held.job,
+                reason=type(problem).__name__,
+            )
+
+
+def welcome(
+    services: Services, snapshot: DriverSnapshot, *, market: str, session: str, expires_ms: int
+) -> messages.Welcome:
+    """Return the frame that tells a driver the whole truth."""
+    driver, offer, malls = snapshot.driver, snapshot.offer, services.places.malls
+    return messages.Welcome(
+        session=session,
+        driver=driver.id,
+        market=market,
+        seq=driver.seq,
+        server_time_ms=snapshot.now_ms,
+        ping_ms=services.pace.ping_ms,
+        location_ms=services.pace.location_ms,
+        max_bytes=MAX_FRAME_BYTES,
+        token_expires_ms=expires_ms,
+        state=driver.shown.value,
+        offer=offer_frame(offer, driver.seq, snapshot.now_ms, malls[offer.mall]) if offer else None,
+        jobs=tuple(full_job(job, malls[job.mall]) for job in snapshot.jobs),
+    )

@@ -1,0 +1,163 @@
+"""What each request of a driver's app does, and what it is answered."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from msgspec import UNSET
+
+from engine.gateway.frames import full_job
+from engine.gateway.services import Services
+from engine.gateway.session import Session
+from engine.ports import Answered, JobRef, NoSuchJob, Refused, StoreUnavailable
+from protocol.codes import ERROR_ADVICE, ErrorCode
+from protocol.messages import (
+    Accept,
+    Decline,
+    Error,
+    OfferAck,
+    Problem,
+    Progress,
+    Reply,
+    Status,
+)
+
+_log = structlog.get_logger(__name__)
+
+Request = Status | OfferAck | Accept | Decline | Progress | Problem
+
+
+def refusal(code: ErrorCode, request_id: int | None, message: str = "") -> Error:
+    """Return the frame that refuses a request, with the code's own advice."""
+    advice = ERROR_ADVICE[code]
+    return Error(request_id, code.value, message or advice.meaning, advice.retry)
+
+
+class Requests:
+    """Carries out the requests of one session, one at a time and in their order."""
+
+    __slots__ = ("_services", "_session")
+
+    def __init__(self, services: Services, session: Session) -> None:
+        self._services = services
+        self._session = session
+
+    async def answer(self, request: Request) -> Reply | Error | None:
+        """Carry a request out. None for one that gets no answer.
+
+        Raises `NoSuchDriver` when the store has forgotten the driver.
+        """
+        request_id = getattr(request, "id", None)
+        try:
+            return await _HANDLERS[type(request)](self, request)
+        except Refused as refused:
+            if refused.code is ErrorCode.NOT_YOURS:
+                self._audit(request)
+            if refused.code is ErrorCode.OFFER_CLOSED and request_id is None:
+                return None  # an acknowledgement too late; `offer_closed` is on its way
+            return refusal(refused.code, request_id)
+        except NoSuchJob:
+            self._audit(request)
+            return refusal(ErrorCode.NOT_YOURS, request_id)
+        except StoreUnavailable:
+            return refusal(ErrorCode.STORE_UNAVAILABLE, request_id)
+
+    async def _status(self, request: Status) -> Reply:
+        session = self._session
+        await self._services.coalescer.flush(session.market, session.driver)
+        until_ms = None if request.until_ms is UNSET else request.until_ms
+        answered = await self._services.dispatcher.status(
+            session.market, session.driver, request.state, until_ms
+        )
+        return self._reply(request.id, answered)
+
+    async def _offer_ack(self, request: OfferAck) -> None:
+        session = self._session
+        await self._services.dispatcher.offer_ack(session.market, session.driver, request.offer)
+
+    async def _accept(self, request: Accept) -> Reply:
+        session, places = self._session, self._services.places
+        answered = await self._services.dispatcher.accept(
+            session.market, session.driver, request.offer
+        )
+        reply = self._reply(request.id, answered)
+        jobs = tuple(full_job(job, places.mall(job.mall)) for job in answered.jobs)
+        return Reply(reply.id, reply.state, jobs=jobs)
+
+    async def _decline(self, request: Decline) -> Reply:
+        session = self._session
+        reason = "" if request.reason is UNSET else request.reason
+        answered = await self._services.dispatcher.decline(
+            session.market, session.driver, request.offer, reason
+        )
+        return self._reply(request.id, answered)
+
+    async def _progress(self, request: Progress) -> Reply:
+        answered = await self._services.dispatcher.progress(
+            await self._ref(request.job),
+            self._session.driver,
+            request.attempt,
+            request.step,
+            at_ms=None if request.at_ms is UNSET else request.at_ms,
+            age_checked=request.proof is not UNSET and request.proof.kind == "age_checked",
+            reason="" if request.reason is UNSET else request.reason,
+        )
+        reply = self._reply(request.id, answered)
+        return Reply(
+            reply.id,
+            reply.state,
+            job=request.job,
+            job_state=answered.job_state,
+            attempt=answered.attempt,
+        )
+
+    async def _problem(self, request: Problem) -> Reply:
+        session = self._session
+        job = "" if request.job is UNSET else request.job
+        answered = await self._services.dispatcher.problem(
+            session.market,
+            session.driver,
+            kind=request.kind,
+            mall=(await self._ref(job)).mall if job else session.mall,
+            job=job,
+            store="" if request.store is UNSET else request.store,
+            until_ms=None if request.until_ms is UNSET else request.until_ms,
+            text="" if request.text is UNSET else request.text,
+        )
+        return self._reply(request.id, answered)
+
+    def _reply(self, request_id: int, answered: Answered) -> Reply:
+        self._session.holds(answered.driver)
+        return Reply(request_id, answered.driver.shown.value)
+
+    async def _ref(self, job_id: str) -> JobRef:
+        """Where a job lives. Another market's is as if it did not exist."""
+        mall = self._session.mall_of(job_id)
+        if mall is None:
+            job = await self._services.store.job(job_id)
+            if job.market != self._session.market:
+                raise NoSuchJob(job_id)
+            mall = job.mall
+        return JobRef(job_id, mall)
+
+    def _audit(self, request: Request) -> None:
+        """Keep a trace of a driver who names what is not its own; most are late, a few try."""
+        _log.warning(
+            "not the driver's own",
+            market=self._session.market,
+            driver=self._session.driver,
+            request=type(request).__struct_config__.tag,
+            job=getattr(request, "job", None) or None,
+            offer=getattr(request, "offer", None),
+        )
+
+
+_Handler = Callable[[Requests, Any], Awaitable[Reply | None]]
+_HANDLERS: Final[dict[type, _Handler]] = {
+    Status: Requests._status,  # noqa: SLF001 - the table belongs to the class
+    OfferAck: Requests._offer_ack,  # noqa: SLF001
+    Accept: Requests._accept,  # noqa: SLF001
+    Decline: Requests._decline,  # noqa: SLF001
+    Progress: Requests._progress,  # noqa: SLF001
+    Problem: Requests._problem,  # noqa: SLF001
+}

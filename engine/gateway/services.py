@@ -1,0 +1,29 @@
+"""What a driver's socket works with: one of each for all sockets of a node."""
+
+from dataclasses import dataclass, field
+
+from engine.core.places import Places
+from engine.dispatch.dispatcher import Dispatcher
+from engine.gateway.admission import Admission
+from engine.gateway.coalescer import Coalescer
+from engine.gateway.hub import Hub
+from engine.gateway.relay import Relay
+from engine.gateway.vigil import Pace
+from engine.metrics import Metrics
+from engine.ports import Store
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of a node that its driver sockets use. ``draining``: no more sockets."""
+
+    admission: Admission
+    dispatcher: Dispatcher
+    store: Store
+    places: Places
+    hub: Hub
+    relay: Relay
+    coalescer: Coalescer
+    metrics: Metrics
+    pace: Pace = field(default_factory=Pace)
+    draining: bool = False

@@ -1,0 +1,107 @@
+"""The driver socket's endpoint: from the handshake to the end, PROTOCOL.md, "The driver socket".
+
+A bare ASGI callable. It answers through the transport directly (`transport.DriverSocketProtocol`),
+and reads through `receive` alone: one task a socket.
+"""
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from engine.gateway.admission import Turned, common_subprotocol
+from engine.gateway.conversation import Conversation
+from engine.gateway.services import Services
+from engine.gateway.transport import DriverSocketProtocol, wire_of
+from protocol.codec import Codec, for_subprotocol
+from protocol.codes import Close
+
+_log = structlog.get_logger(__name__)
+
+
+class DriverSocket:
+    """The endpoint of `GET /v1/driver`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._open: set[DriverSocketProtocol] = set()
+
+    def __len__(self) -> int:
+        """How many sockets are open, those before their hello included."""
+        return len(self._open)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket until it ends."""
+        await receive()  # websocket.connect
+        admission = self._services.admission
+        status = admission.refusal_status(scope["query_string"], scope["headers"])
+        if status:
+            await _refuse(send, status)
+            return
+        # Accepted even when it is closed at once: an app sees a close code, but seldom a status.
+        subprotocol = common_subprotocol(scope["subprotocols"])
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        wire = wire_of(scope)
+        self._open.add(wire)
+        close = 1011  # unless it ends as it should
+        try:
+            close = await self._serve(scope, receive, wire, subprotocol)
+        finally:
+            self._open.discard(wire)
+            self._services.metrics.socket_closed(close)
+
+    def end_all(self, code: Close) -> None:
+        """Close every socket that is still open."""
+        for wire in self._open:
+            wire.end(code, code.name.lower())
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, wire: DriverSocketProtocol, subprotocol: str | None
+    ) -> int:
+        """Return the code that the socket was closed with."""
+        try:
+            codec = self._codec(subprotocol)
+            admitted = self._services.admission.admit_by_header(scope["headers"])
+        except Turned as turned:
+            wire.end(turned.code, turned.code.name.lower())
+            _log.info("socket turned away", close=int(turned.code), reason=turned.code.name.lower())
+            return turned.code
+        conversation = Conversation(self._services, wire, codec, admitted)
+        _log.info("socket open", session=conversation.id, subprotocol=subprotocol)
+        close = 1011  # unless it ends as it should
+        try:
+            close = await _converse(conversation, receive)
+        finally:
+            await conversation.close()
+            _log.info("socket closed", session=conversation.id, close=close, **conversation.who)
+        return close
+
+    def _codec(self, subprotocol: str | None) -> Codec:
+        if subprotocol is None:
+            raise Turned(Close.NO_SUBPROTOCOL)
+        if self._services.draining:
+            raise Turned(Close.DRAINING)
+        return for_subprotocol(subprotocol)
+
+
+async def _converse(conversation: Conversation, receive: Receive) -> int:
+    """Hand every frame on until the socket ends; return the code of its close."""
+    while True:
+        event = await receive()
+        if event["type"] != "websocket.receive":
+            return conversation.code or int(event.get("code") or 1005)
+        if conversation.code is None:
+            frame = event.get("bytes")
+            rest = conversation.handle(event["text"] if frame is None else frame)
+            if rest is not None:
+                await rest
+
+
+async def _refuse(send: Send, status: int) -> None:
+    """Answer the handshake with an HTTP status."""
+    await send(
+        {
+            "type": "websocket.http.response.start",
+            "status": status,
+            "headers": [(b"content-length", b"0")],
+        }
+    )
+    await send({"type": "websocket.http.response.body", "body": b""})
