@@ -92,7 +92,8 @@ def test_clients_ignore_what_a_later_server_says(spoken: Codec) -> None:
 def test_clients_refuse_what_no_server_says(spoken: Codec) -> None:
     with pytest.raises(BadFrame, match="/state: missing"):
         spoken.decode_server(frame(spoken, {"type": "reply", "id": 1}))
-    for kind in (None, 7, [], {}):
+    kinds: tuple[Any, ...] = (None, 7, [], {})
+    for kind in kinds:
         with pytest.raises(BadFrame, match="/type: "):
             spoken.decode_server(frame(spoken, {"type": kind}))
     whole = spoken.encode(Ping())
