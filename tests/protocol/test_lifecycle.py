@@ -131,3 +131,21 @@ def test_driver_transitions_are_what_shown_state_gives() -> None:
                 to_visit.append(after)
     assert shown == {(t.source, t.target) for t in DRIVER_TRANSITIONS}
     assert {state for pair in shown for state in pair} == set(DriverState)
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        (Facts(Wish.AVAILABLE, connected=True), DriverState.AVAILABLE),
+        (Facts(Wish.PAUSED, connected=True), DriverState.PAUSED),
+        (Facts(Wish.OFFLINE, connected=True), DriverState.OFFLINE),
+        (Facts(Wish.AVAILABLE), DriverState.OFFLINE),
+        (Facts(Wish.PAUSED), DriverState.OFFLINE),
+        (Facts(Wish.AVAILABLE, offered=True), DriverState.OFFERED),
+        (Facts(Wish.PAUSED, connected=True, offered=True), DriverState.OFFERED),
+        (Facts(Wish.AVAILABLE, connected=True, offered=True, jobs=1), DriverState.ON_RUN),
+        (Facts(Wish.PAUSED, jobs=2), DriverState.ON_RUN),
+    ],
+)
+def test_what_a_driver_is_shown_as(facts: Facts, shown: DriverState) -> None:
+    assert facts.shown is shown
