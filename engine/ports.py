@@ -466,8 +466,8 @@ class Store(Protocol):
     async def beat(self, market: str, node: str) -> Beat:
         """Renew this node's lease."""
 
-    async def reap(self, market: str, node: str, limit: int) -> Effects:
-        """Take up to ``limit`` drivers of a dead node out of matching."""
+    async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
+        """Take up to ``limit`` drivers of a dead node out of matching; how many there were."""
 
     # -- pushes
     async def push_head(self, market: str) -> str:

@@ -67,14 +67,15 @@ class UpkeepCalls(DriverCalls, RoundCalls):
         self._heard(now)
         return Beat(now, bool(lapsed), tuple(name.decode() for name in dead))
 
-    async def reap(self, market: str, node: str, limit: int) -> Effects:
+    async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
         """See :meth:`engine.ports.Store.reap`."""
         keys = self._keys[market]
         drivers = await self._link.call("SRANDMEMBER", keys.held(node), limit)
         if not drivers:
             await self.leave(market, node)
-            return Effects()
-        return await self.disconnect(market, node, [(driver.decode(), 0) for driver in drivers])
+            return 0, Effects()
+        closed = [(driver.decode(), 0) for driver in drivers]
+        return len(closed), await self.disconnect(market, node, closed)
 
     async def leave(self, market: str, node: str) -> bool:
         """See :meth:`engine.ports.Store.leave`."""

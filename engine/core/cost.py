@@ -1,0 +1,56 @@
+"""What it costs to give a job to a driver, term by term: this is what ``explain`` shows.
+
+A cost is in seconds of travel time. Travel is what it is; the other terms say how many seconds of
+travel a circumstance is worth, by the weights of the market.
+"""
+
+from typing import Protocol
+
+from engine.core.model import Driver, Term
+
+_DECLINES_HALVE_MS = 3_600_000
+
+
+class Weights(Protocol):
+    """A market's weights; see ``CostWeights`` in the configuration for units and bounds."""
+
+    @property
+    def idle(self) -> float:
+        """Seconds taken off for each second without a job."""
+        ...
+
+    @property
+    def idle_limit_s(self) -> float:
+        """The idle time that counts at the most."""
+        ...
+
+    @property
+    def recent_decline_s(self) -> float:
+        """Seconds added for each recent decline."""
+        ...
+
+    @property
+    def slack(self) -> float:
+        """Seconds added for each second of slack short of ``slack_s``."""
+        ...
+
+    @property
+    def slack_s(self) -> float:
+        """The slack to the deadline that is enough."""
+        ...
+
+
+def driver_terms(driver: Driver, now_ms: int, weights: Weights) -> tuple[Term, ...]:
+    """The terms that are the driver's own: fairness and reliability."""
+    idle_s = min(max(now_ms - driver.free_since_ms, 0) / 1000, weights.idle_limit_s)
+    declines = driver.declines * 0.5 ** ((now_ms - driver.declines_ms) / _DECLINES_HALVE_MS)
+    return (
+        Term("idle", -weights.idle * idle_s),
+        Term("declines", weights.recent_decline_s * declines),
+    )
+
+
+def slack_term(deadline_ms: int, dropoff_ms: int, weights: Weights) -> Term:
+    """What a drop-off expected close to the deadline, or after it, costs."""
+    slack_s = (deadline_ms - dropoff_ms) / 1000
+    return Term("slack", weights.slack * max(0.0, weights.slack_s - slack_s))

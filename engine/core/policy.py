@@ -1,0 +1,114 @@
+"""What to do after a round or an offer that did not find its driver: widen, wait, give up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.core.model import RankedDriver, Waiting
+from protocol.codes import JobReason
+
+# The next search at a mall starts a little beyond what the last one needed.
+_MARGIN = 1.5
+# A round reads this many queued jobs at first; more only when none of these can be served.
+JOBS_AT_FIRST = 64
+JOBS_AT_MOST = 1_024
+
+
+class LadderPolicy(Protocol):
+    """What the ladder needs of a market's policy; see ``MarketPolicy`` for units and bounds."""
+
+    @property
+    def initial_radius_m(self) -> float:
+        """Where a search starts."""
+        ...
+
+    @property
+    def max_radius_m(self) -> float:
+        """Where it ends."""
+        ...
+
+    @property
+    def candidates(self) -> int:
+        """How many drivers a round ranks at first."""
+        ...
+
+    @property
+    def max_candidates(self) -> int:
+        """How many at the most."""
+        ...
+
+    @property
+    def circuity(self) -> float:
+        """The way on the road over the straight line."""
+        ...
+
+    @property
+    def speed_mps(self) -> float:
+        """The mean speed on the road."""
+        ...
+
+    @property
+    def offer_timeout_ms(self) -> int:
+        """How long an offer may be answered."""
+        ...
+
+    @property
+    def max_attempts(self) -> int:
+        """How often a job is offered at the most."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How far and how wide a round looks."""
+
+    radius_m: float
+    drivers: int
+    jobs: int = JOBS_AT_FIRST
+
+
+def first_look_ms(ready_ms: int, now_ms: int, policy: LadderPolicy) -> int:
+    """When a job begins to look for a driver, so that one arrives when the parcel is ready.
+
+    A driver needs the way there, from as far as a search starts, and an offer or two before that.
+    """
+    way_s = policy.initial_radius_m * policy.circuity / policy.speed_mps
+    lead_ms = int(way_s * 1000) + 2 * policy.offer_timeout_ms
+    return max(now_ms, ready_ms - lead_ms)
+
+
+def first_search(needed_m: float | None, policy: LadderPolicy) -> Search:
+    """Where a round starts: from what the last search at this mall needed."""
+    radius_m = policy.initial_radius_m if needed_m is None else needed_m * _MARGIN
+    return Search(min(radius_m, policy.max_radius_m), min(policy.candidates, policy.max_candidates))
+
+
+def wide_enough(search: Search, jobs: int, policy: LadderPolicy) -> Search:
+    """The same search with two drivers for each waiting job, within the cap."""
+    drivers = min(max(search.drivers, 2 * jobs), policy.max_candidates)
+    return Search(search.radius_m, drivers, search.jobs)
+
+
+def widened(
+    search: Search, policy: LadderPolicy, *, more_drivers: bool, more_jobs: bool
+) -> Search | None:
+    """The next search after one that placed nothing; None when all has been looked at, or the cap
+    was met."""
+    drivers = min(search.drivers * 2, policy.max_candidates) if more_drivers else search.drivers
+    jobs = min(search.jobs * 4, JOBS_AT_MOST) if more_jobs else search.jobs
+    if (drivers, jobs) == (search.drivers, search.jobs):
+        return None
+    return Search(search.radius_m, drivers, jobs)
+
+
+def end_reason(
+    job: Waiting, ranked: Sequence[RankedDriver], now_ms: int, policy: LadderPolicy
+) -> JobReason | None:
+    """Why a queued job must end now; None while it may go on."""
+    if job.attempt >= policy.max_attempts:
+        return JobReason.TOO_MANY_ATTEMPTS
+    if now_ms < job.need.expires_ms:
+        return None
+    if job.asked:
+        return JobReason.NOBODY_ACCEPTED
+    return JobReason.NOBODY_FITS if ranked else JobReason.NOBODY_IN_REACH

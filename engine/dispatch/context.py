@@ -1,0 +1,66 @@
+"""What the parts of the dispatcher share."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from engine.config import MarketPolicy
+from engine.core.eta import StraightLine, TravelTime
+from engine.core.places import Places
+from engine.metrics import Metrics
+from engine.ports import Effects, Store
+
+_log = structlog.get_logger(__name__)
+
+# Carries out what a transition asks to be hastened.
+Follow = Callable[[str, Effects], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The store, the places and the policies that every part of the dispatcher works with."""
+
+    store: Store
+    places: Places
+    policies: Mapping[str, MarketPolicy]
+    metrics: Metrics
+    travel: Mapping[str, TravelTime] = field(default_factory=dict)
+
+    def policy(self, market: str) -> MarketPolicy:
+        """The market's figures."""
+        return self.policies[market]
+
+    def travel_time(self, market: str) -> TravelTime:
+        """The market's source of travel times."""
+        policy = self.policies[market]
+        return self.travel.get(market) or StraightLine(policy.circuity, policy.speed_mps)
+
+
+class Tasks:
+    """Background tasks that are kept alive until done; an error is logged, never lost."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run in the background."""
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._done)
+
+    async def stop(self) -> None:
+        """Cancel what still runs and wait for it."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("background task failed", task=task.get_name(), exc_info=error)

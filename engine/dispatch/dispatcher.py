@@ -1,0 +1,260 @@
+"""The dispatcher: carries out what people ask, and hastens what follows from it.
+
+Each method is one transition of the store and its effects: phones are told, malls get their round,
+timers are set. Nothing is decided here that a second node could decide otherwise: the store's
+scripts arbitrate, this only makes haste.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from engine.config import MarketPolicy
+from engine.core.eta import TravelTime
+from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
+from engine.core.places import Places
+from engine.core.policy import Search, first_look_ms, widened
+from engine.dispatch.context import Context, Tasks
+from engine.dispatch.disconnects import Disconnects
+from engine.dispatch.reach import Reach
+from engine.dispatch.rounds import Rounds
+from engine.dispatch.sweeper import Sweeper
+from engine.metrics import Metrics
+from engine.ports import (
+    Answered,
+    Courier,
+    DriverFix,
+    Effects,
+    Hello,
+    JobRef,
+    OfferLive,
+    Store,
+    Submitted,
+)
+from protocol.lifecycle import JobState, Outcome, Step, Wish
+
+
+class Dispatcher:
+    """One node's dispatcher for every market. ``start`` it inside a running loop.
+
+    ``on_lapsed`` is called with a market whose lease had run out: other nodes may have taken this
+    node's drivers out of matching, so their sockets must say hello again.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        store: Store,
+        courier: Courier,
+        places: Places,
+        policies: Mapping[str, MarketPolicy],
+        metrics: Metrics,
+        *,
+        travel: Mapping[str, TravelTime] | None = None,
+    ) -> None:
+        self.node = node
+        self.on_lapsed: Callable[[str], None] | None = None
+        self._courier = courier
+        self._context = Context(store, places, policies, metrics, travel or {})
+        self._store = store
+        self._tasks = Tasks()
+        self._rounds = Rounds(self._context, self._follow, self._tasks)
+        self._sweeper = Sweeper(self._context, node, self._rounds, self._follow, self._lapsed)
+        self._disconnects = Disconnects(store, node, self._follow, self._tasks)
+        self._reach = Reach(self._context, self._rounds)
+
+    async def start(self) -> None:
+        """Take the leases and begin to beat and sweep. :raises StoreUnavailable:"""
+        await self._sweeper.start()
+
+    async def stop(self) -> None:
+        """Finish what was begun and give the leases up."""
+        await self._disconnects.flush()
+        await self._sweeper.stop()
+        await self._tasks.stop()
+
+    # -- the order side
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """See :meth:`engine.ports.Store.submit`; the job's round begins at once."""
+        submitted = await self._store.submit(submission)
+        self._follow(submission.market, submitted.effects)
+        return submitted
+
+    async def cancel(self, ref: JobRef, actor: str, reason: str) -> None:
+        """See :meth:`engine.ports.Store.cancel`."""
+        self._follow_job(ref, await self._store.cancel(ref, actor, reason))
+
+    async def ready(
+        self, ref: JobRef, *, was: Job, body: bytes, card: bytes, need: Need, release_ms: int
+    ) -> bool:
+        """See :meth:`engine.ports.Store.ready`; False if the order changed meanwhile."""
+        effects = await self._store.ready(
+            ref, was=was, body=body, card=card, need=need, release_ms=release_ms
+        )
+        if effects is not None:
+            self._follow_job(ref, effects)
+        return effects is not None
+
+    async def assign(self, ref: JobRef, driver: str, actor: str) -> None:
+        """See :meth:`engine.ports.Store.assign`."""
+        self._follow_job(ref, await self._store.assign(ref, driver, actor))
+
+    async def unassign(self, ref: JobRef, attempt: int, actor: str, reason: str) -> None:
+        """See :meth:`engine.ports.Store.release`."""
+        effects = await self._store.release(ref, attempt, Outcome.UNASSIGNED, actor, reason)
+        self._follow_job(ref, effects)
+
+    async def close(self, ref: JobRef, state: JobState, actor: str, reason: str) -> None:
+        """See :meth:`engine.ports.Store.close_job`."""
+        self._follow_job(ref, await self._store.close_job(ref, state, actor, reason))
+
+    async def quote(self, market: str, mall: str, need: Need) -> RoundRecord:
+        """The round that such a job would get now; nothing is stored."""
+        place = self._context.places.mall(mall)
+        policy = self._context.policy(market)
+        search: Search | None = self._rounds.search(market, mall)
+        while search is not None:
+            found = await self._rounds.look(market, place, search, jobs=0)
+            ranking = self._rounds.matcher(market, place, found).rank(need)
+            if any(candidate.eligible for candidate in ranking):
+                break
+            search = widened(search, policy, more_drivers=found.more, more_jobs=False)
+        return RoundRecord("", 0, found.now_ms, round(found.radius_m), search is None, ranking)
+
+    def release_ms(self, mall: str, need: Need, now_ms: int) -> int:
+        """When a job must begin to look for a driver so that one is there when it is ready."""
+        market = self._context.places.market_of_mall(mall).id
+        return first_look_ms(need.ready_ms, now_ms, self._context.policy(market))
+
+    # -- the driver side
+
+    async def hello(
+        self, market: str, driver: str, *, vehicle: Vehicle | None, fix: DriverFix | None
+    ) -> Hello:
+        """See :meth:`engine.ports.Store.hello`."""
+        if fix is not None:
+            (fix,) = self._reach.placed(market, [fix])
+        hello = await self._store.hello(market, driver, node=self.node, vehicle=vehicle, fix=fix)
+        self._follow(market, hello.effects)
+        return hello
+
+    def gone(self, market: str, driver: str, epoch: int) -> None:
+        """A driver's socket has closed; told to the store with the others of this moment."""
+        self._reach.forget(market, driver)
+        self._disconnects.add(market, driver, epoch)
+
+    async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
+        """Record up to 256 fixes; the verdict on each, in order (see ``Recorded``)."""
+        placed = self._reach.placed(market, fixes)
+        recorded = await self._store.record_positions(market, placed)
+        self._follow(market, recorded.effects)
+        self._reach.moved(market, placed, recorded.verdicts)
+        return recorded.verdicts
+
+    async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
+        """See :meth:`engine.ports.Store.status`; going offline declines a live offer first."""
+        try:
+            return self._done(market, await self._store.status(market, driver, wish, until_ms))
+        except OfferLive as live:
+            await self.decline(market, driver, live.offer, "offline")
+            return self._done(market, await self._store.status(market, driver, wish, until_ms))
+
+    async def seen(self, market: str, driver: str) -> None:
+        """See :meth:`engine.ports.Store.seen`."""
+        self._follow(market, await self._store.seen(market, driver))
+
+    async def offer_ack(self, market: str, driver: str, offer: str) -> None:
+        """See :meth:`engine.ports.Store.offer_ack`."""
+        self._follow(market, await self._store.offer_ack(market, driver, offer))
+
+    async def accept(self, market: str, driver: str, offer: str) -> Answered:
+        """See :meth:`engine.ports.Store.accept`."""
+        answered = self._done(market, await self._store.accept(market, driver, offer))
+        self._context.metrics.offer(Outcome.ACCEPTED.value)
+        return answered
+
+    async def decline(self, market: str, driver: str, offer: str, reason: str) -> Answered:
+        """See :meth:`engine.ports.Store.decline`."""
+        answered = self._done(market, await self._store.decline(market, driver, offer, reason))
+        self._context.metrics.offer(Outcome.DECLINED.value)
+        return answered
+
+    async def progress(
+        self,
+        ref: JobRef,
+        driver: str,
+        attempt: int,
+        step: Step,
+        *,
+        at_ms: int | None,
+        age_checked: bool,
+        reason: str,
+    ) -> Answered:
+        """See :meth:`engine.ports.Store.progress`."""
+        answered = await self._store.progress(
+            ref, driver, attempt, step, at_ms=at_ms, age_checked=age_checked, reason=reason
+        )
+        self._follow_job(ref, answered.effects)
+        return answered
+
+    async def problem(
+        self,
+        market: str,
+        driver: str,
+        *,
+        kind: str,
+        mall: str,
+        job: str,
+        store: str,
+        until_ms: int | None,
+        text: str,
+    ) -> Answered:
+        """See :meth:`engine.ports.Store.problem`."""
+        answered = await self._store.problem(
+            market,
+            driver,
+            kind=kind,
+            mall=mall,
+            job=job,
+            store=store,
+            until_ms=until_ms,
+            text=text,
+        )
+        return self._done(market, answered)
+
+    async def suspend(self, market: str, driver: str, reason: str) -> Answered:
+        """See :meth:`engine.ports.Store.suspend`; a live offer goes to the next driver."""
+        answered = self._done(market, await self._store.suspend(market, driver, reason))
+        offer = answered.driver.offer
+        ref = await self._store.offer_ref(market, offer) if offer else None
+        if offer and ref:
+            self._follow(market, await self._store.withdraw(ref, offer, "operator"))
+            answered = replace(answered, driver=replace(answered.driver, offer=None))
+        return answered
+
+    async def resume(self, market: str, driver: str) -> Answered:
+        """See :meth:`engine.ports.Store.resume`."""
+        return self._done(market, await self._store.resume(market, driver))
+
+    # -- what follows
+
+    def _done(self, market: str, answered: Answered) -> Answered:
+        self._follow(market, answered.effects)
+        return answered
+
+    def _follow_job(self, ref: JobRef, effects: Effects) -> None:
+        self._follow(self._context.places.market_of_mall(ref.mall).id, effects)
+
+    def _follow(self, market: str, effects: Effects) -> None:
+        if effects.pushes:
+            self._courier.deliver(market, effects.pushes)
+        for mall in effects.malls:
+            self._rounds.wake(market, mall)
+        if effects.freed:
+            self._reach.freed(market, effects.freed)
+        for due_ms in effects.due_ms:
+            self._sweeper.nudge(market, max(0, due_ms - effects.now_ms) / 1000)
+
+    def _lapsed(self, market: str) -> None:
+        if self.on_lapsed is not None:
+            self.on_lapsed(market)

@@ -1,0 +1,164 @@
+"""Everything that must happen later: what is overdue, the leases, what is kept long enough.
+
+Every node sweeps every market, in small bites. The node that made a due entry also wakes itself at
+that moment, for precision: the same sweep, only sooner. Doing an entry twice does nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from engine.dispatch.context import Context, Follow, Tasks
+from engine.dispatch.rounds import Rounds
+from engine.ports import DueEntry, Effects, JobRef, StoreUnavailable
+
+_log = structlog.get_logger(__name__)
+
+_BITE = 64
+_SWEEP_S = 0.25
+_BEAT_S = 0.5
+_REAP_LIMIT = 256
+_FORGET_S = 5.0
+# Moments this close together share a wake-up.
+_GRAIN_S = 0.01
+
+
+class Sweeper:
+    """Sweeps and beats for one node. ``on_lapsed`` hears of a market whose lease had run out."""
+
+    def __init__(
+        self,
+        context: Context,
+        node: str,
+        rounds: Rounds,
+        follow: Follow,
+        on_lapsed: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._node = node
+        self._rounds = rounds
+        self._follow = follow
+        self._on_lapsed = on_lapsed
+        self._timers: dict[tuple[str, int], asyncio.TimerHandle] = {}
+        self._sweeping: set[str] = set()
+        self._again: set[str] = set()
+        self._tasks = Tasks()
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Take the first leases, then beat and sweep in the background."""
+        for market in self._context.policies:
+            await self._context.store.beat(market, self._node)
+            self._tasks.start(self._every(_BEAT_S, market, self._beat), f"beat {market}")
+            self._tasks.start(self._every(_SWEEP_S, market, self.sweep), f"sweep {market}")
+            self._tasks.start(self._every(_FORGET_S, market, self._forget), f"forget {market}")
+
+    async def stop(self) -> None:
+        """Stop beating and sweeping, and give the leases up where no driver is held any more."""
+        self._stopping = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        await self._tasks.stop()
+        for market in self._context.policies:
+            try:
+                await self._context.store.leave(market, self._node)
+            except StoreUnavailable:
+                return
+
+    def nudge(self, market: str, delay_s: float) -> None:
+        """Sweep the market after that delay: something falls due then."""
+        if self._stopping:
+            return
+        loop = asyncio.get_running_loop()
+        # One grain late rather than a hair early: an entry that is not yet due is not found.
+        slot = int((loop.time() + delay_s) / _GRAIN_S) + 1
+        if (market, slot) not in self._timers:
+            self._timers[market, slot] = loop.call_at(slot * _GRAIN_S, self._nudged, market, slot)
+
+    def _nudged(self, market: str, slot: int) -> None:
+        del self._timers[market, slot]
+        self._tasks.start(self._quietly(self.sweep, market), f"nudge {market}")
+
+    async def sweep(self, market: str) -> None:
+        """Carry out what is overdue; shared with a sweep under way."""
+        if market in self._sweeping:
+            self._again.add(market)
+            return
+        self._sweeping.add(market)
+        try:
+            while True:
+                self._again.discard(market)
+                entries = await self._context.store.due(market, _BITE)
+                await asyncio.gather(*(self._carry_out(market, entry) for entry in entries))
+                if len(entries) < _BITE and market not in self._again:
+                    return
+        finally:
+            self._sweeping.discard(market)
+
+    async def _carry_out(self, market: str, entry: DueEntry) -> None:
+        try:
+            await self._do(market, entry)
+        except StoreUnavailable:
+            raise
+        except Exception:  # noqa: BLE001  a poison entry blocks nobody: it comes up again, alone
+            _log.exception("due entry failed", entry=entry.member)
+
+    async def _do(self, market: str, entry: DueEntry) -> None:
+        store = self._context.store
+        effects: Effects | None = None
+        match entry.kind:
+            case "retry":
+                self._rounds.wake(market, entry.mall)
+            case "offer":
+                outcome, late_ms, effects = await store.lapse(entry)
+                if outcome is not None:
+                    self._context.metrics.offer(outcome.value)
+                    self._context.metrics.offer_late(late_ms / 1000)
+            case "release":
+                effects = await store.queue(JobRef(entry.id, entry.mall))
+            case "silent":
+                effects = await store.silence(entry)
+            case "driver":
+                effects = await store.driver_due(market, entry.id)
+            case _:
+                _log.error("unknown due entry", entry=entry.member)
+        if effects is not None:
+            self._follow(market, effects)
+
+    async def _beat(self, market: str) -> None:
+        beat = await self._context.store.beat(market, self._node)
+        if beat.lapsed:
+            _log.warning("lease had lapsed", market=market)
+            self._on_lapsed(market)
+        for node in beat.dead:
+            if node != self._node:
+                await self._reap(market, node)
+
+    async def _reap(self, market: str, node: str) -> None:
+        taken = _REAP_LIMIT
+        while taken == _REAP_LIMIT:
+            taken, effects = await self._context.store.reap(market, node, _REAP_LIMIT)
+            _log.warning("took out a dead node's drivers", market=market, dead=node, drivers=taken)
+            self._follow(market, effects)
+
+    async def _forget(self, market: str) -> None:
+        while await self._context.store.forget(market):
+            pass
+
+    async def _every(
+        self, interval_s: float, market: str, work: Callable[[str], Awaitable[None]]
+    ) -> None:
+        while True:
+            await self._quietly(work, market)
+            await asyncio.sleep(interval_s)
+
+    async def _quietly(self, work: Callable[[str], Awaitable[None]], market: str) -> None:
+        """Run a piece of upkeep; what fails now is tried again soon anyway."""
+        try:
+            await work(market)
+        except StoreUnavailable as error:
+            _log.debug("upkeep without a store", market=market, error=str(error))
+        except Exception:  # noqa: BLE001  the upkeep of one market must not end with one bug
+            _log.exception("upkeep failed", market=market, work=work.__name__)
