@@ -333,6 +333,13 @@ class Store(Protocol):
 
         :raises IdempotencyMismatch: :raises DuplicateExternalId: :raises StoreFull:"""
 
+    async def submitted(
+        self, market: str, service: str, key: str, body_hash: str
+    ) -> Submitted | None:
+        """What an earlier submission with this idempotency key made; None if there was none.
+
+        :raises IdempotencyMismatch:"""
+
     async def job(self, job: str) -> Job:
         """:raises NoSuchJob:"""
 

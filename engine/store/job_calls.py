@@ -38,11 +38,10 @@ class JobCalls(Calls):
         """See :meth:`engine.ports.Store.submit`."""
         s = submission
         keys = self._keys[s.market]
-        digest = hashlib.sha256(s.key.encode()).hexdigest()
         extra = [
             keys.wait(s.mall),
             keys.job(s.job),
-            keys.idempotency(s.service, digest),
+            keys.idempotency(s.service, _digest(s.key)),
             keys.key("by_service"),
             keys.key("by_age"),
         ]
@@ -69,6 +68,19 @@ class JobCalls(Calls):
         if reply.verdict == "replayed":
             return Submitted(await self.job(reply.rest[0].decode()), True, reply.effects)
         return Submitted(job_of(s, reply.effects.now_ms), False, reply.effects)
+
+    async def submitted(
+        self, market: str, service: str, key: str, body_hash: str
+    ) -> Submitted | None:
+        """See :meth:`engine.ports.Store.submitted`."""
+        name = self._keys[market].idempotency(service, _digest(key))
+        used: bytes | None = await self._link.call("GET", name)
+        if used is None:
+            return None
+        used_for, job = used.decode().split(" ")
+        if used_for != body_hash:
+            raise IdempotencyMismatch(key)
+        return Submitted(await self.job(job), True, Effects())
 
     async def job(self, job: str) -> Job:
         """See :meth:`engine.ports.Store.job`."""
@@ -170,3 +182,8 @@ def must_have_been(reply: Reply, ref: JobRef) -> Reply:
     if reply.verdict == "wrong_state":
         raise WrongState(JobState(reply.rest[0].decode()))
     return reply
+
+
+def _digest(key: str) -> str:
+    """What stands for an idempotency key in the name of a key of ours: it may hold any sign."""
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""`mallard token`: bearer tokens for drivers, order services and operators, one a line."""
+
+import argparse
+import re
+from typing import Any, Final
+
+from engine.commands.options import add_settings_flags, settings_of
+from engine.config import ConfigError
+from engine.core.places import Places
+from engine.gateway.auth import Tokens
+from engine.gateway.token_keys import load_token_keys
+from protocol.codes import Role
+from protocol.fields import ID_PATTERN
+
+_DAY_S: Final = 86_400
+_ID: Final = re.compile(ID_PATTERN)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `token driver`, `token orders` and `token operator`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "token", help="print tokens for drivers, order services and operators"
+    )
+    roles = parser.add_subparsers(metavar="ROLE", dest="role", required=True)
+    driver = roles.add_parser(Role.DRIVER.value, help="one token for each driver")
+    driver.add_argument("ids", nargs="+", metavar="ID", type=_id)
+    driver.add_argument("--market", required=True, metavar="M")
+    for role, help_text in (
+        (Role.ORDERS, "a token for an order service"),
+        (Role.OPERATOR, "a token for an operator"),
+    ):
+        one = roles.add_parser(role.value, help=help_text)
+        one.add_argument("ids", nargs=1, metavar="NAME", type=_id)
+    for action in roles.choices.values():
+        action.add_argument(
+            "--ttl-s",
+            type=_ttl_s,
+            default=_DAY_S,
+            metavar="SECONDS",
+            help="how long the token is valid (default: a day)",
+        )
+        add_settings_flags(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tokens. Raises `ConfigError` for an unknown market or without a secret to sign."""
+    settings = settings_of(args)
+    market: str | None = getattr(args, "market", None)
+    if market is not None:
+        known = Places.load().markets
+        if market not in known:
+            raise ConfigError(f"there is no market {market!r}: there are {', '.join(known)}")
+    tokens = Tokens(load_token_keys(settings))
+    for name in args.ids:
+        print(tokens.mint(name, Role(args.role), ttl_s=args.ttl_s, market=market))
+    return 0
+
+
+def _id(text: str) -> str:
+    if not _ID.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1-64 of A-Z a-z 0-9 _ . : -")
+    return text
+
+
+def _ttl_s(text: str) -> int:
+    seconds = int(text)
+    if not 0 < seconds <= 10 * 366 * _DAY_S:
+        raise argparse.ArgumentTypeError("from 1 second to 10 years")
+    return seconds

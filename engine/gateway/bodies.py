@@ -1,0 +1,60 @@
+"""Bodies of requests and responses: bytes in, within bounds; JSON out."""
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.gateway.problems import HttpProblem
+from engine.gateway.times import Moment
+from protocol.codes import MAX_BODY_BYTES, ProblemCode
+
+
+def _encode_moment(value: Any) -> str:
+    if isinstance(value, Moment):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
+encode_json = msgspec.json.Encoder(enc_hook=_encode_moment).encode
+
+
+class JsonResponse(Response):
+    """A response whose content is a struct of the contract."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode the content."""
+        return encode_json(content)
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a JSON body of up to ``MAX_BODY_BYTES``; no more than that is ever held.
+
+    A missing `Content-Type` passes for JSON. Raises ``HttpProblem`` 413 and 415.
+    """
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0]
+    if media_type.strip().lower() != "application/json":
+        raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send the body uncompressed")
+    claimed = request.headers.get("content-length", "")
+    if claimed.isdecimal() and int(claimed) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> HttpProblem:
+    # The rest of the body is not read, so the connection cannot be used again.
+    return HttpProblem(
+        ProblemCode.BODY_TOO_LARGE,
+        f"over {MAX_BODY_BYTES} bytes",
+        headers={"Connection": "close"},
+    )

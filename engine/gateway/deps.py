@@ -1,0 +1,18 @@
+"""What the HTTP side works with."""
+
+from dataclasses import dataclass
+
+from engine.core.places import Places
+from engine.dispatch.dispatcher import Dispatcher
+from engine.gateway.auth import Tokens
+from engine.ports import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """The parts of a node that its order API uses: one of each for all requests."""
+
+    store: Store
+    dispatcher: Dispatcher
+    places: Places
+    tokens: Tokens

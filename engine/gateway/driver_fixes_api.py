@@ -1,0 +1,37 @@
+"""Positions without a socket: ``POST /v1/driver/locations``."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engine.gateway.auth import Principal, WrongScope
+from engine.gateway.bodies import JsonResponse, read_body
+from engine.gateway.deps import Deps
+from engine.gateway.endpoints import DRIVERS, Method, route
+from engine.ports import DriverFix
+from protocol.bodies import decode_fixes_body
+from protocol.resources import FixesResult
+
+
+class DriverFixesApi:
+    """The fallback for an app whose socket is gone."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    def routes(self) -> list[Route]:
+        """The routes of this part."""
+        tokens = self._deps.tokens
+        return [route("/v1/driver/locations", tokens, post=Method(self.record, DRIVERS))]
+
+    async def record(self, request: Request, principal: Principal) -> Response:
+        """Take the good fixes and count the others."""
+        market, driver = principal.market, principal.sub
+        if market is None or market not in self._deps.places.markets:
+            raise WrongScope("the token's market is not served here")
+        fixes, dropped = decode_fixes_body(await read_body(request))
+        accepted = 0
+        if fixes:
+            placed = [DriverFix(driver, *fix) for fix in fixes]
+            accepted = (await self._deps.dispatcher.positions(market, placed)).count("ok")
+        return JsonResponse(FixesResult(accepted, len(fixes) - accepted + dropped))

@@ -1,0 +1,64 @@
+"""Reading jobs on somebody's behalf: another's job is as if it did not exist."""
+
+import asyncio
+from typing import Final
+
+import structlog
+from starlette.requests import Request
+
+from engine.core.model import Job
+from engine.gateway.auth import Principal
+from engine.gateway.job_ids import market_of_job
+from engine.gateway.parameters import whole_number
+from engine.ports import JobRef, NoSuchJob, Store, StoreUnavailable
+from protocol.codes import MAX_WAIT_S, Role
+from protocol.lifecycle import HELD, TERMINAL
+
+_POLL_S: Final = 0.1
+_SETTLED: Final = HELD | TERMINAL
+_log = structlog.get_logger(__name__)
+
+
+def owner_of(principal: Principal) -> str | None:
+    """Whose jobs the principal sees; None: everybody's."""
+    return None if principal.role is Role.OPERATOR else principal.sub
+
+
+async def job_of(request: Request, principal: Principal, store: Store) -> Job:
+    """The job of the path. Raises ``NoSuchJob``, also for another service's."""
+    job_id = request.path_params["id"]
+    if market_of_job(job_id) is None:
+        raise NoSuchJob(job_id)
+    job = await store.job(job_id)
+    if owner_of(principal) not in {None, job.service}:
+        _log.warning("another's job asked for", service=principal.sub, job=job_id)
+        raise NoSuchJob(job_id)
+    return job
+
+
+def ref_of(job: Job) -> JobRef:
+    """How the store is told which job."""
+    return JobRef(job.id, job.mall)
+
+
+def wait_of(request: Request) -> int:
+    """How long the request asks to wait, in seconds."""
+    return whole_number(request, "wait_s", low=0, high=MAX_WAIT_S, default=0)
+
+
+async def settled(job: Job, request: Request, store: Store, wait_s: int) -> Job:
+    """Return the job once it is assigned or has ended, or as it is after ``wait_s``.
+
+    The wait ends when the client goes away or the store does: what was read last is the answer.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait_s
+    while job.state not in _SETTLED and (left_s := until - loop.time()) > 0:
+        await asyncio.sleep(min(_POLL_S, left_s))
+        if await request.is_disconnected():
+            break
+        try:
+            job = await store.job(job.id)
+        except StoreUnavailable:
+            break
+    return job

@@ -1,0 +1,36 @@
+"""The ids of jobs: ``job_<market>.<ULID>``. They sort by the time of their making.
+
+The ULID (github.com/ulid/spec): 48 bits of epoch milliseconds, 80 random bits, in 26 characters of
+Crockford's base 32.
+"""
+
+import re
+import secrets
+from typing import Final
+
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ULID: Final = re.compile(rf"[0-7][{_ALPHABET}]{{25}}")
+_JOB: Final = re.compile(rf"job_(?P<market>[A-Za-z0-9_.:-]{{1,33}})\.(?P<ulid>{_ULID.pattern})")
+
+
+def new_job_id(market: str, now_ms: int) -> str:
+    """Return an id that nobody can guess."""
+    number = (now_ms << 80) | secrets.randbits(80)
+    ulid = "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return f"job_{market}.{ulid}"
+
+
+def market_of_job(job: str) -> str | None:
+    """Return the market that a job's id names; None if it is no job's id."""
+    match = _JOB.fullmatch(job)
+    return match["market"] if match else None
+
+
+def ulid_of_job(job: str) -> str:
+    """Return the part of a job's id that sorts by time, whatever its market."""
+    return job.rpartition(".")[2]
+
+
+def is_ulid(text: str) -> bool:
+    """Whether the text has the form of a ULID."""
+    return _ULID.fullmatch(text) is not None

@@ -1,0 +1,79 @@
+"""The list of jobs: the markets' lists merged, newest first, page by page.
+
+Job ids sort by time whatever their market, so one ULID is a cursor into all markets at once:
+a page holds what is older than it.
+"""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.gateway.auth import Principal
+from engine.gateway.bodies import JsonResponse
+from engine.gateway.deps import Deps
+from engine.gateway.job_access import owner_of
+from engine.gateway.job_ids import is_ulid, ulid_of_job
+from engine.gateway.parameters import bad_request, whole_number
+from engine.gateway.views import job_view
+from engine.ports import JobPage
+from protocol import resources
+from protocol.codes import MAX_PAGE
+from protocol.lifecycle import JobState
+
+_DEFAULT_PAGE = 50
+
+
+class JobList:
+    """``GET /v1/jobs``."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._store = deps.store
+        self._markets = tuple(deps.places.markets)
+
+    async def page(self, request: Request, principal: Principal) -> Response:
+        """A page of the jobs that the principal sees, of one market or of all."""
+        query = request.query_params
+        limit = whole_number(request, "limit", low=1, high=MAX_PAGE, default=_DEFAULT_PAGE)
+        state, cursor = query.get("state"), query.get("cursor")
+        if state is not None and state not in set(JobState):
+            raise bad_request(f"state is one of {', '.join(JobState)}")
+        if cursor is not None and not is_ulid(cursor):
+            raise bad_request("cursor is no next_cursor of an earlier page")
+        pages = await asyncio.gather(
+            *(
+                self._store.jobs(
+                    market,
+                    service=owner_of(principal),
+                    state=state,
+                    external_id=query.get("external_id"),
+                    limit=limit,
+                    cursor=None if cursor is None else f"job_{market}.{cursor}",
+                )
+                for market in self._asked(query.get("market"))
+            )
+        )
+        return JsonResponse(merged(pages, limit))
+
+    def _asked(self, market: str | None) -> tuple[str, ...]:
+        if market is None:
+            return self._markets
+        if market not in self._markets:
+            raise bad_request("no such market")
+        return (market,)
+
+
+def merged(pages: list[JobPage], limit: int) -> resources.JobList:
+    """One page out of one of each market.
+
+    A market's page may end before it is full, as a store looks through only so many jobs a call.
+    What other markets have from before that point is left to the next page, or jobs of the first
+    market would come after older ones.
+    """
+    horizons = [ulid_of_job(page.next_cursor) for page in pages if page.next_cursor]
+    horizon = max(horizons, default="")
+    jobs = [job for page in pages for job in page.jobs if ulid_of_job(job.id) >= horizon]
+    jobs.sort(key=lambda job: ulid_of_job(job.id), reverse=True)
+    shown = jobs[:limit]
+    cursor = ulid_of_job(shown[-1].id) if len(jobs) > limit else horizon or None
+    return resources.JobList(tuple(map(job_view, shown)), cursor)

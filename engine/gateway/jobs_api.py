@@ -1,0 +1,171 @@
+"""What order services do with jobs: submit, read, cancel, tell of readiness, ask why."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engine.core.model import Job
+from engine.gateway.auth import Principal
+from engine.gateway.bodies import JsonResponse, read_body
+from engine.gateway.deps import Deps
+from engine.gateway.endpoints import ORDERS, Method, route
+from engine.gateway.job_access import job_of, owner_of, ref_of, settled, wait_of
+from engine.gateway.job_ids import new_job_id
+from engine.gateway.job_list import JobList
+from engine.gateway.parameters import idempotency_key
+from engine.gateway.problems import HttpProblem
+from engine.gateway.submission import InvalidOrder, Order, read_order, submission_of, with_ready_at
+from engine.gateway.views import (
+    Namer,
+    Numbered,
+    explanation_view,
+    job_view,
+    order_request,
+    quote_view,
+)
+from engine.ports import Submitted, WrongState
+from protocol.bodies import body_as, canonical_hash, decode_json_body, parse_json_body
+from protocol.codes import ProblemCode
+from protocol.lifecycle import BEFORE_PICKUP
+from protocol.resources import CancelRequest, JobRequest, ReadyRequest
+
+# Another `ready` of the same job may come between reading it and writing it, but hardly so often.
+_MAX_TRIES: Final = 5
+
+
+class JobsApi:
+    """The endpoints under ``/v1/jobs`` and ``/v1/quotes``."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._store = deps.store
+        self._dispatcher = deps.dispatcher
+
+    def routes(self) -> list[Route]:
+        """The routes of this part."""
+        tokens = self._deps.tokens
+        listing = JobList(self._deps)
+        return [
+            route(
+                "/v1/jobs",
+                tokens,
+                get=Method(listing.page, ORDERS),
+                post=Method(self.submit, ORDERS),
+            ),
+            route("/v1/jobs/{id}", tokens, get=Method(self.read, ORDERS)),
+            route("/v1/jobs/{id}/cancel", tokens, post=Method(self.cancel, ORDERS)),
+            route("/v1/jobs/{id}/ready", tokens, post=Method(self.ready, ORDERS)),
+            route("/v1/jobs/{id}/explain", tokens, get=Method(self.explain, ORDERS)),
+            route("/v1/quotes", tokens, post=Method(self.quote, ORDERS)),
+        ]
+
+    async def submit(self, request: Request, principal: Principal) -> Response:
+        """Store a job, or find the one that an earlier, equal request made."""
+        now_ms = self._store.now_ms()
+        key, wait_s = idempotency_key(request), wait_of(request)
+        value = parse_json_body(await read_body(request))
+        submitted = await self._submit(
+            body_as(value, JobRequest),
+            service=principal.sub,
+            key=key,
+            body_hash=canonical_hash(value),
+            now_ms=now_ms,
+        )
+        job = await settled(submitted.job, request, self._store, wait_s)
+        headers = {"Location": f"/v1/jobs/{job.id}"}
+        if submitted.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return JsonResponse(job_view(job), 201, headers)
+
+    async def _submit(
+        self, asked: JobRequest, *, service: str, key: str, body_hash: str, now_ms: int
+    ) -> Submitted:
+        try:
+            order = read_order(asked, self._deps.places, now_ms)
+        except InvalidOrder as invalid:
+            # It may have been good when it first came, before the mall closed or a time passed.
+            if invalid.market is not None:
+                earlier = await self._store.submitted(invalid.market, service, key, body_hash)
+                if earlier is not None:
+                    return earlier
+            raise
+        mall = order.mall
+        return await self._dispatcher.submit(
+            submission_of(
+                order,
+                job=new_job_id(mall.market, now_ms),
+                service=service,
+                key=key,
+                body_hash=body_hash,
+                release_ms=self._dispatcher.release_ms(mall.id, order.need, now_ms),
+                now_ms=now_ms,
+            )
+        )
+
+    async def read(self, request: Request, principal: Principal) -> Response:
+        """The job; after a wait, if asked to."""
+        wait_s = wait_of(request)
+        job = await job_of(request, principal, self._store)
+        return JsonResponse(job_view(await settled(job, request, self._store, wait_s)))
+
+    async def cancel(self, request: Request, principal: Principal) -> Response:
+        """Cancel a job that is not on board yet. An empty body will do."""
+        asked = decode_json_body(await read_body(request) or b"{}", CancelRequest)
+        job = await job_of(request, principal, self._store)
+        try:
+            await self._dispatcher.cancel(ref_of(job), principal.sub, asked.reason)
+        except WrongState as refused:
+            raise HttpProblem(
+                ProblemCode.NOT_CANCELLABLE, f"the job is {refused.state}"
+            ) from refused
+        return await self._as_it_is(job)
+
+    async def ready(self, request: Request, principal: Principal) -> Response:
+        """The parcels of a store are ready at another time."""
+        asked = decode_json_body(await read_body(request), ReadyRequest)
+        for _ in range(_MAX_TRIES):
+            job = await job_of(request, principal, self._store)
+            if await self._change_ready(job, asked):
+                return await self._as_it_is(job)
+        raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
+
+    async def _change_ready(self, job: Job, asked: ReadyRequest) -> bool:
+        """Whether the change was made; False if the job has changed meanwhile."""
+        if job.state not in BEFORE_PICKUP:
+            raise WrongState(job.state)
+        mall = self._deps.places.mall(job.mall)
+        order = with_ready_at(
+            Order(order_request(job), mall, job.need), asked.store, asked.ready_at
+        )
+        now_ms = self._store.now_ms()
+        return await self._dispatcher.ready(
+            ref_of(job),
+            was=job,
+            body=order.body,
+            card=order.card(),
+            need=order.need,
+            release_ms=self._dispatcher.release_ms(mall.id, order.need, now_ms),
+        )
+
+    async def explain(self, request: Request, principal: Principal) -> Response:
+        """Why this driver: the job's last round and everyone who was asked."""
+        job = await job_of(request, principal, self._store)
+        record = await self._store.last_round(job.id)
+        return JsonResponse(explanation_view(job, record, _namer(principal)))
+
+    async def quote(self, request: Request, principal: Principal) -> Response:
+        """Whether a job would find a driver now. Stores nothing."""
+        asked = decode_json_body(await read_body(request), JobRequest)
+        order = read_order(asked, self._deps.places, self._store.now_ms())
+        record = await self._dispatcher.quote(order.mall.market, order.mall.id, order.need)
+        return JsonResponse(quote_view(record, _namer(principal)))
+
+    async def _as_it_is(self, job: Job) -> Response:
+        return JsonResponse(job_view(await self._store.job(job.id)))
+
+
+def _namer(principal: Principal) -> Namer:
+    """Operators see drivers by name."""
+    return str if owner_of(principal) is None else Numbered()

@@ -1,0 +1,70 @@
+"""Query parameters and headers, checked: what is wrong with one is 400 ``bad_request``."""
+
+import math
+import re
+from typing import Final
+
+from starlette.requests import Request
+
+from engine.gateway.problems import HttpProblem
+from protocol.codes import ProblemCode
+from protocol.fields import ID_PATTERN
+
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")
+_KEY: Final = re.compile(r"[!-~]{1,255}")
+_ID: Final = re.compile(ID_PATTERN)
+
+
+def bad_request(detail: str) -> HttpProblem:
+    """400 with what is wrong."""
+    return HttpProblem(ProblemCode.BAD_REQUEST, detail)
+
+
+def is_id(text: str) -> bool:
+    """Whether the text may name anything: only such ids reach the store."""
+    return _ID.match(text) is not None
+
+
+def whole_number(request: Request, name: str, *, low: int, high: int, default: int) -> int:
+    """A whole number of the query, from ``low`` to ``high``."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
+        raise bad_request(f"{name} is a whole number from {low} to {high}")
+    return int(text)
+
+
+def metres(request: Request, name: str, *, high: float, default: float) -> float:
+    """A distance of the query, above 0."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not _NUMBER.fullmatch(text) or not 0 < float(text) <= high:
+        raise bad_request(f"{name} is a number above 0, at most {high:g}")
+    return float(text)
+
+
+def point(request: Request, name: str) -> tuple[float, float] | None:
+    """A position of the query, `latitude,longitude` in degrees; None if it is missing."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    parts = text.split(",")
+    numbers = [float(part) if _NUMBER.fullmatch(part) else math.nan for part in parts]
+    if len(numbers) != 2 or not (abs(numbers[0]) <= 90 and abs(numbers[1]) <= 180):
+        raise bad_request(f"{name} is latitude,longitude in degrees")
+    return numbers[0], numbers[1]
+
+
+def idempotency_key(request: Request) -> str:
+    """The request's ``Idempotency-Key``."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        raise HttpProblem(ProblemCode.IDEMPOTENCY_KEY_MISSING, "send one of your own making")
+    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
+        raise HttpProblem(
+            ProblemCode.IDEMPOTENCY_KEY_INVALID, "one key of 1-255 visible ASCII characters"
+        )
+    return keys[0]

@@ -1,0 +1,211 @@
+"""From an order service's request to what the store is asked to keep. Pure: the time is given.
+
+A mall must be open when the first driver could collect: at the latest `ready_at` of the stores, or
+now if that has passed. So an order may be placed overnight for the morning, and one that would be
+ready after closing is refused. Defaults that are filled in are whole seconds in UTC.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from engine.core.hours import closes_at_ms, is_open
+from engine.core.model import Need, Submission
+from engine.core.places import Mall, Places
+from engine.gateway.frames import card
+from engine.gateway.times import epoch_ms, utc
+from protocol.codes import ProblemCode
+from protocol.lifecycle import JobState
+from protocol.resources import FieldError, JobRequest, ParcelsRequest
+
+AGE_CHECK: Final = "id_check"
+_DEADLINE_AFTER: Final = timedelta(hours=24)
+# What calendars and clocks on the way can bear: 1970 to 2100.
+_LATEST_MS: Final = 4_102_444_800_000
+
+
+class InvalidOrder(Exception):
+    """The order cannot be taken. ``code``: ``invalid_fields`` or ``mall_closed``; ``market``: whose
+    it would have been, None when its mall is unknown."""
+
+    def __init__(self, errors: tuple[FieldError, ...], market: str | None, *, closed: bool) -> None:
+        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors))
+        self.code = ProblemCode.MALL_CLOSED if closed else ProblemCode.INVALID_FIELDS
+        self.errors = errors
+        self.market = market
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request that can be carried out, with its defaults filled in."""
+
+    request: JobRequest
+    mall: Mall
+    need: Need
+
+    @property
+    def body(self) -> bytes:
+        """The request as it is stored: JSON."""
+        return msgspec.json.encode(self.request)
+
+    def card(self, arrived_ms: int = 0) -> bytes:
+        """What a driver may see before accepting; ``arrived_ms``: since when the job waits."""
+        return card(self.request, self.mall, arrived_ms)
+
+
+def read_order(request: JobRequest, places: Places, now_ms: int) -> Order:
+    """Check a request against places and time, and fill in its defaults.
+
+    Raises ``InvalidOrder`` with everything that is wrong.
+    """
+    mall = places.malls.get(request.pickup.mall)
+    filled = _with_defaults(request, mall, now_ms)
+    errors = tuple(_errors(request, filled, mall, places, now_ms))
+    closed = () if mall is None else tuple(_closed(filled, mall, now_ms))
+    if mall is None or errors or closed:
+        market = mall.market if mall else None
+        raise InvalidOrder((*errors, *closed), market, closed=not errors)
+    return Order(filled, mall, _need(filled, now_ms))
+
+
+def submission_of(
+    order: Order, *, job: str, service: str, key: str, body_hash: str, release_ms: int, now_ms: int
+) -> Submission:
+    """What the store is asked to keep. ``release_ms``: when to look for a driver; held back if that
+    is after ``now_ms``."""
+    request, mall = order.request, order.mall
+    return Submission(
+        job=job,
+        market=mall.market,
+        service=service,
+        mall=mall.id,
+        key=key,
+        body_hash=body_hash,
+        external_id=None if request.external_id is UNSET else request.external_id,
+        state=JobState.SCHEDULED if release_ms > now_ms else JobState.QUEUED,
+        release_ms=release_ms,
+        body=order.body,
+        card=order.card(max(now_ms, release_ms)),
+        need=order.need,
+        needs_age_check=AGE_CHECK in request.requires,
+    )
+
+
+def with_ready_at(order: Order, store: str, ready_at: datetime) -> Order:
+    """The order once the parcels of ``store`` are ready at another time. What expires when stays.
+
+    Raises ``InvalidOrder``.
+    """
+    pickup = order.request.pickup
+    at_ms, errors = epoch_ms(ready_at), []
+    if all(asked.store != store for asked in pickup.stores):
+        errors.append(FieldError("/store", "not a store of this job"))
+    if not 0 <= at_ms < order.need.expires_ms:
+        errors.append(FieldError("/ready_at", "not before the job expires"))
+    if errors:
+        raise InvalidOrder(tuple(errors), order.mall.market, closed=False)
+    stores = tuple(
+        msgspec.structs.replace(asked, ready_at=ready_at) if asked.store == store else asked
+        for asked in pickup.stores
+    )
+    pickup = msgspec.structs.replace(pickup, stores=stores)
+    request = msgspec.structs.replace(order.request, pickup=pickup)
+    return Order(request, order.mall, replace(order.need, ready_ms=_ready_ms(request)))
+
+
+def _with_defaults(request: JobRequest, mall: Mall | None, now_ms: int) -> JobRequest:
+    pickup, dropoff = request.pickup, request.dropoff
+    now = utc(now_ms // 1000 * 1000)
+    stores = tuple(
+        msgspec.structs.replace(asked, ready_at=now) if asked.ready_at is UNSET else asked
+        for asked in pickup.stores
+    )
+    deadline = now + _DEADLINE_AFTER if dropoff.deadline is UNSET else dropoff.deadline
+    request = msgspec.structs.replace(
+        request,
+        pickup=msgspec.structs.replace(pickup, stores=stores),
+        dropoff=msgspec.structs.replace(dropoff, deadline=deadline),
+    )
+    window_end = pickup.window_end
+    if window_end is UNSET:
+        closes_ms = closes_at_ms(mall.hours, _collect_ms(request, now_ms)) if mall else None
+        window_end = deadline if closes_ms is None else min(deadline, utc(closes_ms))
+    parcels = request.parcels
+    if parcels is UNSET:
+        parcels = ParcelsRequest(count=sum(asked.parcels for asked in stores))
+    return msgspec.structs.replace(
+        request,
+        pickup=msgspec.structs.replace(request.pickup, window_end=window_end),
+        parcels=parcels,
+    )
+
+
+def _errors(
+    request: JobRequest, filled: JobRequest, mall: Mall | None, places: Places, now_ms: int
+) -> Iterator[FieldError]:
+    pickup, dropoff = filled.pickup, filled.dropoff
+    if mall is None:
+        yield FieldError("/pickup/mall", "unknown mall")
+    seen = set()
+    for index, asked in enumerate(pickup.stores):
+        pointer = f"/pickup/stores/{index}"
+        if mall is not None and asked.store not in mall.stores:
+            yield FieldError(f"{pointer}/store", "unknown store of this mall")
+        elif asked.store in seen:
+            yield FieldError(f"{pointer}/store", "the same store twice")
+        seen.add(asked.store)
+        if not 0 <= _ms(asked.ready_at) < _LATEST_MS:
+            yield FieldError(f"{pointer}/ready_at", "not between 1970 and 2100")
+    if mall is not None and not places.in_area(mall.market, dropoff.lat, dropoff.lon):
+        yield FieldError("/dropoff", f"outside the area of {mall.market}")
+    collect_ms = _collect_ms(filled, now_ms)
+    if request.pickup.window_end is not UNSET and _ms(pickup.window_end) <= collect_ms:
+        yield FieldError("/pickup/window_end", "not after now and every ready_at")
+    if _ms(dropoff.deadline) <= collect_ms:
+        default = " (24 h from now when missing)" if request.dropoff.deadline is UNSET else ""
+        yield FieldError("/dropoff/deadline", f"not after now and every ready_at{default}")
+
+
+def _closed(filled: JobRequest, mall: Mall, now_ms: int) -> Iterator[FieldError]:
+    if not is_open(mall.hours, _collect_ms(filled, now_ms)):
+        yield FieldError("/pickup/mall", "closed when the parcels are ready to be collected")
+
+
+def _need(request: JobRequest, now_ms: int) -> Need:
+    """What a round must know of the order, all defaults filled in."""
+    dropoff, parcels = request.dropoff, request.parcels
+    deadline_ms = _ms(dropoff.deadline)
+    load = ParcelsRequest(count=1) if parcels is UNSET else parcels
+    return Need(
+        stores=tuple(asked.store for asked in request.pickup.stores),
+        ready_ms=_ready_ms(request),
+        deadline_ms=deadline_ms,
+        expires_ms=min(_ms(request.pickup.window_end), deadline_ms),
+        lat=dropoff.lat,
+        lon=dropoff.lon,
+        parcels=load.count,
+        weight_g=load.weight_g,
+        volume_l=load.volume_l,
+        requires=request.requires,
+        priority=request.priority,
+        created_ms=now_ms,
+    )
+
+
+def _collect_ms(request: JobRequest, now_ms: int) -> int:
+    """When all parcels could first be collected."""
+    return min(max(now_ms, _ready_ms(request)), _LATEST_MS)
+
+
+def _ready_ms(request: JobRequest) -> int:
+    return max(_ms(asked.ready_at) for asked in request.pickup.stores)
+
+
+def _ms(at: datetime | UnsetType) -> int:
+    if at is UNSET:
+        raise ValueError("the request's defaults are not filled in")
+    return epoch_ms(at)

@@ -1,0 +1,170 @@
+"""The engine's data as the order API shows it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+import shapely
+from msgspec import UNSET
+
+from engine.core import model
+from engine.core.mall import Mall, Market
+from engine.gateway.times import Moment
+from protocol import resources
+from protocol.codes import JobReason
+from protocol.resources import JobRequest
+
+_read_request: Final = msgspec.json.Decoder(JobRequest).decode
+
+Namer = Callable[[str], str]
+
+
+def order_request(job: model.Job) -> JobRequest:
+    """What was asked for, with the defaults filled in."""
+    return _read_request(job.body)
+
+
+def job_view(job: model.Job) -> resources.Job:
+    """A job, as its order service and operators see it."""
+    request = order_request(job)
+    if request.parcels is UNSET:
+        raise ValueError("the request's defaults are not filled in")
+    return resources.Job(
+        id=job.id,
+        market=job.market,
+        state=job.state,
+        terminal=job.terminal,
+        attempt=job.attempt,
+        driver=job.driver,
+        reason=job.reason,
+        created_at=Moment.at_ms(job.created_ms),
+        updated_at=Moment.at_ms(job.updated_ms),
+        expires_at=Moment.at_ms(job.expires_ms),
+        eta=resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms)),
+        timeline=tuple(
+            resources.TimelineEntry(it.state, Moment.at_ms(it.at_ms), it.actor, it.cause)
+            for it in job.timeline
+        ),
+        pickup=request.pickup,
+        dropoff=request.dropoff,
+        parcels=request.parcels,
+        requires=request.requires,
+        priority=request.priority,
+        external_id=request.external_id,
+        pay=request.pay,
+        metadata=request.metadata,
+    )
+
+
+class Numbered:
+    """Names drivers by the order in which they come up: `driver-1`, `driver-2`, ….
+
+    An order service learns how many were asked and how that went, not who they are.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def __call__(self, driver: str) -> str:
+        """The driver's number; the next one if it comes up for the first time."""
+        return self._names.setdefault(driver, f"driver-{len(self._names) + 1}")
+
+
+def explanation_view(
+    job: model.Job, record: model.RoundRecord | None, name: Namer = str
+) -> resources.Explanation:
+    """Why this driver. Those asked are named first, so their numbers stay as rounds go by."""
+    asked = tuple(
+        resources.Asked(name(turn.driver), turn.attempt, turn.outcome, Moment.at_ms(turn.at_ms))
+        for turn in job.asked
+    )
+    if record is None:
+        return resources.Explanation(job.id, 0, None, 0, capped=False, candidates=(), asked=asked)
+    return resources.Explanation(
+        job=job.id,
+        round=record.round,
+        at=Moment.at_ms(record.at_ms),
+        radius_m=record.radius_m,
+        capped=record.capped,
+        candidates=candidate_views(record.candidates, name),
+        asked=asked,
+    )
+
+
+def candidate_views(
+    candidates: Iterable[model.RankedDriver], name: Namer = str
+) -> tuple[resources.Candidate, ...]:
+    """The drivers of a round, best first."""
+    return tuple(
+        resources.Candidate(
+            driver=name(it.driver),
+            eligible=it.eligible,
+            why_not=it.why_not,
+            cost_s=it.cost_s,
+            terms={term.name: term.seconds for term in it.terms},
+            eta_s=it.eta_s,
+            distance_m=it.distance_m,
+        )
+        for it in candidates
+    )
+
+
+def quote_view(record: model.RoundRecord, name: Namer = str) -> resources.Quote:
+    """Whether a job would find a driver; if not, `nobody_in_reach` or `nobody_fits`."""
+    fitting = [it for it in record.candidates if it.eligible]
+    best = min(fitting, key=lambda it: it.cost_s or 0, default=None)
+    nobody = JobReason.NOBODY_FITS if record.candidates else JobReason.NOBODY_IN_REACH
+    return resources.Quote(
+        would_match=best is not None,
+        eta_s=best.eta_s if best else None,
+        candidates=candidate_views(record.candidates, name),
+        why_not=None if best else nobody,
+    )
+
+
+def market_view(market: Market) -> resources.Market:
+    """A market with its malls."""
+    return resources.Market(
+        id=market.id,
+        name=market.name,
+        area=_geojson(market.area),
+        malls=tuple(map(_mall_view, market.malls.values())),
+    )
+
+
+def driver_view(driver: model.Driver) -> resources.DriverView:
+    """One driver, as operators see it."""
+    at = driver.position
+    return resources.DriverView(
+        driver=driver.id,
+        state=driver.shown,
+        lat=at.lat if at else None,
+        lon=at.lon if at else None,
+        at_ms=at.at_ms if at else None,
+        jobs=tuple(held.job for held in driver.jobs),
+    )
+
+
+def _mall_view(mall: Mall) -> resources.Mall:
+    return resources.Mall(
+        id=mall.id,
+        name=mall.name,
+        lat=mall.lat,
+        lon=mall.lon,
+        time_zone=mall.time_zone,
+        outline=_geojson(mall.outline),
+        gates=tuple(resources.Gate(gate.id, gate.lat, gate.lon) for gate in mall.gates.values()),
+        stores=tuple(
+            resources.Store(store.id, store.name, store.gate, store.floor)
+            for store in mall.stores.values()
+        ),
+    )
+
+
+def _geojson(polygon: shapely.Polygon) -> dict[str, Any]:
+    geometry: dict[str, Any] = shapely.geometry.mapping(polygon)
+    return geometry
+
+
+def _moment(epoch_ms: int | None) -> Moment | None:
+    return None if epoch_ms is None else Moment.at_ms(epoch_ms)
