@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from protocol.codes import Close
+from protocol.lifecycle import DriverState, JobState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -77,13 +78,13 @@ class Metrics:
         )
         self._drivers = Gauge(
             "mallard_drivers",
-            "Drivers of a market by shown state, over all nodes, when scraped.",
+            "Drivers of a market by shown state whose sockets this node holds, when scraped.",
             ("market", "state"),
             registry=self.registry,
         )
         self._jobs = Gauge(
             "mallard_jobs",
-            "Jobs of a market by state, over all nodes, when scraped.",
+            "Jobs of a market by state, as every node sees them, when scraped.",
             ("market", "state"),
             registry=self.registry,
         )
@@ -131,11 +132,11 @@ class Metrics:
         self._closed.labels(str(code) if code in _CLOSE_CODES else "other").inc()
 
     def count(self, market: str, *, drivers: Mapping[str, int], jobs: Mapping[str, int]) -> None:
-        """How many drivers and jobs a market has, by state."""
-        for state, number in drivers.items():
-            self._drivers.labels(market, state).set(number)
-        for state, number in jobs.items():
-            self._jobs.labels(market, state).set(number)
+        """How many drivers and jobs a market has, by state; a state that is missing has none."""
+        for driver_state in DriverState:
+            self._drivers.labels(market, driver_state.value).set(drivers.get(driver_state, 0))
+        for job_state in JobState:
+            self._jobs.labels(market, job_state.value).set(jobs.get(job_state, 0))
 
     def render(self) -> bytes:
         """Return every figure in the text format of `CONTENT_TYPE`."""

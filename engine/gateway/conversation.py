@@ -22,6 +22,7 @@ from engine.gateway.vigil import Vigil
 from engine.ports import DriverFix, NoSuchDriver, NoSuchJob, Push, StoreFull, StoreUnavailable
 from protocol.codec import BadFrame, Codec, FrameError, FrameTooBig
 from protocol.codes import Close, ErrorCode
+from protocol.lifecycle import DriverState
 from protocol.messages import (
     Auth,
     ClientMessage,
@@ -68,6 +69,11 @@ class Conversation:
         session = self._session
         return {"market": session.market, "driver": session.driver} if session else {}
 
+    @property
+    def shown(self) -> DriverState:
+        """See `hub.Listener`."""
+        return self._session.shown if self._session else DriverState.OFFLINE
+
     # -- what the app says
 
     def handle(self, frame: bytes | str) -> Awaitable[None] | None:
@@ -102,18 +108,18 @@ class Conversation:
     def _take(
         self, session: Session, message: ClientMessage, dropped: int
     ) -> Awaitable[None] | None:
-        kind = type(message)
-        if kind is Location:
-            self._locate(session, message, dropped)  # type: ignore[arg-type]
-            return None
-        if kind is Pong:
-            return None
-        if kind is Hello:
-            self.send(refusal(ErrorCode.WRONG_STATE, None, "hello was said already"))
-            return None
-        if kind is Auth:
-            return self._renew(session, message)  # type: ignore[arg-type]
-        return self._answer(session, message)  # type: ignore[arg-type]
+        match message:
+            case Location():
+                self._locate(session, message, dropped)
+            case Pong():
+                pass
+            case Auth():
+                self._renew(session, message)
+            case Hello():
+                self.send(refusal(ErrorCode.WRONG_STATE, None, "hello was said already"))
+            case _:
+                return self._answer(session, message)
+        return None
 
     def _locate(self, session: Session, message: Location, dropped: int) -> None:
         if dropped:
@@ -143,7 +149,7 @@ class Conversation:
         if answer is not None:
             self.send(answer)
 
-    async def _renew(self, session: Session, auth: Auth) -> None:
+    def _renew(self, session: Session, auth: Auth) -> None:
         """Go on under a fresh token of the same driver."""
         try:
             admitted = self._services.admission.admit(auth.token)
@@ -156,13 +162,8 @@ class Conversation:
         if (admitted.market, admitted.driver) != (session.market, session.driver):
             self.end(Close.WRONG_SCOPE)
             return
-        try:
-            snapshot = await self._services.store.snapshot(session.market, session.driver)
-        except StoreUnavailable:
-            self.send(refusal(ErrorCode.STORE_UNAVAILABLE, auth.id))
-            return
         self._authorize(admitted)
-        self.send(Reply(auth.id, snapshot.driver.shown.value))
+        self.send(Reply(auth.id, session.shown.value))
 
     # -- hello
 

@@ -9,6 +9,7 @@ import structlog
 
 from engine.ports import Push
 from protocol.codes import Close
+from protocol.lifecycle import DriverState
 
 _log = structlog.get_logger(__name__)
 
@@ -18,6 +19,10 @@ _PAUSE_S: Final = 0.05
 
 class Listener(Protocol):
     """A session as the hub knows it."""
+
+    @property
+    def shown(self) -> DriverState:
+        """The driver's state, as far as its session has heard."""
 
     def push(self, push: Push, *, relayed: bool) -> None:
         """Hear of a push. `relayed`: from the market's stream, so nothing before it is missing."""

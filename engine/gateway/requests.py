@@ -127,7 +127,7 @@ class Requests:
         return self._reply(request.id, answered)
 
     def _reply(self, request_id: int, answered: Answered) -> Reply:
-        self._session.holds(answered.driver)
+        self._session.learn(answered.driver)
         return Reply(request_id, answered.driver.shown.value)
 
     async def _ref(self, job_id: str) -> JobRef:

@@ -5,15 +5,17 @@ order waits for the relay, and after a gap the app is sent back for the truth.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from engine.core.model import Driver, HeldJob
+from engine.core.model import Driver, LiveOffer
 from engine.ports import DriverSnapshot, Push
 from protocol.codes import Close, JobReason, StateWhy
+from protocol.lifecycle import DriverState, Wish, shown_state
 
 _MAX_WAITING: Final = 256
+_WISHES: Final = frozenset(wish.value for wish in Wish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Session:
         "_replaced_by",
         "_seq",
         "_waiting",
+        "_wish",
         "driver",
         "epoch",
         "market",
@@ -66,6 +69,8 @@ class Session:
         # Until `welcome` is out, and while a job is loaded, pushes wait.
         self._holding_back = True
         self._waiting: deque[tuple[Push, bool]] = deque()
+        # What the driver wants, holds and is offered, each job with its mall: as last heard.
+        self._wish = Wish.OFFLINE
         self._held: dict[str, str] = {}
         self._offered: dict[str, str] = {}
 
@@ -78,6 +83,16 @@ class Session:
         """The mall of a job in hand, "" with none: where a problem without a job is."""
         return next(iter(self._held.values()), "")
 
+    @property
+    def shown(self) -> DriverState:
+        """The driver's state, as far as the session has heard."""
+        return shown_state(
+            wish=self._wish,
+            connected=True,
+            offered=bool(self._offered),
+            jobs=len(self._held),
+        )
+
     def greeted(self, epoch: int) -> Iterator[Action]:
         """The store has registered the socket under this epoch."""
         self.epoch = epoch
@@ -87,14 +102,17 @@ class Session:
     def welcomed(self, snapshot: DriverSnapshot) -> Iterator[Action]:
         """`welcome` is out and told the truth of this snapshot; go on with what came since."""
         self._seq = snapshot.driver.seq
+        self.learn(snapshot.driver)
         if snapshot.offer:
-            self._offered = {job.job: snapshot.offer.mall for job in snapshot.offer.jobs}
-        self.holds(snapshot.driver)
+            self._offered = _malls_offered(snapshot.offer)
         yield from self._go_on()
 
-    def holds(self, driver: Driver) -> None:
-        """The store has just told what the driver holds."""
-        self._held = _malls(driver.jobs)
+    def learn(self, driver: Driver) -> None:
+        """The store has just told how things are with the driver."""
+        self._wish = driver.wish
+        self._held = {job.job: job.mall for job in driver.jobs}
+        if driver.offer is None:
+            self._offered = {}
 
     def push(self, push: Push, *, relayed: bool) -> Iterator[Action]:
         """A push came: from this node's own transition, or `relayed` from the market's stream."""
@@ -137,15 +155,20 @@ class Session:
             yield Write(push)
 
     def _note(self, push: Push) -> None:
+        """Learn what a push tells."""
         if push.kind == "offer" and push.offer:
-            self._offered = {job.job: push.offer.mall for job in push.offer.jobs}
+            self._offered = _malls_offered(push.offer)
+        elif push.kind == "offer_closed":
+            self._offered = {}
         elif push.kind == "job" and push.reason == JobReason.ASSIGNED:
             self._held[push.job] = push.mall
         elif push.kind == "job" and push.reason != JobReason.READY_CHANGED:
             self._held.pop(push.job, None)
-        elif push.kind == "state" and push.why == StateWhy.UNREACHABLE:
-            self.unreachable = True
+        elif push.kind == "state":
+            self.unreachable = self.unreachable or push.why == StateWhy.UNREACHABLE
+            if push.state in _WISHES:
+                self._wish = Wish(push.state)
 
 
-def _malls(jobs: Iterable[HeldJob]) -> dict[str, str]:
-    return {job.job: job.mall for job in jobs}
+def _malls_offered(offer: LiveOffer) -> dict[str, str]:
+    return {job.job: offer.mall for job in offer.jobs}

@@ -1,0 +1,73 @@
+"""`mallard serve`: one engine node."""
+
+import argparse
+import resource
+import sys
+from typing import Any
+
+from engine.commands.options import add_settings_flags, settings_of
+from engine.config import ConfigError, Settings
+from engine.core.places import Places
+from engine.gateway.app import Node
+from engine.gateway.server import Server, server_config
+from engine.logs import configure_logging
+from engine.store.embedded import EmbeddedServer
+from engine.store.errors import DataFolderInUse, EmbeddedServerError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `serve`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("serve", help="run a node")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", help="port to listen on (default: 8000; 0: any free one)")
+    add_settings_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal ends it. Exit status 2 for a configuration that cannot be served."""
+    settings = settings_of(args)
+    if settings.binds_beyond_loopback and not settings.has_token_key:
+        raise ConfigError(
+            f"host {settings.host} can be reached from other machines: set MALLARD_SECRET, "
+            "MALLARD_SECRET_FILE or a key set first"
+        )
+    configure_logging(settings.log_format, settings.log_level)
+    _raise_open_file_limit()
+    if settings.redis_url:
+        return _serve(settings, settings.redis_url, f"redis {_host_of(settings.redis_url)}", None)
+    try:
+        # From the main thread, as the server ends with the thread that started it.
+        with EmbeddedServer(settings.data) as store:
+            return _serve(settings, store.url, f"data in {settings.data}", store)
+    except DataFolderInUse as error:
+        raise ConfigError(str(error)) from error
+    except EmbeddedServerError as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(settings: Settings, url: str, where: str, store: EmbeddedServer | None) -> int:
+    places = Places.load(opening_hours=not settings.always_open)
+    node = Node(settings, places, url, revive=store.revive if store else None)
+
+    def tell(port: int) -> None:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        print(f"mallard listens on http://{host}:{port} ({where})", flush=True)
+
+    server = Server(server_config(node.app, settings.host, settings.port), node.let_go, tell)
+    try:
+        server.run()
+    except SystemExit:  # uvicorn could not start; it has logged why
+        return 1
+    return 0
+
+
+def _raise_open_file_limit() -> None:
+    """Allow as many sockets as this process may open: each is a file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _host_of(url: str) -> str:
+    """A Redis URL without its user and password."""
+    return url.rpartition("//")[2].rpartition("@")[2]

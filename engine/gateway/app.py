@@ -1,0 +1,138 @@
+"""A node put together: the only part of the gateway that sees the store's own class."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+
+from engine.config import Settings
+from engine.core.places import Places
+from engine.dispatch.context import Tasks
+from engine.dispatch.dispatcher import Dispatcher
+from engine.gateway import ops
+from engine.gateway.admission import Admission
+from engine.gateway.auth import Tokens
+from engine.gateway.coalescer import Coalescer
+from engine.gateway.deps import Deps
+from engine.gateway.drain import let_go
+from engine.gateway.hub import Hub
+from engine.gateway.problems import EXCEPTION_HANDLERS
+from engine.gateway.relay import Relay
+from engine.gateway.routes import routes
+from engine.gateway.services import Services
+from engine.gateway.sockets import DriverSocket
+from engine.gateway.token_keys import load_token_keys
+from engine.gateway.vigil import Pace
+from engine.metrics import Metrics
+from engine.store.redis import RedisStore
+from protocol.codes import STORE_DOWN_CLOSE_S, Close
+
+_log = structlog.get_logger(__name__)
+_LOOK_S: Final = 0.5
+
+
+class Node:
+    """One engine node, to be served by `server.Server`; `app` is its ASGI application.
+
+    `redis_url` names its store. `pace` is the contract's unless a test is in a hurry. `revive` is
+    called twice a second: whoever owns an embedded server brings it back in it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        redis_url: str,
+        *,
+        pace: Pace | None = None,
+        revive: Callable[[], object] | None = None,
+        store_down_close_s: float = STORE_DOWN_CLOSE_S,
+    ) -> None:
+        self.id: Final = f"node-{secrets.token_hex(6)}"
+        self.metrics = Metrics()
+        self.tokens = Tokens(load_token_keys(settings))
+        self.places = places
+        policies = {market: settings.market_policy(market) for market in places.markets}
+        self.store = RedisStore(redis_url, policies, observe=self.metrics.store_called)
+        self.hub = Hub()
+        self.dispatcher = Dispatcher(self.id, self.store, self.hub, places, policies, self.metrics)
+        self.dispatcher.on_lapsed = self._lapsed
+        self.relay = Relay(self.store, self.hub)
+        self.coalescer = Coalescer(
+            self.dispatcher.positions, lambda market: policies[market].flush_ms, self.metrics
+        )
+        self.services = Services(
+            admission=Admission(self.tokens, places.markets.keys(), settings.allowed_origins),
+            dispatcher=self.dispatcher,
+            store=self.store,
+            places=places,
+            hub=self.hub,
+            relay=self.relay,
+            coalescer=self.coalescer,
+            metrics=self.metrics,
+            pace=pace or Pace(),
+        )
+        self.socket = DriverSocket(self.services)
+        self.app = Starlette(
+            routes=[
+                WebSocketRoute("/v1/driver", self.socket),
+                *ops.routes(self.services),
+                *routes(Deps(self.store, self.dispatcher, places, self.tokens)),
+            ],
+            exception_handlers=EXCEPTION_HANDLERS,
+            lifespan=self._lifespan,
+        )
+        self.app.state.node = self
+        self._tasks = Tasks()
+        self._revive = revive
+        self._store_down_close_s = store_down_close_s
+
+    async def let_go(self) -> None:
+        """Take no more sockets, and close those that are open as `drain` says."""
+        await let_go(self.services, self.socket)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        await self.store.connect()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.store.close)
+            await self.dispatcher.start()
+            stack.push_async_callback(self.dispatcher.stop)
+            self.relay.start()
+            stack.push_async_callback(self.relay.stop)
+            stack.push_async_callback(self.coalescer.close)
+            self._tasks.start(self._watch_store(), "watch store")
+            stack.push_async_callback(self._tasks.stop)
+            await stack.enter_async_context(self.metrics.watching_loop())
+            _log.info("node up", node=self.id, markets=list(self.places.markets))
+            yield
+        _log.info("node down", node=self.id)
+
+    def _lapsed(self, market: str) -> None:
+        """Other nodes may have taken our drivers out of matching: they must say hello again."""
+        _log.warning("lease lapsed", node=self.id, market=market)
+        self._tasks.start(self.hub.end_all(Close.DRAINING, market), f"lapsed {market}")
+
+    async def _watch_store(self) -> None:
+        """Send the drivers elsewhere when the store has been away for too long."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._revive is not None:
+                self._revive()
+            down_since = self.store.down_since
+            if down_since is not None and clock() - down_since >= self._store_down_close_s:
+                await self.hub.end_all(Close.NO_STORE)
+
+
+def build(settings: Settings, places: Places, redis_url: str | None = None) -> Starlette:
+    """Return a node's application; its store is `redis_url`, else what the settings name."""
+    url = redis_url or settings.redis_url
+    if url is None:
+        raise ValueError("a node needs a store: no Redis is named")
+    return Node(settings, places, url).app

@@ -1,0 +1,48 @@
+"""What those who run a node ask it: does it live, is it ready, how does it do."""
+
+from collections import Counter
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engine.gateway.services import Services
+from engine.metrics import CONTENT_TYPE
+from engine.ports import StoreUnavailable
+
+
+def routes(services: Services) -> list[Route]:
+    """The routes of `/livez`, `/readyz` and `/metrics`; they need no token."""
+
+    async def livez(_: Request) -> Response:
+        return _text("ok")
+
+    async def readyz(_: Request) -> Response:
+        if services.draining:
+            return _text("draining", 503)
+        if services.store.down_since is not None:
+            return _text("no store", 503)
+        return _text("ok")
+
+    async def metrics(_: Request) -> Response:
+        for market in services.places.markets:
+            drivers = Counter(session.shown.value for session in services.hub.sessions(market))
+            try:
+                jobs = await services.store.counts(market)
+            except StoreUnavailable:
+                break  # the markets' last figures stay; those of the node itself are fresh
+            services.metrics.count(market, drivers=drivers, jobs=jobs)
+        return Response(services.metrics.render(), media_type=CONTENT_TYPE)
+
+    return [
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+    ]
+
+
+def _text(text: str, status: int = 200) -> Response:
+    headers = {"cache-control": "no-store"}
+    if status == 503:
+        headers["retry-after"] = "1"
+    return Response(text + "\n", status, headers, media_type="text/plain")
