@@ -73,7 +73,7 @@ class Connection:
         sleep: Callable[[float], Awaitable[object]],
         tls: ssl.SSLContext | None,
     ) -> None:
-        self._urls = [url.rstrip("/") + _PATH for url in urls]
+        self._urls = [url.rstrip("/") for url in urls]
         self._tokens = tokens
         self._session = session
         self._codec = for_subprotocol(subprotocol)
@@ -82,6 +82,7 @@ class Connection:
         self._sleep = sleep
         self._tls = tls
         self._tries = 0
+        self._away_s: float | None = None
         self._link: Link | None = None
         self._turned = asyncio.Event()
         self._renewals: set[asyncio.Task[None]] = set()
@@ -101,7 +102,8 @@ class Connection:
                 _log.debug("socket ended: %s; again in %.2f s", ending.reason, retry.wait_s)
                 if retry.fresh_token:
                     self._tokens.forget()
-                await self._sleep(retry.wait_s)
+                away_s, self._away_s = self._away_s, None
+                await self._sleep(retry.wait_s if away_s is None else away_s)
         except Stopped as stopped:
             self.stop(stopped)
 
@@ -115,9 +117,15 @@ class Connection:
         self.stopped = why
         self._turned.set()
 
-    def abort(self) -> None:
-        """Cut the socket without a goodbye; the connection comes back by itself."""
+    @property
+    def url(self) -> str:
+        """The address of the open socket, or of the last one."""
+        return self._urls[max(0, self._tries - 1) % len(self._urls)]
+
+    def abort(self, away_s: float | None = None) -> None:
+        """Cut the socket without a goodbye; come back as after any lost link, or after `away_s`."""
         if self._link is not None:
+            self._away_s = away_s
             self._link.abort()
 
     async def linked(self) -> Link:
@@ -161,7 +169,6 @@ class Connection:
             self._turned.clear()
 
     async def _try_once(self) -> Ending:
-        url = self._urls[self._tries % len(self._urls)]
         self._tries += 1
         try:
             token = await self._tokens.current()
@@ -170,7 +177,7 @@ class Connection:
             return Ending(str(error))
         try:
             socket = await connect(
-                url,
+                self.url + _PATH,
                 ssl=self._tls,
                 subprotocols=[Subprotocol(self._codec.subprotocol)],
                 compression=None,

@@ -114,6 +114,11 @@ class DriverClient:
         return self._connection.connected
 
     @property
+    def url(self) -> str:
+        """The address of the open socket, or of the last one."""
+        return self._connection.url
+
+    @property
     def state(self) -> str:
         """The driver's state, as the engine last told it."""
         return self._session.view.state
@@ -148,13 +153,8 @@ class DriverClient:
             )
         ]
 
-    async def stop(self, *, abruptly: bool = False) -> None:
-        """Leave; fixes and reports are kept for a later `start`.
-
-        `abruptly` cuts the connection without a goodbye, as a phone in a lift does.
-        """
-        if abruptly:
-            self._connection.abort()
+    async def stop(self) -> None:
+        """Leave; fixes and reports are kept for a later `start`."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -178,9 +178,12 @@ class DriverClient:
         """Wait until a socket is open and welcomed. Raises `Stopped`."""
         await self._connection.linked()
 
-    def drop(self) -> None:
-        """Cut the socket without a goodbye; the client comes back by itself."""
-        self._connection.abort()
+    def drop(self, away_s: float | None = None) -> None:
+        """Cut the socket without a goodbye, as a phone in a lift does.
+
+        The client comes back by itself: as after any lost link, or after `away_s` seconds.
+        """
+        self._connection.abort(away_s)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every event in order; return what ends that.

@@ -27,16 +27,22 @@ class Socket:
         self._connection = connection
         self.subprotocol = connection.subprotocol
 
-    async def read(self, kind: str) -> dict[str, Any]:
-        """The next message, which must be of this type."""
+    async def read_any(self) -> dict[str, Any]:
+        """The next message."""
         async with asyncio.timeout(_READ_WITHIN_S):
             data = await self._connection.recv()
+        message: dict[str, Any]
         if isinstance(data, str):
             assert self.subprotocol == JSON
-            message: dict[str, Any] = json.loads(data)
+            message = json.loads(data)
         else:
             assert self.subprotocol == MSGPACK
             message = msgpack.unpackb(data)
+        return message
+
+    async def read(self, kind: str) -> dict[str, Any]:
+        """The next message, which must be of this type."""
+        message = await self.read_any()
         assert message["type"] == kind, message
         return message
 

@@ -193,6 +193,18 @@ async def test_a_drain_says_when_to_come_back(
     assert waits.seconds == [3.21]
 
 
+async def test_a_dropped_socket_stays_away_as_long_as_asked(
+    engine: Counterpart, app_of: MakeApp, waits: Waits
+) -> None:
+    app = app_of()
+    await (await engine.accepted()).welcome()
+    await app.online()
+    app.drop(away_s=7.5)
+    await (await engine.accepted()).welcome()
+    assert waits.seconds == [7.5]
+    assert app.url == engine.url
+
+
 @pytest.mark.parametrize("code", [1009, 4500, 4501, 4503, 4506, 4507, 4599])
 async def test_a_code_that_says_stop_stops(engine: Counterpart, app_of: MakeApp, code: int) -> None:
     app = app_of()

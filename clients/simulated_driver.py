@@ -1,0 +1,222 @@
+"""One simulated driver: a `DriverClient` with habits, who drives at a set speed."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clients.drivers import DriverClient, Event
+from clients.errors import ClientError, NoAnswer, RequestRefused
+from clients.road import Journey, Point, heading_deg
+from clients.tally import Tally
+from clients.tokens import TokenProvider
+from clients.view import HeldJob
+from protocol.lifecycle import JobState, Step, Wish
+from protocol.messages import Offer, Proof, Vehicle, Welcome
+
+# What the contract lets a fix claim; the simulated road may be faster.
+_MAX_TOLD_SPEED_MPS = 1_000.0
+_ACCURACY_M = 8.0
+_GOING_ONLINE_AGAIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How simulated drivers behave. Shares are of offers; times in seconds, evenly drawn.
+
+    `decline`, `lapse` (acknowledges and does not answer), `vanish` (the socket is gone before the
+    offer is acknowledged, for `away_s`). `drop_every_s`: mean time between lost sockets that are
+    resumed at once; 0: never. `think_s` before an answer, `dwell_s` at a mall and at a door.
+    """
+
+    speed_mps: float = 1_000.0
+    report_every_ms: int = 1_000
+    decline: float = 0.10
+    lapse: float = 0.05
+    vanish: float = 0.02
+    drop_every_s: float = 60.0
+    think_s: tuple[float, float] = (0.1, 0.6)
+    dwell_s: tuple[float, float] = (0.2, 0.5)
+    away_s: tuple[float, float] = (3.0, 6.0)
+
+
+class SimulatedDriver:
+    """A driver who takes offers as its habits have it, and works off the jobs that it holds."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str | Sequence[str],
+        token: str | TokenProvider,
+        *,
+        home: Point,
+        habits: Habits,
+        tally: Tally,
+        dice: random.Random,
+        subprotocol: str,
+        vehicle: Vehicle | None = None,
+    ) -> None:
+        self.name = name
+        self._home = home
+        self._habits = habits
+        self._tally = tally
+        self._dice = dice
+        self._journey = Journey(home, home, 0.0, habits.speed_mps)
+        self._jobs_changed = asyncio.Event()
+        # Jobs of which the engine refused a step: held, but not worth another try.
+        self._stuck: set[str] = set()
+        self.client = DriverClient(
+            url,
+            token,
+            vehicle=vehicle,
+            subprotocol=subprotocol,
+            auto_acknowledge=False,
+            location_every_ms=habits.report_every_ms,
+            dice=dice,
+        )
+        self.client.listen(self._hear)
+
+    async def run(self) -> None:
+        """Work until cancelled; `Stopped` (in a group) when the engine says not to come back."""
+        self._report()
+        async with self.client:
+            await self._go_online()
+            async with asyncio.TaskGroup() as habits:
+                habits.create_task(self._keep_reporting())
+                habits.create_task(self._answer_offers())
+                habits.create_task(self._work())
+                habits.create_task(self._lose_sockets())
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Welcome):
+            self._tally.welcomes[self.name].append((event.server_time_ms, self.client.url))
+        self._jobs_changed.set()
+
+    async def _go_online(self) -> None:
+        while True:
+            try:
+                await self.client.status(Wish.AVAILABLE)
+            except (NoAnswer, RequestRefused):
+                await asyncio.sleep(_GOING_ONLINE_AGAIN_S)
+            else:
+                return
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            await asyncio.sleep(self._habits.report_every_ms / 1000)
+            self._report()
+
+    async def _lose_sockets(self) -> None:
+        while self._habits.drop_every_s > 0:
+            await asyncio.sleep(self._dice.expovariate(1 / self._habits.drop_every_s))
+            if self.client.connected:
+                self._tally.counts["dropped"] += 1
+                self.client.drop()
+
+    async def _answer_offers(self) -> None:
+        async for offer in self.client.offers():
+            self._note(offer)
+            fate = self._dice.random()
+            habits = self._habits
+            if fate < habits.vanish:
+                self._tally.counts["vanished"] += 1
+                self.client.drop(self._dice.uniform(*habits.away_s))
+                continue
+            with contextlib.suppress(ClientError):  # lost with the socket: the offer comes again
+                await self.client.acknowledge(offer)
+            if fate < habits.vanish + habits.lapse:
+                self._tally.counts["lapsed"] += 1
+                continue
+            await asyncio.sleep(self._dice.uniform(*habits.think_s))
+            await self._answer(
+                offer, takes_it=fate >= habits.vanish + habits.lapse + habits.decline
+            )
+
+    async def _answer(self, offer: Offer, *, takes_it: bool) -> None:
+        try:
+            if takes_it:
+                await self.client.accept(offer)
+            else:
+                await self.client.decline(offer, "not today")
+        except RequestRefused:
+            self._tally.counts["too_late"] += 1
+        except NoAnswer:
+            self._tally.counts["unanswered"] += 1
+        else:
+            self._tally.counts["accepted" if takes_it else "declined"] += 1
+            self._jobs_changed.set()
+
+    async def _work(self) -> None:
+        """Work off what the client holds, however it came by it; without work, drive home."""
+        while True:
+            self._jobs_changed.clear()
+            jobs = self.client.jobs.values()
+            job = next((job for job in jobs if job.job not in self._stuck), None)
+            if job is not None:
+                await self._deliver(job)
+                continue
+            self._depart(self._home)
+            await self._jobs_changed.wait()
+
+    async def _deliver(self, job: HeldJob) -> None:
+        mall, dropoff = job.detail.mall, job.detail.dropoff
+        if job.state in {JobState.ASSIGNED, JobState.AT_MALL}:
+            await self._drive((mall.gate_lat, mall.gate_lon))
+            if not await self._do(job.job, Step.AT_MALL):
+                return
+            await asyncio.sleep(self._dice.uniform(*self._habits.dwell_s))
+            if not await self._do(job.job, Step.PICKED_UP):
+                return
+            self._tally.collected_by[job.job].append(self.name)
+        await self._drive((dropoff.lat, dropoff.lon))
+        await asyncio.sleep(self._dice.uniform(*self._habits.dwell_s))
+        proof = Proof("age_checked" if "id_check" in job.detail.requires else "photo")
+        if await self._do(job.job, Step.DELIVERED, proof):
+            self._tally.counts["delivered"] += 1
+            self._tally.delivered_by[job.job].append(self.name)
+
+    async def _do(self, job: str, step: Step, proof: Proof | None = None) -> bool:
+        """Report a step and return whether the engine took it."""
+        if job not in self.client.jobs:
+            self._tally.counts["taken_away"] += 1
+            return False
+        try:
+            await self.client.progress(job, step, proof=proof)
+        except RequestRefused:
+            self._tally.counts["refused"] += 1
+            self._stuck.add(job)
+            return False
+        return True
+
+    async def _drive(self, end: Point) -> None:
+        self._depart(end)
+        await asyncio.sleep(self._journey.arrives_s - _now_s())
+        self._report()
+
+    def _depart(self, end: Point) -> None:
+        here = self._journey.at(_now_s())
+        self._journey = Journey(here, end, _now_s(), self._habits.speed_mps)
+
+    def _report(self) -> None:
+        now_s, journey = _now_s(), self._journey
+        lat, lon = journey.at(now_s)
+        under_way = now_s < journey.arrives_s
+        self.client.location(
+            lat,
+            lon,
+            acc_m=_ACCURACY_M,
+            heading_deg=heading_deg(journey.start, journey.end) if under_way else None,
+            speed_mps=min(journey.speed_mps, _MAX_TOLD_SPEED_MPS) if under_way else 0.0,
+        )
+
+    def _note(self, offer: Offer) -> None:
+        now_ms = self.client.server_now_ms()
+        self._tally.counts["offers"] += 1
+        self._tally.push_ms.append(max(0, now_ms - offer.server_time_ms))
+        for job in offer.jobs:
+            self._tally.first_offer_ms.setdefault(job.job, now_ms)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
