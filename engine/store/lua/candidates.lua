@@ -3,7 +3,7 @@
 -- nearest first. Widens from radius_m, doubling, until `drivers` are found or max_radius_m is hit:
 -- so the search costs what the drivers near cost, and not the city.
 -- KEYS: drivers positions idle nodes waiting holds wait
--- ARGV: now arg{mall lat lon radius_m max_radius_m drivers jobs}
+-- ARGV: now arg{lat lon radius_m max_radius_m drivers jobs}
 -- REPLY: now radius_m waiting_total jobs[job packed …] drivers[driver distance_m …] records positions nodes holds
 local arg = cmsgpack.unpack(ARGV[2])
 local DRIVERS, POSITIONS, IDLE, NODES, WAITING, HOLDS, WAIT =

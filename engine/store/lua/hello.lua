@@ -9,9 +9,9 @@
 -- include lib/positions.lua
 
 local HELD = KEYS[13]
-local NEW = { id = arg.driver, wish = 'offline', jobs = {}, epoch = 0, node = '', connected = false, lost_ms = 0,
-  cool_until_ms = 0, suspended = false, unreachable = false, seq = 0, declines = 0, declines_ms = 0,
-  free_since_ms = now }
+local NEW = { id = arg.driver, wish = 'offline', jobs = {}, epoch = 0, node = '',
+  connected = false, lost_ms = 0, cool_until_ms = 0, suspended = false, unreachable = false, seq = 0,
+  declines = 0, declines_ms = 0, free_since_ms = now }
 
 local rec = read_driver(arg.driver) or NEW
 if not rec.connected and now > rec.lost_ms + policy.resume_ms then rec.wish = 'offline' end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Reserves the first driver of the plan who still may be offered the job, and puts the offer out.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
--- ARGV: now policy arg{offer job attempt drivers[{driver gate eta_s distance_m eta_pickup_ms eta_dropoff_ms}]}
+-- ARGV: now policy arg{offer attempt drivers[{driver gate eta_s distance_m eta_pickup_ms eta_dropoff_ms}]}
 -- REPLY: offered effects pushes driver | nobody | gone
 -- include lib/base.lua
 -- include lib/drivers.lua

@@ -1,7 +1,9 @@
 #!lua
 -- Stores a job with its idempotency key, its external id, its place in the queue and its due entry.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job key by_service by_age
--- ARGV: now policy arg{job market service mall hash external_id state release_ms age_check expires_ms deadline_ms priority} body card need
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: key by_service by_age
+-- ARGV: now policy arg{job market service mall hash external_id state release_ms
+-- ARGV: age_check expires_ms deadline_ms priority} body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job
 -- include lib/base.lua
 -- include lib/jobs.lua
@@ -26,7 +28,7 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
   'external_id', arg.external_id, 'body', ARGV[4], 'card', ARGV[5], 'need', ARGV[6],
   'eta_pickup_ms', '', 'eta_dropoff_ms', '', 'asked', none, 'former', none,
   'timeline', cmsgpack.pack({ { arg.state, now, arg.service, 'submitted' } }),
-  'age_check', arg.age_check and '1' or '0', 'alerted', '0')
+  'age_check', arg.age_check and '1' or '0', 'alerted_ms', -1)
 redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
 if arg.external_id ~= '' then
   redis.call('HSET', K.externals, arg.service .. '/' .. arg.external_id, arg.job)

@@ -1,0 +1,30 @@
+"""The world that the tests of the scripts live in, checked when they leave it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from engine.config import MarketPolicy
+from engine.store.redis import RedisStore
+from tests.engine.store.worlds import MARKET, Clock, RecordingLink, World
+
+
+@pytest.fixture
+def policy() -> MarketPolicy:
+    return MarketPolicy()
+
+
+@pytest.fixture
+async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
+    """A world; at the end, what happened in it must have been allowed."""
+    clock = Clock()
+    store = RedisStore(redis_url, {MARKET: policy}, now_ms=clock)
+    store._link = link = RecordingLink(redis_url)
+    await store.connect()
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        world = World(store, client, redis_url, policy, clock, link)
+        await world.beat()
+        yield world
+        await world.check_lifecycle()
+    await store.close()

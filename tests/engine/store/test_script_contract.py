@@ -1,0 +1,144 @@
+"""Each script keeps the house's rules, and its header is what the typed calls send."""
+
+import re
+from importlib import resources
+
+import pytest
+
+from engine.core.model import RoundRecord, Vehicle
+from engine.ports import DriverFix, DueEntry, Store
+from engine.store.redis import RedisStore
+from engine.store.scripts import Script, all_scripts
+from protocol.lifecycle import JobState, Outcome, Step, Wish
+from tests.engine.store.worlds import (
+    LAT,
+    LON,
+    MALL,
+    MARKET,
+    NODE,
+    TRANSITION_KEYS,
+    World,
+    declared_arguments,
+)
+
+SCRIPTS = all_scripts()
+# Without `allow-oom` a full server refuses a script: only these may be refused.
+REFUSED_WHEN_FULL = {"hello", "submit"}
+READ_ONLY = {"candidates"}
+MOST_LINES = 120
+
+
+def is_a_store(store: RedisStore) -> Store:
+    """For the type checker: the store keeps the port."""
+    return store
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_its_flags_are_those_of_the_house(script: Script) -> None:
+    expected = {"no-writes"} if script.name in READ_ONLY else {"allow-oom"}
+    assert script.flags == (set() if script.name in REFUSED_WHEN_FULL else expected)
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_its_header_names_what_it_reads(script: Script) -> None:
+    source = script.source.decode()
+    body = re.sub(r"^--.*$", "", source, flags=re.MULTILINE)
+    declared = declared_arguments(script)
+    assert set(re.findall(r"\barg\.(\w+)", body)) == declared.required | declared.optional
+    assert max(map(int, re.findall(r"\bKEYS\[(\d+)\]", body))) <= len(script.keys)
+    assert max(map(int, re.findall(r"\bARGV\[(\d+)\]", body))) <= (
+        len(declared.before) + 1 + len(declared.blobs)
+    )
+    assert script.replies
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_its_verdicts_are_those_of_its_header(script: Script) -> None:
+    written = set(re.findall(r"reply\('(\w+)'", script.source.decode()))
+    told = {
+        verdict
+        for alternative in " | ".join(script.replies).split(" | ")
+        for verdict in alternative.split()[:1]
+    }
+    assert written <= told
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_a_transition_begins_with_the_markets_keys(script: Script) -> None:
+    if b"lib/base" in script.source or "policy" in declared_arguments(script).before:
+        names = tuple(key.rpartition(":")[2] for key in TRANSITION_KEYS)
+        assert script.keys[: len(names)] == names
+
+
+def test_each_file_is_short_and_starts_with_its_line() -> None:
+    folder = resources.files("engine.store") / "lua"
+    for file in [*folder.iterdir(), *(folder / "lib").iterdir()]:
+        if file.name.endswith(".lua"):
+            lines = file.read_text().splitlines()
+            assert len(lines) <= MOST_LINES, file.name
+            assert all(len(line) <= (120 if line.startswith("--") else 100) for line in lines)
+            if "lib" not in str(file):
+                assert re.match(r"#!lua( flags=[a-z-]+)?$", lines[0]), file.name
+
+
+async def test_each_script_is_some_typed_calls_own(world: World) -> None:
+    """Every call of the store, once; the world's link holds each against its header."""
+    store = world.store
+    await store.hello(MARKET, "bob", node=NODE, vehicle=Vehicle(max_jobs=2), fix=None)
+    await world.driver("ann")
+    await store.record_positions(MARKET, [DriverFix("ann", world.now + 1, LAT, LON, 5.0)])
+    await store.seen(MARKET, "ann")
+    await store.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000_000)
+    await store.suspend(MARKET, "ann", "complaint")
+    await store.resume(MARKET, "ann")
+    await store.drivers_near(MARKET, LAT, LON, 1_000, 10)
+
+    ref, offer = await world.offered()
+    await store.record_round(MARKET, RoundRecord(ref.job, 1, world.now, 1_000, False))
+    assert await store.last_round(ref.job) is not None
+    await store.candidates(
+        MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=4
+    )
+    await store.offer_ack(MARKET, "ann", offer)
+    await store.lapse(await world.entry(ref))
+    await store.withdraw(ref, offer, "operator")
+    await store.retry_later(ref, 1, world.now + 5_000)
+    offer = await world.offer(ref, "ann")
+    await store.decline(MARKET, "ann", offer, "too far")
+    await store.assign(ref, "ann", "operator")
+    await store.release(ref, 3, Outcome.UNASSIGNED, "operator", "mistake")
+    await store.assign(ref, "ann", "operator")
+    await store.silence(await world.entry(ref))
+    job = await world.job(ref)
+    need = job.need
+    await store.ready(
+        ref, was=job, body=b"{}", card=job.card, need=need, release_ms=world.now
+    )
+    await store.progress(
+        ref, "ann", job.attempt, Step.PICKED_UP, at_ms=world.now, age_checked=True, reason=""
+    )
+    await store.problem(
+        MARKET, "ann", kind="not_ready", mall=MALL, job=ref.job, store="lego",
+        until_ms=world.now + 1, text="",
+    )  # fmt: skip
+    await store.close_job(ref, JobState.RETURNED, "operator", "")
+    accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
+    await store.accept(MARKET, "bob", offer)
+    await store.cancel(accepted, "toys", "")
+    await store.expire(await world.submit(), "nobody_in_reach", 0)
+    scheduled, _ = await world.in_state(JobState.SCHEDULED)
+    await store.queue(scheduled)
+    await store.due(MARKET, 10)
+    await store.driver_due(MARKET, "ann")
+    await store.disconnect(MARKET, NODE, [("ann", 1)])
+    await store.reap(MARKET, "dead", 10)
+    await store.leave(MARKET, NODE)
+    await store.forget(MARKET)
+
+    assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
+
+
+async def test_an_entry_of_an_unknown_kind_is_told_as_it_is(world: World) -> None:
+    await world.redis.zadd(world.keys.key("due"), {"odd/mall/job": world.now})
+    (entry,) = await world.store.due(MARKET, 10)
+    assert entry == DueEntry("odd/mall/job", "odd", "job", mall="mall")
