@@ -20,17 +20,19 @@ local function claim_custody(job, driver, attempt, step)
     return 'not_yours'
   end
   if step ~= 'picked_up' then return 'stale_attempt' end
-  if job.driver == driver and (job.state == 'picked_up' or job.state == 'returning') then
-    return 'ok'
+  if job.driver == driver and not BEFORE_PICKUP[job.state] then
+    return job.state == 'lost' and 'wrong_state' or 'ok' -- a repeat
   end
   if not BEFORE_PICKUP[job.state] then
-    event({ kind = 'alert', what = 'two_claim_a_parcel', job = job.id, service = job.service,
-      driver = driver, holder = job.driver, state = job.state })
+    event({ kind = 'alert', job = job.id, service = job.service, driver = driver,
+      what = job.driver ~= '' and 'two_claim_a_parcel' or 'parcel_of_ended_job',
+      holder = job.driver, state = job.state })
     return 'wrong_state'
   end
+  if not read_driver(driver) then return 'not_yours' end
 
   if job.state == 'offered' then close_offer(job, 'withdrawn', 'collected') end
-  if job.state == 'assigned' or job.state == 'at_mall' then
+  if job.driver ~= '' and job.driver ~= driver then
     note_asked(job, job.driver, 'unassigned')
     note_former(job, job.driver)
     take_from_holder(job, 'picked_up', 'collected')
@@ -38,9 +40,9 @@ local function claim_custody(job, driver, attempt, step)
   job.attempt = job.attempt + 1
   job.driver = driver
   local rec = read_driver(driver)
+  drop_job(rec, job.id) -- assigned to it once more meanwhile
   rec.jobs[#rec.jobs + 1] = { job = job.id, attempt = job.attempt, mall = job.mall }
   save_driver(driver, rec)
-  move(job, 'at_mall', driver, 'custody')
-  move(job, 'picked_up', driver, 'custody')
+  move(job, 'picked_up', driver, 'custody', silence_limit(rec))
   return 'ok'
 end
