@@ -20,15 +20,17 @@ local job = read_job(KEYS[14])
 if not job or job.offer ~= arg.offer or job.state ~= 'offered' or job.attempt ~= offer.attempt then
   return reply('offer_closed')
 end
+-- A claim to custody may have filled its hands since; the offer then runs out by its own clock.
+local rec = read_driver(arg.driver)
+if not rec or not has_room(rec) then return reply('offer_closed') end
 
 end_offer(arg.offer, offer, 'accepted')
-local rec = read_driver(arg.driver)
 rec.offer, rec.unreachable = nil, false
 rec.jobs[#rec.jobs + 1] = { job = job.id, attempt = job.attempt, mall = job.mall }
 save_driver(arg.driver, rec)
 note_asked(job, arg.driver, 'accepted')
 job.driver, job.offer = arg.driver, ''
-move(job, 'assigned', arg.driver, 'accepted', silence_limit('assigned', rec))
+move(job, 'assigned', arg.driver, 'accepted', silence_limit(rec))
 redis.call('HSET', KEYS[14], 'eta_pickup_ms', offer.eta_pickup_ms,
   'eta_dropoff_ms', offer.eta_dropoff_ms)
 return answer()

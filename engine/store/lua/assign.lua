@@ -30,5 +30,5 @@ rec = read_driver(arg.driver)
 rec.jobs[#rec.jobs + 1] = { job = job.id, attempt = job.attempt, mall = job.mall }
 tell_holder(job, rec, 'assigned', 'assigned')
 save_driver(arg.driver, rec)
-move(job, 'assigned', arg.actor, 'operator_assigned', silence_limit('assigned', rec))
+move(job, 'assigned', arg.actor, 'operator_assigned', silence_limit(rec))
 return reply('ok')

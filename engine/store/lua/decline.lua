@@ -24,5 +24,5 @@ rec.cool_until_ms = now + policy.cooldown_ms
 rec.declines = rec.declines * 0.5 ^ ((now - rec.declines_ms) / DECLINES_HALVE_MS) + 1
 rec.declines_ms = now
 save_driver(arg.driver, rec)
-requeue_offered(job, arg.offer, offer, 'declined', arg.driver)
+requeue_offered(job, offer, 'declined', arg.driver, arg.reason)
 return reply('ok', cmsgpack.pack(rec))

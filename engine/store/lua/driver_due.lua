@@ -13,7 +13,7 @@ if not rec then
   return reply('gone')
 end
 local away_ms = rec.connected and 0 or now - rec.lost_ms
-if away_ms >= FORGET_DRIVER_MS and #rec.jobs == 0 and not rec.offer and not rec.suspended then
+if away_ms >= FORGET_DRIVER_MS and is_done_with(rec) then
   redis.call('HDEL', K.drivers, arg.driver)
   redis.call('HDEL', K.positions, arg.driver)
   redis.call('ZREM', K.due, 'driver/' .. arg.driver)

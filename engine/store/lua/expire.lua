@@ -13,7 +13,9 @@ if not job then return reply('gone') end
 if job.state ~= 'scheduled' and job.state ~= 'queued' and job.state ~= 'offered' then
   return reply('gone')
 end
-if now < job.expires_ms and job.attempt < arg.max_attempts then return reply('early') end
+-- The last attempt's offer may still be accepted.
+local is_spent = job.state ~= 'offered' and job.attempt >= arg.max_attempts
+if now < job.expires_ms and not is_spent then return reply('early') end
 if job.state == 'offered' then close_offer(job, 'expired', 'expired') end
 move(job, 'expired', 'engine', 'expired', nil, arg.reason)
 return reply('ok')

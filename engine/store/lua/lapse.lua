@@ -41,5 +41,5 @@ if rec and rec.offer == arg.offer then
   end
   save_driver(offer.driver, rec)
 end
-requeue_offered(job, arg.offer, offer, outcome, 'engine')
+requeue_offered(job, offer, outcome, 'engine')
 return reply(outcome, now - limit)

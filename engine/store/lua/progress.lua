@@ -41,11 +41,12 @@ if arg.step == 'delivered' and job.age_check and not arg.age_checked then
 end
 
 local rec = read_driver(arg.driver)
+job.reported_ms = arg.at_ms
 if arg.step == 'picked_up' and job.state == 'assigned' then
   move(job, 'at_mall', arg.driver, 'arrived')
 end
 local cause = arg.step == 'at_mall' and 'arrived' or arg.step
-local due_at = arg.step == 'at_mall' and silence_limit('at_mall', rec) or nil
+local due_at = not TERMINAL[arg.step] and silence_limit(rec) or nil
 move(job, arg.step, arg.driver, cause, due_at, arg.reason)
 if TERMINAL[arg.step] then
   drop_job(rec, job.id)

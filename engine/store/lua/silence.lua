@@ -15,30 +15,29 @@ if not job or job.due_was ~= arg.member then
 end
 
 local rec = read_driver(job.driver)
-local away_ms = rec and (rec.connected and -1 or now - rec.lost_ms) or math.huge
+local lost_ms = rec and rec.lost_ms or 0
+local away_ms = rec and rec.connected and -1 or now - lost_ms
 local before_pickup = BEFORE_PICKUP[job.state]
 local limit_ms = job.state == 'at_mall' and policy.at_mall_silence_ms or policy.resume_ms
 
 local verdict = 'waits'
-if away_ms < 0 then
-  job.alerted = false
-elseif before_pickup and away_ms >= limit_ms then
+if before_pickup and away_ms >= limit_ms then
   revoke(job, 'silent', 'engine', 'silent')
   return reply('silent')
-elseif away_ms >= policy.resume_ms and not job.alerted then
-  job.alerted = true
+elseif away_ms >= policy.resume_ms and job.alerted_ms ~= lost_ms then
+  -- Once for each time that the driver is away.
+  redis.call('HSET', job.key, 'alerted_ms', lost_ms)
   verdict = 'alerted'
   event({ kind = 'alert', what = 'driver_silent', job = job.id, service = job.service,
     driver = job.driver, state = job.state })
 end
-save_job(job)
 
-if not before_pickup and (away_ms < 0 or job.alerted) then
+if not before_pickup and (away_ms < 0 or away_ms >= policy.resume_ms) then
   redis.call('ZREM', K.due, arg.member) -- a parcel on board is never taken back; a loss re-arms it
 elseif away_ms < 0 then
   falls_due(arg.member, now + policy.resume_ms)
 else
   local next_ms = away_ms < policy.resume_ms and policy.resume_ms or limit_ms
-  falls_due(arg.member, rec.lost_ms + next_ms)
+  falls_due(arg.member, lost_ms + next_ms)
 end
 return reply(verdict)

@@ -15,4 +15,4 @@ if rec.suspended ~= arg.suspended then
     reason = arg.reason })
 end
 save_driver(arg.driver, rec)
-return reply('ok', cmsgpack.pack(rec), rec.offer or '')
+return reply('ok', cmsgpack.pack(rec))

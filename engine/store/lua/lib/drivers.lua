@@ -33,6 +33,11 @@ local function may_be_offered(rec, pos)
     and (not rec.until_ms or rec.until_ms > now) and is_fresh(pos) and is_alive(rec.node)
 end
 
+-- A record goes after a week away, unless something still hangs on it.
+local function is_done_with(rec)
+  return not rec.connected and #rec.jobs == 0 and not rec.offer and not rec.suspended
+end
+
 local function next_limit(rec, pos)
   local at
   local function consider(limit)
@@ -42,7 +47,7 @@ local function next_limit(rec, pos)
   consider(rec.until_ms)
   if not rec.connected then
     consider(rec.lost_ms + policy.resume_ms + 1)
-    consider(rec.lost_ms + FORGET_DRIVER_MS)
+    if is_done_with(rec) then consider(math.max(rec.lost_ms + FORGET_DRIVER_MS, now + 1)) end
   elseif pos then
     consider(pos[1] + policy.stale_ms + 1)
   end

@@ -6,6 +6,7 @@ end
 
 -- Removes the job from its holder's record; the holder hears why unless it said so itself.
 local function take_from_holder(job, state, reason)
+  redis.call('HSET', job.key, 'eta_pickup_ms', '', 'eta_dropoff_ms', '')
   local rec = read_driver(job.driver)
   if not rec then return end
   drop_job(rec, job.id)
@@ -24,9 +25,8 @@ local function revoke(job, outcome, actor, reason)
   move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
 end
 
--- When to look whether a holder is still there: its limit if it is away, else one limit from now.
-local function silence_limit(state, rec)
-  local limit = state == 'at_mall' and policy.at_mall_silence_ms or policy.resume_ms
-  if rec and not rec.connected then return math.max(rec.lost_ms + limit, now + 1) end
-  return now + limit
+-- When to look whether a holder is still there: at its limit if it is away, else a limit from now.
+local function silence_limit(rec)
+  if rec.connected then return now + policy.resume_ms end
+  return math.max(rec.lost_ms + policy.resume_ms, now + 1)
 end

@@ -17,13 +17,13 @@ end
 local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
-    'timeline', 'asked', 'former', 'age_check', 'alerted')
+    'timeline', 'asked', 'former', 'age_check', 'alerted_ms')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5], offer = v[6], expires_ms = tonumber(v[7]), release_ms = tonumber(v[8]),
     priority = tonumber(v[9]), created_ms = tonumber(v[10]), service = v[11], external_id = v[12],
     need = v[13], card = v[14], timeline = cmsgpack.unpack(v[15]), asked = cmsgpack.unpack(v[16]),
-    former = cmsgpack.unpack(v[17]), age_check = v[18] == '1', alerted = v[19] == '1' }
+    former = cmsgpack.unpack(v[17]), age_check = v[18] == '1', alerted_ms = tonumber(v[19]) }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end
@@ -44,12 +44,10 @@ local function note_former(job, driver)
   job.former[#job.former + 1] = { driver, job.attempt }
 end
 
-local function save_job(job, reason)
+local function save_job(job)
   redis.call('HSET', job.key, 'state', job.state, 'attempt', job.attempt, 'driver', job.driver,
     'offer', job.offer, 'updated_ms', now, 'timeline', cmsgpack.pack(job.timeline),
-    'asked', cmsgpack.pack(job.asked), 'former', cmsgpack.pack(job.former),
-    'alerted', job.alerted and '1' or '0')
-  if reason then redis.call('HSET', job.key, 'reason', reason) end
+    'asked', cmsgpack.pack(job.asked), 'former', cmsgpack.pack(job.former))
 end
 
 local function end_job(job)
@@ -81,10 +79,13 @@ local function move(job, state, actor, cause, due_at, reason)
   end
   if state == 'queued' then wait_for_driver(job) end
   job.timeline[#job.timeline + 1] = { state, now, actor, cause }
-  save_job(job, reason)
+  save_job(job)
+  -- Why a job looks for a driver again is in its event; a job that looks on has no reason itself.
+  if reason and state ~= 'queued' then redis.call('HSET', job.key, 'reason', reason) end
   job.due_was = due_member(job)
   if job.due_was and due_at then falls_due(job.due_was, due_at) end
   if TERMINAL[state] then end_job(job) end
   event({ kind = 'job', job = job.id, service = job.service, from = was, to = state,
-    attempt = job.attempt, driver = job.driver, actor = actor, cause = cause, reason = reason })
+    attempt = job.attempt, driver = job.driver, actor = actor, cause = cause, reason = reason,
+    reported_ms = job.reported_ms })
 end

@@ -27,8 +27,8 @@ end
 
 -- The offer found no taker: the job looks on. Its round follows at once; the due entry is for the
 -- case that whoever should do that dies first.
-local function requeue_offered(job, offer_id, offer, outcome, actor)
+local function requeue_offered(job, offer, outcome, actor, reason)
   note_asked(job, offer.driver, outcome)
   job.offer = ''
-  move(job, 'queued', actor, outcome, now + policy.safety_ms)
+  move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
 end
