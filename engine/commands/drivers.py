@@ -1,0 +1,94 @@
+"""`mallard drivers`: simulated driver apps over real sockets, against a running engine."""
+
+import argparse
+import asyncio
+import contextlib
+import random
+import time
+from typing import Any, Final
+
+from clients.simulation import Fleet, Habits, Recruit
+from clients.tally import percentile
+from engine.commands.options import add_settings_flags, settings_of
+from engine.config import ConfigError
+from engine.core.places import Places
+from engine.demo.ground import homes
+from engine.gateway.auth import Tokens
+from engine.gateway.token_keys import load_token_keys
+from protocol.codes import Role
+
+_TOKEN_TTL_S: Final = 86_400
+_TELL_EVERY_S: Final = 5.0
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `drivers`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "drivers", help="run simulated driver apps against an engine"
+    )
+    parser.add_argument(
+        "--url",
+        action="append",
+        help="an engine (default: ws://127.0.0.1:8000); may be repeated, for several nodes",
+    )
+    parser.add_argument("--market", required=True, metavar="M", help="where they drive")
+    parser.add_argument("--count", type=int, default=10, metavar="N", help="how many (default: 10)")
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="how long (default: until interrupted)"
+    )
+    parser.add_argument(
+        "--speed-mps",
+        type=float,
+        default=15.0,
+        metavar="V",
+        help="how fast they drive (default: 15; the engine believes up to MALLARD_MAX_SPEED_MPS)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of their habits (default: 1)")
+    add_settings_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Drive until time is up. Exit status 1 when the engine turned a driver away for good."""
+    settings = settings_of(args)
+    markets = Places.load().markets
+    if args.market not in markets:
+        raise ConfigError(f"there is no market {args.market!r}: there are {', '.join(markets)}")
+    market = markets[args.market]
+    tokens = Tokens(load_token_keys(settings))
+    dice = random.Random(args.seed)  # noqa: S311 - a simulation's chance
+    where = homes(market, list(market.malls.values()), dice)
+    fleet = Fleet(
+        args.url or ["ws://127.0.0.1:8000"],
+        [
+            Recruit(
+                name,
+                next(where),
+                tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id),
+            )
+            for name in (f"sim-{number}" for number in range(args.count))
+        ],
+        habits=Habits(speed_mps=args.speed_mps),
+        seed=args.seed,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_drive(fleet, args.seconds))
+    print(_line(fleet))
+    return 1 if fleet.tally.counts["stopped"] else 0
+
+
+async def _drive(fleet: Fleet, seconds: float | None) -> None:
+    ends_at = None if seconds is None else time.monotonic() + seconds
+    fleet.start()
+    try:
+        while ends_at is None or (left_s := ends_at - time.monotonic()) > 0:
+            await asyncio.sleep(_TELL_EVERY_S if ends_at is None else min(_TELL_EVERY_S, left_s))
+            print(_line(fleet), flush=True)
+    finally:
+        await fleet.stop()
+
+
+def _line(fleet: Fleet) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(fleet.tally.counts.items()))
+    push_ms = percentile(fleet.tally.push_ms, 0.5)
+    push = "" if push_ms is None else f"; an offer takes {push_ms:.0f} ms to the app"
+    return f"{fleet.connected} connected; {counts or 'no offers yet'}{push}"

@@ -1,0 +1,1 @@
+"""The demo: two nodes, simulated drivers, orders, and the reckoning at the end."""

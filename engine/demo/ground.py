@@ -1,0 +1,39 @@
+"""Where simulated drivers live and orders go, by chance."""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+
+from clients.road import Point
+from engine.core.mall import Mall, Market
+
+_M_PER_DEGREE = 111_195.0
+_HOME_WITHIN_M = 8_000.0
+
+
+def point_around(centre: Point, radius_m: float, dice: random.Random) -> Point:
+    """A point in a circle, every place in it equally likely."""
+    # The root spreads points evenly over the area, not along the radius.
+    away_m = radius_m * math.sqrt(dice.random())
+    angle = dice.uniform(0, 2 * math.pi)
+    lat = centre[0] + away_m * math.cos(angle) / _M_PER_DEGREE
+    m_per_degree_lon = _M_PER_DEGREE * math.cos(math.radians(centre[0]))
+    return lat, centre[1] + away_m * math.sin(angle) / m_per_degree_lon
+
+
+def point_in(market: Market, dice: random.Random) -> Point:
+    """A point in a market's service area, every place in it equally likely."""
+    west, south, east, north = market.region.polygon.bounds
+    while True:
+        point = (dice.uniform(south, north), dice.uniform(west, east))
+        if market.holds(*point):
+            return point
+
+
+def homes(market: Market, malls: Sequence[Mall], dice: random.Random) -> Iterator[Point]:
+    """Homes without end, around one of the malls each; all in the service area."""
+    while True:
+        mall = dice.choice(malls)
+        home = point_around((mall.lat, mall.lon), _HOME_WITHIN_M, dice)
+        if market.holds(*home):
+            yield home
