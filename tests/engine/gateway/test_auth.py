@@ -1,0 +1,247 @@
+import base64
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from engine.config import ConfigError
+from engine.gateway import auth
+from engine.gateway.auth import BadToken, Principal, TokenExpired, Tokens, WrongScope, bearer
+from engine.gateway.token_keys import PublicKey, TokenKeys
+from protocol.codes import Role
+
+SECRET = b"a-secret-of-more-than-thirty-two-bytes"
+OTHER = b"another-secret-of-more-than-32-bytes!!"
+NOW_S = 1_800_000_000
+CLAIMS = {"sub": "shop", "role": "orders", "aud": "mallard", "exp": NOW_S + 60}
+
+
+def _jwk(key: Any) -> jwt.PyJWK:
+    algorithm = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
+    return jwt.PyJWK(algorithm.to_jwk(key.public_key(), as_dict=True))
+
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+KEY_SET = (
+    PublicKey("r1", "RS256", _jwk(RSA_KEY)),
+    PublicKey("e1", "ES256", _jwk(EC_KEY)),
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ms = NOW_S * 1000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+def tokens(*secrets: bytes, public: tuple[PublicKey, ...] = ()) -> Tokens:
+    return Tokens(TokenKeys(secrets, public), Clock())
+
+
+def signed(
+    claims: dict[str, Any], key: Any = SECRET, algorithm: str = "HS256", **header: Any
+) -> str:
+    return jwt.encode(claims, key, algorithm, headers=header)
+
+
+def test_a_token_speaks_for_its_subject() -> None:
+    assert tokens(SECRET).verify(signed(CLAIMS)) == Principal(
+        "shop", Role.ORDERS, None, (NOW_S + 60) * 1000
+    )
+
+
+def test_a_drivers_token_names_its_market_and_may_cap_its_equipment() -> None:
+    claims = CLAIMS | {
+        "sub": "d-1",
+        "role": "driver",
+        "market": "phoenix",
+        "equipment": ["id_check"],
+        "aud": ["other", "mallard"],
+        "nbf": NOW_S,
+        "iat": NOW_S - 5,
+        "unknown": {"claims": "are ignored"},
+    }
+    assert tokens(SECRET).verify(signed(claims)) == Principal(
+        "d-1", Role.DRIVER, "phoenix", (NOW_S + 60) * 1000, ("id_check",)
+    )
+
+
+def test_two_secrets_are_valid_at_once_and_a_retired_one_is_not() -> None:
+    both = tokens(SECRET, OTHER)
+    assert both.verify(signed(CLAIMS)).sub == "shop"
+    assert both.verify(signed(CLAIMS, OTHER)).sub == "shop"
+    with pytest.raises(BadToken, match="not signed by a key"):
+        tokens(OTHER).verify(signed(CLAIMS))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"exp": None},
+        {"exp": "soon"},
+        {"exp": 1e300},
+        {"exp": True},
+        {"sub": None},
+        {"sub": ""},
+        {"sub": "a b"},
+        {"sub": "{phoenix}"},
+        {"sub": "x\n"},
+        {"sub": "x" * 65},
+        {"sub": 7},
+        {"role": "admin"},
+        {"role": None},
+        {"aud": None},
+        {"aud": "duck"},
+        {"aud": ["duck"]},
+        {"aud": []},
+        {"role": "driver"},
+        {"role": "driver", "market": "*"},
+        {"role": "driver", "market": ""},
+        {"nbf": NOW_S + 60},
+        {"iat": NOW_S + 60},
+        {"equipment": "id_check"},
+    ],
+    ids=str,
+)
+def test_claims_that_are_missing_or_wrong(wrong: dict[str, Any]) -> None:
+    claims = {name: it for name, it in (CLAIMS | wrong).items() if it is not None}
+    # Signed below the level that would check the claims for us.
+    token = jwt.PyJWS().encode(json.dumps(claims).encode(), SECRET, "HS256")
+    with pytest.raises(BadToken):
+        tokens(SECRET).verify(token)
+
+
+def test_a_token_that_begins_in_a_moment_is_valid() -> None:
+    tokens(SECRET).verify(signed(CLAIMS | {"nbf": NOW_S + 5, "iat": NOW_S + 5}))
+
+
+def test_a_token_expires_to_the_millisecond_also_when_it_was_seen_before() -> None:
+    clock = Clock()
+    checker = Tokens(TokenKeys((SECRET,)), clock)
+    token = signed(CLAIMS)
+    checker.verify(token)
+    clock.now_ms += 59_999
+    checker.verify(token)
+    clock.now_ms += 1
+    for _ in range(2):
+        with pytest.raises(TokenExpired):
+            checker.verify(token)
+
+
+def test_tokens_of_the_key_set() -> None:
+    checker = tokens(SECRET, public=KEY_SET)
+    checker.verify(signed(CLAIMS, RSA_KEY, "RS256", kid="r1"))
+    checker.verify(signed(CLAIMS, EC_KEY, "ES256", kid="e1"))
+    checker.verify(signed(CLAIMS, EC_KEY, "ES256"))
+    checker.verify(signed(CLAIMS))
+
+
+@pytest.mark.parametrize("kid", ["r2", "../../../etc/passwd", "https://example.org/keys", ""])
+def test_a_key_is_looked_for_in_the_key_set_alone(kid: str) -> None:
+    with pytest.raises(BadToken, match="not signed by a key"):
+        tokens(public=KEY_SET).verify(signed(CLAIMS, RSA_KEY, "RS256", kid=kid))
+
+
+def test_a_public_key_is_no_secret() -> None:
+    """HS256 with the public key as the secret: the swap of RFC 8725, section 2.1."""
+    pem = RSA_KEY.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    header = _part({"alg": "HS256", "typ": "JWT", "kid": "r1"})
+    signing_input = f"{header}.{_part(CLAIMS)}".encode()
+    hmac = jwt.get_algorithm_by_name("HS256")
+    signature = base64.urlsafe_b64encode(hmac.sign(signing_input, pem)).decode().rstrip("=")
+    token = f"{signing_input.decode()}.{signature}"
+    for checker in (tokens(public=KEY_SET), tokens(SECRET, public=KEY_SET)):
+        with pytest.raises(BadToken, match="not signed by a key"):
+            checker.verify(token)
+
+
+def test_a_key_verifies_its_own_algorithm_alone() -> None:
+    with pytest.raises(BadToken):
+        tokens(public=KEY_SET).verify(signed(CLAIMS, RSA_KEY, "PS256", kid="r1"))
+    with pytest.raises(BadToken):
+        tokens(SECRET * 2).verify(signed(CLAIMS, SECRET * 2, "HS512"))
+
+
+def _part(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+GOOD = signed(CLAIMS)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        ".",
+        "..",
+        "nonsense",
+        "é.é.é",
+        "\udce9",
+        GOOD[:-2],
+        GOOD[:-4] + "AAAA",
+        GOOD + "x",
+        f"{_part({'alg': 'none'})}.{_part(CLAIMS)}.",
+        f"{_part({'alg': 'None'})}.{_part(CLAIMS)}.",
+        f"{_part({'alg': ['HS256']})}.{_part(CLAIMS)}.AAAA",
+        f"{_part({})}.{_part(CLAIMS)}.AAAA",
+        f"{_part([])}.{_part(CLAIMS)}.AAAA",
+        f"{_part({'alg': 'HS256', 'kid': 7})}.{_part(CLAIMS)}.AAAA",
+        f"{_part({'alg': 'HS256', 'b64': False, 'crit': ['b64']})}..AAAA",
+        "x" * 10_000,
+    ],
+)
+def test_what_is_no_token_is_refused_and_never_repeated(token: str) -> None:
+    with pytest.raises(BadToken) as raised:
+        tokens(SECRET, public=KEY_SET).verify(token)
+    assert len(token) < 10 or token not in str(raised.value)
+
+
+def test_the_tokens_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "MAX_CACHED", 3)
+    checker = tokens(SECRET)
+    minted = [checker.mint(f"shop-{n}", Role.ORDERS, ttl_s=60) for n in range(5)]
+    assert [checker.verify(token).sub for token in minted + minted] == [
+        f"shop-{n}" for n in (0, 1, 2, 3, 4) * 2
+    ]
+    assert len(checker._known) == 3
+
+
+def test_minted_tokens_verify() -> None:
+    checker = tokens(SECRET, OTHER)
+    token = checker.mint("d-1", Role.DRIVER, ttl_s=1.5, market="phoenix", equipment=["bag"])
+    assert checker.verify(token) == Principal(
+        "d-1", Role.DRIVER, "phoenix", (NOW_S + 2) * 1000, ("bag",)
+    )
+    with pytest.raises(ConfigError):
+        tokens(public=KEY_SET).mint("shop", Role.ORDERS, ttl_s=60)
+
+
+def test_a_principal_has_one_role() -> None:
+    principal = tokens(SECRET).verify(GOOD)
+    principal.require(Role.OPERATOR, Role.ORDERS)
+    with pytest.raises(WrongScope, match="operator"):
+        principal.require(Role.OPERATOR)
+
+
+def test_the_token_is_in_the_one_authorization_header() -> None:
+    assert bearer(["Bearer abc"]) == bearer(["bearer  abc "]) == "abc"
+    for headers in (
+        [],
+        ["Bearer abc", "Bearer abc"],
+        ["Basic abc"],
+        ["Bearer"],
+        ["Bearer "],
+        ["abc"],
+    ):
+        with pytest.raises(BadToken):
+            bearer(headers)

@@ -1,0 +1,112 @@
+import json
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from engine.config import ConfigError, Settings
+from engine.gateway.token_keys import kept_secret, load_token_keys
+
+LONG = "a-secret-of-more-than-thirty-two-bytes"
+
+
+def test_a_secret_is_made_once_for_the_folder_and_only_its_owner_may_read_it(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    first = kept_secret(folder)
+    assert len(first) >= 32
+    assert kept_secret(folder) == first
+    assert stat.S_IMODE((folder / "secret").stat().st_mode) == 0o600
+    assert [path.name for path in folder.iterdir()] == ["secret"]
+
+
+def test_those_who_make_the_secret_at_once_get_the_same_one(tmp_path: Path) -> None:
+    found: list[bytes] = []
+    makers = [threading.Thread(target=lambda: found.append(kept_secret(tmp_path))) for _ in "12345"]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+    assert len(found) == 5
+    assert len(set(found)) == 1
+
+
+def test_configured_secrets_come_first_and_second(tmp_path: Path) -> None:
+    file = tmp_path / "secret.txt"
+    file.write_text(f"{LONG}2\n")
+    keys = load_token_keys(Settings(secret=LONG, second_secret_file=file))
+    assert keys.secrets == (LONG.encode(), f"{LONG}2".encode())
+
+
+def test_the_folders_secret_stays_valid_beside_a_second_one(tmp_path: Path) -> None:
+    keys = load_token_keys(Settings(data=tmp_path, second_secret=LONG))
+    assert keys.secrets == (kept_secret(tmp_path), LONG.encode())
+
+
+@pytest.mark.parametrize("content", [None, "", "  \n"])
+def test_a_secret_file_must_hold_a_secret(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "secret.txt"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=r"secret\.txt"):
+        load_token_keys(Settings(secret_file=file))
+
+
+def test_a_short_secret_is_for_loopback_alone() -> None:
+    assert load_token_keys(Settings(secret="short")).secrets
+    with pytest.raises(ConfigError, match="guessed"):
+        load_token_keys(Settings(secret="short", host="0.0.0.0"))
+
+
+def jwk(key: Any, **more: str) -> dict[str, Any]:
+    algorithm = (
+        RSAAlgorithm if isinstance(key, rsa.RSAPublicKey | rsa.RSAPrivateKey) else ECAlgorithm
+    )
+    return {**algorithm.to_jwk(key, as_dict=True), **more}
+
+
+def test_a_key_set_holds_public_rsa_and_p256_keys(tmp_path: Path) -> None:
+    rsa_key = rsa.generate_private_key(65537, 2048).public_key()
+    ec_key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [jwk(rsa_key, kid="r"), jwk(ec_key)]}))
+    keys = load_token_keys(Settings(key_set_file=file))
+    assert [(key.id, key.algorithm) for key in keys.public] == [("r", "RS256"), (None, "ES256")]
+    assert keys.secrets == ()
+
+
+def _bad_key_sets() -> dict[str, Any]:
+    p384 = ec.generate_private_key(ec.SECP384R1()).public_key()
+    private = ec.generate_private_key(ec.SECP256R1())
+    return {
+        "no set": [],
+        "no keys": {"keys": []},
+        "no key": {"keys": [{"kid": "x"}]},
+        "not a list": {"keys": 7},
+        "a secret": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]},
+        "a private key": {"keys": [jwk(private)]},
+        "another curve": {"keys": [jwk(p384)]},
+        "broken": {"keys": [{"kty": "RSA", "n": "!", "e": "AQAB"}]},
+    }
+
+
+@pytest.mark.parametrize(("name", "content"), list(_bad_key_sets().items()))
+def test_anything_else_is_no_key_set(tmp_path: Path, name: str, content: Any) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"keys\.json") as raised:
+        load_token_keys(Settings(key_set_file=file))
+    assert "c2VjcmV0" not in str(raised.value)
+
+
+def test_a_key_set_must_be_there_and_be_json(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_token_keys(Settings(key_set_file=tmp_path / "keys.json"))
+    (tmp_path / "keys.json").write_text("{")
+    with pytest.raises(ConfigError):
+        load_token_keys(Settings(key_set_file=tmp_path / "keys.json"))
