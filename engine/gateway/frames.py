@@ -39,7 +39,7 @@ class Card(Struct, frozen=True, array_like=True):
     dropoff: DropOff
     parcels: ParcelLoad
     requires: tuple[str, ...]
-    pay: PayAmount | UnsetType = UNSET
+    pay: PayAmount | None = None
     arrived_ms: int = 0
 
 
@@ -57,7 +57,7 @@ def card(request: JobRequest, mall: Mall, arrived_ms: int = 0) -> bytes:
             dropoff=DropOff(lat=lat, lon=lon, deadline_ms=_epoch_ms(request.dropoff.deadline)),
             parcels=_load(request),
             requires=request.requires,
-            pay=_pay(request.pay),
+            pay=_pay(request.pay) or None,
             arrived_ms=arrived_ms,
         )
     )
@@ -149,7 +149,7 @@ def _short_job(job: OfferedJob, place: MallRef, eta: JobEta) -> SocketJob:
         parcels=seen.parcels,
         requires=seen.requires,
         eta=eta,
-        pay=seen.pay,
+        pay=seen.pay or UNSET,
     )
 
 

@@ -1,0 +1,166 @@
+"""Real nodes: uvicorn in this process, on a free port, on the tests' Redis."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx2
+import pytest
+
+from engine.config import load_settings
+from engine.core.places import Places
+from engine.gateway.app import Node
+from engine.gateway.server import Server, server_config
+from engine.gateway.vigil import Pace
+from protocol.codes import Role
+from tests.support import eventually
+
+PHOENIX = "phoenix"
+MALL = "chandler-fashion-center"
+# Some minutes from the mall; and a customer in the same market.
+NEAR = {"lat": 33.31, "lon": -111.90}
+HOME = {"lat": 33.3197, "lon": -111.8412}
+_orders = itertools.count(1)
+
+
+@dataclass
+class RunningNode:
+    """A node that serves, and how to speak with it."""
+
+    node: Node
+    server: Server
+    task: asyncio.Task[None]
+    http: httpx2.AsyncClient
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.server.port}"
+
+    def token(
+        self,
+        sub: str,
+        role: Role = Role.DRIVER,
+        *,
+        ttl_s: float = 3600,
+        market: str | None = PHOENIX,
+        **claims: Any,
+    ) -> str:
+        market = market if role is Role.DRIVER else None
+        return self.node.tokens.mint(sub, role, ttl_s=ttl_s, market=market, **claims)
+
+    def bearer(self, sub: str, role: Role) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(sub, role)}"}
+
+    async def submit(self, **fields: Any) -> dict[str, Any]:
+        """Post a job as the order service `shop`."""
+        number = next(_orders)
+        body = {
+            "pickup": {"mall": MALL, "stores": [{"store": "lego"}]},
+            "dropoff": {**HOME, "name": "Ada", "address": "1 Main St", "contact": "555"},
+            "parcels": {"count": 1, "weight_g": 800, "volume_l": 4},
+            "external_id": f"ORD-{number}",
+        } | fields
+        response = await self.http.post(
+            "/v1/jobs",
+            json=body,
+            headers={**self.bearer("shop", Role.ORDERS), "Idempotency-Key": f"key-{number}"},
+        )
+        assert response.status_code == 201, response.text
+        job: dict[str, Any] = response.json()
+        return job
+
+    async def job(self, job: str) -> dict[str, Any]:
+        response = await self.http.get(
+            f"/v1/jobs/{job}", headers=self.bearer("shop", Role.ORDERS)
+        )
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    async def job_in(self, job: str, state: str) -> dict[str, Any]:
+        """The job, once it is in this state."""
+
+        async def found() -> dict[str, Any] | None:
+            seen = await self.job(job)
+            return seen if seen["state"] == state else None
+
+        reached = await eventually(found)
+        assert reached is not None
+        return reached
+
+    async def order(self, path: str, **body: Any) -> dict[str, Any]:
+        """What an operator asks for."""
+        response = await self.http.post(
+            path, json=body, headers=self.bearer("ops", Role.OPERATOR)
+        )
+        assert response.is_success, response.text
+        answer: dict[str, Any] = response.json() if response.content else {}
+        return answer
+
+    async def figure(self, sample: str) -> float:
+        """The value of a line of `/metrics`; 0 without one."""
+        text = (await self.http.get("/metrics")).text
+        lines = (line.rpartition(" ") for line in text.splitlines())
+        return next((float(value) for name, _, value in lines if name == sample), 0.0)
+
+
+class NodeFactory(Protocol):
+    def __call__(self, pace: Pace | None = None, **settings: Any) -> Awaitable[RunningNode]: ...
+
+
+@pytest.fixture(scope="session")
+def places() -> Places:
+    return Places.load(opening_hours=False)
+
+
+@pytest.fixture
+async def engine_node(
+    redis_url: str, tmp_path: Path, places: Places
+) -> AsyncIterator[NodeFactory]:
+    """Starts nodes that share one Redis. At the end each lets go and must hold nothing more."""
+    running: list[RunningNode] = []
+
+    async def start(pace: Pace | None = None, **settings: Any) -> RunningNode:
+        flags = {"data": str(tmp_path), "secret": "s" * 32, "opening_hours": "off"} | settings
+        node = Node(load_settings(flags, {}), places, redis_url, pace=pace)
+        server = Server(server_config(node.app, "127.0.0.1", 0), node.let_go)
+        # Not `serve`: the signals of the test's process are the test's.
+        task = asyncio.create_task(server._serve(), name="node")
+        await eventually(lambda: server.started or task.done())
+        if task.done():
+            task.result()
+        http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
+        running.append(RunningNode(node, server, task, http))
+        return running[-1]
+
+    yield start
+    for each in running:
+        await each.http.aclose()
+        if not each.task.done():
+            each.server.begin_exit()
+        await asyncio.wait_for(each.task, 10)
+    for each in running:
+        _assert_empty(each)
+
+
+@pytest.fixture
+async def node(engine_node: Callable[..., Awaitable[RunningNode]]) -> RunningNode:
+    """One node with the contract's own times."""
+    return await engine_node()
+
+
+def _assert_empty(each: RunningNode) -> None:
+    node = each.node
+    assert len(node.hub) == 0
+    assert node.hub.markets == ()
+    assert len(node.socket) == 0
+    assert len(node.coalescer) == 0
+    assert not each.server.server_state.connections
+    assert not each.server.server_state.tasks
