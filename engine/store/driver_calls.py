@@ -109,6 +109,8 @@ class DriverCalls(Calls):
         """See :meth:`engine.ports.Store.record_positions`."""
         if len(fixes) > MAX_BATCH:
             raise ValueError(f"{len(fixes)} fixes: at most {MAX_BATCH} a batch")
+        if not fixes:
+            return Recorded((), Effects())
         packed = [(f.driver, f.at_ms, f.lat, f.lon, f.acc_m, f.inside) for f in fixes]
         reply = await self._transition("positions", self._keys[market], (), {"fixes": packed})
         return Recorded(tuple(v.decode() for v in reply.rest[0]), reply.effects)

@@ -10,8 +10,8 @@
 
 local HELD = KEYS[13]
 local NEW = { id = arg.driver, wish = 'offline', jobs = {}, epoch = 0, node = '',
-  connected = false, lost_ms = 0, cool_until_ms = 0, suspended = false, unreachable = false, seq = 0,
-  declines = 0, declines_ms = 0, free_since_ms = now }
+  connected = false, lost_ms = 0, cool_until_ms = 0, suspended = false, unreachable = false,
+  seq = 0, declines = 0, declines_ms = 0, free_since_ms = now }
 
 local rec = read_driver(arg.driver) or NEW
 if not rec.connected and now > rec.lost_ms + policy.resume_ms then rec.wish = 'offline' end
@@ -35,5 +35,6 @@ if arg.fix then
   redis.call('HSET', K.positions, arg.driver, cmsgpack.pack(pos))
 end
 save_driver(arg.driver, rec)
-event({ kind = 'driver', driver = arg.driver, what = 'connected', epoch = rec.epoch, node = arg.node })
+event({ kind = 'driver', driver = arg.driver, what = 'connected', epoch = rec.epoch,
+  node = arg.node })
 return reply('ok', rec.epoch, rec.seq)

@@ -13,7 +13,8 @@
 -- Which states a step leads on from, and in which it has been done already.
 local STEPS = {
   at_mall = { from = { assigned = true },
-    done = { at_mall = true, picked_up = true, returning = true, delivered = true, returned = true } },
+    done = { at_mall = true, picked_up = true, returning = true, delivered = true,
+      returned = true } },
   picked_up = { from = { assigned = true, at_mall = true },
     done = { picked_up = true, returning = true, delivered = true, returned = true } },
   delivered = { from = { picked_up = true }, done = { delivered = true } },
