@@ -2,3 +2,8 @@
 
 They speak the public contract only; nothing of the engine is imported.
 """
+
+from clients.drivers import DriverClient
+from clients.orders import OrderClient, OrderClientSync
+
+__all__ = ["DriverClient", "OrderClient", "OrderClientSync"]
