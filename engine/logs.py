@@ -61,7 +61,11 @@ def configure_logging(
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if json
-        else structlog.dev.ConsoleRenderer(colors=output.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=output.isatty(),
+            # The pretty one shows local variables: positions, addresses, tokens.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     # The console shows tracebacks itself; as JSON they are a field, redacted with the rest.
     last: list[Processor] = [structlog.processors.format_exc_info] if json else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from engine.gateway.auth import BadToken, TokenExpired, Tokens, WrongScope, bearer
 from protocol.codes import SUBPROTOCOLS, Close, Role
@@ -35,18 +36,19 @@ class Admission:
     markets: Collection[str]
     allowed_origins: Collection[str] = ()
 
-    def refusal_status(self, query: bytes, headers: Headers) -> int:
-        """The HTTP status that refuses a handshake before the upgrade; 0: go on.
+    def refusal_status(self, query: bytes, headers: Headers) -> HTTPStatus | None:
+        """The HTTP status that refuses a handshake before the upgrade; None: go on.
 
         A query string may hold a token, which would end up in the logs on its way. A phone sends no
         Origin; a browser's must be allowed by name.
         """
         if query:
-            return 400
+            return HTTPStatus.BAD_REQUEST
         origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
         if not origins:
-            return 0
-        return 0 if len(origins) == 1 and origins[0] in self.allowed_origins else 403
+            return None
+        is_allowed = len(origins) == 1 and origins[0] in self.allowed_origins
+        return None if is_allowed else HTTPStatus.FORBIDDEN
 
     def admit_by_header(self, headers: Headers) -> Admitted | None:
         """Whom `Authorization` speaks for; None without one. Raises `Turned`."""

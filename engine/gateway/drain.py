@@ -43,7 +43,8 @@ async def let_go(
     _log.info("drain begins", drivers=len(sessions), sockets=len(socket))
     for session, after_ms in zip(sessions, reconnect_times_ms(len(sessions), draw), strict=True):
         session.drain(after_ms)
-    await asyncio.sleep(_GRACE_S)
+    if sessions:
+        await asyncio.sleep(_GRACE_S)
 
     # Those who come back first are let go first.
     rate = max(_CLOSES_PER_S, len(sessions) / CLOSE_WITHIN_S)

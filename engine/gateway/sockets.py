@@ -32,14 +32,14 @@ class DriverSocket:
         """Serve one socket until it ends."""
         await receive()  # websocket.connect
         admission = self._services.admission
+        wire = wire_of(scope)
         status = admission.refusal_status(scope["query_string"], scope["headers"])
-        if status:
-            await _refuse(send, status)
+        if status is not None:
+            wire.refuse(status)
             return
         # Accepted even when it is closed at once: an app sees a close code, but seldom a status.
         subprotocol = common_subprotocol(scope["subprotocols"])
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        wire = wire_of(scope)
         self._open.add(wire)
         close = 1011  # unless it ends as it should
         try:
@@ -93,15 +93,3 @@ async def _converse(conversation: Conversation, receive: Receive) -> int:
             rest = conversation.handle(event["text"] if frame is None else frame)
             if rest is not None:
                 await rest
-
-
-async def _refuse(send: Send, status: int) -> None:
-    """Answer the handshake with an HTTP status."""
-    await send(
-        {
-            "type": "websocket.http.response.start",
-            "status": status,
-            "headers": [(b"content-length", b"0")],
-        }
-    )
-    await send({"type": "websocket.http.response.body", "body": b""})

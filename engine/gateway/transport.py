@@ -10,6 +10,7 @@ import socket
 import struct
 from asyncio import BaseTransport, TimerHandle
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
@@ -18,6 +19,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
+from websockets.http11 import Request
 
 from engine.gateway.rate import FrameRate
 from protocol.codes import Close
@@ -171,6 +173,13 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         """Whether the transport takes frames without piling them up."""
         return self.writable.is_set()
 
+    def refuse(self, status: HTTPStatus) -> None:
+        """Answer the handshake with an HTTP status instead of the upgrade."""
+        self.conn.send_response(self.conn.reject(status, ""))
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.handshake_complete = self.close_sent = True
+        self.transport.close()
+
     def send_frames(self, payloads: Iterable[bytes | str]) -> None:
         """Write text frames (str) and binary frames (bytes), all in one go."""
         if self.close_sent or self.disconnected or self.transport.is_closing():
@@ -232,6 +241,13 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self._slow = None
         if self.on_writable is not None:
             self.on_writable()
+
+    def handle_connect(self, event: Request) -> None:
+        """Refuse two origins as any other wrong one; the handshake's own answer would be 400."""
+        if len(event.headers.get_all("Origin")) > 1:
+            self.refuse(HTTPStatus.FORBIDDEN)
+        else:
+            super().handle_connect(event)
 
     def handle_ping(self) -> None:
         """Answer, unless there were too many: each costs a write."""

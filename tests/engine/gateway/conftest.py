@@ -53,7 +53,8 @@ class RunningNode:
         **claims: Any,
     ) -> str:
         market = market if role is Role.DRIVER else None
-        return self.node.tokens.mint(sub, role, ttl_s=ttl_s, market=market, **claims)
+        token: str = self.node.tokens.mint(sub, role, ttl_s=ttl_s, market=market, **claims)
+        return token
 
     def bearer(self, sub: str, role: Role) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(sub, role)}"}
@@ -77,9 +78,7 @@ class RunningNode:
         return job
 
     async def job(self, job: str) -> dict[str, Any]:
-        response = await self.http.get(
-            f"/v1/jobs/{job}", headers=self.bearer("shop", Role.ORDERS)
-        )
+        response = await self.http.get(f"/v1/jobs/{job}", headers=self.bearer("shop", Role.ORDERS))
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()
         return found
@@ -97,9 +96,7 @@ class RunningNode:
 
     async def order(self, path: str, **body: Any) -> dict[str, Any]:
         """What an operator asks for."""
-        response = await self.http.post(
-            path, json=body, headers=self.bearer("ops", Role.OPERATOR)
-        )
+        response = await self.http.post(path, json=body, headers=self.bearer("ops", Role.OPERATOR))
         assert response.is_success, response.text
         answer: dict[str, Any] = response.json() if response.content else {}
         return answer
@@ -121,9 +118,7 @@ def places() -> Places:
 
 
 @pytest.fixture
-async def engine_node(
-    redis_url: str, tmp_path: Path, places: Places
-) -> AsyncIterator[NodeFactory]:
+async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIterator[NodeFactory]:
     """Starts nodes that share one Redis. At the end each lets go and must hold nothing more."""
     running: list[RunningNode] = []
 

@@ -89,7 +89,7 @@ class Phone:
 
     async def heard(self, kind: str) -> list[Frame]:
         """What has come so far of this type."""
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, ConnectionClosed):
             async with asyncio.timeout(0.05):
                 while True:
                     self._kept.append(self._decode(await self.socket.recv()))

@@ -87,7 +87,7 @@ async def test_an_unanswered_offer_expires_and_goes_on(engine_node: NodeFactory)
 async def test_an_unacknowledged_offer_is_withdrawn_until_the_next_frame(
     engine_node: NodeFactory,
 ) -> None:
-    node = await engine_node(offer_ack_timeout_ms=150, unreachable_s=0.2)
+    node = await engine_node(offer_ack_timeout_ms=150, unreachable_s=0.2, retry_s=0.3)
     async with phone(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await node.submit()
@@ -98,7 +98,7 @@ async def test_an_unacknowledged_offer_is_withdrawn_until_the_next_frame(
         await node.job_in(job["id"], "queued")
 
         await driver.send("pong")
-        again = await driver.receive("offer", within_s=10)
+        again = await driver.receive("offer", within_s=3)
         assert again["offer"] != offer["offer"]
 
 

@@ -1,0 +1,89 @@
+"""A node that goes down lets everybody go, in time and with nothing lost."""
+
+import asyncio
+import contextlib
+import itertools
+import signal
+
+from engine.gateway.drain import reconnect_times_ms
+from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.phone import Phone, phone
+from tests.support import eventually
+
+
+async def test_a_drain_warns_closes_and_loses_nothing(engine_node: NodeFactory) -> None:
+    leaving, staying = await engine_node(), await engine_node()
+    async with contextlib.AsyncExitStack() as stack:
+        drivers = [
+            await stack.enter_async_context(phone(leaving.ws, leaving.token(f"d{number}")))
+            for number in range(12)
+        ]
+        job = await _drain(leaving, drivers)
+    async with phone(staying.ws, staying.token("d0")) as holder:
+        welcome = await holder.hello(position=NEAR)
+        (held,) = welcome["jobs"]
+        assert held["job"] == job
+        assert (await holder.progress(held, "picked_up"))["type"] == "reply"
+
+
+async def _drain(leaving: RunningNode, drivers: list[Phone]) -> str:
+    """One of the drivers takes a job before the node goes; return the job."""
+    for driver in drivers:
+        await driver.hello(position=NEAR)
+    holder = drivers[0]
+    await holder.ask("status", state="available")
+    job = await leaving.submit()
+    offer = await holder.receive("offer")
+    await holder.ask("accept", offer=offer["offer"])
+
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    leaving.server.handle_exit(signal.SIGTERM, None)
+    warnings = [(await driver.receive("drain"))["reconnect_after_ms"] for driver in drivers]
+    assert len(set(warnings)) == len(drivers)
+    assert (await leaving.http.get("/readyz")).status_code == 503
+    assert [await driver.closed() for driver in drivers] == [4001] * len(drivers)
+    await asyncio.wait_for(leaving.task, 10)
+    assert loop.time() - began_s < 10
+    return str(job["id"])
+
+
+async def test_a_draining_node_takes_no_sockets_and_answers_requests(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as early:
+        await early.hello()
+        job = await node.submit()
+        waiting = asyncio.create_task(node.http.get("/livez"))
+        node.server.begin_exit()
+        await early.receive("drain")
+        async with phone(node.ws, node.token("d2")) as late:
+            assert await late.closed() == 4001
+        assert (await waiting).status_code == 200
+        assert (await node.job(job["id"]))["id"] == job["id"]
+        assert await early.closed() == 4001
+
+
+async def test_a_socket_before_its_hello_is_let_go_too(node: RunningNode) -> None:
+    async with phone(node.ws) as driver:
+        await eventually(lambda: len(node.node.socket) == 1)
+        node.server.begin_exit()
+        assert await driver.closed() == 4001
+
+
+async def test_a_second_signal_ends_it_at_once(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello()
+        node.server.handle_exit(signal.SIGINT, None)
+        await driver.receive("drain")
+        node.server.handle_exit(signal.SIGINT, None)
+        await asyncio.wait_for(node.task, 2)
+        assert await driver.closed() in {1012, 4001}
+
+
+def test_everybody_comes_back_at_another_time() -> None:
+    draw = itertools.cycle([0.0, 0.999, 0.5]).__next__
+    for drivers in (1, 7, 1000, 5000):
+        times = list(reconnect_times_ms(drivers, draw))
+        assert len(set(times)) == drivers
+        assert times == sorted(times)
+        assert 0 < times[0]
+        assert times[-1] <= max(1000, drivers)
