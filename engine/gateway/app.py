@@ -87,6 +87,8 @@ class Node:
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
         )
+        # A path with a slash too many is another path: 404, not a redirect.
+        self.app.router.redirect_slashes = False
         self.app.state.node = self
         self._tasks = Tasks()
         self._revive = revive

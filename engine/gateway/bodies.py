@@ -1,6 +1,6 @@
 """Bodies of requests and responses: bytes in, within bounds; JSON out."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -9,6 +9,10 @@ from starlette.responses import Response
 from engine.gateway.problems import HttpProblem
 from engine.gateway.times import Moment
 from protocol.codes import MAX_BODY_BYTES, ProblemCode
+
+# A body that is too large is read to its end, up to here, and thrown away: a client that is still
+# sending when the connection closes may never see the answer.
+_MAX_DISCARDED_BYTES: Final = 1 << 20
 
 
 def _encode_moment(value: Any) -> str:
@@ -41,20 +45,23 @@ async def read_body(request: Request) -> bytes:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send the body uncompressed")
     claimed = request.headers.get("content-length", "")
-    if claimed.isdecimal() and int(claimed) > MAX_BODY_BYTES:
-        raise _too_large()
-    body = bytearray()
+    if claimed.isdecimal() and int(claimed) > _MAX_DISCARDED_BYTES:
+        raise _too_large(unread=True)
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
+        size += len(chunk)
+        if size > _MAX_DISCARDED_BYTES:
+            raise _too_large(unread=True)
+        if size <= MAX_BODY_BYTES:
+            body += chunk
+    if size > MAX_BODY_BYTES:
+        raise _too_large(unread=False)
     return bytes(body)
 
 
-def _too_large() -> HttpProblem:
-    # The rest of the body is not read, so the connection cannot be used again.
+def _too_large(*, unread: bool) -> HttpProblem:
     return HttpProblem(
         ProblemCode.BODY_TOO_LARGE,
         f"over {MAX_BODY_BYTES} bytes",
-        headers={"Connection": "close"},
+        headers={"Connection": "close"} if unread else {},
     )

@@ -1,0 +1,71 @@
+"""Callers of the order API: an order service, an operator, a driver without a socket."""
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+
+from protocol.codes import Role
+from tests.engine.gateway.conftest import HOME, MALL, RunningNode
+
+PROBLEM = "application/problem+json"
+_keys = itertools.count(1)
+
+
+@dataclass
+class Caller:
+    """Somebody with a token. `headers` come on top of it."""
+
+    node: RunningNode
+    sub: str = "shop"
+    role: Role = Role.ORDERS
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def get(self, path: str, **query: Any) -> httpx2.Response:
+        return await self.node.http.get(path, params=query, headers=self._headers())
+
+    async def post(
+        self, path: str, body: Any = None, *, headers: dict[str, str] | None = None
+    ) -> httpx2.Response:
+        return await self.node.http.post(path, json=body, headers=self._headers() | (headers or {}))
+
+    async def submit(
+        self, body: dict[str, Any] | None = None, *, key: str | None = None, query: str = ""
+    ) -> httpx2.Response:
+        key = f"caller-{next(_keys)}" if key is None else key
+        return await self.post(
+            f"/v1/jobs{query}", order() if body is None else body, headers={"Idempotency-Key": key}
+        )
+
+    def _headers(self) -> dict[str, str]:
+        return self.node.bearer(self.sub, self.role) | self.headers
+
+
+def order(**fields: Any) -> dict[str, Any]:
+    """The body of a job that is fine."""
+    return {"pickup": {"mall": MALL, "stores": [{"store": "lego"}]}, "dropoff": dict(HOME)} | fields
+
+
+def at(epoch_ms: float) -> str:
+    """A moment as the API takes it."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat()
+
+
+def problem(response: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """The body of a problem, checked to be one: of this status and code."""
+    body: dict[str, Any] = response.json()
+    assert (response.status_code, body["code"]) == (status, code), response.text
+    assert response.headers["content-type"] == PROBLEM
+    assert body["status"] == status
+    assert body["type"] == f"urn:mallard:problem:{code}"
+    assert body["title"]
+    assert body["detail"]
+    assert ("retry-after" in response.headers) == (status in {429, 503})
+    return body
+
+
+def pointers(response: httpx2.Response, code: str = "invalid_fields") -> list[str]:
+    """The pointers of a 422."""
+    return [error["pointer"] for error in problem(response, 422, code)["errors"]]
