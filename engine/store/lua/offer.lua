@@ -17,10 +17,12 @@ if job.state ~= 'queued' or job.attempt ~= arg.attempt or now >= job.expires_ms 
   return reply('gone')
 end
 
-local FOREVER = { declined = true, expired = true, gave_up = true, silent = true, unassigned = true }
+local FOREVER = { declined = true, expired = true, gave_up = true, silent = true,
+  unassigned = true }
 local barred = {}
 for _, turn in ipairs(job.asked) do
-  if FOREVER[turn[3]] or (turn[3] == 'unacknowledged' and turn[4] + policy.unreachable_ms > now) then
+  local for_a_while = turn[3] == 'unacknowledged' and turn[4] + policy.unreachable_ms > now
+  if FOREVER[turn[3]] or for_a_while then
     barred[turn[1]] = true
   end
 end

@@ -29,7 +29,9 @@ end
 if arg.driver and (job.driver ~= arg.driver or job.attempt ~= arg.attempt) then
   return refuse_stranger()
 end
-if job.state ~= 'assigned' and job.state ~= 'at_mall' then return reply('wrong_state', job.state) end
+if job.state ~= 'assigned' and job.state ~= 'at_mall' then
+  return reply('wrong_state', job.state)
+end
 if job.attempt ~= arg.attempt then return reply('stale_attempt') end
 local holder = job.driver
 revoke(job, arg.outcome, arg.actor, arg.reason)

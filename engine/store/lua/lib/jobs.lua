@@ -3,7 +3,8 @@
 local WAIT = KEYS[13]
 local DUE_KIND = { scheduled = 'release', queued = 'retry', offered = 'offer',
   assigned = 'silent', at_mall = 'silent', picked_up = 'silent', returning = 'silent' }
-local TERMINAL = { delivered = true, returned = true, cancelled = true, expired = true, lost = true }
+local TERMINAL = { delivered = true, returned = true, cancelled = true, expired = true,
+  lost = true }
 local BEFORE_PICKUP = { scheduled = true, queued = true, offered = true, assigned = true,
   at_mall = true }
 
