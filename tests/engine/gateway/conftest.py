@@ -90,7 +90,7 @@ class RunningNode:
             seen = await self.job(job)
             return seen if seen["state"] == state else None
 
-        reached = await eventually(found)
+        reached: dict[str, Any] | None = await eventually(found)
         assert reached is not None
         return reached
 

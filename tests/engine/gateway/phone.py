@@ -24,7 +24,7 @@ class Phone:
         self._kept: deque[Frame] = deque()
         self._last_id = 0
 
-    async def send(self, kind: str, **fields: Any) -> None:
+    async def send(self, kind: str, /, **fields: Any) -> None:
         frame = {"type": kind, **fields}
         if self.socket.subprotocol == MSGPACK:
             await self.socket.send(msgpack.packb(frame))
@@ -44,7 +44,7 @@ class Phone:
                     return frame
                 self._kept.append(frame)
 
-    async def ask(self, kind: str, **fields: Any) -> Frame:
+    async def ask(self, kind: str, /, **fields: Any) -> Frame:
         """Send a request and return its `reply` or `error`."""
         self._last_id += 1
         await self.send(kind, id=self._last_id, **fields)

@@ -85,5 +85,5 @@ def test_everybody_comes_back_at_another_time() -> None:
         times = list(reconnect_times_ms(drivers, draw))
         assert len(set(times)) == drivers
         assert times == sorted(times)
-        assert 0 < times[0]
+        assert times[0] > 0
         assert times[-1] <= max(1000, drivers)
