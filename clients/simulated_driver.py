@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -211,11 +212,11 @@ class SimulatedDriver:
         )
 
     def _note(self, offer: Offer) -> None:
-        now_ms = self.client.server_now_ms()
         self._tally.counts["offers"] += 1
-        self._tally.push_ms.append(max(0, now_ms - offer.server_time_ms))
+        delay_ms = self.client.server_now_ms() - offer.server_time_ms
+        self._tally.push_ms.append(max(0, delay_ms))
         for job in offer.jobs:
-            self._tally.first_offer_ms.setdefault(job.job, now_ms)
+            self._tally.first_offer_s.setdefault(job.job, time.monotonic())
 
 
 def _now_s() -> float:

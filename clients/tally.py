@@ -10,15 +10,15 @@ class Tally:
     """Shared by the drivers of a fleet.
 
     `counts`: ``offers``, ``accepted``, ``declined``, ``lapsed``, ``vanished``, ``too_late``,
-    ``refused``, ``unanswered``, ``dropped``, ``delivered``, ``taken_away``. `push_ms`: from the
-    server's stamp on an offer to its arrival. `first_offer_ms`: when the first offer of a job came,
-    by the server's clock. `collected_by`, `delivered_by`: whose reports of a job the engine took.
-    `welcomes`: when (server's clock) and at which engine each driver was welcomed.
+    ``refused``, ``unanswered``, ``dropped``, ``delivered``, ``taken_away``, ``stopped``. `push_ms`:
+    from the server's stamp on an offer to its arrival. `first_offer_s`: when the first offer of a
+    job came, by `time.monotonic`. `collected_by`, `delivered_by`: whose reports of a job the engine
+    took. `welcomes`: when, by the server's clock, and at which engine each driver was welcomed.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     push_ms: list[int] = field(default_factory=list)
-    first_offer_ms: dict[str, int] = field(default_factory=dict)
+    first_offer_s: dict[str, float] = field(default_factory=dict)
     collected_by: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     delivered_by: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     welcomes: defaultdict[str, list[tuple[int, str]]] = field(

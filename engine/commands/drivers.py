@@ -12,7 +12,7 @@ from clients.tally import percentile
 from engine.commands.options import add_settings_flags, settings_of
 from engine.config import ConfigError
 from engine.core.places import Places
-from engine.demo.ground import homes
+from engine.demo.ground import home_near
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
 from protocol.codes import Role
@@ -56,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
     market = markets[args.market]
     tokens = Tokens(load_token_keys(settings))
     dice = random.Random(args.seed)  # noqa: S311 - a simulation's chance
-    where = homes(market, list(market.malls.values()), dice)
+    malls = list(market.malls.values())
     fleet = Fleet(
         args.url or ["ws://127.0.0.1:8000"],
         [
             Recruit(
                 name,
-                next(where),
+                home_near(dice.choice(malls), market, dice),
                 tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id),
             )
             for name in (f"sim-{number}" for number in range(args.count))

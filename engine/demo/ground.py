@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
 
 from clients.road import Point
 from engine.core.mall import Mall, Market
@@ -30,10 +29,9 @@ def point_in(market: Market, dice: random.Random) -> Point:
             return point
 
 
-def homes(market: Market, malls: Sequence[Mall], dice: random.Random) -> Iterator[Point]:
-    """Homes without end, around one of the malls each; all in the service area."""
+def home_near(mall: Mall, market: Market, dice: random.Random) -> Point:
+    """Where a driver lives who works around a mall: within 8 km, in the service area."""
     while True:
-        mall = dice.choice(malls)
         home = point_around((mall.lat, mall.lon), _HOME_WITHIN_M, dice)
         if market.holds(*home):
-            yield home
+            return home

@@ -65,7 +65,7 @@ async def test_a_driver_delivers_and_keeps_a_ledger(engine: Counterpart) -> None
         await eventually(lambda: fleet.tally.counts["delivered"] == 1)
         assert fleet.tally.delivered_by == {JOB: ["d1"]}
         assert fleet.tally.collected_by == {JOB: ["d1"]}
-        assert JOB in fleet.tally.first_offer_ms
+        assert JOB in fleet.tally.first_offer_s
         assert fleet.tally.doubled == {}
         assert fleet.connected == 1
         assert fleet.at(engine.url) == fleet.drivers

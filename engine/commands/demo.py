@@ -1,0 +1,90 @@
+"""`mallard demo`: two nodes, hundreds of simulated drivers, orders, and the reckoning."""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from engine.core.places import Places
+from engine.demo.demand import Demand, datasets_root, load_zips
+from engine.demo.nodes import NodeFailed
+from engine.demo.plan import Plan, a_secret
+from engine.demo.screen import Screen
+from engine.demo.show import Show
+from engine.demo.summary import print_summary
+from engine.store.embedded import EmbeddedServer
+from engine.store.errors import EmbeddedServerError
+
+_PLAIN_WIDTH = 120
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `demo`."""
+    plan = Plan()
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "demo", help="see it work: two nodes, simulated drivers, orders, and the accounts"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_positive,
+        default=plan.seconds,
+        help=f"how long orders arrive (default: {plan.seconds:g}); then it drains",
+    )
+    parser.add_argument(
+        "--rate",
+        type=_positive,
+        default=plan.rate,
+        help=f"orders a second, on average (default: {plan.rate:g})",
+    )
+    parser.add_argument(
+        "--drivers", type=int, default=plan.drivers, help=f"default: {plan.drivers}"
+    )
+    parser.add_argument("--seed", type=int, default=plan.seed, help=f"default: {plan.seed}")
+    parser.add_argument(
+        "--kill-node", action="store_true", help="kill one node with SIGKILL half-way"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo. Exit status 0 only if nothing was lost, doubled or breached."""
+    plan = Plan(
+        seconds=args.seconds,
+        rate=args.rate,
+        drivers=args.drivers,
+        seed=args.seed,
+        kill_node=args.kill_node,
+    )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    demand = Demand(Places.load(), load_zips(os.environ, datasets_root()))
+    title = (
+        f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s at "
+        f"{len(demand.catchments)} malls; {plan.figures()}; {demand.source}"
+    )
+    try:
+        # From the main thread, as the server ends with the thread that started it.
+        with (
+            tempfile.TemporaryDirectory(prefix="mallard-demo-") as folder,
+            EmbeddedServer() as store,
+        ):
+            with Screen(console, title) as screen:
+                show = Show(plan, demand, screen, redis_url=store.url, secret=a_secret())
+                outcome = asyncio.run(show.run(Path(folder)))
+            print_summary(console, outcome)
+    except (EmbeddedServerError, NodeFailed) as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 1
+    return 0 if outcome.holds else 1
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError("a number over 0")
+    return number

@@ -1,0 +1,130 @@
+"""Where orders come from: ZIP codes by households around each mall, or anywhere in the area."""
+
+import csv
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Final
+
+from clients.road import Point, distance_m
+from engine.core.mall import Mall, Market
+from engine.core.places import Places
+from engine.demo.ground import point_around, point_in
+from protocol.resources import DropoffRequest, JobRequest, ParcelsRequest, Pickup, PickupStore
+
+_TABLE: Final = Path("places") / "zips_az_nv_va_dc_md.csv"
+# Households further away order elsewhere; nearer ones order more.
+_CATCHMENT_M: Final = 14_000.0
+_FADES_OVER_M: Final = 6_000.0
+_M2_PER_SQ_MI: Final = 2_589_988.0
+
+
+@dataclass(frozen=True, slots=True)
+class Zip:
+    """One ZIP code area, as the circle of its size."""
+
+    centre: Point
+    radius_m: float
+    households: float
+
+
+@dataclass(frozen=True, slots=True)
+class Catchment:
+    """A mall and the ZIP codes that order from it; `cumulated` weights, for drawing."""
+
+    market: Market
+    mall: Mall
+    zips: tuple[Zip, ...]
+    cumulated: tuple[float, ...]
+
+    @property
+    def weight(self) -> float:
+        """How many households order from it."""
+        return self.cumulated[-1] if self.cumulated else 1.0
+
+
+class Demand:
+    """Draws jobs. `weighted` tells whether by households; `source` says so for the screen."""
+
+    def __init__(self, places: Places, zips: Sequence[Zip]) -> None:
+        malls = [mall for mall in places.malls.values() if mall.kind == "mall"]
+        self.catchments = [_catchment(places.market_of_mall(m.id), m, zips) for m in malls]
+        self.weighted = all(catchment.zips for catchment in self.catchments)
+        self.source = (
+            f"drop-offs by households of {len(zips)} ZIP codes"
+            if self.weighted
+            else "drop-offs anywhere in the service areas: no ZIP table (MALLARD_DATASETS)"
+        )
+        weights = (c.weight if self.weighted else 1.0 for c in self.catchments)
+        self._cumulated = tuple(accumulate(weights))
+
+    def draw_catchment(self, dice: random.Random) -> Catchment:
+        """A mall, as often as its households order."""
+        return dice.choices(self.catchments, cum_weights=self._cumulated)[0]
+
+    def share(self, market: str) -> float:
+        """The share of a market in all orders."""
+        weights = [c.weight if self.weighted else 1.0 for c in self.catchments]
+        mine = (w for w, c in zip(weights, self.catchments, strict=True) if c.market.id == market)
+        return sum(mine) / sum(weights)
+
+    def job(self, number: int, dice: random.Random) -> JobRequest:
+        """One order, ready now."""
+        catchment = self.draw_catchment(dice)
+        lat, lon = self._dropoff(catchment, dice)
+        parcels = dice.choices((1, 2, 3), (6, 3, 1))[0]
+        store = dice.choice(tuple(catchment.mall.stores))
+        return JobRequest(
+            pickup=Pickup(catchment.mall.id, (PickupStore(store, parcels=parcels),)),
+            dropoff=DropoffRequest(round(lat, 6), round(lon, 6)),
+            external_id=f"DEMO-{number}",
+            parcels=ParcelsRequest(parcels, weight_g=700 * parcels, volume_l=4.0 * parcels),
+        )
+
+    def _dropoff(self, catchment: Catchment, dice: random.Random) -> Point:
+        if not self.weighted:
+            return point_in(catchment.market, dice)
+        while True:
+            area = dice.choices(catchment.zips, cum_weights=catchment.cumulated)[0]
+            point = point_around(area.centre, area.radius_m, dice)
+            if catchment.market.holds(*point):
+                return point
+
+
+def load_zips(environ: Mapping[str, str], root: Path) -> tuple[Zip, ...]:
+    """Read the ZIP table of the datasets' folder; nothing when it is not there.
+
+    The folder is `MALLARD_DATASETS`, by default `../shared/data` beside the project's `root`.
+    """
+    named = environ.get("MALLARD_DATASETS")
+    table = (Path(named) if named else root.parent / "shared" / "data") / _TABLE
+    if not table.is_file():
+        return ()
+    with table.open(newline="", encoding="utf-8") as lines:
+        return tuple(
+            Zip(
+                (float(row["lat"]), float(row["lon"])),
+                math.sqrt(float(row["land_area_sq_mi"] or 1) * _M2_PER_SQ_MI / math.pi),
+                float(row["households"] or 0),
+            )
+            for row in csv.DictReader(lines)
+        )
+
+
+def datasets_root() -> Path:
+    """The project's root, beside which the datasets lie."""
+    return Path(__file__).resolve().parents[2]
+
+
+def _catchment(market: Market, mall: Mall, zips: Sequence[Zip]) -> Catchment:
+    centre = (mall.lat, mall.lon)
+    near = [area for area in zips if distance_m(centre, area.centre) < _CATCHMENT_M]
+    near = [area for area in near if market.holds(*area.centre)]
+    weights = (
+        area.households * math.exp(-distance_m(centre, area.centre) / _FADES_OVER_M)
+        for area in near
+    )
+    return Catchment(market, mall, tuple(near), tuple(accumulate(weights)))
