@@ -27,6 +27,10 @@ if rec.until_ms and rec.until_ms <= now then
 end
 local pos = read_position(arg.driver)
 local is_stale = rec.connected and pos and pos[1] > 0 and not is_fresh(pos)
-if is_stale and rec.wish == 'available' then push_state(arg.driver, rec, 'stale') end
+-- Told once for each time that its positions stop, however often somebody looks.
+if is_stale and rec.wish == 'available' and rec.told_stale_ms ~= pos[1] then
+  rec.told_stale_ms = pos[1]
+  push_state(arg.driver, rec, 'stale')
+end
 save_driver(arg.driver, rec)
 return reply('ok')

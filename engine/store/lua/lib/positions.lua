@@ -29,6 +29,8 @@ local function take_fix(pos, at, lat, lon, acc, inside)
   if pos and pos[1] > 0 then
     if at <= pos[2] then return reject(pos, 'old') end
     if not is_reachable(pos[3], pos[4], pos[2], lat, lon, at) then
+      -- A fix that is sent again agrees with nothing.
+      if pos[7] > 0 and at <= pos[10] then return reject(pos, 'old') end
       local agree = 1
       if pos[7] > 0 and is_reachable(pos[8], pos[9], pos[10], lat, lon, at) then
         agree = pos[7] + 1
