@@ -1,0 +1,42 @@
+"""The README's two programs do what it says, against a real node."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.codes import Role
+from tests.support import eventually
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def program(name: str) -> dict[str, Any]:
+    """The code block under `<!-- name -->`, executed as a module."""
+    match = re.search(rf"<!-- {name} -->\n```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert match
+    module: dict[str, Any] = {}
+    exec(compile(match[1], f"README.md {name}", "exec"), module)
+    return module
+
+
+async def test_driver_app_delivers_what_order_service_submits(
+    node: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    driving = asyncio.create_task(program("driver")["main"](node.ws, node.token("d-readme")))
+
+    async def is_available() -> bool:
+        drivers = await node.http.get(
+            "/v1/markets/phoenix/drivers", headers=node.bearer("ops", Role.OPERATOR)
+        )
+        return any(driver["state"] == "available" for driver in drivers.json()["items"])
+
+    await eventually(is_available)
+    await asyncio.to_thread(program("orders")["main"], node.url, node.token("shop", Role.ORDERS))
+    await asyncio.wait_for(driving, 10)
+
+    assert "d-readme" in capsys.readouterr().out
+    jobs = await node.http.get("/v1/jobs", headers=node.bearer("shop", Role.ORDERS))
+    assert [job["state"] for job in jobs.json()["items"]] == ["delivered"]
