@@ -307,9 +307,7 @@ class Store(Protocol):
     async def seen(self, market: str, driver: str) -> Effects:
         """A frame came from a driver who was unreachable: back into matching."""
 
-    async def status(
-        self, market: str, driver: str, wish: Wish, until_ms: int | None, *, mall: str = ""
-    ) -> Answered:
+    async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
         """:raises Refused: ``no_position``, ``holds_jobs``, ``bad_field`` (until in the past)
         :raises OfferLive: `offline` while an offer is live: decline it first"""
 

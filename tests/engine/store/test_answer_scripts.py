@@ -24,11 +24,14 @@ KEPT_MS = 600_000
 
 
 async def refused(world: World, driver: str, offer: str, verb: str = "accept") -> ErrorCode:
+    store = world.store
+    answer = (
+        store.accept(MARKET, driver, offer)
+        if verb == "accept"
+        else store.decline(MARKET, driver, offer, "")
+    )
     with pytest.raises(Refused) as caught:
-        if verb == "accept":
-            await world.store.accept(MARKET, driver, offer)
-        else:
-            await world.store.decline(MARKET, driver, offer, "")
+        await answer
     return caught.value.code
 
 

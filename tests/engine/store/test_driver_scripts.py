@@ -147,7 +147,8 @@ async def test_a_frame_brings_an_unreachable_driver_back(world: World) -> None:
 async def test_available_needs_a_fresh_position(world: World) -> None:
     await world.connect("ann")
     await world.pass_ms(STALE_MS)
-    assert (await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)).driver.wish == "available"
+    answered = await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    assert answered.driver.wish == "available"
     await world.store.status(MARKET, "ann", Wish.PAUSED, None)
     await world.pass_ms(1)
     with pytest.raises(Refused) as refused:

@@ -74,7 +74,7 @@ async def test_the_drivers_of_dead_nodes_are_no_candidates(world: World) -> None
 
 async def test_a_round_sees_who_was_asked_and_which_stores_are_held(world: World) -> None:
     await world.driver("ann")
-    ref, offer = await world.offered(stores=("lego", "gap"))
+    _, offer = await world.offered(stores=("lego", "gap"))
     await world.store.decline(MARKET, "ann", offer, "")
     (waiting,) = (await look(world)).waiting
     assert waiting.asked == (Asked("ann", 1, "declined", world.now),)
@@ -274,7 +274,7 @@ async def test_only_its_driver_acknowledges_an_offer_in_time(
 
 async def test_an_unacknowledged_offer_goes_on_and_its_driver_is_unreachable(world: World) -> None:
     await world.driver("ann")
-    ref, offer = await world.offered()
+    ref, _ = await world.offered()
     entry = await world.entry(ref)
     await world.pass_ms(ACK_MS - 1)
     assert (await world.store.lapse(entry))[0] is None

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-import redis.asyncio
 
 from engine.config import MarketPolicy
 from engine.core.model import Driver, Job, Need, RankedDriver, Submission, Vehicle
@@ -117,7 +116,7 @@ class World:
     """One market. Drivers are placed at the mall, jobs wait there; nodes beat while time passes."""
 
     store: RedisStore
-    redis: redis.asyncio.Redis
+    redis: Any  # redis-py's own types leave open whether replies are decoded
     url: str
     policy: MarketPolicy
     clock: Clock
@@ -350,6 +349,7 @@ class World:
                 assert event["from"] == event["to"]
             else:
                 assert any(
-                    t.cause == event["cause"] and t.target == event["to"] for t in JOB_TRANSITIONS
+                    t.cause == event["cause"] and t.target == event["to"]
+                    for t in JOB_TRANSITIONS
                     if event["from"] in t.sources
                 ), change
