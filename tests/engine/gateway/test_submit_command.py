@@ -1,0 +1,46 @@
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.cli import main
+from engine.commands.submit import read_jobs
+from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.http_support import Caller, order
+
+
+def test_a_file_holds_one_job_or_several() -> None:
+    assert read_jobs('{"a": 1}') == [{"a": 1}]
+    assert read_jobs('[{"a": 1}, {"b": 2}]') == [{"a": 1}, {"b": 2}]
+    assert read_jobs('{"a": 1}\n\n{"b": 2}\n') == [{"a": 1}, {"b": 2}]
+    for text in ("", "[]", "7", "[7]", '{"a": 1}\nx'):
+        with pytest.raises(ValueError):
+            read_jobs(text)
+
+
+async def test_jobs_are_posted_and_those_refused_are_told(
+    node: RunningNode,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MALLARD_SECRET", "s" * 32)
+    file = tmp_path / "jobs.jsonl"
+    file.write_text("\n".join(json.dumps(it) for it in (order(), order(priority=-1), order())))
+    flags = ["--url", node.url, "--service", "shop", "--data", str(tmp_path)]
+    assert await asyncio.to_thread(main, ["submit", str(file), *flags]) == 1
+    told = capsys.readouterr()
+    printed = [line.split() for line in told.out.splitlines()]
+    assert [state for _, state in printed] == ["queued", "queued"]
+    assert "job 2: 422 invalid_fields\n  /priority: " in told.err
+    listed = (await Caller(node, "shop").get("/v1/jobs")).json()["items"]
+    assert {job["id"] for job in listed} == {job for job, _ in printed}
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(order())))
+    assert await asyncio.to_thread(main, ["submit", "-", *flags]) == 0
+
+
+def test_a_file_that_is_not_there_is_a_mistake_of_usage(tmp_path: Path) -> None:
+    assert main(["submit", str(tmp_path / "none.json"), "--data", str(tmp_path)]) == 2
