@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from rich.console import Console
 
 from engine.core.places import Places
@@ -75,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         ):
             with Screen(console, title) as screen:
                 show = Show(plan, demand, screen, redis_url=store.url, secret=a_secret())
-                outcome = asyncio.run(show.run(Path(folder)))
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    outcome = runner.run(show.run(Path(folder)))
             print_summary(console, outcome)
     except (EmbeddedServerError, NodeFailed) as error:
         print(f"mallard: {error}", file=sys.stderr)

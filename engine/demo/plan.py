@@ -17,7 +17,7 @@ class Plan:
     """
 
     seconds: float = 40.0
-    rate: float = 10.0
+    rate: float = 11.0
     drivers: int = 300
     seed: int = 1
     kill_node: bool = False
@@ -28,7 +28,7 @@ class Plan:
     offer_ack_timeout_ms: int = 3_000
     cooldown_s: float = 5.0
     resume_ttl_s: float = 30.0
-    habits: Habits = field(default_factory=lambda: Habits(speed_mps=1_500.0))
+    habits: Habits = field(default_factory=lambda: Habits(speed_mps=1_500.0, report_every_ms=2_000))
 
     @property
     def max_speed_mps(self) -> float:

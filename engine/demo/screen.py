@@ -69,7 +69,7 @@ class Screen:
 
     def __enter__(self) -> Self:
         if self._live is None:
-            self._console.print(self._title)
+            self._console.print(self._title, soft_wrap=True)
         else:
             self._live.start()
         return self
@@ -85,7 +85,7 @@ class Screen:
 
     def tell(self, text: str) -> None:
         """Say something that stays."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def show(self, sight: Sight) -> None:
         """Show how things stand."""
@@ -93,7 +93,7 @@ class Screen:
             self._live.update(self._view(sight), refresh=True)
         elif time.monotonic() - self._last_line_s >= _LINE_EVERY_S:
             self._last_line_s = time.monotonic()
-            self._console.print(line(sight), highlight=False)
+            self._console.print(line(sight), highlight=False, soft_wrap=True)
 
     def _view(self, sight: Sight) -> Group:
         tables = (_jobs(sight), _drivers(sight), _rates(sight), _latencies(sight))

@@ -14,7 +14,7 @@ from engine.demo.nodes import DemoNode
 from engine.demo.screen import Screen, Sight
 from protocol.lifecycle import TERMINAL
 
-_LOOK_EVERY_S: Final = 0.5
+_LOOK_EVERY_S: Final = 1.0
 _RATES_OVER_S: Final = 5.0
 
 
