@@ -11,7 +11,9 @@
 local job = read_job(KEYS[14])
 if not job then return reply('gone') end
 if not BEFORE_PICKUP[job.state] then return reply('wrong_state', job.state) end
-if redis.call('HGET', job.key, 'body') ~= ARGV[4] then return reply('again') end
+local body = redis.call('HGET', job.key, 'body')
+if body == ARGV[5] and job.release_ms == arg.release_ms then return reply('ok') end -- a repeat
+if body ~= ARGV[4] then return reply('again') end
 
 redis.call('HSET', job.key, 'body', ARGV[5], 'card', ARGV[6], 'need', ARGV[7],
   'release_ms', arg.release_ms)
