@@ -43,11 +43,18 @@ class Weights(Protocol):
 def driver_terms(driver: Driver, now_ms: int, weights: Weights) -> tuple[Term, ...]:
     """The terms that are the driver's own: fairness and reliability."""
     idle_s = min(max(now_ms - driver.free_since_ms, 0) / 1000, weights.idle_limit_s)
-    declines = driver.declines * 0.5 ** ((now_ms - driver.declines_ms) / _DECLINES_HALVE_MS)
     return (
         Term("idle", -weights.idle * idle_s),
-        Term("declines", weights.recent_decline_s * declines),
+        Term("declines", weights.recent_decline_s * _recent_declines(driver, now_ms)),
     )
+
+
+def _recent_declines(driver: Driver, now_ms: int) -> float:
+    """The driver's declines, each of which counts half after an hour."""
+    if not driver.declines:
+        return 0.0
+    past_ms = max(now_ms - driver.declines_ms, 0)
+    return float(driver.declines * 0.5 ** (past_ms / _DECLINES_HALVE_MS))
 
 
 def slack_term(deadline_ms: int, dropoff_ms: int, weights: Weights) -> Term:

@@ -7,8 +7,10 @@ from typing import Protocol
 from engine.core.model import RankedDriver, Waiting
 from protocol.codes import JobReason
 
-# The next search at a mall starts a little beyond what the last one needed.
+# The next search at a mall starts a little beyond what the last one needed, and never from nothing:
+# the store widens a search by doubling.
 _MARGIN = 1.5
+_LEAST_RADIUS_M = 100.0
 # A round reads this many queued jobs at first; more only when none of these can be served.
 JOBS_AT_FIRST = 64
 JOBS_AT_MOST = 1_024
@@ -79,14 +81,17 @@ def first_look_ms(ready_ms: int, now_ms: int, policy: LadderPolicy) -> int:
 
 def first_search(needed_m: float | None, policy: LadderPolicy) -> Search:
     """Where a round starts: from what the last search at this mall needed."""
-    radius_m = policy.initial_radius_m if needed_m is None else needed_m * _MARGIN
+    radius_m = policy.initial_radius_m
+    if needed_m is not None:
+        radius_m = max(needed_m * _MARGIN, _LEAST_RADIUS_M)
     return Search(min(radius_m, policy.max_radius_m), min(policy.candidates, policy.max_candidates))
 
 
-def wide_enough(search: Search, jobs: int, policy: LadderPolicy) -> Search:
-    """The same search with two drivers for each waiting job, within the cap."""
-    drivers = min(max(search.drivers, 2 * jobs), policy.max_candidates)
-    return Search(search.radius_m, drivers, search.jobs)
+def wide_enough(search: Search, jobs: int, policy: LadderPolicy) -> Search | None:
+    """The same search with two drivers for each of these jobs, within the cap; None if it has
+    them."""
+    drivers = min(2 * jobs, policy.max_candidates)
+    return Search(search.radius_m, drivers, search.jobs) if drivers > search.drivers else None
 
 
 def widened(
@@ -109,6 +114,8 @@ def end_reason(
         return JobReason.TOO_MANY_ATTEMPTS
     if now_ms < job.need.expires_ms:
         return None
+    if now_ms < max(job.need.ready_ms, job.held_until_ms):
+        return JobReason.NOT_READY_IN_TIME
     if job.asked:
         return JobReason.NOBODY_ACCEPTED
     return JobReason.NOBODY_FITS if ranked else JobReason.NOBODY_IN_REACH

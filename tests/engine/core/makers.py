@@ -1,0 +1,65 @@
+"""What the tests of matching and its ladder are about: drivers, jobs, turns, with defaults."""
+
+from dataclasses import replace
+from typing import Any
+
+from engine.config import MarketPolicy
+from engine.core.eta import StraightLine
+from engine.core.matching import Matcher
+from engine.core.model import Asked, Driver, Near, Need, Position, Vehicle, Waiting
+from engine.core.places import Mall, Places
+from protocol.lifecycle import Wish
+
+NOW_MS = 1_790_000_000_000
+HOUR_MS = 3_600_000
+MALL: Mall = Places.load(opening_hours=False).mall("chandler-fashion-center")
+POLICY = MarketPolicy()
+TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)
+
+
+def need(**changes: Any) -> Need:
+    """A small parcel at the LEGO store, ready now, due in four hours some kilometres away."""
+    plain = Need(
+        stores=("lego",),
+        ready_ms=NOW_MS,
+        deadline_ms=NOW_MS + 4 * HOUR_MS,
+        expires_ms=NOW_MS + HOUR_MS,
+        lat=33.32,
+        lon=-111.84,
+        parcels=1,
+        weight_g=1_000,
+        volume_l=5.0,
+        requires=(),
+        priority=0,
+        created_ms=NOW_MS,
+    )
+    return replace(plain, **changes)
+
+
+def driver(name: str, **changes: Any) -> Driver:
+    """A driver who has just become available, with a plain car."""
+    plain = Driver(id=name, wish=Wish.AVAILABLE, connected=True, free_since_ms=NOW_MS)
+    return replace(plain, **changes)
+
+
+def vehicle(**changes: Any) -> Vehicle:
+    return replace(Vehicle(), **changes)
+
+
+def near(who: str | Driver, north_m: float = 1_000.0) -> Near:
+    """A driver that far north of the mall's centre."""
+    known = driver(who) if isinstance(who, str) else who
+    lat = MALL.lat + north_m / 111_195
+    return Near(known, Position(lat, MALL.lon, 5.0, NOW_MS, NOW_MS), abs(north_m))
+
+
+def waiting(name: str = "job_phoenix.1", **changes: Any) -> Waiting:
+    return replace(Waiting(name, attempt=0, need=need(), asked=(), card=b""), **changes)
+
+
+def turn(who: str, outcome: str, ago_ms: int = 1_000) -> Asked:
+    return Asked(who, 1, outcome, NOW_MS - ago_ms)
+
+
+def matcher(*drivers: Near, policy: MarketPolicy = POLICY) -> Matcher:
+    return Matcher(MALL, drivers, NOW_MS, policy, TRAVEL)
