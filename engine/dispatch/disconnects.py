@@ -1,5 +1,7 @@
 """Closed sockets on their way to the store: those of one moment go in one call."""
 
+import asyncio
+
 import structlog
 
 from engine.dispatch.context import Follow, Tasks
@@ -8,19 +10,23 @@ from engine.ports import Store, StoreUnavailable
 _log = structlog.get_logger(__name__)
 
 _BATCH = 256
+_AGAIN_S = 0.5
 
 
 class Disconnects:
     """Tells the store which drivers' sockets have closed. Without a store they are kept and told
-    later; if this node dies first, its lease runs out and the others take them out."""
+    as soon as there is one; if this node dies first, its lease runs out and the others take them
+    out of matching."""
 
     def __init__(self, store: Store, node: str, follow: Follow, tasks: Tasks) -> None:
         self._store = store
         self._node = node
         self._follow = follow
         self._tasks = tasks
+        # By market: the newest closed epoch of each driver.
         self._closed: dict[str, dict[str, int]] = {}
-        self._flushing = False
+        self._telling = False
+        self._one_at_a_time = asyncio.Lock()
 
     def __len__(self) -> int:
         return sum(map(len, self._closed.values()))
@@ -29,29 +35,38 @@ class Disconnects:
         """A driver's socket of that epoch has closed."""
         epochs = self._closed.setdefault(market, {})
         epochs[driver] = max(epoch, epochs.get(driver, 0))
-        if not self._flushing:
-            self._flushing = True
-            self._tasks.start(self.flush(), "disconnects")
+        if not self._telling:
+            self._telling = True
+            self._tasks.start(self._tell(), "disconnects")
 
-    async def flush(self) -> None:
-        """Tell the store about all of them."""
-        self._flushing = True
+    async def flush(self) -> bool:
+        """Tell the store about all of them now; False if it cannot be told."""
+        async with self._one_at_a_time:
+            try:
+                while self._closed:
+                    market, epochs = next(iter(self._closed.items()))
+                    batch = list(epochs.items())[:_BATCH]
+                    effects = await self._store.disconnect(market, self._node, batch)
+                    self._told(market, batch)
+                    self._follow(market, effects)
+            except StoreUnavailable as error:
+                _log.warning("disconnects not told yet", waiting=len(self), error=str(error))
+                return False
+        return True
+
+    async def _tell(self) -> None:
         try:
-            while self._closed:
-                market = next(iter(self._closed))
-                batch = list(self._closed[market].items())[:_BATCH]
-                effects = await self._store.disconnect(market, self._node, batch)
-                self._forget(market, batch)
-                self._follow(market, effects)
-        except StoreUnavailable as error:
-            _log.warning("disconnects not told yet", waiting=len(self), error=str(error))
+            told = await self.flush()
+            while not told:
+                await asyncio.sleep(_AGAIN_S)
+                told = await self.flush()
         finally:
-            self._flushing = False
+            self._telling = False
 
-    def _forget(self, market: str, batch: list[tuple[str, int]]) -> None:
+    def _told(self, market: str, batch: list[tuple[str, int]]) -> None:
         epochs = self._closed[market]
         for driver, epoch in batch:
-            if epochs.get(driver) == epoch:
+            if epochs[driver] == epoch:
                 del epochs[driver]
         if not epochs:
             del self._closed[market]

@@ -12,7 +12,7 @@ from engine.config import MarketPolicy
 from engine.core.eta import TravelTime
 from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
-from engine.core.policy import Search, first_look_ms, widened
+from engine.core.policy import first_look_ms
 from engine.dispatch.context import Context, Tasks
 from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.reach import Reach
@@ -27,6 +27,7 @@ from engine.ports import (
     Hello,
     JobRef,
     OfferLive,
+    Refused,
     Store,
     Submitted,
 )
@@ -67,10 +68,13 @@ class Dispatcher:
         await self._sweeper.start()
 
     async def stop(self) -> None:
-        """Finish what was begun and give the leases up."""
-        await self._disconnects.flush()
+        """Tell which sockets have closed, end every task and timer, give the leases up. A round
+        that is cut short loses nothing: other nodes go on with what is due."""
+        told = await self._disconnects.flush()
         await self._sweeper.stop()
         await self._tasks.stop()
+        if told:
+            await self._sweeper.leave()
 
     # -- the order side
 
@@ -108,23 +112,16 @@ class Dispatcher:
         """See :meth:`engine.ports.Store.close_job`."""
         self._follow_job(ref, await self._store.close_job(ref, state, actor, reason))
 
-    async def quote(self, market: str, mall: str, need: Need) -> RoundRecord:
+    async def quote(self, mall: str, need: Need) -> RoundRecord:
         """The round that such a job would get now; nothing is stored."""
-        place = self._context.places.mall(mall)
-        policy = self._context.policy(market)
-        search: Search | None = self._rounds.search(market, mall)
-        while search is not None:
-            found = await self._rounds.look(market, place, search, jobs=0)
-            ranking = self._rounds.matcher(market, place, found).rank(need)
-            if any(candidate.eligible for candidate in ranking):
-                break
-            search = widened(search, policy, more_drivers=found.more, more_jobs=False)
-        return RoundRecord("", 0, found.now_ms, round(found.radius_m), search is None, ranking)
+        return await self._rounds.at(mall).quote(need)
 
     def release_ms(self, mall: str, need: Need, now_ms: int) -> int:
-        """When a job must begin to look for a driver so that one is there when it is ready."""
+        """When a job must begin to look for a driver so that one is there when it is ready; when it
+        expires at the latest, so that it then ends."""
         market = self._context.places.market_of_mall(mall).id
-        return first_look_ms(need.ready_ms, now_ms, self._context.policy(market))
+        look_ms = first_look_ms(need.ready_ms, now_ms, self._context.policy(market))
+        return min(look_ms, need.expires_ms)
 
     # -- the driver side
 
@@ -135,12 +132,13 @@ class Dispatcher:
         if fix is not None:
             (fix,) = self._reach.placed(market, [fix])
         hello = await self._store.hello(market, driver, node=self.node, vehicle=vehicle, fix=fix)
+        self._reach.came(market, driver, hello.epoch)
         self._follow(market, hello.effects)
         return hello
 
     def gone(self, market: str, driver: str, epoch: int) -> None:
         """A driver's socket has closed; told to the store with the others of this moment."""
-        self._reach.forget(market, driver)
+        self._reach.left(market, driver, epoch)
         self._disconnects.add(market, driver, epoch)
 
     async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
@@ -156,7 +154,11 @@ class Dispatcher:
         try:
             return self._done(market, await self._store.status(market, driver, wish, until_ms))
         except OfferLive as live:
-            await self.decline(market, driver, live.offer, "offline")
+            try:
+                await self.decline(market, driver, live.offer, "offline")
+            except Refused:
+                # It has run out this very moment and only its sweep is still to come.
+                await self._take_back(market, live.offer, driver)
             return self._done(market, await self._store.status(market, driver, wish, until_ms))
 
     async def seen(self, market: str, driver: str) -> None:
@@ -225,16 +227,22 @@ class Dispatcher:
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:
         """See :meth:`engine.ports.Store.suspend`; a live offer goes to the next driver."""
         answered = self._done(market, await self._store.suspend(market, driver, reason))
-        offer = answered.driver.offer
-        ref = await self._store.offer_ref(market, offer) if offer else None
-        if offer and ref:
-            self._follow(market, await self._store.withdraw(ref, offer, "operator"))
+        if offer := answered.driver.offer:
+            await self._take_back(market, offer, "operator")
             answered = replace(answered, driver=replace(answered.driver, offer=None))
         return answered
 
     async def resume(self, market: str, driver: str) -> Answered:
         """See :meth:`engine.ports.Store.resume`."""
         return self._done(market, await self._store.resume(market, driver))
+
+    async def _take_back(self, market: str, offer: str, actor: str) -> None:
+        """Withdraw a live offer: its job looks on."""
+        ref = await self._store.offer_ref(market, offer)
+        effects = await self._store.withdraw(ref, offer, actor) if ref else Effects()
+        if effects.malls:
+            self._context.metrics.offer(Outcome.WITHDRAWN.value)
+        self._follow(market, effects)
 
     # -- what follows
 
@@ -249,7 +257,7 @@ class Dispatcher:
         if effects.pushes:
             self._courier.deliver(market, effects.pushes)
         for mall in effects.malls:
-            self._rounds.wake(market, mall)
+            self._rounds.wake(mall)
         if effects.freed:
             self._reach.freed(market, effects.freed)
         for due_ms in effects.due_ms:

@@ -20,8 +20,10 @@ _SWEEP_S = 0.25
 _BEAT_S = 0.5
 _REAP_LIMIT = 256
 _FORGET_S = 5.0
-# Moments this close together share a wake-up.
+# Moments this close together share a wake-up. What is further off than a minute is left to the
+# regular sweeps, which are late by a quarter of a second at most.
 _GRAIN_S = 0.01
+_PRECISE_S = 60.0
 
 
 class Sweeper:
@@ -50,17 +52,25 @@ class Sweeper:
         """Take the first leases, then beat and sweep in the background."""
         for market in self._context.policies:
             await self._context.store.beat(market, self._node)
+        for market in self._context.policies:
             self._tasks.start(self._every(_BEAT_S, market, self._beat), f"beat {market}")
             self._tasks.start(self._every(_SWEEP_S, market, self.sweep), f"sweep {market}")
             self._tasks.start(self._every(_FORGET_S, market, self._forget), f"forget {market}")
 
+    def __len__(self) -> int:
+        """How many timers and tasks are under way."""
+        return len(self._timers) + len(self._tasks)
+
     async def stop(self) -> None:
-        """Stop beating and sweeping, and give the leases up where no driver is held any more."""
+        """Stop beating and sweeping."""
         self._stopping = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         await self._tasks.stop()
+
+    async def leave(self) -> None:
+        """Give the leases up where no driver is held any more; the others run out by themselves."""
         for market in self._context.policies:
             try:
                 await self._context.store.leave(market, self._node)
@@ -69,7 +79,7 @@ class Sweeper:
 
     def nudge(self, market: str, delay_s: float) -> None:
         """Sweep the market after that delay: something falls due then."""
-        if self._stopping:
+        if self._stopping or delay_s > _PRECISE_S:
             return
         loop = asyncio.get_running_loop()
         # One grain late rather than a hair early: an entry that is not yet due is not found.
@@ -110,7 +120,7 @@ class Sweeper:
         effects: Effects | None = None
         match entry.kind:
             case "retry":
-                self._rounds.wake(market, entry.mall)
+                self._rounds.wake(entry.mall)
             case "offer":
                 outcome, late_ms, effects = await store.lapse(entry)
                 if outcome is not None:
@@ -140,8 +150,9 @@ class Sweeper:
         taken = _REAP_LIMIT
         while taken == _REAP_LIMIT:
             taken, effects = await self._context.store.reap(market, node, _REAP_LIMIT)
-            _log.warning("took out a dead node's drivers", market=market, dead=node, drivers=taken)
             self._follow(market, effects)
+            if taken:
+                _log.warning("took out a dead node's drivers", dead=node, drivers=taken)
 
     async def _forget(self, market: str) -> None:
         while await self._context.store.forget(market):

@@ -159,7 +159,7 @@ class JobsApi:
         """Whether a job would find a driver now. Stores nothing."""
         asked = decode_json_body(await read_body(request), JobRequest)
         order = read_order(asked, self._deps.places, self._store.now_ms())
-        record = await self._dispatcher.quote(order.mall.market, order.mall.id, order.need)
+        record = await self._dispatcher.quote(order.mall.id, order.need)
         return JsonResponse(quote_view(record, _namer(principal)))
 
     async def _as_it_is(self, job: Job) -> Response:

@@ -1,0 +1,269 @@
+"""One mall's rounds: find its queued jobs and the free drivers near it, rank, offer."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+from engine.core.matching import Matcher, Ranking, offerable
+from engine.core.model import Need, RoundRecord, Waiting
+from engine.core.places import Mall
+from engine.core.policy import Search, end_reason, first_search, wide_enough, widened
+from engine.dispatch.context import Context, Follow, Tasks
+from engine.ports import Found, JobRef, OfferPlan, StoreUnavailable
+from protocol.codes import JobReason
+
+_log = structlog.get_logger(__name__)
+
+# A job that breaks this many rounds is ended; the others go on.
+_MAX_BROKEN = 5
+# So many candidates are ranked in one go: then the other malls and the sockets have their turn.
+_RANKED_IN_ONE_GO = 2_000
+
+
+class MallRounds:
+    """Runs one mall's rounds, one at a time. Jobs that arrive while one is under way share the
+    next, so a flash sale is a few rounds and not hundreds of racing ones.
+
+    ``follow`` hastens what each offer brought about.
+    """
+
+    def __init__(self, context: Context, mall: Mall, follow: Follow, tasks: Tasks) -> None:
+        self._mall = mall
+        self._store = context.store
+        self._metrics = context.metrics
+        self._policy = context.policy(mall.market)
+        self._travel = context.travel_time(mall.market)
+        self._follow = follow
+        self._tasks = tasks
+        self._running = False
+        self._again = False
+        # How far the last search had to go for its first candidates.
+        self._needed_m: float | None = None
+        # Of the jobs that wait here: until when each is put off, and how many rounds each broke.
+        self._put_off_ms: dict[str, int] = {}
+        self._broken: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many jobs are remembered."""
+        return len(self._put_off_ms.keys() | self._broken.keys())
+
+    def wake(self) -> None:
+        """Run a round now, or right after the one under way."""
+        self._again = True
+        if not self._running:
+            self._running = True
+            self._tasks.start(self._serve(), f"round {self._mall.id}")
+
+    async def quote(self, need: Need) -> RoundRecord:
+        """The round that such a job would get now; nothing is stored."""
+        search: Search | None = first_search(self._needed_m, self._policy)
+        while search is not None:
+            found = await self._look(search, jobs=0)
+            ranking = self._matcher(found).rank(need)
+            if any(candidate.eligible for candidate in ranking):
+                break
+            search = widened(search, self._policy, more_drivers=found.more, more_jobs=False)
+        capped = search is None and found.more
+        return RoundRecord("", 0, found.now_ms, round(found.radius_m), capped, ranking)
+
+    async def _serve(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                started = time.perf_counter()
+                served = await self._round()
+                took_s = time.perf_counter() - started
+                if served:
+                    self._metrics.matched(took_s)
+                else:
+                    # A rest: jobs that nobody here can take must not keep the node busy with every
+                    # driver who becomes free.
+                    await asyncio.sleep(took_s)
+        except StoreUnavailable as error:
+            # The due entries stay: whoever reaches the store again goes on.
+            _log.warning("round given up", mall=self._mall.id, error=str(error))
+        finally:
+            self._running = False
+
+    async def _round(self) -> int:
+        """Offer the waiting jobs until none waits or nobody is left to ask; how many were served.
+
+        It ends: each look serves a job, or widens the search, which has a cap.
+        """
+        served = 0
+        broke: set[str] = set()
+        search = first_search(self._needed_m, self._policy)
+        while True:
+            found = await self._look(search, search.jobs)
+            if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
+                search = wide
+                continue
+            rankings: dict[str, Ranking] = {}
+            newly = await self._serve_found(found, rankings, broke)
+            served += newly
+            if newly == len(found.waiting) == found.waiting_total:
+                self._put_off_ms.clear()
+                self._broken.clear()
+                return served
+            if newly:
+                continue
+            further = widened(
+                search,
+                self._policy,
+                more_drivers=found.more and bool(rankings),
+                more_jobs=found.waiting_total > len(found.waiting),
+            )
+            if further is None:
+                await self._put_off(found, rankings, broke)
+                return served
+            search = further
+
+    async def _look(self, search: Search, jobs: int) -> Found:
+        found = await self._store.candidates(
+            self._mall.market,
+            self._mall.id,
+            self._mall.lat,
+            self._mall.lon,
+            radius_m=search.radius_m,
+            max_radius_m=self._policy.max_radius_m,
+            drivers=search.drivers,
+            jobs=jobs,
+        )
+        if found.near:
+            nearest = found.near[: self._policy.candidates]
+            self._needed_m = max(near.distance_m for near in nearest)
+        return found
+
+    def _matcher(self, found: Found) -> Matcher:
+        return Matcher(self._mall, found.near, found.now_ms, self._policy, self._travel)
+
+    async def _serve_found(
+        self, found: Found, rankings: dict[str, Ranking], broke: set[str]
+    ) -> int:
+        """Give each job that was found its turn, in order; how many wait no more."""
+        matcher = self._matcher(found)
+        jobs = [job for job in found.waiting if job.job not in broke and _is_up(job, found.now_ms)]
+        in_one_go = max(1, _RANKED_IN_ONE_GO // max(1, len(found.near)))
+        served = 0
+        for start in range(0, len(jobs), in_one_go):
+            # The offers of one go leave in one write.
+            turns = [
+                self._turn(found, matcher, job, rankings, broke)
+                for job in jobs[start : start + in_one_go]
+            ]
+            served += sum(await asyncio.gather(*turns))
+        return served
+
+    async def _turn(
+        self,
+        found: Found,
+        matcher: Matcher,
+        job: Waiting,
+        rankings: dict[str, Ranking],
+        broke: set[str],
+    ) -> bool:
+        """Offer a job to its best driver, or end it; whether it waits no more."""
+        try:
+            ranking = rankings[job.job] = matcher.plan(job)
+            if reason := end_reason(job, ranking, found.now_ms, self._policy):
+                return await self._end(job, reason, self._policy.max_attempts)
+            return await self._offer(found, job, ranking)
+        except StoreUnavailable:
+            raise
+        except Exception:  # noqa: BLE001  whatever one job's data does, the others go on
+            _log.exception("job broke its round", job=job.job)
+            broke.add(job.job)
+            return False
+
+    async def _offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
+        drivers = offerable(ranking)
+        if not drivers:
+            return False
+        plan = OfferPlan(
+            offer=f"offer_{secrets.token_urlsafe(12)}",
+            mall=self._mall.id,
+            job=job.job,
+            attempt=job.attempt,
+            card=job.card,
+            drivers=drivers,
+        )
+        offered = await self._store.offer(plan)
+        if offered.verdict != "offered":
+            return False
+        self._metrics.offer("offered")
+        self._follow(self._mall.market, offered.effects)
+        self._keep(found, job, job.attempt + 1, ranking, capped=False)
+        return True
+
+    async def _put_off(
+        self, found: Found, rankings: Mapping[str, Ranking], broke: set[str]
+    ) -> None:
+        """Nobody for these jobs now: look again later; end those that broke too many rounds."""
+        put_off_ms: dict[str, int] = {}
+        broken: dict[str, int] = {}
+        calls: list[Coroutine[Any, Any, object]] = []
+        for job in found.waiting:
+            if breaks := self._broken.get(job.job, 0) + (job.job in broke):
+                broken[job.job] = breaks
+            if breaks >= _MAX_BROKEN:
+                # It has spent its attempts, whatever their number says.
+                calls.append(self._end(job, JobReason.TOO_MANY_ATTEMPTS, 0))
+                continue
+            again_ms = self._put_off_ms.get(job.job, 0)
+            if again_ms <= found.now_ms:
+                again_ms = self._again_ms(job, found.now_ms)
+                calls.append(self._look_again(job, again_ms))
+                ranking = rankings.get(job.job, ())
+                self._keep(found, job, job.attempt, ranking, capped=found.more)
+            put_off_ms[job.job] = again_ms
+        self._put_off_ms, self._broken = put_off_ms, broken
+        await asyncio.gather(*calls)
+
+    def _again_ms(self, job: Waiting, now_ms: int) -> int:
+        if job.held_until_ms > now_ms:
+            return min(job.held_until_ms, job.need.expires_ms)
+        return min(now_ms + int(self._policy.retry_s * 1000), job.need.expires_ms)
+
+    async def _look_again(self, job: Waiting, at_ms: int) -> None:
+        effects = await self._store.retry_later(self._ref(job), job.attempt, at_ms)
+        self._follow(self._mall.market, effects)
+
+    async def _end(self, job: Waiting, reason: JobReason, max_attempts: int) -> bool:
+        effects = await self._store.expire(self._ref(job), reason.value, max_attempts)
+        if effects is None:
+            return False
+        _log.info("job expired", job=job.job, reason=reason.value)
+        self._follow(self._mall.market, effects)
+        return True
+
+    def _ref(self, job: Waiting) -> JobRef:
+        return JobRef(job.job, self._mall.id)
+
+    def _keep(
+        self, found: Found, job: Waiting, number: int, ranking: Ranking, *, capped: bool
+    ) -> None:
+        """Keep a job's round for ``explain``, off the hot path."""
+        record = RoundRecord(
+            job=job.job,
+            round=number,
+            at_ms=found.now_ms,
+            radius_m=round(found.radius_m),
+            capped=capped,
+            candidates=ranking,
+        )
+        self._tasks.start(self._record(record), f"explain {job.job}")
+
+    async def _record(self, record: RoundRecord) -> None:
+        try:
+            await self._store.record_round(self._mall.market, record)
+        except StoreUnavailable:
+            _log.debug("round not kept", job=record.job)
+
+
+def _is_up(job: Waiting, now_ms: int) -> bool:
+    """Whether the job's turn has come: its store is not held, or its time is over."""
+    return job.held_until_ms <= now_ms or job.need.expires_ms <= now_ms
