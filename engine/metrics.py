@@ -94,8 +94,9 @@ class Metrics:
             ("version",),
             registry=self.registry,
         ).labels(_version()).set(1)
-        # A histogram's look-up by label takes longer than its observation.
+        # To look a child up by its label takes longer than to use it.
         self._call_by_name: dict[str, Histogram] = {}
+        self._fixes_by_result: dict[str, Counter] = {}
 
     def _histogram(self, name: str, description: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, description, buckets=buckets, registry=self.registry)
@@ -118,7 +119,10 @@ class Metrics:
 
     def fixes(self, result: str, count: int = 1) -> None:
         """Fixes were taken (`ok`) or dropped, and why."""
-        self._fixes.labels(result).inc(count)
+        counter = self._fixes_by_result.get(result)
+        if counter is None:
+            counter = self._fixes_by_result[result] = self._fixes.labels(result)
+        counter.inc(count)
 
     def store_called(self, call: str, seconds: float) -> None:
         """A call of the store took so long."""
@@ -131,12 +135,15 @@ class Metrics:
         """A driver's socket was closed, by us or by the app."""
         self._closed.labels(str(code) if code in _CLOSE_CODES else "other").inc()
 
-    def count(self, market: str, *, drivers: Mapping[str, int], jobs: Mapping[str, int]) -> None:
-        """How many drivers and jobs a market has, by state; a state that is missing has none."""
-        for driver_state in DriverState:
-            self._drivers.labels(market, driver_state.value).set(drivers.get(driver_state, 0))
-        for job_state in JobState:
-            self._jobs.labels(market, job_state.value).set(jobs.get(job_state, 0))
+    def count_drivers(self, market: str, drivers: Mapping[str, int]) -> None:
+        """How many drivers are in each state; a state that is missing has none."""
+        for state in DriverState:
+            self._drivers.labels(market, state.value).set(drivers.get(state, 0))
+
+    def count_jobs(self, market: str, jobs: Mapping[str, int]) -> None:
+        """How many jobs are in each state; a state that is missing has none."""
+        for state in JobState:
+            self._jobs.labels(market, state.value).set(jobs.get(state, 0))
 
     def render(self) -> bytes:
         """Return every figure in the text format of `CONTENT_TYPE`."""

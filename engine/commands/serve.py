@@ -5,6 +5,10 @@ import resource
 import sys
 from typing import Any
 
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from engine.commands.options import add_settings_flags, settings_of
 from engine.config import ConfigError, Settings
 from engine.core.places import Places
@@ -34,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     configure_logging(settings.log_format, settings.log_level)
     _raise_open_file_limit()
     if settings.redis_url:
-        return _serve(settings, settings.redis_url, f"redis {_host_of(settings.redis_url)}", None)
+        return _serve_on(settings, settings.redis_url)
     try:
         # From the main thread, as the server ends with the thread that started it.
         with EmbeddedServer(settings.data) as store:
@@ -44,6 +48,17 @@ def run(args: argparse.Namespace) -> int:
     except EmbeddedServerError as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 1
+
+
+def _serve_on(settings: Settings, url: str) -> int:
+    """Serve on somebody else's Redis, if it answers: asked first, for an error that can be read."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
+            client.ping()
+    except (redis.RedisError, ValueError) as error:
+        print(f"mallard: redis {_host_of(url)}: {error}", file=sys.stderr)
+        return 1
+    return _serve(settings, url, f"redis {_host_of(url)}", None)
 
 
 def _serve(settings: Settings, url: str, where: str, store: EmbeddedServer | None) -> int:

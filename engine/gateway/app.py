@@ -34,6 +34,7 @@ from protocol.codes import STORE_DOWN_CLOSE_S, Close
 
 _log = structlog.get_logger(__name__)
 _LOOK_S: Final = 0.5
+_STOP_WITHIN_S: Final = 2.0
 
 
 class Node:
@@ -100,20 +101,35 @@ class Node:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        await self.store.connect()
-        async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(self.store.close)
+        try:
+            await self.store.connect()
             await self.dispatcher.start()
-            stack.push_async_callback(self.dispatcher.stop)
             self.relay.start()
-            stack.push_async_callback(self.relay.stop)
-            stack.push_async_callback(self.coalescer.close)
             self._tasks.start(self._watch_store(), "watch store")
-            stack.push_async_callback(self._tasks.stop)
-            await stack.enter_async_context(self.metrics.watching_loop())
-            _log.info("node up", node=self.id, markets=list(self.places.markets))
-            yield
-        _log.info("node down", node=self.id)
+            async with self.metrics.watching_loop():
+                _log.info("node up", node=self.id, markets=list(self.places.markets))
+                yield
+        finally:
+            await self._stop()
+            _log.info("node down", node=self.id)
+
+    async def _stop(self) -> None:
+        """Tell the store what it is still to know, if it listens."""
+        try:
+            async with asyncio.timeout(_STOP_WITHIN_S):
+                await self._finish()
+        except TimeoutError:
+            _log.warning("no store to take leave of: the leases run out by themselves")
+            await self.store.close()  # now every call fails at once
+            await self._finish()
+        finally:
+            await self.store.close()
+
+    async def _finish(self) -> None:
+        await self._tasks.stop()
+        await self.coalescer.close()
+        await self.relay.stop()
+        await self.dispatcher.stop()
 
     def _lapsed(self, market: str) -> None:
         """Other nodes may have taken our drivers out of matching: they must say hello again."""

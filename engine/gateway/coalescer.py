@@ -7,6 +7,7 @@ A store call a fix would cost more than all the rest of the engine; a call a mar
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -102,8 +103,8 @@ class Coalescer:
             # Phones send others in seconds; keeping these would only make them old.
             self._metrics.fixes("unstored", len(fixes))
             return
-        for verdict in verdicts:
-            self._metrics.fixes(verdict)
+        for verdict, count in Counter(verdicts).items():
+            self._metrics.fixes(verdict, count)
 
 
 class _Waiting:

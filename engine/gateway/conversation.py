@@ -190,6 +190,7 @@ class Conversation:
         market, driver = admitted.market, admitted.driver
         services = self._services
         session = self._session = Session(market, driver)
+        self._vigil.greeted(self._clock(), random.random())  # noqa: S311 - a spread, no secret
         # In the hub before the store knows of the socket: no push can fall between the two.
         services.hub.add(market, driver, self)
         try:
@@ -205,7 +206,6 @@ class Conversation:
             self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
             self.end(Close.NO_STORE)
             return
-        self._vigil.greeted(self._clock(), random.random())  # noqa: S311 - a spread, no secret
         self._authorize(admitted)
         self.send(
             welcome(

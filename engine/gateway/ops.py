@@ -1,5 +1,6 @@
 """What those who run a node ask it: does it live, is it ready, how does it do."""
 
+import contextlib
 from collections import Counter
 
 from starlette.requests import Request
@@ -26,12 +27,10 @@ def routes(services: Services) -> list[Route]:
 
     async def metrics(_: Request) -> Response:
         for market in services.places.markets:
-            drivers = Counter(session.shown.value for session in services.hub.sessions(market))
-            try:
-                jobs = await services.store.counts(market)
-            except StoreUnavailable:
-                break  # the markets' last figures stay; those of the node itself are fresh
-            services.metrics.count(market, drivers=drivers, jobs=jobs)
+            sessions = services.hub.sessions(market)
+            services.metrics.count_drivers(market, Counter(each.shown.value for each in sessions))
+        with contextlib.suppress(StoreUnavailable):  # then the last figures stay
+            await _count_jobs(services)
         return Response(services.metrics.render(), media_type=CONTENT_TYPE)
 
     return [
@@ -39,6 +38,12 @@ def routes(services: Services) -> list[Route]:
         Route("/readyz", readyz),
         Route("/metrics", metrics),
     ]
+
+
+async def _count_jobs(services: Services) -> None:
+    if services.store.down_since is None:
+        for market in services.places.markets:
+            services.metrics.count_jobs(market, await services.store.counts(market))
 
 
 def _text(text: str, status: int = 200) -> Response:

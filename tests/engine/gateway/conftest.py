@@ -109,7 +109,9 @@ class RunningNode:
 
 
 class NodeFactory(Protocol):
-    def __call__(self, pace: Pace | None = None, **settings: Any) -> Awaitable[RunningNode]: ...
+    def __call__(
+        self, pace: Pace | None = None, *, store_down_close_s: float = 30, **settings: Any
+    ) -> Awaitable[RunningNode]: ...
 
 
 @pytest.fixture(scope="session")
@@ -122,9 +124,22 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
     """Starts nodes that share one Redis. At the end each lets go and must hold nothing more."""
     running: list[RunningNode] = []
 
-    async def start(pace: Pace | None = None, **settings: Any) -> RunningNode:
-        flags = {"data": str(tmp_path), "secret": "s" * 32, "opening_hours": "off"} | settings
-        node = Node(load_settings(flags, {}), places, redis_url, pace=pace)
+    async def start(
+        pace: Pace | None = None, *, store_down_close_s: float = 30, **settings: Any
+    ) -> RunningNode:
+        flags = {
+            "data": str(tmp_path),
+            "secret": "s" * 32,
+            "opening_hours": "off",
+            "redis_url": redis_url,
+        } | settings
+        node = Node(
+            load_settings(flags, {}),
+            places,
+            flags["redis_url"],
+            pace=pace,
+            store_down_close_s=store_down_close_s,
+        )
         server = Server(server_config(node.app, "127.0.0.1", 0), node.let_go)
         # Not `serve`: the signals of the test's process are the test's.
         task = asyncio.create_task(server._serve(), name="node")

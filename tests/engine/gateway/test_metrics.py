@@ -33,7 +33,8 @@ def test_every_figure_is_described_and_none_is_labelled_by_an_id() -> None:
     metrics.fixes("ok", 2)
     metrics.store_called("accept", 0.001)
     metrics.store_called("accept", 0.001)
-    metrics.count("phoenix", drivers={"available": 2}, jobs={"queued": 1, "submitted": 9})
+    metrics.count_drivers("phoenix", {"available": 2})
+    metrics.count_jobs("phoenix", {"queued": 1, "submitted": 9})
     labels = {
         label
         for family in metrics.registry.collect()

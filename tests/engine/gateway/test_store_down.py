@@ -1,0 +1,85 @@
+"""A node whose store goes away: it says so, keeps its sockets for a while, and goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.store.embedded import EmbeddedServer
+from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.phone import phone
+from tests.support import eventually
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server that only this test's node uses, and that may be killed."""
+    with EmbeddedServer(tmp_path / "own", tcp=True) as server:
+        yield server
+
+
+async def ready(node: RunningNode) -> bool:
+    return (await node.http.get("/readyz")).status_code == 200
+
+
+async def not_ready(node: RunningNode) -> bool:
+    return not await ready(node)
+
+
+def kill(server: EmbeddedServer) -> None:
+    process = server._process
+    assert process is not None
+    process.kill()
+    process.wait()
+
+
+async def test_requests_are_told_to_try_again_and_work_when_it_is_back(
+    own_server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    node = await engine_node(redis_url=own_server.url)
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        kill(own_server)
+        await eventually(lambda: not_ready(node))
+        assert (await node.http.get("/livez")).status_code == 200
+        assert (await node.http.get("/metrics")).status_code == 200
+        await driver.send("status", id=7, state="paused")
+        async with phone(node.ws, node.token("d2")) as newcomer:
+            await newcomer.send("hello")
+            refused = await newcomer.receive("error", within_s=10)
+            assert (refused["id"], refused["code"]) == (None, "store_unavailable")
+            assert await newcomer.closed() == 4006
+        refused = await driver.receive("error")
+        assert (refused["id"], refused["code"], refused["retry"]) == (7, "store_unavailable", True)
+
+        own_server.revive()
+        await eventually(lambda: ready(node), timeout_s=10)
+        # The lease has lapsed meanwhile: whoever held it must say hello again.
+        assert await driver.closed() == 4001
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello()
+        assert (await driver.ask("status", state="paused"))["state"] == "paused"
+
+
+async def test_without_a_store_for_long_all_sockets_are_closed(
+    # In this order the store is gone when the node stops, which must not hold it up.
+    engine_node: NodeFactory,
+    own_server: EmbeddedServer,
+) -> None:
+    node = await engine_node(redis_url=own_server.url, store_down_close_s=0.2)
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello()
+        kill(own_server)
+        assert await driver.closed() == 4006
+
+
+async def test_the_embedded_server_is_brought_back_with_its_data(
+    own_server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    node = await engine_node(redis_url=own_server.url)
+    node.node._revive = own_server.revive
+    job = await node.submit()
+    kill(own_server)
+    await eventually(lambda: own_server.running, timeout_s=10)
+    await eventually(lambda: ready(node), timeout_s=10)
+    assert (await node.job(job["id"]))["state"] in {"queued", "offered"}
