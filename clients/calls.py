@@ -68,7 +68,7 @@ Steps = Generator[Step, Response | Failure | None, T]
 
 
 class Caller:
-    """Sends requests to one of several equal servers, with retries. Pure but for its `dice`."""
+    """Sends requests to equal servers in turn, with retries. Pure but for its `dice`."""
 
     def __init__(self, base_urls: Sequence[str], *, tries: int, dice: random.Random) -> None:
         self._base_urls = [url.rstrip("/") for url in base_urls]
@@ -99,6 +99,7 @@ class Caller:
         tries_left = self._tries
         while True:
             base_url = self._base_urls[self._turn % len(self._base_urls)]
+            self._turn += 1
             outcome = yield Request(
                 method,
                 base_url + path,
@@ -113,7 +114,6 @@ class Caller:
             tries_left -= 1
             if not tries_left or not _worth_repeating(outcome, repeatable=repeatable):
                 raise _error(outcome)
-            self._turn += 1
             wait_s = jitter.next_s()
             if isinstance(outcome, Response) and outcome.retry_after_s is not None:
                 wait_s += outcome.retry_after_s

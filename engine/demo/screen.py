@@ -38,8 +38,8 @@ _DRIVER_STATES: Final = ("available", "offered", "on_run", "paused", "offline", 
 class Sight:
     """What there is to see at a moment.
 
-    `expected` jobs will be submitted in all, about. Latencies are of `figures`; `seen_ms` are those
-    that the apps saw: p50, p95, p99 from the moment an order was due.
+    `expected` jobs will have been submitted in the end, about. `seen_ms` are the latencies that the
+    apps saw: p50, p95, p99 from the moment an order was due.
     """
 
     phase: str
@@ -97,7 +97,7 @@ class Screen:
 
     def _view(self, sight: Sight) -> Group:
         tables = (_jobs(sight), _drivers(sight), _rates(sight), _latencies(sight))
-        bar = ProgressBar(max(1, sight.expected, sight.submitted), sight.ended, _BAR_WIDTH)
+        bar = ProgressBar(max(1, sight.expected), sight.ended, _BAR_WIDTH)
         progress = Table.grid(padding=(0, 1))
         progress.add_row(
             f"{sight.elapsed_s:5.1f} s", f"{sight.phase:<9}", bar, f"{sight.ended} jobs ended"

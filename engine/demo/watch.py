@@ -16,6 +16,7 @@ from protocol.lifecycle import TERMINAL
 
 _LOOK_EVERY_S: Final = 1.0
 _RATES_OVER_S: Final = 5.0
+_BEFORE_DRAINING: Final = ("starting", "arrivals")
 
 
 class Watch:
@@ -67,11 +68,12 @@ class Watch:
         now_s = time.monotonic()
         offers_per_s, reassigned_per_s = self._rates(now_s)
         seen_ms = self.seen_ms()
+        submitted = len(self._orders.sent_s)
         return Sight(
             phase=self.phase,
             elapsed_s=now_s - self._started_s,
-            submitted=len(self._orders.sent_s),
-            expected=self._expected,
+            submitted=submitted,
+            expected=max(self._expected if self.phase in _BEFORE_DRAINING else 0, submitted),
             figures=self.figures,
             drivers=self._fleet.states(),
             offers_per_s=offers_per_s,

@@ -1,0 +1,67 @@
+"""The demo's screen, with and without a terminal."""
+
+import io
+from collections import Counter
+
+from rich.console import Console
+
+from clients.tally import Tally
+from engine.demo.figures import Figures
+from engine.demo.handovers import Handovers
+from engine.demo.reckoning import Finding
+from engine.demo.screen import Screen, Sight, ms
+from engine.demo.summary import Outcome, print_summary
+from engine.metrics import Metrics
+
+
+def _sight() -> Sight:
+    metrics = Metrics()
+    metrics.offer_sent(0.002)
+    metrics.offer("offered")
+    metrics.count_jobs("phoenix", {"queued": 3, "delivered": 7})
+    return Sight(
+        phase="arrivals",
+        elapsed_s=12.3,
+        submitted=10,
+        expected=400,
+        figures=Figures([metrics.render().decode()]),
+        drivers=Counter(available=250, on_run=50),
+        offers_per_s=11.5,
+        reassigned_per_s=1.5,
+        seen_ms=(3.0, 5.0, 9.0),
+    )
+
+
+def test_without_a_terminal_a_line_now_and_then() -> None:
+    out = io.StringIO()
+    with Screen(Console(file=out), "the demo") as screen:
+        screen.show(_sight())
+        screen.show(_sight())
+    title, line = out.getvalue().splitlines()
+    assert title == "the demo"
+    assert "12.3 s arrivals: 10 submitted; jobs: 3 queued, 7 delivered;" in line
+    assert "11.5 offers/s" in line
+
+
+def test_in_a_terminal_a_live_view() -> None:
+    out = io.StringIO()
+    with Screen(Console(file=out, force_terminal=True, width=130), "the demo") as screen:
+        screen.show(_sight())
+    seen = out.getvalue()
+    for words in ("queued", "available", "reassigned a second", "p99", "7 jobs ended"):
+        assert words in seen
+
+
+def test_the_summary_says_what_does_not_hold() -> None:
+    out = io.StringIO()
+    findings = [Finding("still open 0", True, "0"), Finding("nothing lost", False, "1: j1")]
+    outcome = Outcome(findings, _sight().figures, Handovers(), Tally(), [3.0], [2.0])
+    assert not outcome.holds
+    print_summary(Console(file=out, width=120), outcome)
+    assert "✓ │ still open 0" in out.getvalue()
+    assert "✗ │ nothing lost" in out.getvalue()
+    assert "the accounts do not hold" in out.getvalue()
+
+
+def test_milliseconds() -> None:
+    assert [ms(None), ms(2.34), ms(1234.5)] == ["–", "2.3 ms", "1234 ms"]
