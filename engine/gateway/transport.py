@@ -86,8 +86,12 @@ class PatientHttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over; a socket has its own limits."""
         self._stop_clocks()
-        if not self._refused:
-            super().handle_websocket_upgrade()
+        if self._refused:
+            return
+        super().handle_websocket_upgrade()
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, DriverSocketProtocol) and not protocol.handshake_initiated:
+            protocol.hang_up()  # its parser is stricter, and what it answers is not sent by itself
 
     def on_message_begin(self) -> None:
         """Start the clock of a request on a kept connection."""
@@ -176,6 +180,10 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
     def refuse(self, status: HTTPStatus) -> None:
         """Answer the handshake with an HTTP status instead of the upgrade."""
         self.conn.send_response(self.conn.reject(status, ""))
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Send the answer to a handshake that did not lead to an upgrade, and close."""
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.handshake_complete = self.close_sent = True
         self.transport.close()

@@ -81,6 +81,23 @@ async def test_a_head_over_16_kib_is_refused(raw: Raw, end: bytes) -> None:
     assert (await ended(reader))[:13] in {b"HTTP/1.1 431 ", b""}
 
 
+@pytest.mark.parametrize(
+    "headers", [b"".join(b"X-%d: y\r\n" % n for n in range(300)), b"X: %s\r\n" % (b"y" * 9000)]
+)
+async def test_a_handshake_that_only_one_parser_takes_is_answered(
+    node: RunningNode, headers: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.server.port)
+    writer.write(
+        b"GET /v1/driver HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        + headers
+        + b"\r\n"
+    )
+    assert (await ended(reader)).startswith(b"HTTP/1.1 431 ")
+    writer.close()
+
+
 async def test_a_request_in_pieces_is_answered(raw: Raw) -> None:
     reader, writer = raw
     for piece in (b"GET /li", b"vez HTTP/1.1\r\nHo", b"st: x\r\nConnection: close\r\n", b"\r\n"):
