@@ -109,7 +109,7 @@ OPERATIONS: Final = (
                 "Only in this state",
                 {"type": "string", "enum": [state.value for state in JobState]},
             ),
-            _query("external_id", "Only with this external id", type="string", maxLength=128),
+            _query("external_id", "Only with this external id", type="string", maxLength=64),
             _query("limit", "Page size", type="integer", minimum=1, maximum=MAX_PAGE),
             _query("cursor", "`next_cursor` of the page before", type="string"),
         ),

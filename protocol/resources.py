@@ -107,7 +107,7 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     pickup: Pickup
     dropoff: DropoffRequest
-    external_id: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
+    external_id: Id | UnsetType = UNSET
     parcels: ParcelsRequest | UnsetType = UNSET
     requires: Annotated[tuple[Id, ...], Meta(max_length=16)] = ()
     priority: Annotated[int, Meta(ge=0, le=100)] = 0
