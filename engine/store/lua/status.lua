@@ -22,6 +22,9 @@ if rec.wish ~= arg.wish then
 end
 if arg.wish == 'available' and rec.wish ~= 'available' then rec.free_since_ms = now end
 rec.wish = arg.wish
-rec.until_ms = arg.wish ~= 'offline' and arg.until_ms or nil
+local until_ms = arg.wish ~= 'offline' and arg.until_ms or nil
+-- With another end of its block other jobs fit: out of `idle`, so that it counts as just freed.
+if rec.until_ms ~= until_ms then redis.call('ZREM', K.idle, arg.driver) end
+rec.until_ms = until_ms
 save_driver(arg.driver, rec)
 return reply('ok', cmsgpack.pack(rec))
