@@ -136,15 +136,11 @@ class ReportQueue:
             if not report.answer.done():
                 report.answer.set_exception(why)
 
-    def renumber(self, job: str, attempt: int) -> None:
-        """The engine raised a job's attempt (custody): what is still to come names the new one."""
+    def renumber(self, job: str, attempt: int, raised: int) -> None:
+        """The engine raised a job's attempt (custody): what named the old one names the new one."""
         for report in self._reports:
-            if report.job == job:
-                report.attempt = attempt
-
-    def steps(self) -> dict[str, Step]:
-        """The last step that waits for each job."""
-        return {report.job: report.step for report in self._reports}
+            if report.job == job and report.attempt == attempt:
+                report.attempt = raised
 
     def _note_emptiness(self) -> None:
         if not self._reports:

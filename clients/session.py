@@ -98,7 +98,7 @@ class AppSession:
             token=token,
             now_ms=self._now_ms(),
             vehicle=self._vehicle or UNSET,
-            holds=self.view.holds(self.reports.steps()),
+            holds=self.view.holds(),
             app=self._app or UNSET,
         )
 
@@ -173,9 +173,9 @@ class AppSession:
 
     async def _send_report(self, connection: Connection, report: Report) -> Reply:
         def believe(reply: Reply) -> None:
-            raised_attempt = self.view.apply_reported(report.job, reply)
-            if raised_attempt is not None:
-                self.reports.renumber(report.job, raised_attempt)
+            self.view.apply_reported(report.job, reply)
+            if reply.attempt is not UNSET:
+                self.reports.renumber(report.job, report.attempt, reply.attempt)
 
         return await connection.request(
             lambda request_id: report.message(request_id, self.offset_ms),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from msgspec import UNSET
 
 from protocol.codes import JobReason
-from protocol.lifecycle import HELD, DriverState, JobState, Step
+from protocol.lifecycle import HELD, DriverState
 from protocol.messages import (
     Held,
     JobChanged,
@@ -27,14 +27,6 @@ Push = Offer | OfferClosed | JobChanged | StateChanged
 _TAKEN_AWAY = frozenset({JobReason.COLLECTED, JobReason.UNASSIGNED, JobReason.SILENT})
 # More than any driver could still carry unreported.
 _MAX_FORMER = 50
-# The state in which a driver who reports a step still holds the job.
-_HELD_IN = {
-    Step.AT_MALL: JobState.AT_MALL,
-    Step.PICKED_UP: JobState.PICKED_UP,
-    Step.DELIVERED: JobState.PICKED_UP,
-    Step.RETURNING: JobState.RETURNING,
-    Step.RETURNED: JobState.RETURNING,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +55,10 @@ class DriverView:
         self.former: dict[str, HeldJob] = {}
         self._seq = 0
 
-    def holds(self, on_the_way: dict[str, Step]) -> tuple[Held, ...]:
-        """What ``hello`` tells: held jobs, each as far as the driver has got by the last step that
-        is still `on_the_way` to the engine."""
-        return tuple(
-            Held(job.job, job.attempt, _state_after(job, on_the_way.get(job.job)))
-            for job in self.jobs.values()
-        )
+    def holds(self) -> tuple[Held, ...]:
+        """What ``hello`` tells: the held jobs as the engine last acknowledged them. Reports that
+        are still on the way follow by themselves, with their times."""
+        return tuple(Held(job.job, job.attempt, job.state) for job in self.jobs.values())
 
     def apply_welcome(self, welcome: Welcome) -> None:
         """Believe the whole truth."""
@@ -110,15 +99,14 @@ class DriverView:
         """Believe the reply to ``decline``."""
         self._answered(offer, reply)
 
-    def apply_reported(self, job: str, reply: Reply) -> int | None:
-        """Believe the reply to ``progress``; return the job's attempt if that has risen."""
+    def apply_reported(self, job: str, reply: Reply) -> None:
+        """Believe the reply to ``progress``."""
         self.state = reply.state
         held = self.jobs.pop(job, None) or self.former.pop(job, None)
         if held is None or reply.job_state is UNSET or reply.job_state not in HELD:
-            return None
+            return
         attempt = held.attempt if reply.attempt is UNSET else reply.attempt
         self.jobs[job] = replace(held, state=reply.job_state, attempt=attempt)
-        return attempt if attempt != held.attempt else None
 
     def _answered(self, offer: str, reply: Reply) -> None:
         self.state = reply.state
@@ -147,7 +135,3 @@ class DriverView:
         self.former[held.job] = held
         if len(self.former) > _MAX_FORMER:
             del self.former[next(iter(self.former))]
-
-
-def _state_after(held: HeldJob, step: Step | None) -> str:
-    return held.state if step is None else _HELD_IN.get(step, held.state)

@@ -67,7 +67,7 @@ async def test_reports_queue_while_offline_and_keep_their_order_and_times(
     waits.passing.set()
     socket = await engine.accepted()
     hello = await socket.welcome(state="on_run", jobs=[a_job(attempt=3)])
-    assert hello["holds"] == [{"job": JOB, "attempt": 3, "state": "picked_up"}]
+    assert hello["holds"] == [{"job": JOB, "attempt": 3, "state": "assigned"}]
 
     report = await socket.read("progress")
     assert (report["step"], report["attempt"]) == ("at_mall", 3)
@@ -114,6 +114,9 @@ async def test_custody_raises_the_attempt_of_what_is_still_to_come(
     await socket.welcome(state="offline", jobs=[])
     report = await socket.read("progress")
     assert report["attempt"] == 3
+    # The push may come before the reply, and must not hide that the attempt has risen.
+    job = {"job": JOB, "attempt": 6, "state": "picked_up"}
+    await socket.send("job", seq=1, **job, detail=a_job(attempt=6, state="picked_up"))
     await socket.reply(report, state="on_run", job=JOB, job_state="picked_up", attempt=6)
     report = await socket.read("progress")
     assert app.jobs[JOB].attempt == 6

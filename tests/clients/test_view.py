@@ -6,7 +6,6 @@ import msgspec
 from msgspec import UNSET
 
 from clients.view import DriverView
-from protocol.lifecycle import Step
 from protocol.messages import JobChanged, Reply, SocketJob, Welcome
 from tests.clients.counterpart import a_job
 
@@ -56,22 +55,15 @@ def test_what_is_remembered_is_bounded() -> None:
     assert "job_phoenix.199" in view.former
 
 
-def test_a_reply_without_a_job_state_ends_the_holding() -> None:
+def test_a_reply_with_another_state_ends_the_holding() -> None:
     view = _view(a_job())
-    assert view.apply_reported(JOB, Reply(1, "available", UNSET, JOB, "queued", 1)) is None
+    view.apply_reported(JOB, Reply(1, "available", UNSET, JOB, "queued", 1))
     assert view.jobs == {}
 
 
-def test_hello_tells_how_far_the_driver_has_got() -> None:
-    view = _view(a_job())
-    for step, state in (
-        (Step.PICKED_UP, "picked_up"),
-        (Step.DELIVERED, "picked_up"),
-        (Step.RETURNED, "returning"),
-        (Step.GIVE_UP, "assigned"),
-    ):
-        assert view.holds({JOB: step})[0].state == state
-    assert view.holds({})[0].state == "assigned"
+def test_hello_tells_what_the_engine_last_acknowledged() -> None:
+    (held,) = _view(a_job(state="at_mall", attempt=4)).holds()
+    assert (held.job, held.attempt, held.state) == (JOB, 4, "at_mall")
 
 
 def _view(*jobs: dict[str, Any]) -> DriverView:

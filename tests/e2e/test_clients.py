@@ -1,0 +1,233 @@
+"""Our own clients against a real node: what they promise, they keep there too."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from clients import DriverClient, OrderClient, OrderClientSync
+from clients.errors import ApiProblem, RequestRefused, Stopped
+from clients.operators import OperatorClient
+from clients.view import HeldJob
+from protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from protocol.lifecycle import DriverState, Step, Wish
+from protocol.messages import Offer
+from protocol.resources import Job
+from tests.e2e.conftest import Node, make_token
+from tests.e2e.places import Place
+from tests.support import eventually
+
+Hire = Callable[..., DriverClient]
+
+
+@pytest.fixture
+async def hire(node: Node) -> AsyncIterator[Hire]:
+    """Make clients of new drivers; they leave with the test."""
+    async with AsyncExitStack() as stack:
+
+        def hire(token: Any = None, **options: Any) -> DriverClient:
+            name = f"client-{uuid.uuid4().hex[:12]}"
+            token = token or make_token(name, "driver", market="phoenix")
+            app = DriverClient(node.socket_url, token, location_every_ms=50, **options)
+            app.start()
+            stack.push_async_callback(_leave, app)
+            return app
+
+        yield hire
+
+
+@pytest.fixture
+async def orders(node: Node) -> AsyncIterator[OrderClient]:
+    token = make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders")
+    async with OrderClient(node.url, token) as client:
+        yield client
+        async for job in client.jobs():
+            if not job.terminal and job.state not in {"picked_up", "returning"}:
+                await client.cancel(job.id)
+
+
+@pytest.mark.parametrize("subprotocol", [SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON])
+async def test_from_the_order_to_the_door(
+    hire: Hire, orders: OrderClient, place: Place, subprotocol: str
+) -> None:
+    app = hire(subprotocol=subprotocol)
+    await _go_online(app, place)
+    job = await orders.submit(place.order())
+    (held,) = await app.accept(await _offer_of(app, job))
+    assert held.job == job.id
+    assert held.detail.dropoff.name == "Ada Private"
+    assert app.state == DriverState.ON_RUN
+    assert (await orders.wait(job.id)).state == "assigned"
+
+    for step in (Step.AT_MALL, Step.PICKED_UP, Step.DELIVERED):
+        await app.progress(job.id, step)
+    done = await orders.wait(job.id, for_end=True, timeout_s=5)
+    assert done.state == "delivered"
+    assert [entry.state for entry in done.timeline][-3:] == ["at_mall", "picked_up", "delivered"]
+    assert app.jobs == {}
+    assert app.state == DriverState.AVAILABLE
+
+
+async def test_declined_goes_to_the_next(hire: Hire, orders: OrderClient, place: Place) -> None:
+    near, far = hire(), hire()
+    await _go_online(near, place)
+    await _go_online(far, place, metres=3_000)
+    job = await orders.submit(place.order())
+    await near.decline(await _offer_of(near, job), "not today")
+    await far.accept(await _offer_of(far, job))
+    asked = (await orders.explain(job.id)).asked
+    assert [turn.outcome for turn in asked] == ["declined", "accepted"]
+
+
+async def test_reports_survive_a_lost_socket(hire: Hire, orders: OrderClient, place: Place) -> None:
+    app = hire()
+    held = await _taken(app, orders, place)
+    app.drop()
+    reports = [
+        app.progress(held.job, step) for step in (Step.AT_MALL, Step.PICKED_UP, Step.DELIVERED)
+    ]
+    replies = await asyncio.gather(*reports)
+    assert [reply.job_state for reply in replies] == ["at_mall", "picked_up", "delivered"]
+    assert (await orders.get(held.job)).state == "delivered"
+
+
+async def test_custody_after_an_absence_that_cost_the_job(
+    hire: Hire, orders: OrderClient, place: Place
+) -> None:
+    app = hire()
+    held = await _taken(app, orders, place)
+    first_attempt = held.attempt
+    # In a basement for longer than `resume_ttl_s`: the engine takes the driver for silent.
+    app.drop(away_s=3.5)
+    collected = app.progress(held.job, Step.PICKED_UP)
+    delivered = app.progress(held.job, Step.DELIVERED)
+    await eventually(lambda: _state_is(orders, held.job, "queued"), timeout_s=5)
+    reply = await collected
+    assert reply.job_state == "picked_up"
+    assert isinstance(reply.attempt, int)
+    assert reply.attempt > first_attempt
+    assert (await delivered).job_state == "delivered"
+
+
+async def test_a_token_is_renewed_before_it_expires(hire: Hire, place: Place) -> None:
+    name = f"client-{uuid.uuid4().hex[:12]}"
+    given: list[str] = []
+
+    def provider() -> str:
+        soon = time.time() + (2 if not given else 3600)
+        given.append(make_token(name, "driver", market="phoenix", exp=soon))
+        return given[-1]
+
+    app = hire(provider)
+    await _go_online(app, place)
+    await eventually(lambda: len(given) == 2, timeout_s=5)
+    await eventually(lambda: app.connected)
+
+
+async def test_a_token_of_another_role_stops(hire: Hire) -> None:
+    app = hire(make_token("shop", "orders"))
+    with pytest.raises(Stopped) as stopped:
+        await app.online()
+    assert stopped.value.close_code == 4503
+
+
+async def test_a_refused_answer_is_typed(hire: Hire, orders: OrderClient, place: Place) -> None:
+    app = hire()
+    await _go_online(app, place)
+    job = await orders.submit(place.order())
+    offer = await _offer_of(app, job)
+    await orders.cancel(job.id, "changed my mind")
+    with pytest.raises(RequestRefused) as refused:
+        await app.accept(offer)
+    assert refused.value.code == "offer_closed"
+
+
+async def test_the_order_service(orders: OrderClient, place: Place) -> None:
+    order = place.order()
+    first = await orders.submit(order, key="once")
+    again = await orders.submit(order, key="once")
+    assert first.id == again.id
+    with pytest.raises(ApiProblem) as mismatch:
+        await orders.submit(place.order(), key="once")
+    assert (mismatch.value.status, mismatch.value.code) == (422, "idempotency_mismatch")
+    with pytest.raises(ApiProblem) as duplicate:
+        await orders.submit(order)
+    assert duplicate.value.job == first.id
+    with pytest.raises(ApiProblem) as wrong:
+        await orders.submit({**place.order(), "driver": "me"})
+    assert wrong.value.errors[0].pointer == "/driver"
+
+    others = [(await orders.submit(place.order())).id for _ in range(4)]
+    listed = [job.id async for job in orders.jobs(market="phoenix", limit=2)]
+    assert listed == [*reversed(others), first.id]
+    assert (await orders.cancel(first.id)).state == "cancelled"
+    assert (await orders.quote(place.order())).why_not
+    assert {market.id for market in await orders.markets()} >= {"phoenix", "las-vegas"}
+    assert (await orders.market("phoenix")).malls
+
+
+def test_the_order_service_without_asyncio(node: Node, place: Place) -> None:
+    token = make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders")
+    with OrderClientSync(node.url, token) as orders:
+        job = orders.submit(place.order())
+        assert orders.wait(job.id, timeout_s=0).id == job.id
+        assert [listed.id for listed in orders.jobs()] == [job.id]
+        assert orders.cancel(job.id).terminal
+
+
+async def test_an_operator(hire: Hire, node: Node, orders: OrderClient, place: Place) -> None:
+    app = hire()
+    changed: list[object] = []
+    app.listen(changed.append)
+    await _go_online(app, place, metres=30_000)  # out of the engine's reach, not of an operator's
+    job = await orders.submit(place.order())
+    async with OperatorClient(node.url, make_token("op", "operator")) as operator:
+        (driver,) = (
+            driver
+            for driver in await operator.drivers("phoenix", near=place.north(30_000), radius_m=500)
+            if driver.state == "available"
+        )
+        await operator.assign(job.id, driver.driver)
+        await eventually(lambda: job.id in app.jobs)
+        await operator.unassign(job.id, "a mistake")
+        await eventually(lambda: job.id not in app.jobs)
+        await operator.suspend("phoenix", driver.driver, "a complaint")
+        await operator.resume("phoenix", driver.driver)
+
+
+async def _go_online(app: DriverClient, place: Place, metres: float = 0) -> None:
+    lat, lon = place.north(metres)
+    app.location(lat, lon, acc_m=5)
+    await app.status(Wish.AVAILABLE)
+
+
+async def _offer_of(app: DriverClient, job: Job) -> Offer:
+    async with asyncio.timeout(5):
+        offer = await anext(app.offers())
+    assert [offered.job for offered in offer.jobs] == [job.id]
+    return offer
+
+
+async def _taken(app: DriverClient, orders: OrderClient, place: Place) -> HeldJob:
+    await _go_online(app, place)
+    job = await orders.submit(place.order())
+    (held,) = await app.accept(await _offer_of(app, job))
+    return held
+
+
+async def _state_is(orders: OrderClient, job: str, state: str) -> bool:
+    return (await orders.get(job)).state == state
+
+
+async def _leave(app: DriverClient) -> None:
+    """Give up what is not on board, so that nothing waits for this driver in later tests."""
+    if app.connected:
+        for held in app.jobs.values():
+            app.progress(held.job, Step.GIVE_UP)
+        await eventually(lambda: app.unreported == 0)
+        await app.status(Wish.OFFLINE)
+    await app.stop()
