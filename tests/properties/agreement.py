@@ -1,0 +1,85 @@
+"""Whether the store's records say what the model says."""
+
+from collections.abc import Mapping
+
+from engine.core import model as core
+from tests.properties.model import Job, Model
+from tests.properties.model_drivers import Driver
+from tests.properties.world import Snapshot
+
+
+def check_agreement(model: Model, seen: Snapshot) -> None:
+    _compare("drivers", {n: _driver(d) for n, d in model.drivers.items()}, _drivers(seen))
+    _compare("jobs", {n: _job(j) for n, j in model.jobs.items()}, _jobs(seen))
+    _compare(
+        "offers",
+        {n: (o.driver, o.attempt, o.state, o.expires, o.ack_by) for n, o in model.offers.items()},
+        {
+            n: (o.driver, o.attempt, o.state, o.expires_ms, o.ack_by_ms)
+            for n, o in seen.offers.items()
+        },
+    )
+
+
+def _driver(driver: Driver) -> Mapping[str, object]:
+    return {
+        "wish": driver.wish,
+        "until": driver.until,
+        "socket": (driver.connected, driver.epoch, driver.node),
+        "lost": None if driver.connected else driver.lost,
+        "cool": driver.cool,
+        "out": (driver.suspended, driver.unreachable),
+        "offer": driver.offer,
+        "jobs": driver.jobs,
+        "position": driver.fix and (driver.fix.received, driver.fix.at, *driver.fix.place),
+    }
+
+
+def _drivers(seen: Snapshot) -> dict[str, Mapping[str, object]]:
+    return {name: _stored_driver(driver) for name, driver in seen.drivers.items()}
+
+
+def _stored_driver(driver: core.Driver) -> Mapping[str, object]:
+    at = driver.position
+    return {
+        "wish": driver.wish.value,
+        "until": driver.until_ms,
+        "socket": (driver.connected, driver.epoch, driver.node),
+        "lost": None if driver.connected else driver.lost_ms,
+        "cool": driver.cool_until_ms,
+        "out": (driver.suspended, driver.unreachable),
+        "offer": driver.offer,
+        "jobs": {held.job: held.attempt for held in driver.jobs},
+        "position": at and (at.received_ms, at.at_ms, at.lat, at.lon),
+    }
+
+
+def _job(job: Job) -> Mapping[str, object]:
+    return {
+        "state": job.state,
+        "attempt": job.attempt,
+        "driver": job.holder or None,
+        "offer": job.offer or None,
+        "asked": job.asked,
+    }
+
+
+def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
+    return {
+        name: {
+            "state": job.state.value,
+            "attempt": job.attempt,
+            "driver": job.driver,
+            "offer": job.offer,
+            "asked": [(t.driver, t.attempt, t.outcome, t.at_ms) for t in job.asked],
+        }
+        for name, job in seen.jobs.items()
+    }
+
+
+def _compare(what: str, said: Mapping[str, object], stored: Mapping[str, object]) -> None:
+    if said == stored:
+        return
+    for name in sorted(said.keys() | stored.keys()):
+        model, store = said.get(name), stored.get(name)
+        assert model == store, f"{what}: {name}: the model has {model}, the store {store}"

@@ -1,0 +1,263 @@
+"""What drivers, their sockets and operators who suspend them do."""
+
+from typing import Literal
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from engine.core.model import Vehicle
+from engine.ports import DriverFix
+from protocol.lifecycle import HELD, Step, Wish
+from tests.properties.machine import (
+    How,
+    StoreMachine,
+    how_often,
+    recent,
+    some_driver,
+    some_node,
+)
+from tests.properties.model import Job
+from tests.properties.model_drivers import Place
+from tests.properties.world import HOME, MARKET
+
+NEAR, FAR, FARTHER = HOME, (34.9, -110.2), (30.1, -108.0)
+FixKind = Literal["good", "same", "stale", "future", "far", "farther", "outside"]
+fix_kind = st.sampled_from(("good", "good", "same", "stale", "future", "far", "farther", "outside"))
+
+
+class DriverRules(StoreMachine):
+    """Sockets, wishes, positions."""
+
+    def fix(self, driver: str, kind: FixKind) -> DriverFix:
+        """A fix of that kind, and the model's word on it is what the store's must be."""
+        known = self.model.drivers.get(driver)
+        last = known.fix.at if known and known.fix else self.now
+        place: Place = {"far": FAR, "farther": FARTHER}.get(kind, NEAR)
+        at = {
+            "same": last,
+            "stale": last - 1,
+            "future": self.now + 5_001,
+        }.get(kind, self.now)
+        return DriverFix(driver, at, *place, inside=kind != "outside")
+
+    def judge(self, fix: DriverFix) -> str:
+        return self.model.position(fix.driver, fix.at_ms, (fix.lat, fix.lon), inside=fix.inside)
+
+    @rule(driver=some_driver, node=some_node, kind=st.none() | fix_kind)
+    def hello(self, driver: str, node: str, kind: FixKind | None) -> None:
+        fix = self.fix(driver, kind) if kind else None
+        self.model.hello(driver, node)
+        if fix:
+            self.judge(fix)
+        # Not doubled: a hello is a new socket, and the newest wins.
+        said = self.call(
+            f"hello {driver} ({kind})",
+            "ok",
+            lambda store: store.hello(MARKET, driver, node=node, vehicle=Vehicle(), fix=fix),
+            node=node,
+        )
+        assert said is not None
+        assert said.epoch == self.model.drivers[driver].epoch
+
+    @rule(driver=some_driver, node=some_node)
+    def comes_to_work(self, driver: str, node: str) -> None:
+        self.hello(driver, node, "good")
+        self.status(driver, Wish.AVAILABLE, None, "once")
+
+    @rule(driver=some_driver, late=st.integers(-1, 2), node=st.none() | some_node, how=how_often)
+    def disconnect(self, driver: str, late: int, node: str | None, how: How) -> None:
+        """Of the current socket, or of one that is ``late`` sockets old."""
+        known = self.model.drivers.get(driver)
+        epoch = known.epoch - max(0, late) if known else 1
+        at = node or (known.node if known else "n1")
+        if epoch < 1:  # 0 is the reaper's
+            return
+        self.model.disconnect(driver, at, epoch)
+        self.call(
+            f"disconnect {driver}, epoch {epoch}",
+            "ok",
+            lambda store: store.disconnect(MARKET, at, [(driver, epoch)]),
+            node=at,
+            how=how,
+        )
+
+    @rule(
+        driver=some_driver,
+        wish=st.sampled_from(Wish),
+        until=st.none() | st.sampled_from((-1, 0, 1, 1_000, 30_000, 600_000)),
+        how=how_often,
+    )
+    def status(self, driver: str, wish: Wish, until: int | None, how: How) -> None:
+        until_ms = None if until is None else self.now + until
+        expected = self.model.status(driver, wish, until_ms)
+        self.call(
+            f"status {driver} {wish} until {until}",
+            expected,
+            lambda store: store.status(MARKET, driver, wish, until_ms),
+            how=how,
+            again=expected,
+        )
+
+    @rule(fixes=st.lists(st.tuples(some_driver, fix_kind), min_size=1, max_size=4), how=how_often)
+    def positions(self, fixes: list[tuple[str, FixKind]], how: How) -> None:
+        self._record([self.fix(driver, kind) for driver, kind in fixes], how)
+
+    def everybody_reports(self) -> None:
+        drivers = [name for name, driver in self.model.drivers.items() if driver.connected]
+        self._record([self.fix(driver, "good") for driver in drivers], "once")
+
+    def _record(self, batch: list[DriverFix], how: How) -> None:
+        if not batch:
+            return
+        expected = " ".join(self.judge(fix) for fix in batch)
+        self.call(
+            f"positions of {[fix.driver for fix in batch]}",
+            expected,
+            lambda store: store.record_positions(MARKET, batch),
+            how=how,
+            read=lambda recorded: " ".join(recorded.verdicts),
+            # A repeated fix is old, and counted as such; no position changes for it.
+            same=lambda seen: {name: d.position for name, d in seen.drivers.items()},
+        )
+
+    @rule(driver=some_driver, how=how_often)
+    def seen_again(self, driver: str, how: How) -> None:
+        self.model.seen(driver)
+        self.call(f"seen {driver}", "ok", lambda store: store.seen(MARKET, driver), how=how)
+
+    @rule(driver=some_driver, suspended=st.booleans(), how=how_often)
+    def suspend(self, driver: str, suspended: bool, how: How) -> None:
+        expected = self.model.suspend(driver, suspended=suspended)
+        self.call(
+            f"suspend {driver}: {suspended}",
+            expected,
+            lambda store: (
+                store.suspend(MARKET, driver, "why") if suspended else store.resume(MARKET, driver)
+            ),
+            how=how,
+            again=expected,
+        )
+        # As the dispatcher does: a live offer goes to the next driver.
+        known = self.model.drivers.get(driver)
+        if suspended and known and known.offer:
+            offer = known.offer
+            ref = self.ref(self.model.offers[offer].job)
+            self.model.withdraw(ref.job, offer)
+            self.call(
+                f"withdraw {offer}", "ok", lambda store: store.withdraw(ref, offer, "operator")
+            )
+
+
+def next_step(job: Job) -> str:
+    return {"assigned": "at_mall", "at_mall": "picked_up"}.get(job.state, "delivered")
+
+
+class HolderRules(DriverRules):
+    """What drivers do with offers and with the jobs in their hands."""
+
+    def _answerer(self, offer: str, stranger: str | None) -> str:
+        known = self.model.offers.get(offer)
+        return stranger or (known.driver if known else "d0")
+
+    stranger = st.sampled_from((None, None, None, None, "d0", "d1"))
+
+    @precondition(lambda self: self.offers)
+    @rule(back=recent, stranger=stranger, how=how_often)
+    def offer_ack(self, back: int, stranger: str | None, how: How) -> None:
+        offer = self.offer_at(back)
+        self._offer_ack(offer, self._answerer(offer, stranger), how)
+
+    def _offer_ack(self, offer: str, driver: str, how: How) -> None:
+        expected = self.model.offer_ack(offer, driver)
+        self.call(
+            f"ack {offer} by {driver}",
+            expected,
+            lambda store: store.offer_ack(MARKET, driver, offer),
+            how=how,
+            again=expected,
+        )
+
+    @precondition(lambda self: self.offers)
+    @rule(back=recent, stranger=stranger, node=some_node, how=how_often)
+    def accept(self, back: int, stranger: str | None, node: str, how: How) -> None:
+        offer = self.offer_at(back)
+        self._accept(offer, self._answerer(offer, stranger), node, how)
+
+    def _accept(self, offer: str, driver: str, node: str, how: How) -> None:
+        expected = self.model.accept(offer, driver)
+        self.call(
+            f"accept {offer} by {driver}",
+            expected,
+            lambda store: store.accept(MARKET, driver, offer),
+            node=node,
+            how=how,
+            again=expected,
+        )
+
+    @precondition(lambda self: self.offers)
+    @rule(back=recent, stranger=stranger, node=some_node, how=how_often)
+    def decline(self, back: int, stranger: str | None, node: str, how: How) -> None:
+        offer = self.offer_at(back)
+        driver = self._answerer(offer, stranger)
+        expected = self.model.decline(offer, driver)
+        self.call(
+            f"decline {offer} by {driver}",
+            expected,
+            lambda store: store.decline(MARKET, driver, offer, ""),
+            node=node,
+            how=how,
+            again=expected,
+        )
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        back=recent,
+        who=st.sampled_from(("holder", "holder", "holder", "d0", "d1")),
+        step=st.sampled_from(("next", "next", "picked_up", *Step)),
+        old=st.sampled_from((0, 0, 0, 1, 2)),
+        checked=st.booleans(),
+        node=some_node,
+        how=how_often,
+    )
+    def progress(
+        self, back: int, who: str, step: str, old: int, checked: bool, node: str, how: How
+    ) -> None:
+        """A step by the holder or by anybody; under ``old`` attempts too."""
+        name = self.job_at(back, HELD)
+        job = self.model.jobs[name]
+        driver, attempt = job.holder or "d0", job.attempt
+        if who.startswith("d"):
+            driver = who
+        attempt -= old
+        if step == "next":
+            step = next_step(job)
+        self._progress(name, driver, attempt, step, checked, node, how)
+
+    def _progress(
+        self, name: str, driver: str, attempt: int, step: str, checked: bool, node: str, how: How
+    ) -> None:
+        ref, at_ms = self.ref(name), self.now - 1
+        if step == Step.GIVE_UP:
+            expected = self.model.give_up(name, driver, attempt)
+        else:
+            expected = self.model.progress(name, driver, attempt, step, checked=checked)
+        self.call(
+            f"{step} {name}/{attempt} by {driver}",
+            expected,
+            lambda store: store.progress(
+                ref, driver, attempt, Step(step), at_ms=at_ms, age_checked=checked, reason=""
+            ),
+            node=node,
+            how=how,
+            again=expected,
+        )
+
+    @precondition(lambda self: any(job.former for job in self.model.jobs.values()))
+    @rule(back=recent, nth=recent, node=some_node, how=how_often)
+    def claims_custody(self, back: int, nth: int, node: str, how: How) -> None:
+        """One whose job was taken away taps `picked_up`, perhaps with the parcel in hand."""
+        taken = [name for name, job in self.model.jobs.items() if job.former]
+        name = taken[-1 - back % len(taken)]
+        former = sorted(self.model.jobs[name].former, key=lambda turn: -turn[1])
+        driver, attempt = former[nth % len(former)]
+        self._progress(name, driver, attempt, "picked_up", False, node, how)

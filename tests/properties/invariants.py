@@ -1,0 +1,228 @@
+"""What must hold of the store after every call: S1–S14, read from its raw records.
+
+Each check stands on the records alone; what a verdict had to be is the model's affair.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Collection
+
+from engine.config import MarketPolicy
+from engine.core.model import Driver, Job
+from protocol.lifecycle import BEFORE_PICKUP, TERMINAL, JobState, Wish, may_move
+from tests.properties.world import Snapshot
+
+# What is overdue is looked at again within this, however often its sweeper dies.
+GRACE_MS = 2_000
+_DUE_KIND = {
+    JobState.SCHEDULED: "release",
+    JobState.QUEUED: "retry",
+    JobState.OFFERED: "offer",
+}
+
+
+def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) -> None:
+    """Every invariant of one moment. ``lapsed``: nodes that have not yet closed the sockets that
+    they must, since their lease had run out."""
+    check_holders(seen)
+    check_offers(seen)
+    check_queues(seen)
+    check_counts(seen)
+    check_timelines(seen)
+    check_due(seen, policy)
+    check_idle(seen, policy, lapsed)
+
+
+def check_step(before: Snapshot, after: Snapshot) -> None:
+    """What one call may not do, whatever call it is."""
+    for name, was in before.jobs.items():
+        now = after.jobs.get(name)
+        assert now is not None, f"S4: {name} is gone"
+        assert now.attempt >= was.attempt, f"S7: {name}: attempt {was.attempt} → {now.attempt}"
+        if was.terminal:
+            assert now == was, f"S9: {name} changed after it had ended"
+        if was.state != now.state:
+            assert may_move(was.state, now.state), f"{name}: {was.state} → {now.state}"
+        keeps = (now.driver, now.attempt) == (was.driver, was.attempt)
+        if was.held and not now.terminal:
+            assert keeps or now.attempt > was.attempt, f"S5: {name} taken from {was.driver}"
+
+
+def check_holders(seen: Snapshot) -> None:
+    for name, job in seen.jobs.items():
+        holders = {
+            (driver.id, held.attempt)
+            for driver in seen.drivers.values()
+            for held in driver.jobs
+            if held.job == name
+        }
+        expected = {(job.driver, job.attempt)} if job.held else set()
+        assert holders == expected, f"S1: {name} ({job.state}) is held by {holders}"
+        if not job.held and not job.terminal:
+            assert job.driver is None, f"S1: {name} ({job.state}) names {job.driver}"
+    for driver in seen.drivers.values():
+        given = [h.job for h in driver.jobs if not _is_collected(seen.jobs[h.job])]
+        assert len(given) <= 1, f"S2: {driver.id} holds {given}"
+
+
+def _is_collected(job: Job) -> bool:
+    """A parcel that turned out to be on board is a fact; it need not fit."""
+    return any(entry.cause == "custody" for entry in job.timeline)
+
+
+def check_offers(seen: Snapshot) -> None:
+    live = {name: offer for name, offer in seen.offers.items() if offer.state == "live"}
+    for driver in seen.drivers.values():
+        mine = [name for name, offer in live.items() if offer.driver == driver.id]
+        assert mine == ([driver.offer] if driver.offer else []), f"S2: {driver.id}: {mine}"
+    for name, job in seen.jobs.items():
+        out = [(o, r.attempt) for o, r in live.items() if any(j.job == name for j in r.jobs)]
+        expected = [(job.offer, job.attempt)] if job.state is JobState.OFFERED else []
+        assert out == expected, f"S3: {name} ({job.state}, {job.offer}): {out}"
+        assert (job.offer is not None) == bool(expected), f"S3: {name} names {job.offer}"
+
+
+def check_queues(seen: Snapshot) -> None:
+    for mall, queue in seen.queues.items():
+        waiting = [
+            job for job in seen.jobs.values() if job.state is JobState.QUEUED and job.mall == mall
+        ]
+        waiting.sort(key=lambda job: (-job.priority, job.created_ms, job.id))
+        assert queue == tuple(job.id for job in waiting), f"wait set of {mall}: {queue}"
+    queued = {name: job for name, job in seen.jobs.items() if job.state is JobState.QUEUED}
+    assert set(seen.waiting) == set(queued)
+    for name, job in queued.items():
+        said = seen.waiting[name]
+        assert (said.attempt, said.need, said.asked, said.card) == (
+            job.attempt,
+            job.need,
+            job.asked,
+            job.card,
+        ), f"what a round reads of {name} is old"
+
+
+def check_counts(seen: Snapshot) -> None:
+    counted = {state: n for state, n in seen.counts.items() if n and state != "submitted"}
+    assert counted == Counter(job.state.value for job in seen.jobs.values()), "S13"
+    assert seen.counts.get("submitted", 0) == sum(counted.values()) == len(seen.listed), "S13"
+    assert set(seen.listed) == set(seen.jobs), "S4"
+
+
+def check_timelines(seen: Snapshot) -> None:
+    for name, job in seen.jobs.items():
+        states = [JobState(entry.state) for entry in job.timeline]
+        assert states[-1] is job.state, f"{name}: timeline ends with {states[-1]}"
+        for source, target in itertools.pairwise(states):
+            assert may_move(source, target), f"{name}: {source} → {target}"
+
+
+def _due_member(job: Job) -> str | None:
+    kind = _DUE_KIND.get(job.state, "silent" if job.held else None)
+    if kind == "offer":
+        return f"offer/{job.mall}/{job.offer}/{job.id}"
+    return f"{kind}/{job.mall}/{job.id}" if kind else None
+
+
+def check_due(seen: Snapshot, policy: MarketPolicy) -> None:
+    members = {_due_member(job) for job in seen.jobs.values()}
+    for member in seen.due:
+        kind, _, name = member.partition("/")
+        owned = name in seen.drivers if kind == "driver" else member in members
+        assert owned, f"S14: {member} is due for nothing"
+    for job in seen.jobs.values():
+        if job.state in TERMINAL:
+            continue
+        due, limit = _due_member(job), _limit(seen, job, policy)
+        at = seen.due.get(due or "")
+        if limit is not None:
+            assert at is not None, f"S14: {job.id} ({job.state}) has no due entry"
+            assert at <= max(limit, seen.now + GRACE_MS), f"S14: {due} comes {at - limit} late"
+
+
+def _limit(seen: Snapshot, job: Job, policy: MarketPolicy) -> int | None:
+    """By when time must look at the job."""
+    if job.state is JobState.SCHEDULED:
+        return job.release_ms
+    if job.state is JobState.QUEUED:
+        return job.expires_ms
+    if job.state is JobState.OFFERED:
+        offer = seen.offers[job.offer or ""]
+        return offer.ack_by_ms or offer.expires_ms
+    holder = seen.drivers[job.driver or ""]
+    resume_ms = math.ceil(policy.resume_ttl_s * 1000)
+    if job.state in BEFORE_PICKUP:
+        at_mall = job.state is JobState.AT_MALL
+        wait_ms = math.ceil(policy.at_mall_silence_s * 1000) if at_mall else resume_ms
+        return (seen.now if holder.connected else holder.lost_ms) + wait_ms
+    # A parcel on board is never taken back: once it is told, nothing more falls due.
+    away_ms = 0 if holder.connected else seen.now - holder.lost_ms
+    return holder.lost_ms + resume_ms if 0 < away_ms < resume_ms else None
+
+
+def wants_work(driver: Driver) -> bool:
+    """All of ``may_be_offered`` that does not change by time alone."""
+    return (
+        driver.wish is Wish.AVAILABLE
+        and driver.connected
+        and not driver.suspended
+        and not driver.unreachable
+        and driver.offer is None
+        and not driver.jobs
+        and driver.position is not None
+    )
+
+
+def may_be_offered(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> bool:
+    """Who may be offered something: PROTOCOL.md, "Drivers"."""
+    return (
+        wants_work(driver)
+        and driver.cool_until_ms <= seen.now
+        and _last_ms(driver, policy) > seen.now
+        and seen.nodes.get(driver.node, 0) > seen.now
+    )
+
+
+def _last_ms(driver: Driver, policy: MarketPolicy) -> int:
+    """From when on it may not be offered anything, by its position or by its block's end."""
+    received_ms = driver.position.received_ms if driver.position else 0
+    stale_ms = received_ms + math.ceil(policy.stale_after_s * 1000) + 1
+    return stale_ms if driver.until_ms is None else min(driver.until_ms, stale_ms)
+
+
+def check_idle(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) -> None:
+    for name, driver in seen.drivers.items():
+        at = seen.due.get(f"driver/{name}", math.inf)
+        may = may_be_offered(seen, driver, policy)
+        alive = seen.nodes.get(driver.node, 0) > seen.now
+        if name in seen.idle and not may:
+            assert wants_work(driver), f"S10: {name} is idle but may not be offered anything"
+            if alive:
+                limit = max(_last_ms(driver, policy), seen.now)
+                assert at <= limit + GRACE_MS, f"S10: nobody will take {name} out of idle"
+        if name not in seen.idle and may and driver.node not in lapsed:
+            limit = max(driver.cool_until_ms, seen.now)
+            assert at <= limit + GRACE_MS, f"S10: nobody will put {name} into idle"
+        if driver.connected:
+            assert name in seen.held[driver.node], f"S10: a reaper would not find {name}"
+    assert seen.idle <= set(seen.drivers), "S10: idle names somebody unknown"
+
+
+def check_settled(seen: Snapshot, policy: MarketPolicy) -> None:
+    """After a sweep of all that was due, and of dead nodes, nothing lags behind."""
+    free = {n for n, driver in seen.drivers.items() if may_be_offered(seen, driver, policy)}
+    assert seen.idle == free, f"S10: idle is {set(seen.idle)}, free are {free}"
+    late = {member: at for member, at in seen.due.items() if at <= seen.now}
+    assert not late, f"S14: still overdue: {late}"
+
+
+def check_effects(
+    before: Snapshot, after: Snapshot, malls: Collection[str], freed: Collection[str]
+) -> None:
+    """Who called is told whom to hasten: a mall with a new job in its queue, a driver now free."""
+    for name, job in after.jobs.items():
+        was = before.jobs.get(name)
+        if job.state is JobState.QUEUED and (was is None or was.state is not JobState.QUEUED):
+            assert job.mall in malls, f"L3: nobody hears that {name} looks for a driver"
+    new = after.idle - before.idle
+    assert new <= set(freed), f"L1: nobody hears that {new - set(freed)} became free"

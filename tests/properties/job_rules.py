@@ -1,0 +1,258 @@
+"""What order services, operators and rounds do to jobs."""
+
+from dataclasses import dataclass, replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from engine.core.model import RankedDriver, Submission
+from engine.ports import OfferPlan
+from protocol.lifecycle import JobState, Outcome
+from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent, some_driver
+from tests.properties.model import Job
+from tests.properties.world import HOME, MALLS, MARKET, SERVICE, submission
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a rule draws of a submission; times are from now on."""
+
+    mall: str = MALLS[0]
+    lasts_ms: int = 3_600_000
+    release_ms: int | None = None
+    external: str | None = None
+    age_check: bool = False
+    priority: int = 0
+
+
+orders = st.builds(
+    Order,
+    mall=st.sampled_from(MALLS),
+    lasts_ms=st.sampled_from((3_600_000, 3_600_000, 20_000, 1)),
+    release_ms=st.sampled_from((None, None, None, 0, 5_000)),
+    external=st.sampled_from((None, None, "ext-0", "ext-1")),
+    age_check=st.booleans(),
+    priority=st.sampled_from((0, 0, 1)),
+)
+
+
+class JobRules(StoreMachine):
+    """Orders, rounds and operators."""
+
+    @rule(order=orders, how=how_often)
+    def submit(self, order: Order, how: How) -> None:
+        number = len(self.world.known_jobs)
+        made = submission(
+            f"job_{MARKET}.j{number:03}",
+            order.mall,
+            MARKET,
+            self.now,
+            key=f"key-{number}",
+            external=order.external,
+            lasts_ms=order.lasts_ms,
+            release_ms=None if order.release_ms is None else self.now + order.release_ms,
+            age_check=order.age_check,
+            priority=order.priority,
+        )
+        self._submit(made, how)
+
+    @precondition(lambda self: self.model.keys)
+    @rule(back=recent, other_json=st.booleans(), how=how_often)
+    def submit_again(self, back: int, other_json: bool, how: How) -> None:
+        """The same idempotency key, later, with a job id of its own."""
+        key = list(self.model.keys)[-1 - back % len(self.model.keys)]
+        made = submission(
+            f"job_{MARKET}.r{len(self.world.known_jobs):03}",
+            MALLS[0],
+            MARKET,
+            self.now,
+            key=key,
+            body_hash="hash-1" if other_json else "hash-0",
+            external=None,
+        )
+        self._submit(made, how)
+
+    def _submit(self, made: Submission, how: How) -> None:
+        job = Job(
+            made.mall,
+            made.need.expires_ms,
+            made.release_ms,
+            made.external_id,
+            made.needs_age_check,
+            made.state.value,
+        )
+        known = list(self.model.jobs)
+        expected, of = self.model.submit(made.job, job, made.key, made.body_hash)
+        self.world.known_jobs[:] = [*self.model.jobs]
+        submitted = self.call(
+            f"submit {made.job} ({made.state}, {made.key})",
+            expected,
+            lambda store: store.submit(made),
+            how=how,
+            read=lambda submitted: "replayed" if submitted.replayed else "ok",
+            again="replayed" if expected == "ok" else expected,
+        )
+        if submitted is not None:
+            assert submitted.job.id == of, "S8"
+            assert submitted.job.id in {made.job, *known}
+
+    # -- rounds
+
+    @rule(mall=st.sampled_from(MALLS), how=how_often)
+    def round(self, mall: str, how: How) -> None:
+        """As the dispatcher does: look, then offer each waiting job to the nearest."""
+        found = self.call(
+            f"candidates for {mall}",
+            "ok",
+            lambda store: store.candidates(
+                MARKET,
+                mall,
+                *HOME,
+                radius_m=1_500,
+                max_radius_m=25_000,
+                drivers=16,
+                jobs=16,
+            ),
+        )
+        assert found is not None
+        assert tuple(w.job for w in found.waiting) == self.seen.queues[mall]
+        near = [near.driver.id for near in found.near]
+        if found.waiting:
+            alive = {d.id for d in self.seen.drivers.values() if self.model.alive(d.node)}
+            assert set(near) <= self.seen.idle & alive
+        for waiting in found.waiting:
+            self._offer(waiting.job, waiting.attempt, near, how)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        back=recent,
+        drivers=st.permutations(DRIVERS),
+        old=st.sampled_from((0, 0, 1, -1)),
+        repeated=st.sampled_from((False, False, True)),
+        how=how_often,
+    )
+    def offer(self, back: int, drivers: list[str], old: int, repeated: bool, how: How) -> None:
+        """A plan that may be out of date: an old attempt, drivers who are not free, barred ones;
+        or the very call of an earlier offer, ``repeated`` late."""
+        name = self.job_at(back, {"queued"})
+        offer = self.offer_at(back) if repeated and self.offers else ""
+        if out := self.model.offers.get(offer):
+            self._offer(out.job, out.attempt - 1, drivers, how, offer)
+        else:
+            self._offer(name, self.model.jobs[name].attempt - old, drivers, how)
+
+    def _offer(
+        self, name: str, attempt: int, drivers: list[str], how: How, offer: str = ""
+    ) -> None:
+        offer = offer or f"o{len(self.offers)}"
+        expected, taker = self.model.offer(offer, name, attempt, drivers)
+        ranked = tuple(
+            RankedDriver(driver, True, None, 1.0, (), 60, 500, "gate-1", self.now, self.now)
+            for driver in drivers
+        )
+        plan = OfferPlan(offer, self.model.jobs[name].mall, name, attempt, b"", ranked)
+        offered = self.call(
+            f"offer {offer} of {name}/{attempt} to {','.join(drivers)}",
+            expected,
+            lambda store: store.offer(plan),
+            how=how,
+            read=lambda offered: offered.verdict,
+            again=expected,
+        )
+        assert offered is not None
+        assert offered.driver == taker, f"{offer} went to {offered.driver}, not to {taker}"
+        if expected == "offered" and offer not in self.offers:
+            self.offers.append(offer)
+
+    @precondition(lambda self: self.offers)
+    @rule(back=recent, how=how_often)
+    def withdraw(self, back: int, how: How) -> None:
+        offer = self.offer_at(back)
+        out = self.model.offers.get(offer)
+        if out is None:
+            return
+        ref = self.ref(out.job)
+        self.model.withdraw(out.job, offer)
+        self.call(
+            f"withdraw {offer}",
+            "ok",
+            lambda store: store.withdraw(ref, offer, "operator"),
+            how=how,
+        )
+
+    # -- order services and operators
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(back=st.integers(0, 5), how=how_often)
+    def cancel(self, back: int, how: How) -> None:
+        ref = self.ref(self.job_at(back))
+        expected = self.model.cancel(ref.job)
+        self.call(
+            f"cancel {ref.job}",
+            expected,
+            lambda store: store.cancel(ref, SERVICE, "changed my mind"),
+            how=how,
+            again=expected,
+        )
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(back=recent, driver=some_driver, how=how_often)
+    def assign(self, back: int, driver: str, how: How) -> None:
+        ref = self.ref(self.job_at(back))
+        expected = self.model.assign(ref.job, driver)
+        self.call(
+            f"assign {ref.job} to {driver}",
+            expected,
+            lambda store: store.assign(ref, driver, "operator"),
+            how=how,
+            again=expected,
+        )
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(back=recent, old=st.sampled_from((0, 0, 1)), how=how_often)
+    def unassign(self, back: int, old: int, how: How) -> None:
+        ref = self.ref(self.job_at(back, {"assigned", "at_mall"}))
+        attempt = self.model.jobs[ref.job].attempt - old
+        expected = self.model.release(ref.job, attempt, "unassigned")
+        self.call(
+            f"unassign {ref.job}/{attempt}",
+            expected,
+            lambda store: store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "why"),
+            how=how,
+        )
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        back=recent,
+        state=st.sampled_from((JobState.RETURNED, JobState.DELIVERED, JobState.LOST)),
+        how=how_often,
+    )
+    def close(self, back: int, state: JobState, how: How) -> None:
+        ref = self.ref(self.job_at(back, {"picked_up", "returning"}))
+        expected = self.model.close(ref.job, state.value)
+        self.call(
+            f"close {ref.job} as {state}",
+            expected,
+            lambda store: store.close_job(ref, state, "operator", "why"),
+            how=how,
+            again=expected,
+        )
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(back=recent, late=st.sampled_from((-1, 0, 1, 60_000)), how=how_often)
+    def ready(self, back: int, late: int, how: How) -> None:
+        """The parcels are ready at another time: the order's body, card and need change."""
+        ref = self.ref(self.job_at(back))
+        was = self.seen.jobs[ref.job]
+        release_ms = self.now + late
+        body = b'{"order": 1, "ready": %d}' % release_ms
+        need = replace(was.need, ready_ms=release_ms)
+        expected = self.model.ready(ref.job, release_ms)
+        self.call(
+            f"ready {ref.job} in {late} ms",
+            expected,
+            lambda store: store.ready(
+                ref, was=was, body=body, card=b"\xc1", need=need, release_ms=release_ms
+            ),
+            how=how,
+        )

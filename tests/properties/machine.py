@@ -1,0 +1,192 @@
+"""The state machine's ground: each call goes to the store and to the model, and both are compared.
+
+A call may be made once, twice in a row, or by a node that dies before it hears the reply, after
+which the other node repeats it (S12). Whatever was called, every invariant is checked behind it.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Literal, TypeVar
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine
+
+from engine.config import MarketPolicy
+from engine.ports import (
+    DriverUnavailable,
+    DuplicateExternalId,
+    Effects,
+    IdempotencyMismatch,
+    JobRef,
+    NoSuchDriver,
+    OfferLive,
+    Refused,
+    StoreUnavailable,
+    WrongState,
+)
+from engine.store.redis import RedisStore
+from engine.store.scripts import Script
+from tests.properties import invariants
+from tests.properties.agreement import check_agreement
+from tests.properties.model import REFUSED, WORDS_OF_REFUSAL, Model
+from tests.properties.world import LEASE_MS, NODES, START_MS, Snapshot, World
+
+T = TypeVar("T")
+How = Literal["once", "twice", "reply lost"]
+DRIVERS = ("d0", "d1", "d2", "d3")
+
+# What the rules draw: an index counts back from the newest, so small numbers are what is going on.
+some_driver = st.sampled_from(DRIVERS)
+some_node = st.sampled_from(NODES)
+recent = st.sampled_from((0, 0, 0, 1, 2, 3))
+how_often = st.sampled_from(("once", "once", "twice", "reply lost"))
+
+_VERDICTS: Mapping[type[Exception], str] = {
+    WrongState: "wrong_state",
+    NoSuchDriver: "no_driver",
+    DriverUnavailable: "unavailable",
+    OfferLive: "offer_live",
+    IdempotencyMismatch: "mismatch",
+    DuplicateExternalId: "duplicate",
+}
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Two nodes, four drivers, one market. ``scripts``: others than the package's."""
+
+    def __init__(self, url: str, scripts: Mapping[str, Script] | None = None) -> None:
+        super().__init__()
+        self.policy = MarketPolicy()
+        self.model = Model(self.policy, START_MS)
+        self.world = World(url, self.policy, scripts)
+        self.beating = set(NODES)
+        # Nodes that have heard that their lease had run out, and not yet closed their sockets.
+        self.lapsed: set[str] = set()
+        self.offers: list[str] = []
+        self.seen: Snapshot = self.world.read()
+
+    def teardown(self) -> None:
+        untouched = self.world.other_market_is_untouched()
+        self.world.close()
+        assert untouched, "S11: another market was touched"
+
+    # -- picking
+
+    @property
+    def now(self) -> int:
+        return self.world.now
+
+    def job_at(self, back: int, states: Collection[str] = ()) -> str:
+        """A job counted back from the newest; those in ``states`` come first."""
+        jobs = list(reversed(self.world.known_jobs))
+        jobs.sort(key=lambda name: self.model.jobs[name].state not in states)
+        return jobs[back % len(jobs)]
+
+    def offer_at(self, back: int) -> str:
+        """An offer counted back from the newest; live ones come first."""
+        live = self.model.live()
+        offers = list(reversed(self.offers))
+        offers.sort(key=lambda name: name not in live)
+        return offers[back % len(offers)]
+
+    def ref(self, job: str) -> JobRef:
+        return JobRef(job, self.model.jobs[job].mall)
+
+    # -- calling
+
+    def call(
+        self,
+        what: str,
+        expected: str,
+        make: Callable[[RedisStore], Awaitable[T]],
+        *,
+        node: str = "n1",
+        how: How = "once",
+        read: Callable[[T], str] = lambda _: "ok",
+        again: str | None = None,
+        same: Callable[[Snapshot], Mapping[str, object]] = lambda seen: seen.raw,
+    ) -> T | None:
+        """Make the call, compare its verdict with the model's, check everything behind it.
+
+        ``read``: the verdict in a result. ``again``: what a repeat must hear (None: whatever);
+        ``same``: what a repeat must leave as it is.
+        """
+        self.tell(f"{what} on {node}, {how} → {expected}")
+        outcome: tuple[str, T | None] | None = None
+        if how == "reply lost":
+            self._make_and_die(make, node)
+        else:
+            outcome = self._make(make, node, read)
+            _compare(what, outcome[0], expected)
+            self._check(_effects(outcome[1]))
+        if how != "once":
+            before = self.seen
+            other = node if how == "twice" else NODES[1 - NODES.index(node)]
+            outcome = self._make(make, other, read)
+            self._check(_effects(outcome[1]))
+            changed = _differences(same(before), same(self.seen))
+            assert not changed, f"S12: {what} twice is not as once: {changed}"
+            if again is not None:
+                _compare(f"{what}, repeated", outcome[0], again)
+        return outcome[1] if outcome else None
+
+    def tell(self, text: str) -> None:
+        """A line of the story, shown when it ends badly."""
+        if hypothesis.currently_in_test_context():
+            hypothesis.note(f"    {self.now - START_MS:>9} ms  {text}")
+
+    def _make(
+        self, make: Callable[[RedisStore], Awaitable[T]], node: str, read: Callable[[T], str]
+    ) -> tuple[str, T | None]:
+        result: T
+        try:
+            result = self.world.run(make(self.world.stores[node]))
+        except Refused as refused:
+            return refused.code.value, None
+        except tuple(_VERDICTS) as refusal:
+            return _VERDICTS[type(refusal)], None
+        return read(result), result
+
+    def _make_and_die(self, make: Callable[[RedisStore], Awaitable[T]], node: str) -> None:
+        # Refused without a script: nothing to lose.
+        lost = contextlib.suppress(StoreUnavailable, Refused)
+        with self.world.reply_lost(node) as store, lost:
+            self.world.run(make(store))
+        self._check(None)
+
+    def _check(self, effects: Effects | None) -> None:
+        before, self.seen = self.seen, self.world.read()
+        invariants.check_step(before, self.seen)
+        invariants.check(self.seen, self.policy, self.lapsed)
+        check_agreement(self.model, self.seen)
+        if effects is not None:
+            freed = {driver.driver for driver in effects.freed}
+            invariants.check_effects(before, self.seen, effects.malls, freed)
+
+    def pass_time(self, ms: int) -> None:
+        """Let time go by; nodes that live have beaten all along."""
+        self.world.now += ms
+        self.model.now = self.world.now
+        self.world.beat_until_now(sorted(self.beating))
+        self.model.leases |= dict.fromkeys(self.beating, self.now + LEASE_MS)
+        self._check(None)
+
+
+def _effects(result: Any) -> Effects | None:
+    if isinstance(result, tuple):  # (…, effects)
+        result = result[-1]
+    result = getattr(result, "effects", result)
+    return result if isinstance(result, Effects) else None
+
+
+def _compare(what: str, verdict: str, expected: str) -> None:
+    fits = verdict in WORDS_OF_REFUSAL if expected == REFUSED else verdict == expected
+    assert fits, f"{what}: the store says {verdict}, the model {expected}"
+
+
+def _differences(before: object, after: object, path: str = "") -> list[str]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        names = sorted(before.keys() | after.keys())
+        return [d for n in names for d in _differences(before.get(n), after.get(n), f"{path} {n}")]
+    return [] if before == after else [f"{path}: {before} → {after}"]

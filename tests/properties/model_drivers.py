@@ -1,0 +1,176 @@
+"""The model's drivers: what time, connections and positions make of them.
+
+Times are epoch milliseconds; ``now`` is the clock that the scripts are told.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from engine.config import MarketPolicy
+from engine.core.geo import haversine_m
+
+FUTURE_MS = 5_000
+FORGET_DRIVER_MS = 7 * 86_400_000
+AGREEING = 3
+
+Place = tuple[float, float]
+
+
+@dataclass
+class Fix:
+    """A believed position, and the run of rejects since (the last one that was impossible)."""
+
+    received: int
+    at: int
+    place: Place
+    agreeing: int = 0
+    odd_at: int = 0
+    odd_place: Place = (0.0, 0.0)
+
+
+@dataclass
+class Driver:
+    wish: str = "offline"
+    until: int | None = None
+    connected: bool = False
+    node: str = ""
+    epoch: int = 0
+    lost: int = 0
+    cool: int = 0
+    suspended: bool = False
+    unreachable: bool = False
+    offer: str | None = None
+    jobs: dict[str, int] = field(default_factory=dict)
+    fix: Fix | None = None
+
+
+class DriverModel:
+    """What time and connections make of a driver."""
+
+    def __init__(self, policy: MarketPolicy, now: int) -> None:
+        self.policy = policy
+        self.now = now
+        self.drivers: dict[str, Driver] = {}
+        self.leases: dict[str, int] = {}
+
+    @property
+    def stale_ms(self) -> int:
+        return math.ceil(self.policy.stale_after_s * 1000)
+
+    @property
+    def resume_ms(self) -> int:
+        return math.ceil(self.policy.resume_ttl_s * 1000)
+
+    def alive(self, node: str) -> bool:
+        return self.leases.get(node, 0) > self.now
+
+    def fresh(self, driver: Driver) -> bool:
+        return driver.fix is not None and self.now - driver.fix.received <= self.stale_ms
+
+    def wants_work(self, driver: Driver) -> bool:
+        """All of may_be_offered that does not change by time alone."""
+        return (
+            driver.wish == "available"
+            and driver.connected
+            and not driver.suspended
+            and not driver.unreachable
+            and driver.offer is None
+            and not driver.jobs
+            and driver.fix is not None
+        )
+
+    def may_be_offered(self, driver: Driver) -> bool:
+        return (
+            self.wants_work(driver)
+            and driver.cool <= self.now
+            and (driver.until is None or driver.until > self.now)
+            and self.fresh(driver)
+            and self.alive(driver.node)
+        )
+
+    def free(self) -> set[str]:
+        return {name for name, driver in self.drivers.items() if self.may_be_offered(driver)}
+
+    def hello(self, name: str, node: str) -> None:
+        driver = self.drivers.setdefault(name, Driver())
+        if not driver.connected and self.now > driver.lost + self.resume_ms:
+            driver.wish = "offline"
+        if driver.until is not None and driver.until <= self.now:
+            driver.wish = "offline"
+        if driver.wish == "offline":
+            driver.until = None
+        driver.epoch += 1
+        driver.connected, driver.node, driver.unreachable = True, node, False
+
+    def disconnect(self, name: str, node: str, epoch: int) -> None:
+        driver = self.drivers.get(name)
+        if driver and driver.connected and driver.node == node and epoch in {0, driver.epoch}:
+            driver.connected, driver.lost = False, self.now
+
+    def status(self, name: str, wish: str, until: int | None) -> str:
+        driver = self.drivers.get(name)
+        if driver is None:
+            return "no_driver"
+        if until is not None and until <= self.now:
+            return "bad_field"
+        if wish == "available" and not self.fresh(driver):
+            return "no_position"
+        if wish == "offline" and driver.jobs:
+            return "holds_jobs"
+        if wish == "offline" and driver.offer:
+            return "offer_live"
+        driver.wish = wish
+        driver.until = until if wish != "offline" else None
+        return "ok"
+
+    def seen(self, name: str) -> None:
+        if driver := self.drivers.get(name):
+            driver.unreachable = False
+
+    def suspend(self, name: str, *, suspended: bool) -> str:
+        driver = self.drivers.get(name)
+        if driver is None:
+            return "no_driver"
+        driver.suspended = suspended
+        return "ok"
+
+    def driver_due(self, name: str) -> None:
+        driver = self.drivers.get(name)
+        if driver is None:
+            return
+        away = 0 if driver.connected else self.now - driver.lost
+        if away >= FORGET_DRIVER_MS and not (driver.jobs or driver.offer or driver.suspended):
+            del self.drivers[name]
+            return
+        block_over = driver.until is not None and driver.until <= self.now
+        if away > self.resume_ms or block_over:
+            driver.wish, driver.until = "offline", None
+
+    def position(self, name: str, at: int, place: Place, *, inside: bool) -> str:
+        driver = self.drivers.get(name)
+        if driver is None:
+            return "unknown"
+        verdict = self._judge(driver.fix, at, place) if inside else "outside"
+        if verdict == "ok":
+            driver.fix = Fix(self.now, at, place)
+        return verdict
+
+    def _judge(self, fix: Fix | None, at: int, place: Place) -> str:
+        if at > self.now + FUTURE_MS:
+            return "future"
+        if fix is None:
+            return "ok"
+        if at <= fix.at:
+            return "old"
+        if self._reachable(fix.place, fix.at, place, at):
+            return "ok"
+        if fix.agreeing and at <= fix.odd_at:  # the same one again agrees with nothing
+            return "old"
+        agrees = fix.agreeing and self._reachable(fix.odd_place, fix.odd_at, place, at)
+        fix.agreeing = fix.agreeing + 1 if agrees else 1
+        fix.odd_at, fix.odd_place = at, place
+        return "ok" if fix.agreeing == AGREEING else "impossible"
+
+    def _reachable(self, a: Place, a_ms: int, b: Place, b_ms: int) -> bool:
+        seconds = max(abs(b_ms - a_ms) / 1000, 1)
+        return haversine_m(*a, *b) <= self.policy.max_speed_mps * seconds

@@ -1,0 +1,266 @@
+"""What time and failure do: due entries, late and doubled ones, nodes that die."""
+
+import math
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from engine.ports import DueEntry, JobRef
+from protocol.lifecycle import HELD
+from tests.properties import invariants
+from tests.properties.driver_rules import HolderRules
+from tests.properties.machine import How, how_often, recent, some_driver, some_node
+from tests.properties.world import LEASE_MS, MARKET, NODES
+
+_REAP = 2
+_BITE = 3
+
+
+class TimeRules(HolderRules):
+    """The clock, the sweepers, the nodes."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]  # handed on as they are
+        self.taken: list[DueEntry] = []
+
+    # -- the clock
+
+    @rule(
+        ms=st.sampled_from((1, 40, 1_000, 3_000, 29_999, 30_000, 61_000, 121_000, 900_000)),
+        reports=st.sampled_from((True, True, False)),
+    )
+    def time_passes(self, ms: int, reports: bool) -> None:
+        self.tell(f"{ms} ms pass")
+        self.pass_time(ms)
+        if reports:
+            self.everybody_reports()
+
+    @rule(nth=recent, off_by=st.sampled_from((-1, 0, 0, 1)))
+    def time_comes_to_a_limit(self, nth: int, off_by: int) -> None:
+        """To the very millisecond of one of the next limits, or to one beside it."""
+        limits = sorted({at for at in self._limits() if at > self.now - off_by})
+        if limits:
+            self._come_to(limits[nth % len(limits)], off_by)
+
+    def _limits(self) -> list[int]:
+        stale_ms = math.ceil(self.policy.stale_after_s * 1000)
+        limits = []
+        for offer in self.model.offers.values():
+            if offer.state == "live":
+                limits += [offer.expires, offer.ack_by]
+        for job in self.model.jobs.values():
+            limits += [job.expires, job.release]
+        for driver in self.model.drivers.values():
+            limits += [driver.cool, driver.until or 0]
+            if driver.fix:
+                limits.append(driver.fix.received + stale_ms)
+            if not driver.connected:
+                limits += [driver.lost + self.model.resume_ms, driver.lost + self.model.at_mall_ms]
+        return limits
+
+    # -- the sweepers
+
+    @rule(node=some_node, how=how_often)
+    def sweep(self, node: str, how: How) -> None:
+        """Carry out what is overdue; perhaps each entry twice."""
+        for entry in self._take(node):
+            self._carry_out(entry, how)
+        self._forget()
+
+    @rule(node=some_node)
+    def sweeper_dies(self, node: str) -> None:
+        """It has taken its entries and carries none of them out; they are remembered."""
+        self.taken += self._take(node)
+
+    @precondition(lambda self: self.taken)
+    @rule(back=recent, how=how_often)
+    def late_sweep(self, back: int, how: How) -> None:
+        """A frozen node goes on with an entry that it took long ago."""
+        self._carry_out(self.taken[-1 - back % len(self.taken)], how)
+
+    @precondition(lambda self: self.model.live())
+    @rule(back=recent, acked=st.booleans(), off_by=st.sampled_from((-1, 0, 0, 1)), how=how_often)
+    def nobody_answers(self, back: int, acked: bool, off_by: int, how: How) -> None:
+        """An offer's limit comes, and a sweeper with it; perhaps a millisecond beside it."""
+        live = self.model.live()
+        offer = self.model.offers[live[-1 - back % len(live)]]
+        if acked and offer.ack_by > self.now:
+            self._offer_ack(live[-1 - back % len(live)], offer.driver, how)
+        self._come_to(offer.ack_by or offer.expires, off_by)
+        self.sweep("n1", how)
+
+    @precondition(lambda self: any(job.state in HELD for job in self.model.jobs.values()))
+    @rule(back=recent, off_by=st.sampled_from((-1, 0, 0, 1)), how=how_often)
+    def a_holder_falls_silent(self, back: int, off_by: int, how: How) -> None:
+        """Its socket breaks; the limit of its job comes, and a sweeper with it."""
+        job = self.model.jobs[self.job_at(back, HELD)]
+        driver = self.model.drivers.get(job.holder)
+        if job.state not in HELD or driver is None:
+            return
+        self.disconnect(job.holder, 0, None, how)
+        at_mall = job.state == "at_mall"
+        limit = self.model.at_mall_ms if at_mall else self.model.resume_ms
+        self._come_to(driver.lost + limit, off_by)
+        self.sweep("n2", how)
+
+    def _come_to(self, limit: int, off_by: int) -> None:
+        if limit + off_by > self.now:
+            self.tell(f"{limit + off_by - self.now} ms pass, to a limit {off_by:+}")
+            self.pass_time(limit + off_by - self.now)
+
+    def _take(self, node: str) -> list[DueEntry]:
+        due = {member for member, at in self.seen.due.items() if at <= self.now}
+        entries = self.call("due", "ok", lambda store: store.due(MARKET, _BITE), node=node)
+        assert entries is not None
+        assert {entry.member for entry in entries} <= due
+        assert len(entries) == min(len(due), _BITE)
+        return list(entries)
+
+    def _carry_out(self, entry: DueEntry, how: How) -> None:
+        match entry.kind:
+            case "offer":
+                self._lapse(entry, how)
+            case "release":
+                self.model.queue(entry.id)
+                ref = self.ref(entry.id)
+                self.call(f"queue {entry.id}", "ok", lambda store: store.queue(ref), how=how)
+            case "retry":
+                self._retry(self.ref(entry.id), how)
+            case "silent":
+                self.model.silence(entry.id, entry.member)
+                self.call(f"silence {entry.id}", "ok", lambda store: store.silence(entry), how=how)
+            case _:
+                self._driver_due(entry.id, how)
+
+    def _lapse(self, entry: DueEntry, how: How) -> None:
+        outcome = self.model.lapse(entry.offer)
+        self.call(
+            f"lapse {entry.offer}",
+            outcome or "early",
+            lambda store: store.lapse(entry),
+            how=how,
+            read=lambda lapsed: lapsed[0].value if lapsed[0] else "early",
+        )
+
+    def _retry(self, ref: JobRef, how: How) -> None:
+        """A round that finds nobody: the job's end, or another look later."""
+        self._expire(ref, 200, how)
+        job = self.model.jobs[ref.job]
+        at_ms, attempt = self.now + 5_000, job.attempt
+        self.call(
+            f"retry {ref.job}/{attempt} later",
+            "ok",
+            lambda store: store.retry_later(ref, attempt, at_ms),
+            how=how,
+        )
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(back=st.integers(0, 5), most=st.sampled_from((200, 200, 3, 0)), how=how_often)
+    def expire(self, back: int, most: int, how: How) -> None:
+        self._expire(self.ref(self.job_at(back)), most, how)
+
+    def _expire(self, ref: JobRef, most: int, how: How) -> None:
+        ends = self.model.expire(ref.job, most)
+        self.call(
+            f"expire {ref.job} (of {most} attempts)",
+            "ok" if ends else "early",
+            lambda store: store.expire(ref, "nobody", most),
+            how=how,
+            read=lambda effects: "ok" if effects else "early",
+        )
+
+    @rule(back=recent, driver=st.none() | some_driver, how=how_often)
+    def sweep_unasked(self, back: int, driver: str | None, how: How) -> None:
+        """An entry as a frozen or a hasty node may believe in it, whether it is due or not."""
+        if driver or not self.model.jobs:
+            driver = driver or "d0"
+            self._carry_out(DueEntry(f"driver/{driver}", "driver", driver), how)
+            return
+        name = self.job_at(back)
+        job = self.model.jobs[name]
+        kinds = {"offered": "offer", "scheduled": "release", "queued": "release"}
+        kind = kinds.get(job.state, "silent")
+        path = f"{job.mall}/{job.offer}/{name}" if kind == "offer" else f"{job.mall}/{name}"
+        entry = DueEntry(f"{kind}/{path}", kind, name, job.mall, job.offer)
+        self._carry_out(entry, how)
+
+    def _driver_due(self, driver: str, how: How) -> None:
+        self.model.driver_due(driver)
+        self.call(
+            f"driver_due {driver}", "ok", lambda store: store.driver_due(MARKET, driver), how=how
+        )
+
+    def _forget(self) -> None:
+        self.model.forget()
+        self.call("forget", "ok", lambda store: store.forget(MARKET))
+
+    # -- the nodes
+
+    @rule(node=some_node)
+    def node_dies(self, node: str) -> None:
+        self.tell(f"{node} stops beating")
+        self.beating.discard(node)
+
+    @rule(node=some_node)
+    def node_beats(self, node: str) -> None:
+        """A node that was only frozen learns whether its lease had run out, and then closes its
+        sockets."""
+        lapsed = not self.model.alive(node)
+        dead = {n for n, at in self.model.leases.items() if at <= self.now and n != node}
+        self.model.leases[node] = self.now + LEASE_MS
+        self.beating.add(node)
+        if lapsed:
+            self.lapsed.add(node)
+        beat = self.call("beat", "ok", lambda store: store.beat(MARKET, node), node=node)
+        assert beat is not None
+        assert (beat.lapsed, set(beat.dead)) == (lapsed, dead)
+        if lapsed:
+            self._close_sockets(node)
+            self.lapsed.discard(node)
+
+    def _close_sockets(self, node: str) -> None:
+        closed = [(n, d.epoch) for n, d in self.model.drivers.items() if d.node == node]
+        for driver, epoch in closed:
+            self.model.disconnect(driver, node, epoch)
+        self.call(
+            f"{node} closes its sockets",
+            "ok",
+            lambda store: store.disconnect(MARKET, node, closed),
+            node=node,
+        )
+
+    @rule(node=some_node)
+    def reap(self, node: str) -> None:
+        """Whoever sees a dead node takes its drivers out, a few at a time."""
+        if self.model.alive(node):
+            return
+        held = {n for n, d in self.model.drivers.items() if d.connected and d.node == node}
+        for _ in range(len(self.seen.held[node]) + 1):
+            # Which drivers the store takes is its own choice; the model follows at the end.
+            self._reap_some(node)
+        assert not self.seen.held[node]
+        assert not held & self.seen.idle
+
+    def _reap_some(self, node: str) -> None:
+        before = self.seen.held[node]
+        if not before:
+            self.model.leases.pop(node, None)
+        self.world.run(self.world.stores["n1"].reap(MARKET, node, _REAP))
+        after = frozenset(
+            name.decode() for name in self.world.command("SMEMBERS", self.world.keys.held(node))
+        )
+        for driver in before - after:
+            self.model.disconnect(driver, node, 0)
+        self.tell(f"reap {sorted(before - after)} of {node}")
+        self._check(None)
+
+    @rule()
+    def settles(self) -> None:
+        """Everything overdue is carried out and dead nodes are reaped: nothing may lag behind."""
+        self.pass_time(invariants.GRACE_MS)  # what a dead sweeper has taken comes up again
+        for node in NODES:
+            self.reap(node)
+        while entries := self._take("n1"):
+            for entry in entries:
+                self._carry_out(entry, "once")
+        invariants.check_settled(self.seen, self.policy)

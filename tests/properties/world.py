@@ -1,0 +1,260 @@
+"""Two nodes on one real server in virtual time, and what they have written, read back whole."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import msgspec
+import uvloop
+
+from engine.config import MarketPolicy
+from engine.core.model import Driver, Job, Need, Submission, Vehicle, Waiting
+from engine.ports import StoreUnavailable
+from engine.store.keys import MarketKeys
+from engine.store.link import Link
+from engine.store.records import (
+    OfferRecord,
+    read_driver,
+    read_job,
+    read_offer,
+    read_position,
+    read_waiting,
+)
+from engine.store.redis import RedisStore
+from engine.store.scripts import Script
+from protocol.lifecycle import JobState
+
+T = TypeVar("T")
+MARKET, OTHER_MARKET = "phoenix", "las-vegas"
+MALLS = ("mall-a", "mall-b")
+NODES = ("n1", "n2")
+SERVICE = "shop"
+START_MS = 1_800_000_000_000
+LEASE_MS = 1_500
+HOME = (33.30, -111.84)
+
+_HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds")
+_SETS = ("idle", "due", "nodes", "forget", "by_age", "by_service")
+# Each key's content by its type: names and values by turns, members, or a stream's length.
+_READ_ALL = """
+local READ = {
+  hash = function(key) return redis.call('HGETALL', key) end,
+  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
+  stream = function(key) return redis.call('XLEN', key) end,
+  none = function() return {} end,
+}
+local values = {}
+for i, key in ipairs(KEYS) do values[i] = READ[redis.call('TYPE', key).ok](key) end
+return values
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of a market at one moment. ``raw``: by key, what a doubled call must leave as it is."""
+
+    now: int
+    drivers: Mapping[str, Driver]
+    jobs: Mapping[str, Job]
+    offers: Mapping[str, OfferRecord]
+    idle: frozenset[str]
+    due: Mapping[str, int]
+    queues: Mapping[str, tuple[str, ...]]
+    waiting: Mapping[str, Waiting]
+    counts: Mapping[str, int]
+    nodes: Mapping[str, int]
+    held: Mapping[str, frozenset[str]]
+    listed: tuple[str, ...]
+    raw: Mapping[str, object]
+
+
+class LossyLink:
+    """A line that breaks behind the first script: what it did is done, its reply is lost, and
+    whatever its caller wanted to send next never leaves."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._broken = False
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        if self._broken:
+            raise StoreUnavailable("the node died")
+        reply = await self._link.call(*command)
+        if command[0] == b"EVALSHA":
+            self._broken = True
+            raise StoreUnavailable("the node died")
+        return reply
+
+
+class World:
+    """Build it, use it from plain code, ``close`` it. ``scripts``: others than the package's."""
+
+    def __init__(
+        self, url: str, policy: MarketPolicy, scripts: Mapping[str, Script] | None = None
+    ) -> None:
+        self.now = START_MS
+        self.keys = MarketKeys(MARKET)
+        self.known_jobs: list[str] = []
+        self._loop = uvloop.new_event_loop()
+        policies = {MARKET: policy, OTHER_MARKET: policy}
+        self.stores = {node: self.run(_open(url, policies, lambda: self.now)) for node in NODES}
+        for store in self.stores.values():
+            store._scripts = scripts or store._scripts
+        self.command("FLUSHALL")
+        self._untouched = self._settle_other_market()
+
+    def close(self) -> None:
+        for store in self.stores.values():
+            self.run(store.close())
+        self.run(asyncio.sleep(0))  # the transports close behind it
+        self._loop.close()
+
+    def run(self, call: Awaitable[T]) -> T:
+        return self._loop.run_until_complete(call)
+
+    def command(self, *words: str | bytes | float) -> Any:
+        return self.run(self.stores["n1"]._link.call(*words))
+
+    @contextmanager
+    def reply_lost(self, node: str) -> Iterator[RedisStore]:
+        """The node's store for one call that the node does not survive."""
+        store = self.stores[node]
+        link = store._link
+        store._link = LossyLink(link)  # type: ignore[assignment]  # `call` is all that calls use
+        try:
+            yield store
+        finally:
+            store._link = link
+
+    def beat_until_now(self, nodes: Sequence[str]) -> None:
+        """As if these nodes had beaten all along, until now."""
+        for node in nodes:
+            self.command("ZADD", self.keys.key("nodes"), self.now + LEASE_MS, node)
+
+    def other_market_is_untouched(self) -> bool:
+        return self._untouched == self._dump_other_market()
+
+    def _settle_other_market(self) -> object:
+        async def settle() -> None:
+            store = self.stores["n2"]
+            await store.beat(OTHER_MARKET, "n2")
+            # The same driver's id, the same key and external id as in the market under test.
+            await store.hello(OTHER_MARKET, "d0", node="n2", vehicle=Vehicle(), fix=None)
+            await store.submit(submission("job_las-vegas.j0", "mall-v", OTHER_MARKET, START_MS))
+
+        self.run(settle())
+        return self._dump_other_market()
+
+    def _dump_other_market(self) -> object:
+        names = sorted(self.command("KEYS", f"*{{{OTHER_MARKET}}}*"))
+        return [(name, self.command("DUMP", name)) for name in names]
+
+    def read(self) -> Snapshot:
+        """Everything, at once."""
+        names = [
+            *_HASHES,
+            *_SETS,
+            "push",
+            *(f"wait:{mall}" for mall in MALLS),
+            *(f"held:{node}" for node in NODES),
+            *(f"job:{job}" for job in self.known_jobs),
+        ]
+        keys = [self.keys.key(name) for name in names]
+        values = self.command("EVAL", _READ_ALL, len(keys), *keys)
+        return _snapshot(self.now, dict(zip(names, values, strict=True)))
+
+
+def submission(
+    job: str,
+    mall: str,
+    market: str,
+    now: int,
+    *,
+    key: str = "key-0",
+    body_hash: str = "hash-0",
+    external: str | None = "ext-0",
+    priority: int = 0,
+    lasts_ms: int = 3_600_000,
+    release_ms: int | None = None,
+    age_check: bool = False,
+) -> Submission:
+    """A valid order; ``release_ms``: when it is to look for a driver, if not at once."""
+    need = Need(
+        stores=("lego",),
+        ready_ms=now,
+        deadline_ms=now + lasts_ms,
+        expires_ms=now + lasts_ms,
+        lat=HOME[0],
+        lon=HOME[1],
+        parcels=1,
+        weight_g=100,
+        volume_l=1.5,
+        requires=(),
+        priority=priority,
+        created_ms=now,
+    )
+    return Submission(
+        job=job,
+        market=market,
+        service=SERVICE,
+        mall=mall,
+        key=key,
+        body_hash=body_hash,
+        external_id=external,
+        state=JobState.QUEUED if release_ms is None else JobState.SCHEDULED,
+        release_ms=now if release_ms is None else release_ms,
+        body=b'{"order": 1}',
+        card=b"\x81\xa1x\xff",
+        need=need,
+        needs_age_check=age_check,
+    )
+
+
+async def _open(
+    url: str, policies: Mapping[str, MarketPolicy], now_ms: Callable[[], int]
+) -> RedisStore:
+    store = RedisStore(url, policies, now_ms=now_ms)
+    await store.connect()
+    return store
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
+    hashes = {name: _pairs(raw[name]) for name in _HASHES}
+    sets = {name: {k: int(float(v)) for k, v in _pairs(raw[name]).items()} for name in _SETS}
+    jobs = {name: flat for name, flat in raw.items() if name.startswith("job:") and flat}
+    drivers = {
+        name: replace(read_driver(packed), position=read_position(hashes["positions"].get(name)))
+        for name, packed in hashes["drivers"].items()
+    }
+    return Snapshot(
+        now=now,
+        drivers=drivers,
+        jobs={name.removeprefix("job:"): read_job(flat) for name, flat in jobs.items()},
+        offers={name: read_offer(packed) for name, packed in hashes["offers"].items()},
+        idle=frozenset(sets["idle"]),
+        due=sets["due"],
+        queues={mall: tuple(job.decode() for job in raw[f"wait:{mall}"][::2]) for mall in MALLS},
+        waiting={name: read_waiting(name, packed) for name, packed in hashes["waiting"].items()},
+        counts={name: int(count) for name, count in hashes["counts"].items()},
+        nodes=sets["nodes"],
+        held={n: frozenset(d.decode() for d in raw[f"held:{n}"]) for n in NODES},
+        listed=tuple(sets["by_age"]),
+        raw=sets
+        | {name: hashes[name] for name in ("waiting", "counts", "externals", "holds")}
+        | {"pushes": raw["push"]}
+        | {name: _unpacked(hashes[name]) for name in ("drivers", "positions", "offers")}
+        | {name: _pairs(flat) for name, flat in jobs.items()}
+        | {name: frozenset(raw[name]) for name in raw if name.startswith(("held:", "wait:"))},
+    )
+
+
+def _unpacked(packed: Mapping[str, bytes]) -> dict[str, object]:
+    """Maps that Lua packed, whatever the order of their fields."""
+    return {name: msgspec.msgpack.decode(value) for name, value in packed.items()}
