@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -68,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
         f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s at "
         f"{len(demand.catchments)} malls; {plan.figures()}; {demand.source}"
     )
+    # A polite kill ends it as Ctrl-C does, also in the background: with its nodes stopped.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         # From the main thread, as the server ends with the thread that started it.
         with (

@@ -12,6 +12,8 @@ from typing import Final, Self
 import httpx2
 
 _LISTENS: Final = re.compile(rb"listens on (http://\S+)")
+# A line of its log is a JSON object; a line that is none is a traceback's.
+_ERROR: Final = '"level": "error"'
 _UP_WITHIN_S: Final = 30.0
 _GONE_WITHIN_S: Final = 15.0
 _SCRAPE_WITHIN_S: Final = 2.0
@@ -90,6 +92,7 @@ class DemoNode:
             process.kill()
             await process.wait()
 
-    def complaints(self) -> str:
-        """What it logged: warnings and errors."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+    def errors(self) -> list[str]:
+        """The errors that it has logged."""
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return [line for line in lines if _ERROR in line or not line.startswith("{")]

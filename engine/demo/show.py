@@ -4,7 +4,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -93,6 +93,7 @@ class Show:
             findings.append(_every_order_answered(arrivals.orders.refused))
             if plan.kill_node:
                 findings.append(await self._look_for_ghosts(urls[0], jobs, fleet))
+            findings.append(_no_errors(nodes))
             findings.append(await self._check())
             limits_ms = {
                 "expired": plan.offer_timeout_ms,
@@ -192,3 +193,9 @@ def _offered_after(job: Job, at_ms: int) -> bool:
 def _every_order_answered(refused: dict[str, int]) -> Finding:
     seen = "; ".join(f"{count} x {reason}" for reason, count in sorted(refused.items()))
     return Finding("every order was taken", not refused, seen or "0 refused")
+
+
+def _no_errors(nodes: Sequence[DemoNode]) -> Finding:
+    errors = [f"{node.name}: {error}" for node in nodes for error in node.errors()]
+    seen = f"{len(errors)}, first: {errors[0]}" if errors else "0"
+    return Finding("no node logged an error", not errors, seen)
