@@ -7,9 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.gateway.problems import HttpProblem
 from engine.gateway.services import Services
 from engine.metrics import CONTENT_TYPE
 from engine.ports import StoreUnavailable
+from protocol.codes import ProblemCode
+
+# How it is now is no answer for later.
+_NOT_KEPT = {"cache-control": "no-store"}
 
 
 def routes(services: Services) -> list[Route]:
@@ -20,9 +25,9 @@ def routes(services: Services) -> list[Route]:
 
     async def readyz(_: Request) -> Response:
         if services.draining:
-            return _text("draining", 503)
+            raise HttpProblem(ProblemCode.DRAINING, headers=_NOT_KEPT)
         if services.store.down_since is not None:
-            return _text("no store", 503)
+            raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, headers=_NOT_KEPT)
         return _text("ok")
 
     async def metrics(_: Request) -> Response:
@@ -46,8 +51,5 @@ async def _count_jobs(services: Services) -> None:
             services.metrics.count_jobs(market, await services.store.counts(market))
 
 
-def _text(text: str, status: int = 200) -> Response:
-    headers = {"cache-control": "no-store"}
-    if status == 503:
-        headers["retry-after"] = "1"
-    return Response(text + "\n", status, headers, media_type="text/plain")
+def _text(text: str) -> Response:
+    return Response(text + "\n", 200, _NOT_KEPT, media_type="text/plain")
