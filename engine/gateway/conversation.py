@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Iterable
 from typing import Final
 
-import structlog
 from msgspec import UNSET
 
 from engine.gateway.admission import Admitted, Turned
@@ -34,7 +33,6 @@ from protocol.messages import (
     ServerMessage,
 )
 
-_log = structlog.get_logger(__name__)
 _HELLO: Final = "hello"
 
 

@@ -10,7 +10,8 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from engine.gateway.transport import DriverSocketProtocol, PatientHttpProtocol
+from engine.gateway.http_transport import PatientHttpProtocol
+from engine.gateway.transport import DriverSocketProtocol
 from protocol.codes import MAX_FRAME_BYTES
 
 _log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.gateway import transport
+from engine.gateway import http_transport, transport
 from engine.ports import Push
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.phone import phone
@@ -17,7 +17,8 @@ from tests.support import eventually
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEAD_WITHIN_S", "BODY_WITHIN_S", "SLOW_READER_S"):
-        monkeypatch.setattr(transport, name, 0.2)
+        monkeypatch.setattr(http_transport, name, 0.2)
+    monkeypatch.setattr(transport, "SLOW_READER_S", 0.2)
 
 
 @pytest.fixture
