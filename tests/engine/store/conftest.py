@@ -27,4 +27,5 @@ async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
         await world.beat()
         yield world
         await world.check_lifecycle()
+        assert await world.breaches(swept=False) == ()
     await store.close()

@@ -197,6 +197,7 @@ async def test_a_driver_may_answer_from_its_next_socket(world: World) -> None:
     ref, offer = await world.offered()
     await world.store.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(1_000)
+    await world.store.beat(MARKET, "n2")
     await world.connect("ann", node="n2")
     snapshot = await world.store.snapshot(MARKET, "ann")
     assert snapshot.offer is not None

@@ -40,6 +40,7 @@ async def test_a_new_driver_is_offline_until_it_says_otherwise(world: World) -> 
 
 async def test_the_newest_socket_wins_and_the_older_hears_of_it(world: World) -> None:
     await world.driver("ann")
+    await world.store.beat(MARKET, "n2")
     hello = await world.store.hello(MARKET, "ann", node="n2", vehicle=None, fix=None)
     (push,) = hello.effects.pushes
     assert (push.kind, push.seq, push.epoch) == ("replaced", 0, 2)

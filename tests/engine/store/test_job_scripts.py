@@ -66,10 +66,12 @@ async def test_a_job_on_board_or_ended_is_not_cancelled(world: World, state: Job
 # -- ready
 
 
-async def make_ready(world: World, was: Job, release_ms: int) -> Effects | None:
+async def make_ready(
+    world: World, was: Job, release_ms: int, body: bytes = b"new"
+) -> Effects | None:
     need = replace(was.need, ready_ms=world.now + 60_000)
     return await world.store.ready(
-        JobRef(was.id, was.mall), was=was, body=b"new", card=b"new card", need=need,
+        JobRef(was.id, was.mall), was=was, body=body, card=b"new card", need=need,
         release_ms=release_ms,
     )  # fmt: skip
 
@@ -111,7 +113,8 @@ async def test_an_order_that_changed_meanwhile_is_read_again(world: World) -> No
     was = await world.job(ref)
     await make_ready(world, was, world.now)
     before = await world.dump()
-    assert await make_ready(world, was, world.now) is None
+    assert await make_ready(world, was, world.now) is not None  # the same once more
+    assert await make_ready(world, was, world.now, b"newer") is None
     assert await world.dump() == before
     with pytest.raises(NoSuchJob):
         await make_ready(world, replace(was, id=MISSING.job), world.now)

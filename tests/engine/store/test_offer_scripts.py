@@ -148,11 +148,12 @@ async def test_the_first_of_the_plan_who_still_may_is_taken(world: World) -> Non
 async def test_stale_drivers_and_those_of_dead_nodes_are_passed_over(world: World) -> None:
     await world.driver("stale")
     await world.pass_ms(STALE_MS)
+    await world.store.beat(MARKET, "n2")
     await world.driver("ghost", node="n2")
     ref = await world.submit()
-    # Fresh at its very limit, and still in the index a moment later.
-    await world.pass_ms(1)
-    assert await world.idle() == {"stale"}
+    # Both are still in the index; nobody has swept yet.
+    await world.pass_ms(1_500)
+    assert await world.idle() == {"stale", "ghost"}
     assert (await world.store.offer(world.plan(ref, 0, "stale", "ghost"))).verdict == "nobody"
     await world.store.beat(MARKET, "n2")
     assert (await world.store.offer(world.plan(ref, 0, "stale", "ghost"))).driver == "ghost"

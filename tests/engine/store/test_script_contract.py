@@ -138,3 +138,4 @@ async def test_an_entry_of_an_unknown_kind_is_told_as_it_is(world: World) -> Non
     await world.redis.zadd(world.keys.key("due"), {"odd/mall/job": world.now})
     (entry,) = await world.store.due(MARKET, 10)
     assert entry == DueEntry("odd/mall/job", "odd", "job", mall="mall")
+    await world.redis.zrem(world.keys.key("due"), entry.member)

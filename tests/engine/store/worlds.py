@@ -15,6 +15,7 @@ import msgspec
 from engine.config import MarketPolicy
 from engine.core.model import Driver, Job, Need, RankedDriver, Submission, Vehicle
 from engine.ports import Answered, DriverFix, DueEntry, JobRef, OfferPlan, Push
+from engine.store.audit import Breach, audit
 from engine.store.keys import MarketKeys
 from engine.store.link import Link
 from engine.store.redis import RedisStore
@@ -337,6 +338,18 @@ class World:
     async def dump(self) -> dict[bytes, bytes]:
         """Every key's value, packed: equal dumps, equal stores."""
         return {key: await self.redis.dump(key) for key in sorted(await self.redis.keys("*"))}
+
+    async def drop_what_has_a_ttl(self) -> None:
+        """The keys' own TTLs run by the server's clock, which no test waits for."""
+        for key in await self.redis.keys("*"):
+            if await self.redis.pttl(key) >= 0:
+                await self.redis.delete(key)
+
+    async def breaches(self, *, swept: bool = True) -> tuple[Breach, ...]:
+        """What an audit of the store says now; or, not `swept`, once no node has lived for long, as
+        nothing is late then."""
+        now = self.clock if swept else lambda: self.now + HOUR_MS
+        return (await audit(self.url, {MARKET: self.policy}, settle_s=0, now_ms=now)).breaches
 
     async def check_lifecycle(self) -> None:
         """Every change of state in the events is in the contract's table, with its cause."""

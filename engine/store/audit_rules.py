@@ -1,0 +1,264 @@
+"""The audit's rules: what DESIGN.md says must always hold, as far as a store can show it.
+
+Each judge takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
+and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed) and `leak`
+(nothing stays that nobody will ever remove), `lifecycle` (a change that the contract does not
+know), `record` (something that cannot be read). What is only late counts once it is later than a
+sweeper's grace, and only while a node lives that should have done it.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+from engine.config import MarketPolicy
+from engine.core.model import Driver, Job
+from engine.store.audit_views import DriverView, JobView, OfferView
+from engine.store.keys import market_of
+from engine.store.records import OfferRecord
+from protocol.lifecycle import (
+    BEFORE_PICKUP,
+    HELD,
+    TERMINAL,
+    JobState,
+    Wish,
+    may_move,
+)
+
+Found = Iterator[tuple[str, str]]
+
+# How late a sweeper may be before that is a breach; an entry that it failed with comes up again
+# after two seconds.
+SWEEP_GRACE_MS: Final = 5_000
+# DESIGN.md, S10: how long an entry of `idle` may be stale.
+INDEX_GRACE_MS: Final = 2_000
+
+_DUE_KIND: Final = {
+    JobState.SCHEDULED: "release",
+    JobState.QUEUED: "retry",
+    JobState.ASSIGNED: "silent",
+    JobState.AT_MALL: "silent",
+    JobState.PICKED_UP: "silent",
+    JobState.RETURNING: "silent",
+}
+_UNTAKEN: Final = BEFORE_PICKUP - HELD
+
+
+def due_member(state: JobState, mall: str, job: str, offer: str | None) -> str | None:
+    """The due entry that a job in this state has; None for one that has ended."""
+    if state is JobState.OFFERED:
+        return f"offer/{mall}/{offer}/{job}"
+    kind = _DUE_KIND.get(state)
+    return f"{kind}/{mall}/{job}" if kind else None
+
+
+# -- jobs
+
+
+def judge_job(view: JobView) -> Found:
+    """A job, its holder, its offer and its entries."""
+    if view.state is None:
+        if view.is_listed and view.is_kept_till is None:
+            yield "S4", "it is listed, but its key is gone before it had ended"
+        return
+    job = view.job
+    if job is None:
+        yield "S4", f"its state {view.state!r} is none"
+        return
+    yield from _holder(job, view.driver)
+    yield from _offered(job, view.offer)
+    yield from _history(job)
+    yield from _entries(job, view)
+    yield from _end(job, view)
+    if job.external_id and view.external != job.id and _keeps_external(job.state):
+        yield "S8", f"its external id is {view.external or 'nobody'}'s"
+    if job.market != market_of(job.id):
+        yield "S11", f"it says that it belongs to {job.market}"
+    if not view.is_listed:
+        yield "index", "it is in no list of jobs"
+
+
+def _holder(job: Job, driver: Driver | None) -> Found:
+    if job.state not in HELD:
+        if job.driver and not job.terminal:
+            yield "S1", f"it is {job.state} and yet {job.driver}'s"
+        return
+    if job.driver is None:
+        yield "S1", f"it is {job.state} and nobody's"
+        return
+    holds = [held for held in (driver.jobs if driver else ()) if held.job == job.id]
+    if not holds:
+        yield "S1", f"its driver {job.driver} does not hold it"
+    for held in holds:
+        if held.attempt != job.attempt:
+            yield "S7", f"its driver holds attempt {held.attempt}, and it is at {job.attempt}"
+
+
+def _offered(job: Job, offer: OfferRecord | None) -> Found:
+    if job.state is not JobState.OFFERED:
+        if job.offer:
+            yield "S3", f"it is {job.state} and yet has the offer {job.offer}"
+    elif offer is None or offer.state != "live":
+        yield "S3", f"its offer {job.offer} is not live"
+    elif (offer.jobs[0].job, offer.attempt) != (job.id, job.attempt):
+        yield "S3", f"its offer {job.offer} is another's, or another attempt's"
+
+
+def _history(job: Job) -> Found:
+    attempts = [turn.attempt for turn in job.asked]
+    if attempts != sorted(attempts) or any(attempt > job.attempt for attempt in attempts):
+        yield "S7", f"attempts went {attempts}, and it is at {job.attempt}"
+    states = [JobState(entry.state) for entry in job.timeline]
+    if not states or states[-1] is not job.state:
+        yield "S9", f"it is {job.state}, which its timeline does not end with"
+    for was, became in pairwise(states):
+        if was in TERMINAL:
+            yield "S9", f"it was {was} and became {became}"
+        elif not may_move(was, became):
+            yield "lifecycle", f"it was {was} and became {became}"
+
+
+def _entries(job: Job, view: JobView) -> Found:
+    expected = due_member(job.state, job.mall, job.id, job.offer)
+    if job.state in BEFORE_PICKUP and expected not in view.due:
+        yield "S14", f"it is {job.state} and has no due entry"
+    for member, at_ms in view.due.items():
+        if member != expected:
+            yield "S14", f"it is {job.state} and has the due entry {member}"
+        elif view.is_swept and at_ms < view.now_ms - SWEEP_GRACE_MS:
+            yield "L3", f"its due entry is {view.now_ms - at_ms} ms late"
+    queued = job.state is JobState.QUEUED
+    if view.waits != queued or view.is_in_waiting != queued:
+        yield "queue", f"it is {job.state} and " + ("is not" if queued else "is") + " in the queue"
+    late_ms = view.now_ms - job.expires_ms
+    if view.is_swept and job.state in _UNTAKEN and late_ms > SWEEP_GRACE_MS:
+        yield "L2", f"it is {job.state} {late_ms} ms after it should have expired"
+
+
+def _end(job: Job, view: JobView) -> Found:
+    if not job.terminal:
+        if view.ttl_ms >= 0:
+            yield "S4", f"it is {job.state} and its key goes in {view.ttl_ms} ms"
+    elif view.ttl_ms < 0:
+        yield "leak", "it has ended and its key has no TTL"
+    elif view.is_kept_till is None:
+        yield "leak", "it has ended and nobody will take it from the lists"
+
+
+def _keeps_external(state: JobState) -> bool:
+    return state not in TERMINAL or state is JobState.DELIVERED
+
+
+# -- drivers
+
+
+def judge_driver(view: DriverView, policy: MarketPolicy) -> Found:
+    """A driver, what it holds, and its place in the index."""
+    driver = view.driver
+    if driver is None:
+        if view.is_idle:
+            yield "S10", "it is in idle and has no record"
+        return
+    yield from _holds(driver, view)
+    if driver.offer and (
+        view.offer is None or view.offer.state != "live" or view.offer.driver != driver.id
+    ):
+        yield "S2", f"its offer {driver.offer} is not live, or another's"
+    if driver.connected and not view.is_held:
+        yield "S10", f"its node {driver.node} does not know of it, so its death would go unnoticed"
+    yield from _index(driver, view, policy)
+
+
+def _holds(driver: Driver, view: DriverView) -> Found:
+    names = [held.job for held in driver.jobs]
+    if len(set(names)) < len(names):
+        yield "S2", f"it holds a job twice: {', '.join(names)}"
+    # Only a parcel that turned out to be on board after all may come on top of another job.
+    on_top = sum(job is not None and job.is_by_custody for job in view.jobs)
+    if len(names) - on_top > 1:
+        yield "S2", f"it holds {', '.join(names)}, more than fit"
+    for held, job in zip(driver.jobs, view.jobs, strict=True):
+        if job is None or job.state not in HELD or job.driver != driver.id:
+            yield "S1", f"it holds {held.job}, which is not its own"
+        elif job.attempt != held.attempt:
+            yield "S7", f"it holds {held.job} at attempt {held.attempt}, which is at {job.attempt}"
+
+
+def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
+    reason = _why_never(driver)
+    limits_ms = {
+        "its position is stale": (
+            view.position.received_ms + round(policy.stale_after_s * 1000) if view.position else 0
+        ),
+        f"its node {driver.node} is dead": view.leases.get(driver.node, 0),
+    }
+    if driver.until_ms:
+        limits_ms["its block is over"] = driver.until_ms
+    if view.is_idle:
+        if reason is None and driver.cool_until_ms > view.now_ms:
+            reason = "is cooling down"
+        if reason:
+            yield "S10", f"it {reason} and is in idle"
+        if view.is_swept:
+            for limit, at_ms in limits_ms.items():
+                if at_ms < view.now_ms - INDEX_GRACE_MS:
+                    yield "S10", f"{limit} since {view.now_ms - at_ms} ms and it is in idle"
+        if not view.has_due:
+            yield "S10", "it is in idle and no due entry will take it out"
+    elif (
+        reason is None
+        and view.is_swept
+        and driver.cool_until_ms < view.now_ms - SWEEP_GRACE_MS
+        and min(limits_ms.values()) > view.now_ms
+    ):
+        yield "L1", "it may be offered something and is not in idle"
+
+
+def _why_never(driver: Driver) -> str | None:
+    """Why the driver may not be offered anything, whatever the time."""
+    facts = {
+        f"wants to be {driver.wish}": driver.wish is not Wish.AVAILABLE,
+        "has no socket": not driver.connected,
+        "is suspended": driver.suspended,
+        "is unreachable": driver.unreachable,
+        "has an offer": driver.offer is not None,
+        "holds a job": bool(driver.jobs),
+    }
+    return next((fact for fact, is_so in facts.items() if is_so), None)
+
+
+# -- offers
+
+
+def judge_offer(view: OfferView) -> Found:
+    """An offer, live or ended."""
+    offer, job, driver = view.offer, view.job, view.driver
+    if offer is None:
+        return
+    if offer.state != "live":
+        if not view.is_kept:
+            yield "leak", "it has ended and nobody will forget it"
+        if offer.state == "accepted":
+            yield from _promise(view, offer)
+        return
+    if job is None or (job.state, job.offer, job.attempt) != ("offered", view.id, offer.attempt):
+        yield "S3", f"it is live, and its job {offer.jobs[0].job} is not offered with it"
+    if driver is None or driver.offer != view.id:
+        yield "S2", f"it is live, and its driver {offer.driver} has another, or none"
+    if view.is_swept:
+        by_ms = offer.ack_by_ms or offer.expires_ms
+        if by_ms < view.now_ms - SWEEP_GRACE_MS:
+            yield "S6", f"it is live {view.now_ms - by_ms} ms after it should have ended"
+
+
+def _promise(view: OfferView, offer: OfferRecord) -> Found:
+    """S5: an accepted job stays the driver's until done, or revoked under a higher attempt."""
+    job = view.job
+    if job is None:
+        yield "S4", f"it was accepted, and its job {offer.jobs[0].job} is gone"
+    elif job.attempt < offer.attempt:
+        yield "S7", f"it was accepted at attempt {offer.attempt}, and its job is at {job.attempt}"
+    elif job.attempt == offer.attempt and job.state != JobState.CANCELLED:
+        kept = job.driver == offer.driver and JobState(job.state) in HELD | TERMINAL
+        if not kept:
+            yield "S5", f"it was accepted, and its job is {job.state}, of {job.driver or 'nobody'}"
