@@ -133,6 +133,11 @@ class DriverClient:
         """How many progress reports the engine has not answered yet."""
         return len(self._session.reports)
 
+    @property
+    def fixes_dropped(self) -> int:
+        """How many fixes had to make room for newer ones."""
+        return self._session.fixes.dropped
+
     def server_now_ms(self) -> int:
         """The server's clock, as far as we know it."""
         return self._now_ms() + self._session.offset_ms

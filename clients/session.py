@@ -35,6 +35,8 @@ from protocol.messages import (
 Event = Welcome | Push | Error | Drain
 Listener = Callable[[Event], object]
 
+_MAX_OFFERS = 8
+
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +63,9 @@ class AppSession:
         self.reports = ReportQueue()
         self.fixes = FixBuffer(fix_limit)
         self.wish: tuple[Wish, int | None] | None = None
-        self.offers: deque[Offer] = deque()
+        # A driver has one live offer at a time: older ones are over, whether or not anybody looked.
+        self.offers: deque[Offer] = deque(maxlen=_MAX_OFFERS)
+        self._last_offer: str | None = None
         self.listeners: list[Listener] = []
         self.turned = asyncio.Event()
         self._vehicle = vehicle
@@ -111,7 +115,7 @@ class AppSession:
         if welcome.offer is not None:
             await self._offered(welcome.offer, link)
         await self.flush(link)
-        if welcome.state == DriverState.OFFLINE and self.wish is not None:
+        if welcome.state == DriverState.OFFLINE:
             self._wish_untold.set()
 
     async def received(self, message: ServerMessage, link: Link) -> None:
@@ -188,7 +192,7 @@ class AppSession:
         while True:
             await self._wish_untold.wait()
             self._wish_untold.clear()
-            if self.wish is None or self._is_over(self.wish[1]):
+            if self.wish is None or self.wish[0] is Wish.OFFLINE or self._is_over(self.wish[1]):
                 continue
             wish, until_ms = self.wish
             try:
@@ -221,8 +225,11 @@ class AppSession:
         self.view.state = reply.state
 
     async def _offered(self, offer: Offer, link: Link) -> None:
-        self.offers.append(offer)
-        self.turned.set()
+        """Surface an offer, once, however often it is told; acknowledge it every time."""
+        if offer.offer != self._last_offer:
+            self._last_offer = offer.offer
+            self.offers.append(offer)
+            self.turned.set()
         if self._auto_acknowledge:
             await link.send(OfferAck(offer.offer))
 

@@ -124,7 +124,7 @@ class SimulatedDriver:
                 self._tally.counts["vanished"] += 1
                 self.client.drop(self._dice.uniform(*habits.away_s))
                 continue
-            with contextlib.suppress(ClientError):  # lost with the socket: the offer comes again
+            with contextlib.suppress(ClientError):  # lost with the socket; an answer implies it
                 await self.client.acknowledge(offer)
             if fate < habits.vanish + habits.lapse:
                 self._tally.counts["lapsed"] += 1

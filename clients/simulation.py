@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clients.errors import Stopped
@@ -100,10 +100,3 @@ class Fleet:
             await driver.run()
         except* Stopped:
             self.tally.counts["stopped"] += 1
-
-
-def recruits(
-    names: Iterable[str], homes: Iterable[Point], token_for: Callable[[str], str]
-) -> list[Recruit]:
-    """Pair names and homes, each with a token."""
-    return [Recruit(name, home, token_for(name)) for name, home in zip(names, homes, strict=False)]

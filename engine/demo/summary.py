@@ -15,6 +15,7 @@ from engine.demo.screen import ms
 
 _AIM_P50_MS: Final = 3.0
 _AIM_P99_MS: Final = 25.0
+_SHARES: Final = (0.5, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def print_summary(console: Console, outcome: Outcome) -> None:
 
 def _latencies(outcome: Outcome) -> Table:
     table = Table(title="latency", title_justify="left")
-    for column in ("", "n", "p50", "p95", "p99", "aim"):
+    for column in ("", "n", "p50", "p95", "p99", "max", "aim"):
         table.add_column(column, justify="left" if column in {"", "aim"} else "right")
     latency = outcome.figures.histogram("mallard_offer_latency_seconds")
     table.add_row(
@@ -69,7 +70,7 @@ def _reassignments(outcome: Outcome) -> Table:
         title=f"reassignments: {sum(found.by_cause.values())} ({causes or 'none'})",
         title_justify="left",
     )
-    for column in ("", "n", "p50", "p95", "p99", "in time", "aim"):
+    for column in ("", "n", "p50", "p95", "p99", "max", "in time", "aim"):
         table.add_column(column, justify="left" if column in {"", "aim"} else "right")
     for name, values, limit_ms in (
         ("declined → next driver", found.after_decline, DECLINED_WITHIN_MS),
@@ -107,11 +108,11 @@ def _accounts(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _of_histogram(histogram: Histogram) -> tuple[str, str, str, str]:
-    quantiles = (ms(histogram.quantile_ms(share)) for share in (0.5, 0.95, 0.99))
-    return (str(histogram.count), *quantiles)  # type: ignore[return-value]
+def _of_histogram(histogram: Histogram) -> list[str]:
+    quantiles = [ms(histogram.quantile_ms(share)) for share in _SHARES]
+    return [str(histogram.count), *quantiles, ""]  # its last bucket has no end
 
 
-def _of_values(values: Sequence[float]) -> tuple[str, str, str, str]:
-    p50, p95, p99 = (ms(percentile(values, share)) for share in (0.5, 0.95, 0.99))
-    return str(len(values)), p50, p95, p99
+def _of_values(values: Sequence[float]) -> list[str]:
+    quantiles = [ms(percentile(values, share)) for share in _SHARES]
+    return [str(len(values)), *quantiles, ms(max(values, default=None))]

@@ -80,6 +80,24 @@ async def test_an_offer_of_the_welcome_is_surfaced(engine: Counterpart, app_of: 
     assert (await anext(app.offers())).offer == "o7"
 
 
+async def test_an_offer_that_is_told_again_is_surfaced_once(
+    engine: Counterpart, app_of: MakeApp
+) -> None:
+    app = app_of()
+    socket = await engine.accepted()
+    await socket.welcome()
+    await socket.send("offer", **an_offer("o1"))
+    await socket.read("offer_ack")
+    socket.abort()
+    socket = await engine.accepted()
+    await socket.welcome(state="offered", seq=1, offer={"type": "offer", **an_offer("o1")})
+    assert (await socket.read("offer_ack"))["offer"] == "o1"
+    await socket.send("offer_closed", seq=2, offer="o1", why="withdrawn")
+    await socket.send("offer", **an_offer("o2", seq=3))
+    await socket.read("offer_ack")
+    assert (await anext(app.offers())).offer == "o2"
+
+
 async def test_an_offer_that_is_over_is_not_surfaced(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     socket = await engine.accepted()

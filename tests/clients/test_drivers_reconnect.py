@@ -32,6 +32,7 @@ async def test_fixes_gather_while_offline_and_go_first(
     # The ten oldest made room; times are the server's now.
     assert first[0] == [SERVER_TIME_MS + 10, 33.4, -111.9, 5, 90, None]
     assert second[-1][0] == SERVER_TIME_MS + 159
+    assert app.fixes_dropped == 10
     await socket.reply(await socket.read("status"))
     await going
 
