@@ -1,0 +1,185 @@
+"""Real nodes on a real Redis, and callers who know nothing but the public contract."""
+
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from engine.store.embedded import EmbeddedServer
+from tests.e2e.app import App
+from tests.e2e.places import Place, read_place
+from tests.e2e.shop import Shop
+
+SECRET = "a secret that only the nodes of these tests know"
+# Short limits, so that a test can see them pass.
+POLICY = {
+    "MALLARD_SECRET": SECRET,
+    "MALLARD_OPENING_HOURS": "off",
+    "MALLARD_OFFER_TIMEOUT_MS": "1500",
+    "MALLARD_OFFER_ACK_TIMEOUT_MS": "700",
+    "MALLARD_RESUME_TTL_S": "2",
+    "MALLARD_COOLDOWN_S": "1",
+}
+
+
+def make_token(sub: str, role: str, **claims: Any) -> str:
+    body = {"sub": sub, "role": role, "aud": "mallard", "exp": time.time() + 3600, **claims}
+    return jwt.encode(
+        {name: value for name, value in body.items() if value is not None}, SECRET, "HS256"
+    )
+
+
+@dataclasses.dataclass
+class Node:
+    """A `mallard serve` process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def start_node(folder: Path, redis_url: str | None, **settings: str) -> Node:
+    """Start a node and wait until it is ready; its output is in the folder's `node.log`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = POLICY | settings | ({"MALLARD_REDIS_URL": redis_url} if redis_url else {})
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
+    command = [str(Path(sys.executable).with_name("mallard")), "serve", "--port", str(port)]
+    with (folder / f"node-{port}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--data", str(folder)],
+            env=inherited | settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    node = Node(process, port)
+    deadline = time.monotonic() + 15
+    while not node.is_ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            node.stop()
+            raise AssertionError(Path(log.name).read_text(encoding="utf-8"))
+        time.sleep(0.05)
+    return node
+
+
+@pytest.fixture(scope="session")
+def nodes_redis(redis_binary: Path | None) -> Iterator[str]:
+    """The Redis of these nodes alone: other tests wipe theirs."""
+    with EmbeddedServer(persistent=False, binary=redis_binary) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def node(nodes_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """The node that most tests talk to."""
+    node = start_node(tmp_path_factory.mktemp("node"), nodes_redis)
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def start(nodes_redis: str, tmp_path: Path) -> Iterator[Callable[..., Node]]:
+    """Start further nodes: on the same Redis, or each with an embedded server of its own."""
+    started: list[Node] = []
+
+    def start(*, embedded: bool = False, **settings: str) -> Node:
+        folder = tmp_path / f"node{len(started)}"
+        folder.mkdir()
+        started.append(start_node(folder, None if embedded else nodes_redis, **settings))
+        return started[-1]
+
+    yield start
+    for node in started:
+        node.stop()
+
+
+@pytest.fixture(scope="session")
+def place(node: Node) -> Place:
+    """Where the jobs of these tests are collected."""
+    return read_place(node.url, make_token("places", "operator"), "phoenix")
+
+
+@pytest.fixture(params=["msgpack", "json"])
+def encoding(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+NewApp = Callable[..., App]
+
+
+@pytest.fixture
+async def new_app(node: Node) -> AsyncIterator[NewApp]:
+    """Make apps of new drivers; the sockets are closed at the end."""
+    apps: list[App] = []
+
+    def new_app(
+        encoding: str = "msgpack", driver: str | None = None, on: Node = node, **claims: Any
+    ) -> App:
+        driver = driver or f"driver-{uuid.uuid4().hex[:12]}"
+        token = make_token(driver, "driver", **({"market": "phoenix"} | claims))
+        apps.append(App(on.socket_url, token, driver, encoding))
+        return apps[-1]
+
+    yield new_app
+    for app in apps:
+        await app.close()
+
+
+NewShop = Callable[..., Shop]
+
+
+@pytest.fixture
+async def new_shop(node: Node) -> AsyncIterator[NewShop]:
+    """Make order services (or operators); what they leave unfinished is cancelled."""
+    async with AsyncExitStack() as stack:
+
+        def new_shop(role: str = "orders", name: str | None = None, on: Node = node) -> Shop:
+            name = name or f"{role}-{uuid.uuid4().hex[:12]}"
+            shop = Shop(on.url, make_token(name, role), "phoenix")
+            stack.push_async_exit(shop)
+            return shop
+
+        yield new_shop
+
+
+@pytest.fixture
+def shop(new_shop: NewShop) -> Shop:
+    return new_shop()
+
+
+@pytest.fixture
+def operator(new_shop: NewShop) -> Shop:
+    return new_shop("operator")

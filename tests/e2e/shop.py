@@ -1,0 +1,109 @@
+"""An order service, written from the contract with a plain HTTP client."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import httpx2
+
+from tests.e2e.contract import EXPLANATION, JOB, assert_shape
+from tests.support import eventually
+
+Json = dict[str, Any]
+
+
+def soon(**delta: float) -> str:
+    """A time from now on, as the contract writes times."""
+    return (datetime.now(UTC) + timedelta(**delta)).isoformat(timespec="milliseconds")
+
+
+def assert_problem(response: httpx2.Response, status: int, code: str | None = None) -> Json:
+    """An `application/problem+json` with a stable code; returns it."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"].split(";")[0] == "application/problem+json"
+    problem: Json = response.json()
+    assert isinstance(problem["code"], str)
+    assert code is None or problem["code"] == code, problem
+    for error in problem.get("errors", []):
+        assert error.keys() >= {"pointer", "detail"}
+    return problem
+
+
+def pointers(response: httpx2.Response) -> set[str]:
+    """The fields that a 422 complains of."""
+    problem = assert_problem(response, 422)
+    return {error["pointer"] for error in problem.get("errors", [])}
+
+
+class Shop:
+    """Holds a token of the order API and remembers its jobs, to cancel what a test leaves."""
+
+    def __init__(self, url: str, token: str, market: str) -> None:
+        self.market = market
+        self.submitted: list[str] = []
+        self.http = httpx2.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=25,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for job in self.submitted:
+            await self.cancel(job)
+        await self.http.aclose()
+
+    async def post(self, body: Any, key: str | None = None, **params: Any) -> httpx2.Response:
+        """`POST /v1/jobs`, under a key of its own unless one is named."""
+        response = await self.http.post(
+            "/v1/jobs",
+            json=body,
+            params=params,
+            headers={"Idempotency-Key": key or uuid.uuid4().hex},
+        )
+        if response.status_code == 201:
+            self.submitted.append(response.json()["id"])
+        return response
+
+    async def submit(self, body: Any, **params: Any) -> Json:
+        """Post a job that has to be taken, and return it."""
+        response = await self.post(body, **params)
+        assert response.status_code == 201, response.text
+        job: Json = response.json()
+        assert_shape(job, JOB, "job")
+        return job
+
+    async def job(self, job: str, **params: Any) -> Json:
+        response = await self.http.get(f"/v1/jobs/{job}", params=params)
+        assert response.status_code == 200, response.text
+        resource: Json = response.json()
+        assert_shape(resource, JOB, "job")
+        return resource
+
+    async def state(self, job: str) -> str:
+        return str((await self.job(job))["state"])
+
+    async def cancel(self, job: str, reason: str = "customer changed their mind") -> Any:
+        return await self.http.post(f"/v1/jobs/{job}/cancel", json={"reason": reason})
+
+    async def explain(self, job: str) -> Json:
+        response = await self.http.get(f"/v1/jobs/{job}/explain")
+        assert response.status_code == 200, response.text
+        explanation: Json = response.json()
+        assert_shape(explanation, EXPLANATION, "explanation")
+        return explanation
+
+    async def outcomes(self, job: str) -> list[Any]:
+        return [asked["outcome"] for asked in (await self.explain(job))["asked"]]
+
+
+async def considered(shop: Shop, job: str) -> None:
+    """Wait until a round for the job is over: whoever could be asked has been asked."""
+
+    async def explained() -> bool:
+        return (await shop.explain(job))["at"] is not None
+
+    await eventually(explained)

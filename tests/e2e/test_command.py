@@ -1,0 +1,124 @@
+"""`mallard serve` and `mallard token` as the contract describes them."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import jwt
+import pytest
+
+from tests.e2e.conftest import POLICY, SECRET, NewApp, NewShop, Node, start_node
+from tests.e2e.places import Place
+
+Start = Callable[..., Node]
+MALLARD = Path(sys.executable).with_name("mallard")
+
+
+def mallard(*args: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
+    return subprocess.run(
+        [MALLARD, *args],
+        env=inherited | settings,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_tokens_one_a_line(tmp_path: Path) -> None:
+    done = mallard(
+        "token",
+        "driver",
+        "ann",
+        "bob",
+        "--market",
+        "phoenix",
+        "--data",
+        str(tmp_path),
+        MALLARD_SECRET=SECRET,
+    )
+    assert done.returncode == 0, done.stderr
+    tokens = [
+        jwt.decode(line, SECRET, ["HS256"], audience="mallard") for line in done.stdout.split()
+    ]
+    assert [token["sub"] for token in tokens] == ["ann", "bob"]
+    assert {(token["role"], token["market"]) for token in tokens} == {("driver", "phoenix")}
+    done = mallard("token", "orders", "lego", "--data", str(tmp_path), MALLARD_SECRET=SECRET)
+    (line,) = done.stdout.split()
+    claims = jwt.decode(line, SECRET, ["HS256"], audience="mallard")
+    assert (claims["sub"], claims["role"]) == ("lego", "orders")
+
+
+def test_usage_and_configuration_errors_exit_2(tmp_path: Path) -> None:
+    for args, settings in (
+        (["serve", "--no-such-flag"], {}),
+        (["serve", "--data", str(tmp_path)], {"MALLARD_NO_SUCH_KEY": "1"}),
+        (["serve", "--data", str(tmp_path)], {"MALLARD_OFFER_TIMEOUT_MS": "-1"}),
+    ):
+        done = mallard(*args, **settings)
+        assert done.returncode == 2, (args, settings, done)
+        assert done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_secret_of_its_own_stays_on_loopback(tmp_path: Path) -> None:
+    done = mallard("serve", "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path))
+    assert done.returncode == 2, done
+    made = mallard("token", "operator", "me", "--data", str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and "secret" in path.name]
+    assert [path.stat().st_mode & 0o777 for path in kept] == [0o600]
+
+
+@pytest.mark.slow
+async def test_a_restart_finds_everything_again(
+    tmp_path: Path, new_app: NewApp, new_shop: NewShop, place: Place
+) -> None:
+    node = start_node(tmp_path, None)
+    try:
+        shop = new_shop(on=node)
+        job = await shop.submit(place.order())
+        shop.submitted.clear()
+        second = mallard("serve", "--port", "0", "--data", str(tmp_path), **POLICY)
+        assert second.returncode == 2
+        assert str(tmp_path) in second.stderr
+    finally:
+        node.stop()
+    node = start_node(tmp_path, None)
+    try:
+        app = new_app(on=node)
+        await app.online(*place.gate)
+        (held,) = await app.accept(await app.expect("offer"))
+        assert held["job"] == job["id"]
+    finally:
+        node.stop()
+
+
+def test_healthy_without_a_word_of_tokens(start: Start) -> None:
+    """Settings of an embedded server; the health checks need no token."""
+    node = start(embedded=True, MALLARD_OPENING_HOURS="on")
+    with urllib.request.urlopen(f"{node.url}/openapi.json", timeout=5) as response:
+        assert json.load(response)["info"]["title"]
+
+
+async def test_a_silent_position_is_out_of_matching(
+    start: Start, new_app: NewApp, new_shop: NewShop, place: Place
+) -> None:
+    node = start(embedded=True, MALLARD_STALE_AFTER_S="1")
+    app, shop = new_app(on=node), new_shop(on=node)
+    await app.online(*place.gate)
+    told = await app.expect("state", why="stale")
+    assert told["state"] == "available"
+    job = await shop.submit(place.order())
+    shop.submitted.clear()
+    await app.settled()
+    assert await shop.state(job["id"]) == "queued"
+    assert await app.refused("status", state="available") == "no_position"
+    # The next position brings it back, and the job with it.
+    await app.move(*place.gate)
+    assert (await app.expect("offer"))["jobs"][0]["job"] == job["id"]

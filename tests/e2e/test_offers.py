@@ -1,0 +1,266 @@
+"""Offers: shown without secrets, answered once, and passed on when they are not taken."""
+
+import json
+
+from tests.e2e.app import now_ms
+from tests.e2e.conftest import NewApp
+from tests.e2e.places import Place
+from tests.e2e.shop import Shop, considered
+
+OFFER_MS = 1_500
+ACK_MS = 700
+DECLINED_WITHIN_MS = 100
+LIMIT_WITHIN_MS = 250
+
+
+async def test_an_offer_tells_nothing_private(
+    new_app: NewApp, shop: Shop, place: Place, encoding: str
+) -> None:
+    app = new_app(encoding)
+    await app.online(*place.gate)
+    body = place.order()
+    body["dropoff"] |= {"lat": 33.32071, "lon": -111.88642}
+    await shop.submit(body)
+    offer = await app.expect("offer")
+    (short,) = offer["jobs"]
+    assert (short["dropoff"]["lat"], short["dropoff"]["lon"]) == (33.32, -111.885)
+    shown = json.dumps(offer)
+    for secret in (
+        body["external_id"],
+        "Secret Street",
+        "Ada Private",
+        "602 555",
+        "hidden dog",
+        "7731",
+        "33.32071",
+    ):
+        assert secret not in shown
+    assert "external_id" not in short
+    assert not short["dropoff"].keys() & {"address", "name", "contact", "note"}
+    assert "pickup_code" not in short["stores"][0]
+
+
+async def test_declined_goes_to_the_next_driver(
+    new_app: NewApp, shop: Shop, place: Place, encoding: str
+) -> None:
+    near, far = new_app(encoding), new_app(encoding)
+    await near.online(*place.gate)
+    await far.online(*place.north(1_000))
+    job = await shop.submit(place.order())
+    offer = await near.expect("offer")
+    declined_ms = now_ms()
+    reply = await near.must("decline", offer=offer["offer"], reason="too far")
+    assert reply["state"] == "available"
+    second = await far.expect("offer")
+    assert second["server_time_ms"] - declined_ms < DECLINED_WITHIN_MS
+    assert second["offer"] != offer["offer"]
+    assert second["attempt"] > offer["attempt"]
+    assert second["jobs"][0]["job"] == job["id"]
+    await far.accept(second)
+    assert await shop.outcomes(job["id"]) == ["declined", "accepted"]
+    assert near.waiting("offer") == []
+
+
+async def test_unanswered_goes_to_the_next_driver(
+    new_app: NewApp, shop: Shop, place: Place, encoding: str
+) -> None:
+    near, far = new_app(encoding), new_app(encoding)
+    await near.online(*place.gate)
+    await far.online(*place.north(1_000))
+    job = await shop.submit(place.order())
+    offer = await near.expect("offer")
+    assert offer["expires_ms"] - offer["server_time_ms"] > OFFER_MS - 100
+    second = await far.expect("offer")
+    late_ms = second["server_time_ms"] - offer["expires_ms"]
+    assert -20 <= late_ms < LIMIT_WITHIN_MS
+    closed = await near.expect("offer_closed", offer=offer["offer"])
+    assert closed["why"] == "expired"
+    assert await near.refused("accept", offer=offer["offer"]) == "offer_closed"
+    await far.accept(second)
+    assert await shop.outcomes(job["id"]) == ["expired", "accepted"]
+
+
+async def test_unacknowledged_is_withdrawn_and_goes_to_the_next_driver(
+    new_app: NewApp, shop: Shop, place: Place, encoding: str
+) -> None:
+    deaf, far = new_app(encoding), new_app(encoding)
+    deaf.acknowledging = False
+    await deaf.online(*place.gate)
+    await far.online(*place.north(1_000))
+    job = await shop.submit(place.order())
+    offer = await deaf.expect("offer")
+    second = await far.expect("offer")
+    late_ms = second["server_time_ms"] - offer["server_time_ms"] - ACK_MS
+    assert -20 <= late_ms < LIMIT_WITHIN_MS
+    closed = await deaf.expect("offer_closed", offer=offer["offer"])
+    assert closed["why"] == "withdrawn"
+    assert await shop.outcomes(job["id"]) == ["unacknowledged"]
+    await far.accept(second)
+
+
+async def test_unacknowledged_is_out_of_matching_until_the_next_frame(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    deaf = new_app()
+    deaf.acknowledging = False
+    await deaf.online(*place.gate)
+    first = await shop.submit(place.order())
+    await deaf.expect("offer")
+    await deaf.expect("offer_closed")
+    await deaf.expect("state", why="unreachable")
+    second = await shop.submit(place.order())
+    await considered(shop, second["id"])
+    assert deaf.waiting("offer") == []
+    # Any frame will do; the job that it did not acknowledge stays away for a minute.
+    deaf.acknowledging = True
+    await deaf.send("pong")
+    offer = await deaf.expect("offer")
+    assert offer["jobs"][0]["job"] == second["id"]
+    await deaf.accept(offer)
+    assert await shop.state(first["id"]) == "queued"
+
+
+async def test_all_declined_waits_for_a_new_driver(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    first, late = new_app(), new_app()
+    await first.online(*place.gate)
+    job = await shop.submit(place.order())
+    await first.must("decline", offer=(await first.expect("offer"))["offer"])
+    assert await shop.state(job["id"]) == "queued"
+    await late.online(*place.north(3_000))
+    online_ms = now_ms()
+    offer = await late.expect("offer")
+    assert offer["server_time_ms"] - online_ms < LIMIT_WITHIN_MS
+    await late.accept(offer)
+    assert first.waiting("offer") == []
+
+
+async def test_nobody_is_there_then_somebody_comes(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    job = await shop.submit(place.order())
+    assert job["state"] == "queued"
+    app = new_app()
+    await app.online(*place.gate)
+    (held,) = await app.accept(await app.expect("offer"))
+    assert held["job"] == job["id"]
+
+
+async def test_cooling_down_after_a_decline(new_app: NewApp, shop: Shop, place: Place) -> None:
+    app = new_app()
+    await app.online(*place.gate)
+    await shop.submit(place.order())
+    await app.must("decline", offer=(await app.expect("offer"))["offer"])
+    declined_ms = now_ms()
+    second = await shop.submit(place.order())
+    offer = await app.expect("offer")
+    assert offer["jobs"][0]["job"] == second["id"]
+    assert 950 <= offer["server_time_ms"] - declined_ms < 1_000 + LIMIT_WITHIN_MS
+
+
+async def test_repeated_answers_get_the_first_answer(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    app, other = new_app(), new_app()
+    await app.online(*place.gate)
+    await shop.submit(place.order())
+    offer = await app.expect("offer")
+    first = await app.must("decline", offer=offer["offer"])
+    again = await app.must("decline", offer=offer["offer"])
+    assert first["state"] == again["state"]
+
+    await other.online(*place.north(50))
+    offer = await other.expect("offer")
+    first = await other.must("accept", offer=offer["offer"])
+    again = await other.must("accept", offer=offer["offer"])
+    assert {**first, "id": 0} == {**again, "id": 0}
+    assert await other.refused("decline", offer=offer["offer"]) in {"offer_closed", "wrong_state"}
+
+
+async def test_a_first_answer_survives_the_jobs_end(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    app = new_app()
+    await app.online(*place.gate)
+    job = await shop.submit(place.order())
+    offer = await app.expect("offer")
+    (held,) = await app.accept(offer)
+    await app.step(held, "picked_up")
+    await app.step(held, "delivered")
+    again = await app.must("accept", offer=offer["offer"])
+    assert [listed["job"] for listed in again["jobs"]] in ([], [job["id"]])
+    assert await shop.state(job["id"]) == "delivered"
+
+
+async def test_another_drivers_offer_is_as_if_it_did_not_exist(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    app, thief = new_app(), new_app()
+    await app.online(*place.gate)
+    await thief.online(*place.north(500))
+    job = await shop.submit(place.order())
+    offer = await app.expect("offer")
+    for request in ("accept", "decline"):
+        assert await thief.refused(request, offer=offer["offer"]) == "not_yours"
+        assert await thief.refused(request, offer="no-such-offer") == "not_yours"
+    # Nor does its acknowledgement count.
+    await thief.send("offer_ack", offer=offer["offer"])
+    assert await shop.state(job["id"]) == "offered"
+    await app.accept(offer)
+
+
+async def test_accept_implies_the_acknowledgement(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    app = new_app()
+    app.acknowledging = False
+    await app.online(*place.gate)
+    job = await shop.submit(place.order())
+    await app.accept(await app.expect("offer"))
+    assert await shop.state(job["id"]) == "assigned"
+
+
+async def test_cancelled_while_it_is_offered(new_app: NewApp, shop: Shop, place: Place) -> None:
+    app = new_app()
+    await app.online(*place.gate)
+    job = await shop.submit(place.order())
+    offer = await app.expect("offer")
+    assert (await shop.cancel(job["id"])).json()["state"] == "cancelled"
+    closed = await app.expect("offer_closed", offer=offer["offer"])
+    assert closed["why"] == "cancelled"
+    assert await app.refused("accept", offer=offer["offer"]) == "offer_closed"
+    # No fault of its own: it is offered the next one at once.
+    job = await shop.submit(place.order())
+    (held,) = await app.accept(await app.expect("offer", timeout_s=0.5))
+    assert held["job"] == job["id"]
+
+
+async def test_the_nearest_driver_is_asked_first(new_app: NewApp, shop: Shop, place: Place) -> None:
+    far, near = new_app(), new_app()
+    await far.online(*place.north(4_000))
+    await near.online(*place.north(100))
+    await shop.submit(place.order())
+    await near.accept(await near.expect("offer"))
+    assert far.waiting("offer") == []
+
+
+async def test_who_is_out_of_reach_or_unequipped_is_not_asked(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    away, small, plain = new_app(), new_app(), new_app()
+    car = {"kind": "car", "max_jobs": 1, "max_weight_g": 60_000, "max_volume_l": 300}
+    await away.online(*place.north(26_000))
+    await small.online(*place.gate, vehicle={**car, "max_weight_g": 1_000, "equipment": []})
+    # The claim of the token caps what the app says of its vehicle.
+    claiming = new_app(equipment=[])
+    await plain.online(*place.gate, vehicle={**car, "equipment": []})
+    await claiming.online(*place.gate, vehicle={**car, "equipment": ["cold_bag"]})
+    job = await shop.submit(place.order(requires=["cold_bag"]))
+    await considered(shop, job["id"])
+    assert await shop.state(job["id"]) == "queued"
+    for app in (away, small, plain, claiming):
+        await app.settled()
+        assert app.waiting("offer") == []
+    explained = await shop.explain(job["id"])
+    assert not any(candidate["eligible"] for candidate in explained["candidates"])

@@ -1,0 +1,160 @@
+"""Two nodes on one Redis are one engine; one that dies or drains takes nothing with it."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import httpx2
+import pytest
+
+from tests.e2e.app import App, now_ms
+from tests.e2e.conftest import NewApp, NewShop, Node
+from tests.e2e.contract import Frame
+from tests.e2e.places import Place
+from tests.e2e.shop import Shop, assert_problem
+from tests.support import eventually
+
+Start = Callable[..., Node]
+DRAIN_S = 10
+
+
+async def test_offered_by_one_node_what_was_posted_to_the_other(
+    new_app: NewApp, new_shop: NewShop, start: Start, place: Place
+) -> None:
+    second = start()
+    app, shop = new_app(on=second), new_shop()
+    await app.online(*place.gate)
+    posted_ms = now_ms()
+    job = await shop.submit(place.order())
+    offer = await app.expect("offer")
+    assert offer["server_time_ms"] - posted_ms < 250
+    (held,) = await app.accept(offer)
+    assert await shop.state(job["id"]) == "assigned"
+    assert (await new_shop("operator", on=second).job(job["id"]))["state"] == "assigned"
+    assert (await shop.cancel(job["id"])).status_code == 200
+    assert (await app.expect("job", job=held["job"]))["state"] == "cancelled"
+
+
+async def test_a_driver_moves_from_node_to_node(
+    new_app: NewApp, shop: Shop, start: Start, place: Place
+) -> None:
+    second = start()
+    here = new_app()
+    there = new_app(driver=here.driver, on=second)
+    await here.online(*place.gate)
+    await shop.submit(place.order())
+    offer = await here.expect("offer")
+    welcome = await there.hello()
+    assert welcome["offer"]["offer"] == offer["offer"]
+    assert await here.close_code() == 4507
+    (held,) = await there.accept(welcome["offer"])
+    await there.step(held, "picked_up")
+    # Back again; the older one loses once more.
+    welcome = await here.hello()
+    assert welcome["jobs"][0]["state"] == "picked_up"
+    assert await there.close_code() == 4507
+    await here.step(held, "delivered")
+
+
+async def test_declined_on_one_node_offered_on_the_other(
+    new_app: NewApp, shop: Shop, start: Start, place: Place
+) -> None:
+    second = start()
+    near, far = new_app(on=second), new_app()
+    await near.online(*place.gate)
+    await far.online(*place.north(600))
+    await shop.submit(place.order())
+    await near.must("decline", offer=(await near.expect("offer"))["offer"])
+    await far.accept(await far.expect("offer"))
+
+
+@pytest.mark.slow
+async def test_a_killed_node(
+    new_app: NewApp, shop: Shop, operator: Shop, start: Start, place: Place
+) -> None:
+    victim = start()
+    holder, asked, idle = (new_app(on=victim) for _ in range(3))
+    survivor = new_app()
+    await holder.online(*place.gate)
+    held_job = await shop.submit(place.order())
+    (held,) = await holder.accept(await holder.expect("offer"))
+    await holder.step(held, "picked_up")
+    await asked.online(*place.gate)
+    offered_job = await shop.submit(place.order())
+    await asked.expect("offer")
+    await idle.online(*place.north(20))
+
+    victim.process.send_signal(signal.SIGKILL)
+    victim.process.wait()
+    killed_ms = now_ms()
+    # Its drivers are ghosts: from two seconds on nobody offers them anything any more.
+    await eventually(lambda: now_ms() > killed_ms + 2_000)
+    await survivor.online(*place.north(3_000))
+    fresh = await shop.submit(place.order())
+    offer = await survivor.expect("offer")
+    jobs = [offer["jobs"][0]["job"]]
+    (mine,) = await survivor.accept(offer)
+    await survivor.step(mine, "picked_up")
+    await survivor.step(mine, "delivered")
+    jobs.append((await survivor.expect("offer"))["jobs"][0]["job"])
+    assert set(jobs) == {fresh["id"], offered_job["id"]}
+    for job in (fresh, offered_job):
+        asked_later = [
+            turn["driver"]
+            for turn in (await operator.explain(job["id"]))["asked"]
+            if datetime.fromisoformat(turn["at"]).timestamp() * 1000 > killed_ms + 2_000
+        ]
+        assert set(asked_later) <= {survivor.driver}
+
+    # Who was on board goes on, on the node that is left.
+    again = new_app(driver=holder.driver)
+    welcome = await again.hello()
+    assert [listed["job"] for listed in welcome["jobs"]] == [held_job["id"]]
+    await again.step(held, "delivered")
+
+
+async def drained(app: App) -> tuple[Frame, int | None]:
+    frame = await app.expect("drain", DRAIN_S)
+    return frame, await app.close_code(DRAIN_S)
+
+
+async def is_unready(node: Node) -> bool:
+    """Whether the node says 503, or is gone."""
+    async with httpx2.AsyncClient(base_url=node.url, trust_env=False) as http:
+        with contextlib.suppress(httpx2.TransportError):
+            response = await http.get("/readyz")
+            if response.status_code == 503:
+                assert_problem(response, 503)
+            return response.status_code == 503
+    return True
+
+
+@pytest.mark.slow
+async def test_a_drained_node(new_app: NewApp, shop: Shop, start: Start, place: Place) -> None:
+    node = start()
+    apps = [new_app(on=node) for _ in range(8)]
+    holder = apps[0]
+    await holder.online(*place.gate)
+    job = await shop.submit(place.order())
+    (held,) = await holder.accept(await holder.expect("offer"))
+    for app in apps[1:]:
+        await app.hello()
+
+    node.process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    unready = asyncio.create_task(eventually(lambda: is_unready(node)))
+    ends = await asyncio.gather(*(drained(app) for app in apps))
+    await unready
+    advice = [frame["reconnect_after_ms"] for frame, _ in ends]
+    assert len(set(advice)) > len(apps) // 2
+    assert {code for _, code in ends} == {4001}
+    assert await asyncio.to_thread(node.process.wait, DRAIN_S) == 0
+    assert time.monotonic() - started < DRAIN_S
+
+    moved = new_app(driver=holder.driver)
+    welcome = await moved.hello()
+    assert [listed["job"] for listed in welcome["jobs"]] == [job["id"]]
+    await moved.step(held, "at_mall")
