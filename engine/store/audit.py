@@ -71,27 +71,28 @@ async def audit(
     limit: int = DEFAULT_LIMIT,
     settle_s: float = _SETTLE_S,
     now_ms: Callable[[], int] | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Audit:
     """Audit the markets of a store; at most ``limit`` things of each kind in each.
 
-    ``policies`` are those that the nodes run with. ``now_ms``: a simulation's clock.
+    ``policies`` are those that the nodes run with. Between the two looks lie ``settle_s``.
+    ``now_ms`` and ``sleep``: a simulation's clock.
     :raises StoreUnavailable:
     """
     looked_at: Counter[str] = Counter()
     breaches: list[Breach] = []
     cut: set[str] = set()
-    client = redis.asyncio.Redis.from_url(
-        url, socket_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
-    )
     try:
-        async with client:
+        async with redis.asyncio.Redis.from_url(
+            url, socket_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        ) as client:
             for market, policy in policies.items():
                 look = Look(client, MarketKeys(market), policy, now_ms)
                 auditor = _MarketAudit(look, limit)
-                breaches += await auditor.run(settle_s)
+                breaches += await auditor.run(lambda: sleep(settle_s))
                 looked_at.update(auditor.looked_at)
                 cut |= auditor.cut
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, OSError, ValueError) as error:  # the last: no such kind of URL
         raise StoreUnavailable(str(error)) from error
     return Audit(tuple(sorted(breaches)), dict(looked_at), tuple(sorted(cut)))
 
@@ -116,12 +117,12 @@ class _MarketAudit:
             "events": lambda _: judge_events(look, limit),
         }
 
-    async def run(self, settle_s: float) -> list[Breach]:
-        """Look at everything, and after ``settle_s`` again at what looked wrong."""
+    async def run(self, settle: Callable[[], Awaitable[None]]) -> list[Breach]:
+        """Look at everything, let it settle, and look again at what looked wrong."""
         first = await self._judge_all(await self._everything())
         if not first:
             return []
-        await asyncio.sleep(settle_s)
+        await settle()
         suspects = {(breach.kind, breach.id): None for breach in first}
         seen = {(breach.rule, breach.kind, breach.id) for breach in first}
         again = await self._judge_all(suspects)

@@ -1,0 +1,104 @@
+"""`mallard check`: audits a live store against what must always hold, and names each breach."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from engine.commands.options import add_settings_flags, settings_of
+from engine.config import ConfigError, Settings
+from engine.core.places import Places
+from engine.ports import StoreUnavailable
+from engine.store.audit import DEFAULT_LIMIT, Audit, audit
+from engine.store.embedded import EmbeddedServer
+from engine.store.errors import EmbeddedServerError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `check`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "check",
+        help="audit a store",
+        description="Looks at a store, which may be at work, and names what must not be. Writes "
+        "nothing. Run it with the settings of the nodes. Exit status: 0 no breach, 1 breaches, "
+        "2 the store cannot be reached.",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--limit",
+        type=_limit,
+        default=DEFAULT_LIMIT,
+        metavar="N",
+        help=f"look at up to N things of a kind in a market (default: {DEFAULT_LIMIT})",
+    )
+    add_settings_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit and print what was found. Exit status 1 for breaches; 2 without a store."""
+    settings = settings_of(args)
+    policies = {market: settings.market_policy(market) for market in Places.load().markets}
+    try:
+        with _store_url(settings) as url:
+            found = asyncio.run(audit(url, policies, limit=args.limit))
+    except (StoreUnavailable, EmbeddedServerError) as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(_lines(found)) if not args.json else json.dumps(asdict(found)))
+    return 1 if found.breaches else 0
+
+
+@contextlib.contextmanager
+def _store_url(settings: Settings) -> Iterator[str]:
+    """The URL of the Redis that is named, or of the data folder's server.
+
+    Where no node runs that server, it is started for the audit: that loads its log and writes
+    nothing to it, and nothing can be late then, as nobody is there to do it.
+    """
+    if settings.redis_url:
+        yield settings.redis_url
+        return
+    if not (settings.data / "server").is_dir():
+        raise ConfigError(f"there is no store in {settings.data}: name one with --data or --redis")
+    server = EmbeddedServer(settings.data)
+    if _answers(server.url):
+        yield server.url
+        return
+    with server:
+        yield server.url
+
+
+def _answers(url: str) -> bool:
+    with redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+def _lines(found: Audit) -> Iterator[str]:
+    for breach in found.breaches:
+        yield f"{breach.rule}  {breach.market}  {breach.kind} {breach.id}: {breach.what}"
+    if found.cut:
+        yield f"more than the limit, and not all looked at: {', '.join(found.cut)}"
+    names = {"job": "jobs", "driver": "drivers", "offer": "offers", "due": "due entries"}
+    counted = ", ".join(f"{found.looked_at.get(kind, 0)} {name}" for kind, name in names.items())
+    rules = Counter(breach.rule for breach in found.breaches)
+    told = ", ".join(f"{count} × {rule}" for rule, count in sorted(rules.items()))
+    yield f"{told or 'no breach'}; looked at {counted}"
+
+
+def _limit(text: str) -> int:
+    limit = int(text)
+    if limit < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return limit
