@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from clients.backoff import FullJitter
 from clients.errors import ApiProblem, Unreachable
+from clients.servers import Servers
 from protocol.resources import Problem
 
 T = TypeVar("T")
@@ -71,10 +72,9 @@ class Caller:
     """Sends requests to equal servers in turn, with retries. Pure but for its `dice`."""
 
     def __init__(self, base_urls: Sequence[str], *, tries: int, dice: random.Random) -> None:
-        self._base_urls = [url.rstrip("/") for url in base_urls]
+        self._servers = Servers(base_urls)
         self._tries = tries
         self._dice = dice
-        self._turn = 0
 
     def call(
         self,
@@ -98,8 +98,7 @@ class Caller:
         jitter = FullJitter(self._dice, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
         tries_left = self._tries
         while True:
-            base_url = self._base_urls[self._turn % len(self._base_urls)]
-            self._turn += 1
+            base_url = self._servers.next()
             outcome = yield Request(
                 method,
                 base_url + path,
@@ -109,6 +108,7 @@ class Caller:
                 repeatable,
                 _ANSWER_WITHIN_S + longer_s,
             )
+            self._servers.note(base_url, answered=isinstance(outcome, Response))
             if isinstance(outcome, Response) and outcome.status < 400:
                 return msgspec.json.decode(outcome.body, type=answer)
             tries_left -= 1

@@ -74,7 +74,7 @@ def test_wait_gives_up_in_time() -> None:
     assert log == ["ask 20 within 30", "ask 5 within 15"]
 
 
-def test_waits_grow_respect_the_servers_wish_and_turn_to_the_next_server() -> None:
+def test_waits_grow_respect_the_servers_wish_and_avoid_a_silent_server() -> None:
     steps = _calls(_Clock()).get("j")
     seen: list[str | float] = []
     outcomes: list[Response | Failure] = [
@@ -92,7 +92,7 @@ def test_waits_grow_respect_the_servers_wish_and_turn_to_the_next_server() -> No
     with pytest.raises(Unreachable, match="cut again"):
         steps.send(Failure("cut again"))
     urls = ["http://a/v1/jobs/j", "http://b/v1/jobs/j"]
-    assert seen == [urls[0], 0.2, urls[1], 2.4, urls[0], 0.8]
+    assert seen == [urls[0], 0.2, urls[1], 2.4, urls[1], 0.8]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Which of several equal servers to ask next. Pure."""
+
+from collections import deque
+from collections.abc import Sequence
+
+# How many times a server is passed over after it did not answer: then it gets another chance.
+_PASSED_OVER = 20
+
+
+class Servers:
+    """Equal servers, asked in turn; those that did not answer are passed over for a while."""
+
+    def __init__(self, base_urls: Sequence[str]) -> None:
+        self._ring = deque(url.rstrip("/") for url in base_urls)
+        self._passes_left: dict[str, int] = {}
+
+    def next(self) -> str:
+        """The server to ask now. Where none has answered lately, the next in turn."""
+        for _ in self._ring.copy():
+            url = self._turn()
+            passes_left = self._passes_left.get(url, 0)
+            if not passes_left:
+                return url
+            self._passes_left[url] = passes_left - 1
+        return self._turn()
+
+    def note(self, url: str, *, answered: bool) -> None:
+        """Remember whether a server answered (be it to refuse)."""
+        if answered:
+            self._passes_left.pop(url, None)
+        else:
+            self._passes_left[url] = _PASSED_OVER
+
+    def _turn(self) -> str:
+        url = self._ring[0]
+        self._ring.rotate(-1)
+        return url
