@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.ports import Beat, DueEntry, Effects, JobRef, PushEntry
 from engine.store.driver_calls import DriverCalls
+from engine.store.keys import MarketKeys
 from engine.store.link import Link
 from engine.store.records import read_push
 from engine.store.round_calls import RoundCalls
@@ -28,7 +29,7 @@ class UpkeepCalls(DriverCalls, RoundCalls):
         args = {"limit": limit, "again_ms": _AGAIN_MS}
         now, flat = await self._plain("due", [self._keys[market].key("due")], args)
         return [
-            _entry(member.decode(), now - int(float(score)))
+            _entry(member.decode(errors="replace"), now - int(float(score)))
             for member, score in zip(flat[::2], flat[1::2], strict=True)
         ]
 
@@ -72,16 +73,19 @@ class UpkeepCalls(DriverCalls, RoundCalls):
         keys = self._keys[market]
         drivers = await self._link.call("SRANDMEMBER", keys.held(node), limit)
         if not drivers:
-            await self.leave(market, node)
+            await self._leave(keys, node, dead=True)
             return 0, Effects()
-        closed = [(driver.decode(), 0) for driver in drivers]
-        return len(closed), await self.disconnect(market, node, closed)
+        args = {"node": node, "closed": [(driver.decode(), 0) for driver in drivers]}
+        reply = await self._transition("disconnect", keys, [keys.held(node)], args)
+        return 0 if reply.verdict == "alive" else len(drivers), reply.effects
 
     async def leave(self, market: str, node: str) -> bool:
         """See :meth:`engine.ports.Store.leave`."""
-        keys = self._keys[market]
+        return await self._leave(self._keys[market], node)
+
+    async def _leave(self, keys: MarketKeys, node: str, **dead: bool) -> bool:
         names = [keys.key("nodes"), keys.held(node)]
-        return bool(await self._plain("leave", names, {"node": node}))
+        return bool(await self._plain("leave", names, {"node": node, **dead}))
 
     async def free_drivers(self, market: str) -> int:
         """See :meth:`engine.ports.Store.free_drivers`."""
@@ -127,12 +131,16 @@ class UpkeepCalls(DriverCalls, RoundCalls):
 
 
 def _entry(member: str, late_ms: int) -> DueEntry:
-    """A due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or ``<kind>/<mall>/<job>``."""
-    kind, *rest = member.split("/")
-    if kind == "driver":
-        return DueEntry(member, kind, rest[0], late_ms=late_ms)
-    if kind == "offer":
-        mall, offer, job = rest
-        return DueEntry(member, kind, job, mall=mall, offer=offer, late_ms=late_ms)
-    mall, job = rest
-    return DueEntry(member, kind, job, mall=mall, late_ms=late_ms)
+    """A due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or ``<kind>/<mall>/<job>``.
+
+    One of another form is ``unknown``: it must not keep those that came with it from their turn.
+    """
+    match member.split("/"):
+        case ["driver", driver]:
+            return DueEntry(member, "driver", driver, late_ms=late_ms)
+        case ["offer", mall, offer, job]:
+            return DueEntry(member, "offer", job, mall=mall, offer=offer, late_ms=late_ms)
+        case [kind, mall, job]:
+            return DueEntry(member, kind, job, mall=mall, late_ms=late_ms)
+        case _:
+            return DueEntry(member, "unknown", "", late_ms=late_ms)

@@ -1,18 +1,22 @@
 #!lua flags=allow-oom
 -- Takes drivers whose sockets closed out of matching; fenced by the epoch, so that a late close of
--- an old socket cannot evict the new session. Epoch 0: whatever this (dead) node still holds.
+-- an old socket cannot evict the new session. Epoch 0: whatever a dead node still holds; alive: it
+-- is back, and whoever took it for dead was late.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals held
 -- ARGV: now policy arg{node closed[{driver epoch}]}
--- REPLY: ok effects pushes
+-- REPLY: ok effects pushes | alive
 -- include lib/base.lua
 -- include lib/drivers.lua
 
 local HELD = KEYS[13]
+local is_reaped = arg.closed[1] and arg.closed[1][2] == 0
+if is_reaped and is_alive(arg.node) then return reply('alive') end
+
 for _, closed in ipairs(arg.closed) do
   local driver, epoch = closed[1], closed[2]
   local rec = read_driver(driver)
   local ours = rec and rec.connected and rec.node == arg.node
-  if ours and (epoch == 0 or rec.epoch == epoch) then
+  if ours and (is_reaped or rec.epoch == epoch) then
     rec.connected, rec.lost_ms = false, now
     for _, held in ipairs(rec.jobs) do
       falls_due('silent/' .. held.mall .. '/' .. held.job, now + policy.resume_ms)

@@ -1,8 +1,15 @@
 #!lua flags=allow-oom
--- A node that holds no driver any more gives up its lease.
+-- A node that holds no driver any more gives up its lease; a dead one's is given up for it.
 -- KEYS: nodes held
--- ARGV: now arg{node}
--- REPLY: left, 0 while drivers are still held
+-- ARGV: now arg{node dead?}
+-- REPLY: left, 0 while drivers are still held, or if it is taken for dead and is not
 local arg = cmsgpack.unpack(ARGV[2])
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
 if redis.call('SCARD', KEYS[2]) > 0 then return 0 end
+local lease = redis.call('ZSCORE', KEYS[1], arg.node)
+if arg.dead and lease and tonumber(lease) > now then return 0 end
 return redis.call('ZREM', KEYS[1], arg.node)

@@ -187,12 +187,23 @@ async def test_a_dead_nodes_drivers_are_taken_out_in_bites(world: World) -> None
 
 async def test_reaping_spares_who_has_moved_to_another_node(world: World) -> None:
     await world.driver("ann")
+    world.clock.now_ms += LEASE_MS
     await world.store.beat(MARKET, "n2")
     await world.connect("ann", node="n2")
     assert (await world.store.reap(MARKET, NODE, 10))[0] == 1
     ann = await world.record()
     assert (ann.connected, ann.node) == (True, "n2")
     assert await world.idle() == {"ann"}
+
+
+async def test_a_node_that_is_back_is_not_reaped_by_whoever_was_late(world: World) -> None:
+    await world.driver("ann")
+    assert (await world.store.reap(MARKET, NODE, 10))[0] == 0
+    assert (await world.record()).connected
+    assert await world.idle() == {"ann"}
+    await world.store.beat(MARKET, "n2")
+    assert (await world.store.reap(MARKET, "n2", 10))[0] == 0
+    assert not (await world.store.beat(MARKET, "n2")).lapsed
 
 
 async def test_a_node_leaves_once_it_holds_nobody(world: World) -> None:
