@@ -133,6 +133,8 @@ class Dispatcher:
             (fix,) = self._reach.placed(market, [fix])
         hello = await self._store.hello(market, driver, node=self.node, vehicle=vehicle, fix=fix)
         self._reach.came(market, driver, hello.epoch)
+        if fix is not None:
+            self._reach.moved(market, [fix], ["ok"])
         self._follow(market, hello.effects)
         return hello
 

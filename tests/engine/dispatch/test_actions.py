@@ -1,0 +1,198 @@
+"""What people do to jobs and drivers, and what follows from it for others."""
+
+import pytest
+
+from engine.ports import (
+    DriverUnavailable,
+    NoSuchDriver,
+    NoSuchJob,
+    Offered,
+    OfferPlan,
+    Refused,
+    WrongState,
+)
+from protocol.lifecycle import DriverState, JobState, Step, Wish
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import HOUR_MS, MARKET, Courier, Node
+from tests.support import eventually
+
+
+async def test_suspending_a_driver_sends_its_offer_to_the_next(
+    node: Node, courier: Courier
+) -> None:
+    await node.online("d1", 300)
+    await node.online("d2", 900)
+    ref = await node.submit()
+    offer = await node.offered(ref, "d1")
+    suspended = await node.dispatcher.suspend(MARKET, "d1", "papers")
+    assert suspended.driver.suspended
+    assert suspended.driver.offer is None
+    await node.offered(ref, "d2", attempt=2)
+    assert await node.outcomes(ref) == [("d1", "withdrawn")]
+    assert [(p.offer_id, p.why) for p in courier.told("d1", "offer_closed")] == [
+        (offer.offer, "withdrawn")
+    ]
+    with pytest.raises(Refused, match="offer_closed"):
+        await node.accepts(offer)
+
+
+async def test_suspending_a_driver_without_an_offer_only_takes_it_out(node: Node) -> None:
+    await node.online("d")
+    assert (await node.dispatcher.suspend(MARKET, "d", "papers")).driver.suspended
+    await node.waits(await node.submit())
+    with pytest.raises(NoSuchDriver):
+        await node.dispatcher.suspend(MARKET, "nobody", "papers")
+
+
+async def test_going_offline_declines_a_live_offer(node: Node, courier: Courier) -> None:
+    await node.online("d1", 300)
+    await node.online("d2", 900)
+    ref = await node.submit()
+    await node.offered(ref, "d1")
+    driver = await node.wish("d1", Wish.OFFLINE)
+    assert driver.shown is DriverState.OFFLINE
+    await node.offered(ref, "d2")
+    assert await node.outcomes(ref) == [("d1", "declined")]
+
+
+async def test_going_offline_works_in_the_moment_when_the_offer_runs_out(
+    make_node: MakeNode,
+) -> None:
+    node = await make_node(offer_timeout_ms=100, offer_ack_timeout_ms=100)
+    await node.online("d")
+    # From here on nobody sweeps: the offer is over, and not ended yet.
+    node.dispatcher._sweeper.nudge = lambda *_: None  # type: ignore[method-assign]
+    await node.dispatcher._sweeper._tasks.stop()
+    ref = await node.submit()
+    offer = await node.offered(ref, "d")
+    await eventually(lambda: node.store.now_ms() > offer.expires_ms)
+    assert (await node.wish("d", Wish.OFFLINE)).wish is Wish.OFFLINE
+    assert (await node.job(ref)).state is JobState.QUEUED
+    assert (await node.driver("d")).offer is None
+
+
+async def test_a_driver_who_holds_a_job_stays_online(node: Node) -> None:
+    await node.online("d")
+    await node.accepts(await node.offered(await node.submit(), "d"))
+    with pytest.raises(Refused, match="holds_jobs"):
+        await node.wish("d", Wish.OFFLINE)
+
+
+async def test_cancelling_an_offered_job_frees_its_driver_for_the_next(
+    node: Node, courier: Courier
+) -> None:
+    await node.online("d")
+    ref = await node.submit()
+    await node.offered(ref, "d")
+    other = await node.submit()
+    await node.waits(other)
+    await node.dispatcher.cancel(ref, "shop", "changed its mind")
+    await node.offered(other, "d")
+    assert [p.why for p in courier.told("d", "offer_closed")] == ["cancelled"]
+    await node.dispatcher.cancel(ref, "shop", "again")
+    job = await node.job(ref)
+    assert (job.state, job.reason) == (JobState.CANCELLED, "changed its mind")
+
+
+async def test_assigning_takes_the_job_from_whoever_has_it(node: Node, courier: Courier) -> None:
+    for n in (1, 2, 3):
+        await node.online(f"d{n}", 300 * n)
+    ref = await node.submit()
+    await node.offered(ref, "d1", attempt=1)
+    await node.dispatcher.assign(ref, "d3", "boss")
+    job = await node.job(ref)
+    assert (job.state, job.driver, job.attempt) == (JobState.ASSIGNED, "d3", 2)
+    assert [p.why for p in courier.told("d1", "offer_closed")] == ["withdrawn"]
+    assert [p.reason for p in courier.told("d3", "job")] == ["assigned"]
+    await node.dispatcher.assign(ref, "d2", "boss")
+    job = await node.job(ref)
+    assert (job.driver, job.attempt) == ("d2", 3)
+    assert [p.reason for p in courier.told("d3", "job")] == ["assigned", "unassigned"]
+    # Whoever lost it is free for others.
+    await node.offered(await node.submit(), "d1")
+    await node.offered(await node.submit(), "d3")
+
+
+async def test_a_job_is_not_assigned_to_who_cannot_take_it(node: Node) -> None:
+    await node.online("busy")
+    await node.offered(await node.submit(), "busy")
+    ref = await node.submit()
+    with pytest.raises(DriverUnavailable):
+        await node.dispatcher.assign(ref, "busy", "boss")
+    with pytest.raises(NoSuchDriver):
+        await node.dispatcher.assign(ref, "nobody", "boss")
+
+
+async def test_unassigning_sends_the_job_to_the_next(node: Node, courier: Courier) -> None:
+    await node.online("d1", 300)
+    await node.online("d2", 900)
+    ref = await node.submit()
+    job = await node.accepts(await node.offered(ref, "d1"))
+    with pytest.raises(Refused, match="stale_attempt"):
+        await node.dispatcher.unassign(ref, job.attempt + 1, "boss", "late")
+    await node.dispatcher.unassign(ref, job.attempt, "boss", "late")
+    await node.offered(ref, "d2", attempt=job.attempt + 2)
+    assert await node.outcomes(ref) == [("d1", "accepted"), ("d1", "unassigned")]
+    assert [p.reason for p in courier.told("d1", "job")] == ["unassigned"]
+
+
+async def test_closing_a_job_on_board_frees_its_driver(node: Node, courier: Courier) -> None:
+    await node.online("d")
+    ref = await node.submit()
+    job = await node.accepts(await node.offered(ref, "d"))
+    with pytest.raises(WrongState):
+        await node.dispatcher.close(ref, JobState.LOST, "boss", "gone")
+    await node.does(ref, "d", job.attempt, Step.PICKED_UP)
+    other = await node.submit()
+    await node.waits(other)
+    await node.dispatcher.close(ref, JobState.LOST, "boss", "gone")
+    assert (await node.job(ref)).state is JobState.LOST
+    assert [p.reason for p in courier.told("d", "job")] == ["closed"]
+    await node.offered(other, "d")
+
+
+async def test_custody_takes_the_job_back_from_whoever_was_offered_it(
+    node: Node, courier: Courier
+) -> None:
+    await node.online("d1", 300)
+    await node.online("d2", 900)
+    ref = await node.submit()
+    job = await node.accepts(await node.offered(ref, "d1"))
+    await node.dispatcher.unassign(ref, job.attempt, "boss", "silent")
+    await node.offered(ref, "d2")
+    other = await node.submit(requires=("crane",))
+    await node.waits(other)
+    await node.does(ref, "d1", job.attempt, Step.PICKED_UP)
+    held = await node.job(ref)
+    assert (held.state, held.driver) == (JobState.PICKED_UP, "d1")
+    assert [p.why for p in courier.told("d2", "offer_closed")] == ["collected"]
+
+
+async def test_what_does_not_exist_is_told(node: Node) -> None:
+    ref = await node.submit(ready_ms=node.store.now_ms() + HOUR_MS)
+    nothing = type(ref)("job_phoenix.none", ref.mall)
+    with pytest.raises(NoSuchJob):
+        await node.dispatcher.cancel(nothing, "shop", "")
+    with pytest.raises(NoSuchJob):
+        await node.dispatcher.assign(nothing, "d", "boss")
+    with pytest.raises(Refused, match="not_yours"):
+        await node.dispatcher.accept(MARKET, "d", "offer_none")
+
+
+async def test_a_round_that_loses_its_drivers_to_another_takes_the_next(
+    node: Node, courier: Courier
+) -> None:
+    """Python ranks, the store arbitrates: between the two anything may happen."""
+    await node.online("d1", 300)
+    await node.online("d2", 900)
+    await node.quiet()
+    offer = node.store.offer
+
+    async def after_a_pause(plan: OfferPlan) -> Offered:
+        await node.wish(plan.drivers[0].driver, Wish.PAUSED)
+        return await offer(plan)
+
+    node.store.offer = after_a_pause  # type: ignore[method-assign]
+    ref = await node.submit()
+    await node.offered(ref, "d2")
+    assert courier.asked(ref) == ["d2"]

@@ -1,0 +1,158 @@
+"""Two nodes on one store work as one, and what a dead one leaves behind goes on."""
+
+import asyncio
+
+from engine.core.model import LiveOffer
+from engine.ports import JobRef
+from protocol.lifecycle import JobState
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Courier, Node
+from tests.support import eventually
+
+
+async def test_a_driver_on_one_is_offered_a_job_posted_on_the_other(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    a, b = await make_node("a"), await make_node("b")
+    await a.online("d")
+    ref = await b.submit()
+    offer = await a.offered(ref, "d")
+    assert (await a.accepts(offer)).state is JobState.ASSIGNED
+
+
+async def test_a_driver_who_is_free_on_one_wakes_a_job_posted_on_the_other(
+    make_node: MakeNode,
+) -> None:
+    a, b = await make_node("a"), await make_node("b")
+    ref = await b.submit()
+    await b.waits(ref)
+    await a.online("d")
+    await a.offered(ref, "d")
+
+
+async def test_rounds_of_both_offer_each_job_once(make_node: MakeNode, courier: Courier) -> None:
+    a, b = await make_node("a"), await make_node("b")
+    await asyncio.gather(*((a, b)[n % 2].online(f"d{n}", 50 + 10 * n) for n in range(60)))
+    refs = await asyncio.gather(*((a, b)[n % 2].submit() for n in range(50)))
+    await eventually(lambda: len(courier.offers) >= 50)
+    assert sorted(offer.jobs[0].job for offer in courier.offers) == sorted(r.job for r in refs)
+    assert len({offer.driver for offer in courier.offers}) == 50
+
+
+async def test_a_late_close_on_one_does_not_evict_the_session_on_the_other(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    a, b = await make_node("a"), await make_node("b")
+    old = await a.online("d")
+    await b.hello("d")
+    assert [push.epoch for push in courier.told("d", "replaced")] == [old.epoch + 1]
+    a.dispatcher.gone(MARKET, "d", old.epoch)
+    await eventually(lambda: len(a.dispatcher._disconnects) == 0)
+    driver = await b.driver("d")
+    assert (driver.connected, driver.node) == (True, "b")
+    await b.offered(await b.submit(), "d")
+
+
+# -- one of them dies
+
+
+async def test_nobody_on_a_dead_node_is_asked_once_its_lease_is_over(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    a, b = await make_node("a"), await make_node("b")
+    for n in range(3):
+        await a.online(f"ghost{n}", 100 + n)
+    await b.online("d", 9_000)
+    await a.die()
+    died_ms = b.store.now_ms()
+    await eventually(lambda: _took_out(b, ["ghost0", "ghost1", "ghost2"]))
+    assert b.store.now_ms() - died_ms <= 2_200
+    await b.offered(await b.submit(), "d")
+    # Nothing of it is left.
+    await eventually(lambda: _nodes(b, ["b"]))
+    assert await b.store._link.call("EXISTS", KEYS.held("a")) == 0
+
+
+async def test_drivers_of_a_dead_node_are_not_asked_before_they_are_taken_out_either(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    a, b = await make_node("a", candidates=2), await make_node("b", candidates=2)
+    for n in range(5):
+        await a.online(f"ghost{n}", 100 + n)
+    await b.online("d", 9_000)
+    await b.quiet()
+    # Its lease is over, and nobody has noticed yet.
+    b.dispatcher._sweeper._follow = lambda *_: None
+    await a.die()
+    await b.store._link.call("ZADD", KEYS.key("nodes"), b.store.now_ms() - 1, "a")
+    ref = await b.submit()
+    await b.offered(ref, "d", attempt=1)
+    assert courier.asked(ref) == ["d"]
+
+
+async def test_what_a_dead_node_was_about_to_do_is_done_by_the_other(make_node: MakeNode) -> None:
+    figures = {"offer_timeout_ms": 400, "offer_ack_timeout_ms": 300}
+    a, b = await make_node("a", **figures), await make_node("b")
+    await a.online("ghost", 100)
+    offered = await a.submit()
+    offer = await a.offered(offered, "ghost")
+    await a.acknowledges(offer)
+    held_back = await a.submit(state=JobState.SCHEDULED, release_in_ms=300)
+    # It dies between storing a job and giving it its round.
+    a.dispatcher._rounds.at(MALL.id).wake = lambda: None  # type: ignore[method-assign]
+    queued = await a.submit()
+    await a.die()
+
+    for name in ("d1", "d2", "d3"):
+        await b.online(name, 500)
+    assert {(await _taken_up(b, ref)).mall for ref in (offered, held_back, queued)} == {MALL.id}
+    lapsed = (await b.job(offered)).asked[0]
+    assert (lapsed.driver, lapsed.outcome) == ("ghost", "expired")
+    assert 0 <= lapsed.at_ms - offer.expires_ms <= 1_000
+    released = await b.job(held_back)
+    assert released.timeline[1].state == JobState.QUEUED
+    assert 0 <= released.timeline[1].at_ms - released.release_ms <= 1_000
+
+
+async def test_a_node_whose_lease_had_lapsed_hears_of_it(make_node: MakeNode) -> None:
+    a = await make_node("a")
+    assert a.lapsed == []
+    # As if it had been stopped for a while: nobody renewed the lease meanwhile.
+    await a.store._link.call("ZADD", KEYS.key("nodes"), a.store.now_ms() - 1, "a")
+    await eventually(lambda: a.lapsed == [MARKET])
+
+
+async def test_a_node_that_is_back_keeps_its_drivers_from_a_reaper_that_was_late(
+    make_node: MakeNode,
+) -> None:
+    a, b = await make_node("a"), await make_node("b")
+    await a.online("d")
+    # The other node was stopped between hearing that this one is dead and taking its drivers out.
+    await b.dispatcher._sweeper._reap(MARKET, "a")
+    assert (await a.driver("d")).connected
+    await b.dispatcher._sweeper._reap(MARKET, "b")
+    assert await _nodes(b, ["a", "b"])
+
+
+async def _taken_up(node: Node, ref: JobRef) -> LiveOffer:
+    """The job's offer to one of the drivers of the node that lives."""
+
+    async def out() -> LiveOffer | None:
+        for name in ("d1", "d2", "d3"):
+            offer = (await node.store.snapshot(MARKET, name)).offer
+            if offer and offer.jobs[0].job == ref.job:
+                return offer
+        return None
+
+    offer = await eventually(out)
+    assert offer is not None
+    return offer
+
+
+async def _took_out(node: Node, drivers: list[str]) -> bool:
+    return not any([(await node.driver(name)).connected for name in drivers])
+
+
+async def _nodes(node: Node, names: list[str]) -> bool:
+    found = await node.store._link.call("ZRANGE", KEYS.key("nodes"), 0, -1)
+    return sorted(name.decode() for name in found) == names
