@@ -9,14 +9,14 @@
 -- include lib/drivers.lua
 
 local HELD = KEYS[13]
-local is_reaped = arg.closed[1] and arg.closed[1][2] == 0
-if is_reaped and is_alive(arg.node) then return reply('alive') end
+local is_reaping = arg.closed[1] and arg.closed[1][2] == 0
+if is_reaping and is_alive(arg.node) then return reply('alive') end
 
 for _, closed in ipairs(arg.closed) do
   local driver, epoch = closed[1], closed[2]
   local rec = read_driver(driver)
   local ours = rec and rec.connected and rec.node == arg.node
-  if ours and (is_reaped or rec.epoch == epoch) then
+  if ours and (epoch == 0 or rec.epoch == epoch) then
     rec.connected, rec.lost_ms = false, now
     for _, held in ipairs(rec.jobs) do
       falls_due('silent/' .. held.mall .. '/' .. held.job, now + policy.resume_ms)
