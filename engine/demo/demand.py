@@ -1,4 +1,4 @@
-"""Where orders come from: ZIP codes by households around each mall, or anywhere in the area."""
+"""Where orders come from: ZIP codes by households around each mall, or anywhere near it."""
 
 import csv
 import math
@@ -12,7 +12,7 @@ from typing import Final
 from clients.road import Point, distance_m
 from engine.core.mall import Mall, Market
 from engine.core.places import Places
-from engine.demo.ground import point_around, point_in
+from engine.demo.ground import point_around
 from protocol.resources import DropoffRequest, JobRequest, ParcelsRequest, Pickup, PickupStore
 
 _TABLE: Final = Path("places") / "zips_az_nv_va_dc_md.csv"
@@ -56,7 +56,7 @@ class Demand:
         self.source = (
             f"drop-offs by households of {len(zips)} ZIP codes"
             if self.weighted
-            else "drop-offs anywhere in the service areas: no ZIP table (MALLARD_DATASETS)"
+            else "drop-offs anywhere near the malls, as there is no ZIP table (MALLARD_DATASETS)"
         )
         weights = (c.weight if self.weighted else 1.0 for c in self.catchments)
         self._cumulated = tuple(accumulate(weights))
@@ -85,11 +85,12 @@ class Demand:
         )
 
     def _dropoff(self, catchment: Catchment, dice: random.Random) -> Point:
-        if not self.weighted:
-            return point_in(catchment.market, dice)
         while True:
-            area = dice.choices(catchment.zips, cum_weights=catchment.cumulated)[0]
-            point = point_around(area.centre, area.radius_m, dice)
+            centre, radius_m = (catchment.mall.lat, catchment.mall.lon), _CATCHMENT_M
+            if self.weighted:
+                area = dice.choices(catchment.zips, cum_weights=catchment.cumulated)[0]
+                centre, radius_m = area.centre, area.radius_m
+            point = point_around(centre, radius_m, dice)
             if catchment.market.holds(*point):
                 return point
 

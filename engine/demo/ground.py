@@ -20,15 +20,6 @@ def point_around(centre: Point, radius_m: float, dice: random.Random) -> Point:
     return lat, centre[1] + away_m * math.sin(angle) / m_per_degree_lon
 
 
-def point_in(market: Market, dice: random.Random) -> Point:
-    """A point in a market's service area, every place in it equally likely."""
-    west, south, east, north = market.region.polygon.bounds
-    while True:
-        point = (dice.uniform(south, north), dice.uniform(west, east))
-        if market.holds(*point):
-            return point
-
-
 def home_near(mall: Mall, market: Market, dice: random.Random) -> Point:
     """Where a driver lives who works around a mall: within 8 km, in the service area."""
     while True:

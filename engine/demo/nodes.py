@@ -11,6 +11,8 @@ from typing import Final, Self
 
 import httpx2
 
+from engine.store.embedded import end_with_parent
+
 _LISTENS: Final = re.compile(rb"listens on (http://\S+)")
 # A line of its log is a JSON object; a line that is none is a traceback's.
 _ERROR: Final = '"level": "error"'
@@ -54,6 +56,7 @@ class DemoNode:
                 stderr=log,
                 # A Ctrl-C at the terminal is for the demo, which stops its nodes itself.
                 start_new_session=True,
+                preexec_fn=end_with_parent(),
             )
         assert self._process.stdout is not None  # noqa: S101 - we asked for a pipe
         with contextlib.suppress(TimeoutError):

@@ -159,7 +159,7 @@ class EmbeddedServer:
                 # It holds the folder's lock too: after a kill of ours the folder is only free
                 # once the server has finished its log.
                 pass_fds=() if self._lock is None else (self._lock,),
-                preexec_fn=_end_with_parent(),  # noqa: PLW1509 - started before any thread of ours
+                preexec_fn=end_with_parent(),  # noqa: PLW1509 - started before any thread of ours
             )
         self._wait_until_ready(log)
 
@@ -224,7 +224,7 @@ def bundled_binary() -> Path:
     )
 
 
-def _end_with_parent() -> Callable[[], None] | None:
+def end_with_parent() -> Callable[[], None] | None:
     """Return what the child runs before it becomes the server: it gets SIGTERM when we die."""
     if not sys.platform.startswith("linux"):
         return None

@@ -29,7 +29,7 @@ def test_orders_follow_the_households() -> None:
     assert len({job.external_id for job in jobs}) == 100
 
 
-def test_without_a_table_they_come_from_anywhere_in_the_area_and_it_says_so() -> None:
+def test_without_a_table_they_come_from_anywhere_near_and_it_says_so() -> None:
     demand = Demand(PLACES, ())
     assert "no ZIP table" in demand.source
     dice = random.Random(1)
@@ -38,7 +38,10 @@ def test_without_a_table_they_come_from_anywhere_in_the_area_and_it_says_so() ->
         job = demand.job(number, dice)
         market = PLACES.market_of_mall(job.pickup.mall)
         malls.add(job.pickup.mall)
-        assert market.holds(job.dropoff.lat, job.dropoff.lon)
+        mall = PLACES.mall(job.pickup.mall)
+        drop = (job.dropoff.lat, job.dropoff.lon)
+        assert market.holds(*drop)
+        assert distance_m((mall.lat, mall.lon), drop) <= 14_100
     assert len(malls) == len(demand.catchments) == 10
 
 
