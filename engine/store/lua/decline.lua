@@ -15,7 +15,9 @@ if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
 if offer.state == 'declined' then return reply('ok', redis.call('HGET', K.drivers, arg.driver)) end
 if offer.state ~= 'live' or now >= offer.expires_ms then return reply('offer_closed') end
 local job = read_job(KEYS[14])
-if not job or job.offer ~= arg.offer or job.state ~= 'offered' then return reply('offer_closed') end
+if not job or job.offer ~= arg.offer or job.state ~= 'offered' or job.attempt ~= offer.attempt then
+  return reply('offer_closed')
+end
 
 end_offer(arg.offer, offer, 'declined')
 local rec = read_driver(arg.driver)

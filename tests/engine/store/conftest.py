@@ -29,3 +29,10 @@ async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
         await world.check_lifecycle()
         assert await world.breaches(swept=False) == ()
     await store.close()
+
+
+@pytest.fixture
+async def planted(world: World) -> AsyncIterator[World]:
+    """A world whose breaches are meant: emptied before it is checked."""
+    yield world
+    await world.redis.flushall()

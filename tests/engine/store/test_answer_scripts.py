@@ -131,6 +131,18 @@ async def test_an_accept_after_another_end_is_refused(world: World) -> None:
     assert await refused(world, "ann", second) is ErrorCode.OFFER_CLOSED
 
 
+@pytest.mark.parametrize("fence", [{"attempt": 2}, {"offer": "newer"}, {"state": "queued"}])
+@pytest.mark.parametrize("verb", ["accept", "decline"])
+async def test_an_answer_is_fenced_by_the_job_itself(
+    planted: World, verb: str, fence: dict[str, str | int]
+) -> None:
+    """As after a failover that lost the offer's end and not the job's: the job has moved on."""
+    await planted.driver("ann")
+    ref, offer = await planted.offered()
+    await planted.redis.hset(planted.keys.job(ref.job), mapping=fence)
+    assert await refused(planted, "ann", offer, verb) is ErrorCode.OFFER_CLOSED
+
+
 async def test_a_declined_offer_cannot_be_declined_after_it_was_accepted(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()

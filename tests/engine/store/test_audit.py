@@ -15,13 +15,6 @@ from tests.engine.store.worlds import HOUR_MS, MALL, MARKET, NODE, World
 Plant = Callable[[World], Awaitable[None]]
 
 
-@pytest.fixture
-async def planted(world: World) -> Any:
-    """A world whose breaches are meant: emptied before it is checked."""
-    yield world
-    await world.redis.flushall()
-
-
 async def set_job(world: World, ref: JobRef, **fields: Any) -> None:
     await world.redis.hset(world.keys.job(ref.job), mapping=fields)
 

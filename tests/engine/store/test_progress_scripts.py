@@ -144,6 +144,17 @@ async def test_a_give_up_can_be_repeated(world: World) -> None:
     assert await world.dump() == before
 
 
+async def test_only_the_given_up_attempt_is_repeated(world: World) -> None:
+    await world.driver("ann")
+    ref, attempt = await world.assigned()
+    await world.step(ref, Step.GIVE_UP, attempt)
+    await world.store.assign(ref, "ann", "operator")
+    await world.store.release(ref, attempt + 2, Outcome.UNASSIGNED, "operator", "")
+    assert (await world.step(ref, Step.GIVE_UP, attempt)).job_state == "queued"
+    code = await code_of(world, ref, Step.GIVE_UP, attempt + 2, "ann")
+    assert code is ErrorCode.STALE_ATTEMPT
+
+
 async def test_who_gave_up_has_said_that_it_holds_nothing(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()

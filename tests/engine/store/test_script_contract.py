@@ -107,6 +107,7 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     await store.release(ref, 3, Outcome.UNASSIGNED, "operator", "mistake")
     await store.assign(ref, "ann", "operator")
     await store.silence(await world.entry(ref))
+    await store.arrive(ref, "ann", 4)
     job = await world.job(ref)
     need = job.need
     await store.ready(ref, was=job, body=b"{}", card=job.card, need=need, release_ms=world.now)
