@@ -12,6 +12,7 @@ from tests.properties.machine import (
     How,
     StoreMachine,
     how_often,
+    is_late,
     recent,
     some_driver,
     some_node,
@@ -162,9 +163,9 @@ class HolderRules(DriverRules):
     stranger = st.sampled_from((None, None, None, None, "d0", "d1"))
 
     @precondition(lambda self: self.offers)
-    @rule(back=recent, stranger=stranger, how=how_often)
-    def offer_ack(self, back: int, stranger: str | None, how: How) -> None:
-        offer = self.offer_at(back)
+    @rule(back=recent, late=is_late, stranger=stranger, how=how_often)
+    def offer_ack(self, back: int, late: bool, stranger: str | None, how: How) -> None:
+        offer = self.offer_at(back, late)
         self._offer_ack(offer, self._answerer(offer, stranger), how)
 
     def _offer_ack(self, offer: str, driver: str, how: How) -> None:
@@ -178,9 +179,9 @@ class HolderRules(DriverRules):
         )
 
     @precondition(lambda self: self.offers)
-    @rule(back=recent, stranger=stranger, node=some_node, how=how_often)
-    def accept(self, back: int, stranger: str | None, node: str, how: How) -> None:
-        offer = self.offer_at(back)
+    @rule(back=recent, late=is_late, stranger=stranger, node=some_node, how=how_often)
+    def accept(self, back: int, late: bool, stranger: str | None, node: str, how: How) -> None:
+        offer = self.offer_at(back, late)
         self._accept(offer, self._answerer(offer, stranger), node, how)
 
     def _accept(self, offer: str, driver: str, node: str, how: How) -> None:
@@ -195,10 +196,12 @@ class HolderRules(DriverRules):
         )
 
     @precondition(lambda self: self.offers)
-    @rule(back=recent, stranger=stranger, node=some_node, how=how_often)
-    def decline(self, back: int, stranger: str | None, node: str, how: How) -> None:
-        offer = self.offer_at(back)
-        driver = self._answerer(offer, stranger)
+    @rule(back=recent, late=is_late, stranger=stranger, node=some_node, how=how_often)
+    def decline(self, back: int, late: bool, stranger: str | None, node: str, how: How) -> None:
+        offer = self.offer_at(back, late)
+        self._decline(offer, self._answerer(offer, stranger), node, how)
+
+    def _decline(self, offer: str, driver: str, node: str, how: How) -> None:
         expected = self.model.decline(offer, driver)
         self.call(
             f"decline {offer} by {driver}",

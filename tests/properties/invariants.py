@@ -104,9 +104,11 @@ def check_queues(seen: Snapshot) -> None:
 
 def check_counts(seen: Snapshot) -> None:
     counted = {state: n for state, n in seen.counts.items() if n and state != "submitted"}
-    assert counted == Counter(job.state.value for job in seen.jobs.values()), "S13"
-    assert seen.counts.get("submitted", 0) == sum(counted.values()) == len(seen.listed), "S13"
-    assert set(seen.listed) == set(seen.jobs), "S4"
+    jobs = Counter(job.state.value for job in seen.jobs.values())
+    assert counted == jobs, f"S13: counted {counted}, there are {dict(jobs)}"
+    submitted = seen.counts.get("submitted", 0)
+    assert submitted == len(seen.jobs), f"S13: {submitted} submitted, {len(seen.jobs)} there"
+    assert set(seen.listed) == set(seen.jobs), f"S4: {seen.listed} are listed"
 
 
 def check_timelines(seen: Snapshot) -> None:

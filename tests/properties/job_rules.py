@@ -8,7 +8,15 @@ from hypothesis.stateful import precondition, rule
 from engine.core.model import RankedDriver, Submission
 from engine.ports import OfferPlan
 from protocol.lifecycle import JobState, Outcome
-from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent, some_driver
+from tests.properties.machine import (
+    DRIVERS,
+    How,
+    StoreMachine,
+    how_often,
+    is_late,
+    recent,
+    some_driver,
+)
 from tests.properties.model import Job
 from tests.properties.world import HOME, MALLS, MARKET, SERVICE, submission
 
@@ -135,7 +143,7 @@ class JobRules(StoreMachine):
         """A plan that may be out of date: an old attempt, drivers who are not free, barred ones;
         or the very call of an earlier offer, ``repeated`` late."""
         name = self.job_at(back, {"queued"})
-        offer = self.offer_at(back) if repeated and self.offers else ""
+        offer = self.offer_at(back, late=True) if repeated and self.offers else ""
         if out := self.model.offers.get(offer):
             self._offer(out.job, out.attempt - 1, drivers, how, offer)
         else:
@@ -165,9 +173,9 @@ class JobRules(StoreMachine):
             self.offers.append(offer)
 
     @precondition(lambda self: self.offers)
-    @rule(back=recent, how=how_often)
-    def withdraw(self, back: int, how: How) -> None:
-        offer = self.offer_at(back)
+    @rule(back=recent, late=is_late, how=how_often)
+    def withdraw(self, back: int, late: bool, how: How) -> None:
+        offer = self.offer_at(back, late)
         out = self.model.offers.get(offer)
         if out is None:
             return

@@ -40,6 +40,7 @@ DRIVERS = ("d0", "d1", "d2", "d3")
 some_driver = st.sampled_from(DRIVERS)
 some_node = st.sampled_from(NODES)
 recent = st.sampled_from((0, 0, 0, 1, 2, 3))
+is_late = st.sampled_from((False, False, True))
 how_often = st.sampled_from(("once", "once", "twice", "reply lost"))
 
 _VERDICTS: Mapping[type[Exception], str] = {
@@ -83,11 +84,11 @@ class StoreMachine(RuleBasedStateMachine):
         jobs.sort(key=lambda name: self.model.jobs[name].state not in states)
         return jobs[back % len(jobs)]
 
-    def offer_at(self, back: int) -> str:
-        """An offer counted back from the newest; live ones come first."""
+    def offer_at(self, back: int, late: bool) -> str:
+        """An offer counted back from the newest; live ones come first, or last if ``late``."""
         live = self.model.live()
         offers = list(reversed(self.offers))
-        offers.sort(key=lambda name: name not in live)
+        offers.sort(key=lambda name: (name in live) is late)
         return offers[back % len(offers)]
 
     def ref(self, job: str) -> JobRef:

@@ -40,7 +40,7 @@ class TimeRules(HolderRules):
         """To the very millisecond of one of the next limits, or to one beside it."""
         limits = sorted({at for at in self._limits() if at > self.now - off_by})
         if limits:
-            self._come_to(limits[nth % len(limits)], off_by)
+            self.time_to(limits[nth % len(limits)], off_by)
 
     def _limits(self) -> list[int]:
         stale_ms = math.ceil(self.policy.stale_after_s * 1000)
@@ -79,15 +79,30 @@ class TimeRules(HolderRules):
         self._carry_out(self.taken[-1 - back % len(self.taken)], how)
 
     @precondition(lambda self: self.model.live())
-    @rule(back=recent, acked=st.booleans(), off_by=st.sampled_from((-1, 0, 0, 1)), how=how_often)
-    def nobody_answers(self, back: int, acked: bool, off_by: int, how: How) -> None:
-        """An offer's limit comes, and a sweeper with it; perhaps a millisecond beside it."""
+    @rule(
+        back=recent,
+        acked=st.booleans(),
+        off_by=st.sampled_from((-1, 0, 0, 1)),
+        then=st.sampled_from(("sweep", "accept", "decline", "sweep, accept")),
+        how=how_often,
+    )
+    def an_offer_comes_to_its_limit(
+        self, back: int, acked: bool, off_by: int, then: str, how: How
+    ) -> None:
+        """And a sweeper with it, or an answer; perhaps a millisecond beside it."""
         live = self.model.live()
-        offer = self.model.offers[live[-1 - back % len(live)]]
+        name = live[-1 - back % len(live)]
+        offer = self.model.offers[name]
         if acked and offer.ack_by > self.now:
-            self._offer_ack(live[-1 - back % len(live)], offer.driver, how)
-        self._come_to(offer.ack_by or offer.expires, off_by)
-        self.sweep("n1", how)
+            self._offer_ack(name, offer.driver, how)
+        swept = then.startswith("sweep")
+        self.time_to((swept and offer.ack_by) or offer.expires, off_by)
+        if swept:
+            self.sweep("n1", how)
+        if then == "decline":
+            self._decline(name, offer.driver, "n2", how)
+        elif then != "sweep":
+            self._accept(name, offer.driver, "n2", how)
 
     @precondition(lambda self: any(job.state in HELD for job in self.model.jobs.values()))
     @rule(back=recent, off_by=st.sampled_from((-1, 0, 0, 1)), how=how_often)
@@ -100,10 +115,10 @@ class TimeRules(HolderRules):
         self.disconnect(job.holder, 0, None, how)
         at_mall = job.state == "at_mall"
         limit = self.model.at_mall_ms if at_mall else self.model.resume_ms
-        self._come_to(driver.lost + limit, off_by)
+        self.time_to(driver.lost + limit, off_by)
         self.sweep("n2", how)
 
-    def _come_to(self, limit: int, off_by: int) -> None:
+    def time_to(self, limit: int, off_by: int = 0) -> None:
         if limit + off_by > self.now:
             self.tell(f"{limit + off_by - self.now} ms pass, to a limit {off_by:+}")
             self.pass_time(limit + off_by - self.now)
@@ -231,8 +246,9 @@ class TimeRules(HolderRules):
 
     @rule(node=some_node)
     def reap(self, node: str) -> None:
-        """Whoever sees a dead node takes its drivers out, a few at a time."""
+        """Whoever takes a node for dead takes its drivers out, a few at a time; if it is."""
         if self.model.alive(node):
+            self.call("reap", "ok", lambda store: store.reap(MARKET, node, _REAP))
             return
         held = {n for n, d in self.model.drivers.items() if d.connected and d.node == node}
         for _ in range(len(self.seen.held[node]) + 1):

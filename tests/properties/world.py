@@ -72,8 +72,10 @@ class Snapshot:
 
 
 class LossyLink:
-    """A line that breaks behind the first script: what it did is done, its reply is lost, and
+    """A line that breaks behind the first write: what it did is done, its reply is lost, and
     whatever its caller wanted to send next never leaves."""
+
+    _READS = (b"SCRIPT", "HGET", "HGETALL", "GET")
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -83,7 +85,7 @@ class LossyLink:
         if self._broken:
             raise StoreUnavailable("the node died")
         reply = await self._link.call(*command)
-        if command[0] == b"EVALSHA":
+        if command[0] not in self._READS:
             self._broken = True
             raise StoreUnavailable("the node died")
         return reply

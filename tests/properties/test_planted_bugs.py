@@ -1,0 +1,238 @@
+"""The guards are guarded: each bug planted in the scripts turns a short story of the machine red.
+
+A story calls the rules one after the other, as a failing example of the machine prints them. Told
+with the package's scripts it ends well; with the planted bug it must not.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import cast
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from engine.core.model import Submission
+from engine.ports import Submitted
+from engine.store.redis import RedisStore
+from engine.store.scripts import Script, all_scripts
+from tests.properties.job_rules import Order
+from tests.properties.mallard import Mallard
+from tests.properties.profiles import DEEP, QUICK
+
+pytestmark = pytest.mark.timeout(20)
+
+
+@contextmanager
+def a_day(url: str, scripts: Mapping[str, Script] | None = None) -> Iterator[Mallard]:
+    mallard = Mallard(url, scripts)
+    with closing(mallard.world):
+        yield mallard
+
+
+# -- stories
+
+
+def a_plan_finds_its_driver(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+
+
+def a_closed_offer_is_accepted(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.withdraw(0, late=False, how="once")
+    mallard.accept(0, late=True, stranger=None, node="n1", how="once")
+
+
+def an_old_offer_is_accepted_while_the_next_is_out(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.decline(0, late=False, stranger=None, node="n1", how="once")
+    mallard.a_job_goes_on(0, 1)
+    mallard.accept(0, late=True, stranger=None, node="n2", how="once")
+
+
+def accepted_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.an_offer_comes_to_its_limit(0, acked=False, off_by=0, then="accept", how="once")
+
+
+def declined_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.an_offer_comes_to_its_limit(0, acked=False, off_by=0, then="decline", how="once")
+
+
+def lapses_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.an_offer_comes_to_its_limit(0, acked=True, off_by=0, then="sweep", how="once")
+
+
+def a_sweeper_dies_with_what_it_took(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 0)])
+    mallard.time_passes(1_000, reports=False)
+    mallard.sweeper_dies("n1")
+
+
+def a_plan_of_an_old_attempt_comes_late(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.withdraw(0, late=False, how="once")
+    mallard.offer(0, ["d3", "d2", "d1", "d0"], 1, repeated=False, how="once")
+
+
+def an_old_socket_closes_late(mallard: Mallard) -> None:
+    mallard.a_day_begins([])
+    mallard.hello("d0", "n1", None)
+    mallard.disconnect("d0", 1, "n1", "once")
+
+
+def a_driver_who_declined_is_asked_again(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.decline(0, late=False, stranger=None, node="n1", how="once")
+    mallard.whoever_was_asked_is_free_again(0, "once")
+
+
+def the_reply_to_a_submission_is_lost(mallard: Mallard) -> None:
+    mallard.a_day_begins([])
+    mallard.submit(Order(), "reply lost")
+
+
+# -- bugs
+
+Story = Callable[[Mallard], None]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug in a script: ``changes`` of its text, each of which must stand in it once."""
+
+    name: str
+    script: str
+    changes: tuple[tuple[str, str], ...]
+    story: Story
+
+    def scripts(self) -> Mapping[str, Script]:
+        script = all_scripts()[self.script]
+        text = script.source.decode()
+        for old, new in self.changes:
+            assert text.count(old) == 1, f"{self.script}.lua does not say {old!r} once any more"
+            text = text.replace(old, new)
+        source = text.encode()
+        sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+        return {**all_scripts(), self.script: replace(script, source=source, sha=sha)}
+
+
+# The script that ends an offer writes the job as well, so one half of the fence stands in for the
+# other: what is planted is that both are gone.
+_FENCE = (
+    ("if offer.state ~= 'live' or now >= ", "if now >= "),
+    (
+        "or job.offer ~= arg.offer or job.state ~= 'offered' or job.attempt ~= offer.attempt then",
+        "then",
+    ),
+)
+_AT_EXPIRY = (("now >= offer.expires_ms", "now > offer.expires_ms"),)
+
+PLANTED = (
+    Planted("no fence in accept", "accept", _FENCE, a_closed_offer_is_accepted),
+    Planted(
+        "no fence in accept, next offer out",
+        "accept",
+        _FENCE,
+        an_old_offer_is_accepted_while_the_next_is_out,
+    ),
+    Planted("> for >= in accept", "accept", _AT_EXPIRY, accepted_in_the_millisecond_of_its_expiry),
+    Planted(
+        "> for >= in decline", "decline", _AT_EXPIRY, declined_in_the_millisecond_of_its_expiry
+    ),
+    Planted("> for >= in lapse", "lapse", _AT_EXPIRY, lapses_in_the_millisecond_of_its_expiry),
+    Planted(
+        "idle not cleaned on offer",
+        "offer",
+        (
+            (
+                "    save_driver(driver, rec)\n    move(",
+                "    redis.call('HSET', K.drivers, driver, cmsgpack.pack(rec))\n    move(",
+            ),
+        ),
+        a_plan_finds_its_driver,
+    ),
+    Planted(
+        "attempt not fenced in offer",
+        "offer",
+        ((" or job.attempt ~= arg.attempt", ""),),
+        a_plan_of_an_old_attempt_comes_late,
+    ),
+    Planted(
+        "who declined is not barred",
+        "offer",
+        (("declined = true, ", ""),),
+        a_driver_who_declined_is_asked_again,
+    ),
+    Planted(
+        "due entry popped before its transition",
+        "due",
+        (
+            (
+                "redis.call('ZADD', KEYS[1], now + arg.again_ms, entries[i])",
+                "redis.call('ZREM', KEYS[1], entries[i])",
+            ),
+        ),
+        a_sweeper_dies_with_what_it_took,
+    ),
+    Planted(
+        "epoch not fenced in disconnect",
+        "disconnect",
+        (("(epoch == 0 or rec.epoch == epoch)", "true"),),
+        an_old_socket_closes_late,
+    ),
+)
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+def test_a_planted_bug_turns_its_story_red(redis_url: str, planted: Planted) -> None:
+    with a_day(redis_url) as mallard:
+        planted.story(mallard)
+    with a_day(redis_url, planted.scripts()) as mallard, pytest.raises(AssertionError):
+        planted.story(mallard)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not DEEP, reason="minutes: MALLARD_TEST_DEEP=1")
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+def test_the_machine_finds_it_by_itself(redis_url: str, planted: Planted) -> None:
+    scripts = planted.scripts()
+    make = cast("type[Mallard]", lambda: Mallard(redis_url, scripts))
+    with pytest.raises((AssertionError, BaseExceptionGroup)):
+        run_state_machine_as_test(make, settings=settings(QUICK, phases=[Phase.generate]))
+
+
+_KEY_LINE = "redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)\n"
+
+
+def test_an_idempotency_key_in_a_script_of_its_own_is_seen(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On good days the two steps look like one; when the node dies between them, a repeat finds the
+    job without its key."""
+    split = Planted("", "submit", ((_KEY_LINE, ""),), the_reply_to_a_submission_is_lost)
+    submit_without_key = RedisStore.submit
+
+    async def submit_in_two_steps(store: RedisStore, order: Submission) -> Submitted:
+        submitted = await submit_without_key(store, order)
+        digest = hashlib.sha256(order.key.encode()).hexdigest()
+        key = store._keys[order.market].idempotency(order.service, digest)
+        await store._link.call("SET", key, f"{order.body_hash} {order.job}", "NX")
+        return submitted
+
+    with a_day(redis_url) as mallard:
+        split.story(mallard)
+    monkeypatch.setattr(RedisStore, "submit", submit_in_two_steps)
+    with a_day(redis_url, split.scripts()) as mallard:
+        mallard.submit(Order(), "once")
+        mallard.submit_again(0, other_json=False, how="once")
+    with (
+        a_day(redis_url, split.scripts()) as mallard,
+        pytest.raises(AssertionError, match=r"S1[23]"),
+    ):
+        split.story(mallard)
