@@ -11,7 +11,8 @@ import structlog
 
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.rounds import Rounds
-from engine.ports import DueEntry, Effects, JobRef, StoreUnavailable
+from engine.ports import DueEntry, Effects, JobRef, NoSuchJob, StoreUnavailable
+from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
 
@@ -112,6 +113,8 @@ class Sweeper:
             await self._do(market, entry)
         except StoreUnavailable:
             raise
+        except NoSuchJob:
+            _log.error("due entry of a job that cannot be", entry=entry.member)
         except Exception:  # noqa: BLE001  a poison entry blocks nobody: it comes up again, alone
             _log.exception("due entry failed", entry=entry.member)
 
@@ -119,8 +122,13 @@ class Sweeper:
         store = self._context.store
         effects: Effects | None = None
         match entry.kind:
-            case "retry":
+            case "retry" if entry.mall in self._context.places.malls:
                 self._rounds.wake(entry.mall)
+            case "retry":
+                # Its mall is no longer in the configuration: it can only wait for its end.
+                most = self._context.policy(market).max_attempts
+                ref, reason = JobRef(entry.id, entry.mall), JobReason.NOBODY_IN_REACH
+                effects = await store.expire(ref, reason.value, most)
             case "offer":
                 outcome, late_ms, effects = await store.lapse(entry)
                 if outcome is not None:

@@ -77,6 +77,7 @@ class Node:
         self.dispatcher.on_lapsed = self.lapsed.append
         self._ids = itertools.count(1)
         self._name = name
+        self._last_fix_ms = 0
 
     async def start(self) -> "Node":
         await self.store.connect()
@@ -109,9 +110,16 @@ class Node:
         **need: Any,
     ) -> JobRef:
         """Post a job; ``need`` overrides what it asks for."""
+        submission = self.submission(mall, state, release_in_ms, **need)
+        await self.dispatcher.submit(submission)
+        return JobRef(submission.job, mall)
+
+    def submission(
+        self, mall: str, state: JobState, release_in_ms: int = 0, **need: Any
+    ) -> Submission:
         now_ms = self.store.now_ms()
         name = f"job_{MARKET}.{self._name}{next(self._ids):05}"
-        submission = Submission(
+        return Submission(
             job=name,
             market=MARKET,
             service="shop",
@@ -125,8 +133,6 @@ class Node:
             card=b"card of " + name.encode(),
             need=a_need(now_ms, **need),
         )
-        await self.dispatcher.submit(submission)
-        return JobRef(name, mall)
 
     async def job(self, ref: JobRef) -> Job:
         return await self.store.job(ref.job)
@@ -193,7 +199,9 @@ class Node:
         return (await self.dispatcher.status(MARKET, driver, wish, until_ms)).driver
 
     def fix(self, driver: str, north_m: float) -> DriverFix:
-        return DriverFix(driver, self.store.now_ms(), MALL.lat + north_m / 111_195, MALL.lon)
+        # Each a little newer than the last, however fast they come.
+        self._last_fix_ms = max(self.store.now_ms(), self._last_fix_ms + 1)
+        return DriverFix(driver, self._last_fix_ms, MALL.lat + north_m / 111_195, MALL.lon)
 
     async def moves(self, driver: str, north_m: float) -> str:
         (verdict,) = await self.dispatcher.positions(MARKET, [self.fix(driver, north_m)])

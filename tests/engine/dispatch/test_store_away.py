@@ -1,0 +1,91 @@
+"""What a node does while its store is away, and when it is back."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.ports import StoreUnavailable
+from engine.store.embedded import EmbeddedServer
+from protocol.lifecycle import JobState
+from tests.engine.dispatch.worlds import MARKET, POLICY, Courier, Node
+from tests.support import eventually
+
+
+@pytest.fixture
+def server(redis_binary: Path | None, tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server with a log, that a test may kill."""
+    with EmbeddedServer(tmp_path, binary=redis_binary) as server:
+        yield server
+
+
+@pytest.fixture
+async def node(server: EmbeddedServer) -> AsyncIterator[Node]:
+    node = Node("a", server.url, POLICY, Courier())
+    # A call that finds no store gives up soon.
+    node.store._link._deadline_s = 0.3
+    await node.start()
+    yield node
+    await node.stop()
+
+
+def kill(server: EmbeddedServer) -> None:
+    assert server._process is not None
+    server._process.kill()
+    server._process.wait()
+
+
+async def test_closed_sockets_are_told_when_the_store_is_back(
+    node: Node, server: EmbeddedServer
+) -> None:
+    drivers = [f"d{n}" for n in range(300)]
+    epochs = {name: (await node.online(name)).epoch for name in drivers}
+    kill(server)
+    for name in drivers[:-1]:
+        node.dispatcher.gone(MARKET, name, epochs[name])
+    with pytest.raises(StoreUnavailable):
+        await node.moves("d299", 900)
+    assert len(node.dispatcher._disconnects) == 299
+    server.revive()
+    await eventually(lambda: len(node.dispatcher._disconnects) == 0)
+    assert node.calls.count("disconnect") <= 12
+    assert not (await node.driver("d0")).connected
+    assert not (await node.driver("d298")).connected
+    assert (await node.driver("d299")).connected
+
+
+async def test_closed_sockets_of_one_moment_go_in_one_call(node: Node) -> None:
+    epochs = {f"d{n}": (await node.online(f"d{n}")).epoch for n in range(20)}
+    await node.quiet()
+    for name, epoch in epochs.items():
+        node.dispatcher.gone(MARKET, name, epoch)
+        node.dispatcher.gone(MARKET, name, epoch - 1)
+    await node.dispatcher._disconnects.flush()
+    await node.dispatcher._disconnects.flush()
+    assert node.calls.count("disconnect") == 1
+    assert await node.store.free_drivers(MARKET) == 0
+
+
+async def test_a_job_goes_on_when_the_store_is_back(node: Node, server: EmbeddedServer) -> None:
+    await node.online("d")
+    ref = await node.submit()
+    offer = await node.offered(ref, "d")
+    other = await node.submit()
+    await node.waits(other)
+    kill(server)
+    with pytest.raises(StoreUnavailable):
+        await node.accepts(offer)
+    server.revive()
+    assert (await node.accepts(offer)).state is JobState.ASSIGNED
+    await node.online("e")
+    await node.offered(other, "e")
+
+
+async def test_a_node_stops_in_time_without_its_store(node: Node, server: EmbeddedServer) -> None:
+    hello = await node.online("d")
+    kill(server)
+    node.dispatcher.gone(MARKET, "d", hello.epoch)
+    await node.dispatcher.stop()
+    assert len(node.dispatcher._tasks) == len(node.dispatcher._sweeper) == 0
+    assert len(node.dispatcher._disconnects) == 1
+    server.revive()

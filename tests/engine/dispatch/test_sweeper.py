@@ -1,0 +1,139 @@
+"""What falls due: done twice it is as once, and what nobody understands delays nobody."""
+
+import asyncio
+from collections.abc import Sequence
+
+from engine.ports import DueEntry, JobRef
+from protocol.lifecycle import JobState
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import HOUR_MS, KEYS, MALL, MARKET, Courier, Node
+from tests.support import eventually
+
+GARBAGE = (
+    b"",
+    b"/",
+    b"retry",
+    b"retry/no-such-mall/job_phoenix.1",
+    b"retry/" + MALL.id.encode() + b"/job_elsewhere.1",
+    b"release/" + MALL.id.encode() + b"/job_elsewhere.1",
+    b"silent/x/job_phoenix.none",
+    b"offer/a/b",
+    b"offer/a/b/c/d",
+    b"offer/a/b/no-job",
+    b"driver/nobody",
+    b"unheard-of/x/y",
+    b"\xff\xfe",
+)
+
+
+async def falls_due_now(node: Node, members: Sequence[bytes]) -> None:
+    for member in members:
+        await node.store._link.call("ZADD", KEYS.key("due"), 1, member)
+
+
+async def test_garbage_delays_nobody(make_node: MakeNode) -> None:
+    node = await make_node(offer_ack_timeout_ms=200)
+    await node.online("d1", 300)
+    await node.online("d2", 900)
+    ref = await node.submit()
+    first = await node.offered(ref, "d1")
+    # Whatever sweep finds the offer overdue finds all of this as well.
+    await falls_due_now(node, GARBAGE)
+    await node.offered(ref, "d2")
+    assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500
+
+
+async def test_more_than_a_bite_of_garbage_delays_nobody(make_node: MakeNode) -> None:
+    node = await make_node(offer_ack_timeout_ms=200)
+    await node.online("d1", 300)
+    await falls_due_now(node, [b"retry/no-such-mall/job_phoenix.%d" % n for n in range(200)])
+    ref = await node.submit()
+    first = await node.offered(ref, "d1")
+    await eventually(lambda: node.outcomes(ref))
+    assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500
+
+
+async def test_a_job_whose_mall_is_no_longer_ours_ends_with_its_window(node: Node) -> None:
+    gone = node.submission("a-mall-that-closed", JobState.QUEUED, expires_in_ms=200)
+    await node.store.submit(gone)
+    await eventually(lambda: node.store.now_ms() > gone.need.expires_ms)
+    await falls_due_now(node, [f"retry/{gone.mall}/{gone.job}".encode()])
+    job = await node.is_in(JobRef(gone.job, gone.mall), JobState.EXPIRED)
+    assert job.reason == "nobody_in_reach"
+
+
+async def test_what_two_nodes_sweep_at_once_is_done_once(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    figures = {"offer_timeout_ms": 150, "offer_ack_timeout_ms": 150, "unreachable_s": 60.0}
+    a, b = await make_node("a", **figures), await make_node("b", **figures)
+    await a.online("d1", 300)
+    ref = await a.submit()
+    offer = await a.offered(ref, "d1")
+    await a.acknowledges(offer)
+    scheduled = await b.submit(state=JobState.SCHEDULED, release_in_ms=HOUR_MS)
+    entries = [
+        DueEntry(
+            f"offer/{ref.mall}/{offer.offer}/{ref.job}", "offer", ref.job, ref.mall, offer.offer
+        ),
+        DueEntry(f"release/{ref.mall}/{scheduled.job}", "release", scheduled.job, ref.mall),
+        DueEntry(f"retry/{ref.mall}/{ref.job}", "retry", ref.job, ref.mall),
+        DueEntry("driver/d1", "driver", "d1"),
+    ]
+    await eventually(lambda: a.store.now_ms() > offer.expires_ms)
+    for _ in range(3):
+        await asyncio.gather(
+            *(n.dispatcher._sweeper._carry_out(MARKET, entry) for n in (a, b) for entry in entries)
+        )
+    assert await a.outcomes(ref) == [("d1", "expired")]
+    assert [push.why for push in courier.told("d1", "offer_closed")] == ["expired"]
+    assert (await a.job(scheduled)).state is JobState.SCHEDULED
+    queued = [entry for entry in (await a.job(ref)).timeline if entry.state == "queued"]
+    assert [entry.cause for entry in queued] == ["submitted", "expired"]
+
+
+async def test_sweeps_at_once_share_their_calls(node: Node) -> None:
+    await node.quiet()
+    await asyncio.gather(*(node.dispatcher._sweeper.sweep(MARKET) for _ in range(50)))
+    assert node.calls.count("due") <= 4
+
+
+async def test_moments_that_are_close_share_a_timer_and_far_ones_have_none(node: Node) -> None:
+    sweeper = node.dispatcher._sweeper
+    before = len(sweeper._timers)
+    for _ in range(100):
+        sweeper.nudge(MARKET, 30.0)
+    assert len(sweeper._timers) <= before + 2
+    held = len(sweeper._timers)
+    sweeper.nudge(MARKET, 3_600.0)
+    assert len(sweeper._timers) == held
+
+
+async def test_a_nudge_while_stopping_leaves_no_timer(make_node: MakeNode) -> None:
+    node = await make_node()
+    await node.dispatcher.stop()
+    node.dispatcher._sweeper.nudge(MARKET, 0)
+    assert len(node.dispatcher._sweeper) == 0
+
+
+async def test_upkeep_that_fails_once_goes_on(node: Node) -> None:
+    beat, failures = node.store.beat, []
+
+    async def failing(market: str, name: str) -> object:
+        node.store.beat = beat  # type: ignore[method-assign]
+        failures.append(name)
+        raise ValueError("a bug")
+
+    node.store.beat = failing  # type: ignore[method-assign,assignment]
+    await eventually(lambda: failures)
+    node.calls.clear()
+    await eventually(lambda: node.calls.count("beat") >= 2)
+    assert node.lapsed == []
+
+
+async def test_what_is_kept_long_enough_is_dropped(node: Node) -> None:
+    call = node.store._link.call
+    await call("HSET", KEYS.key("holds"), f"{MALL.id}/lego", 1)
+    await call("ZADD", KEYS.key("forget"), 1, f"hold/{MALL.id}/lego")
+    await node.dispatcher._sweeper._forget(MARKET)
+    assert await call("EXISTS", KEYS.key("holds"), KEYS.key("forget")) == 0
