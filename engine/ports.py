@@ -430,6 +430,9 @@ class Store(Protocol):
 
         :raises Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``"""
 
+    async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
+        """A holder is at the mall by its position; nothing if it is no longer on its way there."""
+
     async def offer_ref(self, market: str, offer: str) -> JobRef | None:
         """The job of an offer; None if there is no such offer."""
 

@@ -145,6 +145,7 @@ class JobReason(StrEnum):
     COLLECTED = "collected"
     CANCELLED = "cancelled"
     ASSIGNED = "assigned"
+    ARRIVED = "arrived"
     UNASSIGNED = "unassigned"
     SILENT = "silent"
     CLOSED = "closed"
@@ -180,6 +181,7 @@ JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.COLLECTED: "an earlier holder collected it: stop, the job is not yours",
     JobReason.CANCELLED: "the order was cancelled: stop",
     JobReason.ASSIGNED: "an operator gave you the job",
+    JobReason.ARRIVED: "your position is at the mall: you need not report the arrival",
     JobReason.UNASSIGNED: "an operator took the job from you: stop",
     JobReason.SILENT: "you were away for too long and the job went on: stop",
     JobReason.CLOSED: "an operator closed the job",

@@ -110,6 +110,17 @@ class Places:
             found[mall.region.holds_batch(lats, lons)] = index
         return found
 
+    def malls_near(
+        self, market: str, lats: ArrayLike, lons: ArrayLike, within_m: float
+    ) -> list[str | None]:
+        """The id of each point's mall: whose outline is within `within_m`. None: of no mall."""
+        near: list[str | None] = [None] * np.size(lats)
+        for mall in self.markets[market].malls.values():
+            distances_m = mall.distance_to_outline_m_batch(lats, lons)
+            for index in np.flatnonzero(distances_m <= within_m):
+                near[index] = mall.id
+        return near
+
     def malls_in_reach(
         self, market: str, lat: float, lon: float, radius_m: float = inf
     ) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from engine.core.eta import TravelTime
 from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.core.policy import first_look_ms
+from engine.dispatch.arrivals import Arrivals
 from engine.dispatch.context import Context, Tasks
 from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.reach import Reach
@@ -62,6 +63,7 @@ class Dispatcher:
         self._sweeper = Sweeper(self._context, node, self._rounds, self._follow, self._lapsed)
         self._disconnects = Disconnects(store, node, self._follow, self._tasks)
         self._reach = Reach(self._context, self._rounds)
+        self._arrivals = Arrivals(self._context, self._follow, self._tasks)
 
     async def start(self) -> None:
         """Take the leases and begin to beat and sweep. :raises StoreUnavailable:"""
@@ -102,6 +104,7 @@ class Dispatcher:
     async def assign(self, ref: JobRef, driver: str, actor: str) -> None:
         """See :meth:`engine.ports.Store.assign`."""
         self._follow_job(ref, await self._store.assign(ref, driver, actor))
+        self._arrivals.look_again(self._context.places.market_of_mall(ref.mall).id, driver)
 
     async def unassign(self, ref: JobRef, attempt: int, actor: str, reason: str) -> None:
         """See :meth:`engine.ports.Store.release`."""
@@ -135,12 +138,14 @@ class Dispatcher:
         self._reach.came(market, driver, hello.epoch)
         if fix is not None:
             self._reach.moved(market, [fix], ["ok"])
+            self._arrivals.moved(market, [fix], ["ok"])
         self._follow(market, hello.effects)
         return hello
 
     def gone(self, market: str, driver: str, epoch: int) -> None:
         """A driver's socket has closed; told to the store with the others of this moment."""
         self._reach.left(market, driver, epoch)
+        self._arrivals.look_again(market, driver)
         self._disconnects.add(market, driver, epoch)
 
     async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
@@ -149,6 +154,7 @@ class Dispatcher:
         recorded = await self._store.record_positions(market, placed)
         self._follow(market, recorded.effects)
         self._reach.moved(market, placed, recorded.verdicts)
+        self._arrivals.moved(market, placed, recorded.verdicts)
         return recorded.verdicts
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
@@ -174,6 +180,7 @@ class Dispatcher:
     async def accept(self, market: str, driver: str, offer: str) -> Answered:
         """See :meth:`engine.ports.Store.accept`."""
         answered = self._done(market, await self._store.accept(market, driver, offer))
+        self._arrivals.look_again(market, driver)
         self._context.metrics.offer(Outcome.ACCEPTED.value)
         return answered
 

@@ -16,6 +16,7 @@ from protocol.lifecycle import DriverState, Wish, shown_state
 
 _MAX_WAITING: Final = 256
 _WISHES: Final = frozenset(wish.value for wish in Wish)
+_STILL_HELD: Final = frozenset({JobReason.ARRIVED, JobReason.READY_CHANGED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Session:
             self._offered = {}
         elif push.kind == "job" and push.reason == JobReason.ASSIGNED:
             self._held[push.job] = push.mall
-        elif push.kind == "job" and push.reason != JobReason.READY_CHANGED:
+        elif push.kind == "job" and push.reason not in _STILL_HELD:
             self._held.pop(push.job, None)
         elif push.kind == "state":
             self.unreachable = self.unreachable or push.why == StateWhy.UNREACHABLE

@@ -164,6 +164,10 @@ class RoundCalls(JobCalls):
         done = answered(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
 
+    async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
+        """See :meth:`engine.ports.Store.arrive`."""
+        return (await self._on_job("arrive", ref, {"driver": driver, "attempt": attempt})).effects
+
     async def release(
         self, ref: JobRef, attempt: int, outcome: Outcome, actor: str, reason: str
     ) -> Effects:

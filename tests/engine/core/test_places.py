@@ -105,6 +105,11 @@ def test_batches_answer_as_points_do(places: Places) -> None:
     singles = [places.mall_at("phoenix", *point) for point in points]
     assert [names[i] if i >= 0 else None for i in at] == [m.id if m else None for m in singles]
     assert 0 < np.count_nonzero(at >= 0) < len(points)
+    near = places.malls_near("phoenix", lats, lons, 50.0)
+    assert [name == CHANDLER for name in near] == [
+        mall.distance_to_outline_m(*point) <= 50.0 for point in points
+    ]
+    assert 0 < sum(name is not None for name in near) < len(points)
     np.testing.assert_allclose(
         mall.distance_to_outline_m_batch(lats, lons),
         [mall.distance_to_outline_m(*point) for point in points],

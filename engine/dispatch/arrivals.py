@@ -1,0 +1,59 @@
+"""Arrival by geofence: a holder whose position is at the mall of its job has arrived."""
+
+from collections.abc import Sequence
+
+from engine.dispatch.context import Context, Follow, Tasks
+from engine.ports import DriverFix, JobRef, NoSuchDriver, StoreUnavailable
+
+# Gates are up to 35 m outside the walls, and a phone between high walls is off by as much.
+_AT_MALL_M = 70.0
+_MAX_ACC_M = 100.0
+
+
+class Arrivals:
+    """Tells the store who is at its mall. What a driver holds is looked up once when it comes to a
+    mall, and again when it has accepted something there; not with every fix."""
+
+    def __init__(self, context: Context, follow: Follow, tasks: Tasks) -> None:
+        self._context = context
+        self._follow = follow
+        self._tasks = tasks
+        # The mall at which a driver of this node has been looked up.
+        self._at: dict[tuple[str, str], str] = {}
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
+        """Drivers moved; of each the newest fix that is believed and good enough counts."""
+        newest = {
+            fix.driver: fix
+            for fix, verdict in zip(fixes, verdicts, strict=True)
+            if verdict == "ok" and fix.acc_m <= _MAX_ACC_M
+        }
+        malls = self._context.places.malls_near(
+            market,
+            [fix.lat for fix in newest.values()],
+            [fix.lon for fix in newest.values()],
+            _AT_MALL_M,
+        )
+        for driver, mall in zip(newest, malls, strict=True):
+            if mall is None:
+                self.look_again(market, driver)
+            elif self._at.get((market, driver)) != mall:
+                self._at[market, driver] = mall
+                self._tasks.start(self._look(market, driver, mall), "arrival")
+
+    def look_again(self, market: str, driver: str) -> None:
+        """The driver has left, or may hold something else now."""
+        self._at.pop((market, driver), None)
+
+    async def _look(self, market: str, driver: str, mall: str) -> None:
+        store = self._context.store
+        try:
+            for held in (await store.snapshot(market, driver)).driver.jobs:
+                if held.mall == mall:
+                    ref = JobRef(held.job, mall)
+                    self._follow(market, await store.arrive(ref, driver, held.attempt))
+        except (NoSuchDriver, StoreUnavailable):
+            self.look_again(market, driver)
