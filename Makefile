@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Touched when the environment holds what the lock says.
 READY := $(VENV)/.ready
+# Two tests at a time, each with a server of its own; `make test PYTEST_ARGS=-x` for one.
+PYTEST_ARGS ?= -n 2
 
 .PHONY: demo test lint format types docs lock clean
 
