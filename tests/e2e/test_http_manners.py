@@ -2,16 +2,15 @@
 
 from collections.abc import AsyncIterator
 
-import httpx2
 import pytest
 
 from tests.e2e.conftest import NewApp, NewShop, Node, make_token
 from tests.e2e.places import Place
-from tests.e2e.shop import Shop, assert_problem
+from tests.e2e.shop import Shop, assert_problem, http_client
 
 
-def bearer(token: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"} if token else {}
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize(
@@ -19,7 +18,7 @@ def bearer(token: str | None) -> dict[str, str]:
     [None, "Bearer", "Bearer nonsense", "Basic dXNlcjpwdw==", "Bearer a.b.c", "nonsense"],
 )
 async def test_nobody(node: Node, header: str | None) -> None:
-    async with httpx2.AsyncClient(base_url=node.url, trust_env=False) as http:
+    async with http_client(node.url) as http:
         for method, path in (
             ("GET", "/v1/jobs"),
             ("POST", "/v1/jobs"),
@@ -34,7 +33,7 @@ async def test_nobody(node: Node, header: str | None) -> None:
 
 
 async def test_tokens_that_are_not_good(node: Node) -> None:
-    async with httpx2.AsyncClient(base_url=node.url, trust_env=False) as http:
+    async with http_client(node.url) as http:
         for claims in ({"exp": 1}, {"exp": None}, {"aud": "x"}, {"nbf": 4_000_000_000}):
             token = make_token("shop", "orders", **claims)
             assert_problem(await http.get("/v1/jobs", headers=bearer(token)), 401)
@@ -60,9 +59,7 @@ async def test_roles(new_app: NewApp, shop: Shop, operator: Shop, node: Node, pl
     ):
         assert_problem(response, 403)
     app = new_app()
-    async with httpx2.AsyncClient(
-        base_url=node.url, headers=bearer(app.token), trust_env=False
-    ) as phone:
+    async with http_client(node.url, app.token) as phone:
         for response in (
             await phone.get("/v1/jobs"),
             await phone.get(path),
@@ -70,10 +67,7 @@ async def test_roles(new_app: NewApp, shop: Shop, operator: Shop, node: Node, pl
             await phone.post("/v1/quotes", json=place.order()),
         ):
             assert_problem(response, 403)
-    unknown = make_token("x", "emperor")
-    async with httpx2.AsyncClient(
-        base_url=node.url, headers=bearer(unknown), trust_env=False
-    ) as http:
+    async with http_client(node.url, make_token("x", "emperor")) as http:
         response = await http.get("/v1/jobs")
         assert response.status_code in {401, 403}
         assert_problem(response, response.status_code)
@@ -116,7 +110,7 @@ async def test_what_comes_later_says_so(shop: Shop, place: Place) -> None:
 
 
 async def test_open_to_all(node: Node) -> None:
-    async with httpx2.AsyncClient(base_url=node.url, trust_env=False) as http:
+    async with http_client(node.url) as http:
         for path in ("/livez", "/readyz"):
             assert (await http.get(path)).status_code == 200
         metrics = await http.get("/metrics")
@@ -138,7 +132,7 @@ async def test_open_to_all(node: Node) -> None:
 
 
 async def test_documents(node: Node) -> None:
-    async with httpx2.AsyncClient(base_url=node.url, trust_env=False) as http:
+    async with http_client(node.url) as http:
         openapi = (await http.get("/openapi.json")).json()
         asyncapi = (await http.get("/asyncapi.json")).json()
     assert openapi["openapi"].startswith("3.1")

@@ -178,6 +178,20 @@ async def test_repeated_answers_get_the_first_answer(
     assert await other.refused("decline", offer=offer["offer"]) in {"offer_closed", "wrong_state"}
 
 
+async def test_a_first_answer_survives_the_socket(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    app = new_app()
+    await app.online(*place.gate)
+    await shop.submit(place.order())
+    offer = await app.expect("offer")
+    await app.send("accept", id=1_000, offer=offer["offer"])
+    await app.vanish()
+    await app.hello()
+    (held,) = (await app.must("accept", offer=offer["offer"]))["jobs"]
+    await app.step(held, "at_mall")
+
+
 async def test_a_first_answer_survives_the_jobs_end(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:

@@ -8,7 +8,7 @@ from tests.e2e.app import App, now_ms
 from tests.e2e.conftest import NewApp, Node
 from tests.e2e.contract import DRIVER_STATES, JOB, assert_shape, epoch_ms, number
 from tests.e2e.places import Place
-from tests.e2e.shop import Json, Shop, assert_problem, considered
+from tests.e2e.shop import Json, Shop, assert_problem, considered, http_client
 
 
 async def act(operator: Shop, job: str, verb: str, **body: Any) -> Json:
@@ -214,12 +214,8 @@ async def test_suspend_nobody(operator: Shop) -> None:
 
 
 async def post_fixes(node: Node, app: App, fixes: list[Any]) -> httpx2.Response:
-    async with httpx2.AsyncClient(base_url=node.url, trust_env=False) as http:
-        return await http.post(
-            "/v1/driver/locations",
-            json={"fixes": fixes},
-            headers={"Authorization": f"Bearer {app.token}"},
-        )
+    async with http_client(node.url, app.token) as http:
+        return await http.post("/v1/driver/locations", json={"fixes": fixes})
 
 
 async def test_positions_over_http(

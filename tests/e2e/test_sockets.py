@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import httpx2
 import msgpack
 import pytest
 from websockets.asyncio.client import connect
@@ -13,6 +12,7 @@ from websockets.typing import Subprotocol
 from tests.e2e.app import App, now_ms
 from tests.e2e.conftest import NewApp, Node, make_token
 from tests.e2e.places import Place
+from tests.e2e.shop import http_client
 
 
 async def close_code_of(app: App, *data: str | bytes) -> int | None:
@@ -240,5 +240,5 @@ async def test_a_fresh_token(new_app: NewApp) -> None:
 
 
 async def test_plain_http_on_the_socket_path(node: Node) -> None:
-    async with httpx2.AsyncClient(base_url=node.url, trust_env=False) as http:
+    async with http_client(node.url) as http:
         assert (await http.get("/v1/driver")).status_code in {400, 404, 405, 426}

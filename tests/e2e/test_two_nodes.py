@@ -4,27 +4,34 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import httpx2
 import pytest
 
 from tests.e2e.app import App, now_ms
-from tests.e2e.conftest import NewApp, NewShop, Node
+from tests.e2e.conftest import NewApp, NewShop, Node, start_node
 from tests.e2e.contract import Frame
 from tests.e2e.places import Place
-from tests.e2e.shop import Shop, assert_problem
+from tests.e2e.shop import Shop, assert_problem, http_client
 from tests.support import eventually
 
 Start = Callable[..., Node]
 DRAIN_S = 10
 
 
+@pytest.fixture(scope="module")
+def second(nodes_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A second node, beside the one that most tests talk to."""
+    node = start_node(tmp_path_factory.mktemp("second"), nodes_redis)
+    yield node
+    node.stop()
+
+
 async def test_offered_by_one_node_what_was_posted_to_the_other(
-    new_app: NewApp, new_shop: NewShop, start: Start, place: Place
+    new_app: NewApp, new_shop: NewShop, second: Node, place: Place
 ) -> None:
-    second = start()
     app, shop = new_app(on=second), new_shop()
     await app.online(*place.gate)
     posted_ms = now_ms()
@@ -39,9 +46,8 @@ async def test_offered_by_one_node_what_was_posted_to_the_other(
 
 
 async def test_a_driver_moves_from_node_to_node(
-    new_app: NewApp, shop: Shop, start: Start, place: Place
+    new_app: NewApp, shop: Shop, second: Node, place: Place
 ) -> None:
-    second = start()
     here = new_app()
     there = new_app(driver=here.driver, on=second)
     await here.online(*place.gate)
@@ -60,9 +66,8 @@ async def test_a_driver_moves_from_node_to_node(
 
 
 async def test_declined_on_one_node_offered_on_the_other(
-    new_app: NewApp, shop: Shop, start: Start, place: Place
+    new_app: NewApp, shop: Shop, second: Node, place: Place
 ) -> None:
-    second = start()
     near, far = new_app(on=second), new_app()
     await near.online(*place.gate)
     await far.online(*place.north(600))
@@ -123,7 +128,7 @@ async def drained(app: App) -> tuple[Frame, int | None]:
 
 async def is_unready(node: Node) -> bool:
     """Whether the node says 503, or is gone."""
-    async with httpx2.AsyncClient(base_url=node.url, trust_env=False) as http:
+    async with http_client(node.url) as http:
         with contextlib.suppress(httpx2.TransportError):
             response = await http.get("/readyz")
             if response.status_code == 503:
