@@ -198,7 +198,7 @@ class App:
             self._arrival.set()
 
     async def _receive(self, data: str | bytes) -> None:
-        assert isinstance(data, str) == (self.encoding == "json")
+        assert isinstance(data, str) == (self.encoding == "json"), data
         frame = json.loads(data) if isinstance(data, str) else msgpack.unpackb(data)
         assert_frame(frame)
         if "seq" in frame:

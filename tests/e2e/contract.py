@@ -92,7 +92,7 @@ FULL_JOB = {
     "job": identifier,
     "attempt": integer,
     "state": JOB_STATES,
-    "external_id": text,
+    "external_id": Maybe(text),
     "mall": lambda value: identifier(value) or mapping(value),
     "stores": [{**STORE, "pickup_code?": text}],
     "dropoff": {
@@ -283,7 +283,8 @@ def _field_differences(value: Any, shape: dict[str, Any], path: str) -> Iterator
 
 
 def assert_shape(value: Any, shape: Any, path: str = "") -> None:
-    assert list(differences(value, shape, path)) == []
+    found = list(differences(value, shape, path))
+    assert not found, "; ".join(found)
 
 
 def assert_frame(frame: Frame) -> None:

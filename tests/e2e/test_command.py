@@ -1,18 +1,19 @@
 """`mallard serve` and `mallard token` as the contract describes them."""
 
-import json
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import jwt
 import pytest
 
 from tests.e2e.conftest import POLICY, SECRET, NewApp, NewShop, Node, start_node
 from tests.e2e.places import Place
+from tests.e2e.shop import assert_problem
 
 Start = Callable[..., Node]
 MALLARD = Path(sys.executable).with_name("mallard")
@@ -99,11 +100,24 @@ async def test_a_restart_finds_everything_again(
         node.stop()
 
 
-def test_healthy_without_a_word_of_tokens(start: Start) -> None:
-    """Settings of an embedded server; the health checks need no token."""
-    node = start(embedded=True, MALLARD_OPENING_HOURS="on")
-    with urllib.request.urlopen(f"{node.url}/openapi.json", timeout=5) as response:
-        assert json.load(response)["info"]["title"]
+async def test_a_closed_mall(start: Start, new_shop: NewShop, place: Place) -> None:
+    shop = new_shop(on=start(embedded=True, MALLARD_OPENING_HOURS="on"))
+    night = datetime.now(ZoneInfo("America/Phoenix")).replace(hour=4) + timedelta(days=2)
+    body = place.order()
+    body["pickup"]["stores"][0]["ready_at"] = night.isoformat()
+    body["pickup"]["window_end"] = (night + timedelta(hours=1)).isoformat()
+    body["dropoff"]["deadline"] = (night + timedelta(hours=2)).isoformat()
+    assert_problem(await shop.post(body), 422, "mall_closed")
+    # In the afternoon it is open, until its closing at the latest.
+    noon = night.replace(hour=13)
+    body["pickup"]["stores"][0]["ready_at"] = noon.isoformat()
+    del body["pickup"]["window_end"]
+    body["dropoff"]["deadline"] = (noon + timedelta(hours=20)).isoformat()
+    job = await shop.submit(body)
+    shop.submitted.clear()
+    assert job["state"] == "scheduled"
+    closing = datetime.fromisoformat(job["expires_at"])
+    assert noon + timedelta(hours=2) < closing < noon + timedelta(hours=11)
 
 
 async def test_a_silent_position_is_out_of_matching(

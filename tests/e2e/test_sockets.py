@@ -148,6 +148,13 @@ async def test_no_query_string(new_app: NewApp, query: str) -> None:
     assert refusal.value.response.status_code == 400
 
 
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1.evil"])
+async def test_a_page_of_somebody_else(new_app: NewApp, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        await new_app().open(headers={"Origin": origin})
+    assert refusal.value.response.status_code == 403
+
+
 async def test_a_newer_hello_wins(new_app: NewApp, place: Place) -> None:
     older = new_app()
     newer = new_app("json", driver=older.driver)

@@ -111,6 +111,18 @@ async def test_a_block_that_ends_too_soon(new_app: NewApp, shop: Shop, place: Pl
     assert (await app.expect("offer"))["jobs"][0]["job"] == job["id"]
 
 
+async def test_a_block_that_is_over(new_app: NewApp, shop: Shop, place: Place) -> None:
+    app = new_app()
+    await app.online(*place.gate)
+    until_ms = now_ms() + 1_000
+    await app.must("status", state="available", until_ms=until_ms)
+    told = await app.expect("state")
+    assert told["state"] == "offline"
+    assert now_ms() >= until_ms - 20
+    await not_asked(app, shop, place)
+    assert await app.refused("status", state="available", until_ms=until_ms) == "bad_field"
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"state": "sleepy"}, {"state": 3}, {}, {"state": "available", "until_ms": "tomorrow"}],

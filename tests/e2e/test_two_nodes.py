@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -74,6 +75,17 @@ async def test_declined_on_one_node_offered_on_the_other(
     await shop.submit(place.order())
     await near.must("decline", offer=(await near.expect("offer"))["offer"])
     await far.accept(await far.expect("offer"))
+
+
+async def test_one_key_on_both_nodes_at_once(new_shop: NewShop, second: Node, place: Place) -> None:
+    here = new_shop(name="the-same-service")
+    there = new_shop(name="the-same-service", on=second)
+    for _ in range(5):
+        body, key = place.order(), uuid.uuid4().hex
+        answers = await asyncio.gather(*(shop.post(body, key) for shop in (here, there) * 2))
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({answer.json()["id"] for answer in answers}) == 1
+    there.submitted.clear()
 
 
 @pytest.mark.slow
