@@ -14,7 +14,7 @@ _HANDOVER = frozenset({"id_check"})
 # An offer carries this many drivers at the most: the store takes the first who is still free.
 OFFER_DEPTH = 16
 # A ranking holds this many at the most: enough for an offer, and what `explain` shows.
-RANKING_DEPTH = 64
+RANKING_DEPTH = 32
 
 Ranking = tuple[RankedDriver, ...]
 

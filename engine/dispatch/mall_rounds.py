@@ -22,6 +22,8 @@ _log = structlog.get_logger(__name__)
 _MAX_BROKEN = 5
 # So many candidates are ranked in one go: then the other malls and the sockets have their turn.
 _RANKED_IN_ONE_GO = 2_000
+# A round that served nobody is followed by a rest as long as it took, but no longer than this.
+_LONGEST_REST_S = 0.25
 
 
 class MallRounds:
@@ -80,9 +82,9 @@ class MallRounds:
                 if served:
                     self._metrics.matched(took_s)
                 else:
-                    # A rest: jobs that nobody here can take must not keep the node busy with every
-                    # driver who becomes free.
-                    await asyncio.sleep(took_s)
+                    # Jobs that nobody here can take must not keep the node busy with every driver
+                    # who becomes free.
+                    await asyncio.sleep(min(took_s, _LONGEST_REST_S))
         except StoreUnavailable as error:
             # The due entries stay: whoever reaches the store again goes on.
             _log.warning("round given up", mall=self._mall.id, error=str(error))

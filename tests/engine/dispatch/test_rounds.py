@@ -99,6 +99,22 @@ async def test_the_round_doubles_its_drivers_when_the_nearest_were_asked_before(
     assert {c.why_not for c in record.candidates} == {"asked_before"}
 
 
+async def test_a_round_looks_further_for_those_whom_its_first_look_did_not_serve(
+    make_node: MakeNode,
+) -> None:
+    node = await make_node(candidates=2)
+    for n in range(9):
+        await node.online(f"d{n}", 100 + 100 * n)
+    await node.online("crane", 5_000, vehicle=Vehicle(equipment=("crane",)))
+    await node.quiet()
+    plain, heavy = await asyncio.gather(node.submit(), node.submit(requires=("crane",)))
+    await node.offered(plain, "d0")
+    await node.offered(heavy, "crane")
+    # Both in the round that their arrival began, and not when its safety entry fell due.
+    job = await node.job(heavy)
+    assert job.updated_ms - job.created_ms < 900
+
+
 async def test_a_cap_that_cut_is_told(make_node: MakeNode) -> None:
     node = await make_node(candidates=2, max_candidates=4)
     for n in range(5):

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.ports import StoreUnavailable
+from engine.ports import Effects, StoreUnavailable
 from engine.store.embedded import EmbeddedServer
 from protocol.lifecycle import JobState
 from tests.engine.dispatch.worlds import MARKET, POLICY, Courier, Node
@@ -64,6 +65,24 @@ async def test_closed_sockets_of_one_moment_go_in_one_call(node: Node) -> None:
     await node.dispatcher._disconnects.flush()
     assert node.calls.count("disconnect") == 1
     assert await node.store.free_drivers(MARKET) == 0
+
+
+async def test_a_socket_that_closes_while_an_older_close_is_told_is_told_too(node: Node) -> None:
+    old = await node.online("d")
+    disconnect = node.store.disconnect
+
+    async def meanwhile(*call: Any) -> Effects:
+        node.store.disconnect = disconnect  # type: ignore[method-assign]
+        effects = await disconnect(*call)
+        new = await node.hello("d")
+        node.dispatcher.gone(MARKET, "d", new.epoch)
+        return effects
+
+    node.store.disconnect = meanwhile  # type: ignore[method-assign,assignment]
+    node.dispatcher.gone(MARKET, "d", old.epoch)
+    await eventually(lambda: len(node.dispatcher._disconnects) == 0)
+    driver = await node.driver("d")
+    assert (driver.connected, driver.epoch) == (False, old.epoch + 1)
 
 
 async def test_a_job_goes_on_when_the_store_is_back(node: Node, server: EmbeddedServer) -> None:
