@@ -149,7 +149,9 @@ class MallRounds:
         """Give each job that was found its turn, in order; how many wait no more."""
         matcher = self._matcher(found)
         jobs = [job for job in found.waiting if job.job not in broke and _is_up(job, found.now_ms)]
-        in_one_go = max(1, _RANKED_IN_ONE_GO // max(1, len(found.near)))
+        # No more jobs than drivers: the rest would only race for those who are spoken for.
+        drivers = len(found.near) or _RANKED_IN_ONE_GO
+        in_one_go = max(1, min(drivers, _RANKED_IN_ONE_GO // drivers))
         served = 0
         for start in range(0, len(jobs), in_one_go):
             # The offers of one go leave in one write.
@@ -158,6 +160,9 @@ class MallRounds:
                 for job in jobs[start : start + in_one_go]
             ]
             served += sum(await asyncio.gather(*turns))
+            if served >= drivers:
+                # Every driver who was found has an offer now: the others wait for the next look.
+                break
         return served
 
     async def _turn(
