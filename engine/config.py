@@ -40,7 +40,7 @@ class CostWeights:
     # Fairness: seconds taken off for each second without a job, and the time that counts at most.
     idle: float = figure(0.05, 0, 10)
     idle_limit_s: float = figure(1800.0, 0, 86_400)
-    # Seconds added for each recent decline or lapse.
+    # Seconds added for each recent decline; an hour halves what it counts.
     recent_decline_s: float = figure(45.0, 0, 3600)
     # Seconds added for each second by which the slack to the deadline falls short of `slack_s`.
     slack: float = figure(0.5, 0, 100)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from engine.dispatch.context import Context, Follow, Tasks
+from engine.dispatch.reach import Reach
 from engine.ports import DriverFix, JobRef, NoSuchDriver, StoreUnavailable
 
 # Gates are up to 35 m outside the walls, and a phone between high walls is off by as much.
@@ -14,10 +15,11 @@ class Arrivals:
     """Tells the store who is at its mall. What a driver holds is looked up once when it comes to a
     mall, and again when it has accepted something there; not with every fix."""
 
-    def __init__(self, context: Context, follow: Follow, tasks: Tasks) -> None:
+    def __init__(self, context: Context, follow: Follow, tasks: Tasks, reach: Reach) -> None:
         self._context = context
         self._follow = follow
         self._tasks = tasks
+        self._reach = reach
         # The mall at which a driver of this node has been looked up.
         self._at: dict[tuple[str, str], str] = {}
 
@@ -41,7 +43,9 @@ class Arrivals:
             if mall is None:
                 self.look_again(market, driver)
             elif self._at.get((market, driver)) != mall:
-                self._at[market, driver] = mall
+                # Who reports over HTTP leaves no trace here, and is looked up with every fix.
+                if (market, driver) in self._reach:
+                    self._at[market, driver] = mall
                 self._tasks.start(self._look(market, driver, mall), "arrival")
 
     def look_again(self, market: str, driver: str) -> None:

@@ -63,7 +63,7 @@ class Dispatcher:
         self._sweeper = Sweeper(self._context, node, self._rounds, self._follow, self._lapsed)
         self._disconnects = Disconnects(store, node, self._follow, self._tasks)
         self._reach = Reach(self._context, self._rounds)
-        self._arrivals = Arrivals(self._context, self._follow, self._tasks)
+        self._arrivals = Arrivals(self._context, self._follow, self._tasks, self._reach)
 
     async def start(self) -> None:
         """Take the leases and begin to beat and sweep. :raises StoreUnavailable:"""
@@ -207,11 +207,15 @@ class Dispatcher:
         age_checked: bool,
         reason: str,
     ) -> Answered:
-        """See :meth:`engine.ports.Store.progress`."""
+        """See :meth:`engine.ports.Store.progress`; an offer to one whose hands custody has filled
+        goes to the next driver."""
         answered = await self._store.progress(
             ref, driver, attempt, step, at_ms=at_ms, age_checked=age_checked, reason=reason
         )
         self._follow_job(ref, answered.effects)
+        if answered.driver.offer and answered.driver.jobs:
+            market = self._context.places.market_of_mall(ref.mall).id
+            await self._take_back(market, answered.driver.offer, "engine")
         return answered
 
     async def problem(

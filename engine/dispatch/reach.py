@@ -27,6 +27,10 @@ class Reach:
     def __len__(self) -> int:
         return len(self._drivers)
 
+    def __contains__(self, driver: tuple[str, str]) -> bool:
+        """Whether the (market, driver) has its socket on this node."""
+        return driver in self._drivers
+
     def placed(self, market: str, fixes: Sequence[DriverFix]) -> Sequence[DriverFix]:
         """The fixes, each told whether it lies in its market at all."""
         inside = self._context.places.in_market(

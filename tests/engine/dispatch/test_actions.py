@@ -168,6 +168,21 @@ async def test_custody_takes_the_job_back_from_whoever_was_offered_it(
     assert [p.why for p in courier.told("d2", "offer_closed")] == ["collected"]
 
 
+async def test_an_offer_to_one_whose_hands_custody_filled_goes_to_the_next(
+    node: Node, courier: Courier
+) -> None:
+    await node.online("d1", 300)
+    taken = await node.submit()
+    job = await node.accepts(await node.offered(taken, "d1"))
+    await node.dispatcher.unassign(taken, job.attempt, "boss", "silent")
+    other = await node.submit()
+    await node.offered(other, "d1")
+    await node.online("d2", 900)
+    await node.does(taken, "d1", job.attempt, Step.PICKED_UP)
+    assert [p.why for p in courier.told("d1", "offer_closed")] == ["withdrawn"]
+    await node.offered(other, "d2")
+
+
 async def test_what_does_not_exist_is_told(node: Node) -> None:
     ref = await node.submit(ready_ms=node.store.now_ms() + HOUR_MS)
     nothing = type(ref)("job_phoenix.none", ref.mall)

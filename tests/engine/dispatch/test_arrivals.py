@@ -52,3 +52,12 @@ async def test_nothing_is_remembered_of_those_who_left(node: Node) -> None:
     assert len(node.dispatcher._arrivals) == 1
     node.dispatcher.gone(MARKET, "d", hello.epoch)
     assert len(node.dispatcher._arrivals) == 0
+
+
+async def test_one_who_reports_over_http_arrives_and_leaves_no_trace(node: Node) -> None:
+    ref = await on_its_way(node)
+    hello = await node.online("d", 1_000)
+    node.dispatcher.gone(MARKET, "d", hello.epoch)
+    await node.moves("d", 40)
+    await node.is_in(ref, S.AT_MALL)
+    assert len(node.dispatcher._arrivals) == 0
