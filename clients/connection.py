@@ -73,7 +73,7 @@ class Connection:
         sleep: Callable[[float], Awaitable[object]],
         tls: ssl.SSLContext | None,
     ) -> None:
-        self._urls = [url.rstrip("/") for url in urls]
+        self._urls = [socket_url(url) for url in urls]
         self._tokens = tokens
         self._session = session
         self._codec = for_subprotocol(subprotocol)
@@ -253,3 +253,15 @@ class Connection:
             await link.ask(lambda request_id: Auth(request_id, token), lambda _reply: None)
         except ClientError as error:
             _log.warning("the token was not renewed: %s", error)
+
+
+def socket_url(url: str) -> str:
+    """The address for sockets of an engine that is named by either of its addresses.
+
+    Raises `ValueError` for an address of another kind: no retry would ever mend it.
+    """
+    scheme, separator, rest = url.rstrip("/").partition("://")
+    scheme = {"http": "ws", "https": "wss"}.get(scheme, scheme)
+    if scheme not in {"ws", "wss"} or not separator or not rest:
+        raise ValueError(f"{url!r} is no address of an engine: ws://HOST:PORT or http://HOST:PORT")
+    return f"{scheme}://{rest}"

@@ -7,6 +7,7 @@ import random
 import time
 from typing import Any, Final
 
+from clients.connection import socket_url
 from clients.simulation import Fleet, Habits, Recruit
 from clients.tally import percentile
 from engine.commands.options import add_settings_flags, settings_of
@@ -29,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--url",
         action="append",
+        type=socket_url,
         help="an engine (default: ws://127.0.0.1:8000); may be repeated, for several nodes",
     )
     parser.add_argument("--market", required=True, metavar="M", help="where they drive")

@@ -1,6 +1,28 @@
-"""Whom to ask next."""
+"""Whom to ask next, and where."""
 
+import pytest
+
+from clients.connection import socket_url
 from clients.servers import Servers
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("ws://a:8000", "ws://a:8000"),
+        ("wss://a/", "wss://a"),
+        ("http://a:8000/", "ws://a:8000"),
+        ("https://a", "wss://a"),
+    ],
+)
+def test_either_address_of_an_engine_will_do_for_a_socket(named: str, meant: str) -> None:
+    assert socket_url(named) == meant
+
+
+@pytest.mark.parametrize("named", ["", "a:8000", "ftp://a", "ws://", "ws:a"])
+def test_an_address_that_can_never_work_is_refused_at_once(named: str) -> None:
+    with pytest.raises(ValueError, match="no address of an engine"):
+        socket_url(named)
 
 
 def test_equal_servers_are_asked_in_turn() -> None:
