@@ -56,7 +56,7 @@ def _wall_clock_ms() -> int:
 class DriverClient:
     """One driver's app; an async context manager that connects on entry and leaves on exit.
 
-    `url` is the engine's (``ws``, ``wss``, ``http`` or ``https``; `ValueError` for another kind), or
+    `url` is the engine's (``ws``, ``wss``, ``http``, ``https``; `ValueError` for another kind), or
     several that are tried in turn. `token` is the driver's, or a callable, plain or async, that
     gets another when the old one runs out.
     `subprotocol` chooses the encoding. With `auto_acknowledge` every offer is acknowledged as it

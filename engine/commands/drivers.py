@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--url",
         action="append",
-        type=socket_url,
+        type=_engine,
         help="an engine (default: ws://127.0.0.1:8000); may be repeated, for several nodes",
     )
     parser.add_argument("--market", required=True, metavar="M", help="where they drive")
@@ -76,6 +76,13 @@ def run(args: argparse.Namespace) -> int:
         asyncio.run(_drive(fleet, args.seconds))
     print(_line(fleet))
     return 1 if fleet.tally.counts["stopped"] else 0
+
+
+def _engine(text: str) -> str:
+    try:
+        return socket_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 async def _drive(fleet: Fleet, seconds: float | None) -> None:
