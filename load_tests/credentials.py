@@ -1,0 +1,108 @@
+"""The tokens of a run: minted with the engine's secret, or given.
+
+They are read where they are used, on each machine, and never sent to a worker.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import jwt
+
+from protocol.codes import TOKEN_AUDIENCE, Role
+
+_TTL_S: Final = 86_400
+
+
+class BadCredentials(Exception):
+    """Tokens are missing or cannot be read; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriverToken:
+    """A driver and what it says hello with."""
+
+    driver: str
+    market: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Either a secret, or an order service's, an operator's and drivers' tokens."""
+
+    secret: str | None = None
+    orders_token: str | None = None
+    operator_token: str | None = None
+    driver_tokens: tuple[DriverToken, ...] = ()
+
+    @property
+    def orders(self) -> str:
+        """The token of an order service. Raises `BadCredentials`."""
+        if self.orders_token:
+            return self.orders_token
+        return self._mint("load-orders", Role.ORDERS, "--orders-token")
+
+    @property
+    def operator(self) -> str:
+        """The token of an operator. Raises `BadCredentials`."""
+        if self.operator_token:
+            return self.operator_token
+        return self._mint("load-operator", Role.OPERATOR, "--operator-token")
+
+    @property
+    def can_watch(self) -> bool:
+        """Whether there is an operator's token: it shows where drivers are."""
+        return bool(self.secret or self.operator_token)
+
+    def drivers(self, worker: int, workers: int) -> Sequence[DriverToken] | None:
+        """The given drivers of one of `workers`; None: any can be minted."""
+        return self.driver_tokens[worker::workers] if self.driver_tokens else None
+
+    def driver(self, name: str, market: str) -> DriverToken:
+        """The token of a driver of any name. Raises `BadCredentials`."""
+        token = self._mint(name, Role.DRIVER, "--driver-tokens", market=market)
+        return DriverToken(name, market, token)
+
+    def _mint(self, sub: str, role: Role, instead: str, **claims: str) -> str:
+        if not self.secret:
+            raise BadCredentials(
+                f"no token for {role}: give the engine's secret (MALLARD_SECRET, --secret-file) "
+                f"or {instead}"
+            )
+        now_s = int(time.time())
+        body = {"sub": sub, "role": role, "aud": TOKEN_AUDIENCE, "exp": now_s + _TTL_S, **claims}
+        return jwt.encode(body, self.secret, "HS256")
+
+
+def read_secret(path: Path) -> str:
+    """The secret in a file, such as the one that `mallard serve` made in its data folder."""
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadCredentials(f"{path}: {error}") from error
+    if not secret:
+        raise BadCredentials(f"{path} is empty")
+    return secret
+
+
+def read_driver_tokens(path: Path) -> tuple[DriverToken, ...]:
+    """A token a line, as `mallard token driver` prints them; each says whose it is."""
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadCredentials(f"{path}: {error}") from error
+    if not lines:
+        raise BadCredentials(f"{path} holds no token")
+    return tuple(_driver_token(line, path) for line in lines)
+
+
+def _driver_token(token: str, path: Path) -> DriverToken:
+    try:
+        # Not ours to verify: the engine does.
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return DriverToken(str(claims["sub"]), str(claims["market"]), token)
+    except (jwt.PyJWTError, KeyError) as error:
+        raise BadCredentials(f"{path}: not a driver's token: {error!r}") from error

@@ -1,0 +1,34 @@
+"""Frames of the driver socket in MessagePack, by the independent `msgpack` package.
+
+The engine's own codec is not used on purpose: what this reads and writes, any app can.
+"""
+
+from typing import Any, Final
+
+import msgpack
+
+SUBPROTOCOL: Final = "mallard.v1.msgpack"
+
+Frame = dict[str, Any]
+
+
+class BadFrame(ValueError):
+    """The server sent something that is no message."""
+
+
+def pack(kind: str, /, **fields: Any) -> bytes:
+    """The frame of a message; a field that is None is left out."""
+    told = {name: value for name, value in fields.items() if value is not None}
+    packed: bytes = msgpack.packb({"type": kind, **told})
+    return packed
+
+
+def unpack(data: bytes) -> Frame:
+    """The message of a frame: a map with a ``type``. Raises `BadFrame`."""
+    try:
+        frame = msgpack.unpackb(data)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise BadFrame(f"not MessagePack: {error}") from error
+    if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
+        raise BadFrame("not a map with a type")
+    return frame

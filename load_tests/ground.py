@@ -1,0 +1,127 @@
+"""Where drivers live and what is ordered: the malls of the engine under test, as it tells them."""
+
+import json
+import math
+import random
+import urllib.error
+import urllib.request
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+Point = tuple[float, float]  # latitude, longitude
+
+_M_PER_DEGREE: Final = 111_195.0
+_HOMES_WITHIN_M: Final = 3_000.0
+_DROPOFFS_WITHIN_M: Final = 5_000.0
+_ANSWER_WITHIN_S: Final = 10.0
+
+
+class NoGround(Exception):
+    """The markets could not be read, or none of those asked for is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mall:
+    """Where parcels wait; `area` is the ring of its market's service area, as (lon, lat)."""
+
+    id: str
+    market: str
+    at: Point
+    stores: tuple[str, ...]
+    area: tuple[tuple[float, float], ...]
+
+    def point_near(self, within_m: float, dice: random.Random) -> Point:
+        """A point around the mall, in the service area, every place equally likely."""
+        while True:
+            point = moved(self.at, within_m * math.sqrt(dice.random()), dice.uniform(0, math.tau))
+            if _is_inside(point, self.area):
+                return point
+
+
+class Ground:
+    """The malls of a run."""
+
+    def __init__(self, malls: Sequence[Mall]) -> None:
+        self.malls = malls
+
+    @classmethod
+    def read(
+        cls, node: str, token: str, *, markets: Collection[str] = (), malls: Collection[str] = ()
+    ) -> Self:
+        """Ask a node; all markets and malls unless some are named. Raises `NoGround`."""
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked with the target
+            f"{node}/v1/markets", headers={"Authorization": f"Bearer {token}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_ANSWER_WITHIN_S) as response:  # noqa: S310
+                told = json.load(response)["items"]
+        except (OSError, ValueError) as error:
+            raise NoGround(f"{node}/v1/markets: {error}") from error
+        found = [
+            mall
+            for market in told
+            for mall in _malls(market)
+            if (not markets or mall.market in markets) and (not malls or mall.id in malls)
+        ]
+        named = {mall.market for mall in found} | {mall.id for mall in found}
+        if missing := (set(markets) | set(malls)) - named:
+            raise NoGround(f"{node} has no {', '.join(sorted(missing))} (among what was asked for)")
+        return cls(found)
+
+    @property
+    def flash_mall(self) -> Mall:
+        """The mall that has the sale: the first."""
+        return self.malls[0]
+
+    def home(
+        self, dice: random.Random, market: str | None = None, *, near_flash_mall: bool = False
+    ) -> tuple[Mall, Point]:
+        """A mall (of a market, if one is named) and where a driver near it starts."""
+        malls = [mall for mall in self.malls if market in {None, mall.market}]
+        if not malls:
+            raise NoGround(f"a driver of {market} has nothing to do: that market is not in the run")
+        mall = malls[0] if near_flash_mall else dice.choice(malls)
+        return mall, mall.point_near(_HOMES_WITHIN_M, dice)
+
+    def order(self, dice: random.Random, mall: Mall | None = None) -> dict[str, Any]:
+        """The body of a job: one parcel of one store, ready now, for somebody within 5 km."""
+        mall = mall or dice.choice(self.malls)
+        lat, lon = mall.point_near(_DROPOFFS_WITHIN_M, dice)
+        return {
+            "pickup": {"mall": mall.id, "stores": [{"store": dice.choice(mall.stores)}]},
+            "dropoff": {"lat": round(lat, 6), "lon": round(lon, 6)},
+            "parcels": {"count": 1, "weight_g": 900, "volume_l": 4},
+        }
+
+
+def moved(point: Point, metres: float, heading: float) -> Point:
+    """The point so far away in a direction (radians, clockwise from north)."""
+    lat = point[0] + metres * math.cos(heading) / _M_PER_DEGREE
+    m_per_degree_lon = _M_PER_DEGREE * math.cos(math.radians(point[0]))
+    return lat, point[1] + metres * math.sin(heading) / m_per_degree_lon
+
+
+def _malls(market: dict[str, Any]) -> list[Mall]:
+    ring = tuple((lon, lat) for lon, lat, *_ in market["area"]["coordinates"][0])
+    return [
+        Mall(
+            mall["id"],
+            market["id"],
+            (mall["lat"], mall["lon"]),
+            tuple(store["id"] for store in mall["stores"]),
+            ring,
+        )
+        for mall in market["malls"]
+    ]
+
+
+def _is_inside(point: Point, ring: Sequence[tuple[float, float]]) -> bool:
+    """Whether a ray from the point crosses the ring an odd number of times."""
+    lat, lon = point
+    inside = False
+    for (lon_a, lat_a), (lon_b, lat_b) in zip(ring, (*ring[1:], ring[0]), strict=True):
+        if (lat_a > lat) != (lat_b > lat):
+            crosses = lon_a + (lat - lat_a) / (lat_b - lat_a) * (lon_b - lon_a)
+            inside ^= lon < crosses
+    return inside

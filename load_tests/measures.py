@@ -1,0 +1,37 @@
+"""What a run measures: names that read by themselves in locust's report."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+# The `request_type` column of locust's report.
+HTTP: Final = "HTTP"
+SOCKET: Final = "WS"
+
+
+class Measure(StrEnum):
+    """Each is one row of the report; times in milliseconds."""
+
+    POST_JOB = "POST /v1/jobs"
+    """The intended start of a submission to its answer."""
+    OFFER = "offer latency"
+    """The intended start of a submission to the first offer of its job at a driver."""
+    ACCEPT = "accept round trip"
+    """``accept`` sent to its reply."""
+    VISIBLE = "location → visible"
+    """A fix sent to the operators' API showing it."""
+    REASSIGN_DECLINED = "reassign after decline"
+    """``decline`` sent to the next driver's offer."""
+    REASSIGN_LATENESS = "reassign lateness"
+    """The limit of an offer that nobody answered to the next driver's offer."""
+    RECONNECT = "reconnect"
+    """The moment an app means to come back to its ``welcome``; later tries included."""
+
+    @property
+    def request_type(self) -> str:
+        """The `request_type` that locust shows beside the name."""
+        return HTTP if self is Measure.POST_JOB else SOCKET
+
+
+Report = Callable[[Measure, float, Exception | None], None]
+"""Takes what was measured, its seconds, and why it failed (None: it went well)."""
