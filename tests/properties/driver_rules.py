@@ -44,8 +44,33 @@ class DriverRules(StoreMachine):
     def judge(self, fix: DriverFix) -> str:
         return self.model.position(fix.driver, fix.at_ms, (fix.lat, fix.lon), inside=fix.inside)
 
-    @rule(driver=some_driver, node=some_node, kind=st.none() | fix_kind)
-    def hello(self, driver: str, node: str, kind: FixKind | None) -> None:
+    @rule(
+        verb=st.sampled_from(("hello", "comes to work", "disconnect", "disconnect")),
+        driver=some_driver,
+        node=some_node,
+        kind=st.none() | fix_kind,
+        late=st.sampled_from((0, 0, 1, 2)),
+        elsewhere=st.sampled_from((False, False, True)),
+        how=how_often,
+    )
+    def a_socket(
+        self,
+        verb: str,
+        driver: str,
+        node: str,
+        kind: FixKind | None,
+        late: int,
+        elsewhere: bool,
+        how: How,
+    ) -> None:
+        if verb == "hello":
+            self.hello(driver, node, kind)
+        elif verb == "comes to work":
+            self.comes_to_work(driver, node)
+        else:
+            self.disconnect(driver, late, node if elsewhere else None, how)
+
+    def hello(self, driver: str, node: str = "n1", kind: FixKind | None = None) -> None:
         fix = self.fix(driver, kind) if kind else None
         self.model.hello(driver, node)
         if fix:
@@ -60,16 +85,16 @@ class DriverRules(StoreMachine):
         assert said is not None
         assert said.epoch == self.model.drivers[driver].epoch
 
-    @rule(driver=some_driver, node=some_node)
     def comes_to_work(self, driver: str, node: str) -> None:
         self.hello(driver, node, "good")
-        self.status(driver, Wish.AVAILABLE, None, "once")
+        self.status(driver, Wish.AVAILABLE)
 
-    @rule(driver=some_driver, late=st.integers(-1, 2), node=st.none() | some_node, how=how_often)
-    def disconnect(self, driver: str, late: int, node: str | None, how: How) -> None:
+    def disconnect(
+        self, driver: str, late: int = 0, node: str | None = None, how: How = "once"
+    ) -> None:
         """Of the current socket, or of one that is ``late`` sockets old."""
         known = self.model.drivers.get(driver)
-        epoch = known.epoch - max(0, late) if known else 1
+        epoch = known.epoch - late if known else 1
         at = node or (known.node if known else "n1")
         if epoch < 1:  # 0 is the reaper's
             return
@@ -84,11 +109,19 @@ class DriverRules(StoreMachine):
 
     @rule(
         driver=some_driver,
-        wish=st.sampled_from(Wish),
+        wish=st.none() | st.sampled_from(Wish),
         until=st.none() | st.sampled_from((-1, 0, 1, 1_000, 30_000, 600_000)),
         how=how_often,
     )
-    def status(self, driver: str, wish: Wish, until: int | None, how: How) -> None:
+    def says(self, driver: str, wish: Wish | None, until: int | None, how: How) -> None:
+        """A `status`, or any frame at all."""
+        if wish:
+            self.status(driver, wish, until, how)
+        else:
+            self.model.seen(driver)
+            self.call(f"seen {driver}", "ok", lambda store: store.seen(MARKET, driver), how=how)
+
+    def status(self, driver: str, wish: Wish, until: int | None = None, how: How = "once") -> None:
         until_ms = None if until is None else self.now + until
         expected = self.model.status(driver, wish, until_ms)
         self.call(
@@ -121,33 +154,6 @@ class DriverRules(StoreMachine):
             same=lambda seen: {name: d.position for name, d in seen.drivers.items()},
         )
 
-    @rule(driver=some_driver, how=how_often)
-    def seen_again(self, driver: str, how: How) -> None:
-        self.model.seen(driver)
-        self.call(f"seen {driver}", "ok", lambda store: store.seen(MARKET, driver), how=how)
-
-    @rule(driver=some_driver, suspended=st.booleans(), how=how_often)
-    def suspend(self, driver: str, suspended: bool, how: How) -> None:
-        expected = self.model.suspend(driver, suspended=suspended)
-        self.call(
-            f"suspend {driver}: {suspended}",
-            expected,
-            lambda store: (
-                store.suspend(MARKET, driver, "why") if suspended else store.resume(MARKET, driver)
-            ),
-            how=how,
-            again=expected,
-        )
-        # As the dispatcher does: a live offer goes to the next driver.
-        known = self.model.drivers.get(driver)
-        if suspended and known and known.offer:
-            offer = known.offer
-            ref = self.ref(self.model.offers[offer].job)
-            self.model.withdraw(ref.job, offer)
-            self.call(
-                f"withdraw {offer}", "ok", lambda store: store.withdraw(ref, offer, "operator")
-            )
-
 
 def next_step(job: Job) -> str:
     return {"assigned": "at_mall", "at_mall": "picked_up"}.get(job.state, "delivered")
@@ -156,19 +162,31 @@ def next_step(job: Job) -> str:
 class HolderRules(DriverRules):
     """What drivers do with offers and with the jobs in their hands."""
 
-    def _answerer(self, offer: str, stranger: str | None) -> str:
-        known = self.model.offers.get(offer)
-        return stranger or (known.driver if known else "d0")
-
     stranger = st.sampled_from((None, None, None, None, "d0", "d1"))
 
     @precondition(lambda self: self.offers)
-    @rule(back=recent, late=is_late, stranger=stranger, how=how_often)
-    def offer_ack(self, back: int, late: bool, stranger: str | None, how: How) -> None:
+    @rule(
+        verb=st.sampled_from(("accept", "accept", "decline", "ack")),
+        back=recent,
+        late=is_late,
+        stranger=stranger,
+        node=some_node,
+        how=how_often,
+    )
+    def answers(
+        self, verb: str, back: int, late: bool, stranger: str | None, node: str, how: How
+    ) -> None:
         offer = self.offer_at(back, late)
-        self._offer_ack(offer, self._answerer(offer, stranger), how)
+        known = self.model.offers.get(offer)
+        driver = stranger or (known.driver if known else "d0")
+        if verb == "accept":
+            self.accept(offer, driver, node, how)
+        elif verb == "decline":
+            self.decline(offer, driver, node, how)
+        else:
+            self.offer_ack(offer, driver, how)
 
-    def _offer_ack(self, offer: str, driver: str, how: How) -> None:
+    def offer_ack(self, offer: str, driver: str, how: How = "once") -> None:
         expected = self.model.offer_ack(offer, driver)
         self.call(
             f"ack {offer} by {driver}",
@@ -178,13 +196,7 @@ class HolderRules(DriverRules):
             again=expected,
         )
 
-    @precondition(lambda self: self.offers)
-    @rule(back=recent, late=is_late, stranger=stranger, node=some_node, how=how_often)
-    def accept(self, back: int, late: bool, stranger: str | None, node: str, how: How) -> None:
-        offer = self.offer_at(back, late)
-        self._accept(offer, self._answerer(offer, stranger), node, how)
-
-    def _accept(self, offer: str, driver: str, node: str, how: How) -> None:
+    def accept(self, offer: str, driver: str, node: str = "n1", how: How = "once") -> None:
         expected = self.model.accept(offer, driver)
         self.call(
             f"accept {offer} by {driver}",
@@ -195,13 +207,7 @@ class HolderRules(DriverRules):
             again=expected,
         )
 
-    @precondition(lambda self: self.offers)
-    @rule(back=recent, late=is_late, stranger=stranger, node=some_node, how=how_often)
-    def decline(self, back: int, late: bool, stranger: str | None, node: str, how: How) -> None:
-        offer = self.offer_at(back, late)
-        self._decline(offer, self._answerer(offer, stranger), node, how)
-
-    def _decline(self, offer: str, driver: str, node: str, how: How) -> None:
+    def decline(self, offer: str, driver: str, node: str = "n1", how: How = "once") -> None:
         expected = self.model.decline(offer, driver)
         self.call(
             f"decline {offer} by {driver}",
@@ -234,10 +240,18 @@ class HolderRules(DriverRules):
         attempt -= old
         if step == "next":
             step = next_step(job)
-        self._progress(name, driver, attempt, step, checked, node, how)
+        self.step(name, driver, attempt, step, checked=checked, node=node, how=how)
 
-    def _progress(
-        self, name: str, driver: str, attempt: int, step: str, checked: bool, node: str, how: How
+    def step(
+        self,
+        name: str,
+        driver: str,
+        attempt: int,
+        step: str,
+        *,
+        checked: bool = True,
+        node: str = "n1",
+        how: How = "once",
     ) -> None:
         ref, at_ms = self.ref(name), self.now - 1
         if step == Step.GIVE_UP:
@@ -263,4 +277,4 @@ class HolderRules(DriverRules):
         name = taken[-1 - back % len(taken)]
         former = sorted(self.model.jobs[name].former, key=lambda turn: -turn[1])
         driver, attempt = former[nth % len(former)]
-        self._progress(name, driver, attempt, "picked_up", False, node, how)
+        self.step(name, driver, attempt, "picked_up", node=node, how=how)

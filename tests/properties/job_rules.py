@@ -1,5 +1,6 @@
 """What order services, operators and rounds do to jobs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from tests.properties.machine import (
     How,
     StoreMachine,
     how_often,
-    is_late,
     recent,
     some_driver,
 )
@@ -48,7 +48,7 @@ class JobRules(StoreMachine):
     """Orders, rounds and operators."""
 
     @rule(order=orders, how=how_often)
-    def submit(self, order: Order, how: How) -> None:
+    def submit(self, order: Order, how: How = "once") -> None:
         number = len(self.world.known_jobs)
         made = submission(
             f"job_{MARKET}.j{number:03}",
@@ -64,11 +64,26 @@ class JobRules(StoreMachine):
         )
         self._submit(made, how)
 
-    @precondition(lambda self: self.model.keys)
-    @rule(back=recent, other_json=st.booleans(), how=how_often)
-    def submit_again(self, back: int, other_json: bool, how: How) -> None:
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        verb=st.sampled_from(("repeats", "changes", "is ready", "cancels")),
+        back=st.integers(0, 5),
+        late=st.sampled_from((-1, 0, 1, 60_000)),
+        how=how_often,
+    )
+    def order_service(self, verb: str, back: int, late: int, how: How) -> None:
+        name = self.job_at(back)
+        if verb == "cancels":
+            self.cancel(name, how)
+        elif verb == "is ready":
+            self.ready(name, late, how)
+        else:
+            keys = list(self.model.keys)
+            key = keys[-1 - back % len(keys)]
+            self.submit_again(key, other_json=verb == "changes", how=how)
+
+    def submit_again(self, key: str, *, other_json: bool = False, how: How = "once") -> None:
         """The same idempotency key, later, with a job id of its own."""
-        key = list(self.model.keys)[-1 - back % len(self.model.keys)]
         made = submission(
             f"job_{MARKET}.r{len(self.world.known_jobs):03}",
             MALLS[0],
@@ -107,7 +122,7 @@ class JobRules(StoreMachine):
     # -- rounds
 
     @rule(mall=st.sampled_from(MALLS), how=how_often)
-    def round(self, mall: str, how: How) -> None:
+    def round(self, mall: str, how: How = "once") -> None:
         """As the dispatcher does: look, then offer each waiting job to the nearest."""
         found = self.call(
             f"candidates for {mall}",
@@ -129,7 +144,7 @@ class JobRules(StoreMachine):
             alive = {d.id for d in self.seen.drivers.values() if self.model.alive(d.node)}
             assert set(near) <= self.seen.idle & alive
         for waiting in found.waiting:
-            self._offer(waiting.job, waiting.attempt, near, how)
+            self.offer(waiting.job, waiting.attempt, near, how)
 
     @precondition(lambda self: self.model.jobs)
     @rule(
@@ -139,18 +154,23 @@ class JobRules(StoreMachine):
         repeated=st.sampled_from((False, False, True)),
         how=how_often,
     )
-    def offer(self, back: int, drivers: list[str], old: int, repeated: bool, how: How) -> None:
+    def planned(self, back: int, drivers: list[str], old: int, repeated: bool, how: How) -> None:
         """A plan that may be out of date: an old attempt, drivers who are not free, barred ones;
         or the very call of an earlier offer, ``repeated`` late."""
         name = self.job_at(back, {"queued"})
         offer = self.offer_at(back, late=True) if repeated and self.offers else ""
         if out := self.model.offers.get(offer):
-            self._offer(out.job, out.attempt - 1, drivers, how, offer)
+            self.offer(out.job, out.attempt - 1, drivers, how, offer)
         else:
-            self._offer(name, self.model.jobs[name].attempt - old, drivers, how)
+            self.offer(name, self.model.jobs[name].attempt - old, drivers, how)
 
-    def _offer(
-        self, name: str, attempt: int, drivers: list[str], how: How, offer: str = ""
+    def offer(
+        self,
+        name: str,
+        attempt: int,
+        drivers: Sequence[str],
+        how: How = "once",
+        offer: str = "",
     ) -> None:
         offer = offer or f"o{len(self.offers)}"
         expected, taker = self.model.offer(offer, name, attempt, drivers)
@@ -172,10 +192,33 @@ class JobRules(StoreMachine):
         if expected == "offered" and offer not in self.offers:
             self.offers.append(offer)
 
-    @precondition(lambda self: self.offers)
-    @rule(back=recent, late=is_late, how=how_often)
-    def withdraw(self, back: int, late: bool, how: How) -> None:
-        offer = self.offer_at(back, late)
+    # -- order services and operators
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        verb=st.sampled_from(("assign", "unassign", "close", "withdraw", "suspend", "resume")),
+        back=recent,
+        driver=some_driver,
+        old=st.sampled_from((0, 0, 1)),
+        state=st.sampled_from((JobState.RETURNED, JobState.DELIVERED, JobState.LOST)),
+        how=how_often,
+    )
+    def operator(
+        self, verb: str, back: int, driver: str, old: int, state: JobState, how: How
+    ) -> None:
+        if verb == "assign":
+            self.assign(self.job_at(back), driver, how)
+        elif verb == "unassign":
+            name = self.job_at(back, {"assigned", "at_mall"})
+            self.unassign(name, self.model.jobs[name].attempt - old, how)
+        elif verb == "close":
+            self.close(self.job_at(back, {"picked_up", "returning"}), state, how)
+        elif verb in {"suspend", "resume"}:
+            self.suspend(driver, suspended=verb == "suspend", how=how)
+        elif self.offers:
+            self.withdraw(self.offer_at(back, late=old > 0), how)
+
+    def withdraw(self, offer: str, how: How = "once") -> None:
         out = self.model.offers.get(offer)
         if out is None:
             return
@@ -188,79 +231,78 @@ class JobRules(StoreMachine):
             how=how,
         )
 
-    # -- order services and operators
-
-    @precondition(lambda self: self.model.jobs)
-    @rule(back=st.integers(0, 5), how=how_often)
-    def cancel(self, back: int, how: How) -> None:
-        ref = self.ref(self.job_at(back))
-        expected = self.model.cancel(ref.job)
+    def cancel(self, name: str, how: How = "once") -> None:
+        ref = self.ref(name)
+        expected = self.model.cancel(name)
         self.call(
-            f"cancel {ref.job}",
+            f"cancel {name}",
             expected,
             lambda store: store.cancel(ref, SERVICE, "changed my mind"),
             how=how,
             again=expected,
         )
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(back=recent, driver=some_driver, how=how_often)
-    def assign(self, back: int, driver: str, how: How) -> None:
-        ref = self.ref(self.job_at(back))
-        expected = self.model.assign(ref.job, driver)
+    def assign(self, name: str, driver: str, how: How = "once") -> None:
+        ref = self.ref(name)
+        expected = self.model.assign(name, driver)
         self.call(
-            f"assign {ref.job} to {driver}",
+            f"assign {name} to {driver}",
             expected,
             lambda store: store.assign(ref, driver, "operator"),
             how=how,
             again=expected,
         )
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(back=recent, old=st.sampled_from((0, 0, 1)), how=how_often)
-    def unassign(self, back: int, old: int, how: How) -> None:
-        ref = self.ref(self.job_at(back, {"assigned", "at_mall"}))
-        attempt = self.model.jobs[ref.job].attempt - old
-        expected = self.model.release(ref.job, attempt, "unassigned")
+    def unassign(self, name: str, attempt: int, how: How = "once") -> None:
+        ref = self.ref(name)
+        expected = self.model.release(name, attempt, "unassigned")
         self.call(
-            f"unassign {ref.job}/{attempt}",
+            f"unassign {name}/{attempt}",
             expected,
             lambda store: store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "why"),
             how=how,
         )
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(
-        back=recent,
-        state=st.sampled_from((JobState.RETURNED, JobState.DELIVERED, JobState.LOST)),
-        how=how_often,
-    )
-    def close(self, back: int, state: JobState, how: How) -> None:
-        ref = self.ref(self.job_at(back, {"picked_up", "returning"}))
-        expected = self.model.close(ref.job, state.value)
+    def close(self, name: str, state: JobState, how: How = "once") -> None:
+        ref = self.ref(name)
+        expected = self.model.close(name, state.value)
         self.call(
-            f"close {ref.job} as {state}",
+            f"close {name} as {state}",
             expected,
             lambda store: store.close_job(ref, state, "operator", "why"),
             how=how,
             again=expected,
         )
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(back=recent, late=st.sampled_from((-1, 0, 1, 60_000)), how=how_often)
-    def ready(self, back: int, late: int, how: How) -> None:
+    def ready(self, name: str, late: int, how: How = "once") -> None:
         """The parcels are ready at another time: the order's body, card and need change."""
-        ref = self.ref(self.job_at(back))
-        was = self.seen.jobs[ref.job]
+        ref = self.ref(name)
+        was = self.seen.jobs[name]
         release_ms = self.now + late
         body = b'{"order": 1, "ready": %d}' % release_ms
         need = replace(was.need, ready_ms=release_ms)
-        expected = self.model.ready(ref.job, release_ms)
+        expected = self.model.ready(name, release_ms)
         self.call(
-            f"ready {ref.job} in {late} ms",
+            f"ready {name} in {late} ms",
             expected,
             lambda store: store.ready(
                 ref, was=was, body=body, card=b"\xc1", need=need, release_ms=release_ms
             ),
             how=how,
         )
+
+    def suspend(self, driver: str, *, suspended: bool = True, how: How = "once") -> None:
+        expected = self.model.suspend(driver, suspended=suspended)
+        self.call(
+            f"suspend {driver}: {suspended}",
+            expected,
+            lambda store: (
+                store.suspend(MARKET, driver, "why") if suspended else store.resume(MARKET, driver)
+            ),
+            how=how,
+            again=expected,
+        )
+        # As the dispatcher does: a live offer goes to the next driver.
+        known = self.model.drivers.get(driver)
+        if suspended and known and known.offer:
+            self.withdraw(known.offer)

@@ -6,11 +6,11 @@ which the other node repeats it (S12). Whatever was called, every invariant is c
 
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import hypothesis
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from engine.config import MarketPolicy
 from engine.ports import (
@@ -172,6 +172,15 @@ class StoreMachine(RuleBasedStateMachine):
         self.world.beat_until_now(sorted(self.beating))
         self.model.leases |= dict.fromkeys(self.beating, self.now + LEASE_MS)
         self._check(None)
+
+
+def run_machine(
+    build: Callable[[], StoreMachine], settings: hypothesis.settings, seed: int
+) -> None:
+    """Run rules at random. :raises AssertionError: with the story in its notes"""
+    factory = hypothesis.seed(seed)(build)
+    # Any factory will do, whatever its stub says.
+    run_state_machine_as_test(cast("type[RuleBasedStateMachine]", factory), settings=settings)
 
 
 def _effects(result: Any) -> Effects | None:

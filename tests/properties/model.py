@@ -5,6 +5,7 @@ change. Times are epoch milliseconds; ``model.now`` is the clock that the script
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.config import MarketPolicy
@@ -141,7 +142,9 @@ class Model(DriverModel):
 
     # -- offers
 
-    def offer(self, offer: str, name: str, attempt: int, plan: list[str]) -> tuple[str, str | None]:
+    def offer(
+        self, offer: str, name: str, attempt: int, plan: Sequence[str]
+    ) -> tuple[str, str | None]:
         """The verdict and who must get the offer."""
         job = self.jobs[name]
         if job.state == "offered" and job.offer == offer:

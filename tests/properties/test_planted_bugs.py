@@ -8,11 +8,8 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
 
 import pytest
-from hypothesis import Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from engine.core.model import Submission
 from engine.ports import Submitted
@@ -20,7 +17,7 @@ from engine.store.redis import RedisStore
 from engine.store.scripts import Script, all_scripts
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
-from tests.properties.profiles import DEEP, QUICK
+from tests.properties.world import MALLS
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -41,53 +38,57 @@ def a_plan_finds_its_driver(mallard: Mallard) -> None:
 
 def a_closed_offer_is_accepted(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.withdraw(0, late=False, how="once")
-    mallard.accept(0, late=True, stranger=None, node="n1", how="once")
+    mallard.withdraw("o0")
+    mallard.accept("o0", "d0")
 
 
 def an_old_offer_is_accepted_while_the_next_is_out(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.decline(0, late=False, stranger=None, node="n1", how="once")
-    mallard.a_job_goes_on(0, 1)
-    mallard.accept(0, late=True, stranger=None, node="n2", how="once")
+    mallard.decline("o0", "d0")
+    mallard.round(MALLS[0])
+    mallard.accept("o0", "d0", "n2")
 
 
 def accepted_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.an_offer_comes_to_its_limit(0, acked=False, off_by=0, then="accept", how="once")
+    mallard.time_to(mallard.model.offers["o0"].expires)
+    mallard.accept("o0", "d0")
 
 
 def declined_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.an_offer_comes_to_its_limit(0, acked=False, off_by=0, then="decline", how="once")
+    mallard.time_to(mallard.model.offers["o0"].expires)
+    mallard.decline("o0", "d0")
 
 
 def lapses_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.an_offer_comes_to_its_limit(0, acked=True, off_by=0, then="sweep", how="once")
+    mallard.offer_ack("o0", "d0")
+    mallard.time_to(mallard.model.offers["o0"].expires)
+    mallard.sweep()
 
 
 def a_sweeper_dies_with_what_it_took(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0)])
-    mallard.time_passes(1_000, reports=False)
-    mallard.sweeper_dies("n1")
+    mallard.time_passes(1_000)
+    mallard.sweep(dies=True)
 
 
 def a_plan_of_an_old_attempt_comes_late(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.withdraw(0, late=False, how="once")
-    mallard.offer(0, ["d3", "d2", "d1", "d0"], 1, repeated=False, how="once")
+    mallard.withdraw("o0")
+    mallard.offer(mallard.job_at(0), 0, ["d3", "d2", "d1", "d0"])
 
 
 def an_old_socket_closes_late(mallard: Mallard) -> None:
     mallard.a_day_begins([])
-    mallard.hello("d0", "n1", None)
-    mallard.disconnect("d0", 1, "n1", "once")
+    mallard.hello("d0")
+    mallard.disconnect("d0", late=1)
 
 
-def a_driver_who_declined_is_asked_again(mallard: Mallard) -> None:
+def a_driver_who_declined_is_planned_again(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.decline(0, late=False, stranger=None, node="n1", how="once")
+    mallard.decline("o0", "d0")
     mallard.whoever_was_asked_is_free_again(0, "once")
 
 
@@ -166,7 +167,7 @@ PLANTED = (
         "who declined is not barred",
         "offer",
         (("declined = true, ", ""),),
-        a_driver_who_declined_is_asked_again,
+        a_driver_who_declined_is_planned_again,
     ),
     Planted(
         "due entry popped before its transition",
@@ -196,17 +197,6 @@ def test_a_planted_bug_turns_its_story_red(redis_url: str, planted: Planted) -> 
         planted.story(mallard)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-@pytest.mark.skipif(not DEEP, reason="minutes: MALLARD_TEST_DEEP=1")
-@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
-def test_the_machine_finds_it_by_itself(redis_url: str, planted: Planted) -> None:
-    scripts = planted.scripts()
-    make = cast("type[Mallard]", lambda: Mallard(redis_url, scripts))
-    with pytest.raises((AssertionError, BaseExceptionGroup)):
-        run_state_machine_as_test(make, settings=settings(QUICK, phases=[Phase.generate]))
-
-
 _KEY_LINE = "redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)\n"
 
 
@@ -229,8 +219,8 @@ def test_an_idempotency_key_in_a_script_of_its_own_is_seen(
         split.story(mallard)
     monkeypatch.setattr(RedisStore, "submit", submit_in_two_steps)
     with a_day(redis_url, split.scripts()) as mallard:
-        mallard.submit(Order(), "once")
-        mallard.submit_again(0, other_json=False, how="once")
+        mallard.submit(Order())
+        mallard.submit_again("key-0")
     with (
         a_day(redis_url, split.scripts()) as mallard,
         pytest.raises(AssertionError, match=r"S1[23]"),

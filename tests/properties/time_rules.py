@@ -9,7 +9,7 @@ from engine.ports import DueEntry, JobRef
 from protocol.lifecycle import HELD
 from tests.properties import invariants
 from tests.properties.driver_rules import HolderRules
-from tests.properties.machine import How, how_often, recent, some_driver, some_node
+from tests.properties.machine import DRIVERS, How, how_often, recent, some_node
 from tests.properties.world import LEASE_MS, MARKET, NODES
 
 _REAP = 2
@@ -29,7 +29,7 @@ class TimeRules(HolderRules):
         ms=st.sampled_from((1, 40, 1_000, 3_000, 29_999, 30_000, 61_000, 121_000, 900_000)),
         reports=st.sampled_from((True, True, False)),
     )
-    def time_passes(self, ms: int, reports: bool) -> None:
+    def time_passes(self, ms: int, *, reports: bool = True) -> None:
         self.tell(f"{ms} ms pass")
         self.pass_time(ms)
         if reports:
@@ -60,17 +60,25 @@ class TimeRules(HolderRules):
 
     # -- the sweepers
 
-    @rule(node=some_node, how=how_often)
-    def sweep(self, node: str, how: How) -> None:
-        """Carry out what is overdue; perhaps each entry twice."""
-        for entry in self._take(node):
+    @rule(
+        verb=st.sampled_from(("sweeps", "sweeps", "dies", "settles")), node=some_node, how=how_often
+    )
+    def a_sweeper(self, verb: str, node: str, how: How) -> None:
+        if verb == "settles":
+            self.settle()
+        else:
+            self.sweep(node, how, dies=verb == "dies")
+
+    def sweep(self, node: str = "n1", how: How = "once", *, dies: bool = False) -> None:
+        """Carry out what is overdue, perhaps each entry twice; or die with what was taken, which
+        is remembered."""
+        entries = self._take(node)
+        if dies:
+            self.taken += entries
+            return
+        for entry in entries:
             self._carry_out(entry, how)
         self._forget()
-
-    @rule(node=some_node)
-    def sweeper_dies(self, node: str) -> None:
-        """It has taken its entries and carries none of them out; they are remembered."""
-        self.taken += self._take(node)
 
     @precondition(lambda self: self.taken)
     @rule(back=recent, how=how_often)
@@ -94,15 +102,15 @@ class TimeRules(HolderRules):
         name = live[-1 - back % len(live)]
         offer = self.model.offers[name]
         if acked and offer.ack_by > self.now:
-            self._offer_ack(name, offer.driver, how)
+            self.offer_ack(name, offer.driver, how)
         swept = then.startswith("sweep")
         self.time_to((swept and offer.ack_by) or offer.expires, off_by)
         if swept:
             self.sweep("n1", how)
         if then == "decline":
-            self._decline(name, offer.driver, "n2", how)
+            self.decline(name, offer.driver, "n2", how)
         elif then != "sweep":
-            self._accept(name, offer.driver, "n2", how)
+            self.accept(name, offer.driver, "n2", how)
 
     @precondition(lambda self: any(job.state in HELD for job in self.model.jobs.values()))
     @rule(back=recent, off_by=st.sampled_from((-1, 0, 0, 1)), how=how_often)
@@ -169,11 +177,6 @@ class TimeRules(HolderRules):
             how=how,
         )
 
-    @precondition(lambda self: self.model.jobs)
-    @rule(back=st.integers(0, 5), most=st.sampled_from((200, 200, 3, 0)), how=how_often)
-    def expire(self, back: int, most: int, how: How) -> None:
-        self._expire(self.ref(self.job_at(back)), most, how)
-
     def _expire(self, ref: JobRef, most: int, how: How) -> None:
         ends = self.model.expire(ref.job, most)
         self.call(
@@ -184,15 +187,24 @@ class TimeRules(HolderRules):
             read=lambda effects: "ok" if effects else "early",
         )
 
-    @rule(back=recent, driver=st.none() | some_driver, how=how_often)
-    def sweep_unasked(self, back: int, driver: str | None, how: How) -> None:
-        """An entry as a frozen or a hasty node may believe in it, whether it is due or not."""
-        if driver or not self.model.jobs:
-            driver = driver or "d0"
-            self._carry_out(DueEntry(f"driver/{driver}", "driver", driver), how)
-            return
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        back=recent,
+        driver=st.sampled_from((None, None, None, *DRIVERS)),
+        most=st.sampled_from((None, None, 200, 3, 0)),
+        how=how_often,
+    )
+    def a_hasty_sweeper(self, back: int, driver: str | None, most: int | None, how: How) -> None:
+        """Carries out what nobody asked for, whether it is due or not; ``most``: how many attempts
+        it allows a job that it would end."""
         name = self.job_at(back)
         job = self.model.jobs[name]
+        if driver:
+            self._driver_due(driver, how)
+            return
+        if most is not None:
+            self._expire(self.ref(name), most, how)
+            return
         kinds = {"offered": "offer", "scheduled": "release", "queued": "release"}
         kind = kinds.get(job.state, "silent")
         path = f"{job.mall}/{job.offer}/{name}" if kind == "offer" else f"{job.mall}/{name}"
@@ -211,12 +223,19 @@ class TimeRules(HolderRules):
 
     # -- the nodes
 
-    @rule(node=some_node)
+    @rule(verb=st.sampled_from(("dies", "beats", "is reaped")), node=some_node)
+    def a_node(self, verb: str, node: str) -> None:
+        if verb == "dies":
+            self.node_dies(node)
+        elif verb == "beats":
+            self.node_beats(node)
+        else:
+            self.reap(node)
+
     def node_dies(self, node: str) -> None:
         self.tell(f"{node} stops beating")
         self.beating.discard(node)
 
-    @rule(node=some_node)
     def node_beats(self, node: str) -> None:
         """A node that was only frozen learns whether its lease had run out, and then closes its
         sockets."""
@@ -244,7 +263,6 @@ class TimeRules(HolderRules):
             node=node,
         )
 
-    @rule(node=some_node)
     def reap(self, node: str) -> None:
         """Whoever takes a node for dead takes its drivers out, a few at a time; if it is."""
         if self.model.alive(node):
@@ -270,8 +288,7 @@ class TimeRules(HolderRules):
         self.tell(f"reap {sorted(before - after)} of {node}")
         self._check(None)
 
-    @rule()
-    def settles(self) -> None:
+    def settle(self) -> None:
         """Everything overdue is carried out and dead nodes are reaped: nothing may lag behind."""
         self.pass_time(invariants.GRACE_MS)  # what a dead sweeper has taken comes up again
         for node in NODES:
