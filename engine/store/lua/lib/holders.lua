@@ -18,7 +18,7 @@ end
 local function revoke(job, outcome, actor, reason)
   local told = outcome ~= 'gave_up' and outcome or nil
   note_asked(job, job.driver, outcome)
-  if told then note_former(job, job.driver) end
+  if told then note_former(job, job.driver) else strike_former(job, job.driver) end
   job.attempt = job.attempt + 1
   take_from_holder(job, 'queued', told)
   job.driver = ''

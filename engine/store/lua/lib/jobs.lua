@@ -45,6 +45,13 @@ local function note_former(job, driver)
   job.former[#job.former + 1] = { driver, job.attempt }
 end
 
+-- One who gave it up has said that it holds nothing, whatever it held before.
+local function strike_former(job, driver)
+  for i = #job.former, 1, -1 do
+    if job.former[i][1] == driver then table.remove(job.former, i) end
+  end
+end
+
 local function save_job(job)
   redis.call('HSET', job.key, 'state', job.state, 'attempt', job.attempt, 'driver', job.driver,
     'offer', job.offer, 'updated_ms', now, 'timeline', cmsgpack.pack(job.timeline),
