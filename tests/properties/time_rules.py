@@ -5,7 +5,7 @@ import math
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from engine.ports import DueEntry, JobRef
+from engine.ports import DueEntry
 from protocol.lifecycle import HELD
 from tests.properties import invariants
 from tests.properties.driver_rules import HolderRules
@@ -148,7 +148,7 @@ class TimeRules(HolderRules):
                 ref = self.ref(entry.id)
                 self.call(f"queue {entry.id}", "ok", lambda store: store.queue(ref), how=how)
             case "retry":
-                self._retry(self.ref(entry.id), how)
+                self._retry(entry.id, how)
             case "silent":
                 self.model.silence(entry.id, entry.member)
                 self.call(f"silence {entry.id}", "ok", lambda store: store.silence(entry), how=how)
@@ -165,22 +165,21 @@ class TimeRules(HolderRules):
             read=lambda lapsed: lapsed[0].value if lapsed[0] else "early",
         )
 
-    def _retry(self, ref: JobRef, how: How) -> None:
+    def _retry(self, name: str, how: How) -> None:
         """A round that finds nobody: the job's end, or another look later."""
-        self._expire(ref, 200, how)
-        job = self.model.jobs[ref.job]
-        at_ms, attempt = self.now + 5_000, job.attempt
+        self.expire(name, how=how)
+        ref, attempt, at_ms = self.ref(name), self.model.jobs[name].attempt, self.now + 5_000
         self.call(
-            f"retry {ref.job}/{attempt} later",
+            f"retry {name}/{attempt} later",
             "ok",
             lambda store: store.retry_later(ref, attempt, at_ms),
             how=how,
         )
 
-    def _expire(self, ref: JobRef, most: int, how: How) -> None:
-        ends = self.model.expire(ref.job, most)
+    def expire(self, name: str, most: int = 200, how: How = "once") -> None:
+        ref, ends = self.ref(name), self.model.expire(name, most)
         self.call(
-            f"expire {ref.job} (of {most} attempts)",
+            f"expire {name} (of {most} attempts)",
             "ok" if ends else "early",
             lambda store: store.expire(ref, "nobody", most),
             how=how,
@@ -203,7 +202,7 @@ class TimeRules(HolderRules):
             self._driver_due(driver, how)
             return
         if most is not None:
-            self._expire(self.ref(name), most, how)
+            self.expire(name, most, how)
             return
         kinds = {"offered": "offer", "scheduled": "release", "queued": "release"}
         kind = kinds.get(job.state, "silent")

@@ -1,0 +1,131 @@
+"""Stories that once ended badly, and rare ones: the machine's verbs, one after the other.
+
+Each verb compares the store with the model and checks every invariant; see `machine.py`.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from protocol.lifecycle import JobState
+from tests.properties.job_rules import Order
+from tests.properties.mallard import Mallard
+from tests.properties.world import MALLS, MARKET
+
+JOB = f"job_{MARKET}.j000"
+NEXT = f"job_{MARKET}.j001"
+
+
+@pytest.fixture
+def day(redis_url: str) -> Iterator[Mallard]:
+    day = Mallard(redis_url)
+    with closing(day.world):
+        yield day
+        assert day.world.other_market_is_untouched(), "S11"
+
+
+def test_a_fix_that_is_sent_again_does_not_agree_with_itself(day: Mallard) -> None:
+    day.a_day_begins([])
+    day.time_passes(1_000)
+    for _ in range(4):
+        day.positions([("d0", "far")], "once")
+    day.positions([("d0", "far")], "reply lost")
+
+
+def test_three_fixes_that_agree_are_believed(day: Mallard) -> None:
+    day.a_day_begins([])
+    for _ in range(3):
+        day.time_passes(1_000, reports=False)
+        day.positions([("d0", "far")], "once")
+    assert day.model.drivers["d0"].fix is not None
+    assert day.model.drivers["d0"].fix.received == day.now
+
+
+def test_a_stale_driver_is_told_once(day: Mallard) -> None:
+    day.a_day_begins([])
+    day.time_passes(61_000, reports=False)
+    day.sweep("n1", "twice")
+    day.sweep("n2", "twice")
+
+
+def test_ready_again_is_as_once(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 2)])
+    day.ready(JOB, 60_000, "reply lost")
+    day.ready(JOB, 60_000, "twice")
+
+
+def test_who_gave_a_job_up_cannot_claim_it_under_any_attempt(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 2)])
+    day.unassign(JOB, 1)
+    day.assign(JOB, "d0")
+    day.step(JOB, "d0", 3, "give_up", how="reply lost")
+    day.step(JOB, "d0", 3, "picked_up")
+    day.step(JOB, "d0", 1, "picked_up")
+
+
+def test_custody_wins_over_whoever_was_assigned_since(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 2)])
+    day.unassign(JOB, 1)
+    day.assign(JOB, "d1")
+    day.step(JOB, "d0", 1, "picked_up", how="reply lost")
+    day.step(JOB, "d1", 3, "picked_up")
+    day.step(JOB, "d0", 4, "delivered", how="twice")
+    day.step(JOB, "d0", 1, "picked_up")
+
+
+def test_custody_wins_over_whoever_was_offered_it(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 2)])
+    day.unassign(JOB, 1)
+    day.round(MALLS[0])
+    day.step(JOB, "d0", 1, "picked_up")
+    day.accept("o1", "d1")
+
+
+def test_custody_by_one_who_was_assigned_the_job_once_more(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 2)])
+    day.unassign(JOB, 1)
+    day.assign(JOB, "d0")
+    day.step(JOB, "d0", 1, "picked_up", how="twice")
+    day.step(JOB, "d0", 4, "delivered")
+
+
+def test_hands_that_custody_has_filled_accept_nothing(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 2)])
+    day.unassign(JOB, 1)
+    day.submit(Order())
+    day.offer(NEXT, 0, ["d0"])
+    day.step(JOB, "d0", 1, "picked_up")
+    day.accept("o1", "d0")
+    day.time_passes(30_000)
+    day.sweep()
+    day.step(JOB, "d0", 3, "delivered")
+
+
+def test_the_last_attempt_may_still_be_accepted(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 1)])
+    day.expire(JOB, most=1)
+    day.accept("o0", "d0", "n1", "reply lost")
+
+
+def test_nobody_reopens_what_has_ended(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 4)])
+    day.step(JOB, "d0", 1, "returning")
+    day.close(JOB, JobState.LOST, "twice")
+    for step in ("delivered", "returned", "give_up"):
+        day.step(JOB, "d0", 1, step)
+    day.cancel(JOB)
+    day.assign(JOB, "d1")
+
+
+def test_a_node_dies_with_its_drivers_offers_and_jobs(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 1), (Order(), 3)])
+    day.node_dies("n1")
+    day.time_passes(1_500, reports=False)
+    day.reap("n1")
+    day.settle()
+    day.hello("d0", "n2", "good")
+    day.node_beats("n1")
+    day.settle()
+    day.time_passes(900_000, reports=False)
+    day.settle()
