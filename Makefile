@@ -8,13 +8,18 @@ READY := $(VENV)/.ready
 # Two tests at a time, each with a server of its own; `make test PYTEST_ARGS=-x` for one.
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test lint format types docs lock clean
+.PHONY: demo test load lint format types docs lock clean
 
 demo: $(READY)
 	$(BIN)/mallard demo
 
 test: $(READY)
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# Two minutes of load on an engine of its own; the report is in load_tests/results.
+# `make load LOAD_ARGS="--shape flash-sale --drivers 700"` runs another; see load_tests/README.md.
+load: $(READY)
+	$(BIN)/python -m load_tests.with_engine $(LOAD_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import gevent
 from gevent.pool import Group
+from locust import log
 from locust.env import Environment
 from locust.event import Events
 from locust.runners import WorkerRunner
@@ -96,10 +97,10 @@ class Conductor:
             return
         run.begin()
         if not self._is_worker:
+            command = run.options.on_restart
             for number, at_s in enumerate(run.options.timetable.restart_s, start=1):
-                self._restarts.spawn_later(
-                    SETTLE_S + at_s, _restart_node, run.options.on_restart, number
-                )
+                restart = gevent.spawn_later(SETTLE_S + at_s, _restart_node, command, number)
+                self._restarts.add(restart)
 
     def _settle(self, environment: Environment, **_: Any) -> None:
         self._restarts.kill()
@@ -133,9 +134,11 @@ class Conductor:
             _log.error("nothing was measured")
             environment.process_exit_code = 1
         elif self._verdicts:
-            missed = not all(verdict.met for verdict in self._verdicts)
-            broken = bool(environment.runner and environment.runner.exceptions)
-            environment.process_exit_code = int(missed or broken)
+            met = all(verdict.met for verdict in self._verdicts)
+            # What broke in a user or a listener is no failed request: no objective forgives it.
+            exceptions = environment.runner.exceptions if environment.runner else {}
+            broken = bool(exceptions) or log.unhandled_greenlet_exception
+            environment.process_exit_code = 0 if met and not broken else 1
         if options.hgrm:
             self._histograms.write(options.hgrm)
 

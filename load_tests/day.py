@@ -5,7 +5,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 
 from load_tests.load_run import current_run
-from load_tests.options import RunOptions
+from load_tests.options import RunOptions, share_with_workers
 from load_tests.users import DriverUser, OrderUser
 
 
@@ -31,8 +31,7 @@ class Day(LoadTestShape):
         """One order service for each worker, and the drivers."""
         parsed = environment.parsed_options
         assert parsed is not None  # noqa: S101 - these load tests run from the command line
-        # Sent to the workers with the other options: each must know how many there are.
-        parsed.workers = self._workers()
+        share_with_workers(parsed, self._workers())
         options = RunOptions.read(environment.host, parsed)
         OrderUser.fixed_count = parsed.workers
         orders = parsed.workers if OrderUser in environment.user_classes else 0

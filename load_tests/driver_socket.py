@@ -32,6 +32,8 @@ class DriverSocket:
         self._socket = WebSocket()
         self._ids = itertools.count(1)
         self._asked: dict[int, AsyncResult] = {}
+        # Others may send once the hello is out: it has to be the first frame.
+        self._is_open = False
 
     def open(self, url: str, hello: bytes) -> Frame:
         """Connect, say hello and return the ``welcome``. Raises `Closed`."""
@@ -45,10 +47,11 @@ class DriverSocket:
                 http_no_proxy=["*"],
             )
             self._socket.send_binary(hello)
+            self._is_open = True
         except (WebSocketException, OSError) as error:
             raise Closed(ABNORMAL) from error
         while (frame := self.read())["type"] != "welcome":
-            self._send_if_open(pack("pong"))
+            self.send("pong")
         self._socket.settimeout(None)
         return frame
 
@@ -69,11 +72,13 @@ class DriverSocket:
 
     def send(self, kind: str, /, **fields: Any) -> None:
         """Send a message; one that cannot be sent is lost with its socket."""
-        self._send_if_open(pack(kind, **fields))
+        if self._is_open:
+            with contextlib.suppress(WebSocketException, OSError):
+                self._socket.send_binary(pack(kind, **fields))
 
     def ask(self, kind: str, /, **fields: Any) -> Frame:
         """Send a request and wait for its ``reply`` or ``error``. Raises `Offline`."""
-        if not self._socket.connected:
+        if not self._is_open:
             raise Offline
         number = next(self._ids)
         self._asked[number] = waiting = AsyncResult()
@@ -93,11 +98,8 @@ class DriverSocket:
 
     def let_go(self) -> None:
         """Free the connection and whoever waits for an answer on it."""
+        self._is_open = False
         self._socket.shutdown()
         for waiting in self._asked.values():
             waiting.set_exception(Offline())
         self._asked.clear()
-
-    def _send_if_open(self, data: bytes) -> None:
-        with contextlib.suppress(WebSocketException, OSError):
-            self._socket.send_binary(data)

@@ -7,6 +7,7 @@ latency never compares two machines' clocks. With a single process nothing is re
 
 import json
 import random
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from typing import Final
 import gevent
 from gevent.pool import Group
 from locust.env import Environment
-from locust.exception import StopUser
 
 from load_tests.credentials import Credentials
 from load_tests.driver_app import DriverApp
@@ -60,12 +60,12 @@ class LoadRun:
         self._credentials = credentials
         self._ground = ground
         self._place = place
-        self._dice = random.Random(f"{options.seed} {options.name} {place.worker}")
+        self._dice = random.Random(f"{options.seed} {place.worker}")
         self._team = f"{options.name}.{place.worker}" if place.workers > 1 else None
         self._given = credentials.drivers(place.worker, place.workers)
         self._began_s: float | None = None
         self._apps: set[DriverApp] = set()
-        self._made = {"drivers": 0, "orders": 0}
+        self._drivers = 0
         self._greenlets = Group()
         self._operator = (
             OperatorView(target.node(0), credentials.operator) if credentials.can_watch else None
@@ -89,7 +89,7 @@ class LoadRun:
         if self._began_s is None:
             self._began_s = time.monotonic() + SETTLE_S
             for at_s in self.options.timetable.reconnect_s:
-                self._greenlets.spawn_later(SETTLE_S + at_s, self._lose_all_sockets)
+                self._greenlets.add(gevent.spawn_later(SETTLE_S + at_s, self._lose_all_sockets))
 
     def end(self) -> None:
         """Settle the accounts: what should have happened by now and has not, has failed."""
@@ -106,10 +106,10 @@ class LoadRun:
 
     def new_driver(self) -> DriverApp | None:
         """A driver near one of the malls; None when the given tokens are used up."""
-        number = self._made["drivers"]
+        number = self._drivers
         if self._given is not None and number >= len(self._given):
             return None
-        self._made["drivers"] += 1
+        self._drivers += 1
         given = self._given[number] if self._given is not None else None
         # Half of them live near the sale: 500 orders of one mall need 500 drivers in its reach.
         near_sale = self.options.timetable.shape.flash_at is not None and number % 2 == 0
@@ -155,12 +155,11 @@ class LoadRun:
             yield self._began_s + arrival.due_s, arrival
 
     def order(self, arrival: Arrival) -> tuple[str, str]:
-        """The external id and the JSON body of an order."""
-        self._made["orders"] += 1
+        """The external id, which is a new one each time, and the JSON body of an order."""
         body = self._ground.order(self._dice, self._ground.flash_mall if arrival.flash else None)
-        number = f"{self.options.name}-{self._place.worker}-{self._made['orders']}"
-        body |= {"external_id": number, "requires": [self._team] if self._team else []}
-        return number, json.dumps(body)
+        body["external_id"] = f"load-{self.options.name}-{secrets.token_hex(8)}"
+        body["requires"] = [self._team] if self._team else []
+        return body["external_id"], json.dumps(body)
 
     def posted(self, job: str, due_s: float) -> None:
         """An order was taken as this job."""
@@ -194,12 +193,4 @@ def give_run(environment: Environment, run: LoadRun | None) -> None:
 def current_run(environment: Environment) -> LoadRun | None:
     """The run that is under way in this process."""
     run: LoadRun | None = vars(environment).get("load_run")
-    return run
-
-
-def run_of(environment: Environment) -> LoadRun:
-    """The run for a user that starts. Raises `StopUser` when it could not begin."""
-    run = current_run(environment)
-    if run is None:
-        raise StopUser
     return run

