@@ -43,15 +43,15 @@ class DriverUser(User):
         return max(0.0, self._next_fix_s - time.monotonic())
 
     @tag("positions")
-    @task(20)
+    @task
     def report_position(self) -> None:
         """Send a fix."""
         self._working_app().send_position()
 
     @tag("visibility")
-    @task(1)
+    @task
     def watch_position(self) -> None:
-        """Send a fix and look when operators see it."""
+        """Send a fix and, as often as `--probe-every-s` allows, look when operators see it."""
         app = self._working_app()
         if self._run and app.online.is_set():
             self._run.watch_position(app)
