@@ -5,6 +5,7 @@ timers are set. Nothing is decided here that a second node could decide otherwis
 scripts arbitrate, this only makes haste.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -83,13 +84,17 @@ class Dispatcher:
     async def submit(self, submission: Submission) -> Submitted:
         """See :meth:`engine.ports.Store.submit`; the job's round begins at once.
 
-        The round is woken before the store has answered: its first look follows the submission on
-        the same line, so it finds the job, and one round trip less lies before the offer.
+        The round is woken before the store has answered: its first look leaves right behind the
+        submission on the same line, so it finds the job, and one round trip less lies before the
+        offer.
         """
         if submission.state is JobState.QUEUED:
             self._rounds.wake(submission.mall)
         submitted = await self._store.submit(submission)
         self._follow(submission.market, replace(submitted.effects, malls=()))
+        # Both answers came together: the round sends its offer first, and the order service's
+        # answer is written while the store works on that.
+        await asyncio.sleep(0)
         return submitted
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> None:
