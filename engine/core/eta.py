@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
-import numpy as np
-
-from engine.core.geo import EARTH_RADIUS_M, haversine_m
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+from engine.core.geo import haversine_m
 
 HOURS_A_DAY = 24
 
@@ -24,12 +19,6 @@ class TravelTime(Protocol):
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
     ) -> float:
         """Seconds from one point to another."""
-        ...
-
-    def seconds_many(
-        self, from_lats: ArrayLike, from_lons: ArrayLike, to_lat: float, to_lon: float, at_ms: int
-    ) -> NDArray[np.float64]:
-        """Seconds from each of n points to one: shape (n,)."""
         ...
 
 
@@ -64,18 +53,6 @@ class StraightLine:
         """Seconds from one point to another."""
         straight_m = haversine_m(from_lat, from_lon, to_lat, to_lon)
         return straight_m * self.circuity / self._speed_mps(at_ms)
-
-    def seconds_many(
-        self, from_lats: ArrayLike, from_lons: ArrayLike, to_lat: float, to_lon: float, at_ms: int
-    ) -> NDArray[np.float64]:
-        """Seconds from each of n points to one: shape (n,)."""
-        lats = np.radians(np.asarray(from_lats, dtype=np.float64))
-        sin_lat = np.sin((lats - np.radians(to_lat)) / 2)
-        sin_lon = np.sin(np.radians(np.asarray(from_lons, dtype=np.float64) - to_lon) / 2)
-        chord = sin_lat**2 + np.cos(lats) * np.cos(np.radians(to_lat)) * sin_lon**2
-        straight_m = 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.minimum(1.0, chord)))
-        seconds: NDArray[np.float64] = straight_m * (self.circuity / self._speed_mps(at_ms))
-        return seconds
 
     def _speed_mps(self, at_ms: int) -> float:
         if not self.speed_by_hour:

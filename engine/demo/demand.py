@@ -65,12 +65,6 @@ class Demand:
         """A mall, as often as its households order."""
         return dice.choices(self.catchments, cum_weights=self._cumulated)[0]
 
-    def share(self, market: str) -> float:
-        """The share of a market in all orders."""
-        weights = [c.weight if self.weighted else 1.0 for c in self.catchments]
-        mine = (w for w, c in zip(weights, self.catchments, strict=True) if c.market.id == market)
-        return sum(mine) / sum(weights)
-
     def job(self, number: int, dice: random.Random) -> JobRequest:
         """One order, ready now."""
         catchment = self.draw_catchment(dice)

@@ -167,11 +167,6 @@ def read_round(packed: bytes) -> RoundRecord:
     return _round(packed)
 
 
-def read_need(packed: bytes) -> Need:
-    """What a round must know of a job."""
-    return _need(packed)
-
-
 def read_waiting(job: str, packed: bytes) -> Waiting:
     """A queued job as ``candidates`` returns it."""
     attempt, need, asked, card = _waiting(packed)

@@ -1,8 +1,6 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.core.eta import StraightLine, TravelTime
 from engine.core.geo import haversine_m
@@ -18,28 +16,12 @@ def test_straight_line_is_distance_by_circuity_over_speed() -> None:
     assert eta.seconds(*MALL, *MALL, NOON_UTC_MS) == 0
 
 
-@given(
-    points=st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), max_size=5),
-    target=st.tuples(st.floats(-90, 90), st.floats(-180, 180)),
-)
-def test_many_origins_are_each_origin(
-    points: list[tuple[float, float]], target: tuple[float, float]
-) -> None:
-    eta = StraightLine()
-    lats, lons = [lat for lat, _ in points], [lon for _, lon in points]
-    many = eta.seconds_many(lats, lons, *target, NOON_UTC_MS)
-    each = [eta.seconds(*point, *target, NOON_UTC_MS) for point in points]
-    assert many.shape == (len(points),)
-    assert many.tolist() == pytest.approx(each, rel=1e-6, abs=1e-3)
-
-
 def test_the_speed_of_the_local_hour_counts() -> None:
     slow_at_five = tuple(5.0 if hour == 5 else 20.0 for hour in range(24))
     eta = StraightLine(speed_by_hour=slow_at_five, time_zone="America/Phoenix")
     at_five = eta.seconds(33.40, -111.90, *MALL, NOON_UTC_MS)
     at_six = eta.seconds(33.40, -111.90, *MALL, NOON_UTC_MS + 3_600_000)
     assert at_five == pytest.approx(4 * at_six)
-    assert eta.seconds_many([33.40], [-111.90], *MALL, NOON_UTC_MS)[0] == pytest.approx(at_five)
 
 
 @pytest.mark.parametrize(
