@@ -1,4 +1,4 @@
-"""What drivers, their sockets and operators who suspend them do."""
+"""What drivers and their sockets do."""
 
 from typing import Literal
 
@@ -24,6 +24,8 @@ from tests.properties.world import HOME, MARKET
 NEAR, FAR, FARTHER = HOME, (34.9, -110.2), (30.1, -108.0)
 FixKind = Literal["good", "same", "stale", "future", "far", "farther", "outside"]
 fix_kind = st.sampled_from(("good", "good", "same", "stale", "future", "far", "farther", "outside"))
+# Who answers an offer in the place of the driver who got it.
+stranger = st.sampled_from((None, None, None, None, "d0", "d1"))
 
 
 class DriverRules(StoreMachine):
@@ -161,8 +163,6 @@ def next_step(job: Job) -> str:
 
 class HolderRules(DriverRules):
     """What drivers do with offers and with the jobs in their hands."""
-
-    stranger = st.sampled_from((None, None, None, None, "d0", "d1"))
 
     @precondition(lambda self: self.offers)
     @rule(

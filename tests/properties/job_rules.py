@@ -104,7 +104,6 @@ class JobRules(StoreMachine):
             made.needs_age_check,
             made.state.value,
         )
-        known = list(self.model.jobs)
         expected, of = self.model.submit(made.job, job, made.key, made.body_hash)
         self.world.known_jobs[:] = [*self.model.jobs]
         submitted = self.call(
@@ -116,8 +115,10 @@ class JobRules(StoreMachine):
             again="replayed" if expected == "ok" else expected,
         )
         if submitted is not None:
-            assert submitted.job.id == of, "S8"
-            assert submitted.job.id in {made.job, *known}
+            assert submitted.job.id == of, f"S8: {submitted.job.id} for {of}"
+            assert submitted.job.state == self.model.jobs[of].state, (
+                "it is not the job as it is now"
+            )
 
     # -- rounds
 
@@ -141,8 +142,9 @@ class JobRules(StoreMachine):
         assert tuple(w.job for w in found.waiting) == self.seen.queues[mall]
         near = [near.driver.id for near in found.near]
         if found.waiting:
-            alive = {d.id for d in self.seen.drivers.values() if self.model.alive(d.node)}
-            assert set(near) <= self.seen.idle & alive
+            drivers = [self.seen.drivers[name] for name in self.seen.idle]
+            here = {d.id for d in drivers if d.position and d.position.lat == HOME[0]}
+            assert set(near) == {name for name in here if self.alive(name)}
         for waiting in found.waiting:
             self.offer(waiting.job, waiting.attempt, near, how)
 

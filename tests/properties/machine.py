@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from engine.config import MarketPolicy
 from engine.ports import (
     DriverUnavailable,
+    DueEntry,
     DuplicateExternalId,
     Effects,
     IdempotencyMismatch,
@@ -65,6 +66,8 @@ class StoreMachine(RuleBasedStateMachine):
         # Nodes that have heard that their lease had run out, and not yet closed their sockets.
         self.lapsed: set[str] = set()
         self.offers: list[str] = []
+        # What sweepers took and did not carry out.
+        self.taken: list[DueEntry] = []
         self.seen: Snapshot = self.world.read()
 
     def teardown(self) -> None:
@@ -90,6 +93,10 @@ class StoreMachine(RuleBasedStateMachine):
         offers = list(reversed(self.offers))
         offers.sort(key=lambda name: (name in live) is late)
         return offers[back % len(offers)]
+
+    def alive(self, driver: str) -> bool:
+        """Whether the node that holds the driver's socket still beats."""
+        return self.model.alive(self.model.drivers[driver].node)
 
     def ref(self, job: str) -> JobRef:
         return JobRef(job, self.model.jobs[job].mall)

@@ -11,6 +11,7 @@ import pytest
 from protocol.lifecycle import JobState
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
+from tests.properties.model_drivers import FORGET_DRIVER_MS
 from tests.properties.world import MALLS, MARKET
 
 JOB = f"job_{MARKET}.j000"
@@ -129,3 +130,26 @@ def test_a_node_dies_with_its_drivers_offers_and_jobs(day: Mallard) -> None:
     day.settle()
     day.time_passes(900_000, reports=False)
     day.settle()
+
+
+def test_a_driver_is_forgotten_after_a_week_away(day: Mallard) -> None:
+    day.a_day_begins([])
+    day.disconnect("d0")
+    day.time_passes(FORGET_DRIVER_MS - 1)
+    day.sweep()
+    assert "d0" in day.seen.drivers
+    day.time_passes(1)
+    day.sweep()
+    assert "d0" not in day.seen.drivers
+
+
+def test_a_driver_with_a_parcel_on_board_is_forgotten_when_it_is_closed(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 4)])
+    day.disconnect("d0")
+    day.time_passes(FORGET_DRIVER_MS)
+    day.settle()
+    assert "d0" in day.seen.drivers
+    day.close(JOB, JobState.LOST)
+    day.time_passes(1)
+    day.settle()
+    assert "d0" not in day.seen.drivers

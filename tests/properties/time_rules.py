@@ -19,10 +19,6 @@ _BITE = 3
 class TimeRules(HolderRules):
     """The clock, the sweepers, the nodes."""
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]  # handed on as they are
-        self.taken: list[DueEntry] = []
-
     # -- the clock
 
     @rule(
