@@ -1,4 +1,4 @@
-"""What the engine needs of the world, in its own verbs: a store, a courier, a clock.
+"""What the engine needs of the world, in its own verbs: a store and a courier.
 
 Every transition of the store is one atomic step and is fenced: naming an old attempt, a closed
 offer or a lost epoch has no effect and raises a :class:`Refused`. Repeating a transition is as
@@ -7,271 +7,71 @@ haste, not truth; a node that dies before it follows up loses nothing, as the du
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from engine.core.model import (
-    Driver,
-    Job,
-    LiveOffer,
-    Near,
-    Need,
-    RankedDriver,
-    RoundRecord,
-    Submission,
-    Vehicle,
-    Waiting,
+from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
+from engine.port_data import (
+    Answered,
+    Beat,
+    DriverFix,
+    DriverSnapshot,
+    DriverUnavailable,
+    DueEntry,
+    DuplicateExternalId,
+    Effects,
+    Found,
+    Freed,
+    Hello,
+    IdempotencyMismatch,
+    JobPage,
+    JobRef,
+    NoSuchDriver,
+    NoSuchJob,
+    Offered,
+    OfferLive,
+    OfferPlan,
+    Push,
+    PushEntry,
+    Recorded,
+    Refused,
+    StoreFull,
+    StoreUnavailable,
+    Submitted,
+    WrongState,
 )
-from protocol.codes import ErrorCode
 from protocol.lifecycle import JobState, Outcome, Step, Wish
 
-
-class StoreUnavailable(Exception):
-    """The store cannot be reached or did not answer in time; the call's outcome is unknown."""
-
-
-class StoreFull(Exception):
-    """The store is out of memory; only ``hello`` and ``submit`` are refused so."""
-
-
-class Refused(Exception):
-    """The store refused a transition. ``code`` says why in the contract's words."""
-
-    def __init__(self, code: ErrorCode, message: str = "") -> None:
-        super().__init__(message or code.value)
-        self.code = code
-
-
-class NoSuchJob(Exception):
-    """There is no such job."""
-
-
-class NoSuchDriver(Exception):
-    """There is no such driver."""
-
-
-class IdempotencyMismatch(Exception):
-    """The idempotency key was used for other JSON."""
-
-
-class DuplicateExternalId(Exception):
-    """The service has a job of this external id; ``job`` is its id."""
-
-    def __init__(self, job: str) -> None:
-        super().__init__(job)
-        self.job = job
-
-
-class WrongState(Exception):
-    """The job's state does not allow this; ``state`` is what it is."""
-
-    def __init__(self, state: JobState) -> None:
-        super().__init__(state.value)
-        self.state = state
-
-
-class OfferLive(Exception):
-    """The driver has a live offer in the way; ``offer`` is its id."""
-
-    def __init__(self, offer: str) -> None:
-        super().__init__(offer)
-        self.offer = offer
-
-
-class DriverUnavailable(Exception):
-    """An operator named a driver who cannot take the job now; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobRef:
-    """Which job, and the mall under whose key its waiting entry lives."""
-
-    job: str
-    mall: str
-
-
-@dataclass(frozen=True, slots=True)
-class Push:
-    """Something that a phone must hear. ``seq`` is the driver's own counter, 0 for `replaced`.
-
-    Kinds and the fields of ``body``:
-    ``offer`` {offer: LiveOffer} · ``offer_closed`` {offer, why} ·
-    ``job`` {job, attempt, state, reason} · ``state`` {state, why} · ``replaced`` {epoch}.
-    """
-
-    driver: str
-    seq: int
-    kind: str
-    offer: LiveOffer | None = None
-    offer_id: str = ""
-    why: str = ""
-    job: str = ""
-    attempt: int = 0
-    state: str = ""
-    reason: str = ""
-    mall: str = ""
-    epoch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PushEntry:
-    """A push as tailed from a market's stream; ``cursor`` is where to go on from."""
-
-    market: str
-    cursor: str
-    push: Push
-
-
-@dataclass(frozen=True, slots=True)
-class Freed:
-    """A driver who just became one that may be offered something, and where."""
-
-    driver: str
-    lat: float
-    lon: float
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """What to hasten after a transition: phones to tell, malls whose jobs look for a driver again,
-    drivers who became free, moments (epoch ms) at which something falls due."""
-
-    now_ms: int = 0
-    pushes: tuple[Push, ...] = ()
-    malls: tuple[str, ...] = ()
-    freed: tuple[Freed, ...] = ()
-    due_ms: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """A driver's socket is registered. ``epoch`` fences its close."""
-
-    epoch: int
-    seq: int
-    effects: Effects
-
-
-@dataclass(frozen=True, slots=True)
-class DriverSnapshot:
-    """The truth about one driver at ``now_ms``."""
-
-    now_ms: int
-    driver: Driver
-    offer: LiveOffer | None
-    jobs: tuple[Job, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A driver's request was carried out, now or by an earlier, equal one."""
-
-    driver: Driver
-    effects: Effects
-    jobs: tuple[Job, ...] = ()
-    job_state: str = ""
-    attempt: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DriverFix:
-    """One position on its way into the index. ``at_ms`` is the phone's word for when; ``inside``:
-    whether it lies in its market at all."""
-
-    driver: str
-    at_ms: int
-    lat: float
-    lon: float
-    acc_m: float = 0.0
-    heading_deg: float | None = None
-    speed_mps: float | None = None
-    inside: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The verdict on each fix of a batch, in order: ``ok``, ``old``, ``future``, ``impossible``,
-    ``outside``, ``unknown`` (no such driver)."""
-
-    verdicts: tuple[str, ...]
-    effects: Effects
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The job of a submission; ``replayed``: an earlier, equal submission made it."""
-
-    job: Job
-    replayed: bool
-    effects: Effects
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a mall's round looks at: queued jobs (by priority and age) and free drivers (by
-    distance). ``radius_m``: how far the search went; ``waiting_total``: how many jobs wait there;
-    ``more``: more drivers were in that radius than asked for."""
-
-    now_ms: int
-    waiting: tuple[Waiting, ...]
-    waiting_total: int
-    near: tuple[Near, ...]
-    radius_m: float
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OfferPlan:
-    """One job and the drivers to offer it to, best first: the store takes the first who still may
-    be offered it."""
-
-    offer: str
-    mall: str
-    job: str
-    attempt: int
-    card: bytes
-    drivers: tuple[RankedDriver, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """What became of a plan. ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be
-    offered it any more); ``gone`` (the job no longer waits under that attempt)."""
-
-    verdict: str
-    driver: str | None
-    effects: Effects
-
-
-@dataclass(frozen=True, slots=True)
-class DueEntry:
-    """Something overdue. ``kind``: ``release``, ``retry``, ``offer``, ``silent`` or ``driver``;
-    ``member``: the entry itself."""
-
-    member: str
-    kind: str
-    id: str
-    mall: str = ""
-    offer: str = ""
-    late_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """The answer to a heartbeat. ``lapsed``: the lease had run out, so this node's drivers may have
-    been taken out; ``dead``: other nodes whose lease has run out."""
-
-    now_ms: int
-    lapsed: bool
-    dead: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """A page of jobs, newest first."""
-
-    jobs: tuple[Job, ...]
-    next_cursor: str | None
+__all__ = [
+    "Answered",
+    "Beat",
+    "Courier",
+    "DriverFix",
+    "DriverSnapshot",
+    "DriverUnavailable",
+    "DueEntry",
+    "DuplicateExternalId",
+    "Effects",
+    "Found",
+    "Freed",
+    "Hello",
+    "IdempotencyMismatch",
+    "JobPage",
+    "JobRef",
+    "NoSuchDriver",
+    "NoSuchJob",
+    "OfferLive",
+    "OfferPlan",
+    "Offered",
+    "Push",
+    "PushEntry",
+    "Recorded",
+    "Refused",
+    "Store",
+    "StoreFull",
+    "StoreUnavailable",
+    "Submitted",
+    "WrongState",
+]
 
 
 class Store(Protocol):
@@ -279,7 +79,7 @@ class Store(Protocol):
 
     @property
     def down_since(self) -> float | None:
-        """Since when (``Clock.monotonic`` seconds) the store cannot be reached, None if it can."""
+        """Since when (the event loop's seconds) the store cannot be reached, None if it can."""
 
     def now_ms(self) -> int:
         """The store's clock, as last heard plus what has passed since; for display only."""
@@ -405,6 +205,9 @@ class Store(Protocol):
     async def last_round(self, job: str) -> RoundRecord | None:
         """The last round that was kept."""
 
+    async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
+        """Take a live offer back; its job looks on."""
+
     # -- answers
     async def offer_ack(self, market: str, driver: str, offer: str) -> Effects:
         """:raises Refused: ``offer_closed``, ``not_yours``"""
@@ -477,6 +280,9 @@ class Store(Protocol):
     async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
         """Take up to ``limit`` drivers of a dead node out of matching; how many there were."""
 
+    async def leave(self, market: str, node: str) -> bool:
+        """Give up this node's lease; False while it still holds drivers."""
+
     # -- pushes
     async def push_head(self, market: str) -> str:
         """The position in a market's push stream after everything pushed so far."""
@@ -484,20 +290,12 @@ class Store(Protocol):
     async def pushes(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
         """What came after each market's cursor, in order; waits up to ``block_ms`` for some."""
 
-    async def leave(self, market: str, node: str) -> bool:
-        """Give up this node's lease; False while it still holds drivers."""
-
+    # -- figures, and what is kept long enough
     async def counts(self, market: str) -> Mapping[str, int]:
         """How many jobs are in each state (and ``submitted`` in all); they add up (S13)."""
 
-    async def free_drivers(self, market: str) -> int:
-        """How many drivers may be offered something now."""
-
     async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
         """How many jobs wait at each mall."""
-
-    async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
-        """Take a live offer back; its job looks on."""
 
     async def forget(self, market: str) -> int:
         """Drop what has been kept long enough; returns how much was dropped (at most 256)."""
@@ -508,13 +306,3 @@ class Courier(Protocol):
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:
         """Hand over at once what can go in order; the relay brings the rest."""
-
-
-class Clock(Protocol):
-    """Time for waiting, not for deciding."""
-
-    def monotonic(self) -> float:
-        """Seconds."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""

@@ -27,11 +27,8 @@ class UpkeepCalls(DriverCalls, RoundCalls):
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
         """See :meth:`engine.ports.Store.due`."""
         args = {"limit": limit, "again_ms": _AGAIN_MS}
-        now, flat = await self._plain("due", [self._keys[market].key("due")], args)
-        return [
-            _entry(member.decode(errors="replace"), now - int(float(score)))
-            for member, score in zip(flat[::2], flat[1::2], strict=True)
-        ]
+        members = await self._plain("due", [self._keys[market].key("due")], args)
+        return [_entry(member.decode(errors="replace")) for member in members]
 
     async def lapse(self, entry: DueEntry) -> tuple[Outcome | None, int, Effects]:
         """See :meth:`engine.ports.Store.lapse`."""
@@ -87,10 +84,6 @@ class UpkeepCalls(DriverCalls, RoundCalls):
         names = [keys.key("nodes"), keys.held(node)]
         return bool(await self._plain("leave", names, {"node": node, **dead}))
 
-    async def free_drivers(self, market: str) -> int:
-        """See :meth:`engine.ports.Store.free_drivers`."""
-        return int(await self._link.call("ZCARD", self._keys[market].key("idle")))
-
     async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
         """See :meth:`engine.ports.Store.waiting`."""
         keys = self._keys[market]
@@ -130,17 +123,17 @@ class UpkeepCalls(DriverCalls, RoundCalls):
         return int(await self._plain("forget", list(map(keys.key, names)), args))
 
 
-def _entry(member: str, late_ms: int) -> DueEntry:
+def _entry(member: str) -> DueEntry:
     """A due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or ``<kind>/<mall>/<job>``.
 
     One of another form is ``unknown``: it must not keep those that came with it from their turn.
     """
     match member.split("/"):
         case ["driver", driver]:
-            return DueEntry(member, "driver", driver, late_ms=late_ms)
+            return DueEntry(member, "driver", driver)
         case ["offer", mall, offer, job]:
-            return DueEntry(member, "offer", job, mall=mall, offer=offer, late_ms=late_ms)
+            return DueEntry(member, "offer", job, mall=mall, offer=offer)
         case [kind, mall, job]:
-            return DueEntry(member, kind, job, mall=mall, late_ms=late_ms)
+            return DueEntry(member, kind, job, mall=mall)
         case _:
-            return DueEntry(member, "unknown", "", late_ms=late_ms)
+            return DueEntry(member, "unknown", "")

@@ -74,7 +74,7 @@ async def test_a_declined_offer_goes_on_and_the_driver_cools_down(
     await node.declines(second)
     await node.declines(offer)
     await node.is_in(ref, JobState.QUEUED)
-    await eventually(lambda: node.store.free_drivers(MARKET))
+    await eventually(node.free_drivers)
     assert courier.asked(ref) == ["picky", "next"]
 
 

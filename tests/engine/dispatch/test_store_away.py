@@ -64,7 +64,7 @@ async def test_closed_sockets_of_one_moment_go_in_one_call(node: Node) -> None:
     await node.dispatcher._disconnects.flush()
     await node.dispatcher._disconnects.flush()
     assert node.calls.count("disconnect") == 1
-    assert await node.store.free_drivers(MARKET) == 0
+    assert await node.free_drivers() == 0
 
 
 async def test_a_socket_that_closes_while_an_older_close_is_told_is_told_too(node: Node) -> None:

@@ -38,7 +38,7 @@ async def test_a_driver_whose_position_is_fresh_again(make_node: MakeNode) -> No
 
 
 async def _nobody_is_free(node: Node) -> bool:
-    return await node.store.free_drivers(MARKET) == 0
+    return await node.free_drivers() == 0
 
 
 async def test_a_driver_who_finishes_a_job(node: Node) -> None:

@@ -171,6 +171,10 @@ class Node:
         await eventually(is_put_off)
         return await self.store.last_round(ref.job)
 
+    async def free_drivers(self) -> int:
+        """How many drivers may be offered something now."""
+        return int(await self.store._link.call("ZCARD", KEYS.key("idle")))
+
     async def due_ms(self, member: str) -> int | None:
         """When that entry falls due."""
         score = await self.store._link.call("ZSCORE", KEYS.key("due"), member)

@@ -60,7 +60,7 @@ class RecordingLink(Link):
             script = self._by_sha[bytes(command[1])]  # type: ignore[arg-type]
             count = int(command[2])
             check_call(script, [str(k) for k in command[3 : 3 + count]], command[3 + count :])
-            verdict = reply[0] if isinstance(reply, list) else reply
+            verdict = reply[0] if isinstance(reply, list) and reply else reply
             self.verdicts.add((script.name, _text(verdict)))
         return reply
 

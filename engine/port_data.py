@@ -1,0 +1,254 @@
+"""What passes through the ports: plain data, and the refusals of the store as exceptions."""
+
+from dataclasses import dataclass
+
+from engine.core.model import Driver, Job, LiveOffer, Near, RankedDriver, Waiting
+from protocol.codes import ErrorCode
+from protocol.lifecycle import JobState
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be reached or did not answer in time; the call's outcome is unknown."""
+
+
+class StoreFull(Exception):
+    """The store is out of memory; only ``hello`` and ``submit`` are refused so."""
+
+
+class Refused(Exception):
+    """The store refused a transition. ``code`` says why in the contract's words."""
+
+    def __init__(self, code: ErrorCode, message: str = "") -> None:
+        super().__init__(message or code.value)
+        self.code = code
+
+
+class NoSuchJob(Exception):
+    """There is no such job."""
+
+
+class NoSuchDriver(Exception):
+    """There is no such driver."""
+
+
+class IdempotencyMismatch(Exception):
+    """The idempotency key was used for other JSON."""
+
+
+class DuplicateExternalId(Exception):
+    """The service has a job of this external id; ``job`` is its id."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(job)
+        self.job = job
+
+
+class WrongState(Exception):
+    """The job's state does not allow this; ``state`` is what it is."""
+
+    def __init__(self, state: JobState) -> None:
+        super().__init__(state.value)
+        self.state = state
+
+
+class OfferLive(Exception):
+    """The driver has a live offer in the way; ``offer`` is its id."""
+
+    def __init__(self, offer: str) -> None:
+        super().__init__(offer)
+        self.offer = offer
+
+
+class DriverUnavailable(Exception):
+    """An operator named a driver who cannot take the job now; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """Which job, and the mall under whose key its waiting entry lives."""
+
+    job: str
+    mall: str
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Something that a phone must hear. ``seq`` is the driver's own counter, 0 for `replaced`.
+
+    Kinds and the fields of ``body``:
+    ``offer`` {offer: LiveOffer} · ``offer_closed`` {offer, why} ·
+    ``job`` {job, attempt, state, reason} · ``state`` {state, why} · ``replaced`` {epoch}.
+    """
+
+    driver: str
+    seq: int
+    kind: str
+    offer: LiveOffer | None = None
+    offer_id: str = ""
+    why: str = ""
+    job: str = ""
+    attempt: int = 0
+    state: str = ""
+    reason: str = ""
+    mall: str = ""
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PushEntry:
+    """A push as tailed from a market's stream; ``cursor`` is where to go on from."""
+
+    market: str
+    cursor: str
+    push: Push
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """A driver who just became one that may be offered something, and where."""
+
+    driver: str
+    lat: float
+    lon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What to hasten after a transition: phones to tell, malls whose jobs look for a driver again,
+    drivers who became free, moments (epoch ms) at which something falls due."""
+
+    now_ms: int = 0
+    pushes: tuple[Push, ...] = ()
+    malls: tuple[str, ...] = ()
+    freed: tuple[Freed, ...] = ()
+    due_ms: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A driver's socket is registered. ``epoch`` fences its close."""
+
+    epoch: int
+    seq: int
+    effects: Effects
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSnapshot:
+    """The truth about one driver at ``now_ms``."""
+
+    now_ms: int
+    driver: Driver
+    offer: LiveOffer | None
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A driver's request was carried out, now or by an earlier, equal one."""
+
+    driver: Driver
+    effects: Effects
+    jobs: tuple[Job, ...] = ()
+    job_state: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DriverFix:
+    """One position on its way into the index. ``at_ms`` is the phone's word for when; ``inside``:
+    whether it lies in its market at all."""
+
+    driver: str
+    at_ms: int
+    lat: float
+    lon: float
+    acc_m: float = 0.0
+    heading_deg: float | None = None
+    speed_mps: float | None = None
+    inside: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The verdict on each fix of a batch, in order: ``ok``, ``old``, ``future``, ``impossible``,
+    ``outside``, ``unknown`` (no such driver)."""
+
+    verdicts: tuple[str, ...]
+    effects: Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The job of a submission; ``replayed``: an earlier, equal submission made it."""
+
+    job: Job
+    replayed: bool
+    effects: Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a mall's round looks at: queued jobs (by priority and age) and free drivers (by
+    distance). ``radius_m``: how far the search went; ``waiting_total``: how many jobs wait there;
+    ``more``: more drivers were in that radius than asked for."""
+
+    now_ms: int
+    waiting: tuple[Waiting, ...]
+    waiting_total: int
+    near: tuple[Near, ...]
+    radius_m: float
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OfferPlan:
+    """One job and the drivers to offer it to, best first: the store takes the first who still may
+    be offered it."""
+
+    offer: str
+    mall: str
+    job: str
+    attempt: int
+    card: bytes
+    drivers: tuple[RankedDriver, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What became of a plan. ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be
+    offered it any more); ``gone`` (the job no longer waits under that attempt)."""
+
+    verdict: str
+    driver: str | None
+    effects: Effects
+
+
+@dataclass(frozen=True, slots=True)
+class DueEntry:
+    """Something overdue. ``kind``: ``release``, ``retry``, ``offer``, ``silent`` or ``driver``;
+    ``member``: the entry itself."""
+
+    member: str
+    kind: str
+    id: str
+    mall: str = ""
+    offer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a heartbeat. ``lapsed``: the lease had run out, so this node's drivers may have
+    been taken out; ``dead``: other nodes whose lease has run out."""
+
+    now_ms: int
+    lapsed: bool
+    dead: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of jobs, newest first."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None
