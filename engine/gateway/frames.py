@@ -13,6 +13,8 @@ from msgspec import UNSET, Struct, UnsetType
 from engine.core.geo import coarse
 from engine.core.mall import Mall
 from engine.core.model import Job, LiveOffer, OfferedJob
+from engine.gateway.stored_order import filled, order_request
+from engine.gateway.times import epoch_ms
 from engine.ports import Push
 from protocol.lifecycle import JobState
 from protocol.messages import (
@@ -28,7 +30,7 @@ from protocol.messages import (
     StateChanged,
     StoreVisit,
 )
-from protocol.resources import Instant, JobRequest, Pay
+from protocol.resources import JobRequest, Pay
 
 
 class Card(Struct, frozen=True, array_like=True):
@@ -45,16 +47,16 @@ class Card(Struct, frozen=True, array_like=True):
 
 _pack_card: Final = msgspec.msgpack.Encoder().encode
 _read_card: Final = msgspec.msgpack.Decoder(Card).decode
-_read_request: Final = msgspec.json.Decoder(JobRequest).decode
 
 
 def card(request: JobRequest, mall: Mall, arrived_ms: int = 0) -> bytes:
     """Return the packed card of a job whose request has its defaults filled in."""
-    lat, lon = coarse(request.dropoff.lat, request.dropoff.lon)
+    to = request.dropoff
+    lat, lon = coarse(to.lat, to.lon)
     return _pack_card(
         Card(
             stores=tuple(_visits(request, mall, with_codes=False)),
-            dropoff=DropOff(lat=lat, lon=lon, deadline_ms=_epoch_ms(request.dropoff.deadline)),
+            dropoff=DropOff(lat=lat, lon=lon, deadline_ms=epoch_ms(filled(to.deadline))),
             parcels=_load(request),
             requires=request.requires,
             pay=_pay(request.pay) or None,
@@ -90,7 +92,7 @@ def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
 
 def full_job(job: Job, mall: Mall) -> SocketJob:
     """Return all that the holder of a job must know."""
-    request = _read_request(job.body)
+    request = order_request(job)
     to = request.dropoff
     return SocketJob(
         job=job.id,
@@ -174,17 +176,14 @@ def _visits(request: JobRequest, mall: Mall, *, with_codes: bool) -> Iterable[St
             name=store.name,
             gate=store.gate,
             floor=store.floor,
-            ready_ms=_epoch_ms(asked.ready_at),
+            ready_ms=epoch_ms(filled(asked.ready_at)),
             parcels=asked.parcels,
             pickup_code=asked.pickup_code if with_codes else UNSET,
         )
 
 
 def _load(request: JobRequest) -> ParcelLoad:
-    load = request.parcels
-    if load is UNSET:
-        count = sum(store.parcels for store in request.pickup.stores)
-        return ParcelLoad(count=count, weight_g=0, volume_l=0)
+    load = filled(request.parcels)
     return ParcelLoad(count=load.count, weight_g=load.weight_g, volume_l=load.volume_l)
 
 
@@ -199,9 +198,3 @@ def _total(pays: Sequence[PayAmount | UnsetType]) -> PayAmount | UnsetType:
     if len(known) != len(pays) or len(currencies) != 1:
         return UNSET
     return PayAmount(sum(pay.amount_minor for pay in known), currencies.pop())
-
-
-def _epoch_ms(instant: Instant | UnsetType) -> int:
-    if instant is UNSET:
-        raise ValueError("the request's defaults are not filled in")
-    return round(instant.timestamp() * 1000)

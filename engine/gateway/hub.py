@@ -81,16 +81,16 @@ class Hub:
         return tuple(self._all() if market is None else _of(self._markets.get(market, {})))
 
     async def end_all(
-        self, code: Close, market: str | None = None, clock: Callable[[], float] = random.random
+        self, code: Close, market: str | None = None, draw: Callable[[], float] = random.random
     ) -> None:
         """Close the sockets of a market, or all, a batch at a time, in random order."""
         sessions = list(self.sessions(market))
-        sessions.sort(key=lambda _: clock())
+        sessions.sort(key=lambda _: draw())
         for start in range(0, len(sessions), _BATCH):
             for session in sessions[start : start + _BATCH]:
                 session.end(code)
             # Thousands who come back in one instant would be a stampede of our own making.
-            await asyncio.sleep(_PAUSE_S * (0.5 + clock()))
+            await asyncio.sleep(_PAUSE_S * (0.5 + draw()))
 
     def _hand_over(self, market: str, pushes: Iterable[Push], *, relayed: bool) -> None:
         drivers = self._markets.get(market)

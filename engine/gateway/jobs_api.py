@@ -16,15 +16,9 @@ from engine.gateway.job_ids import new_job_id
 from engine.gateway.job_list import JobList
 from engine.gateway.parameters import idempotency_key
 from engine.gateway.problems import HttpProblem
+from engine.gateway.stored_order import order_request
 from engine.gateway.submission import InvalidOrder, Order, read_order, submission_of, with_ready_at
-from engine.gateway.views import (
-    Namer,
-    Numbered,
-    explanation_view,
-    job_view,
-    order_request,
-    quote_view,
-)
+from engine.gateway.views import Namer, Numbered, explanation_view, job_view, quote_view
 from engine.ports import Submitted, WrongState
 from protocol.bodies import body_as, canonical_hash, decode_json_body, parse_json_body
 from protocol.codes import ProblemCode

@@ -17,6 +17,7 @@ from engine.core.hours import closes_at_ms, is_open
 from engine.core.model import Need, Submission
 from engine.core.places import Mall, Places
 from engine.gateway.frames import card
+from engine.gateway.stored_order import filled
 from engine.gateway.times import epoch_ms, utc
 from protocol.codes import ProblemCode
 from protocol.lifecycle import JobState
@@ -177,9 +178,8 @@ def _closed(filled: JobRequest, mall: Mall, now_ms: int) -> Iterator[FieldError]
 
 def _need(request: JobRequest, now_ms: int) -> Need:
     """What a round must know of the order, all defaults filled in."""
-    dropoff, parcels = request.dropoff, request.parcels
+    dropoff, parcels = request.dropoff, filled(request.parcels)
     deadline_ms = _ms(dropoff.deadline)
-    load = ParcelsRequest(count=1) if parcels is UNSET else parcels
     return Need(
         stores=tuple(asked.store for asked in request.pickup.stores),
         ready_ms=_ready_ms(request),
@@ -187,9 +187,9 @@ def _need(request: JobRequest, now_ms: int) -> Need:
         expires_ms=min(_ms(request.pickup.window_end), deadline_ms),
         lat=dropoff.lat,
         lon=dropoff.lon,
-        parcels=load.count,
-        weight_g=load.weight_g,
-        volume_l=load.volume_l,
+        parcels=parcels.count,
+        weight_g=parcels.weight_g,
+        volume_l=parcels.volume_l,
         requires=request.requires,
         priority=request.priority,
         created_ms=now_ms,
@@ -206,6 +206,4 @@ def _ready_ms(request: JobRequest) -> int:
 
 
 def _ms(at: datetime | UnsetType) -> int:
-    if at is UNSET:
-        raise ValueError("the request's defaults are not filled in")
-    return epoch_ms(at)
+    return epoch_ms(filled(at))

@@ -1,34 +1,23 @@
 """The engine's data as the order API shows it."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 import shapely
-from msgspec import UNSET
 
 from engine.core import model
 from engine.core.mall import Mall, Market
+from engine.gateway.stored_order import filled, order_request
 from engine.gateway.times import Moment
 from protocol import resources
 from protocol.codes import JobReason
-from protocol.resources import JobRequest
-
-_read_request: Final = msgspec.json.Decoder(JobRequest).decode
 
 Namer = Callable[[str], str]
-
-
-def order_request(job: model.Job) -> JobRequest:
-    """What was asked for, with the defaults filled in."""
-    return _read_request(job.body)
 
 
 def job_view(job: model.Job) -> resources.Job:
     """A job, as its order service and operators see it."""
     request = order_request(job)
-    if request.parcels is UNSET:
-        raise ValueError("the request's defaults are not filled in")
     return resources.Job(
         id=job.id,
         market=job.market,
@@ -47,7 +36,7 @@ def job_view(job: model.Job) -> resources.Job:
         ),
         pickup=request.pickup,
         dropoff=request.dropoff,
-        parcels=request.parcels,
+        parcels=filled(request.parcels),
         requires=request.requires,
         priority=request.priority,
         external_id=request.external_id,

@@ -32,6 +32,7 @@ REQUEST = {
         "note": "the blue door",
         "deadline": "2026-11-22T21:00:00-07:00",
     },
+    "parcels": {"count": 2},
     "requires": ["id_check"],
 }
 
