@@ -130,7 +130,8 @@ class Conductor:
             return
         options = RunOptions.read(environment.host, _options(environment))
         self._verdicts = judge(options.objectives, self._histograms)
-        if not any(self._histograms.names()):
+        sends_orders = any(user.fixed_count for user in environment.user_classes)
+        if sends_orders and not any(self._histograms.names()):
             _log.error("nothing was measured")
             environment.process_exit_code = 1
         elif self._verdicts:

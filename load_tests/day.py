@@ -1,6 +1,8 @@
 """The shape that locust runs: the users stay the same, and the timetable says what they do when."""
 
-from locust import LoadTestShape
+import argparse
+
+from locust import LoadTestShape, User
 from locust.env import Environment
 from locust.runners import MasterRunner
 
@@ -33,10 +35,20 @@ class Day(LoadTestShape):
         assert parsed is not None  # noqa: S101 - these load tests run from the command line
         share_with_workers(parsed, self._workers())
         options = RunOptions.read(environment.host, parsed)
-        OrderUser.fixed_count = parsed.workers
-        orders = parsed.workers if OrderUser in environment.user_classes else 0
-        drivers = options.drivers if DriverUser in environment.user_classes else 0
-        return orders + drivers, options.connects_per_s
+        taking_part = [it for it in environment.user_classes if _has_a_task(it, parsed)]
+        OrderUser.fixed_count = parsed.workers if OrderUser in taking_part else 0
+        drivers = options.drivers if DriverUser in taking_part else 0
+        return OrderUser.fixed_count + drivers, options.connects_per_s
 
     def _workers(self) -> int:
         return self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
+
+
+def _has_a_task(user: type[User], options: argparse.Namespace) -> bool:
+    """Whether `--tags` and `--exclude-tags` leave a user anything to do.
+
+    Locust would start it all the same, and count an error each time it looks for its next task.
+    """
+    wanted, unwanted = set(options.tags or ()), set(options.exclude_tags or ())
+    tags = [vars(each)["locust_tag_set"] for each in user.tasks]
+    return any((not wanted or wanted & it) and not unwanted & it for it in tags)

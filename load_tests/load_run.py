@@ -162,10 +162,11 @@ class LoadRun:
         return body["external_id"], json.dumps(body)
 
     def posted(self, job: str, due_s: float) -> None:
-        """An order was taken as this job."""
-        latency_s = self.ledger.posted(job, due_s)
-        if latency_s is not None:
-            self.report(Measure.OFFER, latency_s, None)
+        """An order was taken as this job; without drivers here, nobody here sees its offer."""
+        if self._drivers:
+            latency_s = self.ledger.posted(job, due_s)
+            if latency_s is not None:
+                self.report(Measure.OFFER, latency_s, None)
 
     # -- measures
 

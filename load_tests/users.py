@@ -66,6 +66,8 @@ class DriverUser(User):
 class OrderUser(FastHttpUser):
     """An order service, one a worker. Its orders arrive by the clock, answered or not."""
 
+    fixed_count = 1  # as many as there are workers, once these are known
+    weight = 0
     concurrency = 256
     insecure = False
     network_timeout = 15.0
