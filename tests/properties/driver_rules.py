@@ -222,7 +222,7 @@ class HolderRules(DriverRules):
     @rule(
         back=recent,
         who=st.sampled_from(("holder", "holder", "holder", "d0", "d1")),
-        step=st.sampled_from(("next", "next", "picked_up", *Step)),
+        step=st.sampled_from(("next", "next", "picked_up", "geofence", *Step)),
         old=st.sampled_from((0, 0, 0, 1, 2)),
         checked=st.booleans(),
         node=some_node,
@@ -238,6 +238,9 @@ class HolderRules(DriverRules):
         if who.startswith("d"):
             driver = who
         attempt -= old
+        if step == "geofence":
+            self.arrive(name, driver, attempt, how)
+            return
         if step == "next":
             step = next_step(job)
         self.step(name, driver, attempt, step, checked=checked, node=node, how=how)
@@ -267,6 +270,16 @@ class HolderRules(DriverRules):
             node=node,
             how=how,
             again=expected,
+        )
+
+    def arrive(self, name: str, driver: str, attempt: int, how: How = "once") -> None:
+        ref = self.ref(name)
+        self.model.arrive(name, driver, attempt)
+        self.call(
+            f"{driver} is at the mall of {name}/{attempt}",
+            "ok",
+            lambda store: store.arrive(ref, driver, attempt),
+            how=how,
         )
 
     @precondition(lambda self: any(job.former for job in self.model.jobs.values()))

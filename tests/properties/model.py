@@ -272,6 +272,12 @@ class Model(DriverModel):
         job.state = step
         return "ok"
 
+    def arrive(self, name: str, driver: str, attempt: int) -> None:
+        """Its position is at the mall: said by the geofence, not by the driver."""
+        job = self.jobs[name]
+        if (job.state, job.holder, job.attempt) == ("assigned", driver, attempt):
+            job.state = "at_mall"
+
     def _claim(self, job: Job, name: str, driver: str, attempt: int, step: str) -> str:
         """Custody: who had it when it was taken away may have had the parcel on board by then."""
         if driver not in job.known:
