@@ -14,9 +14,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from engine.commands.options import add_settings_flags, settings_of
+from engine.commands.options import add_settings_flags, places_of, settings_of
 from engine.config import ConfigError, Settings
-from engine.core.places import Places
 from engine.ports import StoreUnavailable
 from engine.store.audit import DEFAULT_LIMIT, Audit, audit
 from engine.store.embedded import EmbeddedServer
@@ -46,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Audit and print what was found. Exit status 1 for breaches; 2 without a store."""
     settings = settings_of(args)
-    policies = {market: settings.market_policy(market) for market in Places.load().markets}
+    policies = {market: settings.market_policy(market) for market in places_of(settings).markets}
     try:
         with _store_url(settings) as url:
             found = asyncio.run(audit(url, policies, limit=args.limit))

@@ -5,8 +5,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Final
 
-from engine.commands.options import add_settings_flags, settings_of
-from engine.core.places import Places, PlacesError
+from engine.commands.options import add_settings_flags, places_of, settings_of
 from engine.gateway.token_keys import load_token_keys
 
 _SECRETS: Final = ("secret", "second_secret", "redis_url")
@@ -23,21 +22,13 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the settings, secrets left out. Exit status 2 when a node would not start with them."""
+    """Print the settings, secrets left out. Raises `ConfigError` where a node would not start."""
     settings = settings_of(args)
     if settings.has_token_key:  # without one, a node makes one, which a check must not do
         load_token_keys(settings)
-    try:
-        places = Places.load(opening_hours=not settings.always_open)
-    except PlacesError as error:
-        print(f"places: {error}")
-        return 2
+    places = places_of(settings)
     for name, value in _shown(settings):
         print(f"{name} = {value}")
-    unknown = sorted(set(settings.markets) - set(places.markets))
-    if unknown:
-        print(f"markets: there is no market {', '.join(unknown)}")
-        return 2
     print(f"markets: {', '.join(places.markets)}; {len(places.malls)} malls")
     return 0
 

@@ -10,9 +10,7 @@ from typing import Any, Final
 from clients.connection import socket_url
 from clients.simulation import Fleet, Habits, Recruit
 from clients.tally import percentile
-from engine.commands.options import add_settings_flags, settings_of
-from engine.config import ConfigError
-from engine.core.places import Places
+from engine.commands.options import add_settings_flags, market_named, places_of, settings_of
 from engine.demo.ground import home_near
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
@@ -52,10 +50,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Drive until time is up. Exit status 1 when the engine turned a driver away for good."""
     settings = settings_of(args)
-    markets = Places.load().markets
-    if args.market not in markets:
-        raise ConfigError(f"there is no market {args.market!r}: there are {', '.join(markets)}")
-    market = markets[args.market]
+    market = market_named(args.market, places_of(settings))
     tokens = Tokens(load_token_keys(settings))
     dice = random.Random(args.seed)  # noqa: S311 - a simulation's chance
     malls = list(market.malls.values())

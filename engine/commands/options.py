@@ -1,8 +1,9 @@
-"""The flags that name a node's settings, for every command that needs these."""
+"""The settings and the places that commands work with, and the flags that name them."""
 
 import argparse
 
-from engine.config import Settings, load_settings
+from engine.config import ConfigError, Settings, load_settings
+from engine.core.places import Market, Places, PlacesError
 
 
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:
@@ -24,3 +25,25 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """
     names = ("host", "port", "config", "redis_url", "data")
     return load_settings({name: getattr(args, name, None) for name in names})
+
+
+def places_of(settings: Settings) -> Places:
+    """Return the places, open as the settings say.
+
+    Raises `ConfigError`, also for figures of a market that there is not: they would change nothing.
+    """
+    try:
+        places = Places.load(opening_hours=not settings.always_open)
+    except PlacesError as error:
+        raise ConfigError(f"places: {error}") from error
+    for market in settings.markets:
+        market_named(market, places)
+    return places
+
+
+def market_named(name: str, places: Places) -> Market:
+    """Return the market of this id. Raises `ConfigError`, which names those that there are."""
+    if name not in places.markets:
+        known = ", ".join(places.markets)
+        raise ConfigError(f"there is no market {name!r}: there are {known}")
+    return places.markets[name]

@@ -9,7 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from engine.commands.options import add_settings_flags, settings_of
+from engine.commands.options import add_settings_flags, places_of, settings_of
 from engine.config import ConfigError, Settings
 from engine.core.places import Places
 from engine.gateway.app import Node
@@ -35,14 +35,15 @@ def run(args: argparse.Namespace) -> int:
             f"host {settings.host} can be reached from other machines: set MALLARD_SECRET, "
             "MALLARD_SECRET_FILE or a key set first"
         )
+    places = places_of(settings)
     configure_logging(settings.log_format, settings.log_level)
     _raise_open_file_limit()
     if settings.redis_url:
-        return _serve_on(settings, settings.redis_url)
+        return _serve_on(settings, places, settings.redis_url)
     try:
         # From the main thread, as the server ends with the thread that started it.
         with EmbeddedServer(settings.data) as store:
-            return _serve(settings, store.url, f"data in {settings.data}", store)
+            return _serve(settings, places, store.url, f"data in {settings.data}", store)
     except DataFolderInUse as error:
         raise ConfigError(str(error)) from error
     except EmbeddedServerError as error:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
 
 
-def _serve_on(settings: Settings, url: str) -> int:
+def _serve_on(settings: Settings, places: Places, url: str) -> int:
     """Serve on somebody else's Redis, if it answers: asked first, for an error that can be read."""
     try:
         with redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
@@ -58,11 +59,12 @@ def _serve_on(settings: Settings, url: str) -> int:
     except (redis.RedisError, ValueError) as error:
         print(f"mallard: redis {_host_of(url)}: {error}", file=sys.stderr)
         return 1
-    return _serve(settings, url, f"redis {_host_of(url)}", None)
+    return _serve(settings, places, url, f"redis {_host_of(url)}", None)
 
 
-def _serve(settings: Settings, url: str, where: str, store: EmbeddedServer | None) -> int:
-    places = Places.load(opening_hours=not settings.always_open)
+def _serve(
+    settings: Settings, places: Places, url: str, where: str, store: EmbeddedServer | None
+) -> int:
     node = Node(settings, places, url, revive=store.revive if store else None)
 
     def tell(port: int) -> None:

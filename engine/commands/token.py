@@ -4,9 +4,7 @@ import argparse
 import re
 from typing import Any, Final
 
-from engine.commands.options import add_settings_flags, settings_of
-from engine.config import ConfigError
-from engine.core.places import Places
+from engine.commands.options import add_settings_flags, market_named, places_of, settings_of
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
 from protocol.codes import Role
@@ -47,9 +45,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     market: str | None = getattr(args, "market", None)
     if market is not None:
-        known = Places.load().markets
-        if market not in known:
-            raise ConfigError(f"there is no market {market!r}: there are {', '.join(known)}")
+        market_named(market, places_of(settings))
     tokens = Tokens(load_token_keys(settings))
     for name in args.ids:
         print(tokens.mint(name, Role(args.role), ttl_s=args.ttl_s, market=market))

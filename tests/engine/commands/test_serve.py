@@ -109,6 +109,7 @@ async def test_a_signal_lets_the_drivers_go(tmp_path: Path) -> None:
     ("arguments", "status", "message"),
     [
         (("serve", "--host", "0.0.0.0"), 2, "set MALLARD_SECRET"),
+        (("serve", "--config", "mars.toml"), 2, "no market 'mars'"),
         (("serve", "--port", "many"), 2, "port"),
         (("serve", "--config", "missing.toml"), 2, "missing.toml"),
         (("serve", "--redis", "redis://user:hunter2@127.0.0.1:1"), 1, "redis 127.0.0.1:1: "),
@@ -120,6 +121,8 @@ async def test_a_signal_lets_the_drivers_go(tmp_path: Path) -> None:
 def test_what_cannot_be_served(
     tmp_path: Path, arguments: tuple[str, ...], status: int, message: str
 ) -> None:
+    (tmp_path / "mars.toml").write_text("[markets.mars]\nflush_ms = 5\n")
+    arguments = tuple(str(tmp_path / it) if it == "mars.toml" else it for it in arguments)
     done = run(*arguments, MALLARD_DATA=str(tmp_path / "data"))
     assert (done.returncode, done.stdout) == (status, "")
     assert message in done.stderr
