@@ -136,7 +136,6 @@ class StateWhy(StrEnum):
     COOLING_DOWN = "cooling_down"
     UNREACHABLE = "unreachable"
     BLOCK_OVER = "block_over"
-    JOB_ENDED = "job_ended"
 
 
 class JobReason(StrEnum):
@@ -174,7 +173,6 @@ STATE_WHY_MEANING: dict[StateWhy, str] = {
     StateWhy.COOLING_DOWN: "a short pause after a decline or a lapse; it ends by itself",
     StateWhy.UNREACHABLE: "an offer was not acknowledged; any frame ends this",
     StateWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
-    StateWhy.JOB_ENDED: "the last job ended",
 }
 
 JOB_REASON_MEANING: dict[JobReason, str] = {

@@ -146,11 +146,3 @@ class Node:
             down_since = self.store.down_since
             if down_since is not None and clock() - down_since >= self._store_down_close_s:
                 await self.hub.end_all(Close.NO_STORE)
-
-
-def build(settings: Settings, places: Places, redis_url: str | None = None) -> Starlette:
-    """Return a node's application; its store is `redis_url`, else what the settings name."""
-    url = redis_url or settings.redis_url
-    if url is None:
-        raise ValueError("a node needs a store: no Redis is named")
-    return Node(settings, places, url).app

@@ -11,7 +11,13 @@ from engine.store.keys import MarketKeys, market_of
 from engine.store.link import Link
 from engine.store.records import pack, read_effects
 from engine.store.scripts import all_scripts
-from protocol.codes import ANSWER_KEPT_MS, IDEMPOTENCY_KEPT_MS, TERMINAL_KEPT_MS, ErrorCode
+from protocol.codes import (
+    ANSWER_KEPT_MS,
+    FUTURE_FIX_MS,
+    IDEMPOTENCY_KEPT_MS,
+    TERMINAL_KEPT_MS,
+    ErrorCode,
+)
 
 # A job in the queue is looked at again after this long even if whoever should have died: S14.
 SAFETY_MS = 1_000
@@ -128,6 +134,7 @@ def _figures(policy: MarketPolicy) -> dict[str, float]:
         "cooldown_ms": math.ceil(policy.cooldown_s * 1000),
         "unreachable_ms": math.ceil(policy.unreachable_s * 1000),
         "max_speed_mps": policy.max_speed_mps,
+        "future_ms": FUTURE_FIX_MS,
         "safety_ms": SAFETY_MS,
         "events_ms": EVENTS_KEPT_MS,
         "push_len": PUSHES_KEPT,

@@ -1,5 +1,4 @@
 -- Whether a fix is believed. `pos` is as read_position gives it, or nil.
-local FUTURE_MS = 5000
 local AGREEING = 3
 local EARTH_M = 6371008.8
 
@@ -25,7 +24,7 @@ end
 -- Gives the verdict and what to store. A driver that was never placed has received = 0.
 local function take_fix(pos, at, lat, lon, acc, inside)
   if not inside then return reject(pos, 'outside') end
-  if at > now + FUTURE_MS then return reject(pos, 'future') end
+  if at > now + policy.future_ms then return reject(pos, 'future') end
   if pos and pos[1] > 0 then
     if at <= pos[2] then return reject(pos, 'old') end
     if not is_reachable(pos[3], pos[4], pos[2], lat, lon, at) then
