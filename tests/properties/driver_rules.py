@@ -166,7 +166,7 @@ class HolderRules(DriverRules):
 
     @precondition(lambda self: self.offers)
     @rule(
-        verb=st.sampled_from(("accept", "accept", "decline", "ack")),
+        verb=st.sampled_from(("accept", "decline", "ack")),
         back=recent,
         late=is_late,
         stranger=stranger,

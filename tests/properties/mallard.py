@@ -43,17 +43,23 @@ class Mallard(JobRules, TimeRules):
             elif job.state in HELD:
                 self.step(name, job.holder, job.attempt, next_step(job))
 
-    @precondition(lambda self: self.asked_before())
-    @rule(back=recent, how=how_often)
-    def whoever_was_asked_is_free_again(self, back: int, how: How) -> None:
+    @precondition(lambda self: self.model.live() or self.asked_before())
+    @rule(back=recent, first_decline=st.booleans(), how=how_often)
+    def whoever_was_asked_is_free_again(self, back: int, first_decline: bool, how: How) -> None:
         """And is planned for the same job, first of all; who may not be asked again is passed."""
+        if self.model.live() and first_decline:
+            offer = self.offer_at(back, late=False)
+            self.decline(offer, self.model.offers[offer].driver, "n2", how)
         jobs = self.asked_before()
+        if not jobs:
+            return
         name = jobs[-1 - back % len(jobs)]
         job = self.model.jobs[name]
         asked = list(dict.fromkeys(driver for driver, *_ in job.asked))
         free_ms = max((d.cool for n, d in self.model.drivers.items() if n in asked), default=0)
         self.time_to(free_ms)
-        self.everybody_reports()
+        for driver in asked:
+            self.comes_to_work(driver, "n1")
         self.sweep("n1", how)
         self.offer(name, job.attempt, asked, how)
 

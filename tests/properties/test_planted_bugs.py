@@ -88,8 +88,7 @@ def an_old_socket_closes_late(mallard: Mallard) -> None:
 
 def a_driver_who_declined_is_planned_again(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.decline("o0", "d0")
-    mallard.whoever_was_asked_is_free_again(0, "once")
+    mallard.whoever_was_asked_is_free_again(0, first_decline=True, how="once")
 
 
 def the_reply_to_a_submission_is_lost(mallard: Mallard) -> None:
