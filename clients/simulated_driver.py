@@ -13,6 +13,7 @@ from clients.road import Journey, Point, heading_deg
 from clients.tally import Tally
 from clients.tokens import TokenProvider
 from clients.view import HeldJob
+from protocol.codes import ID_CHECK
 from protocol.lifecycle import JobState, Step, Wish
 from protocol.messages import Offer, Proof, Vehicle, Welcome
 
@@ -172,7 +173,7 @@ class SimulatedDriver:
             self._tally.collected_by[job.job].append(self.name)
         await self._drive((dropoff.lat, dropoff.lon))
         await asyncio.sleep(self._dice.uniform(*self._habits.dwell_s))
-        proof = Proof("age_checked" if "id_check" in job.detail.requires else "photo")
+        proof = Proof("age_checked" if ID_CHECK in job.detail.requires else "photo")
         if await self._do(job.job, Step.DELIVERED, proof):
             self._tally.counts["delivered"] += 1
             self._tally.delivered_by[job.job].append(self.name)

@@ -26,6 +26,8 @@ IDEMPOTENCY_KEPT_MS = 86_400_000
 TERMINAL_KEPT_MS = 7 * 86_400_000
 MAX_WAIT_S = 20
 MAX_PAGE = 200
+# The one thing that a job may require which is a duty at the door; everything else is equipment.
+ID_CHECK = "id_check"
 # The `aud` of every token.
 TOKEN_AUDIENCE = "mallard"  # noqa: S105 - not a secret
 

@@ -6,11 +6,10 @@ from typing import NamedTuple, Protocol
 from engine.core.cost import Weights, driver_terms, slack_term
 from engine.core.eta import TravelTime
 from engine.core.mall import Gate, Mall
-from engine.core.model import Asked, Driver, Near, Need, Position, RankedDriver, Term, Waiting
+from engine.core.model import Asked, Driver, Near, Need, RankedDriver, Term, Waiting
+from protocol.codes import ID_CHECK
 from protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 
-# What a job may require of the hand-over; everything else that it requires is equipment.
-_HANDOVER = frozenset({"id_check"})
 # An offer carries this many drivers at the most: the store takes the first who is still free.
 OFFER_DEPTH = 16
 # A ranking holds this many at the most: enough for an offer, and what `explain` shows.
@@ -114,7 +113,7 @@ class Matcher:
         return _Visit(
             need,
             gate,
-            equipment=frozenset(need.requires) - _HANDOVER,
+            equipment=frozenset(need.requires) - {ID_CHECK},
             barred=self._barred(asked),
             pickup_s=walk_s + self._policy.store_dwell_s * len(need.stores),
             haul_s=way_s + self._policy.dropoff_dwell_s,
@@ -122,12 +121,11 @@ class Matcher:
 
     def _approach(self, gate: Gate) -> tuple[Approach, ...]:
         if gate.id not in self._approaches:
-            self._approaches[gate.id] = tuple(
-                self._approach_of(near, gate, near.position) for near in self._near
-            )
+            self._approaches[gate.id] = tuple(self._approach_of(near, gate) for near in self._near)
         return self._approaches[gate.id]
 
-    def _approach_of(self, near: Near, gate: Gate, at: Position) -> Approach:
+    def _approach_of(self, near: Near, gate: Gate) -> Approach:
+        at = near.position
         seconds = self._travel.seconds(at.lat, at.lon, gate.lat, gate.lon, self._now_ms)
         own = driver_terms(near.driver, self._now_ms, self._policy.weights)
         terms = (Term("travel", seconds), *own)

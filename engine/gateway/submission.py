@@ -19,11 +19,10 @@ from engine.core.places import Mall, Places
 from engine.gateway.frames import card
 from engine.gateway.stored_order import filled
 from engine.gateway.times import epoch_ms, utc
-from protocol.codes import ProblemCode
+from protocol.codes import ID_CHECK, ProblemCode
 from protocol.lifecycle import JobState
 from protocol.resources import FieldError, JobRequest, ParcelsRequest
 
-AGE_CHECK: Final = "id_check"
 _DEADLINE_AFTER: Final = timedelta(hours=24)
 # What calendars and clocks on the way can bear: 1970 to 2100.
 _LATEST_MS: Final = 4_102_444_800_000
@@ -92,7 +91,7 @@ def submission_of(
         body=order.body,
         card=order.card(max(now_ms, release_ms)),
         need=order.need,
-        needs_age_check=AGE_CHECK in request.requires,
+        needs_age_check=ID_CHECK in request.requires,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from engine.store.audit_rules import SWEEP_GRACE_MS, due_member
-from engine.store.audit_views import Changing, Look
+from engine.store.audit_views import TRIES, Changing, Look, View
+from engine.store.keys import BLOCK
 from engine.store.records import read_waiting
 from protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState
 
@@ -16,27 +17,12 @@ Judged = list[tuple[str, str]]
 
 # Keys of a market that stay as long as it does. What is in them goes one by one: by transitions, by
 # `forget`, by the streams' own limits.
-LASTING: Final = frozenset(
-    {
-        "drivers",
-        "positions",
-        "idle",
-        "nodes",
-        "due",
-        "offers",
-        "waiting",
-        "counts",
-        "events",
-        "push",
-    }
-    | {"forget", "externals", "holds", "by_service", "by_age"}
-)
+LASTING: Final = frozenset({*BLOCK, "holds", "by_service", "by_age"})
 # Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job.
 _PASSING: Final = ("wait:", "job:")
 _MUST_END: Final = ("round:", "idempotency:")
 # Up to this many jobs are counted one by one: it is one step, which holds the store up.
 _COUNTED: Final = 5_000
-_TRIES: Final = 8
 # Events that are no change of state.
 _NO_CHANGE: Final = "ready_changed"
 
@@ -56,9 +42,9 @@ async def judge_due(look: Look, member: str) -> Judged:
     if kind == "driver":
         if not record:
             found.append(("leak", "there is no such driver"))
-        late_ms = common["now_ms"] - int(score)
-        is_swept = any(until_ms > common["now_ms"] for until_ms in common["leases"].values())
-        if is_swept and late_ms > SWEEP_GRACE_MS:
+        view = View(**common)
+        late_ms = view.now_ms - int(score)
+        if view.is_swept and late_ms > SWEEP_GRACE_MS:
             found.append(("L3", f"it is {late_ms} ms late"))
         return found
     state, mall, offer = ((value or b"").decode() for value in fields)
@@ -178,7 +164,7 @@ async def judge_counts(look: Look) -> Judged:
 async def _counted(look: Look) -> tuple[dict[str, int], list[str] | None]:
     """The counters, and the state of every job at that moment; None if there are too many."""
     keys = look.keys
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         jobs = [job.decode() for job in await look.client.zrange(keys.key("by_age"), 0, _COUNTED)]
         asked = jobs if len(jobs) <= _COUNTED else []
         _, (flat, total, *states) = await look.at_once(

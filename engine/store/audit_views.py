@@ -17,7 +17,7 @@ from protocol.lifecycle import JobState
 V = TypeVar("V")
 
 # How often a thing that keeps changing is looked at before it is left alone: it is alive.
-_TRIES = 8
+TRIES = 8
 _DUE_KINDS = ("release", "retry", "silent")
 
 
@@ -254,7 +254,7 @@ def _job_of(fields: Mapping[bytes, bytes]) -> Job:
 
 
 async def _settled(read: Callable[[], Awaitable[V | None]]) -> V:
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         if (view := await read()) is not None:
             return view
     raise Changing

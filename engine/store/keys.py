@@ -7,34 +7,35 @@ brace, a glob or a slash.
 from dataclasses import dataclass, field
 
 _PREFIX = "mallard"
+# What every transition declares first, in the order that ``lua/lib/base.lua`` knows.
+BLOCK = (
+    "drivers",
+    "positions",
+    "idle",
+    "nodes",
+    "due",
+    "offers",
+    "waiting",
+    "counts",
+    "events",
+    "push",
+    "forget",
+    "externals",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class MarketKeys:
     """The keys of one market.
 
-    ``block`` is what every transition declares first, in the order that ``lua/lib/base.lua`` knows.
+    ``block``: those of ``BLOCK``.
     """
 
     market: str
     block: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = (
-            "drivers",
-            "positions",
-            "idle",
-            "nodes",
-            "due",
-            "offers",
-            "waiting",
-            "counts",
-            "events",
-            "push",
-            "forget",
-            "externals",
-        )
-        object.__setattr__(self, "block", tuple(self.key(name) for name in names))
+        object.__setattr__(self, "block", tuple(map(self.key, BLOCK)))
 
     def key(self, name: str) -> str:
         """A key of this market: ``drivers`` (hash: record by id), ``positions`` (hash), ``idle``
