@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job stands; PROTOCOL.md, "Job states"."""
+    """Where a job stands; docs/contract/job-states.md draws it."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"

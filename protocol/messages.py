@@ -1,4 +1,4 @@
-"""One struct a message of the driver socket, both ways; PROTOCOL.md, "The driver socket".
+"""One struct a message of the driver socket, both ways.
 
 Times are integers, epoch milliseconds of the server's clock. Unknown fields are ignored when
 decoding. An optional field that is absent is absent on the wire (``UNSET``), not nil; from a client

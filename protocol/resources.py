@@ -1,4 +1,4 @@
-"""The HTTP bodies of the order API, as structs; PROTOCOL.md, "The order API".
+"""The HTTP bodies of the order API, as structs.
 
 Requests refuse unknown fields. What the server answers may gain fields, and clients ignore those
 that they do not know; so the parts of a job come in pairs: ``Pickup`` as asked for, checked

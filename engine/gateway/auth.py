@@ -1,4 +1,4 @@
-"""Who is calling: bearer tokens, PROTOCOL.md, "Tokens".
+"""Who is calling: bearer tokens.
 
 A token is never logged and never repeated to its sender: the errors here say what is wrong with it
 and hold nothing of it.

@@ -1,4 +1,4 @@
-"""The driver socket's endpoint: from the handshake to the end, PROTOCOL.md, "The driver socket".
+"""The driver socket's endpoint: from the handshake to the end.
 
 A bare ASGI callable. It answers through the transport directly (`transport.DriverSocketProtocol`),
 and reads through `receive` alone: one task a socket.

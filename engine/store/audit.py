@@ -44,7 +44,7 @@ Judge = Callable[[str], Awaitable[Judgement]]
 class Breach:
     """A rule that does not hold. ``kind`` and ``id`` name the thing, ``what`` says what is wrong.
 
-    The rules are those of DESIGN.md by name and a few of ``audit_rules``.
+    The rules are those of docs/promises.md.
     """
 
     rule: str

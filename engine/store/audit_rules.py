@@ -1,4 +1,4 @@
-"""The audit's rules: what DESIGN.md says must always hold, as far as a store can show it.
+"""The audit's rules: what docs/promises.md says always holds, as far as a store can show it.
 
 Each judge takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
 and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed) and `leak`
@@ -30,7 +30,7 @@ Found = Iterator[tuple[str, str]]
 # How late a sweeper may be before that is a breach; an entry that it failed with comes up again
 # after two seconds.
 SWEEP_GRACE_MS: Final = 5_000
-# DESIGN.md, S10: how long an entry of `idle` may be stale.
+# S10: how long an entry of `idle` may be stale.
 INDEX_GRACE_MS: Final = 2_000
 
 _DUE_KIND: Final = {

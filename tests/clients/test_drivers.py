@@ -1,4 +1,4 @@
-"""A driver app over real sockets, against a counterpart that speaks PROTOCOL.md by hand."""
+"""A driver app over real sockets, against a counterpart that speaks the contract by hand."""
 
 import asyncio
 from collections.abc import AsyncIterator

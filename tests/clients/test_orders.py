@@ -1,4 +1,4 @@
-"""Both order clients over real HTTP, against a counterpart that speaks PROTOCOL.md by hand."""
+"""Both order clients over real HTTP, against a counterpart that speaks the contract by hand."""
 
 import asyncio
 import inspect

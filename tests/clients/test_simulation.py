@@ -1,4 +1,4 @@
-"""Simulated drivers against a counterpart that speaks PROTOCOL.md by hand."""
+"""Simulated drivers against a counterpart that speaks the contract by hand."""
 
 import asyncio
 from collections.abc import AsyncIterator

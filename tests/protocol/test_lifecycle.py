@@ -101,7 +101,7 @@ class Facts:
 
 
 def single_changes(facts: Facts) -> Iterator[Facts]:
-    """Each thing that may happen to a driver next; PROTOCOL.md, "Drivers"."""
+    """Each thing that may happen to a driver next."""
     yield replace(facts, connected=not facts.connected)
     for wish in Wish:
         if wish is not Wish.OFFLINE:

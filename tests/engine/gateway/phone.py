@@ -1,4 +1,4 @@
-"""A driver's app written from PROTOCOL.md alone, with `websockets`, `msgpack` and `json`."""
+"""A driver's app written from the contract alone, with `websockets`, `msgpack` and `json`."""
 
 import asyncio
 import contextlib

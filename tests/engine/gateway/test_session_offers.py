@@ -1,4 +1,4 @@
-"""Offers over real sockets, as an app sees them that was written from PROTOCOL.md."""
+"""Offers over real sockets, as an app sees them that was written from the contract."""
 
 import pytest
 
