@@ -1,6 +1,7 @@
 """`mallard serve`: one engine node."""
 
 import argparse
+import gc
 import resource
 import sys
 from typing import Any
@@ -68,6 +69,10 @@ def _serve(
     node = Node(settings, places, url, revive=store.revive if store else None)
 
     def tell(port: int) -> None:
+        # What is there now stays for good; without this each full collection walks through all of
+        # it: 17 ms for 73,000 objects, in the middle of somebody's offer.
+        gc.collect()
+        gc.freeze()
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"mallard listens on http://{host}:{port} ({where})", flush=True)
 
