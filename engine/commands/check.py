@@ -8,18 +8,20 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from engine.commands.options import add_settings_flags, places_of, settings_of
+from engine.commands.options import add_settings_flags, number, places_of, settings_of
 from engine.config import ConfigError, Settings
 from engine.ports import StoreUnavailable
 from engine.store.audit import DEFAULT_LIMIT, Audit, audit
 from engine.store.embedded import EmbeddedServer
 from engine.store.errors import EmbeddedServerError
+
+_MAX_LIMIT: Final = 100_000_000
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--limit",
-        type=_limit,
+        type=number(int, 1, _MAX_LIMIT),
         default=DEFAULT_LIMIT,
         metavar="N",
         help=f"look at up to N things of a kind in a market (default: {DEFAULT_LIMIT})",
@@ -94,10 +96,3 @@ def _lines(found: Audit) -> Iterator[str]:
     rules = Counter(breach.rule for breach in found.breaches)
     told = ", ".join(f"{count} × {rule}" for rule, count in sorted(rules.items()))
     yield f"{told or 'no breach'}; looked at {counted}"
-
-
-def _limit(text: str) -> int:
-    limit = int(text)
-    if limit < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return limit

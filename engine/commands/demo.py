@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
+from engine.commands.options import number
 from engine.core.places import Places
 from engine.demo.demand import Demand, datasets_root, load_zips
 from engine.demo.nodes import NodeFailed
@@ -33,18 +34,21 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=_positive,
+        type=number(float, 0.1, 86_400),
         default=plan.seconds,
         help=f"how long orders arrive (default: {plan.seconds:g}); then it drains",
     )
     parser.add_argument(
         "--rate",
-        type=_positive,
+        type=number(float, 0.1, 10_000),
         default=plan.rate,
         help=f"orders a second, on average (default: {plan.rate:g})",
     )
     parser.add_argument(
-        "--drivers", type=int, default=plan.drivers, help=f"default: {plan.drivers}"
+        "--drivers",
+        type=number(int, 1, 100_000),
+        default=plan.drivers,
+        help=f"default: {plan.drivers}",
     )
     parser.add_argument("--seed", type=int, default=plan.seed, help=f"default: {plan.seed}")
     parser.add_argument(
@@ -87,10 +91,3 @@ def run(args: argparse.Namespace) -> int:
         print(f"mallard: {error}", file=sys.stderr)
         return 1
     return 0 if outcome.holds else 1
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError("a number over 0")
-    return number

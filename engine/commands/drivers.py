@@ -4,13 +4,14 @@ import argparse
 import asyncio
 import contextlib
 import random
+import sys
 import time
 from typing import Any, Final
 
 from clients.connection import socket_url
 from clients.simulation import Fleet, Habits, Recruit
 from clients.tally import percentile
-from engine.commands.options import add_settings_flags, market_named, places_of, settings_of
+from engine.commands.options import add_settings_flags, market_named, number, places_of, settings_of
 from engine.demo.ground import home_near
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
@@ -32,13 +33,22 @@ def add_parser(subparsers: Any) -> None:
         help="an engine (default: ws://127.0.0.1:8000); may be repeated, for several nodes",
     )
     parser.add_argument("--market", required=True, metavar="M", help="where they drive")
-    parser.add_argument("--count", type=int, default=10, metavar="N", help="how many (default: 10)")
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help="how long (default: until interrupted)"
+        "--count",
+        type=number(int, 1, 100_000),
+        default=10,
+        metavar="N",
+        help="how many (default: 10)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=number(float, 0.1, 1e9),
+        metavar="S",
+        help="how long (default: until interrupted)",
     )
     parser.add_argument(
         "--speed-mps",
-        type=float,
+        type=number(float, 0.1, 100_000),
         default=15.0,
         metavar="V",
         help="how fast they drive (default: 15; the engine believes up to MALLARD_MAX_SPEED_MPS)",
@@ -48,14 +58,15 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Drive until time is up. Exit status 1 when the engine turned a driver away for good."""
+    """Drive until time is up. Exit status 1 when a driver was turned away for good, or all were."""
     settings = settings_of(args)
     market = market_named(args.market, places_of(settings))
     tokens = Tokens(load_token_keys(settings))
     dice = random.Random(args.seed)  # noqa: S311 - a simulation's chance
     malls = list(market.malls.values())
+    urls = args.url or ["ws://127.0.0.1:8000"]
     fleet = Fleet(
-        args.url or ["ws://127.0.0.1:8000"],
+        urls,
         [
             Recruit(
                 name,
@@ -70,6 +81,9 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_drive(fleet, args.seconds))
     print(_line(fleet))
+    if not fleet.tally.welcomes:
+        print(f"mallard: nobody was let in: is an engine at {', '.join(urls)}?", file=sys.stderr)
+        return 1
     return 1 if fleet.tally.counts["stopped"] else 0
 
 

@@ -1,9 +1,31 @@
 """The settings and the places that commands work with, and the flags that name them."""
 
 import argparse
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from engine.config import ConfigError, Settings, load_settings
 from engine.core.places import Market, Places, PlacesError
+
+N = TypeVar("N", int, float)
+_WORDS: Mapping[object, str] = {int: "whole number", float: "number"}
+
+
+def number(kind: type[N], low: N, high: N) -> Callable[[str], N]:
+    """Return what reads an argument that is a number from `low` to `high`."""
+
+    def read(text: str) -> N:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no {_WORDS[kind]} from {low:,.12g} to {high:,.12g}"
+            )
+        return value
+
+    return read
 
 
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from clients import OrderClientSync
 from clients.errors import ApiProblem, Unreachable
-from engine.commands.options import add_settings_flags, settings_of
+from engine.commands.options import add_settings_flags, number, settings_of
 from engine.config import ConfigError
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
-from protocol.codes import Role
+from protocol.codes import MAX_WAIT_S, Role
 
 _TOKEN_TTL_S: Final = 3600
 
@@ -31,7 +31,10 @@ def add_parser(subparsers: Any) -> None:
         "--service", default="cli", metavar="NAME", help="whose jobs they are (default: cli)"
     )
     parser.add_argument(
-        "--wait-s", type=int, metavar="S", help="wait so long for each one's driver"
+        "--wait-s",
+        type=number(int, 1, MAX_WAIT_S),
+        metavar="S",
+        help=f"wait so long for each one's driver (at most {MAX_WAIT_S})",
     )
     add_settings_flags(parser)
 
@@ -41,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         text = sys.stdin.read() if args.file == "-" else Path(args.file).read_text("utf-8")
         jobs = read_jobs(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{args.file}: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"{args.file}: {error}") from error
     tokens = Tokens(load_token_keys(settings_of(args)))
     token = tokens.mint(args.service, Role.ORDERS, ttl_s=_TOKEN_TTL_S)

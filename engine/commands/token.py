@@ -4,13 +4,14 @@ import argparse
 import re
 from typing import Any, Final
 
-from engine.commands.options import add_settings_flags, market_named, places_of, settings_of
+from engine.commands.options import add_settings_flags, market_named, number, places_of, settings_of
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
 from protocol.codes import Role
 from protocol.fields import ID_PATTERN
 
 _DAY_S: Final = 86_400
+_LONGEST_TTL_S: Final = 10 * 366 * _DAY_S
 _ID: Final = re.compile(ID_PATTERN)
 
 
@@ -32,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     for action in roles.choices.values():
         action.add_argument(
             "--ttl-s",
-            type=_ttl_s,
+            type=number(int, 1, _LONGEST_TTL_S),
             default=_DAY_S,
             metavar="SECONDS",
             help="how long the token is valid (default: a day)",
@@ -56,10 +57,3 @@ def _id(text: str) -> str:
     if not _ID.match(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not 1-64 of A-Z a-z 0-9 _ . : -")
     return text
-
-
-def _ttl_s(text: str) -> int:
-    seconds = int(text)
-    if not 0 < seconds <= 10 * 366 * _DAY_S:
-        raise argparse.ArgumentTypeError("from 1 second to 10 years")
-    return seconds

@@ -77,20 +77,27 @@ def kept_secret(folder: Path) -> bytes:
     It appears complete or not at all; of two processes that make one at once, both use the first.
     """
     path = folder / _MADE_SECRET
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{_MADE_SECRET}.{secrets.token_hex(8)}"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(MIN_SECRET_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            pass  # another process was first: its secret is the folder's
-        finally:
-            draft.unlink()
+    try:
+        if not path.exists():
+            _make_secret(path)
+    except OSError as error:
+        raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}") from error
     return _read_secret(path)
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{_MADE_SECRET}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(MIN_SECRET_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass  # another process was first: its secret is the folder's
+    finally:
+        draft.unlink()
 
 
 def _secret(text: str | None, file: Path | None) -> bytes | None:

@@ -96,12 +96,17 @@ class EmbeddedServer:
         """Start it and wait until it has loaded its data and answers.
 
         Raises `DataFolderInUse` when another process has the folder, `EmbeddedServerError` when
-        the server ends at once or is not ready in time.
+        the folder cannot be used, or the server ends at once or is not ready in time.
         """
         if threading.current_thread() is not threading.main_thread():
             raise EmbeddedServerError("the embedded server must be started from the main thread")
-        self._home.parent.mkdir(parents=True, exist_ok=True)
-        own_folder(self._home)
+        try:
+            self._home.parent.mkdir(parents=True, exist_ok=True)
+            own_folder(self._home)
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"the data folder {self._home.parent} cannot be used: {error.strerror}"
+            ) from error
         self._lock = lock_folder(self._home, wait_s=self._stop_timeout_s)
         try:
             self._launch()

@@ -91,7 +91,7 @@ def test_a_folder_is_audited_while_its_server_runs(folder: Path) -> None:
     [
         (["--redis", "redis://127.0.0.1:1/0"], "127.0.0.1:1"),
         (["--data", "/nonexistent"], "no store in /nonexistent"),
-        (["--limit", "0"], "at least 1"),
+        (["--limit", "0"], "from 1 to"),
         (["--redis", "gopher://nowhere"], "redis://"),
     ],
 )
