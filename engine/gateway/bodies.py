@@ -18,7 +18,7 @@ _MAX_DISCARDED_BYTES: Final = 1 << 20
 def _encode_moment(value: Any) -> str:
     if isinstance(value, Moment):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 encode_json = msgspec.json.Encoder(enc_hook=_encode_moment).encode
