@@ -47,8 +47,9 @@ class Mallard(JobRules, TimeRules):
     @rule(back=recent, first_decline=st.booleans(), how=how_often)
     def whoever_was_asked_is_free_again(self, back: int, first_decline: bool, how: How) -> None:
         """And is planned for the same job, first of all; who may not be asked again is passed."""
-        if self.model.live() and first_decline:
-            offer = self.offer_at(back, late=False)
+        live = self.model.live()
+        if live and first_decline:
+            offer = live[-1 - back % len(live)]
             self.decline(offer, self.model.offers[offer].driver, "n2", how)
         jobs = self.asked_before()
         if not jobs:
