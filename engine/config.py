@@ -74,7 +74,7 @@ class MarketPolicy:
     # most.
     initial_radius_m: float = figure(1_500.0, 1, 500_000)
     max_radius_m: float = figure(25_000.0, 1, 500_000)
-    candidates: int = figure(16, 1, 1024)
+    candidates: int = figure(8, 1, 1024)
     max_candidates: int = figure(1024, 1, 1024)
     # A job that nobody took: when it is looked at again at the latest, and how often at most.
     retry_s: float = figure(5.0, 0.1, 3600)

@@ -92,8 +92,9 @@ class Dispatcher:
             self._rounds.wake(submission.mall)
         submitted = await self._store.submit(submission)
         self._follow(submission.market, replace(submitted.effects, malls=()))
-        # Both answers came together: the round sends its offer first, and the order service's
-        # answer is written while the store works on that.
+        # Both answers came together. One turn of the loop in which the round ranks and one in which
+        # its offer is sent: the order service's answer is written while the store works on that.
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
         return submitted
 

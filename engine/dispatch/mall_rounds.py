@@ -154,12 +154,13 @@ class MallRounds:
         in_one_go = max(1, min(drivers, _RANKED_IN_ONE_GO // drivers))
         served = 0
         for start in range(0, len(jobs), in_one_go):
-            # The offers of one go leave in one write.
-            turns = [
+            # The offers of one go leave in one write; a single one leaves before anything else of
+            # this turn of the loop.
+            first, *others = [
                 self._turn(found, matcher, job, rankings, broke)
                 for job in jobs[start : start + in_one_go]
             ]
-            served += sum(await asyncio.gather(*turns))
+            served += sum(await asyncio.gather(first, *others)) if others else await first
             if served >= drivers:
                 # Every driver who was found has an offer now: the others wait for the next look.
                 break
