@@ -17,13 +17,14 @@ POLICY = MarketPolicy()
 TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)
 
 
-def need(**changes: Any) -> Need:
-    """A small parcel at the LEGO store, ready now, due in four hours some kilometres away."""
+def need(now_ms: int = NOW_MS, *, expires_in_ms: int = HOUR_MS, **changes: Any) -> Need:
+    """A small parcel at the LEGO store, ready now, to be collected within an hour and due in four,
+    some kilometres away."""
     plain = Need(
         stores=("lego",),
-        ready_ms=NOW_MS,
-        deadline_ms=NOW_MS + 4 * HOUR_MS,
-        expires_ms=NOW_MS + HOUR_MS,
+        ready_ms=now_ms,
+        deadline_ms=now_ms + 4 * HOUR_MS,
+        expires_ms=now_ms + expires_in_ms,
         lat=33.32,
         lon=-111.84,
         parcels=1,
@@ -31,7 +32,7 @@ def need(**changes: Any) -> Need:
         volume_l=5.0,
         requires=(),
         priority=0,
-        created_ms=NOW_MS,
+        created_ms=now_ms,
     )
     return replace(plain, **changes)
 

@@ -5,11 +5,11 @@ Drivers stand north of the mall, so many metres away; time is short by the polic
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.config import MarketPolicy
-from engine.core.model import Driver, Job, LiveOffer, Need, RoundRecord, Submission, Vehicle
+from engine.core.model import Driver, Job, LiveOffer, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.dispatch.dispatcher import Dispatcher
 from engine.metrics import Metrics
@@ -17,6 +17,7 @@ from engine.ports import DriverFix, Hello, JobRef, Push
 from engine.store.keys import MarketKeys
 from engine.store.redis import RedisStore
 from protocol.lifecycle import JobState, Step, Wish
+from tests.engine.core import makers
 from tests.support import eventually
 
 PLACES = Places.load(opening_hours=False)
@@ -131,7 +132,7 @@ class Node:
             release_ms=now_ms + release_in_ms,
             body=b"{}",
             card=b"card of " + name.encode(),
-            need=a_need(now_ms, **need),
+            need=makers.need(now_ms, **need),
         )
 
     async def job(self, ref: JobRef) -> Job:
@@ -235,23 +236,3 @@ class Node:
         job = await self.accepts(offer)
         ref = JobRef(job.id, job.mall)
         await self.does(ref, offer.driver, job.attempt, Step.PICKED_UP, Step.DELIVERED)
-
-
-def a_need(now_ms: int, **changes: Any) -> Need:
-    """A small parcel, ready now, to be collected within an hour."""
-    expires_in_ms = changes.pop("expires_in_ms", HOUR_MS)
-    plain = Need(
-        stores=("lego",),
-        ready_ms=now_ms,
-        deadline_ms=now_ms + 4 * HOUR_MS,
-        expires_ms=now_ms + expires_in_ms,
-        lat=33.32,
-        lon=-111.84,
-        parcels=1,
-        weight_g=1_000,
-        volume_l=5.0,
-        requires=(),
-        priority=0,
-        created_ms=now_ms,
-    )
-    return replace(plain, **changes)

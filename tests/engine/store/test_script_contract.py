@@ -9,7 +9,15 @@ from engine.core.model import RoundRecord, Vehicle
 from engine.ports import DriverFix, DueEntry, Store
 from engine.store.redis import RedisStore
 from engine.store.scripts import Script, all_scripts
-from protocol.lifecycle import JobState, Outcome, Step, Wish
+from protocol.lifecycle import (
+    BEFORE_PICKUP,
+    NOT_ASKED_AGAIN,
+    TERMINAL,
+    JobState,
+    Outcome,
+    Step,
+    Wish,
+)
 from tests.engine.store.worlds import (
     LAT,
     LON,
@@ -47,6 +55,25 @@ def test_its_header_names_what_it_reads(script: Script) -> None:
         len(declared.before) + 1 + len(declared.blobs)
     )
     assert script.replies
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "table"),
+    [
+        ("accept", "TERMINAL", TERMINAL),
+        ("accept", "BEFORE_PICKUP", BEFORE_PICKUP),
+        ("offer", "FOREVER", NOT_ASKED_AGAIN),
+    ],
+)
+def test_what_lua_keeps_of_the_lifecycle_is_the_lifecycle(
+    script: str, name: str, table: frozenset[str]
+) -> None:
+    """Lua cannot import the tables, so it holds copies."""
+    found = re.search(
+        rf"^local {name} = \{{(.*?)\}}", SCRIPTS[script].source.decode(), re.MULTILINE | re.DOTALL
+    )
+    assert found
+    assert set(re.findall(r"(\w+) = true", found[1])) == {str(each) for each in table}
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
