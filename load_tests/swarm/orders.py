@@ -1,4 +1,4 @@
-"""Orders that arrive by the clock (Poisson) and leave on time, whether others are answered or not."""
+"""Orders that arrive by the clock (Poisson) and leave on time, whether or not others are answered."""
 
 import json
 import random
