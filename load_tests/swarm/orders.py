@@ -1,4 +1,4 @@
-"""Orders that arrive by the clock (Poisson) and leave on time, whether or not others are answered."""
+"""Orders that arrive by the clock (Poisson) and leave on time, answered or not."""
 
 import json
 import random
