@@ -23,6 +23,8 @@ _ENDED_WITHIN_S: Final = 10.0
 _TICK_S: Final = 0.25
 # A worker's notes of a moment are here by then.
 _NOTES_WITHIN_S: Final = 0.6
+# A queued order is looked at again within 5 s.
+_QUIET_S: Final = 6.0
 
 
 class SwarmFailed(Exception):
@@ -107,6 +109,21 @@ class Swarm:
     def burst(self, count: int, seconds: float = 1.0) -> None:
         """A flash sale: so many orders of the first mall within so many seconds, from now on."""
         tell(self._workers[0].writer, "burst", (count, seconds))
+
+    async def drain(self, within_s: float) -> None:
+        """Order nothing more, and wait until no order is offered and delivered any more.
+
+        Raises `SwarmFailed`.
+        """
+        self.set_rate(0)
+        quiet_s = max(_QUIET_S, self.plan.hold_s / 3 + self.plan.think_s + _NOTES_WITHIN_S)
+        ends_s = changed_s = time.monotonic()
+        seen = -1
+        while changed_s + quiet_s > time.monotonic() and time.monotonic() < ends_s + within_s:
+            await self._pause(_TICK_S)
+            counts = self._accounts.counts
+            if (now := counts["offers"] + counts["delivered"]) != seen:
+                seen, changed_s = now, time.monotonic()
 
     async def phase(
         self,

@@ -79,6 +79,17 @@ class SwarmPlan:
         """The nodes."""
         return Target.of(self.urls, allow_remote=self.allow_remote)
 
+    def drivers_limit(self, offer_timeout_s: float, cooldown_s: float) -> float:
+        """About how many jobs a second the drivers can take, as an engine with these limits keeps
+        them busy: each job takes 1 / (1 - declines - lapses) offers."""
+        accepted = 1 - self.decline_share - self.lapse_share
+        busy_s = (
+            accepted * (self.think_s + self.hold_s)
+            + self.decline_share * (self.think_s + cooldown_s)
+            + self.lapse_share * (offer_timeout_s + cooldown_s)
+        )
+        return self.drivers * accepted / busy_s if busy_s else float("inf")
+
     def to_wire(self) -> dict[str, Any]:
         """The plan for another process."""
         return dataclasses.asdict(self)
