@@ -16,6 +16,7 @@ ALL_OFFERED: Final = "until all are offered"
 NOT_OFFERED: Final = "orders without an offer"
 OTHERS_P99: Final = "others' offer latency p99"
 OTHERS_P50: Final = "others' offer latency p50"
+_AT_ONCE_S: Final = 0.01
 _HOLD_S: Final = 4.0
 _MEASURED_S: Final = 2.0
 _GRACE_S: Final = 4.0
@@ -41,7 +42,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:
     """One swarm, sale after sale; between two the drivers deliver and are free again."""
-    case = {"orders": args.orders, "drivers in reach": args.crowd, "within s": args.within_s}
+    spread = "at once" if args.within_s < _AT_ONCE_S else f"within {args.within_s:g} s"
+    case = {"orders": args.orders, "drivers in reach": args.crowd, "spread": spread}
     until_ms: list[float] = []
     without: list[float] = []
     others = Histograms()
