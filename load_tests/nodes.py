@@ -35,6 +35,13 @@ class Node:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs. Raises `EngineFailed`."""
+        if self._process is None:
+            raise EngineFailed(f"node {self._number} does not run")
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `EngineFailed`."""
         inherited = {name: it for name, it in os.environ.items() if "MALLARD_" not in name}
@@ -74,15 +81,19 @@ class Node:
 
 
 @contextmanager
-def running_nodes(count: int, folder: Path, environment: Mapping[str, str]) -> Iterator[list[Node]]:
+def running_nodes(
+    count: int, folder: Path, environment: Mapping[str, str], *, redis: Path | None = None
+) -> Iterator[list[Node]]:
     """Start nodes; one has an embedded Redis in the folder, several share a server beside them.
 
-    All is ended at the end. Raises `EngineFailed`.
+    `redis`: the socket of a server that runs already. All is ended at the end. Raises
+    `EngineFailed`.
     """
     with ExitStack() as started:
-        if count > 1:
-            url = started.enter_context(_shared_redis(folder))
-            environment = {**environment, "MALLARD_REDIS_URL": url}
+        if redis is None and count > 1:
+            redis = started.enter_context(running_redis(folder))
+        if redis is not None:
+            environment = {**environment, "MALLARD_REDIS_URL": f"unix://{redis}"}
         nodes = [Node(number, folder, environment) for number in range(1, count + 1)]
         for node in nodes:
             started.callback(node.stop)
@@ -91,8 +102,11 @@ def running_nodes(count: int, folder: Path, environment: Mapping[str, str]) -> I
 
 
 @contextmanager
-def _shared_redis(folder: Path) -> Iterator[str]:
-    """A server on a socket in the folder, its log synced each second, as the embedded one's is."""
+def running_redis(folder: Path) -> Iterator[Path]:
+    """A server on a socket in the folder, its log synced each second, as the embedded one's is.
+
+    Raises `EngineFailed`.
+    """
     path = folder / "redis.sock"
     log = folder / "redis.log"
     settings = {
@@ -114,7 +128,7 @@ def _shared_redis(folder: Path) -> Iterator[str]:
         )
     try:
         _wait_until(lambda: _listens(path), process, log)
-        yield f"unix://{path}"
+        yield path
     finally:
         _end(process)
 
