@@ -17,7 +17,7 @@ from load_tests.bench.page import Chapter
 from load_tests.bench.samples import Results, Sample
 
 # In the order of the document.
-BENCHES: Final[tuple[str, ...]] = ()
+BENCHES: Final[tuple[str, ...]] = ("match", "line", "positions")
 
 Tell = Callable[[str], None]
 

@@ -72,9 +72,7 @@ def real_metro(count: int, area: Ring, zips: Zips, seed: int = 1) -> Points:
     return _filled(count, area, draw)
 
 
-def invented_metro(
-    count: int, area: Ring, centre: tuple[float, float], seed: int = 1
-) -> Points:
+def invented_metro(count: int, area: Ring, centre: tuple[float, float], seed: int = 1) -> Points:
     """The same without data: homes around a centre (latitude, longitude), as many in every ring of
     equal width, so thinner outwards."""
     dice = np.random.default_rng(seed)
