@@ -27,8 +27,8 @@ jobs of a race start. Each contestant is a process of its own with a server of i
   offer. Not only the driver is reserved: the offer, the job's change, its due entry, the event and
   the push are written in the same step, and candidates are ranked by cost.
 - **hand-written Redis**: redis-py, GEOSEARCH with a fixed radius of 5 km, the records of the
-  nearest 32 read in a pipeline and filtered in Python, WATCH/MULTI to claim, the next on a conflict.
-  It claims the driver only.
+  nearest 32 read in a pipeline and filtered in Python, WATCH/MULTI to claim, the next on a
+  conflict. It claims the driver only.
 - **PostGIS**: one prepared statement through asyncpg on 8 connections: the nearest 16 by `<->` from
   a partial GiST index, the best of them locked with SKIP LOCKED and taken (a heap-only update). It
   claims the driver only, and ranks by distance.

@@ -12,9 +12,9 @@ _OPENING: Final = """\
 Every free driver reports, in batches of 256 in a random order. Beside the engine's `positions`
 script (which tells whether a fix is believable, keeps it, and moves the driver in the index) one
 variadic GEOADD and one HSET of a record of 50 bytes, in one write: the least that any program must
-do. Redis CPU is that of its main thread by `INFO cpu`, with reading, replying and the log; time in commands
-is that of `INFO commandstats`; client CPU is that of the process which sends them (the engine's
-dispatcher with its look-up of malls in reach; a bare redis-py client)."""
+do. Redis CPU is that of its main thread by `INFO cpu`, with reading, replying and the log; time in
+commands is that of `INFO commandstats`; client CPU is that of the process which sends them (the
+engine's dispatcher with its look-up of malls in reach; a bare redis-py client)."""
 
 
 def chapter(results: Results) -> Chapter:
