@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.core.hours import is_open
+from engine.core.hours import closes_at_ms, is_open
 from engine.core.places import Places
 from tests.engine.gateway.conftest import MALL, RunningNode
 from tests.engine.gateway.http_support import Caller, order, pointers
@@ -46,10 +46,16 @@ async def test_a_mall_that_is_closed_at_the_ready_time(node: RunningNode, places
 
 
 async def test_an_order_placed_for_opening_hours(node: RunningNode, places: Places) -> None:
-    answer = await Caller(node).submit(ready_soon(places, 15, is_open_then=True))
+    body = ready_soon(places, 15, is_open_then=True)
+    ready_at = datetime.fromisoformat(body["pickup"]["stores"][0]["ready_at"])
+    answer = await Caller(node).submit(body)
     assert answer.status_code == 201
     job = answer.json()
     assert job["state"] == "scheduled"
     closes = datetime.fromisoformat(job["pickup"]["window_end"]).astimezone(PHOENIX_TIME)
-    assert closes.hour in {18, 21}
+    assert closes.timestamp() * 1000 == closes_at_ms(
+        places.mall(MALL).hours, int(ready_at.timestamp() * 1000)
+    )
+    assert closes.date() == ready_at.date()
+    assert closes.hour > 15
     assert datetime.fromisoformat(job["expires_at"]) == closes
