@@ -1,7 +1,7 @@
 """What `make bench-quick` holds the engine to: counts, and ratios to something in the same run.
 
 A count is the greatest that was seen. A ratio is that of the two contestants' best repetitions, as
-what else runs on the machine only ever adds; the spread beside it is that of the neighbours' ratios.
+what else runs on the machine only ever adds; beside it stands the spread of the neighbours' ratios.
 A limit of a ratio is about twice what was measured when it was set, so that what breaks it is a
 change of the code.
 """
