@@ -35,14 +35,14 @@ def _run(name: str, args: argparse.Namespace, words: Sequence[str]) -> bool:
         print(f"{name} {time.monotonic() - started:6.1f} s  {line}", flush=True)
 
     tell("begins")
-    at = surroundings.now()
+    at, commit = surroundings.now(), surroundings.commit()
     try:
         measured = bench_of(name).measure(args, tell)
     except CannotMeasure as error:
         print(f"bench {name}: {error}", file=sys.stderr)
         return False
     run = Run(
-        commit=surroundings.commit(),
+        commit=commit,
         at=at,
         command=" ".join(("python -m load_tests.bench", *_without_folder(words))),
         took_s=round(time.monotonic() - started, 1),

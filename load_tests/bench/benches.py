@@ -18,11 +18,8 @@ from load_tests.bench.samples import Results, Sample
 
 # In the order of the document.
 BENCHES: Final[tuple[str, ...]] = (
-    "offers",
-    "capacity",
-    "flash",
-    "positions",
-    "sockets",
+    *("match", "line", "positions"),
+    *("offers", "capacity", "flash", "reporting", "sockets"),
 )
 
 Tell = Callable[[str], None]

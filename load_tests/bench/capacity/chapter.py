@@ -1,11 +1,11 @@
 """The document's part on capacity."""
 
 from load_tests.bench.capacity.measure import CAPACITY, OFFER_P99, REDIS, SERVER
+from load_tests.bench.cells import aim, ratio_of, spread_of
 from load_tests.bench.page import Aim, Block, Chapter, Table
-from load_tests.bench.ratios import spread
 from load_tests.bench.samples import Results
 from load_tests.bench.system.arena import LINE, MALLARD, POOL
-from load_tests.bench.system.rows import cases, cell, ratio_cell, ratio_of
+from load_tests.bench.system.rows import cases, cell, ratio_cell
 
 _CONTESTANTS = (MALLARD, POOL, LINE)
 _TEXT = """\
@@ -19,7 +19,8 @@ share the two cores."""
 def chapter(results: Results) -> Chapter:
     """CPU of a cycle by rate, and the capacity."""
     blocks: list[Block] = [_TEXT]
-    rows, aims = [], []
+    rows: list[tuple[str, ...]] = []
+    aims: list[Aim] = []
     for case in cases(results):
         rate = case.get("orders a second")
         metrics = (
@@ -31,15 +32,13 @@ def chapter(results: Results) -> Chapter:
             told = f"{metric}{', ' if unit else ''}{unit}" + (
                 f", at {rate:g} a second" if rate else ""
             )
-            cells = [cell(results, name, metric, **case) for name in _CONTESTANTS]
-            rows.append((told, *cells, ratio_cell(results, metric, MALLARD, LINE, **case)))
+            cells = [cell(results, name, metric, case) for name in _CONTESTANTS]
+            rows.append((told, *cells, ratio_cell(results, metric, MALLARD, LINE, case)))
         if rate == 100:
             told = f"{SERVER} at 100 a second"
-            if found_ratio := ratio_of(results, SERVER, MALLARD, LINE, **case):
-                aims.append(Aim(f"{told}, against the minimal program (line)", 1.4, found_ratio))
-            if found_ratio := ratio_of(results, SERVER, MALLARD, POOL, **case):
-                aims.append(Aim(f"{told}, against the minimal program (pool)", 1.4, found_ratio))
-            if ours := results.find(MALLARD, SERVER, **case):
-                aims.append(Aim(told, 0.9, spread(ours.values), "ms"))
+            for name, way in ((LINE, "a line"), (POOL, "a pool")):
+                found = ratio_of(results, SERVER, (MALLARD, name), case)
+                aims += aim(f"{told}, against the minimal program with {way}", 1.4, found)
+            aims += aim(told, 0.9, spread_of(results, MALLARD, SERVER, case), "ms")
     blocks.append(Table(("", *_CONTESTANTS, "Mallard to the floor"), rows))
     return Chapter("Capacity", blocks, aims)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from load_tests.bench.benches import Measured, Tell
+from load_tests.bench.flags import above_zero, count, repetitions_flag
 from load_tests.bench.surroundings import versions
 from load_tests.bench.system.arena import (
     LINE,
@@ -13,8 +14,6 @@ from load_tests.bench.system.arena import (
     POOL,
     Arena,
     Contestant,
-    add_repetitions,
-    positive,
 )
 from load_tests.bench.system.tally import Tally, in_turn
 from load_tests.measures import Measure
@@ -39,13 +38,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The ladder of rates."""
     parser.add_argument(
         "--rate",
-        type=positive(float),
+        type=above_zero,
         action="append",
         help="orders a second, in rising order; repeatable (100, 200, 300, 450, 600)",
     )
-    parser.add_argument("--drivers", type=positive(int), default=1000, help="on sockets (1000)")
-    parser.add_argument("--seconds", type=positive(float), default=10.0, help="each rate (10)")
-    add_repetitions(parser, 3)
+    parser.add_argument("--drivers", type=count, default=1000, help="on sockets (1000)")
+    parser.add_argument("--seconds", type=above_zero, default=10.0, help="each rate (10)")
+    repetitions_flag(parser, 3)
 
 
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:

@@ -1,8 +1,8 @@
 """The document's part on the flash sale."""
 
+from load_tests.bench.cells import aim, spread_of
 from load_tests.bench.flash.measure import ALL_OFFERED, NOT_OFFERED, OTHERS_P50, OTHERS_P99
 from load_tests.bench.page import Aim, Block, Chapter, Table
-from load_tests.bench.ratios import spread
 from load_tests.bench.samples import Results
 from load_tests.bench.system.arena import MALLARD
 from load_tests.bench.system.rows import cases, cell, named
@@ -18,10 +18,10 @@ on."""
 def chapter(results: Results) -> Chapter:
     """How long until all are offered, and others meanwhile."""
     blocks: list[Block] = [_TEXT]
-    aims = []
+    aims: list[Aim] = []
     for case in cases(results):
         rows = [
-            (f"{metric}{unit}", cell(results, MALLARD, metric, **case))
+            (f"{metric}{unit}", cell(results, MALLARD, metric, case))
             for metric, unit in (
                 (ALL_OFFERED, ", ms"),
                 (NOT_OFFERED, ""),
@@ -30,11 +30,9 @@ def chapter(results: Results) -> Chapter:
             )
         ]
         offered = results.find(MALLARD, ALL_OFFERED, **case)
-        others = results.find(MALLARD, OTHERS_P99, **case)
         sales = len(offered.values) if offered else 0
         blocks += [f"{named(case)}, {sales} sales:", Table(("", "median (least–most)"), rows)]
-        if offered and others:
-            told = f"flash sale, {named(case)}"
-            aims.append(Aim(f"{told}: {ALL_OFFERED}", 1000.0, spread(offered.values), "ms"))
-            aims.append(Aim(f"{told}: {OTHERS_P99}", 50.0, spread(others.values), "ms"))
+        for metric, limit in ((ALL_OFFERED, 1000.0), (OTHERS_P99, 50.0)):
+            found = spread_of(results, MALLARD, metric, case)
+            aims += aim(f"flash sale, {named(case)}: {metric}", limit, found, "ms")
     return Chapter("Flash sale", blocks, aims)

@@ -4,9 +4,10 @@ import argparse
 from typing import Final
 
 from load_tests.bench.benches import Measured, Tell
+from load_tests.bench.flags import above_zero, count
 from load_tests.bench.samples import sample
 from load_tests.bench.surroundings import versions
-from load_tests.bench.system.arena import MALLARD, PACKAGES, Arena, positive
+from load_tests.bench.system.arena import MALLARD, PACKAGES, Arena
 from load_tests.histograms import Histograms
 from load_tests.measures import Measure
 from load_tests.swarm.conductor import Swarm
@@ -24,20 +25,20 @@ _GRACE_S: Final = 4.0
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The sale."""
-    parser.add_argument("--sales", type=positive(int), default=20, help="one after another (20)")
-    parser.add_argument("--orders", type=positive(int), default=500, help="of a sale (500)")
-    parser.add_argument("--crowd", type=positive(int), default=600, help="drivers in reach (600)")
+    parser.add_argument("--sales", type=count, default=20, help="one after another (20)")
+    parser.add_argument("--orders", type=count, default=500, help="of a sale (500)")
+    parser.add_argument("--crowd", type=count, default=600, help="drivers in reach (600)")
     parser.add_argument(
         "--within-s",
-        type=positive(float),
+        type=above_zero,
         default=0.001,
         help="all are ordered within so many seconds (0.001: at once)",
     )
-    parser.add_argument("--others", type=positive(int), default=400, help="drivers elsewhere (400)")
+    parser.add_argument("--others", type=count, default=400, help="drivers elsewhere (400)")
     parser.add_argument(
-        "--rate", type=positive(float), default=20.0, help="orders a second elsewhere (20)"
+        "--rate", type=above_zero, default=20.0, help="orders a second elsewhere (20)"
     )
-    parser.add_argument("--nodes", type=positive(int), default=2, help="of the engine (2)")
+    parser.add_argument("--nodes", type=count, default=2, help="of the engine (2)")
 
 
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:

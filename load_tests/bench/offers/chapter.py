@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
+from load_tests.bench.cells import MISSING, aim, ratio_of, spread_of
 from load_tests.bench.offers.measure import CPU, FAILED, MEASURES, OURS_ONLY, PERCENTS
 from load_tests.bench.page import Aim, Block, Chapter, Plot, Table
-from load_tests.bench.ratios import spread
 from load_tests.bench.samples import Case, Results
 from load_tests.bench.svg import LineChart, Point, Series
 from load_tests.bench.system.arena import LINE, MALLARD, POOL
-from load_tests.bench.system.rows import NOTHING, cases, cell, named, ratio_cell, ratio_of
+from load_tests.bench.system.rows import cases, cell, named, ratio_cell
 from load_tests.measures import Measure
 
 _CONTESTANTS = (MALLARD, POOL, LINE)
@@ -37,17 +37,17 @@ def _tables(results: Results, case: Case) -> Iterator[Block]:
     for measure in (*MEASURES, *OURS_ONLY):
         for percent in PERCENTS if measure is Measure.OFFER else (50.0, 99.0):
             metric = f"{measure.value} p{percent:g}"
-            cells = [cell(results, name, metric, **case) for name in _CONTESTANTS]
-            if any(it != NOTHING for it in cells):
-                floor = ratio_cell(results, metric, MALLARD, LINE, **case)
+            cells = [cell(results, name, metric, case) for name in _CONTESTANTS]
+            if any(it != MISSING for it in cells):
+                floor = ratio_cell(results, metric, MALLARD, LINE, case)
                 rows.append((f"{metric}, ms", *cells, floor))
     rows += [
-        (f"{metric}{unit}", *(cell(results, name, metric, **case) for name in _CONTESTANTS),
-         ratio_cell(results, metric, MALLARD, LINE, **case))
+        (f"{metric}{unit}", *(cell(results, name, metric, case) for name in _CONTESTANTS),
+         ratio_cell(results, metric, MALLARD, LINE, case))
         for metric, unit in (*((it, ", cores") for it in CPU), ("generator's lag at most", ", ms"))
     ]  # fmt: skip
-    failed = [cell(results, name, FAILED, **case) for name in _CONTESTANTS]
-    rows.append((f"{FAILED}, %", *failed, NOTHING))
+    failed = [cell(results, name, FAILED, case) for name in _CONTESTANTS]
+    rows.append((f"{FAILED}, %", *failed, MISSING))
     yield Table(("", *_CONTESTANTS, "Mallard to the floor"), rows)
 
 
@@ -56,9 +56,9 @@ def _plot(results: Results, case: Case) -> Plot:
     for name in _CONTESTANTS:
         points = []
         for percent in PERCENTS:
-            found = results.find(name, f"{Measure.OFFER.value} p{percent:g}", **case)
+            found = spread_of(results, name, f"{Measure.OFFER.value} p{percent:g}", case)
             if found:
-                points.append(Point(100 / (100 - percent), *spread(found.values)))
+                points.append(Point(100 / (100 - percent), *found))
         lines.append(Series(name, points))
     rate = case.get("orders a second", 0)
     chart = LineChart(
@@ -81,8 +81,8 @@ def _aims(results: Results, case: Case) -> Iterator[Aim]:
         ("offer latency p99", f"{offer} p99", 12.0),
         ("lateness of an expiry p99", f"{Measure.EXPIRY.value} p99", 60.0),
     ):
-        if found := results.find(MALLARD, metric, **case):
-            told = f"{name}, {named(case)}"
-            yield Aim(told, limit, spread(found.values), "ms")
-    if floor := ratio_of(results, f"{offer} p50", MALLARD, LINE, **case):
-        yield Aim(f"offer latency p50 against the floor, {named(case)}", 2.0, floor)
+        yield from aim(
+            f"{name}, {named(case)}", limit, spread_of(results, MALLARD, metric, case), "ms"
+        )
+    floor = ratio_of(results, f"{offer} p50", (MALLARD, LINE), case)
+    yield from aim(f"offer latency p50 against the floor, {named(case)}", 2.0, floor)

@@ -4,6 +4,7 @@ import argparse
 from typing import Final
 
 from load_tests.bench.benches import Measured, Tell
+from load_tests.bench.flags import above_zero, count, repetitions_flag
 from load_tests.bench.surroundings import versions
 from load_tests.bench.system.arena import (
     LINE,
@@ -11,8 +12,6 @@ from load_tests.bench.system.arena import (
     PACKAGES,
     POOL,
     Arena,
-    add_repetitions,
-    positive,
 )
 from load_tests.bench.system.tally import Tally, in_turn
 from load_tests.measures import Measure
@@ -36,17 +35,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The load."""
     parser.add_argument(
         "--rate",
-        type=positive(float),
+        type=above_zero,
         action="append",
         help="orders a second; repeatable (100 and 300)",
     )
-    parser.add_argument("--drivers", type=positive(int), default=5000, help="on sockets (5000)")
-    parser.add_argument("--seconds", type=positive(float), default=60.0, help="measured (60)")
-    parser.add_argument("--nodes", type=positive(int), default=2, help="of the engine (2)")
+    parser.add_argument("--drivers", type=count, default=5000, help="on sockets (5000)")
+    parser.add_argument("--seconds", type=above_zero, default=60.0, help="measured (60)")
+    parser.add_argument("--nodes", type=count, default=2, help="of the engine (2)")
     parser.add_argument(
-        "--hold-s", type=positive(float), help="of a job (20 at 100 orders a second, else 10)"
+        "--hold-s", type=above_zero, help="of a job (20 at 100 orders a second, else 10)"
     )
-    add_repetitions(parser, 3)
+    repetitions_flag(parser, 3)
 
 
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:

@@ -1,1 +1,1 @@
-"""What a position costs."""
+"""Positions: what a fix costs in Redis."""

@@ -1,52 +1,34 @@
-"""The document's part on positions."""
+"""The chapter on what positions cost in Redis."""
 
-from load_tests.bench.page import Aim, Block, Chapter, Table
-from load_tests.bench.positions.measure import REDIS, SERVER
-from load_tests.bench.samples import Results
-from load_tests.bench.system.arena import LINE, MALLARD, SINK
-from load_tests.bench.system.rows import cases, cell, named, ratio_cell, ratio_of
+from typing import Final
 
-_TEXT = """\
-Drivers on sockets of one process send their position at a steady rate, and nothing else happens.
-The **bare sink** is uvicorn with the same settings around a callable that throws frames away. The
-**batches** are a program that decodes each frame and writes what came in 200 ms as one GEOADD and
-one HSET of many; it checks nothing. The engine validates each fix, drops what is old or
-impossible, keeps exact who may be offered something, and looks whether a driver has reached its
-mall."""
+from load_tests.bench.cells import aim, cell, ratio_of, spread_of
+from load_tests.bench.page import Chapter, Table
+from load_tests.bench.samples import Case, Results
+
+_METRICS: Final = ("Redis CPU a fix", "Redis time in commands a fix", "client CPU a fix")
+_PEER: Final = "GEOADD + HSET"
+_OPENING: Final = """\
+Every free driver reports, in batches of 256 in a random order. Beside the engine's `positions`
+script (which tells whether a fix is believable, keeps it, and moves the driver in the index) one
+variadic GEOADD and one HSET of a record of 50 bytes, in one write: the least that any program must
+do. Redis CPU is that of its main thread by `INFO cpu`, with reading, replying and the log; time in
+commands is that of `INFO commandstats`; client CPU is that of the process which sends them (the
+engine's dispatcher with its look-up of malls in reach; a bare redis-py client)."""
 
 
 def chapter(results: Results) -> Chapter:
-    """CPU of a position, server and Redis."""
-    blocks: list[Block] = [_TEXT]
+    """One table by the number of drivers."""
+    rows = []
     aims = []
-    for case in cases(results):
-        rows = [
-            (
-                "server CPU, µs",
-                *(cell(results, name, SERVER, **case) for name in (MALLARD, SINK, LINE)),
-            ),
-            (
-                "Redis CPU, µs",
-                *(cell(results, name, REDIS, **case) for name in (MALLARD, SINK, LINE)),
-            ),
-        ]
-        ratios = (
-            ratio_cell(results, SERVER, MALLARD, SINK, **case),
-            ratio_cell(results, REDIS, MALLARD, LINE, **case),
-        )
-        blocks += [
-            f"{named(case)}:",
-            Table(
-                ("for a position", "Mallard", "bare sink", "batches", "ratio to the floor"),
-                [(*row, told) for row, told in zip(rows, ratios, strict=True)],
-            ),
-        ]
-        for figure, limit, found in (
-            ("engine CPU for a position, against the bare sink", 1.4,
-             ratio_of(results, SERVER, MALLARD, SINK, **case)),
-            ("Redis CPU for a position, against GEOADD and HSET of many", 2.0,
-             ratio_of(results, REDIS, MALLARD, LINE, **case)),
-        ):  # fmt: skip
-            if found:
-                aims.append(Aim(figure, limit, found))
-    return Chapter("Positions", blocks, aims)
+    for drivers in results.case_values("drivers"):
+        case: Case = {"drivers": drivers}
+        told = f"{drivers:,}".replace(",", " ")
+        for metric in _METRICS:
+            ratio = ratio_of(results, metric, ("ours", _PEER), case)
+            figures = [spread_of(results, name, metric, case) for name in ("ours", _PEER)]
+            rows.append((f"{told}: {metric}", *map(cell, figures), cell(ratio)))
+            if metric == _METRICS[0]:
+                aims += aim(f"Redis CPU a position / {_PEER}, {told} drivers", 2, ratio)
+    head = ("Drivers", "Mallard, µs", f"{_PEER}, µs", f"Mallard / {_PEER}")
+    return Chapter("Positions in Redis", [_OPENING, Table(head, rows)], aims)

@@ -1,68 +1,90 @@
-"""The CPU of a position: the engine's against a bare sink's, its Redis's against plain batches."""
+"""What a fix costs in Redis: the engine's batches beside a variadic GEOADD and HSET of the same."""
 
 import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
-from load_tests.bench.benches import Measured, Tell
-from load_tests.bench.surroundings import versions
-from load_tests.bench.system.arena import (
-    LINE,
-    MALLARD,
-    PACKAGES,
-    SINK,
-    Arena,
-    add_repetitions,
-    positive,
-)
-from load_tests.bench.system.tally import Tally, in_turn
-from load_tests.swarm.conductor import Swarm
-from load_tests.swarm.result import SwarmResult
+import numpy as np
 
-HELP: Final = "CPU of the engine and of Redis for a position, beside a bare sink and plain batches"
-SERVER: Final = "server CPU for a position"
-REDIS: Final = "Redis CPU for a position"
-US: Final = "µs"
-_US_PER_S: Final = 1e6
-_WARM_S: Final = 3.0
+from load_tests.bench.benches import CannotMeasure, Measured, Tell
+from load_tests.bench.contestants import OURS, Contestant, ContestantFailed, running, versions
+from load_tests.bench.flags import count_from, repetitions_flag
+from load_tests.bench.metro import Points, Ring, read_zips, real_metro
+from load_tests.bench.ratios import spread
+from load_tests.bench.samples import Sample, sample
+
+HELP: Final = "Redis's CPU for a position, beside variadic GEOADD and HSET"
+PEER: Final = "GEOADD + HSET"
+DRIVERS: Final = (5_000, 100_000)
+MODULES: Final = {"ours": OURS, PEER: "load_tests.bench.positions.variadic"}
+METRICS: Final[Mapping[str, str]] = {
+    "redis_cpu_us": "Redis CPU a fix",
+    "redis_command_us": "Redis time in commands a fix",
+    "client_cpu_us": "client CPU a fix",
+}
+# A repetition is long enough for the server's CPU clock.
+_FIXES: Final = 50_000
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The load."""
-    parser.add_argument("--drivers", type=positive(int), default=2000, help="on sockets (2000)")
+    """How many."""
+    repetitions_flag(parser, 7)
     parser.add_argument(
-        "--report-s", type=positive(float), default=0.5, help="a driver's positions apart (0.5)"
+        "--drivers",
+        type=count_from(100, 5_000_000),
+        nargs="+",
+        default=DRIVERS,
+        metavar="N",
+        help="so many free drivers that report (default: 5000 100000)",
     )
-    parser.add_argument("--seconds", type=positive(float), default=15.0, help="measured (15)")
-    add_repetitions(parser, 3)
 
 
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:
-    """The engine, the sink, and the minimal program with its GEOADD and HSET of many, in turn."""
-    arena, tally = Arena(), Tally()
-    case = {"drivers": args.drivers, "fixes a second": round(args.drivers / args.report_s)}
+    """Report, in turn. Raises `CannotMeasure`."""
+    zips = read_zips()
+    samples: list[Sample] = []
+    told: dict[str, str] = {}
+    for drivers in args.drivers:
+        contestants = [Contestant(name, module) for name, module in MODULES.items()]
+        try:
+            with running(contestants), tempfile.TemporaryDirectory(prefix="mallard-") as folder:
+                where = contestants[0].ask("where")
+                area: Ring = [(lon, lat) for lon, lat, *_ in where["area"]]
+                load(contestants, real_metro(drivers, area, zips), where, Path(folder))
+                samples += reports(contestants, drivers, args.repetitions, tell)
+                told |= versions(contestants)
+        except ContestantFailed as error:
+            raise CannotMeasure(str(error)) from error
+    return Measured(samples, told)
 
-    def run(name: str) -> str:
-        with arena.running(name) as contestant:
-            plan = contestant.plan(
-                drivers=args.drivers, report_s=args.report_s, rate=0.0, grace_s=0.1
-            )
 
-            async def act(swarm: Swarm) -> SwarmResult:
-                return await swarm.phase(
-                    rate=0.0, seconds=args.seconds, warm_s=_WARM_S, edge=contestant.edges()
-                )
+def load(
+    contestants: Sequence[Contestant], points: Points, where: Mapping[str, float], folder: Path
+) -> None:
+    """Give both the same drivers. Raises `ContestantFailed`."""
+    file = folder / "positions.npy"
+    np.save(file, points)
+    at = {"lat": where["lat"], "lon": where["lon"]}
+    for one in contestants:
+        one.ask("load", positions=str(file), **({} if one.name == "ours" else at))
+        one.ask("report", rounds=1)
 
-            result: SwarmResult = contestant.load(plan, act)
-        before, after = result.edges
-        fixes = result.counts["fixes"]
-        server_us = (after.engine_cpu_s - before.engine_cpu_s) / fixes * _US_PER_S
-        tally.add(case, name, SERVER, US, server_us)
-        told = f"{fixes} fixes, server {server_us:.1f} µs each"
-        if after.redis_cpu_s is not None:
-            redis_us = (after.redis_cpu_s - before.redis_cpu_s) / fixes * _US_PER_S
-            tally.add(case, name, REDIS, US, redis_us)
-            told += f", Redis {redis_us:.1f} µs"
-        return told
 
-    in_turn((MALLARD, SINK, LINE), args.repetitions, tell, run)
-    return Measured(tally.samples(), versions(PACKAGES))
+def reports(
+    contestants: Sequence[Contestant], drivers: int, repetitions: int, tell: Tell
+) -> list[Sample]:
+    """Everybody's fixes in turn. Raises `ContestantFailed`."""
+    rounds = max(1, _FIXES // drivers)
+    told: dict[str, list[Mapping[str, float]]] = {one.name: [] for one in contestants}
+    for _ in range(repetitions):
+        for one in contestants:
+            told[one.name].append(one.ask("report", rounds=rounds))
+    samples: list[Sample] = []
+    for name, answers in told.items():
+        for key, metric in METRICS.items():
+            values = [answer[key] for answer in answers]
+            samples.append(sample({"drivers": drivers}, name, metric, "µs", values))
+            tell(f"{drivers:,} drivers: {name:13} {metric}: {spread(samples[-1].values)} µs")
+    return samples

@@ -4,14 +4,13 @@ import argparse
 from typing import Final
 
 from load_tests.bench.benches import Measured, Tell
+from load_tests.bench.flags import count, repetitions_flag
 from load_tests.bench.surroundings import versions
 from load_tests.bench.system.arena import (
     MALLARD,
     PACKAGES,
     SINK,
     Arena,
-    add_repetitions,
-    positive,
 )
 from load_tests.bench.system.tally import Tally, in_turn
 from load_tests.meters import Reading
@@ -27,8 +26,8 @@ _SETTLES_S: Final = 2.0
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """How many."""
-    parser.add_argument("--drivers", type=positive(int), default=9000, help="on sockets (9000)")
-    add_repetitions(parser, 3)
+    parser.add_argument("--drivers", type=count, default=9000, help="on sockets (9000)")
+    repetitions_flag(parser, 3)
 
 
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:

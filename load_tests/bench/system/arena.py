@@ -1,6 +1,5 @@
 """Starts a contestant with a Redis of its own, loads it with a swarm, and reads its meters."""
 
-import argparse
 import asyncio
 import json
 import secrets
@@ -126,28 +125,6 @@ class Arena:
                     with opener.open(request, timeout=_ANSWER_WITHIN_S) as response:
                         self._markets = response.read()
         return self._markets
-
-
-def add_repetitions(parser: argparse.ArgumentParser, default: int) -> None:
-    """How often the contestants take turns."""
-    parser.add_argument(
-        "--repetitions", type=positive(int), default=default, metavar="N", help=f"({default})"
-    )
-
-
-def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A reader of figures above zero, for `argparse`."""
-
-    def read(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = 0
-        if value <= 0:
-            raise argparse.ArgumentTypeError(f"{text!r} is no figure above zero")
-        return value
-
-    return read
 
 
 def _module(name: str) -> tuple[str, ...]:

@@ -2,32 +2,19 @@
 
 from collections.abc import Iterator
 
-from load_tests.bench.ratios import Spread, ratio, spread
+from load_tests.bench import cells
 from load_tests.bench.samples import Case, Results
 
-NOTHING = "–"
 
-
-def cell(results: Results, contestant: str, metric: str, **case: float | str) -> str:
+def cell(results: Results, contestant: str, metric: str, case: Case) -> str:
     """The median with its spread."""
-    found = results.find(contestant, metric, **case)
-    return str(spread(found.values)) if found else NOTHING
+    return cells.cell(cells.spread_of(results, contestant, metric, case))
 
 
-def ratio_of(
-    results: Results, metric: str, ours: str, theirs: str, **case: float | str
-) -> Spread | None:
-    """The ratio of two contestants; None if one of them has no such figure."""
-    pair = [results.find(name, metric, **case) for name in (ours, theirs)]
-    if pair[0] is None or pair[1] is None:
-        return None
-    return ratio(pair[0], pair[1])
-
-
-def ratio_cell(results: Results, metric: str, ours: str, theirs: str, **case: float | str) -> str:
+def ratio_cell(results: Results, metric: str, ours: str, theirs: str, case: Case) -> str:
     """The ratio of two contestants."""
-    found = ratio_of(results, metric, ours, theirs, **case)
-    return f"{found} ×" if found else NOTHING
+    found = cells.ratio_of(results, metric, (ours, theirs), case)
+    return f"{found} ×" if found else cells.MISSING
 
 
 def cases(results: Results) -> Iterator[Case]:
