@@ -10,17 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from load_tests.bench.benches import CannotMeasure
-from load_tests.bench.checks import ALL, Check, Field
+from load_tests.bench.checks import ALL, DRIVERS, Check, Field
 from load_tests.bench.contestants import OURS, Contestant, ContestantFailed, running
 from load_tests.bench.metro import invented_metro
 from load_tests.bench.positions.measure import load
 from load_tests.bench.ratios import shown
 from load_tests.tables import table
-
-_DRIVERS: Final = 5_000
 
 
 def main(ours: str = OURS) -> int:
@@ -65,7 +62,7 @@ def _field(ours: str) -> Iterator[Field]:
     with running(field), tempfile.TemporaryDirectory(prefix="mallard-") as folder:
         where = field.ours.ask("where")
         area = [(lon, lat) for lon, lat, *_ in where["area"]]
-        points = invented_metro(_DRIVERS, area, (where["lat"], where["lon"]))
+        points = invented_metro(DRIVERS, area, (where["lat"], where["lon"]))
         load((field.ours, field.variadic), points, where, Path(folder))
         yield field
 
