@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection
@@ -19,6 +19,7 @@ from typing import Final
 _UP_WITHIN_S: Final = 30.0
 _GONE_WITHIN_S: Final = 15.0
 _POLL_S: Final = 0.05
+_SERVE: Final = (sys.executable, "-m", "engine", "serve")
 
 
 class EngineFailed(Exception):
@@ -26,13 +27,23 @@ class EngineFailed(Exception):
 
 
 class Node:
-    """One node at a port of its own, the same after a restart."""
+    """One node at a port of its own, the same after a restart.
 
-    def __init__(self, number: int, folder: Path, environment: Mapping[str, str]) -> None:
+    `command`: another server that takes `--port` and answers `/readyz`, instead of an engine.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        environment: Mapping[str, str],
+        command: Sequence[str | Path] = (),
+    ) -> None:
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._number = number
         self._folder = folder
         self._environment = environment
+        self._command = command or (*_SERVE, "--data", folder)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,8 +59,8 @@ class Node:
         port = self.url.rpartition(":")[2]
         log = self._folder / f"node-{self._number}.log"
         with log.open("ab") as output:
-            self._process = process = subprocess.Popen(  # noqa: S603 - our own engine
-                [sys.executable, "-m", "engine", "serve", "--port", port, "--data", self._folder],
+            self._process = process = subprocess.Popen(  # noqa: S603 - our own engine, or a peer
+                [*self._command, "--port", port],
                 env={**inherited, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -99,6 +110,17 @@ def running_nodes(
             started.callback(node.stop)
             node.start()
         yield nodes
+
+
+@contextmanager
+def running_server(command: Sequence[str | Path], folder: Path) -> Iterator[Node]:
+    """Start another server than an engine, and end it at the end. Raises `EngineFailed`."""
+    node = Node(1, folder, {}, command)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
 
 
 @contextmanager

@@ -20,6 +20,21 @@ def count_from(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+count = count_from(1, 15_000)
+"""Reads how many: of drivers, orders, nodes."""
+
+
+def above_zero(text: str) -> float:
+    """Reads a figure above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no figure above zero")
+    return value
+
+
 def repetitions_flag(parser: argparse.ArgumentParser, default: int) -> None:
     """Add `--repetitions`."""
     parser.add_argument(

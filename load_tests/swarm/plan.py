@@ -23,7 +23,8 @@ class SwarmPlan:
     and over `urls` in turn. `rate`: orders a second of all processes together, for `seconds`, after
     `warm_s` that are not measured. A driver reports a position every `report_s`; 0: never.
     `hold_s`: from accepting to delivering; 0: each step follows the reply to the last.
-    `crowd`: how many of the drivers live around the first mall, for a flash sale.
+    `crowd`: how many of the drivers live around the first mall, for a flash sale; all others, and
+    the usual orders, are then in other markets.
     `grace_s`: an order without an offer by then has failed. `awaits_welcome`: False for a server
     that only takes frames, such as `load_tests.peers.sink`.
     """
