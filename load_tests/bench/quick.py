@@ -4,6 +4,7 @@ No PostgreSQL, no data sets: an invented metro of a few thousand drivers. Exit s
 figure is within its limit, 1 when one is not, 2 when it could not be measured.
 """
 
+import argparse
 import sys
 import tempfile
 import time
@@ -20,8 +21,10 @@ from load_tests.bench.ratios import shown
 from load_tests.tables import table
 
 
-def main(ours: str = OURS) -> int:
+def main(arguments: Sequence[str] | None = None, *, ours: str = OURS) -> int:
     """Check, and print the table; the exit status. `ours`: the module that runs the engine."""
+    parser = argparse.ArgumentParser(prog="python -m load_tests.bench.quick", description=__doc__)
+    parser.parse_args(arguments)
     started = time.monotonic()
     try:
         with _field(ours) as field:

@@ -21,7 +21,7 @@ def test_the_table_names_what_is_over() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_planted_call_breaks_the_guard(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("tests.load_tests.bench.planted") == 1
+    assert main([], ours="tests.load_tests.bench.planted") == 1
     printed = capsys.readouterr().out
     over = [line for line in printed.splitlines() if "OVER THE LIMIT" in line]
     assert any(LIMITS["match_scripts"].figure in line for line in over), printed
