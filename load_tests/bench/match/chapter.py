@@ -35,7 +35,8 @@ jobs of a race start. Each contestant is a process of its own with a server of i
 - **numpy**: looks at every driver, one job after the other, and reserves nothing: the floor of a
   search without an index.
 
-p50 and p99 are those of a repetition of about two hundred matches; the table has the median
+p50 and p99 are those of a repetition of about two hundred matches (fewer where they would take more
+than three seconds); the table has the median
 repetition, a ratio also the least and the greatest."""
 _SERVED: Final = (
     "Jobs that got a driver, of those that raced; the others' time is in no figure. A fixed radius "
