@@ -70,7 +70,7 @@ class Contestant:
         await self._world.load(self._positions)
         return {
             "drivers": await self._world.free_drivers(),
-            "versions": {"Valkey (ours)": await version(self._world.link)},
+            "versions": {"Valkey": await version(self._world.link)},
         }
 
     async def _race(self, jobs: int, times: int) -> Mapping[str, Any]:
