@@ -14,7 +14,7 @@ from pathlib import Path
 
 from load_tests.bench.benches import CannotMeasure
 from load_tests.bench.checks import ALL, DRIVERS, Check, Field
-from load_tests.bench.contestants import OURS, Contestant, ContestantFailed, running
+from load_tests.bench.contestants import OURS, Contestant, ContestantFailed, end_on_sigterm, running
 from load_tests.bench.metro import invented_metro
 from load_tests.bench.positions.measure import load
 from load_tests.bench.ratios import shown
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None, *, ours: str = OURS) -> int:
     """Check, and print the table; the exit status. `ours`: the module that runs the engine."""
     parser = argparse.ArgumentParser(prog="python -m load_tests.bench.quick", description=__doc__)
     parser.parse_args(arguments)
+    end_on_sigterm()
     started = time.monotonic()
     try:
         with _field(ours) as field:

@@ -1,6 +1,6 @@
 import pytest
 
-from load_tests.bench.contestants import Contestant, ContestantFailed, running, versions
+from load_tests.bench.contestants import OURS, Contestant, ContestantFailed, running, versions
 
 BRUTE_FORCE = "load_tests.bench.match.brute_force"
 
@@ -22,3 +22,11 @@ def test_one_that_does_not_run_cannot_be_asked() -> None:
     with pytest.raises(ContestantFailed, match="does not run"):
         floor.ask("race")
     assert versions([floor]) == {}
+
+
+def test_one_that_hangs_is_ended() -> None:
+    with (
+        Contestant("ours", OURS, answer_within_s=1.0) as ours,
+        pytest.raises(ContestantFailed, match="ours ended"),
+    ):
+        ours.ask("call", at_once=1, calls=100_000_000)
