@@ -3,11 +3,13 @@
 It starts a Redis of its own (embedded, its log synced every second) and answers, a JSON object a
 line on each side:
 
-`{"do": "where"}`: the mall and its market's area. `{"do": "load", "positions": FILE.npy}`: free
-drivers there. `{"do": "race", "jobs": N, "times": K}`: K matches of N jobs at once. `{"do":
-"report", "rounds": K}`: every driver's position, K times. `{"do": "call", "at_once": N, "calls":
-K}`: what a call costs us. `{"do": "match_cost", "times": K}`: calls and Redis's time of a match.
-`{"do": "report_calls"}`: how many calls a batch of positions is.
+- `{"do": "where"}`: the mall and its market's area.
+- `{"do": "load", "positions": FILE.npy}`: free drivers there.
+- `{"do": "race", "jobs": N, "times": K}`: K matches of N jobs at once.
+- `{"do": "report", "rounds": K, "drivers": N}`: the positions of N drivers, K times.
+- `{"do": "call", "at_once": N, "calls": K}`: what a call costs us.
+- `{"do": "match_cost", "times": K}`: calls and Redis's time of a match.
+- `{"do": "report_calls"}`: how many calls the drivers' positions are.
 """
 
 import asyncio
@@ -68,7 +70,7 @@ class Contestant:
         await self._world.load(self._positions)
         return {
             "drivers": await self._world.free_drivers(),
-            "versions": {"Valkey (ours)": await version(self._world.link)},
+            "versions": {"Valkey": await version(self._world.link)},
         }
 
     async def _race(self, jobs: int, times: int) -> Mapping[str, Any]:
@@ -78,8 +80,8 @@ class Contestant:
             raise RuntimeError("not every driver is free again")
         return {"latencies_ms": latencies_ms}
 
-    async def _report(self, rounds: int) -> Mapping[str, Any]:
-        return await report(self._world, self._positions, rounds)
+    async def _report(self, rounds: int, drivers: int) -> Mapping[str, Any]:
+        return await report(self._world, self._positions[:drivers], rounds)
 
     async def _call(self, at_once: int, calls: int) -> Mapping[str, Any]:
         command = await hot_call(self._world.link)

@@ -27,11 +27,8 @@ async def cpu_us(link: Link) -> float:
 
 
 async def version(link: Link) -> str:
-    """Which server, and which version of it."""
-    told = await _info(link, "server")
-    if "valkey_version" in told:
-        return f"Valkey {told['valkey_version']}"
-    return f"Redis {told['redis_version']}"
+    """The version of the embedded server."""
+    return (await _info(link, "server"))["valkey_version"]
 
 
 async def _info(link: Link, section: str) -> Mapping[str, str]:

@@ -11,12 +11,14 @@ from engine.bench.world import MARKET, World, driver_name
 from engine.ports import DriverFix
 from engine.store.driver_calls import MAX_BATCH
 
-# So far a driver has gone between two reports, in degrees: some 20 m, back and forth.
-_STEP_DEG = 0.0002
+# A driver goes back and forth by twice this between two reports: some 30 m, as in four seconds.
+_STEP_DEG = 0.0001
 
 
 async def report(world: World, positions: NDArray[np.float64], rounds: int) -> dict[str, float]:
-    """Every driver reports that many times; Redis's own cost and ours, in microseconds a fix."""
+    """Each of these drivers, the first of the world's, reports that many times. What a fix costs
+    Redis and us, in microseconds."""
+    world.hold_sockets(len(positions))
     await world.beat()
     await reset(world.link)
     before_us, ours_s, fixes = await cpu_us(world.link), time.process_time(), 0

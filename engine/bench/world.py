@@ -102,6 +102,7 @@ class World:
         self.dispatcher = Dispatcher(
             NODE, self.store, self.courier, self.places, policies, Metrics()
         )
+        self._sockets = 0
         # Another world of the same store goes on with other jobs.
         self._numbers = itertools.count(time.time_ns())
 
@@ -133,6 +134,13 @@ class World:
         fix = DriverFix(driver, 0, lat, lon, acc_m=5.0)
         await self.store.hello(MARKET, driver, node=NODE, vehicle=None, fix=fix)
         await self.store.status(MARKET, driver, Wish.AVAILABLE, None)
+
+    def hold_sockets(self, drivers: int) -> None:
+        """Let the dispatcher know the first so many as its own, as their hello does: what is around
+        a driver who reports is then remembered."""
+        for number in range(self._sockets, drivers):
+            self.dispatcher._reach.came(MARKET, driver_name(number), 1)  # noqa: SLF001 - as above
+        self._sockets = max(self._sockets, drivers)
 
     async def free_drivers(self) -> int:
         """How many may be offered something now."""

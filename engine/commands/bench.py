@@ -10,6 +10,8 @@ from typing import Any, Final
 # an engine needs none of what they need.
 _BENCHES: Final[Mapping[str, str]] = {
     "swarm": "load_tests.swarm.bench",
+    "peers": "load_tests.bench.__main__",
+    "quick": "load_tests.bench.quick",
 }
 
 
@@ -27,7 +29,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         module = importlib.import_module(_BENCHES[args.bench])
     except ModuleNotFoundError as error:
-        print(f"mallard: no module {error.name}: pip install mallard[load]", file=sys.stderr)
+        print(
+            f"mallard: no module {error.name}: pip install mallard[engine,load,bench]",
+            file=sys.stderr,
+        )
         return 1
     status: int = module.main(args.arguments)
     return status

@@ -12,11 +12,13 @@ from typing import Final
 
 from load_tests.bench import report, surroundings
 from load_tests.bench.benches import BENCHES, CannotMeasure, bench_of
+from load_tests.bench.contestants import end_on_sigterm
 from load_tests.bench.samples import RESULTS, Run, read_results, write_results
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks that were asked for; the exit status."""
+    end_on_sigterm()
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(words)
     names = [args.bench] if args.bench else list(BENCHES)

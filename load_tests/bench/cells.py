@@ -29,6 +29,11 @@ def cell(figure: Spread | None) -> str:
     return MISSING if figure is None else str(figure)
 
 
+def ratio_cell(figure: Spread | None) -> str:
+    """A ratio to a peer with its spread, bold where the peer is better."""
+    return f"**{figure}**" if figure and figure.median > 1 else cell(figure)
+
+
 def medians(figures: Iterable[Spread | None]) -> str:
     """Several medians in one cell."""
     return " / ".join(MISSING if one is None else shown(one.median) for one in figures)

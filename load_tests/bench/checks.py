@@ -14,12 +14,15 @@ from typing import Final, NamedTuple
 from load_tests.bench.contestants import Contestant
 from load_tests.bench.line.measure import AT_ONCE
 from load_tests.bench.ratios import Spread, spread
+from load_tests.bench.system_checks import cycle_cpu, position_cpu
 
 _REPETITIONS: Final = 5
 _MATCHES: Final = 60
 _CALLS: Final = 3_000
 _ROUNDS: Final = 4
 _BATCH: Final = 256
+# So many drivers there are, and report.
+DRIVERS: Final = 5_000
 
 
 class Limit(NamedTuple):
@@ -37,6 +40,8 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "batch_calls": Limit("store calls of a batch of positions", 1, "one script"),
     "match_redis": Limit("Redis time of a match / a bare GEOSEARCH", 150),
     "position_redis": Limit("Redis time of a position / GEOADD + HSET", 6),
+    "position_cpu": Limit("engine CPU of a position / a bare sink", 4),
+    "cycle_cpu": Limit("engine CPU of a full cycle / the minimal program", 3.5),
     "call_1": Limit("client CPU of a call / redis-py, one at a time", 0.75),
     "call_32": Limit("client CPU of a call / redis-py, 32 at once", 0.35),
 }
@@ -77,7 +82,14 @@ def position_checks(field: Field) -> Iterator[Check]:
     counted = field.ours.ask("report_calls")
     yield _count("batch_calls", [counted["scripts"] / math.ceil(counted["fixes"] / _BATCH)])
     pairs = [
-        _ask_both(field.ours, field.variadic, "redis_command_us", "report", rounds=_ROUNDS)
+        _ask_both(
+            field.ours,
+            field.variadic,
+            "redis_command_us",
+            "report",
+            rounds=_ROUNDS,
+            drivers=DRIVERS,
+        )
         for _ in range(_REPETITIONS)
     ]
     yield _ratio("position_redis", pairs)
@@ -93,13 +105,23 @@ def call_checks(field: Field) -> Iterator[Check]:
         yield _ratio(f"call_{at_once}", pairs)
 
 
-# What is run, in this order. CPU of a position and of a full cycle beside the bare programs belongs
-# here as soon as these are there: a function of the field that yields checks.
+def system_checks(_: Field) -> Iterator[Check]:
+    """Whole systems over sockets, each with its own drivers."""
+    yield _ratio("position_cpu", [position_cpu(_silent)])
+    yield _ratio("cycle_cpu", [cycle_cpu(_silent)])
+
+
+# What is run, in this order.
 ALL: Final[Sequence[Callable[[Field], Iterator[Check]]]] = (
     match_checks,
     position_checks,
     call_checks,
+    system_checks,
 )
+
+
+def _silent(line: str) -> None:
+    """The table says it all."""
 
 
 def _ask_both(

@@ -4,27 +4,28 @@ No PostgreSQL, no data sets: an invented metro of a few thousand drivers. Exit s
 figure is within its limit, 1 when one is not, 2 when it could not be measured.
 """
 
+import argparse
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from load_tests.bench.benches import CannotMeasure
-from load_tests.bench.checks import ALL, Check, Field
-from load_tests.bench.contestants import OURS, Contestant, ContestantFailed, running
+from load_tests.bench.checks import ALL, DRIVERS, Check, Field
+from load_tests.bench.contestants import OURS, Contestant, ContestantFailed, end_on_sigterm, running
 from load_tests.bench.metro import invented_metro
 from load_tests.bench.positions.measure import load
 from load_tests.bench.ratios import shown
 from load_tests.tables import table
 
-_DRIVERS: Final = 5_000
 
-
-def main(ours: str = OURS) -> int:
+def main(arguments: Sequence[str] | None = None, *, ours: str = OURS) -> int:
     """Check, and print the table; the exit status. `ours`: the module that runs the engine."""
+    parser = argparse.ArgumentParser(prog="python -m load_tests.bench.quick", description=__doc__)
+    parser.parse_args(arguments)
+    end_on_sigterm()
     started = time.monotonic()
     try:
         with _field(ours) as field:
@@ -65,7 +66,7 @@ def _field(ours: str) -> Iterator[Field]:
     with running(field), tempfile.TemporaryDirectory(prefix="mallard-") as folder:
         where = field.ours.ask("where")
         area = [(lon, lat) for lon, lat, *_ in where["area"]]
-        points = invented_metro(_DRIVERS, area, (where["lat"], where["lon"]))
+        points = invented_metro(DRIVERS, area, (where["lat"], where["lon"]))
         load((field.ours, field.variadic), points, where, Path(folder))
         yield field
 

@@ -6,6 +6,7 @@ race changed is put back before the next, outside of the time measured.
 
 import argparse
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,8 @@ RACING: Final = (1, 16, 64)
 # So many races a repetition: about two hundred matches, so that a p99 is more than a maximum.
 _RACES: Final = {1: 100, 16: 13, 64: 4}
 _MATCHES: Final = 208
+# A contestant's turn is cut to about so long: one race at least, fewer matches behind its p99.
+_TURN_S: Final = 3.0
 # Statements are planned, connections opened, caches filled, the search knows its radius.
 _WARM_UP: Final = ((1, 20), (16, 6), (64, 1))
 
@@ -112,23 +115,32 @@ def race(
     contestants: Sequence[Contestant], drivers: int, racing: int, repetitions: int, tell: Tell
 ) -> list[Sample]:
     """One case: everybody in turn, beginning with another one each time."""
-    times = _RACES.get(racing, max(1, _MATCHES // racing))
+    times = {one.name: _times(one, racing) for one in contestants}
     races: dict[str, list[list[float]]] = {one.name: [] for one in contestants}
     for repetition in range(repetitions):
         shift = repetition % len(contestants)
         for one in (*contestants[shift:], *contestants[:shift]):
-            answer = one.ask("race", jobs=racing, times=times)
+            answer = one.ask("race", jobs=racing, times=times[one.name])
             races[one.name].append([ms for race_ms in answer["latencies_ms"] for ms in race_ms])
     case = {"drivers": drivers, "racing": racing}
     samples: list[Sample] = []
     for name, latencies in races.items():
-        samples += _samples(case, name, latencies, racing * times)
+        samples += _samples(case, name, latencies, racing * times[name])
         p50, p99 = (samples[-3 + n].values for n in (0, 1))
         tell(
             f"{drivers:,} drivers, {racing} racing: {name:12} p50 {sorted(p50)[len(p50) // 2]:8.3f}"
             f" ms, p99 {sorted(p99)[len(p99) // 2]:8.3f} ms"
         )
     return samples
+
+
+def _times(contestant: Contestant, racing: int) -> int:
+    """How many races of so many make a turn, after one that does not count."""
+    started = time.monotonic()
+    contestant.ask("race", jobs=racing, times=1)
+    took_s = time.monotonic() - started
+    wanted = _RACES.get(racing, max(1, _MATCHES // racing))
+    return max(1, min(wanted, int(_TURN_S / took_s)))
 
 
 def _samples(

@@ -18,7 +18,7 @@ import asyncpg
 import numpy as np
 import uvloop
 
-from load_tests.bench.answering import answer_all, settle
+from load_tests.bench.answering import Answer, answer_all, settle
 from load_tests.bench.postgres import running_postgres
 
 # On two cores more connections do not serve more; fewer leave a core idle.
@@ -90,7 +90,6 @@ class PostGis:
         settle()
         return {
             "drivers": await pool.fetchval("SELECT count(*) FROM drivers WHERE job IS NULL"),
-            "plan": await self.plan(),
             "versions": {
                 "PostgreSQL": await pool.fetchval("SHOW server_version"),
                 "PostGIS": await pool.fetchval("SELECT postgis_lib_version()"),
@@ -98,14 +97,14 @@ class PostGis:
             },
         }
 
-    async def plan(self) -> list[str]:
-        """How the server carries out a match, with the nodes' names."""
+    async def plan(self) -> Mapping[str, Any]:
+        """How the server carries out a match, a line a step."""
         async with self._connections.acquire() as connection, connection.transaction():
             rows = await connection.fetch(
                 "EXPLAIN (COSTS OFF) "
                 + MATCH.replace("$1", f"'{self._mall}'").replace("$2", "'job'")
             )
-        return [row[0] for row in rows]
+        return {"plan": [row[0] for row in rows]}
 
     async def race(self, jobs: int, times: int) -> Mapping[str, Any]:
         """That many matches of so many jobs at once."""
@@ -148,8 +147,13 @@ class PostGis:
 
 async def _run(folder: Path) -> None:
     contestant = PostGis(folder)
+    answers: Mapping[str, Answer] = {
+        "load": contestant.load,
+        "race": contestant.race,
+        "plan": contestant.plan,
+    }
     try:
-        await answer_all({"load": contestant.load, "race": contestant.race})
+        await answer_all(answers)
     finally:
         await contestant.close()
 
