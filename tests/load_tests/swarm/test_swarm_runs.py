@@ -39,8 +39,15 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 def plan(*urls: str, **figures: float | str) -> SwarmPlan:
     settings = {
-        "drivers": 60, "rate": 15.0, "seconds": 3.0, "warm_s": 0.5, "report_s": 1.0,
-        "think_s": 0.05, "hold_s": 0.3, "grace_s": 2.0, "name": "test",
+        "drivers": 60,
+        "rate": 15.0,
+        "seconds": 3.0,
+        "warm_s": 0.5,
+        "report_s": 1.0,
+        "think_s": 0.05,
+        "hold_s": 0.3,
+        "grace_s": 2.0,
+        "name": "test",
         **figures,
     }
     return SwarmPlan(urls=urls, **settings)  # type: ignore[arg-type]
