@@ -105,6 +105,7 @@ def engine_of(options: argparse.Namespace) -> Iterator[Engine]:
         meters = Meters(metrics=options.url)
         yield Engine(tuple(options.url), credentials_of(options), meters)
         return
+    plan_of(options, ("http://127.0.0.1:8000",))  # before anything is started
     secret = secrets.token_hex(32)
     environment = {**ENGINE, "MALLARD_SECRET": secret}
     with ExitStack() as started:
