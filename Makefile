@@ -44,6 +44,7 @@ types: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m protocol.docs
+	$(BIN)/python -m load_tests.bench.report
 
 # The build backend is in the lock, so the editable install fetches nothing that is not pinned.
 $(READY): requirements.lock pyproject.toml

@@ -100,7 +100,7 @@ def test_a_benchmark_tells_what_can_be_chosen(
     with pytest.raises(SystemExit) as ended:
         main([bench, "--help"])
     assert ended.value.code == 0
-    assert "--repetitions" in capsys.readouterr().out
+    assert f"load_tests.bench {bench}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
