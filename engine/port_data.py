@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.core.model import Driver, Job, LiveOffer, Near, RankedDriver, Waiting
+from engine.core.model import Driver, Job, LiveOffer, Near, RankedDriver, RoundRecord, Waiting
 from protocol.codes import ErrorCode
 from protocol.lifecycle import JobState
 
@@ -116,13 +116,14 @@ class Freed:
 @dataclass(frozen=True, slots=True)
 class Effects:
     """What to hasten after a transition: phones to tell, malls whose jobs look for a driver again,
-    drivers who became free, moments (epoch ms) at which something falls due."""
+    drivers who became free, which entries fall due when (epoch ms), and which no longer do."""
 
     now_ms: int = 0
     pushes: tuple[Push, ...] = ()
     malls: tuple[str, ...] = ()
     freed: tuple[Freed, ...] = ()
-    due_ms: tuple[int, ...] = ()
+    due: tuple[tuple[str, int], ...] = ()
+    over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +205,14 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class OfferPlan:
     """One job and the drivers to offer it to, best first: the store takes the first who still may
-    be offered it."""
+    be offered it, and keeps the record of the round for ``explain``."""
 
     offer: str
     mall: str
     job: str
     attempt: int
-    card: bytes
     drivers: tuple[RankedDriver, ...]
+    record: RoundRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,8 +101,8 @@ class Dispatcher:
             submitted, is_offered = await asyncio.gather(
                 self._store.submit(submission), early.offer()
             )
-            malls = () if is_offered else submitted.effects.malls
-            self._follow(submission.market, replace(submitted.effects, malls=malls))
+            # What the offer brought about has been followed up already, and goes further.
+            self._follow(submission.market, Effects() if is_offered else submitted.effects)
             return submitted
         if early is not None:
             early.close()
@@ -300,8 +300,10 @@ class Dispatcher:
             self._rounds.wake(mall)
         if effects.freed:
             self._reach.freed(market, effects.freed)
-        for due_ms in effects.due_ms:
-            self._sweeper.nudge(market, max(0, due_ms - effects.now_ms) / 1000)
+        for member in effects.over:
+            self._sweeper.forget(market, member)
+        for member, due_ms in effects.due:
+            self._sweeper.nudge(market, member, max(0, due_ms - effects.now_ms) / 1000)
 
     def _lapsed(self, market: str) -> None:
         if self.on_lapsed is not None:

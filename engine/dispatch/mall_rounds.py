@@ -218,15 +218,14 @@ class MallRounds:
             mall=self._mall.id,
             job=job.job,
             attempt=job.attempt,
-            card=job.card,
             drivers=drivers,
+            record=_record(found, job, job.attempt + 1, ranking),
         )
         offered = await self._store.offer(plan)
         if offered.verdict != "offered":
             return False
         self._metrics.offer("offered")
         self._follow(self._mall.market, offered.effects)
-        self._keep(found, job, job.attempt + 1, ranking, capped=False)
         return True
 
     async def _put_off(
@@ -248,7 +247,9 @@ class MallRounds:
                 again_ms = self._again_ms(job, found.now_ms)
                 calls.append(self._look_again(job, again_ms))
                 ranking = rankings.get(job.job, ())
-                self._keep(found, job, job.attempt, ranking, capped=found.more)
+                record = _record(found, job, job.attempt, ranking, capped=found.more)
+                # Off the hot path: what nobody reads but `explain` may come a little later.
+                self._tasks.start(self._keep(record), f"explain {job.job}")
             put_off_ms[job.job] = again_ms
         self._put_off_ms, self._broken = put_off_ms, broken
         await asyncio.gather(*calls)
@@ -273,25 +274,25 @@ class MallRounds:
     def _ref(self, job: Waiting) -> JobRef:
         return JobRef(job.job, self._mall.id)
 
-    def _keep(
-        self, found: Found, job: Waiting, number: int, ranking: Ranking, *, capped: bool
-    ) -> None:
-        """Keep a job's round for ``explain``, off the hot path."""
-        record = RoundRecord(
-            job=job.job,
-            round=number,
-            at_ms=found.now_ms,
-            radius_m=round(found.radius_m),
-            capped=capped,
-            candidates=ranking,
-        )
-        self._tasks.start(self._record(record), f"explain {job.job}")
-
-    async def _record(self, record: RoundRecord) -> None:
+    async def _keep(self, record: RoundRecord) -> None:
         try:
             await self._store.record_round(self._mall.market, record)
         except StoreUnavailable:
             _log.debug("round not kept", job=record.job)
+
+
+def _record(
+    found: Found, job: Waiting, number: int, ranking: Ranking, *, capped: bool = False
+) -> RoundRecord:
+    """A job's round, for ``explain``."""
+    return RoundRecord(
+        job=job.job,
+        round=number,
+        at_ms=found.now_ms,
+        radius_m=round(found.radius_m),
+        capped=capped,
+        candidates=ranking,
+    )
 
 
 def _is_up(job: Waiting, now_ms: int) -> bool:

@@ -43,7 +43,10 @@ class Sweeper:
         self._rounds = rounds
         self._follow = follow
         self._on_lapsed = on_lapsed
+        # By market and slot of time: the timer, and the entries that it is for; and the other way.
         self._timers: dict[tuple[str, int], asyncio.TimerHandle] = {}
+        self._awaited: dict[tuple[str, int], set[str]] = {}
+        self._slots: dict[tuple[str, str], int] = {}
         self._sweeping: set[str] = set()
         self._again: set[str] = set()
         self._tasks = Tasks()
@@ -68,6 +71,8 @@ class Sweeper:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._awaited.clear()
+        self._slots.clear()
         await self._tasks.stop()
 
     async def leave(self) -> None:
@@ -78,8 +83,10 @@ class Sweeper:
             except StoreUnavailable:
                 return
 
-    def nudge(self, market: str, delay_s: float) -> None:
-        """Sweep the market after that delay: something falls due then."""
+    def nudge(self, market: str, member: str, delay_s: float) -> None:
+        """Sweep the market after that delay: this entry falls due then, and no more at the time
+        that was said before."""
+        self.forget(market, member)
         if self._stopping or delay_s > _PRECISE_S:
             return
         loop = asyncio.get_running_loop()
@@ -87,9 +94,26 @@ class Sweeper:
         slot = int((loop.time() + delay_s) / _GRAIN_S) + 1
         if (market, slot) not in self._timers:
             self._timers[market, slot] = loop.call_at(slot * _GRAIN_S, self._nudged, market, slot)
+            self._awaited[market, slot] = set()
+        self._awaited[market, slot].add(member)
+        self._slots[market, member] = slot
+
+    def forget(self, market: str, member: str) -> None:
+        """This entry does not fall due any more: what most offers end with is an answer, and a
+        sweep for each that did would be half of all calls."""
+        slot = self._slots.pop((market, member), None)
+        if slot is None:
+            return
+        awaited = self._awaited[market, slot]
+        awaited.discard(member)
+        if not awaited:
+            self._timers.pop((market, slot)).cancel()
+            del self._awaited[market, slot]
 
     def _nudged(self, market: str, slot: int) -> None:
         del self._timers[market, slot]
+        for member in self._awaited.pop((market, slot)):
+            del self._slots[market, member]
         self._tasks.start(self._quietly(self.sweep, market), f"nudge {market}")
 
     async def sweep(self, market: str) -> None:

@@ -38,7 +38,8 @@ class _Effects(msgspec.Struct):
     now: int
     malls: list[str]
     freed: list[Freed]
-    due: list[int]
+    due: list[tuple[str, int]]
+    over: list[str]
 
 
 class _OfferedJob(msgspec.Struct):
@@ -139,7 +140,8 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
         pushes=tuple(map(read_push, pushes[::2], pushes[1::2])),
         malls=tuple(dict.fromkeys(effects.malls)),
         freed=tuple(effects.freed),
-        due_ms=tuple(effects.due),
+        due=tuple(effects.due),
+        over=tuple(effects.over),
     )
 
 

@@ -98,7 +98,9 @@ class RoundCalls(JobCalls):
             ],
         }
         ref = JobRef(plan.job, plan.mall)
-        reply = await self._on_job("offer", ref, args)
+        keys = self._market_of(plan.job)
+        extra = [keys.wait(plan.mall), keys.job(plan.job), keys.round(plan.job)]
+        reply = await self._transition("offer", keys, extra, args, [pack(plan.record)])
         if reply.verdict != "offered":
             return Offered(reply.verdict, None, reply.effects)
         self._remember(plan.offer, ref)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from engine.core.model import RankedDriver, Submission
+from engine.core.model import RankedDriver, RoundRecord, Submission
 from engine.ports import OfferPlan
 from protocol.lifecycle import JobState, Outcome
 from tests.properties.machine import (
@@ -180,7 +180,8 @@ class JobRules(StoreMachine):
             RankedDriver(driver, True, None, 1.0, (), 60, 500, "gate-1", self.now, self.now)
             for driver in drivers
         )
-        plan = OfferPlan(offer, self.model.jobs[name].mall, name, attempt, b"", ranked)
+        record = RoundRecord(name, attempt + 1, self.now, 1_000, False, ranked)
+        plan = OfferPlan(offer, self.model.jobs[name].mall, name, attempt, ranked, record)
         offered = self.call(
             f"offer {offer} of {name}/{attempt} to {','.join(drivers)}",
             expected,

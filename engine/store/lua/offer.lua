@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Reserves the first driver of the plan who still may be offered the job, and puts the offer out.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
--- ARGV: now policy arg{offer attempt drivers[{driver gate eta_s distance_m eta_pickup_ms eta_dropoff_ms}]}
+-- KEYS: round
+-- ARGV: now policy arg{offer attempt drivers[{driver gate eta_s distance_m eta_pickup_ms eta_dropoff_ms}]} record
 -- REPLY: offered effects pushes driver | nobody | gone
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -44,7 +45,7 @@ for _, plan in ipairs(arg.drivers) do
     push(driver, rec, { kind = 'offer', offer = offer }, job.card)
     save_driver(driver, rec)
     move(job, 'offered', 'engine', 'offered', ack_by)
-    effects.due[#effects.due + 1] = expires
+    redis.call('SET', KEYS[15], ARGV[4], 'PX', policy.terminal_kept_ms) -- for `explain`
     return reply('offered', driver)
   end
 end

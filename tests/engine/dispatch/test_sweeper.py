@@ -112,18 +112,41 @@ async def test_sweeps_at_once_share_their_calls(node: Node) -> None:
 async def test_moments_that_are_close_share_a_timer_and_far_ones_have_none(node: Node) -> None:
     sweeper = node.dispatcher._sweeper
     before = len(sweeper._timers)
-    for _ in range(100):
-        sweeper.nudge(MARKET, 30.0)
+    for number in range(100):
+        sweeper.nudge(MARKET, f"retry/mall/{number}", 30.0)
     assert len(sweeper._timers) <= before + 2
     held = len(sweeper._timers)
-    sweeper.nudge(MARKET, 3_600.0)
+    sweeper.nudge(MARKET, "release/mall/far", 3_600.0)
     assert len(sweeper._timers) == held
+
+
+async def test_an_entry_that_is_over_or_put_off_needs_no_sweep_at_its_time(node: Node) -> None:
+    sweeper = node.dispatcher._sweeper
+    held = len(sweeper._timers)
+    for number in range(100):
+        sweeper.nudge(MARKET, "offer/mall/o/j", 1.0 + number / 2)
+    assert len(sweeper._timers) == held + 1
+    sweeper.nudge(MARKET, "offer/mall/o2/j2", 30.0)
+    for member in ("offer/mall/o/j", "offer/mall/o2/j2", "offer/mall/o3/j3"):
+        sweeper.forget(MARKET, member)
+    assert len(sweeper._timers) == held
+    assert not sweeper._slots
+
+
+async def test_an_offer_that_is_answered_leaves_no_timer(node: Node) -> None:
+    sweeper = node.dispatcher._sweeper
+    await node.online("d")
+    await node.quiet()
+    ref = await node.submit()
+    await node.accepts(await node.offered(ref, "d"))
+    await node.quiet()
+    assert not sweeper._slots
 
 
 async def test_a_nudge_while_stopping_leaves_no_timer(make_node: MakeNode) -> None:
     node = await make_node()
     await node.dispatcher.stop()
-    node.dispatcher._sweeper.nudge(MARKET, 0)
+    node.dispatcher._sweeper.nudge(MARKET, "retry/mall/job", 0)
     assert len(node.dispatcher._sweeper) == 0
 
 

@@ -36,3 +36,12 @@ async def planted(world: World) -> AsyncIterator[World]:
     """A world whose breaches are meant: emptied before it is checked."""
     yield world
     await world.redis.flushall()
+
+
+@pytest.fixture
+async def other_store(world: World) -> AsyncIterator[RedisStore]:
+    """Another node's store, on the same Redis and by the same clock."""
+    store = RedisStore(world.url, {MARKET: world.policy}, now_ms=world.clock)
+    await store.connect()
+    yield store
+    await store.close()

@@ -14,8 +14,8 @@ import msgpack
 import msgspec
 
 from engine.config import MarketPolicy
-from engine.core.model import Driver, Job, Need, RankedDriver, Submission, Vehicle
-from engine.ports import Answered, DriverFix, DueEntry, JobRef, OfferPlan, Push
+from engine.core.model import Driver, Job, Need, RankedDriver, RoundRecord, Submission, Vehicle
+from engine.ports import Answered, DriverFix, DueEntry, Effects, JobRef, OfferPlan, Push
 from engine.store.audit import Breach, audit
 from engine.store.keys import MarketKeys
 from engine.store.link import Link
@@ -35,6 +35,11 @@ RESUME_MS, AT_MALL_MS, STALE_MS = 120_000, 900_000, 60_000
 TRANSITION_KEYS = MarketKeys(MARKET).block
 # What a script's header calls a key whose name has an id in it.
 _HEADER_NAMES = {"idempotency": "key"}
+
+
+def moments(effects: Effects) -> list[int]:
+    """When something falls due, as a transition says."""
+    return [at_ms for _, at_ms in effects.due]
 
 
 @dataclass
@@ -229,7 +234,8 @@ class World:
             for d in drivers
         )
         name = offer or f"offer-{next(self.numbers)}"
-        return OfferPlan(name, ref.mall, ref.job, attempt, b"card", ranked)
+        record = RoundRecord(ref.job, attempt + 1, self.now, 1_000, False, ranked)
+        return OfferPlan(name, ref.mall, ref.job, attempt, ranked, record)
 
     async def offer(self, ref: JobRef, *drivers: str) -> str:
         """Offer the job to the first of the drivers who may have it; the offer's id."""

@@ -20,7 +20,7 @@ else
 end
 
 -- What the caller may hasten; see Effects in ports.py.
-local effects = { now = now, malls = {}, freed = {}, due = {} }
+local effects = { now = now, malls = {}, freed = {}, due = {}, over = {} }
 local pushes = {}
 
 local function reply(verdict, ...)
@@ -47,5 +47,5 @@ end
 
 local function falls_due(member, at)
   redis.call('ZADD', K.due, at, member)
-  effects.due[#effects.due + 1] = at
+  effects.due[#effects.due + 1] = { member, at }
 end

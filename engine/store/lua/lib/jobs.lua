@@ -75,7 +75,10 @@ end
 -- The one way to change a job's state. `due_at` is when time must look at it again.
 local function move(job, state, actor, cause, due_at, reason)
   local was = job.state
-  if job.due_was then redis.call('ZREM', K.due, job.due_was) end
+  if job.due_was then
+    redis.call('ZREM', K.due, job.due_was)
+    effects.over[#effects.over + 1] = job.due_was
+  end
   job.state = state
   if was ~= state then
     redis.call('HINCRBY', K.counts, was, -1)

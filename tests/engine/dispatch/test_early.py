@@ -1,0 +1,126 @@
+"""The look ahead of an order: one round trip less, and nobody is overtaken, doubled or lost."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.ports import DuplicateExternalId, JobRef, StoreUnavailable
+from protocol.lifecycle import JobState
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import MALL, MARKET, Node
+
+S = JobState
+
+
+async def submit_early(node: Node, **changes: Any) -> JobRef:
+    early = node.dispatcher.look_early(MALL.id)
+    assert early is not None
+    try:
+        submission = replace(node.submission(MALL.id, S.QUEUED), **changes)
+        submitted = await node.dispatcher.submit(submission, early)
+    finally:
+        early.close()
+    return JobRef(submitted.job.id, MALL.id)
+
+
+async def test_the_offer_leaves_with_the_submission(node: Node) -> None:
+    await node.online("d")
+    await node.quiet()
+    node.calls.clear()
+    ref = await submit_early(node)
+    assert [call for call in node.calls if call in {"candidates", "submit", "offer"}] == [
+        "candidates",
+        "submit",
+        "offer",
+    ]
+    assert (await node.job(ref)).state is S.OFFERED
+    await node.offered(ref, "d")
+
+
+async def test_who_waits_already_comes_first(node: Node) -> None:
+    first = await node.submit()
+    await node.quiet()
+    late = node.dispatcher.look_early(MALL.id)
+    assert late is not None
+    submission = node.submission(MALL.id, S.QUEUED)
+    try:
+        # Now there is a driver for one of the two.
+        await node.online("d")
+        await node.dispatcher.submit(submission, late)
+        second = JobRef(submission.job, MALL.id)
+    finally:
+        late.close()
+    await node.offered(first, "d")
+    assert (await node.job(second)).state is S.QUEUED
+
+
+async def test_nobody_there_is_for_a_round_to_find_out(node: Node) -> None:
+    ref = await submit_early(node)
+    assert (await node.job(ref)).state is S.QUEUED
+    await node.online("d")
+    await node.offered(ref, "d")
+
+
+async def test_a_repeat_offers_nothing_twice(node: Node) -> None:
+    await node.online("d1")
+    await node.online("d2")
+    first = await submit_early(node, key="once")
+    assert await submit_early(node, key="once") == first
+    await node.quiet()
+    assert len(await node.outcomes(first)) == 0
+    counts = await node.store.counts(MARKET)
+    assert (counts["offered"], counts["submitted"]) == (1, 1)
+
+
+async def test_a_refused_order_leaves_nothing(node: Node) -> None:
+    await node.online("d1")
+    await node.online("d2")
+    await submit_early(node, external_id="ORD-1")
+    with pytest.raises(DuplicateExternalId):
+        await submit_early(node, external_id="ORD-1")
+    await node.quiet()
+    assert (await node.store.counts(MARKET))["offered"] == 1
+
+
+async def test_rounds_wait_until_the_look_is_closed_and_no_longer(node: Node) -> None:
+    await node.online("d")
+    early = node.dispatcher.look_early(MALL.id)
+    assert early is not None
+    ref = await node.submit()
+    assert (await node.job(ref)).state is S.QUEUED
+    early.close()
+    early.close()
+    await node.offered(ref, "d")
+
+
+async def test_of_two_looks_at_once_one_goes_ahead(node: Node) -> None:
+    await node.online("d1")
+    await node.online("d2")
+    jobs = await asyncio.gather(submit_early(node), submit_early(node))
+    for job in jobs:
+        await node.is_in(job, S.OFFERED)
+
+
+async def test_a_mall_that_there_is_not_has_no_look(node: Node) -> None:
+    assert node.dispatcher.look_early("atlantis") is None
+
+
+async def test_a_look_without_a_store_holds_nothing_back(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await make_node()
+    await node.online("d")
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node.store, "candidates", away)
+        early = node.dispatcher.look_early(MALL.id)
+        assert early is not None
+        assert not await early.finds(node.submission(MALL.id, S.QUEUED))
+        early.close()
+    ref = await node.submit()
+    await node.offered(ref, "d")
