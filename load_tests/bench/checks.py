@@ -9,7 +9,7 @@ change of the code.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from load_tests.bench.contestants import Contestant
 from load_tests.bench.line.measure import AT_ONCE
@@ -111,8 +111,10 @@ def system_checks(_: Field) -> Iterator[Check]:
     yield _ratio("cycle_cpu", [cycle_cpu(_silent)])
 
 
+Part: TypeAlias = Callable[[Field], Iterator[Check]]
+
 # What is run, in this order.
-ALL: Final[Sequence[Callable[[Field], Iterator[Check]]]] = (
+ALL: Final[Sequence[Part]] = (
     match_checks,
     position_checks,
     call_checks,
