@@ -4,7 +4,7 @@ import argparse
 from typing import Final
 
 from load_tests.bench.benches import Measured, Tell
-from load_tests.bench.flags import above_zero, count
+from load_tests.bench.flags import above_zero, count, repetitions_flag
 from load_tests.bench.samples import sample
 from load_tests.bench.surroundings import versions
 from load_tests.bench.system.arena import MALLARD, PACKAGES, Arena
@@ -24,8 +24,8 @@ _GRACE_S: Final = 4.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The sale."""
-    parser.add_argument("--sales", type=count, default=20, help="one after another (20)")
+    """The sale; each repetition is one."""
+    repetitions_flag(parser, 20)
     parser.add_argument("--orders", type=count, default=500, help="of a sale (500)")
     parser.add_argument("--crowd", type=count, default=600, help="drivers in reach (600)")
     parser.add_argument(
@@ -53,7 +53,7 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
         async def sale(swarm: Swarm) -> None:
             swarm.burst(args.orders, args.within_s)
 
-        for number in range(1, args.sales + 1):
+        for number in range(1, args.repetitions + 1):
             result = await swarm.phase(
                 rate=args.rate, seconds=_MEASURED_S, warm_s=_HOLD_S + 1, during=sale
             )
@@ -62,7 +62,7 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
             without.append(args.orders - offers.count + offers.failures)
             elsewhere = result.histograms[Measure.OFFER.value]
             tell(
-                f"{number}/{args.sales}: all offered in {offers.max_ms:.0f} ms, "
+                f"{number}/{args.repetitions}: all offered in {offers.max_ms:.0f} ms, "
                 f"{without[-1]:.0f} not; elsewhere p99 {elsewhere.percentile_ms(99):.1f} ms"
             )
             others.add(result.histograms.take())
