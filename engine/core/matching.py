@@ -1,5 +1,6 @@
 """Queued jobs × free drivers of one mall → for each job the drivers to ask, best first."""
 
+from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ from protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 # An offer carries this many drivers at the most: the store takes the first who is still free.
 OFFER_DEPTH = 16
 # A ranking holds this many at the most: enough for an offer, and what `explain` shows.
-RANKING_DEPTH = 32
+RANKING_DEPTH = 16
 
 Ranking = tuple[RankedDriver, ...]
 
@@ -64,7 +65,8 @@ class _Visit(NamedTuple):
 
 
 class Matcher:
-    """Ranks the drivers of one round. What depends on the driver alone is worked out once.
+    """Ranks the drivers of one round. What depends on driver and gate alone is worked out once, and
+    a job prices no more of them than can be among its best.
 
     A job that names a store which the mall does not have raises `KeyError`.
     """
@@ -89,9 +91,32 @@ class Matcher:
         """The drivers of the round as candidates for the job, at most `RANKING_DEPTH`: the eligible
         by cost, then the rest by distance, each with the reason."""
         visit = self._visit(need, asked)
-        ranked = [self._candidate(approach, visit) for approach in self._approach(visit.gate)]
-        ranked.sort(key=self._order)
-        return tuple(ranked[:RANKING_DEPTH])
+        free: list[RankedDriver] = []
+        costs: list[float] = []
+        spoken_for: list[Approach] = []
+        rest: list[RankedDriver] = []
+        for approach in self._approach(visit.gate):
+            # What is added for the job is never negative, so nobody further on can do better.
+            if len(costs) >= RANKING_DEPTH and approach.cost_s >= costs[RANKING_DEPTH - 1]:
+                break
+            if approach.near.driver.id in self._spoken_for:
+                spoken_for.append(approach)
+                continue
+            candidate = self._candidate(approach, visit)
+            if candidate.cost_s is None:
+                rest.append(candidate)
+            else:
+                free.append(candidate)
+                insort(costs, candidate.cost_s)
+        if len(free) < RANKING_DEPTH:
+            others = [self._candidate(approach, visit) for approach in spoken_for]
+            rest += [it for it in others if it.cost_s is None]
+            free.sort(key=_cost)
+            free += sorted([it for it in others if it.cost_s is not None], key=_cost)
+            free += sorted(rest, key=_distance)
+        else:
+            free.sort(key=_cost)
+        return tuple(free[:RANKING_DEPTH])
 
     def plan(self, job: Waiting) -> Ranking:
         """The same for the next job of a round of several. A driver whom an earlier job will ask
@@ -100,11 +125,6 @@ class Matcher:
         if ranked and ranked[0].eligible:
             self._spoken_for.add(ranked[0].driver)
         return ranked
-
-    def _order(self, ranked: RankedDriver) -> tuple[bool, bool, float]:
-        if ranked.cost_s is None:
-            return (True, False, ranked.distance_m)
-        return (False, ranked.driver in self._spoken_for, ranked.cost_s)
 
     def _visit(self, need: Need, asked: Sequence[Asked]) -> _Visit:
         gate = self._mall.gates[self._mall.stores[need.stores[0]].gate]
@@ -121,7 +141,9 @@ class Matcher:
 
     def _approach(self, gate: Gate) -> tuple[Approach, ...]:
         if gate.id not in self._approaches:
-            self._approaches[gate.id] = tuple(self._approach_of(near, gate) for near in self._near)
+            approaches = [self._approach_of(near, gate) for near in self._near]
+            approaches.sort(key=_base_cost)
+            self._approaches[gate.id] = tuple(approaches)
         return self._approaches[gate.id]
 
     def _approach_of(self, near: Near, gate: Gate) -> Approach:
@@ -158,6 +180,18 @@ class Matcher:
             if turn.outcome in NOT_ASKED_AGAIN
             or (turn.outcome == Outcome.UNACKNOWLEDGED and turn.at_ms > since_ms)
         )
+
+
+def _cost(candidate: RankedDriver) -> float:
+    return candidate.cost_s or 0.0
+
+
+def _distance(candidate: RankedDriver) -> int:
+    return candidate.distance_m
+
+
+def _base_cost(approach: Approach) -> float:
+    return approach.cost_s
 
 
 def _misfit(driver: Driver, visit: _Visit, dropoff_ms: int) -> str | None:

@@ -1,6 +1,7 @@
 """Ranking: who may be asked at all, in which order, and how a round of many jobs shares drivers."""
 
 from itertools import permutations
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -273,3 +274,38 @@ def test_an_unreachable_time_of_a_market_is_its_own() -> None:
     asked = (turn("d", "unacknowledged", 5_000),)
     assert matcher(near("d"), policy=policy).rank(need(), asked)[0].eligible
     assert not matcher(near("d"), policy=POLICY).rank(need(), asked)[0].eligible
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_ranking_is_as_if_everybody_had_been_priced(seed: int) -> None:
+    drawn = Random(seed)
+    crowd = [
+        near(
+            driver(
+                f"d{i:02}",
+                vehicle=vehicle(max_weight_g=drawn.choice([500, 5_000, 5_000])),
+                free_since_ms=NOW_MS - drawn.randrange(HOUR_MS),
+                declines=drawn.choice([0.0, 0.0, 2.0]),
+                declines_ms=NOW_MS - drawn.randrange(HOUR_MS),
+            ),
+            drawn.randrange(10, 20_000),
+        )
+        for i in range(drawn.choice([5, RANKING_DEPTH, 80]))
+    ]
+    crowd.sort(key=lambda it: it.distance_m)
+    matching = matcher(*crowd)
+    spoken_for: set[str] = set()
+    for number in range(10):
+        # Some are late whoever takes them, which costs each driver something else.
+        what = need(weight_g=1_000, deadline_ms=NOW_MS + drawn.randrange(2 * HOUR_MS))
+        alone = [matcher(it).rank(what)[0] for it in crowd]
+        expected = sorted(
+            alone,
+            key=lambda it: (
+                not it.eligible,
+                it.eligible and it.driver in spoken_for,
+                it.distance_m if it.cost_s is None else it.cost_s,
+            ),
+        )[:RANKING_DEPTH]
+        assert list(matching.plan(waiting(f"job{number}", need=what))) == expected
+        spoken_for.add(expected[0].driver)

@@ -39,21 +39,17 @@ async def test_the_offer_leaves_with_the_submission(node: Node) -> None:
     await node.offered(ref, "d")
 
 
-async def test_who_waits_already_comes_first(node: Node) -> None:
-    first = await node.submit()
-    await node.quiet()
-    late = node.dispatcher.look_early(MALL.id)
-    assert late is not None
-    submission = node.submission(MALL.id, S.QUEUED)
-    try:
-        # Now there is a driver for one of the two.
-        await node.online("d")
-        await node.dispatcher.submit(submission, late)
-        second = JobRef(submission.job, MALL.id)
-    finally:
-        late.close()
-    await node.offered(first, "d")
-    assert (await node.job(second)).state is S.QUEUED
+async def test_who_waits_already_comes_first(make_node: MakeNode) -> None:
+    a, b = await make_node("a"), await make_node("b")
+    await a.online("d")
+    held = a.dispatcher.look_early(MALL.id)
+    assert held is not None
+    # It waits, though somebody is there: its node has not got round to it.
+    first = await a.submit()
+    second = await submit_early(b)
+    await b.offered(first, "d")
+    assert (await b.job(second)).state is S.QUEUED
+    held.close()
 
 
 async def test_nobody_there_is_for_a_round_to_find_out(node: Node) -> None:
