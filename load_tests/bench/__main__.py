@@ -68,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_folder(parser, RESULTS)
     for name in BENCHES:
         bench = bench_of(name)
-        added = subparsers.add_parser(name, help=bench.HELP, description=bench.HELP)
+        text = bench.HELP.replace("%", "%%")  # argparse fills in what follows a %
+        added = subparsers.add_parser(name, help=text, description=text)
         # Its default would undo what was said before the name.
         _add_folder(added, argparse.SUPPRESS)
         bench.add_flags(added)
