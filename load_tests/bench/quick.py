@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from load_tests.bench.benches import CannotMeasure
-from load_tests.bench.checks import ALL, DRIVERS, Check, Field
+from load_tests.bench.checks import ALL, DRIVERS, Check, Field, Part
 from load_tests.bench.contestants import OURS, Contestant, ContestantFailed, end_on_sigterm, running
 from load_tests.bench.metro import invented_metro
 from load_tests.bench.positions.measure import load
@@ -21,7 +21,9 @@ from load_tests.bench.ratios import shown
 from load_tests.tables import table
 
 
-def main(arguments: Sequence[str] | None = None, *, ours: str = OURS) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, ours: str = OURS, parts: Sequence[Part] = ALL
+) -> int:
     """Check, and print the table; the exit status. `ours`: the module that runs the engine."""
     parser = argparse.ArgumentParser(prog="python -m load_tests.bench.quick", description=__doc__)
     parser.parse_args(arguments)
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, *, ours: str = OURS) -> int:
     started = time.monotonic()
     try:
         with _field(ours) as field:
-            checks = [check for checks_of in ALL for check in checks_of(field)]
+            checks = [check for part in parts for check in part(field)]
     except (CannotMeasure, ContestantFailed) as error:
         print(f"bench-quick: {error}", file=sys.stderr)
         return 2
