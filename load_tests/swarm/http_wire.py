@@ -20,9 +20,10 @@ Done = Callable[[int, bytes], None]
 
 
 class HttpNode:
-    """The connections to a node."""
+    """The connections to a node, so many at most."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, connections: int = MAX_CONNECTIONS) -> None:
+        self._connections = connections
         parts = urlsplit(url)
         is_tls = parts.scheme == "https"
         self._host = parts.hostname or ""
@@ -48,8 +49,9 @@ class HttpNode:
         self._send(head.encode("ascii") + body, done, is_again=False)
 
     async def warm(self, connections: int) -> None:
-        """Open some connections beforehand. Raises `OSError`."""
-        await asyncio.gather(*(self._connect() for _ in range(connections)))
+        """Have that many connections open beforehand. Raises `OSError`."""
+        missing = min(connections, self._connections) - len(self._lines)
+        await asyncio.gather(*(self._connect() for _ in range(missing)))
 
     def close(self) -> None:
         """Hang up; what is under way is not answered any more."""
@@ -64,7 +66,7 @@ class HttpNode:
             self._free.pop().ask(request, done, is_again=is_again)
             return
         self._waiting.append((request, done, is_again))
-        if len(self._lines) + len(self._opening) < MAX_CONNECTIONS:
+        if len(self._lines) + len(self._opening) < self._connections:
             task = asyncio.get_running_loop().create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)

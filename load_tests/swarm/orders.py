@@ -1,8 +1,10 @@
 """Orders that arrive by the clock (Poisson) and leave on time, answered or not."""
 
+import asyncio
 import json
 import random
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from load_tests.ground import Ground, Mall
@@ -13,15 +15,25 @@ from load_tests.swarm.punctual import PunctualTimer
 
 _PREPARED: Final = 512
 _WARM_CONNECTIONS: Final = 4
+SALE_CONNECTIONS: Final = 64
+"""To each node."""
 _PATH: Final = "/v1/jobs"
+
+Body = tuple[bytes, bytes]
+"""An order's JSON, before and after its name."""
 
 
 class Orders:
-    """One worker's order service. Orders are prepared beforehand and differ in their names."""
+    """One worker's order service. Orders are prepared beforehand and differ in their names.
+
+    A flash sale's orders come from another service, with connections of its own (`sale_nodes`): the
+    usual orders shall wait for the engine only.
+    """
 
     def __init__(
         self,
-        nodes: list[HttpNode],
+        nodes: Sequence[HttpNode],
+        sale_nodes: Sequence[HttpNode],
         ground: Ground,
         notes: Notebook,
         dice: random.Random,
@@ -30,6 +42,7 @@ class Orders:
         spares_flash_market: bool,
     ) -> None:
         self._nodes = nodes
+        self._sale_nodes = sale_nodes
         self._ground = ground
         self._notes = notes
         self._dice = dice
@@ -52,18 +65,23 @@ class Orders:
         self._due_s = time.monotonic()
         self._plan_next()
 
-    def burst(self, count: int, seconds: float) -> None:
-        """That many orders of the first mall, evenly over so many seconds, beside all others."""
-        _Burst(self, self._ground.flash_mall, count, seconds)
+    async def burst(self, count: int, seconds: float) -> None:
+        """That many orders of the first mall, evenly over so many seconds, beside all others.
 
-    def order_from(self, mall: Mall, due_s: float) -> None:
-        """Send an order of this mall."""
-        self._post(_prepared(self._ground, self._dice, mall), due_s, Measure.POST_BURST)
+        Connections are opened first, as a busy service has them. Raises `OSError`.
+        """
+        await asyncio.gather(*(node.warm(SALE_CONNECTIONS) for node in self._sale_nodes))
+        mall = self._ground.flash_mall
+        _Burst(self, [_prepared(self._ground, self._dice, mall) for _ in range(count)], seconds)
+
+    def order_of_sale(self, body: Body, due_s: float) -> None:
+        """Send an order of a flash sale."""
+        self._post(body, due_s, Measure.POST_BURST, self._sale_nodes)
 
     def close(self) -> None:
         """Order nothing more."""
         self._timer.close()
-        for node in self._nodes:
+        for node in (*self._nodes, *self._sale_nodes):
             node.close()
 
     def _plan_next(self) -> None:
@@ -75,15 +93,21 @@ class Orders:
         """Send what is due. What is late keeps its own time, however late this comes."""
         while self._rate > 0 and self._due_s <= time.monotonic():
             body = self._bodies[self._number % _PREPARED]
-            self._post(body, self._due_s, Measure.POST_JOB)
+            self._post(body, self._due_s, Measure.POST_JOB, self._nodes)
             self._due_s += self._dice.expovariate(self._rate)
         if self._rate > 0:
             self._timer.set(self._due_s)
 
-    def _post(self, body: tuple[bytes, bytes], due_s: float, measure: Measure) -> None:
+    def _post(
+        self,
+        body: Body,
+        due_s: float,
+        measure: Measure,
+        nodes: Sequence[HttpNode],
+    ) -> None:
         self._number += 1
         name = f"{self._prefix}-{self._number}"
-        node = self._nodes[self._number % len(self._nodes)]
+        node = nodes[self._number % len(nodes)]
 
         def done(status: int, answer: bytes) -> None:
             now_s = time.monotonic()
@@ -99,30 +123,27 @@ class Orders:
 
 
 class _Burst:
-    """A flash sale's orders, a millisecond's worth at a time."""
+    """A flash sale's orders, each when it is due."""
 
-    def __init__(self, orders: Orders, mall: Mall, count: int, seconds: float) -> None:
+    def __init__(self, orders: Orders, bodies: list[Body], seconds: float) -> None:
         self._orders = orders
-        self._mall = mall
-        self._left = count
-        self._every_s = seconds / count
+        self._bodies = bodies
+        self._every_s = seconds / len(bodies)
         self._due_s = time.monotonic()
         self._timer = PunctualTimer(self._arrive)
         self._timer.set(self._due_s)
 
     def _arrive(self) -> None:
-        while self._left and self._due_s <= time.monotonic():
-            self._orders.order_from(self._mall, self._due_s)
+        while self._bodies and self._due_s <= time.monotonic():
+            self._orders.order_of_sale(self._bodies.pop(), self._due_s)
             self._due_s += self._every_s
-            self._left -= 1
-        if self._left:
+        if self._bodies:
             self._timer.set(self._due_s)
         else:
             self._timer.close()
 
 
-def _prepared(ground: Ground, dice: random.Random, mall: Mall | None = None) -> tuple[bytes, bytes]:
-    """An order's JSON, before and after its name."""
+def _prepared(ground: Ground, dice: random.Random, mall: Mall | None = None) -> Body:
     order = json.dumps(ground.order(dice, mall))
     return order[:-1].encode() + b', "external_id": "', b'"}'
 

@@ -22,7 +22,7 @@ from load_tests.ground import Ground, NoGround
 from load_tests.swarm.fleet import Fleet
 from load_tests.swarm.http_wire import HttpNode
 from load_tests.swarm.notebook import Notebook
-from load_tests.swarm.orders import Orders
+from load_tests.swarm.orders import SALE_CONNECTIONS, Orders
 from load_tests.swarm.phone import Base
 from load_tests.swarm.pipe import hear, tell
 from load_tests.swarm.plan import SwarmPlan
@@ -49,10 +49,11 @@ class Worker:
         base = Base(plan, self._notes, dice, loop, self._came_online, self._turned_away)
         self._fleet = Fleet(base, ground, credentials, number)
         nodes = [HttpNode(url, credentials.orders) for url in plan.urls]
+        sale = [HttpNode(url, credentials.orders, SALE_CONNECTIONS) for url in plan.urls]
         # Names of orders are used once for ever.
         prefix = f"{plan.name}-{secrets.token_hex(5)}-{number}"
         self._orders = Orders(
-            nodes, ground, self._notes, dice, prefix, spares_flash_market=plan.crowd > 0
+            nodes, sale, ground, self._notes, dice, prefix, spares_flash_market=plan.crowd > 0
         )
         self._tasks = [loop.create_task(self._tell()), loop.create_task(self._watch_lag())]
 
@@ -68,7 +69,7 @@ class Worker:
             case "rate":
                 self._orders.set_rate(what)
             case "burst":
-                self._orders.burst(*what)
+                self._tasks.append(asyncio.get_running_loop().create_task(self._burst(*what)))
 
     def close(self) -> None:
         """Hang up everywhere."""
@@ -83,6 +84,12 @@ class Worker:
         with contextlib.suppress(OSError):  # the orders will tell
             await self._orders.warm()
         await self._fleet.connect()
+
+    async def _burst(self, count: int, seconds: float) -> None:
+        try:
+            await self._orders.burst(count, seconds)
+        except OSError as error:
+            tell(self._writer, "failed", f"no connection for a flash sale: {error}")
 
     def _came_online(self) -> None:
         if self._fleet.came_online():
