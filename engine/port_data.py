@@ -1,9 +1,10 @@
 """What passes through the ports: plain data, and the refusals of the store as exceptions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.core.model import Driver, Job, LiveOffer, Near, RankedDriver, RoundRecord, Waiting
+from engine.core.model import Driver, Job, LiveOffer, Near, Need, RankedDriver, RoundRecord, Waiting
 from protocol.codes import ErrorCode
 from protocol.lifecycle import JobState
 
@@ -192,7 +193,8 @@ class Submitted:
 class Found:
     """What a mall's round looks at: queued jobs (by priority and age) and free drivers (by
     distance). ``radius_m``: how far the search went; ``waiting_total``: how many jobs wait there;
-    ``more``: more drivers were in that radius than asked for."""
+    ``more``: more drivers were in that radius than asked for; ``holds``: until when stores of the
+    market are held, by mall/store."""
 
     now_ms: int
     waiting: tuple[Waiting, ...]
@@ -200,6 +202,11 @@ class Found:
     near: tuple[Near, ...]
     radius_m: float
     more: bool
+    holds: Mapping[str, int]
+
+    def held_until_ms(self, mall: str, need: Need) -> int:
+        """Until when one of the stores that the job needs is held; 0: it is not."""
+        return max((self.holds.get(f"{mall}/{store}", 0) for store in need.stores), default=0)
 
 
 @dataclass(frozen=True, slots=True)

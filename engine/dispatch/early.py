@@ -34,7 +34,8 @@ class EarlyLook:
             return False
         with contextlib.suppress(StoreUnavailable):
             found = await self._look
-            if found.near and not found.waiting_total:
+            held_until_ms = found.held_until_ms(submission.mall, submission.need)
+            if found.near and not found.waiting_total and held_until_ms <= found.now_ms:
                 job = Waiting(submission.job, 0, submission.need, (), submission.card)
                 ranking = self._rounds.rank(found, job)
                 if offerable(ranking):

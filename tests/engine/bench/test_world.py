@@ -99,7 +99,7 @@ async def test_a_match_is_two_calls_and_a_batch_is_one(
     world: World, redis_url: str, positions: NDArray[np.float64]
 ) -> None:
     told = await match_cost(redis_url, 3)
-    assert (told["scripts"], told["calls"]) == (2, 3)
+    assert (told["scripts"], told["calls"]) == (2, 2)
     assert told["redis_us"] > told["search_us"] > 0
     assert (await report_calls(redis_url, positions))["scripts"] == 1
 

@@ -9,7 +9,7 @@ import pytest
 from engine.ports import DuplicateExternalId, JobRef, StoreUnavailable
 from protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import MALL, MARKET, Node
+from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Node
 
 S = JobState
 
@@ -50,6 +50,19 @@ async def test_who_waits_already_comes_first(make_node: MakeNode) -> None:
     await b.offered(first, "d")
     assert (await b.job(second)).state is S.QUEUED
     held.close()
+
+
+async def test_a_store_that_is_held_is_not_passed_over(node: Node) -> None:
+    await node.online("d")
+    held_ms = node.store.now_ms() + 60_000
+    key = KEYS.key("holds")
+    await node.store._link.call("HSET", key, f"{MALL.id}/lego", held_ms)
+    ref = await submit_early(node)
+    await node.quiet()
+    assert (await node.job(ref)).state is S.QUEUED
+    await node.store._link.call("HSET", key, f"{MALL.id}/lego", node.store.now_ms() - 1)
+    await submit_early(node)  # another one wakes the mall
+    await node.is_in(ref, S.OFFERED)
 
 
 async def test_nobody_there_is_for_a_round_to_find_out(node: Node) -> None:
