@@ -86,6 +86,8 @@ class MarketPolicy:
     speed_mps: float = figure(9.0, 0.1, 100_000)
     store_dwell_s: float = figure(120.0, 0, 86_400)
     dropoff_dwell_s: float = figure(60.0, 0, 86_400)
+    # What a driver must have done when its block ends: its last drop-off, or its last pickup.
+    block_covers: Literal["dropoff", "pickup"] = "dropoff"
 
     weights: CostWeights = field(default_factory=CostWeights)
 

@@ -37,6 +37,11 @@ class MatchPolicy(Protocol):
         ...
 
     @property
+    def block_covers(self) -> str:
+        """What must be done when a driver's block ends: ``dropoff`` or ``pickup``."""
+        ...
+
+    @property
     def weights(self) -> Weights:
         """The weights of the cost."""
         ...
@@ -136,7 +141,8 @@ class Matcher:
         pickup_ms = max(self._now_ms + int((seconds + visit.pickup_s) * 1000), visit.need.ready_ms)
         dropoff_ms = pickup_ms + int(visit.haul_s * 1000)
         slack = slack_term(visit.need.deadline_ms, dropoff_ms, self._policy.weights)
-        why_not = _misfit(near.driver, visit, dropoff_ms)
+        done_ms = dropoff_ms if self._policy.block_covers == "dropoff" else pickup_ms
+        why_not = _misfit(near.driver, visit, done_ms)
         return RankedDriver(
             driver=near.driver.id,
             eligible=why_not is None,
@@ -160,7 +166,7 @@ class Matcher:
         )
 
 
-def _misfit(driver: Driver, visit: _Visit, dropoff_ms: int) -> str | None:
+def _misfit(driver: Driver, visit: _Visit, done_ms: int) -> str | None:
     """The hard constraint that keeps this driver from this job; None if there is none."""
     vehicle = driver.vehicle
     if driver.id in visit.barred:
@@ -171,7 +177,7 @@ def _misfit(driver: Driver, visit: _Visit, dropoff_ms: int) -> str | None:
         return "too_big"
     if not visit.equipment.issubset(vehicle.equipment):
         return "lacks_equipment"
-    if driver.until_ms is not None and dropoff_ms > driver.until_ms:
+    if driver.until_ms is not None and done_ms > driver.until_ms:
         return "block_ends_too_soon"
     return None
 

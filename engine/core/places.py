@@ -15,6 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 
 from engine.core.mall import Gate, Mall, MallKind, Market, Store
 from engine.core.places_file import PlacesError, read_market
@@ -35,6 +36,11 @@ A mall too many costs a round that finds nobody; a mall too few would leave its 
 """
 
 
+# A degree of latitude is 110,574 m at the least; and no market lies within 0.6 degrees of a pole.
+_LEAST_M_PER_DEG = 110_500.0
+_LEAST_COS = 0.01
+
+
 class Places:
     """Every market, with its malls by id. Made once at start; nothing in it changes."""
 
@@ -50,6 +56,13 @@ class Places:
                     other = self.malls[mall.id].market
                     raise PlacesError(f"{market.id}: mall {mall.id}: also in market {other}")
                 self.malls[mall.id] = mall
+        self._malls_of = {
+            market.id: tuple(market.malls.values()) for market in self.markets.values()
+        }
+        self._outlines = {
+            market: shapely.STRtree([mall.outline for mall in malls])
+            for market, malls in self._malls_of.items()
+        }
         # Plain tuples: `malls_in_reach` runs whenever a driver becomes free.
         self._reach = {
             market.id: tuple(
@@ -114,10 +127,18 @@ class Places:
         self, market: str, lats: ArrayLike, lons: ArrayLike, within_m: float
     ) -> list[str | None]:
         """The id of each point's mall: whose outline is within `within_m`. None: of no mall."""
-        near: list[str | None] = [None] * np.size(lats)
-        for mall in self.markets[market].malls.values():
-            distances_m = mall.distance_to_outline_m_batch(lats, lons)
-            for index in np.flatnonzero(distances_m <= within_m):
+        y, x = np.asarray(lats, dtype=np.float64), np.asarray(lons, dtype=np.float64)
+        near: list[str | None] = [None] * y.size
+        north = within_m / _LEAST_M_PER_DEG
+        east = north / np.maximum(np.cos(np.radians(np.abs(y) + north)), _LEAST_COS)
+        around = shapely.box(x - east, y - north, x + east, y + north)
+        # Few points are near any mall: the index leaves those pairs to be measured.
+        points, malls = self._outlines[market].query(around)
+        for number in np.unique(malls):
+            mall = self._malls_of[market][number]
+            close = points[malls == number]
+            distances_m = mall.distance_to_outline_m_batch(y[close], x[close])
+            for index in close[distances_m <= within_m]:
                 near[index] = mall.id
         return near
 

@@ -48,7 +48,8 @@ class Rounds:
 
     async def _wake_waiting(self, market: str) -> None:
         # This runs one turn later: a batch of positions or a sweep frees many drivers at once.
-        malls = tuple(self._freed_near.pop(market))
+        # Sorted, as the order of a set is another in every process.
+        malls = tuple(sorted(self._freed_near.pop(market)))
         try:
             counts = await self._context.store.waiting(market, malls)
         except StoreUnavailable as error:

@@ -21,6 +21,8 @@ _PUSHES_A_READ = 500
 class UpkeepCalls(DriverCalls, RoundCalls):
     """The sweeper's, the heartbeat's and the relay's side of :class:`engine.ports.Store`."""
 
+    # How long a beat keeps a node alive; a simulation beats more rarely.
+    lease_ms: int = LEASE_MS
     # A second line: a blocking read must not hold up the first.
     _tail: Link
 
@@ -60,7 +62,7 @@ class UpkeepCalls(DriverCalls, RoundCalls):
 
     async def beat(self, market: str, node: str) -> Beat:
         """See :meth:`engine.ports.Store.beat`."""
-        args = {"node": node, "lease_ms": LEASE_MS}
+        args = {"node": node, "lease_ms": self.lease_ms}
         now, lapsed, dead = await self._plain("beat", [self._keys[market].key("nodes")], args)
         self._heard(now)
         return Beat(now, bool(lapsed), tuple(name.decode() for name in dead))
