@@ -119,7 +119,7 @@ class Matcher:
             need,
             gate,
             equipment=frozenset(need.requires) - {ID_CHECK},
-            barred=self._barred(asked),
+            barred=barred_by(asked, self._now_ms, self._policy.unreachable_s),
             pickup_s=walk_s + self._policy.store_dwell_s * len(need.stores),
             haul_s=way_s + self._policy.dropoff_dwell_s,
         )
@@ -156,14 +156,17 @@ class Matcher:
             eta_dropoff_ms=dropoff_ms,
         )
 
-    def _barred(self, asked: Sequence[Asked]) -> frozenset[str]:
-        since_ms = self._now_ms - int(self._policy.unreachable_s * 1000)
-        return frozenset(
-            turn.driver
-            for turn in asked
-            if turn.outcome in NOT_ASKED_AGAIN
-            or (turn.outcome == Outcome.UNACKNOWLEDGED and turn.at_ms > since_ms)
-        )
+
+
+def barred_by(asked: Sequence[Asked], now_ms: int, unreachable_s: float) -> frozenset[str]:
+    """The drivers who are not asked for the job (again), by how their turns with it ended."""
+    since_ms = now_ms - int(unreachable_s * 1000)
+    return frozenset(
+        turn.driver
+        for turn in asked
+        if turn.outcome in NOT_ASKED_AGAIN
+        or (turn.outcome == Outcome.UNACKNOWLEDGED and turn.at_ms > since_ms)
+    )
 
 
 def _misfit(driver: Driver, visit: _Visit, done_ms: int) -> str | None:

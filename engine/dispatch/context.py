@@ -26,7 +26,7 @@ def _random_offer_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Workings:
     """What is chance, time and haste to a live node, and what a simulation settles instead.
 
     ``clock``: seconds, for how long things take. ``new_offer_id``: an offer's id cannot be guessed.
@@ -52,7 +52,7 @@ class Context:
     policies: Mapping[str, MarketPolicy]
     metrics: Metrics
     travel: Mapping[str, TravelTime] = field(default_factory=dict)
-    surroundings: Surroundings = field(default_factory=Surroundings)
+    workings: Workings = field(default_factory=Workings)
 
     def policy(self, market: str) -> MarketPolicy:
         """The market's figures."""

@@ -15,7 +15,7 @@ from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.core.policy import first_look_ms
 from engine.dispatch.arrivals import Arrivals
-from engine.dispatch.context import Context, Tasks, Surroundings
+from engine.dispatch.context import Context, Tasks, Workings
 from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.reach import Reach
 from engine.dispatch.rounds import Rounds
@@ -53,13 +53,13 @@ class Dispatcher:
         metrics: Metrics,
         *,
         travel: Mapping[str, TravelTime] | None = None,
-        surroundings: Surroundings | None = None,
+        workings: Workings | None = None,
     ) -> None:
         self.node = node
         self.on_lapsed: Callable[[str], None] | None = None
         self._courier = courier
         self._context = Context(
-            store, places, policies, metrics, travel or {}, surroundings or Surroundings()
+            store, places, policies, metrics, travel or {}, workings or Workings()
         )
         self._store = store
         self._tasks = Tasks()

@@ -37,8 +37,8 @@ class MallRounds:
         self._metrics = context.metrics
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
-        self._clock = context.surroundings.clock
-        self._new_offer_id = context.surroundings.new_offer_id
+        self._clock = context.workings.clock
+        self._new_offer_id = context.workings.new_offer_id
         self._follow = follow
         self._tasks = tasks
         self._running = False

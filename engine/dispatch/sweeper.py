@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 _BITE = 64
 _REAP_LIMIT = 256
 # Moments this close together share a wake-up. What is further off than a minute is left to the
-# regular sweeps, which are late by a quarter of a second at most (see `Surroundings`).
+# regular sweeps, which are late by a quarter of a second at most (see `Workings`).
 _GRAIN_S = 0.01
 
 
@@ -35,7 +35,7 @@ class Sweeper:
         on_lapsed: Callable[[str], None],
     ) -> None:
         self._context = context
-        self._surroundings = context.surroundings
+        self._workings = context.workings
         self._node = node
         self._rounds = rounds
         self._follow = follow
@@ -51,9 +51,9 @@ class Sweeper:
         for market in self._context.policies:
             await self._context.store.beat(market, self._node)
         for market in self._context.policies:
-            self._tasks.start(self._every(self._surroundings.beat_s, market, self._beat), f"beat {market}")
-            self._tasks.start(self._every(self._surroundings.sweep_s, market, self.sweep), f"sweep {market}")
-            self._tasks.start(self._every(self._surroundings.forget_s, market, self._forget), f"forget {market}")
+            self._tasks.start(self._every(self._workings.beat_s, market, self._beat), f"beat {market}")
+            self._tasks.start(self._every(self._workings.sweep_s, market, self.sweep), f"sweep {market}")
+            self._tasks.start(self._every(self._workings.forget_s, market, self._forget), f"forget {market}")
 
     def __len__(self) -> int:
         """How many timers and tasks are under way."""
@@ -77,7 +77,7 @@ class Sweeper:
 
     def nudge(self, market: str, delay_s: float) -> None:
         """Sweep the market after that delay: something falls due then."""
-        if self._stopping or delay_s > self._surroundings.precise_s:
+        if self._stopping or delay_s > self._workings.precise_s:
             return
         loop = asyncio.get_running_loop()
         # One grain late rather than a hair early: an entry that is not yet due is not found.

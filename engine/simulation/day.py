@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from engine.core.model import Need, Submission
-from engine.dispatch.context import Surroundings
+from engine.dispatch.context import Workings
 from engine.dispatch.dispatcher import Dispatcher
 from engine.metrics import Metrics
 from engine.ports import Push
@@ -66,7 +66,7 @@ class _Simulation:
             policies,
             Metrics(),
             travel={scenario.market: scenario.travel},
-            surroundings=Surroundings(
+            workings=Workings(
                 clock=loop.time,
                 new_offer_id=lambda: f"offer_{next(numbers):07}",
                 sweep_s=scenario.sweep_s,

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.config import MarketPolicy
 from engine.core.geo import EARTH_RADIUS_M
 from engine.simulation.ground import market_of_points
@@ -187,6 +190,23 @@ class PlaneTravel:
         del at_ms
         metres = self.distance_m(from_lat, from_lon, to_lat, to_lon)
         return 60.0 * math.ceil(metres / self._meters_per_minute)
+
+    def matrix(
+        self,
+        from_lats: NDArray[np.float64],
+        from_lons: NDArray[np.float64],
+        to_lats: NDArray[np.float64],
+        to_lons: NDArray[np.float64],
+        at_ms: int,
+    ) -> NDArray[np.float64]:
+        """See :class:`engine.core.eta.TravelMatrix`."""
+        del at_ms
+        from_lats, from_lons, to_lats, to_lons = (
+            np.round(degrees * _M_PER_DEG) for degrees in (from_lats, from_lons, to_lats, to_lons)
+        )
+        metres = np.hypot(to_lats - from_lats[:, None], to_lons - from_lons[:, None])
+        minutes: NDArray[np.float64] = np.ceil(metres / self._meters_per_minute)
+        return 60.0 * minutes
 
 
 def default_policy(parameters: Parameters) -> MarketPolicy:
