@@ -1,6 +1,7 @@
 """What passes through the ports: plain data, and the refusals of the store as exceptions."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.core.model import Driver, Job, LiveOffer, Near, RankedDriver, Waiting
 from protocol.codes import ErrorCode
@@ -154,10 +155,9 @@ class Answered:
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DriverFix:
+class DriverFix(NamedTuple):
     """One position on its way into the index. ``at_ms`` is the phone's word for when; ``inside``:
-    whether it lies in its market at all."""
+    whether it lies in its market at all. A tuple, as there are thousands a second."""
 
     driver: str
     at_ms: int

@@ -14,10 +14,18 @@ class Measure(StrEnum):
 
     POST_JOB = "POST /v1/jobs"
     """The intended start of a submission to its answer."""
+    POST_BURST = "POST /v1/jobs, flash sale"
+    """The same for the orders of a flash sale."""
     OFFER = "offer latency"
     """The intended start of a submission to the first offer of its job at a driver."""
+    OFFER_BURST = "offer latency, flash sale"
+    """The same for the orders of a flash sale."""
     ACCEPT = "accept round trip"
     """``accept`` sent to its reply."""
+    PROGRESS = "progress round trip"
+    """``progress`` sent to its reply."""
+    EXPIRY = "expiry lateness"
+    """The limit of an offer that nobody answered to its driver hearing that it is closed."""
     VISIBLE = "location → visible"
     """A fix sent to the operators' API showing it."""
     REASSIGN_DECLINED = "reassign after decline"
@@ -30,7 +38,7 @@ class Measure(StrEnum):
     @property
     def request_type(self) -> str:
         """The `request_type` that locust shows beside the name."""
-        return HTTP if self is Measure.POST_JOB else SOCKET
+        return HTTP if self in {Measure.POST_JOB, Measure.POST_BURST} else SOCKET
 
 
 Report = Callable[[Measure, float, Exception | None], None]

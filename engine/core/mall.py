@@ -68,12 +68,6 @@ class Region:
             return False
         return bool(shapely.intersects_xy(self.polygon, lon, lat))
 
-    def holds_batch(self, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.bool_]:
-        """`holds` of n points at once: shape (n,)."""
-        x, y = np.asarray(lons, dtype=np.float64), np.asarray(lats, dtype=np.float64)
-        held: NDArray[np.bool_] = shapely.intersects_xy(self.polygon, x, y)
-        return held
-
 
 @dataclass(frozen=True, slots=True)
 class Mall:
@@ -114,11 +108,6 @@ class Mall:
     def distance_to_outline_m(self, lat: float, lon: float) -> float:
         """Metres to the outline; 0 inside it."""
         return float(shapely.distance(self.outline_m, shapely.Point(*self.plane.xy(lat, lon))))
-
-    def distance_to_outline_m_batch(self, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.float64]:
-        """`distance_to_outline_m` of n points at once: shape (n,)."""
-        points = shapely.points(*self.plane.xy_batch(lats, lons))
-        return np.asarray(shapely.distance(self.outline_m, points), dtype=np.float64)
 
     def gate_distances_m(self, lat: float, lon: float) -> dict[str, float]:
         """Metres to each gate, by gate id."""

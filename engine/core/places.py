@@ -1,4 +1,4 @@
-"""The places that the engine serves: which market and mall is a point in, what is in reach.
+"""The places that the engine serves: which market and mall is a point in.
 
     places = Places.load()
     mall = places.mall("chandler-fashion-center")
@@ -11,11 +11,7 @@ for those who would rather ask first.
 from __future__ import annotations
 
 from importlib import resources
-from math import inf
 from typing import TYPE_CHECKING
-
-import numpy as np
-import shapely
 
 from engine.core.mall import Gate, Mall, MallKind, Market, Store
 from engine.core.places_file import PlacesError, read_market
@@ -25,20 +21,8 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
-    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Gate", "Mall", "MallKind", "Market", "Places", "PlacesError", "Store"]
-
-REACH_MARGIN = 1.005
-"""Reach is drawn this much wider: the store measures on a sphere, which differs by up to 0.5 %.
-
-A mall too many costs a round that finds nobody; a mall too few would leave its jobs waiting.
-"""
-
-
-# A degree of latitude is 110,574 m at the least; and no market lies within 0.6 degrees of a pole.
-_LEAST_M_PER_DEG = 110_500.0
-_LEAST_COS = 0.01
 
 
 class Places:
@@ -56,21 +40,6 @@ class Places:
                     other = self.malls[mall.id].market
                     raise PlacesError(f"{market.id}: mall {mall.id}: also in market {other}")
                 self.malls[mall.id] = mall
-        self._malls_of = {
-            market.id: tuple(market.malls.values()) for market in self.markets.values()
-        }
-        self._outlines = {
-            market: shapely.STRtree([mall.outline for mall in malls])
-            for market, malls in self._malls_of.items()
-        }
-        # Plain tuples: `malls_in_reach` runs whenever a driver becomes free.
-        self._reach = {
-            market.id: tuple(
-                (mall.id, mall.lat, mall.lon, mall.plane.m_per_deg_lat, mall.plane.m_per_deg_lon)
-                for mall in market.malls.values()
-            )
-            for market in self.markets.values()
-        }
 
     @classmethod
     def load(cls, paths: Iterable[Path] | None = None, *, opening_hours: bool = True) -> Places:
@@ -104,58 +73,10 @@ class Places:
         """Whether a point, such as a drop-off, is inside the market's area."""
         return self.markets[market].holds(lat, lon)
 
-    def in_market(self, market: str, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.bool_]:
-        """`in_area` of n points at once: shape (n,)."""
-        return self.markets[market].region.holds_batch(lats, lons)
-
     def mall_at(self, market: str, lat: float, lon: float) -> Mall | None:
         """Return the mall whose outline holds the point; None outside of all."""
         malls = self.markets[market].malls.values()
         return next((mall for mall in malls if mall.holds(lat, lon)), None)
-
-    def mall_at_batch(self, market: str, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.intp]:
-        """Each point's mall as an index into the market's malls, in their order; −1: none.
-
-        Shape (n,).
-        """
-        found = np.full(np.shape(lats), -1, dtype=np.intp)
-        for index, mall in enumerate(self.markets[market].malls.values()):
-            found[mall.region.holds_batch(lats, lons)] = index
-        return found
-
-    def malls_near(
-        self, market: str, lats: ArrayLike, lons: ArrayLike, within_m: float
-    ) -> list[str | None]:
-        """The id of each point's mall: whose outline is within `within_m`. None: of no mall."""
-        y, x = np.asarray(lats, dtype=np.float64), np.asarray(lons, dtype=np.float64)
-        near: list[str | None] = [None] * y.size
-        north = within_m / _LEAST_M_PER_DEG
-        east = north / np.maximum(np.cos(np.radians(np.abs(y) + north)), _LEAST_COS)
-        around = shapely.box(x - east, y - north, x + east, y + north)
-        # Few points are near any mall: the index leaves those pairs to be measured.
-        points, malls = self._outlines[market].query(around)
-        for number in np.unique(malls):
-            mall = self._malls_of[market][number]
-            close = points[malls == number]
-            distances_m = mall.distance_to_outline_m_batch(y[close], x[close])
-            for index in close[distances_m <= within_m]:
-                near[index] = mall.id
-        return near
-
-    def malls_in_reach(
-        self, market: str, lat: float, lon: float, radius_m: float = inf
-    ) -> tuple[str, ...]:
-        """Return the ids of the malls whose centre is within `radius_m`, nearest first."""
-        limit_m2 = (radius_m * REACH_MARGIN) ** 2
-        near = []
-        for mall, mall_lat, mall_lon, m_per_deg_lat, m_per_deg_lon in self._reach[market]:
-            north_m = (lat - mall_lat) * m_per_deg_lat
-            east_m = (lon - mall_lon) * m_per_deg_lon
-            distance_m2 = north_m * north_m + east_m * east_m
-            if distance_m2 <= limit_m2:
-                near.append((distance_m2, mall))
-        near.sort()
-        return tuple([mall for _, mall in near])
 
 
 def _toml_files(root: Traversable) -> list[Traversable]:

@@ -6,8 +6,6 @@ from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.reach import Reach
 from engine.ports import DriverFix, JobRef, NoSuchDriver, StoreUnavailable
 
-# Gates are up to 35 m outside the walls, and a phone between high walls is off by as much.
-_AT_MALL_M = 70.0
 _MAX_ACC_M = 100.0
 
 
@@ -33,13 +31,8 @@ class Arrivals:
             for fix, verdict in zip(fixes, verdicts, strict=True)
             if verdict == "ok" and fix.acc_m <= _MAX_ACC_M
         }
-        malls = self._context.places.malls_near(
-            market,
-            [fix.lat for fix in newest.values()],
-            [fix.lon for fix in newest.values()],
-            _AT_MALL_M,
-        )
-        for driver, mall in zip(newest, malls, strict=True):
+        for driver, fix in newest.items():
+            mall = self._reach.around(market, fix).at_mall
             if mall is None:
                 self.look_again(market, driver)
             elif self._at.get((market, driver)) != mall:

@@ -1,19 +1,25 @@
 """Which malls a driver is in reach of, and who has just come into reach: their jobs get a round."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from engine.core.surroundings import Surroundings, look_around
 from engine.dispatch.context import Context
 from engine.dispatch.rounds import Rounds
 from engine.ports import DriverFix, Freed
 
+# Gates are up to 35 m outside the walls, and a phone between high walls is off by as much.
+AT_MALL_M = 70.0
+
 
 @dataclass(slots=True)
 class _Whereabouts:
-    """A driver's socket on this node, and the malls in its reach as of its last fix."""
+    """A driver's socket on this node, the malls in its reach as of its last believed fix, and what
+    was around it when somebody last looked."""
 
     epoch: int
     malls: tuple[str, ...] = ()
+    around: Surroundings | None = None
 
 
 class Reach:
@@ -31,14 +37,21 @@ class Reach:
         """Whether the (market, driver) has its socket on this node."""
         return driver in self._drivers
 
+    def around(self, market: str, fix: DriverFix) -> Surroundings:
+        """What is around a fix; looked up anew only when its driver has moved out of the circle in
+        which nothing of it changes."""
+        known = self._drivers.get((market, fix.driver))
+        if known is None:
+            return self._look_around(market, fix.lat, fix.lon)
+        around = known.around
+        if around is None or not around.hold(fix.lat, fix.lon):
+            around = known.around = self._look_around(market, fix.lat, fix.lon)
+        return around
+
     def placed(self, market: str, fixes: Sequence[DriverFix]) -> Sequence[DriverFix]:
         """The fixes, each told whether it lies in its market at all."""
-        inside = self._context.places.in_market(
-            market, [fix.lat for fix in fixes], [fix.lon for fix in fixes]
-        )
         return [
-            fix if fix.inside == bool(is_inside) else replace(fix, inside=bool(is_inside))
-            for fix, is_inside in zip(fixes, inside, strict=True)
+            fix if self.around(market, fix).inside else fix._replace(inside=False) for fix in fixes
         ]
 
     def came(self, market: str, driver: str, epoch: int) -> None:
@@ -55,7 +68,7 @@ class Reach:
         """Drivers became free: the malls around them get a round if jobs wait there."""
         malls: set[str] = set()
         for driver in drivers:
-            malls.update(self._in_reach(market, driver.lat, driver.lon))
+            malls.update(self._malls(market, driver))
         self._rounds.wake_waiting(market, malls)
 
     def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
@@ -65,12 +78,19 @@ class Reach:
             known = self._drivers.get((market, fix.driver))
             if known is None or verdict != "ok":
                 continue
-            malls = self._in_reach(market, fix.lat, fix.lon)
+            malls = self.around(market, fix).malls
             if malls != known.malls:
                 new.update(set(malls) - set(known.malls))
                 known.malls = malls
         self._rounds.wake_waiting(market, new)
 
-    def _in_reach(self, market: str, lat: float, lon: float) -> tuple[str, ...]:
-        radius_m = self._context.policy(market).max_radius_m
-        return self._context.places.malls_in_reach(market, lat, lon, radius_m)
+    def _malls(self, market: str, driver: Freed) -> tuple[str, ...]:
+        known = self._drivers.get((market, driver.driver))
+        if known is not None and known.around and known.around.hold(driver.lat, driver.lon):
+            return known.around.malls
+        return self._look_around(market, driver.lat, driver.lon).malls
+
+    def _look_around(self, market: str, lat: float, lon: float) -> Surroundings:
+        reach_m = self._context.policy(market).max_radius_m
+        place = self._context.places.market(market)
+        return look_around(place, lat, lon, reach_m=reach_m, at_mall_m=AT_MALL_M)

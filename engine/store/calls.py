@@ -11,6 +11,7 @@ from engine.store.keys import MarketKeys, market_of
 from engine.store.link import Link
 from engine.store.records import pack, read_effects
 from engine.store.scripts import all_scripts
+from engine.store.tracks import Tracks
 from protocol.codes import (
     ANSWER_KEPT_MS,
     FUTURE_FIX_MS,
@@ -64,6 +65,7 @@ class Calls:
         self._link = link
         self._scripts = all_scripts()
         self._keys = {market: MarketKeys(market) for market in policies}
+        self._tracks = {market: Tracks(policy) for market, policy in policies.items()}
         self._policies = {market: pack(_figures(policy)) for market, policy in policies.items()}
         self._virtual_now_ms = now_ms
         self._observe = observe

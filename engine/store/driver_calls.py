@@ -62,6 +62,7 @@ class DriverCalls(Calls):
         """See :meth:`engine.ports.Store.disconnect`."""
         keys = self._keys[market]
         args = {"node": node, "closed": closed}
+        self._tracks[market].forget(driver for driver, _ in closed)
         return (await self._transition("disconnect", keys, [keys.held(node)], args)).effects
 
     async def snapshot(self, market: str, driver: str) -> DriverSnapshot:
@@ -111,9 +112,30 @@ class DriverCalls(Calls):
             raise ValueError(f"{len(fixes)} fixes: at most {MAX_BATCH} a batch")
         if not fixes:
             return Recorded((), Effects())
-        packed = [(f.driver, f.at_ms, f.lat, f.lon, f.acc_m, f.inside) for f in fixes]
-        reply = await self._transition("positions", self._keys[market], (), {"fixes": packed})
-        return Recorded(tuple(v.decode() for v in reply.rest[0]), reply.effects)
+        tracks, now_ms = self._tracks[market], self.now_ms()
+        plain, judged = tracks.sort_out(fixes, now_ms)
+        args = {
+            "known": plain.known,
+            "plain": plain.blobs,
+            "moves": plain.moves,
+            "fixes": [_judged(fixes[index]) for index in judged],
+        }
+        # Until the answer is here nobody knows what is stored, and what is written meanwhile goes
+        # by what was there before: it is judged anew.
+        reply = await self._transition("positions", self._keys[market], (), args)
+        missed, rest, learnt = reply.rest
+        tracks.wrote(plain, fixes, now_ms)
+        for driver, blob in zip(learnt[::2], learnt[1::2], strict=True):
+            tracks.learn(driver.decode(), blob)
+        verdicts = ["ok"] * len(fixes)
+        for index, verdict in zip(judged, rest, strict=True):
+            verdicts[index] = verdict.decode()
+        for number, verdict in zip(missed[::2], missed[1::2], strict=True):
+            missed_driver = fixes[plain.indices[number - 1]].driver
+            for index, fix in enumerate(fixes):
+                if fix.driver == missed_driver:
+                    verdicts[index] = verdict.decode()
+        return Recorded(tuple(verdicts), reply.effects)
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:
         """See :meth:`engine.ports.Store.suspend`."""
@@ -161,6 +183,10 @@ class DriverCalls(Calls):
             for driver, record in zip(nearest, records, strict=True)
             if record
         ]
+
+
+def _judged(fix: DriverFix) -> tuple[str, int, float, float, float, bool]:
+    return fix.driver, fix.at_ms, fix.lat, fix.lon, fix.acc_m, fix.inside
 
 
 def answered(reply: Reply) -> Answered:

@@ -149,6 +149,16 @@ def read_driver(packed: bytes, position: Position | None = None) -> Driver:
     return replace(driver, position=position) if position else driver
 
 
+def as_string(content: bytes) -> msgspec.Raw:
+    """Bytes, at most 255 of them, packed as a string: the scripts' MessagePack knows no bytes."""
+    return msgspec.Raw(b"\xd9" + bytes((len(content),)) + content)
+
+
+def read_stored_position(packed: bytes) -> list[float]:
+    """What the scripts keep of a driver's fixes; lib/drivers.lua says what is where."""
+    return _position(packed)
+
+
 def read_position(packed: bytes | None) -> Position | None:
     """The last believed fix; None if there was none yet."""
     if packed is None:

@@ -1,7 +1,5 @@
 """Who is at its mall by its position has arrived."""
 
-from dataclasses import replace
-
 from engine.ports import JobRef
 from protocol.lifecycle import JobState
 from tests.engine.dispatch.worlds import MARKET, Courier, Node
@@ -41,7 +39,7 @@ async def test_one_who_accepts_at_the_mall(node: Node) -> None:
 
 async def test_a_vague_position_is_no_arrival(node: Node) -> None:
     ref = await on_its_way(node, 60)
-    vague = replace(node.fix("d", 0), acc_m=400.0)
+    vague = node.fix("d", 0)._replace(acc_m=400.0)
     assert await node.dispatcher.positions(MARKET, [vague]) == ("ok",)
     await node.quiet()
     assert (await node.job(ref)).state is S.ASSIGNED

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from engine.core.hours import closes_at_ms, is_open
 from engine.core.places import Places
 from tests.engine.gateway.conftest import MALL, RunningNode
 from tests.engine.gateway.http_support import Caller, order, pointers
@@ -18,30 +19,43 @@ def places() -> Places:
     return Places.load()
 
 
-def ready_tomorrow(hour: int) -> dict[str, Any]:
-    """An order that can be collected tomorrow at this hour, and is wanted the day after."""
-    tomorrow = datetime.now(UTC).astimezone(PHOENIX_TIME) + timedelta(days=1)
-    ready_at = tomorrow.replace(hour=hour, minute=0, second=0, microsecond=0)
+def ready_soon(places: Places, hour: int, *, is_open_then: bool) -> dict[str, Any]:
+    """An order that can be collected at this hour of the next day on which the mall is open then,
+    or closed (tomorrow may be a holiday), and is wanted the day after."""
+    at = datetime.now(UTC).astimezone(PHOENIX_TIME).replace(hour=hour, minute=0, microsecond=0)
+    hours = places.mall(MALL).hours
+    ready_at = next(
+        day
+        for day in (at + timedelta(days=days) for days in range(1, 8))
+        if is_open(hours, int(day.timestamp() * 1000)) is is_open_then
+    )
     stores = [{"store": "lego", "ready_at": ready_at.isoformat()}]
     body = order(pickup={"mall": MALL, "stores": stores})
     body["dropoff"]["deadline"] = (ready_at + timedelta(days=1)).isoformat()
     return body
 
 
-async def test_a_mall_that_is_closed_at_the_ready_time(node: RunningNode) -> None:
+async def test_a_mall_that_is_closed_at_the_ready_time(node: RunningNode, places: Places) -> None:
     shop = Caller(node)
+    closed = ready_soon(places, 3, is_open_then=False)
     for answer in (
-        await shop.submit(ready_tomorrow(3)),
-        await shop.post("/v1/quotes", ready_tomorrow(3)),
+        await shop.submit(closed),
+        await shop.post("/v1/quotes", closed),
     ):
         assert pointers(answer, "mall_closed") == ["/pickup/mall"]
 
 
-async def test_an_order_placed_at_night_for_opening_hours(node: RunningNode) -> None:
-    answer = await Caller(node).submit(ready_tomorrow(15))
+async def test_an_order_placed_for_opening_hours(node: RunningNode, places: Places) -> None:
+    body = ready_soon(places, 15, is_open_then=True)
+    ready_at = datetime.fromisoformat(body["pickup"]["stores"][0]["ready_at"])
+    answer = await Caller(node).submit(body)
     assert answer.status_code == 201
     job = answer.json()
     assert job["state"] == "scheduled"
     closes = datetime.fromisoformat(job["pickup"]["window_end"]).astimezone(PHOENIX_TIME)
-    assert closes.hour in {18, 21}
+    assert closes.timestamp() * 1000 == closes_at_ms(
+        places.mall(MALL).hours, int(ready_at.timestamp() * 1000)
+    )
+    assert closes.date() == ready_at.date()
+    assert closes.hour > 15
     assert datetime.fromisoformat(job["expires_at"]) == closes

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgpack
 import msgspec
 
 from engine.config import MarketPolicy
@@ -105,7 +106,8 @@ def check_call(script: Script, keys: Sequence[str], args: Sequence[Any]) -> None
     assert tuple(names) == script.keys, f"{script.name}: KEYS are {names}"
     declared = declared_arguments(script)
     at = len(declared.before)
-    sent = {k for k, v in msgspec.msgpack.decode(args[at]).items() if v is not None}
+    # Packed values within are strings to the scripts, and no text.
+    sent = {k.decode() for k, v in msgpack.unpackb(args[at], raw=True).items() if v is not None}
     assert declared.required <= sent, f"{script.name}: no {declared.required - sent}"
     unknown = sent - declared.required - declared.optional
     assert not unknown, f"{script.name}: unknown {unknown}"

@@ -1,0 +1,1 @@
+"""Benchmarks beside peers: samples, their results files, and the document made from these."""

@@ -1,0 +1,131 @@
+"""Orders that arrive by the clock (Poisson) and leave on time, answered or not."""
+
+import json
+import random
+import time
+from typing import Final
+
+from load_tests.ground import Ground, Mall
+from load_tests.measures import Measure
+from load_tests.swarm.http_wire import HttpNode
+from load_tests.swarm.notebook import Happened, Notebook
+from load_tests.swarm.punctual import PunctualTimer
+
+_PREPARED: Final = 512
+_WARM_CONNECTIONS: Final = 4
+_PATH: Final = "/v1/jobs"
+
+
+class Orders:
+    """One worker's order service. Orders are prepared beforehand and differ in their names."""
+
+    def __init__(
+        self,
+        nodes: list[HttpNode],
+        ground: Ground,
+        notes: Notebook,
+        dice: random.Random,
+        prefix: str,
+    ) -> None:
+        self._nodes = nodes
+        self._ground = ground
+        self._notes = notes
+        self._dice = dice
+        self._prefix = prefix
+        self._number = 0
+        self._bodies = [_prepared(ground, dice) for _ in range(_PREPARED)]
+        self._rate = 0.0
+        self._due_s = 0.0
+        self._timer = PunctualTimer(self._arrive)
+
+    async def warm(self) -> None:
+        """Open connections, so that the first orders do not measure that. Raises `OSError`."""
+        for node in self._nodes:
+            await node.warm(_WARM_CONNECTIONS)
+
+    def set_rate(self, rate: float) -> None:
+        """Orders a second from now on; 0: none."""
+        self._rate = rate
+        self._due_s = time.monotonic()
+        self._plan_next()
+
+    def burst(self, count: int, seconds: float) -> None:
+        """That many orders of the first mall, evenly over so many seconds, beside all others."""
+        _Burst(self, self._ground.flash_mall, count, seconds)
+
+    def order_from(self, mall: Mall, due_s: float) -> None:
+        """Send an order of this mall."""
+        self._post(_prepared(self._ground, self._dice, mall), due_s, Measure.POST_BURST)
+
+    def close(self) -> None:
+        """Order nothing more."""
+        self._timer.close()
+        for node in self._nodes:
+            node.close()
+
+    def _plan_next(self) -> None:
+        if self._rate > 0:
+            self._due_s += self._dice.expovariate(self._rate)
+            self._timer.set(self._due_s)
+
+    def _arrive(self) -> None:
+        """Send what is due. What is late keeps its own time, however late this comes."""
+        while self._rate > 0 and self._due_s <= time.monotonic():
+            body = self._bodies[self._number % _PREPARED]
+            self._post(body, self._due_s, Measure.POST_JOB)
+            self._due_s += self._dice.expovariate(self._rate)
+        if self._rate > 0:
+            self._timer.set(self._due_s)
+
+    def _post(self, body: tuple[bytes, bytes], due_s: float, measure: Measure) -> None:
+        self._number += 1
+        name = f"{self._prefix}-{self._number}"
+        node = self._nodes[self._number % len(self._nodes)]
+
+        def done(status: int, answer: bytes) -> None:
+            now_s = time.monotonic()
+            if status != 201:
+                self._notes.failure(measure, due_s, _why(status, answer))
+                return
+            self._notes.sample(measure, due_s, now_s)
+            self._notes.event(
+                now_s, Happened.POSTED, json.loads(answer)["id"], due_s, measure.value
+            )
+
+        node.post(_PATH, name, name.encode().join(body), done)
+
+
+class _Burst:
+    """A flash sale's orders, a millisecond's worth at a time."""
+
+    def __init__(self, orders: Orders, mall: Mall, count: int, seconds: float) -> None:
+        self._orders = orders
+        self._mall = mall
+        self._left = count
+        self._every_s = seconds / count
+        self._due_s = time.monotonic()
+        self._timer = PunctualTimer(self._arrive)
+        self._timer.set(self._due_s)
+
+    def _arrive(self) -> None:
+        while self._left and self._due_s <= time.monotonic():
+            self._orders.order_from(self._mall, self._due_s)
+            self._due_s += self._every_s
+            self._left -= 1
+        if self._left:
+            self._timer.set(self._due_s)
+        else:
+            self._timer.close()
+
+
+def _prepared(ground: Ground, dice: random.Random, mall: Mall | None = None) -> tuple[bytes, bytes]:
+    """An order's JSON, before and after its name."""
+    order = json.dumps(ground.order(dice, mall))
+    return order[:-1].encode() + b', "external_id": "', b'"}'
+
+
+def _why(status: int, answer: bytes) -> str:
+    try:
+        return f"{status} {json.loads(answer)['code']}"
+    except (ValueError, KeyError, TypeError):
+        return str(status) if status else "connection lost"

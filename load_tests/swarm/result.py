@@ -1,0 +1,71 @@
+"""What a phase of a swarm showed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from load_tests.histograms import Histograms
+from load_tests.measures import Measure
+
+_PERCENTS: Final = (50, 90, 95, 99, 99.9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmResult:
+    """Orders at one rate for so many seconds.
+
+    `counts`: deliveries, fixes, refusals and the like during it. `generator_cpu`: of one core, all
+    workers together; `generator_lag_ms`: how late a worker's loop was at most. When these are high,
+    what is measured is the generator. `edges`: what was read as the phase began and as it ended.
+    """
+
+    rate: float
+    seconds: float
+    drivers: int
+    histograms: Histograms
+    counts: Mapping[str, int]
+    generator_cpu: float
+    generator_lag_ms: float
+    edges: tuple[Any, Any] = (None, None)
+
+    @property
+    def cycles_per_s(self) -> float:
+        """Jobs delivered a second."""
+        return self.counts.get("delivered", 0) / self.seconds
+
+    @property
+    def fixes_per_s(self) -> float:
+        """Position fixes sent a second."""
+        return self.counts.get("fixes", 0) / self.seconds
+
+    def percentile_ms(self, measure: Measure, percent: float) -> float:
+        """A percentile of one measure; 0 without any."""
+        return self.histograms[measure.value].percentile_ms(percent)
+
+    def failed_share(self, measure: Measure) -> float:
+        """The failed ones of all of one measure, 0 to 1."""
+        return self.histograms[measure.value].failed_share
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures, for a line of JSON; times in milliseconds."""
+        return {
+            "rate": self.rate,
+            "seconds": self.seconds,
+            "drivers": self.drivers,
+            "cycles_per_s": round(self.cycles_per_s, 3),
+            "fixes_per_s": round(self.fixes_per_s, 3),
+            "generator_cpu": round(self.generator_cpu, 4),
+            "generator_lag_ms": round(self.generator_lag_ms, 3),
+            "counts": dict(sorted(self.counts.items())),
+            "measures": {name: self._figures(name) for name in self.histograms.names()},
+        }
+
+    def _figures(self, name: str) -> dict[str, Any]:
+        latencies = self.histograms[name]
+        return {
+            "count": latencies.count,
+            "failures": latencies.failures,
+            "mean_ms": round(latencies.mean_ms, 3),
+            **{f"p{it:g}_ms": round(latencies.percentile_ms(it), 3) for it in _PERCENTS},
+            "max_ms": round(latencies.max_ms, 3),
+        }

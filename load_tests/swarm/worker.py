@@ -1,0 +1,155 @@
+"""A process of the swarm: its share of the drivers and of the orders.
+
+Started by `load_tests.swarm.conductor` with the number of the socket that it is told things on; it
+ends when that ends.
+"""
+
+import asyncio
+import contextlib
+import gc
+import random
+import resource
+import secrets
+import socket
+import sys
+import time
+from typing import Any, Final
+
+import uvloop
+
+from load_tests.credentials import BadCredentials, Credentials, DriverToken
+from load_tests.ground import Ground, NoGround
+from load_tests.swarm.fleet import Fleet
+from load_tests.swarm.http_wire import HttpNode
+from load_tests.swarm.notebook import Notebook
+from load_tests.swarm.orders import Orders
+from load_tests.swarm.phone import Base
+from load_tests.swarm.pipe import hear, tell
+from load_tests.swarm.plan import SwarmPlan
+
+_TELL_EVERY_S: Final = 0.25
+_LAG_EVERY_S: Final = 0.05
+
+
+class Worker:
+    """Does what it is told, and tells what it has seen four times a second."""
+
+    def __init__(self, writer: asyncio.StreamWriter, told: dict[str, Any]) -> None:
+        self._writer = writer
+        plan = SwarmPlan.from_wire(told["plan"])
+        credentials = credentials_from_wire(told["credentials"])
+        ground = Ground.read(
+            plan.urls[0], credentials.orders, markets=plan.markets, malls=plan.malls
+        )
+        self._notes = Notebook()
+        self._online = 0
+        self._lag_s = 0.0
+        number = told["worker"]
+        dice = random.Random(f"{plan.seed} {number}")
+        loop = asyncio.get_running_loop()
+        base = Base(plan, self._notes, dice, loop, self._came_online, self._turned_away)
+        self._fleet = Fleet(base, ground, credentials, number)
+        nodes = [HttpNode(url, credentials.orders) for url in plan.urls]
+        # Names of orders are used once for ever.
+        prefix = f"{plan.name}-{secrets.token_hex(5)}-{number}"
+        self._orders = Orders(nodes, ground, self._notes, dice, prefix)
+        self._tasks = [loop.create_task(self._tell()), loop.create_task(self._watch_lag())]
+
+    def do(self, kind: str, what: Any) -> None:
+        """Carry out what the conductor says."""
+        match kind:
+            case "connect":
+                self._tasks.append(asyncio.get_running_loop().create_task(self._connect()))
+            case "report":
+                self._fleet.start_reporting()
+            case "rate":
+                self._orders.set_rate(what)
+            case "burst":
+                self._orders.burst(*what)
+
+    def close(self) -> None:
+        """Hang up everywhere."""
+        for task in self._tasks:
+            task.cancel()
+        self._orders.close()
+        self._fleet.hang_up()
+
+    async def _connect(self) -> None:
+        if self._fleet.phones:
+            tell(self._writer, "drivers", len(self._fleet.phones))
+        with contextlib.suppress(OSError):  # the orders will tell
+            await self._orders.warm()
+        await self._fleet.connect()
+
+    def _came_online(self) -> None:
+        self._online += 1
+        if self._online == len(self._fleet.phones):
+            # What is there now stays; a full collection of 5,000 drivers would take tens of
+            # milliseconds, which the engine would be blamed for.
+            gc.collect()
+            gc.freeze()
+
+    def _turned_away(self, why: str) -> None:
+        tell(self._writer, "failed", f"a driver was turned away: {why}")
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(_TELL_EVERY_S)
+            # What happened until now is in here, or was told before.
+            now_s = time.monotonic()
+            lag_s, self._lag_s = self._lag_s, 0.0
+            told = self._notes.take() | {"until_s": now_s, "online": self._online, "lag_s": lag_s}
+            tell(self._writer, "notes", told | {"cpu_s": time.process_time()})
+
+    async def _watch_lag(self) -> None:
+        while True:
+            asked_s = time.monotonic() + _LAG_EVERY_S
+            await asyncio.sleep(_LAG_EVERY_S)
+            self._lag_s = max(self._lag_s, time.monotonic() - asked_s)
+
+
+def credentials_to_wire(credentials: Credentials) -> dict[str, Any]:
+    """Credentials for a worker of this machine."""
+    return {
+        "secret": credentials.secret,
+        "orders": credentials.orders_token,
+        "drivers": [(it.driver, it.market, it.token) for it in credentials.driver_tokens],
+    }
+
+
+def credentials_from_wire(told: dict[str, Any]) -> Credentials:
+    """What `credentials_to_wire` gave."""
+    drivers = tuple(DriverToken(*it) for it in told["drivers"])
+    return Credentials(told["secret"], told["orders"], None, drivers)
+
+
+async def _work(number: int) -> None:
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
+    said = await hear(reader)
+    if said is None:
+        return
+    try:
+        worker = Worker(writer, said[1])
+    except (BadCredentials, NoGround) as error:
+        tell(writer, "failed", str(error))
+        await writer.drain()
+        return
+    try:
+        tell(writer, "ready")
+        while (said := await hear(reader)) is not None:
+            worker.do(*said)
+    finally:
+        worker.close()
+        writer.close()
+
+
+def main() -> None:
+    """Work until the conductor hangs up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(KeyboardInterrupt):  # the conductor has had it too
+        uvloop.run(_work(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

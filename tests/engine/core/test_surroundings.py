@@ -1,0 +1,62 @@
+import math
+import random
+
+import pytest
+
+from engine.core.places import Places
+from engine.core.surroundings import Surroundings, look_around
+
+M_PER_DEG = 111_195.0
+
+
+@pytest.fixture(scope="module")
+def places() -> Places:
+    return Places.load()
+
+
+def around(
+    places: Places, market: str, lat: float, lon: float, reach_m: float = 25_000
+) -> Surroundings:
+    return look_around(places.market(market), lat, lon, reach_m=reach_m, at_mall_m=70.0)
+
+
+def test_malls_in_reach(places: Places) -> None:
+    tysons = places.mall("tysons-galleria")
+    here = around(places, tysons.market, tysons.lat, tysons.lon, 2_000)
+    assert set(here.malls) == {"tysons-galleria", "tysons-corner-center"}
+    assert around(places, tysons.market, 38.0, -80.0).malls == ()
+    assert len(around(places, tysons.market, tysons.lat, tysons.lon, 1e6).malls) == 5
+
+
+def test_reach_is_a_little_wider_than_asked(places: Places) -> None:
+    mall = places.mall("meadows-mall")
+    for away_m, in_reach in ((10_030, True), (10_060, False)):
+        lat = mall.lat + away_m / mall.plane.m_per_deg_lat
+        assert (mall.id in around(places, mall.market, lat, mall.lon, 10_000).malls) is in_reach
+
+
+def test_who_is_inside_and_at_a_mall(places: Places) -> None:
+    mall = places.mall("chandler-fashion-center")
+    here = around(places, mall.market, mall.lat, mall.lon)
+    assert (here.inside, here.at_mall) == (True, mall.id)
+    away = around(places, mall.market, 33.45, -112.07)
+    assert (away.inside, away.at_mall) == (True, None)
+    assert not around(places, mall.market, 48.1, 11.5).inside
+
+
+@pytest.mark.parametrize("spread_deg", [0.002, 0.02, 0.3, 2.0])
+def test_nothing_changes_within_the_circle(places: Places, spread_deg: float) -> None:
+    drawn = random.Random(7)
+    held = 0
+    for mall in places.malls.values():
+        for _ in range(40):
+            lat = mall.lat + drawn.gauss(0, spread_deg)
+            lon = mall.lon + drawn.gauss(0, spread_deg)
+            here = around(places, mall.market, lat, lon)
+            angle = drawn.uniform(0, math.tau)
+            step_deg = here.still_m / M_PER_DEG * drawn.uniform(0.5, 1.1)
+            there = lat + step_deg * math.sin(angle), lon + step_deg * math.cos(angle)
+            if here.hold(*there):
+                held += 1
+                assert around(places, mall.market, *there)[3:] == here[3:]
+    assert held > 50
