@@ -51,6 +51,21 @@ class CostWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanCosts:
+    """What a batch round's seconds are worth, beside a second of lateness, which is worth one."""
+
+    # How much more a second of lateness counts for each hour since the parcel was ready.
+    age: float = figure(1.0, 0, 100)
+    # A second on the way to the mall; of waiting there for the parcel; until the driver is free.
+    travel: float = figure(0.05, 0, 100)
+    wait: float = figure(0.2, 0, 100)
+    soon: float = figure(0.05, 0, 100)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, slots=True)
 class MarketPolicy:
     """The figures of one market. Raises `ConfigError` for one that is out of its bounds."""
 
@@ -90,6 +105,22 @@ class MarketPolicy:
     block_covers: Literal["dropoff", "pickup"] = "dropoff"
 
     weights: CostWeights = field(default_factory=CostWeights)
+
+    # Rounds: a mall's at once, or a whole market's together. A batch collects for `window_ms`, or
+    # until so many jobs have come, and looks at so many at the most.
+    round: Literal["instant", "batch"] = "instant"
+    window_ms: int = figure(1_000, 1, 600_000)
+    batch_jobs: int = figure(100, 1, 10_000)
+    max_batch_jobs: int = figure(400, 1, 4_000)
+    # In a batch: jobs that are ready within `look_ahead_s` are planned; a driver is sent so much
+    # before it must set off to be there in time; one who is free within `soon_free_s` counts.
+    look_ahead_s: float = figure(1_800.0, 0, 86_400)
+    send_early_s: float = figure(60.0, 0, 86_400)
+    soon_free_s: float = figure(3_600.0, 0, 86_400)
+    # Jobs ready within `wave_s` of one another are dealt out together, in so many waves.
+    wave_s: float = figure(1_200.0, 1, 86_400)
+    waves: int = figure(3, 1, 10)
+    plan: PlanCosts = field(default_factory=PlanCosts)
 
     def __post_init__(self) -> None:
         check_bounds(self)

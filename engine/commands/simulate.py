@@ -1,4 +1,4 @@
-"""`mallard simulate`: whole days through the real dispatcher, scripts and store, in virtual time."""
+"""`mallard simulate`: whole days through the real dispatcher and store, in virtual time."""
 
 import argparse
 import json

@@ -31,6 +31,15 @@ Matrix = NDArray[np.float64]
 # No pair and no job left over may cost as much as one that cannot be.
 _NEVER_S = 1e9
 _LEFT_OVER_S = 1e7
+# In the words of an instant round; see `matching`.
+_MISFITS = (
+    "",
+    "block_ends_too_soon",
+    "too_heavy",
+    "too_big",
+    "lacks_equipment",
+    "asked_before",
+)
 
 
 class PlanWeights(Protocol):
@@ -218,7 +227,7 @@ class _Table:
     def pairs(self) -> list[tuple[int, int]]:
         """The cheapest pairs of (job, driver), as indexes."""
         jobs = len(self._jobs)
-        cost_s = np.where(self._why_not == "", self._cost_s, _NEVER_S)
+        cost_s = np.where(self._why_not == 0, self._cost_s, _NEVER_S)
         # Each job may also be left over: a column of its own. As many as can be are not.
         left_over = np.full((jobs, jobs), _NEVER_S)
         np.fill_diagonal(left_over, _LEFT_OVER_S)
@@ -244,7 +253,7 @@ class _Table:
     def ranked(self, row: int, column: int) -> RankedDriver:
         """The pair as a candidate of the job's round."""
         driver = self._drivers[column].driver
-        why_not = str(self._why_not[row, column]) or None
+        why_not = _MISFITS[self._why_not[row, column]] or None
         terms = [Term(name, float(table[row, column])) for name, table in self._terms.items()]
         return RankedDriver(
             driver=driver.id,
@@ -275,26 +284,30 @@ class _Table:
             np.array(haul_s) * 1000,
         )
 
-    def _misfits(self) -> NDArray[np.str_]:
-        """The hard constraint that keeps a driver from a job; empty if there is none."""
+    def _misfits(self) -> NDArray[np.uint8]:
+        """Which hard constraint keeps a driver from a job, an index of `_MISFITS`; 0: none."""
         needs = [job.waiting.need for job in self._jobs]
         vehicles = [driver.driver.vehicle for driver in self._drivers]
-        why = np.full(self._cost_s.shape, "", dtype="<U24")
+        why = np.zeros(self._cost_s.shape, dtype=np.uint8)
         until_ms = np.array([driver.driver.until_ms or np.inf for driver in self._drivers])
         ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
-        why[ends_ms > until_ms] = "block_ends_too_soon"
+        why[ends_ms > until_ms] = _MISFITS.index("block_ends_too_soon")
         weight_g = np.array([need.weight_g for need in needs])[:, None]
-        why[weight_g > np.array([vehicle.max_weight_g for vehicle in vehicles])] = "too_heavy"
+        why[weight_g > np.array([vehicle.max_weight_g for vehicle in vehicles])] = _MISFITS.index(
+            "too_heavy"
+        )
         volume_l = np.array([need.volume_l for need in needs])[:, None]
-        why[volume_l > np.array([vehicle.max_volume_l for vehicle in vehicles])] = "too_big"
+        why[volume_l > np.array([vehicle.max_volume_l for vehicle in vehicles])] = _MISFITS.index(
+            "too_big"
+        )
         number = {driver.driver.id: column for column, driver in enumerate(self._drivers)}
         for row, job in enumerate(self._jobs):
             if equipment := frozenset(job.waiting.need.requires) - {ID_CHECK}:
                 lacks = [not equipment.issubset(vehicle.equipment) for vehicle in vehicles]
-                why[row, lacks] = "lacks_equipment"
+                why[row, lacks] = _MISFITS.index("lacks_equipment")
             for driver in barred_by(job.waiting.asked, self._now_ms, self._policy.unreachable_s):
                 if driver in number:
-                    why[row, number[driver]] = "asked_before"
+                    why[row, number[driver]] = _MISFITS.index("asked_before")
         return why
 
 

@@ -157,7 +157,6 @@ class Matcher:
         )
 
 
-
 def barred_by(asked: Sequence[Asked], now_ms: int, unreachable_s: float) -> frozenset[str]:
     """The drivers who are not asked for the job (again), by how their turns with it ended."""
     since_ms = now_ms - int(unreachable_s * 1000)

@@ -13,7 +13,7 @@ from engine.config import MarketPolicy
 from engine.core.eta import TravelTime
 from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
-from engine.core.policy import first_look_ms
+from engine.core.policy import first_batch_ms, first_look_ms
 from engine.dispatch.arrivals import Arrivals
 from engine.dispatch.context import Context, Tasks, Workings
 from engine.dispatch.disconnects import Disconnects
@@ -138,7 +138,9 @@ class Dispatcher:
         """When a job must begin to look for a driver so that one is there when it is ready; when it
         expires at the latest, so that it then ends."""
         market = self._context.places.market_of_mall(mall).id
-        look_ms = first_look_ms(need.ready_ms, now_ms, self._context.policy(market))
+        policy = self._context.policy(market)
+        first = first_batch_ms if policy.round == "batch" else first_look_ms
+        look_ms = first(need.ready_ms, now_ms, policy)
         return min(look_ms, need.expires_ms)
 
     # -- the driver side
@@ -161,6 +163,7 @@ class Dispatcher:
         """A driver's socket has closed; told to the store with the others of this moment."""
         self._reach.left(market, driver, epoch)
         self._arrivals.look_again(market, driver)
+        self._rounds.finishing.ended(market, driver)
         self._disconnects.add(market, driver, epoch)
 
     async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
@@ -195,6 +198,7 @@ class Dispatcher:
     async def accept(self, market: str, driver: str, offer: str) -> Answered:
         """See :meth:`engine.ports.Store.accept`."""
         answered = self._done(market, await self._store.accept(market, driver, offer))
+        self._rounds.finishing.accepted(market, answered.driver, answered.jobs)
         self._arrivals.look_again(market, driver)
         self._context.metrics.offer(Outcome.ACCEPTED.value)
         return answered
@@ -221,9 +225,14 @@ class Dispatcher:
         answered = await self._store.progress(
             ref, driver, attempt, step, at_ms=at_ms, age_checked=age_checked, reason=reason
         )
-        self._follow_job(ref, answered.effects)
+        market = self._context.places.market_of_mall(ref.mall).id
+        if not answered.driver.jobs:
+            self._rounds.finishing.ended(market, driver)
+        elif step is Step.PICKED_UP:
+            now_ms = answered.effects.now_ms
+            self._rounds.finishing.picked_up(market, driver, ref.job, now_ms)
+        self._follow(market, answered.effects)
         if answered.driver.offer and answered.driver.jobs:
-            market = self._context.places.market_of_mall(ref.mall).id
             await self._take_back(market, answered.driver.offer, "engine")
         return answered
 

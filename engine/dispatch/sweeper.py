@@ -51,9 +51,15 @@ class Sweeper:
         for market in self._context.policies:
             await self._context.store.beat(market, self._node)
         for market in self._context.policies:
-            self._tasks.start(self._every(self._workings.beat_s, market, self._beat), f"beat {market}")
-            self._tasks.start(self._every(self._workings.sweep_s, market, self.sweep), f"sweep {market}")
-            self._tasks.start(self._every(self._workings.forget_s, market, self._forget), f"forget {market}")
+            self._tasks.start(
+                self._every(self._workings.beat_s, market, self._beat), f"beat {market}"
+            )
+            self._tasks.start(
+                self._every(self._workings.sweep_s, market, self.sweep), f"sweep {market}"
+            )
+            self._tasks.start(
+                self._every(self._workings.forget_s, market, self._forget), f"forget {market}"
+            )
 
     def __len__(self) -> int:
         """How many timers and tasks are under way."""

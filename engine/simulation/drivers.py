@@ -4,8 +4,8 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from engine.dispatch.dispatcher import Dispatcher
 from engine.core.model import LiveOffer
+from engine.dispatch.dispatcher import Dispatcher
 from engine.ports import DriverFix, JobRef, Push, Refused
 from engine.simulation.clock import VirtualClock
 from engine.simulation.scenario import Scenario, Shift, SimulatedOrder, Trip
@@ -36,7 +36,7 @@ class SimulatedDriver:
         self._done = done
         self._inbox: asyncio.Queue[LiveOffer] = asyncio.Queue()
         # Text seeds do not depend on the process, as hashes of text would.
-        self._dice = random.Random(f"{scenario.seed} {shift.driver}")  # noqa: S311 - no secret
+        self._dice = random.Random(f"{scenario.seed} {shift.driver}")
         self._from = self._to = (shift.lat, shift.lon)
         self._left_ms = self._there_ms = shift.on_ms
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import MarketPolicy
+from engine.config import CostWeights, MarketPolicy
 from engine.core.geo import EARTH_RADIUS_M
 from engine.simulation.ground import market_of_points
 from engine.simulation.scenario import (
@@ -174,9 +174,7 @@ class PlaneTravel:
         """Latitude and longitude of a point of the plane, laid on the equator."""
         return (y - self._origin[1]) / _M_PER_DEG, (x - self._origin[0]) / _M_PER_DEG
 
-    def distance_m(
-        self, from_lat: float, from_lon: float, to_lat: float, to_lon: float
-    ) -> float:
+    def distance_m(self, from_lat: float, from_lon: float, to_lat: float, to_lon: float) -> float:
         """Metres in the plane. Its coordinates are whole metres: what the degrees lost comes
         back."""
         x = round(to_lon * _M_PER_DEG) - round(from_lon * _M_PER_DEG)
@@ -220,13 +218,22 @@ def default_policy(parameters: Parameters) -> MarketPolicy:
         cooldown_s=0.0,
         max_radius_m=100_000.0,
         initial_radius_m=5_000.0,
-        retry_s=60.0,
+        retry_s=600.0,
         circuity=1.0,
         speed_mps=speed_mps,
         store_dwell_s=parameters.pickup_service * 30.0,
         # To the engine a delivery ends when its courier is free again.
         dropoff_dwell_s=parameters.pickup_service * 30.0 + parameters.dropoff_service * 60.0,
         block_covers="pickup",
+        # The instance has no tired drivers, and is judged by waits and not by a deadline.
+        weights=CostWeights(idle=0.0, recent_decline_s=0.0, slack=0.0),
+        round="batch",
+        # Everything happens on the minute: what one minute brings is one batch.
+        window_ms=500,
+        batch_jobs=10_000,
+        max_batch_jobs=2_000,
+        look_ahead_s=86_400.0,
+        send_early_s=0.0,
     )
 
 
@@ -246,9 +253,7 @@ def scenario_of(instance: Instance, policy: MarketPolicy, seed: int = 0) -> Scen
             *travel.to_degrees(order.x, order.y),
             placed_ms=_at_ms(order.placement_time),
             ready_ms=_at_ms(order.ready_time),
-            best_by_ms=_at_ms(
-                order.placement_time + instance.parameters.target_click_to_door
-            ),
+            best_by_ms=_at_ms(order.placement_time + instance.parameters.target_click_to_door),
             expires_ms=max(last_ms, _at_ms(order.placement_time) + _AFTER_MS),
         )
         for order in instance.orders.values()
@@ -283,9 +288,7 @@ def scenario_of(instance: Instance, policy: MarketPolicy, seed: int = 0) -> Scen
         ),
         orders=orders,
         shifts=shifts,
-        start_ms=min(
-            min(order.placed_ms for order in orders), min(shift.on_ms for shift in shifts)
-        ),
+        start_ms=min(*(order.placed_ms for order in orders), *(shift.on_ms for shift in shifts)),
         end_ms=max(order.expires_ms for order in orders) + MINUTE_MS,
         seed=seed,
         sweep_s=_SWEEP_S,

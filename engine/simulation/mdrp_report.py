@@ -17,14 +17,14 @@ _REFERENCE = "reference.csv"
 # Column, attribute, decimals; None in a mean is left out of it.
 _COLUMNS = (
     ("orders", "orders", 0),
-    ("undeliv. %", "undelivered_percent", 2),
+    ("undel. %", "undelivered_percent", 2),
     ("CtD", "ctd_mean", 2),
     ("RtP", "rtp_mean", 2),
     ("RtP max", "rtp_max", 0),
     (">40 %", "over_target_percent", 1),
     ("cost/order", "cost_per_order", 2),
-    ("utilis. %", "utilisation_percent", 1),
-    ("orders/bundle", "orders_per_bundle", 2),
+    ("util. %", "utilisation_percent", 1),
+    ("per bundle", "orders_per_bundle", 2),
     ("s", "wall_s", 1),
 )
 
@@ -64,8 +64,7 @@ def read_published(folder: Path) -> Mapping[str, Published]:
 def summary(figures: Sequence[MdrpFigures]) -> dict[str, float | None]:
     """The mean of each column over the instances, each instance counting once."""
     return {
-        attribute: _mean(getattr(row, attribute) for row in figures)
-        for _, attribute, _ in _COLUMNS
+        attribute: _mean(getattr(row, attribute) for row in figures) for _, attribute, _ in _COLUMNS
     }
 
 
@@ -89,7 +88,7 @@ def print_table(
 ) -> None:
     """One line an instance and, of several, their mean."""
     table = Table(title="MDRP: minutes; means over delivered orders")
-    table.add_column("instance")
+    table.add_column("instance", no_wrap=True)
     for name, _, _ in _COLUMNS:
         table.add_column(name, justify="right")
     for name in ("RtP Reyes", "exact", "optimum YS"):

@@ -40,7 +40,9 @@ def _of_file(path: Path) -> dict[str, Given]:
     given: dict[str, Given] = {}
     for name, value in policy.items():
         if isinstance(value, dict):
-            given |= {f"{name}_{k}": Given(v, f"{path}: policy.{name}.{k}") for k, v in value.items()}
+            given |= {
+                f"{name}_{k}": Given(v, f"{path}: policy.{name}.{k}") for k, v in value.items()
+            }
         else:
             given[name] = Given(value, f"{path}: policy.{name}")
     return given

@@ -77,7 +77,7 @@ class RoundCalls(JobCalls):
         return Found(
             now_ms=now,
             waiting=tuple(
-                _with_holds(read_waiting(job.decode(), packed), mall, held)
+                with_holds(read_waiting(job.decode(), packed), mall, held)
                 for job, packed in zip(packed_jobs[::2], packed_jobs[1::2], strict=True)
                 if packed
             ),
@@ -225,7 +225,8 @@ class RoundCalls(JobCalls):
         return ref
 
 
-def _with_holds(waiting: Waiting, mall: str, held: Mapping[str, int]) -> Waiting:
+def with_holds(waiting: Waiting, mall: str, held: Mapping[str, int]) -> Waiting:
+    """The job, told until when one of its stores is held (``held``: by mall/store)."""
     till = max((held.get(f"{mall}/{store}", 0) for store in waiting.need.stores), default=0)
     return replace(waiting, held_until_ms=till) if till else waiting
 

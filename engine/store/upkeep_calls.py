@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from engine.ports import Beat, DueEntry, Effects, JobRef, PushEntry
+from engine.store.batch_calls import BatchCalls
 from engine.store.driver_calls import DriverCalls
 from engine.store.keys import MarketKeys
 from engine.store.link import Link
@@ -18,7 +19,7 @@ _FORGET_LIMIT = 256
 _PUSHES_A_READ = 500
 
 
-class UpkeepCalls(DriverCalls, RoundCalls):
+class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
     """The sweeper's, the heartbeat's and the relay's side of :class:`engine.ports.Store`."""
 
     # How long a beat keeps a node alive; a simulation beats more rarely.
