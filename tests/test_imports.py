@@ -21,6 +21,10 @@ FIRST_PARTY_ARROWS = {
         *("engine.gateway", "engine.dispatch", "engine.core", "engine.ports", "protocol"),
         *LEAVES,
     ),
+    "engine/simulation": (
+        *("engine.simulation", "engine.dispatch", "engine.store", "engine.core", "engine.ports"),
+        *("protocol", *LEAVES),
+    ),
     "clients": ("clients", "protocol"),
     "load_tests": ("load_tests", "clients", "protocol"),
 }

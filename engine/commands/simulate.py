@@ -5,17 +5,21 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from engine.commands.options import number
 from engine.config import ConfigError
-from engine.simulation import mdrp, mdrp_report, mdrp_solution
+from engine.logs import configure_logging
+from engine.simulation import cityday, day_report, figures, mdrp, mdrp_report, mdrp_solution
 from engine.simulation.day import simulate
 from engine.simulation.policies import policy_over
 from engine.simulation.progress import progress_of
 from engine.simulation.scenario import Day, Scenario
+from engine.simulation.tables import TableError
 from engine.store.embedded import EmbeddedServer
 from engine.store.errors import EmbeddedServerError
 
@@ -44,6 +48,25 @@ def add_parser(subparsers: Any) -> None:
     _add_common(source)
     source.set_defaults(simulate=_mdrp)
 
+    source = sources.add_parser(
+        "cityday",
+        help="real delivery days of cities",
+        description="Days of mdrp-sim. Ours, and stated: speed "
+        f"{cityday.SPEED_MPS:g} m/s over {cityday.CIRCUITY:g} x the straight line, a minute of "
+        "service at each end, couriers who accept with a probability from U(0.4, 1); half of the "
+        "refusals are silence.",
+    )
+    source.add_argument("days", nargs="+", type=Path, metavar="DIR")
+    source.add_argument(
+        "--fleet",
+        type=number(float, 0.001, 1.0),
+        default=1.0,
+        metavar="SHARE",
+        help="0.25 keeps every fourth courier (default: 1)",
+    )
+    _add_common(source)
+    source.set_defaults(simulate=_cityday)
+
 
 def _add_common(source: argparse.ArgumentParser) -> None:
     source.add_argument(
@@ -63,13 +86,14 @@ def _add_common(source: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate. Exit status 2 for what cannot be read or written."""
+    configure_logging(level="warning")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     source: Callable[[argparse.Namespace, Console], None] = args.simulate
     try:
         source(args, console)
-    except (mdrp.InstanceError, OSError) as error:
+    except (TableError, OSError) as error:
         raise ConfigError(str(error)) from error
     except EmbeddedServerError as error:
         print(f"mallard: {error}", file=sys.stderr)
@@ -88,16 +112,37 @@ def _mdrp(args: argparse.Namespace, console: Console) -> None:
         for instance in instances
     ]
     published = mdrp_report.read_published(args.instances[0].resolve().parent)
-    figures = []
+    found = []
     with _store() as url:
         for instance, scenario in zip(instances, days, strict=True):
             day = _run(scenario, url, console)
             if args.solution is not None:
                 mdrp_solution.write_solution(day, instance, args.solution / instance.name)
-            figures.append(mdrp_solution.figures_of(day, instance))
-    mdrp_report.print_table(console, figures, published)
+            found.append(mdrp_solution.figures_of(day, instance))
+    mdrp_report.print_table(console, found, published)
     how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
-    _write_json(args.json, mdrp_report.as_json(figures, published, how))
+    _write_json(args.json, mdrp_report.as_json(found, published, how))
+
+
+def _cityday(args: argparse.Namespace, console: Console) -> None:
+    policy = policy_over(cityday.default_policy(), args.policy, args.figures)
+    days = [cityday.read_day(folder) for folder in args.days]
+    found, notes = [], []
+    with _store() as url:
+        for day in days:
+            scenario = cityday.scenario_of(day, policy, fleet=args.fleet, seed=args.seed)
+            found.append(figures.figures_of(_run(scenario, url, console)))
+            if day.dropped or day.far:
+                notes.append(
+                    f"{scenario.name}: {day.dropped} shifts end at or before their start and are "
+                    f"dropped; {day.far} couriers start in another city and are scattered around "
+                    "pickups instead"
+                )
+    day_report.print_days(console, found, notes)
+    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
+    _write_json(
+        args.json, {"how": how | {"fleet": args.fleet}, "days": [asdict(row) for row in found]}
+    )
 
 
 def _run(scenario: Scenario, url: str, console: Console) -> Day:

@@ -6,7 +6,6 @@ the pickup service; the other half passes before the courier drives on; the drop
 is no later than the end of the courier's shift; couriers never refuse.
 """
 
-import csv
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from engine.simulation.scenario import (
     Shift,
     SimulatedOrder,
 )
+from engine.simulation.tables import TableError, read_rows
 
 T = TypeVar("T")
 
@@ -37,10 +37,6 @@ _M_PER_DEG = EARTH_RADIUS_M * math.pi / 180
 _SWEEP_S = 30.0
 # What an order waits for a courier after the last shift has ended: none will come.
 _AFTER_MS = 5 * MINUTE_MS
-
-
-class InstanceError(Exception):
-    """An instance that cannot be read; the message names the file and what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +87,9 @@ class Instance:
 
 
 def read_instance(folder: Path) -> Instance:
-    """Read the four files of an instance. :raises InstanceError:"""
+    """Read the four files of an instance. :raises TableError:"""
     if not folder.is_dir():
-        raise InstanceError(f"{folder}: there is no such folder")
+        raise TableError(f"{folder}: there is no such folder")
     restaurants = dict(
         _rows(folder / "restaurants.txt", lambda row: (row["restaurant"], _point(row)))
     )
@@ -109,7 +105,7 @@ def read_instance(folder: Path) -> Instance:
     )
     for order in orders:
         if order.restaurant not in restaurants:
-            raise InstanceError(
+            raise TableError(
                 f"{folder / 'orders.txt'}: order {order.id}: there is no {order.restaurant}"
             )
     couriers = _rows(
@@ -131,7 +127,7 @@ def read_instance(folder: Path) -> Instance:
         ),
     )
     if not parameters.meters_per_minute > 0:
-        raise InstanceError(f"{folder / 'instance_parameters.txt'}: no speed above 0")
+        raise TableError(f"{folder / 'instance_parameters.txt'}: no speed above 0")
     return Instance(
         folder.resolve().name,
         {order.id: order for order in orders},
@@ -146,21 +142,7 @@ def _point(row: Mapping[str, str]) -> tuple[int, int]:
 
 
 def _rows(path: Path, read: Callable[[Mapping[str, str]], T]) -> list[T]:
-    rows: list[T] = []
-    number = 1
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file, delimiter="\t"), start=2):  # noqa: B007
-                rows.append(read(row))
-    except OSError as error:
-        raise InstanceError(f"{path}: {error.strerror}") from error
-    except KeyError as error:
-        raise InstanceError(f"{path}: there is no column {error.args[0]!r}") from error
-    except (ValueError, TypeError, csv.Error) as error:
-        raise InstanceError(f"{path}, line {number}: {error}") from error
-    if not rows:
-        raise InstanceError(f"{path}: it has no rows")
-    return rows
+    return read_rows(path, read, delimiter="\t")
 
 
 class PlaneTravel:

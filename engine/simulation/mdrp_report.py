@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.simulation.mdrp import InstanceError
 from engine.simulation.mdrp_solution import MdrpFigures
+from engine.simulation.tables import TableError
 
 _REFERENCE = "reference.csv"
 # Column, attribute, decimals; None in a mean is left out of it.
@@ -42,7 +42,7 @@ class Published:
 def read_published(folder: Path) -> Mapping[str, Published]:
     """What `reference.csv` beside the instances says, by instance; nothing without the file.
 
-    :raises InstanceError: if it cannot be read
+    :raises TableError: if it cannot be read
     """
     path = folder / _REFERENCE
     if not path.is_file():
@@ -58,7 +58,7 @@ def read_published(folder: Path) -> Mapping[str, Published]:
                 for row in csv.DictReader(file)
             }
     except (KeyError, ValueError) as error:
-        raise InstanceError(f"{path}: {error}") from error
+        raise TableError(f"{path}: {error}") from error
 
 
 def summary(figures: Sequence[MdrpFigures]) -> dict[str, float | None]:
