@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,9 +41,7 @@ def driver(name: str, north_m: float, free_in_s: int = 0, **record: object) -> B
     return BatchDriver(known, GATE.lat + north_m / M_PER_DEG, GATE.lon, free_ms)
 
 
-def job(
-    name: str, *, ready_in_s: int = 0, asked: tuple[Asked, ...] = (), **need: object
-) -> BatchJob:
+def job(name: str, *, ready_in_s: int = 0, asked: tuple[Asked, ...] = (), **need: Any) -> BatchJob:
     needed = makers.need(NOW_MS, **need)
     needed = replace(
         needed,

@@ -50,7 +50,6 @@ class Ground:
 def breaches(folder: Path, solution: Path) -> list[str]:
     """What is wrong with the solution; nothing if it is feasible."""
     ground = Ground(folder)
-    wrong: list[str] = []
     assignments = words(
         solution / "solution_info_assignments.txt", "assignment_time pickup_time courier orders"
     )
@@ -66,49 +65,57 @@ def breaches(folder: Path, solution: Path) -> list[str]:
         solution / "solution_info_couriers.txt", "courier departure_time origin destination"
     ):
         moves[courier].append((int(departure), origin, destination))
-
-    delivered: list[str] = []
     work = defaultdict(list)
+    delivered: list[str] = []
     for assigned, picked_up, courier, *bundle in assignments:
         delivered += bundle
         work[courier].append((int(assigned), int(picked_up), bundle))
+    wrong: list[str] = []
     if len(set(delivered)) != len(delivered) or set(delivered) != set(orders):
         wrong.append("orders delivered twice, or the files disagree on which are delivered")
     for courier, runs in work.items():
-        shift = ground.couriers[courier]
-        free, here = int(shift["on_time"]), courier
-        expected: list[tuple[int, str, str]] = []
-        for assigned, picked_up, bundle in runs:
-            told = [ground.orders[order] for order in bundle]
-            restaurants = {row["restaurant"] for row in told}
-            if len(restaurants) != 1:
-                wrong.append(f"{bundle}: from several restaurants")
-                continue
-            (restaurant,) = restaurants
-            if assigned < max(int(row["placement_time"]) for row in told):
-                wrong.append(f"{bundle}: assigned before it was known")
-            if assigned < free:
-                wrong.append(f"{courier}: at {assigned} it is still busy until {free}")
-            arrival = assigned + ground.minutes(here, restaurant)
-            earliest = max(arrival + ground.pickup, *(int(row["ready_time"]) for row in told))
-            if picked_up < earliest:
-                wrong.append(f"{bundle}: picked up at {picked_up}, before {earliest}")
-            if picked_up > int(shift["off_time"]):
-                wrong.append(f"{bundle}: picked up after {courier} has gone off")
-            start = "0" if here == courier else here
-            expected.append((assigned, start, restaurant))
-            here, leaves = restaurant, picked_up + ground.pickup
-            for order in bundle:
-                expected.append((leaves, here, order))
-                dropped = leaves + ground.minutes(here, order) + ground.dropoff
-                row = ground.orders[order]
-                written = [row["placement_time"], row["ready_time"], str(picked_up), str(dropped)]
-                if orders.get(order) != [*written, courier]:
-                    wrong.append(f"{order}: {orders.get(order)}, not {[*written, courier]}")
-                here, leaves = order, dropped + ground.dropoff
-            free = leaves
+        expected = follow(ground, courier, runs, orders, wrong)
         if moves.pop(courier, None) != expected:
             wrong.append(f"{courier}: its moves are not those of its assignments")
     if moves:
         wrong.append(f"couriers move without work: {sorted(moves)}")
     return wrong
+
+
+def follow(
+    ground: Ground,
+    courier: str,
+    runs: list[tuple[int, int, list[str]]],
+    orders: dict[str, list[str]],
+    wrong: list[str],
+) -> list[tuple[int, str, str]]:
+    """Follow a courier through its shift and note what is wrong; the moves that it has to make."""
+    shift = ground.couriers[courier]
+    free, here = int(shift["on_time"]), courier
+    expected: list[tuple[int, str, str]] = []
+    for assigned, picked_up, bundle in runs:
+        told = [ground.orders[order] for order in bundle]
+        restaurant = told[0]["restaurant"]
+        arrival = assigned + ground.minutes(here, restaurant)
+        earliest = max(arrival + ground.pickup, *(int(row["ready_time"]) for row in told))
+        breaks = {
+            "from several restaurants": len({row["restaurant"] for row in told}) != 1,
+            "assigned before it was known": assigned
+            < max(int(row["placement_time"]) for row in told),
+            f"assigned while {courier} is busy until {free}": assigned < free,
+            f"picked up at {picked_up}, before {earliest}": picked_up < earliest,
+            f"picked up after {courier} has gone off": picked_up > int(shift["off_time"]),
+        }
+        wrong += [f"{bundle}: {what}" for what, is_so in breaks.items() if is_so]
+        expected.append((assigned, "0" if here == courier else here, restaurant))
+        here, leaves = restaurant, picked_up + ground.pickup
+        for order in bundle:
+            expected.append((leaves, here, order))
+            dropped = leaves + ground.minutes(here, order) + ground.dropoff
+            row = ground.orders[order]
+            written = [row["placement_time"], row["ready_time"], str(picked_up), str(dropped)]
+            if orders.get(order) != [*written, courier]:
+                wrong.append(f"{order}: {orders.get(order)}, not {[*written, courier]}")
+            here, leaves = order, dropped + ground.dropoff
+        free = leaves
+    return expected

@@ -20,7 +20,8 @@ COURIERS = "courier_id,vehicle,on_lat,on_lng,on_time,off_time\n"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     rows = [
-        f"{n},4.80{n % 7},-75.70{n % 5},4.81{n % 9},-75.69{n % 4},{8 + n // 10:02}:{n % 10 * 5:02}:00,"
+        f"{n},4.80{n % 7},-75.70{n % 5},4.81{n % 9},-75.69{n % 4},"
+        f"{8 + n // 10:02}:{n % 10 * 5:02}:00,"
         f"08:00:00,{8 + n // 10:02}:{n % 10 * 5 + 9:02}:00,{9 + n // 10:02}:{n % 10 * 5:02}:00\n"
         for n in range(30)
     ]
