@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Two tests at a time, each with a server of its own; `make test PYTEST_ARGS=-x` for one.
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test load lint format types docs lock clean
+.PHONY: demo test load bench bench-quick lint format types docs lock clean
 
 demo: $(READY)
 	$(BIN)/mallard demo
@@ -20,6 +20,16 @@ test: $(READY)
 # `make load LOAD_ARGS="--shape flash-sale --drivers 700"` runs another; see load_tests/README.md.
 load: $(READY)
 	$(BIN)/python -m load_tests.with_engine $(LOAD_ARGS)
+
+# Everything beside its peers, one after the other: results, plots and docs/performance.md. Takes
+# some ten minutes, on a machine that does nothing else; PostgreSQL with PostGIS is needed.
+# `make bench BENCH_ARGS="match --drivers 1000"` measures a part; see load_tests/README.md.
+bench: $(READY)
+	$(BIN)/python -m load_tests.bench $(BENCH_ARGS)
+
+# Under three minutes: counts and ratios that noise does not move, held to their limits.
+bench-quick: $(READY)
+	$(BIN)/python -m load_tests.bench.quick
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -34,6 +44,7 @@ types: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m protocol.docs
+	$(BIN)/python -m load_tests.bench.report
 
 # The build backend is in the lock, so the editable install fetches nothing that is not pinned.
 $(READY): requirements.lock pyproject.toml

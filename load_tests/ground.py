@@ -75,6 +75,12 @@ class Ground:
         """The mall that has the sale: the first."""
         return self.malls[0]
 
+    @property
+    def elsewhere(self) -> "Ground":
+        """The malls of other markets than the sale's; all malls where there is one market."""
+        market = self.flash_mall.market
+        return Ground([mall for mall in self.malls if mall.market != market] or self.malls)
+
     def home(
         self, dice: random.Random, market: str | None = None, *, near_flash_mall: bool = False
     ) -> tuple[Mall, Point]:

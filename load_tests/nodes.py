@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection
@@ -19,6 +19,7 @@ from typing import Final
 _UP_WITHIN_S: Final = 30.0
 _GONE_WITHIN_S: Final = 15.0
 _POLL_S: Final = 0.05
+_SERVE: Final = (sys.executable, "-m", "engine", "serve")
 
 
 class EngineFailed(Exception):
@@ -26,14 +27,31 @@ class EngineFailed(Exception):
 
 
 class Node:
-    """One node at a port of its own, the same after a restart."""
+    """One node at a port of its own, the same after a restart.
 
-    def __init__(self, number: int, folder: Path, environment: Mapping[str, str]) -> None:
+    `command`: another server that takes `--port` and answers `/readyz`, instead of an engine.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        environment: Mapping[str, str],
+        command: Sequence[str | Path] = (),
+    ) -> None:
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._number = number
         self._folder = folder
         self._environment = environment
+        self._command = command or (*_SERVE, "--data", folder)
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs. Raises `EngineFailed`."""
+        if self._process is None:
+            raise EngineFailed(f"node {self._number} does not run")
+        return self._process.pid
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `EngineFailed`."""
@@ -41,8 +59,8 @@ class Node:
         port = self.url.rpartition(":")[2]
         log = self._folder / f"node-{self._number}.log"
         with log.open("ab") as output:
-            self._process = process = subprocess.Popen(  # noqa: S603 - our own engine
-                [sys.executable, "-m", "engine", "serve", "--port", port, "--data", self._folder],
+            self._process = process = subprocess.Popen(  # noqa: S603 - our own engine, or a peer
+                [*self._command, "--port", port],
                 env={**inherited, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -74,15 +92,19 @@ class Node:
 
 
 @contextmanager
-def running_nodes(count: int, folder: Path, environment: Mapping[str, str]) -> Iterator[list[Node]]:
+def running_nodes(
+    count: int, folder: Path, environment: Mapping[str, str], *, redis: Path | None = None
+) -> Iterator[list[Node]]:
     """Start nodes; one has an embedded Redis in the folder, several share a server beside them.
 
-    All is ended at the end. Raises `EngineFailed`.
+    `redis`: the socket of a server that runs already. All is ended at the end. Raises
+    `EngineFailed`.
     """
     with ExitStack() as started:
-        if count > 1:
-            url = started.enter_context(_shared_redis(folder))
-            environment = {**environment, "MALLARD_REDIS_URL": url}
+        if redis is None and count > 1:
+            redis = started.enter_context(running_redis(folder))
+        if redis is not None:
+            environment = {**environment, "MALLARD_REDIS_URL": f"unix://{redis}"}
         nodes = [Node(number, folder, environment) for number in range(1, count + 1)]
         for node in nodes:
             started.callback(node.stop)
@@ -91,8 +113,22 @@ def running_nodes(count: int, folder: Path, environment: Mapping[str, str]) -> I
 
 
 @contextmanager
-def _shared_redis(folder: Path) -> Iterator[str]:
-    """A server on a socket in the folder, its log synced each second, as the embedded one's is."""
+def running_server(command: Sequence[str | Path], folder: Path) -> Iterator[Node]:
+    """Start another server than an engine, and end it at the end. Raises `EngineFailed`."""
+    node = Node(1, folder, {}, command)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
+
+
+@contextmanager
+def running_redis(folder: Path) -> Iterator[Path]:
+    """A server on a socket in the folder, its log synced each second, as the embedded one's is.
+
+    Raises `EngineFailed`.
+    """
     path = folder / "redis.sock"
     log = folder / "redis.log"
     settings = {
@@ -114,7 +150,7 @@ def _shared_redis(folder: Path) -> Iterator[str]:
         )
     try:
         _wait_until(lambda: _listens(path), process, log)
-        yield f"unix://{path}"
+        yield path
     finally:
         _end(process)
 

@@ -18,7 +18,7 @@ def latency_table(histograms: Histograms) -> str:
         times = (*map(latencies.percentile_ms, _PERCENTS), latencies.max_ms)
         shown = (f"{time:.2f}" for time in times)
         rows.append((name, str(latencies.count), str(latencies.failures), *shown))
-    return _table("Latencies in ms, from the intended start (HDR histograms)", head, rows)
+    return table("Latencies in ms, from the intended start (HDR histograms)", head, rows)
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> str:
@@ -27,10 +27,11 @@ def verdict_table(verdicts: Iterable[Verdict]) -> str:
         (verdict.name, verdict.wanted, verdict.seen, "met" if verdict.met else "MISSED")
         for verdict in sorted(verdicts, key=lambda verdict: not verdict.met)
     ]
-    return _table("Objectives", ("measure", "objective", "seen", ""), rows)
+    return table("Objectives", ("measure", "objective", "seen", ""), rows)
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns under a title: the first of words, the others of figures."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(

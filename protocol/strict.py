@@ -141,6 +141,11 @@ class _Open:
             self.value, self.left, self.add = {}, 2 * count, self._put
             self.key: Any = _NO_KEY
 
+    def ended(self) -> list[Any] | dict[str, Any]:
+        """The whole value."""
+        del self.add  # a method of its own: a circle that only the garbage collector would find
+        return self.value
+
     def _put(self, item: Any) -> None:
         mapping: Any = self.value
         if self.key is not _NO_KEY:
@@ -175,14 +180,14 @@ def parse_msgpack(data: bytes, *, max_depth: int) -> Any:
             if value.left:
                 open_containers.append(value)
                 continue
-            value = value.value
+            value = value.ended()
         while open_containers:
             innermost = open_containers[-1]
             innermost.add(value)
             innermost.left -= 1
             if innermost.left:
                 break
-            value = open_containers.pop().value
+            value = open_containers.pop().ended()
         else:
             if position != len(data):
                 raise Malformed("trailing bytes")

@@ -17,6 +17,7 @@ from engine.core.policy import first_batch_ms, first_look_ms
 from engine.dispatch.arrivals import Arrivals
 from engine.dispatch.context import Context, Tasks, Workings
 from engine.dispatch.disconnects import Disconnects
+from engine.dispatch.early import EarlyLook
 from engine.dispatch.reach import Reach
 from engine.dispatch.rounds import Rounds
 from engine.dispatch.sweeper import Sweeper
@@ -84,21 +85,35 @@ class Dispatcher:
 
     # -- the order side
 
-    async def submit(self, submission: Submission) -> Submitted:
-        """See :meth:`engine.ports.Store.submit`; the job's round begins at once.
+    def look_early(self, mall: str) -> EarlyLook | None:
+        """Look for drivers ahead of an order that is still being read. None: no such mall. Close it
+        in the end, whatever becomes of the order."""
+        if mall not in self._context.places.malls:
+            return None
+        return EarlyLook(self._rounds.at(mall))
 
-        The round is woken before the store has answered: its first look leaves right behind the
-        submission on the same line, so it finds the job, and one round trip less lies before the
-        offer.
-        """
-        if submission.state is JobState.QUEUED:
-            self._rounds.wake(submission.mall)
+    async def submit(self, submission: Submission, early: EarlyLook | None = None) -> Submitted:
+        """See :meth:`engine.ports.Store.submit`; the job's offer, or its round, follows at once."""
+        if submission.state is not JobState.QUEUED:
+            submitted = await self._store.submit(submission)
+            self._follow(submission.market, submitted.effects)
+            return submitted
+        if early is not None and await early.finds(submission):
+            # The offer leaves behind the submission on the same line. If that is refused, or an
+            # earlier one stands for it, there is no such job to offer.
+            submitted, is_offered = await asyncio.gather(
+                self._store.submit(submission), early.offer()
+            )
+            malls = () if is_offered else submitted.effects.malls
+            self._follow(submission.market, replace(submitted.effects, malls=malls))
+            return submitted
+        if early is not None:
+            early.close()
+        # The round is woken before the store has answered: its first look leaves right behind the
+        # submission, so it finds the job.
+        self._rounds.wake(submission.mall)
         submitted = await self._store.submit(submission)
         self._follow(submission.market, replace(submitted.effects, malls=()))
-        # Both answers came together. One turn of the loop in which the round ranks and one in which
-        # its offer is sent: the order service's answer is written while the store works on that.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
         return submitted
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> None:

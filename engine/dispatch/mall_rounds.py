@@ -60,6 +60,27 @@ class MallRounds:
             self._running = True
             self._tasks.start(self._serve(), f"round {self._mall.id}")
 
+    def hold(self) -> bool:
+        """Hold rounds back until `let_go`; False while one is under way."""
+        if self._running:
+            return False
+        self._running = True
+        return True
+
+    def let_go(self) -> None:
+        """Rounds go on, with what came meanwhile."""
+        self._running = False
+        if self._again:
+            self.wake()
+
+    async def first_look(self) -> Found:
+        """The drivers that a job would find first; how many jobs wait is told too."""
+        return await self._look(first_search(self._needed_m, self._policy), jobs=0)
+
+    def rank(self, found: Found, job: Waiting) -> Ranking:
+        """The drivers that were found as candidates for one job."""
+        return self._matcher(found).plan(job)
+
     async def quote(self, need: Need) -> RoundRecord:
         """The round that such a job would get now; nothing is stored."""
         search: Search | None = first_search(self._needed_m, self._policy)
@@ -179,7 +200,7 @@ class MallRounds:
             ranking = rankings[job.job] = matcher.plan(job)
             if reason := end_reason(job, ranking, found.now_ms, self._policy):
                 return await self._end(job, reason, self._policy.max_attempts)
-            return await self._offer(found, job, ranking)
+            return await self.offer(found, job, ranking)
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001  whatever one job's data does, the others go on
@@ -187,7 +208,8 @@ class MallRounds:
             broke.add(job.job)
             return False
 
-    async def _offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
+    async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
+        """Offer a job to the first of its ranking who may still have it; whether there is one."""
         drivers = offerable(ranking)
         if not drivers:
             return False

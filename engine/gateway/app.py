@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from engine.config import Settings
 from engine.core.places import Places
@@ -26,6 +27,7 @@ from engine.gateway.relay import Relay
 from engine.gateway.routes import routes
 from engine.gateway.services import Services
 from engine.gateway.sockets import DriverSocket
+from engine.gateway.tidy import keep_tidy
 from engine.gateway.token_keys import load_token_keys
 from engine.gateway.vigil import Pace
 from engine.metrics import Metrics
@@ -33,6 +35,7 @@ from engine.store.redis import RedisStore
 from protocol.codes import STORE_DOWN_CLOSE_S, Close
 
 _log = structlog.get_logger(__name__)
+_DRIVER_PATH: Final = "/v1/driver"
 _LOOK_S: Final = 0.5
 _STOP_WITHIN_S: Final = 2.0
 
@@ -41,7 +44,8 @@ class Node:
     """One engine node, to be served by `server.Server`; `app` is its ASGI application.
 
     `redis_url` names its store. `pace` is the contract's unless a test is in a hurry. `revive` is
-    called twice a second: whoever owns an embedded server brings it back in it.
+    called twice a second: whoever owns an embedded server brings it back in it. `owns_process`: the
+    process is this node's alone, and its garbage collector too.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Node:
         pace: Pace | None = None,
         revive: Callable[[], object] | None = None,
         store_down_close_s: float = STORE_DOWN_CLOSE_S,
+        owns_process: bool = False,
     ) -> None:
         self.id: Final = f"node-{secrets.token_hex(6)}"
         self.metrics = Metrics()
@@ -79,9 +84,9 @@ class Node:
             pace=pace or Pace(),
         )
         self.socket = DriverSocket(self.services)
-        self.app = Starlette(
+        self._http = Starlette(
             routes=[
-                WebSocketRoute("/v1/driver", self.socket),
+                WebSocketRoute(_DRIVER_PATH, self.socket),
                 *ops.routes(self.services),
                 *routes(Deps(self.store, self.dispatcher, places, self.tokens)),
             ],
@@ -89,11 +94,19 @@ class Node:
             lifespan=self._lifespan,
         )
         # A path with a slash too many is another path: 404, not a redirect.
-        self.app.router.redirect_slashes = False
-        self.app.state.node = self
+        self._http.router.redirect_slashes = False
         self._tasks = Tasks()
         self._revive = revive
         self._store_down_close_s = store_down_close_s
+        self._owns_process = owns_process
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application. A driver's socket goes past the framework: its layers would hold
+        kilobytes for as long as the socket lives, and each frame would pass through them all."""
+        if scope["type"] == "websocket" and scope["path"] == _DRIVER_PATH:
+            await self.socket(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
 
     async def let_go(self) -> None:
         """Take no more sockets, and close those that are open as `drain` says."""
@@ -106,6 +119,8 @@ class Node:
             await self.dispatcher.start()
             self.relay.start()
             self._tasks.start(self._watch_store(), "watch store")
+            if self._owns_process:
+                self._tasks.start(keep_tidy(lambda: len(self.socket)), "tidy")
             async with self.metrics.watching_loop():
                 _log.info("node up", node=self.id, markets=list(self.places.markets))
                 yield

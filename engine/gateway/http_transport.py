@@ -65,6 +65,9 @@ class PatientHttpProtocol(HttpToolsProtocol):
         protocol = self.transport.get_protocol()
         if isinstance(protocol, DriverSocketProtocol) and not protocol.handshake_initiated:
             protocol.hang_up()  # its parser is stricter, and what it answers is not sent by itself
+        # Without its circles of references this object goes now, and not some time with a full
+        # collection: one a socket.
+        del self.parser, self.flow, self.scope
 
     def on_message_begin(self) -> None:
         """Start the clock of a request on a kept connection."""

@@ -1,5 +1,6 @@
 """What order services do with jobs: submit, read, cancel, tell of readiness, ask why."""
 
+import asyncio
 from typing import Final
 
 from starlette.requests import Request
@@ -7,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from engine.core.model import Job
+from engine.dispatch.early import EarlyLook
 from engine.gateway.auth import Principal
 from engine.gateway.bodies import JsonResponse, read_body
 from engine.gateway.deps import Deps
@@ -60,13 +62,22 @@ class JobsApi:
         now_ms = self._store.now_ms()
         key, wait_s = idempotency_key(request), wait_of(request)
         value = parse_json_body(await read_body(request))
-        submitted = await self._submit(
-            body_as(value, JobRequest),
-            service=principal.sub,
-            key=key,
-            body_hash=canonical_hash(value),
-            now_ms=now_ms,
-        )
+        asked = body_as(value, JobRequest)
+        early = self._dispatcher.look_early(asked.pickup.mall)
+        try:
+            # One turn of the loop, in which the look leaves: the store answers it meanwhile.
+            await asyncio.sleep(0)
+            submitted = await self._submit(
+                asked,
+                early,
+                service=principal.sub,
+                key=key,
+                body_hash=canonical_hash(value),
+                now_ms=now_ms,
+            )
+        finally:
+            if early is not None:
+                early.close()
         job = await settled(submitted.job, request, self._store, wait_s)
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
@@ -74,7 +85,14 @@ class JobsApi:
         return JsonResponse(job_view(job), 201, headers)
 
     async def _submit(
-        self, asked: JobRequest, *, service: str, key: str, body_hash: str, now_ms: int
+        self,
+        asked: JobRequest,
+        early: EarlyLook | None,
+        *,
+        service: str,
+        key: str,
+        body_hash: str,
+        now_ms: int,
     ) -> Submitted:
         try:
             order = read_order(asked, self._deps.places, now_ms)
@@ -95,7 +113,8 @@ class JobsApi:
                 body_hash=body_hash,
                 release_ms=self._dispatcher.release_ms(mall.id, order.need, now_ms),
                 now_ms=now_ms,
-            )
+            ),
+            early,
         )
 
     async def read(self, request: Request, principal: Principal) -> Response:

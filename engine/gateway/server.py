@@ -26,6 +26,7 @@ def server_config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
     """Return uvicorn's configuration. Port 0: any free one."""
     return uvicorn.Config(
         app,
+        interface="asgi3",
         host=host,
         port=port,
         loop="uvloop",

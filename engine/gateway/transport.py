@@ -5,6 +5,7 @@ written without a task or an `await`.
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 from asyncio import BaseTransport, TimerHandle
@@ -120,6 +121,16 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         if self.conn.close_rcvd is None and not self.close_sent:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006, "reason": ""})
         super().connection_lost(exc)
+        self._untie()
+
+    def _untie(self) -> None:
+        """Undo the circles of references, so that what a socket was goes with it: `gateway.tidy`
+        keeps the garbage collector from walking through thousands of sockets to find them."""
+        self.app_state.pop(WIRE, None)
+        with contextlib.suppress(AttributeError):  # it ended within its handshake
+            self.scope["state"].pop(WIRE, None)
+        with contextlib.suppress(Exception):
+            self.conn.parser.close()
 
     def pause_writing(self) -> None:
         """Start the clock of a phone that does not read."""

@@ -1,8 +1,9 @@
 """One connection to Redis on which calls are pipelined by themselves.
 
-All calls of one turn of the event loop leave in one write; the replies come back in the order of
-the calls. That order is all that ties a reply to its call, so a connection on which one reply is
-overdue is of no use any more: it is cut, and every waiting call fails.
+A call on an idle line leaves at once, those of one turn of the event loop on a busy one in one
+write; the replies come back in the order of the calls. That order is all that ties a reply to its
+call, so a connection on which one reply is overdue is of no use any more: it is cut, and every
+waiting call fails.
 """
 
 import asyncio
@@ -51,7 +52,7 @@ class Wire(asyncio.Protocol):
         return self._end is not None
 
     def send(self, command: Command, deadline: float) -> asyncio.Future[Any]:
-        """Queue a command for this turn's write; the future gets its reply.
+        """Send a command, at once or with this turn's others; the future gets its reply.
 
         `deadline` is the loop's time at which the reply is overdue; it never lies before that of
         an earlier call. The future fails with `LinkReplyError`, `StoreTimeout` or
@@ -61,9 +62,13 @@ class Wire(asyncio.Protocol):
             raise StoreUnavailable(*self._end.args)
         packed = _pack(tuple(command))
         future: asyncio.Future[Any] = self._loop.create_future()
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
-        self._unsent.append(packed)
+        if not self._waiting and self._transport is not None:
+            # Nobody is on the way: no reason to wait for others of this turn.
+            self._transport.write(packed)
+        else:
+            if not self._unsent:
+                self._loop.call_soon(self._flush)
+            self._unsent.append(packed)
         self._waiting.append((deadline, future))
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._check_deadline, deadline)

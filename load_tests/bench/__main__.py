@@ -12,11 +12,13 @@ from typing import Final
 
 from load_tests.bench import report, surroundings
 from load_tests.bench.benches import BENCHES, CannotMeasure, bench_of
+from load_tests.bench.contestants import end_on_sigterm
 from load_tests.bench.samples import RESULTS, Run, read_results, write_results
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks that were asked for; the exit status."""
+    end_on_sigterm()
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(words)
     names = [args.bench] if args.bench else list(BENCHES)
@@ -35,14 +37,14 @@ def _run(name: str, args: argparse.Namespace, words: Sequence[str]) -> bool:
         print(f"{name} {time.monotonic() - started:6.1f} s  {line}", flush=True)
 
     tell("begins")
-    at = surroundings.now()
+    at, commit = surroundings.now(), surroundings.commit()
     try:
         measured = bench_of(name).measure(args, tell)
     except CannotMeasure as error:
         print(f"bench {name}: {error}", file=sys.stderr)
         return False
     run = Run(
-        commit=surroundings.commit(),
+        commit=commit,
         at=at,
         command=" ".join(("python -m load_tests.bench", *_without_folder(words))),
         took_s=round(time.monotonic() - started, 1),
@@ -66,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_folder(parser, RESULTS)
     for name in BENCHES:
         bench = bench_of(name)
-        added = subparsers.add_parser(name, help=bench.HELP, description=bench.HELP)
+        text = bench.HELP.replace("%", "%%")  # argparse fills in what follows a %
+        added = subparsers.add_parser(name, help=text, description=text)
         # Its default would undo what was said before the name.
         _add_folder(added, argparse.SUPPRESS)
         bench.add_flags(added)

@@ -2,83 +2,19 @@
 
 import argparse
 import json
-import secrets
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from load_tests.credentials import BadCredentials, Credentials, read_driver_tokens, read_secret
-from load_tests.nodes import EngineFailed, running_nodes
+from load_tests.credentials import BadCredentials
+from load_tests.nodes import EngineFailed
 from load_tests.slo import BadObjective, judge, parse_objective
 from load_tests.swarm.conductor import Glance, SwarmFailed, run_swarm
-from load_tests.swarm.plan import BadPlan, SwarmPlan
+from load_tests.swarm.flags import add_swarm_flags, engine_of, plan_of
+from load_tests.swarm.plan import BadPlan
 from load_tests.swarm.result import SwarmResult
 from load_tests.tables import latency_table, verdict_table
 from load_tests.target import NotAllowed
-
-_DEFAULTS: Final = {
-    name: SwarmPlan.__dataclass_fields__[name].default for name in SwarmPlan.__dataclass_fields__
-}
-_FIGURES: Final = (
-    ("--drivers", int, "drivers on sockets"),
-    ("--rate", float, "orders a second"),
-    ("--seconds", float, "for how long it is measured"),
-    ("--warm-s", float, "orders arrive so long before that"),
-    ("--processes", int, "of the generator; one is enough for thousands of drivers"),
-    ("--report-s", float, "seconds between a driver's positions; 0: none"),
-    ("--think-s", float, "from an offer to its answer"),
-    ("--hold-s", float, "from accepting to delivering"),
-    ("--decline-share", float, "of the offers"),
-    ("--lapse-share", float, "of the offers that nobody answers"),
-    ("--connects-per-s", float, "at the start"),
-    ("--grace-s", float, "an order without an offer by then has failed"),
-    ("--seed", int, "of the draw of places, arrivals and habits"),
-)
-ENGINE: Final = {
-    "MALLARD_OPENING_HOURS": "off",
-    "MALLARD_LOG_LEVEL": "warning",
-}
-
-
-def add_swarm_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of a plan, of the engine and of its tokens."""
-    parser.add_argument("--url", action="append", help="a node that runs; repeatable")
-    parser.add_argument("--nodes", type=int, help="or so many of its own, on loopback (1)")
-    for flag, kind, text in _FIGURES:
-        default = _DEFAULTS[flag[2:].replace("-", "_")]
-        parser.add_argument(flag, type=kind, default=default, help=f"{text} ({default:g})")
-    parser.add_argument("--market", action="append", default=[], help="only this; repeatable")
-    parser.add_argument("--mall", action="append", default=[], help="only this; repeatable")
-    parser.add_argument("--name", default=_DEFAULTS["name"], help="of the drivers: NAME-0, …")
-    parser.add_argument("--secret-file", type=Path, help="the engine's, from its data folder")
-    parser.add_argument("--orders-token", help="instead of the secret, with --driver-tokens")
-    parser.add_argument("--driver-tokens", type=Path, help="a token a line")
-    parser.add_argument("--allow-remote", action="store_true", help="the engine is elsewhere")
-
-
-def plan_of(options: argparse.Namespace, urls: Sequence[str]) -> SwarmPlan:
-    """The plan that the flags say. Raises `BadPlan`, `NotAllowed`."""
-    figures = {flag[2:].replace("-", "_"): 0 for flag, *_ in _FIGURES}
-    return SwarmPlan(
-        urls=tuple(urls),
-        **{name: getattr(options, name) for name in figures},
-        markets=tuple(options.market),
-        malls=tuple(options.mall),
-        name=options.name,
-        allow_remote=options.allow_remote,
-    )
-
-
-def credentials_of(options: argparse.Namespace) -> Credentials:
-    """The tokens that the flags name. Raises `BadCredentials`."""
-    return Credentials(
-        read_secret(options.secret_file) if options.secret_file else None,
-        options.orders_token,
-        None,
-        read_driver_tokens(options.driver_tokens) if options.driver_tokens else (),
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,18 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> SwarmResult:
-    if options.url and options.nodes:
-        raise BadPlan("--url is an engine that runs, --nodes one to be started: give one of them")
-    if options.url:
-        return run_swarm(plan_of(options, options.url), credentials_of(options), watch=_watch)
-    secret = secrets.token_hex(32)
-    environment = {**ENGINE, "MALLARD_SECRET": secret}
-    with (
-        tempfile.TemporaryDirectory(prefix="mallard-swarm-") as folder,
-        running_nodes(options.nodes or 1, Path(folder), environment) as nodes,
-    ):
-        plan = plan_of(options, [node.url for node in nodes])
-        return run_swarm(plan, Credentials(secret=secret), watch=_watch)
+    with engine_of(options) as engine:
+        return run_swarm(plan_of(options, engine.urls), engine.credentials, watch=_watch)
 
 
 def _watch(glance: Glance) -> None:

@@ -21,8 +21,11 @@ from load_tests.swarm.worker import credentials_to_wire
 _CONNECTED_WITHIN_S: Final = 60.0
 _ENDED_WITHIN_S: Final = 10.0
 _TICK_S: Final = 0.25
+_POLL_S: Final = 0.005
 # A worker's notes of a moment are here by then.
 _NOTES_WITHIN_S: Final = 0.6
+# A queued order is looked at again within 5 s.
+_QUIET_S: Final = 6.0
 
 
 class SwarmFailed(Exception):
@@ -39,6 +42,7 @@ class _Worker:
     online: int = 0
     drivers: int = 0
     cpu_s: float = 0.0
+    told_s: float = 0.0
     is_ready: bool = False
 
 
@@ -108,6 +112,21 @@ class Swarm:
         """A flash sale: so many orders of the first mall within so many seconds, from now on."""
         tell(self._workers[0].writer, "burst", (count, seconds))
 
+    async def drain(self, within_s: float) -> None:
+        """Order nothing more, and wait until no order is offered and delivered any more.
+
+        Raises `SwarmFailed`.
+        """
+        self.set_rate(0)
+        quiet_s = max(_QUIET_S, self.plan.hold_s / 3 + self.plan.think_s + _NOTES_WITHIN_S)
+        ends_s = changed_s = time.monotonic()
+        seen = -1
+        while changed_s + quiet_s > time.monotonic() and time.monotonic() < ends_s + within_s:
+            await self._pause(_TICK_S)
+            counts = self._accounts.counts
+            if (now := counts["offers"] + counts["delivered"]) != seen:
+                seen, changed_s = now, time.monotonic()
+
     async def phase(
         self,
         *,
@@ -125,6 +144,7 @@ class Swarm:
         """
         self.set_rate(rate)
         await self._pause(warm_s)
+        await self._ask_all()
         before = await edge() if edge else None
         counts, cpu_s = Counter(self._accounts.counts), self._cpu_s()
         self._lag_s = 0.0
@@ -139,6 +159,7 @@ class Swarm:
                 beside.cancel()
         window.to_s = ended_s = time.monotonic()
         after = await edge() if edge else None
+        await self._ask_all()
         passed_s = ended_s - window.from_s
         counted = Counter(self._accounts.counts)
         counted.subtract(counts)
@@ -202,9 +223,16 @@ class Swarm:
                     self._fail(what)
                 case "notes":
                     worker.online, worker.cpu_s = what["online"], what["cpu_s"]
+                    worker.told_s = what["until_s"]
                     self._lag_s = max(self._lag_s, what["lag_s"])
                     self._accounts.take(number, what)
         self._fail(f"worker {number} ended")
+
+    async def _ask_all(self) -> None:
+        """Have all notes up to now."""
+        asked_s = time.monotonic()
+        self._tell("tell", None)
+        await self._until(lambda: all(it.told_s >= asked_s for it in self._workers))
 
     def _fail(self, why: str) -> None:
         self._why = self._why or why
@@ -222,8 +250,11 @@ class Swarm:
         while not holds():
             if time.monotonic() > ends_s:
                 wanted = sum(worker.drivers for worker in self._workers)
-                raise SwarmFailed(f"{self.online} of {wanted} drivers got in within {within_s:g} s")
-            await self._pause(0.02)
+                raise SwarmFailed(
+                    f"nothing came of it within {within_s:g} s: {self.online} of {wanted} drivers "
+                    f"are in; {dict(self._accounts.counts)}"
+                )
+            await self._pause(_POLL_S)
 
     async def _pause(self, seconds: float, watch: Watch | None = None) -> None:
         """Wait, unless the swarm fails meanwhile."""

@@ -10,6 +10,7 @@ from load_tests.ground import Ground
 from load_tests.swarm.phone import Base, Phone
 
 _TICK_S: Final = 0.01
+_CONNECTING_AT_ONCE: Final = 256
 
 
 class Fleet:
@@ -24,6 +25,8 @@ class Fleet:
         self._credentials = credentials
         self._worker = worker
         self.phones = list(self._phones())
+        self.online = 0
+        self._doors = asyncio.Semaphore(_CONNECTING_AT_ONCE)
         self._reporting: asyncio.TimerHandle | None = None
         self._reported = 0
         self._began_s = 0.0
@@ -36,7 +39,15 @@ class Fleet:
             due_s = began_s + number * plan.processes / plan.connects_per_s
             if (wait_s := due_s - time.monotonic()) > 0:
                 await asyncio.sleep(wait_s)
+            # More at once would only wait in the server's queue, until it takes them for silent.
+            await self._doors.acquire()
             phone.connect()
+
+    def came_online(self) -> bool:
+        """One more is in; returns whether all are."""
+        self.online += 1
+        self._doors.release()
+        return self.online == len(self.phones)
 
     def start_reporting(self) -> None:
         """Each sends a fix every `report_s`, all of them evenly spread over that time."""
@@ -77,9 +88,9 @@ class Fleet:
                 if turn == len(given):
                     return
                 who = given[turn]
-            mall, home = self._ground.home(
-                dice, who.market if who else None, near_flash_mall=number < plan.crowd
-            )
+            is_crowd = number < plan.crowd
+            ground = self._ground if is_crowd or not plan.crowd else self._ground.elsewhere
+            mall, home = ground.home(dice, who.market if who else None, near_flash_mall=is_crowd)
             if who is None:
                 who = self._credentials.driver(f"{plan.name}-{number}", mall.market)
             yield Phone(who, home, number, self._base)

@@ -26,6 +26,8 @@ class Orders:
         notes: Notebook,
         dice: random.Random,
         prefix: str,
+        *,
+        spares_flash_market: bool,
     ) -> None:
         self._nodes = nodes
         self._ground = ground
@@ -33,7 +35,8 @@ class Orders:
         self._dice = dice
         self._prefix = prefix
         self._number = 0
-        self._bodies = [_prepared(ground, dice) for _ in range(_PREPARED)]
+        usual = ground.elsewhere if spares_flash_market else ground
+        self._bodies = [_prepared(usual, dice) for _ in range(_PREPARED)]
         self._rate = 0.0
         self._due_s = 0.0
         self._timer = PunctualTimer(self._arrive)

@@ -225,6 +225,7 @@ class Phone:
         if name in self._offers:
             return
         self._offers.add(name)
+        self._base.notes.count("offers")
         jobs = [job["job"] for job in offer["jobs"]]
         plan, chance = self._base.plan, self._base.dice.random()
         if chance < plan.lapse_share:

@@ -23,7 +23,8 @@ class SwarmPlan:
     and over `urls` in turn. `rate`: orders a second of all processes together, for `seconds`, after
     `warm_s` that are not measured. A driver reports a position every `report_s`; 0: never.
     `hold_s`: from accepting to delivering; 0: each step follows the reply to the last.
-    `crowd`: how many of the drivers live around the first mall, for a flash sale.
+    `crowd`: how many of the drivers live around the first mall, for a flash sale; all others, and
+    the usual orders, are then in other markets.
     `grace_s`: an order without an offer by then has failed. `awaits_welcome`: False for a server
     that only takes frames, such as `load_tests.peers.sink`.
     """
@@ -78,6 +79,17 @@ class SwarmPlan:
     def target(self) -> Target:
         """The nodes."""
         return Target.of(self.urls, allow_remote=self.allow_remote)
+
+    def drivers_limit(self, offer_timeout_s: float, cooldown_s: float) -> float:
+        """About how many jobs a second the drivers can take, as an engine with these limits keeps
+        them busy: each job takes 1 / (1 - declines - lapses) offers."""
+        accepted = 1 - self.decline_share - self.lapse_share
+        busy_s = (
+            accepted * (self.think_s + self.hold_s)
+            + self.decline_share * (self.think_s + cooldown_s)
+            + self.lapse_share * (offer_timeout_s + cooldown_s)
+        )
+        return self.drivers * accepted / busy_s if busy_s else float("inf")
 
     def to_wire(self) -> dict[str, Any]:
         """The plan for another process."""

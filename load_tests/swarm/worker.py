@@ -42,7 +42,6 @@ class Worker:
             plan.urls[0], credentials.orders, markets=plan.markets, malls=plan.malls
         )
         self._notes = Notebook()
-        self._online = 0
         self._lag_s = 0.0
         number = told["worker"]
         dice = random.Random(f"{plan.seed} {number}")
@@ -52,7 +51,9 @@ class Worker:
         nodes = [HttpNode(url, credentials.orders) for url in plan.urls]
         # Names of orders are used once for ever.
         prefix = f"{plan.name}-{secrets.token_hex(5)}-{number}"
-        self._orders = Orders(nodes, ground, self._notes, dice, prefix)
+        self._orders = Orders(
+            nodes, ground, self._notes, dice, prefix, spares_flash_market=plan.crowd > 0
+        )
         self._tasks = [loop.create_task(self._tell()), loop.create_task(self._watch_lag())]
 
     def do(self, kind: str, what: Any) -> None:
@@ -60,6 +61,8 @@ class Worker:
         match kind:
             case "connect":
                 self._tasks.append(asyncio.get_running_loop().create_task(self._connect()))
+            case "tell":
+                self._tell_now()
             case "report":
                 self._fleet.start_reporting()
             case "rate":
@@ -82,8 +85,7 @@ class Worker:
         await self._fleet.connect()
 
     def _came_online(self) -> None:
-        self._online += 1
-        if self._online == len(self._fleet.phones):
+        if self._fleet.came_online():
             # What is there now stays; a full collection of 5,000 drivers would take tens of
             # milliseconds, which the engine would be blamed for.
             gc.collect()
@@ -95,11 +97,14 @@ class Worker:
     async def _tell(self) -> None:
         while True:
             await asyncio.sleep(_TELL_EVERY_S)
-            # What happened until now is in here, or was told before.
-            now_s = time.monotonic()
-            lag_s, self._lag_s = self._lag_s, 0.0
-            told = self._notes.take() | {"until_s": now_s, "online": self._online, "lag_s": lag_s}
-            tell(self._writer, "notes", told | {"cpu_s": time.process_time()})
+            self._tell_now()
+
+    def _tell_now(self) -> None:
+        """What happened until now is in here, or was told before."""
+        lag_s, self._lag_s = self._lag_s, 0.0
+        told = self._notes.take() | {"until_s": time.monotonic(), "lag_s": lag_s}
+        told |= {"online": self._fleet.online, "cpu_s": time.process_time()}
+        tell(self._writer, "notes", told)
 
     async def _watch_lag(self) -> None:
         while True:

@@ -1,0 +1,56 @@
+"""The look at a mall's drivers that goes ahead of an order.
+
+An order's mall is known as soon as its body is parsed. The search for drivers leaves at once, and
+the store answers while the order is still being checked. Its drivers are then ranked before the
+store has heard of the job, and submission and offer leave together: one round trip less lies before
+the offer. Where others wait at the mall, or a round is under way, the job queues behind them as
+ever.
+"""
+
+import asyncio
+import contextlib
+
+from engine.core.matching import Ranking, offerable
+from engine.core.model import Submission, Waiting
+from engine.dispatch.mall_rounds import MallRounds
+from engine.ports import Found, StoreUnavailable
+
+
+class EarlyLook:
+    """One look ahead. It holds the mall's rounds back until it is closed, which must happen."""
+
+    def __init__(self, rounds: MallRounds) -> None:
+        self._rounds = rounds
+        # A job that has come before must not be overtaken.
+        self._holds = rounds.hold()
+        self._look: asyncio.Task[Found] | None = None
+        self._turn: tuple[Found, Waiting, Ranking] | None = None
+        if self._holds:
+            self._look = asyncio.create_task(rounds.first_look(), name="early look")
+
+    async def finds(self, submission: Submission) -> bool:
+        """Whether somebody is there to be offered the job, and nobody waits before it."""
+        if self._look is None:
+            return False
+        with contextlib.suppress(StoreUnavailable):
+            found = await self._look
+            if found.near and not found.waiting_total:
+                job = Waiting(submission.job, 0, submission.need, (), submission.card)
+                ranking = self._rounds.rank(found, job)
+                if offerable(ranking):
+                    self._turn = found, job, ranking
+        return self._turn is not None
+
+    async def offer(self) -> bool:
+        """Offer the job, right behind its submission; whether somebody has got the offer."""
+        if self._turn is None:
+            return False
+        return await self._rounds.offer(*self._turn)
+
+    def close(self) -> None:
+        """Let the rounds go on; again too."""
+        if self._look is not None:
+            self._look.cancel()
+        if self._holds:
+            self._holds = False
+            self._rounds.let_go()

@@ -1,0 +1,1 @@
+"""How many full cycles a process carries, and what one costs."""

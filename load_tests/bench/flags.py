@@ -1,0 +1,46 @@
+"""Flags that benchmarks share, and what reads them."""
+
+import argparse
+from collections.abc import Callable
+
+
+def count_from(low: int, high: int) -> Callable[[str], int]:
+    """What reads a whole number from `low` to `high`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text.replace("_", "").replace(",", ""))
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            told = f"{text!r} is no whole number from {low:,} to {high:,}"
+            raise argparse.ArgumentTypeError(told)
+        return value
+
+    return read
+
+
+count = count_from(1, 15_000)
+"""Reads how many: of drivers, orders, nodes."""
+
+
+def above_zero(text: str) -> float:
+    """Reads a figure above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no figure above zero")
+    return value
+
+
+def repetitions_flag(parser: argparse.ArgumentParser, default: int) -> None:
+    """Add `--repetitions`."""
+    parser.add_argument(
+        "--repetitions",
+        type=count_from(1, 1_000),
+        default=default,
+        metavar="N",
+        help=f"so often everybody's turn comes (default: {default})",
+    )

@@ -1,0 +1,1 @@
+"""The line to Redis: what a call costs in the client."""

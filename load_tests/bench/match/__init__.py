@@ -1,0 +1,1 @@
+"""Match: search, rank, reserve."""

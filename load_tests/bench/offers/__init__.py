@@ -1,0 +1,1 @@
+"""How long an offer takes, from an order's intended start to its driver."""

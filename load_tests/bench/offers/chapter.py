@@ -1,0 +1,88 @@
+"""The document's part on offer latency."""
+
+from collections.abc import Iterator
+
+from load_tests.bench.cells import MISSING, aim, ratio_of, spread_of
+from load_tests.bench.offers.measure import CPU, FAILED, MEASURES, OURS_ONLY, PERCENTS
+from load_tests.bench.page import Aim, Block, Chapter, Plot, Table
+from load_tests.bench.samples import Case, Results
+from load_tests.bench.svg import LineChart, Point, Series
+from load_tests.bench.system.arena import LINE, MALLARD, POOL
+from load_tests.bench.system.rows import cases, cell, named, ratio_cell
+from load_tests.measures import Measure
+
+_CONTESTANTS = (MALLARD, POOL, LINE)
+_TEXT = """\
+From the moment at which an order was due (Poisson arrivals, whoever answers whenever) to the
+frame of its offer at a driver's socket. Two nodes of the engine, one Redis, the generator and its
+drivers share two cores; drivers report every 5 s, think for 0.5 s, decline 10 % and let 5 %
+lapse. The **minimal program** makes the same round trips with no logic: it stores the order,
+offers it to the next driver in turn, and writes each answer to Redis; through redis-py's pool, as
+most would write it, or through one pipelined connection, which is the floor."""
+
+
+def chapter(results: Results) -> Chapter:
+    """Percentiles by rate, and what was used."""
+    blocks: list[Block] = [_TEXT]
+    aims: list[Aim] = []
+    for case in cases(results):
+        blocks += [f"### {named(case)}", *_tables(results, case), _plot(results, case)]
+        if case.get("orders a second") == 100:
+            aims += _aims(results, case)
+    return Chapter("Offer latency", blocks, aims)
+
+
+def _tables(results: Results, case: Case) -> Iterator[Block]:
+    rows = []
+    for measure in (*MEASURES, *OURS_ONLY):
+        for percent in PERCENTS if measure is Measure.OFFER else (50.0, 99.0):
+            metric = f"{measure.value} p{percent:g}"
+            cells = [cell(results, name, metric, case) for name in _CONTESTANTS]
+            if any(it != MISSING for it in cells):
+                floor = ratio_cell(results, metric, MALLARD, LINE, case)
+                rows.append((f"{metric}, ms", *cells, floor))
+    rows += [
+        (f"{metric}{unit}", *(cell(results, name, metric, case) for name in _CONTESTANTS),
+         ratio_cell(results, metric, MALLARD, LINE, case))
+        for metric, unit in (*((it, ", cores") for it in CPU), ("generator's lag at most", ", ms"))
+    ]  # fmt: skip
+    failed = [cell(results, name, FAILED, case) for name in _CONTESTANTS]
+    rows.append((f"{FAILED}, %", *failed, MISSING))
+    yield Table(("", *_CONTESTANTS, "Mallard to the floor"), rows)
+
+
+def _plot(results: Results, case: Case) -> Plot:
+    lines = []
+    for name in _CONTESTANTS:
+        points = []
+        for percent in PERCENTS:
+            found = spread_of(results, name, f"{Measure.OFFER.value} p{percent:g}", case)
+            if found:
+                points.append(Point(100 / (100 - percent), *found))
+        lines.append(Series(name, points))
+    rate = case.get("orders a second", 0)
+    chart = LineChart(
+        title=f"Offer latency at {rate:g} orders a second: one of so many takes longer",
+        x_label="one of 2 (p50), 10 (p90), 100 (p99), 1000 (p99.9)",
+        y_label="ms",
+        series=lines,
+        log_x=True,
+        log_y=True,
+        ticks=(2, 10, 100, 1000),
+    )
+    slug = "-".join(f"{value:g}" for value in case.values() if not isinstance(value, str))
+    return Plot(f"offers-{slug}", chart)
+
+
+def _aims(results: Results, case: Case) -> Iterator[Aim]:
+    offer = Measure.OFFER.value
+    for name, metric, limit in (
+        ("offer latency p50", f"{offer} p50", 1.5),
+        ("offer latency p99", f"{offer} p99", 12.0),
+        ("lateness of an expiry p99", f"{Measure.EXPIRY.value} p99", 60.0),
+    ):
+        yield from aim(
+            f"{name}, {named(case)}", limit, spread_of(results, MALLARD, metric, case), "ms"
+        )
+    floor = ratio_of(results, f"{offer} p50", (MALLARD, LINE), case)
+    yield from aim(f"offer latency p50 against the floor, {named(case)}", 2.0, floor)

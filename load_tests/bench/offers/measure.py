@@ -1,0 +1,99 @@
+"""Offer latency end to end at a rate of orders, beside a minimal program without logic."""
+
+import argparse
+from typing import Final
+
+from load_tests.bench.benches import Measured, Tell
+from load_tests.bench.flags import above_zero, count, repetitions_flag
+from load_tests.bench.surroundings import versions
+from load_tests.bench.system.arena import (
+    LINE,
+    MALLARD,
+    PACKAGES,
+    POOL,
+    Arena,
+)
+from load_tests.bench.system.tally import Tally, in_turn
+from load_tests.measures import Measure
+from load_tests.meters import usage
+from load_tests.swarm.conductor import Swarm
+from load_tests.swarm.result import SwarmResult
+
+HELP: Final = "offer latency end to end under load, beside a minimal program"
+# At 300 a second, jobs of 20 s would keep 7,000 drivers busy: with 5,000 they take 10 s.
+_HOLDS_S: Final = {100.0: 20.0}
+_SHORT_HOLD_S: Final = 10.0
+_THINK_S: Final = 0.5
+PERCENTS: Final = (50.0, 90.0, 99.0, 99.9)
+MEASURES: Final = (Measure.OFFER, Measure.POST_JOB, Measure.ACCEPT, Measure.PROGRESS)
+FAILED: Final = "orders without an offer"
+OURS_ONLY: Final = (Measure.EXPIRY, Measure.REASSIGN_LATENESS, Measure.REASSIGN_DECLINED)
+CPU: Final = ("server CPU", "Redis CPU", "generator CPU")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The load."""
+    parser.add_argument(
+        "--rate",
+        type=above_zero,
+        action="append",
+        help="orders a second; repeatable (100 and 300)",
+    )
+    parser.add_argument("--drivers", type=count, default=5000, help="on sockets (5000)")
+    parser.add_argument("--seconds", type=above_zero, default=60.0, help="measured (60)")
+    parser.add_argument("--nodes", type=count, default=2, help="of the engine (2)")
+    parser.add_argument(
+        "--hold-s", type=above_zero, help="of a job (20 at 100 orders a second, else 10)"
+    )
+    repetitions_flag(parser, 3)
+
+
+def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+    """The engine and the minimal program in both its ways, in turn, at each rate."""
+    arena, tally = Arena(), Tally()
+    for rate in args.rate or (100.0, 300.0):
+        hold_s = args.hold_s or _HOLDS_S.get(rate, _SHORT_HOLD_S)
+        case = {"orders a second": rate, "drivers": args.drivers, "seconds": args.seconds}
+
+        def run(
+            name: str, rate: float = rate, hold_s: float = hold_s, case: dict[str, float] = case
+        ) -> str:
+            with arena.running(name, nodes=args.nodes) as contestant:
+                plan = contestant.plan(
+                    drivers=args.drivers, report_s=5.0, hold_s=hold_s, think_s=_THINK_S
+                )
+
+                async def act(swarm: Swarm) -> SwarmResult:
+                    return await swarm.phase(
+                        rate=rate,
+                        seconds=args.seconds,
+                        warm_s=hold_s + 2,
+                        edge=contestant.edges(),
+                    )
+
+                result: SwarmResult = contestant.load(plan, act)
+            _add(tally, case, name, result)
+            offers = result.histograms[Measure.OFFER.value]
+            return (
+                f"{rate:g} a second: p50 {offers.percentile_ms(50):.2f} ms, "
+                f"p99 {offers.percentile_ms(99):.2f} ms, {offers.failures} failed"
+            )
+
+        in_turn((MALLARD, POOL, LINE), args.repetitions, tell, run)
+    return Measured(tally.samples(), versions(PACKAGES))
+
+
+def _add(tally: Tally, case: dict[str, float], name: str, result: SwarmResult) -> None:
+    for measure in (*MEASURES, *(OURS_ONLY if name == MALLARD else ())):
+        latencies = result.histograms[measure.value]
+        if latencies.count > latencies.failures:
+            for percent in PERCENTS:
+                told = f"{measure.value} p{percent:g}"
+                tally.add(case, name, told, "ms", latencies.percentile_ms(percent))
+    tally.add(case, name, FAILED, "%", result.failed_share(Measure.OFFER) * 100)
+    tally.add(case, name, "orders", "", result.histograms[Measure.OFFER.value].count)
+    used = usage(*result.edges)
+    figures = (used.engine_cpu, used.redis_cpu, result.generator_cpu)
+    for metric, figure in zip(CPU, figures, strict=True):
+        tally.add(case, name, metric, "cores", figure or 0.0)
+    tally.add(case, name, "generator's lag at most", "ms", result.generator_lag_ms)

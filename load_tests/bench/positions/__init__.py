@@ -1,0 +1,1 @@
+"""Positions: what a fix costs in Redis."""

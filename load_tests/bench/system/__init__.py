@@ -1,0 +1,1 @@
+"""What the benchmarks of whole systems share: the contestants, started and measured alike."""

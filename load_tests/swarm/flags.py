@@ -1,0 +1,120 @@
+"""The flags that the swarm's commands share."""
+
+import argparse
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from load_tests.credentials import Credentials, read_driver_tokens, read_secret
+from load_tests.meters import Meters
+from load_tests.nodes import running_nodes, running_redis
+from load_tests.swarm.plan import BadPlan, SwarmPlan
+
+_DEFAULTS: Final = {
+    name: SwarmPlan.__dataclass_fields__[name].default for name in SwarmPlan.__dataclass_fields__
+}
+_FIGURES: Final = (
+    ("--drivers", int, "drivers on sockets"),
+    ("--rate", float, "orders a second"),
+    ("--seconds", float, "for how long it is measured"),
+    ("--warm-s", float, "orders arrive so long before that"),
+    ("--processes", int, "of the generator; one is enough for thousands of drivers"),
+    ("--report-s", float, "seconds between a driver's positions; 0: none"),
+    ("--think-s", float, "from an offer to its answer"),
+    ("--hold-s", float, "from accepting to delivering"),
+    ("--decline-share", float, "of the offers"),
+    ("--lapse-share", float, "of the offers that nobody answers"),
+    ("--connects-per-s", float, "at the start"),
+    ("--grace-s", float, "an order without an offer by then has failed"),
+    ("--seed", int, "of the draw of places, arrivals and habits"),
+)
+# An engine of its own has short limits, so that drivers who decline are soon back.
+OFFER_TIMEOUT_S: Final = 5.0
+COOLDOWN_S: Final = 5.0
+ENGINE: Final = {
+    "MALLARD_OPENING_HOURS": "off",
+    "MALLARD_OFFER_TIMEOUT_MS": f"{OFFER_TIMEOUT_S * 1000:.0f}",
+    "MALLARD_COOLDOWN_S": f"{COOLDOWN_S:g}",
+    "MALLARD_LOG_LEVEL": "warning",
+}
+
+
+def add_swarm_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """The flags of a plan, of the engine and of its tokens; `defaults` where the plan's will not
+    do."""
+    parser.add_argument("--url", action="append", help="a node that runs; repeatable")
+    parser.add_argument("--nodes", type=int, help="or so many of its own, on loopback (1)")
+    for flag, kind, text in _FIGURES:
+        name = flag[2:].replace("-", "_")
+        default = defaults.get(name, _DEFAULTS[name])
+        parser.add_argument(flag, type=kind, default=default, help=f"{text} ({default:g})")
+    parser.add_argument("--market", action="append", default=[], help="only this; repeatable")
+    parser.add_argument("--mall", action="append", default=[], help="only this; repeatable")
+    parser.add_argument("--name", default=_DEFAULTS["name"], help="of the drivers: NAME-0, …")
+    parser.add_argument("--secret-file", type=Path, help="the engine's, from its data folder")
+    parser.add_argument("--orders-token", help="instead of the secret, with --driver-tokens")
+    parser.add_argument("--driver-tokens", type=Path, help="a token a line")
+    parser.add_argument("--allow-remote", action="store_true", help="the engine is elsewhere")
+
+
+def plan_of(options: argparse.Namespace, urls: Sequence[str]) -> SwarmPlan:
+    """The plan that the flags say. Raises `BadPlan`, `NotAllowed`."""
+    figures = {flag[2:].replace("-", "_"): 0 for flag, *_ in _FIGURES}
+    return SwarmPlan(
+        urls=tuple(urls),
+        **{name: getattr(options, name) for name in figures},
+        markets=tuple(options.market),
+        malls=tuple(options.mall),
+        name=options.name,
+        allow_remote=options.allow_remote,
+    )
+
+
+def credentials_of(options: argparse.Namespace) -> Credentials:
+    """The tokens that the flags name. Raises `BadCredentials`."""
+    return Credentials(
+        read_secret(options.secret_file) if options.secret_file else None,
+        options.orders_token,
+        None,
+        read_driver_tokens(options.driver_tokens) if options.driver_tokens else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The engine under test: its nodes, what they are loaded with, and what can be read of them."""
+
+    urls: tuple[str, ...]
+    credentials: Credentials
+    meters: Meters
+
+
+@contextmanager
+def engine_of(options: argparse.Namespace) -> Iterator[Engine]:
+    """The engine that the flags name, or one of its own, which ends with the block.
+
+    Raises `BadPlan`, `BadCredentials`, `EngineFailed`.
+    """
+    if options.url and options.nodes:
+        raise BadPlan("--url is an engine that runs, --nodes one to be started: give one of them")
+    if options.url:
+        meters = Meters(metrics=options.url)
+        yield Engine(tuple(options.url), credentials_of(options), meters)
+        return
+    plan_of(options, ("http://127.0.0.1:8000",))  # before anything is started
+    secret = secrets.token_hex(32)
+    environment = {**ENGINE, "MALLARD_SECRET": secret}
+    with ExitStack() as started:
+        folder = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="mallard-swarm-")))
+        # Beside the node even if there is one only: what it uses is told apart.
+        redis = started.enter_context(running_redis(folder))
+        nodes = started.enter_context(
+            running_nodes(options.nodes or 1, folder, environment, redis=redis)
+        )
+        urls = tuple(node.url for node in nodes)
+        meters = Meters([node.pid for node in nodes], redis=redis, metrics=urls)
+        yield Engine(urls, Credentials(secret=secret), meters)

@@ -1,0 +1,51 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from load_tests.meters import Meters, Reading, process_bytes, process_cpu_s, redis_info, usage
+from load_tests.nodes import running_redis
+
+
+def reading(at_s: float, engine_s: float | None, lag: dict[float, float]) -> Reading:
+    return Reading(at_s, engine_s, 1 << 20, None, None, {}, lag)
+
+
+def test_the_cpu_time_of_a_process_is_what_it_has_used() -> None:
+    before_s = process_cpu_s(os.getpid())
+    spent = time.process_time() + 0.05
+    while time.process_time() < spent:
+        pass
+    assert process_cpu_s(os.getpid()) > before_s
+    assert process_bytes(os.getpid()) > 1 << 20
+
+
+def test_what_was_used_is_told_per_second() -> None:
+    used = usage(reading(10, 1.0, {}), reading(20, 6.0, {}))
+    assert used.engine_cpu == pytest.approx(0.5)
+    assert used.engine_mib == 1
+    assert used.redis_cpu is None
+    assert "redis_cpu" not in used.to_json()
+
+
+def test_the_loops_lag_is_that_of_the_time_between() -> None:
+    before = {0.001: 50.0, 0.01: 60.0, float("inf"): 60.0}
+    after = {0.001: 50.0, 0.01: 159.0, float("inf"): 160.0}
+    used = usage(reading(0, None, before), reading(1, None, after))
+    assert used.lag_p50_ms == 10
+    assert used.lag_p99_ms == 10
+    assert usage(reading(0, None, {}), reading(1, None, {})).lag_p99_ms is None
+
+
+def test_redis_tells_what_it_used(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as path:
+        info = redis_info(path)
+        assert int(info["used_memory"]) > 0
+        meters = Meters(redis=path)
+        before, after = meters.opening(), meters.closing()
+        assert after.redis_cpu_s is not None
+        assert before.redis_cpu_s is not None
+        assert after.redis_cpu_s >= before.redis_cpu_s
+        assert after.redis_calls["info"][0] > before.redis_calls.get("info", (0, 0))[0]
+        assert after.engine_cpu_s is None
