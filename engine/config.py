@@ -56,6 +56,8 @@ class PlanCosts:
 
     # How much more a second of lateness counts for each hour since the parcel was ready.
     age: float = figure(1.0, 0, 100)
+    # With fewer drivers than jobs: a second since the parcel was ready, for one that is left over.
+    left: float = figure(0.3, 0, 100)
     # A second on the way to the mall; of waiting there for the parcel; until the driver is free.
     travel: float = figure(0.05, 0, 100)
     wait: float = figure(0.2, 0, 100)

@@ -23,6 +23,7 @@ FIRST_PARTY_ARROWS = {
     ),
     "engine/simulation": (
         *("engine.simulation", "engine.dispatch", "engine.store", "engine.core", "engine.ports"),
+        *("engine.demo.demand", "engine.demo.ground"),
         *("protocol", *LEAVES),
     ),
     # The engine as a contestant: its parts, put together without a gateway.

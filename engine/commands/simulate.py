@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,18 @@ from rich.console import Console
 
 from engine.commands.options import number
 from engine.config import ConfigError
+from engine.core.places import Places
+from engine.demo.demand import Demand, datasets_root, load_zips
 from engine.logs import configure_logging
-from engine.simulation import cityday, day_report, figures, mdrp, mdrp_report, mdrp_solution
+from engine.simulation import (
+    cityday,
+    day_report,
+    figures,
+    mallday,
+    mdrp,
+    mdrp_report,
+    mdrp_solution,
+)
 from engine.simulation.day import simulate
 from engine.simulation.policies import policy_over
 from engine.simulation.progress import progress_of
@@ -24,6 +35,7 @@ from engine.store.embedded import EmbeddedServer
 from engine.store.errors import EmbeddedServerError
 
 _PLAIN_WIDTH = 150
+_MALL = "chandler-fashion-center"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -66,6 +78,21 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_common(source)
     source.set_defaults(simulate=_cityday)
+    _add_mallday(sources)
+
+
+def _add_mallday(sources: Any) -> None:
+    source: argparse.ArgumentParser = sources.add_parser(
+        "mallday",
+        help="a day of one mall",
+        description="Parcels from the stores of a real mall to the households around it, drivers "
+        "on blocks of 3 to 4 hours. What is made up is told in docs/simulation.md.",
+    )
+    source.add_argument("--mall", default=_MALL, help=f"default: {_MALL}")
+    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
+    source.add_argument("--drivers", type=number(int, 1, 5_000), default=150, help="default: 150")
+    _add_common(source)
+    source.set_defaults(simulate=_mallday)
 
 
 def _add_common(source: argparse.ArgumentParser) -> None:
@@ -143,6 +170,29 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
     _write_json(
         args.json, {"how": how | {"fleet": args.fleet}, "days": [asdict(row) for row in found]}
     )
+
+
+def _mallday(args: argparse.Namespace, console: Console) -> None:
+    policy = policy_over(mallday.default_policy(), args.policy, args.figures)
+    places = Places.load(opening_hours=False)
+    demand = Demand(places, load_zips(os.environ, datasets_root()))
+    if all(args.mall != catchment.mall.id for catchment in demand.catchments):
+        known = ", ".join(catchment.mall.id for catchment in demand.catchments)
+        raise ConfigError(f"--mall {args.mall}: not one of {known}")
+    scenario = mallday.scenario_of(
+        places,
+        demand,
+        policy,
+        mall=args.mall,
+        parcels=args.parcels,
+        drivers=args.drivers,
+        seed=args.seed,
+    )
+    with _store() as url:
+        found = figures.figures_of(_run(scenario, url, console))
+    day_report.print_days(console, [found], [demand.source])
+    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
+    _write_json(args.json, {"how": how | {"demand": demand.source}, "days": [asdict(found)]})
 
 
 def _run(scenario: Scenario, url: str, console: Console) -> Day:

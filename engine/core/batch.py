@@ -31,6 +31,8 @@ Matrix = NDArray[np.float64]
 # No pair and no job left over may cost as much as one that cannot be.
 _NEVER_S = 1e9
 _LEFT_OVER_S = 1e7
+# What a step of priority weighs where not every job finds a driver.
+_PRIORITY_S = 1e5
 # In the words of an instant round; see `matching`.
 _MISFITS = (
     "",
@@ -48,6 +50,11 @@ class PlanWeights(Protocol):
     @property
     def age(self) -> float:
         """How much more a second of lateness counts for each hour since the parcel was ready."""
+        ...
+
+    @property
+    def left(self) -> float:
+        """A second since the parcel was ready, for a job that is left without a driver."""
         ...
 
     @property
@@ -230,13 +237,20 @@ class _Table:
         cost_s = np.where(self._why_not == 0, self._cost_s, _NEVER_S)
         # Each job may also be left over: a column of its own. As many as can be are not.
         left_over = np.full((jobs, jobs), _NEVER_S)
-        np.fill_diagonal(left_over, _LEFT_OVER_S)
+        np.fill_diagonal(left_over, self._left_over_s())
         rows, columns = linear_sum_assignment(np.hstack((cost_s, left_over)))
         return [
             (int(row), int(column))
             for row, column in zip(rows, columns, strict=True)
             if column < len(self._drivers)
         ]
+
+    def _left_over_s(self) -> Matrix:
+        """What it costs to leave each job over: more the older it is, so that with fewer drivers
+        than jobs none starves; most for the urgent."""
+        priority = np.array([job.waiting.need.priority for job in self._jobs], dtype=np.float64)
+        late_s = np.maximum(0.0, self._now_ms - self._stops.ready_ms) / 1000
+        return _LEFT_OVER_S + _PRIORITY_S * priority + self._policy.plan.left * late_s
 
     def plan(self, row: int, column: int) -> Plan:
         """The pair as a plan."""

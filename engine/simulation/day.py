@@ -13,7 +13,6 @@ from engine.metrics import Metrics
 from engine.ports import Push
 from engine.simulation.clock import VirtualClock
 from engine.simulation.drivers import SimulatedDriver
-from engine.simulation.ground import STORE
 from engine.simulation.scenario import Day, Scenario, SimulatedOrder, Trip
 from engine.simulation.store import SimulationStore
 from engine.simulation.virtual_loop import VirtualLoop
@@ -130,7 +129,7 @@ class _Simulation:
     def _submission(self, order: SimulatedOrder) -> Submission:
         now_ms = self._clock.now_ms()
         need = Need(
-            stores=(STORE,),
+            stores=order.stores,
             ready_ms=order.ready_ms,
             deadline_ms=order.best_by_ms,
             expires_ms=order.expires_ms,

@@ -96,10 +96,12 @@ class SimulatedDriver:
         order, service = self._orders[ref.job], self._scenario.service
         mall = self._scenario.places.mall(ref.mall)
         accepted_ms = self._clock.now_ms()
-        way_in_m = await self._drive(mall.lat, mall.lon)
+        gate = mall.gates[mall.stores[order.stores[0]].gate]
+        way_in_m = await self._drive(gate.lat, gate.lon)
         arrived_ms = self._clock.now_ms()
         await self._report(ref, attempt, Step.AT_MALL)
-        picked_up_ms = max(arrived_ms + service.park_ms, order.ready_ms)
+        walk_ms = sum(mall.stores[store].walk_s for store in order.stores) * 1000
+        picked_up_ms = max(arrived_ms + walk_ms + service.park_ms, order.ready_ms)
         await self._clock.until(picked_up_ms)
         await self._report(ref, attempt, Step.PICKED_UP)
         await self._clock.until(picked_up_ms + service.load_ms)

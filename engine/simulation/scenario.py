@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.config import MarketPolicy
 from engine.core.eta import TravelTime
 from engine.core.places import Places
+from engine.simulation.ground import STORE
 
 # Thursday, 2026-01-01: midnight of a simulated day.
 MIDNIGHT_MS = 1_767_225_600_000
@@ -30,6 +31,7 @@ class SimulatedOrder:
     ready_ms: int
     best_by_ms: int
     expires_ms: int
+    stores: tuple[str, ...] = (STORE,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,13 @@ def test_a_block_may_cover_the_pickup_only() -> None:
     assert plans([one], [ends], block_covers="pickup")["a"].now
 
 
+def test_with_too_few_drivers_the_urgent_and_the_old_go_first() -> None:
+    one = [driver("d", 100)]
+    jobs = [job("new"), job("urgent", priority=1), job("old", ready_in_s=-3_600)]
+    assert list(plans(jobs, one, waves=1)) == ["urgent"]
+    assert list(plans([jobs[0], jobs[2]], one, waves=1)) == ["old"]
+
+
 def test_terms_add_up_to_the_cost() -> None:
     (plan,) = plans([job("a")], [driver("d", 700)]).values()
     assert plan.driver.cost_s == pytest.approx(sum(term.seconds for term in plan.driver.terms))
