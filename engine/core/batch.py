@@ -169,6 +169,8 @@ def solve(
     :raises KeyError: for a job that names a store which its mall does not have
     """
     plans: list[Plan] = []
+    for job in jobs:
+        _gate(job)  # a job that cannot be is told, also when there is no driver
     left = list(jobs)
     fleet = list(drivers)
     unplanned = [True] * len(fleet)

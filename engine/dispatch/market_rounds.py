@@ -86,19 +86,22 @@ class MarketRounds:
             self._put_off_ms.clear()
             self._broken.clear()
             return
-        jobs = await self._in_turn(queue)
+        ended: set[str] = set()
+        jobs = await self._in_turn(queue, ended)
         drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
         plans = self._solve(jobs, drivers, queue.now_ms)
         early_ms = int(self._policy.send_early_s * 1000)
         due = [plan for plan in plans if plan.now and plan.depart_ms - early_ms <= queue.now_ms]
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
-        gone = {plan.job.waiting.job for plan, is_out in zip(due, offered, strict=True) if is_out}
+        gone = ended | {
+            plan.job.waiting.job for plan, is_out in zip(due, offered, strict=True) if is_out
+        }
         set_off_ms = {plan.job.waiting.job: plan.depart_ms - early_ms for plan in plans if plan.now}
         await self._put_off(queue, gone, set_off_ms)
-        if gone:
+        if any(offered):
             self._context.metrics.matched(clock() - started)
 
-    async def _in_turn(self, queue: MarketQueue) -> list[BatchJob]:
+    async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
         """The jobs whose turn it is, the most urgent of them; ends those whose time is over."""
         jobs: list[BatchJob] = []
         endings = []
@@ -107,6 +110,7 @@ class MarketRounds:
         for mall, waiting in queue.jobs:
             if reason := end_reason(waiting, (), queue.now_ms, self._policy):
                 endings.append(self._end(mall, waiting, reason, self._policy.max_attempts))
+                ended.add(waiting.job)
             elif waiting.held_until_ms > queue.now_ms or waiting.need.ready_ms > horizon_ms:
                 continue
             elif mall in malls:
