@@ -192,6 +192,8 @@ class Dispatcher:
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
         """See :meth:`engine.ports.Store.status`; going offline declines a live offer first."""
+        if wish is not Wish.AVAILABLE:
+            self._rounds.finishing.ended(market, driver)
         try:
             return self._done(market, await self._store.status(market, driver, wish, until_ms))
         except OfferLive as live:
@@ -308,6 +310,9 @@ class Dispatcher:
     def _follow(self, market: str, effects: Effects) -> None:
         if effects.pushes:
             self._courier.deliver(market, effects.pushes)
+            for push in effects.pushes:
+                if push.kind == "job":  # what it holds is no longer what was planned with
+                    self._rounds.finishing.ended(market, push.driver)
         for mall in effects.malls:
             self._rounds.wake(mall)
         if effects.freed:

@@ -12,8 +12,9 @@ from engine.core.batch import BatchDriver
 from engine.core.model import Driver, Job
 from engine.dispatch.context import Context
 
-# One that should have been free by now is taken to need this long still.
+# One that should have been free by now is taken to need this long still, but not for ever.
 _OVERDUE_MS = 60_000
+_GIVEN_UP_MS = 900_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,10 @@ class Finishing:
 
     def drivers(self, market: str, now_ms: int) -> list[BatchDriver]:
         """Those who will be free within the market's horizon."""
+        given_up_ms = now_ms - _GIVEN_UP_MS
         horizon_ms = now_ms + int(self._context.policy(market).soon_free_s * 1000)
         return [
             BatchDriver(run.driver, run.lat, run.lon, max(run.free_ms, now_ms + _OVERDUE_MS))
             for (at, _), run in self._runs.items()
-            if at == market and run.free_ms <= horizon_ms
+            if at == market and given_up_ms < run.free_ms <= horizon_ms
         ]

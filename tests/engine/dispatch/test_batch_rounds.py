@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from protocol.lifecycle import JobState, Step
+from protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import Node
 from tests.support import eventually
@@ -65,6 +65,21 @@ async def test_the_job_waits_for_one_who_is_free_soon(make_node: MakeNode) -> No
     await node.does(first, "near", job.attempt, Step.DELIVERED)
     assert len(node.dispatcher._rounds.finishing) == 0
     await node.offered(second, "near")
+
+
+async def test_one_who_will_not_go_on_is_not_waited_for(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    for leave in ("pause", "unassign"):
+        await node.online(leave, 200)
+        ref = await node.submit()
+        await eventually(lambda: node.courier.asked(ref))  # noqa: B023
+        job = await node.accepts(node.courier.offers[-1])
+        assert len(node.dispatcher._rounds.finishing) == 1
+        if leave == "pause":
+            await node.wish(leave, Wish.PAUSED)
+        else:
+            await node.dispatcher.unassign(ref, job.attempt, "operator", "")
+        assert len(node.dispatcher._rounds.finishing) == 0
 
 
 async def test_an_expired_job_is_ended(make_node: MakeNode) -> None:
