@@ -146,8 +146,9 @@ class MarketRounds:
         """The plans; if some job's data breaks the problem, those of the jobs that do not."""
         try:
             return solve(jobs, drivers, now_ms, self._policy, self._travel)
-        except Exception:  # noqa: BLE001  whatever one job's data does, the others go on
-            _log.exception("a job broke its batch", market=self._market)
+        except Exception as error:  # noqa: BLE001  whatever one job's data does, the others go on
+            # No traceback: it would hold the whole problem.
+            _log.error("a job broke its batch", market=self._market, error=repr(error))
         sound = [job for job in jobs if self._is_sound(job, drivers, now_ms)]
         return solve(sound, drivers, now_ms, self._policy, self._travel)
 
