@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import structlog
 from rich.console import Console
 
 from engine.commands.options import number
 from engine.config import ConfigError
 from engine.core.places import Places
 from engine.demo.demand import Demand, datasets_root, load_zips
-from engine.logs import configure_logging
 from engine.simulation import (
     cityday,
     day_report,
@@ -113,13 +114,13 @@ def _add_common(source: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate. Exit status 2 for what cannot be read or written."""
-    configure_logging(level="warning")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     source: Callable[[argparse.Namespace, Console], None] = args.simulate
     try:
-        source(args, console)
+        with _only_warnings():
+            source(args, console)
     except (TableError, OSError) as error:
         raise ConfigError(str(error)) from error
     except EmbeddedServerError as error:
@@ -198,6 +199,18 @@ def _mallday(args: argparse.Namespace, console: Console) -> None:
 def _run(scenario: Scenario, url: str, console: Console) -> Day:
     with progress_of(scenario, console) as watch:
         return simulate(scenario, url, watch)
+
+
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    """A day's ordinary events are in its figures; only what is odd is logged."""
+    before = structlog.get_config()
+    only = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=only)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 @contextmanager

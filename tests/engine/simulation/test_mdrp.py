@@ -30,7 +30,7 @@ def solve(folder: Path, solution: Path, redis_url: str, how: str = "batch") -> M
 @pytest.mark.parametrize("how", ["instant", "batch"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_solutions_are_feasible(tmp_path: Path, redis_url: str, how: str, seed: int) -> None:
-    folder = write_instance(tmp_path / "town", seed=seed)
+    folder = write_instance(tmp_path / "town", couriers=16, seed=seed)
     figures = solve(folder, tmp_path / "solution", redis_url, how)
     assert breaches(folder, tmp_path / "solution") == []
     assert figures.delivered > 0.8 * figures.orders
