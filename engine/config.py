@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from engine.config_fields import (
     ConfigError,
@@ -31,6 +31,10 @@ _PREFIX = "MALLARD_"
 _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
 # Fields of `Settings` that are tables of their own in the file.
 _TABLES = ("policy", "markets")
+
+
+Round: TypeAlias = Literal["instant", "batch"]
+"""How jobs find drivers: at once a mall, or together a market."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class MarketPolicy:
 
     # Rounds: a mall's at once, or a whole market's together. A batch collects for `window_ms`, or
     # until so many jobs have come, and looks at so many at the most.
-    round: Literal["instant", "batch"] = "instant"
+    round: Round = "instant"
     window_ms: int = figure(1_000, 1, 600_000)
     batch_jobs: int = figure(100, 1, 10_000)
     max_batch_jobs: int = figure(400, 1, 4_000)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import Round
 from engine.simulation import cityday
 from engine.simulation.day import simulate
 from engine.simulation.figures import figures_of, gini
@@ -53,7 +54,7 @@ def test_the_fleet_is_thinned_and_scattered(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["instant", "batch"])
-def test_a_small_day_is_carried_out(folder: Path, redis_url: str, how: str) -> None:
+def test_a_small_day_is_carried_out(folder: Path, redis_url: str, how: Round) -> None:
     policy = replace(cityday.default_policy(), round=how)
     day = simulate(cityday.scenario_of(cityday.read_day(folder), policy, seed=1), redis_url)
     figures = figures_of(day)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import Round
 from engine.simulation import mdrp
 from engine.simulation.day import simulate
 from engine.simulation.scenario import Day, Scenario
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     return write_instance(tmp_path / "town")
 
 
-def scenario(folder: Path, how: str, *, acceptance: float = 1.0, seed: int = 1) -> Scenario:
+def scenario(folder: Path, how: Round, *, acceptance: float = 1.0, seed: int = 1) -> Scenario:
     instance = mdrp.read_instance(folder)
     policy = replace(mdrp.default_policy(instance.parameters), round=how, cooldown_s=30.0)
     day = mdrp.scenario_of(instance, policy, seed)
@@ -37,7 +38,7 @@ def shape(day: Day) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("how", ROUNDS)
 def test_the_same_seed_is_the_same_day_event_for_event(
-    folder: Path, redis_url: str, how: str
+    folder: Path, redis_url: str, how: Round
 ) -> None:
     choosy = scenario(folder, how, acceptance=0.6)
     first = simulate(choosy, redis_url)
@@ -72,7 +73,7 @@ def test_another_process_sees_the_same_day(folder: Path, redis_url: str) -> None
 
 
 @pytest.mark.parametrize("how", ROUNDS)
-def test_every_order_ends_once(folder: Path, redis_url: str, how: str) -> None:
+def test_every_order_ends_once(folder: Path, redis_url: str, how: Round) -> None:
     day = simulate(scenario(folder, how), redis_url)
     ends = Counter(
         str(event["job"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import Round
 from engine.simulation import mdrp
 from engine.simulation.day import simulate
 from engine.simulation.mdrp_report import as_json, read_published
@@ -19,7 +20,7 @@ DATA = Path(os.environ.get("MALLARD_DATASETS", ROOT.parent / "shared" / "data"))
 REAL = ("0o50t100s1p100", "1r50t75s1p125")
 
 
-def solve(folder: Path, solution: Path, redis_url: str, how: str = "batch") -> MdrpFigures:
+def solve(folder: Path, solution: Path, redis_url: str, how: Round = "batch") -> MdrpFigures:
     instance = mdrp.read_instance(folder)
     policy = replace(mdrp.default_policy(instance.parameters), round=how)
     day = simulate(mdrp.scenario_of(instance, policy), redis_url)
@@ -29,7 +30,7 @@ def solve(folder: Path, solution: Path, redis_url: str, how: str = "batch") -> M
 
 @pytest.mark.parametrize("how", ["instant", "batch"])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_solutions_are_feasible(tmp_path: Path, redis_url: str, how: str, seed: int) -> None:
+def test_solutions_are_feasible(tmp_path: Path, redis_url: str, how: Round, seed: int) -> None:
     folder = write_instance(tmp_path / "town", couriers=16, seed=seed)
     figures = solve(folder, tmp_path / "solution", redis_url, how)
     assert breaches(folder, tmp_path / "solution") == []
