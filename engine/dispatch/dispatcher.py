@@ -86,9 +86,9 @@ class Dispatcher:
     # -- the order side
 
     def look_early(self, mall: str) -> EarlyLook | None:
-        """Look for drivers ahead of an order that is still being read. None: no such mall. Close it
-        in the end, whatever becomes of the order."""
-        if mall not in self._context.places.malls:
+        """Look for drivers ahead of an order that is still being read. None: no such mall, or one
+        whose jobs go through batches. Close it in the end, whatever becomes of the order."""
+        if mall not in self._context.places.malls or self._rounds.is_batch(mall):
             return None
         return EarlyLook(self._rounds.at(mall))
 
@@ -311,7 +311,8 @@ class Dispatcher:
         if effects.pushes:
             self._courier.deliver(market, effects.pushes)
             for push in effects.pushes:
-                if push.kind == "job":  # what it holds is no longer what was planned with
+                # What it holds is no longer what was planned with; an arrival changes nothing.
+                if push.kind == "job" and push.state != JobState.AT_MALL:
                     self._rounds.finishing.ended(market, push.driver)
         for mall in effects.malls:
             self._rounds.wake(mall)

@@ -41,6 +41,10 @@ class Rounds:
             self._malls[mall] = MallRounds(self._context, place, self._follow, self._tasks)
         return self._malls[mall]
 
+    def is_batch(self, mall: str) -> bool:
+        """Whether the mall's jobs go through its market's batches."""
+        return self._market_of(mall) in self._batches
+
     def wake(self, mall: str) -> None:
         """Give the mall a round now, or right after the one under way; or its market a batch."""
         batch = self._batches.get(self._market_of(mall)) if self._batches else None
