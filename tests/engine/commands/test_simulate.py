@@ -32,7 +32,7 @@ def test_two_instances_their_solutions_and_figures(
     [
         (["mdrp", "nowhere"], "nowhere: there is no such folder"),
         (["cityday", "nowhere"], "nowhere: there is no such folder"),
-        (["mallday", "--mall", "nowhere"], "not one of chandler"),
+        (["mallday", "--mall", "nowhere"], "not one of fashion-show"),
         (["mdrp", "TOWN", "--policy", "nowhere.toml"], "nowhere.toml: No such file"),
         (["mdrp", "TOWN", "--policy", "BAD"], "one table, [policy]"),
         (["mdrp", "TOWN", "--set", "windowms=3"], "is it window_ms?"),
