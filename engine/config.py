@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from engine.config_fields import (
     ConfigError,
@@ -33,6 +33,10 @@ _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
 _TABLES = ("policy", "markets")
 
 
+Round: TypeAlias = Literal["instant", "batch"]
+"""How jobs find drivers: at once a mall, or together a market."""
+
+
 @dataclass(frozen=True, slots=True)
 class CostWeights:
     """What a candidate's circumstances cost, in seconds of travel time."""
@@ -45,6 +49,23 @@ class CostWeights:
     # Seconds added for each second by which the slack to the deadline falls short of `slack_s`.
     slack: float = figure(0.5, 0, 100)
     slack_s: float = figure(900.0, 0, 86_400)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCosts:
+    """What a batch round's seconds are worth, beside a second of lateness, which is worth one."""
+
+    # How much more a second of lateness counts for each hour since the parcel was ready.
+    age: float = figure(1.0, 0, 100)
+    # With fewer drivers than jobs: a second since the parcel was ready, for one that is left over.
+    left: float = figure(0.3, 0, 100)
+    # A second on the way to the mall; of waiting there for the parcel; until the driver is free.
+    travel: float = figure(0.05, 0, 100)
+    wait: float = figure(0.2, 0, 100)
+    soon: float = figure(0.05, 0, 100)
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -86,8 +107,26 @@ class MarketPolicy:
     speed_mps: float = figure(9.0, 0.1, 100_000)
     store_dwell_s: float = figure(120.0, 0, 86_400)
     dropoff_dwell_s: float = figure(60.0, 0, 86_400)
+    # What a driver must have done when its block ends: its last drop-off, or its last pickup.
+    block_covers: Literal["dropoff", "pickup"] = "dropoff"
 
     weights: CostWeights = field(default_factory=CostWeights)
+
+    # Rounds: a mall's at once, or a whole market's together. A batch collects for `window_ms`, or
+    # until so many jobs have come, and looks at so many at the most.
+    round: Round = "instant"
+    window_ms: int = figure(1_000, 1, 600_000)
+    batch_jobs: int = figure(100, 1, 10_000)
+    max_batch_jobs: int = figure(400, 1, 4_000)
+    # In a batch: jobs that are ready within `look_ahead_s` are planned; a driver is sent so much
+    # before it must set off to be there in time; one who is free within `soon_free_s` counts.
+    look_ahead_s: float = figure(1_800.0, 0, 86_400)
+    send_early_s: float = figure(60.0, 0, 86_400)
+    soon_free_s: float = figure(3_600.0, 0, 86_400)
+    # Jobs ready within `wave_s` of one another are dealt out together, in so many waves.
+    wave_s: float = figure(1_200.0, 1, 86_400)
+    waves: int = figure(3, 1, 10)
+    plan: PlanCosts = field(default_factory=PlanCosts)
 
     def __post_init__(self) -> None:
         check_bounds(self)

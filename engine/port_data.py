@@ -210,6 +210,23 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class MarketQueue:
+    """What a market's batch looks at: (mall, job) by priority and age; ``total``: how many wait."""
+
+    now_ms: int
+    jobs: tuple[tuple[str, Waiting], ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FreeDrivers:
+    """Free drivers around several points; their ``distance_m`` is not worked out."""
+
+    now_ms: int
+    near: tuple[Near, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OfferPlan:
     """One job and the drivers to offer it to, best first: the store takes the first who still may
     be offered it, and keeps the record of the round for ``explain``."""

@@ -21,10 +21,12 @@ from engine.port_data import (
     Effects,
     Found,
     Freed,
+    FreeDrivers,
     Hello,
     IdempotencyMismatch,
     JobPage,
     JobRef,
+    MarketQueue,
     NoSuchDriver,
     NoSuchJob,
     Offered,
@@ -52,11 +54,13 @@ __all__ = [
     "DuplicateExternalId",
     "Effects",
     "Found",
+    "FreeDrivers",
     "Freed",
     "Hello",
     "IdempotencyMismatch",
     "JobPage",
     "JobRef",
+    "MarketQueue",
     "NoSuchDriver",
     "NoSuchJob",
     "OfferLive",
@@ -192,6 +196,22 @@ class Store(Protocol):
         jobs: int,
     ) -> Found:
         """Read only: the mall's queued jobs and the free drivers near it."""
+
+    async def queue_of(self, market: str, limit: int) -> MarketQueue:
+        """Read only: the queued jobs of a whole market; of more than ``limit`` about so many."""
+
+    async def free_around(
+        self,
+        market: str,
+        points: Sequence[tuple[float, float]],
+        *,
+        radius_m: float,
+        max_radius_m: float,
+        drivers: int,
+        most: int,
+    ) -> FreeDrivers:
+        """Read only: the free drivers around (lat, lon) points, the ``drivers`` nearest of each;
+        all of them where there are no more than ``most``, and never more than that."""
 
     async def offer(self, plan: OfferPlan) -> Offered:
         """Reserve the first driver of the plan who may still be offered the job."""

@@ -21,6 +21,11 @@ FIRST_PARTY_ARROWS = {
         *("engine.gateway", "engine.dispatch", "engine.core", "engine.ports", "protocol"),
         *LEAVES,
     ),
+    "engine/simulation": (
+        *("engine.simulation", "engine.dispatch", "engine.store", "engine.core", "engine.ports"),
+        *("engine.demo.demand", "engine.demo.ground"),
+        *("protocol", *LEAVES),
+    ),
     # The engine as a contestant: its parts, put together without a gateway.
     "engine/bench": (
         *("engine.bench", "engine.store", "engine.dispatch", "engine.core", "engine.ports"),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from zoneinfo import ZoneInfo
 
-from engine.core.geo import haversine_m
+import numpy as np
+
+from engine.core.geo import haversine_m, haversine_matrix_m
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HOURS_A_DAY = 24
 
@@ -20,6 +25,42 @@ class TravelTime(Protocol):
     ) -> float:
         """Seconds from one point to another."""
         ...
+
+
+@runtime_checkable
+class TravelMatrix(Protocol):
+    """A source that also answers for many pairs at once."""
+
+    def matrix(
+        self,
+        from_lats: NDArray[np.float64],
+        from_lons: NDArray[np.float64],
+        to_lats: NDArray[np.float64],
+        to_lons: NDArray[np.float64],
+        at_ms: int,
+    ) -> NDArray[np.float64]:
+        """Seconds from each of n points to each of m: shape (n, m)."""
+        ...
+
+
+def travel_matrix(
+    travel: TravelTime,
+    from_lats: NDArray[np.float64],
+    from_lons: NDArray[np.float64],
+    to_lats: NDArray[np.float64],
+    to_lons: NDArray[np.float64],
+    at_ms: int,
+) -> NDArray[np.float64]:
+    """Seconds from each of n points to each of m, shape (n, m), from whatever source there is."""
+    if isinstance(travel, TravelMatrix):
+        return travel.matrix(from_lats, from_lons, to_lats, to_lons, at_ms)
+    return np.array(
+        [
+            [travel.seconds(*here, *there, at_ms) for there in zip(to_lats, to_lons, strict=True)]
+            for here in zip(from_lats, from_lons, strict=True)
+        ],
+        dtype=np.float64,
+    ).reshape(len(from_lats), len(to_lats))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +94,18 @@ class StraightLine:
         """Seconds from one point to another."""
         straight_m = haversine_m(from_lat, from_lon, to_lat, to_lon)
         return straight_m * self.circuity / self._speed_mps(at_ms)
+
+    def matrix(
+        self,
+        from_lats: NDArray[np.float64],
+        from_lons: NDArray[np.float64],
+        to_lats: NDArray[np.float64],
+        to_lons: NDArray[np.float64],
+        at_ms: int,
+    ) -> NDArray[np.float64]:
+        """Seconds from each of n points to each of m: shape (n, m)."""
+        straight_m = haversine_matrix_m(from_lats, from_lons, to_lats, to_lons)
+        return straight_m * (self.circuity / self._speed_mps(at_ms))
 
     def _speed_mps(self, at_ms: int) -> float:
         if not self.speed_by_hour:

@@ -27,6 +27,23 @@ def haversine_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float
     return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(chord)))
 
 
+def haversine_matrix_m(
+    from_lats: NDArray[np.float64],
+    from_lons: NDArray[np.float64],
+    to_lats: NDArray[np.float64],
+    to_lons: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """`haversine_m` from each of n points to each of m: shape (n, m)."""
+    import numpy as np  # noqa: PLC0415 - the scalar functions need no numpy
+
+    lat_a, lat_b = from_lats[:, None] * _DEG, to_lats[None, :] * _DEG
+    sin_lat = np.sin((lat_b - lat_a) / 2)
+    sin_lon = np.sin((to_lons[None, :] - from_lons[:, None]) * (_DEG / 2))
+    chord = sin_lat * sin_lat + np.cos(lat_a) * np.cos(lat_b) * sin_lon * sin_lon
+    metres: NDArray[np.float64] = 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.minimum(chord, 1.0)))
+    return metres
+
+
 def coarse(lat: float, lon: float) -> tuple[float, float]:
     """Round a position to the nearest multiple of 0.005°, so that it names a block and no door."""
     return round(round(lat / COARSE_DEG) * COARSE_DEG, 3), round(

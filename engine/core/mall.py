@@ -8,6 +8,7 @@ geometries do not survive pickling, so a `Market` is loaded in each process and 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import hypot
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ from shapely.geometry import Polygon
 from engine.core.geo import LocalPlane
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -132,6 +133,30 @@ class Mall:
         return self.gates[min(distances, key=distances.__getitem__)]
 
 
+class Centres:
+    """The malls of a market as arrays, for the distance to all of them at once."""
+
+    def __init__(self, malls: Iterable[Mall]) -> None:
+        self.malls = tuple(malls)
+        self.ids = np.array([mall.id for mall in self.malls], dtype=object)
+        # As far as an outline reaches from its centre.
+        self.radius_m = np.array(
+            [max(hypot(x, y) for x, y in mall.outline_m.exterior.coords) for mall in self.malls]
+        )
+        planes = [mall.plane for mall in self.malls]
+        self._lat = np.array([plane.lat for plane in planes])
+        self._lon = np.array([plane.lon for plane in planes])
+        self._m_per_deg_lat = np.array([plane.m_per_deg_lat for plane in planes])
+        self._m_per_deg_lon = np.array([plane.m_per_deg_lon for plane in planes])
+
+    def away_m(self, lat: float, lon: float) -> NDArray[np.float64]:
+        """Metres from a point to each centre, in the order of ``malls``."""
+        away_m: NDArray[np.float64] = np.hypot(
+            (lon - self._lon) * self._m_per_deg_lon, (lat - self._lat) * self._m_per_deg_lat
+        )
+        return away_m
+
+
 @dataclass(frozen=True, slots=True)
 class Market:
     """One metro area: the polygon that its drop-offs lie in, and its malls by id."""
@@ -141,9 +166,11 @@ class Market:
     area: Polygon
     malls: Mapping[str, Mall]
     region: Region = field(init=False, repr=False, compare=False)
+    centres: Centres = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", Region(self.area))
+        object.__setattr__(self, "centres", Centres(self.malls.values()))
 
     def holds(self, lat: float, lon: float) -> bool:
         """Whether the point is inside the service area."""

@@ -38,6 +38,11 @@ class MatchPolicy(Protocol):
         ...
 
     @property
+    def block_covers(self) -> str:
+        """What must be done when a driver's block ends: ``dropoff`` or ``pickup``."""
+        ...
+
+    @property
     def weights(self) -> Weights:
         """The weights of the cost."""
         ...
@@ -134,7 +139,7 @@ class Matcher:
             need,
             gate,
             equipment=frozenset(need.requires) - {ID_CHECK},
-            barred=self._barred(asked),
+            barred=barred_by(asked, self._now_ms, self._policy.unreachable_s),
             pickup_s=walk_s + self._policy.store_dwell_s * len(need.stores),
             haul_s=way_s + self._policy.dropoff_dwell_s,
         )
@@ -158,7 +163,8 @@ class Matcher:
         pickup_ms = max(self._now_ms + int((seconds + visit.pickup_s) * 1000), visit.need.ready_ms)
         dropoff_ms = pickup_ms + int(visit.haul_s * 1000)
         slack = slack_term(visit.need.deadline_ms, dropoff_ms, self._policy.weights)
-        why_not = _misfit(near.driver, visit, dropoff_ms)
+        done_ms = dropoff_ms if self._policy.block_covers == "dropoff" else pickup_ms
+        why_not = _misfit(near.driver, visit, done_ms)
         return RankedDriver(
             driver=near.driver.id,
             eligible=why_not is None,
@@ -172,14 +178,16 @@ class Matcher:
             eta_dropoff_ms=dropoff_ms,
         )
 
-    def _barred(self, asked: Sequence[Asked]) -> frozenset[str]:
-        since_ms = self._now_ms - int(self._policy.unreachable_s * 1000)
-        return frozenset(
-            turn.driver
-            for turn in asked
-            if turn.outcome in NOT_ASKED_AGAIN
-            or (turn.outcome == Outcome.UNACKNOWLEDGED and turn.at_ms > since_ms)
-        )
+
+def barred_by(asked: Sequence[Asked], now_ms: int, unreachable_s: float) -> frozenset[str]:
+    """The drivers who are not asked for the job (again), by how their turns with it ended."""
+    since_ms = now_ms - int(unreachable_s * 1000)
+    return frozenset(
+        turn.driver
+        for turn in asked
+        if turn.outcome in NOT_ASKED_AGAIN
+        or (turn.outcome == Outcome.UNACKNOWLEDGED and turn.at_ms > since_ms)
+    )
 
 
 def _cost(candidate: RankedDriver) -> float:
@@ -194,7 +202,7 @@ def _base_cost(approach: Approach) -> float:
     return approach.cost_s
 
 
-def _misfit(driver: Driver, visit: _Visit, dropoff_ms: int) -> str | None:
+def _misfit(driver: Driver, visit: _Visit, done_ms: int) -> str | None:
     """The hard constraint that keeps this driver from this job; None if there is none."""
     vehicle = driver.vehicle
     if driver.id in visit.barred:
@@ -205,7 +213,7 @@ def _misfit(driver: Driver, visit: _Visit, dropoff_ms: int) -> str | None:
         return "too_big"
     if not visit.equipment.issubset(vehicle.equipment):
         return "lacks_equipment"
-    if driver.until_ms is not None and dropoff_ms > driver.until_ms:
+    if driver.until_ms is not None and done_ms > driver.until_ms:
         return "block_ends_too_soon"
     return None
 

@@ -55,6 +55,11 @@ class LadderPolicy(Protocol):
         ...
 
     @property
+    def look_ahead_s(self) -> float:
+        """How long before it is ready a batch plans with a job."""
+        ...
+
+    @property
     def max_attempts(self) -> int:
         """How often a job is offered at the most."""
         ...
@@ -77,6 +82,13 @@ def first_look_ms(ready_ms: int, now_ms: int, policy: LadderPolicy) -> int:
     way_s = policy.initial_radius_m * policy.circuity / policy.speed_mps
     lead_ms = int(way_s * 1000) + 2 * policy.offer_timeout_ms
     return max(now_ms, ready_ms - lead_ms)
+
+
+def first_batch_ms(ready_ms: int, now_ms: int, policy: LadderPolicy) -> int:
+    """The same where rounds are batches: when a plan may begin to count with the job. A batch holds
+    it itself until its driver must set off."""
+    look_ahead_ms = int(policy.look_ahead_s * 1000)
+    return min(first_look_ms(ready_ms, now_ms, policy), max(now_ms, ready_ms - look_ahead_ms))
 
 
 def first_search(needed_m: float | None, policy: LadderPolicy) -> Search:

@@ -5,9 +5,10 @@ one and whether it is in the market at all is worked out once, and again only wh
 circle in which nothing of that changes.
 """
 
-from math import cos, hypot, radians
+from math import cos, radians
 from typing import NamedTuple
 
+import numpy as np
 import shapely
 
 from engine.core.mall import Market
@@ -52,14 +53,18 @@ def look_around(
     point = shapely.Point(lon, lat)
     edge_deg = float(shapely.distance(market.area.boundary, point))
     still_m = edge_deg * _SHORTEST_DEG_M * cos(radians(min(abs(lat) + edge_deg, 90.0)))
-    near: list[str] = []
-    at_mall = None
     reach_m *= REACH_MARGIN
-    for mall in market.malls.values():
-        away_m = hypot(*mall.plane.xy(lat, lon))
-        if away_m <= reach_m:
-            near.append(mall.id)
-        still_m = min(still_m, abs(away_m - reach_m))
+    away_m = market.centres.away_m(lat, lon)
+    if len(away_m):
+        still_m = min(still_m, float(np.min(np.abs(away_m - reach_m))))
+    at_mall = None
+    # Nearest edge first: where even a mall's widest circle is further than what is known to be
+    # still, its outline need not be measured, nor any behind it.
+    least_m = away_m - market.centres.radius_m - at_mall_m
+    for index in np.argsort(least_m, kind="stable"):
+        if least_m[index] >= still_m:
+            break
+        mall = market.centres.malls[index]
         outline_m = mall.distance_to_outline_m(lat, lon)
         if outline_m <= at_mall_m:
             at_mall = mall.id
@@ -69,6 +74,6 @@ def look_around(
         lon,
         max(0.0, still_m * _STILL_SHARE - 1.0),
         market.holds(lat, lon),
-        tuple(near),
+        tuple(market.centres.ids[away_m <= reach_m].tolist()),
         at_mall,
     )

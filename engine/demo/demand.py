@@ -68,7 +68,7 @@ class Demand:
     def job(self, number: int, dice: random.Random) -> JobRequest:
         """One order, ready now."""
         catchment = self.draw_catchment(dice)
-        lat, lon = self._dropoff(catchment, dice)
+        lat, lon = self.dropoff(catchment, dice)
         parcels = dice.choices((1, 2, 3), (6, 3, 1))[0]
         store = dice.choice(tuple(catchment.mall.stores))
         return JobRequest(
@@ -78,7 +78,8 @@ class Demand:
             parcels=ParcelsRequest(parcels, weight_g=700 * parcels, volume_l=4.0 * parcels),
         )
 
-    def _dropoff(self, catchment: Catchment, dice: random.Random) -> Point:
+    def dropoff(self, catchment: Catchment, dice: random.Random) -> Point:
+        """Where an order of that mall goes."""
         while True:
             centre, radius_m = (catchment.mall.lat, catchment.mall.lon), _CATCHMENT_M
             if self.weighted:

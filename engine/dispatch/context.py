@@ -1,6 +1,8 @@
 """What the parts of the dispatcher share."""
 
 import asyncio
+import secrets
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,28 @@ _log = structlog.get_logger(__name__)
 Follow = Callable[[str, Effects], None]
 
 
+def _random_offer_id() -> str:
+    return f"offer_{secrets.token_urlsafe(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workings:
+    """What is chance, time and haste to a live node, and what a simulation settles instead.
+
+    ``clock``: seconds, for how long things take. ``new_offer_id``: an offer's id cannot be guessed.
+    ``sweep_s``, ``beat_s``, ``forget_s``: how often a node sweeps, beats, and drops what is over.
+    ``precise_s``: what falls due sooner than this gets a timer of its own; the rest is left to the
+    regular sweeps.
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    new_offer_id: Callable[[], str] = _random_offer_id
+    sweep_s: float = 0.25
+    beat_s: float = 0.5
+    forget_s: float = 5.0
+    precise_s: float = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The store, the places and the policies that every part of the dispatcher works with."""
@@ -28,6 +52,7 @@ class Context:
     policies: Mapping[str, MarketPolicy]
     metrics: Metrics
     travel: Mapping[str, TravelTime] = field(default_factory=dict)
+    workings: Workings = field(default_factory=Workings)
 
     def policy(self, market: str) -> MarketPolicy:
         """The market's figures."""

@@ -13,9 +13,9 @@ from engine.config import MarketPolicy
 from engine.core.eta import TravelTime
 from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
-from engine.core.policy import first_look_ms
+from engine.core.policy import first_batch_ms, first_look_ms
 from engine.dispatch.arrivals import Arrivals
-from engine.dispatch.context import Context, Tasks
+from engine.dispatch.context import Context, Tasks, Workings
 from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.early import EarlyLook
 from engine.dispatch.reach import Reach
@@ -54,11 +54,14 @@ class Dispatcher:
         metrics: Metrics,
         *,
         travel: Mapping[str, TravelTime] | None = None,
+        workings: Workings | None = None,
     ) -> None:
         self.node = node
         self.on_lapsed: Callable[[str], None] | None = None
         self._courier = courier
-        self._context = Context(store, places, policies, metrics, travel or {})
+        self._context = Context(
+            store, places, policies, metrics, travel or {}, workings or Workings()
+        )
         self._store = store
         self._tasks = Tasks()
         self._rounds = Rounds(self._context, self._follow, self._tasks)
@@ -83,9 +86,9 @@ class Dispatcher:
     # -- the order side
 
     def look_early(self, mall: str) -> EarlyLook | None:
-        """Look for drivers ahead of an order that is still being read. None: no such mall. Close it
-        in the end, whatever becomes of the order."""
-        if mall not in self._context.places.malls:
+        """Look for drivers ahead of an order that is still being read. None: no such mall, or one
+        whose jobs go through batches. Close it in the end, whatever becomes of the order."""
+        if mall not in self._context.places.malls or self._rounds.is_batch(mall):
             return None
         return EarlyLook(self._rounds.at(mall))
 
@@ -150,7 +153,9 @@ class Dispatcher:
         """When a job must begin to look for a driver so that one is there when it is ready; when it
         expires at the latest, so that it then ends."""
         market = self._context.places.market_of_mall(mall).id
-        look_ms = first_look_ms(need.ready_ms, now_ms, self._context.policy(market))
+        policy = self._context.policy(market)
+        first = first_batch_ms if policy.round == "batch" else first_look_ms
+        look_ms = first(need.ready_ms, now_ms, policy)
         return min(look_ms, need.expires_ms)
 
     # -- the driver side
@@ -173,6 +178,7 @@ class Dispatcher:
         """A driver's socket has closed; told to the store with the others of this moment."""
         self._reach.left(market, driver, epoch)
         self._arrivals.look_again(market, driver)
+        self._rounds.finishing.ended(market, driver)
         self._disconnects.add(market, driver, epoch)
 
     async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
@@ -186,6 +192,8 @@ class Dispatcher:
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
         """See :meth:`engine.ports.Store.status`; going offline declines a live offer first."""
+        if wish is not Wish.AVAILABLE:
+            self._rounds.finishing.ended(market, driver)
         try:
             return self._done(market, await self._store.status(market, driver, wish, until_ms))
         except OfferLive as live:
@@ -207,6 +215,7 @@ class Dispatcher:
     async def accept(self, market: str, driver: str, offer: str) -> Answered:
         """See :meth:`engine.ports.Store.accept`."""
         answered = self._done(market, await self._store.accept(market, driver, offer))
+        self._rounds.finishing.accepted(market, answered.driver, answered.jobs)
         self._arrivals.look_again(market, driver)
         self._context.metrics.offer(Outcome.ACCEPTED.value)
         return answered
@@ -233,9 +242,14 @@ class Dispatcher:
         answered = await self._store.progress(
             ref, driver, attempt, step, at_ms=at_ms, age_checked=age_checked, reason=reason
         )
-        self._follow_job(ref, answered.effects)
+        market = self._context.places.market_of_mall(ref.mall).id
+        if not answered.driver.jobs:
+            self._rounds.finishing.ended(market, driver)
+        elif step is Step.PICKED_UP:
+            now_ms = answered.effects.now_ms
+            self._rounds.finishing.picked_up(market, driver, ref.job, now_ms)
+        self._follow(market, answered.effects)
         if answered.driver.offer and answered.driver.jobs:
-            market = self._context.places.market_of_mall(ref.mall).id
             await self._take_back(market, answered.driver.offer, "engine")
         return answered
 
@@ -296,6 +310,10 @@ class Dispatcher:
     def _follow(self, market: str, effects: Effects) -> None:
         if effects.pushes:
             self._courier.deliver(market, effects.pushes)
+            for push in effects.pushes:
+                # What it holds is no longer what was planned with; an arrival changes nothing.
+                if push.kind == "job" and push.state != JobState.AT_MALL:
+                    self._rounds.finishing.ended(market, push.driver)
         for mall in effects.malls:
             self._rounds.wake(mall)
         if effects.freed:

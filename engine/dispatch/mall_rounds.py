@@ -1,8 +1,6 @@
 """One mall's rounds: find its queued jobs and the free drivers near it, rank, offer."""
 
 import asyncio
-import secrets
-import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -40,6 +38,8 @@ class MallRounds:
         self._metrics = context.metrics
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
+        self._clock = context.workings.clock
+        self._new_offer_id = context.workings.new_offer_id
         self._follow = follow
         self._tasks = tasks
         self._running = False
@@ -98,9 +98,9 @@ class MallRounds:
         try:
             while self._again:
                 self._again = False
-                started = time.perf_counter()
+                started = self._clock()
                 served = await self._round()
-                took_s = time.perf_counter() - started
+                took_s = self._clock() - started
                 if served:
                     self._metrics.matched(took_s)
                 else:
@@ -215,7 +215,7 @@ class MallRounds:
         if not drivers:
             return False
         plan = OfferPlan(
-            offer=f"offer_{secrets.token_urlsafe(12)}",
+            offer=self._new_offer_id(),
             mall=self._mall.id,
             job=job.job,
             attempt=job.attempt,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from engine.core.surroundings import Surroundings, look_around
 from engine.dispatch.context import Context
@@ -82,7 +83,8 @@ class Reach:
             if malls != known.malls:
                 new.update(set(malls) - set(known.malls))
                 known.malls = malls
-        self._rounds.wake_waiting(market, new)
+        if new:
+            self._rounds.wake_waiting(market, new)
 
     def _malls(self, market: str, driver: Freed) -> tuple[str, ...]:
         known = self._drivers.get((market, driver.driver))
@@ -91,6 +93,8 @@ class Reach:
         return self._look_around(market, driver.lat, driver.lon).malls
 
     def _look_around(self, market: str, lat: float, lon: float) -> Surroundings:
-        reach_m = self._context.policy(market).max_radius_m
+        policy = self._context.policy(market)
+        # A batch is of the whole market: who is in reach of what is for its problem to say.
+        reach_m = inf if policy.round == "batch" else policy.max_radius_m
         place = self._context.places.market(market)
         return look_around(place, lat, lon, reach_m=reach_m, at_mall_m=AT_MALL_M)

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 import structlog
 
 from engine.dispatch.context import Context, Follow, Tasks
+from engine.dispatch.finishing import Finishing
 from engine.dispatch.mall_rounds import MallRounds
+from engine.dispatch.market_rounds import MarketRounds
 from engine.ports import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
@@ -19,12 +21,18 @@ class Rounds:
         self._follow = follow
         self._tasks = tasks
         self._malls: dict[str, MallRounds] = {}
+        self.finishing = Finishing(context)
+        self._batches = {
+            market: MarketRounds(context, market, follow, tasks, self.finishing)
+            for market, policy in context.policies.items()
+            if policy.round == "batch"
+        }
         # By market: malls near which a driver has just become free.
         self._freed_near: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
         """How many jobs are remembered."""
-        return sum(map(len, self._malls.values()))
+        return sum(map(len, self._malls.values())) + sum(map(len, self._batches.values()))
 
     def at(self, mall: str) -> MallRounds:
         """The rounds of a mall. :raises KeyError: if there is no such mall"""
@@ -33,12 +41,23 @@ class Rounds:
             self._malls[mall] = MallRounds(self._context, place, self._follow, self._tasks)
         return self._malls[mall]
 
+    def is_batch(self, mall: str) -> bool:
+        """Whether the mall's jobs go through its market's batches."""
+        return self._market_of(mall) in self._batches
+
     def wake(self, mall: str) -> None:
-        """Give the mall a round now, or right after the one under way."""
-        self.at(mall).wake()
+        """Give the mall a round now, or right after the one under way; or its market a batch."""
+        batch = self._batches.get(self._market_of(mall)) if self._batches else None
+        if batch is not None:
+            batch.wake()
+        else:
+            self.at(mall).wake()
 
     def wake_waiting(self, market: str, malls: Iterable[str]) -> None:
         """Give those of the malls a round at which jobs wait: a driver became free near them."""
+        if (batch := self._batches.get(market)) is not None:
+            batch.wake()
+            return
         near = self._freed_near.get(market)
         if near is not None:
             near.update(malls)
@@ -46,9 +65,13 @@ class Rounds:
             self._freed_near[market] = malls
             self._tasks.start(self._wake_waiting(market), f"wake {market}")
 
+    def _market_of(self, mall: str) -> str:
+        return self._context.places.mall(mall).market
+
     async def _wake_waiting(self, market: str) -> None:
         # This runs one turn later: a batch of positions or a sweep frees many drivers at once.
-        malls = tuple(self._freed_near.pop(market))
+        # Sorted, as the order of a set is another in every process.
+        malls = tuple(sorted(self._freed_near.pop(market)))
         try:
             counts = await self._context.store.waiting(market, malls)
         except StoreUnavailable as error:

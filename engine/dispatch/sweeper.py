@@ -17,14 +17,10 @@ from protocol.codes import JobReason
 _log = structlog.get_logger(__name__)
 
 _BITE = 64
-_SWEEP_S = 0.25
-_BEAT_S = 0.5
 _REAP_LIMIT = 256
-_FORGET_S = 5.0
 # Moments this close together share a wake-up. What is further off than a minute is left to the
-# regular sweeps, which are late by a quarter of a second at most.
+# regular sweeps, which are late by a quarter of a second at most (see `Workings`).
 _GRAIN_S = 0.01
-_PRECISE_S = 60.0
 
 
 class Sweeper:
@@ -39,6 +35,7 @@ class Sweeper:
         on_lapsed: Callable[[str], None],
     ) -> None:
         self._context = context
+        self._workings = context.workings
         self._node = node
         self._rounds = rounds
         self._follow = follow
@@ -57,9 +54,15 @@ class Sweeper:
         for market in self._context.policies:
             await self._context.store.beat(market, self._node)
         for market in self._context.policies:
-            self._tasks.start(self._every(_BEAT_S, market, self._beat), f"beat {market}")
-            self._tasks.start(self._every(_SWEEP_S, market, self.sweep), f"sweep {market}")
-            self._tasks.start(self._every(_FORGET_S, market, self._forget), f"forget {market}")
+            self._tasks.start(
+                self._every(self._workings.beat_s, market, self._beat), f"beat {market}"
+            )
+            self._tasks.start(
+                self._every(self._workings.sweep_s, market, self.sweep), f"sweep {market}"
+            )
+            self._tasks.start(
+                self._every(self._workings.forget_s, market, self._forget), f"forget {market}"
+            )
 
     def __len__(self) -> int:
         """How many timers and tasks are under way."""
@@ -87,7 +90,7 @@ class Sweeper:
         """Sweep the market after that delay: this entry falls due then, and no more at the time
         that was said before."""
         self.forget(market, member)
-        if self._stopping or delay_s > _PRECISE_S:
+        if self._stopping or delay_s > self._workings.precise_s:
             return
         loop = asyncio.get_running_loop()
         # One grain late rather than a hair early: an entry that is not yet due is not found.

@@ -31,7 +31,7 @@ _timeline = msgspec.msgpack.Decoder(list[tuple[str, int, str, str]]).decode
 # {received, at, lat, lon, acc, …}: lib/positions.lua knows the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
 # Lua's strings come as MessagePack strings whatever their bytes, so packed values stay raw here.
-_waiting = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw]).decode
+_waiting = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw, str]).decode
 
 
 class _Effects(msgspec.Struct):
@@ -181,8 +181,13 @@ def read_round(packed: bytes) -> RoundRecord:
 
 def read_waiting(job: str, packed: bytes) -> Waiting:
     """A queued job as ``candidates`` returns it."""
-    attempt, need, asked, card = _waiting(packed)
-    return Waiting(
+    return read_market_waiting(job, packed)[1]
+
+
+def read_market_waiting(job: str, packed: bytes) -> tuple[str, Waiting]:
+    """The same with its mall before it, for a round of the whole market."""
+    attempt, need, asked, card, mall = _waiting(packed)
+    return mall, Waiting(
         job, attempt, _need(_content(need)), _read_asked(_content(asked)), _content(card)
     )
 

@@ -74,22 +74,19 @@ class RoundCalls(JobCalls):
         held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
         alive = {node.decode() for node in nodes}
         hits = zip(near[::2], near[1::2], records, positions, strict=True)
-        found = Found(
+        return Found(
             now_ms=now,
-            waiting=(),
+            waiting=tuple(
+                with_holds(read_waiting(job.decode(), packed), mall, held)
+                for job, packed in zip(packed_jobs[::2], packed_jobs[1::2], strict=True)
+                if packed
+            ),
             waiting_total=total,
             near=tuple(_near(hits, alive)),
             radius_m=radius,
             more=len(records) >= drivers,
             holds=held,
         )
-        jobs_read = (
-            read_waiting(job.decode(), packed)
-            for job, packed in zip(packed_jobs[::2], packed_jobs[1::2], strict=True)
-            if packed
-        )
-        waiting = tuple([_with_holds(job, mall, found) for job in jobs_read])
-        return replace(found, waiting=waiting) if waiting else found
 
     async def offer(self, plan: OfferPlan) -> Offered:
         """See :meth:`engine.ports.Store.offer`."""
@@ -231,8 +228,9 @@ class RoundCalls(JobCalls):
         return ref
 
 
-def _with_holds(waiting: Waiting, mall: str, found: Found) -> Waiting:
-    till = found.held_until_ms(mall, waiting.need) if found.holds else 0
+def with_holds(waiting: Waiting, mall: str, held: Mapping[str, int]) -> Waiting:
+    """The job, told until when one of its stores is held (``held``: by mall/store)."""
+    till = max((held.get(f"{mall}/{store}", 0) for store in waiting.need.stores), default=0)
     return replace(waiting, held_until_ms=till) if till else waiting
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from engine.ports import Beat, DueEntry, Effects, JobRef, PushEntry
+from engine.store.batch_calls import BatchCalls
 from engine.store.driver_calls import DriverCalls
 from engine.store.keys import MarketKeys
 from engine.store.link import Link
@@ -18,9 +19,11 @@ _FORGET_LIMIT = 256
 _PUSHES_A_READ = 500
 
 
-class UpkeepCalls(DriverCalls, RoundCalls):
+class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
     """The sweeper's, the heartbeat's and the relay's side of :class:`engine.ports.Store`."""
 
+    # How long a beat keeps a node alive; a simulation beats more rarely.
+    lease_ms: int = LEASE_MS
     # A second line: a blocking read must not hold up the first.
     _tail: Link
 
@@ -60,7 +63,7 @@ class UpkeepCalls(DriverCalls, RoundCalls):
 
     async def beat(self, market: str, node: str) -> Beat:
         """See :meth:`engine.ports.Store.beat`."""
-        args = {"node": node, "lease_ms": LEASE_MS}
+        args = {"node": node, "lease_ms": self.lease_ms}
         now, lapsed, dead = await self._plain("beat", [self._keys[market].key("nodes")], args)
         self._heard(now)
         return Beat(now, bool(lapsed), tuple(name.decode() for name in dead))

@@ -36,7 +36,7 @@ class Limit(NamedTuple):
 # The one table of limits.
 LIMITS: Final[Mapping[str, Limit]] = {
     "match_scripts": Limit("store calls from a wake to its offer", 2, "candidates, offer"),
-    "match_calls": Limit("store calls of a match in all", 2, "what explain keeps goes with the offer"),
+    "match_calls": Limit("store calls of a match in all", 2, "explain goes with the offer"),
     "batch_calls": Limit("store calls of a batch of positions", 1, "one script"),
     "match_redis": Limit("Redis time of a match / a bare GEOSEARCH", 200),
     "position_redis": Limit("Redis time of a position / GEOADD + HSET", 8),

@@ -32,7 +32,7 @@ from tests.engine.store.worlds import (
 SCRIPTS = all_scripts()
 # Without `allow-oom` a full server refuses a script: only these may be refused.
 REFUSED_WHEN_FULL = {"hello", "submit"}
-READ_ONLY = {"candidates"}
+READ_ONLY = {"around", "candidates", "waiting_jobs"}
 MOST_LINES = 120
 # For the type checker: the store keeps its port.
 KEEPS_ITS_PORT: type[Store] = RedisStore
@@ -123,6 +123,10 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     assert await store.last_round(ref.job) is not None
     await store.candidates(
         MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=4
+    )
+    await store.queue_of(MARKET, 10)
+    await store.free_around(
+        MARKET, [(LAT, LON)], radius_m=500, max_radius_m=5_000, drivers=4, most=8
     )
     await store.offer_ack(MARKET, "ann", offer)
     await store.lapse(await world.entry(ref))

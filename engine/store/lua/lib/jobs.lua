@@ -32,7 +32,7 @@ end
 local function wait_for_driver(job)
   redis.call('ZADD', WAIT, job.created_ms - job.priority * 1e12, job.id)
   redis.call('HSET', K.waiting, job.id,
-    cmsgpack.pack({ job.attempt, job.need, cmsgpack.pack(job.asked), job.card }))
+    cmsgpack.pack({ job.attempt, job.need, cmsgpack.pack(job.asked), job.card, job.mall }))
   effects.malls[#effects.malls + 1] = job.mall
 end
 

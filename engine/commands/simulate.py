@@ -1,0 +1,224 @@
+"""`mallard simulate`: whole days through the real dispatcher and store, in virtual time."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import structlog
+from rich.console import Console
+
+from engine.commands.options import number
+from engine.config import ConfigError
+from engine.core.places import Places
+from engine.demo.demand import Demand, datasets_root, load_zips
+from engine.simulation import (
+    cityday,
+    day_report,
+    figures,
+    mallday,
+    mdrp,
+    mdrp_report,
+    mdrp_solution,
+)
+from engine.simulation.day import simulate
+from engine.simulation.policies import policy_over
+from engine.simulation.progress import progress_of
+from engine.simulation.scenario import Day, Scenario
+from engine.simulation.tables import TableError
+from engine.store.embedded import EmbeddedServer
+from engine.store.errors import EmbeddedServerError
+
+_PLAIN_WIDTH = 150
+_MALL = "chandler-fashion-center"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `simulate` and its sources of days."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "simulate",
+        help="replay whole days in virtual time",
+        description="Whole days through the real dispatcher, its scripts and an embedded store, in "
+        "virtual time. The same seed gives the same day, event for event.",
+    )
+    sources = parser.add_subparsers(metavar="SOURCE", required=True)
+    source: argparse.ArgumentParser = sources.add_parser(
+        "mdrp",
+        help="instances of the Meal Delivery Routing Problem",
+        description="Instances of mdrplib: each restaurant is a mall with one store. Their rules "
+        "are obeyed, and the solution files are those of the benchmark's evaluator.",
+    )
+    source.add_argument("instances", nargs="+", type=Path, metavar="INSTANCE_DIR")
+    source.add_argument(
+        "--solution", type=Path, metavar="DIR", help="write solution files to DIR/INSTANCE/"
+    )
+    _add_common(source)
+    source.set_defaults(simulate=_mdrp)
+
+    source = sources.add_parser(
+        "cityday",
+        help="real delivery days of cities",
+        description="Days of mdrp-sim. Ours, and stated: speed "
+        f"{cityday.SPEED_MPS:g} m/s over {cityday.CIRCUITY:g} x the straight line, a minute of "
+        "service at each end, couriers who accept with a probability from U(0.4, 1); half of the "
+        "refusals are silence.",
+    )
+    source.add_argument("days", nargs="+", type=Path, metavar="DIR")
+    source.add_argument(
+        "--fleet",
+        type=number(float, 0.001, 1.0),
+        default=1.0,
+        metavar="SHARE",
+        help="0.25 keeps every fourth courier (default: 1)",
+    )
+    _add_common(source)
+    source.set_defaults(simulate=_cityday)
+    _add_mallday(sources)
+
+
+def _add_mallday(sources: Any) -> None:
+    source: argparse.ArgumentParser = sources.add_parser(
+        "mallday",
+        help="a day of one mall",
+        description="Parcels from the stores of a real mall to the households around it, drivers "
+        "on blocks of 3 to 4 hours. What is made up is told in docs/simulation.md.",
+    )
+    source.add_argument("--mall", default=_MALL, help=f"default: {_MALL}")
+    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
+    source.add_argument("--drivers", type=number(int, 1, 5_000), default=150, help="default: 150")
+    _add_common(source)
+    source.set_defaults(simulate=_mallday)
+
+
+def _add_common(source: argparse.ArgumentParser) -> None:
+    source.add_argument(
+        "--policy", type=Path, metavar="FILE", help="TOML with a [policy] table: a market's figures"
+    )
+    source.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="figures",
+        help="one figure of the policy, over the file; may be repeated",
+    )
+    source.add_argument("--seed", type=int, default=0, help="default: 0")
+    source.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate. Exit status 2 for what cannot be read or written."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    source: Callable[[argparse.Namespace, Console], None] = args.simulate
+    try:
+        with _only_warnings():
+            source(args, console)
+    except (TableError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    except EmbeddedServerError as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _mdrp(args: argparse.Namespace, console: Console) -> None:
+    instances = [mdrp.read_instance(folder) for folder in args.instances]
+    days = [
+        mdrp.scenario_of(
+            instance,
+            policy_over(mdrp.default_policy(instance.parameters), args.policy, args.figures),
+            args.seed,
+        )
+        for instance in instances
+    ]
+    published = mdrp_report.read_published(args.instances[0].resolve().parent)
+    found = []
+    with _store() as url:
+        for instance, scenario in zip(instances, days, strict=True):
+            day = _run(scenario, url, console)
+            if args.solution is not None:
+                mdrp_solution.write_solution(day, instance, args.solution / instance.name)
+            found.append(mdrp_solution.figures_of(day, instance))
+    mdrp_report.print_table(console, found, published)
+    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
+    _write_json(args.json, mdrp_report.as_json(found, published, how))
+
+
+def _cityday(args: argparse.Namespace, console: Console) -> None:
+    policy = policy_over(cityday.default_policy(), args.policy, args.figures)
+    days = [cityday.read_day(folder) for folder in args.days]
+    found, notes = [], []
+    with _store() as url:
+        for day in days:
+            scenario = cityday.scenario_of(day, policy, fleet=args.fleet, seed=args.seed)
+            found.append(figures.figures_of(_run(scenario, url, console)))
+            if day.dropped or day.far:
+                notes.append(
+                    f"{scenario.name}: {day.dropped} shifts end at or before their start and are "
+                    f"dropped; {day.far} couriers start in another city and are scattered around "
+                    "pickups instead"
+                )
+    day_report.print_days(console, found, notes)
+    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
+    _write_json(
+        args.json, {"how": how | {"fleet": args.fleet}, "days": [asdict(row) for row in found]}
+    )
+
+
+def _mallday(args: argparse.Namespace, console: Console) -> None:
+    policy = policy_over(mallday.default_policy(), args.policy, args.figures)
+    places = Places.load(opening_hours=False)
+    demand = Demand(places, load_zips(os.environ, datasets_root()))
+    if all(args.mall != catchment.mall.id for catchment in demand.catchments):
+        known = ", ".join(catchment.mall.id for catchment in demand.catchments)
+        raise ConfigError(f"--mall {args.mall}: not one of {known}")
+    scenario = mallday.scenario_of(
+        places,
+        demand,
+        policy,
+        mall=args.mall,
+        parcels=args.parcels,
+        drivers=args.drivers,
+        seed=args.seed,
+    )
+    with _store() as url:
+        found = figures.figures_of(_run(scenario, url, console))
+    day_report.print_days(console, [found], [demand.source])
+    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
+    _write_json(args.json, {"how": how | {"demand": demand.source}, "days": [asdict(found)]})
+
+
+def _run(scenario: Scenario, url: str, console: Console) -> Day:
+    with progress_of(scenario, console) as watch:
+        return simulate(scenario, url, watch)
+
+
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    """A day's ordinary events are in its figures; only what is odd is logged."""
+    before = structlog.get_config()
+    only = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=only)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+@contextmanager
+def _store() -> Iterator[str]:
+    with EmbeddedServer(persistent=False) as server:
+        yield server.url
+
+
+def _write_json(path: Path | None, figures: Any) -> None:
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

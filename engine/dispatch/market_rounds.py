@@ -1,0 +1,226 @@
+"""A market's batch rounds: every queued job and every free driver in one assignment problem.
+
+A batch collects for the market's window, or until enough jobs have come. What its plan does not
+give to a driver who must set off now is carried over to the next.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from engine.core.batch import BatchDriver, BatchJob, Plan, solve
+from engine.core.model import RoundRecord, Waiting
+from engine.core.policy import end_reason
+from engine.dispatch.context import Context, Follow, Tasks
+from engine.dispatch.finishing import Finishing
+from engine.ports import JobRef, MarketQueue, OfferPlan, StoreUnavailable
+from protocol.codes import JobReason
+
+_log = structlog.get_logger(__name__)
+
+# A job that breaks this many rounds is ended; the others go on.
+_MAX_BROKEN = 5
+
+
+class MarketRounds:
+    """Runs one market's batches, one at a time."""
+
+    def __init__(
+        self, context: Context, market: str, follow: Follow, tasks: Tasks, finishing: Finishing
+    ) -> None:
+        self._market = market
+        self._context = context
+        self._store = context.store
+        self._policy = context.policy(market)
+        self._travel = context.travel_time(market)
+        self._follow = follow
+        self._tasks = tasks
+        self._finishing = finishing
+        self._running = False
+        self._woken = 0
+        self._full = asyncio.Event()
+        # Of the jobs that wait: until when each is put off, and how many rounds each broke.
+        self._put_off_ms: dict[str, int] = {}
+        self._broken: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many jobs are remembered."""
+        return len(self._put_off_ms.keys() | self._broken.keys())
+
+    def wake(self) -> None:
+        """Something that a batch should see has happened: a job has come, a driver is free."""
+        self._woken += 1
+        if self._woken >= self._policy.batch_jobs:
+            self._full.set()
+        if not self._running:
+            self._running = True
+            self._tasks.start(self._serve(), f"batch {self._market}")
+
+    async def _serve(self) -> None:
+        try:
+            while self._woken:
+                await self._collect()
+                self._woken = 0
+                self._full.clear()
+                await self._round()
+        except StoreUnavailable as error:
+            # The due entries stay: whoever reaches the store again goes on.
+            _log.warning("batch given up", market=self._market, error=str(error))
+        finally:
+            self._running = False
+
+    async def _collect(self) -> None:
+        """Wait until the window is over or enough has come together."""
+        try:
+            async with asyncio.timeout(self._policy.window_ms / 1000):
+                await self._full.wait()
+        except TimeoutError:
+            return
+
+    async def _round(self) -> None:
+        clock = self._context.workings.clock
+        started = clock()
+        queue = await self._store.queue_of(self._market, self._policy.max_batch_jobs)
+        if not queue.jobs:
+            self._put_off_ms.clear()
+            self._broken.clear()
+            return
+        ended: set[str] = set()
+        jobs = await self._in_turn(queue, ended)
+        drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
+        plans = self._solve(jobs, drivers, queue.now_ms)
+        early_ms = int(self._policy.send_early_s * 1000)
+        due = [plan for plan in plans if plan.now and plan.depart_ms - early_ms <= queue.now_ms]
+        offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
+        gone = ended | {
+            plan.job.waiting.job for plan, is_out in zip(due, offered, strict=True) if is_out
+        }
+        set_off_ms = {plan.job.waiting.job: plan.depart_ms - early_ms for plan in plans if plan.now}
+        await self._put_off(queue, gone, set_off_ms)
+        if any(offered):
+            self._context.metrics.matched(clock() - started)
+
+    async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
+        """The jobs whose turn it is, the most urgent of them; ends those whose time is over."""
+        jobs: list[BatchJob] = []
+        endings = []
+        horizon_ms = queue.now_ms + int(self._policy.look_ahead_s * 1000)
+        malls = self._context.places.malls
+        for mall, waiting in queue.jobs:
+            if reason := end_reason(waiting, (), queue.now_ms, self._policy):
+                endings.append(self._end(mall, waiting, reason, self._policy.max_attempts))
+                ended.add(waiting.job)
+            elif waiting.held_until_ms > queue.now_ms or waiting.need.ready_ms > horizon_ms:
+                continue
+            elif mall in malls:
+                jobs.append(BatchJob(waiting, malls[mall]))
+        await asyncio.gather(*endings)
+        if len(jobs) > self._policy.max_batch_jobs:
+            jobs.sort(key=lambda job: (-job.waiting.need.priority, job.waiting.need.ready_ms))
+            del jobs[self._policy.max_batch_jobs :]
+        return jobs
+
+    async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
+        """The free drivers around the jobs' malls, and those who will be free soon."""
+        points = {job.mall.id: (job.mall.lat, job.mall.lon) for job in jobs}
+        free = await self._store.free_around(
+            self._market,
+            list(points.values()),
+            radius_m=self._policy.initial_radius_m,
+            max_radius_m=self._policy.max_radius_m,
+            drivers=self._policy.candidates,
+            most=self._policy.max_candidates,
+        )
+        drivers = {
+            near.driver.id: BatchDriver(near.driver, near.position.lat, near.position.lon)
+            for near in free.near
+        }
+        for driver in self._finishing.drivers(self._market, now_ms):
+            drivers.setdefault(driver.driver.id, driver)
+        return list(drivers.values())
+
+    def _solve(
+        self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
+    ) -> list[Plan]:
+        """The plans; if some job's data breaks the problem, those of the jobs that do not."""
+        try:
+            return solve(jobs, drivers, now_ms, self._policy, self._travel)
+        except Exception as error:  # noqa: BLE001  whatever one job's data does, the others go on
+            # No traceback: it would hold the whole problem.
+            _log.error("a job broke its batch", market=self._market, error=repr(error))
+        sound = [job for job in jobs if self._is_sound(job, drivers, now_ms)]
+        return solve(sound, drivers, now_ms, self._policy, self._travel)
+
+    def _is_sound(self, job: BatchJob, drivers: Sequence[BatchDriver], now_ms: int) -> bool:
+        try:
+            solve([job], drivers, now_ms, self._policy, self._travel)
+        except Exception:  # noqa: BLE001  this is the one
+            name = job.waiting.job
+            self._broken[name] = self._broken.get(name, 0) + 1
+            return False
+        return True
+
+    async def _offer(self, plan: Plan, now_ms: int) -> bool:
+        waiting, mall = plan.job.waiting, plan.job.mall
+        attempt, drivers = waiting.attempt, (plan.driver,)
+        offered = await self._store.offer(
+            OfferPlan(
+                offer=self._context.workings.new_offer_id(),
+                mall=mall.id,
+                job=waiting.job,
+                attempt=attempt,
+                drivers=drivers,
+                record=RoundRecord(waiting.job, attempt + 1, now_ms, 0, False, drivers),
+            )
+        )
+        if offered.verdict != "offered":
+            return offered.verdict == "gone"
+        self._context.metrics.offer("offered")
+        self._follow(self._market, offered.effects)
+        return True
+
+    async def _put_off(
+        self, queue: MarketQueue, gone: set[str], set_off_ms: dict[str, int]
+    ) -> None:
+        """Carry over what is left: look again when its driver must set off, or after a while."""
+        put_off_ms: dict[str, int] = {}
+        calls = []
+        for mall, waiting in queue.jobs:
+            name = waiting.job
+            if name in gone:
+                continue
+            if self._broken.get(name, 0) >= _MAX_BROKEN:
+                calls.append(self._end(mall, waiting, JobReason.TOO_MANY_ATTEMPTS, 0))
+                continue
+            again_ms = self._again_ms(waiting, queue.now_ms, set_off_ms.get(name))
+            known_ms = self._put_off_ms.get(name, 0)
+            # One that will be looked at sooner anyway needs no other entry.
+            if queue.now_ms < known_ms <= again_ms:
+                again_ms = known_ms
+            else:
+                calls.append(self._look_again(mall, waiting, again_ms))
+            put_off_ms[name] = again_ms
+        self._put_off_ms = put_off_ms
+        self._broken = {job: breaks for job, breaks in self._broken.items() if job in put_off_ms}
+        await asyncio.gather(*calls)
+
+    def _again_ms(self, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
+        need = waiting.need
+        if waiting.held_until_ms > now_ms:
+            return min(waiting.held_until_ms, need.expires_ms)
+        again_ms = now_ms + int(self._policy.retry_s * 1000)
+        if set_off_ms is not None and set_off_ms > now_ms:
+            again_ms = set_off_ms
+        return min(again_ms, need.expires_ms)
+
+    async def _look_again(self, mall: str, waiting: Waiting, at_ms: int) -> None:
+        effects = await self._store.retry_later(JobRef(waiting.job, mall), waiting.attempt, at_ms)
+        self._follow(self._market, effects)
+
+    async def _end(self, mall: str, waiting: Waiting, reason: JobReason, max_attempts: int) -> None:
+        ref = JobRef(waiting.job, mall)
+        effects = await self._store.expire(ref, reason.value, max_attempts)
+        if effects is not None:
+            _log.info("job expired", job=waiting.job, reason=reason.value)
+            self._follow(self._market, effects)

@@ -1,0 +1,1 @@
+"""Whole days through the real dispatcher, scripts and store, in virtual time."""

@@ -1,0 +1,220 @@
+"""Real delivery days of cities (Rappi, Colombia; github.com/sebastian-quintero/mdrp-sim).
+
+The data give positions, clocks and vehicles. What they do not give is stated here and is ours:
+fixed speeds, a minute of service at each end, and how likely a courier takes an offer, drawn from
+U(0.4, 1) as in the thesis behind the data. Every pickup point is a mall with one store.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.config import CostWeights, MarketPolicy
+from engine.core.eta import StraightLine
+from engine.core.geo import haversine_m
+from engine.simulation.ground import market_of_points
+from engine.simulation.scenario import (
+    MIDNIGHT_MS,
+    MINUTE_MS,
+    Scenario,
+    Service,
+    Shift,
+    SimulatedOrder,
+)
+from engine.simulation.tables import TableError, read_rows
+
+MARKET = "city"
+DAY_S = 86_400
+# Between two events of one order or shift the clock is taken to have wrapped at midnight when it
+# seems to go back by more than this.
+_BACK_S = 43_200
+SPEED_MPS = 5.0
+"""The mean speed of a courier on the road, whatever its vehicle: 18 km/h."""
+CIRCUITY = 1.3
+_ANSWER_MS = 5_000
+_LEAST_ACCEPTANCE = 0.4
+# Nobody looks for a courier for longer than this after the parcel is ready.
+_GIVE_UP_MS = 120 * MINUTE_MS
+# A courier whose start lies further than this from every pickup is scattered around one instead.
+_FAR_M = 50_000.0
+_SCATTER_DEG = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class CityOrder:
+    """One order; seconds since the day's midnight, unwrapped."""
+
+    id: str
+    pickup: tuple[float, float]
+    dropoff: tuple[float, float]
+    placed_s: int
+    ready_s: int
+    expected_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class CityCourier:
+    """One courier; seconds since the day's midnight, as the file says."""
+
+    id: str
+    start: tuple[float, float]
+    on_s: int
+    off_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class CityDay:
+    """A day as its files say. ``dropped``: shifts that ended at or before their start."""
+
+    name: str
+    orders: tuple[CityOrder, ...]
+    couriers: tuple[CityCourier, ...]
+    dropped: int
+    far: int
+
+
+def read_day(folder: Path) -> CityDay:
+    """Read a city-day. :raises TableError:"""
+    if not folder.is_dir():
+        raise TableError(f"{folder}: there is no such folder")
+    orders = read_rows(folder / "orders.csv", _order)
+    couriers = read_rows(folder / "couriers.csv", _courier)
+    at_work = [courier for courier in couriers if courier.off_s > courier.on_s]
+    if not at_work:
+        raise TableError(f"{folder / 'couriers.csv'}: no shift ends after its start")
+    lat = sum(order.pickup[0] for order in orders) / len(orders)
+    lon = sum(order.pickup[1] for order in orders) / len(orders)
+    far = sum(haversine_m(*courier.start, lat, lon) > _FAR_M for courier in at_work)
+    return CityDay(
+        folder.resolve().name,
+        tuple(orders),
+        tuple(at_work),
+        dropped=len(couriers) - len(at_work),
+        far=far,
+    )
+
+
+def _order(row: Mapping[str, str]) -> CityOrder:
+    placed_s = _seconds(row["placement_time"])
+    ready_s = _after(placed_s, _seconds(row["ready_time"]))
+    return CityOrder(
+        row["order_id"],
+        (float(row["pick_up_lat"]), float(row["pick_up_lng"])),
+        (float(row["drop_off_lat"]), float(row["drop_off_lng"])),
+        placed_s,
+        max(ready_s, placed_s),
+        _after(placed_s, _seconds(row["expected_drop_off_time"])),
+    )
+
+
+def _courier(row: Mapping[str, str]) -> CityCourier:
+    return CityCourier(
+        row["courier_id"],
+        (float(row["on_lat"]), float(row["on_lng"])),
+        _seconds(row["on_time"]),
+        _seconds(row["off_time"]),
+    )
+
+
+def _seconds(clock: str) -> int:
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _after(from_s: int, at_s: int) -> int:
+    """The clock unwrapped: past midnight when it seems to go back by half a day."""
+    return at_s + DAY_S if at_s < from_s - _BACK_S else at_s
+
+
+def default_policy() -> MarketPolicy:
+    """Batch rounds for a city of couriers who may refuse. Nobody loses a connection here, so the
+    limits of silence are a day."""
+    return MarketPolicy(
+        stale_after_s=86_400.0,
+        resume_ttl_s=86_400.0,
+        at_mall_silence_s=86_400.0,
+        max_radius_m=10_000.0,
+        initial_radius_m=1_500.0,
+        retry_s=30.0,
+        circuity=CIRCUITY,
+        speed_mps=SPEED_MPS,
+        store_dwell_s=60.0,
+        dropoff_dwell_s=60.0,
+        block_covers="pickup",
+        weights=CostWeights(slack=0.0),
+        round="batch",
+        window_ms=10_000,
+        batch_jobs=10_000,
+        max_batch_jobs=400,
+        look_ahead_s=900.0,
+        send_early_s=60.0,
+    )
+
+
+def scenario_of(
+    day: CityDay, policy: MarketPolicy, *, fleet: float = 1.0, seed: int = 0
+) -> Scenario:
+    """The day, with every (1 ÷ ``fleet``)-th courier of the file."""
+    points = sorted({order.pickup for order in day.orders})
+    names = {point: f"p{number}" for number, point in enumerate(points)}
+    dice = random.Random(f"{seed} {day.name}")
+    orders = tuple(
+        SimulatedOrder(
+            order.id,
+            names[order.pickup],
+            *order.dropoff,
+            placed_ms=_at_ms(order.placed_s),
+            ready_ms=_at_ms(order.ready_s),
+            best_by_ms=_at_ms(order.expected_s),
+            expires_ms=_at_ms(order.ready_s) + _GIVE_UP_MS,
+        )
+        for order in day.orders
+    )
+    middle = points[len(points) // 2]
+    shifts = []
+    for courier in day.couriers[:: max(1, round(1 / fleet))]:
+        start = courier.start
+        if haversine_m(*start, *middle) > _FAR_M:
+            around = dice.choice(points)
+            start = (
+                around[0] + dice.gauss(0, _SCATTER_DEG),
+                around[1] + dice.gauss(0, _SCATTER_DEG),
+            )
+        shifts.append(
+            Shift(
+                courier.id,
+                *start,
+                on_ms=_at_ms(courier.on_s),
+                off_ms=_at_ms(courier.off_s),
+                acceptance=dice.uniform(_LEAST_ACCEPTANCE, 1.0),
+            )
+        )
+    return Scenario(
+        name=f"city-day {day.name}",
+        market=MARKET,
+        places=market_of_points(
+            MARKET,
+            {name: point for point, name in names.items()},
+            [(order.lat, order.lon) for order in orders]
+            + [(shift.lat, shift.lon) for shift in shifts],
+        ),
+        policy=policy,
+        travel=StraightLine(CIRCUITY, SPEED_MPS),
+        distance_m=_road_m,
+        service=Service(park_ms=MINUTE_MS, load_ms=0, door_ms=MINUTE_MS, leave_ms=0),
+        orders=orders,
+        shifts=tuple(shifts),
+        start_ms=min(*(order.placed_ms for order in orders), *(shift.on_ms for shift in shifts)),
+        end_ms=max(order.expires_ms for order in orders) + MINUTE_MS,
+        answer_ms=_ANSWER_MS,
+        seed=seed,
+    )
+
+
+def _road_m(from_lat: float, from_lon: float, to_lat: float, to_lon: float) -> float:
+    return CIRCUITY * haversine_m(from_lat, from_lon, to_lat, to_lon)
+
+
+def _at_ms(second: int) -> int:
+    return MIDNIGHT_MS + second * 1000

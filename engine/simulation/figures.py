@@ -1,0 +1,103 @@
+"""The figures of a day that no literature defines: waits, lateness, kilometres, offers, work."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from engine.simulation.scenario import Day, Trip
+
+
+@dataclass(frozen=True, slots=True)
+class DayFigures:
+    """Minutes, kilometres, per cent. ``wait``: from when the parcel was ready (and ordered) to its
+    pickup. ``on_time_percent``: of all orders, those dropped off when they were wanted;
+    ``possible_percent``: those that a courier at the counter could have dropped off by then.
+    ``gini``: of the orders per driver who was at work, over the hours of its shift."""
+
+    day: str
+    orders: int
+    delivered: int
+    undelivered_percent: float
+    wait_mean: float | None
+    wait_p95: float | None
+    click_to_door_mean: float | None
+    on_time_percent: float
+    possible_percent: float
+    km_per_order: float | None
+    offers_per_order: float
+    drivers: int
+    driver_hours: float
+    orders_per_hour: float
+    utilisation_percent: float
+    gini: float
+    offers: dict[str, int]
+    store_calls: int
+    wall_s: float
+
+
+def figures_of(day: Day) -> DayFigures:
+    """The figures of the day."""
+    scenario, trips = day.scenario, day.trips
+    orders = len(scenario.orders)
+    waits = sorted(
+        (trip.picked_up_ms - max(trip.order.ready_ms, trip.order.placed_ms)) / 60_000
+        for trip in trips
+    )
+    ctd = [(trip.dropped_off_ms - trip.order.placed_ms) / 60_000 for trip in trips]
+    hours = sum(shift.off_ms - shift.on_ms for shift in scenario.shifts) / 3_600_000
+    at_work_ms = sum(trip.dropped_off_ms - trip.accepted_ms for trip in trips)
+    km = [(trip.way_in_m + trip.way_out_m) / 1000 for trip in trips]
+    return DayFigures(
+        day=scenario.name,
+        orders=orders,
+        delivered=len(trips),
+        undelivered_percent=100 * (orders - len(trips)) / orders,
+        wait_mean=fmean(waits) if waits else None,
+        wait_p95=waits[int(0.95 * len(waits))] if waits else None,
+        click_to_door_mean=fmean(ctd) if ctd else None,
+        on_time_percent=100
+        * sum(trip.dropped_off_ms <= trip.order.best_by_ms for trip in trips)
+        / orders,
+        possible_percent=100 * _possible(day) / orders,
+        km_per_order=fmean(km) if km else None,
+        offers_per_order=sum(day.offers.values()) / orders,
+        drivers=len(scenario.shifts),
+        driver_hours=hours,
+        orders_per_hour=len(trips) / hours,
+        utilisation_percent=100 * at_work_ms / (3_600_000 * hours),
+        gini=gini(_work(day, trips)),
+        offers=day.offers,
+        store_calls=day.store_calls,
+        wall_s=day.wall_s,
+    )
+
+
+def gini(values: Sequence[float]) -> float:
+    """The Gini coefficient: 0 when all have the same, towards 1 when one has all."""
+    total = sum(values)
+    if not total:
+        return 0.0
+    ranked = sorted(values)
+    weighted = sum(rank * value for rank, value in enumerate(ranked, start=1))
+    return 2 * weighted / (len(values) * total) - (len(values) + 1) / len(values)
+
+
+def _possible(day: Day) -> int:
+    """How many orders one at the counter when the parcel was ready would have brought in time."""
+    scenario, service = day.scenario, day.scenario.service
+    possible = 0
+    for order in scenario.orders:
+        mall = scenario.places.mall(order.mall)
+        way_s = scenario.travel.seconds(mall.lat, mall.lon, order.lat, order.lon, order.ready_ms)
+        least_ms = service.load_ms + round(way_s * 1000) + service.door_ms
+        possible += max(order.ready_ms, order.placed_ms) + least_ms <= order.best_by_ms
+    return possible
+
+
+def _work(day: Day, trips: Sequence[Trip]) -> list[float]:
+    taken = Counter(trip.driver for trip in trips)
+    return [
+        taken[shift.driver] / ((shift.off_ms - shift.on_ms) / 3_600_000)
+        for shift in day.scenario.shifts
+    ]

@@ -1,0 +1,55 @@
+"""A scenario's policy, with what a person sets over it: a TOML file, or single figures."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.config import ConfigError, MarketPolicy
+from engine.config_fields import Given, build, flat_names
+
+
+def policy_over(
+    base: MarketPolicy, file: Path | None = None, figures: Sequence[str] = ()
+) -> MarketPolicy:
+    """The base with the file's ``[policy]`` table over it, and ``NAME=VALUE`` figures over both.
+
+    :raises ConfigError: for what cannot be read, unknown keys, and figures out of their bounds
+    """
+    given = {name: Given(_value(base, name), name) for name in flat_names(MarketPolicy)}
+    if file is not None:
+        given |= _of_file(file)
+    for text in figures:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text}: not of the form NAME=VALUE")
+        given[name.strip()] = Given(value.strip(), f"--set {name.strip()}")
+    return build(MarketPolicy, given)
+
+
+def _of_file(path: Path) -> dict[str, Given]:
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    policy = table.pop("policy", {})
+    if table or not isinstance(policy, dict):
+        raise ConfigError(f"{path}: a policy file has one table, [policy]")
+    given: dict[str, Given] = {}
+    for name, value in policy.items():
+        if isinstance(value, dict):
+            given |= {
+                f"{name}_{k}": Given(v, f"{path}: policy.{name}.{k}") for k, v in value.items()
+            }
+        else:
+            given[name] = Given(value, f"{path}: policy.{name}")
+    return given
+
+
+def _value(policy: MarketPolicy, name: str) -> Any:
+    if hasattr(policy, name):
+        return getattr(policy, name)
+    table, _, inner = name.partition("_")
+    return getattr(getattr(policy, table), inner)

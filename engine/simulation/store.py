@@ -1,0 +1,56 @@
+"""The real store, its scripts and all, on a simulation's clock and line."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from engine.config import MarketPolicy
+from engine.simulation.turn_link import TurnLink
+from engine.store.scripts import load_commands
+from engine.store.upkeep_calls import UpkeepCalls
+
+_EVENTS_A_READ = 5_000
+# There is one node, it cannot die, and its beats are rare; see `SIMULATION_PACE`.
+_LEASE_MS = 3_600_000
+
+
+class SimulationStore(UpkeepCalls):
+    """Keeps :class:`engine.ports.Store` in virtual time; ``now_ms`` is the clock."""
+
+    lease_ms = _LEASE_MS
+
+    def __init__(
+        self, url: str, policies: Mapping[str, MarketPolicy], now_ms: Callable[[], int]
+    ) -> None:
+        self._turns = TurnLink(url, greeting=load_commands())
+        super().__init__(self._turns, policies, now_ms=now_ms)
+        self._tail = self._turns
+
+    @property
+    def calls(self) -> int:
+        """How many commands the store was sent."""
+        return self._turns.calls
+
+    async def connect(self) -> None:
+        """Open the line and empty the store. :raises StoreUnavailable:"""
+        await self._turns.connect()
+        await self._turns.call("FLUSHALL")
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._turns.close()
+
+    async def events(self, market: str) -> list[dict[str, Any]]:
+        """The market's whole event stream, in order."""
+        events: list[dict[str, Any]] = []
+        cursor = "-"
+        while True:
+            entries = await self._turns.call(
+                "XRANGE", self._keys[market].key("events"), cursor, "+", "COUNT", _EVENTS_A_READ
+            )
+            for _, (_, packed) in entries:
+                events.append(msgspec.msgpack.decode(packed))
+            if len(entries) < _EVENTS_A_READ:
+                return events
+            cursor = "(" + entries[-1][0].decode()

@@ -1,0 +1,105 @@
+"""The line to the store of a simulation: all calls of one turn of the loop in one write, as on the
+live line; then it waits for all their replies, since nothing else happens meanwhile."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+
+from engine.ports import StoreUnavailable
+from engine.simulation.virtual_loop import VirtualLoop
+from engine.store.errors import reply_error
+from engine.store.link import Link
+from engine.store.wire import Command
+
+_pack: Callable[..., bytes] = hiredis.pack_command
+_INCOMPLETE = object()
+_READ_BYTES = 1 << 20
+_DEADLINE_S = 60.0
+
+
+class TurnLink(Link):
+    """A :class:`Link` for a :class:`VirtualLoop`, over one blocking socket."""
+
+    def __init__(self, url: str, greeting: Sequence[Command] = ()) -> None:
+        super().__init__(url)
+        self._greetings = [*self.address.introduction("mallard-simulation"), *greeting]
+        self._socket: socket.socket | None = None
+        self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
+        self._unsent: list[bytes] = []
+        self._asked: list[asyncio.Future[Any]] = []
+        self.calls = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether calls go through now."""
+        return self._socket is not None
+
+    async def connect(self) -> None:
+        """Open the line. :raises StoreUnavailable:"""
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, VirtualLoop):
+            raise TypeError("this line only works in a virtual loop")
+        try:
+            if self.address.path:
+                self._socket = socket.socket(socket.AF_UNIX)
+                self._socket.settimeout(_DEADLINE_S)
+                self._socket.connect(self.address.path)
+            else:
+                where = (self.address.host, self.address.port)
+                self._socket = socket.create_connection(where, timeout=_DEADLINE_S)
+        except OSError as error:
+            raise StoreUnavailable(f"the store at {self.address}: {error}") from error
+        loop.exchange = self.exchange
+        await asyncio.gather(*(self.call(*command) for command in self._greetings))
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        """See :meth:`Link.call`; the reply comes with those of this turn."""
+        if self._socket is None:
+            raise StoreUnavailable("the line is closed")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._unsent.append(_pack(command))
+        self._asked.append(future)
+        return await future
+
+    def exchange(self) -> bool:
+        """Send what was asked since the last time and take in every reply; whether there was any.
+
+        :raises StoreUnavailable: when the line breaks: a simulation ends then
+        """
+        if not self._asked or self._socket is None:
+            return False
+        asked, self._asked = self._asked, []
+        self.calls += len(asked)
+        try:
+            self._socket.sendall(b"".join(self._unsent))
+            self._unsent.clear()
+            for future in asked:
+                _settle(future, self._next_reply())
+        except OSError as error:
+            raise StoreUnavailable(f"the store at {self.address}: {error}") from error
+        return True
+
+    def _next_reply(self) -> Any:
+        while (reply := self._parser.gets()) is _INCOMPLETE:
+            if self._socket is None or not (data := self._socket.recv(_READ_BYTES)):
+                raise StoreUnavailable("the store has hung up")
+            self._parser.feed(data)
+        return reply
+
+
+def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():  # its caller was cancelled
+        return
+    if isinstance(reply, Exception):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)

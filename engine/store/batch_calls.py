@@ -1,0 +1,65 @@
+"""What a market's batch round reads: every queued job, and the free drivers around."""
+
+from collections.abc import Sequence
+
+from engine.core.model import Near
+from engine.ports import FreeDrivers, MarketQueue
+from engine.store.calls import Calls
+from engine.store.records import read_driver, read_market_waiting, read_position
+from engine.store.round_calls import with_holds
+
+
+class BatchCalls(Calls):
+    """The batch side of :class:`engine.ports.Store`. Both calls only read."""
+
+    async def queue_of(self, market: str, limit: int) -> MarketQueue:
+        """See :meth:`engine.ports.Store.queue_of`."""
+        keys = self._keys[market]
+        names = [keys.key("waiting"), keys.key("holds")]
+        raw = await self._plain("waiting_jobs", names, {"limit": limit})
+        now, total, packed, holds = raw
+        self._heard(now)
+        held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
+        jobs = []
+        for job, value in zip(packed[::2], packed[1::2], strict=True):
+            mall, waiting = read_market_waiting(job.decode(), value)
+            jobs.append((mall, with_holds(waiting, mall, held)))
+        # A hash has no order: by priority and age, as in a mall's own queue.
+        jobs.sort(key=lambda at: (-at[1].need.priority, at[1].need.created_ms, at[1].job))
+        return MarketQueue(now, tuple(jobs), total)
+
+    async def free_around(
+        self,
+        market: str,
+        points: Sequence[tuple[float, float]],
+        *,
+        radius_m: float,
+        max_radius_m: float,
+        drivers: int,
+        most: int,
+    ) -> FreeDrivers:
+        """See :meth:`engine.ports.Store.free_around`."""
+        keys = self._keys[market]
+        names = ("drivers", "positions", "idle", "nodes")
+        now, ids, records, positions, nodes = await self._plain(
+            "around",
+            list(map(keys.key, names)),
+            {
+                "points": points,
+                "radius_m": radius_m,
+                "max_radius_m": max_radius_m,
+                "drivers": drivers,
+                "most": most,
+            },
+        )
+        self._heard(now)
+        alive = {node.decode() for node in nodes}
+        near = []
+        for _, record, packed in zip(ids, records, positions, strict=True):
+            position = read_position(packed)
+            if record is None or position is None:
+                continue
+            driver = read_driver(record)
+            if driver.node in alive:
+                near.append(Near(driver, position, 0.0))
+        return FreeDrivers(now, tuple(near))

@@ -1,0 +1,44 @@
+#!lua flags=no-writes
+-- The free drivers around several points: of each point the nearest, each driver once. Widens from
+-- radius_m, doubling, until a point has its `drivers` or max_radius_m is hit.
+-- KEYS: drivers positions idle nodes
+-- ARGV: now arg{points[{lat lon}] radius_m max_radius_m drivers most}
+-- REPLY: now drivers[driver …] records positions nodes
+local arg = cmsgpack.unpack(ARGV[2])
+local DRIVERS, POSITIONS, IDLE, NODES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local ids, known = {}, {}
+local free = redis.call('ZCARD', IDLE)
+if free <= arg.most then
+  -- Few enough to look at all of them, in the order of the index.
+  ids = redis.call('ZRANGE', IDLE, 0, -1)
+else
+  for _, point in ipairs(arg.points) do
+    local radius = math.min(arg.radius_m, arg.max_radius_m)
+    local found
+    while true do
+      found = redis.call('GEOSEARCH', IDLE, 'FROMLONLAT', point[2], point[1], 'BYRADIUS', radius,
+        'm', 'ASC', 'COUNT', arg.drivers)
+      if #found >= arg.drivers or radius >= arg.max_radius_m then break end
+      radius = math.min(radius * 2, arg.max_radius_m)
+    end
+    for _, driver in ipairs(found) do
+      if not known[driver] and #ids < arg.most then
+        known[driver] = true
+        ids[#ids + 1] = driver
+      end
+    end
+  end
+end
+local records, positions = {}, {}
+if #ids > 0 then
+  records = redis.call('HMGET', DRIVERS, unpack(ids))
+  positions = redis.call('HMGET', POSITIONS, unpack(ids))
+end
+local nodes = redis.call('ZRANGE', NODES, '(' .. now, '+inf', 'BYSCORE')
+return { now, ids, records, positions, nodes }

@@ -1,0 +1,26 @@
+#!lua flags=no-writes
+-- The queued jobs of a whole market, in no order; of more than `limit` only about so many.
+-- KEYS: waiting holds
+-- ARGV: now arg{limit}
+-- REPLY: now total jobs[job packed …] holds
+local arg = cmsgpack.unpack(ARGV[2])
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local total = redis.call('HLEN', KEYS[1])
+local jobs = {}
+if total > arg.limit then
+  local cursor = '0'
+  repeat
+    local page = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', 256)
+    cursor = page[1]
+    for _, part in ipairs(page[2]) do jobs[#jobs + 1] = part end
+  until cursor == '0' or #jobs >= 2 * arg.limit
+elseif total > 0 then
+  jobs = redis.call('HGETALL', KEYS[1])
+end
+local holds = redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGETALL', KEYS[2]) or {}
+return { now, total, jobs, holds }

@@ -1,0 +1,146 @@
+"""A batch's plan: cheapest in sum, late for nobody who could be in time, hard constraints kept."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.config import CostWeights, MarketPolicy
+from engine.core.batch import BatchDriver, BatchJob, Plan, solve
+from engine.core.eta import StraightLine, travel_matrix
+from engine.core.model import Asked, Driver, Vehicle, Waiting
+from engine.core.places import Places
+from protocol.lifecycle import Wish
+from tests.engine.core import makers
+
+import numpy as np  # isort: skip
+
+NOW_MS = 1_800_000_000_000
+MALL = Places.load().mall("chandler-fashion-center")
+GATE = next(iter(MALL.gates.values()))
+POLICY = MarketPolicy(
+    weights=CostWeights(idle=0, recent_decline_s=0, slack=0), store_dwell_s=0, dropoff_dwell_s=0
+)
+M_PER_DEG = 111_195.0
+
+
+class Metres:
+    """A second a metre: costs can be worked out in one's head."""
+
+    def seconds(
+        self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
+    ) -> float:
+        del at_ms
+        return M_PER_DEG * float(np.hypot(to_lat - from_lat, to_lon - from_lon))
+
+
+def driver(name: str, north_m: float, free_in_s: int = 0, **record: object) -> BatchDriver:
+    known = Driver(id=name, wish=Wish.AVAILABLE, connected=True, **record)  # type: ignore[arg-type]
+    free_ms = NOW_MS + free_in_s * 1000 if free_in_s else 0
+    return BatchDriver(known, GATE.lat + north_m / M_PER_DEG, GATE.lon, free_ms)
+
+
+def job(name: str, *, ready_in_s: int = 0, asked: tuple[Asked, ...] = (), **need: Any) -> BatchJob:
+    needed = makers.need(NOW_MS, **need)
+    needed = replace(
+        needed,
+        stores=tuple(s.id for s in MALL.stores.values() if s.gate == GATE.id)[:1],
+        ready_ms=NOW_MS + ready_in_s * 1000,
+    )
+    return BatchJob(Waiting(name, 0, needed, asked, b""), MALL)
+
+
+def plans(jobs: list[BatchJob], drivers: list[BatchDriver], **figures: object) -> dict[str, Plan]:
+    policy = replace(POLICY, **figures)  # type: ignore[arg-type]
+    return {plan.job.waiting.job: plan for plan in solve(jobs, drivers, NOW_MS, policy, Metres())}
+
+
+def test_each_job_has_a_driver_of_its_own() -> None:
+    found = plans([job("a"), job("b")], [driver("near", 100), driver("far", 900)])
+    assert {plan.driver.driver for plan in found.values()} == {"near", "far"}
+
+
+def test_without_drivers_or_jobs_there_is_no_plan() -> None:
+    assert plans([job("a")], []) == {}
+    assert plans([], [driver("d", 1)]) == {}
+
+
+def test_the_rest_is_planned_after_a_first_job_or_waits() -> None:
+    jobs = [job(name) for name in "abc"]
+    assert len(plans(jobs, [driver("d", 100)], waves=1)) == 1
+    found = plans(jobs, [driver("d", 100)], waves=3)
+    assert sum(plan.now for plan in found.values()) == 1
+
+
+def test_one_who_is_free_soon_is_planned_and_not_asked_yet() -> None:
+    far, soon = driver("far", 5_000), driver("soon", 100, free_in_s=60)
+    (plan,) = plans([job("a")], [far, soon]).values()
+    assert (plan.driver.driver, plan.now) == ("soon", False)
+    (plan,) = plans([job("a")], [far]).values()
+    assert (plan.driver.driver, plan.now) == ("far", True)
+
+
+def test_when_to_set_off() -> None:
+    walk_s = MALL.stores[job("a").waiting.need.stores[0]].walk_s
+    (plan,) = plans([job("a", ready_in_s=2_000)], [driver("d", 300)]).values()
+    assert plan.depart_ms == pytest.approx(NOW_MS + (2_000 - walk_s - 300) * 1000, abs=2_000)
+
+
+def test_hard_constraints() -> None:
+    small = Vehicle(max_weight_g=10, max_volume_l=1)
+    cases = {
+        "asked_before": (job("a", asked=(Asked("d", 1, "declined", NOW_MS),)), driver("d", 10)),
+        "block": (job("a"), driver("d", 10, until_ms=NOW_MS + 5_000)),
+        "too_heavy": (job("a", weight_g=100), driver("d", 10, vehicle=small)),
+        "too_big": (job("a", volume_l=5), driver("d", 10, vehicle=small)),
+        "equipment": (job("a", requires=("crane",)), driver("d", 10)),
+    }
+    for why, (one, other) in cases.items():
+        assert plans([one], [other]) == {}, why
+    crane = Vehicle(equipment=("crane",))
+    lifted = plans([job("a", requires=("crane", "id_check"))], [driver("d", 10, vehicle=crane)])
+    assert lifted["a"].now
+
+
+def test_a_block_may_cover_the_pickup_only() -> None:
+    ends = driver("d", 10, until_ms=NOW_MS + 400_000)
+    one = job("a", lat=GATE.lat + 0.2, lon=GATE.lon)
+    assert plans([one], [ends]) == {}
+    assert plans([one], [ends], block_covers="pickup")["a"].now
+
+
+def test_with_too_few_drivers_the_urgent_and_the_old_go_first() -> None:
+    one = [driver("d", 100)]
+    jobs = [job("new"), job("urgent", priority=1), job("old", ready_in_s=-3_600)]
+    assert list(plans(jobs, one, waves=1)) == ["urgent"]
+    assert list(plans([jobs[0], jobs[2]], one, waves=1)) == ["old"]
+
+
+def test_terms_add_up_to_the_cost() -> None:
+    (plan,) = plans([job("a")], [driver("d", 700)]).values()
+    assert plan.driver.cost_s == pytest.approx(sum(term.seconds for term in plan.driver.terms))
+    assert {term.name for term in plan.driver.terms} >= {"lateness", "travel", "wait", "soon"}
+
+
+def test_an_unknown_store_is_told() -> None:
+    broken = job("a")
+    need = replace(broken.waiting.need, stores=("nowhere",))
+    broken = replace(broken, waiting=replace(broken.waiting, need=need))
+    with pytest.raises(KeyError):
+        plans([broken], [driver("d", 1)])
+
+
+def test_the_matrix_is_the_same_as_pair_by_pair() -> None:
+    dice = random.Random(4)
+    lats, lons = (np.array([dice.uniform(-0.2, 0.2) + at for _ in range(6)]) for at in (33, -112))
+    source = StraightLine(1.3, 9.0)
+    table = travel_matrix(source, lats[:2], lons[:2], lats[2:], lons[2:], NOW_MS)
+    assert table.shape == (2, 4)
+    for row in range(2):
+        for column in range(4):
+            there = float(lats[2 + column]), float(lons[2 + column])
+            expected = source.seconds(float(lats[row]), float(lons[row]), *there, NOW_MS)
+            assert table[row, column] == pytest.approx(expected)
+    slow = travel_matrix(Metres(), lats[:2], lons[:2], lats[2:], lons[2:], NOW_MS)
+    assert slow.shape == (2, 4)

@@ -1,0 +1,111 @@
+"""Batch rounds on the real store: one problem a market, held back, carried over, several nodes."""
+
+from typing import Any
+
+from protocol.lifecycle import JobState, Step, Wish
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import Node
+from tests.support import eventually
+
+
+async def batching(make_node: MakeNode, name: str = "a", **figures: Any) -> Node:
+    return await make_node(name, round="batch", window_ms=50, **figures)
+
+
+async def test_jobs_of_one_window_get_a_driver_each(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    for name, north_m in (("d1", 300), ("d2", 600), ("d3", 900)):
+        await node.online(name, north_m)
+    refs = [await node.submit() for _ in range(3)]
+    for ref in refs:
+        await node.is_in(ref, JobState.OFFERED)
+    assert {offer.driver for offer in node.courier.offers} == {"d1", "d2", "d3"}
+    record = await node.store.last_round(refs[0].job)
+    assert record is not None
+    assert {term.name for term in record.candidates[0].terms} >= {"lateness", "travel"}
+
+
+async def test_a_full_batch_does_not_wait_for_its_window(make_node: MakeNode) -> None:
+    node = await make_node(round="batch", window_ms=600_000, batch_jobs=3)
+    await node.online("d", 300)  # who becomes free counts as one
+    for _ in range(2):
+        await node.submit()
+    await eventually(lambda: node.courier.offers)
+
+
+async def test_a_declined_job_goes_to_the_next(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    await node.online("d1", 300)
+    await node.online("d2", 900)
+    ref = await node.submit()
+    await eventually(lambda: node.courier.asked(ref))
+    await node.declines(node.courier.offers[0])
+    await eventually(lambda: len(node.courier.offers) == 2)
+    assert {offer.driver for offer in node.courier.offers} == {"d1", "d2"}
+
+
+async def test_what_nobody_takes_is_carried_over(make_node: MakeNode) -> None:
+    node = await batching(make_node, retry_s=30.0)
+    ref = await node.submit()
+    await node.waits(ref)
+    await node.online("d", 300)
+    await eventually(lambda: node.courier.asked(ref))
+
+
+async def test_the_job_waits_for_one_who_is_free_soon(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    await node.online("near", 200)
+    first = await node.submit(lat=33.31, lon=-111.9)
+    await eventually(lambda: node.courier.asked(first))
+    job = await node.accepts(node.courier.offers[0])
+    assert len(node.dispatcher._rounds.finishing) == 1
+    second = await node.submit()
+    await node.waits(second)
+    await node.does(first, "near", job.attempt, Step.PICKED_UP)
+    await node.does(first, "near", job.attempt, Step.DELIVERED)
+    assert len(node.dispatcher._rounds.finishing) == 0
+    await node.offered(second, "near")
+
+
+async def test_one_who_will_not_go_on_is_not_waited_for(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    for leave in ("pause", "unassign"):
+        await node.online(leave, 200)
+        ref = await node.submit()
+        await eventually(lambda: node.courier.asked(ref))  # noqa: B023
+        job = await node.accepts(node.courier.offers[-1])
+        assert len(node.dispatcher._rounds.finishing) == 1
+        if leave == "pause":
+            await node.wish(leave, Wish.PAUSED)
+        else:
+            await node.dispatcher.unassign(ref, job.attempt, "operator", "")
+        assert len(node.dispatcher._rounds.finishing) == 0
+
+
+async def test_an_expired_job_is_ended(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    ref = await node.submit(expires_in_ms=300)
+    job = await node.is_in(ref, JobState.EXPIRED)
+    assert job.reason == "nobody_in_reach"
+    await eventually(lambda: len(node.dispatcher._rounds) == 0)
+
+
+async def test_one_broken_job_does_not_break_its_batch(make_node: MakeNode) -> None:
+    node = await batching(make_node, retry_s=0.1)
+    await node.online("d", 300)
+    broken = await node.submit(stores=("nowhere",))
+    sound = await node.submit()
+    await eventually(lambda: node.courier.asked(sound))
+    job = await node.is_in(broken, JobState.EXPIRED)
+    assert job.reason == "too_many_attempts"
+
+
+async def test_two_nodes_share_a_market(make_node: MakeNode) -> None:
+    a, b = await batching(make_node, "a"), await batching(make_node, "b")
+    await a.online("d1", 300)
+    await b.online("d2", 600)
+    refs = [await a.submit(), await b.submit()]
+    for ref in refs:
+        await a.is_in(ref, JobState.OFFERED)
+    for ref in refs:
+        assert (await a.job(ref)).attempt == 1

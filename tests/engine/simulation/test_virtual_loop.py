@@ -1,0 +1,94 @@
+"""Virtual time: it jumps, in order, and never while something is ready."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from engine.ports import StoreUnavailable
+from engine.simulation.clock import VirtualClock
+from engine.simulation.turn_link import TurnLink
+from engine.simulation.virtual_loop import Stalled, VirtualLoop
+from engine.store.errors import LinkReplyError
+
+
+def run(work: Any) -> Any:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(work)
+
+
+def test_a_year_passes_at_once() -> None:
+    async def year() -> float:
+        await asyncio.sleep(365 * 86_400)
+        return asyncio.get_running_loop().time()
+
+    started = time.monotonic()
+    assert run(year()) == pytest.approx(365 * 86_400)
+    assert time.monotonic() - started < 60
+
+
+def test_timers_come_in_order_and_at_their_time() -> None:
+    seen: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        seen.append((name, round(asyncio.get_running_loop().time(), 6)))
+
+    async def all_of_them() -> None:
+        await asyncio.gather(sleeper("c", 3.0), sleeper("a", 0.001), sleeper("b", 2.5))
+
+    run(all_of_them())
+    assert seen == [("a", 0.001), ("b", 2.5), ("c", 3.0)]
+
+
+def test_the_clock_is_exact_to_the_millisecond() -> None:
+    async def ticks() -> list[int]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        clock = VirtualClock(loop, 1_000_000)
+        seen = []
+        for at_ms in (1_000_001, 1_000_333, 1_086_400_000, 1_086_400_001):
+            await clock.until(at_ms)
+            seen.append(clock.now_ms())
+        await clock.until(5)  # it has passed
+        return seen
+
+    assert run(ticks()) == [1_000_001, 1_000_333, 1_086_400_000, 1_086_400_001]
+
+
+def test_waiting_for_nothing_is_told() -> None:
+    async def forever() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(Stalled):
+        run(forever())
+
+
+def test_calls_of_one_turn_share_a_write_and_take_no_time(redis_url: str) -> None:
+    async def calls() -> tuple[list[Any], float]:
+        link = TurnLink(redis_url)
+        await link.connect()
+        replies = await asyncio.gather(*(link.call("INCR", "n") for _ in range(50)))
+        with pytest.raises(LinkReplyError):
+            await link.call("NO-SUCH-COMMAND")
+        await link.close()
+        assert not link.connected
+        with pytest.raises(StoreUnavailable):
+            await link.call("PING")
+        return replies, asyncio.get_running_loop().time()
+
+    assert run(calls()) == (list(range(1, 51)), 0.0)
+
+
+def test_a_store_that_is_not_there_is_told() -> None:
+    async def connect() -> None:
+        await TurnLink("redis://127.0.0.1:1").connect()
+
+    with pytest.raises(StoreUnavailable):
+        run(connect())
+
+
+async def test_the_line_is_for_a_virtual_loop_only(redis_url: str) -> None:
+    with pytest.raises(TypeError):
+        await TurnLink(redis_url).connect()
