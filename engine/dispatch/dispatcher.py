@@ -99,13 +99,14 @@ class Dispatcher:
             self._follow(submission.market, submitted.effects)
             return submitted
         if early is not None and await early.finds(submission):
-            # The offer leaves behind the submission on the same line. If that is refused, or an
-            # earlier one stands for it, there is no such job to offer.
-            submitted, is_offered = await asyncio.gather(
-                self._store.submit(submission), early.offer()
-            )
-            # What the offer brought about has been followed up already, and goes further.
-            self._follow(submission.market, Effects() if is_offered else submitted.effects)
+            # It begins one turn later, so its offer leaves right behind the submission on the same
+            # line. If that is refused, or an earlier one stands for it, there is no such job.
+            self._tasks.start(self._offer_early(submission, early), f"offer {submission.job}")
+            submitted = await self._store.submit(submission)
+            self._follow(submission.market, replace(submitted.effects, malls=()))
+            # Where both answers came together the offer goes out before this one is written. Where
+            # they did not, nobody waits: a submission never waits for its match.
+            await asyncio.sleep(0)
             return submitted
         if early is not None:
             early.close()
@@ -115,6 +116,10 @@ class Dispatcher:
         submitted = await self._store.submit(submission)
         self._follow(submission.market, replace(submitted.effects, malls=()))
         return submitted
+
+    async def _offer_early(self, submission: Submission, early: EarlyLook) -> None:
+        if not await early.offer():
+            self._rounds.wake(submission.mall)
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> None:
         """See :meth:`engine.ports.Store.cancel`."""

@@ -43,10 +43,16 @@ class EarlyLook:
         return self._turn is not None
 
     async def offer(self) -> bool:
-        """Offer the job, right behind its submission; whether somebody has got the offer."""
+        """Offer the job, right behind its submission; whether somebody has got the offer.
+
+        Once that has left, rounds may go on: they see what it did, as it came before them.
+        """
         if self._turn is None:
             return False
-        return await self._rounds.offer(*self._turn)
+        try:
+            return await self._rounds.offer(*self._turn)
+        except StoreUnavailable:
+            return False  # its due entry stays: a round follows
 
     def close(self) -> None:
         """Let the rounds go on; again too."""

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from engine.ports import DuplicateExternalId, JobRef, StoreUnavailable
+from engine.ports import (
+    DuplicateExternalId,
+    JobRef,
+    Offered,
+    OfferPlan,
+    StoreUnavailable,
+)
 from protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Node
@@ -30,13 +36,47 @@ async def test_the_offer_leaves_with_the_submission(node: Node) -> None:
     await node.quiet()
     node.calls.clear()
     ref = await submit_early(node)
+    await node.offered(ref, "d")
     assert [call for call in node.calls if call in {"candidates", "submit", "offer"}] == [
         "candidates",
         "submit",
         "offer",
     ]
     assert (await node.job(ref)).state is S.OFFERED
+
+
+async def test_a_submission_does_not_wait_for_its_offer(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.online("d")
+    offer, may_offer = node.store.offer, asyncio.Event()
+
+    async def late(plan: OfferPlan) -> Offered:
+        await may_offer.wait()
+        return await offer(plan)
+
+    monkeypatch.setattr(node.store, "offer", late)
+    ref = await submit_early(node)
+    assert (await node.job(ref)).state is S.QUEUED
+    may_offer.set()
     await node.offered(ref, "d")
+
+
+async def test_an_offer_that_fails_is_for_a_round_to_make(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.online("d")
+    offer, failed = node.store.offer, asyncio.Event()
+
+    async def fails_once(plan: OfferPlan) -> Offered:
+        if failed.is_set():
+            return await offer(plan)
+        failed.set()
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(node.store, "offer", fails_once)
+    await node.offered(await submit_early(node), "d")
+    assert failed.is_set()
 
 
 async def test_who_waits_already_comes_first(make_node: MakeNode) -> None:
