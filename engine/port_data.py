@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.core.model import Driver, Job, LiveOffer, Near, Need, RankedDriver, RoundRecord, Waiting
+from engine.core.model import Driver, Job, LiveOffer, Near, RankedDriver, RoundRecord, Waiting
 from protocol.codes import ErrorCode
 from protocol.lifecycle import JobState
 
@@ -203,10 +203,6 @@ class Found:
     radius_m: float
     more: bool
     holds: Mapping[str, int]
-
-    def held_until_ms(self, mall: str, need: Need) -> int:
-        """Until when one of the stores that the job needs is held; 0: it is not."""
-        return max((self.holds.get(f"{mall}/{store}", 0) for store in need.stores), default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from engine.core.cost import Weights, driver_terms
+from engine.core.cost import driver_terms
 from engine.core.eta import TravelTime, travel_matrix
 from engine.core.mall import Gate, Mall
-from engine.core.matching import barred_by
+from engine.core.matching import MatchPolicy, barred_by
 from engine.core.model import Driver, RankedDriver, Term, Waiting
 from protocol.codes import ID_CHECK
 
@@ -73,28 +73,8 @@ class PlanWeights(Protocol):
         ...
 
 
-class BatchPolicy(Protocol):
-    """What a batch needs of a market's policy; see ``MarketPolicy`` for units and bounds."""
-
-    @property
-    def unreachable_s(self) -> float:
-        """How long one who did not acknowledge is not asked again."""
-        ...
-
-    @property
-    def store_dwell_s(self) -> float:
-        """The time at each store."""
-        ...
-
-    @property
-    def dropoff_dwell_s(self) -> float:
-        """The time at the door."""
-        ...
-
-    @property
-    def block_covers(self) -> str:
-        """What must be done when a driver's block ends: ``dropoff`` or ``pickup``."""
-        ...
+class BatchPolicy(MatchPolicy, Protocol):
+    """What a batch needs besides of a market's policy; see ``MarketPolicy`` for the units."""
 
     @property
     def wave_s(self) -> float:
@@ -104,11 +84,6 @@ class BatchPolicy(Protocol):
     @property
     def waves(self) -> int:
         """How many waves there are; the last takes the rest."""
-        ...
-
-    @property
-    def weights(self) -> Weights:
-        """The weights of the driver's own terms and of the slack."""
         ...
 
     @property

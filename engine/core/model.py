@@ -3,6 +3,7 @@
 Times are epoch milliseconds of the store's clock, positions WGS 84 degrees.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -90,6 +91,10 @@ class Need:
     requires: tuple[str, ...]
     priority: int
     created_ms: int
+
+    def held_until_ms(self, mall: str, holds: Mapping[str, int]) -> int:
+        """Until when one of its stores is held (``holds``: by mall/store); 0: none is."""
+        return max((holds.get(f"{mall}/{store}", 0) for store in self.stores), default=0)
 
 
 @dataclass(frozen=True, slots=True)

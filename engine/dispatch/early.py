@@ -34,7 +34,7 @@ class EarlyLook:
             return False
         with contextlib.suppress(StoreUnavailable):
             found = await self._look
-            held_until_ms = found.held_until_ms(submission.mall, submission.need)
+            held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
             if found.near and not found.waiting_total and held_until_ms <= found.now_ms:
                 job = Waiting(submission.job, 0, submission.need, (), submission.card)
                 ranking = self._rounds.rank(found, job)

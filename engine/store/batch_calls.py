@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from engine.core.model import Near
 from engine.ports import FreeDrivers, MarketQueue
 from engine.store.calls import Calls
-from engine.store.records import read_driver, read_market_waiting, read_position
-from engine.store.round_calls import with_holds
+from engine.store.records import read_market_waiting
+from engine.store.round_calls import near_of, with_holds
 
 
 class BatchCalls(Calls):
@@ -53,13 +52,6 @@ class BatchCalls(Calls):
             },
         )
         self._heard(now)
-        alive = {node.decode() for node in nodes}
-        near = []
-        for _, record, packed in zip(ids, records, positions, strict=True):
-            position = read_position(packed)
-            if record is None or position is None:
-                continue
-            driver = read_driver(record)
-            if driver.node in alive:
-                near.append(Near(driver, position, 0.0))
+        # From several malls at once: no one distance is theirs.
+        near = near_of(records, positions, [0.0] * len(ids), nodes)
         return FreeDrivers(now, tuple(near))

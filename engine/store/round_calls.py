@@ -72,8 +72,6 @@ class RoundCalls(JobCalls):
         now, radius, total, packed_jobs, near, records, positions, nodes, holds = raw
         self._heard(now)
         held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
-        alive = {node.decode() for node in nodes}
-        hits = zip(near[::2], near[1::2], records, positions, strict=True)
         return Found(
             now_ms=now,
             waiting=tuple(
@@ -82,7 +80,7 @@ class RoundCalls(JobCalls):
                 if packed
             ),
             waiting_total=total,
-            near=tuple(_near(hits, alive)),
+            near=tuple(near_of(records, positions, near[1::2], nodes)),
             radius_m=radius,
             more=len(records) >= drivers,
             holds=held,
@@ -228,18 +226,22 @@ class RoundCalls(JobCalls):
         return ref
 
 
-def with_holds(waiting: Waiting, mall: str, held: Mapping[str, int]) -> Waiting:
-    """The job, told until when one of its stores is held (``held``: by mall/store)."""
-    till = max((held.get(f"{mall}/{store}", 0) for store in waiting.need.stores), default=0)
+def with_holds(waiting: Waiting, mall: str, holds: Mapping[str, int]) -> Waiting:
+    """The job, told until when one of its stores is held (``holds``: by mall/store)."""
+    till = waiting.need.held_until_ms(mall, holds) if holds else 0
     return replace(waiting, held_until_ms=till) if till else waiting
 
 
-def _near(
-    hits: Iterable[tuple[bytes, bytes, bytes | None, bytes | None]], alive: set[str]
+def near_of(
+    records: Iterable[bytes | None],
+    positions: Iterable[bytes | None],
+    distances_m: Iterable[bytes | float],
+    nodes: Iterable[bytes],
 ) -> Iterator[Near]:
     """The drivers found, without those whose node is dead but not yet swept."""
-    for _, distance_m, record, packed_position in hits:
-        position = read_position(packed_position)
+    alive = {node.decode() for node in nodes}
+    for record, packed, distance_m in zip(records, positions, distances_m, strict=True):
+        position = read_position(packed)
         if record is None or position is None:
             continue
         driver = read_driver(record)

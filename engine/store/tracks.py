@@ -1,9 +1,9 @@
 """Which fixes need no judgement by the store: those that plainly follow from the one before.
 
-Nearly all do. Judging each in the script, with its trigonometry and its unpacking, cost twelve
-microseconds of Redis; a plain fix costs two. The caller says which stored position it went by, and
-the script writes the fix only if that is, to the byte, what is stored: so a stale belief has no
-effect, and Lua still arbitrates.
+Nearly all do, and judging each in the script, with its trigonometry and its unpacking, costs Redis
+several times what writing it does (docs/decisions.md). The caller says which stored position it
+went by, and the script writes the fix only if that is, to the byte, what is stored: so a stale
+belief has no effect, and Lua still arbitrates.
 """
 
 from collections.abc import Iterable, Sequence

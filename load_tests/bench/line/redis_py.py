@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import redis.asyncio as redis
-import uvloop
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from load_tests.bench.answering import answer_all
+from load_tests.bench.answering import Answer
+from load_tests.bench.on_redis import answer_on_redis
 from load_tests.bench.redis_figures import server_version
-from load_tests.nodes import running_redis
 
 _CONNECTIONS: Final = 32
 # The script, the number of keys and the sizes of the arguments are those of the engine's
@@ -60,27 +58,19 @@ class RedisPy:
             },
         }
 
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """What it is asked."""
+        return {"call": self.call}
+
     async def close(self) -> None:
         """Hang up."""
         await self._redis.aclose()
 
 
-async def _run(socket: Path) -> None:
-    contestant = RedisPy(socket)
-    try:
-        await answer_all({"call": contestant.call})
-    finally:
-        await contestant.close()
-
-
 def main() -> int:
     """Answer until the input ends."""
-    with (
-        tempfile.TemporaryDirectory(prefix="mallard-") as folder,
-        running_redis(Path(folder)) as socket,
-    ):
-        uvloop.run(_run(socket))
-    return 0
+    return answer_on_redis(RedisPy)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ and claimed in MULTI/EXEC; whoever comes too late takes the next, and searches a
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -16,14 +15,13 @@ from typing import Any, Final
 
 import numpy as np
 import redis.asyncio as redis
-import uvloop
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import WatchError
 
-from load_tests.bench.answering import answer_all, settle
+from load_tests.bench.answering import Answer, settle
+from load_tests.bench.on_redis import answer_on_redis
 from load_tests.bench.redis_figures import server_version
-from load_tests.nodes import running_redis
 
 _RADIUS_KM: Final = 5
 # Tried: 16, 32, 64 read at a time, 4 to 64 connections. More read serve a race, fewer one job.
@@ -150,6 +148,11 @@ class RedisWay:
                 pipe.geoadd("idle", (lon, lat, driver))
             await pipe.execute()
 
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """What it is asked."""
+        return {"load": self.load, "race": self.race}
+
     async def close(self) -> None:
         """Hang up."""
         await self._redis.aclose()
@@ -168,22 +171,9 @@ def _will_do(record: Sequence[bytes | None]) -> bool:
     )
 
 
-async def _run(socket: Path) -> None:
-    way = RedisWay(socket)
-    try:
-        await answer_all({"load": way.load, "race": way.race})
-    finally:
-        await way.close()
-
-
 def main() -> int:
     """Answer until the input ends."""
-    with (
-        tempfile.TemporaryDirectory(prefix="mallard-") as folder,
-        running_redis(Path(folder)) as socket,
-    ):
-        uvloop.run(_run(socket))
-    return 0
+    return answer_on_redis(RedisWay)
 
 
 if __name__ == "__main__":

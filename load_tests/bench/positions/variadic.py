@@ -1,7 +1,6 @@
 """The least that any program must do for a batch of positions: one GEOADD and one HSET."""
 
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -10,14 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 import redis.asyncio as redis
-import uvloop
 from numpy.typing import NDArray
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from load_tests.bench.answering import answer_all, settle
+from load_tests.bench.answering import Answer, settle
+from load_tests.bench.on_redis import answer_on_redis
 from load_tests.bench.redis_figures import command_us, cpu_us, server_version
-from load_tests.nodes import running_redis
 
 _BATCH: Final = 256
 # As large as what the engine keeps of a position.
@@ -83,27 +81,19 @@ class Variadic:
                 pipe.hset("positions", items=records)
                 await pipe.execute()
 
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """What it is asked."""
+        return {"load": self.load, "report": self.report}
+
     async def close(self) -> None:
         """Hang up."""
         await self._redis.aclose()
 
 
-async def _run(socket: Path) -> None:
-    contestant = Variadic(socket)
-    try:
-        await answer_all({"load": contestant.load, "report": contestant.report})
-    finally:
-        await contestant.close()
-
-
 def main() -> int:
     """Answer until the input ends."""
-    with (
-        tempfile.TemporaryDirectory(prefix="mallard-") as folder,
-        running_redis(Path(folder)) as socket,
-    ):
-        uvloop.run(_run(socket))
-    return 0
+    return answer_on_redis(Variadic)
 
 
 if __name__ == "__main__":
