@@ -8,12 +8,15 @@ ever.
 """
 
 import asyncio
-import contextlib
+
+import structlog
 
 from engine.core.matching import Ranking, offerable
 from engine.core.model import Submission, Waiting
 from engine.dispatch.mall_rounds import MallRounds
 from engine.ports import Found, StoreUnavailable
+
+_log = structlog.get_logger(__name__)
 
 
 class EarlyLook:
@@ -32,15 +35,23 @@ class EarlyLook:
         """Whether somebody is there to be offered the job, and nobody waits before it."""
         if self._look is None:
             return False
-        with contextlib.suppress(StoreUnavailable):
-            found = await self._look
-            held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
-            if found.near and not found.waiting_total and held_until_ms <= found.now_ms:
-                job = Waiting(submission.job, 0, submission.need, (), submission.card)
-                ranking = self._rounds.rank(found, job)
-                if offerable(ranking):
-                    self._turn = found, job, ranking
+        try:
+            self._turn = self._turn_of(submission, await self._look)
+        except StoreUnavailable:
+            return False
+        except Exception:  # noqa: BLE001  whatever its data does, the job is kept: a round goes on
+            _log.exception("job broke its early look", job=submission.job)
         return self._turn is not None
+
+    def _turn_of(
+        self, submission: Submission, found: Found
+    ) -> tuple[Found, Waiting, Ranking] | None:
+        held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
+        if not found.near or found.waiting_total or held_until_ms > found.now_ms:
+            return None
+        job = Waiting(submission.job, 0, submission.need, (), submission.card)
+        ranking = self._rounds.rank(found, job)
+        return (found, job, ranking) if offerable(ranking) else None
 
     async def offer(self) -> bool:
         """Offer the job, right behind its submission; whether somebody has got the offer.
@@ -56,8 +67,8 @@ class EarlyLook:
 
     def close(self) -> None:
         """Let the rounds go on; again too."""
-        if self._look is not None:
-            self._look.cancel()
+        if self._look is not None and not self._look.cancel() and not self._look.cancelled():
+            self._look.exception()  # an order that was refused meanwhile has no use for it
         if self._holds:
             self._holds = False
             self._rounds.let_go()

@@ -14,6 +14,7 @@ from engine.ports import (
     StoreUnavailable,
 )
 from protocol.lifecycle import JobState
+from tests.engine.core import makers
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Node
 
@@ -154,6 +155,14 @@ async def test_of_two_looks_at_once_one_goes_ahead(node: Node) -> None:
 
 async def test_a_mall_that_there_is_not_has_no_look(node: Node) -> None:
     assert node.dispatcher.look_early("atlantis") is None
+
+
+async def test_a_job_that_breaks_its_look_is_kept(node: Node) -> None:
+    await node.online("d")
+    need = makers.need(node.store.now_ms(), stores=("no-such-store",))
+    ref = await submit_early(node, need=need)
+    assert (await node.job(ref)).state is S.QUEUED
+    await node.offered(await submit_early(node), "d")
 
 
 async def test_a_look_without_a_store_holds_nothing_back(
