@@ -85,12 +85,14 @@ class Dispatcher:
 
     # -- the order side
 
-    def look_early(self, mall: str) -> EarlyLook | None:
-        """Look for drivers ahead of an order that is still being read. None: no such mall, or one
-        whose jobs go through batches. Close it in the end, whatever becomes of the order."""
-        if mall not in self._context.places.malls or self._rounds.is_batch(mall):
-            return None
-        return EarlyLook(self._rounds.at(mall))
+    def look_early(self, mall: str) -> EarlyLook:
+        """Look for drivers ahead of an order that is still being read. Close it in the end,
+        whatever becomes of the order. Nobody looks at a mall that there is not, nor at one whose
+        jobs go through batches."""
+        is_known = mall in self._context.places.malls
+        return EarlyLook(
+            self._rounds.at(mall) if is_known and not self._rounds.is_batch(mall) else None
+        )
 
     async def submit(self, submission: Submission, early: EarlyLook | None = None) -> Submitted:
         """See :meth:`engine.ports.Store.submit`; the job's offer, or its round, follows at once."""

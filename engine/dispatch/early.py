@@ -20,38 +20,36 @@ _log = structlog.get_logger(__name__)
 
 
 class EarlyLook:
-    """One look ahead. It holds the mall's rounds back until it is closed, which must happen."""
+    """One look ahead. It holds the mall's rounds back until it is closed, which must happen.
 
-    def __init__(self, rounds: MallRounds) -> None:
-        self._rounds = rounds
+    ``rounds``: the mall's; None, or a round under way there: nobody looks, and nothing is held.
+    """
+
+    def __init__(self, rounds: MallRounds | None) -> None:
         # A job that has come before must not be overtaken.
-        self._holds = rounds.hold()
+        self._held = rounds if rounds is not None and rounds.hold() else None
         self._look: asyncio.Task[Found] | None = None
-        self._turn: tuple[Found, Waiting, Ranking] | None = None
-        if self._holds:
-            self._look = asyncio.create_task(rounds.first_look(), name="early look")
+        self._turn: tuple[MallRounds, Found, Waiting, Ranking] | None = None
+        if self._held is not None:
+            self._look = asyncio.create_task(self._held.first_look(), name="early look")
 
     async def finds(self, submission: Submission) -> bool:
         """Whether somebody is there to be offered the job, and nobody waits before it."""
-        if self._look is None:
+        if self._held is None or self._look is None:
             return False
         try:
-            self._turn = self._turn_of(submission, await self._look)
+            found = await self._look
+            held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
+            if found.near and not found.waiting_total and held_until_ms <= found.now_ms:
+                job = Waiting(submission.job, 0, submission.need, (), submission.card)
+                ranking = self._held.rank(found, job)
+                if offerable(ranking):
+                    self._turn = self._held, found, job, ranking
         except StoreUnavailable:
             return False
         except Exception:  # noqa: BLE001  whatever its data does, the job is kept: a round goes on
             _log.exception("job broke its early look", job=submission.job)
         return self._turn is not None
-
-    def _turn_of(
-        self, submission: Submission, found: Found
-    ) -> tuple[Found, Waiting, Ranking] | None:
-        held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
-        if not found.near or found.waiting_total or held_until_ms > found.now_ms:
-            return None
-        job = Waiting(submission.job, 0, submission.need, (), submission.card)
-        ranking = self._rounds.rank(found, job)
-        return (found, job, ranking) if offerable(ranking) else None
 
     async def offer(self) -> bool:
         """Offer the job, right behind its submission; whether somebody has got the offer.
@@ -60,8 +58,9 @@ class EarlyLook:
         """
         if self._turn is None:
             return False
+        rounds, found, job, ranking = self._turn
         try:
-            return await self._rounds.offer(*self._turn)
+            return await rounds.offer(found, job, ranking)
         except StoreUnavailable:
             return False  # its due entry stays: a round follows
 
@@ -69,6 +68,6 @@ class EarlyLook:
         """Let the rounds go on; again too."""
         if self._look is not None and not self._look.cancel() and not self._look.cancelled():
             self._look.exception()  # an order that was refused meanwhile has no use for it
-        if self._holds:
-            self._holds = False
-            self._rounds.let_go()
+        if self._held is not None:
+            rounds, self._held = self._held, None
+            rounds.let_go()

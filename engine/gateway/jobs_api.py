@@ -1,6 +1,7 @@
 """What order services do with jobs: submit, read, cancel, tell of readiness, ask why."""
 
 import asyncio
+from contextlib import closing
 from typing import Final
 
 from starlette.requests import Request
@@ -63,8 +64,7 @@ class JobsApi:
         key, wait_s = idempotency_key(request), wait_of(request)
         value = parse_json_body(await read_body(request))
         asked = body_as(value, JobRequest)
-        early = self._dispatcher.look_early(asked.pickup.mall)
-        try:
+        with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:
             # One turn of the loop, in which the look leaves: the store answers it meanwhile.
             await asyncio.sleep(0)
             submitted = await self._submit(
@@ -75,9 +75,6 @@ class JobsApi:
                 body_hash=canonical_hash(value),
                 now_ms=now_ms,
             )
-        finally:
-            if early is not None:
-                early.close()
         job = await settled(submitted.job, request, self._store, wait_s)
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
@@ -87,7 +84,7 @@ class JobsApi:
     async def _submit(
         self,
         asked: JobRequest,
-        early: EarlyLook | None,
+        early: EarlyLook,
         *,
         service: str,
         key: str,

@@ -11,7 +11,7 @@ from engine.store.scripts import load_commands
 from engine.store.upkeep_calls import UpkeepCalls
 
 _EVENTS_A_READ = 5_000
-# There is one node, it cannot die, and its beats are rare; see `SIMULATION_PACE`.
+# There is one node, it cannot die, and its beats are rare (`day.py`).
 _LEASE_MS = 3_600_000
 
 

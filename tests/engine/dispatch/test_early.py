@@ -1,6 +1,7 @@
 """The look ahead of an order: one round trip less, and nobody is overtaken, doubled or lost."""
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +23,9 @@ S = JobState
 
 
 async def submit_early(node: Node, **changes: Any) -> JobRef:
-    early = node.dispatcher.look_early(MALL.id)
-    assert early is not None
-    try:
+    with closing(node.dispatcher.look_early(MALL.id)) as early:
         submission = replace(node.submission(MALL.id, S.QUEUED), **changes)
         submitted = await node.dispatcher.submit(submission, early)
-    finally:
-        early.close()
     return JobRef(submitted.job.id, MALL.id)
 
 
@@ -84,7 +81,6 @@ async def test_who_waits_already_comes_first(make_node: MakeNode) -> None:
     a, b = await make_node("a"), await make_node("b")
     await a.online("d")
     held = a.dispatcher.look_early(MALL.id)
-    assert held is not None
     # It waits, though somebody is there: its node has not got round to it.
     first = await a.submit()
     second = await submit_early(b)
@@ -137,7 +133,6 @@ async def test_a_refused_order_leaves_nothing(node: Node) -> None:
 async def test_rounds_wait_until_the_look_is_closed_and_no_longer(node: Node) -> None:
     await node.online("d")
     early = node.dispatcher.look_early(MALL.id)
-    assert early is not None
     ref = await node.submit()
     assert (await node.job(ref)).state is S.QUEUED
     early.close()
@@ -153,8 +148,13 @@ async def test_of_two_looks_at_once_one_goes_ahead(node: Node) -> None:
         await node.is_in(job, S.OFFERED)
 
 
-async def test_a_mall_that_there_is_not_has_no_look(node: Node) -> None:
-    assert node.dispatcher.look_early("atlantis") is None
+async def test_nobody_looks_at_a_mall_that_there_is_not(node: Node) -> None:
+    await node.online("d")
+    await node.quiet()
+    with closing(node.dispatcher.look_early("atlantis")) as early:
+        assert not await early.finds(node.submission(MALL.id, S.QUEUED))
+        assert not await early.offer()
+    assert "candidates" not in node.calls
 
 
 async def test_a_job_that_breaks_its_look_is_kept(node: Node) -> None:
@@ -177,7 +177,6 @@ async def test_a_look_without_a_store_holds_nothing_back(
     with monkeypatch.context() as patched:
         patched.setattr(node.store, "candidates", away)
         early = node.dispatcher.look_early(MALL.id)
-        assert early is not None
         assert not await early.finds(node.submission(MALL.id, S.QUEUED))
         early.close()
     ref = await node.submit()
