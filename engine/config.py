@@ -101,6 +101,10 @@ class MarketPolicy:
     retry_s: float = figure(5.0, 0.1, 3600)
     max_attempts: int = figure(200, 1, 1_000_000)
 
+    # Runs: how many jobs of one mall a driver may carry at once, if its vehicle has the room. With
+    # one, nothing is pooled: who holds a job is offered no other.
+    max_run_jobs: int = figure(1, 1, 16)
+
     # Travel: the road over the straight line, the mean speed, the time at each store and at the
     # door.
     circuity: float = figure(1.3, 1, 10)

@@ -8,6 +8,9 @@ from engine.core.model import Driver, Job, LiveOffer, Near, RankedDriver, RoundR
 from protocol.codes import ErrorCode
 from protocol.lifecycle import JobState
 
+# So many drivers on their way to a mall are looked at for one more job.
+MOST_COMING = 64
+
 
 class StoreUnavailable(Exception):
     """The store cannot be reached or did not answer in time; the call's outcome is unknown."""
@@ -194,7 +197,11 @@ class Found:
     """What a mall's round looks at: queued jobs (by priority and age) and free drivers (by
     distance). ``radius_m``: how far the search went; ``waiting_total``: how many jobs wait there;
     ``more``: more drivers were in that radius than asked for; ``holds``: until when stores of the
-    market are held, by mall/store."""
+    market are held, by mall/store.
+
+    ``coming``: drivers on their way to this mall, none of their jobs there yet, who may be offered
+    one more job from it (``near`` are those who hold none). What they carry is in their ``jobs``.
+    In no order, at most `MOST_COMING`; empty in a market that does not pool."""
 
     now_ms: int
     waiting: tuple[Waiting, ...]
@@ -203,6 +210,7 @@ class Found:
     radius_m: float
     more: bool
     holds: Mapping[str, int]
+    coming: tuple[Near, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,33 +224,66 @@ class MarketQueue:
 
 @dataclass(frozen=True, slots=True)
 class FreeDrivers:
-    """Free drivers around several points; their ``distance_m`` is not worked out."""
+    """Free drivers around several points; their ``distance_m`` is not worked out. ``coming``: those
+    on their way to one of the malls with room for one more job from it, as in `Found`."""
 
     now_ms: int
     near: tuple[Near, ...]
+    coming: tuple[Near, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """A job of a plan, at the attempt under which it waits; ``record``: its round, for ``explain``.
+
+    ``etas``: for each driver of the plan, in the plan's order, when this job would be collected and
+    handed over (epoch ms). Empty: as the driver itself says, which is right for a run of one.
+    """
+
+    job: str
+    attempt: int
+    record: RoundRecord
+    etas: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class OfferPlan:
-    """One job and the drivers to offer it to, best first: the store takes the first who still may
-    be offered it, and keeps the record of the round for ``explain``."""
+    """One or more jobs of a mall and the drivers to offer them to, best first: the store takes the
+    first who still may be offered them all, and keeps the records of the round for ``explain``.
+
+    ``jobs``: in the order of their drop-offs. The offer goes out whole or not at all: only if every
+    job still waits at its attempt. A driver who holds nothing takes as many jobs as its vehicle has
+    room for (``max_jobs``, the market's ``max_run_jobs``, weight, volume, equipment); one who is on
+    its way to this mall takes one more job, beside what it holds: a plan of several jobs passes it
+    over. That the first job of an empty vehicle fits is the ranking's affair, as ever.
+    """
 
     offer: str
     mall: str
+    jobs: tuple[PlannedJob, ...]
+    drivers: tuple[RankedDriver, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """When a job that a driver holds under ``attempt`` will be collected and handed over."""
+
     job: str
     attempt: int
-    drivers: tuple[RankedDriver, ...]
-    record: RoundRecord
+    eta_pickup_ms: int
+    eta_dropoff_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
     """What became of a plan. ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be
-    offered it any more); ``gone`` (the job no longer waits under that attempt)."""
+    offered it any more); ``gone`` (the jobs in ``gone`` no longer wait under that attempt, so none
+    was offered: plan again without them)."""
 
     verdict: str
     driver: str | None
     effects: Effects
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,12 @@ from engine.port_data import (
     Offered,
     OfferLive,
     OfferPlan,
+    PlannedJob,
     Push,
     PushEntry,
     Recorded,
     Refused,
+    Stop,
     StoreFull,
     StoreUnavailable,
     Submitted,
@@ -66,10 +68,12 @@ __all__ = [
     "OfferLive",
     "OfferPlan",
     "Offered",
+    "PlannedJob",
     "Push",
     "PushEntry",
     "Recorded",
     "Refused",
+    "Stop",
     "Store",
     "StoreFull",
     "StoreUnavailable",
@@ -195,7 +199,8 @@ class Store(Protocol):
         drivers: int,
         jobs: int,
     ) -> Found:
-        """Read only: the mall's queued jobs and the free drivers near it."""
+        """Read only: the mall's queued jobs and the free drivers near it; in a market that pools
+        (``max_run_jobs`` over 1), those too who could take one more job on their way there."""
 
     async def queue_of(self, market: str, limit: int) -> MarketQueue:
         """Read only: the queued jobs of a whole market; of more than ``limit`` about so many."""
@@ -209,12 +214,19 @@ class Store(Protocol):
         max_radius_m: float,
         drivers: int,
         most: int,
+        malls: Sequence[str] = (),
     ) -> FreeDrivers:
         """Read only: the free drivers around (lat, lon) points, the ``drivers`` nearest of each;
-        all of them where there are no more than ``most``, and never more than that."""
+        all of them where there are no more than ``most``, and never more than that. In a market
+        that pools, those too who could take one more job on their way to one of the ``malls``."""
 
     async def offer(self, plan: OfferPlan) -> Offered:
-        """Reserve the first driver of the plan who may still be offered the job."""
+        """Reserve the first driver of the plan who may still be offered its jobs, all of them."""
+
+    async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
+        """A driver's run has changed (a job came on top, one was delivered): when its others will
+        now be collected and handed over. Each job is fenced: one that the driver does not hold
+        under that attempt any more keeps what it has. Nobody is told; the order API shows it."""
 
     async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
         """Nobody was found: look again at ``at_ms`` at the latest."""
@@ -226,7 +238,7 @@ class Store(Protocol):
         """The last round that was kept."""
 
     async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
-        """Take a live offer back; its job looks on."""
+        """Take a live offer back; its jobs look on. ``ref``: any of them."""
 
     # -- answers
     async def offer_ack(self, market: str, driver: str, offer: str) -> Effects:
@@ -257,7 +269,7 @@ class Store(Protocol):
         """A holder is at the mall by its position; nothing if it is no longer on its way there."""
 
     async def offer_ref(self, market: str, offer: str) -> JobRef | None:
-        """The job of an offer; None if there is no such offer."""
+        """The first job of an offer; None if there is no such offer."""
 
     async def problem(
         self,

@@ -34,11 +34,21 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class HeldJob:
-    """A job in a driver's hands, with the attempt under which it got there."""
+    """A job in a driver's hands, with the attempt under which it got there.
+
+    Only in markets with runs (``max_run_jobs`` over 1): where it goes, by when and how much it is;
+    ``there``: its driver has arrived with it at the mall, so nothing is added to its run.
+    """
 
     job: str
     attempt: int
     mall: str
+    there: bool = False
+    lat: float = 0.0
+    lon: float = 0.0
+    deadline_ms: int = 0
+    weight_g: int = 0
+    volume_l: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +72,8 @@ class Driver:
     declines: float = 0.0
     declines_ms: int = 0
     free_since_ms: int = 0
+    # The mall that it is on its way to and may be offered one more job from.
+    coming: str | None = None
     position: Position | None = None
 
     @property
@@ -199,16 +211,23 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class OfferedJob:
-    """One job inside an offer, with what the driver may see of it."""
+    """One job inside an offer, with what the driver may see of it and when it would be collected
+    and handed over."""
 
     job: str
     attempt: int
     card: bytes
+    eta_pickup_ms: int
+    eta_dropoff_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class LiveOffer:
-    """An offer that is out. All times epoch ms; ``ack_by_ms`` 0 once acknowledged."""
+    """An offer that is out. All times epoch ms; ``ack_by_ms`` 0 once acknowledged.
+
+    ``jobs``: one, or a run of several in the order of their drop-offs. ``attempt``: the highest of
+    theirs. ``add_on``: its driver holds jobs already and is asked for one more on its way.
+    """
 
     offer: str
     driver: str
@@ -222,6 +241,7 @@ class LiveOffer:
     eta_dropoff_ms: int
     expires_ms: int
     ack_by_ms: int
+    add_on: bool = False
 
 
 class Term(NamedTuple):

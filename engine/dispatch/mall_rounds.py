@@ -11,7 +11,7 @@ from engine.core.model import Need, RoundRecord, Waiting
 from engine.core.places import Mall
 from engine.core.policy import Search, end_reason, first_search, wide_enough, widened
 from engine.dispatch.context import Context, Follow, Tasks
-from engine.ports import Found, JobRef, OfferPlan, StoreUnavailable
+from engine.ports import Found, JobRef, OfferPlan, PlannedJob, StoreUnavailable
 from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
@@ -217,10 +217,8 @@ class MallRounds:
         plan = OfferPlan(
             offer=self._new_offer_id(),
             mall=self._mall.id,
-            job=job.job,
-            attempt=job.attempt,
+            jobs=(PlannedJob(job.job, job.attempt, _record(found, job, job.attempt + 1, ranking)),),
             drivers=drivers,
-            record=_record(found, job, job.attempt + 1, ranking),
         )
         offered = await self._store.offer(plan)
         if offered.verdict != "offered":

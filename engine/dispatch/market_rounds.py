@@ -14,7 +14,7 @@ from engine.core.model import RoundRecord, Waiting
 from engine.core.policy import end_reason
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.finishing import Finishing
-from engine.ports import JobRef, MarketQueue, OfferPlan, StoreUnavailable
+from engine.ports import JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable
 from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
@@ -164,14 +164,13 @@ class MarketRounds:
     async def _offer(self, plan: Plan, now_ms: int) -> bool:
         waiting, mall = plan.job.waiting, plan.job.mall
         attempt, drivers = waiting.attempt, (plan.driver,)
+        record = RoundRecord(waiting.job, attempt + 1, now_ms, 0, False, drivers)
         offered = await self._store.offer(
             OfferPlan(
                 offer=self._context.workings.new_offer_id(),
                 mall=mall.id,
-                job=waiting.job,
-                attempt=attempt,
+                jobs=(PlannedJob(waiting.job, attempt, record),),
                 drivers=drivers,
-                record=RoundRecord(waiting.job, attempt + 1, now_ms, 0, False, drivers),
             )
         )
         if offered.verdict != "offered":

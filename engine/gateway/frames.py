@@ -68,8 +68,7 @@ def card(request: JobRequest, mall: Mall, arrived_ms: int = 0) -> bytes:
 def offer_frame(offer: LiveOffer, seq: int, now_ms: int, mall: Mall) -> Offer:
     """Return the frame of an offer."""
     place = _mall_ref(mall, offer.gate)
-    eta = JobEta(pickup_ms=offer.eta_pickup_ms, dropoff_ms=offer.eta_dropoff_ms)
-    jobs = tuple(_short_job(job, place, eta) for job in offer.jobs)
+    jobs = tuple(_short_job(job, place) for job in offer.jobs)
     return Offer(
         seq=seq,
         offer=offer.offer,
@@ -139,7 +138,7 @@ def push_frame(
     raise ValueError(f"no frame for a push of kind {push.kind!r}")
 
 
-def _short_job(job: OfferedJob, place: MallRef, eta: JobEta) -> SocketJob:
+def _short_job(job: OfferedJob, place: MallRef) -> SocketJob:
     seen = _read_card(job.card)
     return SocketJob(
         job=job.job,
@@ -150,7 +149,7 @@ def _short_job(job: OfferedJob, place: MallRef, eta: JobEta) -> SocketJob:
         dropoff=seen.dropoff,
         parcels=seen.parcels,
         requires=seen.requires,
-        eta=eta,
+        eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
         pay=seen.pay or UNSET,
     )
 

@@ -21,6 +21,7 @@ from engine.config import MarketPolicy
 from engine.ports import StoreUnavailable
 from engine.store.audit_rules import judge_driver, judge_job, judge_offer
 from engine.store.audit_traces import (
+    judge_coming,
     judge_counts,
     judge_due,
     judge_events,
@@ -111,6 +112,7 @@ class _MarketAudit:
             "offer": self._offer,
             "due": lambda member: judge_due(look, member),
             "wait": lambda entry: judge_wait(look, entry),
+            "coming": lambda entry: judge_coming(look, entry),
             "external": lambda name: judge_external(look, name),
             "key": lambda name: judge_key(look, name),
             "counts": lambda _: judge_counts(look),
@@ -147,6 +149,9 @@ class _MarketAudit:
         for kind, name in (("offer", "offers"), ("external", "externals"), ("driver", "drivers")):
             add(kind, await self._some(kind, _fields(look.client, keys.key(name))))
         add("driver", await self._some("driver", _members(look.client, keys.key("idle"))))
+        coming = await self._some("coming", _members(look.client, keys.key("coming")))
+        add("coming", coming)
+        add("driver", (entry.partition("/")[2] for entry in coming))
         add("due", await self._some("due", _members(look.client, keys.key("due"))))
         waiting = await self._some("wait", _fields(look.client, keys.key("waiting")))
         add("wait", (f"/{job}" for job in waiting))

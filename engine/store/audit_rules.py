@@ -7,15 +7,15 @@ know), `record` (something that cannot be read). What is only late counts once i
 sweeper's grace, and only while a node lives that should have done it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
 from engine.config import MarketPolicy
 from engine.core.model import Driver, Job
-from engine.store.audit_views import DriverView, JobView, OfferView
+from engine.store.audit_views import DriverView, Held, JobView, OfferView
 from engine.store.keys import market_of
-from engine.store.records import OfferRecord
+from engine.store.records import OfferedJobRecord, OfferRecord
 from protocol.lifecycle import (
     BEFORE_PICKUP,
     HELD,
@@ -100,7 +100,7 @@ def _offered(job: Job, offer: OfferRecord | None) -> Found:
             yield "S3", f"it is {job.state} and yet has the offer {job.offer}"
     elif offer is None or offer.state != "live":
         yield "S3", f"its offer {job.offer} is not live"
-    elif (offer.jobs[0].job, offer.attempt) != (job.id, job.attempt):
+    elif (job.id, job.attempt) not in [(each.job, each.attempt) for each in offer.jobs]:
         yield "S3", f"its offer {job.offer} is another's, or another attempt's"
 
 
@@ -159,7 +159,7 @@ def judge_driver(view: DriverView, policy: MarketPolicy) -> Found:
         if view.is_idle:
             yield "S10", "it is in idle and has no record"
         return
-    yield from _holds(driver, view)
+    yield from _holds(driver, view, policy)
     if driver.offer and (
         view.offer is None or view.offer.state != "live" or view.offer.driver != driver.id
     ):
@@ -169,13 +169,14 @@ def judge_driver(view: DriverView, policy: MarketPolicy) -> Found:
     yield from _index(driver, view, policy)
 
 
-def _holds(driver: Driver, view: DriverView) -> Found:
+def _holds(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
     names = [held.job for held in driver.jobs]
     if len(set(names)) < len(names):
         yield "S2", f"it holds a job twice: {', '.join(names)}"
-    # Only a parcel that turned out to be on board after all may come on top of another job.
+    # Only a parcel that turned out to be on board after all may come on top of what fits. What its
+    # vehicle held when it took them nobody knows any more: it may have said hello with another.
     on_top = sum(job is not None and job.is_by_custody for job in view.jobs)
-    if len(names) - on_top > 1:
+    if len(names) - on_top > policy.max_run_jobs:
         yield "S2", f"it holds {', '.join(names)}, more than fit"
     for held, job in zip(driver.jobs, view.jobs, strict=True):
         if job is None or job.state not in HELD or job.driver != driver.id:
@@ -185,7 +186,6 @@ def _holds(driver: Driver, view: DriverView) -> Found:
 
 
 def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
-    reason = _why_never(driver)
     limits_ms = {
         "its position is stale": (
             view.position.received_ms + round(policy.stale_after_s * 1000) if view.position else 0
@@ -194,24 +194,33 @@ def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
     }
     if driver.until_ms:
         limits_ms["its block is over"] = driver.until_ms
-    if view.is_idle:
+    never = _why_never(driver)
+    yield from _place(driver, view, "idle", never or _why_not_idle(driver), limits_ms)
+    yield from _place(driver, view, "coming", never or _why_not_coming(driver, policy), limits_ms)
+
+
+def _place(
+    driver: Driver, view: DriverView, index: str, reason: str | None, limits_ms: Mapping[str, int]
+) -> Found:
+    """Whether it is in this index, and should be; ``reason``: why it should not, at any time."""
+    if view.is_idle if index == "idle" else view.is_coming:
         if reason is None and driver.cool_until_ms > view.now_ms:
             reason = "is cooling down"
         if reason:
-            yield "S10", f"it {reason} and is in idle"
+            yield "S10", f"it {reason} and is in {index}"
         if view.is_swept:
             for limit, at_ms in limits_ms.items():
                 if at_ms < view.now_ms - INDEX_GRACE_MS:
-                    yield "S10", f"{limit} since {view.now_ms - at_ms} ms and it is in idle"
+                    yield "S10", f"{limit} since {view.now_ms - at_ms} ms and it is in {index}"
         if not view.has_due:
-            yield "S10", "it is in idle and no due entry will take it out"
+            yield "S10", f"it is in {index} and no due entry will take it out"
     elif (
         reason is None
         and view.is_swept
         and driver.cool_until_ms < view.now_ms - SWEEP_GRACE_MS
         and min(limits_ms.values()) > view.now_ms
     ):
-        yield "L1", "it may be offered something and is not in idle"
+        yield "L1", f"it may be offered something and is not in {index}"
 
 
 def _why_never(driver: Driver) -> str | None:
@@ -222,7 +231,22 @@ def _why_never(driver: Driver) -> str | None:
         "is suspended": driver.suspended,
         "is unreachable": driver.unreachable,
         "has an offer": driver.offer is not None,
-        "holds a job": bool(driver.jobs),
+    }
+    return next((fact for fact, is_so in facts.items() if is_so), None)
+
+
+def _why_not_idle(driver: Driver) -> str | None:
+    return "holds a job" if driver.jobs else None
+
+
+def _why_not_coming(driver: Driver, policy: MarketPolicy) -> str | None:
+    """Why the driver may not be offered one more job on its way, whatever the time."""
+    malls = {held.mall for held in driver.jobs}
+    facts = {
+        "holds no job": not driver.jobs,
+        "has no room": len(driver.jobs) >= min(policy.max_run_jobs, driver.vehicle.max_jobs),
+        "is bound for several malls": len(malls) > 1,
+        "is at the mall": any(held.there for held in driver.jobs),
     }
     return next((fact for fact, is_so in facts.items() if is_so), None)
 
@@ -232,17 +256,19 @@ def _why_never(driver: Driver) -> str | None:
 
 def judge_offer(view: OfferView) -> Found:
     """An offer, live or ended."""
-    offer, job, driver = view.offer, view.job, view.driver
+    offer, driver = view.offer, view.driver
     if offer is None:
         return
     if offer.state != "live":
         if not view.is_kept:
             yield "leak", "it has ended and nobody will forget it"
         if offer.state == "accepted":
-            yield from _promise(view, offer)
+            for each, job in zip(offer.jobs, view.jobs, strict=True):
+                yield from _promise(offer.driver, each, job)
         return
-    if job is None or (job.state, job.offer, job.attempt) != ("offered", view.id, offer.attempt):
-        yield "S3", f"it is live, and its job {offer.jobs[0].job} is not offered with it"
+    for each, job in zip(offer.jobs, view.jobs, strict=True):
+        if job is None or (job.state, job.offer, job.attempt) != ("offered", view.id, each.attempt):
+            yield "S3", f"it is live, and its job {each.job} is not offered with it"
     if driver is None or driver.offer != view.id:
         yield "S2", f"it is live, and its driver {offer.driver} has another, or none"
     if view.is_swept:
@@ -251,14 +277,16 @@ def judge_offer(view: OfferView) -> Found:
             yield "S6", f"it is live {view.now_ms - by_ms} ms after it should have ended"
 
 
-def _promise(view: OfferView, offer: OfferRecord) -> Found:
+def _promise(driver: str, promised: OfferedJobRecord, job: Held | None) -> Found:
     """S5: an accepted job stays the driver's until done, or revoked under a higher attempt."""
-    job = view.job
     if job is None:
-        yield "S4", f"it was accepted, and its job {offer.jobs[0].job} is gone"
-    elif job.attempt < offer.attempt:
-        yield "S7", f"it was accepted at attempt {offer.attempt}, and its job is at {job.attempt}"
-    elif job.attempt == offer.attempt and job.state != JobState.CANCELLED:
-        kept = job.driver == offer.driver and JobState(job.state) in HELD | TERMINAL
+        yield "S4", f"it was accepted, and its job {promised.job} is gone"
+    elif job.attempt < promised.attempt:
+        yield "S7", f"{promised.job} was accepted at {promised.attempt}, and is at {job.attempt}"
+    elif job.attempt == promised.attempt and job.state != JobState.CANCELLED:
+        kept = job.driver == driver and JobState(job.state) in HELD | TERMINAL
         if not kept:
-            yield "S5", f"it was accepted, and its job is {job.state}, of {job.driver or 'nobody'}"
+            yield (
+                "S5",
+                f"{promised.job} was accepted, and is {job.state}, {job.driver or 'nobody'}'s",
+            )

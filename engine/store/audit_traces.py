@@ -10,7 +10,7 @@ import msgspec
 from engine.store.audit_rules import SWEEP_GRACE_MS, due_member
 from engine.store.audit_views import TRIES, Changing, Look, View
 from engine.store.keys import BLOCK
-from engine.store.records import read_waiting
+from engine.store.records import read_driver, read_waiting
 from protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState
 
 Judged = list[tuple[str, str]]
@@ -77,6 +77,21 @@ async def judge_wait(look: Look, entry: str) -> Judged:
     return (
         [] if told == int(attempt) else [("S7", f"rounds see attempt {told}, it is at {attempt}")]
     )
+
+
+async def judge_coming(look: Look, entry: str) -> Judged:
+    """Who may be offered one more job on its way, ``<mall>/<driver>``: its record says so too."""
+    mall, _, driver = entry.partition("/")
+    _, (score, packed) = await look.at_once(
+        ("ZSCORE", look.keys.key("coming"), entry),
+        ("HGET", look.keys.key("drivers"), driver),
+    )
+    if score is None:
+        return []
+    known = read_driver(packed) if packed else None
+    if known is None or known.coming != mall or any(held.mall != mall for held in known.jobs):
+        return [("S10", f"{driver} is no driver on its way to {mall} who may be offered more")]
+    return []
 
 
 async def judge_external(look: Look, name: str) -> Judged:

@@ -79,17 +79,18 @@ class DriverView(View):
     offer: OfferRecord | None
     jobs: tuple[Held | None, ...]
     is_idle: bool
+    is_coming: bool
     is_held: bool
     has_due: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferView(View):
-    """An offer, its job and its driver. ``is_kept``: whether it will be forgotten."""
+    """An offer, its jobs and its driver. ``is_kept``: whether it will be forgotten."""
 
     id: str
     offer: OfferRecord | None
-    job: Held | None
+    jobs: tuple[Held | None, ...]
     driver: Driver | None
     is_kept: bool
 
@@ -185,6 +186,7 @@ class Look:
         before = await self.client.hget(keys.key("drivers"), driver)
         known = read_driver(before) if before else None
         jobs = known.jobs if known else ()
+        bound_for = (known and known.coming) or (jobs[0].mall if jobs else "")
         common, replies = await self.at_once(
             ("HGET", keys.key("drivers"), driver),
             ("HGET", keys.key("positions"), driver),
@@ -192,9 +194,10 @@ class Look:
             ("ZSCORE", keys.key("idle"), driver),
             ("SISMEMBER", keys.held(known.node if known else ""), driver),
             ("ZSCORE", keys.key("due"), f"driver/{driver}"),
+            ("ZSCORE", keys.key("coming"), f"{bound_for}/{driver}"),
             *(_ask_held(keys, held.job) for held in jobs),
         )
-        after, position, offer, idle, held, due, *states = replies
+        after, position, offer, idle, held, due, coming, *states = replies
         if after != before:
             return None
         return DriverView(
@@ -205,6 +208,7 @@ class Look:
             offer=read_offer(offer) if offer else None,
             jobs=tuple(map(_held_of, states)),
             is_idle=idle is not None,
+            is_coming=coming is not None,
             is_held=bool(held),
             has_due=due is not None,
         )
@@ -217,16 +221,16 @@ class Look:
             ("HGET", keys.key("offers"), offer),
             ("HGET", keys.key("drivers"), known.driver if known else ""),
             ("ZSCORE", keys.key("forget"), f"offer/{offer}"),
-            _ask_held(keys, known.jobs[0].job if known else ""),
+            *(_ask_held(keys, each.job) for each in (known.jobs if known else ())),
         )
-        after, driver, kept, job = replies
+        after, driver, kept, *jobs = replies
         if after != before:
             return None
         return OfferView(
             **common,
             id=offer,
             offer=known,
-            job=_held_of(job),
+            jobs=tuple(map(_held_of, jobs)),
             driver=read_driver(driver) if driver else None,
             is_kept=kept is not None,
         )

@@ -36,11 +36,12 @@ class BatchCalls(Calls):
         max_radius_m: float,
         drivers: int,
         most: int,
+        malls: Sequence[str] = (),
     ) -> FreeDrivers:
         """See :meth:`engine.ports.Store.free_around`."""
         keys = self._keys[market]
-        names = ("drivers", "positions", "idle", "nodes")
-        now, ids, records, positions, nodes = await self._plain(
+        names = ("drivers", "positions", "idle", "nodes", "coming")
+        now, ids, records, positions, nodes, coming, places = await self._plain(
             "around",
             list(map(keys.key, names)),
             {
@@ -49,9 +50,12 @@ class BatchCalls(Calls):
                 "max_radius_m": max_radius_m,
                 "drivers": drivers,
                 "most": most,
+                "malls": malls,
+                "coming": self._most_coming[market] if malls else 0,
             },
         )
         self._heard(now)
         # From several malls at once: no one distance is theirs.
         near = near_of(records, positions, [0.0] * len(ids), nodes)
-        return FreeDrivers(now, tuple(near))
+        bound = near_of(coming, places, [0.0] * len(coming), nodes)
+        return FreeDrivers(now, tuple(near), tuple(bound))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.config import MarketPolicy
+from engine.port_data import MOST_COMING
 from engine.ports import Effects, NoSuchJob, Refused
 from engine.store.keys import MarketKeys, market_of
 from engine.store.link import Link
@@ -67,6 +68,11 @@ class Calls:
         self._keys = {market: MarketKeys(market) for market in policies}
         self._tracks = {market: Tracks(policy) for market, policy in policies.items()}
         self._policies = {market: pack(_figures(policy)) for market, policy in policies.items()}
+        # How many drivers on their way to a mall are looked at: none where runs are not pooled.
+        self._most_coming = {
+            market: MOST_COMING if policy.max_run_jobs > 1 else 0
+            for market, policy in policies.items()
+        }
         self._virtual_now_ms = now_ms
         self._observe = observe
         # Redis's clock less our monotonic one, as last heard; see now_ms.
@@ -136,6 +142,7 @@ def _figures(policy: MarketPolicy) -> dict[str, float]:
         "cooldown_ms": math.ceil(policy.cooldown_s * 1000),
         "unreachable_ms": math.ceil(policy.unreachable_s * 1000),
         "max_speed_mps": policy.max_speed_mps,
+        "max_run_jobs": policy.max_run_jobs,
         "future_ms": FUTURE_FIX_MS,
         "safety_ms": SAFETY_MS,
         "events_ms": EVENTS_KEPT_MS,

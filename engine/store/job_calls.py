@@ -14,6 +14,7 @@ from engine.ports import (
     JobRef,
     NoSuchDriver,
     NoSuchJob,
+    StoreUnavailable,
     Submitted,
     WrongState,
 )
@@ -27,8 +28,10 @@ _PAGE_READ = 200
 _MAX_SCANNED = 2_000
 _UNAVAILABLE = {
     "suspended": "the driver is suspended",
-    "busy": "the driver holds a job or has a live offer",
+    "busy": "the driver has no room for it or has a live offer",
 }
+# How often a transition is tried whose job is offered in a run that changes each time.
+_MOST_TRIES = 8
 
 
 class JobCalls(Calls):
@@ -168,11 +171,26 @@ class JobCalls(Calls):
         return {k.decode(): int(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
 
     async def _on_job(
-        self, name: str, ref: JobRef, args: Mapping[str, Any], blobs: Sequence[bytes] = ()
+        self,
+        name: str,
+        ref: JobRef,
+        args: Mapping[str, Any],
+        blobs: Sequence[bytes] = (),
+        run: Sequence[str] = (),
     ) -> Reply:
+        """Run a transition of a job. Where it is offered in a run, the script must be told the keys
+        of all its jobs: ``run``, if they are known, else the script says which they are."""
         keys = self._market_of(ref.job)
-        extra = [keys.wait(ref.mall), keys.job(ref.job)]
-        return await self._transition(name, keys, extra, args, blobs)
+        jobs = run or (ref.job,)
+        for _ in range(_MOST_TRIES):
+            extra = [keys.wait(ref.mall), *map(keys.job, jobs)]
+            reply = await self._transition(name, keys, extra, args, blobs)
+            if reply.verdict != "run":
+                return reply
+            others = [job.decode() for job in reply.rest[0]]
+            # An answer is to the offer, in its order; any other transition is the named job's.
+            jobs = others if run else [ref.job, *(job for job in others if job != ref.job)]
+        raise StoreUnavailable(f"the run of {ref.job} changed each time")
 
 
 def must_have_been(reply: Reply, ref: JobRef) -> Reply:

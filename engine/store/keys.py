@@ -21,6 +21,7 @@ BLOCK = (
     "push",
     "forget",
     "externals",
+    "coming",
 )
 
 
@@ -42,8 +43,10 @@ class MarketKeys:
         (GEO: who may be offered something now), ``nodes`` (zset: lease), ``due`` (zset), ``offers``
         (hash), ``waiting`` (hash: what a round needs of a queued job), ``counts`` (hash),
         ``events``, ``push`` (streams), ``forget`` (zset: what is kept till when), ``externals``
-        (hash: job by service/external id), ``holds`` (hash: till when, by mall/store),
-        ``by_service``, ``by_age`` (zsets by name: jobs newest last).
+        (hash: job by service/external id),
+        ``coming`` (zset by name, mall/driver: who may be offered one more job on its way there),
+        ``holds`` (hash: till when, by mall/store), ``by_service``, ``by_age``
+        (zsets by name: jobs newest last).
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"
 

@@ -31,6 +31,7 @@ _timeline = msgspec.msgpack.Decoder(list[tuple[str, int, str, str]]).decode
 # {received, at, lat, lon, acc, …}: lib/positions.lua knows the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
 # Lua's strings come as MessagePack strings whatever their bytes, so packed values stay raw here.
+_cards = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _waiting = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw, str]).decode
 
 
@@ -42,9 +43,13 @@ class _Effects(msgspec.Struct):
     over: list[str]
 
 
-class _OfferedJob(msgspec.Struct):
+class OfferedJobRecord(msgspec.Struct):
+    """A job of an offer as stored. No times: those of the offer are its own."""
+
     job: str
     attempt: int
+    eta_pickup_ms: int = 0
+    eta_dropoff_ms: int = 0
 
 
 class OfferRecord(msgspec.Struct):
@@ -55,7 +60,7 @@ class OfferRecord(msgspec.Struct):
     mall: str
     gate: str
     attempt: int
-    jobs: list[_OfferedJob]
+    jobs: list[OfferedJobRecord]
     eta_s: int
     distance_m: int
     eta_pickup_ms: int
@@ -63,6 +68,7 @@ class OfferRecord(msgspec.Struct):
     expires_ms: int
     ack_by_ms: int
     state: str
+    add_on: bool = False
 
     def live(self, cards: Iterable[bytes]) -> LiveOffer:
         """The offer with what its driver may see of each of its jobs."""
@@ -73,7 +79,13 @@ class OfferRecord(msgspec.Struct):
             gate=self.gate,
             attempt=self.attempt,
             jobs=tuple(
-                OfferedJob(job.job, job.attempt, card)
+                OfferedJob(
+                    job.job,
+                    job.attempt,
+                    card,
+                    job.eta_pickup_ms or self.eta_pickup_ms,
+                    job.eta_dropoff_ms or self.eta_dropoff_ms,
+                )
                 for job, card in zip(self.jobs, cards, strict=True)
             ),
             eta_s=self.eta_s,
@@ -82,6 +94,7 @@ class OfferRecord(msgspec.Struct):
             eta_dropoff_ms=self.eta_dropoff_ms,
             expires_ms=self.expires_ms,
             ack_by_ms=self.ack_by_ms,
+            add_on=self.add_on,
         )
 
 
@@ -114,13 +127,16 @@ def _content(raw: msgspec.Raw) -> bytes:
 
 
 def read_push(body: bytes, card: bytes) -> Push:
-    """A push as the scripts append it to the stream."""
+    """A push as the scripts append it to the stream; of a run, the cards are packed in a list."""
     push = _push(body)
+    cards = [card]
+    if push.offer and len(push.offer.jobs) > 1:
+        cards = [_content(each) for each in _cards(card)]
     return Push(
         driver=push.driver,
         seq=push.seq,
         kind=push.kind,
-        offer=push.offer.live([card]) if push.offer else None,
+        offer=push.offer.live(cards) if push.offer else None,
         offer_id=push.offer_id,
         why=push.why,
         job=push.job,

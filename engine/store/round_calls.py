@@ -1,9 +1,10 @@
 """Rounds, offers and the drivers' answers."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.core.geo import haversine_m
 from engine.core.model import Near, RoundRecord, Waiting
 from engine.ports import (
     Answered,
@@ -13,6 +14,7 @@ from engine.ports import (
     Offered,
     OfferPlan,
     Refused,
+    Stop,
 )
 from engine.store.calls import Reply
 from engine.store.driver_calls import answered
@@ -34,13 +36,26 @@ _ROUND_KEPT_MS = TERMINAL_KEPT_MS
 _REMEMBERED_OFFERS = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class OfferedRun:
+    """The jobs of an offer, in its order, and their mall."""
+
+    jobs: tuple[str, ...]
+    mall: str
+
+    @property
+    def first(self) -> JobRef:
+        """Its first job."""
+        return JobRef(self.jobs[0], self.mall)
+
+
 class RoundCalls(JobCalls):
     """The matching side of :class:`engine.ports.Store`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A transition declares the job's key, but an answer names only the offer.
-        self._jobs_of_offers: dict[str, JobRef] = {}
+        # A transition declares its jobs' keys, but an answer names only the offer.
+        self._runs: dict[str, OfferedRun] = {}
 
     async def candidates(
         self,
@@ -59,7 +74,7 @@ class RoundCalls(JobCalls):
         names = ("drivers", "positions", "idle", "nodes", "waiting", "holds")
         raw = await self._plain(
             "candidates",
-            [*map(keys.key, names), keys.wait(mall)],
+            [*map(keys.key, names), keys.wait(mall), keys.key("coming")],
             {
                 "lat": lat,
                 "lon": lon,
@@ -67,9 +82,11 @@ class RoundCalls(JobCalls):
                 "max_radius_m": max_radius_m,
                 "drivers": drivers,
                 "jobs": jobs,
+                "mall": mall,
+                "coming": self._most_coming[market],
             },
         )
-        now, radius, total, packed_jobs, near, records, positions, nodes, holds = raw
+        now, radius, total, packed_jobs, near, records, positions, nodes, holds = raw[:9]
         self._heard(now)
         held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
         return Found(
@@ -84,26 +101,43 @@ class RoundCalls(JobCalls):
             radius_m=radius,
             more=len(records) >= drivers,
             holds=held,
+            coming=tuple(coming_of(raw[9], raw[10], nodes, lat, lon)) if raw[9] else (),
         )
 
     async def offer(self, plan: OfferPlan) -> Offered:
         """See :meth:`engine.ports.Store.offer`."""
-        args = {
+        args: dict[str, Any] = {
             "offer": plan.offer,
-            "attempt": plan.attempt,
+            "attempts": [job.attempt for job in plan.jobs],
             "drivers": [
                 (d.driver, d.gate, d.eta_s, d.distance_m, d.eta_pickup_ms, d.eta_dropoff_ms)
                 for d in plan.drivers
             ],
         }
-        ref = JobRef(plan.job, plan.mall)
-        keys = self._market_of(plan.job)
-        extra = [keys.wait(plan.mall), keys.job(plan.job), keys.round(plan.job)]
-        reply = await self._transition("offer", keys, extra, args, [pack(plan.record)])
+        if plan.jobs[0].etas:
+            # By driver, as the script wants no more than the one's who gets the offer.
+            args["etas"] = list(zip(*(job.etas for job in plan.jobs), strict=True))
+        names = tuple([job.job for job in plan.jobs])
+        keys = self._market_of(names[0])
+        extra = [keys.wait(plan.mall), *map(keys.job, names), *map(keys.round, names)]
+        records = [pack(job.record) for job in plan.jobs]
+        reply = await self._transition("offer", keys, extra, args, records)
+        if reply.verdict == "gone":
+            gone = tuple(names[place - 1] for place in reply.rest[0])
+            return Offered("gone", None, reply.effects, gone)
         if reply.verdict != "offered":
             return Offered(reply.verdict, None, reply.effects)
-        self._remember(plan.offer, ref)
+        self._remember(plan.offer, OfferedRun(names, plan.mall))
         return Offered("offered", reply.rest[0].decode(), reply.effects)
+
+    async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
+        """See :meth:`engine.ports.Store.update_etas`."""
+        if not stops:
+            return
+        keys = self._keys[market]
+        told = [(stop.attempt, stop.eta_pickup_ms, stop.eta_dropoff_ms) for stop in stops]
+        args = {"driver": driver, "stops": told}
+        await self._plain("etas", [keys.job(stop.job) for stop in stops], args)
 
     async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
         """See :meth:`engine.ports.Store.retry_later`."""
@@ -130,8 +164,7 @@ class RoundCalls(JobCalls):
         """See :meth:`engine.ports.Store.accept`."""
         reply = await self._on_offer("accept", market, offer, {"driver": driver})
         done = answered(reply)
-        jobs = (read_job(reply.rest[1]),) if reply.rest[1] else ()
-        return replace(done, jobs=jobs)
+        return replace(done, jobs=tuple([read_job(flat) for flat in reply.rest[1] if flat]))
 
     async def decline(self, market: str, driver: str, offer: str, reason: str) -> Answered:
         """See :meth:`engine.ports.Store.decline`."""
@@ -141,7 +174,9 @@ class RoundCalls(JobCalls):
     async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
         """See :meth:`engine.ports.Store.withdraw`."""
         args = {"offer": offer, "actor": actor}
-        return (await self._on_job("withdraw", ref, args)).effects
+        run = self._runs.get(offer)
+        reply = await self._on_job("withdraw", ref, args, run=run.jobs if run else ())
+        return reply.effects
 
     async def progress(
         self,
@@ -204,26 +239,30 @@ class RoundCalls(JobCalls):
         return answered(await self._transition("problem", keys, [keys.key("holds")], args))
 
     async def offer_ref(self, market: str, offer: str) -> JobRef | None:
-        """The job of an offer; None if there is no such offer."""
-        if ref := self._jobs_of_offers.get(offer):
-            return ref
+        """See :meth:`engine.ports.Store.offer_ref`."""
+        run = await self._run_of(market, offer)
+        return run.first if run else None
+
+    async def _run_of(self, market: str, offer: str) -> OfferedRun | None:
+        if run := self._runs.get(offer):
+            return run
         packed = await self._link.call("HGET", self._keys[market].key("offers"), offer)
         if packed is None:
             return None
         record = read_offer(packed)
-        return self._remember(offer, JobRef(record.jobs[0].job, record.mall))
+        return self._remember(offer, OfferedRun(tuple(j.job for j in record.jobs), record.mall))
 
     async def _on_offer(self, name: str, market: str, offer: str, args: Mapping[str, Any]) -> Reply:
-        ref = await self.offer_ref(market, offer)
-        if ref is None:
+        run = self._runs.get(offer) or await self._run_of(market, offer)
+        if run is None:
             raise Refused(ErrorCode.NOT_YOURS)
-        return await self._on_job(name, ref, {"offer": offer, **args})
+        return await self._on_job(name, run.first, {"offer": offer, **args}, run=run.jobs)
 
-    def _remember(self, offer: str, ref: JobRef) -> JobRef:
-        if len(self._jobs_of_offers) >= _REMEMBERED_OFFERS:
-            del self._jobs_of_offers[next(iter(self._jobs_of_offers))]
-        self._jobs_of_offers[offer] = ref
-        return ref
+    def _remember(self, offer: str, run: OfferedRun) -> OfferedRun:
+        if len(self._runs) >= _REMEMBERED_OFFERS:
+            del self._runs[next(iter(self._runs))]
+        self._runs[offer] = run
+        return run
 
 
 def with_holds(waiting: Waiting, mall: str, holds: Mapping[str, int]) -> Waiting:
@@ -247,3 +286,16 @@ def near_of(
         driver = read_driver(record)
         if driver.node in alive:
             yield Near(driver, position, float(distance_m))
+
+
+def coming_of(
+    records: Sequence[bytes | None],
+    positions: Sequence[bytes | None],
+    nodes: Iterable[bytes],
+    lat: float,
+    lon: float,
+) -> Iterator[Near]:
+    """The drivers on their way to a mall, with how far they are from it."""
+    for near in near_of(records, positions, [0.0] * len(records), nodes):
+        at = near.position
+        yield Near(near.driver, at, haversine_m(lat, lon, at.lat, at.lon))

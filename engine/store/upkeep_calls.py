@@ -9,7 +9,7 @@ from engine.store.driver_calls import DriverCalls
 from engine.store.keys import MarketKeys
 from engine.store.link import Link
 from engine.store.records import read_push
-from engine.store.round_calls import RoundCalls
+from engine.store.round_calls import OfferedRun, RoundCalls
 from protocol.lifecycle import Outcome
 
 LEASE_MS = 1_500
@@ -112,9 +112,8 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
             for cursor, (_, body, _, card) in items:
                 push = read_push(body, card)
                 if push.offer:
-                    self._remember(
-                        push.offer.offer, JobRef(push.offer.jobs[0].job, push.offer.mall)
-                    )
+                    names = tuple([job.job for job in push.offer.jobs])
+                    self._remember(push.offer.offer, OfferedRun(names, push.offer.mall))
                 entries.append(PushEntry(markets[stream], cursor.decode(), push))
         return entries
 

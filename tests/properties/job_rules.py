@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from engine.core.model import RankedDriver, RoundRecord, Submission
-from engine.ports import OfferPlan
+from engine.ports import OfferPlan, PlannedJob
 from protocol.lifecycle import JobState, Outcome
 from tests.properties.machine import (
     DRIVERS,
@@ -181,7 +181,8 @@ class JobRules(StoreMachine):
             for driver in drivers
         )
         record = RoundRecord(name, attempt + 1, self.now, 1_000, False, ranked)
-        plan = OfferPlan(offer, self.model.jobs[name].mall, name, attempt, ranked, record)
+        jobs = (PlannedJob(name, attempt, record),)
+        plan = OfferPlan(offer, self.model.jobs[name].mall, jobs, ranked)
         offered = self.call(
             f"offer {offer} of {name}/{attempt} to {','.join(drivers)}",
             expected,

@@ -1,36 +1,41 @@
 #!lua flags=allow-oom
--- Gives the job to the driver, if the offer is current, the driver's own, and not yet over.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- Gives the offer's jobs to the driver, if it is current, the driver's own, and not yet over.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver offer}
--- REPLY: ok effects pushes record job | not_yours | offer_closed
+-- REPLY: ok effects pushes record jobs[job …] | not_yours | offer_closed | run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/offers.lua
 -- include lib/holders.lua
+-- include lib/room.lua
 
 local offer = read_offer(arg.offer)
 if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
 local function answer()
-  return reply('ok', redis.call('HGET', K.drivers, arg.driver), redis.call('HGETALL', KEYS[14]))
+  local jobs = {}
+  for i = 15, #KEYS do jobs[i - 14] = redis.call('HGETALL', KEYS[i]) end
+  return reply('ok', redis.call('HGET', K.drivers, arg.driver), jobs)
 end
-if offer.state == 'accepted' then return answer() end
+local run, names = read_run(offer, read_job(KEYS[15]))
+if offer.state == 'accepted' then return run and answer() or reply('run', names) end
 if offer.state ~= 'live' or now >= offer.expires_ms then return reply('offer_closed') end
-local job = read_job(KEYS[14])
-if not job or job.offer ~= arg.offer or job.state ~= 'offered' or job.attempt ~= offer.attempt then
-  return reply('offer_closed')
-end
+if not run then return reply('run', names) end
+if not is_current(offer, run, arg.offer) then return reply('offer_closed') end
 -- A claim to custody may have filled its hands since; the offer then runs out by its own clock.
 local rec = read_driver(arg.driver)
-if not rec or not has_room(rec) then return reply('offer_closed') end
+if not rec or not fits(rec, run) then return reply('offer_closed') end
 
 end_offer(arg.offer, offer, 'accepted')
 rec.offer, rec.unreachable = nil, false
-rec.jobs[#rec.jobs + 1] = { job = job.id, attempt = job.attempt, mall = job.mall }
+for _, job in ipairs(run) do take_on(rec, job) end
 save_driver(arg.driver, rec)
-note_asked(job, arg.driver, 'accepted')
-job.driver, job.offer = arg.driver, ''
-move(job, 'assigned', arg.driver, 'accepted', silence_limit(rec))
-redis.call('HSET', KEYS[14], 'eta_pickup_ms', offer.eta_pickup_ms,
-  'eta_dropoff_ms', offer.eta_dropoff_ms)
+for i, job in ipairs(run) do
+  note_asked(job, arg.driver, 'accepted')
+  job.driver, job.offer = arg.driver, ''
+  move(job, 'assigned', arg.driver, 'accepted', silence_limit(rec))
+  local eta = offer.jobs[i].eta_dropoff_ms and offer.jobs[i] or offer
+  redis.call('HSET', job.key, 'eta_pickup_ms', eta.eta_pickup_ms,
+    'eta_dropoff_ms', eta.eta_dropoff_ms)
+end
 return answer()

@@ -1,9 +1,10 @@
 #!lua flags=no-writes
 -- The free drivers around several points: of each point the nearest, each driver once. Widens from
 -- radius_m, doubling, until a point has its `drivers` or max_radius_m is hit.
--- KEYS: drivers positions idle nodes
--- ARGV: now arg{points[{lat lon}] radius_m max_radius_m drivers most}
--- REPLY: now drivers[driver …] records positions nodes
+-- Where runs are pooled, also up to `coming` drivers on their way to each of the malls with room for more.
+-- KEYS: drivers positions idle nodes coming
+-- ARGV: now arg{points[{lat lon}] radius_m max_radius_m drivers most malls[mall] coming}
+-- REPLY: now drivers[driver …] records positions nodes coming[record …] coming_positions
 local arg = cmsgpack.unpack(ARGV[2])
 local DRIVERS, POSITIONS, IDLE, NODES = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = tonumber(ARGV[1])
@@ -41,4 +42,17 @@ if #ids > 0 then
   positions = redis.call('HMGET', POSITIONS, unpack(ids))
 end
 local nodes = redis.call('ZRANGE', NODES, '(' .. now, '+inf', 'BYSCORE')
-return { now, ids, records, positions, nodes }
+local coming, coming_positions = {}, {}
+if arg.coming > 0 then
+  for _, mall in ipairs(arg.malls) do
+    -- `0` is the sign after `/`: the end of this mall's names.
+    local names = redis.call('ZRANGE', KEYS[5], '[' .. mall .. '/', '(' .. mall .. '0', 'BYLEX',
+      'LIMIT', 0, arg.coming)
+    for i, name in ipairs(names) do names[i] = name:sub(#mall + 2) end
+    for i, record in ipairs(#names > 0 and redis.call('HMGET', DRIVERS, unpack(names)) or {}) do
+      coming[#coming + 1] = record
+      coming_positions[#coming_positions + 1] = redis.call('HGET', POSITIONS, names[i])
+    end
+  end
+end
+return { now, ids, records, positions, nodes, coming, coming_positions }

@@ -2,9 +2,11 @@
 -- What a mall's round looks at: its queued jobs, by priority and age, and the free drivers around,
 -- nearest first. Widens from radius_m, doubling, until `drivers` are found or max_radius_m is hit:
 -- so the search costs what the drivers near cost, and not the city.
--- KEYS: drivers positions idle nodes waiting holds wait
--- ARGV: now arg{lat lon radius_m max_radius_m drivers jobs}
+-- Where runs are pooled, also up to `coming` drivers on their way to the mall with room for more.
+-- KEYS: drivers positions idle nodes waiting holds wait coming
+-- ARGV: now arg{lat lon radius_m max_radius_m drivers jobs mall coming}
 -- REPLY: now radius_m waiting_total jobs[job packed …] drivers[driver distance_m …] records positions nodes holds
+-- REPLY: coming[record …] coming_positions
 local arg = cmsgpack.unpack(ARGV[2])
 local DRIVERS, POSITIONS, IDLE, NODES, WAITING, HOLDS, WAIT =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -17,7 +19,7 @@ end
 now = tonumber(now)
 
 local total = redis.call('ZCARD', WAIT)
-if total == 0 and arg.jobs > 0 then return { now, 0, 0, {}, {}, {}, {}, {}, {} } end
+if total == 0 and arg.jobs > 0 then return { now, 0, 0, {}, {}, {}, {}, {}, {}, {}, {} } end
 
 local jobs = {}
 if arg.jobs > 0 then
@@ -51,4 +53,16 @@ if #ids > 0 then
 end
 local holds = redis.call('EXISTS', HOLDS) == 1 and redis.call('HGETALL', HOLDS) or {}
 local nodes = redis.call('ZRANGE', NODES, '(' .. now, '+inf', 'BYSCORE')
-return { now, math.ceil(radius), total, jobs, near, records, positions, nodes, holds }
+local coming, coming_positions = {}, {}
+if arg.coming > 0 then
+  -- `0` is the sign after `/`: the end of this mall's names.
+  local names = redis.call('ZRANGE', KEYS[8], '[' .. arg.mall .. '/', '(' .. arg.mall .. '0',
+    'BYLEX', 'LIMIT', 0, arg.coming)
+  for i, name in ipairs(names) do names[i] = name:sub(#arg.mall + 2) end
+  if #names > 0 then
+    coming = redis.call('HMGET', DRIVERS, unpack(names))
+    coming_positions = redis.call('HMGET', POSITIONS, unpack(names))
+  end
+end
+return { now, math.ceil(radius), total, jobs, near, records, positions, nodes, holds,
+  coming, coming_positions }

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- An operator closes a job that is on board.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{state actor reason}
 -- REPLY: ok effects pushes | gone | wrong_state … state
 -- include lib/base.lua
@@ -8,7 +8,7 @@
 -- include lib/jobs.lua
 -- include lib/holders.lua
 
-local job = read_job(KEYS[14])
+local job = read_job(KEYS[15])
 if not job then return reply('gone') end
 if job.state == arg.state then return reply('ok') end
 if job.state ~= 'picked_up' and job.state ~= 'returning' then

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- The driver does not want the offer: the job looks on, the driver cools down.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- The driver does not want the offer: its jobs look on, the driver cools down. To decline a job that
+-- would have been added to a run costs nothing.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver offer reason}
--- REPLY: ok effects pushes record | not_yours | offer_closed
+-- REPLY: ok effects pushes record | not_yours | offer_closed | run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -14,17 +15,18 @@ local offer = read_offer(arg.offer)
 if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
 if offer.state == 'declined' then return reply('ok', redis.call('HGET', K.drivers, arg.driver)) end
 if offer.state ~= 'live' or now >= offer.expires_ms then return reply('offer_closed') end
-local job = read_job(KEYS[14])
-if not job or job.offer ~= arg.offer or job.state ~= 'offered' or job.attempt ~= offer.attempt then
-  return reply('offer_closed')
-end
+local run, names = read_run(offer, read_job(KEYS[15]))
+if not run then return reply('run', names) end
+if not is_current(offer, run, arg.offer) then return reply('offer_closed') end
 
 end_offer(arg.offer, offer, 'declined')
 local rec = read_driver(arg.driver)
 rec.offer, rec.unreachable = nil, false
-rec.cool_until_ms = now + policy.cooldown_ms
-rec.declines = rec.declines * 0.5 ^ ((now - rec.declines_ms) / DECLINES_HALVE_MS) + 1
-rec.declines_ms = now
+if not offer.add_on then
+  rec.cool_until_ms = now + policy.cooldown_ms
+  rec.declines = rec.declines * 0.5 ^ ((now - rec.declines_ms) / DECLINES_HALVE_MS) + 1
+  rec.declines_ms = now
+end
 save_driver(arg.driver, rec)
-requeue_offered(job, offer, 'declined', arg.driver, arg.reason)
+requeue_offered(run, offer, 'declined', arg.driver, arg.reason)
 return reply('ok', cmsgpack.pack(rec))

@@ -2,13 +2,13 @@
 -- Takes drivers whose sockets closed out of matching; fenced by the epoch, so that a late close of
 -- an old socket cannot evict the new session. Epoch 0: whatever a dead node still holds; alive: it
 -- is back, and whoever took it for dead was late.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals held
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
 -- ARGV: now policy arg{node closed[{driver epoch}]}
 -- REPLY: ok effects pushes | alive
 -- include lib/base.lua
 -- include lib/drivers.lua
 
-local HELD = KEYS[13]
+local HELD = KEYS[14]
 local is_reaping = arg.closed[1] and arg.closed[1][2] == 0
 if is_reaping and is_alive(arg.node) then return reply('alive') end
 

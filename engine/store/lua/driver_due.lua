@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A driver's own limits: a stale position, the end of a cool-down or of the block, a lapsed wish,
 -- and, after a week away with nothing in its hands, the record itself.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver}
 -- REPLY: ok effects pushes | gone
 -- include lib/base.lua

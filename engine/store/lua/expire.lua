@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
 -- Ends a job that nobody could take in time, or whose attempts are spent.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{reason max_attempts}
--- REPLY: ok effects pushes | gone | early
+-- REPLY: ok effects pushes | gone | early | run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/offers.lua
 
-local job = read_job(KEYS[14])
+local job = read_job(KEYS[15])
 if not job then return reply('gone') end
 if job.state ~= 'scheduled' and job.state ~= 'queued' and job.state ~= 'offered' then
   return reply('gone')
@@ -16,6 +16,8 @@ end
 -- The last attempt's offer may still be accepted.
 local is_spent = job.state ~= 'offered' and job.attempt >= arg.max_attempts
 if now < job.expires_ms and not is_spent then return reply('early') end
-if job.state == 'offered' then close_offer(job, 'expired', 'expired') end
+local run, names = offered_run(job)
+if not run then return reply('run', names) end
+if job.state == 'offered' then close_offer(job, run, 'expired', 'expired') end
 move(job, 'expired', 'engine', 'expired', nil, arg.reason)
 return reply('ok')

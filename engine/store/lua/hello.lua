@@ -1,14 +1,14 @@
 #!lua
 -- Registers a driver's socket; the newest wins and the older one hears `replaced`. The wish comes
 -- back if the driver was away no longer than resume_ms.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals held
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
 -- ARGV: now policy arg{driver node vehicle? fix?{at lat lon acc inside}}
 -- REPLY: ok effects pushes epoch seq
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/positions.lua
 
-local HELD = KEYS[13]
+local HELD = KEYS[14]
 local NEW = { id = arg.driver, wish = 'offline', jobs = {}, epoch = 0, node = '',
   connected = false, lost_ms = 0, cool_until_ms = 0, suspended = false, unreachable = false,
   seq = 0, declines = 0, declines_ms = 0, free_since_ms = now }

@@ -1,20 +1,22 @@
 #!lua flags=allow-oom
 -- Ends an offer that was not acknowledged or not answered in time; early: it is not overdue.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{offer member}
--- REPLY: expired effects pushes late_ms | unacknowledged … late_ms | early | gone
+-- REPLY: expired effects pushes late_ms | unacknowledged … late_ms | early | gone | run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/offers.lua
 
 local offer = read_offer(arg.offer)
-local job = read_job(KEYS[14])
+local job = read_job(KEYS[15])
 if not offer or offer.state ~= 'live' or not job or job.offer ~= arg.offer then
   -- A due entry without its state: whatever left it behind, it has no further use.
   redis.call('ZREM', K.due, arg.member)
   return reply('gone')
 end
+local run, names = read_run(offer, job)
+if not run then return reply('run', names) end
 
 local outcome, limit
 if offer.ack_by_ms > 0 and now >= offer.ack_by_ms then
@@ -31,9 +33,12 @@ local rec = read_driver(offer.driver)
 if rec and rec.offer == arg.offer then
   rec.offer = nil
   if outcome == 'expired' then
-    rec.cool_until_ms = now + policy.cooldown_ms
     push(offer.driver, rec, { kind = 'offer_closed', offer_id = arg.offer, why = 'expired' })
-    if policy.cooldown_ms > 0 then push_state(offer.driver, rec, 'cooling_down') end
+    -- To let a job lapse that would have been added to a run costs nothing.
+    if policy.cooldown_ms > 0 and not offer.add_on then
+      rec.cool_until_ms = now + policy.cooldown_ms
+      push_state(offer.driver, rec, 'cooling_down')
+    end
   else
     rec.unreachable = true
     push(offer.driver, rec, { kind = 'offer_closed', offer_id = arg.offer, why = 'withdrawn' })
@@ -41,5 +46,5 @@ if rec and rec.offer == arg.offer then
   end
   save_driver(offer.driver, rec)
 end
-requeue_offered(job, offer, outcome, 'engine')
+requeue_offered(run, offer, outcome, 'engine')
 return reply(outcome, now - limit)

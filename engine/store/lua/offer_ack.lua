@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- The offer is on the driver's screen: from now on only its own clock ends it.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver offer}
 -- REPLY: ok effects pushes | not_yours | offer_closed
 -- include lib/base.lua

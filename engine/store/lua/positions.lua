@@ -2,7 +2,7 @@
 -- Records a batch of fixes. A plain one was judged by the caller against the position that it knows
 -- of (tracks.py): if that is what is stored, to the byte, the fix is written as it came, with no
 -- more than a place in `idle` to move. All others are judged here.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{known[blob] plain[blob] moves[lon lat driver…] fixes[{driver at lat lon acc inside}]}
 -- REPLY: ok effects pushes missed[index verdict …] verdicts learnt[driver blob …]
 -- include lib/base.lua
@@ -77,6 +77,8 @@ for _, driver in ipairs(order) do
   if rec and tell[driver] then
     local skewed = tell[driver] == 'future' or tell[driver] == 'old'
     push_state(driver, rec, skewed and 'clock_skew' or 'fixes_rejected')
+    save_driver(driver, rec)
+  elseif rec and #rec.jobs > 0 then
     save_driver(driver, rec)
   elseif rec then
     index_driver(driver, rec, pos)

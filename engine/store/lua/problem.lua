@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- A driver reports a problem: always an event; a store that cannot hand over is held for a while.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals holds
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming holds
 -- ARGV: now policy arg{driver kind mall job store until_ms? text}
 -- REPLY: ok effects pushes record | not_yours
 -- include lib/base.lua
 -- include lib/drivers.lua
 
-local HOLDS = KEYS[13]
+local HOLDS = KEYS[14]
 local HOLDS_STORE = { not_ready = true, store_closed = true }
 local ALERTS = { unsafe = true, accident = true }
 

@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- A step of a held job. A `picked_up` from a holder revoked meanwhile wins (custody).
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver attempt step at_ms? age_checked reason}
 -- REPLY: ok effects pushes record job_state attempt | not_yours | stale_attempt | wrong_state | proof_needed
+-- REPLY: run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/offers.lua
 -- include lib/holders.lua
+-- include lib/room.lua
 -- include lib/custody.lua
 
 -- Which states a step leads on from, and in which it has been done already.
@@ -22,16 +24,16 @@ local STEPS = {
   returned = { from = { returning = true }, done = { returned = true } },
 }
 
-local job = read_job(KEYS[14])
+local job = read_job(KEYS[15])
 if not job then return reply('not_yours') end
 local function answer()
   return reply('ok', redis.call('HGET', K.drivers, arg.driver), job.state, job.attempt)
 end
 
 if job.driver ~= arg.driver or job.attempt ~= arg.attempt then
-  local verdict = claim_custody(job, arg.driver, arg.attempt, arg.step)
+  local verdict, names = claim_custody(job, arg.driver, arg.attempt, arg.step)
   if verdict == 'ok' then return answer() end
-  return reply(verdict)
+  return reply(verdict, names)
 end
 
 local step = STEPS[arg.step]
@@ -51,6 +53,8 @@ local due_at = not TERMINAL[arg.step] and silence_limit(rec) or nil
 move(job, arg.step, arg.driver, cause, due_at, arg.reason)
 if TERMINAL[arg.step] then
   drop_job(rec, job.id)
+  save_driver(arg.driver, rec)
+elseif note_arrival(rec, job) then
   save_driver(arg.driver, rec)
 end
 return answer()

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- A scheduled job whose time has come looks for a driver.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{}
 -- REPLY: ok effects pushes | gone | early
 -- include lib/base.lua
 -- include lib/jobs.lua
 
-local job = read_job(KEYS[14])
+local job = read_job(KEYS[15])
 if not job or job.state ~= 'scheduled' then return reply('gone') end
 if now < job.release_ms then
   falls_due(job.due_was, job.release_ms)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- The parcels of one store are ready at another time. again: the order changed since it was read.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{release_ms} was body card need
 -- REPLY: ok effects pushes | gone | wrong_state … state | again
 -- include lib/base.lua
@@ -8,7 +8,7 @@
 -- include lib/jobs.lua
 -- include lib/holders.lua
 
-local job = read_job(KEYS[14])
+local job = read_job(KEYS[15])
 if not job then return reply('gone') end
 if not BEFORE_PICKUP[job.state] then return reply('wrong_state', job.state) end
 local body = redis.call('HGET', job.key, 'body')

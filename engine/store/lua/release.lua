@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A job goes back to the queue before pick-up: given up by its holder, or taken off by an operator.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{outcome attempt driver? actor reason}
 -- REPLY: ok effects pushes record job_state attempt | gone | not_yours | stale_attempt | wrong_state … state
 -- include lib/base.lua
@@ -8,7 +8,7 @@
 -- include lib/jobs.lua
 -- include lib/holders.lua
 
-local job = read_job(KEYS[14])
+local job = read_job(KEYS[15])
 if not job then return reply(arg.driver and 'not_yours' or 'gone') end
 
 local function answer(driver)

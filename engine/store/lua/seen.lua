@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A frame came from a driver whose last offer was not acknowledged: it may be offered again.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver}
 -- REPLY: ok effects pushes
 -- include lib/base.lua

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Looks after a held job whose driver may be away: requeue, alert, or look again later.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{member}
 -- REPLY: silent effects pushes | alerted | waits | gone
 -- include lib/base.lua
@@ -8,7 +8,7 @@
 -- include lib/jobs.lua
 -- include lib/holders.lua
 
-local job = read_job(KEYS[14])
+local job = read_job(KEYS[15])
 if not job or job.due_was ~= arg.member then
   redis.call('ZREM', K.due, arg.member)
   return reply('gone')

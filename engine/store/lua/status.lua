@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- What a driver wants now. `offline` with a live offer answers offer_live: decline it first.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver wish until_ms?}
 -- REPLY: ok effects pushes record | no_driver | no_position | holds_jobs | bad_field | offer_live
 -- include lib/base.lua
@@ -23,8 +23,11 @@ end
 if arg.wish == 'available' and rec.wish ~= 'available' then rec.free_since_ms = now end
 rec.wish = arg.wish
 local until_ms = arg.wish ~= 'offline' and arg.until_ms or nil
--- With another end of its block other jobs fit: out of `idle`, so that it counts as just freed.
-if rec.until_ms ~= until_ms then redis.call('ZREM', K.idle, arg.driver) end
+-- With another end of its block other jobs fit: out of the index, so that it counts as just freed.
+if rec.until_ms ~= until_ms then
+  redis.call('ZREM', K.idle, arg.driver)
+  if rec.coming then redis.call('ZREM', K.coming, rec.coming .. '/' .. arg.driver) end
+end
 rec.until_ms = until_ms
 save_driver(arg.driver, rec)
 return reply('ok', cmsgpack.pack(rec))

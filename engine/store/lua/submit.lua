@@ -1,6 +1,6 @@
 #!lua
 -- Stores a job with its idempotency key, its external id, its place in the queue and its due entry.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals wait job
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- KEYS: key by_service by_age
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
 -- ARGV: age_check expires_ms deadline_ms priority} body card need
@@ -8,7 +8,7 @@
 -- include lib/base.lua
 -- include lib/jobs.lua
 
-local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 local used = redis.call('GET', KEY)
 if used then
   local hash, job = used:match('^(%S+) (%S+)$')

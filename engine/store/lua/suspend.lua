@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- An operator suspends a driver, or lets it work again. A live offer must be withdrawn first.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver suspended reason}
 -- REPLY: ok effects pushes record | no_driver
 -- include lib/base.lua

@@ -44,7 +44,9 @@ def live_offer(*cards: bytes, attempt: int = 1) -> LiveOffer:
         mall="chandler-fashion-center",
         gate="north",
         attempt=attempt,
-        jobs=tuple(OfferedJob(f"j{n}", attempt, packed) for n, packed in enumerate(cards)),
+        jobs=tuple(
+            OfferedJob(f"j{n}", attempt, packed, 1, 2 + n) for n, packed in enumerate(cards)
+        ),
         eta_s=300,
         distance_m=2000,
         eta_pickup_ms=1,
@@ -74,6 +76,7 @@ def test_an_offer_shows_its_jobs_rounded(places: Places) -> None:
     assert (job.dropoff.lat, job.dropoff.lon, job.state) == (33.32, -111.84, "offered")
     assert job.stores[0].ready_ms == 1_795_389_000_000
     assert (job.parcels.count, job.requires) == (2, ("id_check",))
+    assert [job.eta.dropoff_ms for job in frame.jobs] == [2, 3]
     assert frame.pay == PayAmount(2300, "USD")
 
 

@@ -116,7 +116,7 @@ def test_what_a_session_knows_of_its_driver() -> None:
         mall="m1",
         gate="g",
         attempt=1,
-        jobs=(OfferedJob("j1", 1, b""),),
+        jobs=(OfferedJob("j1", 1, b"", 0, 0),),
         eta_s=1,
         distance_m=1,
         eta_pickup_ms=1,

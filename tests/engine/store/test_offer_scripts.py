@@ -106,7 +106,7 @@ async def test_an_offer_keeps_its_round_and_a_vain_one_does_not(world: World) ->
     await world.driver("ann")
     plan = world.plan(ref, 0, "ann")
     await world.store.offer(plan)
-    assert await world.store.last_round(ref.job) == plan.record
+    assert await world.store.last_round(ref.job) == plan.jobs[0].record
     assert await world.redis.pttl(world.keys.round(ref.job)) > 0
 
 

@@ -6,7 +6,7 @@ from importlib import resources
 import pytest
 
 from engine.core.model import RoundRecord, Vehicle
-from engine.ports import DriverFix, DueEntry, Store
+from engine.ports import DriverFix, DueEntry, Stop, Store
 from engine.store.redis import RedisStore
 from engine.store.scripts import Script, all_scripts
 from protocol.lifecycle import (
@@ -50,7 +50,7 @@ def test_its_header_names_what_it_reads(script: Script) -> None:
     body = re.sub(r"^--.*$", "", source, flags=re.MULTILINE)
     declared = declared_arguments(script)
     assert set(re.findall(r"\barg\.(\w+)", body)) == declared.required | declared.optional
-    assert max(map(int, re.findall(r"\bKEYS\[(\d+)\]", body))) <= len(script.keys)
+    assert max(map(int, re.findall(r"\bKEYS\[(\d+)\]", body)), default=0) <= len(script.keys)
     assert max(map(int, re.findall(r"\bARGV\[(\d+)\]", body))) <= (
         len(declared.before) + 1 + len(declared.blobs)
     )
@@ -138,6 +138,7 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     await store.release(ref, 3, Outcome.UNASSIGNED, "operator", "mistake")
     await store.assign(ref, "ann", "operator")
     await store.silence(await world.entry(ref))
+    await store.update_etas(MARKET, "ann", [Stop(ref.job, 4, world.now + 1, world.now + 2)])
     await store.arrive(ref, "ann", 4)
     job = await world.job(ref)
     need = job.need

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.config import MarketPolicy
 from engine.core.model import Driver, Job, Need, RankedDriver, RoundRecord, Submission, Vehicle
-from engine.ports import Answered, DriverFix, DueEntry, Effects, JobRef, OfferPlan, Push
+from engine.ports import Answered, DriverFix, DueEntry, Effects, JobRef, OfferPlan, PlannedJob, Push
 from engine.store.audit import Breach, audit
 from engine.store.keys import MarketKeys
 from engine.store.link import Link
@@ -108,7 +108,7 @@ def check_call(script: Script, keys: Sequence[str], args: Sequence[Any]) -> None
     for key in keys:
         name = key.removeprefix(f"mallard:{{{MARKET}}}:").partition(":")[0]
         names.append(_HEADER_NAMES.get(name, name))
-    assert tuple(names) == script.keys, f"{script.name}: KEYS are {names}"
+    assert _are_of(names, script.keys), f"{script.name}: KEYS are {names}"
     declared = declared_arguments(script)
     at = len(declared.before)
     # Packed values within are strings to the scripts, and no text.
@@ -116,7 +116,16 @@ def check_call(script: Script, keys: Sequence[str], args: Sequence[Any]) -> None
     assert declared.required <= sent, f"{script.name}: no {declared.required - sent}"
     unknown = sent - declared.required - declared.optional
     assert not unknown, f"{script.name}: unknown {unknown}"
-    assert len(args) == at + 1 + len(declared.blobs), f"{script.name}: {len(args)} arguments"
+    blobs = len(args) - at - 1
+    some = any(name.endswith("...") for name in declared.blobs)
+    is_right = blobs >= len(declared.blobs) if some else blobs == len(declared.blobs)
+    assert is_right, f"{script.name}: {len(args)} arguments"
+
+
+def _are_of(names: Sequence[str], declared: Sequence[str]) -> bool:
+    """Whether these are the declared names in their order; `x...` stands for one or more."""
+    parts = (f"({n.removesuffix('...')} ){'+' if n.endswith('...') else ''}" for n in declared)
+    return re.fullmatch("".join(parts), "".join(f"{name} " for name in names)) is not None
 
 
 @dataclass
@@ -229,13 +238,46 @@ class World:
     # -- offers
 
     def plan(self, ref: JobRef, attempt: int, *drivers: str, offer: str = "") -> OfferPlan:
-        ranked = tuple(
+        """One job for the first of the drivers who may have it."""
+        ranked = self._ranked(drivers)
+        name = offer or f"offer-{next(self.numbers)}"
+        record = RoundRecord(ref.job, attempt + 1, self.now, 1_000, False, ranked)
+        return OfferPlan(name, ref.mall, (PlannedJob(ref.job, attempt, record),), ranked)
+
+    async def run_plan(self, refs: Sequence[JobRef], *drivers: str) -> OfferPlan:
+        """A run of jobs as they are now, handed over a minute after one another."""
+        ranked = self._ranked(drivers)
+        jobs = []
+        for n, ref in enumerate(refs, 1):
+            attempt = (await self.job(ref)).attempt
+            record = RoundRecord(ref.job, attempt + 1, self.now, 1_000, False, ranked)
+            eta = (self.now + 1, self.now + n * 60_000)
+            jobs.append(PlannedJob(ref.job, attempt, record, (eta,) * len(drivers)))
+        return OfferPlan(f"offer-{next(self.numbers)}", refs[0].mall, tuple(jobs), ranked)
+
+    def _ranked(self, drivers: Sequence[str]) -> tuple[RankedDriver, ...]:
+        return tuple(
             RankedDriver(d, True, None, 1.0, (), 300, 1_500, "north", self.now, self.now)
             for d in drivers
         )
-        name = offer or f"offer-{next(self.numbers)}"
-        record = RoundRecord(ref.job, attempt + 1, self.now, 1_000, False, ranked)
-        return OfferPlan(name, ref.mall, ref.job, attempt, ranked, record)
+
+    async def offered_run(self, driver: str, count: int) -> tuple[tuple[JobRef, ...], str]:
+        """New jobs, offered to the driver in one run."""
+        refs = tuple([await self.submit() for _ in range(count)])
+        plan = await self.run_plan(refs, driver)
+        offered = await self.store.offer(plan)
+        assert offered.verdict == "offered", offered
+        return refs, plan.offer
+
+    async def assigned_run(self, driver: str, count: int) -> tuple[JobRef, ...]:
+        """New jobs that the driver has accepted in one run; each is at its first attempt."""
+        refs, offer = await self.offered_run(driver, count)
+        await self.store.accept(MARKET, driver, offer)
+        return refs
+
+    async def coming(self) -> set[str]:
+        """Who may be offered one more job on its way, as mall/driver."""
+        return {m.decode() for m in await self.redis.zrange(self.keys.key("coming"), 0, -1)}
 
     async def offer(self, ref: JobRef, *drivers: str) -> str:
         """Offer the job to the first of the drivers who may have it; the offer's id."""

@@ -3,7 +3,7 @@
 local K = {
   drivers = KEYS[1], positions = KEYS[2], idle = KEYS[3], nodes = KEYS[4], due = KEYS[5],
   offers = KEYS[6], waiting = KEYS[7], counts = KEYS[8], events = KEYS[9], push = KEYS[10],
-  forget = KEYS[11], externals = KEYS[12],
+  forget = KEYS[11], externals = KEYS[12], coming = KEYS[13],
 }
 local policy = cmsgpack.unpack(ARGV[2])
 local arg = cmsgpack.unpack(ARGV[3])

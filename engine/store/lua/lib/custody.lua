@@ -31,7 +31,9 @@ local function claim_custody(job, driver, attempt, step)
   end
   if not read_driver(driver) then return 'not_yours' end
 
-  if job.state == 'offered' then close_offer(job, 'withdrawn', 'collected') end
+  local run, names = offered_run(job)
+  if not run then return 'run', names end
+  if job.state == 'offered' then close_offer(job, run, 'withdrawn', 'collected') end
   if job.driver ~= '' and job.driver ~= driver then
     note_asked(job, job.driver, 'unassigned')
     note_former(job, job.driver)
@@ -41,7 +43,7 @@ local function claim_custody(job, driver, attempt, step)
   job.driver = driver
   local rec = read_driver(driver)
   drop_job(rec, job.id) -- assigned to it once more meanwhile
-  rec.jobs[#rec.jobs + 1] = { job = job.id, attempt = job.attempt, mall = job.mall }
+  take_on(rec, job, true)
   save_driver(driver, rec)
   move(job, 'picked_up', driver, 'custody', silence_limit(rec))
   return 'ok'

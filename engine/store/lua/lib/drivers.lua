@@ -1,5 +1,7 @@
--- A driver's record, and whether it may be offered something now. `idle` holds exactly those who
--- may; save_driver keeps it so, and keeps one due entry for the next limit that time will reach.
+-- A driver's record, and whether it may be offered something now. `idle` holds exactly the free ones
+-- who may, `coming` those who may be offered one more job from the mall that they are on their way
+-- to; save_driver keeps it so, and keeps one due entry for the next limit that time will reach.
+-- include lib/askable.lua
 local FORGET_DRIVER_MS = 7 * 86400000
 
 local function read_driver(id)
@@ -11,26 +13,6 @@ end
 local function read_position(id)
   local raw = redis.call('HGET', K.positions, id)
   return raw and cmsgpack.unpack(raw) or nil
-end
-
-local function is_fresh(pos)
-  return pos and now - pos[1] <= policy.stale_ms
-end
-
-local function is_alive(node)
-  local lease = redis.call('ZSCORE', K.nodes, node)
-  return lease and tonumber(lease) > now
-end
-
--- A run is one job for now, so to have room is to hold none.
-local function has_room(rec)
-  return #rec.jobs == 0
-end
-
-local function may_be_offered(rec, pos)
-  return rec.wish == 'available' and rec.connected and not rec.suspended and not rec.unreachable
-    and not rec.offer and has_room(rec) and rec.cool_until_ms <= now
-    and (not rec.until_ms or rec.until_ms > now) and is_fresh(pos) and is_alive(rec.node)
 end
 
 -- A record goes after a week away, unless something still hangs on it.
@@ -54,9 +36,21 @@ local function next_limit(rec, pos)
   return at
 end
 
+-- Puts the driver in or out of `coming`. Whoever calls saves the record, which says where it is.
+local function index_coming(id, rec, pos)
+  local mall = bound_for(rec)
+  if mall and not may_be_asked(rec, pos) then mall = nil end
+  if rec.coming and rec.coming ~= mall then redis.call('ZREM', K.coming, rec.coming .. '/' .. id) end
+  if mall and redis.call('ZADD', K.coming, 0, mall .. '/' .. id) == 1
+    and redis.call('HLEN', K.waiting) > 0 then
+    effects.malls[#effects.malls + 1] = mall
+  end
+  rec.coming = mall
+end
+
 -- Puts the driver in or out of `idle`, as its record and position now say.
 local function index_driver(id, rec, pos)
-  if may_be_offered(rec, pos) then
+  if #rec.jobs == 0 and may_be_asked(rec, pos) then
     if redis.call('GEOADD', K.idle, pos[4], pos[3], id) == 1 then
       effects.freed[#effects.freed + 1] = { driver = id, lat = pos[3], lon = pos[4] }
     end
@@ -72,8 +66,10 @@ local function index_driver(id, rec, pos)
 end
 
 local function save_driver(id, rec)
+  local pos = read_position(id)
+  if policy.max_run_jobs > 1 or rec.coming then index_coming(id, rec, pos) end
   redis.call('HSET', K.drivers, id, cmsgpack.pack(rec))
-  index_driver(id, rec, read_position(id))
+  index_driver(id, rec, pos)
 end
 
 local function shown_state(rec)
@@ -98,6 +94,6 @@ local function drop_job(rec, job)
   local i = holds(rec, job)
   if i then
     table.remove(rec.jobs, i)
-    rec.free_since_ms = now
+    if #rec.jobs == 0 then rec.free_since_ms = now end
   end
 end

@@ -1,6 +1,6 @@
 -- A job's changing fields, and the upkeep that each change of state owes: the wait set, the due
--- entry, the counters, the timeline, the event. KEYS[13] is the wait set of the job's mall.
-local WAIT = KEYS[13]
+-- entry, the counters, the timeline, the event. KEYS[14] is the wait set of the job's mall.
+local WAIT = KEYS[14]
 local DUE_KIND = { scheduled = 'release', queued = 'retry', offered = 'offer',
   assigned = 'silent', at_mall = 'silent', picked_up = 'silent', returning = 'silent' }
 local TERMINAL = { delivered = true, returned = true, cancelled = true, expired = true,

@@ -1,7 +1,43 @@
 -- Offers live in one hash; an ended one is kept a while, so that a repeated answer gets the first.
+-- An offer holds one job or a run of several. Whoever ends it must name the keys of all its jobs,
+-- from KEYS[15] on; where some are missing the verdict is `run` with the jobs' names: call again.
 local function read_offer(id)
   local raw = redis.call('HGET', K.offers, id)
   return raw and cmsgpack.unpack(raw) or nil
+end
+
+-- The jobs of an offer, this one of them as it was read; nil and their names if keys are missing.
+local function read_run(offer, job)
+  if #offer.jobs == 1 then return { job } end
+  local keys, run, names, is_whole = {}, {}, {}, true
+  for i = 15, #KEYS do keys[KEYS[i]:match(':job:(.+)$')] = KEYS[i] end
+  for i, each in ipairs(offer.jobs) do
+    names[i] = each.job
+    if job and each.job == job.id then
+      run[i] = job
+    elseif keys[each.job] then
+      run[i] = read_job(keys[each.job])
+    end
+    is_whole = is_whole and run[i] ~= nil
+  end
+  if not is_whole then return nil, names end
+  return run
+end
+
+-- The jobs that are offered together with this one, itself among them; none if it is not offered.
+local function offered_run(job)
+  if job.state ~= 'offered' then return {} end
+  return read_run(read_offer(job.offer), job)
+end
+
+-- Whether the offer is out for exactly these jobs, each at the attempt that it names.
+local function is_current(offer, run, id)
+  for i, job in ipairs(run) do
+    if job.offer ~= id or job.state ~= 'offered' or job.attempt ~= offer.jobs[i].attempt then
+      return false
+    end
+  end
+  return #run > 0
 end
 
 local function end_offer(id, offer, state)
@@ -10,25 +46,33 @@ local function end_offer(id, offer, state)
   redis.call('ZADD', K.forget, now + policy.answer_kept_ms, 'offer/' .. id)
 end
 
--- Ends the live offer of a job that has found another way, and tells its driver.
-local function close_offer(job, outcome, why)
+-- The offer found no taker: its jobs look on. Their round follows at once; the due entries are for
+-- the case that whoever should do that dies first.
+local function requeue_offered(run, offer, outcome, actor, reason)
+  for _, job in ipairs(run) do
+    note_asked(job, offer.driver, outcome)
+    job.offer = ''
+    move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
+  end
+end
+
+-- Ends the live offer of a job that has found another way, and tells its driver. What was offered
+-- together with it looks on; the job itself is its caller's to move.
+local function close_offer(job, run, outcome, why)
   local id = job.offer
   local offer = read_offer(id)
   end_offer(id, offer, outcome)
-  job.offer = ''
   local rec = read_driver(offer.driver)
   if rec and rec.offer == id then
     rec.offer = nil
     push(offer.driver, rec, { kind = 'offer_closed', offer_id = id, why = why })
     save_driver(offer.driver, rec)
   end
-  note_asked(job, offer.driver, outcome)
-end
-
--- The offer found no taker: the job looks on. Its round follows at once; the due entry is for the
--- case that whoever should do that dies first.
-local function requeue_offered(job, offer, outcome, actor, reason)
+  local others = {}
+  for _, each in ipairs(run) do
+    if each.id ~= job.id then others[#others + 1] = each end
+  end
+  requeue_offered(others, offer, 'withdrawn', 'engine')
   note_asked(job, offer.driver, outcome)
   job.offer = ''
-  move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
 end

@@ -1,0 +1,17 @@
+#!lua flags=allow-oom
+-- When the jobs that a driver holds will be collected and handed over, as its run now goes. A job
+-- that it does not hold under that attempt any more is left alone, and so is one that is over.
+-- KEYS: job...
+-- ARGV: now arg{driver stops[{attempt eta_pickup_ms eta_dropoff_ms}]}
+-- REPLY: how many were told
+local arg = cmsgpack.unpack(ARGV[2])
+local told = 0
+for i, stop in ipairs(arg.stops) do
+  local job = redis.call('HMGET', KEYS[i], 'driver', 'attempt', 'state')
+  local is_held = job[3] == 'assigned' or job[3] == 'at_mall' or job[3] == 'picked_up'
+  if is_held and job[1] == arg.driver and tonumber(job[2]) == stop[1] then
+    redis.call('HSET', KEYS[i], 'eta_pickup_ms', stop[2], 'eta_dropoff_ms', stop[3])
+    told = told + 1
+  end
+end
+return told

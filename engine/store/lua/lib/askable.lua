@@ -1,0 +1,31 @@
+-- Whether a driver may be offered something now, and where one more job would fit into its run.
+local function is_fresh(pos)
+  return pos and now - pos[1] <= policy.stale_ms
+end
+
+local function is_alive(node)
+  local lease = redis.call('ZSCORE', K.nodes, node)
+  return lease and tonumber(lease) > now
+end
+
+-- Whatever it holds.
+local function may_be_asked(rec, pos)
+  return rec.wish == 'available' and rec.connected and not rec.suspended and not rec.unreachable
+    and not rec.offer and rec.cool_until_ms <= now
+    and (not rec.until_ms or rec.until_ms > now) and is_fresh(pos) and is_alive(rec.node)
+end
+
+-- How many jobs it may hold at once.
+local function most_jobs(rec)
+  return math.min(policy.max_run_jobs, rec.vehicle and rec.vehicle.max_jobs or 1)
+end
+
+-- The mall that it is on its way to with room for one more job from there; nil if it is not.
+local function bound_for(rec)
+  local first = rec.jobs[1]
+  if not first or #rec.jobs >= most_jobs(rec) then return nil end
+  for _, held in ipairs(rec.jobs) do
+    if held.mall ~= first.mall or held.there then return nil end
+  end
+  return first.mall
+end
