@@ -11,6 +11,7 @@ from typing import Protocol
 
 from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
 from engine.port_data import (
+    MOST_COMING,
     Answered,
     Beat,
     DriverFix,
@@ -46,6 +47,7 @@ from engine.port_data import (
 from protocol.lifecycle import JobState, Outcome, Step, Wish
 
 __all__ = [
+    "MOST_COMING",
     "Answered",
     "Beat",
     "Courier",

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.config import MarketPolicy
-from engine.port_data import MOST_COMING
-from engine.ports import Effects, NoSuchJob, Refused
+from engine.ports import MOST_COMING, Effects, NoSuchJob, Refused
 from engine.store.keys import MarketKeys, market_of
 from engine.store.link import Link
 from engine.store.records import pack, read_effects

@@ -125,10 +125,7 @@ class Planted:
 # other: what is planted is that both are gone.
 _FENCE = (
     ("if offer.state ~= 'live' or now >= ", "if now >= "),
-    (
-        "or job.offer ~= arg.offer or job.state ~= 'offered' or job.attempt ~= offer.attempt then",
-        "then",
-    ),
+    ("if not is_current(offer, run, arg.offer) then", "if false then"),
 )
 _AT_EXPIRY = (("now >= offer.expires_ms", "now > offer.expires_ms"),)
 
@@ -150,8 +147,8 @@ PLANTED = (
         "offer",
         (
             (
-                "    save_driver(driver, rec)\n    move(",
-                "    redis.call('HSET', K.drivers, driver, cmsgpack.pack(rec))\n    move(",
+                "  save_driver(plan[1], rec)\n  for",
+                "  redis.call('HSET', K.drivers, plan[1], cmsgpack.pack(rec))\n  for",
             ),
         ),
         a_plan_finds_its_driver,
@@ -159,7 +156,7 @@ PLANTED = (
     Planted(
         "attempt not fenced in offer",
         "offer",
-        ((" or job.attempt ~= arg.attempt", ""),),
+        ((" or job.attempt ~= attempt", ""),),
         a_plan_of_an_old_attempt_comes_late,
     ),
     Planted(
