@@ -110,6 +110,13 @@ class Mall:
         """Metres to the outline; 0 inside it."""
         return float(shapely.distance(self.outline_m, shapely.Point(*self.plane.xy(lat, lon))))
 
+    def place_distance_m(self, lat: float, lon: float, gate_ground_m: float) -> float:
+        """Metres to where one parks and walks there: the outline, and so far around each gate."""
+        to_gate_m = min(self.gate_distances_m(lat, lon).values()) - gate_ground_m
+        if to_gate_m <= 0:
+            return 0.0
+        return min(to_gate_m, self.distance_to_outline_m(lat, lon))
+
     def gate_distances_m(self, lat: float, lon: float) -> dict[str, float]:
         """Metres to each gate, by gate id."""
         x, y = self.plane.xy(lat, lon)

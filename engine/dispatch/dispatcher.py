@@ -184,9 +184,14 @@ class Dispatcher:
     def gone(self, market: str, driver: str, epoch: int) -> None:
         """A driver's socket has closed; told to the store with the others of this moment."""
         self._reach.left(market, driver, epoch)
-        self._arrivals.look_again(market, driver)
+        self._arrivals.gone(market, driver)
         self._rounds.finishing.ended(market, driver)
         self._disconnects.add(market, driver, epoch)
+
+    def given(self, market: str, driver: str) -> None:
+        """A driver of this node holds a job that it was not offered here: it may stand at the mall
+        already."""
+        self._arrivals.look_again(market, driver)
 
     async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
         """Record up to 256 fixes; the verdict on each, in order (see ``Recorded``)."""

@@ -281,6 +281,7 @@ class Conversation:
         except (StoreUnavailable, NoSuchJob):
             self.end(Close.DRAINING)  # the next welcome tells it
             return
+        services.dispatcher.given(job.market, push.driver)
         detail = full_job(job, services.places.mall(job.mall))
         self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
         if self._session is not None:

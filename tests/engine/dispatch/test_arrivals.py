@@ -59,3 +59,47 @@ async def test_one_who_reports_over_http_arrives_and_leaves_no_trace(node: Node)
     await node.moves("d", 40)
     await node.is_in(ref, S.AT_MALL)
     assert len(node.dispatcher._arrivals) == 0
+
+
+async def test_one_who_drives_past_does_not_arrive(node: Node) -> None:
+    ref = await on_its_way(node)
+    for north_m in (60, 20, -20, -60):
+        passing = node.fix("d", north_m)._replace(speed_mps=15.0)
+        assert await node.dispatcher.positions(MARKET, [passing]) == ("ok",)
+    await node.quiet()
+    assert (await node.job(ref)).state is S.ASSIGNED
+
+
+async def test_two_fixes_astray_are_no_departure(node: Node, courier: Courier) -> None:
+    ref = await on_its_way(node, 20)
+    await node.moves("d", 25)
+    await node.is_in(ref, S.AT_MALL)
+    for north_m in (600, 620, 20, 600, 620, 30):
+        await node.moves("d", north_m)
+    await node.quiet()
+    assert len(courier.told("d", "job")) == 1
+
+
+async def test_one_who_has_left_arrives_anew(node: Node) -> None:
+    await node.online("d", 20)
+    for north_m in (600, 620, 640):
+        await node.moves("d", north_m)
+    assert len(node.dispatcher._arrivals) == 0
+    ref = await node.submit()
+    await node.accepts(await node.offered(ref, "d"))
+    await node.moves("d", 20)
+    await node.is_in(ref, S.AT_MALL)
+
+
+async def test_one_who_is_given_a_job_elsewhere_while_it_stands_there(node: Node) -> None:
+    await node.online("d", 20)
+    await node.quiet()
+    ref = await node.submit()
+    # As another node does it: nothing of this one hears of it but through the push stream.
+    await node.store.assign(ref, "d", "operator")
+    await node.moves("d", 25)
+    await node.quiet()
+    assert (await node.job(ref)).state is S.ASSIGNED
+    node.dispatcher.given(MARKET, "d")
+    await node.moves("d", 20)
+    await node.is_in(ref, S.AT_MALL)
