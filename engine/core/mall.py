@@ -16,6 +16,7 @@ import shapely
 from shapely.geometry import Polygon
 
 from engine.core.geo import LocalPlane
+from engine.core.walks import Walks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -94,6 +95,7 @@ class Mall:
     region: Region = field(init=False, repr=False, compare=False)
     outline_m: Polygon = field(init=False, repr=False, compare=False)
     """The outline in metres east and north of (`lat`, `lon`)."""
+    walks: Walks = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         plane = LocalPlane(self.lat, self.lon)
@@ -101,6 +103,7 @@ class Mall:
         object.__setattr__(self, "plane", plane)
         object.__setattr__(self, "region", Region(self.outline))
         object.__setattr__(self, "outline_m", Polygon(corners))
+        object.__setattr__(self, "walks", Walks(plane, self.gates, self.stores))
 
     def holds(self, lat: float, lon: float) -> bool:
         """Whether the point is inside the outline."""
