@@ -13,9 +13,20 @@ def check_agreement(model: Model, seen: Snapshot) -> None:
     _compare("jobs", {n: _job(j) for n, j in model.jobs.items()}, _jobs(seen))
     _compare(
         "offers",
-        {n: (o.driver, o.attempt, o.state, o.expires, o.ack_by) for n, o in model.offers.items()},
         {
-            n: (o.driver, o.attempt, o.state, o.expires_ms, o.ack_by_ms)
+            n: (o.driver, o.attempt, o.jobs, o.add_on, o.state, o.expires, o.ack_by)
+            for n, o in model.offers.items()
+        },
+        {
+            n: (
+                o.driver,
+                o.attempt,
+                {j.job: j.attempt for j in o.jobs},
+                o.add_on,
+                o.state,
+                o.expires_ms,
+                o.ack_by_ms,
+            )
             for n, o in seen.offers.items()
         },
     )
@@ -61,6 +72,7 @@ def _job(job: Job) -> Mapping[str, object]:
         "driver": job.holder or None,
         "offer": job.offer or None,
         "asked": job.asked,
+        "eta": job.eta,
     }
 
 
@@ -72,6 +84,7 @@ def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
             "driver": job.driver,
             "offer": job.offer,
             "asked": [(t.driver, t.attempt, t.outcome, t.at_ms) for t in job.asked],
+            "eta": (job.eta_pickup_ms, job.eta_dropoff_ms) if job.eta_pickup_ms else None,
         }
         for name, job in seen.jobs.items()
     }

@@ -5,10 +5,10 @@ from typing import Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from engine.core.model import Vehicle
-from engine.ports import DriverFix
+from engine.ports import DriverFix, Stop
 from protocol.lifecycle import HELD, Step, Wish
 from tests.properties.machine import (
+    VEHICLES,
     How,
     StoreMachine,
     how_often,
@@ -74,14 +74,15 @@ class DriverRules(StoreMachine):
 
     def hello(self, driver: str, node: str = "n1", kind: FixKind | None = None) -> None:
         fix = self.fix(driver, kind) if kind else None
-        self.model.hello(driver, node)
+        vehicle = VEHICLES[driver]
+        self.model.hello(driver, node, vehicle.max_jobs, vehicle.max_weight_g)
         if fix:
             self.judge(fix)
         # Not doubled: a hello is a new socket, and the newest wins.
         said = self.call(
             f"hello {driver} ({kind})",
             "ok",
-            lambda store: store.hello(MARKET, driver, node=node, vehicle=Vehicle(), fix=fix),
+            lambda store: store.hello(MARKET, driver, node=node, vehicle=vehicle, fix=fix),
             node=node,
         )
         assert said is not None
@@ -279,6 +280,31 @@ class HolderRules(DriverRules):
             f"{driver} is at the mall of {name}/{attempt}",
             "ok",
             lambda store: store.arrive(ref, driver, attempt),
+            how=how,
+        )
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        backs=st.lists(recent, min_size=1, max_size=3, unique=True),
+        stranger=stranger,
+        old=st.sampled_from((0, 0, 1)),
+        how=how_often,
+    )
+    def its_run_changes(self, backs: list[int], stranger: str | None, old: int, how: How) -> None:
+        """The etas of what somebody holds are told anew, perhaps for jobs that it holds no more."""
+        names = list(dict.fromkeys(self.job_at(back, HELD) for back in backs))
+        driver = stranger or self.model.jobs[names[0]].holder or "d0"
+        self.update_etas(driver, names, old, how)
+
+    def update_etas(self, driver: str, names: list[str], old: int = 0, how: How = "once") -> None:
+        attempts = {name: self.model.jobs[name].attempt - old for name in names}
+        etas = {name: (self.now + n, self.now + 9 * n) for n, name in enumerate(names, 1)}
+        self.model.update_etas(driver, {name: (attempts[name], etas[name]) for name in names})
+        stops = [Stop(name, attempts[name], *etas[name]) for name in names]
+        self.call(
+            f"etas of {driver}: {attempts}",
+            "ok",
+            lambda store: store.update_etas(MARKET, driver, stops),
             how=how,
         )
 

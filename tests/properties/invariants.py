@@ -25,13 +25,14 @@ _DUE_KIND = {
 def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) -> None:
     """Every invariant of one moment. ``lapsed``: nodes that have not yet closed the sockets that
     they must, since their lease had run out."""
-    check_holders(seen)
+    check_holders(seen, policy)
     check_offers(seen)
     check_queues(seen)
     check_counts(seen)
     check_timelines(seen)
     check_due(seen, policy)
     check_idle(seen, policy, lapsed)
+    check_coming(seen, policy, lapsed)
 
 
 def check_step(before: Snapshot, after: Snapshot) -> None:
@@ -49,7 +50,7 @@ def check_step(before: Snapshot, after: Snapshot) -> None:
             assert keeps or now.attempt > was.attempt, f"S5: {name} taken from {was.driver}"
 
 
-def check_holders(seen: Snapshot) -> None:
+def check_holders(seen: Snapshot, policy: MarketPolicy) -> None:
     for name, job in seen.jobs.items():
         holders = {
             (driver.id, held.attempt)
@@ -63,7 +64,10 @@ def check_holders(seen: Snapshot) -> None:
             assert job.driver is None, f"S1: {name} ({job.state}) names {job.driver}"
     for driver in seen.drivers.values():
         given = [h.job for h in driver.jobs if not _is_collected(seen.jobs[h.job])]
-        assert len(given) <= 1, f"S2: {driver.id} holds {given}"
+        weight_g = sum(seen.jobs[name].need.weight_g for name in given)
+        most = max(min(policy.max_run_jobs, driver.vehicle.max_jobs), 1)
+        fits = len(given) <= most and weight_g <= driver.vehicle.max_weight_g
+        assert fits or len(given) <= 1, f"S2: {driver.id} holds {given}"
 
 
 def _is_collected(job: Job) -> bool:
@@ -77,10 +81,12 @@ def check_offers(seen: Snapshot) -> None:
         mine = [name for name, offer in live.items() if offer.driver == driver.id]
         assert mine == ([driver.offer] if driver.offer else []), f"S2: {driver.id}: {mine}"
     for name, job in seen.jobs.items():
-        out = [(o, r.attempt) for o, r in live.items() if any(j.job == name for j in r.jobs)]
+        out = [(o, j.attempt) for o, r in live.items() for j in r.jobs if j.job == name]
         expected = [(job.offer, job.attempt)] if job.state is JobState.OFFERED else []
         assert out == expected, f"S3: {name} ({job.state}, {job.offer}): {out}"
         assert (job.offer is not None) == bool(expected), f"S3: {name} names {job.offer}"
+    for name, offer in seen.offers.items():
+        assert offer.attempt == max(each.attempt for each in offer.jobs), f"{name}: its attempt"
 
 
 def check_queues(seen: Snapshot) -> None:
@@ -163,20 +169,28 @@ def _limit(seen: Snapshot, job: Job, policy: MarketPolicy) -> int | None:
 
 
 def wants_work(driver: Driver) -> bool:
-    """All of ``may_be_offered`` that does not change by time alone."""
+    """All of ``may_be_asked`` that does not change by time alone."""
     return (
         driver.wish is Wish.AVAILABLE
         and driver.connected
         and not driver.suspended
         and not driver.unreachable
         and driver.offer is None
-        and not driver.jobs
         and driver.position is not None
     )
 
 
-def may_be_offered(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> bool:
-    """Who may be offered something: PROTOCOL.md, "Drivers"."""
+def is_bound_for(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> str | None:
+    """The mall that it is on its way to with room for more: PROTOCOL.md, "run"."""
+    malls = {held.mall for held in driver.jobs}
+    states = {seen.jobs[held.job].state for held in driver.jobs}
+    has_room = len(driver.jobs) < min(policy.max_run_jobs, driver.vehicle.max_jobs)
+    is_on_its_way = len(malls) == 1 and states == {JobState.ASSIGNED}
+    return malls.pop() if is_on_its_way and has_room else None
+
+
+def may_be_asked(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> bool:
+    """Who may be offered something, whatever it holds: PROTOCOL.md, "Drivers"."""
     return (
         wants_work(driver)
         and driver.cool_until_ms <= seen.now
@@ -195,10 +209,11 @@ def _last_ms(driver: Driver, policy: MarketPolicy) -> int:
 def check_idle(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) -> None:
     for name, driver in seen.drivers.items():
         at = seen.due.get(f"driver/{name}", math.inf)
-        may = may_be_offered(seen, driver, policy)
+        may = may_be_asked(seen, driver, policy) and not driver.jobs
         alive = seen.nodes.get(driver.node, 0) > seen.now
         if name in seen.idle and not may:
-            assert wants_work(driver), f"S10: {name} is idle but may not be offered anything"
+            wants = wants_work(driver) and not driver.jobs
+            assert wants, f"S10: {name} is idle but may not be offered anything"
             if alive:
                 limit = max(_last_ms(driver, policy), seen.now)
                 assert at <= limit + GRACE_MS, f"S10: nobody will take {name} out of idle"
@@ -210,9 +225,37 @@ def check_idle(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) ->
     assert seen.idle <= set(seen.drivers), "S10: idle names somebody unknown"
 
 
+def check_coming(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) -> None:
+    """As ``idle``, of who may be offered one more job on its way, as mall/driver."""
+    entries = dict[str, str]()
+    for entry in seen.coming:
+        mall, _, name = entry.partition("/")
+        assert name not in entries, f"S10: {name} comes to {mall} and {entries.get(name)}"
+        entries[name] = mall
+    for name, driver in seen.drivers.items():
+        at = seen.due.get(f"driver/{name}", math.inf)
+        bound_for = is_bound_for(seen, driver, policy)
+        may = bound_for is not None and may_be_asked(seen, driver, policy)
+        if name in entries:
+            mall = entries[name]
+            assert mall == bound_for, f"S10: {name} comes to {mall}, not to {bound_for}"
+            assert may or wants_work(driver), f"S10: {name} is coming and may not be offered more"
+            if not may and seen.nodes.get(driver.node, 0) > seen.now:
+                limit = max(_last_ms(driver, policy), seen.now)
+                assert at <= limit + GRACE_MS, f"S10: nobody will take {name} out of coming"
+        elif may and driver.node not in lapsed:
+            limit = max(driver.cool_until_ms, seen.now)
+            assert at <= limit + GRACE_MS, f"S10: nobody will put {name} into coming"
+    assert set(entries) <= set(seen.drivers), "S10: coming names somebody unknown"
+
+
 def check_settled(seen: Snapshot, policy: MarketPolicy) -> None:
     """After a sweep of all that was due, and of dead nodes, nothing lags behind."""
-    free = {n for n, driver in seen.drivers.items() if may_be_offered(seen, driver, policy)}
+    asked = [driver for driver in seen.drivers.values() if may_be_asked(seen, driver, policy)]
+    bound = {f"{is_bound_for(seen, driver, policy)}/{driver.id}" for driver in asked if driver.jobs}
+    bound = {entry for entry in bound if not entry.startswith("None/")}
+    assert seen.coming == bound, f"S10: coming are {set(seen.coming)}, should be {bound}"
+    free = {driver.id for driver in asked if not driver.jobs}
     assert seen.idle == free, f"S10: idle is {set(seen.idle)}, free are {free}"
     late = {member: at for member, at in seen.due.items() if at <= seen.now}
     assert not late, f"S14: still overdue: {late}"
@@ -228,3 +271,7 @@ def check_effects(
             assert job.mall in malls, f"L3: nobody hears that {name} looks for a driver"
     new = after.idle - before.idle
     assert new <= set(freed), f"L1: nobody hears that {new - set(freed)} became free"
+    for entry in after.coming - before.coming:
+        mall = entry.partition("/")[0]
+        heard = mall in malls or not after.queues[mall]
+        assert heard, f"L1: nobody hears that {entry} may be offered more"

@@ -1,6 +1,6 @@
 """What order services, operators and rounds do to jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
@@ -31,6 +31,7 @@ class Order:
     external: str | None = None
     age_check: bool = False
     priority: int = 0
+    weight_g: int = 100
 
 
 orders = st.builds(
@@ -41,6 +42,7 @@ orders = st.builds(
     external=st.sampled_from((None, None, "ext-0", "ext-1")),
     age_check=st.booleans(),
     priority=st.sampled_from((0, 0, 1)),
+    weight_g=st.sampled_from((100, 100, 150)),
 )
 
 
@@ -61,6 +63,7 @@ class JobRules(StoreMachine):
             release_ms=None if order.release_ms is None else self.now + order.release_ms,
             age_check=order.age_check,
             priority=order.priority,
+            weight_g=order.weight_g,
         )
         self._submit(made, how)
 
@@ -103,6 +106,7 @@ class JobRules(StoreMachine):
             made.external_id,
             made.needs_age_check,
             made.state.value,
+            made.need.weight_g,
         )
         expected, of = self.model.submit(made.job, job, made.key, made.body_hash)
         self.world.known_jobs[:] = [*self.model.jobs]
@@ -122,9 +126,10 @@ class JobRules(StoreMachine):
 
     # -- rounds
 
-    @rule(mall=st.sampled_from(MALLS), how=how_often)
-    def round(self, mall: str, how: How = "once") -> None:
-        """As the dispatcher does: look, then offer each waiting job to the nearest."""
+    @rule(mall=st.sampled_from(MALLS), size=st.sampled_from((1, 1, 2, 3)), how=how_often)
+    def round(self, mall: str, how: How = "once", size: int = 1) -> None:
+        """As the dispatcher does: look, then offer each waiting job, or runs of ``size`` of them,
+        to those on their way and to the nearest."""
         found = self.call(
             f"candidates for {mall}",
             "ok",
@@ -145,8 +150,13 @@ class JobRules(StoreMachine):
             drivers = [self.seen.drivers[name] for name in self.seen.idle]
             here = {d.id for d in drivers if d.position and d.position.lat == HOME[0]}
             assert set(near) == {name for name in here if self.alive(name)}
-        for waiting in found.waiting:
-            self.offer(waiting.job, waiting.attempt, near, how)
+            coming = {near.driver.id for near in found.coming}
+            bound = {entry.partition("/") for entry in self.seen.coming}
+            assert coming == {name for at, _, name in bound if at == mall and self.alive(name)}
+            near = [*sorted(coming), *near]
+        for start in range(0, len(found.waiting), size):
+            run = {w.job: w.attempt for w in found.waiting[start : start + size]}
+            self.offer_run(run, near, how)
 
     @precondition(lambda self: self.model.jobs)
     @rule(
@@ -162,9 +172,29 @@ class JobRules(StoreMachine):
         name = self.job_at(back, {"queued"})
         offer = self.offer_at(back, late=True) if repeated and self.offers else ""
         if out := self.model.offers.get(offer):
-            self.offer(out.job, out.attempt - 1, drivers, how, offer)
+            before = {job: attempt - 1 for job, attempt in out.jobs.items()}
+            self.offer_run(before, drivers, how, offer)
         else:
             self.offer(name, self.model.jobs[name].attempt - old, drivers, how)
+
+    @precondition(lambda self: len(self.model.jobs) > 1)
+    @rule(
+        backs=st.lists(st.integers(0, 5), min_size=2, max_size=4, unique=True),
+        drivers=st.permutations(DRIVERS),
+        old=st.sampled_from((0, 0, 0, 1)),
+        how=how_often,
+    )
+    def planned_run(self, backs: list[int], drivers: list[str], old: int, how: How) -> None:
+        """A run of one mall's jobs, of which the last may wait no more, or at another attempt."""
+        names = [self.job_at(back, {"queued"}) for back in backs]
+        mall = self.model.jobs[names[0]].mall
+        run = {
+            name: self.model.jobs[name].attempt
+            for name in names
+            if self.model.jobs[name].mall == mall
+        }
+        run[[*run][-1]] -= old
+        self.offer_run(run, drivers, how)
 
     def offer(
         self,
@@ -174,17 +204,37 @@ class JobRules(StoreMachine):
         how: How = "once",
         offer: str = "",
     ) -> None:
+        self.offer_run({name: attempt}, drivers, how, offer)
+
+    def offer_run(
+        self,
+        attempts: Mapping[str, int],
+        drivers: Sequence[str],
+        how: How = "once",
+        offer: str = "",
+    ) -> None:
+        """Jobs of one mall at the attempts under which they are believed to wait."""
         offer = offer or f"o{len(self.offers)}"
-        expected, taker = self.model.offer(offer, name, attempt, drivers)
+        etas = [(self.now + n, self.now + 1_000 * n) for n in range(1, len(attempts) + 1)]
+        if len(attempts) == 1:
+            etas = [(self.now, self.now)]  # as the driver says
+        expected, taker, gone = self.model.offer(offer, attempts, drivers, etas)
         ranked = tuple(
             RankedDriver(driver, True, None, 1.0, (), 60, 500, "gate-1", self.now, self.now)
             for driver in drivers
         )
-        record = RoundRecord(name, attempt + 1, self.now, 1_000, False, ranked)
-        jobs = (PlannedJob(name, attempt, record),)
-        plan = OfferPlan(offer, self.model.jobs[name].mall, jobs, ranked)
+        jobs = tuple(
+            PlannedJob(
+                name,
+                attempt,
+                RoundRecord(name, attempt + 1, self.now, 1_000, False, ranked),
+                (eta,) * len(drivers) if len(attempts) > 1 else (),
+            )
+            for (name, attempt), eta in zip(attempts.items(), etas, strict=True)
+        )
+        plan = OfferPlan(offer, self.model.jobs[jobs[0].job].mall, jobs, ranked)
         offered = self.call(
-            f"offer {offer} of {name}/{attempt} to {','.join(drivers)}",
+            f"offer {offer} of {attempts} to {','.join(drivers)}",
             expected,
             lambda store: store.offer(plan),
             how=how,
@@ -193,6 +243,7 @@ class JobRules(StoreMachine):
         )
         assert offered is not None
         assert offered.driver == taker, f"{offer} went to {offered.driver}, not to {taker}"
+        assert set(offered.gone) == gone, f"{offer}: {offered.gone} are told to be gone"
         if expected == "offered" and offer not in self.offers:
             self.offers.append(offer)
 
@@ -226,8 +277,8 @@ class JobRules(StoreMachine):
         out = self.model.offers.get(offer)
         if out is None:
             return
-        ref = self.ref(out.job)
-        self.model.withdraw(out.job, offer)
+        ref = self.ref([*out.jobs][-1])
+        self.model.withdraw(offer)
         self.call(
             f"withdraw {offer}",
             "ok",

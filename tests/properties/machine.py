@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from engine.config import MarketPolicy
+from engine.core.model import Vehicle
 from engine.ports import (
     DriverUnavailable,
     DueEntry,
@@ -36,6 +37,13 @@ from tests.properties.world import LEASE_MS, NODES, START_MS, Snapshot, World
 T = TypeVar("T")
 How = Literal["once", "twice", "reply lost"]
 DRIVERS = ("d0", "d1", "d2", "d3")
+# What each can carry, where the market lets it: two by weight, two by number, many, one.
+VEHICLES = {
+    "d0": Vehicle(max_jobs=3, max_weight_g=250),
+    "d1": Vehicle(max_jobs=2),
+    "d2": Vehicle(max_jobs=8),
+    "d3": Vehicle(),
+}
 
 # What the rules draw: an index counts back from the newest, so small numbers are what is going on.
 some_driver = st.sampled_from(DRIVERS)
@@ -55,11 +63,15 @@ _VERDICTS: Mapping[type[Exception], str] = {
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two nodes, four drivers, one market. ``scripts``: others than the package's."""
+    """Two nodes, four drivers, one market, which pools up to ``max_run_jobs`` jobs in a run.
 
-    def __init__(self, url: str, scripts: Mapping[str, Script] | None = None) -> None:
+    ``scripts``: others than the package's."""
+
+    def __init__(
+        self, url: str, scripts: Mapping[str, Script] | None = None, *, max_run_jobs: int = 1
+    ) -> None:
         super().__init__()
-        self.policy = MarketPolicy()
+        self.policy = MarketPolicy(max_run_jobs=max_run_jobs)
         self.model = Model(self.policy, START_MS)
         self.world = World(url, self.policy, scripts)
         self.beating = set(NODES)

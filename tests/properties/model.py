@@ -5,12 +5,12 @@ change. Times are epoch milliseconds; ``model.now`` is the clock that the script
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.config import MarketPolicy
 from protocol.lifecycle import BEFORE_PICKUP, HELD, NOT_ASKED_AGAIN, TERMINAL
-from tests.properties.model_drivers import DriverModel
+from tests.properties.model_drivers import Driver, DriverModel
 
 ANSWER_KEPT_MS = 600_000
 # A refusal whose exact word the contract leaves open: whoever asks has lost the job for good.
@@ -34,18 +34,28 @@ DONE = {
 }
 
 
+Eta = tuple[int, int]
+
+
 @dataclass
 class Offer:
-    job: str
+    """``jobs``: the attempt of each under this offer. ``add_on``: to one who held some already."""
+
+    jobs: dict[str, int]
     driver: str
-    attempt: int
     expires: int
     ack_by: int
+    add_on: bool = False
+    etas: dict[str, Eta] = field(default_factory=dict)
     state: str = "live"
     ended: int = 0
 
+    @property
+    def attempt(self) -> int:
+        return max(self.jobs.values())
 
-@dataclass
+
+@dataclass(eq=False)
 class Job:
     mall: str
     expires: int
@@ -53,6 +63,8 @@ class Job:
     external: str | None
     age_check: bool
     state: str
+    weight: int = 100
+    eta: Eta | None = None
     attempt: int = 0
     holder: str = ""
     offer: str = ""
@@ -106,7 +118,9 @@ class Model(DriverModel):
             return "ok"
         if new is None:
             return "no_driver"
-        if new.suspended or new.jobs or new.offer not in {None, job.offer}:
+        if new.suspended or new.offer not in {None, job.offer or None}:
+            return "unavailable"
+        if not self.fits(driver, [name]):
             return "unavailable"
         self._take_away(job, "withdrawn", "unassigned")
         self._give(job, name, driver)
@@ -129,6 +143,7 @@ class Model(DriverModel):
         if job.state not in {"picked_up", "returning"}:
             return "wrong_state"
         self._end_held(job, name, state)
+        job.eta = None
         return "ok"
 
     def ready(self, name: str, release: int) -> str:
@@ -143,26 +158,70 @@ class Model(DriverModel):
     # -- offers
 
     def offer(
-        self, offer: str, name: str, attempt: int, plan: Sequence[str]
-    ) -> tuple[str, str | None]:
-        """The verdict and who must get the offer."""
-        job = self.jobs[name]
-        if job.state == "offered" and job.offer == offer:
-            return "offered", self.offers[offer].driver
-        if job.state != "queued" or job.attempt != attempt or self.now >= job.expires:
-            return "gone", None
-        barred = self.barred(job)
-        taker = next((d for d in plan if d in self.free() and d not in barred), None)
+        self, offer: str, attempts: Mapping[str, int], plan: Sequence[str], etas: Sequence[Eta]
+    ) -> tuple[str, str | None, set[str]]:
+        """The verdict, who must get the offer, and which of its jobs are gone."""
+        jobs = {name: self.jobs[name] for name in attempts}
+        if any(job.state == "offered" and job.offer == offer for job in jobs.values()):
+            return "offered", self.offers[offer].driver, set()
+        gone = {
+            name
+            for name, job in jobs.items()
+            if job.state != "queued" or job.attempt != attempts[name] or self.now >= job.expires
+        }
+        if gone:
+            return "gone", None, gone
+        barred = set[str]().union(*map(self.barred, jobs.values()))
+        taker = next((d for d in plan if d not in barred and self.may_take(d, list(jobs))), None)
         if taker is None:
-            return "nobody", None
-        job.attempt += 1
-        job.state, job.offer = "offered", offer
-        expires = min(self.now + self.policy.offer_timeout_ms, job.expires)
+            return "nobody", None, set()
+        expires = self.now + self.policy.offer_timeout_ms
+        for job in jobs.values():
+            job.attempt += 1
+            job.state, job.offer = "offered", offer
+            expires = min(expires, job.expires)
+            job.known.add(taker)
         ack_by = min(self.now + self.policy.offer_ack_timeout_ms, expires)
-        self.offers[offer] = Offer(name, taker, job.attempt, expires, ack_by)
+        self.offers[offer] = Offer(
+            {name: job.attempt for name, job in jobs.items()},
+            taker,
+            expires,
+            ack_by,
+            bool(self.drivers[taker].jobs),
+            dict(zip(jobs, etas, strict=True)),
+        )
         self.drivers[taker].offer = offer
-        job.known.add(taker)
-        return "offered", taker
+        return "offered", taker, set()
+
+    def may_take(self, name: str, jobs: Sequence[str]) -> bool:
+        """A run goes to the free; one more job to one who is on its way to its mall."""
+        driver = self.drivers.get(name)
+        if driver is None or not self.may_be_asked(driver) or not self.fits(name, jobs):
+            return False
+        mall = self.jobs[jobs[0]].mall
+        return not driver.jobs or (len(jobs) == 1 and self.bound_for(driver) == mall)
+
+    def bound_for(self, driver: Driver) -> str | None:
+        """The mall that all it holds is from, if it has not come there and has room for more."""
+        held = [self.jobs[name] for name in driver.jobs]
+        malls = {job.mall for job in held}
+        most = min(self.policy.max_run_jobs, driver.max_jobs)
+        is_on_its_way = len(malls) == 1 and all(job.state == "assigned" for job in held)
+        return malls.pop() if is_on_its_way and len(held) < most else None
+
+    def coming(self) -> set[str]:
+        """Who may be offered one more job on its way, as mall/driver."""
+        drivers = self.drivers.items()
+        bound = {name: self.bound_for(d) for name, d in drivers if self.may_be_asked(d)}
+        return {f"{mall}/{name}" for name, mall in bound.items() if mall}
+
+    def fits(self, name: str, jobs: Sequence[str]) -> bool:
+        """Beside what it holds; one job in an empty vehicle is its ranking's affair."""
+        driver = self.drivers[name]
+        all_jobs = [*driver.jobs, *jobs]
+        weight = sum(self.jobs[job].weight for job in all_jobs)
+        most = min(self.policy.max_run_jobs, driver.max_jobs)
+        return len(all_jobs) == 1 or (len(all_jobs) <= most and weight <= driver.max_weight)
 
     def live(self) -> list[str]:
         return [name for name, offer in self.offers.items() if offer.state == "live"]
@@ -195,32 +254,31 @@ class Model(DriverModel):
 
     def accept(self, offer: str, driver: str) -> str:
         verdict = self._answerable(offer, driver, "accepted")
-        if verdict == "ok" and self.drivers[driver].jobs:  # S2: custody has filled its hands
+        run = self.offers[offer].jobs if verdict == "ok" else {}
+        if run and not self.fits(driver, list(run)):  # S2: custody has filled its hands
             return "offer_closed"
         if verdict == "ok":
-            name = self.offers[offer].job
-            job = self.jobs[name]
-            self._end_offer(job, "accepted")
-            job.state, job.holder = "assigned", driver
-            self.drivers[driver].jobs[name] = job.attempt
+            self._end_offer(offer, "accepted")
+            for name, attempt in run.items():
+                job = self.jobs[name]
+                job.state, job.holder = "assigned", driver
+                job.eta = self.offers[offer].etas[name]
+                self.drivers[driver].jobs[name] = attempt
             self.drivers[driver].unreachable = False
         return "ok" if verdict == "again" else verdict
 
     def decline(self, offer: str, driver: str) -> str:
         verdict = self._answerable(offer, driver, "declined")
         if verdict == "ok":
-            job = self.jobs[self.offers[offer].job]
-            self._end_offer(job, "declined")
-            job.state = "queued"
-            self.drivers[driver].cool = self.now + math.ceil(self.policy.cooldown_s * 1000)
+            self._end_offer(offer, "declined")
+            if not self.offers[offer].add_on:
+                self.drivers[driver].cool = self.now + math.ceil(self.policy.cooldown_s * 1000)
             self.drivers[driver].unreachable = False
         return "ok" if verdict == "again" else verdict
 
-    def withdraw(self, name: str, offer: str) -> None:
-        job = self.jobs[name]
-        if job.state == "offered" and job.offer == offer:
-            self._end_offer(job, "withdrawn")
-            job.state = "queued"
+    def withdraw(self, offer: str) -> None:
+        if self.offers[offer].state == "live":
+            self._end_offer(offer, "withdrawn")
 
     def lapse(self, offer: str) -> str | None:
         out = self.offers.get(offer)
@@ -231,12 +289,11 @@ class Model(DriverModel):
             outcome, driver.unreachable = "unacknowledged", True
         elif self.now >= out.expires:
             outcome = "expired"
-            driver.cool = self.now + math.ceil(self.policy.cooldown_s * 1000)
+            if not out.add_on:
+                driver.cool = self.now + math.ceil(self.policy.cooldown_s * 1000)
         else:
             return None
-        job = self.jobs[out.job]
-        self._end_offer(job, outcome)
-        job.state = "queued"
+        self._end_offer(offer, outcome)
         return outcome
 
     def expire(self, name: str, max_attempts: int) -> bool:
@@ -286,10 +343,18 @@ class Model(DriverModel):
             return REFUSED
         if job.state not in BEFORE_PICKUP:
             return "ok" if job.holder == driver and job.state in DONE[step] else "wrong_state"
+        eta = job.eta if job.holder == driver else None
         self._take_away(job, "withdrawn", None if job.holder == driver else "unassigned")
         self._give(job, name, driver)
-        job.state = "picked_up"
+        job.state, job.eta = "picked_up", eta
         return "ok"
+
+    def update_etas(self, driver: str, stops: Mapping[str, tuple[int, Eta]]) -> None:
+        for name, (attempt, eta) in stops.items():
+            job = self.jobs[name]
+            is_held = job.state in {"assigned", "at_mall", "picked_up"}
+            if is_held and (job.holder, job.attempt) == (driver, attempt):
+                job.eta = eta
 
     def give_up(self, name: str, driver: str, attempt: int) -> str:
         job = self.jobs[name]
@@ -325,17 +390,22 @@ class Model(DriverModel):
         job.known.add(driver)
         self.drivers[driver].jobs[name] = job.attempt
 
-    def _end_offer(self, job: Job, outcome: str) -> None:
-        out = self.offers[job.offer]
+    def _end_offer(self, offer: str, outcome: str, leaving: Job | None = None) -> None:
+        """All its jobs look on. Where one job of it is ``leaving`` for another way, the outcome is
+        that job's, and of the others it was merely withdrawn."""
+        out = self.offers[offer]
         out.state, out.ended = outcome, self.now
         self.drivers[out.driver].offer = None
-        job.asked.append((out.driver, job.attempt, outcome, self.now))
-        job.offer = ""
+        for name, attempt in out.jobs.items():
+            job = self.jobs[name]
+            its = outcome if leaving in {None, job} else "withdrawn"
+            job.asked.append((out.driver, attempt, its, self.now))
+            job.state, job.offer = "queued", ""
 
     def _take_away(self, job: Job, offered: str, held: str | None) -> None:
         """End the live offer or take the job off its holder; ``held``: how its turn ended."""
         if job.state == "offered":
-            self._end_offer(job, offered)
+            self._end_offer(job.offer, offered, job)
         elif job.state in HELD:
             if held is not None:
                 job.asked.append((job.holder, job.attempt, held, self.now))
@@ -343,6 +413,7 @@ class Model(DriverModel):
             self._drop(job)
 
     def _drop(self, job: Job) -> None:
+        job.eta = None
         jobs = self.drivers[job.holder].jobs
         for name in [name for name in jobs if self.jobs[name] is job]:
             del jobs[name]

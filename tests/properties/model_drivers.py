@@ -42,6 +42,8 @@ class Driver:
     offer: str | None = None
     jobs: dict[str, int] = field(default_factory=dict)
     fix: Fix | None = None
+    max_jobs: int = 1
+    max_weight: int = 100_000
 
 
 class DriverModel:
@@ -68,18 +70,18 @@ class DriverModel:
         return driver.fix is not None and self.now - driver.fix.received <= self.stale_ms
 
     def wants_work(self, driver: Driver) -> bool:
-        """All of may_be_offered that does not change by time alone."""
+        """All of may_be_asked that does not change by time alone."""
         return (
             driver.wish == "available"
             and driver.connected
             and not driver.suspended
             and not driver.unreachable
             and driver.offer is None
-            and not driver.jobs
             and driver.fix is not None
         )
 
-    def may_be_offered(self, driver: Driver) -> bool:
+    def may_be_asked(self, driver: Driver) -> bool:
+        """Whatever it holds."""
         return (
             self.wants_work(driver)
             and driver.cool <= self.now
@@ -89,9 +91,11 @@ class DriverModel:
         )
 
     def free(self) -> set[str]:
-        return {name for name, driver in self.drivers.items() if self.may_be_offered(driver)}
+        """Who may be offered something and holds nothing."""
+        drivers = self.drivers.items()
+        return {name for name, driver in drivers if self.may_be_asked(driver) and not driver.jobs}
 
-    def hello(self, name: str, node: str) -> None:
+    def hello(self, name: str, node: str, max_jobs: int, max_weight: int) -> None:
         driver = self.drivers.setdefault(name, Driver())
         if not driver.connected and self.now > driver.lost + self.resume_ms:
             driver.wish = "offline"
@@ -101,6 +105,7 @@ class DriverModel:
             driver.until = None
         driver.epoch += 1
         driver.connected, driver.node, driver.unreachable = True, node, False
+        driver.max_jobs, driver.max_weight = max_jobs, max_weight
 
     def disconnect(self, name: str, node: str, epoch: int) -> None:
         driver = self.drivers.get(name)

@@ -5,26 +5,29 @@ with the package's scripts it ends well; with the planted bug it must not.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 
 import pytest
 
 from engine.core.model import Submission
 from engine.ports import Submitted
 from engine.store.redis import RedisStore
-from engine.store.scripts import Script, all_scripts
+from engine.store.scripts import Script
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
+from tests.properties.planted_in_runs import PLANTED_IN_RUNS
+from tests.properties.planting import Planted
 from tests.properties.world import MALLS
 
 pytestmark = pytest.mark.timeout(20)
 
 
 @contextmanager
-def a_day(url: str, scripts: Mapping[str, Script] | None = None) -> Iterator[Mallard]:
-    mallard = Mallard(url, scripts)
+def a_day(
+    url: str, scripts: Mapping[str, Script] | None = None, max_run_jobs: int = 1
+) -> Iterator[Mallard]:
+    mallard = Mallard(url, scripts, max_run_jobs=max_run_jobs)
     with closing(mallard.world):
         yield mallard
 
@@ -98,29 +101,6 @@ def the_reply_to_a_submission_is_lost(mallard: Mallard) -> None:
 
 # -- bugs
 
-Story = Callable[[Mallard], None]
-
-
-@dataclass(frozen=True)
-class Planted:
-    """A bug in a script: ``changes`` of its text, each of which must stand in it once."""
-
-    name: str
-    script: str
-    changes: tuple[tuple[str, str], ...]
-    story: Story
-
-    def scripts(self) -> Mapping[str, Script]:
-        script = all_scripts()[self.script]
-        text = script.source.decode()
-        for old, new in self.changes:
-            assert text.count(old) == 1, f"{self.script}.lua does not say {old!r} once any more"
-            text = text.replace(old, new)
-        source = text.encode()
-        sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
-        return {**all_scripts(), self.script: replace(script, source=source, sha=sha)}
-
-
 # The script that ends an offer writes the job as well, so one half of the fence stands in for the
 # other: what is planted is that both are gone.
 _FENCE = (
@@ -185,11 +165,12 @@ PLANTED = (
 )
 
 
-@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+@pytest.mark.parametrize("planted", [*PLANTED, *PLANTED_IN_RUNS], ids=lambda planted: planted.name)
 def test_a_planted_bug_turns_its_story_red(redis_url: str, planted: Planted) -> None:
-    with a_day(redis_url) as mallard:
+    most = planted.max_run_jobs
+    with a_day(redis_url, None, most) as mallard:
         planted.story(mallard)
-    with a_day(redis_url, planted.scripts()) as mallard, pytest.raises(AssertionError):
+    with a_day(redis_url, planted.scripts(), most) as mallard, pytest.raises(AssertionError):
         planted.story(mallard)
 
 

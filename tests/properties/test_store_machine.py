@@ -4,33 +4,40 @@
 called one after the other on a ``Mallard`` tell it again (see ``test_stories.py``).
 """
 
+from functools import partial
+
 import pytest
 from hypothesis import Phase, settings
 
 from tests.properties.machine import run_machine
 from tests.properties.mallard import Mallard
+from tests.properties.planted_in_runs import PLANTED_IN_RUNS
+from tests.properties.planting import Planted
 from tests.properties.profiles import DEEP, SEEDS, SHORT, USUAL
-from tests.properties.test_planted_bugs import PLANTED, Planted
+from tests.properties.test_planted_bugs import PLANTED
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # a red one is made short first
+@pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_store_keeps_its_word(redis_url: str, seed: int) -> None:
-    run_machine(lambda: Mallard(redis_url), SHORT, seed)
+def test_the_store_keeps_its_word(redis_url: str, seed: int, most: int) -> None:
+    """With one job a driver, and with runs of up to three."""
+    run_machine(lambda: Mallard(redis_url, max_run_jobs=most), SHORT, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not DEEP, reason="minutes: MALLARD_TEST_DEEP=1")
-@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+@pytest.mark.parametrize("planted", [*PLANTED, *PLANTED_IN_RUNS], ids=lambda planted: planted.name)
 def test_the_machine_finds_a_planted_bug_by_itself(redis_url: str, planted: Planted) -> None:
-    scripts = planted.scripts()
+    scripts, most = planted.scripts(), planted.max_run_jobs
     look = settings(SHORT, phases=[Phase.generate])
 
     def look_no_longer_than_usual() -> None:
         for seed in range(USUAL):
-            run_machine(lambda: Mallard(redis_url, scripts), look, seed)
+            build = partial(Mallard, redis_url, scripts, max_run_jobs=most)
+            run_machine(build, look, seed)
 
     with pytest.raises(AssertionError):
         look_no_longer_than_usual()

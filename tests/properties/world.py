@@ -36,7 +36,7 @@ LEASE_MS = 1_500
 HOME = (33.30, -111.84)
 
 _HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds")
-_SETS = ("idle", "due", "nodes", "forget", "by_age", "by_service")
+_SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service")
 # Each key's content by its type: names and values by turns, members, or a stream's length.
 _READ_ALL = """
 local READ = {
@@ -61,6 +61,7 @@ class Snapshot:
     jobs: Mapping[str, Job]
     offers: Mapping[str, OfferRecord]
     idle: frozenset[str]
+    coming: frozenset[str]
     due: Mapping[str, int]
     queues: Mapping[str, tuple[str, ...]]
     waiting: Mapping[str, Waiting]
@@ -182,6 +183,7 @@ def submission(
     lasts_ms: int = 3_600_000,
     release_ms: int | None = None,
     age_check: bool = False,
+    weight_g: int = 100,
 ) -> Submission:
     """A valid order; ``release_ms``: when it is to look for a driver, if not at once."""
     need = Need(
@@ -192,7 +194,7 @@ def submission(
         lat=HOME[0],
         lon=HOME[1],
         parcels=1,
-        weight_g=100,
+        weight_g=weight_g,
         volume_l=1.5,
         requires=(),
         priority=priority,
@@ -241,6 +243,7 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         jobs={name.removeprefix("job:"): read_job(flat) for name, flat in jobs.items()},
         offers={name: read_offer(packed) for name, packed in hashes["offers"].items()},
         idle=frozenset(sets["idle"]),
+        coming=frozenset(sets["coming"]),
         due=sets["due"],
         queues={mall: tuple(job.decode() for job in raw[f"wait:{mall}"][::2]) for mall in MALLS},
         waiting={name: read_waiting(name, packed) for name, packed in hashes["waiting"].items()},

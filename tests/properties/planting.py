@@ -1,0 +1,31 @@
+"""A bug that is planted in a script, and the story that must turn red with it."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from engine.store.scripts import Script, all_scripts
+from tests.properties.mallard import Mallard
+
+Story = Callable[[Mallard], None]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug in a script: ``changes`` of its text, each of which must stand in it once."""
+
+    name: str
+    script: str
+    changes: tuple[tuple[str, str], ...]
+    story: Story
+    max_run_jobs: int = 1
+
+    def scripts(self) -> Mapping[str, Script]:
+        script = all_scripts()[self.script]
+        text = script.source.decode()
+        for old, new in self.changes:
+            assert text.count(old) == 1, f"{self.script}.lua does not say {old!r} once any more"
+            text = text.replace(old, new)
+        source = text.encode()
+        sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+        return {**all_scripts(), self.script: replace(script, source=source, sha=sha)}
