@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from protocol.messages import Offer, Proof, Vehicle, Welcome
 _MAX_TOLD_SPEED_MPS = 1_000.0
 _ACCURACY_M = 8.0
 _GOING_ONLINE_AGAIN_S = 1.0
+_TO_COLLECT = frozenset({JobState.ASSIGNED, JobState.AT_MALL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,24 +155,38 @@ class SimulatedDriver:
         """Work off what the client holds, however it came by it; without work, drive home."""
         while True:
             self._jobs_changed.clear()
-            jobs = self.client.jobs.values()
-            job = next((job for job in jobs if job.job not in self._stuck), None)
-            if job is not None:
-                await self._deliver(job)
-                continue
-            self._depart(self._home)
-            await self._jobs_changed.wait()
+            jobs = self._jobs()
+            to_collect = [job for job in jobs if job.state in _TO_COLLECT]
+            if to_collect:
+                await self._collect(to_collect[0])
+            elif jobs:
+                # In the order of the run, as far as the engine has told one.
+                await self._hand_over(min(jobs, key=_handed_over_ms))
+            else:
+                self._depart(self._home)
+                await self._jobs_changed.wait()
 
-    async def _deliver(self, job: HeldJob) -> None:
-        mall, dropoff = job.detail.mall, job.detail.dropoff
-        if job.state in {JobState.ASSIGNED, JobState.AT_MALL}:
-            await self._drive((mall.gate_lat, mall.gate_lon))
-            if not await self._do(job.job, Step.AT_MALL):
-                return
+    def _jobs(self) -> list[HeldJob]:
+        return [job for job in self.client.jobs.values() if job.job not in self._stuck]
+
+    async def _collect(self, first: HeldJob) -> None:
+        """Drive to the mall of this job, and fetch all that is held from there by then: more may
+        have been added on the way."""
+        mall = first.detail.mall
+        await self._drive((mall.gate_lat, mall.gate_lon))
+        run = [job for job in self._jobs() if job.detail.mall.id == mall.id]
+        for job in run:
+            if job.state in _TO_COLLECT:
+                await self._do(job.job, Step.AT_MALL)
+        for job in run:
+            if job.state not in _TO_COLLECT or job.job in self._stuck:
+                continue
             await asyncio.sleep(self._dice.uniform(*self._habits.dwell_s))
-            if not await self._do(job.job, Step.PICKED_UP):
-                return
-            self._tally.collected_by[job.job].append(self.name)
+            if await self._do(job.job, Step.PICKED_UP):
+                self._tally.collected_by[job.job].append(self.name)
+
+    async def _hand_over(self, job: HeldJob) -> None:
+        dropoff = job.detail.dropoff
         await self._drive((dropoff.lat, dropoff.lon))
         await asyncio.sleep(self._dice.uniform(*self._habits.dwell_s))
         proof = Proof("age_checked" if ID_CHECK in job.detail.requires else "photo")
@@ -218,6 +234,10 @@ class SimulatedDriver:
         self._tally.push_ms.append(max(0, delay_ms))
         for job in offer.jobs:
             self._tally.first_offer_s.setdefault(job.job, time.monotonic())
+
+
+def _handed_over_ms(job: HeldJob) -> float:
+    return job.detail.eta.dropoff_ms or math.inf
 
 
 def _now_s() -> float:

@@ -11,6 +11,7 @@ from clients.road import Point
 from clients.simulated_driver import Habits, SimulatedDriver
 from clients.tally import Tally
 from protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from protocol.messages import Vehicle
 
 __all__ = ["Fleet", "Habits", "Recruit", "SimulatedDriver", "Tally"]
 
@@ -20,11 +21,12 @@ _JSON_EVERY = 10
 
 @dataclass(frozen=True, slots=True)
 class Recruit:
-    """A driver to simulate: who, where from, and whose word they carry."""
+    """A driver to simulate: who, where from, and whose word they carry; and what in."""
 
     name: str
     home: Point
     token: str
+    vehicle: Vehicle | None = None
 
 
 class Fleet:
@@ -56,6 +58,7 @@ class Fleet:
                 habits=habits,
                 tally=self.tally,
                 dice=random.Random(f"{seed} {recruit.name}"),
+                vehicle=recruit.vehicle,
                 subprotocol=SUBPROTOCOL_MSGPACK if number % _JSON_EVERY else SUBPROTOCOL_JSON,
             )
             for number, recruit in enumerate(recruits)

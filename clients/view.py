@@ -78,7 +78,8 @@ class DriverView:
         self._seq = push.seq
         if isinstance(push, Offer):
             self.offer = push
-            self.state = DriverState.OFFERED
+            if not self.jobs:  # else it is one more job for a run, which goes on
+                self.state = DriverState.OFFERED
         elif isinstance(push, OfferClosed):
             self._close_offer(push.offer)
         elif isinstance(push, JobChanged):

@@ -16,6 +16,7 @@ from engine.demo.ground import home_near
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
 from protocol.codes import Role
+from protocol.messages import Vehicle
 
 _TOKEN_TTL_S: Final = 86_400
 _TELL_EVERY_S: Final = 5.0
@@ -53,6 +54,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="V",
         help="how fast they drive (default: 15; the engine believes up to MALLARD_MAX_SPEED_MPS)",
     )
+    parser.add_argument(
+        "--max-jobs",
+        type=number(int, 1, 50),
+        default=1,
+        metavar="N",
+        help="how many jobs each has room for (default: 1; a market pools up to its max_run_jobs)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of their habits (default: 1)")
     add_settings_flags(parser)
 
@@ -72,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
                 name,
                 home_near(dice.choice(malls), market, dice),
                 tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id),
+                Vehicle(max_jobs=args.max_jobs),
             )
             for name in (f"sim-{number}" for number in range(args.count))
         ],

@@ -4,6 +4,7 @@ Before a driver accepts, it sees a job's *card*: what it takes to decide, and no
 whose parcel it is. The card is packed once, when the job is submitted.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -114,6 +115,11 @@ def full_job(job: Job, mall: Mall) -> SocketJob:
         external_id=job.external_id,
         pay=_pay(request.pay),
     )
+
+
+def in_run_order(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs in the order of their drop-offs, those without a time last."""
+    return sorted(jobs, key=lambda job: job.eta_dropoff_ms or math.inf)
 
 
 def push_frame(

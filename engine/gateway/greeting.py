@@ -5,7 +5,7 @@ from msgspec import UNSET
 
 from engine.core.model import Vehicle
 from engine.gateway.admission import Admitted
-from engine.gateway.frames import full_job, offer_frame
+from engine.gateway.frames import full_job, in_run_order, offer_frame
 from engine.gateway.services import Services
 from engine.gateway.session import Session
 from engine.ports import DriverFix, DriverSnapshot, JobRef, NoSuchJob, Refused
@@ -96,5 +96,5 @@ def welcome(
         token_expires_ms=expires_ms,
         state=driver.shown.value,
         offer=offer_frame(offer, driver.seq, snapshot.now_ms, malls[offer.mall]) if offer else None,
-        jobs=tuple(full_job(job, malls[job.mall]) for job in snapshot.jobs),
+        jobs=tuple(full_job(job, malls[job.mall]) for job in in_run_order(snapshot.jobs)),
     )

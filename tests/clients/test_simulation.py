@@ -71,6 +71,29 @@ async def test_a_driver_delivers_and_keeps_a_ledger(engine: Counterpart) -> None
         assert fleet.at(engine.url) == fleet.drivers
 
 
+async def test_a_driver_carries_a_run_through(engine: Counterpart) -> None:
+    """Everything is collected first, then handed over in the order of the times told."""
+    late, soon, unknown = a_job("late"), a_job("soon"), a_job("unknown")
+    late["eta"], soon["eta"] = ({"pickup_ms": 1, "dropoff_ms": at_ms} for at_ms in (9, 5))
+    async with at_work(engine, WILLING) as (fleet, socket):
+        await socket.send("offer", **an_offer(expires_ms=MUCH_LATER_MS))
+        await _next(socket, "offer_ack")
+        accepted = await _next(socket, "accept")
+        await socket.reply(accepted, state="on_run", jobs=[unknown, late, soon])
+        told = []
+        for _ in range(9):
+            report = await _next(socket, "progress")
+            told.append((report["step"], report["job"]))
+            await socket.reply(report, job=report["job"], job_state=report["step"], attempt=1)
+        run = ["unknown", "late", "soon"]
+        assert told == [
+            *(("at_mall", job) for job in run),
+            *(("picked_up", job) for job in run),
+            *(("delivered", job) for job in ("soon", "late", "unknown")),
+        ]
+        await eventually(lambda: fleet.tally.counts["delivered"] == 3)
+
+
 async def test_a_refused_step_is_not_tried_for_ever(engine: Counterpart) -> None:
     async with at_work(engine, WILLING) as (fleet, socket):
         await socket.send("job", seq=1, job=JOB, attempt=2, state="assigned", detail=a_job())

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import UNSET
 
 from clients.view import DriverView
-from protocol.messages import JobChanged, Reply, SocketJob, Welcome
-from tests.clients.counterpart import a_job
+from protocol.messages import JobChanged, Offer, OfferClosed, Reply, SocketJob, Welcome
+from tests.clients.counterpart import a_job, an_offer
 
 JOB = "job_phoenix.1"
 
@@ -37,6 +37,15 @@ def test_arrival_by_geofence_changes_the_state() -> None:
     view = _view(a_job())
     view.apply_push(JobChanged(1, JOB, 1, "at_mall"))
     assert view.jobs[JOB].state == "at_mall"
+
+
+def test_one_more_job_is_offered_on_the_way() -> None:
+    view = _view(a_job())
+    view.state = "on_run"
+    view.apply_push(msgspec.convert({"type": "offer", **an_offer(seq=1)}, Offer))
+    assert (view.state, view.offer is None) == ("on_run", False)
+    view.apply_push(OfferClosed(2, "o1", "expired"))
+    assert (view.state, view.offer, list(view.jobs)) == ("on_run", None, [JOB])
 
 
 def test_a_job_that_the_welcome_leaves_out_is_held_no_more_but_remembered() -> None:
