@@ -1,4 +1,4 @@
-"""`mallard bench`: load and benchmarks, which live in `load_tests` and know the contract only."""
+"""`mallard bench`: load and benchmarks. Those in `load_tests` know the contract only."""
 
 import argparse
 import importlib
@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 # The name of a benchmark and the module whose `main(arguments)` runs it. Imported when asked for:
-# an engine needs none of what they need.
+# an engine needs none of what they need. Those of the whole system live in `load_tests`.
 _BENCHES: Final[Mapping[str, str]] = {
     "swarm": "load_tests.swarm.bench",
     "peers": "load_tests.bench.__main__",
     "quick": "load_tests.bench.quick",
+    "decisions": "engine.bench.decisions",
 }
 
 

@@ -12,7 +12,7 @@ Nothing here commits anybody: a plan says when its driver must set off, and whet
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,7 +23,7 @@ from engine.core.cost import driver_terms
 from engine.core.eta import TravelTime, travel_matrix
 from engine.core.mall import Gate, Mall
 from engine.core.matching import MatchPolicy, barred_by
-from engine.core.model import Driver, RankedDriver, Term, Waiting
+from engine.core.model import Driver, Need, RankedDriver, Term, Waiting
 from protocol.codes import ID_CHECK
 
 Matrix = NDArray[np.float64]
@@ -123,10 +123,10 @@ class Plan:
 
 
 class _Stops(NamedTuple):
-    """Of n jobs: where their drivers go, and the figures that no driver changes; each (n,)."""
+    """Of n jobs: which gate their drivers go to, and the figures that no driver changes; each
+    (n,)."""
 
-    lat: Matrix
-    lon: Matrix
+    gate: NDArray[np.intp]
     ready_ms: Matrix
     collect_ms: Matrix
     haul_ms: Matrix
@@ -144,26 +144,76 @@ def solve(
     :raises KeyError: for a job that names a store which its mall does not have
     """
     plans: list[Plan] = []
-    for job in jobs:
-        _gate(job)  # a job that cannot be is told, also when there is no driver
+    # A job that cannot be is told, also when there is no driver.
+    gates = {job.waiting.job: _gate(job) for job in jobs}
+    if not jobs or not drivers:
+        return plans
     left = list(jobs)
-    fleet = list(drivers)
-    unplanned = [True] * len(fleet)
+    fleet = _Fleet(drivers, list(gates.values()), now_ms, policy, travel)
     for wave in range(1, policy.waves + 1):
         until_ms = now_ms + wave * policy.wave_s * 1000
         last = wave == policy.waves
         turn = [job for job in left if last or job.waiting.need.ready_ms <= until_ms]
-        if not turn or not fleet:
+        if not turn:
             continue
         table = _Table(turn, fleet, now_ms, policy, travel)
-        for row, column in table.pairs():
-            plan = table.plan(row, column)
-            plans.append(replace(plan, now=plan.now and unplanned[column]))
-            unplanned[column] = False
-            fleet[column] = table.after(row, column)
+        pairs = table.pairs()
+        plans += table.plans(pairs)
+        if pairs and not last:
+            table.send(pairs)
         planned = {plan.job.waiting.job for plan in plans}
         left = [job for job in left if job.waiting.job not in planned]
     return plans
+
+
+class _Fleet:
+    """Each driver, from when it is free and where it is then, as far as it is planned; (drivers,).
+
+    What no job changes is worked out once for all waves: above all the way to every gate,
+    ``travel_s``, (gates, drivers).
+    """
+
+    def __init__(
+        self,
+        drivers: Sequence[BatchDriver],
+        gates: Sequence[Gate],
+        now_ms: int,
+        policy: BatchPolicy,
+        travel: TravelTime,
+    ) -> None:
+        self.drivers = drivers
+        # Many jobs are of few gates.
+        places = dict.fromkeys((gate.lat, gate.lon) for gate in gates)
+        self.number = {place: number for number, place in enumerate(places)}
+        self._gates = np.array(list(places))
+        self._now_ms, self._travel = now_ms, travel
+        self.free_ms = np.array([max(driver.free_ms, now_ms) for driver in drivers], dtype=float)
+        self.unplanned = [True] * len(drivers)
+        lats = np.array([driver.lat for driver in drivers])
+        lons = np.array([driver.lon for driver in drivers])
+        self.travel_s = self._ways(lats, lons)
+        self.own = [driver_terms(driver.driver, now_ms, policy.weights) for driver in drivers]
+        self.own_s = np.array([sum([term.seconds for term in terms]) for terms in self.own])
+        vehicles = [driver.driver.vehicle for driver in drivers]
+        self.max_weight_g = np.array([vehicle.max_weight_g for vehicle in vehicles])
+        self.max_volume_l = np.array([vehicle.max_volume_l for vehicle in vehicles])
+        self.until_ms = np.array([driver.driver.until_ms or np.inf for driver in drivers])
+        self.column = {driver.driver.id: column for column, driver in enumerate(drivers)}
+
+    def _ways(self, lats: Matrix, lons: Matrix) -> Matrix:
+        gates = self._gates
+        return travel_matrix(
+            self._travel, lats, lons, gates[:, 0], gates[:, 1], self._now_ms
+        ).T.copy()
+
+    def deliver(self, columns: Sequence[int], needs: Sequence[Need], free_ms: Matrix) -> None:
+        """These drivers will have delivered those jobs, and be free there then."""
+        lats = np.array([need.lat for need in needs])
+        lons = np.array([need.lon for need in needs])
+        self.travel_s[:, columns] = self._ways(lats, lons)
+        self.free_ms[columns] = free_ms
+        for column in columns:
+            self.unplanned[column] = False
 
 
 class _Table:
@@ -172,31 +222,26 @@ class _Table:
     def __init__(
         self,
         jobs: Sequence[BatchJob],
-        drivers: Sequence[BatchDriver],
+        fleet: _Fleet,
         now_ms: int,
         policy: BatchPolicy,
         travel: TravelTime,
     ) -> None:
-        self._jobs, self._drivers = jobs, drivers
+        self._jobs, self._fleet = jobs, fleet
         self._now_ms, self._policy = now_ms, policy
         self._gates = [_gate(job) for job in jobs]
         stops = self._stops = self._read_stops(travel)
-        free_ms = np.array([max(driver.free_ms, now_ms) for driver in drivers], dtype=np.float64)
-        lats = np.array([driver.lat for driver in drivers])
-        lons = np.array([driver.lon for driver in drivers])
-        self._travel_s = travel_matrix(travel, lats, lons, stops.lat, stops.lon, now_ms).T
+        free_ms = fleet.free_ms
+        self._travel_s = fleet.travel_s[stops.gate]
         there_ms = free_ms + self._travel_s * 1000 + stops.collect_ms[:, None]
         ready_ms = stops.ready_ms[:, None]
         self._pickup_ms = np.maximum(there_ms, ready_ms)
         self._dropoff_ms = self._pickup_ms + stops.haul_ms[:, None]
-        self._free_ms = free_ms
         weights, plan = policy.weights, policy.plan
         deadline_ms = np.array([job.waiting.need.deadline_ms for job in jobs], dtype=np.float64)
         slack_s = (deadline_ms[:, None] - self._dropoff_ms) / 1000
         age_h = np.maximum(0.0, now_ms - stops.ready_ms) / 3_600_000
         late_s = (self._pickup_ms - np.maximum(ready_ms, now_ms)) / 1000
-        own = [driver_terms(driver.driver, now_ms, weights) for driver in drivers]
-        self._own = own
         self._terms: dict[str, Matrix] = {
             "lateness": late_s * (1 + plan.age * age_h)[:, None],
             "travel": plan.travel * self._travel_s,
@@ -204,22 +249,21 @@ class _Table:
             "soon": np.broadcast_to(plan.soon * (free_ms - now_ms) / 1000, late_s.shape),
             "slack": weights.slack * np.maximum(0.0, weights.slack_s - slack_s),
         }
-        own_s = np.array([sum(term.seconds for term in terms) for terms in own])
-        self._cost_s = sum(self._terms.values(), np.zeros_like(late_s)) + own_s
+        self._cost_s = sum(self._terms.values(), np.zeros_like(late_s)) + fleet.own_s
         self._why_not = self._misfits()
 
     def pairs(self) -> list[tuple[int, int]]:
         """The cheapest pairs of (job, driver), as indexes."""
-        jobs = len(self._jobs)
-        cost_s = np.where(self._why_not == 0, self._cost_s, _NEVER_S)
+        jobs, drivers = self._cost_s.shape
         # Each job may also be left over: a column of its own. As many as can be are not.
-        left_over = np.full((jobs, jobs), _NEVER_S)
-        np.fill_diagonal(left_over, self._left_over_s())
-        rows, columns = linear_sum_assignment(np.hstack((cost_s, left_over)))
+        cost_s = np.full((jobs, drivers + jobs), _NEVER_S)
+        np.copyto(cost_s[:, :drivers], self._cost_s, where=self._why_not == 0)
+        np.fill_diagonal(cost_s[:, drivers:], self._left_over_s())
+        rows, columns = linear_sum_assignment(cost_s)
         return [
-            (int(row), int(column))
-            for row, column in zip(rows, columns, strict=True)
-            if column < len(self._drivers)
+            (row, column)
+            for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+            if column < drivers
         ]
 
     def _left_over_s(self) -> Matrix:
@@ -229,47 +273,56 @@ class _Table:
         late_s = np.maximum(0.0, self._now_ms - self._stops.ready_ms) / 1000
         return _LEFT_OVER_S + _PRIORITY_S * priority + self._policy.plan.left * late_s
 
-    def plan(self, row: int, column: int) -> Plan:
-        """The pair as a plan."""
-        leaves_ms = self._stops.ready_ms[row] - self._stops.collect_ms[row]
-        depart_ms = int(leaves_ms - self._travel_s[row, column] * 1000)
-        ranked = self.ranked(row, column)
-        return Plan(self._jobs[row], ranked, depart_ms, self._drivers[column].free_ms == 0)
-
-    def after(self, row: int, column: int) -> BatchDriver:
-        """The driver when it has delivered that job."""
-        need, driver = self._jobs[row].waiting.need, self._drivers[column].driver
-        return BatchDriver(driver, need.lat, need.lon, int(self._dropoff_ms[row, column]))
-
-    def ranked(self, row: int, column: int) -> RankedDriver:
-        """The pair as a candidate of the job's round."""
-        driver = self._drivers[column].driver
-        why_not = _MISFITS[self._why_not[row, column]] or None
-        terms = [Term(name, float(table[row, column])) for name, table in self._terms.items()]
-        return RankedDriver(
-            driver=driver.id,
-            eligible=why_not is None,
-            why_not=why_not,
-            cost_s=None if why_not else float(self._cost_s[row, column]),
-            terms=(*terms, *self._own[column]),
-            eta_s=round(float(self._travel_s[row, column])),
-            distance_m=0,
-            gate=self._gates[row].id,
-            eta_pickup_ms=int(self._pickup_ms[row, column]),
-            eta_dropoff_ms=int(self._dropoff_ms[row, column]),
+    def plans(self, pairs: Sequence[tuple[int, int]]) -> list[Plan]:
+        """The pairs as plans."""
+        fleet, stops = self._fleet, self._stops
+        at = ([row for row, _ in pairs], [column for _, column in pairs])
+        depart_ms = (stops.ready_ms - stops.collect_ms)[at[0]] - self._travel_s[at] * 1000
+        names = tuple(self._terms)
+        terms = np.array([table[at] for table in self._terms.values()]).T.tolist()
+        figures = zip(
+            *(self._cost_s[at].tolist(), self._travel_s[at].tolist()),
+            *(self._pickup_ms[at].tolist(), self._dropoff_ms[at].tolist()),
+            *(depart_ms.tolist(), terms),
+            strict=True,
         )
+        plans = []
+        for (row, column), (cost, travel, pickup, dropoff, depart, own) in zip(
+            pairs, figures, strict=True
+        ):
+            ranked = RankedDriver(
+                driver=fleet.drivers[column].driver.id,
+                eligible=True,
+                why_not=None,
+                cost_s=cost,
+                terms=(*map(Term, names, own), *fleet.own[column]),
+                eta_s=round(travel),
+                distance_m=0,
+                gate=self._gates[row].id,
+                eta_pickup_ms=int(pickup),
+                eta_dropoff_ms=int(dropoff),
+            )
+            now = fleet.unplanned[column] and fleet.drivers[column].free_ms == 0
+            plans.append(Plan(self._jobs[row], ranked, int(depart), now))
+        return plans
+
+    def send(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """The drivers of the pairs are planned for their jobs, and free when they have delivered
+        them."""
+        rows, columns = [row for row, _ in pairs], [column for _, column in pairs]
+        needs = [self._jobs[row].waiting.need for row in rows]
+        self._fleet.deliver(columns, needs, np.trunc(self._dropoff_ms[rows, columns]))
 
     def _read_stops(self, travel: TravelTime) -> _Stops:
         collect_s, haul_s = [], []
         for job, gate in zip(self._jobs, self._gates, strict=True):
             need, stores = job.waiting.need, job.mall.stores
-            walk_s = sum(stores[store].walk_s for store in need.stores)
+            walk_s = sum([stores[store].walk_s for store in need.stores])
             collect_s.append(walk_s + self._policy.store_dwell_s * len(need.stores))
             way_s = travel.seconds(gate.lat, gate.lon, need.lat, need.lon, self._now_ms)
             haul_s.append(way_s + self._policy.dropoff_dwell_s)
         return _Stops(
-            np.array([gate.lat for gate in self._gates]),
-            np.array([gate.lon for gate in self._gates]),
+            np.array([self._fleet.number[gate.lat, gate.lon] for gate in self._gates]),
             np.array([job.waiting.need.ready_ms for job in self._jobs], dtype=np.float64),
             np.array(collect_s) * 1000,
             np.array(haul_s) * 1000,
@@ -277,28 +330,24 @@ class _Table:
 
     def _misfits(self) -> NDArray[np.uint8]:
         """Which hard constraint keeps a driver from a job, an index of `_MISFITS`; 0: none."""
-        needs = [job.waiting.need for job in self._jobs]
-        vehicles = [driver.driver.vehicle for driver in self._drivers]
+        needs, fleet = [job.waiting.need for job in self._jobs], self._fleet
         why = np.zeros(self._cost_s.shape, dtype=np.uint8)
-        until_ms = np.array([driver.driver.until_ms or np.inf for driver in self._drivers])
         ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
-        why[ends_ms > until_ms] = _MISFITS.index("block_ends_too_soon")
-        weight_g = np.array([need.weight_g for need in needs])[:, None]
-        why[weight_g > np.array([vehicle.max_weight_g for vehicle in vehicles])] = _MISFITS.index(
-            "too_heavy"
-        )
-        volume_l = np.array([need.volume_l for need in needs])[:, None]
-        why[volume_l > np.array([vehicle.max_volume_l for vehicle in vehicles])] = _MISFITS.index(
-            "too_big"
-        )
-        number = {driver.driver.id: column for column, driver in enumerate(self._drivers)}
+        why[ends_ms > fleet.until_ms] = _MISFITS.index("block_ends_too_soon")
+        weight_g = np.array([need.weight_g for need in needs])
+        why[weight_g[:, None] > fleet.max_weight_g] = _MISFITS.index("too_heavy")
+        volume_l = np.array([need.volume_l for need in needs])
+        why[volume_l[:, None] > fleet.max_volume_l] = _MISFITS.index("too_big")
         for row, job in enumerate(self._jobs):
             if equipment := frozenset(job.waiting.need.requires) - {ID_CHECK}:
-                lacks = [not equipment.issubset(vehicle.equipment) for vehicle in vehicles]
+                equipped = [driver.driver.vehicle.equipment for driver in fleet.drivers]
+                lacks = [not equipment.issubset(own) for own in equipped]
                 why[row, lacks] = _MISFITS.index("lacks_equipment")
+            if not job.waiting.asked:
+                continue
             for driver in barred_by(job.waiting.asked, self._now_ms, self._policy.unreachable_s):
-                if driver in number:
-                    why[row, number[driver]] = _MISFITS.index("asked_before")
+                if driver in fleet.column:
+                    why[row, fleet.column[driver]] = _MISFITS.index("asked_before")
         return why
 
 

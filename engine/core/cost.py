@@ -9,6 +9,8 @@ from typing import Protocol
 from engine.core.model import Driver, Term
 
 _DECLINES_HALVE_MS = 3_600_000
+_ENOUGH_SLACK = Term("slack", 0.0)
+_NO_DECLINES = Term("declines", 0.0)
 
 
 class Weights(Protocol):
@@ -42,22 +44,21 @@ class Weights(Protocol):
 
 def driver_terms(driver: Driver, now_ms: int, weights: Weights) -> tuple[Term, ...]:
     """The terms that are the driver's own: fairness and reliability."""
-    idle_s = min(max(now_ms - driver.free_since_ms, 0) / 1000, weights.idle_limit_s)
-    return (
-        Term("idle", -weights.idle * idle_s),
-        Term("declines", weights.recent_decline_s * _recent_declines(driver, now_ms)),
-    )
+    idle_s = (now_ms - driver.free_since_ms) / 1000
+    idle_s = min(idle_s, weights.idle_limit_s)
+    idle = Term("idle", -weights.idle * idle_s if idle_s > 0 else 0.0)
+    if not driver.declines:
+        return idle, _NO_DECLINES
+    return idle, Term("declines", weights.recent_decline_s * _recent_declines(driver, now_ms))
 
 
 def _recent_declines(driver: Driver, now_ms: int) -> float:
     """The driver's declines, each of which counts half after an hour."""
-    if not driver.declines:
-        return 0.0
     past_ms = max(now_ms - driver.declines_ms, 0)
     return float(driver.declines * 0.5 ** (past_ms / _DECLINES_HALVE_MS))
 
 
 def slack_term(deadline_ms: int, dropoff_ms: int, weights: Weights) -> Term:
     """What a drop-off expected close to the deadline, or after it, costs."""
-    slack_s = (deadline_ms - dropoff_ms) / 1000
-    return Term("slack", weights.slack * max(0.0, weights.slack_s - slack_s))
+    short_s = weights.slack_s - (deadline_ms - dropoff_ms) / 1000
+    return Term("slack", weights.slack * short_s) if short_s > 0 else _ENOUGH_SLACK

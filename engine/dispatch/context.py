@@ -32,7 +32,7 @@ class Workings:
     ``clock``: seconds, for how long things take. ``new_offer_id``: an offer's id cannot be guessed.
     ``sweep_s``, ``beat_s``, ``forget_s``: how often a node sweeps, beats, and drops what is over.
     ``precise_s``: what falls due sooner than this gets a timer of its own; the rest is left to the
-    regular sweeps.
+    regular sweeps. ``may_thread``: whether what takes long may be worked out in a thread.
     """
 
     clock: Callable[[], float] = time.perf_counter
@@ -41,6 +41,7 @@ class Workings:
     beat_s: float = 0.5
     forget_s: float = 5.0
     precise_s: float = 60.0
+    may_thread: bool = True
 
 
 @dataclass(frozen=True, slots=True)

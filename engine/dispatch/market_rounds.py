@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from engine.core.batch import BatchDriver, BatchJob, Plan, solve
+from engine.core.batch import BatchDriver, BatchJob, Plan
 from engine.core.model import RoundRecord, Waiting
 from engine.core.policy import end_reason
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.finishing import Finishing
+from engine.dispatch.solving import solved
 from engine.ports import JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable
 from protocol.codes import JobReason
 
@@ -89,7 +90,7 @@ class MarketRounds:
         ended: set[str] = set()
         jobs = await self._in_turn(queue, ended)
         drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
-        plans = self._solve(jobs, drivers, queue.now_ms)
+        plans = await self._plans(jobs, drivers, queue.now_ms)
         early_ms = int(self._policy.send_early_s * 1000)
         due = [plan for plan in plans if plan.now and plan.depart_ms - early_ms <= queue.now_ms]
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
@@ -140,26 +141,34 @@ class MarketRounds:
             drivers.setdefault(driver.driver.id, driver)
         return list(drivers.values())
 
-    def _solve(
+    async def _plans(
         self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
     ) -> list[Plan]:
         """The plans; if some job's data breaks the problem, those of the jobs that do not."""
         try:
-            return solve(jobs, drivers, now_ms, self._policy, self._travel)
+            return await self._solve(jobs, drivers, now_ms)
         except Exception as error:  # noqa: BLE001  whatever one job's data does, the others go on
             # No traceback: it would hold the whole problem.
             _log.error("a job broke its batch", market=self._market, error=repr(error))
-        sound = [job for job in jobs if self._is_sound(job, drivers, now_ms)]
-        return solve(sound, drivers, now_ms, self._policy, self._travel)
+        sound = [job for job in jobs if await self._is_sound(job, drivers, now_ms)]
+        return await self._solve(sound, drivers, now_ms)
 
-    def _is_sound(self, job: BatchJob, drivers: Sequence[BatchDriver], now_ms: int) -> bool:
+    async def _is_sound(self, job: BatchJob, drivers: Sequence[BatchDriver], now_ms: int) -> bool:
         try:
-            solve([job], drivers, now_ms, self._policy, self._travel)
+            await self._solve([job], drivers, now_ms)
         except Exception:  # noqa: BLE001  this is the one
             name = job.waiting.job
             self._broken[name] = self._broken.get(name, 0) + 1
             return False
         return True
+
+    async def _solve(
+        self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
+    ) -> list[Plan]:
+        may_thread = self._context.workings.may_thread
+        return await solved(
+            jobs, drivers, now_ms, self._policy, self._travel, may_thread=may_thread
+        )
 
     async def _offer(self, plan: Plan, now_ms: int) -> bool:
         waiting, mall = plan.job.waiting, plan.job.mall

@@ -72,6 +72,7 @@ class _Simulation:
                 beat_s=_BEAT_S,
                 forget_s=_FORGET_S,
                 precise_s=_PRECISE_S,
+                may_thread=False,  # time would pass at once while it works
             ),
         )
         orders = {job_id(scenario, order): order for order in scenario.orders}

@@ -1,0 +1,36 @@
+"""A large batch is solved in a thread, with the same plans; a simulation never leaves its loop."""
+
+import asyncio
+import random
+import threading
+
+import pytest
+
+from engine.bench.decisions import NOW_MS, random_batch
+from engine.config import MarketPolicy
+from engine.core.batch import solve
+from engine.core.eta import StraightLine
+from engine.dispatch import solving
+
+POLICY = MarketPolicy(round="batch")
+TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "may_thread", "elsewhere"), [(50, True, True), (50, False, False), (2, True, False)]
+)
+def test_where_it_is_solved(
+    jobs: int, may_thread: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = random_batch(random.Random(1), jobs, 100)
+    seen: list[bool] = []
+
+    def noted(*args: object) -> object:
+        seen.append(threading.current_thread() is not threading.main_thread())
+        return solve(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(solving, "solve", noted)
+    plans = asyncio.run(solving.solved(*problem, NOW_MS, POLICY, TRAVEL, may_thread=may_thread))
+    assert seen == [elsewhere]
+    assert plans == solve(*problem, NOW_MS, POLICY, TRAVEL)
+    assert len(plans) == jobs
