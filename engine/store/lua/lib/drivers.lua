@@ -40,7 +40,9 @@ end
 local function index_coming(id, rec, pos)
   local mall = bound_for(rec)
   if mall and not may_be_asked(rec, pos) then mall = nil end
-  if rec.coming and rec.coming ~= mall then redis.call('ZREM', K.coming, rec.coming .. '/' .. id) end
+  if rec.coming and rec.coming ~= mall then
+    redis.call('ZREM', K.coming, rec.coming .. '/' .. id)
+  end
   if mall and redis.call('ZADD', K.coming, 0, mall .. '/' .. id) == 1
     and redis.call('HLEN', K.waiting) > 0 then
     effects.malls[#effects.malls + 1] = mall
