@@ -16,10 +16,11 @@ import shapely
 from shapely.geometry import Polygon
 
 from engine.core.geo import LocalPlane
+from engine.core.ring import Ring
 from engine.core.walks import Walks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -96,6 +97,9 @@ class Mall:
     outline_m: Polygon = field(init=False, repr=False, compare=False)
     """The outline in metres east and north of (`lat`, `lon`)."""
     walks: Walks = field(init=False, repr=False, compare=False)
+    radius_m: float = field(init=False, repr=False, compare=False)
+    """As far as the outline reaches from there."""
+    ring_m: Ring = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         plane = LocalPlane(self.lat, self.lon)
@@ -104,6 +108,8 @@ class Mall:
         object.__setattr__(self, "region", Region(self.outline))
         object.__setattr__(self, "outline_m", Polygon(corners))
         object.__setattr__(self, "walks", Walks(plane, self.gates, self.stores))
+        object.__setattr__(self, "radius_m", max(hypot(x, y) for x, y in corners))
+        object.__setattr__(self, "ring_m", Ring(self.outline_m))
 
     def holds(self, lat: float, lon: float) -> bool:
         """Whether the point is inside the outline."""
@@ -111,7 +117,7 @@ class Mall:
 
     def distance_to_outline_m(self, lat: float, lon: float) -> float:
         """Metres to the outline; 0 inside it."""
-        return float(shapely.distance(self.outline_m, shapely.Point(*self.plane.xy(lat, lon))))
+        return max(0.0, -self.ring_m.depth(*self.plane.xy(lat, lon)))
 
     def place_distance_m(self, lat: float, lon: float, gate_ground_m: float) -> float:
         """Metres to where one parks and walks there: the outline, and so far around each gate."""
@@ -143,30 +149,6 @@ class Mall:
         return self.gates[min(distances, key=distances.__getitem__)]
 
 
-class Centres:
-    """The malls of a market as arrays, for the distance to all of them at once."""
-
-    def __init__(self, malls: Iterable[Mall]) -> None:
-        self.malls = tuple(malls)
-        self.ids = np.array([mall.id for mall in self.malls], dtype=object)
-        # As far as an outline reaches from its centre.
-        self.radius_m = np.array(
-            [max(hypot(x, y) for x, y in mall.outline_m.exterior.coords) for mall in self.malls]
-        )
-        planes = [mall.plane for mall in self.malls]
-        self._lat = np.array([plane.lat for plane in planes])
-        self._lon = np.array([plane.lon for plane in planes])
-        self._m_per_deg_lat = np.array([plane.m_per_deg_lat for plane in planes])
-        self._m_per_deg_lon = np.array([plane.m_per_deg_lon for plane in planes])
-
-    def away_m(self, lat: float, lon: float) -> NDArray[np.float64]:
-        """Metres from a point to each centre, in the order of ``malls``."""
-        away_m: NDArray[np.float64] = np.hypot(
-            (lon - self._lon) * self._m_per_deg_lon, (lat - self._lat) * self._m_per_deg_lat
-        )
-        return away_m
-
-
 @dataclass(frozen=True, slots=True)
 class Market:
     """One metro area: the polygon that its drop-offs lie in, and its malls by id."""
@@ -176,11 +158,11 @@ class Market:
     area: Polygon
     malls: Mapping[str, Mall]
     region: Region = field(init=False, repr=False, compare=False)
-    centres: Centres = field(init=False, repr=False, compare=False)
+    ring: Ring = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", Region(self.area))
-        object.__setattr__(self, "centres", Centres(self.malls.values()))
+        object.__setattr__(self, "ring", Ring(self.area))
 
     def holds(self, lat: float, lon: float) -> bool:
         """Whether the point is inside the service area."""

@@ -8,10 +8,7 @@ circle in which nothing of that changes.
 from math import cos, radians
 from typing import NamedTuple
 
-import numpy as np
-import shapely
-
-from engine.core.mall import Market
+from engine.core.mall import Mall, Market
 
 REACH_MARGIN = 1.005
 """Reach is drawn this much wider: the store measures on a sphere, which differs by up to 0.5 %.
@@ -24,6 +21,8 @@ _LONGEST_DEG_M = 111_700.0
 _SHORTEST_DEG_M = 110_500.0
 # The circle is drawn smaller by what the planes and the sphere differ, and by a metre.
 _STILL_SHARE = 0.98
+# A tenth of a millimetre.
+_EDGE_DEG = 1e-9
 
 
 class Surroundings(NamedTuple):
@@ -50,21 +49,25 @@ def look_around(
 ) -> Surroundings:
     """Look around from a point: ``reach_m`` around the centres of malls is in their reach, and
     ``at_mall_m`` around an outline is at the mall."""
-    point = shapely.Point(lon, lat)
-    edge_deg = float(shapely.distance(market.area.boundary, point))
+    depth_deg = market.ring.depth(lon, lat)
+    edge_deg = abs(depth_deg)
     still_m = edge_deg * _SHORTEST_DEG_M * cos(radians(min(abs(lat) + edge_deg, 90.0)))
     reach_m *= REACH_MARGIN
-    away_m = market.centres.away_m(lat, lon)
-    if len(away_m):
-        still_m = min(still_m, float(np.min(np.abs(away_m - reach_m))))
+    reached = []
+    near: list[tuple[float, Mall]] = []
+    for mall in market.malls.values():
+        away_m = mall.plane.distance_m(lat, lon)
+        if away_m <= reach_m:
+            reached.append(mall.id)
+        still_m = min(still_m, abs(away_m - reach_m))
+        near.append((away_m - mall.radius_m - at_mall_m, mall))
     at_mall = None
     # Nearest edge first: where even a mall's widest circle is further than what is known to be
     # still, its outline need not be measured, nor any behind it.
-    least_m = away_m - market.centres.radius_m - at_mall_m
-    for index in np.argsort(least_m, kind="stable"):
-        if least_m[index] >= still_m:
+    near.sort(key=_least_m)
+    for least_m, mall in near:
+        if least_m >= still_m:
             break
-        mall = market.centres.malls[index]
         outline_m = mall.distance_to_outline_m(lat, lon)
         if outline_m <= at_mall_m:
             at_mall = mall.id
@@ -73,7 +76,12 @@ def look_around(
         lat,
         lon,
         max(0.0, still_m * _STILL_SHARE - 1.0),
-        market.holds(lat, lon),
-        tuple(market.centres.ids[away_m <= reach_m].tolist()),
+        # At the very edge the library's exact arithmetic has the word.
+        depth_deg > 0.0 if edge_deg > _EDGE_DEG else market.holds(lat, lon),
+        tuple(reached),
         at_mall,
     )
+
+
+def _least_m(near: tuple[float, Mall]) -> float:
+    return near[0]

@@ -76,6 +76,8 @@ class Conversation:
 
     def handle(self, frame: bytes | str) -> Awaitable[None] | None:
         """Take a frame; None when that is all, else await the rest before the next."""
+        if self.code is not None:
+            return None
         self._vigil.heard_s = now_s = self._clock()
         if self._rate.count(now_s):
             self.end(Close.RATE)

@@ -1,7 +1,7 @@
 """The driver socket's endpoint: from the handshake to the end.
 
-A bare ASGI callable. It answers through the transport directly (`transport.DriverSocketProtocol`),
-and reads through `receive` alone: one task a socket.
+A bare ASGI callable. It reads and answers through the transport directly
+(`transport.DriverSocketProtocol`): one task a socket, which sleeps while messages need no waiting.
 """
 
 import structlog
@@ -43,7 +43,7 @@ class DriverSocket:
         self._open.add(wire)
         close = 1011  # unless it ends as it should
         try:
-            close = await self._serve(scope, receive, wire, subprotocol)
+            close = await self._serve(scope, wire, subprotocol)
         finally:
             self._open.discard(wire)
             self._services.metrics.socket_closed(close)
@@ -54,7 +54,7 @@ class DriverSocket:
             wire.end(code, code.name.lower())
 
     async def _serve(
-        self, scope: Scope, receive: Receive, wire: DriverSocketProtocol, subprotocol: str | None
+        self, scope: Scope, wire: DriverSocketProtocol, subprotocol: str | None
     ) -> int:
         """Return the code that the socket was closed with."""
         try:
@@ -68,7 +68,8 @@ class DriverSocket:
         _log.info("socket open", session=conversation.id, subprotocol=subprotocol)
         close = 1011  # unless it ends as it should
         try:
-            close = await _converse(conversation, receive)
+            code = await wire.converse(conversation.handle)
+            close = conversation.code or code
         finally:
             await conversation.close()
             _log.info("socket closed", session=conversation.id, close=close, **conversation.who)
@@ -80,16 +81,3 @@ class DriverSocket:
         if self._services.draining:
             raise Turned(Close.DRAINING)
         return for_subprotocol(subprotocol)
-
-
-async def _converse(conversation: Conversation, receive: Receive) -> int:
-    """Hand every frame on until the socket ends; return the code of its close."""
-    while True:
-        event = await receive()
-        if event["type"] != "websocket.receive":
-            return conversation.code or int(event.get("code") or 1005)
-        if conversation.code is None:
-            frame = event.get("bytes")
-            rest = conversation.handle(event["text"] if frame is None else frame)
-            if rest is not None:
-                await rest

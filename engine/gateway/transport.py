@@ -1,7 +1,7 @@
-"""uvicorn's protocol of a WebSocket with the limits that it lacks.
+"""uvicorn's protocol of a WebSocket with the limits that it lacks, and a shorter way for frames.
 
-Pings and fragments count as frames, a phone that does not read is cut after 2 s, and frames are
-written without a task or an `await`.
+Pings and fragments count as frames, a phone that does not read is cut after 2 s. A message is
+handed on as it arrives and written where it is made: no queue, no task, no `await` on the way.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import contextlib
 import socket
 import struct
 from asyncio import BaseTransport, TimerHandle
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -19,7 +19,9 @@ from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.http11 import Request
+from websockets.protocol import State
 
+from engine.gateway.framing import Frames
 from engine.gateway.rate import FrameRate
 from protocol.codes import Close
 
@@ -32,6 +34,10 @@ WIRE: Final = "mallard.wire"
 # megabytes a socket before a slow reader shows.
 _SEND_BUFFER_BYTES = 65_536
 _LINGER_NOT = struct.pack("ii", 1, 0)
+_TEXT: Final = 0x81
+_BINARY: Final = 0x82
+_LENGTH_IN_TWO: Final = 126
+_LENGTH_IN_EIGHT: Final = 127
 
 
 def cut(transport: asyncio.Transport) -> None:
@@ -42,9 +48,13 @@ def cut(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
+Handle = Callable[[bytes | str], Awaitable[None] | None]
+"""Takes a message; None when that is all, else what must be awaited before the next."""
+
+
 class DriverSocketProtocol(WebSocketsSansIOProtocol):
     """A driver's socket. `send_frames` and `end` act at once; `on_writable` is called when a
-    transport that was full takes frames again."""
+    transport that was full takes frames again; `converse` reads until the end."""
 
     def __init__(
         self,
@@ -58,6 +68,10 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.on_writable: Callable[[], None] | None = None
         self._slow: TimerHandle | None = None
         self._control: FrameRate | None = None
+        self._frames = Frames()
+        # Takes messages as they arrive, while nothing that came before waits.
+        self._handle: Handle | None = None
+        self._is_free = False
 
     @property
     def is_writable(self) -> bool:
@@ -75,19 +89,61 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.handshake_complete = self.close_sent = True
         self.transport.close()
 
+    async def converse(self, handle: Handle) -> int:
+        """Hand every message on, in order, until the socket ends; return the code of its close."""
+        self._handle = handle
+        try:
+            while True:
+                self._is_free = True
+                event: Any = await self.receive()
+                self._is_free = False
+                match event["type"]:
+                    case "websocket.receive":
+                        message = event.get("bytes")
+                        rest = handle(event["text"] if message is None else message)
+                        if rest is not None:
+                            await rest
+                    case "mallard.rest":
+                        await event["rest"]
+                    case _:
+                        return int(event.get("code") or 1005)
+        finally:
+            self._handle = None
+
+    def data_received(self, data: bytes) -> None:
+        """Hand messages on at once while nobody is busy with an earlier one."""
+        if not self.handshake_complete:
+            if self.handshake_initiated:  # it does not wait for our answer
+                self._frames.leave_to_the_library()
+            super().data_received(data)
+            return
+        for message, other in self._frames.cut(data):
+            if message is None:
+                super().data_received(other)
+            elif self.close_sent or self.conn.state is not State.OPEN:
+                continue
+            elif self._handle is not None and self._is_free and self.queue.empty():
+                self._take(self._handle, message)
+            else:
+                self.frames, self.curr_msg_data_type = [message], "bytes"
+                self.send_receive_event_to_app()
+
+    def _take(self, handle: Handle, message: bytes) -> None:
+        try:
+            rest = handle(message)
+        except Exception as error:  # noqa: BLE001  the reader raises it, where it ends the socket
+            rest = self.loop.create_future()
+            rest.set_exception(error)
+        if rest is not None:
+            self._is_free = False
+            self.queue.put_nowait(cast(Any, {"type": "mallard.rest", "rest": rest}))
+
     def send_frames(self, payloads: Iterable[bytes | str]) -> None:
         """Write text frames (str) and binary frames (bytes), all in one go."""
-        if self.close_sent or self.disconnected or self.transport.is_closing():
+        # Not open: the peer has just said goodbye, and its close frame is being handled.
+        if self.close_sent or self.conn.state is not State.OPEN or self.transport.is_closing():
             return
-        try:
-            for payload in payloads:
-                if isinstance(payload, str):
-                    self.conn.send_text(payload.encode())
-                else:
-                    self.conn.send_binary(payload)
-        except InvalidState:  # the peer has just said goodbye; its close frame is being handled
-            return
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write(b"".join(map(frame, payloads)))
 
     def end(self, code: int, reason: str = "") -> None:
         """Close with this code, once; the reader's next event is the disconnect."""
@@ -175,6 +231,19 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             return False
         self.end(Close.RATE)
         return True
+
+
+def frame(payload: bytes | str) -> bytes:
+    """Return a server's frame around a whole message (RFC 6455, section 5.2)."""
+    first = _BINARY
+    if isinstance(payload, str):
+        first, payload = _TEXT, payload.encode()
+    size = len(payload)
+    if size < _LENGTH_IN_TWO:
+        return bytes((first, size)) + payload
+    if size < 1 << 16:
+        return struct.pack("!BBH", first, _LENGTH_IN_TWO, size) + payload
+    return struct.pack("!BBQ", first, _LENGTH_IN_EIGHT, size) + payload
 
 
 def wire_of(scope: Any) -> DriverSocketProtocol:
