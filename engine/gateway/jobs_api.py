@@ -21,6 +21,7 @@ from engine.gateway.parameters import idempotency_key
 from engine.gateway.problems import HttpProblem
 from engine.gateway.stored_order import order_request
 from engine.gateway.submission import InvalidOrder, Order, read_order, submission_of, with_ready_at
+from engine.gateway.turnstile import Turnstile
 from engine.gateway.views import Namer, Numbered, explanation_view, job_view, quote_view
 from engine.ports import Submitted, WrongState
 from protocol.bodies import body_as, canonical_hash, decode_json_body, parse_json_body
@@ -30,6 +31,8 @@ from protocol.resources import CancelRequest, JobRequest, ReadyRequest
 
 # Another `ready` of the same job may come between reading it and writing it, but hardly so often.
 _MAX_TRIES: Final = 5
+# So many orders of one mall are checked and stored at a time; it takes a millisecond or two each.
+_MOST_OF_A_MALL: Final = 16
 
 
 class JobsApi:
@@ -39,6 +42,7 @@ class JobsApi:
         self._deps = deps
         self._store = deps.store
         self._dispatcher = deps.dispatcher
+        self._turnstile = Turnstile(_MOST_OF_A_MALL)
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
@@ -64,17 +68,18 @@ class JobsApi:
         key, wait_s = idempotency_key(request), wait_of(request)
         value = parse_json_body(await read_body(request))
         asked = body_as(value, JobRequest)
-        with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:
-            # One turn of the loop, in which the look leaves: the store answers it meanwhile.
-            await asyncio.sleep(0)
-            submitted = await self._submit(
-                asked,
-                early,
-                service=principal.sub,
-                key=key,
-                body_hash=canonical_hash(value),
-                now_ms=now_ms,
-            )
+        async with self._turnstile.at(asked.pickup.mall):
+            with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:
+                # One turn of the loop, in which the look leaves: the store answers it meanwhile.
+                await asyncio.sleep(0)
+                submitted = await self._submit(
+                    asked,
+                    early,
+                    service=principal.sub,
+                    key=key,
+                    body_hash=canonical_hash(value),
+                    now_ms=now_ms,
+                )
         job = await settled(submitted.job, request, self._store, wait_s)
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
