@@ -2,7 +2,7 @@ import random
 
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.places import Places
@@ -11,6 +11,7 @@ from engine.core.ring import Ring
 near = st.floats(-3, 3, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(near, near), min_size=3, max_size=12), near, near)
 def test_depth_is_shapelys_distance_and_side(
     corners: list[tuple[float, float]], x: float, y: float

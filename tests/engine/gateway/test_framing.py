@@ -1,7 +1,7 @@
 """The cutting of a socket's bytes, held against the library that knows all of the protocol."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
@@ -47,6 +47,7 @@ def library(data: bytes) -> list[Frame]:
     return [event for event in protocol.events_received() if isinstance(event, Frame)]
 
 
+@settings(deadline=None)
 @given(conversations, st.lists(st.integers(0, 200), max_size=30))
 def test_whatever_the_pieces_messages_come_out_and_the_rest_is_whole(
     said: list[Frame], pieces: list[int]
