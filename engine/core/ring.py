@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from shapely.geometry import Polygon
 
-_Edge = tuple[float, float, float, float, float]
+_Edge = tuple[float, float, float, float, float, float]
+
+# A shorter edge is as good as its first corner.
+_SMALLEST = 1e-300
 
 
 class Ring:
@@ -33,7 +36,7 @@ class Ring:
         """
         least = inf
         inside = False
-        for ax, ay, dx, dy, per_square in self._edges:
+        for ax, ay, by, dx, dy, per_square in self._edges:
             px, py = x - ax, y - ay
             along = (px * dx + py * dy) * per_square
             if along > 0.0:
@@ -42,17 +45,21 @@ class Ring:
                 py -= along * dy
             square = px * px + py * py
             least = min(least, square)
-            if (ay > y) != (ay + dy > y) and x < ax + (y - ay) / dy * dx:
+            if (ay > y) != (by > y) and x < ax + (y - ay) / dy * dx:
                 inside = not inside
         away = sqrt(least)
         return away if inside else -away
 
 
 def _edges(polygon: Polygon) -> Iterator[_Edge]:
-    """Give each edge: where it starts, how far it goes, and one over its length squared."""
+    """Give each edge: where it starts, how far north it ends, how far it goes, and one over its
+    length squared.
+
+    Where it ends is not left to be added up: neighbours must agree on the corner that they share,
+    or a ray past it crosses both or neither.
+    """
     for ring in (polygon.exterior, *polygon.interiors):
-        corners = list(ring.coords)
-        for (ax, ay, *_), (bx, by, *_) in pairwise(corners):
+        for (ax, ay, *_), (bx, by, *_) in pairwise(ring.coords):
             dx, dy = bx - ax, by - ay
-            if dx or dy:
-                yield ax, ay, dx, dy, 1.0 / (dx * dx + dy * dy)
+            square = dx * dx + dy * dy
+            yield ax, ay, by, dx, dy, 1.0 / square if square > _SMALLEST else 0.0
