@@ -44,11 +44,20 @@ class CostWeights:
     # Fairness: seconds taken off for each second without a job, and the time that counts at most.
     idle: float = figure(0.05, 0, 10)
     idle_limit_s: float = figure(1800.0, 0, 86_400)
-    # Seconds added for each recent decline; an hour halves what it counts.
+    # Fairness: seconds added for one at twice the mean earnings an hour of those around, taken off
+    # for one at none (in jobs where pay is not known). 0: no account is kept of it either.
+    earnings_s: float = figure(0.0, 0, 3600)
+    # Seconds added for each recent refusal, a decline or a lapse; an hour halves what it counts.
     recent_decline_s: float = figure(45.0, 0, 3600)
     # Seconds added for each second by which the slack to the deadline falls short of `slack_s`.
     slack: float = figure(0.5, 0, 100)
     slack_s: float = figure(900.0, 0, 86_400)
+    # What a second weighs that refusals are expected to cost: the chance of one, from the driver's
+    # own history, times the time until the next can be asked. 0: no history is kept either.
+    acceptance: float = figure(1.0, 0, 100)
+    # How likely an offer is taken where nothing is known; how soon a driver declines who declines.
+    acceptance_prior: float = figure(0.8, 0.01, 0.99)
+    decline_after_s: float = figure(10.0, 0, 3600)
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -88,6 +88,13 @@ class Metrics:
             ("market", "state"),
             registry=self.registry,
         )
+        self._gini = Gauge(
+            "mallard_work_gini",
+            "Gini coefficient over a sample of the market's drivers at work, when scraped: of jobs "
+            "delivered, or pay earned, an hour of their blocks. Where earnings are weighed.",
+            ("market", "of"),
+            registry=self.registry,
+        )
         Gauge(
             "mallard_build_info",
             "Always 1; the labels tell the build.",
@@ -144,6 +151,11 @@ class Metrics:
         """How many jobs are in each state; a state that is missing has none."""
         for state in JobState:
             self._jobs.labels(market, state.value).set(jobs.get(state, 0))
+
+    def fair(self, market: str, jobs: float, pay: float) -> None:
+        """How evenly jobs and pay are spread in a market, as Gini coefficients."""
+        self._gini.labels(market, "jobs").set(jobs)
+        self._gini.labels(market, "pay").set(pay)
 
     def render(self) -> bytes:
         """Return every figure in the text format of `CONTENT_TYPE`."""

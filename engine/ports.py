@@ -135,6 +135,9 @@ class Store(Protocol):
     ) -> Sequence[Driver]:
         """Drivers whose last position lies in the circle, nearest first (all states)."""
 
+    async def some_drivers(self, market: str, limit: int) -> Sequence[Driver]:
+        """At most ``limit`` drivers that the market knows, drawn at random, without positions."""
+
     # -- jobs
     async def submit(self, submission: Submission) -> Submitted:
         """Store a job and its idempotency key in one step.

@@ -77,6 +77,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="SHARE",
         help="0.25 keeps every fourth courier (default: 1)",
     )
+    source.add_argument(
+        "--known-offers",
+        type=number(int, 0, 1_000),
+        default=0,
+        metavar="N",
+        help="how many offers each courier has had on former days (default: 0)",
+    )
     _add_common(source)
     source.set_defaults(simulate=_cityday)
     _add_mallday(sources)
@@ -158,7 +165,9 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
     found, notes = [], []
     with _store() as url:
         for day in days:
-            scenario = cityday.scenario_of(day, policy, fleet=args.fleet, seed=args.seed)
+            scenario = cityday.scenario_of(
+                day, policy, fleet=args.fleet, seed=args.seed, known_offers=args.known_offers
+            )
             found.append(figures.figures_of(_run(scenario, url, console)))
             if day.dropped or day.far:
                 notes.append(
@@ -169,7 +178,11 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
     day_report.print_days(console, found, notes)
     how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
     _write_json(
-        args.json, {"how": how | {"fleet": args.fleet}, "days": [asdict(row) for row in found]}
+        args.json,
+        {
+            "how": how | {"fleet": args.fleet, "known_offers": args.known_offers},
+            "days": [asdict(row) for row in found],
+        },
     )
 
 

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from engine.core.acceptance import BANDS, Acceptance, band_of, bands_of, cell_of, part_of_day
 from engine.core.cost import driver_terms
 from engine.core.eta import TravelTime, travel_matrix
+from engine.core.fairness import Fairness
 from engine.core.mall import Gate, Mall
 from engine.core.matching import MatchPolicy, barred_by
 from engine.core.model import Driver, Need, RankedDriver, Term, Waiting
@@ -75,6 +77,11 @@ class PlanWeights(Protocol):
 
 class BatchPolicy(MatchPolicy, Protocol):
     """What a batch needs besides of a market's policy; see ``MarketPolicy`` for the units."""
+
+    @property
+    def window_ms(self) -> int:
+        """How long a batch collects."""
+        ...
 
     @property
     def wave_s(self) -> float:
@@ -149,7 +156,8 @@ def solve(
     if not jobs or not drivers:
         return plans
     left = list(jobs)
-    fleet = _Fleet(drivers, list(gates.values()), now_ms, policy, travel)
+    part = part_of_day(now_ms, jobs[0].mall.time_zone)
+    fleet = _Fleet(drivers, list(gates.values()), now_ms, part, policy, travel)
     for wave in range(1, policy.waves + 1):
         until_ms = now_ms + wave * policy.wave_s * 1000
         last = wave == policy.waves
@@ -178,6 +186,7 @@ class _Fleet:
         drivers: Sequence[BatchDriver],
         gates: Sequence[Gate],
         now_ms: int,
+        part: int,
         policy: BatchPolicy,
         travel: TravelTime,
     ) -> None:
@@ -192,7 +201,11 @@ class _Fleet:
         lats = np.array([driver.lat for driver in drivers])
         lons = np.array([driver.lon for driver in drivers])
         self.travel_s = self._ways(lats, lons)
-        self.own = [driver_terms(driver.driver, now_ms, policy.weights) for driver in drivers]
+        known = [driver.driver for driver in drivers]
+        self.own = _own_terms(known, now_ms, policy)
+        # What a refusal is expected to cost, (drivers, bands); None where it weighs nothing.
+        self.part = part
+        self.refusal_s = _refusals_s(known, part, policy) if policy.weights.acceptance else None
         self.own_s = np.array([sum([term.seconds for term in terms]) for terms in self.own])
         vehicles = [driver.driver.vehicle for driver in drivers]
         self.max_weight_g = np.array([vehicle.max_weight_g for vehicle in vehicles])
@@ -249,6 +262,9 @@ class _Table:
             "soon": np.broadcast_to(plan.soon * (free_ms - now_ms) / 1000, late_s.shape),
             "slack": weights.slack * np.maximum(0.0, weights.slack_s - slack_s),
         }
+        if fleet.refusal_s is not None:
+            each = np.arange(len(fleet.drivers))[None, :]
+            self._terms["acceptance"] = fleet.refusal_s[each, bands_of(self._travel_s)]
         self._cost_s = sum(self._terms.values(), np.zeros_like(late_s)) + fleet.own_s
         self._why_not = self._misfits()
 
@@ -301,6 +317,7 @@ class _Table:
                 gate=self._gates[row].id,
                 eta_pickup_ms=int(pickup),
                 eta_dropoff_ms=int(dropoff),
+                cell=None if fleet.refusal_s is None else cell_of(band_of(travel), fleet.part),
             )
             now = fleet.unplanned[column] and fleet.drivers[column].free_ms == 0
             plans.append(Plan(self._jobs[row], ranked, int(depart), now))
@@ -349,6 +366,32 @@ class _Table:
                 if driver in fleet.column:
                     why[row, fleet.column[driver]] = _MISFITS.index("asked_before")
         return why
+
+
+def _own_terms(
+    drivers: Sequence[Driver], now_ms: int, policy: BatchPolicy
+) -> list[tuple[Term, ...]]:
+    """What each driver costs whatever the job."""
+    terms = [driver_terms(driver, now_ms, policy.weights) for driver in drivers]
+    if not policy.weights.earnings_s:
+        return terms
+    fairness = Fairness(drivers, now_ms, policy.weights.earnings_s)
+    return [(*own, fairness.term(driver)) for own, driver in zip(terms, drivers, strict=True)]
+
+
+def _refusals_s(drivers: Sequence[Driver], part: int, policy: BatchPolicy) -> Matrix:
+    """What a refusal is expected to cost, (drivers, bands): until the next batch can ask."""
+    histories = [driver.history for driver in drivers]
+    acceptance = Acceptance(
+        histories,
+        part,
+        policy.weights,
+        offer_s=policy.offer_timeout_ms / 1000,
+        again_s=policy.window_ms / 1000,
+    )
+    return np.array(
+        [[acceptance.cost_s(history, band) for band in range(BANDS)] for history in histories]
+    )
 
 
 def _gate(job: BatchJob) -> Gate:

@@ -6,6 +6,7 @@ travel a circumstance is worth, by the weights of the market.
 
 from typing import Protocol
 
+from engine.core.acceptance import AcceptanceWeights
 from engine.core.model import Driver, Term
 
 _DECLINES_HALVE_MS = 3_600_000
@@ -13,7 +14,7 @@ _ENOUGH_SLACK = Term("slack", 0.0)
 _NO_DECLINES = Term("declines", 0.0)
 
 
-class Weights(Protocol):
+class Weights(AcceptanceWeights, Protocol):
     """A market's weights; see ``CostWeights`` in the configuration for units and bounds."""
 
     @property
@@ -27,8 +28,13 @@ class Weights(Protocol):
         ...
 
     @property
+    def earnings_s(self) -> float:
+        """Seconds added at twice the mean earnings an hour, and taken off at none."""
+        ...
+
+    @property
     def recent_decline_s(self) -> float:
-        """Seconds added for each recent decline."""
+        """Seconds added for each recent refusal: a decline, or an offer let lapse."""
         ...
 
     @property
@@ -53,7 +59,7 @@ def driver_terms(driver: Driver, now_ms: int, weights: Weights) -> tuple[Term, .
 
 
 def _recent_declines(driver: Driver, now_ms: int) -> float:
-    """The driver's declines, each of which counts half after an hour."""
+    """The driver's refusals, each of which counts half after an hour."""
     past_ms = max(now_ms - driver.declines_ms, 0)
     return float(driver.declines * 0.5 ** (past_ms / _DECLINES_HALVE_MS))
 

@@ -4,8 +4,10 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from engine.core.acceptance import Acceptance, band_of, cell_of, part_of_day
 from engine.core.cost import Weights, driver_terms, slack_term
 from engine.core.eta import TravelTime
+from engine.core.fairness import Fairness
 from engine.core.mall import Gate, Mall
 from engine.core.model import Asked, Driver, Near, Need, RankedDriver, Term, Waiting
 from protocol.codes import ID_CHECK
@@ -43,6 +45,11 @@ class MatchPolicy(Protocol):
         ...
 
     @property
+    def offer_timeout_ms(self) -> int:
+        """How long an offer may be answered."""
+        ...
+
+    @property
     def weights(self) -> Weights:
         """The weights of the cost."""
         ...
@@ -55,6 +62,7 @@ class Approach(NamedTuple):
     seconds: float
     terms: tuple[Term, ...]
     cost_s: float
+    cell: int | None
 
 
 class _Visit(NamedTuple):
@@ -90,6 +98,19 @@ class Matcher:
         self._policy = policy
         self._travel = travel
         self._approaches: dict[str, tuple[Approach, ...]] = {}
+        self._part = part_of_day(now_ms, mall.time_zone)
+        self._acceptance: Acceptance | None = None
+        self._fairness: Fairness | None = None
+        if policy.weights.earnings_s:
+            drivers = [it.driver for it in near]
+            self._fairness = Fairness(drivers, now_ms, policy.weights.earnings_s)
+        if policy.weights.acceptance:
+            self._acceptance = Acceptance(
+                [it.driver.history for it in near],
+                self._part,
+                policy.weights,
+                offer_s=policy.offer_timeout_ms / 1000,
+            )
         self._spoken_for: set[str] = set()
 
     def rank(self, need: Need, asked: Sequence[Asked] = ()) -> Ranking:
@@ -155,13 +176,25 @@ class Matcher:
         at = near.position
         seconds = self._travel.seconds(at.lat, at.lon, gate.lat, gate.lon, self._now_ms)
         own = driver_terms(near.driver, self._now_ms, self._policy.weights)
+        terms: tuple[Term, ...] = (Term("travel", seconds), *own)
         cost_s = seconds
         for _, term_s in own:
             cost_s += term_s
-        return Approach(near, seconds, (Term("travel", seconds), *own), cost_s)
+        if self._fairness is not None:
+            earnings = self._fairness.term(near.driver)
+            terms = (*terms, earnings)
+            cost_s += earnings.seconds
+        cell = None
+        if self._acceptance is not None:
+            band = band_of(seconds)
+            cell = cell_of(band, self._part)
+            refusal_s = self._acceptance.cost_s(near.driver.history, band)
+            terms = (*terms, Term("acceptance", refusal_s))
+            cost_s += refusal_s
+        return Approach(near, seconds, terms, cost_s, cell)
 
     def _candidate(self, approach: Approach, visit: _Visit) -> RankedDriver:
-        near, seconds, terms, cost_s = approach
+        near, seconds, terms, cost_s, cell = approach
         need = visit.need
         pickup_ms = self._now_ms + int((seconds + visit.pickup_s) * 1000)
         pickup_ms = max(pickup_ms, need.ready_ms)
@@ -181,6 +214,7 @@ class Matcher:
             visit.gate.id,
             pickup_ms,
             dropoff_ms,
+            cell,
         )
 
 

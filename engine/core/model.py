@@ -69,11 +69,17 @@ class Driver:
     unreachable: bool = False
     seq: int = 0
     vehicle: Vehicle = Vehicle()
+    # Refusals: declines and lapses, as of `declines_ms`. How all offers ended: see `acceptance`.
     declines: float = 0.0
     declines_ms: int = 0
     free_since_ms: int = 0
     # The mall that it is on its way to and may be offered one more job from.
     coming: str | None = None
+    history: str = ""
+    # Of its block, where the market weighs it: its start, jobs delivered, what they paid.
+    block_ms: int = 0
+    done: int = 0
+    earned_minor: int = 0
     position: Position | None = None
 
     @property
@@ -103,6 +109,8 @@ class Need:
     requires: tuple[str, ...]
     priority: int
     created_ms: int
+    # What its driver is paid, in minor units; 0: not known.
+    pay_minor: int = 0
 
     def held_until_ms(self, mall: str, holds: Mapping[str, int]) -> int:
         """Until when one of its stores is held (``holds``: by mall/store); 0: none is."""
@@ -252,7 +260,10 @@ class Term(NamedTuple):
 
 
 class RankedDriver(NamedTuple):
-    """One candidate of a round: eligible with a cost, or not with the reason. A tuple as above."""
+    """One candidate of a round: eligible with a cost, or not with the reason. A tuple as above.
+
+    ``cell``: where its answer counts in its history; None where none is kept.
+    """
 
     driver: str
     eligible: bool
@@ -264,6 +275,7 @@ class RankedDriver(NamedTuple):
     gate: str
     eta_pickup_ms: int = 0
     eta_dropoff_ms: int = 0
+    cell: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,9 @@ class Node:
             coalescer=self.coalescer,
             metrics=self.metrics,
             pace=pace or Pace(),
+            weigh_earnings=frozenset(
+                market for market, policy in policies.items() if policy.weights.earnings_s
+            ),
         )
         self.socket = DriverSocket(self.services)
         self._http = Starlette(

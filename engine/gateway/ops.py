@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.core.fairness import spreads
 from engine.gateway.problems import HttpProblem
 from engine.gateway.services import Services
 from engine.metrics import CONTENT_TYPE
@@ -15,6 +16,8 @@ from protocol.codes import ProblemCode
 
 # How it is now is no answer for later.
 _NOT_KEPT = {"cache-control": "no-store"}
+# So many drivers tell how evenly work is spread; to read all would take long in a large market.
+_SAMPLE = 512
 
 
 def routes(services: Services) -> list[Route]:
@@ -49,6 +52,9 @@ async def _count_jobs(services: Services) -> None:
     if services.store.down_since is None:
         for market in services.places.markets:
             services.metrics.count_jobs(market, await services.store.counts(market))
+            if market in services.weigh_earnings:
+                known = await services.store.some_drivers(market, _SAMPLE)
+                services.metrics.fair(market, *spreads(known, services.store.now_ms()))
 
 
 def _text(text: str) -> Response:

@@ -26,4 +26,6 @@ class Services:
     coalescer: Coalescer
     metrics: Metrics
     pace: Pace = field(default_factory=Pace)
+    # Markets that weigh what drivers have earned: how evenly is told by `/metrics`.
+    weigh_earnings: frozenset[str] = frozenset()
     draining: bool = False

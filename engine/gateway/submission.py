@@ -192,6 +192,7 @@ def _need(request: JobRequest, now_ms: int) -> Need:
         requires=request.requires,
         priority=request.priority,
         created_ms=now_ms,
+        pay_minor=0 if request.pay is UNSET else request.pay.amount_minor,
     )
 
 

@@ -14,6 +14,7 @@ from engine.config import CostWeights, MarketPolicy
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
 from engine.simulation.ground import market_of_points
+from engine.simulation.histories import drawn_history
 from engine.simulation.scenario import (
     MIDNIGHT_MS,
     MINUTE_MS,
@@ -36,6 +37,9 @@ _ANSWER_MS = 5_000
 _LEAST_ACCEPTANCE = 0.4
 # Nobody looks for a courier for longer than this after the parcel is ready.
 _GIVE_UP_MS = 120 * MINUTE_MS
+# What an order pays its courier: a fixed part, and one for each kilometre from pickup to drop-off.
+_BASE_PAY = 200
+_PAY_A_KM = 100
 # A courier whose start lies further than this from every pickup is scattered around one instead.
 _FAR_M = 50_000.0
 _SCATTER_DEG = 0.01
@@ -153,9 +157,10 @@ def default_policy() -> MarketPolicy:
 
 
 def scenario_of(
-    day: CityDay, policy: MarketPolicy, *, fleet: float = 1.0, seed: int = 0
+    day: CityDay, policy: MarketPolicy, *, fleet: float = 1.0, seed: int = 0, known_offers: int = 0
 ) -> Scenario:
-    """The day, with every (1 ÷ ``fleet``)-th courier of the file."""
+    """The day, with every (1 ÷ ``fleet``)-th courier of the file, each of whom has had so many
+    offers on former days."""
     points = sorted({order.pickup for order in day.orders})
     names = {point: f"p{number}" for number, point in enumerate(points)}
     dice = random.Random(f"{seed} {day.name}")
@@ -168,6 +173,7 @@ def scenario_of(
             ready_ms=_at_ms(order.ready_s),
             best_by_ms=_at_ms(order.expected_s),
             expires_ms=_at_ms(order.ready_s) + _GIVE_UP_MS,
+            pay_minor=_BASE_PAY + round(_PAY_A_KM * _road_m(*order.pickup, *order.dropoff) / 1000),
         )
         for order in day.orders
     )
@@ -181,13 +187,16 @@ def scenario_of(
                 around[0] + dice.gauss(0, _SCATTER_DEG),
                 around[1] + dice.gauss(0, _SCATTER_DEG),
             )
+        acceptance = dice.uniform(_LEAST_ACCEPTANCE, 1.0)
+        former = random.Random(f"{seed} {day.name} {courier.id}")
         shifts.append(
             Shift(
                 courier.id,
                 *start,
                 on_ms=_at_ms(courier.on_s),
                 off_ms=_at_ms(courier.off_s),
-                acceptance=dice.uniform(_LEAST_ACCEPTANCE, 1.0),
+                acceptance=acceptance,
+                history=drawn_history(known_offers, acceptance, former),
             )
         )
     return Scenario(

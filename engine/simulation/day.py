@@ -5,6 +5,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from engine.core.model import Need, Submission
 from engine.dispatch.context import Workings
@@ -78,7 +79,13 @@ class _Simulation:
         orders = {job_id(scenario, order): order for order in scenario.orders}
         self._drivers = {
             shift.driver: SimulatedDriver(
-                scenario, shift, orders, self._dispatcher, self._clock, self._delivered
+                scenario,
+                shift,
+                orders,
+                self._dispatcher,
+                self._clock,
+                self._delivered,
+                partial(self._store.remember, scenario.market),
             )
             for shift in scenario.shifts
         }
@@ -142,6 +149,7 @@ class _Simulation:
             requires=(),
             priority=0,
             created_ms=now_ms,
+            pay_minor=order.pay_minor,
         )
         release_ms = self._dispatcher.release_ms(order.mall, need, now_ms)
         return Submission(

@@ -22,6 +22,7 @@ _COLUMNS = (
     ("hours", "driver_hours", 0),
     ("util. %", "utilisation_percent", 1),
     ("gini", "gini", 2),
+    ("of pay", "gini_earnings", 2),
     ("s", "wall_s", 1),
 )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from engine.core.model import LiveOffer
 from engine.dispatch.dispatcher import Dispatcher
@@ -15,7 +15,7 @@ from protocol.lifecycle import Step, Wish
 class SimulatedDriver:
     """One driver from the start of its shift to the end of the last job that it took in it.
 
-    ``done`` hears of each trip at its end.
+    ``done`` hears of each trip at its end; ``remember`` puts its history into its record.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class SimulatedDriver:
         dispatcher: Dispatcher,
         clock: VirtualClock,
         done: Callable[[Trip], None],
+        remember: Callable[[str, str], Awaitable[None]],
     ) -> None:
         self.shift = shift
         self.on_shift = False
@@ -34,6 +35,7 @@ class SimulatedDriver:
         self._dispatcher = dispatcher
         self._clock = clock
         self._done = done
+        self._remember = remember
         self._inbox: asyncio.Queue[LiveOffer] = asyncio.Queue()
         # Text seeds do not depend on the process, as hashes of text would.
         self._dice = random.Random(f"{scenario.seed} {shift.driver}")
@@ -60,6 +62,8 @@ class SimulatedDriver:
         market, driver = self._scenario.market, self.shift.driver
         await self._clock.until(self.shift.on_ms)
         hello = await self._dispatcher.hello(market, driver, vehicle=None, fix=self.fix())
+        if self.shift.history:
+            await self._remember(driver, self.shift.history)
         await self._dispatcher.status(market, driver, Wish.AVAILABLE, self.shift.off_ms)
         self.on_shift = True
         while offer := await self._next_offer():

@@ -1,11 +1,12 @@
 """The figures of a day that no literature defines: waits, lateness, kilometres, offers, work."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from engine.simulation.scenario import Day, Trip
+from engine.core.fairness import gini
+from engine.simulation.scenario import Day
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,8 @@ class DayFigures:
     """Minutes, kilometres, per cent. ``wait``: from when the parcel was ready (and ordered) to its
     pickup. ``on_time_percent``: of all orders, those dropped off when they were wanted;
     ``possible_percent``: those that a courier at the counter could have dropped off by then.
-    ``gini``: of the orders per driver who was at work, over the hours of its shift."""
+    ``gini``: of the orders per driver who was at work, over the hours of its shift;
+    ``gini_earnings``: the same of what they paid, None where no pay is known."""
 
     day: str
     orders: int
@@ -31,6 +33,7 @@ class DayFigures:
     orders_per_hour: float
     utilisation_percent: float
     gini: float
+    gini_earnings: float | None
     offers: dict[str, int]
     store_calls: int
     wall_s: float
@@ -66,21 +69,12 @@ def figures_of(day: Day) -> DayFigures:
         driver_hours=hours,
         orders_per_hour=len(trips) / hours,
         utilisation_percent=100 * at_work_ms / (3_600_000 * hours),
-        gini=gini(_work(day, trips)),
+        gini=gini(_by_hour(day, Counter(trip.driver for trip in trips))),
+        gini_earnings=_gini_of_earnings(day),
         offers=day.offers,
         store_calls=day.store_calls,
         wall_s=day.wall_s,
     )
-
-
-def gini(values: Sequence[float]) -> float:
-    """The Gini coefficient: 0 when all have the same, towards 1 when one has all."""
-    total = sum(values)
-    if not total:
-        return 0.0
-    ranked = sorted(values)
-    weighted = sum(rank * value for rank, value in enumerate(ranked, start=1))
-    return 2 * weighted / (len(values) * total) - (len(values) + 1) / len(values)
 
 
 def _possible(day: Day) -> int:
@@ -95,9 +89,16 @@ def _possible(day: Day) -> int:
     return possible
 
 
-def _work(day: Day, trips: Sequence[Trip]) -> list[float]:
-    taken = Counter(trip.driver for trip in trips)
+def _gini_of_earnings(day: Day) -> float | None:
+    earned: Counter[str] = Counter()
+    for trip in day.trips:
+        earned[trip.driver] += trip.order.pay_minor
+    return gini(_by_hour(day, earned)) if earned.total() else None
+
+
+def _by_hour(day: Day, done: Mapping[str, int]) -> list[float]:
+    """What each driver has done, over the hours of its shift."""
     return [
-        taken[shift.driver] / ((shift.off_ms - shift.on_ms) / 3_600_000)
+        done[shift.driver] / ((shift.off_ms - shift.on_ms) / 3_600_000)
         for shift in day.scenario.shifts
     ]

@@ -32,11 +32,13 @@ class SimulatedOrder:
     best_by_ms: int
     expires_ms: int
     stores: tuple[str, ...] = (STORE,)
+    pay_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """One driver's day. ``acceptance``: how likely it takes an offer."""
+    """One driver's day. ``acceptance``: how likely it takes an offer; ``history``: how those of
+    former days ended, as its record keeps them."""
 
     driver: str
     lat: float
@@ -44,6 +46,7 @@ class Shift:
     on_ms: int
     off_ms: int
     acceptance: float = 1.0
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)

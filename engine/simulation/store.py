@@ -41,6 +41,13 @@ class SimulationStore(UpkeepCalls):
         """Hang up."""
         await self._turns.close()
 
+    async def remember(self, market: str, driver: str, history: str) -> None:
+        """Give a driver who has said hello, and is not yet available, a history of former days."""
+        key = self._keys[market].key("drivers")
+        record = msgspec.msgpack.decode(await self._turns.call("HGET", key, driver))
+        record["history"] = history
+        await self._turns.call("HSET", key, driver, msgspec.msgpack.encode(record))
+
     async def events(self, market: str) -> list[dict[str, Any]]:
         """The market's whole event stream, in order."""
         events: list[dict[str, Any]] = []

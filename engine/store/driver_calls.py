@@ -154,6 +154,12 @@ class DriverCalls(Calls):
             raise NoSuchDriver(driver)
         return answered(reply)
 
+    async def some_drivers(self, market: str, limit: int) -> Sequence[Driver]:
+        """See :meth:`engine.ports.Store.some_drivers`."""
+        key = self._keys[market].key("drivers")
+        flat = await self._link.call("HRANDFIELD", key, limit, "WITHVALUES")
+        return [read_driver(record) for record in flat[1::2]]
+
     async def drivers_near(
         self, market: str, lat: float, lon: float, radius_m: float, limit: int
     ) -> Sequence[Driver]:

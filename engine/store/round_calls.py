@@ -110,7 +110,7 @@ class RoundCalls(JobCalls):
             "offer": plan.offer,
             "attempts": [job.attempt for job in plan.jobs],
             "drivers": [
-                (d.driver, d.gate, d.eta_s, d.distance_m, d.eta_pickup_ms, d.eta_dropoff_ms)
+                (d.driver, d.gate, d.eta_s, d.distance_m, d.eta_pickup_ms, d.eta_dropoff_ms, d.cell)
                 for d in plan.drivers
             ],
         }

@@ -42,6 +42,7 @@ def _driver(driver: Driver) -> Mapping[str, object]:
         "out": (driver.suspended, driver.unreachable),
         "offer": driver.offer,
         "jobs": driver.jobs,
+        "history": driver.history,
         "position": driver.fix and (driver.fix.received, driver.fix.at, *driver.fix.place),
     }
 
@@ -61,6 +62,7 @@ def _stored_driver(driver: core.Driver) -> Mapping[str, object]:
         "out": (driver.suspended, driver.unreachable),
         "offer": driver.offer,
         "jobs": {held.job: held.attempt for held in driver.jobs},
+        "history": _pairs(driver.history.encode()),
         "position": at and (at.received_ms, at.at_ms, at.lat, at.lon),
     }
 
@@ -96,3 +98,7 @@ def _compare(what: str, said: Mapping[str, object], stored: Mapping[str, object]
     for name in sorted(said.keys() | stored.keys()):
         model, store = said.get(name), stored.get(name)
         assert model == store, f"{what}: {name}: the model has {model}, the store {store}"
+
+
+def _pairs(counts: bytes) -> list[list[int]]:
+    return [list(pair) for pair in zip(counts[::2], counts[1::2], strict=True)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from engine.core.acceptance import CELLS
 from engine.core.model import RankedDriver, RoundRecord, Submission
 from engine.ports import OfferPlan, PlannedJob
 from protocol.lifecycle import JobState, Outcome
@@ -218,9 +219,11 @@ class JobRules(StoreMachine):
         etas = [(self.now + n, self.now + 1_000 * n) for n in range(1, len(attempts) + 1)]
         if len(attempts) == 1:
             etas = [(self.now, self.now)]  # as the driver says
-        expected, taker, gone = self.model.offer(offer, attempts, drivers, etas)
+        # Some offers are made where no history is kept.
+        cell = len(self.offers) % CELLS if len(self.offers) % 5 else None
+        expected, taker, gone = self.model.offer(offer, attempts, drivers, etas, cell)
         ranked = tuple(
-            RankedDriver(driver, True, None, 1.0, (), 60, 500, "gate-1", self.now, self.now)
+            RankedDriver(driver, True, None, 1.0, (), 60, 500, "gate-1", self.now, self.now, cell)
             for driver in drivers
         )
         jobs = tuple(

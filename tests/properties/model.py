@@ -47,6 +47,7 @@ class Offer:
     ack_by: int
     add_on: bool = False
     etas: dict[str, Eta] = field(default_factory=dict)
+    cell: int | None = None
     state: str = "live"
     ended: int = 0
 
@@ -158,7 +159,12 @@ class Model(DriverModel):
     # -- offers
 
     def offer(
-        self, offer: str, attempts: Mapping[str, int], plan: Sequence[str], etas: Sequence[Eta]
+        self,
+        offer: str,
+        attempts: Mapping[str, int],
+        plan: Sequence[str],
+        etas: Sequence[Eta],
+        cell: int | None,
     ) -> tuple[str, str | None, set[str]]:
         """The verdict, who must get the offer, and which of its jobs are gone."""
         jobs = {name: self.jobs[name] for name in attempts}
@@ -182,13 +188,15 @@ class Model(DriverModel):
             expires = min(expires, job.expires)
             job.known.add(taker)
         ack_by = min(self.now + self.policy.offer_ack_timeout_ms, expires)
+        add_on = bool(self.drivers[taker].jobs)
         self.offers[offer] = Offer(
             {name: job.attempt for name, job in jobs.items()},
             taker,
             expires,
             ack_by,
-            bool(self.drivers[taker].jobs),
+            add_on,
             dict(zip(jobs, etas, strict=True)),
+            None if add_on else cell,  # to decline an add-on costs nothing
         )
         self.drivers[taker].offer = offer
         return "offered", taker, set()
@@ -265,6 +273,7 @@ class Model(DriverModel):
                 job.eta = self.offers[offer].etas[name]
                 self.drivers[driver].jobs[name] = attempt
             self.drivers[driver].unreachable = False
+            self.drivers[driver].answered(self.offers[offer].cell, "accepted")
         return "ok" if verdict == "again" else verdict
 
     def decline(self, offer: str, driver: str) -> str:
@@ -274,6 +283,7 @@ class Model(DriverModel):
             if not self.offers[offer].add_on:
                 self.drivers[driver].cool = self.now + math.ceil(self.policy.cooldown_s * 1000)
             self.drivers[driver].unreachable = False
+            self.drivers[driver].answered(self.offers[offer].cell, "declined")
         return "ok" if verdict == "again" else verdict
 
     def withdraw(self, offer: str) -> None:
@@ -291,6 +301,7 @@ class Model(DriverModel):
             outcome = "expired"
             if not out.add_on:
                 driver.cool = self.now + math.ceil(self.policy.cooldown_s * 1000)
+            driver.answered(out.cell, "lapsed")
         else:
             return None
         self._end_offer(offer, outcome)

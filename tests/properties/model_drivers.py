@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from engine.config import MarketPolicy
+from engine.core.acceptance import CELLS
 from engine.core.geo import haversine_m
 
 FUTURE_MS = 5_000
@@ -44,6 +45,16 @@ class Driver:
     fix: Fix | None = None
     max_jobs: int = 1
     max_weight: int = 100_000
+    # How its offers ended: (accepted, refused) by cell, and (declined, lapsed) last.
+    history: list[list[int]] = field(default_factory=list)
+
+    def answered(self, cell: int | None, outcome: str) -> None:
+        if cell is None:
+            return
+        self.history = self.history or [[0, 0] for _ in range(CELLS + 1)]
+        self.history[cell][outcome != "accepted"] += 1
+        if outcome != "accepted":
+            self.history[CELLS][outcome == "lapsed"] += 1
 
 
 class DriverModel:

@@ -71,6 +71,15 @@ def lapses_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
     mallard.sweep()
 
 
+def an_offer_lapses(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.withdraw("o0")
+    mallard.round(MALLS[0])  # the first offer of a story is made where no history is kept
+    mallard.offer_ack("o1", "d0")
+    mallard.time_to(mallard.model.offers["o1"].expires)
+    mallard.sweep()
+
+
 def a_sweeper_dies_with_what_it_took(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0)])
     mallard.time_passes(1_000)
@@ -122,6 +131,12 @@ PLANTED = (
         "> for >= in decline", "decline", _AT_EXPIRY, declined_in_the_millisecond_of_its_expiry
     ),
     Planted("> for >= in lapse", "lapse", _AT_EXPIRY, lapses_in_the_millisecond_of_its_expiry),
+    Planted(
+        "a lapse is not counted",
+        "lapse",
+        (("    note_refusal(rec, offer, true)\n", ""),),
+        an_offer_lapses,
+    ),
     Planted(
         "idle not cleaned on offer",
         "offer",

@@ -9,6 +9,7 @@
 -- include lib/offers.lua
 -- include lib/holders.lua
 -- include lib/room.lua
+-- include lib/history.lua
 
 local offer = read_offer(arg.offer)
 if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
@@ -28,6 +29,7 @@ if not rec or not fits(rec, run) then return reply('offer_closed') end
 
 end_offer(arg.offer, offer, 'accepted')
 rec.offer, rec.unreachable = nil, false
+note_answer(rec, offer, true)
 for _, job in ipairs(run) do take_on(rec, job) end
 save_driver(arg.driver, rec)
 for i, job in ipairs(run) do

@@ -8,8 +8,7 @@
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/offers.lua
-
-local DECLINES_HALVE_MS = 3600000
+-- include lib/history.lua
 
 local offer = read_offer(arg.offer)
 if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
@@ -24,8 +23,7 @@ local rec = read_driver(arg.driver)
 rec.offer, rec.unreachable = nil, false
 if not offer.add_on then
   rec.cool_until_ms = now + policy.cooldown_ms
-  rec.declines = rec.declines * 0.5 ^ ((now - rec.declines_ms) / DECLINES_HALVE_MS) + 1
-  rec.declines_ms = now
+  note_refusal(rec, offer, false)
 end
 save_driver(arg.driver, rec)
 requeue_offered(run, offer, 'declined', arg.driver, arg.reason)

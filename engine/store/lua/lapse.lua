@@ -7,6 +7,7 @@
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/offers.lua
+-- include lib/history.lua
 
 local offer = read_offer(arg.offer)
 local job = read_job(KEYS[15])
@@ -35,9 +36,12 @@ if rec and rec.offer == arg.offer then
   if outcome == 'expired' then
     push(offer.driver, rec, { kind = 'offer_closed', offer_id = arg.offer, why = 'expired' })
     -- To let a job lapse that would have been added to a run costs nothing.
-    if policy.cooldown_ms > 0 and not offer.add_on then
-      rec.cool_until_ms = now + policy.cooldown_ms
-      push_state(offer.driver, rec, 'cooling_down')
+    if not offer.add_on then
+      note_refusal(rec, offer, true)
+      if policy.cooldown_ms > 0 then
+        rec.cool_until_ms = now + policy.cooldown_ms
+        push_state(offer.driver, rec, 'cooling_down')
+      end
     end
   else
     rec.unreachable = true

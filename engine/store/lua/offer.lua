@@ -4,7 +4,7 @@
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: round...
 -- ARGV: now policy arg{offer attempts[attempt] drivers[{driver gate eta_s distance_m eta_pickup_ms
--- ARGV: eta_dropoff_ms}] etas?} record...
+-- ARGV: eta_dropoff_ms cell?}] etas?} record...
 -- REPLY: offered effects pushes driver | nobody | gone … places
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -58,7 +58,7 @@ local function put_out(rec, plan, etas)
   local offer = { offer = arg.offer, driver = plan[1], mall = jobs[1].mall, gate = plan[2],
     attempt = attempt, jobs = run, eta_s = plan[3], distance_m = plan[4],
     eta_pickup_ms = plan[5], eta_dropoff_ms = plan[6], expires_ms = expires, ack_by_ms = ack_by,
-    state = 'live', add_on = #rec.jobs > 0 or nil }
+    state = 'live', add_on = #rec.jobs > 0 or nil, cell = #rec.jobs == 0 and plan[7] or nil }
   redis.call('HSET', K.offers, arg.offer, cmsgpack.pack(offer))
   rec.offer = arg.offer
   local card = count == 1 and cards[1] or cmsgpack.pack(cards)

@@ -53,6 +53,10 @@ local due_at = not TERMINAL[arg.step] and silence_limit(rec) or nil
 move(job, arg.step, arg.driver, cause, due_at, arg.reason)
 if TERMINAL[arg.step] then
   drop_job(rec, job.id)
+  if policy.keeps_work and arg.step == 'delivered' then
+    rec.done = (rec.done or 0) + 1
+    rec.earned_minor = (rec.earned_minor or 0) + (cmsgpack.unpack(job.need).pay_minor or 0)
+  end
   save_driver(arg.driver, rec)
 elseif note_arrival(rec, job) then
   save_driver(arg.driver, rec)

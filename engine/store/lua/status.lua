@@ -21,6 +21,9 @@ if rec.wish ~= arg.wish then
   event({ kind = 'driver', driver = arg.driver, what = arg.wish, until_ms = arg.until_ms })
 end
 if arg.wish == 'available' and rec.wish ~= 'available' then rec.free_since_ms = now end
+if policy.keeps_work and arg.wish == 'available' and rec.wish == 'offline' then
+  rec.block_ms, rec.done, rec.earned_minor = now, 0, 0
+end
 rec.wish = arg.wish
 local until_ms = arg.wish ~= 'offline' and arg.until_ms or nil
 -- With another end of its block other jobs fit: out of the index, so that it counts as just freed.

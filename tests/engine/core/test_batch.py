@@ -144,3 +144,20 @@ def test_the_matrix_is_the_same_as_pair_by_pair() -> None:
             assert table[row, column] == pytest.approx(expected)
     slow = travel_matrix(Metres(), lats[:2], lons[:2], lats[2:], lons[2:], NOW_MS)
     assert slow.shape == (2, 4)
+
+
+def test_of_two_equals_the_one_who_refuses_less_is_planned_and_the_term_says_why() -> None:
+    reliable, picky = driver("reliable", 400), driver("picky", -398, history=makers.REFUSES_ALL)
+    (plan,) = plans([job("a")], [picky, reliable]).values()
+    assert plan.driver.driver == "reliable"
+    (alone,) = plans([job("a")], [picky]).values()
+    costs_s = {who.driver: dict(who.terms)["acceptance"] for who in (plan.driver, alone.driver)}
+    assert costs_s["picky"] > costs_s["reliable"] + 4
+    assert alone.driver.cost_s == pytest.approx(sum(term.seconds for term in alone.driver.terms))
+
+
+def test_where_acceptance_weighs_nothing_there_is_no_term_and_no_history() -> None:
+    weights = CostWeights(idle=0, recent_decline_s=0, slack=0, acceptance=0)
+    (plan,) = plans([job("a")], [driver("d", 400)], weights=weights).values()
+    assert plan.driver.cell is None
+    assert "acceptance" not in dict(plan.driver.terms)

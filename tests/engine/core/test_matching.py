@@ -16,6 +16,7 @@ from tests.engine.core.makers import (
     MALL,
     NOW_MS,
     POLICY,
+    REFUSES_ALL,
     TRAVEL,
     driver,
     matcher,
@@ -132,7 +133,7 @@ def test_a_cost_is_the_sum_of_its_terms_and_each_has_its_weight() -> None:
     (candidate,) = matcher(near(who), policy=MarketPolicy(weights=weights)).rank(need())
     terms = {term.name: term.seconds for term in candidate.terms}
     slack_s = (need().deadline_ms - candidate.eta_dropoff_ms) / 1000
-    assert list(terms) == ["travel", "idle", "declines", "slack"]
+    assert list(terms) == ["travel", "idle", "declines", "acceptance", "slack"]
     assert terms["idle"] == -30
     assert terms["declines"] == 21
     assert terms["slack"] == pytest.approx(2 * (36_000 - slack_s))
@@ -145,8 +146,9 @@ def test_a_cost_is_the_sum_of_its_terms_and_each_has_its_weight() -> None:
         (near("a", 1_000), near("b", 2_000)),
         (near(driver("a", free_since_ms=NOW_MS - HOUR_MS), 1_200), near("b", 1_000)),
         (near("a", 1_200), near(driver("b", declines=2, declines_ms=NOW_MS), 1_000)),
+        (near("a", 1_050), near(driver("b", history=REFUSES_ALL), 1_000)),
     ],
-    ids=["nearer", "longer without a job", "fewer declines"],
+    ids=["nearer", "longer without a job", "fewer declines", "refuses less"],
 )
 def test_the_cheaper_driver_comes_first(better: object, worse: object) -> None:
     assert names(matcher(worse, better).rank(need())) == ["a", "b"]  # type: ignore[arg-type]

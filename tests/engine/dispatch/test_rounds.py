@@ -137,7 +137,8 @@ async def test_a_round_is_kept_with_its_terms_and_reasons(node: Node) -> None:
     assert (record.job, record.round, record.capped) == (ref.job, offer.attempt, False)
     assert 500 <= record.radius_m <= 20_000
     assert (car.driver, car.eligible, car.why_not) == ("car", True, None)
-    assert [term.name for term in car.terms] == ["travel", "idle", "declines", "slack"]
+    terms = ["travel", "idle", "declines", "acceptance", "slack"]
+    assert [term.name for term in car.terms] == terms
     assert car.cost_s == pytest.approx(sum(term.seconds for term in car.terms))
     assert (bike.driver, bike.eligible, bike.why_not) == ("bike", False, "too_heavy")
     assert bike.cost_s is None

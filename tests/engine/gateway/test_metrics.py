@@ -16,6 +16,7 @@ NAMES = {
     "mallard_jobs",
     "mallard_location_fixes",
     "mallard_store_call_seconds",
+    "mallard_work_gini",
     "mallard_ws_closed",
     "mallard_event_loop_lag_seconds",
     "mallard_build_info",
@@ -35,13 +36,14 @@ def test_every_figure_is_described_and_none_is_labelled_by_an_id() -> None:
     metrics.store_called("accept", 0.001)
     metrics.count_drivers("phoenix", {"available": 2})
     metrics.count_jobs("phoenix", {"queued": 1, "submitted": 9})
+    metrics.fair("phoenix", 0.25, 0.5)
     labels = {
         label
         for family in metrics.registry.collect()
         for sample in family.samples
         for label in sample.labels
     }
-    assert labels == {"market", "state", "result", "call", "code", "le", "version"}
+    assert labels == {"market", "state", "result", "call", "code", "le", "version", "of"}
     text = metrics.render().decode()
     assert 'mallard_ws_closed_total{code="other"} 1.0' in text
     assert 'mallard_store_call_seconds_count{call="accept"} 2.0' in text
@@ -108,3 +110,12 @@ async def test_a_node_lives_and_is_ready(node: RunningNode) -> None:
         response = await node.http.get(path)
         assert (response.status_code, response.text) == (200, "ok\n")
     assert (await node.http.post("/livez")).status_code == 405
+
+
+async def test_the_spread_of_work_is_told_where_a_market_weighs_it(
+    engine_node: NodeFactory,
+) -> None:
+    figure = 'mallard_work_gini{market="phoenix",of="jobs"}'
+    plain, weighing = await engine_node(), await engine_node(weights_earnings_s=60)
+    for node, told in ((plain, False), (weighing, True)):
+        assert (figure in (await node.http.get("/metrics")).text) == told

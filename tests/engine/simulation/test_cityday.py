@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from engine.config import Round
+from engine.core.fairness import gini
 from engine.simulation import cityday
 from engine.simulation.day import simulate
-from engine.simulation.figures import figures_of, gini
+from engine.simulation.figures import figures_of
 from engine.simulation.tables import TableError
 
 ORDERS = (

@@ -325,7 +325,9 @@ async def test_an_unanswered_offer_goes_on_and_its_driver_cools_down(world: Worl
         ("offer_closed", offer, "expired"),
         ("state", "", "cooling_down"),
     ]
-    assert (await world.record()).cool_until_ms == world.now + COOLDOWN_MS
+    ann = await world.record()
+    assert ann.cool_until_ms == world.now + COOLDOWN_MS
+    assert (ann.declines, ann.declines_ms) == (1.0, world.now)
     assert await world.idle() == set()
 
 

@@ -237,9 +237,11 @@ class World:
 
     # -- offers
 
-    def plan(self, ref: JobRef, attempt: int, *drivers: str, offer: str = "") -> OfferPlan:
+    def plan(
+        self, ref: JobRef, attempt: int, *drivers: str, offer: str = "", cell: int | None = None
+    ) -> OfferPlan:
         """One job for the first of the drivers who may have it."""
-        ranked = self._ranked(drivers)
+        ranked = self._ranked(drivers, cell)
         name = offer or f"offer-{next(self.numbers)}"
         record = RoundRecord(ref.job, attempt + 1, self.now, 1_000, False, ranked)
         return OfferPlan(name, ref.mall, (PlannedJob(ref.job, attempt, record),), ranked)
@@ -255,9 +257,9 @@ class World:
             jobs.append(PlannedJob(ref.job, attempt, record, (eta,) * len(drivers)))
         return OfferPlan(f"offer-{next(self.numbers)}", refs[0].mall, tuple(jobs), ranked)
 
-    def _ranked(self, drivers: Sequence[str]) -> tuple[RankedDriver, ...]:
+    def _ranked(self, drivers: Sequence[str], cell: int | None = None) -> tuple[RankedDriver, ...]:
         return tuple(
-            RankedDriver(d, True, None, 1.0, (), 300, 1_500, "north", self.now, self.now)
+            RankedDriver(d, True, None, 1.0, (), 300, 1_500, "north", self.now, self.now, cell)
             for d in drivers
         )
 
@@ -279,9 +281,9 @@ class World:
         """Who may be offered one more job on its way, as mall/driver."""
         return {m.decode() for m in await self.redis.zrange(self.keys.key("coming"), 0, -1)}
 
-    async def offer(self, ref: JobRef, *drivers: str) -> str:
+    async def offer(self, ref: JobRef, *drivers: str, cell: int | None = None) -> str:
         """Offer the job to the first of the drivers who may have it; the offer's id."""
-        plan = self.plan(ref, (await self.job(ref)).attempt, *drivers)
+        plan = self.plan(ref, (await self.job(ref)).attempt, *drivers, cell=cell)
         offered = await self.store.offer(plan)
         assert offered.verdict == "offered", offered
         return plan.offer
