@@ -22,6 +22,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from engine.core.model import Term
+
 WAY_S = (300.0, 900.0)
 """Where a band of the way to the mall ends, in seconds of travel; the last has no end."""
 BANDS = len(WAY_S) + 1
@@ -72,11 +74,12 @@ class Counts(NamedTuple):
     all_refused: int
     declined: int
     lapsed: int
-    # What one of its offers counts in the market's mean: nobody counts more than so many.
-    share: float
+    # Of the market's mean: taken and refused in all, lapsed and declined, then taken and refused by
+    # band. Nobody counts for more than so many offers.
+    share: tuple[float, ...]
 
 
-_NOTHING = Counts((0,) * BANDS, (0,) * BANDS, 0, 0, 0, 0, 0.0)
+_NOTHING = Counts((0,) * BANDS, (0,) * BANDS, 0, 0, 0, 0, (0.0,) * (4 + 2 * BANDS))
 
 
 def band_of(way_s: float) -> int:
@@ -108,15 +111,20 @@ def read_counts(history: str, part: int) -> Counts:
         return _NOTHING
     counts = history.encode("latin-1")
     first, cells = 2 * cell_of(0, part), 2 * CELLS
-    offers = sum(counts[:cells])
+    taken, refused = sum(counts[:cells:2]), sum(counts[1:cells:2])
+    accepted_here = tuple(counts[first : first + 2 * BANDS : 2])
+    refused_here = tuple(counts[first + 1 : first + 2 * BANDS : 2])
+    declined, lapsed = counts[cells:]
+    one = min(1.0, _DRIVER_COUNTS_OFFERS / max(taken + refused, 1))
+    share = (taken, refused, lapsed, declined, *accepted_here, *refused_here)
     return Counts(
-        tuple(counts[first : first + 2 * BANDS : 2]),
-        tuple(counts[first + 1 : first + 2 * BANDS : 2]),
-        sum(counts[:cells:2]),
-        sum(counts[1:cells:2]),
-        counts[cells],
-        counts[cells + 1],
-        min(1.0, _DRIVER_COUNTS_OFFERS / offers) if offers else 0.0,
+        accepted_here,
+        refused_here,
+        taken,
+        refused,
+        declined,
+        lapsed,
+        tuple([one * count for count in share]),
     )
 
 
@@ -143,51 +151,55 @@ class Acceptance:
         prior = weights.acceptance_prior
         known = [read_counts(history, part) for history in histories if history]
         self._market, self._lapsed, self._ratios = prior, _LAPSED_PRIOR, (1.0,) * BANDS
-        self._of_nobody: list[float] = []
         if known:
             self._learn(prior, known)
+        # Most drivers of a round may have no history.
+        self._of_nobody = [
+            Term("acceptance", self._cost_s(_NOTHING, band)) for band in range(BANDS)
+        ]
 
     def chance(self, history: str, band: int) -> float:
         """How likely the driver takes an offer at the end of such a way; within (0, 1)."""
-        return self._chance(read_counts(history, self._part), band)
+        return 1 - self._miss(read_counts(history, self._part), band)
 
     def cost_s(self, history: str, band: int) -> float:
         """What a refusal of the driver is expected to cost, weighted: the chance of one times the
         seconds until the next driver can be asked."""
+        return self.term(history, band).seconds
+
+    def term(self, history: str, band: int) -> Term:
+        """The same as a term of the cost."""
         if not history:
-            if not self._of_nobody:
-                self._of_nobody = [self._cost_s(_NOTHING, it) for it in range(BANDS)]
             return self._of_nobody[band]
-        return self._cost_s(read_counts(history, self._part), band)
+        return Term("acceptance", self._cost_s(read_counts(history, self._part), band))
 
     def _cost_s(self, counts: Counts, band: int) -> float:
-        lapsed = _posterior(self._lapsed, _DRIVER_PRIOR_OFFERS, counts.lapsed, counts.declined)
-        refusal_s = lapsed * self._lapse_s + (1 - lapsed) * self._decline_s
-        return self._weight * refusal_s * (1 - self._chance(counts, band))
+        lapsed, declined = counts.lapsed, counts.declined
+        lapses = (self._lapsed * _DRIVER_PRIOR_OFFERS + lapsed) / (
+            _DRIVER_PRIOR_OFFERS + lapsed + declined
+        )
+        refusal_s = self._decline_s + lapses * (self._lapse_s - self._decline_s)
+        return self._weight * refusal_s * self._miss(counts, band)
 
-    def _chance(self, counts: Counts, band: int) -> float:
-        own = _posterior(
-            self._market, _DRIVER_PRIOR_OFFERS, counts.all_accepted, counts.all_refused
+    def _miss(self, counts: Counts, band: int) -> float:
+        """How likely it refuses. Written out, as a round asks for each of its drivers."""
+        accepted, refused, taken, missed, *_ = counts
+        own = (self._market * _DRIVER_PRIOR_OFFERS + taken) / (
+            _DRIVER_PRIOR_OFFERS + taken + missed
         )
         odds = own / (1 - own) * self._ratios[band]
-        in_cell = odds / (1 + odds)
-        return _posterior(in_cell, _CELL_PRIOR_OFFERS, counts.accepted[band], counts.refused[band])
+        here, gone = accepted[band], refused[band]
+        return (_CELL_PRIOR_OFFERS / (1 + odds) + gone) / (_CELL_PRIOR_OFFERS + here + gone)
 
     def _learn(self, prior: float, known: Sequence[Counts]) -> None:
         """The market's own figures: all of its drivers as one."""
-        taken = sum([c.share * c.all_accepted for c in known])
-        refused = sum([c.share * c.all_refused for c in known])
-        market = self._market = _posterior(prior, _MARKET_PRIOR_OFFERS, taken, refused)
-        ratios = []
-        for band in range(BANDS):
-            taken = sum([c.share * c.accepted[band] for c in known])
-            refused = sum([c.share * c.refused[band] for c in known])
-            there = _posterior(market, _MARKET_PRIOR_OFFERS, taken, refused)
-            ratios.append(there / (1 - there) / (market / (1 - market)))
+        sums = [sum(column) for column in zip(*[c.share for c in known], strict=True)]
+        taken, refused, lapsed, declined, *cells = sums
+        market = self._market = _posterior(prior, taken, refused)
+        there = [_posterior(market, cells[band], cells[BANDS + band]) for band in range(BANDS)]
+        ratios = [chance / (1 - chance) * (1 - market) / market for chance in there]
         self._ratios = tuple(ratios)
-        lapsed = sum([c.share * c.lapsed for c in known])
-        declined = sum([c.share * c.declined for c in known])
-        self._lapsed = _posterior(_LAPSED_PRIOR, _MARKET_PRIOR_OFFERS, lapsed, declined)
+        self._lapsed = _posterior(_LAPSED_PRIOR, lapsed, declined)
 
 
 def bands_of(way_s: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np.intp]:
@@ -195,7 +207,6 @@ def bands_of(way_s: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np.intp]
     return np.digitize(way_s, WAY_S)
 
 
-def _posterior(prior: float, weight: float, hits: float, misses: float) -> float:
-    """The mean of a Beta distribution whose prior counts as so many observations: within (0, 1)
-    if the prior is."""
-    return (prior * weight + hits) / (weight + hits + misses)
+def _posterior(prior: float, hits: float, misses: float) -> float:
+    """The mean of a Beta distribution of the market; within (0, 1) if the prior is."""
+    return (prior * _MARKET_PRIOR_OFFERS + hits) / (_MARKET_PRIOR_OFFERS + hits + misses)

@@ -4,7 +4,7 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from engine.core.acceptance import Acceptance, band_of, cell_of, part_of_day
+from engine.core.acceptance import BANDS, Acceptance, band_of, cell_of, part_of_day
 from engine.core.cost import Weights, driver_terms, slack_term
 from engine.core.eta import TravelTime
 from engine.core.fairness import Fairness
@@ -98,16 +98,17 @@ class Matcher:
         self._policy = policy
         self._travel = travel
         self._approaches: dict[str, tuple[Approach, ...]] = {}
-        self._part = part_of_day(now_ms, mall.time_zone)
         self._acceptance: Acceptance | None = None
         self._fairness: Fairness | None = None
         if policy.weights.earnings_s:
             drivers = [it.driver for it in near]
             self._fairness = Fairness(drivers, now_ms, policy.weights.earnings_s)
         if policy.weights.acceptance:
+            part = part_of_day(now_ms, mall.time_zone)
+            self._cells = [cell_of(band, part) for band in range(BANDS)]
             self._acceptance = Acceptance(
                 [it.driver.history for it in near],
-                self._part,
+                part,
                 policy.weights,
                 offer_s=policy.offer_timeout_ms / 1000,
             )
@@ -187,10 +188,10 @@ class Matcher:
         cell = None
         if self._acceptance is not None:
             band = band_of(seconds)
-            cell = cell_of(band, self._part)
-            refusal_s = self._acceptance.cost_s(near.driver.history, band)
-            terms = (*terms, Term("acceptance", refusal_s))
-            cost_s += refusal_s
+            cell = self._cells[band]
+            refusal = self._acceptance.term(near.driver.history, band)
+            terms = (*terms, refusal)
+            cost_s += refusal.seconds
         return Approach(near, seconds, terms, cost_s, cell)
 
     def _candidate(self, approach: Approach, visit: _Visit) -> RankedDriver:
