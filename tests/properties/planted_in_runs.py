@@ -210,8 +210,8 @@ PLANTED_IN_RUNS = (
     _run(
         "a lapsed add-on cools its driver down",
         "lapse",
-        " and not offer.add_on then",
-        " then",
+        "if not offer.add_on then",
+        "if true then",
         one_more_lapses,
     ),
     _run(
