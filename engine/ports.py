@@ -170,10 +170,19 @@ class Store(Protocol):
         """:raises WrongState: from ``picked_up`` on. :raises NoSuchJob:"""
 
     async def ready(
-        self, ref: JobRef, *, was: Job, body: bytes, card: bytes, need: Need, release_ms: int
+        self,
+        ref: JobRef,
+        *,
+        was: Job,
+        body: bytes,
+        card: bytes,
+        need: Need,
+        release_ms: int,
+        etas: tuple[int, int] | None = None,
     ) -> Effects | None:
         """The parcels of a store are ready at another time: the order's new ``body``, ``card`` and
-        ``need``. Effects, or None if the order changed since ``was`` was read: start over.
+        ``need``; ``etas``: when its holder will now have collected and handed it over. Effects, or
+        None if the order changed since ``was`` was read: start over.
 
         :raises WrongState: :raises NoSuchJob:
         """

@@ -325,7 +325,7 @@ class OfferClosed(_Server, frozen=True, tag="offer_closed"):
 class JobChanged(_Server, frozen=True, tag="job"):
     """Something that the driver holds (or held) changed.
 
-    ``detail``: the full job, when it is new to the driver.
+    ``detail``: the full job, when it is new to the driver or its stores are ready at other times.
     """
 
     seq: int

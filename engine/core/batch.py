@@ -11,7 +11,7 @@ from one that is ready now.
 Nothing here commits anybody: a plan says when its driver must set off, and whether it is free.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from engine.core.acceptance import BANDS, Acceptance, band_of, bands_of, cell_of, part_of_day
+from engine.core.collecting import Tour
 from engine.core.cost import driver_terms
 from engine.core.eta import TravelTime, travel_matrix
 from engine.core.fairness import Fairness
 from engine.core.mall import Gate, Mall
 from engine.core.matching import MatchPolicy, barred_by
 from engine.core.model import Driver, Need, RankedDriver, Term, Waiting
+from engine.core.visits import Handover, when_ready
 from protocol.codes import ID_CHECK
 
 Matrix = NDArray[np.float64]
@@ -145,26 +147,31 @@ def solve(
     now_ms: int,
     policy: BatchPolicy,
     travel: TravelTime,
+    handover: Handover | None = None,
 ) -> list[Plan]:
     """A plan for each job that there is a driver for; the rest wait on.
 
     :raises KeyError: for a job that names a store which its mall does not have
     """
     plans: list[Plan] = []
+    at_store = handover or (lambda _mall, _store: policy.store_dwell_s)
     # A job that cannot be is told, also when there is no driver.
-    gates = {job.waiting.job: _gate(job) for job in jobs}
+    tours = {
+        job.waiting.job: when_ready(job.mall, job.waiting.need, at_store, now_ms) for job in jobs
+    }
     if not jobs or not drivers:
         return plans
     left = list(jobs)
     part = part_of_day(now_ms, jobs[0].mall.time_zone)
-    fleet = _Fleet(drivers, list(gates.values()), now_ms, part, policy, travel)
+    gates = [_gate(job, tours) for job in jobs]
+    fleet = _Fleet(drivers, gates, now_ms, part, policy, travel)
     for wave in range(1, policy.waves + 1):
         until_ms = now_ms + wave * policy.wave_s * 1000
         last = wave == policy.waves
         turn = [job for job in left if last or job.waiting.need.ready_ms <= until_ms]
         if not turn:
             continue
-        table = _Table(turn, fleet, now_ms, policy, travel)
+        table = _Table(turn, tours, fleet, now_ms, policy, travel)
         pairs = table.pairs()
         plans += table.plans(pairs)
         if pairs and not last:
@@ -235,6 +242,7 @@ class _Table:
     def __init__(
         self,
         jobs: Sequence[BatchJob],
+        tours: Mapping[str, Tour],
         fleet: _Fleet,
         now_ms: int,
         policy: BatchPolicy,
@@ -242,8 +250,8 @@ class _Table:
     ) -> None:
         self._jobs, self._fleet = jobs, fleet
         self._now_ms, self._policy = now_ms, policy
-        self._gates = [_gate(job) for job in jobs]
-        stops = self._stops = self._read_stops(travel)
+        self._gates = [_gate(job, tours) for job in jobs]
+        stops = self._stops = self._read_stops([tours[job.waiting.job] for job in jobs], travel)
         free_ms = fleet.free_ms
         self._travel_s = fleet.travel_s[stops.gate]
         there_ms = free_ms + self._travel_s * 1000 + stops.collect_ms[:, None]
@@ -330,18 +338,16 @@ class _Table:
         needs = [self._jobs[row].waiting.need for row in rows]
         self._fleet.deliver(columns, needs, np.trunc(self._dropoff_ms[rows, columns]))
 
-    def _read_stops(self, travel: TravelTime) -> _Stops:
-        collect_s, haul_s = [], []
-        for job, gate in zip(self._jobs, self._gates, strict=True):
-            need, stores = job.waiting.need, job.mall.stores
-            walk_s = sum([stores[store].walk_s for store in need.stores])
-            collect_s.append(walk_s + self._policy.store_dwell_s * len(need.stores))
+    def _read_stops(self, tours: Sequence[Tour], travel: TravelTime) -> _Stops:
+        haul_s = []
+        for job, gate, tour in zip(self._jobs, self._gates, tours, strict=True):
+            need = job.waiting.need
             way_s = travel.seconds(gate.lat, gate.lon, need.lat, need.lon, self._now_ms)
-            haul_s.append(way_s + self._policy.dropoff_dwell_s)
+            haul_s.append(tour.back_ms / 1000 + way_s + self._policy.dropoff_dwell_s)
         return _Stops(
             np.array([self._fleet.number[gate.lat, gate.lon] for gate in self._gates]),
-            np.array([job.waiting.need.ready_ms for job in self._jobs], dtype=np.float64),
-            np.array(collect_s) * 1000,
+            np.array([tour.ready_ms for tour in tours], dtype=np.float64),
+            np.array([tour.collect_ms for tour in tours], dtype=np.float64),
             np.array(haul_s) * 1000,
         )
 
@@ -394,5 +400,5 @@ def _refusals_s(drivers: Sequence[Driver], part: int, policy: BatchPolicy) -> Ma
     )
 
 
-def _gate(job: BatchJob) -> Gate:
-    return job.mall.gates[job.mall.stores[job.waiting.need.stores[0]].gate]
+def _gate(job: BatchJob, tours: Mapping[str, Tour]) -> Gate:
+    return job.mall.gates[tours[job.waiting.job].gate]

@@ -28,6 +28,8 @@ EXACT_STORES = 10
 # Up to so many, trying every order costs less than setting up the tables.
 _BY_HAND = 3
 _NEVER = 1 << 60
+# For one who comes then, everything is ready.
+_AT_LAST_MS = 1 << 50
 
 _Table = NDArray[np.int64]
 
@@ -87,6 +89,39 @@ def _best_order(
     if arrive_ms is not None:
         best = _tour(by_gate[best.gate], arrive_ms)
     return best.gate, best.order
+
+
+def tour_done_by(
+    walks: Walks, gates: Sequence[str], calls: Sequence[Call], done_ms: int
+) -> Tour | None:
+    """The shortest walk that has the last parcel in hand by then for a driver who comes early
+    enough; None if none has. It is the way of a driver of whom only that time is known: whatever
+    order the time was worked out for is one of those that are looked at.
+
+    :raises KeyError: :raises ValueError: as above
+    """
+    gate = best_tour(walks, gates, calls, _AT_LAST_MS).gate
+    order = _order_done_by(walks, gate, tuple(calls), done_ms)
+    return _Ways(walks, gate, calls).tour(order) if order else None
+
+
+@lru_cache(maxsize=2_048)
+def _order_done_by(
+    walks: Walks, gate: str, calls: tuple[Call, ...], done_ms: int
+) -> tuple[int, ...]:
+    """Its order; none if there is none."""
+    ways = _Ways(walks, gate, calls)
+    n = len(calls)
+    if n <= _BY_HAND:
+        tours = [ways.tour(order) for order in permutations(range(n))]
+    elif n > EXACT_STORES:
+        tours = [ways.tour(_one_by_one(ways, None))]
+    else:
+        tables = _Tables(ways)
+        orders = [tables.order_to(last, done_ms) for last in range(n)]
+        tours = [ways.tour(order) for order in orders if order]
+    in_time = [tour for tour in tours if tour.ready_ms <= done_ms]
+    return min(in_time, key=_walk_ms).order if in_time else ()
 
 
 def _walk_ms(tour: Tour) -> int:
@@ -164,10 +199,22 @@ class _Tables:
         back_ms = _NEVER
         if arrive_ms is not None:
             back_ms = int(np.min(self._in_hand(arrive_ms)[-1] + self._at_gate))
-        rest = self._rest(back_ms)
+        return self._walk(self._rest(self._at_gate, back_ms))
+
+    def order_to(self, last: int, done_ms: int) -> list[int]:
+        """The shortest walk that ends at the store ``last`` and has its parcels by then; none if
+        there is none."""
+        end = np.full(self._n, _NEVER, dtype=np.int64)
+        end[last] = 0
+        return self._walk(self._rest(end, done_ms))
+
+    def _walk(self, rest: _Table) -> list[int]:
+        """The order whose walk is the shortest, by how long the rest is from each store on."""
         everything = (1 << self._n) - 1
         first = np.array([rest[everything ^ (1 << j), j] for j in range(self._n)])
         chosen = int(np.argmin(self._at_gate + self._hand + first))
+        if first[chosen] >= _NEVER:
+            return []
         order, left = [chosen], everything ^ (1 << chosen)
         while left:
             onward = [
@@ -195,21 +242,21 @@ class _Tables:
             table[sets[row], store] = np.minimum(in_hand, _NEVER)
         return table
 
-    def _rest(self, back_ms: int) -> _Table:
+    def _rest(self, end: _Table, by_ms: int) -> _Table:
         """(sets, n): the shortest walk from the column's store, its parcels in hand, through the
-        set and back to the gate; never, if the store is ready too late for being back then."""
+        set and to the ``end`` (n,); never, if the store is ready too late for being there then."""
         n = self._n
         stores = np.arange(n)
         table = np.full((1 << n, n), _NEVER, dtype=np.int64)
         for size, sets in enumerate(_sets_by_size(n)[:-1]):
             if size == 0:
-                rest = self._at_gate[None, :]
+                rest = end[None, :]
             else:
                 is_in = (sets[:, None] >> stores & 1).astype(bool)
                 further = table[np.where(is_in, sets[:, None] ^ (1 << stores), 0), stores]
                 onward = np.where(is_in, self._hand + further, _NEVER)
                 rest = np.min(self._way[None, :, :] + onward[:, None, :], axis=2)
-            in_time = self._ready + rest <= back_ms
+            in_time = self._ready + rest <= by_ms
             table[sets] = np.where(in_time, np.minimum(rest, _NEVER), _NEVER)
         return table
 

@@ -10,6 +10,7 @@ from engine.core.eta import TravelTime
 from engine.core.fairness import Fairness
 from engine.core.mall import Gate, Mall
 from engine.core.model import Asked, Driver, Near, Need, RankedDriver, Term, Waiting
+from engine.core.visits import Handover, collecting
 from protocol.codes import ID_CHECK
 from protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 
@@ -72,8 +73,10 @@ class _Visit(NamedTuple):
     gate: Gate
     equipment: frozenset[str]
     barred: frozenset[str]
-    # From parking at the gate to having the parcels, if they are ready; from there to handed over.
+    # From parking at the gate to having the parcels, if they are ready, and no sooner than when;
+    # from there to handed over.
     pickup_s: float
+    ready_ms: int
     haul_ms: int
 
 
@@ -91,8 +94,10 @@ class Matcher:
         now_ms: int,
         policy: MatchPolicy,
         travel: TravelTime,
+        handover: Handover | None = None,
     ) -> None:
         self._mall = mall
+        self._handover = handover or (lambda _mall, _store: policy.store_dwell_s)
         self._near = near
         self._now_ms = now_ms
         self._policy = policy
@@ -154,17 +159,24 @@ class Matcher:
         return ranked
 
     def _visit(self, need: Need, asked: Sequence[Asked]) -> _Visit:
-        gate = self._mall.gates[self._mall.stores[need.stores[0]].gate]
-        walk_s = sum(self._mall.stores[store].walk_s for store in need.stores)
+        arrive_ms = self._now_ms if len(need.stores) == 1 else self._soonest_ms(need.stores[0])
+        tour = collecting(self._mall, need, self._handover, arrive_ms)
+        gate = self._mall.gates[tour.gate]
         way_s = self._travel.seconds(gate.lat, gate.lon, need.lat, need.lon, self._now_ms)
         return _Visit(
             need,
             gate,
             equipment=frozenset(need.requires) - {ID_CHECK},
             barred=barred_by(asked, self._now_ms, self._policy.unreachable_s),
-            pickup_s=walk_s + self._policy.store_dwell_s * len(need.stores),
-            haul_ms=int((way_s + self._policy.dropoff_dwell_s) * 1000),
+            pickup_s=tour.collect_ms / 1000,
+            ready_ms=tour.ready_ms,
+            haul_ms=tour.back_ms + int((way_s + self._policy.dropoff_dwell_s) * 1000),
         )
+
+    def _soonest_ms(self, store: str) -> int:
+        """When the best placed driver would be at the gate of this store."""
+        approaches = self._approach(self._mall.gates[self._mall.stores[store].gate])
+        return self._now_ms + (int(approaches[0].seconds * 1000) if approaches else 0)
 
     def _approach(self, gate: Gate) -> tuple[Approach, ...]:
         if gate.id not in self._approaches:
@@ -198,7 +210,7 @@ class Matcher:
         near, seconds, terms, cost_s, cell = approach
         need = visit.need
         pickup_ms = self._now_ms + int((seconds + visit.pickup_s) * 1000)
-        pickup_ms = max(pickup_ms, need.ready_ms)
+        pickup_ms = max(pickup_ms, visit.ready_ms)
         dropoff_ms = pickup_ms + visit.haul_ms
         slack = slack_term(need.deadline_ms, dropoff_ms, self._policy.weights)
         done_ms = dropoff_ms if self._policy.block_covers == "dropoff" else pickup_ms

@@ -111,6 +111,8 @@ class Need:
     created_ms: int
     # What its driver is paid, in minor units; 0: not known.
     pay_minor: int = 0
+    # When each of several stores is ready, in their order; none told: all at ``ready_ms``.
+    store_ready_ms: tuple[int, ...] = ()
 
     def held_until_ms(self, mall: str, holds: Mapping[str, int]) -> int:
         """Until when one of its stores is held (``holds``: by mall/store); 0: none is."""

@@ -14,6 +14,12 @@ _LEAST_RADIUS_M = 100.0
 # A round reads this many queued jobs at first; more only when none of these can be served.
 JOBS_AT_FIRST = 64
 JOBS_AT_MOST = 1_024
+# How long a store is held when a driver found it not ready and did not say until when; and at most.
+HOLD_MS = 900_000
+LONGEST_HOLD_MS = 4 * 3_600_000
+# Which reports hold all of a store's jobs, and which the parcels of their own job.
+HOLDS_STORE = ("not_ready", "store_closed")
+HOLDS_PARCELS = (*HOLDS_STORE, "missing", "partial")
 
 
 class LadderPolicy(Protocol):
@@ -72,6 +78,20 @@ class Search:
     radius_m: float
     drivers: int
     jobs: int = JOBS_AT_FIRST
+
+
+def held_until_ms(kind: str, until_ms: int | None, now_ms: int) -> int | None:
+    """Until when a driver's report holds parcels; None: it holds none, or none any more.
+
+    A store that is closed or not ready is held a while though nobody says until when; what is
+    missing, only until the time that is told. One driver's word holds a store's jobs back for
+    everybody, so it does no longer than `LONGEST_HOLD_MS`: whoever stands there then says it again.
+    """
+    if until_ms is None and kind in HOLDS_STORE:
+        return now_ms + HOLD_MS
+    if until_ms is None or until_ms <= now_ms or kind not in HOLDS_PARCELS:
+        return None
+    return min(until_ms, now_ms + LONGEST_HOLD_MS)
 
 
 def first_look_ms(ready_ms: int, now_ms: int, policy: LadderPolicy) -> int:

@@ -12,6 +12,7 @@ import structlog
 from engine.config import MarketPolicy
 from engine.core.eta import StraightLine, TravelTime
 from engine.core.places import Places
+from engine.core.visits import Handover
 from engine.metrics import Metrics
 from engine.ports import Effects, Store
 
@@ -58,6 +59,11 @@ class Context:
     def policy(self, market: str) -> MarketPolicy:
         """The market's figures."""
         return self.policies[market]
+
+    def handover(self, market: str) -> Handover:
+        """What a market's stores take at the counter."""
+        prior_s = self.policies[market].store_dwell_s
+        return lambda _mall, _store: prior_s
 
     def travel_time(self, market: str) -> TravelTime:
         """The market's source of travel times."""

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from engine.config import MarketPolicy
+from engine.core.collecting import Tour
 from engine.core.eta import TravelTime
 from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.core.policy import first_batch_ms, first_look_ms
 from engine.dispatch.arrivals import Arrivals
+from engine.dispatch.collection import Collection
 from engine.dispatch.context import Context, Tasks, Workings
 from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.early import EarlyLook
@@ -68,6 +70,7 @@ class Dispatcher:
         self._sweeper = Sweeper(self._context, node, self._rounds, self._follow, self._lapsed)
         self._disconnects = Disconnects(store, node, self._follow, self._tasks)
         self._reach = Reach(self._context, self._rounds)
+        self._collection = Collection(self._context)
         self._arrivals = Arrivals(self._context, self._follow, self._tasks, self._reach)
 
     async def start(self) -> None:
@@ -132,11 +135,21 @@ class Dispatcher:
     ) -> bool:
         """See :meth:`engine.ports.Store.ready`; False if the order changed meanwhile."""
         effects = await self._store.ready(
-            ref, was=was, body=body, card=card, need=need, release_ms=release_ms
+            ref,
+            was=was,
+            body=body,
+            card=card,
+            need=need,
+            release_ms=release_ms,
+            etas=await self._collection.etas(was, need),
         )
         if effects is not None:
             self._follow_job(ref, effects)
         return effects is not None
+
+    def tour(self, job: Job) -> Tour:
+        """The way through the stores for whoever holds the job."""
+        return self._collection.tour(job)
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> None:
         """See :meth:`engine.ports.Store.assign`."""

@@ -38,6 +38,7 @@ class MallRounds:
         self._metrics = context.metrics
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
+        self._handover = context.handover(mall.market)
         self._clock = context.workings.clock
         self._new_offer_id = context.workings.new_offer_id
         self._follow = follow
@@ -163,7 +164,9 @@ class MallRounds:
         return found
 
     def _matcher(self, found: Found) -> Matcher:
-        return Matcher(self._mall, found.near, found.now_ms, self._policy, self._travel)
+        return Matcher(
+            self._mall, found.near, found.now_ms, self._policy, self._travel, self._handover
+        )
 
     async def _serve_found(
         self, found: Found, rankings: dict[str, Ranking], broke: set[str]

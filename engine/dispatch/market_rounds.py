@@ -35,6 +35,7 @@ class MarketRounds:
         self._store = context.store
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
+        self._handover = context.handover(market)
         self._follow = follow
         self._tasks = tasks
         self._finishing = finishing
@@ -167,7 +168,8 @@ class MarketRounds:
     ) -> list[Plan]:
         may_thread = self._context.workings.may_thread
         return await solved(
-            jobs, drivers, now_ms, self._policy, self._travel, may_thread=may_thread
+            *(jobs, drivers, now_ms, self._policy, self._travel, self._handover),
+            may_thread=may_thread,
         )
 
     async def _offer(self, plan: Plan, now_ms: int) -> bool:

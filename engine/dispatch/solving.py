@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from engine.core.batch import BatchDriver, BatchJob, BatchPolicy, Plan, solve
 from engine.core.eta import TravelTime
+from engine.core.visits import Handover
 
 IN_A_THREAD_FROM = 2_000
 """A problem of so many pairs is solved in a thread: it takes more than a millisecond."""
@@ -16,11 +17,12 @@ async def solved(
     now_ms: int,
     policy: BatchPolicy,
     travel: TravelTime,
+    handover: Handover | None = None,
     *,
     may_thread: bool = True,
 ) -> list[Plan]:
     """See :func:`engine.core.batch.solve`. A large problem is solved in a thread, and sockets are
     served meanwhile."""
     if may_thread and len(jobs) * len(drivers) >= IN_A_THREAD_FROM:
-        return await asyncio.to_thread(solve, jobs, drivers, now_ms, policy, travel)
-    return solve(jobs, drivers, now_ms, policy, travel)
+        return await asyncio.to_thread(solve, jobs, drivers, now_ms, policy, travel, handover)
+    return solve(jobs, drivers, now_ms, policy, travel, handover)

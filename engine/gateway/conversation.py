@@ -284,7 +284,7 @@ class Conversation:
             self.end(Close.DRAINING)  # the next welcome tells it
             return
         services.dispatcher.given(job.market, push.driver)
-        detail = full_job(job, services.places.mall(job.mall))
+        detail = full_job(job, services.places.mall(job.mall), services.dispatcher.tour(job))
         self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
         if self._session is not None:
             self._do(self._session.loaded())

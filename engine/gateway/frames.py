@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from engine.core.collecting import Tour
 from engine.core.geo import coarse
 from engine.core.mall import Mall
 from engine.core.model import Job, LiveOffer, OfferedJob
@@ -90,16 +91,17 @@ def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
     return tuple(at_ms for at_ms in arrived if at_ms)
 
 
-def full_job(job: Job, mall: Mall) -> SocketJob:
-    """Return all that the holder of a job must know."""
+def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
+    """Return all that the holder of a job must know, its stores in the order of the tour."""
     request = order_request(job)
+    visits = tuple(_visits(request, mall, with_codes=True))
     to = request.dropoff
     return SocketJob(
         job=job.id,
         attempt=job.attempt,
         state=job.state.value,
-        mall=_mall_ref(mall, mall.stores[request.pickup.stores[0].store].gate),
-        stores=tuple(_visits(request, mall, with_codes=True)),
+        mall=_mall_ref(mall, tour.gate),
+        stores=tuple(visits[number] for number in tour.order),
         dropoff=DropOff(
             lat=to.lat,
             lon=to.lon,

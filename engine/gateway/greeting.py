@@ -96,5 +96,8 @@ def welcome(
         token_expires_ms=expires_ms,
         state=driver.shown.value,
         offer=offer_frame(offer, driver.seq, snapshot.now_ms, malls[offer.mall]) if offer else None,
-        jobs=tuple(full_job(job, malls[job.mall]) for job in in_run_order(snapshot.jobs)),
+        jobs=tuple(
+            full_job(job, malls[job.mall], services.dispatcher.tour(job))
+            for job in in_run_order(snapshot.jobs)
+        ),
     )

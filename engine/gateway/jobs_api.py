@@ -19,18 +19,15 @@ from engine.gateway.job_ids import new_job_id
 from engine.gateway.job_list import JobList
 from engine.gateway.parameters import idempotency_key
 from engine.gateway.problems import HttpProblem
-from engine.gateway.stored_order import order_request
-from engine.gateway.submission import InvalidOrder, Order, read_order, submission_of, with_ready_at
+from engine.gateway.readiness import MAX_TRIES, change_ready
+from engine.gateway.submission import InvalidOrder, read_order, submission_of
 from engine.gateway.turnstile import Turnstile
 from engine.gateway.views import Namer, Numbered, explanation_view, job_view, quote_view
 from engine.ports import Submitted, WrongState
 from protocol.bodies import body_as, canonical_hash, decode_json_body, parse_json_body
 from protocol.codes import ProblemCode
-from protocol.lifecycle import BEFORE_PICKUP
 from protocol.resources import CancelRequest, JobRequest, ReadyRequest
 
-# Another `ready` of the same job may come between reading it and writing it, but hardly so often.
-_MAX_TRIES: Final = 5
 # So many orders of one mall are checked and stored at a time; it takes a millisecond or two each.
 _MOST_OF_A_MALL: Final = 16
 
@@ -140,29 +137,11 @@ class JobsApi:
     async def ready(self, request: Request, principal: Principal) -> Response:
         """The parcels of a store are ready at another time."""
         asked = decode_json_body(await read_body(request), ReadyRequest)
-        for _ in range(_MAX_TRIES):
+        for _ in range(MAX_TRIES):
             job = await job_of(request, principal, self._store)
-            if await self._change_ready(job, asked):
+            if await change_ready(self._deps, job, asked.store, asked.ready_at):
                 return await self._as_it_is(job)
         raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
-
-    async def _change_ready(self, job: Job, asked: ReadyRequest) -> bool:
-        """Whether the change was made; False if the job has changed meanwhile."""
-        if job.state not in BEFORE_PICKUP:
-            raise WrongState(job.state)
-        mall = self._deps.places.mall(job.mall)
-        order = with_ready_at(
-            Order(order_request(job), mall, job.need), asked.store, asked.ready_at
-        )
-        now_ms = self._store.now_ms()
-        return await self._dispatcher.ready(
-            ref_of(job),
-            was=job,
-            body=order.body,
-            card=order.card(),
-            need=order.need,
-            release_ms=self._dispatcher.release_ms(mall.id, order.need, now_ms),
-        )
 
     async def explain(self, request: Request, principal: Principal) -> Response:
         """Why this driver: the job's last round and everyone who was asked."""

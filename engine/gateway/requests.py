@@ -6,7 +6,9 @@ from typing import Any, Final
 import structlog
 from msgspec import UNSET
 
+from engine.core.policy import held_until_ms
 from engine.gateway.frames import full_job
+from engine.gateway.readiness import hold_parcels
 from engine.gateway.services import Services
 from engine.gateway.session import Session
 from engine.ports import Answered, JobRef, NoSuchJob, Refused, StoreUnavailable
@@ -76,12 +78,13 @@ class Requests:
         await self._services.dispatcher.offer_ack(session.market, session.driver, request.offer)
 
     async def _accept(self, request: Accept) -> Reply:
-        session, places = self._session, self._services.places
-        answered = await self._services.dispatcher.accept(
-            session.market, session.driver, request.offer
-        )
+        session, services = self._session, self._services
+        answered = await services.dispatcher.accept(session.market, session.driver, request.offer)
         reply = self._reply(request.id, answered)
-        jobs = tuple(full_job(job, places.mall(job.mall)) for job in answered.jobs)
+        jobs = tuple(
+            full_job(job, services.places.mall(job.mall), services.dispatcher.tour(job))
+            for job in answered.jobs
+        )
         return Reply(reply.id, reply.state, jobs=jobs)
 
     async def _decline(self, request: Decline) -> Reply:
@@ -114,16 +117,24 @@ class Requests:
     async def _problem(self, request: Problem) -> Reply:
         session = self._session
         job = "" if request.job is UNSET else request.job
+        store = "" if request.store is UNSET else request.store
+        mall = (await self._ref(job)).mall if job else session.mall
+        if store and mall and store not in self._services.places.mall(mall).stores:
+            raise Refused(ErrorCode.BAD_FIELD)
+        told_ms = None if request.until_ms is UNSET else request.until_ms
+        until_ms = held_until_ms(request.kind, told_ms, self._services.store.now_ms())
         answered = await self._services.dispatcher.problem(
             session.market,
             session.driver,
             kind=request.kind,
-            mall=(await self._ref(job)).mall if job else session.mall,
+            mall=mall,
             job=job,
-            store="" if request.store is UNSET else request.store,
-            until_ms=None if request.until_ms is UNSET else request.until_ms,
+            store=store,
+            until_ms=told_ms if until_ms is None else until_ms,
             text="" if request.text is UNSET else request.text,
         )
+        if job and store and until_ms is not None:
+            await hold_parcels(self._services, job, session.driver, store, until_ms)
         return self._reply(request.id, answered)
 
     def _reply(self, request_id: int, answered: Answered) -> Reply:

@@ -19,6 +19,10 @@ _WISHES: Final = frozenset(wish.value for wish in Wish)
 _STILL_HELD: Final = frozenset({JobReason.ARRIVED, JobReason.READY_CHANGED})
 
 
+# Its stores, their order and its times are not as the phone knows them.
+_TOLD_IN_FULL: Final = (JobReason.ASSIGNED, JobReason.READY_CHANGED)
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """Send this push to the app."""
@@ -149,7 +153,7 @@ class Session:
             return
         self._seq = push.seq
         self._note(push)
-        if push.kind == "job" and push.reason == JobReason.ASSIGNED:
+        if push.kind == "job" and push.reason in _TOLD_IN_FULL:
             self._holding_back = True
             yield Load(push)
         else:

@@ -95,8 +95,9 @@ def submission_of(
     )
 
 
-def with_ready_at(order: Order, store: str, ready_at: datetime) -> Order:
-    """The order once the parcels of ``store`` are ready at another time. What expires when stays.
+def with_ready_at(order: Order, store: str, ready_at: datetime, *, is_held: bool = False) -> Order:
+    """The order once the parcels of ``store`` are ready at another time. What expires when stays;
+    while a driver holds the job (``is_held``) it does not expire.
 
     Raises ``InvalidOrder``.
     """
@@ -104,7 +105,7 @@ def with_ready_at(order: Order, store: str, ready_at: datetime) -> Order:
     at_ms, errors = epoch_ms(ready_at), []
     if all(asked.store != store for asked in pickup.stores):
         errors.append(FieldError("/store", "not a store of this job"))
-    if not 0 <= at_ms < order.need.expires_ms:
+    if not 0 <= at_ms < (_LATEST_MS if is_held else order.need.expires_ms):
         errors.append(FieldError("/ready_at", "not before the job expires"))
     if errors:
         raise InvalidOrder(tuple(errors), order.mall.market, closed=False)
@@ -114,7 +115,8 @@ def with_ready_at(order: Order, store: str, ready_at: datetime) -> Order:
     )
     pickup = msgspec.structs.replace(pickup, stores=stores)
     request = msgspec.structs.replace(order.request, pickup=pickup)
-    return Order(request, order.mall, replace(order.need, ready_ms=_ready_ms(request)))
+    need = replace(order.need, ready_ms=_ready_ms(request), store_ready_ms=_store_ready_ms(request))
+    return Order(request, order.mall, need)
 
 
 def _with_defaults(request: JobRequest, mall: Mall | None, now_ms: int) -> JobRequest:
@@ -193,6 +195,7 @@ def _need(request: JobRequest, now_ms: int) -> Need:
         priority=request.priority,
         created_ms=now_ms,
         pay_minor=0 if request.pay is UNSET else request.pay.amount_minor,
+        store_ready_ms=_store_ready_ms(request),
     )
 
 
@@ -203,6 +206,12 @@ def _collect_ms(request: JobRequest, now_ms: int) -> int:
 
 def _ready_ms(request: JobRequest) -> int:
     return max(_ms(asked.ready_at) for asked in request.pickup.stores)
+
+
+def _store_ready_ms(request: JobRequest) -> tuple[int, ...]:
+    """When each of several stores is ready; of one, ``ready_ms`` tells it."""
+    stores = request.pickup.stores
+    return tuple(_ms(asked.ready_at) for asked in stores) if len(stores) > 1 else ()
 
 
 def _ms(at: datetime | UnsetType) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.config import MarketPolicy
+from engine.core.policy import HOLD_MS, LONGEST_HOLD_MS
 from engine.ports import MOST_COMING, Effects, NoSuchJob, Refused
 from engine.store.keys import MarketKeys, market_of
 from engine.store.link import Link
@@ -24,8 +25,6 @@ from protocol.codes import (
 SAFETY_MS = 1_000
 EVENTS_KEPT_MS = 86_400_000
 PUSHES_KEPT = 10_000
-# How long a store is held when a driver found it not ready and did not say until when.
-HOLD_MS = 900_000
 
 _REFUSALS = {code.value: code for code in ErrorCode}
 
@@ -149,6 +148,7 @@ def _figures(policy: MarketPolicy) -> dict[str, float]:
         "events_ms": EVENTS_KEPT_MS,
         "push_len": PUSHES_KEPT,
         "hold_ms": HOLD_MS,
+        "longest_hold_ms": LONGEST_HOLD_MS,
         "answer_kept_ms": ANSWER_KEPT_MS,
         "idempotency_kept_ms": IDEMPOTENCY_KEPT_MS,
         "terminal_kept_ms": TERMINAL_KEPT_MS,

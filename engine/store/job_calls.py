@@ -144,11 +144,22 @@ class JobCalls(Calls):
         return must_have_been(reply, ref).effects
 
     async def ready(
-        self, ref: JobRef, *, was: Job, body: bytes, card: bytes, need: Need, release_ms: int
+        self,
+        ref: JobRef,
+        *,
+        was: Job,
+        body: bytes,
+        card: bytes,
+        need: Need,
+        release_ms: int,
+        etas: tuple[int, int] | None = None,
     ) -> Effects | None:
         """See :meth:`engine.ports.Store.ready`."""
         blobs = [was.body, body, card, pack(need)]
-        reply = await self._on_job("ready", ref, {"release_ms": release_ms}, blobs)
+        args: dict[str, object] = {"release_ms": release_ms}
+        if etas is not None:
+            args["etas"] = {"attempt": was.attempt, "pickup_ms": etas[0], "dropoff_ms": etas[1]}
+        reply = await self._on_job("ready", ref, args, blobs)
         return None if reply.verdict == "again" else must_have_been(reply, ref).effects
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> Effects:

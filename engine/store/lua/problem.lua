@@ -15,7 +15,8 @@ if not rec or (arg.job ~= '' and not holds(rec, arg.job)) then return reply('not
 event({ kind = ALERTS[arg.kind] and 'alert' or 'problem', what = arg.kind, driver = arg.driver,
   job = arg.job, mall = arg.mall, store = arg.store, until_ms = arg.until_ms, text = arg.text })
 if HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= '' then
-  local till = arg.until_ms or now + policy.hold_ms
+  -- Its word holds the store for everybody: no longer than anybody would believe it.
+  local till = math.min(arg.until_ms or now + policy.hold_ms, now + policy.longest_hold_ms)
   redis.call('HSET', HOLDS, arg.mall .. '/' .. arg.store, till)
   redis.call('ZADD', K.forget, till, 'hold/' .. arg.mall .. '/' .. arg.store)
 end

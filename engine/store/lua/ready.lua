@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- The parcels of one store are ready at another time. again: the order changed since it was read.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
--- ARGV: now policy arg{release_ms} was body card need
+-- ARGV: now policy arg{release_ms etas?{attempt pickup_ms dropoff_ms}} was body card need
 -- REPLY: ok effects pushes | gone | wrong_state … state | again
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -25,6 +25,10 @@ elseif job.state == 'scheduled' then
 elseif job.state == 'queued' then
   wait_for_driver(job)
 elseif job.driver ~= '' then
+  if arg.etas and arg.etas.attempt == job.attempt then
+    redis.call('HSET', job.key, 'eta_pickup_ms', arg.etas.pickup_ms,
+      'eta_dropoff_ms', arg.etas.dropoff_ms)
+  end
   local rec = read_driver(job.driver)
   tell_holder(job, rec, job.state, 'ready_changed')
   save_driver(job.driver, rec)

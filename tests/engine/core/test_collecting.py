@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.collecting import EXACT_STORES, Call, Tour, best_tour
+from engine.core.collecting import EXACT_STORES, Call, Tour, best_tour, tour_done_by
 from engine.core.geo import LocalPlane
 from engine.core.mall import Gate, Store
 from engine.core.places import Places
@@ -103,6 +103,32 @@ def test_no_order_is_back_sooner_nor_shorter_at_the_same_time(
     assert tour.done_ms(other_ms) + tour.back_ms == back_ms(
         walks, tour.gate, calls, tour.order, other_ms
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(stores, st.data())
+def test_the_way_of_one_who_is_done_by_then_is_the_shortest_such(
+    placed: list[tuple[str, int, int]], data: st.DataObject
+) -> None:
+    walks = mall_of(*placed)
+    minutes = st.integers(0, 30).map(lambda minute: minute * 60_000)
+    calls = [Call(str(number), data.draw(minutes), 60_000) for number in range(len(placed))]
+    gates = [store[0] for store in placed]
+    arrive_ms = data.draw(minutes)
+    best = best_tour(walks, gates, calls, arrive_ms)
+    found = tour_done_by(walks, gates, calls, best.done_ms(arrive_ms))
+    assert found is not None
+    assert found.gate == best.gate
+    assert found.ready_ms <= best.done_ms(arrive_ms)
+    # No further to walk, so back no later, and the shortest of all that can be done by then.
+    assert found.collect_ms + found.back_ms <= best.collect_ms + best.back_ms
+    shortest = min(
+        walk + back
+        for walk, back, order in every_tour(walks, best.gate, calls)
+        if back_ms(walks, best.gate, calls, order, -(10**9)) - back <= best.done_ms(arrive_ms)
+    )
+    assert found.collect_ms + found.back_ms == shortest
+    assert tour_done_by(walks, gates, calls, -1) is None
 
 
 def first_back_ms(walks: Walks, gate: str, calls: list[Call], arrive_ms: int) -> int:

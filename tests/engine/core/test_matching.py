@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import CostWeights, MarketPolicy
+from engine.core.collecting import Call, best_tour
 from engine.core.matching import OFFER_DEPTH, RANKING_DEPTH, Ranking, offerable
 from engine.core.model import Asked, Driver, Need, Waiting
 from protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
@@ -94,11 +95,19 @@ def test_one_driver_s_turn_bars_nobody_else() -> None:
     assert [(c.driver, c.why_not) for c in ranking] == [("b", None), ("a", "asked_before")]
 
 
-def test_the_way_to_the_gate_of_the_first_store_counts() -> None:
+def test_the_way_to_the_gate_with_the_shorter_walk_counts() -> None:
     lego = MALL.gates[MALL.stores["lego"].gate]
     macys = MALL.gates[MALL.stores["macys"].gate]
     assert lego != macys
-    for stores, gate in ((("lego", "macys"), lego), (("macys", "lego"), macys)):
+    best = best_tour(
+        MALL.walks, [lego.id, macys.id], [Call("lego", 0, 0), Call("macys", 0, 0)], NOW_MS
+    )
+    for stores, gate in (
+        (("lego",), lego),
+        (("macys",), macys),
+        (("lego", "macys"), MALL.gates[best.gate]),
+        (("macys", "lego"), MALL.gates[best.gate]),
+    ):
         who = near("d")
         (candidate,) = matcher(who).rank(need(stores=stores))
         way_s = TRAVEL.seconds(who.position.lat, who.position.lon, gate.lat, gate.lon, NOW_MS)
@@ -113,10 +122,32 @@ def test_times_add_up_from_the_road_to_the_door() -> None:
     (candidate,) = matcher(near("d"), policy=policy).rank(need(stores=stores))
     gate = MALL.gates[candidate.gate]
     way_s = candidate.terms[0].seconds
-    inside_s = sum(MALL.stores[store].walk_s for store in stores) + 2 * 100
+    calls = [Call(store, 0, 100_000) for store in stores]
+    tour = best_tour(MALL.walks, [MALL.stores[store].gate for store in stores], calls, NOW_MS)
     haul_s = TRAVEL.seconds(gate.lat, gate.lon, need().lat, need().lon, NOW_MS) + 50
-    assert candidate.eta_pickup_ms == NOW_MS + int((way_s + inside_s) * 1000)
+    haul_s += tour.back_ms / 1000
+    assert candidate.eta_pickup_ms == NOW_MS + int(way_s * 1000 + tour.collect_ms)
     assert candidate.eta_dropoff_ms == candidate.eta_pickup_ms + int(haul_s * 1000)
+
+
+def test_one_store_is_walked_to_and_back() -> None:
+    policy = MarketPolicy(store_dwell_s=100, dropoff_dwell_s=50)
+    (candidate,) = matcher(near("d"), policy=policy).rank(need(stores=("lego",)))
+    gate, walk_s = MALL.gates[candidate.gate], MALL.stores["lego"].walk_s
+    way_s = candidate.terms[0].seconds
+    haul_s = TRAVEL.seconds(gate.lat, gate.lon, need().lat, need().lon, NOW_MS) + 50
+    assert candidate.eta_pickup_ms == NOW_MS + int((way_s + walk_s + 100) * 1000)
+    assert candidate.eta_dropoff_ms == candidate.eta_pickup_ms + int((walk_s + haul_s) * 1000)
+
+
+def test_what_is_ready_later_is_collected_later_and_the_rest_meanwhile() -> None:
+    policy = MarketPolicy(store_dwell_s=60)
+    late_ms = NOW_MS + 2 * HOUR_MS
+    for ready_ms in ((NOW_MS, late_ms), (late_ms, NOW_MS)):
+        asked = need(stores=("lego", "macys"), ready_ms=late_ms, store_ready_ms=ready_ms)
+        (candidate,) = matcher(near("d"), policy=policy).rank(asked)
+        # The one that is late comes last, so nothing is left to do once it is there.
+        assert candidate.eta_pickup_ms == late_ms
 
 
 def test_nobody_picks_up_before_the_parcel_is_ready() -> None:

@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 from engine.config import MarketPolicy
 from engine.core.model import RankedDriver
 from engine.core.policy import (
+    HOLD_MS,
     JOBS_AT_FIRST,
     JOBS_AT_MOST,
+    LONGEST_HOLD_MS,
     Search,
     end_reason,
     first_look_ms,
     first_search,
+    held_until_ms,
     wide_enough,
     widened,
 )
@@ -126,3 +129,24 @@ def test_a_job_looks_for_a_driver_so_early_that_one_is_there_when_it_is_ready() 
 @pytest.mark.parametrize("in_ms", [-1_000, 0, 1_000, 240_000])
 def test_a_job_that_is_ready_soon_looks_at_once(in_ms: int) -> None:
     assert first_look_ms(NOW_MS + in_ms, NOW_MS, POLICY) == NOW_MS
+
+
+@pytest.mark.parametrize(
+    ("kind", "until_ms", "held_ms"),
+    [
+        ("not_ready", None, NOW_MS + HOLD_MS),
+        ("store_closed", None, NOW_MS + HOLD_MS),
+        ("store_closed", NOW_MS + 5, NOW_MS + 5),
+        ("not_ready", NOW_MS + 10 * LONGEST_HOLD_MS, NOW_MS + LONGEST_HOLD_MS),
+        ("missing", NOW_MS + 5, NOW_MS + 5),
+        ("partial", NOW_MS + 10 * LONGEST_HOLD_MS, NOW_MS + LONGEST_HOLD_MS),
+        ("missing", None, None),
+        ("not_ready", NOW_MS, None),
+        ("does_not_fit", NOW_MS + 5, None),
+        ("unsafe", NOW_MS + 5, None),
+    ],
+)
+def test_how_long_a_report_holds_parcels(
+    kind: str, until_ms: int | None, held_ms: int | None
+) -> None:
+    assert held_until_ms(kind, until_ms, NOW_MS) == held_ms

@@ -129,6 +129,7 @@ def test_what_a_session_knows_of_its_driver() -> None:
     session.learn(driver(jobs=(HeldJob("j1", 1, "m1"),)))
     assert (session.shown, session.mall) == (DriverState.ON_RUN, "m1")
     direct(session, Push("d1", 2, "job", job="j1", state="picked_up", reason="ready_changed"))
+    assert list(session.loaded()) == []
     assert session.mall_of("j1") == "m1"
     direct(session, Push("d1", 3, "job", job="j1", state="queued", reason="unassigned"))
     assert (session.mall_of("j1"), session.mall) == (None, "")

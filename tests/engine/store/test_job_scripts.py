@@ -287,7 +287,11 @@ async def test_only_a_job_on_board_is_closed(world: World, state: JobState) -> N
 async def test_a_store_that_cannot_hand_over_is_held(world: World, kind: str) -> None:
     await world.driver("ann")
     ref, _ = await world.assigned()
-    for store, until_ms in (("lego", None), ("gap", world.now + 5_000)):
+    for store, until_ms in (
+        ("lego", None),
+        ("gap", world.now + 5_000),
+        ("aldo", world.now + 1_000_000_000),
+    ):
         answered = await world.store.problem(
             MARKET, "ann", kind=kind, mall=MALL, job=ref.job, store=store, until_ms=until_ms,
             text="shutters down",
@@ -297,12 +301,14 @@ async def test_a_store_that_cannot_hand_over_is_held(world: World, kind: str) ->
     assert {store.decode(): int(till) for store, till in holds.items()} == {
         f"{MALL}/lego": world.now + 900_000,
         f"{MALL}/gap": world.now + 5_000,
+        f"{MALL}/aldo": world.now + 4 * 3_600_000,
     }
     event = (await world.events("problem"))[0]
     assert (event["what"], event["store"], event["text"]) == (kind, "lego", "shutters down")
     await world.pass_ms(5_000)
     assert await world.store.forget(MARKET) == 1
-    assert await world.redis.hkeys(world.keys.key("holds")) == [f"{MALL}/lego".encode()]
+    kept = await world.redis.hkeys(world.keys.key("holds"))
+    assert set(kept) == {f"{MALL}/lego".encode(), f"{MALL}/aldo".encode()}
 
 
 @pytest.mark.parametrize("kind", ["unsafe", "accident"])
