@@ -96,6 +96,10 @@ class MarketPolicy:
     resume_ttl_s: float = figure(120.0, 0.1, 86_400)
     at_mall_silence_s: float = figure(900.0, 0.1, 86_400)
 
+    # Make before break: a job whose driver on the way has had no socket for so long goes to one who
+    # arrives earlier, if there is one; 0: it stays until `resume_ttl_s`.
+    break_after_s: float = figure(0.0, 0, 86_400)
+
     # Positions: faster than this is impossible; how long fixes are gathered for one write.
     max_speed_mps: float = figure(70.0, 0.1, 100_000)
     flush_ms: int = figure(200, 1, 10_000)

@@ -118,9 +118,21 @@ class Freed:
 
 
 @dataclass(frozen=True, slots=True)
+class LateRun:
+    """A job whose holder, silent since ``lost_ms``, may come late: is there one who is earlier?"""
+
+    mall: str
+    job: str
+    driver: str
+    attempt: int
+    lost_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Effects:
     """What to hasten after a transition: phones to tell, malls whose jobs look for a driver again,
-    drivers who became free, which entries fall due when (epoch ms), and which no longer do."""
+    drivers who became free, which entries fall due when (epoch ms), which no longer do, and whose
+    runs may come late."""
 
     now_ms: int = 0
     pushes: tuple[Push, ...] = ()
@@ -128,6 +140,7 @@ class Effects:
     freed: tuple[Freed, ...] = ()
     due: tuple[tuple[str, int], ...] = ()
     over: tuple[str, ...] = ()
+    late: tuple[LateRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

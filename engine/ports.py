@@ -27,6 +27,7 @@ from engine.port_data import (
     IdempotencyMismatch,
     JobPage,
     JobRef,
+    LateRun,
     MarketQueue,
     NoSuchDriver,
     NoSuchJob,
@@ -64,6 +65,7 @@ __all__ = [
     "IdempotencyMismatch",
     "JobPage",
     "JobRef",
+    "LateRun",
     "MarketQueue",
     "NoSuchDriver",
     "NoSuchJob",
@@ -241,6 +243,11 @@ class Store(Protocol):
         """A driver's run has changed (a job came on top, one was delivered): when its others will
         now be collected and handed over. Each job is fenced: one that the driver does not hold
         under that attempt any more keeps what it has. Nobody is told; the order API shows it."""
+
+    async def hand_over(self, late: LateRun, plan: OfferPlan) -> Offered:
+        """Make before break: offer the one job of the plan, which ``late.driver`` still holds, to
+        the first of its drivers who may be offered it, and take it off its holder in the same
+        step. ``gone``: the holder is back, or no longer holds it so; ``nobody``: it keeps it."""
 
     async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
         """Nobody was found: look again at ``at_ms`` at the latest."""

@@ -20,6 +20,7 @@ from engine.dispatch.collection import Collection
 from engine.dispatch.context import Context, Tasks, Workings
 from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.early import EarlyLook
+from engine.dispatch.handover import Handover
 from engine.dispatch.reach import Reach
 from engine.dispatch.rounds import Rounds
 from engine.dispatch.sweeper import Sweeper
@@ -71,6 +72,7 @@ class Dispatcher:
         self._disconnects = Disconnects(store, node, self._follow, self._tasks)
         self._reach = Reach(self._context, self._rounds)
         self._collection = Collection(self._context)
+        self._handover = Handover(self._context, self._follow)
         self._arrivals = Arrivals(self._context, self._follow, self._tasks, self._reach)
 
     async def start(self) -> None:
@@ -344,6 +346,8 @@ class Dispatcher:
             self._rounds.wake(mall)
         if effects.freed:
             self._reach.freed(market, effects.freed)
+        for late in effects.late:
+            self._tasks.start(self._handover.look(market, late), f"hand over {late.job}")
         for member in effects.over:
             self._sweeper.forget(market, member)
         for member, due_ms in effects.due:

@@ -132,8 +132,10 @@ class Calls:
 def _figures(policy: MarketPolicy) -> dict[str, float]:
     """What the scripts must know of a market's policy."""
     # Named only where it is so: what a market does not weigh costs it nothing.
-    accounts = {"keeps_work": 1} if policy.weights.earnings_s else {}
-    return accounts | {
+    own: dict[str, float] = {"keeps_work": 1} if policy.weights.earnings_s else {}
+    if 0 < policy.break_after_s < policy.resume_ttl_s:
+        own["break_ms"] = math.ceil(policy.break_after_s * 1000)
+    return own | {
         "offer_timeout_ms": policy.offer_timeout_ms,
         "ack_timeout_ms": policy.offer_ack_timeout_ms,
         "stale_ms": math.ceil(policy.stale_after_s * 1000),

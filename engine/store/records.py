@@ -18,7 +18,7 @@ from engine.core.model import (
     TimelineEntry,
     Waiting,
 )
-from engine.ports import Effects, Freed, Push
+from engine.ports import Effects, Freed, LateRun, Push
 from protocol.lifecycle import JobState
 
 pack = msgspec.msgpack.Encoder().encode
@@ -41,6 +41,7 @@ class _Effects(msgspec.Struct):
     freed: list[Freed]
     due: list[tuple[str, int]]
     over: list[str]
+    late: list[LateRun] = []
 
 
 class OfferedJobRecord(msgspec.Struct):
@@ -158,6 +159,7 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
         freed=tuple(effects.freed),
         due=tuple(effects.due),
         over=tuple(effects.over),
+        late=tuple(effects.late),
     )
 
 

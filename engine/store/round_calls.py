@@ -11,6 +11,7 @@ from engine.ports import (
     Effects,
     Found,
     JobRef,
+    LateRun,
     Offered,
     OfferPlan,
     Refused,
@@ -109,10 +110,7 @@ class RoundCalls(JobCalls):
         args: dict[str, Any] = {
             "offer": plan.offer,
             "attempts": [job.attempt for job in plan.jobs],
-            "drivers": [
-                (d.driver, d.gate, d.eta_s, d.distance_m, d.eta_pickup_ms, d.eta_dropoff_ms, d.cell)
-                for d in plan.drivers
-            ],
+            "drivers": _drivers_of(plan),
         }
         if plan.jobs[0].etas:
             # By driver, as the script wants no more than the one's who gets the offer.
@@ -128,6 +126,24 @@ class RoundCalls(JobCalls):
         if reply.verdict != "offered":
             return Offered(reply.verdict, None, reply.effects)
         self._remember(plan.offer, OfferedRun(names, plan.mall))
+        return Offered("offered", reply.rest[0].decode(), reply.effects)
+
+    async def hand_over(self, late: LateRun, plan: OfferPlan) -> Offered:
+        """See :meth:`engine.ports.Store.hand_over`."""
+        (job,) = plan.jobs
+        args = {
+            "offer": plan.offer,
+            "attempt": late.attempt,
+            "holder": late.driver,
+            "lost_ms": late.lost_ms,
+            "drivers": _drivers_of(plan),
+        }
+        keys = self._market_of(job.job)
+        extra = [keys.wait(plan.mall), keys.job(job.job), keys.round(job.job)]
+        reply = await self._transition("hand_over", keys, extra, args, [pack(job.record)])
+        if reply.verdict != "offered":
+            return Offered(reply.verdict, None, reply.effects)
+        self._remember(plan.offer, OfferedRun((job.job,), plan.mall))
         return Offered("offered", reply.rest[0].decode(), reply.effects)
 
     async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
@@ -263,6 +279,14 @@ class RoundCalls(JobCalls):
             del self._runs[next(iter(self._runs))]
         self._runs[offer] = run
         return run
+
+
+def _drivers_of(plan: OfferPlan) -> list[tuple[object, ...]]:
+    """The drivers of a plan as the scripts want them."""
+    return [
+        (d.driver, d.gate, d.eta_s, d.distance_m, d.eta_pickup_ms, d.eta_dropoff_ms, d.cell)
+        for d in plan.drivers
+    ]
 
 
 def with_holds(waiting: Waiting, mall: str, holds: Mapping[str, int]) -> Waiting:

@@ -43,8 +43,10 @@ def check_step(before: Snapshot, after: Snapshot) -> None:
         assert now.attempt >= was.attempt, f"S7: {name}: attempt {was.attempt} → {now.attempt}"
         if was.terminal:
             assert now == was, f"S9: {name} changed after it had ended"
-        if was.state != now.state:
-            assert may_move(was.state, now.state), f"{name}: {was.state} → {now.state}"
+        # A hand-over goes through the queue in one step: its timeline tells both changes.
+        steps = [was.state, *(JobState(entry.state) for entry in now.timeline[len(was.timeline) :])]
+        for source, target in itertools.pairwise([*steps, now.state]):
+            assert source == target or may_move(source, target), f"{name}: {source} → {target}"
         keeps = (now.driver, now.attempt) == (was.driver, was.attempt)
         if was.held and not now.terminal:
             assert keeps or now.attempt > was.attempt, f"S5: {name} taken from {was.driver}"

@@ -231,6 +231,32 @@ class Model(DriverModel):
         most = min(self.policy.max_run_jobs, driver.max_jobs)
         return len(all_jobs) == 1 or (len(all_jobs) <= most and weight <= driver.max_weight)
 
+    def hand_over(
+        self, offer: str, name: str, attempt: int, lost: int, plan: Sequence[str]
+    ) -> tuple[str, str | None]:
+        """From a silent holder to the first of the plan who may be offered it; both or neither."""
+        job = self.jobs[name]
+        if job.state == "offered" and job.offer == offer:
+            return "offered", self.offers[offer].driver
+        holder = self.drivers.get(job.holder)
+        is_silent = (
+            holder is not None
+            and not holder.connected
+            and holder.lost == lost <= self.now - self.resume_ms
+        )
+        fenced = job.state == "assigned" and job.attempt == attempt
+        if not is_silent or not fenced or self.now >= job.expires:
+            return "gone", None
+        barred = self.barred(job) | {job.holder}
+        free = [d for d in plan if d not in barred and self.may_take(d, [name])]
+        taker = next((d for d in free if not self.drivers[d].jobs), None)
+        if taker is None:
+            return "nobody", None
+        self._revoke(job, "silent")
+        etas = [(self.now, self.now)]
+        verdict, driver, _ = self.offer(offer, {name: job.attempt}, [taker], etas, None)
+        return verdict, driver
+
     def live(self) -> list[str]:
         return [name for name, offer in self.offers.items() if offer.state == "live"]
 

@@ -134,7 +134,7 @@ PLANTED_IN_RUNS = (
         "a run goes out without the job that is gone",
         "offer",
         "if #gone > 0 then return",
-        "if #gone == count then return",
+        "if #gone == #arg.attempts then return",
         one_job_of_a_plan_is_gone,
     ),
     _run(
@@ -196,8 +196,8 @@ PLANTED_IN_RUNS = (
     _run(
         "who declined one job of a run is not barred",
         "offer",
-        "for _, job in ipairs(jobs) do\n  for _, turn",
-        "for _, job in ipairs({ jobs[1] }) do\n  for _, turn",
+        "for _, job in ipairs(jobs) do\n    for _, turn",
+        "for _, job in ipairs({ jobs[1] }) do\n    for _, turn",
         one_of_them_has_been_declined_before,
     ),
     _run(

@@ -80,6 +80,27 @@ def an_offer_lapses(mallard: Mallard) -> None:
     mallard.sweep()
 
 
+def a_holder_is_back_before_its_job_is_handed_over(mallard: Mallard) -> None:
+    _a_late_run(mallard, comes_back=True)
+
+
+def a_late_run_is_handed_over_and_its_former_holder_accepts(mallard: Mallard) -> None:
+    _a_late_run(mallard, comes_back=False)
+    mallard.accept("o1", "d1")
+
+
+def _a_late_run(mallard: Mallard, *, comes_back: bool) -> None:
+    """One is on its way and falls silent; another is free at the limit."""
+    mallard.a_day_begins([(Order(), 2)])
+    lost_ms = mallard.now
+    mallard.disconnect("d0", 0)
+    mallard.time_to(lost_ms + mallard.model.resume_ms)
+    if comes_back:
+        mallard.hello("d0")
+    mallard.everybody_reports()
+    mallard.hand_over(mallard.job_at(0), 1, ["d0", "d1", "d2", "d3"], lost=lost_ms)
+
+
 def a_sweeper_dies_with_what_it_took(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0)])
     mallard.time_passes(1_000)
@@ -136,6 +157,18 @@ PLANTED = (
         "lapse",
         (("    note_refusal(rec, offer, true)\n", ""),),
         an_offer_lapses,
+    ),
+    Planted(
+        "a hand-over from one who is back",
+        "hand_over",
+        (("not holder.connected and holder.lost_ms == arg.lost_ms\n  and now", "now"),),
+        a_holder_is_back_before_its_job_is_handed_over,
+    ),
+    Planted(
+        "a hand-over that leaves the job in its holder's hands",
+        "hand_over",
+        (("    revoke(job, 'silent', 'engine', 'silent')\n", ""),),
+        a_late_run_is_handed_over_and_its_former_holder_accepts,
     ),
     Planted(
         "idle not cleaned on offer",

@@ -19,7 +19,8 @@ for _, closed in ipairs(arg.closed) do
   if ours and (epoch == 0 or rec.epoch == epoch) then
     rec.connected, rec.lost_ms = false, now
     for _, held in ipairs(rec.jobs) do
-      falls_due('silent/' .. held.mall .. '/' .. held.job, now + policy.resume_ms)
+      falls_due('silent/' .. held.mall .. '/' .. held.job,
+        now + (policy.break_ms or policy.resume_ms))
     end
     save_driver(driver, rec)
     redis.call('SREM', HELD, driver)

@@ -8,6 +8,8 @@
 -- include lib/jobs.lua
 -- include lib/holders.lua
 
+local LOOK_AGAIN_MS = 10000
+
 local job = read_job(KEYS[15])
 if not job or job.due_was ~= arg.member then
   redis.call('ZREM', K.due, arg.member)
@@ -19,6 +21,15 @@ local lost_ms = rec and rec.lost_ms or 0
 local away_ms = rec and rec.connected and -1 or now - lost_ms
 local before_pickup = BEFORE_PICKUP[job.state]
 local limit_ms = job.state == 'at_mall' and policy.at_mall_silence_ms or policy.resume_ms
+
+-- Make before break: whoever sweeps looks for one who arrives earlier, again and again until the limit.
+local looks_ms = job.state == 'assigned' and policy.break_ms or limit_ms
+if away_ms >= looks_ms and away_ms < limit_ms then
+  effects.late = { { mall = job.mall, job = job.id, driver = job.driver, attempt = job.attempt,
+    lost_ms = lost_ms } }
+  falls_due(arg.member, math.min(now + LOOK_AGAIN_MS, lost_ms + limit_ms))
+  return reply('waits')
+end
 
 local verdict = 'waits'
 if before_pickup and away_ms >= limit_ms then
@@ -38,6 +49,7 @@ elseif away_ms < 0 then
   falls_due(arg.member, now + policy.resume_ms)
 else
   local next_ms = away_ms < policy.resume_ms and policy.resume_ms or limit_ms
+  if away_ms < looks_ms then next_ms = math.min(next_ms, looks_ms) end
   falls_due(arg.member, lost_ms + next_ms)
 end
 return reply(verdict)

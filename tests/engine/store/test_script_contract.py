@@ -6,7 +6,7 @@ from importlib import resources
 import pytest
 
 from engine.core.model import RoundRecord, Vehicle
-from engine.ports import DriverFix, DueEntry, Stop, Store
+from engine.ports import DriverFix, DueEntry, LateRun, Stop, Store
 from engine.store.redis import RedisStore
 from engine.store.scripts import Script, all_scripts
 from protocol.lifecycle import (
@@ -160,6 +160,8 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     await store.due(MARKET, 10)
     await store.driver_due(MARKET, "ann")
     await store.disconnect(MARKET, NODE, [("ann", 1)])
+    late = LateRun(MALL, ref.job, "ann", 1, world.now)
+    await store.hand_over(late, world.plan(ref, 1, "bob"))
     await store.reap(MARKET, "dead", 10)
     await store.leave(MARKET, NODE)
     await store.forget(MARKET)
