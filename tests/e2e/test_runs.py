@@ -1,12 +1,12 @@
 """Several jobs in one vehicle: told, carried, each fenced by itself; from the contract alone."""
 
 import functools
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.app import CAR, App
-from tests.e2e.conftest import NewApp, NewShop, Node
+from tests.e2e.conftest import NewApp, NewShop, Node, start_node
 from tests.e2e.contract import Frame
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop
@@ -16,11 +16,12 @@ from tests.support import eventually
 VAN = CAR | {"kind": "van", "max_jobs": 3}
 
 
-@pytest.fixture
-def pooling(start: Any) -> Node:
+@pytest.fixture(scope="module")
+def pooling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node of its own, with a store of its own: its market pools."""
-    node: Node = start(embedded=True, MALLARD_MAX_RUN_JOBS="3")
-    return node
+    node = start_node(tmp_path_factory.mktemp("pooling"), None, MALLARD_MAX_RUN_JOBS="3")
+    yield node
+    node.stop()
 
 
 @pytest.fixture
