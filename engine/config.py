@@ -147,6 +147,12 @@ class MarketPolicy:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.break_after_s and self.break_after_s >= self.resume_ttl_s:
+            raise ConfigError(
+                f"break_after_s is {self.break_after_s:g}, not below resume_ttl_s "
+                f"({self.resume_ttl_s:g}), when the job goes back anyway",
+                "break_after_s",
+            )
 
 
 @dataclass(frozen=True, slots=True)

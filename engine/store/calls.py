@@ -133,7 +133,7 @@ def _figures(policy: MarketPolicy) -> dict[str, float]:
     """What the scripts must know of a market's policy."""
     # Named only where it is so: what a market does not weigh costs it nothing.
     own: dict[str, float] = {"keeps_work": 1} if policy.weights.earnings_s else {}
-    if 0 < policy.break_after_s < policy.resume_ttl_s:
+    if policy.break_after_s:
         own["break_ms"] = math.ceil(policy.break_after_s * 1000)
     return own | {
         "offer_timeout_ms": policy.offer_timeout_ms,

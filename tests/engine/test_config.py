@@ -134,6 +134,8 @@ def test_wrong_files_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_settings_are_checked_when_built_and_do_not_change() -> None:
     with pytest.raises(ConfigError, match="offer_timeout_ms is 0"):
         MarketPolicy(offer_timeout_ms=0)
+    with pytest.raises(ConfigError, match="break_after_s is 120, not below resume_ttl_s"):
+        MarketPolicy(break_after_s=120)
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import JSON, MSGPACK, phone
 from tests.support import eventually
@@ -238,3 +239,27 @@ async def test_fixes_are_counted_by_what_became_of_them(node: RunningNode) -> No
 
         await eventually(all_counted)
         assert set((await counted()).values()) == {1.0}
+
+
+async def test_a_silent_holders_job_goes_to_one_who_is_earlier(engine_node: NodeFactory) -> None:
+    node = await engine_node(break_after_s=0.3, offer_timeout_ms=5_000)
+    async with phone(node.ws, node.token("near")) as near:
+        async with phone(node.ws, node.token("far")) as far:
+            await far.go_online(position={"lat": 33.42, "lon": -111.90})
+            job = await node.submit()
+            offer = await far.receive("offer")
+            (held,) = (await far.ask("accept", offer=offer["offer"]))["jobs"]
+            await near.go_online(position=NEAR)
+        # Its socket is gone, and long before it may be taken back somebody else is nearer.
+        better = await near.receive("offer")
+        assert better["jobs"][0]["job"] == job["id"]
+        assert better["attempt"] == held["attempt"] + 2
+        async with phone(node.ws, node.token("far")) as back:
+            assert (await back.hello())["jobs"] == []
+            late = await back.progress(held, "at_mall")
+            assert (late["type"], late["code"]) == ("error", "stale_attempt")
+        accepted = await near.ask("accept", offer=better["offer"])
+        assert [each["job"] for each in accepted["jobs"]] == [job["id"]]
+        shop = node.bearer("shop", Role.ORDERS)
+        asked = (await node.http.get(f"/v1/jobs/{job['id']}/explain", headers=shop)).json()
+        assert [turn["outcome"] for turn in asked["asked"]] == ["accepted", "silent", "accepted"]
