@@ -71,6 +71,8 @@ class PlanCosts:
     age: float = figure(1.0, 0, 100)
     # With fewer drivers than jobs: a second since the parcel was ready, for one that is left over.
     left: float = figure(0.3, 0, 100)
+    # ... and off that for each second of its way to the door: short ones first serve more.
+    haul: float = figure(0.0, 0, 100)
     # A second on the way to the mall; of waiting there for the parcel; until the driver is free.
     travel: float = figure(0.05, 0, 100)
     wait: float = figure(0.2, 0, 100)
@@ -143,6 +145,10 @@ class MarketPolicy:
     # Jobs ready within `wave_s` of one another are dealt out together, in so many waves.
     wave_s: float = figure(1_200.0, 1, 86_400)
     waves: int = figure(3, 1, 10)
+    # ... and that in so many ways, with shorter and longer waves: the cheapest plan is taken.
+    deals: int = figure(1, 1, 4)
+    # A driver who is expected to come on duty within this time counts as one who is free then.
+    soon_on_s: float = figure(3_600.0, 0, 86_400)
     plan: PlanCosts = field(default_factory=PlanCosts)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ Nothing here commits anybody: a plan says when its driver must set off, and whet
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -35,6 +36,8 @@ Matrix = NDArray[np.float64]
 # No pair and no job left over may cost as much as one that cannot be.
 _NEVER_S = 1e9
 _LEFT_OVER_S = 1e7
+# The waves of each way to deal jobs out, over a market's `wave_s`.
+_WAVE_SHARES = (1.0, 0.75, 0.5, 1.5)
 # What a step of priority weighs where not every job finds a driver.
 _PRIORITY_S = 1e5
 # In the words of an instant round; see `matching`.
@@ -59,6 +62,11 @@ class PlanWeights(Protocol):
     @property
     def left(self) -> float:
         """A second since the parcel was ready, for a job that is left without a driver."""
+        ...
+
+    @property
+    def haul(self) -> float:
+        """Off that, for each second of its way to the door."""
         ...
 
     @property
@@ -93,6 +101,11 @@ class BatchPolicy(MatchPolicy, Protocol):
     @property
     def waves(self) -> int:
         """How many waves there are; the last takes the rest."""
+        ...
+
+    @property
+    def deals(self) -> int:
+        """In how many ways jobs are dealt out in waves; the cheapest plan is taken."""
         ...
 
     @property
@@ -153,20 +166,42 @@ def solve(
 
     :raises KeyError: for a job that names a store which its mall does not have
     """
-    plans: list[Plan] = []
     at_store = handover or (lambda _mall, _store: policy.store_dwell_s)
     # A job that cannot be is told, also when there is no driver.
     tours = {
         job.waiting.job: when_ready(job.mall, job.waiting.need, at_store, now_ms) for job in jobs
     }
     if not jobs or not drivers:
-        return plans
-    left = list(jobs)
+        return []
     part = part_of_day(now_ms, jobs[0].mall.time_zone)
     gates = [_gate(job, tours) for job in jobs]
     fleet = _Fleet(drivers, gates, now_ms, part, policy, travel)
+    deals = [
+        _deal(jobs, fleet.fresh(), tours, now_ms, share * policy.wave_s, policy, travel)
+        for share in _WAVE_SHARES[: policy.deals]
+    ]
+    return min(deals, key=lambda plans: _sum_s(plans, len(jobs)))
+
+
+def _sum_s(plans: Sequence[Plan], jobs: int) -> float:
+    """What a whole plan costs, with the jobs that it leaves over."""
+    return _LEFT_OVER_S * (jobs - len(plans)) + sum([plan.driver.cost_s or 0.0 for plan in plans])
+
+
+def _deal(
+    jobs: Sequence[BatchJob],
+    fleet: "_Fleet",
+    tours: Mapping[str, Tour],
+    now_ms: int,
+    wave_s: float,
+    policy: BatchPolicy,
+    travel: TravelTime,
+) -> list[Plan]:
+    """The jobs dealt out in waves, each of them at its least cost."""
+    plans: list[Plan] = []
+    left = list(jobs)
     for wave in range(1, policy.waves + 1):
-        until_ms = now_ms + wave * policy.wave_s * 1000
+        until_ms = now_ms + wave * wave_s * 1000
         last = wave == policy.waves
         turn = [job for job in left if last or job.waiting.need.ready_ms <= until_ms]
         if not turn:
@@ -219,6 +254,13 @@ class _Fleet:
         self.max_volume_l = np.array([vehicle.max_volume_l for vehicle in vehicles])
         self.until_ms = np.array([driver.driver.until_ms or np.inf for driver in drivers])
         self.column = {driver.driver.id: column for column, driver in enumerate(drivers)}
+
+    def fresh(self) -> "_Fleet":
+        """The same fleet, of which nobody is planned yet."""
+        fleet = copy(self)
+        fleet.free_ms, fleet.travel_s = self.free_ms.copy(), self.travel_s.copy()
+        fleet.unplanned = [True] * len(self.drivers)
+        return fleet
 
     def _ways(self, lats: Matrix, lons: Matrix) -> Matrix:
         gates = self._gates
@@ -292,10 +334,13 @@ class _Table:
 
     def _left_over_s(self) -> Matrix:
         """What it costs to leave each job over: more the older it is, so that with fewer drivers
-        than jobs none starves; most for the urgent."""
+        than jobs none starves, less the longer its way, so that more are served; most for the
+        urgent."""
         priority = np.array([job.waiting.need.priority for job in self._jobs], dtype=np.float64)
         late_s = np.maximum(0.0, self._now_ms - self._stops.ready_ms) / 1000
-        return _LEFT_OVER_S + _PRIORITY_S * priority + self._policy.plan.left * late_s
+        plan = self._policy.plan
+        far_s = self._stops.haul_ms / 1000
+        return _LEFT_OVER_S + _PRIORITY_S * priority + plan.left * late_s - plan.haul * far_s
 
     def plans(self, pairs: Sequence[tuple[int, int]]) -> list[Plan]:
         """The pairs as plans."""

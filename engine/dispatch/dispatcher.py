@@ -6,7 +6,7 @@ scripts arbitrate, this only makes haste.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from engine.config import MarketPolicy
@@ -22,6 +22,7 @@ from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.early import EarlyLook
 from engine.dispatch.handover import Handover
 from engine.dispatch.reach import Reach
+from engine.dispatch.roster import Block
 from engine.dispatch.rounds import Rounds
 from engine.dispatch.sweeper import Sweeper
 from engine.metrics import Metrics
@@ -181,6 +182,10 @@ class Dispatcher:
         return min(look_ms, need.expires_ms)
 
     # -- the driver side
+
+    def expect(self, market: str, blocks: Iterable[Block]) -> None:
+        """These are a market's blocks to come: its batches plan with them. Nothing is stored."""
+        self._rounds.roster.expect(market, blocks)
 
     async def hello(
         self, market: str, driver: str, *, vehicle: Vehicle | None, fix: DriverFix | None

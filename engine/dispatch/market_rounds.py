@@ -14,6 +14,7 @@ from engine.core.model import RoundRecord, Waiting
 from engine.core.policy import end_reason
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.finishing import Finishing
+from engine.dispatch.roster import Roster
 from engine.dispatch.solving import solved
 from engine.ports import JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable
 from protocol.codes import JobReason
@@ -28,7 +29,13 @@ class MarketRounds:
     """Runs one market's batches, one at a time."""
 
     def __init__(
-        self, context: Context, market: str, follow: Follow, tasks: Tasks, finishing: Finishing
+        self,
+        context: Context,
+        market: str,
+        follow: Follow,
+        tasks: Tasks,
+        finishing: Finishing,
+        roster: Roster,
     ) -> None:
         self._market = market
         self._context = context
@@ -39,6 +46,7 @@ class MarketRounds:
         self._follow = follow
         self._tasks = tasks
         self._finishing = finishing
+        self._roster = roster
         self._running = False
         self._woken = 0
         self._full = asyncio.Event()
@@ -138,7 +146,8 @@ class MarketRounds:
             near.driver.id: BatchDriver(near.driver, near.position.lat, near.position.lon)
             for near in free.near
         }
-        for driver in self._finishing.drivers(self._market, now_ms):
+        soon = self._finishing.drivers(self._market, now_ms)
+        for driver in (*soon, *self._roster.drivers(self._market, now_ms)):
             drivers.setdefault(driver.driver.id, driver)
         return list(drivers.values())
 

@@ -8,6 +8,7 @@ from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.finishing import Finishing
 from engine.dispatch.mall_rounds import MallRounds
 from engine.dispatch.market_rounds import MarketRounds
+from engine.dispatch.roster import Roster
 from engine.ports import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
@@ -22,8 +23,9 @@ class Rounds:
         self._tasks = tasks
         self._malls: dict[str, MallRounds] = {}
         self.finishing = Finishing(context)
+        self.roster = Roster(context)
         self._batches = {
-            market: MarketRounds(context, market, follow, tasks, self.finishing)
+            market: MarketRounds(context, market, follow, tasks, self.finishing, self.roster)
             for market, policy in context.policies.items()
             if policy.round == "batch"
         }

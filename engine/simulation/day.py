@@ -10,6 +10,7 @@ from functools import partial
 from engine.core.model import Need, Submission
 from engine.dispatch.context import Workings
 from engine.dispatch.dispatcher import Dispatcher
+from engine.dispatch.roster import Block
 from engine.metrics import Metrics
 from engine.ports import Push
 from engine.simulation.clock import VirtualClock
@@ -101,9 +102,15 @@ class _Simulation:
     async def run(self) -> Day:
         """The day from its start to its end."""
         started = time.perf_counter()
+        shifts = self._scenario.shifts
         await self._store.connect()
         try:
             await self._dispatcher.start()
+            if self._scenario.blocks_known:
+                self._dispatcher.expect(
+                    self._scenario.market,
+                    (Block(s.driver, s.lat, s.lon, s.on_ms, s.off_ms) for s in shifts),
+                )
             work = [asyncio.create_task(driver.work()) for driver in self._drivers.values()]
             ticker = asyncio.create_task(self._report_positions())
             await self._place_orders()

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import CostWeights, MarketPolicy
+from engine.config import CostWeights, MarketPolicy, PlanCosts
 from engine.core.geo import EARTH_RADIUS_M
 from engine.simulation.ground import market_of_points
 from engine.simulation.scenario import (
@@ -216,6 +216,8 @@ def default_policy(parameters: Parameters) -> MarketPolicy:
         max_batch_jobs=2_000,
         look_ahead_s=86_400.0,
         send_early_s=0.0,
+        deals=2,
+        plan=PlanCosts(age=0.0, left=0.0, haul=10.0),
     )
 
 
@@ -274,6 +276,8 @@ def scenario_of(instance: Instance, policy: MarketPolicy, seed: int = 0) -> Scen
         end_ms=max(order.expires_ms for order in orders) + MINUTE_MS,
         seed=seed,
         sweep_s=_SWEEP_S,
+        # Of an instance, only orders are unknown until they are placed.
+        blocks_known=True,
     )
 
 

@@ -65,7 +65,8 @@ class Scenario:
     """A day to be simulated. ``travel`` is the truth and what the engine reckons with;
     ``distance_m``: the metres driven between two points; ``answer_ms``: how long a driver looks at
     an offer before it answers; ``sweep_s``: how often the engine looks at what has no timer of its
-    own (where a cool-down may end)."""
+    own (where a cool-down may end); ``blocks_known``: whether the engine knows when and where the
+    drivers' shifts begin."""
 
     name: str
     market: str
@@ -80,6 +81,7 @@ class Scenario:
     end_ms: int
     answer_ms: int = 0
     sweep_s: float = 1.0
+    blocks_known: bool = False
     seed: int = 0
 
 
