@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     policies = {market: settings.market_policy(market) for market in places_of(settings).markets}
     try:
-        with _store_url(settings) as url:
+        with store_url(settings) as url:
             found = asyncio.run(audit(url, policies, limit=args.limit))
     except (StoreUnavailable, EmbeddedServerError) as error:
         print(f"mallard: {error}", file=sys.stderr)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _store_url(settings: Settings) -> Iterator[str]:
+def store_url(settings: Settings) -> Iterator[str]:
     """The URL of the Redis that is named, or of the data folder's server.
 
     Where no node runs that server, it is started for the audit: that loads its log and writes

@@ -1,19 +1,23 @@
 """`mallard simulate`: whole days through the real dispatcher and store, in virtual time."""
 
 import argparse
-import json
-import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import structlog
 from rich.console import Console
 
+from engine.commands.days import (
+    add_day_flags,
+    day_console,
+    empty_store,
+    only_warnings,
+    run_day,
+    write_json,
+)
 from engine.commands.options import number
 from engine.config import ConfigError
 from engine.core.places import Places
@@ -27,15 +31,10 @@ from engine.simulation import (
     mdrp_report,
     mdrp_solution,
 )
-from engine.simulation.day import simulate
 from engine.simulation.policies import policy_over
-from engine.simulation.progress import progress_of
-from engine.simulation.scenario import Day, Scenario
 from engine.simulation.tables import TableError
-from engine.store.embedded import EmbeddedServer
 from engine.store.errors import EmbeddedServerError
 
-_PLAIN_WIDTH = 150
 _MALL = "chandler-fashion-center"
 
 
@@ -58,7 +57,7 @@ def add_parser(subparsers: Any) -> None:
     source.add_argument(
         "--solution", type=Path, metavar="DIR", help="write solution files to DIR/INSTANCE/"
     )
-    _add_common(source)
+    add_day_flags(source)
     source.set_defaults(simulate=_mdrp)
 
     source = sources.add_parser(
@@ -84,7 +83,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="how many offers each courier has had on former days (default: 0)",
     )
-    _add_common(source)
+    add_day_flags(source)
     source.set_defaults(simulate=_cityday)
     _add_mallday(sources)
 
@@ -99,34 +98,16 @@ def _add_mallday(sources: Any) -> None:
     source.add_argument("--mall", default=_MALL, help=f"default: {_MALL}")
     source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
     source.add_argument("--drivers", type=number(int, 1, 5_000), default=150, help="default: 150")
-    _add_common(source)
+    add_day_flags(source)
     source.set_defaults(simulate=_mallday)
-
-
-def _add_common(source: argparse.ArgumentParser) -> None:
-    source.add_argument(
-        "--policy", type=Path, metavar="FILE", help="TOML with a [policy] table: a market's figures"
-    )
-    source.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="figures",
-        help="one figure of the policy, over the file; may be repeated",
-    )
-    source.add_argument("--seed", type=int, default=0, help="default: 0")
-    source.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Simulate. Exit status 2 for what cannot be read or written."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
+    console = day_console()
     source: Callable[[argparse.Namespace, Console], None] = args.simulate
     try:
-        with _only_warnings():
+        with only_warnings():
             source(args, console)
     except (TableError, OSError) as error:
         raise ConfigError(str(error)) from error
@@ -148,27 +129,27 @@ def _mdrp(args: argparse.Namespace, console: Console) -> None:
     ]
     published = mdrp_report.read_published(args.instances[0].resolve().parent)
     found = []
-    with _store() as url:
+    with empty_store() as url:
         for instance, scenario in zip(instances, days, strict=True):
-            day = _run(scenario, url, console)
+            day = run_day(scenario, url, console, args.plots)
             if args.solution is not None:
                 mdrp_solution.write_solution(day, instance, args.solution / instance.name)
             found.append(mdrp_solution.figures_of(day, instance))
     mdrp_report.print_table(console, found, published)
     how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
-    _write_json(args.json, mdrp_report.as_json(found, published, how))
+    write_json(args.json, mdrp_report.as_json(found, published, how))
 
 
 def _cityday(args: argparse.Namespace, console: Console) -> None:
     policy = policy_over(cityday.default_policy(), args.policy, args.figures)
     days = [cityday.read_day(folder) for folder in args.days]
     found, notes = [], []
-    with _store() as url:
+    with empty_store() as url:
         for day in days:
             scenario = cityday.scenario_of(
                 day, policy, fleet=args.fleet, seed=args.seed, known_offers=args.known_offers
             )
-            found.append(figures.figures_of(_run(scenario, url, console)))
+            found.append(figures.figures_of(run_day(scenario, url, console, args.plots)))
             if day.dropped or day.far:
                 notes.append(
                     f"{scenario.name}: {day.dropped} shifts end at or before their start and are "
@@ -177,7 +158,7 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
                 )
     day_report.print_days(console, found, notes)
     how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
-    _write_json(
+    write_json(
         args.json,
         {
             "how": how | {"fleet": args.fleet, "known_offers": args.known_offers},
@@ -202,36 +183,8 @@ def _mallday(args: argparse.Namespace, console: Console) -> None:
         drivers=args.drivers,
         seed=args.seed,
     )
-    with _store() as url:
-        found = figures.figures_of(_run(scenario, url, console))
+    with empty_store() as url:
+        found = figures.figures_of(run_day(scenario, url, console, args.plots))
     day_report.print_days(console, [found], [demand.source])
     how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
-    _write_json(args.json, {"how": how | {"demand": demand.source}, "days": [asdict(found)]})
-
-
-def _run(scenario: Scenario, url: str, console: Console) -> Day:
-    with progress_of(scenario, console) as watch:
-        return simulate(scenario, url, watch)
-
-
-@contextmanager
-def _only_warnings() -> Iterator[None]:
-    """A day's ordinary events are in its figures; only what is odd is logged."""
-    before = structlog.get_config()
-    only = structlog.make_filtering_bound_logger(logging.WARNING)
-    structlog.configure(wrapper_class=only)
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-
-
-@contextmanager
-def _store() -> Iterator[str]:
-    with EmbeddedServer(persistent=False) as server:
-        yield server.url
-
-
-def _write_json(path: Path | None, figures: Any) -> None:
-    if path is not None:
-        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_json(args.json, {"how": how | {"demand": demand.source}, "days": [asdict(found)]})

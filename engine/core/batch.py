@@ -13,23 +13,25 @@ Nothing here commits anybody: a plan says when its driver must set off, and whet
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from engine.core.acceptance import BANDS, Acceptance, band_of, bands_of, cell_of, part_of_day
+from engine.core.batch_problem import BatchDriver, BatchJob, BatchPolicy, Plan, PlanWeights
 from engine.core.collecting import Tour
 from engine.core.cost import driver_terms
 from engine.core.eta import TravelTime, travel_matrix
 from engine.core.fairness import Fairness
-from engine.core.mall import Gate, Mall
-from engine.core.matching import MatchPolicy, barred_by
-from engine.core.model import Driver, Need, RankedDriver, Term, Waiting
+from engine.core.mall import Gate
+from engine.core.matching import barred_by
+from engine.core.model import Driver, Need, RankedDriver, Term
 from engine.core.visits import Handover, when_ready
 from protocol.codes import ID_CHECK
+
+__all__ = ["BatchDriver", "BatchJob", "BatchPolicy", "Plan", "PlanWeights", "solve"]
 
 Matrix = NDArray[np.float64]
 
@@ -49,99 +51,6 @@ _MISFITS = (
     "lacks_equipment",
     "asked_before",
 )
-
-
-class PlanWeights(Protocol):
-    """What a plan's seconds are worth; see ``PlanCosts`` in the configuration."""
-
-    @property
-    def age(self) -> float:
-        """How much more a second of lateness counts for each hour since the parcel was ready."""
-        ...
-
-    @property
-    def left(self) -> float:
-        """A second since the parcel was ready, for a job that is left without a driver."""
-        ...
-
-    @property
-    def haul(self) -> float:
-        """Off that, for each second of its way to the door."""
-        ...
-
-    @property
-    def travel(self) -> float:
-        """A second on the way to the mall."""
-        ...
-
-    @property
-    def wait(self) -> float:
-        """A second's wait for the parcel."""
-        ...
-
-    @property
-    def soon(self) -> float:
-        """A second until the driver is free."""
-        ...
-
-
-class BatchPolicy(MatchPolicy, Protocol):
-    """What a batch needs besides of a market's policy; see ``MarketPolicy`` for the units."""
-
-    @property
-    def window_ms(self) -> int:
-        """How long a batch collects."""
-        ...
-
-    @property
-    def wave_s(self) -> float:
-        """Jobs that are ready within this time of one another share a wave."""
-        ...
-
-    @property
-    def waves(self) -> int:
-        """How many waves there are; the last takes the rest."""
-        ...
-
-    @property
-    def deals(self) -> int:
-        """In how many ways jobs are dealt out in waves; the cheapest plan is taken."""
-        ...
-
-    @property
-    def plan(self) -> PlanWeights:
-        """What a plan's seconds are worth."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class BatchJob:
-    """A job that waits, and where."""
-
-    waiting: Waiting
-    mall: Mall
-
-
-@dataclass(frozen=True, slots=True)
-class BatchDriver:
-    """A driver, from when it is free, and where it is then. ``free_ms`` 0: it is free now."""
-
-    driver: Driver
-    lat: float
-    lon: float
-    free_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A job and the driver that it is best given to. ``depart_ms``: when the driver must set off,
-    at the latest, not to be late for the parcel; past if it is late already. ``now``: the driver is
-    free now and this would be its next job."""
-
-    job: BatchJob
-    driver: RankedDriver
-    depart_ms: int
-    now: bool
 
 
 class _Stops(NamedTuple):

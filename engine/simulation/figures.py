@@ -69,7 +69,7 @@ def figures_of(day: Day) -> DayFigures:
         driver_hours=hours,
         orders_per_hour=len(trips) / hours,
         utilisation_percent=100 * at_work_ms / (3_600_000 * hours),
-        gini=gini(_by_hour(day, Counter(trip.driver for trip in trips))),
+        gini=gini(work_per_hour(day)),
         gini_earnings=_gini_of_earnings(day),
         offers=day.offers,
         store_calls=day.store_calls,
@@ -94,6 +94,11 @@ def _gini_of_earnings(day: Day) -> float | None:
     for trip in day.trips:
         earned[trip.driver] += trip.order.pay_minor
     return gini(_by_hour(day, earned)) if earned.total() else None
+
+
+def work_per_hour(day: Day) -> list[float]:
+    """Each driver's jobs an hour of its shift."""
+    return _by_hour(day, Counter(trip.driver for trip in day.trips))
 
 
 def _by_hour(day: Day, done: Mapping[str, int]) -> list[float]:

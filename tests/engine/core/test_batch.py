@@ -161,3 +161,29 @@ def test_where_acceptance_weighs_nothing_there_is_no_term_and_no_history() -> No
     (plan,) = plans([job("a")], [driver("d", 400)], weights=weights).values()
     assert plan.driver.cell is None
     assert "acceptance" not in dict(plan.driver.terms)
+
+
+def test_with_too_few_drivers_short_ways_may_go_first() -> None:
+    one = [driver("d", 100)]
+    far, short = job("far", lat=GATE.lat + 0.09), job("short", lat=GATE.lat + 0.01)
+    first = {"waves": 1, "plan": replace(POLICY.plan, haul=10.0)}
+    for jobs in ([far, short], [short, far]):
+        assert list(plans(jobs, one, **first)) == ["short"]
+
+
+def test_of_several_deals_the_cheapest_is_taken() -> None:
+    dice = random.Random(3)
+    better = 0
+    for _ in range(30):
+        jobs = [
+            job(f"j{number}", ready_in_s=dice.randrange(3_000), lat=GATE.lat + dice.gauss(0, 0.02))
+            for number in range(8)
+        ]
+        fleet = [driver(f"d{n}", dice.randrange(4_000), dice.randrange(1_500)) for n in range(3)]
+        one, four = (plans(jobs, fleet, deals=deals).values() for deals in (1, 4))
+        costs = [sum(plan.driver.cost_s or 0 for plan in found) for found in (one, four)]
+        if len(one) == len(four):
+            assert costs[1] <= costs[0] + 1e-6
+            better += costs[1] < costs[0] - 1
+        assert len(four) >= len(one)
+    assert better

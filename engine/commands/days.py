@@ -1,0 +1,82 @@
+"""What the commands that simulate days share: their flags, their store, their output."""
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from rich.console import Console
+
+from engine.simulation.day import simulate
+from engine.simulation.plots import write_plots
+from engine.simulation.progress import progress_of
+from engine.simulation.scenario import Day, Scenario
+from engine.store.embedded import EmbeddedServer
+
+_PLAIN_WIDTH = 150
+
+
+def day_console() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough for them."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    return console
+
+
+def add_day_flags(source: argparse.ArgumentParser) -> None:
+    """Add the flags of every kind of day."""
+    source.add_argument(
+        "--policy", type=Path, metavar="FILE", help="TOML with a [policy] table: a market's figures"
+    )
+    source.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="figures",
+        help="one figure of the policy, over the file; may be repeated",
+    )
+    source.add_argument("--seed", type=int, default=0, help="default: 0")
+    source.add_argument("--plots", type=Path, metavar="DIR", help="write charts as SVG to DIR/DAY/")
+    source.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+
+
+def run_day(scenario: Scenario, url: str, console: Console, plots: Path | None) -> Day:
+    """Simulate a day on the store at that URL; its charts go to its own folder in ``plots``."""
+    with progress_of(scenario, console) as watch:
+        day = simulate(scenario, url, watch)
+    if plots is not None:
+        folder = plots / scenario.name.replace(" ", "-")
+        write_plots(day, folder)
+        console.print(f"charts of the day: {folder}")
+    return day
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """A day's ordinary events are in its figures; only what is odd is logged."""
+    before = structlog.get_config()
+    only = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=only)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+@contextmanager
+def empty_store() -> Iterator[str]:
+    """The URL of a store for as long as it is needed."""
+    with EmbeddedServer(persistent=False) as server:
+        yield server.url
+
+
+def write_json(path: Path | None, figures: Any) -> None:
+    """Write figures as JSON, if a file is named."""
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
