@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config import CostWeights, MarketPolicy
+from engine.config import CostWeights, MarketPolicy, PlanCosts
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
 from engine.simulation.ground import market_of_points
@@ -153,6 +153,9 @@ def default_policy() -> MarketPolicy:
         max_batch_jobs=400,
         look_ahead_s=900.0,
         send_early_s=60.0,
+        # Couriers are to spare: kilometres count. One who is early for the parcel is sent later and
+        # does not wait: with a price on that, those far away would be preferred.
+        plan=PlanCosts(travel=0.3, wait=0.0),
     )
 
 

@@ -29,6 +29,8 @@ _M_PER_DEG = 111_195.0
 # Away for less than this, a driver's block goes on.
 _PAUSE_MS = 2 * MINUTE_MS
 _SMOOTHING = 2.0
+# A cool-down may end this much later than live.
+_SWEEP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ def scenario_of(
         raise TableError("the recording has no job, or no driver, that could be replayed")
     orders = tuple(
         SimulatedOrder(
-            one.job.id,
+            # A job's id begins with its market's; the simulation puts that before it again.
+            one.job.id.removeprefix(f"job_{recording.market}."),
             one.job.mall,
             one.job.lat,
             one.job.lon,
@@ -130,6 +133,7 @@ def scenario_of(
         start_ms=min(*(order.placed_ms for order in orders), *(shift.on_ms for shift in shifts)),
         end_ms=max(order.expires_ms for order in orders) + MINUTE_MS,
         answer_ms=round(median(answers)) if answers else 0,
+        sweep_s=_SWEEP_S,
         seed=seed,
     )
 
