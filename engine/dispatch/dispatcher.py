@@ -281,7 +281,8 @@ class Dispatcher:
             now_ms = answered.effects.now_ms
             self._rounds.finishing.picked_up(market, driver, ref.job, now_ms)
         self._follow(market, answered.effects)
-        if answered.driver.offer and answered.attempt > attempt:
+        is_by_custody = step is not Step.GIVE_UP and answered.attempt > attempt
+        if answered.driver.offer and is_by_custody:
             # Custody has filled hands that were still free when the offer went out.
             await self._take_back(market, answered.driver.offer, "engine")
         return answered

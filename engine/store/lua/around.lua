@@ -45,6 +45,7 @@ local nodes = redis.call('ZRANGE', NODES, '(' .. now, '+inf', 'BYSCORE')
 local coming, coming_positions = {}, {}
 if arg.coming > 0 then
   for _, mall in ipairs(arg.malls) do
+    if #coming >= arg.most then break end
     -- `0` is the sign after `/`: the end of this mall's names.
     local names = redis.call('ZRANGE', KEYS[5], '[' .. mall .. '/', '(' .. mall .. '0', 'BYLEX',
       'LIMIT', 0, arg.coming)

@@ -148,3 +148,19 @@ async def test_one_more_job_on_the_way(pooling: RunningNode, answer: str) -> Non
         assert sorted(held_job.job for held_job in record.jobs) == sorted(held)
         # To decline it costs nothing.
         assert (record.cool_until_ms, record.declines) == (0, 0)
+
+
+async def test_who_gives_up_its_run_may_still_take_what_it_is_offered(pooling: RunningNode) -> None:
+    node = pooling
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=FAR, vehicle=VAN)
+        _, offer = await offered_run(node, driver, 1)
+        (full,) = (await driver.ask("accept", offer=offer["offer"]))["jobs"]
+        more = await node.submit()
+        await offer_run(node, "d1", more)  # unless a round has been quicker
+        add_on = await driver.receive("offer")
+        await driver.send("offer_ack", offer=add_on["offer"])
+        given_up = await driver.progress(full, "give_up")
+        assert given_up["state"] == "offered"
+        accepted = await driver.ask("accept", offer=add_on["offer"])
+        assert [job["job"] for job in accepted["jobs"]] == [more["id"]]
