@@ -19,7 +19,7 @@ from engine.ports import (
 )
 from engine.store.calls import Calls, Reply
 from engine.store.keys import MarketKeys
-from engine.store.records import read_driver, read_job, read_offer, read_position
+from engine.store.records import as_string, read_driver, read_job, read_offer, read_position
 from protocol.codes import ErrorCode
 from protocol.lifecycle import Wish
 
@@ -114,9 +114,15 @@ class DriverCalls(Calls):
             return Recorded((), Effects())
         tracks, now_ms = self._tracks[market], self.now_ms()
         plain, judged = tracks.sort_out(fixes, now_ms)
+        writes = [
+            part
+            for driver, blob in zip(plain.drivers, plain.blobs, strict=True)
+            for part in (driver, as_string(blob))
+        ]
         args = {
-            "known": plain.known,
-            "plain": plain.blobs,
+            "drivers": plain.drivers,
+            "known": as_string(b"".join(plain.known)),
+            "writes": writes,
             "moves": plain.moves,
             "fixes": [_judged(fixes[index]) for index in judged],
         }
@@ -124,17 +130,18 @@ class DriverCalls(Calls):
         # by what was there before: it is judged anew.
         reply = await self._transition("positions", self._keys[market], (), args)
         missed, rest, learnt = reply.rest
-        tracks.wrote(plain, fixes, now_ms)
+        verdicts = ["ok"] * len(fixes)
+        if missed:
+            by_driver = dict(zip(plain.drivers, missed, strict=True))
+            for index, fix in enumerate(fixes):
+                if verdict := by_driver.get(fix.driver):
+                    verdicts[index] = verdict.decode()
+        else:
+            tracks.wrote(plain, fixes, now_ms)
         for driver, blob in zip(learnt[::2], learnt[1::2], strict=True):
             tracks.learn(driver.decode(), blob)
-        verdicts = ["ok"] * len(fixes)
         for index, verdict in zip(judged, rest, strict=True):
             verdicts[index] = verdict.decode()
-        for number, verdict in zip(missed[::2], missed[1::2], strict=True):
-            missed_driver = fixes[plain.indices[number - 1]].driver
-            for index, fix in enumerate(fixes):
-                if fix.driver == missed_driver:
-                    verdicts[index] = verdict.decode()
         return Recorded(tuple(verdicts), reply.effects)
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:

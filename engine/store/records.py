@@ -170,8 +170,8 @@ def read_driver(packed: bytes, position: Position | None = None) -> Driver:
 
 
 def as_string(content: bytes) -> msgspec.Raw:
-    """Bytes, at most 255 of them, packed as a string: the scripts' MessagePack knows no bytes."""
-    return msgspec.Raw(b"\xd9" + bytes((len(content),)) + content)
+    """Bytes, fewer than 65,536, packed as a string: the scripts' MessagePack knows no bytes."""
+    return msgspec.Raw(b"\xda" + len(content).to_bytes(2) + content)
 
 
 def read_stored_position(packed: bytes) -> list[float]:

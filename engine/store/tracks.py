@@ -9,11 +9,9 @@ belief has no effect, and Lua still arbitrates.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from engine.config import MarketPolicy
 from engine.ports import DriverFix
-from engine.store.records import as_string, pack, read_stored_position
+from engine.store.records import pack, read_stored_position
 from protocol.codes import FUTURE_FIX_MS
 
 # No more than one a driver; forgetting one costs a judgement.
@@ -31,16 +29,20 @@ class _Track(NamedTuple):
     at_ms: float
     lat: float
     lon: float
-    blob: msgspec.Raw
+    blob: bytes
 
 
 class Plain(NamedTuple):
-    """Fixes that follow plainly, one a driver. Per fix: what is stored now (``known``), what is to
-    be (``blobs``), and three of ``moves``: longitude, latitude, driver. ``indices``: whose they
-    are in the batch; of several of one driver the last stands for all."""
+    """Fixes that follow plainly, one a driver, as the script writes them.
 
-    known: list[msgspec.Raw]
-    blobs: list[msgspec.Raw]
+    Of each of the ``drivers``: ``known``, what is stored now; ``blobs``, what is to be; three of
+    ``moves``: longitude, latitude, name; ``indices``: which fix of the batch it is, and of several
+    of one driver the last stands for all.
+    """
+
+    drivers: list[str]
+    known: list[bytes]
+    blobs: list[bytes]
     moves: list[str]
     indices: list[int]
 
@@ -72,14 +74,15 @@ class Tracks:
                 last[driver] = index
             else:
                 judged.add(driver)
-        plain = Plain([], [], [], [])
+        plain = Plain([], [], [], [], [])
         for driver, index in last.items():
             if driver in judged:
                 continue
             fix = fixes[index]
             blob = pack((now_ms, fix.at_ms, fix.lat, fix.lon, fix.acc_m, 0, 0, 0, 0, 0))
+            plain.drivers.append(driver)
             plain.known.append(self._tracks[driver].blob)
-            plain.blobs.append(as_string(blob))
+            plain.blobs.append(blob)
             plain.moves.extend((f"{fix.lon:.7f}", f"{fix.lat:.7f}", driver))
             plain.indices.append(index)
         rest = [i for i, fix in enumerate(fixes) if fix.driver in judged] if judged else []
@@ -96,7 +99,7 @@ class Tracks:
         """This is what is stored of the driver now."""
         self._make_room()
         received_ms, at_ms, lat, lon = read_stored_position(blob)[:4]
-        self._tracks[driver] = _Track(received_ms, at_ms, lat, lon, as_string(blob))
+        self._tracks[driver] = _Track(received_ms, at_ms, lat, lon, blob)
 
     def forget(self, drivers: Iterable[str]) -> None:
         """They are of no more interest here."""

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- Records a batch of fixes. A plain one was judged by the caller against the position that it knows
--- of (tracks.py): if that is what is stored, to the byte, the fix is written as it came, with no
--- more than a place in `idle` to move. All others are judged here.
+-- Records a batch of fixes. The plain ones were judged by the caller against the positions that it
+-- knows of (tracks.py): if those are what is stored, to the byte, the fixes are written as they
+-- came, with no more than a place in `idle` to move. All others are judged here.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
--- ARGV: now policy arg{known[blob] plain[blob] moves[lon lat driver…] fixes[{driver at lat lon acc inside}]}
--- REPLY: ok effects pushes missed[index verdict …] verdicts learnt[driver blob …]
+-- ARGV: now policy arg{drivers[driver] known writes[driver blob …] moves[lon lat driver …]
+-- ARGV: fixes[{driver at lat lon acc inside}]}
+-- REPLY: ok effects pushes missed[verdict] verdicts learnt[driver blob …]
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/positions.lua
@@ -27,39 +28,24 @@ local function judge(driver, at, lat, lon, acc, inside)
   return verdict
 end
 
-local moves = arg.moves
-local count = #arg.plain
-if count > 0 then
-  local drivers, writes = {}, {}
-  for i = 1, count do drivers[i] = moves[3 * i] end
-  local stored = redis.call('HMGET', K.positions, unpack(drivers))
-  local kept = {}
-  for i = 1, count do
-    local n = 2 * i
-    if stored[i] == arg.known[i] then
-      writes[n - 1], writes[n] = drivers[i], arg.plain[i]
-    else
-      kept[i] = true
-    end
+-- One comparison for all of them: of `known`, and of what is stored, laid end to end.
+local function are_known(stored)
+  for i = 1, #stored do
+    if not stored[i] then return false end
   end
-  if next(kept) then
-    local some = { {}, {} }
-    for i = 1, count do
-      if kept[i] then
-        local fix = cmsgpack.unpack(arg.plain[i])
-        missed[#missed + 1] = i
-        missed[#missed + 1] = judge(drivers[i], fix[2], fix[3], fix[4], fix[5], true)
-      else
-        local w, m = some[1], some[2]
-        w[#w + 1], w[#w + 2] = drivers[i], arg.plain[i]
-        m[#m + 1], m[#m + 2], m[#m + 3] = moves[3 * i - 2], moves[3 * i - 1], drivers[i]
-      end
-    end
-    writes, moves = some[1], some[2]
-  end
-  if #writes > 0 then
+  return table.concat(stored) == arg.known
+end
+
+local drivers, writes = arg.drivers, arg.writes
+if #drivers > 0 then
+  if are_known(redis.call('HMGET', K.positions, unpack(drivers))) then
     redis.call('HSET', K.positions, unpack(writes))
-    redis.call('GEOADD', K.idle, 'XX', unpack(moves))
+    redis.call('GEOADD', K.idle, 'XX', unpack(arg.moves))
+  else
+    for i, driver in ipairs(drivers) do
+      local fix = cmsgpack.unpack(writes[2 * i])
+      missed[i] = judge(driver, fix[2], fix[3], fix[4], fix[5], true)
+    end
   end
 end
 
