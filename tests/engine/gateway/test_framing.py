@@ -107,3 +107,11 @@ def test_our_frames_are_the_librarys(payload: bytes | str) -> None:
 def test_a_close_is_the_librarys() -> None:
     goodbye = Frame(Opcode.CLOSE, Close(1000, "").serialize()).serialize(mask=True)
     assert list(Frames().cut(goodbye)) == [(None, goodbye)]
+
+
+def test_what_is_left_to_the_library_is_not_cut() -> None:
+    frames = Frames()
+    frames.leave_to_the_library()
+    data = sent([Frame(Opcode.BINARY, b"a"), Frame(Opcode.BINARY, b"b")])
+    assert list(frames.cut(data[:3])) == [(None, data[:3])]
+    assert list(frames.cut(data[3:])) == [(None, data[3:])]

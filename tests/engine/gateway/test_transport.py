@@ -5,7 +5,9 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 
+import msgpack
 import pytest
+from websockets.frames import Frame, Opcode
 
 from engine.gateway import http_transport, transport
 from engine.ports import Push
@@ -165,6 +167,48 @@ async def test_an_unmasked_frame_is_a_protocol_error(node: RunningNode) -> None:
         await driver.hello()
         driver.socket.transport.write(b"\x82\x01x")
         assert await driver.closed() == 1002
+
+
+async def test_frames_that_come_together_are_taken_in_their_order(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello()
+        here = [node.node.store.now_ms(), 33.30, -111.90, 5.0, None, None]
+        frames = [
+            {"type": "location", "fixes": [here]},
+            {"type": "status", "id": 1, "state": "available"},
+            {"type": "pong"},
+            {"type": "nonsense", "id": 2},
+            {"type": "status", "id": 3, "state": "paused"},
+            {"type": "nonsense", "id": 4},
+        ]
+        driver.socket.transport.write(
+            b"".join(
+                Frame(Opcode.BINARY, msgpack.packb(frame)).serialize(mask=True) for frame in frames
+            )
+        )
+        answers = [msgpack.unpackb(await driver.socket.recv()) for _ in range(4)]
+        # What needs no waiting does not overtake what does: the fix, the answers, all in order.
+        assert [(answer["id"], answer["type"]) for answer in answers] == [
+            (1, "reply"),
+            (2, "error"),
+            (3, "reply"),
+            (4, "error"),
+        ]
+
+
+async def test_a_frame_that_breaks_its_handler_ends_the_socket(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello()
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("engine.gateway.conversation.Conversation._take", broken)
+        await driver.send("pong")
+        assert await driver.closed() == 1006
+        await eventually(lambda: len(node.node.hub) == 0)
 
 
 async def test_a_connection_that_just_goes_away_is_counted_as_that(node: RunningNode) -> None:
