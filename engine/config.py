@@ -54,7 +54,7 @@ class CostWeights:
     slack_s: float = figure(900.0, 0, 86_400)
     # What a second weighs that refusals are expected to cost: the chance of one, from the driver's
     # own history, times the time until the next can be asked. 0: no history is kept either.
-    acceptance: float = figure(1.0, 0, 100)
+    acceptance: float = figure(0.0, 0, 100)
     # How likely an offer is taken where nothing is known; how soon a driver declines who declines.
     acceptance_prior: float = figure(0.8, 0.01, 0.99)
     decline_after_s: float = figure(10.0, 0, 3600)

@@ -222,8 +222,10 @@ class _Table:
             "slack": weights.slack * np.maximum(0.0, weights.slack_s - slack_s),
         }
         if fleet.refusal_s is not None:
+            # By gate, of which there are few, and not by job.
             each = np.arange(len(fleet.drivers))[None, :]
-            self._terms["acceptance"] = fleet.refusal_s[each, bands_of(self._travel_s)]
+            by_gate_s = fleet.refusal_s[each, bands_of(fleet.travel_s)]
+            self._terms["acceptance"] = by_gate_s[stops.gate]
         self._cost_s = sum(self._terms.values(), np.zeros_like(late_s)) + fleet.own_s
         self._why_not = self._misfits()
 

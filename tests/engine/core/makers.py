@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from engine.config import MarketPolicy
+from engine.config import CostWeights, MarketPolicy
 from engine.core.acceptance import CELLS
 from engine.core.eta import StraightLine
 from engine.core.matching import Matcher
@@ -14,7 +14,7 @@ from protocol.lifecycle import Wish
 NOW_MS = 1_790_000_000_000
 HOUR_MS = 3_600_000
 MALL: Mall = Places.load(opening_hours=False).mall("chandler-fashion-center")
-POLICY = MarketPolicy()
+POLICY = MarketPolicy(weights=CostWeights(acceptance=1.0))
 # How the offers of one have ended who took none of a hundred in any cell, and let half lapse.
 REFUSES_ALL = "\x00\x64" * CELLS + "\x32\x32"
 TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)

@@ -20,7 +20,9 @@ NOW_MS = 1_800_000_000_000
 MALL = Places.load().mall("chandler-fashion-center")
 GATE = next(iter(MALL.gates.values()))
 POLICY = MarketPolicy(
-    weights=CostWeights(idle=0, recent_decline_s=0, slack=0), store_dwell_s=0, dropoff_dwell_s=0
+    weights=CostWeights(idle=0, recent_decline_s=0, slack=0, acceptance=1),
+    store_dwell_s=0,
+    dropoff_dwell_s=0,
 )
 M_PER_DEG = 111_195.0
 

@@ -158,7 +158,7 @@ def test_nobody_picks_up_before_the_parcel_is_ready() -> None:
 
 def test_a_cost_is_the_sum_of_its_terms_and_each_has_its_weight() -> None:
     weights = CostWeights(
-        idle=0.5, idle_limit_s=100, recent_decline_s=7, slack=2, slack_s=10 * 3600
+        idle=0.5, idle_limit_s=100, recent_decline_s=7, slack=2, slack_s=10 * 3600, acceptance=1
     )
     who = driver("d", free_since_ms=NOW_MS - 60_000, declines=3, declines_ms=NOW_MS)
     (candidate,) = matcher(near(who), policy=MarketPolicy(weights=weights)).rank(need())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.config import MarketPolicy
+from engine.config import CostWeights, MarketPolicy
 from engine.core.model import Driver, Job, LiveOffer, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.dispatch.dispatcher import Dispatcher
@@ -36,6 +36,7 @@ POLICY = MarketPolicy(
     initial_radius_m=1_500,
     max_radius_m=20_000,
     max_speed_mps=100_000,
+    weights=CostWeights(acceptance=1.0),
 )
 
 
