@@ -8,6 +8,7 @@ error: a misspelt limit would otherwise be no limit.
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from engine.config_fields import (
     flat_names,
     unknown_key,
 )
+from engine.core.eta import SpeedByHour
 
 __all__ = ["ConfigError", "CostWeights", "MarketPolicy", "Settings", "load_settings"]
 
@@ -32,6 +34,9 @@ _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
 # Fields of `Settings` that are tables of their own in the file.
 _TABLES = ("policy", "markets")
 
+
+_HTTP_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_PROFILE = re.compile(r"[A-Za-z0-9_-]+")
 
 Round: TypeAlias = Literal["instant", "batch"]
 """How jobs find drivers: at once a mall, or together a market."""
@@ -83,6 +88,38 @@ class PlanCosts:
 
 
 @dataclass(frozen=True, slots=True)
+class TravelSource:
+    """Where a market's travel times come from; the straight line answers for what is not told."""
+
+    source: Literal["straight", "roads", "osrm"] = "straight"
+    # A file made by `mallard roads build`; the address of an OSRM server and its profile.
+    roads: Path | None = None
+    osrm_url: str | None = None
+    osrm_profile: str = "driving"
+    # How many coordinates it takes in one request (its `--max-table-size`).
+    osrm_table_size: int = figure(100, 2, 100_000)
+    # A place further from every road is off the network.
+    reach_m: float = figure(300.0, 1, 10_000)
+    # How long an OSRM server may take; after so many failures in a row it is left alone so long.
+    budget_ms: int = figure(100, 1, 10_000)
+    failures: int = figure(3, 1, 1_000)
+    rest_s: float = figure(10.0, 0.1, 3_600)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if self.source == "roads" and self.roads is None:
+            raise ConfigError("travel source is roads: name their file in travel.roads", "source")
+        if self.source == "osrm" and self.osrm_url is None:
+            raise ConfigError(
+                "travel source is osrm: name its address in travel.osrm_url", "source"
+            )
+        if self.osrm_url is not None and not _HTTP_ADDRESS.fullmatch(self.osrm_url):
+            raise ConfigError(f"osrm_url is {self.osrm_url!r}, no http:// address", "osrm_url")
+        if not _PROFILE.fullmatch(self.osrm_profile):
+            raise ConfigError(f"osrm_profile is {self.osrm_profile!r}, no word", "osrm_profile")
+
+
+@dataclass(frozen=True, slots=True)
 class MarketPolicy:
     """The figures of one market. Raises `ConfigError` for one that is out of its bounds."""
 
@@ -120,10 +157,12 @@ class MarketPolicy:
     # one, nothing is pooled: who holds a job is offered no other.
     max_run_jobs: int = figure(1, 1, 16)
 
-    # Travel: the road over the straight line, the mean speed, the time at each store and at the
-    # door.
+    # Travel: the road over the straight line, the mean speed (usual, and in each hour of the
+    # market's day: 24 figures), the time at each store and at the door.
     circuity: float = figure(1.3, 1, 10)
     speed_mps: float = figure(9.0, 0.1, 100_000)
+    speed_by_hour: tuple[float, ...] = ()
+    travel: TravelSource = field(default_factory=TravelSource)
     store_dwell_s: float = figure(120.0, 0, 86_400)
     dropoff_dwell_s: float = figure(60.0, 0, 86_400)
     # What a driver must have done when its block ends: its last drop-off, or its last pickup.
@@ -159,6 +198,10 @@ class MarketPolicy:
                 f"({self.resume_ttl_s:g}), when the job goes back anyway",
                 "break_after_s",
             )
+        try:
+            SpeedByHour(self.speed_mps, self.speed_by_hour)
+        except ValueError as error:
+            raise ConfigError(str(error), "speed_by_hour") from None
 
 
 @dataclass(frozen=True, slots=True)

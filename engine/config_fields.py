@@ -110,8 +110,7 @@ def _convert(kind: Any, given: Given) -> Any:
             raise ConfigError(f"{origin} is {value!r}, not one of {', '.join(choices)}")
         return value
     if get_origin(kind) is tuple:
-        items = value.split(",") if isinstance(value, str) else value
-        return tuple(item.strip() for item in items if item.strip())
+        return _convert_each(choices[0], given)
     plain = choices[0] if choices else kind  # `X | None` is an X when it is given
     accepted: tuple[type, ...] = {int: (int,), float: (int, float)}.get(plain, (str, Path))
     if isinstance(value, str) or (isinstance(value, accepted) and not isinstance(value, bool)):
@@ -121,3 +120,13 @@ def _convert(kind: Any, given: Given) -> Any:
             pass
     wanted = {int: "a whole number", float: "a number"}.get(plain, "text")
     raise ConfigError(f"{origin} is {value!r}, not {wanted}")
+
+
+def _convert_each(kind: Any, given: Given) -> tuple[Any, ...]:
+    """The items of a list: in a variable they are parted by commas."""
+    value, origin = given
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ConfigError(f"{origin} is {value!r}, not a list")
+    stripped = [item.strip() if isinstance(item, str) else item for item in items]
+    return tuple(_convert(kind, Given(item, origin)) for item in stripped if item != "")

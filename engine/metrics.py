@@ -95,6 +95,20 @@ class Metrics:
             ("market", "of"),
             registry=self.registry,
         )
+        self._travel = Histogram(
+            "mallard_travel_ask_seconds",
+            "A source of travel times asked ahead of a ranking, by how that ended: ok, slow,"
+            " failed, nonsense, or resting (not asked, as it failed several times in a row).",
+            ("market", "source", "result"),
+            buckets=_CALL_S,
+            registry=self.registry,
+        )
+        self._fallbacks = Counter(
+            "mallard_travel_fallback_ways_total",
+            "Ways that the straight line had to say, as the market's source did not.",
+            ("market", "source"),
+            registry=self.registry,
+        )
         Gauge(
             "mallard_build_info",
             "Always 1; the labels tell the build.",
@@ -137,6 +151,14 @@ class Metrics:
         if histogram is None:
             histogram = self._call_by_name[call] = self._calls.labels(call)
         histogram.observe(seconds)
+
+    def travel_asked(self, market: str, source: str, result: str, seconds: float) -> None:
+        """A source of travel times was asked, with that result, and took so long."""
+        self._travel.labels(market, source, result).observe(seconds)
+
+    def travel_fell_back(self, market: str, source: str, ways: int) -> None:
+        """So many ways were the straight line's to say."""
+        self._fallbacks.labels(market, source).inc(ways)
 
     def socket_closed(self, code: int) -> None:
         """A driver's socket was closed, by us or by the app."""

@@ -9,7 +9,9 @@ haste, not truth; a node that dies before it follows up loses nothing, as the du
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from engine.core.eta import TravelTime
 from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
+from engine.core.ways import Ways
 from engine.port_data import (
     MOST_COMING,
     Answered,
@@ -82,6 +84,7 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "Submitted",
+    "TravelAhead",
     "WrongState",
 ]
 
@@ -352,6 +355,20 @@ class Store(Protocol):
 
     async def forget(self, market: str) -> int:
         """Drop what has been kept long enough; returns how much was dropped (at most 256)."""
+
+
+class TravelAhead(Protocol):
+    """A source of travel times that is asked ahead of a ranking for all the ways it may need."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether its answer comes over a network; else nothing is waited for."""
+        ...
+
+    async def ask(self, wanted: Sequence[Ways], at_ms: int) -> TravelTime:
+        """What a ranking at that moment should reckon with. Within the market's time budget, and
+        without errors: what the source does not tell is a default's to say, and counted."""
+        ...
 
 
 class Courier(Protocol):

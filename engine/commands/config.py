@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from engine.commands.options import add_settings_flags, places_of, settings_of
 from engine.gateway.token_keys import load_token_keys
+from engine.metrics import Metrics
+from engine.travel.sources import travel_sources
 
 _SECRETS: Final = ("secret", "second_secret", "redis_url")
 
@@ -27,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if settings.has_token_key:  # without one, a node makes one, which a check must not do
         load_token_keys(settings)
     places = places_of(settings)
+    travel_sources(settings, places, Metrics())
     for name, value in _shown(settings):
         print(f"{name} = {value}")
     print(f"markets: {', '.join(places.markets)}; {len(places.malls)} malls")

@@ -23,7 +23,7 @@ from engine.core.acceptance import BANDS, Acceptance, band_of, bands_of, cell_of
 from engine.core.batch_problem import BatchDriver, BatchJob, BatchPolicy, Plan, PlanWeights
 from engine.core.collecting import Tour
 from engine.core.cost import driver_terms
-from engine.core.eta import TravelTime, travel_matrix
+from engine.core.eta import Points, TravelTime
 from engine.core.fairness import Fairness
 from engine.core.mall import Gate
 from engine.core.matching import barred_by
@@ -145,7 +145,7 @@ class _Fleet:
         # Many jobs are of few gates.
         places = dict.fromkeys((gate.lat, gate.lon) for gate in gates)
         self.number = {place: number for number, place in enumerate(places)}
-        self._gates = np.array(list(places))
+        self._gates = Points.of(places)
         self._now_ms, self._travel = now_ms, travel
         self.free_ms = np.array([max(driver.free_ms, now_ms) for driver in drivers], dtype=float)
         self.unplanned = [True] * len(drivers)
@@ -172,10 +172,7 @@ class _Fleet:
         return fleet
 
     def _ways(self, lats: Matrix, lons: Matrix) -> Matrix:
-        gates = self._gates
-        return travel_matrix(
-            self._travel, lats, lons, gates[:, 0], gates[:, 1], self._now_ms
-        ).T.copy()
+        return self._travel.matrix(Points(lats, lons), self._gates, self._now_ms).T.copy()
 
     def deliver(self, columns: Sequence[int], needs: Sequence[Need], free_ms: Matrix) -> None:
         """These drivers will have delivered those jobs, and be free there then."""

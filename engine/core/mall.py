@@ -164,6 +164,11 @@ class Market:
         object.__setattr__(self, "region", Region(self.area))
         object.__setattr__(self, "ring", Ring(self.area))
 
+    @property
+    def time_zone(self) -> str:
+        """The zone whose hours its traffic keeps: that of its first mall."""
+        return next((mall.time_zone for mall in self.malls.values()), "UTC")
+
     def holds(self, lat: float, lon: float) -> bool:
         """Whether the point is inside the service area."""
         return self.region.holds(lat, lon)

@@ -46,16 +46,6 @@ class LadderPolicy(Protocol):
         ...
 
     @property
-    def circuity(self) -> float:
-        """The way on the road over the straight line."""
-        ...
-
-    @property
-    def speed_mps(self) -> float:
-        """The mean speed on the road."""
-        ...
-
-    @property
     def offer_timeout_ms(self) -> int:
         """How long an offer may be answered."""
         ...
@@ -94,21 +84,22 @@ def held_until_ms(kind: str, until_ms: int | None, now_ms: int) -> int | None:
     return min(until_ms, now_ms + LONGEST_HOLD_MS)
 
 
-def first_look_ms(ready_ms: int, now_ms: int, policy: LadderPolicy) -> int:
+def first_look_ms(ready_ms: int, now_ms: int, way_s: float, policy: LadderPolicy) -> int:
     """When a job begins to look for a driver, so that one arrives when the parcel is ready.
 
-    A driver needs the way there, from as far as a search starts, and an offer or two before that.
+    A driver needs the way there, ``way_s`` from as far as a search starts, and an offer or two
+    before that.
     """
-    way_s = policy.initial_radius_m * policy.circuity / policy.speed_mps
     lead_ms = int(way_s * 1000) + 2 * policy.offer_timeout_ms
     return max(now_ms, ready_ms - lead_ms)
 
 
-def first_batch_ms(ready_ms: int, now_ms: int, policy: LadderPolicy) -> int:
+def first_batch_ms(ready_ms: int, now_ms: int, way_s: float, policy: LadderPolicy) -> int:
     """The same where rounds are batches: when a plan may begin to count with the job. A batch holds
     it itself until its driver must set off."""
     look_ahead_ms = int(policy.look_ahead_s * 1000)
-    return min(first_look_ms(ready_ms, now_ms, policy), max(now_ms, ready_ms - look_ahead_ms))
+    first_ms = first_look_ms(ready_ms, now_ms, way_s, policy)
+    return min(first_ms, max(now_ms, ready_ms - look_ahead_ms))
 
 
 def first_search(needed_m: float | None, policy: LadderPolicy) -> Search:

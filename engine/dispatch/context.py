@@ -14,7 +14,7 @@ from engine.core.eta import StraightLine, TravelTime
 from engine.core.places import Places
 from engine.core.visits import Handover
 from engine.metrics import Metrics
-from engine.ports import Effects, Store
+from engine.ports import Effects, Store, TravelAhead
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +54,7 @@ class Context:
     policies: Mapping[str, MarketPolicy]
     metrics: Metrics
     travel: Mapping[str, TravelTime] = field(default_factory=dict)
+    ahead: Mapping[str, TravelAhead] = field(default_factory=dict)
     workings: Workings = field(default_factory=Workings)
 
     def policy(self, market: str) -> MarketPolicy:
@@ -67,8 +68,11 @@ class Context:
 
     def travel_time(self, market: str) -> TravelTime:
         """The market's source of travel times."""
-        policy = self.policies[market]
-        return self.travel.get(market) or StraightLine(policy.circuity, policy.speed_mps)
+        return self.travel.get(market) or self.straight_line(market)
+
+    def straight_line(self, market: str) -> StraightLine:
+        """Straight lines at the market's speeds: its source of travel times where it names none."""
+        return StraightLine.of(self.policies[market], self.places.market(market).time_zone)
 
 
 class Tasks:

@@ -37,6 +37,7 @@ from engine.ports import (
     Refused,
     Store,
     Submitted,
+    TravelAhead,
 )
 from protocol.lifecycle import JobState, Outcome, Step, Wish
 
@@ -45,7 +46,9 @@ class Dispatcher:
     """One node's dispatcher for every market. ``start`` it inside a running loop.
 
     ``on_lapsed`` is called with a market whose lease had run out: other nodes may have taken this
-    node's drivers out of matching, so their sockets must say hello again.
+    node's drivers out of matching, so their sockets must say hello again. ``travel``: by market,
+    the source of travel times, where it is not the straight line; ``ahead``: the source that is
+    asked before a ranking.
     """
 
     def __init__(
@@ -58,13 +61,14 @@ class Dispatcher:
         metrics: Metrics,
         *,
         travel: Mapping[str, TravelTime] | None = None,
+        ahead: Mapping[str, TravelAhead] | None = None,
         workings: Workings | None = None,
     ) -> None:
         self.node = node
         self.on_lapsed: Callable[[str], None] | None = None
         self._courier = courier
         self._context = Context(
-            store, places, policies, metrics, travel or {}, workings or Workings()
+            store, places, policies, metrics, travel or {}, ahead or {}, workings or Workings()
         )
         self._store = store
         self._tasks = Tasks()
@@ -93,12 +97,13 @@ class Dispatcher:
 
     def look_early(self, mall: str) -> EarlyLook:
         """Look for drivers ahead of an order that is still being read. Close it in the end,
-        whatever becomes of the order. Nobody looks at a mall that there is not, nor at one whose
-        jobs go through batches."""
-        is_known = mall in self._context.places.malls
-        return EarlyLook(
-            self._rounds.at(mall) if is_known and not self._rounds.is_batch(mall) else None
-        )
+        whatever becomes of the order. Nobody looks at a mall that there is not, at one whose jobs
+        go through batches, nor where travel times have to be waited for: a submission never waits
+        for its match."""
+        if mall not in self._context.places.malls or self._rounds.is_batch(mall):
+            return EarlyLook(None)
+        rounds = self._rounds.at(mall)
+        return EarlyLook(None if rounds.waits_for_travel else rounds)
 
     async def submit(self, submission: Submission, early: EarlyLook | None = None) -> Submitted:
         """See :meth:`engine.ports.Store.submit`; the job's offer, or its round, follows at once."""
@@ -178,7 +183,8 @@ class Dispatcher:
         market = self._context.places.market_of_mall(mall).id
         policy = self._context.policy(market)
         first = first_batch_ms if policy.round == "batch" else first_look_ms
-        look_ms = first(need.ready_ms, now_ms, policy)
+        way_s = self._context.straight_line(market).road_s(policy.initial_radius_m, need.ready_ms)
+        look_ms = first(need.ready_ms, now_ms, way_s, policy)
         return min(look_ms, need.expires_ms)
 
     # -- the driver side

@@ -42,7 +42,10 @@ class EarlyLook:
             held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
             if found.near and not found.waiting_total and held_until_ms <= found.now_ms:
                 job = Waiting(submission.job, 0, submission.need, (), submission.card)
-                ranking = self._held.rank(found, job)
+                travel = None
+                if self._held.asks_ahead:
+                    travel = await self._held.travel_ahead(found, job.need)
+                ranking = self._held.rank(found, job, travel)
                 if offerable(ranking):
                     self._turn = self._held, found, job, ranking
         except StoreUnavailable:

@@ -6,7 +6,7 @@ its next job is simply found when it is free.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.core.batch import BatchDriver
 from engine.core.model import Driver, Job
@@ -19,11 +19,13 @@ _GIVEN_UP_MS = 900_000
 
 @dataclass(frozen=True, slots=True)
 class _Run:
+    """``haul_ms``: from the parcel to the door and handed over, as was reckoned with the offer."""
+
     job: str
-    mall: str
     driver: Driver
     lat: float
     lon: float
+    haul_ms: int
     free_ms: int
 
 
@@ -43,22 +45,18 @@ class Finishing:
         if policy.round != "batch" or not policy.soon_free_s:
             return
         for job in jobs:
-            if job.held and job.eta_dropoff_ms is not None:
+            pickup_ms, dropoff_ms = job.eta_pickup_ms, job.eta_dropoff_ms
+            if job.held and pickup_ms is not None and dropoff_ms is not None:
+                haul_ms = dropoff_ms - pickup_ms
                 self._runs[market, driver.id] = _Run(
-                    job.id, job.mall, driver, job.need.lat, job.need.lon, job.eta_dropoff_ms
+                    job.id, driver, job.need.lat, job.need.lon, haul_ms, dropoff_ms
                 )
 
     def picked_up(self, market: str, driver: str, job: str, now_ms: int) -> None:
         """A parcel is on board: what is left is the way to its door."""
         run = self._runs.get((market, driver))
-        if run is None or run.job != job:
-            return
-        gate = next(iter(self._context.places.mall(run.mall).gates.values()))
-        way_s = self._context.travel_time(market).seconds(
-            gate.lat, gate.lon, run.lat, run.lon, now_ms
-        )
-        free_ms = now_ms + int((way_s + self._context.policy(market).dropoff_dwell_s) * 1000)
-        self._runs[market, driver] = _Run(run.job, run.mall, run.driver, run.lat, run.lon, free_ms)
+        if run is not None and run.job == job:
+            self._runs[market, driver] = replace(run, free_ms=now_ms + run.haul_ms)
 
     def ended(self, market: str, driver: str) -> None:
         """The driver has nothing in its hands any more, or has left."""

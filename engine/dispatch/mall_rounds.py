@@ -1,17 +1,19 @@
 """One mall's rounds: find its queued jobs and the free drivers near it, rank, offer."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
+from engine.core.eta import TravelTime
 from engine.core.matching import Matcher, Ranking, offerable
 from engine.core.model import Need, RoundRecord, Waiting
 from engine.core.places import Mall
 from engine.core.policy import Search, end_reason, first_search, wide_enough, widened
+from engine.core.ways import ways_of_round
 from engine.dispatch.context import Context, Follow, Tasks
-from engine.ports import Found, JobRef, OfferPlan, PlannedJob, StoreUnavailable
+from engine.ports import Found, JobRef, OfferPlan, PlannedJob, StoreUnavailable, TravelAhead
 from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
@@ -39,6 +41,8 @@ class MallRounds:
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
         self._handover = context.handover(mall.market)
+        # Who is asked for travel times before a ranking; nobody where the straight line says them.
+        self._ahead = context.ahead.get(mall.market)
         self._clock = context.workings.clock
         self._new_offer_id = context.workings.new_offer_id
         self._follow = follow
@@ -79,16 +83,30 @@ class MallRounds:
         """The drivers that a job would find first; how many jobs wait is told too."""
         return await self._look(first_search(self._needed_m, self._policy), jobs=0)
 
-    def rank(self, found: Found, job: Waiting) -> Ranking:
+    @property
+    def asks_ahead(self) -> bool:
+        """Whether somebody is asked for travel times before a ranking."""
+        return self._ahead is not None
+
+    @property
+    def waits_for_travel(self) -> bool:
+        """Whether travel times come over a network."""
+        return self._ahead is not None and self._ahead.waits
+
+    async def travel_ahead(self, found: Found, need: Need) -> TravelTime | None:
+        """What a source that is asked ahead says of one job's ways; None: there is none."""
+        return await self._ask(self._ahead, found, [need]) if self._ahead is not None else None
+
+    def rank(self, found: Found, job: Waiting, travel: TravelTime | None = None) -> Ranking:
         """The drivers that were found as candidates for one job."""
-        return self._matcher(found).plan(job)
+        return self._matcher(found, travel).plan(job)
 
     async def quote(self, need: Need) -> RoundRecord:
         """The round that such a job would get now; nothing is stored."""
         search: Search | None = first_search(self._needed_m, self._policy)
         while search is not None:
             found = await self._look(search, jobs=0)
-            ranking = self._matcher(found).rank(need)
+            ranking = self._matcher(found, await self.travel_ahead(found, need)).rank(need)
             if any(candidate.eligible for candidate in ranking):
                 break
             search = widened(search, self._policy, more_drivers=found.more, more_jobs=False)
@@ -163,17 +181,22 @@ class MallRounds:
             self._needed_m = max(near.distance_m for near in nearest)
         return found
 
-    def _matcher(self, found: Found) -> Matcher:
-        return Matcher(
-            self._mall, found.near, found.now_ms, self._policy, self._travel, self._handover
-        )
+    async def _ask(self, ahead: TravelAhead, found: Found, needs: Sequence[Need]) -> TravelTime:
+        return await ahead.ask(ways_of_round(self._mall, found.near, needs), found.now_ms)
+
+    def _matcher(self, found: Found, travel: TravelTime | None) -> Matcher:
+        travel = travel or self._travel
+        return Matcher(self._mall, found.near, found.now_ms, self._policy, travel, self._handover)
 
     async def _serve_found(
         self, found: Found, rankings: dict[str, Ranking], broke: set[str]
     ) -> int:
         """Give each job that was found its turn, in order; how many wait no more."""
-        matcher = self._matcher(found)
         jobs = [job for job in found.waiting if job.job not in broke and _is_up(job, found.now_ms)]
+        travel = None
+        if self._ahead is not None and jobs and found.near:
+            travel = await self._ask(self._ahead, found, [job.need for job in jobs])
+        matcher = self._matcher(found, travel)
         # No more jobs than drivers: the rest would only race for those who are spoken for.
         drivers = len(found.near) or _RANKED_IN_ONE_GO
         in_one_go = min(drivers, _RANKED_IN_ONE_GO)

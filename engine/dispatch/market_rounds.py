@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import structlog
 
 from engine.core.batch import BatchDriver, BatchJob, Plan
+from engine.core.eta import TravelTime
 from engine.core.model import RoundRecord, Waiting
 from engine.core.policy import end_reason
+from engine.core.ways import ways_of_batch
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.finishing import Finishing
 from engine.dispatch.roster import Roster
@@ -43,6 +45,8 @@ class MarketRounds:
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
         self._handover = context.handover(market)
+        # Who is asked for travel times before a plan; nobody where the straight line says them.
+        self._ahead = context.ahead.get(market)
         self._follow = follow
         self._tasks = tasks
         self._finishing = finishing
@@ -99,7 +103,10 @@ class MarketRounds:
         ended: set[str] = set()
         jobs = await self._in_turn(queue, ended)
         drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
-        plans = await self._plans(jobs, drivers, queue.now_ms)
+        travel = self._travel
+        if self._ahead is not None and jobs and drivers:
+            travel = await self._ahead.ask(ways_of_batch(jobs, drivers), queue.now_ms)
+        plans = await self._plans(jobs, drivers, queue.now_ms, travel)
         early_ms = int(self._policy.send_early_s * 1000)
         due = [plan for plan in plans if plan.now and plan.depart_ms - early_ms <= queue.now_ms]
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
@@ -152,20 +159,26 @@ class MarketRounds:
         return list(drivers.values())
 
     async def _plans(
-        self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
+        self,
+        jobs: Sequence[BatchJob],
+        drivers: Sequence[BatchDriver],
+        now_ms: int,
+        travel: TravelTime,
     ) -> list[Plan]:
         """The plans; if some job's data breaks the problem, those of the jobs that do not."""
         try:
-            return await self._solve(jobs, drivers, now_ms)
+            return await self._solve(jobs, drivers, now_ms, travel)
         except Exception as error:  # noqa: BLE001  whatever one job's data does, the others go on
             # No traceback: it would hold the whole problem.
             _log.error("a job broke its batch", market=self._market, error=repr(error))
-        sound = [job for job in jobs if await self._is_sound(job, drivers, now_ms)]
-        return await self._solve(sound, drivers, now_ms)
+        sound = [job for job in jobs if await self._is_sound(job, drivers, now_ms, travel)]
+        return await self._solve(sound, drivers, now_ms, travel)
 
-    async def _is_sound(self, job: BatchJob, drivers: Sequence[BatchDriver], now_ms: int) -> bool:
+    async def _is_sound(
+        self, job: BatchJob, drivers: Sequence[BatchDriver], now_ms: int, travel: TravelTime
+    ) -> bool:
         try:
-            await self._solve([job], drivers, now_ms)
+            await self._solve([job], drivers, now_ms, travel)
         except Exception:  # noqa: BLE001  this is the one
             name = job.waiting.job
             self._broken[name] = self._broken.get(name, 0) + 1
@@ -173,11 +186,15 @@ class MarketRounds:
         return True
 
     async def _solve(
-        self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
+        self,
+        jobs: Sequence[BatchJob],
+        drivers: Sequence[BatchDriver],
+        now_ms: int,
+        travel: TravelTime,
     ) -> list[Plan]:
         may_thread = self._context.workings.may_thread
         return await solved(
-            *(jobs, drivers, now_ms, self._policy, self._travel, self._handover),
+            *(jobs, drivers, now_ms, self._policy, travel, self._handover),
             may_thread=may_thread,
         )
 

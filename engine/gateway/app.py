@@ -32,6 +32,7 @@ from engine.gateway.token_keys import load_token_keys
 from engine.gateway.vigil import Pace
 from engine.metrics import Metrics
 from engine.store.redis import RedisStore
+from engine.travel.sources import travel_sources
 from protocol.codes import STORE_DOWN_CLOSE_S, Close
 
 _log = structlog.get_logger(__name__)
@@ -66,7 +67,17 @@ class Node:
         policies = {market: settings.market_policy(market) for market in places.markets}
         self.store = RedisStore(redis_url, policies, observe=self.metrics.store_called)
         self.hub = Hub()
-        self.dispatcher = Dispatcher(self.id, self.store, self.hub, places, policies, self.metrics)
+        self.travel = travel_sources(settings, places, self.metrics)
+        self.dispatcher = Dispatcher(
+            self.id,
+            self.store,
+            self.hub,
+            places,
+            policies,
+            self.metrics,
+            travel=self.travel.now,
+            ahead=self.travel.ahead,
+        )
         self.dispatcher.on_lapsed = self._lapsed
         self.relay = Relay(self.store, self.hub)
         self.coalescer = Coalescer(
@@ -148,6 +159,7 @@ class Node:
         await self.coalescer.close()
         await self.relay.stop()
         await self.dispatcher.stop()
+        await self.travel.close()
 
     def _lapsed(self, market: str) -> None:
         """Other nodes may have taken our drivers out of matching: they must say hello again."""

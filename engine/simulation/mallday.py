@@ -89,7 +89,7 @@ def scenario_of(
         market=catchment.market.id,
         places=places,
         policy=policy,
-        travel=StraightLine(policy.circuity, policy.speed_mps),
+        travel=StraightLine.of(policy, catchment.market.time_zone),
         distance_m=lambda *ends: policy.circuity * haversine_m(*ends),
         service=Service(
             park_ms=round(policy.store_dwell_s * 1000),

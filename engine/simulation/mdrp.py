@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import CostWeights, MarketPolicy, PlanCosts
+from engine.core.eta import Points, TravelTime
 from engine.core.geo import EARTH_RADIUS_M
 from engine.simulation.ground import market_of_points
 from engine.simulation.scenario import (
@@ -145,7 +146,7 @@ def _rows(path: Path, read: Callable[[Mapping[str, str]], T]) -> list[T]:
     return read_rows(path, read, delimiter="\t")
 
 
-class PlaneTravel:
+class PlaneTravel(TravelTime):
     """The instance's travel time: whole minutes over the straight line of its plane."""
 
     def __init__(self, meters_per_minute: float, origin: tuple[int, int]) -> None:
@@ -171,20 +172,11 @@ class PlaneTravel:
         metres = self.distance_m(from_lat, from_lon, to_lat, to_lon)
         return 60.0 * math.ceil(metres / self._meters_per_minute)
 
-    def matrix(
-        self,
-        from_lats: NDArray[np.float64],
-        from_lons: NDArray[np.float64],
-        to_lats: NDArray[np.float64],
-        to_lons: NDArray[np.float64],
-        at_ms: int,
-    ) -> NDArray[np.float64]:
-        """See :class:`engine.core.eta.TravelMatrix`."""
+    def matrix(self, froms: Points, tos: Points, at_ms: int) -> NDArray[np.float64]:
+        """See :class:`engine.core.eta.TravelTime`."""
         del at_ms
-        from_lats, from_lons, to_lats, to_lons = (
-            np.round(degrees * _M_PER_DEG) for degrees in (from_lats, from_lons, to_lats, to_lons)
-        )
-        metres = np.hypot(to_lats - from_lats[:, None], to_lons - from_lons[:, None])
+        from_y, from_x, to_y, to_x = (np.round(degrees * _M_PER_DEG) for degrees in (*froms, *tos))
+        metres = np.hypot(to_y - from_y[:, None], to_x - from_x[:, None])
         minutes: NDArray[np.float64] = np.ceil(metres / self._meters_per_minute)
         return 60.0 * minutes
 

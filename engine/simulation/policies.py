@@ -16,7 +16,8 @@ def policy_over(
 
     :raises ConfigError: for what cannot be read, unknown keys, and figures out of their bounds
     """
-    given = {name: Given(_value(base, name), name) for name in flat_names(MarketPolicy)}
+    ours = ((name, _value(base, name)) for name in flat_names(MarketPolicy))
+    given = {name: Given(value, name) for name, value in ours if value is not None}
     if file is not None:
         given |= _of_file(file)
     for text in figures:
@@ -24,7 +25,10 @@ def policy_over(
         if not equals:
             raise ConfigError(f"--set {text}: not of the form NAME=VALUE")
         given[name.strip()] = Given(value.strip(), f"--set {name.strip()}")
-    return build(MarketPolicy, given)
+    policy = build(MarketPolicy, given)
+    if policy.travel.source != "straight":
+        raise ConfigError("a simulated day has travel times of its own: leave travel_source alone")
+    return policy
 
 
 def _of_file(path: Path) -> dict[str, Given]:

@@ -75,6 +75,16 @@ def test_a_variable_overrides_every_market(toml: Path) -> None:
     assert load_settings({"stale_after_s": 5.0}, environ).policy.stale_after_s == 5.0
 
 
+def test_a_market_has_a_speed_for_each_hour(tmp_path: Path) -> None:
+    path = tmp_path / "mallard.toml"
+    path.write_text(f"[markets.phoenix]\nspeed_by_hour = {[9] * 23 + [7.5]}")
+    settings = load_settings({"config": path}, {})
+    assert settings.market_policy("phoenix").speed_by_hour == (9.0,) * 23 + (7.5,)
+    assert settings.market_policy("las-vegas").speed_by_hour == ()
+    everywhere = load_settings({"config": path}, {"MALLARD_SPEED_BY_HOUR": ",".join(["8"] * 24)})
+    assert everywhere.market_policy("phoenix").speed_by_hour == (8.0,) * 24
+
+
 def test_other_variables_are_not_ours() -> None:
     environ = {
         "PATH": "/bin",
@@ -97,6 +107,8 @@ def test_other_variables_are_not_ours() -> None:
         ({"MALLARD_PORT": "70000"}, "MALLARD_PORT: port is 70000, not from 0 to 65535"),
         ({"MALLARD_STALE_AFTER_S": "nan"}, "stale_after_s is nan, not from 0.1 to 86400"),
         ({"MALLARD_CIRCUITY": "0.5"}, "MALLARD_CIRCUITY: circuity is 0.5, not from 1 to 10"),
+        ({"MALLARD_SPEED_BY_HOUR": "9, fast"}, "MALLARD_SPEED_BY_HOUR is 'fast', not a number"),
+        ({"MALLARD_SPEED_BY_HOUR": "9,8"}, "SPEED_BY_HOUR: speed_by_hour has 2 figures, not 24"),
         ({"MALLARD_LOG_FORMAT": "xml"}, "MALLARD_LOG_FORMAT is 'xml', not one of console, json"),
         ({"MALLARD_SECRET": "a", "MALLARD_SECRET_FILE": "b"}, "secret and secret_file"),
         ({"MALLARD_CONFIG": "/nowhere.toml"}, "/nowhere.toml: No such file"),
@@ -118,6 +130,8 @@ def test_wrong_variables_are_named(environ: dict[str, str], message: str) -> Non
         ("markets = 1", "markets must be a table"),
         ("port = true", "port is True, not a whole number"),
         ("port = 1.5", "port is 1.5, not a whole number"),
+        ("[policy]\nspeed_by_hour = 9", "policy.speed_by_hour is 9, not a list"),
+        ("[policy]\nspeed_by_hour = [true]", "policy.speed_by_hour is True, not a number"),
         ("host = 1", "host is 1, not text"),
         ("[policy.weights]\nidle = -1", "policy.weights.idle: idle is -1.0"),
         ("port = ", "mallard.toml"),

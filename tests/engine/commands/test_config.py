@@ -41,6 +41,8 @@ def test_it_shows_what_a_node_would_run_with(
         ("[markets.atlantis]\nflush_ms = 5", "atlantis"),
         ('secret = "x"\nhost = "0.0.0.0"', "32 bytes"),
         ("port =", "mallard.toml"),
+        ('[policy.travel]\nsource = "roads"\nroads = "no.roads"', "no.roads: No such file"),
+        ("[policy]\nspeed_by_hour = [9]", "speed_by_hour has 1 figures, not 24"),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -39,6 +39,10 @@ def test_two_instances_their_solutions_and_figures(
         (["mdrp", "TOWN", "--set", "window_ms=0"], "not from 1 to"),
         (["mdrp", "TOWN", "--set", "window_ms"], "NAME=VALUE"),
         (["mdrp", "TOWN", "--set", "round=broadcast"], "not one of instant, batch"),
+        (
+            ["mdrp", "TOWN", "--set", "travel_source=roads", "--set", "travel_roads=r"],
+            "travel times of its own",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(

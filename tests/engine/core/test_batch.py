@@ -1,6 +1,5 @@
 """A batch's plan: cheapest in sum, late for nobody who could be in time, hard constraints kept."""
 
-import random
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 
 from engine.config import CostWeights, MarketPolicy
 from engine.core.batch import BatchDriver, BatchJob, Plan, solve
-from engine.core.eta import StraightLine, travel_matrix
+from engine.core.eta import TravelTime
 from engine.core.model import Asked, Driver, Vehicle, Waiting
 from engine.core.places import Places
 from protocol.lifecycle import Wish
@@ -27,7 +26,7 @@ POLICY = MarketPolicy(
 M_PER_DEG = 111_195.0
 
 
-class Metres:
+class Metres(TravelTime):
     """A second a metre: costs can be worked out in one's head."""
 
     def seconds(
@@ -131,21 +130,6 @@ def test_an_unknown_store_is_told() -> None:
     broken = replace(broken, waiting=replace(broken.waiting, need=need))
     with pytest.raises(KeyError):
         plans([broken], [driver("d", 1)])
-
-
-def test_the_matrix_is_the_same_as_pair_by_pair() -> None:
-    dice = random.Random(4)
-    lats, lons = (np.array([dice.uniform(-0.2, 0.2) + at for _ in range(6)]) for at in (33, -112))
-    source = StraightLine(1.3, 9.0)
-    table = travel_matrix(source, lats[:2], lons[:2], lats[2:], lons[2:], NOW_MS)
-    assert table.shape == (2, 4)
-    for row in range(2):
-        for column in range(4):
-            there = float(lats[2 + column]), float(lons[2 + column])
-            expected = source.seconds(float(lats[row]), float(lons[row]), *there, NOW_MS)
-            assert table[row, column] == pytest.approx(expected)
-    slow = travel_matrix(Metres(), lats[:2], lons[:2], lats[2:], lons[2:], NOW_MS)
-    assert slow.shape == (2, 4)
 
 
 def test_of_two_equals_the_one_who_refuses_less_is_planned_and_the_term_says_why() -> None:

@@ -19,6 +19,8 @@ NAMES = {
     "mallard_work_gini",
     "mallard_ws_closed",
     "mallard_event_loop_lag_seconds",
+    "mallard_travel_ask_seconds",
+    "mallard_travel_fallback_ways",
     "mallard_build_info",
 }
 
@@ -34,6 +36,8 @@ def test_every_figure_is_described_and_none_is_labelled_by_an_id() -> None:
     metrics.fixes("ok", 2)
     metrics.store_called("accept", 0.001)
     metrics.store_called("accept", 0.001)
+    metrics.travel_asked("phoenix", "osrm", "slow", 0.1)
+    metrics.travel_fell_back("phoenix", "osrm", 16)
     metrics.count_drivers("phoenix", {"available": 2})
     metrics.count_jobs("phoenix", {"queued": 1, "submitted": 9})
     metrics.fair("phoenix", 0.25, 0.5)
@@ -43,7 +47,7 @@ def test_every_figure_is_described_and_none_is_labelled_by_an_id() -> None:
         for sample in family.samples
         for label in sample.labels
     }
-    assert labels == {"market", "state", "result", "call", "code", "le", "version", "of"}
+    assert labels == {"market", "state", "result", "call", "code", "le", "version", "of", "source"}
     text = metrics.render().decode()
     assert 'mallard_ws_closed_total{code="other"} 1.0' in text
     assert 'mallard_store_call_seconds_count{call="accept"} 2.0' in text

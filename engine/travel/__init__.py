@@ -1,0 +1,1 @@
+"""Sources of travel times beside the straight line: roads in process, and an OSRM table service."""

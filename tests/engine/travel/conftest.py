@@ -1,0 +1,27 @@
+"""Roads for tests: the real extract's, and small towns."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.travel.extract import read_extract
+from engine.travel.network import Network, network_of
+from engine.travel.roads import RoadGraph, in_order
+from tests.engine.travel.streets import real_extract
+
+
+@pytest.fixture(scope="session")
+def country() -> Network:
+    """A complete small country."""
+    return in_order(network_of(read_extract(real_extract()).ways))
+
+
+@pytest.fixture(scope="session")
+def country_graph(country: Network) -> RoadGraph:
+    return RoadGraph(country)
+
+
+@pytest.fixture
+def extract(tmp_path: Path) -> Path:
+    """Where a test writes an extract."""
+    return tmp_path / "town.osm.pbf"

@@ -1,0 +1,47 @@
+"""What fails is left alone for a while."""
+
+from engine.travel.breaker import Breaker
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_it_opens_after_failures_in_a_row_and_lets_one_try_after_the_rest() -> None:
+    clock = Clock()
+    breaker = Breaker(3, 10.0, clock)
+    assert [breaker.allows() and breaker.failed() for _ in range(3)] == [False, False, True]
+    assert not breaker.allows()
+    clock.now = 9.9
+    assert not breaker.allows()
+    clock.now = 10.0
+    assert breaker.allows()
+    assert not breaker.allows()  # one is trying
+    assert not breaker.failed()  # open already: no news
+    clock.now = 19.9
+    assert not breaker.allows()
+    clock.now = 20.0
+    assert breaker.allows()
+    breaker.succeeded()
+    assert breaker.allows()
+
+
+def test_failures_that_are_not_in_a_row_do_not_count() -> None:
+    breaker = Breaker(2, 10.0, Clock())
+    for _ in range(5):
+        assert not breaker.failed()
+        breaker.succeeded()
+    assert breaker.allows()
+
+
+def test_one_who_never_told_does_not_block_for_ever() -> None:
+    clock = Clock()
+    breaker = Breaker(1, 10.0, clock)
+    assert breaker.failed()
+    clock.now = 10.0
+    assert breaker.allows()
+    clock.now = 20.0
+    assert breaker.allows()

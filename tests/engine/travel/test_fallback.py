@@ -1,0 +1,103 @@
+"""What roads do not know, the straight line says; and that is counted."""
+
+import time
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.core.eta import Points, SpeedByHour, StraightLine, TravelTime
+from engine.core.ways import Ways
+from engine.metrics import Metrics
+from engine.travel.ahead import IN_A_THREAD_FROM, InProcess, OverNetwork
+from engine.travel.breaker import Breaker
+from engine.travel.counts import Counts
+from engine.travel.fallback import WithFallback
+from engine.travel.network import FIXED, Network
+from engine.travel.roads import RoadGraph, Roads
+
+AT_MS = 1_790_000_000_000
+STRAIGHT = StraightLine(1.3, 9.0)
+VADUZ, BALZERS, LAKE_ZURICH = (47.1410, 9.5215), (47.0680, 9.5030), (47.25, 8.65)
+
+
+def fallbacks(metrics: Metrics) -> float:
+    labels = {"market": "liechtenstein", "source": "roads"}
+    name = "mallard_travel_fallback_ways_total"
+    return metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+async def test_off_the_network_the_straight_line_counts(
+    country: Network, country_graph: RoadGraph
+) -> None:
+    metrics = Metrics()
+    roads = Roads(country_graph)
+    source = WithFallback(roads, STRAIGHT, Counts(metrics, "liechtenstein", "roads"))
+    by_road = roads.seconds(*VADUZ, *BALZERS, AT_MS)
+    assert 300 < by_road < 1_500
+    assert source.seconds(*VADUZ, *BALZERS, AT_MS) == by_road
+    assert fallbacks(metrics) == 0
+    across = STRAIGHT.seconds(*LAKE_ZURICH, *BALZERS, AT_MS)
+    assert source.seconds(*LAKE_ZURICH, *BALZERS, AT_MS) == across
+    assert fallbacks(metrics) == 1
+    told = await InProcess(source).ask([Ways((VADUZ, LAKE_ZURICH), (BALZERS,))], AT_MS)
+    assert told.seconds(*VADUZ, *BALZERS, AT_MS) == pytest.approx(by_road)
+    assert told.seconds(*LAKE_ZURICH, *BALZERS, AT_MS) == pytest.approx(across)
+    assert fallbacks(metrics) == 2
+    # What it was not asked ahead, it is asked now.
+    back = told.matrix(Points.of([BALZERS]), Points.of([VADUZ, LAKE_ZURICH]), AT_MS)
+    assert back[0, 0] == pytest.approx(roads.seconds(*BALZERS, *VADUZ, AT_MS))
+    assert np.isfinite(back).all()
+
+
+async def test_a_large_batch_is_told_in_a_thread_and_is_the_same(
+    country: Network, country_graph: RoadGraph
+) -> None:
+    roads = Roads(country_graph)
+    at = list(
+        zip(country.junction_lat[:80] / FIXED, country.junction_lon[:80] / FIXED, strict=True)
+    )
+    places = tuple((float(lat), float(lon)) for lat, lon in at)
+    told = await InProcess(roads).ask([Ways(places, places)], AT_MS)
+    points = Points.of(places)
+    assert len(places) ** 2 >= IN_A_THREAD_FROM
+    assert np.array_equal(told.matrix(points, points, AT_MS), roads.matrix(points, points, AT_MS))
+
+
+class Broken(TravelTime):
+    """Knows nothing, and says so badly."""
+
+    def seconds(
+        self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
+    ) -> float:
+        raise ZeroDivisionError
+
+    async def table(self, ways: Ways) -> NDArray[np.float64]:
+        raise ZeroDivisionError(ways)
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_source_that_breaks_breaks_no_round() -> None:
+    metrics = Metrics()
+    counts = Counts(metrics, "liechtenstein", "roads")
+    source = WithFallback(Broken(), STRAIGHT, counts)
+    expected = STRAIGHT.seconds(*VADUZ, *BALZERS, AT_MS)
+    assert source.seconds(*VADUZ, *BALZERS, AT_MS) == expected
+    assert (
+        source.matrix(Points.of([VADUZ, VADUZ]), Points.of([BALZERS]), AT_MS).tolist()
+        == [[pytest.approx(expected)]] * 2
+    )
+    assert fallbacks(metrics) == 3
+    network = OverNetwork(
+        Broken(),
+        STRAIGHT,
+        Breaker(3, 10.0, time.monotonic),
+        counts,
+        budget_s=5.0,
+        speed=SpeedByHour(9.0),
+        clock=time.perf_counter,
+    )
+    assert await network.ask([Ways((VADUZ,), (BALZERS,))], AT_MS) is STRAIGHT
+    assert fallbacks(metrics) == 4
