@@ -26,7 +26,8 @@ def policy_over(
             raise ConfigError(f"--set {text}: not of the form NAME=VALUE")
         given[name.strip()] = Given(value.strip(), f"--set {name.strip()}")
     policy = build(MarketPolicy, given)
-    if policy.travel.source != "straight":
+    # A live market's own source is let be: its replay reckons with the straight line.
+    if policy.travel.source not in {"straight", base.travel.source}:
         raise ConfigError("a simulated day has travel times of its own: leave travel_source alone")
     return policy
 

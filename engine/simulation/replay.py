@@ -120,7 +120,7 @@ def scenario_of(
         market=recording.market,
         places=places,
         policy=policy,
-        travel=StraightLine(policy.circuity, policy.speed_mps),
+        travel=StraightLine.of(policy, places.market(recording.market).time_zone),
         distance_m=lambda *ends: policy.circuity * haversine_m(*ends),
         service=Service(
             park_ms=_at_counter_ms(told, policy),

@@ -35,7 +35,7 @@ class Snapper:
 
     Every road has a sample in each `SAMPLE_M` metres of it. Of the nearest samples' segments the
     nearest is taken: no road is nearer by more than half of that. (An R-tree over the segments is
-    exact; it took four times as long, and an object for each segment.)
+    exact; a hundred points took it four times as long, and it holds an object a segment.)
     """
 
     def __init__(self, network: Network) -> None:

@@ -1,5 +1,6 @@
 """A batch's plan: cheapest in sum, late for nobody who could be in time, hard constraints kept."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
