@@ -6,8 +6,20 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 
 from engine.store.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> None:
+    """The default draws every frame's variables in boxes, which takes the loop a second each."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
 
 
 @pytest.fixture(scope="session")
