@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MINUTES_A_DAY = 1440
 
+# Two weeks of three openings a day.
+_OPENINGS_LOOKED_AT = 42
+
 Span: TypeAlias = tuple[int, int]
 Week: TypeAlias = tuple[tuple[Span, ...], ...]
 
@@ -106,6 +109,28 @@ def closes_at_ms(hours: OpeningHours, at_ms: int) -> int | None:
             return end_ms
         end_ms = max(end_ms, next_end_ms)
     return None
+
+
+def next_collection_ms(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[int, int | None]:
+    """From when on something can be collected that takes so long, and until when at the latest it
+    must be done: the first opening from `at_ms` on that lasts long enough, and its end.
+
+    The end is None where the mall does not close. An opening shorter than `needs_ms` is no use; if
+    all of them are, the first is as good as any.
+    """
+    if hours.week is None:
+        return at_ms, None
+    first: tuple[int, int | None] | None = None
+    start_ms = next_opening_ms(hours, at_ms)
+    for _ in range(_OPENINGS_LOOKED_AT):
+        end_ms = closes_at_ms(hours, start_ms)
+        if first is None:
+            first = start_ms, end_ms
+        if end_ms is None or start_ms + needs_ms <= end_ms:
+            return start_ms, end_ms
+        start_ms = next_opening_ms(hours, end_ms)
+    assert first is not None  # noqa: S101 - it looked at one at least
+    return first
 
 
 def _openings(hours: OpeningHours, at_ms: int) -> Iterator[Span]:

@@ -10,7 +10,14 @@ from engine.core.eta import TravelTime
 from engine.core.matching import Matcher, Ranking, offerable
 from engine.core.model import Need, RoundRecord, Waiting
 from engine.core.places import Mall
-from engine.core.policy import Search, end_reason, first_search, wide_enough, widened
+from engine.core.policy import (
+    Search,
+    end_reason,
+    first_look_ms,
+    first_search,
+    wide_enough,
+    widened,
+)
 from engine.core.ways import ways_of_round
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.ports import Found, JobRef, OfferPlan, PlannedJob, StoreUnavailable, TravelAhead
@@ -41,6 +48,7 @@ class MallRounds:
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
         self._handover = context.handover(mall.market)
+        self._straight_line = context.straight_line(mall.market)
         # Who is asked for travel times before a ranking; nobody where the straight line says them.
         self._ahead = context.ahead.get(mall.market)
         self._clock = context.workings.clock
@@ -192,7 +200,9 @@ class MallRounds:
         self, found: Found, rankings: dict[str, Ranking], broke: set[str]
     ) -> int:
         """Give each job that was found its turn, in order; how many wait no more."""
-        jobs = [job for job in found.waiting if job.job not in broke and _is_up(job, found.now_ms)]
+        jobs = [
+            job for job in found.waiting if job.job not in broke and self._is_up(job, found.now_ms)
+        ]
         travel = None
         if self._ahead is not None and jobs and found.near:
             travel = await self._ask(self._ahead, found, [job.need for job in jobs])
@@ -279,9 +289,23 @@ class MallRounds:
         self._put_off_ms, self._broken = put_off_ms, broken
         await asyncio.gather(*calls)
 
+    def _is_up(self, job: Waiting, now_ms: int) -> bool:
+        """Whether the job's turn has come: its store is not held, a driver would not be there long
+        before the parcel, or its time is over."""
+        return self._up_ms(job, now_ms) <= now_ms or job.need.expires_ms <= now_ms
+
+    def _up_ms(self, job: Waiting, now_ms: int) -> int:
+        """When its turn comes. What was ready sooner when it was queued may be ready later now."""
+        ready_ms = job.need.ready_ms
+        if ready_ms <= now_ms:
+            return job.held_until_ms
+        way_s = self._straight_line.road_s(self._policy.initial_radius_m, ready_ms)
+        return max(job.held_until_ms, first_look_ms(ready_ms, now_ms, way_s, self._policy))
+
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
-        if job.held_until_ms > now_ms:
-            return min(job.held_until_ms, job.need.expires_ms)
+        up_ms = self._up_ms(job, now_ms)
+        if up_ms > now_ms:
+            return min(up_ms, job.need.expires_ms)
         return min(now_ms + int(self._policy.retry_s * 1000), job.need.expires_ms)
 
     async def _look_again(self, job: Waiting, at_ms: int) -> None:
@@ -318,8 +342,3 @@ def _record(
         capped=capped,
         candidates=ranking,
     )
-
-
-def _is_up(job: Waiting, now_ms: int) -> bool:
-    """Whether the job's turn has come: its store is not held, or its time is over."""
-    return job.held_until_ms <= now_ms or job.need.expires_ms <= now_ms

@@ -44,10 +44,10 @@ async def change_ready(parts: Parts, job: Job, store: str, ready_at: datetime) -
     if job.state not in BEFORE_PICKUP:
         raise WrongState(job.state)
     mall = parts.places.mall(job.mall)
-    order = with_ready_at(
-        Order(order_request(job), mall, job.need), store, ready_at, is_held=job.held
-    )
     now_ms = parts.store.now_ms()
+    order = with_ready_at(
+        Order(order_request(job), mall, job.need), store, ready_at, now_ms, is_held=job.held
+    )
     return await parts.dispatcher.ready(
         ref_of(job),
         was=job,

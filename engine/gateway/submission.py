@@ -1,8 +1,9 @@
 """From an order service's request to what the store is asked to keep. Pure: the time is given.
 
-A mall must be open when the first driver could collect: at the latest `ready_at` of the stores, or
-now if that has passed. So an order may be placed overnight for the morning, and one that would be
-ready after closing is refused. Defaults that are filled in are whole seconds in UTC.
+What is ready while the mall is closed, or too late to be carried out before it closes, is collected
+from the next opening on, if the order's window and deadline allow that; else the mall is closed to
+it. So an order may be placed overnight for the morning. Defaults that are filled in are whole
+seconds in UTC.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from engine.core.hours import closes_at_ms, is_open
+from engine.core.hours import next_collection_ms
 from engine.core.model import Need, Submission
 from engine.core.places import Mall, Places
 from engine.gateway.frames import card
@@ -69,7 +70,7 @@ def read_order(request: JobRequest, places: Places, now_ms: int) -> Order:
     if mall is None or errors or closed:
         market = mall.market if mall else None
         raise InvalidOrder((*errors, *closed), market, closed=not errors)
-    return Order(filled, mall, _need(filled, now_ms))
+    return Order(filled, mall, _need(filled, mall, now_ms))
 
 
 def submission_of(
@@ -95,28 +96,53 @@ def submission_of(
     )
 
 
-def with_ready_at(order: Order, store: str, ready_at: datetime, *, is_held: bool = False) -> Order:
-    """The order once the parcels of ``store`` are ready at another time. What expires when stays;
-    while a driver holds the job (``is_held``) it does not expire.
+def with_ready_at(
+    order: Order, store: str, ready_at: datetime, now_ms: int, *, is_held: bool = False
+) -> Order:
+    """The order once the parcels of ``store`` are ready at another time.
+
+    What expires when stays, but where the window ended with the mall's opening and the parcels can
+    only be collected in another: then it ends with that. While a driver holds the job (``is_held``)
+    it does not expire.
 
     Raises ``InvalidOrder``.
     """
-    pickup = order.request.pickup
+    mall, pickup = order.mall, order.request.pickup
     at_ms, errors = epoch_ms(ready_at), []
     if all(asked.store != store for asked in pickup.stores):
         errors.append(FieldError("/store", "not a store of this job"))
-    if not 0 <= at_ms < (_LATEST_MS if is_held else order.need.expires_ms):
-        errors.append(FieldError("/ready_at", "not before the job expires"))
-    if errors:
-        raise InvalidOrder(tuple(errors), order.mall.market, closed=False)
     stores = tuple(
         msgspec.structs.replace(asked, ready_at=ready_at) if asked.store == store else asked
         for asked in pickup.stores
     )
-    pickup = msgspec.structs.replace(pickup, stores=stores)
-    request = msgspec.structs.replace(order.request, pickup=pickup)
-    need = replace(order.need, ready_ms=_ready_ms(request), store_ready_ms=_store_ready_ms(request))
-    return Order(request, order.mall, need)
+    request = msgspec.structs.replace(
+        order.request, pickup=msgspec.structs.replace(pickup, stores=stores)
+    )
+    expires_ms = order.need.expires_ms
+    if not errors and 0 <= at_ms < _LATEST_MS:
+        from_ms = _from_ms(request, mall, now_ms)
+        window_ms = _ms(pickup.window_end)
+        if from_ms >= window_ms == _opening(order.request, mall, now_ms)[1]:
+            closes_ms = _opening(request, mall, now_ms)[1]
+            window_ms = order.need.deadline_ms if closes_ms is None else closes_ms
+            moved = msgspec.structs.replace(
+                request.pickup, window_end=min(utc(window_ms), filled(request.dropoff.deadline))
+            )
+            request = msgspec.structs.replace(request, pickup=moved)
+            expires_ms = min(window_ms, order.need.deadline_ms)
+    else:
+        from_ms = at_ms
+    if not 0 <= from_ms < (_LATEST_MS if is_held else expires_ms):
+        errors.append(FieldError("/ready_at", "not before the job expires"))
+    if errors:
+        raise InvalidOrder(tuple(errors), mall.market, closed=False)
+    need = replace(
+        order.need,
+        ready_ms=from_ms,
+        expires_ms=expires_ms,
+        store_ready_ms=_store_ready_ms(request),
+    )
+    return Order(request, mall, need)
 
 
 def _with_defaults(request: JobRequest, mall: Mall | None, now_ms: int) -> JobRequest:
@@ -134,7 +160,7 @@ def _with_defaults(request: JobRequest, mall: Mall | None, now_ms: int) -> JobRe
     )
     window_end = pickup.window_end
     if window_end is UNSET:
-        closes_ms = closes_at_ms(mall.hours, _collect_ms(request, now_ms)) if mall else None
+        closes_ms = _opening(request, mall, now_ms)[1] if mall else None
         window_end = deadline if closes_ms is None else min(deadline, utc(closes_ms))
     parcels = request.parcels
     if parcels is UNSET:
@@ -173,17 +199,21 @@ def _errors(
 
 
 def _closed(filled: JobRequest, mall: Mall, now_ms: int) -> Iterator[FieldError]:
-    if not is_open(mall.hours, _collect_ms(filled, now_ms)):
-        yield FieldError("/pickup/mall", "closed when the parcels are ready to be collected")
+    opens_ms, _ = _opening(filled, mall, now_ms)
+    ends_ms = min(_ms(filled.pickup.window_end), _ms(filled.dropoff.deadline))
+    if opens_ms > _collect_ms(filled, now_ms) and ends_ms <= opens_ms + _walk_ms(filled, mall):
+        yield FieldError(
+            "/pickup/mall", "closed when the parcels are ready, and not open again in time"
+        )
 
 
-def _need(request: JobRequest, now_ms: int) -> Need:
+def _need(request: JobRequest, mall: Mall, now_ms: int) -> Need:
     """What a round must know of the order, all defaults filled in."""
     dropoff, parcels = request.dropoff, filled(request.parcels)
     deadline_ms = _ms(dropoff.deadline)
     return Need(
         stores=tuple(asked.store for asked in request.pickup.stores),
-        ready_ms=_ready_ms(request),
+        ready_ms=_from_ms(request, mall, now_ms),
         deadline_ms=deadline_ms,
         expires_ms=min(_ms(request.pickup.window_end), deadline_ms),
         lat=dropoff.lat,
@@ -197,6 +227,26 @@ def _need(request: JobRequest, now_ms: int) -> Need:
         pay_minor=0 if request.pay is UNSET else request.pay.amount_minor,
         store_ready_ms=_store_ready_ms(request),
     )
+
+
+def _opening(request: JobRequest, mall: Mall, now_ms: int) -> tuple[int, int | None]:
+    """From when on an order can be collected while the mall is open, and when that closes."""
+    return next_collection_ms(mall.hours, _collect_ms(request, now_ms), _walk_ms(request, mall))
+
+
+def _walk_ms(request: JobRequest, mall: Mall) -> int:
+    """The least that collecting takes: the walk to the parcels."""
+    stores = [asked.store for asked in request.pickup.stores]
+    return (
+        max([mall.stores[store].walk_s for store in stores if store in mall.stores], default=0)
+        * 1000
+    )
+
+
+def _from_ms(request: JobRequest, mall: Mall, now_ms: int) -> int:
+    """When everything is ready and the mall open; as sent, where it is open then anyway."""
+    opens_ms, _ = _opening(request, mall, now_ms)
+    return opens_ms if opens_ms > _collect_ms(request, now_ms) else _ready_ms(request)
 
 
 def _collect_ms(request: JobRequest, now_ms: int) -> int:

@@ -156,7 +156,7 @@ class JobCalls(Calls):
     ) -> Effects | None:
         """See :meth:`engine.ports.Store.ready`."""
         blobs = [was.body, body, card, pack(need)]
-        args: dict[str, object] = {"release_ms": release_ms}
+        args: dict[str, object] = {"release_ms": release_ms, "expires_ms": need.expires_ms}
         if etas is not None:
             args["etas"] = {"attempt": was.attempt, "pickup_ms": etas[0], "dropoff_ms": etas[1]}
         reply = await self._on_job("ready", ref, args, blobs)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- The parcels of one store are ready at another time. again: the order changed since it was read.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
--- ARGV: now policy arg{release_ms etas?{attempt pickup_ms dropoff_ms}} was body card need
+-- ARGV: now policy arg{release_ms expires_ms etas?{attempt pickup_ms dropoff_ms}} was body card need
 -- REPLY: ok effects pushes | gone | wrong_state … state | again
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -16,7 +16,8 @@ if body == ARGV[5] and job.release_ms == arg.release_ms then return reply('ok') 
 if body ~= ARGV[4] then return reply('again') end
 
 redis.call('HSET', job.key, 'body', ARGV[5], 'card', ARGV[6], 'need', ARGV[7],
-  'release_ms', arg.release_ms)
+  'release_ms', arg.release_ms, 'expires_ms', arg.expires_ms)
+job.expires_ms = arg.expires_ms
 job.need, job.card, job.release_ms = ARGV[7], ARGV[6], arg.release_ms
 if job.state == 'scheduled' and now >= job.release_ms then
   move(job, 'queued', 'engine', 'released', now + policy.safety_ms)

@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
@@ -11,6 +11,7 @@ from engine.core.hours import (
     Span,
     closes_at_ms,
     is_open,
+    next_collection_ms,
     next_opening_ms,
     parse_spans,
 )
@@ -160,3 +161,65 @@ def test_a_week_that_never_opens_and_an_unknown_zone_are_refused() -> None:
         OpeningHours(NEW_YORK, (parse_spans("10:00-21:00"),) * 6)
     with pytest.raises(ZoneInfoNotFoundError):
         OpeningHours("America/Nowhere")
+
+
+ZONES = ("America/Phoenix", "America/Los_Angeles", "America/New_York", "Europe/London")
+YEARS = st.integers(1_735_689_600_000, 2_051_222_400_000)  # 2025 to 2034
+
+
+@given(zone=st.sampled_from(ZONES), at_ms=YEARS, needs_min=st.integers(0, 900))
+def test_a_collection_lies_in_the_first_opening_that_is_long_enough(
+    zone: str, at_ms: int, needs_min: int
+) -> None:
+    week = (parse_spans("10:00-21:00"),) * 6 + (parse_spans("11:00-18:00"),)
+    hours = OpeningHours(zone, week, {date(2026, 12, 25): (), date(2026, 11, 27): ((360, 1380),)})
+    start_ms, end_ms = next_collection_ms(hours, at_ms, needs_min * 60_000)
+    assert end_ms is not None
+    assert at_ms <= start_ms < end_ms
+    assert is_open(hours, start_ms)
+    if needs_min <= 420:
+        assert start_ms + needs_min * 60_000 <= end_ms
+        # Nothing open was passed over but what was too short by then.
+        opens_ms = next_opening_ms(hours, at_ms)
+        while opens_ms < start_ms:
+            closes_ms = closes_at_ms(hours, opens_ms)
+            assert closes_ms is not None
+            assert opens_ms + needs_min * 60_000 > closes_ms
+            opens_ms = next_opening_ms(hours, closes_ms)
+        assert opens_ms == start_ms
+
+
+@given(zone=st.sampled_from(ZONES), at_ms=YEARS)
+def test_every_opening_is_on_its_wall_clock(zone: str, at_ms: int) -> None:
+    hours = OpeningHours(zone, (parse_spans("10:00-21:00"),) * 7)
+    closes_ms = closes_at_ms(hours, at_ms)
+    assert closes_ms is not None
+    opens_ms = next_opening_ms(hours, closes_ms)
+    there = ZoneInfo(zone)
+    assert datetime.fromtimestamp(closes_ms / 1000, there).strftime("%H:%M:%S") == "21:00:00"
+    assert datetime.fromtimestamp(opens_ms / 1000, there).strftime("%H:%M:%S") == "10:00:00"
+    # A night is thirteen hours, but for the two on which the clocks are set.
+    assert (opens_ms - closes_ms) / 3_600_000 in {13.0, 12.0, 14.0}
+
+
+def test_half_past_two_that_does_not_exist_and_that_which_is_there_twice() -> None:
+    hours = OpeningHours("America/New_York", (parse_spans("02:30-04:00"),) * 7)
+    there = ZoneInfo("America/New_York")
+    # 2026-03-08: at two it is three. As the clock was before the change, half past two is 03:30.
+    before = datetime(2026, 3, 8, 1, 0, tzinfo=there)
+    opens_ms = next_opening_ms(hours, int(before.timestamp() * 1000))
+    assert datetime.fromtimestamp(opens_ms / 1000, UTC) == datetime(2026, 3, 8, 7, 30, tzinfo=UTC)
+    assert closes_at_ms(hours, opens_ms) == opens_ms + 30 * 60_000
+    # 2026-11-01: half past two comes once, half past one twice; the earlier counts.
+    twice = OpeningHours("America/New_York", (parse_spans("01:30-04:00"),) * 7)
+    midnight = datetime(2026, 11, 1, 0, 0, tzinfo=there)
+    opens_ms = next_opening_ms(twice, int(midnight.timestamp() * 1000))
+    assert datetime.fromtimestamp(opens_ms / 1000, UTC) == datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
+    assert closes_at_ms(twice, opens_ms) == opens_ms + 210 * 60_000
+
+
+def test_openings_that_are_all_too_short_are_as_good_as_any() -> None:
+    hours = OpeningHours("UTC", (parse_spans("10:00-10:05"),) * 7)
+    at_ms = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp() * 1000)
+    assert next_collection_ms(hours, at_ms, 600_000)[0] == next_opening_ms(hours, at_ms)
+    assert next_collection_ms(OpeningHours("UTC"), at_ms, 600_000) == (at_ms, None)

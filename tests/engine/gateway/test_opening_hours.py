@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.core.hours import closes_at_ms, is_open
+from engine.core.hours import closes_at_ms, is_open, next_opening_ms
 from engine.core.places import Places
 from tests.engine.gateway.conftest import MALL, RunningNode
 from tests.engine.gateway.http_support import Caller, order, pointers
@@ -38,11 +38,31 @@ def ready_soon(places: Places, hour: int, *, is_open_then: bool) -> dict[str, An
 async def test_a_mall_that_is_closed_at_the_ready_time(node: RunningNode, places: Places) -> None:
     shop = Caller(node)
     closed = ready_soon(places, 3, is_open_then=False)
+    ready_at = datetime.fromisoformat(closed["pickup"]["stores"][0]["ready_at"])
+    closed["dropoff"]["deadline"] = (ready_at + timedelta(hours=2)).isoformat()
     for answer in (
         await shop.submit(closed),
         await shop.post("/v1/quotes", closed),
     ):
         assert pointers(answer, "mall_closed") == ["/pickup/mall"]
+
+
+async def test_an_order_that_is_ready_at_night_waits_for_the_morning(
+    node: RunningNode, places: Places
+) -> None:
+    body = ready_soon(places, 3, is_open_then=False)
+    ready_at = datetime.fromisoformat(body["pickup"]["stores"][0]["ready_at"])
+    hours = places.mall(MALL).hours
+    opens_ms = next_opening_ms(hours, int(ready_at.timestamp() * 1000))
+    body["dropoff"]["deadline"] = datetime.fromtimestamp(
+        opens_ms / 1000 + 36 * 3600, UTC
+    ).isoformat()
+    answer = await Caller(node).submit(body)
+    assert answer.status_code == 201
+    job = answer.json()
+    assert job["state"] == "scheduled"
+    expires_ms = datetime.fromisoformat(job["expires_at"]).timestamp() * 1000
+    assert expires_ms == closes_at_ms(hours, opens_ms)
 
 
 async def test_an_order_placed_for_opening_hours(node: RunningNode, places: Places) -> None:

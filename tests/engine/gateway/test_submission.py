@@ -130,17 +130,95 @@ def test_an_unknown_mall_does_not_hide_what_else_is_wrong() -> None:
 
 def test_the_mall_must_be_open_when_the_parcels_are_ready() -> None:
     eight = epoch_ms(datetime.fromisoformat("2026-11-23T08:00:00-07:00"))
-    assert refused(eight) == ("mall_closed", ["/pickup/mall"])
+    before_ten: dict[str, Any] = {"dropoff__deadline": "2026-11-23T10:00:00-07:00"}
+    assert refused(eight, **before_ten) == ("mall_closed", ["/pickup/mall"])
     at_ten = [{"store": "lego", "ready_at": "2026-11-23T10:00:00-07:00"}]
     assert order(eight, pickup__stores=at_ten).need.expires_ms == eight + 13 * HOUR_MS
     at_nine_pm = [{"store": "lego", "ready_at": "2026-11-23T21:00:00-07:00"}]
-    assert refused(pickup__stores=at_nine_pm) == ("mall_closed", ["/pickup/mall"])
+    before_ten = {"dropoff__deadline": "2026-11-24T10:00:00-07:00"}
+    asked: dict[str, Any] = {"pickup__stores": at_nine_pm, **before_ten}
+    assert refused(**asked) == ("mall_closed", ["/pickup/mall"])
     order(eight, ALWAYS_OPEN)
+
+
+def local_ms(text: str) -> int:
+    return epoch_ms(datetime.fromisoformat(f"{text}:00-07:00"))
+
+
+@pytest.mark.parametrize(
+    ("now", "ready", "opens", "closes"),
+    [
+        ("2026-11-23T08:00", None, "2026-11-23T10:00", "2026-11-23T21:00"),
+        ("2026-11-23T12:00", "2026-11-23T21:00", "2026-11-24T10:00", "2026-11-24T21:00"),
+        # A minute before closing nobody gets to the store and back any more.
+        ("2026-11-23T20:59", None, "2026-11-24T10:00", "2026-11-24T21:00"),
+        # Thanksgiving is closed, and the day after it long.
+        ("2026-11-25T20:59", None, "2026-11-27T06:00", "2026-11-27T22:00"),
+    ],
+)
+def test_what_is_ready_while_the_mall_is_closed_is_for_its_next_opening(
+    now: str, ready: str | None, opens: str, closes: str
+) -> None:
+    now_ms, opens_ms = local_ms(now), local_ms(opens)
+    store = (
+        {"store": "lego"} if ready is None else {"store": "lego", "ready_at": f"{ready}:00-07:00"}
+    )
+    deadline = iso(opens_ms + 36 * HOUR_MS)
+    asked = order(now_ms, pickup__stores=[store], dropoff__deadline=deadline)
+    assert asked.need.ready_ms == opens_ms
+    assert asked.need.expires_ms == local_ms(closes)
+    # Told as it was sent; held back till then.
+    assert asked.request.pickup.stores[0].ready_at != datetime.fromtimestamp(opens_ms / 1000, UTC)
+    for end in ("dropoff__deadline", "pickup__window_end"):
+        ended: dict[str, Any] = {"dropoff__deadline": deadline, "pickup__stores": [store]}
+        assert refused(now_ms, **(ended | {end: iso(opens_ms)})) == (
+            "mall_closed",
+            ["/pickup/mall"],
+        )
+    later = iso(opens_ms + HOUR_MS)
+    changes: dict[str, Any] = {"dropoff__deadline": deadline, "pickup__stores": [store]}
+    assert order(now_ms, pickup__window_end=later, **changes).need.expires_ms == opens_ms + HOUR_MS
+
+
+def test_a_store_that_is_ready_after_closing_is_for_the_next_opening() -> None:
+    before = order(dropoff__deadline="2026-11-24T20:00:00-07:00")
+    nine = datetime.fromisoformat("2026-11-23T21:00:00-07:00")
+    after = with_ready_at(before, "lego", nine, NOON)
+    assert after.need.ready_ms == local_ms("2026-11-24T10:00")
+    assert after.need.expires_ms == local_ms("2026-11-24T20:00") == after.need.deadline_ms
+    assert after.request.pickup.window_end == datetime.fromisoformat("2026-11-24T20:00:00-07:00")
+    assert after.request.pickup.stores[0].ready_at == nine
+    # Ready sooner again: what expires when stays.
+    again = with_ready_at(after, "lego", datetime.fromtimestamp(NOON / 1000, UTC), NOON)
+    assert again.need.ready_ms == NOON
+    assert again.need.expires_ms == after.need.expires_ms
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pickup__window_end": "2026-11-23T20:00:00-07:00"},
+        {"dropoff__deadline": "2026-11-24T09:00:00-07:00"},
+    ],
+)
+def test_a_window_that_was_given_or_a_deadline_does_not_move(changes: dict[str, Any]) -> None:
+    before = order(**changes)
+    nine = datetime.fromisoformat("2026-11-23T21:00:00-07:00")
+    with pytest.raises(InvalidOrder) as raised:
+        with_ready_at(before, "lego", nine, NOON)
+    assert [error.pointer for error in raised.value.errors] == ["/ready_at"]
+    # In a driver's hands it does not expire: it is ready when it is.
+    held = with_ready_at(before, "lego", nine, NOON, is_held=True)
+    assert held.need.ready_ms == local_ms("2026-11-24T10:00")
 
 
 def test_a_closed_mall_is_one_of_several_faults() -> None:
     eight = epoch_ms(datetime.fromisoformat("2026-11-23T08:00:00-07:00"))
-    assert refused(eight, dropoff__lat=0.0) == ("invalid_fields", ["/dropoff", "/pickup/mall"])
+    ten = "2026-11-23T10:00:00-07:00"
+    assert refused(eight, dropoff__lat=0.0, dropoff__deadline=ten) == (
+        "invalid_fields",
+        ["/dropoff", "/pickup/mall"],
+    )
 
 
 def test_ready_after_the_deadline_that_is_assumed() -> None:
@@ -191,7 +269,7 @@ def test_the_card_does_not_tell_whose_parcel_it_is() -> None:
 def test_another_ready_time_changes_the_order() -> None:
     before = order(pickup__stores=[{"store": "lego"}, {"store": "apple"}])
     at = datetime.fromtimestamp((NOON + HOUR_MS) / 1000, UTC)
-    after = with_ready_at(before, "apple", at)
+    after = with_ready_at(before, "apple", at, NOON)
     assert after.need.ready_ms == NOON + HOUR_MS
     assert [store.ready_at for store in after.request.pickup.stores][1] == at
     assert after.need.expires_ms == before.need.expires_ms
@@ -201,5 +279,5 @@ def test_another_ready_time_must_be_of_one_of_its_stores_and_before_it_expires()
     before = order()
     late = datetime.fromtimestamp(before.need.expires_ms / 1000, UTC)
     with pytest.raises(InvalidOrder) as raised:
-        with_ready_at(before, "apple", late)
+        with_ready_at(before, "apple", late, NOON)
     assert [error.pointer for error in raised.value.errors] == ["/store", "/ready_at"]
