@@ -120,6 +120,24 @@ class TravelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class RunCosts:
+    """What is weighed when jobs of one mall are pooled into runs, in seconds of travel time."""
+
+    # The share of its own way, there and back, that a job must save to join a run.
+    potential: float = figure(0.5, 0, 1)
+    # Each second that each customer waits longer for the others; each second after a deadline.
+    delay: float = figure(0.02, 0, 100)
+    late: float = figure(10.0, 0, 10_000)
+    # ``hard``: nobody joins a run that makes another late. ``soft``: lateness only costs.
+    deadlines: Literal["hard", "soft"] = "hard"
+    # The share of the way back to the mall that counts: drivers return for their next run.
+    back: float = figure(1.0, 0, 1)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, slots=True)
 class MarketPolicy:
     """The figures of one market. Raises `ConfigError` for one that is out of its bounds."""
 
@@ -156,6 +174,11 @@ class MarketPolicy:
     # Runs: how many jobs of one mall a driver may carry at once, if its vehicle has the room. With
     # one, nothing is pooled: who holds a job is offered no other.
     max_run_jobs: int = figure(1, 1, 16)
+    run: RunCosts = field(default_factory=RunCosts)
+    # Slack: how long a job that is ready is held for company at the most, and how long before it
+    # must be collected it is let go (the driver's way there is in it). 0: nothing is held.
+    hold_max_s: float = figure(0.0, 0, 86_400)
+    hold_margin_s: float = figure(1_800.0, 0, 86_400)
 
     # Travel: the road over the straight line, the mean speed (usual, and in each hour of the
     # market's day: 24 figures), the time at each store and at the door.

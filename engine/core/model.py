@@ -282,7 +282,12 @@ class RankedDriver(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """Why this driver: what the last round of a job looked at. Kept for ``explain``."""
+    """Why this driver: what the last round of a job looked at. Kept for ``explain``.
+
+    In markets with runs, ``run``: the jobs that go together, in the order of their drop-offs, and
+    ``why`` they left then (see `engine.core.runs.Run`); ``held_until_ms``: the job is held for
+    company.
+    """
 
     job: str
     round: int
@@ -290,3 +295,6 @@ class RoundRecord:
     radius_m: int
     capped: bool
     candidates: tuple[RankedDriver, ...] = field(default=())
+    run: tuple[str, ...] = ()
+    why: str = ""
+    held_until_ms: int = 0

@@ -24,6 +24,7 @@ from engine.dispatch.handover import Handover
 from engine.dispatch.reach import Reach
 from engine.dispatch.roster import Block
 from engine.dispatch.rounds import Rounds
+from engine.dispatch.run_etas import RunEtas
 from engine.dispatch.sweeper import Sweeper
 from engine.metrics import Metrics
 from engine.ports import (
@@ -78,6 +79,7 @@ class Dispatcher:
         self._reach = Reach(self._context, self._rounds)
         self._collection = Collection(self._context)
         self._handover = Handover(self._context, self._follow)
+        self._etas = RunEtas(self._context, self._tasks)
         self._arrivals = Arrivals(self._context, self._follow, self._tasks, self._reach)
 
     async def start(self) -> None:
@@ -98,9 +100,9 @@ class Dispatcher:
     def look_early(self, mall: str) -> EarlyLook:
         """Look for drivers ahead of an order that is still being read. Close it in the end,
         whatever becomes of the order. Nobody looks at a mall that there is not, at one whose jobs
-        go through batches, nor where travel times have to be waited for: a submission never waits
-        for its match."""
-        if mall not in self._context.places.malls or self._rounds.is_batch(mall):
+        go through batches or are pooled, nor where travel times have to be waited for: a submission
+        never waits for its match."""
+        if mall not in self._context.places.malls or not self._rounds.may_look_early(mall):
             return EarlyLook(None)
         rounds = self._rounds.at(mall)
         return EarlyLook(None if rounds.waits_for_travel else rounds)
@@ -212,6 +214,7 @@ class Dispatcher:
         self._reach.left(market, driver, epoch)
         self._arrivals.gone(market, driver)
         self._rounds.finishing.ended(market, driver)
+        self._etas.ended(market, driver)
         self._disconnects.add(market, driver, epoch)
 
     def given(self, market: str, driver: str) -> None:
@@ -254,6 +257,7 @@ class Dispatcher:
         """See :meth:`engine.ports.Store.accept`."""
         answered = self._done(market, await self._store.accept(market, driver, offer))
         self._rounds.finishing.accepted(market, answered.driver, answered.jobs)
+        self._etas.accepted(market, answered)
         self._arrivals.look_again(market, driver)
         self._context.metrics.offer(Outcome.ACCEPTED.value)
         return answered
@@ -286,6 +290,7 @@ class Dispatcher:
         elif step is Step.PICKED_UP:
             now_ms = answered.effects.now_ms
             self._rounds.finishing.picked_up(market, driver, ref.job, now_ms)
+        self._etas.progressed(market, ref.job, step, answered)
         self._follow(market, answered.effects)
         is_by_custody = step is not Step.GIVE_UP and answered.attempt > attempt
         if answered.driver.offer and is_by_custody:

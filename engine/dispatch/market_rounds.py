@@ -17,6 +17,7 @@ from engine.core.ways import ways_of_batch
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.finishing import Finishing
 from engine.dispatch.roster import Roster
+from engine.dispatch.run_offers import NO_RUNS, RunOffers, RunsOffered
 from engine.dispatch.solving import solved
 from engine.ports import JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable
 from protocol.codes import JobReason
@@ -51,6 +52,7 @@ class MarketRounds:
         self._tasks = tasks
         self._finishing = finishing
         self._roster = roster
+        self._runs = RunOffers(context, market, follow, tasks)
         self._running = False
         self._woken = 0
         self._full = asyncio.Event()
@@ -102,6 +104,14 @@ class MarketRounds:
             return
         ended: set[str] = set()
         jobs = await self._in_turn(queue, ended)
+        if self._policy.max_run_jobs > 1:
+            runs = await self._offer_runs(queue, jobs) if jobs else NO_RUNS
+            for job in runs.broke:
+                self._broken[job] = self._broken.get(job, 0) + 1
+            await self._put_off(queue, ended | runs.gone, dict(runs.held_ms))
+            if runs.offered:
+                self._context.metrics.matched(clock() - started)
+            return
         drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
         travel = self._travel
         if self._ahead is not None and jobs and drivers:
@@ -117,6 +127,24 @@ class MarketRounds:
         await self._put_off(queue, gone, set_off_ms)
         if any(offered):
             self._context.metrics.matched(clock() - started)
+
+    async def _offer_runs(self, queue: MarketQueue, jobs: Sequence[BatchJob]) -> RunsOffered:
+        """Plan and offer the runs of every mall at which jobs wait."""
+        malls = {job.mall.id: job.mall for job in jobs}
+        around = await self._store.free_around(
+            self._market,
+            [(mall.lat, mall.lon) for mall in malls.values()],
+            radius_m=self._policy.initial_radius_m,
+            max_radius_m=self._policy.max_radius_m,
+            drivers=self._policy.candidates,
+            most=self._policy.max_candidates,
+            malls=tuple(malls),
+        )
+        waiting = [
+            (mall, [job.waiting for job in jobs if job.mall.id == mall.id])
+            for mall in malls.values()
+        ]
+        return await self._runs.offer(waiting, around.near, around.coming, queue.now_ms)
 
     async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
         """The jobs whose turn it is, the most urgent of them; ends those whose time is over."""

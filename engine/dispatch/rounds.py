@@ -9,6 +9,7 @@ from engine.dispatch.finishing import Finishing
 from engine.dispatch.mall_rounds import MallRounds
 from engine.dispatch.market_rounds import MarketRounds
 from engine.dispatch.roster import Roster
+from engine.dispatch.run_rounds import RunRounds
 from engine.ports import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
@@ -40,12 +41,15 @@ class Rounds:
         """The rounds of a mall. :raises KeyError: if there is no such mall"""
         if mall not in self._malls:
             place = self._context.places.mall(mall)
-            self._malls[mall] = MallRounds(self._context, place, self._follow, self._tasks)
+            kind = RunRounds if self._context.policy(place.market).max_run_jobs > 1 else MallRounds
+            self._malls[mall] = kind(self._context, place, self._follow, self._tasks)
         return self._malls[mall]
 
-    def is_batch(self, mall: str) -> bool:
-        """Whether the mall's jobs go through its market's batches."""
-        return self._market_of(mall) in self._batches
+    def may_look_early(self, mall: str) -> bool:
+        """Whether a job of the mall may find its driver alone: not where its market's jobs go
+        through batches, or are pooled."""
+        market = self._market_of(mall)
+        return market not in self._batches and self._context.policy(market).max_run_jobs == 1
 
     def wake(self, mall: str) -> None:
         """Give the mall a round now, or right after the one under way; or its market a batch."""

@@ -84,6 +84,7 @@ class _Simulation:
                 shift,
                 orders,
                 self._dispatcher,
+                self._store,
                 self._clock,
                 self._delivered,
                 partial(self._store.remember, scenario.market),

@@ -17,6 +17,7 @@ _COLUMNS = (
     ("on time %", "on_time_percent", 1),
     ("possible %", "possible_percent", 1),
     ("km/order", "km_per_order", 2),
+    ("per run", "orders_per_run", 2),
     ("offers/order", "offers_per_order", 2),
     ("drivers", "drivers", 0),
     ("hours", "driver_hours", 0),

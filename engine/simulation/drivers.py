@@ -4,9 +4,9 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from engine.core.model import LiveOffer
+from engine.core.model import Job, LiveOffer
 from engine.dispatch.dispatcher import Dispatcher
-from engine.ports import DriverFix, JobRef, Push, Refused
+from engine.ports import DriverFix, JobRef, Push, Refused, Store
 from engine.simulation.clock import VirtualClock
 from engine.simulation.scenario import Scenario, Shift, SimulatedOrder, Trip
 from protocol.lifecycle import Step, Wish
@@ -24,6 +24,7 @@ class SimulatedDriver:
         shift: Shift,
         orders: dict[str, SimulatedOrder],
         dispatcher: Dispatcher,
+        store: Store,
         clock: VirtualClock,
         done: Callable[[Trip], None],
         remember: Callable[[str, str], Awaitable[None]],
@@ -33,6 +34,7 @@ class SimulatedDriver:
         self._scenario = scenario
         self._orders = orders
         self._dispatcher = dispatcher
+        self._store = store
         self._clock = clock
         self._done = done
         self._remember = remember
@@ -41,6 +43,9 @@ class SimulatedDriver:
         self._dice = random.Random(f"{scenario.seed} {shift.driver}")
         self._from = self._to = (shift.lat, shift.lon)
         self._left_ms = self._there_ms = shift.on_ms
+        # How many visits to a mall it has made, and how many jobs the last one began with.
+        self._runs = 0
+        self._offered = 0
 
     def fix(self) -> DriverFix:
         """Where it is now: on the straight line between two stops."""
@@ -61,13 +66,16 @@ class SimulatedDriver:
         """The whole shift."""
         market, driver = self._scenario.market, self.shift.driver
         await self._clock.until(self.shift.on_ms)
-        hello = await self._dispatcher.hello(market, driver, vehicle=None, fix=self.fix())
+        hello = await self._dispatcher.hello(
+            market, driver, vehicle=self.shift.vehicle, fix=self.fix()
+        )
         if self.shift.history:
             await self._remember(driver, self.shift.history)
         await self._dispatcher.status(market, driver, Wish.AVAILABLE, self.shift.off_ms)
         self.on_shift = True
         while offer := await self._next_offer():
-            await self._consider(offer)
+            if run := await self._consider(offer):
+                await self._carry_out(list(run))
         self.on_shift = False
         await self._dispatcher.status(market, driver, Wish.OFFLINE, None)
         self._dispatcher.gone(market, driver, hello.epoch)
@@ -80,7 +88,8 @@ class SimulatedDriver:
         except TimeoutError:
             return None if self._inbox.empty() else self._inbox.get_nowait()
 
-    async def _consider(self, offer: LiveOffer) -> None:
+    async def _consider(self, offer: LiveOffer) -> tuple[Job, ...]:
+        """Answer an offer; the jobs that came of it."""
         market, driver = self._scenario.market, self.shift.driver
         await self._dispatcher.offer_ack(market, driver, offer.offer)
         accepts = self._dice.random() < self.shift.acceptance
@@ -88,44 +97,69 @@ class SimulatedDriver:
         await self._clock.until(self._clock.now_ms() + self._scenario.answer_ms)
         try:
             if accepts:
-                answered = await self._dispatcher.accept(market, driver, offer.offer)
-                for job in answered.jobs:
-                    await self._carry_out(JobRef(job.id, job.mall), job.attempt)
-            elif answers:
+                return (await self._dispatcher.accept(market, driver, offer.offer)).jobs
+            if answers:
                 await self._dispatcher.decline(market, driver, offer.offer, "")
         except Refused:  # it has been closed meanwhile
-            return
+            pass
+        return ()
 
-    async def _carry_out(self, ref: JobRef, attempt: int) -> None:
-        order, service = self._orders[ref.job], self._scenario.service
-        mall = self._scenario.places.mall(ref.mall)
-        accepted_ms = self._clock.now_ms()
-        gate = mall.gates[mall.stores[order.stores[0]].gate]
-        way_in_m = await self._drive(gate.lat, gate.lon)
+    async def _carry_out(self, run: list[Job]) -> None:
+        """One visit to the mall: the jobs accepted, and those that come on top on the way there."""
+        service, mall = self._scenario.service, self._scenario.places.mall(run[0].mall)
+        self._runs += 1
+        accepted_ms = dict.fromkeys([job.id for job in run], self._clock.now_ms())
+        gate = mall.gates[mall.stores[self._orders[run[0].id].stores[0]].gate]
+        way_in_m = await self._go(gate.lat, gate.lon, run, accepted_ms)
         arrived_ms = self._clock.now_ms()
-        await self._report(ref, attempt, Step.AT_MALL)
-        walk_ms = sum(mall.stores[store].walk_s for store in order.stores) * 1000
-        picked_up_ms = max(arrived_ms + walk_ms + service.park_ms, order.ready_ms)
+        for job in run:
+            await self._report(job, Step.AT_MALL)
+        orders = [self._orders[job.id] for job in run]
+        stores = dict.fromkeys(store for order in orders for store in order.stores)
+        visit_ms = sum(mall.stores[store].walk_s * 1000 + service.park_ms for store in stores)
+        picked_up_ms = max(arrived_ms + visit_ms, *(order.ready_ms for order in orders))
         await self._clock.until(picked_up_ms)
-        await self._report(ref, attempt, Step.PICKED_UP)
+        for job in run:
+            await self._report(job, Step.PICKED_UP)
         await self._clock.until(picked_up_ms + service.load_ms)
-        way_out_m = await self._drive(order.lat, order.lon)
-        dropped_off_ms = self._clock.now_ms() + service.door_ms
-        await self._clock.until(dropped_off_ms + service.leave_ms)
-        # The engine hears of it when the driver is free again.
-        await self._report(ref, attempt, Step.DELIVERED)
-        self._done(
-            Trip(
-                order,
-                self.shift.driver,
-                accepted_ms,
-                arrived_ms,
-                picked_up_ms,
-                dropped_off_ms,
-                way_in_m,
-                way_out_m,
-            )
-        )
+        for job in await self._in_order(run):
+            order = self._orders[job.id]
+            way_out_m = await self._drive(order.lat, order.lon)
+            dropped_off_ms = self._clock.now_ms() + service.door_ms
+            await self._clock.until(dropped_off_ms + service.leave_ms)
+            # The engine hears of it when the driver is free again.
+            await self._report(job, Step.DELIVERED)
+            times = accepted_ms[job.id], arrived_ms, picked_up_ms, dropped_off_ms
+            name = f"{self.shift.driver}/{self._runs}"
+            trip = Trip(order, self.shift.driver, *times, way_in_m, way_out_m, name)
+            way_in_m = 0.0
+            self._done(trip)
+
+    async def _in_order(self, run: list[Job]) -> list[Job]:
+        """The jobs in the order of their drop-offs: that of the offer, or, where one came on top,
+        that of the times which the engine expects, as an app shows them."""
+        if len(run) == self._offered:
+            return run
+        snapshot = await self._store.snapshot(self._scenario.market, self.shift.driver)
+        due_ms = {job.id: job.eta_dropoff_ms or 0 for job in snapshot.jobs}
+        return sorted(run, key=lambda job: (due_ms.get(job.id, 0), job.id))
+
+    async def _go(
+        self, lat: float, lon: float, run: list[Job], accepted_ms: dict[str, int]
+    ) -> float:
+        """Drive to the mall, answering offers of one more job on the way; the metres."""
+        driving = asyncio.create_task(self._drive(lat, lon), name=f"drive {self.shift.driver}")
+        self._offered = len(run)
+        while not driving.done():
+            coming = asyncio.create_task(self._inbox.get())
+            await asyncio.wait((driving, coming), return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                coming.cancel()
+                break
+            for job in await self._consider(coming.result()):
+                accepted_ms[job.id] = self._clock.now_ms()
+                run.append(job)
+        return await driving
 
     async def _drive(self, lat: float, lon: float) -> float:
         """Drive there; the metres."""
@@ -136,9 +170,10 @@ class SimulatedDriver:
         await self._clock.until(self._there_ms)
         return self._scenario.distance_m(*here, lat, lon)
 
-    async def _report(self, ref: JobRef, attempt: int, step: Step) -> None:
+    async def _report(self, job: Job, step: Step) -> None:
         """A step, after the fix of where it happened, as from a phone."""
         await self._dispatcher.positions(self._scenario.market, [self.fix()])
+        ref = JobRef(job.id, job.mall)
         await self._dispatcher.progress(
-            ref, self.shift.driver, attempt, step, at_ms=None, age_checked=False, reason=""
+            ref, self.shift.driver, job.attempt, step, at_ms=None, age_checked=False, reason=""
         )

@@ -14,6 +14,7 @@ class DayFigures:
     """Minutes, kilometres, per cent. ``wait``: from when the parcel was ready (and ordered) to its
     pickup. ``on_time_percent``: of all orders, those dropped off when they were wanted;
     ``possible_percent``: those that a courier at the counter could have dropped off by then.
+    ``orders_per_run``: a run is one visit to a mall.
     ``gini``: of the orders per driver who was at work, over the hours of its shift;
     ``gini_earnings``: the same of what they paid, None where no pay is known."""
 
@@ -27,6 +28,7 @@ class DayFigures:
     on_time_percent: float
     possible_percent: float
     km_per_order: float | None
+    orders_per_run: float | None
     offers_per_order: float
     drivers: int
     driver_hours: float
@@ -49,7 +51,7 @@ def figures_of(day: Day) -> DayFigures:
     )
     ctd = [(trip.dropped_off_ms - trip.order.placed_ms) / 60_000 for trip in trips]
     hours = sum(shift.off_ms - shift.on_ms for shift in scenario.shifts) / 3_600_000
-    at_work_ms = sum(trip.dropped_off_ms - trip.accepted_ms for trip in trips)
+    at_work_ms = _at_work_ms(trips)
     km = [(trip.way_in_m + trip.way_out_m) / 1000 for trip in trips]
     return DayFigures(
         day=scenario.name,
@@ -64,6 +66,7 @@ def figures_of(day: Day) -> DayFigures:
         / orders,
         possible_percent=100 * _possible(day) / orders,
         km_per_order=fmean(km) if km else None,
+        orders_per_run=len(trips) / len({trip.run for trip in trips}) if trips else None,
         offers_per_order=sum(day.offers.values()) / orders,
         drivers=len(scenario.shifts),
         driver_hours=hours,
@@ -74,6 +77,17 @@ def figures_of(day: Day) -> DayFigures:
         offers=day.offers,
         store_calls=day.store_calls,
         wall_s=day.wall_s,
+    )
+
+
+def _at_work_ms(trips: Sequence[Trip]) -> int:
+    """From setting off to the last drop-off of each run, all together."""
+    runs: dict[str, list[Trip]] = {}
+    for trip in trips:
+        runs.setdefault(trip.run, []).append(trip)
+    return sum(
+        max(trip.dropped_off_ms for trip in run) - min(trip.accepted_ms for trip in run)
+        for run in runs.values()
     )
 
 

@@ -11,6 +11,7 @@ import random
 from engine.config import MarketPolicy
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
+from engine.core.model import Vehicle
 from engine.core.places import Places
 from engine.demo.demand import Demand
 from engine.demo.ground import home_near
@@ -26,6 +27,8 @@ from engine.simulation.scenario import (
 _OPENS, _CLOSES, _LATEST = 600.0, 1_200.0, 1_320.0
 _ORDERS_PEAK, _WANTED_PEAK = 990.0, 1_140.0
 _BLOCKS_END = 1_380.0
+# Room for as many parcels as a market lets one driver carry.
+_CAR = Vehicle(max_jobs=16)
 
 
 def default_policy() -> MarketPolicy:
@@ -82,7 +85,13 @@ def scenario_of(
         starts = dice.triangular(_OPENS, _BLOCKS_END - long, _ORDERS_PEAK)
         home = home_near(catchment.mall, catchment.market, dice)
         shifts.append(
-            Shift(f"d{number}", *home, on_ms=_at_ms(starts), off_ms=_at_ms(starts + long))
+            Shift(
+                f"d{number}",
+                *home,
+                on_ms=_at_ms(starts),
+                off_ms=_at_ms(starts + long),
+                vehicle=_CAR,
+            )
         )
     return Scenario(
         name=f"{mall}, {parcels} parcels",

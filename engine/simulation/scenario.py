@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from engine.config import MarketPolicy
 from engine.core.eta import TravelTime
+from engine.core.model import Vehicle
 from engine.core.places import Places
 from engine.simulation.ground import STORE
 
@@ -38,7 +39,7 @@ class SimulatedOrder:
 @dataclass(frozen=True, slots=True)
 class Shift:
     """One driver's day. ``acceptance``: how likely it takes an offer; ``history``: how those of
-    former days ended, as its record keeps them."""
+    former days ended, as its record keeps them; ``vehicle``: what it carries, None: one job."""
 
     driver: str
     lat: float
@@ -47,12 +48,14 @@ class Shift:
     off_ms: int
     acceptance: float = 1.0
     history: str = ""
+    vehicle: Vehicle | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What stops take, all in ms: from arriving at the mall to having the parcel (if it is ready),
-    from there to driving off, from arriving at the door to handed over, from there to free."""
+    """What stops take, all in ms: from arriving at the mall to having the parcels of each store (if
+    they are ready, and besides the walk there), from there to driving off, from arriving at the
+    door to handed over, from there to free."""
 
     park_ms: int
     load_ms: int
@@ -87,7 +90,9 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """One job carried out, as it was on the ground. ``accepted_ms``: when its driver set off."""
+    """One job carried out, as it was on the ground. ``accepted_ms``: when its driver set off.
+    ``run``: a name that the jobs of one visit to the mall share; the way there is that of the first
+    of them to be handed over, and each has the way from the stop before as its way out."""
 
     order: SimulatedOrder
     driver: str
@@ -97,6 +102,7 @@ class Trip:
     dropped_off_ms: int
     way_in_m: float
     way_out_m: float
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,133 @@
+"""Keeps the expected times of a driver's jobs current while its run goes on.
+
+An accepted run brings its times with it. They change when a job comes on top, when the run leaves
+the mall and with every drop-off. This is the node's own knowledge of runs: where another node took
+the answers, the times stay as they were.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import structlog
+
+from engine.core.eta import travel_matrix
+from engine.core.model import HeldJob
+from engine.core.run_order import HARD_S, OrderCosts, Stops, best_order
+from engine.dispatch.context import Context, Tasks
+from engine.ports import Answered, Stop, StoreUnavailable
+from protocol.lifecycle import Step
+
+_log = structlog.get_logger(__name__)
+
+# A run ends within a day; what is older was carried on elsewhere.
+_MOST_RUNS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """A driver's jobs in the order of their drop-offs, and when they are (or were) collected."""
+
+    mall: str
+    jobs: tuple[HeldJob, ...]
+    pickup_ms: int
+
+
+class RunEtas:
+    """The courses of the drivers whose answers this node took, in markets with runs."""
+
+    def __init__(self, context: Context, tasks: Tasks) -> None:
+        self._context = context
+        self._tasks = tasks
+        self._courses: dict[tuple[str, str], _Course] = {}
+
+    def __len__(self) -> int:
+        return len(self._courses)
+
+    def accepted(self, market: str, answered: Answered) -> None:
+        """A driver has taken a run, or one more job."""
+        if self._context.policy(market).max_run_jobs == 1 or not answered.jobs:
+            return
+        held = {job.job: job for job in answered.driver.jobs}
+        new = [held[job.id] for job in answered.jobs if job.id in held]
+        others = [job for job in answered.driver.jobs if job not in new]
+        pickup_ms = max(job.eta_pickup_ms or 0 for job in answered.jobs)
+        course = _Course(answered.jobs[0].mall, tuple(new), pickup_ms)
+        if others:
+            course = self._ordered(market, replace(course, jobs=(*others, *new)))
+            self._tell(market, answered.driver.id, course, self._from_mall(market, course))
+        if len(self._courses) >= _MOST_RUNS:
+            del self._courses[next(iter(self._courses))]
+        self._courses[market, answered.driver.id] = course
+
+    def progressed(self, market: str, job: str, step: Step, answered: Answered) -> None:
+        """A driver has done a step of one of its jobs."""
+        known = self._courses.get((market, answered.driver.id))
+        if known is None:
+            return
+        held = {job.job for job in answered.driver.jobs}
+        done = next((it for it in known.jobs if it.job == job), None)
+        course = replace(known, jobs=tuple(it for it in known.jobs if it.job in held))
+        if not course.jobs:
+            self.ended(market, answered.driver.id)
+            return
+        if step is Step.PICKED_UP:
+            course = replace(course, pickup_ms=answered.effects.now_ms)
+            self._tell(market, answered.driver.id, course, self._from_mall(market, course))
+        elif step is Step.DELIVERED and done is not None:
+            from_door = self._times(market, course, (done.lat, done.lon), answered.effects.now_ms)
+            self._tell(market, answered.driver.id, course, from_door)
+        self._courses[market, answered.driver.id] = course
+
+    def ended(self, market: str, driver: str) -> None:
+        """The driver has nothing in its hands any more, or has left."""
+        self._courses.pop((market, driver), None)
+
+    def _ordered(self, market: str, course: _Course) -> _Course:
+        """The same with its drop-offs in their best order."""
+        policy, mall = self._context.policy(market), self._context.places.mall(course.mall)
+        lats = np.array([mall.lat, *(job.lat for job in course.jobs)])
+        lons = np.array([mall.lon, *(job.lon for job in course.jobs)])
+        travel = self._context.travel_time(market)
+        ways_s = travel_matrix(travel, lats, lons, lats, lons, course.pickup_ms).tolist()
+        stops = Stops(
+            out_s=ways_s[0][1:],
+            between_s=[row[1:] for row in ways_s[1:]],
+            back_s=[row[0] for row in ways_s[1:]],
+            due_s=[(job.deadline_ms - course.pickup_ms) / 1000 for job in course.jobs],
+            dwell_s=policy.dropoff_dwell_s,
+        )
+        late = HARD_S if policy.run.deadlines == "hard" else policy.run.late
+        best = best_order(stops, OrderCosts(late, policy.run.back, policy.run.delay))
+        return replace(course, jobs=tuple(course.jobs[stop] for stop in best.order))
+
+    def _from_mall(self, market: str, course: _Course) -> Sequence[int]:
+        mall = self._context.places.mall(course.mall)
+        return self._times(market, course, (mall.lat, mall.lon), course.pickup_ms)
+
+    def _times(
+        self, market: str, course: _Course, start: tuple[float, float], at_ms: int
+    ) -> Sequence[int]:
+        """When each job of the course is handed over, in turn, by one who sets off then."""
+        travel, policy = self._context.travel_time(market), self._context.policy(market)
+        here, times_ms = start, []
+        for job in course.jobs:
+            way_s = travel.seconds(*here, job.lat, job.lon, at_ms)
+            at_ms += int((way_s + policy.dropoff_dwell_s) * 1000)
+            times_ms.append(at_ms)
+            here = job.lat, job.lon
+        return times_ms
+
+    def _tell(self, market: str, driver: str, course: _Course, times_ms: Sequence[int]) -> None:
+        stops = [
+            Stop(job.job, job.attempt, course.pickup_ms, at_ms)
+            for job, at_ms in zip(course.jobs, times_ms, strict=True)
+        ]
+        # Off the way of the answer: nobody waits for a better guess.
+        self._tasks.start(self._update(market, driver, stops), "etas")
+
+    async def _update(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
+        try:
+            await self._context.store.update_etas(market, driver, stops)
+        except StoreUnavailable:
+            _log.debug("times not kept", driver=driver)

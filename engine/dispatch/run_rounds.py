@@ -1,0 +1,96 @@
+"""One mall's rounds where jobs are pooled: the same search, but runs instead of single jobs."""
+
+import asyncio
+from dataclasses import replace
+
+from engine.core.model import RoundRecord, Waiting
+from engine.core.places import Mall
+from engine.core.policy import end_reason, first_search, wide_enough, widened
+from engine.dispatch.context import Context, Follow, Tasks
+from engine.dispatch.mall_rounds import MallRounds, is_up
+from engine.dispatch.run_offers import NO_RUNS, RunOffers
+from engine.ports import Found
+
+# Company is looked for among so many queued jobs from the start.
+_JOBS_AT_FIRST = 256
+
+
+class RunRounds(MallRounds):
+    """Runs one mall's rounds of runs, one at a time."""
+
+    def __init__(self, context: Context, mall: Mall, follow: Follow, tasks: Tasks) -> None:
+        super().__init__(context, mall, follow, tasks)
+        self._runs = RunOffers(context, mall.market, follow, tasks)
+        # Of the jobs of the round under way: until when they are held for company.
+        self._held_ms: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many jobs are remembered."""
+        return super().__len__() + len(self._runs)
+
+    async def _round(self) -> int:
+        """Offer runs until nobody is left to ask, or who is left is held; how many jobs were
+        served. It ends: each look serves a job, or widens the search, which has a cap."""
+        served = 0
+        broke: set[str] = set()
+        search = first_search(self._needed_m, self._policy)
+        search = replace(search, jobs=max(search.jobs, _JOBS_AT_FIRST))
+        while True:
+            found = await self._look(search, search.jobs)
+            if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
+                search = wide
+                continue
+            newly = await self._serve_runs(found, broke)
+            served += newly
+            if newly:
+                continue
+            held = self._held_ms
+            unserved = [job for job in found.waiting if job.job not in held]
+            further = widened(
+                search,
+                self._policy,
+                more_drivers=found.more and bool(unserved),
+                more_jobs=found.waiting_total > len(found.waiting),
+            )
+            if further is None:
+                matcher = self._matcher(found)
+                rankings = {
+                    job.job: matcher.rank(job.need, job.asked)
+                    for job in unserved
+                    if job.job not in broke
+                }
+                await self._put_off(found, rankings, broke)
+                return served
+            search = further
+
+    async def _serve_runs(self, found: Found, broke: set[str]) -> int:
+        """Offer the runs that should leave now, end those whose time is over; how many jobs wait
+        no more."""
+        ending, jobs = [], []
+        for job in found.waiting:
+            if job.job in broke or not is_up(job, found.now_ms):
+                continue
+            if reason := end_reason(job, (), found.now_ms, self._policy):
+                ending.append(self._end(job, reason, self._policy.max_attempts))
+            else:
+                jobs.append(job)
+        ended = sum(await asyncio.gather(*ending))
+        runs = NO_RUNS
+        if jobs:
+            runs = await self._runs.offer(
+                [(self._mall, jobs)], found.near, found.coming, found.now_ms, found.radius_m
+            )
+        broke |= runs.broke
+        self._held_ms = dict(runs.held_ms)
+        return ended + len(runs.gone)
+
+    def _again_ms(self, job: Waiting, now_ms: int) -> int:
+        held_ms = self._held_ms.get(job.job, 0)
+        if held_ms > now_ms:
+            return min(held_ms, job.need.expires_ms)
+        return super()._again_ms(job, now_ms)
+
+    async def _keep(self, record: RoundRecord) -> None:
+        # What is held has a record of its own.
+        if record.job not in self._held_ms:
+            await super()._keep(record)
