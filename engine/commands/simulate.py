@@ -19,6 +19,7 @@ from engine.commands.days import (
     write_json,
 )
 from engine.commands.options import number
+from engine.commands.simulate_fleet import add_fleet, search
 from engine.config import ConfigError
 from engine.core.places import Places
 from engine.demo.demand import Demand, datasets_root, load_zips
@@ -86,6 +87,7 @@ def add_parser(subparsers: Any) -> None:
     add_day_flags(source)
     source.set_defaults(simulate=_cityday)
     _add_mallday(sources)
+    add_fleet(sources, add_day_flags).set_defaults(simulate=_fleet)
 
 
 def _add_mallday(sources: Any) -> None:
@@ -188,3 +190,9 @@ def _mallday(args: argparse.Namespace, console: Console) -> None:
     day_report.print_days(console, [found], [demand.source])
     how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
     write_json(args.json, {"how": how | {"demand": demand.source}, "days": [asdict(found)]})
+
+
+def _fleet(args: argparse.Namespace, console: Console) -> None:
+    with empty_store() as url:
+        found = search(args, console, lambda scenario: run_day(scenario, url, console, None))
+    write_json(args.json, found)

@@ -110,6 +110,8 @@ def scenario_of(
         shifts=tuple(shifts),
         start_ms=_at_ms(_OPENS - 30),
         end_ms=_at_ms(_BLOCKS_END + 60),
+        # Nobody declines here, so nobody cools down: blocks that end are all that a sweep brings.
+        sweep_s=60.0,
         seed=seed,
     )
 

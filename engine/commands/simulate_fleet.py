@@ -1,0 +1,115 @@
+"""`mallard simulate fleet`: how many drivers a mall's day needs."""
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from engine.commands.options import number
+from engine.config import ConfigError
+from engine.core.places import Places
+from engine.demo.demand import Demand, datasets_root, load_zips
+from engine.simulation import day_report, figures, mallday
+from engine.simulation.fleet import FleetSearch, smallest_fleet
+from engine.simulation.policies import policy_over
+from engine.simulation.scenario import Day, Scenario
+
+_DEFAULT_MALL = "chandler-fashion-center"
+
+
+def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.ArgumentParser:
+    """Add the source `fleet`."""
+    source: argparse.ArgumentParser = sources.add_parser(
+        "fleet",
+        help="the smallest fleet that keeps a mall's day in time",
+        description="Searches, by bisection over whole mall days, the smallest fleet with which "
+        "every seed's day keeps the goal, and tells its scheduled driver-hours.",
+    )
+    source.add_argument("--mall", default=_DEFAULT_MALL, help=f"default: {_DEFAULT_MALL}")
+    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
+    source.add_argument(
+        "--goal",
+        type=number(float, 0.0, 100.0),
+        default=99.0,
+        metavar="PERCENT",
+        help="of all orders in time (default: 99)",
+    )
+    source.add_argument(
+        "--most", type=number(int, 1, 5_000), default=256, help="the largest fleet (default: 256)"
+    )
+    source.add_argument(
+        "--step", type=number(int, 1, 1_000), default=4, help="drivers by so many (default: 4)"
+    )
+    source.add_argument(
+        "--seeds",
+        type=number(int, 1, 100),
+        default=1,
+        help="how many seeds, from --seed on (default: 1)",
+    )
+    add_common(source)
+    return source
+
+
+def search(
+    args: argparse.Namespace,
+    console: Console,
+    simulate: Callable[[Scenario], Day],
+) -> dict[str, Any]:
+    """Search and print; what to write as JSON."""
+    policy = policy_over(mallday.default_policy(), args.policy, args.figures)
+    places = Places.load(opening_hours=False)
+    demand = Demand(places, load_zips(os.environ, datasets_root()))
+    if all(args.mall != catchment.mall.id for catchment in demand.catchments):
+        known = ", ".join(catchment.mall.id for catchment in demand.catchments)
+        raise ConfigError(f"--mall {args.mall}: not one of {known}")
+
+    def run(drivers: int, seed: int) -> figures.DayFigures:
+        scenario = mallday.scenario_of(
+            places,
+            demand,
+            policy,
+            mall=args.mall,
+            parcels=args.parcels,
+            drivers=drivers,
+            seed=seed,
+        )
+        found = figures.figures_of(simulate(scenario))
+        console.print(f"{drivers} drivers, seed {seed}: {found.on_time_percent:.2f} % in time")
+        return found
+
+    seeds = range(args.seed, args.seed + args.seeds)
+    result = smallest_fleet(run, seeds, goal_percent=args.goal, most=args.most, step=args.step)
+    _print(console, result, args, demand.source)
+    how = {
+        "seed": args.seed,
+        "seeds": args.seeds,
+        "mall": args.mall,
+        "parcels": args.parcels,
+        "goal_percent": args.goal,
+        "most": args.most,
+        "step": args.step,
+        "policy": str(args.policy or ""),
+        "set": args.figures,
+        "demand": demand.source,
+    }
+    return {
+        "how": how,
+        "drivers": result.drivers,
+        "driver_hours": result.driver_hours,
+        "lowest_in_time_percent_by_drivers": result.tried,
+        "days": [asdict(day) for day in result.days or ()],
+    }
+
+
+def _print(console: Console, result: FleetSearch, args: argparse.Namespace, source: str) -> None:
+    if result.days is None:
+        console.print(f"{args.most} drivers do not keep {args.goal:g} % in time")
+        return
+    day_report.print_days(console, result.days, [source])
+    console.print(
+        f"smallest fleet with {args.goal:g} % in time: {result.drivers} drivers, "
+        f"{result.driver_hours:.0f} scheduled driver-hours"
+    )
