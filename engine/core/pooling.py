@@ -188,7 +188,7 @@ class Pool:
         late_s = waited_s = 0.0
         done_s = self._done_s(turn)
         for index, at_s in zip(turn, done_s, strict=True):
-            late_s += max(0.0, leaves_ms + at_s * 1000 - self._by_ms[index]) / 1000
+            late_s += max(0.0, leaves_ms + at_s * 1000 - self._by_ms(index, room)) / 1000
             waited_s += at_s
         ends_ms = leaves_ms + done_s[-1] * 1000
         if not room.carried and ends_ms > self._now_ms + room.until_s * 1000:
@@ -248,12 +248,18 @@ class Pool:
         self._way_s = travel_matrix(self._travel, lats, lons, lats, lons, now_ms)
         self._ways_s: list[list[float]] = self._way_s.tolist()
         self._alone_s = self._way_s[0] + policy.run.back * self._way_s[:, 0]
-        self._by_ms = []
-        for need, out_s in zip(needs, self._ways_s[0][1:], strict=True):
-            least_s = self._visit_s(need) + out_s + policy.dropoff_dwell_s
-            # Who would be late even alone cannot be saved: so much later it may become, so that
-            # lateness does not breed small runs, and more lateness.
-            self._by_ms.append(max(need.deadline_ms, now_ms + least_s * 1000 + _GRACE_MS))
+        # When each would be handed over by one who is at the mall now and takes it alone.
+        self._alone_ms = [
+            now_ms + int((self._visit_s(need) + out_s + policy.dropoff_dwell_s) * 1000)
+            for need, out_s in zip(needs, self._ways_s[0][1:], strict=True)
+        ]
+
+    def _by_ms(self, index: int, room: Room) -> float:
+        """Until when a stop counts as in time. Who would be late even alone cannot be saved: so
+        much later it may become, so that lateness does not breed small runs, and more lateness."""
+        deadline_ms = self._needs[index].deadline_ms
+        alone_ms = self._alone_ms[index] + room.there_s * 1000
+        return deadline_ms if alone_ms <= deadline_ms else alone_ms + _GRACE_MS
 
     def _visit_s(self, need: Need) -> float:
         if need.stores:
@@ -298,7 +304,7 @@ class Pool:
             out_s=ways_s[0][1:],
             between_s=[row[1:] for row in ways_s[1:]],
             back_s=[row[0] for row in ways_s[1:]],
-            due_s=[(self._by_ms[index] - leaves_ms) / 1000 for index in turn],
+            due_s=[(self._by_ms(index, room) - leaves_ms) / 1000 for index in turn],
             dwell_s=self._policy.dropoff_dwell_s,
         )
 
