@@ -124,7 +124,7 @@ class RunCosts:
     """What is weighed when jobs of one mall are pooled into runs, in seconds of travel time."""
 
     # The share of its own way, there and back, that a job must save to join a run.
-    potential: float = figure(0.5, 0, 1)
+    potential: float = figure(0.7, 0, 1)
     # Each second that each customer waits longer for the others; each second after a deadline.
     delay: float = figure(0.02, 0, 100)
     late: float = figure(10.0, 0, 10_000)

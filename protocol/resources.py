@@ -236,7 +236,12 @@ class Asked(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """Why this driver: the last round of a job and everyone who was asked."""
+    """Why this driver: the last round of a job and everyone who was asked.
+
+    ``run_jobs``: with how many jobs, itself among them, it was offered; ``run_why``: why it left
+    then: ``due``, ``full``, ``free`` (nothing is held there) or ``add_on`` (one more for a driver
+    on its way). ``held_until``: it is held until then at the latest, so that it can share a run.
+    """
 
     job: str
     round: int
@@ -245,6 +250,9 @@ class Explanation(Struct, frozen=True):
     capped: bool
     candidates: tuple[Candidate, ...]
     asked: tuple[Asked, ...]
+    run_jobs: int = 1
+    run_why: str | None = None
+    held_until: Instant | None = None
 
 
 class Quote(Struct, frozen=True):

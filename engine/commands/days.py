@@ -17,7 +17,7 @@ from engine.simulation.progress import progress_of
 from engine.simulation.scenario import Day, Scenario
 from engine.store.embedded import EmbeddedServer
 
-_PLAIN_WIDTH = 150
+_PLAIN_WIDTH = 170
 
 
 def day_console() -> Console:

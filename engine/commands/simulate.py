@@ -19,7 +19,7 @@ from engine.commands.days import (
     write_json,
 )
 from engine.commands.options import number
-from engine.commands.simulate_fleet import add_fleet, search
+from engine.commands.simulate_fleet import add_fleet, add_hindsight, plan, search
 from engine.config import ConfigError
 from engine.core.places import Places
 from engine.demo.demand import Demand, datasets_root, load_zips
@@ -88,6 +88,7 @@ def add_parser(subparsers: Any) -> None:
     source.set_defaults(simulate=_cityday)
     _add_mallday(sources)
     add_fleet(sources, add_day_flags).set_defaults(simulate=_fleet)
+    add_hindsight(sources, add_day_flags).set_defaults(simulate=_hindsight)
 
 
 def _add_mallday(sources: Any) -> None:
@@ -194,5 +195,9 @@ def _mallday(args: argparse.Namespace, console: Console) -> None:
 
 def _fleet(args: argparse.Namespace, console: Console) -> None:
     with empty_store() as url:
-        found = search(args, console, lambda scenario: run_day(scenario, url, console, None))
+        found = search(args, console, lambda scenario: run_day(scenario, url, console, args.plots))
     write_json(args.json, found)
+
+
+def _hindsight(args: argparse.Namespace, console: Console) -> None:
+    write_json(args.json, plan(args, console))

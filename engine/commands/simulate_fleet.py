@@ -1,4 +1,5 @@
-"""`mallard simulate fleet`: how many drivers a mall's day needs."""
+"""`mallard simulate fleet` and `hindsight`: how many drivers a mall's day needs, and what the best
+plan of it would have been."""
 
 import argparse
 import os
@@ -9,11 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from engine.commands.options import number
-from engine.config import ConfigError
+from engine.config import ConfigError, MarketPolicy
 from engine.core.places import Places
 from engine.demo.demand import Demand, datasets_root, load_zips
 from engine.simulation import day_report, figures, mallday
 from engine.simulation.fleet import FleetSearch, smallest_fleet
+from engine.simulation.hindsight import HindsightUnavailable, plan_day
 from engine.simulation.policies import policy_over
 from engine.simulation.scenario import Day, Scenario
 
@@ -53,6 +55,65 @@ def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.Argum
     return source
 
 
+def add_hindsight(sources: Any, add_common: Callable[[Any], None]) -> argparse.ArgumentParser:
+    """Add the source `hindsight`."""
+    source: argparse.ArgumentParser = sources.add_parser(
+        "hindsight",
+        help="the same mall day planned with full hindsight, by PyVRP",
+        description="Plans the day that `mallday` of the same seed, parcels, drivers and policy "
+        "simulates, with every order known from the start. Needs mallard[hindsight].",
+    )
+    source.add_argument("--mall", default=_DEFAULT_MALL, help=f"default: {_DEFAULT_MALL}")
+    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
+    source.add_argument("--drivers", type=number(int, 1, 5_000), default=150, help="default: 150")
+    source.add_argument(
+        "--minutes", type=number(float, 0.01, 600), default=10.0, help="to plan (default: 10)"
+    )
+    add_common(source)
+    return source
+
+
+def plan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Plan and print; what to write as JSON."""
+    policy = policy_over(mallday.default_policy(), args.policy, args.figures)
+    scenario, source = _scenario(args, policy, args.drivers, args.seed)
+    try:
+        found = plan_day(scenario, minutes=args.minutes, seed=args.seed)
+    except HindsightUnavailable as error:
+        raise ConfigError(str(error)) from error
+    console.print(
+        f"{found.orders} parcels in {found.runs} runs of {found.drivers_used} drivers: "
+        f"{found.km_per_order:.3f} km an order after {found.iterations} iterations"
+        + ("" if found.feasible else "; NOT feasible: something is late or too much")
+    )
+    how = {
+        "seed": args.seed,
+        "mall": args.mall,
+        "parcels": args.parcels,
+        "drivers": args.drivers,
+        "minutes": args.minutes,
+        "policy": str(args.policy or ""),
+        "set": args.figures,
+        "demand": source,
+    }
+    return {"how": how, "plan": asdict(found) | {"km_per_order": found.km_per_order}}
+
+
+def _scenario(
+    args: argparse.Namespace, policy: MarketPolicy, drivers: int, seed: int
+) -> tuple[Scenario, str]:
+    """The mall day, and where its drop-offs come from."""
+    places = Places.load(opening_hours=False)
+    demand = Demand(places, load_zips(os.environ, datasets_root()))
+    if all(args.mall != catchment.mall.id for catchment in demand.catchments):
+        known = ", ".join(catchment.mall.id for catchment in demand.catchments)
+        raise ConfigError(f"--mall {args.mall}: not one of {known}")
+    scenario = mallday.scenario_of(
+        places, demand, policy, mall=args.mall, parcels=args.parcels, drivers=drivers, seed=seed
+    )
+    return scenario, demand.source
+
+
 def search(
     args: argparse.Namespace,
     console: Console,
@@ -60,29 +121,18 @@ def search(
 ) -> dict[str, Any]:
     """Search and print; what to write as JSON."""
     policy = policy_over(mallday.default_policy(), args.policy, args.figures)
-    places = Places.load(opening_hours=False)
-    demand = Demand(places, load_zips(os.environ, datasets_root()))
-    if all(args.mall != catchment.mall.id for catchment in demand.catchments):
-        known = ", ".join(catchment.mall.id for catchment in demand.catchments)
-        raise ConfigError(f"--mall {args.mall}: not one of {known}")
+    sources: list[str] = []
 
     def run(drivers: int, seed: int) -> figures.DayFigures:
-        scenario = mallday.scenario_of(
-            places,
-            demand,
-            policy,
-            mall=args.mall,
-            parcels=args.parcels,
-            drivers=drivers,
-            seed=seed,
-        )
+        scenario, source = _scenario(args, policy, drivers, seed)
+        sources[:] = [source]
         found = figures.figures_of(simulate(scenario))
         console.print(f"{drivers} drivers, seed {seed}: {found.on_time_percent:.2f} % in time")
         return found
 
     seeds = range(args.seed, args.seed + args.seeds)
     result = smallest_fleet(run, seeds, goal_percent=args.goal, most=args.most, step=args.step)
-    _print(console, result, args, demand.source)
+    _print(console, result, args, sources[0])
     how = {
         "seed": args.seed,
         "seeds": args.seeds,
@@ -93,7 +143,7 @@ def search(
         "step": args.step,
         "policy": str(args.policy or ""),
         "set": args.figures,
-        "demand": demand.source,
+        "demand": sources[0],
     }
     return {
         "how": how,

@@ -119,10 +119,12 @@ class Pool:
         while others and not draft.full:
             longer = self._longer(draft, others, room)
             if len(longer.turn) == len(draft.turn):
-                return longer
+                draft = longer
+                break
             draft = longer
             others = [index for index in others if index not in draft.turn]
-        return draft
+        most = min(room.vehicle.max_jobs, self._policy.max_run_jobs)
+        return draft._replace(full=draft.full or draft.load.jobs >= most)
 
     def _add_on(self, left: Sequence[int], room: Room, carried: range) -> Run | None:
         """One more job for a driver on its way here, if it is worth it."""

@@ -77,6 +77,9 @@ def explanation_view(
         capped=record.capped,
         candidates=candidate_views(record.candidates, name),
         asked=asked,
+        run_jobs=max(1, len(record.run)),
+        run_why=record.why or None,
+        held_until=Moment.at_ms(record.held_until_ms) if record.held_until_ms else None,
     )
 
 

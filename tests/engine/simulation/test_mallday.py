@@ -1,5 +1,8 @@
 """A mall's day: real stores, blocks, and deadlines."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from engine.core.places import Places
@@ -7,15 +10,15 @@ from engine.demo.demand import Demand
 from engine.simulation import mallday
 from engine.simulation.day import simulate
 from engine.simulation.figures import figures_of
-from engine.simulation.scenario import Scenario
+from engine.simulation.scenario import Scenario, Trip
 
 PLACES = Places.load(opening_hours=False)
 MALL = "chandler-fashion-center"
 
 
-def scenario(seed: int = 1, mall: str = MALL) -> Scenario:
+def scenario(seed: int = 1, mall: str = MALL, **changes: Any) -> Scenario:
     demand = Demand(PLACES, [])
-    policy = mallday.default_policy()
+    policy = replace(mallday.default_policy(), **changes)
     return mallday.scenario_of(PLACES, demand, policy, mall=mall, parcels=40, drivers=25, seed=seed)
 
 
@@ -39,6 +42,36 @@ def test_a_small_day_is_carried_out(redis_url: str) -> None:
     assert figures.delivered >= 36
     assert figures.on_time_percent > 50
     assert figures.offers == {"accepted": figures.delivered}
+
+
+@pytest.mark.parametrize("round_", ["batch", "instant"])
+def test_a_day_with_runs(redis_url: str, round_: str) -> None:
+    alone = figures_of(simulate(scenario(round=round_), redis_url))
+    changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 1_800.0, "round": round_}
+    day = simulate(scenario(**changes), redis_url)
+    figures = figures_of(day)
+    assert figures.delivered >= alone.delivered
+    assert figures.on_time_percent >= alone.on_time_percent
+    assert figures.orders_per_run is not None
+    assert figures.orders_per_run > 1.5
+    assert figures.km_per_order is not None
+    assert alone.km_per_order is not None
+    assert figures.km_per_order < alone.km_per_order
+    # Drop-offs of a run follow one another, after one visit to the mall.
+    runs: dict[str, list[Trip]] = {}
+    for trip in day.trips:
+        runs.setdefault(trip.run, []).append(trip)
+    for run in runs.values():
+        assert len({trip.picked_up_ms for trip in run}) == 1
+        assert len(run) <= 6
+        assert sum(trip.way_in_m > 0 for trip in run) <= 1
+
+
+def test_a_day_with_runs_is_the_seeds_too(redis_url: str) -> None:
+    changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 1_800.0}
+    days = [simulate(scenario(**changes), redis_url) for _ in range(2)]
+    assert days[0].events == days[1].events
+    assert days[0].trips == days[1].trips
 
 
 def test_an_unknown_mall_is_told() -> None:
