@@ -1,12 +1,12 @@
 """The figures of a day that no literature defines: waits, lateness, kilometres, offers, work."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from engine.core.fairness import gini
-from engine.simulation.scenario import Day
+from engine.simulation.scenario import Day, Trip
 
 
 @dataclass(frozen=True, slots=True)
