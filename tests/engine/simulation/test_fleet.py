@@ -25,6 +25,7 @@ _DAY = DayFigures(
     orders_per_hour=0.0,
     utilisation_percent=0.0,
     gini=0.0,
+    gini_earnings=None,
     offers={},
     store_calls=0,
     wall_s=0.0,
