@@ -8,10 +8,8 @@ the answers, the times stay as they were.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import structlog
 
-from engine.core.eta import travel_matrix
 from engine.core.model import HeldJob
 from engine.core.run_order import HARD_S, OrderCosts, Stops, best_order
 from engine.dispatch.context import Context, Tasks
@@ -86,10 +84,11 @@ class RunEtas:
     def _ordered(self, market: str, course: _Course) -> _Course:
         """The same with its drop-offs in their best order."""
         policy, mall = self._context.policy(market), self._context.places.mall(course.mall)
-        lats = np.array([mall.lat, *(job.lat for job in course.jobs)])
-        lons = np.array([mall.lon, *(job.lon for job in course.jobs)])
         travel = self._context.travel_time(market)
-        ways_s = travel_matrix(travel, lats, lons, lats, lons, course.pickup_ms).tolist()
+        points = [(mall.lat, mall.lon), *((job.lat, job.lon) for job in course.jobs)]
+        ways_s = [
+            [travel.seconds(*here, *there, course.pickup_ms) for there in points] for here in points
+        ]
         stops = Stops(
             out_s=ways_s[0][1:],
             between_s=[row[1:] for row in ways_s[1:]],
