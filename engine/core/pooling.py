@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.core.capacity import Load, load_of, misfit
-from engine.core.eta import TravelTime, travel_matrix
+from engine.core.eta import Points, TravelTime
 from engine.core.mall import Mall
 from engine.core.matching import barred_by
 from engine.core.model import HeldJob, Need, Waiting
@@ -225,9 +225,8 @@ class Pool:
         be held; and of all jobs those that may be held still."""
         mall, policy, now_ms = self._mall, self._policy, self._now_ms
         dwell_s = policy.store_dwell_s
-        lats, lons = np.array([(job.need.lat, job.need.lon) for job in jobs]).T
-        gate = np.array([mall.lat]), np.array([mall.lon])
-        out_s = travel_matrix(self._travel, *gate, lats, lons, now_ms)[0].tolist()
+        doors = Points.of((job.need.lat, job.need.lon) for job in jobs)
+        out_s = self._travel.matrix(Points.of([(mall.lat, mall.lon)]), doors, now_ms)[0].tolist()
         keyed: list[tuple[bool, int, int, int]] = []
         for index, job in enumerate(jobs):
             need = job.need
@@ -245,9 +244,9 @@ class Pool:
         """All ways between the mall and these drop-offs."""
         self._needs = needs
         policy, now_ms = self._policy, self._now_ms
-        lats = np.array([self._mall.lat, *(need.lat for need in needs)])
-        lons = np.array([self._mall.lon, *(need.lon for need in needs)])
-        self._way_s = travel_matrix(self._travel, lats, lons, lats, lons, now_ms)
+        places = [(self._mall.lat, self._mall.lon), *((need.lat, need.lon) for need in needs)]
+        points = Points.of(places)
+        self._way_s = self._travel.matrix(points, points, now_ms)
         self._ways_s: list[list[float]] = self._way_s.tolist()
         self._alone_s = self._way_s[0] + policy.run.back * self._way_s[:, 0]
         # When each would be handed over by one who is at the mall now and takes it alone.

@@ -53,7 +53,7 @@ class RunRounds(MallRounds):
                 more_jobs=found.waiting_total > len(found.waiting),
             )
             if further is None:
-                matcher = self._matcher(found)
+                matcher = self._matcher(found, None)
                 rankings = {
                     job.job: matcher.rank(job.need, job.asked)
                     for job in unserved
