@@ -7,7 +7,7 @@ from engine.core.model import RoundRecord, Waiting
 from engine.core.places import Mall
 from engine.core.policy import end_reason, first_search, wide_enough, widened
 from engine.dispatch.context import Context, Follow, Tasks
-from engine.dispatch.mall_rounds import MallRounds, is_up
+from engine.dispatch.mall_rounds import MallRounds
 from engine.dispatch.run_offers import NO_RUNS, RunOffers
 from engine.ports import Found
 
@@ -68,7 +68,7 @@ class RunRounds(MallRounds):
         no more."""
         ending, jobs = [], []
         for job in found.waiting:
-            if job.job in broke or not is_up(job, found.now_ms):
+            if job.job in broke or not self._is_up(job, found.now_ms):
                 continue
             if reason := end_reason(job, (), found.now_ms, self._policy):
                 ending.append(self._end(job, reason, self._policy.max_attempts))
