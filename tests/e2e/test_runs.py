@@ -9,7 +9,7 @@ from tests.e2e.app import CAR, App
 from tests.e2e.conftest import NewApp, NewShop, Node, start_node
 from tests.e2e.contract import Frame
 from tests.e2e.places import Place
-from tests.e2e.shop import Shop
+from tests.e2e.shop import Json, Shop, considered
 from tests.e2e.test_operators import act
 from tests.support import eventually
 
@@ -129,3 +129,71 @@ async def test_all_that_it_collects_there_arrives_with_it(
 
 async def _is_queued(shop: Shop, job: str) -> bool:
     return await shop.state(job) == "queued"
+
+
+async def offered(van: App, shop: Shop, place: Place, count: int) -> tuple[list[Json], Frame]:
+    """Orders of neighbours that wait until the van comes to work: one offer holds them all."""
+    jobs = [await shop.submit(place.order()) for _ in range(count)]
+    await van.online(*place.north(3_000), vehicle=VAN)
+    offer = await van.expect("offer")
+    assert {short["job"] for short in offer["jobs"]} == {job["id"] for job in jobs}
+    return jobs, offer
+
+
+async def test_a_run_is_offered_accepted_and_delivered(van: App, shop: Shop, place: Place) -> None:
+    jobs, offer = await offered(van, shop, place, 2)
+    assert offer["attempt"] == max(short["attempt"] for short in offer["jobs"])
+    assert "Secret Street" not in str(offer)
+    run = await van.accept(offer)
+    assert [full["job"] for full in run] == [short["job"] for short in offer["jobs"]]
+    assert [full["dropoff"]["address"] for full in run] == ["1 Secret Street"] * 2
+    for full in run:
+        job = await shop.job(full["job"])
+        assert (job["state"], job["driver"]) == ("assigned", van.driver)
+        assert job["eta"]["dropoff"] is not None
+        assert await shop.outcomes(full["job"]) == ["accepted"]
+    for step in ("at_mall", "picked_up", "delivered"):
+        for full in run:
+            await van.step(full, step)
+    assert {await shop.state(job["id"]) for job in jobs} == {"delivered"}
+
+
+async def test_one_job_of_an_offered_run_is_cancelled(van: App, shop: Shop, place: Place) -> None:
+    jobs, offer = await offered(van, shop, place, 2)
+    await shop.cancel(jobs[0]["id"])
+    closed = await van.expect("offer_closed", offer=offer["offer"])
+    assert closed["why"] == "cancelled"
+    assert await van.refused("accept", offer=offer["offer"]) == "offer_closed"
+    # The other goes on at once, under a higher attempt.
+    again = await van.expect("offer")
+    assert [short["job"] for short in again["jobs"]] == [jobs[1]["id"]]
+    assert again["attempt"] > offer["attempt"]
+    await van.accept(again)
+    assert await shop.outcomes(jobs[1]["id"]) == ["withdrawn", "accepted"]
+
+
+@pytest.mark.parametrize("takes", [True, False])
+async def test_one_more_is_offered_on_the_way(
+    van: App, shop: Shop, place: Place, *, takes: bool
+) -> None:
+    _, offer = await offered(van, shop, place, 1)
+    (first,) = await van.accept(offer)
+    more = await shop.submit(place.order())
+    add_on = await van.expect("offer")
+    assert [short["job"] for short in add_on["jobs"]] == [more["id"]]
+    if takes:
+        (second,) = await van.accept(add_on)
+        assert second["job"] == more["id"]
+        return
+    reply = await van.must("decline", offer=add_on["offer"])
+    assert reply["state"] == "on_run"
+    # That cost nothing: another job is offered at once.
+    third = await shop.submit(place.order())
+    offer = await van.expect("offer")
+    assert [short["job"] for short in offer["jobs"]] == [third["id"]]
+    # At the mall nothing more is added.
+    await van.must("decline", offer=offer["offer"])
+    await van.step(first, "at_mall")
+    fourth = await shop.submit(place.order())
+    await considered(shop, fourth["id"])
+    assert van.waiting("offer") == []
