@@ -187,6 +187,8 @@ class MarketPolicy:
     speed_by_hour: tuple[float, ...] = ()
     travel: TravelSource = field(default_factory=TravelSource)
     store_dwell_s: float = figure(120.0, 0, 86_400)
+    # From so many stays at a store on, what they took stands for `store_dwell_s`; 0: never.
+    dwell_visits: int = figure(20, 0, 100)
     dropoff_dwell_s: float = figure(60.0, 0, 86_400)
     # What a driver must have done when its block ends: its last drop-off, or its last pickup.
     block_covers: Literal["dropoff", "pickup"] = "dropoff"

@@ -109,6 +109,13 @@ class Metrics:
             ("market", "source"),
             registry=self.registry,
         )
+        self._dwell = Gauge(
+            "mallard_dwell_seconds",
+            "How long drivers stay at a mall, from arrival to the parcel in hand, where that was"
+            " ready before: a quantile of the last stays at its stores, read once a minute.",
+            ("market", "mall", "quantile"),
+            registry=self.registry,
+        )
         Gauge(
             "mallard_build_info",
             "Always 1; the labels tell the build.",
@@ -178,6 +185,11 @@ class Metrics:
         """How evenly jobs and pay are spread in a market, as Gini coefficients."""
         self._gini.labels(market, "jobs").set(jobs)
         self._gini.labels(market, "pay").set(pay)
+
+    def dwell(self, market: str, mall: str, median_s: float, p90_s: float) -> None:
+        """How long drivers stay at a mall."""
+        self._dwell.labels(market, mall, "0.5").set(median_s)
+        self._dwell.labels(market, mall, "0.9").set(p90_s)
 
     def render(self) -> bytes:
         """Return every figure in the text format of `CONTENT_TYPE`."""

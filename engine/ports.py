@@ -353,6 +353,9 @@ class Store(Protocol):
     async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
         """How many jobs wait at each mall."""
 
+    async def dwells(self, market: str) -> Mapping[str, bytes]:
+        """How long drivers stayed, by mall/store: see ``core/dwell.py``; off the hot path."""
+
     async def forget(self, market: str) -> int:
         """Drop what has been kept long enough; returns how much was dropped (at most 256)."""
 

@@ -13,6 +13,7 @@ from engine.config import MarketPolicy
 from engine.core.eta import StraightLine, TravelTime
 from engine.core.places import Places
 from engine.core.visits import Handover
+from engine.dispatch.dwells import Dwells
 from engine.metrics import Metrics
 from engine.ports import Effects, Store, TravelAhead
 
@@ -31,7 +32,8 @@ class Workings:
     """What is chance, time and haste to a live node, and what a simulation settles instead.
 
     ``clock``: seconds, for how long things take. ``new_offer_id``: an offer's id cannot be guessed.
-    ``sweep_s``, ``beat_s``, ``forget_s``: how often a node sweeps, beats, and drops what is over.
+    ``sweep_s``, ``beat_s``, ``forget_s``: how often a node sweeps, beats, drops what is over.
+    ``learn_s``: how often it reads how long drivers stay at the stores.
     ``precise_s``: what falls due sooner than this gets a timer of its own; the rest is left to the
     regular sweeps. ``may_thread``: whether what takes long may be worked out in a thread.
     """
@@ -41,6 +43,7 @@ class Workings:
     sweep_s: float = 0.25
     beat_s: float = 0.5
     forget_s: float = 5.0
+    learn_s: float = 60.0
     precise_s: float = 60.0
     may_thread: bool = True
 
@@ -56,14 +59,17 @@ class Context:
     travel: Mapping[str, TravelTime] = field(default_factory=dict)
     ahead: Mapping[str, TravelAhead] = field(default_factory=dict)
     workings: Workings = field(default_factory=Workings)
+    dwells: Dwells = field(default_factory=Dwells)
 
     def policy(self, market: str) -> MarketPolicy:
         """The market's figures."""
         return self.policies[market]
 
     def handover(self, market: str) -> Handover:
-        """What a market's stores take at the counter."""
+        """What a market's stores take at the counter: as learnt, else as its policy says."""
         prior_s = self.policies[market].store_dwell_s
+        if self.policies[market].dwell_visits:
+            return self.dwells.handover(market, prior_s)
         return lambda _mall, _store: prior_s
 
     def travel_time(self, market: str) -> TravelTime:

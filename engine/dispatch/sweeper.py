@@ -63,6 +63,10 @@ class Sweeper:
             self._tasks.start(
                 self._every(self._workings.forget_s, market, self._forget), f"forget {market}"
             )
+            if self._context.policy(market).dwell_visits:
+                self._tasks.start(
+                    self._every(self._workings.learn_s, market, self._learn), f"learn {market}"
+                )
 
     def __len__(self) -> int:
         """How many timers and tasks are under way."""
@@ -192,6 +196,11 @@ class Sweeper:
     async def _forget(self, market: str) -> None:
         while await self._context.store.forget(market):
             pass
+
+    async def _learn(self, market: str) -> None:
+        context = self._context
+        kept, enough = await context.store.dwells(market), context.policy(market).dwell_visits
+        await context.dwells.learn(context.places.market(market), kept, enough, context.metrics)
 
     async def _every(
         self, interval_s: float, market: str, work: Callable[[str], Awaitable[None]]

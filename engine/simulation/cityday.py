@@ -144,6 +144,7 @@ def default_policy() -> MarketPolicy:
         circuity=CIRCUITY,
         speed_mps=SPEED_MPS,
         store_dwell_s=60.0,
+        dwell_visits=0,  # it is known
         dropoff_dwell_s=60.0,
         block_covers="pickup",
         weights=CostWeights(slack=0.0),

@@ -41,6 +41,8 @@ def default_policy() -> MarketPolicy:
         round="batch",
         window_ms=5_000,
         look_ahead_s=1_800.0,
+        # Its drivers take what the policy says.
+        dwell_visits=0,
     )
 
 

@@ -196,6 +196,7 @@ def default_policy(parameters: Parameters) -> MarketPolicy:
         circuity=1.0,
         speed_mps=speed_mps,
         store_dwell_s=parameters.pickup_service * 30.0,
+        dwell_visits=0,  # it is known
         # To the engine a delivery ends when its courier is free again.
         dropoff_dwell_s=parameters.pickup_service * 30.0 + parameters.dropoff_service * 60.0,
         block_covers="pickup",

@@ -17,7 +17,7 @@ Judged = list[tuple[str, str]]
 
 # Keys of a market that stay as long as it does. What is in them goes one by one: by transitions, by
 # `forget`, by the streams' own limits.
-LASTING: Final = frozenset({*BLOCK, "holds", "by_service", "by_age"})
+LASTING: Final = frozenset({*BLOCK, "holds", "dwell", "by_service", "by_age"})
 # Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job.
 _PASSING: Final = ("wait:", "job:")
 _MUST_END: Final = ("round:", "idempotency:")

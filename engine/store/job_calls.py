@@ -188,13 +188,15 @@ class JobCalls(Calls):
         args: Mapping[str, Any],
         blobs: Sequence[bytes] = (),
         run: Sequence[str] = (),
+        more: Sequence[str] = (),
     ) -> Reply:
         """Run a transition of a job. Where it is offered in a run, the script must be told the keys
-        of all its jobs: ``run``, if they are known, else the script says which they are."""
+        of all its jobs: ``run``, if they are known, else the script says which they are. ``more``:
+        keys behind theirs."""
         keys = self._market_of(ref.job)
         jobs = run or (ref.job,)
         for _ in range(_MOST_TRIES):
-            extra = [keys.wait(ref.mall), *map(keys.job, jobs)]
+            extra = [keys.wait(ref.mall), *map(keys.job, jobs), *more]
             reply = await self._transition(name, keys, extra, args, blobs)
             if reply.verdict != "run":
                 return reply

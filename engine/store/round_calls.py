@@ -212,7 +212,9 @@ class RoundCalls(JobCalls):
             reply = await self._on_job("release", ref, args)
         else:
             args |= {"step": step.value, "at_ms": at_ms, "age_checked": age_checked}
-            reply = await self._on_job("progress", ref, args)
+            # The job's own market: one that there is not has no job either.
+            more = [self._market_of(ref.job).key("dwell")]
+            reply = await self._on_job("progress", ref, args, more=more)
         done = answered(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
 

@@ -117,6 +117,11 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
                 entries.append(PushEntry(markets[stream], cursor.decode(), push))
         return entries
 
+    async def dwells(self, market: str) -> Mapping[str, bytes]:
+        """See :meth:`engine.ports.Store.dwells`."""
+        flat = await self._link.call("HGETALL", self._keys[market].key("dwell"))
+        return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+
     async def forget(self, market: str) -> int:
         """See :meth:`engine.ports.Store.forget`."""
         keys = self._keys[market]

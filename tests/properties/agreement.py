@@ -30,6 +30,7 @@ def check_agreement(model: Model, seen: Snapshot) -> None:
             for n, o in seen.offers.items()
         },
     )
+    _compare("dwells", {n: s.pack() for n, s in model.dwells.items()}, seen.dwells)
 
 
 def _driver(driver: Driver) -> Mapping[str, object]:

@@ -108,6 +108,7 @@ class JobRules(StoreMachine):
             made.needs_age_check,
             made.state.value,
             made.need.weight_g,
+            ready=made.need.ready_ms,
         )
         expected, of = self.model.submit(made.job, job, made.key, made.body_hash)
         self.world.known_jobs[:] = [*self.model.jobs]

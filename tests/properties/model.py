@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.config import MarketPolicy
+from engine.core.dwell import DwellSketch
 from protocol.lifecycle import BEFORE_PICKUP, HELD, NOT_ASKED_AGAIN, TERMINAL
 from tests.properties.model_drivers import Driver, DriverModel
 
 ANSWER_KEPT_MS = 600_000
+# The one store of every job here.
+STORE = "lego"
 # A refusal whose exact word the contract leaves open: whoever asks has lost the job for good.
 REFUSED = "refused"
 WORDS_OF_REFUSAL = frozenset({"not_yours", "stale_attempt", "wrong_state"})
@@ -72,6 +75,8 @@ class Job:
     asked: list[tuple[str, int, str, int]] = field(default_factory=list)
     # Who held it under which attempt when it was taken away: they may claim custody.
     former: set[tuple[str, int]] = field(default_factory=set)
+    ready: int = 0
+    came: int = 0
     # Whoever was ever offered or given it.
     known: set[str] = field(default_factory=set)
 
@@ -85,6 +90,7 @@ class Model(DriverModel):
         self.offers: dict[str, Offer] = {}
         self.keys: dict[str, tuple[str, str]] = {}  # idempotency key → (hash of the JSON, job)
         self.holds: dict[str, int] = {}
+        self.dwells: dict[str, DwellSketch] = {}  # by mall/store
 
     # -- the order side
 
@@ -151,7 +157,7 @@ class Model(DriverModel):
         job = self.jobs[name]
         if job.state not in BEFORE_PICKUP:
             return "wrong_state"
-        job.release = release
+        job.release = job.ready = release
         if job.state == "scheduled" and release <= self.now:
             job.state = "queued"
         return "ok"
@@ -363,6 +369,12 @@ class Model(DriverModel):
             return "proof_needed"
         if step in TERMINAL:
             self._end_held(job, name, step)
+        elif step == "at_mall":
+            job.came = self.now
+        elif (job.state, step) == ("at_mall", "picked_up") and job.ready <= job.came:
+            store = f"{job.mall}/{STORE}"
+            sketch = self.dwells.get(store, DwellSketch())
+            self.dwells[store] = sketch.with_stay(self.now - job.came)
         job.state = step
         return "ok"
 
@@ -370,7 +382,7 @@ class Model(DriverModel):
         """Its position is at the mall: said by the geofence, not by the driver."""
         job = self.jobs[name]
         if (job.state, job.holder, job.attempt) == ("assigned", driver, attempt):
-            job.state = "at_mall"
+            job.state, job.came = "at_mall", self.now
 
     def _claim(self, job: Job, name: str, driver: str, attempt: int, step: str) -> str:
         """Custody: who had it when it was taken away may have had the parcel on board by then."""

@@ -129,6 +129,33 @@ def the_reply_to_a_submission_is_lost(mallard: Mallard) -> None:
     mallard.submit(Order(), "reply lost")
 
 
+def an_arrival_that_the_pickup_tells(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.accept("o0", "d0")
+    mallard.time_passes(60_000)
+    mallard.step(mallard.job_at(0), "d0", 1, "picked_up")
+
+
+def a_parcel_that_is_waited_for(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 1)])
+    mallard.accept("o0", "d0")
+    mallard.ready(mallard.job_at(0), 60_000)
+    mallard.step(mallard.job_at(0), "d0", 1, "at_mall")
+    mallard.time_passes(60_000)
+    mallard.step(mallard.job_at(0), "d0", 1, "picked_up")
+
+
+def two_stays(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 0), (Order(), 0)])
+    for number, job in enumerate(("job_phoenix.j000", "job_phoenix.j001")):
+        mallard.assign(job, f"d{number}")
+        mallard.arrive(job, f"d{number}", 1)
+        mallard.time_passes(45_000 + 90_000 * number)
+        mallard.step(job, f"d{number}", 1, "picked_up", how="reply lost")
+    (stays,) = mallard.model.dwells.values()
+    assert stays.seen == 2
+
+
 # -- bugs
 
 # The script that ends an offer writes the job as well, so one half of the fence stands in for the
@@ -209,6 +236,24 @@ PLANTED = (
         "disconnect",
         (("(epoch == 0 or rec.epoch == epoch)", "true"),),
         an_old_socket_closes_late,
+    ),
+    Planted(
+        "who tells the arrival with the parcel in hand counts as a stay",
+        "progress",
+        (("  elseif policy.learns_dwell then\n", "  end\n  if policy.learns_dwell then\n"),),
+        an_arrival_that_the_pickup_tells,
+    ),
+    Planted(
+        "a wait for the parcel counts as a stay",
+        "progress",
+        ((" or need.ready_ms > came", ""),),
+        a_parcel_that_is_waited_for,
+    ),
+    Planted(
+        "each stay starts anew",
+        "progress",
+        (("packed and { packed:byte(1, -1) } or {}", "{}"),),
+        two_stays,
     ),
 )
 

@@ -35,7 +35,7 @@ START_MS = 1_800_000_000_000
 LEASE_MS = 1_500
 HOME = (33.30, -111.84)
 
-_HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds")
+_HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell")
 _SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service")
 # Each key's content by its type: names and values by turns, members, or a stream's length.
 _READ_ALL = """
@@ -69,6 +69,7 @@ class Snapshot:
     nodes: Mapping[str, int]
     held: Mapping[str, frozenset[str]]
     listed: tuple[str, ...]
+    dwells: Mapping[str, bytes]
     raw: Mapping[str, object]
 
 
@@ -251,8 +252,9 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         nodes=sets["nodes"],
         held={n: frozenset(d.decode() for d in raw[f"held:{n}"]) for n in NODES},
         listed=tuple(sets["by_age"]),
+        dwells=hashes["dwell"],
         raw=sets
-        | {name: hashes[name] for name in ("waiting", "counts", "externals", "holds")}
+        | {name: hashes[name] for name in ("waiting", "counts", "externals", "holds", "dwell")}
         | {"pushes": raw["push"]}
         | {name: _unpacked(hashes[name]) for name in ("drivers", "positions", "offers")}
         | {name: _pairs(flat) for name, flat in jobs.items()}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A step of a held job. A `picked_up` from a holder revoked meanwhile wins (custody).
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job... dwell
 -- ARGV: now policy arg{driver attempt step at_ms? age_checked reason}
 -- REPLY: ok effects pushes record job_state attempt | not_yours | stale_attempt | wrong_state | proof_needed
 -- REPLY: run … jobs
@@ -11,6 +11,7 @@
 -- include lib/holders.lua
 -- include lib/room.lua
 -- include lib/custody.lua
+-- include lib/dwell.lua
 
 -- Which states a step leads on from, and in which it has been done already.
 local STEPS = {
@@ -45,8 +46,12 @@ end
 
 local rec = read_driver(arg.driver)
 job.reported_ms = arg.at_ms
-if arg.step == 'picked_up' and job.state == 'assigned' then
-  move(job, 'at_mall', arg.driver, 'arrived')
+if arg.step == 'picked_up' then
+  if job.state == 'assigned' then
+    move(job, 'at_mall', arg.driver, 'arrived')
+  elseif policy.learns_dwell then
+    note_stay(KEYS[#KEYS], job)
+  end
 end
 local cause = arg.step == 'at_mall' and 'arrived' or arg.step
 local due_at = not TERMINAL[arg.step] and silence_limit(rec) or nil

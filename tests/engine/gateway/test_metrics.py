@@ -22,6 +22,7 @@ NAMES = {
     "mallard_travel_ask_seconds",
     "mallard_travel_fallback_ways",
     "mallard_build_info",
+    "mallard_dwell_seconds",
 }
 
 
@@ -41,13 +42,16 @@ def test_every_figure_is_described_and_none_is_labelled_by_an_id() -> None:
     metrics.count_drivers("phoenix", {"available": 2})
     metrics.count_jobs("phoenix", {"queued": 1, "submitted": 9})
     metrics.fair("phoenix", 0.25, 0.5)
+    metrics.dwell("phoenix", "arizona-mills", 240.0, 600.0)
     labels = {
         label
         for family in metrics.registry.collect()
         for sample in family.samples
         for label in sample.labels
     }
-    assert labels == {"market", "state", "result", "call", "code", "le", "version", "of", "source"}
+    # A mall is one of the few in the configuration.
+    own = {"market", "state", "result", "call", "code", "version", "of", "source", "mall"}
+    assert labels == own | {"le", "quantile"}
     text = metrics.render().decode()
     assert 'mallard_ws_closed_total{code="other"} 1.0' in text
     assert 'mallard_store_call_seconds_count{call="accept"} 2.0' in text

@@ -14,6 +14,7 @@ LASTING = {
     "counts",  # one number a state; S13 adds them up over the market's life
     "events",  # a stream, trimmed by age
     "push",  # a stream, trimmed by length
+    "dwell",  # a sketch of 73 bytes a store
     "nodes",  # the leases of the nodes that live
 }
 
@@ -44,6 +45,9 @@ async def carry(world: World, number: int, driver: str) -> None:
         await store.cancel(ref, "toys", "")
         return
     attempt = (await world.job(ref)).attempt
+    if number % 3:
+        await world.step(ref, Step.AT_MALL, attempt, driver)
+        await world.pass_ms(20_000)
     await world.step(ref, Step.PICKED_UP, attempt, driver)
     if end is JobState.LOST:
         await store.close_job(ref, end, "operator", "")

@@ -10,7 +10,7 @@ end
 local function read_run(offer, job)
   if #offer.jobs == 1 then return { job } end
   local keys, run, names, is_whole = {}, {}, {}, true
-  for i = 15, #KEYS do keys[KEYS[i]:match(':job:(.+)$')] = KEYS[i] end
+  for i = 15, #KEYS do keys[KEYS[i]:match(':job:(.+)$') or ''] = KEYS[i] end
   for i, each in ipairs(offer.jobs) do
     names[i] = each.job
     if job and each.job == job.id then

@@ -1,0 +1,113 @@
+"""Stays that the script of a pick-up counts: which ones, and as `engine/core/dwell.py` would."""
+
+import random
+
+import pytest
+
+from engine.config import MarketPolicy
+from engine.core.dwell import FULL, DwellSketch
+from engine.ports import JobRef
+from protocol.lifecycle import Outcome, Step
+from tests.engine.store.worlds import MALL, MARKET, World
+
+LEGO = f"{MALL}/lego"
+
+
+async def stay(world: World, ms: int, **order: object) -> tuple[JobRef, int]:
+    """An order's driver comes, and has the parcel so much later."""
+    ref, attempt = await world.assigned(**order)
+    await world.step(ref, Step.AT_MALL, attempt)
+    await world.pass_ms(ms)
+    await world.step(ref, Step.PICKED_UP, attempt)
+    return ref, attempt
+
+
+async def delivered(world: World, ms: int) -> None:
+    ref, attempt = await stay(world, ms)
+    await world.step(ref, Step.DELIVERED, attempt)
+    await world.fix("ann")
+
+
+async def kept(world: World) -> dict[str, DwellSketch]:
+    return {
+        name: DwellSketch.parse(packed)
+        for name, packed in (await world.store.dwells(MARKET)).items()
+    }
+
+
+async def test_the_script_counts_as_the_engine_does(world: World) -> None:
+    await world.driver("ann")
+    dice = random.Random(1)
+    spans = [0, 1, 15_000, 15_001, 16_500, 16_501, 30_000_000]
+    spans += [round(dice.lognormvariate(12.5, 1)) for _ in range(FULL + 30)]
+    sketch = DwellSketch()
+    for ms in spans:
+        await delivered(world, ms)
+        sketch = sketch.with_stay(ms)
+        assert await world.store.dwells(MARKET) == {LEGO: sketch.pack()}
+    assert sketch.seen < FULL  # it has been halved
+
+
+async def test_an_arrival_that_was_noticed_counts_as_one_that_was_told(world: World) -> None:
+    await world.driver("ann")
+    ref, attempt = await world.assigned()
+    await world.store.arrive(ref, "ann", attempt)
+    await world.pass_ms(240_000)
+    await world.step(ref, Step.PICKED_UP, attempt)
+    assert await kept(world) == {LEGO: DwellSketch().with_stay(240_000)}
+    await world.step(ref, Step.PICKED_UP, attempt)  # a repeat is as once
+    assert await kept(world) == {LEGO: DwellSketch().with_stay(240_000)}
+
+
+async def test_who_tells_the_arrival_with_the_parcel_in_hand_tells_no_stay(world: World) -> None:
+    await world.driver("ann")
+    await world.picked_up()
+    assert await kept(world) == {}
+
+
+async def test_who_waits_for_the_parcel_tells_no_stay(world: World) -> None:
+    await world.driver("ann")
+    await stay(world, 240_000, ready_ms=world.now + 1)
+    assert await kept(world) == {}
+
+
+async def test_what_is_ready_as_the_driver_comes_is_not_waited_for(world: World) -> None:
+    await world.driver("ann")
+    await stay(world, 240_000, ready_ms=world.now)
+    assert (await kept(world))[LEGO].seen == 1
+
+
+async def test_of_several_stores_nobody_knows_which_took_how_long(world: World) -> None:
+    await world.driver("ann")
+    await stay(world, 240_000, stores=("lego", "apple"))
+    assert await kept(world) == {}
+
+
+async def test_a_claim_of_custody_is_no_stay(world: World) -> None:
+    await world.driver("ann")
+    ref, attempt = await world.assigned()
+    await world.step(ref, Step.AT_MALL, attempt)
+    await world.store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
+    await world.pass_ms(240_000)
+    await world.step(ref, Step.PICKED_UP, attempt)
+    assert await kept(world) == {}
+
+
+async def test_what_cannot_be_read_is_begun_anew(world: World) -> None:
+    await world.driver("ann")
+    await world.redis.hset(world.keys.key("dwell"), LEGO, b"of another version")
+    await stay(world, 240_000)
+    assert await kept(world) == {LEGO: DwellSketch().with_stay(240_000)}
+
+
+class TestWithoutLearning:
+    """A market that keeps to its policy's figure."""
+
+    @pytest.fixture
+    def policy(self) -> MarketPolicy:
+        return MarketPolicy(dwell_visits=0)
+
+    async def test_nothing_is_kept(self, world: World) -> None:
+        await world.driver("ann")
+        await stay(world, 240_000)
+        assert await kept(world) == {}
