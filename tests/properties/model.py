@@ -371,12 +371,17 @@ class Model(DriverModel):
             self._end_held(job, name, step)
         elif step == "at_mall":
             job.came = self.now
-        elif (job.state, step) == ("at_mall", "picked_up") and job.ready <= job.came:
+        elif self._is_stay(job, driver, step):
             store = f"{job.mall}/{STORE}"
             sketch = self.dwells.get(store, DwellSketch())
             self.dwells[store] = sketch.with_stay(self.now - job.came)
         job.state = step
         return "ok"
+
+    def _is_stay(self, job: Job, driver: str, step: str) -> bool:
+        """Alone in its driver's hands, and not waited for."""
+        is_alone = len(self.drivers[driver].jobs) == 1
+        return (job.state, step) == ("at_mall", "picked_up") and job.ready <= job.came and is_alone
 
     def arrive(self, name: str, driver: str, attempt: int) -> None:
         """Its position is at the mall: said by the geofence, not by the driver."""

@@ -125,6 +125,14 @@ def one_job_of_a_run_is_given_up(mallard: Mallard) -> None:
     mallard.close(J0, JobState.DELIVERED)
 
 
+def a_run_is_picked_up_one_by_one(mallard: Mallard) -> None:
+    a_run_is_taken(mallard)
+    for job in (J0, J1):
+        mallard.step(job, "d2", 1, "at_mall")
+        mallard.time_passes(60_000)
+        mallard.step(job, "d2", 1, "picked_up")
+
+
 def _run(name: str, script: str, old: str, new: str, story: Story) -> Planted:
     return Planted(name, script, ((old, new),), story, max_run_jobs=3)
 
@@ -220,6 +228,13 @@ PLANTED_IN_RUNS = (
         "    and not rec.offer and rec.cool",
         "    and rec.cool",
         one_more_on_the_way,
+    ),
+    _run(
+        "a run's stays count as those of single stores",
+        "progress",
+        " and #rec.jobs == 1 then",
+        " then",
+        a_run_is_picked_up_one_by_one,
     ),
     _run(
         "an arrival goes unnoticed",

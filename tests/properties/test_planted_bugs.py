@@ -240,7 +240,7 @@ PLANTED = (
     Planted(
         "who tells the arrival with the parcel in hand counts as a stay",
         "progress",
-        (("  elseif policy.learns_dwell then\n", "  end\n  if policy.learns_dwell then\n"),),
+        (("  elseif policy.learns_dwell and", "  end\n  if policy.learns_dwell and"),),
         an_arrival_that_the_pickup_tells,
     ),
     Planted(
@@ -252,7 +252,7 @@ PLANTED = (
     Planted(
         "each stay starts anew",
         "progress",
-        (("packed and { packed:byte(1, -1) } or {}", "{}"),),
+        (("if not packed or #packed ~= BUCKETS + 1 then", "if true then"),),
         two_stays,
     ),
 )

@@ -49,7 +49,7 @@ job.reported_ms = arg.at_ms
 if arg.step == 'picked_up' then
   if job.state == 'assigned' then
     move(job, 'at_mall', arg.driver, 'arrived')
-  elseif policy.learns_dwell then
+  elseif policy.learns_dwell and #rec.jobs == 1 then
     note_stay(KEYS[#KEYS], job)
   end
 end

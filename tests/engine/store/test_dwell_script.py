@@ -1,11 +1,13 @@
 """Stays that the script of a pick-up counts: which ones, and as `engine/core/dwell.py` would."""
 
 import random
+from typing import Any
 
 import pytest
 
 from engine.config import MarketPolicy
-from engine.core.dwell import FULL, DwellSketch
+from engine.core.dwell import BUCKETS, FULL, DwellSketch
+from engine.core.model import Vehicle
 from engine.ports import JobRef
 from protocol.lifecycle import Outcome, Step
 from tests.engine.store.worlds import MALL, MARKET, World
@@ -13,7 +15,7 @@ from tests.engine.store.worlds import MALL, MARKET, World
 LEGO = f"{MALL}/lego"
 
 
-async def stay(world: World, ms: int, **order: object) -> tuple[JobRef, int]:
+async def stay(world: World, ms: int, **order: Any) -> tuple[JobRef, int]:
     """An order's driver comes, and has the parcel so much later."""
     ref, attempt = await world.assigned(**order)
     await world.step(ref, Step.AT_MALL, attempt)
@@ -93,6 +95,14 @@ async def test_a_claim_of_custody_is_no_stay(world: World) -> None:
     assert await kept(world) == {}
 
 
+async def test_whatever_somebody_wrote_there_stops_no_pickup(world: World) -> None:
+    await world.driver("ann")
+    for written in (b"\x00" + b"\xff" * BUCKETS, b"\xff" * (BUCKETS + 1)):
+        await world.redis.hset(world.keys.key("dwell"), LEGO, written)
+        await delivered(world, 240_000)
+        assert (await kept(world))[LEGO].seen == 0
+
+
 async def test_what_cannot_be_read_is_begun_anew(world: World) -> None:
     await world.driver("ann")
     await world.redis.hset(world.keys.key("dwell"), LEGO, b"of another version")
@@ -111,3 +121,24 @@ class TestWithoutLearning:
         await world.driver("ann")
         await stay(world, 240_000)
         assert await kept(world) == {}
+
+
+class TestInRuns:
+    """A market whose drivers hold several jobs."""
+
+    @pytest.fixture
+    def policy(self) -> MarketPolicy:
+        return MarketPolicy(max_run_jobs=2)
+
+    async def test_of_several_jobs_in_hand_nobody_knows_either(self, world: World) -> None:
+        await world.driver("ann", vehicle=Vehicle(max_jobs=2))
+        for ref in await world.assigned_run("ann", 2):
+            await world.step(ref, Step.AT_MALL, 1)
+            await world.pass_ms(240_000)
+            await world.step(ref, Step.PICKED_UP, 1)
+        assert await kept(world) == {}
+
+    async def test_the_last_in_hand_counts(self, world: World) -> None:
+        await world.driver("ann", vehicle=Vehicle(max_jobs=2))
+        await stay(world, 240_000)
+        assert (await kept(world))[LEGO].seen == 1

@@ -8,30 +8,31 @@ local function bucket_of(ms)
 end
 
 -- Half of each; what is left over of one is the next one's, so that every sum from the left is halved.
-local function halve(counts)
-  local over = 0
+local function halved(packed)
+  local counts, over = { packed:byte(1, -1) }, 0
   counts[1] = math.floor(counts[1] / 2)
   for i = 2, #counts do
     local count = counts[i] + over
     over = count % 2
     counts[i] = (count - over) / 2
   end
+  return string.char(unpack(counts))
 end
 
--- A driver at the mall has its parcel. Counted only where it did not wait for that: it was ready
--- before the arrival; and at one store, as of several nobody knows which of them took how long.
+-- A driver at the mall has its parcel. Counted only where it did not wait for that, as it was ready
+-- before the arrival, and of one store: of several nobody knows which took how long, be it a job of
+-- several or a run. So whoever calls this knows that the driver holds nothing else.
 local function note_stay(key, job)
   local need = need_of(job)
   local came = job.timeline[#job.timeline][2]
   if #need.stores ~= 1 or need.ready_ms > came then return end
   local field = job.mall .. '/' .. need.stores[1]
   local packed = redis.call('HGET', key, field)
-  local counts = packed and { packed:byte(1, -1) } or {}
-  if #counts ~= BUCKETS + 1 then
-    for i = 1, BUCKETS + 1 do counts[i] = 0 end
-  end
-  if counts[1] >= FULL then halve(counts) end
+  if not packed or #packed ~= BUCKETS + 1 then packed = string.rep('\0', BUCKETS + 1) end
+  if packed:byte(1) >= FULL then packed = halved(packed) end
+  -- No count is above that of all; whatever else somebody wrote there must not stop a pick-up.
   local i = bucket_of(now - came) + 2
-  counts[1], counts[i] = counts[1] + 1, counts[i] + 1
-  redis.call('HSET', key, field, string.char(unpack(counts)))
+  local count = math.min(packed:byte(i) + 1, 255)
+  redis.call('HSET', key, field, string.char(packed:byte(1) + 1) .. packed:sub(2, i - 1)
+    .. string.char(count) .. packed:sub(i + 1))
 end
