@@ -3,7 +3,8 @@
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from typing import Any
 import structlog
 from rich.console import Console
 
+from engine.config import ConfigError
+from engine.ports import StoreUnavailable
 from engine.simulation.day import simulate
 from engine.simulation.plots import write_plots
 from engine.simulation.progress import progress_of
 from engine.simulation.scenario import Day, Scenario
+from engine.simulation.tables import TableError
 from engine.store.embedded import EmbeddedServer
+from engine.store.errors import EmbeddedServerError
 
 _PLAIN_WIDTH = 170
 
@@ -44,6 +49,29 @@ def add_day_flags(source: argparse.ArgumentParser) -> None:
     source.add_argument("--seed", type=int, default=0, help="default: 0")
     source.add_argument("--plots", type=Path, metavar="DIR", help="write charts as SVG to DIR/DAY/")
     source.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+
+
+def run_days(
+    action: Callable[[argparse.Namespace, Console], None], args: argparse.Namespace
+) -> int:
+    """Do what a command of days does. Exit status 1 without a store.
+
+    Raises ``ConfigError`` for what cannot be read or written.
+    """
+    try:
+        with only_warnings():
+            action(args, day_console())
+    except (TableError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    except (StoreUnavailable, EmbeddedServerError) as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def how_of(args: argparse.Namespace, **more: object) -> dict[str, Any]:
+    """How figures came about, to be written with them: the flags of every day, and ``more``."""
+    return {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures} | more
 
 
 def run_day(scenario: Scenario, url: str, console: Console, plots: Path | None) -> Day:

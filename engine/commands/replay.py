@@ -2,8 +2,6 @@
 
 import argparse
 import asyncio
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,23 +12,19 @@ from rich.table import Table
 from engine.commands.check import store_url
 from engine.commands.days import (
     add_day_flags,
-    day_console,
     empty_store,
-    only_warnings,
+    how_of,
     run_day,
+    run_days,
     write_json,
 )
 from engine.commands.options import add_settings_flags, market_named, places_of, settings_of
-from engine.config import ConfigError
 from engine.core.places import Places
-from engine.ports import StoreUnavailable
 from engine.simulation.figures import figures_of
 from engine.simulation.policies import policy_over
 from engine.simulation.recording import read_recording, record, write_recording
 from engine.simulation.replay import ReplayFigures, as_it_was, scenario_of
 from engine.simulation.scenario import Day
-from engine.simulation.tables import TableError
-from engine.store.errors import EmbeddedServerError
 
 _ASSUMED = (
     "assumed: where drivers start and how likely they take an offer (from their day), one job at a "
@@ -81,17 +75,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record or replay. Exit status 2 for what cannot be read or written."""
-    action: Callable[[argparse.Namespace, Console], None] = args.replay
-    try:
-        with only_warnings():
-            action(args, day_console())
-    except (TableError, OSError) as error:
-        raise ConfigError(str(error)) from error
-    except (StoreUnavailable, EmbeddedServerError) as error:
-        print(f"mallard: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Record or replay. Exit status 1 without a store, 2 for what cannot be read or written."""
+    return run_days(args.replay, args)
 
 
 def _record(args: argparse.Namespace, console: Console) -> None:
@@ -119,8 +104,9 @@ def _day(args: argparse.Namespace, console: Console) -> None:
             plots = args.plots / name.replace(" ", "-") if args.plots is not None else None
             columns.append((name, _figures(run_day(scenario, url, console, plots))))
     _print(console, f"{recording.market}: {args.file.name}", columns)
-    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
-    write_json(args.json, {"how": how, "days": {name: asdict(row) for name, row in columns}})
+    write_json(
+        args.json, {"how": how_of(args), "days": {name: asdict(row) for name, row in columns}}
+    )
 
 
 def _figures(day: Day) -> ReplayFigures:

@@ -1,9 +1,6 @@
 """`mallard simulate`: whole days through the real dispatcher and store, in virtual time."""
 
 import argparse
-import os
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,31 +9,24 @@ from rich.console import Console
 
 from engine.commands.days import (
     add_day_flags,
-    day_console,
     empty_store,
-    only_warnings,
+    how_of,
     run_day,
+    run_days,
     write_json,
 )
+from engine.commands.mall_day import add_drivers_flag, add_mall_flags, mall_day, policy_of
 from engine.commands.options import number
 from engine.commands.simulate_fleet import add_fleet, add_hindsight, plan, search
-from engine.config import ConfigError
-from engine.core.places import Places
-from engine.demo.demand import Demand, datasets_root, load_zips
 from engine.simulation import (
     cityday,
     day_report,
     figures,
-    mallday,
     mdrp,
     mdrp_report,
     mdrp_solution,
 )
 from engine.simulation.policies import policy_over
-from engine.simulation.tables import TableError
-from engine.store.errors import EmbeddedServerError
-
-_MALL = "chandler-fashion-center"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -98,26 +88,15 @@ def _add_mallday(sources: Any) -> None:
         description="Parcels from the stores of a real mall to the households around it, drivers "
         "on blocks of 3 to 4 hours. What is made up is told in docs/simulation.md.",
     )
-    source.add_argument("--mall", default=_MALL, help=f"default: {_MALL}")
-    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
-    source.add_argument("--drivers", type=number(int, 1, 5_000), default=150, help="default: 150")
+    add_mall_flags(source)
+    add_drivers_flag(source)
     add_day_flags(source)
     source.set_defaults(simulate=_mallday)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate. Exit status 2 for what cannot be read or written."""
-    console = day_console()
-    source: Callable[[argparse.Namespace, Console], None] = args.simulate
-    try:
-        with only_warnings():
-            source(args, console)
-    except (TableError, OSError) as error:
-        raise ConfigError(str(error)) from error
-    except EmbeddedServerError as error:
-        print(f"mallard: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Simulate. Exit status 1 without a store, 2 for what cannot be read or written."""
+    return run_days(args.simulate, args)
 
 
 def _mdrp(args: argparse.Namespace, console: Console) -> None:
@@ -139,8 +118,7 @@ def _mdrp(args: argparse.Namespace, console: Console) -> None:
                 mdrp_solution.write_solution(day, instance, args.solution / instance.name)
             found.append(mdrp_solution.figures_of(day, instance))
     mdrp_report.print_table(console, found, published)
-    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
-    write_json(args.json, mdrp_report.as_json(found, published, how))
+    write_json(args.json, mdrp_report.as_json(found, published, how_of(args)))
 
 
 def _cityday(args: argparse.Namespace, console: Console) -> None:
@@ -160,37 +138,17 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
                     "pickups instead"
                 )
     day_report.print_days(console, found, notes)
-    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
-    write_json(
-        args.json,
-        {
-            "how": how | {"fleet": args.fleet, "known_offers": args.known_offers},
-            "days": [asdict(row) for row in found],
-        },
-    )
+    how = how_of(args, fleet=args.fleet, known_offers=args.known_offers)
+    write_json(args.json, {"how": how, "days": [asdict(row) for row in found]})
 
 
 def _mallday(args: argparse.Namespace, console: Console) -> None:
-    policy = policy_over(mallday.default_policy(), args.policy, args.figures)
-    places = Places.load(opening_hours=False)
-    demand = Demand(places, load_zips(os.environ, datasets_root()))
-    if all(args.mall != catchment.mall.id for catchment in demand.catchments):
-        known = ", ".join(catchment.mall.id for catchment in demand.catchments)
-        raise ConfigError(f"--mall {args.mall}: not one of {known}")
-    scenario = mallday.scenario_of(
-        places,
-        demand,
-        policy,
-        mall=args.mall,
-        parcels=args.parcels,
-        drivers=args.drivers,
-        seed=args.seed,
-    )
+    scenario, demand = mall_day(args, policy_of(args), drivers=args.drivers, seed=args.seed)
     with empty_store() as url:
         found = figures.figures_of(run_day(scenario, url, console, args.plots))
-    day_report.print_days(console, [found], [demand.source])
-    how = {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures}
-    write_json(args.json, {"how": how | {"demand": demand.source}, "days": [asdict(found)]})
+    day_report.print_days(console, [found], [demand])
+    how = how_of(args, mall=args.mall, parcels=args.parcels, drivers=args.drivers, demand=demand)
+    write_json(args.json, {"how": how, "days": [asdict(found)]})
 
 
 def _fleet(args: argparse.Namespace, console: Console) -> None:

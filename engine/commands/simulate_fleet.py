@@ -2,24 +2,20 @@
 plan of it would have been."""
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
+from engine.commands.days import how_of
+from engine.commands.mall_day import add_drivers_flag, add_mall_flags, mall_day, policy_of
 from engine.commands.options import number
-from engine.config import ConfigError, MarketPolicy
-from engine.core.places import Places
-from engine.demo.demand import Demand, datasets_root, load_zips
-from engine.simulation import day_report, figures, mallday
+from engine.config import ConfigError
+from engine.simulation import day_report, figures
 from engine.simulation.fleet import FleetSearch, smallest_fleet
 from engine.simulation.hindsight import HindsightUnavailable, plan_day
-from engine.simulation.policies import policy_over
 from engine.simulation.scenario import Day, Scenario
-
-_DEFAULT_MALL = "chandler-fashion-center"
 
 
 def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.ArgumentParser:
@@ -30,8 +26,7 @@ def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.Argum
         description="Searches, by bisection over whole mall days, the smallest fleet with which "
         "every seed's day keeps the goal, and tells its scheduled driver-hours.",
     )
-    source.add_argument("--mall", default=_DEFAULT_MALL, help=f"default: {_DEFAULT_MALL}")
-    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
+    add_mall_flags(source)
     source.add_argument(
         "--goal",
         type=number(float, 0.0, 100.0),
@@ -63,9 +58,8 @@ def add_hindsight(sources: Any, add_common: Callable[[Any], None]) -> argparse.A
         description="Plans the day that `mallday` of the same seed, parcels, drivers and policy "
         "simulates, with every order known from the start. Needs mallard[hindsight].",
     )
-    source.add_argument("--mall", default=_DEFAULT_MALL, help=f"default: {_DEFAULT_MALL}")
-    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
-    source.add_argument("--drivers", type=number(int, 1, 5_000), default=150, help="default: 150")
+    add_mall_flags(source)
+    add_drivers_flag(source)
     source.add_argument(
         "--minutes", type=number(float, 0.01, 600), default=10.0, help="to plan (default: 10)"
     )
@@ -75,8 +69,7 @@ def add_hindsight(sources: Any, add_common: Callable[[Any], None]) -> argparse.A
 
 def plan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Plan and print; what to write as JSON."""
-    policy = policy_over(mallday.default_policy(), args.policy, args.figures)
-    scenario, source = _scenario(args, policy, args.drivers, args.seed)
+    scenario, demand = mall_day(args, policy_of(args), drivers=args.drivers, seed=args.seed)
     try:
         found = plan_day(scenario, minutes=args.minutes, seed=args.seed)
     except HindsightUnavailable as error:
@@ -86,32 +79,15 @@ def plan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         f"{found.km_per_order:.3f} km an order after {found.iterations} iterations"
         + ("" if found.feasible else "; NOT feasible: something is late or too much")
     )
-    how = {
-        "seed": args.seed,
-        "mall": args.mall,
-        "parcels": args.parcels,
-        "drivers": args.drivers,
-        "minutes": args.minutes,
-        "policy": str(args.policy or ""),
-        "set": args.figures,
-        "demand": source,
-    }
-    return {"how": how, "plan": asdict(found) | {"km_per_order": found.km_per_order}}
-
-
-def _scenario(
-    args: argparse.Namespace, policy: MarketPolicy, drivers: int, seed: int
-) -> tuple[Scenario, str]:
-    """The mall day, and where its drop-offs come from."""
-    places = Places.load(opening_hours=False)
-    demand = Demand(places, load_zips(os.environ, datasets_root()))
-    if all(args.mall != catchment.mall.id for catchment in demand.catchments):
-        known = ", ".join(catchment.mall.id for catchment in demand.catchments)
-        raise ConfigError(f"--mall {args.mall}: not one of {known}")
-    scenario = mallday.scenario_of(
-        places, demand, policy, mall=args.mall, parcels=args.parcels, drivers=drivers, seed=seed
+    how = how_of(
+        args,
+        mall=args.mall,
+        parcels=args.parcels,
+        drivers=args.drivers,
+        minutes=args.minutes,
+        demand=demand,
     )
-    return scenario, demand.source
+    return {"how": how, "plan": asdict(found) | {"km_per_order": found.km_per_order}}
 
 
 def search(
@@ -120,11 +96,11 @@ def search(
     simulate: Callable[[Scenario], Day],
 ) -> dict[str, Any]:
     """Search and print; what to write as JSON."""
-    policy = policy_over(mallday.default_policy(), args.policy, args.figures)
+    policy = policy_of(args)
     sources: list[str] = []
 
     def run(drivers: int, seed: int) -> figures.DayFigures:
-        scenario, source = _scenario(args, policy, drivers, seed)
+        scenario, source = mall_day(args, policy, drivers=drivers, seed=seed)
         sources[:] = [source]
         found = figures.figures_of(simulate(scenario))
         console.print(f"{drivers} drivers, seed {seed}: {found.on_time_percent:.2f} % in time")
@@ -133,18 +109,16 @@ def search(
     seeds = range(args.seed, args.seed + args.seeds)
     result = smallest_fleet(run, seeds, goal_percent=args.goal, most=args.most, step=args.step)
     _print(console, result, args, sources[0])
-    how = {
-        "seed": args.seed,
-        "seeds": args.seeds,
-        "mall": args.mall,
-        "parcels": args.parcels,
-        "goal_percent": args.goal,
-        "most": args.most,
-        "step": args.step,
-        "policy": str(args.policy or ""),
-        "set": args.figures,
-        "demand": sources[0],
-    }
+    how = how_of(
+        args,
+        seeds=args.seeds,
+        mall=args.mall,
+        parcels=args.parcels,
+        goal_percent=args.goal,
+        most=args.most,
+        step=args.step,
+        demand=sources[0],
+    )
     return {
         "how": how,
         "drivers": result.drivers,

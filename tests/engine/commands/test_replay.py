@@ -100,3 +100,11 @@ def test_what_is_wrong_is_told(
     assert message in capsys.readouterr().err
     assert main(["replay", "day", str(tmp_path / "none")]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+def test_no_store_to_record_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MALLARD_REDIS_URL", "redis://127.0.0.1:1")
+    assert main(["replay", "record", str(tmp_path / "day"), "--market", "phoenix"]) == 1
+    assert "127.0.0.1:1" in capsys.readouterr().err
