@@ -5,16 +5,16 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from protocol.lifecycle import HELD
 from tests.properties.driver_rules import next_step
-from tests.properties.handover_rules import HandoverRules
-from tests.properties.job_rules import JobRules, Order, orders
+from tests.properties.job_rules import Order, orders
 from tests.properties.machine import DRIVERS, How, how_often, recent
+from tests.properties.run_rules import RunRules
 from tests.properties.world import NODES
 
 # How far a job has got: offered, accepted, arrived, on board.
 hops = st.sampled_from((1, 1, 2, 2, 3, 4, 0))
 
 
-class Mallard(JobRules, HandoverRules):
+class Mallard(RunRules):
     """All rules together."""
 
     @initialize(orders=st.lists(st.tuples(orders, hops), min_size=2, max_size=4))

@@ -27,7 +27,7 @@ def test_the_store_keeps_its_word(redis_url: str, seed: int, most: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.skipif(not DEEP, reason="minutes: MALLARD_TEST_DEEP=1")
 @pytest.mark.parametrize("planted", [*PLANTED, *PLANTED_IN_RUNS], ids=lambda planted: planted.name)
 def test_the_machine_finds_a_planted_bug_by_itself(redis_url: str, planted: Planted) -> None:
