@@ -21,9 +21,11 @@ class Vehicle:
     equipment: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """The last believed fix. ``received_ms`` is ours, ``at_ms`` the phone's word for it."""
+class Position(NamedTuple):
+    """The last believed fix. ``received_ms`` is ours, ``at_ms`` the phone's word for it.
+
+    A tuple, as each look reads that of every driver whom it finds.
+    """
 
     lat: float
     lon: float
@@ -51,7 +53,9 @@ class HeldJob:
     volume_l: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots: then the reader of records takes what is not told from the class. With them it asks
+# each field of a new object in vain first, which is four fifths of reading a driver.
+@dataclass(frozen=True, kw_only=True)
 class Driver:
     """What the store knows of a driver. ``epoch`` counts its sockets and fences late closes."""
 
@@ -210,8 +214,7 @@ class Waiting:
     held_until_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
+class Near(NamedTuple):
     """A driver near a mall. ``distance_m``: straight line to the mall's centre."""
 
     driver: Driver
