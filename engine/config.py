@@ -82,6 +82,8 @@ class PlanCosts:
     travel: float = figure(0.05, 0, 100)
     wait: float = figure(0.2, 0, 100)
     soon: float = figure(0.05, 0, 100)
+    # Of a bundle: a second that a job is longer on its way than alone.
+    delay: float = figure(0.05, 0, 100)
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -211,6 +213,10 @@ class MarketPolicy:
     waves: int = figure(3, 1, 10)
     # ... and that in so many ways, with shorter and longer waves: the cheapest plan is taken.
     deals: int = figure(1, 1, 4)
+    # So many jobs of one mall (and no more than `max_run_jobs`) are planned for one driver together
+    # where drivers lack, all malls in one problem. 1: with `max_run_jobs` over 1, runs are planned
+    # mall by mall.
+    bundle_jobs: int = figure(1, 1, 4)
     # A driver who is expected to come on duty within this time counts as one who is free then.
     soon_on_s: float = figure(3_600.0, 0, 86_400)
     plan: PlanCosts = field(default_factory=PlanCosts)

@@ -41,6 +41,11 @@ class PlanWeights(Protocol):
         """A second until the driver is free."""
         ...
 
+    @property
+    def delay(self) -> float:
+        """A second that a job of a bundle is longer on its way than alone."""
+        ...
+
 
 class BatchPolicy(MatchPolicy, Protocol):
     """What a batch needs besides of a market's policy; see ``MarketPolicy`` for the units."""
@@ -63,6 +68,16 @@ class BatchPolicy(MatchPolicy, Protocol):
     @property
     def deals(self) -> int:
         """In how many ways jobs are dealt out in waves; the cheapest plan is taken."""
+        ...
+
+    @property
+    def bundle_jobs(self) -> int:
+        """How many jobs of one mall are planned for one driver together, at the most."""
+        ...
+
+    @property
+    def max_run_jobs(self) -> int:
+        """How many jobs a driver may have at once, at the most."""
         ...
 
     @property
@@ -93,9 +108,16 @@ class BatchDriver:
 class Plan:
     """A job and the driver that it is best given to. ``depart_ms``: when the driver must set off,
     at the latest, not to be late for the parcel; past if it is late already. ``now``: the driver is
-    free now and this would be its next job."""
+    free now and this would be its next job. ``bundle``: all jobs that it would collect together, in
+    the order of their drop-offs, and when each is handed over (epoch ms); ``job`` is the first."""
 
     job: BatchJob
     driver: RankedDriver
     depart_ms: int
     now: bool
+    bundle: tuple[tuple[BatchJob, int], ...] = ()
+
+    @property
+    def jobs(self) -> tuple[BatchJob, ...]:
+        """The job, or all jobs of the bundle."""
+        return tuple([job for job, _ in self.bundle]) if self.bundle else (self.job,)

@@ -12,7 +12,9 @@ from engine.core.batch import BatchDriver
 from engine.core.model import Driver, Job
 from engine.dispatch.context import Context
 
-# One that should have been free by now is taken to need this long still, but not for ever.
+# One that should have been free for so long already is taken to need this long still, but not for
+# ever. Before that it is about to be: nobody is passed over for news that is under way.
+_ABOUT_TO_BE_MS = 5_000
 _OVERDUE_MS = 60_000
 _GIVEN_UP_MS = 900_000
 
@@ -67,7 +69,13 @@ class Finishing:
         given_up_ms = now_ms - _GIVEN_UP_MS
         horizon_ms = now_ms + int(self._context.policy(market).soon_free_s * 1000)
         return [
-            BatchDriver(run.driver, run.lat, run.lon, max(run.free_ms, now_ms + _OVERDUE_MS))
+            BatchDriver(run.driver, run.lat, run.lon, _free_ms(run, now_ms))
             for (at, _), run in self._runs.items()
             if at == market and given_up_ms < run.free_ms <= horizon_ms
         ]
+
+
+def _free_ms(run: _Run, now_ms: int) -> int:
+    """From when a driver may be planned with."""
+    is_overdue = run.free_ms < now_ms - _ABOUT_TO_BE_MS
+    return now_ms + _OVERDUE_MS if is_overdue else max(run.free_ms, now_ms)

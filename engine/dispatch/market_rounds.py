@@ -104,7 +104,7 @@ class MarketRounds:
             return
         ended: set[str] = set()
         jobs = await self._in_turn(queue, ended)
-        if self._policy.max_run_jobs > 1:
+        if self._policy.max_run_jobs > 1 and self._policy.bundle_jobs == 1:
             runs = await self._offer_runs(queue, jobs) if jobs else NO_RUNS
             for job in runs.broke:
                 self._broken[job] = self._broken.get(job, 0) + 1
@@ -120,10 +120,13 @@ class MarketRounds:
         early_ms = int(self._policy.send_early_s * 1000)
         due = [plan for plan in plans if plan.now and plan.depart_ms - early_ms <= queue.now_ms]
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
-        gone = ended | {
-            plan.job.waiting.job for plan, is_out in zip(due, offered, strict=True) if is_out
+        gone = ended.union(*offered)
+        set_off_ms = {
+            job.waiting.job: plan.depart_ms - early_ms
+            for plan in plans
+            if plan.now
+            for job in plan.jobs
         }
-        set_off_ms = {plan.job.waiting.job: plan.depart_ms - early_ms for plan in plans if plan.now}
         await self._put_off(queue, gone, set_off_ms)
         if any(offered):
             self._context.metrics.matched(clock() - started)
@@ -226,23 +229,34 @@ class MarketRounds:
             may_thread=may_thread,
         )
 
-    async def _offer(self, plan: Plan, now_ms: int) -> bool:
-        waiting, mall = plan.job.waiting, plan.job.mall
-        attempt, drivers = waiting.attempt, (plan.driver,)
-        record = RoundRecord(waiting.job, attempt + 1, now_ms, 0, False, drivers)
+    async def _offer(self, plan: Plan, now_ms: int) -> frozenset[str]:
+        """Offer a plan's jobs to its driver; the jobs that wait no more."""
+        drivers = (plan.driver,)
+        together = tuple([job.waiting.job for job, _ in plan.bundle])
+        why = "bundle" if together else ""
+        planned = []
+        for waiting, eta in _with_etas(plan):
+            attempt = waiting.attempt
+            record = RoundRecord(
+                waiting.job, attempt + 1, now_ms, 0, False, drivers, run=together, why=why
+            )
+            planned.append(PlannedJob(waiting.job, attempt, record, eta))
         offered = await self._store.offer(
             OfferPlan(
                 offer=self._context.workings.new_offer_id(),
-                mall=mall.id,
-                jobs=(PlannedJob(waiting.job, attempt, record),),
+                mall=plan.job.mall.id,
+                jobs=tuple(planned),
                 drivers=drivers,
             )
         )
         if offered.verdict != "offered":
-            return offered.verdict == "gone"
+            # Of a bundle, none was offered: those of it that wait still are planned anew.
+            jobs = [job.waiting.job for job in plan.jobs]
+            known = offered.gone or (jobs if offered.verdict == "gone" else ())
+            return frozenset(known)
         self._context.metrics.offer("offered")
         self._follow(self._market, offered.effects)
-        return True
+        return frozenset([job.waiting.job for job in plan.jobs])
 
     async def _put_off(
         self, queue: MarketQueue, gone: set[str], set_off_ms: dict[str, int]
@@ -288,3 +302,11 @@ class MarketRounds:
         if effects is not None:
             _log.info("job expired", job=waiting.job, reason=reason.value)
             self._follow(self._market, effects)
+
+
+def _with_etas(plan: Plan) -> list[tuple[Waiting, tuple[tuple[int, int], ...]]]:
+    """The jobs of a plan and, of a bundle's, when each is collected and handed over."""
+    if not plan.bundle:
+        return [(plan.job.waiting, ())]
+    pickup_ms = plan.driver.eta_pickup_ms
+    return [(job.waiting, ((pickup_ms, done_ms),)) for job, done_ms in plan.bundle]

@@ -15,8 +15,9 @@ _HALF_WIDTH_M = 15.0
 _MARGIN_DEG = 0.2
 
 
-def pickup_point(market: str, point: str, lat: float, lon: float) -> Mall:
-    """A mall with one store, always open, with its gate in its middle."""
+def pickup_point(market: str, point: str, lat: float, lon: float, walk_s: int = 0) -> Mall:
+    """A mall with one store, always open, with its gate in its middle; ``walk_s``: from the gate to
+    the counter, and back."""
     plane = LocalPlane(lat, lon)
     north, east = _HALF_WIDTH_M / plane.m_per_deg_lat, _HALF_WIDTH_M / plane.m_per_deg_lon
     return Mall(
@@ -30,7 +31,7 @@ def pickup_point(market: str, point: str, lat: float, lon: float) -> Mall:
         floors=1,
         outline=box(lon - east, lat - north, lon + east, lat + north),
         gates={_GATE: Gate(_GATE, lat, lon)},
-        stores={STORE: Store(STORE, point, _GATE, 1, 0)},
+        stores={STORE: Store(STORE, point, _GATE, 1, walk_s)},
         hours=OpeningHours("UTC"),
     )
 
@@ -39,6 +40,7 @@ def market_of_points(
     market: str,
     points: Mapping[str, tuple[float, float]],
     others: Iterable[tuple[float, float]] = (),
+    walk_s: int = 0,
 ) -> Places:
     """A market with a mall at each point; its area holds them and the ``others`` (lat, lon)."""
     everywhere = [*points.values(), *others]
@@ -49,5 +51,7 @@ def market_of_points(
         max(lons) + _MARGIN_DEG,
         max(lats) + _MARGIN_DEG,
     )
-    malls = {point: pickup_point(market, point, lat, lon) for point, (lat, lon) in points.items()}
+    malls = {
+        point: pickup_point(market, point, lat, lon, walk_s) for point, (lat, lon) in points.items()
+    }
     return Places([Market(market, market, area, malls)])

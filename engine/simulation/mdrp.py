@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.config import CostWeights, MarketPolicy, PlanCosts
 from engine.core.eta import Points, TravelTime
 from engine.core.geo import EARTH_RADIUS_M
+from engine.core.model import Vehicle
 from engine.simulation.ground import market_of_points
 from engine.simulation.scenario import (
     MIDNIGHT_MS,
@@ -36,6 +37,8 @@ MARKET = "mdrp"
 _M_PER_DEG = EARTH_RADIUS_M * math.pi / 180
 # Nobody cools down or goes stale here.
 _SWEEP_S = 30.0
+# A bundle is of so many orders at the most.
+_BUNDLE_JOBS = 3
 # What an order waits for a courier after the last shift has ended: none will come.
 _AFTER_MS = 5 * MINUTE_MS
 
@@ -191,14 +194,18 @@ def default_policy(parameters: Parameters) -> MarketPolicy:
         at_mall_silence_s=86_400.0,
         cooldown_s=0.0,
         max_radius_m=100_000.0,
-        initial_radius_m=5_000.0,
+        # Every courier is a candidate of every order: with a few around each restaurant, the best
+        # plan is not among those that are looked at.
+        initial_radius_m=100_000.0,
+        candidates=1024,
         retry_s=600.0,
         circuity=1.0,
         speed_mps=speed_mps,
-        store_dwell_s=parameters.pickup_service * 30.0,
+        # The halves of a pickup's service are the walks to the counter and back.
+        store_dwell_s=0.0,
         dwell_visits=0,  # it is known
         # To the engine a delivery ends when its courier is free again.
-        dropoff_dwell_s=parameters.pickup_service * 30.0 + parameters.dropoff_service * 60.0,
+        dropoff_dwell_s=parameters.dropoff_service * 60.0,
         block_covers="pickup",
         # The instance has no tired drivers, and is judged by waits and not by a deadline.
         weights=CostWeights(idle=0.0, recent_decline_s=0.0, slack=0.0),
@@ -210,7 +217,9 @@ def default_policy(parameters: Parameters) -> MarketPolicy:
         look_ahead_s=86_400.0,
         send_early_s=0.0,
         deals=2,
-        plan=PlanCosts(age=0.0, left=0.0, haul=10.0),
+        max_run_jobs=_BUNDLE_JOBS,
+        bundle_jobs=_BUNDLE_JOBS,
+        plan=PlanCosts(age=0.0, left=0.0, haul=10.0, delay=0.02),
     )
 
 
@@ -241,6 +250,7 @@ def scenario_of(instance: Instance, policy: MarketPolicy, seed: int = 0) -> Scen
             *travel.to_degrees(courier.x, courier.y),
             on_ms=_at_ms(courier.on_time),
             off_ms=_at_ms(courier.off_time),
+            vehicle=Vehicle(max_jobs=_BUNDLE_JOBS),
         )
         for courier in instance.couriers.values()
         if courier.on_time < courier.off_time
@@ -253,12 +263,13 @@ def scenario_of(instance: Instance, policy: MarketPolicy, seed: int = 0) -> Scen
             {name: travel.to_degrees(x, y) for name, (x, y) in instance.restaurants.items()},
             [(order.lat, order.lon) for order in orders]
             + [(shift.lat, shift.lon) for shift in shifts],
+            walk_s=instance.parameters.pickup_service * 30,
         ),
         policy=policy,
         travel=travel,
         distance_m=travel.distance_m,
         service=Service(
-            park_ms=instance.parameters.pickup_service * MINUTE_MS // 2,
+            park_ms=0,  # it is the walk to the counter
             load_ms=instance.parameters.pickup_service * MINUTE_MS // 2,
             door_ms=instance.parameters.dropoff_service * MINUTE_MS // 2,
             leave_ms=instance.parameters.dropoff_service * MINUTE_MS // 2,

@@ -43,22 +43,26 @@ def write_solution(day: Day, instance: Instance, folder: Path) -> None:
     none of them."""
     folder.mkdir(parents=True, exist_ok=True)
     assignments, orders, moves = [_ASSIGNMENTS], [_ORDERS], [_COURIERS]
-    for trip in sorted(day.trips, key=lambda trip: (trip.accepted_ms, trip.driver)):
-        assigned, picked_up, dropped_off = _minutes(trip)
+    for trip in day.trips:
+        _, picked_up, dropped_off = _minutes(trip)
         order = instance.orders[trip.order.id]
-        assignments.append(f"{assigned} {picked_up} {trip.driver} {order.id}")
         orders.append(
             f"{order.id} {order.placement_time} {order.ready_time} {picked_up} {dropped_off} "
             f"{trip.driver}"
         )
-    half_service = instance.parameters.pickup_service // 2
+    half_pickup = instance.parameters.pickup_service // 2
+    half_dropoff = instance.parameters.dropoff_service // 2
     for driver, trips in _by_driver(day.trips):
         origin = _START
-        for trip in trips:
-            assigned, picked_up, _ = _minutes(trip)
-            moves.append(f"{driver} {assigned} {origin} {trip.order.mall}")
-            moves.append(f"{driver} {picked_up + half_service} {trip.order.mall} {trip.order.id}")
-            origin = trip.order.id
+        for bundle in _bundles(trips):
+            assigned, picked_up, _ = _minutes(bundle[0])
+            names = " ".join(trip.order.id for trip in bundle)
+            assignments.append(f"{assigned} {picked_up} {driver} {names}")
+            moves.append(f"{driver} {assigned} {origin} {bundle[0].order.mall}")
+            origin, leaves = bundle[0].order.mall, picked_up + half_pickup
+            for trip in bundle:
+                moves.append(f"{driver} {leaves} {origin} {trip.order.id}")
+                origin, leaves = trip.order.id, _minutes(trip)[2] + half_dropoff
     for name, lines in (("assignments", assignments), ("orders", orders), ("couriers", moves)):
         (folder / f"solution_info_{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -81,7 +85,8 @@ def figures_of(day: Day, instance: Instance) -> MdrpFigures:
             parameters.guaranteed_pay_per_hour * shift_hours,
         )
     leave = parameters.dropoff_service // 2
-    at_work = sum(dropped + leave - assigned for _, assigned, _, dropped in times)
+    bundles = [bundle for _, trips in _by_driver(day.trips) for bundle in _bundles(trips)]
+    at_work = sum(_minutes(bundle[-1])[2] + leave - _minutes(bundle[0])[0] for bundle in bundles)
     orders, delivered = len(instance.orders), len(day.trips)
     return MdrpFigures(
         instance=instance.name,
@@ -97,8 +102,7 @@ def figures_of(day: Day, instance: Instance) -> MdrpFigures:
         cost_per_order=pay / delivered if delivered else None,
         utilisation_percent=100 * at_work / (60 * hours) if hours else 0.0,
         orders_per_hour=delivered / hours if hours else 0.0,
-        # One job at a time: every bundle is of one order.
-        orders_per_bundle=1.0 if delivered else None,
+        orders_per_bundle=delivered / len(bundles) if bundles else None,
         wall_s=day.wall_s,
     )
 
@@ -118,5 +122,10 @@ def _minutes(trip: Trip) -> tuple[int, int, int]:
 
 
 def _by_driver(trips: Sequence[Trip]) -> list[tuple[str, list[Trip]]]:
-    ordered = sorted(trips, key=lambda trip: (trip.driver, trip.accepted_ms))
+    ordered = sorted(trips, key=lambda trip: (trip.driver, trip.dropped_off_ms))
     return [(driver, list(own)) for driver, own in groupby(ordered, lambda trip: trip.driver)]
+
+
+def _bundles(trips: Sequence[Trip]) -> list[list[Trip]]:
+    """A driver's trips by visit to a restaurant, each in the order of its drop-offs."""
+    return [list(own) for _, own in groupby(trips, lambda trip: trip.run)]
