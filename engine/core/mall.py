@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import hypot
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import shapely
@@ -149,6 +149,37 @@ class Mall:
         return self.gates[min(distances, key=distances.__getitem__)]
 
 
+class Spread(NamedTuple):
+    """Where a market's malls are, each (malls,), in the market's order: centres and the lengths of
+    a degree there, and how far their outlines go from them."""
+
+    lats: NDArray[np.float64]
+    lons: NDArray[np.float64]
+    m_per_deg_lat: NDArray[np.float64]
+    m_per_deg_lon: NDArray[np.float64]
+    radius_m: NDArray[np.float64]
+    ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, malls: Mapping[str, Mall]) -> Spread:
+        """That of these malls."""
+        planes = [mall.plane for mall in malls.values()]
+        return cls(
+            np.array([plane.lat for plane in planes]),
+            np.array([plane.lon for plane in planes]),
+            np.array([plane.m_per_deg_lat for plane in planes]),
+            np.array([plane.m_per_deg_lon for plane in planes]),
+            np.array([mall.radius_m for mall in malls.values()]),
+            tuple(malls),
+        )
+
+    def away_m(self, lat: float, lon: float) -> NDArray[np.float64]:
+        """How far that point is from each centre."""
+        east_m = (lon - self.lons) * self.m_per_deg_lon
+        away_m: NDArray[np.float64] = np.hypot(east_m, (lat - self.lats) * self.m_per_deg_lat)
+        return away_m
+
+
 @dataclass(frozen=True, slots=True)
 class Market:
     """One metro area: the polygon that its drop-offs lie in, and its malls by id."""
@@ -159,9 +190,11 @@ class Market:
     malls: Mapping[str, Mall]
     region: Region = field(init=False, repr=False, compare=False)
     ring: Ring = field(init=False, repr=False, compare=False)
+    spread: Spread = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", Region(self.area))
+        object.__setattr__(self, "spread", Spread.of(self.malls))
         object.__setattr__(self, "ring", Ring(self.area))
 
     @property

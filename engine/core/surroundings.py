@@ -5,8 +5,11 @@ one and whether it is in the market at all is worked out once, and again only wh
 circle in which nothing of that changes.
 """
 
-from math import cos, radians
+from collections.abc import Iterable
+from math import cos, inf, radians
 from typing import NamedTuple
+
+import numpy as np
 
 from engine.core.mall import Mall, Market
 
@@ -23,6 +26,12 @@ _SHORTEST_DEG_M = 110_500.0
 _STILL_SHARE = 0.98
 # A tenth of a millimetre.
 _EDGE_DEG = 1e-9
+# From so many malls on they are measured together.
+_MANY = 32
+
+# The malls in reach; those nearby by their nearest edge, with the least it can be away; and how far
+# one may move until one more or one less is in reach.
+_Measured = tuple[tuple[str, ...], Iterable[tuple[float, Mall]], float]
 
 
 class Surroundings(NamedTuple):
@@ -53,18 +62,11 @@ def look_around(
     edge_deg = abs(depth_deg)
     still_m = edge_deg * _SHORTEST_DEG_M * cos(radians(min(abs(lat) + edge_deg, 90.0)))
     reach_m *= REACH_MARGIN
-    reached = []
-    near: list[tuple[float, Mall]] = []
-    for mall in market.malls.values():
-        away_m = mall.plane.distance_m(lat, lon)
-        if away_m <= reach_m:
-            reached.append(mall.id)
-        still_m = min(still_m, abs(away_m - reach_m))
-        near.append((away_m - mall.radius_m - at_mall_m, mall))
+    measure = _measured_together if len(market.malls) >= _MANY else _measured
+    reached, near, still_m = measure(market, lat, lon, reach_m, at_mall_m, still_m)
     at_mall = None
     # Nearest edge first: where even a mall's widest circle is further than what is known to be
     # still, its outline need not be measured, nor any behind it.
-    near.sort(key=_least_m)
     for least_m, mall in near:
         if least_m >= still_m:
             break
@@ -78,9 +80,42 @@ def look_around(
         max(0.0, still_m * _STILL_SHARE - 1.0),
         # At the very edge the library's exact arithmetic has the word.
         depth_deg > 0.0 if edge_deg > _EDGE_DEG else market.holds(lat, lon),
-        tuple(reached),
+        reached,
         at_mall,
     )
+
+
+def _measured(
+    market: Market, lat: float, lon: float, reach_m: float, at_mall_m: float, still_m: float
+) -> _Measured:
+    reached = []
+    near: list[tuple[float, Mall]] = []
+    for mall in market.malls.values():
+        away_m = mall.plane.distance_m(lat, lon)
+        if away_m <= reach_m:
+            reached.append(mall.id)
+        still_m = min(still_m, abs(away_m - reach_m))
+        near.append((away_m - mall.radius_m - at_mall_m, mall))
+    near.sort(key=_least_m)
+    return tuple(reached), near, still_m
+
+
+def _measured_together(
+    market: Market, lat: float, lon: float, reach_m: float, at_mall_m: float, still_m: float
+) -> _Measured:
+    """The same for many malls at once."""
+    spread = market.spread
+    away_m = spread.away_m(lat, lon)
+    reached = spread.ids
+    if reach_m < inf:
+        reached = tuple([spread.ids[index] for index in np.flatnonzero(away_m <= reach_m).tolist()])
+        still_m = min(still_m, float(np.abs(away_m - reach_m).min()))
+    least_m = away_m - (spread.radius_m + at_mall_m)
+    some = np.flatnonzero(least_m < still_m)
+    some = some[np.argsort(least_m[some], kind="stable")]
+    # One after the other: few of them are looked at.
+    near = ((float(least_m[index]), market.malls[spread.ids[index]]) for index in some)
+    return reached, near, still_m
 
 
 def _least_m(near: tuple[float, Mall]) -> float:

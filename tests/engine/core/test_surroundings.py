@@ -3,8 +3,10 @@ import random
 
 import pytest
 
+from engine.core import surroundings
 from engine.core.places import Places
 from engine.core.surroundings import Surroundings, look_around
+from engine.simulation.ground import market_of_points
 
 M_PER_DEG = 111_195.0
 
@@ -60,3 +62,24 @@ def test_nothing_changes_within_the_circle(places: Places, spread_deg: float) ->
                 held += 1
                 assert around(places, mall.market, *there)[3:] == here[3:]
     assert held > 50
+
+
+@pytest.mark.parametrize("reach_m", [math.inf, 3_000.0])
+def test_many_malls_measured_together_are_as_measured_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, reach_m: float
+) -> None:
+    drawn = random.Random(11)
+    # Close together: circles and outlines of several overlap.
+    points = {f"m{n}": (drawn.gauss(0, 0.004), drawn.gauss(0, 0.004)) for n in range(60)}
+    market = market_of_points("town", points).market("town")
+    at_malls = set()
+    for _ in range(200):
+        lat, lon = drawn.gauss(0, 0.005), drawn.gauss(0, 0.005)
+        monkeypatch.setattr(surroundings, "_MANY", 1_000)
+        one_by_one = look_around(market, lat, lon, reach_m=reach_m, at_mall_m=70.0)
+        monkeypatch.setattr(surroundings, "_MANY", 2)
+        together = look_around(market, lat, lon, reach_m=reach_m, at_mall_m=70.0)
+        assert together._replace(still_m=0.0) == one_by_one._replace(still_m=0.0)
+        assert together.still_m == pytest.approx(one_by_one.still_m, abs=1e-6)
+        at_malls.add(together.at_mall)
+    assert len(at_malls) > 10
