@@ -104,7 +104,7 @@ class MarketRounds:
             return
         ended: set[str] = set()
         jobs = await self._in_turn(queue, ended)
-        if self._policy.max_run_jobs > 1 and self._policy.bundle_jobs == 1:
+        if self._policy.plans_runs:
             runs = await self._offer_runs(queue, jobs) if jobs else NO_RUNS
             for job in runs.broke:
                 self._broken[job] = self._broken.get(job, 0) + 1

@@ -41,7 +41,7 @@ class Rounds:
         """The rounds of a mall. :raises KeyError: if there is no such mall"""
         if mall not in self._malls:
             place = self._context.places.mall(mall)
-            kind = RunRounds if self._context.policy(place.market).max_run_jobs > 1 else MallRounds
+            kind = RunRounds if self._context.policy(place.market).plans_runs else MallRounds
             self._malls[mall] = kind(self._context, place, self._follow, self._tasks)
         return self._malls[mall]
 
@@ -49,7 +49,7 @@ class Rounds:
         """Whether a job of the mall may find its driver alone: not where its market's jobs go
         through batches, or are pooled."""
         market = self._market_of(mall)
-        return market not in self._batches and self._context.policy(market).max_run_jobs == 1
+        return market not in self._batches and not self._context.policy(market).plans_runs
 
     def wake(self, mall: str) -> None:
         """Give the mall a round now, or right after the one under way; or its market a batch."""

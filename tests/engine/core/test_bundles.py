@@ -22,7 +22,10 @@ ROOMY = Vehicle(max_jobs=3)
 
 def far(name: str, north_m: float, east_m: float = 0.0, **job_of: Any) -> BatchJob:
     """A job whose door is so far from the gate."""
-    at: dict[str, Any] = {"lat": GATE.lat + north_m / M_PER_DEG, "lon": GATE.lon + east_m / M_PER_DEG}
+    at: dict[str, Any] = {
+        "lat": GATE.lat + north_m / M_PER_DEG,
+        "lon": GATE.lon + east_m / M_PER_DEG,
+    }
     return job(name, **at, **job_of)
 
 

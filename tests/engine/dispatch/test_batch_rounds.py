@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from engine.core.model import Vehicle
+from engine.ports import JobRef
 from protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import Node
+from tests.engine.dispatch.worlds import MALL, MARKET, Node
 from tests.support import eventually
 
 
@@ -109,3 +111,62 @@ async def test_two_nodes_share_a_market(make_node: MakeNode) -> None:
         await a.is_in(ref, JobState.OFFERED)
     for ref in refs:
         assert (await a.job(ref)).attempt == 1
+
+
+async def bundling(make_node: MakeNode) -> tuple[Node, list[JobRef]]:
+    """Two neighbours' jobs wait, then a driver comes who has room for both."""
+    node = await batching(make_node, max_run_jobs=3, bundle_jobs=3, retry_s=600.0)
+    refs = [await node.submit(lat=MALL.lat + north, lon=MALL.lon) for north in (0.061, 0.06)]
+    for ref in refs:
+        await node.waits(ref)
+    return node, refs
+
+
+async def test_one_driver_is_offered_a_bundle_whole(make_node: MakeNode) -> None:
+    node, (far, near) = await bundling(make_node)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: node.courier.offers)
+    (offer,) = node.courier.offers
+    assert [job.job for job in offer.jobs] == [near.job, far.job]
+    times_ms = [job.eta_dropoff_ms for job in offer.jobs]
+    assert times_ms == sorted(times_ms)
+    record = await node.store.last_round(far.job)
+    assert record is not None
+    assert (record.run, record.why) == ((near.job, far.job), "bundle")
+    assert "company" in {term.name for term in record.candidates[0].terms}
+    jobs = (await node.dispatcher.accept(MARKET, "d", offer.offer)).jobs
+    assert {job.id for job in jobs} == {far.job, near.job}
+    # The driver is known to be free when it has delivered the last.
+    assert len(node.dispatcher._rounds.finishing) == 1
+    for ref, job in ((near, jobs[0]), (far, jobs[1])):
+        await node.does(ref, "d", job.attempt, Step.PICKED_UP)
+    await node.does(near, "d", jobs[0].attempt, Step.DELIVERED)
+    assert len(node.dispatcher._rounds.finishing) == 1
+    await node.does(far, "d", jobs[1].attempt, Step.DELIVERED)
+    assert len(node.dispatcher._rounds.finishing) == 0
+
+
+async def test_who_has_room_for_one_is_offered_one(make_node: MakeNode) -> None:
+    node, _ = await bundling(make_node)
+    await node.online("d", 300)
+    await eventually(lambda: node.courier.offers)
+    assert [len(offer.jobs) for offer in node.courier.offers] == [1]
+
+
+async def test_of_a_bundle_that_is_declined_each_job_goes_on(make_node: MakeNode) -> None:
+    node, refs = await bundling(make_node)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: node.courier.offers)
+    await node.declines(node.courier.offers[0])
+    await node.online("e", 400, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: len(node.courier.offers) == 2)
+    assert node.courier.offers[1].driver == "e"
+    assert {job.job for job in node.courier.offers[1].jobs} == {ref.job for ref in refs}
+
+
+async def test_a_job_that_is_cancelled_breaks_no_bundle_of_others(make_node: MakeNode) -> None:
+    node, (far, near) = await bundling(make_node)
+    await node.dispatcher.cancel(far, "store", "")
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: node.courier.offers)
+    assert [job.job for job in node.courier.offers[0].jobs] == [near.job]

@@ -39,6 +39,16 @@ def test_solutions_are_feasible(tmp_path: Path, redis_url: str, how: Round, seed
     assert figures.rtp_mean >= 0
 
 
+def test_with_few_couriers_orders_go_in_bundles(tmp_path: Path, redis_url: str) -> None:
+    folder = write_instance(tmp_path / "town", couriers=6, seed=1)
+    figures = solve(folder, tmp_path / "solution", redis_url)
+    assert breaches(folder, tmp_path / "solution") == []
+    assert figures.orders_per_bundle is not None
+    assert 1 < figures.orders_per_bundle <= 3
+    lines = (tmp_path / "solution/solution_info_assignments.txt").read_text().splitlines()[1:]
+    assert figures.delivered / len(lines) == pytest.approx(figures.orders_per_bundle)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_solutions_of_real_instances_are_feasible(
