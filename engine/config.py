@@ -214,8 +214,8 @@ class MarketPolicy:
     # ... and that in so many ways, with shorter and longer waves: the cheapest plan is taken.
     deals: int = figure(1, 1, 4)
     # So many jobs of one mall (and no more than `max_run_jobs`) are planned for one driver together
-    # where drivers lack, all malls in one problem; instant rounds take them one by one then. 1: with
-    # `max_run_jobs` over 1, runs are planned mall by mall.
+    # where drivers lack, all malls in one problem; instant rounds take one by one then. 1: where
+    # `max_run_jobs` is over 1, runs are planned mall by mall.
     bundle_jobs: int = figure(1, 1, 4)
     # A driver who is expected to come on duty within this time counts as one who is free then.
     soon_on_s: float = figure(3_600.0, 0, 86_400)
