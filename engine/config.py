@@ -25,6 +25,7 @@ from engine.config_fields import (
     unknown_key,
 )
 from engine.core.eta import SpeedByHour
+from engine.core.policy import staggered_rungs
 
 __all__ = ["ConfigError", "CostWeights", "MarketPolicy", "Settings", "load_settings"]
 
@@ -173,6 +174,10 @@ class MarketPolicy:
     retry_s: float = figure(5.0, 0.1, 3600)
     max_attempts: int = figure(200, 1, 1_000_000)
 
+    # The ladder: how a job's first, second, … round asks, the last rung for all that follow:
+    # `sequential`; `staggered K/S`: K drivers, S seconds apart, the first accept wins; `broadcast`.
+    offer_rungs: tuple[str, ...] = ("sequential",)
+
     # Runs: how many jobs of one mall a driver may carry at once, if its vehicle has the room. With
     # one, nothing is pooled: who holds a job is offered no other.
     max_run_jobs: int = figure(1, 1, 16)
@@ -233,6 +238,20 @@ class MarketPolicy:
             SpeedByHour(self.speed_mps, self.speed_by_hour)
         except ValueError as error:
             raise ConfigError(str(error), "speed_by_hour") from None
+        self._check_rungs()
+
+    def _check_rungs(self) -> None:
+        try:
+            rungs = staggered_rungs(self.offer_rungs)
+        except ValueError as error:
+            raise ConfigError(f"offer_rungs: {error}", "offer_rungs") from None
+        if rungs and (self.round == "batch" or self.max_run_jobs > 1):
+            what = "rounds are batches" if self.round == "batch" else "max_run_jobs is over 1"
+            raise ConfigError(
+                f"offer_rungs asks several drivers at once, and {what}: a plan there has one "
+                "driver for each job",
+                "offer_rungs",
+            )
 
     @property
     def plans_runs(self) -> bool:

@@ -260,6 +260,16 @@ class PlannedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreOffers:
+    """A staggered round: after the first driver of a plan up to ``most`` in all are asked, each
+    ``gap_ms`` after the one before (0: all at once); ``offers``: the ids of those offers."""
+
+    most: int
+    gap_ms: int
+    offers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OfferPlan:
     """One or more jobs of a mall and the drivers to offer them to, best first: the store takes the
     first who still may be offered them all, and keeps the records of the round for ``explain``.
@@ -269,12 +279,15 @@ class OfferPlan:
     room for (``max_jobs``, the market's ``max_run_jobs``, weight, volume, equipment); one who is on
     its way to this mall takes one more job, beside what it holds: a plan of several jobs passes it
     over. That the first job of an empty vehicle fits is the ranking's affair, as ever.
+
+    ``more``: the one job of the plan may be out to several of its drivers in one round.
     """
 
     offer: str
     mall: str
     jobs: tuple[PlannedJob, ...]
     drivers: tuple[RankedDriver, ...]
+    more: MoreOffers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,8 +314,8 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class DueEntry:
-    """Something overdue. ``kind``: ``release``, ``retry``, ``offer``, ``silent`` or ``driver``;
-    ``member``: the entry itself."""
+    """Something overdue. ``kind``: ``release``, ``retry``, ``offer``, ``more``, ``silent`` or
+    ``driver``; ``member``: the entry itself."""
 
     member: str
     kind: str

@@ -31,6 +31,7 @@ from engine.port_data import (
     JobRef,
     LateRun,
     MarketQueue,
+    MoreOffers,
     NoSuchDriver,
     NoSuchJob,
     Offered,
@@ -69,6 +70,7 @@ __all__ = [
     "JobRef",
     "LateRun",
     "MarketQueue",
+    "MoreOffers",
     "NoSuchDriver",
     "NoSuchJob",
     "OfferLive",
@@ -241,6 +243,11 @@ class Store(Protocol):
 
     async def offer(self, plan: OfferPlan) -> Offered:
         """Reserve the first driver of the plan who may still be offered its jobs, all of them."""
+
+    async def offer_more(self, entry: DueEntry) -> Offered:
+        """The next driver of a job's staggered round is asked too, at the same attempt; the first
+        accept ends the round for all. ``early``: its time has not come; ``nobody``: none of its
+        ranking may be asked now; ``gone``: the round is over, or asks no more."""
 
     async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
         """A driver's run has changed (a job came on top, one was delivered): when its others will

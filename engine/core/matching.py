@@ -119,9 +119,9 @@ class Matcher:
             )
         self._spoken_for: set[str] = set()
 
-    def rank(self, need: Need, asked: Sequence[Asked] = ()) -> Ranking:
-        """The drivers of the round as candidates for the job, at most `RANKING_DEPTH`: the eligible
-        by cost, then the rest by distance, each with the reason."""
+    def rank(self, need: Need, asked: Sequence[Asked] = (), depth: int = RANKING_DEPTH) -> Ranking:
+        """The drivers of the round as candidates for the job, at most ``depth``: the eligible by
+        cost, then the rest by distance, each with the reason."""
         visit = self._visit(need, asked)
         free: list[RankedDriver] = []
         costs: list[float] = []
@@ -129,7 +129,7 @@ class Matcher:
         rest: list[RankedDriver] = []
         for approach in self._approach(visit.gate):
             # What is added for the job is never negative, so nobody further on can do better.
-            if len(costs) >= RANKING_DEPTH and approach.cost_s >= costs[RANKING_DEPTH - 1]:
+            if len(costs) >= depth and approach.cost_s >= costs[depth - 1]:
                 break
             if approach.near.driver.id in self._spoken_for:
                 spoken_for.append(approach)
@@ -140,7 +140,7 @@ class Matcher:
             else:
                 free.append(candidate)
                 insort(costs, candidate.cost_s)
-        if len(free) < RANKING_DEPTH:
+        if len(free) < depth:
             others = [self._candidate(approach, visit) for approach in spoken_for]
             rest += [it for it in others if it.cost_s is None]
             free.sort(key=_cost)
@@ -148,12 +148,12 @@ class Matcher:
             free += sorted(rest, key=_distance)
         else:
             free.sort(key=_cost)
-        return tuple(free[:RANKING_DEPTH])
+        return tuple(free[:depth])
 
-    def plan(self, job: Waiting) -> Ranking:
+    def plan(self, job: Waiting, depth: int = RANKING_DEPTH) -> Ranking:
         """The same for the next job of a round of several. A driver whom an earlier job will ask
         first comes behind those who are free, so that one round serves them all."""
-        ranked = self.rank(job.need, job.asked)
+        ranked = self.rank(job.need, job.asked, depth)
         if ranked and ranked[0].eligible:
             self._spoken_for.add(ranked[0].driver)
         return ranked
@@ -270,6 +270,6 @@ def _misfit(driver: Driver, visit: _Visit, done_ms: int) -> str | None:
     return None
 
 
-def offerable(ranked: Ranking) -> Ranking:
+def offerable(ranked: Ranking, depth: int = OFFER_DEPTH) -> Ranking:
     """The drivers that an offer carries: the eligible ones, in order, to the offer's depth."""
-    return tuple([d for d in ranked[:OFFER_DEPTH] if d.eligible])
+    return tuple([d for d in ranked[:depth] if d.eligible])

@@ -1,7 +1,8 @@
 """What to do after a round or an offer that did not find its driver: widen, wait, give up."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from engine.core.model import RankedDriver, Waiting
@@ -20,6 +21,60 @@ LONGEST_HOLD_MS = 4 * 3_600_000
 # Which reports hold all of a store's jobs, and which the parcels of their own job.
 HOLDS_STORE = ("not_ready", "store_closed")
 HOLDS_PARCELS = (*HOLDS_STORE, "missing", "partial")
+
+
+# The work of one script is bounded: no round has more drivers than this.
+MOST_STAGGERED = 64
+_LONGEST_GAP_S = 600.0
+_STAGGERED = re.compile(r"staggered (\d+)/(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """How one round of a job asks: up to so many drivers, ``gap_ms`` apart (0: all at once). The
+    first accept wins; with one driver, the next is asked in the next round."""
+
+    drivers: int = 1
+    gap_ms: int = 0
+
+
+def read_rung(text: str) -> Rung:
+    """``sequential``; ``staggered K/S``: K drivers, S seconds apart; ``broadcast``: all in reach,
+    at most `MOST_STAGGERED`. :raises ValueError: with a message for whoever wrote it"""
+    if text == "sequential":
+        return Rung()
+    if text == "broadcast":
+        return Rung(MOST_STAGGERED)
+    match = _STAGGERED.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is none of sequential, staggered K/S, broadcast")
+    drivers, gap_s = int(match[1]), float(match[2])
+    if not 2 <= drivers <= MOST_STAGGERED:
+        raise ValueError(f"{text!r}: from 2 to {MOST_STAGGERED} drivers are asked in a round")
+    if not 0.1 <= gap_s <= _LONGEST_GAP_S:
+        raise ValueError(f"{text!r}: from 0.1 to {_LONGEST_GAP_S:g} seconds apart")
+    return Rung(drivers, round(gap_s * 1000))
+
+
+def read_rungs(texts: Sequence[str]) -> tuple[Rung, ...]:
+    """A market's ladder: the nth rung is for a job's nth round, the last for all that follow.
+
+    :raises ValueError: with a message for whoever wrote it
+    """
+    if not texts:
+        raise ValueError("no rung: write sequential for one driver at a time")
+    return tuple(map(read_rung, texts))
+
+
+def staggered_rungs(texts: Sequence[str]) -> tuple[Rung, ...] | None:
+    """The same; None if no round asks more than one driver."""
+    rungs = read_rungs(texts)
+    return rungs if any(rung.drivers > 1 for rung in rungs) else None
+
+
+def rung_at(rungs: Sequence[Rung], attempt: int) -> Rung:
+    """The rung of the round that follows so many attempts."""
+    return rungs[min(attempt, len(rungs) - 1)]
 
 
 class LadderPolicy(Protocol):
@@ -108,6 +163,12 @@ def first_search(needed_m: float | None, policy: LadderPolicy) -> Search:
     if needed_m is not None:
         radius_m = max(needed_m * _MARGIN, _LEAST_RADIUS_M)
     return Search(min(radius_m, policy.max_radius_m), min(policy.candidates, policy.max_candidates))
+
+
+def wide_for(search: Search, rungs: Sequence[Rung], policy: LadderPolicy) -> Search:
+    """The same search for rounds that may ask so many drivers at once."""
+    widest = min(max(rung.drivers for rung in rungs), policy.max_candidates)
+    return replace(search, drivers=max(search.drivers, widest))
 
 
 def wide_enough(search: Search, jobs: int, policy: LadderPolicy) -> Search | None:

@@ -16,6 +16,8 @@ from engine.core.visits import Handover
 from engine.dispatch.dwells import Dwells
 from engine.metrics import Metrics
 from engine.ports import Effects, Store, TravelAhead
+from protocol.codes import OfferClosedWhy
+from protocol.lifecycle import Outcome
 
 _log = structlog.get_logger(__name__)
 
@@ -79,6 +81,15 @@ class Context:
     def straight_line(self, market: str) -> StraightLine:
         """Straight lines at the market's speeds: its source of travel times where it names none."""
         return StraightLine.of(self.policies[market], self.places.market(market).time_zone)
+
+
+def count_round(metrics: Metrics, effects: Effects) -> None:
+    """Count what a staggered round brought about: others were asked, or heard that it was taken."""
+    for push in effects.pushes:
+        if push.offer is not None:
+            metrics.offer("offered")
+        elif push.why == OfferClosedWhy.TAKEN:
+            metrics.offer(Outcome.WITHDRAWN.value)
 
 
 class Tasks:

@@ -17,7 +17,7 @@ from engine.core.places import Places
 from engine.core.policy import first_batch_ms, first_look_ms
 from engine.dispatch.arrivals import Arrivals
 from engine.dispatch.collection import Collection
-from engine.dispatch.context import Context, Tasks, Workings
+from engine.dispatch.context import Context, Tasks, Workings, count_round
 from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.early import EarlyLook
 from engine.dispatch.handover import Handover
@@ -260,12 +260,14 @@ class Dispatcher:
         self._etas.accepted(market, answered)
         self._arrivals.look_again(market, driver)
         self._context.metrics.offer(Outcome.ACCEPTED.value)
+        count_round(self._context.metrics, answered.effects)
         return answered
 
     async def decline(self, market: str, driver: str, offer: str, reason: str) -> Answered:
         """See :meth:`engine.ports.Store.decline`."""
         answered = self._done(market, await self._store.decline(market, driver, offer, reason))
         self._context.metrics.offer(Outcome.DECLINED.value)
+        count_round(self._context.metrics, answered.effects)
         return answered
 
     async def progress(
@@ -339,8 +341,9 @@ class Dispatcher:
         """Withdraw a live offer: its job looks on."""
         ref = await self._store.offer_ref(market, offer)
         effects = await self._store.withdraw(ref, offer, actor) if ref else Effects()
-        if effects.malls:
+        if effects.pushes:
             self._context.metrics.offer(Outcome.WITHDRAWN.value)
+            count_round(self._context.metrics, effects)
         self._follow(market, effects)
 
     # -- what follows

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from engine.core.eta import TravelTime
-from engine.core.matching import Matcher, Ranking, offerable
+from engine.core.matching import OFFER_DEPTH, Matcher, Ranking, offerable
 from engine.core.model import Need, RoundRecord, Waiting
 from engine.core.places import Mall
 from engine.core.policy import (
@@ -15,12 +15,23 @@ from engine.core.policy import (
     end_reason,
     first_look_ms,
     first_search,
+    rung_at,
+    staggered_rungs,
     wide_enough,
+    wide_for,
     widened,
 )
 from engine.core.ways import ways_of_round
 from engine.dispatch.context import Context, Follow, Tasks
-from engine.ports import Found, JobRef, OfferPlan, PlannedJob, StoreUnavailable, TravelAhead
+from engine.ports import (
+    Found,
+    JobRef,
+    MoreOffers,
+    OfferPlan,
+    PlannedJob,
+    StoreUnavailable,
+    TravelAhead,
+)
 from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
@@ -51,6 +62,8 @@ class MallRounds:
         self._straight_line = context.straight_line(mall.market)
         # Who is asked for travel times before a ranking; nobody where the straight line says them.
         self._ahead = context.ahead.get(mall.market)
+        # How many drivers each round of a job asks; None: one at a time.
+        self._rungs = staggered_rungs(self._policy.offer_rungs)
         self._clock = context.workings.clock
         self._new_offer_id = context.workings.new_offer_id
         self._follow = follow
@@ -89,7 +102,7 @@ class MallRounds:
 
     async def first_look(self) -> Found:
         """The drivers that a job would find first; how many jobs wait is told too."""
-        return await self._look(first_search(self._needed_m, self._policy), jobs=0)
+        return await self._look(self._first_search(), jobs=0)
 
     @property
     def asks_ahead(self) -> bool:
@@ -107,7 +120,7 @@ class MallRounds:
 
     def rank(self, found: Found, job: Waiting, travel: TravelTime | None = None) -> Ranking:
         """The drivers that were found as candidates for one job."""
-        return self._matcher(found, travel).plan(job)
+        return self._matcher(found, travel).plan(job, self._depth(job))
 
     async def quote(self, need: Need) -> RoundRecord:
         """The round that such a job would get now; nothing is stored."""
@@ -147,7 +160,7 @@ class MallRounds:
         """
         served = 0
         broke: set[str] = set()
-        search = first_search(self._needed_m, self._policy)
+        search = self._first_search()
         while True:
             found = await self._look(search, search.jobs)
             if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
@@ -172,6 +185,10 @@ class MallRounds:
                 await self._put_off(found, rankings, broke)
                 return served
             search = further
+
+    def _first_search(self) -> Search:
+        search = first_search(self._needed_m, self._policy)
+        return wide_for(search, self._rungs, self._policy) if self._rungs else search
 
     async def _look(self, search: Search, jobs: int) -> Found:
         found = await self._store.candidates(
@@ -234,7 +251,7 @@ class MallRounds:
     ) -> bool:
         """Offer a job to its best driver, or end it; whether it waits no more."""
         try:
-            ranking = rankings[job.job] = matcher.plan(job)
+            ranking = rankings[job.job] = matcher.plan(job, self._depth(job))
             if reason := end_reason(job, ranking, found.now_ms, self._policy):
                 return await self._end(job, reason, self._policy.max_attempts)
             return await self.offer(found, job, ranking)
@@ -247,7 +264,7 @@ class MallRounds:
 
     async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
         """Offer a job to the first of its ranking who may still have it; whether there is one."""
-        drivers = offerable(ranking)
+        drivers = offerable(ranking, self._depth(job))
         if not drivers:
             return False
         plan = OfferPlan(
@@ -255,6 +272,7 @@ class MallRounds:
             mall=self._mall.id,
             jobs=(PlannedJob(job.job, job.attempt, _record(found, job, job.attempt + 1, ranking)),),
             drivers=drivers,
+            more=self._more(job, len(drivers)) if self._rungs else None,
         )
         offered = await self._store.offer(plan)
         if offered.verdict != "offered":
@@ -262,6 +280,21 @@ class MallRounds:
         self._metrics.offer("offered")
         self._follow(self._mall.market, offered.effects)
         return True
+
+    def _depth(self, job: Waiting) -> int:
+        """How many drivers its round ranks and may ask."""
+        if self._rungs is None:
+            return OFFER_DEPTH
+        return max(OFFER_DEPTH, rung_at(self._rungs, job.attempt).drivers)
+
+    def _more(self, job: Waiting, drivers: int) -> MoreOffers | None:
+        """How many drivers after the first this round may ask; None: no other."""
+        rung = rung_at(self._rungs or (), job.attempt)
+        most = min(rung.drivers, drivers)
+        if most == 1:
+            return None
+        ids = tuple([self._new_offer_id() for _ in range(most - 1)])
+        return MoreOffers(most, rung.gap_ms, ids)
 
     async def _put_off(
         self, found: Found, rankings: Mapping[str, Ranking], broke: set[str]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from engine.dispatch.context import Context, Follow, Tasks
+from engine.dispatch.context import Context, Follow, Tasks, count_round
 from engine.dispatch.rounds import Rounds
 from engine.ports import DueEntry, Effects, JobRef, NoSuchJob, StoreUnavailable
 from protocol.codes import JobReason
@@ -165,6 +165,10 @@ class Sweeper:
                 if outcome is not None:
                     self._context.metrics.offer(outcome.value)
                     self._context.metrics.offer_late(late_ms / 1000)
+                    count_round(self._context.metrics, effects)
+            case "more":
+                effects = (await store.offer_more(entry)).effects
+                count_round(self._context.metrics, effects)
             case "release":
                 effects = await store.queue(JobRef(entry.id, entry.mall))
             case "silent":

@@ -195,7 +195,7 @@ class _MarketAudit:
         return [Breach(rule, self._look.keys.market, kind, name, what) for rule, what in found]
 
     async def _job(self, job: str) -> Judgement:
-        return judge_job(await self._look.job(job))
+        return judge_job(await self._look.job(job), self._look.policy)
 
     async def _driver(self, driver: str) -> Judgement:
         return judge_driver(await self._look.driver(driver), self._look.policy)

@@ -13,14 +13,16 @@ from typing import Final
 
 from engine.config import MarketPolicy
 from engine.core.model import Driver, Job
+from engine.core.policy import read_rungs
 from engine.store.audit_views import DriverView, Held, JobView, OfferView
 from engine.store.keys import market_of
-from engine.store.records import OfferedJobRecord, OfferRecord
+from engine.store.records import OfferedJobRecord, OfferRecord, RoundOfOffers
 from protocol.lifecycle import (
     BEFORE_PICKUP,
     HELD,
     TERMINAL,
     JobState,
+    Outcome,
     Wish,
     may_move,
 )
@@ -44,18 +46,22 @@ _DUE_KIND: Final = {
 _UNTAKEN: Final = BEFORE_PICKUP - HELD
 
 
-def due_member(state: JobState, mall: str, job: str, offer: str | None) -> str | None:
-    """The due entry that a job in this state has; None for one that has ended."""
+def due_members(
+    state: JobState, mall: str, job: str, offer: str | None, several: RoundOfOffers | None
+) -> set[str]:
+    """The due entries that a job in this state has: one, none if it has ended; in a staggered round
+    (``several``) one for each offer, and one for the next driver."""
     if state is JobState.OFFERED:
-        return f"offer/{mall}/{offer}/{job}"
+        members = {f"offer/{mall}/{each}/{job}" for each in (several.live if several else [offer])}
+        return members | ({f"more/{mall}/{job}"} if several and several.asks_more else set())
     kind = _DUE_KIND.get(state)
-    return f"{kind}/{mall}/{job}" if kind else None
+    return {f"{kind}/{mall}/{job}"} if kind else set()
 
 
 # -- jobs
 
 
-def judge_job(view: JobView) -> Found:
+def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     """A job, its holder, its offer and its entries."""
     if view.state is None:
         if view.is_listed and view.is_kept_till is None:
@@ -67,6 +73,7 @@ def judge_job(view: JobView) -> Found:
         return
     yield from _holder(job, view.driver)
     yield from _offered(job, view.offer)
+    yield from _round(job, view, policy)
     yield from _history(job)
     yield from _entries(job, view)
     yield from _end(job, view)
@@ -104,7 +111,33 @@ def _offered(job: Job, offer: OfferRecord | None) -> Found:
         yield "S3", f"its offer {job.offer} is another's, or another attempt's"
 
 
+def _round(job: Job, view: JobView, policy: MarketPolicy) -> Found:
+    """S3: no more drivers than the ladder allows are offered it, each once, all at its attempt."""
+    several = view.round
+    if several is None:
+        return
+    if job.state is not JobState.OFFERED:
+        yield "S3", f"it is {job.state} and yet has a round of {', '.join(several.live)}"
+        return
+    most = max(rung.drivers for rung in read_rungs(policy.offer_rungs))
+    if not len(several.live) <= several.asked <= several.most <= most:
+        yield "S3", f"{len(several.live)} of {several.asked} offers are out; {several.most} may be"
+    if several.live[:1] != [job.offer]:
+        yield "S3", f"its offer {job.offer} is not the first of {', '.join(several.live)}"
+    for name, offer in zip(several.live, view.round_offers, strict=True):
+        if offer is None or offer.state != "live":
+            yield "S3", f"its offer {name} is not live"
+        elif [(each.job, each.attempt) for each in offer.jobs] != [(job.id, job.attempt)]:
+            yield "S3", f"its offer {name} is another's, or another attempt's"
+    drivers = [offer.driver for offer in view.round_offers if offer]
+    if len(set(drivers)) < len(drivers):
+        yield "S3", f"a driver is asked twice in a round: {', '.join(drivers)}"
+
+
 def _history(job: Job) -> Found:
+    winners = [turn.attempt for turn in job.asked if turn.outcome == Outcome.ACCEPTED]
+    if len(set(winners)) < len(winners):
+        yield "S3", f"a round has two winners: attempts {winners} were accepted"
     attempts = [turn.attempt for turn in job.asked]
     if attempts != sorted(attempts) or any(attempt > job.attempt for attempt in attempts):
         yield "S7", f"attempts went {attempts}, and it is at {job.attempt}"
@@ -119,11 +152,11 @@ def _history(job: Job) -> Found:
 
 
 def _entries(job: Job, view: JobView) -> Found:
-    expected = due_member(job.state, job.mall, job.id, job.offer)
-    if job.state in BEFORE_PICKUP and expected not in view.due:
+    expected = due_members(job.state, job.mall, job.id, job.offer, view.round)
+    if job.state in BEFORE_PICKUP and not expected <= view.due.keys():
         yield "S14", f"it is {job.state} and has no due entry"
     for member, at_ms in view.due.items():
-        if member != expected:
+        if member not in expected:
             yield "S14", f"it is {job.state} and has the due entry {member}"
         elif view.is_swept and at_ms < view.now_ms - SWEEP_GRACE_MS:
             yield "L3", f"its due entry is {view.now_ms - at_ms} ms late"
@@ -267,7 +300,11 @@ def judge_offer(view: OfferView) -> Found:
                 yield from _promise(offer.driver, each, job)
         return
     for each, job in zip(offer.jobs, view.jobs, strict=True):
-        if job is None or (job.state, job.offer, job.attempt) != ("offered", view.id, each.attempt):
+        if (
+            job is None
+            or (job.state, job.attempt) != ("offered", each.attempt)
+            or view.id not in job.offers
+        ):
             yield "S3", f"it is live, and its job {each.job} is not offered with it"
     if driver is None or driver.offer != view.id:
         yield "S2", f"it is live, and its driver {offer.driver} has another, or none"

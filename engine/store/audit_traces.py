@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.store.audit_rules import SWEEP_GRACE_MS, due_member
+from engine.store.audit_rules import SWEEP_GRACE_MS, due_members
 from engine.store.audit_views import TRIES, Changing, Look, View
 from engine.store.keys import BLOCK
-from engine.store.records import read_driver, read_waiting
+from engine.store.records import read_driver, read_round_of_offers, read_waiting
 from protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState
 
 Judged = list[tuple[str, str]]
@@ -34,7 +34,7 @@ async def judge_due(look: Look, member: str) -> Judged:
     common, (score, record, fields) = await look.at_once(
         ("ZSCORE", look.keys.key("due"), member),
         ("HEXISTS", look.keys.key("drivers"), job),
-        ("HMGET", look.keys.job(job), "state", "mall", "offer"),
+        ("HMGET", look.keys.job(job), "state", "mall", "offer", "round"),
     )
     if score is None:
         return []
@@ -47,10 +47,11 @@ async def judge_due(look: Look, member: str) -> Judged:
         if view.is_swept and late_ms > SWEEP_GRACE_MS:
             found.append(("L3", f"it is {late_ms} ms late"))
         return found
-    state, mall, offer = ((value or b"").decode() for value in fields)
+    state, mall, offer = ((value or b"").decode() for value in fields[:3])
+    several = read_round_of_offers(fields[3]) if fields[3] else None
     if not state:
         found.append(("leak", "there is no such job"))
-    elif member != due_member(JobState(state), mall, job, offer):
+    elif member not in due_members(JobState(state), mall, job, offer, several):
         found.append(("S14", f"it is no entry of a job that is {state}"))
     return found
 

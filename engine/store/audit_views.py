@@ -11,14 +11,22 @@ from typing import Any, TypeVar
 from engine.config import MarketPolicy
 from engine.core.model import Driver, Job, Position
 from engine.store.keys import MarketKeys
-from engine.store.records import OfferRecord, read_driver, read_job, read_offer, read_position
+from engine.store.records import (
+    OfferRecord,
+    RoundOfOffers,
+    read_driver,
+    read_job,
+    read_offer,
+    read_position,
+    read_round_of_offers,
+)
 from protocol.lifecycle import JobState
 
 V = TypeVar("V")
 
 # How often a thing that keeps changing is looked at before it is left alone: it is alive.
 TRIES = 8
-_DUE_KINDS = ("release", "retry", "silent")
+_DUE_KINDS = ("release", "retry", "silent", "more")
 
 
 class Changing(Exception):
@@ -41,7 +49,8 @@ class View:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView(View):
     """A job and its traces. ``state``: as stored, whatever it says; ``job`` None: no such key, or
-    nothing that can be read. ``due``: its entries' scores by member."""
+    nothing that can be read. ``due``: its entries' scores by member. ``round``: if several drivers
+    are offered it at once, with the record of each live offer in ``round_offers``."""
 
     id: str
     state: str | None
@@ -55,16 +64,18 @@ class JobView(View):
     is_kept_till: int | None
     external: str | None
     is_listed: bool
+    round: RoundOfOffers | None = None
+    round_offers: tuple[OfferRecord | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A job as its key has it, seen from a driver or an offer."""
+    """A job as its key has it, seen from a driver or an offer. ``offers``: those that are out."""
 
     state: str
     driver: str
     attempt: int
-    offer: str
+    offers: tuple[str, ...]
     is_by_custody: bool
 
 
@@ -143,10 +154,13 @@ class Look:
 
     async def _job(self, job: str) -> JobView | None:
         keys, key = self.keys, self.keys.job(job)
-        names = ("driver", "offer", "mall", "service", "external_id")
+        names = ("driver", "offer", "mall", "service", "external_id", "round")
         before = await self.client.hmget(key, *names)
-        driver, offer, mall, service, external = [(v or b"").decode() for v in before]
-        members = [f"{kind}/{mall}/{job}" for kind in _DUE_KINDS] + [f"offer/{mall}/{offer}/{job}"]
+        driver, offer, mall, service, external = [(v or b"").decode() for v in before[:5]]
+        several = read_round_of_offers(before[5]) if before[5] else None
+        out = dict.fromkeys([offer, *(several.live if several else ())])
+        members = [f"{kind}/{mall}/{job}" for kind in _DUE_KINDS]
+        members += [f"offer/{mall}/{each}/{job}" for each in out]
         common, replies = await self.at_once(
             ("HGETALL", key),
             ("PTTL", key),
@@ -158,9 +172,11 @@ class Look:
             ("HGET", keys.key("externals"), f"{service}/{external}"),
             ("ZSCORE", keys.key("by_age"), job),
             ("ZSCORE", keys.key("by_service"), f"{service}/{job}"),
+            ("HMGET", keys.key("offers"), *(several.live if several else [offer])),
             *(("ZSCORE", keys.key("due"), member) for member in members),
         )
-        fields, ttl, holder, record, wait, waiting, kept, taken, by_age, by_service, *due = replies
+        fields, ttl, holder, record, wait, waiting, kept, taken, by_age, by_service, *rest = replies
+        offers, *due = rest
         if [fields.get(name.encode()) for name in names] != before:
             return None
         state = fields.get(b"state", b"").decode() or None
@@ -179,6 +195,8 @@ class Look:
             is_kept_till=None if kept is None else int(kept),
             external=taken.decode() if taken else None,
             is_listed=by_age is not None and by_service is not None,
+            round=several,
+            round_offers=tuple(read_offer(each) if each else None for each in offers),
         )
 
     async def _driver(self, driver: str) -> DriverView | None:
@@ -237,20 +255,27 @@ class Look:
 
 
 def _ask_held(keys: MarketKeys, job: str) -> tuple[str, ...]:
-    return ("HMGET", keys.job(job), "state", "driver", "attempt", "offer", "timeline")
+    return ("HMGET", keys.job(job), "state", "driver", "attempt", "offer", "timeline", "round")
 
 
 def _held_of(reply: Sequence[bytes | None]) -> Held | None:
-    state, driver, attempt, offer, timeline = (value or b"" for value in reply)
+    state, driver, attempt, offer, timeline, several = (value or b"" for value in reply)
     if not state:
         return None
     return Held(
         state=state.decode(),
         driver=driver.decode(),
         attempt=int(attempt),
-        offer=offer.decode(),
+        offers=offers_out(offer.decode(), several),
         is_by_custody=b"custody" in timeline,
     )
+
+
+def offers_out(offer: str, several: bytes | None) -> tuple[str, ...]:
+    """The offers that are out for a job, out of its fields ``offer`` and ``round``."""
+    if several:
+        return tuple(read_round_of_offers(several).live)
+    return (offer,) if offer else ()
 
 
 def _job_of(fields: Mapping[bytes, bytes]) -> Job:

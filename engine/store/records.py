@@ -70,6 +70,8 @@ class OfferRecord(msgspec.Struct):
     ack_by_ms: int
     state: str
     add_on: bool = False
+    # One of several that are out for its job: see `RoundOfOffers`.
+    staggered: bool = False
 
     def live(self, cards: Iterable[bytes]) -> LiveOffer:
         """The offer with what its driver may see of each of its jobs."""
@@ -99,6 +101,24 @@ class OfferRecord(msgspec.Struct):
         )
 
 
+class RoundOfOffers(msgspec.Struct):
+    """A staggered round as stored with its job: the ``live`` offers, how many drivers have been
+    ``asked`` and may be at the ``most``, whom the ranking names after them, when the next is asked.
+    """
+
+    live: list[str]
+    asked: int
+    most: int
+    gap_ms: int
+    next_ms: int
+    rest: list[msgspec.Raw]
+
+    @property
+    def asks_more(self) -> bool:
+        """Whether another driver may be asked."""
+        return self.asked < self.most and bool(self.rest)
+
+
 class _PushBody(msgspec.Struct):
     driver: str
     seq: int
@@ -117,6 +137,7 @@ class _PushBody(msgspec.Struct):
 _effects = msgspec.msgpack.Decoder(_Effects).decode
 _push = msgspec.msgpack.Decoder(_PushBody).decode
 _offer = msgspec.msgpack.Decoder(OfferRecord).decode
+_round_of_offers = msgspec.msgpack.Decoder(RoundOfOffers).decode
 
 _STR_HEADS = {0xD9: 2, 0xDA: 3, 0xDB: 5, 0xC4: 2, 0xC5: 3, 0xC6: 5}
 
@@ -190,6 +211,11 @@ def read_position(packed: bytes | None) -> Position | None:
 def read_offer(packed: bytes) -> OfferRecord:
     """An offer, live or ended."""
     return _offer(packed)
+
+
+def read_round_of_offers(packed: bytes) -> RoundOfOffers:
+    """A staggered round that is under way."""
+    return _round_of_offers(packed)
 
 
 def read_round(packed: bytes) -> RoundRecord:

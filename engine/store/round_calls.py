@@ -115,6 +115,8 @@ class RoundCalls(JobCalls):
         if plan.jobs[0].etas:
             # By driver, as the script wants no more than the one's who gets the offer.
             args["etas"] = list(zip(*(job.etas for job in plan.jobs), strict=True))
+        if (more := plan.more) is not None:
+            args["more"] = {"most": more.most, "gap_ms": more.gap_ms, "offers": more.offers}
         names = tuple([job.job for job in plan.jobs])
         keys = self._market_of(names[0])
         extra = [keys.wait(plan.mall), *map(keys.job, names), *map(keys.round, names)]

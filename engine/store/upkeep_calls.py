@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from engine.ports import Beat, DueEntry, Effects, JobRef, PushEntry
+from engine.ports import Beat, DueEntry, Effects, JobRef, Offered, PushEntry
 from engine.store.batch_calls import BatchCalls
 from engine.store.driver_calls import DriverCalls
 from engine.store.keys import MarketKeys
@@ -40,6 +40,12 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
         if reply.verdict in {"gone", "early"}:
             return None, 0, reply.effects
         return Outcome(reply.verdict), reply.rest[0], reply.effects
+
+    async def offer_more(self, entry: DueEntry) -> Offered:
+        """See :meth:`engine.ports.Store.offer_more`."""
+        ref = JobRef(entry.id, entry.mall)
+        reply = await self._on_job("offer_more", ref, {"member": entry.member})
+        return Offered(reply.verdict, None, reply.effects)
 
     async def expire(self, ref: JobRef, reason: str, max_attempts: int) -> Effects | None:
         """See :meth:`engine.ports.Store.expire`."""

@@ -17,7 +17,10 @@ if job.driver == arg.driver then return reply('ok') end
 local rec = read_driver(arg.driver)
 if not rec then return reply('no_driver') end
 if rec.suspended then return reply('suspended') end
-if not fits(rec, { job }) or (rec.offer and rec.offer ~= job.offer) then return reply('busy') end
+-- An offer of this very job is no hindrance: it is closed.
+local offer = rec.offer and rec.offer ~= job.offer and read_offer(rec.offer)
+local has_other = offer and not (offer.staggered and offer.jobs[1].job == job.id)
+if not fits(rec, { job }) or has_other then return reply('busy') end
 
 local run, names = offered_run(job)
 if not run then return reply('run', names) end

@@ -9,6 +9,7 @@
 -- include lib/jobs.lua
 -- include lib/offers.lua
 -- include lib/history.lua
+-- include lib/staggering.lua
 
 local offer = read_offer(arg.offer)
 if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
@@ -26,5 +27,7 @@ if not offer.add_on then
   note_refusal(rec, offer, false)
 end
 save_driver(arg.driver, rec)
-requeue_offered(run, offer, 'declined', arg.driver, arg.reason)
+if not (offer.staggered and goes_on(run[1], arg.offer, offer, 'declined', arg.reason)) then
+  requeue_offered(run, offer, 'declined', arg.driver, arg.reason)
+end
 return reply('ok', cmsgpack.pack(rec))

@@ -8,10 +8,12 @@
 -- include lib/jobs.lua
 -- include lib/offers.lua
 -- include lib/history.lua
+-- include lib/staggering.lua
 
 local offer = read_offer(arg.offer)
 local job = read_job(KEYS[15])
-if not offer or offer.state ~= 'live' or not job or job.offer ~= arg.offer then
+if not offer or offer.state ~= 'live' or not job
+  or not is_out(arg.offer, offer, job) then
   -- A due entry without its state: whatever left it behind, it has no further use.
   redis.call('ZREM', K.due, arg.member)
   return reply('gone')
@@ -50,5 +52,7 @@ if rec and rec.offer == arg.offer then
   end
   save_driver(offer.driver, rec)
 end
-requeue_offered(run, offer, outcome, 'engine')
+if not (offer.staggered and goes_on(run[1], arg.offer, offer, outcome)) then
+  requeue_offered(run, offer, outcome, 'engine')
+end
 return reply(outcome, now - limit)

@@ -159,6 +159,7 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     await store.queue(scheduled)
     await store.due(MARKET, 10)
     await store.driver_due(MARKET, "ann")
+    await store.offer_more(DueEntry("more/m/job_phoenix.x", "more", "job_phoenix.x", mall="m"))
     await store.disconnect(MARKET, NODE, [("ann", 1)])
     late = LateRun(MALL, ref.job, "ann", 1, world.now)
     await store.hand_over(late, world.plan(ref, 1, "bob"))

@@ -1,51 +1,29 @@
--- Reserving a driver for one or more jobs of a mall, and putting the offer out.
-local FOREVER = { declined = true, expired = true, gave_up = true, silent = true,
-  unassigned = true }
--- Who is not asked (again) for one of these jobs.
-local function barred_from(jobs)
-  local barred = {}
+-- Putting one or more jobs of a mall out to their first driver.
+-- include lib/asking.lua
+local MOST_KEPT = 64
+
+-- Puts the offer `arg.offer` out under a new attempt. The caller's keys are the wait set, the jobs,
+-- their rounds; its arguments end with the records of those.
+local function put_out(jobs, rec, plan, etas, is_staggered)
   for _, job in ipairs(jobs) do
-    for _, turn in ipairs(job.asked) do
-      local for_a_while = turn[3] == 'unacknowledged' and turn[4] + policy.unreachable_ms > now
-      if FOREVER[turn[3]] or for_a_while then
-        barred[turn[1]] = true
-      end
-    end
-  end
-  return barred
-end
-
--- A run goes to one who is free; to one on its way, one more job from the mall that it is bound for.
-local function may_take(rec, driver, jobs)
-  local has_room = #rec.jobs == 0 or (#jobs == 1 and bound_for(rec) == jobs[1].mall)
-  return has_room and fits(rec, jobs) and may_be_asked(rec, read_position(driver))
-end
-
--- Puts the offer `arg.offer` out. The caller's keys are the wait set, the jobs, their rounds; its
--- arguments end with the records of those.
-local function put_out(jobs, rec, plan, etas)
-  local expires, attempt, run, cards = now + policy.offer_timeout_ms, 0, {}, {}
-  for i, job in ipairs(jobs) do
     job.attempt = job.attempt + 1
     job.offer = arg.offer
-    attempt, expires = math.max(attempt, job.attempt), math.min(expires, job.expires_ms)
-    run[i] = { job = job.id, attempt = job.attempt }
-    if etas then run[i].eta_pickup_ms, run[i].eta_dropoff_ms = etas[i][1], etas[i][2] end
-    cards[i] = job.card
   end
-  local ack_by = math.min(now + policy.ack_timeout_ms, expires)
-  local offer = { offer = arg.offer, driver = plan[1], mall = jobs[1].mall, gate = plan[2],
-    attempt = attempt, jobs = run, eta_s = plan[3], distance_m = plan[4],
-    eta_pickup_ms = plan[5], eta_dropoff_ms = plan[6], expires_ms = expires, ack_by_ms = ack_by,
-    state = 'live', add_on = #rec.jobs > 0 or nil, cell = #rec.jobs == 0 and plan[7] or nil }
-  redis.call('HSET', K.offers, arg.offer, cmsgpack.pack(offer))
-  rec.offer = arg.offer
-  local card = #jobs == 1 and cards[1] or cmsgpack.pack(cards)
-  push(plan[1], rec, { kind = 'offer', offer = offer }, card)
-  save_driver(plan[1], rec)
+  local ack_by = ask(arg.offer, jobs, rec, plan, etas, is_staggered)
   for i, job in ipairs(jobs) do
     move(job, 'offered', 'engine', 'offered', ack_by)
     -- For `explain`.
     redis.call('SET', KEYS[14 + #jobs + i], ARGV[3 + i], 'PX', policy.terminal_kept_ms)
   end
+end
+
+-- More drivers than the nth of the plan, who has just been asked, are asked one by one: a staggered
+-- round, as lib/rounds.lua has it. offer_more.lua asks the next.
+local function begin_round(job, plans, n, more)
+  table.remove(plans, n)
+  for i = #plans, MOST_KEPT + 1, -1 do plans[i] = nil end
+  local next_ms = now + more.gap_ms
+  redis.call('HSET', job.key, 'round', cmsgpack.pack({ live = { job.offer }, asked = 1,
+    most = more.most, gap_ms = more.gap_ms, next_ms = next_ms, rest = plans, ids = more.offers }))
+  falls_due('more/' .. job.mall .. '/' .. job.id, next_ms)
 end

@@ -30,10 +30,18 @@ local function offered_run(job)
   return read_run(read_offer(job.offer), job)
 end
 
+-- Whether the offer is out for this job: as its only one, or in a staggered round, whose offers share
+-- its attempt.
+local function is_out(id, offer, job)
+  return job.offer == id
+    or (offer.staggered and job.state == 'offered' and job.attempt == offer.attempt)
+end
+
 -- Whether the offer is out for exactly these jobs, each at the attempt that it names.
 local function is_current(offer, run, id)
   for i, job in ipairs(run) do
-    if job.offer ~= id or job.state ~= 'offered' or job.attempt ~= offer.jobs[i].attempt then
+    if not is_out(id, offer, job) or job.state ~= 'offered'
+      or job.attempt ~= offer.jobs[i].attempt then
       return false
     end
   end
@@ -46,6 +54,8 @@ local function end_offer(id, offer, state)
   redis.call('ZADD', K.forget, now + policy.answer_kept_ms, 'offer/' .. id)
 end
 
+-- include lib/rounds.lua
+
 -- The offer found no taker: its jobs look on. Their round follows at once; the due entries are for
 -- the case that whoever should do that dies first.
 local function requeue_offered(run, offer, outcome, actor, reason)
@@ -56,23 +66,18 @@ local function requeue_offered(run, offer, outcome, actor, reason)
   end
 end
 
--- Ends the live offer of a job that has found another way, and tells its driver. What was offered
--- together with it looks on; the job itself is its caller's to move.
+-- Ends the live offer of a job that has found another way, or its whole round, and tells who has it.
+-- What was offered together with it looks on; the job itself is its caller's to move.
 local function close_offer(job, run, outcome, why)
   local id = job.offer
   local offer = read_offer(id)
-  end_offer(id, offer, outcome)
-  local rec = read_driver(offer.driver)
-  if rec and rec.offer == id then
-    rec.offer = nil
-    push(offer.driver, rec, { kind = 'offer_closed', offer_id = id, why = why })
-    save_driver(offer.driver, rec)
-  end
+  take_back(id, offer, outcome, why)
   local others = {}
   for _, each in ipairs(run) do
     if each.id ~= job.id then others[#others + 1] = each end
   end
   requeue_offered(others, offer, 'withdrawn', 'engine')
   note_asked(job, offer.driver, outcome)
+  if offer.staggered then end_round(job, id, outcome, why) end
   job.offer = ''
 end

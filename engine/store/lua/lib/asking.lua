@@ -1,0 +1,46 @@
+-- Who may be asked to take jobs, and the offer that asks them.
+-- include lib/room.lua
+local FOREVER = { declined = true, expired = true, gave_up = true, silent = true,
+  unassigned = true }
+-- Who is not asked (again) for one of these jobs.
+local function barred_from(jobs)
+  local barred = {}
+  for _, job in ipairs(jobs) do
+    for _, turn in ipairs(job.asked) do
+      local for_a_while = turn[3] == 'unacknowledged' and turn[4] + policy.unreachable_ms > now
+      if FOREVER[turn[3]] or for_a_while then
+        barred[turn[1]] = true
+      end
+    end
+  end
+  return barred
+end
+
+-- A run goes to one who is free; to one on its way, one more job from the mall that it is bound for.
+local function may_take(rec, driver, jobs)
+  local has_room = #rec.jobs == 0 or (#jobs == 1 and bound_for(rec) == jobs[1].mall)
+  return has_room and fits(rec, jobs) and may_be_asked(rec, read_position(driver))
+end
+
+-- Offers the jobs, each at its attempt, to the driver of this record; by when it must be acknowledged.
+local function ask(id, jobs, rec, plan, etas, is_staggered)
+  local expires, attempt, run, cards = now + policy.offer_timeout_ms, 0, {}, {}
+  for i, job in ipairs(jobs) do
+    attempt, expires = math.max(attempt, job.attempt), math.min(expires, job.expires_ms)
+    run[i] = { job = job.id, attempt = job.attempt }
+    if etas then run[i].eta_pickup_ms, run[i].eta_dropoff_ms = etas[i][1], etas[i][2] end
+    cards[i] = job.card
+  end
+  local ack_by = math.min(now + policy.ack_timeout_ms, expires)
+  local offer = { offer = id, driver = plan[1], mall = jobs[1].mall, gate = plan[2],
+    attempt = attempt, jobs = run, eta_s = plan[3], distance_m = plan[4],
+    eta_pickup_ms = plan[5], eta_dropoff_ms = plan[6], expires_ms = expires, ack_by_ms = ack_by,
+    state = 'live', add_on = #rec.jobs > 0 or nil, cell = #rec.jobs == 0 and plan[7] or nil,
+    staggered = is_staggered }
+  redis.call('HSET', K.offers, id, cmsgpack.pack(offer))
+  rec.offer = id
+  local card = #jobs == 1 and cards[1] or cmsgpack.pack(cards)
+  push(plan[1], rec, { kind = 'offer', offer = offer }, card)
+  save_driver(plan[1], rec)
+  return ack_by
+end

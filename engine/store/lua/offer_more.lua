@@ -1,0 +1,33 @@
+#!lua flags=allow-oom
+-- Asks the next driver of a staggered round too, at the same attempt, if its time has come; without a
+-- gap all that may be asked. early: not yet; nobody: none of its ranking may be asked now.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
+-- ARGV: now policy arg{member}
+-- REPLY: offered effects pushes asked | nobody | early | gone
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/offers.lua
+-- include lib/staggering.lua
+
+local job = read_job(KEYS[15])
+local round = job and job.state == 'offered' and read_round(job)
+if not round or round.asked >= round.most or #round.rest == 0 then
+  -- A due entry without its state: whatever left it behind, it has no further use.
+  redis.call('ZREM', K.due, arg.member)
+  return reply('gone')
+end
+if now < round.next_ms then
+  falls_due(arg.member, round.next_ms)
+  return reply('early')
+end
+local driver = ask_next(job, round)
+if round.gap_ms == 0 then
+  while ask_next(job, round) do end
+  round.rest = {} -- who could not be asked at once is not asked in this round
+elseif not driver then
+  round.next_ms = now + round.gap_ms
+end
+save_round(job, round)
+if not driver then return reply('nobody') end
+return reply('offered', round.asked)
