@@ -164,7 +164,7 @@ DRIVER_TRANSITIONS: tuple[DriverTransition, ...] = (
     DriverTransition(_D.AVAILABLE, _D.OFFLINE, "status offline, block over, or no socket"),
     DriverTransition(_D.PAUSED, _D.OFFLINE, "status offline, block over, or no socket"),
     DriverTransition(_D.AVAILABLE, _D.OFFERED, "an offer"),
-    DriverTransition(_D.OFFERED, _D.AVAILABLE, "declined, expired, withdrawn, cancelled"),
+    DriverTransition(_D.OFFERED, _D.AVAILABLE, "declined, expired, withdrawn, cancelled, taken"),
     DriverTransition(_D.OFFERED, _D.PAUSED, "the offer ended after status paused"),
     DriverTransition(_D.OFFERED, _D.OFFLINE, "status offline declined it, or it ended while away"),
     DriverTransition(_D.OFFERED, _D.ON_RUN, "accepted"),

@@ -46,5 +46,7 @@ def _shown(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
                 yield from _shown(policy, f"markets.{market}.")
         elif item.name in _SECRETS:
             yield name, "(not set)" if value is None else "(set)"
+        elif isinstance(value, tuple):
+            yield name, ", ".join(map(str, value)) or "(none)"
         else:
             yield name, "(not set)" if value is None else str(value)

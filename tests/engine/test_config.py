@@ -109,6 +109,8 @@ def test_other_variables_are_not_ours() -> None:
         ({"MALLARD_CIRCUITY": "0.5"}, "MALLARD_CIRCUITY: circuity is 0.5, not from 1 to 10"),
         ({"MALLARD_SPEED_BY_HOUR": "9, fast"}, "MALLARD_SPEED_BY_HOUR is 'fast', not a number"),
         ({"MALLARD_SPEED_BY_HOUR": "9,8"}, "SPEED_BY_HOUR: speed_by_hour has 2 figures, not 24"),
+        ({"MALLARD_OFFER_RUNGS": "all"}, "MALLARD_OFFER_RUNGS: offer_rungs: 'all' is none of"),
+        ({"MALLARD_OFFER_RUNGS": ","}, "offer_rungs: no rung"),
         ({"MALLARD_LOG_FORMAT": "xml"}, "MALLARD_LOG_FORMAT is 'xml', not one of console, json"),
         ({"MALLARD_SECRET": "a", "MALLARD_SECRET_FILE": "b"}, "secret and secret_file"),
         ({"MALLARD_CONFIG": "/nowhere.toml"}, "/nowhere.toml: No such file"),
@@ -150,6 +152,10 @@ def test_settings_are_checked_when_built_and_do_not_change() -> None:
         MarketPolicy(offer_timeout_ms=0)
     with pytest.raises(ConfigError, match="break_after_s is 120, not below resume_ttl_s"):
         MarketPolicy(break_after_s=120)
+    with pytest.raises(ConfigError, match="several drivers at once, and rounds are batches"):
+        MarketPolicy(offer_rungs=("broadcast",), round="batch")
+    with pytest.raises(ConfigError, match="several drivers at once, and max_run_jobs is over 1"):
+        MarketPolicy(offer_rungs=("staggered 2/5",), max_run_jobs=2)
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
 

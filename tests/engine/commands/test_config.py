@@ -23,11 +23,14 @@ def test_it_shows_what_a_node_would_run_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     toml = f'port = 9000\nsecret = "{"s" * 32}"\n[markets.phoenix]\noffer_timeout_ms = 5000\n'
+    toml += 'offer_rungs = ["sequential", "staggered 3/8", "broadcast"]\n'
     assert check(tmp_path, toml) == 0
     shown = capsys.readouterr().out.splitlines()
     assert {"port = 9000", "secret = (set)", "redis_url = (not set)"} <= set(shown)
     assert "markets.phoenix.offer_timeout_ms = 5000" in shown
     assert "policy.offer_timeout_ms = 30000" in shown
+    assert "policy.offer_rungs = sequential" in shown
+    assert "markets.phoenix.offer_rungs = sequential, staggered 3/8, broadcast" in shown
     assert shown[-1].startswith("markets: las-vegas, northern-virginia, phoenix; ")
     assert "ssss" not in "".join(shown)
     assert not (tmp_path / "data").exists()
@@ -42,6 +45,7 @@ def test_it_shows_what_a_node_would_run_with(
         ('secret = "x"\nhost = "0.0.0.0"', "32 bytes"),
         ("port =", "mallard.toml"),
         ('[policy.travel]\nsource = "roads"\nroads = "no.roads"', "no.roads: No such file"),
+        ('[policy]\noffer_rungs = ["staggered 99/5"]', "from 2 to 64 drivers"),
         ("[policy]\nspeed_by_hour = [9]", "speed_by_hour has 1 figures, not 24"),
     ],
 )

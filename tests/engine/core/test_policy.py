@@ -11,11 +11,16 @@ from engine.core.policy import (
     JOBS_AT_FIRST,
     JOBS_AT_MOST,
     LONGEST_HOLD_MS,
+    MOST_STAGGERED,
+    Rung,
     Search,
     end_reason,
     first_look_ms,
     first_search,
     held_until_ms,
+    read_rungs,
+    rung_at,
+    staggered_rungs,
     wide_enough,
     widened,
 )
@@ -150,3 +155,35 @@ def test_how_long_a_report_holds_parcels(
     kind: str, until_ms: int | None, held_ms: int | None
 ) -> None:
     assert held_until_ms(kind, until_ms, NOW_MS) == held_ms
+
+
+class TestTheLadder:
+    def test_each_round_has_its_rung_and_the_last_stays(self) -> None:
+        rungs = read_rungs(["sequential", "staggered 3/7.5", "broadcast"])
+        of_each = [rung_at(rungs, attempt) for attempt in range(5)]
+        assert [(rung.drivers, rung.gap_ms) for rung in of_each] == [
+            (1, 0),
+            (3, 7_500),
+            *[(MOST_STAGGERED, 0)] * 3,
+        ]
+
+    def test_one_driver_at_a_time_is_no_staggering(self) -> None:
+        assert staggered_rungs(["sequential", "sequential"]) is None
+        assert staggered_rungs(["sequential", "broadcast"]) == (Rung(), Rung(MOST_STAGGERED))
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("all", "none of sequential, staggered K/S, broadcast"),
+            ("staggered 3", "none of sequential, staggered K/S, broadcast"),
+            ("staggered 1/5", "from 2 to 64 drivers"),
+            ("staggered 65/5", "from 2 to 64 drivers"),
+            ("staggered 3/0", "from 0.1 to 600 seconds apart"),
+            ("staggered 3/601", "from 0.1 to 600 seconds apart"),
+        ],
+    )
+    def test_a_rung_that_is_none_says_why(self, text: str, why: str) -> None:
+        with pytest.raises(ValueError, match=why):
+            read_rungs([text])
+        with pytest.raises(ValueError, match="no rung"):
+            read_rungs([])
