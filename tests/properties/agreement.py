@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from engine.core import model as core
-from tests.properties.model import Job, Model
+from tests.properties.model import Job
 from tests.properties.model_drivers import Driver
+from tests.properties.model_staggered import StaggeredModel
 from tests.properties.world import Snapshot
 
 
-def check_agreement(model: Model, seen: Snapshot) -> None:
+def check_agreement(model: StaggeredModel, seen: Snapshot) -> None:
     _compare("drivers", {n: _driver(d) for n, d in model.drivers.items()}, _drivers(seen))
     _compare("jobs", {n: _job(j) for n, j in model.jobs.items()}, _jobs(seen))
     _compare(
@@ -30,7 +33,21 @@ def check_agreement(model: Model, seen: Snapshot) -> None:
             for n, o in seen.offers.items()
         },
     )
+    _compare(
+        "rounds",
+        {n: (r.live, r.asked, r.most, r.gap, r.next, r.rest) for n, r in model.rounds.items()},
+        {
+            n: (r.live, r.asked, r.most, r.gap_ms, r.next_ms, [_named(plan) for plan in r.rest])
+            for n, r in seen.rounds.items()
+        },
+    )
     _compare("dwells", {n: s.pack() for n, s in model.dwells.items()}, seen.dwells)
+
+
+def _named(plan: msgspec.Raw) -> str:
+    """The driver of a plan that a round keeps."""
+    driver: str = msgspec.msgpack.decode(plan)[0]
+    return driver
 
 
 def _driver(driver: Driver) -> Mapping[str, object]:

@@ -10,7 +10,8 @@ from collections.abc import Collection
 
 from engine.config import MarketPolicy
 from engine.core.model import Driver, Job
-from protocol.lifecycle import BEFORE_PICKUP, TERMINAL, JobState, Wish, may_move
+from engine.store.records import OfferRecord
+from protocol.lifecycle import BEFORE_PICKUP, JobState, Outcome, Wish, may_move
 from tests.properties.world import Snapshot
 
 # What is overdue is looked at again within this, however often its sweeper dies.
@@ -27,6 +28,7 @@ def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) ->
     they must, since their lease had run out."""
     check_holders(seen, policy)
     check_offers(seen)
+    check_winners(seen)
     check_queues(seen)
     check_counts(seen)
     check_timelines(seen)
@@ -83,12 +85,37 @@ def check_offers(seen: Snapshot) -> None:
         mine = [name for name, offer in live.items() if offer.driver == driver.id]
         assert mine == ([driver.offer] if driver.offer else []), f"S2: {driver.id}: {mine}"
     for name, job in seen.jobs.items():
-        out = [(o, j.attempt) for o, r in live.items() for j in r.jobs if j.job == name]
-        expected = [(job.offer, job.attempt)] if job.state is JobState.OFFERED else []
+        out = {(o, j.attempt) for o, r in live.items() for j in r.jobs if j.job == name}
+        expected = {(offer, job.attempt) for offer in offers_of(seen, job)}
         assert out == expected, f"S3: {name} ({job.state}, {job.offer}): {out}"
         assert (job.offer is not None) == bool(expected), f"S3: {name} names {job.offer}"
     for name, offer in seen.offers.items():
         assert offer.attempt == max(each.attempt for each in offer.jobs), f"{name}: its attempt"
+
+
+def offers_of(seen: Snapshot, job: Job) -> list[str]:
+    """The offers that are out for it: one, or those of its staggered round."""
+    several = seen.rounds.get(job.id)
+    if job.state is not JobState.OFFERED:
+        assert several is None, f"S3: {job.id} ({job.state}) has a round: {several}"
+        return []
+    if several is None:
+        return [job.offer or ""]
+    assert several.live[0] == job.offer, f"S3: {job.id}: {job.offer} is not the first: {several}"
+    asked = [o for o in seen.offers.values() if (job.id, job.attempt) in _runs_of(o)]
+    counts = len(several.live), several.asked, several.most
+    assert len(several.live) <= len(asked) <= several.asked <= several.most, f"S3: {counts}"
+    return several.live
+
+
+def _runs_of(offer: OfferRecord) -> list[tuple[str, int]]:
+    return [(each.job, each.attempt) for each in offer.jobs]
+
+
+def check_winners(seen: Snapshot) -> None:
+    for name, job in seen.jobs.items():
+        won = [turn.attempt for turn in job.asked if turn.outcome == Outcome.ACCEPTED]
+        assert len(set(won)) == len(won), f"S3: {name}: two winners of one round: {job.asked}"
 
 
 def check_queues(seen: Snapshot) -> None:
@@ -127,27 +154,34 @@ def check_timelines(seen: Snapshot) -> None:
             assert may_move(source, target), f"{name}: {source} → {target}"
 
 
-def _due_member(job: Job) -> str | None:
+def _due_limits(seen: Snapshot, job: Job, policy: MarketPolicy) -> dict[str, int | None]:
+    """The due entries that the job has, and by when each must come; None: it may be gone."""
     kind = _DUE_KIND.get(job.state, "silent" if job.held else None)
-    if kind == "offer":
-        return f"offer/{job.mall}/{job.offer}/{job.id}"
-    return f"{kind}/{job.mall}/{job.id}" if kind else None
+    if kind != "offer":
+        return {f"{kind}/{job.mall}/{job.id}": _limit(seen, job, policy)} if kind else {}
+    limits = dict[str, int | None]()
+    for name in offers_of(seen, job):
+        out = seen.offers[name]
+        limits[f"offer/{job.mall}/{name}/{job.id}"] = out.ack_by_ms or out.expires_ms
+    several = seen.rounds.get(job.id)
+    if several and several.asks_more:
+        limits[f"more/{job.mall}/{job.id}"] = several.next_ms
+    return limits
 
 
 def check_due(seen: Snapshot, policy: MarketPolicy) -> None:
-    members = {_due_member(job) for job in seen.jobs.values()}
+    limits = dict[str, int | None]()
+    for job in seen.jobs.values():
+        limits |= _due_limits(seen, job, policy)
     for member in seen.due:
         kind, _, name = member.partition("/")
-        owned = name in seen.drivers if kind == "driver" else member in members
+        owned = name in seen.drivers if kind == "driver" else member in limits
         assert owned, f"S14: {member} is due for nothing"
-    for job in seen.jobs.values():
-        if job.state in TERMINAL:
-            continue
-        due, limit = _due_member(job), _limit(seen, job, policy)
-        at = seen.due.get(due or "")
+    for member, limit in limits.items():
         if limit is not None:
-            assert at is not None, f"S14: {job.id} ({job.state}) has no due entry"
-            assert at <= max(limit, seen.now + GRACE_MS), f"S14: {due} comes {at - limit} late"
+            at = seen.due.get(member)
+            assert at is not None, f"S14: there is no due entry {member}"
+            assert at <= max(limit, seen.now + GRACE_MS), f"S14: {member} comes {at - limit} late"
 
 
 def _limit(seen: Snapshot, job: Job, policy: MarketPolicy) -> int | None:
@@ -156,9 +190,6 @@ def _limit(seen: Snapshot, job: Job, policy: MarketPolicy) -> int | None:
         return job.release_ms
     if job.state is JobState.QUEUED:
         return job.expires_ms
-    if job.state is JobState.OFFERED:
-        offer = seen.offers[job.offer or ""]
-        return offer.ack_by_ms or offer.expires_ms
     holder = seen.drivers[job.driver or ""]
     resume_ms = math.ceil(policy.resume_ttl_s * 1000)
     if job.state in BEFORE_PICKUP:

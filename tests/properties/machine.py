@@ -31,7 +31,8 @@ from engine.store.redis import RedisStore
 from engine.store.scripts import Script
 from tests.properties import invariants
 from tests.properties.agreement import check_agreement
-from tests.properties.model import REFUSED, WORDS_OF_REFUSAL, Model
+from tests.properties.model import REFUSED, WORDS_OF_REFUSAL
+from tests.properties.model_staggered import StaggeredModel
 from tests.properties.world import LEASE_MS, NODES, START_MS, Snapshot, World
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         super().__init__()
         self.policy = MarketPolicy(max_run_jobs=max_run_jobs)
-        self.model = Model(self.policy, START_MS)
+        self.model = StaggeredModel(self.policy, START_MS)
         self.world = World(url, self.policy, scripts)
         self.beating = set(NODES)
         # Nodes that have heard that their lease had run out, and not yet closed their sockets.

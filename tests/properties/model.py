@@ -125,7 +125,7 @@ class Model(DriverModel):
             return "ok"
         if new is None:
             return "no_driver"
-        if new.suspended or new.offer not in {None, job.offer or None}:
+        if new.suspended or (new.offer and new.offer not in self.offers_of(job)):
             return "unavailable"
         if not self.fits(driver, [name]):
             return "unavailable"
@@ -163,6 +163,10 @@ class Model(DriverModel):
         return "ok"
 
     # -- offers
+
+    def offers_of(self, job: Job) -> set[str]:
+        """Those that are out for it."""
+        return {job.offer}
 
     def offer(
         self,

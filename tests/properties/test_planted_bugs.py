@@ -16,6 +16,7 @@ from engine.store.redis import RedisStore
 from engine.store.scripts import Script
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
+from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
 from tests.properties.planting import Planted
 from tests.properties.world import MALLS
@@ -202,8 +203,8 @@ PLANTED = (
         "offer",
         (
             (
-                "  save_driver(plan[1], rec)\n  for",
-                "  redis.call('HSET', K.drivers, plan[1], cmsgpack.pack(rec))\n  for",
+                "  save_driver(plan[1], rec)\n  return ack_by",
+                "  redis.call('HSET', K.drivers, plan[1], cmsgpack.pack(rec))\n  return ack_by",
             ),
         ),
         a_plan_finds_its_driver,
@@ -258,7 +259,11 @@ PLANTED = (
 )
 
 
-@pytest.mark.parametrize("planted", [*PLANTED, *PLANTED_IN_RUNS], ids=lambda planted: planted.name)
+@pytest.mark.parametrize(
+    "planted",
+    [*PLANTED, *PLANTED_IN_RUNS, *PLANTED_IN_ROUNDS],
+    ids=lambda planted: planted.name,
+)
 def test_a_planted_bug_turns_its_story_red(redis_url: str, planted: Planted) -> None:
     most = planted.max_run_jobs
     with a_day(redis_url, None, most) as mallard:

@@ -16,10 +16,12 @@ from engine.store.keys import MarketKeys
 from engine.store.link import Link
 from engine.store.records import (
     OfferRecord,
+    RoundOfOffers,
     read_driver,
     read_job,
     read_offer,
     read_position,
+    read_round_of_offers,
     read_waiting,
 )
 from engine.store.redis import RedisStore
@@ -60,6 +62,7 @@ class Snapshot:
     drivers: Mapping[str, Driver]
     jobs: Mapping[str, Job]
     offers: Mapping[str, OfferRecord]
+    rounds: Mapping[str, RoundOfOffers]
     idle: frozenset[str]
     coming: frozenset[str]
     due: Mapping[str, int]
@@ -245,6 +248,11 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         drivers=drivers,
         jobs={name.removeprefix("job:"): read_job(flat) for name, flat in jobs.items()},
         offers={name: read_offer(packed) for name, packed in hashes["offers"].items()},
+        rounds={
+            name.removeprefix("job:"): read_round_of_offers(packed)
+            for name, flat in jobs.items()
+            if (packed := _pairs(flat).get("round"))
+        },
         idle=frozenset(sets["idle"]),
         coming=frozenset(sets["coming"]),
         due=sets["due"],
