@@ -113,14 +113,16 @@ def _round(name: str, script: str, old: str, new: str, story: Story) -> Planted:
     return Planted(name, script, ((old, new),), story)
 
 
-_END = "if offer.staggered then end_round(run[1], arg.offer, 'withdrawn', 'taken') end\n"
+_END = "if offer.staggered then rounds().finish(run[1], arg.offer, 'withdrawn', 'taken') end\n"
+
+_FINISH = "  if offer.staggered then rounds().finish(job, id, outcome, why) end\n"
 
 PLANTED_IN_ROUNDS = (
     Planted(
         "two winners",
         "accept",
         (
-            (_END, "if offer.staggered then drop_round(run[1]) end\n"),
+            (_END, "if offer.staggered then rounds().drop(run[1]) end\n"),
             ("not is_out(id, offer, job) or job.state ~= 'offered'\n      or ", ""),
         ),
         both_accept,
@@ -136,21 +138,21 @@ PLANTED_IN_ROUNDS = (
     _round(
         "who lost is barred",
         "accept",
-        "end_round(run[1], arg.offer, 'withdrawn', ",
-        "end_round(run[1], arg.offer, 'declined', ",
+        "finish(run[1], arg.offer, 'withdrawn', ",
+        "finish(run[1], arg.offer, 'declined', ",
         both_accept,
     ),
     _round(
         "a declined one takes the job back",
         "decline",
-        "(offer.staggered and goes_on(run[1], arg.offer, offer, 'declined', arg.reason))",
-        "nil",
+        "if not goes_on then",
+        "if true then",
         the_first_declines,
     ),
     _round(
         "a lapsed one takes the job back",
         "lapse",
-        "if not (offer.staggered and goes_on(run[1], arg.offer, offer, outcome)) then",
+        "if not goes_on then",
         "if true then",
         the_first_lapses,
     ),
@@ -171,15 +173,15 @@ PLANTED_IN_ROUNDS = (
     _round(
         "the first is not passed on",
         "decline",
-        "  job.offer = round.live[1]\n",
+        "    job.offer = round.live[1]\n",
         "",
         the_first_declines,
     ),
     _round(
         "a declined one's due entry stays",
         "decline",
-        "  falls_due_no_more(offer_member(job, id))\n  save_round",
-        "  save_round",
+        "    round_of.falls_due_no_more(round_of.offer_member(job, id))\n    save",
+        "    save",
         the_first_declines,
     ),
     _round(
@@ -215,28 +217,28 @@ PLANTED_IN_ROUNDS = (
     _round(
         "a round that found nobody leaves its record",
         "decline",
-        "  redis.call('HDEL', job.key, 'round')\n",
+        "    redis.call('HDEL', job.key, 'round')\n",
         "",
         all_decline,
     ),
     _round(
         "a cancelled job leaves offers out",
         "cancel",
-        "  if offer.staggered then end_round(job, id, outcome, why) end\n",
+        _FINISH,
         "",
         the_job_is_cancelled,
     ),
     _round(
         "an expired job leaves offers out",
         "expire",
-        "  if offer.staggered then end_round(job, id, outcome, why) end\n",
+        _FINISH,
         "",
         an_operator_ends_the_round_of_an_expired_job,
     ),
     _round(
         "custody leaves offers out",
         "progress",
-        "  if offer.staggered then end_round(job, id, outcome, why) end\n",
+        _FINISH,
         "",
         custody_ends_the_round,
     ),

@@ -10,10 +10,11 @@ from engine.core.acceptance import CELLS
 from engine.core.model import RankedDriver, RoundRecord
 from engine.ports import DueEntry, MoreOffers, OfferPlan, PlannedJob
 from tests.properties.handover_rules import HandoverRules
+from tests.properties.job_rules import JobRules
 from tests.properties.machine import DRIVERS, How, how_often, recent
 
 
-class StaggerRules(HandoverRules):
+class StaggerRules(JobRules, HandoverRules):
     """Several drivers, one attempt, one winner."""
 
     @precondition(lambda self: any(job.state == "queued" for job in self.model.jobs.values()))

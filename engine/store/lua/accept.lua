@@ -30,7 +30,7 @@ if not rec or not fits(rec, run) then return reply('offer_closed') end
 end_offer(arg.offer, offer, 'accepted')
 rec.offer, rec.unreachable = nil, false
 note_answer(rec, offer, true)
-if offer.staggered then end_round(run[1], arg.offer, 'withdrawn', 'taken') end
+if offer.staggered then rounds().finish(run[1], arg.offer, 'withdrawn', 'taken') end
 for _, job in ipairs(run) do take_on(rec, job) end
 save_driver(arg.driver, rec)
 for i, job in ipairs(run) do

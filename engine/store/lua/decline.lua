@@ -27,7 +27,9 @@ if not offer.add_on then
   note_refusal(rec, offer, false)
 end
 save_driver(arg.driver, rec)
-if not (offer.staggered and goes_on(run[1], arg.offer, offer, 'declined', arg.reason)) then
+local goes_on = offer.staggered
+  and staggering().goes_on(run[1], arg.offer, offer, 'declined', arg.reason)
+if not goes_on then
   requeue_offered(run, offer, 'declined', arg.driver, arg.reason)
 end
 return reply('ok', cmsgpack.pack(rec))

@@ -52,7 +52,8 @@ if rec and rec.offer == arg.offer then
   end
   save_driver(offer.driver, rec)
 end
-if not (offer.staggered and goes_on(run[1], arg.offer, offer, outcome)) then
+local goes_on = offer.staggered and staggering().goes_on(run[1], arg.offer, offer, outcome)
+if not goes_on then
   requeue_offered(run, offer, outcome, 'engine')
 end
 return reply(outcome, now - limit)

@@ -11,7 +11,7 @@
 -- include lib/staggering.lua
 
 local job = read_job(KEYS[15])
-local round = job and job.state == 'offered' and read_round(job)
+local round = job and job.state == 'offered' and rounds().read(job)
 if not round or round.asked >= round.most or #round.rest == 0 then
   -- A due entry without its state: whatever left it behind, it has no further use.
   redis.call('ZREM', K.due, arg.member)
@@ -21,13 +21,14 @@ if now < round.next_ms then
   falls_due(arg.member, round.next_ms)
   return reply('early')
 end
-local driver = ask_next(job, round)
+local goes = staggering()
+local driver = goes.ask_next(job, round)
 if round.gap_ms == 0 then
-  while ask_next(job, round) do end
+  while goes.ask_next(job, round) do end
   round.rest = {} -- who could not be asked at once is not asked in this round
 elseif not driver then
   round.next_ms = now + round.gap_ms
 end
-save_round(job, round)
+goes.save(job, round)
 if not driver then return reply('nobody') end
 return reply('offered', round.asked)

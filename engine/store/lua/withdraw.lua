@@ -17,7 +17,7 @@ if not job or job.state ~= 'offered' or not offer or offer.state ~= 'live'
 end
 if offer.staggered then
   take_back(arg.offer, offer, 'withdrawn', 'withdrawn')
-  if not goes_on(job, arg.offer, offer, 'withdrawn') then
+  if not staggering().goes_on(job, arg.offer, offer, 'withdrawn') then
     requeue_offered({ job }, offer, 'withdrawn', arg.actor)
   end
   return reply('ok')

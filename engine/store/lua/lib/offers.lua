@@ -54,6 +54,16 @@ local function end_offer(id, offer, state)
   redis.call('ZADD', K.forget, now + policy.answer_kept_ms, 'offer/' .. id)
 end
 
+-- Ends a live offer and tells its driver why.
+local function take_back(id, offer, outcome, why)
+  end_offer(id, offer, outcome)
+  local rec = read_driver(offer.driver)
+  if rec and rec.offer == id then
+    rec.offer = nil
+    push(offer.driver, rec, { kind = 'offer_closed', offer_id = id, why = why })
+    save_driver(offer.driver, rec)
+  end
+end
 -- include lib/rounds.lua
 
 -- The offer found no taker: its jobs look on. Their round follows at once; the due entries are for
@@ -78,6 +88,6 @@ local function close_offer(job, run, outcome, why)
   end
   requeue_offered(others, offer, 'withdrawn', 'engine')
   note_asked(job, offer.driver, outcome)
-  if offer.staggered then end_round(job, id, outcome, why) end
+  if offer.staggered then rounds().finish(job, id, outcome, why) end
   job.offer = ''
 end

@@ -1,52 +1,59 @@
--- How a staggered round goes on: one more driver is asked, or one fewer is.
+-- How a staggered round goes on: one more driver is asked, or one fewer is. Made only where a round is
+-- met, as lib/rounds.lua.
+local function staggering()
 -- include lib/asking.lua
+  local round_of = rounds()
 
--- Asks the first of the rest who may be asked; nil if nobody may.
-local function ask_next(job, round)
-  if round.asked >= round.most or now >= job.expires_ms then return nil end
-  local barred = barred_from({ job })
-  for i, plan in ipairs(round.rest) do
-    local rec = not barred[plan[1]] and read_driver(plan[1])
-    if rec and may_take(rec, plan[1], { job }) then
-      local id = table.remove(round.ids)
-      table.remove(round.rest, i)
-      round.live[#round.live + 1] = id
-      round.asked, round.next_ms = round.asked + 1, now + round.gap_ms
-      falls_due(offer_member(job, id), ask(id, { job }, rec, plan, nil, true))
-      event({ kind = 'offer', what = 'offered', job = job.id, service = job.service,
-        attempt = job.attempt, driver = plan[1] })
-      return plan[1]
+  -- Asks the first of the rest who may be asked; nil if nobody may.
+  local function ask_next(job, round)
+    if round.asked >= round.most or now >= job.expires_ms then return nil end
+    local barred = barred_from({ job })
+    for i, plan in ipairs(round.rest) do
+      local rec = not barred[plan[1]] and read_driver(plan[1])
+      if rec and may_take(rec, plan[1], { job }) then
+        local id = table.remove(round.ids)
+        table.remove(round.rest, i)
+        round.live[#round.live + 1] = id
+        round.asked, round.next_ms = round.asked + 1, now + round.gap_ms
+        falls_due(round_of.offer_member(job, id), ask(id, { job }, rec, plan, nil, true))
+        event({ kind = 'offer', what = 'offered', job = job.id, service = job.service,
+          attempt = job.attempt, driver = plan[1] })
+        return plan[1]
+      end
+    end
+    return nil
+  end
+
+  local function save(job, round)
+    job.offer = round.live[1]
+    redis.call('HSET', job.key, 'round', cmsgpack.pack(round))
+    save_job(job)
+    local member = 'more/' .. job.mall .. '/' .. job.id
+    if round.asked < round.most and #round.rest > 0 then
+      falls_due(member, round.next_ms)
+    else
+      round_of.falls_due_no_more(member)
     end
   end
-  return nil
-end
 
-local function save_round(job, round)
-  job.offer = round.live[1]
-  redis.call('HSET', job.key, 'round', cmsgpack.pack(round))
-  save_job(job)
-  if round.asked < round.most and #round.rest > 0 then
-    falls_due(more_member(job), round.next_ms)
-  else
-    falls_due_no_more(more_member(job))
+  -- One offer of the round has ended without a taker. The round goes on with the others that are
+  -- out; was it the last, with the next driver at once. Whether it does: else its job looks on.
+  local function goes_on(job, id, offer, outcome, reason)
+    local round = round_of.read(job)
+    for i, other in ipairs(round.live) do
+      if other == id then table.remove(round.live, i) break end
+    end
+    if #round.live == 0 and not ask_next(job, round) then
+      round_of.drop(job)
+      return false
+    end
+    note_asked(job, offer.driver, outcome)
+    event({ kind = 'offer', what = outcome, job = job.id, service = job.service,
+      attempt = job.attempt, driver = offer.driver, reason = reason })
+    round_of.falls_due_no_more(round_of.offer_member(job, id))
+    save(job, round)
+    return true
   end
-end
 
--- One offer of the round has ended without a taker. The round goes on with the others that are out;
--- was it the last, with the next driver at once. Whether it does: else its job looks on.
-local function goes_on(job, id, offer, outcome, reason)
-  local round = read_round(job)
-  for i, other in ipairs(round.live) do
-    if other == id then table.remove(round.live, i) break end
-  end
-  if #round.live == 0 and not ask_next(job, round) then
-    drop_round(job)
-    return false
-  end
-  note_asked(job, offer.driver, outcome)
-  event({ kind = 'offer', what = outcome, job = job.id, service = job.service,
-    attempt = job.attempt, driver = offer.driver, reason = reason })
-  falls_due_no_more(offer_member(job, id))
-  save_round(job, round)
-  return true
+  return { ask_next = ask_next, save = save, goes_on = goes_on }
 end
