@@ -7,7 +7,6 @@ from protocol.lifecycle import HELD
 from tests.properties.driver_rules import next_step
 from tests.properties.job_rules import Order, orders
 from tests.properties.machine import DRIVERS, How, how_often, recent
-from tests.properties.run_rules import RunRules
 from tests.properties.stagger_rules import StaggerRules
 from tests.properties.world import NODES
 
@@ -15,7 +14,7 @@ from tests.properties.world import NODES
 hops = st.sampled_from((1, 1, 2, 2, 3, 4, 0))
 
 
-class Mallard(RunRules, StaggerRules):
+class Mallard(StaggerRules):
     """All rules together."""
 
     @initialize(orders=st.lists(st.tuples(orders, hops), min_size=2, max_size=4))

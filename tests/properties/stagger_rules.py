@@ -9,12 +9,16 @@ from hypothesis.stateful import precondition, rule
 from engine.core.acceptance import CELLS
 from engine.core.model import RankedDriver, RoundRecord
 from engine.ports import DueEntry, MoreOffers, OfferPlan, PlannedJob
-from tests.properties.handover_rules import HandoverRules
-from tests.properties.job_rules import JobRules
 from tests.properties.machine import DRIVERS, How, how_often, recent
+from tests.properties.run_rules import RunRules, rarely, some_mall
+
+ENDS = (
+    *("accepted", "accepted", "declined", "declined", "unacknowledged", "expired", "withdrawn"),
+    *("cancelled", "assigned", "over", "too early"),
+)
 
 
-class StaggerRules(JobRules, HandoverRules):
+class StaggerRules(RunRules):
     """Several drivers, one attempt, one winner."""
 
     @precondition(lambda self: any(job.state == "queued" for job in self.model.jobs.values()))
@@ -75,36 +79,98 @@ class StaggerRules(JobRules, HandoverRules):
         self.time_to(self.model.rounds[name].next, off_by)
         self.offer_more(name, how)
 
-    @precondition(lambda self: self.model.rounds)
     @rule(
-        back=recent,
-        answers=st.lists(
-            st.sampled_from(("accept", "accept", "decline", "ack", "withdraw")),
-            min_size=2,
-            max_size=3,
-        ),
-        last_first=st.booleans(),
+        mall=some_mall,
+        drivers=st.permutations(DRIVERS),
+        most=st.sampled_from((2, 2, 3)),
+        asks=st.sampled_from((0, 1, 1, 2)),
+        collected=rarely,
+        ends=st.sampled_from(ENDS),
+        nth=st.sampled_from((0, -1)),
         how=how_often,
     )
-    def rivals_answer(self, back: int, answers: list[str], last_first: bool, how: How) -> None:
-        """Everybody who is asked answers in the same millisecond, by turns on both nodes."""
-        name = self.round_at(back)
-        for _ in range(2):
-            self.time_to(self.model.rounds[name].next)
-            self.offer_more(name)
-        live = [*self.model.rounds[name].live]
-        if last_first:
-            live.reverse()
-        for n, (offer, verb) in enumerate(zip(live, answers, strict=False)):
-            driver, node = self.model.offers[offer].driver, ("n1", "n2")[n % 2]
-            if verb == "accept":
-                self.accept(offer, driver, node, how)
-            elif verb == "decline":
-                self.decline(offer, driver, node, how)
-            elif verb == "ack":
-                self.offer_ack(offer, driver, how)
-            elif verb == "withdraw":
+    def a_staggered_round(
+        self,
+        mall: str,
+        drivers: Sequence[str],
+        most: int,
+        asks: int,
+        collected: bool,
+        ends: str,
+        nth: int,
+        how: How,
+    ) -> None:
+        """A whole one: drivers who are free are asked, and the first or the last of them decides
+        how it ends. ``collected``: somebody held the job before, and may have it on board."""
+        (name,) = self._waiting(mall, 1)
+        free = [driver for driver in drivers if not self._holds_something(driver)]
+        if collected and free and (held := self._held_before(name, free.pop())):
+            name, former, attempt = held
+        else:
+            former, attempt = "", 0
+        for driver in free[:most]:
+            self._makes_free(driver)
+        if self.model.jobs[name].state != "queued":
+            return
+        self.begin_round(name, self.model.jobs[name].attempt, free or drivers, most, how=how)
+        for _ in range(asks):
+            if name in self.model.rounds:
+                self.time_to(self.model.rounds[name].next)
+                self.offer_more(name, how)
+        if name not in self.model.rounds:
+            return
+        if former:
+            self.step(name, former, attempt, "picked_up", how=how)
+        else:
+            self._round_ends(name, ends, nth, how)
+
+    def _held_before(self, name: str, driver: str) -> tuple[str, str, int] | None:
+        """The job, the driver who held it, and under which attempt that was."""
+        self._makes_free(driver)
+        self.assign(name, driver)
+        job = self.model.jobs[name]
+        if job.holder != driver:
+            return None
+        attempt = job.attempt
+        self.unassign(name, attempt)
+        return name, driver, attempt
+
+    def _round_ends(self, name: str, ends: str, nth: int, how: How) -> None:
+        """By what the nth of its drivers does, or by what becomes of the job; then the others say
+        yes, and nobody else is asked who should not be."""
+        job, live = self.model.jobs[name], [*self.model.rounds[name].live]
+        offer = live.pop(nth)
+        out = self.model.offers[offer]
+        match ends:
+            case "accepted":
+                self.accept(offer, out.driver, "n2", how)
+            case "declined":
+                self.decline(offer, out.driver, "n2", how)
+            case "unacknowledged" | "expired":
+                if ends == "expired":
+                    self.offer_ack(offer, out.driver)
+                self.time_to(out.ack_by or out.expires)
+                entry = DueEntry(f"offer/{job.mall}/{offer}/{name}", "offer", name, job.mall, offer)
+                self._lapse(entry, how)
+            case "withdrawn":
                 self.withdraw(offer, how)
+            case "cancelled":
+                self.cancel(name, how)
+            case "assigned":
+                self.assign(name, out.driver, how)
+            case "over":
+                self.time_to(job.expires)
+                self.expire(name, how=how)
+            case _:
+                self.offer_more(name, how)
+        for other in live:
+            rival = self.model.offers[other].driver
+            if ends == "declined":
+                self.decline(other, rival)
+            self.accept(other, rival, "n1")
+        if name in self.model.rounds:
+            self.time_to(self.model.rounds[name].next)
+            self.offer_more(name, how)
 
     def round_at(self, back: int) -> str:
         return list(reversed(self.model.rounds))[back % len(self.model.rounds)]
