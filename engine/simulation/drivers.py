@@ -39,6 +39,9 @@ class SimulatedDriver:
         self._done = done
         self._remember = remember
         self._inbox: asyncio.Queue[LiveOffer] = asyncio.Queue()
+        # The offer on its screen, and whether that has been closed.
+        self._considered = ""
+        self._closed = asyncio.Event()
         # Text seeds do not depend on the process, as hashes of text would.
         self._dice = random.Random(f"{scenario.seed} {shift.driver}")
         self._from = self._to = (shift.lat, shift.lon)
@@ -58,9 +61,12 @@ class SimulatedDriver:
         return DriverFix(self.shift.driver, now_ms, lat, lon, 5.0)
 
     def hear(self, push: Push) -> None:
-        """Something came from the engine; what is not an offer, this driver needs not know."""
+        """Something came from the engine: an offer, or the end of the one that it considers. What
+        else there is, this driver needs not know."""
         if push.offer is not None:
             self._inbox.put_nowait(push.offer)
+        elif push.kind == "offer_closed" and push.offer_id == self._considered:
+            self._closed.set()
 
     async def work(self) -> None:
         """The whole shift."""
@@ -89,12 +95,19 @@ class SimulatedDriver:
             return None if self._inbox.empty() else self._inbox.get_nowait()
 
     async def _consider(self, offer: LiveOffer) -> tuple[Job, ...]:
-        """Answer an offer; the jobs that came of it."""
+        """Answer an offer; the jobs that came of it. One that is closed meanwhile (another driver
+        was faster) goes from the screen at once."""
         market, driver = self._scenario.market, self.shift.driver
-        await self._dispatcher.offer_ack(market, driver, offer.offer)
+        self._considered = offer.offer
+        self._closed.clear()
+        try:
+            await self._dispatcher.offer_ack(market, driver, offer.offer)
+        except Refused:  # it was closed before it was seen
+            return ()
         accepts = self._dice.random() < self.shift.acceptance
         answers = accepts or self._dice.random() < 0.5  # half of the refusals are silence
-        await self._clock.until(self._clock.now_ms() + self._scenario.answer_ms)
+        if await self._is_closed_by(self._clock.now_ms() + self._scenario.answer_ms):
+            return ()
         try:
             if accepts:
                 return (await self._dispatcher.accept(market, driver, offer.offer)).jobs
@@ -103,6 +116,13 @@ class SimulatedDriver:
         except Refused:  # it has been closed meanwhile
             pass
         return ()
+
+    async def _is_closed_by(self, at_ms: int) -> bool:
+        try:
+            async with asyncio.timeout(self._clock.seconds_to(at_ms)):
+                return await self._closed.wait()
+        except TimeoutError:
+            return False
 
     async def _carry_out(self, run: list[Job]) -> None:
         """One visit to the mall: the jobs accepted, and those that come on top on the way there."""

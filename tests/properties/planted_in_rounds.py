@@ -210,7 +210,7 @@ PLANTED_IN_ROUNDS = (
     _round(
         "nobody is asked next",
         "offer",
-        "  falls_due('more/' .. job.mall .. '/' .. job.id, next_ms)\n",
+        "  if #plans > 0 then falls_due('more/' .. job.mall .. '/' .. job.id, next_ms) end\n",
         "",
         both_accept,
     ),

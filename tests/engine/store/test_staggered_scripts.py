@@ -295,3 +295,12 @@ async def test_no_round_outlives_its_job(world: World) -> None:
     assert (await world.store.offer_more(more(ref))).verdict == "nobody"
     await world.store.expire(ref, "nobody_accepted", 200)
     assert await due_of(world, ref) == set()
+
+
+async def test_a_round_of_one_has_nobody_to_wait_for(world: World) -> None:
+    await world.driver("ann")
+    ref = await world.submit()
+    await begin(world, ref, "ann")
+    assert await due_of(world, ref) == {f"offer/{MALL}/o1-0"}
+    await world.store.decline(MARKET, "ann", "o1-0", "")
+    assert await world.state(ref) == "queued"

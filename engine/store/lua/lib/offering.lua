@@ -25,5 +25,5 @@ local function begin_round(job, plans, n, more)
   local next_ms = now + more.gap_ms
   redis.call('HSET', job.key, 'round', cmsgpack.pack({ live = { job.offer }, asked = 1,
     most = more.most, gap_ms = more.gap_ms, next_ms = next_ms, rest = plans, ids = more.offers }))
-  falls_due('more/' .. job.mall .. '/' .. job.id, next_ms)
+  if #plans > 0 then falls_due('more/' .. job.mall .. '/' .. job.id, next_ms) end
 end
