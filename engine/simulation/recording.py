@@ -21,14 +21,17 @@ from engine.ports import StoreUnavailable
 from engine.simulation.tables import TableError
 from engine.store.keys import MarketKeys
 from engine.store.records import read_job
+from protocol.lifecycle import Outcome
 
 _FORMAT: Final = "mallard recording 1"
 _AT_ONCE: Final = 1_000
+# An offer that was accepted, or taken back as another driver was faster, is none.
+_REFUSALS: Final = frozenset({Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNACKNOWLEDGED})
 _TIMEOUT_S: Final = 30.0
 
 
 class RecordedJob(msgspec.Struct, frozen=True):
-    """What a job needed. ``refused_by``: each driver's turn that did not end with its accept."""
+    """What a job needed. ``refused_by``: the driver of each turn that ended with its refusal."""
 
     id: str
     mall: str
@@ -128,7 +131,7 @@ def _job(fields: Mapping[bytes, bytes]) -> RecordedJob:
         need.ready_ms,
         need.deadline_ms,
         need.expires_ms,
-        tuple(turn.driver for turn in job.asked),
+        tuple(turn.driver for turn in job.asked if turn.outcome in _REFUSALS),
     )
 
 
