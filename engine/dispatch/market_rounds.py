@@ -59,6 +59,8 @@ class MarketRounds:
         # Of the jobs that wait: until when each is put off, and how many rounds each broke.
         self._put_off_ms: dict[str, int] = {}
         self._broken: dict[str, int] = {}
+        # Drivers of the last batch who had gone away when their offers came.
+        self._missed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         """How many jobs are remembered."""
@@ -108,6 +110,7 @@ class MarketRounds:
             runs = await self._offer_runs(queue, jobs) if jobs else NO_RUNS
             for job in runs.broke:
                 self._broken[job] = self._broken.get(job, 0) + 1
+            self._look_past(runs.missed)
             await self._put_off(queue, ended | runs.gone, dict(runs.held_ms))
             if runs.offered:
                 self._context.metrics.matched(clock() - started)
@@ -127,9 +130,21 @@ class MarketRounds:
             if plan.now
             for job in plan.jobs
         }
+        # Of an offer that found nobody, no job is gone.
+        self._look_past(
+            frozenset(
+                plan.driver.driver for plan, jobs in zip(due, offered, strict=True) if not jobs
+            )
+        )
         await self._put_off(queue, gone, set_off_ms)
         if any(offered):
             self._context.metrics.matched(clock() - started)
+
+    def _look_past(self, missed: frozenset[str]) -> None:
+        """Their jobs are for others: another batch follows, unless it is they again."""
+        if missed - self._missed:
+            self._woken += 1
+        self._missed = missed
 
     async def _offer_runs(self, queue: MarketQueue, jobs: Sequence[BatchJob]) -> RunsOffered:
         """Plan and offer the runs of every mall at which jobs wait."""

@@ -18,11 +18,13 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class RunsOffered:
     """What became of a round's jobs: until when some are held (epoch ms), which wait no more under
-    the attempt that the round knew, which broke the plan, and how many offers went out."""
+    the attempt that the round knew, which broke the plan, which drivers had gone away by then, and
+    how many offers went out."""
 
     held_ms: Mapping[str, int] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     broke: frozenset[str] = frozenset()
+    missed: frozenset[str] = frozenset()
     offered: int = 0
 
 
@@ -67,7 +69,7 @@ class RunOffers:
             held_ms |= planned.held
             taken |= {plan.drivers[0].driver for plan in planned.offers}
         self._tell_held(waiting, held_ms, now_ms)
-        gone, offered = set[str](), 0
+        gone, missed, offered = set[str](), set[str](), 0
         for plan, outcome in zip(
             offers, await asyncio.gather(*map(self._store.offer, offers)), strict=True
         ):
@@ -77,7 +79,9 @@ class RunOffers:
                 gone |= {job.job for job in plan.jobs}
                 self._context.metrics.offer("offered")
                 self._follow(self._market, outcome.effects)
-        return RunsOffered(held_ms, frozenset(gone), frozenset(broke), offered)
+            elif outcome.verdict == "nobody":
+                missed.add(plan.drivers[0].driver)
+        return RunsOffered(held_ms, frozenset(gone), frozenset(broke), frozenset(missed), offered)
 
     def _planned(
         self,

@@ -1,8 +1,10 @@
 """One mall's rounds where jobs are pooled: the same search, but runs instead of single jobs."""
 
 import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from engine.core.matching import Ranking
 from engine.core.model import RoundRecord, Waiting
 from engine.core.places import Mall
 from engine.core.policy import end_reason, first_search, wide_enough, widened
@@ -30,9 +32,11 @@ class RunRounds(MallRounds):
 
     async def _round(self) -> int:
         """Offer runs until nobody is left to ask, or who is left is held; how many jobs were
-        served. It ends: each look serves a job, or widens the search, which has a cap."""
+        served. It ends: each look serves a job, learns that a driver is gone, or widens the search,
+        which has a cap."""
         served = 0
         broke: set[str] = set()
+        missed: set[str] = set()
         search = first_search(self._needed_m, self._policy)
         search = replace(search, jobs=max(search.jobs, _JOBS_AT_FIRST))
         while True:
@@ -40,9 +44,10 @@ class RunRounds(MallRounds):
             if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
                 search = wide
                 continue
-            newly = await self._serve_runs(found, broke)
+            known = len(missed)
+            newly = await self._serve_runs(found, broke, missed)
             served += newly
-            if newly:
+            if newly or len(missed) > known:
                 continue
             held = self._held_ms
             unserved = [job for job in found.waiting if job.job not in held]
@@ -53,19 +58,25 @@ class RunRounds(MallRounds):
                 more_jobs=found.waiting_total > len(found.waiting),
             )
             if further is None:
-                matcher = self._matcher(found, None)
-                rankings = {
-                    job.job: matcher.rank(job.need, job.asked)
-                    for job in unserved
-                    if job.job not in broke
-                }
-                await self._put_off(found, rankings, broke)
+                await self._put_off(found, self._rankings(found, unserved, broke), broke)
                 return served
             search = further
 
-    async def _serve_runs(self, found: Found, broke: set[str]) -> int:
+    def _rankings(
+        self, found: Found, unserved: Sequence[Waiting], broke: Collection[str]
+    ) -> dict[str, Ranking]:
+        """For `explain`: the drivers as each job sees them, of those whose turn has come."""
+        matcher = self._matcher(found, None)
+        return {
+            job.job: matcher.rank(job.need, job.asked)
+            for job in unserved
+            # Whether another one's data would break this is found out when its turn comes.
+            if job.job not in broke and self._is_up(job, found.now_ms)
+        }
+
+    async def _serve_runs(self, found: Found, broke: set[str], missed: set[str]) -> int:
         """Offer the runs that should leave now, end those whose time is over; how many jobs wait
-        no more."""
+        no more. ``missed``: drivers who went away between an earlier look and their offer."""
         ending, jobs = [], []
         for job in found.waiting:
             if job.job in broke or not self._is_up(job, found.now_ms):
@@ -77,10 +88,15 @@ class RunRounds(MallRounds):
         ended = sum(await asyncio.gather(*ending))
         runs = NO_RUNS
         if jobs:
+            near, coming = (
+                [driver for driver in drivers if driver.driver.id not in missed]
+                for drivers in (found.near, found.coming)
+            )
             runs = await self._runs.offer(
-                [(self._mall, jobs)], found.near, found.coming, found.now_ms, found.radius_m
+                [(self._mall, jobs)], near, coming, found.now_ms, found.radius_m
             )
         broke |= runs.broke
+        missed |= runs.missed
         self._held_ms = dict(runs.held_ms)
         return ended + len(runs.gone)
 

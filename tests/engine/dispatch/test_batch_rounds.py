@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.core.model import Vehicle
-from engine.ports import JobRef
+from engine.ports import JobRef, Offered, OfferPlan
 from protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MALL, MARKET, Node
@@ -44,6 +44,22 @@ async def test_a_declined_job_goes_to_the_next(make_node: MakeNode) -> None:
     await node.declines(node.courier.offers[0])
     await eventually(lambda: len(node.courier.offers) == 2)
     assert {offer.driver for offer in node.courier.offers} == {"d1", "d2"}
+
+
+async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode) -> None:
+    node = await batching(make_node, retry_s=30.0)
+    offer = node.store.offer
+
+    async def offer_as_it_goes(plan: OfferPlan) -> Offered:
+        if plan.drivers[0].driver == "near":
+            await node.store.status(MARKET, "near", Wish.PAUSED, None)
+        return await offer(plan)
+
+    node.store.offer = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
+    await node.online("near", 300)
+    await node.online("further", 900)
+    await node.quiet()
+    await node.offered(await node.submit(), "further")
 
 
 async def test_what_nobody_takes_is_carried_over(make_node: MakeNode) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from engine.core.model import LiveOffer, Vehicle
-from engine.ports import JobRef
-from protocol.lifecycle import JobState, Step
+from engine.ports import JobRef, Offered, OfferPlan
+from protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import MALL, MARKET, Node
+from tests.engine.dispatch.worlds import HOUR_MS, MALL, MARKET, Node
 from tests.support import eventually
 
 CAR = Vehicle(max_jobs=8)
@@ -221,3 +221,29 @@ async def test_nothing_is_pooled_where_the_market_does_not(make_node: MakeNode) 
     await node.online("d", vehicle=CAR)
     await eventually(lambda: node.courier.offers)
     assert [len(offer.jobs) for offer in node.courier.offers] == [1]
+
+
+async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_)
+    offer = node.store.offer
+
+    async def offer_as_it_goes(plan: OfferPlan) -> Offered:
+        if plan.drivers[0].driver == "near":
+            await node.store.status(MARKET, "near", Wish.PAUSED, None)
+        return await offer(plan)
+
+    node.store.offer = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
+    await node.online("near", 1_000, vehicle=CAR)
+    await node.online("further", 2_000, vehicle=CAR)
+    await node.quiet()
+    await node.offered(await north(node, 8), "further")
+
+
+async def test_a_broken_job_whose_turn_is_later_does_not_break_the_runs(
+    make_node: MakeNode, round_: str
+) -> None:
+    node = await pooling(make_node, round_)
+    later_ms = node.store.now_ms() + HOUR_MS
+    await node.submit(stores=("nowhere",), ready_ms=later_ms)
+    # Nobody is there, and it is looked at again in half a minute.
+    await node.waits(await north(node, 8))
