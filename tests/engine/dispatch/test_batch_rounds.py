@@ -186,3 +186,23 @@ async def test_a_job_that_is_cancelled_breaks_no_bundle_of_others(make_node: Mak
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
     await eventually(lambda: node.courier.offers)
     assert [job.job for job in node.courier.offers[0].jobs] == [near.job]
+
+
+async def test_one_who_is_about_to_be_free_is_planned_with_from_then(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    await node.online("d", 200)
+    ref = await node.submit()
+    await eventually(lambda: node.courier.asked(ref))
+    job = await node.accepts(node.courier.offers[0])
+    due_ms = job.eta_dropoff_ms
+    assert due_ms is not None
+    finishing = node.dispatcher._rounds.finishing
+
+    def free_ms(now_ms: int) -> list[int]:
+        return [driver.free_ms for driver in finishing.drivers(MARKET, now_ms)]
+
+    assert free_ms(due_ms - 30_000) == [due_ms]
+    # Its news may be under way; then it is taken to need a minute more, but not for ever.
+    assert free_ms(due_ms + 5_000) == [due_ms + 5_000]
+    assert free_ms(due_ms + 6_000) == [due_ms + 66_000]
+    assert free_ms(due_ms + 900_000) == []
