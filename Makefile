@@ -27,8 +27,8 @@ load: $(READY)
 	$(BIN)/python -m load_tests.with_engine $(LOAD_ARGS)
 
 # Everything beside its peers, one after the other: results, plots, docs/performance.md. It takes
-# long (matching ten minutes, whole systems more), on a machine that does nothing else; PostgreSQL
-# with PostGIS is needed.
+# an hour (half of it five minutes of orders at two rates), on a machine that does nothing else;
+# PostgreSQL with PostGIS is needed.
 # `make bench BENCH_ARGS="match --drivers 1000"` measures a part; see load_tests/README.md.
 bench: $(READY)
 	$(BIN)/python -m load_tests.bench $(BENCH_ARGS)

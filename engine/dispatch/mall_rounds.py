@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 _MAX_BROKEN = 5
 # So many jobs are ranked in one go: then the other malls and the sockets have their turn. Each
 # prices some twenty drivers, in about a tenth of a millisecond; its offer takes twice that.
-_RANKED_IN_ONE_GO = 16
+_RANKED_IN_ONE_GO = 8
 # A round that served nobody is followed by a rest as long as it took, but no longer than this.
 _LONGEST_REST_S = 0.25
 

@@ -28,8 +28,9 @@ from protocol.bodies import body_as, canonical_hash, decode_json_body, parse_jso
 from protocol.codes import ProblemCode
 from protocol.resources import CancelRequest, JobRequest, ReadyRequest
 
-# So many orders of one mall are checked and stored at a time; it takes a millisecond or two each.
-_MOST_OF_A_MALL: Final = 16
+# So many orders of one mall are checked and stored at a time, a millisecond or two each: more would
+# save a sale little and cost whoever else is on the node a longer turn of the loop (decisions.md).
+_MOST_OF_A_MALL: Final = 4
 
 
 class JobsApi:

@@ -64,7 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="leave a contestant out; may be repeated",
     )
-    repetitions_flag(parser, 7)
+    repetitions_flag(parser, 5)
 
 
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:

@@ -40,12 +40,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="orders a second; repeatable (100 and 300)",
     )
     parser.add_argument("--drivers", type=count, default=5000, help="on sockets (5000)")
-    parser.add_argument("--seconds", type=above_zero, default=60.0, help="measured (60)")
+    parser.add_argument("--seconds", type=above_zero, default=300.0, help="measured (300)")
     parser.add_argument("--nodes", type=count, default=2, help="of the engine (2)")
     parser.add_argument(
         "--hold-s", type=above_zero, help="of a job (20 at 100 orders a second, else 10)"
     )
-    repetitions_flag(parser, 3)
+    repetitions_flag(parser, 1)
 
 
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:
