@@ -159,6 +159,9 @@ class MarketPolicy:
     # Make before break: a job whose driver on the way has had no socket for so long goes to one who
     # arrives earlier, if there is one; 0: it stays until `resume_ttl_s`.
     break_after_s: float = figure(0.0, 0, 86_400)
+    # ... and one whose driver, though connected, is expected at the gate so much later than it was
+    # when it took the job: it is stuck, or slow; 0: it stays.
+    stuck_after_s: float = figure(0.0, 0, 86_400)
 
     # Positions: faster than this is impossible; how long fixes are gathered for one write.
     max_speed_mps: float = figure(70.0, 0.1, 100_000)

@@ -119,7 +119,8 @@ class Freed:
 
 @dataclass(frozen=True, slots=True)
 class LateRun:
-    """A job whose holder, silent since ``lost_ms``, may come late: is there one who is earlier?"""
+    """A job whose holder may come late: is there one who is earlier? ``lost_ms``: since when it is
+    silent; 0: it is connected, and may be stuck."""
 
     mall: str
     job: str

@@ -1,4 +1,4 @@
-"""Make before break: whether somebody else would collect a job sooner than its silent holder."""
+"""Make before break: whether somebody else would collect a job sooner than its late holder."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,21 @@ from engine.core.model import Position, RankedDriver
 
 
 def expected_ms(position: Position, gate: Gate, now_ms: int, travel: TravelTime) -> int:
-    """When a silent holder is at the gate if it drives on, as in a tunnel, from where and when it
-    was last seen. Epoch ms, never before now. This is careful: it may have stopped."""
+    """When a holder is at the gate if it drives on, as in a tunnel, from where and when it was last
+    seen. Epoch ms, never before now. This is careful: it may have stopped."""
     way_s = travel.seconds(position.lat, position.lon, gate.lat, gate.lon, position.received_ms)
     return max(now_ms, position.received_ms + round(way_s * 1000))
+
+
+def has_slipped(
+    expected_gate_ms: int, eta_pickup_ms: int | None, collect_ms: int, stuck_after_s: float
+) -> bool:
+    """Whether a holder is expected at the gate so much later than when it took the job. Standing
+    still for a while moves what is expected by as much. ``collect_ms``: from the gate to the parcel
+    in hand; where the parcel itself is late, it is that which counts."""
+    if eta_pickup_ms is None:
+        return False
+    return expected_gate_ms - (eta_pickup_ms - collect_ms) >= stuck_after_s * 1000
 
 
 def earlier(

@@ -1,5 +1,8 @@
 """Make before break: a run that may come late finds its better driver first.
 
+Late is who is silent, and who is stuck: connected, but expected at the gate by `stuck_after_s`
+later than when it took the job. Both are off where a market does not name a time.
+
 While a holder on its way is silent, from the market's `break_after_s` to its `resume_ttl_s`,
 whoever sweeps looks every ten seconds for a free driver who would be at the gate before the holder
 is expected, even if it answers its offer at the last moment. Only then, and in one step of the
@@ -8,10 +11,11 @@ store, the job moves. Else it stays with its holder until `resume_ttl_s`, as eve
 
 import structlog
 
-from engine.core.handover import earlier, expected_ms
+from engine.core.handover import earlier, expected_ms, has_slipped
 from engine.core.matching import Matcher, Ranking, offerable
 from engine.core.model import Asked, Job, RoundRecord
 from engine.core.policy import first_search
+from engine.core.visits import collecting
 from engine.dispatch.context import Context, Follow
 from engine.ports import (
     DriverSnapshot,
@@ -49,6 +53,12 @@ class Handover:
         if mall is None or position is None:
             return
         policy, travel = self._context.policy(market), self._context.travel_time(market)
+        if late.lost_ms == 0:
+            handover = self._context.handover(market)
+            tour = collecting(mall, job.need, handover, snapshot.now_ms)
+            due_ms = expected_ms(position, mall.gates[tour.gate], snapshot.now_ms, travel)
+            if not has_slipped(due_ms, job.eta_pickup_ms, tour.collect_ms, policy.stuck_after_s):
+                return
         search = first_search(None, policy)
         found = await self._context.store.candidates(
             market,
@@ -60,7 +70,8 @@ class Handover:
             drivers=search.drivers,
             jobs=0,
         )
-        turn = Asked(late.driver, late.attempt, Outcome.SILENT, found.now_ms)
+        outcome = Outcome.SILENT if late.lost_ms else Outcome.UNASSIGNED
+        turn = Asked(late.driver, late.attempt, outcome, found.now_ms)
         ranking = Matcher(mall, found.near, found.now_ms, policy, travel).rank(
             job.need, (*job.asked, turn)
         )
@@ -90,15 +101,17 @@ class Handover:
         )
         offered = await self._context.store.hand_over(late, plan)
         if offered.verdict == "offered":
-            _log.info("late run handed over", job=late.job, silent=late.driver)
+            _log.info("late run handed over", job=late.job, holder=late.driver)
             self._context.metrics.offer("offered")
             self._follow(market, offered.effects)
 
 
 def _still_late(snapshot: DriverSnapshot, late: LateRun) -> Job | None:
-    """The job, if its holder still is silent and still holds it so."""
+    """The job, if its holder still is silent, or connected, as was told, and still holds it so."""
     driver = snapshot.driver
-    if driver.connected or driver.lost_ms != late.lost_ms:
+    if driver.connected != (late.lost_ms == 0):
+        return None
+    if late.lost_ms and driver.lost_ms != late.lost_ms:
         return None
     held = [job for job in snapshot.jobs if (job.id, job.attempt) == (late.job, late.attempt)]
     return held[0] if held else None

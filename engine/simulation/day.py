@@ -127,6 +127,12 @@ class _Simulation:
             for event in events
             if event["kind"] == "job" and event["from"] == JobState.OFFERED
         )
+        # Those of a staggered round that ended without a change of their job's state.
+        offers += Counter(
+            str(event["what"])
+            for event in events
+            if event["kind"] == "offer" and event["what"] != "offered"
+        )
         return Day(
             self._scenario,
             tuple(self._trips),

@@ -95,7 +95,8 @@ def _offers(day: Day) -> list[int]:
     made = Counter(
         str(event["job"])
         for event in day.events
-        if event["kind"] == "job" and event["from"] == JobState.OFFERED
+        if (event["kind"] == "job" and event["from"] == JobState.OFFERED)
+        or (event["kind"] == "offer" and event["what"] != "offered")
     )
     jobs = {str(event["job"]) for event in day.events if event["kind"] == "job"}
     return [made[job] for job in sorted(jobs)]

@@ -135,6 +135,8 @@ def _figures(policy: MarketPolicy) -> dict[str, float]:
     own: dict[str, float] = {"keeps_work": 1} if policy.weights.earnings_s else {}
     if policy.break_after_s:
         own["break_ms"] = math.ceil(policy.break_after_s * 1000)
+    if policy.stuck_after_s:
+        own["stuck_ms"] = math.ceil(policy.stuck_after_s * 1000)
     if policy.dwell_visits:
         own["learns_dwell"] = 1
     return own | {

@@ -195,7 +195,7 @@ PLANTED = (
     Planted(
         "a hand-over that leaves the job in its holder's hands",
         "hand_over",
-        (("    revoke(job, 'silent', 'engine', 'silent')\n", ""),),
+        (("    revoke(job, outcome, 'engine', is_silent and 'silent' or 'late')\n", ""),),
         a_late_run_is_handed_over_and_its_former_holder_accepts,
     ),
     Planted(

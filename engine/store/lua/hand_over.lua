@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Make before break: takes a job off a holder who has been silent for a while and offers it, in the same
--- step, to the first of the plan who still may have it. If nobody may, or the holder is back, it stays.
+-- Make before break: takes a job off a holder who has been silent for a while, or (lost_ms 0) is stuck on
+-- its way, and offers it, in the same step, to the first of the plan who still may have it. If nobody
+-- may, or the holder is back, it stays.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job round
 -- ARGV: now policy arg{offer attempt holder lost_ms drivers[{driver gate eta_s distance_m eta_pickup_ms
 -- ARGV: eta_dropoff_ms cell?}]} record
@@ -20,7 +21,8 @@ end
 local holder = job and job.driver == arg.holder and read_driver(arg.holder)
 local is_silent = holder and not holder.connected and holder.lost_ms == arg.lost_ms
   and now - holder.lost_ms >= (policy.break_ms or policy.resume_ms)
-if not is_silent or job.state ~= 'assigned' or job.attempt ~= arg.attempt
+local is_stuck = holder and arg.lost_ms == 0 and holder.connected and policy.stuck_ms
+if not (is_silent or is_stuck) or job.state ~= 'assigned' or job.attempt ~= arg.attempt
   or now >= job.expires_ms then
   return reply('gone')
 end
@@ -30,7 +32,8 @@ for _, plan in ipairs(arg.drivers) do
   local is_other = plan[1] ~= arg.holder and not barred[plan[1]]
   local rec = is_other and read_driver(plan[1])
   if rec and #rec.jobs == 0 and may_take(rec, plan[1], { job }) then
-    revoke(job, 'silent', 'engine', 'silent')
+    local outcome = is_silent and 'silent' or 'unassigned'
+    revoke(job, outcome, 'engine', is_silent and 'silent' or 'late')
     effects.malls, effects.due = {}, {} -- it looks no further
     put_out({ job }, rec, plan)
     return reply('offered', plan[1])

@@ -22,6 +22,14 @@ local away_ms = rec and rec.connected and -1 or now - lost_ms
 local before_pickup = BEFORE_PICKUP[job.state]
 local limit_ms = job.state == 'at_mall' and policy.at_mall_silence_ms or policy.resume_ms
 
+-- On its way, and its socket lives: whoever sweeps looks whether it comes late, as one who is stuck.
+if away_ms < 0 and job.state == 'assigned' and policy.stuck_ms then
+  effects.late = { { mall = job.mall, job = job.id, driver = job.driver, attempt = job.attempt,
+    lost_ms = 0 } }
+  falls_due(arg.member, now + math.min(LOOK_AGAIN_MS, policy.stuck_ms))
+  return reply('waits')
+end
+
 -- Make before break: whoever sweeps looks for one who arrives earlier, again and again until the limit.
 local looks_ms = job.state == 'assigned' and policy.break_ms or limit_ms
 if away_ms >= looks_ms and away_ms < limit_ms then

@@ -1,6 +1,6 @@
 """Whether somebody else would be at the gate sooner than a silent holder, carefully judged."""
 
-from engine.core.handover import earlier, expected_ms
+from engine.core.handover import earlier, expected_ms, has_slipped
 from engine.core.model import Position, RankedDriver
 from tests.engine.core.makers import MALL, NOW_MS, TRAVEL
 
@@ -36,3 +36,13 @@ def test_only_who_is_there_earlier_with_a_late_answer_too_is_better() -> None:
 
 def test_nobody_is_earlier_than_one_who_should_be_there() -> None:
     assert earlier([ranked("near", 0)], NOW_MS, NOW_MS, 30_000) == ()
+
+
+def test_who_stands_still_slips_by_as_much() -> None:
+    collect_ms, eta_pickup_ms = 120_000, NOW_MS + 720_000  # at the gate in ten minutes
+    gate_ms = NOW_MS + 600_000
+    assert not has_slipped(gate_ms + 179_999, eta_pickup_ms, collect_ms, 180.0)
+    assert has_slipped(gate_ms + 180_000, eta_pickup_ms, collect_ms, 180.0)
+    # Where the parcel is late itself, nothing is lost before that.
+    assert not has_slipped(gate_ms + 180_000, eta_pickup_ms + 60_000, collect_ms, 180.0)
+    assert not has_slipped(gate_ms + 180_000, None, collect_ms, 180.0)

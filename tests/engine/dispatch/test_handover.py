@@ -1,5 +1,6 @@
 """Make before break: a silent holder loses its job to one who is earlier, and to nobody else."""
 
+from engine.ports import JobRef
 from protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MARKET, Node
@@ -57,3 +58,57 @@ async def test_where_it_is_off_the_limit_alone_counts(make_node: MakeNode) -> No
     await node.offered(ref, "near")
     assert "hand_over" not in node.calls
     assert (await node.job(ref)).state is JobState.OFFERED
+
+
+STUCK = {"stuck_after_s": 1.0, "offer_timeout_ms": 2_000}
+
+
+async def reports_from(node: Node, north_m: float, looks: str, count: int = 1) -> None:
+    """Far says that it is there, until a call has been made so often."""
+
+    async def seen() -> bool:
+        await node.moves("far", north_m)
+        return node.calls.count(looks) >= count
+
+    await eventually(seen)
+
+
+async def on_its_way(node: Node, *others: float) -> JobRef:
+    """Far has a job and a long way; others are free, so many metres away."""
+    await node.online("far", 12_000)
+    ref = await node.submit()
+    await node.accepts(await node.offered(ref, "far"))
+    for n, north_m in enumerate(others):
+        await node.online(f"other{n}", north_m)
+    node.calls.clear()
+    return ref
+
+
+async def test_one_who_is_stuck_loses_the_job_to_one_who_arrives_earlier(
+    make_node: MakeNode,
+) -> None:
+    node = await make_node(**STUCK)
+    ref = await on_its_way(node, 400)
+    await reports_from(node, 12_000, "hand_over")
+    offer = await node.offered(ref, "other0", attempt=3)
+    assert await node.outcomes(ref) == [("far", "accepted"), ("far", "unassigned")]
+    assert (await node.driver("far")).jobs == ()
+    assert (await node.accepts(offer)).driver == "other0"
+
+
+async def test_one_who_comes_nearer_keeps_its_job(make_node: MakeNode) -> None:
+    node = await make_node(**STUCK)
+    ref = await on_its_way(node, 400)
+    await reports_from(node, 9_000, "silence", 2)
+    await node.quiet()
+    assert (await node.job(ref)).driver == "far"
+    assert "candidates" not in node.calls
+
+
+async def test_one_who_is_stuck_keeps_its_job_if_nobody_is_earlier(make_node: MakeNode) -> None:
+    node = await make_node(**STUCK)
+    ref = await on_its_way(node, 14_000)
+    await reports_from(node, 12_000, "candidates", 2)
+    await node.quiet()
+    assert (await node.job(ref)).driver == "far"
+    assert "hand_over" not in node.calls

@@ -1,5 +1,7 @@
 """Make before break in the store: a job moves from its silent holder to another, or stays."""
 
+from dataclasses import replace
+
 import pytest
 
 from engine.config import MarketPolicy
@@ -123,4 +125,47 @@ class TestWhereItIsOff:
         ref, late = await late_run(world)
         assert await world.due_of(ref) == late.lost_ms + RESUME_MS
         assert (await world.store.silence(await world.entry(ref))).late == ()
+        assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+        assert (await hand_over(world, ref, replace(late, lost_ms=0), "bob")).verdict == "gone"
+
+
+class TestWhoIsStuck:
+    """Connected and on its way: the one who sweeps looks whether it comes late."""
+
+    @pytest.fixture
+    def policy(self) -> MarketPolicy:
+        return MarketPolicy(stuck_after_s=BREAK_MS / 1000)
+
+    async def test_its_job_is_looked_at_again_and_again(self, world: World) -> None:
+        await world.driver("ann")
+        ref, attempt = await world.assigned("ann")
+        assert await world.due_of(ref) == world.now + BREAK_MS
+        await world.pass_ms(BREAK_MS)
+        effects = await world.store.silence(await world.entry(ref))
+        assert effects.late == (LateRun(MALL, ref.job, "ann", attempt, 0),)
+        assert await world.due_of(ref) == world.now + 10_000
+
+    async def test_its_job_moves_in_one_step_and_it_hears_of_it(self, world: World) -> None:
+        await world.driver("ann")
+        await world.driver("bob")
+        ref, attempt = await world.assigned("ann")
+        late = LateRun(MALL, ref.job, "ann", attempt, 0)
+        assert (await hand_over(world, ref, late, "ann", "bob")).driver == "bob"
+        job = await world.job(ref)
+        assert (job.state, job.attempt) == (JobState.OFFERED, attempt + 2)
+        assert (job.asked[-1].driver, job.asked[-1].outcome) == ("ann", "unassigned")
+        assert [(p.kind, p.reason) for p in await world.pushes("ann")][-1] == ("job", "unassigned")
+
+    @pytest.mark.parametrize("what", ["lost", "arrived"])
+    async def test_one_who_is_lost_or_has_arrived_is_not_stuck(
+        self, world: World, what: str
+    ) -> None:
+        await world.driver("ann")
+        await world.driver("bob")
+        ref, attempt = await world.assigned("ann")
+        if what == "lost":
+            await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+        else:
+            await world.store.arrive(ref, "ann", attempt)
+        late = LateRun(MALL, ref.job, "ann", attempt, 0)
         assert (await hand_over(world, ref, late, "bob")).verdict == "gone"

@@ -27,6 +27,8 @@ end
 
 -- When to look whether a holder is still there: at its limit if it is away, else a limit from now.
 local function silence_limit(rec)
-  if rec.connected then return now + policy.resume_ms end
+  if rec.connected then
+    return now + math.min(policy.resume_ms, policy.stuck_ms or policy.resume_ms)
+  end
   return math.max(rec.lost_ms + policy.resume_ms, now + 1)
 end

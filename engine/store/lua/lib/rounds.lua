@@ -31,6 +31,8 @@ local function rounds()
         local offer = read_offer(id)
         take_back(id, offer, outcome, why)
         note_asked(job, offer.driver, outcome)
+        event({ kind = 'offer', what = outcome, job = job.id, service = job.service,
+          attempt = job.attempt, driver = offer.driver })
       end
       falls_due_no_more(offer_member(job, id))
     end
