@@ -133,6 +133,13 @@ class RunCosts:
     late: float = figure(10.0, 0, 10_000)
     # ``hard``: nobody joins a run that makes another late. ``soft``: lateness only costs.
     deadlines: Literal["hard", "soft"] = "hard"
+    # Around each driver, or for the deadlines: then a run leaves when it must, and a job with
+    # `patient_s` to spare must save the share `patient` of its own way to join one.
+    plan: Literal["by_driver", "by_deadline"] = "by_driver"
+    patient: float = figure(0.92, 0, 1)
+    patient_s: float = figure(10_800.0, 1, 86_400)
+    # ... and a full one leaves at once if its way is no more than this share of its jobs' own.
+    close: float = figure(0.11, 0, 1)
     # The share of the way back to the mall that counts: drivers return for their next run.
     back: float = figure(1.0, 0, 1)
 
@@ -202,6 +209,8 @@ class MarketPolicy:
     dropoff_dwell_s: float = figure(60.0, 0, 86_400)
     # What a driver must have done when its block ends: its last drop-off, or its last pickup.
     block_covers: Literal["dropoff", "pickup"] = "dropoff"
+    # ... and how long before it.
+    block_margin_s: float = figure(0.0, 0, 86_400)
 
     weights: CostWeights = field(default_factory=CostWeights)
 

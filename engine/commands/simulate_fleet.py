@@ -38,6 +38,12 @@ def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.Argum
         "--most", type=number(int, 1, 5_000), default=256, help="the largest fleet (default: 256)"
     )
     source.add_argument(
+        "--least",
+        type=number(int, 1, 5_000),
+        default=1,
+        help="fewer are taken to be too few (default: 1)",
+    )
+    source.add_argument(
         "--step", type=number(int, 1, 1_000), default=4, help="drivers by so many (default: 4)"
     )
     source.add_argument(
@@ -106,8 +112,12 @@ def search(
         console.print(f"{drivers} drivers, seed {seed}: {found.on_time_percent:.2f} % in time")
         return found
 
+    if args.least > args.most:
+        raise ConfigError(f"--least {args.least} is over --most {args.most}")
     seeds = range(args.seed, args.seed + args.seeds)
-    result = smallest_fleet(run, seeds, goal_percent=args.goal, most=args.most, step=args.step)
+    result = smallest_fleet(
+        run, seeds, goal_percent=args.goal, most=args.most, step=args.step, least=args.least
+    )
     _print(console, result, args, sources[0])
     how = how_of(
         args,
@@ -116,6 +126,7 @@ def search(
         parcels=args.parcels,
         goal_percent=args.goal,
         most=args.most,
+        least=args.least,
         step=args.step,
         demand=sources[0],
     )

@@ -178,7 +178,8 @@ class Table:
         loads = [unit.load for unit in self._units]
         why = np.zeros(self._cost_s.shape, dtype=np.uint8)
         ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
-        why[ends_ms > fleet.until_ms] = _MISFITS.index("block_ends_too_soon")
+        margin_ms = self._policy.block_margin_s * 1000
+        why[ends_ms + margin_ms > fleet.until_ms] = _MISFITS.index("block_ends_too_soon")
         weight_g = np.array([load.weight_g for load in loads])
         why[weight_g[:, None] > fleet.max_weight_g] = _MISFITS.index("too_heavy")
         volume_l = np.array([load.volume_l for load in loads])

@@ -109,7 +109,8 @@ def learnt(mall: Mall, sketches: Mapping[str, DwellSketch], enough: int) -> Mall
 
     Half of all drivers are through sooner than a store's time, so one who stays for hours moves
     nothing. The walk from the gate is taken off: the way through the stores reckons with it. A
-    store that too few have been at takes what the mall's stores take, if that is known.
+    store that too few have been at takes what the mall's stores take, if that is known and its
+    places file does not tell its own figure.
     """
     known = {store: sketches[store] for store in mall.stores if store in sketches}
     counts: _Array = np.array([sketch.counts for sketch in known.values()], dtype=np.float64)
@@ -118,7 +119,8 @@ def learnt(mall: Mall, sketches: Mapping[str, DwellSketch], enough: int) -> Mall
     walks: _Array = np.array([mall.stores[store].walk_s for store in known], dtype=np.float64)
     stays = np.broadcast_to(_MIDDLES_S, counts.shape)
     of_mall = max(_quantile(stays - walks[:, None], counts, 0.5), 0.0)
-    handover_s = dict.fromkeys(mall.stores, of_mall)
+    untold = [name for name, store in mall.stores.items() if store.handover_s is None]
+    handover_s = dict.fromkeys(untold, of_mall)
     for store, sketch in known.items():
         if sketch.seen >= enough:
             walk_s = mall.stores[store].walk_s

@@ -40,13 +40,17 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Where a parcel waits: behind a gate, on a floor (1 is the ground), a walk away from both."""
+    """Where a parcel waits: behind a gate, on a floor (1 is the ground), a walk away from both.
+
+    ``handover_s``: what its counter takes, as told by its places file; None: what the market's
+    policy says of all stores."""
 
     id: str
     name: str
     gate: str
     floor: int
     walk_s: int
+    handover_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,11 @@ class MatchPolicy(Protocol):
         ...
 
     @property
+    def block_margin_s(self) -> float:
+        """How long before its end."""
+        ...
+
+    @property
     def offer_timeout_ms(self) -> int:
         """How long an offer may be answered."""
         ...
@@ -118,6 +123,7 @@ class Matcher:
                 offer_s=policy.offer_timeout_ms / 1000,
             )
         self._spoken_for: set[str] = set()
+        self._margin_ms = int(policy.block_margin_s * 1000)
 
     def rank(self, need: Need, asked: Sequence[Asked] = (), depth: int = RANKING_DEPTH) -> Ranking:
         """The drivers of the round as candidates for the job, at most ``depth``: the eligible by
@@ -214,6 +220,7 @@ class Matcher:
         dropoff_ms = pickup_ms + visit.haul_ms
         slack = slack_term(need.deadline_ms, dropoff_ms, self._policy.weights)
         done_ms = dropoff_ms if self._policy.block_covers == "dropoff" else pickup_ms
+        done_ms += self._margin_ms
         why_not = _misfit(near.driver, visit, done_ms)
         # In the order of its fields: by name takes half as long again, and a round makes hundreds.
         return RankedDriver(

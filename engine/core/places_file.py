@@ -32,6 +32,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _KINDS: dict[str, MallKind] = {"mall": "mall", "station": "station"}
 
 _T = TypeVar("_T")
+_D = TypeVar("_D")
 
 
 class PlacesError(ValueError):
@@ -100,7 +101,7 @@ class _Entry:
             raise self.wrong(f"{key} is empty")
         return list(entries.items())
 
-    def take_if_there(self, key: str, kind: type[_T], default: _T) -> _T:
+    def take_if_there(self, key: str, kind: type[_T], default: _D) -> _T | _D:
         return self.take(key, kind) if key in self._rest else default
 
     def done(self) -> None:
@@ -194,6 +195,7 @@ def _read_stores(entry: _Entry, gates: dict[str, Gate], floors: int) -> Iterable
             gate=row.take("gate", str),
             floor=row.take("floor", int),
             walk_s=row.take("walk_s", int),
+            handover_s=row.take_if_there("handover_s", int, None),
         )
         row.done()
         if store.gate not in gates:
@@ -202,6 +204,8 @@ def _read_stores(entry: _Entry, gates: dict[str, Gate], floors: int) -> Iterable
             raise row.wrong(f"floor {store.floor} is not within 1-{floors}")
         if store.walk_s < 0:
             raise row.wrong(f"walk_s is {store.walk_s}")
+        if store.handover_s is not None and store.handover_s < 0:
+            raise row.wrong(f"handover_s is {store.handover_s}")
         yield store
 
 

@@ -1,11 +1,10 @@
 """Runs: what pooling is told and what it answers, and when a held job must be let go."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple, Protocol
 
-from engine.core.mall import Mall
 from engine.core.model import HeldJob, Need, Vehicle, Waiting
 
 
@@ -20,6 +19,26 @@ class RunFigures(Protocol):
     @property
     def delay(self) -> float:
         """What a second that a customer waits for the others' stops costs."""
+        ...
+
+    @property
+    def plan(self) -> str:
+        """``by_driver``: runs around each driver; ``by_deadline``: they leave when they must."""
+        ...
+
+    @property
+    def patient(self) -> float:
+        """The share that a job with time must save, where runs leave by their deadlines."""
+        ...
+
+    @property
+    def patient_s(self) -> float:
+        """How much time that is; with less, the share falls to ``potential``."""
+        ...
+
+    @property
+    def close(self) -> float:
+        """A full run leaves at once if its way is no more than this share of its jobs' own."""
         ...
 
     @property
@@ -93,10 +112,11 @@ class Room(NamedTuple):
 class Run:
     """Jobs of one mall for one driver, in the order of their drop-offs.
 
-    ``collect_s``: from parking to having the parcels, if they are ready. ``done_s``: from leaving
-    the mall until each is handed over, in that order. ``alone_s``: what their ways would be one at
-    a time, there and back as far as that counts; ``way_s``: what the run's is (of an add-on: what
-    it adds). ``why``: ``due``, ``full``, ``free`` (nothing is held) or ``add_on``."""
+    ``gate``: where its driver parks. ``collect_s``: from parking to having all parcels. ``done_s``:
+    from then, by way of the gate, until each is handed over, in that order. ``alone_s``: what their
+    ways would be one at a time, there and back as far as that counts; ``way_s``: what the run's is
+    (of an add-on: what it adds). ``why``: ``due``, ``full``, ``free`` (nothing is held) or
+    ``add_on``."""
 
     driver: str
     jobs: tuple[Waiting, ...]
@@ -105,6 +125,7 @@ class Run:
     way_s: float
     alone_s: float
     why: str
+    gate: str = ""
 
     @property
     def saved_s(self) -> float:
@@ -119,11 +140,6 @@ class Pooled:
 
     runs: tuple[Run, ...]
     held: Mapping[str, int]
-
-
-def collect_s(mall: Mall, stores: Iterable[str], store_dwell_s: float) -> float:
-    """From parking until the parcels of these stores are in hand, if they are ready: each once."""
-    return sum(mall.stores[store].walk_s + store_dwell_s for store in dict.fromkeys(stores))
 
 
 def hold_until_ms(need: Need, there_ms: int, policy: RunPolicy) -> int:

@@ -1,6 +1,6 @@
 """What a job asks of whoever collects it: which gate, which way through the stores, how long."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from engine.core.collecting import Call, Tour, best_tour, tour_done_by
 from engine.core.mall import Mall
@@ -45,6 +45,40 @@ def _calls(mall: Mall, need: Need, handover: Handover) -> tuple[list[str], list[
         for store, at_ms in zip(need.stores, ready_ms, strict=True)
     ]
     return [mall.stores[store].gate for store in need.stores], calls
+
+
+def counters(malls: Mapping[str, Mall], prior_s: float) -> Handover:
+    """What the stores' counters take before anything is learnt: as their places file tells, else
+    ``prior_s``. It raises `KeyError` for a store that the mall does not have."""
+
+    def seconds(mall: str, store: str) -> float:
+        told_s = malls[mall].stores[store].handover_s
+        return prior_s if told_s is None else told_s
+
+    return seconds
+
+
+def visiting(
+    mall: Mall, needs: Sequence[Need], handover: Handover, arrive_ms: int, gate: str | None = None
+) -> Tour:
+    """The way through the stores of several jobs, each store once, for a driver who comes then.
+    ``gate``: where it parks in any case.
+
+    :raises KeyError: for a store that the mall does not have
+    """
+    if len(needs) == 1 and gate is None:
+        return collecting(mall, needs[0], handover, arrive_ms)
+    ready_ms: dict[str, int] = {}
+    for need in needs:
+        each_ms = need.store_ready_ms or (need.ready_ms,) * len(need.stores)
+        for store, at_ms in zip(need.stores, each_ms, strict=True):
+            ready_ms[store] = max(ready_ms.get(store, 0), at_ms)
+    calls = [
+        Call(store, at_ms, int(handover(mall.id, store) * 1000))
+        for store, at_ms in ready_ms.items()
+    ]
+    gates = [gate] if gate is not None else [mall.stores[store].gate for store in ready_ms]
+    return best_tour(mall.walks, gates, calls, arrive_ms)
 
 
 def when_ready(mall: Mall, need: Need, handover: Handover, now_ms: int) -> Tour:

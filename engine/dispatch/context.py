@@ -12,7 +12,7 @@ import structlog
 from engine.config import MarketPolicy
 from engine.core.eta import StraightLine, TravelTime
 from engine.core.places import Places
-from engine.core.visits import Handover
+from engine.core.visits import Handover, counters
 from engine.dispatch.dwells import Dwells
 from engine.metrics import Metrics
 from engine.ports import Effects, Store, TravelAhead
@@ -68,11 +68,11 @@ class Context:
         return self.policies[market]
 
     def handover(self, market: str) -> Handover:
-        """What a market's stores take at the counter: as learnt, else as its policy says."""
-        prior_s = self.policies[market].store_dwell_s
-        if self.policies[market].dwell_visits:
-            return self.dwells.handover(market, prior_s)
-        return lambda _mall, _store: prior_s
+        """What a market's stores take at the counter: as learnt, else as their places file tells,
+        else as its policy says."""
+        policy = self.policies[market]
+        prior = counters(self.places.malls, policy.store_dwell_s)
+        return self.dwells.handover(market, prior) if policy.dwell_visits else prior
 
     def travel_time(self, market: str) -> TravelTime:
         """The market's source of travel times."""

@@ -18,10 +18,15 @@ class Dwells:
     def __init__(self) -> None:
         self._seconds: dict[str, Mapping[tuple[str, str], float]] = {}
 
-    def handover(self, market: str, prior_s: float) -> Handover:
-        """What the market's stores take, as it is known whenever it is asked."""
+    def handover(self, market: str, prior: Handover) -> Handover:
+        """What the market's stores take, as it is known whenever it is asked; else the prior."""
         known = self._seconds
-        return lambda mall, store: known.get(market, _NOTHING).get((mall, store), prior_s)
+
+        def seconds(mall: str, store: str) -> float:
+            learnt_s = known.get(market, _NOTHING).get((mall, store))
+            return prior(mall, store) if learnt_s is None else learnt_s
+
+        return seconds
 
     async def learn(
         self, market: Market, kept: Mapping[str, bytes], enough: int, metrics: Metrics

@@ -14,6 +14,9 @@ from engine.ports import OfferPlan, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
+# A mall with so many jobs is planned in a thread: it takes more than some milliseconds.
+_IN_A_THREAD_FROM = 24
+
 
 @dataclass(frozen=True, slots=True)
 class RunsOffered:
@@ -39,6 +42,7 @@ class RunOffers:
         self._context = context
         self._store = context.store
         self._planner = RunPlanner(context, market)
+        self._may_thread = context.workings.may_thread
         self._follow = follow
         self._tasks = tasks
         # Until when each held job is, as `explain` has been told.
@@ -64,7 +68,7 @@ class RunOffers:
         for mall, jobs in waiting:
             free = [driver for driver in near if driver.driver.id not in taken]
             bound = [driver for driver in coming if driver.driver.coming == mall.id]
-            planned = self._planned(mall, jobs, (free, bound, now_ms, radius_m), broke)
+            planned = await self._planned(mall, jobs, (free, bound, now_ms, radius_m), broke)
             offers += planned.offers
             held_ms |= planned.held
             taken |= {plan.drivers[0].driver for plan in planned.offers}
@@ -83,7 +87,7 @@ class RunOffers:
                 missed.add(plan.drivers[0].driver)
         return RunsOffered(held_ms, frozenset(gone), frozenset(broke), frozenset(missed), offered)
 
-    def _planned(
+    async def _planned(
         self,
         mall: Mall,
         jobs: Sequence[Waiting],
@@ -92,18 +96,33 @@ class RunOffers:
     ) -> PlannedRuns:
         """The runs of a mall; if some job's data breaks the plan, those of the jobs that do not."""
         try:
-            return self._planner.plan(mall, jobs, *around)
+            return await self._plan(mall, jobs, *around)
         except Exception as error:  # noqa: BLE001  whatever one job's data does, the others go on
             _log.error("a job broke its runs", mall=mall.id, error=repr(error))
         sound = []
         for job in jobs:
             try:
-                self._planner.plan(mall, [job], *around)
+                await self._plan(mall, [job], *around)
             except Exception:  # noqa: BLE001  this is the one
                 broke.add(job.job)
             else:
                 sound.append(job)
-        return self._planner.plan(mall, sound, *around)
+        return await self._plan(mall, sound, *around)
+
+    async def _plan(
+        self,
+        mall: Mall,
+        jobs: Sequence[Waiting],
+        near: Sequence[Near],
+        coming: Sequence[Near],
+        now_ms: int,
+        radius_m: float,
+    ) -> PlannedRuns:
+        """A large plan is made in a thread, and sockets are served meanwhile."""
+        plan = self._planner.plan
+        if self._may_thread and len(jobs) >= _IN_A_THREAD_FROM and (near or coming):
+            return await asyncio.to_thread(plan, mall, jobs, near, coming, now_ms, radius_m)
+        return plan(mall, jobs, near, coming, now_ms, radius_m)
 
     def _tell_held(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from engine.core.cost import driver_terms
-from engine.core.mall import Gate, Mall
+from engine.core.mall import Mall
 from engine.core.model import Near, RankedDriver, RoundRecord, Term, Waiting
 from engine.core.pooling import Pool
 from engine.core.runs import Room, Run
@@ -30,6 +30,7 @@ class RunPlanner:
     def __init__(self, context: Context, market: str) -> None:
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
+        self._handover = context.handover(market)
         self._new_offer_id = context.workings.new_offer_id
 
     def plan(
@@ -48,7 +49,7 @@ class RunPlanner:
         approaches = self._approaches(mall, near, now_ms)
         rooms = [self._room(mall, driver, now_ms, carries=True) for driver in coming]
         rooms += [self._room(mall, driver, now_ms) for driver, _ in approaches]
-        pooled = Pool(mall, jobs, now_ms, self._policy, self._travel).runs(rooms)
+        pooled = Pool(mall, jobs, now_ms, self._policy, self._travel, self._handover).runs(rooms)
         terms = {driver.driver.id: own for driver, own in approaches}
         by_driver = {driver.driver.id: driver for driver in (*coming, *near)}
         there_s = {room.driver: room.there_s for room in rooms}
@@ -56,9 +57,9 @@ class RunPlanner:
         for run in pooled.runs:
             driver = by_driver[run.driver]
             own = terms.pop(run.driver, None) or self._terms(driver, there_s[run.driver], now_ms)
-            asked = self._ranked(mall, run, driver, there_s[run.driver], own, now_ms)
+            asked = self._ranked(run, driver, there_s[run.driver], own, now_ms)
             next_best = [
-                self._ranked(mall, run, by_driver[name], there_s[name], others, now_ms)
+                self._ranked(run, by_driver[name], there_s[name], others, now_ms)
                 for name, others in list(terms.items())[: _SHOWN - 1]
             ]
             candidates = (asked, *(next_best if run.why != "add_on" else ()))
@@ -89,13 +90,12 @@ class RunPlanner:
         driver = near.driver
         there_s, until_s = self._there_s(mall, near, now_ms), inf
         if driver.until_ms is not None and self._policy.block_covers == "dropoff":
-            until_s = (driver.until_ms - now_ms) / 1000
+            until_s = (driver.until_ms - now_ms) / 1000 - self._policy.block_margin_s
         carried = driver.jobs if carries else ()
         return Room(driver.id, driver.vehicle, there_s, until_s, carried)
 
     def _ranked(
         self,
-        mall: Mall,
         run: Run,
         near: Near,
         there_s: float,
@@ -113,7 +113,7 @@ class RunPlanner:
             terms=terms,
             eta_s=round(there_s),
             distance_m=round(near.distance_m),
-            gate=_gate(mall, run.jobs[0]).id,
+            gate=run.gate,
             eta_pickup_ms=pickup_ms,
             eta_dropoff_ms=pickup_ms + int(run.done_s[-1] * 1000),
         )
@@ -147,7 +147,3 @@ class RunPlanner:
             eta = asked.eta_pickup_ms, asked.eta_pickup_ms + int(done_s * 1000)
             planned.append(PlannedJob(job.job, job.attempt, record, (eta,)))
         return OfferPlan(self._new_offer_id(), mall.id, tuple(planned), (asked,))
-
-
-def _gate(mall: Mall, job: Waiting) -> Gate:
-    return mall.gates[mall.stores[job.need.stores[0]].gate]

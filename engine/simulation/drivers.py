@@ -4,7 +4,9 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+from engine.core.collecting import Tour
 from engine.core.model import Job, LiveOffer
+from engine.core.visits import counters, visiting
 from engine.dispatch.dispatcher import Dispatcher
 from engine.ports import DriverFix, JobRef, Push, Refused, Store
 from engine.simulation.clock import VirtualClock
@@ -129,19 +131,17 @@ class SimulatedDriver:
         service, mall = self._scenario.service, self._scenario.places.mall(run[0].mall)
         self._runs += 1
         accepted_ms = dict.fromkeys([job.id for job in run], self._clock.now_ms())
-        gate = mall.gates[mall.stores[self._orders[run[0].id].stores[0]].gate]
+        gate = mall.gates[self._tour(run).gate]
         way_in_m = await self._go(gate.lat, gate.lon, run, accepted_ms)
         arrived_ms = self._clock.now_ms()
         for job in run:
             await self._report(job, Step.AT_MALL)
-        orders = [self._orders[job.id] for job in run]
-        stores = dict.fromkeys(store for order in orders for store in order.stores)
-        visit_ms = sum(mall.stores[store].walk_s * 1000 + service.park_ms for store in stores)
-        picked_up_ms = max(arrived_ms + visit_ms, *(order.ready_ms for order in orders))
+        tour = self._tour(run, gate.id)
+        picked_up_ms = tour.done_ms(arrived_ms)
         await self._clock.until(picked_up_ms)
         for job in run:
             await self._report(job, Step.PICKED_UP)
-        await self._clock.until(picked_up_ms + service.load_ms)
+        await self._clock.until(picked_up_ms + service.load_ms + tour.back_ms)
         for job in await self._in_order(run):
             order = self._orders[job.id]
             way_out_m = await self._drive(order.lat, order.lon)
@@ -154,6 +154,14 @@ class SimulatedDriver:
             trip = Trip(order, self.shift.driver, *times, way_in_m, way_out_m, name)
             way_in_m = 0.0
             self._done(trip)
+
+    def _tour(self, run: list[Job], gate: str | None = None) -> Tour:
+        """Its way through the stores, from now on; from the gate where it has parked, if it has."""
+        mall = self._scenario.places.mall(run[0].mall)
+        park_s = self._scenario.service.park_ms / 1000
+        handover = counters(self._scenario.places.malls, park_s)
+        needs = [job.need for job in run]
+        return visiting(mall, needs, handover, self._clock.now_ms(), gate)
 
     async def _in_order(self, run: list[Job]) -> list[Job]:
         """The jobs in the order of their drop-offs: that of the offer, or, where one came on top,

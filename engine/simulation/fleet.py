@@ -30,13 +30,15 @@ def smallest_fleet(
     goal_percent: float,
     most: int,
     step: int,
+    least: int = 0,
 ) -> FleetSearch:
     """Find the smallest multiple of ``step`` with which every seed's day keeps ``goal_percent`` of
     its orders in time. ``run`` simulates a day: (drivers, seed). More drivers are taken to be no
-    worse; a fleet that fails with one seed is not tried with the others."""
+    worse, fewer than ``least`` to be too few; a fleet that fails with one seed is not tried with
+    the others."""
     tried: dict[int, float] = {}
     best: tuple[int, tuple[DayFigures, ...]] | None = None
-    fails, keeps = 0, -(-most // step) + 1
+    fails, keeps = max(-(-least // step) - 1, 0), -(-most // step) + 1
     while keeps - fails > 1:
         # The largest is looked at first: without it there is nothing to search.
         middle = keeps - 1 if best is None else (fails + keeps) // 2

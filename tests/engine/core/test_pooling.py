@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from engine.config import MarketPolicy, RunCosts
 from engine.core.model import HeldJob, Vehicle, Waiting
 from engine.core.pooling import Pool
-from engine.core.runs import Pooled, Room, Run, collect_s
+from engine.core.runs import Pooled, Room, Run
 from tests.engine.core.makers import (
     HOUR_MS,
     MALL,
@@ -21,6 +22,7 @@ from tests.engine.core.makers import (
 
 POLICY = MarketPolicy(max_run_jobs=4)
 HOLDING = MarketPolicy(max_run_jobs=4, hold_max_s=4 * 3_600.0, hold_margin_s=1_800.0)
+BY_DEADLINE = replace(HOLDING, hold_margin_s=300.0, run=RunCosts(plan="by_deadline"))
 CAR = Vehicle(max_jobs=8)
 KM_DEG = 1_000 / 111_195
 
@@ -122,7 +124,33 @@ def test_nobody_becomes_late_for_company() -> None:
 
 
 def test_the_same_store_is_visited_once() -> None:
-    assert collect_s(MALL, ["lego", "lego"], 120.0) == MALL.stores["lego"].walk_s + 120.0
+    (one,) = pool([job("a", 6)]).runs
+    (two,) = pool([job("a", 6), job("b", 6.5)]).runs
+    assert one.collect_s == MALL.stores["lego"].walk_s + 120.0
+    assert two.collect_s == one.collect_s
+
+
+def test_a_run_walks_from_store_to_store_and_back_to_its_gate() -> None:
+    (run,) = pool([job("a", 6), job("b", 6.5, stores=("sephora",))]).runs
+    walks, stores = MALL.walks, MALL.stores
+    between_s = walks.between_s("lego", "sephora")
+    assert run.gate == stores["lego"].gate == stores["sephora"].gate
+    walk_s = run.collect_s - 240.0
+    assert walk_s + run.done_s[0] == pytest.approx(
+        stores["lego"].walk_s
+        + between_s
+        + stores["sephora"].walk_s
+        + TRAVEL.seconds(MALL.lat, MALL.lon, MALL.lat + 6 * KM_DEG, MALL.lon, NOW_MS)
+        + 60.0,
+        abs=0.01,
+    )
+
+
+def test_counters_take_what_is_known_of_them() -> None:
+    (usual,) = pool([job("a", 6)]).runs
+    known = Pool(MALL, [job("a", 6)], NOW_MS, POLICY, TRAVEL, lambda _mall, _store: 600.0)
+    (slow,) = known.runs([room()]).runs
+    assert slow.collect_s == usual.collect_s + 480.0
 
 
 # -- holds
@@ -219,16 +247,16 @@ JOBS = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(JOBS, st.integers(1, 6), st.booleans())
+@given(JOBS, st.integers(1, 6), st.sampled_from([POLICY, HOLDING, BY_DEADLINE]))
 def test_whatever_waits_is_in_one_place_at_the_most(
-    drawn: list[tuple[float, float, int, int]], drivers: int, holding: bool
+    drawn: list[tuple[float, float, int, int]], drivers: int, policy: MarketPolicy
 ) -> None:
     jobs = [
         job(f"j{n}", north, east, deadline_ms=NOW_MS + hours * HOUR_MS, ready_ms=NOW_MS - age)
         for n, (north, east, hours, age) in enumerate(drawn)
     ]
     rooms = [room(f"d{n}", 60.0 * n) for n in range(drivers)]
-    pooled = pool(jobs, *rooms, policy=HOLDING if holding else POLICY)
+    pooled = pool(jobs, *rooms, policy=policy)
     placed = [each for run in pooled.runs for each in names(run)]
     assert len(placed) == len(set(placed))
     assert not set(placed) & set(pooled.held)
@@ -239,7 +267,7 @@ def test_whatever_waits_is_in_one_place_at_the_most(
         assert list(run.done_s) == sorted(run.done_s)
         # Going together never takes longer ways than going alone.
         assert run.saved_s >= -1e-6
-    if not holding:
+    if policy is POLICY:
         assert not pooled.held
         # Nobody idles while somebody waits.
         assert len(placed) == len(jobs) or len(pooled.runs) == drivers

@@ -55,6 +55,16 @@ def test_the_smallest_multiple_that_keeps_the_goal(needed: int) -> None:
     assert len(days.runs) <= 6
 
 
+def test_fleets_that_are_too_few_are_not_tried() -> None:
+    days = Days({7: 37})
+    found = smallest_fleet(days, [7], goal_percent=99.0, most=40, step=1, least=33)
+    assert found.drivers == 37
+    assert min(drivers for drivers, _ in days.runs) >= 33
+    assert len(days.runs) <= 4
+    every = smallest_fleet(Days({7: 3}), [7], goal_percent=99.0, most=40, step=1, least=33)
+    assert every.drivers == 33
+
+
 def test_every_seed_must_keep_it() -> None:
     days = Days({1: 10, 2: 30})
     found = smallest_fleet(days, [1, 2], goal_percent=99.0, most=40, step=1)
