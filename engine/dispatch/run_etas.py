@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from engine.core.model import HeldJob
+from engine.core.model import HeldJob, Job
 from engine.core.run_order import HARD_S, OrderCosts, Stops, best_order
 from engine.dispatch.context import Context, Tasks
 from engine.ports import Answered, Stop, StoreUnavailable
@@ -24,11 +24,13 @@ _MOST_RUNS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """A driver's jobs in the order of their drop-offs, and when they are (or were) collected."""
+    """A driver's jobs in the order of their drop-offs, when they are (or were) collected, and the
+    walk from the last store back to its gate."""
 
     mall: str
     jobs: tuple[HeldJob, ...]
     pickup_ms: int
+    back_ms: int = 0
 
 
 class RunEtas:
@@ -51,6 +53,7 @@ class RunEtas:
         others = [job for job in answered.driver.jobs if job not in new]
         pickup_ms = max(job.eta_pickup_ms or 0 for job in answered.jobs)
         course = _Course(answered.jobs[0].mall, tuple(new), pickup_ms)
+        course = replace(course, back_ms=self._back_ms(market, course, answered.jobs))
         if others:
             course = self._ordered(market, replace(course, jobs=(*others, *new)))
             self._tell(market, answered.driver.id, course, self._from_mall(market, course))
@@ -102,7 +105,16 @@ class RunEtas:
 
     def _from_mall(self, market: str, course: _Course) -> Sequence[int]:
         mall = self._context.places.mall(course.mall)
-        return self._times(market, course, (mall.lat, mall.lon), course.pickup_ms)
+        leaves_ms = course.pickup_ms + course.back_ms
+        return self._times(market, course, (mall.lat, mall.lon), leaves_ms)
+
+    def _back_ms(self, market: str, course: _Course, jobs: Sequence[Job]) -> int:
+        """The walk back to the gate, as the times of the run that was offered have it in them."""
+        if not course.jobs:
+            return 0
+        told_ms = min(job.eta_dropoff_ms or 0 for job in jobs)
+        first_ms = self._from_mall(market, replace(course, jobs=course.jobs[:1], back_ms=0))[0]
+        return max(told_ms - first_ms, 0)
 
     def _times(
         self, market: str, course: _Course, start: tuple[float, float], at_ms: int

@@ -112,6 +112,14 @@ def test_a_block_may_cover_the_pickup_only() -> None:
     assert plans([one], [ends], block_covers="pickup")["a"].now
 
 
+def test_a_market_may_want_a_margin_before_the_end_of_a_block() -> None:
+    one = job("a")
+    done_ms = plans([one], [driver("d", 10)])["a"].driver.eta_dropoff_ms
+    ends = driver("d", 10, until_ms=done_ms + 60_000)
+    assert plans([one], [ends], block_margin_s=55.0)["a"].now
+    assert plans([one], [ends], block_margin_s=65.0) == {}
+
+
 def test_with_too_few_drivers_the_urgent_and_the_old_go_first() -> None:
     one = [driver("d", 100)]
     jobs = [job("new"), job("urgent", priority=1), job("old", ready_in_s=-3_600)]

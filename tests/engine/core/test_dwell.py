@@ -119,6 +119,13 @@ def test_the_mall_stands_in_for_a_store_that_few_have_been_at() -> None:
     assert all(at_s == pytest.approx(300, abs=off) for at_s in found.handover_s.values())
 
 
+def test_it_does_not_stand_in_for_one_that_tells_its_own_figure() -> None:
+    told = replace(OTHER, handover_s=45)
+    mall = replace(MALL, stores={**MALL.stores, OTHER.id: told})
+    found = learnt(mall, {"lego": sketch_of(*[(LEGO.walk_s + 300) * 1000] * 30)}, 20)
+    assert set(found.handover_s) == set(MALL.stores) - {OTHER.id}
+
+
 @given(st.dictionaries(st.sampled_from(sorted(MALL.stores)), st.lists(spans, max_size=FULL)))
 def test_what_a_mall_takes_is_what_all_its_stays_say(stays: dict[str, list[int]]) -> None:
     found = learnt(MALL, {store: sketch_of(*of) for store, of in stays.items()}, 20)

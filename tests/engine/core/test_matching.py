@@ -1,5 +1,6 @@
 """Ranking: who may be asked at all, in which order, and how a round of many jobs shares drivers."""
 
+from dataclasses import replace
 from itertools import permutations
 from random import Random
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.config import CostWeights, MarketPolicy
 from engine.core.collecting import Call, best_tour
-from engine.core.matching import OFFER_DEPTH, RANKING_DEPTH, Ranking, offerable
+from engine.core.matching import OFFER_DEPTH, RANKING_DEPTH, Matcher, Ranking, offerable
 from engine.core.model import Asked, Driver, Need, Waiting
 from protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 from tests.engine.core.makers import (
@@ -68,6 +69,15 @@ def test_the_block_must_leave_time_for_the_drop_off() -> None:
     ends_ms = candidate.eta_dropoff_ms
     assert why_not(driver("d", until_ms=ends_ms), need()) is None
     assert why_not(driver("d", until_ms=ends_ms - 1), need()) == "block_ends_too_soon"
+
+
+def test_a_market_may_want_a_margin_before_the_end_of_a_block() -> None:
+    (candidate,) = matcher(near("d")).rank(need())
+    policy = replace(POLICY, block_margin_s=600.0)
+    for early_ms, eligible in ((600_000, True), (599_999, False)):
+        who = driver("d", until_ms=candidate.eta_dropoff_ms + early_ms)
+        (found,) = Matcher(MALL, [near(who)], NOW_MS, policy, TRAVEL).rank(need())
+        assert found.eligible is eligible
 
 
 def test_waiting_for_the_parcel_uses_up_the_block_too() -> None:

@@ -194,6 +194,11 @@ LEGO = r'\{ id = "lego".*\}'
         (r'("LEGO", gate = )"north"', r'\1"yard"', f"mall {CHANDLER}: store lego: gate 'yard' is"),
         (r'("LEGO".* floor = )1', r"\g<1>3", f"mall {CHANDLER}: store lego: floor 3 is not wi"),
         (r'("LEGO".* walk_s = )\d+', r"\1-1", f"mall {CHANDLER}: store lego: walk_s is -1"),
+        (
+            r'("LEGO".*) }',
+            r"\1, handover_s = -5 }",
+            f"mall {CHANDLER}: store lego: handover_s is -5",
+        ),
         (r'("LEGO".*) }', r"\1, shelf = 2 }", f"mall {CHANDLER}: store lego: unknown field shelf"),
     ],
 )
@@ -207,6 +212,14 @@ def test_a_wrong_entry_is_named(
     file.write_text(changed, encoding="utf-8")
     with pytest.raises(PlacesError, match=re.escape(f"phoenix.toml: {message}")):
         Places.load([file])
+
+
+def test_a_store_may_tell_what_its_counter_takes(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "phoenix.toml"
+    file.write_text(re.sub(r'("LEGO".*) }', r"\1, handover_s = 300 }", text, count=1))
+    stores = Places.load([file]).mall(CHANDLER).stores
+    assert stores["lego"].handover_s == 300
+    assert stores["apple"].handover_s is None
 
 
 def test_a_mall_outside_its_market_is_named(tmp_path: Path, text: str) -> None:

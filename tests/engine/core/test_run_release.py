@@ -4,8 +4,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from engine.config import MarketPolicy, RunCosts
 from engine.core.model import Vehicle, Waiting
 from engine.core.pooling import Pool
@@ -63,9 +61,10 @@ def test_a_run_leaves_when_its_most_pressing_stop_must() -> None:
     assert not pool(jobs, now_ms=until_ms - MINUTE_MS).runs
     (run,) = pool(jobs, now_ms=until_ms).runs
     assert (names(run), run.why) == ({"pressed", "easy"}, "due")
-    done_ms = until_ms + (300 + run.collect_s + run.done_s[0]) * 1000
-    left_ms = NOW_MS + 100 * MINUTE_MS - done_ms
-    assert left_ms == pytest.approx(300_000, abs=2_000)
+    turn_of = [each.job for each in run.jobs].index("pressed")
+    done_ms = until_ms + (300 + run.collect_s + run.done_s[turn_of]) * 1000
+    # The margin is left, and no more than the better order of the drop-offs has brought.
+    assert 298_000 <= NOW_MS + 100 * MINUTE_MS - done_ms < 600_000
 
 
 def test_company_makes_it_leave_no_later_than_all_can_be_in_time() -> None:
@@ -75,7 +74,7 @@ def test_company_makes_it_leave_no_later_than_all_can_be_in_time() -> None:
 
 
 def test_who_has_time_waits_for_better_company_than_who_has_not() -> None:
-    across = 5.0, 4.0
+    across = 5.5, 2.5
     pressed = [job("first", 7, **due_in(33)), job("second", *across, **due_in(110))]
     patient = [job("first", 7, **due_in(33)), job("second", *across, **due_in(600))]
     assert [len(run.jobs) for run in pool(pressed).runs] == [2]

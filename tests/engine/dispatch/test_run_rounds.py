@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from engine.config import RunCosts
 from engine.core.model import LiveOffer, Vehicle
 from engine.ports import JobRef, Offered, OfferPlan
 from protocol.lifecycle import JobState, Step, Wish
@@ -61,6 +62,37 @@ async def test_a_run_is_offered_whole_in_the_order_of_its_drop_offs(
     assert record.run == (near, middle, far)
     assert record.why == "free"
     assert dict(record.candidates[0].terms)["run"] < 0
+
+
+async def test_runs_that_wait_for_their_deadlines(make_node: MakeNode, round_: str) -> None:
+    """More jobs than are planned in the loop: the pressing ones leave, the others are held."""
+    node = await pooling(
+        make_node,
+        round_,
+        hold_max_s=36_000.0,
+        hold_margin_s=300.0,
+        run=RunCosts(plan="by_deadline"),
+    )
+    now_ms = node.store.now_ms()
+    pressing = [
+        await north(node, km, deadline_ms=now_ms + 1_700_000, ready_ms=now_ms) for km in (6, 6.5)
+    ]
+    easy = [
+        await north(node, -6 - km / 10, deadline_ms=now_ms + 36_000_000, ready_ms=now_ms)
+        for km in range(24)
+    ]
+    await node.online("d", vehicle=CAR)
+    offer = await offer_of(node, 2)
+    assert {job.job for job in offer.jobs} == {ref.job for ref in pressing}
+
+    async def held() -> bool:
+        record = await node.store.last_round(easy[0].job)
+        return record is not None and record.held_until_ms > now_ms
+
+    await eventually(held)
+    record = await node.store.last_round(pressing[0].job)
+    assert record is not None
+    assert record.why == "due"
 
 
 async def test_accepted_whole_and_delivered_with_times_kept_current(
