@@ -2,7 +2,8 @@
 
 A mall's ranking of 16 candidates (what an instant round does for a job), and a market's batch of
 100 jobs and 400 drivers with all its terms: drivers all over the metropolis, a quarter of them free
-only soon, jobs at its malls, some of them ready only later.
+only soon, jobs at its malls, some of them ready only later. And the runs of one mall at which as
+many jobs wait for their deadlines, with 16 drivers around.
 """
 
 import argparse
@@ -11,25 +12,34 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from engine.bench.world import MARKET
-from engine.config import MarketPolicy
+from engine.config import MarketPolicy, RunCosts
 from engine.core.batch import BatchDriver, BatchJob, solve
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
+from engine.core.mall import Mall
 from engine.core.matching import Matcher, offerable
-from engine.core.model import Driver, Near, Need, Position, Waiting
+from engine.core.model import Driver, Near, Need, Position, Vehicle, Waiting
 from engine.core.places import Places
+from engine.core.pooling import Pool
+from engine.core.runs import Room
 from engine.dispatch.solving import solved
 from protocol.lifecycle import Wish
 
 NOW_MS: Final = 1_790_000_000_000
 _HOUR_MS: Final = 3_600_000
 _POLICY: Final = MarketPolicy(round="batch")
+_RUNS: Final = MarketPolicy(
+    max_run_jobs=12,
+    hold_max_s=43_200.0,
+    hold_margin_s=300.0,
+    run=RunCosts(plan="by_deadline", back=0.7),
+)
 _TRAVEL: Final = StraightLine(_POLICY.circuity, _POLICY.speed_mps)
 _CANDIDATES: Final = 16
 # Some 20 km around each mall, 5 km around the mall of a ranking.
@@ -65,7 +75,15 @@ def measured(jobs: int, drivers: int, times: int, seed: int) -> dict[str, Any]:
     near, one = _ranking(dice)
     ranks = _seconds(lambda: _rank(near, one), 20 * times)
     batches = _seconds(lambda: solve(*problem, NOW_MS, _POLICY, _TRAVEL), times)
-    solving_s, pauses = asyncio.run(_beside_a_loop(problem, times))
+    solving_s, pauses = asyncio.run(
+        _beside_a_loop(lambda: solved(*problem, NOW_MS, _POLICY, _TRAVEL), times)
+    )
+    mall = next(iter(Places.load(opening_hours=False).market(MARKET).malls.values()))
+    held, rooms = held_jobs(dice, mall, jobs), _rooms(dice)
+    runs = _seconds(lambda: _pool(mall, held, rooms), times)
+    pooling_s, pool_pauses = asyncio.run(
+        _beside_a_loop(lambda: asyncio.to_thread(_pool, mall, held, rooms), times)
+    )
     return {
         "candidates": _CANDIDATES,
         "rank_p50_us": 1e6 * median(ranks),
@@ -78,6 +96,13 @@ def measured(jobs: int, drivers: int, times: int, seed: int) -> dict[str, Any]:
         "as_the_engine_calls_it_p50_ms": 1e3 * median(solving_s),
         "loop_paused_p50_ms": 1e3 * median(pauses),
         "loop_paused_p99_ms": 1e3 * _p99(pauses),
+        "held_jobs": len(held),
+        "rooms": len(rooms),
+        "runs_p50_ms": 1e3 * median(runs),
+        "runs_p99_ms": 1e3 * _p99(runs),
+        "runs_in_a_thread_p50_ms": 1e3 * median(pooling_s),
+        "loop_paused_by_runs_p50_ms": 1e3 * median(pool_pauses),
+        "loop_paused_by_runs_p99_ms": 1e3 * _p99(pool_pauses),
     }
 
 
@@ -100,17 +125,17 @@ def _rank(near: Sequence[Near], one: BatchJob) -> None:
 
 
 async def _beside_a_loop(
-    problem: tuple[Sequence[BatchJob], Sequence[BatchDriver]], times: int
+    decide: Callable[[], Awaitable[object]], times: int
 ) -> tuple[list[float], list[float]]:
-    """How long a batch takes as the engine calls it, and the longest that a pulse of the event loop
-    was late meanwhile."""
+    """How long a decision takes as the engine calls it, and the longest that a pulse of the event
+    loop was late meanwhile."""
     taken, pauses = [], []
     for _ in range(times):
         beats: list[float] = []
         pulse = asyncio.create_task(_beat(beats))
         await asyncio.sleep(2 * _PULSE_S)
         started = time.perf_counter()
-        await solved(*problem, NOW_MS, _POLICY, _TRAVEL)
+        await decide()
         taken.append(time.perf_counter() - started)
         await asyncio.sleep(2 * _PULSE_S)
         pulse.cancel()
@@ -158,6 +183,41 @@ def random_batch(
         free_ms = NOW_MS + dice.randrange(_HOUR_MS) if number % 4 == 0 else 0
         fleet.append(BatchDriver(_driver(number, dice), lat, lon, free_ms))
     return waiting, fleet
+
+
+def held_jobs(dice: random.Random, mall: Mall, jobs: int) -> list[Waiting]:
+    """So many jobs of one mall that wait for their deadlines, a tenth of them pressed."""
+    waiting = []
+    for number in range(jobs):
+        to_go_h = dice.uniform(0.6, 1.2) if number % 10 == 0 else dice.uniform(1.5, 6.0)
+        need = Need(
+            stores=(dice.choice(tuple(mall.stores)),),
+            ready_ms=NOW_MS,
+            deadline_ms=NOW_MS + round(to_go_h * _HOUR_MS),
+            expires_ms=NOW_MS + 8 * _HOUR_MS,
+            lat=mall.lat + dice.gauss(0, _NEAR_DEG),
+            lon=mall.lon + dice.gauss(0, _NEAR_DEG),
+            parcels=1,
+            weight_g=1_000,
+            volume_l=4.0,
+            requires=(),
+            priority=0,
+            created_ms=NOW_MS,
+        )
+        waiting.append(Waiting(f"job_{MARKET}.{number}", 0, need, (), b""))
+    return waiting
+
+
+def _rooms(dice: random.Random) -> list[Room]:
+    car = Vehicle(max_jobs=16)
+    return [
+        Room(f"d{number}", car, dice.uniform(60, 1_200), dice.uniform(1, 4) * 3_600)
+        for number in range(_CANDIDATES)
+    ]
+
+
+def _pool(mall: Mall, held: Sequence[Waiting], rooms: Sequence[Room]) -> None:
+    Pool(mall, held, NOW_MS, _RUNS, _TRAVEL).runs(rooms)
 
 
 def _ranking(dice: random.Random) -> tuple[list[Near], BatchJob]:
