@@ -96,11 +96,13 @@ class RunStops:
 
     def visit_s(self, turn: Order) -> float:
         """From parking until all parcels are in hand, if they are ready, and back at the gate."""
-        needs = [self.needs[index] for index in turn]
-        # Of what a driver carries the stores are not told: one as far as they are on average.
-        untold_s = sum(self._visits.mean_s() for need in needs if not need.stores)
-        stores = {store for need in needs for store in need.stores}
-        return sum(self._visits.visit_s(stores)) + untold_s if stores else untold_s
+        stores: set[str] = set()
+        for index in turn:
+            if not self.needs[index].stores:
+                # Of what a driver carries the stores are not told.
+                return self._visits.usual_s(len(turn))
+            stores.update(self.needs[index].stores)
+        return sum(self._visits.visit_s(stores))
 
     def leaves_ms(self, turn: Order, room: Room) -> float:
         """When the driver drives off with these parcels."""
@@ -134,10 +136,13 @@ class RunStops:
 
     def _by_ms(self, index: int, room: Room) -> float:
         """Until when a stop counts as in time. Who would be late even alone cannot be saved: so
-        much later it may become, so that lateness does not breed small runs, and more lateness."""
+        much later it may become, so that lateness does not breed small runs, and more lateness; but
+        not what a driver carries already, for one more."""
         deadline_ms = self.needs[index].deadline_ms
         alone_ms = self._alone_ms[index] + room.there_s * 1000
-        return deadline_ms if alone_ms <= deadline_ms else alone_ms + _GRACE_MS
+        if alone_ms <= deadline_ms or not self.needs[index].stores:
+            return deadline_ms
+        return alone_ms + _GRACE_MS
 
     def _stops_of(self, turn: Order, room: Room) -> Stops:
         at = [0, *(index + 1 for index in turn)]

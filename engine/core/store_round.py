@@ -7,14 +7,18 @@ open at its longest gap: an a-priori tour (Bertsimas, Jaillet, Odoni 1990). It i
 walk, so it is never shorter than the best.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+
+import numpy as np
 
 from engine.core.mall import Mall
 from engine.core.visits import Handover
 from engine.core.walks import Walks
 
 _MOST_PASSES = 50
+# So many visits are averaged.
+_DRAWN = 64
 _LEAST_GAIN_S = 1e-6
 
 
@@ -24,7 +28,8 @@ class StoreRound:
     def __init__(self, mall: Mall, handover: Handover) -> None:
         self._mall = mall
         self._handover = handover
-        self._turn = {store: turn for turn, store in enumerate(_round(mall.walks, (*mall.stores,)))}
+        order = _round(mall.walks, (*mall.stores,))
+        self._turn = {store: turn for turn, store in enumerate(order)}
         self._seconds: dict[frozenset[str], tuple[float, float]] = {}
 
     def visit_s(self, stores: Iterable[str]) -> tuple[float, float]:
@@ -36,30 +41,55 @@ class StoreRound:
             known = self._seconds[asked] = self._reckoned(asked)
         return known
 
-    def mean_s(self) -> float:
-        """A visit to one store, averaged over them all."""
-        visits = [self.visit_s((store,))[0] for store in self._mall.stores]
-        return sum(visits) / len(visits)
+    def usual_s(self, count: int) -> float:
+        """A visit for so many parcels of whatever stores, back at the gate; on average."""
+        stores = tuple(self._turn)
+        gates = tuple(self._mall.stores[store].gate for store in stores)
+        walk_s, called = _usual(self._mall.walks, stores, gates, count)
+        counters_s = sum(self._handover(self._mall.id, store) for store in stores) / len(stores)
+        return walk_s + called * counters_s
 
     def _reckoned(self, asked: frozenset[str]) -> tuple[float, float]:
-        walks, mall = self._mall.walks, self._mall
+        mall = self._mall
         order = sorted(asked, key=self._turn.__getitem__)
+        gates = [mall.stores[store].gate for store in order]
         counters_s = sum(self._handover(mall.id, store) for store in order)
-        steps_s = [
-            walks.between_s(store, order[(turn + 1) % len(order)])
-            for turn, store in enumerate(order)
-        ]
-        around_s = sum(steps_s)
-        best = min(
+        there_s, back_s = _walk_s(mall.walks, order, gates)
+        return there_s + counters_s, back_s
+
+
+def _walk_s(walks: Walks, order: Sequence[str], gates: Sequence[str]) -> tuple[float, float]:
+    """The walk through stores in the order of the round, open at its best place: from a gate to the
+    last of them, and back. ``gates``: theirs."""
+    count = len(order)
+    steps_s = [walks.between_s(order[turn], order[(turn + 1) % count]) for turn in range(count)]
+    around_s = sum(steps_s)
+    return min(
+        (
             (
-                (around_s - step_s + walks.from_gate_s(gate, first), walks.from_gate_s(gate, last))
-                for turn, (last, step_s) in enumerate(zip(order, steps_s, strict=True))
-                for first in (order[(turn + 1) % len(order)],)
-                for gate in {mall.stores[first].gate: None, mall.stores[last].gate: None}
-            ),
-            key=sum,
-        )
-        return best[0] + counters_s, best[1]
+                around_s - step_s + walks.from_gate_s(gate, order[(last + 1) % count]),
+                walks.from_gate_s(gate, order[last]),
+            )
+            for last, step_s in enumerate(steps_s)
+            for gate in dict.fromkeys((gates[(last + 1) % count], gates[last]))
+        ),
+        key=sum,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _usual(
+    walks: Walks, stores: tuple[str, ...], gates: tuple[str, ...], count: int
+) -> tuple[float, float]:
+    """The walk for so many parcels there and back, and at how many stores they are, on average.
+    ``stores``: all of the mall in the order of their round, with their gates."""
+    draws = np.random.default_rng(count).integers(len(stores), size=(_DRAWN, count)).tolist()
+    walk_s = called = 0.0
+    for draw in draws:
+        drawn = sorted(set(draw))
+        walk_s += sum(_walk_s(walks, [stores[at] for at in drawn], [gates[at] for at in drawn]))
+        called += len(drawn)
+    return walk_s / _DRAWN, called / _DRAWN
 
 
 @lru_cache(maxsize=256)

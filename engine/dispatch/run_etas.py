@@ -53,10 +53,13 @@ class RunEtas:
         others = [job for job in answered.driver.jobs if job not in new]
         pickup_ms = max(job.eta_pickup_ms or 0 for job in answered.jobs)
         course = _Course(answered.jobs[0].mall, tuple(new), pickup_ms)
-        course = replace(course, back_ms=self._back_ms(market, course, answered.jobs))
         if others:
+            known = self._courses.get((market, answered.driver.id))
+            course = replace(course, back_ms=known.back_ms if known is not None else 0)
             course = self._ordered(market, replace(course, jobs=(*others, *new)))
             self._tell(market, answered.driver.id, course, self._from_mall(market, course))
+        else:
+            course = replace(course, back_ms=self._back_ms(market, course, answered.jobs))
         if len(self._courses) >= _MOST_RUNS:
             del self._courses[next(iter(self._courses))]
         self._courses[market, answered.driver.id] = course
@@ -92,11 +95,12 @@ class RunEtas:
         ways_s = [
             [travel.seconds(*here, *there, course.pickup_ms) for there in points] for here in points
         ]
+        leaves_ms = course.pickup_ms + course.back_ms
         stops = Stops(
             out_s=ways_s[0][1:],
             between_s=[row[1:] for row in ways_s[1:]],
             back_s=[row[0] for row in ways_s[1:]],
-            due_s=[(job.deadline_ms - course.pickup_ms) / 1000 for job in course.jobs],
+            due_s=[(job.deadline_ms - leaves_ms) / 1000 for job in course.jobs],
             dwell_s=policy.dropoff_dwell_s,
         )
         late = HARD_S if policy.run.deadlines == "hard" else policy.run.late

@@ -45,3 +45,10 @@ def test_counters_of_their_own() -> None:
 def test_a_store_of_another_mall_is_told() -> None:
     with pytest.raises(KeyError):
         VISITS.visit_s(["nowhere"])
+
+
+def test_a_visit_to_whatever_stores_is_as_long_as_most_are() -> None:
+    dice = random.Random(2)
+    for count in (1, 2, 6, 12):
+        visits_s = [sum(VISITS.visit_s(dice.choices([*MALL.stores], k=count))) for _ in range(200)]
+        assert VISITS.usual_s(count) == pytest.approx(sum(visits_s) / 200, rel=0.1)
