@@ -265,9 +265,11 @@ class MarketRounds:
             )
         )
         if offered.verdict != "offered":
-            # Of a bundle, none was offered: those of it that wait still are planned anew.
+            # Of a bundle, none was offered: those of it that wait still are planned anew, at once.
             jobs = [job.waiting.job for job in plan.jobs]
             known = offered.gone or (jobs if offered.verdict == "gone" else ())
+            if known and len(known) < len(jobs):
+                self._woken += 1
             return frozenset(known)
         self._context.metrics.offer("offered")
         self._follow(self._market, offered.effects)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from engine.core.model import Vehicle
 from engine.ports import JobRef, Offered, OfferPlan
 from protocol.lifecycle import JobState, Step, Wish
@@ -206,3 +208,20 @@ async def test_one_who_is_about_to_be_free_is_planned_with_from_then(make_node: 
     assert free_ms(due_ms + 5_000) == [due_ms + 5_000]
     assert free_ms(due_ms + 6_000) == [due_ms + 66_000]
     assert free_ms(due_ms + 900_000) == []
+
+
+async def test_of_a_bundle_that_has_lost_a_job_the_other_is_offered_at_once(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, (far, near) = await bundling(make_node)
+    offer = node.store.offer
+
+    async def cancelled_meanwhile(plan: OfferPlan) -> Offered:
+        monkeypatch.setattr(node.store, "offer", offer)
+        await node.store.cancel(far, "store", "")
+        return await offer(plan)
+
+    monkeypatch.setattr(node.store, "offer", cancelled_meanwhile)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await node.offered(near, "d")
+    assert (await node.job(far)).state is JobState.CANCELLED
