@@ -8,9 +8,12 @@ frames, fragments, mistakes) goes to the library that knows all of it, a whole f
 from collections.abc import Iterator
 from typing import Final
 
-from websockets.speedups import apply_mask
-
 from protocol.codes import MAX_FRAME_BYTES
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a build without its C extension
+    from websockets.utils import apply_mask
 
 _BINARY_MESSAGE: Final = 0x82
 _FIN: Final = 0x80
