@@ -215,7 +215,7 @@ def scenario_of(
         policy=policy,
         travel=StraightLine(CIRCUITY, SPEED_MPS),
         distance_m=_road_m,
-        service=Service(park_ms=MINUTE_MS, load_ms=0, door_ms=MINUTE_MS, leave_ms=0),
+        service=Service(park_ms=MINUTE_MS, door_ms=MINUTE_MS, leave_ms=0),
         orders=orders,
         shifts=tuple(shifts),
         start_ms=min(*(order.placed_ms for order in orders), *(shift.on_ms for shift in shifts)),

@@ -141,7 +141,7 @@ class SimulatedDriver:
         await self._clock.until(picked_up_ms)
         for job in run:
             await self._report(job, Step.PICKED_UP)
-        await self._clock.until(picked_up_ms + service.load_ms + tour.back_ms)
+        await self._clock.until(picked_up_ms + tour.back_ms)
         for job in await self._in_order(run):
             order = self._orders[job.id]
             way_out_m = await self._drive(order.lat, order.lon)

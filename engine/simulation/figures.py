@@ -98,7 +98,8 @@ def _possible(day: Day) -> int:
     for order in scenario.orders:
         mall = scenario.places.mall(order.mall)
         way_s = scenario.travel.seconds(mall.lat, mall.lon, order.lat, order.lon, order.ready_ms)
-        least_ms = service.load_ms + round(way_s * 1000) + service.door_ms
+        back_s = max(mall.stores[store].walk_s for store in order.stores)
+        least_ms = round((back_s + way_s) * 1000) + service.door_ms
         possible += max(order.ready_ms, order.placed_ms) + least_ms <= order.best_by_ms
     return possible
 

@@ -104,7 +104,6 @@ def scenario_of(
         distance_m=lambda *ends: policy.circuity * haversine_m(*ends),
         service=Service(
             park_ms=round(policy.store_dwell_s * 1000),
-            load_ms=0,
             door_ms=round(policy.dropoff_dwell_s * 1000),
             leave_ms=0,
         ),

@@ -269,8 +269,7 @@ def scenario_of(instance: Instance, policy: MarketPolicy, seed: int = 0) -> Scen
         travel=travel,
         distance_m=travel.distance_m,
         service=Service(
-            park_ms=0,  # it is the walk to the counter
-            load_ms=instance.parameters.pickup_service * MINUTE_MS // 2,
+            park_ms=0,  # it is the walk to the counter and back
             door_ms=instance.parameters.dropoff_service * MINUTE_MS // 2,
             leave_ms=instance.parameters.dropoff_service * MINUTE_MS // 2,
         ),

@@ -53,12 +53,10 @@ class Shift:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What stops take, all in ms: from arriving at the mall to having the parcels of each store (if
-    they are ready, and besides the walk there), from there to driving off, from arriving at the
-    door to handed over, from there to free."""
+    """What stops take besides the walks in the mall, all in ms: the counter of each store (if the
+    parcels are ready), from arriving at the door to handed over, from there to free."""
 
     park_ms: int
-    load_ms: int
     door_ms: int
     leave_ms: int
 
