@@ -123,6 +123,9 @@ class Matcher:
                 offer_s=policy.offer_timeout_ms / 1000,
             )
         self._spoken_for: set[str] = set()
+        # Asked for each driver of each round.
+        self._weights = policy.weights
+        self._covers_dropoff = policy.block_covers == "dropoff"
         self._margin_ms = int(policy.block_margin_s * 1000)
 
     def rank(self, need: Need, asked: Sequence[Asked] = (), depth: int = RANKING_DEPTH) -> Ranking:
@@ -194,11 +197,9 @@ class Matcher:
     def _approach_of(self, near: Near, gate: Gate) -> Approach:
         at = near.position
         seconds = self._travel.seconds(at.lat, at.lon, gate.lat, gate.lon, self._now_ms)
-        own = driver_terms(near.driver, self._now_ms, self._policy.weights)
-        terms: tuple[Term, ...] = (Term("travel", seconds), *own)
-        cost_s = seconds
-        for _, term_s in own:
-            cost_s += term_s
+        idle, declines = driver_terms(near.driver, self._now_ms, self._weights)
+        terms: tuple[Term, ...] = (Term("travel", seconds), idle, declines)
+        cost_s = seconds + idle.seconds + declines.seconds
         if self._fairness is not None:
             earnings = self._fairness.term(near.driver)
             terms = (*terms, earnings)
@@ -218,9 +219,8 @@ class Matcher:
         pickup_ms = self._now_ms + int((seconds + visit.pickup_s) * 1000)
         pickup_ms = max(pickup_ms, visit.ready_ms)
         dropoff_ms = pickup_ms + visit.haul_ms
-        slack = slack_term(need.deadline_ms, dropoff_ms, self._policy.weights)
-        done_ms = dropoff_ms if self._policy.block_covers == "dropoff" else pickup_ms
-        done_ms += self._margin_ms
+        slack = slack_term(need.deadline_ms, dropoff_ms, self._weights)
+        done_ms = (dropoff_ms if self._covers_dropoff else pickup_ms) + self._margin_ms
         why_not = _misfit(near.driver, visit, done_ms)
         # In the order of its fields: by name takes half as long again, and a round makes hundreds.
         return RankedDriver(
@@ -270,7 +270,7 @@ def _misfit(driver: Driver, visit: _Visit, done_ms: int) -> str | None:
         return "too_heavy"
     if visit.need.volume_l > vehicle.max_volume_l:
         return "too_big"
-    if not visit.equipment.issubset(vehicle.equipment):
+    if visit.equipment and not visit.equipment.issubset(vehicle.equipment):
         return "lacks_equipment"
     if driver.until_ms is not None and done_ms > driver.until_ms:
         return "block_ends_too_soon"
