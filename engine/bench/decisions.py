@@ -18,7 +18,6 @@ from statistics import median
 from typing import Any, Final
 
 from engine.bench.world import MARKET
-from engine.config import MarketPolicy, RunCosts
 from engine.core.batch import BatchDriver, BatchJob, solve
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
@@ -29,6 +28,7 @@ from engine.core.places import Places
 from engine.core.pooling import Pool
 from engine.core.runs import Room
 from engine.dispatch.solving import solved
+from engine.market_policy import MarketPolicy, RunCosts
 from protocol.lifecycle import Wish
 
 NOW_MS: Final = 1_790_000_000_000

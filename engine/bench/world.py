@@ -17,11 +17,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import MarketPolicy
 from engine.core.mall import Mall
 from engine.core.model import Need, Submission
 from engine.core.places import Places
 from engine.dispatch.dispatcher import Dispatcher
+from engine.market_policy import MarketPolicy
 from engine.metrics import Metrics
 from engine.ports import DriverFix, JobRef, Push
 from engine.store.keys import MarketKeys

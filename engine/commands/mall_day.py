@@ -4,9 +4,10 @@ import argparse
 import os
 
 from engine.commands.options import number
-from engine.config import ConfigError, MarketPolicy
+from engine.config import ConfigError
 from engine.core.places import Places
 from engine.demo.demand import Demand, datasets_root, load_zips
+from engine.market_policy import MarketPolicy
 from engine.simulation import mallday
 from engine.simulation.policies import policy_over
 from engine.simulation.scenario import Scenario

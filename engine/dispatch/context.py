@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 
-from engine.config import MarketPolicy
 from engine.core.eta import StraightLine, TravelTime
 from engine.core.places import Places
 from engine.core.visits import Handover, counters
 from engine.dispatch.dwells import Dwells
+from engine.market_policy import MarketPolicy
 from engine.metrics import Metrics
 from engine.ports import Effects, Store, TravelAhead
 from protocol.codes import OfferClosedWhy

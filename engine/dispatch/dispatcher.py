@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from engine.config import MarketPolicy
 from engine.core.collecting import Tour
 from engine.core.eta import TravelTime
 from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
@@ -26,6 +25,7 @@ from engine.dispatch.roster import Block
 from engine.dispatch.rounds import Rounds
 from engine.dispatch.run_etas import RunEtas
 from engine.dispatch.sweeper import Sweeper
+from engine.market_policy import MarketPolicy
 from engine.metrics import Metrics
 from engine.ports import (
     Answered,

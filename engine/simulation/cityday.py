@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config import CostWeights, MarketPolicy, PlanCosts
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
+from engine.market_policy import CostWeights, MarketPolicy, PlanCosts
 from engine.simulation.ground import market_of_points
 from engine.simulation.histories import drawn_history
 from engine.simulation.scenario import (

@@ -8,13 +8,13 @@ take every offer. The malls are always open here. Times are the mall's own wall 
 
 import random
 
-from engine.config import MarketPolicy
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
 from engine.core.model import Vehicle
 from engine.core.places import Places
 from engine.demo.demand import Demand
 from engine.demo.ground import home_near
+from engine.market_policy import MarketPolicy
 from engine.simulation.scenario import (
     MIDNIGHT_MS,
     MINUTE_MS,

@@ -15,10 +15,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import CostWeights, MarketPolicy, PlanCosts
 from engine.core.eta import Points, TravelTime
 from engine.core.geo import EARTH_RADIUS_M
 from engine.core.model import Vehicle
+from engine.market_policy import CostWeights, MarketPolicy, PlanCosts
 from engine.simulation.ground import market_of_points
 from engine.simulation.scenario import (
     MIDNIGHT_MS,

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.config import ConfigError, MarketPolicy
+from engine.config import ConfigError
 from engine.config_fields import Given, build, flat_names
+from engine.market_policy import MarketPolicy
 
 
 def policy_over(

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from math import cos, pi, radians, sin
 from statistics import fmean, median
 
-from engine.config import MarketPolicy
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
 from engine.core.places import Places
+from engine.market_policy import MarketPolicy
 from engine.simulation.recording import RecordedEvent, RecordedJob, Recording
 from engine.simulation.scenario import MINUTE_MS, Scenario, Service, Shift, SimulatedOrder
 from engine.simulation.tables import TableError

@@ -6,10 +6,10 @@ Times are epoch milliseconds of the virtual clock, positions WGS 84 degrees.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.config import MarketPolicy
 from engine.core.eta import TravelTime
 from engine.core.model import Vehicle
 from engine.core.places import Places
+from engine.market_policy import MarketPolicy
 from engine.simulation.ground import STORE
 
 # Thursday, 2026-01-01: midnight of a simulated day.

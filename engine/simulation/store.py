@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.simulation.turn_link import TurnLink
 from engine.store.scripts import load_commands
 from engine.store.upkeep_calls import UpkeepCalls

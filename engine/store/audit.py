@@ -17,7 +17,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.ports import StoreUnavailable
 from engine.store.audit_rules import judge_driver, judge_job, judge_offer
 from engine.store.audit_traces import (

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
-from engine.config import MarketPolicy
 from engine.core.model import Driver, Job
 from engine.core.policy import read_rungs
+from engine.market_policy import MarketPolicy
 from engine.store.audit_views import DriverView, Held, JobView, OfferView
 from engine.store.keys import market_of
 from engine.store.records import OfferedJobRecord, OfferRecord, RoundOfOffers

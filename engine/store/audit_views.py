@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from engine.config import MarketPolicy
 from engine.core.model import Driver, Job, Position
+from engine.market_policy import MarketPolicy
 from engine.store.keys import MarketKeys
 from engine.store.records import (
     OfferRecord,

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.config import MarketPolicy
 from engine.core.policy import HOLD_MS, LONGEST_HOLD_MS
+from engine.market_policy import MarketPolicy
 from engine.ports import MOST_COMING, Effects, NoSuchJob, Refused
 from engine.store.keys import MarketKeys, market_of
 from engine.store.link import Link

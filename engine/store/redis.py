@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.store.link import Link
 from engine.store.scripts import load_commands
 from engine.store.upkeep_calls import UpkeepCalls

@@ -9,7 +9,7 @@ belief has no effect, and Lua still arbitrates.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.ports import DriverFix
 from engine.store.records import pack, read_stored_position
 from protocol.codes import FUTURE_FIX_MS

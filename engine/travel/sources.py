@@ -6,10 +6,11 @@ from pathlib import Path
 
 import structlog
 
-from engine.config import ConfigError, MarketPolicy, Settings
+from engine.config import ConfigError, Settings
 from engine.core.eta import SpeedByHour, StraightLine, TravelTime
 from engine.core.mall import Market
 from engine.core.places import Places
+from engine.market_policy import MarketPolicy
 from engine.metrics import Metrics
 from engine.travel.ahead import InProcess, OverNetwork
 from engine.travel.breaker import Breaker

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import ConfigError, CostWeights, MarketPolicy, Settings, load_settings
+from engine.config import ConfigError, Settings, load_settings
+from engine.market_policy import CostWeights, MarketPolicy
 
 FILE = """
 port = 7000

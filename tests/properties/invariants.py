@@ -8,8 +8,8 @@ import math
 from collections import Counter
 from collections.abc import Collection
 
-from engine.config import MarketPolicy
 from engine.core.model import Driver, Job
+from engine.market_policy import MarketPolicy
 from engine.store.records import OfferRecord
 from protocol.lifecycle import BEFORE_PICKUP, JobState, Outcome, Wish, may_move
 from tests.properties.world import Snapshot

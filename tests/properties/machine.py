@@ -12,8 +12,8 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from engine.config import MarketPolicy
 from engine.core.model import Vehicle
+from engine.market_policy import MarketPolicy
 from engine.ports import (
     DriverUnavailable,
     DueEntry,

@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.config import MarketPolicy
 from engine.core.dwell import DwellSketch
+from engine.market_policy import MarketPolicy
 from protocol.lifecycle import BEFORE_PICKUP, HELD, NOT_ASKED_AGAIN, TERMINAL
 from tests.properties.model_drivers import Driver, DriverModel
 

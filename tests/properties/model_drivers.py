@@ -6,9 +6,9 @@ Times are epoch milliseconds; ``now`` is the clock that the scripts are told.
 import math
 from dataclasses import dataclass, field
 
-from engine.config import MarketPolicy
 from engine.core.acceptance import CELLS
 from engine.core.geo import haversine_m
+from engine.market_policy import MarketPolicy
 
 FUTURE_MS = 5_000
 FORGET_DRIVER_MS = 7 * 86_400_000

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from tests.properties.model import Eta, Job, Model, Offer
 
 

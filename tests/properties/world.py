@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
-from engine.config import MarketPolicy
 from engine.core.model import Driver, Job, Need, Submission, Vehicle, Waiting
+from engine.market_policy import MarketPolicy
 from engine.ports import StoreUnavailable
 from engine.store.keys import MarketKeys
 from engine.store.link import Link

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from engine.config import CostWeights, MarketPolicy
 from engine.core.acceptance import CELLS
 from engine.core.eta import StraightLine
 from engine.core.matching import Matcher
 from engine.core.model import Asked, Driver, Near, Need, Position, Vehicle, Waiting
 from engine.core.places import Mall, Places
+from engine.market_policy import CostWeights, MarketPolicy
 from protocol.lifecycle import Wish
 
 NOW_MS = 1_790_000_000_000

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import CostWeights
 from engine.core.acceptance import (
     BANDS,
     CELLS,
@@ -21,6 +20,7 @@ from engine.core.acceptance import (
     part_of_day,
     read_counts,
 )
+from engine.market_policy import CostWeights
 
 PART = 2
 WEIGHTS = CostWeights(acceptance=1.0, acceptance_prior=0.8, decline_after_s=5.0)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import CostWeights, MarketPolicy
 from engine.core.batch import BatchDriver, BatchJob, Plan, solve
 from engine.core.eta import TravelTime
 from engine.core.model import Asked, Driver, Vehicle, Waiting
 from engine.core.places import Places
+from engine.market_policy import CostWeights, MarketPolicy
 from protocol.lifecycle import Wish
 from tests.engine.core import makers
 

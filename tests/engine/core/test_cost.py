@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import CostWeights
 from engine.core.cost import driver_terms, slack_term
 from engine.core.model import Driver
+from engine.market_policy import CostWeights
 from tests.engine.core.makers import HOUR_MS, NOW_MS, driver
 
 WEIGHTS = CostWeights(idle=0.1, idle_limit_s=600, recent_decline_s=45, slack=0.5, slack_s=900)

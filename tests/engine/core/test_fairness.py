@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import CostWeights, MarketPolicy
 from engine.core.fairness import Fairness, gini, spreads
 from engine.core.model import Driver
+from engine.market_policy import CostWeights, MarketPolicy
 from protocol.lifecycle import Wish
 from tests.engine.core.makers import HOUR_MS, NOW_MS, driver, matcher, near, need
 

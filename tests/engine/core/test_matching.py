@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import CostWeights, MarketPolicy
 from engine.core.collecting import Call, best_tour
 from engine.core.matching import OFFER_DEPTH, RANKING_DEPTH, Matcher, Ranking, offerable
 from engine.core.model import Asked, Driver, Need, Waiting
+from engine.market_policy import CostWeights, MarketPolicy
 from protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 from tests.engine.core.makers import (
     HOUR_MS,

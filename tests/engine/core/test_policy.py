@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import MarketPolicy
 from engine.core.model import RankedDriver
 from engine.core.policy import (
     HOLD_MS,
@@ -24,6 +23,7 @@ from engine.core.policy import (
     wide_enough,
     widened,
 )
+from engine.market_policy import MarketPolicy
 from protocol.codes import JobReason
 from tests.engine.core.makers import NOW_MS, matcher, near, need, turn, waiting
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import MarketPolicy, RunCosts
 from engine.core.model import HeldJob, Vehicle, Waiting
 from engine.core.pooling import Pool
 from engine.core.runs import Pooled, Room, Run
+from engine.market_policy import MarketPolicy, RunCosts
 from tests.engine.core.makers import (
     HOUR_MS,
     MALL,

@@ -4,10 +4,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from engine.config import MarketPolicy, RunCosts
 from engine.core.model import Vehicle, Waiting
 from engine.core.pooling import Pool
 from engine.core.runs import Pooled, Room, Run
+from engine.market_policy import MarketPolicy, RunCosts
 from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting
 
 POLICY = MarketPolicy(

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from engine.config import MarketPolicy
 from engine.dispatch.roster import Block
+from engine.market_policy import MarketPolicy
 from protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MALL, Node

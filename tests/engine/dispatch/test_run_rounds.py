@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from engine.config import RunCosts
 from engine.core.model import LiveOffer, Vehicle
+from engine.market_policy import RunCosts
 from engine.ports import JobRef, Offered, OfferPlan
 from protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode

@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from engine.bench.decisions import NOW_MS, random_batch
-from engine.config import MarketPolicy
 from engine.core.batch import solve
 from engine.core.eta import StraightLine
 from engine.dispatch import solving
+from engine.market_policy import MarketPolicy
 
 POLICY = MarketPolicy(round="batch")
 TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)

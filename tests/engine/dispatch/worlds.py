@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.config import CostWeights, MarketPolicy
 from engine.core.model import Driver, Job, LiveOffer, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.dispatch.dispatcher import Dispatcher
+from engine.market_policy import CostWeights, MarketPolicy
 from engine.metrics import Metrics
 from engine.ports import DriverFix, Hello, JobRef, Push
 from engine.store.keys import MarketKeys

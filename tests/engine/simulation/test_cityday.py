@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Round
 from engine.core.fairness import gini
+from engine.market_policy import Round
 from engine.simulation import cityday
 from engine.simulation.day import simulate
 from engine.simulation.figures import figures_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Round
+from engine.market_policy import Round
 from engine.simulation import mdrp
 from engine.simulation.day import simulate
 from engine.simulation.scenario import Day, Scenario

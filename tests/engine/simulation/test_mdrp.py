@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Round
+from engine.market_policy import Round
 from engine.simulation import mdrp
 from engine.simulation.day import simulate
 from engine.simulation.mdrp_report import as_json, read_published

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.store.redis import RedisStore
 from tests.engine.store.worlds import MARKET, Clock, RecordingLink, World
 

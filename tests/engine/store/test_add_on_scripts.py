@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from engine.config import MarketPolicy
 from engine.core.model import HeldJob, Near, Vehicle
+from engine.market_policy import MarketPolicy
 from engine.ports import JobRef, OfferPlan, Refused
 from protocol.lifecycle import Outcome, Step, Wish
 from tests.engine.store.worlds import (

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.ports import JobRef, StoreUnavailable
 from engine.store.audit import Breach, audit
 from protocol.lifecycle import JobState, Outcome, Step

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from engine.config import MarketPolicy
 from engine.core.dwell import BUCKETS, FULL, DwellSketch
 from engine.core.model import Vehicle
+from engine.market_policy import MarketPolicy
 from engine.ports import JobRef
 from protocol.lifecycle import Outcome, Step
 from tests.engine.store.worlds import MALL, MARKET, World

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.ports import JobRef, LateRun, Offered
 from protocol.lifecycle import JobState
 from tests.engine.store.worlds import MALL, MARKET, NODE, RESUME_MS, World

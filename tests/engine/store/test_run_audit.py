@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from engine.config import MarketPolicy
 from engine.core.model import Vehicle
+from engine.market_policy import MarketPolicy
 from protocol.lifecycle import Outcome, Step
 from tests.engine.store.test_audit import change, set_job
 from tests.engine.store.worlds import ACK_MS, MALL, MARKET, STALE_MS, World

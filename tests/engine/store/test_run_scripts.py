@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from engine.config import MarketPolicy
 from engine.core.model import Vehicle
+from engine.market_policy import MarketPolicy
 from engine.ports import DriverUnavailable, JobRef, Refused, Stop, StoreUnavailable
 from engine.store.redis import RedisStore
 from protocol.codes import ErrorCode

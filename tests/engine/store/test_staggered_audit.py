@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.ports import JobRef
 from tests.engine.store.test_audit import change, set_job
 from tests.engine.store.test_staggered_scripts import begin, more, next_is_asked, two_are_asked

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.ports import DueEntry, JobRef, MoreOffers, Offered, Refused
 from protocol.codes import ErrorCode
 from protocol.lifecycle import JobState, Outcome, Step

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from engine.config import MarketPolicy
+from engine.market_policy import MarketPolicy
 from engine.ports import DriverFix
 from engine.store.redis import RedisStore
 from engine.store.tracks import Plain, Tracks

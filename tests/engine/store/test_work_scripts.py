@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.config import CostWeights, MarketPolicy
+from engine.market_policy import CostWeights, MarketPolicy
 from protocol.lifecycle import Step, Wish
 from tests.engine.store.worlds import HOUR_MS, MARKET, World
 

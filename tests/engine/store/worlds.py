@@ -13,8 +13,8 @@ from typing import Any
 import msgpack
 import msgspec
 
-from engine.config import MarketPolicy
 from engine.core.model import Driver, Job, Need, RankedDriver, RoundRecord, Submission, Vehicle
+from engine.market_policy import MarketPolicy
 from engine.ports import Answered, DriverFix, DueEntry, Effects, JobRef, OfferPlan, PlannedJob, Push
 from engine.store.audit import Breach, audit
 from engine.store.keys import MarketKeys
