@@ -24,13 +24,19 @@ async def all_asked(courier: Courier, ref: JobRef, *drivers: str) -> None:
     await eventually(lambda: courier.asked(ref) == list(drivers))
 
 
-async def test_the_best_are_asked_one_after_the_other_in_one_round(
-    make_node: MakeNode, courier: Courier
-) -> None:
+async def three_asked(make_node: MakeNode, courier: Courier) -> tuple[Node, JobRef]:
+    """A node, and a job that is out to three of its drivers."""
     node = await make_node(offer_rungs=(QUICK,))
     await everybody(node)
     ref = await node.submit()
     await all_asked(courier, ref, "d0", "d1", "d2")
+    return node, ref
+
+
+async def test_the_best_are_asked_one_after_the_other_in_one_round(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    node, ref = await three_asked(make_node, courier)
     assert {offer.attempt for offer in courier.offers} == {1}
     assert len({offer.offer for offer in courier.offers}) == 3
     first, second, third = courier.offers
@@ -147,10 +153,7 @@ async def test_when_the_node_dies_between_two_offers_the_other_asks_on(
 async def test_going_offline_declines_ones_own_offer_only(
     make_node: MakeNode, courier: Courier
 ) -> None:
-    node = await make_node(offer_rungs=(QUICK,))
-    await everybody(node)
-    ref = await node.submit()
-    await all_asked(courier, ref, "d0", "d1", "d2")
+    node, ref = await three_asked(make_node, courier)
     await node.dispatcher.decline(MARKET, "d1", courier.offers[1].offer, "offline")
     await node.dispatcher.suspend(MARKET, "d2", "")
     assert (await node.job(ref)).state is JobState.OFFERED
