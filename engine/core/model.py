@@ -39,7 +39,8 @@ class HeldJob:
     """A job in a driver's hands, with the attempt under which it got there.
 
     Only in markets with runs (``max_run_jobs`` over 1): where it goes, by when and how much it is;
-    ``there``: its driver has arrived with it at the mall, so nothing is added to its run.
+    ``there``: its driver has arrived with it at the mall, so nothing is added to its run. Of what a
+    driver took before its market had runs none of this is known, until it is done.
     """
 
     job: str
@@ -51,6 +52,11 @@ class HeldJob:
     deadline_ms: int = 0
     weight_g: int = 0
     volume_l: float = 0.0
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it is known where it goes, by when and how much it is."""
+        return self.deadline_ms > 0
 
 
 # Without slots: then the reader of records takes what is not told from the class. With them it asks

@@ -80,7 +80,7 @@ class RunStops:
             slack_s = min(slack_s, spare_s)
             waited_s += at_s
         ends_s = (leaves_ms - self._now_ms) / 1000 + done_s[-1]
-        if not room.carried and ends_s > room.until_s:
+        if ends_s > room.until_s:
             return None
         return Draft(turn, load, late_s, waited_s, slack_s, ends_s)
 

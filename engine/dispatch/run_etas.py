@@ -2,7 +2,8 @@
 
 An accepted run brings its times with it. They change when a job comes on top, when the run leaves
 the mall and with every drop-off. This is the node's own knowledge of runs: where another node took
-the answers, the times stay as they were.
+the answers, the times stay as they were, and so they do while the driver holds a job of which
+nobody knows where it goes (it took that before its market had runs).
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from engine.core.model import HeldJob, Job
+from engine.core.model import Driver, HeldJob, Job
 from engine.core.run_order import HARD_S, OrderCosts, Stops, best_order
 from engine.dispatch.context import Context, Tasks
 from engine.ports import Answered, Stop, StoreUnavailable
@@ -33,6 +34,11 @@ class _Course:
     back_ms: int = 0
 
 
+def _are_placed(driver: Driver) -> bool:
+    """Whether it is known of all that the driver holds where it goes."""
+    return all(job.has_place for job in driver.jobs)
+
+
 class RunEtas:
     """The courses of the drivers whose answers this node took, in markets with runs."""
 
@@ -47,6 +53,9 @@ class RunEtas:
     def accepted(self, market: str, answered: Answered) -> None:
         """A driver has taken a run, or one more job."""
         if self._context.policy(market).max_run_jobs == 1 or not answered.jobs:
+            return
+        if not _are_placed(answered.driver):
+            self.ended(market, answered.driver.id)
             return
         held = {job.job: job for job in answered.driver.jobs}
         new = [held[job.id] for job in answered.jobs if job.id in held]
@@ -75,12 +84,15 @@ class RunEtas:
         if not course.jobs:
             self.ended(market, answered.driver.id)
             return
+        times_ms: Sequence[int] = ()
         if step is Step.PICKED_UP:
             course = replace(course, pickup_ms=answered.effects.now_ms)
-            self._tell(market, answered.driver.id, course, self._from_mall(market, course))
+            times_ms = self._from_mall(market, course)
         elif step is Step.DELIVERED and done is not None:
-            from_door = self._times(market, course, (done.lat, done.lon), answered.effects.now_ms)
-            self._tell(market, answered.driver.id, course, from_door)
+            door = done.lat, done.lon
+            times_ms = self._times(market, course, door, answered.effects.now_ms)
+        if times_ms and _are_placed(answered.driver):
+            self._tell(market, answered.driver.id, course, times_ms)
         self._courses[market, answered.driver.id] = course
 
     def ended(self, market: str, driver: str) -> None:

@@ -280,6 +280,7 @@ def _why_not_coming(driver: Driver, policy: MarketPolicy) -> str | None:
         "has no room": len(driver.jobs) >= min(policy.max_run_jobs, driver.vehicle.max_jobs),
         "is bound for several malls": len(malls) > 1,
         "is at the mall": any(held.there for held in driver.jobs),
+        "holds a job without a place": not all(held.has_place for held in driver.jobs),
     }
     return next((fact for fact, is_so in facts.items() if is_so), None)
 

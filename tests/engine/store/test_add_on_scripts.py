@@ -6,7 +6,7 @@ import pytest
 
 from engine.core.model import HeldJob, Near, Vehicle
 from engine.market_policy import MarketPolicy
-from engine.ports import JobRef, OfferPlan, Refused
+from engine.ports import DriverUnavailable, JobRef, OfferPlan, Refused
 from protocol.lifecycle import Outcome, Step, Wish
 from tests.engine.store.worlds import (
     ACK_MS,
@@ -195,6 +195,29 @@ async def test_a_market_that_does_not_pool_asks_nobody(
     await store.close()
     await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert (await world.job(on_its_way)).state == "assigned"
+
+
+async def test_what_it_took_where_nothing_was_pooled_has_no_place_on_a_run(world: World) -> None:
+    """The market's figure is raised while it is open: until that job is over nothing is added."""
+    await world.driver("ann", vehicle=VAN)
+    policies = {MARKET: replace(world.policy, max_run_jobs=1)}
+    before = type(world.store)(world.url, policies, now_ms=world.clock)
+    await before.connect()
+    ref, offer = await world.offered("ann")
+    await before.accept(MARKET, "ann", offer)
+    await before.close()
+    await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    assert await world.coming() == set()
+    more = await world.submit()
+    assert (await world.store.offer(world.plan(more, 0, "ann"))).verdict == "nobody"
+    with pytest.raises(DriverUnavailable):
+        await world.store.assign(more, "ann", "operator")
+    assert await world.breaches() == ()
+    await world.step(ref, Step.PICKED_UP, 1)
+    await world.step(ref, Step.DELIVERED, 1)
+    await world.store.assign(more, "ann", "operator")
+    assert await world.coming() == {HERE}
+    assert await world.breaches() == ()
 
 
 # -- how it ends

@@ -20,12 +20,18 @@ local function most_jobs(rec)
   return math.min(policy.max_run_jobs, rec.vehicle and rec.vehicle.max_jobs or 1)
 end
 
+-- Whether it is known where this job goes, by when, and how much it is. It is not of what a driver
+-- took while the market, or the node that heard of it, pooled nothing.
+local function has_place(held)
+  return held.deadline_ms ~= nil
+end
+
 -- The mall that it is on its way to with room for one more job from there; nil if it is not.
 local function bound_for(rec)
   local first = rec.jobs[1]
   if not first or #rec.jobs >= most_jobs(rec) then return nil end
   for _, held in ipairs(rec.jobs) do
-    if held.mall ~= first.mall or held.there then return nil end
+    if held.mall ~= first.mall or held.there or not has_place(held) then return nil end
   end
   return first.mall
 end

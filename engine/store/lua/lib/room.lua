@@ -22,7 +22,8 @@ local function fits(rec, jobs)
   if count > most_jobs(rec) then return false end
   local weight, volume = 0, 0
   for _, held in ipairs(rec.jobs) do
-    weight, volume = weight + (held.weight_g or 0), volume + (held.volume_l or 0)
+    if not has_place(held) then return false end
+    weight, volume = weight + held.weight_g, volume + held.volume_l
   end
   for _, job in ipairs(jobs) do
     local need = need_of(job)
@@ -44,11 +45,11 @@ local function take_on(rec, job, there)
   rec.jobs[#rec.jobs + 1] = held
 end
 
--- The driver has come to the mall with this job: from now on nothing is added to its run. Whether
--- its record must be saved.
+-- The driver has come to the mall with this job: from now on nothing is added to its run, also by a
+-- node that pools where this one does not. Whether its record must be saved.
 local function note_arrival(rec, job)
-  local held = policy.max_run_jobs > 1 and rec.jobs[holds(rec, job.id)]
-  if not held or held.there then return false end
+  local held = rec.jobs[holds(rec, job.id)]
+  if not held or held.there or not has_place(held) then return false end
   held.there = true
   return true
 end
