@@ -51,6 +51,8 @@ def series(
     return Series(name, points) if points else None
 
 
-def aim(name: str, limit: float, measured: Spread | None, unit: str = "") -> list[Aim]:
+def aim(
+    name: str, limit: float, measured: Spread | None, unit: str = "", *, every: bool = False
+) -> list[Aim]:
     """The aim, if it was measured."""
-    return [] if measured is None else [Aim(name, limit, measured, unit)]
+    return [] if measured is None else [Aim(name, limit, measured, unit, every)]

@@ -11,17 +11,19 @@ from load_tests.bench.svg import LineChart
 
 class Aim(NamedTuple):
     """A figure of the table that the benchmarks are held to: it holds if the median is at most
-    `limit`. `unit` is empty for a ratio."""
+    `limit`, or the greatest of `every` repetition. `unit` is empty for a ratio."""
 
     figure: str
     limit: float
     measured: Spread
     unit: str = ""
+    every: bool = False
 
     @property
     def holds(self) -> bool:
-        """Whether the median is within the limit."""
-        return self.measured.median <= self.limit
+        """Whether it is within the limit."""
+        judged = self.measured.most if self.every else self.measured.median
+        return judged <= self.limit
 
 
 class Table(NamedTuple):
@@ -89,7 +91,8 @@ def _aims(aims: Sequence[Aim]) -> Iterator[tuple[str, str, str, str]]:
     for aim in aims:
         unit = f" {aim.unit}" if aim.unit else " ×"
         told = "holds" if aim.holds else "**does not hold**"
-        yield aim.figure, f"{shown(aim.limit)}{unit}", f"{aim.measured}{unit}", told
+        limit = f"{shown(aim.limit)}{unit}{', each time' if aim.every else ''}"
+        yield aim.figure, limit, f"{aim.measured}{unit}", told
 
 
 def _row(cells: Sequence[str]) -> str:

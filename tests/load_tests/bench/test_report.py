@@ -55,3 +55,9 @@ def test_a_chapter_has_its_blocks_in_order_and_its_source() -> None:
 def test_an_aim_says_whether_it_holds(limit: float, told: str) -> None:
     (row,) = aims_table([Aim("ours over theirs", limit, spread([0.5, 0.1, 0.9]))]).rows
     assert row[2:] == ("0.500 (0.100–0.900) ×", told)
+
+
+@pytest.mark.parametrize(("limit", "told"), [(0.9, "holds"), (0.8, "**does not hold**")])
+def test_an_aim_of_every_time_is_held_to_the_worst(limit: float, told: str) -> None:
+    (row,) = aims_table([Aim("a sale", limit, spread([0.5, 0.1, 0.9]), "ms", every=True)]).rows
+    assert row[1:] == (f"{limit:.3f} ms, each time", "0.500 (0.100–0.900) ms", told)
