@@ -239,6 +239,22 @@ def test_an_add_on_makes_nobody_late() -> None:
     assert not pool([job("x", 6.9)], carrying(pressed)).runs
 
 
+def test_an_add_on_ends_within_the_block() -> None:
+    waits, has = [job("x", 6)], job("has", 7)
+    (run,) = pool(waits, carrying(has)).runs
+    # What it has already is the last, a kilometre further on.
+    on_s = TRAVEL.seconds(*_door(waits[0]), *_door(has), NOW_MS) + POLICY.dropoff_dwell_s
+    ends_s = 300.0 + run.collect_s + run.done_s[-1] + on_s
+    assert pool(waits, carrying(has, until_s=ends_s + 1)).runs
+    assert not pool(waits, carrying(has, until_s=ends_s - 1)).runs
+    # Nor for one who will be too late anyhow.
+    assert not pool(waits, carrying(has, until_s=60.0)).runs
+
+
+def _door(job: Waiting) -> tuple[float, float]:
+    return job.need.lat, job.need.lon
+
+
 JOBS = st.lists(
     st.tuples(st.floats(-10, 10), st.floats(-10, 10), st.integers(1, 5), st.integers(0, 4)),
     min_size=1,

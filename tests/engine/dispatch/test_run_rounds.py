@@ -180,6 +180,24 @@ async def test_a_declined_add_on_costs_nothing(make_node: MakeNode, round_: str)
     assert node.courier.asked(second) == ["d"]
 
 
+@pytest.mark.parametrize("margin_s", [0.0, 1_200.0])
+async def test_not_if_it_would_end_after_the_block(
+    make_node: MakeNode, round_: str, margin_s: float
+) -> None:
+    node = await pooling(make_node, round_, block_margin_s=margin_s)
+    await node.online("d", 3_000, vehicle=CAR)
+    await north(node, 9)
+    held = await node.accepts(await offer_of(node, 1))
+    alone_ms = (held.eta_dropoff_ms or 0) + int(margin_s * 1000)
+    # What it has is done by then; a minute at one more door and it would not be.
+    await node.wish("d", Wish.AVAILABLE, alone_ms + 30_000)
+    second = await north(node, 7)
+    await node.waits(second)
+    assert not node.courier.asked(second)
+    await node.wish("d", Wish.AVAILABLE, alone_ms + 1_800_000)
+    assert (await node.offered(second, "d")).add_on
+
+
 async def test_not_once_it_has_arrived(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     await node.online("d", 3_000, vehicle=CAR)

@@ -10,7 +10,7 @@ from engine.demo.demand import Demand
 from engine.simulation import mallday
 from engine.simulation.day import simulate
 from engine.simulation.figures import figures_of
-from engine.simulation.scenario import Scenario, Trip
+from engine.simulation.scenario import Day, Scenario, Trip
 
 PLACES = Places.load(opening_hours=False)
 MALL = "chandler-fashion-center"
@@ -47,7 +47,7 @@ def test_a_small_day_is_carried_out(redis_url: str) -> None:
 @pytest.mark.parametrize("round_", ["batch", "instant"])
 def test_a_day_with_runs(redis_url: str, round_: str) -> None:
     alone = figures_of(simulate(scenario(round=round_), redis_url))
-    changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 1_800.0, "round": round_}
+    changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 5_400.0, "round": round_}
     day = simulate(scenario(**changes), redis_url)
     figures = figures_of(day)
     assert figures.delivered >= alone.delivered
@@ -65,6 +65,13 @@ def test_a_day_with_runs(redis_url: str, round_: str) -> None:
         assert len({trip.picked_up_ms for trip in run}) == 1
         assert len(run) <= 6
         assert sum(trip.way_in_m > 0 for trip in run) <= 1
+    # Whatever was added on the way: what it adds to a visit is reckoned with to some minutes.
+    assert all(trip.dropped_off_ms <= _block_end_ms(day, trip) + 300_000 for trip in day.trips)
+
+
+def _block_end_ms(day: Day, trip: Trip) -> int:
+    blocks = (it for it in day.scenario.shifts if it.driver == trip.driver)
+    return max(block.off_ms for block in blocks if block.on_ms <= trip.accepted_ms)
 
 
 def test_a_day_with_runs_is_the_seeds_too(redis_url: str) -> None:
