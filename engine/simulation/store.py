@@ -1,11 +1,12 @@
 """The real store, its scripts and all, on a simulation's clock and line."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from engine.market_policy import MarketPolicy
+from engine.ports import DueEntry
 from engine.simulation.turn_link import TurnLink
 from engine.store.scripts import load_commands
 from engine.store.upkeep_calls import UpkeepCalls
@@ -25,6 +26,7 @@ class SimulationStore(UpkeepCalls):
     ) -> None:
         self._turns = TurnLink(url, greeting=load_commands())
         super().__init__(self._turns, policies, now_ms=now_ms)
+        self._now_ms = now_ms
         self._tail = self._turns
 
     @property
@@ -36,10 +38,24 @@ class SimulationStore(UpkeepCalls):
         """Open the line and empty the store. :raises StoreUnavailable:"""
         await self._turns.connect()
         await self._turns.call("FLUSHALL")
+        self._turns.watch(
+            *(("ZRANGE", keys.key("due"), 0, 0, "WITHSCORES") for keys in self._keys.values())
+        )
 
     async def close(self) -> None:
         """Hang up."""
         await self._turns.close()
+
+    async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
+        """See :meth:`engine.ports.Store.due`. Most sweeps find nothing; they need not ask, since
+        every exchange tells when the next entry is due."""
+        heads = self._turns.seen()
+        if heads is not None:
+            head = heads[list(self._keys).index(market)]
+            if not head or float(head[1]) > self._now_ms():
+                await self._turns.answer(None)
+                return ()
+        return await super().due(market, limit)
 
     async def remember(self, market: str, driver: str, history: str) -> None:
         """Give a driver who has said hello, and is not yet available, a history of former days."""

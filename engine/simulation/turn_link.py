@@ -16,6 +16,7 @@ from engine.store.wire import Command
 
 _pack: Callable[..., bytes] = hiredis.pack_command
 _INCOMPLETE = object()
+_OF_THE_STORE = object()
 _READ_BYTES = 1 << 20
 _DEADLINE_S = 60.0
 
@@ -29,7 +30,10 @@ class TurnLink(Link):
         self._socket: socket.socket | None = None
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._unsent: list[bytes] = []
-        self._asked: list[asyncio.Future[Any]] = []
+        # Who waits for a reply of this turn, in order; or for an answer that needs no store.
+        self._asked: list[tuple[asyncio.Future[Any], Any]] = []
+        self._watched: list[bytes] = []
+        self._seen: list[Any] = []
         self.calls = 0
 
     @property
@@ -65,9 +69,25 @@ class TurnLink(Link):
         """See :meth:`Link.call`; the reply comes with those of this turn."""
         if self._socket is None:
             raise StoreUnavailable("the line is closed")
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._unsent.append(_pack(command))
-        self._asked.append(future)
+        return await self._with_this_turn(_OF_THE_STORE)
+
+    async def answer(self, reply: Any) -> Any:
+        """What the store would say is known: the reply comes when the store's would have come."""
+        return await self._with_this_turn(reply)
+
+    def watch(self, *commands: Command) -> None:
+        """Send these, which only read, with every exchange: see :meth:`seen`."""
+        self._watched = [_pack(command) for command in commands]
+        self._seen = []
+
+    def seen(self) -> list[Any] | None:
+        """The replies to what is watched, where they are true now: nothing has been asked since."""
+        return self._seen if self._seen and not self._unsent else None
+
+    async def _with_this_turn(self, reply: Any) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append((future, reply))
         return await future
 
     def exchange(self) -> bool:
@@ -78,12 +98,15 @@ class TurnLink(Link):
         if not self._asked or self._socket is None:
             return False
         asked, self._asked = self._asked, []
-        self.calls += len(asked)
+        unsent, self._unsent = self._unsent, []
+        self.calls += len(unsent)
         try:
-            self._socket.sendall(b"".join(self._unsent))
-            self._unsent.clear()
-            for future in asked:
-                _settle(future, self._next_reply())
+            if unsent:
+                self._socket.sendall(b"".join(unsent + self._watched))
+            for future, known in asked:
+                _settle(future, self._next_reply() if known is _OF_THE_STORE else known)
+            if unsent:
+                self._seen = [self._next_reply() for _ in self._watched]
         except OSError as error:
             raise StoreUnavailable(f"the store at {self.address}: {error}") from error
         return True

@@ -1,6 +1,7 @@
 """What time and failure ask of the store: due entries, leases, pushes on their way."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from engine.ports import Beat, DueEntry, Effects, JobRef, Offered, PushEntry
@@ -17,6 +18,8 @@ LEASE_MS = 1_500
 _AGAIN_MS = 2_000
 _FORGET_LIMIT = 256
 _PUSHES_A_READ = 500
+# From so many malls on the jobs that wait are asked where, and not each mall how many wait.
+_MANY_MALLS = 32
 
 
 class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
@@ -96,6 +99,13 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
     async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
         """See :meth:`engine.ports.Store.waiting`."""
         keys = self._keys[market]
+        # A driver in a city reaches hundreds of malls, and jobs wait at few of them or at none.
+        if (limit := len(malls)) >= _MANY_MALLS:
+            names = [keys.key("waiting")]
+            total, waiting = await self._plain("waiting_malls", names, {"limit": limit})
+            if total <= limit:
+                counts = Counter(waiting)
+                return [counts[mall.encode()] for mall in malls]
         calls = [self._link.call("ZCARD", keys.wait(mall)) for mall in malls]
         return [int(count) for count in await asyncio.gather(*calls)]
 
