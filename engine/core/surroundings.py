@@ -5,11 +5,12 @@ one and whether it is in the market at all is worked out once, and again only wh
 circle in which nothing of that changes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from math import cos, inf, radians
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.core.mall import Mall, Market
 
@@ -31,7 +32,48 @@ _MANY = 32
 
 # The malls in reach; those nearby by their nearest edge, with the least it can be away; and how far
 # one may move until one more or one less is in reach.
-_Measured = tuple[tuple[str, ...], Iterable[tuple[float, Mall]], float]
+_Measured = tuple[Collection[str], Iterable[tuple[float, Mall]], float]
+
+
+class SomeOf(Collection[str]):
+    """Some of many malls, in the market's order. Which they are is compared with every step that a
+    driver takes; their names are hardly ever wanted, so that they are read only then."""
+
+    __slots__ = ("_ids", "_which")
+
+    def __init__(self, ids: tuple[str, ...], which: NDArray[np.bool_]) -> None:
+        self._ids, self._which = ids, which
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([self._ids[index] for index in self._which.nonzero()[0].tolist()])
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._which))
+
+    def __contains__(self, mall: object) -> bool:
+        return mall in tuple(self)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, SomeOf) and other._ids is self._ids:
+            return bool((self._which == other._which).all())
+        return isinstance(other, Collection) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def without(self, others: Collection[str]) -> Collection[str]:
+        """Those that are not among the others."""
+        if isinstance(others, SomeOf) and others._ids is self._ids:
+            return SomeOf(self._ids, self._which & ~others._which)
+        known = set(others)
+        return [mall for mall in self if mall not in known]
+
+
+def newly_in_reach(malls: Collection[str], before: Collection[str]) -> Collection[str]:
+    """Those of the malls that were not in reach before."""
+    if isinstance(malls, SomeOf):
+        return malls.without(before)
+    return set(malls) - set(before)
 
 
 class Surroundings(NamedTuple):
@@ -45,7 +87,7 @@ class Surroundings(NamedTuple):
     lon: float
     still_m: float
     inside: bool
-    malls: tuple[str, ...]
+    malls: Collection[str]
     at_mall: str | None
 
     def hold(self, lat: float, lon: float) -> bool:
@@ -106,12 +148,12 @@ def _measured_together(
     """The same for many malls at once."""
     spread = market.spread
     away_m = spread.away_m(lat, lon)
-    reached = spread.ids
+    reached: Collection[str] = spread.ids
     if reach_m < inf:
-        reached = tuple([spread.ids[index] for index in np.flatnonzero(away_m <= reach_m).tolist()])
+        reached = SomeOf(spread.ids, away_m <= reach_m)
         still_m = min(still_m, float(np.abs(away_m - reach_m).min()))
-    least_m = away_m - (spread.radius_m + at_mall_m)
-    some = np.flatnonzero(least_m < still_m)
+    least_m = away_m - spread.radius_m - at_mall_m
+    some = (least_m < still_m).nonzero()[0]
     some = some[np.argsort(least_m[some], kind="stable")]
     # One after the other: few of them are looked at.
     near = ((float(least_m[index]), market.malls[spread.ids[index]]) for index in some)

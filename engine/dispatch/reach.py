@@ -1,10 +1,10 @@
 """Which malls a driver is in reach of, and who has just come into reach: their jobs get a round."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from engine.core.surroundings import Surroundings, look_around
+from engine.core.surroundings import Surroundings, look_around, newly_in_reach
 from engine.dispatch.context import Context
 from engine.dispatch.rounds import Rounds
 from engine.ports import DriverFix, Freed
@@ -19,7 +19,7 @@ class _Whereabouts:
     was around it when somebody last looked."""
 
     epoch: int
-    malls: tuple[str, ...] = ()
+    malls: Collection[str] = ()
     around: Surroundings | None = None
 
 
@@ -67,9 +67,8 @@ class Reach:
 
     def freed(self, market: str, drivers: Sequence[Freed]) -> None:
         """Drivers became free: the malls around them get a round if jobs wait there."""
-        malls: set[str] = set()
-        for driver in drivers:
-            malls.update(self._malls(market, driver))
+        # Read only where a mall has rounds of its own: a city has hundreds.
+        malls = (mall for driver in drivers for mall in self._malls(market, driver))
         self._rounds.wake_waiting(market, malls)
 
     def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
@@ -81,12 +80,12 @@ class Reach:
                 continue
             malls = self.around(market, fix).malls
             if malls != known.malls:
-                new.update(set(malls) - set(known.malls))
+                new.update(newly_in_reach(malls, known.malls))
                 known.malls = malls
         if new:
             self._rounds.wake_waiting(market, new)
 
-    def _malls(self, market: str, driver: Freed) -> tuple[str, ...]:
+    def _malls(self, market: str, driver: Freed) -> Collection[str]:
         known = self._drivers.get((market, driver.driver))
         if known is not None and known.around and known.around.hold(driver.lat, driver.lon):
             return known.around.malls
