@@ -6,6 +6,8 @@ from typing import NamedTuple
 from engine.core.model import Need, Vehicle
 from protocol.codes import ID_CHECK
 
+_NONE: frozenset[str] = frozenset()
+
 
 class Load(NamedTuple):
     """What jobs take up together: their number, grams, litres, and the equipment they ask for."""
@@ -35,7 +37,7 @@ def load_of(needs: Iterable[Need]) -> Load:
 
 def equipment_of(need: Need) -> frozenset[str]:
     """The equipment that a job asks for; an age check is a duty at the door and needs none."""
-    return frozenset(need.requires) - {ID_CHECK}
+    return frozenset(need.requires) - {ID_CHECK} if need.requires else _NONE
 
 
 def misfit(vehicle: Vehicle, load: Load, max_jobs: int = 1) -> str | None:

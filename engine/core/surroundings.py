@@ -153,9 +153,11 @@ def _measured_together(
         reached = SomeOf(spread.ids, away_m <= reach_m)
         still_m = min(still_m, float(np.abs(away_m - reach_m).min()))
     least_m = away_m - spread.radius_m - at_mall_m
-    some = (least_m < still_m).nonzero()[0]
+    # Once the nearest is measured, the circle is no larger than this: few others are looked at.
+    nearest = int(least_m.argmin())
+    widest_m = max(float(least_m[nearest] + 2 * spread.radius_m[nearest]), at_mall_m)
+    some = (least_m <= min(still_m, widest_m)).nonzero()[0]
     some = some[np.argsort(least_m[some], kind="stable")]
-    # One after the other: few of them are looked at.
     near = ((float(least_m[index]), market.malls[spread.ids[index]]) for index in some)
     return reached, near, still_m
 

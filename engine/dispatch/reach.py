@@ -79,7 +79,7 @@ class Reach:
             if known is None or verdict != "ok":
                 continue
             malls = self.around(market, fix).malls
-            if malls != known.malls:
+            if malls is not known.malls and malls != known.malls:
                 new.update(newly_in_reach(malls, known.malls))
                 known.malls = malls
         if new:
