@@ -39,23 +39,23 @@ class SomeOf(Collection[str]):
     """Some of many malls, in the market's order. Which they are is compared with every step that a
     driver takes; their names are hardly ever wanted, so that they are read only then."""
 
-    __slots__ = ("_ids", "_which")
+    __slots__ = ("ids", "which")
 
     def __init__(self, ids: tuple[str, ...], which: NDArray[np.bool_]) -> None:
-        self._ids, self._which = ids, which
+        self.ids, self.which = ids, which
 
     def __iter__(self) -> Iterator[str]:
-        return iter([self._ids[index] for index in self._which.nonzero()[0].tolist()])
+        return iter([self.ids[index] for index in self.which.nonzero()[0].tolist()])
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self._which))
+        return int(np.count_nonzero(self.which))
 
     def __contains__(self, mall: object) -> bool:
         return mall in tuple(self)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, SomeOf) and other._ids is self._ids:
-            return bool((self._which == other._which).all())
+        if isinstance(other, SomeOf) and other.ids is self.ids:
+            return bool((self.which == other.which).all())
         return isinstance(other, Collection) and tuple(self) == tuple(other)
 
     def __hash__(self) -> int:
@@ -63,8 +63,8 @@ class SomeOf(Collection[str]):
 
     def without(self, others: Collection[str]) -> Collection[str]:
         """Those that are not among the others."""
-        if isinstance(others, SomeOf) and others._ids is self._ids:
-            return SomeOf(self._ids, self._which & ~others._which)
+        if isinstance(others, SomeOf) and others.ids is self.ids:
+            return SomeOf(self.ids, self.which & ~others.which)
         known = set(others)
         return [mall for mall in self if mall not in known]
 

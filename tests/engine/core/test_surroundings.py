@@ -5,7 +5,7 @@ import pytest
 
 from engine.core import surroundings
 from engine.core.places import Places
-from engine.core.surroundings import Surroundings, look_around
+from engine.core.surroundings import Surroundings, look_around, newly_in_reach
 from engine.simulation.ground import market_of_points
 
 M_PER_DEG = 111_195.0
@@ -83,3 +83,22 @@ def test_many_malls_measured_together_are_as_measured_one_by_one(
         assert together.still_m == pytest.approx(one_by_one.still_m, abs=1e-6)
         at_malls.add(together.at_mall)
     assert len(at_malls) > 10
+
+
+def test_what_came_newly_into_reach_is_told_of_many_malls_as_of_few() -> None:
+    drawn = random.Random(5)
+    points = {f"m{n}": (drawn.gauss(0, 0.02), drawn.gauss(0, 0.02)) for n in range(60)}
+    market = market_of_points("town", points).market("town")
+    before = look_around(market, 0.0, 0.0, reach_m=2_000.0, at_mall_m=70.0).malls
+    after = look_around(market, 0.0, 0.01, reach_m=2_000.0, at_mall_m=70.0).malls
+    assert before != after
+    assert after == tuple(after)
+    new = set(after) - set(before)
+    assert new
+    for earlier in (before, tuple(before)):
+        assert set(newly_in_reach(after, earlier)) == new
+        assert set(newly_in_reach(tuple(after), earlier)) == new
+    assert len(after) == len(set(after))
+    assert set(newly_in_reach(after, ())) == set(after)
+    assert all((mall in after) is (mall in tuple(after)) for mall in points)
+    assert hash(after) == hash(tuple(after))

@@ -81,6 +81,46 @@ def test_calls_of_one_turn_share_a_write_and_take_no_time(redis_url: str) -> Non
     assert run(calls()) == (list(range(1, 51)), 0.0)
 
 
+def test_an_answer_that_is_known_comes_with_those_of_its_turn(redis_url: str) -> None:
+    async def calls() -> tuple[list[str], int]:
+        link = TurnLink(redis_url)
+        await link.connect()
+        before, seen = link.calls, []
+
+        async def ask(name: str, *, of_store: bool) -> None:
+            said = await (link.call("ECHO", name) if of_store else link.answer(name.encode()))
+            seen.append(said.decode())
+
+        await asyncio.gather(*(ask(str(n), of_store=n % 2 == 0) for n in range(6)))
+        await ask("alone", of_store=False)
+        await link.close()
+        return seen, link.calls - before
+
+    assert run(calls()) == ([*map(str, range(6)), "alone"], 3)
+
+
+def test_what_is_watched_is_known_until_something_is_asked(redis_url: str) -> None:
+    async def calls() -> list[list[Any] | None]:
+        link = TurnLink(redis_url)
+        await link.connect()
+        link.watch(("GET", "watched"))
+        known = [link.seen()]
+        for value in ("1", "2"):
+            await link.call("SET", "watched", value)
+            known.append(link.seen())
+        asked = asyncio.create_task(link.call("PING"))
+        await asyncio.sleep(0)
+        known.append(link.seen())  # it has not been sent yet
+        await link.answer(None)
+        known.append(link.seen())
+        await asked
+        await link.call("DEL", "watched")
+        await link.close()
+        return known
+
+    assert run(calls()) == [None, [b"1"], [b"2"], None, [b"2"]]
+
+
 def test_a_store_that_is_not_there_is_told() -> None:
     async def connect() -> None:
         await TurnLink("redis://127.0.0.1:1").connect()

@@ -32,7 +32,7 @@ from tests.engine.store.worlds import (
 SCRIPTS = all_scripts()
 # Without `allow-oom` a full server refuses a script: only these may be refused.
 REFUSED_WHEN_FULL = {"hello", "submit"}
-READ_ONLY = {"around", "candidates", "waiting_jobs"}
+READ_ONLY = {"around", "candidates", "waiting_jobs", "waiting_malls"}
 MOST_LINES = 120
 # For the type checker: the store keeps its port.
 KEEPS_ITS_PORT: type[Store] = RedisStore
@@ -125,6 +125,7 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
         MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=4
     )
     await store.queue_of(MARKET, 10)
+    await store.waiting(MARKET, [f"m{n}" for n in range(40)])
     await store.free_around(
         MARKET, [(LAT, LON)], radius_m=500, max_radius_m=5_000, drivers=4, most=8
     )
@@ -141,8 +142,7 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     await store.update_etas(MARKET, "ann", [Stop(ref.job, 4, world.now + 1, world.now + 2)])
     await store.arrive(ref, "ann", 4)
     job = await world.job(ref)
-    need = job.need
-    await store.ready(ref, was=job, body=b"{}", card=job.card, need=need, release_ms=world.now)
+    await store.ready(ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now)
     await store.progress(
         ref, "ann", job.attempt, Step.PICKED_UP, at_ms=world.now, age_checked=True, reason=""
     )

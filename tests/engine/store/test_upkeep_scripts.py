@@ -318,3 +318,18 @@ async def test_a_live_offer_is_not_forgotten(world: World) -> None:
     await world.pass_ms(ACK_MS + OFFER_MS + 600_000)
     assert await world.store.forget(MARKET) == 0
     assert await world.store.offer_ref(MARKET, offer) == ref
+
+
+# -- where jobs wait
+
+
+@pytest.mark.parametrize("others", [0, 39, 40])
+async def test_how_many_jobs_wait_at_each_mall_whoever_is_asked(world: World, others: int) -> None:
+    malls = [MALL, *(f"m{n}" for n in range(others))]
+    assert await world.store.waiting(MARKET, malls) == [0] * len(malls)
+    # With 40 malls more jobs wait than there are malls: each is asked then.
+    for _ in range(41 if others == 39 else 2):
+        await world.submit()
+    expected = 41 if others == 39 else 2
+    assert await world.store.waiting(MARKET, malls) == [expected, *[0] * others]
+    assert await world.store.waiting(MARKET, malls[::-1]) == [*[0] * others, expected]
