@@ -29,12 +29,20 @@ class HandoverRules(TimeRules):
             self.hand_over(name, self.model.jobs[name].attempt - old, drivers, how)
 
     def hand_over(
-        self, name: str, attempt: int, drivers: Sequence[str], how: How = "once", lost: int = 0
+        self,
+        name: str,
+        attempt: int,
+        drivers: Sequence[str],
+        how: How = "once",
+        lost: int = 0,
+        stuck: str = "",
     ) -> None:
+        """``lost``: since when its holder was seen to be silent; ``stuck``: who was seen to be
+        connected and late."""
         job, offer = self.model.jobs[name], f"o{len(self.offers)}"
-        holder = job.holder
-        lost = lost or self.model.drivers[holder].lost
-        expected, taker = self.model.hand_over(offer, name, attempt, lost, drivers)
+        holder = stuck or job.holder
+        lost = 0 if stuck else lost or self.model.drivers[holder].lost
+        expected, taker = self.model.hand_over(offer, name, attempt, holder, lost, drivers)
         ranked = tuple(
             RankedDriver(driver, True, None, 1.0, (), 60, 500, "gate-1", self.now, self.now)
             for driver in drivers

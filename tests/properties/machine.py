@@ -5,7 +5,7 @@ which the other node repeats it (S12). Whatever was called, every invariant is c
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any, Literal, TypeVar, cast
 
 import hypothesis
@@ -27,6 +27,7 @@ from engine.ports import (
     StoreUnavailable,
     WrongState,
 )
+from engine.store.errors import LinkReplyError
 from engine.store.redis import RedisStore
 from engine.store.scripts import Script
 from tests.properties import invariants
@@ -64,7 +65,8 @@ _VERDICTS: Mapping[type[Exception], str] = {
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two nodes, four drivers, one market, which pools up to ``max_run_jobs`` jobs in a run.
+    """Two nodes, four drivers, one market, which pools up to ``max_run_jobs`` jobs in a run; one
+    that pools nothing takes jobs from drivers who are stuck.
 
     ``scripts``: others than the package's."""
 
@@ -72,7 +74,8 @@ class StoreMachine(RuleBasedStateMachine):
         self, url: str, scripts: Mapping[str, Script] | None = None, *, max_run_jobs: int = 1
     ) -> None:
         super().__init__()
-        self.policy = MarketPolicy(max_run_jobs=max_run_jobs)
+        stuck_after_s = 60.0 if max_run_jobs == 1 else 0.0
+        self.policy = MarketPolicy(max_run_jobs=max_run_jobs, stuck_after_s=stuck_after_s)
         self.model = StaggeredModel(self.policy, START_MS)
         self.world = World(url, self.policy, scripts)
         self.beating = set(NODES)
@@ -162,7 +165,8 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> tuple[str, T | None]:
         result: T
         try:
-            result = self.world.run(make(self.world.stores[node]))
+            with _no_script_fails():
+                result = self.world.run(make(self.world.stores[node]))
         except Refused as refused:
             return refused.code.value, None
         except tuple(_VERDICTS) as refusal:
@@ -172,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _make_and_die(self, make: Callable[[RedisStore], Awaitable[T]], node: str) -> None:
         # Refused without a script: nothing to lose.
         lost = contextlib.suppress(StoreUnavailable, Refused)
-        with self.world.reply_lost(node) as store, lost:
+        with self.world.reply_lost(node) as store, lost, _no_script_fails():
             self.world.run(make(store))
         self._check(None)
 
@@ -201,6 +205,15 @@ def run_machine(
     factory = hypothesis.seed(seed)(build)
     # Any factory will do, whatever its stub says.
     run_state_machine_as_test(cast("type[RuleBasedStateMachine]", factory), settings=settings)
+
+
+@contextlib.contextmanager
+def _no_script_fails() -> Iterator[None]:
+    """An error of a script is a finding as well: it stops halfway, and keeps what it wrote."""
+    try:
+        yield
+    except LinkReplyError as error:
+        raise AssertionError(f"a script fails: {error}") from error
 
 
 def _effects(result: Any) -> Effects | None:

@@ -7,14 +7,14 @@ from protocol.lifecycle import HELD
 from tests.properties.driver_rules import next_step
 from tests.properties.job_rules import Order, orders
 from tests.properties.machine import DRIVERS, How, how_often, recent
-from tests.properties.stagger_rules import StaggerRules
+from tests.properties.stuck_rules import StuckRules
 from tests.properties.world import NODES
 
 # How far a job has got: offered, accepted, arrived, on board.
 hops = st.sampled_from((1, 1, 2, 2, 3, 4, 0))
 
 
-class Mallard(StaggerRules):
+class Mallard(StuckRules):
     """All rules together."""
 
     @initialize(orders=st.lists(st.tuples(orders, hops), min_size=2, max_size=4))

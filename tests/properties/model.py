@@ -242,27 +242,27 @@ class Model(DriverModel):
         return len(all_jobs) == 1 or (len(all_jobs) <= most and weight <= driver.max_weight)
 
     def hand_over(
-        self, offer: str, name: str, attempt: int, lost: int, plan: Sequence[str]
+        self, offer: str, name: str, attempt: int, holder: str, lost: int, plan: Sequence[str]
     ) -> tuple[str, str | None]:
-        """From a silent holder to the first of the plan who may be offered it; both or neither."""
+        """From a silent holder, or (``lost`` 0) from one who is stuck, to the first of the plan who
+        may be offered it; both or neither."""
         job = self.jobs[name]
         if job.state == "offered" and job.offer == offer:
             return "offered", self.offers[offer].driver
-        holder = self.drivers.get(job.holder)
-        is_silent = (
-            holder is not None
-            and not holder.connected
-            and holder.lost == lost <= self.now - self.resume_ms
-        )
+        known = self.drivers.get(holder)
+        if known is None or job.holder != holder:
+            return "gone", None
+        is_silent = not known.connected and known.lost == lost <= self.now - self.resume_ms
+        is_stuck = known.connected and lost == 0 and self.policy.stuck_after_s > 0
         fenced = job.state == "assigned" and job.attempt == attempt
-        if not is_silent or not fenced or self.now >= job.expires:
+        if not (is_silent or is_stuck) or not fenced or self.now >= job.expires:
             return "gone", None
         barred = self.barred(job) | {job.holder}
         free = [d for d in plan if d not in barred and self.may_take(d, [name])]
         taker = next((d for d in free if not self.drivers[d].jobs), None)
         if taker is None:
             return "nobody", None
-        self._revoke(job, "silent")
+        self._revoke(job, "silent" if is_silent else "unassigned")
         etas = [(self.now, self.now)]
         verdict, driver, _ = self.offer(offer, {name: job.attempt}, [taker], etas, None)
         return verdict, driver
