@@ -30,8 +30,10 @@ from engine.core.runs import Pooled, Room, Run, RunPolicy, hold_until_ms
 from engine.core.store_round import StoreRound
 from engine.core.visits import Handover, visiting
 
-# So many of the jobs with the most to gain are tried as the next one of a run.
+# So many of the jobs with the most to gain are tried as the next one of a run; and as one more for
+# a driver on its way, whose block may end soon.
 _TRIED = 6
+_TRIED_ON_THE_WAY = 24
 # So many jobs are looked at together, the most urgent: company enough, and a round stays short.
 _LOOKED_AT = 160
 # ... and so many where they are held for hours.
@@ -157,7 +159,7 @@ class Pool:
     def _add_on(self, left: Sequence[int], room: Room, carried: range) -> Run | None:
         stops = self._stops
         before = stops.ordered(tuple(carried), room)
-        draft = self._longer(before, left, room) if left else before
+        draft = self._longer(before, left, room, _TRIED_ON_THE_WAY) if left else before
         if len(draft.turn) == len(before.turn):
             return None
         index = next(index for index in draft.turn if index not in carried)
@@ -174,7 +176,9 @@ class Pool:
             gate=self._mall.stores[self._jobs[index].need.stores[0]].gate,
         )
 
-    def _longer(self, draft: Draft, others: Sequence[int], room: Room) -> Draft:
+    def _longer(
+        self, draft: Draft, others: Sequence[int], room: Room, tried: int = _TRIED
+    ) -> Draft:
         """The draft with the job that gains most by joining; full, if those who would gain by it
         may not; as it is, if nobody would."""
         stops = self._stops
@@ -192,7 +196,7 @@ class Pool:
         places = detour_s.argmin(axis=0)
         gain_s = (1 - self._policy.run.potential) * stops.alone_s[new] - detour_s.min(axis=0)
         may_not = False
-        for best in np.argsort(-gain_s, kind="stable")[:_TRIED]:
+        for best in np.argsort(-gain_s, kind="stable")[:tried]:
             if gain_s[best] <= 0:
                 break
             index, place = others[best], int(places[best])

@@ -11,7 +11,8 @@ it has been held for as long as it may. One that is full leaves before that if i
 share of what its jobs would take alone.
 
 Drivers are found for the most pressing run first. Of those who can do all of it whoever is there
-soonest, and long blocks are kept for what needs them. Where nobody has the time or the room for all
+soonest, and long blocks are kept for what needs them; but what may be added on the way should fit
+into the block as well. Where nobody has the time or the room for all
 of a run that must leave, whoever can take most of it does, and the rest is planned anew.
 """
 
@@ -28,9 +29,11 @@ from engine.core.run_order import Order
 from engine.core.run_stops import Draft, RunStops
 from engine.core.runs import Room, RunPolicy
 
-# What a second counts that a driver would have left in its block, up to an hour.
+# What a second counts that a driver would have left in its block, up to an hour, beyond what jobs
+# that are added on its way may take; or that it would have less.
 _LEFT = 0.05
 _LEFT_S = 3_600.0
+_GROWS_S = 1_800.0
 # So many of the jobs and places with the most to gain are tried as the next one of a run.
 _TRIED = 24
 # Nobody with more time than this is the first of a run: whatever its company, it need not leave.
@@ -216,7 +219,7 @@ class Release:
             own = self._reckoned(draft.turn, room)
             if own is None or (why != "due" and own.late_s > draft.late_s):
                 continue
-            left_s = min(room.until_s - own.ends_s, _LEFT_S)
+            left_s = abs(min(room.until_s - own.ends_s, _LEFT_S) - _GROWS_S)
             cost_s = room.there_s + _LEFT * left_s + self._stops.costs.late * own.late_s
             if cost_s < best_s:
                 best, best_s = Leaving(draft.turn, room, why), cost_s

@@ -116,6 +116,17 @@ def test_a_long_block_is_kept_for_what_needs_it() -> None:
     assert run.driver == "short"
 
 
+def test_a_run_that_may_grow_goes_to_one_whose_block_has_room_for_that() -> None:
+    jobs = [job("a", 6, **due_in(30))]
+    (alone,) = pool(jobs).runs
+    just, later = (
+        room(name, until_s=ends_s(alone) + left_s)
+        for name, left_s in (("just", 60.0), ("later", 1_500.0))
+    )
+    (run,) = pool(jobs, just, later).runs
+    assert run.driver == "later"
+
+
 def test_whoever_can_take_most_of_a_run_that_must_leave() -> None:
     jobs = [job("a", 6, **due_in(30)), job("b", 6.5, **due_in(200)), job("c", 7, **due_in(200))]
     (whole,) = pool(jobs).runs
