@@ -1,6 +1,7 @@
 """The rounds of every mall, and what wakes them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -13,6 +14,17 @@ from engine.dispatch.run_rounds import RunRounds
 from engine.ports import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
+
+# Where more become free at once, who is nearest to what is for the rounds to find out.
+_FEW = 16
+
+
+@dataclass(slots=True)
+class _Freed:
+    """Drivers who became free in one turn: the malls in their reach, and where they are."""
+
+    malls: set[str] = field(default_factory=set)
+    points: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Rounds:
@@ -30,8 +42,8 @@ class Rounds:
             for market, policy in context.policies.items()
             if policy.round == "batch"
         }
-        # By market: malls near which a driver has just become free.
-        self._freed_near: dict[str, set[str]] = {}
+        # By market: who has just become free.
+        self._freed: dict[str, _Freed] = {}
 
     def __len__(self) -> int:
         """How many jobs are remembered."""
@@ -59,17 +71,22 @@ class Rounds:
         else:
             self.at(mall).wake()
 
-    def wake_waiting(self, market: str, malls: Iterable[str]) -> None:
-        """Give those of the malls a round at which jobs wait: a driver became free near them."""
+    def wake_waiting(
+        self, market: str, malls: Iterable[str], points: Iterable[tuple[float, float]]
+    ) -> None:
+        """Give those of the malls a round at which jobs wait: drivers became free near them, at
+        these points (latitude, longitude)."""
         if (batch := self._batches.get(market)) is not None:
             batch.wake()
             return
-        near = self._freed_near.get(market)
-        if near is not None:
-            near.update(malls)
-        elif malls := set(malls):
-            self._freed_near[market] = malls
+        freed = self._freed.get(market)
+        if freed is None:
+            if not (malls := set(malls)):
+                return
+            freed = self._freed[market] = _Freed()
             self._tasks.start(self._wake_waiting(market), f"wake {market}")
+        freed.malls.update(malls)
+        freed.points.extend(points)
 
     def _market_of(self, mall: str) -> str:
         return self._context.places.mall(mall).market
@@ -77,12 +94,20 @@ class Rounds:
     async def _wake_waiting(self, market: str) -> None:
         # This runs one turn later: a batch of positions or a sweep frees many drivers at once.
         # Sorted, as the order of a set is another in every process.
-        malls = tuple(sorted(self._freed_near.pop(market)))
+        freed = self._freed.pop(market)
+        malls = tuple(sorted(freed.malls))
         try:
             counts = await self._context.store.waiting(market, malls)
         except StoreUnavailable as error:
             _log.debug("malls not woken", market=market, error=str(error))
             return
-        for mall, count in zip(malls, counts, strict=True):
-            if count:
-                self.wake(mall)
+        waiting = [mall for mall, count in zip(malls, counts, strict=True) if count]
+        if len(freed.points) <= _FEW:
+            # Several malls want the one driver, and who asks first gets them.
+            waiting.sort(key=lambda mall: self._nearest_m(mall, freed.points))
+        for mall in waiting:
+            self.wake(mall)
+
+    def _nearest_m(self, mall: str, points: Iterable[tuple[float, float]]) -> float:
+        plane = self._context.places.mall(mall).plane
+        return min(plane.distance_m(lat, lon) for lat, lon in points)

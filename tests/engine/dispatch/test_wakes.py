@@ -1,12 +1,21 @@
 """A job that nobody could take is looked at again at once when somebody can: its own retry entry is
 half a minute off here, so it is not what wakes it."""
 
+from math import cos, radians
+
 from engine.core.model import Vehicle
 from engine.ports import JobRef
 from protocol.lifecycle import JobState, Wish
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MALL, MARKET, OTHER_MALL, Courier, Node
 from tests.support import eventually
+
+# North of the one mall, a point from which the other is as far.
+_NORTH_M, _EAST_M = (
+    (OTHER_MALL.lat - MALL.lat) * 111_195,
+    (OTHER_MALL.lon - MALL.lon) * 111_195 * cos(radians(MALL.lat)),
+)
+EQUALLY_FAR_NORTH_M = (_NORTH_M**2 + _EAST_M**2) / (2 * _NORTH_M)
 
 
 async def waiting_job(node: Node) -> JobRef:
@@ -135,3 +144,14 @@ async def test_only_malls_where_jobs_wait_get_a_round(node: Node) -> None:
     await node.moves("d", 0)
     await node.quiet()
     assert "candidates" not in node.calls
+
+
+async def test_of_two_malls_the_one_nearer_to_the_driver_gets_them(node: Node) -> None:
+    """Both look as far at once, so who is woken first decides; by name it would be the other."""
+    further = await node.submit(mall=OTHER_MALL.id, stores=(next(iter(OTHER_MALL.stores)),))
+    await node.waits(further)
+    nearer = await waiting_job(node)
+    assert OTHER_MALL.id < MALL.id
+    await node.online("d", EQUALLY_FAR_NORTH_M - 300)
+    await node.offered(nearer, "d")
+    assert (await node.job(further)).state is JobState.QUEUED
