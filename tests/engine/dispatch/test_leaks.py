@@ -13,7 +13,7 @@ def remembered(node: Node) -> dict[str, int]:
         "reach": len(parts._reach),
         "disconnects": len(parts._disconnects),
         "tasks": len(parts._tasks),
-        "woken": len(parts._rounds._freed_near),
+        "woken": len(parts._rounds._freed),
         "sweeping": len(parts._sweeper._sweeping),
     }
 
