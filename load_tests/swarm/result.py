@@ -1,6 +1,7 @@
 """What a phase of a swarm showed."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,3 +70,22 @@ class SwarmResult:
             **{f"p{it:g}_ms": round(latencies.percentile_ms(it), 3) for it in _PERCENTS},
             "max_ms": round(latencies.max_ms, 3),
         }
+
+
+def joined(parts: Sequence[SwarmResult]) -> SwarmResult:
+    """Phases of one rate that followed one another, as one. Their latencies move into it."""
+    histograms = Histograms()
+    counts: Counter[str] = Counter()
+    for part in parts:
+        histograms.add(part.histograms.take())
+        counts.update(part.counts)
+    return SwarmResult(
+        rate=parts[0].rate,
+        seconds=sum(part.seconds for part in parts),
+        drivers=parts[-1].drivers,
+        histograms=histograms,
+        counts=counts,
+        generator_cpu=sum(part.generator_cpu for part in parts) / len(parts),
+        generator_lag_ms=max(part.generator_lag_ms for part in parts),
+        edges=(parts[0].edges[0], parts[-1].edges[1]),
+    )

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
-from load_tests.bench.cells import MISSING, aim, ratio_of, spread_of
-from load_tests.bench.offers.measure import CPU, FAILED, MEASURES, OURS_ONLY, PERCENTS
+from load_tests.bench import cells
+from load_tests.bench.cells import MISSING, aim
+from load_tests.bench.offers.measure import CPU, FAILED, MEASURES, OURS_ONLY, PERCENTS, by_part
 from load_tests.bench.page import Aim, Block, Chapter, Plot, Table
+from load_tests.bench.ratios import Spread
 from load_tests.bench.samples import Case, Results
 from load_tests.bench.svg import LineChart, Point, Series
 from load_tests.bench.system.arena import LINE, MALLARD, POOL
@@ -18,7 +20,9 @@ frame of its offer at a driver's socket. Two nodes of the engine, one Redis, the
 drivers share two cores; drivers report every 5 s, think for 0.5 s, decline 10 % and let 5 %
 lapse. The **minimal program** makes the same round trips with no logic: it stores the order,
 offers it to the next driver in turn, and writes each answer to Redis; through redis-py's pool, as
-most would write it, or through one pipelined connection, which is the floor."""
+most would write it, or through one pipelined connection, which is the floor.
+
+A figure is that of the whole time; in brackets stand the best and the worst minute."""
 
 
 def chapter(results: Results) -> Chapter:
@@ -37,10 +41,11 @@ def _tables(results: Results, case: Case) -> Iterator[Block]:
     for measure in (*MEASURES, *OURS_ONLY):
         for percent in PERCENTS if measure is Measure.OFFER else (50.0, 99.0):
             metric = f"{measure.value} p{percent:g}"
-            cells = [cell(results, name, metric, case) for name in _CONTESTANTS]
-            if any(it != MISSING for it in cells):
-                floor = ratio_cell(results, metric, MALLARD, LINE, case)
-                rows.append((f"{metric}, ms", *cells, floor))
+            found = [_latency(results, name, metric, case) for name in _CONTESTANTS]
+            if any(found):
+                floor = _to_floor(results, metric, case)
+                told = f"{floor} ×" if floor else MISSING
+                rows.append((f"{metric}, ms", *map(cells.cell, found), told))
     rows += [
         (f"{metric}{unit}", *(cell(results, name, metric, case) for name in _CONTESTANTS),
          ratio_cell(results, metric, MALLARD, LINE, case))
@@ -56,7 +61,7 @@ def _plot(results: Results, case: Case) -> Plot:
     for name in _CONTESTANTS:
         points = []
         for percent in PERCENTS:
-            found = spread_of(results, name, f"{Measure.OFFER.value} p{percent:g}", case)
+            found = _latency(results, name, f"{Measure.OFFER.value} p{percent:g}", case)
             if found:
                 points.append(Point(100 / (100 - percent), *found))
         lines.append(Series(name, points))
@@ -81,8 +86,26 @@ def _aims(results: Results, case: Case) -> Iterator[Aim]:
         ("offer latency p99", f"{offer} p99", 12.0),
         ("lateness of an expiry p99", f"{Measure.EXPIRY.value} p99", 60.0),
     ):
-        yield from aim(
-            f"{name}, {named(case)}", limit, spread_of(results, MALLARD, metric, case), "ms"
-        )
-    floor = ratio_of(results, f"{offer} p50", (MALLARD, LINE), case)
+        found = _latency(results, MALLARD, metric, case)
+        yield from aim(f"{name}, {named(case)}", limit, found, "ms")
+    floor = _to_floor(results, f"{offer} p50", case)
     yield from aim(f"offer latency p50 against the floor, {named(case)}", 2.0, floor)
+
+
+def _latency(results: Results, name: str, metric: str, case: Case) -> Spread | None:
+    """A contestant's latency, with its best and its worst minute."""
+    whole = cells.spread_of(results, name, metric, case)
+    return _with_minutes(whole, cells.spread_of(results, name, by_part(metric), case))
+
+
+def _to_floor(results: Results, metric: str, case: Case) -> Spread | None:
+    """The engine's latency over the floor's; minute by minute in the order in which they came."""
+    pair = (MALLARD, LINE)
+    whole = cells.ratio_of(results, metric, pair, case)
+    return _with_minutes(whole, cells.ratio_of(results, by_part(metric), pair, case))
+
+
+def _with_minutes(whole: Spread | None, minutes: Spread | None) -> Spread | None:
+    if whole is None or minutes is None:
+        return whole
+    return Spread(whole.median, min(whole.least, minutes.least), max(whole.most, minutes.most))

@@ -1,6 +1,7 @@
 """Offer latency end to end at a rate of orders, beside a minimal program without logic."""
 
 import argparse
+from collections.abc import Callable
 from typing import Final
 
 from load_tests.bench.benches import Measured, Tell
@@ -17,7 +18,7 @@ from load_tests.bench.system.tally import Tally, in_turn
 from load_tests.measures import Measure
 from load_tests.meters import usage
 from load_tests.swarm.conductor import Swarm
-from load_tests.swarm.result import SwarmResult
+from load_tests.swarm.result import SwarmResult, joined
 
 HELP: Final = "offer latency end to end under load, beside a minimal program"
 # At 300 a second, jobs of 20 s would keep 7,000 drivers busy: with 5,000 they take 10 s.
@@ -27,6 +28,9 @@ _THINK_S: Final = 0.5
 PERCENTS: Final = (50.0, 90.0, 99.0, 99.9)
 MEASURES: Final = (Measure.OFFER, Measure.POST_JOB, Measure.ACCEPT, Measure.PROGRESS)
 FAILED: Final = "orders without an offer"
+# The load goes on; what is measured is cut into parts of about this, so that it has a spread.
+_PART_S: Final = 60.0
+_BY_PART: Final = ", by the minute"
 OURS_ONLY: Final = (Measure.EXPIRY, Measure.REASSIGN_LATENESS, Measure.REASSIGN_DECLINED)
 CPU: Final = ("server CPU", "Redis CPU", "generator CPU")
 
@@ -51,6 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace, tell: Tell) -> Measured:
     """The engine and the minimal program in both its ways, in turn, at each rate."""
     arena, tally = Arena(), Tally()
+    parts = max(1, round(args.seconds / _PART_S))
     for rate in args.rate or (100.0, 300.0):
         hold_s = args.hold_s or _HOLDS_S.get(rate, _SHORT_HOLD_S)
         case = {"orders a second": rate, "drivers": args.drivers, "seconds": args.seconds}
@@ -63,15 +68,21 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
                     drivers=args.drivers, report_s=5.0, hold_s=hold_s, think_s=_THINK_S
                 )
 
-                async def act(swarm: Swarm) -> SwarmResult:
-                    return await swarm.phase(
-                        rate=rate,
-                        seconds=args.seconds,
-                        warm_s=hold_s + 2,
-                        edge=contestant.edges(),
-                    )
+                async def act(swarm: Swarm) -> list[SwarmResult]:
+                    return [
+                        await swarm.phase(
+                            rate=rate,
+                            seconds=args.seconds / parts,
+                            warm_s=0 if part else hold_s + 2,
+                            edge=contestant.edges(),
+                        )
+                        for part in range(parts)
+                    ]
 
-                result: SwarmResult = contestant.load(plan, act)
+                measured: list[SwarmResult] = contestant.load(plan, act)
+            for part in measured:
+                _add_latencies(tally, case, name, part, by_part)
+            result = joined(measured)
             _add(tally, case, name, result)
             offers = result.histograms[Measure.OFFER.value]
             return (
@@ -83,13 +94,28 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
     return Measured(tally.samples(), versions(PACKAGES))
 
 
-def _add(tally: Tally, case: dict[str, float], name: str, result: SwarmResult) -> None:
+def by_part(metric: str) -> str:
+    """The name of a latency of each part."""
+    return f"{metric}{_BY_PART}"
+
+
+def _add_latencies(
+    tally: Tally,
+    case: dict[str, float],
+    name: str,
+    result: SwarmResult,
+    named: Callable[[str], str] = str,
+) -> None:
     for measure in (*MEASURES, *(OURS_ONLY if name == MALLARD else ())):
         latencies = result.histograms[measure.value]
         if latencies.count > latencies.failures:
             for percent in PERCENTS:
-                told = f"{measure.value} p{percent:g}"
-                tally.add(case, name, told, "ms", latencies.percentile_ms(percent))
+                metric = named(f"{measure.value} p{percent:g}")
+                tally.add(case, name, metric, "ms", latencies.percentile_ms(percent))
+
+
+def _add(tally: Tally, case: dict[str, float], name: str, result: SwarmResult) -> None:
+    _add_latencies(tally, case, name, result)
     tally.add(case, name, FAILED, "%", result.failed_share(Measure.OFFER) * 100)
     tally.add(case, name, "orders", "", result.histograms[Measure.OFFER.value].count)
     used = usage(*result.edges)

@@ -6,13 +6,16 @@ import pytest
 from load_tests.bench import report
 from load_tests.bench.benches import bench_of
 from load_tests.bench.capacity.measure import at_share
+from load_tests.bench.offers.chapter import chapter as offers_chapter
+from load_tests.bench.offers.measure import by_part
 from load_tests.bench.page import Chapter
 from load_tests.bench.samples import Results, Run, read_results, write_results
 from load_tests.bench.sockets.chapter import chapter as sockets_chapter
 from load_tests.bench.sockets.measure import MEMORY
-from load_tests.bench.system.arena import MALLARD, SINK
+from load_tests.bench.system.arena import LINE, MALLARD, SINK
 from load_tests.bench.system.rows import cases, named
 from load_tests.bench.system.tally import Tally, in_turn
+from load_tests.measures import Measure
 
 
 def results(bench: str, tally: Tally) -> Results:
@@ -67,6 +70,21 @@ def test_a_chapter_shows_the_ratio_and_holds_it_to_its_aim() -> None:
     (aim,) = chapter.aims
     assert aim.holds
     assert aim.measured.median == pytest.approx(1.55)
+
+
+def test_a_latency_is_that_of_the_whole_time_between_its_best_and_its_worst_minute() -> None:
+    tally, metric = Tally(), f"{Measure.OFFER.value} p50"
+    case = {"orders a second": 100.0}
+    for name, whole, minutes in ((MALLARD, 3.0, (2.0, 3.5, 9.0)), (LINE, 1.5, (1.0, 1.75, 2.0))):
+        tally.add(case, name, metric, "ms", whole)
+        for minute in minutes:
+            tally.add(case, name, by_part(metric), "ms", minute)
+    chapter: Chapter = offers_chapter(results("offers", tally))
+    latency, floor = chapter.aims
+    assert latency.measured == (3.0, 2.0, 9.0)
+    assert not latency.holds
+    assert floor.measured == (2.0, 2.0, 4.5)
+    assert floor.holds
 
 
 @pytest.mark.slow
