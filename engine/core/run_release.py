@@ -12,8 +12,8 @@ share of what its jobs would take alone.
 
 Drivers are found for the most pressing run first. Of those who can do all of it whoever is there
 soonest, and long blocks are kept for what needs them; but what may be added on the way should fit
-into the block as well. Where nobody has the time or the room for all
-of a run that must leave, whoever can take most of it does, and the rest is planned anew.
+into the block as well. Where nobody has the time or the room for all of a run that must leave,
+whoever can take most of it does, and the rest is planned anew.
 """
 
 from collections.abc import Sequence

@@ -5,14 +5,16 @@ its log, for up to two seconds, and answers all the same: killed then, it forget
 With `no` each write is in the kernel's hands before its answer leaves, and the syncs are ours.
 """
 
-import logging
 import os
 import threading
 from pathlib import Path
 
+import structlog
+
+_log = structlog.get_logger(__name__)
+
 LOG_FOLDER = "appendonlydir"
 _INTERVAL_S = 1.0
-_logger = logging.getLogger(__name__)
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
@@ -46,7 +48,7 @@ class LogSync:
                 sync_log(self._folder)
             except OSError as error:
                 if not self._refused:
-                    _logger.error("the disk does not take the store's log: %s", error.strerror)  # noqa: TRY400
+                    _log.error("the disk does not take the store's log", reason=error.strerror)
                 self._refused = True
             else:
                 self._refused = False
