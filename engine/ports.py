@@ -360,6 +360,9 @@ class Store(Protocol):
     async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
         """How many jobs wait at each mall."""
 
+    async def any_free(self, market: str, drivers: Sequence[str]) -> bool:
+        """Whether at least one of the drivers may be offered something."""
+
     async def dwells(self, market: str) -> Mapping[str, bytes]:
         """How long drivers stayed, by mall/store: see ``core/dwell.py``; off the hot path."""
 

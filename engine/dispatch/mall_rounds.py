@@ -70,6 +70,8 @@ class MallRounds:
         self._tasks = tasks
         self._running = False
         self._again = False
+        # Resolved when the next round that begins is over.
+        self._next_round: asyncio.Future[None] | None = None
         # How far the last search had to go for its first candidates.
         self._needed_m: float | None = None
         # Of the jobs that wait here: until when each is put off, and how many rounds each broke.
@@ -86,6 +88,12 @@ class MallRounds:
         if not self._running:
             self._running = True
             self._tasks.start(self._serve(), f"round {self._mall.id}")
+
+    def next_round(self) -> asyncio.Future[None]:
+        """Done when the next round that begins is over, or rounds were given up."""
+        if self._next_round is None:
+            self._next_round = asyncio.get_running_loop().create_future()
+        return self._next_round
 
     def hold(self) -> bool:
         """Hold rounds back until `let_go`; False while one is under way."""
@@ -138,8 +146,12 @@ class MallRounds:
         try:
             while self._again:
                 self._again = False
+                over, self._next_round = self._next_round, None
                 started = self._clock()
-                served = await self._round()
+                try:
+                    served = await self._round()
+                finally:
+                    _resolve(over)
                 took_s = self._clock() - started
                 if served:
                     self._metrics.matched(took_s)
@@ -152,6 +164,8 @@ class MallRounds:
             _log.warning("round given up", mall=self._mall.id, error=str(error))
         finally:
             self._running = False
+            over, self._next_round = self._next_round, None
+            _resolve(over)
 
     async def _round(self) -> int:
         """Offer the waiting jobs until none waits or nobody is left to ask; how many were served.
@@ -361,6 +375,11 @@ class MallRounds:
             await self._store.record_round(self._mall.market, record)
         except StoreUnavailable:
             _log.debug("round not kept", job=record.job)
+
+
+def _resolve(over: asyncio.Future[None] | None) -> None:
+    if over is not None and not over.done():
+        over.set_result(None)
 
 
 def _record(

@@ -69,12 +69,13 @@ class Reach:
         """Drivers became free: the malls around them get a round if jobs wait there."""
         # Read only where a mall has rounds of its own: a city has hundreds.
         malls = (mall for driver in drivers for mall in self._malls(market, driver))
-        self._rounds.wake_waiting(market, malls, ((driver.lat, driver.lon) for driver in drivers))
+        points = {driver.driver: (driver.lat, driver.lon) for driver in drivers}
+        self._rounds.wake_waiting(market, malls, points)
 
     def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
         """Drivers moved: malls that one has newly come into reach of get a round as well."""
         new: set[str] = set()
-        points: list[tuple[float, float]] = []
+        points: dict[str, tuple[float, float]] = {}
         for fix, verdict in zip(fixes, verdicts, strict=True):
             known = self._drivers.get((market, fix.driver))
             if known is None or verdict != "ok":
@@ -82,7 +83,7 @@ class Reach:
             malls = self.around(market, fix).malls
             if malls is not known.malls and malls != known.malls:
                 new.update(newly_in_reach(malls, known.malls))
-                points.append((fix.lat, fix.lon))
+                points[fix.driver] = (fix.lat, fix.lon)
                 known.malls = malls
         if new:
             self._rounds.wake_waiting(market, new, points)

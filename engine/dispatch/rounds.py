@@ -1,6 +1,7 @@
 """The rounds of every mall, and what wakes them."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,14 +18,19 @@ _log = structlog.get_logger(__name__)
 
 # Where more become free at once, who is nearest to what is for the rounds to find out.
 _FEW = 16
+# So many malls have their rounds first; the next ones, twice as many each time, only while a
+# driver is still free after them. With ten malls nobody waits for anybody.
+_MALLS_AT_FIRST = 16
+# A mall with a long round, or one that rests, keeps the next ones no longer than this.
+_PATIENCE_S = 0.25
 
 
 @dataclass(slots=True)
 class _Freed:
-    """Drivers who became free in one turn: the malls in their reach, and where they are."""
+    """Drivers who became free in one turn, by name where they are, and the malls in their reach."""
 
     malls: set[str] = field(default_factory=set)
-    points: list[tuple[float, float]] = field(default_factory=list)
+    points: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Rounds:
@@ -72,10 +78,10 @@ class Rounds:
             self.at(mall).wake()
 
     def wake_waiting(
-        self, market: str, malls: Iterable[str], points: Iterable[tuple[float, float]]
+        self, market: str, malls: Iterable[str], points: Mapping[str, tuple[float, float]]
     ) -> None:
         """Give those of the malls a round at which jobs wait: drivers became free near them, at
-        these points (latitude, longitude)."""
+        these points (latitude, longitude), by driver."""
         if (batch := self._batches.get(market)) is not None:
             batch.wake()
             return
@@ -86,7 +92,7 @@ class Rounds:
             freed = self._freed[market] = _Freed()
             self._tasks.start(self._wake_waiting(market), f"wake {market}")
         freed.malls.update(malls)
-        freed.points.extend(points)
+        freed.points.update(points)
 
     def _market_of(self, mall: str) -> str:
         return self._context.places.mall(mall).market
@@ -97,16 +103,38 @@ class Rounds:
         freed = self._freed.pop(market)
         malls = tuple(sorted(freed.malls))
         try:
-            counts = await self._context.store.waiting(market, malls)
+            waiting = await self._waiting(market, malls)
+            if len(freed.points) > _FEW:
+                for mall in waiting:
+                    self.wake(mall)
+                return
+            # Several malls want the one driver, and who asks first gets them.
+            waiting.sort(key=lambda mall: self._nearest_m(mall, freed.points.values()))
+            await self._wake_in_turn(market, waiting, tuple(freed.points))
         except StoreUnavailable as error:
             _log.debug("malls not woken", market=market, error=str(error))
-            return
-        waiting = [mall for mall, count in zip(malls, counts, strict=True) if count]
-        if len(freed.points) <= _FEW:
-            # Several malls want the one driver, and who asks first gets them.
-            waiting.sort(key=lambda mall: self._nearest_m(mall, freed.points))
-        for mall in waiting:
-            self.wake(mall)
+
+    async def _waiting(self, market: str, malls: Sequence[str]) -> list[str]:
+        counts = await self._context.store.waiting(market, malls)
+        return [mall for mall, count in zip(malls, counts, strict=True) if count]
+
+    async def _wake_in_turn(
+        self, market: str, malls: Sequence[str], drivers: Sequence[str]
+    ) -> None:
+        """Wake the first few, and the others only if a driver is still free after that: who was
+        offered something wakes malls again once they are free again."""
+        first, most = 0, _MALLS_AT_FIRST
+        while True:
+            woken = malls[first : first + most]
+            rounds = [self.at(mall).next_round() for mall in woken]
+            for mall in woken:
+                self.wake(mall)
+            first, most = first + most, 2 * most
+            if first >= len(malls):
+                return
+            await asyncio.wait(rounds, timeout=_PATIENCE_S)
+            if not await self._context.store.any_free(market, drivers):
+                return
 
     def _nearest_m(self, mall: str, points: Iterable[tuple[float, float]]) -> float:
         plane = self._context.places.mall(mall).plane

@@ -109,6 +109,11 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
         calls = [self._link.call("ZCARD", keys.wait(mall)) for mall in malls]
         return [int(count) for count in await asyncio.gather(*calls)]
 
+    async def any_free(self, market: str, drivers: Sequence[str]) -> bool:
+        """See :meth:`engine.ports.Store.any_free`."""
+        scores = await self._link.call("ZMSCORE", self._keys[market].key("idle"), *drivers)
+        return any(score is not None for score in scores)
+
     async def push_head(self, market: str) -> str:
         """See :meth:`engine.ports.Store.push_head`."""
         entries = await self._link.call(

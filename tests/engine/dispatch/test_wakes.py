@@ -3,7 +3,10 @@ half a minute off here, so it is not what wakes it."""
 
 from math import cos, radians
 
+import pytest
+
 from engine.core.model import Vehicle
+from engine.dispatch import rounds
 from engine.ports import JobRef
 from protocol.lifecycle import JobState, Wish
 from tests.engine.dispatch.conftest import MakeNode
@@ -44,6 +47,19 @@ async def test_a_driver_whose_position_is_fresh_again(make_node: MakeNode) -> No
     ref = await waiting_job(node)
     await node.moves("d", 990)
     await node.offered(ref, "d")
+
+
+async def at_other_mall(node: Node) -> JobRef:
+    """A job further off, whose round has found nobody."""
+    ref = await node.submit(mall=OTHER_MALL.id, stores=(next(iter(OTHER_MALL.stores)),))
+    await node.waits(ref)
+    return ref
+
+
+@pytest.fixture
+def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two malls are too many to have their rounds at once."""
+    monkeypatch.setattr(rounds, "_MALLS_AT_FIRST", 1)
 
 
 async def _nobody_is_free(node: Node) -> bool:
@@ -148,10 +164,47 @@ async def test_only_malls_where_jobs_wait_get_a_round(node: Node) -> None:
 
 async def test_of_two_malls_the_one_nearer_to_the_driver_gets_them(node: Node) -> None:
     """Both look as far at once, so who is woken first decides; by name it would be the other."""
-    further = await node.submit(mall=OTHER_MALL.id, stores=(next(iter(OTHER_MALL.stores)),))
-    await node.waits(further)
+    further = await at_other_mall(node)
     nearer = await waiting_job(node)
     assert OTHER_MALL.id < MALL.id
     await node.online("d", EQUALLY_FAR_NORTH_M - 300)
     await node.offered(nearer, "d")
     assert (await node.job(further)).state is JobState.QUEUED
+
+
+@pytest.mark.usefixtures("in_turn")
+async def test_where_many_malls_wait_the_others_get_no_round_once_the_driver_has_a_job(
+    node: Node,
+) -> None:
+    await at_other_mall(node)
+    nearer = await waiting_job(node)
+    await node.quiet()
+    other = node.dispatcher._rounds.at(OTHER_MALL.id)
+    assert other.hold()
+    await node.online("d", EQUALLY_FAR_NORTH_M - 300)
+    await node.offered(nearer, "d")
+    await node.quiet()
+    assert not other._again
+    other.let_go()
+
+
+@pytest.mark.usefixtures("in_turn")
+async def test_where_many_malls_wait_the_next_gets_who_cannot_serve_the_first(node: Node) -> None:
+    further = await at_other_mall(node)
+    await node.waits(await node.submit(requires=("crane",)))
+    await node.online("d", EQUALLY_FAR_NORTH_M - 300)
+    await node.offered(further, "d")
+
+
+@pytest.mark.usefixtures("in_turn")
+async def test_where_many_malls_wait_one_that_takes_long_keeps_no_other_from_its_round(
+    node: Node,
+) -> None:
+    further = await at_other_mall(node)
+    await waiting_job(node)
+    await node.quiet()
+    slow = node.dispatcher._rounds.at(MALL.id)
+    assert slow.hold()
+    await node.online("d", EQUALLY_FAR_NORTH_M - 300)
+    await node.offered(further, "d")
+    slow.let_go()
