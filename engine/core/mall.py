@@ -180,7 +180,9 @@ class Spread(NamedTuple):
     def away_m(self, lat: float, lon: float) -> NDArray[np.float64]:
         """How far that point is from each centre."""
         east_m = (lon - self.lons) * self.m_per_deg_lon
-        away_m: NDArray[np.float64] = np.hypot(east_m, (lat - self.lats) * self.m_per_deg_lat)
+        north_m = (lat - self.lats) * self.m_per_deg_lat
+        # A third of the time of `hypot`, which guards against numbers no distance here has.
+        away_m: NDArray[np.float64] = np.sqrt(east_m * east_m + north_m * north_m)
         return away_m
 
 

@@ -91,8 +91,10 @@ class Surroundings(NamedTuple):
     at_mall: str | None
 
     def hold(self, lat: float, lon: float) -> bool:
-        """Whether all of this is true of that point for certain."""
-        return (abs(lat - self.lat) + abs(lon - self.lon)) * _LONGEST_DEG_M < self.still_m
+        """Whether all of this is true of that point for certain: of the very same point it is,
+        however near an edge."""
+        off_deg = abs(lat - self.lat) + abs(lon - self.lon)
+        return off_deg * _LONGEST_DEG_M < self.still_m or not off_deg
 
 
 def look_around(

@@ -64,6 +64,15 @@ def test_nothing_changes_within_the_circle(places: Places, spread_deg: float) ->
     assert held > 50
 
 
+def test_on_the_very_edge_the_point_itself_is_known(places: Places) -> None:
+    mall = places.mall("meadows-mall")
+    edge_lat = mall.lat + 10_000 * surroundings.REACH_MARGIN / mall.plane.m_per_deg_lat
+    here = around(places, mall.market, edge_lat, mall.lon, 10_000)
+    assert here.still_m == 0.0
+    assert here.hold(edge_lat, mall.lon)
+    assert not here.hold(edge_lat + 1e-9, mall.lon)
+
+
 @pytest.mark.parametrize("reach_m", [math.inf, 3_000.0])
 def test_many_malls_measured_together_are_as_measured_one_by_one(
     monkeypatch: pytest.MonkeyPatch, reach_m: float
