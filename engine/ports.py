@@ -224,7 +224,8 @@ class Store(Protocol):
         (``max_run_jobs`` over 1), those too who could take one more job on their way there."""
 
     async def queue_of(self, market: str, limit: int) -> MarketQueue:
-        """Read only: the queued jobs of a whole market; of more than ``limit`` about so many."""
+        """Read only: the queued jobs of a whole market; of more than ``limit`` about so many, and
+        with the next look the others."""
 
     async def free_around(
         self,

@@ -26,6 +26,8 @@ _log = structlog.get_logger(__name__)
 
 # A job that breaks this many rounds is ended; the others go on.
 _MAX_BROKEN = 5
+# So many queued jobs are read at least: which are the most urgent is only known of those.
+_LEAST_READ = 4_000
 
 
 class MarketRounds:
@@ -59,12 +61,16 @@ class MarketRounds:
         # Of the jobs that wait: until when each is put off, and how many rounds each broke.
         self._put_off_ms: dict[str, int] = {}
         self._broken: dict[str, int] = {}
+        # Jobs that the last batch had no room for; and while there are any, those that nobody took
+        # though drivers were left.
+        self._left_out: list[str] = []
+        self._in_vain: set[str] = set()
         # Drivers of the last batch who had gone away when their offers came.
         self._missed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         """How many jobs are remembered."""
-        return len(self._put_off_ms.keys() | self._broken.keys())
+        return len(self._put_off_ms.keys() | self._broken.keys() | self._in_vain)
 
     def wake(self) -> None:
         """Something that a batch should see has happened: a job has come, a driver is free."""
@@ -99,10 +105,13 @@ class MarketRounds:
     async def _round(self) -> None:
         clock = self._context.workings.clock
         started = clock()
-        queue = await self._store.queue_of(self._market, self._policy.max_batch_jobs)
+        most = max(self._policy.max_batch_jobs, _LEAST_READ)
+        queue = await self._store.queue_of(self._market, most)
         if not queue.jobs:
             self._put_off_ms.clear()
             self._broken.clear()
+            self._left_out.clear()
+            self._in_vain.clear()
             return
         ended: set[str] = set()
         jobs = await self._in_turn(queue, ended)
@@ -120,6 +129,7 @@ class MarketRounds:
         if self._ahead is not None and jobs and drivers:
             travel = await self._ahead.ask(ways_of_batch(jobs, drivers), queue.now_ms)
         plans = await self._plans(jobs, drivers, queue.now_ms, travel)
+        self._note_in_vain(jobs, drivers, plans)
         early_ms = int(self._policy.send_early_s * 1000)
         due = [plan for plan in plans if plan.now and plan.depart_ms - early_ms <= queue.now_ms]
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
@@ -130,6 +140,8 @@ class MarketRounds:
             if plan.now
             for job in plan.jobs
         }
+        if self._left_out and any(offered):
+            self._woken += 1  # there is room for others now
         # Of an offer that found nobody, no job is gone.
         self._look_past(
             frozenset(
@@ -179,10 +191,38 @@ class MarketRounds:
             elif mall in malls:
                 jobs.append(BatchJob(waiting, malls[mall]))
         await asyncio.gather(*endings)
-        if len(jobs) > self._policy.max_batch_jobs:
-            jobs.sort(key=lambda job: (-job.waiting.need.priority, job.waiting.need.ready_ms))
-            del jobs[self._policy.max_batch_jobs :]
-        return jobs
+        # Of runs, each mall looks at its own most urgent ones.
+        return jobs if self._policy.plans_runs else self._most_urgent(jobs)
+
+    def _most_urgent(self, jobs: list[BatchJob]) -> list[BatchJob]:
+        """As many as one batch takes. Those that nobody took go behind the others, until all have
+        had a turn: else many whom nobody here can take would keep out all."""
+        most = self._policy.max_batch_jobs
+        if len(jobs) <= most:
+            self._left_out.clear()
+            self._in_vain.clear()
+            return jobs
+        if all(job.waiting.job in self._in_vain for job in jobs):
+            self._in_vain.clear()
+
+        def turn(job: BatchJob) -> tuple[bool, int, int]:
+            need = job.waiting.need
+            return job.waiting.job in self._in_vain, -need.priority, need.ready_ms
+
+        jobs.sort(key=turn)
+        self._left_out = [job.waiting.job for job in jobs[most:]]
+        return jobs[:most]
+
+    def _note_in_vain(
+        self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], plans: Sequence[Plan]
+    ) -> None:
+        if not self._left_out or len({plan.driver.driver for plan in plans}) == len(drivers):
+            return  # where drivers lack, who comes first is for priority and age to say
+        planned = {job.waiting.job for plan in plans for job in plan.jobs}
+        in_vain = {job.waiting.job for job in jobs} - planned
+        self._in_vain |= in_vain
+        if in_vain and not self._in_vain.issuperset(self._left_out):
+            self._woken += 1
 
     async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
         """The free drivers around the jobs' malls, and those who will be free soon."""
@@ -297,6 +337,7 @@ class MarketRounds:
                 calls.append(self._look_again(mall, waiting, again_ms))
             put_off_ms[name] = again_ms
         self._put_off_ms = put_off_ms
+        self._in_vain &= put_off_ms.keys()
         self._broken = {job: breaks for job, breaks in self._broken.items() if job in put_off_ms}
         await asyncio.gather(*calls)
 

@@ -15,9 +15,10 @@ class BatchCalls(Calls):
         """See :meth:`engine.ports.Store.queue_of`."""
         keys = self._keys[market]
         names = [keys.key("waiting"), keys.key("holds")]
-        raw = await self._plain("waiting_jobs", names, {"limit": limit})
-        now, total, packed, holds = raw
+        args = {"limit": limit, "cursor": self._seen_up_to.get(market, "0")}
+        now, total, packed, holds, cursor = await self._plain("waiting_jobs", names, args)
         self._heard(now)
+        self._seen_up_to[market] = cursor.decode()
         held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
         jobs = []
         for job, value in zip(packed[::2], packed[1::2], strict=True):

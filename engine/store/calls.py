@@ -71,6 +71,8 @@ class Calls:
             market: MOST_COMING if policy.max_run_jobs > 1 else 0
             for market, policy in policies.items()
         }
+        # Where the last look at more queued jobs than one look reads has ended.
+        self._seen_up_to: dict[str, str] = {}
         self._virtual_now_ms = now_ms
         self._observe = observe
         # Redis's clock less our monotonic one, as last heard; see now_ms.

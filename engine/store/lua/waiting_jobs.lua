@@ -1,8 +1,9 @@
 #!lua flags=no-writes
--- The queued jobs of a whole market, in no order; of more than `limit` only about so many.
+-- The queued jobs of a whole market, in no order; of more than `limit` only about so many, from
+-- `cursor` on. The cursor in the reply goes on where this look ended, so that in turn all are seen.
 -- KEYS: waiting holds
--- ARGV: now arg{limit}
--- REPLY: now total jobs[job packed …] holds
+-- ARGV: now arg{limit cursor}
+-- REPLY: now total jobs[job packed …] holds cursor
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
 if not now then
@@ -12,8 +13,9 @@ end
 
 local total = redis.call('HLEN', KEYS[1])
 local jobs = {}
+local cursor = '0'
 if total > arg.limit then
-  local cursor = '0'
+  cursor = arg.cursor
   repeat
     local page = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', 256)
     cursor = page[1]
@@ -23,4 +25,4 @@ elseif total > 0 then
   jobs = redis.call('HGETALL', KEYS[1])
 end
 local holds = redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGETALL', KEYS[2]) or {}
-return { now, total, jobs, holds }
+return { now, total, jobs, holds, cursor }

@@ -120,6 +120,53 @@ async def test_one_broken_job_does_not_break_its_batch(make_node: MakeNode) -> N
     assert job.reason == "too_many_attempts"
 
 
+async def test_many_whom_nobody_can_take_do_not_keep_others_out_of_a_batch(
+    make_node: MakeNode,
+) -> None:
+    node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
+    for _ in range(5):
+        await node.waits(await node.submit(requires=("crane",), priority=1))
+    ref = await node.submit()
+    await node.waits(ref)
+    await node.online("d", 300)
+    await node.offered(ref, "d")
+
+
+async def test_more_than_one_batch_takes_are_taken_at_once(make_node: MakeNode) -> None:
+    node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
+    refs = [await node.submit() for _ in range(7)]
+    for ref in refs:
+        await node.waits(ref)
+    for n in range(7):
+        await node.online(f"d{n}", 100 + n)
+    for ref in refs:
+        await node.is_in(ref, JobState.OFFERED)
+    await eventually(lambda: len(node.dispatcher._rounds) == 0)
+
+
+async def test_when_nobody_can_take_any_of_them_batches_end(make_node: MakeNode) -> None:
+    node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
+    for _ in range(5):
+        await node.waits(await node.submit(requires=("crane",)))
+    await node.quiet()
+    await node.online("d", 300)
+    await eventually(lambda: len(node.dispatcher._tasks) == 0)
+    assert node.calls.count("waiting_jobs") == 3
+
+
+async def test_where_drivers_lack_priority_goes_before_those_left_out(
+    make_node: MakeNode,
+) -> None:
+    node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
+    refs = [await node.submit(priority=priority) for priority in (0, 0, 0, 5, 5, 4)]
+    for ref in refs:
+        await node.waits(ref)
+    for n, served in enumerate((refs[3:5], refs[3:5], refs[5:6])):
+        await node.online(f"d{n}", 300)
+        await eventually(lambda: len(node.courier.offers) > n)  # noqa: B023
+        assert node.courier.offers[n].jobs[0].job in [ref.job for ref in served]
+
+
 async def test_two_nodes_share_a_market(make_node: MakeNode) -> None:
     a, b = await batching(make_node, "a"), await batching(make_node, "b")
     await a.online("d1", 300)
