@@ -118,10 +118,12 @@ def _deal(
             deal.add(table, pairs, [fleet.is_next(column) for _, column in pairs])
         if last:
             break
-        if pairs:
-            table.send(pairs)
         planned = {id(turn[row]) for row, _ in pairs}
         left = [unit for unit in left if unit.ready_ms > until_ms]
         # A bundle for which there was nobody is no bundle in the next wave.
         left += [one for unit in turn if id(unit) not in planned for one in bundler.apart(unit)]
+        if not left:
+            break
+        if pairs:
+            table.send(pairs)
     return deal

@@ -63,17 +63,24 @@ class Table:
         self._pickup_ms = np.maximum(there_ms, ready_ms)
         self._dropoff_ms = self._pickup_ms + stops.haul_ms[:, None]
         weights, plan = policy.weights, policy.plan
-        deadline_ms = np.array([_deadline_ms(unit) for unit in units], dtype=np.float64)
-        slack_s = (deadline_ms[:, None] - self._dropoff_ms) / 1000
         age_h = np.maximum(0.0, now_ms - stops.since_ms) / 3_600_000
         late_s = stops.jobs[:, None] * (self._pickup_ms - np.maximum(ready_ms, now_ms)) / 1000
+        # What weighs nothing is not worked out: a city's table has a million pairs.
+        nothing = np.broadcast_to(0.0, late_s.shape)
         self._terms: dict[str, Matrix] = {
-            "lateness": late_s * (1 + plan.age * age_h)[:, None],
+            "lateness": late_s * (1 + plan.age * age_h)[:, None] if plan.age else late_s,
             "travel": plan.travel * self._travel_s,
-            "wait": plan.wait * np.maximum(0.0, ready_ms - there_ms) / 1000,
+            "wait": plan.wait * np.maximum(0.0, ready_ms - there_ms) / 1000
+            if plan.wait
+            else nothing,
             "soon": np.broadcast_to(plan.soon * (free_ms - now_ms) / 1000, late_s.shape),
-            "slack": weights.slack * np.maximum(0.0, weights.slack_s - slack_s),
+            "slack": nothing,
         }
+        if weights.slack:
+            deadline_ms = np.array([_deadline_ms(unit) for unit in units], dtype=np.float64)
+            slack_s = (deadline_ms[:, None] - self._dropoff_ms) / 1000
+            late = np.maximum(0.0, weights.slack_s - slack_s)
+            self._terms["slack"] = weights.slack * late
         if self._bundles:
             company_s = [(it.company_ms + plan.delay * it.delay_ms) / 1000 for it in units]
             self._terms["company"] = np.broadcast_to(np.array([company_s]).T, late_s.shape)
@@ -82,7 +89,8 @@ class Table:
             each = np.arange(len(fleet.drivers))[None, :]
             by_gate_s = fleet.refusal_s[each, bands_of(fleet.travel_s)]
             self._terms["acceptance"] = by_gate_s[stops.gate]
-        self._cost_s = sum(self._terms.values(), np.zeros_like(late_s)) + fleet.own_s
+        weighed = [term for term in self._terms.values() if term is not nothing]
+        self._cost_s = sum(weighed, np.zeros_like(late_s)) + fleet.own_s
         self._why_not = self._misfits()
 
     def pairs(self) -> Pairs:
