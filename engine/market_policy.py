@@ -200,6 +200,9 @@ class MarketPolicy:
     # before it must set off to be there in time; one who is free within `soon_free_s` counts.
     look_ahead_s: float = figure(1_800.0, 0, 86_400)
     send_early_s: float = figure(60.0, 0, 86_400)
+    # ... and at once where hardly anybody could take the job this much later, as blocks end: a
+    # refusal would come too late. 0: never.
+    fading_s: float = figure(900.0, 0, 86_400)
     soon_free_s: float = figure(3_600.0, 0, 86_400)
     # Jobs ready within `wave_s` of one another are dealt out together, in so many waves.
     wave_s: float = figure(1_200.0, 1, 86_400)

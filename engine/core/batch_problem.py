@@ -61,6 +61,11 @@ class BatchPolicy(MatchPolicy, Protocol):
         ...
 
     @property
+    def fading_s(self) -> float:
+        """How long before hardly anybody can take a job, as blocks end, it goes out at once."""
+        ...
+
+    @property
     def waves(self) -> int:
         """How many waves there are; the last takes the rest."""
         ...
@@ -108,13 +113,16 @@ class BatchDriver:
 class Plan:
     """A job and the driver that it is best given to. ``depart_ms``: when the driver must set off,
     at the latest, not to be late for the parcel; past if it is late already. ``now``: the driver is
-    free now and this would be its next job. ``bundle``: all jobs that it would collect together, in
-    the order of their drop-offs, and when each is handed over (epoch ms); ``job`` is the first."""
+    free now and this would be its next job. ``fading``: hardly anybody could take the job a little
+    later, as blocks end, so that a refusal would come too late. ``bundle``: all jobs that it would
+    collect together, in the order of their drop-offs, and when each is handed over (epoch ms);
+    ``job`` is the first."""
 
     job: BatchJob
     driver: RankedDriver
     depart_ms: int
     now: bool
+    fading: bool = False
     bundle: tuple[tuple[BatchJob, int], ...] = ()
 
     @property

@@ -22,6 +22,9 @@ _NEVER_S = 1e9
 LEFT_OVER_S = 1e7
 # What a step of priority weighs where not every job finds a driver.
 _PRIORITY_S = 1e5
+# Where fewer than so many could take a job a while later, and more can now, as blocks end: it
+# should wait neither for its moment nor for a driver who is busy still.
+_FEW = 3
 # In the words of an instant round; see `matching`.
 _MISFITS = (
     "",
@@ -89,9 +92,13 @@ class Table:
             each = np.arange(len(fleet.drivers))[None, :]
             by_gate_s = fleet.refusal_s[each, bands_of(fleet.travel_s)]
             self._terms["acceptance"] = by_gate_s[stops.gate]
+        self._why_not = self._misfits()
+        self._fades = self._fading()
+        if self._fades.any():
+            busy_s: Matrix = np.where(free_ms > now_ms, policy.fading_s, 0.0)
+            self._terms["fading"] = self._fades[:, None] * busy_s
         weighed = [term for term in self._terms.values() if term is not nothing]
         self._cost_s = sum(weighed, np.zeros_like(late_s)) + fleet.own_s
-        self._why_not = self._misfits()
 
     def pairs(self) -> Pairs:
         """The cheapest pairs of (unit, driver), as indexes."""
@@ -128,17 +135,18 @@ class Table:
         """The pairs as plans. ``is_next``: see `engine.core.batch`."""
         fleet, stops = self._fleet, self._stops
         at = ([row for row, _ in pairs], [column for _, column in pairs])
+        fading = self._fades[at[0]].tolist()
         depart_ms = (stops.ready_ms - stops.collect_ms)[at[0]] - self._travel_s[at] * 1000
         names = tuple(self._terms)
         terms = np.array([table[at] for table in self._terms.values()]).T.tolist()
         figures = zip(
             *(self._cost_s[at].tolist(), self._travel_s[at].tolist()),
             *(self._pickup_ms[at].tolist(), self._dropoff_ms[at].tolist()),
-            *(depart_ms.tolist(), terms, is_next),
+            *(depart_ms.tolist(), terms, is_next, fading),
             strict=True,
         )
         plans = []
-        for (row, column), (cost, travel, pickup, dropoff, depart, own, now) in zip(
+        for (row, column), (cost, travel, pickup, dropoff, depart, own, now, fades) in zip(
             pairs, figures, strict=True
         ):
             unit = self._units[row]
@@ -159,8 +167,19 @@ class Table:
             if len(unit.jobs) > 1:
                 done_ms = [int(pickup + at_ms) for at_ms in unit.done_ms]
                 bundle = tuple(zip(unit.jobs, done_ms, strict=True))
-            plans.append(Plan(unit.jobs[0], ranked, int(depart), now, bundle))
+            plans.append(Plan(unit.jobs[0], ranked, int(depart), now, fades, bundle))
         return plans
+
+    def _fading(self) -> NDArray[np.bool_]:
+        """Of each unit, whether hardly anybody could take it a little later."""
+        if not self._policy.fading_s:
+            return np.zeros(len(self._units), dtype=np.bool_)
+        ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
+        spare_ms = self._fleet.until_ms - self._policy.block_margin_s * 1000 - ends_ms
+        able = self._why_not == 0
+        later = (able & (spare_ms >= self._policy.fading_s * 1000)).sum(axis=1)
+        fades: NDArray[np.bool_] = (later < _FEW) & (later < able.sum(axis=1))
+        return fades
 
     def send(self, pairs: Pairs) -> None:
         """The drivers of the pairs are planned for their jobs, and free when they have delivered
@@ -184,7 +203,7 @@ class Table:
         """Which hard constraint keeps a driver from a job, an index of `_MISFITS`; 0: none."""
         fleet = self._fleet
         loads = [unit.load for unit in self._units]
-        why = np.zeros(self._cost_s.shape, dtype=np.uint8)
+        why = np.zeros(self._pickup_ms.shape, dtype=np.uint8)
         ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
         margin_ms = self._policy.block_margin_s * 1000
         why[ends_ms + margin_ms > fleet.until_ms] = _MISFITS.index("block_ends_too_soon")

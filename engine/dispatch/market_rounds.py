@@ -131,7 +131,11 @@ class MarketRounds:
         plans = await self._plans(jobs, drivers, queue.now_ms, travel)
         self._note_in_vain(jobs, drivers, plans)
         early_ms = int(self._policy.send_early_s * 1000)
-        due = [plan for plan in plans if plan.now and plan.depart_ms - early_ms <= queue.now_ms]
+        due = [
+            plan
+            for plan in plans
+            if plan.now and (plan.fading or plan.depart_ms - early_ms <= queue.now_ms)
+        ]
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
         gone = ended.union(*offered)
         set_off_ms = {

@@ -41,6 +41,7 @@ def default_policy() -> MarketPolicy:
         round="batch",
         window_ms=5_000,
         look_ahead_s=1_800.0,
+        fading_s=0.0,  # nobody refuses
         # Its drivers take what the policy says.
         dwell_visits=0,
     )

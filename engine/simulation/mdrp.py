@@ -216,6 +216,7 @@ def default_policy(parameters: Parameters) -> MarketPolicy:
         max_batch_jobs=2_000,
         look_ahead_s=86_400.0,
         send_early_s=0.0,
+        fading_s=0.0,  # nobody refuses
         deals=2,
         max_run_jobs=_BUNDLE_JOBS,
         bundle_jobs=_BUNDLE_JOBS,

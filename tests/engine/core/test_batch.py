@@ -120,6 +120,35 @@ def test_a_market_may_want_a_margin_before_the_end_of_a_block() -> None:
     assert plans([one], [ends], block_margin_s=65.0) == {}
 
 
+def near_door(ready_in_s: int) -> BatchJob:
+    return job("a", ready_in_s=ready_in_s, lat=GATE.lat, lon=GATE.lon)
+
+
+def test_a_job_fades_when_blocks_leave_hardly_anybody_for_later() -> None:
+    soon_over = [driver(f"s{n}", 100 + n, until_ms=NOW_MS + 1_400_000) for n in range(4)]
+    for others, fades in ((0, True), (2, True), (3, False)):
+        drivers = soon_over + [driver(f"d{n}", 300 + n) for n in range(others)]
+        assert plans([near_door(600)], drivers)["a"].fading is fades
+    assert not plans([near_door(600)], soon_over, fading_s=0.0)["a"].fading
+    assert not plans([near_door(600)], soon_over, fading_s=300.0)["a"].fading
+    # Few drivers alone are no reason: these are there later, too.
+    assert not plans([near_door(600)], [driver("d", 100)])["a"].fading
+
+
+def test_a_job_that_fades_does_not_wait_for_one_who_is_busy() -> None:
+    figures = {"until_ms": NOW_MS + 1_400_000}
+    far = driver("far", 400, **figures)
+    soon = driver("soon", 100, free_in_s=60, **figures)
+    plan = plans([near_door(0)], [far, soon])["a"]
+    assert (plan.driver.driver, plan.now, plan.fading) == ("far", True, True)
+    assert plan.driver.cost_s == pytest.approx(sum(term.seconds for term in plan.driver.terms))
+    plan = plans([near_door(0)], [far, soon], fading_s=0.0)["a"]
+    assert (plan.driver.driver, plan.now) == ("soon", False)
+    alone = driver("soon", 100, free_in_s=60, until_ms=NOW_MS + 1_000_000)
+    plan = plans([near_door(0)], [alone])["a"]
+    assert {term.name: term.seconds for term in plan.driver.terms}["fading"] == 900.0
+
+
 def test_with_too_few_drivers_the_urgent_and_the_old_go_first() -> None:
     one = [driver("d", 100)]
     jobs = [job("new"), job("urgent", priority=1), job("old", ready_in_s=-3_600)]

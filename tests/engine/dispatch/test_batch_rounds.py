@@ -64,6 +64,19 @@ async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode) -> No
     await node.offered(await node.submit(), "further")
 
 
+async def test_a_job_whose_drivers_blocks_end_does_not_wait_for_its_moment(
+    make_node: MakeNode,
+) -> None:
+    node = await batching(make_node, retry_s=30.0, block_covers="pickup")
+    await node.online("d", 300)
+    later = await node.submit(ready_ms=node.store.now_ms() + 1_000_000)
+    await node.waits(later)
+    until_ms = node.store.now_ms() + 1_200_000
+    await node.wish("d", Wish.AVAILABLE, until_ms)
+    await node.submit(expires_in_ms=1)  # something happens
+    await node.offered(later, "d")
+
+
 async def test_what_nobody_takes_is_carried_over(make_node: MakeNode) -> None:
     node = await batching(make_node, retry_s=30.0)
     ref = await node.submit()
