@@ -82,8 +82,8 @@ class Table:
         if weights.slack:
             deadline_ms = np.array([_deadline_ms(unit) for unit in units], dtype=np.float64)
             slack_s = (deadline_ms[:, None] - self._dropoff_ms) / 1000
-            late = np.maximum(0.0, weights.slack_s - slack_s)
-            self._terms["slack"] = weights.slack * late
+            short_s = np.maximum(0.0, weights.slack_s - slack_s)
+            self._terms["slack"] = weights.slack * short_s
         if self._bundles:
             company_s = [(it.company_ms + plan.delay * it.delay_ms) / 1000 for it in units]
             self._terms["company"] = np.broadcast_to(np.array([company_s]).T, late_s.shape)

@@ -123,18 +123,17 @@ class Rounds:
     ) -> None:
         """Wake the first few, and the others only if a driver is still free after that: who was
         offered something wakes malls again once they are free again."""
-        first, most = 0, _MALLS_AT_FIRST
-        while True:
-            woken = malls[first : first + most]
-            rounds = [self.at(mall).next_round() for mall in woken]
+        most = _MALLS_AT_FIRST
+        while malls:
+            woken, malls = malls[:most], malls[most:]
+            rounds = [self.at(mall).next_round() for mall in woken] if malls else []
             for mall in woken:
                 self.wake(mall)
-            first, most = first + most, 2 * most
-            if first >= len(malls):
-                return
-            await asyncio.wait(rounds, timeout=_PATIENCE_S)
-            if not await self._context.store.any_free(market, drivers):
-                return
+            if rounds:
+                await asyncio.wait(rounds, timeout=_PATIENCE_S)
+                if not await self._context.store.any_free(market, drivers):
+                    return
+            most *= 2
 
     def _nearest_m(self, mall: str, points: Iterable[tuple[float, float]]) -> float:
         plane = self._context.places.mall(mall).plane
