@@ -218,13 +218,14 @@ async def test_fixes_are_counted_by_what_became_of_them(node: RunningNode) -> No
         await driver.hello(position=NEAR)
         now_ms = node.node.store.now_ms()
         lat, lon = NEAR["lat"], NEAR["lon"]
+        # Newer than the one of `hello`, also when the clock was heard late: a busy machine.
         await driver.send(
             "location",
             fixes=[
-                [now_ms + 10, lat, lon, 5, 90, 10],
+                [now_ms + 500, lat, lon, 5, 90, 10],
                 [now_ms + 60_000, lat, lon, 5, None, None],
-                [now_ms + 20, 0.0, 0.0, 5, None, None],
-                [now_ms + 30, 91, lon, 5, None, None],
+                [now_ms + 520, 0.0, 0.0, 5, None, None],
+                [now_ms + 530, 91, lon, 5, None, None],
             ],
         )
 
