@@ -65,40 +65,48 @@ class Table:
         ready_ms = stops.ready_ms[:, None]
         self._pickup_ms = np.maximum(there_ms, ready_ms)
         self._dropoff_ms = self._pickup_ms + stops.haul_ms[:, None]
-        weights, plan = policy.weights, policy.plan
-        age_h = np.maximum(0.0, now_ms - stops.since_ms) / 3_600_000
+        self._why_not = self._misfits()
+        self._fades = self._fading()
+        self._terms = self._weighed(there_ms)
+        nothing = np.zeros(self._pickup_ms.shape)
+        self._cost_s = sum(self._terms.values(), nothing) + fleet.own_s
+
+    def _weighed(self, there_ms: Matrix) -> dict[str, Matrix]:
+        """The terms of each pair's cost, by name. What weighs nothing is not worked out: a city's
+        table has a million pairs."""
+        units, fleet, stops, now_ms = self._units, self._fleet, self._stops, self._now_ms
+        weights, plan = self._policy.weights, self._policy.plan
+        ready_ms, free_ms = stops.ready_ms[:, None], fleet.free_ms
         late_s = stops.jobs[:, None] * (self._pickup_ms - np.maximum(ready_ms, now_ms)) / 1000
-        # What weighs nothing is not worked out: a city's table has a million pairs.
         nothing = np.broadcast_to(0.0, late_s.shape)
-        self._terms: dict[str, Matrix] = {
-            "lateness": late_s * (1 + plan.age * age_h)[:, None] if plan.age else late_s,
+        terms: dict[str, Matrix] = {
+            "lateness": late_s,
             "travel": plan.travel * self._travel_s,
-            "wait": plan.wait * np.maximum(0.0, ready_ms - there_ms) / 1000
-            if plan.wait
-            else nothing,
+            "wait": nothing,
             "soon": np.broadcast_to(plan.soon * (free_ms - now_ms) / 1000, late_s.shape),
             "slack": nothing,
         }
+        if plan.age:
+            age_h = np.maximum(0.0, now_ms - stops.since_ms) / 3_600_000
+            terms["lateness"] = late_s * (1 + plan.age * age_h)[:, None]
+        if plan.wait:
+            terms["wait"] = plan.wait * np.maximum(0.0, ready_ms - there_ms) / 1000
         if weights.slack:
             deadline_ms = np.array([_deadline_ms(unit) for unit in units], dtype=np.float64)
             slack_s = (deadline_ms[:, None] - self._dropoff_ms) / 1000
-            short_s = np.maximum(0.0, weights.slack_s - slack_s)
-            self._terms["slack"] = weights.slack * short_s
+            terms["slack"] = weights.slack * np.maximum(0.0, weights.slack_s - slack_s)
         if self._bundles:
             company_s = [(it.company_ms + plan.delay * it.delay_ms) / 1000 for it in units]
-            self._terms["company"] = np.broadcast_to(np.array([company_s]).T, late_s.shape)
+            terms["company"] = np.broadcast_to(np.array([company_s]).T, late_s.shape)
         if fleet.refusal_s is not None:
             # By gate, of which there are few, and not by job.
             each = np.arange(len(fleet.drivers))[None, :]
             by_gate_s = fleet.refusal_s[each, bands_of(fleet.travel_s)]
-            self._terms["acceptance"] = by_gate_s[stops.gate]
-        self._why_not = self._misfits()
-        self._fades = self._fading()
+            terms["acceptance"] = by_gate_s[stops.gate]
         if self._fades.any():
-            busy_s: Matrix = np.where(free_ms > now_ms, policy.fading_s, 0.0)
-            self._terms["fading"] = self._fades[:, None] * busy_s
-        weighed = [term for term in self._terms.values() if term is not nothing]
-        self._cost_s = sum(weighed, np.zeros_like(late_s)) + fleet.own_s
+            busy_s: Matrix = np.where(free_ms > now_ms, self._policy.fading_s, 0.0)
+            terms["fading"] = self._fades[:, None] * busy_s
+        return terms
 
     def pairs(self) -> Pairs:
         """The cheapest pairs of (unit, driver), as indexes."""

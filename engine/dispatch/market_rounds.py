@@ -5,11 +5,14 @@ give to a driver who must set off now is carried over to the next.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 import structlog
 
 from engine.core.batch import BatchDriver, BatchJob, Plan
+from engine.core.batch_turn import BatchTurn
 from engine.core.eta import TravelTime
 from engine.core.model import RoundRecord, Waiting
 from engine.core.policy import end_reason
@@ -28,6 +31,8 @@ _log = structlog.get_logger(__name__)
 _MAX_BROKEN = 5
 # So many queued jobs are read at least: which are the most urgent is only known of those.
 _LEAST_READ = 4_000
+# So many jobs are put off in one write.
+_IN_ONE_GO = 256
 
 
 class MarketRounds:
@@ -61,16 +66,13 @@ class MarketRounds:
         # Of the jobs that wait: until when each is put off, and how many rounds each broke.
         self._put_off_ms: dict[str, int] = {}
         self._broken: dict[str, int] = {}
-        # Jobs that the last batch had no room for; and while there are any, those that nobody took
-        # though drivers were left.
-        self._left_out: list[str] = []
-        self._in_vain: set[str] = set()
+        self._turn = BatchTurn(self._policy.max_batch_jobs)
         # Drivers of the last batch who had gone away when their offers came.
         self._missed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         """How many jobs are remembered."""
-        return len(self._put_off_ms.keys() | self._broken.keys() | self._in_vain)
+        return len(self._put_off_ms.keys() | self._broken.keys() | self._turn.in_vain)
 
     def wake(self) -> None:
         """Something that a batch should see has happened: a job has come, a driver is free."""
@@ -110,8 +112,7 @@ class MarketRounds:
         if not queue.jobs:
             self._put_off_ms.clear()
             self._broken.clear()
-            self._left_out.clear()
-            self._in_vain.clear()
+            self._turn.forget()
             return
         ended: set[str] = set()
         jobs = await self._in_turn(queue, ended)
@@ -129,7 +130,8 @@ class MarketRounds:
         if self._ahead is not None and jobs and drivers:
             travel = await self._ahead.ask(ways_of_batch(jobs, drivers), queue.now_ms)
         plans = await self._plans(jobs, drivers, queue.now_ms, travel)
-        self._note_in_vain(jobs, drivers, plans)
+        if self._turn.planned(jobs, drivers, plans):
+            self._woken += 1
         early_ms = int(self._policy.send_early_s * 1000)
         due = [
             plan
@@ -144,7 +146,7 @@ class MarketRounds:
             if plan.now
             for job in plan.jobs
         }
-        if self._left_out and any(offered):
+        if self._turn.left_some_out and any(offered):
             self._woken += 1  # there is room for others now
         # Of an offer that found nobody, no job is gone.
         self._look_past(
@@ -174,11 +176,11 @@ class MarketRounds:
             most=self._policy.max_candidates,
             malls=tuple(malls),
         )
-        waiting = [
-            (mall, [job.waiting for job in jobs if job.mall.id == mall.id])
-            for mall in malls.values()
-        ]
-        return await self._runs.offer(waiting, around.near, around.coming, queue.now_ms)
+        waiting: dict[str, list[Waiting]] = {mall: [] for mall in malls}
+        for job in jobs:
+            waiting[job.mall.id].append(job.waiting)
+        at_malls = [(mall, waiting[mall.id]) for mall in malls.values()]
+        return await self._runs.offer(at_malls, around.near, around.coming, queue.now_ms)
 
     async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
         """The jobs whose turn it is, the most urgent of them; ends those whose time is over."""
@@ -196,37 +198,7 @@ class MarketRounds:
                 jobs.append(BatchJob(waiting, malls[mall]))
         await asyncio.gather(*endings)
         # Of runs, each mall looks at its own most urgent ones.
-        return jobs if self._policy.plans_runs else self._most_urgent(jobs)
-
-    def _most_urgent(self, jobs: list[BatchJob]) -> list[BatchJob]:
-        """As many as one batch takes. Those that nobody took go behind the others, until all have
-        had a turn: else many whom nobody here can take would keep out all."""
-        most = self._policy.max_batch_jobs
-        if len(jobs) <= most:
-            self._left_out.clear()
-            self._in_vain.clear()
-            return jobs
-        if all(job.waiting.job in self._in_vain for job in jobs):
-            self._in_vain.clear()
-
-        def turn(job: BatchJob) -> tuple[bool, int, int]:
-            need = job.waiting.need
-            return job.waiting.job in self._in_vain, -need.priority, need.ready_ms
-
-        jobs.sort(key=turn)
-        self._left_out = [job.waiting.job for job in jobs[most:]]
-        return jobs[:most]
-
-    def _note_in_vain(
-        self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], plans: Sequence[Plan]
-    ) -> None:
-        if not self._left_out or len({plan.driver.driver for plan in plans}) == len(drivers):
-            return  # where drivers lack, who comes first is for priority and age to say
-        planned = {job.waiting.job for plan in plans for job in plan.jobs}
-        in_vain = {job.waiting.job for job in jobs} - planned
-        self._in_vain |= in_vain
-        if in_vain and not self._in_vain.issuperset(self._left_out):
-            self._woken += 1
+        return jobs if self._policy.plans_runs else self._turn.first(jobs)
 
     async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
         """The free drivers around the jobs' malls, and those who will be free soon."""
@@ -324,13 +296,13 @@ class MarketRounds:
     ) -> None:
         """Carry over what is left: look again when its driver must set off, or after a while."""
         put_off_ms: dict[str, int] = {}
-        calls = []
+        calls: list[Callable[[], Coroutine[Any, Any, None]]] = []
         for mall, waiting in queue.jobs:
             name = waiting.job
             if name in gone:
                 continue
             if self._broken.get(name, 0) >= _MAX_BROKEN:
-                calls.append(self._end(mall, waiting, JobReason.TOO_MANY_ATTEMPTS, 0))
+                calls.append(partial(self._end, mall, waiting, JobReason.TOO_MANY_ATTEMPTS, 0))
                 continue
             again_ms = self._again_ms(waiting, queue.now_ms, set_off_ms.get(name))
             known_ms = self._put_off_ms.get(name, 0)
@@ -338,12 +310,14 @@ class MarketRounds:
             if queue.now_ms < known_ms <= again_ms:
                 again_ms = known_ms
             else:
-                calls.append(self._look_again(mall, waiting, again_ms))
+                calls.append(partial(self._look_again, mall, waiting, again_ms))
             put_off_ms[name] = again_ms
         self._put_off_ms = put_off_ms
-        self._in_vain &= put_off_ms.keys()
+        self._turn.keep(put_off_ms.keys())
         self._broken = {job: breaks for job, breaks in self._broken.items() if job in put_off_ms}
-        await asyncio.gather(*calls)
+        # Of thousands at once, other malls' calls would wait behind all.
+        for first in range(0, len(calls), _IN_ONE_GO):
+            await asyncio.gather(*(call() for call in calls[first : first + _IN_ONE_GO]))
 
     def _again_ms(self, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
         need = waiting.need

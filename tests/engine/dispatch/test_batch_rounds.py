@@ -161,10 +161,21 @@ async def test_when_nobody_can_take_any_of_them_batches_end(make_node: MakeNode)
     node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
     for _ in range(5):
         await node.waits(await node.submit(requires=("crane",)))
-    await node.quiet()
     await node.online("d", 300)
+    await node.quiet()
+    node.dispatcher._rounds.wake(MALL.id)
     await eventually(lambda: len(node.dispatcher._tasks) == 0)
     assert node.calls.count("waiting_jobs") == 3
+
+
+async def test_runs_are_made_of_all_that_wait_whatever_a_batch_takes(make_node: MakeNode) -> None:
+    node = await batching(make_node, max_batch_jobs=1, max_run_jobs=3, retry_s=600.0)
+    refs = [await node.submit(lat=MALL.lat + 0.06, lon=MALL.lon) for _ in range(3)]
+    for ref in refs:
+        await node.waits(ref)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: node.courier.offers)
+    assert {job.job for job in node.courier.offers[0].jobs} == {ref.job for ref in refs}
 
 
 async def test_where_drivers_lack_priority_goes_before_those_left_out(
