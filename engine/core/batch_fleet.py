@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.core.acceptance import BANDS, Acceptance
 from engine.core.batch_problem import BatchDriver, BatchPolicy
-from engine.core.cost import driver_terms
+from engine.core.cost import driver_costs_s, driver_terms
 from engine.core.eta import Points, TravelTime
 from engine.core.fairness import Fairness
 from engine.core.mall import Gate
@@ -45,11 +45,14 @@ class Fleet:
         lons = np.array([driver.lon for driver in drivers])
         self.travel_s = self._ways(lats, lons)
         known = [driver.driver for driver in drivers]
-        self.own = _own_terms(known, now_ms, policy)
+        self._weights = policy.weights
+        self._fairness: Fairness | None = None
+        if policy.weights.earnings_s:
+            self._fairness = Fairness(known, now_ms, policy.weights.earnings_s)
+        self.own_s = np.array([self._own_s(driver) for driver in known])
         # What a refusal is expected to cost, (drivers, bands); None where it weighs nothing.
         self.part = part
         self.refusal_s = _refusals_s(known, part, policy) if policy.weights.acceptance else None
-        self.own_s = np.array([sum([term.seconds for term in terms]) for terms in self.own])
         vehicles = [driver.driver.vehicle for driver in drivers]
         self.max_weight_g = np.array([vehicle.max_weight_g for vehicle in vehicles])
         self.max_volume_l = np.array([vehicle.max_volume_l for vehicle in vehicles])
@@ -63,6 +66,17 @@ class Fleet:
         fleet.free_ms, fleet.travel_s = self.free_ms.copy(), self.travel_s.copy()
         fleet.unplanned = [True] * len(self.drivers)
         return fleet
+
+    def own_terms(self, column: int) -> tuple[Term, ...]:
+        """What a driver costs whatever the job, term by term."""
+        driver = self.drivers[column].driver
+        terms = driver_terms(driver, self._now_ms, self._weights)
+        return terms if self._fairness is None else (*terms, self._fairness.term(driver))
+
+    def _own_s(self, driver: Driver) -> float:
+        """The same in all."""
+        own_s = sum(driver_costs_s(driver, self._now_ms, self._weights))
+        return own_s if self._fairness is None else own_s + self._fairness.term(driver).seconds
 
     def is_next(self, column: int) -> bool:
         """Whether a driver is free now, and not planned yet."""
@@ -79,17 +93,6 @@ class Fleet:
         self.free_ms[columns] = free_ms
         for column in columns:
             self.unplanned[column] = False
-
-
-def _own_terms(
-    drivers: Sequence[Driver], now_ms: int, policy: BatchPolicy
-) -> list[tuple[Term, ...]]:
-    """What each driver costs whatever the job."""
-    terms = [driver_terms(driver, now_ms, policy.weights) for driver in drivers]
-    if not policy.weights.earnings_s:
-        return terms
-    fairness = Fairness(drivers, now_ms, policy.weights.earnings_s)
-    return [(*own, fairness.term(driver)) for own, driver in zip(terms, drivers, strict=True)]
 
 
 def _refusals_s(drivers: Sequence[Driver], part: int, policy: BatchPolicy) -> Matrix:

@@ -1,11 +1,12 @@
 """What a batch's problem is made of: jobs, drivers, what seconds are worth, and its plans."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from engine.core.mall import Mall
-from engine.core.matching import MatchPolicy
-from engine.core.model import Driver, RankedDriver, Waiting
+from engine.core.matching import MatchPolicy, Ranking
+from engine.core.model import Driver, Waiting
 
 
 class PlanWeights(Protocol):
@@ -113,15 +114,17 @@ class BatchDriver:
 class Plan:
     """A job and the driver that it is best given to. ``depart_ms``: when the driver must set off,
     at the latest, not to be late for the parcel; past if it is late already. ``now``: the driver is
-    free now and this would be its next job. ``fading``: hardly anybody could take the job a little
-    later, as blocks end, so that a refusal would come too late. ``bundle``: all jobs that it would
-    collect together, in the order of their drop-offs, and when each is handed over (epoch ms);
-    ``job`` is the first."""
+    free now and this would be its next job. ``ranking``: works out whom to ask, with the terms of
+    the cost; most plans are carried over, and then nobody wants to know. ``fading``: hardly anybody
+    could take the job a little later, as blocks end, so that a refusal would come too late.
+    ``bundle``: all jobs that it would collect together, in the order of their drop-offs, and when
+    each is handed over (epoch ms); ``job`` is the first."""
 
     job: BatchJob
-    driver: RankedDriver
+    driver: str
     depart_ms: int
     now: bool
+    ranking: Callable[[], Ranking]
     fading: bool = False
     bundle: tuple[tuple[BatchJob, int], ...] = ()
 

@@ -1,6 +1,7 @@
 """What every pair of a batch's units and drivers costs, and the cheapest pairs."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from engine.core.acceptance import band_of, bands_of, cell_of
 from engine.core.batch_fleet import Fleet, Matrix
 from engine.core.batch_problem import BatchJob, BatchPolicy, Plan
 from engine.core.bundles import Unit
-from engine.core.matching import barred_by
+from engine.core.matching import Ranking, barred_by
 from engine.core.model import RankedDriver, Term
 
 # (unit, driver), by index.
@@ -141,42 +142,48 @@ class Table:
 
     def plans(self, pairs: Pairs, is_next: Sequence[bool]) -> list[Plan]:
         """The pairs as plans. ``is_next``: see `engine.core.batch`."""
-        fleet, stops = self._fleet, self._stops
+        stops, drivers = self._stops, self._fleet.drivers
         at = ([row for row, _ in pairs], [column for _, column in pairs])
-        fading = self._fades[at[0]].tolist()
         depart_ms = (stops.ready_ms - stops.collect_ms)[at[0]] - self._travel_s[at] * 1000
-        names = tuple(self._terms)
-        terms = np.array([table[at] for table in self._terms.values()]).T.tolist()
         figures = zip(
-            *(self._cost_s[at].tolist(), self._travel_s[at].tolist()),
-            *(self._pickup_ms[at].tolist(), self._dropoff_ms[at].tolist()),
-            *(depart_ms.tolist(), terms, is_next, fading),
+            *(depart_ms.tolist(), self._pickup_ms[at].tolist()),
+            *(is_next, self._fades[at[0]].tolist()),
             strict=True,
         )
         plans = []
-        for (row, column), (cost, travel, pickup, dropoff, depart, own, now, fades) in zip(
-            pairs, figures, strict=True
-        ):
+        for (row, column), (depart, pickup, now, fades) in zip(pairs, figures, strict=True):
             unit = self._units[row]
-            ranked = RankedDriver(
-                driver=fleet.drivers[column].driver.id,
-                eligible=True,
-                why_not=None,
-                cost_s=cost,
-                terms=(*map(Term, names, own), *fleet.own[column]),
-                eta_s=round(travel),
-                distance_m=0,
-                gate=unit.gate.id,
-                eta_pickup_ms=int(pickup),
-                eta_dropoff_ms=int(dropoff),
-                cell=None if fleet.refusal_s is None else cell_of(band_of(travel), fleet.part),
-            )
             bundle: tuple[tuple[BatchJob, int], ...] = ()
             if len(unit.jobs) > 1:
                 done_ms = [int(pickup + at_ms) for at_ms in unit.done_ms]
                 bundle = tuple(zip(unit.jobs, done_ms, strict=True))
-            plans.append(Plan(unit.jobs[0], ranked, int(depart), now, fades, bundle))
+            ranking = partial(self._ranking, row, column)
+            driver = drivers[column].driver.id
+            plans.append(Plan(unit.jobs[0], driver, int(depart), now, ranking, fades, bundle))
         return plans
+
+    def _ranking(self, row: int, column: int) -> Ranking:
+        """Whom to ask for a unit that was paired with this driver."""
+        return (self._ranked(row, column),)
+
+    def _ranked(self, row: int, column: int) -> RankedDriver:
+        """A driver for a unit, with the terms of its cost."""
+        fleet, at = self._fleet, (row, column)
+        travel_s = float(self._travel_s[at])
+        terms = [Term(name, float(table[at])) for name, table in self._terms.items()]
+        return RankedDriver(
+            driver=fleet.drivers[column].driver.id,
+            eligible=True,
+            why_not=None,
+            cost_s=float(self._cost_s[at]),
+            terms=(*terms, *fleet.own_terms(column)),
+            eta_s=round(travel_s),
+            distance_m=0,
+            gate=self._units[row].gate.id,
+            eta_pickup_ms=int(self._pickup_ms[at]),
+            eta_dropoff_ms=int(self._dropoff_ms[at]),
+            cell=None if fleet.refusal_s is None else cell_of(band_of(travel_s), fleet.part),
+        )
 
     def _fading(self) -> NDArray[np.bool_]:
         """Of each unit, whether hardly anybody could take it a little later."""

@@ -47,7 +47,7 @@ class BatchTurn:
         self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], plans: Sequence[Plan]
     ) -> bool:
         """Note whom the plan of these jobs has nobody for; whether others should be tried now."""
-        if not self._left_out or len({plan.driver.driver for plan in plans}) == len(drivers):
+        if not self._left_out or len({plan.driver for plan in plans}) == len(drivers):
             return False
         taken = {job.waiting.job for plan in plans for job in plan.jobs}
         in_vain = {job.waiting.job for job in jobs} - taken

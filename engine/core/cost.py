@@ -50,12 +50,18 @@ class Weights(AcceptanceWeights, Protocol):
 
 def driver_terms(driver: Driver, now_ms: int, weights: Weights) -> tuple[Term, ...]:
     """The terms that are the driver's own: fairness and reliability."""
+    idle_s, declines_s = driver_costs_s(driver, now_ms, weights)
+    return Term("idle", idle_s), Term("declines", declines_s) if declines_s else _NO_DECLINES
+
+
+def driver_costs_s(driver: Driver, now_ms: int, weights: Weights) -> tuple[float, float]:
+    """The same two as bare figures, for the thousands of whom `explain` shows nothing."""
     idle_s = (now_ms - driver.free_since_ms) / 1000
     idle_s = min(idle_s, weights.idle_limit_s)
-    idle = Term("idle", -weights.idle * idle_s if idle_s > 0 else 0.0)
+    idle_s = -weights.idle * idle_s if idle_s > 0 else 0.0
     if not driver.declines:
-        return idle, _NO_DECLINES
-    return idle, Term("declines", weights.recent_decline_s * _recent_declines(driver, now_ms))
+        return idle_s, 0.0
+    return idle_s, weights.recent_decline_s * _recent_declines(driver, now_ms)
 
 
 def _recent_declines(driver: Driver, now_ms: int) -> float:

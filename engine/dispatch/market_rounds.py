@@ -14,7 +14,7 @@ import structlog
 from engine.core.batch import BatchDriver, BatchJob, Plan
 from engine.core.batch_turn import BatchTurn
 from engine.core.eta import TravelTime
-from engine.core.model import RoundRecord, Waiting
+from engine.core.model import RankedDriver, RoundRecord, Waiting
 from engine.core.policy import end_reason
 from engine.core.ways import ways_of_batch
 from engine.dispatch.context import Context, Follow, Tasks
@@ -150,9 +150,7 @@ class MarketRounds:
             self._woken += 1  # there is room for others now
         # Of an offer that found nobody, no job is gone.
         self._look_past(
-            frozenset(
-                plan.driver.driver for plan, jobs in zip(due, offered, strict=True) if not jobs
-            )
+            frozenset(plan.driver for plan, jobs in zip(due, offered, strict=True) if not jobs)
         )
         await self._put_off(queue, gone, set_off_ms)
         if any(offered):
@@ -262,11 +260,11 @@ class MarketRounds:
 
     async def _offer(self, plan: Plan, now_ms: int) -> frozenset[str]:
         """Offer a plan's jobs to its driver; the jobs that wait no more."""
-        drivers = (plan.driver,)
+        drivers = plan.ranking()
         together = tuple([job.waiting.job for job, _ in plan.bundle])
         why = "bundle" if together else ""
         planned = []
-        for waiting, eta in _with_etas(plan):
+        for waiting, eta in _with_etas(plan, drivers[0]):
             attempt = waiting.attempt
             record = RoundRecord(
                 waiting.job, attempt + 1, now_ms, 0, False, drivers, run=together, why=why
@@ -340,9 +338,11 @@ class MarketRounds:
             self._follow(self._market, effects)
 
 
-def _with_etas(plan: Plan) -> list[tuple[Waiting, tuple[tuple[int, int], ...]]]:
-    """The jobs of a plan and, of a bundle's, when each is collected and handed over."""
+def _with_etas(
+    plan: Plan, driver: RankedDriver
+) -> list[tuple[Waiting, tuple[tuple[int, int], ...]]]:
+    """The jobs of a plan and, of a bundle's, when the driver collects and hands over each."""
     if not plan.bundle:
         return [(plan.job.waiting, ())]
-    pickup_ms = plan.driver.eta_pickup_ms
+    pickup_ms = driver.eta_pickup_ms
     return [(job.waiting, ((pickup_ms, done_ms),)) for job, done_ms in plan.bundle]

@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.core.batch import BatchDriver, BatchJob, Plan
 from engine.core.batch_turn import BatchTurn
-from engine.core.model import RankedDriver, Waiting
+from engine.core.model import Waiting
 from engine.core.places import Places
 from tests.engine.core import makers
 
@@ -18,8 +18,7 @@ def job(name: str, ready_in_s: int = 0, **need: Any) -> BatchJob:
 
 
 def plan(job: BatchJob, driver: BatchDriver) -> Plan:
-    ranked = RankedDriver(driver.driver.id, True, None, 1.0, (), 300, 0, "north")
-    return Plan(job, ranked, depart_ms=0, now=True)
+    return Plan(job, driver.driver.id, depart_ms=0, now=True, ranking=tuple)
 
 
 def names(jobs: list[BatchJob]) -> str:

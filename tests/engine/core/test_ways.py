@@ -93,8 +93,8 @@ def test_a_batch_asks_for_nothing_that_it_was_not_told() -> None:
     plans = solve(jobs, drivers, NOW_MS, POLICY, table)
     plain = solve(jobs, drivers, NOW_MS, POLICY, TRAVEL)
     assert len(plans) == 5
-    assert [(it.job.waiting.job, it.driver.driver, it.now) for it in plans] == [
-        (it.job.waiting.job, it.driver.driver, it.now) for it in plain
+    assert [(it.job.waiting.job, it.driver, it.now) for it in plans] == [
+        (it.job.waiting.job, it.driver, it.now) for it in plain
     ]
 
 
