@@ -26,6 +26,8 @@ _PRIORITY_S = 1e5
 # Where fewer than so many could take a job a while later, and more can now, as blocks end: it
 # should wait neither for its moment nor for a driver who is busy still.
 _FEW = 3
+# A term that weighs nothing for anybody.
+_NOTHING: Matrix = np.zeros((0, 0))
 # In the words of an instant round; see `matching`.
 _MISFITS = (
     "",
@@ -62,15 +64,21 @@ class Table:
         stops = self._stops = self._read_stops()
         free_ms = fleet.free_ms
         self._travel_s = fleet.travel_s[stops.gate]
-        there_ms = free_ms + self._travel_s * 1000 + stops.collect_ms[:, None]
+        # In place, here and below: each table more costs as much as its arithmetic.
+        there_ms = self._travel_s * 1000
+        there_ms += free_ms
+        there_ms += stops.collect_ms[:, None]
         ready_ms = stops.ready_ms[:, None]
         self._pickup_ms = np.maximum(there_ms, ready_ms)
         self._dropoff_ms = self._pickup_ms + stops.haul_ms[:, None]
         self._why_not = self._misfits()
         self._fades = self._fading()
         self._terms = self._weighed(there_ms)
-        nothing = np.zeros(self._pickup_ms.shape)
-        self._cost_s = sum(self._terms.values(), nothing) + fleet.own_s
+        self._cost_s = np.zeros(self._pickup_ms.shape)
+        for table in self._terms.values():
+            if table is not _NOTHING:
+                self._cost_s += table
+        self._cost_s += fleet.own_s
 
     def _weighed(self, there_ms: Matrix) -> dict[str, Matrix]:
         """The terms of each pair's cost, by name. What weighs nothing is not worked out: a city's
@@ -78,14 +86,15 @@ class Table:
         units, fleet, stops, now_ms = self._units, self._fleet, self._stops, self._now_ms
         weights, plan = self._policy.weights, self._policy.plan
         ready_ms, free_ms = stops.ready_ms[:, None], fleet.free_ms
-        late_s = stops.jobs[:, None] * (self._pickup_ms - np.maximum(ready_ms, now_ms)) / 1000
-        nothing = np.broadcast_to(0.0, late_s.shape)
+        late_s = self._pickup_ms - np.maximum(ready_ms, now_ms)
+        late_s *= stops.jobs[:, None]
+        late_s /= 1000
         terms: dict[str, Matrix] = {
             "lateness": late_s,
             "travel": plan.travel * self._travel_s,
-            "wait": nothing,
+            "wait": _NOTHING,
             "soon": np.broadcast_to(plan.soon * (free_ms - now_ms) / 1000, late_s.shape),
-            "slack": nothing,
+            "slack": _NOTHING,
         }
         if plan.age:
             age_h = np.maximum(0.0, now_ms - stops.since_ms) / 3_600_000
@@ -111,7 +120,7 @@ class Table:
 
     def pairs(self) -> Pairs:
         """The cheapest pairs of (unit, driver), as indexes."""
-        jobs, drivers = self._cost_s.shape
+        jobs, drivers = len(self._units), len(self._fleet.drivers)
         # Each job may also be left over: a column of its own. As many as can be are not.
         cost_s = np.full((jobs, drivers + jobs), _NEVER_S)
         np.copyto(cost_s[:, :drivers], self._cost_s, where=self._why_not == 0)
@@ -170,7 +179,10 @@ class Table:
         """A driver for a unit, with the terms of its cost."""
         fleet, at = self._fleet, (row, column)
         travel_s = float(self._travel_s[at])
-        terms = [Term(name, float(table[at])) for name, table in self._terms.items()]
+        terms = [
+            Term(name, 0.0 if table is _NOTHING else float(table[at]))
+            for name, table in self._terms.items()
+        ]
         return RankedDriver(
             driver=fleet.drivers[column].driver.id,
             eligible=True,
@@ -223,9 +235,11 @@ class Table:
         margin_ms = self._policy.block_margin_s * 1000
         why[ends_ms + margin_ms > fleet.until_ms] = _MISFITS.index("block_ends_too_soon")
         weight_g = np.array([load.weight_g for load in loads])
-        why[weight_g[:, None] > fleet.max_weight_g] = _MISFITS.index("too_heavy")
+        if weight_g.any():
+            why[weight_g[:, None] > fleet.max_weight_g] = _MISFITS.index("too_heavy")
         volume_l = np.array([load.volume_l for load in loads])
-        why[volume_l[:, None] > fleet.max_volume_l] = _MISFITS.index("too_big")
+        if volume_l.any():
+            why[volume_l[:, None] > fleet.max_volume_l] = _MISFITS.index("too_big")
         if self._bundles:
             count = np.array([load.jobs for load in loads])
             most = np.maximum(fleet.max_jobs, 1)

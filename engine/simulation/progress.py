@@ -24,6 +24,8 @@ def progress_of(scenario: Scenario, console: Console) -> Iterator[Watch | None]:
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        # Ten times a second, as usual, is a thirtieth of a large day's time.
+        refresh_per_second=2,
     ) as bar:
         total_ms = scenario.end_ms - scenario.start_ms
         task = bar.add_task(scenario.name, total=total_ms, clock="", done="")
