@@ -23,7 +23,7 @@ from engine.simulation.tables import TableError
 from engine.store.embedded import EmbeddedServer
 from engine.store.errors import EmbeddedServerError
 
-_PLAIN_WIDTH = 170
+_PLAIN_WIDTH = 190
 
 
 def day_console() -> Console:

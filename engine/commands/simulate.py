@@ -74,6 +74,15 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="how many offers each courier has had on former days (default: 0)",
     )
+    source.add_argument(
+        "--from",
+        type=number(int, 0, 47),
+        default=0,
+        metavar="HOUR",
+        dest="from_hour",
+        help="only orders placed from this hour on, with the couriers of then where their shifts "
+        "begin (default: the whole day)",
+    )
     add_day_flags(source)
     source.set_defaults(simulate=_cityday)
     _add_mallday(sources)
@@ -130,6 +139,8 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
             scenario = cityday.scenario_of(
                 day, policy, fleet=args.fleet, seed=args.seed, known_offers=args.known_offers
             )
+            if args.from_hour:
+                scenario = cityday.from_hour(scenario, args.from_hour)
             found.append(figures.figures_of(run_day(scenario, url, console, args.plots)))
             if day.dropped or day.far:
                 notes.append(
@@ -138,7 +149,7 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
                     "pickups instead"
                 )
     day_report.print_days(console, found, notes)
-    how = how_of(args, fleet=args.fleet, known_offers=args.known_offers)
+    how = how_of(args, fleet=args.fleet, known_offers=args.known_offers, from_hour=args.from_hour)
     write_json(args.json, {"how": how, "days": [asdict(row) for row in found]})
 
 

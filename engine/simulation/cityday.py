@@ -22,6 +22,7 @@ from engine.simulation.scenario import (
     Service,
     Shift,
     SimulatedOrder,
+    cut_to,
 )
 from engine.simulation.tables import TableError, read_rows
 
@@ -223,6 +224,14 @@ def scenario_of(
         answer_ms=_ANSWER_MS,
         seed=seed,
     )
+
+
+def from_hour(scenario: Scenario, hour: int) -> Scenario:
+    """The day from that hour on. :raises TableError: if nothing is left of it"""
+    rest = cut_to(scenario, _at_ms(hour * 3600))
+    if not rest.orders or not rest.shifts:
+        raise TableError(f"{scenario.name}: no order or nobody at work from {hour}:00 on")
+    return rest
 
 
 def _road_m(from_lat: float, from_lon: float, to_lat: float, to_lon: float) -> float:

@@ -11,6 +11,7 @@ from engine.simulation.figures import DayFigures
 _COLUMNS = (
     ("orders", "orders", 0),
     ("undel. %", "undelivered_percent", 2),
+    ("nobody", "served_by_nobody", 0),
     ("wait", "wait_mean", 2),
     ("p95", "wait_p95", 1),
     ("click-door", "click_to_door_mean", 1),
@@ -30,7 +31,10 @@ _COLUMNS = (
 
 def print_days(console: Console, figures: Sequence[DayFigures], notes: Sequence[str]) -> None:
     """One line a day, then what to know about them."""
-    table = Table(title="minutes and kilometres; means over delivered orders")
+    table = Table(
+        title="minutes and kilometres; means over delivered orders; nobody: undelivered ones for "
+        "which no driver is at work in time"
+    )
     table.add_column("day", no_wrap=True)
     for name, _, _ in _COLUMNS:
         table.add_column(name, justify="right")

@@ -14,6 +14,7 @@ class DayFigures:
     """Minutes, kilometres, per cent. ``wait``: from when the parcel was ready (and ordered) to its
     pickup. ``on_time_percent``: of all orders, those dropped off when they were wanted;
     ``possible_percent``: those that a courier at the counter could have dropped off by then.
+    ``served_by_nobody``: orders for which nobody is at work between their being ready and given up.
     ``orders_per_run``: a run is one visit to a mall.
     ``gini``: of the orders per driver who was at work, over the hours of its shift;
     ``gini_earnings``: the same of what they paid, None where no pay is known."""
@@ -22,6 +23,7 @@ class DayFigures:
     orders: int
     delivered: int
     undelivered_percent: float
+    served_by_nobody: int
     wait_mean: float | None
     wait_p95: float | None
     click_to_door_mean: float | None
@@ -58,6 +60,7 @@ def figures_of(day: Day) -> DayFigures:
         orders=orders,
         delivered=len(trips),
         undelivered_percent=100 * (orders - len(trips)) / orders,
+        served_by_nobody=served_by_nobody(day),
         wait_mean=fmean(waits) if waits else None,
         wait_p95=waits[int(0.95 * len(waits))] if waits else None,
         click_to_door_mean=fmean(ctd) if ctd else None,
@@ -77,6 +80,20 @@ def figures_of(day: Day) -> DayFigures:
         offers=day.offers,
         store_calls=day.store_calls,
         wall_s=day.wall_s,
+    )
+
+
+def served_by_nobody(day: Day) -> int:
+    """How many orders no driver could deliver: nobody is at work between their being ready and
+    their being given up."""
+    delivered = {trip.order.id for trip in day.trips}
+    return sum(
+        not any(
+            shift.on_ms < order.expires_ms and shift.off_ms > order.ready_ms
+            for shift in day.scenario.shifts
+        )
+        for order in day.scenario.orders
+        if order.id not in delivered
     )
 
 

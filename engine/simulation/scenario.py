@@ -4,7 +4,7 @@ Times are epoch milliseconds of the virtual clock, positions WGS 84 degrees.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.core.eta import TravelTime
 from engine.core.model import Vehicle
@@ -114,3 +114,18 @@ class Day:
     offers: dict[str, int]
     wall_s: float
     store_calls: int
+
+
+def cut_to(scenario: Scenario, from_ms: int) -> Scenario:
+    """The rest of a day: orders that are placed from then on, and the drivers who are at work then
+    or later; who has begun already is where its shift begins, and free."""
+    return replace(
+        scenario,
+        orders=tuple(order for order in scenario.orders if order.placed_ms >= from_ms),
+        shifts=tuple(
+            replace(shift, on_ms=max(shift.on_ms, from_ms))
+            for shift in scenario.shifts
+            if shift.off_ms > from_ms
+        ),
+        start_ms=max(scenario.start_ms, from_ms),
+    )

@@ -9,7 +9,8 @@ from engine.core.fairness import gini
 from engine.market_policy import Round
 from engine.simulation import cityday
 from engine.simulation.day import simulate
-from engine.simulation.figures import figures_of
+from engine.simulation.figures import figures_of, served_by_nobody
+from engine.simulation.scenario import Day, Shift
 from engine.simulation.tables import TableError
 
 ORDERS = (
@@ -64,6 +65,32 @@ def test_a_small_day_is_carried_out(folder: Path, redis_url: str, how: Round) ->
     assert figures.wait_mean is not None
     assert figures.wait_mean >= 0
     assert 0 <= figures.on_time_percent <= figures.possible_percent <= 100
+
+
+def test_the_rest_of_a_day_has_its_orders_and_who_is_at_work_then(folder: Path) -> None:
+    whole = cityday.scenario_of(cityday.read_day(folder), cityday.default_policy(), seed=1)
+    rest = cityday.from_hour(whole, 10)
+    from_ms = rest.start_ms
+    assert rest.orders == tuple(order for order in whole.orders if order.placed_ms >= from_ms)
+    assert 0 < len(rest.orders) < len(whole.orders)
+    assert all(shift.on_ms >= from_ms for shift in rest.shifts)
+    assert {shift.driver for shift in rest.shifts} == {
+        shift.driver for shift in whole.shifts if shift.off_ms > from_ms
+    }
+    with pytest.raises(TableError, match="from 30:00 on"):
+        cityday.from_hour(whole, 30)
+
+
+def test_orders_that_nobody_can_serve_are_counted(folder: Path) -> None:
+    scenario = cityday.scenario_of(cityday.read_day(folder), cityday.default_policy())
+
+    def unserved(*shifts: Shift) -> int:
+        return served_by_nobody(Day(replace(scenario, shifts=shifts), (), (), {}, 0.0, 0))
+
+    assert unserved(*scenario.shifts) == 1  # ready at 00:05, and all go home at 23:59
+    longer = replace(scenario.shifts[0], off_ms=scenario.orders[-1].ready_ms + 1)
+    assert unserved(longer) == 0
+    assert unserved(replace(longer, off_ms=scenario.orders[0].ready_ms)) == len(scenario.orders)
 
 
 def test_what_cannot_be_read_is_named(folder: Path) -> None:

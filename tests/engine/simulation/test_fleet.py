@@ -12,6 +12,7 @@ _DAY = DayFigures(
     orders=100,
     delivered=100,
     undelivered_percent=0.0,
+    served_by_nobody=0,
     wait_mean=None,
     wait_p95=None,
     click_to_door_mean=None,
