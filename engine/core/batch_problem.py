@@ -1,7 +1,7 @@
 """What a batch's problem is made of: jobs, drivers, what seconds are worth, and its plans."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.core.mall import Mall
@@ -124,7 +124,7 @@ class Plan:
     driver: str
     depart_ms: int
     now: bool
-    ranking: Callable[[], Ranking]
+    ranking: Callable[[], Ranking] = field(compare=False, repr=False)
     fading: bool = False
     bundle: tuple[tuple[BatchJob, int], ...] = ()
 

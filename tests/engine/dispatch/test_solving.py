@@ -32,5 +32,7 @@ def test_where_it_is_solved(
     monkeypatch.setattr(solving, "solve", noted)
     plans = asyncio.run(solving.solved(*problem, NOW_MS, POLICY, TRAVEL, may_thread=may_thread))
     assert seen == [elsewhere]
-    assert plans == solve(*problem, NOW_MS, POLICY, TRAVEL)
+    here = solve(*problem, NOW_MS, POLICY, TRAVEL)
+    assert plans == here
+    assert [plan.ranking() for plan in plans] == [plan.ranking() for plan in here]
     assert len(plans) == jobs
