@@ -55,6 +55,12 @@ def test_what_is_wrong_is_told(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("hour", ["-1", "48", "noon"])
+def test_a_city_day_begins_at_an_hour_of_it_or_of_the_night_after(hour: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", "cityday", ".", "--from", hour])
+
+
 @pytest.mark.parametrize("fleet", ["0", "2", "some"])
 def test_a_share_of_the_fleet_is_a_share(fleet: str) -> None:
     with pytest.raises(SystemExit):

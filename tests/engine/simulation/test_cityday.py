@@ -10,7 +10,7 @@ from engine.market_policy import Round
 from engine.simulation import cityday
 from engine.simulation.day import simulate
 from engine.simulation.figures import figures_of, served_by_nobody
-from engine.simulation.scenario import Day, Shift
+from engine.simulation.scenario import MIDNIGHT_MS, Day, Shift
 from engine.simulation.tables import TableError
 
 ORDERS = (
@@ -70,7 +70,8 @@ def test_a_small_day_is_carried_out(folder: Path, redis_url: str, how: Round) ->
 def test_the_rest_of_a_day_has_its_orders_and_who_is_at_work_then(folder: Path) -> None:
     whole = cityday.scenario_of(cityday.read_day(folder), cityday.default_policy(), seed=1)
     rest = cityday.from_hour(whole, 10)
-    from_ms = rest.start_ms
+    from_ms = MIDNIGHT_MS + 10 * 3_600_000
+    assert rest.start_ms == from_ms
     assert rest.orders == tuple(order for order in whole.orders if order.placed_ms >= from_ms)
     assert 0 < len(rest.orders) < len(whole.orders)
     assert all(shift.on_ms >= from_ms for shift in rest.shifts)
