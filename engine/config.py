@@ -54,6 +54,8 @@ class Settings:
 
     # Browser origins that may open a driver socket; phones send none.
     allowed_origins: tuple[str, ...] = ()
+    # Addresses and networks of reverse proxies, whose `X-Forwarded-For` names the client.
+    trusted_proxies: tuple[str, ...] = ()
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     opening_hours: Literal["on", "off"] = "on"
@@ -67,6 +69,8 @@ class Settings:
             raise ConfigError("secret and secret_file are both set: name one")
         if self.second_secret and self.second_secret_file:
             raise ConfigError("second_secret and second_secret_file are both set: name one")
+        for network in self.trusted_proxies:
+            _check_network(network)
 
     @property
     def always_open(self) -> bool:
@@ -91,6 +95,13 @@ class Settings:
     def market_policy(self, market: str) -> MarketPolicy:
         """The figures of a market: its own, else those of all."""
         return self.markets.get(market, self.policy)
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no address or network", "trusted_proxies") from None
 
 
 def load_settings(

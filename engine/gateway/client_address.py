@@ -1,0 +1,95 @@
+"""The address of a client, as limits per address count it.
+
+Behind a reverse proxy every connection comes from the proxy. A proxy in
+`MALLARD_TRUSTED_PROXIES` is believed when it names the client in `X-Forwarded-For`; anybody else's
+header is ignored, because the client itself wrote it.
+"""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any, Final
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+UNKNOWN: Final = ""
+"""The address of a peer without one: a Unix socket, or a connection that is gone already."""
+
+# A household or a phone has a whole /64 (RFC 6177): one address of it is as good as another.
+_IPV6_BITS_OF_ONE_CLIENT: Final = 64
+_MAX_HOPS: Final = 32
+
+
+def address_key(host: str) -> str:
+    """Return what a limit per address counts a host by: an IPv4 address, or an IPv6 /64."""
+    address = _parsed(host)
+    if address is None:
+        return host
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(ip_network((address, _IPV6_BITS_OF_ONE_CLIENT), strict=False))
+
+
+class TrustedProxies:
+    """The proxies whose `X-Forwarded-For` is believed.
+
+    Args:
+        networks: addresses and networks in CIDR notation.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._networks = tuple(ip_network(network, strict=False) for network in networks)
+
+    def trusts(self, host: str) -> bool:
+        """Whether the host is one of the proxies."""
+        address = _parsed(host) if self._networks else None
+        return address is not None and any(address in network for network in self._networks)
+
+    def client_of(self, scope: Mapping[str, Any]) -> str:
+        """Return the `address_key` of the client of an ASGI scope (HTTP or WebSocket)."""
+        peer = scope.get("client")
+        return self.client(peer[0] if peer else UNKNOWN, scope["headers"])
+
+    def client(self, peer: str, headers: Headers) -> str:
+        """Return the `address_key` of the client behind a connection from `peer`.
+
+        Read from the right: the last entry is what our own proxy saw, and the first that is not
+        one of the proxies is the client. An entry that is no address ends the search.
+        """
+        if not self.trusts(peer):
+            return address_key(peer)
+        client = peer
+        for hop in self._hops(headers):
+            address = _parsed(hop)
+            if address is None:
+                break
+            client = str(address)
+            if not self.trusts(client):
+                break
+        return address_key(client)
+
+    @staticmethod
+    def _hops(headers: Headers) -> list[str]:
+        values = [value for name, value in headers if name == b"x-forwarded-for"]
+        hops = b",".join(values).decode("latin-1").rsplit(",", _MAX_HOPS)
+        return [_without_port(hop.strip()) for hop in reversed(hops)]
+
+
+def _parsed(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address; an IPv4 address in IPv6 clothes as the IPv4 address that it is."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _without_port(hop: str) -> str:
+    """`192.0.2.1:80` and `[2001:db8::1]:80`, as some proxies write, without the port."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
