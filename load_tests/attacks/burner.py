@@ -1,0 +1,43 @@
+"""The dummy of the control run: burns as much CPU as the attackers did, at their priority.
+
+`python -m load_tests.attacks.burner SECONDS SHARE`; the share is of one core and may be over 1.
+"""
+
+import multiprocessing
+import os
+import sys
+import time
+from typing import Final
+
+from load_tests.attacks.generator import NICENESS
+
+_SLICE_S: Final = 0.02
+
+
+def burn(seconds: float, share: float) -> None:
+    """Be busy for that share of the time."""
+    os.nice(NICENESS)
+    ends_s = time.monotonic() + seconds
+    used_s, began_s = time.process_time(), time.monotonic()
+    while (now_s := time.monotonic()) < ends_s:
+        if time.process_time() - used_s < share * (now_s - began_s):
+            sum(range(20_000))
+        else:
+            time.sleep(_SLICE_S)
+
+
+def main() -> None:
+    """Burn on as many cores as the share needs."""
+    seconds, share = float(sys.argv[1]), float(sys.argv[2])
+    cores = max(1, int(share + 0.999))
+    processes = [
+        multiprocessing.Process(target=burn, args=(seconds, share / cores)) for _ in range(cores)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+if __name__ == "__main__":
+    main()

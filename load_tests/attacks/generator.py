@@ -1,0 +1,81 @@
+"""The attackers' process: plays every attack until its time is over, then says what it did.
+
+It reads its orders as JSON from standard input and writes its report as JSON to standard output. It
+runs at the lowest priority, so that what is measured is the engine and not the lack of a core.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from load_tests.attacks.registry import Attack, Victim, attacks
+from load_tests.credentials import Credentials
+
+NICENESS: Final = 19
+# An attacker that is cut off at once comes back, but not in a tight loop.
+_PAUSE_S: Final = 0.02
+_CUT: Final = (OSError, EOFError, asyncio.LimitOverrunError, asyncio.TimeoutError)
+
+
+async def play(told: dict[str, Any]) -> dict[str, Any]:
+    """Play all attacks that are asked for; return the counts of each and the CPU used."""
+    asked = [it for it in attacks() if it.name in told["attacks"]]
+    began_cpu_s = time.process_time()
+    done: dict[str, Counter[str]] = {it.name: Counter() for it in asked}
+    tasks = [
+        asyncio.create_task(_attacker(it, _victim(told, number, turn, done[it.name])))
+        for number, it in enumerate(asked)
+        for turn in range(it.at_once)
+    ]
+    await asyncio.sleep(told["seconds"])
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return {
+        "cpu_s": time.process_time() - began_cpu_s,
+        "done": {name: dict(counts) for name, counts in done.items()},
+    }
+
+
+def _victim(told: dict[str, Any], number: int, turn: int, done: Counter[str]) -> Victim:
+    return Victim(
+        host=told["host"],
+        port=told["port"],
+        address=f"127.1.{number}.{turn + 1}",
+        credentials=Credentials(secret=told["secret"]),
+        dice=random.Random(f"{number} {turn}"),
+        done=done,
+    )
+
+
+async def _attacker(attack: Attack, victim: Victim) -> None:
+    while True:
+        try:
+            await attack.play(victim)
+            victim.done["rounds"] += 1
+        except _CUT as error:
+            victim.done[f"cut: {type(error).__name__}"] += 1
+        await asyncio.sleep(_PAUSE_S)
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Play, and report."""
+    del arguments
+    os.nice(NICENESS)
+    with contextlib.suppress(ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    report = asyncio.run(play(json.load(sys.stdin)))
+    json.dump(report, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The list of attacks, and what each of them gets."""
+
+import asyncio
+import importlib
+import random
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from load_tests.credentials import Credentials
+
+MODULES: Final = ("load_tests.attacks.http",)
+"""The modules that hold attacks."""
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+_CONNECT_WITHIN_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """The engine under attack, as one attacker sees it.
+
+    `address` is the loopback address that the attacker comes from: not the one that drivers and the
+    neighbour use, as a real attacker's would not be. `credentials` mint tokens for attacks by
+    somebody who has one. `done` counts what the attack did, for the report.
+    """
+
+    host: str
+    port: int
+    address: str
+    credentials: Credentials
+    dice: random.Random
+    done: Counter[str] = field(default_factory=Counter)
+
+    async def connect(
+        self, *, address: str | None = None, receive_buffer: int | None = None
+    ) -> Streams:
+        """Open a connection. Raises `OSError`.
+
+        `receive_buffer`: bytes of the kernel's buffer, for an attacker that does not read.
+        """
+        loop = asyncio.get_running_loop()
+        raw = socket_from(address or self.address)
+        try:
+            if receive_buffer is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            async with asyncio.timeout(_CONNECT_WITHIN_S):
+                await loop.sock_connect(raw, (self.host, self.port))
+            return await asyncio.open_connection(sock=raw)
+        except BaseException:
+            raw.close()
+            raise
+
+
+def socket_from(address: str) -> socket.socket:
+    """Return a TCP socket that comes from a loopback address."""
+    raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    raw.setblocking(False)
+    try:
+        raw.bind((address, 0))
+    except OSError:
+        raw.close()
+        raise
+    return raw
+
+
+Round = Callable[[Victim], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One kind of attack. `at_once`: how many attackers play it side by side."""
+
+    row: str
+    name: str
+    play: Round
+    at_once: int
+
+
+_attacks: dict[str, Attack] = {}
+
+
+def attack(row: str, *, at_once: int = 1) -> Callable[[Round], Round]:
+    """Register a function as an attack of a row of the list of faults."""
+
+    def register(play: Round) -> Round:
+        name = play.__name__
+        if name in _attacks:
+            raise ValueError(f"two attacks are called {name}")
+        _attacks[name] = Attack(row, name, play, at_once)
+        return play
+
+    return register
+
+
+def attacks() -> list[Attack]:
+    """Return every attack, in the order of their rows."""
+    for module in MODULES:
+        importlib.import_module(module)
+    return sorted(_attacks.values(), key=lambda it: (it.row, it.name))
