@@ -4,15 +4,21 @@ Nobody logs a token, a name, a contact, an address or a precise position; should
 after all, the redaction here is the last line of defence.
 """
 
+import asyncio
 import logging
 import re
 import sys
-from typing import Any, Literal, TextIO
+import time
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 REDACTED = "[redacted]"
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+# More different lines than this within one interval share one line without their fields.
+_MAX_LINES: Final = 64
 
 _SECRET_KEYS = frozenset(
     {
@@ -115,3 +121,91 @@ def _clean_text(text: str) -> str:
     text = _JWT.sub(REDACTED, text)
     text = _BEARER.sub(rf"\1{REDACTED}", text)
     return _URL_PASSWORD.sub(rf"\1{REDACTED}@", text)
+
+
+class RateLimitedLog:
+    """Logs an event that may come often: at most one line each `interval_s`, with a count.
+
+    The first event is logged at once. Those that follow within the interval are counted, and one
+    line at its end says how many there were (`count`, left out for a single event). Events of
+    other levels, names or fields have lines of their own, so pass few different values: a code or
+    a reason, never an id. Use it for whatever clients, or a store that is away, can cause many
+    times a second.
+
+        _refusals = RateLimitedLog(structlog.get_logger(__name__))
+        _refusals.info("socket refused", reason="draining")
+
+    Outside an event loop, and in other threads, the count comes with the next event instead.
+    """
+
+    def __init__(self, log: Any, *, interval_s: float = 1.0) -> None:
+        self._log = log
+        self._interval_s = interval_s
+        self._lines: dict[tuple[LogLevel, str, tuple[tuple[str, Any], ...]], _Line] = {}
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Log or count an event at level `info`."""
+        self.write("info", event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log or count an event at level `warning`."""
+        self.write("warning", event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Log or count an event at level `error`."""
+        self.write("error", event, **fields)
+
+    def write(self, level: LogLevel, event: str, **fields: Any) -> None:
+        """Log or count an event. The values of `fields` must be hashable."""
+        now = time.monotonic()
+        key = (level, event, tuple(fields.items()))
+        if key not in self._lines and len(self._lines) >= _MAX_LINES:
+            self._drop_quiet(now)
+            if len(self._lines) >= _MAX_LINES:
+                key = (level, event, ())
+        line = self._lines.setdefault(key, _Line())
+        line.count += 1
+        if now >= line.next_at:
+            self._emit(key, line, now)
+        elif line.timer is None:
+            line.timer = _call_later(line.next_at - now, lambda: self._end_of_interval(key))
+
+    def _end_of_interval(self, key: tuple[LogLevel, str, tuple[tuple[str, Any], ...]]) -> None:
+        line = self._lines.get(key)
+        if line is not None and line.count:
+            self._emit(key, line, time.monotonic())
+
+    def _emit(
+        self, key: tuple[LogLevel, str, tuple[tuple[str, Any], ...]], line: "_Line", now: float
+    ) -> None:
+        level, event, fields = key
+        count = {"count": line.count} if line.count > 1 else {}
+        line.count, line.next_at = 0, now + self._interval_s
+        if line.timer is not None:
+            line.timer.cancel()
+            line.timer = None
+        getattr(self._log, level)(event, **dict(fields), **count)
+
+    def _drop_quiet(self, now: float) -> None:
+        for key in [
+            key for key, line in self._lines.items() if not line.count and now >= line.next_at
+        ]:
+            del self._lines[key]
+
+
+class _Line:
+    """One line of a `RateLimitedLog`: events counted since the last one, and when it may come."""
+
+    __slots__ = ("count", "next_at", "timer")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.next_at = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+
+
+def _call_later(delay_s: float, callback: Any) -> asyncio.TimerHandle | None:
+    try:
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+    except RuntimeError:  # no loop runs in this thread
+        return None

@@ -11,10 +11,13 @@ from engine.gateway.admission import Turned, common_subprotocol
 from engine.gateway.conversation import Conversation
 from engine.gateway.services import Services
 from engine.gateway.transport import DriverSocketProtocol, wire_of
+from engine.logs import RateLimitedLog
 from protocol.codec import Codec, for_subprotocol
 from protocol.codes import Close
 
 _log = structlog.get_logger(__name__)
+# Clients cause these lines: hundreds a second while a node drains or is attacked.
+_refusals = RateLimitedLog(_log)
 
 
 class DriverSocket:
@@ -62,7 +65,9 @@ class DriverSocket:
             admitted = self._services.admission.admit_by_header(scope["headers"])
         except Turned as turned:
             wire.end(turned.code, turned.code.name.lower())
-            _log.info("socket turned away", close=int(turned.code), reason=turned.code.name.lower())
+            _refusals.info(
+                "socket refused", close=int(turned.code), reason=turned.code.name.lower()
+            )
             return turned.code
         conversation = Conversation(self._services, wire, codec, admitted)
         _log.info("socket open", session=conversation.id, subprotocol=subprotocol)

@@ -4,6 +4,10 @@ import asyncio
 import contextlib
 import itertools
 import signal
+from typing import Any
+
+import pytest
+import structlog
 
 from engine.gateway.drain import reconnect_times_ms
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
@@ -87,3 +91,20 @@ def test_everybody_comes_back_at_another_time() -> None:
         assert times == sorted(times)
         assert times[0] > 0
         assert times[-1] <= max(1000, drivers)
+
+
+@pytest.mark.finding("B14")
+async def test_refused_sockets_during_a_drain_share_a_line(node: RunningNode) -> None:
+    node.node.services.draining = True
+    with structlog.testing.capture_logs() as logs:
+        for number in range(20):
+            async with phone(node.ws, node.token(f"d{number}")) as late:
+                assert await late.closed() == 4001
+        # One line at once, and one for each second that it took, however slow the machine.
+        await eventually(lambda: sum(line.get("count", 1) for line in refused(logs)) == 20)
+    assert len(refused(logs)) < 10
+    assert await node.figure('mallard_ws_closed_total{code="4001"}') == 20
+
+
+def refused(logs: list[Any]) -> list[Any]:
+    return [line for line in logs if line.get("reason") == "draining"]
