@@ -140,6 +140,18 @@ class StateWhy(StrEnum):
     BLOCK_OVER = "block_over"
 
 
+class BarredWhy(StrEnum):
+    """Why a driver who wants to be offered jobs is offered none."""
+
+    SUSPENDED = "suspended"
+    COOLING_DOWN = "cooling_down"
+    UNREACHABLE = "unreachable"
+    STALE = "stale"
+    NO_POSITION = "no_position"
+    BLOCK_OVER = "block_over"
+    MARKET_PAUSED = "market_paused"
+
+
 class JobReason(StrEnum):
     """Why something that a driver holds (or held) changed; also ``reason`` of a job."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from protocol.codes import ErrorCode, OfferClosedWhy, StateWhy
+from protocol.codes import BarredWhy, ErrorCode, OfferClosedWhy, StateWhy
 from protocol.fields import (
     AccuracyM,
     Attempt,
@@ -277,8 +277,19 @@ class Offer(_Server, frozen=True, tag="offer"):
     pay: PayAmount | UnsetType = UNSET
 
 
+class Barred(Struct, frozen=True):
+    """Why a driver is offered nothing though it wants to be; ``until_ms`` nil: no set end."""
+
+    why: Annotated[str, open_enum(BarredWhy)]
+    until_ms: int | None = None
+
+
 class Welcome(_Server, frozen=True, tag="welcome"):
-    """The whole truth about a driver, after ``hello``."""
+    """The whole truth about a driver, after ``hello`` and whenever the store was replaced.
+
+    It replaces offer, jobs, state and ``seq`` (which may fall); requests that are still unanswered
+    are sent again. ``say_hello``: send ``hello`` once more, so that ``holds`` arrives.
+    """
 
     session: str
     driver: str
@@ -292,6 +303,8 @@ class Welcome(_Server, frozen=True, tag="welcome"):
     state: DriverStateName
     offer: Offer | None
     jobs: tuple[SocketJob, ...]
+    barred: Barred | UnsetType | None = UNSET
+    say_hello: bool | UnsetType = UNSET
 
 
 class Reply(_Server, frozen=True, tag="reply"):
@@ -303,6 +316,8 @@ class Reply(_Server, frozen=True, tag="reply"):
     job: str | UnsetType = UNSET
     job_state: JobStateName | UnsetType = UNSET
     attempt: int | UnsetType = UNSET
+    detail: SocketJob | UnsetType = UNSET
+    barred: Barred | UnsetType | None = UNSET
 
 
 class Error(_Server, frozen=True, tag="error"):
@@ -326,6 +341,7 @@ class JobChanged(_Server, frozen=True, tag="job"):
     """Something that the driver holds (or held) changed.
 
     ``detail``: the full job, when it is new to the driver or its stores are ready at other times.
+    ``driver_state``: the driver's own state after the change.
     """
 
     seq: int
@@ -334,6 +350,7 @@ class JobChanged(_Server, frozen=True, tag="job"):
     state: JobStateName
     reason: JobReasonName | UnsetType = UNSET
     detail: SocketJob | UnsetType = UNSET
+    driver_state: DriverStateName | UnsetType = UNSET
 
 
 class StateChanged(_Server, frozen=True, tag="state"):
@@ -342,6 +359,13 @@ class StateChanged(_Server, frozen=True, tag="state"):
     seq: int
     state: DriverStateName
     why: Annotated[str, open_enum(StateWhy)]
+    until_ms: int | UnsetType = UNSET
+
+
+class Pace(_Server, frozen=True, tag="pace"):
+    """Report positions at this interval from now on; the next ``welcome`` resets it."""
+
+    location_ms: int
 
 
 class Ping(_Server, frozen=True, tag="ping"):
@@ -368,6 +392,7 @@ ServerMessage = (
     | OfferClosed
     | JobChanged
     | StateChanged
+    | Pace
     | Ping
     | AuthExpiring
     | Drain
