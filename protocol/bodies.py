@@ -5,6 +5,8 @@ Two steps, since an idempotency key compares what was sent as parsed values, bef
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -54,9 +56,12 @@ def parse_json_body(data: bytes) -> Any:
 
 
 def body_as(value: Any, kind: type[T]) -> T:
-    """Check plain values against a struct of ``resources``. Raises ``InvalidBody``."""
+    """Check plain values against a struct of ``resources``; null for an optional field is absent.
+
+    Raises ``InvalidBody``.
+    """
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(without_nulls(value, kind), kind)
     except msgspec.ValidationError as error:
         raise InvalidBody((violation(error),)) from None
 
@@ -72,6 +77,70 @@ def decode_fixes_body(data: bytes) -> tuple[tuple[Fix, ...], int]:
     Raises ``BodyTooLarge``, ``MalformedJson``, ``InvalidBody``.
     """
     return keep_good(decode_json_body(data, LooseFixes).fixes)
+
+
+def without_nulls(value: Any, kind: type) -> Any:
+    """Drop the nulls of optional fields, nested ones too: many serialisers write null for absent.
+
+    A null stays where it is a value (in ``metadata``), and where the field is required: there it is
+    an error at its own pointer.
+    """
+    fields = _optional_fields(kind)
+    return value if fields is None else _without_nulls(value, fields)
+
+
+@cache
+def _optional_fields(kind: type) -> "_Fields | None":
+    return _fields_of(msgspec.inspect.type_info(kind))
+
+
+class _Fields:
+    """What a struct's fields do with null. ``dropped``: those where it means absent; ``inner``:
+    those that hold structs, each with the fields of those."""
+
+    __slots__ = ("dropped", "inner")
+
+    def __init__(self, dropped: frozenset[str], inner: "Mapping[str, _Fields]") -> None:
+        self.dropped = dropped
+        self.inner = inner
+
+
+def _fields_of(info: msgspec.inspect.Type) -> _Fields | None:
+    """Of a struct, or of the struct in an array or an optional; None for anything else."""
+    match info:
+        case msgspec.inspect.StructType():
+            inner = {it.encode_name: _fields_of(it.type) for it in info.fields}
+            return _Fields(
+                frozenset(
+                    it.encode_name
+                    for it in info.fields
+                    if not it.required and not _takes_null(it.type)
+                ),
+                {name: fields for name, fields in inner.items() if fields is not None},
+            )
+        case msgspec.inspect.VarTupleType() | msgspec.inspect.ListType():
+            return _fields_of(info.item_type)
+        case msgspec.inspect.UnionType():
+            return next((fields for it in info.types if (fields := _fields_of(it))), None)
+        case _:
+            return None
+
+
+def _takes_null(info: msgspec.inspect.Type) -> bool:
+    types = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    return any(isinstance(it, msgspec.inspect.NoneType | msgspec.inspect.AnyType) for it in types)
+
+
+def _without_nulls(value: Any, fields: _Fields) -> Any:
+    if isinstance(value, list):
+        return [_without_nulls(item, fields) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _without_nulls(it, fields.inner[name]) if name in fields.inner else it
+        for name, it in value.items()
+        if it is not None or name not in fields.dropped
+    }
 
 
 def canonical_hash(value: Any) -> str:

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -18,6 +19,9 @@ from engine.gateway.tidy import set_aside
 from engine.logs import configure_logging
 from engine.store.embedded import EmbeddedServer
 from engine.store.errors import DataFolderInUse, EmbeddedServerError
+from engine.store.exposure import exposure
+
+_log = structlog.get_logger(__name__)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -54,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve_on(settings: Settings, places: Places, url: str) -> int:
     """Serve on somebody else's Redis, if it answers: asked first, for an error that can be read."""
+    if missing := exposure(url):
+        _log.warning("the way to Redis is open to the network", redis=_host_of(url), why=missing)
     try:
         with redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
             client.ping()

@@ -61,6 +61,7 @@ class Node:
         owns_process: bool = False,
     ) -> None:
         self.id: Final = f"node-{secrets.token_hex(6)}"
+        self._settings = settings
         self.metrics = Metrics()
         self.tokens = Tokens(load_token_keys(settings))
         self.places = places
@@ -121,6 +122,11 @@ class Node:
             await self.socket(scope, receive, send)
         else:
             await self._http(scope, receive, send)
+
+    def reload_keys(self) -> None:
+        """Read the token keys again, from the files that the settings name. Raises ``ConfigError``;
+        then the keys in use stay. Open sockets last until their tokens expire."""
+        self.tokens.use(load_token_keys(self._settings))
 
     async def let_go(self) -> None:
         """Take no more sockets, and close those that are open as `drain` says."""

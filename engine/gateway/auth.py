@@ -82,6 +82,11 @@ class Tokens:
         # Checked tokens, oldest first: a busy order service sends the same one with each request.
         self._known: dict[str, Principal] = {}
 
+    def use(self, keys: TokenKeys) -> None:
+        """Check tokens against these keys from now on: those of a key that is gone are refused."""
+        self._keys = keys
+        self._known.clear()
+
     def verify(self, token: str) -> Principal:
         """Return whom the token speaks for. Raises ``BadToken``, ``TokenExpired``."""
         principal = self._known.get(token)

@@ -24,7 +24,13 @@ from engine.gateway.submission import InvalidOrder, read_order, submission_of
 from engine.gateway.turnstile import Turnstile
 from engine.gateway.views import Namer, Numbered, explanation_view, job_view, quote_view
 from engine.ports import Submitted, WrongState
-from protocol.bodies import body_as, canonical_hash, decode_json_body, parse_json_body
+from protocol.bodies import (
+    body_as,
+    canonical_hash,
+    decode_json_body,
+    parse_json_body,
+    without_nulls,
+)
 from protocol.codes import ProblemCode
 from protocol.resources import CancelRequest, JobRequest, ReadyRequest
 
@@ -64,7 +70,8 @@ class JobsApi:
         """Store a job, or find the one that an earlier, equal request made."""
         now_ms = self._store.now_ms()
         key, wait_s = idempotency_key(request), wait_of(request)
-        value = parse_json_body(await read_body(request))
+        # An order with a null is the same order as one without the field, to its key as well.
+        value = without_nulls(parse_json_body(await read_body(request)), JobRequest)
         asked = body_as(value, JobRequest)
         async with self._turnstile.at(asked.pickup.mall):
             with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:

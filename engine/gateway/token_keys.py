@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import jwt
 
@@ -14,7 +14,11 @@ from engine.config import ConfigError, Settings
 
 # RFC 7518, section 3.2: a key as long as the hash at the least.
 MIN_SECRET_BYTES: Final = 32
-_PUBLIC_KEY_ALGORITHMS: Final = frozenset({"RS256", "ES256"})
+# The same, section 3.3.
+MIN_RSA_BITS: Final = 2048
+_ALGORITHM_OF: Final = {"RSA": "RS256", "EC": "ES256"}
+# RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1.
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _MADE_SECRET: Final = "secret"  # noqa: S105 - a file's name
 
 
@@ -54,19 +58,14 @@ def load_token_keys(settings: Settings) -> TokenKeys:
     """
     found = [
         secret
-        for text, file in (
-            (settings.secret, settings.secret_file),
-            (settings.second_secret, settings.second_secret_file),
+        for name, text, file in (
+            ("secret", settings.secret, settings.secret_file),
+            ("second_secret", settings.second_secret, settings.second_secret_file),
         )
-        if (secret := _secret(text, file)) is not None
+        if (secret := _secret(name, text, file)) is not None
     ]
     if not settings.has_token_key:
         found.insert(0, kept_secret(settings.data))
-    if settings.binds_beyond_loopback and any(len(it) < MIN_SECRET_BYTES for it in found):
-        raise ConfigError(
-            f"a secret of under {MIN_SECRET_BYTES} bytes can be guessed, so it is for loopback "
-            "alone; make one with: openssl rand -hex 32"
-        )
     public = _read_key_set(settings.key_set_file) if settings.key_set_file else ()
     return TokenKeys(tuple(found), public)
 
@@ -100,10 +99,16 @@ def _make_secret(path: Path) -> None:
         draft.unlink()
 
 
-def _secret(text: str | None, file: Path | None) -> bytes | None:
-    if text is not None:
-        return text.encode()
-    return None if file is None else _read_secret(file)
+def _secret(name: str, text: str | None, file: Path | None) -> bytes | None:
+    if text is None and file is None:
+        return None
+    secret = _read_secret(file) if file is not None else (text or "").encode()
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ConfigError(
+            f"{file or name}: a secret of {len(secret)} bytes can be guessed; HS256 needs "
+            f"{MIN_SECRET_BYTES} bytes (RFC 7518, 3.2): openssl rand -hex 32"
+        )
+    return secret
 
 
 def _read_secret(path: Path) -> bytes:
@@ -120,21 +125,56 @@ def _read_key_set(path: Path) -> tuple[PublicKey, ...]:
     """Read a JWK set (RFC 7517): RSA keys for RS256 and P-256 keys for ES256, public parts only."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["keys"]
-        keys = tuple(_public_key(entry) for entry in entries)
+        named = [(_name_of(entry, place), entry) for place, entry in enumerate(entries)]
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, jwt.PyJWTError) as error:
-        raise ConfigError(f"{path}: not a set of public RSA or P-256 keys: {error}") from error
-    if not keys:
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ConfigError(f'{path}: not a JWK set: {{"keys": [...]}}') from None
+    if not named:
         raise ConfigError(f"{path}: the key set is empty")
-    return keys
+    keys = []
+    for name, entry in named:
+        try:
+            keys.append(_public_key(entry))
+        except _UnusableKey as error:
+            raise ConfigError(f"{path}: {name} {error}") from None
+    ids = [key.id for key in keys if key.id is not None]
+    if twice := next((key_id for key_id in ids if ids.count(key_id) > 1), None):
+        raise ConfigError(f"{path}: kid {twice!r} stands there twice")
+    return tuple(keys)
 
 
-def _public_key(entry: dict[str, str]) -> PublicKey:
-    # Checked before the key is read: an error about an unread key would quote it.
-    if entry.get("kty") not in {"RSA", "EC"} or "d" in entry:
-        raise ValueError("a key is not public, or neither RSA nor EC")
-    key = jwt.PyJWK(entry)
-    if key.algorithm_name not in _PUBLIC_KEY_ALGORITHMS:
-        raise ValueError(f"{key.algorithm_name} is not RS256 or ES256")
-    return PublicKey(key.key_id, key.algorithm_name, key)
+class _UnusableKey(Exception):
+    """Why a key of the set cannot be used; the text follows the key's name and quotes nothing."""
+
+
+def _name_of(entry: Any, place: int) -> str:
+    key_id = entry.get("kid") if isinstance(entry, dict) else None
+    return f"key {key_id!r}" if isinstance(key_id, str) else f"keys[{place}]"
+
+
+def _public_key(entry: Any) -> PublicKey:
+    """Check a key before it is read: an error about an unread key would quote it."""
+    if not isinstance(entry, dict):
+        raise _UnusableKey("is no object")
+    kind = entry.get("kty")
+    if kind not in _ALGORITHM_OF:
+        raise _UnusableKey("is neither RSA nor EC: a key set holds public keys alone")
+    if _PRIVATE_MEMBERS & entry.keys():
+        raise _UnusableKey("is a private key: keep it where tokens are signed")
+    algorithm = _ALGORITHM_OF[kind]
+    if kind == "EC" and entry.get("crv") != "P-256":
+        raise _UnusableKey("is not of the curve P-256, which ES256 needs (RFC 7518, 3.4)")
+    if entry.get("alg", algorithm) != algorithm:
+        raise _UnusableKey(f"names alg {entry['alg']!r}: {kind} keys are for {algorithm}")
+    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+        raise _UnusableKey("is not for checking signatures (use, key_ops)")
+    try:
+        key = jwt.PyJWK(entry, algorithm)
+    except (jwt.PyJWTError, ValueError, TypeError, LookupError):
+        raise _UnusableKey(f"is no public {kind} key") from None
+    if kind == "RSA" and key.key.key_size < MIN_RSA_BITS:
+        raise _UnusableKey(
+            f"has {key.key.key_size} bits; RS256 needs {MIN_RSA_BITS} (RFC 7518, 3.3)"
+        )
+    return PublicKey(entry.get("kid"), algorithm, key)

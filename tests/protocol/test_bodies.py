@@ -15,7 +15,7 @@ from protocol.bodies import (
     parse_json_body,
 )
 from protocol.codes import MAX_BODY_BYTES
-from protocol.resources import CloseRequest, Job, JobRequest, MarketList
+from protocol.resources import CancelRequest, CloseRequest, Job, JobRequest, MarketList
 
 # The example of the contract.
 BODY: dict[str, Any] = {
@@ -164,6 +164,70 @@ def test_a_missing_field_is_named(missing: str, pointer: str) -> None:
         decode_json_body(encoded(body), JobRequest)
     [violation] = caught.value.violations
     assert (violation.pointer, violation.detail) == (pointer, "missing")
+
+
+OPTIONAL = [
+    "/external_id",
+    "/pickup/stores/0/ready_at",
+    "/pickup/stores/0/parcels",
+    "/pickup/stores/0/pickup_code",
+    "/pickup/window_end",
+    "/dropoff/address",
+    "/dropoff/note",
+    "/dropoff/deadline",
+    "/parcels",
+    "/parcels/weight_g",
+    "/parcels/volume_l",
+    "/requires",
+    "/priority",
+    "/pay",
+    "/metadata",
+]
+
+
+def without(pointer: str) -> dict[str, Any]:
+    """The example without what is at ``pointer``."""
+    body = with_value(pointer, None)
+    *parents, last = pointer.strip("/").split("/")
+    node: Any = body
+    for name in parents:
+        node = node[int(name) if isinstance(node, list) else name]
+    del node[last]
+    return body
+
+
+@pytest.mark.finding("D11")
+@pytest.mark.parametrize("pointer", OPTIONAL)
+def test_null_for_an_optional_field_is_absent(pointer: str) -> None:
+    nulled = decode_json_body(json.dumps(with_value(pointer, None)).encode(), JobRequest)
+    assert nulled == decode_json_body(json.dumps(without(pointer)).encode(), JobRequest)
+
+
+@pytest.mark.finding("D11")
+@pytest.mark.parametrize(
+    "pointer", ["/pickup", "/pickup/mall", "/dropoff/lat", "/parcels/count", "/pay/currency"]
+)
+def test_null_for_a_required_field_has_its_pointer(pointer: str) -> None:
+    with pytest.raises(InvalidBody) as refused:
+        decode_json_body(json.dumps(with_value(pointer, None)).encode(), JobRequest)
+    assert refused.value.violations[0].pointer == pointer
+
+
+@pytest.mark.finding("D11")
+def test_null_is_a_value_in_metadata() -> None:
+    body = with_value("/metadata", {"gift": None})
+    assert decode_json_body(json.dumps(body).encode(), JobRequest).metadata == {"gift": None}
+
+
+@pytest.mark.finding("D11")
+def test_null_in_an_unknown_field_is_refused() -> None:
+    with pytest.raises(InvalidBody):
+        decode_json_body(json.dumps(BODY | {"driver": None}).encode(), JobRequest)
+
+
+@pytest.mark.finding("D11")
+def test_null_in_the_other_bodies_is_absent() -> None:
+    assert decode_json_body(b'{"reason": null}', CancelRequest) == CancelRequest()
 
 
 def test_a_body_that_is_no_object() -> None:

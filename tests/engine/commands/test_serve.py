@@ -105,6 +105,14 @@ async def test_a_signal_lets_the_drivers_go(tmp_path: Path) -> None:
             # The second signal, from `serving`, only hurries it.
 
 
+@pytest.mark.finding("A15")
+def test_an_open_way_to_redis_is_warned_of_at_start(tmp_path: Path) -> None:
+    # A name that leads nowhere: the warning comes before the first connection.
+    done = run("serve", "--redis", "redis://no-such-host.invalid:1", MALLARD_DATA=str(tmp_path))
+    assert done.returncode == 1
+    assert "no password and no TLS" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

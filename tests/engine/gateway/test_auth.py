@@ -81,6 +81,16 @@ def test_two_secrets_are_valid_at_once_and_a_retired_one_is_not() -> None:
         tokens(OTHER).verify(signed(CLAIMS))
 
 
+@pytest.mark.finding("A15")
+def test_a_key_that_is_replaced_is_refused_at_once() -> None:
+    checked = tokens(SECRET)
+    assert checked.verify(signed(CLAIMS)).sub == "shop"
+    checked.use(TokenKeys((OTHER,)))
+    assert checked.verify(signed(CLAIMS, OTHER)).sub == "shop"
+    with pytest.raises(BadToken, match="not signed by a key"):
+        checked.verify(signed(CLAIMS))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

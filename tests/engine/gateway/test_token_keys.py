@@ -57,12 +57,6 @@ def test_a_secret_file_must_hold_a_secret(tmp_path: Path, content: str | None) -
         load_token_keys(Settings(secret_file=file))
 
 
-def test_a_short_secret_is_for_loopback_alone() -> None:
-    assert load_token_keys(Settings(secret="short")).secrets
-    with pytest.raises(ConfigError, match="guessed"):
-        load_token_keys(Settings(secret="short", host="0.0.0.0"))
-
-
 def jwk(key: Any, **more: str) -> dict[str, Any]:
     algorithm = (
         RSAAlgorithm if isinstance(key, rsa.RSAPublicKey | rsa.RSAPrivateKey) else ECAlgorithm
@@ -110,3 +104,64 @@ def test_a_key_set_must_be_there_and_be_json(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("{")
     with pytest.raises(ConfigError):
         load_token_keys(Settings(key_set_file=tmp_path / "keys.json"))
+
+
+def _unusable_keys() -> list[tuple[str, dict[str, Any], str]]:
+    strong = rsa.generate_private_key(65537, 2048)
+    curve = ec.generate_private_key(ec.SECP256R1())
+    weak = jwk(rsa.generate_private_key(65537, 1024).public_key(), kid="k1")
+    public = jwk(strong.public_key(), kid="k1")
+    p384 = ec.generate_private_key(ec.SECP384R1()).public_key()
+    koblitz = ec.generate_private_key(ec.SECP256K1()).public_key()
+    return [
+        ("an RSA key of 1,024 bits", weak, "1024 bits"),
+        ("a private RSA key", jwk(strong, kid="k1"), "private"),
+        ("a private EC key", jwk(curve, kid="k1"), "private"),
+        ("the curve P-384", jwk(p384, kid="k1"), "P-256"),
+        ("the curve secp256k1", jwk(koblitz, kid="k1"), "P-256"),
+        ("a secret", {"kty": "oct", "k": "c2VjcmV0", "kid": "k1"}, "neither RSA nor EC"),
+        ("another algorithm", public | {"alg": "RS512"}, "RS256"),
+        ("an algorithm of the other kind", public | {"alg": "ES256"}, "RS256"),
+        ("HS256 for a public key", public | {"alg": "HS256"}, "RS256"),
+        ("a key for encryption", public | {"use": "enc"}, "signatures"),
+        ("a key that only signs", public | {"key_ops": ["sign"]}, "signatures"),
+    ]
+
+
+@pytest.mark.finding("A12")
+@pytest.mark.parametrize(("name", "key", "why"), _unusable_keys())
+def test_an_unusable_key_is_refused_by_name(
+    tmp_path: Path, name: str, key: dict[str, Any], why: str
+) -> None:
+    good = jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), kid="good")
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [good, key]}))
+    with pytest.raises(ConfigError, match="key 'k1' ") as raised:
+        load_token_keys(Settings(key_set_file=file))
+    assert why in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.finding("A12")
+def test_a_kid_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    keys = [jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), kid="k1") for _ in "12"]
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": keys}))
+    with pytest.raises(ConfigError, match="'k1'"):
+        load_token_keys(Settings(key_set_file=file))
+
+
+@pytest.mark.finding("A12")
+@pytest.mark.parametrize("name", ["secret", "second_secret"])
+def test_a_secret_shorter_than_its_hash_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}.* 31 bytes"):
+        load_token_keys(Settings(**{"secret": LONG} | {name: "x" * 31}))  # type: ignore[arg-type]
+    assert load_token_keys(Settings(**{"secret": LONG} | {name: "x" * 32})).secrets  # type: ignore[arg-type]
+
+
+@pytest.mark.finding("A12")
+def test_a_short_secret_in_a_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "secret.txt"
+    file.write_text("short\n")
+    with pytest.raises(ConfigError, match=r"secret\.txt.* 5 bytes"):
+        load_token_keys(Settings(secret_file=file))

@@ -1,0 +1,34 @@
+"""Whether the way to a Redis is open to others: a password and TLS are the operator's to set."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def exposure(url: str) -> str | None:
+    """What is missing on the way to a Redis on another host; None: nothing is.
+
+    A server on this host needs neither: its socket or loopback address is not on the network.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "unix":
+        return None
+    user, _, address = rest.rpartition("@")
+    # A list of Sentinels or of cluster nodes is as open as the first of them.
+    first = urlsplit(f"//{address.partition(',')[0]}").hostname or ""
+    if _is_local(first):
+        return None
+    missing = []
+    if not user.partition(":")[2] and "password=" not in address:
+        missing.append("no password")
+    if not scheme.startswith("rediss"):
+        missing.append("no TLS")
+    return " and ".join(missing) or None
+
+
+def _is_local(host: str) -> bool:
+    if host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
