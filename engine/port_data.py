@@ -82,7 +82,8 @@ class Push:
 
     Kinds and the fields of ``body``:
     ``offer`` {offer: LiveOffer} · ``offer_closed`` {offer, why} ·
-    ``job`` {job, attempt, state, reason} · ``state`` {state, why} · ``replaced`` {epoch}.
+    ``job`` {job, attempt, state, reason, driver_state} · ``state`` {state, why, until_ms} ·
+    ``replaced`` {epoch}.
     """
 
     driver: str
@@ -97,6 +98,8 @@ class Push:
     reason: str = ""
     mall: str = ""
     epoch: int = 0
+    driver_state: str = ""
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class ErrorCode(StrEnum):
     HOLDS_JOBS = "holds_jobs"
     NO_POSITION = "no_position"
     PROOF_NEEDED = "proof_needed"
+    WRONG_CODE = "wrong_code"
     RATE_LIMITED = "rate_limited"
     STORE_UNAVAILABLE = "store_unavailable"
 
@@ -111,7 +112,8 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
     ErrorCode.WRONG_STATE: Advice("the job's state does not allow this step", False),
     ErrorCode.HOLDS_JOBS: Advice("finish or give up the jobs first", False),
     ErrorCode.NO_POSITION: Advice("send a fresh position first", True),
-    ErrorCode.PROOF_NEEDED: Advice("this delivery needs proof of age_checked", False),
+    ErrorCode.PROOF_NEEDED: Advice("this delivery needs more proof: `missing` names it", False),
+    ErrorCode.WRONG_CODE: Advice("the code is not the one that the order gave", False),
     ErrorCode.RATE_LIMITED: Advice("too many frames; slow down", True),
     ErrorCode.STORE_UNAVAILABLE: Advice("the store cannot be reached; try again", True),
 }
@@ -141,7 +143,7 @@ class StateWhy(StrEnum):
 
 
 class BarredWhy(StrEnum):
-    """Why a driver who wants to be offered jobs is offered none."""
+    """Why a driver is offered nothing, whatever it wants."""
 
     SUSPENDED = "suspended"
     COOLING_DOWN = "cooling_down"
@@ -189,6 +191,16 @@ STATE_WHY_MEANING: dict[StateWhy, str] = {
     StateWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
 }
 
+BARRED_MEANING: dict[BarredWhy, str] = {
+    BarredWhy.SUSPENDED: "an operator took the driver out of matching",
+    BarredWhy.COOLING_DOWN: "a short pause after a decline or a lapse; it ends at `until_ms`",
+    BarredWhy.UNREACHABLE: "an offer was not acknowledged; any frame on the socket ends this",
+    BarredWhy.STALE: "the last position is too old: send one",
+    BarredWhy.NO_POSITION: "no position is known: send one",
+    BarredWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
+    BarredWhy.MARKET_PAUSED: "an operator paused the market",
+}
+
 JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.COLLECTED: "an earlier holder collected it: stop, the job is not yours",
     JobReason.CANCELLED: "the order was cancelled: stop",
@@ -226,6 +238,14 @@ class ProblemCode(StrEnum):
     NOT_CANCELLABLE = "not_cancellable"
     WRONG_STATE = "wrong_state"
     DRIVER_UNAVAILABLE = "driver_unavailable"
+    BAD_FIELD = "bad_field"
+    NOT_YOURS = "not_yours"
+    STALE_ATTEMPT = "stale_attempt"
+    OFFER_CLOSED = "offer_closed"
+    HOLDS_JOBS = "holds_jobs"
+    NO_POSITION = "no_position"
+    PROOF_NEEDED = "proof_needed"
+    WRONG_CODE = "wrong_code"
     RATE_LIMITED = "rate_limited"
     NOT_IMPLEMENTED = "not_implemented"
     STORE_UNAVAILABLE = "store_unavailable"
@@ -262,6 +282,14 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
     ProblemCode.NOT_CANCELLABLE: ProblemKind(409, "The job can no longer be cancelled"),
     ProblemCode.WRONG_STATE: ProblemKind(409, "The job's state does not allow this"),
     ProblemCode.DRIVER_UNAVAILABLE: ProblemKind(409, "The driver cannot take this job"),
+    ProblemCode.BAD_FIELD: ProblemKind(422, "A field is missing, wrong or out of range"),
+    ProblemCode.NOT_YOURS: ProblemKind(404, "No such offer or job of this driver"),
+    ProblemCode.STALE_ATTEMPT: ProblemKind(409, "The job has moved on to a later attempt"),
+    ProblemCode.OFFER_CLOSED: ProblemKind(409, "The offer is over"),
+    ProblemCode.HOLDS_JOBS: ProblemKind(409, "Finish or give up the jobs first"),
+    ProblemCode.NO_POSITION: ProblemKind(409, "Send a fresh position first"),
+    ProblemCode.PROOF_NEEDED: ProblemKind(409, "This delivery needs more proof"),
+    ProblemCode.WRONG_CODE: ProblemKind(409, "The code is not the one that the order gave"),
     ProblemCode.EVENTS_TRIMMED: ProblemKind(410, "These events are no longer kept"),
     ProblemCode.RATE_LIMITED: ProblemKind(429, "Too many requests", retry=True),
     ProblemCode.NOT_IMPLEMENTED: ProblemKind(501, "Not served yet"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from protocol.codes import (
+    BARRED_MEANING,
     CLOSE_ADVICE,
     ERROR_ADVICE,
     JOB_REASON_MEANING,
@@ -104,6 +105,8 @@ def driver_states() -> str:
             _meanings("why", OFFER_CLOSED_MEANING),
             "## Why the server speaks of the state\n",
             _meanings("why", STATE_WHY_MEANING),
+            "## Why a driver is offered nothing\n",
+            _meanings("why", BARRED_MEANING),
             "## Error codes\n",
             _table(
                 ("code", "meaning", "try again"),

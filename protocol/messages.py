@@ -30,6 +30,7 @@ from protocol.fields import (
 from protocol.lifecycle import Step, Wish
 
 ProofKind = Literal["code", "photo", "signature", "age_checked"]
+DeviceKind = Literal["fcm", "apns", "webpush"]
 ProblemKind = Literal[
     "not_ready",
     "store_closed",
@@ -37,6 +38,9 @@ ProblemKind = Literal[
     "partial",
     "does_not_fit",
     "customer_unreachable",
+    "refused",
+    "wrong_address",
+    "breakdown",
     "unsafe",
     "accident",
 ]
@@ -87,6 +91,13 @@ class App(Struct, frozen=True):
     version: Annotated[str, Meta(max_length=64)] = ""
 
 
+class Device(Struct, frozen=True):
+    """Where the operator's push service can wake the app while it has no socket."""
+
+    kind: DeviceKind
+    token: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
 class Proof(Struct, frozen=True):
     """Proof of a delivery."""
 
@@ -107,6 +118,7 @@ class Hello(_Client, frozen=True, tag="hello"):
     position: HelloPosition | UnsetType = UNSET
     holds: Annotated[tuple[Held, ...], Meta(max_length=50)] = ()
     app: App | UnsetType = UNSET
+    device: Device | UnsetType = UNSET
 
 
 class Status(_Client, frozen=True, tag="status"):
@@ -158,7 +170,10 @@ class Progress(_Client, frozen=True, tag="progress"):
 
 
 class Problem(_Client, frozen=True, tag="problem"):
-    """Something is wrong at a store, with a customer or on the road."""
+    """Something is wrong at a store, with a customer or on the road.
+
+    ``attempt`` fences a problem of a job: naming an old one has no effect.
+    """
 
     id: RequestId
     kind: ProblemKind
@@ -166,6 +181,8 @@ class Problem(_Client, frozen=True, tag="problem"):
     store: Id | UnsetType = UNSET
     until_ms: EpochMs | UnsetType = UNSET
     text: Text | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
+    at_ms: EpochMs | UnsetType = UNSET
 
 
 class Auth(_Client, frozen=True, tag="auth"):
@@ -258,6 +275,13 @@ class SocketJob(Struct, frozen=True):
     pay: PayAmount | UnsetType = UNSET
 
 
+class Barred(Struct, frozen=True):
+    """Why a driver is offered nothing, whatever it wants; ``until_ms`` nil: no end is known."""
+
+    why: Annotated[str, open_enum(BarredWhy)]
+    until_ms: int | None = None
+
+
 class _Server(Struct, frozen=True, tag_field="type"):
     """A message to a driver app."""
 
@@ -275,13 +299,6 @@ class Offer(_Server, frozen=True, tag="offer"):
     expires_ms: int
     server_time_ms: int
     pay: PayAmount | UnsetType = UNSET
-
-
-class Barred(Struct, frozen=True):
-    """Why a driver is offered nothing though it wants to be; ``until_ms`` nil: no set end."""
-
-    why: Annotated[str, open_enum(BarredWhy)]
-    until_ms: int | None = None
 
 
 class Welcome(_Server, frozen=True, tag="welcome"):
@@ -303,12 +320,15 @@ class Welcome(_Server, frozen=True, tag="welcome"):
     state: DriverStateName
     offer: Offer | None
     jobs: tuple[SocketJob, ...]
-    barred: Barred | UnsetType | None = UNSET
+    barred: Barred | None = None
     say_hello: bool | UnsetType = UNSET
 
 
 class Reply(_Server, frozen=True, tag="reply"):
-    """The answer to a request that went well."""
+    """The answer to a request that went well.
+
+    ``detail``: the full job, when a claim of custody has given it to the driver at ``attempt``.
+    """
 
     id: int
     state: DriverStateName
@@ -317,16 +337,22 @@ class Reply(_Server, frozen=True, tag="reply"):
     job_state: JobStateName | UnsetType = UNSET
     attempt: int | UnsetType = UNSET
     detail: SocketJob | UnsetType = UNSET
-    barred: Barred | UnsetType | None = UNSET
+    barred: Barred | None = None
 
 
 class Error(_Server, frozen=True, tag="error"):
-    """A frame was refused. ``retry``: whether the same frame may work later."""
+    """A frame was refused. ``retry``: whether the same frame may work later.
+
+    ``missing``: the kinds of proof that `proof_needed` asks for; ``tries_left``: how many wrong
+    values `wrong_code` still allows.
+    """
 
     id: int | None
     code: Annotated[str, open_enum(ErrorCode)]
     message: str
     retry: bool
+    missing: tuple[str, ...] | UnsetType = UNSET
+    tries_left: int | UnsetType = UNSET
 
 
 class OfferClosed(_Server, frozen=True, tag="offer_closed"):
@@ -340,8 +366,8 @@ class OfferClosed(_Server, frozen=True, tag="offer_closed"):
 class JobChanged(_Server, frozen=True, tag="job"):
     """Something that the driver holds (or held) changed.
 
-    ``detail``: the full job, when it is new to the driver or its stores are ready at other times.
-    ``driver_state``: the driver's own state after the change.
+    ``driver_state``: the driver's own state after the change. ``detail``: the full job, when it is
+    new to the driver or its stores are ready at other times.
     """
 
     seq: int
@@ -354,7 +380,7 @@ class JobChanged(_Server, frozen=True, tag="job"):
 
 
 class StateChanged(_Server, frozen=True, tag="state"):
-    """The driver's shown state, and why the server speaks of it."""
+    """The driver's shown state, and why the server speaks of it; ``until_ms``: it ends then."""
 
     seq: int
     state: DriverStateName
@@ -363,7 +389,7 @@ class StateChanged(_Server, frozen=True, tag="state"):
 
 
 class Pace(_Server, frozen=True, tag="pace"):
-    """Report positions at this interval from now on; the next ``welcome`` resets it."""
+    """Report positions at this interval from now on; ``welcome`` resets it."""
 
     location_ms: int
 

@@ -10,8 +10,9 @@ Times are RFC 3339 strings with an offset. Amounts are in the units that their n
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
+from protocol import messages
 from protocol.codes import ProblemCode
 from protocol.fields import (
     DriverStateName,
@@ -23,7 +24,7 @@ from protocol.fields import (
     open_enum,
 )
 from protocol.lifecycle import Outcome
-from protocol.messages import Fix
+from protocol.messages import Barred, Fix
 
 Instant = Annotated[datetime, Meta(tz=True)]
 LongText = Annotated[str, Meta(max_length=1000)]
@@ -131,6 +132,32 @@ class Eta(Struct, frozen=True):
     dropoff: Instant | None
 
 
+class ProofView(Struct, frozen=True):
+    """A proof that a driver gave with a step: when we heard of it, and when the phone says it was.
+
+    ``value``: of a code, and the id of a photo or signature.
+    """
+
+    kind: str
+    step: str
+    at: Instant
+    value: str | UnsetType = UNSET
+    reported_at: Instant | UnsetType = UNSET
+
+
+class ReportedProblem(Struct, frozen=True):
+    """A problem that a driver reported with the job. ``until``: the store is held until then."""
+
+    id: str
+    kind: str
+    text: str
+    at: Instant
+    until: Instant | None
+    state: str
+    store: str | UnsetType = UNSET
+    reported_at: Instant | UnsetType = UNSET
+
+
 class Job(Struct, frozen=True):
     """A job, as its order service and operators see it."""
 
@@ -154,6 +181,8 @@ class Job(Struct, frozen=True):
     external_id: str | UnsetType = UNSET
     pay: PayView | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
+    proofs: tuple[ProofView, ...] = ()
+    problems: tuple[ReportedProblem, ...] = ()
 
 
 class JobList(Struct, frozen=True):
@@ -214,6 +243,36 @@ class FixesResult(Struct, frozen=True):
     dropped: int
 
 
+def _body_of(message: type[Struct], name: str, left_out: tuple[str, ...], *, strict: bool) -> Any:
+    """The HTTP body with the fields of a message of the socket, but for some.
+
+    ``strict``: unknown fields are refused.
+    """
+    fields = [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in structs.fields(message)
+        if field.name not in left_out
+    ]
+    return defstruct(
+        name,
+        fields,
+        frozen=True,
+        forbid_unknown_fields=strict,
+        module=__name__,
+        namespace={"__doc__": message.__doc__},
+    )
+
+
+# The driver's calls without a socket: `type`, `id` and what the path names are left out.
+StatusRequest = _body_of(messages.Status, "StatusRequest", ("id",), strict=True)
+AcceptRequest = _body_of(messages.Accept, "AcceptRequest", ("id", "offer"), strict=True)
+DeclineRequest = _body_of(messages.Decline, "DeclineRequest", ("id", "offer"), strict=True)
+ProgressRequest = _body_of(messages.Progress, "ProgressRequest", ("id", "job"), strict=True)
+ProblemRequest = _body_of(messages.Problem, "ProblemRequest", ("id",), strict=True)
+DriverReply = _body_of(messages.Reply, "DriverReply", ("id",), strict=False)
+DriverTruth = _body_of(messages.Welcome, "DriverTruth", ("session",), strict=False)
+
+
 class Candidate(Struct, frozen=True):
     """One driver as a round saw it. An order service gets numbers instead of names."""
 
@@ -227,12 +286,13 @@ class Candidate(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """One driver's turn with the job."""
+    """One driver's turn with the job; ``reason``: what it gave for a decline or a give-up."""
 
     driver: str
     attempt: int
     outcome: Annotated[str, open_enum(Outcome)]
     at: Instant
+    reason: str | UnsetType = UNSET
 
 
 class Explanation(Struct, frozen=True):
@@ -310,7 +370,10 @@ class MarketList(Struct, frozen=True):
 
 
 class DriverView(Struct, frozen=True):
-    """One driver, as operators see it. Position and time are null before the first fix."""
+    """One driver, as operators see it. Position and time are null before the first fix.
+
+    ``barred``: why it is offered nothing, whatever it wants.
+    """
 
     driver: str
     state: DriverStateName
@@ -318,6 +381,7 @@ class DriverView(Struct, frozen=True):
     lon: float | None
     at_ms: int | None
     jobs: tuple[str, ...]
+    barred: Barred | None = None
 
 
 class DriverList(Struct, frozen=True):

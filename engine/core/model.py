@@ -76,6 +76,8 @@ class Driver:
     lost_ms: int = 0
     cool_until_ms: int = 0
     suspended: bool = False
+    # The end of its block has taken its wish back.
+    block_over: bool = False
     unreachable: bool = False
     seq: int = 0
     vehicle: Vehicle = Vehicle()

@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from engine.core.barred import barred
 from engine.core.collecting import Tour
 from engine.core.eta import TravelTime
-from engine.core.model import Job, Need, RoundRecord, Submission, Vehicle
+from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.core.policy import first_batch_ms, first_look_ms
 from engine.dispatch.arrivals import Arrivals
@@ -41,6 +42,7 @@ from engine.ports import (
     TravelAhead,
 )
 from protocol.lifecycle import JobState, Outcome, Step, Wish
+from protocol.messages import Barred
 
 
 class Dispatcher:
@@ -324,6 +326,10 @@ class Dispatcher:
             text=text,
         )
         return self._done(market, answered)
+
+    def barred(self, market: str, driver: Driver, now_ms: int) -> Barred | None:
+        """Why a driver is offered nothing, whatever it wants; ``driver``: with its position."""
+        return barred(driver, now_ms, self._context.policy(market).stale_after_s * 1000)
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:
         """See :meth:`engine.ports.Store.suspend`; a live offer goes to the next driver."""

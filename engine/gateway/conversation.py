@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import UNSET
 
 from engine.gateway.admission import Admitted, Turned
-from engine.gateway.frames import arrivals_ms, full_job, push_frame
+from engine.gateway.frames import arrivals_ms, push_frame
 from engine.gateway.greeting import claim_custody, fix_of, vehicle_of, welcome
 from engine.gateway.outbox import Outbox, Wire
 from engine.gateway.rate import FrameRate
@@ -114,7 +114,7 @@ class Conversation:
             case Pong():
                 pass
             case Auth():
-                self._renew(session, message)
+                return self._renew(session, message)
             case Hello():
                 self.send(refusal(ErrorCode.WRONG_STATE, None, "hello was said already"))
             case _:
@@ -149,7 +149,7 @@ class Conversation:
         if answer is not None:
             self.send(answer)
 
-    def _renew(self, session: Session, auth: Auth) -> None:
+    async def _renew(self, session: Session, auth: Auth) -> None:
         """Go on under a fresh token of the same driver."""
         try:
             admitted = self._services.admission.admit(auth.token)
@@ -163,7 +163,14 @@ class Conversation:
             self.end(Close.WRONG_SCOPE)
             return
         self._authorize(admitted)
-        self.send(Reply(auth.id, session.shown.value))
+        try:
+            snapshot = await self._services.store.snapshot(session.market, session.driver)
+        except (StoreUnavailable, NoSuchDriver):
+            # The token is taken all the same; the session knows less of the driver.
+            self.send(Reply(auth.id, session.shown.value))
+            return
+        barred = self._services.dispatcher.barred(session.market, snapshot.driver, snapshot.now_ms)
+        self.send(Reply(auth.id, snapshot.driver.shown.value, barred=barred))
 
     # -- hello
 
@@ -284,7 +291,7 @@ class Conversation:
             self.end(Close.DRAINING)  # the next welcome tells it
             return
         services.dispatcher.given(job.market, push.driver)
-        detail = full_job(job, services.places.mall(job.mall), services.dispatcher.tour(job))
+        detail = services.full(job)
         self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
         if self._session is not None:
             self._do(self._session.loaded())

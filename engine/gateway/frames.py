@@ -140,9 +140,15 @@ def push_frame(
             state=push.state,
             reason=push.reason or UNSET,
             detail=detail,
+            driver_state=push.driver_state or UNSET,
         )
     if push.kind == "state":
-        return StateChanged(seq=push.seq, state=push.state, why=push.why)
+        return StateChanged(
+            seq=push.seq,
+            state=push.state,
+            why=push.why,
+            until_ms=UNSET if push.until_ms is None else push.until_ms,
+        )
     raise ValueError(f"no frame for a push of kind {push.kind!r}")
 
 

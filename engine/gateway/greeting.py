@@ -5,7 +5,7 @@ from msgspec import UNSET
 
 from engine.core.model import Vehicle
 from engine.gateway.admission import Admitted
-from engine.gateway.frames import full_job, in_run_order, offer_frame
+from engine.gateway.frames import in_run_order, offer_frame
 from engine.gateway.services import Services
 from engine.gateway.session import Session
 from engine.ports import DriverFix, DriverSnapshot, JobRef, NoSuchJob, Refused
@@ -95,9 +95,7 @@ def welcome(
         max_bytes=MAX_FRAME_BYTES,
         token_expires_ms=expires_ms,
         state=driver.shown.value,
+        barred=services.dispatcher.barred(market, driver, snapshot.now_ms),
         offer=offer_frame(offer, driver.seq, snapshot.now_ms, malls[offer.mall]) if offer else None,
-        jobs=tuple(
-            full_job(job, malls[job.mall], services.dispatcher.tour(job))
-            for job in in_run_order(snapshot.jobs)
-        ),
+        jobs=tuple(map(services.full, in_run_order(snapshot.jobs))),
     )

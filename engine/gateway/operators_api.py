@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from engine.core.mall import Market
-from engine.core.model import Job
+from engine.core.model import Driver, Job
 from engine.gateway.auth import Principal
 from engine.gateway.bodies import JsonResponse, read_body
 from engine.gateway.deps import Deps
@@ -23,6 +23,7 @@ from protocol.resources import (
     AssignRequest,
     CloseRequest,
     DriverList,
+    DriverView,
     FieldError,
     SuspendRequest,
     UnassignRequest,
@@ -62,19 +63,20 @@ class OperatorsApi:
         lat, lon = point(request, "near") or (middle.y, middle.x)
         radius_m = metres(request, "radius_m", high=_MAX_RADIUS_M, default=_DEFAULT_RADIUS_M)
         found = await self._store.drivers_near(market.id, lat, lon, radius_m, MAX_DRIVERS)
-        return JsonResponse(DriverList(tuple(map(driver_view, found))))
+        return JsonResponse(DriverList(tuple(self._view(market.id, driver) for driver in found)))
 
     async def suspend(self, request: Request, _principal: Principal) -> Response:
         """Take a driver out of matching until resumed."""
         asked = decode_json_body(await read_body(request), SuspendRequest)
         market, driver = self._driver(request)
         answered = await self._dispatcher.suspend(market, driver, asked.reason)
-        return JsonResponse(driver_view(answered.driver))
+        return JsonResponse(self._view(market, answered.driver))
 
     async def resume(self, request: Request, _principal: Principal) -> Response:
         """Let a suspended driver be offered jobs again."""
-        answered = await self._dispatcher.resume(*self._driver(request))
-        return JsonResponse(driver_view(answered.driver))
+        market, driver = self._driver(request)
+        answered = await self._dispatcher.resume(market, driver)
+        return JsonResponse(self._view(market, answered.driver))
 
     async def assign(self, request: Request, principal: Principal) -> Response:
         """Give a job to a driver."""
@@ -106,6 +108,10 @@ class OperatorsApi:
         if market is None:
             raise not_found("market")
         return market
+
+    def _view(self, market: str, driver: Driver) -> DriverView:
+        barred = self._dispatcher.barred(market, driver, self._store.now_ms())
+        return driver_view(driver, barred)
 
     def _driver(self, request: Request) -> tuple[str, str]:
         """The market and the driver of the path."""

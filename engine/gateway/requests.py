@@ -4,15 +4,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from engine.core.policy import held_until_ms
-from engine.gateway.frames import full_job
 from engine.gateway.readiness import hold_parcels
 from engine.gateway.services import Services
 from engine.gateway.session import Session
 from engine.ports import Answered, JobRef, NoSuchJob, Refused, StoreUnavailable
 from protocol.codes import ERROR_ADVICE, ErrorCode
+from protocol.lifecycle import Step
 from protocol.messages import (
     Accept,
     Decline,
@@ -21,6 +21,7 @@ from protocol.messages import (
     Problem,
     Progress,
     Reply,
+    SocketJob,
     Status,
 )
 
@@ -80,12 +81,7 @@ class Requests:
     async def _accept(self, request: Accept) -> Reply:
         session, services = self._session, self._services
         answered = await services.dispatcher.accept(session.market, session.driver, request.offer)
-        reply = self._reply(request.id, answered)
-        jobs = tuple(
-            full_job(job, services.places.mall(job.mall), services.dispatcher.tour(job))
-            for job in answered.jobs
-        )
-        return Reply(reply.id, reply.state, jobs=jobs)
+        return self._reply(request.id, answered, jobs=tuple(map(services.full, answered.jobs)))
 
     async def _decline(self, request: Decline) -> Reply:
         session = self._session
@@ -105,13 +101,17 @@ class Requests:
             age_checked=request.proof is not UNSET and request.proof.kind == "age_checked",
             reason="" if request.reason is UNSET else request.reason,
         )
-        reply = self._reply(request.id, answered)
-        return Reply(
-            reply.id,
-            reply.state,
+        detail: SocketJob | UnsetType = UNSET
+        if request.step is not Step.GIVE_UP and answered.attempt > request.attempt:
+            # Custody has given the job to its driver under a new attempt.
+            detail = self._services.full(await self._services.store.job(request.job))
+        return self._reply(
+            request.id,
+            answered,
             job=request.job,
             job_state=answered.job_state,
             attempt=answered.attempt,
+            detail=detail,
         )
 
     async def _problem(self, request: Problem) -> Reply:
@@ -137,9 +137,11 @@ class Requests:
             await hold_parcels(self._services, job, session.driver, store, until_ms)
         return self._reply(request.id, answered)
 
-    def _reply(self, request_id: int, answered: Answered) -> Reply:
-        self._session.learn(answered.driver)
-        return Reply(request_id, answered.driver.shown.value)
+    def _reply(self, request_id: int, answered: Answered, **fields: Any) -> Reply:
+        session, driver = self._session, answered.driver
+        session.learn(driver)
+        barred = self._services.dispatcher.barred(session.market, driver, answered.effects.now_ms)
+        return Reply(request_id, driver.shown.value, barred=barred, **fields)
 
     async def _ref(self, job_id: str) -> JobRef:
         """Where a job lives. Another market's is as if it did not exist."""

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, field
 
+from engine.core.model import Job
 from engine.core.places import Places
 from engine.dispatch.dispatcher import Dispatcher
 from engine.gateway.admission import Admission
 from engine.gateway.coalescer import Coalescer
+from engine.gateway.frames import full_job
 from engine.gateway.hub import Hub
 from engine.gateway.relay import Relay
 from engine.gateway.vigil import Pace
 from engine.metrics import Metrics
 from engine.ports import Store
+from protocol.messages import SocketJob
 
 
 @dataclass(slots=True)
@@ -29,3 +32,7 @@ class Services:
     # Markets that weigh what drivers have earned: how evenly is told by `/metrics`.
     weigh_earnings: frozenset[str] = frozenset()
     draining: bool = False
+
+    def full(self, job: Job) -> SocketJob:
+        """All that the holder of a job must know."""
+        return full_job(job, self.places.mall(job.mall), self.dispatcher.tour(job))

@@ -11,6 +11,7 @@ from engine.gateway.stored_order import filled, order_request
 from engine.gateway.times import Moment
 from protocol import resources
 from protocol.codes import JobReason
+from protocol.messages import Barred
 
 Namer = Callable[[str], str]
 
@@ -124,8 +125,8 @@ def market_view(market: Market) -> resources.Market:
     )
 
 
-def driver_view(driver: model.Driver) -> resources.DriverView:
-    """One driver, as operators see it."""
+def driver_view(driver: model.Driver, barred: Barred | None) -> resources.DriverView:
+    """One driver, as operators see it; ``barred``: why it is offered nothing."""
     at = driver.position
     return resources.DriverView(
         driver=driver.id,
@@ -134,6 +135,7 @@ def driver_view(driver: model.Driver) -> resources.DriverView:
         lon=at.lon if at else None,
         at_ms=at.at_ms if at else None,
         jobs=tuple(held.job for held in driver.jobs),
+        barred=barred,
     )
 
 

@@ -203,8 +203,9 @@ def _judged(fix: DriverFix) -> tuple[str, int, float, float, float, bool]:
 
 
 def answered(reply: Reply) -> Answered:
-    """A reply whose rest begins with the driver's record. :raises Refused:"""
+    """A reply whose rest begins with what is told of the driver. :raises Refused:"""
     reply.unless_refused()
-    if not reply.rest or reply.rest[0] is None:
+    record, position = reply.rest[0]
+    if record is None:
         raise Refused(ErrorCode.NOT_YOURS)
-    return Answered(read_driver(reply.rest[0]), reply.effects)
+    return Answered(read_driver(record, read_position(position)), reply.effects)

@@ -132,6 +132,8 @@ class _PushBody(msgspec.Struct):
     reason: str = ""
     mall: str = ""
     epoch: int = 0
+    driver_state: str = ""
+    until_ms: int | None = None
 
 
 _effects = msgspec.msgpack.Decoder(_Effects).decode
@@ -167,6 +169,8 @@ def read_push(body: bytes, card: bytes) -> Push:
         reason=push.reason,
         mall=push.mall,
         epoch=push.epoch,
+        driver_state=push.driver_state,
+        until_ms=push.until_ms,
     )
 
 

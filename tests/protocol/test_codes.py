@@ -7,12 +7,14 @@ import pytest
 
 from protocol import codes
 from protocol.codes import (
+    BARRED_MEANING,
     CLOSE_ADVICE,
     ERROR_ADVICE,
     JOB_REASON_MEANING,
     OFFER_CLOSED_MEANING,
     PROBLEMS,
     STATE_WHY_MEANING,
+    BarredWhy,
     Close,
     ErrorCode,
     JobReason,
@@ -26,9 +28,10 @@ TRY_AGAIN = {4001, 4002, 4003, 4004, 4005, 4006, 4008}
 STOP = {1009, 4500, 4501, 4503, 4506, 4507}
 IN_THE_CONTRACT: dict[type[Enum], str] = {
     ErrorCode: "bad_field unknown_type not_yours stale_attempt offer_closed wrong_state holds_jobs"
-    " no_position proof_needed rate_limited store_unavailable",
+    " no_position proof_needed wrong_code rate_limited store_unavailable",
     OfferClosedWhy: "expired withdrawn cancelled taken collected",
     StateWhy: "stale fixes_rejected clock_skew suspended resumed cooling_down unreachable",
+    BarredWhy: "suspended cooling_down unreachable stale no_position block_over market_paused",
     JobReason: "collected",
     ProblemCode: "idempotency_key_missing idempotency_mismatch duplicate_external_id mall_closed"
     " not_cancellable wrong_state not_implemented",
@@ -40,7 +43,7 @@ IN_THE_CONTRACT: dict[type[Enum], str] = {
     Outcome: "accepted declined expired unacknowledged withdrawn gave_up silent unassigned",
 }
 # The contract's list is whole for these; the others may have more.
-CLOSED = {ErrorCode, OfferClosedWhy, JobState, DriverState, Wish, Step, Outcome}
+CLOSED = {ErrorCode, BarredWhy, OfferClosedWhy, JobState, DriverState, Wish, Step, Outcome}
 
 
 def test_close_codes_and_their_advice() -> None:
@@ -64,6 +67,7 @@ def test_names_of_the_contract(kind: type[Enum]) -> None:
         (ErrorCode, ERROR_ADVICE),
         (OfferClosedWhy, OFFER_CLOSED_MEANING),
         (StateWhy, STATE_WHY_MEANING),
+        (BarredWhy, BARRED_MEANING),
         (JobReason, JOB_REASON_MEANING),
         (ProblemCode, PROBLEMS),
     ],

@@ -2,7 +2,7 @@
 -- Gives the offer's jobs to the driver, if it is current, the driver's own, and not yet over.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver offer}
--- REPLY: ok effects pushes record jobs[job …] | not_yours | offer_closed | run … jobs
+-- REPLY: ok effects pushes driver[record position] jobs[job …] | not_yours | offer_closed | run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -16,7 +16,7 @@ if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
 local function answer()
   local jobs = {}
   for i = 15, #KEYS do jobs[i - 14] = redis.call('HGETALL', KEYS[i]) end
-  return reply('ok', redis.call('HGET', K.drivers, arg.driver), jobs)
+  return reply('ok', told(arg.driver), jobs)
 end
 local run, names = read_run(offer, read_job(KEYS[15]))
 if offer.state == 'accepted' then return run and answer() or reply('run', names) end

@@ -3,7 +3,7 @@
 -- would have been added to a run costs nothing.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver offer reason}
--- REPLY: ok effects pushes record | not_yours | offer_closed | run … jobs
+-- REPLY: ok effects pushes driver[record position] | not_yours | offer_closed | run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -13,7 +13,7 @@
 
 local offer = read_offer(arg.offer)
 if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
-if offer.state == 'declined' then return reply('ok', redis.call('HGET', K.drivers, arg.driver)) end
+if offer.state == 'declined' then return reply('ok', told(arg.driver)) end
 if offer.state ~= 'live' or now >= offer.expires_ms then return reply('offer_closed') end
 local run, names = read_run(offer, read_job(KEYS[15]))
 if not run then return reply('run', names) end
@@ -32,4 +32,4 @@ local goes_on = offer.staggered
 if not goes_on then
   requeue_offered(run, offer, 'declined', arg.driver, arg.reason)
 end
-return reply('ok', cmsgpack.pack(rec))
+return reply('ok', told(arg.driver))

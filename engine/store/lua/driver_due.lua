@@ -22,7 +22,7 @@ end
 
 if away_ms > policy.resume_ms then rec.wish, rec.until_ms = 'offline', nil end
 if rec.until_ms and rec.until_ms <= now then
-  rec.wish, rec.until_ms = 'offline', nil
+  rec.wish, rec.until_ms, rec.block_over = 'offline', nil, true
   push_state(arg.driver, rec, 'block_over')
 end
 local pos = read_position(arg.driver)

@@ -15,7 +15,7 @@ local NEW = { id = arg.driver, wish = 'offline', jobs = {}, epoch = 0, node = ''
 
 local rec = read_driver(arg.driver) or NEW
 if not rec.connected and now > rec.lost_ms + policy.resume_ms then rec.wish = 'offline' end
-if rec.until_ms and rec.until_ms <= now then rec.wish = 'offline' end
+if rec.until_ms and rec.until_ms <= now then rec.wish, rec.block_over = 'offline', true end
 if rec.wish == 'offline' then rec.until_ms = nil end
 
 rec.epoch = rec.epoch + 1

@@ -42,7 +42,7 @@ if rec and rec.offer == arg.offer then
       note_refusal(rec, offer, true)
       if policy.cooldown_ms > 0 then
         rec.cool_until_ms = now + policy.cooldown_ms
-        push_state(offer.driver, rec, 'cooling_down')
+        push_state(offer.driver, rec, 'cooling_down', rec.cool_until_ms)
       end
     end
   else

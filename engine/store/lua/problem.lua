@@ -2,7 +2,7 @@
 -- A driver reports a problem: always an event; a store that cannot hand over is held for a while.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming holds
 -- ARGV: now policy arg{driver kind mall job store until_ms? text}
--- REPLY: ok effects pushes record | not_yours
+-- REPLY: ok effects pushes driver[record position] | not_yours
 -- include lib/base.lua
 -- include lib/drivers.lua
 
@@ -20,4 +20,4 @@ if HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= '' then
   redis.call('HSET', HOLDS, arg.mall .. '/' .. arg.store, till)
   redis.call('ZADD', K.forget, till, 'hold/' .. arg.mall .. '/' .. arg.store)
 end
-return reply('ok', cmsgpack.pack(rec))
+return reply('ok', told(arg.driver))

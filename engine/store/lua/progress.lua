@@ -2,8 +2,8 @@
 -- A step of a held job. A `picked_up` from a holder revoked meanwhile wins (custody).
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job... dwell
 -- ARGV: now policy arg{driver attempt step at_ms? age_checked reason}
--- REPLY: ok effects pushes record job_state attempt | not_yours | stale_attempt | wrong_state | proof_needed
--- REPLY: run … jobs
+-- REPLY: ok effects pushes driver[record position] job_state attempt | not_yours | stale_attempt
+-- REPLY: wrong_state | proof_needed | run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -28,7 +28,7 @@ local STEPS = {
 local job = read_job(KEYS[15])
 if not job then return reply('not_yours') end
 local function answer()
-  return reply('ok', redis.call('HGET', K.drivers, arg.driver), job.state, job.attempt)
+  return reply('ok', told(arg.driver), job.state, job.attempt)
 end
 
 if job.driver ~= arg.driver or job.attempt ~= arg.attempt then

@@ -2,7 +2,8 @@
 -- A job goes back to the queue before pick-up: given up by its holder, or taken off by an operator.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{outcome attempt driver? actor reason}
--- REPLY: ok effects pushes record job_state attempt | gone | not_yours | stale_attempt | wrong_state … state
+-- REPLY: ok effects pushes driver[record position] job_state attempt | gone | not_yours | stale_attempt
+-- REPLY: wrong_state … state
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -12,7 +13,7 @@ local job = read_job(KEYS[15])
 if not job then return reply(arg.driver and 'not_yours' or 'gone') end
 
 local function answer(driver)
-  return reply('ok', redis.call('HGET', K.drivers, driver), job.state, job.attempt)
+  return reply('ok', told(driver), job.state, job.attempt)
 end
 -- A repeated give-up gets its first answer; any other word under an old attempt has no effect.
 local function refuse_stranger()

@@ -2,7 +2,7 @@
 -- What a driver wants now. `offline` with a live offer answers offer_live: decline it first.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver wish until_ms?}
--- REPLY: ok effects pushes record | no_driver | no_position | holds_jobs | bad_field | offer_live
+-- REPLY: ok effects pushes driver[record position] | no_driver | no_position | holds_jobs | bad_field | offer_live
 -- include lib/base.lua
 -- include lib/drivers.lua
 
@@ -24,7 +24,7 @@ if arg.wish == 'available' and rec.wish ~= 'available' then rec.free_since_ms = 
 if policy.keeps_work and arg.wish == 'available' and rec.wish == 'offline' then
   rec.block_ms, rec.done, rec.earned_minor = now, 0, 0
 end
-rec.wish = arg.wish
+rec.wish, rec.block_over = arg.wish, nil
 local until_ms = arg.wish ~= 'offline' and arg.until_ms or nil
 -- With another end of its block other jobs fit: out of the index, so that it counts as just freed.
 if rec.until_ms ~= until_ms then
@@ -33,4 +33,4 @@ if rec.until_ms ~= until_ms then
 end
 rec.until_ms = until_ms
 save_driver(arg.driver, rec)
-return reply('ok', cmsgpack.pack(rec))
+return reply('ok', told(arg.driver))

@@ -2,7 +2,7 @@
 -- An operator suspends a driver, or lets it work again. A live offer must be withdrawn first.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver suspended reason}
--- REPLY: ok effects pushes record | no_driver
+-- REPLY: ok effects pushes driver[record position] | no_driver
 -- include lib/base.lua
 -- include lib/drivers.lua
 
@@ -15,4 +15,4 @@ if rec.suspended ~= arg.suspended then
     reason = arg.reason })
 end
 save_driver(arg.driver, rec)
-return reply('ok', cmsgpack.pack(rec))
+return reply('ok', told(arg.driver))

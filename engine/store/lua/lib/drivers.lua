@@ -81,8 +81,13 @@ local function shown_state(rec)
   return rec.wish
 end
 
-local function push_state(id, rec, why)
-  push(id, rec, { kind = 'state', state = shown_state(rec), why = why })
+local function push_state(id, rec, why, until_ms)
+  push(id, rec, { kind = 'state', state = shown_state(rec), why = why, until_ms = until_ms })
+end
+
+-- What an answer tells of a driver: its record, and its position, which says how fresh that is.
+local function told(id)
+  return { redis.call('HGET', K.drivers, id), redis.call('HGET', K.positions, id) }
 end
 
 local function holds(rec, job)

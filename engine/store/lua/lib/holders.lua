@@ -1,7 +1,8 @@
--- Taking a job out of its holder's hands before pick-up.
+-- Taking a job out of its holder's hands before pick-up. Whoever tells the holder has changed its
+-- record already: the push says its own state after the change.
 local function tell_holder(job, rec, state, reason)
   push(job.driver, rec, { kind = 'job', job = job.id, mall = job.mall, attempt = job.attempt,
-    state = state, reason = reason })
+    state = state, reason = reason, driver_state = shown_state(rec) })
 end
 
 -- Removes the job from its holder's record; the holder hears why unless it said so itself.

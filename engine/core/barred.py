@@ -1,0 +1,29 @@
+"""Why a driver is offered nothing, whatever it wants: what stands between its wish and an offer.
+
+Its connection, what it holds and its own wish are no part of it: they are its shown state.
+"""
+
+from engine.core.model import Driver
+from protocol.codes import BarredWhy
+from protocol.messages import Barred
+
+
+def barred(driver: Driver, now_ms: int, stale_after_ms: float) -> Barred | None:
+    """Return the first reason that applies, those that need somebody else's act first; else None.
+
+    ``stale_after_ms``: how long a position is good for after it was received.
+    """
+    placed = driver.position
+    reasons = (
+        (BarredWhy.SUSPENDED, driver.suspended),
+        (BarredWhy.BLOCK_OVER, driver.block_over or 0 < (driver.until_ms or 0) <= now_ms),
+        (BarredWhy.UNREACHABLE, driver.unreachable),
+        (BarredWhy.NO_POSITION, placed is None),
+        (BarredWhy.STALE, placed is not None and now_ms - placed.received_ms > stale_after_ms),
+    )
+    for why, applies in reasons:
+        if applies:
+            return Barred(why)
+    if driver.cool_until_ms > now_ms:
+        return Barred(BarredWhy.COOLING_DOWN, driver.cool_until_ms)
+    return None
