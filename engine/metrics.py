@@ -65,6 +65,18 @@ class Metrics:
             buckets=_CALL_S,
             registry=self.registry,
         )
+        self._refusals = Counter(
+            "mallard_store_refusals_total",
+            "Calls that the store refused because of its own condition, by Redis's error code: OOM"
+            " (full), MISCONF (cannot save), READONLY (a replica), LOADING, BUSY and others.",
+            ("code",),
+            registry=self.registry,
+        )
+        self._store_ready = Gauge(
+            "mallard_store_ready",
+            "1 while the store can be reached and takes writes, else 0, when scraped.",
+            registry=self.registry,
+        )
         self._closed = Counter(
             "mallard_ws_closed_total",
             "Driver sockets closed, by close code.",
@@ -158,6 +170,14 @@ class Metrics:
         if histogram is None:
             histogram = self._call_by_name[call] = self._calls.labels(call)
         histogram.observe(seconds)
+
+    def store_refused(self, code: str) -> None:
+        """The store refused a call; `code` is its error's first word."""
+        self._refusals.labels(code).inc()
+
+    def store_ready(self, *, ready: bool) -> None:
+        """Whether the store can be reached and written."""
+        self._store_ready.set(ready)
 
     def travel_asked(self, market: str, source: str, result: str, seconds: float) -> None:
         """A source of travel times was asked, with that result, and took so long."""

@@ -98,6 +98,10 @@ class Store(Protocol):
     def down_since(self) -> float | None:
         """Since when (the event loop's seconds) the store cannot be reached, None if it can."""
 
+    @property
+    def outage(self) -> str | None:
+        """Why the store cannot be used now: it is away, or refuses all writes; None if it can."""
+
     def now_ms(self) -> int:
         """The store's clock, as last heard plus what has passed since; for display only."""
 

@@ -5,9 +5,10 @@ import asyncio
 import structlog
 
 from engine.dispatch.context import Follow, Tasks
+from engine.logs import RateLimitedLog
 from engine.ports import Store, StoreUnavailable
 
-_log = structlog.get_logger(__name__)
+_often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
 _BATCH = 256
 _AGAIN_S = 0.5
@@ -50,7 +51,7 @@ class Disconnects:
                     self._told(market, batch)
                     self._follow(market, effects)
             except StoreUnavailable as error:
-                _log.warning("disconnects not told yet", waiting=len(self), error=str(error))
+                _often.warning("disconnects not stored yet", error=str(error))
                 return False
         return True
 

@@ -23,6 +23,7 @@ from engine.core.policy import (
 )
 from engine.core.ways import ways_of_round
 from engine.dispatch.context import Context, Follow, Tasks
+from engine.logs import RateLimitedLog
 from engine.ports import (
     Found,
     JobRef,
@@ -35,6 +36,7 @@ from engine.ports import (
 from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
+_often = RateLimitedLog(_log)
 
 # A job that breaks this many rounds is ended; the others go on.
 _MAX_BROKEN = 5
@@ -161,7 +163,7 @@ class MallRounds:
                     await asyncio.sleep(min(took_s, _LONGEST_REST_S))
         except StoreUnavailable as error:
             # The due entries stay: whoever reaches the store again goes on.
-            _log.warning("round given up", mall=self._mall.id, error=str(error))
+            _often.warning("round given up", error=str(error))
         finally:
             self._running = False
             over, self._next_round = self._next_round, None

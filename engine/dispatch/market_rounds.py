@@ -22,10 +22,12 @@ from engine.dispatch.finishing import Finishing
 from engine.dispatch.roster import Roster
 from engine.dispatch.run_offers import NO_RUNS, RunOffers, RunsOffered
 from engine.dispatch.solving import solved
+from engine.logs import RateLimitedLog
 from engine.ports import JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable
 from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
+_often = RateLimitedLog(_log)
 
 # A job that breaks this many rounds is ended; the others go on.
 _MAX_BROKEN = 5
@@ -92,7 +94,7 @@ class MarketRounds:
                 await self._round()
         except StoreUnavailable as error:
             # The due entries stay: whoever reaches the store again goes on.
-            _log.warning("batch given up", market=self._market, error=str(error))
+            _often.warning("batch given up", market=self._market, error=str(error))
         finally:
             self._running = False
 

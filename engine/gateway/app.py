@@ -66,7 +66,12 @@ class Node:
         self.tokens = Tokens(load_token_keys(settings))
         self.places = places
         policies = {market: settings.market_policy(market) for market in places.markets}
-        self.store = RedisStore(redis_url, policies, observe=self.metrics.store_called)
+        self.store = RedisStore(
+            redis_url,
+            policies,
+            observe=self.metrics.store_called,
+            on_refusal=self.metrics.store_refused,
+        )
         self.hub = Hub()
         self.travel = travel_sources(settings, places, self.metrics)
         self.dispatcher = Dispatcher(

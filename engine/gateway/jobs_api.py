@@ -23,7 +23,7 @@ from engine.gateway.readiness import MAX_TRIES, change_ready
 from engine.gateway.submission import InvalidOrder, read_order, submission_of
 from engine.gateway.turnstile import Turnstile
 from engine.gateway.views import Namer, Numbered, explanation_view, job_view, quote_view
-from engine.ports import Submitted, WrongState
+from engine.ports import StoreUnavailable, Submitted, WrongState
 from protocol.bodies import (
     body_as,
     canonical_hash,
@@ -37,6 +37,8 @@ from protocol.resources import CancelRequest, JobRequest, ReadyRequest
 # So many orders of one mall are checked and stored at a time, a millisecond or two each: more would
 # save a sale little and cost whoever else is on the node a longer turn of the loop (decisions.md).
 _MOST_OF_A_MALL: Final = 4
+# Two flash sales at one mall at once; more would wait for seconds, each with its body in memory.
+_MOST_WAITING: Final = 1_024
 
 
 class JobsApi:
@@ -46,7 +48,7 @@ class JobsApi:
         self._deps = deps
         self._store = deps.store
         self._dispatcher = deps.dispatcher
-        self._turnstile = Turnstile(_MOST_OF_A_MALL)
+        self._turnstile = Turnstile(_MOST_OF_A_MALL, max_waiting=_MOST_WAITING)
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
@@ -73,6 +75,8 @@ class JobsApi:
         # An order with a null is the same order as one without the field, to its key as well.
         value = without_nulls(parse_json_body(await read_body(request)), JobRequest)
         asked = body_as(value, JobRequest)
+        if (outage := self._store.outage) is not None:
+            raise StoreUnavailable(outage)  # before the queue of its mall: none waits in vain
         async with self._turnstile.at(asked.pickup.mall):
             with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:
                 # One turn of the loop, in which the look leaves: the store answers it meanwhile.

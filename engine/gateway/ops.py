@@ -29,14 +29,15 @@ def routes(services: Services) -> list[Route]:
     async def readyz(_: Request) -> Response:
         if services.draining:
             raise HttpProblem(ProblemCode.DRAINING, headers=_NOT_KEPT)
-        if services.store.down_since is not None:
-            raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, headers=_NOT_KEPT)
+        if (outage := services.store.outage) is not None:
+            raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, outage, headers=_NOT_KEPT)
         return _text("ok")
 
     async def metrics(_: Request) -> Response:
         for market in services.places.markets:
             sessions = services.hub.sessions(market)
             services.metrics.count_drivers(market, Counter(each.shown.value for each in sessions))
+        services.metrics.store_ready(ready=services.store.outage is None)
         with contextlib.suppress(StoreUnavailable):  # then the last figures stay
             await _count_jobs(services)
         return Response(services.metrics.render(), media_type=CONTENT_TYPE)
@@ -49,7 +50,7 @@ def routes(services: Services) -> list[Route]:
 
 
 async def _count_jobs(services: Services) -> None:
-    if services.store.down_since is None:
+    if services.store.outage is None:
         for market in services.places.markets:
             services.metrics.count_jobs(market, await services.store.counts(market))
             if market in services.weigh_earnings:

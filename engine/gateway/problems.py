@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from engine.gateway.auth import BadToken, WrongScope
 from engine.gateway.submission import InvalidOrder
+from engine.gateway.turnstile import QueueFull
 from engine.ports import (
     DriverUnavailable,
     DuplicateExternalId,
@@ -118,6 +119,7 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
     IdempotencyMismatch: _plain(_P.IDEMPOTENCY_MISMATCH, "the key belongs to another request"),
     DuplicateExternalId: lambda error: HttpProblem(_P.DUPLICATE_EXTERNAL_ID, job=error.job),
     StoreUnavailable: _plain(_P.STORE_UNAVAILABLE, "try again with the same request"),
+    QueueFull: _plain(_P.RATE_LIMITED, "too many orders of this mall are waiting already"),
     StoreFull: _plain(_P.STORE_FULL, "there is no room for another job now"),
     # Its text may say what the caller should not see.
     Exception: lambda _error: HttpProblem(_P.INTERNAL),

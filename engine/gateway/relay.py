@@ -8,9 +8,10 @@ from typing import Final, Protocol
 import structlog
 
 from engine.gateway.hub import Hub
+from engine.logs import RateLimitedLog
 from engine.ports import PushEntry, StoreUnavailable
 
-_log = structlog.get_logger(__name__)
+_often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
 # How long a market that is new here may wait until it is tailed, too.
 _BLOCK_MS: Final = 200
@@ -75,7 +76,7 @@ class Relay:
                 entries = await self._store.pushes(dict(self._cursors), _BLOCK_MS)
             except StoreUnavailable as problem:
                 # The cursors stay: what was pushed meanwhile comes afterwards.
-                _log.warning("relay waits for the store", reason=str(problem))
+                _often.warning("relay waits for the store", reason=str(problem))
                 await self._sleep(_RETRY_S)
                 continue
             for entry in entries:

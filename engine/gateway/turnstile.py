@@ -10,11 +10,19 @@ from collections import deque
 from types import TracebackType
 
 
-class Turnstile:
-    """`async with turnstile.at(mall)`: at most `most` of each mall are within, in their order."""
+class QueueFull(Exception):
+    """More callers wait for a turn already than may wait."""
 
-    def __init__(self, most: int) -> None:
+
+class Turnstile:
+    """`async with turnstile.at(mall)`: at most `most` of each mall are within, in their order.
+
+    At most `max_waiting` of each wait for their turn; the next one gets `QueueFull` at once.
+    """
+
+    def __init__(self, most: int, *, max_waiting: int) -> None:
         self._most = most
+        self._max_waiting = max_waiting
         self._within: dict[str, int] = {}
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
@@ -27,13 +35,16 @@ class Turnstile:
         return _Passage(self, mall)
 
     async def enter(self, mall: str) -> None:
-        """Wait for a turn, unless there is room and nobody waits."""
+        """Wait for a turn, unless there is room and no other waits. Raises `QueueFull`."""
         within = self._within.get(mall, 0)
         if within < self._most:
             self._within[mall] = within + 1
             return
+        queue = self._waiting.setdefault(mall, deque())
+        if len(queue) >= self._max_waiting:
+            raise QueueFull(mall)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(mall, deque()).append(turn)
+        queue.append(turn)
         try:
             await turn
         except asyncio.CancelledError:

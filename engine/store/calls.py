@@ -8,6 +8,8 @@ from typing import Any
 from engine.core.policy import HOLD_MS, LONGEST_HOLD_MS
 from engine.market_policy import MarketPolicy
 from engine.ports import MOST_COMING, Effects, NoSuchJob, Refused
+from engine.store.errors import LinkReplyError
+from engine.store.health import StoreHealth
 from engine.store.keys import MarketKeys, market_of
 from engine.store.link import Link
 from engine.store.records import pack, read_effects
@@ -50,7 +52,7 @@ class Calls:
     """The typed calls' common ground: one line to Redis, the markets' keys and policies.
 
     ``now_ms`` is a simulation's clock; None: Redis's own. ``observe`` hears each call's name and
-    seconds.
+    seconds, ``on_refusal`` the code of each refusal that speaks of the store's condition.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Calls:
         *,
         now_ms: Callable[[], int] | None = None,
         observe: Callable[[str, float], None] | None = None,
+        on_refusal: Callable[[str], None] | None = None,
     ) -> None:
         self._link = link
+        self._health = StoreHealth(on_refusal)
         self._scripts = all_scripts()
         self._keys = {market: MarketKeys(market) for market in policies}
         self._tracks = {market: Tracks(policy) for market, policy in policies.items()}
@@ -88,6 +92,13 @@ class Calls:
     def down_since(self) -> float | None:
         """Since when the store cannot be reached, in the loop's seconds; None while it can."""
         return self._link.down_since
+
+    @property
+    def outage(self) -> str | None:
+        """See :attr:`engine.ports.Store.outage`."""
+        if self._link.is_away:
+            return f"the store cannot be reached: {self._link.why_down}"
+        return self._health.problem
 
     def _heard(self, now_ms: int) -> None:
         self._clock_offset_ms = now_ms - time.monotonic() * 1000
@@ -124,11 +135,18 @@ class Calls:
 
     async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
         started = time.perf_counter()
+        script = self._scripts[name]
         try:
-            return await self._scripts[name].run(self._link, keys, args)
+            reply = await script.run(self._link, keys, args)
+        except LinkReplyError as error:
+            self._health.refused(error)
+            raise
         finally:
             if self._observe is not None:
                 self._observe(name, time.perf_counter() - started)
+        if self._health.problem is not None and script.writes:
+            self._health.wrote()
+        return reply
 
 
 def _figures(policy: MarketPolicy) -> dict[str, float]:

@@ -13,7 +13,7 @@ class RedisStore(UpkeepCalls):
     """Keeps :class:`engine.ports.Store` on one Redis.
 
     ``policies``: every market's, by id. ``now_ms``: a simulation's clock, None for Redis's own.
-    ``observe``: hears each call's name and seconds.
+    ``observe``: hears each call's name and seconds; ``on_refusal``: the code of each refusal.
     """
 
     def __init__(
@@ -23,11 +23,24 @@ class RedisStore(UpkeepCalls):
         *,
         now_ms: Callable[[], int] | None = None,
         observe: Callable[[str, float], None] | None = None,
+        on_refusal: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(
-            Link(url, greeting=load_commands()), policies, now_ms=now_ms, observe=observe
+            Link(url, greeting=load_commands()),
+            policies,
+            now_ms=now_ms,
+            observe=observe,
+            on_refusal=on_refusal,
         )
         self._tail = Link(url, name="mallard-tail")
+
+    @property
+    def outage(self) -> str | None:
+        """See :attr:`engine.ports.Store.outage`."""
+        outage = super().outage
+        if outage is None and self._tail.is_away:
+            return f"the store's pushes cannot be read: {self._tail.why_down}"
+        return outage
 
     async def connect(self) -> None:
         """Open both lines. :raises StoreUnavailable:"""

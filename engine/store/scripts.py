@@ -25,6 +25,8 @@ from engine.store.errors import LinkReplyError
 from engine.store.link import Link
 from engine.store.wire import Command
 
+# How often a script is loaded for one call before its source is sent with the call.
+_LOADS = 2
 _SHEBANG = re.compile(r"#!lua(?: flags=([a-z,-]+))?$")
 _INCLUDE = re.compile(r"^-- include (lib/\w+\.lua)$", re.MULTILINE)
 
@@ -61,6 +63,11 @@ class Script:
             replies=tuple(_header(text, "REPLY")),
         )
 
+    @property
+    def writes(self) -> bool:
+        """Whether it may write."""
+        return "no-writes" not in self.flags
+
     async def run(
         self,
         link: Link,
@@ -69,15 +76,18 @@ class Script:
     ) -> Any:
         """Run it in one step and return its reply. Raises what `Link.call` raises.
 
-        A server that has lost its scripts gets this one again; that attempt had no effect.
+        A server that has lost its scripts gets this one again: an attempt without it had no
+        effect. Where scripts are lost again and again, as while somebody flushes them, the source
+        is sent with the call itself.
         """
-        try:
-            return await link.call(b"EVALSHA", self.sha, len(keys), *keys, *args)
-        except LinkReplyError as error:
-            if error.code != "NOSCRIPT":
-                raise
-        await link.call(b"SCRIPT", b"LOAD", self.source)
-        return await link.call(b"EVALSHA", self.sha, len(keys), *keys, *args)
+        for _ in range(_LOADS):
+            try:
+                return await link.call(b"EVALSHA", self.sha, len(keys), *keys, *args)
+            except LinkReplyError as error:
+                if error.code != "NOSCRIPT":
+                    raise
+            await link.call(b"SCRIPT", b"LOAD", self.source)
+        return await link.call(b"EVAL", self.source, len(keys), *keys, *args)
 
 
 @cache

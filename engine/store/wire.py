@@ -3,7 +3,8 @@
 A call on an idle line leaves at once, those of one turn of the event loop on a busy one in one
 write; the replies come back in the order of the calls. That order is all that ties a reply to its
 call, so a connection on which one reply is overdue is of no use any more: it is cut, and every
-waiting call fails.
+waiting call fails. So is one on which nothing at all arrives for a while although calls wait: a
+stopped process or a half-open connection never closes by itself.
 """
 
 import asyncio
@@ -22,22 +23,36 @@ Command = Sequence[str | bytes | int | float]
 _pack: Callable[..., bytes] = hiredis.pack_command
 # What the parser gives when the next reply is not complete yet.
 _INCOMPLETE = object()
+# A store that sends nothing for this long while calls wait counts as away. Longer than its own
+# pauses (a fork, a slow write of its log), and short enough to answer an order within a second.
+SILENCE_S = 0.8
 # A timer that fires this late says that our own loop was held up (or the process stopped): the
 # replies may be waiting in the socket, unread, and get this long to be read.
 _HELD_UP_S = 0.25
 
 
 class Wire(asyncio.Protocol):
-    """An open connection. `on_lost` is called once with what ended it."""
+    """An open connection. `on_lost` is called once with what ended it.
 
-    def __init__(self, on_lost: Callable[["Wire", StoreUnavailable], None]) -> None:
+    `silence_s`: with calls waiting, it is cut after this long without a byte from the store.
+    """
+
+    def __init__(
+        self,
+        on_lost: Callable[["Wire", StoreUnavailable], None],
+        *,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
+        self._silence_s = silence_s
+        # When the store last sent something, or the first of the waiting calls was sent.
+        self._heard_s = 0.0
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
-        # One timer for all waiting calls: the first of them is due first.
+        # One timer for all waiting calls.
         self._timer: asyncio.TimerHandle | None = None
         self._end: StoreUnavailable | None = None
 
@@ -62,16 +77,18 @@ class Wire(asyncio.Protocol):
             raise StoreUnavailable(*self._end.args)
         packed = _pack(tuple(command))
         future: asyncio.Future[Any] = self._loop.create_future()
+        if not self._waiting:
+            self._heard_s = self._loop.time()
+            if self._timer is None:
+                self._set_timer(min(deadline, self._heard_s + self._silence_s))
         if not self._waiting and self._transport is not None:
-            # Nobody is on the way: no reason to wait for others of this turn.
+            # No other call is on the way: no reason to wait for others of this turn.
             self._transport.write(packed)
         else:
             if not self._unsent:
                 self._loop.call_soon(self._flush)
             self._unsent.append(packed)
         self._waiting.append((deadline, future))
-        if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._check_deadline, deadline)
         return future
 
     def cut(self, reason: StoreUnavailable) -> None:
@@ -86,6 +103,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop with what arrived: hand each complete reply to its call."""
+        self._heard_s = self._loop.time()
         try:
             self._parser.feed(data)
             while (reply := self._parser.gets()) is not _INCOMPLETE:
@@ -117,15 +135,21 @@ class Wire(asyncio.Protocol):
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
 
-    def _check_deadline(self, due: float) -> None:
-        now = self._loop.time()
+    def _set_timer(self, at_s: float) -> None:
+        self._timer = self._loop.call_at(at_s, self._check, at_s)
+
+    def _check(self, due_s: float) -> None:
+        """Cut a connection on which a reply is overdue, or which has fallen silent."""
         self._timer = None
         if not self._waiting:
             return
-        first = self._waiting[0][0]
-        if first <= now:
-            if now < due + _HELD_UP_S:
-                self.cut(StoreTimeout("the store did not answer in time"))
+        now = self._loop.time()
+        silent_s = self._heard_s + self._silence_s
+        limit_s = min(self._waiting[0][0], silent_s)
+        if limit_s <= now:
+            if now < due_s + _HELD_UP_S:
+                late = "is silent" if silent_s <= now else "did not answer in time"
+                self.cut(StoreTimeout(f"the store {late}"))
                 return
-            first = now + _HELD_UP_S
-        self._timer = self._loop.call_at(first, self._check_deadline, first)
+            limit_s = now + _HELD_UP_S
+        self._set_timer(limit_s)

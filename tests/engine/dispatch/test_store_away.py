@@ -1,10 +1,13 @@
 """What a node does while its store is away, and when it is back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+import structlog
 
 from engine.ports import Effects, StoreUnavailable
 from engine.store.embedded import EmbeddedServer
@@ -23,8 +26,6 @@ def server(redis_binary: Path | None, tmp_path: Path) -> Iterator[EmbeddedServer
 @pytest.fixture
 async def node(server: EmbeddedServer) -> AsyncIterator[Node]:
     node = Node("a", server.url, POLICY, Courier())
-    # A call that finds no store gives up soon.
-    node.store._link._deadline_s = 0.3
     await node.start()
     yield node
     await node.stop()
@@ -95,6 +96,7 @@ async def test_a_job_goes_on_when_the_store_is_back(node: Node, server: Embedded
     with pytest.raises(StoreUnavailable):
         await node.accepts(offer)
     server.revive()
+    await eventually(lambda: node.store.down_since is None)
     assert (await node.accepts(offer)).state is JobState.ASSIGNED
     await node.online("e")
     await node.offered(other, "e")
@@ -108,3 +110,19 @@ async def test_a_node_stops_in_time_without_its_store(node: Node, server: Embedd
     assert len(node.dispatcher._tasks) == len(node.dispatcher._sweeper) == 0
     assert len(node.dispatcher._disconnects) == 1
     server.revive()
+
+
+@pytest.mark.finding("B10")
+async def test_scripts_flushed_all_the_time_break_no_upkeep(
+    node: Node, server: EmbeddedServer
+) -> None:
+    """As after `SCRIPT FLUSH` from elsewhere, again and again, while jobs are matched."""
+    await node.online("d")
+    with structlog.testing.capture_logs() as logs, redis.Redis.from_url(server.url) as client:
+        for _ in range(100):
+            client.script_flush()
+            await asyncio.sleep(0.005)
+        ref = await node.submit()
+        client.script_flush()
+        await node.offered(ref, "d")
+    assert [line for line in logs if line["log_level"] == "error"] == []

@@ -16,6 +16,8 @@ NAMES = {
     "mallard_jobs",
     "mallard_location_fixes",
     "mallard_store_call_seconds",
+    "mallard_store_ready",
+    "mallard_store_refusals",
     "mallard_work_gini",
     "mallard_ws_closed",
     "mallard_event_loop_lag_seconds",

@@ -1,7 +1,10 @@
 """The self-pipelining line: order, errors, deadlines, and what it does when the line breaks."""
 
 import asyncio
+import contextlib
+import itertools
 import os
+import signal
 import ssl
 import subprocess
 import time
@@ -15,6 +18,7 @@ from engine.ports import StoreFull, StoreUnavailable
 from engine.store.embedded import EmbeddedServer
 from engine.store.errors import LinkReplyError, StoreNotReady, StoreOutOfMemory, StoreTimeout
 from engine.store.link import Link
+from tests.engine.store.proxy import store_proxy
 from tests.support import eventually
 
 
@@ -175,9 +179,10 @@ async def test_while_down_calls_wait_in_bounds(server: EmbeddedServer) -> None:
         outcomes = await asyncio.gather(
             *(link.call("GET", "k") for _ in range(3)), return_exceptions=True
         )
-        assert [str(outcome) for outcome in outcomes] == [
-            f"the store at {link.address} is not reachable",
-            f"the store at {link.address} is not reachable",
+        away = f"the store at {link.address} cannot be reached"
+        assert [str(outcome).partition(":")[0] for outcome in outcomes] == [
+            away,
+            away,
             "2 calls are waiting for the store already",
         ]
         assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
@@ -304,3 +309,104 @@ async def test_tls_checks_the_certificate(redis_url: str, certificate: Path) -> 
         await wary.connect()
     await wary.close()
     front.close()
+
+
+@pytest.mark.finding("B2")
+async def test_calls_on_a_line_known_to_be_down_fail_at_once(server: EmbeddedServer) -> None:
+    with server:
+        link = Link(server.url, grace_s=0.1)
+        await link.connect()
+        os.kill(server.pid, 9)
+        await eventually(lambda: not link.connected)
+        await asyncio.sleep(0.15)
+        began = time.monotonic()
+        for _ in range(200):
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                await link.call("GET", "k")
+        assert time.monotonic() - began < 1
+        await link.close()
+
+
+@pytest.mark.finding("B2")
+async def test_a_stopped_store_is_noticed_without_any_call(server: EmbeddedServer) -> None:
+    with server:
+        link = Link(server.url)
+        await link.connect()
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            await eventually(lambda: not link.connected, timeout_s=4)
+            with pytest.raises(StoreUnavailable, match="is silent"):
+                await link.call("GET", "k")
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await eventually(lambda: link.connected)
+        assert await link.call("ECHO", "back") == b"back"
+        await link.close()
+
+
+@pytest.mark.finding("B2")
+async def test_a_half_open_connection_is_noticed(redis_url: str) -> None:
+    async with store_proxy(redis_url) as proxy:
+        link = Link(proxy.url, silence_s=0.3)
+        await link.connect()
+        proxy.silent = True
+        with pytest.raises(StoreTimeout, match="is silent"):
+            await link.call("GET", "k")
+        assert not link.connected
+        proxy.silent = False
+        await eventually(lambda: link.connected)
+        await link.close()
+
+
+@pytest.mark.finding("B11")
+async def test_a_young_outage_is_retried_at_least_four_times_a_second() -> None:
+    """A port that hangs up on each connection, and counts them."""
+    attempts: list[float] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.append(time.monotonic())
+        if len(attempts) == 1:
+            for answer in (b"+OK", b"*3\r\n$6\r\nmaster\r\n:0\r\n*0", b"+PONG"):
+                await reader.read(65_536)
+                writer.write(answer + b"\r\n")
+        writer.close()
+
+    other = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    link = Link(f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}")
+    with contextlib.suppress(StoreUnavailable):
+        await link.connect()
+    link._mending = asyncio.create_task(link._mend())
+    await eventually(lambda: len(attempts) >= 14, timeout_s=20)
+    # The median, as a busy machine may hold up some of them.
+    pauses = sorted(b - a for a, b in itertools.pairwise(attempts[4:]))
+    assert pauses[len(pauses) // 2] < 0.5
+    await link.close()
+    other.close()
+
+
+@pytest.mark.finding("B12")
+async def test_a_master_that_becomes_a_replica_is_left(redis_binary: Path | None) -> None:
+    with EmbeddedServer(persistent=False, tcp=True, binary=redis_binary) as server:
+        link = Link(server.url)
+        await link.connect()
+        with redis.Redis.from_url(server.url) as client:
+            client.replicaof("127.0.0.1", 1)
+            with pytest.raises(StoreNotReady, match="READONLY"):
+                await link.call("SET", "k", "v")
+            await eventually(lambda: "replica" in link.why_down)
+            assert not link.connected
+            client.replicaof("NO", "ONE")
+        await eventually(lambda: link.connected)
+        await link.call("SET", "k", "v")
+        await link.close()
+
+
+@pytest.mark.finding("B12")
+async def test_a_replica_is_refused_on_connecting(redis_binary: Path | None) -> None:
+    with EmbeddedServer(
+        persistent=False, tcp=True, binary=redis_binary, options={"replicaof": "127.0.0.1 1"}
+    ) as server:
+        link = Link(server.url)
+        with pytest.raises(StoreUnavailable, match="it is a replica"):
+            await link.connect()
+        await link.close()

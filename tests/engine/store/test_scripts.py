@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,27 @@ async def test_a_server_that_forgot_its_scripts_is_told_again(link: Link, script
     assert await script.run(link, ["{m}:counter"], [4]) == [b"ok", 5]
     await link.call("SCRIPT", "FLUSH")
     assert await script.run(link, ["{m}:counter"], [4]) == [b"ok", 5]
+
+
+class FlushedLink(Link):
+    """A line to a server that loses each script as soon as it is loaded."""
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        reply = await super().call(*command)
+        if command[:2] == (b"SCRIPT", b"LOAD"):
+            await super().call("SCRIPT", "FLUSH")
+        return reply
+
+
+@pytest.mark.finding("B10")
+async def test_a_script_that_is_lost_each_time_still_runs_once(
+    redis_url: str, script: Script
+) -> None:
+    link = FlushedLink(redis_url)
+    await link.connect()
+    await link.call("SCRIPT", "FLUSH")
+    assert await script.run(link, ["{m}:counter"], [4]) == [b"ok", 5]
+    await link.close()
 
 
 async def test_other_errors_are_the_callers(link: Link, script: Script) -> None:
