@@ -5,6 +5,7 @@ They are started, restarted and ended as processes, by their ids; nothing of the
 
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
 
-_UP_WITHIN_S: Final = 30.0
+_UP_WITHIN_S: Final = 60.0
 _GONE_WITHIN_S: Final = 15.0
 _POLL_S: Final = 0.05
 _SERVE: Final = (sys.executable, "-m", "engine", "serve")
@@ -39,12 +40,19 @@ class Node:
         environment: Mapping[str, str],
         command: Sequence[str | Path] = (),
     ) -> None:
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self._port = 0
         self._number = number
         self._folder = folder
         self._environment = environment
         self._command = command or (*_SERVE, "--data", folder)
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, from its first start on. Raises `EngineFailed`."""
+        if not self._port:
+            raise EngineFailed(f"node {self._number} was not started")
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int:
@@ -56,18 +64,18 @@ class Node:
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `EngineFailed`."""
         inherited = {name: it for name, it in os.environ.items() if "MALLARD_" not in name}
-        port = self.url.rpartition(":")[2]
         log = self._folder / f"node-{self._number}.log"
         with log.open("ab") as output:
+            already = output.tell()
             self._process = process = subprocess.Popen(  # noqa: S603 - our own engine, or a peer
-                [*self._command, "--port", port],
+                [*self._command, "--port", str(self._port)],
                 env={**inherited, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C is for whoever started the load test
             )
-        _wait_until(self._is_ready, process, log)
+        _wait_until(lambda: self._is_ready(log, already), process, log)
 
     def restart(self) -> None:
         """Let it drain, and start it again at the same port."""
@@ -80,7 +88,14 @@ class Node:
         if process is not None:
             _end(process)
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, log: Path, already: int) -> bool:
+        if not self._port:
+            # The process binds a free port and prints it: one chosen here could be taken meanwhile.
+            said = log.read_bytes()[already:].decode(errors="replace")
+            listens = re.search(r"http://127\.0\.0\.1:([0-9]+)", said)
+            if listens is None:
+                return False
+            self._port = int(listens[1])
         connection = HTTPConnection(self.url.removeprefix("http://"), timeout=1)
         try:
             connection.request("GET", "/readyz")
@@ -184,10 +199,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _listens(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -32,6 +32,7 @@ from engine.store.log_sync import LogSync
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
 _LOG_TAIL_LINES = 12
+_PORTS_TRIED = 5
 
 
 class EmbeddedServer:
@@ -116,7 +117,7 @@ class EmbeddedServer:
             ) from error
         self._lock = lock_folder(self._home, wait_s=self._stop_timeout_s)
         try:
-            self._launch()
+            self._launch_on_free_port()
         except BaseException:
             self.stop()
             raise
@@ -158,10 +159,27 @@ class EmbeddedServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def _launch_on_free_port(self) -> None:
+        """Launch it; on TCP, choose another port while somebody takes the chosen one first."""
+        for _ in range(_PORTS_TRIED - 1):
+            try:
+                self._launch()
+            except EmbeddedServerError:
+                if not self._port or "in use" not in self._log.read_text(errors="replace"):
+                    raise
+                self._port = _free_port()
+            else:
+                return
+        self._launch()
+
+    @property
+    def _log(self) -> Path:
+        return self._home / "server.log"
+
     def _launch(self) -> None:
         config = self._home / "server.conf"
         config.write_text(self._config())
-        log = self._home / "server.log"
+        log = self._log
         if log.exists():
             log.replace(log.with_suffix(".log.1"))
         with log.open("wb") as output:

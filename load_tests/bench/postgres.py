@@ -13,6 +13,7 @@ from typing import Final
 from load_tests.bench.benches import CannotMeasure
 
 _USER: Final = "postgres"
+_INSTALL: Final = "apt-get install postgresql-15-postgis-3, or leave it out with --without postgis"
 # Claims are kept as Redis keeps them: a power cut may cost the last moments. Enough memory for a
 # million drivers and their index, no checkpoint in the middle of a race, no compiling of plans.
 _SETTINGS: Final = {
@@ -28,30 +29,42 @@ _SETTINGS: Final = {
 
 
 def programs() -> Path:
-    """Where `initdb` and `pg_ctl` are. Raises `CannotMeasure` if they, or PostGIS, are not here."""
+    """Return the folder of `initdb` and `pg_ctl`.
+
+    Raises `CannotMeasure` if they, the user that runs them or PostGIS are missing. The folder that
+    this very `initdb` reads must have PostGIS: a machine may have several PostgreSQLs, links to
+    one of them, and no `pg_config`.
+    """
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=_version)
     named = shutil.which("pg_ctl")
-    found = Path(named) if named else (debian[-1] if debian else None)
-    if found is None:
-        raise CannotMeasure(
-            "PostgreSQL is not here: apt-get install postgresql-15-postgis-3, "
-            "or leave it out with --without postgis"
-        )
-    shared = _told(found.with_name("pg_config"), "--sharedir")
-    if shared and not (Path(shared) / "extension" / "postgis.control").exists():
-        raise CannotMeasure(
-            "PostgreSQL has no PostGIS: apt-get install postgresql-15-postgis-3, "
-            "or leave it out with --without postgis"
-        )
+    found = Path(named).resolve() if named else (debian[-1] if debian else None)
+    if found is None or not found.with_name("initdb").exists():
+        raise CannotMeasure(f"PostgreSQL is not installed: {_INSTALL}")
+    shown = _output([*_as_user(), found.with_name("initdb"), "--show", "--pgdata", "/nonexistent"])
+    shares = [line.partition("=")[2] for line in shown.splitlines() if "share_path=" in line]
+    if not any((Path(share) / "extension" / "postgis.control").exists() for share in shares):
+        raise CannotMeasure(f"PostgreSQL has no PostGIS: {_INSTALL}")
     return found.parent
+
+
+def _as_user() -> list[str]:
+    """Return the words that run a command as PostgreSQL's user: root may not run the server."""
+    if os.geteuid() != 0:
+        return []
+    try:
+        pwd.getpwnam(_USER)
+    except KeyError:
+        raise CannotMeasure(f"there is no user {_USER} to run PostgreSQL: {_INSTALL}") from None
+    if shutil.which("runuser") is None:
+        raise CannotMeasure("the command runuser is missing, and root may not run PostgreSQL")
+    return ["runuser", "-u", _USER, "--"]
 
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[Path]:
     """Start one; the folder of its socket. Raises `CannotMeasure`."""
     bin_folder = programs()
-    # Its own user, since the server refuses to be run by root.
-    as_user = ["runuser", "-u", _USER, "--"] if os.geteuid() == 0 else []
+    as_user = _as_user()
     folder = Path(tempfile.mkdtemp(prefix="mallard-pg-"))
     try:
         if as_user:
@@ -88,15 +101,20 @@ def _run(command: list[str | Path]) -> None:
         raise CannotMeasure(f"PostgreSQL: {error.stderr.decode(errors='replace')}") from error
 
 
-def _told(program: Path, *words: str) -> str:
-    """What a program prints; nothing if it is not there."""
+def _output(command: list[str | Path]) -> str:
+    """Return what a program prints on both streams; nothing if it cannot be run."""
     try:
         done = subprocess.run(  # noqa: S603 - PostgreSQL's own programs
-            [program, *words], check=True, capture_output=True, text=True
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
         )
-    except (OSError, subprocess.CalledProcessError):
+    except OSError:
         return ""
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace")
 
 
 def _version(program: Path) -> float:

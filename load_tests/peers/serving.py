@@ -4,6 +4,7 @@ bare ASGI callable, and the two answers that a load generator needs before it be
 import argparse
 import gc
 import resource
+import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Final
@@ -41,8 +42,6 @@ def serve(app: App, options: argparse.Namespace) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = uvicorn.Config(
         with_places,
-        host="127.0.0.1",
-        port=options.port,
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
@@ -61,7 +60,10 @@ def serve(app: App, options: argparse.Namespace) -> None:
     config.load()
     gc.collect()
     gc.freeze()  # as the engine does
-    uvicorn.Server(config).run()
+    # Bound here, so that the port is known (port 0 takes a free one) and can be printed.
+    listening = socket.create_server(("127.0.0.1", options.port), backlog=_BACKLOG)
+    print(f"listens on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 async def respond(send: Send, status: int, body: bytes) -> None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +33,8 @@ POLICY = {
     "MALLARD_RESUME_TTL_S": "2",
     "MALLARD_COOLDOWN_S": "1",
 }
+# A guard against a node that hangs, far above what a busy machine needs.
+START_WITHIN_S = 60
 
 
 def make_token(sub: str, role: str, **claims: Any) -> str:
@@ -71,28 +73,31 @@ class Node:
 
 
 def start_node(folder: Path, redis_url: str | None, **settings: str) -> Node:
-    """Start a node and wait until it is ready; its output is in the folder's `node.log`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Start a node and wait until it is ready; its output is in the folder's `node-….log`."""
     settings = POLICY | settings | ({"MALLARD_REDIS_URL": redis_url} if redis_url else {})
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
-    command = [str(Path(sys.executable).with_name("mallard")), "serve", "--port", str(port)]
-    with (folder / f"node-{port}.log").open("wb") as log:
+    command = [str(Path(sys.executable).with_name("mallard")), "serve", "--port", "0"]
+    output = folder / f"node-{uuid.uuid4().hex[:8]}.log"
+    with output.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--data", str(folder)],
             env=inherited | settings,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    node = Node(process, port)
-    deadline = time.monotonic() + 15
-    while not node.is_ready():
+    node = Node(process, 0)
+    deadline = time.monotonic() + START_WITHIN_S
+    while True:
+        # The node binds a free port and prints it: a port chosen here could be taken meanwhile.
+        said = output.read_text(encoding="utf-8")
+        if listens := re.search(r"mallard listens on http://[^ ]*:([0-9]+) ", said):
+            node.port = int(listens[1])
+            if node.is_ready():
+                return node
         if process.poll() is not None or time.monotonic() > deadline:
             node.stop()
-            raise AssertionError(Path(log.name).read_text(encoding="utf-8"))
+            raise AssertionError(said)
         time.sleep(0.05)
-    return node
 
 
 @pytest.fixture(scope="session")
