@@ -13,7 +13,7 @@ from engine.store.health import StoreHealth
 from engine.store.keys import MarketKeys, market_of
 from engine.store.link import Link
 from engine.store.records import pack, read_effects
-from engine.store.scripts import all_scripts
+from engine.store.scripts import all_scripts, script_when_full
 from engine.store.tracks import Tracks
 from protocol.codes import (
     ANSWER_KEPT_MS,
@@ -119,13 +119,17 @@ class Calls:
         extra: Sequence[str],
         args: Mapping[str, Any],
         blobs: Sequence[bytes] = (),
+        *,
+        when_full: bool = False,
     ) -> Reply:
         """Run a transition: the market's block of keys, then ``extra``; what is opaque to the
-        scripts goes as ``blobs``, since their MessagePack knows no bytes."""
+        scripts goes as ``blobs``, since their MessagePack knows no bytes. ``when_full``: also one
+        that a full store refuses by rule."""
         raw = await self._run(
             name,
             [*keys.block, *extra],
             [self._now_arg(), self._policies[keys.market], pack(args), *blobs],
+            when_full=when_full,
         )
         return Reply(raw)
 
@@ -133,9 +137,16 @@ class Calls:
         """Run a script that is no transition: its own keys, the time, its arguments."""
         return await self._run(name, keys, [self._now_arg(), pack(args)])
 
-    async def _run(self, name: str, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
+    async def _run(
+        self,
+        name: str,
+        keys: Sequence[str],
+        args: Sequence[str | bytes],
+        *,
+        when_full: bool = False,
+    ) -> Any:
         started = time.perf_counter()
-        script = self._scripts[name]
+        script = script_when_full(name) if when_full else self._scripts[name]
         try:
             reply = await script.run(self._link, keys, args)
         except LinkReplyError as error:

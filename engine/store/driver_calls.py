@@ -16,6 +16,7 @@ from engine.ports import (
     OfferLive,
     Recorded,
     Refused,
+    StoreFull,
 )
 from engine.store.calls import Calls, Reply
 from engine.store.keys import MarketKeys
@@ -52,9 +53,21 @@ class DriverCalls(Calls):
                 "acc": fix.acc_m,
                 "inside": fix.inside,
             }
-        reply = await self._transition("hello", keys, [keys.held(node)], args)
+        try:
+            reply = await self._transition("hello", keys, [keys.held(node)], args)
+        except StoreFull:
+            # A full store takes on no new work, but it lets what is under way come to its end.
+            if not await self._has_work(keys, driver):
+                raise
+            reply = await self._transition("hello", keys, [keys.held(node)], args, when_full=True)
         epoch, seq = reply.rest
         return Hello(epoch, seq, reply.effects)
+
+    async def _has_work(self, keys: MarketKeys, driver: str) -> bool:
+        """Whether the driver holds a job or has a live offer."""
+        record = await self._link.call("HGET", keys.key("drivers"), driver)
+        known = read_driver(record) if record else None
+        return known is not None and bool(known.jobs or known.offer)
 
     async def disconnect(
         self, market: str, node: str, closed: Sequence[tuple[str, int]]

@@ -1,5 +1,6 @@
 """Rounds, offers and the drivers' answers."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from engine.ports import (
     OfferPlan,
     Refused,
     Stop,
+    StoreFull,
 )
 from engine.store.calls import Reply
 from engine.store.driver_calls import answered
@@ -165,7 +167,9 @@ class RoundCalls(JobCalls):
     async def record_round(self, market: str, record: RoundRecord) -> None:
         """See :meth:`engine.ports.Store.record_round`."""
         key = self._keys[market].round(record.job)
-        await self._link.call("SET", key, pack(record), "PX", _ROUND_KEPT_MS)
+        # A full store goes without: only `explain` reads it.
+        with contextlib.suppress(StoreFull):
+            await self._link.call("SET", key, pack(record), "PX", _ROUND_KEPT_MS)
 
     async def last_round(self, job: str) -> RoundRecord | None:
         """See :meth:`engine.ports.Store.last_round`."""

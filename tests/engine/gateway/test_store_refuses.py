@@ -11,7 +11,8 @@ import structlog
 
 from engine.store.embedded import EmbeddedServer
 from protocol.codes import Role
-from tests.engine.gateway.conftest import HOME, MALL, NodeFactory, RunningNode
+from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.phone import phone
 from tests.support import eventually
 
 
@@ -109,3 +110,68 @@ async def test_a_store_blocked_by_a_script_makes_the_node_unready(
 def spin(url: str) -> None:
     with redis.Redis.from_url(url) as client, pytest.raises(redis.ResponseError):
         client.eval("while true do end", 0)
+
+
+@pytest.mark.finding("B6")
+async def test_a_full_store_refuses_new_work_alone(
+    own_server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    """The node was restarted while the store was full: whoever holds a job comes back."""
+    before = await engine_node(redis_url=own_server.url)
+    async with phone(before.ws, before.token("holder")) as driver:
+        await driver.go_online(position=NEAR)
+        held = await before.submit()
+        offer = await driver.receive("offer")
+        assert (await driver.ask("accept", offer=offer["offer"]))["type"] == "reply"
+    queued = await before.submit()
+    fill(own_server)
+    after = await engine_node(redis_url=own_server.url)
+    async with phone(after.ws, after.token("holder")) as driver:
+        welcome = await driver.hello(position=NEAR)
+        (job,) = welcome["jobs"]
+        assert job["job"] == held["id"]
+        for step in ("at_mall", "picked_up", "delivered"):
+            assert (await driver.progress(job, step))["type"] == "reply", step
+    async with phone(after.ws, after.token("newcomer")) as newcomer:
+        await newcomer.send("hello")
+        assert (await newcomer.receive("error"))["code"] == "store_unavailable"
+        assert await newcomer.closed() == 4006
+    status, problem = await post(after, "new")
+    assert (status, problem["code"]) == (503, "store_full")
+    assert (await after.job(held["id"]))["state"] == "delivered"
+    cancelled = await after.http.post(
+        f"/v1/jobs/{queued['id']}/cancel", json={}, headers=after.bearer("shop", Role.ORDERS)
+    )
+    assert cancelled.json()["state"] == "cancelled"
+    assert await ready(after)
+    assert await after.figure('mallard_store_refusals_total{code="OOM"}') > 0
+    fill(own_server, 0)
+    assert (await post(after, "new"))[0] == 201
+
+
+@pytest.mark.finding("B6")
+async def test_a_driver_with_an_offer_may_answer_a_full_store(
+    own_server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    node = await engine_node(redis_url=own_server.url)
+    async with phone(node.ws, node.token("d")) as driver:
+        await driver.go_online(position=NEAR)
+        first, second = await node.submit(), await node.submit()
+        fill(own_server)
+        offer = await driver.receive("offer")
+        assert (await driver.ask("decline", offer=offer["offer"]))["type"] == "reply"
+        await driver.ask("status", state="available")
+        offered = {offer["jobs"][0]["job"]}
+        assert offered < {first["id"], second["id"]}
+        # Rounds are kept for `explain` only, and the next offer does not depend on them.
+        for job in (first, second):
+            answer = await node.http.get(
+                f"/v1/jobs/{job['id']}/explain", headers=node.bearer("shop", Role.ORDERS)
+            )
+            assert answer.status_code == 200
+    fill(own_server, 0)
+
+
+def fill(server: EmbeddedServer, maxmemory: int = 1) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", maxmemory)

@@ -7,8 +7,10 @@ import pytest
 
 from engine.core.model import RoundRecord, Vehicle
 from engine.ports import DriverFix, DueEntry, LateRun, Stop, Store
+from engine.store.errors import LinkReplyError
+from engine.store.link import Link
 from engine.store.redis import RedisStore
-from engine.store.scripts import Script, all_scripts
+from engine.store.scripts import Script, all_scripts, script_when_full
 from protocol.lifecycle import (
     BEFORE_PICKUP,
     NOT_ASKED_AGAIN,
@@ -42,6 +44,26 @@ KEEPS_ITS_PORT: type[Store] = RedisStore
 def test_its_flags_are_those_of_the_house(script: Script) -> None:
     expected = {"no-writes"} if script.name in READ_ONLY else {"allow-oom"}
     assert script.flags == (set() if script.name in REFUSED_WHEN_FULL else expected)
+
+
+@pytest.mark.finding("B6")
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+async def test_a_full_store_runs_all_but_new_work(script: Script, redis_url: str) -> None:
+    """Asked of the server itself: an error is fine, as these are no keys, but `OOM` is not."""
+    link = Link(redis_url)
+    await link.connect()
+    await link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        codes = {}
+        for each in (script, *([script_when_full(script.name)] if not script.flags else [])):
+            with pytest.raises(LinkReplyError) as caught:
+                await each.run(link, ["{m}:k"], ["", b"\xc1", b"\xc1"])
+            codes[each.sha] = caught.value.code
+        assert ("OOM" in codes.values()) == (script.name in REFUSED_WHEN_FULL)
+        assert list(codes.values()).count("OOM") <= 1
+    finally:
+        await link.call("CONFIG", "SET", "maxmemory", 0)
+        await link.close()
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
