@@ -125,6 +125,11 @@ class Store(Protocol):
     async def snapshot(self, market: str, driver: str) -> DriverSnapshot:
         """:raises NoSuchDriver:"""
 
+    async def alive(self, market: str, driver: str) -> Answered:
+        """A driver was heard without a socket: the limits of one who is away count from now.
+
+        :raises NoSuchDriver:"""
+
     async def seen(self, market: str, driver: str) -> Effects:
         """A frame came from a driver who was unreachable: back into matching."""
 

@@ -247,6 +247,10 @@ class Dispatcher:
                 await self._take_back(market, live.offer, driver)
             return self._done(market, await self._store.status(market, driver, wish, until_ms))
 
+    async def alive(self, market: str, driver: str) -> Answered:
+        """See :meth:`engine.ports.Store.alive`."""
+        return self._done(market, await self._store.alive(market, driver))
+
     async def seen(self, market: str, driver: str) -> None:
         """See :meth:`engine.ports.Store.seen`."""
         self._follow(market, await self._store.seen(market, driver))

@@ -19,8 +19,10 @@ from engine.gateway import ops
 from engine.gateway.admission import Admission
 from engine.gateway.auth import Tokens
 from engine.gateway.coalescer import Coalescer
+from engine.gateway.cors import Cors
 from engine.gateway.deps import Deps
 from engine.gateway.drain import let_go
+from engine.gateway.driver_api import DriverApi
 from engine.gateway.hub import Hub
 from engine.gateway.problems import EXCEPTION_HANDLERS
 from engine.gateway.relay import Relay
@@ -109,12 +111,14 @@ class Node:
                 WebSocketRoute(_DRIVER_PATH, self.socket),
                 *ops.routes(self.services),
                 *routes(Deps(self.store, self.dispatcher, places, self.tokens)),
+                *DriverApi(self.services, self.tokens).routes(),
             ],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
         )
         # A path with a slash too many is another path: 404, not a redirect.
         self._http.router.redirect_slashes = False
+        self._cors = Cors(self._http, settings.allowed_origins)
         self._tasks = Tasks()
         self._revive = revive
         self._store_down_close_s = store_down_close_s
@@ -126,7 +130,7 @@ class Node:
         if scope["type"] == "websocket" and scope["path"] == _DRIVER_PATH:
             await self.socket(scope, receive, send)
         else:
-            await self._http(scope, receive, send)
+            await self._cors(scope, receive, send)
 
     def reload_keys(self) -> None:
         """Read the token keys again, from the files that the settings name. Raises ``ConfigError``;

@@ -1,5 +1,7 @@
 """Positions without a socket: ``POST /v1/driver/locations``."""
 
+import contextlib
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -8,7 +10,7 @@ from engine.gateway.auth import Principal, WrongScope
 from engine.gateway.bodies import JsonResponse, read_body
 from engine.gateway.deps import Deps
 from engine.gateway.endpoints import DRIVERS, Method, route
-from engine.ports import DriverFix
+from engine.ports import DriverFix, NoSuchDriver
 from protocol.bodies import decode_fixes_body
 from protocol.resources import FixesResult
 
@@ -30,6 +32,8 @@ class DriverFixesApi:
         if market is None or market not in self._deps.places.markets:
             raise WrongScope("the token's market is not served here")
         fixes, dropped = decode_fixes_body(await read_body(request))
+        with contextlib.suppress(NoSuchDriver):  # then each fix is `unknown`
+            await self._deps.dispatcher.alive(market, driver)
         accepted = 0
         if fixes:
             placed = [DriverFix(driver, *fix) for fix in fixes]

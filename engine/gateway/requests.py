@@ -37,7 +37,10 @@ def refusal(code: ErrorCode, request_id: int | None, message: str = "") -> Error
 
 
 class Requests:
-    """Carries out the requests of one session, one at a time and in their order."""
+    """Carries out the requests of one session, one at a time and in their order.
+
+    Those over HTTP have a session of their own, for as long as they take.
+    """
 
     __slots__ = ("_services", "_session")
 
@@ -52,18 +55,25 @@ class Requests:
         """
         request_id = getattr(request, "id", None)
         try:
-            return await _HANDLERS[type(request)](self, request)
+            return await self.carry_out(request)
         except Refused as refused:
-            if refused.code is ErrorCode.NOT_YOURS:
-                self._audit(request)
             if refused.code is ErrorCode.OFFER_CLOSED and request_id is None:
                 return None  # an acknowledgement too late; `offer_closed` is on its way
             return refusal(refused.code, request_id)
-        except NoSuchJob:
-            self._audit(request)
-            return refusal(ErrorCode.NOT_YOURS, request_id)
         except StoreUnavailable:
             return refusal(ErrorCode.STORE_UNAVAILABLE, request_id)
+
+    async def carry_out(self, request: Request) -> Reply | None:
+        """Carry a request out. Raises `Refused`, `NoSuchDriver`, `StoreUnavailable`."""
+        try:
+            return await _HANDLERS[type(request)](self, request)
+        except NoSuchJob:
+            self._audit(request)
+            raise Refused(ErrorCode.NOT_YOURS) from None
+        except Refused as refused:
+            if refused.code is ErrorCode.NOT_YOURS:
+                self._audit(request)
+            raise
 
     async def _status(self, request: Status) -> Reply:
         session = self._session

@@ -101,6 +101,13 @@ class DriverCalls(Calls):
         cards = [await self._link.call("HGET", keys.job(j.job), "card") for j in record.jobs]
         return record.live(cards) if all(cards) else None
 
+    async def alive(self, market: str, driver: str) -> Answered:
+        """See :meth:`engine.ports.Store.alive`."""
+        reply = await self._transition("alive", self._keys[market], (), {"driver": driver})
+        if reply.verdict == "no_driver":
+            raise NoSuchDriver(driver)
+        return answered(reply)
+
     async def seen(self, market: str, driver: str) -> Effects:
         """See :meth:`engine.ports.Store.seen`."""
         keys = self._keys[market]

@@ -32,6 +32,12 @@ OPERATIONS = {
     "/v1/markets/{market}/drivers/{driver}/resume": {"post"},
     "/v1/driver": {"get"},
     "/v1/driver/locations": {"post"},
+    "/v1/driver/state": {"get"},
+    "/v1/driver/status": {"post"},
+    "/v1/driver/offers/{offer}/accept": {"post"},
+    "/v1/driver/offers/{offer}/decline": {"post"},
+    "/v1/driver/jobs/{job}/progress": {"post"},
+    "/v1/driver/problems": {"post"},
     **{f"/{name}": {"get"} for name in ("livez", "readyz", "metrics", "docs")},
     **{f"/{name}.json": {"get"} for name in ("openapi", "asyncapi")},
 }

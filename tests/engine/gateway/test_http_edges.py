@@ -100,7 +100,7 @@ async def test_the_contracts_documents(shop: Caller) -> None:
     # Every operation of the document has its route.
     for path, methods in openapi["paths"].items():
         for method in methods:
-            url = path.format(id="x", market="phoenix", driver="d")
+            url = path.format(id="x", market="phoenix", driver="d", offer="o", job="x")
             answer = await shop.node.http.request(method.upper(), url)
             assert answer.status_code != 405, (method, path)
             if answer.status_code == 404:
