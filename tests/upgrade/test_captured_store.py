@@ -1,0 +1,118 @@
+"""A store that an earlier version wrote is opened by this one, and its work goes on."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from engine.store.embedded import EmbeddedServer
+from tests.e2e.app import App
+from tests.e2e.conftest import POLICY, Node, make_token, start_node
+from tests.e2e.shop import Shop
+from tests.upgrade.captured import STORES, captured, restore
+
+pytestmark = pytest.mark.slow
+
+MARKET = "phoenix"
+AT_MALL = (33.3017, -111.8990)
+CAR = {
+    "kind": "car",
+    "max_jobs": 1,
+    "max_weight_g": 60_000,
+    "max_volume_l": 300,
+    "equipment": ["forklift"],
+}
+
+
+@pytest.fixture(scope="module", params=sorted(store.stem for store in STORES.glob("*.json")))
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Node, str]]:
+    """A node of this version on a store that an earlier one left behind."""
+    with EmbeddedServer(persistent=False) as server:
+        with redis.Redis.from_url(server.url) as client:
+            restore(client, captured(request.param))
+        node = start_node(
+            tmp_path_factory.mktemp("upgraded"), server.url, MALLARD_RESUME_TTL_S="600"
+        )
+        yield node, server.url
+        node.stop()
+
+
+@pytest.fixture
+async def shop(opened: tuple[Node, str]) -> AsyncIterator[Shop]:
+    async with AsyncExitStack() as stack:
+        shop = Shop(opened[0].url, make_token("shop", "orders"), MARKET)
+        stack.push_async_callback(shop.http.aclose)
+        yield shop
+
+
+async def jobs_of(shop: Shop) -> dict[str, dict[str, Any]]:
+    response = await shop.http.get("/v1/jobs", params={"market": MARKET, "limit": 200})
+    assert response.status_code == 200, response.text
+    return {job["external_id"]: job for job in response.json()["items"]}
+
+
+async def test_every_captured_job_is_read(shop: Shop) -> None:
+    jobs = await jobs_of(shop)
+    for state in ("delivered", "cancelled", "expired", "lost", "picked_up", "returning", "queued"):
+        assert jobs[state]["state"] == state
+        assert await shop.state(jobs[state]["id"]) == state
+        await shop.explain(jobs[state]["id"])
+    assert len(jobs) == 11
+
+
+@pytest.mark.parametrize(("state", "step"), [("picked_up", "delivered"), ("returning", "returned")])
+async def test_driver_finishes_the_job_it_held(
+    opened: tuple[Node, str], shop: Shop, state: str, step: str
+) -> None:
+    name = f"driver-{state}"
+    app = App(opened[0].socket_url, make_token(name, "driver", market=MARKET), name, "json")
+    try:
+        welcome = await app.hello(vehicle=CAR)
+        (job,) = welcome["jobs"]
+        assert job["external_id"] == state
+        await app.step(job, step)
+        assert await shop.state(job["job"]) == step
+    finally:
+        await app.close()
+
+
+async def test_waiting_job_is_offered_and_delivered(opened: tuple[Node, str], shop: Shop) -> None:
+    name = "driver-of-the-new-version"
+    app = App(opened[0].socket_url, make_token(name, "driver", market=MARKET), name, "json")
+    try:
+        await app.online(*AT_MALL, vehicle=CAR)
+        offer = await app.expect("offer", timeout_s=20)
+        (job,) = await app.accept(offer)
+        for step in ("at_mall", "picked_up", "delivered"):
+            await app.step(job, step)
+        assert await shop.state(job["job"]) == "delivered"
+    finally:
+        await app.close()
+
+
+async def test_idempotency_keys_are_still_known(shop: Shop) -> None:
+    jobs = await jobs_of(shop)
+    again = await shop.post(
+        {
+            "external_id": "delivered",
+            "pickup": {"mall": "chandler-fashion-center", "stores": [{"store": "lego"}]},
+            "dropoff": {"lat": 33.3197, "lon": -111.8412},
+        }
+    )
+    assert again.status_code == 409, again.text
+    assert again.json()["job"] == jobs["delivered"]["id"]
+
+
+def test_audit_of_the_upgraded_store_is_clean(opened: tuple[Node, str]) -> None:
+    command = [str(Path(sys.executable).with_name("mallard")), "check", "--redis", opened[1]]
+    environment = os.environ | POLICY | {"MALLARD_RESUME_TTL_S": "600"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
