@@ -340,6 +340,13 @@ class Store(Protocol):
     async def queue(self, ref: JobRef) -> Effects:
         """A scheduled job whose time has come looks for a driver."""
 
+    async def next_opening(
+        self, ref: JobRef, attempt: int, *, was: Need, need: Need, release_ms: int
+    ) -> Effects | None:
+        """Schedule a job that no driver can collect before closing for the mall's next opening, at
+        which its parcels are ready by ``need``. It looks for a driver from ``release_ms`` on. None
+        if it has changed since it was read as ``was`` at that attempt."""
+
     async def silence(self, entry: DueEntry) -> Effects:
         """A held job whose driver may have gone silent: requeue, alert or look again later."""
 

@@ -120,6 +120,8 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     Transition(_from(_S.OFFERED), _S.QUEUED, "expired"),
     Transition(_from(_S.OFFERED), _S.QUEUED, "unacknowledged"),
     Transition(_from(_S.OFFERED), _S.QUEUED, "withdrawn"),
+    # Nobody can collect it before its mall closes: it waits for the next opening.
+    Transition(_from(_S.QUEUED, _S.OFFERED), _S.SCHEDULED, "mall_closes"),
     Transition(_from(_S.ASSIGNED), _S.AT_MALL, "arrived"),
     Transition(_from(_S.AT_MALL), _S.PICKED_UP, "picked_up"),
     # A phone that was offline on arrival reports both at once: `at_mall` is written on the way.

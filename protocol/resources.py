@@ -59,7 +59,8 @@ class PickupView(Struct, frozen=True):
 
 
 class Pickup(PickupView, frozen=True, forbid_unknown_fields=True):
-    """Where to collect. ``window_end`` missing: the earlier of closing time and deadline."""
+    """Where to collect. ``window_end`` missing: the deadline. Parcels are collected while the mall
+    is open; what no driver can collect before closing waits for the next opening."""
 
     stores: Annotated[tuple[PickupStore, ...], Meta(min_length=1, max_length=MAX_STORES)]
 

@@ -14,6 +14,7 @@ from engine.core.batch_problem import BatchJob, BatchPolicy, Plan
 from engine.core.bundles import Unit
 from engine.core.matching import Ranking, barred_by
 from engine.core.model import RankedDriver, Term
+from engine.core.pickup import collect_by_ms
 
 # (unit, driver), by index.
 Pairs = list[tuple[int, int]]
@@ -37,6 +38,7 @@ _MISFITS = (
     "lacks_equipment",
     "asked_before",
     "too_many_jobs",
+    "too_late_for_pickup",
 )
 
 
@@ -50,6 +52,8 @@ class _Stops(NamedTuple):
     since_ms: Matrix
     collect_ms: Matrix
     haul_ms: Matrix
+    # When the parcels must be in hand at the latest.
+    collect_by_ms: Matrix
 
 
 class Table:
@@ -179,6 +183,7 @@ class Table:
         """A driver for a unit, with the terms of its cost."""
         fleet, at = self._fleet, (row, column)
         travel_s = float(self._travel_s[at])
+        takes_ms = travel_s * 1000 + float(self._stops.collect_ms[row])
         terms = [
             Term(name, 0.0 if table is _NOTHING else float(table[at]))
             for name, table in self._terms.items()
@@ -195,6 +200,7 @@ class Table:
             eta_pickup_ms=int(self._pickup_ms[at]),
             eta_dropoff_ms=int(self._dropoff_ms[at]),
             cell=None if fleet.refusal_s is None else cell_of(band_of(travel_s), fleet.part),
+            ask_by_ms=int(self._stops.collect_by_ms[row] - takes_ms),
         )
 
     def _fading(self) -> NDArray[np.bool_]:
@@ -224,7 +230,11 @@ class Table:
             np.array([unit.since_ms for unit in units], dtype=np.float64),
             np.array([unit.collect_ms for unit in units], dtype=np.float64),
             np.array([unit.done_ms[-1] for unit in units]),
+            np.array([self._collect_by_ms(unit) for unit in units], dtype=np.float64),
         )
+
+    def _collect_by_ms(self, unit: Unit) -> int:
+        return min([collect_by_ms(job.mall, job.waiting.need, self._now_ms) for job in unit.jobs])
 
     def _misfits(self) -> NDArray[np.uint8]:
         """Which hard constraint keeps a driver from a job, an index of `_MISFITS`; 0: none."""
@@ -234,6 +244,8 @@ class Table:
         ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
         margin_ms = self._policy.block_margin_s * 1000
         why[ends_ms + margin_ms > fleet.until_ms] = _MISFITS.index("block_ends_too_soon")
+        is_late = self._pickup_ms > self._stops.collect_by_ms[:, None]
+        why[is_late] = _MISFITS.index("too_late_for_pickup")
         weight_g = np.array([load.weight_g for load in loads])
         if weight_g.any():
             why[weight_g[:, None] > fleet.max_weight_g] = _MISFITS.index("too_heavy")

@@ -11,13 +11,15 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MINUTES_A_DAY = 1440
+
+_DAY_MS = MINUTES_A_DAY * 60_000
 
 # Two weeks of three openings a day.
 _OPENINGS_LOOKED_AT = 42
@@ -26,6 +28,16 @@ Span: TypeAlias = tuple[int, int]
 Week: TypeAlias = tuple[tuple[Span, ...], ...]
 
 _SPAN = re.compile(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)")
+
+
+class Opening(NamedTuple):
+    """One opening of a mall, epoch ms. ``to_ms`` None: it does not close."""
+
+    from_ms: int
+    to_ms: int | None
+
+
+_NO_OPENING = Opening(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,11 @@ class OpeningHours:
     week: Week | None = None
     holidays: Mapping[date, tuple[Span, ...]] = field(default_factory=dict)
     zone: ZoneInfo = field(init=False, repr=False, compare=False)
+    # The last opening that was worked out and the span of times that it answers for: every round
+    # asks for the same one, and working it out takes as long as ranking a driver or two.
+    _last: dict[str, tuple[int, int, Opening]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zone", ZoneInfo(self.time_zone))
@@ -89,26 +106,37 @@ def is_open(hours: OpeningHours, at_ms: int) -> bool:
 
 def next_opening_ms(hours: OpeningHours, at_ms: int) -> int:
     """Return the first moment from `at_ms` on at which the mall is open; `at_ms` if it is now."""
-    if hours.week is None:
-        return at_ms
-    start_ms, _ = next(_openings(hours, at_ms))
-    return max(start_ms, at_ms)
+    return max(opening_at(hours, at_ms).from_ms, at_ms)
 
 
 def closes_at_ms(hours: OpeningHours, at_ms: int) -> int | None:
-    """Return when the opening of `at_ms` ends, or while closed the next one; None: not at all.
+    """Return when the opening of `at_ms` ends, or while closed the next one; None: not at all."""
+    return opening_at(hours, at_ms).to_ms
+
+
+def opening_at(hours: OpeningHours, at_ms: int) -> Opening:
+    """Return the opening that `at_ms` is in; while the mall is closed, the next one.
 
     Spans that touch are one opening: open until 24:00 and again from 00:00 does not close between.
     """
     if hours.week is None:
-        return None
+        return Opening(at_ms, None)
+    first_ms, until_ms, opening = hours._last.get("opening", (0, 0, _NO_OPENING))  # noqa: SLF001 - its cache
+    if not first_ms <= at_ms < until_ms:
+        opening = _opening(hours, at_ms)
+        until_ms = at_ms + _DAY_MS if opening.to_ms is None else opening.to_ms
+        hours._last["opening"] = at_ms, until_ms, opening  # noqa: SLF001
+    return opening
+
+
+def _opening(hours: OpeningHours, at_ms: int) -> Opening:
     openings = _openings(hours, at_ms)
-    _, end_ms = next(openings)
+    from_ms, end_ms = next(openings)
     for start_ms, next_end_ms in openings:
         if start_ms > end_ms:
-            return end_ms
+            return Opening(from_ms, end_ms)
         end_ms = max(end_ms, next_end_ms)
-    return None
+    return Opening(from_ms, None)
 
 
 def next_collection_ms(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[int, int | None]:

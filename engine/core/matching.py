@@ -9,7 +9,8 @@ from engine.core.cost import Weights, driver_terms, slack_term
 from engine.core.eta import TravelTime
 from engine.core.fairness import Fairness
 from engine.core.mall import Gate, Mall
-from engine.core.model import Asked, Driver, Near, Need, RankedDriver, Term, Waiting
+from engine.core.model import Asked, Driver, Near, Need, RankedDriver, Term, Vehicle, Waiting
+from engine.core.pickup import collect_by_ms
 from engine.core.visits import Handover, collecting
 from protocol.codes import ID_CHECK
 from protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
@@ -83,6 +84,8 @@ class _Visit(NamedTuple):
     pickup_s: float
     ready_ms: int
     haul_ms: int
+    # When the parcels must be in hand at the latest.
+    collect_by_ms: int
 
 
 class Matcher:
@@ -180,6 +183,7 @@ class Matcher:
             pickup_s=tour.collect_ms / 1000,
             ready_ms=tour.ready_ms,
             haul_ms=tour.back_ms + int((way_s + self._policy.dropoff_dwell_s) * 1000),
+            collect_by_ms=collect_by_ms(self._mall, need, self._now_ms),
         )
 
     def _soonest_ms(self, store: str) -> int:
@@ -216,12 +220,12 @@ class Matcher:
     def _candidate(self, approach: Approach, visit: _Visit) -> RankedDriver:
         near, seconds, terms, cost_s, cell = approach
         need = visit.need
-        pickup_ms = self._now_ms + int((seconds + visit.pickup_s) * 1000)
-        pickup_ms = max(pickup_ms, visit.ready_ms)
+        takes_ms = int((seconds + visit.pickup_s) * 1000)
+        pickup_ms = max(self._now_ms + takes_ms, visit.ready_ms)
         dropoff_ms = pickup_ms + visit.haul_ms
         slack = slack_term(need.deadline_ms, dropoff_ms, self._weights)
         done_ms = (dropoff_ms if self._covers_dropoff else pickup_ms) + self._margin_ms
-        why_not = _misfit(near.driver, visit, done_ms)
+        why_not = _misfit(near.driver, visit, pickup_ms, done_ms)
         # In the order of its fields: by name takes half as long again, and a round makes hundreds.
         return RankedDriver(
             near.driver.id,
@@ -235,6 +239,7 @@ class Matcher:
             pickup_ms,
             dropoff_ms,
             cell,
+            visit.collect_by_ms - takes_ms,
         )
 
 
@@ -261,19 +266,26 @@ def _base_cost(approach: Approach) -> float:
     return approach.cost_s
 
 
-def _misfit(driver: Driver, visit: _Visit, done_ms: int) -> str | None:
+def _misfit(driver: Driver, visit: _Visit, pickup_ms: int, done_ms: int) -> str | None:
     """The hard constraint that keeps this driver from this job; None if there is none."""
-    vehicle = driver.vehicle
     if driver.id in visit.barred:
         return "asked_before"
+    if why_not := _vehicle_misfit(driver.vehicle, visit):
+        return why_not
+    if pickup_ms > visit.collect_by_ms:
+        return "too_late_for_pickup"
+    if driver.until_ms is not None and done_ms > driver.until_ms:
+        return "block_ends_too_soon"
+    return None
+
+
+def _vehicle_misfit(vehicle: Vehicle, visit: _Visit) -> str | None:
     if visit.need.weight_g > vehicle.max_weight_g:
         return "too_heavy"
     if visit.need.volume_l > vehicle.max_volume_l:
         return "too_big"
     if visit.equipment and not visit.equipment.issubset(vehicle.equipment):
         return "lacks_equipment"
-    if driver.until_ms is not None and done_ms > driver.until_ms:
-        return "block_ends_too_soon"
     return None
 
 

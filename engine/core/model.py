@@ -275,7 +275,9 @@ class Term(NamedTuple):
 class RankedDriver(NamedTuple):
     """One candidate of a round: eligible with a cost, or not with the reason. A tuple as above.
 
-    ``cell``: where its answer counts in its history; None where none is kept.
+    ``cell``: where its answer counts in its history; None where none is kept. ``ask_by_ms``: asked
+    later, it could not have the parcels in hand before the mall closes or the job expires; 0: there
+    is no such limit.
     """
 
     driver: str
@@ -289,6 +291,7 @@ class RankedDriver(NamedTuple):
     eta_pickup_ms: int = 0
     eta_dropoff_ms: int = 0
     cell: int | None = None
+    ask_by_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

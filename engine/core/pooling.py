@@ -23,6 +23,7 @@ from engine.core.eta import Points, TravelTime
 from engine.core.mall import Mall
 from engine.core.matching import barred_by
 from engine.core.model import Waiting
+from engine.core.pickup import collect_by_ms
 from engine.core.run_order import Order
 from engine.core.run_release import Release
 from engine.core.run_stops import Draft, RunStops, need_of
@@ -241,7 +242,11 @@ class Pool:
             need = job.need
             least_s = sum(self._visits.visit_s(need.stores)) + out_s[index] + policy.dropoff_dwell_s
             # When whoever collects it must be there.
-            there_ms = need.deadline_ms - int(least_s * 1000)
+            there_ms = min(
+                need.deadline_ms - int(least_s * 1000),
+                collect_by_ms(mall, need, now_ms)
+                - int(self._visits.visit_s(need.stores)[0] * 1000),
+            )
             until_ms = hold_until_ms(need, there_ms, policy)
             is_held = self._holds and until_ms > now_ms
             keyed.append((is_held, until_ms if is_held else there_ms, index, until_ms))

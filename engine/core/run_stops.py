@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 from engine.core.capacity import Load, load_of, misfit
 from engine.core.eta import Points, TravelTime
 from engine.core.mall import Mall
 from engine.core.model import HeldJob, Need
+from engine.core.pickup import collect_by_ms
 from engine.core.run_order import HARD_S, Order, OrderCosts, Stops, best_order
 from engine.core.runs import Room, RunPolicy
 from engine.core.store_round import StoreRound
@@ -60,6 +62,11 @@ class RunStops:
         self.way_s = travel.matrix(points, points, now_ms)
         self.alone_s = self.way_s[0] + figures.back * self.way_s[:, 0]
         self._ways_s: list[list[float]] = self.way_s.tolist()
+        # When the parcels of each must be in hand at the latest; those of a carried job have their
+        # driver already.
+        self._collect_by_ms = [
+            collect_by_ms(mall, need, now_ms) if need.stores else inf for need in needs
+        ]
         # When each would be handed over by one who is at the mall now and takes it alone.
         self._alone_ms = [
             now_ms + int((self.visit_s((turn,)) + out_s + policy.dropoff_dwell_s) * 1000)
@@ -72,7 +79,10 @@ class RunStops:
             return None
         leaves_ms = self.leaves_ms(turn, room)
         late_s = waited_s = 0.0
-        slack_s = float("inf")
+        slack_s = self._collect_slack_s(turn, room)
+        # A draft for no driver in particular is late for nothing: its driver may be nearer.
+        if slack_s < 0 and room.driver:
+            return None
         done_s = self.done_s(turn)
         for index, at_s in zip(turn, done_s, strict=True):
             spare_s = (self._by_ms(index, room) - leaves_ms) / 1000 - at_s
@@ -104,6 +114,16 @@ class RunStops:
             stores.update(self.needs[index].stores)
         return sum(self._visits.visit_s(stores))
 
+    def _collect_slack_s(self, turn: Order, room: Room) -> float:
+        """How much later the driver could come and still collect all in time."""
+        stores = {store for index in turn for store in self.needs[index].stores}
+        in_s = self._visits.visit_s(stores)[0]
+        if any(not self.needs[index].stores for index in turn):
+            in_s = self.visit_s(turn)
+        ready_ms = max(self.needs[index].ready_ms for index in turn)
+        in_hand_ms = max(self._now_ms + (room.there_s + in_s) * 1000, ready_ms)
+        return (min(self._collect_by_ms[index] for index in turn) - in_hand_ms) / 1000
+
     def leaves_ms(self, turn: Order, room: Room) -> float:
         """When the driver drives off with these parcels."""
         ready_ms = max(self.needs[index].ready_ms for index in turn)
@@ -132,7 +152,9 @@ class RunStops:
 
     def spare_s(self, index: int) -> float:
         """How much time a stop has left, if it went alone with somebody who is at the mall now."""
-        return (self.needs[index].deadline_ms - self._alone_ms[index]) / 1000
+        door_s = (self.needs[index].deadline_ms - self._alone_ms[index]) / 1000
+        in_s = self._visits.visit_s(self.needs[index].stores)[0]
+        return min(door_s, (self._collect_by_ms[index] - self._now_ms) / 1000 - in_s)
 
     def _by_ms(self, index: int, room: Room) -> float:
         """Until when a stop counts as in time. Who would be late even alone cannot be saved: so

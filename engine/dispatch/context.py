@@ -10,7 +10,9 @@ from typing import Any
 import structlog
 
 from engine.core.eta import StraightLine, TravelTime
+from engine.core.model import Need
 from engine.core.places import Places
+from engine.core.policy import first_batch_ms, first_look_ms
 from engine.core.visits import Handover, counters
 from engine.dispatch.dwells import Dwells
 from engine.market_policy import MarketPolicy
@@ -81,6 +83,14 @@ class Context:
     def straight_line(self, market: str) -> StraightLine:
         """Straight lines at the market's speeds: its source of travel times where it names none."""
         return StraightLine.of(self.policies[market], self.places.market(market).time_zone)
+
+    def release_ms(self, market: str, need: Need, now_ms: int) -> int:
+        """When a job must begin to look for a driver so that one is there when it is ready; when it
+        expires at the latest, so that it then ends."""
+        policy = self.policy(market)
+        first = first_batch_ms if policy.round == "batch" else first_look_ms
+        way_s = self.straight_line(market).road_s(policy.initial_radius_m, need.ready_ms)
+        return min(first(need.ready_ms, now_ms, way_s, policy), need.expires_ms)
 
 
 def count_round(metrics: Metrics, effects: Effects) -> None:

@@ -14,7 +14,6 @@ from engine.core.collecting import Tour
 from engine.core.eta import TravelTime
 from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
-from engine.core.policy import first_batch_ms, first_look_ms
 from engine.dispatch.arrivals import Arrivals
 from engine.dispatch.collection import Collection
 from engine.dispatch.context import Context, Tasks, Workings, count_round
@@ -182,14 +181,9 @@ class Dispatcher:
         return await self._rounds.at(mall).quote(need)
 
     def release_ms(self, mall: str, need: Need, now_ms: int) -> int:
-        """When a job must begin to look for a driver so that one is there when it is ready; when it
-        expires at the latest, so that it then ends."""
+        """See :meth:`Context.release_ms`."""
         market = self._context.places.market_of_mall(mall).id
-        policy = self._context.policy(market)
-        first = first_batch_ms if policy.round == "batch" else first_look_ms
-        way_s = self._context.straight_line(market).road_s(policy.initial_radius_m, need.ready_ms)
-        look_ms = first(need.ready_ms, now_ms, way_s, policy)
-        return min(look_ms, need.expires_ms)
+        return self._context.release_ms(market, need, now_ms)
 
     # -- the driver side
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -23,6 +24,7 @@ from engine.core.policy import (
 )
 from engine.core.ways import ways_of_round
 from engine.dispatch.context import Context, Follow, Tasks
+from engine.dispatch.openings import Openings
 from engine.logs import RateLimitedLog
 from engine.ports import (
     Found,
@@ -69,6 +71,7 @@ class MallRounds:
         self._clock = context.workings.clock
         self._new_offer_id = context.workings.new_offer_id
         self._follow = follow
+        self._openings = Openings(context, mall.market, follow)
         self._tasks = tasks
         self._running = False
         self._again = False
@@ -182,6 +185,7 @@ class MallRounds:
             if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
                 search = wide
                 continue
+            found = await self._collectable(found)
             rankings: dict[str, Ranking] = {}
             newly = await self._serve_found(found, rankings, broke)
             served += newly
@@ -221,6 +225,15 @@ class MallRounds:
             nearest = found.near[: self._policy.candidates]
             self._needed_m = max(near.distance_m for near in nearest)
         return found
+
+    async def _collectable(self, found: Found) -> Found:
+        """The same without the jobs that nobody can collect before closing: those move to the next
+        opening."""
+        moved = await self._openings.move(self._mall, found.waiting, found.now_ms)
+        if not moved:
+            return found
+        waiting = tuple([job for job in found.waiting if job.job not in moved])
+        return replace(found, waiting=waiting, waiting_total=found.waiting_total - len(moved))
 
     async def _ask(self, ahead: TravelAhead, found: Found, needs: Sequence[Need]) -> TravelTime:
         return await ahead.ask(ways_of_round(self._mall, found.near, needs), found.now_ms)
@@ -353,9 +366,9 @@ class MallRounds:
 
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         up_ms = self._up_ms(job, now_ms)
-        if up_ms > now_ms:
-            return min(up_ms, job.need.expires_ms)
-        return min(now_ms + int(self._policy.retry_s * 1000), job.need.expires_ms)
+        again_ms = up_ms if up_ms > now_ms else now_ms + int(self._policy.retry_s * 1000)
+        look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or again_ms
+        return min(again_ms, look_by_ms, job.need.expires_ms)
 
     async def _look_again(self, job: Waiting, at_ms: int) -> None:
         effects = await self._store.retry_later(self._ref(job), job.attempt, at_ms)

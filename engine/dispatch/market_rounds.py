@@ -19,6 +19,7 @@ from engine.core.policy import end_reason
 from engine.core.ways import ways_of_batch
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.finishing import Finishing
+from engine.dispatch.openings import Openings
 from engine.dispatch.roster import Roster
 from engine.dispatch.run_offers import NO_RUNS, RunOffers, RunsOffered
 from engine.dispatch.solving import solved
@@ -58,6 +59,7 @@ class MarketRounds:
         # Who is asked for travel times before a plan; nobody where the straight line says them.
         self._ahead = context.ahead.get(market)
         self._follow = follow
+        self._openings = Openings(context, market, follow)
         self._tasks = tasks
         self._finishing = finishing
         self._roster = roster
@@ -183,12 +185,16 @@ class MarketRounds:
         return await self._runs.offer(at_malls, around.near, around.coming, queue.now_ms)
 
     async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
-        """The jobs whose turn it is, the most urgent of them; ends those whose time is over."""
+        """The jobs whose turn it is, the most urgent of them. Ends those whose time is over, and
+        moves those on that nobody can collect before closing."""
         jobs: list[BatchJob] = []
         endings = []
+        ended |= await self._move_on(queue)
         horizon_ms = queue.now_ms + int(self._policy.look_ahead_s * 1000)
         malls = self._context.places.malls
         for mall, waiting in queue.jobs:
+            if waiting.job in ended:
+                continue
             if reason := end_reason(waiting, (), queue.now_ms, self._policy):
                 endings.append(self._end(mall, waiting, reason, self._policy.max_attempts))
                 ended.add(waiting.job)
@@ -199,6 +205,20 @@ class MarketRounds:
         await asyncio.gather(*endings)
         # Of runs, each mall looks at its own most urgent ones.
         return jobs if self._policy.plans_runs else self._turn.first(jobs)
+
+    async def _move_on(self, queue: MarketQueue) -> frozenset[str]:
+        """Move what nobody can collect before closing to the next opening; those jobs."""
+        malls, at_mall = self._context.places.malls, dict[str, list[Waiting]]()
+        for mall, waiting in queue.jobs:
+            if mall in malls:
+                at_mall.setdefault(mall, []).append(waiting)
+        moved = await asyncio.gather(
+            *(
+                self._openings.move(malls[mall], jobs, queue.now_ms)
+                for mall, jobs in at_mall.items()
+            )
+        )
+        return frozenset().union(*moved)
 
     async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
         """The free drivers around the jobs' malls, and those who will be free soon."""
@@ -304,7 +324,7 @@ class MarketRounds:
             if self._broken.get(name, 0) >= _MAX_BROKEN:
                 calls.append(partial(self._end, mall, waiting, JobReason.TOO_MANY_ATTEMPTS, 0))
                 continue
-            again_ms = self._again_ms(waiting, queue.now_ms, set_off_ms.get(name))
+            again_ms = self._again_ms(mall, waiting, queue.now_ms, set_off_ms.get(name))
             known_ms = self._put_off_ms.get(name, 0)
             # One that will be looked at sooner anyway needs no other entry.
             if queue.now_ms < known_ms <= again_ms:
@@ -319,14 +339,15 @@ class MarketRounds:
         for first in range(0, len(calls), _IN_ONE_GO):
             await asyncio.gather(*(call() for call in calls[first : first + _IN_ONE_GO]))
 
-    def _again_ms(self, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
-        need = waiting.need
-        if waiting.held_until_ms > now_ms:
-            return min(waiting.held_until_ms, need.expires_ms)
+    def _again_ms(self, mall: str, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
         again_ms = now_ms + int(self._policy.retry_s * 1000)
-        if set_off_ms is not None and set_off_ms > now_ms:
+        if waiting.held_until_ms > now_ms:
+            again_ms = waiting.held_until_ms
+        elif set_off_ms is not None and set_off_ms > now_ms:
             again_ms = set_off_ms
-        return min(again_ms, need.expires_ms)
+        place = self._context.places.malls.get(mall)
+        look_by_ms = self._openings.look_by_ms(place, waiting, now_ms) if place else None
+        return min(again_ms, look_by_ms or again_ms, waiting.need.expires_ms)
 
     async def _look_again(self, mall: str, waiting: Waiting, at_ms: int) -> None:
         effects = await self._store.retry_later(JobRef(waiting.job, mall), waiting.attempt, at_ms)

@@ -7,6 +7,7 @@ from math import inf
 from engine.core.cost import driver_terms
 from engine.core.mall import Mall
 from engine.core.model import Near, RankedDriver, RoundRecord, Term, Waiting
+from engine.core.pickup import collect_by_ms
 from engine.core.pooling import Pool
 from engine.core.runs import Room, Run
 from engine.dispatch.context import Context
@@ -57,9 +58,12 @@ class RunPlanner:
         for run in pooled.runs:
             driver = by_driver[run.driver]
             own = terms.pop(run.driver, None) or self._terms(driver, there_s[run.driver], now_ms)
-            asked = self._ranked(run, driver, there_s[run.driver], own, now_ms)
+            by_ms = min(collect_by_ms(mall, job.need, now_ms) for job in run.jobs)
+            asked = self._ranked(run, driver, there_s[run.driver], own, now_ms, by_ms)
+            if not asked.eligible:
+                continue
             next_best = [
-                self._ranked(run, by_driver[name], there_s[name], others, now_ms)
+                self._ranked(run, by_driver[name], there_s[name], others, now_ms, by_ms)
                 for name, others in list(terms.items())[: _SHOWN - 1]
             ]
             candidates = (asked, *(next_best if run.why != "add_on" else ()))
@@ -101,21 +105,25 @@ class RunPlanner:
         there_s: float,
         own: tuple[Term, ...],
         now_ms: int,
+        by_ms: int,
     ) -> RankedDriver:
-        """A driver as a candidate of a run. ``run``: what going together saves."""
+        """A driver as a candidate of a run, whose parcels must be in hand by ``by_ms``."""
+        # What going together saves is a term of its own.
         terms = (*own, Term("run", -run.saved_s))
         pickup_ms = self._pickup_ms(run, there_s, now_ms)
+        is_late = pickup_ms > by_ms
         return RankedDriver(
             driver=near.driver.id,
-            eligible=True,
-            why_not=None,
-            cost_s=sum(term.seconds for term in terms),
+            eligible=not is_late,
+            why_not="too_late_for_pickup" if is_late else None,
+            cost_s=None if is_late else sum(term.seconds for term in terms),
             terms=terms,
             eta_s=round(there_s),
             distance_m=round(near.distance_m),
             gate=run.gate,
             eta_pickup_ms=pickup_ms,
             eta_dropoff_ms=pickup_ms + int(run.done_s[-1] * 1000),
+            ask_by_ms=by_ms - int((there_s + run.collect_s) * 1000),
         )
 
     def _pickup_ms(self, run: Run, there_s: float, now_ms: int) -> int:

@@ -44,6 +44,7 @@ class RunRounds(MallRounds):
             if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
                 search = wide
                 continue
+            found = await self._collectable(found)
             known = len(missed)
             newly = await self._serve_runs(found, broke, missed)
             served += newly
@@ -103,7 +104,8 @@ class RunRounds(MallRounds):
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         held_ms = self._held_ms.get(job.job, 0)
         if held_ms > now_ms:
-            return min(held_ms, job.need.expires_ms)
+            look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or held_ms
+            return min(held_ms, look_by_ms, job.need.expires_ms)
         return super()._again_ms(job, now_ms)
 
     async def _keep(self, record: RoundRecord) -> None:

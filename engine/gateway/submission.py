@@ -2,8 +2,9 @@
 
 What is ready while the mall is closed, or too late to be carried out before it closes, is collected
 from the next opening on, if the order's window and deadline allow that; else the mall is closed to
-it. So an order may be placed overnight for the morning. Defaults that are filled in are whole
-seconds in UTC.
+it. So an order may be placed overnight for the morning. The window ends with the deadline unless
+the order says otherwise: what no driver collects before closing waits for the next opening
+(`engine.core.pickup`). Defaults that are filled in are whole seconds in UTC.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from engine.core.hours import next_collection_ms
 from engine.core.model import Need, Submission
+from engine.core.pickup import ready_no_sooner
 from engine.core.places import Mall, Places
 from engine.gateway.frames import card
 from engine.gateway.stored_order import filled
@@ -64,7 +66,7 @@ def read_order(request: JobRequest, places: Places, now_ms: int) -> Order:
     Raises ``InvalidOrder`` with everything that is wrong.
     """
     mall = places.malls.get(request.pickup.mall)
-    filled = _with_defaults(request, mall, now_ms)
+    filled = _with_defaults(request, now_ms)
     errors = tuple(_errors(request, filled, mall, places, now_ms))
     closed = () if mall is None else tuple(_closed(filled, mall, now_ms))
     if mall is None or errors or closed:
@@ -101,9 +103,7 @@ def with_ready_at(
 ) -> Order:
     """The order once the parcels of ``store`` are ready at another time.
 
-    What expires when stays, but where the window ended with the mall's opening and the parcels can
-    only be collected in another: then it ends with that. While a driver holds the job (``is_held``)
-    it does not expire.
+    When it expires stays. While a driver holds the job (``is_held``) it does not expire.
 
     Raises ``InvalidOrder``.
     """
@@ -119,33 +119,18 @@ def with_ready_at(
         order.request, pickup=msgspec.structs.replace(pickup, stores=stores)
     )
     expires_ms = order.need.expires_ms
-    if not errors and 0 <= at_ms < _LATEST_MS:
-        from_ms = _from_ms(request, mall, now_ms)
-        window_ms = _ms(pickup.window_end)
-        if from_ms >= window_ms == _opening(order.request, mall, now_ms)[1]:
-            closes_ms = _opening(request, mall, now_ms)[1]
-            window_ms = order.need.deadline_ms if closes_ms is None else closes_ms
-            moved = msgspec.structs.replace(
-                request.pickup, window_end=min(utc(window_ms), filled(request.dropoff.deadline))
-            )
-            request = msgspec.structs.replace(request, pickup=moved)
-            expires_ms = min(window_ms, order.need.deadline_ms)
-    else:
-        from_ms = at_ms
+    is_sound = not errors and 0 <= at_ms < _LATEST_MS
+    from_ms = _from_ms(request, mall, now_ms) if is_sound else at_ms
     if not 0 <= from_ms < (_LATEST_MS if is_held else expires_ms):
         errors.append(FieldError("/ready_at", "not before the job expires"))
     if errors:
         raise InvalidOrder(tuple(errors), mall.market, closed=False)
-    need = replace(
-        order.need,
-        ready_ms=from_ms,
-        expires_ms=expires_ms,
-        store_ready_ms=_store_ready_ms(request),
-    )
+    need = replace(order.need, ready_ms=_ready_ms(request), store_ready_ms=_store_ready_ms(request))
+    need = ready_no_sooner(need, from_ms)
     return Order(request, mall, need)
 
 
-def _with_defaults(request: JobRequest, mall: Mall | None, now_ms: int) -> JobRequest:
+def _with_defaults(request: JobRequest, now_ms: int) -> JobRequest:
     pickup, dropoff = request.pickup, request.dropoff
     now = utc(now_ms // 1000 * 1000)
     stores = tuple(
@@ -158,10 +143,7 @@ def _with_defaults(request: JobRequest, mall: Mall | None, now_ms: int) -> JobRe
         pickup=msgspec.structs.replace(pickup, stores=stores),
         dropoff=msgspec.structs.replace(dropoff, deadline=deadline),
     )
-    window_end = pickup.window_end
-    if window_end is UNSET:
-        closes_ms = _opening(request, mall, now_ms)[1] if mall else None
-        window_end = deadline if closes_ms is None else min(deadline, utc(closes_ms))
+    window_end = deadline if pickup.window_end is UNSET else pickup.window_end
     parcels = request.parcels
     if parcels is UNSET:
         parcels = ParcelsRequest(count=sum(asked.parcels for asked in stores))
@@ -199,7 +181,7 @@ def _errors(
 
 
 def _closed(filled: JobRequest, mall: Mall, now_ms: int) -> Iterator[FieldError]:
-    opens_ms, _ = _opening(filled, mall, now_ms)
+    opens_ms = _opens_ms(filled, mall, now_ms)
     ends_ms = min(_ms(filled.pickup.window_end), _ms(filled.dropoff.deadline))
     if opens_ms > _collect_ms(filled, now_ms) and ends_ms <= opens_ms + _walk_ms(filled, mall):
         yield FieldError(
@@ -211,9 +193,9 @@ def _need(request: JobRequest, mall: Mall, now_ms: int) -> Need:
     """What a round must know of the order, all defaults filled in."""
     dropoff, parcels = request.dropoff, filled(request.parcels)
     deadline_ms = _ms(dropoff.deadline)
-    return Need(
+    need = Need(
         stores=tuple(asked.store for asked in request.pickup.stores),
-        ready_ms=_from_ms(request, mall, now_ms),
+        ready_ms=_ready_ms(request),
         deadline_ms=deadline_ms,
         expires_ms=min(_ms(request.pickup.window_end), deadline_ms),
         lat=dropoff.lat,
@@ -227,11 +209,13 @@ def _need(request: JobRequest, mall: Mall, now_ms: int) -> Need:
         pay_minor=0 if request.pay is UNSET else request.pay.amount_minor,
         store_ready_ms=_store_ready_ms(request),
     )
+    return ready_no_sooner(need, _from_ms(request, mall, now_ms))
 
 
-def _opening(request: JobRequest, mall: Mall, now_ms: int) -> tuple[int, int | None]:
-    """From when on an order can be collected while the mall is open, and when that closes."""
-    return next_collection_ms(mall.hours, _collect_ms(request, now_ms), _walk_ms(request, mall))
+def _opens_ms(request: JobRequest, mall: Mall, now_ms: int) -> int:
+    """From when on an order can be collected while the mall is open."""
+    at_ms = _collect_ms(request, now_ms)
+    return next_collection_ms(mall.hours, at_ms, _walk_ms(request, mall))[0]
 
 
 def _walk_ms(request: JobRequest, mall: Mall) -> int:
@@ -245,7 +229,7 @@ def _walk_ms(request: JobRequest, mall: Mall) -> int:
 
 def _from_ms(request: JobRequest, mall: Mall, now_ms: int) -> int:
     """When everything is ready and the mall open; as sent, where it is open then anyway."""
-    opens_ms, _ = _opening(request, mall, now_ms)
+    opens_ms = _opens_ms(request, mall, now_ms)
     return opens_ms if opens_ms > _collect_ms(request, now_ms) else _ready_ms(request)
 
 

@@ -292,7 +292,10 @@ class RoundCalls(JobCalls):
 def _drivers_of(plan: OfferPlan) -> list[tuple[object, ...]]:
     """The drivers of a plan as the scripts want them."""
     return [
-        (d.driver, d.gate, d.eta_s, d.distance_m, d.eta_pickup_ms, d.eta_dropoff_ms, d.cell)
+        (
+            *(d.driver, d.gate, d.eta_s, d.distance_m),
+            *(d.eta_pickup_ms, d.eta_dropoff_ms, d.ask_by_ms, d.cell),
+        )
         for d in plan.drivers
     ]
 

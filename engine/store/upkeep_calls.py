@@ -4,12 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from engine.core.model import Need
 from engine.ports import Beat, DueEntry, Effects, JobRef, Offered, PushEntry
 from engine.store.batch_calls import BatchCalls
 from engine.store.driver_calls import DriverCalls
 from engine.store.keys import MarketKeys
 from engine.store.link import Link
-from engine.store.records import read_push
+from engine.store.records import pack, read_push
 from engine.store.round_calls import OfferedRun, RoundCalls
 from protocol.lifecycle import Outcome
 
@@ -59,6 +60,14 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
     async def queue(self, ref: JobRef) -> Effects:
         """See :meth:`engine.ports.Store.queue`."""
         return (await self._on_job("queue", ref, {})).effects
+
+    async def next_opening(
+        self, ref: JobRef, attempt: int, *, was: Need, need: Need, release_ms: int
+    ) -> Effects | None:
+        """See :meth:`engine.ports.Store.next_opening`."""
+        args = {"attempt": attempt, "was_ready_ms": was.ready_ms, "release_ms": release_ms}
+        reply = await self._on_job("next_opening", ref, args, [pack(need)])
+        return reply.effects if reply.verdict == "ok" else None
 
     async def silence(self, entry: DueEntry) -> Effects:
         """See :meth:`engine.ports.Store.silence`."""

@@ -61,6 +61,7 @@ def test_the_job_moves_of_the_contract() -> None:
         *(("assigned", "at_mall"), ("at_mall", "picked_up"), ("picked_up", "delivered")),
         *(("assigned", "picked_up"), ("offered", "queued")),
         *(("assigned", "queued"), ("at_mall", "queued")),
+        *(("queued", "scheduled"), ("offered", "scheduled")),
         *(("picked_up", "returning"), ("returning", "returned")),
         *product(before_pickup, {"cancelled", "assigned", "picked_up"}),
         *product(waiting, {"expired"}),

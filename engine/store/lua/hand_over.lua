@@ -4,7 +4,7 @@
 -- may, or the holder is back, it stays.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job round
 -- ARGV: now policy arg{offer attempt holder lost_ms drivers[{driver gate eta_s distance_m eta_pickup_ms
--- ARGV: eta_dropoff_ms cell?}]} record
+-- ARGV: eta_dropoff_ms ask_by_ms cell?}]} record
 -- REPLY: offered effects pushes driver | nobody | gone
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -31,7 +31,7 @@ local barred = barred_from({ job })
 for _, plan in ipairs(arg.drivers) do
   local is_other = plan[1] ~= arg.holder and not barred[plan[1]]
   local rec = is_other and read_driver(plan[1])
-  if rec and #rec.jobs == 0 and may_take(rec, plan[1], { job }) then
+  if rec and #rec.jobs == 0 and may_take(rec, plan, { job }) then
     local outcome = is_silent and 'silent' or 'unassigned'
     revoke(job, outcome, 'engine', is_silent and 'silent' or 'late')
     effects.malls, effects.due = {}, {} -- it looks no further

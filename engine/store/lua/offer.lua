@@ -5,7 +5,7 @@
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: round...
 -- ARGV: now policy arg{offer attempts[attempt] drivers[{driver gate eta_s distance_m eta_pickup_ms
--- ARGV: eta_dropoff_ms cell?}] etas? more?{most gap_ms offers[offer]}} record...
+-- ARGV: eta_dropoff_ms ask_by_ms cell?}] etas? more?{most gap_ms offers[offer]}} record...
 -- REPLY: offered effects pushes driver | nobody | gone … places
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -30,7 +30,7 @@ if #gone > 0 then return reply('gone', gone) end
 local barred = barred_from(jobs)
 for n, plan in ipairs(arg.drivers) do
   local rec = not barred[plan[1]] and read_driver(plan[1])
-  if rec and may_take(rec, plan[1], jobs) then
+  if rec and may_take(rec, plan, jobs) then
     put_out(jobs, rec, plan, arg.etas and arg.etas[n], arg.more and true)
     if arg.more then begin_round(jobs[1], arg.drivers, n, arg.more) end
     return reply('offered', plan[1])

@@ -6,7 +6,7 @@ from typing import Any
 from engine.core.acceptance import CELLS
 from engine.core.eta import StraightLine
 from engine.core.matching import Matcher
-from engine.core.model import Asked, Driver, Near, Need, Position, Vehicle, Waiting
+from engine.core.model import Asked, Driver, HeldJob, Near, Need, Position, Vehicle, Waiting
 from engine.core.places import Mall, Places
 from engine.market_policy import CostWeights, MarketPolicy
 from protocol.lifecycle import Wish
@@ -20,14 +20,14 @@ REFUSES_ALL = "\x00\x64" * CELLS + "\x32\x32"
 TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)
 
 
-def need(now_ms: int = NOW_MS, *, expires_in_ms: int = HOUR_MS, **changes: Any) -> Need:
-    """A small parcel at the LEGO store, ready now, to be collected within an hour and due in four,
-    some kilometres away."""
+def need(now_ms: int = NOW_MS, *, expires_in_ms: int | None = None, **changes: Any) -> Need:
+    """A small parcel at the LEGO store, ready now and due in four hours, some kilometres away. It
+    expires at its deadline unless ``expires_in_ms`` says otherwise."""
     plain = Need(
         stores=("lego",),
         ready_ms=now_ms,
         deadline_ms=now_ms + 4 * HOUR_MS,
-        expires_ms=now_ms + expires_in_ms,
+        expires_ms=0,
         lat=33.32,
         lon=-111.84,
         parcels=1,
@@ -37,7 +37,11 @@ def need(now_ms: int = NOW_MS, *, expires_in_ms: int = HOUR_MS, **changes: Any) 
         priority=0,
         created_ms=now_ms,
     )
-    return replace(plain, **changes)
+    asked = replace(plain, **changes)
+    if "expires_ms" in changes:
+        return asked
+    expires_ms = asked.deadline_ms if expires_in_ms is None else now_ms + expires_in_ms
+    return replace(asked, expires_ms=expires_ms)
 
 
 def driver(name: str, **changes: Any) -> Driver:
@@ -55,6 +59,14 @@ def near(who: str | Driver, north_m: float = 1_000.0) -> Near:
     known = driver(who) if isinstance(who, str) else who
     lat = MALL.lat + north_m / 111_195
     return Near(known, Position(lat, MALL.lon, 5.0, NOW_MS, NOW_MS), abs(north_m))
+
+
+def held_job(name: str = "job_phoenix.held", **changes: Any) -> HeldJob:
+    """A job of this mall that a driver is on its way to collect."""
+    plain = HeldJob(
+        name, 1, MALL.id, lat=33.32, lon=-111.84, deadline_ms=NOW_MS + 4 * HOUR_MS, weight_g=1_000
+    )
+    return replace(plain, **changes)
 
 
 def waiting(name: str = "job_phoenix.1", **changes: Any) -> Waiting:

@@ -17,7 +17,7 @@ from tests.engine.core import makers
 import numpy as np  # isort: skip
 
 NOW_MS = 1_800_000_000_000
-MALL = Places.load().mall("chandler-fashion-center")
+MALL = Places.load(opening_hours=False).mall("chandler-fashion-center")
 GATE = next(iter(MALL.gates.values()))
 POLICY = MarketPolicy(
     weights=CostWeights(idle=0, recent_decline_s=0, slack=0, acceptance=1),

@@ -5,11 +5,11 @@ Drivers stand north of the mall, so many metres away; time is short by the polic
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.core.model import Driver, Job, LiveOffer, RoundRecord, Submission, Vehicle
-from engine.core.places import Places
+from engine.core.places import Places, Store
 from engine.dispatch.dispatcher import Dispatcher
 from engine.market_policy import CostWeights, MarketPolicy
 from engine.metrics import Metrics
@@ -23,6 +23,11 @@ from tests.support import eventually
 PLACES = Places.load(opening_hours=False)
 MARKET = "phoenix"
 MALL = PLACES.mall("chandler-fashion-center")
+# A counter at the gate itself: with `store_dwell_s` 0 its parcels are in hand on arrival.
+KIOSK = Store("kiosk", "Kiosk", next(iter(MALL.gates)), floor=1, walk_s=0)
+PLACES.malls[MALL.id] = PLACES.markets[MARKET].malls[MALL.id] = MALL = replace(  # type: ignore[index]
+    MALL, stores={**MALL.stores, KIOSK.id: KIOSK}
+)
 OTHER_MALL = PLACES.mall("arizona-mills")
 KEYS = MarketKeys(MARKET)
 HOUR_MS = 3_600_000

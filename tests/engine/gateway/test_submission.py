@@ -61,7 +61,7 @@ def test_defaults() -> None:
         "pickup": {
             "mall": MALL,
             "stores": [{"store": "lego", "ready_at": "2026-11-23T19:00:00Z", "parcels": 1}],
-            "window_end": "2026-11-24T04:00:00Z",  # 21 o'clock in Phoenix
+            "window_end": "2026-11-24T19:00:00Z",  # the deadline
         },
         "dropoff": {"lat": 33.3197, "lon": -111.8412, "deadline": "2026-11-24T19:00:00Z"},
         "parcels": {"count": 1, "weight_g": 0, "volume_l": 0.0},
@@ -70,18 +70,13 @@ def test_defaults() -> None:
     }
     assert asked.need.ready_ms == NOON - 250
     assert asked.need.deadline_ms == NOON - 250 + 24 * HOUR_MS
-    assert asked.need.expires_ms == NOON - 250 + 9 * HOUR_MS
+    assert asked.need.expires_ms == asked.need.deadline_ms
     assert asked.need.created_ms == NOON
 
 
-def test_a_deadline_before_closing_ends_the_window() -> None:
+def test_a_deadline_ends_the_window() -> None:
     asked = order(dropoff__deadline="2026-11-23T18:00:00-07:00")
     assert asked.need.expires_ms == asked.need.deadline_ms == NOON - 250 + 6 * HOUR_MS
-
-
-def test_the_window_of_a_mall_that_never_closes_ends_with_the_deadline() -> None:
-    asked = order(places=ALWAYS_OPEN)
-    assert asked.need.expires_ms == asked.need.deadline_ms
 
 
 def test_a_window_that_is_given_counts_even_past_closing() -> None:
@@ -133,7 +128,7 @@ def test_the_mall_must_be_open_when_the_parcels_are_ready() -> None:
     before_ten: dict[str, Any] = {"dropoff__deadline": "2026-11-23T10:00:00-07:00"}
     assert refused(eight, **before_ten) == ("mall_closed", ["/pickup/mall"])
     at_ten = [{"store": "lego", "ready_at": "2026-11-23T10:00:00-07:00"}]
-    assert order(eight, pickup__stores=at_ten).need.expires_ms == eight + 13 * HOUR_MS
+    assert order(eight, pickup__stores=at_ten).need.ready_ms == eight + 2 * HOUR_MS
     at_nine_pm = [{"store": "lego", "ready_at": "2026-11-23T21:00:00-07:00"}]
     before_ten = {"dropoff__deadline": "2026-11-24T10:00:00-07:00"}
     asked: dict[str, Any] = {"pickup__stores": at_nine_pm, **before_ten}
@@ -146,18 +141,18 @@ def local_ms(text: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("now", "ready", "opens", "closes"),
+    ("now", "ready", "opens"),
     [
-        ("2026-11-23T08:00", None, "2026-11-23T10:00", "2026-11-23T21:00"),
-        ("2026-11-23T12:00", "2026-11-23T21:00", "2026-11-24T10:00", "2026-11-24T21:00"),
+        ("2026-11-23T08:00", None, "2026-11-23T10:00"),
+        ("2026-11-23T12:00", "2026-11-23T21:00", "2026-11-24T10:00"),
         # A minute before closing nobody gets to the store and back any more.
-        ("2026-11-23T20:59", None, "2026-11-24T10:00", "2026-11-24T21:00"),
-        # Thanksgiving is closed, and the day after it long.
-        ("2026-11-25T20:59", None, "2026-11-27T06:00", "2026-11-27T22:00"),
+        ("2026-11-23T20:59", None, "2026-11-24T10:00"),
+        # Thanksgiving is closed, and the day after it opens early.
+        ("2026-11-25T20:59", None, "2026-11-27T06:00"),
     ],
 )
 def test_what_is_ready_while_the_mall_is_closed_is_for_its_next_opening(
-    now: str, ready: str | None, opens: str, closes: str
+    now: str, ready: str | None, opens: str
 ) -> None:
     now_ms, opens_ms = local_ms(now), local_ms(opens)
     store = (
@@ -166,7 +161,7 @@ def test_what_is_ready_while_the_mall_is_closed_is_for_its_next_opening(
     deadline = iso(opens_ms + 36 * HOUR_MS)
     asked = order(now_ms, pickup__stores=[store], dropoff__deadline=deadline)
     assert asked.need.ready_ms == opens_ms
-    assert asked.need.expires_ms == local_ms(closes)
+    assert asked.need.expires_ms == asked.need.deadline_ms
     # Told as it was sent; held back till then.
     assert asked.request.pickup.stores[0].ready_at != datetime.fromtimestamp(opens_ms / 1000, UTC)
     for end in ("dropoff__deadline", "pickup__window_end"):
@@ -185,8 +180,7 @@ def test_a_store_that_is_ready_after_closing_is_for_the_next_opening() -> None:
     nine = datetime.fromisoformat("2026-11-23T21:00:00-07:00")
     after = with_ready_at(before, "lego", nine, NOON)
     assert after.need.ready_ms == local_ms("2026-11-24T10:00")
-    assert after.need.expires_ms == local_ms("2026-11-24T20:00") == after.need.deadline_ms
-    assert after.request.pickup.window_end == datetime.fromisoformat("2026-11-24T20:00:00-07:00")
+    assert after.need.expires_ms == local_ms("2026-11-24T20:00") == before.need.expires_ms
     assert after.request.pickup.stores[0].ready_at == nine
     # Ready sooner again: what expires when stays.
     again = with_ready_at(after, "lego", datetime.fromtimestamp(NOON / 1000, UTC), NOON)
@@ -251,6 +245,24 @@ def test_a_submission() -> None:
     assert held_back.state is JobState.SCHEDULED
     assert held_back.needs_age_check is False
     assert held_back.external_id is None
+
+
+@pytest.mark.finding("D3")
+def test_each_store_is_ready_no_sooner_than_the_mall_opens() -> None:
+    night = {"ready_at": "2026-11-24T02:00:00-07:00"}
+    noon = {"ready_at": "2026-11-24T12:00:00-07:00"}
+    late = {"ready_at": "2026-11-23T21:30:00-07:00"}
+    deadline = "2026-11-24T20:00:00-07:00"
+    need = order(
+        pickup__stores=[{"store": "lego", **night}, {"store": "apple", **late}],
+        dropoff__deadline=deadline,
+    ).need
+    assert need.store_ready_ms == (local_ms("2026-11-24T10:00"),) * 2
+    need = order(
+        pickup__stores=[{"store": "lego", **night}, {"store": "apple", **noon}],
+        dropoff__deadline=deadline,
+    ).need
+    assert need.store_ready_ms == (local_ms("2026-11-24T02:00"), local_ms("2026-11-24T12:00"))
 
 
 def test_the_card_does_not_tell_whose_parcel_it_is() -> None:

@@ -178,8 +178,7 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     await store.accept(MARKET, "bob", offer)
     await store.cancel(accepted, "toys", "")
     await store.expire(await world.submit(), "nobody_in_reach", 0)
-    scheduled, _ = await world.in_state(JobState.SCHEDULED)
-    await store.queue(scheduled)
+    await _scheduled(world)
     await store.due(MARKET, 10)
     await store.driver_due(MARKET, "ann")
     await store.offer_more(DueEntry("more/m/job_phoenix.x", "more", "job_phoenix.x", mall="m"))
@@ -191,6 +190,14 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     await store.forget(MARKET)
 
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
+
+
+async def _scheduled(world: World) -> None:
+    """What happens to a job that is held back."""
+    ref, _ = await world.in_state(JobState.SCHEDULED)
+    await world.store.queue(ref)
+    need = (await world.job(ref)).need
+    await world.store.next_opening(ref, 0, was=need, need=need, release_ms=world.now + 1)
 
 
 async def test_an_entry_of_an_unknown_kind_is_told_as_it_is(world: World) -> None:

@@ -17,14 +17,20 @@ local function barred_from(jobs)
 end
 
 -- A run goes to one who is free; to one on its way, one more job from the mall that it is bound for.
-local function may_take(rec, driver, jobs)
+-- Nobody is asked who would come too late to collect.
+local function may_take(rec, plan, jobs)
   local has_room = #rec.jobs == 0 or (#jobs == 1 and bound_for(rec) == jobs[1].mall)
-  return has_room and fits(rec, jobs) and may_be_asked(rec, read_position(driver))
+  local is_in_time = plan[7] == 0 or now <= plan[7]
+  return has_room and is_in_time and fits(rec, jobs) and may_be_asked(rec, read_position(plan[1]))
 end
 
 -- Offers the jobs, each at its attempt, to the driver of this record; by when it must be acknowledged.
 local function ask(id, jobs, rec, plan, etas, is_staggered)
   local expires, attempt, run, cards = now + policy.offer_timeout_ms, 0, {}, {}
+  -- An answer after this would come too late; but the offer must be seen first.
+  if plan[7] > 0 then
+    expires = math.min(expires, math.max(plan[7], now + policy.ack_timeout_ms))
+  end
   for i, job in ipairs(jobs) do
     attempt, expires = math.max(attempt, job.attempt), math.min(expires, job.expires_ms)
     run[i] = { job = job.id, attempt = job.attempt }
@@ -35,7 +41,7 @@ local function ask(id, jobs, rec, plan, etas, is_staggered)
   local offer = { offer = id, driver = plan[1], mall = jobs[1].mall, gate = plan[2],
     attempt = attempt, jobs = run, eta_s = plan[3], distance_m = plan[4],
     eta_pickup_ms = plan[5], eta_dropoff_ms = plan[6], expires_ms = expires, ack_by_ms = ack_by,
-    state = 'live', add_on = #rec.jobs > 0 or nil, cell = #rec.jobs == 0 and plan[7] or nil,
+    state = 'live', add_on = #rec.jobs > 0 or nil, cell = #rec.jobs == 0 and plan[8] or nil,
     staggered = is_staggered }
   redis.call('HSET', K.offers, id, cmsgpack.pack(offer))
   rec.offer = id

@@ -10,7 +10,7 @@ local function staggering()
     local barred = barred_from({ job })
     for i, plan in ipairs(round.rest) do
       local rec = not barred[plan[1]] and read_driver(plan[1])
-      if rec and may_take(rec, plan[1], { job }) then
+      if rec and may_take(rec, plan, { job }) then
         local id = table.remove(round.ids)
         table.remove(round.rest, i)
         round.live[#round.live + 1] = id
