@@ -82,7 +82,7 @@ class DriverView:
         self._seq = welcome.seq
         self.state = welcome.state
         self.offer = welcome.offer
-        self.barred = None if welcome.barred is UNSET else welcome.barred
+        self.barred = welcome.barred
         self.recalled = {}
         now_held = {detail.job: HeldJob.of(detail) for detail in welcome.jobs}
         for job, held in self.jobs.items():
@@ -128,8 +128,7 @@ class DriverView:
     def apply_reply(self, reply: Reply) -> None:
         """Believe the driver's state as any reply tells it."""
         self.state = reply.state
-        if reply.barred is not UNSET:
-            self.barred = reply.barred
+        self.barred = reply.barred
 
     def apply_reported(self, job: str, reply: Reply) -> None:
         """Believe the reply to ``progress``."""
