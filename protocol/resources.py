@@ -416,3 +416,10 @@ class Problem(Struct, frozen=True):
     detail: str
     errors: tuple[FieldError, ...] | UnsetType = UNSET
     job: str | UnsetType = UNSET
+
+
+class Readiness(Struct, frozen=True):
+    """A node that takes traffic. ``warnings``: what its operator should mend, one line each."""
+
+    status: str
+    warnings: tuple[str, ...] = ()
