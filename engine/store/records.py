@@ -23,16 +23,42 @@ from protocol.lifecycle import JobState
 
 pack = msgspec.msgpack.Encoder().encode
 
+
+# Nodes of two versions share a store while a deployment is under way, so no record has a fixed
+# length: elements that a later version appended are ignored, and what an earlier one did not write
+# has a default. `docs/howto/upgrade.md` has the rules for a change of what is stored.
+class _AskedRecord(msgspec.Struct, array_like=True, gc=False):
+    driver: str
+    attempt: int
+    outcome: str
+    at_ms: int
+
+
+class _TimelineRecord(msgspec.Struct, array_like=True, gc=False):
+    state: str
+    at_ms: int
+    actor: str
+    cause: str
+
+
+class _WaitingRecord(msgspec.Struct, array_like=True):
+    attempt: int
+    need: msgspec.Raw
+    asked: msgspec.Raw
+    card: msgspec.Raw
+    mall: str
+
+
 _driver = msgspec.msgpack.Decoder(Driver).decode
 _need = msgspec.msgpack.Decoder(Need).decode
 _round = msgspec.msgpack.Decoder(RoundRecord).decode
-_asked = msgspec.msgpack.Decoder(list[tuple[str, int, str, int]]).decode
-_timeline = msgspec.msgpack.Decoder(list[tuple[str, int, str, str]]).decode
+_asked = msgspec.msgpack.Decoder(list[_AskedRecord]).decode
+_timeline = msgspec.msgpack.Decoder(list[_TimelineRecord]).decode
 # {received, at, lat, lon, acc, …}: lib/positions.lua knows the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
 # Lua's strings come as MessagePack strings whatever their bytes, so packed values stay raw here.
 _cards = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_waiting = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw, str]).decode
+_waiting = msgspec.msgpack.Decoder(_WaitingRecord).decode
 
 
 class _Effects(msgspec.Struct):
@@ -141,6 +167,7 @@ _push = msgspec.msgpack.Decoder(_PushBody).decode
 _offer = msgspec.msgpack.Decoder(OfferRecord).decode
 _round_of_offers = msgspec.msgpack.Decoder(RoundOfOffers).decode
 
+_NO_ENTRIES = pack([])
 _STR_HEADS = {0xD9: 2, 0xDA: 3, 0xDB: 5, 0xC4: 2, 0xC5: 3, 0xC6: 5}
 
 
@@ -234,25 +261,42 @@ def read_waiting(job: str, packed: bytes) -> Waiting:
 
 def read_market_waiting(job: str, packed: bytes) -> tuple[str, Waiting]:
     """The same with its mall before it, for a round of the whole market."""
-    attempt, need, asked, card, mall = _waiting(packed)
-    return mall, Waiting(
-        job, attempt, _need(_content(need)), _read_asked(_content(asked)), _content(card)
+    record = _waiting(packed)
+    return record.mall, Waiting(
+        job,
+        record.attempt,
+        _need(_content(record.need)),
+        _read_asked(_content(record.asked)),
+        _content(record.card),
     )
 
 
 def _read_asked(packed: bytes) -> tuple[Asked, ...]:
-    return tuple(Asked(*turn) for turn in _asked(packed))
+    return tuple(
+        Asked(turn.driver, turn.attempt, turn.outcome, turn.at_ms) for turn in _asked(packed)
+    )
+
+
+def _read_timeline(packed: bytes) -> tuple[TimelineEntry, ...]:
+    return tuple(
+        TimelineEntry(entry.state, entry.at_ms, entry.actor, entry.cause)
+        for entry in _timeline(packed)
+    )
 
 
 def read_job(flat: Sequence[bytes]) -> Job:
-    """A job's hash, as HGETALL gives it: names and values by turns."""
+    """Read a job's hash, as HGETALL gives it: names and values by turns.
+
+    A field that the version that wrote the job did not know is empty or 0; one that this version
+    does not know is ignored.
+    """
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
 
     def text(name: bytes) -> str:
-        return fields[name].decode()
+        return fields.get(name, b"").decode()
 
     def number(name: bytes) -> int:
-        return int(fields[name])
+        return int(fields.get(name) or 0)
 
     return Job(
         id=text(b"id"),
@@ -274,10 +318,10 @@ def read_job(flat: Sequence[bytes]) -> Job:
         body=fields[b"body"],
         card=fields[b"card"],
         need=_need(fields[b"need"]),
-        eta_pickup_ms=int(fields[b"eta_pickup_ms"] or 0) or None,
-        eta_dropoff_ms=int(fields[b"eta_dropoff_ms"] or 0) or None,
-        timeline=tuple(TimelineEntry(*entry) for entry in _timeline(fields[b"timeline"])),
-        asked=_read_asked(fields[b"asked"]),
+        eta_pickup_ms=number(b"eta_pickup_ms") or None,
+        eta_dropoff_ms=number(b"eta_dropoff_ms") or None,
+        timeline=_read_timeline(fields.get(b"timeline", _NO_ENTRIES)),
+        asked=_read_asked(fields.get(b"asked", _NO_ENTRIES)),
     )
 
 

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import redis
 
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.slow
 
 MARKET = "phoenix"
 AT_MALL = (33.3017, -111.8990)
+# What the first version could have done without: a stand-in for the fields of later ones.
+OPTIONAL = ("former", "alerted_ms", "age_check", "eta_pickup_ms", "eta_dropoff_ms", "reason")
 CAR = {
     "kind": "car",
     "max_jobs": 1,
@@ -30,14 +33,56 @@ CAR = {
 }
 
 
-@pytest.fixture(scope="module", params=sorted(store.stem for store in STORES.glob("*.json")))
+def as_captured(client: Any) -> None:
+    """The store as its version left it."""
+
+
+def with_later_fields(client: Any) -> None:
+    """A node of a later version has written what this one does not know."""
+
+    def extend(key: bytes, name: bytes | str, later: Callable[[Any], Any]) -> None:
+        # As the scripts pack: their MessagePack knows no bytes, so a string may be of any bytes.
+        record = msgpack.unpackb(client.hget(key, name), raw=True)
+        client.hset(key, name, msgpack.packb(later(record), use_bin_type=False))
+
+    for job in client.scan_iter("mallard:*:job:*"):
+        client.hset(job, "field_of_a_later_version", "x")
+        for name in ("asked", "timeline"):
+            extend(job, name, lambda entries: [[*entry, b"later"] for entry in entries])
+        extend(job, "need", lambda record: record | {b"later": 1})
+    for kind in ("drivers", "offers"):
+        for key in client.scan_iter(f"mallard:*:{kind}"):
+            for name in client.hkeys(key):
+                extend(key, name, lambda record: record | {b"later": 1})
+    for key in client.scan_iter("mallard:*:waiting"):
+        for name in client.hkeys(key):
+            extend(key, name, lambda record: [*record, b"later"])
+
+
+def without_optional_fields(client: Any) -> None:
+    """An earlier version did not write what this one could do without."""
+    for job in client.scan_iter("mallard:*:job:*"):
+        client.hdel(job, *OPTIONAL)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        (store.stem, change)
+        for store in sorted(STORES.glob("*.json"))
+        for change in (as_captured, with_later_fields, without_optional_fields)
+    ],
+    ids=lambda param: f"{param[0]}-{param[1].__name__}",
+)
 def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Node, str]]:
     """A node of this version on a store that an earlier one left behind."""
+    store, change = request.param
     with EmbeddedServer(persistent=False) as server:
         with redis.Redis.from_url(server.url) as client:
-            restore(client, captured(request.param))
+            restore(client, captured(store))
+            change(client)
         node = start_node(
             tmp_path_factory.mktemp("upgraded"), server.url, MALLARD_RESUME_TTL_S="600"
         )

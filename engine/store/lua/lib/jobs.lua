@@ -15,16 +15,22 @@ local function due_member(job)
   return kind .. '/' .. job.mall .. '/' .. job.id
 end
 
+local function list_of(packed)
+  return packed and cmsgpack.unpack(packed) or {}
+end
+
+-- A field that the version that wrote the job did not know is empty, 0 or an empty list.
 local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
     'timeline', 'asked', 'former', 'age_check', 'alerted_ms')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
-    driver = v[5], offer = v[6], expires_ms = tonumber(v[7]), release_ms = tonumber(v[8]),
-    priority = tonumber(v[9]), created_ms = tonumber(v[10]), service = v[11], external_id = v[12],
-    need = v[13], card = v[14], timeline = cmsgpack.unpack(v[15]), asked = cmsgpack.unpack(v[16]),
-    former = cmsgpack.unpack(v[17]), age_check = v[18] == '1', alerted_ms = tonumber(v[19]) }
+    driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
+    release_ms = tonumber(v[8] or 0), priority = tonumber(v[9] or 0),
+    created_ms = tonumber(v[10]), service = v[11], external_id = v[12] or '', need = v[13],
+    card = v[14], timeline = list_of(v[15]), asked = list_of(v[16]), former = list_of(v[17]),
+    age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1) }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end
