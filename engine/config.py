@@ -56,6 +56,10 @@ class Settings:
     allowed_origins: tuple[str, ...] = ()
     # Addresses and networks of reverse proxies, whose `X-Forwarded-For` names the client.
     trusted_proxies: tuple[str, ...] = ()
+    # Client connections in all (0: as the limit of open files allows) and, per address, of clients
+    # that have shown no good token.
+    max_connections: int = figure(0, 0, 1_000_000)
+    max_connections_per_address: int = figure(1024, 1, 1_000_000)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     opening_hours: Literal["on", "off"] = "on"

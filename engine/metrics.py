@@ -83,6 +83,18 @@ class Metrics:
             ("code",),
             registry=self.registry,
         )
+        self._refused = Counter(
+            "mallard_connections_refused_total",
+            "Client connections refused or cut, by reason: too many (full, evicted, address),"
+            " input over a limit (memory, head_too_large), slow, unread answers, bad_request.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self._connections = Gauge(
+            "mallard_connections",
+            "Client connections open on this node, when scraped.",
+            registry=self.registry,
+        )
         self._lag = self._histogram(
             "mallard_event_loop_lag_seconds",
             "How much later than asked the event loop woke a sleeper.",
@@ -190,6 +202,14 @@ class Metrics:
     def socket_closed(self, code: int) -> None:
         """A driver's socket was closed, by us or by the app."""
         self._closed.labels(str(code) if code in _CLOSE_CODES else "other").inc()
+
+    def connection_refused(self, reason: str) -> None:
+        """A client's connection was refused or cut."""
+        self._refused.labels(reason).inc()
+
+    def count_connections(self, number: int) -> None:
+        """How many client connections are open."""
+        self._connections.set(number)
 
     def count_drivers(self, market: str, drivers: Mapping[str, int]) -> None:
         """How many drivers are in each state; a state that is missing has none."""

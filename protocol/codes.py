@@ -251,6 +251,8 @@ class ProblemCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     BODY_TOO_LARGE = "body_too_large"
+    UPGRADE_REQUIRED = "upgrade_required"
+    HEAD_TOO_LARGE = "head_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     INVALID_FIELDS = "invalid_fields"
     MALL_CLOSED = "mall_closed"
@@ -295,6 +297,8 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
     ProblemCode.NOT_FOUND: ProblemKind(404, "No such thing"),
     ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "The method is not allowed here"),
     ProblemCode.BODY_TOO_LARGE: ProblemKind(413, "The body is over 64 KiB"),
+    ProblemCode.UPGRADE_REQUIRED: ProblemKind(426, "This is a WebSocket: send Upgrade: websocket"),
+    ProblemCode.HEAD_TOO_LARGE: ProblemKind(431, "The head or the trailers are over 16 KiB"),
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: ProblemKind(415, "The body must be application/json"),
     ProblemCode.INVALID_FIELDS: ProblemKind(422, "Some fields are not valid"),
     ProblemCode.MALL_CLOSED: ProblemKind(422, "The mall is closed"),

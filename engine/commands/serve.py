@@ -12,6 +12,7 @@ from engine.commands.options import add_settings_flags, places_of, settings_of
 from engine.config import ConfigError, Settings
 from engine.core.places import Places
 from engine.gateway.app import Node
+from engine.gateway.connections import DescriptorPlan
 from engine.gateway.server import Server, server_config
 from engine.gateway.tidy import set_aside
 from engine.logs import configure_logging
@@ -92,7 +93,14 @@ def _serve(
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"mallard listens on http://{host}:{port} ({where})", flush=True)
 
-    server = Server(server_config(node.app, settings.host, settings.port), node.let_go, tell)
+    config = server_config(
+        node.app,
+        settings.host,
+        settings.port,
+        node.connections,
+        backlog=DescriptorPlan.of_process().backlog,
+    )
+    server = Server(config, node.let_go, tell)
     try:
         server.run()
     except SystemExit:  # uvicorn could not start; it has logged why

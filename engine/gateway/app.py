@@ -18,7 +18,9 @@ from engine.dispatch.dispatcher import Dispatcher
 from engine.gateway import ops
 from engine.gateway.admission import Admission
 from engine.gateway.auth import Tokens
+from engine.gateway.client_address import TrustedProxies
 from engine.gateway.coalescer import Coalescer
+from engine.gateway.connections import Connections, DescriptorPlan
 from engine.gateway.cors import Cors
 from engine.gateway.deps import Deps
 from engine.gateway.drain import let_go
@@ -94,6 +96,12 @@ class Node:
         self.coalescer = Coalescer(
             self.dispatcher.positions, lambda market: policies[market].flush_ms, self.metrics
         )
+        self.connections = Connections(
+            most=settings.max_connections or DescriptorPlan.of_process().connections,
+            most_per_address=settings.max_connections_per_address,
+            proxies=TrustedProxies(settings.trusted_proxies),
+            refused=self.metrics.connection_refused,
+        )
         self.services = Services(
             admission=Admission(self.tokens, places.markets.keys(), settings.allowed_origins),
             dispatcher=self.dispatcher,
@@ -103,6 +111,7 @@ class Node:
             relay=self.relay,
             coalescer=self.coalescer,
             metrics=self.metrics,
+            connections=self.connections,
             pace=pace or Pace(),
             weigh_earnings=frozenset(
                 market for market, policy in policies.items() if policy.weights.earnings_s

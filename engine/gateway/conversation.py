@@ -54,6 +54,7 @@ class Conversation:
         self._services = services
         self._codec = codec
         self._admitted = admitted
+        self._know = wire.know
         self._outbox = Outbox(wire)
         self._clock = loop.time
         self._rate = FrameRate()
@@ -220,6 +221,7 @@ class Conversation:
         self._do(session.welcomed(snapshot))
 
     def _authorize(self, admitted: Admitted) -> None:
+        self._know()
         left_s = admitted.expires_ms / 1000 - time.time()
         self._vigil.authorized(self._clock() + left_s, admitted.expires_ms)
         self._watch()

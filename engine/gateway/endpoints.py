@@ -10,6 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from engine.gateway.auth import Principal, Tokens, bearer
+from engine.gateway.connections import know_client
 from engine.gateway.problems import HttpProblem
 from protocol.codes import ProblemCode, Role
 
@@ -53,6 +54,7 @@ class _Endpoint:
                 ProblemCode.METHOD_NOT_ALLOWED, f"allowed: {self._allow}", headers=allow
             )
         principal = self._tokens.verify(bearer(request.headers.getlist("authorization")))
+        know_client(request.scope)
         principal.require(*method.roles)
         return await method.handler(request, principal)
 

@@ -37,6 +37,7 @@ def routes(services: Services) -> list[Route]:
         return JsonResponse(body, headers=_NOT_KEPT)
 
     async def metrics(_: Request) -> Response:
+        services.metrics.count_connections(len(services.connections))
         for market in services.places.markets:
             sessions = services.hub.sessions(market)
             services.metrics.count_drivers(market, Counter(each.shown.value for each in sessions))

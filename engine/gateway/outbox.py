@@ -25,6 +25,9 @@ class Wire(Protocol):
     def end(self, code: int, reason: str = "") -> None:
         """Close, once."""
 
+    def know(self) -> None:
+        """The client has shown a good token."""
+
 
 class Outbox:
     """Passes frames on while the wire takes them, keeps a bounded number while it does not.

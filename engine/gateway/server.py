@@ -10,7 +10,8 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from engine.gateway.http_transport import PatientHttpProtocol
+from engine.gateway.connections import MAX_BACKLOG, Connections
+from engine.gateway.http_transport import NOSNIFF, EngineConfig, PatientHttpProtocol
 from engine.gateway.transport import DriverSocketProtocol
 from protocol.codes import MAX_FRAME_BYTES
 
@@ -19,12 +20,18 @@ _log = structlog.get_logger(__name__)
 # Together under the 10 s that a drain may take.
 _DRAIN_WITHIN_S: Final = 6.5
 _REQUESTS_WITHIN_S: Final = 2
-_BACKLOG: Final = 4_096
 
 
-def server_config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
-    """Return uvicorn's configuration. Port 0: any free one."""
-    return uvicorn.Config(
+def server_config(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    connections: Connections | None = None,
+    *,
+    backlog: int = MAX_BACKLOG,
+) -> EngineConfig:
+    """Return uvicorn's configuration of a listener. Port 0: any free one."""
+    config = EngineConfig(
         app,
         interface="asgi3",
         host=host,
@@ -42,9 +49,12 @@ def server_config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=_BACKLOG,
+        headers=[(NOSNIFF[0].decode(), NOSNIFF[1].decode())],
+        backlog=backlog,
         timeout_graceful_shutdown=_REQUESTS_WITHIN_S,
     )
+    config.connections = Connections() if connections is None else connections
+    return config
 
 
 class Server(uvicorn.Server):

@@ -7,6 +7,7 @@ from engine.core.places import Places
 from engine.dispatch.dispatcher import Dispatcher
 from engine.gateway.admission import Admission
 from engine.gateway.coalescer import Coalescer
+from engine.gateway.connections import Connections
 from engine.gateway.frames import full_job
 from engine.gateway.hub import Hub
 from engine.gateway.relay import Relay
@@ -28,6 +29,7 @@ class Services:
     relay: Relay
     coalescer: Coalescer
     metrics: Metrics
+    connections: Connections
     pace: Pace = field(default_factory=Pace)
     # Markets that weigh what drivers have earned: how evenly is told by `/metrics`.
     weigh_earnings: frozenset[str] = frozenset()

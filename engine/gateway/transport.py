@@ -6,9 +6,11 @@ handed on as it arrives and written where it is made: no queue, no task, no `awa
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
-from asyncio import BaseTransport, TimerHandle
+import termios
+from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -21,12 +23,18 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 
+from engine.gateway.connections import Peer
 from engine.gateway.framing import Frames
 from engine.gateway.rate import FrameRate
 from protocol.codes import Close
 
 SLOW_READER_S: Final = 2.0
 CLOSE_WITHIN_S: Final = 3.0
+# A phone in a lift or a tunnel takes nothing for a while, and is told why it was closed after that.
+UNSENT_WITHIN_S: Final = 20.0
+UNSENT_AFTER_CLOSE_S: Final = 3.0
+# What may come right behind a handshake, before its answer: a hello, and a little more.
+MAX_EARLY_BYTES: Final = 65_536
 WIRE: Final = "mallard.wire"
 """Under this name a socket's scope holds, in `state`, its `DriverSocketProtocol`."""
 
@@ -46,6 +54,31 @@ def cut(transport: asyncio.Transport) -> None:
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     transport.abort()
+
+
+def limit_unsent(transport: asyncio.Transport, within_s: float) -> None:
+    """Bound the bytes that the kernel keeps for a peer, and for how long (RFC 5482).
+
+    The kernel ends a connection whose peer has taken nothing for so long, whether it is gone or
+    does not read, also after we have closed it. Platforms without that option keep what they do.
+    """
+    raw = transport.get_extra_info("socket")
+    if raw is None:
+        return
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT") and raw.family in {socket.AF_INET, socket.AF_INET6}:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(within_s * 1000))
+
+
+def has_unsent(transport: asyncio.Transport) -> bool:
+    """Whether the peer has not taken all that was written to it."""
+    if transport.get_write_buffer_size():
+        return True
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.fileno() < 0 or not hasattr(termios, "TIOCOUTQ"):
+        return False
+    unsent = struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+    return bool(unsent)
 
 
 Handle = Callable[[bytes | str], Awaitable[None] | None]
@@ -68,6 +101,8 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.on_writable: Callable[[], None] | None = None
         self._slow: TimerHandle | None = None
         self._control: FrameRate | None = None
+        self._peer: Peer | None = None
+        self._early = b""
         self._frames = Frames()
         # Takes messages as they arrive, while nothing that came before waits.
         self._handle: Handle | None = None
@@ -77,6 +112,33 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
     def is_writable(self) -> bool:
         """Whether the transport takes frames without piling them up."""
         return self.writable.is_set()
+
+    def take_over(
+        self, transport: asyncio.Transport, peer: Peer | None, head: bytes, early: bytes
+    ) -> None:
+        """Begin with a handshake that the HTTP protocol has read, and what came right behind it."""
+        self._peer = peer
+        self._early = early
+        limit_unsent(transport, UNSENT_WITHIN_S)
+        self.connection_made(transport)
+        transport.set_protocol(self)
+        super().data_received(head)
+        if not self.handshake_initiated:
+            self.hang_up()  # its parser is stricter, and what it answers is not sent by itself
+
+    async def send(self, message: Any) -> None:
+        """Send an ASGI event; after the handshake's answer, take what came before it."""
+        was_complete = self.handshake_complete
+        await super().send(message)
+        if self.handshake_complete and not was_complete:
+            early, self._early = self._early, b""
+            if early and not self.close_sent:
+                self.data_received(early)
+
+    def know(self) -> None:
+        """The client has shown a good token: limits for strangers do not count it any more."""
+        if self._peer is not None:
+            self._peer.know()
 
     def refuse(self, status: HTTPStatus) -> None:
         """Answer the handshake with an HTTP status instead of the upgrade."""
@@ -112,10 +174,10 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand messages on at once while nobody is busy with an earlier one."""
-        if not self.handshake_complete:
-            if self.handshake_initiated:  # it does not wait for our answer
-                self._frames.leave_to_the_library()
-            super().data_received(data)
+        if not self.handshake_complete:  # it does not wait for our answer
+            self._early += data
+            if len(self._early) > MAX_EARLY_BYTES:
+                cut(self.transport)
             return
         for message, other in self._frames.cut(data):
             if message is None:
@@ -159,20 +221,24 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+        limit_unsent(self.transport, UNSENT_AFTER_CLOSE_S)
+        self.close_timer = self.loop.call_later(self.close_timeout, self._close_at_last)
 
-    def connection_made(self, transport: BaseTransport) -> None:
-        """Bound what the kernel keeps for a peer that does not read."""
-        super().connection_made(transport)
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    def _close_at_last(self) -> None:
+        """The peer has not answered the close. One that did not even take it is cut."""
+        if has_unsent(self.transport):
+            cut(self.transport)
+        else:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell a connection that just went away (1006) from one closed without a code (1005)."""
         if self._slow is not None:
             self._slow.cancel()
             self._slow = None
+        if self._peer is not None:
+            self._peer.close()
+        self._early = b""
         self.on_writable = None
         if self.conn.close_rcvd is None and not self.close_sent:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006, "reason": ""})
@@ -187,6 +253,9 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self.scope["state"].pop(WIRE, None)
         with contextlib.suppress(Exception):
             self.conn.parser.close()
+        # Their tracebacks lead back to the connection.
+        self.conn.handshake_exc = self.conn.parser_exc = None
+        self.request = self.response = None  # type: ignore[assignment]
 
     def pause_writing(self) -> None:
         """Start the clock of a phone that does not read."""

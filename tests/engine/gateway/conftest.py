@@ -141,7 +141,7 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
             pace=pace,
             store_down_close_s=store_down_close_s,
         )
-        server = Server(server_config(node.app, "127.0.0.1", 0), node.let_go)
+        server = Server(server_config(node.app, "127.0.0.1", 0, node.connections), node.let_go)
         # Not `serve`: the signals of the test's process are the test's.
         task = asyncio.create_task(server._serve(), name="node")
         await eventually(lambda: server.started or task.done())
@@ -179,5 +179,6 @@ def _assert_empty(each: RunningNode) -> None:
     assert node.hub.markets == ()
     assert len(node.socket) == 0
     assert len(node.coalescer) == 0
+    assert len(node.connections) == 0
     assert not each.server.server_state.connections
     assert not each.server.server_state.tasks
