@@ -253,9 +253,10 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self.scope["state"].pop(WIRE, None)
         with contextlib.suppress(Exception):
             self.conn.parser.close()
-        # Their tracebacks lead back to the connection.
-        self.conn.handshake_exc = self.conn.parser_exc = None
-        self.request = self.response = None  # type: ignore[assignment]
+        # Their frames lead back to the connection, and to its handshake, which holds them too.
+        for error in (self.conn.handshake_exc, self.conn.parser_exc):
+            if error is not None:
+                error.__traceback__ = error.__context__ = None
 
     def pause_writing(self) -> None:
         """Start the clock of a phone that does not read."""

@@ -18,6 +18,8 @@ NAMES = {
     "mallard_store_call_seconds",
     "mallard_store_ready",
     "mallard_store_refusals",
+    "mallard_connections",
+    "mallard_connections_refused",
     "mallard_work_gini",
     "mallard_ws_closed",
     "mallard_event_loop_lag_seconds",

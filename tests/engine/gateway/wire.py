@@ -99,7 +99,7 @@ def client_frame(payload: bytes, first: int = 0x82) -> bytes:
 
 def packed_frame(message: Mapping[str, object]) -> bytes:
     """A masked frame of any size with the message."""
-    payload = msgpack.packb(message)
+    payload: bytes = msgpack.packb(message)
     if len(payload) < 126:
         return client_frame(payload)
     return b"\x82\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload
