@@ -22,34 +22,30 @@ class RequestRefused(ClientError):
 
 
 class NoAnswer(ClientError):
-    """A request was not answered in time; whether it had an effect is unknown.
-
-    An answer that comes later still changes what the client believes.
-    """
+    """A request was not answered in time; whether it had an effect is unknown."""
 
 
 class NoToken(ClientError):
-    """The app's token provider failed, or gave a token that is of no use."""
+    """The app's token provider failed."""
 
 
 class LinkLost(ClientError):
     """The socket ended before the answer came."""
 
 
-class QueueFull(ClientError):
-    """So many reports are unanswered that the client takes no more."""
-
-
 class Stopped(ClientError):
     """The connection is over and trying again cannot help.
 
-    ``close_code`` is the socket's (None when no code ended it); ``by_app``: the app left.
+    ``close_code`` is the socket's (None when there was no socket), ``http_status`` that of a
+    refused handshake.
     """
 
-    def __init__(self, reason: str, *, close_code: int | None = None, by_app: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, close_code: int | None = None, http_status: int | None = None
+    ) -> None:
         super().__init__(reason)
         self.close_code = close_code
-        self.by_app = by_app
+        self.http_status = http_status
 
     @classmethod
     def closed(cls, code: int, reason: str) -> "Stopped":
@@ -62,22 +58,11 @@ class Stopped(ClientError):
 CLOSE_CODES = frozenset(Close)
 
 
-class CallFailed(ClientError):
-    """A call of the order API did not give what it was made for.
-
-    ``idempotency_key`` is the key of a submission: pass it to `submit` again to repeat it safely.
-    """
-
-    idempotency_key: str | None = None
-
-
-class ApiProblem(CallFailed):
+class ApiProblem(ClientError):
     """The order API refused a request: an RFC 9457 problem.
 
-    ``code`` is one of ``protocol.codes.ProblemCode`` (or a newer one, as text; empty when the
-    answer was no problem document, as a proxy's page is none); ``errors`` name the fields that are
-    wrong; ``job`` is the job that a duplicate ``external_id`` has already; ``retry_after_s`` is the
-    server's wish.
+    ``code`` is one of ``protocol.codes.ProblemCode`` (or a newer one, as text); ``errors`` name the
+    fields that are wrong; ``job`` is the job that a duplicate ``external_id`` has already.
     """
 
     def __init__(
@@ -87,20 +72,14 @@ class ApiProblem(CallFailed):
         detail: str,
         errors: tuple[FieldError, ...] = (),
         job: str | None = None,
-        retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(f"{status} {code}: {detail}" if code else f"{status}: {detail}")
+        super().__init__(f"{status} {code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.errors = errors
         self.job = job
-        self.retry_after_s = retry_after_s
 
 
-class BadAnswer(CallFailed):
-    """Something answered that is not the engine (a proxy's or a portal's page)."""
-
-
-class Unreachable(CallFailed):
+class Unreachable(ClientError):
     """No engine answered, however often it was tried; whether it had an effect is unknown."""

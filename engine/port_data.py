@@ -135,12 +135,13 @@ class LateRun:
 @dataclass(frozen=True, slots=True)
 class Effects:
     """What to hasten after a transition: phones to tell, malls whose jobs look for a driver again,
-    drivers who became free, which entries fall due when (epoch ms), which no longer do, and whose
-    runs may come late."""
+    jobs that have just begun to, as (mall, job), drivers who became free, which entries fall due
+    when (epoch ms), which no longer do, and whose runs may come late."""
 
     now_ms: int = 0
     pushes: tuple[Push, ...] = ()
     malls: tuple[str, ...] = ()
+    queued: tuple[tuple[str, str], ...] = ()
     freed: tuple[Freed, ...] = ()
     due: tuple[tuple[str, int], ...] = ()
     over: tuple[str, ...] = ()
@@ -178,9 +179,8 @@ class Answered:
 
 
 class DriverFix(NamedTuple):
-    """One position on its way into the index. ``at_ms`` is the phone's word for when; ``fault``:
-    the verdict where it is known before the store is asked, ``malformed`` or ``outside`` (of its
-    market). A tuple, as there are thousands a second."""
+    """One position on its way into the index. ``at_ms`` is the phone's word for when; ``inside``:
+    whether it lies in its market at all. A tuple, as there are thousands a second."""
 
     driver: str
     at_ms: int
@@ -189,13 +189,13 @@ class DriverFix(NamedTuple):
     acc_m: float = 0.0
     heading_deg: float | None = None
     speed_mps: float | None = None
-    fault: str = ""
+    inside: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """The verdict on each fix of a batch, in order: ``ok``, ``old``, ``future``, ``impossible``,
-    ``outside``, ``malformed``, ``unknown`` (no such driver)."""
+    ``outside``, ``unknown`` (no such driver)."""
 
     verdicts: tuple[str, ...]
     effects: Effects
@@ -212,14 +212,16 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a mall's round looks at: queued jobs (by priority and age) and free drivers (by
-    distance). ``radius_m``: how far the search went; ``waiting_total``: how many jobs wait there;
-    ``more``: more drivers were in that radius than asked for; ``holds``: until when stores of the
-    market are held, by mall/store.
+    """What a mall's round looks at: queued jobs (each service's by priority and age) and free
+    drivers (by distance). ``radius_m``: how far the search went; ``waiting_total``: how many jobs
+    wait there; ``more``: more drivers were in that radius than asked for; ``holds``: until when
+    stores of the market are held, by mall/store.
 
     ``coming``: drivers on their way to this mall, none of their jobs there yet, who may be offered
     one more job from it (``near`` are those who hold none). What they carry is in their ``jobs``.
-    In no order, at most `MOST_COMING`; empty in a market that does not pool."""
+    In no order, at most `MOST_COMING`; empty in a market that does not pool.
+
+    ``after``: the last service that was looked at, where more wait than one look reads."""
 
     now_ms: int
     waiting: tuple[Waiting, ...]
@@ -229,6 +231,16 @@ class Found:
     more: bool
     holds: Mapping[str, int]
     coming: tuple[Near, ...] = ()
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """Queued jobs that some vehicle could take. ``low``: where to look on; None: all of them have
+    been looked at."""
+
+    jobs: tuple[Waiting, ...]
+    low: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ doing it once. Each returns the :class:`Effects` that whoever called it should f
 haste, not truth; a node that dies before it follows up loses nothing, as the due entries stay.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from engine.core.eta import TravelTime
@@ -22,6 +22,7 @@ from engine.port_data import (
     DueEntry,
     DuplicateExternalId,
     Effects,
+    Fitting,
     Found,
     Freed,
     FreeDrivers,
@@ -61,6 +62,7 @@ __all__ = [
     "DueEntry",
     "DuplicateExternalId",
     "Effects",
+    "Fitting",
     "Found",
     "FreeDrivers",
     "Freed",
@@ -101,10 +103,6 @@ class Store(Protocol):
     @property
     def outage(self) -> str | None:
         """Why the store cannot be used now: it is away, or refuses all writes; None if it can."""
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What is wrong with how the store is set up, though it can be used."""
 
     def now_ms(self) -> int:
         """The store's clock, as last heard plus what has passed since; for display only."""
@@ -232,13 +230,25 @@ class Store(Protocol):
         max_radius_m: float,
         drivers: int,
         jobs: int,
+        named: Sequence[str] = (),
+        after: str = "",
     ) -> Found:
         """Read only: the mall's queued jobs and the free drivers near it; in a market that pools
-        (``max_run_jobs`` over 1), those too who could take one more job on their way there."""
+        (``max_run_jobs`` over 1), those too who could take one more job on their way there.
 
-    async def queue_of(self, market: str, limit: int) -> MarketQueue:
+        Of more than ``jobs`` about so many: the first of each service (of very many services those
+        after ``after``), and those ``named``, wherever they stand."""
+
+    async def waiting_that_fit(
+        self, market: str, mall: str, vehicles: Collection[Vehicle], low: str, high: str
+    ) -> Fitting:
+        """Read only: of a mall's queued jobs those that one of the vehicles could take by weight,
+        volume and equipment; a bounded piece of the wait set's names, from ``low`` to ``high`` (as
+        Redis writes such bounds)."""
+
+    async def queue_of(self, market: str, limit: int, named: Sequence[str] = ()) -> MarketQueue:
         """Read only: the queued jobs of a whole market; of more than ``limit`` about so many, and
-        with the next look the others."""
+        with the next look the others; those ``named`` with each."""
 
     async def free_around(
         self,

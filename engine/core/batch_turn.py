@@ -1,15 +1,16 @@
 """Whose turn it is in a batch where more jobs wait than one takes.
 
-The most urgent go first, by priority and by when they are ready. Those that nobody took, though
-drivers were left, go behind the others until all have had a turn: else many whom nobody here can
-take would keep out all. Where drivers lack, nobody goes behind: then who comes first is for
-priority and age to say.
+Services take turns; of each the most urgent go first, by priority and by when they are ready. Those
+that nobody took, though drivers were left, go behind the others until all have had a turn: else
+many whom nobody here can take would keep out all. Where drivers lack, nobody goes behind: then
+turns, priority and age say who comes first.
 """
 
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 
 from engine.core.batch_problem import BatchDriver, BatchJob, Plan
+from engine.core.turns import in_turns
 
 
 class BatchTurn:
@@ -39,7 +40,15 @@ class BatchTurn:
             return jobs
         if self._in_vain.issuperset(job.waiting.job for job in jobs):
             self._in_vain.clear()
-        in_turn = sorted(jobs, key=self._turn)
+        in_turn = [
+            job
+            for behind in (False, True)
+            for job in in_turns(
+                [job for job in jobs if (job.waiting.job in self._in_vain) == behind],
+                lambda job: job.waiting,
+                _urgency,
+            )
+        ]
         self._left_out = [job.waiting.job for job in in_turn[self._most :]]
         return in_turn[: self._most]
 
@@ -63,6 +72,6 @@ class BatchTurn:
         self._left_out.clear()
         self._in_vain.clear()
 
-    def _turn(self, job: BatchJob) -> tuple[bool, int, int]:
-        need = job.waiting.need
-        return job.waiting.job in self._in_vain, -need.priority, need.ready_ms
+
+def _urgency(job: BatchJob) -> tuple[int, ...]:
+    return -job.waiting.need.priority, job.waiting.need.ready_ms

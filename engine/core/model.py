@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from protocol.codes import ID_CHECK
 from protocol.lifecycle import HELD, TERMINAL, DriverState, JobState, Wish, shown_state
+
+# A demand is part of a name in the store.
+_LONGEST_ITEMS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,14 @@ class Vehicle:
     max_weight_g: int = 100_000
     max_volume_l: float = 300
     equipment: tuple[str, ...] = ()
+
+    def fits(self, need: "Need") -> bool:
+        """Whether it could take such a job when it is empty."""
+        return (
+            need.weight_g <= self.max_weight_g
+            and need.volume_l <= self.max_volume_l
+            and all(item in self.equipment or item == ID_CHECK for item in need.requires)
+        )
 
 
 class Position(NamedTuple):
@@ -126,6 +138,12 @@ class Need:
     # When each of several stores is ready, in their order; none told: all at ``ready_ms``.
     store_ready_ms: tuple[int, ...] = ()
 
+    @property
+    def demand(self) -> str:
+        """What it demands of a vehicle: weight, volume, equipment. Empty if that is too long."""
+        items = ",".join(sorted(item for item in self.requires if item != ID_CHECK))
+        return f"{self.weight_g} {self.volume_l!r} {items}" if len(items) <= _LONGEST_ITEMS else ""
+
     def held_until_ms(self, mall: str, holds: Mapping[str, int]) -> int:
         """Until when one of its stores is held (``holds``: by mall/store); 0: none is."""
         return max((holds.get(f"{mall}/{store}", 0) for store in self.stores), default=0)
@@ -220,6 +238,7 @@ class Waiting:
     asked: tuple[Asked, ...]
     card: bytes
     held_until_ms: int = 0
+    service: str = ""
 
 
 class Near(NamedTuple):

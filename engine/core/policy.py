@@ -12,9 +12,8 @@ from protocol.codes import JobReason
 # the store widens a search by doubling.
 _MARGIN = 1.5
 _LEAST_RADIUS_M = 100.0
-# A round reads this many queued jobs at first; more only when none of these can be served.
+# A round reads about this many queued jobs: the first of each service.
 JOBS_AT_FIRST = 64
-JOBS_AT_MOST = 1_024
 # How long a store is held when a driver found it not ready and did not say until when; and at most.
 HOLD_MS = 900_000
 LONGEST_HOLD_MS = 4 * 3_600_000
@@ -178,16 +177,11 @@ def wide_enough(search: Search, jobs: int, policy: LadderPolicy) -> Search | Non
     return Search(search.radius_m, drivers, search.jobs) if drivers > search.drivers else None
 
 
-def widened(
-    search: Search, policy: LadderPolicy, *, more_drivers: bool, more_jobs: bool
-) -> Search | None:
-    """The next search after one that placed nothing; None when all has been looked at, or the cap
-    was met."""
+def widened(search: Search, policy: LadderPolicy, *, more_drivers: bool) -> Search | None:
+    """The next search after one that placed nothing; None when all drivers have been looked at, or
+    the cap was met."""
     drivers = min(search.drivers * 2, policy.max_candidates) if more_drivers else search.drivers
-    jobs = min(search.jobs * 4, JOBS_AT_MOST) if more_jobs else search.jobs
-    if (drivers, jobs) == (search.drivers, search.jobs):
-        return None
-    return Search(search.radius_m, drivers, jobs)
+    return None if drivers == search.drivers else replace(search, drivers=drivers)
 
 
 def end_reason(

@@ -119,7 +119,7 @@ class Dispatcher:
             # line. If that is refused, or an earlier one stands for it, there is no such job.
             self._tasks.start(self._offer_early(submission, early), f"offer {submission.job}")
             submitted = await self._store.submit(submission)
-            self._follow(submission.market, replace(submitted.effects, malls=()))
+            self._follow(submission.market, replace(submitted.effects, malls=(), queued=()))
             # Where both answers came together the offer goes out before this one is written. Where
             # they did not, nobody waits: a submission never waits for its match.
             await asyncio.sleep(0)
@@ -128,14 +128,14 @@ class Dispatcher:
             early.close()
         # The round is woken before the store has answered: its first look leaves right behind the
         # submission, so it finds the job.
-        self._rounds.wake(submission.mall)
+        self._rounds.wake(submission.mall, submission.job)
         submitted = await self._store.submit(submission)
-        self._follow(submission.market, replace(submitted.effects, malls=()))
+        self._follow(submission.market, replace(submitted.effects, malls=(), queued=()))
         return submitted
 
     async def _offer_early(self, submission: Submission, early: EarlyLook) -> None:
         if not await early.offer():
-            self._rounds.wake(submission.mall)
+            self._rounds.wake(submission.mall, submission.job)
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> None:
         """See :meth:`engine.ports.Store.cancel`."""
@@ -366,6 +366,8 @@ class Dispatcher:
                 # What it holds is no longer what was planned with; an arrival changes nothing.
                 if push.kind == "job" and push.state != JobState.AT_MALL:
                     self._rounds.finishing.ended(market, push.driver)
+        for mall, job in effects.queued:
+            self._rounds.wake(mall, job)
         for mall in effects.malls:
             self._rounds.wake(mall)
         if effects.freed:

@@ -41,7 +41,14 @@ class EarlyLook:
             found = await self._look
             held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
             if found.near and not found.waiting_total and held_until_ms <= found.now_ms:
-                job = Waiting(submission.job, 0, submission.need, (), submission.card)
+                job = Waiting(
+                    submission.job,
+                    0,
+                    submission.need,
+                    (),
+                    submission.card,
+                    service=submission.service,
+                )
                 travel = None
                 if self._held.asks_ahead:
                     travel = await self._held.travel_ahead(found, job.need)

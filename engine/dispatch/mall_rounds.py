@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -22,8 +23,10 @@ from engine.core.policy import (
     wide_for,
     widened,
 )
+from engine.core.turns import Turns
 from engine.core.ways import ways_of_round
 from engine.dispatch.context import Context, Follow, Tasks
+from engine.dispatch.long_queue import LongQueue, Serve
 from engine.dispatch.openings import Openings
 from engine.logs import RateLimitedLog
 from engine.ports import (
@@ -47,6 +50,10 @@ _MAX_BROKEN = 5
 _RANKED_IN_ONE_GO = 8
 # A round that served nobody is followed by a rest as long as it took, but no longer than this.
 _LONGEST_REST_S = 0.25
+# So many jobs that came or fell due are looked at in one round.
+_MOST_NAMED = 256
+# Up to so many jobs are each looked at again every `retry_s`; more of them, in turn, more rarely.
+_AT_ONE_PACE = 1_024
 
 
 class MallRounds:
@@ -79,6 +86,17 @@ class MallRounds:
         self._next_round: asyncio.Future[None] | None = None
         # How far the last search had to go for its first candidates.
         self._needed_m: float | None = None
+        self._turns = Turns()
+        self._rest = LongQueue(context.store, mall.market, mall.id)
+        # Jobs that came, and that fell due: the next rounds look at them, wherever in the queue
+        # they are. Those that came are first: thousands may fall due at once.
+        self._come: dict[str, None] = {}
+        self._due: dict[str, None] = {}
+        # Of very many services, the one that was looked at last; who was served last.
+        self._after = ""
+        self._served_last = ""
+        # How many times as long jobs are put off, so that a long queue costs no more than a short.
+        self._patience = 1.0
         # Of the jobs that wait here: until when each is put off, and how many rounds each broke.
         self._put_off_ms: dict[str, int] = {}
         self._broken: dict[str, int] = {}
@@ -87,8 +105,15 @@ class MallRounds:
         """How many jobs are remembered."""
         return len(self._put_off_ms.keys() | self._broken.keys())
 
-    def wake(self) -> None:
-        """Run a round now, or right after the one under way."""
+    def wake(self, job: str = "", *, due: str = "", driver: bool = False) -> None:
+        """Run a round now, or right after the one under way. ``job`` has come; ``due``: one that
+        should be looked at again; ``driver``: one may have become free whom no job has seen."""
+        if job:
+            self._come[job] = None
+        if due:
+            self._due[due] = None
+        if driver:
+            self._rest.begin(self._served_last)
         self._again = True
         if not self._running:
             self._running = True
@@ -143,7 +168,7 @@ class MallRounds:
             ranking = self._matcher(found, await self.travel_ahead(found, need)).rank(need)
             if any(candidate.eligible for candidate in ranking):
                 break
-            search = widened(search, self._policy, more_drivers=found.more, more_jobs=False)
+            search = widened(search, self._policy, more_drivers=found.more)
         capped = search is None and found.more
         return RoundRecord("", 0, found.now_ms, round(found.radius_m), capped, ranking)
 
@@ -179,9 +204,10 @@ class MallRounds:
         """
         served = 0
         broke: set[str] = set()
+        named = self._take_named()
         search = self._first_search()
         while True:
-            found = await self._look(search, search.jobs)
+            found = await self._look(search, search.jobs, named)
             if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
                 search = wide
                 continue
@@ -190,27 +216,50 @@ class MallRounds:
             newly = await self._serve_found(found, rankings, broke)
             served += newly
             if newly == len(found.waiting) == found.waiting_total:
-                self._put_off_ms.clear()
-                self._broken.clear()
+                self._forget()
                 return served
             if newly:
                 continue
-            further = widened(
-                search,
-                self._policy,
-                more_drivers=found.more and bool(rankings),
-                more_jobs=found.waiting_total > len(found.waiting),
-            )
-            if further is None:
-                await self._put_off(found, rankings, broke)
+            further = widened(search, self._policy, more_drivers=found.more and bool(rankings))
+            if further is not None:
+                search = further
+                continue
+            await self._put_off(found, rankings, broke)
+            newly = await self._serve_rest(found, lambda piece: self._serve_piece(piece, broke))
+            if not newly:
                 return served
-            search = further
+            served += newly
+
+    def _take_named(self) -> list[str]:
+        """Some of the jobs that came or fell due; the others are for the next round."""
+        named = take(self._come, _MOST_NAMED) + take(self._due, _MOST_NAMED)
+        self._again = self._again or bool(self._come or self._due)
+        return named
+
+    async def _serve_rest(self, found: Found, serve: Serve) -> int:
+        """Look through the jobs that this round has not read, if a driver may be there for one."""
+        if (not found.near and not found.coming) or found.waiting_total <= len(found.waiting):
+            self._rest.end()
+            return 0
+        served = await self._rest.serve(found, {job.job for job in found.waiting}, serve)
+        self._again = self._again or not (served or self._rest.is_done)
+        return served
+
+    async def _serve_piece(self, piece: Found, broke: set[str]) -> int:
+        return await self._serve_found(await self._collectable(piece), {}, broke)
+
+    def _forget(self) -> None:
+        """No job waits any more."""
+        self._put_off_ms.clear()
+        self._broken.clear()
+        self._turns.forget()
+        self._rest.end()
 
     def _first_search(self) -> Search:
         search = first_search(self._needed_m, self._policy)
         return wide_for(search, self._rungs, self._policy) if self._rungs else search
 
-    async def _look(self, search: Search, jobs: int) -> Found:
+    async def _look(self, search: Search, jobs: int, named: Sequence[str] = ()) -> Found:
         found = await self._store.candidates(
             self._mall.market,
             self._mall.id,
@@ -220,7 +269,12 @@ class MallRounds:
             max_radius_m=self._policy.max_radius_m,
             drivers=search.drivers,
             jobs=jobs,
+            named=named,
+            after=self._after,
         )
+        if jobs:
+            self._after = found.after
+            self._patience = max(1.0, found.waiting_total / _AT_ONE_PACE)
         if found.near:
             nearest = found.near[: self._policy.candidates]
             self._needed_m = max(near.distance_m for near in nearest)
@@ -247,7 +301,9 @@ class MallRounds:
     ) -> int:
         """Give each job that was found its turn, in order; how many wait no more."""
         jobs = [
-            job for job in found.waiting if job.job not in broke and self._is_up(job, found.now_ms)
+            job
+            for job in self._turns.order(found.waiting)
+            if job.job not in broke and self._is_up(job, found.now_ms)
         ]
         travel = None
         if self._ahead is not None and jobs and found.near:
@@ -307,6 +363,8 @@ class MallRounds:
         if offered.verdict != "offered":
             return False
         self._metrics.offer("offered")
+        self._turns.served(job.service)
+        self._served_last = job.service
         self._follow(self._mall.market, offered.effects)
         return True
 
@@ -366,7 +424,8 @@ class MallRounds:
 
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         up_ms = self._up_ms(job, now_ms)
-        again_ms = up_ms if up_ms > now_ms else now_ms + int(self._policy.retry_s * 1000)
+        retry_ms = int(self._policy.retry_s * 1000 * self._patience)
+        again_ms = up_ms if up_ms > now_ms else now_ms + retry_ms
         look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or again_ms
         return min(again_ms, look_by_ms, job.need.expires_ms)
 
@@ -390,6 +449,14 @@ class MallRounds:
             await self._store.record_round(self._mall.market, record)
         except StoreUnavailable:
             _log.debug("round not kept", job=record.job)
+
+
+def take(jobs: dict[str, None], most: int) -> list[str]:
+    """Take out the first of these jobs, at most so many."""
+    taken = list(islice(jobs, most))
+    for job in taken:
+        del jobs[job]
+    return taken
 
 
 def _resolve(over: asyncio.Future[None] | None) -> None:

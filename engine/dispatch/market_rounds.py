@@ -14,11 +14,13 @@ import structlog
 from engine.core.batch import BatchDriver, BatchJob, Plan
 from engine.core.batch_turn import BatchTurn
 from engine.core.eta import TravelTime
+from engine.core.fitting import that_fit
 from engine.core.model import RankedDriver, RoundRecord, Waiting
 from engine.core.policy import end_reason
 from engine.core.ways import ways_of_batch
 from engine.dispatch.context import Context, Follow, Tasks
 from engine.dispatch.finishing import Finishing
+from engine.dispatch.mall_rounds import take
 from engine.dispatch.openings import Openings
 from engine.dispatch.roster import Roster
 from engine.dispatch.run_offers import NO_RUNS, RunOffers, RunsOffered
@@ -34,6 +36,10 @@ _often = RateLimitedLog(_log)
 _MAX_BROKEN = 5
 # So many queued jobs are read at least: which are the most urgent is only known of those.
 _LEAST_READ = 4_000
+# Up to so many jobs are each looked at again every `retry_s`; more of them, in turn, more rarely.
+_AT_ONE_PACE = 4_096
+# So many jobs that came or fell due are looked at in one batch, whatever else it reads.
+_MOST_NAMED = 1_024
 # So many jobs are put off in one write.
 _IN_ONE_GO = 256
 
@@ -71,6 +77,12 @@ class MarketRounds:
         self._put_off_ms: dict[str, int] = {}
         self._broken: dict[str, int] = {}
         self._turn = BatchTurn(self._policy.max_batch_jobs)
+        # Jobs that came or fell due: the next batch looks at them.
+        self._named: dict[str, None] = {}
+        # How many jobs are still to be looked at for the drivers who became free; None: all.
+        self._unseen: int | None = 0
+        # How many times as long jobs are put off, so that a long queue costs no more than a short.
+        self._patience = 1.0
         # Drivers of the last batch who had gone away when their offers came.
         self._missed: frozenset[str] = frozenset()
 
@@ -78,8 +90,13 @@ class MarketRounds:
         """How many jobs are remembered."""
         return len(self._put_off_ms.keys() | self._broken.keys() | self._turn.in_vain)
 
-    def wake(self) -> None:
-        """Something that a batch should see has happened: a job has come, a driver is free."""
+    def wake(self, job: str = "", *, driver: bool = False) -> None:
+        """Something that a batch should see has happened: ``job`` has come or fallen due, a
+        ``driver`` is free."""
+        if job:
+            self._named[job] = None
+        if driver:
+            self._unseen = None
         self._woken += 1
         if self._woken >= self._policy.batch_jobs:
             self._full.set()
@@ -112,7 +129,10 @@ class MarketRounds:
         clock = self._context.workings.clock
         started = clock()
         most = max(self._policy.max_batch_jobs, _LEAST_READ)
-        queue = await self._store.queue_of(self._market, most)
+        named = take(self._named, _MOST_NAMED)
+        queue = await self._store.queue_of(self._market, most, named)
+        self._patience = max(1.0, queue.total / _AT_ONE_PACE)
+        self._look_on(queue)
         if not queue.jobs:
             self._put_off_ms.clear()
             self._broken.clear()
@@ -130,6 +150,7 @@ class MarketRounds:
                 self._context.metrics.matched(clock() - started)
             return
         drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
+        jobs = self._turn.first(self._that_fit(jobs, drivers, queue.now_ms))
         travel = self._travel
         if self._ahead is not None and jobs and drivers:
             travel = await self._ahead.ask(ways_of_batch(jobs, drivers), queue.now_ms)
@@ -160,6 +181,15 @@ class MarketRounds:
         if any(offered):
             self._context.metrics.matched(clock() - started)
 
+    def _look_on(self, queue: MarketQueue) -> None:
+        """Of more jobs than one look reads the others follow, until all have been seen once since
+        a driver became free; and those that came or fell due."""
+        if self._unseen is None:
+            self._unseen = queue.total
+        self._unseen = max(0, self._unseen - len(queue.jobs))
+        if self._named or self._unseen:
+            self._woken += 1
+
     def _look_past(self, missed: frozenset[str]) -> None:
         """Their jobs are for others: another batch follows, unless it is they again."""
         if missed - self._missed:
@@ -185,8 +215,8 @@ class MarketRounds:
         return await self._runs.offer(at_malls, around.near, around.coming, queue.now_ms)
 
     async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
-        """The jobs whose turn it is, the most urgent of them. Ends those whose time is over, and
-        moves those on that nobody can collect before closing."""
+        """The jobs whose turn it is. Ends those whose time is over, and moves those on that nobody
+        can collect before closing."""
         jobs: list[BatchJob] = []
         endings = []
         ended |= await self._move_on(queue)
@@ -203,8 +233,17 @@ class MarketRounds:
             elif mall in malls:
                 jobs.append(BatchJob(waiting, malls[mall]))
         await asyncio.gather(*endings)
-        # Of runs, each mall looks at its own most urgent ones.
-        return jobs if self._policy.plans_runs else self._turn.first(jobs)
+        return jobs
+
+    def _that_fit(
+        self, jobs: list[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
+    ) -> list[BatchJob]:
+        """The jobs that some driver here could take; where nobody is, all."""
+        if not drivers:
+            return jobs
+        known = [driver.driver for driver in drivers]
+        unreachable_s = self._policy.unreachable_s
+        return that_fit(jobs, lambda job: job.waiting, known, now_ms, unreachable_s)
 
     async def _move_on(self, queue: MarketQueue) -> frozenset[str]:
         """Move what nobody can collect before closing to the next opening; those jobs."""
@@ -340,7 +379,7 @@ class MarketRounds:
             await asyncio.gather(*(call() for call in calls[first : first + _IN_ONE_GO]))
 
     def _again_ms(self, mall: str, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
-        again_ms = now_ms + int(self._policy.retry_s * 1000)
+        again_ms = now_ms + int(self._policy.retry_s * 1000 * self._patience)
         if waiting.held_until_ms > now_ms:
             again_ms = waiting.held_until_ms
         elif set_off_ms is not None and set_off_ms > now_ms:

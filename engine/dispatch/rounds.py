@@ -69,13 +69,14 @@ class Rounds:
         market = self._market_of(mall)
         return market not in self._batches and not self._context.policy(market).plans_runs
 
-    def wake(self, mall: str) -> None:
-        """Give the mall a round now, or right after the one under way; or its market a batch."""
+    def wake(self, mall: str, job: str = "", *, due: str = "", driver: bool = False) -> None:
+        """Give the mall a round now, or right after the one under way; or its market a batch.
+        ``job``, ``due``, ``driver``: why, see `MallRounds.wake`."""
         batch = self._batches.get(self._market_of(mall)) if self._batches else None
         if batch is not None:
-            batch.wake()
+            batch.wake(job or due, driver=driver)
         else:
-            self.at(mall).wake()
+            self.at(mall).wake(job, due=due, driver=driver)
 
     def wake_waiting(
         self, market: str, malls: Iterable[str], points: Mapping[str, tuple[float, float]]
@@ -83,7 +84,7 @@ class Rounds:
         """Give those of the malls a round at which jobs wait: drivers became free near them, at
         these points (latitude, longitude), by driver."""
         if (batch := self._batches.get(market)) is not None:
-            batch.wake()
+            batch.wake(driver=True)
             return
         freed = self._freed.get(market)
         if freed is None:
@@ -106,7 +107,7 @@ class Rounds:
             waiting = await self._waiting(market, malls)
             if len(freed.points) > _FEW:
                 for mall in waiting:
-                    self.wake(mall)
+                    self.wake(mall, driver=True)
                 return
             # Several malls want the one driver, and who asks first gets them.
             waiting.sort(key=lambda mall: self._nearest_m(mall, freed.points.values()))
@@ -128,7 +129,7 @@ class Rounds:
             woken, malls = malls[:most], malls[most:]
             rounds = [self.at(mall).next_round() for mall in woken] if malls else []
             for mall in woken:
-                self.wake(mall)
+                self.wake(mall, driver=True)
             if rounds:
                 await asyncio.wait(rounds, timeout=_PATIENCE_S)
                 if not await self._context.store.any_free(market, drivers):

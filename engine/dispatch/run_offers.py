@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from engine.core.fitting import that_fit
 from engine.core.mall import Mall
 from engine.core.model import Near, RoundRecord, Waiting
 from engine.dispatch.context import Context, Follow, Tasks
@@ -68,7 +69,8 @@ class RunOffers:
         for mall, jobs in waiting:
             free = [driver for driver in near if driver.driver.id not in taken]
             bound = [driver for driver in coming if driver.driver.coming == mall.id]
-            planned = await self._planned(mall, jobs, (free, bound, now_ms, radius_m), broke)
+            fitting = self._that_fit(jobs, (*free, *bound), now_ms)
+            planned = await self._planned(mall, fitting, (free, bound, now_ms, radius_m), broke)
             offers += planned.offers
             held_ms |= planned.held
             taken |= {plan.drivers[0].driver for plan in planned.offers}
@@ -86,6 +88,16 @@ class RunOffers:
             elif outcome.verdict == "nobody":
                 missed.add(plan.drivers[0].driver)
         return RunsOffered(held_ms, frozenset(gone), frozenset(broke), frozenset(missed), offered)
+
+    def _that_fit(
+        self, jobs: Sequence[Waiting], near: Sequence[Near], now_ms: int
+    ) -> Sequence[Waiting]:
+        """The jobs that some driver here could take; where nobody is, all: some may be held."""
+        if not near:
+            return jobs
+        unreachable_s = self._context.policy(self._market).unreachable_s
+        drivers = [it.driver for it in near]
+        return that_fit(jobs, lambda job: job, drivers, now_ms, unreachable_s)
 
     async def _planned(
         self,

@@ -37,10 +37,11 @@ class RunRounds(MallRounds):
         served = 0
         broke: set[str] = set()
         missed: set[str] = set()
+        named = self._take_named()
         search = first_search(self._needed_m, self._policy)
         search = replace(search, jobs=max(search.jobs, _JOBS_AT_FIRST))
         while True:
-            found = await self._look(search, search.jobs)
+            found = await self._look(search, search.jobs, named)
             if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
                 search = wide
                 continue
@@ -52,16 +53,18 @@ class RunRounds(MallRounds):
                 continue
             held = self._held_ms
             unserved = [job for job in found.waiting if job.job not in held]
-            further = widened(
-                search,
-                self._policy,
-                more_drivers=found.more and bool(unserved),
-                more_jobs=found.waiting_total > len(found.waiting),
+            further = widened(search, self._policy, more_drivers=found.more and bool(unserved))
+            if further is not None:
+                search = further
+                continue
+            await self._put_off(found, self._rankings(found, unserved, broke), broke)
+            newly = await self._serve_rest(
+                found,
+                lambda piece: self._serve_runs(piece, broke, missed),
             )
-            if further is None:
-                await self._put_off(found, self._rankings(found, unserved, broke), broke)
+            if not newly:
                 return served
-            search = further
+            served += newly
 
     def _rankings(
         self, found: Found, unserved: Sequence[Waiting], broke: Collection[str]
@@ -79,7 +82,7 @@ class RunRounds(MallRounds):
         """Offer the runs that should leave now, end those whose time is over; how many jobs wait
         no more. ``missed``: drivers who went away between an earlier look and their offer."""
         ending, jobs = [], []
-        for job in found.waiting:
+        for job in self._turns.order(found.waiting):
             if job.job in broke or not self._is_up(job, found.now_ms):
                 continue
             if reason := end_reason(job, (), found.now_ms, self._policy):
@@ -96,6 +99,10 @@ class RunRounds(MallRounds):
             runs = await self._runs.offer(
                 [(self._mall, jobs)], near, coming, found.now_ms, found.radius_m
             )
+        for job in jobs:
+            if job.job in runs.gone:
+                self._turns.served(job.service)
+                self._served_last = job.service
         broke |= runs.broke
         missed |= runs.missed
         self._held_ms = dict(runs.held_ms)

@@ -16,7 +16,7 @@ from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
 
-_BITE = 64
+_BITE = 256
 _REAP_LIMIT = 256
 # Moments this close together share a wake-up. What is further off than a minute is left to the
 # regular sweeps, which are late by a quarter of a second at most (see `Workings`).
@@ -154,7 +154,7 @@ class Sweeper:
         effects: Effects | None = None
         match entry.kind:
             case "retry" if entry.mall in self._context.places.malls:
-                self._rounds.wake(entry.mall)
+                self._rounds.wake(entry.mall, due=entry.id)
             case "retry":
                 # Its mall is no longer in the configuration: it can only wait for its end.
                 most = self._context.policy(market).max_attempts

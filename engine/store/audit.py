@@ -158,7 +158,7 @@ class _MarketAudit:
         for name in short:
             if name.startswith("wait:"):
                 jobs = await self._some("wait", _members(look.client, keys.key(name)))
-                add("wait", (f"{name.removeprefix('wait:')}/{job}" for job in jobs))
+                add("wait", (f"{name.removeprefix('wait:')}/{place}" for place in jobs))
         add("counts", [keys.market])
         add("events", [keys.market])
         self.looked_at.update(kind for kind, _ in found)

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.store.audit_rules import SWEEP_GRACE_MS, due_members
 from engine.store.audit_views import TRIES, Changing, Look, View
-from engine.store.keys import BLOCK
+from engine.store.keys import BLOCK, job_at
 from engine.store.records import read_driver, read_round_of_offers, read_waiting
 from protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState
 
@@ -19,6 +19,8 @@ Judged = list[tuple[str, str]]
 # `forget`, by the streams' own limits.
 LASTING: Final = frozenset({*BLOCK, "holds", "dwell", "by_service", "by_age"})
 # Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job.
+# A name in a wait set: service, order, job, demand.
+_LEAST_PARTS: Final = 3
 _PASSING: Final = ("wait:", "job:")
 _MUST_END: Final = ("round:", "idempotency:")
 # Up to this many jobs are counted one by one: it is one step, which holds the store up.
@@ -57,11 +59,12 @@ async def judge_due(look: Look, member: str) -> Judged:
 
 
 async def judge_wait(look: Look, entry: str) -> Judged:
-    """An entry of a mall's wait set, ``<mall>/<job>``, or of what a round reads, ``/<job>``."""
-    mall, _, job = entry.partition("/")
+    """An entry of a mall's wait set, ``<mall>/<place>``, or of what a round reads, ``/<job>``."""
+    mall, _, name = entry.partition("/")
+    job = job_at(name) if mall and name.count("/") >= _LEAST_PARTS else name
     keys = look.keys
     _, (score, packed, fields) = await look.at_once(
-        ("ZSCORE", keys.wait(mall), job),
+        ("ZSCORE", keys.wait(mall), name),
         ("HGET", keys.key("waiting"), job),
         ("HMGET", keys.job(job), "state", "mall", "attempt"),
     )

@@ -6,11 +6,11 @@ again until the look and the step agree. Read only; with redis-py, as nothing he
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from engine.core.model import Driver, Job, Position
 from engine.market_policy import MarketPolicy
-from engine.store.keys import MarketKeys
+from engine.store.keys import MarketKeys, place_of
 from engine.store.records import (
     OfferRecord,
     RoundOfOffers,
@@ -106,6 +106,10 @@ class OfferView(View):
     is_kept: bool
 
 
+# What a job's place in the wait set is made of, beside its service.
+_OF_PLACE: Final = ("priority", "created_ms", "demand")
+
+
 class Look:
     """Reads one market. ``now_ms``: a simulation's clock; None: Redis's own."""
 
@@ -154,10 +158,12 @@ class Look:
 
     async def _job(self, job: str) -> JobView | None:
         keys, key = self.keys, self.keys.job(job)
-        names = ("driver", "offer", "mall", "service", "external_id", "round")
+        names = ("driver", "offer", "mall", "service", "external_id", "round", *_OF_PLACE)
         before = await self.client.hmget(key, *names)
         driver, offer, mall, service, external = [(v or b"").decode() for v in before[:5]]
         several = read_round_of_offers(before[5]) if before[5] else None
+        priority, created_ms, demand = ((value or b"").decode() for value in before[6:])
+        place = place_of(service, int(priority or 0), int(created_ms or 0), job, demand)
         out = dict.fromkeys([offer, *(several.live if several else ())])
         members = [f"{kind}/{mall}/{job}" for kind in _DUE_KINDS]
         members += [f"offer/{mall}/{each}/{job}" for each in out]
@@ -166,7 +172,7 @@ class Look:
             ("PTTL", key),
             ("HGET", keys.key("drivers"), driver),
             ("HGET", keys.key("offers"), offer),
-            ("ZSCORE", keys.wait(mall), job),
+            ("ZSCORE", keys.wait(mall), place),
             ("HEXISTS", keys.key("waiting"), job),
             ("ZSCORE", keys.key("forget"), f"job/{service}/{job}"),
             ("HGET", keys.key("externals"), f"{service}/{external}"),

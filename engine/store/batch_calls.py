@@ -11,17 +11,18 @@ from engine.store.round_calls import near_of, with_holds
 class BatchCalls(Calls):
     """The batch side of :class:`engine.ports.Store`. Both calls only read."""
 
-    async def queue_of(self, market: str, limit: int) -> MarketQueue:
+    async def queue_of(self, market: str, limit: int, named: Sequence[str] = ()) -> MarketQueue:
         """See :meth:`engine.ports.Store.queue_of`."""
         keys = self._keys[market]
         names = [keys.key("waiting"), keys.key("holds")]
-        args = {"limit": limit, "cursor": self._seen_up_to.get(market, "0")}
+        args = {"limit": limit, "cursor": self._seen_up_to.get(market, "0"), "named": named}
         now, total, packed, holds, cursor = await self._plain("waiting_jobs", names, args)
         self._heard(now)
         self._seen_up_to[market] = cursor.decode()
         held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
         jobs = []
-        for job, value in zip(packed[::2], packed[1::2], strict=True):
+        # A job that is named may have come with the others, too.
+        for job, value in dict(zip(packed[::2], packed[1::2], strict=True)).items():
             mall, waiting = read_market_waiting(job.decode(), value)
             jobs.append((mall, with_holds(waiting, mall, held)))
         # A hash has no order: by priority and age, as in a mall's own queue.

@@ -61,6 +61,7 @@ class JobCalls(Calls):
             "expires_ms": s.need.expires_ms,
             "deadline_ms": s.need.deadline_ms,
             "priority": s.need.priority,
+            "demand": s.need.demand,
         }
         blobs = [s.body, s.card, pack(s.need)]
         reply = await self._transition("submit", keys, extra, args, blobs)

@@ -52,7 +52,7 @@ class MarketKeys:
         return f"{_PREFIX}:{{{self.market}}}:{name}"
 
     def wait(self, mall: str) -> str:
-        """The queued jobs of a mall by priority and age (zset)."""
+        """The queued jobs of a mall (zset by name, see `place_of`)."""
         return self.key(f"wait:{mall}")
 
     def job(self, job: str) -> str:
@@ -70,6 +70,17 @@ class MarketKeys:
     def held(self, node: str) -> str:
         """The drivers whose sockets a node holds (set)."""
         return self.key(f"held:{node}")
+
+
+def place_of(service: str, priority: int, created_ms: int, job: str, demand: str) -> str:
+    """A queued job's name in its mall's wait set: by service, in that by priority and age; at the
+    end what it demands of a vehicle (`Need.demand`)."""
+    return f"{service}/{999 - priority:03}{created_ms:014}/{job}/{demand}"
+
+
+def job_at(place: str) -> str:
+    """The job of a name in a wait set."""
+    return place.split("/", 3)[2]
 
 
 def market_of(job: str) -> str | None:

@@ -47,6 +47,8 @@ class _WaitingRecord(msgspec.Struct, array_like=True):
     asked: msgspec.Raw
     card: msgspec.Raw
     mall: str
+    # An older engine named no service.
+    service: str = ""
 
 
 _driver = msgspec.msgpack.Decoder(Driver).decode
@@ -64,6 +66,7 @@ _waiting = msgspec.msgpack.Decoder(_WaitingRecord).decode
 class _Effects(msgspec.Struct):
     now: int
     malls: list[str]
+    queued: list[tuple[str, str]]
     freed: list[Freed]
     due: list[tuple[str, int]]
     over: list[str]
@@ -208,6 +211,7 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
         now_ms=effects.now,
         pushes=tuple(map(read_push, pushes[::2], pushes[1::2])),
         malls=tuple(dict.fromkeys(effects.malls)),
+        queued=tuple(effects.queued),
         freed=tuple(effects.freed),
         due=tuple(effects.due),
         over=tuple(effects.over),
@@ -268,6 +272,7 @@ def read_market_waiting(job: str, packed: bytes) -> tuple[str, Waiting]:
         _need(_content(record.need)),
         _read_asked(_content(record.asked)),
         _content(record.card),
+        service=record.service,
     )
 
 

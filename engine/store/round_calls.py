@@ -1,15 +1,16 @@
 """Rounds, offers and the drivers' answers."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.core.geo import haversine_m
-from engine.core.model import Near, RoundRecord, Waiting
+from engine.core.model import Near, RoundRecord, Vehicle, Waiting
 from engine.ports import (
     Answered,
     Effects,
+    Fitting,
     Found,
     JobRef,
     LateRun,
@@ -37,6 +38,9 @@ from protocol.lifecycle import Outcome, Step
 _ROUND_KEPT_MS = TERMINAL_KEPT_MS
 # How many offers' jobs a node remembers; the others are looked up, which costs a round trip.
 _REMEMBERED_OFFERS = 20_000
+# A piece of a long queue: so many names are compared, so many jobs read.
+_LOOKED_AT = 2_048
+_MOST_FITTING = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class RoundCalls(JobCalls):
         max_radius_m: float,
         drivers: int,
         jobs: int,
+        named: Sequence[str] = (),
+        after: str = "",
     ) -> Found:
         """See :meth:`engine.ports.Store.candidates`."""
         keys = self._keys[market]
@@ -87,6 +93,8 @@ class RoundCalls(JobCalls):
                 "jobs": jobs,
                 "mall": mall,
                 "coming": self._most_coming[market],
+                "named": named,
+                "after": after,
             },
         )
         now, radius, total, packed_jobs, near, records, positions, nodes, holds = raw[:9]
@@ -105,7 +113,30 @@ class RoundCalls(JobCalls):
             more=len(records) >= drivers,
             holds=held,
             coming=tuple(coming_of(raw[9], raw[10], nodes, lat, lon)) if raw[9] else (),
+            after=raw[11].decode(),
         )
+
+    async def waiting_that_fit(
+        self, market: str, mall: str, vehicles: Collection[Vehicle], low: str, high: str
+    ) -> Fitting:
+        """See :meth:`engine.ports.Store.waiting_that_fit`."""
+        keys = self._keys[market]
+        args = {
+            "low": low,
+            "high": high,
+            "looked_at": _LOOKED_AT,
+            "limit": _MOST_FITTING,
+            "vehicles": [(it.max_weight_g, it.max_volume_l, it.equipment) for it in vehicles],
+        }
+        names = [keys.key("waiting"), keys.key("holds"), keys.wait(mall)]
+        packed, holds, on = await self._plain("waiting_that_fit", names, args)
+        held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
+        jobs = [
+            with_holds(read_waiting(job.decode(), record), mall, held)
+            for job, record in zip(packed[::2], packed[1::2], strict=True)
+            if record
+        ]
+        return Fitting(tuple(jobs), on.decode() or None)
 
     async def offer(self, plan: OfferPlan) -> Offered:
         """See :meth:`engine.ports.Store.offer`."""

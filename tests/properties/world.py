@@ -12,7 +12,7 @@ import uvloop
 from engine.core.model import Driver, Job, Need, Submission, Vehicle, Waiting
 from engine.market_policy import MarketPolicy
 from engine.ports import StoreUnavailable
-from engine.store.keys import MarketKeys
+from engine.store.keys import MarketKeys, job_at
 from engine.store.link import Link
 from engine.store.records import (
     OfferRecord,
@@ -256,7 +256,10 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         idle=frozenset(sets["idle"]),
         coming=frozenset(sets["coming"]),
         due=sets["due"],
-        queues={mall: tuple(job.decode() for job in raw[f"wait:{mall}"][::2]) for mall in MALLS},
+        queues={
+            mall: tuple(job_at(place.decode()) for place in raw[f"wait:{mall}"][::2])
+            for mall in MALLS
+        },
         waiting={name: read_waiting(name, packed) for name, packed in hashes["waiting"].items()},
         counts={name: int(count) for name, count in hashes["counts"].items()},
         nodes=sets["nodes"],

@@ -1,12 +1,15 @@
 #!lua flags=no-writes
--- What a mall's round looks at: its queued jobs, by priority and age, and the free drivers around,
--- nearest first. Widens from radius_m, doubling, until `drivers` are found or max_radius_m is hit:
--- so the search costs what the drivers near cost, and not the city.
+-- What a mall's round looks at: queued jobs, and the free drivers around, nearest first. Of more jobs
+-- than `jobs` the first of each service by priority and age (of more than MOST services, those from
+-- `after` on), and those that are `named`, wherever they stand. Widens from radius_m, doubling, until
+-- `drivers` are found or max_radius_m is hit: so the search costs what the drivers near cost, and not
+-- the city.
 -- Where runs are pooled, also up to `coming` drivers on their way to the mall with room for more.
 -- KEYS: drivers positions idle nodes waiting holds wait coming
--- ARGV: now arg{lat lon radius_m max_radius_m drivers jobs mall coming}
+-- ARGV: now arg{lat lon radius_m max_radius_m drivers jobs mall coming named[job] after}
 -- REPLY: now radius_m waiting_total jobs[job packed …] drivers[driver distance_m …] records positions nodes holds
--- REPLY: coming[record …] coming_positions
+-- REPLY: coming[record …] coming_positions after
+local MOST = 64
 local arg = cmsgpack.unpack(ARGV[2])
 local DRIVERS, POSITIONS, IDLE, NODES, WAITING, HOLDS, WAIT =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -19,16 +22,38 @@ end
 now = tonumber(now)
 
 local total = redis.call('ZCARD', WAIT)
-if total == 0 and arg.jobs > 0 then return { now, 0, 0, {}, {}, {}, {}, {}, {}, {}, {} } end
+if total == 0 and arg.jobs > 0 then return { now, 0, 0, {}, {}, {}, {}, {}, {}, {}, {}, '' } end
 
-local jobs = {}
-if arg.jobs > 0 then
-  local ids = redis.call('ZRANGE', WAIT, 0, arg.jobs - 1)
-  local packed = redis.call('HMGET', WAITING, unpack(ids))
-  for i, id in ipairs(ids) do
-    jobs[2 * i - 1] = id
-    jobs[2 * i] = packed[i]
+local ids, known, after = {}, {}, ''
+local function add(places)
+  for _, place in ipairs(places) do
+    local id = place:match('^[^/]*/[^/]*/([^/]*)/') or place -- an older engine's
+    ids[#ids + 1], known[id] = id, true
   end
+end
+if arg.jobs > 0 and total <= arg.jobs then
+  add(redis.call('ZRANGE', WAIT, 0, -1))
+elseif arg.jobs > 0 then
+  -- `0` is the sign after `/`: the end of a service's names.
+  local services, low = {}, arg.after == '' and '-' or '(' .. arg.after .. '0'
+  repeat
+    local first = redis.call('ZRANGE', WAIT, low, '+', 'BYLEX', 'LIMIT', 0, 1)[1]
+    if not first then break end
+    services[#services + 1] = first:match('^[^/]*')
+    low = '(' .. services[#services] .. '0'
+  until #services == MOST
+  if #services == MOST then after = services[MOST] end
+  for _, service in ipairs(services) do
+    add(redis.call('ZRANGE', WAIT, '[' .. service .. '/', '(' .. service .. '0', 'BYLEX',
+      'LIMIT', 0, math.ceil(arg.jobs / #services)))
+  end
+  for _, id in ipairs(arg.named) do
+    if not known[id] then ids[#ids + 1] = id end
+  end
+end
+local jobs = {}
+for i, packed in ipairs(#ids > 0 and redis.call('HMGET', WAITING, unpack(ids)) or {}) do
+  jobs[2 * i - 1], jobs[2 * i] = ids[i], packed
 end
 
 local radius = math.min(arg.radius_m, arg.max_radius_m)
@@ -40,16 +65,16 @@ while true do
   radius = math.min(radius * 2, arg.max_radius_m)
 end
 
-local near, ids = {}, {}
+local near, names = {}, {}
 for i, hit in ipairs(found) do
-  ids[i] = hit[1]
+  names[i] = hit[1]
   near[2 * i - 1] = hit[1]
   near[2 * i] = hit[2]
 end
 local records, positions = {}, {}
-if #ids > 0 then
-  records = redis.call('HMGET', DRIVERS, unpack(ids))
-  positions = redis.call('HMGET', POSITIONS, unpack(ids))
+if #names > 0 then
+  records = redis.call('HMGET', DRIVERS, unpack(names))
+  positions = redis.call('HMGET', POSITIONS, unpack(names))
 end
 local holds = redis.call('EXISTS', HOLDS) == 1 and redis.call('HGETALL', HOLDS) or {}
 local nodes = redis.call('ZRANGE', NODES, '(' .. now, '+inf', 'BYSCORE')
@@ -65,4 +90,4 @@ if arg.coming > 0 then
   end
 end
 return { now, math.ceil(radius), total, jobs, near, records, positions, nodes, holds,
-  coming, coming_positions }
+  coming, coming_positions, after }

@@ -34,7 +34,7 @@ for _, plan in ipairs(arg.drivers) do
   if rec and #rec.jobs == 0 and may_take(rec, plan, { job }) then
     local outcome = is_silent and 'silent' or 'unassigned'
     revoke(job, outcome, 'engine', is_silent and 'silent' or 'late')
-    effects.malls, effects.due = {}, {} -- it looks no further
+    effects.malls, effects.queued, effects.due = {}, {}, {} -- it looks no further
     put_out({ job }, rec, plan)
     return reply('offered', plan[1])
   end

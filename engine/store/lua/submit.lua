@@ -3,7 +3,7 @@
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- KEYS: key by_service by_age
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
--- ARGV: age_check expires_ms deadline_ms priority} body card need
+-- ARGV: age_check expires_ms deadline_ms priority demand} body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job
 -- include lib/base.lua
 -- include lib/jobs.lua
@@ -25,7 +25,8 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
   'mall', arg.mall, 'state', arg.state, 'attempt', 0, 'driver', '', 'offer', '', 'reason', '',
   'created_ms', now, 'updated_ms', now, 'expires_ms', arg.expires_ms,
   'deadline_ms', arg.deadline_ms, 'release_ms', arg.release_ms, 'priority', arg.priority,
-  'external_id', arg.external_id, 'body', ARGV[4], 'card', ARGV[5], 'need', ARGV[6],
+  'demand', arg.demand, 'external_id', arg.external_id,
+  'body', ARGV[4], 'card', ARGV[5], 'need', ARGV[6],
   'eta_pickup_ms', '', 'eta_dropoff_ms', '', 'asked', none, 'former', none,
   'timeline', cmsgpack.pack({ { arg.state, now, arg.service, 'submitted' } }),
   'age_check', arg.age_check and '1' or '0', 'alerted_ms', -1)

@@ -1,8 +1,9 @@
 #!lua flags=no-writes
 -- The queued jobs of a whole market, in no order; of more than `limit` only about so many, from
--- `cursor` on. The cursor in the reply goes on where this look ended, so that in turn all are seen.
+-- `cursor` on, and those that are `named`. The cursor in the reply goes on where this look ended, so
+-- that in turn all are seen.
 -- KEYS: waiting holds
--- ARGV: now arg{limit cursor}
+-- ARGV: now arg{limit cursor named[job]}
 -- REPLY: now total jobs[job packed …] holds cursor
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
@@ -21,6 +22,10 @@ if total > arg.limit then
     cursor = page[1]
     for _, part in ipairs(page[2]) do jobs[#jobs + 1] = part end
   until cursor == '0' or #jobs >= 2 * arg.limit
+  for _, job in ipairs(arg.named) do
+    local packed = redis.call('HGET', KEYS[1], job)
+    if packed then jobs[#jobs + 1], jobs[#jobs + 2] = job, packed end
+  end
 elseif total > 0 then
   jobs = redis.call('HGETALL', KEYS[1])
 end

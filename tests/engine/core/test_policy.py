@@ -8,7 +8,6 @@ from engine.core.model import RankedDriver
 from engine.core.policy import (
     HOLD_MS,
     JOBS_AT_FIRST,
-    JOBS_AT_MOST,
     LONGEST_HOLD_MS,
     MOST_STAGGERED,
     Rung,
@@ -71,31 +70,23 @@ def test_a_search_that_has_the_cap_is_wide_enough() -> None:
     assert wide_enough(Search(1_500, 100), 500, POLICY) is None
 
 
-def test_a_fruitless_search_doubles_its_drivers_and_quadruples_its_jobs() -> None:
+def test_a_fruitless_search_doubles_its_drivers() -> None:
     search = Search(1_500, 16, 64)
-    assert widened(search, POLICY, more_drivers=True, more_jobs=False) == Search(1_500, 32, 64)
-    assert widened(search, POLICY, more_drivers=False, more_jobs=True) == Search(1_500, 16, 256)
-    assert widened(search, POLICY, more_drivers=True, more_jobs=True) == Search(1_500, 32, 256)
-    assert widened(search, POLICY, more_drivers=False, more_jobs=False) is None
+    assert widened(search, POLICY, more_drivers=True) == Search(1_500, 32, 64)
+    assert widened(search, POLICY, more_drivers=False) is None
 
 
-@given(
-    drivers=st.integers(1, 1024),
-    jobs=st.integers(1, 1024),
-    most=st.integers(1, 1024),
-    more=st.tuples(st.booleans(), st.booleans()),
-)
-def test_widening_ends_after_few_steps_and_within_the_caps(
-    drivers: int, jobs: int, most: int, more: tuple[bool, bool]
+@given(drivers=st.integers(1, 1024), most=st.integers(1, 1024), more=st.booleans())
+def test_widening_ends_after_few_steps_and_within_the_cap(
+    drivers: int, most: int, *, more: bool
 ) -> None:
     policy = MarketPolicy(max_candidates=most)
-    search: Search | None = Search(1_500, min(drivers, most), jobs)
+    search: Search | None = Search(1_500, min(drivers, most))
     for _ in range(12):
         if search is None:
             return
         assert search.drivers <= most
-        assert search.jobs <= JOBS_AT_MOST
-        search = widened(search, policy, more_drivers=more[0], more_jobs=more[1])
+        search = widened(search, policy, more_drivers=more)
     assert search is None
 
 

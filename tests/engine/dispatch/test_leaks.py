@@ -66,4 +66,5 @@ async def test_what_is_remembered_of_a_long_queue_is_bounded(make_node: MakeNode
         await node.submit(requires=("crane",))
     refs = [await node.submit(requires=("crane",)) for _ in range(10)]
     await node.waits(refs[-1])
-    assert remembered(node)["rounds"] == 80
+    # The first of the queue, and of those behind them the ones that came last.
+    assert 64 <= remembered(node)["rounds"] <= 80

@@ -1,6 +1,7 @@
 """Two nodes on one store work as one, and what a dead one leaves behind goes on."""
 
 import asyncio
+from unittest.mock import Mock
 
 from engine.core.model import LiveOffer
 from engine.ports import JobRef
@@ -99,7 +100,7 @@ async def test_what_a_dead_node_was_about_to_do_is_done_by_the_other(make_node: 
     await a.acknowledges(offer)
     held_back = await a.submit(state=JobState.SCHEDULED, release_in_ms=300)
     # It dies between storing a job and giving it its round.
-    a.dispatcher._rounds.at(MALL.id).wake = lambda: None  # type: ignore[method-assign]
+    a.dispatcher._rounds.at(MALL.id).wake = Mock()  # type: ignore[method-assign]
     queued = await a.submit()
     await a.die()
 

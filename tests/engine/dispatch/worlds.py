@@ -114,10 +114,12 @@ class Node:
         mall: str = MALL.id,
         state: JobState = JobState.QUEUED,
         release_in_ms: int = 0,
+        service: str = "shop",
         **need: Any,
     ) -> JobRef:
         """Post a job; ``need`` overrides what it asks for."""
         submission = self.submission(mall, state, release_in_ms, **need)
+        submission = replace(submission, service=service)
         await self.dispatcher.submit(submission)
         return JobRef(submission.job, mall)
 

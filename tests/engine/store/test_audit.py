@@ -229,13 +229,14 @@ async def job_that_did_not_expire(world: World) -> None:
 
 
 async def queued_job_outside_the_queue(world: World) -> None:
-    ref = await world.submit()
-    await world.redis.zrem(world.keys.wait(MALL), ref.job)
+    await world.submit()
+    (place,) = await world.redis.zrange(world.keys.wait(MALL), 0, -1)
+    await world.redis.zrem(world.keys.wait(MALL), place)
 
 
 async def ended_job_in_the_queue(world: World) -> None:
     ref, _ = await world.in_state(JobState.CANCELLED)
-    await world.redis.zadd(world.keys.wait("other"), {ref.job: 1})
+    await world.redis.zadd(world.keys.wait("other"), {f"shop/1/{ref.job}/": 0})
 
 
 async def job_in_no_list(world: World) -> None:

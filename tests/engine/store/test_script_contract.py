@@ -35,7 +35,7 @@ from tests.engine.store.worlds import (
 SCRIPTS = all_scripts()
 # Without `allow-oom` a full server refuses a script: only these may be refused.
 REFUSED_WHEN_FULL = {"hello", "submit"}
-READ_ONLY = {"around", "candidates", "waiting_jobs", "waiting_malls"}
+READ_ONLY = {"around", "candidates", "waiting_jobs", "waiting_malls", "waiting_that_fit"}
 MOST_LINES = 120
 # For the type checker: the store keeps its port.
 KEEPS_ITS_PORT: type[Store] = RedisStore
@@ -143,10 +143,11 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
 
     ref, offer = await world.offered()
     await store.record_round(MARKET, RoundRecord(ref.job, 1, world.now, 1_000, False))
-    assert await store.last_round(ref.job) is not None
+    assert await store.last_round(ref.job)
     await store.candidates(
         MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=4
     )
+    await store.waiting_that_fit(MARKET, MALL, [Vehicle()], "-", "+")
     await store.queue_of(MARKET, 10)
     await store.waiting(MARKET, [f"m{n}" for n in range(40)])
     await store.free_around(

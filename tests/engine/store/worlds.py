@@ -17,7 +17,7 @@ from engine.core.model import Driver, Job, Need, RankedDriver, RoundRecord, Subm
 from engine.market_policy import MarketPolicy
 from engine.ports import Answered, DriverFix, DueEntry, Effects, JobRef, OfferPlan, PlannedJob, Push
 from engine.store.audit import Breach, audit
-from engine.store.keys import MarketKeys
+from engine.store.keys import MarketKeys, job_at
 from engine.store.link import Link
 from engine.store.redis import RedisStore
 from engine.store.scripts import Script, all_scripts, load_commands
@@ -372,10 +372,11 @@ class World:
 
     async def waiting(self) -> list[str]:
         """The ids of the jobs that wait at the mall, first to be served first."""
-        ids = await self.redis.zrange(self.keys.wait(MALL), 0, -1)
+        places = await self.redis.zrange(self.keys.wait(MALL), 0, -1)
+        ids = [job_at(place.decode()) for place in places]
         known = await self.redis.hkeys(self.keys.key("waiting"))
-        assert set(ids) == set(known)
-        return [job.decode() for job in ids]
+        assert set(ids) == {job.decode() for job in known}
+        return ids
 
     async def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         entries = await self.redis.xrange(self.keys.key("events"))

@@ -20,7 +20,7 @@ else
 end
 
 -- What the caller may hasten; see Effects in ports.py.
-local effects = { now = now, malls = {}, freed = {}, due = {}, over = {} }
+local effects = { now = now, malls = {}, queued = {}, freed = {}, due = {}, over = {} }
 local pushes = {}
 
 local function reply(verdict, ...)

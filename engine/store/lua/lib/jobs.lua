@@ -23,23 +23,31 @@ end
 local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
-    'timeline', 'asked', 'former', 'age_check', 'alerted_ms')
+    'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
     release_ms = tonumber(v[8] or 0), priority = tonumber(v[9] or 0),
     created_ms = tonumber(v[10]), service = v[11], external_id = v[12] or '', need = v[13],
     card = v[14], timeline = list_of(v[15]), asked = list_of(v[16]), former = list_of(v[17]),
-    age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1) }
+    age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1), demand = v[20] or '' }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end
 
+-- Its place in the wait set, which is by name: by service, in that by priority and age; at the end
+-- what it demands of a vehicle. keys.py says the same.
+local function place_of(job)
+  return string.format('%s/%03d%014d/%s/%s', job.service, 999 - job.priority, job.created_ms,
+    job.id, job.demand)
+end
+
 local function wait_for_driver(job)
-  redis.call('ZADD', WAIT, job.created_ms - job.priority * 1e12, job.id)
-  redis.call('HSET', K.waiting, job.id,
-    cmsgpack.pack({ job.attempt, job.need, cmsgpack.pack(job.asked), job.card, job.mall }))
+  redis.call('ZADD', WAIT, 0, place_of(job))
+  redis.call('HSET', K.waiting, job.id, cmsgpack.pack({ job.attempt, job.need,
+    cmsgpack.pack(job.asked), job.card, job.mall, job.service }))
   effects.malls[#effects.malls + 1] = job.mall
+  effects.queued[#effects.queued + 1] = { job.mall, job.id }
 end
 
 local function note_asked(job, driver, outcome)
@@ -91,7 +99,7 @@ local function move(job, state, actor, cause, due_at, reason)
     redis.call('HINCRBY', K.counts, state, 1)
   end
   if was == 'queued' and state ~= 'queued' then
-    redis.call('ZREM', WAIT, job.id)
+    redis.call('ZREM', WAIT, place_of(job), job.id) -- of an older engine: by its id alone
     redis.call('HDEL', K.waiting, job.id)
   end
   if state == 'queued' then wait_for_driver(job) end
