@@ -1,12 +1,147 @@
-"""Clients of Mallard for other people's programs: driver apps and order services.
+"""Clients of Mallard for other people's programs: driver apps, order services, operators.
 
-They speak the public contract only; nothing of the engine is imported. What goes over the wire are
-the structs of `protocol.messages` and `protocol.resources`; every failure is a `ClientError` of
-`clients.errors`.
+Everything that such a program needs is here. The clients speak the public contract only; nothing
+of the engine is imported. What goes over the wire are the structs of `protocol.messages` and
+`protocol.resources`; every failure is a `ClientError`.
 """
 
-from clients.drivers import DriverClient
+from clients.backoff import Backoff
+from clients.drivers import DriverClient, StepName, WishName
+from clients.errors import (
+    ApiProblem,
+    BadAnswer,
+    CallFailed,
+    ClientError,
+    LinkLost,
+    NoAnswer,
+    NoToken,
+    QueueFull,
+    RequestRefused,
+    Stopped,
+    Unreachable,
+)
+from clients.events import (
+    Connected,
+    Connecting,
+    Disconnected,
+    DriverChanged,
+    Ended,
+    Event,
+    EventStream,
+    JobsChanged,
+    Listener,
+    ReportSettled,
+    TokenTrouble,
+    WishRefused,
+)
+from clients.link import Liveness
 from clients.operators import OperatorClient
-from clients.orders import OrderClient, OrderClientSync
+from clients.orders import JobFilter, OrderClient, OrderClientSync
+from clients.storage import FileStorage, MemoryStorage, Storage
+from clients.tokens import TokenProvider
+from clients.view import HeldJob
+from protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, Close, ErrorCode, ProblemCode
+from protocol.lifecycle import DriverState, JobState, Step, Wish
+from protocol.messages import (
+    App,
+    Barred,
+    Drain,
+    Error,
+    JobChanged,
+    Offer,
+    OfferClosed,
+    Pace,
+    ProblemKind,
+    Proof,
+    ProofKind,
+    Reply,
+    SocketJob,
+    StateChanged,
+    Vehicle,
+    Welcome,
+)
+from protocol.resources import (
+    DropoffRequest,
+    Explanation,
+    Job,
+    JobList,
+    JobRequest,
+    Market,
+    Pickup,
+    PickupStore,
+    Quote,
+)
 
-__all__ = ["DriverClient", "OperatorClient", "OrderClient", "OrderClientSync"]
+__all__ = [
+    "SUBPROTOCOL_JSON",
+    "SUBPROTOCOL_MSGPACK",
+    "ApiProblem",
+    "App",
+    "Backoff",
+    "BadAnswer",
+    "Barred",
+    "CallFailed",
+    "ClientError",
+    "Close",
+    "Connected",
+    "Connecting",
+    "Disconnected",
+    "Drain",
+    "DriverChanged",
+    "DriverClient",
+    "DriverState",
+    "DropoffRequest",
+    "Ended",
+    "Error",
+    "ErrorCode",
+    "Event",
+    "EventStream",
+    "Explanation",
+    "FileStorage",
+    "HeldJob",
+    "Job",
+    "JobChanged",
+    "JobFilter",
+    "JobList",
+    "JobRequest",
+    "JobState",
+    "JobsChanged",
+    "LinkLost",
+    "Listener",
+    "Liveness",
+    "Market",
+    "MemoryStorage",
+    "NoAnswer",
+    "NoToken",
+    "Offer",
+    "OfferClosed",
+    "OperatorClient",
+    "OrderClient",
+    "OrderClientSync",
+    "Pace",
+    "Pickup",
+    "PickupStore",
+    "ProblemCode",
+    "ProblemKind",
+    "Proof",
+    "ProofKind",
+    "QueueFull",
+    "Quote",
+    "Reply",
+    "ReportSettled",
+    "RequestRefused",
+    "SocketJob",
+    "StateChanged",
+    "Step",
+    "StepName",
+    "Stopped",
+    "Storage",
+    "TokenProvider",
+    "TokenTrouble",
+    "Unreachable",
+    "Vehicle",
+    "Welcome",
+    "Wish",
+    "WishName",
+    "WishRefused",
+]

@@ -1,12 +1,38 @@
 """How long to wait before trying again, and whether trying again can help at all."""
 
 import random
+from dataclasses import dataclass
 
 from protocol.codes import BACKOFF_FIRST_S, BACKOFF_MAX_S, CLOSE_ADVICE, Close
 
 # The contract puts every code with which trying again is useless from here on.
 _FIRST_STOP_CODE = 4500
 _LAST_STOP_CODE = 4999
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How a driver client waits between connections, in seconds.
+
+    After a close code: full jitter from `first_s` up to `max_s`. When no engine answered at all,
+    up to `unreachable_max_s` only: an offer lives for 30 s, and the network may be back at any
+    moment. After a refused handshake (403, 404 …) from `refused_first_s` up to `refused_max_s`.
+    While an offer is on the screen no wait is longer than `offered_max_s`.
+    """
+
+    first_s: float = BACKOFF_FIRST_S
+    max_s: float = BACKOFF_MAX_S
+    unreachable_max_s: float = 10.0
+    refused_first_s: float = 4.0
+    refused_max_s: float = 60.0
+    offered_max_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds: a wait of nothing would be a storm."""
+        if not 0 < self.first_s <= self.max_s or not 0 < self.refused_first_s <= self.refused_max_s:
+            raise ValueError("the first wait must be over 0 and at most the longest")
+        if self.unreachable_max_s <= 0 or self.offered_max_s <= 0:
+            raise ValueError("the longest wait must be over 0")
 
 
 class FullJitter:
@@ -28,11 +54,14 @@ class FullJitter:
         self._max_s = max_s
         self._limit_s = first_s
 
-    def next_s(self) -> float:
-        """Draw the next wait, in seconds, and double the limit."""
-        wait_s = self._dice.uniform(0, self._limit_s)
+    def next_s(self, *, at_least: float = 0.0, at_most_s: float | None = None) -> float:
+        """Draw the next wait, in seconds, and double the limit.
+
+        `at_least` is the share of the limit that the wait is not below, `at_most_s` caps the limit.
+        """
+        limit_s = self._limit_s if at_most_s is None else min(self._limit_s, at_most_s)
         self._limit_s = min(self._limit_s * 2, self._max_s)
-        return wait_s
+        return self._dice.uniform(limit_s * at_least, limit_s)
 
     def reset(self) -> None:
         """Start over: the last try went well."""

@@ -1,26 +1,31 @@
-"""What a driver app keeps while it is offline: position fixes and progress reports.
-
-Times in here are by the app's own clock; they become the server's when they are sent, since the
-difference of the clocks is only known after a ``welcome``.
-"""
+"""What a driver app keeps while it is offline: position fixes and progress reports."""
 
 import asyncio
+import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec import UNSET
 
-from clients.errors import RequestRefused, Stopped
+from clients.clock import Clock, Moment
+from clients.errors import QueueFull, RequestRefused, Stopped
 from protocol.lifecycle import Step
 from protocol.messages import MAX_FIXES, Fix, Progress, Proof, Reply
 
 # 1e-7 degrees are a centimetre; more digits are only bytes.
-_DEGREE_DIGITS = 7
+_DEGREE_DIGITS: Final = 7
+# What the contract lets a fix claim.
+_MAX_ACCURACY_M: Final = 100_000.0
+_MAX_SPEED_MPS: Final = 1_000.0
+# More steps than any driver makes in a day. Nothing that happened is ever dropped to make room.
+_MAX_REPORTS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFix:
-    """One position reading of the phone."""
+    """One position reading of the phone; `at_ms` is by its uptime."""
 
     at_ms: int
     lat: float
@@ -41,6 +46,36 @@ class LocalFix:
         )
 
 
+def clean_fix(
+    at_ms: int,
+    lat: float,
+    lon: float,
+    acc_m: float | None,
+    heading_deg: float | None,
+    speed_mps: float | None,
+) -> LocalFix | None:
+    """A reading in the contract's terms; None when it is no place on earth.
+
+    Platforms write -1, NaN or nothing for an unknown accuracy, heading or speed: a good place is
+    not lost for them.
+    """
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180):  # false for NaN too
+        return None
+    accuracy_m = _known(acc_m, _MAX_ACCURACY_M)
+    return LocalFix(
+        at_ms,
+        float(lat),
+        float(lon),
+        _MAX_ACCURACY_M if accuracy_m is None else accuracy_m,
+        _known(heading_deg, 360.0),
+        _known(speed_mps, _MAX_SPEED_MPS),
+    )
+
+
+def _known(value: float | None, highest: float) -> float | None:
+    return value if value is not None and math.isfinite(value) and 0 <= value <= highest else None
+
+
 class FixBuffer:
     """Fixes that were not sent yet, at most `limit`; the oldest make room for the newest."""
 
@@ -51,10 +86,14 @@ class FixBuffer:
     def __len__(self) -> int:
         return len(self._fixes)
 
-    def add(self, fix: LocalFix) -> None:
-        """Keep a fix, the newest so far."""
+    def add(self, fix: LocalFix | None) -> bool:
+        """Keep a fix, the newest so far; return whether there was one to keep."""
+        if fix is None:
+            self.dropped += 1
+            return False
         self.dropped += len(self._fixes) == self._fixes.maxlen
         self._fixes.append(fix)
+        return True
 
     def take(self) -> tuple[LocalFix, ...]:
         """Take out the oldest fixes, oldest first, as many as one message holds."""
@@ -70,24 +109,27 @@ class FixBuffer:
 
 @dataclass(slots=True, eq=False)
 class Report:
-    """A progress step on its way to the engine; ``answer`` is there once the engine replied."""
+    """A progress step on its way to the engine; `answer` is told once the engine replied.
+
+    A report of an earlier run of the app has nobody who waits for its `answer`.
+    """
 
     job: str
     attempt: int
     step: Step
-    at_ms: int
+    at: Moment
     proof: Proof | None
     reason: str | None
-    answer: asyncio.Future[Reply]
+    answer: asyncio.Future[Reply] | None = None
 
-    def message(self, request_id: int, offset_ms: int) -> Progress:
+    def message(self, request_id: int, clock: Clock) -> Progress:
         """The report as the socket carries it."""
         return Progress(
             id=request_id,
             job=self.job,
             attempt=self.attempt,
             step=self.step,
-            at_ms=max(0, self.at_ms + offset_ms),
+            at_ms=clock.on_server(self.at),
             proof=UNSET if self.proof is None else self.proof,
             reason=UNSET if self.reason is None else self.reason,
         )
@@ -106,8 +148,13 @@ class ReportQueue:
     def __len__(self) -> int:
         return len(self._reports)
 
+    def __iter__(self) -> Iterator[Report]:
+        return iter(tuple(self._reports))
+
     def add(self, report: Report) -> None:
-        """Queue a report behind the others."""
+        """Queue a report behind the others. Raises `QueueFull`."""
+        if len(self._reports) >= _MAX_REPORTS:
+            raise QueueFull(f"{_MAX_REPORTS} reports are unanswered")
         self._reports.append(report)
         self._filled.set()
 
@@ -116,24 +163,33 @@ class ReportQueue:
         await self._filled.wait()
         return self._reports[0]
 
+    def is_first(self, report: Report) -> bool:
+        """Whether this report is the one under way."""
+        return bool(self._reports) and self._reports[0] is report
+
     def answered(self, reply: Reply) -> None:
         """The first report got its reply."""
-        report = self._reports.popleft()
-        if not report.answer.done():  # else whoever waited for it has given up
-            report.answer.set_result(reply)
-        self._note_emptiness()
+        answer = self._settled()
+        if answer is not None:
+            answer.set_result(reply)
 
     def refused(self, refusal: RequestRefused) -> None:
         """The first report was refused for good."""
-        report = self._reports.popleft()
-        if not report.answer.done():
-            report.answer.set_exception(refusal)
-        self._note_emptiness()
+        answer = self._settled()
+        if answer is not None:
+            answer.set_exception(refusal)
+
+    def clear(self) -> int:
+        """Forget all reports; return how many there were."""
+        count = len(self._reports)
+        self._reports.clear()
+        self._filled.clear()
+        return count
 
     def wait_no_more(self, why: Stopped) -> None:
-        """Tell whoever waits for answers that there will be none for now. The reports stay."""
+        """Tell those who wait for answers that none will come for now. The reports stay."""
         for report in self._reports:
-            if not report.answer.done():
+            if report.answer is not None and not report.answer.done():
                 report.answer.set_exception(why)
 
     def renumber(self, job: str, attempt: int, raised: int) -> None:
@@ -142,6 +198,10 @@ class ReportQueue:
             if report.job == job and report.attempt == attempt:
                 report.attempt = raised
 
-    def _note_emptiness(self) -> None:
+    def _settled(self) -> asyncio.Future[Reply] | None:
+        """Take the first report out; return its answer if somebody still waits for it."""
+        report = self._reports.popleft()
         if not self._reports:
             self._filled.clear()
+        waits = report.answer is not None and not report.answer.done()
+        return report.answer if waits else None

@@ -5,16 +5,22 @@ import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from clients.errors import ClientError, LinkLost, NoAnswer, NoToken, Stopped
-from clients.link import Believe, Link, MakeRequest
-from clients.reconnect import Ending, ReconnectPolicy
-from clients.tokens import TokenSource
+from clients.backoff import Backoff
+from clients.calls import retry_after_s
+from clients.clock import Clock
+from clients.errors import LinkLost, NoAnswer, NoToken, RequestRefused, Stopped
+from clients.events import Connected, Connecting, Disconnected, Lifecycle, TokenTrouble
+from clients.link import Believe, Disbelieve, Link, Liveness, MakeRequest
+from clients.reconnect import LOST, Ending, ReconnectPolicy, Retry
+from clients.tokens import Sleep, TokenSource
+from clients.waiting import first_of, outcome_unless
 from protocol.codec import UndecodableFrame, for_subprotocol
 from protocol.messages import (
     Auth,
@@ -28,12 +34,16 @@ from protocol.messages import (
     Welcome,
 )
 
-_PATH = "/v1/driver"
-_WELCOME_WITHIN_S = 10.0
+_PATH: Final = "/v1/driver"
+_WELCOME_WITHIN_S: Final = 10.0
 # The server pings every `ping_ms`; twice that without a frame means that nobody is there.
-_SILENT_AFTER_PINGS = 2
-_GOODBYE_WITHIN_S = 2.0
-_LOST = 1006
+_SILENT_AFTER_PINGS: Final = 2
+_GOODBYE_WITHIN_S: Final = 2.0
+# Hints of the app that follow each other faster than this count as one.
+_HINT_EVERY_MS: Final = 1_000
+# A token that was renewed this recently and expires again is one of short life: half of it passes
+# before the next is fetched.
+_SHORT_LIFE_MS: Final = 60_000
 
 _log = logging.getLogger(__name__)
 
@@ -41,24 +51,47 @@ _log = logging.getLogger(__name__)
 class Session(Protocol):
     """What the connection asks of the app that it connects."""
 
+    @property
+    def offered(self) -> bool:
+        """Whether an offer waits for its answer."""
+
     def hello(self, token: str) -> Hello:
         """The first message."""
 
-    async def welcomed(self, welcome: Welcome, offset_ms: int, link: Link) -> None:
-        """The engine told the truth; send now what must go before everything else.
-
-        `offset_ms` is the server's clock minus ours.
-        """
+    async def welcomed(self, welcome: Welcome, link: Link) -> None:
+        """The engine told the truth; send now what must go before everything else."""
 
     async def received(self, message: ServerMessage, link: Link) -> None:
-        """A message came in, in order; answers have gone to who waits for them already."""
+        """A message came in, in order; answers have gone to the calls that wait for them."""
+
+    def believe_state(self, reply: Reply) -> None:
+        """A reply told the driver's state."""
+
+    def tell(self, event: Lifecycle) -> None:
+        """Something happened to the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How sockets are opened and doubted."""
+
+    subprotocol: str
+    tls: ssl.SSLContext | None
+    backoff: Backoff
+    liveness: Liveness
+
+
+class _Connect(connect):
+    """Follows no redirect: a captive portal would be told the driver's token."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
 
 
 class Connection:
     """One driver's connection, over as many sockets as it takes.
 
-    `urls` are tried in turn, one for each socket. `now_ms` is the app's clock, `sleep` waits, in
-    seconds.
+    `urls` are tried in turn, one for each socket. `sleep` waits, in seconds.
     """
 
     def __init__(
@@ -66,46 +99,66 @@ class Connection:
         urls: Sequence[str],
         tokens: TokenSource,
         session: Session,
+        transport: Transport,
         *,
-        subprotocol: str,
+        clock: Clock,
         dice: random.Random,
-        now_ms: Callable[[], int],
-        sleep: Callable[[float], Awaitable[object]],
-        tls: ssl.SSLContext | None,
+        sleep: Sleep,
     ) -> None:
         self._urls = [socket_url(url) for url in urls]
+        if not self._urls:
+            raise ValueError("an engine's address is needed")
         self._tokens = tokens
         self._session = session
-        self._codec = for_subprotocol(subprotocol)
-        self._policy = ReconnectPolicy(dice, token_renewable=tokens.renewable)
-        self._now_ms = now_ms
+        self._transport = transport
+        self._codec = for_subprotocol(transport.subprotocol)
+        self._policy = ReconnectPolicy(
+            dice, token_renewable=tokens.renewable, backoff=transport.backoff
+        )
+        self._clock = clock
         self._sleep = sleep
-        self._tls = tls
         self._tries = 0
+        self._tries_since_welcome = 0
         self._away_s: float | None = None
         self._link: Link | None = None
         self._turned = asyncio.Event()
-        self._renewals: set[asyncio.Task[None]] = set()
-        self.stopped: Stopped | None = None
+        self._hint = asyncio.Event()
+        self._hinted_at_ms: int | None = None
+        self._next_try_ms: int | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._renewed_at_ms: int | None = None
+        self._told_token: str | None = None
+        self.stopped: Stopped | None = Stopped("the client was not started", by_app=True)
 
     @property
     def connected(self) -> bool:
         """Whether a socket is open and welcomed."""
         return self._link is not None
 
+    @property
+    def reconnecting_in(self) -> float | None:
+        """Seconds until the next try to connect; None while connected, connecting or stopped."""
+        if self._next_try_ms is None:
+            return None
+        return max(0, self._next_try_ms - self._clock.uptime_ms()) / 1000
+
     async def run(self) -> None:
-        """Stay connected. Returns when trying again cannot help; `stopped` says why then."""
-        try:
-            while True:
-                ending = await self._try_once()
-                retry = self._policy.after(ending, self._now_ms())
-                _log.debug("socket ended: %s; again in %.2f s", ending.reason, retry.wait_s)
-                if retry.fresh_token:
-                    self._tokens.forget()
-                away_s, self._away_s = self._away_s, None
-                await self._sleep(retry.wait_s if away_s is None else away_s)
-        except Stopped as stopped:
-            self.stop(stopped)
+        """Stay connected. Raises `Stopped` when trying again cannot help."""
+        while True:
+            ending = await self._try_once()
+            retry = self._policy.after(
+                ending, self._clock.uptime_ms(), offered=self._session.offered
+            )
+            if retry.fresh_token and self._told_token is not None:
+                self._tokens.expired(self._told_token)
+            away_s, self._away_s = self._away_s, None
+            if away_s is not None:
+                retry = Retry(away_s, firm=True)
+            _log.debug("socket ended: %s; again in %.2f s", ending.reason, retry.wait_s)
+            self._session.tell(
+                Disconnected(ending.reason, retry.wait_s, ending.code, ending.http_status)
+            )
+            await self._pause(retry)
 
     def reset(self) -> None:
         """Make a stopped connection fit for another `run`."""
@@ -113,8 +166,9 @@ class Connection:
         self._turned.clear()
 
     def stop(self, why: Stopped) -> None:
-        """Let nobody wait for a socket any more."""
+        """Let no call wait for a socket any more."""
         self.stopped = why
+        self._next_try_ms = None
         self._turned.set()
 
     @property
@@ -127,6 +181,17 @@ class Connection:
         if self._link is not None:
             self._away_s = away_s
             self._link.abort()
+
+    def network_is_back(self) -> None:
+        """Connect now, without waiting any longer; an open socket is checked."""
+        self._policy.start_over()
+        if self._link is not None:
+            self._link.suspect()
+            return
+        now_ms = self._clock.uptime_ms()
+        if self._hinted_at_ms is None or now_ms - self._hinted_at_ms >= _HINT_EVERY_MS:
+            self._hinted_at_ms = now_ms
+            self._hint.set()
 
     async def linked(self) -> Link:
         """Wait for a welcomed socket. Raises `Stopped`."""
@@ -142,6 +207,7 @@ class Connection:
         believe: Believe,
         *,
         timeout_s: float,
+        disbelieve: Disbelieve = lambda _refusal: None,
         before: Callable[[Link], Awaitable[None]] | None = None,
     ) -> Reply:
         """Ask, over again on the next socket when one ends, until there is an answer.
@@ -156,7 +222,7 @@ class Connection:
                     try:
                         if before is not None:
                             await before(link)
-                        return await link.ask(make, believe)
+                        return await link.ask(make, believe, disbelieve)
                     except LinkLost:
                         self.lose(link)
         except TimeoutError:
@@ -166,48 +232,81 @@ class Connection:
         """The link turned out to be lost: wait for another one from now on."""
         if self._link is link:
             self._link = None
-            self._turned.clear()
+            if self.stopped is None:
+                self._turned.clear()
+
+    async def _pause(self, retry: Retry) -> None:
+        self._hint.clear()
+        self._next_try_ms = self._clock.uptime_ms() + round(retry.wait_s * 1000)
+        try:
+            if retry.firm:
+                await self._sleep(retry.wait_s)
+            else:
+                await first_of(self._sleep(retry.wait_s), self._hint.wait())
+        finally:
+            self._next_try_ms = None
 
     async def _try_once(self) -> Ending:
         self._tries += 1
+        self._tries_since_welcome += 1
+        self._session.tell(Connecting(self.url, self._tries_since_welcome))
         try:
             token = await self._tokens.current()
+            socket = await self._open()
         except NoToken as error:
             _log.warning("%s", error)
+            self._session.tell(TokenTrouble(str(error)))
             return Ending(str(error))
-        try:
-            socket = await connect(
-                self.url + _PATH,
-                ssl=self._tls,
-                subprotocols=[Subprotocol(self._codec.subprotocol)],
-                compression=None,
-                ping_interval=None,
-                open_timeout=_WELCOME_WITHIN_S,
-                close_timeout=_GOODBYE_WITHIN_S,
-            )
         except InvalidStatus as refused:
-            return Ending(str(refused), http_status=refused.response.status_code)
-        except (OSError, TimeoutError, InvalidHandshake) as error:
-            return Ending(f"cannot connect: {error}")
-        link = Link(socket, self._codec)
+            wish_s = retry_after_s(refused.response.headers.get("Retry-After"))
+            status = refused.response.status_code
+            return Ending(str(refused), http_status=status, retry_after_s=wish_s)
+        except Exception as error:  # whatever a portal or a proxy comes up with
+            return Ending(f"cannot connect: {error!r}")
+        if socket is None:
+            return Ending("the app said that the network is back", hinted=True)
+        link = Link(socket, self._codec, self._transport.liveness)
+        watching = asyncio.create_task(link.watch(), name="driver-watch")
+        self._told_token = token
         try:
-            return await self._serve(link, socket, token)
+            return await self._serve(link, socket)
+        except Exception as error:  # a fault of ours must not end the driver's day
+            _log.exception("the client failed with a message; it goes on with another socket")
+            return Ending(f"the client failed: {error!r}")
         finally:
             self.lose(link)
+            if self._renewal is not None:
+                self._renewal.cancel()
+            watching.cancel()
             await link.close()
 
-    async def _serve(self, link: Link, socket: ClientConnection, token: str) -> Ending:
+    async def _open(self) -> ClientConnection | None:
+        """Open a socket; None when the app said meanwhile that the network is another one."""
+        self._hint.clear()
+        opening = _Connect(
+            self.url + _PATH,
+            ssl=self._transport.tls,
+            subprotocols=[Subprotocol(self._codec.subprotocol)],
+            compression=None,
+            ping_interval=None,
+            open_timeout=_WELCOME_WITHIN_S,
+            close_timeout=_GOODBYE_WITHIN_S,
+        )
+        return await outcome_unless(
+            opening.connect(), self._hint.wait(), discard=lambda socket: socket.transport.abort()
+        )
+
+    async def _serve(self, link: Link, socket: ClientConnection) -> Ending:
         welcomed_ms: int | None = None
         code: int | None = None
         try:
-            sent_ms = self._now_ms()
-            welcome = await self._meet(link, token)
-            welcomed_ms = self._now_ms()
-            # Halfway between hello and welcome, as NTP does.
-            offset_ms = welcome.server_time_ms - (sent_ms + welcomed_ms) // 2
-            await self._session.welcomed(welcome, offset_ms, link)
+            welcome = await self._meet(link)
+            welcomed_ms = self._clock.uptime_ms()
+            await self._session.welcomed(welcome, link)
+            self._tries_since_welcome = 0
             self._link = link
             self._turned.set()
+            self._session.tell(Connected(self.url, welcome.session))
             silent_after_s = _SILENT_AFTER_PINGS * welcome.ping_ms / 1000
             while True:
                 message = await link.receive(within_s=silent_after_s)
@@ -220,39 +319,85 @@ class Connection:
             reason = "the server fell silent"
         except UndecodableFrame as error:
             reason = f"the server sent bytes that are no message: {error}"
-        lasted_ms = 0 if welcomed_ms is None else self._now_ms() - welcomed_ms
-        return Ending(reason, code or _LOST, lasted_ms=lasted_ms)
+        lasted_ms = 0 if welcomed_ms is None else self._clock.uptime_ms() - welcomed_ms
+        return Ending(reason, code or LOST, lasted_ms=lasted_ms)
 
-    async def _meet(self, link: Link, token: str) -> Welcome:
-        await link.send(self._session.hello(token))
+    async def _meet(self, link: Link) -> Welcome:
+        asked_at_ms = self._clock.uptime_ms()
+        await self._say_hello(link)
         async with asyncio.timeout(_WELCOME_WITHIN_S):
             while True:
                 message = await link.receive(within_s=_WELCOME_WITHIN_S)
                 if isinstance(message, Welcome):
+                    self._clock.welcomed(message.server_time_ms, asked_at_ms=asked_at_ms)
                     return message
                 if message is not None:
                     await self._session.received(message, link)
 
+    async def _say_hello(self, link: Link) -> None:
+        await link.send(self._session.hello(self._told_token or ""))
+
     async def _take(self, message: ServerMessage, link: Link) -> None:
+        if isinstance(message, Welcome):
+            await self._welcomed_again(message, link)
+            return
         if isinstance(message, Ping):
             await link.send(Pong())
         elif isinstance(message, AuthExpiring):
-            renewal = asyncio.create_task(self._renew(link))
-            self._renewals.add(renewal)
-            renewal.add_done_callback(self._renewals.discard)
+            self._renew_before(message.at_ms, link)
         elif isinstance(message, Drain):
-            self._policy.drained(message.reconnect_after_ms, self._now_ms())
+            self._policy.drained(message.reconnect_after_ms, self._clock.uptime_ms())
         await self._session.received(message, link)
 
-    async def _renew(self, link: Link) -> None:
-        """Tell a fresh token. When that fails the server closes with 4005, and we come back."""
+    async def _welcomed_again(self, welcome: Welcome, link: Link) -> None:
+        """The store was replaced: what we hold must be told before the welcome makes us forget it,
+        and what was not answered may never have been heard."""
+        self._clock.welcomed(welcome.server_time_ms)
+        if welcome.say_hello is True:
+            await self._say_hello(link)
+        await self._session.welcomed(welcome, link)
+        await link.ask_again()
+
+    def _renew_before(self, at_ms: int, link: Link) -> None:
+        """See to a better token, once, however often the server asks for it."""
         if not self._tokens.renewable:
-            return
+            reason = "the token expires and is the only one"
+            self._session.tell(TokenTrouble(reason))
+            _log.warning("%s", reason)
+        elif self._renewal is None or self._renewal.done():
+            left_s = (at_ms - self._clock.server_now_ms()) / 1000
+            renewing = self._renew(link, left_s)
+            self._renewal = asyncio.create_task(renewing, name="driver-token")
+
+    async def _renew(self, link: Link, left_s: float) -> None:
+        """Get a better token and tell it. When that fails in `left_s` the server closes with 4005,
+        and we come back with another one."""
+        now_ms, renewed_ms = self._clock.uptime_ms(), self._renewed_at_ms
+        if renewed_ms is not None and now_ms - renewed_ms < _SHORT_LIFE_MS:
+            left_s -= await self._wait_for_half(left_s)
+        while not await self._told_a_better_token(link) and left_s > 0:
+            left_s -= await self._wait_for_half(left_s)
+
+    async def _wait_for_half(self, left_s: float) -> float:
+        wait_s = max(1.0, left_s / 2)
+        await self._sleep(wait_s)
+        return wait_s
+
+    async def _told_a_better_token(self, link: Link) -> bool:
+        """Whether nothing more is to be done on this socket."""
+        before = self._tokens.known
         try:
-            token = await self._tokens.fresh()
-            await link.ask(lambda request_id: Auth(request_id, token), lambda _reply: None)
-        except ClientError as error:
+            token = await self._tokens.other_than(before)
+            await link.ask(lambda request_id: Auth(request_id, token), self._session.believe_state)
+        except LinkLost:
+            return True
+        except (NoToken, RequestRefused) as error:
             _log.warning("the token was not renewed: %s", error)
+            self._session.tell(TokenTrouble(f"the token was not renewed: {error}"))
+            return False
+        self._told_token = token
+        self._renewed_at_ms = self._clock.uptime_ms()
+        return True
 
 
 def socket_url(url: str) -> str:

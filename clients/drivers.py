@@ -2,33 +2,40 @@
 
     async with DriverClient("wss://engine.example", token, vehicle=Vehicle(kind="car")) as app:
         app.location(33.42, -111.93, acc_m=8)
-        await app.status(Wish.AVAILABLE)
+        await app.status("available")
         async for offer in app.offers():
             for job in await app.accept(offer):
-                await app.progress(job.job, Step.AT_MALL)
-                await app.progress(job.job, Step.PICKED_UP)
-                await app.progress(job.job, Step.DELIVERED)
+                await app.progress(job.job, "at_mall")
+                await app.progress(job.job, "picked_up")
+                await app.progress(job.job, "delivered")
 
 It stays connected by itself: it comes back as the close codes advise, says what it holds and sends
-what gathered meanwhile. Times that you pass are by your own clock; the client adds the difference
-to the server's, which it learns from ``welcome``. Times inside messages are the server's.
+what gathered meanwhile. Times that you pass are by your own clock; the client turns them into the
+server's, also when the phone's clock is set meanwhile. Times inside messages are the server's:
+`seconds_left` says how long an offer can still be answered.
 """
 
 import asyncio
+import logging
 import random
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Self
+from typing import Literal, Self
 
+import msgspec
 from msgspec import UNSET
 
-from clients.buffers import LocalFix, Report
-from clients.connection import Connection
+from clients.backoff import Backoff
+from clients.buffers import Report, clean_fix
+from clients.clock import Clock, uptime_ms, wall_clock_ms
+from clients.connection import Connection, Transport
 from clients.errors import Stopped
-from clients.link import Believe, MakeRequest
-from clients.session import AppSession, Event, Listener
+from clients.events import Announcer, Ended, Event, EventStream, Listener
+from clients.keeping import Intent, Keeping
+from clients.link import Believe, Disbelieve, Liveness, MakeRequest
+from clients.session import AppOptions, AppSession
+from clients.storage import Storage
 from clients.tokens import TokenProvider, TokenSource
 from clients.view import HeldJob
 from protocol.codes import SUBPROTOCOL_MSGPACK
@@ -36,21 +43,24 @@ from protocol.lifecycle import Step, Wish
 from protocol.messages import (
     Accept,
     App,
+    Barred,
     Decline,
     Offer,
     OfferAck,
     Problem,
     ProblemKind,
+    Progress,
     Proof,
     Reply,
     Vehicle,
 )
 
-__all__ = ["DriverClient", "Event", "HeldJob", "Listener"]
+__all__ = ["DriverClient", "StepName", "WishName"]
 
+StepName = Literal["at_mall", "picked_up", "delivered", "returning", "returned", "give_up"]
+WishName = Literal["available", "paused", "offline"]
 
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
+_log = logging.getLogger(__name__)
 
 
 class DriverClient:
@@ -62,8 +72,12 @@ class DriverClient:
     `subprotocol` chooses the encoding. With `auto_acknowledge` every offer is acknowledged as it
     comes in; without, call `acknowledge` once it is on the screen. `location_every_ms` replaces the
     server's advice on how often to send fixes; `fix_limit` of them are kept while offline.
+    `storage` keeps what must outlive the app: what the driver wants and the reports that the engine
+    has not answered. `backoff` and `liveness` say how long to wait between connections, and when to
+    doubt one.
 
-    `dice`, `now_ms` and `sleep` are the sources of chance and time, to be replaced in tests.
+    `dice`, `now_ms`, `uptime` and `sleep` are the sources of chance and time, to be replaced in
+    tests.
     """
 
     def __init__(
@@ -78,41 +92,55 @@ class DriverClient:
         location_every_ms: int | None = None,
         fix_limit: int = 1_000,
         request_timeout_s: float = 10.0,
+        storage: Storage | None = None,
+        backoff: Backoff | None = None,
+        liveness: Liveness | None = None,
         tls: ssl.SSLContext | None = None,
         dice: random.Random | None = None,
-        now_ms: Callable[[], int] = _wall_clock_ms,
+        now_ms: Callable[[], int] = wall_clock_ms,
+        uptime: Callable[[], int] = uptime_ms,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         dice = dice or random.Random()
-        self._now_ms = now_ms
+        clock = Clock(now_ms, uptime)
         self._request_timeout_s = request_timeout_s
+        self._announcer = Announcer()
         self._session = AppSession(
-            vehicle=vehicle,
-            app=app,
-            auto_acknowledge=auto_acknowledge,
-            location_every_ms=location_every_ms,
-            fix_limit=fix_limit,
-            request_timeout_s=request_timeout_s,
+            AppOptions(
+                vehicle=vehicle,
+                app=app,
+                auto_acknowledge=auto_acknowledge,
+                location_every_ms=location_every_ms,
+                fix_limit=fix_limit,
+                request_timeout_s=request_timeout_s,
+            ),
+            self._announcer,
+            Keeping(storage, clock),
+            clock=clock,
             dice=dice,
-            now_ms=now_ms,
             sleep=sleep,
         )
         self._connection = Connection(
             [url] if isinstance(url, str) else url,
-            TokenSource(token),
+            TokenSource(token, clock, sleep),
             self._session,
-            subprotocol=subprotocol,
+            Transport(subprotocol, tls, backoff or Backoff(), liveness or Liveness()),
+            clock=clock,
             dice=dice,
-            now_ms=now_ms,
             sleep=sleep,
-            tls=tls,
         )
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
 
     @property
     def connected(self) -> bool:
         """Whether a socket is open and welcomed."""
         return self._connection.connected
+
+    @property
+    def reconnecting_in(self) -> float | None:
+        """Seconds until the next try to connect; None while connected, connecting or stopped."""
+        return self._connection.reconnecting_in
 
     @property
     def url(self) -> str:
@@ -123,6 +151,19 @@ class DriverClient:
     def state(self) -> str:
         """The driver's state, as the engine last told it."""
         return self._session.view.state
+
+    @property
+    def barred(self) -> Barred | None:
+        """Why the engine offers nothing though the driver wants to be offered something."""
+        barred = self._session.view.barred
+        if barred is None or barred.until_ms is None:
+            return barred
+        return barred if self.server_now_ms() < barred.until_ms else None
+
+    @property
+    def location_ms(self) -> int:
+        """How often to call `location`: the server's pace, which a ``pace`` event changes."""
+        return self._session.location_ms
 
     @property
     def jobs(self) -> Mapping[str, HeldJob]:
@@ -136,37 +177,39 @@ class DriverClient:
 
     @property
     def fixes_dropped(self) -> int:
-        """How many fixes had to make room for newer ones."""
+        """How many fixes had to make room for newer ones, or were no place on earth."""
         return self._session.fixes.dropped
 
     def server_now_ms(self) -> int:
         """The server's clock, as far as we know it."""
-        return self._now_ms() + self._session.offset_ms
+        return self._session.clock.server_now_ms()
+
+    def seconds_left(self, offer: Offer) -> float:
+        """How long an offer can still be answered, whatever the phone's clock shows; 0: it cannot.
+
+        A countdown on the screen should ask this, not subtract from the phone's clock.
+        """
+        if not self._session.offer_is_live(offer):
+            return 0.0
+        return max(0, offer.expires_ms - self.server_now_ms()) / 1000
 
     def start(self) -> None:
-        """Connect, and stay connected until `stop`; what was kept before goes out."""
-        if self._tasks:
+        """Connect, and stay connected until `stop`; what was kept before is sent."""
+        if self._running is not None and not self._running.done():
             return
-        connection, session = self._connection, self._session
-        connection.reset()
-        self._tasks = [
-            asyncio.create_task(loop, name=f"driver-{name}")
-            for name, loop in (
-                ("connection", self._stay_connected()),
-                ("fixes", session.send_fixes(connection)),
-                ("reports", session.send_reports(connection)),
-                ("wish", session.restate_wish(connection)),
-            )
-        ]
+        self._over.clear()
+        self._connection.reset()
+        self._running = asyncio.create_task(self._run(), name="driver")
 
     async def stop(self) -> None:
         """Leave; fixes and reports are kept for a later `start`."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._connection.stop(Stopped("stopped by the app"))
-        self._note_stop()
+        running, self._running = self._running, None
+        if running is None:
+            return
+        if not running.done():
+            self._connection.stop(Stopped("stopped by the app", by_app=True))
+            running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -179,6 +222,19 @@ class DriverClient:
         """Wait until a socket is open and welcomed. Raises `Stopped`."""
         await self._connection.linked()
 
+    async def closed(self) -> Stopped:
+        """Wait until the client has stopped, by `stop` or for good; return why."""
+        if self._connection.stopped is None:
+            await self._over.wait()
+        return self._connection.stopped or Stopped("the client was started again")
+
+    def network_is_back(self) -> None:
+        """Say that the network came back or changed, or that the app woke up.
+
+        The client connects at once instead of waiting, or checks the socket that it has.
+        """
+        self._connection.network_is_back()
+
     def drop(self, away_s: float | None = None) -> None:
         """Cut the socket without a goodbye, as a phone in a lift does.
 
@@ -186,14 +242,18 @@ class DriverClient:
         """
         self._connection.abort(away_s)
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with every event in order; return what ends that.
+    def listen(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
+        """Call `listener` with every event in order (of these kinds, or all); return what ends it.
 
-        Events are ``welcome``, ``offer``, ``offer_closed``, ``job``, ``state``, ``drain`` and the
-        ``error`` that answers no request.
+        Events are those of `clients.events` and the engine's ``welcome``, ``offer``,
+        ``offer_closed``, ``job``, ``state``, ``pace``, ``drain`` and the ``error`` that answers no
+        request. A coroutine function is run as a task. What a listener raises is logged.
         """
-        self._session.listeners.append(listener)
-        return lambda: self._session.listeners.remove(listener)
+        return self._announcer.listen(listener, kinds)
+
+    def events(self, *kinds: type[Event]) -> EventStream:
+        """Iterate over all events from now on (of these kinds, or all); ends behind `Ended`."""
+        return self._announcer.stream(kinds, ended=self._over.is_set())
 
     async def offers(self) -> AsyncIterator[Offer]:
         """Iterate over the offers that can still be answered. For one consumer.
@@ -201,13 +261,16 @@ class DriverClient:
         Ends when the client is stopped; raises `Stopped` when the engine says not to come back.
         """
         session = self._session
-        while self._tasks or session.offers:
+        while True:
             while session.offers:
                 offer = session.offers.popleft()
                 if session.offer_is_live(offer):
                     yield offer
-            if self._connection.stopped is not None and self._tasks:
-                raise self._connection.stopped
+            stopped = self._connection.stopped
+            if stopped is not None:
+                if stopped.by_app:
+                    return
+                raise stopped
             session.turned.clear()
             await session.turned.wait()
 
@@ -216,24 +279,27 @@ class DriverClient:
         lat: float,
         lon: float,
         *,
-        acc_m: float,
+        acc_m: float | None = None,
         heading_deg: float | None = None,
         speed_mps: float | None = None,
-        at_ms: int | None = None,
-    ) -> None:
-        """Report a position; sent in batches, kept while offline. `at_ms` missing: now."""
-        at_ms = self._now_ms() if at_ms is None else at_ms
-        self._session.add_fix(LocalFix(at_ms, lat, lon, acc_m, heading_deg, speed_mps))
+        at_ms: float | None = None,
+    ) -> bool:
+        """Report a position; sent in batches, kept while offline. `at_ms` missing: now.
 
-    async def status(self, wish: Wish, *, until_ms: int | None = None) -> Reply:
+        An accuracy, heading or speed that is no such thing (-1, NaN) counts as unknown. Returns
+        False, and keeps nothing, when the place itself is none.
+        """
+        at = self._session.clock.happened(None if at_ms is None else round(at_ms))
+        return self._session.add_fix(clean_fix(at.ms, lat, lon, acc_m, heading_deg, speed_mps))
+
+    async def status(self, wish: Wish | WishName, *, until_ms: int | None = None) -> Reply:
         """Say what the driver wants, and until when; sent behind all fixes so far.
 
         The wish is said again whenever an absence has made the engine forget it. Raises
         `RequestRefused`, `NoAnswer`, `Stopped`.
         """
-        reply = await self._session.tell_wish(self._connection, wish, until_ms)
-        self._session.wish = (wish, until_ms)
-        return reply
+        until = None if until_ms is None else self._session.clock.at(until_ms)
+        return await self._session.tell_wish(self._connection, Intent(Wish(wish), until))
 
     async def acknowledge(self, offer: Offer) -> None:
         """Say that an offer is on the screen. Raises `LinkLost`, `Stopped`."""
@@ -243,15 +309,16 @@ class DriverClient:
     async def accept(self, offer: Offer) -> tuple[HeldJob, ...]:
         """Take an offer; return its jobs in full.
 
-        Repeated on the next socket when one ends. Raises `RequestRefused` (``offer_closed`` when it
-        was too late), `NoAnswer`, `Stopped`.
+        Repeated on the next socket when one ends. An answer that comes after this has given up (or
+        was cancelled) is believed all the same: the jobs are then in `jobs`. Raises
+        `RequestRefused` (``offer_closed`` when it was too late), `NoAnswer`, `Stopped`.
         """
-        given: list[HeldJob] = []
-        await self._request(
+        reply = await self._request(
             lambda request_id: Accept(request_id, offer.offer),
-            lambda reply: given.extend(self._session.view.apply_accepted(offer.offer, reply)),
+            lambda reply: self._session.believe_accepted(offer.offer, reply),
+            lambda refusal: self._session.believe_refused(offer.offer, refusal),
         )
-        return tuple(given)
+        return tuple(HeldJob.of(detail) for detail in (reply.jobs or ()))
 
     async def decline(self, offer: Offer, reason: str | None = None) -> None:
         """Refuse an offer. Raises as `accept`."""
@@ -259,13 +326,14 @@ class DriverClient:
             lambda request_id: Decline(
                 request_id, offer.offer, UNSET if reason is None else reason
             ),
-            lambda reply: self._session.view.apply_declined(offer.offer, reply),
+            lambda reply: self._session.believe_declined(offer.offer, reply),
+            lambda refusal: self._session.believe_refused(offer.offer, refusal),
         )
 
     def progress(
         self,
         job: str,
-        step: Step,
+        step: Step | StepName,
         *,
         attempt: int | None = None,
         at_ms: int | None = None,
@@ -276,18 +344,19 @@ class DriverClient:
 
         The future may be awaited or left alone; it raises `RequestRefused`, or `Stopped`, when the
         report is kept for a later `start`. `attempt` missing: that of the job as held
-        (`LookupError` when it never was). `at_ms` missing: now.
+        (`LookupError` when it never was). `at_ms` missing: now. Raises `ValueError` for fields that
+        no engine takes, and `QueueFull`.
         """
-        view = self._session.view
-        held = view.jobs.get(job) or view.former.get(job)
-        if attempt is None and held is None:
+        number = self._session.view.attempt_of(job) if attempt is None else attempt
+        if number is None:
             raise LookupError(f"job {job} was never held here; name its attempt")
+        at = self._session.clock.happened(at_ms)
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         # A refusal that nobody waits for is in the log already.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        number = attempt if attempt is not None else held.attempt if held else 0
-        at_ms = self._now_ms() if at_ms is None else at_ms
-        self._session.reports.add(Report(job, number, step, at_ms, proof, reason, answer))
+        report = Report(job, number, Step(step), at, proof, reason, answer)
+        _check(report.message(0, self._session.clock))
+        self._session.add_report(report)
         return answer
 
     async def problem(
@@ -312,15 +381,64 @@ class DriverClient:
             self._session.believe_state,
         )
 
-    async def _request(self, make: MakeRequest, believe: Believe) -> Reply:
-        return await self._connection.request(make, believe, timeout_s=self._request_timeout_s)
+    async def _request(
+        self,
+        make: MakeRequest,
+        believe: Believe,
+        disbelieve: Disbelieve = lambda _refusal: None,
+    ) -> Reply:
+        return await self._connection.request(
+            make, believe, disbelieve=disbelieve, timeout_s=self._request_timeout_s
+        )
 
-    async def _stay_connected(self) -> None:
-        await self._connection.run()
-        self._note_stop()
+    async def _run(self) -> None:
+        """Run the loops until one of them ends, which none does by itself, and say so."""
+        connection, session = self._connection, self._session
+        loops = [
+            asyncio.create_task(loop, name=f"driver-{name}")
+            for name, loop in (
+                ("connection", connection.run()),
+                ("fixes", session.send_fixes(connection)),
+                ("reports", session.send_reports(connection)),
+                ("wish", session.restate_wish(connection)),
+            )
+        ]
+        try:
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            outcomes = await asyncio.gather(*loops, return_exceptions=True)
+            self._end(connection.stopped or _why(outcomes))
 
-    def _note_stop(self) -> None:
-        """Let nobody wait any more: neither for offers nor for the answers to reports."""
+    def _end(self, why: Stopped) -> None:
+        """Let no call wait any longer: neither for offers, answers nor events."""
+        if not why.by_app:
+            _log.error("the driver client has stopped: %s", why)
+        self._connection.stop(why)
+        self._session.reports.wait_no_more(why)
         self._session.turned.set()
-        if self._connection.stopped is not None:
-            self._session.reports.wait_no_more(self._connection.stopped)
+        self._over.set()
+        self._announcer.tell(Ended(why))
+
+
+def _check(message: Progress) -> None:
+    """Refuse here and now what the engine would refuse again and again. Raises `ValueError`."""
+    try:
+        msgspec.convert(msgspec.to_builtins(message), Progress)
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _why(outcomes: Sequence[object]) -> Stopped:
+    """Why the loops ended: as the engine said, or because one of them failed."""
+    for outcome in outcomes:
+        if isinstance(outcome, Stopped):
+            return outcome
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            _log.error("a part of the driver client failed", exc_info=outcome)
+            stopped = Stopped(f"the client failed: {outcome!r}")
+            stopped.__cause__ = outcome
+            return stopped
+    return Stopped("the client's task was cancelled")

@@ -22,30 +22,34 @@ class RequestRefused(ClientError):
 
 
 class NoAnswer(ClientError):
-    """A request was not answered in time; whether it had an effect is unknown."""
+    """A request was not answered in time; whether it had an effect is unknown.
+
+    An answer that comes later still changes what the client believes.
+    """
 
 
 class NoToken(ClientError):
-    """The app's token provider failed."""
+    """The app's token provider failed, or gave a token that is of no use."""
 
 
 class LinkLost(ClientError):
     """The socket ended before the answer came."""
 
 
+class QueueFull(ClientError):
+    """So many reports are unanswered that the client takes no more."""
+
+
 class Stopped(ClientError):
     """The connection is over and trying again cannot help.
 
-    ``close_code`` is the socket's (None when there was no socket), ``http_status`` that of a
-    refused handshake.
+    ``close_code`` is the socket's (None when no code ended it); ``by_app``: the app left.
     """
 
-    def __init__(
-        self, reason: str, *, close_code: int | None = None, http_status: int | None = None
-    ) -> None:
+    def __init__(self, reason: str, *, close_code: int | None = None, by_app: bool = False) -> None:
         super().__init__(reason)
         self.close_code = close_code
-        self.http_status = http_status
+        self.by_app = by_app
 
     @classmethod
     def closed(cls, code: int, reason: str) -> "Stopped":
@@ -58,11 +62,22 @@ class Stopped(ClientError):
 CLOSE_CODES = frozenset(Close)
 
 
-class ApiProblem(ClientError):
+class CallFailed(ClientError):
+    """A call of the order API did not give what it was made for.
+
+    ``idempotency_key`` is the key of a submission: pass it to `submit` again to repeat it safely.
+    """
+
+    idempotency_key: str | None = None
+
+
+class ApiProblem(CallFailed):
     """The order API refused a request: an RFC 9457 problem.
 
-    ``code`` is one of ``protocol.codes.ProblemCode`` (or a newer one, as text); ``errors`` name the
-    fields that are wrong; ``job`` is the job that a duplicate ``external_id`` has already.
+    ``code`` is one of ``protocol.codes.ProblemCode`` (or a newer one, as text; empty when the
+    answer was no problem document, as a proxy's page is none); ``errors`` name the fields that are
+    wrong; ``job`` is the job that a duplicate ``external_id`` has already; ``retry_after_s`` is the
+    server's wish.
     """
 
     def __init__(
@@ -72,14 +87,20 @@ class ApiProblem(ClientError):
         detail: str,
         errors: tuple[FieldError, ...] = (),
         job: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(f"{status} {code}: {detail}")
+        super().__init__(f"{status} {code}: {detail}" if code else f"{status}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.errors = errors
         self.job = job
+        self.retry_after_s = retry_after_s
 
 
-class Unreachable(ClientError):
+class BadAnswer(CallFailed):
+    """Something answered that is not the engine (a proxy's or a portal's page)."""
+
+
+class Unreachable(CallFailed):
     """No engine answered, however often it was tried; whether it had an effect is unknown."""

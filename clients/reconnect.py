@@ -3,14 +3,16 @@
 import random
 from dataclasses import dataclass
 
-from clients.backoff import FullJitter, may_reconnect
+from clients.backoff import Backoff, FullJitter, may_reconnect
 from clients.errors import Stopped
 from protocol.codes import Close
 
 # A session that lasted this long shows that the way is fine: the next wait starts small again.
 STABLE_AFTER_MS = 5_000
-# Refused handshakes that pass: time-outs and "too many requests".
-_PASSING_STATUSES = frozenset({408, 425, 429})
+# The code of a socket that ended without one (RFC 6455 7.1.5).
+LOST = 1006
+# Refused handshakes of an overloaded or restarting engine: time-outs and "too many requests".
+_BUSY_STATUSES = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +20,45 @@ class Ending:
     """How a try to be connected ended.
 
     `code` is the close code (1006 for a lost link, None when no socket was opened), `http_status`
-    that of a refused handshake, `lasted_ms` the time since ``welcome`` (0 without one).
+    that of a refused handshake with its `retry_after_s`, `lasted_ms` the time since ``welcome``
+    (0 without one). `hinted`: the app said that the network is back, so this try was abandoned.
     """
 
     reason: str
     code: int | None = None
     http_status: int | None = None
+    retry_after_s: float | None = None
     lasted_ms: int = 0
+    hinted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after `wait_s`; with `fresh_token`, get another token first."""
+    """Try again after `wait_s`; with `fresh_token`, get another token first.
+
+    `firm`: the server asked for this wait, so a hint of the app does not shorten it.
+    """
 
     wait_s: float
     fresh_token: bool = False
+    firm: bool = False
 
 
 class ReconnectPolicy:
-    """Full jitter by the close code's advice, and a ``drain``'s wish before that."""
+    """Full jitter by the close code's advice, and a ``drain``'s wish before that.
 
-    def __init__(self, dice: random.Random, *, token_renewable: bool) -> None:
-        self._jitter = FullJitter(dice)
+    Only a close code can be final. A handshake that something refused says nothing about the
+    engine: during a deploy an ingress answers 404 or 403, a captive portal 302 or 200.
+    """
+
+    def __init__(
+        self, dice: random.Random, *, token_renewable: bool, backoff: Backoff | None = None
+    ) -> None:
+        self._backoff = backoff = backoff or Backoff()
+        self._jitter = FullJitter(dice, first_s=backoff.first_s, max_s=backoff.max_s)
+        self._refused = FullJitter(
+            dice, first_s=backoff.refused_first_s, max_s=backoff.refused_max_s
+        )
         self._token_renewable = token_renewable
         self._not_before_ms: int | None = None
 
@@ -47,15 +66,15 @@ class ReconnectPolicy:
         """The node goes down and said when this driver should come back."""
         self._not_before_ms = now_ms + reconnect_after_ms
 
-    def after(self, ending: Ending, now_ms: int) -> Retry:
-        """Decide. Raises `Stopped` when trying again cannot help."""
+    def start_over(self) -> None:
+        """The network is back: what failed before says nothing about the next try."""
+        self._jitter.reset()
+        self._refused.reset()
+
+    def after(self, ending: Ending, now_ms: int, *, offered: bool = False) -> Retry:
+        """Decide; `offered`: an offer is waiting for its answer. Raises `Stopped`."""
         if ending.lasted_ms >= STABLE_AFTER_MS:
-            self._jitter.reset()
-        if ending.http_status is not None and _is_final(ending.http_status):
-            raise Stopped(
-                f"the handshake was refused with {ending.http_status}",
-                http_status=ending.http_status,
-            )
+            self.start_over()
         if ending.code is not None and not may_reconnect(ending.code):
             raise Stopped.closed(ending.code, ending.reason)
         expired = ending.code == Close.TOKEN_EXPIRED
@@ -64,9 +83,26 @@ class ReconnectPolicy:
         not_before_ms, self._not_before_ms = self._not_before_ms, None
         if not_before_ms is not None:
             # Already spread by the server, a different moment for each driver.
-            return Retry(max(0, not_before_ms - now_ms) / 1000, expired)
-        return Retry(self._jitter.next_s(), expired)
+            return Retry(max(0, not_before_ms - now_ms) / 1000, expired, firm=True)
+        if ending.hinted:
+            return Retry(0.0)
+        return Retry(
+            self._wait_s(ending, offered=offered),
+            expired,
+            firm=ending.code == Close.RATE or ending.retry_after_s is not None,
+        )
 
-
-def _is_final(http_status: int) -> bool:
-    return 400 <= http_status < 500 and http_status not in _PASSING_STATUSES
+    def _wait_s(self, ending: Ending, *, offered: bool) -> float:
+        backoff = self._backoff
+        status = ending.http_status
+        if status is not None and 400 <= status < 500 and status not in _BUSY_STATUSES:
+            return self._refused.next_s(at_least=0.5)
+        answered = ending.code not in {None, LOST} or (status is not None and status >= 400)
+        longest_s = backoff.max_s if answered else backoff.unreachable_max_s
+        if offered:
+            longest_s = min(longest_s, backoff.offered_max_s)
+        wait_s = self._jitter.next_s(at_most_s=longest_s)
+        if ending.retry_after_s is None:
+            return wait_s
+        # A misconfigured proxy must not send a driver away for a day.
+        return min(ending.retry_after_s, backoff.refused_max_s) + wait_s

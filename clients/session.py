@@ -4,16 +4,28 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
 from clients.backoff import FullJitter
 from clients.buffers import FixBuffer, LocalFix, Report, ReportQueue
+from clients.clock import Clock
 from clients.connection import Connection
 from clients.errors import LinkLost, NoAnswer, RequestRefused
+from clients.events import (
+    Announcer,
+    DriverChanged,
+    Event,
+    JobsChanged,
+    ReportSettled,
+    WishRefused,
+)
+from clients.keeping import Intent, Keeping
 from clients.link import Link
+from clients.tokens import Sleep
 from clients.view import DriverView, Push
+from clients.waiting import first_of
 from protocol.codes import LOCATION_MS, StateWhy
 from protocol.lifecycle import DriverState, Wish
 from protocol.messages import (
@@ -24,6 +36,7 @@ from protocol.messages import (
     Location,
     Offer,
     OfferAck,
+    Pace,
     Reply,
     ServerMessage,
     StateChanged,
@@ -32,12 +45,25 @@ from protocol.messages import (
     Welcome,
 )
 
-Event = Welcome | Push | Error | Drain
-Listener = Callable[[Event], object]
-
 _MAX_OFFERS = 8
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AppOptions:
+    """How the app wants to be spoken for; `DriverClient` says what each means."""
+
+    vehicle: Vehicle | None
+    app: App | None
+    auto_acknowledge: bool
+    location_every_ms: int | None
+    fix_limit: int
+    request_timeout_s: float
+
+
+class _Obsolete(Exception):
+    """The welcome was another driver's, or an earlier answer came late."""
 
 
 class AppSession:
@@ -48,100 +74,124 @@ class AppSession:
 
     def __init__(
         self,
+        options: AppOptions,
+        announcer: Announcer,
+        keeping: Keeping,
         *,
-        vehicle: Vehicle | None,
-        app: App | None,
-        auto_acknowledge: bool,
-        location_every_ms: int | None,
-        fix_limit: int,
-        request_timeout_s: float,
+        clock: Clock,
         dice: random.Random,
-        now_ms: Callable[[], int],
-        sleep: Callable[[float], Awaitable[object]],
+        sleep: Sleep,
     ) -> None:
         self.view = DriverView()
         self.reports = ReportQueue()
-        self.fixes = FixBuffer(fix_limit)
-        self.wish: tuple[Wish, int | None] | None = None
+        self.fixes = FixBuffer(options.fix_limit)
+        self.intent: Intent | None = None
         # A driver has one live offer at a time: older ones are over, whether or not anybody looked.
         self.offers: deque[Offer] = deque(maxlen=_MAX_OFFERS)
-        self._last_offer: str | None = None
-        self.listeners: list[Listener] = []
         self.turned = asyncio.Event()
-        self._vehicle = vehicle
-        self._app = app
-        self._auto_acknowledge = auto_acknowledge
-        self._location_every_ms = location_every_ms
+        self.clock = clock
+        self._options = options
+        self._announcer = announcer
+        self._keeping = keeping
+        self._last_offer: str | None = None
         self._advised_every_ms = LOCATION_MS
-        self._request_timeout_s = request_timeout_s
         self._jitter = FullJitter(dice)
-        self._now_ms = now_ms
         self._sleep = sleep
-        self._offset_ms: int | None = None
         self._fix_came = asyncio.Event()
+        self._paced = asyncio.Event()
         self._wish_untold = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._recall()
+        self._told = self._beliefs()
 
     @property
-    def offset_ms(self) -> int:
-        """The server's clock minus ours; 0 as long as it is not known."""
-        return self._offset_ms or 0
+    def offered(self) -> bool:
+        """Whether an offer waits for its answer."""
+        return self.view.offer is not None and self.offer_is_live(self.view.offer)
+
+    @property
+    def location_ms(self) -> int:
+        """How often fixes are to be sent."""
+        return self._options.location_every_ms or self._advised_every_ms
 
     def on_server_ms(self, at_ms: int | None) -> int | UnsetType:
-        """A time by our clock as the socket carries it: by the server's."""
-        return UNSET if at_ms is None else at_ms + self.offset_ms
+        """A time by the phone's clock as the socket carries it: by the server's."""
+        return UNSET if at_ms is None else self.clock.on_server(self.clock.at(at_ms))
 
-    def add_fix(self, fix: LocalFix) -> None:
-        """Keep a fix until it is sent."""
-        self.fixes.add(fix)
-        self._fix_came.set()
+    def tell(self, event: Event) -> None:
+        """Tell the listeners."""
+        self._announcer.tell(event)
+
+    def add_fix(self, fix: LocalFix | None) -> bool:
+        """Keep a fix until it is sent; return whether it is one."""
+        kept = self.fixes.add(fix)
+        if kept:
+            self._fix_came.set()
+        return kept
+
+    def add_report(self, report: Report) -> None:
+        """Keep a report until the engine has answered it. Raises `QueueFull`."""
+        self.reports.add(report)
+        self._keep()
 
     def hello(self, token: str) -> Hello:
         """The first message: who we are and what we hold. All fixes follow the welcome."""
         return Hello(
             token=token,
-            now_ms=self._now_ms(),
-            vehicle=self._vehicle or UNSET,
+            now_ms=max(0, self.clock.now_ms()),
+            vehicle=self._options.vehicle or UNSET,
             holds=self.view.holds(),
-            app=self._app or UNSET,
+            app=self._options.app or UNSET,
         )
 
-    async def welcomed(self, welcome: Welcome, offset_ms: int, link: Link) -> None:
+    async def welcomed(self, welcome: Welcome, link: Link) -> None:
         """Believe the whole truth, then send the fixes that gathered: `status` builds on them."""
-        self._offset_ms = offset_ms
-        self._advised_every_ms = welcome.location_ms
+        if self._keeping.belongs_to_another(welcome):
+            self._forget_the_others()
+        self._set_pace(welcome.location_ms)
         self.view.apply_welcome(welcome)
-        self._emit(welcome)
+        self.tell(welcome)
+        self._note_changes()
         if welcome.offer is not None:
             await self._offered(welcome.offer, link)
         await self.flush(link)
-        if welcome.state == DriverState.OFFLINE:
+        if self._must_restate(welcome):
             self._wish_untold.set()
 
     async def received(self, message: ServerMessage, link: Link) -> None:
         """Believe a message, tell the listeners, acknowledge an offer."""
         if isinstance(message, Push):
+            if isinstance(message, Offer):
+                self.clock.heard(message.server_time_ms)
             if not self.view.apply_push(message):
                 return
             if isinstance(message, StateChanged) and message.why == StateWhy.BLOCK_OVER:
-                self.wish = None
-            self._emit(message)
+                self.intent = None
+            self.tell(message)
+            self._note_changes()
             if isinstance(message, Offer):
                 await self._offered(message, link)
-        elif isinstance(message, Error | Drain):
-            self._emit(message)
+        elif isinstance(message, Pace):
+            self._set_pace(message.location_ms)
+            self.tell(message)
+        elif isinstance(message, Drain) or (isinstance(message, Error) and message.id is None):
+            self.tell(message)
 
     async def flush(self, link: Link) -> None:
         """Send every fix that waits, oldest first. Raises `LinkLost`; what was not sent is kept."""
         async with self._flushing:
             self._fix_came.clear()
             while fixes := self.fixes.take():
-                on_wire = tuple(fix.on_wire(self.offset_ms) for fix in fixes)
+                on_wire = tuple(fix.on_wire(self.clock.offset_ms) for fix in fixes)
+                sent = False
                 try:
-                    await link.send(Location(on_wire, now_ms=self._now_ms()))
-                except LinkLost:
-                    self.fixes.put_back(fixes)
-                    raise
+                    await link.send(Location(on_wire, now_ms=max(0, self.clock.now_ms())))
+                    sent = True
+                finally:
+                    if not sent:
+                        self.fixes.put_back(fixes)
+                self.view.fixes_sent()
+                self._note_changes()
 
     async def send_fixes(self, connection: Connection) -> None:
         """For ever: send new fixes, in batches, as often as the server advises."""
@@ -154,37 +204,51 @@ class AppSession:
                 connection.lose(link)
                 self._fix_came.set()
                 continue
-            every_ms = self._location_every_ms or self._advised_every_ms
-            await self._sleep(every_ms / 1000)
+            self._paced.clear()
+            await first_of(self._sleep(self.location_ms / 1000), self._paced.wait())
 
     async def send_reports(self, connection: Connection) -> None:
         """For ever: bring the first report home, then the next; over any number of sockets."""
         while True:
             report = await self.reports.first()
             try:
-                reply = await self._send_report(connection, report)
-            except NoAnswer:
+                await self._send_report(connection, report)
+            except (NoAnswer, _Obsolete):
                 continue
             except RequestRefused as refusal:
                 if refusal.retry:
                     await self._sleep(self._jitter.next_s())
                     continue
-                _log.info("%s of %s was refused: %s", report.step, report.job, refusal)
-                self.reports.refused(refusal)
-            else:
-                self.reports.answered(reply)
             self._jitter.reset()
 
-    async def _send_report(self, connection: Connection, report: Report) -> Reply:
+    async def _send_report(self, connection: Connection, report: Report) -> None:
+        """Ask until there is an answer. A late answer settles the report too, so that an engine
+        that takes its time is not asked for ever."""
+
         def believe(reply: Reply) -> None:
-            self.view.apply_reported(report.job, reply)
             if reply.attempt is not UNSET:
                 self.reports.renumber(report.job, report.attempt, reply.attempt)
+            self.view.apply_reported(report.job, reply)
+            if self.reports.is_first(report):
+                self.reports.answered(reply)
+                self._settled(report, reply=reply)
 
-        return await connection.request(
-            lambda request_id: report.message(request_id, self.offset_ms),
+        def disbelieve(refusal: RequestRefused) -> None:
+            if not refusal.retry and self.reports.is_first(report):
+                _log.info("%s of %s was refused: %s", report.step, report.job, refusal)
+                self.reports.refused(refusal)
+                self._settled(report, refusal=refusal)
+
+        async def still_ours(_link: Link) -> None:
+            if not self.reports.is_first(report):
+                raise _Obsolete
+
+        await connection.request(
+            lambda request_id: report.message(request_id, self.clock),
             believe,
-            timeout_s=self._request_timeout_s,
+            before=still_ours,
+            disbelieve=disbelieve,
+            timeout_s=self._options.request_timeout_s,
         )
 
     async def restate_wish(self, connection: Connection) -> None:
@@ -192,11 +256,11 @@ class AppSession:
         while True:
             await self._wish_untold.wait()
             self._wish_untold.clear()
-            if self.wish is None or self.wish[0] is Wish.OFFLINE or self._is_over(self.wish[1]):
+            intent = self.intent
+            if intent is None or (intent.until is not None and self.clock.is_over(intent.until)):
                 continue
-            wish, until_ms = self.wish
             try:
-                await self.tell_wish(connection, wish, until_ms)
+                await self.tell_wish(connection, intent)
             except NoAnswer:
                 self._wish_untold.set()
             except RequestRefused as refusal:
@@ -204,25 +268,55 @@ class AppSession:
                 if refusal.retry:
                     await self._sleep(self._jitter.next_s())
                     self._wish_untold.set()
+                else:
+                    self.tell(WishRefused(intent.wish, refusal))
 
-    async def tell_wish(self, connection: Connection, wish: Wish, until_ms: int | None) -> Reply:
+    async def tell_wish(self, connection: Connection, intent: Intent) -> Reply:
         """Send ``status``, behind the fixes that wait. Raises as `Connection.request`."""
+
+        def make(request_id: int) -> Status:
+            until = UNSET if intent.until is None else self.clock.on_server(intent.until)
+            return Status(request_id, intent.wish, until)
+
+        def believe(reply: Reply) -> None:
+            self.intent = intent
+            self.believe_state(reply)
+
         return await connection.request(
-            lambda request_id: Status(request_id, wish, self.on_server_ms(until_ms)),
-            self.believe_state,
-            timeout_s=self._request_timeout_s,
-            before=self.flush,
+            make, believe, timeout_s=self._options.request_timeout_s, before=self.flush
         )
 
     def offer_is_live(self, offer: Offer) -> bool:
         """Whether an offer can still be answered, as far as we know."""
         live = self.view.offer
-        in_time = self._now_ms() + self.offset_ms < offer.expires_ms
+        in_time = self.clock.server_now_ms() < offer.expires_ms
         return live is not None and live.offer == offer.offer and in_time
 
     def believe_state(self, reply: Reply) -> None:
         """Believe the state that a reply tells."""
-        self.view.state = reply.state
+        self.view.apply_reply(reply)
+        self._note_changes()
+
+    def believe_accepted(self, offer: str, reply: Reply) -> None:
+        """Believe the reply to ``accept``."""
+        self.view.apply_accepted(offer, reply)
+        self._note_changes()
+
+    def believe_declined(self, offer: str, reply: Reply) -> None:
+        """Believe the reply to ``decline``."""
+        self.view.apply_declined(offer, reply)
+        self._note_changes()
+
+    def believe_refused(self, offer: str, refusal: RequestRefused) -> None:
+        """Believe the refusal of an answer to an offer."""
+        self.view.apply_refused(offer, refusal.code)
+        self._note_changes()
+
+    def _settled(
+        self, report: Report, *, reply: Reply | None = None, refusal: RequestRefused | None = None
+    ) -> None:
+        self.tell(ReportSettled(report.job, report.attempt, report.step, reply, refusal))
+        self._note_changes()
 
     async def _offered(self, offer: Offer, link: Link) -> None:
         """Surface an offer, once, however often it is told; acknowledge it every time."""
@@ -230,12 +324,49 @@ class AppSession:
             self._last_offer = offer.offer
             self.offers.append(offer)
             self.turned.set()
-        if self._auto_acknowledge:
+        if self._options.auto_acknowledge:
             await link.send(OfferAck(offer.offer))
 
-    def _emit(self, event: Event) -> None:
-        for listener in tuple(self.listeners):
-            listener(event)
+    def _set_pace(self, location_ms: int) -> None:
+        """From now on send fixes this often, also if the wait for the next has begun."""
+        if location_ms > 0 and location_ms != self._advised_every_ms:
+            self._advised_every_ms = location_ms
+            self._paced.set()
 
-    def _is_over(self, until_ms: int | None) -> bool:
-        return until_ms is not None and until_ms <= self._now_ms()
+    def _must_restate(self, welcome: Welcome) -> bool:
+        """Whether the engine has forgotten what the driver wants."""
+        wish = None if self.intent is None else self.intent.wish
+        if welcome.state == DriverState.OFFLINE:
+            return wish in {Wish.AVAILABLE, Wish.PAUSED}
+        return welcome.state == DriverState.AVAILABLE and wish is Wish.PAUSED
+
+    def _beliefs(self) -> tuple[DriverChanged, JobsChanged]:
+        view = self.view
+        return DriverChanged(view.state, view.barred), JobsChanged(tuple(view.jobs.values()))
+
+    def _note_changes(self) -> None:
+        """Tell what is believed otherwise than before, and keep it."""
+        told, self._told = self._told, self._beliefs()
+        if self._told[0] != told[0]:
+            self.tell(self._told[0])
+        if self._told[1] != told[1]:
+            self.tell(self._told[1])
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write down what must outlive the app."""
+        self._keeping.keep(self.intent, self.reports, self.view.holds())
+
+    def _recall(self) -> None:
+        """Take up what an earlier run of the app left behind."""
+        kept = self._keeping.recall()
+        self.intent = kept.intent
+        self.view.recalled = {held.job: held for held in kept.holds}
+        for report in kept.reports:
+            self.reports.add(report)
+
+    def _forget_the_others(self) -> None:
+        """What was kept belongs to another driver, who used this phone before."""
+        _log.warning("what another driver left on this phone is dropped: %d", self.reports.clear())
+        self.intent = None
+        self.view = DriverView()

@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clients.drivers import DriverClient, Event
+from clients.drivers import DriverClient
 from clients.errors import ClientError, NoAnswer, RequestRefused
+from clients.events import Event
 from clients.road import Journey, Point, heading_deg
 from clients.tally import Tally
 from clients.tokens import TokenProvider

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from msgspec import UNSET
 
-from protocol.codes import JobReason
+from protocol.codes import BarredWhy, ErrorCode, JobReason, StateWhy
 from protocol.lifecycle import HELD, DriverState
 from protocol.messages import (
+    Barred,
     Held,
     JobChanged,
     Offer,
@@ -25,6 +26,13 @@ Push = Offer | OfferClosed | JobChanged | StateChanged
 
 # The job is with somebody else now, whatever state it is in there.
 _TAKEN_AWAY = frozenset({JobReason.COLLECTED, JobReason.UNASSIGNED, JobReason.SILENT})
+# A `state` push with one of these says why nothing is offered.
+_BARS = frozenset(BarredWhy)
+# A position, or any frame at all, ends these; no push tells that they are over.
+_ENDED_BY_FIXES = frozenset({BarredWhy.STALE, BarredWhy.NO_POSITION, BarredWhy.UNREACHABLE})
+_OFFER_IS_OVER = frozenset({ErrorCode.OFFER_CLOSED, ErrorCode.NOT_YOURS})
+# The contract lets `hello` hold so many.
+_MAX_HOLDS = 50
 # More than any driver could still carry unreported.
 _MAX_FORMER = 50
 
@@ -53,18 +61,29 @@ class DriverView:
         self.jobs: dict[str, HeldJob] = {}
         # Jobs that were taken away: custody of one may come back with a late ``picked_up``.
         self.former: dict[str, HeldJob] = {}
+        # What an earlier run of the app held, until the first `welcome`.
+        self.recalled: dict[str, Held] = {}
+        self.barred: Barred | None = None
         self._seq = 0
 
     def holds(self) -> tuple[Held, ...]:
         """What ``hello`` tells: the held jobs as the engine last acknowledged them. Reports that
         are still on the way follow by themselves, with their times."""
-        return tuple(Held(job.job, job.attempt, job.state) for job in self.jobs.values())
+        held = {job.job: Held(job.job, job.attempt, job.state) for job in self.jobs.values()}
+        return tuple({**self.recalled, **held}.values())[:_MAX_HOLDS]
+
+    def attempt_of(self, job: str) -> int | None:
+        """The attempt of a job that is or was held; None when it never was."""
+        held = self.jobs.get(job) or self.recalled.get(job) or self.former.get(job)
+        return None if held is None else held.attempt
 
     def apply_welcome(self, welcome: Welcome) -> None:
         """Believe the whole truth."""
         self._seq = welcome.seq
         self.state = welcome.state
         self.offer = welcome.offer
+        self.barred = welcome.barred
+        self.recalled = {}
         now_held = {detail.job: HeldJob.of(detail) for detail in welcome.jobs}
         for job, held in self.jobs.items():
             if job not in now_held:
@@ -78,6 +97,7 @@ class DriverView:
         self._seq = push.seq
         if isinstance(push, Offer):
             self.offer = push
+            self.barred = None
             if not self.jobs:  # else it is one more job for a run, which goes on
                 self.state = DriverState.OFFERED
         elif isinstance(push, OfferClosed):
@@ -85,7 +105,7 @@ class DriverView:
         elif isinstance(push, JobChanged):
             self._apply_job(push)
         else:
-            self.state = push.state
+            self._apply_state(push)
         return True
 
     def apply_accepted(self, offer: str, reply: Reply) -> tuple[HeldJob, ...]:
@@ -100,17 +120,34 @@ class DriverView:
         """Believe the reply to ``decline``."""
         self._answered(offer, reply)
 
+    def apply_refused(self, offer: str, code: str) -> None:
+        """Believe the refusal of an answer to an offer."""
+        if code in _OFFER_IS_OVER:
+            self._close_offer(offer)
+
+    def apply_reply(self, reply: Reply) -> None:
+        """Believe the driver's state as any reply tells it."""
+        self.state = reply.state
+        self.barred = reply.barred
+
     def apply_reported(self, job: str, reply: Reply) -> None:
         """Believe the reply to ``progress``."""
-        self.state = reply.state
+        self.apply_reply(reply)
         held = self.jobs.pop(job, None) or self.former.pop(job, None)
+        if reply.detail is not UNSET:
+            held = HeldJob.of(reply.detail)
         if held is None or reply.job_state is UNSET or reply.job_state not in HELD:
             return
         attempt = held.attempt if reply.attempt is UNSET else reply.attempt
         self.jobs[job] = replace(held, state=reply.job_state, attempt=attempt)
 
+    def fixes_sent(self) -> None:
+        """A position was sent: what only waited for one is over."""
+        if self.barred is not None and self.barred.why in _ENDED_BY_FIXES:
+            self.barred = None
+
     def _answered(self, offer: str, reply: Reply) -> None:
-        self.state = reply.state
+        self.apply_reply(reply)
         if self.offer and self.offer.offer == offer:
             self.offer = None
 
@@ -121,7 +158,16 @@ class DriverView:
                 # Available, unless the driver had asked for a break: then `state` follows.
                 self.state = DriverState.AVAILABLE
 
+    def _apply_state(self, push: StateChanged) -> None:
+        self.state = push.state
+        if push.why in _BARS:
+            self.barred = Barred(push.why, None if push.until_ms is UNSET else push.until_ms)
+        elif push.why == StateWhy.RESUMED:
+            self.barred = None
+
     def _apply_job(self, push: JobChanged) -> None:
+        if push.driver_state is not UNSET:
+            self.state = push.driver_state
         held = self.jobs.pop(push.job, None)
         if push.state not in HELD or push.reason in _TAKEN_AWAY:
             if held:

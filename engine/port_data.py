@@ -179,8 +179,9 @@ class Answered:
 
 
 class DriverFix(NamedTuple):
-    """One position on its way into the index. ``at_ms`` is the phone's word for when; ``inside``:
-    whether it lies in its market at all. A tuple, as there are thousands a second."""
+    """One position on its way into the index. ``at_ms`` is the phone's word for when; ``fault``:
+    the verdict where it is known before the store is asked, ``malformed`` or ``outside`` (of its
+    market). A tuple, as there are thousands a second."""
 
     driver: str
     at_ms: int
@@ -189,13 +190,13 @@ class DriverFix(NamedTuple):
     acc_m: float = 0.0
     heading_deg: float | None = None
     speed_mps: float | None = None
-    inside: bool = True
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """The verdict on each fix of a batch, in order: ``ok``, ``old``, ``future``, ``impossible``,
-    ``outside``, ``unknown`` (no such driver)."""
+    ``outside``, ``malformed``, ``unknown`` (no such driver)."""
 
     verdicts: tuple[str, ...]
     effects: Effects

@@ -104,6 +104,10 @@ class Store(Protocol):
     def outage(self) -> str | None:
         """Why the store cannot be used now: it is away, or refuses all writes; None if it can."""
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What is wrong with how the store is set up, though it can be used."""
+
     def now_ms(self) -> int:
         """The store's clock, as last heard plus what has passed since; for display only."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from protocol.codes import MAX_BODY_BYTES
-from protocol.fixes import LooseFixes, keep_good
+from protocol.fixes import LooseFixes, read_fix
 from protocol.messages import Fix
 from protocol.strict import Malformed, parse_json
 from protocol.violations import Violation, violation
@@ -71,12 +71,12 @@ def decode_json_body(data: bytes, kind: type[T]) -> T:
     return body_as(parse_json_body(data), kind)
 
 
-def decode_fixes_body(data: bytes) -> tuple[tuple[Fix, ...], int]:
-    """The body of ``POST /v1/driver/locations``: its good fixes and the number of bad ones.
+def decode_fixes_body(data: bytes) -> tuple[Fix | None, ...]:
+    """Return the fixes of a ``POST /v1/driver/locations``, in their order; None: malformed.
 
     Raises ``BodyTooLarge``, ``MalformedJson``, ``InvalidBody``.
     """
-    return keep_good(decode_json_body(data, LooseFixes).fixes)
+    return tuple(map(read_fix, decode_json_body(data, LooseFixes).fixes))
 
 
 def without_nulls(value: Any, kind: type) -> Any:

@@ -154,6 +154,17 @@ class BarredWhy(StrEnum):
     MARKET_PAUSED = "market_paused"
 
 
+class FixDropped(StrEnum):
+    """Why a position fix was dropped."""
+
+    MALFORMED = "malformed"
+    OLD = "old"
+    FUTURE = "future"
+    IMPOSSIBLE = "impossible"
+    OUTSIDE = "outside"
+    UNKNOWN = "unknown"
+
+
 class JobReason(StrEnum):
     """Why something that a driver holds (or held) changed; also ``reason`` of a job."""
 
@@ -199,6 +210,15 @@ BARRED_MEANING: dict[BarredWhy, str] = {
     BarredWhy.NO_POSITION: "no position is known: send one",
     BarredWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
     BarredWhy.MARKET_PAUSED: "an operator paused the market",
+}
+
+FIX_DROPPED_MEANING: dict[FixDropped, str] = {
+    FixDropped.MALFORMED: "its time or its place is missing or out of range",
+    FixDropped.OLD: "it is older than the last one, or too old to say where the driver is",
+    FixDropped.FUTURE: "it is more than 5 s ahead of the server: the phone's clock is off",
+    FixDropped.IMPOSSIBLE: "no vehicle gets there from the last place in that time",
+    FixDropped.OUTSIDE: "it lies outside the driver's market",
+    FixDropped.UNKNOWN: "the driver has not said hello on a socket yet",
 }
 
 JOB_REASON_MEANING: dict[JobReason, str] = {

@@ -15,6 +15,7 @@ from protocol.codes import (
     BARRED_MEANING,
     CLOSE_ADVICE,
     ERROR_ADVICE,
+    FIX_DROPPED_MEANING,
     JOB_REASON_MEANING,
     OFFER_CLOSED_MEANING,
     PROBLEMS,
@@ -107,6 +108,8 @@ def driver_states() -> str:
             _meanings("why", STATE_WHY_MEANING),
             "## Why a driver is offered nothing\n",
             _meanings("why", BARRED_MEANING),
+            "## Why a position fix is dropped\n",
+            _meanings("why", FIX_DROPPED_MEANING),
             "## Error codes\n",
             _table(
                 ("code", "meaning", "try again"),

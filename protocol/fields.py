@@ -25,14 +25,18 @@ def open_enum(values: Iterable[str]) -> Meta:
 # nothing in other regex dialects, so the same pattern serves the OpenAPI document.
 ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1-64 of A-Z a-z 0-9 _ . : -")]
-Lat = Annotated[float, Meta(ge=-90, le=90)]
-Lon = Annotated[float, Meta(ge=-180, le=180)]
-EpochMs = Annotated[int, Meta(ge=0, le=2**53)]
+MAX_LAT, MAX_LON = 90, 180
+MAX_EPOCH_MS = 2**53
+MAX_ACCURACY_M, MAX_HEADING_DEG, MAX_SPEED_MPS = 100_000, 360, 1_000
+
+Lat = Annotated[float, Meta(ge=-MAX_LAT, le=MAX_LAT)]
+Lon = Annotated[float, Meta(ge=-MAX_LON, le=MAX_LON)]
+EpochMs = Annotated[int, Meta(ge=0, le=MAX_EPOCH_MS)]
 RequestId = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Attempt = Annotated[int, Meta(ge=0, le=2**31)]
-AccuracyM = Annotated[float, Meta(ge=0, le=100_000)]
-HeadingDeg = Annotated[float, Meta(ge=0, le=360)]
-SpeedMps = Annotated[float, Meta(ge=0, le=1_000)]
+AccuracyM = Annotated[float, Meta(ge=0, le=MAX_ACCURACY_M)]
+HeadingDeg = Annotated[float, Meta(ge=0, le=MAX_HEADING_DEG)]
+SpeedMps = Annotated[float, Meta(ge=0, le=MAX_SPEED_MPS)]
 Text = Annotated[str, Meta(max_length=500)]
 Token = Annotated[str, Meta(min_length=1, max_length=8192)]
 

@@ -51,7 +51,7 @@ Fix = tuple[
     Annotated[EpochMs, Meta(title="at_ms")],
     Annotated[Lat, Meta(title="lat")],
     Annotated[Lon, Meta(title="lon")],
-    Annotated[AccuracyM, Meta(title="acc_m")],
+    Annotated[AccuracyM | None, Meta(title="acc_m")],
     Annotated[HeadingDeg | None, Meta(title="heading_deg")],
     Annotated[SpeedMps | None, Meta(title="speed_mps")],
 ]
@@ -130,7 +130,7 @@ class Status(_Client, frozen=True, tag="status"):
 
 
 class Location(_Client, frozen=True, tag="location"):
-    """Position fixes, oldest first. No reply."""
+    """Position fixes, in any order. No reply."""
 
     fixes: Annotated[tuple[Fix, ...], Meta(min_length=1, max_length=MAX_FIXES)]
     now_ms: EpochMs | UnsetType = UNSET

@@ -376,6 +376,7 @@ OPERATIONS: Final = (
         path="/readyz",
         summary="This node takes traffic",
         tag="service",
+        answer=resources.Readiness,
         problems=(P.STORE_UNAVAILABLE, P.DRAINING),
     ),
     Operation(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
 from protocol import messages
-from protocol.codes import ProblemCode
+from protocol.codes import FixDropped, ProblemCode
 from protocol.fields import (
     DriverStateName,
     Id,
@@ -232,16 +232,24 @@ class SuspendRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FixesRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/driver/locations``: fixes as over the socket, oldest first."""
+    """The body of ``POST /v1/driver/locations``: fixes as over the socket, in any order."""
 
     fixes: Annotated[tuple[Fix, ...], Meta(min_length=1, max_length=100)]
 
 
+class DroppedFix(Struct, frozen=True):
+    """Why a fix was dropped; ``fix``: its index in the request."""
+
+    fix: int
+    why: Annotated[str, open_enum(FixDropped)]
+
+
 class FixesResult(Struct, frozen=True):
-    """How many fixes were taken and how many dropped."""
+    """How many fixes were taken and how many dropped, and why each of these was."""
 
     accepted: int
     dropped: int
+    reasons: tuple[DroppedFix, ...] = ()
 
 
 def _body_of(message: type[Struct], name: str, left_out: tuple[str, ...], *, strict: bool) -> Any:
@@ -408,3 +416,10 @@ class Problem(Struct, frozen=True):
     detail: str
     errors: tuple[FieldError, ...] | UnsetType = UNSET
     job: str | UnsetType = UNSET
+
+
+class Readiness(Struct, frozen=True):
+    """A node that takes traffic. ``warnings``: what its operator should mend, one line each."""
+
+    status: str
+    warnings: tuple[str, ...] = ()

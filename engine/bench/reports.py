@@ -21,9 +21,14 @@ async def report(world: World, positions: NDArray[np.float64], rounds: int) -> d
     world.hold_sockets(len(positions))
     await world.beat()
     await reset(world.link)
+    # By Redis's own clock and each round later than the one before: `now_ms` may lag behind it, and
+    # a fix no newer than the stored one is refused as old.
+    seconds, micros = await world.link.call("TIME")
+    at_ms = int(seconds) * 1000 + int(micros) // 1000
     before_us, ours_s, fixes = await cpu_us(world.link), time.process_time(), 0
     for number in range(rounds):
-        for batch in _batches(positions, number, world.store.now_ms()):
+        at_ms = max(at_ms + 1, world.store.now_ms())
+        for batch in _batches(positions, number, at_ms):
             verdicts = await world.dispatcher.positions(MARKET, batch)
             if set(verdicts) != {"ok"}:
                 raise RuntimeError(f"a batch of fixes was answered {set(verdicts)}")
@@ -38,13 +43,13 @@ async def report(world: World, positions: NDArray[np.float64], rounds: int) -> d
     }
 
 
-def _batches(positions: NDArray[np.float64], number: int, now_ms: int) -> Iterator[list[DriverFix]]:
+def _batches(positions: NDArray[np.float64], number: int, at_ms: int) -> Iterator[list[DriverFix]]:
     """Everybody's fix, in batches, in an order in which no batch is a neighbourhood."""
     moved = positions + (_STEP_DEG if number % 2 else -_STEP_DEG)
     order = np.random.default_rng(number).permutation(len(positions))
     for start in range(0, len(order), MAX_BATCH):
         numbers = order[start : start + MAX_BATCH]
         yield [
-            DriverFix(driver_name(n), now_ms, lat, lon, acc_m=5.0)
+            DriverFix(driver_name(n), at_ms, lat, lon, acc_m=5.0)
             for n, (lat, lon) in zip(numbers.tolist(), moved[numbers].tolist(), strict=True)
         ]

@@ -1,14 +1,12 @@
 """`mallard serve`: one engine node."""
 
 import argparse
+import asyncio
 import resource
 import sys
-from typing import Any
+from typing import Any, Final
 
-import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from engine.commands.options import add_settings_flags, places_of, settings_of
 from engine.config import ConfigError, Settings
@@ -18,11 +16,15 @@ from engine.gateway.connections import DescriptorPlan
 from engine.gateway.server import Server, server_config
 from engine.gateway.tidy import set_aside
 from engine.logs import configure_logging
+from engine.ports import StoreUnavailable
 from engine.store.embedded import EmbeddedServer
-from engine.store.errors import DataFolderInUse, EmbeddedServerError
+from engine.store.errors import DataFolderInUse, EmbeddedServerError, LinkReplyError
 from engine.store.exposure import exposure
+from engine.store.fitness import inspect_url
 
 _log = structlog.get_logger(__name__)
+# A Redis that starts together with us loads its data first.
+_LOADING_WITHIN_S: Final = 300.0
 
 
 def add_parser(subparsers: Any) -> None:
@@ -62,12 +64,22 @@ def _serve_on(settings: Settings, places: Places, url: str) -> int:
     if missing := exposure(url):
         _log.warning("the way to Redis is open to the network", redis=_host_of(url), why=missing)
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
-            client.ping()
-    except (redis.RedisError, ValueError) as error:
+        found = asyncio.run(
+            inspect_url(url, loading_within_s=_LOADING_WITHIN_S, on_loading=_tell_loading)
+        )
+    except ValueError as error:
+        raise ConfigError(f"redis {_host_of(url)}: {error}") from error
+    except (StoreUnavailable, LinkReplyError) as error:
         print(f"mallard: redis {_host_of(url)}: {error}", file=sys.stderr)
         return 1
-    return _serve(settings, places, url, f"redis {_host_of(url)}", None)
+    refused = [finding.text for finding in found if finding.refuse]
+    for text in refused:
+        print(f"mallard: redis {_host_of(url)}: {text}", file=sys.stderr)
+    return 1 if refused else _serve(settings, places, url, f"redis {_host_of(url)}", None)
+
+
+def _tell_loading() -> None:
+    _log.warning("the store is loading its data: waiting for it")
 
 
 def _serve(

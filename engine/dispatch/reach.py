@@ -52,7 +52,8 @@ class Reach:
     def placed(self, market: str, fixes: Sequence[DriverFix]) -> Sequence[DriverFix]:
         """The fixes, each told whether it lies in its market at all."""
         return [
-            fix if self.around(market, fix).inside else fix._replace(inside=False) for fix in fixes
+            fix if fix.fault or self.around(market, fix).inside else fix._replace(fault="outside")
+            for fix in fixes
         ]
 
     def came(self, market: str, driver: str, epoch: int) -> None:

@@ -35,6 +35,7 @@ from engine.gateway.tidy import keep_tidy
 from engine.gateway.token_keys import load_token_keys
 from engine.gateway.vigil import Pace
 from engine.metrics import Metrics
+from engine.ports import StoreUnavailable
 from engine.store.redis import RedisStore
 from engine.travel.sources import travel_sources
 from protocol.codes import STORE_DOWN_CLOSE_S, Close
@@ -42,6 +43,7 @@ from protocol.codes import STORE_DOWN_CLOSE_S, Close
 _log = structlog.get_logger(__name__)
 _DRIVER_PATH: Final = "/v1/driver"
 _LOOK_S: Final = 0.5
+_INSPECT_S: Final = 15.0
 _STOP_WITHIN_S: Final = 2.0
 
 
@@ -75,6 +77,7 @@ class Node:
             policies,
             observe=self.metrics.store_called,
             on_refusal=self.metrics.store_refused,
+            embedded=revive is not None,
         )
         self.hub = Hub()
         self.travel = travel_sources(settings, places, self.metrics)
@@ -191,12 +194,18 @@ class Node:
         self._tasks.start(self.hub.end_all(Close.DRAINING, market), f"lapsed {market}")
 
     async def _watch_store(self) -> None:
-        """Send the drivers elsewhere when the store has been away for too long."""
+        """Send the drivers elsewhere when the store has been away for too long, and look now and
+        then at how it is set up."""
         clock = asyncio.get_running_loop().time
+        inspect_s = clock() + _INSPECT_S
         while True:
             await asyncio.sleep(_LOOK_S)
             if self._revive is not None:
                 self._revive()
+            if clock() >= inspect_s:
+                inspect_s = clock() + _INSPECT_S
+                with contextlib.suppress(StoreUnavailable):
+                    await self.store.inspect()
             down_since = self.store.down_since
             if down_since is not None and clock() - down_since >= self._store_down_close_s:
                 await self.hub.end_all(Close.NO_STORE)

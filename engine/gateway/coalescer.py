@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from engine.gateway.driver_fixes import in_order
 from engine.metrics import Metrics
 from engine.ports import DriverFix, StoreUnavailable
 
@@ -39,12 +40,12 @@ class Coalescer:
         return sum(len(m.fixes) + len(m.sending) for m in self._markets.values())
 
     def add(self, market: str, driver: str, fixes: Sequence[DriverFix]) -> None:
-        """Take a driver's fixes, oldest first, for the next flush."""
+        """Take a driver's fixes, in any order, for the next flush."""
         waiting = self._markets.get(market)
         if waiting is None:
             waiting = self._markets[market] = _Waiting()
         earlier = waiting.fixes.get(driver)
-        newest = [*earlier, *fixes] if earlier else list(fixes)
+        newest = sorted([*earlier, *fixes] if earlier else fixes, key=in_order)
         excess = len(newest) - MAX_FIXES_A_DRIVER
         if excess > 0:
             del newest[:excess]

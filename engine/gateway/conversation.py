@@ -5,11 +5,13 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Iterable
+from itertools import repeat
 from typing import Final
 
 from msgspec import UNSET
 
 from engine.gateway.admission import Admitted, Turned
+from engine.gateway.driver_fixes import placed_fix
 from engine.gateway.frames import arrivals_ms, push_frame
 from engine.gateway.greeting import claim_custody, fix_of, vehicle_of, welcome
 from engine.gateway.outbox import Outbox, Wire
@@ -18,7 +20,7 @@ from engine.gateway.requests import Request, Requests, refusal
 from engine.gateway.services import Services
 from engine.gateway.session import Action, End, Load, Session
 from engine.gateway.vigil import Vigil
-from engine.ports import DriverFix, NoSuchDriver, NoSuchJob, Push, StoreFull, StoreUnavailable
+from engine.ports import NoSuchDriver, NoSuchJob, Push, StoreFull, StoreUnavailable
 from protocol.codec import BadFrame, Codec, FrameError, FrameTooBig
 from protocol.codes import Close, ErrorCode
 from protocol.lifecycle import DriverState
@@ -123,13 +125,9 @@ class Conversation:
         return None
 
     def _locate(self, session: Session, message: Location, dropped: int) -> None:
-        if dropped:
-            self._services.metrics.fixes("malformed", dropped)
-        if message.fixes:
-            driver = session.driver
-            self._services.coalescer.add(
-                session.market, driver, [DriverFix(driver, *fix) for fix in message.fixes]
-            )
+        driver = session.driver
+        fixes = [placed_fix(driver, fix) for fix in (*message.fixes, *repeat(None, dropped))]
+        self._services.coalescer.add(session.market, driver, fixes)
 
     async def _heard_again(self, session: Session, message: ClientMessage, dropped: int) -> None:
         """The first frame after an unacknowledged offer brings the driver back into matching."""

@@ -9,10 +9,11 @@ from starlette.routing import Route
 from engine.gateway.auth import Principal, WrongScope
 from engine.gateway.bodies import JsonResponse, read_body
 from engine.gateway.deps import Deps
+from engine.gateway.driver_fixes import placed_fix
 from engine.gateway.endpoints import DRIVERS, Method, route
-from engine.ports import DriverFix, NoSuchDriver
+from engine.ports import NoSuchDriver
 from protocol.bodies import decode_fixes_body
-from protocol.resources import FixesResult
+from protocol.resources import DroppedFix, FixesResult
 
 
 class DriverFixesApi:
@@ -27,15 +28,22 @@ class DriverFixesApi:
         return [route("/v1/driver/locations", tokens, post=Method(self.record, DRIVERS))]
 
     async def record(self, request: Request, principal: Principal) -> Response:
-        """Take the good fixes and count the others."""
+        """Take the good fixes, and say of each other one why it was dropped."""
         market, driver = principal.market, principal.sub
         if market is None or market not in self._deps.places.markets:
             raise WrongScope("the token's market is not served here")
-        fixes, dropped = decode_fixes_body(await read_body(request))
+        read = decode_fixes_body(await read_body(request))
         with contextlib.suppress(NoSuchDriver):  # then each fix is `unknown`
             await self._deps.dispatcher.alive(market, driver)
-        accepted = 0
-        if fixes:
-            placed = [DriverFix(driver, *fix) for fix in fixes]
-            accepted = (await self._deps.dispatcher.positions(market, placed)).count("ok")
-        return JsonResponse(FixesResult(accepted, len(fixes) - accepted + dropped))
+        placed = sorted(
+            ((index, placed_fix(driver, fix)) for index, fix in enumerate(read)),
+            key=lambda item: item[1].at_ms,
+        )
+        verdicts = await self._deps.dispatcher.positions(market, [fix for _, fix in placed])
+        dropped = tuple(
+            DroppedFix(index, verdict)
+            for (index, _), verdict in zip(placed, verdicts, strict=True)
+            if verdict != "ok"
+        )
+        reasons = tuple(sorted(dropped, key=lambda each: each.fix))
+        return JsonResponse(FixesResult(len(read) - len(dropped), len(dropped), reasons))

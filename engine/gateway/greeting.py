@@ -5,6 +5,7 @@ from msgspec import UNSET
 
 from engine.core.model import Vehicle
 from engine.gateway.admission import Admitted
+from engine.gateway.driver_fixes import hello_fix
 from engine.gateway.frames import in_run_order, offer_frame
 from engine.gateway.services import Services
 from engine.gateway.session import Session
@@ -31,17 +32,9 @@ def vehicle_of(hello: messages.Hello, admitted: Admitted) -> Vehicle | None:
 
 
 def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:
-    """The position that a driver says hello with, taken as of now unless it tells when."""
+    """The position that a driver says hello with; None when it tells none."""
     told = hello.position
-    if told is UNSET:
-        return None
-    return DriverFix(
-        driver=driver,
-        at_ms=0 if told.at_ms is UNSET else told.at_ms,
-        lat=told.lat,
-        lon=told.lon,
-        acc_m=0.0 if told.acc_m is UNSET else told.acc_m,
-    )
+    return None if told is UNSET else hello_fix(driver, told)
 
 
 async def claim_custody(

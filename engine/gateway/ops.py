@@ -8,11 +8,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from engine.core.fairness import spreads
+from engine.gateway.bodies import JsonResponse
 from engine.gateway.problems import HttpProblem
 from engine.gateway.services import Services
 from engine.metrics import CONTENT_TYPE
 from engine.ports import StoreUnavailable
 from protocol.codes import ProblemCode
+from protocol.resources import Readiness
 
 # How it is now is no answer for later.
 _NOT_KEPT = {"cache-control": "no-store"}
@@ -31,7 +33,8 @@ def routes(services: Services) -> list[Route]:
             raise HttpProblem(ProblemCode.DRAINING, headers=_NOT_KEPT)
         if (outage := services.store.outage) is not None:
             raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, outage, headers=_NOT_KEPT)
-        return _text("ok")
+        body = Readiness("ready", tuple(services.store.warnings))
+        return JsonResponse(body, headers=_NOT_KEPT)
 
     async def metrics(_: Request) -> Response:
         services.metrics.count_connections(len(services.connections))

@@ -28,6 +28,12 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> Self:
         """Parse a URL. Raises `ValueError` for another scheme or a wrong parameter."""
+        scheme, _, rest = url.partition("://")
+        if "+" in scheme or ("," in rest and scheme != "unix"):
+            raise ValueError(
+                "Sentinel, Redis Cluster and lists of hosts are not supported yet: name one Redis "
+                "with redis://, rediss:// or unix://"
+            )
         parts: dict[str, Any] = dict(parse_url(url))
         tls = None
         if parts.get("connection_class") is SSLConnection:

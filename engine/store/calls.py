@@ -100,6 +100,11 @@ class Calls:
             return f"the store cannot be reached: {self._link.why_down}"
         return self._health.problem
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """See :attr:`engine.ports.Store.warnings`."""
+        return ()
+
     def _heard(self, now_ms: int) -> None:
         self._clock_offset_ms = now_ms - time.monotonic() * 1000
 

@@ -51,7 +51,7 @@ class DriverCalls(Calls):
                 "lat": fix.lat,
                 "lon": fix.lon,
                 "acc": fix.acc_m,
-                "inside": fix.inside,
+                "fault": fix.fault,
             }
         try:
             reply = await self._transition("hello", keys, [keys.held(node)], args)
@@ -218,8 +218,8 @@ class DriverCalls(Calls):
         ]
 
 
-def _judged(fix: DriverFix) -> tuple[str, int, float, float, float, bool]:
-    return fix.driver, fix.at_ms, fix.lat, fix.lon, fix.acc_m, fix.inside
+def _judged(fix: DriverFix) -> tuple[str, int, float, float, float, str]:
+    return fix.driver, fix.at_ms, fix.lat, fix.lon, fix.acc_m, fix.fault
 
 
 def answered(reply: Reply) -> Answered:

@@ -1,12 +1,17 @@
 """The store: Redis (or Valkey), through one script a transition."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
 
 from engine.market_policy import MarketPolicy
+from engine.store.fitness import inspect
 from engine.store.link import Link
 from engine.store.scripts import load_commands
 from engine.store.upkeep_calls import UpkeepCalls
+
+_log = structlog.get_logger(__name__)
 
 
 class RedisStore(UpkeepCalls):
@@ -14,6 +19,7 @@ class RedisStore(UpkeepCalls):
 
     ``policies``: every market's, by id. ``now_ms``: a simulation's clock, None for Redis's own.
     ``observe``: hears each call's name and seconds; ``on_refusal``: the code of each refusal.
+    ``embedded``: this process started the server, and syncs its log.
     """
 
     def __init__(
@@ -24,6 +30,7 @@ class RedisStore(UpkeepCalls):
         now_ms: Callable[[], int] | None = None,
         observe: Callable[[str, float], None] | None = None,
         on_refusal: Callable[[str], None] | None = None,
+        embedded: bool = False,
     ) -> None:
         super().__init__(
             Link(url, greeting=load_commands()),
@@ -33,6 +40,8 @@ class RedisStore(UpkeepCalls):
             on_refusal=on_refusal,
         )
         self._tail = Link(url, name="mallard-tail")
+        self._embedded = embedded
+        self._warnings: Sequence[str] = ()
 
     @property
     def outage(self) -> str | None:
@@ -42,10 +51,25 @@ class RedisStore(UpkeepCalls):
             return f"the store's pushes cannot be read: {self._tail.why_down}"
         return outage
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """See :attr:`engine.ports.Store.warnings`."""
+        return self._warnings
+
     async def connect(self) -> None:
         """Open both lines. :raises StoreUnavailable:"""
         await asyncio.gather(self._link.connect(), self._tail.connect())
         self._heard(await self._server_ms())
+        await self.inspect()
+
+    async def inspect(self) -> None:
+        """Look at how the store is set up, and log what has come up since. :raises
+        StoreUnavailable:"""
+        found = await inspect(self._link.call, embedded=self._embedded)
+        before, self._warnings = self._warnings, tuple(finding.text for finding in found)
+        for text in self._warnings:
+            if text not in before:
+                _log.warning("the store is not set up well", why=text)
 
     async def close(self) -> None:
         """Hang up."""

@@ -108,9 +108,10 @@ class Tracks:
 
     def _follows(self, fix: DriverFix, before: DriverFix | None, now_ms: int) -> bool:
         """Whether the fix will be believed after the one before, by a rule stricter than the
-        script's: newer, of now, inside, and within the way that the fastest make in that time."""
+        script's: newer, of now, inside, and within the way that the fastest make in that time; or
+        the one before repeated."""
         track = self._tracks.get(fix.driver)
-        if track is None or not fix.inside or now_ms - track.received_ms > self._fresh_ms:
+        if track is None or fix.fault or now_ms - track.received_ms > self._fresh_ms:
             return False
         if before is None:
             passed_ms = fix.at_ms - track.at_ms
@@ -118,7 +119,9 @@ class Tracks:
         else:
             passed_ms = fix.at_ms - before.at_ms
             lat, lon = before.lat, before.lon
-        if passed_ms <= 0 or fix.at_ms > now_ms + _AHEAD_MS:
+        if passed_ms == 0:
+            return bool(fix.lat == lat and fix.lon == lon)
+        if passed_ms < 0 or fix.at_ms > now_ms + _AHEAD_MS:
             return False
         away_m = (abs(fix.lat - lat) + abs(fix.lon - lon)) * _M_PER_DEG
         return away_m <= self._m_per_ms * max(passed_ms, 1000)

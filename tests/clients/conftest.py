@@ -13,6 +13,8 @@ from tests.clients.waits import Waits
 
 # The phone's clock is a quarter of an hour slow, so that a forgotten conversion shows.
 CLOCK_MS = SERVER_TIME_MS - 900_000
+# It was started half an hour ago.
+UPTIME_MS = 1_800_000
 
 MakeApp = Callable[..., DriverClient]
 
@@ -45,6 +47,7 @@ async def app_of(engine: Counterpart, waits: Waits) -> AsyncIterator[MakeApp]:
                 **{
                     "dice": random.Random(1),
                     "now_ms": lambda: CLOCK_MS,
+                    "uptime": lambda: UPTIME_MS,
                     "sleep": waits.sleep,
                     **options,
                 },

@@ -114,7 +114,7 @@ async def test_an_offer_that_is_over_is_not_surfaced(engine: Counterpart, app_of
 async def test_what_seq_shows_to_be_old_is_left_out(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     heard: list[object] = []
-    app.listen(heard.append)
+    app.listen(heard.append, Welcome, StateChanged)
     socket = await engine.accepted()
     await socket.welcome(seq=5)
     await socket.send("state", seq=5, state="paused", why="told_by_the_welcome_already")
@@ -130,7 +130,7 @@ async def test_listeners_hear_every_event_until_they_leave(
 ) -> None:
     app = app_of()
     heard: list[object] = []
-    leave = app.listen(heard.append)
+    leave = app.listen(heard.append, Welcome, Offer, OfferClosed, StateChanged)
     socket = await engine.accepted()
     await socket.welcome()
     await socket.send("offer", **an_offer())

@@ -41,10 +41,10 @@ class DriverRules(StoreMachine):
             "stale": last - 1,
             "future": self.now + 5_001,
         }.get(kind, self.now)
-        return DriverFix(driver, at, *place, inside=kind != "outside")
+        return DriverFix(driver, at, *place, fault="outside" if kind == "outside" else "")
 
     def judge(self, fix: DriverFix) -> str:
-        return self.model.position(fix.driver, fix.at_ms, (fix.lat, fix.lon), inside=fix.inside)
+        return self.model.position(fix.driver, fix.at_ms, (fix.lat, fix.lon), inside=not fix.fault)
 
     @rule(
         verb=st.sampled_from(("hello", "comes to work", "disconnect", "disconnect")),

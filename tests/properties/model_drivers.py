@@ -166,16 +166,22 @@ class DriverModel:
         driver = self.drivers.get(name)
         if driver is None:
             return "unknown"
-        verdict = self._judge(driver.fix, at, place) if inside else "outside"
+        verdict = self._judge(driver, at, place) if inside else "outside"
         if verdict == "ok":
             driver.fix = Fix(self.now, at, place)
         return verdict
 
-    def _judge(self, fix: Fix | None, at: int, place: Place) -> str:
+    def _judge(self, driver: Driver, at: int, place: Place) -> str:
+        fix, is_fresh = driver.fix, self.fresh(driver)
         if at > self.now + FUTURE_MS:
             return "future"
-        if fix is None:
+        if not is_fresh and at < self.now - self.stale_ms:
+            return "old"
+        if fix is None or (is_fresh and (at, place) == (fix.at, fix.place)):
             return "ok"
+        return self._judge_after(fix, at, place)
+
+    def _judge_after(self, fix: Fix, at: int, place: Place) -> str:
         if at <= fix.at:
             return "old"
         if self._reachable(fix.place, fix.at, place, at):

@@ -2,7 +2,7 @@
 -- Registers a driver's socket; the newest wins and the older one hears `replaced`. The wish comes
 -- back if the driver was away no longer than resume_ms.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
--- ARGV: now policy arg{driver node vehicle? fix?{at lat lon acc inside}}
+-- ARGV: now policy arg{driver node vehicle? fix?{at lat lon acc fault}}
 -- REPLY: ok effects pushes epoch seq
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -31,7 +31,7 @@ redis.call('SADD', HELD, arg.driver)
 
 if arg.fix then
   local verdict, pos = take_fix(read_position(arg.driver), arg.fix.at > 0 and arg.fix.at or now,
-    arg.fix.lat, arg.fix.lon, arg.fix.acc, arg.fix.inside)
+    arg.fix.lat, arg.fix.lon, arg.fix.acc, arg.fix.fault)
   redis.call('HSET', K.positions, arg.driver, cmsgpack.pack(pos))
 end
 save_driver(arg.driver, rec)

@@ -4,7 +4,7 @@
 -- came, with no more than a place in `idle` to move. All others are judged here.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{drivers[driver] known writes[driver blob …] moves[lon lat driver …]
--- ARGV: fixes[{driver at lat lon acc inside}]}
+-- ARGV: fixes[{driver at lat lon acc fault}]}
 -- REPLY: ok effects pushes missed[verdict] verdicts learnt[driver blob …]
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -12,20 +12,21 @@
 
 local TELL_AFTER = 5
 local missed, verdicts, learnt = {}, {}, {}
-local judged, was_fresh, tell, order = {}, {}, {}, {}
+local judged, was_fresh, rejected, last, order = {}, {}, {}, {}, {}
 
-local function judge(driver, at, lat, lon, acc, inside)
+local function judge(driver, at, lat, lon, acc, fault)
   local pos = judged[driver]
   if pos == nil then
     pos = read_position(driver)
     was_fresh[driver] = is_fresh(pos)
-    if not pos and redis.call('HEXISTS', K.drivers, driver) == 0 then return 'unknown' end
+    rejected[driver] = pos and pos[6] or 0
+    if not pos and redis.call('HEXISTS', K.drivers, driver) == 0 then
+      return fault ~= '' and fault or 'unknown'
+    end
     order[#order + 1] = driver
   end
-  local verdict
-  verdict, judged[driver] = take_fix(pos, at, lat, lon, acc, inside)
-  if judged[driver][6] == TELL_AFTER then tell[driver] = verdict end
-  return verdict
+  last[driver], judged[driver] = take_fix(pos, at, lat, lon, acc, fault)
+  return last[driver]
 end
 
 -- One comparison for all of them: of `known`, and of what is stored, laid end to end.
@@ -44,7 +45,7 @@ if #drivers > 0 then
   else
     for i, driver in ipairs(drivers) do
       local fix = cmsgpack.unpack(writes[2 * i])
-      missed[i] = judge(driver, fix[2], fix[3], fix[4], fix[5], true)
+      missed[i] = judge(driver, fix[2], fix[3], fix[4], fix[5], '')
     end
   end
 end
@@ -59,9 +60,11 @@ for _, driver in ipairs(order) do
   if was_fresh[driver] and pos[1] == now then
     redis.call('GEOADD', K.idle, 'XX', pos[4], pos[3], driver)
   end
-  local rec = (not was_fresh[driver] and pos[1] == now or tell[driver]) and read_driver(driver)
-  if rec and tell[driver] then
-    local skewed = tell[driver] == 'future' or tell[driver] == 'old'
+  -- A batch that ends with a believed fix rejects nothing that matters.
+  local tell = pos[6] >= TELL_AFTER and rejected[driver] < TELL_AFTER
+  local rec = (not was_fresh[driver] and pos[1] == now or tell) and read_driver(driver)
+  if rec and tell then
+    local skewed = last[driver] == 'future' or last[driver] == 'old'
     push_state(driver, rec, skewed and 'clock_skew' or 'fixes_rejected')
     save_driver(driver, rec)
   elseif rec and #rec.jobs > 0 then

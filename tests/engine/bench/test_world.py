@@ -95,6 +95,16 @@ async def test_reports_are_believed_and_timed(world: World, positions: NDArray[n
     assert all(told[name] > 0 for name in ("redis_command_us", "client_cpu_us"))
 
 
+@pytest.mark.finding("F")
+async def test_reports_do_not_depend_on_the_believed_clock(
+    world: World, positions: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's clock as a node believes it lags and may stand still between two rounds."""
+    behind_ms = world.store.now_ms() - 1_000
+    monkeypatch.setattr(world.store, "now_ms", lambda: behind_ms)
+    assert (await report(world, positions, 3))["fixes"] == 3 * DRIVERS
+
+
 async def test_a_match_is_two_calls_and_a_batch_is_one(
     world: World, redis_url: str, positions: NDArray[np.float64]
 ) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
+
 from engine.gateway.coalescer import MAX_BATCH, MAX_FIXES_A_DRIVER, Coalescer
 from engine.metrics import Metrics
 from engine.ports import DriverFix, StoreUnavailable
@@ -58,6 +60,17 @@ async def test_only_a_drivers_newest_fixes_are_handed_on() -> None:
     await eventually(lambda: len(index.coalescer) == 0)
     assert index.seen() == [("d1", at) for at in range(101 - MAX_FIXES_A_DRIVER, 101)]
     assert index.counted()["superseded"] == 101 - MAX_FIXES_A_DRIVER
+
+
+@pytest.mark.finding("C5")
+async def test_fixes_in_any_order_are_handed_on_oldest_first() -> None:
+    index = Index()
+    index.add("d1", 9, 8, 1)
+    index.add("d1", 4, 7)
+    index.add("d1", 3)
+    await eventually(lambda: len(index.coalescer) == 0)
+    assert index.seen() == [("d1", at) for at in (4, 7, 8, 9)]
+    assert index.counted()["superseded"] == 2
 
 
 async def test_a_call_takes_256_fixes_at_most() -> None:

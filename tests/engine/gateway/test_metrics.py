@@ -118,9 +118,10 @@ async def test_only_a_first_offer_is_measured_from_the_jobs_arrival(
 
 
 async def test_a_node_lives_and_is_ready(node: RunningNode) -> None:
-    for path in ("/livez", "/readyz"):
-        response = await node.http.get(path)
-        assert (response.status_code, response.text) == (200, "ok\n")
+    alive = await node.http.get("/livez")
+    assert (alive.status_code, alive.text) == (200, "ok\n")
+    ready = await node.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     assert (await node.http.post("/livez")).status_code == 405
 
 

@@ -169,10 +169,17 @@ async def test_positions_without_a_socket(operator: Caller) -> None:
         future = [now_ms + 60_000, NEAR["lat"], NEAR["lon"], 5.0, None, None]
         bad = [now_ms, 91.0, 0.0, 5.0, None, None]
         answer = await driver.post(path, {"fixes": [good, bad, future]})
-        assert (answer.status_code, answer.json()) == (200, {"accepted": 1, "dropped": 2})
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {
+                "accepted": 1,
+                "dropped": 2,
+                "reasons": [{"fix": 1, "why": "malformed"}, {"fix": 2, "why": "future"}],
+            },
+        )
         assert len((await operator.get(DRIVERS)).json()["items"]) == 1
         only_bad = await driver.post(path, {"fixes": [bad]})
-        assert only_bad.json() == {"accepted": 0, "dropped": 1}
+        assert (only_bad.json()["accepted"], only_bad.json()["dropped"]) == (0, 1)
     assert pointers(await driver.post(path, {"fixes": []})) == ["/fixes"]
     assert pointers(await driver.post(path, {"fixes": [good] * 101})) == ["/fixes"]
     elsewhere = driver.node.token("d-1", market="atlantis")

@@ -77,7 +77,7 @@ async def test_a_block_that_has_ended_does_not_come_back(world: World) -> None:
 
 
 async def test_a_fix_that_is_not_believed_places_nobody(world: World) -> None:
-    outside = DriverFix("ann", 0, 0.0, 0.0, inside=False)
+    outside = DriverFix("ann", 0, 0.0, 0.0, fault="outside")
     await world.store.hello(MARKET, "ann", node=NODE, vehicle=None, fix=outside)
     assert (await world.record()).position is None
     with pytest.raises(Refused) as refused:

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.core.model import Vehicle
-from engine.ports import DriverFix
+from engine.ports import DriverFix, Refused
 from protocol.lifecycle import Wish
 from tests.engine.store.worlds import LAT, LON, MARKET, NODE, STALE_MS, World
 
@@ -81,6 +81,101 @@ async def test_a_fix_no_newer_than_the_last_is_old(world: World, behind_ms: int)
     assert await place(world) == (LAT, LON)
 
 
+@pytest.mark.finding("C3")
+async def test_the_last_fix_repeated_keeps_a_parked_driver_fresh(world: World) -> None:
+    await world.driver("ann")
+    at_ms = world.now
+    for _ in range(20):
+        await world.pass_ms(STALE_MS // 10)
+        assert await world.fix("ann", at_ms=at_ms) == "ok"
+        await world.store.driver_due(MARKET, "ann")
+    assert await world.idle() == {"ann"}
+    assert await world.pushes() == []
+    ann = await world.record()
+    assert ann.position is not None
+    assert (ann.position.at_ms, ann.position.received_ms) == (at_ms, world.now)
+
+
+@pytest.mark.finding("C3")
+async def test_a_repeat_ends_a_row_of_rejections(world: World) -> None:
+    await world.driver("ann")
+    at_ms = world.now
+    for _ in range(4):
+        await world.pass_ms(1_000)
+        assert await world.fix("ann", at_ms=at_ms - 1) == "old"
+        assert await world.fix("ann", at_ms=at_ms - 2) == "old"
+        assert await world.fix("ann", at_ms=at_ms) == "ok"
+    assert await world.pushes() == []
+
+
+@pytest.mark.finding("C4")
+@pytest.mark.parametrize(("age_ms", "verdict"), [(STALE_MS, "ok"), (STALE_MS + 1, "old")])
+async def test_a_first_fix_older_than_the_limit_places_nobody(
+    world: World, age_ms: int, verdict: str
+) -> None:
+    await world.store.hello(MARKET, "ann", node=NODE, vehicle=None, fix=None)
+    assert await world.fix("ann", at_ms=world.now - age_ms) == verdict
+    assert ((await world.record()).position is not None) == (verdict == "ok")
+    if verdict == "old":
+        with pytest.raises(Refused, match="no_position"):
+            await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+
+
+@pytest.mark.finding("C4")
+async def test_an_old_position_in_hello_places_nobody(world: World) -> None:
+    fix = DriverFix("ann", world.now - 86_400_000, LAT, LON)
+    await world.store.hello(MARKET, "ann", node=NODE, vehicle=None, fix=fix)
+    assert (await world.record()).position is None
+
+
+@pytest.mark.finding("C4")
+async def test_an_old_fix_after_a_long_absence_places_nobody(world: World) -> None:
+    await world.driver("ann")
+    last_ms = world.now
+    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.pass_ms(3 * STALE_MS)
+    await world.store.hello(MARKET, "ann", node=NODE, vehicle=None, fix=None)
+    # The very last one again, and a newer one that is too old as well.
+    for at_ms in (last_ms, last_ms + STALE_MS):
+        assert await world.fix("ann", at_ms=at_ms) == "old"
+        with pytest.raises(Refused, match="no_position"):
+            await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    assert await world.fix("ann") == "ok"
+
+
+@pytest.mark.finding("C4")
+async def test_a_late_fix_of_a_fresh_driver_is_believed(world: World) -> None:
+    await world.driver("ann")
+    at_ms = world.now
+    await world.pass_ms(STALE_MS - 1)
+    assert await world.fix("ann", at_ms=at_ms + 1) == "ok"
+    await world.pass_ms(STALE_MS - 1)
+    assert await world.fix("ann", at_ms=at_ms + 2) == "ok"
+
+
+@pytest.mark.finding("C2")
+async def test_malformed_fixes_count_as_rejected_and_are_told_once(world: World) -> None:
+    await world.driver("ann")
+    malformed = DriverFix("ann", 0, 0.0, 0.0, fault="malformed")
+    for _ in range(8):
+        await world.pass_ms(1_000)
+        recorded = await world.store.record_positions(MARKET, [malformed])
+        assert recorded.verdicts == ("malformed",)
+    assert [(p.kind, p.why) for p in await world.pushes()] == [("state", "fixes_rejected")]
+    assert await place(world) == (LAT, LON)
+
+
+@pytest.mark.finding("C2")
+async def test_rejections_before_a_good_fix_of_a_batch_are_not_told(world: World) -> None:
+    await world.driver("ann")
+    await world.pass_ms(10_000)
+    malformed = DriverFix("ann", 0, 0.0, 0.0, fault="malformed")
+    good = DriverFix("ann", world.now, LAT, LON)
+    recorded = await world.store.record_positions(MARKET, [*[malformed] * 9, good])
+    assert recorded.verdicts == (*["malformed"] * 9, "ok")
+    assert await world.pushes() == []
+
+
 @pytest.mark.parametrize(("ahead_ms", "verdict"), [(5_000, "ok"), (5_001, "future")])
 async def test_a_fix_may_be_five_seconds_ahead(world: World, ahead_ms: int, verdict: str) -> None:
     await world.driver("ann")
@@ -129,7 +224,7 @@ async def test_impossible_fixes_that_disagree_are_not_believed(world: World) -> 
 async def test_a_fix_outside_the_market_is_refused(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(1_000)
-    outside = DriverFix("ann", world.now, LAT, LON, inside=False)
+    outside = DriverFix("ann", world.now, LAT, LON, fault="outside")
     assert (await world.store.record_positions(MARKET, [outside])).verdicts == ("outside",)
     ann = await world.record()
     assert ann.position is not None

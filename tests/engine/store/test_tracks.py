@@ -58,10 +58,25 @@ async def test_of_several_plain_fixes_the_last_is_written(world: World) -> None:
     assert ann.position.lat == LAT + 2e-5
 
 
+@pytest.mark.finding("C3")
+async def test_the_last_fix_repeated_is_plain(world: World) -> None:
+    await known_driver(world)
+    repeated = fix(world, ago_ms=1_000)
+    for _ in range(3):
+        await world.pass_ms(STALE_MS // 4)
+        assert sorted_out(world, repeated, repeated)[0].indices == [1]
+        assert await record(world, repeated) == ("ok",)
+        ann = await world.record()
+        assert ann.position is not None
+        assert ann.position.received_ms == world.now
+    assert await world.pushes() == []
+
+
 @pytest.mark.parametrize(
     ("ago_ms", "lat", "inside"),
     [
-        (1_000, LAT, True),  # no newer than the last
+        (1_000, LAT + 1e-5, True),  # of the same moment as the last, at another place
+        (1_001, LAT, True),  # older than the last
         (-4_500, LAT, True),  # almost as far ahead as may be
         (0, LAT + 0.001, True),  # faster than the fastest
         (0, LAT, False),
@@ -71,7 +86,7 @@ async def test_what_is_not_plain_is_judged(
     world: World, ago_ms: int, lat: float, inside: bool
 ) -> None:
     await known_driver(world)
-    doubtful = fix(world, ago_ms, lat)._replace(inside=inside)
+    doubtful = fix(world, ago_ms, lat)._replace(fault="" if inside else "outside")
     assert sorted_out(world, doubtful)[1] == [0]
     # And so are the others of its driver, or their order would be lost.
     assert sorted_out(world, fix(world, 500), doubtful)[1] == [0, 1]

@@ -21,10 +21,18 @@ local function reject(pos, verdict)
   return verdict, pos
 end
 
--- Gives the verdict and what to store. A driver that was never placed has received = 0.
-local function take_fix(pos, at, lat, lon, acc, inside)
-  if not inside then return reject(pos, 'outside') end
+-- Gives the verdict and what to store. A driver that was never placed has received = 0. `fault`:
+-- the verdict, if the caller has found one; else ''.
+local function take_fix(pos, at, lat, lon, acc, fault)
+  if fault ~= '' then return reject(pos, fault) end
   if at > now + policy.future_ms then return reject(pos, 'future') end
+  if not is_fresh(pos) then
+    -- Where a driver was before nobody knew of it says nothing about where it is now.
+    if at < now - policy.stale_ms then return reject(pos, 'old') end
+  elseif at == pos[2] and lat == pos[3] and lon == pos[4] then
+    -- A parked phone repeats its last fix for as long as it stands.
+    return 'ok', { now, at, lat, lon, acc, 0, 0, 0, 0, 0 }
+  end
   if pos and pos[1] > 0 then
     if at <= pos[2] then return reject(pos, 'old') end
     if not is_reachable(pos[3], pos[4], pos[2], lat, lon, at) then

@@ -1,0 +1,196 @@
+"""What is said of a store's version, role, eviction and persistence, and who says it."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import redis
+
+from engine.commands import serve
+from engine.config import ConfigError, load_settings
+from engine.core.places import Places
+from engine.ports import StoreUnavailable
+from engine.store.embedded import EmbeddedServer
+from engine.store.fitness import Facts, Finding, inspect_url, judge
+from tests.engine.gateway.conftest import NodeFactory
+from tests.support import eventually
+
+GOOD = {"redis_version": "7.0.15", "redis_mode": "standalone", "role": "master",
+        "cluster_enabled": "0", "maxmemory": "0", "maxmemory_policy": "noeviction",
+        "aof_enabled": "1"}  # fmt: skip
+CONFIG = {"save": "", "appendfsync": "everysec"}
+ALONE = {"cluster_known_nodes": "1", "cluster_state": "ok"}
+
+
+@pytest.mark.finding("B9")
+@pytest.mark.parametrize(
+    ("info", "config", "cluster", "refused", "says"),
+    [
+        ({"redis_version": "6.2.14"}, {}, None, True, "Redis 6.2.14 is too old: 7.0 or later"),
+        ({"redis_version": "2.8.24"}, {}, None, True, "too old"),
+        ({"redis_version": ""}, {}, None, False, "version is unknown"),
+        ({"role": "slave", "master_host": "db1", "master_port": "6379"}, {}, None, True,
+         "it is a replica, which takes no writes: name its master, db1:6379"),
+        ({"redis_mode": "sentinel"}, {}, None, True, "Sentinel"),
+        ({"cluster_enabled": "1"}, {}, {"cluster_known_nodes": "6"}, True, "not supported yet"),
+        ({"cluster_enabled": "1"}, {}, None, True, "not supported yet"),
+        ({"cluster_enabled": "1"}, {}, ALONE, False, "in cluster mode, alone"),
+        ({"maxmemory_policy": "allkeys-lru", "maxmemory": "1000"}, {}, None, True,
+         "maxmemory-policy is allkeys-lru: set noeviction, as it evicts jobs"),
+        ({"maxmemory_policy": "allkeys-lru"}, {}, None, False, "before a maxmemory is set"),
+        ({"maxmemory_policy": "volatile-lru", "maxmemory": "9"}, {}, None, False, "idempotency"),
+        ({"aof_enabled": "0"}, {}, None, False, "keeps nothing on disk"),
+        ({"aof_enabled": "0"}, {"save": "3600 1"}, None, False, "since the last snapshot"),
+        ({"aof_enabled": "0"}, None, None, False, "snapshots is unknown"),
+        ({}, {"appendfsync": "no"}, None, False, "appendfsync is no"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line(
+    info: Mapping[str, str],
+    config: Mapping[str, str] | None,
+    cluster: Mapping[str, str] | None,
+    refused: bool,
+    says: str,
+) -> None:
+    facts = Facts({**GOOD, **info}, None if config is None else {**CONFIG, **config}, cluster)
+    (finding,) = judge(facts)
+    assert finding.refuse == refused
+    assert says in finding.text
+    assert "\n" not in finding.text
+
+
+@pytest.mark.finding("B9")
+def test_a_good_store_and_an_embedded_one_have_no_findings() -> None:
+    assert judge(Facts(GOOD, CONFIG)) == ()
+    assert judge(Facts(GOOD, None)) == ()
+    assert judge(Facts({**GOOD, "aof_enabled": "0"}, None), embedded=True) == ()
+
+
+@pytest.mark.finding("B9")
+def test_what_may_not_be_asked_is_unknown() -> None:
+    (finding,) = judge(Facts(None, None))
+    assert finding == Finding(
+        "version, role, eviction and persistence are unknown: INFO is forbidden"
+    )
+
+
+@pytest.fixture
+def server(redis_binary: Path | None) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(persistent=False, tcp=True, binary=redis_binary) as server:
+        yield server
+
+
+@pytest.mark.finding("B9")
+async def test_a_real_store_is_judged(server: EmbeddedServer) -> None:
+    assert [finding.text.partition(":")[0] for finding in await inspect_url(server.url)] == [
+        "it keeps nothing on disk"
+    ]
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        assert (await inspect_url(server.url))[0].refuse
+        client.execute_command(
+            "ACL", "SETUSER", "engine", "on", ">pw", "~*", "+@all", "-info", "-config", "-role"
+        )
+    restricted = server.url.replace("redis://", "redis://engine:pw@")
+    assert [finding.text for finding in await inspect_url(restricted)] == [
+        "version, role, eviction and persistence are unknown: INFO is forbidden"
+    ]
+
+
+@pytest.mark.finding("B9")
+async def test_a_store_that_loads_its_data_is_waited_for(
+    tmp_path: Path, redis_binary: Path | None
+) -> None:
+    options = {"enable-debug-command": "yes", "loading-process-events-interval-bytes": "1024"}
+    with EmbeddedServer(tmp_path, binary=redis_binary, tcp=True, options=options) as server:
+        with redis.Redis.from_url(server.url) as client:
+            client.mset({f"k{n}": "v" for n in range(2_000)})
+            client.config_set("key-load-delay", 1_000)
+            loading = asyncio.create_task(asyncio.to_thread(reload, server.url))
+            await eventually(lambda: is_loading(server.url))
+        heard: list[bool] = []
+        await inspect_url(server.url, loading_within_s=30, on_loading=lambda: heard.append(True))
+        await loading
+        assert heard == [True]
+
+
+def reload(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.execute_command("DEBUG", "RELOAD")
+
+
+def is_loading(url: str) -> bool:
+    with redis.Redis.from_url(url) as client:
+        return bool(client.info("persistence")["loading"])
+
+
+@pytest.mark.finding("B9")
+def test_serve_refuses_an_unfit_store_in_one_line(
+    server: EmbeddedServer,
+    tmp_path: Path,
+    places: Places,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refusal(url: str) -> str:
+        settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
+        assert serve._serve_on(settings, places, url) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        assert "maxmemory-policy is allkeys-lru" in refusal(server.url)
+        client.config_set("maxmemory-policy", "noeviction")
+        client.replicaof("127.0.0.1", 1)
+        assert "it is a replica" in refusal(server.url)
+        client.replicaof("NO", "ONE")
+        client.config_set("requirepass", "secret")
+    assert "NOAUTH" in refusal(server.url)
+
+
+@pytest.mark.finding("B9")
+def test_serve_refuses_a_cluster_in_one_line(
+    tmp_path: Path, places: Places, capsys: pytest.CaptureFixture[str], redis_binary: Path | None
+) -> None:
+    with EmbeddedServer(persistent=False, cluster_mode=True, binary=redis_binary) as other:
+        with redis.Redis.from_url(other.url) as client:
+            client.execute_command("CLUSTER FLUSHSLOTS")
+        settings = load_settings({"data": str(tmp_path), "redis_url": other.url}, {})
+        assert serve._serve_on(settings, places, other.url) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Redis Cluster is not supported yet" in line
+
+
+@pytest.mark.finding("B9")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://a:26379,b:26379/mymaster",
+        "redis+cluster://a:6379,b:6379",
+        "rediss+cluster://a:6379",
+        "redis://a:6379,b:6379/0",
+        "http://a:6379",
+    ],
+)
+def test_serve_refuses_what_it_does_not_support(url: str, tmp_path: Path, places: Places) -> None:
+    settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
+    with pytest.raises(ConfigError, match="redis://"):
+        serve._serve_on(settings, places, url)
+
+
+@pytest.mark.finding("B9")
+async def test_readyz_tells_what_to_mend(server: EmbeddedServer, engine_node: NodeFactory) -> None:
+    node = await engine_node(redis_url=server.url)
+    answer = await node.http.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ready"
+    (warning,) = answer.json()["warnings"]
+    assert "keeps nothing on disk" in warning
+
+
+async def test_a_store_that_is_not_there_cannot_be_judged() -> None:
+    with pytest.raises(StoreUnavailable):
+        await inspect_url("redis://127.0.0.1:1/0")
