@@ -6,19 +6,22 @@ call's. So one core serves an async and a sync client, which only carry steps ou
 """
 
 import random
-from collections.abc import Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from email.utils import parsedate_to_datetime
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
 from clients.backoff import FullJitter
-from clients.errors import ApiProblem, Unreachable
+from clients.errors import ApiProblem, BadAnswer, CallFailed, Unreachable
 from clients.servers import Servers
 from protocol.resources import Problem
 
 T = TypeVar("T")
+Outcome: TypeAlias = "Response | Failure | None"
 
 # Answers after which the same request may work later.
 _LATER: Final = frozenset({429, 502, 503, 504})
@@ -26,6 +29,8 @@ _TOO_MANY_REQUESTS: Final = 429
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _ANSWER_WITHIN_S: Final = 10.0
+TRIES: Final = 6
+WITHIN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,30 @@ Steps = Generator[Step, Response | Failure | None, T]
 
 
 class Caller:
-    """Sends requests to equal servers in turn, with retries. Pure but for its `dice`."""
+    """Sends requests to equal servers in turn, with retries. Pure but for `dice` and `clock`.
 
-    def __init__(self, base_urls: Sequence[str], *, tries: int, dice: random.Random) -> None:
+    A call is sent at most `tries` times, and not again once `within_s` have passed (plus what it
+    asks the server to wait). `clock` counts seconds from anywhere. Raises `ValueError` for an
+    address that is none of HTTP.
+    """
+
+    def __init__(
+        self,
+        base_urls: Sequence[str],
+        *,
+        dice: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+        tries: int = TRIES,
+        within_s: float = WITHIN_S,
+    ) -> None:
+        for url in base_urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url!r} is no address of an engine: http://HOST:PORT")
         self._servers = Servers(base_urls)
         self._tries = tries
+        self._within_s = within_s
         self._dice = dice
+        self._clock = clock
 
     def call(
         self,
@@ -90,13 +113,15 @@ class Caller:
     ) -> Steps[T]:
         """Call until there is an answer that is worth having, and decode it as `answer`.
 
-        Tried again: what did not come through (if `repeatable`), and 429, 502, 503, 504, after full
-        jitter but not before ``Retry-After``; on the next server if there are several. `longer_s`
-        is how much longer than usual the server may take. Raises `ApiProblem`, `Unreachable`.
+        Tried again: what did not come through or was answered by something else than the engine (if
+        `repeatable`), and 429, 502, 503, 504, after full jitter but not before ``Retry-After``; on
+        the next server if there are several. `longer_s` is how much longer than usual the server
+        may take. Raises `ApiProblem`, `BadAnswer`, `Unreachable`.
         """
         encoded = None if body is None else msgspec.json.encode(body)
         jitter = FullJitter(self._dice, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
         tries_left = self._tries
+        until = self._clock() + self._within_s + longer_s
         while True:
             base_url = self._servers.next()
             outcome = yield Request(
@@ -109,41 +134,77 @@ class Caller:
                 _ANSWER_WITHIN_S + longer_s,
             )
             self._servers.note(base_url, answered=isinstance(outcome, Response))
-            if isinstance(outcome, Response) and outcome.status < 400:
-                return msgspec.json.decode(outcome.body, type=answer)
-            tries_left -= 1
-            if not tries_left or not _worth_repeating(outcome, repeatable=repeatable):
-                raise _error(outcome)
-            wait_s = jitter.next_s()
-            if isinstance(outcome, Response) and outcome.retry_after_s is not None:
-                wait_s += outcome.retry_after_s
+            try:
+                return _decoded(outcome, answer)
+            except CallFailed as failure:
+                tries_left -= 1
+                wait_s = jitter.next_s()
+                if isinstance(outcome, Response) and outcome.retry_after_s is not None:
+                    wait_s += outcome.retry_after_s
+                in_time = self._clock() + wait_s <= until
+                if (
+                    not tries_left
+                    or not in_time
+                    or not _worth_repeating(failure, repeatable=repeatable)
+                ):
+                    raise
             yield Pause(wait_s)
 
 
-def retry_after_s(header: str | None) -> float | None:
-    """Read a ``Retry-After`` in seconds; None for its other form, a date, and for nonsense."""
-    return float(header) if header is not None and header.isascii() and header.isdigit() else None
+def retry_after_s(header: str | None, date: str | None = None) -> float | None:
+    """Read a ``Retry-After``: seconds, or a time, which the answer's own ``Date`` is taken from.
+
+    None for nonsense, and for a time without a ``Date``: our clock may be another.
+    """
+    if header is None:
+        return None
+    if header.isascii() and header.isdigit():
+        return float(header)
+    try:
+        then, now = parsedate_to_datetime(header), parsedate_to_datetime(date or "")
+        return max(0.0, (then - now).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
-def _worth_repeating(outcome: Response | Failure | None, *, repeatable: bool) -> bool:
-    if isinstance(outcome, Response):
-        if outcome.status == _TOO_MANY_REQUESTS:  # turned away before it could have an effect
-            return True
-        return repeatable and outcome.status in _LATER
-    return repeatable
+def may_pass(failure: CallFailed) -> bool:
+    """Whether a failure says nothing about the request: the same one may work later."""
+    if isinstance(failure, ApiProblem):
+        return failure.status in _LATER or not failure.code
+    return True
 
 
-def _error(outcome: Response | Failure | None) -> ApiProblem | Unreachable:
+def _worth_repeating(failure: CallFailed, *, repeatable: bool) -> bool:
+    if isinstance(failure, ApiProblem) and failure.status == _TOO_MANY_REQUESTS:
+        return True  # turned away before it could have an effect
+    return repeatable and may_pass(failure)
+
+
+def _decoded(outcome: Outcome, answer: type[T]) -> T:
+    """What the engine answered. Raises `CallFailed`."""
     if not isinstance(outcome, Response):
-        return Unreachable(outcome.reason if outcome else "nothing came back")
+        raise Unreachable(outcome.reason if outcome else "nothing came back")
+    if outcome.status >= 400:
+        raise _problem(outcome)
+    try:
+        if outcome.status < 300:
+            return msgspec.json.decode(outcome.body, type=answer)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise BadAnswer(f"{outcome.status} with a body that is not the engine's: {error}") from None
+    raise BadAnswer(f"{outcome.status}: the engine redirects nowhere, so this is something else")
+
+
+def _problem(outcome: Response) -> ApiProblem:
     try:
         problem = msgspec.json.decode(outcome.body, type=Problem)
-    except msgspec.MsgspecError:  # a proxy's page, not the engine's problem
-        return ApiProblem(outcome.status, "", "the answer is no problem document")
+    except (msgspec.MsgspecError, UnicodeError):  # a proxy's page, not the engine's problem
+        detail = "the answer is no problem document"
+        return ApiProblem(outcome.status, "", detail, retry_after_s=outcome.retry_after_s)
     return ApiProblem(
         outcome.status,
         problem.code,
         problem.detail,
         () if problem.errors is UNSET else problem.errors,
         None if problem.job is UNSET else problem.job,
+        outcome.retry_after_s,
     )

@@ -258,7 +258,8 @@ class Connection:
             self._session.tell(TokenTrouble(str(error)))
             return Ending(str(error))
         except InvalidStatus as refused:
-            wish_s = retry_after_s(refused.response.headers.get("Retry-After"))
+            headers = refused.response.headers
+            wish_s = retry_after_s(headers.get("Retry-After"), headers.get("Date"))
             status = refused.response.status_code
             return Ending(str(refused), http_status=status, retry_after_s=wish_s)
         except Exception as error:  # whatever a portal or a proxy comes up with

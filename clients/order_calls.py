@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from clients.calls import Caller, Pause, Steps
+from clients.calls import Caller, Pause, Steps, may_pass
+from clients.errors import CallFailed
 from protocol.codes import MAX_WAIT_S
 from protocol.resources import (
     AssignRequest,
@@ -52,16 +53,26 @@ class OrderCalls:
         self._clock = clock
 
     def submit(self, job: JobBody, key: str | None, wait_s: int | None) -> Steps[Job]:
-        """``POST /v1/jobs``, under one idempotency key however often it is repeated."""
-        return self._caller.call(
-            "POST",
-            "/v1/jobs",
-            Job,
-            body=job,
-            headers={"Idempotency-Key": key or uuid.uuid4().hex},
-            params={"wait_s": wait_s},
-            longer_s=wait_s or 0,
-        )
+        """``POST /v1/jobs``, under one idempotency key however often it is repeated.
+
+        A failure carries the key: whoever called may repeat the submission under it.
+        """
+        used_key = key or uuid.uuid4().hex
+        try:
+            return (
+                yield from self._caller.call(
+                    "POST",
+                    "/v1/jobs",
+                    Job,
+                    body=job,
+                    headers={"Idempotency-Key": used_key},
+                    params={"wait_s": wait_s},
+                    longer_s=wait_s or 0,
+                )
+            )
+        except CallFailed as failure:
+            failure.idempotency_key = used_key
+            raise
 
     def get(self, job: str, wait_s: int | None = None) -> Steps[Job]:
         """``GET /v1/jobs/{id}``."""
@@ -69,11 +80,22 @@ class OrderCalls:
         return self._caller.call("GET", path, Job, params=params, longer_s=wait_s or 0)
 
     def wait(self, job: str, *, for_end: bool, timeout_s: float) -> Steps[Job]:
-        """Ask until the job is assigned or has ended (`for_end`: ended), or time is up."""
+        """Ask until the job is assigned or has ended (`for_end`: ended), or time is up.
+
+        A node that goes down meanwhile, or a deploy, costs nothing as long as there is time.
+        """
         until = self._clock() + timeout_s
         while True:
             asked_at = self._clock()
-            seen = yield from self.get(job, min(MAX_WAIT_S, int(until - asked_at)) or None)
+            wait_s = max(0, min(MAX_WAIT_S, int(until - asked_at)))
+            try:
+                seen = yield from self.get(job, wait_s or None)
+            except CallFailed as failure:
+                left_s = until - self._clock()
+                if left_s <= 0 or not may_pass(failure):
+                    raise
+                yield Pause(min(_ASK_AGAIN_S, left_s))
+                continue
             now = self._clock()
             arrived = seen.terminal or (not for_end and seen.state in _ASSIGNED)
             if arrived or now >= until:

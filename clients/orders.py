@@ -4,10 +4,13 @@
         job = orders.submit(JobRequest(pickup=Pickup("chandler-fashion-center", stores), …))
         job = orders.wait(job.id, for_end=True, timeout_s=3600)
 
-Calls that are safe to repeat are repeated when no answer came, on 429, 502, 503 and 504, with full
-jitter and not before ``Retry-After``; a submission keeps its idempotency key, so however often it
+Calls that are safe to repeat are repeated when no answer came, when something else than the engine
+answered (an ingress during a deploy), and on 429, 502, 503 and 504, with full jitter and not before
+``Retry-After``, for a minute at most; a submission keeps its idempotency key, so however often it
 is repeated there is one job. Answers are structs of `protocol.resources`. Every call raises
-`ApiProblem` for a refusal and `Unreachable` when no engine answered.
+`ApiProblem` for a refusal, `Unreachable` when no engine answered and `BadAnswer` when something
+else did: all of them `CallFailed`. That of a submission carries its ``idempotency_key``: submit
+again under that key, never without, when it is unknown whether the first had an effect.
 """
 
 import time
@@ -34,7 +37,10 @@ class OrderClient(AsyncShell):
     async def submit(
         self, job: JobBody, *, key: str | None = None, wait_s: int | None = None
     ) -> Job:
-        """Submit a job; `key` missing: one is made. `wait_s` (≤ 20) waits for a driver."""
+        """Submit a job; `key` missing: one is made. `wait_s` (≤ 20) waits for a driver.
+
+        Name a key of your own where your program may end, or cancel this call, before it returns.
+        """
         return await self._run(self._calls.submit(job, key, wait_s))
 
     async def get(self, job: str) -> Job:
@@ -43,7 +49,8 @@ class OrderClient(AsyncShell):
 
     async def wait(self, job: str, *, for_end: bool = False, timeout_s: float = 60.0) -> Job:
         """Wait until the job is assigned or has ended; return it as it is then, or after
-        `timeout_s`. With `for_end` only an end will do."""
+        `timeout_s`. With `for_end` only an end will do. An engine that is away for a while in
+        between is waited for."""
         return await self._run(self._calls.wait(job, for_end=for_end, timeout_s=timeout_s))
 
     async def page(self, *, cursor: str | None = None, **filters: Unpack[JobFilter]) -> JobList:

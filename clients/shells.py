@@ -9,17 +9,28 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 
-from clients.calls import Caller, Failure, Pause, Request, Response, Steps, retry_after_s
+from clients.calls import (
+    TRIES,
+    WITHIN_S,
+    Caller,
+    Failure,
+    Pause,
+    Request,
+    Response,
+    Steps,
+    retry_after_s,
+)
 
 T = TypeVar("T")
-_TRIES = 6
 
 
 class ClientOptions(TypedDict, total=False):
-    """`tries`: how often a request is sent at most (6). `tls`: how to verify the server (as
-    browsers do). `dice`: the source of chance, to be replaced in tests."""
+    """`tries`: how often a request is sent at most (6). `within_s`: how long after its start it is
+    sent again at most (60). `tls`: how to verify the server (as browsers do). `dice`: the source of
+    chance, to be replaced in tests."""
 
     tries: int
+    within_s: float
     tls: ssl.SSLContext | bool
     dice: random.Random
 
@@ -64,7 +75,7 @@ class AsyncShell:
     async def _send(self, request: Request) -> Response | Failure:
         try:
             return _response(await self._http.request(**_arguments(request)))
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return _failure(error)
 
 
@@ -104,14 +115,15 @@ class SyncShell:
     def _send(self, request: Request) -> Response | Failure:
         try:
             return _response(self._http.request(**_arguments(request)))
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return _failure(error)
 
 
 def _caller(base_url: str | Sequence[str], options: ClientOptions) -> Caller:
     return Caller(
         [base_url] if isinstance(base_url, str) else base_url,
-        tries=options.get("tries", _TRIES),
+        tries=options.get("tries", TRIES),
+        within_s=options.get("within_s", WITHIN_S),
         dice=options.get("dice") or random.Random(),
     )
 
@@ -132,9 +144,9 @@ def _arguments(request: Request) -> dict[str, Any]:
 
 
 def _response(answer: httpx2.Response) -> Response:
-    wish_s = retry_after_s(answer.headers.get("Retry-After"))
+    wish_s = retry_after_s(answer.headers.get("Retry-After"), answer.headers.get("Date"))
     return Response(answer.status_code, answer.content, wish_s)
 
 
-def _failure(error: httpx2.TransportError) -> Failure:
+def _failure(error: httpx2.RequestError) -> Failure:
     return Failure(f"{type(error).__name__}: {error}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
@@ -56,16 +55,18 @@ class FileStorage:
         """Replace the file. Raises `OSError`."""
         folder = self._path.parent
         folder.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=folder, prefix=f".{self._path.name}.")
+        # One name for all drafts: what a kill leaves of one is overwritten by the next.
+        draft = folder / f".{self._path.name}.draft"
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(document)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(draft).replace(self._path)
+            draft.replace(self._path)
         except BaseException:
             with contextlib.suppress(OSError):
-                Path(draft).unlink()
+                draft.unlink()
             raise
         _sync_folder(folder)
 

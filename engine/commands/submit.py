@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients import OrderClientSync
-from clients.errors import ApiProblem, Unreachable
+from clients.errors import ApiProblem, BadAnswer, Unreachable
 from engine.commands.options import add_settings_flags, number, settings_of
 from engine.config import ConfigError
 from engine.gateway.auth import Tokens
@@ -51,14 +51,18 @@ def run(args: argparse.Namespace) -> int:
     tokens = Tokens(load_token_keys(settings_of(args)))
     token = tokens.mint(args.service, Role.ORDERS, ttl_s=_TOKEN_TTL_S)
     refused = 0
-    with OrderClientSync(args.url, token) as orders:
+    try:
+        client = OrderClientSync(args.url, token)
+    except ValueError as error:
+        raise ConfigError(f"--url: {error}") from error
+    with client as orders:
         for number, asked in enumerate(jobs, 1):
             try:
                 job = orders.submit(asked, wait_s=args.wait_s)
             except ApiProblem as problem:
                 refused += 1
                 print(f"job {number}: {_told(problem)}", file=sys.stderr)
-            except Unreachable as error:
+            except (BadAnswer, Unreachable) as error:
                 print(f"job {number}: {error}", file=sys.stderr)
                 return 1
             else:

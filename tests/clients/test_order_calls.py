@@ -2,14 +2,17 @@
 
 import json
 import random
+from collections.abc import Callable
 
 import pytest
 
 from clients.calls import Caller, Failure, Pause, Request, Response, Steps, retry_after_s
-from clients.errors import Unreachable
+from clients.errors import ApiProblem, Unreachable
 from clients.order_calls import OrderCalls
 from protocol.resources import Job
 from tests.clients.http_counterpart import a_job_resource
+
+NOT_FOUND = {"type": "", "title": "", "status": 404, "code": "not_found", "detail": ""}
 
 
 class _Clock:
@@ -26,7 +29,8 @@ class _Highest(random.Random):
 
 
 def _calls(clock: _Clock) -> OrderCalls:
-    return OrderCalls(Caller(["http://a", "http://b"], tries=4, dice=_Highest()), clock)
+    caller = Caller(["http://a", "http://b"], tries=4, dice=_Highest(), clock=clock)
+    return OrderCalls(caller, clock)
 
 
 def _walk(steps: Steps[Job], clock: _Clock, *answers: tuple[str, float]) -> tuple[Job, list[str]]:
@@ -48,6 +52,30 @@ def _walk(steps: Steps[Job], clock: _Clock, *answers: tuple[str, float]) -> tupl
             clock.now_s += took_s
             outcome = Response(200, json.dumps(a_job_resource(state=state)).encode())
             log.append(f"ask {step.params.get('wait_s')} within {step.timeout_s:g}")
+
+
+def _finished(
+    steps: Steps[Job],
+    clock: _Clock,
+    answer: Callable[[Request], Response | Failure],
+    *,
+    each_takes_s: float = 0,
+) -> Job:
+    """Answer every request until the steps end."""
+    outcome: Response | Failure | None = None
+    while True:
+        try:
+            step = steps.send(outcome)
+        except StopIteration as done:
+            job: Job = done.value
+            return job
+        if isinstance(step, Pause):
+            clock.now_s += step.seconds
+            outcome = None
+        else:
+            assert int(step.params.get("wait_s", 1)) > 0
+            clock.now_s += each_takes_s
+            outcome = answer(step)
 
 
 def test_wait_asks_again_at_once_when_the_server_has_waited() -> None:
@@ -96,8 +124,82 @@ def test_waits_grow_respect_the_servers_wish_and_avoid_a_silent_server() -> None
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("3", 3.0), ("0", 0.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)],
+    ("header", "date", "seconds"),
+    [
+        ("3", None, 3.0),
+        ("0", None, 0.0),
+        (None, None, None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None, None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:27:30 GMT", 30.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 08:00:00 GMT", 0.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "today", None),
+        ("-1", None, None),
+        ("soon", "Wed, 21 Oct 2026 08:00:00 GMT", None),
+    ],
 )
-def test_retry_after(header: str | None, seconds: float | None) -> None:
-    assert retry_after_s(header) == seconds
+def test_retry_after(header: str | None, date: str | None, seconds: float | None) -> None:
+    assert retry_after_s(header, date) == seconds
+
+
+def test_retry_after_beyond_the_budget_is_an_error_at_once() -> None:
+    clock = _Clock()
+    steps = Caller(["http://a"], tries=4, dice=_Highest(), clock=clock, within_s=60).call(
+        "GET", "/", Job
+    )
+    next(steps)
+    with pytest.raises(ApiProblem) as refused:
+        steps.send(Response(429, b"{}", 3_600.0))
+    assert refused.value.retry_after_s == 3_600
+
+
+def test_retries_end_when_the_time_is_up() -> None:
+    clock = _Clock()
+    steps = Caller(["http://a"], tries=1_000, dice=_Highest(), clock=clock, within_s=60).call(
+        "GET", "/", Job
+    )
+    with pytest.raises(Unreachable):
+        _finished(steps, clock, lambda _request: Failure("cut"), each_takes_s=10)
+    assert clock.now_s <= 80
+
+
+@pytest.mark.finding("D13")
+@pytest.mark.parametrize(
+    "interruption",
+    [
+        Failure("cut by the draining node"),
+        Response(500, b"Internal Server Error"),
+        Response(502, b"<html>"),
+        Response(503, b'{"status": 503, "code": "draining", "title": "", "type": ""}', 0.0),
+        Response(404, b"default backend - 404"),
+        Response(200, b"<html>log in</html>"),
+        Response(302, b""),
+    ],
+)
+def test_wait_outlives_a_deploy(interruption: Response | Failure) -> None:
+    clock = _Clock()
+    steps = _calls(clock).wait("j", for_end=False, timeout_s=3_600)
+    assigned = Response(200, json.dumps(a_job_resource(state="assigned")).encode())
+    answers = iter([interruption] * 30 + [assigned])
+    assert _finished(steps, clock, lambda _request: next(answers)).state == "assigned"
+
+
+@pytest.mark.finding("D13")
+def test_wait_does_not_outlive_a_refusal() -> None:
+    steps = _calls(_Clock()).wait("j", for_end=False, timeout_s=3_600)
+    next(steps)
+    with pytest.raises(ApiProblem):
+        steps.send(Response(404, json.dumps(NOT_FOUND).encode()))
+
+
+def test_wait_ends_in_time_while_nobody_answers() -> None:
+    clock = _Clock()
+    steps = _calls(clock).wait("j", for_end=False, timeout_s=30)
+    with pytest.raises(Unreachable):
+        _finished(steps, clock, lambda _request: Failure("refused"), each_takes_s=1)
+    assert clock.now_s < 60
+
+
+@pytest.mark.parametrize("url", ["", "engine:8000", "ws://engine"])
+def test_address_that_can_never_work_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="no address"):
+        Caller([url], dice=_Highest())

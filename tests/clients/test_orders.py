@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clients.errors import ApiProblem, Unreachable
+from clients.errors import ApiProblem, BadAnswer, Unreachable
 from clients.operators import OperatorClient
 from clients.orders import OrderClient, OrderClientSync
 from protocol.resources import DropoffRequest, JobRequest, Pickup, PickupStore
@@ -94,11 +94,61 @@ def test_a_duplicate_names_its_job(engine: HttpCounterpart, call: Call) -> None:
     assert refused.value.job == "job_phoenix.0"
 
 
-def test_a_proxys_page_is_a_problem_too(engine: HttpCounterpart, call: Call) -> None:
-    engine.will_answer(Answer(404, b"<html>"))
+def test_proxys_page_is_retried_then_a_problem(engine: HttpCounterpart, call: Call) -> None:
+    engine.will_answer(*[Answer(404, b"<html>")] * 4)
     with pytest.raises(ApiProblem) as refused:
         call("get", "job_phoenix.1")
-    assert refused.value.status == 404
+    assert (refused.value.status, refused.value.code) == (404, "")
+    assert len(engine.seen) == 4
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        Answer(200, b"<html>please log in</html>"),
+        Answer(200, b""),
+        Answer(200, b"\xff\xfe"),
+        Answer(200, {"hello": "there"}),
+        Answer(302, b"", {"Location": "http://login.example/"}),
+    ],
+)
+def test_answer_of_something_else_is_retried_and_named(
+    engine: HttpCounterpart, call: Call, page: Answer
+) -> None:
+    engine.will_answer(page, Answer(201, a_job_resource()))
+    assert call("submit", JOB).id == "job_phoenix.1"
+    assert len({seen.headers["idempotency-key"] for seen in engine.seen}) == 1
+    engine.will_answer(*[page] * 4)
+    with pytest.raises(BadAnswer):
+        call("get", "job_phoenix.1")
+
+
+def test_body_that_cannot_be_unpacked_is_retried(engine: HttpCounterpart, call: Call) -> None:
+    broken = Answer(200, b"no gzip", {"Content-Encoding": "gzip"})
+    engine.will_answer(broken, Answer(200, a_job_resource()))
+    assert call("get", "job_phoenix.1").id == "job_phoenix.1"
+
+
+def test_failed_submission_tells_its_key(engine: HttpCounterpart, call: Call) -> None:
+    engine.will_answer(*[Answer(0)] * 4)
+    with pytest.raises(Unreachable) as failed:
+        call("submit", JOB)
+    assert failed.value.idempotency_key == engine.seen[0].headers["idempotency-key"]
+    engine.will_answer(Answer(201, a_job_resource()))
+    call("submit", JOB, key=failed.value.idempotency_key)
+    assert len({seen.headers["idempotency-key"] for seen in engine.seen}) == 1
+
+
+def test_assignment_that_a_proxy_answered_is_not_repeated(engine: HttpCounterpart) -> None:
+    engine.will_answer(Answer(502, b"<html>"))
+
+    async def assign() -> None:
+        async with OperatorClient(engine.url, "a-token", dice=_Soon()) as operator:
+            await operator.assign("job_phoenix.1", "d1")
+
+    with pytest.raises(ApiProblem):
+        asyncio.run(assign())
+    assert len(engine.seen) == 1
 
 
 def test_giving_up_after_so_many_tries(engine: HttpCounterpart, call: Call) -> None:

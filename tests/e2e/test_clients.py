@@ -5,11 +5,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clients import DriverClient, OrderClient, OrderClientSync
+from clients import DriverClient, FileStorage, OrderClient, OrderClientSync
 from clients.errors import ApiProblem, RequestRefused, Stopped
 from clients.operators import OperatorClient
 from clients.view import HeldJob
@@ -93,6 +94,31 @@ async def test_reports_survive_a_lost_socket(hire: Hire, orders: OrderClient, pl
     replies = await asyncio.gather(*reports)
     assert [reply.job_state for reply in replies] == ["at_mall", "picked_up", "delivered"]
     assert (await orders.get(held.job)).state == "delivered"
+
+
+@pytest.mark.finding("C15")
+async def test_reports_survive_a_kill_of_the_app(
+    node: Node, hire: Hire, orders: OrderClient, place: Place, tmp_path: Path
+) -> None:
+    token = make_token(f"client-{uuid.uuid4().hex[:12]}", "driver", market="phoenix")
+    app = hire(token, storage=FileStorage(tmp_path / "driver.json"))
+    held = await _taken(app, orders, place)
+    app.drop(away_s=60)
+    await eventually(lambda: not app.connected)
+    for step in ("at_mall", "picked_up", "delivered"):
+        app.progress(held.job, step)
+    kept = (tmp_path / "driver.json").read_bytes()
+    await app.stop()
+    (tmp_path / "driver.json").write_bytes(kept)  # as a kill would have left it
+
+    async with DriverClient(
+        node.socket_url, token, storage=FileStorage(tmp_path / "driver.json")
+    ) as again:
+        assert again.unreported == 3
+        await eventually(lambda: again.unreported == 0)
+        assert again.jobs == {}
+    done = await orders.wait(held.job, for_end=True, timeout_s=5)
+    assert [entry.state for entry in done.timeline][-3:] == ["at_mall", "picked_up", "delivered"]
 
 
 async def test_custody_after_an_absence_that_cost_the_job(

@@ -40,3 +40,12 @@ async def test_driver_app_delivers_what_order_service_submits(
     assert "d-readme" in capsys.readouterr().out
     jobs = await node.http.get("/v1/jobs", headers=node.bearer("shop", Role.ORDERS))
     assert [job["state"] for job in jobs.json()["items"]] == ["delivered"]
+
+
+@pytest.mark.finding("E")
+async def test_order_service_says_when_there_is_no_driver(
+    node: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = node.token("shop", Role.ORDERS)
+    await asyncio.to_thread(program("orders")["main"], node.url, token, 1)
+    assert "is queued, without a driver" in capsys.readouterr().out
