@@ -45,6 +45,7 @@ from protocol.lifecycle import DriverState, JobState, Step, Wish
 from protocol.messages import (
     App,
     Barred,
+    Device,
     Drain,
     Error,
     JobChanged,
@@ -85,6 +86,7 @@ __all__ = [
     "Close",
     "Connected",
     "Connecting",
+    "Device",
     "Disconnected",
     "Drain",
     "DriverChanged",

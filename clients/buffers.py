@@ -30,7 +30,7 @@ class LocalFix:
     at_ms: int
     lat: float
     lon: float
-    acc_m: float
+    acc_m: float | None
     heading_deg: float | None = None
     speed_mps: float | None = None
 
@@ -61,12 +61,11 @@ def clean_fix(
     """
     if not (-90 <= lat <= 90 and -180 <= lon <= 180):  # false for NaN too
         return None
-    accuracy_m = _known(acc_m, _MAX_ACCURACY_M)
     return LocalFix(
         at_ms,
         float(lat),
         float(lon),
-        _MAX_ACCURACY_M if accuracy_m is None else accuracy_m,
+        _known(acc_m, _MAX_ACCURACY_M),
         _known(heading_deg, 360.0),
         _known(speed_mps, _MAX_SPEED_MPS),
     )

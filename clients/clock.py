@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 # A reading may be this far ahead of the phone's own clock (a GPS receiver has a clock of its own).
 _FUTURE_MS = 5_000
-# Counts on while the machine sleeps, where the platform has such a clock.
-_UPTIME_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def wall_clock_ms() -> int:
@@ -22,7 +20,9 @@ def wall_clock_ms() -> int:
 
 def uptime_ms() -> int:
     """Milliseconds since the machine started, sleep included where the platform counts it."""
-    return time.clock_gettime_ns(_UPTIME_CLOCK) // 1_000_000
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+    return time.monotonic_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,9 @@ from protocol.messages import (
 )
 
 _PATH: Final = "/v1/driver"
-_WELCOME_WITHIN_S: Final = 10.0
+# For the handshake, and again for the welcome: with the longest wait between two tries, a network
+# that is back without a hint still brings a welcome within the 30 s that an offer lives.
+_WELCOME_WITHIN_S: Final = 8.0
 # The server pings every `ping_ms`; twice that without a frame means that nobody is there.
 _SILENT_AFTER_PINGS: Final = 2
 _GOODBYE_WITHIN_S: Final = 2.0

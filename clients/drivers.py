@@ -45,6 +45,7 @@ from protocol.messages import (
     App,
     Barred,
     Decline,
+    Device,
     Offer,
     OfferAck,
     Problem,
@@ -68,7 +69,8 @@ class DriverClient:
 
     `url` is the engine's (``ws``, ``wss``, ``http``, ``https``; `ValueError` for another kind), or
     several that are tried in turn. `token` is the driver's, or a callable, plain or async, that
-    gets another when the old one runs out.
+    gets another when the old one runs out. `device` is where the operator's push service can wake
+    the app.
     `subprotocol` chooses the encoding. With `auto_acknowledge` every offer is acknowledged as it
     comes in; without, call `acknowledge` once it is on the screen. `location_every_ms` replaces the
     server's advice on how often to send fixes; `fix_limit` of them are kept while offline.
@@ -87,6 +89,7 @@ class DriverClient:
         *,
         vehicle: Vehicle | None = None,
         app: App | None = None,
+        device: Device | None = None,
         subprotocol: str = SUBPROTOCOL_MSGPACK,
         auto_acknowledge: bool = True,
         location_every_ms: int | None = None,
@@ -109,6 +112,7 @@ class DriverClient:
             AppOptions(
                 vehicle=vehicle,
                 app=app,
+                device=device,
                 auto_acknowledge=auto_acknowledge,
                 location_every_ms=location_every_ms,
                 fix_limit=fix_limit,

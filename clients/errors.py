@@ -12,13 +12,24 @@ class RequestRefused(ClientError):
     """The engine answered a driver's request with ``error``.
 
     ``code`` is one of ``protocol.codes.ErrorCode`` (or a newer one, as text); ``retry``: the same
-    request may work later.
+    request may work later; ``missing``: the kinds of proof that ``proof_needed`` asks for;
+    ``tries_left``: how many wrong values ``wrong_code`` still allows.
     """
 
-    def __init__(self, code: str, message: str, *, retry: bool) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry: bool,
+        missing: tuple[str, ...] = (),
+        tries_left: int | None = None,
+    ) -> None:
         super().__init__(f"{code}: {message}" if message else code)
         self.code = code
         self.retry = retry
+        self.missing = missing
+        self.tries_left = tries_left
 
 
 class NoAnswer(ClientError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from logging import getLogger
 from typing import Final
 
+from msgspec import UNSET
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -202,7 +203,13 @@ class Link:
             waiting.believe(answer)
             waiting.answer.set_result(answer)
         else:
-            refusal = RequestRefused(answer.code, answer.message, retry=answer.retry)
+            refusal = RequestRefused(
+                answer.code,
+                answer.message,
+                retry=answer.retry,
+                missing=answer.missing or (),
+                tries_left=None if answer.tries_left is UNSET else answer.tries_left,
+            )
             waiting.disbelieve(refusal)
             _fail(waiting.answer, refusal)
 

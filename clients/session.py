@@ -30,6 +30,7 @@ from protocol.codes import LOCATION_MS, StateWhy
 from protocol.lifecycle import DriverState, Wish
 from protocol.messages import (
     App,
+    Device,
     Drain,
     Error,
     Hello,
@@ -56,6 +57,7 @@ class AppOptions:
 
     vehicle: Vehicle | None
     app: App | None
+    device: Device | None
     auto_acknowledge: bool
     location_every_ms: int | None
     fix_limit: int
@@ -142,6 +144,7 @@ class AppSession:
             vehicle=self._options.vehicle or UNSET,
             holds=self.view.holds(),
             app=self._options.app or UNSET,
+            device=self._options.device or UNSET,
         )
 
     async def welcomed(self, welcome: Welcome, link: Link) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from clients.errors import NoAnswer, RequestRefused, Stopped
 from protocol.lifecycle import Wish
-from protocol.messages import App, Offer, OfferClosed, StateChanged, Vehicle, Welcome
+from protocol.messages import App, Device, Offer, OfferClosed, StateChanged, Vehicle, Welcome
 from tests.clients.conftest import CLOCK_MS, MakeApp
 from tests.clients.counterpart import SERVER_TIME_MS, Counterpart, a_job, an_offer
 from tests.support import eventually
@@ -18,7 +18,10 @@ async def test_says_hello_and_believes_the_welcome(
     engine: Counterpart, app_of: MakeApp, subprotocol: str
 ) -> None:
     app = app_of(
-        subprotocol=subprotocol, vehicle=Vehicle(kind="van", max_jobs=3), app=App("courier", "7")
+        subprotocol=subprotocol,
+        vehicle=Vehicle(kind="van", max_jobs=3),
+        app=App("courier", "7"),
+        device=Device("fcm", "wake-me"),
     )
     socket = await engine.accepted()
     hello = await socket.welcome(state="on_run", jobs=[a_job(state="at_mall", attempt=4)])
@@ -29,6 +32,7 @@ async def test_says_hello_and_believes_the_welcome(
     assert hello["vehicle"]["kind"] == "van"
     assert hello["vehicle"]["max_jobs"] == 3
     assert hello["app"] == {"name": "courier", "version": "7"}
+    assert hello["device"] == {"kind": "fcm", "token": "wake-me"}
     assert app.connected
     assert app.state == "on_run"
     assert app.jobs["job_phoenix.1"].attempt == 4
@@ -169,6 +173,20 @@ async def test_a_refused_request_is_typed(engine: Counterpart, app_of: MakeApp) 
     with pytest.raises(RequestRefused, match="no_position") as refused:
         await going
     assert refused.value.retry
+
+
+async def test_missing_proof_is_named(engine: Counterpart, app_of: MakeApp) -> None:
+    app = app_of()
+    socket = await engine.accepted()
+    await socket.welcome(state="on_run", jobs=[a_job(state="picked_up")])
+    await app.online()
+    report = app.progress("job_phoenix.1", "delivered")
+    request = await socket.read("progress")
+    refusal = {"code": "proof_needed", "message": "", "retry": False}
+    await socket.send("error", id=request["id"], **refusal, missing=["photo"], tries_left=2)
+    with pytest.raises(RequestRefused) as refused:
+        await report
+    assert (refused.value.missing, refused.value.tries_left) == (("photo",), 2)
 
 
 async def test_a_request_is_repeated_on_the_next_socket(

@@ -442,7 +442,8 @@ async def test_unknown_heading_speed_and_accuracy_cost_no_place(
     nan, inf = float("nan"), float("inf")
     assert app.location(33.3, -111.9, acc_m=65, heading_deg=-1, speed_mps=-1, at_ms=CLOCK_MS + 0.9)
     assert app.location(33.3, -111.9, acc_m=5, heading_deg=nan, speed_mps=inf)
-    assert app.location(33.3, -111.9, acc_m=5, heading_deg=361, speed_mps=1_001)
+    assert app.location(33.3, -111.9, acc_m=-1, heading_deg=361, speed_mps=1_001)
+    assert app.location(33.3, -111.9)
     for lat, lon in ((nan, 0), (91, 0), (0, -181), (inf, 0)):
         assert not app.location(lat, lon, acc_m=5)
     assert app.fixes_dropped == 4
@@ -452,7 +453,8 @@ async def test_unknown_heading_speed_and_accuracy_cost_no_place(
     assert [fix[1:] for fix in fixes] == [
         [33.3, -111.9, 65, None, None],
         [33.3, -111.9, 5, None, None],
-        [33.3, -111.9, 5, None, None],
+        [33.3, -111.9, None, None, None],
+        [33.3, -111.9, None, None, None],
     ]
     assert all(isinstance(fix[0], int) for fix in fixes)
 

@@ -1,0 +1,87 @@
+"""Our own clients, a real node and a bad network between them."""
+
+import asyncio
+import signal
+import time
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from clients import DriverClient, Liveness, OrderClient, TokenTrouble
+from tests.clients.fault_proxy import FaultProxy
+from tests.e2e.conftest import Node, make_token
+from tests.e2e.places import Place
+from tests.support import eventually
+
+
+def _token(**claims: object) -> str:
+    return make_token(f"client-{uuid.uuid4().hex[:12]}", "driver", market="phoenix", **claims)
+
+
+@pytest.mark.finding("C17")
+async def test_half_open_socket_is_left_for_another(node: Node, place: Place) -> None:
+    async with (
+        FaultProxy.to(node.port) as network,
+        DriverClient(
+            network.url, _token(), liveness=Liveness(answer_s=0.5, idle_s=60, pong_s=1)
+        ) as app,
+    ):
+        lat, lon = place.north(0)
+        app.location(lat, lon, acc_m=5)
+        await app.status("available")
+        network.set("freeze")
+        reply = await asyncio.wait_for(app.status("paused"), 15)
+        assert reply.state == "paused"
+        assert network.accepted == 2
+
+
+@pytest.mark.finding("C17")
+async def test_node_answers_the_pings_of_an_idle_client(node: Node) -> None:
+    async with (
+        FaultProxy.to(node.port) as network,
+        DriverClient(
+            network.url, _token(), liveness=Liveness(answer_s=60, idle_s=0.1, pong_s=5)
+        ) as app,
+    ):
+        await app.online()
+        await asyncio.sleep(1.5)
+        assert app.connected
+        assert network.accepted == 1
+
+
+@pytest.mark.finding("C16")
+async def test_provider_of_an_expiring_token_is_not_hammered(node: Node) -> None:
+    token = _token(exp=time.time() + 50)
+    asked = 0
+
+    def provider() -> str:
+        nonlocal asked
+        asked += 1
+        return token
+
+    async with DriverClient(node.socket_url, provider) as app:
+        troubles = app.events(TokenTrouble)
+        await app.online()
+        assert isinstance(await asyncio.wait_for(anext(troubles), 10), TokenTrouble)
+        await asyncio.sleep(2)
+        assert asked <= 3
+        assert app.connected
+
+
+@pytest.mark.finding("D13")
+async def test_wait_outlives_the_node_that_it_waits_at(
+    node: Node, start: Callable[..., Node], place: Place
+) -> None:
+    going = start()
+    async with OrderClient(
+        [going.url, node.url], make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders")
+    ) as orders:
+        job = await orders.submit(place.order())
+        waiting = asyncio.create_task(orders.wait(job.id, for_end=True, timeout_s=30))
+        await asyncio.sleep(0.5)
+        going.process.send_signal(signal.SIGTERM)
+        await eventually(lambda: going.process.poll() is not None, 20)
+        assert not waiting.done()
+        await orders.cancel(job.id)
+        assert (await asyncio.wait_for(waiting, 30)).state == "cancelled"
