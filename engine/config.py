@@ -28,6 +28,7 @@ from engine.market_policy import MarketPolicy
 __all__ = ["ConfigError", "Settings", "load_settings"]
 
 _PREFIX = "MALLARD_"
+_MAX_PORT = 65_535
 # Variables that are not the engine's settings: outside data, the tests' server.
 _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
 # Fields of `Settings` that are tables of their own in the file.
@@ -39,7 +40,12 @@ class Settings:
     """One node's settings. Raises `ConfigError` for values that cannot be, alone or together."""
 
     host: str = "127.0.0.1"
-    port: int = figure(8000, 0, 65_535)
+    port: int = figure(8000, 0, _MAX_PORT)
+    # Where `/metrics` is served instead, and health besides; None: on the public port.
+    ops_host: str | None = None
+    ops_port: int | None = None
+    # After the first signal: unready, but serving, for so long.
+    drain_linger_s: float = figure(3.0, 0, 600)
     # A Redis shared by the nodes; None: an embedded server in the data folder.
     redis_url: str | None = field(default=None, repr=False)
     data: Path = Path(".mallard")
@@ -73,6 +79,10 @@ class Settings:
             raise ConfigError("secret and secret_file are both set: name one")
         if self.second_secret and self.second_secret_file:
             raise ConfigError("second_secret and second_secret_file are both set: name one")
+        if self.ops_port is None and self.ops_host is not None:
+            raise ConfigError("ops_host needs ops_port", "ops_host")
+        if self.ops_port is not None and not 0 <= self.ops_port <= _MAX_PORT:
+            raise ConfigError(f"ops_port is {self.ops_port}, not a port", "ops_port")
         for network in self.trusted_proxies:
             _check_network(network)
 

@@ -287,7 +287,7 @@ OPERATIONS: Final = (
             ),
         ),
         status=101,
-        problems=(P.BAD_REQUEST,),
+        problems=(P.BAD_REQUEST, P.FORBIDDEN, P.UPGRADE_REQUIRED),
     ),
     Operation(
         method="post",

@@ -4,16 +4,18 @@ import argparse
 import asyncio
 import resource
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
 from engine.commands.options import add_settings_flags, places_of, settings_of
-from engine.config import ConfigError, Settings
+from engine.config import ConfigError, Settings, load_settings
 from engine.core.places import Places
 from engine.gateway.app import Node
-from engine.gateway.connections import DescriptorPlan
-from engine.gateway.server import Server, server_config
+from engine.gateway.connections import Connections, DescriptorPlan
+from engine.gateway.server import Lifecycle, Server, server_config
 from engine.gateway.tidy import set_aside
 from engine.logs import configure_logging
 from engine.ports import StoreUnavailable
@@ -25,6 +27,8 @@ from engine.store.fitness import inspect_url
 _log = structlog.get_logger(__name__)
 # A Redis that starts together with us loads its data first.
 _LOADING_WITHIN_S: Final = 300.0
+_OPS_BACKLOG: Final = 16
+_OPS_CONNECTIONS: Final = 32
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,7 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends it. Exit status 2 for a configuration that cannot be served."""
-    settings = settings_of(args)
+    read = partial(settings_of, args)
+    settings = read()
     if settings.binds_beyond_loopback and not settings.has_token_key:
         raise ConfigError(
             f"host {settings.host} can be reached from other machines: set MALLARD_SECRET, "
@@ -47,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     configure_logging(settings.log_format, settings.log_level)
     _raise_open_file_limit()
     if settings.redis_url:
-        return _serve_on(settings, places, settings.redis_url)
+        return _serve_on(settings, places, settings.redis_url, read)
     try:
         # From the main thread, as the server ends with the thread that started it.
         with EmbeddedServer(settings.data) as store:
-            return _serve(settings, places, store.url, f"data in {settings.data}", store)
+            return _serve(settings, places, store.url, f"data in {settings.data}", store, read)
     except DataFolderInUse as error:
         raise ConfigError(str(error)) from error
     except EmbeddedServerError as error:
@@ -59,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
         return 1
 
 
-def _serve_on(settings: Settings, places: Places, url: str) -> int:
+def _serve_on(
+    settings: Settings, places: Places, url: str, read: Callable[[], Settings] = load_settings
+) -> int:
     """Serve on somebody else's Redis, if it answers: asked first, for an error that can be read."""
     if missing := exposure(url):
         _log.warning("the way to Redis is open to the network", redis=_host_of(url), why=missing)
@@ -75,7 +82,7 @@ def _serve_on(settings: Settings, places: Places, url: str) -> int:
     refused = [finding.text for finding in found if finding.refuse]
     for text in refused:
         print(f"mallard: redis {_host_of(url)}: {text}", file=sys.stderr)
-    return 1 if refused else _serve(settings, places, url, f"redis {_host_of(url)}", None)
+    return 1 if refused else _serve(settings, places, url, f"redis {_host_of(url)}", None, read)
 
 
 def _tell_loading() -> None:
@@ -83,29 +90,63 @@ def _tell_loading() -> None:
 
 
 def _serve(
-    settings: Settings, places: Places, url: str, where: str, store: EmbeddedServer | None
+    settings: Settings,
+    places: Places,
+    url: str,
+    where: str,
+    store: EmbeddedServer | None,
+    read: Callable[[], Settings],
 ) -> int:
     revive = store.revive if store else None
     node = Node(settings, places, url, revive=revive, owns_process=True)
 
     def tell(port: int) -> None:
         set_aside()
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        print(f"mallard listens on http://{host}:{port} ({where})", flush=True)
+        print(f"mallard listens on {_url(settings.host, port)} ({where})", flush=True)
+        if server.ops_port is not None:
+            print(f"mallard: metrics on {_url(ops_host, server.ops_port)}", flush=True)
 
-    config = server_config(
-        node.app,
-        settings.host,
-        settings.port,
-        node.connections,
-        backlog=DescriptorPlan.of_process().backlog,
+    def reload() -> None:
+        try:
+            node.reload(read())
+        except ConfigError as error:
+            _log.error("the configuration is refused: the old one stays", reason=str(error))
+
+    ops_host = settings.ops_host or settings.host
+    server = Server(
+        server_config(
+            node.app,
+            settings.host,
+            settings.port,
+            node.connections,
+            backlog=DescriptorPlan.of_process().backlog,
+        ),
+        Lifecycle(
+            release=node.let_go,
+            leave=node.leave,
+            linger_s=settings.drain_linger_s,
+            listening=tell,
+            reload=reload,
+        ),
+        ops=None
+        if settings.ops_port is None
+        else server_config(
+            node.ops_app,
+            ops_host,
+            settings.ops_port,
+            Connections(most=_OPS_CONNECTIONS),
+            backlog=_OPS_BACKLOG,
+        ),
     )
-    server = Server(config, node.let_go, tell)
     try:
         server.run()
     except SystemExit:  # uvicorn could not start; it has logged why
         return 1
     return 0
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _raise_open_file_limit() -> None:

@@ -43,6 +43,7 @@ class Plan:
             "MALLARD_OPENING_HOURS": "off",
             "MALLARD_LOG_LEVEL": "warning",
             "MALLARD_LOG_FORMAT": "json",
+            "MALLARD_DRAIN_LINGER_S": "0",
             "MALLARD_OFFER_TIMEOUT_MS": str(self.offer_timeout_ms),
             "MALLARD_OFFER_ACK_TIMEOUT_MS": str(self.offer_ack_timeout_ms),
             "MALLARD_COOLDOWN_S": f"{self.cooldown_s:g}",

@@ -1,13 +1,24 @@
 """Who may open a driver's socket: decided from the handshake and the token alone."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from http import HTTPStatus
+import contextlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
 
 from engine.gateway.auth import BadToken, TokenExpired, Tokens, WrongScope, bearer
+from engine.gateway.client_address import TrustedProxies
+from engine.gateway.origins import is_same_origin
 from protocol.codes import SUBPROTOCOLS, Close, Role
 
 Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Refusal(StrEnum):
+    """Why a handshake is refused before the upgrade."""
+
+    QUERY = "query"
+    ORIGIN = "origin"
 
 
 class Turned(Exception):
@@ -35,20 +46,38 @@ class Admission:
     tokens: Tokens
     markets: Collection[str]
     allowed_origins: Collection[str] = ()
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
 
-    def refusal_status(self, query: bytes, headers: Headers) -> HTTPStatus | None:
-        """The HTTP status that refuses a handshake before the upgrade; None: go on.
+    def refusal(self, scope: Mapping[str, Any]) -> Refusal | None:
+        """Why a handshake is refused before the upgrade; None: go on.
 
-        A query string may hold a token, which would end up in the logs on its way. A phone sends no
-        Origin; a browser's must be allowed by name.
+        A query string may hold a token, which would end up in the logs on its way. A browser's page
+        must be ours, or allowed by name, or hold a token: it cannot send one by itself, so whoever
+        does is no page that a driver happens to visit.
         """
-        if query:
-            return HTTPStatus.BAD_REQUEST
+        if scope["query_string"]:
+            return Refusal.QUERY
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
         origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
         if not origins:
             return None
-        is_allowed = len(origins) == 1 and origins[0] in self.allowed_origins
-        return None if is_allowed else HTTPStatus.FORBIDDEN
+        if len(origins) == 1:
+            if origins[0] in self.allowed_origins or self._is_own(origins[0], scope):
+                return None
+            with contextlib.suppress(Turned):
+                if self.admit_by_header(headers) is not None:
+                    return None
+        return Refusal.ORIGIN
+
+    def _is_own(self, origin: str, scope: Mapping[str, Any]) -> bool:
+        values = dict(scope["headers"])
+        peer = scope.get("client")
+        is_tls = scope["scheme"] == "wss" or (
+            values.get(b"x-forwarded-proto", b"").strip().lower() in {b"https", b"wss"}
+            and self.proxies.trusts(peer[0] if peer else "")
+        )
+        host = values.get(b"host", b"").decode("latin-1")
+        return is_same_origin(origin, host, is_tls=is_tls)
 
     def admit_by_header(self, headers: Headers) -> Admitted | None:
         """Whom `Authorization` speaks for; None without one. Raises `Turned`."""

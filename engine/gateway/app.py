@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -44,7 +45,7 @@ _log = structlog.get_logger(__name__)
 _DRIVER_PATH: Final = "/v1/driver"
 _LOOK_S: Final = 0.5
 _INSPECT_S: Final = 15.0
-_STOP_WITHIN_S: Final = 2.0
+_STOP_WITHIN_S: Final = 1.5
 
 
 class Node:
@@ -96,14 +97,17 @@ class Node:
         self.coalescer = Coalescer(
             self.dispatcher.positions, lambda market: policies[market].flush_ms, self.metrics
         )
+        proxies = TrustedProxies(settings.trusted_proxies)
         self.connections = Connections(
             most=settings.max_connections or DescriptorPlan.of_process().connections,
             most_per_address=settings.max_connections_per_address,
-            proxies=TrustedProxies(settings.trusted_proxies),
+            proxies=proxies,
             refused=self.metrics.connection_refused,
         )
         self.services = Services(
-            admission=Admission(self.tokens, places.markets.keys(), settings.allowed_origins),
+            admission=Admission(
+                self.tokens, places.markets.keys(), settings.allowed_origins, proxies
+            ),
             dispatcher=self.dispatcher,
             store=self.store,
             places=places,
@@ -121,8 +125,10 @@ class Node:
         self._http = Starlette(
             routes=[
                 WebSocketRoute(_DRIVER_PATH, self.socket),
-                *ops.routes(self.services),
-                *routes(Deps(self.store, self.dispatcher, places, self.tokens)),
+                *ops.routes(self.services, with_metrics=settings.ops_port is None),
+                *routes(
+                    Deps(self.store, self.dispatcher, places, self.tokens, self.services.leaving)
+                ),
                 *DriverApi(self.services, self.tokens).routes(),
             ],
             exception_handlers=EXCEPTION_HANDLERS,
@@ -130,6 +136,10 @@ class Node:
         )
         # A path with a slash too many is another path: 404, not a redirect.
         self._http.router.redirect_slashes = False
+        self.ops_app = Starlette(
+            routes=ops.routes(self.services, with_metrics=True),
+            exception_handlers=EXCEPTION_HANDLERS,
+        )
         self._cors = Cors(self._http, settings.allowed_origins)
         self._tasks = Tasks()
         self._revive = revive
@@ -144,13 +154,27 @@ class Node:
         else:
             await self._cors(scope, receive, send)
 
-    def reload_keys(self) -> None:
-        """Read the token keys again, from the files that the settings name. Raises ``ConfigError``;
-        then the keys in use stay. Open sockets last until their tokens expire."""
-        self.tokens.use(load_token_keys(self._settings))
+    def reload(self, settings: Settings) -> None:
+        """Use the token keys of these settings; the others take effect at the next start.
+
+        Open sockets last until their tokens expire. Raises ``ConfigError``; then the keys in use
+        stay.
+        """
+        self.tokens.use(load_token_keys(settings))
+        if _without_keys(settings) != _without_keys(self._settings):
+            _log.warning("other settings have changed: they take effect at the next start")
+        _log.info("token keys reloaded", node=self.id)
+
+    def leave(self) -> None:
+        """Say that the node is not ready, and answer what waits; everything is served on."""
+        if not self.services.leaving.is_set():
+            self.services.leaving.set()
+            self.connections.leaving = True
+            _log.info("node leaves", node=self.id)
 
     async def let_go(self) -> None:
         """Take no more sockets, and close those that are open as `drain` says."""
+        self.leave()
         await let_go(self.services, self.socket)
 
     @contextlib.asynccontextmanager
@@ -209,3 +233,14 @@ class Node:
             down_since = self.store.down_since
             if down_since is not None and clock() - down_since >= self._store_down_close_s:
                 await self.hub.end_all(Close.NO_STORE)
+
+
+def _without_keys(settings: Settings) -> Settings:
+    return dataclasses.replace(
+        settings,
+        secret=None,
+        secret_file=None,
+        second_secret=None,
+        second_secret_file=None,
+        key_set_file=None,
+    )

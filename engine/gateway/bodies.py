@@ -1,12 +1,13 @@
 """Bodies of requests and responses: bytes in, within bounds; JSON out."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.gateway.problems import HttpProblem
+from engine.gateway.problems import NOT_KEPT, HttpProblem
 from engine.gateway.times import Moment
 from protocol.codes import MAX_BODY_BYTES, ProblemCode
 
@@ -25,9 +26,15 @@ encode_json = msgspec.json.Encoder(enc_hook=_encode_moment).encode
 
 
 class JsonResponse(Response):
-    """A response whose content is a struct of the contract."""
+    """A response whose content is a struct of the contract; kept by no cache unless it says so."""
 
     media_type = "application/json"
+
+    def __init__(
+        self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(content, status_code, headers)
+        self.headers.setdefault("cache-control", NOT_KEPT)
 
     def render(self, content: Any) -> bytes:
         """Encode the content."""

@@ -173,6 +173,11 @@ class Peer:
             connections.refuse("memory")
         return may
 
+    def refused(self, reason: str) -> None:
+        """Count that the connection is refused."""
+        if self._connections is not None:
+            self._connections.refuse(reason)
+
     def cut(self) -> None:
         """End the connection and stop counting it."""
         cut = self._cut

@@ -1,5 +1,6 @@
 """What the HTTP side works with."""
 
+import asyncio
 from dataclasses import dataclass
 
 from engine.core.places import Places
@@ -16,3 +17,5 @@ class Deps:
     dispatcher: Dispatcher
     places: Places
     tokens: Tokens
+    # Set when the node is about to end: who waits for something is answered now.
+    leaving: asyncio.Event

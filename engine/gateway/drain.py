@@ -15,7 +15,7 @@ from protocol.codes import Close
 _log = structlog.get_logger(__name__)
 
 # All in all a drain may take 10 s: uvicorn and the dispatcher need a part of it.
-CLOSE_WITHIN_S: Final = 4.0
+CLOSE_WITHIN_S: Final = 3.0
 _CLOSES_PER_S: Final = 2_000
 _BATCHES_PER_S: Final = 20
 # For answers that are on their way.

@@ -31,6 +31,7 @@ from engine.gateway.http_framing import Framing, HeadTooLarge, Malformed
 from engine.gateway.http_head import VERSIONS, body_length, check_host, without_upgrade
 from engine.gateway.problems import HttpProblem, problem_response
 from engine.gateway.transport import (
+    NOSNIFF,
     SLOW_READER_S,
     DriverSocketProtocol,
     cut,
@@ -52,8 +53,6 @@ _MAX_UNREAD_BODY_BYTES: Final = 2 << 20
 _MAX_ANSWER_S: Final = 30.0
 MAX_HELD_BODY_BYTES: Final = 65_536
 """Reading pauses while so much of a body waits for the application."""
-
-NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 
 
 class EngineConfig(Config):

@@ -46,14 +46,19 @@ def wait_of(request: Request) -> int:
     return whole_number(request, "wait_s", low=0, high=MAX_WAIT_S, default=0)
 
 
-async def settled(job: Job, request: Request, store: Store, wait_s: int) -> Job:
+async def settled(
+    job: Job, request: Request, store: Store, wait_s: int, leaving: asyncio.Event
+) -> Job:
     """Return the job once it is assigned or has ended, or as it is after ``wait_s``.
 
-    The wait ends when the client goes away or the store does: what was read last is the answer.
+    The wait ends when the client, the store or this node goes away: what was read last is the
+    answer.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s
-    while job.state not in _SETTLED and (left_s := until - loop.time()) > 0:
+    while (
+        job.state not in _SETTLED and (left_s := until - loop.time()) > 0 and not leaving.is_set()
+    ):
         await asyncio.sleep(min(_POLL_S, left_s))
         if await request.is_disconnected():
             break

@@ -89,7 +89,7 @@ class JobsApi:
                     body_hash=canonical_hash(value),
                     now_ms=now_ms,
                 )
-        job = await settled(submitted.job, request, self._store, wait_s)
+        job = await settled(submitted.job, request, self._store, wait_s, self._deps.leaving)
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
             headers["Idempotent-Replayed"] = "true"
@@ -132,7 +132,8 @@ class JobsApi:
         """The job; after a wait, if asked to."""
         wait_s = wait_of(request)
         job = await job_of(request, principal, self._store)
-        return JsonResponse(job_view(await settled(job, request, self._store, wait_s)))
+        job = await settled(job, request, self._store, wait_s, self._deps.leaving)
+        return JsonResponse(job_view(job))
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """Cancel a job that is not on board yet. An empty body will do."""

@@ -22,14 +22,14 @@ _NOT_KEPT = {"cache-control": "no-store"}
 _SAMPLE = 512
 
 
-def routes(services: Services) -> list[Route]:
-    """The routes of `/livez`, `/readyz` and `/metrics`; they need no token."""
+def routes(services: Services, *, with_metrics: bool) -> list[Route]:
+    """The routes of `/livez`, `/readyz` and, if asked for, `/metrics`; they need no token."""
 
     async def livez(_: Request) -> Response:
         return _text("ok")
 
     async def readyz(_: Request) -> Response:
-        if services.draining:
+        if services.leaving.is_set():
             raise HttpProblem(ProblemCode.DRAINING, headers=_NOT_KEPT)
         if (outage := services.store.outage) is not None:
             raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, outage, headers=_NOT_KEPT)
@@ -46,11 +46,8 @@ def routes(services: Services) -> list[Route]:
             await _count_jobs(services)
         return Response(services.metrics.render(), media_type=CONTENT_TYPE)
 
-    return [
-        Route("/livez", livez),
-        Route("/readyz", readyz),
-        Route("/metrics", metrics),
-    ]
+    health = [Route("/livez", livez), Route("/readyz", readyz)]
+    return [*health, Route("/metrics", metrics)] if with_metrics else health
 
 
 async def _count_jobs(services: Services) -> None:

@@ -34,6 +34,8 @@ from protocol.codes import PROBLEMS, ProblemCode
 from protocol.resources import FieldError, Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
+# Answers hold personal data, or say how things are now: nobody on the way keeps them.
+NOT_KEPT: Final = "no-store"
 _RETRY_AFTER_S: Final = 1
 # A full store does not empty within a second.
 _RETRY_AFTER_FULL_S: Final = 10
@@ -144,7 +146,9 @@ def problem_response(problem: HttpProblem) -> Response:
         errors=problem.errors or UNSET,
         job=problem.job or UNSET,
     )
-    return Response(msgspec.json.encode(body), kind.status, headers, MEDIA_TYPE)
+    response = Response(msgspec.json.encode(body), kind.status, headers, MEDIA_TYPE)
+    response.headers.setdefault("cache-control", NOT_KEPT)
+    return response
 
 
 async def _answer(_request: Request, error: Exception) -> Response:

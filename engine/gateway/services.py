@@ -1,5 +1,6 @@
 """What a driver's socket works with: one of each for all sockets of a node."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from engine.core.model import Job
@@ -19,7 +20,10 @@ from protocol.messages import SocketJob
 
 @dataclass(slots=True)
 class Services:
-    """The parts of a node that its driver sockets use. ``draining``: no more sockets."""
+    """The parts of a node that its driver sockets use.
+
+    ``leaving``: not ready any more, but serving. ``draining``: no more sockets.
+    """
 
     admission: Admission
     dispatcher: Dispatcher
@@ -34,6 +38,7 @@ class Services:
     # Markets that weigh what drivers have earned: how evenly is told by `/metrics`.
     weigh_earnings: frozenset[str] = frozenset()
     draining: bool = False
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
     def full(self, job: Job) -> SocketJob:
         """All that the holder of a job must know."""

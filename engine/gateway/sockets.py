@@ -4,20 +4,33 @@ A bare ASGI callable. It reads and answers through the transport directly
 (`transport.DriverSocketProtocol`): one task a socket, which sleeps while messages need no waiting.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from engine.gateway.admission import Turned, common_subprotocol
+from engine.gateway.admission import Refusal, Turned, common_subprotocol
 from engine.gateway.conversation import Conversation
+from engine.gateway.problems import HttpProblem
 from engine.gateway.services import Services
 from engine.gateway.transport import DriverSocketProtocol, wire_of
 from engine.logs import RateLimitedLog
 from protocol.codec import Codec, for_subprotocol
-from protocol.codes import Close
+from protocol.codes import Close, ProblemCode
 
 _log = structlog.get_logger(__name__)
 # Clients cause these lines: hundreds a second while a node drains or is attacked.
 _refusals = RateLimitedLog(_log)
+
+_PROBLEMS: Final[Mapping[Refusal, Callable[[], HttpProblem]]] = {
+    Refusal.QUERY: lambda: HttpProblem(
+        ProblemCode.BAD_REQUEST, "no query string: a token does not belong in a URL"
+    ),
+    Refusal.ORIGIN: lambda: HttpProblem(
+        ProblemCode.FORBIDDEN, "this Origin may not open a driver socket without a bearer token"
+    ),
+}
 
 
 class DriverSocket:
@@ -36,9 +49,9 @@ class DriverSocket:
         await receive()  # websocket.connect
         admission = self._services.admission
         wire = wire_of(scope)
-        status = admission.refusal_status(scope["query_string"], scope["headers"])
-        if status is not None:
-            wire.refuse(status)
+        refusal = admission.refusal(scope)
+        if refusal is not None:
+            wire.refuse(_PROBLEMS[refusal](), refusal.value)
             return
         # Accepted even when it is closed at once: an app sees a close code, but seldom a status.
         subprotocol = common_subprotocol(scope["subprotocols"])

@@ -18,15 +18,17 @@ from typing import Any, Final, cast
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from engine.gateway.connections import Peer
 from engine.gateway.framing import Frames
+from engine.gateway.problems import HttpProblem, problem_response
 from engine.gateway.rate import FrameRate
-from protocol.codes import Close
+from protocol.codes import Close, ProblemCode
 
 SLOW_READER_S: Final = 2.0
 CLOSE_WITHIN_S: Final = 3.0
@@ -35,6 +37,8 @@ UNSENT_WITHIN_S: Final = 20.0
 UNSENT_AFTER_CLOSE_S: Final = 3.0
 # What may come right behind a handshake, before its answer: a hello, and a little more.
 MAX_EARLY_BYTES: Final = 65_536
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+"""On every answer: a browser must not take it for anything else than it says."""
 WIRE: Final = "mallard.wire"
 """Under this name a socket's scope holds, in `state`, its `DriverSocketProtocol`."""
 
@@ -140,9 +144,11 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         if self._peer is not None:
             self._peer.know()
 
-    def refuse(self, status: HTTPStatus) -> None:
-        """Answer the handshake with an HTTP status instead of the upgrade."""
-        self.conn.send_response(self.conn.reject(status, ""))
+    def refuse(self, problem: HttpProblem, reason: str) -> None:
+        """Answer the handshake with a problem instead of the upgrade, and count it."""
+        if self._peer is not None:
+            self._peer.refused(reason)
+        self.conn.send_response(_response(problem))
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -276,7 +282,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """Refuse two origins as any other wrong one; the handshake's own answer would be 400."""
         if len(event.headers.get_all("Origin")) > 1:
-            self.refuse(HTTPStatus.FORBIDDEN)
+            self.refuse(HttpProblem(ProblemCode.FORBIDDEN, "two Origin headers"), "origin")
         else:
             super().handle_connect(event)
 
@@ -301,6 +307,17 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             return False
         self.end(Close.RATE)
         return True
+
+
+def _response(problem: HttpProblem) -> Response:
+    """Return a problem in the words of the WebSocket library."""
+    answer = problem_response(problem)
+    headers = Headers(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in (*answer.raw_headers, NOSNIFF, (b"connection", b"close"))
+    )
+    status = HTTPStatus(answer.status_code)
+    return Response(status.value, status.phrase, headers, bytes(answer.body))
 
 
 def frame(payload: bytes | str) -> bytes:

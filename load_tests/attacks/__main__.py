@@ -30,6 +30,7 @@ _ENGINE: Final = {
     "MALLARD_OPENING_HOURS": "off",
     "MALLARD_OFFER_TIMEOUT_MS": "5000",
     "MALLARD_COOLDOWN_S": "5",
+    "MALLARD_DRAIN_LINGER_S": "0",
     "MALLARD_LOG_LEVEL": "info",
 }
 _WARM_S: Final = 10.0

@@ -39,6 +39,7 @@ ENGINE: Final = {
     "MALLARD_OPENING_HOURS": "off",
     "MALLARD_OFFER_TIMEOUT_MS": f"{OFFER_TIMEOUT_S * 1000:.0f}",
     "MALLARD_COOLDOWN_S": f"{COOLDOWN_S:g}",
+    "MALLARD_DRAIN_LINGER_S": "0",
     "MALLARD_LOG_LEVEL": "warning",
 }
 

@@ -32,6 +32,7 @@ POLICY = {
     "MALLARD_OFFER_ACK_TIMEOUT_MS": "700",
     "MALLARD_RESUME_TTL_S": "2",
     "MALLARD_COOLDOWN_S": "1",
+    "MALLARD_DRAIN_LINGER_S": "0",
 }
 # A guard against a node that hangs, far above what a busy machine needs.
 START_WITHIN_S = 60

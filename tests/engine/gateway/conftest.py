@@ -14,7 +14,7 @@ import pytest
 from engine.config import load_settings
 from engine.core.places import Places
 from engine.gateway.app import Node
-from engine.gateway.server import Server, server_config
+from engine.gateway.server import Lifecycle, Server, server_config
 from engine.gateway.vigil import Pace
 from protocol.codes import Role
 from tests.support import eventually
@@ -128,20 +128,26 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
     async def start(
         pace: Pace | None = None, *, store_down_close_s: float = 30, **settings: Any
     ) -> RunningNode:
-        flags = {
+        flags: dict[str, Any] = {
             "data": str(tmp_path),
             "secret": "s" * 32,
             "opening_hours": "off",
+            "drain_linger_s": 0,
             "redis_url": redis_url,
         } | settings
+        checked = load_settings(flags, {})
         node = Node(
-            load_settings(flags, {}),
+            checked,
             places,
             flags["redis_url"],
             pace=pace,
             store_down_close_s=store_down_close_s,
         )
-        server = Server(server_config(node.app, "127.0.0.1", 0, node.connections), node.let_go)
+        server = Server(
+            server_config(node.app, "127.0.0.1", 0, node.connections),
+            Lifecycle(node.let_go, node.leave, checked.drain_linger_s),
+            ops=None if checked.ops_port is None else server_config(node.ops_app, "127.0.0.1", 0),
+        )
         # Not `serve`: the signals of the test's process are the test's.
         task = asyncio.create_task(server._serve(), name="node")
         await eventually(lambda: server.started or task.done())

@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import itertools
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from engine.config import ConfigError, load_settings
 from engine.gateway.drain import reconnect_times_ms
-from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
+from protocol.codes import Role
+from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import Phone, phone
+from tests.engine.gateway.wire import Wire
 from tests.support import eventually
 
 
@@ -108,3 +112,114 @@ async def test_refused_sockets_during_a_drain_share_a_line(node: RunningNode) ->
 
 def refused(logs: list[Any]) -> list[Any]:
     return [line for line in logs if line.get("reason") == "draining"]
+
+
+@pytest.mark.finding("D13")
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_wait_ends_with_the_node(
+    node: RunningNode, method: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = (await node.submit())["id"]
+    shop = node.bearer("shop", Role.ORDERS)
+    if method == "GET":
+        waiting = asyncio.create_task(
+            node.http.get(f"/v1/jobs/{job}?wait_s=20", headers=shop, timeout=30)
+        )
+    else:
+        body = {
+            "pickup": {"mall": MALL, "stores": [{"store": "lego"}]},
+            "dropoff": HOME,
+            "parcels": {"count": 1},
+        }
+        waiting = asyncio.create_task(
+            node.http.post(
+                "/v1/jobs?wait_s=20",
+                json=body,
+                headers={**shop, "Idempotency-Key": "wait"},
+                timeout=30,
+            )
+        )
+    await eventually(lambda: node.server.server_state.tasks)
+    await asyncio.sleep(0.3)
+    node.server.begin_exit()
+    answer = await asyncio.wait_for(waiting, 5)
+    assert answer.status_code == (200 if method == "GET" else 201)
+    assert answer.json()["state"] == "queued"
+    await asyncio.wait_for(node.task, 10)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.finding("D13")
+async def test_a_request_that_outlasts_the_drain_is_answered_503(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def never(_job: str) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(node.node.store, "job", never)
+    path = "/v1/jobs/job_phoenix.01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    shop = node.bearer("shop", Role.ORDERS)
+    waiting = asyncio.create_task(node.http.get(path, headers=shop, timeout=30))
+    await eventually(lambda: node.server.server_state.tasks)
+    node.server.begin_exit()
+    answer = await asyncio.wait_for(waiting, 8)
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "draining"
+    assert int(answer.headers["retry-after"]) > 0
+    await asyncio.wait_for(node.task, 10)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.finding("D14")
+async def test_an_unready_node_serves_on_for_the_linger(engine_node: NodeFactory) -> None:
+    node = await engine_node(drain_linger_s=1.5)
+    async with phone(node.ws, node.token("d1")) as early:
+        await early.hello()
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        node.server.begin_exit()
+        await asyncio.sleep(0)
+        assert (await node.http.get("/readyz")).status_code == 503
+        # Orders, sockets and new connections are served as before.
+        job = await node.submit()
+        assert (await node.job(job["id"]))["id"] == job["id"]
+        async with phone(node.ws, node.token("d2")) as late:
+            await late.hello()
+            await late.receive("drain")
+        assert clock() - began_s >= 1.4
+        assert await early.closed() == 4001
+    await asyncio.wait_for(node.task, 10)
+
+
+@pytest.mark.finding("D14")
+async def test_answers_of_a_leaving_node_close_their_connections(
+    engine_node: NodeFactory,
+) -> None:
+    node = await engine_node(drain_linger_s=1)
+    async with await Wire.open(node.server.port) as wire:
+        get = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert "connection" not in (await wire.ask(get)).headers
+        node.server.begin_exit()
+        await asyncio.sleep(0)
+        assert (await wire.ask(get)).headers["connection"] == "close"
+        assert await wire.rest() == b""
+
+
+@pytest.mark.finding("D15", "A15")
+async def test_keys_are_reloaded_whole_or_not_at_all(
+    engine_node: NodeFactory, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret-file"
+    secret.write_text("1" * 64)
+    node = await engine_node(secret=None, secret_file=str(secret))
+    old = node.bearer("shop", Role.ORDERS)
+    given = {"secret_file": str(secret), "data": str(tmp_path)}
+    secret.write_text("2" * 64)
+    node.node.reload(load_settings(given, {}))
+    assert (await node.http.get("/v1/jobs", headers=old)).status_code == 401
+    new = node.bearer("shop", Role.ORDERS)
+    assert (await node.http.get("/v1/jobs", headers=new)).status_code == 200
+    secret.write_text("")
+    with pytest.raises(ConfigError):
+        node.node.reload(load_settings(given, {}))
+    assert (await node.http.get("/v1/jobs", headers=new)).status_code == 200

@@ -1,0 +1,136 @@
+"""A node's process: its signals, its ports and its open files."""
+
+import contextlib
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import POLICY, make_token
+
+SECRET = "another secret of thirty-two bytes or more"
+
+
+class Process:
+    """`mallard serve` on an embedded store, with its output in a file."""
+
+    def __init__(self, folder: Path, *, files: int | None = None, **settings: str) -> None:
+        self.log = folder / "node.log"
+        inherited = {name: it for name, it in os.environ.items() if not name.startswith("MALLARD_")}
+        command = [str(Path(sys.executable).with_name("mallard")), "serve", "--port", "0"]
+
+        def limit_files() -> None:
+            if files is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, "--data", str(folder)],
+                env=inherited | POLICY | settings,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=limit_files,  # noqa: PLW1509  nothing else forks meanwhile
+            )
+        self.port = int(self.wait_for(r"listens on http://127\.0\.0\.1:(\d+)"))
+
+    def wait_for(self, pattern: str, within_s: float = 20) -> str:
+        """The first group of what the log says, once it does."""
+        deadline = time.monotonic() + within_s
+        while not (match := re.search(pattern, self.log.read_text(errors="replace"))):
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+        return match[match.lastindex or 0]
+
+    def status(self, path: str, token: str | None = None, port: int | None = None) -> int:
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}")
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
+@pytest.mark.finding("D15", "A14", "D14")
+def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Path) -> None:
+    secret = tmp_path / "file-of-the-secret"
+    secret.write_text(SECRET)
+    node = Process(
+        tmp_path,
+        MALLARD_SECRET="",
+        MALLARD_SECRET_FILE=str(secret),
+        MALLARD_OPS_PORT="0",
+        MALLARD_DRAIN_LINGER_S="2",
+    )
+    processes.append(node)
+    ops_port = int(node.wait_for(r"metrics on http://127\.0\.0\.1:(\d+)"))
+    assert node.status("/metrics") == 404
+    assert node.status("/metrics", port=ops_port) == 200
+
+    # SIGHUP reads the keys again, and a bad file changes nothing.
+    token = make_token("shop", "orders")  # signed with the secret of these tests
+    assert node.status("/v1/markets", token) == 401
+    secret.write_text(POLICY["MALLARD_SECRET"])
+    node.process.send_signal(signal.SIGHUP)
+    node.wait_for("token keys reloaded")
+    assert node.status("/v1/markets", token) == 200
+    secret.write_text("")
+    node.process.send_signal(signal.SIGHUP)
+    node.wait_for("configuration is refused")
+    assert node.status("/v1/markets", token) == 200
+
+    # SIGTERM: unready at once on both ports, still serving, then gone within 10 s.
+    began_s = time.monotonic()
+    node.process.send_signal(signal.SIGTERM)
+    node.wait_for("node leaves")
+    assert node.status("/readyz") == 503
+    assert node.status("/readyz", port=ops_port) == 503
+    assert node.status("/v1/markets", token) == 200
+    assert node.process.wait(15) == 0
+    assert time.monotonic() - began_s >= 2
+    assert "Traceback" not in node.log.read_text()
+
+
+@pytest.mark.finding("A4")
+def test_connections_end_below_the_limit_of_files(processes: list[Process], tmp_path: Path) -> None:
+    node = Process(tmp_path, files=200)
+    processes.append(node)
+    token = make_token("shop", "orders")
+    with contextlib.ExitStack() as stack:
+        for number in range(400):
+            raw = stack.enter_context(socket.socket())
+            raw.bind((f"127.0.{number % 7}.2", 0))
+            raw.connect(("127.0.0.1", node.port))
+            with contextlib.suppress(OSError):
+                raw.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        open_files = len(list(Path(f"/proc/{node.process.pid}/fd").iterdir()))
+        assert open_files <= 200 - 30
+        # A client with a token comes in, and the log of the store is still synced.
+        assert node.status("/v1/markets", token) == 200
+        time.sleep(1.5)
+        log = node.log.read_text()
+        assert "too many open files" not in log.lower()
+        assert "Traceback" not in log
+        assert log.count("connection refused") <= 10
