@@ -16,7 +16,7 @@ from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
 
 async def status_of(node: RunningNode, path: str = "", **headers: str) -> int:
     with pytest.raises(InvalidStatus) as refused:
-        async with phone(node.ws + path, node.token("d1"), headers=headers):
+        async with phone(node.ws + path, headers=headers):
             pass
     return refused.value.response.status_code
 
