@@ -17,11 +17,12 @@ from redis.retry import Retry
 from engine.commands.options import add_settings_flags, number, places_of, settings_of
 from engine.config import ConfigError, Settings
 from engine.ports import StoreUnavailable
-from engine.store.audit import DEFAULT_LIMIT, Audit, audit
+from engine.store.audit import Audit, audit
 from engine.store.embedded import EmbeddedServer
 from engine.store.errors import EmbeddedServerError
 
 _MAX_LIMIT: Final = 100_000_000
+_NOT_ALL: Final = 3
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,31 +32,31 @@ def add_parser(subparsers: Any) -> None:
         help="audit a store",
         description="Looks at a store, which may be at work, and names what must not be. Writes "
         "nothing. Run it with the settings of the nodes. Exit status: 0 no breach, 1 breaches, "
-        "2 the store cannot be reached.",
+        "2 the store cannot be reached, 3 no breach, but not everything was looked at.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--limit",
         type=number(int, 1, _MAX_LIMIT),
-        default=DEFAULT_LIMIT,
         metavar="N",
-        help=f"look at up to N things of a kind in a market (default: {DEFAULT_LIMIT})",
+        help="look at the newest N jobs of a market, and N things of other kinds (default: all)",
     )
     add_settings_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit and print what was found. Exit status 1 for breaches; 2 without a store."""
+    """Audit and print what was found; the exit status is that of the parser's description."""
     settings = settings_of(args)
     policies = {market: settings.market_policy(market) for market in places_of(settings).markets}
     try:
         with store_url(settings) as url:
-            found = asyncio.run(audit(url, policies, limit=args.limit))
+            embedded = settings.redis_url is None
+            found = asyncio.run(audit(url, policies, limit=args.limit, embedded=embedded))
     except (StoreUnavailable, EmbeddedServerError) as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 2
     print("\n".join(_lines(found)) if not args.json else json.dumps(asdict(found)))
-    return 1 if found.breaches else 0
+    return 1 if found.breaches else _NOT_ALL if found.left_out else 0
 
 
 @contextlib.contextmanager
@@ -87,10 +88,13 @@ def _answers(url: str) -> bool:
 
 
 def _lines(found: Audit) -> Iterator[str]:
+    for warning in found.warnings:
+        yield f"store: {warning}"
     for breach in found.breaches:
         yield f"{breach.rule}  {breach.market}  {breach.kind} {breach.id}: {breach.what}"
-    if found.cut:
-        yield f"more than the limit, and not all looked at: {', '.join(found.cut)}"
+    if found.left_out:
+        left = ", ".join(f"{count} × {kind}" for kind, count in sorted(found.left_out.items()))
+        yield f"not looked at: {left}"
     names = {"job": "jobs", "driver": "drivers", "offer": "offers", "due": "due entries"}
     counted = ", ".join(f"{found.looked_at.get(kind, 0)} {name}" for kind, name in names.items())
     rules = Counter(breach.rule for breach in found.breaches)

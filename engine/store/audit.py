@@ -1,26 +1,27 @@
-"""The audit behind `mallard check`: a live store against S1–S14, bounded and read only.
+"""The audit behind `mallard check`: a live store against S1–S14, read only.
 
 Everything is looked at once, each thing with all that must agree with it in one atomic step. What
 looks wrong is looked at again a moment later, and only what is wrong both times is a breach: so
-what was merely under way is not named.
+what was merely under way is not named. The store is read a page at a time, so neither memory nor
+any one step grows with it.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from engine.market_policy import MarketPolicy
 from engine.ports import StoreUnavailable
 from engine.store.audit_rules import judge_driver, judge_job, judge_offer
 from engine.store.audit_traces import (
+    PAGE,
+    Changes,
+    is_judged_elsewhere,
     judge_coming,
     judge_counts,
     judge_due,
@@ -28,17 +29,26 @@ from engine.store.audit_traces import (
     judge_external,
     judge_key,
     judge_wait,
+    pages_of_jobs,
 )
 from engine.store.audit_views import Changing, Look
+from engine.store.errors import LinkReplyError
+from engine.store.fitness import inspect
 from engine.store.keys import MarketKeys
+from engine.store.link import Link
 
-DEFAULT_LIMIT: Final = 10_000
 _SETTLE_S: Final = 1.0
-_AT_ONCE: Final = 16
-_TIMEOUT_S: Final = 10.0
+_DEADLINE_S: Final = 10.0
+_SILENCE_S: Final = 5.0
+# An event stream holds several changes of each job.
+_EVENTS_A_JOB: Final = 8
+_NO_LIMIT: Final = 1 << 62
+# More than this in a market is not kept in mind for the second look; it is counted.
+_MOST_SUSPECTS: Final = 10_000
 
 Judgement = Iterable[tuple[str, str]]
 Judge = Callable[[str], Awaitable[Judgement]]
+Thing = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,55 +67,78 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found. ``looked_at``: how many things of each kind; ``cut``: the kinds of which
-    there were more than the limit."""
+    """What was found. ``looked_at`` and ``left_out``: how many things of each kind were looked at,
+    and were not: beyond the limit, or changing each time. ``warnings``: what is wrong with how the
+    store is set up."""
 
     breaches: tuple[Breach, ...]
     looked_at: Mapping[str, int]
-    cut: tuple[str, ...]
+    left_out: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
 
 
 async def audit(
     url: str,
     policies: Mapping[str, MarketPolicy],
     *,
-    limit: int = DEFAULT_LIMIT,
+    limit: int | None = None,
     settle_s: float = _SETTLE_S,
     now_ms: Callable[[], int] | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    embedded: bool = False,
 ) -> Audit:
-    """Audit the markets of a store; at most ``limit`` things of each kind in each.
+    """Audit the markets of a store: all of it, or at most ``limit`` things of each kind in each,
+    of jobs the newest.
 
     ``policies`` are those that the nodes run with. Between the two looks lie ``settle_s``.
-    ``now_ms`` and ``sleep``: a simulation's clock.
+    ``now_ms`` and ``sleep``: a simulation's clock. ``embedded``: the server is a node's own.
     :raises StoreUnavailable:
     """
     looked_at: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     breaches: list[Breach] = []
-    cut: set[str] = set()
     try:
-        async with redis.asyncio.Redis.from_url(
-            url, socket_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
-        ) as client:
+        async with _line(url) as link:
+            found = await inspect(link.call, embedded=embedded)
             for market, policy in policies.items():
-                look = Look(client, MarketKeys(market), policy, now_ms)
+                look = Look(link, MarketKeys(market), policy, now_ms)
                 auditor = _MarketAudit(look, limit)
                 breaches += await auditor.run(lambda: sleep(settle_s))
                 looked_at.update(auditor.looked_at)
-                cut |= auditor.cut
-    except (redis.RedisError, OSError, ValueError) as error:  # the last: no such kind of URL
+                left_out.update(auditor.left_out)
+    except (LinkReplyError, ValueError) as error:  # the latter: no such kind of URL
         raise StoreUnavailable(str(error)) from error
-    return Audit(tuple(sorted(breaches)), dict(looked_at), tuple(sorted(cut)))
+    warnings = tuple(finding.text for finding in found)
+    return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), warnings)
+
+
+@contextlib.asynccontextmanager
+async def _line(url: str) -> AsyncIterator[Link]:
+    """A patient line, to a replica as well: an audit only reads."""
+    link = Link(
+        url,
+        name="mallard-check",
+        deadline_s=_DEADLINE_S,
+        silence_s=_SILENCE_S,
+        master_only=False,
+    )
+    try:
+        await link.connect()
+        yield link
+    finally:
+        await link.close()
 
 
 class _MarketAudit:
     """One market's audit."""
 
-    def __init__(self, look: Look, limit: int) -> None:
+    def __init__(self, look: Look, limit: int | None) -> None:
         self.looked_at: Counter[str] = Counter()
-        self.cut: set[str] = set()
+        self.left_out: Counter[str] = Counter()
         self._look = look
-        self._limit = limit
+        self._limit = _NO_LIMIT if limit is None else limit
+        self._changes = Changes()
+        events = self._limit * _EVENTS_A_JOB
         self._judges: dict[str, Judge] = {
             "job": self._job,
             "driver": self._driver,
@@ -116,86 +149,152 @@ class _MarketAudit:
             "external": lambda name: judge_external(look, name),
             "key": lambda name: judge_key(look, name),
             "counts": lambda _: judge_counts(look),
-            "events": lambda _: judge_events(look, limit),
+            "events": lambda _: judge_events(look, self._changes, events),
         }
 
     async def run(self, settle: Callable[[], Awaitable[None]]) -> list[Breach]:
         """Look at everything, let it settle, and look again at what looked wrong."""
-        first = await self._judge_all(await self._everything())
-        if not first:
+        suspects: dict[Thing, set[str]] = {}
+        async for page in self._everything():
+            for thing, found in await self._judge_all(page):
+                if thing in suspects or len(suspects) < _MOST_SUSPECTS:
+                    suspects[thing] = {rule for rule, _ in found or ()}
+                else:
+                    self.left_out["suspect"] += 1
+        if not suspects:
             return []
         await settle()
-        suspects = {(breach.kind, breach.id): None for breach in first}
-        seen = {(breach.rule, breach.kind, breach.id) for breach in first}
-        again = await self._judge_all(suspects)
-        return [breach for breach in again if (breach.rule, breach.kind, breach.id) in seen]
+        breaches: list[Breach] = []
+        things = list(suspects)
+        for start in range(0, len(things), PAGE):
+            for thing, found in await self._judge_all(things[start : start + PAGE]):
+                # What was changing the first time has no rules to compare with: looked at once.
+                if found is None:
+                    self.left_out[thing[0]] += 1
+                    self.looked_at[thing[0]] -= 1
+                else:
+                    breaches += (
+                        Breach(rule, self._look.keys.market, *thing, what)
+                        for rule, what in found
+                        if rule in suspects[thing]
+                    )
+        return breaches
 
     # -- what there is
 
-    async def _everything(self) -> dict[tuple[str, str], None]:
-        """Every thing to look at, as (kind, id), once, in order."""
-        look, keys, found = self._look, self._look.keys, dict[tuple[str, str], None]()
-
-        def add(kind: str, names: Iterable[str]) -> None:
-            found.update(((kind, name), None) for name in names)
-
-        prefix = keys.key("")
-        names = await self._some("key", look.client.scan_iter(f"{prefix}*", count=1_000))
-        short = [name.removeprefix(prefix) for name in names]
-        add("key", short)
-        newest = await look.client.zrange(keys.key("by_age"), 0, self._limit - 1, desc=True)
-        add("job", (job.decode() for job in newest))
-        add("job", (name.removeprefix("job:") for name in short if name.startswith("job:")))
+    async def _everything(self) -> AsyncIterator[list[Thing]]:
+        """Everything to look at, as (kind, id), a page at a time."""
+        keys = self._look.keys
+        async for page in self._within_limit("job", pages_of_jobs(self._look)):
+            yield page
+        async for page in self._keys_by_name():
+            yield page
         for kind, name in (("offer", "offers"), ("external", "externals"), ("driver", "drivers")):
-            add(kind, await self._some(kind, _fields(look.client, keys.key(name))))
-        add("driver", await self._some("driver", _members(look.client, keys.key("idle"))))
-        coming = await self._some("coming", _members(look.client, keys.key("coming")))
-        add("coming", coming)
-        add("driver", (entry.partition("/")[2] for entry in coming))
-        add("due", await self._some("due", _members(look.client, keys.key("due"))))
-        waiting = await self._some("wait", _fields(look.client, keys.key("waiting")))
-        add("wait", (f"/{job}" for job in waiting))
-        for name in short:
-            if name.startswith("wait:"):
-                jobs = await self._some("wait", _members(look.client, keys.key(name)))
-                add("wait", (f"{name.removeprefix('wait:')}/{place}" for place in jobs))
-        add("counts", [keys.market])
-        add("events", [keys.market])
-        self.looked_at.update(kind for kind, _ in found)
-        return found
+            async for page in self._within_limit(kind, self._scan("HSCAN", keys.key(name))):
+                yield page
+        async for members in self._scan("ZSCAN", keys.key("idle")):
+            yield await self._drivers_without_record(members)
+        async for page in self._within_limit("coming", self._scan("ZSCAN", keys.key("coming"))):
+            yield page
+            yield await self._drivers_without_record([name.partition("/")[2] for _, name in page])
+        async for page in self._within_limit("due", self._scan("ZSCAN", keys.key("due"))):
+            yield page
+        waiting = self._scan("HSCAN", keys.key("waiting"))
+        async for page in self._within_limit("wait", _each(waiting, "/{}")):
+            yield page
+        yield self._count([("counts", keys.market), ("events", keys.market)])
 
-    async def _some(self, kind: str, names: AsyncIterator[Any]) -> list[str]:
-        """Up to the limit of the names."""
-        some: list[str] = []
-        async for name in names:
-            if len(some) == self._limit:
-                self.cut.add(kind)
-                break
-            some.append(name.decode())
-        return some
+    async def _keys_by_name(self) -> AsyncIterator[list[Thing]]:
+        """The market's keys, and what they lead to: jobs in no list, entries of wait sets."""
+        prefix = self._look.keys.key("")
+        async for names in self._scan("SCAN", "", "MATCH", f"{prefix}*"):
+            short = [name.removeprefix(prefix) for name in names]
+            judged = (name for name in short if not is_judged_elsewhere(name))
+            async for page in self._within_limit("key", _one_page(judged)):
+                yield page
+            jobs = [name.removeprefix("job:") for name in short if name.startswith("job:")]
+            yield await self._jobs_in_no_list(jobs)
+            for name in short:
+                if name.startswith("wait:"):
+                    members = self._scan("ZSCAN", self._look.keys.key(name))
+                    entries = _each(members, name.removeprefix("wait:") + "/{}")
+                    async for page in self._within_limit("wait", entries):
+                        yield page
+
+    async def _jobs_in_no_list(self, jobs: Sequence[str]) -> list[Thing]:
+        if not jobs:
+            return []
+        by_age = self._look.keys.key("by_age")
+        scores = await self._look.read("ZMSCORE", by_age, *jobs)
+        return self._count(
+            [("job", job) for job, score in zip(jobs, scores, strict=True) if score is None]
+        )
+
+    async def _drivers_without_record(self, drivers: Sequence[str]) -> list[Thing]:
+        """Those of an index that the scan of the records cannot have met."""
+        if not drivers:
+            return []
+        records = await self._look.read("HMGET", self._look.keys.key("drivers"), *drivers)
+        return self._count(
+            [("driver", name) for name, known in zip(drivers, records, strict=True) if not known]
+        )
+
+    async def _within_limit(
+        self, kind: str, pages: AsyncIterator[list[str]]
+    ) -> AsyncIterator[list[Thing]]:
+        """The things of a kind up to the limit; the others are only counted."""
+        async for names in pages:
+            left = max(0, self._limit - self.looked_at[kind])
+            self.left_out[kind] += len(names[left:])
+            yield self._count([(kind, name) for name in names[:left]])
+        self.left_out += Counter()  # drops the kinds of which nothing was left out
+
+    def _count(self, things: list[Thing]) -> list[Thing]:
+        self.looked_at.update(kind for kind, _ in things)
+        return things
+
+    async def _scan(self, command: str, key: str, *more: str) -> AsyncIterator[list[str]]:
+        """The names of a scan, a page at a time. Some may come twice."""
+        cursor: bytes = b"0"
+        while True:
+            where = (command, key, cursor) if key else (command, cursor)
+            cursor, flat = await self._look.read(*where, *more, "COUNT", PAGE)
+            names = flat if command == "SCAN" else flat[::2]
+            decoded = [name.decode(errors="replace") for name in names]
+            # A small collection comes whole, however large it is in this sense.
+            for start in range(0, len(decoded), PAGE):
+                yield decoded[start : start + PAGE]
+            if cursor == b"0":
+                return
 
     # -- judging
 
-    async def _judge_all(self, things: Iterable[tuple[str, str]]) -> list[Breach]:
-        rest = iter(things)
-        breaches: list[Breach] = []
-        while bite := list(islice(rest, _AT_ONCE)):
-            for some in await asyncio.gather(*(self._judge(kind, name) for kind, name in bite)):
-                breaches += some
-        return breaches
+    async def _judge_all(
+        self, things: Sequence[Thing]
+    ) -> list[tuple[Thing, list[tuple[str, str]] | None]]:
+        """What is wrong with some of these things; None for one that keeps changing."""
+        judged = await asyncio.gather(*(self._judge(kind, name) for kind, name in things))
+        pairs = zip(things, judged, strict=True)
+        return [(thing, found) for thing, found in pairs if found is None or found]
 
-    async def _judge(self, kind: str, name: str) -> list[Breach]:
+    async def _judge(self, kind: str, name: str) -> list[tuple[str, str]] | None:
         try:
-            found = list(await self._judges[kind](name))
+            return list(await self._judges[kind](name))
         except Changing:
-            return []
+            return None
         except (msgspec.MsgspecError, ValueError, KeyError) as error:
             # The message may quote what was read: names and addresses are nobody's business here.
-            found = [("record", f"it cannot be read: {type(error).__name__}")]
-        return [Breach(rule, self._look.keys.market, kind, name, what) for rule, what in found]
+            return [("record", f"it cannot be read: {type(error).__name__}")]
+        except LinkReplyError as error:
+            if isinstance(error, StoreUnavailable):
+                raise
+            return [("record", f"it cannot be read: {error.code}")]
 
     async def _job(self, job: str) -> Judgement:
-        return judge_job(await self._look.job(job), self._look.policy)
+        view = await self._look.job(job)
+        if view.job is not None:
+            self._changes.note(view.job.updated_ms, view.now_ms)
+        return judge_job(view, self._look.policy)
 
     async def _driver(self, driver: str) -> Judgement:
         return judge_driver(await self._look.driver(driver), self._look.policy)
@@ -204,11 +303,10 @@ class _MarketAudit:
         return judge_offer(await self._look.offer(offer))
 
 
-async def _fields(client: Any, key: str) -> AsyncIterator[bytes]:
-    async for field, _ in client.hscan_iter(key, count=1_000):
-        yield field
+async def _each(pages: AsyncIterator[list[str]], form: str) -> AsyncIterator[list[str]]:
+    async for names in pages:
+        yield [form.format(name) for name in names]
 
 
-async def _members(client: Any, key: str) -> AsyncIterator[bytes]:
-    async for member, _ in client.zscan_iter(key, count=1_000):
-        yield member
+async def _one_page(names: Iterable[str]) -> AsyncIterator[list[str]]:
+    yield list(names)

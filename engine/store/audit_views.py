@@ -1,25 +1,30 @@
 """What the audit looks at: one thing and all that must agree with it, read in one atomic step.
 
 Which keys those are is only known after a first look (whose job, which offer), so each view is read
-again until the look and the step agree. Read only; with redis-py, as nothing here is hot.
+again until the look and the step agree. Read only, over a pipelined line: many things at once.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Any, Final, TypeVar
 
 from engine.core.model import Driver, Job, Position
 from engine.market_policy import MarketPolicy
 from engine.store.keys import MarketKeys, place_of
+from engine.store.link import Link
 from engine.store.records import (
     OfferRecord,
     RoundOfOffers,
+    pack,
     read_driver,
     read_job,
     read_offer,
     read_position,
     read_round_of_offers,
 )
+from engine.store.scripts import Script
 from protocol.lifecycle import JobState
 
 V = TypeVar("V")
@@ -110,37 +115,57 @@ class OfferView(View):
 _OF_PLACE: Final = ("priority", "created_ms", "demand")
 
 
+@cache
+def _look_script() -> Script:
+    folder = resources.files("engine.store") / "lua" / "audit"
+    return Script.parse("look", (folder / "look.lua").read_text(encoding="utf-8"), folder)
+
+
 class Look:
     """Reads one market. ``now_ms``: a simulation's clock; None: Redis's own."""
 
     def __init__(
         self,
-        client: Any,
+        link: Link,
         keys: MarketKeys,
         policy: MarketPolicy,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
-        self.client = client
         self.keys = keys
         self.policy = policy
+        self._link = link
         self._virtual_now_ms = now_ms
+
+    async def read(self, *command: str | bytes | float) -> Any:
+        """Run one read command and return its reply."""
+        return await self._link.call(*command)
 
     async def at_once(
         self, *commands: Sequence[str | bytes | int]
     ) -> tuple[dict[str, Any], list[Any]]:
-        """Run read commands in one step: what every view tells, and their replies."""
-        async with self.client.pipeline(transaction=True) as pipeline:
-            pipeline.time()
-            pipeline.zrange(self.keys.key("nodes"), 0, -1, withscores=True)
-            for command in commands:
-                pipeline.execute_command(*command)
-            (seconds, micros), leases, *replies = await pipeline.execute()
-        now_ms = seconds * 1000 + micros // 1000
+        """Run read commands in one step: what every view tells, and their replies.
+
+        The reply of ``HGETALL`` is a mapping. :raises LinkReplyError: for a key of another type
+        """
+        names = [str(command[1]) for command in commands]
+        reply = await _look_script().run(
+            self._link, [self.keys.key("nodes"), *names], [pack(commands)]
+        )
+        (seconds, micros), leases, replies = reply
+        for index, (command, value) in enumerate(zip(commands, replies, strict=True)):
+            if isinstance(value, Exception):
+                raise value
+            if command[0] == "HGETALL":
+                replies[index] = dict(zip(value[::2], value[1::2], strict=True))
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
         if self._virtual_now_ms is not None:
             now_ms = self._virtual_now_ms()
+        until_ms = map(float, leases[1::2])
         common = {
             "now_ms": now_ms,
-            "leases": {node.decode(): int(until_ms) for node, until_ms in leases},
+            "leases": {
+                node.decode(): int(until) for node, until in zip(leases[::2], until_ms, strict=True)
+            },
         }
         return common, replies
 
@@ -159,7 +184,7 @@ class Look:
     async def _job(self, job: str) -> JobView | None:
         keys, key = self.keys, self.keys.job(job)
         names = ("driver", "offer", "mall", "service", "external_id", "round", *_OF_PLACE)
-        before = await self.client.hmget(key, *names)
+        before = await self.read("HMGET", key, *names)
         driver, offer, mall, service, external = [(v or b"").decode() for v in before[:5]]
         several = read_round_of_offers(before[5]) if before[5] else None
         priority, created_ms, demand = ((value or b"").decode() for value in before[6:])
@@ -197,8 +222,8 @@ class Look:
             offer=read_offer(record) if record else None,
             waits=wait is not None,
             is_in_waiting=bool(waiting),
-            due={m: int(at) for m, at in zip(members, due, strict=True) if at is not None},
-            is_kept_till=None if kept is None else int(kept),
+            due={m: int(float(at)) for m, at in zip(members, due, strict=True) if at is not None},
+            is_kept_till=None if kept is None else int(float(kept)),
             external=taken.decode() if taken else None,
             is_listed=by_age is not None and by_service is not None,
             round=several,
@@ -207,7 +232,7 @@ class Look:
 
     async def _driver(self, driver: str) -> DriverView | None:
         keys = self.keys
-        before = await self.client.hget(keys.key("drivers"), driver)
+        before = await self.read("HGET", keys.key("drivers"), driver)
         known = read_driver(before) if before else None
         jobs = known.jobs if known else ()
         bound_for = (known and known.coming) or (jobs[0].mall if jobs else "")
@@ -239,7 +264,7 @@ class Look:
 
     async def _offer(self, offer: str) -> OfferView | None:
         keys = self.keys
-        before = await self.client.hget(keys.key("offers"), offer)
+        before = await self.read("HGET", keys.key("offers"), offer)
         known = read_offer(before) if before else None
         common, replies = await self.at_once(
             ("HGET", keys.key("offers"), offer),

@@ -47,7 +47,8 @@ class Link:
     without a byte from the store. `heartbeat_s`: how often an idle line is asked for a sign of
     life. `grace_s`: for this long after a connection broke, calls wait for the next one; later,
     and after a silence, they are refused at once. `max_waiting`: more calls than this at once are
-    refused, with `StoreUnavailable`, before they are sent. `greeting`: commands sent on every new
+    refused, with `StoreUnavailable`, before they are sent. `master_only`: refuse a replica.
+    `greeting`: commands sent on every new
     connection before any call. `on_up` and `on_down` are called at each change.
     """
 
@@ -61,6 +62,7 @@ class Link:
         heartbeat_s: float = 0.25,
         grace_s: float = 0.5,
         max_waiting: int = 10_000,
+        master_only: bool = True,
         greeting: Sequence[Command] = (),
         on_up: Callable[[], None] | None = None,
         on_down: Callable[[], None] | None = None,
@@ -72,6 +74,7 @@ class Link:
         self._heartbeat_s = heartbeat_s
         self._grace_s = grace_s
         self._max_waiting = max_waiting
+        self._master_only = master_only
         self._greeting = greeting
         self._on_up = on_up
         self._on_down = on_down
@@ -206,7 +209,7 @@ class Link:
                 if command[0] in _OPTIONAL and not _is_passing(reply):
                     continue
                 raise reply
-            if command == ("ROLE",) and reply[0] != b"master":
+            if command == ("ROLE",) and self._master_only and reply[0] != b"master":
                 raise StoreUnavailable(f"it is a {_ROLES.get(reply[0], 'sentinel')}")
         if wire.lost:
             raise StoreUnavailable("the connection broke at once")

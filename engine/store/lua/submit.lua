@@ -29,7 +29,9 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
   'body', ARGV[4], 'card', ARGV[5], 'need', ARGV[6],
   'eta_pickup_ms', '', 'eta_dropoff_ms', '', 'asked', none, 'former', none,
   'timeline', cmsgpack.pack({ { arg.state, now, arg.service, 'submitted' } }),
-  'age_check', arg.age_check and '1' or '0', 'alerted_ms', -1)
+  'age_check', arg.age_check and '1' or '0', 'alerted_ms', -1,
+  -- So that the audit finds an idempotency key that points to another job.
+  'key', KEY:match('[^:]*$'))
 redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
 if arg.external_id ~= '' then
   redis.call('HSET', K.externals, arg.service .. '/' .. arg.external_id, arg.job)

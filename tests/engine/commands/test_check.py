@@ -40,7 +40,10 @@ def folder(tmp_path: Path, redis_binary: Path | None) -> Path:
 def test_a_store_without_a_breach(redis_url: str) -> None:
     done = check("--redis", redis_url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "no breach; looked at 0 jobs, 0 drivers, 0 offers, 0 due entries\n"
+    *warnings, summary = done.stdout.splitlines()
+    assert summary == "no breach; looked at 0 jobs, 0 drivers, 0 offers, 0 due entries"
+    assert all(line.startswith("store: ") for line in warnings)
+    assert "keeps nothing on disk" in done.stdout
 
 
 def test_each_breach_is_a_line_and_the_last_one_sums_up(redis_url: str) -> None:
@@ -48,7 +51,7 @@ def test_each_breach_is_a_line_and_the_last_one_sums_up(redis_url: str) -> None:
         client.set(LOST, "umbrella")
     done = check("--redis", redis_url)
     assert done.returncode == 1
-    breach, summary = done.stdout.splitlines()
+    *_, breach, summary = done.stdout.splitlines()
     assert breach == "leak  phoenix  key lost-and-found: nobody knows this key"
     assert summary.startswith("1 × leak; looked at 0 jobs")
 
@@ -68,7 +71,19 @@ def test_json_says_the_same(redis_url: str) -> None:
             "what": "nobody knows this key",
         }
     ]
-    assert found["cut"] == []
+    assert found["left_out"] == {}
+    assert any("keeps nothing on disk" in warning for warning in found["warnings"])
+
+
+@pytest.mark.finding("B13")
+def test_what_was_not_looked_at_is_counted_and_is_exit_status_3(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        for number in range(3):
+            client.zadd(MarketKeys("phoenix").key("by_age"), {f"job_phoenix.{number}": 0})
+            client.zadd(MarketKeys("phoenix").key("forget"), {f"job//job_phoenix.{number}": 4e12})
+    done = check("--redis", redis_url, "--limit", "2")
+    assert done.returncode == 3, done.stdout
+    assert "not looked at: 1 × job" in done.stdout.splitlines()
 
 
 def test_a_folder_is_audited_where_no_node_runs_its_server(folder: Path) -> None:
