@@ -97,8 +97,7 @@ def _serve(
     store: EmbeddedServer | None,
     read: Callable[[], Settings],
 ) -> int:
-    revive = store.revive if store else None
-    node = Node(settings, places, url, revive=revive, owns_process=True)
+    node = Node(settings, places, url, keeper=store, owns_process=True)
 
     def tell(port: int) -> None:
         set_aside()

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections.abc import AsyncIterator
+from typing import Final, Protocol
 
 import structlog
 from starlette.applications import Starlette
@@ -37,6 +37,7 @@ from engine.gateway.token_keys import load_token_keys
 from engine.gateway.vigil import Pace
 from engine.metrics import Metrics
 from engine.ports import StoreUnavailable
+from engine.store.errors import EmbeddedServerError
 from engine.store.redis import RedisStore
 from engine.travel.sources import travel_sources
 from protocol.codes import STORE_DOWN_CLOSE_S, Close
@@ -48,12 +49,24 @@ _INSPECT_S: Final = 15.0
 _STOP_WITHIN_S: Final = 1.5
 
 
+class StoreKeeper(Protocol):
+    """Whoever owns an embedded server: see `engine.store.embedded.EmbeddedServer`."""
+
+    def revive(self, *, wait: bool = True) -> bool:
+        """Start the server again if it has ended."""
+        ...
+
+    def fault(self) -> str | None:
+        """Why what it answers is not kept; None: it is."""
+        ...
+
+
 class Node:
     """One engine node, to be served by `server.Server`; `app` is its ASGI application.
 
-    `redis_url` names its store. `pace` is the contract's unless a test is in a hurry. `revive` is
-    called twice a second: whoever owns an embedded server brings it back in it. `owns_process`: the
-    process is this node's alone, and its garbage collector too.
+    `redis_url` names its store. `pace` is the contract's unless a test is in a hurry. `keeper`: the
+    embedded server, looked after twice a second. `owns_process`: the process is this node's alone,
+    and its garbage collector too.
     """
 
     def __init__(
@@ -63,7 +76,7 @@ class Node:
         redis_url: str,
         *,
         pace: Pace | None = None,
-        revive: Callable[[], object] | None = None,
+        keeper: StoreKeeper | None = None,
         store_down_close_s: float = STORE_DOWN_CLOSE_S,
         owns_process: bool = False,
     ) -> None:
@@ -78,7 +91,7 @@ class Node:
             policies,
             observe=self.metrics.store_called,
             on_refusal=self.metrics.store_refused,
-            embedded=revive is not None,
+            embedded=keeper is not None,
         )
         self.hub = Hub()
         self.travel = travel_sources(settings, places, self.metrics)
@@ -142,7 +155,7 @@ class Node:
         )
         self._cors = Cors(self._http, settings.allowed_origins)
         self._tasks = Tasks()
-        self._revive = revive
+        self._keeper = keeper
         self._store_down_close_s = store_down_close_s
         self._owns_process = owns_process
 
@@ -224,8 +237,8 @@ class Node:
         inspect_s = clock() + _INSPECT_S
         while True:
             await asyncio.sleep(_LOOK_S)
-            if self._revive is not None:
-                self._revive()
+            if self._keeper is not None:
+                self._look_after(self._keeper)
             if clock() >= inspect_s:
                 inspect_s = clock() + _INSPECT_S
                 with contextlib.suppress(StoreUnavailable):
@@ -233,6 +246,19 @@ class Node:
             down_since = self.store.down_since
             if down_since is not None and clock() - down_since >= self._store_down_close_s:
                 await self.hub.end_all(Close.NO_STORE)
+
+    def _look_after(self, keeper: StoreKeeper) -> None:
+        """Bring the embedded server back if it has ended, and see that it keeps what it answers."""
+        fault = keeper.fault()
+        if fault is None:
+            try:
+                if keeper.revive(wait=False):
+                    _log.error("the embedded server had ended: it is started again")
+            except (EmbeddedServerError, OSError) as error:
+                fault = f"the embedded server did not start: {error}"
+        if fault is not None and fault != self.store.fault:
+            _log.error("the store does not keep what it answers: restart the node", reason=fault)
+        self.store.fault = fault
 
 
 def _without_keys(settings: Settings) -> Settings:

@@ -66,6 +66,8 @@ class Calls:
     ) -> None:
         self._link = link
         self._health = StoreHealth(on_refusal)
+        # What its keeper has found, such as a data folder that was deleted.
+        self.fault: str | None = None
         self._scripts = all_scripts()
         self._keys = {market: MarketKeys(market) for market in policies}
         self._tracks = {market: Tracks(policy) for market, policy in policies.items()}
@@ -98,7 +100,7 @@ class Calls:
         """See :attr:`engine.ports.Store.outage`."""
         if self._link.is_away:
             return f"the store cannot be reached: {self._link.why_down}"
-        return self._health.problem
+        return self.fault or self._health.problem
 
     @property
     def warnings(self) -> Sequence[str]:

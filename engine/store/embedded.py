@@ -26,8 +26,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from engine.store.errors import EmbeddedServerError
-from engine.store.folder import lock_folder, own_folder, socket_path
-from engine.store.log_sync import LogSync
+from engine.store.folder import fault_of, hold_path, lock_folder, own_folder, socket_path
+from engine.store.log_sync import LOG_FOLDER, LogSync
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
@@ -73,6 +73,7 @@ class EmbeddedServer:
         self._stop_timeout_s = stop_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
+        self._holder: socket.socket | None = None
         self._socket = socket_path(self._home)
         self._log_sync: LogSync | None = None
 
@@ -117,6 +118,7 @@ class EmbeddedServer:
             ) from error
         self._lock = lock_folder(self._home, wait_s=self._stop_timeout_s)
         try:
+            self._holder = hold_path(self._home)
             self._launch_on_free_port()
         except BaseException:
             self.stop()
@@ -126,12 +128,23 @@ class EmbeddedServer:
             self._log_sync.start()
         return self
 
-    def revive(self) -> bool:
-        """Start it again, with its log's data, if it has ended by itself; return whether it had."""
+    def revive(self, *, wait: bool = True) -> bool:
+        """Start it again, with its log's data, if it has ended by itself; return whether it had.
+
+        Not to `wait` is for an event loop: the server answers once it has loaded its data.
+        """
         if self._process is None or self.running:
             return False
-        self._launch()
+        self._launch(wait=wait)
         return True
+
+    def fault(self) -> str | None:
+        """What has happened to its folder or log, so that writes are not kept; None: nothing."""
+        if self._lock is None:
+            return None
+        log = self._home / LOG_FOLDER if self._persistent and self.running else None
+        refused = self._log_sync.fault if self._log_sync is not None else None
+        return fault_of(self._home, self._lock, log) or refused
 
     def stop(self) -> None:
         """Let it finish its log and end, and give the folder free. Does nothing the second time."""
@@ -147,6 +160,9 @@ class EmbeddedServer:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        if self._holder is not None:
+            self._holder.close()
+            self._holder = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -176,7 +192,7 @@ class EmbeddedServer:
     def _log(self) -> Path:
         return self._home / "server.log"
 
-    def _launch(self) -> None:
+    def _launch(self, *, wait: bool = True) -> None:
         config = self._home / "server.conf"
         config.write_text(self._config())
         log = self._log
@@ -197,7 +213,8 @@ class EmbeddedServer:
                 pass_fds=() if self._lock is None else (self._lock,),
                 preexec_fn=end_with_parent(),  # noqa: PLW1509 - started before any thread of ours
             )
-        self._wait_until_ready(log)
+        if wait:
+            self._wait_until_ready(log)
 
     def _config(self) -> str:
         settings = {

@@ -3,6 +3,8 @@
 import fcntl
 import hashlib
 import os
+import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -49,13 +51,55 @@ def lock_folder(home: Path, wait_s: float) -> int:
         return lock
 
 
+def hold_path(home: Path) -> socket.socket | None:
+    """Hold the folder's path for this process, whatever becomes of the folder itself.
+
+    The lock lives in the folder and goes with it: were the folder deleted under a running server,
+    another could be started on the same path. The name in the kernel's abstract namespace ends
+    with the process and leaves no file. Linux only; elsewhere None.
+
+    Raises `DataFolderInUse` when a process has the path.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0mallard-{os.getuid()}-{_digest(home)}")
+    except OSError:
+        holder.close()
+        raise DataFolderInUse(
+            f"{home.parent} is in use by another process, though its folder may have been replaced"
+        ) from None
+    return holder
+
+
+def fault_of(home: Path, lock: int, log: Path | None) -> str | None:
+    """What has happened to the folder under a running server; None: nothing.
+
+    `lock`: the descriptor of the lock that was taken in it. `log`: the folder of the server's log,
+    None without one. What is written to a deleted log is lost with the server.
+    """
+    try:
+        there, own = (home / "lock").stat(), os.fstat(lock)
+    except OSError:
+        return f"the data folder {home.parent} was deleted or moved"
+    if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+        return f"the data folder {home.parent} was replaced"
+    if log is not None and not any(log.glob("*.incr.aof")):
+        return f"the store's log in {log} was deleted"
+    return None
+
+
 def socket_path(home: Path) -> Path:
     """Return the socket's path: in the server's folder, or elsewhere when that is too deep."""
     path = home / "server.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
         return path
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"mallard-{os.getuid()}-{digest}" / "server.sock"
+    return Path(tempfile.gettempdir()) / f"mallard-{os.getuid()}-{_digest(home)}" / "server.sock"
+
+
+def _digest(home: Path) -> str:
+    return hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
 
 
 def _is_alive(pid: int) -> bool:

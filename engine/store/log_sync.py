@@ -30,8 +30,13 @@ class LogSync:
         self._folder = home / LOG_FOLDER
         self._interval_s = interval_s
         self._stopped = threading.Event()
-        self._refused = False
+        self._fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="log-sync", daemon=True)
+
+    @property
+    def fault(self) -> str | None:
+        """Why the last sync failed; None: it did not."""
+        return self._fault
 
     def start(self) -> None:
         """Begin; once only."""
@@ -47,11 +52,11 @@ class LogSync:
             try:
                 sync_log(self._folder)
             except OSError as error:
-                if not self._refused:
+                if self._fault is None:
                     _log.error("the disk does not take the store's log", reason=error.strerror)
-                self._refused = True
+                self._fault = f"the disk does not take the store's log: {error.strerror}"
             else:
-                self._refused = False
+                self._fault = None
 
 
 def sync_log(folder: Path) -> None:

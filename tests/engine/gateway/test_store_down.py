@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
+import structlog
 
 from engine.store.embedded import EmbeddedServer
+from engine.store.errors import DataFolderInUse
 from protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import phone
@@ -81,10 +85,11 @@ async def test_the_embedded_server_is_brought_back_with_its_data(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
-    node.node._revive = own_server.revive
+    node.node._keeper = own_server
     job = await node.submit()
     kill(own_server)
     await eventually(lambda: own_server.running, timeout_s=10)
+    await eventually(lambda: node.node.store.down_since is None, timeout_s=10)
     await eventually(lambda: ready(node), timeout_s=10)
     assert (await node.job(job["id"]))["state"] in {"queued", "offered"}
 
@@ -142,3 +147,44 @@ async def post(node: RunningNode, key: str) -> httpx2.Response:
         headers={**node.bearer("shop", Role.ORDERS), "Idempotency-Key": key},
         timeout=60,
     )
+
+
+@pytest.mark.finding("B8")
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "log deleted"])
+async def test_a_data_folder_that_goes_away_makes_the_node_unready(
+    own_server: EmbeddedServer, engine_node: NodeFactory, tmp_path: Path, how: str
+) -> None:
+    node = await engine_node(redis_url=own_server.url)
+    node.node._keeper = own_server
+    assert (await post(node, "before")).status_code == 201
+    folder = tmp_path / "own"
+    with structlog.testing.capture_logs() as logs:
+        if how == "log deleted":
+            for file in (folder / "server/appendonlydir").iterdir():
+                file.unlink()
+        elif how == "deleted":
+            shutil.rmtree(folder)
+        else:
+            folder.rename(tmp_path / "elsewhere")
+        if how == "replaced":
+            shutil.copytree(tmp_path / "elsewhere", folder, ignore=shutil.ignore_patterns("*.sock"))
+        await eventually(lambda: not_ready(node))
+    why = (await node.http.get("/readyz")).json()["detail"]
+    assert how.rsplit(maxsplit=1)[-1] in why
+    assert (await post(node, "after")).status_code == 503
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert why == line["reason"]
+
+
+@pytest.mark.finding("B8")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstract sockets are Linux's")
+def test_a_deleted_folder_is_not_served_a_second_time(
+    own_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "own")
+    with pytest.raises(DataFolderInUse):
+        EmbeddedServer(tmp_path / "own").start()
+    assert own_server.running
+    own_server.stop()
+    with EmbeddedServer(tmp_path / "own") as again:
+        assert again.running
