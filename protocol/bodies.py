@@ -13,6 +13,7 @@ import msgspec
 
 from protocol.codes import MAX_BODY_BYTES
 from protocol.fixes import LooseFixes, read_fix
+from protocol.instants import out_of_bounds
 from protocol.messages import Fix
 from protocol.strict import Malformed, parse_json
 from protocol.violations import Violation, violation
@@ -58,12 +59,15 @@ def parse_json_body(data: bytes) -> Any:
 def body_as(value: Any, kind: type[T]) -> T:
     """Check plain values against a struct of ``resources``; null for an optional field is absent.
 
-    Raises ``InvalidBody``.
+    Every time lies within the bounds of ``protocol.instants``. Raises ``InvalidBody``.
     """
     try:
-        return msgspec.convert(without_nulls(value, kind), kind)
+        body = msgspec.convert(without_nulls(value, kind), kind)
     except msgspec.ValidationError as error:
         raise InvalidBody((violation(error),)) from None
+    if violations := tuple(out_of_bounds(body)):
+        raise InvalidBody(violations)
+    return body
 
 
 def decode_json_body(data: bytes, kind: type[T]) -> T:

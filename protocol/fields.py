@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from protocol.codes import JobReason
+from protocol.instants import EARLIEST_MS, LATEST_MS
 from protocol.lifecycle import DriverState, JobState
 
 
@@ -26,12 +27,12 @@ def open_enum(values: Iterable[str]) -> Meta:
 ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1-64 of A-Z a-z 0-9 _ . : -")]
 MAX_LAT, MAX_LON = 90, 180
-MAX_EPOCH_MS = 2**53
+MAX_EPOCH_MS = LATEST_MS - 1
 MAX_ACCURACY_M, MAX_HEADING_DEG, MAX_SPEED_MPS = 100_000, 360, 1_000
 
 Lat = Annotated[float, Meta(ge=-MAX_LAT, le=MAX_LAT)]
 Lon = Annotated[float, Meta(ge=-MAX_LON, le=MAX_LON)]
-EpochMs = Annotated[int, Meta(ge=0, le=MAX_EPOCH_MS)]
+EpochMs = Annotated[int, Meta(ge=EARLIEST_MS, le=MAX_EPOCH_MS)]
 RequestId = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Attempt = Annotated[int, Meta(ge=0, le=2**31)]
 AccuracyM = Annotated[float, Meta(ge=0, le=MAX_ACCURACY_M)]

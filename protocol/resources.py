@@ -381,7 +381,8 @@ class MarketList(Struct, frozen=True):
 class DriverView(Struct, frozen=True):
     """One driver, as operators see it. Position and time are null before the first fix.
 
-    ``barred``: why it is offered nothing, whatever it wants.
+    ``barred``: why it is offered nothing, whatever it wants. ``suspended_for``: the reason that the
+    operator gave; a suspension lasts until it is resumed.
     """
 
     driver: str
@@ -391,6 +392,8 @@ class DriverView(Struct, frozen=True):
     at_ms: int | None
     jobs: tuple[str, ...]
     barred: Barred | None = None
+    suspended: bool = False
+    suspended_for: str | None = None
 
 
 class DriverList(Struct, frozen=True):

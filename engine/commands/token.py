@@ -5,8 +5,9 @@ import re
 from typing import Any, Final
 
 from engine.commands.options import add_settings_flags, market_named, number, places_of, settings_of
+from engine.config import ConfigError
 from engine.gateway.auth import Tokens
-from engine.gateway.token_keys import load_token_keys
+from engine.gateway.token_keys import load_token_keys, made_secret
 from protocol.codes import Role
 from protocol.fields import ID_PATTERN
 
@@ -47,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
     market: str | None = getattr(args, "market", None)
     if market is not None:
         market_named(market, places_of(settings))
+    # A secret made here would be no engine's: its tokens would be refused everywhere.
+    if not settings.has_token_key and not made_secret(settings.data).exists():
+        raise ConfigError(
+            f"no engine has run with the data folder {settings.data}: run `mallard serve` there "
+            "first, or name its folder with --data, or set MALLARD_SECRET"
+        )
     tokens = Tokens(load_token_keys(settings))
     for name in args.ids:
         print(tokens.mint(name, Role(args.role), ttl_s=args.ttl_s, market=market))

@@ -88,6 +88,8 @@ class Driver:
     lost_ms: int = 0
     cool_until_ms: int = 0
     suspended: bool = False
+    # The reason that the operator gave.
+    suspended_for: str = ""
     # The end of its block has taken its wish back.
     block_over: bool = False
     unreachable: bool = False

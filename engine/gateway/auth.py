@@ -17,13 +17,13 @@ from engine.config import ConfigError
 from engine.gateway.token_keys import TokenKeys
 from protocol.codes import TOKEN_AUDIENCE, Role
 from protocol.fields import Id
+from protocol.instants import EARLIEST_MS, LATEST_MS, OUT_OF_BOUNDS
 
 MAX_TOKEN_CHARS: Final = 8192
 # How far ahead an issuer's clock may be. A token's end is sharp: whoever holds it knows it.
 LEEWAY_S: Final = 10
 MAX_CACHED: Final = 4096
 _ALGORITHMS: Final = ("HS256", "RS256", "ES256")
-_LATEST_S: Final = 2**53 / 1000
 
 
 class BadToken(Exception):
@@ -67,6 +67,11 @@ class _Claims(msgspec.Struct):
     iat: float = 0
     market: Id | None = None
     equipment: tuple[Id, ...] | None = None
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """Its times, seconds since 1970."""
+        return self.exp, self.nbf, self.iat
 
 
 _claims = msgspec.json.Decoder(_Claims).decode
@@ -131,10 +136,10 @@ class Tokens:
         audience = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
         if TOKEN_AUDIENCE not in audience:
             raise BadToken(f"the token is not for {TOKEN_AUDIENCE}")
+        if not all(EARLIEST_MS <= at_s * 1000 < LATEST_MS for at_s in claims.times_s):
+            raise BadToken(f"a time of the token is {OUT_OF_BOUNDS}")
         if max(claims.nbf, claims.iat) > self._now_ms() / 1000 + LEEWAY_S:
             raise BadToken("the token is not valid yet")
-        if not abs(claims.exp) <= _LATEST_S:
-            raise BadToken("the token's end is no time")
         if claims.role is Role.DRIVER and claims.market is None:
             raise BadToken("a driver's token names its market")
         return Principal(

@@ -15,7 +15,7 @@ from engine.gateway.deps import Deps
 from engine.gateway.job_access import owner_of
 from engine.gateway.job_ids import is_ulid, ulid_of_job
 from engine.gateway.parameters import bad_request, whole_number
-from engine.gateway.views import job_view
+from engine.gateway.views import job_view, shown
 from engine.ports import JobPage
 from protocol import resources
 from protocol.codes import MAX_PAGE
@@ -74,6 +74,6 @@ def merged(pages: list[JobPage], limit: int) -> resources.JobList:
     horizon = max(horizons, default="")
     jobs = [job for page in pages for job in page.jobs if ulid_of_job(job.id) >= horizon]
     jobs.sort(key=lambda job: ulid_of_job(job.id), reverse=True)
-    shown = jobs[:limit]
-    cursor = ulid_of_job(shown[-1].id) if len(jobs) > limit else horizon or None
-    return resources.JobList(tuple(map(job_view, shown)), cursor)
+    page = jobs[:limit]
+    cursor = ulid_of_job(page[-1].id) if len(jobs) > limit else horizon or None
+    return resources.JobList(shown(page, job_view, lambda job: job.id), cursor)

@@ -15,7 +15,7 @@ from engine.gateway.endpoints import OPERATORS, Method, route
 from engine.gateway.job_access import job_of, ref_of
 from engine.gateway.parameters import is_id, metres, point
 from engine.gateway.problems import invalid_fields, not_found
-from engine.gateway.views import driver_view, job_view
+from engine.gateway.views import driver_view, job_view, shown
 from engine.ports import NoSuchDriver
 from protocol.bodies import decode_json_body
 from protocol.lifecycle import JobState
@@ -63,7 +63,8 @@ class OperatorsApi:
         lat, lon = point(request, "near") or (middle.y, middle.x)
         radius_m = metres(request, "radius_m", high=_MAX_RADIUS_M, default=_DEFAULT_RADIUS_M)
         found = await self._store.drivers_near(market.id, lat, lon, radius_m, MAX_DRIVERS)
-        return JsonResponse(DriverList(tuple(self._view(market.id, driver) for driver in found)))
+        views = shown(found, lambda it: self._view(market.id, it), lambda it: it.id)
+        return JsonResponse(DriverList(views))
 
     async def suspend(self, request: Request, _principal: Principal) -> Response:
         """Take a driver out of matching until resumed."""

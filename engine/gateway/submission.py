@@ -23,12 +23,11 @@ from engine.gateway.frames import card
 from engine.gateway.stored_order import filled
 from engine.gateway.times import epoch_ms, utc
 from protocol.codes import ID_CHECK, ProblemCode
+from protocol.instants import EARLIEST_MS, LATEST_MS
 from protocol.lifecycle import JobState
 from protocol.resources import FieldError, JobRequest, ParcelsRequest
 
 _DEADLINE_AFTER: Final = timedelta(hours=24)
-# What calendars and clocks on the way can bear: 1970 to 2100.
-_LATEST_MS: Final = 4_102_444_800_000
 
 
 class InvalidOrder(Exception):
@@ -119,9 +118,8 @@ def with_ready_at(
         order.request, pickup=msgspec.structs.replace(pickup, stores=stores)
     )
     expires_ms = order.need.expires_ms
-    is_sound = not errors and 0 <= at_ms < _LATEST_MS
-    from_ms = _from_ms(request, mall, now_ms) if is_sound else at_ms
-    if not 0 <= from_ms < (_LATEST_MS if is_held else expires_ms):
+    from_ms = at_ms if errors else _from_ms(request, mall, now_ms)
+    if not EARLIEST_MS <= from_ms < (LATEST_MS if is_held else expires_ms):
         errors.append(FieldError("/ready_at", "not before the job expires"))
     if errors:
         raise InvalidOrder(tuple(errors), mall.market, closed=False)
@@ -168,8 +166,6 @@ def _errors(
         elif asked.store in seen:
             yield FieldError(f"{pointer}/store", "the same store twice")
         seen.add(asked.store)
-        if not 0 <= _ms(asked.ready_at) < _LATEST_MS:
-            yield FieldError(f"{pointer}/ready_at", "not between 1970 and 2100")
     if mall is not None and not places.in_area(mall.market, dropoff.lat, dropoff.lon):
         yield FieldError("/dropoff", f"outside the area of {mall.market}")
     collect_ms = _collect_ms(filled, now_ms)
@@ -235,7 +231,7 @@ def _from_ms(request: JobRequest, mall: Mall, now_ms: int) -> int:
 
 def _collect_ms(request: JobRequest, now_ms: int) -> int:
     """When all parcels could first be collected."""
-    return min(max(now_ms, _ready_ms(request)), _LATEST_MS)
+    return max(now_ms, _ready_ms(request))
 
 
 def _ready_ms(request: JobRequest) -> int:

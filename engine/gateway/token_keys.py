@@ -70,12 +70,17 @@ def load_token_keys(settings: Settings) -> TokenKeys:
     return TokenKeys(tuple(found), public)
 
 
+def made_secret(folder: Path) -> Path:
+    """Where a data folder keeps the secret that a node has made."""
+    return folder / _MADE_SECRET
+
+
 def kept_secret(folder: Path) -> bytes:
     """The secret of a data folder (file ``secret``, mode 0600), made when there is none yet.
 
     It appears complete or not at all; of two processes that make one at once, both use the first.
     """
-    path = folder / _MADE_SECRET
+    path = made_secret(folder)
     try:
         if not path.exists():
             _make_secret(path)

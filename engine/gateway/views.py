@@ -1,9 +1,10 @@
 """The engine's data as the order API shows it."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import shapely
+import structlog
 
 from engine.core import model
 from engine.core.mall import Mall, Market
@@ -14,6 +15,31 @@ from protocol.codes import JobReason
 from protocol.messages import Barred
 
 Namer = Callable[[str], str]
+_Row = TypeVar("_Row")
+_View = TypeVar("_View")
+_log = structlog.get_logger(__name__)
+# So many rows that cannot be shown are remembered: each is logged once.
+_MOST_LOGGED: Final = 1_000
+_logged: set[str] = set()
+
+
+def shown(
+    rows: Iterable[_Row], view: Callable[[_Row], _View], name: Callable[[_Row], str]
+) -> tuple[_View, ...]:
+    """The views of a page's rows. A row that cannot be shown is left out and logged once, so that
+    the data of one never hides the others."""
+    views = [_attempted(view, row, name(row)) for row in rows]
+    return tuple([each for each in views if each is not None])
+
+
+def _attempted(view: Callable[[_Row], _View], row: _Row, name: str) -> _View | None:
+    try:
+        return view(row)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one row, the others are shown
+        if name not in _logged and len(_logged) < _MOST_LOGGED:
+            _logged.add(name)
+            _log.error("row cannot be shown", row=name, error=repr(error))
+        return None
 
 
 def job_view(job: model.Job) -> resources.Job:
@@ -135,6 +161,8 @@ def driver_view(driver: model.Driver, barred: Barred | None) -> resources.Driver
         lon=at.lon if at else None,
         at_ms=at.at_ms if at else None,
         jobs=tuple(held.job for held in driver.jobs),
+        suspended=driver.suspended,
+        suspended_for=driver.suspended_for or None,
         barred=barred,
     )
 

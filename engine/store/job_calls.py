@@ -4,7 +4,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from engine.core.model import Job, Need, Submission
+from engine.logs import RateLimitedLog
 from engine.ports import (
     DriverUnavailable,
     DuplicateExternalId,
@@ -22,6 +25,9 @@ from engine.store.calls import Calls, Reply
 from engine.store.keys import MarketKeys
 from engine.store.records import job_of, pack, read_job
 from protocol.lifecycle import JobState
+
+# The same record is met again with every page.
+_often = RateLimitedLog(structlog.get_logger(__name__), interval_s=3_600.0)
 
 _PAGE_READ = 200
 # A filtered list looks through this many jobs a page at the most; the cursor leads on.
@@ -114,7 +120,8 @@ class JobCalls(Calls):
                 cursor = job
                 if not flat:
                     continue
-                known = read_job(flat)
+                if (known := _readable(job, flat)) is None:
+                    continue
                 if state in {None, known.state} and external_id in {None, known.external_id}:
                     found.append(known)
                     if len(found) == limit:
@@ -205,6 +212,15 @@ class JobCalls(Calls):
             # An answer is to the offer, in its order; any other transition is the named job's.
             jobs = others if run else [ref.job, *(job for job in others if job != ref.job)]
         raise StoreUnavailable(f"the run of {ref.job} changed each time")
+
+
+def _readable(job: str, flat: Sequence[bytes]) -> Job | None:
+    """The job; None, with a line in the log, if its record cannot be read: the others can."""
+    try:
+        return read_job(flat)
+    except (KeyError, ValueError, TypeError) as error:  # msgspec's errors are ValueErrors
+        _often.error("record cannot be read", job=job, error=repr(error))
+        return None
 
 
 def must_have_been(reply: Reply, ref: JobRef) -> Reply:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from protocol import messages
+from protocol.instants import EARLIEST_MS, LATEST_MS
 from protocol.lifecycle import Step, Wish
 
 
@@ -18,7 +19,7 @@ def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 ids = st.from_regex(r"[A-Za-z0-9_.:-]{1,64}", fullmatch=True)
-times = st.integers(0, 2**53)
+times = st.integers(EARLIEST_MS, LATEST_MS - 1)
 request_ids = st.integers(-(2**53), 2**53)
 attempts = st.integers(0, 2**31)
 # `Cs`: half a surrogate pair is no text.

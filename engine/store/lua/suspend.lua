@@ -10,6 +10,7 @@ local rec = read_driver(arg.driver)
 if not rec then return reply('no_driver') end
 if rec.suspended ~= arg.suspended then
   rec.suspended = arg.suspended
+  rec.suspended_for = arg.suspended and arg.reason or nil
   push_state(arg.driver, rec, arg.suspended and 'suspended' or 'resumed')
   event({ kind = 'driver', driver = arg.driver, what = arg.suspended and 'suspended' or 'resumed',
     reason = arg.reason })

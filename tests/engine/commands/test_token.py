@@ -12,6 +12,7 @@ from protocol.codes import Role
 def test_one_token_a_line_for_each_driver(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    load_token_keys(Settings(data=tmp_path))  # as a node does at its start
     flags = ["--market", "phoenix", "--data", str(tmp_path)]
     assert main(["token", "driver", "d-1", "d-2", *flags]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -62,3 +63,16 @@ def test_usage(argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[st
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err
+
+
+@pytest.mark.finding("D16")
+@pytest.mark.parametrize("folder", ["", "elsewhere"])
+def test_folder_that_no_engine_has_used_gets_no_secret(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", "orders", "shop", "--data", str(tmp_path / folder)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert len(told.err.splitlines()) == 1
+    assert "mallard serve" in told.err
+    assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,7 @@
+from dataclasses import replace
+
+import pytest
+
 from engine.core.model import Job, Need, TimelineEntry
 from engine.gateway.job_list import merged
 from engine.ports import JobPage
@@ -72,3 +76,15 @@ def test_a_market_that_was_looked_through_in_part_holds_older_jobs_of_others_bac
     """The store looks through so many jobs a call: older matches of `a` are still to come."""
     assert ids([page("a", 9, more_before=6), page("b", 8, 5, 4)], 10) == ([9, 8], 6)
     assert ids([page("a", more_before=6), page("b", 5)], 10) == ([], 6)
+
+
+@pytest.mark.finding("D1")
+def test_row_that_cannot_be_shown_hides_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = replace(job("a", 7), expires_ms=10**15)
+    worse = replace(job("a", 6), body=b"{")
+    pages = [JobPage((job("a", 9), odd, worse, job("a", 5)), None)]
+    for _ in range(2):
+        assert ids(pages, 10) == ([9, 5], None)
+    # The page goes on behind a row that it does not show.
+    assert ids(pages, 2) == ([9], 7)
+    assert capsys.readouterr().out.count(odd.id) == 1

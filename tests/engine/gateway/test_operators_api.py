@@ -110,12 +110,16 @@ async def test_whom_and_what_operators_name_must_be_there(shop: Caller, operator
         problem(await operator.post(f"{path}/resume"), 404, "not_found")
 
 
+@pytest.mark.finding("D17")
 async def test_suspend_and_resume(shop: Caller, operator: Caller) -> None:
     async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         suspended = await operator.post(f"{DRIVERS}/d-1/suspend", {"reason": "complaint"})
         assert (suspended.status_code, suspended.json()["driver"]) == (200, "d-1")
         assert (await driver.receive("state"))["why"] == "suspended"
+        (seen,) = (await operator.get(DRIVERS)).json()["items"]
+        assert (seen["suspended"], seen["suspended_for"]) == (True, "complaint")
+        assert seen["barred"] == {"why": "suspended", "until_ms": None}
         job = (await shop.submit(query="?wait_s=1")).json()
         assert job["state"] == "queued"
         resumed = await operator.post(f"{DRIVERS}/d-1/resume")

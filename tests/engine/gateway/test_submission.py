@@ -221,16 +221,6 @@ def test_ready_after_the_deadline_that_is_assumed() -> None:
     assert (code, pointers) == ("invalid_fields", ["/dropoff/deadline"])
 
 
-@pytest.mark.parametrize(
-    "at", ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"]
-)
-def test_times_out_of_this_world(at: str) -> None:
-    _, pointers = refused(pickup__stores=[{"store": "lego", "ready_at": at}])
-    assert "/pickup/stores/0/ready_at" in pointers
-    if at < "2":
-        assert refused(dropoff__deadline=at)[1] == ["/dropoff/deadline"]
-
-
 def test_a_submission() -> None:
     asked = order(external_id="ORD-1", requires=["id_check", "cool_bag"], priority=7)
     made = submission_of(
