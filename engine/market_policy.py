@@ -146,6 +146,9 @@ class MarketPolicy:
     # when it took the job: it is stuck, or slow; 0: it stays.
     stuck_after_s: float = figure(0.0, 0, 86_400)
 
+    # How often a position may move the expected times of what its driver holds; 0: never.
+    eta_every_s: float = figure(30.0, 0, 3_600)
+
     # Positions: faster than this is impossible; how long fixes are gathered for one write.
     max_speed_mps: float = figure(70.0, 0.1, 100_000)
     flush_ms: int = figure(200, 1, 10_000)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from engine.core.eta import TravelTime
-from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
+from engine.core.model import Driver, Job, Need, RoundRecord, StoreHold, Submission, Vehicle
 from engine.core.ways import Ways
 from engine.port_data import (
     MOST_COMING,
@@ -295,6 +295,12 @@ class Store(Protocol):
 
     async def last_round(self, job: str) -> RoundRecord | None:
         """The last round that was kept."""
+
+    async def holds(self, market: str) -> Mapping[str, StoreHold]:
+        """The stores of a market that drivers found unable to hand over, by mall/store."""
+
+    async def lift_hold(self, market: str, mall: str, store: str, until_ms: int) -> None:
+        """Hold a store no longer than until then, as the shop says; not at all if that is past."""
 
     async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
         """Take a live offer back; its jobs look on. ``ref``: any of them."""

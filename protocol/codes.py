@@ -119,6 +119,35 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
 }
 
 
+class WhyNot(StrEnum):
+    """Why a driver, or nobody, would be offered a job: ``why_not`` of candidates and quotes."""
+
+    ASKED_BEFORE = "asked_before"
+    TOO_HEAVY = "too_heavy"
+    TOO_BIG = "too_big"
+    TOO_MANY_JOBS = "too_many_jobs"
+    LACKS_EQUIPMENT = "lacks_equipment"
+    TOO_LATE_FOR_PICKUP = "too_late_for_pickup"
+    BLOCK_ENDS_TOO_SOON = "block_ends_too_soon"
+    NOBODY_IN_REACH = "nobody_in_reach"
+    NOBODY_FITS = "nobody_fits"
+    STORE_NOT_READY = "store_not_ready"
+
+
+WHY_NOT_MEANING: dict[WhyNot, str] = {
+    WhyNot.ASKED_BEFORE: "the driver declined it, let it lapse or gave it up",
+    WhyNot.TOO_HEAVY: "the vehicle cannot carry the weight",
+    WhyNot.TOO_BIG: "the vehicle cannot carry the volume",
+    WhyNot.TOO_MANY_JOBS: "the vehicle has no room for so many jobs",
+    WhyNot.LACKS_EQUIPMENT: "the vehicle lacks something that the job requires",
+    WhyNot.TOO_LATE_FOR_PICKUP: "the driver cannot collect before closing or the window's end",
+    WhyNot.BLOCK_ENDS_TOO_SOON: "the driver's block ends before it would be done",
+    WhyNot.NOBODY_IN_REACH: "no driver is near enough",
+    WhyNot.NOBODY_FITS: "no driver near has the room, equipment or time",
+    WhyNot.STORE_NOT_READY: "a driver found the store not ready or closed; see `held`",
+}
+
+
 class OfferClosedWhy(StrEnum):
     """Why an offer ended without the driver's own answer."""
 

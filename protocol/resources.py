@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
 from protocol import messages
-from protocol.codes import FixDropped, ProblemCode
+from protocol.codes import FixDropped, ProblemCode, WhyNot
 from protocol.fields import (
     DriverStateName,
     Id,
@@ -118,12 +118,15 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimelineEntry(Struct, frozen=True):
-    """One change of state."""
+    """One change of state. ``at``: when the engine heard of it; ``occurred_at``: when it happened
+    by the driver's phone (``at_ms``), not before the state before it; the same where nobody said.
+    """
 
     state: JobStateName
     at: Instant
     actor: str
     cause: str
+    occurred_at: Instant | UnsetType = UNSET
 
 
 class Eta(Struct, frozen=True):
@@ -159,6 +162,16 @@ class ReportedProblem(Struct, frozen=True):
     reported_at: Instant | UnsetType = UNSET
 
 
+class Held(Struct, frozen=True):
+    """Why a job looks for no driver now: a driver found one of its stores unable to hand over. It
+    ends at ``until``, or when the shop or the order service says ``ready``."""
+
+    why: str
+    place: str
+    store: str
+    until: Instant
+
+
 class Job(Struct, frozen=True):
     """A job, as its order service and operators see it."""
 
@@ -184,6 +197,7 @@ class Job(Struct, frozen=True):
     metadata: dict[str, Any] | UnsetType = UNSET
     proofs: tuple[ProofView, ...] = ()
     problems: tuple[ReportedProblem, ...] = ()
+    held: Held | None = None
 
 
 class JobList(Struct, frozen=True):
@@ -287,7 +301,7 @@ class Candidate(Struct, frozen=True):
 
     driver: str
     eligible: bool
-    why_not: str | None
+    why_not: Annotated[str | None, open_enum(WhyNot)]
     cost_s: float | None
     terms: dict[str, float]
     eta_s: int
@@ -322,6 +336,8 @@ class Explanation(Struct, frozen=True):
     run_jobs: int = 1
     run_why: str | None = None
     held_until: Instant | None = None
+    eta: Eta | UnsetType = UNSET
+    held: Held | None = None
 
 
 class Quote(Struct, frozen=True):
@@ -330,7 +346,8 @@ class Quote(Struct, frozen=True):
     would_match: bool
     eta_s: int | None
     candidates: tuple[Candidate, ...]
-    why_not: str | None
+    why_not: Annotated[str | None, open_enum(WhyNot)]
+    held: Held | None = None
 
 
 class Gate(Struct, frozen=True):

@@ -15,14 +15,15 @@ def expected_ms(position: Position, gate: Gate, now_ms: int, travel: TravelTime)
 
 
 def has_slipped(
-    expected_gate_ms: int, eta_pickup_ms: int | None, collect_ms: int, stuck_after_s: float
+    expected_gate_ms: int, promised_ms: int | None, collect_ms: int, stuck_after_s: float
 ) -> bool:
-    """Whether a holder is expected at the gate so much later than when it took the job. Standing
-    still for a while moves what is expected by as much. ``collect_ms``: from the gate to the parcel
-    in hand; where the parcel itself is late, it is that which counts."""
-    if eta_pickup_ms is None:
+    """Whether a holder is expected at the gate so much later than was promised. Standing still for
+    a while moves what is expected by as much. ``promised_ms``: when it was first expected to have
+    the parcel; ``collect_ms``: from the gate to the parcel in hand; where the parcel itself is
+    late, it is that which counts."""
+    if promised_ms is None:
         return False
-    return expected_gate_ms - (eta_pickup_ms - collect_ms) >= stuck_after_s * 1000
+    return expected_gate_ms - (promised_ms - collect_ms) >= stuck_after_s * 1000
 
 
 def earlier(

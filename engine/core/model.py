@@ -151,6 +151,14 @@ class Need:
         return max((holds.get(f"{mall}/{store}", 0) for store in self.stores), default=0)
 
 
+class StoreHold(NamedTuple):
+    """A store that a driver found unable to hand over: until when (epoch ms), and why
+    (``not_ready``, ``store_closed``)."""
+
+    until_ms: int
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One driver's turn with a job."""
@@ -163,12 +171,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One change of a job's state."""
+    """One change of a job's state. ``at_ms``: when it was recorded; ``occurred_ms``: when it
+    happened by the phone's word, not before the entry before it nor after it was recorded."""
 
     state: str
     at_ms: int
     actor: str
     cause: str
+    occurred_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +209,16 @@ class Job:
     eta_dropoff_ms: int | None
     timeline: tuple[TimelineEntry, ...]
     asked: tuple[Asked, ...]
+    # When its holder was first expected to have it; the times above follow its way.
+    promised_ms: int | None = None
+
+    @property
+    def arrived_ms(self) -> int | None:
+        """When its driver came to the mall; None unless it is there."""
+        if self.state is not JobState.AT_MALL:
+            return None
+        entries = reversed(self.timeline)
+        return next((it.at_ms for it in entries if it.state == JobState.AT_MALL), None)
 
     @property
     def terminal(self) -> bool:

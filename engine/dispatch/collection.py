@@ -5,7 +5,6 @@ from engine.core.model import Job, Need
 from engine.core.visits import collected_by, collecting
 from engine.dispatch.context import Context
 from engine.ports import NoSuchDriver
-from protocol.lifecycle import JobState
 
 
 class Collection:
@@ -18,7 +17,7 @@ class Collection:
         """The stores of a job in the order to visit, by when its driver came or is to be done."""
         mall = self._context.places.mall(job.mall)
         handover = self._context.handover(job.market)
-        arrive_ms = _arrived_ms(job)
+        arrive_ms = job.arrived_ms
         if arrive_ms is None and job.eta_pickup_ms is not None:
             tour = collected_by(mall, job.need, handover, job.eta_pickup_ms)
             if tour is not None:
@@ -33,7 +32,7 @@ class Collection:
         context, now_ms = self._context, self._context.store.now_ms()
         mall, travel = context.places.mall(job.mall), context.travel_time(job.market)
         handover = context.handover(job.market)
-        arrive_ms = _arrived_ms(job)
+        arrive_ms = job.arrived_ms
         if arrive_ms is None:
             gate = mall.gates[collecting(mall, need, handover, now_ms).gate]
             arrive_ms = now_ms
@@ -50,10 +49,3 @@ class Collection:
         way_s = travel.seconds(gate.lat, gate.lon, need.lat, need.lon, pickup_ms)
         door_s = context.policy(job.market).dropoff_dwell_s
         return pickup_ms, pickup_ms + tour.back_ms + int((way_s + door_s) * 1000)
-
-
-def _arrived_ms(job: Job) -> int | None:
-    """When its driver came to the mall; None while it is on its way."""
-    if job.state is not JobState.AT_MALL:
-        return None
-    return next((it.at_ms for it in reversed(job.timeline) if it.state == JobState.AT_MALL), None)

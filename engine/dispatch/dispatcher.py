@@ -20,6 +20,7 @@ from engine.dispatch.context import Context, Tasks, Workings, count_round
 from engine.dispatch.disconnects import Disconnects
 from engine.dispatch.early import EarlyLook
 from engine.dispatch.handover import Handover
+from engine.dispatch.live_etas import LiveEtas
 from engine.dispatch.reach import Reach
 from engine.dispatch.roster import Block
 from engine.dispatch.rounds import Rounds
@@ -31,6 +32,7 @@ from engine.ports import (
     Answered,
     Courier,
     DriverFix,
+    DriverSnapshot,
     Effects,
     Hello,
     JobRef,
@@ -81,6 +83,7 @@ class Dispatcher:
         self._collection = Collection(self._context)
         self._handover = Handover(self._context, self._follow)
         self._etas = RunEtas(self._context, self._tasks)
+        self._live = LiveEtas(self._context, self._tasks)
         self._arrivals = Arrivals(self._context, self._follow, self._tasks, self._reach)
 
     async def start(self) -> None:
@@ -158,6 +161,12 @@ class Dispatcher:
             self._follow_job(ref, effects)
         return effects is not None
 
+    async def lift_hold(self, mall: str, store: str, until_ms: int) -> None:
+        """See :meth:`engine.ports.Store.lift_hold`; the mall's jobs look for drivers again."""
+        market = self._context.places.market_of_mall(mall).id
+        await self._store.lift_hold(market, mall, store, until_ms)
+        self._rounds.wake(mall)
+
     def tour(self, job: Job) -> Tour:
         """The way through the stores for whoever holds the job."""
         return self._collection.tour(job)
@@ -211,12 +220,20 @@ class Dispatcher:
         self._arrivals.gone(market, driver)
         self._rounds.finishing.ended(market, driver)
         self._etas.ended(market, driver)
+        self._live.gone(market, driver)
         self._disconnects.add(market, driver, epoch)
 
     def given(self, market: str, driver: str) -> None:
         """A driver of this node holds a job that it was not offered here: it may stand at the mall
         already."""
         self._arrivals.look_again(market, driver)
+        # What was planned for it is not what it carries out now.
+        self._etas.ended(market, driver)
+        self._live.given(market, driver)
+
+    def holds(self, market: str, snapshot: DriverSnapshot) -> None:
+        """A driver has its socket on this node and holds this."""
+        self._live.holds(market, snapshot.driver, snapshot.jobs)
 
     async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
         """Record up to 256 fixes; the verdict on each, in order (see ``Recorded``)."""
@@ -225,6 +242,7 @@ class Dispatcher:
         self._follow(market, recorded.effects)
         self._reach.moved(market, placed, recorded.verdicts)
         self._arrivals.moved(market, placed, recorded.verdicts)
+        self._live.moved(market, placed, recorded.verdicts)
         return recorded.verdicts
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
@@ -258,6 +276,7 @@ class Dispatcher:
         answered = self._done(market, await self._store.accept(market, driver, offer))
         self._rounds.finishing.accepted(market, answered.driver, answered.jobs)
         self._etas.accepted(market, answered)
+        self._live.holds(market, answered.driver, answered.jobs)
         self._arrivals.look_again(market, driver)
         self._context.metrics.offer(Outcome.ACCEPTED.value)
         count_round(self._context.metrics, answered.effects)
@@ -293,6 +312,7 @@ class Dispatcher:
             now_ms = answered.effects.now_ms
             self._rounds.finishing.picked_up(market, driver, ref.job, now_ms)
         self._etas.progressed(market, ref.job, step, answered)
+        self._live.holds(market, answered.driver)
         self._follow(market, answered.effects)
         is_by_custody = step is not Step.GIVE_UP and answered.attempt > attempt
         if answered.driver.offer and is_by_custody:
@@ -364,6 +384,8 @@ class Dispatcher:
             self._courier.deliver(market, effects.pushes)
             for push in effects.pushes:
                 # What it holds is no longer what was planned with; an arrival changes nothing.
+                if push.kind == "job":
+                    self._live.changed(market, push.driver)
                 if push.kind == "job" and push.state != JobState.AT_MALL:
                     self._rounds.finishing.ended(market, push.driver)
         for mall, job in effects.queued:

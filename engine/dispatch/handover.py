@@ -57,7 +57,8 @@ class Handover:
             handover = self._context.handover(market)
             tour = collecting(mall, job.need, handover, snapshot.now_ms)
             due_ms = expected_ms(position, mall.gates[tour.gate], snapshot.now_ms, travel)
-            if not has_slipped(due_ms, job.eta_pickup_ms, tour.collect_ms, policy.stuck_after_s):
+            # Against what was promised: its expected time follows it, also while it stands still.
+            if not has_slipped(due_ms, job.promised_ms, tour.collect_ms, policy.stuck_after_s):
                 return
         search = first_search(None, policy)
         found = await self._context.store.candidates(

@@ -218,6 +218,7 @@ class Conversation:
                 services, snapshot, market=market, session=self.id, expires_ms=admitted.expires_ms
             )
         )
+        services.dispatcher.holds(market, snapshot)
         self._do(session.welcomed(snapshot))
 
     def _authorize(self, admitted: Admitted) -> None:

@@ -21,9 +21,18 @@ from engine.gateway.parameters import idempotency_key
 from engine.gateway.problems import HttpProblem
 from engine.gateway.readiness import MAX_TRIES, change_ready
 from engine.gateway.submission import InvalidOrder, read_order, submission_of
+from engine.gateway.times import epoch_ms
 from engine.gateway.turnstile import Turnstile
-from engine.gateway.views import Namer, Numbered, explanation_view, job_view, quote_view
+from engine.gateway.views import (
+    Namer,
+    Numbered,
+    explanation_view,
+    held_view,
+    job_view,
+    quote_view,
+)
 from engine.ports import StoreUnavailable, Submitted, WrongState
+from protocol import resources
 from protocol.bodies import (
     body_as,
     canonical_hash,
@@ -32,11 +41,13 @@ from protocol.bodies import (
     without_nulls,
 )
 from protocol.codes import ProblemCode
+from protocol.lifecycle import JobState
 from protocol.resources import CancelRequest, JobRequest, ReadyRequest
 
 # So many orders of one mall are checked and stored at a time, a millisecond or two each: more would
 # save a sale little and cost whoever else is on the node a longer turn of the loop (decisions.md).
 _MOST_OF_A_MALL: Final = 4
+_WAITING: Final = frozenset({JobState.SCHEDULED, JobState.QUEUED, JobState.OFFERED})
 # Two flash sales at one mall at once; more would wait for seconds, each with its body in memory.
 _MOST_WAITING: Final = 1_024
 
@@ -133,7 +144,7 @@ class JobsApi:
         wait_s = wait_of(request)
         job = await job_of(request, principal, self._store)
         job = await settled(job, request, self._store, wait_s, self._deps.leaving)
-        return JsonResponse(job_view(job))
+        return JsonResponse(job_view(job, await self._held(job)))
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """Cancel a job that is not on board yet. An empty body will do."""
@@ -153,6 +164,9 @@ class JobsApi:
         for _ in range(MAX_TRIES):
             job = await job_of(request, principal, self._store)
             if await change_ready(self._deps, job, asked.store, asked.ready_at):
+                # The shop knows better than the driver who found it not ready.
+                until_ms = epoch_ms(asked.ready_at)
+                await self._dispatcher.lift_hold(job.mall, asked.store, until_ms)
                 return await self._as_it_is(job)
         raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
 
@@ -160,14 +174,25 @@ class JobsApi:
         """Why this driver: the job's last round and everyone who was asked."""
         job = await job_of(request, principal, self._store)
         record = await self._store.last_round(job.id)
-        return JsonResponse(explanation_view(job, record, _namer(principal)))
+        held = await self._held(job)
+        return JsonResponse(explanation_view(job, record, _namer(principal), held))
 
     async def quote(self, request: Request, principal: Principal) -> Response:
         """Whether a job would find a driver now. Stores nothing."""
         asked = decode_json_body(await read_body(request), JobRequest)
         order = read_order(asked, self._deps.places, self._store.now_ms())
         record = await self._dispatcher.quote(order.mall.id, order.need)
-        return JsonResponse(quote_view(record, _namer(principal)))
+        market = order.mall.market
+        holds, now_ms = await self._store.holds(market), self._store.now_ms()
+        held = held_view(order.need, order.mall.id, holds, now_ms)
+        return JsonResponse(quote_view(record, _namer(principal), held))
+
+    async def _held(self, job: Job) -> resources.Held | None:
+        """What keeps a waiting job from being offered."""
+        if job.state not in _WAITING:
+            return None
+        holds = await self._store.holds(job.market)
+        return held_view(job.need, job.mall, holds, self._store.now_ms())
 
     async def _as_it_is(self, job: Job) -> Response:
         return JsonResponse(job_view(await self._store.job(job.id)))

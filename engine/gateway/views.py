@@ -1,6 +1,6 @@
 """The engine's data as the order API shows it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 import shapely
@@ -11,7 +11,7 @@ from engine.core.mall import Mall, Market
 from engine.gateway.stored_order import filled, order_request
 from engine.gateway.times import Moment
 from protocol import resources
-from protocol.codes import JobReason
+from protocol.codes import WhyNot
 from protocol.messages import Barred
 
 Namer = Callable[[str], str]
@@ -42,7 +42,18 @@ def _attempted(view: Callable[[_Row], _View], row: _Row, name: str) -> _View | N
         return None
 
 
-def job_view(job: model.Job) -> resources.Job:
+def held_view(
+    need: model.Need, mall: str, holds: Mapping[str, model.StoreHold], now_ms: int
+) -> resources.Held | None:
+    """The hold on one of a job's stores that lasts longest; None if none is held."""
+    held = [(holds[place], store) for store in need.stores if (place := f"{mall}/{store}") in holds]
+    hold, store = max(held, default=(model.StoreHold(0, ""), ""))
+    if hold.until_ms <= now_ms:
+        return None
+    return resources.Held(hold.why, "store", store, Moment.at_ms(hold.until_ms))
+
+
+def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Job:
     """A job, as its order service and operators see it."""
     request = order_request(job)
     return resources.Job(
@@ -58,7 +69,13 @@ def job_view(job: model.Job) -> resources.Job:
         expires_at=Moment.at_ms(job.expires_ms),
         eta=resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms)),
         timeline=tuple(
-            resources.TimelineEntry(it.state, Moment.at_ms(it.at_ms), it.actor, it.cause)
+            resources.TimelineEntry(
+                it.state,
+                Moment.at_ms(it.at_ms),
+                it.actor,
+                it.cause,
+                Moment.at_ms(it.occurred_ms or it.at_ms),
+            )
             for it in job.timeline
         ),
         pickup=request.pickup,
@@ -69,6 +86,7 @@ def job_view(job: model.Job) -> resources.Job:
         external_id=request.external_id,
         pay=request.pay,
         metadata=request.metadata,
+        held=held,
     )
 
 
@@ -87,15 +105,21 @@ class Numbered:
 
 
 def explanation_view(
-    job: model.Job, record: model.RoundRecord | None, name: Namer = str
+    job: model.Job,
+    record: model.RoundRecord | None,
+    name: Namer = str,
+    held: resources.Held | None = None,
 ) -> resources.Explanation:
     """Why this driver. Those asked are named first, so their numbers stay as rounds go by."""
     asked = tuple(
         resources.Asked(name(turn.driver), turn.attempt, turn.outcome, Moment.at_ms(turn.at_ms))
         for turn in job.asked
     )
+    eta = resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms))
     if record is None:
-        return resources.Explanation(job.id, 0, None, 0, capped=False, candidates=(), asked=asked)
+        return resources.Explanation(
+            job.id, 0, None, 0, capped=False, candidates=(), asked=asked, eta=eta, held=held
+        )
     return resources.Explanation(
         job=job.id,
         round=record.round,
@@ -107,6 +131,8 @@ def explanation_view(
         run_jobs=max(1, len(record.run)),
         run_why=record.why or None,
         held_until=Moment.at_ms(record.held_until_ms) if record.held_until_ms else None,
+        eta=eta,
+        held=held,
     )
 
 
@@ -128,16 +154,20 @@ def candidate_views(
     )
 
 
-def quote_view(record: model.RoundRecord, name: Namer = str) -> resources.Quote:
-    """Whether a job would find a driver; if not, `nobody_in_reach` or `nobody_fits`."""
+def quote_view(
+    record: model.RoundRecord, name: Namer = str, held: resources.Held | None = None
+) -> resources.Quote:
+    """Whether a job would find a driver; if not, why. A held store is offered to nobody."""
     fitting = [it for it in record.candidates if it.eligible]
     best = min(fitting, key=lambda it: it.cost_s or 0, default=None)
-    nobody = JobReason.NOBODY_FITS if record.candidates else JobReason.NOBODY_IN_REACH
+    nobody = WhyNot.NOBODY_FITS if record.candidates else WhyNot.NOBODY_IN_REACH
+    why_not = WhyNot.STORE_NOT_READY if held else None if best else nobody
     return resources.Quote(
-        would_match=best is not None,
+        would_match=why_not is None,
         eta_s=best.eta_s if best else None,
         candidates=candidate_views(record.candidates, name),
-        why_not=None if best else nobody,
+        why_not=why_not,
+        held=held,
     )
 
 

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from engine.core.model import Need, Submission
@@ -56,7 +57,8 @@ class _Simulation:
         self._scenario = scenario
         self._watch = watch
         self._clock = VirtualClock(loop, scenario.start_ms)
-        policies = {scenario.market: scenario.policy}
+        # No customer looks at the times of a simulated day.
+        policies = {scenario.market: replace(scenario.policy, eta_every_s=0)}
         self._store = SimulationStore(store_url, policies, self._clock.now_ms)
         numbers = itertools.count(1)
         self._dispatcher = Dispatcher(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from engine.ports import FreeDrivers, MarketQueue
 from engine.store.calls import Calls
-from engine.store.records import read_market_waiting
+from engine.store.records import read_holds, read_market_waiting
 from engine.store.round_calls import near_of, with_holds
 
 
@@ -19,7 +19,7 @@ class BatchCalls(Calls):
         now, total, packed, holds, cursor = await self._plain("waiting_jobs", names, args)
         self._heard(now)
         self._seen_up_to[market] = cursor.decode()
-        held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
+        held = {store: hold.until_ms for store, hold in read_holds(holds).items()}
         jobs = []
         # A job that is named may have come with the others, too.
         for job, value in dict(zip(packed[::2], packed[1::2], strict=True)).items():

@@ -45,8 +45,8 @@ class MarketKeys:
         ``events``, ``push`` (streams), ``forget`` (zset: what is kept till when), ``externals``
         (hash: job by service/external id),
         ``coming`` (zset by name, mall/driver: who may be offered one more job on its way there),
-        ``holds`` (hash: till when, by mall/store), ``dwell`` (hash: how long drivers stay, by
-        mall/store; see ``core/dwell.py``), ``by_service``, ``by_age``
+        ``holds`` (hash: till when and why, by mall/store), ``dwell`` (hash: how long drivers stay,
+        by mall/store; see ``core/dwell.py``), ``by_service``, ``by_age``
         (zsets by name: jobs newest last).
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"

@@ -14,6 +14,7 @@ from engine.core.model import (
     OfferedJob,
     Position,
     RoundRecord,
+    StoreHold,
     Submission,
     TimelineEntry,
     Waiting,
@@ -39,6 +40,8 @@ class _TimelineRecord(msgspec.Struct, array_like=True, gc=False):
     at_ms: int
     actor: str
     cause: str
+    # Entries of earlier versions have none: they happened when they were recorded.
+    occurred_ms: int = 0
 
 
 class _WaitingRecord(msgspec.Struct, array_like=True):
@@ -284,9 +287,21 @@ def _read_asked(packed: bytes) -> tuple[Asked, ...]:
 
 def _read_timeline(packed: bytes) -> tuple[TimelineEntry, ...]:
     return tuple(
-        TimelineEntry(entry.state, entry.at_ms, entry.actor, entry.cause)
+        TimelineEntry(
+            entry.state, entry.at_ms, entry.actor, entry.cause, entry.occurred_ms or entry.at_ms
+        )
         for entry in _timeline(packed)
     )
+
+
+def read_holds(flat: Sequence[bytes]) -> dict[str, StoreHold]:
+    """The held stores, by mall/store, as HGETALL gives them: until when and why."""
+    holds = {}
+    for store, value in zip(flat[::2], flat[1::2], strict=True):
+        until_ms, _, why = value.decode().partition(" ")
+        # What earlier versions wrote says no reason.
+        holds[store.decode()] = StoreHold(int(float(until_ms)), why or "not_ready")
+    return holds
 
 
 def read_job(flat: Sequence[bytes]) -> Job:
@@ -325,6 +340,7 @@ def read_job(flat: Sequence[bytes]) -> Job:
         need=_need(fields[b"need"]),
         eta_pickup_ms=number(b"eta_pickup_ms") or None,
         eta_dropoff_ms=number(b"eta_dropoff_ms") or None,
+        promised_ms=number(b"promised_ms") or None,
         timeline=_read_timeline(fields.get(b"timeline", _NO_ENTRIES)),
         asked=_read_asked(fields.get(b"asked", _NO_ENTRIES)),
     )
@@ -354,6 +370,8 @@ def job_of(submission: Submission, now_ms: int) -> Job:
         need=submission.need,
         eta_pickup_ms=None,
         eta_dropoff_ms=None,
-        timeline=(TimelineEntry(submission.state, now_ms, submission.service, "submitted"),),
+        timeline=(
+            TimelineEntry(submission.state, now_ms, submission.service, "submitted", now_ms),
+        ),
         asked=(),
     )

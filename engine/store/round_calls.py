@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.core.geo import haversine_m
-from engine.core.model import Near, RoundRecord, Vehicle, Waiting
+from engine.core.model import Near, RoundRecord, StoreHold, Vehicle, Waiting
 from engine.ports import (
     Answered,
     Effects,
@@ -26,6 +26,7 @@ from engine.store.job_calls import JobCalls, must_have_been
 from engine.store.records import (
     pack,
     read_driver,
+    read_holds,
     read_job,
     read_offer,
     read_position,
@@ -99,7 +100,7 @@ class RoundCalls(JobCalls):
         )
         now, radius, total, packed_jobs, near, records, positions, nodes, holds = raw[:9]
         self._heard(now)
-        held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
+        held = {store: hold.until_ms for store, hold in read_holds(holds).items()}
         return Found(
             now_ms=now,
             waiting=tuple(
@@ -189,6 +190,16 @@ class RoundCalls(JobCalls):
         told = [(stop.attempt, stop.eta_pickup_ms, stop.eta_dropoff_ms) for stop in stops]
         args = {"driver": driver, "stops": told}
         await self._plain("etas", [keys.job(stop.job) for stop in stops], args)
+
+    async def holds(self, market: str) -> Mapping[str, StoreHold]:
+        """See :meth:`engine.ports.Store.holds`."""
+        return read_holds(await self._link.call("HGETALL", self._keys[market].key("holds")))
+
+    async def lift_hold(self, market: str, mall: str, store: str, until_ms: int) -> None:
+        """See :meth:`engine.ports.Store.lift_hold`."""
+        keys = self._keys[market]
+        names = [keys.key("holds"), keys.key("forget")]
+        await self._plain("lift_hold", names, {"place": f"{mall}/{store}", "until_ms": until_ms})
 
     async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
         """See :meth:`engine.ports.Store.retry_later`."""

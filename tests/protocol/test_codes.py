@@ -14,6 +14,7 @@ from protocol.codes import (
     OFFER_CLOSED_MEANING,
     PROBLEMS,
     STATE_WHY_MEANING,
+    WHY_NOT_MEANING,
     BarredWhy,
     Close,
     ErrorCode,
@@ -21,6 +22,7 @@ from protocol.codes import (
     OfferClosedWhy,
     ProblemCode,
     StateWhy,
+    WhyNot,
 )
 from protocol.lifecycle import DriverState, JobState, Outcome, Step, Wish
 
@@ -67,6 +69,7 @@ def test_names_of_the_contract(kind: type[Enum]) -> None:
         (ErrorCode, ERROR_ADVICE),
         (OfferClosedWhy, OFFER_CLOSED_MEANING),
         (StateWhy, STATE_WHY_MEANING),
+        (WhyNot, WHY_NOT_MEANING),
         (BarredWhy, BARRED_MEANING),
         (JobReason, JOB_REASON_MEANING),
         (ProblemCode, PROBLEMS),

@@ -39,6 +39,6 @@ for i, job in ipairs(run) do
   move(job, 'assigned', arg.driver, 'accepted', silence_limit(rec))
   local eta = offer.jobs[i].eta_dropoff_ms and offer.jobs[i] or offer
   redis.call('HSET', job.key, 'eta_pickup_ms', eta.eta_pickup_ms,
-    'eta_dropoff_ms', eta.eta_dropoff_ms)
+    'eta_dropoff_ms', eta.eta_dropoff_ms, 'promised_ms', eta.eta_pickup_ms)
 end
 return answer()

@@ -17,7 +17,7 @@ event({ kind = ALERTS[arg.kind] and 'alert' or 'problem', what = arg.kind, drive
 if HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= '' then
   -- Its word holds the store for everybody: no longer than anybody would believe it.
   local till = math.min(arg.until_ms or now + policy.hold_ms, now + policy.longest_hold_ms)
-  redis.call('HSET', HOLDS, arg.mall .. '/' .. arg.store, till)
+  redis.call('HSET', HOLDS, arg.mall .. '/' .. arg.store, till .. ' ' .. arg.kind)
   redis.call('ZADD', K.forget, till, 'hold/' .. arg.mall .. '/' .. arg.store)
 end
 return reply('ok', told(arg.driver))

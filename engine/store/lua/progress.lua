@@ -31,6 +31,7 @@ local function answer()
   return reply('ok', told(arg.driver), job.state, job.attempt)
 end
 
+job.reported_ms = arg.at_ms
 if job.driver ~= arg.driver or job.attempt ~= arg.attempt then
   local verdict, names = claim_custody(job, arg.driver, arg.attempt, arg.step)
   if verdict == 'ok' then return answer() end
@@ -45,7 +46,6 @@ if arg.step == 'delivered' and job.age_check and not arg.age_checked then
 end
 
 local rec = read_driver(arg.driver)
-job.reported_ms = arg.at_ms
 if arg.step == 'picked_up' then
   if job.state == 'assigned' then
     move(job, 'at_mall', arg.driver, 'arrived')

@@ -28,7 +28,7 @@ elseif job.state == 'queued' then
 elseif job.driver ~= '' then
   if arg.etas and arg.etas.attempt == job.attempt then
     redis.call('HSET', job.key, 'eta_pickup_ms', arg.etas.pickup_ms,
-      'eta_dropoff_ms', arg.etas.dropoff_ms)
+      'eta_dropoff_ms', arg.etas.dropoff_ms, 'promised_ms', arg.etas.pickup_ms)
   end
   local rec = read_driver(job.driver)
   tell_holder(job, rec, job.state, 'ready_changed')

@@ -228,7 +228,7 @@ async def test_custody_takes_the_job_from_who_was_assigned_since(
     assert (await world.record("bob")).jobs == ()
     assert await world.idle() == {"bob"}
     job = await world.job(ref)
-    assert (job.driver, job.attempt, job.eta_pickup_ms) == ("ann", second + 1, None)
+    assert (job.driver, job.attempt, job.eta_pickup_ms) == ("ann", second + 1, world.now)
     # And bob may turn out to be the one who has it: two who claim it, nobody moves.
     before = await world.job(ref)
     assert await code_of(world, ref, Step.PICKED_UP, second, "bob") is ErrorCode.WRONG_STATE
@@ -301,3 +301,56 @@ async def test_a_parcel_on_board_of_one_who_left_is_looked_after(world: World) -
     await world.pass_ms(10)
     await world.step(ref, Step.PICKED_UP, attempt)
     assert await world.due_of(ref) == world.now - 10 + RESUME_MS
+
+
+@pytest.mark.finding("D8")
+@pytest.mark.parametrize(
+    ("reported", "occurred"),
+    [
+        (None, "recorded"),
+        (-60_000, -60_000),
+        (-(10**9), "before"),
+        (60_000, "recorded"),
+    ],
+)
+async def test_offline_step_shows_both_times(
+    world: World, reported: int | None, occurred: int | str
+) -> None:
+    await world.driver("ann")
+    ref, _ = await world.in_state(JobState.ASSIGNED)
+    taken_ms = world.now
+    await world.pass_ms(300_000)
+    job = await world.job(ref)
+    await world.store.progress(
+        ref,
+        "ann",
+        job.attempt,
+        Step.PICKED_UP,
+        at_ms=None if reported is None else world.now + reported,
+        age_checked=False,
+        reason="",
+    )
+    *_, arrived, collected = (await world.job(ref)).timeline
+    expected = {"recorded": world.now, "before": taken_ms}.get(
+        str(occurred), world.now + (occurred if isinstance(occurred, int) else 0)
+    )
+    assert (arrived.state, collected.state) == ("at_mall", "picked_up")
+    for entry in (arrived, collected):
+        assert (entry.at_ms, entry.occurred_ms) == (world.now, expected)
+    assert (await world.events("job"))[-1]["occurred_ms"] == expected
+
+
+@pytest.mark.finding("D8")
+async def test_custody_shows_when_it_was_collected(world: World) -> None:
+    await world.driver("ann")
+    ref, _ = await world.in_state(JobState.ASSIGNED)
+    job = await world.job(ref)
+    await world.pass_ms(300_000)
+    await world.store.release(ref, job.attempt, Outcome.SILENT, "engine", "")
+    at_ms = world.now
+    await world.pass_ms(60_000)
+    await world.store.progress(
+        ref, "ann", job.attempt, Step.PICKED_UP, at_ms=at_ms + 5, age_checked=False, reason=""
+    )
+    entry = (await world.job(ref)).timeline[-1]
+    assert (entry.cause, entry.at_ms, entry.occurred_ms) == ("custody", world.now, at_ms + 5)

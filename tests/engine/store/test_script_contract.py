@@ -174,6 +174,7 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
         MARKET, "ann", kind="not_ready", mall=MALL, job=ref.job, store="lego",
         until_ms=world.now + 1, text="",
     )  # fmt: skip
+    await store.lift_hold(MARKET, MALL, "lego", world.now)
     await store.close_job(ref, JobState.RETURNED, "operator", "")
     accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
     await store.accept(MARKET, "bob", offer)

@@ -7,7 +7,10 @@ end
 
 -- Removes the job from its holder's record; the holder hears why unless it said so itself.
 local function take_from_holder(job, state, reason)
-  redis.call('HSET', job.key, 'eta_pickup_ms', '', 'eta_dropoff_ms', '')
+  redis.call('HSET', job.key, 'eta_dropoff_ms', '')
+  if BEFORE_PICKUP[job.state] then
+    redis.call('HSET', job.key, 'eta_pickup_ms', '', 'promised_ms', '')
+  end
   local rec = read_driver(job.driver)
   if not rec then return end
   drop_job(rec, job.id)

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- A store is held no longer than until_ms, as the shop says; not at all if that has passed.
+-- KEYS: holds forget
+-- ARGV: now arg{place until_ms}
+-- REPLY: 1: it was held for longer | 0
+local arg = cmsgpack.unpack(ARGV[2])
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local held = redis.call('HGET', KEYS[1], arg.place)
+local till, why = (held or ''):match('^(%d+)(.*)$')
+if not till or tonumber(till) <= arg.until_ms then return 0 end
+if arg.until_ms <= now then
+  redis.call('HDEL', KEYS[1], arg.place)
+  redis.call('ZREM', KEYS[2], 'hold/' .. arg.place)
+else
+  redis.call('HSET', KEYS[1], arg.place, arg.until_ms .. why)
+  redis.call('ZADD', KEYS[2], arg.until_ms, 'hold/' .. arg.place)
+end
+return 1

@@ -1,0 +1,122 @@
+"""Expected times follow positions and steps, for every holder, with the default settings."""
+
+import pytest
+
+from engine.core.model import Job, Vehicle
+from engine.ports import JobRef
+from protocol.lifecycle import JobState, Step, Wish
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import MARKET, Node
+from tests.support import eventually
+
+pytestmark = pytest.mark.finding("D5")
+# A fix moves the times as often as it comes: only how often is shorter than by default.
+OFTEN = {"eta_every_s": 0.001}
+
+
+async def moved(node: Node, ref: JobRef, was: Job) -> Job:
+    """The job, once its expected times are others."""
+
+    async def other() -> Job | None:
+        job = await node.job(ref)
+        return job if job.eta_dropoff_ms != was.eta_dropoff_ms else None
+
+    job = await eventually(other)
+    assert job is not None
+    return job
+
+
+async def test_eta_follows_the_way_of_the_holder(make_node: MakeNode) -> None:
+    node = await make_node(**OFTEN)
+    await node.online("ann", 8_000)
+    ref = await node.submit()
+    taken = await node.accepts(await node.offered(ref, "ann"))
+    assert taken.eta_pickup_ms == taken.promised_ms
+    await node.moves("ann", 2_000)
+    near = await moved(node, ref, taken)
+    # Six kilometres of straight line less, at 9 m/s on roads a third longer.
+    assert taken.eta_pickup_ms is not None
+    assert near.eta_pickup_ms is not None
+    assert 700_000 < taken.eta_pickup_ms - near.eta_pickup_ms < 900_000
+    await node.moves("ann", 9_000)
+    far = await moved(node, ref, near)
+    assert far.eta_pickup_ms is not None
+    assert far.eta_pickup_ms > taken.eta_pickup_ms
+    # What was promised stays: a holder who slips is measured against it.
+    assert far.promised_ms == taken.promised_ms
+
+
+async def test_eta_ends_as_the_times_at_which_it_happened(make_node: MakeNode) -> None:
+    node = await make_node(**OFTEN)
+    await node.online("ann", 3_000)
+    ref = await node.submit()
+    job = await node.accepts(await node.offered(ref, "ann"))
+    await node.moves("ann", 0)
+    await node.does(ref, "ann", job.attempt, Step.AT_MALL, Step.PICKED_UP)
+    collected = await node.job(ref)
+    assert collected.eta_pickup_ms == collected.timeline[-1].at_ms
+    await node.moves("ann", 1_500)
+    on_way = await moved(node, ref, collected)
+    assert on_way.eta_pickup_ms == collected.eta_pickup_ms
+    await node.does(ref, "ann", job.attempt, Step.DELIVERED)
+    done = await node.job(ref)
+    assert done.state is JobState.DELIVERED
+    assert done.eta_pickup_ms == collected.eta_pickup_ms
+    assert done.eta_dropoff_ms == done.timeline[-1].at_ms
+
+
+async def test_job_that_an_operator_assigned_has_an_eta(make_node: MakeNode) -> None:
+    node = await make_node(**OFTEN)
+    await node.online("ann", 3_000)
+    ref = await node.submit(requires=("crane",))
+    await node.dispatcher.assign(ref, "ann", "ops")
+    assert (await node.job(ref)).eta_pickup_ms is None
+    node.dispatcher.given(MARKET, "ann")
+    await node.moves("ann", 2_500)
+
+    async def told() -> Job | None:
+        job = await node.job(ref)
+        return job if job.eta_dropoff_ms else None
+
+    job = await eventually(told)
+    assert job is not None
+    assert job.eta_pickup_ms is not None
+    assert job.promised_ms == job.eta_pickup_ms < (job.eta_dropoff_ms or 0)
+
+
+async def test_assigned_job_joins_the_times_of_a_driver_under_way(make_node: MakeNode) -> None:
+    node = await make_node(**OFTEN, max_run_jobs=3)
+    await node.online("ann", 3_000, vehicle=Vehicle(max_jobs=3))
+    first = await node.submit()
+    await node.accepts(await node.offered(first, "ann"))
+    await node.wish("ann", Wish.PAUSED)  # so that she is not asked for it
+    second = await node.submit(lat=33.34, lon=-111.80)
+    await assigned(node, second)
+    await node.moves("ann", 2_000)
+
+    async def told() -> bool:
+        return (await node.job(second)).eta_dropoff_ms is not None
+
+    await eventually(told)
+    jobs = [await node.job(ref) for ref in (first, second)]
+    assert jobs[0].eta_pickup_ms == jobs[1].eta_pickup_ms
+    assert (jobs[0].eta_dropoff_ms or 0) < (jobs[1].eta_dropoff_ms or 0)
+
+
+async def assigned(node: Node, ref: JobRef) -> None:
+    await node.dispatcher.assign(ref, "ann", "ops")
+    node.dispatcher.given(MARKET, "ann")
+
+
+async def test_positions_cost_no_script_of_their_own(make_node: MakeNode) -> None:
+    node = await make_node()
+    await node.online("ann", 3_000)
+    ref = await node.submit()
+    await node.accepts(await node.offered(ref, "ann"))
+    await node.moves("ann", 2_900)
+    await eventually(lambda: len(node.dispatcher._tasks) == 0)
+    node.calls.clear()
+    for step in range(10):
+        await node.moves("ann", 2_800 - step * 50)
+    await eventually(lambda: len(node.dispatcher._tasks) == 0)
+    assert "etas" not in node.calls
