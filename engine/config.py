@@ -69,6 +69,8 @@ class Settings:
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     opening_hours: Literal["on", "off"] = "on"
+    # A file or a folder of markets and malls that replace those of the package.
+    places: Path | None = None
 
     policy: MarketPolicy = field(default_factory=MarketPolicy)
     markets: Mapping[str, MarketPolicy] = field(default_factory=dict)

@@ -12,8 +12,7 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
-from engine.commands.options import number
-from engine.core.places import Places
+from engine.commands.options import number, places_named
 from engine.demo.demand import Demand, datasets_root, load_zips
 from engine.demo.nodes import NodeFailed
 from engine.demo.plan import Plan, a_secret
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
-    demand = Demand(Places.load(), load_zips(os.environ, datasets_root()))
+    demand = Demand(places_named(), load_zips(os.environ, datasets_root()))
     title = (
         f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s at "
         f"{len(demand.catchments)} malls; {plan.figures()}; {demand.source}"

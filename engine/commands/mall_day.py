@@ -3,9 +3,8 @@
 import argparse
 import os
 
-from engine.commands.options import number
+from engine.commands.options import number, places_named
 from engine.config import ConfigError
-from engine.core.places import Places
 from engine.demo.demand import Demand, datasets_root, load_zips
 from engine.market_policy import MarketPolicy
 from engine.simulation import mallday
@@ -35,7 +34,7 @@ def mall_day(
     args: argparse.Namespace, policy: MarketPolicy, *, drivers: int, seed: int
 ) -> tuple[Scenario, str]:
     """The day, and where its drop-offs come from. Raises ``ConfigError`` for an unknown mall."""
-    places = Places.load(opening_hours=False)
+    places = places_named(opening_hours=False)
     demand = Demand(places, load_zips(os.environ, datasets_root()))
     if all(args.mall != catchment.mall.id for catchment in demand.catchments):
         known = ", ".join(catchment.mall.id for catchment in demand.catchments)

@@ -1,11 +1,14 @@
 """The settings and the places that commands work with, and the flags that name them."""
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from engine.config import ConfigError, Settings, load_settings
 from engine.core.places import Market, Places, PlacesError
+
+PLACES_VARIABLE = "MALLARD_PLACES"
 
 N = TypeVar("N", int, float)
 _WORDS: Mapping[object, str] = {int: "whole number", float: "number"}
@@ -49,18 +52,28 @@ def settings_of(args: argparse.Namespace) -> Settings:
     return load_settings({name: getattr(args, name, None) for name in names})
 
 
-def places_of(settings: Settings) -> Places:
-    """Return the places, open as the settings say.
+def places_of(settings: Settings, *, opening_hours: bool = True) -> Places:
+    """Return the places, open as the settings say; without `opening_hours`, always.
 
     Raises `ConfigError`, also for figures of a market that there is not: they would change nothing.
     """
     try:
-        places = Places.load(opening_hours=not settings.always_open)
+        own = [settings.places] if settings.places else None
+        places = Places.load(own, opening_hours=opening_hours and not settings.always_open)
     except PlacesError as error:
         raise ConfigError(f"places: {error}") from error
     for market in settings.markets:
         market_named(market, places)
     return places
+
+
+def places_named(*, opening_hours: bool = True) -> Places:
+    """Return the places of `MALLARD_PLACES`, for commands that take no other setting.
+
+    Raises `ConfigError`.
+    """
+    named = {name: value for name, value in os.environ.items() if name == PLACES_VARIABLE}
+    return places_of(load_settings({}, named), opening_hours=opening_hours)
 
 
 def market_named(name: str, places: Places) -> Market:

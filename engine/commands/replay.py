@@ -19,7 +19,6 @@ from engine.commands.days import (
     write_json,
 )
 from engine.commands.options import add_settings_flags, market_named, places_of, settings_of
-from engine.core.places import Places
 from engine.simulation.figures import figures_of
 from engine.simulation.policies import policy_over
 from engine.simulation.recording import read_recording, record, write_recording
@@ -91,7 +90,7 @@ def _record(args: argparse.Namespace, console: Console) -> None:
 def _day(args: argparse.Namespace, console: Console) -> None:
     recording = read_recording(args.file)
     settings = settings_of(args)
-    places = Places.load(opening_hours=False)
+    places = places_of(settings, opening_hours=False)
     market = market_named(recording.market, places).id
     own = settings.market_policy(market)
     columns = [("as it was", as_it_was(recording))]

@@ -45,7 +45,11 @@ class DemoNode:
 
     async def start(self) -> Self:
         """Start it and wait until it listens. Raises `NodeFailed`."""
-        foreign = {name: value for name, value in os.environ.items() if "MALLARD_" not in name}
+        foreign = {
+            name: value
+            for name, value in os.environ.items()
+            if "MALLARD_" not in name or name == "MALLARD_PLACES"
+        }
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "engine", "serve", "--port", "0"),

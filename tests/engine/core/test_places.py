@@ -210,8 +210,40 @@ def test_a_wrong_entry_is_named(
     assert changed != text
     file = tmp_path / "phoenix.toml"
     file.write_text(changed, encoding="utf-8")
-    with pytest.raises(PlacesError, match=re.escape(f"phoenix.toml: {message}")):
+    with pytest.raises(PlacesError, match=rf"phoenix\.toml(:\d+)?: {re.escape(message)}"):
         Places.load([file])
+
+
+@pytest.mark.finding("D9")
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r'name = "Phoenix"', "name = 7"),
+        (r'source = "Drawn', 'colour = "red"\nsource = "Drawn'),
+        (r'id = "arizona-mills"', f'id = "{CHANDLER}"'),
+        (r"lat = 33.301354", "lat = nan"),
+        (r"floors = 2", "floors = 0"),
+        (r'"America/Phoenix"', '"America/Nowhere"'),
+        (r"mon-sat", "mon-sut"),
+        (r'kind = "station"', 'kind = "kiosk"'),
+        (r'("LEGO", gate = )"north"', r'\1"yard"'),
+        (r'("LEGO".* floor = )1', r"\g<1>3"),
+        (r'("LEGO".* walk_s = )\d+', r"\g<1>999999"),
+        (r'("LEGO".*) }', r"\1, shelf = 2 }"),
+    ],
+)
+def test_wrong_entry_is_found_by_its_line(
+    tmp_path: Path, text: str, pattern: str, replacement: str
+) -> None:
+    where = re.search(pattern, text)
+    assert where is not None
+    file = tmp_path / "own.toml"
+    file.write_text(re.sub(pattern, replacement, text, count=1), encoding="utf-8")
+    with pytest.raises(PlacesError) as raised:
+        Places.load([file])
+    line = text.count("\n", 0, where.start()) + 1
+    assert str(raised.value).startswith(f"own.toml:{line}: ")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_store_may_tell_what_its_counter_takes(tmp_path: Path, text: str) -> None:

@@ -150,6 +150,7 @@ async def test_a_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
         "eta_s": None,
         "candidates": [],
         "why_not": "nobody_in_reach",
+        "held": None,
     }
     async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)

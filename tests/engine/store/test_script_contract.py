@@ -174,7 +174,6 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
         MARKET, "ann", kind="not_ready", mall=MALL, job=ref.job, store="lego",
         until_ms=world.now + 1, text="",
     )  # fmt: skip
-    await store.lift_hold(MARKET, MALL, "lego", world.now)
     await store.close_job(ref, JobState.RETURNED, "operator", "")
     accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
     await store.accept(MARKET, "bob", offer)
@@ -198,6 +197,7 @@ async def _scheduled(world: World) -> None:
     """What happens to a job that is held back."""
     ref, _ = await world.in_state(JobState.SCHEDULED)
     await world.store.queue(ref)
+    await world.store.lift_hold(MARKET, MALL, "lego", world.now)
     need = (await world.job(ref)).need
     await world.store.next_opening(ref, 0, was=need, need=need, release_ms=world.now + 1)
 

@@ -86,6 +86,8 @@ local function end_job(job)
   end
 end
 
+-- include lib/times.lua
+
 -- The one way to change a job's state. `due_at` is when time must look at it again.
 local function move(job, state, actor, cause, due_at, reason)
   local was = job.state
@@ -103,17 +105,10 @@ local function move(job, state, actor, cause, due_at, reason)
     redis.call('HDEL', K.waiting, job.id)
   end
   if state == 'queued' then wait_for_driver(job) end
-  -- When it happened by the phone's word: not before the state before it, nor after now.
-  local before = job.timeline[#job.timeline]
-  local occurred = math.min(math.max(job.reported_ms or now, before[5] or before[2]), now)
-  job.timeline[#job.timeline + 1] = { state, now, actor, cause, occurred }
+  local occurred = note_change(job, state, actor, cause)
   save_job(job)
   -- Why a job looks for a driver again is in its event; a job that looks on has no reason itself.
   if reason and state ~= 'queued' then redis.call('HSET', job.key, 'reason', reason) end
-  -- What has happened is expected no more: from now on these are the actual times.
-  if state == 'picked_up' then redis.call('HSET', job.key, 'eta_pickup_ms', occurred) end
-  if state == 'delivered' then redis.call('HSET', job.key, 'eta_dropoff_ms', occurred) end
-  if state == 'returning' then redis.call('HSET', job.key, 'eta_dropoff_ms', '') end
   job.due_was = due_member(job)
   if job.due_was and due_at then falls_due(job.due_was, due_at) end
   if TERMINAL[state] then end_job(job) end
