@@ -297,8 +297,9 @@ async def test_a_store_that_cannot_hand_over_is_held(world: World, kind: str) ->
             text="shutters down",
         )  # fmt: skip
         assert [held.job for held in answered.driver.jobs] == [ref.job]
-    holds = await world.redis.hgetall(world.keys.key("holds"))
-    assert {store.decode(): int(till) for store, till in holds.items()} == {
+    holds = await world.store.holds(MARKET)
+    assert {hold.why for hold in holds.values()} == {kind}
+    assert {store: hold.until_ms for store, hold in holds.items()} == {
         f"{MALL}/lego": world.now + 900_000,
         f"{MALL}/gap": world.now + 5_000,
         f"{MALL}/aldo": world.now + 4 * 3_600_000,
