@@ -127,6 +127,9 @@ class Connections:
 
     # -- for `Peer`
 
+    def _is_stranger(self, peer: "Peer") -> bool:
+        return peer in self._strangers
+
     def _no_stranger(self, peer: "Peer") -> None:
         if peer in self._strangers:
             del self._strangers[peer]
@@ -156,6 +159,11 @@ class Peer:
         self.held = 0
         self._connections: Connections | None = connections
         self._cut: Callable[[], None] | None = cut
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the client has shown no good token, and is no proxy."""
+        return self._connections is not None and self._connections._is_stranger(self)  # noqa: SLF001
 
     def know(self) -> None:
         """The client has shown a good token."""

@@ -51,6 +51,9 @@ _MAX_DISCARDED_BYTES: Final = 262_144
 # A body that comes after its request was answered is thrown away, up to here.
 _MAX_UNREAD_BODY_BYTES: Final = 2 << 20
 _MAX_ANSWER_S: Final = 30.0
+# Between the pipelined requests of a client that has shown no good token: one connection must not
+# fill the event loop.
+STRANGER_PACE_S: Final = 0.01
 MAX_HELD_BODY_BYTES: Final = 65_536
 """Reading pauses while so much of a body waits for the application."""
 
@@ -164,6 +167,7 @@ class PatientHttpProtocol(HttpToolsProtocol):
         self._unread = 0
         self._deadline: TimerHandle | None = None
         self._slow: TimerHandle | None = None
+        self._pause: TimerHandle | None = None
 
     # -- the transport's side
 
@@ -377,7 +381,10 @@ class PatientHttpProtocol(HttpToolsProtocol):
             return
         if not self._in_body:
             self._wait_at_most(KEEP_ALIVE_S, self._idle_too_long)
-        self._advance()
+        if self._rest and self._peer is not None and self._peer.is_stranger:
+            self._pause = self.loop.call_later(STRANGER_PACE_S, self._advance)
+        else:
+            self._advance()
 
     def _hand_over(self) -> None:
         """Hand the connection over; a socket has its own limits."""
@@ -453,9 +460,10 @@ class PatientHttpProtocol(HttpToolsProtocol):
 
     def _stop_clocks(self) -> None:
         self._stop_deadline()
-        if self._slow is not None:
-            self._slow.cancel()
-            self._slow = None
+        for clock in (self._slow, self._pause):
+            if clock is not None:
+                clock.cancel()
+        self._slow = self._pause = None
 
     def _hold(self) -> None:
         """Account for the input that is kept; too much of it in all ends the connection."""
