@@ -7,6 +7,7 @@ read what has changed around each hook.
 import inspect
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import httptools
 import pytest
@@ -145,7 +146,8 @@ def test_signatures_that_are_relied_on() -> None:
     }
     assert wanted <= inspect.signature(RequestResponseCycle.__init__).parameters.keys()
     fields = inspect.signature(RequestResponseCycle.__init__).parameters
-    cycle = RequestResponseCycle(**dict.fromkeys(it for it in fields if it != "self"))
+    arguments: dict[str, Any] = dict.fromkeys(it for it in fields if it != "self")
+    cycle = RequestResponseCycle(**arguments)
     for name in ("body", "more_body", "disconnected", "response_started", "response_complete"):
         assert hasattr(cycle, name), name
     parameters = inspect.signature(HttpToolsProtocol.__init__).parameters

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 
@@ -77,3 +78,30 @@ async def test_what_lives_on_is_set_aside_and_looked_at_again_without_sockets(
     task.cancel()
     await asyncio.wait({task})
     assert done[:4] == ["freeze", "unfreeze", "freeze", "freeze"]
+
+
+class Circle:
+    def __init__(self) -> None:
+        self.itself = self
+        self.ballast = b"x" * (1 << 20)
+
+
+@pytest.mark.finding("A3")
+async def test_circles_set_aside_go_when_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.gateway.tidy._EVERY_S", 0.01)
+    monkeypatch.setattr("engine.gateway.tidy._WEIGH_EVERY_S", 0.05, raising=False)
+    monkeypatch.setattr("engine.gateway.tidy._GROWTH_BYTES", 1 << 20, raising=False)
+    monkeypatch.setattr("engine.gateway.tidy._GROWTH_SHARE", 0.0, raising=False)
+    task = asyncio.create_task(keep_tidy(lambda: 1))
+    try:
+        await asyncio.sleep(0)
+        circles = [Circle() for _ in range(20)]
+        seen = weakref.ref(circles[0])
+        gc.collect()
+        gc.freeze()  # as a second of their life would
+        del circles
+        await eventually(lambda: seen() is None)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        gc.unfreeze()
