@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         # From the main thread, as the server ends with the thread that started it.
         with EmbeddedServer(settings.data) as store:
+            if not _is_fit(store.url, f"the store in {settings.data}", embedded=True):
+                return 1
             return _serve(settings, places, store.url, f"data in {settings.data}", store, read)
     except DataFolderInUse as error:
         raise ConfigError(str(error)) from error
@@ -71,18 +73,30 @@ def _serve_on(
     if missing := exposure(url):
         _log.warning("the way to Redis is open to the network", redis=_host_of(url), why=missing)
     try:
-        found = asyncio.run(
-            inspect_url(url, loading_within_s=_LOADING_WITHIN_S, on_loading=_tell_loading)
-        )
+        fit = _is_fit(url, f"redis {_host_of(url)}", embedded=False)
     except ValueError as error:
         raise ConfigError(f"redis {_host_of(url)}: {error}") from error
+    return _serve(settings, places, url, f"redis {_host_of(url)}", None, read) if fit else 1
+
+
+def _is_fit(url: str, name: str, *, embedded: bool) -> bool:
+    """Judge a store before anything is served on it, and print each reason to refuse it."""
+    try:
+        found = asyncio.run(
+            inspect_url(
+                url,
+                embedded=embedded,
+                loading_within_s=_LOADING_WITHIN_S,
+                on_loading=_tell_loading,
+            )
+        )
     except (StoreUnavailable, LinkReplyError) as error:
-        print(f"mallard: redis {_host_of(url)}: {error}", file=sys.stderr)
-        return 1
+        print(f"mallard: {name}: {error}", file=sys.stderr)
+        return False
     refused = [finding.text for finding in found if finding.refuse]
     for text in refused:
-        print(f"mallard: redis {_host_of(url)}: {text}", file=sys.stderr)
-    return 1 if refused else _serve(settings, places, url, f"redis {_host_of(url)}", None, read)
+        print(f"mallard: {name}: {text}", file=sys.stderr)
+    return not refused
 
 
 def _tell_loading() -> None:

@@ -92,6 +92,7 @@ class Node:
             observe=self.metrics.store_called,
             on_refusal=self.metrics.store_refused,
             embedded=keeper is not None,
+            node=self.id,
         )
         self.hub = Hub()
         self.travel = travel_sources(settings, places, self.metrics)

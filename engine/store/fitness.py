@@ -7,12 +7,14 @@ restricted user may not ask stays unknown, which is said, and everything else is
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from engine.ports import StoreUnavailable
 from engine.store.errors import LinkReplyError
 from engine.store.link import Link
+from engine.store.schema import KEY as SCHEMA_KEY
+from engine.store.schema import Schema, read_mark, refusal
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -36,19 +38,22 @@ class Facts:
     """What a store tells of itself; None for what the user may not ask.
 
     `info`: the fields of INFO. `config`: some of CONFIG. `cluster`: the fields of CLUSTER INFO, of
-    a server in cluster mode.
+    a server in cluster mode. `schema`: the mark of the versions that wrote to it.
     """
 
     info: Mapping[str, str] | None
     config: Mapping[str, str] | None = None
     cluster: Mapping[str, str] | None = None
+    schema: Schema | None = None
 
 
 def judge(facts: Facts, *, embedded: bool = False) -> tuple[Finding, ...]:
     """Return what is wrong with a store, the worst first. `embedded`: we start it and sync it."""
+    found = [Finding(why, refuse=True)] if (why := refusal(facts.schema)) else []
     if facts.info is None:
-        return (Finding("version, role, eviction and persistence are unknown: INFO is forbidden"),)
-    found = [*_server(facts.info, facts.cluster), *_eviction(facts.info)]
+        unknown = "version, role, eviction and persistence are unknown: INFO is forbidden"
+        return (*found, Finding(unknown))
+    found += [*_server(facts.info, facts.cluster), *_eviction(facts.info)]
     if not embedded:
         found += _persistence(facts.info, facts.config)
     return tuple(sorted(found, key=lambda finding: not finding.refuse))
@@ -109,11 +114,20 @@ async def inspect(call: Call, *, embedded: bool = False) -> tuple[Finding, ...]:
     cluster = None
     if info is not None and info.get("cluster_enabled") == "1":
         cluster = _fields(await _if_permitted(call("CLUSTER", "INFO")))
-    return judge(Facts(info, config, cluster), embedded=embedded)
+    facts = Facts(info, config, cluster)
+    found = judge(facts, embedded=embedded)
+    if any(finding.refuse for finding in found):  # such a store may not answer for its keys
+        return found
+    mark = read_mark(await _if_permitted(call("HGETALL", SCHEMA_KEY)))
+    return judge(replace(facts, schema=mark), embedded=embedded)
 
 
 async def inspect_url(
-    url: str, *, loading_within_s: float = 0.0, on_loading: Callable[[], None] | None = None
+    url: str,
+    *,
+    embedded: bool = False,
+    loading_within_s: float = 0.0,
+    on_loading: Callable[[], None] | None = None,
 ) -> tuple[Finding, ...]:
     """Connect to a store and judge it; wait while it loads its data, up to `loading_within_s`.
 
@@ -124,7 +138,7 @@ async def inspect_url(
         link = Link(url)
         try:
             await link.connect()
-            return await inspect(link.call)
+            return await inspect(link.call, embedded=embedded)
         except LinkReplyError as error:
             if error.code != "LOADING" or asyncio.get_running_loop().time() >= deadline:
                 raise

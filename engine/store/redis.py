@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from engine.market_policy import MarketPolicy
+from engine.store import schema
 from engine.store.fitness import inspect
 from engine.store.link import Link
+from engine.store.policy_agreement import disagreements, fingerprint
 from engine.store.scripts import load_commands
 from engine.store.upkeep_calls import UpkeepCalls
 
@@ -19,7 +21,8 @@ class RedisStore(UpkeepCalls):
 
     ``policies``: every market's, by id. ``now_ms``: a simulation's clock, None for Redis's own.
     ``observe``: hears each call's name and seconds; ``on_refusal``: the code of each refusal.
-    ``embedded``: this process started the server, and syncs its log.
+    ``embedded``: this process started the server, and syncs its log. ``node``: the name under which
+    this node's policies are compared with those of others; empty: they are not.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class RedisStore(UpkeepCalls):
         observe: Callable[[str, float], None] | None = None,
         on_refusal: Callable[[str], None] | None = None,
         embedded: bool = False,
+        node: str = "",
     ) -> None:
         super().__init__(
             Link(url, greeting=load_commands()),
@@ -41,6 +45,8 @@ class RedisStore(UpkeepCalls):
         )
         self._tail = Link(url, name="mallard-tail")
         self._embedded = embedded
+        self._node = node
+        self._prints = {market: fingerprint(policy) for market, policy in policies.items()}
         self._warnings: Sequence[str] = ()
 
     @property
@@ -57,8 +63,9 @@ class RedisStore(UpkeepCalls):
         return self._warnings
 
     async def connect(self) -> None:
-        """Open both lines. :raises StoreUnavailable:"""
+        """Open both lines and leave this version's mark. Raises `StoreUnavailable`."""
         await asyncio.gather(self._link.connect(), self._tail.connect())
+        await schema.mark(self._link)
         self._heard(await self._server_ms())
         await self.inspect()
 
@@ -66,7 +73,11 @@ class RedisStore(UpkeepCalls):
         """Look at how the store is set up, and log what has come up since. :raises
         StoreUnavailable:"""
         found = await inspect(self._link.call, embedded=self._embedded)
-        before, self._warnings = self._warnings, tuple(finding.text for finding in found)
+        texts = [finding.text for finding in found]
+        if self._node:
+            now_ms = await self._server_ms()
+            texts += await disagreements(self._link.call, self._node, self._prints, now_ms)
+        before, self._warnings = self._warnings, tuple(texts)
         for text in self._warnings:
             if text not in before:
                 _log.warning("the store is not set up well", why=text)

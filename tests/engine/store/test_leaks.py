@@ -2,6 +2,7 @@
 
 import itertools
 
+from engine.store import schema
 from protocol.lifecycle import TERMINAL, JobState, Outcome, Step
 from tests.engine.store.worlds import MALL, MARKET, NODE, OFFER_MS, World
 
@@ -16,6 +17,7 @@ LASTING = {
     "push",  # a stream, trimmed by length
     "dwell",  # a sketch of 73 bytes a store
     "nodes",  # the leases of the nodes that live
+    schema.KEY,  # the versions that may share the store
 }
 
 

@@ -106,7 +106,8 @@ def check_call(script: Script, keys: Sequence[str], args: Sequence[Any]) -> None
     """The keys and arguments of a call are those of the script's header, name by name."""
     names = []
     for key in keys:
-        name = key.removeprefix(f"mallard:{{{MARKET}}}:").partition(":")[0]
+        own = key.removeprefix(f"mallard:{{{MARKET}}}:").removeprefix("mallard:")
+        name = own.partition(":")[0]
         names.append(_HEADER_NAMES.get(name, name))
     assert _are_of(names, script.keys), f"{script.name}: KEYS are {names}"
     declared = declared_arguments(script)
