@@ -139,6 +139,9 @@ class Store(Protocol):
     async def seen(self, market: str, driver: str) -> Effects:
         """A frame came from a driver who was unreachable: back into matching."""
 
+    async def tell(self, market: str, driver: str, why: str) -> Effects:
+        """Push a driver's state to its phone. ``why``: a ``StateWhy``."""
+
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
         """:raises Refused: ``no_position``, ``holds_jobs``, ``bad_field`` (until in the past)
         :raises OfferLive: `offline` while an offer is live: decline it first"""

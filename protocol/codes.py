@@ -13,6 +13,8 @@ SUBPROTOCOLS = (SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON)
 
 MAX_FRAME_BYTES = 16_384
 MAX_DEPTH = 8
+# Lists and maps of one frame, five times what the largest frame of an app has.
+MAX_CONTAINERS = 512
 MAX_BODY_BYTES = 65_536
 PING_MS = 25_000
 LOCATION_MS = 4_000
@@ -169,6 +171,7 @@ class StateWhy(StrEnum):
     COOLING_DOWN = "cooling_down"
     UNREACHABLE = "unreachable"
     BLOCK_OVER = "block_over"
+    BAD_FIELD = "bad_field"
 
 
 class BarredWhy(StrEnum):
@@ -229,6 +232,7 @@ STATE_WHY_MEANING: dict[StateWhy, str] = {
     StateWhy.COOLING_DOWN: "a short pause after a decline or a lapse; it ends by itself",
     StateWhy.UNREACHABLE: "an offer was not acknowledged; any frame ends this",
     StateWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
+    StateWhy.BAD_FIELD: "a wrong optional field of `hello` was left out: mend the app",
 }
 
 BARRED_MEANING: dict[BarredWhy, str] = {

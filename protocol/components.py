@@ -13,6 +13,7 @@ from protocol.codes import (
     IDEMPOTENCY_KEPT_MS,
     LOCATION_MS,
     MAX_BODY_BYTES,
+    MAX_CONTAINERS,
     MAX_DEPTH,
     MAX_FRAME_BYTES,
     MAX_PAGE,
@@ -32,6 +33,7 @@ REF: Final = "#/components/schemas/"
 SOCKET_LIMITS: Final[tuple[tuple[str, float, str], ...]] = (
     ("max_bytes", MAX_FRAME_BYTES, "a client's frame; a larger one closes the socket"),
     ("max_depth", MAX_DEPTH, "maps and arrays inside one another in a client's frame"),
+    ("max_containers", MAX_CONTAINERS, "maps and arrays in all in a client's frame"),
     ("max_fixes", MAX_FIXES, "position fixes in one `location`"),
     ("future_fix_ms", FUTURE_FIX_MS, "how far a fix may lie in the future"),
     ("hello_within_s", HELLO_WITHIN_S, "until the first frame"),

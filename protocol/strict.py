@@ -2,42 +2,70 @@
 
 They refuse what lenient parsers let through and what two parsers may read differently: duplicate
 and non-string keys, ext types, trailing bytes, bad UTF-8, lone surrogates, deep nesting. Nothing is
-allocated from a claimed size, and no input makes them raise anything but ``Malformed``.
+allocated from a claimed size, and no input makes them raise anything but ``Malformed`` and
+``TooManyValues``.
 
-A whole number is an ``int`` however it was written: JavaScript knows one kind of number, and some
-of its MessagePack encoders send an epoch in milliseconds as a float.
+The libraries do the parsing; what runs in Python runs once a list or map, and ``max_containers``
+bounds their number. So 16 KiB cost well under a millisecond, whatever is in them.
 """
 
 import json
-import math
-import struct
-from collections.abc import Callable
+import re
+from collections.abc import Iterable
 from typing import Any, Final, NoReturn
+
+import msgpack
+import msgspec
 
 # An integer that no double can hold is nobody's quantity, and long ones are slow to convert.
 MAX_NUMBER_CHARS: Final = 400
-_EXACT = 2**53
+_EXACT: Final = 2**53
+_CONTAINERS: Final = frozenset({dict, list})
+_JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+# These walk over the bytes and build nothing.
+_skip_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_skip_msgpack: Final = msgspec.msgpack.Decoder(msgspec.Raw).decode
 
 
 class Malformed(ValueError):
     """The bytes are not well-formed. The text says why and holds none of their content."""
 
 
-def parse_json(text: str, *, max_depth: int) -> Any:
-    """Parse one JSON text. Raises ``Malformed``.
+class TooManyValues(ValueError):
+    """There are more lists and maps than ``max_containers``."""
+
+
+def whole(number: float) -> float:
+    """Return a whole number as an ``int``, however it was written.
+
+    JavaScript knows one kind of number, and some of its encoders send an epoch in milliseconds as a
+    float.
+    """
+    if number.is_integer() and abs(number) <= _EXACT:
+        return int(number)
+    return number
+
+
+def parse_json(text: str, *, max_depth: int, max_containers: int | None = None) -> Any:
+    """Parse one JSON text. Raises ``Malformed``; with ``max_containers`` also ``TooManyValues``.
 
     A number beyond a double's range (``1e999``) is well-formed and comes out as an infinity, for
-    the caller's range checks to refuse.
+    the caller's range checks to refuse. Without ``max_containers`` whole numbers come out as
+    ``int`` and a number of over ``MAX_NUMBER_CHARS`` is malformed; with it numbers are as Python
+    reads them.
     """
+    containers = text.count("[") + text.count("{")
+    if max_containers is not None and containers > max_containers:
+        outside = _JSON_STRING.sub("", text)
+        if outside.count("[") + outside.count("{") > max_containers:
+            _refuse_too_many(text)
+    numbers = {} if max_containers is not None else _WHOLE_NUMBERS
     try:
         value = json.loads(
-            text,
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
-            parse_float=_json_float,
-            parse_int=_json_int,
+            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, **numbers
         )
-        if "\\u" in text:
+        if _SURROGATE.search(text):
             # An escaped lone surrogate is half a character: it can never be sent on.
             json.dumps(value, ensure_ascii=False).encode()
     except Malformed:
@@ -48,12 +76,71 @@ def parse_json(text: str, *, max_depth: int) -> Any:
         raise Malformed("nested too deep") from None
     except ValueError:
         raise Malformed("not JSON") from None
-    if text.count("[") + text.count("{") > max_depth and _deeper_than(max_depth, value):
-        raise Malformed("nested too deep")
+    if containers > max_depth:
+        _check_depth(value, max_depth)
     return value
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_too_many(text: str) -> NoReturn:
+    try:
+        _skip_json(text)
+    except (msgspec.DecodeError, UnicodeError):
+        raise Malformed("not JSON") from None
+    except RecursionError:
+        raise Malformed("nested too deep") from None
+    raise TooManyValues
+
+
+def parse_msgpack(data: bytes, *, max_depth: int, max_containers: int) -> Any:
+    """Parse one MessagePack value that fills ``data`` to its end.
+
+    NaN and the infinities are well-formed MessagePack and come out as such, for the caller's range
+    checks to refuse. Raises ``Malformed``, ``TooManyValues``.
+    """
+    budget = _Budget(max_containers)
+    try:
+        # `unpackb` allocates a list for its claimed size: first see that all claims are kept.
+        _skip_msgpack(data)
+        value = msgpack.unpackb(
+            data,
+            strict_map_key=True,
+            object_pairs_hook=budget.mapping,
+            list_hook=budget.sequence,
+            ext_hook=_refuse_ext,
+        )
+    except (Malformed, TooManyValues):
+        raise
+    except UnicodeDecodeError:
+        raise Malformed("bad UTF-8") from None
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        raise Malformed("not MessagePack") from None
+    _check_depth(value, max_depth)
+    return value
+
+
+class _Budget:
+    """The lists and maps that one frame may still hold."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def mapping(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        self._spend()
+        return _unique_keys(pairs)
+
+    def sequence(self, items: list[Any]) -> list[Any]:
+        self._spend()
+        return items
+
+    def _spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise TooManyValues
+
+
+def _unique_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
         raise Malformed("a key twice")
@@ -64,6 +151,10 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise Malformed("NaN and Infinity are not JSON")
 
 
+def _refuse_ext(_code: int, _data: bytes) -> NoReturn:
+    raise Malformed("an ext type")
+
+
 def _json_int(digits: str) -> int:
     if len(digits) > MAX_NUMBER_CHARS:
         raise Malformed("a number too long")
@@ -71,178 +162,30 @@ def _json_int(digits: str) -> int:
 
 
 def _json_float(digits: str) -> float:
-    return _whole(float(digits))
+    return whole(float(digits))
 
 
-def _whole(number: float) -> float:
-    if number.is_integer() and abs(number) <= _EXACT:
-        return int(number)
-    return number
+_WHOLE_NUMBERS: Final[dict[str, Any]] = {"parse_float": _json_float, "parse_int": _json_int}
 
 
-def _deeper_than(max_depth: int, value: Any) -> bool:
-    level = [value]
+def _check_depth(value: Any, max_depth: int) -> None:
+    """See that no container is nested too deep, and that keys are strings and values plain."""
+    level = [value] if type(value) in _CONTAINERS else []
     for _ in range(max_depth):
-        level = [child for node in level for child in _children(node)]
-    return any(isinstance(node, dict | list) for node in level)
+        level = [child for node in level for child in _containers_in(node)]
+    if level:
+        raise Malformed("nested too deep")
 
 
-def _children(node: Any) -> list[Any]:
-    if isinstance(node, dict):
-        return list(node.values())
-    return node if isinstance(node, list) else []
-
-
-_CONSTANTS: Final[dict[int, bool | None]] = {0xC0: None, 0xC2: False, 0xC3: True}
-_NUMBERS: Final = {
-    head: struct.Struct(code)
-    for head, code in (
-        (0xCA, ">f"),
-        (0xCB, ">d"),
-        (0xCC, ">B"),
-        (0xCD, ">H"),
-        (0xCE, ">I"),
-        (0xCF, ">Q"),
-        (0xD0, ">b"),
-        (0xD1, ">h"),
-        (0xD2, ">i"),
-        (0xD3, ">q"),
-    )
-}
-_U8, _U16, _U32 = struct.Struct(">B"), struct.Struct(">H"), struct.Struct(">I")
-_SIZES: Final[dict[int, tuple[type, struct.Struct]]] = {
-    0xC4: (bytes, _U8),
-    0xC5: (bytes, _U16),
-    0xC6: (bytes, _U32),
-    0xD9: (str, _U8),
-    0xDA: (str, _U16),
-    0xDB: (str, _U32),
-    0xDC: (list, _U16),
-    0xDD: (list, _U32),
-    0xDE: (dict, _U16),
-    0xDF: (dict, _U32),
-}
-_NO_KEY: Final = object()
-
-
-class _Open:
-    """A list or map whose end has not been read yet. ``left`` counts keys and values alike."""
-
-    __slots__ = ("add", "key", "left", "value")
-
-    value: list[Any] | dict[str, Any]
-
-    def __init__(self, kind: type, count: int) -> None:
-        self.add: Callable[[Any], None]
-        if kind is list:
-            items: list[Any] = []
-            self.value, self.left, self.add = items, count, items.append
-        else:
-            self.value, self.left, self.add = {}, 2 * count, self._put
-            self.key: Any = _NO_KEY
-
-    def ended(self) -> list[Any] | dict[str, Any]:
-        """The whole value."""
-        del self.add  # a method of its own: a circle that only the garbage collector would find
-        return self.value
-
-    def _put(self, item: Any) -> None:
-        mapping: Any = self.value
-        if self.key is not _NO_KEY:
-            mapping[self.key] = item
-            self.key = _NO_KEY
-            return
-        if not isinstance(item, str):
+def _containers_in(node: dict[Any, Any] | list[Any]) -> Iterable[Any]:
+    values: Iterable[Any] = node
+    if type(node) is dict:
+        if not {str}.issuperset(map(type, node)):
             raise Malformed("a key that is no string")
-        if item in mapping:
-            raise Malformed("a key twice")
-        self.key = item
-
-
-def parse_msgpack(data: bytes, *, max_depth: int) -> Any:
-    """Parse one MessagePack value that fills ``data`` to its end. Raises ``Malformed``.
-
-    NaN and the infinities are well-formed MessagePack and come out as such, for the caller's range
-    checks to refuse.
-    """
-    position = 0
-    open_containers: list[_Open] = []
-    while True:
-        if position >= len(data):
-            raise Malformed("truncated")
-        value, position = _next(data, position)
-        if isinstance(value, _Open):
-            if len(open_containers) >= max_depth:
-                raise Malformed("nested too deep")
-            # Every item takes a byte at least: a claim beyond the bytes left is refused unread.
-            if value.left > len(data) - position:
-                raise Malformed("truncated")
-            if value.left:
-                open_containers.append(value)
-                continue
-            value = value.ended()
-        while open_containers:
-            innermost = open_containers[-1]
-            innermost.add(value)
-            innermost.left -= 1
-            if innermost.left:
-                break
-            value = open_containers.pop().ended()
-        else:
-            if position != len(data):
-                raise Malformed("trailing bytes")
-            return value
-
-
-def _next(data: bytes, position: int) -> tuple[Any, int]:
-    """Read one scalar, or the head of a container, and say where the next value starts."""
-    head = data[position]
-    position += 1
-    if head <= 0x7F:
-        return head, position
-    if head >= 0xE0:
-        return head - 256, position
-    if head <= 0x8F:
-        return _Open(dict, head & 0x0F), position
-    if head <= 0x9F:
-        return _Open(list, head & 0x0F), position
-    if head <= 0xBF:
-        return _text(data, position, position + (head & 0x1F))
-    return _by_table(head, data, position)
-
-
-def _by_table(head: int, data: bytes, position: int) -> tuple[Any, int]:
-    if head in _CONSTANTS:
-        return _CONSTANTS[head], position
-    if head in _NUMBERS:
-        number, position = _number(_NUMBERS[head], data, position)
-        return (_whole(number) if head <= 0xCB and math.isfinite(number) else number), position
-    if head not in _SIZES:
-        raise Malformed("an ext type" if head != 0xC1 else "a byte that MessagePack never uses")
-    kind, size = _SIZES[head]
-    count, position = _number(size, data, position)
-    if kind is str:
-        return _text(data, position, position + count)
-    if kind is bytes:
-        return _raw(data, position, position + count), position + count
-    return _Open(kind, count), position
-
-
-def _number(shape: struct.Struct, data: bytes, position: int) -> tuple[Any, int]:
-    end = position + shape.size
-    if end > len(data):
-        raise Malformed("truncated")
-    return shape.unpack_from(data, position)[0], end
-
-
-def _raw(data: bytes, start: int, end: int) -> bytes:
-    if end > len(data):
-        raise Malformed("truncated")
-    return data[start:end]
-
-
-def _text(data: bytes, start: int, end: int) -> tuple[str, int]:
-    try:
-        return _raw(data, start, end).decode(), end
-    except UnicodeDecodeError:
-        raise Malformed("bad UTF-8") from None
+        values = node.values()
+    kinds = set(map(type, values))
+    if msgpack.Timestamp in kinds:
+        raise Malformed("an ext type")
+    if kinds.isdisjoint(_CONTAINERS):
+        return ()
+    return [value for value in values if type(value) in _CONTAINERS]

@@ -267,6 +267,10 @@ class Dispatcher:
         """See :meth:`engine.ports.Store.seen`."""
         self._follow(market, await self._store.seen(market, driver))
 
+    async def tell(self, market: str, driver: str, why: str) -> None:
+        """See :meth:`engine.ports.Store.tell`."""
+        self._follow(market, await self._store.tell(market, driver, why))
+
     async def offer_ack(self, market: str, driver: str, offer: str) -> None:
         """See :meth:`engine.ports.Store.offer_ack`."""
         self._follow(market, await self._store.offer_ack(market, driver, offer))

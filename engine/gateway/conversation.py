@@ -13,7 +13,7 @@ from msgspec import UNSET
 from engine.gateway.admission import Admitted, Turned
 from engine.gateway.driver_fixes import placed_fix
 from engine.gateway.frames import arrivals_ms, push_frame
-from engine.gateway.greeting import claim_custody, fix_of, vehicle_of, welcome
+from engine.gateway.greeting import claim_custody, fix_of, tell_wrong_fields, vehicle_of, welcome
 from engine.gateway.outbox import Outbox, Wire
 from engine.gateway.rate import FrameRate
 from engine.gateway.requests import Request, Requests, refusal
@@ -21,7 +21,7 @@ from engine.gateway.services import Services
 from engine.gateway.session import Action, End, Load, Session
 from engine.gateway.vigil import Vigil
 from engine.ports import NoSuchDriver, NoSuchJob, Push, StoreFull, StoreUnavailable
-from protocol.codec import BadFrame, Codec, FrameError, FrameTooBig
+from protocol.codec import BadFrame, BadToken, Codec, Dropped, FrameError, FrameTooBig
 from protocol.codes import Close, ErrorCode
 from protocol.lifecycle import DriverState
 from protocol.messages import (
@@ -34,8 +34,6 @@ from protocol.messages import (
     Reply,
     ServerMessage,
 )
-
-_HELLO: Final = "hello"
 
 
 class Conversation:
@@ -94,7 +92,7 @@ class Conversation:
             return None
         session = self._session
         if session is None:
-            return self._first(message)
+            return self._first(message, dropped)
         if session.unreachable:
             session.unreachable = False
             return self._heard_again(session, message, dropped)
@@ -103,10 +101,10 @@ class Conversation:
     def _refuse(self, error: FrameError) -> None:
         if isinstance(error, FrameTooBig):
             self.end(Close.TOO_BIG)
-        elif isinstance(error, BadFrame) and (self._session or error.message_type == _HELLO):
+        elif isinstance(error, BadFrame) and self._session:
             self.send(refusal(error.code, error.request_id, error.message))
         else:
-            self.end(Close.UNDECODABLE)
+            self.end(Close.BAD_TOKEN if isinstance(error, BadToken) else Close.UNDECODABLE)
 
     def _take(
         self, session: Session, message: ClientMessage, dropped: int
@@ -173,7 +171,7 @@ class Conversation:
 
     # -- hello
 
-    def _first(self, message: ClientMessage) -> Awaitable[None] | None:
+    def _first(self, message: ClientMessage, dropped: int) -> Awaitable[None] | None:
         if not isinstance(message, Hello):
             self.end(Close.UNDECODABLE)
             return None
@@ -185,14 +183,15 @@ class Conversation:
         except Turned as turned:
             self.end(turned.code)
             return None
-        return self._greet(message, admitted)
+        wrong = dropped.fields if isinstance(dropped, Dropped) else ()
+        return self._greet(message, admitted, wrong)
 
     def _admit(self, hello: Hello) -> Admitted:
         if hello.token is UNSET:
             raise Turned(Close.BAD_TOKEN)
         return self._services.admission.admit(hello.token)
 
-    async def _greet(self, hello: Hello, admitted: Admitted) -> None:
+    async def _greet(self, hello: Hello, admitted: Admitted, wrong: tuple[str, ...]) -> None:
         market, driver = admitted.market, admitted.driver
         services = self._services
         session = self._session = Session(market, driver)
@@ -220,6 +219,8 @@ class Conversation:
         )
         services.dispatcher.holds(market, snapshot)
         self._do(session.welcomed(snapshot))
+        if wrong:
+            await tell_wrong_fields(services, session, wrong)
 
     def _authorize(self, admitted: Admitted) -> None:
         self._know()

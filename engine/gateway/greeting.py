@@ -1,5 +1,8 @@
 """From a driver's hello to its welcome."""
 
+import contextlib
+from collections.abc import Sequence
+
 import structlog
 from msgspec import UNSET
 
@@ -9,9 +12,9 @@ from engine.gateway.driver_fixes import hello_fix
 from engine.gateway.frames import in_run_order, offer_frame
 from engine.gateway.services import Services
 from engine.gateway.session import Session
-from engine.ports import DriverFix, DriverSnapshot, JobRef, NoSuchJob, Refused
+from engine.ports import DriverFix, DriverSnapshot, JobRef, NoSuchJob, Refused, StoreUnavailable
 from protocol import messages
-from protocol.codes import MAX_FRAME_BYTES
+from protocol.codes import MAX_FRAME_BYTES, StateWhy
 from protocol.lifecycle import ON_BOARD, Step
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +73,18 @@ async def claim_custody(
                 job=held.job,
                 reason=type(problem).__name__,
             )
+
+
+async def tell_wrong_fields(services: Services, session: Session, wrong: Sequence[str]) -> None:
+    """Tell the app that optional fields of its hello were left out. ``wrong``: their names."""
+    market, driver = session.market, session.driver
+    _log.info("wrong fields in hello", market=market, driver=driver, fields_left_out=list(wrong))
+    reasons = {
+        StateWhy.FIXES_REJECTED if name == "position" else StateWhy.BAD_FIELD for name in wrong
+    }
+    with contextlib.suppress(StoreUnavailable):  # the app goes on without the hint
+        for why in sorted(reasons):
+            await services.dispatcher.tell(market, driver, why)
 
 
 def welcome(

@@ -113,6 +113,11 @@ class DriverCalls(Calls):
         keys = self._keys[market]
         return (await self._transition("seen", keys, (), {"driver": driver})).effects
 
+    async def tell(self, market: str, driver: str, why: str) -> Effects:
+        """See :meth:`engine.ports.Store.tell`."""
+        keys = self._keys[market]
+        return (await self._transition("tell", keys, (), {"driver": driver, "why": why})).effects
+
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
         """See :meth:`engine.ports.Store.status`."""
         keys = self._keys[market]

@@ -228,12 +228,8 @@ async def test_a_second_hello_is_no_harm(new_app: NewApp) -> None:
 
 async def test_bad_fields_of_a_hello(new_app: NewApp) -> None:
     app = new_app()
-    await app.open()
-    await app.send("hello", token=app.token, vehicle={"kind": "car", "max_jobs": "many"})
-    error = await app.expect("error")
-    assert error["code"] == "bad_field"
-    await app.send("hello", token=app.token)
-    await app.expect("welcome")
+    await app.hello(vehicle={"kind": "car", "max_jobs": "many"})
+    assert (await app.expect("state"))["why"] == "bad_field"
 
 
 async def test_a_fresh_token(new_app: NewApp) -> None:

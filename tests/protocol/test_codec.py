@@ -1,24 +1,40 @@
 """The codec's own promises: what is cheap, what is tolerated, what an error says."""
 
+import contextlib
 import json
+import sys
 import tracemalloc
 from typing import Any
 
 import msgpack
 import pytest
 
+from load_tests.attacks.payloads import HostileFrame, hostile_frames
 from protocol import codec
-from protocol.codec import JSON, MSGPACK, BadFrame, Codec, UndecodableFrame, for_subprotocol
-from protocol.codes import MAX_FRAME_BYTES, SUBPROTOCOLS
+from protocol.codec import (
+    JSON,
+    MSGPACK,
+    BadFrame,
+    BadToken,
+    Codec,
+    Dropped,
+    UndecodableFrame,
+    for_subprotocol,
+)
+from protocol.codes import MAX_CONTAINERS, MAX_FRAME_BYTES, SUBPROTOCOLS
+from protocol.lifecycle import Step, Wish
 from protocol.messages import (
     Accept,
     Decline,
+    Hello,
     Location,
     OfferAck,
     Ping,
     Pong,
+    Progress,
     Reply,
     StateChanged,
+    Status,
 )
 
 BOTH = pytest.mark.parametrize("spoken", [MSGPACK, JSON], ids=SUBPROTOCOLS)
@@ -44,6 +60,92 @@ def test_hot_messages_never_take_the_slow_way(
     monkeypatch.setattr(spoken, "_parse", None)
     assert spoken.decode_client(canonical) == (message, 0)
     assert spoken.decode_client(other) == (message, 0)
+
+
+@pytest.mark.finding("A6")
+@BOTH
+@pytest.mark.parametrize(
+    "message",
+    [
+        Location((FIX, FIX)),
+        Progress(7, "job_phoenix.01J", 2, Step.DELIVERED, at_ms=1_763_827_200_000),
+        Status(2, Wish.AVAILABLE, until_ms=1_763_827_200_000),
+    ],
+)
+def test_no_width_or_order_takes_the_slow_way(
+    spoken: Codec, message: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = dict(reversed(json.loads(JSON.encode(message)).items()))
+    wide = (
+        msgpack.packb(fields, use_single_float=True)
+        .replace(b"\xcf", b"\xd3")  # as a signed integer
+        .replace(b"\xa2id\x07", b"\xa2id\xd3" + bytes(7) + b"\x07")
+    )
+    monkeypatch.setattr(spoken, "_parse", None)
+    read, dropped = spoken.decode_client(wide if spoken.binary else json.dumps(fields, indent=1))
+    assert (type(read), dropped) == (type(message), 0)
+
+
+@BOTH
+def test_a_further_key_is_never_overlooked(spoken: Codec) -> None:
+    unknown: tuple[Any, ...] = (1, {"a": 1}, '"')
+    for value in unknown:
+        pong = {"type": "pong", "x": value}
+        assert spoken.decode_client(frame(spoken, pong)) == (Pong(), 0)
+        twice = frame(spoken, pong | {"y": 2})
+        with pytest.raises(UndecodableFrame):
+            spoken.decode_client(
+                twice.replace(b"\xa1y", b"\xa1x")
+                if isinstance(twice, bytes)
+                else twice.replace('"y"', '"x"')
+            )
+
+
+@pytest.mark.finding("A6")
+@pytest.mark.parametrize("attack", [pytest.param(a, id=a.name) for a in hostile_frames()])
+def test_a_hostile_frame_costs_a_bounded_number_of_steps(attack: HostileFrame) -> None:
+    """Calls of Python functions are counted: a busy machine cannot change their number."""
+    spoken = MSGPACK if isinstance(attack.frame, bytes) else JSON
+    calls = 0
+
+    def count(_frame: object, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        with contextlib.suppress(codec.FrameError):
+            spoken.decode_client(attack.frame)
+    finally:
+        sys.setprofile(None)
+    assert calls < 4 * MAX_CONTAINERS
+
+
+@pytest.mark.finding("A6")
+@BOTH
+def test_more_lists_and_maps_than_allowed_are_a_bad_field(spoken: Codec) -> None:
+    fields = {"type": "pong", "x": [[]] * (MAX_CONTAINERS - 2)}
+    assert spoken.decode_client(frame(spoken, fields)) == (Pong(), 0)
+    excess: tuple[list[Any], ...] = ([[]] * (MAX_CONTAINERS - 1), [{}] * (MAX_CONTAINERS - 1))
+    for one_more in excess:
+        with pytest.raises(BadFrame, match="lists and maps"):
+            spoken.decode_client(frame(spoken, {"type": "pong", "x": one_more}))
+    brackets = {"type": "pong", "x": "[{" * MAX_CONTAINERS}
+    assert spoken.decode_client(frame(spoken, brackets)) == (Pong(), 0)
+
+
+@pytest.mark.finding("C18")
+@BOTH
+def test_the_wrong_fields_of_a_hello_are_named(spoken: Codec) -> None:
+    hello = {"type": "hello", "token": "t", "position": {"lat": 91, "lon": 0}, "vehicle": []}
+    message, dropped = spoken.decode_client(frame(spoken, hello))
+    assert message == Hello(token="t")
+    assert isinstance(dropped, Dropped)
+    assert dropped.fields == ("vehicle", "position")
+    wrong_tokens: tuple[Any, ...] = (1, "", [], {"a": 1}, True, "x" * 8193)
+    for wrong in wrong_tokens:
+        with pytest.raises(BadToken):
+            spoken.decode_client(frame(spoken, {"type": "hello", "token": wrong}))
 
 
 @BOTH
@@ -106,9 +208,19 @@ def test_clients_refuse_what_no_server_says(spoken: Codec) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"type": "hello", "position": {"lat": 91, "lon": 0}}, "/position/lat: "),
-        ({"type": "hello", "holds": [{"job": "a"}]}, "/holds/0/attempt: missing"),
-        ({"type": "hello", "vehicle": {"equipment": ["a", "b c"]}}, "/vehicle/equipment/1: "),
+        ({"type": "hello", "token": 1}, "/token: "),
+        ({"type": "progress", "id": 1, "job": "a"}, "/attempt: missing"),
+        (
+            {
+                "type": "progress",
+                "id": 1,
+                "job": "a",
+                "attempt": 1,
+                "step": "delivered",
+                "proof": {},
+            },
+            "/proof/kind: missing",
+        ),
         ({"type": "status", "id": 1, "state": "gone"}, "/state: not one of the known values"),
     ],
 )

@@ -118,13 +118,6 @@ async def test_a_first_frame_that_is_no_hello(node: RunningNode, first: dict[str
         assert await driver.closed() == 4500
 
 
-async def test_a_hello_with_a_bad_field_may_be_said_again(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
-        await driver.send("hello", position={"lat": 91, "lon": 0})
-        assert (await driver.receive("error"))["code"] == "bad_field"
-        await driver.hello(position=NEAR)
-
-
 @pytest.mark.parametrize(
     "frame",
     [

@@ -135,7 +135,11 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     await store.hello(MARKET, "bob", node=NODE, vehicle=Vehicle(max_jobs=2), fix=None)
     await world.driver("ann")
     await store.record_positions(MARKET, [DriverFix("ann", world.now + 1, LAT, LON, 5.0)])
-    await asyncio.gather(store.seen(MARKET, "ann"), store.alive(MARKET, "ann"))
+    await asyncio.gather(
+        store.seen(MARKET, "ann"),
+        store.tell(MARKET, "ann", "bad_field"),
+        store.alive(MARKET, "ann"),
+    )
     await store.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000_000)
     await store.suspend(MARKET, "ann", "complaint")
     await store.resume(MARKET, "ann")
