@@ -21,6 +21,9 @@ LOCATION_MS = 4_000
 HELLO_WITHIN_S = 5.0
 RATE_FRAMES_PER_S = 20
 RATE_WINDOW_S = 10
+RATE_BYTES_PER_S = 65_536
+# Hours of fixes that a phone kept in a basement fit into it.
+RATE_BURST_BYTES = 4 * RATE_BYTES_PER_S
 STORE_DOWN_CLOSE_S = 30.0
 FUTURE_FIX_MS = 5_000
 ANSWER_KEPT_MS = 600_000
@@ -73,7 +76,7 @@ CLOSE_ADVICE: dict[Close, Advice] = {
     Close.DRAINING: Advice("this node goes down; connect again", True),
     Close.TOO_SLOW: Advice("the app does not read what it is sent", True),
     Close.IDLE: Advice("no frame for 2 x ping_ms", True),
-    Close.RATE: Advice("over 20 frames a second for 10 s: slow down", True),
+    Close.RATE: Advice("over 20 frames or 64 KiB a second for several seconds: slow down", True),
     Close.TOKEN_EXPIRED: Advice("the token expired; get another first", True),
     Close.NO_STORE: Advice("the node has had no store for 30 s", True),
     Close.NO_HELLO: Advice("no hello within 5 s", True),

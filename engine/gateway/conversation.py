@@ -15,7 +15,6 @@ from engine.gateway.driver_fixes import placed_fix
 from engine.gateway.frames import arrivals_ms, push_frame
 from engine.gateway.greeting import claim_custody, fix_of, tell_wrong_fields, vehicle_of, welcome
 from engine.gateway.outbox import Outbox, Wire
-from engine.gateway.rate import FrameRate
 from engine.gateway.requests import Request, Requests, refusal
 from engine.gateway.services import Services
 from engine.gateway.session import Action, End, Load, Session
@@ -55,7 +54,7 @@ class Conversation:
         self._know = wire.know
         self._outbox = Outbox(wire)
         self._clock = loop.time
-        self._rate = FrameRate()
+        self._rate = wire.rate
         self._vigil = Vigil(services.pace, loop.time())
         self._session: Session | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -79,10 +78,7 @@ class Conversation:
         """Take a frame; None when that is all, else await the rest before the next."""
         if self.code is not None:
             return None
-        self._vigil.heard_s = now_s = self._clock()
-        if self._rate.count(now_s):
-            self.end(Close.RATE)
-            return None
+        self._vigil.heard_s = self._clock()
         if self._rate.warns():
             self.send(refusal(ErrorCode.RATE_LIMITED, None))
         try:
@@ -225,7 +221,8 @@ class Conversation:
     def _authorize(self, admitted: Admitted) -> None:
         self._know()
         left_s = admitted.expires_ms / 1000 - time.time()
-        self._vigil.authorized(self._clock() + left_s, admitted.expires_ms)
+        now_s = self._clock()
+        self._vigil.authorized(now_s, now_s + left_s, admitted.expires_ms)
         self._watch()
 
     # -- what the engine says

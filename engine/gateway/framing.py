@@ -55,12 +55,13 @@ class Frames:
             first, second = data[start], data[start + 1]
             length = second & 0x7F
             head = start + 2 + _MASK_BYTES
-            if length == _TWO_BYTES_OF_LENGTH:
-                head += 2
-                if start + 4 > end:
+            if length >= _TWO_BYTES_OF_LENGTH:
+                width = 2 if length == _TWO_BYTES_OF_LENGTH else 8
+                if start + 2 + width > end:
                     break
-                length = data[start + 2] << 8 | data[start + 3]
-            if second < _MASKED or length > MAX_FRAME_BYTES or second & 0x7F > _TWO_BYTES_OF_LENGTH:
+                length = int.from_bytes(data[start + 2 : start + 2 + width], "big")
+                head += width
+            if second < _MASKED or length > MAX_FRAME_BYTES:
                 # A mistake, or too big: the library says what, and there is nothing after it.
                 self.leave_to_the_library()
                 continue

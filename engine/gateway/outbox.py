@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from engine.gateway.rate import FrameRate
 from protocol.codes import Close
 
 MAX_BYTES: Final = 65_536
@@ -14,6 +15,7 @@ class Wire(Protocol):
     """What an outbox writes to: a `transport.DriverSocketProtocol`."""
 
     on_writable: Callable[[], None] | None
+    rate: FrameRate
 
     @property
     def is_writable(self) -> bool:

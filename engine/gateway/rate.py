@@ -1,42 +1,47 @@
-"""How many frames a socket may send."""
+"""How many frames and bytes a socket may send."""
 
-from protocol.codes import RATE_FRAMES_PER_S, RATE_WINDOW_S
+from typing import Final
 
-_LIMIT = RATE_FRAMES_PER_S * RATE_WINDOW_S
-# An app that spends three quarters of its allowance is told once a window.
-_WARN = _LIMIT * 3 // 4
+from protocol.codes import (
+    RATE_BURST_BYTES,
+    RATE_BYTES_PER_S,
+    RATE_FRAMES_PER_S,
+    RATE_WINDOW_S,
+)
+
+_BURST_FRAMES: Final = RATE_FRAMES_PER_S * RATE_WINDOW_S
+# An app that has spent three quarters of an allowance is told once a window.
+_WARN: Final = 0.75
 
 
 class FrameRate:
-    """Frames in the last `RATE_WINDOW_S` seconds: a burst is fine, a sustained excess is not."""
+    """Two token buckets, one of frames and one of bytes: a burst is fine, an excess is not."""
 
-    __slots__ = ("_counts", "_second", "_total", "_warned_second")
+    __slots__ = ("_at_s", "_bytes", "_frames", "_warned_s")
 
     def __init__(self) -> None:
-        self._counts = [0] * RATE_WINDOW_S
-        self._second = 0
-        self._total = 0
-        self._warned_second = -RATE_WINDOW_S
+        # What is spent and not yet given back.
+        self._frames = 0.0
+        self._bytes = 0.0
+        self._at_s = 0.0
+        self._warned_s = -float(RATE_WINDOW_S)
 
-    def count(self, now_s: float) -> bool:
-        """Count a frame; return whether there were too many."""
-        second = int(now_s)
-        if second != self._second:
-            self._roll_to(second)
-        self._counts[second % RATE_WINDOW_S] += 1
-        self._total += 1
-        return self._total > _LIMIT
+    def count(self, now_s: float, size: int) -> bool:
+        """Count a frame of so many bytes; return whether it was too much."""
+        passed_s = now_s - self._at_s
+        if passed_s > 0:
+            self._at_s = now_s
+            self._frames = max(0.0, self._frames - passed_s * RATE_FRAMES_PER_S)
+            self._bytes = max(0.0, self._bytes - passed_s * RATE_BYTES_PER_S)
+        self._frames += 1
+        self._bytes += size
+        return self._frames > _BURST_FRAMES or self._bytes > RATE_BURST_BYTES
 
     def warns(self) -> bool:
         """Whether the app should be told now to slow down."""
-        if self._total <= _WARN or self._second - self._warned_second < RATE_WINDOW_S:
+        if self._frames <= _WARN * _BURST_FRAMES and self._bytes <= _WARN * RATE_BURST_BYTES:
             return False
-        self._warned_second = self._second
+        if self._at_s - self._warned_s < RATE_WINDOW_S:
+            return False
+        self._warned_s = self._at_s
         return True
-
-    def _roll_to(self, second: int) -> None:
-        """Forget the seconds that have left the window."""
-        for past in range(self._second + 1, min(second, self._second + RATE_WINDOW_S) + 1):
-            self._total -= self._counts[past % RATE_WINDOW_S]
-            self._counts[past % RATE_WINDOW_S] = 0
-        self._second = second

@@ -1,7 +1,9 @@
 """uvicorn's protocol of a WebSocket with the limits that it lacks, and a shorter way for frames.
 
-Pings and fragments count as frames, a phone that does not read is cut after 2 s. A message is
+Every frame counts towards the rate, a phone that does not read is cut after 2 s. A message is
 handed on as it arrives and written where it is made: no queue, no task, no `await` on the way.
+While a message must be awaited, or the socket has used up its share of a turn of the loop, what
+came behind it waits as bytes and nothing more is read.
 """
 
 import asyncio
@@ -11,26 +13,32 @@ import socket
 import struct
 import termios
 from asyncio import TimerHandle
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, Final, cast
 
+import structlog
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from engine.gateway.connections import Peer
-from engine.gateway.framing import Frames
+from engine.gateway.framing import Frames, Piece
 from engine.gateway.problems import HttpProblem, problem_response
 from engine.gateway.rate import FrameRate
 from protocol.codes import Close, ProblemCode
 
+_log = structlog.get_logger(__name__)
+
 SLOW_READER_S: Final = 2.0
+# So long at most frames of one socket are handled before the loop turns to others.
+SLICE_S: Final = 0.004
 CLOSE_WITHIN_S: Final = 3.0
 # A phone in a lift or a tunnel takes nothing for a while, and is told why it was closed after that.
 UNSENT_WITHIN_S: Final = 20.0
@@ -48,6 +56,8 @@ _SEND_BUFFER_BYTES = 65_536
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
+_OPCODE: Final = 0x0F
+_CLOSE: Final = 0x08
 _LENGTH_IN_TWO: Final = 126
 _LENGTH_IN_EIGHT: Final = 127
 
@@ -104,10 +114,14 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.close_timeout = CLOSE_WITHIN_S
         self.on_writable: Callable[[], None] | None = None
         self._slow: TimerHandle | None = None
-        self._control: FrameRate | None = None
+        self.rate: Final = FrameRate()
         self._peer: Peer | None = None
         self._early = b""
         self._frames = Frames()
+        # The frames of the bytes that are being read, and the bytes behind them.
+        self._pieces: Iterator[Piece] | None = None
+        self._unread = b""
+        self._reads_on_soon = False
         # Takes messages as they arrive, while nothing that came before waits.
         self._handle: Handle | None = None
         self._is_free = False
@@ -163,14 +177,10 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         try:
             while True:
                 self._is_free = True
-                event: Any = await self.receive()
+                self._read_on()
+                event: Any = await self.queue.get()
                 self._is_free = False
                 match event["type"]:
-                    case "websocket.receive":
-                        message = event.get("bytes")
-                        rest = handle(event["text"] if message is None else message)
-                        if rest is not None:
-                            await rest
                     case "mallard.rest":
                         await event["rest"]
                     case _:
@@ -185,20 +195,95 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             if len(self._early) > MAX_EARLY_BYTES:
                 cut(self.transport)
             return
-        for message, other in self._frames.cut(data):
-            if message is None:
-                super().data_received(other)
-            elif self.close_sent or self.conn.state is not State.OPEN:
-                continue
-            elif self._handle is not None and self._is_free and self.queue.empty():
-                self._take(self._handle, message)
-            else:
-                self.frames, self.curr_msg_data_type = [message], "bytes"
-                self.send_receive_event_to_app()
+        if self._unread:
+            self._unread += data
+            return
+        self._unread = data
+        if self._pieces is None:
+            self._read_on()
 
-    def _take(self, handle: Handle, message: bytes) -> None:
+    def _read_on(self) -> None:
+        """Handle frames until none is whole, one must be awaited or the time is used up."""
+        self._reads_on_soon = False
+        ends_s = perf_counter() + SLICE_S
+        while self.close_sent or (self._is_free and self._handle is not None):
+            if self._pieces is None:
+                if not self._unread:
+                    self._resume_reading()
+                    return
+                self._pieces = self._frames.cut(self._unread)
+                self._unread = b""
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._pieces = None
+                continue
+            self._take_piece(*piece)
+            if self.transport.is_closing():
+                self._pieces, self._unread = None, b""
+                return
+            if perf_counter() >= ends_s:
+                self._read_on_soon()
+                break
+        if self._pieces is not None or self._unread:
+            self._pause_reading()
+
+    def _read_on_soon(self) -> None:
+        """Go on in a later turn of the loop, after what others wait for."""
+        if not self._reads_on_soon:
+            self._reads_on_soon = True
+            self.loop.call_soon(self._read_on)
+
+    def _pause_reading(self) -> None:
+        if not self.read_paused and not self.transport.is_closing():
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self.read_paused and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def _take_piece(self, message: bytes | None, other: bytes) -> None:
+        if self.close_sent:
+            # Only the peer's own close still matters.
+            if message is None and other[0] & _OPCODE == _CLOSE:
+                super().data_received(other)
+            return
+        if self.rate.count(self.loop.time(), len(other) if message is None else len(message)):
+            self.end(Close.RATE)
+        elif message is None:
+            super().data_received(other)
+        else:
+            self._take(message)
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand on a text, or a message that came in fragments."""
+        data = b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:
+            return
+        if self.curr_msg_data_type != "text":
+            self._take(data)
+            return
         try:
-            rest = handle(message)
+            text = data.decode()
+        except UnicodeDecodeError:
+            _log.debug("a text that is no UTF-8", close=int(CloseCode.INVALID_DATA))
+            self.end(CloseCode.INVALID_DATA)
+            return
+        self._take(text)
+
+    def handle_parser_exception(self) -> None:
+        """Close: the peer breaks the protocol, and the library has said how."""
+        sent = self.conn.close_sent
+        _log.debug("a broken frame", close=sent.code if sent else 0, why=str(self.conn.parser_exc))
+        super().handle_parser_exception()
+
+    def _take(self, message: bytes | str) -> None:
+        if self._handle is None:
+            return
+        try:
+            rest = self._handle(message)
         except Exception as error:  # noqa: BLE001  the reader raises it, where it ends the socket
             rest = self.loop.create_future()
             rest.set_exception(error)
@@ -224,9 +309,8 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
+        self._resume_reading()
+        self._read_on_soon()
         limit_unsent(self.transport, UNSENT_AFTER_CLOSE_S)
         self.close_timer = self.loop.call_later(self.close_timeout, self._close_at_last)
 
@@ -244,7 +328,8 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self._slow = None
         if self._peer is not None:
             self._peer.close()
-        self._early = b""
+        self._early = self._unread = b""
+        self._pieces = None
         self.on_writable = None
         if self.conn.close_rcvd is None and not self.close_sent:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006, "reason": ""})
@@ -286,27 +371,8 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         else:
             super().handle_connect(event)
 
-    def handle_ping(self) -> None:
-        """Answer, unless there were too many: each costs a write."""
-        if not self._floods():
-            super().handle_ping()
-
-    def handle_pong(self, event: Frame) -> None:  # noqa: ARG002 - we send no pings
-        """Ignore it, unless there were too many."""
-        self._floods()
-
-    def handle_cont(self, event: Frame) -> None:
-        """Take a fragment, unless there were too many: empty ones never reach the size limit."""
-        if not self._floods():
-            super().handle_cont(event)
-
-    def _floods(self) -> bool:
-        if self._control is None:  # few apps ever send such a frame
-            self._control = FrameRate()
-        if not self._control.count(self.loop.time()):
-            return False
-        self.end(Close.RATE)
-        return True
+    def handle_pong(self, event: Frame) -> None:
+        """Ignore it: we send no pings of the protocol's own."""
 
 
 def _response(problem: HttpProblem) -> Response:

@@ -3,9 +3,13 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.codes import HELLO_WITHIN_S, LOCATION_MS, PING_MS, Close
 from protocol.messages import AuthExpiring, Ping
+
+# A further token with less left is not told of at all.
+_TOO_SHORT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,16 @@ class Vigil:
     costs here.
     """
 
-    __slots__ = ("_expires_ms", "_expires_s", "_hello_by_s", "_pace", "_ping_s", "_told", "heard_s")
+    __slots__ = (
+        "_expires_ms",
+        "_expires_s",
+        "_hello_by_s",
+        "_notice_s",
+        "_pace",
+        "_ping_s",
+        "_told",
+        "heard_s",
+    )
 
     def __init__(self, pace: Pace, now_s: float) -> None:
         self._pace = pace
@@ -39,6 +52,7 @@ class Vigil:
         self._ping_s = math.inf
         self._expires_s = math.inf
         self._expires_ms = 0
+        self._notice_s = math.inf
         self._told = False
 
     def greeted(self, now_s: float, spread: float) -> None:
@@ -46,11 +60,23 @@ class Vigil:
         self._hello_by_s = math.inf
         self._ping_s = now_s + self._pace.ping_ms / 1000 * (0.5 + spread / 2)
 
-    def authorized(self, expires_s: float, expires_ms: int) -> None:
-        """The token is good until `expires_s`, which is `expires_ms` for the app."""
+    def authorized(self, now_s: float, expires_s: float, expires_ms: int) -> None:
+        """The token is good until `expires_s`, which is `expires_ms` for the app.
+
+        The app hears of it once a token; the same token again changes nothing. A further token that
+        is short already is told of halfway through what it has left, or the app would be asked for
+        the next at once, and again.
+        """
+        if expires_ms == self._expires_ms:
+            return
+        notice_s, self._told = self._pace.expiry_notice_s, False
+        if self._expires_ms:
+            left_s = expires_s - now_s
+            notice_s = min(notice_s, left_s / 2)
+            self._told = left_s < _TOO_SHORT_S
         self._expires_s = expires_s
         self._expires_ms = expires_ms
-        self._told = False
+        self._notice_s = expires_s - notice_s
 
     def due(self, now_s: float) -> Iterator[Ping | AuthExpiring | Close]:
         """What to send by now; a `Close` is the last."""
@@ -82,7 +108,3 @@ class Vigil:
     @property
     def _greeted(self) -> bool:
         return self._hello_by_s == math.inf
-
-    @property
-    def _notice_s(self) -> float:
-        return self._expires_s - self._pace.expiry_notice_s
