@@ -11,7 +11,7 @@ from typing import Final
 
 from load_tests.credentials import Credentials
 
-MODULES: Final = ("load_tests.attacks.http",)
+MODULES: Final = ("load_tests.attacks.frames", "load_tests.attacks.http")
 """The modules that hold attacks."""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
