@@ -292,7 +292,7 @@ def _is_whole_json(message: ClientMessage, payload: bytes) -> bool:
     if type(message) is Progress and message.proof is not UNSET:
         return False
     values = structs.astuple(message)
-    texts = sum(isinstance(value, str) for value in values)
+    texts = sum([isinstance(value, str) for value in values])
     names = len(values) - values.count(UNSET)
     return payload.count(b'"') == 2 * (2 + names + texts)
 
