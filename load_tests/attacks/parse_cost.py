@@ -1,0 +1,36 @@
+"""What reading each hostile frame costs: ``python -m load_tests.attacks.parse_cost``.
+
+A line a frame, dearest first: the best of several repetitions, in microseconds of CPU.
+"""
+
+import contextlib
+import time
+from typing import Final
+
+from load_tests.attacks.payloads import HostileFrame, hostile_frames
+from protocol.codec import JSON, MSGPACK, FrameError
+
+_REPETITIONS: Final = 20
+
+
+def cost_us(hostile: HostileFrame) -> float:
+    """Return the CPU time of decoding the frame once."""
+    spoken = MSGPACK if isinstance(hostile.frame, bytes) else JSON
+    best_s = float("inf")
+    for _ in range(_REPETITIONS):
+        began_s = time.process_time()
+        with contextlib.suppress(FrameError):
+            spoken.decode_client(hostile.frame)
+        best_s = min(best_s, time.process_time() - began_s)
+    return best_s * 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    costs = sorted(((cost_us(each), each.name) for each in hostile_frames()), reverse=True)
+    for cost, name in costs:
+        print(f"{cost:8.0f} us  {name}")
+
+
+if __name__ == "__main__":
+    main()
