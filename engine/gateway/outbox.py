@@ -15,7 +15,10 @@ class Wire(Protocol):
     """What an outbox writes to: a `transport.DriverSocketProtocol`."""
 
     on_writable: Callable[[], None] | None
-    rate: FrameRate
+
+    @property
+    def rate(self) -> FrameRate:
+        """What the peer has sent."""
 
     @property
     def is_writable(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from engine.gateway.outbox import MAX_BYTES, MAX_MESSAGES, Outbox
+from engine.gateway.rate import FrameRate
 from protocol.codes import Close
 
 
@@ -10,6 +11,7 @@ class Pipe:
     """A wire in memory, that takes frames or not."""
 
     def __init__(self) -> None:
+        self.rate = FrameRate()
         self.on_writable: Callable[[], None] | None = None
         self.is_writable = True
         self.sent: list[bytes | str] = []
