@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from engine.core import model as core
+from protocol.lifecycle import BEFORE_PICKUP
 from tests.properties.model import Job
 from tests.properties.model_drivers import Driver
 from tests.properties.model_staggered import StaggeredModel
@@ -92,7 +93,7 @@ def _job(job: Job) -> Mapping[str, object]:
         "driver": job.holder or None,
         "offer": job.offer or None,
         "asked": job.asked,
-        "eta": job.eta,
+        "eta": job.eta if job.state in BEFORE_PICKUP else None,
     }
 
 
@@ -104,10 +105,17 @@ def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
             "driver": job.driver,
             "offer": job.offer,
             "asked": [(t.driver, t.attempt, t.outcome, t.at_ms) for t in job.asked],
-            "eta": (job.eta_pickup_ms, job.eta_dropoff_ms) if job.eta_pickup_ms else None,
+            "eta": _expected(job),
         }
         for name, job in seen.jobs.items()
     }
+
+
+def _expected(job: core.Job) -> tuple[int, int | None] | None:
+    """What is expected of a job; of one that has been collected, the times are the actual ones."""
+    if job.eta_pickup_ms is None or job.state not in BEFORE_PICKUP:
+        return None
+    return job.eta_pickup_ms, job.eta_dropoff_ms
 
 
 def _compare(what: str, said: Mapping[str, object], stored: Mapping[str, object]) -> None:

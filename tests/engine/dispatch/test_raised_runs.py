@@ -77,7 +77,9 @@ async def test_times_of_a_job_that_was_taken_before_stay_as_they_were_told(
     await new.accepts(offer)
     told = await etas(new, first)
     await new.does(ref_of(first), "d", first.attempt, Step.PICKED_UP)
-    assert await etas(new, first) == told == (first.eta_pickup_ms, first.eta_dropoff_ms)
+    assert told == (first.eta_pickup_ms, first.eta_dropoff_ms)
+    # Only what has happened is told anew.
+    assert (await etas(new, first))[1] == told[1]
 
 
 async def test_what_turns_out_to_be_on_board_is_told_to_a_node_without_runs(
@@ -94,7 +96,7 @@ async def test_what_turns_out_to_be_on_board_is_told_to_a_node_without_runs(
     await new.waits(third)
     assert not new.courier.asked(third)
     await new.does(ref_of(second), "d", second.attempt, Step.PICKED_UP)
-    assert await etas(new, second) == told
+    assert (await etas(new, second))[1] == told[1]
     await new.does(ref_of(lost), "d", (await new.store.job(lost.id)).attempt, Step.DELIVERED)
     await new.does(ref_of(second), "d", second.attempt, Step.DELIVERED)
     assert not (await new.driver("d")).jobs
