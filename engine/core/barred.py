@@ -5,11 +5,14 @@ Its connection, what it holds and its own wish are no part of it: they are its s
 
 from engine.core.model import Driver
 from protocol.codes import BarredWhy
-from protocol.messages import Barred
 
 
-def barred(driver: Driver, now_ms: int, stale_after_ms: float) -> Barred | None:
-    """Return the first reason that applies, those that need somebody else's act first; else None.
+def barred(
+    driver: Driver, now_ms: int, stale_after_ms: float
+) -> tuple[BarredWhy, int | None] | None:
+    """Return the first reason that applies and when it ends; None without a reason.
+
+    Reasons that only an operator or the driver can end come first, and have no end.
 
     ``stale_after_ms``: how long a position is good for after it was received.
     """
@@ -23,7 +26,7 @@ def barred(driver: Driver, now_ms: int, stale_after_ms: float) -> Barred | None:
     )
     for why, applies in reasons:
         if applies:
-            return Barred(why)
+            return why, None
     if driver.cool_until_ms > now_ms:
-        return Barred(BarredWhy.COOLING_DOWN, driver.cool_until_ms)
+        return BarredWhy.COOLING_DOWN, driver.cool_until_ms
     return None

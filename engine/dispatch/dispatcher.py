@@ -351,7 +351,8 @@ class Dispatcher:
 
     def barred(self, market: str, driver: Driver, now_ms: int) -> Barred | None:
         """Why a driver is offered nothing, whatever it wants; ``driver``: with its position."""
-        return barred(driver, now_ms, self._context.policy(market).stale_after_s * 1000)
+        found = barred(driver, now_ms, self._context.policy(market).stale_after_s * 1000)
+        return Barred(*found) if found else None
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:
         """See :meth:`engine.ports.Store.suspend`; a live offer goes to the next driver."""

@@ -7,7 +7,6 @@ import pytest
 from engine.core.barred import barred
 from engine.core.model import Driver, Position
 from protocol.lifecycle import Wish
-from protocol.messages import Barred
 
 pytestmark = pytest.mark.finding("C8")
 NOW, STALE_MS = 1_000_000, 60_000
@@ -24,20 +23,20 @@ def driver(**fields: Any) -> Driver:
     [
         ({}, None),
         ({"wish": Wish.OFFLINE}, None),
-        ({"suspended": True}, Barred("suspended")),
-        ({"cool_until_ms": NOW + 1}, Barred("cooling_down", NOW + 1)),
+        ({"suspended": True}, ("suspended", None)),
+        ({"cool_until_ms": NOW + 1}, ("cooling_down", NOW + 1)),
         ({"cool_until_ms": NOW}, None),
-        ({"unreachable": True}, Barred("unreachable")),
-        ({"position": OLD}, Barred("stale")),
-        ({"position": None}, Barred("no_position")),
-        ({"until_ms": NOW}, Barred("block_over")),
+        ({"unreachable": True}, ("unreachable", None)),
+        ({"position": OLD}, ("stale", None)),
+        ({"position": None}, ("no_position", None)),
+        ({"until_ms": NOW}, ("block_over", None)),
         ({"until_ms": NOW + 1}, None),
-        ({"block_over": True, "wish": Wish.OFFLINE}, Barred("block_over")),
-        ({"suspended": True, "cool_until_ms": NOW + 1}, Barred("suspended")),
-        ({"position": OLD, "cool_until_ms": NOW + 1}, Barred("stale")),
+        ({"block_over": True, "wish": Wish.OFFLINE}, ("block_over", None)),
+        ({"suspended": True, "cool_until_ms": NOW + 1}, ("suspended", None)),
+        ({"position": OLD, "cool_until_ms": NOW + 1}, ("stale", None)),
     ],
 )
 def test_the_reason_follows_from_the_record(
-    fields: dict[str, Any], expected: Barred | None
+    fields: dict[str, Any], expected: tuple[str, int | None] | None
 ) -> None:
     assert barred(driver(**fields), NOW, STALE_MS) == expected
