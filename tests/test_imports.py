@@ -45,7 +45,7 @@ FIRST_PARTY_ARROWS = {
 # Folder → the packages of others that it may import; folders not named may import any.
 THIRD_PARTY_ARROWS = {
     "engine/bench": ("msgspec", "numpy", "uvloop"),
-    "protocol": ("msgspec",),
+    "protocol": ("msgpack", "msgspec"),
     "engine/travel": (
         *("httpx2", "msgspec", "numpy", "scipy", "structlog"),
         *("osmium", "routingkit_cch"),
