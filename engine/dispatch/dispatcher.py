@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from engine.core.barred import barred
 from engine.core.collecting import Tour
 from engine.core.eta import TravelTime
 from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.dispatch.arrivals import Arrivals
+from engine.dispatch.barred import barred
 from engine.dispatch.collection import Collection
 from engine.dispatch.context import Context, Tasks, Workings, count_round
 from engine.dispatch.disconnects import Disconnects

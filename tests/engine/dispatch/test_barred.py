@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from engine.core.barred import barred
 from engine.core.model import Driver, Position
+from engine.dispatch.barred import barred
 from protocol.lifecycle import Wish
 
 pytestmark = pytest.mark.finding("C8")
