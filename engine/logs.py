@@ -37,6 +37,7 @@ _SECRET_KEYS = frozenset(
         "note",
         "password",
         "pickup_code",
+        "pin",
         "position",
         "proof",
         "query",

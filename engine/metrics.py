@@ -133,6 +133,19 @@ class Metrics:
             ("market", "source"),
             registry=self.registry,
         )
+        self._problems = Counter(
+            "mallard_problems_total",
+            "Problems that drivers reported, by kind; a repeated report counts once.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self._reasons = Counter(
+            "mallard_driver_reasons_total",
+            "Declines, give-ups and returns that drivers reported, by step and by whether a reason"
+            " was given.",
+            ("step", "given"),
+            registry=self.registry,
+        )
         self._dwell = Gauge(
             "mallard_dwell_seconds",
             "How long drivers stay at a mall, from arrival to the parcel in hand, where that was"
@@ -175,6 +188,14 @@ class Metrics:
         if counter is None:
             counter = self._fixes_by_result[result] = self._fixes.labels(result)
         counter.inc(count)
+
+    def problem(self, kind: str) -> None:
+        """A driver reported a problem."""
+        self._problems.labels(kind).inc()
+
+    def reason(self, step: str, *, given: bool) -> None:
+        """A driver declined an offer, gave a job up or turned back."""
+        self._reasons.labels(step, "yes" if given else "no").inc()
 
     def store_called(self, call: str, seconds: float) -> None:
         """A call of the store took so long."""

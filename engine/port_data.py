@@ -21,11 +21,23 @@ class StoreFull(Exception):
 
 
 class Refused(Exception):
-    """The store refused a transition. ``code`` says why in the contract's words."""
+    """The store refused a transition. ``code`` says why in the contract's words.
 
-    def __init__(self, code: ErrorCode, message: str = "") -> None:
+    ``missing``: the kinds of proof that are; ``tries_left``: how many wrong codes still are.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str = "",
+        *,
+        missing: tuple[str, ...] = (),
+        tries_left: int | None = None,
+    ) -> None:
         super().__init__(message or code.value)
         self.code = code
+        self.missing = missing
+        self.tries_left = tries_left
 
 
 class NoSuchJob(Exception):
@@ -147,6 +159,11 @@ class Effects:
     over: tuple[str, ...] = ()
     late: tuple[LateRun, ...] = ()
 
+    @property
+    def changed_jobs(self) -> bool:
+        """Whether a job has changed: then something falls due, is over, or looks for a driver."""
+        return bool(self.due or self.over or self.malls)
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
@@ -176,6 +193,8 @@ class Answered:
     jobs: tuple[Job, ...] = ()
     job_state: str = ""
     attempt: int = 0
+    # Whether it changed anything: a repeat does not.
+    is_new: bool = True
 
 
 class DriverFix(NamedTuple):

@@ -50,6 +50,7 @@ from engine.port_data import (
     WrongState,
 )
 from protocol.lifecycle import JobState, Outcome, Step, Wish
+from protocol.messages import Proof
 
 __all__ = [
     "MOST_COMING",
@@ -326,12 +327,13 @@ class Store(Protocol):
         step: Step,
         *,
         at_ms: int | None,
-        age_checked: bool,
+        proof: Proof | None = None,
         reason: str,
     ) -> Answered:
-        """Every step of a held job, give-up too.
+        """Every step of a held job, give-up too; ``proof`` is kept with the job.
 
-        :raises Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``"""
+        :raises Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
+            ``wrong_code``, ``bad_field`` (too many proofs)"""
 
     async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
         """A holder is at the mall by its position; nothing if it is no longer on its way there."""
@@ -350,8 +352,12 @@ class Store(Protocol):
         store: str,
         until_ms: int | None,
         text: str,
+        attempt: int | None = None,
+        at_ms: int | None = None,
     ) -> Answered:
-        """:raises Refused: ``not_yours``"""
+        """Keep a problem with its job; ``is_new`` is False where it was known already.
+
+        :raises Refused: ``not_yours``, ``stale_attempt``"""
 
     # -- what falls due
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:

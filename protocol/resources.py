@@ -78,7 +78,13 @@ class DropoffView(Struct, frozen=True):
 
 
 class DropoffRequest(DropoffView, frozen=True, forbid_unknown_fields=True):
-    """Where to deliver. ``deadline`` missing: 24 h from now."""
+    """Where to deliver. ``deadline`` missing: 24 h from now.
+
+    ``pin``: the customer tells it to the driver, who delivers with it as a proof of kind ``code``.
+    It is shown nowhere.
+    """
+
+    pin: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
 
 
 class ParcelsView(Struct, frozen=True):
@@ -427,7 +433,9 @@ class FieldError(Struct, frozen=True):
 
 
 class Problem(Struct, frozen=True):
-    """An RFC 9457 problem. ``job``: of a duplicate, the job that is there already."""
+    """An RFC 9457 problem. ``job``: of a duplicate, the job that is there already; ``missing`` and
+    ``tries_left``: as in `error` of the driver socket.
+    """
 
     type: str
     title: str
@@ -436,6 +444,8 @@ class Problem(Struct, frozen=True):
     detail: str
     errors: tuple[FieldError, ...] | UnsetType = UNSET
     job: str | UnsetType = UNSET
+    missing: tuple[str, ...] | UnsetType = UNSET
+    tries_left: int | UnsetType = UNSET
 
 
 class Readiness(Struct, frozen=True):

@@ -181,6 +181,42 @@ class TimelineEntry:
     occurred_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenProof:
+    """A proof that a driver gave with a step. ``reported_ms``: when, by its phone."""
+
+    kind: str
+    value: str
+    step: str
+    at_ms: int
+    driver: str
+    reported_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedProblem:
+    """A problem that a driver reported with a job; ``until_ms``: its store is held until then."""
+
+    id: str
+    kind: str
+    store: str
+    text: str
+    at_ms: int
+    driver: str
+    state: str
+    until_ms: int | None = None
+    reported_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenReason:
+    """Why a driver declined a job or gave it up, in its own words."""
+
+    driver: str
+    attempt: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as stored. ``body`` is the request as JSON with its defaults filled in (opaque here);
@@ -211,6 +247,9 @@ class Job:
     asked: tuple[Asked, ...]
     # When its holder was first expected to have it; the times above follow its way.
     promised_ms: int | None = None
+    proofs: tuple[GivenProof, ...] = ()
+    problems: tuple[ReportedProblem, ...] = ()
+    reasons: tuple[GivenReason, ...] = ()
 
     @property
     def arrived_ms(self) -> int | None:
@@ -233,7 +272,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A validated order on its way into the store. ``key`` and ``body_hash``: its idempotency."""
+    """A validated order on its way into the store. ``key`` and ``body_hash``: its idempotency.
+
+    ``pin``: the code that the customer tells at the door; ``pickup_codes``: those of its shops.
+    """
 
     job: str
     market: str
@@ -248,6 +290,8 @@ class Submission:
     card: bytes
     need: Need
     needs_age_check: bool = False
+    pin: str = ""
+    pickup_codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from engine.ports import (
     TravelAhead,
 )
 from protocol.lifecycle import JobState, Outcome, Step, Wish
-from protocol.messages import Barred
+from protocol.messages import Barred, Proof
 
 
 class Dispatcher:
@@ -301,13 +301,13 @@ class Dispatcher:
         step: Step,
         *,
         at_ms: int | None,
-        age_checked: bool,
+        proof: Proof | None = None,
         reason: str,
     ) -> Answered:
         """See :meth:`engine.ports.Store.progress`; an offer to one whose hands custody has filled
         goes to the next driver."""
         answered = await self._store.progress(
-            ref, driver, attempt, step, at_ms=at_ms, age_checked=age_checked, reason=reason
+            ref, driver, attempt, step, at_ms=at_ms, proof=proof, reason=reason
         )
         market = self._context.places.market_of_mall(ref.mall).id
         if not answered.driver.jobs:
@@ -335,6 +335,8 @@ class Dispatcher:
         store: str,
         until_ms: int | None,
         text: str,
+        attempt: int | None = None,
+        at_ms: int | None = None,
     ) -> Answered:
         """See :meth:`engine.ports.Store.problem`."""
         answered = await self._store.problem(
@@ -346,6 +348,8 @@ class Dispatcher:
             store=store,
             until_ms=until_ms,
             text=text,
+            attempt=attempt,
+            at_ms=at_ms,
         )
         return self._done(market, answered)
 

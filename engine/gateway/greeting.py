@@ -62,7 +62,6 @@ async def claim_custody(
                 held.attempt,
                 Step.PICKED_UP,
                 at_ms=None,
-                age_checked=False,
                 reason="",
             )
         except (NoSuchJob, Refused) as problem:

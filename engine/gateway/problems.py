@@ -30,7 +30,7 @@ from engine.ports import (
     WrongState,
 )
 from protocol.bodies import BodyTooLarge, InvalidBody, MalformedJson
-from protocol.codes import PROBLEMS, ProblemCode
+from protocol.codes import ERROR_ADVICE, PROBLEMS, ProblemCode
 from protocol.resources import FieldError, Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -52,7 +52,8 @@ _CODES_OF_STATUS: Final = {
 
 class HttpProblem(Exception):
     """An answer that is an error. ``errors``: the fields that are wrong; ``job``: the job that is
-    there already; ``headers``: further response headers."""
+    there already; ``missing``, ``tries_left``: see ``Refused``; ``headers``: further response
+    headers."""
 
     def __init__(
         self,
@@ -61,6 +62,8 @@ class HttpProblem(Exception):
         *,
         errors: Sequence[FieldError] = (),
         job: str = "",
+        missing: tuple[str, ...] = (),
+        tries_left: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail or code.value)
@@ -68,6 +71,8 @@ class HttpProblem(Exception):
         self.detail = detail
         self.errors = tuple(errors)
         self.job = job
+        self.missing = missing
+        self.tries_left = tries_left
         self.headers = dict(headers or {})
 
 
@@ -117,7 +122,12 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
     InvalidOrder: lambda error: HttpProblem(error.code, str(error), errors=error.errors),
     NoSuchJob: lambda _error: not_found("job"),
     NoSuchDriver: lambda _error: not_found("driver"),
-    Refused: lambda error: HttpProblem(ProblemCode(error.code), str(error)),
+    Refused: lambda error: HttpProblem(
+        ProblemCode(error.code),
+        ERROR_ADVICE[error.code].meaning,
+        missing=error.missing,
+        tries_left=error.tries_left,
+    ),
     WrongState: lambda error: HttpProblem(_P.WRONG_STATE, f"the job is {error.state}"),
     DriverUnavailable: _plain(_P.DRIVER_UNAVAILABLE),
     IdempotencyMismatch: _plain(_P.IDEMPOTENCY_MISMATCH, "the key belongs to another request"),
@@ -145,6 +155,8 @@ def problem_response(problem: HttpProblem) -> Response:
         detail=problem.detail[:_MAX_DETAIL_CHARS] or kind.title,
         errors=problem.errors or UNSET,
         job=problem.job or UNSET,
+        missing=problem.missing or UNSET,
+        tries_left=UNSET if problem.tries_left is None else problem.tries_left,
     )
     response = Response(msgspec.json.encode(body), kind.status, headers, MEDIA_TYPE)
     response.headers.setdefault("cache-control", NOT_KEPT)

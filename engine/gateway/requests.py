@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 
 from engine.core.policy import held_until_ms
 from engine.gateway.readiness import hold_parcels
+from engine.gateway.reports import problem_reported, reason_given
 from engine.gateway.services import Services
 from engine.gateway.session import Session
 from engine.ports import Answered, JobRef, NoSuchJob, Refused, StoreUnavailable
@@ -30,10 +31,22 @@ _log = structlog.get_logger(__name__)
 Request = Status | OfferAck | Accept | Decline | Progress | Problem
 
 
+# The steps that a driver gives a reason for.
+_WITH_REASON: Final = frozenset({Step.GIVE_UP, Step.RETURNING})
+
+
 def refusal(code: ErrorCode, request_id: int | None, message: str = "") -> Error:
     """Return the frame that refuses a request, with the code's own advice."""
     advice = ERROR_ADVICE[code]
     return Error(request_id, code.value, message or advice.meaning, advice.retry)
+
+
+def _refusal_of(refused: Refused, request_id: int | None) -> Error:
+    return structs.replace(
+        refusal(refused.code, request_id),
+        missing=refused.missing or UNSET,
+        tries_left=UNSET if refused.tries_left is None else refused.tries_left,
+    )
 
 
 class Requests:
@@ -59,7 +72,7 @@ class Requests:
         except Refused as refused:
             if refused.code is ErrorCode.OFFER_CLOSED and request_id is None:
                 return None  # an acknowledgement too late; `offer_closed` is on its way
-            return refusal(refused.code, request_id)
+            return _refusal_of(refused, request_id)
         except StoreUnavailable:
             return refusal(ErrorCode.STORE_UNAVAILABLE, request_id)
 
@@ -99,18 +112,31 @@ class Requests:
         answered = await self._services.dispatcher.decline(
             session.market, session.driver, request.offer, reason
         )
+        if answered.effects.changed_jobs:
+            reason_given(
+                self._services.metrics, session, step="decline", text=reason, offer=request.offer
+            )
         return self._reply(request.id, answered)
 
     async def _progress(self, request: Progress) -> Reply:
+        reason = "" if request.reason is UNSET else request.reason
         answered = await self._services.dispatcher.progress(
             await self._ref(request.job),
             self._session.driver,
             request.attempt,
             request.step,
             at_ms=None if request.at_ms is UNSET else request.at_ms,
-            age_checked=request.proof is not UNSET and request.proof.kind == "age_checked",
-            reason="" if request.reason is UNSET else request.reason,
+            proof=None if request.proof is UNSET else request.proof,
+            reason=reason,
         )
+        if request.step in _WITH_REASON and answered.effects.changed_jobs:
+            reason_given(
+                self._services.metrics,
+                self._session,
+                step=request.step,
+                text=reason,
+                job=request.job,
+            )
         detail: SocketJob | UnsetType = UNSET
         if request.step is not Step.GIVE_UP and answered.attempt > request.attempt:
             # Custody has given the job to its driver under a new attempt.
@@ -128,6 +154,7 @@ class Requests:
         session = self._session
         job = "" if request.job is UNSET else request.job
         store = "" if request.store is UNSET else request.store
+        text = "" if request.text is UNSET else request.text
         mall = (await self._ref(job)).mall if job else session.mall
         if store and mall and store not in self._services.places.mall(mall).stores:
             raise Refused(ErrorCode.BAD_FIELD)
@@ -141,8 +168,14 @@ class Requests:
             job=job,
             store=store,
             until_ms=told_ms if until_ms is None else until_ms,
-            text="" if request.text is UNSET else request.text,
+            text=text,
+            attempt=None if request.attempt is UNSET else request.attempt,
+            at_ms=None if request.at_ms is UNSET else request.at_ms,
         )
+        if answered.is_new:
+            problem_reported(
+                self._services.metrics, session, kind=request.kind, job=job, store=store, text=text
+            )
         if job and store and until_ms is not None:
             await hold_parcels(self._services, job, session.driver, store, until_ms)
         return self._reply(request.id, answered)

@@ -94,6 +94,10 @@ def submission_of(
         card=order.card(max(now_ms, release_ms)),
         need=order.need,
         needs_age_check=ID_CHECK in request.requires,
+        pin="" if request.dropoff.pin is UNSET else request.dropoff.pin,
+        pickup_codes=tuple(
+            store.pickup_code for store in request.pickup.stores if store.pickup_code is not UNSET
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final, TypeVar
 
 import shapely
 import structlog
+from msgspec import UNSET, UnsetType, structs
 
 from engine.core import model
 from engine.core.mall import Mall, Market
@@ -79,7 +80,8 @@ def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Jo
             for it in job.timeline
         ),
         pickup=request.pickup,
-        dropoff=request.dropoff,
+        # The code is the customer's to tell: no reader of the job sees it.
+        dropoff=structs.replace(request.dropoff, pin=UNSET),
         parcels=filled(request.parcels),
         requires=request.requires,
         priority=request.priority,
@@ -87,7 +89,36 @@ def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Jo
         pay=request.pay,
         metadata=request.metadata,
         held=held,
+        proofs=tuple(map(_proof_view, job.proofs)),
+        problems=tuple(map(_problem_view, job.problems)),
     )
+
+
+def _proof_view(proof: model.GivenProof) -> resources.ProofView:
+    return resources.ProofView(
+        kind=proof.kind,
+        step=proof.step,
+        at=Moment.at_ms(proof.at_ms),
+        value=proof.value or UNSET,
+        reported_at=_told(proof.reported_ms),
+    )
+
+
+def _problem_view(problem: model.ReportedProblem) -> resources.ReportedProblem:
+    return resources.ReportedProblem(
+        id=problem.id,
+        kind=problem.kind,
+        text=problem.text,
+        at=Moment.at_ms(problem.at_ms),
+        until=_moment(problem.until_ms),
+        state=problem.state,
+        store=problem.store or UNSET,
+        reported_at=_told(problem.reported_ms),
+    )
+
+
+def _told(epoch_ms: int | None) -> Moment | UnsetType:
+    return UNSET if epoch_ms is None else Moment.at_ms(epoch_ms)
 
 
 class Numbered:
@@ -111,8 +142,17 @@ def explanation_view(
     held: resources.Held | None = None,
 ) -> resources.Explanation:
     """Why this driver. Those asked are named first, so their numbers stay as rounds go by."""
+    reasons: dict[tuple[str, int], str | UnsetType] = {
+        (each.driver, each.attempt): each.text for each in job.reasons
+    }
     asked = tuple(
-        resources.Asked(name(turn.driver), turn.attempt, turn.outcome, Moment.at_ms(turn.at_ms))
+        resources.Asked(
+            driver=name(turn.driver),
+            attempt=turn.attempt,
+            outcome=turn.outcome,
+            at=Moment.at_ms(turn.at_ms),
+            reason=reasons.get((turn.driver, turn.attempt), UNSET),
+        )
         for turn in job.asked
     )
     eta = resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms))

@@ -203,5 +203,5 @@ class SimulatedDriver:
         await self._dispatcher.positions(self._scenario.market, [self.fix()])
         ref = JobRef(job.id, job.mall)
         await self._dispatcher.progress(
-            ref, self.shift.driver, job.attempt, step, at_ms=None, age_checked=False, reason=""
+            ref, self.shift.driver, job.attempt, step, at_ms=None, reason=""
         )

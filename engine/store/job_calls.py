@@ -54,7 +54,7 @@ class JobCalls(Calls):
             keys.key("by_service"),
             keys.key("by_age"),
         ]
-        args = {
+        args: dict[str, Any] = {
             "job": s.job,
             "market": s.market,
             "service": s.service,
@@ -69,6 +69,8 @@ class JobCalls(Calls):
             "priority": s.need.priority,
             "demand": s.need.demand,
         }
+        if s.pin or s.pickup_codes:
+            args["codes"] = {"door": s.pin, "shops": s.pickup_codes}
         blobs = [s.body, s.card, pack(s.need)]
         reply = await self._transition("submit", keys, extra, args, blobs)
         if reply.verdict == "mismatch":

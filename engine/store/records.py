@@ -8,11 +8,14 @@ import msgspec
 from engine.core.model import (
     Asked,
     Driver,
+    GivenProof,
+    GivenReason,
     Job,
     LiveOffer,
     Need,
     OfferedJob,
     Position,
+    ReportedProblem,
     RoundRecord,
     StoreHold,
     Submission,
@@ -59,6 +62,9 @@ _need = msgspec.msgpack.Decoder(Need).decode
 _round = msgspec.msgpack.Decoder(RoundRecord).decode
 _asked = msgspec.msgpack.Decoder(list[_AskedRecord]).decode
 _timeline = msgspec.msgpack.Decoder(list[_TimelineRecord]).decode
+_proofs = msgspec.msgpack.Decoder(tuple[GivenProof, ...]).decode
+_problems = msgspec.msgpack.Decoder(tuple[ReportedProblem, ...]).decode
+_reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
 # {received, at, lat, lon, acc, …}: lib/positions.lua knows the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
 # Lua's strings come as MessagePack strings whatever their bytes, so packed values stay raw here.
@@ -343,6 +349,9 @@ def read_job(flat: Sequence[bytes]) -> Job:
         promised_ms=number(b"promised_ms") or None,
         timeline=_read_timeline(fields.get(b"timeline", _NO_ENTRIES)),
         asked=_read_asked(fields.get(b"asked", _NO_ENTRIES)),
+        proofs=_proofs(fields.get(b"proofs", _NO_ENTRIES)),
+        problems=_problems(fields.get(b"problems", _NO_ENTRIES)),
+        reasons=_reasons(fields.get(b"reasons", _NO_ENTRIES)),
     )
 
 

@@ -35,6 +35,7 @@ from engine.store.records import (
 )
 from protocol.codes import TERMINAL_KEPT_MS, ErrorCode
 from protocol.lifecycle import Outcome, Step
+from protocol.messages import Proof
 
 _ROUND_KEPT_MS = TERMINAL_KEPT_MS
 # How many offers' jobs a node remembers; the others are looked up, which costs a round trip.
@@ -250,7 +251,7 @@ class RoundCalls(JobCalls):
         step: Step,
         *,
         at_ms: int | None,
-        age_checked: bool,
+        proof: Proof | None = None,
         reason: str,
     ) -> Answered:
         """See :meth:`engine.ports.Store.progress`."""
@@ -259,10 +260,17 @@ class RoundCalls(JobCalls):
             args |= {"outcome": Outcome.GAVE_UP.value, "actor": driver}
             reply = await self._on_job("release", ref, args)
         else:
-            args |= {"step": step.value, "at_ms": at_ms, "age_checked": age_checked}
+            args |= {"step": step.value, "at_ms": at_ms}
+            if proof is not None:
+                args["proof"] = {"kind": proof.kind, "value": proof.value}
             # The job's own market: one that there is not has no job either.
             more = [self._market_of(ref.job).key("dwell")]
             reply = await self._on_job("progress", ref, args, more=more)
+        if reply.verdict == ErrorCode.PROOF_NEEDED:
+            missing = tuple(kind.decode() for kind in reply.rest[0])
+            raise Refused(ErrorCode.PROOF_NEEDED, missing=missing)
+        if reply.verdict == ErrorCode.WRONG_CODE:
+            raise Refused(ErrorCode.WRONG_CODE, tries_left=next(iter(reply.rest), None))
         done = answered(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
 
@@ -289,6 +297,8 @@ class RoundCalls(JobCalls):
         store: str,
         until_ms: int | None,
         text: str,
+        attempt: int | None = None,
+        at_ms: int | None = None,
     ) -> Answered:
         """See :meth:`engine.ports.Store.problem`."""
         keys = self._keys[market]
@@ -300,9 +310,11 @@ class RoundCalls(JobCalls):
             "store": store,
             "text": text,
         }
-        if until_ms is not None:
-            args["until_ms"] = until_ms
-        return answered(await self._transition("problem", keys, [keys.key("holds")], args))
+        told = {"until_ms": until_ms, "attempt": attempt, "at_ms": at_ms}
+        args |= {name: value for name, value in told.items() if value is not None}
+        extra = [keys.key("holds"), keys.job(job)]
+        reply = await self._transition("problem", keys, extra, args)
+        return replace(answered(reply), is_new=bool(reply.rest[1]))
 
     async def offer_ref(self, market: str, offer: str) -> JobRef | None:
         """See :meth:`engine.ports.Store.offer_ref`."""

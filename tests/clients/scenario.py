@@ -133,7 +133,8 @@ class Stage:
         if "sent_ago_ms" in step:
             age_ms = _server_ms() - message["at_ms"]
             assert abs(age_ms - step["sent_ago_ms"]) < 5_000, age_ms
-        self.read[step.get("as", step["type"])] = message
+        name: str = step.get("as") or step["type"]
+        self.read[name] = message
 
     async def _engine_silent(self, step: Step) -> None:
         assert self.socket is not None
@@ -219,10 +220,10 @@ class Stage:
         await asyncio.wait_for(asyncio.shield(self.calls[step["of"]]), _WITHIN_S)
 
     async def _app_fails(self, step: Step) -> None:
-        (outcome,) = await asyncio.gather(
+        outcomes = await asyncio.gather(
             asyncio.wait_for(self.calls[step["of"]], _WITHIN_S), return_exceptions=True
         )
-        assert type(outcome).__name__ == step["error"], outcome
+        assert type(outcomes[0]).__name__ == step["error"], outcomes
 
     async def _app_offered(self, step: Step) -> None:
         self.offer = await asyncio.wait_for(anext(self.offers), _WITHIN_S)
@@ -273,7 +274,8 @@ class Stage:
         assert self.tokens_given <= step["at_most"]
 
     def _call(self, step: Step, call: Any) -> None:
-        self.calls[step.get("as", step["app"])] = asyncio.ensure_future(call)
+        name: str = step.get("as") or step["app"]
+        self.calls[name] = asyncio.ensure_future(call)
 
     @property
     def _shown(self) -> dict[str, Callable[[], Any]]:

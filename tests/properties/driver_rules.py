@@ -7,6 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from engine.ports import DriverFix, Stop
 from protocol.lifecycle import HELD, Step, Wish
+from protocol.messages import Proof
 from tests.properties.machine import (
     VEHICLES,
     How,
@@ -266,7 +267,13 @@ class HolderRules(DriverRules):
             f"{step} {name}/{attempt} by {driver}",
             expected,
             lambda store: store.progress(
-                ref, driver, attempt, Step(step), at_ms=at_ms, age_checked=checked, reason=""
+                ref,
+                driver,
+                attempt,
+                Step(step),
+                at_ms=at_ms,
+                proof=Proof("age_checked") if checked else None,
+                reason="",
             ),
             node=node,
             how=how,

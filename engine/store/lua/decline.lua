@@ -10,6 +10,7 @@
 -- include lib/offers.lua
 -- include lib/history.lua
 -- include lib/staggering.lua
+-- include lib/reasons.lua
 
 local offer = read_offer(arg.offer)
 if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
@@ -20,6 +21,7 @@ if not run then return reply('run', names) end
 if not is_current(offer, run, arg.offer) then return reply('offer_closed') end
 
 end_offer(arg.offer, offer, 'declined')
+for _, job in ipairs(run) do keep_reason(job, arg.driver, job.attempt, arg.reason) end
 local rec = read_driver(arg.driver)
 rec.offer, rec.unreachable = nil, false
 if not offer.add_on then

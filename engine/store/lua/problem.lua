@@ -1,23 +1,60 @@
 #!lua flags=allow-oom
--- A driver reports a problem: always an event; a store that cannot hand over is held for a while.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming holds
--- ARGV: now policy arg{driver kind mall job store until_ms? text}
--- REPLY: ok effects pushes driver[record position] | not_yours
+-- A driver reports a problem: kept with its job and an event; a store that cannot hand over is held
+-- for a while. The same open job, store and kind is one problem. is_new: 0 when it was known already.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming holds job
+-- ARGV: now policy arg{driver kind mall job attempt? at_ms? store until_ms? text}
+-- REPLY: ok effects pushes driver[record position] is_new | not_yours | stale_attempt
 -- include lib/base.lua
 -- include lib/drivers.lua
 
-local HOLDS = KEYS[14]
+local HOLDS, JOB = KEYS[14], KEYS[15]
 local HOLDS_STORE = { not_ready = true, store_closed = true }
 local ALERTS = { unsafe = true, accident = true }
+local MOST_PROBLEMS = 32
 
 local rec = read_driver(arg.driver)
-if not rec or (arg.job ~= '' and not holds(rec, arg.job)) then return reply('not_yours') end
-event({ kind = ALERTS[arg.kind] and 'alert' or 'problem', what = arg.kind, driver = arg.driver,
-  job = arg.job, mall = arg.mall, store = arg.store, until_ms = arg.until_ms, text = arg.text })
-if HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= '' then
-  -- Its word holds the store for everybody: no longer than anybody would believe it.
-  local till = math.min(arg.until_ms or now + policy.hold_ms, now + policy.longest_hold_ms)
+if not rec then return reply('not_yours') end
+local held = arg.job ~= '' and rec.jobs[holds(rec, arg.job)]
+if arg.job ~= '' and not held then return reply('not_yours') end
+if held and arg.attempt and arg.attempt ~= held.attempt then return reply('stale_attempt') end
+
+-- Its word holds the store for everybody: no longer than anybody would believe it.
+local holds_store = HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= ''
+local till = holds_store
+  and math.min(arg.until_ms or now + policy.hold_ms, now + policy.longest_hold_ms) or nil
+
+-- Keeps it with its job; false if just this is kept already.
+local function keep_problem()
+  local packed = redis.call('HGET', JOB, 'problems')
+  local problems = packed and cmsgpack.unpack(packed) or {}
+  local last = problems[#problems]
+  local known
+  for _, each in ipairs(problems) do
+    if each.kind == arg.kind and each.store == arg.store and each.state == 'open' then
+      known = each
+    end
+  end
+  if known then
+    if known.text == arg.text and known.told_ms == arg.until_ms then return false end
+    known.text, known.told_ms, known.until_ms = arg.text, arg.until_ms, till
+  else
+    if #problems >= MOST_PROBLEMS then table.remove(problems, 1) end
+    problems[#problems + 1] = { id = 'p' .. (last and tonumber(last.id:sub(2)) or 0) + 1,
+      kind = arg.kind, store = arg.store, text = arg.text, at_ms = now, reported_ms = arg.at_ms,
+      told_ms = arg.until_ms, until_ms = till, driver = arg.driver, state = 'open' }
+  end
+  redis.call('HSET', JOB, 'problems', cmsgpack.pack(problems))
+  return not known
+end
+
+local is_new = not held or redis.call('EXISTS', JOB) == 0 or keep_problem()
+if is_new then
+  event({ kind = ALERTS[arg.kind] and 'alert' or 'problem', what = arg.kind, driver = arg.driver,
+    job = arg.job, service = held and redis.call('HGET', JOB, 'service') or nil, mall = arg.mall,
+    store = arg.store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms })
+end
+if till then
   redis.call('HSET', HOLDS, arg.mall .. '/' .. arg.store, till .. ' ' .. arg.kind)
   redis.call('ZADD', K.forget, till, 'hold/' .. arg.mall .. '/' .. arg.store)
 end
-return reply('ok', told(arg.driver))
+return reply('ok', told(arg.driver), is_new and 1 or 0)

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- A step of a held job. A `picked_up` from a holder revoked meanwhile wins (custody).
+-- A step of a held job. A `picked_up` from a holder revoked meanwhile wins (custody). Proof is kept
+-- even when more of it is needed.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job... dwell
--- ARGV: now policy arg{driver attempt step at_ms? age_checked reason}
+-- ARGV: now policy arg{driver attempt step at_ms? proof?{kind value} reason}
 -- REPLY: ok effects pushes driver[record position] job_state attempt | not_yours | stale_attempt
--- REPLY: wrong_state | proof_needed | run … jobs
+-- REPLY: wrong_state | wrong_code … tries_left? | proof_needed … missing | bad_field | run … jobs
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -12,6 +13,7 @@
 -- include lib/room.lua
 -- include lib/custody.lua
 -- include lib/dwell.lua
+-- include lib/proofs.lua
 
 -- Which states a step leads on from, and in which it has been done already.
 local STEPS = {
@@ -34,15 +36,25 @@ end
 job.reported_ms = arg.at_ms
 if job.driver ~= arg.driver or job.attempt ~= arg.attempt then
   local verdict, names = claim_custody(job, arg.driver, arg.attempt, arg.step)
-  if verdict == 'ok' then return answer() end
-  return reply(verdict, names)
+  if verdict ~= 'ok' then return reply(verdict, names) end
+  keep_proof(job)
+  return answer()
 end
 
 local step = STEPS[arg.step]
-if step.done[job.state] then return answer() end
-if not step.from[job.state] then return reply('wrong_state') end
-if arg.step == 'delivered' and job.age_check and not arg.age_checked then
-  return reply('proof_needed')
+local is_done = step.done[job.state]
+if not is_done and not step.from[job.state] then return reply('wrong_state') end
+local codes = (arg.proof or arg.step == 'delivered') and codes_of(job)
+if not is_done and codes then
+  if is_no_shops(codes) then return reply('wrong_code') end
+  local left = wrong_code(job, codes)
+  if left then return reply('wrong_code', left) end
+end
+if not keep_proof(job) then return reply('bad_field') end
+if is_done then return answer() end
+if arg.step == 'delivered' then
+  local missing = missing_proofs(job, codes)
+  if #missing > 0 then return reply('proof_needed', missing) end
 end
 
 local rec = read_driver(arg.driver)

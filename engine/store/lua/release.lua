@@ -8,6 +8,7 @@
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/holders.lua
+-- include lib/reasons.lua
 
 local job = read_job(KEYS[15])
 if not job then return reply(arg.driver and 'not_yours' or 'gone') end
@@ -35,5 +36,6 @@ if job.state ~= 'assigned' and job.state ~= 'at_mall' then
 end
 if job.attempt ~= arg.attempt then return reply('stale_attempt') end
 local holder = job.driver
+keep_reason(job, holder, job.attempt, arg.reason)
 revoke(job, arg.outcome, arg.actor, arg.reason)
 return answer(holder)

@@ -3,7 +3,7 @@
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- KEYS: key by_service by_age
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
--- ARGV: age_check expires_ms deadline_ms priority demand} body card need
+-- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand} body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job
 -- include lib/base.lua
 -- include lib/jobs.lua
@@ -32,6 +32,7 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
   'age_check', arg.age_check and '1' or '0', 'alerted_ms', -1,
   -- So that the audit finds an idempotency key that points to another job.
   'key', KEY:match('[^:]*$'))
+if arg.codes then redis.call('HSET', JOB, 'codes', cmsgpack.pack(arg.codes)) end
 redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
 if arg.external_id ~= '' then
   redis.call('HSET', K.externals, arg.service .. '/' .. arg.external_id, arg.job)

@@ -17,6 +17,7 @@ from engine.ports import DriverFix, Hello, JobRef, Push
 from engine.store.keys import MarketKeys
 from engine.store.redis import RedisStore
 from protocol.lifecycle import JobState, Step, Wish
+from protocol.messages import Proof
 from tests.engine.core import makers
 from tests.support import eventually
 
@@ -236,7 +237,7 @@ class Node:
     async def does(self, ref: JobRef, driver: str, attempt: int, *steps: Step) -> None:
         for step in steps:
             await self.dispatcher.progress(
-                ref, driver, attempt, step, at_ms=None, age_checked=True, reason=""
+                ref, driver, attempt, step, at_ms=None, proof=Proof("age_checked"), reason=""
             )
 
     async def delivers(self, offer: LiveOffer) -> None:

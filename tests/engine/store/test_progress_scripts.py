@@ -61,7 +61,7 @@ async def test_picked_up_straight_from_the_way_writes_the_arrival_too(world: Wor
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.store.progress(
-        ref, "ann", attempt, Step.PICKED_UP, at_ms=world.now - 9_000, age_checked=False, reason=""
+        ref, "ann", attempt, Step.PICKED_UP, at_ms=world.now - 9_000, reason=""
     )
     timeline = (await world.job(ref)).timeline
     assert [(t.state, t.cause) for t in timeline[-2:]] == [
@@ -117,7 +117,7 @@ async def test_a_given_up_job_looks_on_without_its_driver(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     answered = await world.store.progress(
-        ref, "ann", attempt, Step.GIVE_UP, at_ms=None, age_checked=False, reason="flat tyre"
+        ref, "ann", attempt, Step.GIVE_UP, at_ms=None, reason="flat tyre"
     )
     assert (answered.job_state, answered.attempt) == ("queued", attempt + 1)
     assert answered.effects.malls == (MALL,)
@@ -327,7 +327,6 @@ async def test_offline_step_shows_both_times(
         job.attempt,
         Step.PICKED_UP,
         at_ms=None if reported is None else world.now + reported,
-        age_checked=False,
         reason="",
     )
     *_, arrived, collected = (await world.job(ref)).timeline
@@ -349,8 +348,6 @@ async def test_custody_shows_when_it_was_collected(world: World) -> None:
     await world.store.release(ref, job.attempt, Outcome.SILENT, "engine", "")
     at_ms = world.now
     await world.pass_ms(60_000)
-    await world.store.progress(
-        ref, "ann", job.attempt, Step.PICKED_UP, at_ms=at_ms + 5, age_checked=False, reason=""
-    )
+    await world.store.progress(ref, "ann", job.attempt, Step.PICKED_UP, at_ms=at_ms + 5, reason="")
     entry = (await world.job(ref)).timeline[-1]
     assert (entry.cause, entry.at_ms, entry.occurred_ms) == ("custody", world.now, at_ms + 5)

@@ -21,6 +21,7 @@ from protocol.lifecycle import (
     Step,
     Wish,
 )
+from protocol.messages import Proof
 from tests.engine.store.worlds import (
     LAT,
     LON,
@@ -172,7 +173,13 @@ async def test_each_script_is_some_typed_calls_own(world: World) -> None:
     job = await world.job(ref)
     await store.ready(ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now)
     await store.progress(
-        ref, "ann", job.attempt, Step.PICKED_UP, at_ms=world.now, age_checked=True, reason=""
+        ref,
+        "ann",
+        job.attempt,
+        Step.PICKED_UP,
+        at_ms=world.now,
+        proof=Proof("code", "1"),
+        reason="",
     )
     await store.problem(
         MARKET, "ann", kind="not_ready", mall=MALL, job=ref.job, store="lego",

@@ -22,6 +22,7 @@ from engine.store.link import Link
 from engine.store.redis import RedisStore
 from engine.store.scripts import Script, all_scripts, load_commands
 from protocol.lifecycle import JOB_TRANSITIONS, JobState, Step, Wish
+from protocol.messages import Proof
 
 MARKET = "phoenix"
 MALL = "chandler"
@@ -304,7 +305,13 @@ class World:
         self, ref: JobRef, step: Step, attempt: int, driver: str = "ann", *, age: bool = False
     ) -> Answered:
         return await self.store.progress(
-            ref, driver, attempt, step, at_ms=None, age_checked=age, reason=""
+            ref,
+            driver,
+            attempt,
+            step,
+            at_ms=None,
+            proof=Proof("age_checked") if age else None,
+            reason="",
         )
 
     async def picked_up(self, driver: str = "ann", **changes: Any) -> tuple[JobRef, int]:

@@ -1,0 +1,87 @@
+-- What a driver gives as proof with a step: kept with the job, each kind and value of a step once. A
+-- code is compared where the order gave one: `door` for the delivery, any of `shops` for the pick-up.
+local MOST_PROOFS, MOST_WRONG = 16, 3
+
+local function read_list(job, field)
+  local packed = redis.call('HGET', job.key, field)
+  return packed and cmsgpack.unpack(packed) or {}
+end
+
+local function has_proof(proofs, kind, step)
+  for _, proof in ipairs(proofs) do
+    if proof.kind == kind and proof.step == step then return true end
+  end
+  return false
+end
+
+local function is_kept(proofs, proof)
+  for _, known in ipairs(proofs) do
+    if known.kind == proof.kind and known.value == proof.value and known.step == arg.step then
+      return true
+    end
+  end
+  return false
+end
+
+-- Keeps the proof of this report, if it has one; false when there is no room for another.
+local function keep_proof(job)
+  local proof, proofs = arg.proof, read_list(job, 'proofs')
+  if not proof or is_kept(proofs, proof) then return true end
+  if #proofs >= MOST_PROOFS then return false end
+  proofs[#proofs + 1] = { kind = proof.kind, value = proof.value, step = arg.step, at_ms = now,
+    reported_ms = arg.at_ms, driver = arg.driver }
+  redis.call('HSET', job.key, 'proofs', cmsgpack.pack(proofs))
+  event({ kind = 'proof', what = proof.kind, step = arg.step, job = job.id, service = job.service,
+    driver = arg.driver, attempt = job.attempt, reported_ms = arg.at_ms })
+  return true
+end
+
+-- How many wrong values are left, if the code of this report is wrong or none is left; else nil.
+local function wrong_code(job, codes)
+  if not arg.proof or arg.proof.kind ~= 'code' or arg.step ~= 'delivered' or codes.door == '' then
+    return nil
+  end
+  local wrong = read_list(job, 'wrong_codes')
+  if #wrong < MOST_WRONG and arg.proof.value == codes.door then return nil end
+  for _, value in ipairs(wrong) do
+    if value == arg.proof.value then return MOST_WRONG - #wrong end
+  end
+  if #wrong < MOST_WRONG then
+    wrong[#wrong + 1] = arg.proof.value
+    redis.call('HSET', job.key, 'wrong_codes', cmsgpack.pack(wrong))
+    if #wrong == MOST_WRONG then
+      event({ kind = 'alert', what = 'wrong_code', job = job.id, service = job.service,
+        driver = arg.driver })
+    end
+  end
+  return MOST_WRONG - #wrong
+end
+
+-- Whether the code given with a pick-up is no shop's.
+local function is_no_shops(codes)
+  if not arg.proof or arg.proof.kind ~= 'code' or arg.step ~= 'picked_up' or #codes.shops == 0 then
+    return false
+  end
+  for _, code in ipairs(codes.shops) do
+    if code == arg.proof.value then return false end
+  end
+  return true
+end
+
+-- The kinds of proof that a delivery still needs.
+local function missing_proofs(job, codes)
+  local proofs, missing = read_list(job, 'proofs'), {}
+  if job.age_check and not has_proof(proofs, 'age_checked', 'delivered') then
+    missing[#missing + 1] = 'age_check'
+  end
+  if codes.door ~= '' and not has_proof(proofs, 'code', 'delivered') then
+    missing[#missing + 1] = 'pin'
+  end
+  return missing
+end
+
+-- The codes that the order gave.
+local function codes_of(job)
+  local packed = redis.call('HGET', job.key, 'codes')
+  return packed and cmsgpack.unpack(packed) or { door = '', shops = {} }
+end
