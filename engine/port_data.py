@@ -4,9 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.core.model import Driver, Job, LiveOffer, Near, RankedDriver, RoundRecord, Waiting
+from engine.core.model import (
+    Driver,
+    Job,
+    LiveOffer,
+    Near,
+    RankedDriver,
+    RoundRecord,
+    Vehicle,
+    Waiting,
+)
 from protocol.codes import ErrorCode
-from protocol.lifecycle import JobState
+from protocol.lifecycle import JobState, Wish
 
 # So many drivers on their way to a mall are looked at for one more job.
 MOST_COMING = 64
@@ -148,7 +157,8 @@ class LateRun:
 class Effects:
     """What to hasten after a transition: phones to tell, malls whose jobs look for a driver again,
     jobs that have just begun to, as (mall, job), drivers who became free, which entries fall due
-    when (epoch ms), which no longer do, and whose runs may come late."""
+    when (epoch ms), which no longer do, and whose runs may come late. ``event``: the last one that
+    it appended to the market's stream."""
 
     now_ms: int = 0
     pushes: tuple[Push, ...] = ()
@@ -158,6 +168,7 @@ class Effects:
     due: tuple[tuple[str, int], ...] = ()
     over: tuple[str, ...] = ()
     late: tuple[LateRun, ...] = ()
+    event: str = ""
 
     @property
     def changed_jobs(self) -> bool:
@@ -362,13 +373,48 @@ class DueEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Under what a node holds its drivers in a market. Where any of it has changed, other nodes may
+    have taken them out, or a reply that nobody heard has had its effect: it takes them back.
+
+    ``since_ms``: when its lease began; ``lost_ms``: when the market was last found to have lost
+    writes, 0 never; ``line``: how many times the node's line to the store was opened.
+    """
+
+    since_ms: int
+    lost_ms: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
-    """The answer to a heartbeat. ``lapsed``: the lease had run out, so this node's drivers may have
-    been taken out; ``dead``: other nodes whose lease has run out."""
+    """The answer to a heartbeat. ``dead``: other nodes whose lease has run out."""
 
     now_ms: int
-    lapsed: bool
+    standing: Standing
     dead: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDriver:
+    """What a node knows of a driver whose socket it holds. ``fix`` came ``age_ms`` ago."""
+
+    driver: str
+    epoch: int
+    wish: Wish
+    until_ms: int | None = None
+    vehicle: Vehicle | None = None
+    fix: DriverFix | None = None
+    age_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What became of a driver that its node takes back. ``verdict``: ``kept`` (it had not been
+    taken out), ``back``, or ``lost`` to a newer hello. ``driver``: its record."""
+
+    verdict: str
+    driver: Driver
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,15 +38,18 @@ from engine.port_data import (
     Offered,
     OfferLive,
     OfferPlan,
+    OwnDriver,
     PlannedJob,
     Push,
     PushEntry,
     Recorded,
     Refused,
+    Standing,
     Stop,
     StoreFull,
     StoreUnavailable,
     Submitted,
+    TakenBack,
     WrongState,
 )
 from protocol.lifecycle import JobState, Outcome, Step, Wish
@@ -79,16 +82,19 @@ __all__ = [
     "OfferLive",
     "OfferPlan",
     "Offered",
+    "OwnDriver",
     "PlannedJob",
     "Push",
     "PushEntry",
     "Recorded",
     "Refused",
+    "Standing",
     "Stop",
     "Store",
     "StoreFull",
     "StoreUnavailable",
     "Submitted",
+    "TakenBack",
     "TravelAhead",
     "WrongState",
 ]
@@ -128,6 +134,15 @@ class Store(Protocol):
         self, market: str, node: str, closed: Sequence[tuple[str, int]]
     ) -> Effects:
         """Take (driver, epoch) pairs of this node out of matching; late epochs are ignored."""
+
+    async def take_back(
+        self, market: str, node: str, drivers: Sequence[OwnDriver], *, rewound: bool
+    ) -> tuple[Sequence[TakenBack], Effects]:
+        """Register the sockets that this node still holds once more, at most 256 in a call; fenced
+        by their epochs. ``rewound``: the store has lost writes."""
+
+    async def held(self, market: str, node: str) -> Mapping[str, int]:
+        """The drivers whose sockets the store believes to be at a node, with their epochs."""
 
     async def snapshot(self, market: str, driver: str) -> DriverSnapshot:
         """:raises NoSuchDriver:"""
@@ -388,7 +403,7 @@ class Store(Protocol):
 
     # -- nodes
     async def beat(self, market: str, node: str) -> Beat:
-        """Renew this node's lease."""
+        """Renew this node's lease, and say under what it holds its drivers."""
 
     async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
         """Take up to ``limit`` drivers of a dead node out of matching; how many there were."""

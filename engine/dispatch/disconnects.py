@@ -40,6 +40,15 @@ class Disconnects:
             self._telling = True
             self._tasks.start(self._tell(), "disconnects")
 
+    def drop(self, market: str, driver: str) -> None:
+        """The driver says hello here again, which replaces whatever socket the store knows of.
+        After lost writes it may get an epoch that was used before: an old close must not name it.
+        """
+        epochs = self._closed.get(market, {})
+        epochs.pop(driver, None)
+        if not epochs:
+            self._closed.pop(market, None)
+
     async def flush(self) -> bool:
         """Tell the store about all of them now; False if it cannot be told."""
         async with self._one_at_a_time:
@@ -65,9 +74,9 @@ class Disconnects:
             self._telling = False
 
     def _told(self, market: str, batch: list[tuple[str, int]]) -> None:
-        epochs = self._closed[market]
+        epochs = self._closed.get(market, {})
         for driver, epoch in batch:
-            if epochs[driver] == epoch:
+            if epochs.get(driver) == epoch:
                 del epochs[driver]
         if not epochs:
-            del self._closed[market]
+            self._closed.pop(market, None)

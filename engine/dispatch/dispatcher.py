@@ -6,8 +6,10 @@ scripts arbitrate, this only makes haste.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+
+import structlog
 
 from engine.core.collecting import Tour
 from engine.core.eta import TravelTime
@@ -37,20 +39,26 @@ from engine.ports import (
     Hello,
     JobRef,
     OfferLive,
+    OwnDriver,
     Refused,
     Store,
+    StoreUnavailable,
     Submitted,
+    TakenBack,
     TravelAhead,
 )
 from protocol.lifecycle import JobState, Outcome, Step, Wish
 from protocol.messages import Barred, Proof
 
+_log = structlog.get_logger(__name__)
+
 
 class Dispatcher:
     """One node's dispatcher for every market. ``start`` it inside a running loop.
 
-    ``on_lapsed`` is called with a market whose lease had run out: other nodes may have taken this
-    node's drivers out of matching, so their sockets must say hello again. ``travel``: by market,
+    ``recover`` is called with a market where this node's drivers may have been taken out of
+    matching (its lease ran out, its store was away), and whether the store has lost writes: it
+    should take them back (`take_back`). ``travel``: by market,
     the source of travel times, where it is not the straight line; ``ahead``: the source that is
     asked before a ranking.
     """
@@ -69,7 +77,7 @@ class Dispatcher:
         workings: Workings | None = None,
     ) -> None:
         self.node = node
-        self.on_lapsed: Callable[[str], None] | None = None
+        self.recover: Callable[[str, bool], Awaitable[None]] | None = None
         self._courier = courier
         self._context = Context(
             store, places, policies, metrics, travel or {}, ahead or {}, workings or Workings()
@@ -77,7 +85,7 @@ class Dispatcher:
         self._store = store
         self._tasks = Tasks()
         self._rounds = Rounds(self._context, self._follow, self._tasks)
-        self._sweeper = Sweeper(self._context, node, self._rounds, self._follow, self._lapsed)
+        self._sweeper = Sweeper(self._context, node, self._rounds, self._follow, self._recover)
         self._disconnects = Disconnects(store, node, self._follow, self._tasks)
         self._reach = Reach(self._context, self._rounds)
         self._collection = Collection(self._context)
@@ -206,13 +214,41 @@ class Dispatcher:
         """See :meth:`engine.ports.Store.hello`."""
         if fix is not None:
             (fix,) = self._reach.placed(market, [fix])
-        hello = await self._store.hello(market, driver, node=self.node, vehicle=vehicle, fix=fix)
-        self._reach.came(market, driver, hello.epoch)
+        self._disconnects.drop(market, driver)
+        with self._reach.expecting(market, driver):
+            try:
+                hello = await self._store.hello(
+                    market, driver, node=self.node, vehicle=vehicle, fix=fix
+                )
+            except StoreUnavailable:
+                self.doubt(market)  # it may have been registered
+                raise
+            self._reach.came(market, driver, hello.epoch)
         if fix is not None:
             self._reach.moved(market, [fix], ["ok"])
             self._arrivals.moved(market, [fix], ["ok"])
         self._follow(market, hello.effects)
         return hello
+
+    async def take_back(
+        self, market: str, drivers: Sequence[OwnDriver], *, rewound: bool
+    ) -> Sequence[TakenBack]:
+        """See :meth:`engine.ports.Store.take_back`; each at its last believed position."""
+        own = []
+        for driver in drivers:
+            fix, age_ms = self._reach.last_fix(market, driver.driver)
+            own.append(replace(driver, fix=fix, age_ms=age_ms))
+        taken, effects = await self._store.take_back(market, self.node, own, rewound=rewound)
+        self._follow(market, effects)
+        return taken
+
+    def doubt(self, market: str) -> None:
+        """A reply about a driver of this node went unheard: take the market's drivers back soon."""
+        self._sweeper.doubt(market)
+
+    def store_is_back(self) -> None:
+        """The line to the store is open again: beat at once."""
+        self._sweeper.beat_now()
 
     def gone(self, market: str, driver: str, epoch: int) -> None:
         """A driver's socket has closed; told to the store with the others of this moment."""
@@ -410,6 +446,17 @@ class Dispatcher:
         for member, due_ms in effects.due:
             self._sweeper.nudge(market, member, max(0, due_ms - effects.now_ms) / 1000)
 
-    def _lapsed(self, market: str) -> None:
-        if self.on_lapsed is not None:
-            self.on_lapsed(market)
+    async def _recover(self, market: str, rewound: bool) -> None:  # noqa: FBT001 - private
+        _log.warning("lease or store changed: taking drivers back", market=market, rewound=rewound)
+        if self.recover is not None:
+            await self.recover(market, rewound)
+        await self._drop_strays(market)
+        # The reply to what freed a driver, or queued a job, may have gone unheard.
+        self._rounds.wake_all(market)
+
+    async def _drop_strays(self, market: str) -> None:
+        """Tell of sockets that the store believes to be here and that are not: the reply to their
+        hello, or to their close, went unheard."""
+        for driver, epoch in (await self._store.held(market, self.node)).items():
+            if not self._reach.expects(market, driver):
+                self._disconnects.add(market, driver, epoch)

@@ -1,6 +1,9 @@
 """Which malls a driver is in reach of, and who has just come into reach: their jobs get a round."""
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 
@@ -15,10 +18,12 @@ AT_MALL_M = 70.0
 
 @dataclass(slots=True)
 class _Whereabouts:
-    """A driver's socket on this node, the malls in its reach as of its last believed fix, and what
-    was around it when somebody last looked."""
+    """A driver's socket on this node, the malls in its reach as of its last believed fix, when that
+    came (the loop's seconds), and what was around it when somebody last looked."""
 
     epoch: int
+    fix: DriverFix | None = None
+    fix_s: float = 0.0
     malls: Collection[str] = ()
     around: Surroundings | None = None
 
@@ -30,6 +35,7 @@ class Reach:
         self._context = context
         self._rounds = rounds
         self._drivers: dict[tuple[str, str], _Whereabouts] = {}
+        self._expected: Counter[tuple[str, str]] = Counter()
 
     def __len__(self) -> int:
         return len(self._drivers)
@@ -56,15 +62,41 @@ class Reach:
             for fix in fixes
         ]
 
+    @contextmanager
+    def expecting(self, market: str, driver: str) -> Iterator[None]:
+        """While a driver's hello is under way: its socket is here already."""
+        key = market, driver
+        self._expected[key] += 1
+        try:
+            yield
+        finally:
+            self._expected[key] -= 1
+            if not self._expected[key]:
+                del self._expected[key]
+
+    def expects(self, market: str, driver: str) -> bool:
+        """Whether the driver's socket is on this node, or its hello is under way."""
+        return (market, driver) in self._drivers or (market, driver) in self._expected
+
     def came(self, market: str, driver: str, epoch: int) -> None:
         """A driver's socket is on this node."""
-        self._drivers[market, driver] = _Whereabouts(epoch)
+        older = self._drivers.get((market, driver))
+        fix, fix_s = (older.fix, older.fix_s) if older else (None, 0.0)
+        self._drivers[market, driver] = _Whereabouts(epoch, fix, fix_s)
 
     def left(self, market: str, driver: str, epoch: int) -> None:
         """A driver's socket has closed; that of a newer epoch stays."""
         known = self._drivers.get((market, driver))
         if known is not None and known.epoch <= epoch:
             del self._drivers[market, driver]
+
+    def last_fix(self, market: str, driver: str) -> tuple[DriverFix | None, int]:
+        """The last believed fix of a driver of this node, and how many milliseconds ago it came."""
+        known = self._drivers.get((market, driver))
+        if known is None or known.fix is None:
+            return None, 0
+        passed_s = asyncio.get_running_loop().time() - known.fix_s
+        return known.fix, int(passed_s * 1000)
 
     def freed(self, market: str, drivers: Sequence[Freed]) -> None:
         """Drivers became free: the malls around them get a round if jobs wait there."""
@@ -77,10 +109,12 @@ class Reach:
         """Drivers moved: malls that one has newly come into reach of get a round as well."""
         new: set[str] = set()
         points: dict[str, tuple[float, float]] = {}
+        now_s = asyncio.get_running_loop().time()
         for fix, verdict in zip(fixes, verdicts, strict=True):
             known = self._drivers.get((market, fix.driver))
             if known is None or verdict != "ok":
                 continue
+            known.fix, known.fix_s = fix, now_s
             malls = self.around(market, fix).malls
             if malls is not known.malls and malls != known.malls:
                 new.update(newly_in_reach(malls, known.malls))

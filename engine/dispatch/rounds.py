@@ -95,6 +95,13 @@ class Rounds:
         freed.malls.update(malls)
         freed.points.update(points)
 
+    def wake_all(self, market: str) -> None:
+        """Give every mall of the market a round at which jobs wait."""
+        if (batch := self._batches.get(market)) is not None:
+            batch.wake()
+        else:
+            self._tasks.start(self._wake_all(market), f"wake all of {market}")
+
     def _market_of(self, mall: str) -> str:
         return self._context.places.mall(mall).market
 
@@ -112,6 +119,14 @@ class Rounds:
             # Several malls want the one driver, and who asks first gets them.
             waiting.sort(key=lambda mall: self._nearest_m(mall, freed.points.values()))
             await self._wake_in_turn(market, waiting, tuple(freed.points))
+        except StoreUnavailable as error:
+            _log.debug("malls not woken", market=market, error=str(error))
+
+    async def _wake_all(self, market: str) -> None:
+        malls = tuple(self._context.places.market(market).malls)
+        try:
+            for mall in await self._waiting(market, malls):
+                self.wake(mall)
         except StoreUnavailable as error:
             _log.debug("malls not woken", market=market, error=str(error))
 

@@ -11,7 +11,7 @@ import structlog
 
 from engine.dispatch.context import Context, Follow, Tasks, count_round
 from engine.dispatch.rounds import Rounds
-from engine.ports import DueEntry, Effects, JobRef, NoSuchJob, StoreUnavailable
+from engine.ports import DueEntry, Effects, JobRef, NoSuchJob, Standing, StoreUnavailable
 from protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
@@ -24,7 +24,12 @@ _GRAIN_S = 0.01
 
 
 class Sweeper:
-    """Sweeps and beats for one node. ``on_lapsed`` hears of a market whose lease had run out."""
+    """Sweeps and beats for one node.
+
+    ``recover(market, rewound)`` takes this node's drivers back. It is called when a beat answers
+    with another `Standing` than when they were last taken back, and again until it succeeds.
+    ``rewound``: the store has lost writes.
+    """
 
     def __init__(
         self,
@@ -32,14 +37,18 @@ class Sweeper:
         node: str,
         rounds: Rounds,
         follow: Follow,
-        on_lapsed: Callable[[str], None],
+        recover: Callable[[str, bool], Awaitable[None]],
     ) -> None:
         self._context = context
         self._workings = context.workings
         self._node = node
         self._rounds = rounds
         self._follow = follow
-        self._on_lapsed = on_lapsed
+        self._recover = recover
+        # By market: under what this node's drivers were last taken back.
+        self._standings: dict[str, Standing] = {}
+        self._doubted: set[str] = set()
+        self._recovering: set[str] = set()
         # By market and slot of time: the timer, and the entries that it is for; and the other way.
         self._timers: dict[tuple[str, int], asyncio.TimerHandle] = {}
         self._awaited: dict[tuple[str, int], set[str]] = {}
@@ -52,7 +61,8 @@ class Sweeper:
     async def start(self) -> None:
         """Take the first leases, then beat and sweep in the background."""
         for market in self._context.policies:
-            await self._context.store.beat(market, self._node)
+            beat = await self._context.store.beat(market, self._node)
+            self._standings[market] = beat.standing
         for market in self._context.policies:
             self._tasks.start(
                 self._every(self._workings.beat_s, market, self._beat), f"beat {market}"
@@ -182,12 +192,44 @@ class Sweeper:
 
     async def _beat(self, market: str) -> None:
         beat = await self._context.store.beat(market, self._node)
-        if beat.lapsed:
-            _log.warning("lease had lapsed", market=market)
-            self._on_lapsed(market)
+        if market in self._doubted or beat.standing != self._standings[market]:
+            self._start_recovery(market, beat.standing)
         for node in beat.dead:
             if node != self._node:
                 await self._reap(market, node)
+
+    def beat_now(self) -> None:
+        """Beat in every market at once: the store is back, so each lease may have run out."""
+        if not self._stopping:
+            for market in self._standings:
+                self._tasks.start(self._quietly(self._beat, market), f"beat {market}")
+
+    def doubt(self, market: str) -> None:
+        """A reply went unheard, so what the store knows of this node's drivers is not certain: take
+        them back with the next beat."""
+        self._doubted.add(market)
+
+    def _start_recovery(self, market: str, standing: Standing) -> None:
+        if market in self._recovering or self._stopping:
+            return
+        self._recovering.add(market)
+        self._doubted.discard(market)
+        self._tasks.start(self._take_back(market, standing), f"recover {market}")
+
+    async def _take_back(self, market: str, standing: Standing) -> None:
+        """A failed attempt leaves the old standing, so the next beat starts another one."""
+        rewound = standing.lost_ms != self._standings[market].lost_ms
+        succeeded = False
+        try:
+            await self._recover(market, rewound)
+            self._standings[market] = standing
+            succeeded = True
+        except StoreUnavailable as error:
+            _log.debug("drivers not taken back yet", market=market, error=str(error))
+        finally:
+            self._recovering.discard(market)
+            if not succeeded:
+                self._doubted.add(market)
 
     async def _reap(self, market: str, node: str) -> None:
         taken = _REAP_LIMIT

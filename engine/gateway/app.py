@@ -28,6 +28,7 @@ from engine.gateway.drain import let_go
 from engine.gateway.driver_api import DriverApi
 from engine.gateway.hub import Hub
 from engine.gateway.problems import EXCEPTION_HANDLERS
+from engine.gateway.recovery import Recovery
 from engine.gateway.relay import Relay
 from engine.gateway.routes import routes
 from engine.gateway.services import Services
@@ -106,8 +107,9 @@ class Node:
             travel=self.travel.now,
             ahead=self.travel.ahead,
         )
-        self.dispatcher.on_lapsed = self._lapsed
+        self.store.on_up = self.dispatcher.store_is_back
         self.relay = Relay(self.store, self.hub)
+        self.dispatcher.recover = Recovery(self.hub, self.relay, self.dispatcher).recover
         self.coalescer = Coalescer(
             self.dispatcher.positions, lambda market: policies[market].flush_ms, self.metrics
         )
@@ -225,11 +227,6 @@ class Node:
         await self.relay.stop()
         await self.dispatcher.stop()
         await self.travel.close()
-
-    def _lapsed(self, market: str) -> None:
-        """Other nodes may have taken our drivers out of matching: they must say hello again."""
-        _log.warning("lease lapsed", node=self.id, market=market)
-        self._tasks.start(self.hub.end_all(Close.DRAINING, market), f"lapsed {market}")
 
     async def _watch_store(self) -> None:
         """Send the drivers elsewhere when the store has been away for too long, and look now and

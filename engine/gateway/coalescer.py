@@ -1,7 +1,8 @@
 """Gathers the fixes of a market's drivers and hands them on in batches.
 
 A store call a fix would cost more than all the rest of the engine; a call a market every
-`flush_ms` does not. Of one driver only the newest fixes are handed on.
+`flush_ms` does not. Of one driver only the newest fixes are handed on. Without a store they are
+kept: the first call after its return brings every driver's newest position.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Coalescer:
         self._flush_ms = flush_ms
         self._metrics = metrics
         self._markets: dict[str, _Waiting] = {}
+        self._closed = False
 
     def __len__(self) -> int:
         """How many drivers' fixes wait or are on their way."""
@@ -44,17 +46,9 @@ class Coalescer:
         waiting = self._markets.get(market)
         if waiting is None:
             waiting = self._markets[market] = _Waiting()
-        earlier = waiting.fixes.get(driver)
-        newest = sorted([*earlier, *fixes] if earlier else fixes, key=in_order)
-        excess = len(newest) - MAX_FIXES_A_DRIVER
-        if excess > 0:
-            del newest[:excess]
-            self._metrics.fixes("superseded", excess)
-        waiting.fixes[driver] = newest
-        if waiting.flusher is None:
-            waiting.flusher = asyncio.create_task(
-                self._flush(market, waiting), name=f"flush {market}"
-            )
+        newest = [*waiting.fixes.get(driver, ()), *fixes]
+        self._keep(waiting, driver, sorted(newest, key=in_order))
+        self._start_flusher(market, waiting)
 
     async def flush(self, market: str, driver: str) -> None:
         """Hand on this driver's fixes now, and return when the store has them."""
@@ -66,10 +60,11 @@ class Coalescer:
                 pass
         own = waiting.fixes.pop(driver, None)
         if own:
-            await self._hand_on(market, own)
+            await self._hand_on(market, waiting, own)
 
     async def close(self) -> None:
         """Hand on what waits, and stop."""
+        self._closed = True
         flushers = {m.flusher for m in self._markets.values() if m.flusher is not None}
         for flusher in flushers:
             flusher.cancel()
@@ -77,6 +72,14 @@ class Coalescer:
             await asyncio.wait(flushers)
         for market, waiting in self._markets.items():
             await self._hand_on_all(market, waiting)
+            self._metrics.fixes("unstored", sum(map(len, waiting.fixes.values())))
+            waiting.fixes.clear()
+
+    def _start_flusher(self, market: str, waiting: _Waiting) -> None:
+        if waiting.flusher is None and not self._closed:
+            waiting.flusher = asyncio.create_task(
+                self._flush(market, waiting), name=f"flush {market}"
+            )
 
     async def _flush(self, market: str, waiting: _Waiting) -> None:
         # One task a market: a driver's fixes stay in order, and a slow store gets larger batches
@@ -89,23 +92,41 @@ class Coalescer:
             waiting.flusher = None
 
     async def _hand_on_all(self, market: str, waiting: _Waiting) -> None:
-        while waiting.fixes:
+        is_stored = True
+        while waiting.fixes and is_stored:
             batch = waiting.take_batch()
             try:
                 async with waiting.lock:
-                    await self._hand_on(market, batch)
+                    is_stored = await self._hand_on(market, waiting, batch)
             finally:
                 waiting.sending = frozenset()
 
-    async def _hand_on(self, market: str, fixes: Sequence[DriverFix]) -> None:
+    async def _hand_on(self, market: str, waiting: _Waiting, fixes: Sequence[DriverFix]) -> bool:
+        """False if there is no store: the fixes wait again, before those that came meanwhile."""
         try:
             verdicts = await self._record(market, fixes)
         except StoreUnavailable:
-            # Phones send others in seconds; keeping these would only make them old.
-            self._metrics.fixes("unstored", len(fixes))
-            return
+            earlier: dict[str, list[DriverFix]] = {}
+            for fix in fixes:
+                earlier.setdefault(fix.driver, []).append(fix)
+            for driver, own in earlier.items():
+                self._keep(
+                    waiting,
+                    driver,
+                    sorted([*own, *waiting.fixes.get(driver, ())], key=in_order),
+                )
+            self._start_flusher(market, waiting)
+            return False
         for verdict, count in Counter(verdicts).items():
             self._metrics.fixes(verdict, count)
+        return True
+
+    def _keep(self, waiting: _Waiting, driver: str, fixes: list[DriverFix]) -> None:
+        excess = len(fixes) - MAX_FIXES_A_DRIVER
+        if excess > 0:
+            del fixes[:excess]
+            self._metrics.fixes("superseded", excess)
+        waiting.fixes[driver] = fixes
 
 
 class _Waiting:

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import UNSET
 
+from engine.core.model import Driver
 from engine.gateway.admission import Admitted, Turned
 from engine.gateway.driver_fixes import placed_fix
 from engine.gateway.frames import arrivals_ms, push_frame
@@ -17,9 +18,18 @@ from engine.gateway.greeting import claim_custody, fix_of, tell_wrong_fields, ve
 from engine.gateway.outbox import Outbox, Wire
 from engine.gateway.requests import Request, Requests, refusal
 from engine.gateway.services import Services
-from engine.gateway.session import Action, End, Load, Session
+from engine.gateway.session import Action, End, Load, Refresh, Session
 from engine.gateway.vigil import Vigil
-from engine.ports import NoSuchDriver, NoSuchJob, Push, StoreFull, StoreUnavailable
+from engine.ports import (
+    DriverSnapshot,
+    NoSuchDriver,
+    NoSuchJob,
+    OwnDriver,
+    Push,
+    StoreFull,
+    StoreUnavailable,
+    TakenBack,
+)
 from protocol.codec import BadFrame, BadToken, Codec, Dropped, FrameError, FrameTooBig
 from protocol.codes import Close, ErrorCode
 from protocol.lifecycle import DriverState
@@ -57,7 +67,16 @@ class Conversation:
         self._rate = wire.rate
         self._vigil = Vigil(services.pace, loop.time())
         self._session: Session | None = None
-        self._loading: asyncio.Task[None] | None = None
+        # What a request is answered and what `welcome` tells must not overtake each other.
+        self._busy = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self._expires_ms = 0
+        self._welcomes = 0
+        # `session.answers` when pushes began to be held back; whether a `welcome` must follow.
+        self._answers_at_hold = 0
+        self._owes_welcome = False
+        # How many times `say_hello` was asked and has not been answered.
+        self._hellos_due = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._watch()
 
@@ -66,6 +85,11 @@ class Conversation:
         """Whose socket it is, for the log; nobody's before its hello."""
         session = self._session
         return {"market": session.market, "driver": session.driver} if session else {}
+
+    @property
+    def epoch(self) -> int:
+        """See `hub.Listener`."""
+        return self._session.epoch if self._session else 0
 
     @property
     def shown(self) -> DriverState:
@@ -112,6 +136,8 @@ class Conversation:
                 pass
             case Auth():
                 return self._renew(session, message)
+            case Hello() if self._hellos_due:
+                return self._greet_again(session, message)
             case Hello():
                 self.send(refusal(ErrorCode.WRONG_STATE, None, "hello was said already"))
             case _:
@@ -134,13 +160,14 @@ class Conversation:
             await rest
 
     async def _answer(self, session: Session, request: Request) -> None:
-        try:
-            answer = await Requests(self._services, session).answer(request)
-        except NoSuchDriver:
-            self.end(Close.DRAINING)  # forgotten by the store: another hello makes it known
-            return
-        if answer is not None:
-            self.send(answer)
+        async with self._busy:
+            try:
+                answer = await Requests(self._services, session).answer(request)
+            except NoSuchDriver:  # the store has forgotten it
+                self._doubt(session)
+                answer = refusal(ErrorCode.STORE_UNAVAILABLE, getattr(request, "id", None))
+            if answer is not None:
+                self.send(answer)
 
     async def _renew(self, session: Session, auth: Auth) -> None:
         """Go on under a fresh token of the same driver."""
@@ -194,23 +221,54 @@ class Conversation:
         self._vigil.greeted(self._clock(), random.random())  # noqa: S311 - a spread, no secret
         # In the hub before the store knows of the socket: no push can fall between the two.
         services.hub.add(market, driver, self)
-        try:
-            await services.relay.follow(market)
-            await services.coalescer.flush(market, driver)
-            registered = await services.dispatcher.hello(
-                market, driver, vehicle=vehicle_of(hello, admitted), fix=fix_of(hello, driver)
-            )
-            self._do(session.greeted(registered.epoch))
-            await claim_custody(services, session, hello.holds)
-            snapshot = await services.store.snapshot(market, driver)
-        except (StoreUnavailable, StoreFull):
-            self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
-            self.end(Close.NO_STORE)
-            return
-        self._authorize(admitted)
+        async with self._busy:
+            try:
+                await services.relay.follow(market)
+                await services.coalescer.flush(market, driver)
+                registered = await services.dispatcher.hello(
+                    market, driver, vehicle=vehicle_of(hello, admitted), fix=fix_of(hello, driver)
+                )
+                self._do(session.greeted(registered.epoch))
+                await claim_custody(services, session, hello.holds)
+                snapshot = await services.store.snapshot(market, driver)
+            except (StoreUnavailable, StoreFull, NoSuchDriver):
+                self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
+                self.end(Close.NO_STORE)
+                return
+            self._authorize(admitted)
+            self._welcome(session, snapshot)
+
+    async def _greet_again(self, session: Session, hello: Hello) -> None:
+        """The hello that `say_hello` asked for: what it holds may be new to the store."""
+        services = self._services
+        if fix := fix_of(hello, session.driver):
+            at_ms = fix.at_ms or services.store.now_ms()
+            services.coalescer.add(session.market, session.driver, [fix._replace(at_ms=at_ms)])
+        async with self._busy:
+            try:
+                await claim_custody(services, session, hello.holds)
+                snapshot = await services.store.snapshot(session.market, session.driver)
+            except (StoreUnavailable, NoSuchDriver):
+                self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
+                self._doubt(session)
+                return
+            self._hellos_due -= 1
+            self._welcome(session, snapshot)
+
+    def _welcome(
+        self, session: Session, snapshot: DriverSnapshot, *, say_hello: bool = False
+    ) -> None:
+        self._welcomes += 1
+        self._owes_welcome = False
+        self._hellos_due += say_hello
         self.send(
             welcome(
-                services, snapshot, market=market, session=self.id, expires_ms=admitted.expires_ms
+                self._services,
+                snapshot,
+                market=session.market,
+                session=self.id,
+                expires_ms=self._expires_ms,
+                say_hello=say_hello,
             )
         )
         services.dispatcher.holds(market, snapshot)
@@ -220,12 +278,51 @@ class Conversation:
 
     def _authorize(self, admitted: Admitted) -> None:
         self._know()
+        self._expires_ms = admitted.expires_ms
         left_s = admitted.expires_ms / 1000 - time.time()
         now_s = self._clock()
         self._vigil.authorized(now_s, now_s + left_s, admitted.expires_ms)
         self._watch()
 
     # -- what the engine says
+
+    def hold(self) -> OwnDriver | None:
+        """See `hub.Listener`."""
+        session = self._session
+        if session is None or not session.epoch or self.code is not None:
+            return None
+        session.hold()
+        self._answers_at_hold = session.answers
+        return session.own
+
+    async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
+        """See `hub.Listener`: a fresh `welcome`, unless nothing can have changed."""
+        session = self._session
+        if session is None or self.code is not None:
+            return
+        if taken.verdict == "lost":
+            self.end(Close.REPLACED)
+            return
+        if taken.verdict == "kept" and not rewound and not self._owes_welcome:
+            self._do(session.release())
+            return
+        self._owes_welcome = True
+        async with self._busy:
+            snapshot = await self._snapshot(session, taken.driver)
+            self._welcome(session, snapshot, say_hello=rewound or self._hellos_due > 0)
+
+    async def _snapshot(self, session: Session, driver: Driver) -> DriverSnapshot:
+        """The driver as the store has just told it, unless there is more to read."""
+        store = self._services.store
+        if driver.jobs or driver.offer or session.answers != self._answers_at_hold:
+            return await store.snapshot(session.market, session.driver)
+        return DriverSnapshot(store.now_ms(), driver, None, ())
+
+    def _doubt(self, session: Session) -> None:
+        """What the app was told may be wrong: a fresh `welcome`, as soon as the store can tell."""
+        session.hold()
+        self._owes_welcome = True
+        self._services.dispatcher.doubt(session.market)
 
     def push(self, push: Push, *, relayed: bool) -> None:
         """See `hub.Listener`."""
@@ -254,21 +351,26 @@ class Conversation:
         if self._alarm is not None:
             self._alarm.cancel()
         self._outbox.clear()
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.wait({self._loading})
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
         session = self._session
         if session is not None:
-            self._services.hub.remove(session.market, session.driver, self)
-            if session.epoch:
-                self._services.dispatcher.gone(session.market, session.driver, session.epoch)
+            market, driver, epoch = session.market, session.driver, session.epoch
+            hub = self._services.hub
+            hub.remove(market, driver, self)
+            # After lost writes a newer socket may have got the same epoch.
+            if epoch and not hub.has(market, driver, epoch):
+                self._services.dispatcher.gone(market, driver, epoch)
 
     def _do(self, actions: Iterable[Action]) -> None:
         for action in actions:
             if isinstance(action, End):
                 self.end(action.code)
             elif isinstance(action, Load):
-                self._loading = asyncio.create_task(self._load(action.push), name="load job")
+                self._reading = asyncio.create_task(self._load(action.push), name="load job")
+            elif isinstance(action, Refresh):
+                self._reading = asyncio.create_task(self._refresh(), name="refresh")
             else:
                 self._write(action.push)
 
@@ -283,17 +385,32 @@ class Conversation:
 
     async def _load(self, push: Push) -> None:
         """Send the push of a job that is new to the driver, with all of the job."""
-        services = self._services
+        services, session, welcomes = self._services, self._session, self._welcomes
+        if session is None:
+            return
         try:
             job = await services.store.job(push.job)
         except (StoreUnavailable, NoSuchJob):
-            self.end(Close.DRAINING)  # the next welcome tells it
+            self._doubt(session)  # the next welcome tells it
+        else:
+            services.dispatcher.given(job.market, push.driver)
+            detail = services.full(job)
+            if welcomes == self._welcomes:  # else a newer one has told it
+                self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
+        self._do(session.loaded())
+
+    async def _refresh(self) -> None:
+        """Pushes were missed: tell the app the whole truth."""
+        session = self._session
+        if session is None:
             return
-        services.dispatcher.given(job.market, push.driver)
-        detail = services.full(job)
-        self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
-        if self._session is not None:
-            self._do(self._session.loaded())
+        async with self._busy:
+            try:
+                snapshot = await self._services.store.snapshot(session.market, session.driver)
+            except (StoreUnavailable, NoSuchDriver):
+                self._doubt(session)
+                return
+            self._welcome(session, snapshot)
 
     # -- what time says
 

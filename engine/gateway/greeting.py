@@ -87,7 +87,13 @@ async def tell_wrong_fields(services: Services, session: Session, wrong: Sequenc
 
 
 def welcome(
-    services: Services, snapshot: DriverSnapshot, *, market: str, session: str, expires_ms: int
+    services: Services,
+    snapshot: DriverSnapshot,
+    *,
+    market: str,
+    session: str,
+    expires_ms: int,
+    say_hello: bool = False,
 ) -> messages.Welcome:
     """Return the frame that tells a driver the whole truth."""
     driver, offer, malls = snapshot.driver, snapshot.offer, services.places.malls
@@ -105,4 +111,5 @@ def welcome(
         barred=services.dispatcher.barred(market, driver, snapshot.now_ms),
         offer=offer_frame(offer, driver.seq, snapshot.now_ms, malls[offer.mall]) if offer else None,
         jobs=tuple(map(services.full, in_run_order(snapshot.jobs))),
+        say_hello=True if say_hello else UNSET,
     )

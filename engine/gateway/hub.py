@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from engine.ports import Push
+from engine.ports import OwnDriver, Push, TakenBack
 from protocol.codes import Close
 from protocol.lifecycle import DriverState
 
@@ -21,8 +21,19 @@ class Listener(Protocol):
     """A session as the hub knows it."""
 
     @property
+    def epoch(self) -> int:
+        """The store's number of this socket; 0 before it is registered."""
+
+    @property
     def shown(self) -> DriverState:
         """The driver's state, as far as its session has heard."""
+
+    def hold(self) -> OwnDriver | None:
+        """Hold pushes back until `restore`; what the session knows of its driver, None before the
+        store has registered it."""
+
+    async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
+        """The store has answered to what `hold` told. Raises `StoreUnavailable`."""
 
     def push(self, push: Push, *, relayed: bool) -> None:
         """Hear of a push. `relayed`: from the market's stream, so nothing before it is missing."""
@@ -79,6 +90,15 @@ class Hub:
     def sessions(self, market: str | None = None) -> tuple[Listener, ...]:
         """The sessions of a market, or all."""
         return tuple(self._all() if market is None else _of(self._markets.get(market, {})))
+
+    def has(self, market: str, driver: str, epoch: int) -> bool:
+        """Whether a session of the driver is registered under this epoch."""
+        sessions = self._markets.get(market, {}).get(driver, ())
+        return any(session.epoch == epoch for session in sessions)
+
+    def rivals(self, market: str) -> tuple[tuple[Listener, ...], ...]:
+        """The sessions of each driver of a market, the newest last."""
+        return tuple(self._markets.get(market, {}).values())
 
     async def end_all(
         self, code: Close, market: str | None = None, draw: Callable[[], float] = random.random

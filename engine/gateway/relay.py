@@ -66,20 +66,35 @@ class Relay:
             self._cursors.setdefault(market, head)
         self._followed.set()
 
+    async def rewind(self, market: str) -> None:
+        """Go on from the end of the market's stream: the store has lost writes, so the old place
+        may lie ahead of what is pushed now. Call it while its sessions hold pushes back.
+
+        Raises `StoreUnavailable`.
+        """
+        if market in self._cursors:
+            self._cursors[market] = await self._store.push_head(market)
+
     async def _tail(self) -> None:
         while True:
             self._leave_empty_markets()
             if not self._cursors:
                 self._followed.clear()
                 await self._followed.wait()
+            read_from = dict(self._cursors)
             try:
-                entries = await self._store.pushes(dict(self._cursors), _BLOCK_MS)
+                entries = await self._store.pushes(read_from, _BLOCK_MS)
             except StoreUnavailable as problem:
                 # The cursors stay: what was pushed meanwhile comes afterwards.
                 _often.warning("relay waits for the store", reason=str(problem))
                 await self._sleep(_RETRY_S)
                 continue
-            for entry in entries:
+            self._hand_on(entries, read_from)
+
+    def _hand_on(self, entries: Sequence[PushEntry], read_from: Mapping[str, str]) -> None:
+        rewound = {market for market in read_from if self._cursors[market] != read_from[market]}
+        for entry in entries:
+            if entry.market not in rewound:
                 self._cursors[entry.market] = entry.cursor
                 self._hub.relay(entry.market, entry.push)
 

@@ -1,7 +1,7 @@
 """One driver's session: which push goes out, which waits, which ends it. No I/O.
 
 State is the truth and a push is only haste: what `welcome` told is not told again, what came out of
-order waits for the relay, and after a gap the app is sent back for the truth.
+order waits for the relay, and after a gap there is a fresh `welcome`.
 """
 
 from collections import deque
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from engine.core.model import Driver, LiveOffer
-from engine.ports import DriverSnapshot, Push
+from engine.core.model import Driver, LiveOffer, Vehicle
+from engine.ports import DriverSnapshot, OwnDriver, Push
 from protocol.codes import Close, JobReason, StateWhy
 from protocol.lifecycle import DriverState, Wish, shown_state
 
@@ -38,13 +38,18 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """Read the driver's state and call `Session.welcomed` with it."""
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """Close the socket."""
 
     code: Close
 
 
-Action = Write | Load | End
+Action = Write | Load | Refresh | End
 
 
 class Session:
@@ -52,16 +57,20 @@ class Session:
 
     __slots__ = (
         "_held",
-        "_holding_back",
+        "_loading",
         "_offered",
         "_replaced_by",
         "_seq",
+        "_until_ms",
+        "_unwelcomed",
         "_waiting",
         "_wish",
+        "answers",
         "driver",
         "epoch",
         "market",
         "unreachable",
+        "vehicle",
     )
 
     def __init__(self, market: str, driver: str) -> None:
@@ -69,13 +78,18 @@ class Session:
         self.driver = driver
         self.epoch = 0
         self.unreachable = False
+        self.vehicle: Vehicle | None = None
+        # How many times the store has told how things are: what was read before may be older.
+        self.answers = 0
         self._seq = 0
         self._replaced_by = 0
         # Until `welcome` is out, and while a job is loaded, pushes wait.
-        self._holding_back = True
+        self._unwelcomed = True
+        self._loading = False
         self._waiting: deque[tuple[Push, bool]] = deque()
         # What the driver wants, holds and is offered, each job with its mall: as last heard.
         self._wish = Wish.OFFLINE
+        self._until_ms: int | None = None
         self._held: dict[str, str] = {}
         self._offered: dict[str, str] = {}
 
@@ -107,14 +121,29 @@ class Session:
     def welcomed(self, snapshot: DriverSnapshot) -> Iterator[Action]:
         """`welcome` is out and told the truth of this snapshot; go on with what came since."""
         self._seq = snapshot.driver.seq
+        self.unreachable = snapshot.driver.unreachable
         self.learn(snapshot.driver)
-        if snapshot.offer:
-            self._offered = _malls_offered(snapshot.offer)
+        self._offered = _malls_offered(snapshot.offer) if snapshot.offer else {}
+        yield from self.release()
+
+    def hold(self) -> None:
+        """Let pushes wait until `welcomed` or `release`."""
+        self._unwelcomed = True
+
+    def release(self) -> Iterator[Action]:
+        """What `welcome` told last still holds; go on with what came since."""
+        self._unwelcomed = False
         yield from self._go_on()
+
+    @property
+    def own(self) -> OwnDriver:
+        """What is known here of the driver."""
+        return OwnDriver(self.driver, self.epoch, self._wish, self._until_ms, self.vehicle)
 
     def learn(self, driver: Driver) -> None:
         """The store has just told how things are with the driver."""
-        self._wish = driver.wish
+        self.answers += 1
+        self._wish, self._until_ms, self.vehicle = driver.wish, driver.until_ms, driver.vehicle
         self._held = {job.job: job.mall for job in driver.jobs}
         if driver.offer is None:
             self._offered = {}
@@ -125,7 +154,7 @@ class Session:
             self._replaced_by = max(self._replaced_by, push.epoch)
             if 0 < self.epoch < push.epoch:
                 yield End(Close.REPLACED)
-        elif not self._holding_back:
+        elif not self._is_holding_back:
             yield from self._deliver(push, relayed)
         elif len(self._waiting) < _MAX_WAITING:
             self._waiting.append((push, relayed))
@@ -134,11 +163,15 @@ class Session:
 
     def loaded(self) -> Iterator[Action]:
         """The job of a `Load` is out; go on with what came since."""
+        self._loading = False
         yield from self._go_on()
 
+    @property
+    def _is_holding_back(self) -> bool:
+        return self._unwelcomed or self._loading
+
     def _go_on(self) -> Iterator[Action]:
-        self._holding_back = False
-        while self._waiting and not self._holding_back:
+        while self._waiting and not self._is_holding_back:
             push, relayed = self._waiting.popleft()
             yield from self._deliver(push, relayed)
 
@@ -149,12 +182,13 @@ class Session:
             # Ahead of the others: the relay brings them all in order. When the relay itself has
             # left one out, it is lost.
             if relayed:
-                yield End(Close.DRAINING)
+                self.hold()
+                yield Refresh()
             return
         self._seq = push.seq
         self._note(push)
         if push.kind == "job" and push.reason in _TOLD_IN_FULL:
-            self._holding_back = True
+            self._loading = True
             yield Load(push)
         else:
             yield Write(push)
@@ -173,6 +207,8 @@ class Session:
             self.unreachable = self.unreachable or push.why == StateWhy.UNREACHABLE
             if push.state in _WISHES:
                 self._wish = Wish(push.state)
+            if push.why == StateWhy.BLOCK_OVER:
+                self._wish, self._until_ms = Wish.OFFLINE, None
 
 
 def _malls_offered(offer: LiveOffer) -> dict[str, str]:

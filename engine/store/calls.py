@@ -81,6 +81,11 @@ class Calls:
         self._seen_up_to: dict[str, str] = {}
         self._virtual_now_ms = now_ms
         self._observe = observe
+        # By market: the last event that a reply told of, and when writes were last found lost.
+        self._heard_events: dict[str, str] = {}
+        self._lost_ms: dict[str, int] = {}
+        # How many times the line was opened: what was under way before may have gone unheard.
+        self._line = 0
         # Redis's clock less our monotonic one, as last heard; see now_ms.
         self._clock_offset_ms = time.time() * 1000 - time.monotonic() * 1000
 
@@ -138,7 +143,10 @@ class Calls:
             [self._now_arg(), self._policies[keys.market], pack(args), *blobs],
             when_full=when_full,
         )
-        return Reply(raw)
+        reply = Reply(raw)
+        if reply.effects.event:
+            self._heard_events[keys.market] = reply.effects.event
+        return reply
 
     async def _plain(self, name: str, keys: Sequence[str], args: Mapping[str, Any]) -> Any:
         """Run a script that is no transition: its own keys, the time, its arguments."""

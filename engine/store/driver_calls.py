@@ -1,7 +1,7 @@
 """Drivers: sockets, wishes, positions."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from engine.core.geo import haversine_m
@@ -14,9 +14,11 @@ from engine.ports import (
     Hello,
     NoSuchDriver,
     OfferLive,
+    OwnDriver,
     Recorded,
     Refused,
     StoreFull,
+    TakenBack,
 )
 from engine.store.calls import Calls, Reply
 from engine.store.keys import MarketKeys
@@ -77,6 +79,33 @@ class DriverCalls(Calls):
         args = {"node": node, "closed": closed}
         self._tracks[market].forget(driver for driver, _ in closed)
         return (await self._transition("disconnect", keys, [keys.held(node)], args)).effects
+
+    async def take_back(
+        self, market: str, node: str, drivers: Sequence[OwnDriver], *, rewound: bool
+    ) -> tuple[Sequence[TakenBack], Effects]:
+        """See :meth:`engine.ports.Store.take_back`."""
+        if len(drivers) > MAX_BATCH:
+            raise ValueError(f"{len(drivers)} drivers: at most {MAX_BATCH} a call")
+        keys = self._keys[market]
+        args = {"node": node, "rewound": rewound, "drivers": list(map(_own, drivers))}
+        reply = await self._transition("take_back", keys, [keys.held(node)], args)
+        taken = [
+            TakenBack(verdict.decode(), read_driver(record, read_position(position)))
+            for verdict, record, position in zip(*reply.rest, strict=True)
+        ]
+        return taken, reply.effects
+
+    async def held(self, market: str, node: str) -> Mapping[str, int]:
+        """See :meth:`engine.ports.Store.held`."""
+        keys = self._keys[market]
+        names = await self._link.call("SMEMBERS", keys.held(node))
+        held: dict[str, int] = {}
+        for start in range(0, len(names), MAX_BATCH):
+            batch = names[start : start + MAX_BATCH]
+            records = await self._link.call("HMGET", keys.key("drivers"), *batch)
+            known = [read_driver(record) for record in records if record]
+            held |= {each.id: each.epoch for each in known if each.node == node}
+        return held
 
     async def snapshot(self, market: str, driver: str) -> DriverSnapshot:
         """See :meth:`engine.ports.Store.snapshot`."""
@@ -225,6 +254,18 @@ class DriverCalls(Calls):
 
 def _judged(fix: DriverFix) -> tuple[str, int, float, float, float, str]:
     return fix.driver, fix.at_ms, fix.lat, fix.lon, fix.acc_m, fix.fault
+
+
+def _own(own: OwnDriver) -> dict[str, object]:
+    args: dict[str, object] = {"driver": own.driver, "epoch": own.epoch, "wish": own.wish.value}
+    if own.until_ms is not None:
+        args["until_ms"] = own.until_ms
+    if own.vehicle is not None:
+        args["vehicle"] = asdict(own.vehicle)
+    if own.fix is not None:
+        args["fix"] = _judged(own.fix)[1:]
+        args["age_ms"] = own.age_ms
+    return args
 
 
 def answered(reply: Reply) -> Answered:

@@ -47,7 +47,8 @@ class MarketKeys:
         ``coming`` (zset by name, mall/driver: who may be offered one more job on its way there),
         ``holds`` (hash: till when and why, by mall/store), ``dwell`` (hash: how long drivers stay,
         by mall/store; see ``core/dwell.py``), ``by_service``, ``by_age``
-        (zsets by name: jobs newest last).
+        (zsets by name: jobs newest last), ``leases`` (hash: when each node's lease began),
+        ``lineage`` (hash: the ``server`` last seen, when writes were last found ``lost``).
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"
 

@@ -80,6 +80,7 @@ class _Effects(msgspec.Struct):
     due: list[tuple[str, int]]
     over: list[str]
     late: list[LateRun] = []
+    event: str = ""
 
 
 class OfferedJobRecord(msgspec.Struct):
@@ -225,6 +226,7 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
         due=tuple(effects.due),
         over=tuple(effects.over),
         late=tuple(effects.late),
+        event=effects.event,
     )
 
 

@@ -23,6 +23,7 @@ class RedisStore(UpkeepCalls):
     ``observe``: hears each call's name and seconds; ``on_refusal``: the code of each refusal.
     ``embedded``: this process started the server, and syncs its log. ``node``: the name under which
     this node's policies are compared with those of others; empty: they are not.
+    ``on_up``: called when the line is open, again after each outage.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class RedisStore(UpkeepCalls):
         node: str = "",
     ) -> None:
         super().__init__(
-            Link(url, greeting=load_commands()),
+            Link(url, greeting=load_commands(), on_up=self._opened),
             policies,
             now_ms=now_ms,
             observe=observe,
             on_refusal=on_refusal,
         )
+        self.on_up: Callable[[], None] | None = None
         self._tail = Link(url, name="mallard-tail")
         self._embedded = embedded
         self._node = node
@@ -81,6 +83,11 @@ class RedisStore(UpkeepCalls):
         for text in self._warnings:
             if text not in before:
                 _log.warning("the store is not set up well", why=text)
+
+    def _opened(self) -> None:
+        self._line += 1
+        if self.on_up is not None:
+            self.on_up()
 
     async def close(self) -> None:
         """Hang up."""

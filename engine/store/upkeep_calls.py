@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from engine.core.model import Need
-from engine.ports import Beat, DueEntry, Effects, JobRef, Offered, PushEntry
+from engine.ports import Beat, DueEntry, Effects, JobRef, Offered, PushEntry, Standing
 from engine.store.batch_calls import BatchCalls
+from engine.store.calls import EVENTS_KEPT_MS
 from engine.store.driver_calls import DriverCalls
 from engine.store.keys import MarketKeys
 from engine.store.link import Link
@@ -81,10 +82,23 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
 
     async def beat(self, market: str, node: str) -> Beat:
         """See :meth:`engine.ports.Store.beat`."""
-        args = {"node": node, "lease_ms": self.lease_ms}
-        now, lapsed, dead = await self._plain("beat", [self._keys[market].key("nodes")], args)
+        names = ("nodes", "leases", "events", "lineage")
+        known_ms = self._lost_ms.get(market, 0)
+        args = {
+            "node": node,
+            "lease_ms": self.lease_ms,
+            "kept_ms": EVENTS_KEPT_MS,
+            "lost": known_ms,
+            "heard": self._heard_events.get(market),
+        }
+        keys = list(map(self._keys[market].key, names))
+        now, since_ms, lost_ms, dead = await self._plain("beat", keys, args)
         self._heard(now)
-        return Beat(now, bool(lapsed), tuple(name.decode() for name in dead))
+        if lost_ms != known_ms:
+            self._lost_ms[market] = lost_ms
+            self._heard_events.pop(market, None)
+        standing = Standing(since_ms, lost_ms, self._line)
+        return Beat(now, standing, tuple(name.decode() for name in dead))
 
     async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
         """See :meth:`engine.ports.Store.reap`."""
@@ -102,7 +116,7 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
         return await self._leave(self._keys[market], node)
 
     async def _leave(self, keys: MarketKeys, node: str, **dead: bool) -> bool:
-        names = [keys.key("nodes"), keys.held(node)]
+        names = [keys.key("nodes"), keys.held(node), keys.key("leases")]
         return bool(await self._plain("leave", names, {"node": node, **dead}))
 
     async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:

@@ -88,6 +88,7 @@ class DriverRules(StoreMachine):
         )
         assert said is not None
         assert said.epoch == self.model.drivers[driver].epoch
+        self.sockets[driver] = node, said.epoch
 
     def comes_to_work(self, driver: str, node: str) -> None:
         self.hello(driver, node, "good")
@@ -103,6 +104,8 @@ class DriverRules(StoreMachine):
         if epoch < 1:  # 0 is the reaper's
             return
         self.model.disconnect(driver, at, epoch)
+        if self.sockets.get(driver) == (at, epoch):
+            del self.sockets[driver]
         self.call(
             f"disconnect {driver}, epoch {epoch}",
             "ok",

@@ -33,8 +33,9 @@ from engine.store.scripts import Script
 from tests.properties import invariants
 from tests.properties.agreement import check_agreement
 from tests.properties.model import REFUSED, WORDS_OF_REFUSAL
+from tests.properties.model_drivers import LEASE_MS
 from tests.properties.model_staggered import StaggeredModel
-from tests.properties.world import LEASE_MS, NODES, START_MS, Snapshot, World
+from tests.properties.world import NODES, START_MS, Snapshot, World
 
 T = TypeVar("T")
 How = Literal["once", "twice", "reply lost"]
@@ -79,8 +80,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = StaggeredModel(self.policy, START_MS)
         self.world = World(url, self.policy, scripts)
         self.beating = set(NODES)
-        # Nodes that have heard that their lease had run out, and not yet closed their sockets.
+        # Nodes that have heard that their lease had run out, and not yet taken their drivers back.
         self.lapsed: set[str] = set()
+        # The socket of each driver that is open, whatever the store believes: its node, its epoch.
+        self.sockets: dict[str, tuple[str, int]] = {}
         self.offers: list[str] = []
         # What sweepers took and did not carry out.
         self.taken: list[DueEntry] = []

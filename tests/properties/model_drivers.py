@@ -10,6 +10,7 @@ from engine.core.acceptance import CELLS
 from engine.core.geo import haversine_m
 from engine.market_policy import MarketPolicy
 
+LEASE_MS = 1_500
 FUTURE_MS = 5_000
 FORGET_DRIVER_MS = 7 * 86_400_000
 AGREEING = 3
@@ -65,6 +66,7 @@ class DriverModel:
         self.now = now
         self.drivers: dict[str, Driver] = {}
         self.leases: dict[str, int] = {}
+        self.since: dict[str, int] = {}
 
     @property
     def stale_ms(self) -> int:
@@ -106,17 +108,43 @@ class DriverModel:
         drivers = self.drivers.items()
         return {name for name, driver in drivers if self.may_be_asked(driver) and not driver.jobs}
 
+    def beat(self, node: str) -> set[str]:
+        """Which other nodes are dead, as far as this one may say."""
+        if not self.alive(node):
+            self.since[node] = self.now
+        self.leases[node] = self.now + LEASE_MS
+        if self.now - self.since[node] < LEASE_MS:
+            return set()
+        return {name for name, at in self.leases.items() if at <= self.now}
+
     def hello(self, name: str, node: str, max_jobs: int, max_weight: int) -> None:
         driver = self.drivers.setdefault(name, Driver())
+        self._resume(driver)
+        driver.epoch += 1
+        driver.connected, driver.node, driver.unreachable = True, node, False
+        driver.max_jobs, driver.max_weight = max_jobs, max_weight
+
+    def _resume(self, driver: Driver) -> None:
         if not driver.connected and self.now > driver.lost + self.resume_ms:
             driver.wish = "offline"
         if driver.until is not None and driver.until <= self.now:
             driver.wish = "offline"
         if driver.wish == "offline":
             driver.until = None
-        driver.epoch += 1
-        driver.connected, driver.node, driver.unreachable = True, node, False
-        driver.max_jobs, driver.max_weight = max_jobs, max_weight
+
+    def take_back(self, name: str, node: str, epoch: int, wish: str) -> str:
+        """Its node still holds that socket."""
+        driver = self.drivers.get(name)
+        if driver is None:
+            self.drivers[name] = Driver(wish, None, connected=True, node=node, epoch=epoch)
+            return "back"
+        if (driver.connected, driver.node, driver.epoch) == (True, node, epoch):
+            return "kept"
+        if driver.epoch > epoch or driver.connected:
+            return "lost"
+        self._resume(driver)
+        driver.connected, driver.node = True, node
+        return "back"
 
     def disconnect(self, name: str, node: str, epoch: int) -> None:
         driver = self.drivers.get(name)

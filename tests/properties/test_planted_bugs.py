@@ -19,6 +19,7 @@ from tests.properties.mallard import Mallard
 from tests.properties.planted_in_handovers import PLANTED_IN_HANDOVERS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
+from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
 from tests.properties.planting import Planted
 from tests.properties.world import MALLS
 
@@ -262,7 +263,7 @@ PLANTED = (
 
 @pytest.mark.parametrize(
     "planted",
-    [*PLANTED, *PLANTED_IN_RUNS, *PLANTED_IN_ROUNDS, *PLANTED_IN_HANDOVERS],
+    [*PLANTED, *PLANTED_IN_RUNS, *PLANTED_IN_ROUNDS, *PLANTED_IN_HANDOVERS, *PLANTED_IN_TAKE_BACKS],
     ids=lambda planted: planted.name,
 )
 def test_a_planted_bug_turns_its_story_red(redis_url: str, planted: Planted) -> None:

@@ -5,12 +5,12 @@ import math
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from engine.ports import DueEntry
-from protocol.lifecycle import HELD
+from engine.ports import DueEntry, OwnDriver, Standing
+from protocol.lifecycle import HELD, Wish
 from tests.properties import invariants
 from tests.properties.driver_rules import HolderRules
 from tests.properties.machine import DRIVERS, How, how_often, recent, some_node
-from tests.properties.world import LEASE_MS, MARKET, NODES
+from tests.properties.world import MARKET, NODES
 
 _REAP = 2
 _BITE = 3
@@ -218,12 +218,18 @@ class TimeRules(HolderRules):
 
     # -- the nodes
 
-    @rule(verb=st.sampled_from(("dies", "beats", "is reaped")), node=some_node)
-    def a_node(self, verb: str, node: str) -> None:
+    @rule(
+        verb=st.sampled_from(("dies", "beats", "is reaped", "takes its drivers back")),
+        node=some_node,
+        how=how_often,
+    )
+    def a_node(self, verb: str, node: str, how: How) -> None:
         if verb == "dies":
             self.node_dies(node)
         elif verb == "beats":
             self.node_beats(node)
+        elif verb == "takes its drivers back":
+            self.take_back(node, how)
         else:
             self.reap(node)
 
@@ -232,30 +238,35 @@ class TimeRules(HolderRules):
         self.beating.discard(node)
 
     def node_beats(self, node: str) -> None:
-        """A node that was only frozen learns whether its lease had run out, and then closes its
-        sockets."""
+        """A node that was only frozen learns whether its lease had run out, and then takes its
+        drivers back."""
         lapsed = not self.model.alive(node)
-        dead = {n for n, at in self.model.leases.items() if at <= self.now and n != node}
-        self.model.leases[node] = self.now + LEASE_MS
+        dead = self.model.beat(node)
         self.beating.add(node)
         if lapsed:
             self.lapsed.add(node)
         beat = self.call("beat", "ok", lambda store: store.beat(MARKET, node), node=node)
         assert beat is not None
-        assert (beat.lapsed, set(beat.dead)) == (lapsed, dead)
+        standing = Standing(self.model.since[node], 0, 1)
+        assert (beat.standing, set(beat.dead)) == (standing, dead)
         if lapsed:
-            self._close_sockets(node)
-            self.lapsed.discard(node)
+            self.take_back(node)
 
-    def _close_sockets(self, node: str) -> None:
-        closed = [(n, d.epoch) for n, d in self.model.drivers.items() if d.node == node]
-        for driver, epoch in closed:
-            self.model.disconnect(driver, node, epoch)
+    def take_back(self, node: str, how: How = "once") -> None:
+        """The sockets that the node still holds are registered once more."""
+        here = [(name, epoch) for name, (at, epoch) in self.sockets.items() if at == node]
+        wish = Wish.PAUSED  # counts only for who was forgotten
+        expected = " ".join(self.model.take_back(name, node, epoch, wish) for name, epoch in here)
+        own = [OwnDriver(name, epoch, wish) for name, epoch in here]
+        if self.model.alive(node):
+            self.lapsed.discard(node)
         self.call(
-            f"{node} closes its sockets",
-            "ok",
-            lambda store: store.disconnect(MARKET, node, closed),
+            f"{node} takes back {here}",
+            expected,
+            lambda store: store.take_back(MARKET, node, own, rewound=False),
             node=node,
+            how=how,
+            read=lambda taken: " ".join(each.verdict for each in taken[0]),
         )
 
     def reap(self, node: str) -> None:
@@ -274,6 +285,7 @@ class TimeRules(HolderRules):
         before = self.seen.held[node]
         if not before:
             self.model.leases.pop(node, None)
+            self.model.since.pop(node, None)
         self.world.run(self.world.stores["n1"].reap(MARKET, node, _REAP))
         after = frozenset(
             name.decode() for name in self.world.command("SMEMBERS", self.world.keys.held(node))

@@ -27,6 +27,7 @@ from engine.store.records import (
 from engine.store.redis import RedisStore
 from engine.store.scripts import Script
 from protocol.lifecycle import JobState
+from tests.properties.model_drivers import LEASE_MS
 
 T = TypeVar("T")
 MARKET, OTHER_MARKET = "phoenix", "las-vegas"
@@ -34,7 +35,6 @@ MALLS = ("mall-a", "mall-b")
 NODES = ("n1", "n2")
 SERVICE = "shop"
 START_MS = 1_800_000_000_000
-LEASE_MS = 1_500
 HOME = (33.30, -111.84)
 
 _HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell")

@@ -1,15 +1,57 @@
 #!lua flags=allow-oom
--- Renews a node's lease. lapsed 1: it had run out, so its drivers may have been taken out.
--- KEYS: nodes
--- ARGV: now arg{node lease_ms}
--- REPLY: now lapsed dead[node …]
+-- Renews a node's lease and looks whether the market has lost writes. Both answers are states, not news:
+-- a reply may go unheard, so each beat gives them again.
+-- since: when the lease began. It began later than the node believes: it had run out meanwhile.
+-- lost: when writes were last found missing, 0 never. They are missing if the server is another one
+-- (restarted, failed over), if the last event that the node was told of (`heard`) is gone, or if
+-- nothing is known of a loss that the node knows of (`lost`).
+-- dead: nodes whose leases have run out; none right after this node's own began: the store may have
+-- been away from all of them.
+-- KEYS: nodes leases events lineage
+-- ARGV: now arg{node lease_ms kept_ms lost heard?}
+-- REPLY: now since lost dead[node …]
+local NODES, LEASES, EVENTS, LINEAGE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local TRIMMED_EARLY_MS = 600000
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
 if not now then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local lease = redis.call('ZSCORE', KEYS[1], arg.node)
-local lapsed = (not lease or tonumber(lease) <= now) and 1 or 0
-redis.call('ZADD', KEYS[1], now + arg.lease_ms, arg.node)
-return { now, lapsed, redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, 16) }
+
+-- '' where the account may not ask.
+local function server()
+  local info = redis.pcall('INFO', 'server', 'replication')
+  if type(info) ~= 'string' then return '' end
+  return (info:match('run_id:(%x+)') or '') .. (info:match('master_replid:(%x+)') or '')
+end
+
+local function is_gone(event)
+  local at = tonumber(event:match('^%d+'))
+  local is_kept = now - at < arg.kept_ms - TRIMMED_EARLY_MS
+  return is_kept and #redis.call('XRANGE', EVENTS, event, event) == 0
+end
+
+local known = redis.call('HMGET', LINEAGE, 'server', 'lost')
+local here, lost = server(), tonumber(known[2] or 0)
+local is_other = known[1] and here ~= '' and known[1] ~= here
+-- A node that does not know of the last loss named an event of the time before it.
+if is_other or arg.lost > lost or (arg.lost == lost and arg.heard and is_gone(arg.heard)) then
+  lost = math.max(now, lost + 1, arg.lost + 1)
+  redis.call('HSET', LINEAGE, 'server', here, 'lost', lost)
+elseif not known[1] then
+  redis.call('HSET', LINEAGE, 'server', here)
+end
+
+local lease = redis.call('ZSCORE', NODES, arg.node)
+local since = redis.call('HGET', LEASES, arg.node)
+if not since or not lease or tonumber(lease) <= now then
+  since = now
+  redis.call('HSET', LEASES, arg.node, since)
+end
+redis.call('ZADD', NODES, now + arg.lease_ms, arg.node)
+local dead = {}
+if now - since >= arg.lease_ms then
+  dead = redis.call('ZRANGE', NODES, '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)
+end
+return { now, tonumber(since), lost, dead }

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A node that holds no driver any more gives up its lease; a dead one's is given up for it.
--- KEYS: nodes held
+-- KEYS: nodes held leases
 -- ARGV: now arg{node dead?}
 -- REPLY: left, 0 while drivers are still held, or if it is taken for dead and is not
 local arg = cmsgpack.unpack(ARGV[2])
@@ -12,4 +12,5 @@ end
 if redis.call('SCARD', KEYS[2]) > 0 then return 0 end
 local lease = redis.call('ZSCORE', KEYS[1], arg.node)
 if arg.dead and lease and tonumber(lease) > now then return 0 end
+redis.call('HDEL', KEYS[3], arg.node)
 return redis.call('ZREM', KEYS[1], arg.node)

@@ -162,7 +162,7 @@ async def test_upkeep_that_fails_once_goes_on(node: Node) -> None:
     await eventually(lambda: failures)
     node.calls.clear()
     await eventually(lambda: "beat" in node.calls)
-    assert node.lapsed == []
+    assert node.recovered == []
 
 
 async def test_what_is_kept_long_enough_is_dropped(node: Node) -> None:

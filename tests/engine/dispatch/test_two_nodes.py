@@ -117,10 +117,10 @@ async def test_what_a_dead_node_was_about_to_do_is_done_by_the_other(make_node: 
 
 async def test_a_node_whose_lease_had_lapsed_hears_of_it(make_node: MakeNode) -> None:
     a = await make_node("a")
-    assert a.lapsed == []
+    assert a.recovered == []
     # As if it had been stopped for a while: nobody renewed the lease meanwhile.
     await a.store._link.call("ZADD", KEYS.key("nodes"), a.store.now_ms() - 1, "a")
-    await eventually(lambda: a.lapsed == [MARKET])
+    await eventually(lambda: a.recovered == [(MARKET, False)])
 
 
 async def test_a_node_that_is_back_keeps_its_drivers_from_a_reaper_that_was_late(

@@ -74,7 +74,7 @@ class Node:
     def __init__(self, name: str, url: str, policy: MarketPolicy, courier: Courier) -> None:
         self.calls: list[str] = []
         self.courier = courier
-        self.lapsed: list[str] = []
+        self.recovered: list[tuple[str, bool]] = []
         self.metrics = Metrics()
         self.store = RedisStore(
             url, {MARKET: policy}, observe=lambda call, _: self.calls.append(call)
@@ -82,10 +82,13 @@ class Node:
         self.dispatcher = Dispatcher(
             name, self.store, courier, PLACES, {MARKET: policy}, self.metrics
         )
-        self.dispatcher.on_lapsed = self.lapsed.append
+        self.dispatcher.recover = self._recover
         self._ids = itertools.count(1)
         self._name = name
         self._last_fix_ms = 0
+
+    async def _recover(self, market: str, rewound: bool) -> None:
+        self.recovered.append((market, rewound))
 
     async def start(self) -> "Node":
         await self.store.connect()

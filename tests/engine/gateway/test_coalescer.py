@@ -123,9 +123,26 @@ async def test_a_slow_store_gets_larger_batches_and_not_more_of_them() -> None:
     assert [len(batch) for batch in index.batches] == [1, 49]
 
 
-async def test_without_a_store_fixes_are_dropped_and_counted() -> None:
+@pytest.mark.finding("B3")
+async def test_without_a_store_the_newest_fixes_are_kept() -> None:
     index = Index()
     index.down = True
     index.add("d1", 1, 2)
+    await eventually(lambda: len(index.batches) > 1)
+    index.add("d1", 3, 4, 5)
+    index.add("d2", 1)
+    await index.coalescer.flush("phoenix", "d2")
+    index.batches.clear()
+    index.down = False
     await eventually(lambda: len(index.coalescer) == 0)
+    assert index.seen() == [("d1", 2), ("d1", 3), ("d1", 4), ("d1", 5), ("d2", 1)]
+    assert index.counted() == {"superseded": 1, "ok": 5}
+
+
+async def test_what_is_left_without_a_store_is_counted_at_the_end() -> None:
+    index = Index()
+    index.down = True
+    index.add("d1", 1, 2)
+    await index.coalescer.close()
+    assert len(index.coalescer) == 0
     assert index.counted() == {"unstored": 2}

@@ -1,7 +1,7 @@
 """From a push to the session of its driver."""
 
 from engine.gateway.hub import Hub
-from engine.ports import Push
+from engine.ports import OwnDriver, Push, TakenBack
 from protocol.codes import Close
 from protocol.lifecycle import DriverState
 
@@ -10,6 +10,7 @@ class Ear:
     """A session that notes what it hears."""
 
     shown = DriverState.AVAILABLE
+    epoch = 1
 
     def __init__(self, *, deaf: bool = False) -> None:
         self.heard: list[tuple[int, bool]] = []
@@ -20,6 +21,12 @@ class Ear:
         if self.deaf:
             raise RuntimeError("deaf")
         self.heard.append((push.seq, relayed))
+
+    def hold(self) -> OwnDriver | None:
+        return None
+
+    async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
+        raise NotImplementedError
 
     def drain(self, reconnect_after_ms: int) -> None:
         self.heard.append((reconnect_after_ms, False))

@@ -7,7 +7,7 @@ import pytest
 
 from engine.gateway.hub import Hub
 from engine.gateway.relay import Relay
-from engine.ports import Push, PushEntry, StoreUnavailable
+from engine.ports import OwnDriver, Push, PushEntry, StoreUnavailable, TakenBack
 from protocol.codes import Close
 from protocol.lifecycle import DriverState
 from tests.support import eventually
@@ -51,6 +51,7 @@ class Streams:
 
 class Ear:
     shown = DriverState.OFFLINE
+    epoch = 1
 
     def __init__(self) -> None:
         self.heard: list[int] = []
@@ -58,6 +59,10 @@ class Ear:
     def push(self, push: Push, *, relayed: bool) -> None:
         assert relayed
         self.heard.append(push.seq)
+
+    def hold(self) -> OwnDriver | None: ...
+
+    async def restore(self, taken: TakenBack, *, rewound: bool) -> None: ...
 
     def drain(self, reconnect_after_ms: int) -> None: ...
 
@@ -131,3 +136,21 @@ async def test_a_market_without_drivers_is_not_read_on(
     streams.push("phoenix", 2)
     await eventually(lambda: 2 in ear.heard)
     assert len(streams.asked) > calls
+
+
+@pytest.mark.finding("B4")
+async def test_a_rewound_stream_is_read_on_from_its_new_end(
+    relay: Relay, streams: Streams, hub: Hub
+) -> None:
+    """The place that was reached lies ahead of what the store now has."""
+    ear = Ear()
+    hub.add("phoenix", "d1", ear)
+    await relay.follow("phoenix")
+    streams.push("phoenix", 1, 2, 3)
+    await eventually(lambda: ear.heard == [1, 2, 3])
+    del streams.pushed["phoenix"][1:]
+    await relay.rewind("phoenix")
+    streams.push("phoenix", 12)
+    await eventually(lambda: ear.heard == [1, 2, 3, 12])
+    await relay.rewind("las-vegas")
+    assert "las-vegas" not in relay._cursors

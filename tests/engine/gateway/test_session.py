@@ -1,10 +1,12 @@
 """The order of pushes in one session, decided without any I/O."""
 
+from dataclasses import replace
+
 import pytest
 
-from engine.core.model import Driver, HeldJob, LiveOffer, OfferedJob
-from engine.gateway.session import Action, End, Load, Session, Write
-from engine.ports import DriverSnapshot, Push
+from engine.core.model import Driver, HeldJob, LiveOffer, OfferedJob, Vehicle
+from engine.gateway.session import Action, End, Load, Refresh, Session, Write
+from engine.ports import DriverSnapshot, OwnDriver, Push
 from protocol.codes import Close
 from protocol.lifecycle import DriverState, Wish
 
@@ -59,8 +61,49 @@ def test_what_comes_ahead_of_the_others_is_left_to_the_relay() -> None:
     assert relayed(session, state(5)) == [Write(state(5))]
 
 
-def test_a_gap_in_the_relay_sends_the_app_back_for_the_truth() -> None:
-    assert relayed(welcomed(seq=3), state(5)) == [End(Close.DRAINING)]
+@pytest.mark.finding("B3")
+def test_a_gap_in_the_relay_is_mended_by_a_fresh_welcome() -> None:
+    session = welcomed(seq=3)
+    assert relayed(session, state(5)) == [Refresh()]
+    assert relayed(session, state(6)) == []
+    snapshot = DriverSnapshot(0, driver(seq=5), None, ())
+    assert list(session.welcomed(snapshot)) == [Write(state(6))]
+
+
+@pytest.mark.finding("B4")
+def test_a_welcome_may_set_the_counter_back() -> None:
+    session = welcomed(seq=9)
+    session.hold()
+    assert relayed(session, state(4)) == []
+    snapshot = DriverSnapshot(0, driver(seq=3), None, ())
+    assert list(session.welcomed(snapshot)) == [Write(state(4))]
+    assert relayed(session, state(5)) == [Write(state(5))]
+
+
+def test_pushes_go_on_if_nothing_has_changed_while_they_waited() -> None:
+    session = welcomed(seq=3)
+    session.hold()
+    assert direct(session, state(4)) == []
+    assert list(session.release()) == [Write(state(4))]
+
+
+def test_a_job_loaded_while_pushes_wait_lets_none_through() -> None:
+    session = welcomed()
+    assigned = Push("d1", 1, "job", job="j1", state="assigned", reason="assigned", mall="m1")
+    direct(session, assigned)
+    session.hold()
+    direct(session, state(2))
+    assert list(session.loaded()) == []
+    assert list(session.release()) == [Write(state(2))]
+
+
+def test_a_session_knows_what_its_store_may_forget() -> None:
+    session = welcomed()
+    vehicle = Vehicle(kind="van")
+    session.learn(replace(driver(), wish=Wish.PAUSED, until_ms=77, vehicle=vehicle))
+    assert session.own == OwnDriver("d1", 1, Wish.PAUSED, 77, vehicle)
+    direct(session, Push("d1", 1, "state", state="on_run", why="block_over"))
+    assert (session.own.wish, session.own.until_ms) == (Wish.OFFLINE, None)
 
 
 def test_pushes_wait_for_welcome_which_may_have_told_them() -> None:

@@ -64,11 +64,12 @@ async def test_a_push_before_welcome_is_told_once(
             assert (pushed["job"], pushed["seq"]) == (job["id"], welcome["seq"] + 1)
 
 
-async def test_a_lost_push_sends_the_app_back_for_the_truth(
+@pytest.mark.finding("B3")
+async def test_a_lost_push_is_mended_by_a_fresh_welcome(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with phone(node.ws, node.token("d1")) as driver:
-        await driver.hello(position=NEAR)
+        first = await driver.hello(position=NEAR)
         job = await node.submit()
         lost: list[object] = []
         with monkeypatch.context() as deaf:
@@ -77,4 +78,7 @@ async def test_a_lost_push_sends_the_app_back_for_the_truth(
             await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
             await eventually(lambda: lost)
         await node.order(f"/v1/jobs/{job['id']}/unassign", reason="mistake")
-        assert await driver.closed() == 4001
+        again = await driver.receive("welcome")
+        assert (again["jobs"], again["seq"] > first["seq"]) == ([], True)
+        assert "say_hello" not in again
+        assert (await driver.ask("status", state="paused"))["state"] == "paused"

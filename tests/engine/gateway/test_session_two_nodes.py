@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import time
 
-from engine.gateway.vigil import Pace
 from tests.engine.gateway.conftest import MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import phone
 from tests.support import eventually
@@ -84,16 +83,3 @@ async def test_many_hellos_at_once_leave_one_socket(node: RunningNode) -> None:
     codes = await asyncio.gather(*(connect() for _ in range(8)), return_exceptions=True)
     assert codes.count(4507) == 7
     assert sum(isinstance(code, TimeoutError) for code in codes) == 1
-
-
-async def test_a_lapsed_lease_sends_the_drivers_back_to_say_hello(
-    engine_node: NodeFactory,
-) -> None:
-    node = await engine_node(Pace())
-    async with phone(node.ws, node.token("d1")) as driver:
-        await driver.hello()
-        assert node.node.dispatcher.on_lapsed is not None
-        node.node.dispatcher.on_lapsed("las-vegas")
-        await driver.ask("status", state="paused")
-        node.node.dispatcher.on_lapsed("phoenix")
-        assert await driver.closed() == 4001

@@ -64,8 +64,8 @@ async def test_requests_are_told_to_try_again_and_work_when_it_is_back(
 
         own_server.revive()
         await eventually(lambda: ready(node), timeout_s=10)
-    async with phone(node.ws, node.token("d1")) as driver:
-        await driver.hello()
+        # Its socket has stayed open, and it is told how things are.
+        assert (await driver.receive("welcome", within_s=10))["say_hello"]
         assert (await driver.ask("status", state="paused"))["state"] == "paused"
 
 
@@ -89,7 +89,7 @@ async def test_the_embedded_server_is_brought_back_with_its_data(
     job = await node.submit()
     kill(own_server)
     await eventually(lambda: own_server.running, timeout_s=10)
-    await eventually(lambda: node.node.store.down_since is None, timeout_s=10)
+    await eventually(lambda: node.node.store._line == 2, timeout_s=10)
     await eventually(lambda: ready(node), timeout_s=10)
     assert (await node.job(job["id"]))["state"] in {"queued", "offered"}
 

@@ -99,7 +99,8 @@ async def test_repeating_an_accept_gets_the_first_answer_for_ten_minutes(world: 
     assert (again.jobs, again.driver) == (first.jobs, first.driver)
     assert again.effects.pushes == ()
     after = await world.dump()
-    assert {k for k in after if after[k] != before[k]} == {world.keys.key("nodes").encode()}
+    changed = {key for key in after if after[key] != before[key]}
+    assert changed == {world.keys.key(name).encode() for name in ("nodes", "leases")}
     await world.pass_ms(1)
     assert await world.store.forget(MARKET) == 1
     assert await refused(world, "ann", offer) is ErrorCode.NOT_YOURS

@@ -18,6 +18,8 @@ LASTING = {
     "dwell",  # a sketch of 73 bytes a store
     "nodes",  # the leases of the nodes that live
     schema.KEY,  # the versions that may share the store
+    "leases",  # when they began
+    "lineage",  # which server it was last, and when it last lost writes
 }
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from engine.ports import DueEntry, StoreFull
+from engine.store.redis import RedisStore
 from protocol.lifecycle import JobState, Outcome, Step, Wish
 from tests.engine.store.worlds import (
     ACK_MS,
@@ -160,12 +161,88 @@ async def test_a_silent_entry_left_behind_is_dropped(world: World) -> None:
 
 async def test_a_lease_lapses_at_its_end(world: World) -> None:
     first = await world.store.beat(MARKET, "n2")
-    assert (first.lapsed, first.dead, first.now_ms) == (True, (), world.now)
+    assert (first.standing.since_ms, first.dead, first.now_ms) == (world.now, (), world.now)
     world.clock.now_ms += LEASE_MS - 1
-    assert not (await world.store.beat(MARKET, "n2")).lapsed
+    assert (await world.store.beat(MARKET, "n2")).standing == first.standing
     world.clock.now_ms += LEASE_MS
-    again = await world.store.beat(MARKET, "n2")
-    assert (again.lapsed, again.dead) == (True, (NODE,))
+    assert (await world.store.beat(MARKET, "n2")).standing.since_ms == world.now
+
+
+@pytest.mark.finding("B1")
+async def test_a_lapse_is_told_again_if_it_went_unheard(world: World) -> None:
+    before = (await world.store.beat(MARKET, NODE)).standing
+    world.clock.now_ms += LEASE_MS
+    await world.store.beat(MARKET, NODE)  # its reply is lost
+    lapsed_ms = world.now
+    for _ in range(3):
+        world.clock.now_ms += 500
+        standing = (await world.store.beat(MARKET, NODE)).standing
+        assert standing != before
+        assert standing.since_ms == lapsed_ms
+
+
+@pytest.mark.finding("B3")
+async def test_a_node_whose_own_lease_is_new_takes_nobody_for_dead(world: World) -> None:
+    """After an outage every lease has run out, and one node is the first to beat."""
+    world.clock.now_ms += 5_000
+    assert (await world.store.beat(MARKET, "n2")).dead == ()
+    world.clock.now_ms += LEASE_MS - 1
+    assert (await world.store.beat(MARKET, "n2")).dead == ()
+    world.clock.now_ms += 1
+    assert (await world.store.beat(MARKET, "n2")).dead == (NODE,)
+
+
+# -- lost writes
+
+
+async def lost_ms(world: World) -> int:
+    return (await world.store.beat(MARKET, NODE)).standing.lost_ms
+
+
+@pytest.mark.finding("B4")
+async def test_an_event_that_is_gone_tells_of_lost_writes(world: World) -> None:
+    await world.driver("ann")
+    assert await lost_ms(world) == 0
+    await world.pass_ms(500)
+    ((event, _),) = await world.redis.xrevrange(world.keys.key("events"), count=1)
+    await world.redis.xdel(world.keys.key("events"), event)
+    noticed_ms = world.now
+    assert await lost_ms(world) == noticed_ms
+    await world.pass_ms(500)
+    assert await lost_ms(world) == noticed_ms
+    await world.submit()
+    await world.pass_ms(500)
+    assert await lost_ms(world) == noticed_ms
+
+
+@pytest.mark.finding("B4")
+async def test_an_emptied_store_has_lost_writes(world: World) -> None:
+    await world.submit()
+    await world.redis.flushall()
+    assert await lost_ms(world) == world.now
+    await world.redis.flushall()
+    await world.pass_ms(1)
+    assert await lost_ms(world) == world.now
+    await world.beat()
+
+
+@pytest.mark.finding("B4")
+async def test_another_server_may_have_lost_writes(world: World, other_store: RedisStore) -> None:
+    await world.redis.hset(world.keys.key("lineage"), "server", "another")
+    assert await lost_ms(world) == world.now
+    # Other nodes hear of it, and do not take it for another loss.
+    await world.pass_ms(500)
+    other = await other_store.beat(MARKET, "n2")
+    assert other.standing.lost_ms == await lost_ms(world) == world.now - 500
+
+
+@pytest.mark.finding("B4")
+async def test_events_that_were_trimmed_by_age_are_not_lost(world: World) -> None:
+    await world.submit()
+    await world.pass_ms(86_400_000)
+    await world.redis.delete(world.keys.key("events"))
+    assert await lost_ms(world) == 0
+    await world.redis.flushall()
 
 
 async def test_a_dead_nodes_drivers_are_taken_out_in_bites(world: World) -> None:
@@ -173,6 +250,7 @@ async def test_a_dead_nodes_drivers_are_taken_out_in_bites(world: World) -> None
     for driver in drivers:
         await world.driver(driver)
     ref, _ = await world.assigned("d0")
+    await world.store.beat(MARKET, "n2")
     world.clock.now_ms += LEASE_MS
     await world.store.beat(MARKET, "n2")
     taken = [(await world.store.reap(MARKET, NODE, 3))[0] for _ in range(3)]
@@ -203,7 +281,7 @@ async def test_a_node_that_is_back_is_not_reaped_by_whoever_was_late(world: Worl
     assert await world.idle() == {"ann"}
     await world.store.beat(MARKET, "n2")
     assert (await world.store.reap(MARKET, "n2", 10))[0] == 0
-    assert not (await world.store.beat(MARKET, "n2")).lapsed
+    assert await world.redis.zscore(world.keys.key("nodes"), "n2") == world.now + LEASE_MS
 
 
 async def test_a_node_leaves_once_it_holds_nobody(world: World) -> None:

@@ -27,9 +27,10 @@ local function reply(verdict, ...)
   return { verdict, cmsgpack.pack(effects), pushes, ... }
 end
 
+-- The caller is told the last event, and asks with each beat whether that is still there.
 local function event(fields)
   fields.at = now
-  redis.call('XADD', K.events, 'MINID', '~', now - policy.events_ms, stamp,
+  effects.event = redis.call('XADD', K.events, 'MINID', '~', now - policy.events_ms, stamp,
     'e', cmsgpack.pack(fields))
 end
 

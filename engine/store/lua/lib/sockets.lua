@@ -1,0 +1,26 @@
+-- A driver's socket on a node, and the older one that it replaces.
+local function new_driver(id)
+  return { id = id, wish = 'offline', jobs = {}, epoch = 0, node = '', connected = false,
+    lost_ms = 0, cool_until_ms = 0, suspended = false, unreachable = false, seq = 0, declines = 0,
+    declines_ms = 0, free_since_ms = now }
+end
+
+-- The wish comes back with the driver, within its time.
+local function resume_wish(rec)
+  if not rec.connected and now > rec.lost_ms + policy.resume_ms then rec.wish = 'offline' end
+  if rec.until_ms and rec.until_ms <= now then rec.wish, rec.block_over = 'offline', true end
+  if rec.wish == 'offline' then rec.until_ms = nil end
+end
+
+local function connect(rec, node, epoch, held)
+  if rec.connected then
+    -- No seq: it is for the node that holds the older socket, not for the phone.
+    local body = cmsgpack.pack({ kind = 'replaced', driver = rec.id, seq = 0, epoch = epoch })
+    redis.call('XADD', K.push, 'MAXLEN', '~', policy.push_len, stamp, 'p', body, 'c', '')
+    pushes[#pushes + 1] = body
+    pushes[#pushes + 1] = ''
+  end
+  rec.epoch, rec.node, rec.connected = epoch, node, true
+  redis.call('SADD', held, rec.id)
+  event({ kind = 'driver', driver = rec.id, what = 'connected', epoch = epoch, node = node })
+end

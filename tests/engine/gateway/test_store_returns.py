@@ -1,0 +1,223 @@
+"""The store was away, or went back in time: sockets stay open, and are told the truth again."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from engine.store.embedded import EmbeddedServer
+from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.phone import Frame, Phone, phone
+from tests.proxy import Proxy
+from tests.support import eventually
+
+# A little longer than a lease.
+OUTAGE_S = 1.8
+
+
+@pytest.fixture
+def server(tmp_path: Path, redis_binary: Path | None) -> Iterator[EmbeddedServer]:
+    """A server that only this test's nodes use, and that may be killed."""
+    with EmbeddedServer(tmp_path / "own", tcp=True, binary=redis_binary) as server:
+        yield server
+
+
+@pytest.fixture
+def replica(
+    server: EmbeddedServer, tmp_path: Path, redis_binary: Path | None
+) -> Iterator[EmbeddedServer]:
+    options = {
+        "replicaof": server.url.removeprefix("redis://").removesuffix("/0").replace(":", " ")
+    }
+    with EmbeddedServer(
+        tmp_path / "replica", tcp=True, binary=redis_binary, options=options
+    ) as replica:
+        with redis.Redis.from_url(replica.url) as client:
+            deadline = time.monotonic() + 20
+            while client.info("replication")["master_link_status"] != "up":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield replica
+
+
+@pytest.fixture
+async def proxy(server: EmbeddedServer) -> AsyncIterator[Proxy]:
+    async with Proxy(server.url) as proxy:
+        yield proxy
+
+
+def hasten(node: RunningNode) -> RunningNode:
+    """A call without a reply is given up soon."""
+    for link in (node.node.store._link, node.node.store._tail):
+        link._deadline_s = 0.6
+    return node
+
+
+def kill(server: EmbeddedServer) -> None:
+    os.kill(server.pid, signal.SIGKILL)
+    assert server._process is not None
+    server._process.wait()
+
+
+async def is_offered(node: RunningNode, driver: Phone) -> Frame:
+    """A new job reaches the driver at once; it declines nothing of it."""
+    job = await node.submit()
+    offer = await driver.receive("offer", within_s=5)
+    assert offer["jobs"][0]["job"] == job["id"]
+    return offer
+
+
+async def is_back(node: RunningNode) -> bool:
+    return (await node.http.get("/readyz")).status_code == 200
+
+
+@pytest.mark.finding("B3")
+@pytest.mark.slow
+async def test_sockets_stay_open_while_the_store_is_restarted(
+    server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    one = hasten(await engine_node(redis_url=server.url))
+    other = hasten(await engine_node(redis_url=server.url))
+    async with phone(one.ws, one.token("d1")) as d1, phone(other.ws, other.token("d2")) as d2:
+        first = await d1.go_online(position=NEAR)
+        await d2.go_online(position=NEAR)
+        for _ in range(2):
+            kill(server)
+            refused = await d1.ask("status", state="available")
+            assert (refused["code"], refused["retry"]) == ("store_unavailable", True)
+            await asyncio.sleep(OUTAGE_S)
+            server.revive()
+            for driver in (d1, d2):
+                again = await driver.receive("welcome", within_s=10)
+                assert (again["state"], again["say_hello"]) == ("available", True)
+                await driver.send("hello")
+                last = await driver.receive("welcome", within_s=10)
+                assert "say_hello" not in last
+        assert again["session"] != first["session"]
+        offers = [await other.submit(), await one.submit()]
+        told = [await d.receive("offer", within_s=10) for d in (d1, d2)]
+        assert {t["jobs"][0]["job"] for t in told} == {job["id"] for job in offers}
+
+
+@pytest.mark.finding("B3")
+async def test_a_short_outage_is_told_to_nobody(proxy: Proxy, engine_node: NodeFactory) -> None:
+    node = await engine_node(redis_url=proxy.url)
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        proxy.cut()
+        await eventually(lambda: is_back(node))
+        await is_offered(node, driver)
+        assert await driver.heard("welcome") == []
+
+
+@pytest.mark.finding("B1")
+async def test_a_delivery_reported_to_a_silent_store_frees_the_driver(
+    server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    """The store carries out what it was sent while it was silent, and its replies go unheard."""
+    one = hasten(await engine_node(redis_url=server.url))
+    hasten(await engine_node(redis_url=server.url))
+    async with phone(one.ws, one.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        offer = await is_offered(one, driver)
+        accepted = await driver.ask("accept", offer=offer["offer"])
+        (job,) = accepted["jobs"]
+        await driver.progress(job, "picked_up")
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            refused = await driver.progress(job, "delivered")
+            assert refused["code"] == "store_unavailable"
+            await asyncio.sleep(OUTAGE_S)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await eventually(lambda: is_back(one), 10)
+        await one.job_in(job["job"], "delivered")
+        assert (await driver.progress(job, "delivered"))["job_state"] == "delivered"
+        await is_offered(one, driver)
+
+
+@pytest.mark.finding("B3")
+async def test_a_node_cut_off_takes_its_drivers_back(
+    server: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
+) -> None:
+    """As a frozen node does: meanwhile another node has taken its drivers out."""
+    cut_off = await engine_node(redis_url=proxy.url)
+    other = await engine_node(redis_url=server.url)
+    async with (
+        phone(cut_off.ws, cut_off.token("d1")) as stays,
+        phone(cut_off.ws, cut_off.token("d2")) as moves,
+    ):
+        await stays.go_online(position=NEAR)
+        await moves.go_online(position=NEAR)
+        await asyncio.sleep(OUTAGE_S)  # a node that is new itself takes no other for dead
+        proxy.stall()
+        await eventually(lambda: _is_out(other, "d1"), 10)
+        async with phone(other.ws, other.token("d2")) as moved:
+            assert (await moved.hello(position=NEAR))["state"] == "available"
+            proxy.go_on()
+            welcome = await stays.receive("welcome", within_s=10)
+            assert (welcome["state"], welcome.get("say_hello")) == ("available", None)
+            assert await moves.closed(within_s=10) == 4507
+            jobs = {(await other.submit())["id"] for _ in range(2)}
+            told = [await each.receive("offer", within_s=10) for each in (stays, moved)]
+            assert {offer["jobs"][0]["job"] for offer in told} == jobs
+
+
+async def _is_out(node: RunningNode, driver: str) -> bool:
+    return not (await node.node.store.snapshot("phoenix", driver)).driver.connected
+
+
+@pytest.mark.finding("B4")
+async def test_an_emptied_store_knows_the_drivers_again(
+    server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    node = await engine_node(redis_url=server.url)
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR, vehicle={"kind": "van", "max_jobs": 3})
+        await driver.ask("decline", offer=(await is_offered(node, driver))["offer"])
+        with redis.Redis.from_url(server.url) as client:
+            client.flushall()
+        welcome = await driver.receive("welcome", within_s=5)
+        assert (welcome["seq"], welcome["state"], welcome["say_hello"]) == (0, "available", True)
+        known = (await node.node.store.snapshot("phoenix", "d1")).driver
+        assert (known.vehicle.kind, known.vehicle.max_jobs) == ("van", 3)
+        offer = await is_offered(node, driver)
+        assert offer["seq"] == 1
+
+
+@pytest.mark.finding("B4")
+@pytest.mark.slow
+async def test_a_replica_that_missed_the_last_pushes_takes_over(
+    server: EmbeddedServer, replica: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
+) -> None:
+    node = await engine_node(redis_url=proxy.url)
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        await _replicated(server, replica)
+        _promote(replica)  # from here on it misses what the nodes are told
+        offer = await is_offered(node, driver)
+        await node.order(f"/v1/jobs/{offer['jobs'][0]['job']}/cancel", reason="other")
+        closed = await driver.receive("offer_closed")
+        kill(server)
+        proxy.lead_to(replica.url)
+        welcome = await driver.receive("welcome", within_s=10)
+        assert welcome["seq"] < closed["seq"]
+        assert (welcome["say_hello"], welcome["offer"]) == (True, None)
+        offer = await is_offered(node, driver)
+        assert offer["seq"] == welcome["seq"] + 1
+
+
+async def _replicated(server: EmbeddedServer, replica: EmbeddedServer) -> None:
+    with redis.Redis.from_url(server.url) as master, redis.Redis.from_url(replica.url) as copy:
+        offset = master.info("replication")["master_repl_offset"]
+        await eventually(lambda: copy.info("replication")["slave_repl_offset"] >= offset, 10)
+
+
+def _promote(replica: EmbeddedServer) -> None:
+    with redis.Redis.from_url(replica.url) as client:
+        client.execute_command("REPLICAOF", "NO", "ONE")
