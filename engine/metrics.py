@@ -52,6 +52,12 @@ class Metrics:
             ("result",),
             registry=self.registry,
         )
+        self._alerts = Counter(
+            "mallard_alerts_total",
+            "What people must look after, as raised by this node's calls, by kind.",
+            ("kind",),
+            registry=self.registry,
+        )
         self._fixes = Counter(
             "mallard_location_fixes_total",
             "Position fixes received, by what became of them.",
@@ -181,6 +187,10 @@ class Metrics:
     def offer(self, result: str) -> None:
         """An offer was made (`offered`) or has ended (an `Outcome`)."""
         self._offers.labels(result).inc()
+
+    def alert(self, kind: str) -> None:
+        """Something came up that people must look after."""
+        self._alerts.labels(kind).inc()
 
     def fixes(self, result: str, count: int = 1) -> None:
         """Fixes were taken (`ok`) or dropped, and why."""

@@ -158,7 +158,7 @@ class Effects:
     """What to hasten after a transition: phones to tell, malls whose jobs look for a driver again,
     jobs that have just begun to, as (mall, job), drivers who became free, which entries fall due
     when (epoch ms), which no longer do, and whose runs may come late. ``event``: the last one that
-    it appended to the market's stream."""
+    it appended to the market's stream; ``alerts``: what people must look after."""
 
     now_ms: int = 0
     pushes: tuple[Push, ...] = ()
@@ -169,6 +169,7 @@ class Effects:
     over: tuple[str, ...] = ()
     late: tuple[LateRun, ...] = ()
     event: str = ""
+    alerts: tuple[str, ...] = ()
 
     @property
     def changed_jobs(self) -> bool:

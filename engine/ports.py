@@ -350,6 +350,15 @@ class Store(Protocol):
         :raises Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
             ``wrong_code``, ``bad_field`` (too many proofs)"""
 
+    async def claim(
+        self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
+    ) -> Answered:
+        """A driver's hello says that it has a parcel on board (``picked_up``) or has handed it over
+        (``delivered``). What cannot be believed raises an alert.
+
+        :raises Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, ``wrong_state``
+        """
+
     async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
         """A holder is at the mall by its position; nothing if it is no longer on its way there."""
 

@@ -129,7 +129,8 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "gave_up"),
     Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "silent"),
     Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "unassigned"),
-    Transition(_from(_S.PICKED_UP), _S.DELIVERED, "delivered"),
+    # The holder's word that it is handed over wins over its way back.
+    Transition(_from(_S.PICKED_UP, _S.RETURNING), _S.DELIVERED, "delivered"),
     Transition(_from(_S.PICKED_UP), _S.RETURNING, "returning"),
     Transition(_from(_S.RETURNING), _S.RETURNED, "returned"),
     Transition(BEFORE_PICKUP, _S.CANCELLED, "cancelled"),

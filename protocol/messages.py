@@ -77,11 +77,15 @@ class HelloPosition(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """A job that the app believes it holds."""
+    """A job that the app believes it holds, or has delivered and not yet been answered.
+
+    ``at_ms``: when it came to ``state``.
+    """
 
     job: Id
     attempt: Attempt
     state: Annotated[str, Meta(max_length=32)]
+    at_ms: EpochMs | UnsetType = UNSET
 
 
 class App(Struct, frozen=True):

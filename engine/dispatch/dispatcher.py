@@ -360,6 +360,18 @@ class Dispatcher:
             await self._take_back(market, answered.driver.offer, "engine")
         return answered
 
+    async def claim(
+        self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
+    ) -> None:
+        """See :meth:`engine.ports.Store.claim`."""
+        answered = self._done(
+            market,
+            await self._store.claim(market, driver, job, attempt, state, at_ms=at_ms),
+        )
+        if answered.driver.offer and answered.attempt > attempt:
+            # Custody has filled hands that were still free when the offer went out.
+            await self._take_back(market, answered.driver.offer, "engine")
+
     async def problem(
         self,
         market: str,

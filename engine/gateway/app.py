@@ -92,6 +92,7 @@ class Node:
             policies,
             observe=self.metrics.store_called,
             on_refusal=self.metrics.store_refused,
+            on_alert=self.metrics.alert,
             embedded=keeper is not None,
             node=self.id,
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 from msgspec import UNSET
@@ -12,12 +13,14 @@ from engine.gateway.driver_fixes import hello_fix
 from engine.gateway.frames import in_run_order, offer_frame
 from engine.gateway.services import Services
 from engine.gateway.session import Session
-from engine.ports import DriverFix, DriverSnapshot, JobRef, NoSuchJob, Refused, StoreUnavailable
+from engine.ports import DriverFix, DriverSnapshot, Refused, StoreUnavailable
 from protocol import messages
 from protocol.codes import MAX_FRAME_BYTES, StateWhy
-from protocol.lifecycle import ON_BOARD, Step
+from protocol.lifecycle import ON_BOARD, JobState
 
 _log = structlog.get_logger(__name__)
+
+_CLAIMS: Final = ON_BOARD | {JobState.DELIVERED}
 
 
 def vehicle_of(hello: messages.Hello, admitted: Admitted) -> Vehicle | None:
@@ -43,34 +46,30 @@ def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:
 async def claim_custody(
     services: Services, session: Session, holds: tuple[messages.Held, ...]
 ) -> None:
-    """Tell the store of parcels on board that it does not know to be there.
+    """Tell the store of parcels on board, or handed over, that it does not know to be so.
 
-    A phone that was offline at the pick-up says so first of all in its hello: before anybody else
-    is sent for the parcel. What it claims wrongly is ignored; `welcome` tells it the truth.
+    A phone that was offline at the pick-up says so first of all in its hello: before another driver
+    is sent for the parcel. What cannot be believed raises an alert; `welcome` tells the truth.
     """
     for held in holds:
-        if held.state not in ON_BOARD:
+        if held.state not in _CLAIMS:
             continue
         try:
-            job = await services.store.job(held.job)
-            is_known = job.driver == session.driver and job.state in ON_BOARD
-            if job.market != session.market or is_known or job.terminal:
-                continue
-            await services.dispatcher.progress(
-                JobRef(job.id, job.mall),
+            await services.dispatcher.claim(
+                session.market,
                 session.driver,
+                held.job,
                 held.attempt,
-                Step.PICKED_UP,
-                at_ms=None,
-                reason="",
+                "delivered" if held.state == JobState.DELIVERED else "picked_up",
+                at_ms=None if held.at_ms is UNSET else held.at_ms,
             )
-        except (NoSuchJob, Refused) as problem:
+        except Refused as refused:
             _log.warning(
                 "custody claimed in vain",
                 market=session.market,
                 driver=session.driver,
                 job=held.job,
-                reason=type(problem).__name__,
+                reason=refused.code.value,
             )
 
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from engine.core.policy import HOLD_MS, LONGEST_HOLD_MS
 from engine.market_policy import MarketPolicy
 from engine.ports import MOST_COMING, Effects, NoSuchJob, Refused
@@ -27,6 +29,8 @@ from protocol.codes import (
 SAFETY_MS = 1_000
 EVENTS_KEPT_MS = 86_400_000
 PUSHES_KEPT = 10_000
+
+_log = structlog.get_logger(__name__)
 
 _REFUSALS = {code.value: code for code in ErrorCode}
 
@@ -63,8 +67,10 @@ class Calls:
         now_ms: Callable[[], int] | None = None,
         observe: Callable[[str, float], None] | None = None,
         on_refusal: Callable[[str], None] | None = None,
+        on_alert: Callable[[str], None] | None = None,
     ) -> None:
         self._link = link
+        self._on_alert = on_alert
         self._health = StoreHealth(on_refusal)
         # What its keeper has found, such as a data folder that was deleted.
         self.fault: str | None = None
@@ -144,6 +150,10 @@ class Calls:
             when_full=when_full,
         )
         reply = Reply(raw)
+        for kind in reply.effects.alerts:
+            _log.warning("alert", market=keys.market, kind=kind)
+            if self._on_alert is not None:
+                self._on_alert(kind)
         if reply.effects.event:
             self._heard_events[keys.market] = reply.effects.event
         return reply

@@ -81,6 +81,7 @@ class _Effects(msgspec.Struct):
     over: list[str]
     late: list[LateRun] = []
     event: str = ""
+    alerts: list[str] = []
 
 
 class OfferedJobRecord(msgspec.Struct):
@@ -227,6 +228,7 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
         over=tuple(effects.over),
         late=tuple(effects.late),
         event=effects.event,
+        alerts=tuple(effects.alerts),
     )
 
 

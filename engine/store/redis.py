@@ -23,6 +23,7 @@ class RedisStore(UpkeepCalls):
     ``observe``: hears each call's name and seconds; ``on_refusal``: the code of each refusal.
     ``embedded``: this process started the server, and syncs its log. ``node``: the name under which
     this node's policies are compared with those of others; empty: they are not.
+    ``on_alert``: the kind of each alert that a call raised, also one that was refused.
     ``on_up``: called when the line is open, again after each outage.
     """
 
@@ -34,6 +35,7 @@ class RedisStore(UpkeepCalls):
         now_ms: Callable[[], int] | None = None,
         observe: Callable[[str, float], None] | None = None,
         on_refusal: Callable[[str], None] | None = None,
+        on_alert: Callable[[str], None] | None = None,
         embedded: bool = False,
         node: str = "",
     ) -> None:
@@ -43,6 +45,7 @@ class RedisStore(UpkeepCalls):
             now_ms=now_ms,
             observe=observe,
             on_refusal=on_refusal,
+            on_alert=on_alert,
         )
         self.on_up: Callable[[], None] | None = None
         self._tail = Link(url, name="mallard-tail")

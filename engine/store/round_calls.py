@@ -23,6 +23,7 @@ from engine.ports import (
 from engine.store.calls import Reply
 from engine.store.driver_calls import answered
 from engine.store.job_calls import JobCalls, must_have_been
+from engine.store.keys import market_of
 from engine.store.records import (
     pack,
     read_driver,
@@ -271,6 +272,22 @@ class RoundCalls(JobCalls):
             raise Refused(ErrorCode.PROOF_NEEDED, missing=missing)
         if reply.verdict == ErrorCode.WRONG_CODE:
             raise Refused(ErrorCode.WRONG_CODE, tries_left=next(iter(reply.rest), None))
+        done = answered(reply)
+        return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
+
+    async def claim(
+        self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
+    ) -> Answered:
+        """See :meth:`engine.ports.Store.claim`."""
+        if market_of(job) != market:
+            raise Refused(ErrorCode.NOT_YOURS)
+        keys = self._keys[market]
+        mall = await self._link.call("HGET", keys.job(job), "mall")
+        args = {"driver": driver, "job": job, "attempt": attempt, "state": state}
+        if at_ms is not None:
+            args["at_ms"] = at_ms
+        ref = JobRef(job, mall.decode() if mall else "")
+        reply = await self._on_job("claim", ref, args, more=[keys.key("lineage")])
         done = answered(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
 

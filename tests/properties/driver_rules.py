@@ -318,6 +318,39 @@ class HolderRules(DriverRules):
             how=how,
         )
 
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        back=recent,
+        who=st.sampled_from(("holder", "holder", "d0", "d1")),
+        ahead=st.sampled_from((0, 0, 0, -1, -2, 1, 2)),
+        state=st.sampled_from(("picked_up", "delivered")),
+        how=how_often,
+    )
+    def says_what_it_holds(self, back: int, who: str, ahead: int, state: str, how: How) -> None:
+        """A hello tells of a parcel, perhaps under an attempt that the store does not know."""
+        name = self.job_at(back, HELD)
+        job = self.model.jobs[name]
+        driver = job.holder or "d0" if who == "holder" else who
+        if driver in self.model.drivers:  # a hello makes it known
+            self.claim(name, driver, job.attempt + ahead, state, how)
+
+    def claim(self, name: str, driver: str, attempt: int, state: str, how: How = "once") -> None:
+        expected = self.model.claim(name, driver, attempt, state)
+        self.call(
+            f"{driver} says that {name}/{attempt} is {state}",
+            expected,
+            lambda store: store.claim(MARKET, driver, name, attempt, state, at_ms=self.now),
+            how=how,
+            again=expected,
+        )
+
+    @rule()
+    def lost_writes_are_noticed(self) -> None:
+        """Nothing is lost in truth: what it opens the door to is what counts."""
+        self.model.lost = self.now
+        self.tell("lost writes are noticed")
+        self.world.command("HSET", self.world.keys.key("lineage"), "lost", self.now)
+
     @precondition(lambda self: any(job.former for job in self.model.jobs.values()))
     @rule(back=recent, nth=recent, node=some_node, how=how_often)
     def claims_custody(self, back: int, nth: int, node: str, how: How) -> None:

@@ -24,7 +24,7 @@ WORDS_OF_REFUSAL = frozenset({"not_yours", "stale_attempt", "wrong_state"})
 FROM = {
     "at_mall": {"assigned"},
     "picked_up": {"assigned", "at_mall"},
-    "delivered": {"picked_up"},
+    "delivered": {"picked_up", "returning"},
     "returning": {"picked_up"},
     "returned": {"returning"},
 }
@@ -77,6 +77,7 @@ class Job:
     former: set[tuple[str, int]] = field(default_factory=set)
     ready: int = 0
     came: int = 0
+    created: int = 0
     # Whoever was ever offered or given it.
     known: set[str] = field(default_factory=set)
 
@@ -91,6 +92,7 @@ class Model(DriverModel):
         self.keys: dict[str, tuple[str, str]] = {}  # idempotency key → (hash of the JSON, job)
         self.holds: dict[str, int] = {}
         self.dwells: dict[str, DwellSketch] = {}  # by mall/store
+        self.lost = 0  # when writes were last found lost
 
     # -- the order side
 
@@ -105,6 +107,7 @@ class Model(DriverModel):
                 return "duplicate", there
         self.keys[key] = (body_hash, name)
         self.jobs[name] = job
+        job.created = self.now
         return "ok", name
 
     def cancel(self, name: str) -> str:
@@ -403,9 +406,35 @@ class Model(DriverModel):
             return "ok" if job.holder == driver and job.state in DONE[step] else "wrong_state"
         eta = job.eta if job.holder == driver else None
         self._take_away(job, "withdrawn", None if job.holder == driver else "unassigned")
+        job.attempt = max(job.attempt, attempt)
         self._give(job, name, driver)
         job.state, job.eta = "picked_up", eta
         return "ok"
+
+    def claim(self, name: str, driver: str, attempt: int, state: str) -> str:
+        """What a hello says of a parcel, on board or handed over."""
+        job = self.jobs[name]
+        if (job.holder, job.attempt) == (driver, attempt):
+            if job.state in FROM["picked_up"]:
+                job.state = "picked_up"
+        else:
+            was_on_board = job.state not in BEFORE_PICKUP
+            known, former = set(job.known), set(job.former)
+            if self.lost > job.created and not self._has_refused(job, driver, attempt):
+                job.known.add(driver)
+                job.former.add((driver, attempt))
+            verdict = self._claim(job, name, driver, attempt, "picked_up")
+            if was_on_board:
+                job.known, job.former = known, former
+            if verdict != "ok":
+                return verdict
+        if state == "delivered" and job.state in FROM[state] and not job.age_check:
+            self._end_held(job, name, state)
+        return "ok"
+
+    def _has_refused(self, job: Job, driver: str, attempt: int) -> bool:
+        turns = {outcome for who, at, outcome, _ in job.asked if (who, at) == (driver, attempt)}
+        return bool(turns & {"declined", "gave_up"})
 
     def update_etas(self, driver: str, stops: Mapping[str, tuple[int, Eta]]) -> None:
         for name, (attempt, eta) in stops.items():

@@ -267,8 +267,8 @@ PLANTED_IN_RUNS = (
     _run(
         "who gives one job up gives all",
         "release",
-        "drop_job(rec, job.id)\n",
-        "rec.jobs = {}\n",
+        "drop_job(rec, job.id)\n  if reason",
+        "rec.jobs = {}\n  if reason",
         one_job_of_a_run_is_given_up,
     ),
 )

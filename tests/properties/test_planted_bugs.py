@@ -16,6 +16,7 @@ from engine.store.redis import RedisStore
 from engine.store.scripts import Script
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
+from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
 from tests.properties.planted_in_handovers import PLANTED_IN_HANDOVERS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
@@ -263,7 +264,14 @@ PLANTED = (
 
 @pytest.mark.parametrize(
     "planted",
-    [*PLANTED, *PLANTED_IN_RUNS, *PLANTED_IN_ROUNDS, *PLANTED_IN_HANDOVERS, *PLANTED_IN_TAKE_BACKS],
+    [
+        *PLANTED,
+        *PLANTED_IN_RUNS,
+        *PLANTED_IN_ROUNDS,
+        *PLANTED_IN_HANDOVERS,
+        *PLANTED_IN_TAKE_BACKS,
+        *PLANTED_IN_CLAIMS,
+    ],
     ids=lambda planted: planted.name,
 )
 def test_a_planted_bug_turns_its_story_red(redis_url: str, planted: Planted) -> None:

@@ -11,6 +11,7 @@ from hypothesis import Phase, settings
 
 from tests.properties.machine import run_machine
 from tests.properties.mallard import Mallard
+from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
 from tests.properties.planted_in_handovers import PLANTED_IN_HANDOVERS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
@@ -34,7 +35,14 @@ def test_the_store_keeps_its_word(redis_url: str, seed: int, most: int) -> None:
 @pytest.mark.skipif(not DEEP, reason="minutes: MALLARD_TEST_DEEP=1")
 @pytest.mark.parametrize(
     "planted",
-    [*PLANTED, *PLANTED_IN_RUNS, *PLANTED_IN_ROUNDS, *PLANTED_IN_HANDOVERS, *PLANTED_IN_TAKE_BACKS],
+    [
+        *PLANTED,
+        *PLANTED_IN_RUNS,
+        *PLANTED_IN_ROUNDS,
+        *PLANTED_IN_HANDOVERS,
+        *PLANTED_IN_TAKE_BACKS,
+        *PLANTED_IN_CLAIMS,
+    ],
     ids=lambda planted: planted.name,
 )
 def test_the_machine_finds_a_planted_bug_by_itself(redis_url: str, planted: Planted) -> None:

@@ -49,9 +49,15 @@ end
 
 local is_new = not held or redis.call('EXISTS', JOB) == 0 or keep_problem()
 if is_new then
-  event({ kind = ALERTS[arg.kind] and 'alert' or 'problem', what = arg.kind, driver = arg.driver,
-    job = arg.job, service = held and redis.call('HGET', JOB, 'service') or nil, mall = arg.mall,
-    store = arg.store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms })
+  local fields = { driver = arg.driver, job = arg.job,
+    service = held and redis.call('HGET', JOB, 'service') or nil, mall = arg.mall,
+    store = arg.store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms }
+  if ALERTS[arg.kind] then
+    alert(arg.kind, fields)
+  else
+    fields.kind, fields.what = 'problem', arg.kind
+    event(fields)
+  end
 end
 if till then
   redis.call('HSET', HOLDS, arg.mall .. '/' .. arg.store, till .. ' ' .. arg.kind)

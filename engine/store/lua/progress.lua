@@ -22,7 +22,7 @@ local STEPS = {
       returned = true } },
   picked_up = { from = { assigned = true, at_mall = true },
     done = { picked_up = true, returning = true, delivered = true, returned = true } },
-  delivered = { from = { picked_up = true }, done = { delivered = true } },
+  delivered = { from = { picked_up = true, returning = true }, done = { delivered = true } },
   returning = { from = { picked_up = true }, done = { returning = true, returned = true } },
   returned = { from = { returning = true }, done = { returned = true } },
 }
@@ -69,12 +69,7 @@ local cause = arg.step == 'at_mall' and 'arrived' or arg.step
 local due_at = not TERMINAL[arg.step] and silence_limit(rec) or nil
 move(job, arg.step, arg.driver, cause, due_at, arg.reason)
 if TERMINAL[arg.step] then
-  drop_job(rec, job.id)
-  if policy.keeps_work and arg.step == 'delivered' then
-    rec.done = (rec.done or 0) + 1
-    rec.earned_minor = (rec.earned_minor or 0) + (cmsgpack.unpack(job.need).pay_minor or 0)
-  end
-  save_driver(arg.driver, rec)
+  leave_hands(job, rec)
 elseif note_arrival(rec, job) then
   save_driver(arg.driver, rec)
 end

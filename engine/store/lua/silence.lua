@@ -47,8 +47,8 @@ elseif away_ms >= policy.resume_ms and job.alerted_ms ~= lost_ms then
   -- Once for each time that the driver is away.
   redis.call('HSET', job.key, 'alerted_ms', lost_ms)
   verdict = 'alerted'
-  event({ kind = 'alert', what = 'driver_silent', job = job.id, service = job.service,
-    driver = job.driver, state = job.state })
+  alert('driver_silent', { job = job.id, service = job.service, driver = job.driver,
+    state = job.state })
 end
 
 if not before_pickup and (away_ms < 0 or away_ms >= policy.resume_ms) then

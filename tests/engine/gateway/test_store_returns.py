@@ -212,6 +212,57 @@ async def test_a_replica_that_missed_the_last_pushes_takes_over(
         assert offer["seq"] == welcome["seq"] + 1
 
 
+@pytest.mark.finding("B5")
+@pytest.mark.slow
+async def test_a_parcel_on_board_outlives_a_lost_accept(
+    server: EmbeddedServer, replica: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
+) -> None:
+    """The failover forgets the accept and the pick-up; a second driver is near."""
+    node = await engine_node(redis_url=proxy.url)
+    async with phone(node.ws, node.token("d1")) as d1:
+        await d1.go_online(position=NEAR)
+        offer = await is_offered(node, d1)
+        await _replicated(server, replica)
+        _promote(replica)
+        (job,) = (await d1.ask("accept", offer=offer["offer"]))["jobs"]
+        assert (await d1.progress(job, "picked_up"))["job_state"] == "picked_up"
+        kill(server)
+        proxy.lead_to(replica.url)
+        assert (await d1.receive("welcome", within_s=10))["say_hello"]
+        held = {"job": job["job"], "attempt": job["attempt"], "state": "picked_up"}
+        await d1.send("hello", holds=[held])
+        (mine,) = (await d1.receive("welcome", within_s=10))["jobs"]
+        assert (mine["job"], mine["state"]) == (job["job"], "picked_up")
+        async with phone(node.ws, node.token("d2")) as d2:
+            await d2.go_online(position=NEAR)
+            assert await d2.heard("offer") == await d1.heard("offer") == []
+        delivered = await d1.progress(mine, "delivered")
+        assert delivered["job_state"] == "delivered"
+        raised = 'mallard_alerts_total{kind="custody_after_lost_writes"}'
+        assert await node.figure(raised) == 1
+
+
+@pytest.mark.finding("C10")
+async def test_a_delivery_is_told_by_hello(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as d1:
+        await d1.go_online(position=NEAR)
+        offer = await is_offered(node, d1)
+        (job,) = (await d1.ask("accept", offer=offer["offer"]))["jobs"]
+        await d1.progress(job, "picked_up")
+    held = {"job": job["job"], "attempt": job["attempt"], "state": "delivered", "at_ms": 1}
+    async with phone(node.ws, node.token("d1")) as d1:
+        assert (await d1.hello(holds=[held]))["jobs"] == []
+    assert (await node.job(job["job"]))["state"] == "delivered"
+
+
+@pytest.mark.finding("B5")
+async def test_a_job_unknown_to_the_store_raises_an_alert(node: RunningNode) -> None:
+    held = {"job": "job_phoenix.none", "attempt": 1, "state": "picked_up"}
+    async with phone(node.ws, node.token("d1")) as d1:
+        assert (await d1.hello(holds=[held]))["jobs"] == []
+    assert await node.figure('mallard_alerts_total{kind="unknown_job_held"}') == 1
+
+
 async def _replicated(server: EmbeddedServer, replica: EmbeddedServer) -> None:
     with redis.Redis.from_url(server.url) as master, redis.Redis.from_url(replica.url) as copy:
         offset = master.info("replication")["master_repl_offset"]

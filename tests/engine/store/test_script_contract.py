@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from engine.core.model import RoundRecord, Vehicle
-from engine.ports import DriverFix, DueEntry, LateRun, OwnDriver, Stop, Store
+from engine.ports import DriverFix, DueEntry, LateRun, OwnDriver, Refused, Stop, Store
 from engine.store.errors import LinkReplyError
 from engine.store.link import Link
 from engine.store.redis import RedisStore
@@ -199,6 +199,8 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
     await store.disconnect(MARKET, NODE, [("ann", 1)])
     late = LateRun(MALL, ref.job, "ann", 1, world.now)
     await store.hand_over(late, world.plan(ref, 1, "bob"))
+    with pytest.raises(Refused):
+        await store.claim(MARKET, "ann", "job_phoenix.x", 1, "picked_up", at_ms=1)
     await store.take_back(MARKET, NODE, [OwnDriver("ann", 1, Wish.PAUSED)], rewound=False)
     await store.reap(MARKET, "dead", 10)
     await store.leave(MARKET, NODE)

@@ -34,6 +34,14 @@ local function event(fields)
     'e', cmsgpack.pack(fields))
 end
 
+-- Something that people must look after.
+local function alert(what, fields)
+  fields.kind, fields.what = 'alert', what
+  effects.alerts = effects.alerts or {}
+  effects.alerts[#effects.alerts + 1] = what
+  event(fields)
+end
+
 -- Appends to the market's push stream. Whoever pushes saves the driver's record afterwards: it
 -- carries the counter.
 local function push(driver, rec, body, card)

@@ -24,9 +24,8 @@ local function claim_custody(job, driver, attempt, step)
     return job.state == 'lost' and 'wrong_state' or 'ok' -- a repeat
   end
   if not BEFORE_PICKUP[job.state] then
-    event({ kind = 'alert', job = job.id, service = job.service, driver = driver,
-      what = job.driver ~= '' and 'two_claim_a_parcel' or 'parcel_of_ended_job',
-      holder = job.driver, state = job.state })
+    alert(job.driver ~= '' and 'two_claim_a_parcel' or 'parcel_of_ended_job', { job = job.id,
+      service = job.service, driver = driver, holder = job.driver, state = job.state })
     return 'wrong_state'
   end
   if not read_driver(driver) then return 'not_yours' end
@@ -39,7 +38,7 @@ local function claim_custody(job, driver, attempt, step)
     note_former(job, job.driver)
     take_from_holder(job, 'picked_up', 'collected')
   end
-  job.attempt = job.attempt + 1
+  job.attempt = math.max(job.attempt, attempt) + 1
   job.driver = driver
   local rec = read_driver(driver)
   drop_job(rec, job.id) -- assigned to it once more meanwhile

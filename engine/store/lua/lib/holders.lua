@@ -29,6 +29,16 @@ local function revoke(job, outcome, actor, reason)
   move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
 end
 
+-- The job has ended in its driver's hands.
+local function leave_hands(job, rec)
+  drop_job(rec, job.id)
+  if policy.keeps_work and job.state == 'delivered' then
+    rec.done = (rec.done or 0) + 1
+    rec.earned_minor = (rec.earned_minor or 0) + (cmsgpack.unpack(job.need).pay_minor or 0)
+  end
+  save_driver(job.driver, rec)
+end
+
 -- When to look whether a holder is still there: at its limit if it is away, else a limit from now.
 local function silence_limit(rec)
   if rec.connected then

@@ -1,0 +1,66 @@
+#!lua flags=allow-oom
+-- What a driver's hello says of a job: it has the parcel on board (picked_up), or has handed it over
+-- (delivered; picked_up if proof is missing). Believed from whom the store knows as the holder at that
+-- attempt, or as one whose job was taken away meanwhile (custody). From others only if writes were
+-- lost after the job was made and nothing that is left speaks against it; else it raises an alert.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
+-- KEYS: lineage
+-- ARGV: now policy arg{driver job attempt state at_ms?}
+-- REPLY: ok effects pushes driver[record position] job_state attempt | not_yours | stale_attempt
+-- REPLY: wrong_state | run … jobs
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/offers.lua
+-- include lib/holders.lua
+-- include lib/room.lua
+-- include lib/custody.lua
+
+local job = read_job(KEYS[15])
+if not job then
+  alert('unknown_job_held', { job = arg.job, driver = arg.driver, state = arg.state })
+  return reply('not_yours')
+end
+
+local function has_refused()
+  for _, turn in ipairs(job.asked) do
+    if turn[1] == arg.driver and turn[2] == arg.attempt
+      and (turn[3] == 'declined' or turn[3] == 'gave_up') then
+      return true
+    end
+  end
+  return false
+end
+
+local is_holder = job.driver == arg.driver and job.attempt == arg.attempt
+if not is_holder and not was_holder(job, arg.driver, arg.attempt) then
+  local lost = tonumber(redis.call('HGET', KEYS[#KEYS], 'lost') or 0)
+  if lost > job.created_ms and not has_refused() then
+    -- Whatever made it the holder is among what was lost.
+    alert('custody_after_lost_writes', { job = job.id, service = job.service,
+      driver = arg.driver, holder = job.driver, state = job.state })
+    job.former[#job.former + 1] = { arg.driver, arg.attempt }
+  elseif arg.attempt > job.attempt then
+    alert('unknown_attempt_held', { job = job.id, service = job.service, driver = arg.driver,
+      holder = job.driver, state = job.state })
+  end
+end
+
+if not is_holder then
+  local verdict, names = claim_custody(job, arg.driver, arg.attempt, 'picked_up')
+  if verdict ~= 'ok' then return reply(verdict, names) end
+elseif BEFORE_PICKUP[job.state] then
+  local rec = read_driver(arg.driver)
+  if job.state == 'assigned' then move(job, 'at_mall', arg.driver, 'arrived') end
+  if arg.state ~= 'delivered' then job.reported_ms = arg.at_ms end
+  move(job, 'picked_up', arg.driver, 'picked_up', silence_limit(rec))
+  if note_arrival(rec, job) then save_driver(arg.driver, rec) end
+end
+
+local is_on_board = job.state == 'picked_up' or job.state == 'returning'
+if arg.state == 'delivered' and is_on_board and job.driver == arg.driver and not job.age_check then
+  job.reported_ms = arg.at_ms
+  move(job, 'delivered', arg.driver, 'delivered')
+  leave_hands(job, read_driver(arg.driver))
+end
+return reply('ok', told(arg.driver), job.state, job.attempt)
