@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Two tests at a time, each with a server of its own; `make test PYTEST_ARGS=-x` for one.
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test planted load attack bench bench-quick lint format types docs lock clean
+.PHONY: demo test planted load outage attack bench bench-quick lint format types docs lock clean
 
 demo: $(READY)
 	$(BIN)/mallard demo
@@ -25,6 +25,10 @@ planted: $(READY)
 # `make load LOAD_ARGS="--shape flash-sale --drivers 700"` runs another; see load_tests/README.md.
 load: $(READY)
 	$(BIN)/python -m load_tests.with_engine $(LOAD_ARGS)
+
+# Redis is killed ten times under 2,000 sockets, about four minutes; see load_tests/README.md.
+outage: $(READY)
+	$(BIN)/python -m load_tests.outage $(OUTAGE_ARGS)
 
 # Every attack at once on an engine of its own, about three minutes; see load_tests/README.md.
 attack: $(READY)

@@ -138,36 +138,61 @@ def running_server(command: Sequence[str | Path], folder: Path) -> Iterator[Node
         node.stop()
 
 
+class RedisProcess:
+    """A server on a socket in the folder, with a log that it syncs each second.
+
+    It may be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket: Final = folder / "redis.sock"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it listens. Raises `EngineFailed`."""
+        settings = {
+            "--port": "0",
+            "--unixsocket": str(self.socket),
+            "--dir": str(self._folder),
+            "--save": "",
+            "--appendonly": "yes",
+            "--appendfsync": "everysec",
+        }
+        log = self._folder / "redis.log"
+        with log.open("ab") as output:
+            self._process = process = subprocess.Popen(  # noqa: S603 - the embedded server's binary
+                [_server_binary(), *(word for pair in settings.items() for word in pair)],
+                env={**os.environ, "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        _wait_until(lambda: _listens(self.socket), process, log)
+
+    def kill(self) -> None:
+        """End it without a chance to finish anything."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def stop(self) -> None:
+        """End it."""
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+
+
 @contextmanager
 def running_redis(folder: Path) -> Iterator[Path]:
-    """A server on a socket in the folder that syncs its log each second.
-
-    Raises `EngineFailed`.
-    """
-    path = folder / "redis.sock"
-    log = folder / "redis.log"
-    settings = {
-        "--port": "0",
-        "--unixsocket": str(path),
-        "--dir": str(folder),
-        "--save": "",
-        "--appendonly": "yes",
-        "--appendfsync": "everysec",
-    }
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - the embedded server's own binary
-            [_server_binary(), *(word for pair in settings.items() for word in pair)],
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    """Start a `RedisProcess`, and stop it at the end. Raises `EngineFailed`."""
+    server = RedisProcess(folder)
     try:
-        _wait_until(lambda: _listens(path), process, log)
-        yield path
+        server.start()
+        yield server.socket
     finally:
-        _end(process)
+        server.stop()
 
 
 def _server_binary() -> Path:
