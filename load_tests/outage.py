@@ -205,9 +205,12 @@ class Shop:
         }
         while True:
             url = next(self._urls)
-            answer = await self._http.post(
-                f"{url}/v1/jobs", json=body, headers={"Idempotency-Key": key}
-            )
+            try:
+                answer = await self._http.post(
+                    f"{url}/v1/jobs", json=body, headers={"Idempotency-Key": key}
+                )
+            except httpx2.TransportError:  # such as an idle connection that was just closed
+                continue
             if answer.status_code == httpx2.codes.CREATED:
                 self.jobs.append((url, answer.json()["id"]))
                 return
@@ -215,8 +218,15 @@ class Shop:
 
     async def unfinished(self) -> list[str]:
         """The jobs that are not delivered."""
-        states = [(job, (await self._http.get(f"{url}/v1/jobs/{job}"))) for url, job in self.jobs]
-        return [job for job, got in states if got.json().get("state") != "delivered"]
+        left = []
+        for url, job in self.jobs:
+            try:
+                state = (await self._http.get(f"{url}/v1/jobs/{job}")).json().get("state")
+            except httpx2.TransportError:
+                state = None
+            if state != "delivered":
+                left.append(job)
+        return left
 
 
 async def outages(

@@ -247,7 +247,7 @@ class TimeRules(HolderRules):
             self.lapsed.add(node)
         beat = self.call("beat", "ok", lambda store: store.beat(MARKET, node), node=node)
         assert beat is not None
-        standing = Standing(self.model.since[node], 0, 1)
+        standing = Standing(self.model.since[node], self.model.lost, 1)
         assert (beat.standing, set(beat.dead)) == (standing, dead)
         if lapsed:
             self.take_back(node)
