@@ -271,7 +271,7 @@ class Conversation:
                 say_hello=say_hello,
             )
         )
-        services.dispatcher.holds(market, snapshot)
+        self._services.dispatcher.holds(session.market, snapshot)
         self._do(session.welcomed(snapshot))
         if wrong:
             await tell_wrong_fields(services, session, wrong)
