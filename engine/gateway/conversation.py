@@ -237,6 +237,8 @@ class Conversation:
                 return
             self._authorize(admitted)
             self._welcome(session, snapshot)
+            if wrong:
+                await tell_wrong_fields(services, session, wrong)
 
     async def _greet_again(self, session: Session, hello: Hello) -> None:
         """The hello that `say_hello` asked for: what it holds may be new to the store."""
@@ -273,8 +275,6 @@ class Conversation:
         )
         self._services.dispatcher.holds(session.market, snapshot)
         self._do(session.welcomed(snapshot))
-        if wrong:
-            await tell_wrong_fields(services, session, wrong)
 
     def _authorize(self, admitted: Admitted) -> None:
         self._know()
