@@ -5,7 +5,7 @@
 -- lost after the job was made and nothing that is left speaks against it; else it raises an alert.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: lineage
--- ARGV: now policy arg{driver job attempt state at_ms?}
+-- ARGV: now policy arg{driver job attempt state at_ms? step? proof?}
 -- REPLY: ok effects pushes driver[record position] job_state attempt | not_yours | stale_attempt
 -- REPLY: wrong_state | run … jobs
 -- include lib/base.lua
@@ -15,6 +15,7 @@
 -- include lib/holders.lua
 -- include lib/room.lua
 -- include lib/custody.lua
+-- include lib/proofs.lua
 
 local job = read_job(KEYS[15])
 if not job then
@@ -58,7 +59,8 @@ elseif BEFORE_PICKUP[job.state] then
 end
 
 local is_on_board = job.state == 'picked_up' or job.state == 'returning'
-if arg.state == 'delivered' and is_on_board and job.driver == arg.driver and not job.age_check then
+if arg.state == 'delivered' and is_on_board and job.driver == arg.driver
+  and #missing_proofs(job, codes_of(job)) == 0 then
   job.reported_ms = arg.at_ms
   move(job, 'delivered', arg.driver, 'delivered')
   leave_hands(job, read_driver(arg.driver))
