@@ -15,6 +15,7 @@ from engine.core.collecting import Tour
 from engine.core.eta import TravelTime
 from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
+from engine.core.reporting import Reporting
 from engine.dispatch.arrivals import Arrivals
 from engine.dispatch.barred import barred
 from engine.dispatch.collection import Collection
@@ -400,6 +401,14 @@ class Dispatcher:
             at_ms=at_ms,
         )
         return self._done(market, answered)
+
+    def reporting(self, market: str, usual_ms: int) -> Reporting:
+        """How often a socket of the market should report; it begins with ``usual_ms``."""
+        policy = self._context.policy(market)
+        malls = [
+            (mall.lat, mall.lon) for mall in self._context.places.market(market).malls.values()
+        ]
+        return Reporting(usual_ms, policy.stale_after_s, malls, policy.max_radius_m)
 
     def barred(self, market: str, driver: Driver, now_ms: int) -> Barred | None:
         """Why a driver is offered nothing, whatever it wants; ``driver``: with its position."""

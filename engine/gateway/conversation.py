@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import UNSET
 
 from engine.core.model import Driver
+from engine.core.reporting import Reporting
 from engine.gateway.admission import Admitted, Turned
 from engine.gateway.driver_fixes import placed_fix
 from engine.gateway.frames import arrivals_ms, push_frame
@@ -39,6 +40,7 @@ from protocol.messages import (
     Drain,
     Hello,
     Location,
+    Pace,
     Pong,
     Reply,
     ServerMessage,
@@ -77,6 +79,7 @@ class Conversation:
         self._owes_welcome = False
         # How many times `say_hello` was asked and has not been answered.
         self._hellos_due = 0
+        self._reporting: Reporting | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._watch()
 
@@ -148,6 +151,19 @@ class Conversation:
         driver = session.driver
         fixes = [placed_fix(driver, fix) for fix in (*message.fixes, *repeat(None, dropped))]
         self._services.coalescer.add(session.market, driver, fixes)
+        if message.fixes and self._reporting is not None:
+            _, lat, lon, *_ = max(message.fixes, key=lambda fix: fix[0])
+            self._pace(self._reporting.heard(lat, lon, self._clock(), busy=session.is_busy))
+
+    def _hurry(self, session: Session) -> None:
+        """A driver who has something to do reports as usual."""
+        if self._reporting is not None and session.is_busy:
+            self._pace(self._reporting.hurry(self._clock()))
+
+    def _pace(self, location_ms: int | None) -> None:
+        """Tell the app to report at another interval; None: it stays."""
+        if location_ms is not None:
+            self.send(Pace(location_ms))
 
     async def _heard_again(self, session: Session, message: ClientMessage, dropped: int) -> None:
         """The first frame after an unacknowledged offer brings the driver back into matching."""
@@ -168,6 +184,7 @@ class Conversation:
                 answer = refusal(ErrorCode.STORE_UNAVAILABLE, getattr(request, "id", None))
             if answer is not None:
                 self.send(answer)
+        self._hurry(session)
 
     async def _renew(self, session: Session, auth: Auth) -> None:
         """Go on under a fresh token of the same driver."""
@@ -274,6 +291,9 @@ class Conversation:
             )
         )
         self._services.dispatcher.holds(session.market, snapshot)
+        self._reporting = self._services.dispatcher.reporting(
+            session.market, self._services.pace.location_ms
+        )
         self._do(session.welcomed(snapshot))
 
     def _authorize(self, admitted: Admitted) -> None:
@@ -328,6 +348,7 @@ class Conversation:
         """See `hub.Listener`."""
         if self._session is not None and self.code is None:
             self._do(self._session.push(push, relayed=relayed))
+            self._hurry(self._session)
 
     def end(self, code: Close) -> None:
         """Close the socket, once."""

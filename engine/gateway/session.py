@@ -112,6 +112,11 @@ class Session:
             jobs=len(self._held),
         )
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the driver holds or is offered something."""
+        return bool(self._held or self._offered)
+
     def greeted(self, epoch: int) -> Iterator[Action]:
         """The store has registered the socket under this epoch."""
         self.epoch = epoch

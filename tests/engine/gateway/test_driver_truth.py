@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from engine.ports import Push
 from protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
@@ -158,3 +159,34 @@ async def test_a_job_assigned_by_an_operator_comes_in_full(node: RunningNode) ->
         assert push["detail"]["dropoff"]["name"] == "Ada"
         await asyncio.sleep(0)
         assert await eventually(lambda: node.node.hub.sessions()[0].shown == "on_run")
+
+
+@pytest.mark.finding("C8")
+async def test_a_driver_far_from_every_mall_is_asked_to_report_less_often(
+    node: RunningNode,
+) -> None:
+    far = {"lat": 33.75, "lon": -112.6}
+    async with phone(node.ws, node.token("d1")) as driver:
+        welcome = await driver.hello(position=far)
+        assert welcome["location_ms"] == 4_000
+        fix = [welcome["server_time_ms"] + 1, far["lat"], far["lon"], 5.0, None, None]
+        await driver.send("location", fixes=[fix])
+        assert (await driver.receive("pace"))["location_ms"] == 20_000
+        job = await node.submit()
+        await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
+        assert (await driver.receive("pace"))["location_ms"] == 4_000
+
+
+@pytest.mark.finding("C8")
+async def test_a_repeated_welcome_resets_the_pace(node: RunningNode) -> None:
+    far = {"lat": 33.75, "lon": -112.6}
+    async with phone(node.ws, node.token("d1")) as driver:
+        welcome = await driver.hello(position=far)
+        for n in (1, 2):
+            fix = [welcome["server_time_ms"] + n, far["lat"], far["lon"], 5.0, None, None]
+            await driver.send("location", fixes=[fix])
+            assert (await driver.receive("pace"))["location_ms"] == 20_000
+            if n == 1:
+                (session,) = node.node.hub.sessions()
+                session.push(Push("d1", welcome["seq"] + 9, "state"), relayed=True)
+                assert (await driver.receive("welcome"))["location_ms"] == 4_000
