@@ -4,7 +4,7 @@ Times are epoch milliseconds of the store's clock, positions WGS 84 degrees.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from protocol.codes import ID_CHECK
@@ -139,6 +139,8 @@ class Need:
     pay_minor: int = 0
     # When each of several stores is ready, in their order; none told: all at ``ready_ms``.
     store_ready_ms: tuple[int, ...] = ()
+    # The order service; empty for jobs that an engine of schema 1 has stored.
+    service: str = ""
 
     @property
     def demand(self) -> str:
@@ -293,6 +295,10 @@ class Submission:
     pin: str = ""
     pickup_codes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        # A round knows of a queued job only what its need says.
+        object.__setattr__(self, "need", replace(self.need, service=self.service))
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -304,7 +310,11 @@ class Waiting:
     asked: tuple[Asked, ...]
     card: bytes
     held_until_ms: int = 0
-    service: str = ""
+
+    @property
+    def service(self) -> str:
+        """The order service, which takes its turn with others."""
+        return self.need.service
 
 
 class Near(NamedTuple):

@@ -47,7 +47,6 @@ class EarlyLook:
                     submission.need,
                     (),
                     submission.card,
-                    service=submission.service,
                 )
                 travel = None
                 if self._held.asks_ahead:

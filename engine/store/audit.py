@@ -215,9 +215,9 @@ class _MarketAudit:
             jobs = [name.removeprefix("job:") for name in short if name.startswith("job:")]
             yield await self._jobs_in_no_list(jobs)
             for name in short:
-                if name.startswith("wait:"):
+                if name.startswith("queue:"):
                     members = self._scan("ZSCAN", self._look.keys.key(name))
-                    entries = _each(members, name.removeprefix("wait:") + "/{}")
+                    entries = _each(members, name.removeprefix("queue:") + "/{}")
                     async for page in self._within_limit("wait", entries):
                         yield page
 

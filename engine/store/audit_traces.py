@@ -25,7 +25,7 @@ LASTING: Final = frozenset({*BLOCK, "holds", "dwell", "by_service", "by_age", "l
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3
 # Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job.
-_PASSING: Final = ("wait:", "job:")
+_PASSING: Final = ("queue:", "wait:", "job:")
 _MUST_END: Final = ("round:", "idempotency:")
 # So many jobs are read in one step, which holds the store up for less than a millisecond.
 PAGE: Final = 256

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -165,7 +166,7 @@ class JobCalls(Calls):
         etas: tuple[int, int] | None = None,
     ) -> Effects | None:
         """See :meth:`engine.ports.Store.ready`."""
-        blobs = [was.body, body, card, pack(need)]
+        blobs = [was.body, body, card, pack(replace(need, service=was.service))]
         args: dict[str, object] = {"release_ms": release_ms, "expires_ms": need.expires_ms}
         if etas is not None:
             args["etas"] = {"attempt": was.attempt, "pickup_ms": etas[0], "dropoff_ms": etas[1]}

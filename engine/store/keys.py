@@ -54,7 +54,7 @@ class MarketKeys:
 
     def wait(self, mall: str) -> str:
         """The queued jobs of a mall (zset by name, see `place_of`)."""
-        return self.key(f"wait:{mall}")
+        return self.key(f"queue:{mall}")
 
     def job(self, job: str) -> str:
         """One job (hash)."""

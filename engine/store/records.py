@@ -43,8 +43,6 @@ class _TimelineRecord(msgspec.Struct, array_like=True, gc=False):
     at_ms: int
     actor: str
     cause: str
-    # Entries of earlier versions have none: they happened when they were recorded.
-    occurred_ms: int = 0
 
 
 class _WaitingRecord(msgspec.Struct, array_like=True):
@@ -53,8 +51,6 @@ class _WaitingRecord(msgspec.Struct, array_like=True):
     asked: msgspec.Raw
     card: msgspec.Raw
     mall: str
-    # An older engine named no service.
-    service: str = ""
 
 
 _driver = msgspec.msgpack.Decoder(Driver).decode
@@ -65,6 +61,7 @@ _timeline = msgspec.msgpack.Decoder(list[_TimelineRecord]).decode
 _proofs = msgspec.msgpack.Decoder(tuple[GivenProof, ...]).decode
 _problems = msgspec.msgpack.Decoder(tuple[ReportedProblem, ...]).decode
 _reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
+_times = msgspec.msgpack.Decoder(list[int]).decode
 # {received, at, lat, lon, acc, …}: lib/positions.lua knows the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
 # Lua's strings come as MessagePack strings whatever their bytes, so packed values stay raw here.
@@ -285,7 +282,6 @@ def read_market_waiting(job: str, packed: bytes) -> tuple[str, Waiting]:
         _need(_content(record.need)),
         _read_asked(_content(record.asked)),
         _content(record.card),
-        service=record.service,
     )
 
 
@@ -295,23 +291,33 @@ def _read_asked(packed: bytes) -> tuple[Asked, ...]:
     )
 
 
-def _read_timeline(packed: bytes) -> tuple[TimelineEntry, ...]:
+def _read_timeline(packed: bytes, packed_times: bytes) -> tuple[TimelineEntry, ...]:
+    """Read the entries and when they occurred: entries of schema 1 occurred when recorded."""
+    entries = _timeline(packed)
+    occurred = _times(packed_times)
+    occurred += [entry.at_ms for entry in entries[len(occurred) :]]
     return tuple(
-        TimelineEntry(
-            entry.state, entry.at_ms, entry.actor, entry.cause, entry.occurred_ms or entry.at_ms
-        )
-        for entry in _timeline(packed)
+        TimelineEntry(entry.state, entry.at_ms, entry.actor, entry.cause, occurred_ms)
+        for entry, occurred_ms in zip(entries, occurred, strict=False)
     )
 
 
+_CLOSED = "closed/"
+
+
 def read_holds(flat: Sequence[bytes]) -> dict[str, StoreHold]:
-    """The held stores, by mall/store, as HGETALL gives them: until when and why."""
-    holds = {}
-    for store, value in zip(flat[::2], flat[1::2], strict=True):
-        until_ms, _, why = value.decode().partition(" ")
-        # What earlier versions wrote says no reason.
-        holds[store.decode()] = StoreHold(int(float(until_ms)), why or "not_ready")
-    return holds
+    """Read the held stores, by mall/store, as HGETALL gives them: until when, and why.
+
+    A second field of each store, with `closed/` before its name, is 1 if the store is closed.
+    """
+    fields = {
+        name.decode(): int(float(value)) for name, value in zip(flat[::2], flat[1::2], strict=True)
+    }
+    return {
+        store: StoreHold(until_ms, "store_closed" if fields.get(_CLOSED + store) else "not_ready")
+        for store, until_ms in fields.items()
+        if not store.startswith(_CLOSED)
+    }
 
 
 def read_job(flat: Sequence[bytes]) -> Job:
@@ -351,7 +357,9 @@ def read_job(flat: Sequence[bytes]) -> Job:
         eta_pickup_ms=number(b"eta_pickup_ms") or None,
         eta_dropoff_ms=number(b"eta_dropoff_ms") or None,
         promised_ms=number(b"promised_ms") or None,
-        timeline=_read_timeline(fields.get(b"timeline", _NO_ENTRIES)),
+        timeline=_read_timeline(
+            fields.get(b"timeline", _NO_ENTRIES), fields.get(b"occurred", _NO_ENTRIES)
+        ),
         asked=_read_asked(fields.get(b"asked", _NO_ENTRIES)),
         proofs=_proofs(fields.get(b"proofs", _NO_ENTRIES)),
         problems=_problems(fields.get(b"problems", _NO_ENTRIES)),

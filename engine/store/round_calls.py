@@ -23,7 +23,7 @@ from engine.ports import (
 from engine.store.calls import Reply
 from engine.store.driver_calls import answered
 from engine.store.job_calls import JobCalls, must_have_been
-from engine.store.keys import market_of
+from engine.store.keys import MarketKeys, market_of
 from engine.store.records import (
     pack,
     read_driver,
@@ -101,6 +101,7 @@ class RoundCalls(JobCalls):
             },
         )
         now, radius, total, packed_jobs, near, records, positions, nodes, holds = raw[:9]
+        await self._unqueue(keys, mall, packed_jobs)
         self._heard(now)
         held = {store: hold.until_ms for store, hold in read_holds(holds).items()}
         return Found(
@@ -133,13 +134,24 @@ class RoundCalls(JobCalls):
         }
         names = [keys.key("waiting"), keys.key("holds"), keys.wait(mall)]
         packed, holds, on = await self._plain("waiting_that_fit", names, args)
-        held = {k.decode(): int(v) for k, v in zip(holds[::2], holds[1::2], strict=True)}
+        await self._unqueue(keys, mall, packed)
+        held = {store: hold.until_ms for store, hold in read_holds(holds).items()}
         jobs = [
             with_holds(read_waiting(job.decode(), record), mall, held)
             for job, record in zip(packed[::2], packed[1::2], strict=True)
             if record
         ]
         return Fitting(tuple(jobs), on.decode() or None)
+
+    async def _unqueue(self, keys: MarketKeys, mall: str, jobs: Sequence[Any]) -> None:
+        """Remove places whose jobs an engine of schema 1 has taken out of the queue."""
+        stale = [
+            place.decode()
+            for place, packed in zip(jobs[::2], jobs[1::2], strict=True)
+            if not packed and b"/" in place
+        ]
+        if stale:
+            await self._plain("unqueue", [keys.key("waiting"), keys.wait(mall)], {"places": stale})
 
     async def offer(self, plan: OfferPlan) -> Offered:
         """See :meth:`engine.ports.Store.offer`."""

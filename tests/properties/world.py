@@ -167,7 +167,7 @@ class World:
             *_HASHES,
             *_SETS,
             "push",
-            *(f"wait:{mall}" for mall in MALLS),
+            *(f"queue:{mall}" for mall in MALLS),
             *(f"held:{node}" for node in NODES),
             *(f"job:{job}" for job in self.known_jobs),
         ]
@@ -257,7 +257,7 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         coming=frozenset(sets["coming"]),
         due=sets["due"],
         queues={
-            mall: tuple(job_at(place.decode()) for place in raw[f"wait:{mall}"][::2])
+            mall: tuple(job_at(place.decode()) for place in raw[f"queue:{mall}"][::2])
             for mall in MALLS
         },
         waiting={name: read_waiting(name, packed) for name, packed in hashes["waiting"].items()},
@@ -271,7 +271,7 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         | {"pushes": raw["push"]}
         | {name: _unpacked(hashes[name]) for name in ("drivers", "positions", "offers")}
         | {name: _pairs(flat) for name, flat in jobs.items()}
-        | {name: frozenset(raw[name]) for name in raw if name.startswith(("held:", "wait:"))},
+        | {name: frozenset(raw[name]) for name in raw if name.startswith(("held:", "queue:"))},
     )
 
 

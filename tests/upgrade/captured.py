@@ -34,11 +34,9 @@ def _zset(client: Any, name: str, values: list[Any], elapsed_ms: int) -> None:
     client.zadd(name, {_bytes(member): score + shift for member, score in values})
 
 
-def _stream(client: Any, name: str, values: list[Any], elapsed_ms: int) -> None:
+def _stream(client: Any, name: str, values: list[Any], _: int) -> None:
     for entry, fields in values:
-        at_ms, number = entry.split("-")
-        moved = f"{int(at_ms) + elapsed_ms}-{number}"
-        client.xadd(name, {field: _bytes(value) for field, value in fields.items()}, id=moved)
+        client.xadd(name, {field: _bytes(value) for field, value in fields.items()}, id=entry)
 
 
 _WRITE: dict[str, Any] = {

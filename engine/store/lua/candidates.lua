@@ -22,13 +22,15 @@ end
 now = tonumber(now)
 
 local total = redis.call('ZCARD', WAIT)
-if total == 0 and arg.jobs > 0 then return { now, 0, 0, {}, {}, {}, {}, {}, {}, {}, {}, '' } end
+if total == 0 and arg.jobs > 0 and #arg.named == 0 then
+  return { now, 0, 0, {}, {}, {}, {}, {}, {}, {}, {}, '' }
+end
 
-local ids, known, after = {}, {}, ''
+local ids, names, known, after = {}, {}, {}, ''
 local function add(places)
   for _, place in ipairs(places) do
-    local id = place:match('^[^/]*/[^/]*/([^/]*)/') or place -- an older engine's
-    ids[#ids + 1], known[id] = id, true
+    local id = place:match('^[^/]*/[^/]*/([^/]*)/')
+    ids[#ids + 1], names[#ids + 1], known[id] = id, place, true
   end
 end
 if arg.jobs > 0 and total <= arg.jobs then
@@ -47,13 +49,15 @@ elseif arg.jobs > 0 then
     add(redis.call('ZRANGE', WAIT, '[' .. service .. '/', '(' .. service .. '0', 'BYLEX',
       'LIMIT', 0, math.ceil(arg.jobs / #services)))
   end
-  for _, id in ipairs(arg.named) do
-    if not known[id] then ids[#ids + 1] = id end
-  end
+end
+-- Named jobs are read wherever they stand: an engine of schema 1 gives them no place at all.
+for _, id in ipairs(arg.jobs > 0 and arg.named or {}) do
+  if not known[id] then ids[#ids + 1] = id end
 end
 local jobs = {}
 for i, packed in ipairs(#ids > 0 and redis.call('HMGET', WAITING, unpack(ids)) or {}) do
-  jobs[2 * i - 1], jobs[2 * i] = ids[i], packed
+  -- A job that an engine of schema 1 took out has left its place behind: that is named instead.
+  jobs[2 * i - 1], jobs[2 * i] = packed and ids[i] or names[i] or ids[i], packed
 end
 
 local radius = math.min(arg.radius_m, arg.max_radius_m)

@@ -10,13 +10,12 @@ if not now then
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
 local held = redis.call('HGET', KEYS[1], arg.place)
-local till, why = (held or ''):match('^(%d+)(.*)$')
-if not till or tonumber(till) <= arg.until_ms then return 0 end
+if not held or tonumber(held) <= arg.until_ms then return 0 end
 if arg.until_ms <= now then
-  redis.call('HDEL', KEYS[1], arg.place)
+  redis.call('HDEL', KEYS[1], arg.place, 'closed/' .. arg.place)
   redis.call('ZREM', KEYS[2], 'hold/' .. arg.place)
 else
-  redis.call('HSET', KEYS[1], arg.place, arg.until_ms .. why)
+  redis.call('HSET', KEYS[1], arg.place, arg.until_ms)
   redis.call('ZADD', KEYS[2], arg.until_ms, 'hold/' .. arg.place)
 end
 return 1

@@ -60,7 +60,9 @@ if is_new then
   end
 end
 if till then
-  redis.call('HSET', HOLDS, arg.mall .. '/' .. arg.store, till .. ' ' .. arg.kind)
-  redis.call('ZADD', K.forget, till, 'hold/' .. arg.mall .. '/' .. arg.store)
+  local place = arg.mall .. '/' .. arg.store
+  -- The reason is a field of its own, as engines of schema 1 read numbers only.
+  redis.call('HSET', HOLDS, place, till, 'closed/' .. place, arg.kind == 'store_closed' and 1 or 0)
+  redis.call('ZADD', K.forget, till, 'hold/' .. place)
 end
 return reply('ok', told(arg.driver), is_new and 1 or 0)

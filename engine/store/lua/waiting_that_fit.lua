@@ -28,19 +28,18 @@ local function fits(demand)
   return false
 end
 
-local verdicts, ids, last = {}, {}, nil
+local verdicts, ids, names, last = {}, {}, {}, nil
 local places = redis.call('ZRANGE', KEYS[3], arg.low, arg.high, 'BYLEX', 'LIMIT', 0, arg.looked_at)
 for _, place in ipairs(places) do
   local id, demand = place:match('^[^/]*/[^/]*/([^/]*)/(.*)$')
-  id, demand = id or place, demand or ''
   if verdicts[demand] == nil then verdicts[demand] = fits(demand) end
-  if verdicts[demand] then ids[#ids + 1] = id end
+  if verdicts[demand] then ids[#ids + 1], names[#ids + 1] = id, place end
   last = place
   if #ids == arg.limit then break end
 end
 local jobs = {}
 for i, packed in ipairs(#ids > 0 and redis.call('HMGET', KEYS[1], unpack(ids)) or {}) do
-  jobs[2 * i - 1], jobs[2 * i] = ids[i], packed
+  jobs[2 * i - 1], jobs[2 * i] = packed and ids[i] or names[i], packed
 end
 -- The last piece has no end of its own.
 local is_last = #places < arg.looked_at and last == places[#places]

@@ -9,6 +9,7 @@ import pytest
 from engine.core.model import RoundRecord, Vehicle
 from engine.ports import DriverFix, DueEntry, LateRun, OwnDriver, Refused, Stop, Store
 from engine.store.errors import LinkReplyError
+from engine.store.keys import place_of
 from engine.store.link import Link
 from engine.store.redis import RedisStore
 from engine.store.scripts import Script, all_scripts, script_when_full
@@ -154,9 +155,11 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
     await store.candidates(
         MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=4
     )
+    await world.redis.zadd(world.keys.wait(MALL), {place_of("toys", 0, 1, "job_phoenix.x", ""): 0})
     await store.waiting_that_fit(MARKET, MALL, [Vehicle()], "-", "+")
-    await store.queue_of(MARKET, 10)
-    await store.waiting(MARKET, [f"m{n}" for n in range(40)])
+    await asyncio.gather(
+        store.queue_of(MARKET, 10), store.waiting(MARKET, [f"m{n}" for n in range(40)])
+    )
     await store.free_around(
         MARKET, [(LAT, LON)], radius_m=500, max_radius_m=5_000, drivers=4, most=8
     )

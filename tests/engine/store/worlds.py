@@ -35,7 +35,7 @@ RESUME_MS, AT_MALL_MS, STALE_MS = 120_000, 900_000, 60_000
 
 TRANSITION_KEYS = MarketKeys(MARKET).block
 # What a script's header calls a key whose name has an id in it.
-_HEADER_NAMES = {"idempotency": "key"}
+_HEADER_NAMES = {"queue": "wait", "idempotency": "key"}
 
 
 def moments(effects: Effects) -> list[int]:
@@ -209,7 +209,7 @@ class World:
             priority=0,
             created_ms=self.now,
         )
-        figures = {n: changes.pop(n) for n in tuple(changes) if hasattr(need, n)}
+        figures = {n: changes.pop(n) for n in tuple(changes) if n != "service" and hasattr(need, n)}
         submission = Submission(
             job=f"job_{MARKET}.{number:026d}",
             market=MARKET,

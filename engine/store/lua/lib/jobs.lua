@@ -1,6 +1,5 @@
 -- A job's changing fields, and the upkeep that each change of state owes: the wait set, the due
--- entry, the counters, the timeline, the event. KEYS[14] is the wait set of the job's mall.
-local WAIT = KEYS[14]
+-- entry, the counters, the timeline, the event.
 local DUE_KIND = { scheduled = 'release', queued = 'retry', offered = 'offer',
   assigned = 'silent', at_mall = 'silent', picked_up = 'silent', returning = 'silent' }
 local TERMINAL = { delivered = true, returned = true, cancelled = true, expired = true,
@@ -23,32 +22,20 @@ end
 local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
-    'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand')
+    'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand', 'occurred')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
     release_ms = tonumber(v[8] or 0), priority = tonumber(v[9] or 0),
     created_ms = tonumber(v[10]), service = v[11], external_id = v[12] or '', need = v[13],
     card = v[14], timeline = list_of(v[15]), asked = list_of(v[16]), former = list_of(v[17]),
-    age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1), demand = v[20] or '' }
+    age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1), demand = v[20] or '',
+    occurred = list_of(v[21]) }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end
 
--- Its place in the wait set, which is by name: by service, in that by priority and age; at the end
--- what it demands of a vehicle. keys.py says the same.
-local function place_of(job)
-  return string.format('%s/%03d%014d/%s/%s', job.service, 999 - job.priority, job.created_ms,
-    job.id, job.demand)
-end
-
-local function wait_for_driver(job)
-  redis.call('ZADD', WAIT, 0, place_of(job))
-  redis.call('HSET', K.waiting, job.id, cmsgpack.pack({ job.attempt, job.need,
-    cmsgpack.pack(job.asked), job.card, job.mall, job.service }))
-  effects.malls[#effects.malls + 1] = job.mall
-  effects.queued[#effects.queued + 1] = { job.mall, job.id }
-end
+-- include lib/queue.lua
 
 local function note_asked(job, driver, outcome)
   job.asked[#job.asked + 1] = { driver, job.attempt, outcome, now }
@@ -101,8 +88,7 @@ local function move(job, state, actor, cause, due_at, reason)
     redis.call('HINCRBY', K.counts, state, 1)
   end
   if was == 'queued' and state ~= 'queued' then
-    redis.call('ZREM', WAIT, place_of(job), job.id) -- of an older engine: by its id alone
-    redis.call('HDEL', K.waiting, job.id)
+    wait_no_more(job)
   end
   if state == 'queued' then wait_for_driver(job) end
   local occurred = note_change(job, state, actor, cause)

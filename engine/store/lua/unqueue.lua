@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- Removes places of a mall's wait set that an engine of schema 1 has left behind: it took their jobs
+-- out of the queue and knows no places.
+-- KEYS: waiting wait
+-- ARGV: now arg{places[]}
+-- REPLY: how many were removed
+local arg = cmsgpack.unpack(ARGV[2])
+local removed = 0
+for _, place in ipairs(arg.places) do
+  local id = place:match('^[^/]*/[^/]*/([^/]*)/')
+  if id and redis.call('HEXISTS', KEYS[1], id) == 0 then
+    removed = removed + redis.call('ZREM', KEYS[2], place)
+  end
+end
+return removed
