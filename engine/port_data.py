@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from engine.core.model import (
+    Device,
     Driver,
     Job,
     LiveOffer,
@@ -407,6 +408,7 @@ class OwnDriver:
     vehicle: Vehicle | None = None
     fix: DriverFix | None = None
     age_ms: int = 0
+    device: Device | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from engine.core.eta import TravelTime
-from engine.core.model import Driver, Job, Need, RoundRecord, StoreHold, Submission, Vehicle
+from engine.core.model import Device, Driver, Job, Need, RoundRecord, StoreHold, Submission, Vehicle
 from engine.core.ways import Ways
 from engine.port_data import (
     MOST_COMING,
@@ -127,8 +127,10 @@ class Store(Protocol):
         node: str,
         vehicle: Vehicle | None,
         fix: DriverFix | None,
+        device: Device | None = None,
     ) -> Hello:
-        """Register a driver's socket; the newest wins. ``fix.at_ms`` 0: now. :raises StoreFull:"""
+        """Register a driver's socket; the newest wins. ``fix.at_ms`` 0: now. A vehicle or device
+        that is None stays as it was. :raises StoreFull:"""
 
     async def disconnect(
         self, market: str, node: str, closed: Sequence[tuple[str, int]]

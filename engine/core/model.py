@@ -15,6 +15,17 @@ _LONGEST_ITEMS = 256
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """Where the operator's push service can wake an app that has no socket.
+
+    ``token``: at most 4,096 characters, kept out of logs.
+    """
+
+    kind: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Vehicle:
     """What a driver's vehicle can carry."""
 
@@ -95,6 +106,7 @@ class Driver:
     unreachable: bool = False
     seq: int = 0
     vehicle: Vehicle = Vehicle()
+    device: Device | None = None
     # Refusals: declines and lapses, as of `declines_ms`. How all offers ended: see `acceptance`.
     declines: float = 0.0
     declines_ms: int = 0

@@ -13,7 +13,7 @@ import structlog
 
 from engine.core.collecting import Tour
 from engine.core.eta import TravelTime
-from engine.core.model import Driver, Job, Need, RoundRecord, Submission, Vehicle
+from engine.core.model import Device, Driver, Job, Need, RoundRecord, Submission, Vehicle
 from engine.core.places import Places
 from engine.core.reporting import Reporting
 from engine.dispatch.arrivals import Arrivals
@@ -210,7 +210,13 @@ class Dispatcher:
         self._rounds.roster.expect(market, blocks)
 
     async def hello(
-        self, market: str, driver: str, *, vehicle: Vehicle | None, fix: DriverFix | None
+        self,
+        market: str,
+        driver: str,
+        *,
+        vehicle: Vehicle | None,
+        fix: DriverFix | None,
+        device: Device | None = None,
     ) -> Hello:
         """See :meth:`engine.ports.Store.hello`."""
         if fix is not None:
@@ -219,7 +225,7 @@ class Dispatcher:
         with self._reach.expecting(market, driver):
             try:
                 hello = await self._store.hello(
-                    market, driver, node=self.node, vehicle=vehicle, fix=fix
+                    market, driver, node=self.node, vehicle=vehicle, fix=fix, device=device
                 )
             except StoreUnavailable:
                 self.doubt(market)  # it may have been registered

@@ -15,7 +15,14 @@ from engine.core.reporting import Reporting
 from engine.gateway.admission import Admitted, Turned
 from engine.gateway.driver_fixes import placed_fix
 from engine.gateway.frames import arrivals_ms, push_frame
-from engine.gateway.greeting import claim_custody, fix_of, tell_wrong_fields, vehicle_of, welcome
+from engine.gateway.greeting import (
+    claim_custody,
+    device_of,
+    fix_of,
+    tell_wrong_fields,
+    vehicle_of,
+    welcome,
+)
 from engine.gateway.outbox import Outbox, Wire
 from engine.gateway.requests import Request, Requests, refusal
 from engine.gateway.services import Services
@@ -243,7 +250,11 @@ class Conversation:
                 await services.relay.follow(market)
                 await services.coalescer.flush(market, driver)
                 registered = await services.dispatcher.hello(
-                    market, driver, vehicle=vehicle_of(hello, admitted), fix=fix_of(hello, driver)
+                    market,
+                    driver,
+                    vehicle=vehicle_of(hello, admitted),
+                    fix=fix_of(hello, driver),
+                    device=device_of(hello),
                 )
                 self._do(session.greeted(registered.epoch))
                 await claim_custody(services, session, hello.holds)

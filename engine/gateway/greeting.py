@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from msgspec import UNSET
 
-from engine.core.model import Vehicle
+from engine.core.model import Device, Vehicle
 from engine.gateway.admission import Admitted
 from engine.gateway.driver_fixes import hello_fix
 from engine.gateway.frames import in_run_order, offer_frame
@@ -35,6 +35,12 @@ def vehicle_of(hello: messages.Hello, admitted: Admitted) -> Vehicle | None:
     if admitted.equipment is not None:
         equipment = tuple(item for item in equipment if item in admitted.equipment)
     return Vehicle(told.kind, told.max_jobs, told.max_weight_g, told.max_volume_l, equipment)
+
+
+def device_of(hello: messages.Hello) -> Device | None:
+    """Where the app that says hello can be woken; None when it tells nothing."""
+    told = hello.device
+    return None if told is UNSET else Device(told.kind, told.token)
 
 
 def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:

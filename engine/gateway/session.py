@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from engine.core.model import Driver, LiveOffer, Vehicle
+from engine.core.model import Device, Driver, LiveOffer, Vehicle
 from engine.ports import DriverSnapshot, OwnDriver, Push
 from protocol.codes import Close, JobReason, StateWhy
 from protocol.lifecycle import DriverState, Wish, shown_state
@@ -66,6 +66,7 @@ class Session:
         "_waiting",
         "_wish",
         "answers",
+        "device",
         "driver",
         "epoch",
         "market",
@@ -79,6 +80,7 @@ class Session:
         self.epoch = 0
         self.unreachable = False
         self.vehicle: Vehicle | None = None
+        self.device: Device | None = None
         # How many times the store has told how things are: what was read before may be older.
         self.answers = 0
         self._seq = 0
@@ -143,12 +145,20 @@ class Session:
     @property
     def own(self) -> OwnDriver:
         """What is known here of the driver."""
-        return OwnDriver(self.driver, self.epoch, self._wish, self._until_ms, self.vehicle)
+        return OwnDriver(
+            self.driver,
+            self.epoch,
+            self._wish,
+            self._until_ms,
+            self.vehicle,
+            device=self.device,
+        )
 
     def learn(self, driver: Driver) -> None:
         """The store has just told how things are with the driver."""
         self.answers += 1
-        self._wish, self._until_ms, self.vehicle = driver.wish, driver.until_ms, driver.vehicle
+        self._wish, self._until_ms = driver.wish, driver.until_ms
+        self.vehicle, self.device = driver.vehicle, driver.device
         self._held = {job.job: job.mall for job in driver.jobs}
         if driver.offer is None:
             self._offered = {}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from engine.core.geo import haversine_m
-from engine.core.model import Driver, LiveOffer, Position, Vehicle
+from engine.core.model import Device, Driver, LiveOffer, Position, Vehicle
 from engine.ports import (
     Answered,
     DriverFix,
@@ -41,12 +41,15 @@ class DriverCalls(Calls):
         node: str,
         vehicle: Vehicle | None,
         fix: DriverFix | None,
+        device: Device | None = None,
     ) -> Hello:
         """See :meth:`engine.ports.Store.hello`."""
         keys = self._keys[market]
         args: dict[str, object] = {"driver": driver, "node": node}
         if vehicle:
             args["vehicle"] = asdict(vehicle)
+        if device:
+            args["device"] = asdict(device)
         if fix:
             args["fix"] = {
                 "at": fix.at_ms,
@@ -262,6 +265,8 @@ def _own(own: OwnDriver) -> dict[str, object]:
         args["until_ms"] = own.until_ms
     if own.vehicle is not None:
         args["vehicle"] = asdict(own.vehicle)
+    if own.device is not None:
+        args["device"] = asdict(own.device)
     if own.fix is not None:
         args["fix"] = _judged(own.fix)[1:]
         args["age_ms"] = own.age_ms

@@ -2,7 +2,7 @@
 -- Registers a driver's socket; the newest wins and the older one hears `replaced`. The wish comes
 -- back if the driver was away no longer than resume_ms.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
--- ARGV: now policy arg{driver node vehicle? fix?{at lat lon acc fault}}
+-- ARGV: now policy arg{driver node vehicle? device?{kind token} fix?{at lat lon acc fault}}
 -- REPLY: ok effects pushes epoch seq
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -14,6 +14,7 @@ resume_wish(rec)
 connect(rec, arg.node, rec.epoch + 1, KEYS[14])
 rec.unreachable = false
 rec.vehicle = arg.vehicle or rec.vehicle
+rec.device = arg.device or rec.device
 
 if arg.fix then
   local verdict, pos = take_fix(read_position(arg.driver), arg.fix.at > 0 and arg.fix.at or now,

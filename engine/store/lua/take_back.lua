@@ -2,9 +2,10 @@
 -- Takes back the drivers whose sockets a node still holds after its lease ran out or its store was
 -- away: into the index again, at their last position. Fenced by epoch: a newer hello wins (`lost`).
 -- `back`: it had been taken out, or was forgotten; `kept`: it had not. rewound: the store has lost
--- writes, so what the node knows of a driver's wish and vehicle is newer than what is stored.
+-- writes, so what the node knows of a driver's wish, vehicle and device is newer than what is stored.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
--- ARGV: now policy arg{node rewound drivers[{driver epoch wish until_ms? vehicle? fix? age_ms?}]}
+-- ARGV: now policy arg{node rewound drivers[{driver epoch wish until_ms? vehicle? device? fix?
+-- ARGV: age_ms?}]}
 -- REPLY: ok effects pushes verdicts[kept | back | lost …] records[record …] positions[position …]
 -- include lib/base.lua
 -- include lib/drivers.lua
@@ -33,6 +34,7 @@ local function take_back(own)
   end
   if arg.rewound or rec.epoch < own.epoch then
     rec.wish, rec.until_ms, rec.vehicle = own.wish, own.until_ms, own.vehicle or rec.vehicle
+    rec.device = own.device or rec.device
     if rec.until_ms and rec.until_ms <= now then rec.wish, rec.until_ms = 'offline', nil end
   elseif not is_ours then
     resume_wish(rec)

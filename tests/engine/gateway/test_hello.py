@@ -6,7 +6,8 @@ import msgpack
 import pytest
 
 from load_tests.attacks.payloads import hostile_frames
-from tests.engine.gateway.conftest import NEAR, RunningNode
+from protocol.codes import Role
+from tests.engine.gateway.conftest import NEAR, PHOENIX, RunningNode
 from tests.engine.gateway.phone import JSON, MSGPACK, phone
 
 WRONG: dict[str, Any] = {
@@ -90,3 +91,34 @@ async def test_no_hostile_frame_gets_a_second_one_read(node: RunningNode) -> Non
         async with phone(node.ws, subprotocol=spoken) as app:
             await app.socket.send(attack.frame)
             assert await app.closed() in {4500, 4501, 1009}, attack.name
+
+
+@pytest.mark.finding("C8")
+@pytest.mark.parametrize("spoken", [MSGPACK, JSON])
+async def test_a_device_is_kept_until_another_replaces_it(node: RunningNode, spoken: str) -> None:
+    async def device_after(**hello: Any) -> tuple[str, str]:
+        async with phone(node.ws, node.token("d1"), subprotocol=spoken) as app:
+            await app.hello(**hello)
+            snapshot = await node.node.store.snapshot(PHOENIX, "d1")
+            assert snapshot.driver.device is not None
+            return snapshot.driver.device.kind, snapshot.driver.device.token
+
+    longest = "t" * 4_096
+    assert await device_after(device={"kind": "fcm", "token": "first"}) == ("fcm", "first")
+    assert await device_after() == ("fcm", "first")
+    assert await device_after(device={"kind": "fcm", "token": longest + "t"}) == ("fcm", "first")
+    assert await device_after(device={"kind": "apns", "token": longest}) == ("apns", longest)
+
+
+@pytest.mark.finding("C8")
+async def test_order_services_and_logs_see_no_device(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as app:
+        await app.go_online(position=NEAR, device={"kind": "webpush", "token": "wake-me"})
+        job = await node.submit()
+        offer = await app.receive("offer")
+        assert (await app.ask("accept", offer=offer["offer"]))["type"] == "reply"
+        shop = node.bearer("shop", Role.ORDERS)
+        seen = await node.http.get(f"/v1/jobs/{job['id']}", headers=shop)
+        assert seen.json()["driver"] is not None
+        assert "wake-me" not in seen.text
+        assert "wake-me" not in repr(await node.node.store.snapshot(PHOENIX, "d1"))

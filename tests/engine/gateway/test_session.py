@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.core.model import Driver, HeldJob, LiveOffer, OfferedJob, Vehicle
+from engine.core.model import Device, Driver, HeldJob, LiveOffer, OfferedJob, Vehicle
 from engine.gateway.session import Action, End, Load, Refresh, Session, Write
 from engine.ports import DriverSnapshot, OwnDriver, Push
 from protocol.codes import Close
@@ -100,8 +100,10 @@ def test_a_job_loaded_while_pushes_wait_lets_none_through() -> None:
 def test_a_session_knows_what_its_store_may_forget() -> None:
     session = welcomed()
     vehicle = Vehicle(kind="van")
-    session.learn(replace(driver(), wish=Wish.PAUSED, until_ms=77, vehicle=vehicle))
-    assert session.own == OwnDriver("d1", 1, Wish.PAUSED, 77, vehicle)
+    device = Device("fcm", "wake-me")
+    told = replace(driver(), wish=Wish.PAUSED, until_ms=77, vehicle=vehicle, device=device)
+    session.learn(told)
+    assert session.own == OwnDriver("d1", 1, Wish.PAUSED, 77, vehicle, device=device)
     direct(session, Push("d1", 1, "state", state="on_run", why="block_over"))
     assert (session.own.wish, session.own.until_ms) == (Wish.OFFLINE, None)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.core.model import Vehicle
+from engine.core.model import Device, Vehicle
 from engine.ports import DriverFix, Effects, OwnDriver, TakenBack
 from engine.store.upkeep_calls import LEASE_MS
 from protocol.lifecycle import Wish
@@ -130,11 +130,13 @@ async def test_no_more_than_a_batch_goes_in_a_call(world: World) -> None:
 async def test_who_was_forgotten_is_known_again_as_the_node_says(world: World) -> None:
     vehicle = Vehicle(kind="van", max_jobs=3)
     fix = DriverFix("ann", world.now - 2_000, LAT, LON)
-    said = OwnDriver("ann", 7, Wish.AVAILABLE, world.now + 60_000, vehicle, fix, 1_000)
+    device = Device("fcm", "wake-me")
+    said = OwnDriver("ann", 7, Wish.AVAILABLE, world.now + 60_000, vehicle, fix, 1_000, device)
     assert (await take_back(world, said, rewound=True))[0] == ["back"]
     ann = await world.record()
     assert (ann.epoch, ann.node, ann.connected, ann.seq) == (7, NODE, True, 0)
     assert (ann.wish, ann.until_ms, ann.vehicle) == (Wish.AVAILABLE, world.now + 60_000, vehicle)
+    assert ann.device == device
     assert await world.idle() == {"ann"}
 
 
