@@ -66,6 +66,21 @@ class Settings:
     # that have shown no good token.
     max_connections: int = figure(0, 0, 1_000_000)
     max_connections_per_address: int = figure(1024, 1, 1_000_000)
+    # Rate limits of one node: so many a second, and up to a burst at once. A rate of 0: no limit.
+    # A service has this for all its tokens together, and each token the same.
+    service_rate_per_s: float = figure(200.0, 0, 1e6)
+    service_burst: int = figure(1000, 1, 1_000_000)
+    # A driver's calls over HTTP, and its handshakes.
+    driver_rate_per_s: float = figure(20.0, 0, 1e6)
+    driver_burst: int = figure(200, 1, 1_000_000)
+    connect_rate_per_s: float = figure(1.0, 0, 1e6)
+    connect_burst: int = figure(30, 1, 1_000_000)
+    # What comes from one address without a good token.
+    address_rate_per_s: float = figure(20.0, 0, 1e6)
+    address_burst: int = figure(300, 1, 1_000_000)
+    # Requests that wait (`wait_s`) at once, of one service and in all. 0 in all: no limit.
+    service_waits: int = figure(100, 1, 1_000_000)
+    waits: int = figure(500, 0, 1_000_000)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     opening_hours: Literal["on", "off"] = "on"

@@ -89,6 +89,13 @@ class Metrics:
             ("code",),
             registry=self.registry,
         )
+        self._limited = Counter(
+            "mallard_requests_limited_total",
+            "Requests and handshakes over a limit, by kind: service, token, driver, connects,"
+            " address, waits.",
+            ("kind",),
+            registry=self.registry,
+        )
         self._refused = Counter(
             "mallard_connections_refused_total",
             "Client connections refused or cut, by reason: too many (full, evicted, address),"
@@ -233,6 +240,10 @@ class Metrics:
     def socket_closed(self, code: int) -> None:
         """A driver's socket was closed, by us or by the app."""
         self._closed.labels(str(code) if code in _CLOSE_CODES else "other").inc()
+
+    def request_limited(self, kind: str) -> None:
+        """A request or a handshake was over a limit."""
+        self._limited.labels(kind).inc()
 
     def connection_refused(self, reason: str) -> None:
         """A client's connection was refused or cut."""

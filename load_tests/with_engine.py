@@ -27,6 +27,9 @@ _POLL_S: Final = 0.1
 # Short limits, so that two minutes show what happens behind them.
 _ENGINE: Final = {
     "MALLARD_OPENING_HOURS": "off",
+    # One service sends the load of a market's.
+    "MALLARD_SERVICE_RATE_PER_S": "0",
+    "MALLARD_WAITS": "0",
     "MALLARD_OFFER_TIMEOUT_MS": "5000",
     "MALLARD_COOLDOWN_S": "5",
     "MALLARD_LOG_LEVEL": "warning",

@@ -27,6 +27,7 @@ from engine.gateway.deps import Deps
 from engine.gateway.drain import let_go
 from engine.gateway.driver_api import DriverApi
 from engine.gateway.hub import Hub
+from engine.gateway.limits import Limited, Limiter, limits_of
 from engine.gateway.problems import EXCEPTION_HANDLERS
 from engine.gateway.recovery import Recovery
 from engine.gateway.relay import Relay
@@ -121,7 +122,9 @@ class Node:
             proxies=proxies,
             refused=self.metrics.connection_refused,
         )
+        self.limiter = Limiter(limits_of(settings), proxies, self.metrics.request_limited)
         self.services = Services(
+            limiter=self.limiter,
             admission=Admission(
                 self.tokens, places.markets.keys(), settings.allowed_origins, proxies
             ),
@@ -157,7 +160,8 @@ class Node:
             routes=ops.routes(self.services, with_metrics=True),
             exception_handlers=EXCEPTION_HANDLERS,
         )
-        self._cors = Cors(self._http, settings.allowed_origins)
+        limited = Limited(self._http, self.tokens, self.limiter)
+        self._cors = Cors(limited, settings.allowed_origins)
         self._tasks = Tasks()
         self._keeper = keeper
         self._store_down_close_s = store_down_close_s

@@ -230,6 +230,9 @@ class Conversation:
         except Turned as turned:
             self.end(turned.code)
             return None
+        if not self._services.limiter.may_connect(admitted.market, admitted.driver):
+            self.end(Close.RATE)
+            return None
         wrong = dropped.fields if isinstance(dropped, Dropped) else ()
         return self._greet(message, admitted, wrong)
 

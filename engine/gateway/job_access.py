@@ -9,6 +9,7 @@ from starlette.requests import Request
 from engine.core.model import Job
 from engine.gateway.auth import Principal
 from engine.gateway.job_ids import market_of_job
+from engine.gateway.limits import turn_of
 from engine.gateway.parameters import whole_number
 from engine.ports import JobRef, NoSuchJob, Store, StoreUnavailable
 from protocol.codes import MAX_WAIT_S, Role
@@ -56,6 +57,8 @@ async def settled(
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s
+    if turn := turn_of(request):
+        turn.pause()  # a wait is no work
     while (
         job.state not in _SETTLED and (left_s := until - loop.time()) > 0 and not leaving.is_set()
     ):

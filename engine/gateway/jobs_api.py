@@ -17,6 +17,7 @@ from engine.gateway.endpoints import ORDERS, Method, route
 from engine.gateway.job_access import job_of, owner_of, ref_of, settled, wait_of
 from engine.gateway.job_ids import new_job_id
 from engine.gateway.job_list import JobList
+from engine.gateway.limits import turn_of
 from engine.gateway.parameters import idempotency_key
 from engine.gateway.problems import HttpProblem
 from engine.gateway.readiness import MAX_TRIES, change_ready
@@ -88,6 +89,8 @@ class JobsApi:
         asked = body_as(value, JobRequest)
         if (outage := self._store.outage) is not None:
             raise StoreUnavailable(outage)  # before the queue of its mall: none waits in vain
+        if turn := turn_of(request):
+            turn.pause()  # the mall's own queue bounds the work from here on
         async with self._turnstile.at(asked.pickup.mall):
             with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:
                 # One turn of the loop, in which the look leaves: the store answers it meanwhile.

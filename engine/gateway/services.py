@@ -11,6 +11,7 @@ from engine.gateway.coalescer import Coalescer
 from engine.gateway.connections import Connections
 from engine.gateway.frames import full_job
 from engine.gateway.hub import Hub
+from engine.gateway.limits import Limiter
 from engine.gateway.relay import Relay
 from engine.gateway.vigil import Pace
 from engine.metrics import Metrics
@@ -26,6 +27,7 @@ class Services:
     """
 
     admission: Admission
+    limiter: Limiter
     dispatcher: Dispatcher
     store: Store
     places: Places

@@ -53,6 +53,9 @@ class DriverSocket:
         if refusal is not None:
             wire.refuse(_PROBLEMS[refusal](), refusal.value)
             return
+        if self._is_over(scope):
+            wire.refuse(HttpProblem(ProblemCode.RATE_LIMITED), "address")
+            return
         # Accepted even when it is closed at once: an app sees a close code, but seldom a status.
         subprotocol = common_subprotocol(scope["subprotocols"])
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
@@ -63,6 +66,17 @@ class DriverSocket:
         finally:
             self._open.discard(wire)
             self._services.metrics.socket_closed(close)
+            if close == Close.BAD_TOKEN:
+                self._services.limiter.count_bad_token(scope)
+
+    def _is_over(self, scope: Scope) -> bool:
+        """Whether this handshake shows no good token, as too many of its address before."""
+        try:
+            if self._services.admission.admit_by_header(scope["headers"]) is not None:
+                return False
+        except Turned:
+            pass
+        return self._services.limiter.is_address_over(scope)
 
     def end_all(self, code: Close) -> None:
         """Close every socket that is still open."""

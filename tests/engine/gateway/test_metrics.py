@@ -20,6 +20,7 @@ NAMES = {
     "mallard_store_refusals",
     "mallard_connections",
     "mallard_connections_refused",
+    "mallard_requests_limited",
     "mallard_work_gini",
     "mallard_ws_closed",
     "mallard_event_loop_lag_seconds",
