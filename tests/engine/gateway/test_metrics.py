@@ -28,6 +28,9 @@ NAMES = {
     "mallard_travel_fallback_ways",
     "mallard_build_info",
     "mallard_dwell_seconds",
+    "mallard_driver_reasons",
+    "mallard_alerts",
+    "mallard_problems",
 }
 
 
