@@ -8,7 +8,6 @@ error: a misspelt limit would otherwise be no limit.
 
 import ipaddress
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from engine.config_fields import (
     flat_names,
     unknown_key,
 )
+from engine.input_files import read_toml
 from engine.market_policy import MarketPolicy
 
 __all__ = ["ConfigError", "Settings", "load_settings"]
@@ -151,7 +151,7 @@ def load_settings(
         if value is not None
     }
     path = over.pop("config", None)
-    file = _read_toml(Path(path.value)) if path else {}
+    file = read_toml(Path(path.value)) if path else {}
     for_all = _table(file.pop("policy", {}), "policy")
     markets = _tables(file.pop("markets", {}), "markets")
 
@@ -179,15 +179,6 @@ def _variables(environ: Mapping[str, str]) -> dict[str, Given]:
         for name, value in environ.items()
         if name.startswith(_PREFIX) and value and not name.startswith(_FOREIGN_VARIABLES)
     }
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
 
 
 def _tables(section: Any, where: str) -> dict[str, dict[str, Given]]:

@@ -80,8 +80,8 @@ class Credentials:
 def read_secret(path: Path) -> str:
     """The secret in a file, such as the one that `mallard serve` made in its data folder."""
     try:
-        secret = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        secret = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError) as error:
         raise BadCredentials(f"{path}: {error}") from error
     if not secret:
         raise BadCredentials(f"{path} is empty")
@@ -91,8 +91,8 @@ def read_secret(path: Path) -> str:
 def read_driver_tokens(path: Path) -> tuple[DriverToken, ...]:
     """A token a line, as `mallard token driver` prints them; each says whose it is."""
     try:
-        lines = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8-sig").split()
+    except (OSError, ValueError) as error:
         raise BadCredentials(f"{path}: {error}") from error
     if not lines:
         raise BadCredentials(f"{path} holds no token")

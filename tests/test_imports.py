@@ -12,6 +12,7 @@ FIRST_PARTY = ("clients", "engine", "load_tests", "protocol", "tests")
 LEAVES = (
     "engine.config",
     "engine.config_fields",
+    "engine.input_files",
     "engine.logs",
     "engine.market_policy",
     "engine.metrics",

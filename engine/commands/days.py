@@ -19,7 +19,6 @@ from engine.simulation.day import simulate
 from engine.simulation.plots import write_plots
 from engine.simulation.progress import progress_of
 from engine.simulation.scenario import Day, Scenario
-from engine.simulation.tables import TableError
 from engine.store.embedded import EmbeddedServer
 from engine.store.errors import EmbeddedServerError
 
@@ -62,8 +61,8 @@ def run_days(
     try:
         with only_warnings():
             action(args, day_console())
-    except (TableError, OSError) as error:
-        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from error
     except (StoreUnavailable, EmbeddedServerError) as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 1

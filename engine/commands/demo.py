@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
-from engine.commands.options import number, places_named
+from engine.commands.options import end_politely, number, places_named
 from engine.demo.demand import Demand, datasets_root, load_zips
 from engine.demo.nodes import NodeFailed
 from engine.demo.plan import Plan, a_secret
@@ -72,9 +71,7 @@ def run(args: argparse.Namespace) -> int:
         f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s at "
         f"{len(demand.catchments)} malls; {plan.figures()}; {demand.source}"
     )
-    # A polite kill ends it as Ctrl-C does, also in the background: with its nodes stopped.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_politely()  # with its nodes stopped
     try:
         # From the main thread, as the server ends with the thread that started it.
         with (

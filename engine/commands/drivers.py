@@ -11,7 +11,14 @@ from typing import Any, Final
 from clients.connection import socket_url
 from clients.simulation import Fleet, Habits, Recruit
 from clients.tally import percentile
-from engine.commands.options import add_settings_flags, market_named, number, places_of, settings_of
+from engine.commands.options import (
+    add_settings_flags,
+    end_politely,
+    market_named,
+    number,
+    places_of,
+    settings_of,
+)
 from engine.demo.ground import home_near
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
@@ -87,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         habits=Habits(speed_mps=args.speed_mps),
         seed=args.seed,
     )
+    end_politely()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_drive(fleet, args.seconds))
     print(_line(fleet))

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -29,6 +31,12 @@ def number(kind: type[N], low: N, high: N) -> Callable[[str], N]:
         return value
 
     return read
+
+
+def end_politely() -> None:
+    """Let SIGTERM end a command as Ctrl-C does: what it has started is stopped."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:

@@ -19,9 +19,10 @@ from engine.commands.days import (
     write_json,
 )
 from engine.commands.options import add_settings_flags, market_named, places_of, settings_of
+from engine.input_files import InputError
 from engine.simulation.figures import figures_of
 from engine.simulation.policies import policy_over
-from engine.simulation.recording import read_recording, record, write_recording
+from engine.simulation.recording import Recording, read_recording, record, write_recording
 from engine.simulation.replay import ReplayFigures, as_it_was, scenario_of
 from engine.simulation.scenario import Day
 
@@ -89,6 +90,13 @@ def _record(args: argparse.Namespace, console: Console) -> None:
 
 def _day(args: argparse.Namespace, console: Console) -> None:
     recording = read_recording(args.file)
+    try:
+        _replay(args, console, recording)
+    except InputError as error:
+        raise InputError(f"{args.file}: {error}") from error
+
+
+def _replay(args: argparse.Namespace, console: Console, recording: Recording) -> None:
     settings = settings_of(args)
     places = places_of(settings, opening_hours=False)
     market = market_named(recording.market, places).id

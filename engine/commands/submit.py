@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from clients import OrderClientSync
@@ -13,6 +12,7 @@ from engine.commands.options import add_settings_flags, number, settings_of
 from engine.config import ConfigError
 from engine.gateway.auth import Tokens
 from engine.gateway.token_keys import load_token_keys
+from engine.input_files import InputError, numbered_lines, parse_json, quoted, read_text
 from protocol.codes import MAX_WAIT_S, Role
 
 _TOKEN_TTL_S: Final = 3600
@@ -41,13 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print id and state of each job. Exit status 1 when one was refused or nobody answered."""
-    try:
-        text = sys.stdin.read() if args.file == "-" else Path(args.file).read_text("utf-8")
-        jobs = read_jobs(text)
-    except OSError as error:
-        raise ConfigError(f"{args.file}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{args.file}: {error}") from error
+    name = "standard input" if args.file == "-" else args.file
+    jobs = read_jobs(read_text(args.file), name)
     tokens = Tokens(load_token_keys(settings_of(args)))
     token = tokens.mint(args.service, Role.ORDERS, ttl_s=_TOKEN_TTL_S)
     refused = 0
@@ -66,20 +61,55 @@ def run(args: argparse.Namespace) -> int:
                 print(f"job {number}: {error}", file=sys.stderr)
                 return 1
             else:
-                print(job.id, job.state)
+                try:
+                    # At once: what is posted is known, also to a pipe, whatever comes next.
+                    print(job.id, job.state, flush=True)
+                except BrokenPipeError:
+                    print(
+                        f"mallard: nothing reads the output: stopped after job {number} of "
+                        f"{len(jobs)}, which is posted",
+                        file=sys.stderr,
+                    )
+                    raise
     return 1 if refused else 0
 
 
-def read_jobs(text: str) -> list[Mapping[str, object]]:
-    """The jobs of a file. Raises `ValueError` for anything that is no JSON object."""
+def read_jobs(text: str, name: str = "the text") -> list[Mapping[str, object]]:
+    """Read the jobs of a file: one document, or one job a line where the first line is a whole job.
+
+    Raises `InputError` for anything that is no JSON object, and for ids that occur twice.
+    """
+    lines = list(numbered_lines(text))
+    found: list[tuple[str, Any]]
+    if len(lines) > 1 and _is_whole(lines[0][1]):
+        found = [
+            (where, parse_json(line, where))
+            for number, line in lines
+            for where in (f"{name}, line {number}",)
+        ]
+    else:
+        document = parse_json(text, name) if lines else []
+        items = document if isinstance(document, list) else [document]
+        found = [(f"{name}, job {number}", item) for number, item in enumerate(items, 1)]
+    if not found:
+        raise InputError(f"{name}: there is no job in it")
+    seen: dict[str, str] = {}
+    for where, job in found:
+        if not isinstance(job, dict):
+            raise InputError(f"{where}: a job is a JSON object, and this is none")
+        external_id = job.get("external_id")
+        if isinstance(external_id, str) and seen.setdefault(external_id, where) != where:
+            raise InputError(f"{where}: external_id: {quoted(external_id)} is in the file already")
+    return [job for _, job in found]
+
+
+def _is_whole(line: str) -> bool:
+    """Whether the line is a JSON text of its own, so that the next begins another."""
     try:
-        document = json.loads(text)
-    except ValueError:
-        document = [json.loads(line) for line in text.splitlines() if line.strip()]
-    jobs = document if isinstance(document, list) else [document]
-    if not jobs or not all(isinstance(job, dict) for job in jobs):
-        raise ValueError("no job in it: a job is a JSON object")
-    return jobs
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _told(problem: ApiProblem) -> str:

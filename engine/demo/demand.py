@@ -1,6 +1,5 @@
 """Where orders come from: ZIP codes by households around each mall, or anywhere near it."""
 
-import csv
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from clients.road import Point, distance_m
 from engine.core.mall import Mall, Market
 from engine.core.places import Places
 from engine.demo.ground import point_around
+from engine.input_files import Row, read_rows
 from protocol.resources import DropoffRequest, JobRequest, ParcelsRequest, Pickup, PickupStore
 
 _TABLE: Final = Path("places") / "zips_az_nv_va_dc_md.csv"
@@ -20,6 +20,8 @@ _TABLE: Final = Path("places") / "zips_az_nv_va_dc_md.csv"
 _CATCHMENT_M: Final = 14_000.0
 _FADES_OVER_M: Final = 6_000.0
 _M2_PER_SQ_MI: Final = 2_589_988.0
+_LARGEST_SQ_MI: Final = 100_000
+_MOST_HOUSEHOLDS: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +101,16 @@ def load_zips(environ: Mapping[str, str], root: Path) -> tuple[Zip, ...]:
     table = (Path(named) if named else root.parent / "shared" / "data") / _TABLE
     if not table.is_file():
         return ()
-    with table.open(newline="", encoding="utf-8") as lines:
-        return tuple(
-            Zip(
-                (float(row["lat"]), float(row["lon"])),
-                math.sqrt(float(row["land_area_sq_mi"] or 1) * _M2_PER_SQ_MI / math.pi),
-                float(row["households"] or 0),
-            )
-            for row in csv.DictReader(lines)
-        )
+    return tuple(read_rows(table, _zip, key="zip"))
+
+
+def _zip(row: Row) -> Zip:
+    square_miles = row.number("land_area_sq_mi", 0, _LARGEST_SQ_MI, empty=1)
+    return Zip(
+        row.position("lat", "lon"),
+        math.sqrt(square_miles * _M2_PER_SQ_MI / math.pi),
+        row.number("households", 0, _MOST_HOUSEHOLDS, empty=0),
+    )
 
 
 def datasets_root() -> Path:

@@ -1,6 +1,6 @@
 """The keys that tokens are signed and checked with: secrets, and a set of public keys."""
 
-import json
+import codecs
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Any, Final
 import jwt
 
 from engine.config import ConfigError, Settings
+from engine.input_files import parse_json, read_text
 
 # RFC 7518, section 3.2: a key as long as the hash at the least.
 MIN_SECRET_BYTES: Final = 32
@@ -118,7 +119,7 @@ def _secret(name: str, text: str | None, file: Path | None) -> bytes | None:
 
 def _read_secret(path: Path) -> bytes:
     try:
-        secret = path.read_bytes().strip()
+        secret = path.read_bytes().removeprefix(codecs.BOM_UTF8).strip()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     if not secret:
@@ -129,11 +130,9 @@ def _read_secret(path: Path) -> bytes:
 def _read_key_set(path: Path) -> tuple[PublicKey, ...]:
     """Read a JWK set (RFC 7517): RSA keys for RS256 and P-256 keys for ES256, public parts only."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        entries = parse_json(read_text(path), str(path))["keys"]
         named = [(_name_of(entry, place), entry) for place, entry in enumerate(entries)]
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (LookupError, TypeError):
         raise ConfigError(f'{path}: not a JWK set: {{"keys": [...]}}') from None
     if not named:
         raise ConfigError(f"{path}: the key set is empty")

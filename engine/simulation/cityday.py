@@ -6,12 +6,13 @@ U(0.4, 1) as in the thesis behind the data. Every pickup point is a mall with on
 """
 
 import random
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
+from engine.input_files import InputError, Row, quoted, read_rows
 from engine.market_policy import CostWeights, MarketPolicy, PlanCosts
 from engine.simulation.ground import market_of_points
 from engine.simulation.histories import drawn_history
@@ -24,9 +25,11 @@ from engine.simulation.scenario import (
     SimulatedOrder,
     cut_to,
 )
-from engine.simulation.tables import TableError, read_rows
 
 MARKET = "city"
+# A job's id is of 64 characters, and begins with its market.
+_LONGEST_ID = 64 - len(f"job_{MARKET}.")
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])", re.ASCII)
 DAY_S = 86_400
 # Between two events of one order or shift the clock is taken to have wrapped at midnight when it
 # seems to go back by more than this.
@@ -80,14 +83,14 @@ class CityDay:
 
 
 def read_day(folder: Path) -> CityDay:
-    """Read a city-day. :raises TableError:"""
+    """Read a city-day. :raises InputError:"""
     if not folder.is_dir():
-        raise TableError(f"{folder}: there is no such folder")
-    orders = read_rows(folder / "orders.csv", _order)
-    couriers = read_rows(folder / "couriers.csv", _courier)
+        raise InputError(f"{folder}: there is no such folder")
+    orders = read_rows(folder / "orders.csv", _order, key="order_id")
+    couriers = read_rows(folder / "couriers.csv", _courier, key="courier_id")
     at_work = [courier for courier in couriers if courier.off_s > courier.on_s]
     if not at_work:
-        raise TableError(f"{folder / 'couriers.csv'}: no shift ends after its start")
+        raise InputError(f"{folder / 'couriers.csv'}: no shift ends after its start")
     lat = sum(order.pickup[0] for order in orders) / len(orders)
     lon = sum(order.pickup[1] for order in orders) / len(orders)
     far = sum(haversine_m(*courier.start, lat, lon) > _FAR_M for courier in at_work)
@@ -100,30 +103,33 @@ def read_day(folder: Path) -> CityDay:
     )
 
 
-def _order(row: Mapping[str, str]) -> CityOrder:
-    placed_s = _seconds(row["placement_time"])
-    ready_s = _after(placed_s, _seconds(row["ready_time"]))
+def _order(row: Row) -> CityOrder:
+    placed_s = _seconds(row, "placement_time")
+    ready_s = _after(placed_s, _seconds(row, "ready_time"))
     return CityOrder(
-        row["order_id"],
-        (float(row["pick_up_lat"]), float(row["pick_up_lng"])),
-        (float(row["drop_off_lat"]), float(row["drop_off_lng"])),
+        row.id("order_id", _LONGEST_ID),
+        row.position("pick_up_lat", "pick_up_lng"),
+        row.position("drop_off_lat", "drop_off_lng"),
         placed_s,
         max(ready_s, placed_s),
-        _after(placed_s, _seconds(row["expected_drop_off_time"])),
+        _after(placed_s, _seconds(row, "expected_drop_off_time")),
     )
 
 
-def _courier(row: Mapping[str, str]) -> CityCourier:
+def _courier(row: Row) -> CityCourier:
     return CityCourier(
-        row["courier_id"],
-        (float(row["on_lat"]), float(row["on_lng"])),
-        _seconds(row["on_time"]),
-        _seconds(row["off_time"]),
+        row.id("courier_id"),
+        row.position("on_lat", "on_lng"),
+        _seconds(row, "on_time"),
+        _seconds(row, "off_time"),
     )
 
 
-def _seconds(clock: str) -> int:
-    hours, minutes, seconds = map(int, clock.split(":"))
+def _seconds(row: Row, column: str) -> int:
+    clock = _CLOCK.fullmatch(row.text(column))
+    if clock is None:
+        raise row.wrong(column, f"{quoted(row.text(column))} is no clock from 00:00:00 to 23:59:59")
+    hours, minutes, seconds = map(int, clock.groups())
     return hours * 3600 + minutes * 60 + seconds
 
 
@@ -227,10 +233,10 @@ def scenario_of(
 
 
 def from_hour(scenario: Scenario, hour: int) -> Scenario:
-    """The day from that hour on. :raises TableError: if nothing is left of it"""
+    """The day from that hour on. :raises InputError: if nothing is left of it"""
     rest = cut_to(scenario, _at_ms(hour * 3600))
     if not rest.orders or not rest.shifts:
-        raise TableError(f"{scenario.name}: no order or nobody at work from {hour}:00 on")
+        raise InputError(f"{scenario.name}: no order or nobody at work from {hour}:00 on")
     return rest
 
 

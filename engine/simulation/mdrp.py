@@ -7,7 +7,7 @@ is no later than the end of the courier's shift; couriers never refuse.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.core.eta import Points, TravelTime
 from engine.core.geo import EARTH_RADIUS_M
 from engine.core.model import Vehicle
+from engine.input_files import InputError, Row, quoted, read_rows
 from engine.market_policy import CostWeights, MarketPolicy, PlanCosts
 from engine.simulation.ground import market_of_points
 from engine.simulation.scenario import (
@@ -28,11 +29,15 @@ from engine.simulation.scenario import (
     Shift,
     SimulatedOrder,
 )
-from engine.simulation.tables import TableError, read_rows
 
 T = TypeVar("T")
 
 MARKET = "mdrp"
+# A job's id is of 64 characters, and begins with its market.
+_LONGEST_ID = 64 - len(f"job_{MARKET}.")
+# An instance is one day, and a town: what lies beyond is a slip of the pen.
+_LAST_MINUTE = 2 * 1_440
+_FURTHEST_M = 1_000_000
 # On the equator, where a degree is as long to the east as to the north.
 _M_PER_DEG = EARTH_RADIUS_M * math.pi / 180
 # Nobody cools down or goes stale here.
@@ -91,47 +96,51 @@ class Instance:
 
 
 def read_instance(folder: Path) -> Instance:
-    """Read the four files of an instance. :raises TableError:"""
+    """Read the four files of an instance. :raises InputError:"""
     if not folder.is_dir():
-        raise TableError(f"{folder}: there is no such folder")
+        raise InputError(f"{folder}: there is no such folder")
     restaurants = dict(
-        _rows(folder / "restaurants.txt", lambda row: (row["restaurant"], _point(row)))
+        _rows(
+            folder / "restaurants.txt",
+            lambda row: (row.id("restaurant"), _point(row)),
+            key="restaurant",
+        )
     )
     orders = _rows(
         folder / "orders.txt",
         lambda row: Order(
-            row["order"],
+            row.id("order", _LONGEST_ID),
             *_point(row),
-            int(row["placement_time"]),
-            row["restaurant"],
-            int(row["ready_time"]),
+            row.whole("placement_time", 0, _LAST_MINUTE),
+            _one_of(row, "restaurant", restaurants),
+            row.whole("ready_time", 0, _LAST_MINUTE),
         ),
+        key="order",
     )
-    for order in orders:
-        if order.restaurant not in restaurants:
-            raise TableError(
-                f"{folder / 'orders.txt'}: order {order.id}: there is no {order.restaurant}"
-            )
     couriers = _rows(
         folder / "couriers.txt",
         lambda row: Courier(
-            row["courier"], *_point(row), int(row["on_time"]), int(row["off_time"])
+            row.id("courier"),
+            *_point(row),
+            row.whole("on_time", 0, _LAST_MINUTE),
+            row.whole("off_time", 0, _LAST_MINUTE),
         ),
+        key="courier",
     )
+    if all(courier.on_time >= courier.off_time for courier in couriers):
+        raise InputError(f"{folder / 'couriers.txt'}: off_time: no shift ends after its start")
     (parameters, *_) = _rows(
         folder / "instance_parameters.txt",
         lambda row: Parameters(
-            float(row["meters_per_minute"]),
-            int(row["pickup service minutes"]),
-            int(row["dropoff service minutes"]),
-            int(row["target click-to-door"]),
-            int(row["maximum click-to-door"]),
-            float(row["pay per order"]),
-            float(row["guaranteed pay per hour"]),
+            row.number("meters_per_minute", 1, 10_000),
+            row.whole("pickup service minutes", 0, 1_440),
+            row.whole("dropoff service minutes", 0, 1_440),
+            row.whole("target click-to-door", 0, _LAST_MINUTE),
+            row.whole("maximum click-to-door", 0, _LAST_MINUTE),
+            row.number("pay per order", 0, 1e9),
+            row.number("guaranteed pay per hour", 0, 1e9),
         ),
     )
-    if not parameters.meters_per_minute > 0:
-        raise TableError(f"{folder / 'instance_parameters.txt'}: no speed above 0")
     return Instance(
         folder.resolve().name,
         {order.id: order for order in orders},
@@ -141,12 +150,19 @@ def read_instance(folder: Path) -> Instance:
     )
 
 
-def _point(row: Mapping[str, str]) -> tuple[int, int]:
-    return int(row["x"]), int(row["y"])
+def _point(row: Row) -> tuple[int, int]:
+    return row.whole("x", -_FURTHEST_M, _FURTHEST_M), row.whole("y", -_FURTHEST_M, _FURTHEST_M)
 
 
-def _rows(path: Path, read: Callable[[Mapping[str, str]], T]) -> list[T]:
-    return read_rows(path, read, delimiter="\t")
+def _one_of(row: Row, column: str, known: Container[str]) -> str:
+    name = row.text(column)
+    if name not in known:
+        raise row.wrong(column, f"there is no {quoted(name)}")
+    return name
+
+
+def _rows(path: Path, read: Callable[[Row], T], *, key: str | None = None) -> list[T]:
+    return read_rows(path, read, delimiter="\t", key=key)
 
 
 class PlaneTravel(TravelTime):

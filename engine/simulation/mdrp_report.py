@@ -1,6 +1,5 @@
 """A table and JSON of MDRP instances, beside what has been published about them."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from engine.input_files import Row, read_rows
 from engine.simulation.mdrp_solution import MdrpFigures
-from engine.simulation.tables import TableError
 
 _REFERENCE = "reference.csv"
 # Column, attribute, decimals; None in a mean is left out of it.
@@ -42,23 +41,21 @@ class Published:
 def read_published(folder: Path) -> Mapping[str, Published]:
     """What `reference.csv` beside the instances says, by instance; nothing without the file.
 
-    :raises TableError: if it cannot be read
+    :raises InputError: if it cannot be read
     """
     path = folder / _REFERENCE
     if not path.is_file():
         return {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {
-                row["instance"]: Published(
-                    _number(row["reyes_rtp"]),
-                    _number(row["reyes_exact_rtp"]),
-                    _number(row["ys_rtp_mean"]),
-                )
-                for row in csv.DictReader(file)
-            }
-    except (KeyError, ValueError) as error:
-        raise TableError(f"{path}: {error}") from error
+    return dict(read_rows(path, _published, key="instance"))
+
+
+def _published(row: Row) -> tuple[str, Published]:
+    columns = ("reyes_rtp", "reyes_exact_rtp", "ys_rtp_mean")
+    return row.text("instance"), Published(*(_minutes(row, column) for column in columns))
+
+
+def _minutes(row: Row, column: str) -> float | None:
+    return row.number(column, 0, 10_080) if row.text(column) else None
 
 
 def summary(figures: Sequence[MdrpFigures]) -> dict[str, float | None]:
@@ -141,10 +138,6 @@ def _where_published(
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
 
 
 def _text(value: float | None, places: int) -> str:

@@ -1,12 +1,12 @@
 """A scenario's policy, with what a person sets over it: a TOML file, or single figures."""
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.config import ConfigError
 from engine.config_fields import Given, build, flat_names
+from engine.input_files import read_toml
 from engine.market_policy import MarketPolicy
 
 
@@ -34,12 +34,7 @@ def policy_over(
 
 
 def _of_file(path: Path) -> dict[str, Given]:
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    table = read_toml(path)
     policy = table.pop("policy", {})
     if table or not isinstance(policy, dict):
         raise ConfigError(f"{path}: a policy file has one table, [policy]")

@@ -10,49 +10,57 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from engine.input_files import InputError, numbered_lines, read_text
 from engine.ports import StoreUnavailable
-from engine.simulation.tables import TableError
 from engine.store.keys import MarketKeys
 from engine.store.records import read_job
-from protocol.lifecycle import Outcome
+from protocol.fields import EpochMs, Id, Lat, Lon
+from protocol.lifecycle import JobState, Outcome
 
 _FORMAT: Final = "mallard recording 1"
 _AT_ONCE: Final = 1_000
 # An offer that was accepted, or taken back as another driver was faster, is none.
 _REFUSALS: Final = frozenset({Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNACKNOWLEDGED})
 _TIMEOUT_S: Final = 30.0
+# The stream of a live market is trimmed long before that.
+_LONGEST_DAYS: Final = 31
+_LONGEST_MS: Final = _LONGEST_DAYS * 86_400_000
+_STATES: Final = frozenset({"", *JobState})
+
+
+_NoneOrId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{0,64}$(?!\n)")]
 
 
 class RecordedJob(msgspec.Struct, frozen=True):
     """What a job needed. ``refused_by``: the driver of each turn that ended with its refusal."""
 
-    id: str
-    mall: str
-    stores: tuple[str, ...]
-    lat: float
-    lon: float
-    created_ms: int
-    ready_ms: int
-    deadline_ms: int
-    expires_ms: int
-    refused_by: tuple[str, ...] = ()
+    id: Id
+    mall: Id
+    stores: Annotated[tuple[Id, ...], msgspec.Meta(min_length=1)]
+    lat: Lat
+    lon: Lon
+    created_ms: EpochMs
+    ready_ms: EpochMs
+    deadline_ms: EpochMs
+    expires_ms: EpochMs
+    refused_by: tuple[Id, ...] = ()
 
 
 class RecordedEvent(msgspec.Struct, frozen=True):
     """One entry of the stream. ``kind`` job: ``was`` and ``became`` are its states; ``driver``:
     ``what`` happened to it."""
 
-    at: int
+    at: EpochMs
     kind: str
-    job: str = ""
-    driver: str = ""
+    job: _NoneOrId = ""
+    driver: _NoneOrId = ""
     was: str = ""
     became: str = ""
     cause: str = ""
@@ -136,50 +144,122 @@ def _job(fields: Mapping[bytes, bytes]) -> RecordedJob:
 
 
 def write_recording(recording: Recording, path: Path) -> None:
-    """Write the file, readable by its owner only. :raises OSError:"""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        for line in _lines(recording):
-            file.write(json.dumps(line) + "\n")
+    """Write the file in one step, readable by its owner only, whatever was there before.
+
+    :raises OSError:
+    """
+    lines = (json.dumps(line) + "\n" for line in _lines(recording))
+    if path.exists() and not path.is_file():  # a pipe or a device: it has no mode to keep
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+        return
+    target = path.resolve()
+    draft = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
+    draft.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _lines(recording: Recording) -> Iterable[Mapping[str, Any]]:
-    yield {"format": _FORMAT, "market": recording.market}
+    yield {
+        "format": _FORMAT,
+        "market": recording.market,
+        "jobs": len(recording.jobs),
+        "events": len(recording.events),
+    }
     for job in recording.jobs.values():
         yield {"job": msgspec.to_builtins(job)}
     for event in recording.events:
         yield {"event": msgspec.to_builtins(event)}
 
 
+class _Header(msgspec.Struct, frozen=True):
+    """The first line. ``jobs`` and ``events`` count the lines of each; older files have neither."""
+
+    format: Literal["mallard recording 1"]
+    market: Id
+    jobs: int | None = None
+    events: int | None = None
+
+
 class _Line(msgspec.Struct, frozen=True):
-    format: str = ""
-    market: str = ""
     job: RecordedJob | None = None
     event: RecordedEvent | None = None
 
 
+_HEADER: Final = msgspec.json.Decoder(_Header)
+_LINE: Final = msgspec.json.Decoder(_Line)
+
+
 def read_recording(path: Path) -> Recording:
-    """Read such a file. :raises TableError:"""
-    decoder = msgspec.json.Decoder(_Line)
+    """Read such a file. :raises InputError: for a line that no recording can hold"""
+    lines = numbered_lines(read_text(path))
+    number, first = next(lines, (0, ""))
+    if not number:
+        raise InputError(f"{path}: there is no job in it")
+    try:
+        header = _HEADER.decode(first)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"{path}, line {number}: not a recording ({_FORMAT}): {error}") from error
     jobs: dict[str, RecordedJob] = {}
     events: list[RecordedEvent] = []
-    number, market = 0, ""
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(file, start=1):
-                line = decoder.decode(text)
-                if number == 1:
-                    if line.format != _FORMAT or not line.market:
-                        raise TableError(f"{path}: not a recording ({_FORMAT})")
-                    market = line.market
-                elif line.job is not None:
-                    jobs[line.job.id] = line.job
-                elif line.event is not None:
-                    events.append(line.event)
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}, line {number}: {error}") from error
+    places: dict[str, str] = {}
+    for number, text in lines:
+        where = f"{path}, line {number}"
+        line = _read_line(text, where)
+        if line.job is not None:
+            if line.job.id in jobs:
+                raise InputError(f"{where}: job.id: {line.job.id} is in the file already")
+            jobs[line.job.id] = line.job
+            places[line.job.id] = where
+        elif line.event is not None:
+            _check_span(line.event, events, where)
+            events.append(line.event)
+    for name, said, found in (("jobs", header.jobs, jobs), ("events", header.events, events)):
+        if said not in {None, len(found)}:
+            raise InputError(f"{path}: cut short: {len(found)} {name}, and its head says {said}")
     if not jobs:
-        raise TableError(f"{path}: there is no job in it")
-    return Recording(market, jobs, events)
+        raise InputError(f"{path}: there is no job in it")
+    for job in jobs.values():
+        if events and abs(job.created_ms - events[0].at) > _LONGEST_MS:
+            raise InputError(
+                f"{places[job.id]}: job.created_ms: further than {_LONGEST_DAYS} d from the events"
+            )
+    return Recording(header.market, jobs, events)
+
+
+def _read_line(text: str, where: str) -> _Line:
+    try:
+        line = _LINE.decode(text)
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InputError(f"{where}: {error}") from error
+    if (line.job is None) == (line.event is None):
+        raise InputError(f"{where}: neither one job nor one event")
+    if line.job is not None:
+        _check_times(line.job, where)
+    return line
+
+
+def _check_times(job: RecordedJob, where: str) -> None:
+    """Refuse times that would let the replay run for years."""
+    if job.expires_ms < job.created_ms:
+        raise InputError(f"{where}: job.expires_ms: before created_ms")
+    if abs(job.ready_ms - job.created_ms) > _LONGEST_MS:
+        raise InputError(f"{where}: job.ready_ms: further than {_LONGEST_DAYS} d from created_ms")
+
+
+def _check_span(event: RecordedEvent, before: Sequence[RecordedEvent], where: str) -> None:
+    if before and abs(event.at - before[0].at) > _LONGEST_MS:
+        raise InputError(f"{where}: event.at: further than {_LONGEST_DAYS} d from the first event")
+    if event.kind == "job" and not {event.was, event.became} <= _STATES:
+        raise InputError(f"{where}: event.became: not a job's state")

@@ -19,16 +19,18 @@ from statistics import fmean, median
 from engine.core.eta import StraightLine
 from engine.core.geo import haversine_m
 from engine.core.places import Places
+from engine.input_files import InputError
 from engine.market_policy import MarketPolicy
 from engine.simulation.recording import RecordedEvent, RecordedJob, Recording
 from engine.simulation.scenario import MINUTE_MS, Scenario, Service, Shift, SimulatedOrder
-from engine.simulation.tables import TableError
 from protocol.lifecycle import JobState
 
 _M_PER_DEG = 111_195.0
 # Away for less than this, a driver's block goes on.
 _PAUSE_MS = 2 * MINUTE_MS
 _SMOOTHING = 2.0
+# An order whose deadline is years ahead is given up so long after the recording's end.
+_AFTER_MS = 24 * 60 * MINUTE_MS
 # A cool-down may end this much later than live.
 _SWEEP_S = 5.0
 
@@ -61,7 +63,7 @@ def as_it_was(recording: Recording) -> ReplayFigures:
     told = _told(recording)
     orders = len(told)
     if not orders:
-        raise TableError("no job of the recording was submitted in it and not cancelled")
+        raise InputError("no job of the recording was submitted in it and not cancelled")
     done = [one for one in told if JobState.DELIVERED in one.at and JobState.PICKED_UP in one.at]
     waits = sorted(
         (one.at[JobState.PICKED_UP] - max(one.job.ready_ms, one.job.created_ms)) / MINUTE_MS
@@ -87,18 +89,19 @@ def as_it_was(recording: Recording) -> ReplayFigures:
 def scenario_of(
     recording: Recording, places: Places, policy: MarketPolicy, *, seed: int = 0
 ) -> Scenario:
-    """The day as a scenario. :raises TableError: if nothing of it can be replayed"""
+    """The day as a scenario. :raises InputError: if nothing of it can be replayed"""
     if recording.market not in places.markets:
-        raise TableError(f"there is no market {recording.market!r}")
+        raise InputError(f"there is no market {recording.market!r}")
     told = _told(recording)
     malls = places.markets[recording.market].malls
     for one in told:
         stores = malls[one.job.mall].stores if one.job.mall in malls else {}
         if unknown := [store for store in one.job.stores if store not in stores]:
-            raise TableError(f"job {one.job.id}: there is no {unknown[0]} at {one.job.mall}")
+            raise InputError(f"job {one.job.id}: there is no {unknown[0]} at {one.job.mall}")
     shifts = _shifts(recording, told, places, policy, random.Random(f"{seed} {recording.market}"))
     if not told or not shifts:
-        raise TableError("the recording has no job, or no driver, that could be replayed")
+        raise InputError("the recording has no job, or no driver, that could be replayed")
+    last_ms = max(event.at for event in recording.events) + _AFTER_MS
     orders = tuple(
         SimulatedOrder(
             # A job's id begins with its market's; the simulation puts that before it again.
@@ -109,7 +112,7 @@ def scenario_of(
             placed_ms=one.job.created_ms,
             ready_ms=one.job.ready_ms,
             best_by_ms=one.job.deadline_ms,
-            expires_ms=one.job.expires_ms,
+            expires_ms=min(one.job.expires_ms, max(last_ms, one.job.created_ms + _AFTER_MS)),
             stores=one.job.stores,
         )
         for one in told

@@ -87,7 +87,7 @@ def read_network(path: Path) -> tuple[Network, About]:
         header = json.loads(bytes(body[start : start + header_bytes]))
         about = About(*(str(header[name]) for name in About._fields))
         network = _network(header["arrays"], body[start + header_bytes :])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise RoadsError(f"{path} does not hang together ({error}): {_AGAIN}") from error
     if about.profile != PROFILE:
         raise RoadsError(f"{path} was made by other rules for cars ({about.profile}): {_AGAIN}")

@@ -50,10 +50,15 @@ def read_zips() -> Zips:
             f"no {_TABLE}: it is in the datasets, whose folder MALLARD_DATASETS names "
             "(default: ../shared/data beside the project)"
         )
-    with table.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
+    with table.open(newline="", encoding="utf-8-sig") as lines:
+        rows = list(csv.DictReader(lines, strict=True))
     columns = ("lat", "lon", "land_area_sq_mi", "households")
-    lat, lon, area, homes = (np.array([float(r[c] or 0) for r in rows]) for c in columns)
+    try:
+        lat, lon, area, homes = (np.array([float(r[c] or 0) for r in rows]) for c in columns)
+    except (KeyError, ValueError, TypeError) as error:  # TypeError: a row that is cut short
+        raise CannotMeasure(f"{table}: {error!r}") from error
+    if not all(np.isfinite(column).all() for column in (lat, lon, area, homes)):
+        raise CannotMeasure(f"{table}: a number in it is not finite")
     return Zips(lat, lon, np.sqrt(area * _M2_PER_SQ_MI / math.pi), homes)
 
 

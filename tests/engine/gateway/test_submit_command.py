@@ -1,12 +1,15 @@
 import asyncio
 import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from engine.cli import main
 from engine.commands.submit import read_jobs
+from engine.input_files import InputError
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.http_support import Caller, order
 
@@ -16,7 +19,7 @@ def test_a_file_holds_one_job_or_several() -> None:
     assert read_jobs('[{"a": 1}, {"b": 2}]') == [{"a": 1}, {"b": 2}]
     assert read_jobs('{"a": 1}\n\n{"b": 2}\n') == [{"a": 1}, {"b": 2}]
     for text in ("", "[]", "7", "[7]", '{"a": 1}\nx'):
-        with pytest.raises(ValueError):
+        with pytest.raises(InputError):
             read_jobs(text)
 
 
@@ -44,3 +47,28 @@ async def test_jobs_are_posted_and_those_refused_are_told(
 
 def test_a_file_that_is_not_there_is_a_mistake_of_usage(tmp_path: Path) -> None:
     assert main(["submit", str(tmp_path / "none.json"), "--data", str(tmp_path)]) == 2
+
+
+@pytest.mark.finding("E")
+async def test_submit_stops_when_nothing_reads_its_output(
+    node: RunningNode, tmp_path: Path
+) -> None:
+    file = tmp_path / "jobs.jsonl"
+    file.write_text("\n".join(json.dumps(order()) for _ in range(5)))
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "engine", "submit", str(file)),
+            *("--url", node.url, "--service", "shop", "--data", str(tmp_path)),
+            env=os.environ | {"MALLARD_SECRET": "s" * 32},
+            stdout=writer,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, told = await process.communicate()
+    finally:
+        os.close(writer)
+    assert process.returncode == 1
+    (line,) = told.decode().splitlines()
+    assert "stopped after job 1 of 5, which is posted" in line
+    assert len((await Caller(node, "shop").get("/v1/jobs")).json()["items"]) == 1

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from engine.core.fairness import gini
+from engine.input_files import InputError
 from engine.market_policy import Round
 from engine.simulation import cityday
 from engine.simulation.day import simulate
 from engine.simulation.figures import figures_of, served_by_nobody
 from engine.simulation.scenario import MIDNIGHT_MS, Day, Shift
-from engine.simulation.tables import TableError
 
 ORDERS = (
     "order_id,pick_up_lat,pick_up_lng,drop_off_lat,drop_off_lng,placement_time,preparation_time,"
@@ -78,7 +78,7 @@ def test_the_rest_of_a_day_has_its_orders_and_who_is_at_work_then(folder: Path) 
     assert {shift.driver for shift in rest.shifts} == {
         shift.driver for shift in whole.shifts if shift.off_ms > from_ms
     }
-    with pytest.raises(TableError, match="from 30:00 on"):
+    with pytest.raises(InputError, match="from 30:00 on"):
         cityday.from_hour(whole, 30)
 
 
@@ -96,9 +96,9 @@ def test_orders_that_nobody_can_serve_are_counted(folder: Path) -> None:
 
 def test_what_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "couriers.csv").write_text(COURIERS + "1,car,4.8,-75.7,later,10:00:00\n")
-    with pytest.raises(TableError, match=r"couriers\.csv, line 2"):
+    with pytest.raises(InputError, match=r"couriers\.csv, line 2"):
         cityday.read_day(folder)
-    with pytest.raises(TableError, match="no such folder"):
+    with pytest.raises(InputError, match="no such folder"):
         cityday.read_day(folder / "nowhere")
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.input_files import InputError
 from engine.market_policy import Round
 from engine.simulation import mdrp
 from engine.simulation.day import simulate
 from engine.simulation.mdrp_report import as_json, read_published
 from engine.simulation.mdrp_solution import MdrpFigures, figures_of, write_solution
-from engine.simulation.tables import TableError
 from tests.engine.simulation.feasibility import breaches
 from tests.engine.simulation.instances import write_instance
 
@@ -98,11 +98,11 @@ def test_figures_are_told_as_json(tmp_path: Path, redis_url: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("orders.txt", "order\tx\ty\nо1\t1\t2\n", "there is no column 'placement_time'"),
+        ("orders.txt", "order\tx\ty\no1\t1\t2\n", "there is no column 'placement_time'"),
         ("orders.txt", "", "it has no rows"),
         ("couriers.txt", "courier\tx\ty\ton_time\toff_time\nc1\t1\t2\tsoon\t9\n", "line 2"),
         ("instance_parameters.txt", None, "No such file"),
-        ("restaurants.txt", "restaurant\tx\ty\nother\t1\t2\n", "there is no r"),
+        ("restaurants.txt", "restaurant\tx\ty\nother\t1\t2\n", "there is no 'r"),
     ],
 )
 def test_what_cannot_be_read_is_named(
@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_named(
         (folder / name).unlink()
     else:
         (folder / name).write_text(content)
-    with pytest.raises(TableError, match=message):
+    with pytest.raises(InputError, match=message):
         mdrp.read_instance(folder)
-    with pytest.raises(TableError, match="no such folder"):
+    with pytest.raises(InputError, match="no such folder"):
         mdrp.read_instance(tmp_path / "nowhere")
