@@ -9,6 +9,9 @@ import logging
 import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -19,6 +22,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 # More different lines than this within one interval share one line without their fields.
 _MAX_LINES: Final = 64
+_NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
+_LIBRARIES: Final = ("asyncio", "uvicorn", "websockets")
+_MESSAGE_CHARS: Final = 60
 
 _SECRET_KEYS = frozenset(
     {
@@ -94,6 +100,7 @@ def configure_logging(
             ],
         )
     )
+    handler.addFilter(LibraryLimit())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
@@ -136,6 +143,9 @@ class RateLimitedLog:
         _refusals = RateLimitedLog(structlog.get_logger(__name__))
         _refusals.info("socket refused", reason="draining")
 
+    `example`: fields that say which one it was, such as an id or `exc_info`. They do not make
+    events different, and only the line of a single event has them.
+
     Outside an event loop, and in other threads, the count comes with the next event instead.
     """
 
@@ -156,7 +166,14 @@ class RateLimitedLog:
         """Log or count an event at level `error`."""
         self.write("error", event, **fields)
 
-    def write(self, level: LogLevel, event: str, **fields: Any) -> None:
+    def write(
+        self,
+        level: LogLevel,
+        event: str,
+        *,
+        example: Mapping[str, Any] = _NO_FIELDS,
+        **fields: Any,
+    ) -> None:
         """Log or count an event. The values of `fields` must be hashable."""
         now = time.monotonic()
         key = (level, event, tuple(fields.items()))
@@ -167,7 +184,7 @@ class RateLimitedLog:
         line = self._lines.setdefault(key, _Line())
         line.count += 1
         if now >= line.next_at:
-            self._emit(key, line, now)
+            self._emit(key, line, now, example)
         elif line.timer is None:
             line.timer = _call_later(line.next_at - now, lambda: self._end_of_interval(key))
 
@@ -177,21 +194,95 @@ class RateLimitedLog:
             self._emit(key, line, time.monotonic())
 
     def _emit(
-        self, key: tuple[LogLevel, str, tuple[tuple[str, Any], ...]], line: "_Line", now: float
+        self,
+        key: tuple[LogLevel, str, tuple[tuple[str, Any], ...]],
+        line: "_Line",
+        now: float,
+        example: Mapping[str, Any] = _NO_FIELDS,
     ) -> None:
         level, event, fields = key
-        count = {"count": line.count} if line.count > 1 else {}
+        more = {"count": line.count} if line.count > 1 else example
         line.count, line.next_at = 0, now + self._interval_s
         if line.timer is not None:
             line.timer.cancel()
             line.timer = None
-        getattr(self._log, level)(event, **dict(fields), **count)
+        getattr(self._log, level)(event, **dict(fields), **more)
 
     def _drop_quiet(self, now: float) -> None:
         for key in [
             key for key, line in self._lines.items() if not line.count and now >= line.next_at
         ]:
             del self._lines[key]
+
+
+class Tally:
+    """Counts events by reason; logs at most one line each `interval_s`, with the count of each.
+
+    For what clients without a token can cause: however many reasons there are, it is one line. The
+    first event is logged at once.
+
+        _refused = Tally(structlog.get_logger(__name__), "connections refused")
+        _refused.count("slow")
+    """
+
+    def __init__(self, log: Any, event: str, *, interval_s: float = 1.0) -> None:
+        self._log = log
+        self._event = event
+        self._interval_s = interval_s
+        self._reasons: Counter[str] = Counter()
+        self._next_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def count(self, reason: str) -> None:
+        """Count an event. Pass few different reasons, never an id."""
+        self._reasons[reason] += 1
+        now = time.monotonic()
+        if now >= self._next_at:
+            self._emit()
+        elif self._timer is None:
+            self._timer = _call_later(self._next_at - now, self._emit)
+
+    def _emit(self) -> None:
+        self._next_at = time.monotonic() + self._interval_s
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        reasons = dict(sorted(self._reasons.items()))
+        self._reasons.clear()
+        self._log.info(self._event, count=sum(reasons.values()), reasons=reasons)
+
+
+class LibraryLimit(logging.Filter):
+    """Lets one record a second of each message of the libraries' loggers through.
+
+    The event loop, uvicorn and the WebSocket library log some of what clients do wrong, each time.
+    A record that follows suppressed ones says how many they were.
+    """
+
+    def __init__(
+        self, *, interval_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._clock = clock
+        self._messages: dict[tuple[str, str], list[float]] = {}  # next at, suppressed since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        if not record.name.startswith(_LIBRARIES):
+            return True
+        now = self._clock()
+        key = (record.name, str(record.msg)[:_MESSAGE_CHARS])
+        if key not in self._messages and len(self._messages) >= _MAX_LINES:
+            key = (record.name, "")
+        state = self._messages.setdefault(key, [now, 0])
+        if now < state[0]:
+            state[1] += 1
+            return False
+        if state[1]:
+            record.msg = f"{record.msg} [{state[1]:.0f} more before]"
+        state[:] = [now + self._interval_s, 0]
+        return True
 
 
 class _Line:

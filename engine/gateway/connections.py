@@ -15,9 +15,9 @@ from typing import Any, Final
 import structlog
 
 from engine.gateway.client_address import UNKNOWN, TrustedProxies, address_key
-from engine.logs import RateLimitedLog
+from engine.logs import Tally
 
-_refusals = RateLimitedLog(structlog.get_logger(__name__))
+_refusals = Tally(structlog.get_logger(__name__), "connections refused")
 
 PEER: Final = "mallard.peer"
 """Under this name a request's scope holds, in `state`, its connection's `Peer`."""
@@ -114,7 +114,7 @@ class Connections:
     def refuse(self, reason: str) -> None:
         """Count a connection that was refused or cut."""
         self._refused(reason)
-        _refusals.info("connection refused", reason=reason)
+        _refusals.count(reason)
 
     def _make_room(self) -> bool:
         """Cut the connection of the oldest stranger; return whether there was one."""

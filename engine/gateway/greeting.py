@@ -13,12 +13,14 @@ from engine.gateway.driver_fixes import hello_fix
 from engine.gateway.frames import in_run_order, offer_frame
 from engine.gateway.services import Services
 from engine.gateway.session import Session
+from engine.logs import RateLimitedLog
 from engine.ports import DriverFix, DriverSnapshot, Refused, StoreUnavailable
 from protocol import messages
 from protocol.codes import MAX_FRAME_BYTES, StateWhy
 from protocol.lifecycle import ON_BOARD, JobState
 
-_log = structlog.get_logger(__name__)
+# A driver can cause a line with each hello.
+_log = RateLimitedLog(structlog.get_logger(__name__))
 
 _CLAIMS: Final = ON_BOARD | {JobState.DELIVERED}
 
@@ -73,16 +75,16 @@ async def claim_custody(
             _log.warning(
                 "custody claimed in vain",
                 market=session.market,
-                driver=session.driver,
-                job=held.job,
                 reason=refused.code.value,
+                example={"driver": session.driver, "job": held.job},
             )
 
 
 async def tell_wrong_fields(services: Services, session: Session, wrong: Sequence[str]) -> None:
     """Tell the app that optional fields of its hello were left out. ``wrong``: their names."""
     market, driver = session.market, session.driver
-    _log.info("wrong fields in hello", market=market, driver=driver, fields_left_out=list(wrong))
+    example = {"driver": driver, "fields_left_out": list(wrong)}
+    _log.info("wrong fields in hello", market=market, example=example)
     reasons = {
         StateWhy.FIXES_REJECTED if name == "position" else StateWhy.BAD_FIELD for name in wrong
     }

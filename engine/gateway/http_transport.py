@@ -17,6 +17,7 @@ from functools import cache, partial
 from typing import Any, Final, cast
 
 import httptools
+import structlog
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
@@ -38,7 +39,10 @@ from engine.gateway.transport import (
     has_unsent,
     limit_unsent,
 )
+from engine.logs import RateLimitedLog
 from protocol.codes import ProblemCode
+
+_log = RateLimitedLog(structlog.get_logger(__name__))
 
 HEAD_WITHIN_S: Final = 5.0
 BODY_WITHIN_S: Final = 5.0
@@ -99,12 +103,12 @@ class _Cycle(RequestResponseCycle):
             await app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
             await self._fail(ProblemCode.DRAINING)
-        except Exception:
-            self.logger.exception("Exception in ASGI application")
+        except Exception as error:  # noqa: BLE001 - logged, and answered 500
+            _log.error("request failed", error=type(error).__name__, example={"exc_info": error})
             await self._fail(ProblemCode.INTERNAL)
         else:
             if not self.response_complete and not self.disconnected:
-                self.logger.error("the application returned without a complete answer")
+                _log.error("the application returned without a complete answer")
                 await self._fail(ProblemCode.INTERNAL)
         finally:
             self.on_response = _nothing

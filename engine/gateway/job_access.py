@@ -11,13 +11,15 @@ from engine.gateway.auth import Principal
 from engine.gateway.job_ids import market_of_job
 from engine.gateway.limits import turn_of
 from engine.gateway.parameters import whole_number
+from engine.logs import RateLimitedLog
 from engine.ports import JobRef, NoSuchJob, Store, StoreUnavailable
 from protocol.codes import MAX_WAIT_S, Role
 from protocol.lifecycle import HELD, TERMINAL
 
 _POLL_S: Final = 0.1
 _SETTLED: Final = HELD | TERMINAL
-_log = structlog.get_logger(__name__)
+# A service can cause a line with each request.
+_log = RateLimitedLog(structlog.get_logger(__name__))
 
 
 def owner_of(principal: Principal) -> str | None:
@@ -32,7 +34,7 @@ async def job_of(request: Request, principal: Principal, store: Store) -> Job:
         raise NoSuchJob(job_id)
     job = await store.job(job_id)
     if owner_of(principal) not in {None, job.service}:
-        _log.warning("another's job asked for", service=principal.sub, job=job_id)
+        _log.warning("another's job asked for", service=principal.sub, example={"job": job_id})
         raise NoSuchJob(job_id)
     return job
 

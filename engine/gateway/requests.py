@@ -11,6 +11,7 @@ from engine.gateway.readiness import hold_parcels
 from engine.gateway.reports import problem_reported, reason_given
 from engine.gateway.services import Services
 from engine.gateway.session import Session
+from engine.logs import RateLimitedLog
 from engine.ports import Answered, JobRef, NoSuchJob, Refused, StoreUnavailable
 from protocol.codes import ERROR_ADVICE, ErrorCode
 from protocol.lifecycle import Step
@@ -26,7 +27,8 @@ from protocol.messages import (
     Status,
 )
 
-_log = structlog.get_logger(__name__)
+# A driver can cause a line with each frame.
+_log = RateLimitedLog(structlog.get_logger(__name__))
 
 Request = Status | OfferAck | Accept | Decline | Progress | Problem
 
@@ -200,11 +202,13 @@ class Requests:
         """Keep a trace of a driver who names what is not its own; most are late, a few try."""
         _log.warning(
             "not the driver's own",
-            market=self._session.market,
-            driver=self._session.driver,
             request=type(request).__struct_config__.tag,
-            job=getattr(request, "job", None) or None,
-            offer=getattr(request, "offer", None),
+            example={
+                "market": self._session.market,
+                "driver": self._session.driver,
+                "job": getattr(request, "job", None) or None,
+                "offer": getattr(request, "offer", None),
+            },
         )
 
 

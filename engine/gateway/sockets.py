@@ -15,13 +15,14 @@ from engine.gateway.conversation import Conversation
 from engine.gateway.problems import HttpProblem
 from engine.gateway.services import Services
 from engine.gateway.transport import DriverSocketProtocol, wire_of
-from engine.logs import RateLimitedLog
+from engine.logs import Tally
 from protocol.codec import Codec, for_subprotocol
 from protocol.codes import Close, ProblemCode
 
 _log = structlog.get_logger(__name__)
-# Clients cause these lines: hundreds a second while a node drains or is attacked.
-_refusals = RateLimitedLog(_log)
+# Clients without a token cause these lines: hundreds a second while a node drains or is attacked.
+_refused = Tally(_log, "sockets refused")
+_closed = Tally(_log, "sockets closed")
 
 _PROBLEMS: Final[Mapping[Refusal, Callable[[], HttpProblem]]] = {
     Refusal.QUERY: lambda: HttpProblem(
@@ -92,19 +93,18 @@ class DriverSocket:
             admitted = self._services.admission.admit_by_header(scope["headers"])
         except Turned as turned:
             wire.end(turned.code, turned.code.name.lower())
-            _refusals.info(
-                "socket refused", close=int(turned.code), reason=turned.code.name.lower()
-            )
+            _refused.count(turned.code.name.lower())
             return turned.code
         conversation = Conversation(self._services, wire, codec, admitted)
-        _log.info("socket open", session=conversation.id, subprotocol=subprotocol)
+        _log.debug("socket open", session=conversation.id, subprotocol=subprotocol)
         close = 1011  # unless it ends as it should
         try:
             code = await wire.converse(conversation.handle)
             close = conversation.code or code
         finally:
             await conversation.close()
-            _log.info("socket closed", session=conversation.id, close=close, **conversation.who)
+            _closed.count(str(close))
+            _log.debug("socket closed", session=conversation.id, close=close, **conversation.who)
         return close
 
     def _codec(self, subprotocol: str | None) -> Codec:

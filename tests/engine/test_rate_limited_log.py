@@ -1,12 +1,13 @@
 """A log line that may come often comes once an interval, with a count."""
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
 import pytest
 
-from engine.logs import RateLimitedLog
+from engine.logs import LibraryLimit, RateLimitedLog, Tally
 from tests.support import eventually
 
 
@@ -72,3 +73,54 @@ def test_without_a_loop_the_count_comes_with_the_next_event() -> None:
     thread.start()
     thread.join()
     assert [fields for *_, fields in lines.all] == [{}, {"count": 2}]
+
+
+def test_an_example_is_on_the_line_of_one_event_only() -> None:
+    lines = Lines()
+    log = RateLimitedLog(lines, interval_s=0)
+    log.warning("not yours", example={"job": "j1"})
+    assert lines.all == [("warning", "not yours", {"job": "j1"})]
+
+
+@pytest.mark.finding("A8")
+async def test_examples_do_not_make_events_different() -> None:
+    lines = Lines()
+    log = RateLimitedLog(lines, interval_s=0.1)
+    for number in range(100):
+        log.warning("not yours", example={"job": f"j{number}"})
+    await eventually(lambda: len(lines.all) == 2)
+    assert [fields for _, _, fields in lines.all] == [{"job": "j0"}, {"count": 99}]
+
+
+@pytest.mark.finding("A8", "B14")
+async def test_a_tally_is_one_line_for_all_reasons() -> None:
+    lines = Lines()
+    tally = Tally(lines, "refused", interval_s=0.1)
+    for number in range(100):
+        tally.count(f"reason {number % 4}")
+    assert lines.all == [("info", "refused", {"count": 1, "reasons": {"reason 0": 1}})]
+    await eventually(lambda: len(lines.all) == 2)
+    reasons = {"reason 0": 24, "reason 1": 25, "reason 2": 25, "reason 3": 25}
+    assert lines.all[1] == ("info", "refused", {"count": 99, "reasons": reasons})
+    await asyncio.sleep(0.15)
+    assert len(lines.all) == 2
+
+
+@pytest.mark.finding("A8")
+def test_a_librarys_message_passes_once_an_interval() -> None:
+    now = 0.0
+    limit = LibraryLimit(interval_s=1.0, clock=lambda: now)
+
+    def passes(name: str, text: str = "socket.send() raised exception") -> str | None:
+        record = logging.LogRecord(name, logging.WARNING, "", 0, text, (), None)
+        return record.getMessage() if limit.filter(record) else None
+
+    assert passes("asyncio")
+    assert [passes("asyncio") for _ in range(50)] == [None] * 50
+    assert passes("uvicorn.error")
+    assert passes("asyncio", "another")
+    assert passes("engine.gateway")
+    assert passes("engine.gateway")
+    now = 1.5
+    assert passes("asyncio") == "socket.send() raised exception [50 more before]"
+    assert sum(passes("asyncio", f"{number}") is not None for number in range(1_000)) < 100

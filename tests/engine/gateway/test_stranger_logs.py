@@ -1,0 +1,85 @@
+"""Lines that clients can cause: a few a second, whatever they send and however often."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from protocol.codes import Role
+from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.http_support import Caller
+from tests.engine.gateway.phone import phone
+from tests.engine.gateway.wire import HANDSHAKE, Wire, client_frame
+
+_ROUNDS = 6
+_STRANGERS = {
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "large head": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000,
+    "foreign page": HANDSHAKE + b"Origin: https://evil.example\r\n\r\n",
+    "query": HANDSHAKE.replace(b"/v1/driver", b"/v1/driver?token=x") + b"\r\n",
+    "bad key": HANDSHAKE.replace(b"A" * 22 + b"==", b"no key") + b"\r\n",
+    "bad token": HANDSHAKE + b"Authorization: Bearer x\r\n\r\n",
+    "no subprotocol": HANDSHAKE.replace(b"mallard.v1.msgpack", b"other") + b"\r\n",
+    "no hello": HANDSHAKE + b"\r\n" + client_frame(b"\xc1"),
+    "bad text": HANDSHAKE + b"\r\n" + client_frame(b"\xff", 0x81),
+    "unmasked": HANDSHAKE + b"\r\n" + b"\x82\x01x",
+    "upgrade": b"GET /livez HTTP/1.0\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+}
+
+
+def shown(lines: Sequence[MutableMapping[str, Any]]) -> Counter[str]:
+    """How often each event stands in a log at the level `info`."""
+    return Counter(line["event"] for line in lines if line["log_level"] != "debug")
+
+
+async def _send(node: RunningNode, data: bytes) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        wire.send(data)
+        await wire.rest()
+
+
+@pytest.mark.finding("A8", "B14", "C1")
+async def test_strangers_cause_a_few_lines_a_second(
+    node: RunningNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    began_s = time.monotonic()
+    with capture_logs() as lines:
+        await asyncio.gather(
+            *(_send(node, it) for it in _STRANGERS.values() for _ in range(_ROUNDS))
+        )
+        await asyncio.sleep(1.1)
+    seconds = time.monotonic() - began_s
+    counts = shown(lines)
+    assert set(counts) <= {"connections refused", "sockets refused", "sockets closed"}
+    assert max(counts.values()) <= seconds + 2
+    refused = Counter[str]()
+    for line in lines:
+        if line["event"] == "connections refused":
+            refused.update(line["reasons"])
+    assert refused["bad_request"] >= _ROUNDS
+    assert refused["origin"] == _ROUNDS
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.finding("A8")
+async def test_a_service_that_guesses_jobs_causes_few_lines(node: RunningNode) -> None:
+    job = (await Caller(node).submit()).json()["id"]
+    thief = Caller(node, "thief", Role.ORDERS)
+    with capture_logs() as lines:
+        for _ in range(20):
+            assert (await thief.get(f"/v1/jobs/{job}")).status_code == 404
+    assert 1 <= shown(lines)["another's job asked for"] <= 5
+
+
+@pytest.mark.finding("A8")
+async def test_a_driver_that_guesses_offers_causes_few_lines(node: RunningNode) -> None:
+    with capture_logs() as lines:
+        async with phone(node.ws, node.token("d1")) as app:
+            await app.hello()
+            for _ in range(20):
+                await app.ask("accept", offer="somebody-elses")
+    assert 1 <= shown(lines)["not the driver's own"] <= 5
