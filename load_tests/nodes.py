@@ -82,6 +82,12 @@ class Node:
         self.stop()
         self.start()
 
+    def upgrade(self, environment: Mapping[str, str]) -> None:
+        """Let it drain, and start this checkout's version at the same port."""
+        self.stop()
+        self._environment = environment
+        self.start()
+
     def stop(self) -> None:
         """Let it drain and end; a node that takes too long is killed."""
         process, self._process = self._process, None
