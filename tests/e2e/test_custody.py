@@ -1,5 +1,7 @@
 """Drivers who fall silent or are taken off their job, and who holds the parcel in the end."""
 
+import pytest
+
 from tests.e2e.app import App, now_ms
 from tests.e2e.conftest import NewApp
 from tests.e2e.contract import Frame
@@ -248,3 +250,32 @@ async def test_a_repeated_step_after_a_lost_reply(
     welcome = await app.hello()
     assert welcome["jobs"][0]["state"] in {"assigned", "picked_up"}
     assert (await app.step(held, "picked_up"))["job_state"] == "picked_up"
+
+
+@pytest.mark.finding("C9")
+@pytest.mark.parametrize("is_over_http", [False, True])
+async def test_a_winner_delivers_under_the_attempt_it_claimed(
+    new_app: NewApp, shop: Shop, operator: Shop, place: Place, encoding: str, *, is_over_http: bool
+) -> None:
+    """All of it was tapped without a network: the phone knows of no other attempt."""
+    app = new_app(encoding)
+    job, held = await accepted(app, shop, place)
+    await unassign(operator, job["id"])
+    await app.expect("job", job=job["id"])
+    assert (await late(app, held))["job_state"] == "picked_up"
+    assert (await app.step(held, "returning"))["job_state"] == "returning"
+    problem = await app.ask(
+        "problem", job=job["id"], attempt=held["attempt"], kind="customer_unreachable"
+    )
+    assert problem["type"] == "reply", problem
+    if is_over_http:
+        response = await shop.http.post(
+            f"/v1/driver/jobs/{job['id']}/progress",
+            json={"attempt": held["attempt"], "step": "delivered"},
+            headers={"Authorization": f"Bearer {app.token}"},
+        )
+        assert response.status_code == 200, response.text
+        assert response.json()["job_state"] == "delivered"
+    else:
+        assert (await app.step(held, "delivered"))["job_state"] == "delivered"
+    assert await shop.state(job["id"]) == "delivered"

@@ -360,3 +360,16 @@ class HolderRules(DriverRules):
         former = sorted(self.model.jobs[name].former, key=lambda turn: -turn[1])
         driver, attempt = former[nth % len(former)]
         self.step(name, driver, attempt, "picked_up", node=node, how=how)
+
+    @precondition(lambda self: any(job.won for job in self.model.jobs.values()))
+    @rule(
+        back=recent,
+        step=st.sampled_from(("delivered", "returning", "returned", "at_mall", "give_up")),
+        checked=st.booleans(),
+        how=how_often,
+    )
+    def goes_on_as_claimed(self, back: int, step: str, checked: bool, how: How) -> None:
+        """Its phone has not heard of the attempt that custody gave the job."""
+        won = [(name, *claim) for name, job in self.model.jobs.items() for claim in job.won]
+        name, driver, attempt = won[-1 - back % len(won)]
+        self.step(name, driver, attempt, step, checked=checked, how=how)

@@ -75,6 +75,8 @@ class Job:
     asked: list[tuple[str, int, str, int]] = field(default_factory=list)
     # Who held it under which attempt when it was taken away: they may claim custody.
     former: set[tuple[str, int]] = field(default_factory=set)
+    # Who has claimed it under which attempt, and the attempt that custody gave it.
+    won: dict[tuple[str, int], int] = field(default_factory=dict)
     ready: int = 0
     came: int = 0
     created: int = 0
@@ -366,7 +368,7 @@ class Model(DriverModel):
 
     def progress(self, name: str, driver: str, attempt: int, step: str, *, checked: bool) -> str:
         job = self.jobs[name]
-        if (job.holder, job.attempt) != (driver, attempt):
+        if not self._is_holder(job, driver, attempt):
             return self._claim(job, name, driver, attempt, step)
         if job.state in DONE[step]:
             return "ok"
@@ -384,6 +386,11 @@ class Model(DriverModel):
             self.dwells[store] = sketch.with_stay(self.now - job.came)
         job.state = step
         return "ok"
+
+    def _is_holder(self, job: Job, driver: str, attempt: int) -> bool:
+        """By the attempt that it has now, or by the one that its holder claimed it with."""
+        is_now = job.attempt in {attempt, job.won.get((driver, attempt))}
+        return job.holder == driver and is_now
 
     def _is_stay(self, job: Job, driver: str, step: str) -> bool:
         """Alone in its driver's hands, and not waited for."""
@@ -408,6 +415,7 @@ class Model(DriverModel):
         self._take_away(job, "withdrawn", None if job.holder == driver else "unassigned")
         job.attempt = max(job.attempt, attempt)
         self._give(job, name, driver)
+        job.won[driver, attempt] = job.attempt
         job.state, job.eta = "picked_up", eta
         return "ok"
 
@@ -445,7 +453,7 @@ class Model(DriverModel):
 
     def give_up(self, name: str, driver: str, attempt: int) -> str:
         job = self.jobs[name]
-        if (job.holder, job.attempt) == (driver, attempt):
+        if self._is_holder(job, driver, attempt):
             if job.state not in {"assigned", "at_mall"}:
                 return "wrong_state"
             self._revoke(job, "gave_up")

@@ -48,6 +48,20 @@ def a_job_with_an_age_check_is_claimed_as_delivered(mallard: Mallard) -> None:
     mallard.claim(JOB, "d0", 1, "delivered")
 
 
+def a_winner_delivers_under_the_attempt_claimed(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 2)])
+    mallard.unassign(JOB, 1)
+    mallard.step(JOB, "d0", 1, "picked_up")
+    mallard.step(JOB, "d0", 1, "delivered")
+
+
+def a_former_holder_arrives_under_its_old_attempt(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 2)])
+    mallard.unassign(JOB, 1)
+    mallard.assign(JOB, "d0")
+    mallard.step(JOB, "d0", 1, "at_mall")
+
+
 def _claimed(name: str, old: str, new: str, story: Story) -> Planted:
     return Planted(name, "claim", ((old, new),), story)
 
@@ -88,5 +102,17 @@ PLANTED_IN_CLAIMS = (
         "\n  and #missing_proofs(job, codes_of(job)) == 0 then",
         " then",
         a_job_with_an_age_check_is_claimed_as_delivered,
+    ),
+    Planted(
+        "a winner must know its new attempt",
+        "progress",
+        (("former_turn(job, driver, attempt)[3] = job.attempt", "local _ = nil"),),
+        a_winner_delivers_under_the_attempt_claimed,
+    ),
+    Planted(
+        "every former attempt counts",
+        "progress",
+        ((" and former[3] == job.attempt then", " then"),),
+        a_former_holder_arrives_under_its_old_attempt,
     ),
 )

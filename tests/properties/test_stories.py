@@ -91,6 +91,17 @@ def test_custody_by_one_who_was_assigned_the_job_once_more(day: Mallard) -> None
     day.step(JOB, "d0", 4, "delivered")
 
 
+@pytest.mark.finding("C9")
+def test_the_winner_goes_on_under_the_attempt_that_it_claimed(day: Mallard) -> None:
+    day.a_day_begins([(Order(), 2)])
+    day.unassign(JOB, 1)
+    day.assign(JOB, "d1")
+    day.step(JOB, "d0", 1, "picked_up", how="reply lost")
+    for step in ("at_mall", "give_up", "returning", "delivered"):
+        day.step(JOB, "d0", 1, step, how="twice")
+    day.step(JOB, "d1", 3, "delivered")
+
+
 def test_hands_that_custody_has_filled_accept_nothing(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.unassign(JOB, 1)

@@ -6,6 +6,7 @@
 -- REPLY: ok effects pushes driver[record position] is_new | not_yours | stale_attempt
 -- include lib/base.lua
 -- include lib/drivers.lua
+-- include lib/claimed.lua
 
 local HOLDS, JOB = KEYS[14], KEYS[15]
 local HOLDS_STORE = { not_ready = true, store_closed = true }
@@ -16,7 +17,12 @@ local rec = read_driver(arg.driver)
 if not rec then return reply('not_yours') end
 local held = arg.job ~= '' and rec.jobs[holds(rec, arg.job)]
 if arg.job ~= '' and not held then return reply('not_yours') end
-if held and arg.attempt and arg.attempt ~= held.attempt then return reply('stale_attempt') end
+if held and arg.attempt then
+  local former = redis.call('HGET', JOB, 'former')
+  local job = { driver = arg.driver, attempt = held.attempt,
+    former = former and cmsgpack.unpack(former) or {} }
+  if not is_holder(job, arg.driver, arg.attempt) then return reply('stale_attempt') end
+end
 
 -- Its word holds the store for everybody: no longer than anybody would believe it.
 local holds_store = HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= ''

@@ -11,6 +11,7 @@
 -- include lib/offers.lua
 -- include lib/holders.lua
 -- include lib/room.lua
+-- include lib/claimed.lua
 -- include lib/custody.lua
 -- include lib/dwell.lua
 -- include lib/proofs.lua
@@ -34,7 +35,7 @@ local function answer()
 end
 
 job.reported_ms = arg.at_ms
-if job.driver ~= arg.driver or job.attempt ~= arg.attempt then
+if not is_holder(job, arg.driver, arg.attempt) then
   local verdict, names = claim_custody(job, arg.driver, arg.attempt, arg.step)
   if verdict ~= 'ok' then return reply(verdict, names) end
   keep_proof(job)

@@ -8,6 +8,7 @@
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/holders.lua
+-- include lib/claimed.lua
 -- include lib/reasons.lua
 
 local job = read_job(KEYS[15])
@@ -28,7 +29,7 @@ local function refuse_stranger()
   return reply(verdict)
 end
 
-if arg.driver and (job.driver ~= arg.driver or job.attempt ~= arg.attempt) then
+if arg.driver and not is_holder(job, arg.driver, arg.attempt) then
   return refuse_stranger()
 end
 if job.state ~= 'assigned' and job.state ~= 'at_mall' then

@@ -285,6 +285,52 @@ async def test_custody_of_a_job_that_was_assigned_to_the_same_driver_again(world
     assert answered.driver.jobs == (HeldJob(ref.job, attempt + 3, MALL),)
 
 
+@pytest.mark.finding("C9")
+@pytest.mark.parametrize("is_assigned_since", [False, True])
+@pytest.mark.parametrize("claims_by_hello", [False, True])
+async def test_a_winner_goes_on_under_the_attempt_claimed(
+    world: World, *, is_assigned_since: bool, claims_by_hello: bool
+) -> None:
+    ref, attempt = await revoked(world)
+    if is_assigned_since:
+        await world.driver("bob")
+        await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    if claims_by_hello:
+        await world.store.claim(MARKET, "ann", ref.job, attempt, "picked_up", at_ms=None)
+    else:
+        await world.step(ref, Step.PICKED_UP, attempt)
+    now = (await world.job(ref)).attempt
+    assert now > attempt
+    assert (await world.step(ref, Step.AT_MALL, attempt)).job_state == "picked_up"
+    for wrong in (attempt - 1, attempt + 1, now + 1):
+        assert await code_of(world, ref, Step.DELIVERED, wrong, "ann") is ErrorCode.STALE_ATTEMPT
+    assert await code_of(world, ref, Step.GIVE_UP, attempt, "ann") is ErrorCode.WRONG_STATE
+    for kind, at in (("refused", attempt), ("wrong_address", now)):
+        reported = await world.store.problem(
+            MARKET, "ann", kind=kind, mall=MALL, job=ref.job, store="", until_ms=None, text="",
+            attempt=at, at_ms=None,
+        )  # fmt: skip
+        assert reported.is_new
+    assert (await world.step(ref, Step.RETURNING, attempt)).job_state == "returning"
+    delivered = await world.step(ref, Step.DELIVERED, attempt)
+    assert (delivered.job_state, delivered.attempt) == ("delivered", now)
+    assert delivered.driver.jobs == ()
+    before = await world.dump()
+    assert (await world.step(ref, Step.DELIVERED, attempt)).job_state == "delivered"
+    assert await world.dump() == before
+
+
+@pytest.mark.finding("C9")
+async def test_a_claim_counts_only_for_the_claimed_attempt(world: World) -> None:
+    ref, first = await revoked(world)
+    await world.store.assign(ref, "ann", "operator")
+    second = (await world.job(ref)).attempt
+    await world.store.release(ref, second, Outcome.SILENT, "engine", "")
+    await world.step(ref, Step.PICKED_UP, second)
+    assert await code_of(world, ref, Step.DELIVERED, first, "ann") is ErrorCode.STALE_ATTEMPT
+    assert (await world.step(ref, Step.DELIVERED, second)).job_state == "delivered"
+
+
 @pytest.mark.parametrize("step", [Step.AT_MALL, Step.DELIVERED, Step.RETURNING, Step.RETURNED])
 async def test_only_the_pick_up_claims_custody(world: World, step: Step) -> None:
     ref, attempt = await revoked(world)

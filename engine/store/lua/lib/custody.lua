@@ -6,11 +6,15 @@ local function was_asked(job, driver)
   return false
 end
 
-local function was_holder(job, driver, attempt)
+local function former_turn(job, driver, attempt)
   for _, former in ipairs(job.former) do
-    if former[1] == driver and former[2] == attempt then return true end
+    if former[1] == driver and former[2] == attempt then return former end
   end
-  return false
+  return nil
+end
+
+local function was_holder(job, driver, attempt)
+  return former_turn(job, driver, attempt) ~= nil
 end
 
 local function claim_custody(job, driver, attempt, step)
@@ -39,6 +43,7 @@ local function claim_custody(job, driver, attempt, step)
     take_from_holder(job, 'picked_up', 'collected')
   end
   job.attempt = math.max(job.attempt, attempt) + 1
+  former_turn(job, driver, attempt)[3] = job.attempt -- see is_holder
   job.driver = driver
   local rec = read_driver(driver)
   drop_job(rec, job.id) -- assigned to it once more meanwhile
