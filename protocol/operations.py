@@ -87,7 +87,6 @@ OPERATIONS: Final = (
             ("Idempotent-Replayed", "`true`: an earlier, equal request made this job"),
         ),
         problems=(
-            P.BAD_REQUEST,
             P.IDEMPOTENCY_KEY_MISSING,
             P.IDEMPOTENCY_KEY_INVALID,
             P.IDEMPOTENCY_MISMATCH,
@@ -109,12 +108,13 @@ OPERATIONS: Final = (
                 "Only in this state",
                 {"type": "string", "enum": [state.value for state in JobState]},
             ),
-            _query("external_id", "Only with this external id", type="string", maxLength=64),
+            Parameter("external_id", "Only with this external id", _ID),
             _query("limit", "Page size", type="integer", minimum=1, maximum=MAX_PAGE),
-            _query("cursor", "`next_cursor` of the page before", type="string"),
+            _query(
+                "cursor", "`next_cursor` of the page before; empty: the first page", type="string"
+            ),
         ),
         answer=resources.JobList,
-        problems=(P.BAD_REQUEST,),
     ),
     Operation(
         method="get",
@@ -124,7 +124,7 @@ OPERATIONS: Final = (
         roles=_ORDERS,
         parameters=(_WAIT,),
         answer=resources.Job,
-        problems=(P.BAD_REQUEST, P.NOT_FOUND),
+        problems=(P.NOT_FOUND,),
     ),
     Operation(
         method="post",
@@ -174,7 +174,7 @@ OPERATIONS: Final = (
         roles=_ORDERS,
         parameters=(_MARKET, _LAST_EVENT_ID),
         answer="text/event-stream",
-        problems=(P.BAD_REQUEST, P.EVENTS_TRIMMED),
+        problems=(P.EVENTS_TRIMMED,),
         served=False,
     ),
     Operation(
@@ -220,7 +220,7 @@ OPERATIONS: Final = (
             _query("radius_m", "How far from it, in metres", type="number", exclusiveMinimum=0),
         ),
         answer=resources.DriverList,
-        problems=(P.BAD_REQUEST, P.NOT_FOUND),
+        problems=(P.NOT_FOUND,),
     ),
     Operation(
         method="post",
@@ -287,7 +287,7 @@ OPERATIONS: Final = (
             ),
         ),
         status=101,
-        problems=(P.BAD_REQUEST, P.FORBIDDEN, P.UPGRADE_REQUIRED),
+        problems=(P.FORBIDDEN, P.UPGRADE_REQUIRED),
     ),
     Operation(
         method="post",
@@ -409,3 +409,15 @@ OPERATIONS: Final = (
         served=False,
     ),
 )
+
+_QUERY_NAMES: Final = {
+    (operation.method.upper(), operation.path): frozenset(
+        parameter.name for parameter in operation.parameters if parameter.place == "query"
+    )
+    for operation in OPERATIONS
+}
+
+
+def query_names(method: str, path: str) -> frozenset[str]:
+    """Return the query parameters of an operation, by its method in upper case and its path."""
+    return _QUERY_NAMES[method, path]

@@ -22,7 +22,13 @@ from protocol.resources import Problem
 
 VERSION: Final = "1.0.0"
 _P = ProblemCode
-_WITH_TOKEN: Final = (_P.UNAUTHORIZED, _P.FORBIDDEN, _P.RATE_LIMITED, _P.STORE_UNAVAILABLE)
+_WITH_TOKEN: Final = (
+    _P.BAD_REQUEST,
+    _P.UNAUTHORIZED,
+    _P.FORBIDDEN,
+    _P.RATE_LIMITED,
+    _P.STORE_UNAVAILABLE,
+)
 _WITH_BODY: Final = (
     _P.MALFORMED_JSON,
     _P.BODY_TOO_LARGE,

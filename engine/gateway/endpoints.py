@@ -11,8 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from engine.gateway.auth import Principal, Tokens, bearer
 from engine.gateway.connections import know_client
+from engine.gateway.parameters import check_query
 from engine.gateway.problems import HttpProblem
 from protocol.codes import ProblemCode, Role
+from protocol.operations import query_names
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]
 
@@ -30,10 +32,11 @@ class Method:
 
 
 class _Endpoint:
-    """The ASGI application of one path: checks the token, then hands over to the method."""
+    """The ASGI application of one path: checks the token and the query, then calls the method."""
 
-    def __init__(self, tokens: Tokens, methods: Mapping[str, Method]) -> None:
+    def __init__(self, path: str, tokens: Tokens, methods: Mapping[str, Method]) -> None:
         self._tokens = tokens
+        self._query_names = {name: query_names(name, path) for name in methods}
         self._methods = dict(methods)
         if "GET" in methods:
             self._methods["HEAD"] = methods["GET"]
@@ -56,10 +59,13 @@ class _Endpoint:
         principal = self._tokens.verify(bearer(request.headers.getlist("authorization")))
         know_client(request.scope)
         principal.require(*method.roles)
+        check_query(
+            request, self._query_names["GET" if request.method == "HEAD" else request.method]
+        )
         return await method.handler(request, principal)
 
 
 def route(path: str, tokens: Tokens, **methods: Method) -> Route:
     """The route of a path; ``methods`` by name in lower case. HEAD and OPTIONS come with them."""
     named = {name.upper(): method for name, method in methods.items()}
-    return Route(path, _Endpoint(tokens, named))
+    return Route(path, _Endpoint(path, tokens, named))

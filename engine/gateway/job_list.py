@@ -14,7 +14,7 @@ from engine.gateway.bodies import JsonResponse
 from engine.gateway.deps import Deps
 from engine.gateway.job_access import owner_of
 from engine.gateway.job_ids import is_ulid, ulid_of_job
-from engine.gateway.parameters import bad_request, whole_number
+from engine.gateway.parameters import bad_request, is_id, whole_number
 from engine.gateway.views import job_view, shown
 from engine.ports import JobPage
 from protocol import resources
@@ -35,7 +35,10 @@ class JobList:
         """A page of the jobs that the principal sees, of one market or of all."""
         query = request.query_params
         limit = whole_number(request, "limit", low=1, high=MAX_PAGE, default=_DEFAULT_PAGE)
-        state, cursor = query.get("state"), query.get("cursor")
+        state, cursor = query.get("state"), query.get("cursor") or None
+        external_id = query.get("external_id")
+        if external_id is not None and not is_id(external_id):
+            raise bad_request("external_id is 1-64 of A-Z a-z 0-9 _ . : -")
         if state is not None and state not in set(JobState):
             raise bad_request(f"state is one of {', '.join(JobState)}")
         if cursor is not None and not is_ulid(cursor):
@@ -46,7 +49,7 @@ class JobList:
                     market,
                     service=owner_of(principal),
                     state=state,
-                    external_id=query.get("external_id"),
+                    external_id=external_id,
                     limit=limit,
                     cursor=None if cursor is None else f"job_{market}.{cursor}",
                 )

@@ -14,11 +14,24 @@ _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _ID: Final = re.compile(ID_PATTERN)
+_MAX_NAME_SHOWN: Final = 64
 
 
 def bad_request(detail: str) -> HttpProblem:
     """400 with what is wrong."""
     return HttpProblem(ProblemCode.BAD_REQUEST, detail)
+
+
+def check_query(request: Request, allowed: frozenset[str]) -> None:
+    """Refuse a query parameter that is not ``allowed`` or that is given twice."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in allowed:
+            known = f"; known here: {', '.join(sorted(allowed))}" if allowed else ""
+            raise bad_request(f"unknown query parameter {name[:_MAX_NAME_SHOWN]!r}{known}")
+        if name in seen:
+            raise bad_request(f"query parameter {name!r} is given twice")
+        seen.add(name)
 
 
 def is_id(text: str) -> bool:

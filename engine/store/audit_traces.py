@@ -21,7 +21,9 @@ Judged = list[tuple[str, str]]
 
 # Keys of a market that stay as long as it does. What is in them goes one by one: by transitions, by
 # `forget`, by the streams' own limits.
-LASTING: Final = frozenset({*BLOCK, "holds", "dwell", "by_service", "by_age", "leases", "lineage"})
+LASTING: Final = frozenset(
+    {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
+)
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3
 # Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job.

@@ -54,6 +54,7 @@ class JobCalls(Calls):
             keys.idempotency(s.service, _digest(s.key)),
             keys.key("by_service"),
             keys.key("by_age"),
+            keys.key("by_external"),
         ]
         args: dict[str, Any] = {
             "job": s.job,
@@ -117,7 +118,7 @@ class JobCalls(Calls):
         found: list[Job] = []
         scanned = 0
         while scanned < _MAX_SCANNED:
-            ids = await self._ids_before(keys, service, cursor)
+            ids = await self._ids_before(keys, service, external_id, cursor)
             for job in ids:
                 flat = await self._link.call("HGETALL", keys.job(job))
                 cursor = job
@@ -125,7 +126,7 @@ class JobCalls(Calls):
                     continue
                 if (known := _readable(job, flat)) is None:
                     continue
-                if state in {None, known.state} and external_id in {None, known.external_id}:
+                if state in {None, known.state}:
                     found.append(known)
                     if len(found) == limit:
                         return JobPage(tuple(found), cursor)
@@ -135,9 +136,11 @@ class JobCalls(Calls):
         return JobPage(tuple(found), cursor)
 
     async def _ids_before(
-        self, keys: MarketKeys, service: str | None, cursor: str | None
+        self, keys: MarketKeys, service: str | None, external_id: str | None, cursor: str | None
     ) -> list[str]:
         """Up to a page of job ids older than the cursor, newest first: ids sort by their time."""
+        if external_id is not None:
+            return await self._ids_named(keys, service, external_id, cursor)
         if service is None:
             name, low, high = "by_age", "-", f"({cursor}" if cursor else "+"
         else:
@@ -148,6 +151,25 @@ class JobCalls(Calls):
             "ZRANGE", keys.key(name), high, low, "BYLEX", "REV", "LIMIT", 0, _PAGE_READ
         )
         return [member.decode().rpartition("/")[2] for member in members]
+
+    async def _ids_named(
+        self, keys: MarketKeys, service: str | None, external_id: str, cursor: str | None
+    ) -> list[str]:
+        """The same, of the jobs with this external id."""
+        name = external_id if service is None else f"{external_id}/{service}"
+        high = f"({name}/{cursor}" if service and cursor else f"({name}0"
+        members = await self._link.call(
+            "ZRANGE",
+            keys.key("by_external"),
+            *(high, f"[{name}/", "BYLEX", "REV", "LIMIT", 0, _MAX_SCANNED),
+        )
+        ids = {member.decode().rpartition("/")[2] for member in members}
+        if service is not None:
+            # An engine of schema 1 does not write the index.
+            known = await self._link.call("HGET", keys.key("externals"), f"{service}/{external_id}")
+            ids |= {known.decode()} if known else set()
+        older = sorted((job for job in ids if cursor is None or job < cursor), reverse=True)
+        return older[:_PAGE_READ]
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> Effects:
         """See :meth:`engine.ports.Store.cancel`."""

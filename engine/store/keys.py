@@ -46,8 +46,9 @@ class MarketKeys:
         (hash: job by service/external id),
         ``coming`` (zset by name, mall/driver: who may be offered one more job on its way there),
         ``holds`` (hash: till when and why, by mall/store), ``dwell`` (hash: how long drivers stay,
-        by mall/store; see ``core/dwell.py``), ``by_service``, ``by_age``
-        (zsets by name: jobs newest last), ``leases`` (hash: when each node's lease began),
+        by mall/store; see ``core/dwell.py``), ``by_service``, ``by_age``,
+        ``by_external`` (zsets by name: jobs newest last; external id/service/job), ``leases``
+        (hash: when each node's lease began),
         ``lineage`` (hash: the ``server`` last seen, when writes were last found ``lost``).
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"

@@ -18,6 +18,8 @@ from protocol.lifecycle import Outcome
 LEASE_MS = 1_500
 # An overdue entry that a sweeper has taken up is nobody else's for this long.
 _AGAIN_MS = 2_000
+# A name in the index of external ids whose job is still listed is looked at again after this.
+_LOOK_AGAIN_MS = 3_600_000
 _FORGET_LIMIT = 256
 _PUSHES_A_READ = 500
 # From so many malls on the jobs that wait are asked where, and not each mall how many wait.
@@ -169,8 +171,8 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
     async def forget(self, market: str) -> int:
         """See :meth:`engine.ports.Store.forget`."""
         keys = self._keys[market]
-        names = ("forget", "offers", "externals", "holds", "by_service", "by_age")
-        args = {"limit": _FORGET_LIMIT}
+        names = ("forget", "offers", "externals", "holds", "by_service", "by_age", "by_external")
+        args = {"limit": _FORGET_LIMIT, "again_ms": _LOOK_AGAIN_MS}
         return int(await self._plain("forget", list(map(keys.key, names)), args))
 
 

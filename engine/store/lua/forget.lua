@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Drops what has been kept long enough from the hashes and sets that cannot have a TTL a member.
--- KEYS: forget offers externals holds by_service by_age
--- ARGV: now arg{limit}
+-- KEYS: forget offers externals holds by_service by_age by_external
+-- ARGV: now arg{limit again_ms}
 -- REPLY: how many were dropped
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
@@ -11,6 +11,7 @@ if not now then
 end
 local members = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, arg.limit)
 for _, member in ipairs(members) do
+  local again
   local kind, rest = member:match('^(%a+)/(.+)$')
   if kind == 'offer' then redis.call('HDEL', KEYS[2], rest)
   elseif kind == 'external' then redis.call('HDEL', KEYS[3], rest)
@@ -18,7 +19,11 @@ for _, member in ipairs(members) do
   elseif kind == 'job' then
     redis.call('ZREM', KEYS[5], rest)
     redis.call('ZREM', KEYS[6], rest:match('([^/]+)$'))
+  elseif kind == 'named' then
+    again = redis.call('ZSCORE', KEYS[6], rest:match('([^/]+)$'))
+    if not again then redis.call('ZREM', KEYS[7], rest) end
   end
-  redis.call('ZREM', KEYS[1], member)
+  if again then redis.call('ZADD', KEYS[1], now + arg.again_ms, member)
+  else redis.call('ZREM', KEYS[1], member) end
 end
 return #members

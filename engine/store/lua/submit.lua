@@ -1,7 +1,7 @@
 #!lua
 -- Stores a job with its idempotency key, its external id, its place in the queue and its due entry.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
--- KEYS: key by_service by_age
+-- KEYS: key by_service by_age by_external
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
 -- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand} body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job
@@ -9,6 +9,7 @@
 -- include lib/jobs.lua
 
 local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
+local BY_EXTERNAL = KEYS[19]
 local used = redis.call('GET', KEY)
 if used then
   local hash, job = used:match('^(%S+) (%S+)$')
@@ -36,6 +37,10 @@ if arg.codes then redis.call('HSET', JOB, 'codes', cmsgpack.pack(arg.codes)) end
 redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
 if arg.external_id ~= '' then
   redis.call('HSET', K.externals, arg.service .. '/' .. arg.external_id, arg.job)
+  local name = arg.external_id .. '/' .. arg.service .. '/' .. arg.job
+  redis.call('ZADD', BY_EXTERNAL, 0, name)
+  -- The index keeps the name for as long as the job is listed, whichever engine ends the job.
+  redis.call('ZADD', K.forget, now + policy.terminal_kept_ms, 'named/' .. name)
 end
 redis.call('ZADD', BY_SERVICE, 0, arg.service .. '/' .. arg.job)
 redis.call('ZADD', BY_AGE, 0, arg.job)

@@ -271,7 +271,3 @@ async def test_a_list_has_bounds(shop: Caller) -> None:
         {"cursor": "(01ARZ3NDEKTSV4RRFFQ69G5FA"},
     ):
         problem(await shop.get("/v1/jobs", **query), 400, "bad_request")
-
-
-async def test_unknown_parameters_of_a_query_are_ignored(shop: Caller) -> None:
-    assert (await shop.get("/v1/jobs", colour="blue")).status_code == 200
