@@ -111,7 +111,10 @@ class Node:
         )
         self.store.on_up = self.dispatcher.store_is_back
         self.relay = Relay(self.store, self.hub)
-        self.dispatcher.recover = Recovery(self.hub, self.relay, self.dispatcher).recover
+        self._tasks = Tasks()
+        self.dispatcher.recover = Recovery(
+            self.hub, self.relay, self.dispatcher, self._tasks
+        ).recover
         self.coalescer = Coalescer(
             self.dispatcher.positions, lambda market: policies[market].flush_ms, self.metrics
         )
@@ -162,7 +165,6 @@ class Node:
         )
         limited = Limited(self._http, self.tokens, self.limiter)
         self._cors = Cors(limited, settings.allowed_origins)
-        self._tasks = Tasks()
         self._keeper = keeper
         self._store_down_close_s = store_down_close_s
         self._owns_process = owns_process

@@ -84,7 +84,9 @@ class Conversation:
         # `session.answers` when pushes began to be held back; whether a `welcome` must follow.
         self._answers_at_hold = 0
         self._owes_welcome = False
-        # How many times `say_hello` was asked and has not been answered.
+        # Whether the next `welcome` must ask `say_hello`; how many times that was asked and has not
+        # been answered.
+        self._owes_hello = False
         self._hellos_due = 0
         self._reporting: Reporting | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -288,11 +290,10 @@ class Conversation:
             self._hellos_due -= 1
             self._welcome(session, snapshot)
 
-    def _welcome(
-        self, session: Session, snapshot: DriverSnapshot, *, say_hello: bool = False
-    ) -> None:
+    def _welcome(self, session: Session, snapshot: DriverSnapshot) -> None:
         self._welcomes += 1
-        self._owes_welcome = False
+        say_hello = self._owes_hello
+        self._owes_welcome = self._owes_hello = False
         self._hellos_due += say_hello
         self.send(
             welcome(
@@ -340,10 +341,25 @@ class Conversation:
         if taken.verdict == "kept" and not rewound and not self._owes_welcome:
             self._do(session.release())
             return
+        self._owes_hello |= rewound or self._hellos_due > 0
+        if rewound and not self._owes_welcome and session.agrees_idle(taken.driver):
+            # `ask_hello` follows. Until then the driver can be offered jobs.
+            self._do(session.release())
+            return
         self._owes_welcome = True
         async with self._busy:
-            snapshot = await self._snapshot(session, taken.driver)
-            self._welcome(session, snapshot, say_hello=rewound or self._hellos_due > 0)
+            self._welcome(session, await self._snapshot(session, taken.driver))
+
+    @property
+    def owes_hello(self) -> bool:
+        """See `hub.Listener`."""
+        return self._owes_hello and self.code is None
+
+    async def ask_hello(self) -> None:
+        """See `hub.Listener`."""
+        if self._session is not None and self.owes_hello:
+            self._session.hold()
+            await self._refresh()
 
     async def _snapshot(self, session: Session, driver: Driver) -> DriverSnapshot:
         """The driver as the store has just told it, unless there is more to read."""
@@ -435,7 +451,7 @@ class Conversation:
         self._do(session.loaded())
 
     async def _refresh(self) -> None:
-        """Pushes were missed: tell the app the whole truth."""
+        """Tell the app the whole truth. Pushes are held back already."""
         session = self._session
         if session is None:
             return

@@ -32,6 +32,13 @@ class Listener(Protocol):
         """Hold pushes back until `restore`; what the session knows of its driver, None before the
         store has registered it."""
 
+    @property
+    def owes_hello(self) -> bool:
+        """Whether the app has yet to be asked for a hello, since the store lost writes."""
+
+    async def ask_hello(self) -> None:
+        """Ask for it, if that is still owed; it stays owed while the store is away."""
+
     async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
         """The store has answered to what `hold` told. Raises `StoreUnavailable`."""
 

@@ -119,6 +119,13 @@ class Session:
         """Whether the driver holds or is offered something."""
         return bool(self._held or self._offered)
 
+    def agrees_idle(self, driver: Driver) -> bool:
+        """Whether the store tells what the session knows, and both know of nothing in hand."""
+        if self.is_busy or driver.jobs or driver.offer:
+            return False
+        known = (self._seq, self._wish, self._until_ms, self.unreachable)
+        return known == (driver.seq, driver.wish, driver.until_ms, driver.unreachable)
+
     def greeted(self, epoch: int) -> Iterator[Action]:
         """The store has registered the socket under this epoch."""
         self.epoch = epoch

@@ -22,6 +22,11 @@ class Ear:
             raise RuntimeError("deaf")
         self.heard.append((push.seq, relayed))
 
+    owes_hello = False
+
+    async def ask_hello(self) -> None:
+        raise NotImplementedError
+
     def hold(self) -> OwnDriver | None:
         return None
 

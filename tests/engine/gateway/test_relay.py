@@ -60,6 +60,10 @@ class Ear:
         assert relayed
         self.heard.append(push.seq)
 
+    owes_hello = False
+
+    async def ask_hello(self) -> None: ...
+
     def hold(self) -> OwnDriver | None: ...
 
     async def restore(self, taken: TakenBack, *, rewound: bool) -> None: ...

@@ -187,3 +187,24 @@ def test_an_offer_that_has_closed_is_forgotten() -> None:
     session._offered = {"j1": "m1"}
     direct(session, Push("d1", 1, "offer_closed", offer_id="o1", why="expired"))
     assert session.shown is DriverState.AVAILABLE
+
+
+@pytest.mark.finding("B3")
+@pytest.mark.parametrize(
+    "told",
+    [
+        replace(driver(seq=3), wish=Wish.PAUSED),
+        driver(seq=2),
+        driver(seq=4),
+        driver(seq=3, offer="o"),
+        driver(seq=3, jobs=(HeldJob("j1", 1, "m1"),)),
+        replace(driver(seq=3), until_ms=9),
+        replace(driver(seq=3), unreachable=True),
+    ],
+)
+def test_a_changed_or_busy_driver_does_not_agree_idle(told: Driver) -> None:
+    assert welcomed(seq=3).agrees_idle(driver(seq=3))
+    assert not welcomed(seq=3).agrees_idle(told)
+    session = welcomed()
+    assert not list(session.welcomed(DriverSnapshot(0, told, None, ())))
+    assert session.agrees_idle(told) == (not told.jobs and told.offer is None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from engine.gateway import recovery
 from engine.store.embedded import EmbeddedServer
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import Frame, Phone, phone
@@ -102,6 +103,52 @@ async def test_sockets_stay_open_while_the_store_is_restarted(
         offers = [await other.submit(), await one.submit()]
         told = [await d.receive("offer", within_s=10) for d in (d1, d2)]
         assert {t["jobs"][0]["job"] for t in told} == {job["id"] for job in offers}
+
+
+@pytest.mark.finding("B3")
+async def test_jobs_are_offered_before_idle_apps_are_asked(
+    server: EmbeddedServer, engine_node: NodeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_ASK_AFTER_S", 4.0)
+    monkeypatch.setattr(recovery, "_ASK_BATCH", 1)
+    node = hasten(await engine_node(redis_url=server.url))
+    async with (
+        phone(node.ws, node.token("d1")) as d1,
+        phone(node.ws, node.token("d2")) as d2,
+        phone(node.ws, node.token("d3")) as d3,
+    ):
+        await d1.go_online(position=NEAR)
+        await d2.hello(position=NEAR)
+        await d3.hello()
+        kill(server)
+        await asyncio.sleep(OUTAGE_S)
+        server.revive()
+        await eventually(lambda: is_back(node), 10)
+        await node.submit()
+        offer = await d1.receive("offer", within_s=10)
+        assert await d1.heard("welcome") == []
+        (job,) = (await d1.ask("accept", offer=offer["offer"]))["jobs"]
+        welcomes = [await each.receive("welcome", within_s=20) for each in (d1, d2, d3)]
+        assert all(welcome["say_hello"] for welcome in welcomes)
+        assert [held["job"] for held in welcomes[0]["jobs"]] == [job["job"]]
+
+
+@pytest.mark.finding("B3", "B5")
+async def test_an_idle_app_tells_of_a_parcel_after_a_loss(
+    server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    """Neither the store nor the node has any sign of it; the same after a second loss."""
+    node = hasten(await engine_node(redis_url=server.url))
+    job = await node.submit()
+    async with phone(node.ws, node.token("d1")) as d1:
+        await d1.hello(position=NEAR)
+        for holds in ([], [{"job": job["id"], "attempt": 1, "state": "picked_up"}]):
+            kill(server)
+            server.revive()
+            assert (await d1.receive("welcome", within_s=10))["say_hello"]
+            await d1.send("hello", holds=holds)
+            last = await d1.receive("welcome", within_s=10)
+        assert [(held["job"], held["state"]) for held in last["jobs"]] == [(job["id"], "picked_up")]
 
 
 @pytest.mark.finding("B3")
