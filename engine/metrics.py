@@ -121,14 +121,16 @@ class Metrics:
         )
         self._jobs = Gauge(
             "mallard_jobs",
-            "Jobs of a market by state, as every node sees them, when scraped.",
+            "Jobs of a market by state, when scraped. Every node tells the whole market's: take the"
+            " max() over nodes, as sum() counts each job once a node.",
             ("market", "state"),
             registry=self.registry,
         )
         self._gini = Gauge(
             "mallard_work_gini",
             "Gini coefficient over a sample of the market's drivers at work, when scraped: of jobs "
-            "delivered, or pay earned, an hour of their blocks. Where earnings are weighed.",
+            "delivered, or pay earned, an hour of their blocks. Where earnings are weighed. The"
+            " same on every node: take the max() over nodes.",
             ("market", "of"),
             registry=self.registry,
         )
@@ -162,8 +164,9 @@ class Metrics:
         self._dwell = Gauge(
             "mallard_dwell_seconds",
             "How long drivers stay at a mall, from arrival to the parcel in hand, where that was"
-            " ready before: a quantile of the last stays at its stores, read once a minute.",
-            ("market", "mall", "quantile"),
+            " ready before: the median and the 90th percentile of the last stays at its stores,"
+            " read once a minute. The same on every node: take the max() over nodes.",
+            ("market", "mall", "statistic"),
             registry=self.registry,
         )
         Gauge(
@@ -270,8 +273,8 @@ class Metrics:
 
     def dwell(self, market: str, mall: str, median_s: float, p90_s: float) -> None:
         """How long drivers stay at a mall."""
-        self._dwell.labels(market, mall, "0.5").set(median_s)
-        self._dwell.labels(market, mall, "0.9").set(p90_s)
+        self._dwell.labels(market, mall, "median").set(median_s)
+        self._dwell.labels(market, mall, "p90").set(p90_s)
 
     def render(self) -> bytes:
         """Return every figure in the text format of `CONTENT_TYPE`."""

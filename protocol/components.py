@@ -1,5 +1,7 @@
 """Structs → JSON Schema components, in the dialect that the generated documents are read with."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +32,7 @@ from protocol.messages import MAX_FIXES
 from protocol.resources import MAX_STORES
 
 REF: Final = "#/components/schemas/"
+_FIX: Final = "Fix"
 
 # Name, value and meaning of each limit.
 SOCKET_LIMITS: Final[tuple[tuple[str, float, str], ...]] = (
@@ -60,26 +63,57 @@ HTTP_LIMITS: Final[tuple[tuple[str, float, str], ...]] = (
 )
 
 
-def schemas(structs: tuple[type, ...], *, draft: str = "2020-12") -> dict[str, Any]:
+def schemas(
+    structs: tuple[type, ...],
+    *,
+    draft: str = "2020-12",
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """JSON Schemas by name of the structs and all that they are made of.
 
-    ``draft`` ``07`` is for AsyncAPI, whose schemas are a superset of that draft.
+    ``draft`` ``07`` is for AsyncAPI, whose schemas are a superset of that draft. ``names``: what
+    structs are called there, where it is not their own name.
     """
     _, components = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
-    cleaned: dict[str, Any] = _clean(components, draft)
-    return dict(sorted(cleaned.items()))
+    cleaning = _Cleaning(draft, names)
+    cleaned = {names.get(name, name): cleaning.clean(schema) for name, schema in components.items()}
+    return dict(sorted({**cleaned, **cleaning.named}.items()))
 
 
-def _clean(node: Any, draft: str) -> Any:
-    if isinstance(node, list | tuple):
-        return [_clean(item, draft) for item in node]
-    if isinstance(node, str):
-        # Python's look-ahead in our patterns, and the code marks of our docstrings.
-        return node.replace(r"(?!\n)", "").replace("``", "`")
-    if not isinstance(node, dict):
-        return node
-    cleaned = {name: _clean(value, draft) for name, value in node.items()}
-    if draft == "07" and "prefixItems" in cleaned:
-        cleaned["items"] = cleaned.pop("prefixItems")
-        cleaned["additionalItems"] = False
-    return cleaned
+class _Cleaning:
+    """Makes msgspec's schemas such that every generator reads them, with every part named."""
+
+    def __init__(self, draft: str, names: Mapping[str, str]) -> None:
+        self._draft = draft
+        self._names = names
+        self.named: dict[str, Any] = {}
+
+    def clean(self, node: Any) -> Any:
+        """Return a schema, or a part of one, cleaned; tuples become schemas of their own."""
+        if isinstance(node, list | tuple):
+            return [self.clean(item) for item in node]
+        if isinstance(node, str):
+            # Python's look-ahead in our patterns, and the code marks of our docstrings.
+            return node.replace(r"(?!\n)", "").replace("``", "`")
+        if not isinstance(node, dict):
+            return node
+        cleaned = {name: self.clean(value) for name, value in node.items()}
+        if isinstance(reference := cleaned.get("$ref"), str):
+            name = reference.removeprefix(REF)
+            cleaned["$ref"] = REF + self._names.get(name, name)
+        if cleaned.get("type") == "integer":
+            # Epoch milliseconds, bytes and the like: 32 bits are too few.
+            cleaned["format"] = "int64"
+        return self._fix(cleaned) if "prefixItems" in cleaned else cleaned
+
+    def _fix(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        """Name the only tuple of the contract. Its length is in `minItems` and `maxItems`, as
+        generators stumble over an `items` that is no schema."""
+        places = ", ".join(place["title"] for place in cleaned["prefixItems"])
+        if self._draft == "07":
+            cleaned["items"] = cleaned.pop("prefixItems")
+        else:
+            cleaned["items"] = {"type": ["number", "null"]}
+        cleaned["description"] = f"A position fix: {places}"
+        self.named[_FIX] = cleaned
+        return {"$ref": REF + _FIX}

@@ -17,10 +17,19 @@ from protocol.codes import (
 )
 from protocol.components import HTTP_LIMITS, REF, SOCKET_LIMITS, schemas
 from protocol.messages import ClientMessage, ServerMessage
-from protocol.operations import OPERATIONS, Operation, Parameter
+from protocol.operations import OPERATIONS, TAGS, Operation, Parameter
 from protocol.resources import Problem
 
 VERSION: Final = "1.0.0"
+_LICENSE: Final = {
+    "name": "Apache-2.0",
+    "url": "https://www.apache.org/licenses/LICENSE-2.0",
+}
+_HOST: Final = "127.0.0.1:8000"
+_HOST_IS: Final = "A node on this machine, where `mallard serve` listens by default"
+# A message's schema is named after its struct and this: `Error` and `Location` alone would hide
+# what the languages of generated code call so.
+_MESSAGE: Final = "Message"
 _P = ProblemCode
 _WITH_TOKEN: Final = (
     _P.BAD_REQUEST,
@@ -51,7 +60,10 @@ def openapi() -> dict[str, Any]:
             "version": VERSION,
             "description": "Jobs for drivers who collect at malls. Ignore fields and enum values"
             " that you do not know; unknown fields in a request are refused.",
+            "license": _LICENSE,
         },
+        "servers": [{"url": f"http://{_HOST}", "description": _HOST_IS}],
+        "tags": [{"name": name, "description": meaning} for name, meaning in TAGS],
         "paths": paths,
         "components": {
             "schemas": schemas(tuple(sorted(structs, key=lambda struct: struct.__name__))),
@@ -70,7 +82,7 @@ def openapi() -> dict[str, Any]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     document: dict[str, Any] = {
-        "operationId": _operation_id(operation),
+        "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
         "security": _security(operation),
@@ -97,11 +109,6 @@ def _security(operation: Operation) -> list[dict[str, Any]]:
     return [*alternatives, {}] if operation.status == 101 else alternatives
 
 
-def _operation_id(operation: Operation) -> str:
-    words = re.findall(r"\w+", operation.path.removeprefix("/v1").replace(".json", ""))
-    return operation.method + "".join(word.capitalize() for word in words)
-
-
 def _path_parameter(name: str) -> dict[str, Any]:
     schema = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
     return {"name": name, "in": "path", "required": True, "schema": schema}
@@ -125,7 +132,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
             for name, meaning in operation.headers
         }
     if isinstance(operation.answer, str):
-        good["content"] = {operation.answer: {}}
+        kind = "object" if operation.answer == "application/json" else "string"
+        good["content"] = {operation.answer: {"schema": {"type": kind}}}
     elif operation.answer is not None:
         schema = {"$ref": REF + operation.answer.__name__}
         good["content"] = {"application/json": {"schema": schema}}
@@ -155,12 +163,11 @@ def _problem_response(codes: list[ProblemCode]) -> dict[str, Any]:
         "description": "; ".join(f"`{code.value}`: {PROBLEMS[code].title}" for code in codes),
         "content": {
             "application/problem+json": {
-                "schema": {
-                    "allOf": [{"$ref": REF + "Problem"}],
-                    "properties": {"code": {"enum": [code.value for code in codes]}},
-                }
+                "schema": {"$ref": REF + "Problem"},
             }
         },
+        # Which of the codes there are; a schema of each answer's own would be a class of its own.
+        "x-problem-codes": [code.value for code in codes],
     }
     if any(PROBLEMS[code].retry for code in codes):
         response["headers"] = {
@@ -185,7 +192,10 @@ def asyncapi() -> dict[str, Any]:
             "version": VERSION,
             "description": "What a driver app and the engine say to each other. Ignore fields,"
             " types and enum values that you do not know.",
+            "license": _LICENSE,
+            "tags": [{"name": "Drivers", "description": "What a driver app and the engine say"}],
         },
+        "servers": {"node": {"host": _HOST, "protocol": "ws", "description": _HOST_IS}},
         "defaultContentType": "application/json",
         "channels": {"driver": _channel((*from_driver, *to_driver))},
         "operations": {
@@ -201,7 +211,11 @@ def asyncapi() -> dict[str, Any]:
         },
         "components": {
             "messages": {_tag(it): _message(it) for it in (*from_driver, *to_driver)},
-            "schemas": schemas((*from_driver, *to_driver), draft="07"),
+            "schemas": schemas(
+                (*from_driver, *to_driver),
+                draft="07",
+                names={it.__name__: _schema_of(it) for it in (*from_driver, *to_driver)},
+            ),
         },
         "x-subprotocols": [
             {"name": SUBPROTOCOL_MSGPACK, "frames": "binary", "content": "application/vnd.msgpack"},
@@ -248,11 +262,15 @@ def _message(struct: Any) -> dict[str, Any]:
     message = {
         "name": _tag(struct),
         "summary": (struct.__doc__ or "").split("\n", 1)[0].replace("``", "`"),
-        "payload": {"$ref": REF + struct.__name__},
+        "payload": {"$ref": REF + _schema_of(struct)},
     }
     if "id" in struct.__struct_fields__:
         message["correlationId"] = {"location": "$message.payload#/id"}
     return message
+
+
+def _schema_of(struct: Any) -> str:
+    return f"{struct.__name__}{_MESSAGE}"
 
 
 def _tag(struct: Any) -> str:

@@ -59,7 +59,7 @@ def test_every_figure_is_described_and_none_is_labelled_by_an_id() -> None:
     }
     # A mall is one of the few in the configuration.
     own = {"market", "state", "result", "call", "code", "version", "of", "source", "mall"}
-    assert labels == own | {"le", "quantile"}
+    assert labels == own | {"le", "statistic"}
     text = metrics.render().decode()
     assert 'mallard_ws_closed_total{code="other"} 1.0' in text
     assert 'mallard_store_call_seconds_count{call="accept"} 2.0' in text

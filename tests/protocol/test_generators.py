@@ -1,0 +1,156 @@
+"""What tools written by others make of the documents; those of Node.js run in `.ci/documents`."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from protocol import docs
+from protocol.schema import asyncapi, openapi
+
+pytestmark = pytest.mark.finding("D18")
+
+# What TypeScript, JavaScript and Python have of their own.
+GLOBALS = frozenset(
+    {
+        "Error",
+        "Location",
+        "Event",
+        "Request",
+        "Response",
+        "Map",
+        "Set",
+        "Date",
+        "Object",
+        "Array",
+        "Number",
+        "String",
+        "Boolean",
+        "Symbol",
+        "Promise",
+        "Proxy",
+        "Function",
+        "Notification",
+        "Option",
+        "Range",
+        "Text",
+        "Node",
+        "File",
+        "Lock",
+        "Plugin",
+        "Status",
+        "Any",
+        "Dict",
+        "List",
+        "Type",
+        "Exception",
+        "Warning",
+    }
+)
+DOCUMENTS = pytest.mark.parametrize("document", [openapi(), asyncapi()], ids=["http", "socket"])
+
+
+def nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for inner in node.values() if isinstance(node, dict) else node:
+        if isinstance(inner, dict | list):
+            yield from nodes(inner)
+
+
+def operations() -> dict[str, dict[str, Any]]:
+    paths = openapi()["paths"].values()
+    return {it["operationId"]: it for methods in paths for it in methods.values()}
+
+
+def test_the_openapi_validator_finds_nothing() -> None:
+    assert list(OpenAPIV31SpecValidator(openapi()).iter_errors()) == []
+
+
+def test_a_python_client_is_generated_and_imports(tmp_path: Path) -> None:
+    binaries = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = subprocess.run(
+        [
+            *(binaries / "openapi-python-client", "generate", "--meta", "none"),
+            *("--path", docs.FOLDER / "openapi.json", "--output-path", tmp_path / "generated"),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stdout, done.stdout
+    calls = "from generated.api.jobs import submit_job, get_job, list_jobs, cancel_job\n"
+    calls += "from generated.api.quotes import get_quote\n"
+    calls += "from generated.models import Job, JobRequest, Problem, Quote\n"
+    calls += "assert submit_job.sync and Job.from_dict"
+    done = subprocess.run(
+        [sys.executable, "-c", calls], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_operations_are_named_as_a_person_would() -> None:
+    names = set(operations())
+    assert {"submitJob", "getJob", "listJobs", "cancelJob", "getQuote", "listMarkets"} <= names
+    for name in names:
+        assert re.fullmatch(r"[a-z]+([A-Z][a-z]+)+", name)
+        assert not re.match(r"(post|put|patch)[A-Z]", name)
+
+
+def test_every_tag_is_declared_and_described() -> None:
+    tags = {tag["name"]: tag["description"] for tag in openapi()["tags"]}
+    assert all(tags.values())
+    assert {tag for it in operations().values() for tag in it["tags"]} == tags.keys()
+
+
+@DOCUMENTS
+def test_a_server_and_a_licence_are_named(document: dict[str, Any]) -> None:
+    assert document["servers"]
+    assert document["info"]["license"]["name"] == "Apache-2.0"
+
+
+@DOCUMENTS
+def test_no_schema_is_a_bare_boolean(document: dict[str, Any]) -> None:
+    for node in nodes(document["components"]["schemas"]):
+        assert not isinstance(node.get("items"), bool)
+        assert not isinstance(node.get("additionalItems"), bool)
+
+
+@DOCUMENTS
+def test_whole_numbers_are_of_64_bits(document: dict[str, Any]) -> None:
+    integers = [it for it in nodes(document["components"]) if it.get("type") == "integer"]
+    assert integers
+    assert {it.get("format") for it in integers} == {"int64"}
+
+
+@DOCUMENTS
+def test_no_schema_hides_what_a_language_calls_so(document: dict[str, Any]) -> None:
+    assert not GLOBALS & document["components"]["schemas"].keys()
+
+
+@DOCUMENTS
+def test_no_object_or_tuple_is_without_a_name(document: dict[str, Any]) -> None:
+    for schema in document["components"]["schemas"].values():
+        for node in nodes(list(schema.values())):
+            # A map of free keys has no fields to name; those of a property's own are a schema.
+            assert not (node.get("type") == "object" and isinstance(node.get("properties"), dict))
+            assert "prefixItems" not in node
+    for answer in (it for op in operations().values() for it in op["responses"].values()):
+        for content in answer.get("content", {}).values():
+            assert content["schema"].keys() <= {"$ref", "type"}
+
+
+def test_every_answer_names_its_problem_codes() -> None:
+    conflict = operations()["submitJob"]["responses"]["409"]
+    assert "duplicate_external_id" in json.dumps(conflict["x-problem-codes"])
