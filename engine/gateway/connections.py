@@ -6,6 +6,7 @@ the listener. So connections end below the descriptor limit. A client that has s
 and when the node is full the oldest of them makes room, so that they cannot shut drivers out.
 """
 
+import asyncio
 import resource
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from engine.gateway.client_address import UNKNOWN, TrustedProxies, address_key
+from engine.gateway.loop_share import LoopShare
 from engine.logs import Tally
 
 _refusals = Tally(structlog.get_logger(__name__), "connections refused")
@@ -77,6 +79,7 @@ class Connections:
         refused: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self.leaving = False
+        self.share = LoopShare()
         self._most = most
         self._most_per_address = most_per_address
         self._proxies = proxies or TrustedProxies()
@@ -169,6 +172,25 @@ class Peer:
         """The client has shown a good token."""
         if self._connections is not None:
             self._connections._no_stranger(self)  # noqa: SLF001 - the two are one unit
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Handle input: at once, or in a stranger's turn."""
+        if self._connections is not None and self.is_stranger:
+            self._connections.share.run(self.address, work)
+        else:
+            work()
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Handle more input in a later turn of the loop."""
+        if self._connections is not None and self.is_stranger:
+            self._connections.share.later(self.address, work)
+        else:
+            asyncio.get_running_loop().call_soon(work)
+
+    def charge(self, seconds: float) -> None:
+        """Count what a stranger causes elsewhere towards the share of all strangers."""
+        if self._connections is not None and self.is_stranger:
+            self._connections.share.charge(seconds)
 
     def hold(self, size: int) -> bool:
         """Say how many unread bytes the connection holds now; False if that is too many in all."""

@@ -16,6 +16,8 @@ MAX_OVERHEAD_BYTES: Final = 16_384
 MAX_HEADERS: Final = 100
 # RFC 9112, section 2.2: a server should ignore an empty line before a request. One is enough.
 _MAX_EMPTY_LINES: Final = 2
+# Of one call of `body`: small chunks are dear, and others wait for the event loop.
+_LINES_AT_ONCE: Final = 64
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _EMPTY_LINE: Final = b"\r\n"
@@ -81,13 +83,16 @@ class Framing:
         self._part, self._left, self._line = _Part.CHUNKS, 0, b""
 
     def body(self, data: bytes) -> tuple[int, bool]:
-        """Return how many bytes of `data` belong to the body, and whether it ends there."""
+        """Return how many bytes of `data` belong to the body, and whether it ends there.
+
+        That may be fewer than there are: call it again with the rest.
+        """
         if self._part is _Part.LENGTH:
             taken = min(self._left, len(data))
             self._left -= taken
             return taken, not self._left
-        position, end = 0, len(data)
-        while position < end:
+        position, end, lines = 0, len(data), 0
+        while position < end and lines < _LINES_AT_ONCE:
             if self._left:
                 taken = min(self._left, end - position)
                 self._left -= taken
@@ -100,6 +105,7 @@ class Framing:
                 raise HeadTooLarge
             self._line += data[position : position + taken]
             position += taken
+            lines += 1
             if newline >= 0 and self._take_line():
                 return position, True
         return position, False

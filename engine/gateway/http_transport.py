@@ -14,22 +14,22 @@ import urllib.parse
 from asyncio import TimerHandle
 from collections.abc import Callable
 from functools import cache, partial
+from time import perf_counter
 from typing import Any, Final, cast
 
 import httptools
-import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
-    RequestResponseCycle,
 )
 from uvicorn.server import ServerState
 
 from engine.gateway.connections import PEER, Connections, Peer
+from engine.gateway.http_cycle import Cycle, Flow
 from engine.gateway.http_framing import Framing, HeadTooLarge, Malformed
 from engine.gateway.http_head import VERSIONS, body_length, check_host, without_upgrade
+from engine.gateway.loop_share import SLICE_S
 from engine.gateway.problems import HttpProblem, problem_response
 from engine.gateway.transport import (
     NOSNIFF,
@@ -39,10 +39,7 @@ from engine.gateway.transport import (
     has_unsent,
     limit_unsent,
 )
-from engine.logs import RateLimitedLog
 from protocol.codes import ProblemCode
-
-_log = RateLimitedLog(structlog.get_logger(__name__))
 
 HEAD_WITHIN_S: Final = 5.0
 BODY_WITHIN_S: Final = 5.0
@@ -58,6 +55,10 @@ _MAX_ANSWER_S: Final = 30.0
 # Between the pipelined requests of a client that has shown no good token: one connection must not
 # fill the event loop.
 STRANGER_PACE_S: Final = 0.01
+# What strangers cause besides the reading of their input, about: an accept, an answer, a handshake.
+_ACCEPT_COST_S: Final = 0.0002
+_ANSWER_COST_S: Final = 0.0005
+_HANDSHAKE_COST_S: Final = 0.001
 MAX_HELD_BODY_BYTES: Final = 65_536
 """Reading pauses while so much of a body waits for the application."""
 
@@ -68,88 +69,11 @@ class EngineConfig(Config):
     connections: Connections
 
 
-class _Flow(FlowControl):
-    """Flow control that stays paused while a pipelined request waits for its turn."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__(transport)
-        self._is_held = False
-
-    def hold(self) -> None:
-        """Read nothing, whoever asks for more."""
-        self._is_held = True
-        self.pause_reading()
-
-    def release(self) -> None:
-        """Read again."""
-        self._is_held = False
-        self.resume_reading()
-
-    def resume_reading(self) -> None:
-        """Read again, unless held."""
-        if not self._is_held:
-            super().resume_reading()
-
-
-class _Cycle(RequestResponseCycle):
-    """A request and its answer."""
-
-    async def run_asgi(self, app: Any) -> None:
-        """Run the application.
-
-        A request that is cancelled, because the node ends, is answered 503 without a traceback.
-        """
-        try:
-            await app(self.scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            await self._fail(ProblemCode.DRAINING)
-        except Exception as error:  # noqa: BLE001 - logged, and answered 500
-            _log.error("request failed", error=type(error).__name__, example={"exc_info": error})
-            await self._fail(ProblemCode.INTERNAL)
-        else:
-            if not self.response_complete and not self.disconnected:
-                _log.error("the application returned without a complete answer")
-                await self._fail(ProblemCode.INTERNAL)
-        finally:
-            self.on_response = _nothing
-
-    async def _fail(self, code: ProblemCode) -> None:
-        if self.response_started:
-            self.transport.close()
-            return
-        response = problem_response(HttpProblem(code))
-        self.keep_alive = False
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": response.status_code,
-                "headers": response.raw_headers,
-            }
-        )
-        await self.send(
-            {"type": "http.response.body", "body": bytes(response.body), "more_body": False}
-        )
-
-    def forget(self) -> None:
-        """Drop what the request holds; the application may keep a reference to it for a while."""
-        self.body = bytearray()
-
-    def break_off(self) -> None:
-        """The client is gone, or is answered otherwise."""
-        if not self.response_complete:
-            self.disconnected = True
-        self.message_event.set()
-
-
-def _nothing() -> None:
-    pass
-
-
 class PatientHttpProtocol(HttpToolsProtocol):
     """HTTP/1.1, for so long and no longer."""
 
-    cycle: _Cycle | None  # type: ignore[assignment]
-    flow: _Flow
+    cycle: Cycle | None  # type: ignore[assignment]
+    flow: Flow
 
     def __init__(
         self,
@@ -163,6 +87,7 @@ class PatientHttpProtocol(HttpToolsProtocol):
         self._peer: Peer | None = None
         self._framing = Framing()
         self._rest = b""  # input that waits for its turn, or for the rest of its head
+        self._waits_for_turn = False  # what was read is handled in a later turn of the loop
         self._in_head = False  # the parser is reading a head
         self._in_body = False  # the request's end has not come yet
         self._has_begun = False  # bytes of the next head have come
@@ -178,13 +103,14 @@ class PatientHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of the first request, unless there are too many connections."""
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = Flow(transport)
         host = self.client[0] if self.client else ""
         self._peer = self._limits.open(host, partial(cut, transport))
         if self._peer is None:
             self._is_over = True
             cut(transport)
             return
+        self._peer.charge(_ACCEPT_COST_S)
         limit_unsent(transport, UNSENT_WITHIN_S)
         self._wait_at_most(HEAD_WITHIN_S, self._too_slow)
 
@@ -208,7 +134,7 @@ class PatientHttpProtocol(HttpToolsProtocol):
             self._discard(len(data))
         elif not self.transport.is_closing():
             self._rest = self._rest + data if self._rest else data
-            self._advance()
+            self._advance_in_turn()
 
     def pause_writing(self) -> None:
         """Start the clock of a client that does not read."""
@@ -232,15 +158,36 @@ class PatientHttpProtocol(HttpToolsProtocol):
 
     # -- one request after the other
 
+    def _advance_in_turn(self, *, at_once: bool = True) -> None:
+        """Take input now, or when it is the turn of this client."""
+        if self._peer is None or self._waits_for_turn:
+            return
+        self._waits_for_turn = True
+        if at_once:
+            self._peer.run(self._advance)
+        else:
+            self._peer.later(self._advance)
+        if self._waits_for_turn and not self._is_over:
+            self.flow.hold()
+            self._hold()
+
     def _advance(self) -> None:
+        self._waits_for_turn = False
+        ends_s = perf_counter() + SLICE_S
+        has_more = True
         try:
-            while self._rest and not self._is_over and self._take():
-                pass
+            while has_more and self._rest and not self._is_over:
+                has_more = self._take()
+                if perf_counter() >= ends_s:
+                    break
         except HeadTooLarge:
             self._refuse(ProblemCode.HEAD_TOO_LARGE)
         except (Malformed, httptools.HttpParserError):
             self._refuse(ProblemCode.BAD_REQUEST)
         if self._is_over:
+            return
+        if self._rest and has_more:
+            self._advance_in_turn(at_once=False)
             return
         if self._rest and self.cycle is not None:
             self.flow.hold()
@@ -358,7 +305,7 @@ class PatientHttpProtocol(HttpToolsProtocol):
         self.scope["query_string"] = url.query or b""
         self.scope["state"][PEER] = self._peer
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        cycle = self.cycle = _Cycle(
+        cycle = self.cycle = Cycle(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,
@@ -371,6 +318,8 @@ class PatientHttpProtocol(HttpToolsProtocol):
             keep_alive=keep_alive and not self._limits.leaving,
             on_response=self.on_response_complete,
         )
+        if self._peer is not None:
+            self._peer.charge(_ANSWER_COST_S)
         task = self.loop.create_task(cycle.run_asgi(self.app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -386,9 +335,9 @@ class PatientHttpProtocol(HttpToolsProtocol):
         if not self._in_body:
             self._wait_at_most(KEEP_ALIVE_S, self._idle_too_long)
         if self._rest and self._peer is not None and self._peer.is_stranger:
-            self._pause = self.loop.call_later(STRANGER_PACE_S, self._advance)
+            self._pause = self.loop.call_later(STRANGER_PACE_S, self._advance_in_turn)
         else:
-            self._advance()
+            self._advance_in_turn()
 
     def _hand_over(self) -> None:
         """Hand the connection over; a socket has its own limits."""
@@ -397,11 +346,14 @@ class PatientHttpProtocol(HttpToolsProtocol):
         head = b"GET " + self.url + b" HTTP/1.1\r\n" + lines + b"\r\n"
         self._stop_clocks()
         self._is_over = True
+        self.flow.release()
         self.connections.discard(self)
         protocol = self.ws_protocol_class(  # type: ignore[call-arg, misc]
             config=self.config, server_state=self.server_state, app_state=self.app_state
         )
         peer, self._peer = self._peer, None
+        if peer is not None:
+            peer.charge(_HANDSHAKE_COST_S)
         cast(DriverSocketProtocol, protocol).take_over(self.transport, peer, head, self._rest)
         self._forget()
 

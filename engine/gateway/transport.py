@@ -30,6 +30,7 @@ from websockets.protocol import State
 
 from engine.gateway.connections import Peer
 from engine.gateway.framing import Frames, Piece
+from engine.gateway.loop_share import SLICE_S as STRANGER_SLICE_S
 from engine.gateway.problems import HttpProblem, problem_response
 from engine.gateway.rate import FrameRate
 from protocol.codes import Close, ProblemCode
@@ -203,9 +204,24 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self._read_on()
 
     def _read_on(self) -> None:
+        """Handle frames: at once, or in a stranger's turn."""
+        if self._peer is None or not self._peer.is_stranger or not self._has_input:
+            self._read_slice()
+        elif not self._reads_on_soon:
+            self._reads_on_soon = True
+            self._peer.run(self._read_slice)
+            if self._reads_on_soon:
+                self._pause_reading()
+
+    @property
+    def _has_input(self) -> bool:
+        return self._pieces is not None or bool(self._unread)
+
+    def _read_slice(self) -> None:
         """Handle frames until none is whole, one must be awaited or the time is used up."""
         self._reads_on_soon = False
-        ends_s = perf_counter() + SLICE_S
+        is_stranger = self._peer is not None and self._peer.is_stranger
+        ends_s = perf_counter() + (min(SLICE_S, STRANGER_SLICE_S) if is_stranger else SLICE_S)
         while self.close_sent or (self._is_free and self._handle is not None):
             if self._pieces is None:
                 if not self._unread:
@@ -224,14 +240,17 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             if perf_counter() >= ends_s:
                 self._read_on_soon()
                 break
-        if self._pieces is not None or self._unread:
+        if self._has_input:
             self._pause_reading()
 
     def _read_on_soon(self) -> None:
         """Go on in a later turn of the loop, after what others wait for."""
         if not self._reads_on_soon:
             self._reads_on_soon = True
-            self.loop.call_soon(self._read_on)
+            if self._peer is None:
+                self.loop.call_soon(self._read_slice)
+            else:
+                self._peer.later(self._read_slice)
 
     def _pause_reading(self) -> None:
         if not self.read_paused and not self.transport.is_closing():
