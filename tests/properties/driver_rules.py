@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from engine.ports import DriverFix, Stop
-from protocol.lifecycle import HELD, Step, Wish
+from protocol.lifecycle import HELD, TERMINAL, Step, Wish
 from protocol.messages import Proof
 from tests.properties.machine import (
     VEHICLES,
@@ -359,7 +359,9 @@ class HolderRules(DriverRules):
         name = taken[-1 - back % len(taken)]
         former = sorted(self.model.jobs[name].former, key=lambda turn: -turn[1])
         driver, attempt = former[nth % len(former)]
-        self.step(name, driver, attempt, "picked_up", node=node, how=how)
+        # An ended job still takes a further proof: to be without one keeps it as it was.
+        has_ended = self.model.jobs[name].state in TERMINAL
+        self.step(name, driver, attempt, "picked_up", checked=not has_ended, node=node, how=how)
 
     @precondition(lambda self: any(job.won for job in self.model.jobs.values()))
     @rule(
@@ -372,4 +374,5 @@ class HolderRules(DriverRules):
         """Its phone has not heard of the attempt that custody gave the job."""
         won = [(name, *claim) for name, job in self.model.jobs.items() for claim in job.won]
         name, driver, attempt = won[-1 - back % len(won)]
-        self.step(name, driver, attempt, step, checked=checked, how=how)
+        has_ended = self.model.jobs[name].state in TERMINAL
+        self.step(name, driver, attempt, step, checked=checked and not has_ended, how=how)
