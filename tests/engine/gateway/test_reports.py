@@ -64,6 +64,17 @@ async def test_a_pin_is_compared_and_shown_to_nobody(node: RunningNode) -> None:
     assert "pin" not in seen["dropoff"]
 
 
+@pytest.mark.finding("D6")
+async def test_the_last_wrong_pin_counts_as_an_alert(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        job = await held_by(node, driver, dropoff={**HOME, "name": "Ada", "pin": "471147"})
+        await driver.progress(job, "picked_up")
+        for value in ("0", "1", "2", "3"):
+            await driver.progress(job, "delivered", proof={"kind": "code", "value": value})
+    assert await node.figure('mallard_alerts_total{kind="wrong_code"}') == 1
+
+
 @pytest.mark.finding("D7")
 async def test_a_problem_is_read_logged_and_counted(node: RunningNode) -> None:
     async with phone(node.ws, node.token("d1")) as driver:

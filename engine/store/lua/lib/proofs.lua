@@ -50,8 +50,7 @@ local function wrong_code(job, codes)
     wrong[#wrong + 1] = arg.proof.value
     redis.call('HSET', job.key, 'wrong_codes', cmsgpack.pack(wrong))
     if #wrong == MOST_WRONG then
-      event({ kind = 'alert', what = 'wrong_code', job = job.id, service = job.service,
-        driver = arg.driver })
+      alert('wrong_code', { job = job.id, service = job.service, driver = arg.driver })
     end
   end
   return MOST_WRONG - #wrong
