@@ -262,6 +262,8 @@ class HolderRules(DriverRules):
         how: How = "once",
     ) -> None:
         ref, at_ms = self.ref(name), self.now - 1
+        # An ended job still takes a further proof: to be without one keeps it as it was.
+        checked = checked and self.model.jobs[name].state not in TERMINAL
         if step == Step.GIVE_UP:
             expected = self.model.give_up(name, driver, attempt)
         else:
@@ -359,9 +361,7 @@ class HolderRules(DriverRules):
         name = taken[-1 - back % len(taken)]
         former = sorted(self.model.jobs[name].former, key=lambda turn: -turn[1])
         driver, attempt = former[nth % len(former)]
-        # An ended job still takes a further proof: to be without one keeps it as it was.
-        has_ended = self.model.jobs[name].state in TERMINAL
-        self.step(name, driver, attempt, "picked_up", checked=not has_ended, node=node, how=how)
+        self.step(name, driver, attempt, "picked_up", node=node, how=how)
 
     @precondition(lambda self: any(job.won for job in self.model.jobs.values()))
     @rule(
@@ -374,5 +374,4 @@ class HolderRules(DriverRules):
         """Its phone has not heard of the attempt that custody gave the job."""
         won = [(name, *claim) for name, job in self.model.jobs.items() for claim in job.won]
         name, driver, attempt = won[-1 - back % len(won)]
-        has_ended = self.model.jobs[name].state in TERMINAL
-        self.step(name, driver, attempt, step, checked=checked and not has_ended, how=how)
+        self.step(name, driver, attempt, step, checked=checked, how=how)
