@@ -24,6 +24,7 @@ from engine.config_fields import (
 )
 from engine.input_files import read_toml
 from engine.market_policy import MarketPolicy
+from protocol.codes import MAX_OPEN_JOBS, MAX_STORED_BYTES
 
 __all__ = ["ConfigError", "Settings", "load_settings"]
 
@@ -81,6 +82,10 @@ class Settings:
     # Requests that wait (`wait_s`) at once, of one service and in all. 0 in all: no limit.
     service_waits: int = figure(100, 1, 1_000_000)
     waits: int = figure(500, 0, 1_000_000)
+    # What one service may have in one market; 0: no limit. The bytes are those of the jobs that it
+    # submitted within the time that an ended job is kept.
+    service_open_jobs: int = figure(MAX_OPEN_JOBS, 0, 10_000_000)
+    service_stored_bytes: int = figure(MAX_STORED_BYTES, 0, 1 << 40)
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     opening_hours: Literal["on", "off"] = "on"

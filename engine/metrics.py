@@ -96,6 +96,13 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
+        self._quotas = Counter(
+            "mallard_quota_refusals_total",
+            "Jobs refused because the service has used up a quota, by quota: open_jobs,"
+            " stored_bytes.",
+            ("quota",),
+            registry=self.registry,
+        )
         self._refused = Counter(
             "mallard_connections_refused_total",
             "Client connections refused or cut, by reason: too many (full, evicted, address),"
@@ -247,6 +254,10 @@ class Metrics:
     def request_limited(self, kind: str) -> None:
         """A request or a handshake was over a limit."""
         self._limited.labels(kind).inc()
+
+    def quota_exceeded(self, quota: str) -> None:
+        """A service had used up a quota."""
+        self._quotas.labels(quota).inc()
 
     def connection_refused(self, reason: str) -> None:
         """A client's connection was refused or cut."""

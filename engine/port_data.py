@@ -30,6 +30,22 @@ class StoreFull(Exception):
     """The store is out of memory; only ``hello`` and ``submit`` are refused so."""
 
 
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How much one service may have in one market: jobs that are not ended, and bytes of the jobs
+    submitted within the time that ended ones are kept. 0: no limit."""
+
+    open_jobs: int = 0
+    stored_bytes: int = 0
+
+
+NO_QUOTAS = Quotas()
+
+
+class QuotaExceeded(Exception):
+    """The service has used up a quota, ``open_jobs`` or ``stored_bytes``."""
+
+
 class Refused(Exception):
     """The store refused a transition. ``code`` says why in the contract's words.
 

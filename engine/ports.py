@@ -14,6 +14,7 @@ from engine.core.model import Device, Driver, Job, Need, RoundRecord, StoreHold,
 from engine.core.ways import Ways
 from engine.port_data import (
     MOST_COMING,
+    NO_QUOTAS,
     Answered,
     Beat,
     DriverFix,
@@ -42,6 +43,8 @@ from engine.port_data import (
     PlannedJob,
     Push,
     PushEntry,
+    QuotaExceeded,
+    Quotas,
     Recorded,
     Refused,
     Standing,
@@ -57,6 +60,7 @@ from protocol.messages import Proof
 
 __all__ = [
     "MOST_COMING",
+    "NO_QUOTAS",
     "Answered",
     "Beat",
     "Courier",
@@ -86,6 +90,8 @@ __all__ = [
     "PlannedJob",
     "Push",
     "PushEntry",
+    "QuotaExceeded",
+    "Quotas",
     "Recorded",
     "Refused",
     "Standing",
@@ -185,7 +191,8 @@ class Store(Protocol):
     async def submit(self, submission: Submission) -> Submitted:
         """Store a job and its idempotency key in one step.
 
-        :raises IdempotencyMismatch: :raises DuplicateExternalId: :raises StoreFull:"""
+        :raises IdempotencyMismatch: :raises DuplicateExternalId: :raises StoreFull:
+        :raises QuotaExceeded:"""
 
     async def submitted(
         self, market: str, service: str, key: str, body_hash: str

@@ -30,6 +30,8 @@ _ENGINE: Final = {
     # One service sends the load of a market's.
     "MALLARD_SERVICE_RATE_PER_S": "0",
     "MALLARD_WAITS": "0",
+    "MALLARD_SERVICE_OPEN_JOBS": "0",
+    "MALLARD_SERVICE_STORED_BYTES": "0",
     "MALLARD_OFFER_TIMEOUT_MS": "5000",
     "MALLARD_COOLDOWN_S": "5",
     "MALLARD_LOG_LEVEL": "warning",

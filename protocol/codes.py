@@ -29,6 +29,9 @@ FUTURE_FIX_MS = 5_000
 ANSWER_KEPT_MS = 600_000
 IDEMPOTENCY_KEPT_MS = 86_400_000
 TERMINAL_KEPT_MS = 7 * 86_400_000
+# Of one service in one market, unless the operator sets others.
+MAX_OPEN_JOBS = 20_000
+MAX_STORED_BYTES = 512 * 1024 * 1024
 MAX_WAIT_S = 20
 MAX_PAGE = 200
 # The one thing that a job may require which is a duty at the door; everything else is equipment.
@@ -307,6 +310,7 @@ class ProblemCode(StrEnum):
     RATE_LIMITED = "rate_limited"
     NOT_IMPLEMENTED = "not_implemented"
     STORE_UNAVAILABLE = "store_unavailable"
+    QUOTA_EXCEEDED = "quota_exceeded"
     STORE_FULL = "store_full"
     EVENTS_TRIMMED = "events_trimmed"
     DRAINING = "draining"
@@ -354,6 +358,9 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
     ProblemCode.RATE_LIMITED: ProblemKind(429, "Too many requests", retry=True),
     ProblemCode.NOT_IMPLEMENTED: ProblemKind(501, "Not served yet"),
     ProblemCode.STORE_UNAVAILABLE: ProblemKind(503, "The store cannot be reached", retry=True),
+    ProblemCode.QUOTA_EXCEEDED: ProblemKind(
+        429, "This service has used up a quota of this market", retry=True
+    ),
     ProblemCode.STORE_FULL: ProblemKind(503, "The store is full", retry=True),
     ProblemCode.DRAINING: ProblemKind(503, "This node is going down", retry=True),
     ProblemCode.INTERNAL: ProblemKind(500, "Something went wrong on our side"),

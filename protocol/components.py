@@ -18,7 +18,9 @@ from protocol.codes import (
     MAX_CONTAINERS,
     MAX_DEPTH,
     MAX_FRAME_BYTES,
+    MAX_OPEN_JOBS,
     MAX_PAGE,
+    MAX_STORED_BYTES,
     MAX_WAIT_S,
     PING_MS,
     RATE_BURST_BYTES,
@@ -60,6 +62,12 @@ HTTP_LIMITS: Final[tuple[tuple[str, float, str], ...]] = (
     ("max_stores", MAX_STORES, "stores of a job"),
     ("idempotency_kept_ms", IDEMPOTENCY_KEPT_MS, "an idempotency key is remembered"),
     ("terminal_kept_ms", TERMINAL_KEPT_MS, "a finished job can be read"),
+    ("service_open_jobs", MAX_OPEN_JOBS, "open jobs of a service in a market; by default"),
+    (
+        "service_stored_bytes",
+        MAX_STORED_BYTES,
+        "bytes of a service's jobs of the last `terminal_kept_ms` in a market; by default",
+    ),
 )
 
 

@@ -107,6 +107,7 @@ OPERATIONS: Final = (
             P.IDEMPOTENCY_MISMATCH,
             P.DUPLICATE_EXTERNAL_ID,
             P.MALL_CLOSED,
+            P.QUOTA_EXCEEDED,
             P.STORE_FULL,
         ),
     ),

@@ -38,7 +38,7 @@ from engine.gateway.tidy import keep_tidy
 from engine.gateway.token_keys import load_token_keys
 from engine.gateway.vigil import Pace
 from engine.metrics import Metrics
-from engine.ports import StoreUnavailable
+from engine.ports import Quotas, StoreUnavailable
 from engine.store.errors import EmbeddedServerError
 from engine.store.redis import RedisStore
 from engine.travel.sources import travel_sources
@@ -96,6 +96,8 @@ class Node:
             on_alert=self.metrics.alert,
             embedded=keeper is not None,
             node=self.id,
+            quotas=Quotas(settings.service_open_jobs, settings.service_stored_bytes),
+            on_quota=self.metrics.quota_exceeded,
         )
         self.hub = Hub()
         self.travel = travel_sources(settings, places, self.metrics)

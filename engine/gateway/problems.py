@@ -24,6 +24,7 @@ from engine.ports import (
     IdempotencyMismatch,
     NoSuchDriver,
     NoSuchJob,
+    QuotaExceeded,
     Refused,
     StoreFull,
     StoreUnavailable,
@@ -37,8 +38,9 @@ MEDIA_TYPE: Final = "application/problem+json"
 # Answers hold personal data, or say how things are now: nobody on the way keeps them.
 NOT_KEPT: Final = "no-store"
 _RETRY_AFTER_S: Final = 1
-# A full store does not empty within a second.
+# A full store or quota does not empty within a second.
 _RETRY_AFTER_FULL_S: Final = 10
+_SLOW_TO_END: Final = frozenset({ProblemCode.STORE_FULL, ProblemCode.QUOTA_EXCEEDED})
 # Never quoted back in full: a pointer may hold the name of an unknown field.
 _MAX_DETAIL_CHARS: Final = 500
 
@@ -134,6 +136,9 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
     DuplicateExternalId: lambda error: HttpProblem(_P.DUPLICATE_EXTERNAL_ID, job=error.job),
     StoreUnavailable: _plain(_P.STORE_UNAVAILABLE, "try again with the same request"),
     QueueFull: _plain(_P.RATE_LIMITED, "too many orders of this mall are waiting already"),
+    QuotaExceeded: lambda error: HttpProblem(
+        _P.QUOTA_EXCEEDED, f"the quota {error} of this service is used up"
+    ),
     StoreFull: _plain(_P.STORE_FULL, "there is no room for another job now"),
     # Its text may say what the caller should not see.
     Exception: lambda _error: HttpProblem(_P.INTERNAL),
@@ -145,7 +150,7 @@ def problem_response(problem: HttpProblem) -> Response:
     kind = PROBLEMS[problem.code]
     headers = problem.headers
     if kind.retry:
-        full = problem.code is ProblemCode.STORE_FULL
+        full = problem.code in _SLOW_TO_END
         headers.setdefault("Retry-After", str(_RETRY_AFTER_FULL_S if full else _RETRY_AFTER_S))
     body = Problem(
         type=f"urn:mallard:problem:{problem.code}",

@@ -23,11 +23,13 @@ Judged = list[tuple[str, str]]
 # `forget`, by the streams' own limits.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
+    | {"open", "open_seen"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3
-# Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job.
-_PASSING: Final = ("queue:", "wait:", "job:")
+# Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job;
+# what services have stored, which has a TTL from its first write.
+_PASSING: Final = ("queue:", "wait:", "job:", "stored:")
 _MUST_END: Final = ("round:", "idempotency:")
 # So many jobs are read in one step, which holds the store up for less than a millisecond.
 PAGE: Final = 256

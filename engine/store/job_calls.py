@@ -1,7 +1,7 @@
 """Jobs: submission, reading, and what order services and operators do to them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import structlog
 from engine.core.model import Job, Need, Submission
 from engine.logs import RateLimitedLog
 from engine.ports import (
+    NO_QUOTAS,
     DriverUnavailable,
     DuplicateExternalId,
     Effects,
@@ -18,6 +19,7 @@ from engine.ports import (
     JobRef,
     NoSuchDriver,
     NoSuchJob,
+    QuotaExceeded,
     StoreUnavailable,
     Submitted,
     WrongState,
@@ -44,6 +46,9 @@ _MOST_TRIES = 8
 class JobCalls(Calls):
     """The order side of :class:`engine.ports.Store`."""
 
+    _quotas = NO_QUOTAS
+    _on_quota: Callable[[str], None] | None = None
+
     async def submit(self, submission: Submission) -> Submitted:
         """See :meth:`engine.ports.Store.submit`."""
         s = submission
@@ -55,6 +60,9 @@ class JobCalls(Calls):
             keys.key("by_service"),
             keys.key("by_age"),
             keys.key("by_external"),
+            keys.key("open"),
+            keys.key("open_seen"),
+            keys.stored(s.service),
         ]
         args: dict[str, Any] = {
             "job": s.job,
@@ -70,6 +78,8 @@ class JobCalls(Calls):
             "deadline_ms": s.need.deadline_ms,
             "priority": s.need.priority,
             "demand": s.need.demand,
+            "max_open": self._quotas.open_jobs,
+            "max_stored": self._quotas.stored_bytes,
         }
         if s.pin or s.pickup_codes:
             args["codes"] = {"door": s.pin, "shops": s.pickup_codes}
@@ -79,6 +89,11 @@ class JobCalls(Calls):
             raise IdempotencyMismatch(s.key)
         if reply.verdict == "duplicate":
             raise DuplicateExternalId(reply.rest[0].decode())
+        if reply.verdict == "quota":
+            which = reply.rest[0].decode()
+            if self._on_quota is not None:
+                self._on_quota(which)
+            raise QuotaExceeded(which)
         if reply.verdict == "replayed":
             return Submitted(await self.job(reply.rest[0].decode()), True, reply.effects)
         return Submitted(job_of(s, reply.effects.now_ms), False, reply.effects)

@@ -49,7 +49,9 @@ class MarketKeys:
         by mall/store; see ``core/dwell.py``), ``by_service``, ``by_age``,
         ``by_external`` (zsets by name: jobs newest last; external id/service/job), ``leases``
         (hash: when each node's lease began),
-        ``lineage`` (hash: the ``server`` last seen, when writes were last found ``lost``).
+        ``open`` (zset by name, service/job: what counts towards the quota), ``open_seen`` (string:
+        up to where `forget` was read for it), ``lineage`` (hash: the ``server`` last seen, when
+        writes were last found ``lost``).
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"
 
@@ -68,6 +70,10 @@ class MarketKeys:
     def idempotency(self, service: str, digest: str) -> str:
         """What a service's idempotency key was used for (string)."""
         return self.key(f"idempotency:{service}:{digest}")
+
+    def stored(self, service: str) -> str:
+        """What a service has submitted, in bytes by day (hash)."""
+        return self.key(f"stored:{service}")
 
     def held(self, node: str) -> str:
         """The drivers whose sockets a node holds (set)."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from engine.market_policy import MarketPolicy
+from engine.ports import NO_QUOTAS, Quotas
 from engine.store import schema
 from engine.store.fitness import inspect
 from engine.store.link import Link
@@ -24,6 +25,7 @@ class RedisStore(UpkeepCalls):
     ``embedded``: this process started the server, and syncs its log. ``node``: the name under which
     this node's policies are compared with those of others; empty: they are not.
     ``on_alert``: the kind of each alert that a call raised, also one that was refused.
+    ``quotas``: of each service in each market; ``on_quota`` hears which one refused a job.
     ``on_up``: called when the line is open, again after each outage.
     """
 
@@ -38,6 +40,8 @@ class RedisStore(UpkeepCalls):
         on_alert: Callable[[str], None] | None = None,
         embedded: bool = False,
         node: str = "",
+        quotas: Quotas = NO_QUOTAS,
+        on_quota: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(
             Link(url, greeting=load_commands(), on_up=self._opened),
@@ -51,6 +55,8 @@ class RedisStore(UpkeepCalls):
         self._tail = Link(url, name="mallard-tail")
         self._embedded = embedded
         self._node = node
+        self._quotas = quotas
+        self._on_quota = on_quota
         self._prints = {market: fingerprint(policy) for market, policy in policies.items()}
         self._warnings: Sequence[str] = ()
 

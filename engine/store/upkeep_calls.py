@@ -171,7 +171,8 @@ class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
     async def forget(self, market: str) -> int:
         """See :meth:`engine.ports.Store.forget`."""
         keys = self._keys[market]
-        names = ("forget", "offers", "externals", "holds", "by_service", "by_age", "by_external")
+        lists = ("by_service", "by_age", "by_external", "open")
+        names = ("forget", "offers", "externals", "holds", *lists)
         args = {"limit": _FORGET_LIMIT, "again_ms": _LOOK_AGAIN_MS}
         return int(await self._plain("forget", list(map(keys.key, names)), args))
 

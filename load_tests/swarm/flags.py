@@ -40,6 +40,8 @@ ENGINE: Final = {
     # One service sends the load of a market's.
     "MALLARD_SERVICE_RATE_PER_S": "0",
     "MALLARD_WAITS": "0",
+    "MALLARD_SERVICE_OPEN_JOBS": "0",
+    "MALLARD_SERVICE_STORED_BYTES": "0",
     "MALLARD_OFFER_TIMEOUT_MS": f"{OFFER_TIMEOUT_S * 1000:.0f}",
     "MALLARD_COOLDOWN_S": f"{COOLDOWN_S:g}",
     "MALLARD_DRAIN_LINGER_S": "0",

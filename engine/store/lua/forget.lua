@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Drops what has been kept long enough from the hashes and sets that cannot have a TTL a member.
--- KEYS: forget offers externals holds by_service by_age by_external
+-- KEYS: forget offers externals holds by_service by_age by_external open
 -- ARGV: now arg{limit again_ms}
 -- REPLY: how many were dropped
 local arg = cmsgpack.unpack(ARGV[2])
@@ -18,6 +18,7 @@ for _, member in ipairs(members) do
   elseif kind == 'hold' then redis.call('HDEL', KEYS[4], rest, 'closed/' .. rest)
   elseif kind == 'job' then
     redis.call('ZREM', KEYS[5], rest)
+    redis.call('ZREM', KEYS[8], rest)
     redis.call('ZREM', KEYS[6], rest:match('([^/]+)$'))
   elseif kind == 'named' then
     again = redis.call('ZSCORE', KEYS[6], rest:match('([^/]+)$'))

@@ -1,15 +1,17 @@
 #!lua
 -- Stores a job with its idempotency key, its external id, its place in the queue and its due entry.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
--- KEYS: key by_service by_age by_external
+-- KEYS: key by_service by_age by_external open open_seen stored
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
--- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand} body card need
--- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job
+-- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand
+-- ARGV: max_open max_stored} body card need
+-- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job | quota … which
 -- include lib/base.lua
 -- include lib/jobs.lua
+-- include lib/quotas.lua
 
 local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
-local BY_EXTERNAL = KEYS[19]
+local BY_EXTERNAL, OPEN, OPEN_SEEN, STORED = KEYS[19], KEYS[20], KEYS[21], KEYS[22]
 local used = redis.call('GET', KEY)
 if used then
   local hash, job = used:match('^(%S+) (%S+)$')
@@ -20,7 +22,17 @@ if arg.external_id ~= '' then
   local there = redis.call('HGET', K.externals, arg.service .. '/' .. arg.external_id)
   if there then return reply('duplicate', there) end
 end
+local bytes = #ARGV[4] + #ARGV[5]
+if arg.max_open > 0 then
+  local open = open_jobs(OPEN, OPEN_SEEN, arg.service)
+  if open >= arg.max_open then return reply('quota', 'open_jobs') end
+end
+if arg.max_stored > 0 and stored_bytes(STORED) + bytes > arg.max_stored then
+  return reply('quota', 'stored_bytes')
+end
 
+if arg.max_open > 0 then redis.call('ZADD', OPEN, 0, arg.service .. '/' .. arg.job) end
+if arg.max_stored > 0 then note_stored(STORED, bytes) end
 local none = cmsgpack.pack({})
 redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.service,
   'mall', arg.mall, 'state', arg.state, 'attempt', 0, 'driver', '', 'offer', '', 'reason', '',

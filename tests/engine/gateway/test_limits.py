@@ -87,3 +87,16 @@ async def test_a_limit_of_zero_is_none(engine_node: EngineNode) -> None:
     answers = [await Caller(node).get("/v1/markets") for _ in range(5)]
     assert {answer.status_code for answer in answers} == {200}
     assert "ratelimit" not in answers[0].headers
+
+
+@pytest.mark.finding("A10")
+async def test_a_full_quota_is_429_quota_exceeded(engine_node: EngineNode) -> None:
+    shop = Caller(await engine_node(service_open_jobs=2))
+    jobs = [(await shop.submit()).json()["id"] for _ in range(2)]
+    told = problem(await shop.submit(), 429, "quota_exceeded")
+    assert "open_jobs" in told["detail"]
+    assert (await Caller(shop.node, "other").submit()).status_code == 201
+    await shop.post(f"/v1/jobs/{jobs[0]}/cancel", {"reason": "sold out"})
+    assert (await shop.submit()).status_code == 201
+    metrics = (await shop.node.http.get("/metrics")).text
+    assert 'mallard_quota_refusals_total{quota="open_jobs"} 1.0' in metrics

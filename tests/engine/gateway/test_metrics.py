@@ -21,6 +21,7 @@ NAMES = {
     "mallard_connections",
     "mallard_connections_refused",
     "mallard_requests_limited",
+    "mallard_quota_refusals",
     "mallard_work_gini",
     "mallard_ws_closed",
     "mallard_event_loop_lag_seconds",
