@@ -176,7 +176,7 @@ class Requests:
         )
         if answered.is_new:
             problem_reported(
-                self._services.metrics, session, kind=request.kind, job=job, store=store, text=text
+                self._services.metrics, session, kind=request.kind, job=job, store=store
             )
         if job and store and until_ms is not None:
             await hold_parcels(self._services, job, session.driver, store, until_ms)

@@ -76,6 +76,7 @@ class Node:
 def start_node(folder: Path, redis_url: str | None, **settings: str) -> Node:
     """Start a node and wait until it is ready; its output is in the folder's `node-….log`."""
     settings = POLICY | settings | ({"MALLARD_REDIS_URL": redis_url} if redis_url else {})
+    settings = {name: value for name, value in settings.items() if value}
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
     command = [str(Path(sys.executable).with_name("mallard")), "serve", "--port", "0"]
     output = folder / f"node-{uuid.uuid4().hex[:8]}.log"

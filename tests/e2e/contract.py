@@ -163,6 +163,7 @@ FRAMES: dict[str, dict[str, Any]] = {
         "reason?": text,
     },
     "state": {"seq": integer, "state": DRIVER_STATES, "why": text},
+    "pace": {"location_ms": integer},
     "ping": {},
     "auth_expiring": {"at_ms": epoch_ms},
     "drain": {"reconnect_after_ms": integer},

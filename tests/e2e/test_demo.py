@@ -22,7 +22,7 @@ def test_a_small_demo_with_a_killed_node_accounts_for_everything(tmp_path: Path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=55,
+        timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no ZIP table" in done.stdout

@@ -122,7 +122,7 @@ def test_an_open_way_to_redis_is_warned_of_at_start(tmp_path: Path) -> None:
         (("serve", "--config", "missing.toml"), 2, "missing.toml"),
         (("serve", "--redis", "redis://user:hunter2@127.0.0.1:1"), 1, "redis 127.0.0.1:1: "),
         (("serve", "--data", "/dev/null/data"), 1, "/dev/null/data cannot be used"),
-        (("token", "orders", "shop", "--data", "/dev/null/data"), 2, "cannot be used"),
+        (("token", "orders", "shop", "--data", "/dev/null/data"), 2, "no engine has run with"),
         (("token", "orders", "shop", "--ttl-s", "long"), 2, "'long' is no whole number from 1"),
         (("drivers", "--market", "phoenix", "--speed-mps", "0"), 2, "'0' is no number from 0.1"),
         (("serve", "--nonsense"), 2, "unrecognized arguments"),

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from engine.gateway.reports import one_line
 from protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, NEAR, RunningNode
 from tests.engine.gateway.http_support import Caller, problem
@@ -87,8 +86,8 @@ async def test_a_problem_is_read_logged_and_counted(node: RunningNode) -> None:
                 assert (await driver.ask("problem", **report))["type"] == "reply"
     (line,) = [line for line in logs if line["event"] == "problem reported"]
     assert (line["log_level"], line["kind"], line["driver"]) == ("warning", "unsafe", "d1")
-    assert (line["job"], len(line["said"])) == (job["job"], 200)
-    assert line["said"].startswith("dog {} [31mxxx")
+    assert line["job"] == job["job"]
+    assert "dog" not in str(logs)  # what a driver writes may name a customer
     assert await node.figure('mallard_problems_total{kind="unsafe"}') == 1
     (kept,) = (await node.job(job["job"]))["problems"]
     assert (kept["id"], kept["kind"], kept["text"]) == ("p1", "unsafe", text)
@@ -125,8 +124,8 @@ async def test_reasons_are_read_logged_and_counted(node: RunningNode) -> None:
             job = (await other.ask("accept", offer=offer["offer"]))["jobs"][0]
             await other.progress(job, "give_up", reason="flat tyre")
             await other.progress(job, "give_up", reason="flat tyre")
-    given = [(it["step"], it["said"]) for it in logs if it["event"] == "reason given"]
-    assert given == [("decline", "too far"), ("give_up", "flat tyre")]
+    given = [it["step"] for it in logs if it["event"] == "reason given"]
+    assert given == ["decline", "give_up"]
     for step in ("decline", "give_up"):
         sample = f'mallard_driver_reasons_total{{given="yes",step="{step}"}}'
         assert await node.figure(sample) == 1
@@ -143,19 +142,5 @@ async def test_a_reason_to_return_is_the_jobs(node: RunningNode) -> None:
         await driver.progress(job, "picked_up")
         with capture_logs() as logs:
             await driver.progress(job, "returning", reason="nobody home")
-    assert [it["said"] for it in logs if it["event"] == "reason given"] == ["nobody home"]
+    assert [it["step"] for it in logs if it["event"] == "reason given"] == ["returning"]
     assert (await node.job(job["job"]))["reason"] == "nobody home"
-
-
-@pytest.mark.finding("D7")
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("a\r\nb\tc", "a b c"),
-        ("\x00\x1b[2J", "[2J"),
-        ("\u2028x\u202e", "x"),
-        ("é" * 300, "é" * 200),
-    ],
-)
-def test_a_drivers_text_stays_on_one_line_of_the_log(text: str, shown: str) -> None:
-    assert one_line(text) == shown
