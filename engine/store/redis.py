@@ -1,6 +1,7 @@
 """The store: Redis (or Valkey), through one script a transition."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -8,6 +9,7 @@ import structlog
 from engine.market_policy import MarketPolicy
 from engine.ports import NO_QUOTAS, Quotas
 from engine.store import schema
+from engine.store.errors import LinkReplyError
 from engine.store.fitness import inspect
 from engine.store.link import Link
 from engine.store.policy_agreement import disagreements, fingerprint
@@ -76,7 +78,10 @@ class RedisStore(UpkeepCalls):
     async def connect(self) -> None:
         """Open both lines and leave this version's mark. Raises `StoreUnavailable`."""
         await asyncio.gather(self._link.connect(), self._tail.connect())
-        await schema.mark(self._link)
+        # A full or read-only store can still be read, and drivers with work may finish it: the
+        # mark is left at a later start.
+        with contextlib.suppress(LinkReplyError):
+            await schema.mark(self._link)
         self._heard(await self._server_ms())
         await self.inspect()
 
@@ -87,7 +92,8 @@ class RedisStore(UpkeepCalls):
         texts = [finding.text for finding in found]
         if self._node:
             now_ms = await self._server_ms()
-            texts += await disagreements(self._link.call, self._node, self._prints, now_ms)
+            with contextlib.suppress(LinkReplyError):  # it refuses writes, which is said elsewhere
+                texts += await disagreements(self._link.call, self._node, self._prints, now_ms)
         before, self._warnings = self._warnings, tuple(texts)
         for text in self._warnings:
             if text not in before:

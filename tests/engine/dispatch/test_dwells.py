@@ -43,7 +43,10 @@ async def test_stays_at_a_store_move_the_eta_of_its_next_job_on_another_node(
     # They were in and out within moments.
     assert eta_s < MALL.stores["lego"].walk_s + 60
     text = second.metrics.render().decode()
-    assert f'mallard_dwell_seconds{{mall="{MALL.id}",market="{MARKET}",quantile="0.5"}} 7.5' in text
+    assert (
+        f'mallard_dwell_seconds{{mall="{MALL.id}",market="{MARKET}",statistic="median"}} 7.5'
+        in text
+    )
 
 
 async def test_a_market_that_does_not_learn_keeps_its_figure(make_node: MakeNode) -> None:

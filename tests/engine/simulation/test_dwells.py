@@ -37,7 +37,7 @@ def late_s(day: Day, redis_url: str) -> list[float]:
         for trip in sorted(day.trips, key=lambda trip: trip.accepted_ms):
             if trip.order.ready_ms <= trip.arrived_ms:
                 key = f"mallard:{{{day.scenario.market}}}:job:{job_id(day.scenario, trip.order)}"
-                eta_ms = int(client.hget(key, "eta_pickup_ms") or 0)
+                eta_ms = int(client.hget(key, "promised_ms") or 0)
                 late.append((trip.picked_up_ms - eta_ms) / 1000)
     return late
 
