@@ -30,6 +30,9 @@ class LongQueue:
         self._mall = mall
         # What is still to be looked at, as bounds of names in the wait set.
         self._pieces: deque[tuple[str, str]] = deque()
+        # How many passes have begun. A driver may become free while a round is under way that has
+        # looked for drivers before: that round must leave the new pass to the next one.
+        self.begun = 0
 
     @property
     def is_done(self) -> bool:
@@ -38,6 +41,7 @@ class LongQueue:
 
     def begin(self, after: str) -> None:
         """Look through all of it: the services behind this one first, so that they take turns."""
+        self.begun += 1
         self._pieces.clear()
         if after:
             self._pieces.append((f"({after}0", "+"))
@@ -57,17 +61,22 @@ class LongQueue:
         near = (*found.near, *found.coming)
         vehicles = list(dict.fromkeys(it.driver.vehicle for it in near))[:_MOST_VEHICLES]
         ranked = 0
+        begun = self.begun
         while self._pieces and ranked < _RANKED_A_ROUND:
             low, high = self._pieces[0]
             piece = await self._store.waiting_that_fit(
                 self._market, self._mall, vehicles, low, high
             )
+            if self.begun != begun:
+                return 0
             jobs = [job for job in piece.jobs if job.job not in known]
             if jobs:
                 ranked += len(jobs)
                 # Where one was served, others of this piece may be for other drivers: again.
                 if served := await serve(replace(found, waiting=tuple(jobs))):
                     return served
+                if self.begun != begun:
+                    return 0
             if piece.low is None:
                 self._pieces.popleft()
             else:

@@ -88,6 +88,7 @@ class MallRounds:
         self._needed_m: float | None = None
         self._turns = Turns()
         self._rest = LongQueue(context.store, mall.market, mall.id)
+        self._pass_looked_for = 0
         # Jobs that came, and that fell due: the next rounds look at them, wherever in the queue
         # they are. Those that came are first: thousands may fall due at once.
         self._come: dict[str, None] = {}
@@ -238,6 +239,8 @@ class MallRounds:
 
     async def _serve_rest(self, found: Found, serve: Serve) -> int:
         """Look through the jobs that this round has not read, if a driver may be there for one."""
+        if self._rest.begun != self._pass_looked_for:
+            return 0  # a driver became free after the look: the next round looks again
         if (not found.near and not found.coming) or found.waiting_total <= len(found.waiting):
             self._rest.end()
             return 0
@@ -260,6 +263,7 @@ class MallRounds:
         return wide_for(search, self._rungs, self._policy) if self._rungs else search
 
     async def _look(self, search: Search, jobs: int, named: Sequence[str] = ()) -> Found:
+        self._pass_looked_for = self._rest.begun
         found = await self._store.candidates(
             self._mall.market,
             self._mall.id,
