@@ -45,7 +45,7 @@ FIRST_PARTY_ARROWS = {
 }
 # Folder → the packages of others that it may import; folders not named may import any.
 THIRD_PARTY_ARROWS = {
-    "engine/bench": ("msgspec", "numpy", "uvloop"),
+    "engine/bench": ("msgspec", "numpy", "structlog", "uvloop"),
     "protocol": ("msgpack", "msgspec"),
     "engine/travel": (
         *("httpx2", "msgspec", "numpy", "scipy", "structlog"),

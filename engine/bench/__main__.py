@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import numpy as np
+import structlog
 import uvloop
 from numpy.typing import NDArray
 
@@ -50,6 +51,8 @@ class Contestant:
 
     async def run(self) -> None:
         """Answer until the input ends."""
+        # Standard output is for answers alone: a warning of the store would be read as one.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         await self._world.connect()
         try:
             await answer_all(self._answer)

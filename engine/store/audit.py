@@ -292,8 +292,9 @@ class _MarketAudit:
 
     async def _job(self, job: str) -> Judgement:
         view = await self._look.job(job)
-        if view.job is not None:
-            self._changes.note(view.job.updated_ms, view.now_ms)
+        if view.job is not None and view.job.timeline:
+            # Not `updated_ms`: a round that asks one more driver writes the job without an event.
+            self._changes.note(view.job.timeline[-1].at_ms, view.now_ms)
         return judge_job(view, self._look.policy)
 
     async def _driver(self, driver: str) -> Judgement:

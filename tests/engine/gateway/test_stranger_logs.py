@@ -61,7 +61,8 @@ async def test_strangers_cause_a_few_lines_a_second(
         if line["event"] == "connections refused":
             refused.update(line["reasons"])
     assert refused["bad_request"] >= _ROUNDS
-    assert refused["origin"] == _ROUNDS
+    # The tally is of the process: lines of the test before may have been pending.
+    assert refused["origin"] >= _ROUNDS
     assert not [record for record in caplog.records if record.exc_info]
 
 
