@@ -36,8 +36,7 @@ class Plain(NamedTuple):
     """Fixes that follow plainly, one a driver, as the script writes them.
 
     Of each of the ``drivers``: ``known``, what is stored now; ``blobs``, what is to be; three of
-    ``moves``: longitude, latitude, name; ``indices``: which fix of the batch it is, and of several
-    of one driver the last stands for all.
+    ``moves``: longitude, latitude, name; ``indices``: which fix of the batch it is.
     """
 
     drivers: list[str]
@@ -62,15 +61,14 @@ class Tracks:
     def sort_out(self, fixes: Sequence[DriverFix], now_ms: int) -> tuple[Plain, list[int]]:
         """The plain ones of a batch, and the indices of those that the store must judge.
 
-        Every fix of a driver goes the same way. ``now_ms``: the store's clock, as believed.
+        The store judges a driver with several fixes: if what this node knows is outdated, each of
+        them has a verdict of its own. ``now_ms``: the store's clock, as believed.
         """
         last: dict[str, int] = {}
-        after: dict[str, DriverFix] = {}
         judged: set[str] = set()
         for index, fix in enumerate(fixes):
             driver = fix.driver
-            if driver not in judged and self._follows(fix, after.get(driver), now_ms):
-                after[driver] = fix
+            if driver not in judged and driver not in last and self._follows(fix, now_ms):
                 last[driver] = index
             else:
                 judged.add(driver)
@@ -106,24 +104,19 @@ class Tracks:
         for driver in drivers:
             self._tracks.pop(driver, None)
 
-    def _follows(self, fix: DriverFix, before: DriverFix | None, now_ms: int) -> bool:
-        """Whether the fix will be believed after the one before, by a rule stricter than the
+    def _follows(self, fix: DriverFix, now_ms: int) -> bool:
+        """Whether the fix will be believed after the stored one, by a rule stricter than the
         script's: newer, of now, inside, and within the way that the fastest make in that time; or
-        the one before repeated."""
+        the stored one repeated."""
         track = self._tracks.get(fix.driver)
         if track is None or fix.fault or now_ms - track.received_ms > self._fresh_ms:
             return False
-        if before is None:
-            passed_ms = fix.at_ms - track.at_ms
-            lat, lon = track.lat, track.lon
-        else:
-            passed_ms = fix.at_ms - before.at_ms
-            lat, lon = before.lat, before.lon
+        passed_ms = fix.at_ms - track.at_ms
         if passed_ms == 0:
-            return bool(fix.lat == lat and fix.lon == lon)
+            return bool(fix.lat == track.lat and fix.lon == track.lon)
         if passed_ms < 0 or fix.at_ms > now_ms + _AHEAD_MS:
             return False
-        away_m = (abs(fix.lat - lat) + abs(fix.lon - lon)) * _M_PER_DEG
+        away_m = (abs(fix.lat - track.lat) + abs(fix.lon - track.lon)) * _M_PER_DEG
         return away_m <= self._m_per_ms * max(passed_ms, 1000)
 
     def _make_room(self) -> None:

@@ -48,10 +48,11 @@ async def test_the_first_fix_is_judged_and_those_that_follow_are_plain(world: Wo
     assert ann.position.received_ms == world.now
 
 
-async def test_of_several_plain_fixes_the_last_is_written(world: World) -> None:
+async def test_several_fixes_of_a_driver_are_judged_by_the_store(world: World) -> None:
     await known_driver(world)
     fixes = [fix(world, 500, LAT + 1e-5), fix(world, 100, LAT + 2e-5)]
-    assert sorted_out(world, *fixes)[0].indices == [1]
+    plain, rest = sorted_out(world, *fixes)
+    assert (plain.indices, rest) == ([], [0, 1])
     assert await record(world, *fixes) == ("ok", "ok")
     ann = await world.record()
     assert ann.position is not None
@@ -64,7 +65,7 @@ async def test_the_last_fix_repeated_is_plain(world: World) -> None:
     repeated = fix(world, ago_ms=1_000)
     for _ in range(3):
         await world.pass_ms(STALE_MS // 4)
-        assert sorted_out(world, repeated, repeated)[0].indices == [1]
+        assert sorted_out(world, repeated)[0].indices == [0]
         assert await record(world, repeated) == ("ok",)
         ann = await world.record()
         assert ann.position is not None
