@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Two tests at a time, each with a server of its own; `make test PYTEST_ARGS=-x` for one.
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test planted load outage attack bench bench-quick lint format types docs lock clean
+.PHONY: demo test planted load outage attack bench bench-quick lint format types docs lock clean fresh-machine
 
 demo: $(READY)
 	$(BIN)/mallard demo
@@ -46,6 +46,10 @@ bench: $(READY)
 # Under three minutes: counts and ratios that noise does not move, held to their limits.
 bench-quick: $(READY)
 	$(BIN)/python -m load_tests.bench.quick
+
+# The README's two commands in a minimal Debian, as an ordinary user; root and debootstrap needed.
+fresh-machine:
+	.ci/minimal-debian
 
 lint: $(READY)
 	$(BIN)/ruff check .
