@@ -7,7 +7,7 @@ service's thousand requests cost its neighbour no more than a few.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -92,6 +92,7 @@ class Limiter:
 
         The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
         """
+        kinds: list[tuple[str, Buckets, Hashable]]
         if principal.role is Role.DRIVER:
             kinds = [("driver", self._driver, (principal.market, principal.sub))]
         else:
