@@ -15,7 +15,7 @@ class FaultProxy:
     `open`: as a good network does. `freeze`: connections that exist carry nothing any more, new
     ones are good (the phone has changed networks). `black_hole`: no connection carries anything.
     `refuse`: new connections are reset. `answer`: each new connection gets `canned` and is closed.
-    `delay_s` postpones every chunk both ways.
+    `delay_s` postpones every chunk both ways. `to_engine` and `to_app` count the chunks passed on.
     """
 
     def __init__(self, port: int) -> None:
@@ -24,6 +24,8 @@ class FaultProxy:
         self.canned = b""
         self.delay_s = 0.0
         self.accepted = 0
+        self.to_engine = 0
+        self.to_app = 0
         self._port = port
         self._writers: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
@@ -62,18 +64,25 @@ class FaultProxy:
         self._writers |= {writer, far_writer}
         if self.mode == "black_hole":
             self._frozen |= {writer, far_writer}
-        for source, target in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.create_task(self._forward(source, target))
+        there = self._forward(reader, far_writer, is_to_engine=True)
+        back = self._forward(far_reader, writer, is_to_engine=False)
+        for task in map(asyncio.create_task, (there, back)):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, is_to_engine: bool
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(_CHUNK):
                 await asyncio.sleep(self.delay_s)
                 if target in self._frozen:
                     continue
                 target.write(data)
+                if is_to_engine:
+                    self.to_engine += 1
+                else:
+                    self.to_app += 1
                 await target.drain()
         if target not in self._frozen:
             target.close()

@@ -29,7 +29,7 @@ from clients.tokens import TokenSource
 from protocol.lifecycle import Step, Wish
 from tests.clients.conftest import CLOCK_MS, MakeApp
 from tests.clients.counterpart import SERVER_TIME_MS, Counterpart, a_job, an_offer
-from tests.clients.waits import Waits
+from tests.clients.waits import Waits, settled
 from tests.support import eventually
 
 JOB = "job_phoenix.1"
@@ -312,8 +312,8 @@ async def test_hint_cuts_the_wait_but_not_a_drains(
     await socket.close(4001)
     await eventually(lambda: app.reconnecting_in is not None)
     app.network_is_back()
-    await asyncio.sleep(0.1)
-    assert app.reconnecting_in is not None
+    await settled()
+    assert app.reconnecting_in == 4.0
 
 
 @pytest.mark.finding("C17")

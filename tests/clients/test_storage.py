@@ -31,7 +31,7 @@ async def main():
         app.progress("j1", "at_mall", attempt=1, reason=str(number))
         print(number, flush=True)
         await asyncio.sleep(0)
-    await asyncio.sleep(60)
+    await asyncio.to_thread(sys.stdin.read)
 
 asyncio.run(main())
 """
@@ -70,7 +70,10 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_nothing_that_was_said_is_lost_by_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "driver.json"
     with subprocess.Popen(
-        [sys.executable, "-c", _APP, str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _APP, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as app:
         assert app.stdout is not None
         said = 0

@@ -2,11 +2,20 @@
 
 import asyncio
 
+# More turns of the loop than any chain of tasks of the client takes.
+_TURNS = 50
+
+
+async def settled() -> None:
+    """Let every task run until it waits for the network, a timer or a condition."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
 
 class Waits:
     """A `sleep` that returns at the loop's next turn and remembers how long it should have been.
 
-    While `passing` is not set, nobody comes back.
+    While `passing` is not set, no call returns.
     """
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from clients import DriverClient, Liveness, OrderClient, TokenTrouble
 from tests.clients.fault_proxy import FaultProxy
+from tests.clients.waits import Waits
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
 from tests.support import eventually
@@ -45,7 +46,9 @@ async def test_node_answers_the_pings_of_an_idle_client(node: Node) -> None:
         ) as app,
     ):
         await app.online()
-        await asyncio.sleep(1.5)
+        welcomed = network.to_app
+        # The node has nothing to say to an idle driver within `ping_ms`: these are pongs.
+        await eventually(lambda: network.to_app >= welcomed + 5)
         assert app.connected
         assert network.accepted == 1
 
@@ -60,12 +63,18 @@ async def test_provider_of_an_expiring_token_is_not_hammered(node: Node) -> None
         asked += 1
         return token
 
-    async with DriverClient(node.socket_url, provider) as app:
-        troubles = app.events(TokenTrouble)
+    waits = Waits()
+    waits.passing.clear()
+    async with DriverClient(node.socket_url, provider, sleep=waits.sleep) as app:
         await app.online()
+        # Every further call of the provider lies behind a wait; the node sends no other reminder.
+        await eventually(lambda: any(seconds >= 0.5 for seconds in waits.seconds))
+        for wish in ("paused", "offline", "paused"):
+            await app.status(wish)
+        assert asked == 1
+        waits.passing.set()
+        troubles = app.events(TokenTrouble)
         assert isinstance(await asyncio.wait_for(anext(troubles), 10), TokenTrouble)
-        await asyncio.sleep(2)
-        assert asked <= 3
         assert app.connected
 
 
@@ -74,12 +83,18 @@ async def test_wait_outlives_the_node_that_it_waits_at(
     node: Node, start: Callable[..., Node], place: Place
 ) -> None:
     going = start()
-    async with OrderClient(
-        [going.url, node.url], make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders")
-    ) as orders:
+    async with (
+        FaultProxy.to(going.port) as network,
+        OrderClient(
+            # Servers are asked in turn: the second call, the wait, is at the node that goes.
+            [node.url, network.url.replace("ws:", "http:")],
+            make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders"),
+        ) as orders,
+    ):
         job = await orders.submit(place.order())
+        asked = network.to_engine
         waiting = asyncio.create_task(orders.wait(job.id, for_end=True, timeout_s=30))
-        await asyncio.sleep(0.5)
+        await eventually(lambda: network.to_engine > asked)
         going.process.send_signal(signal.SIGTERM)
         await eventually(lambda: going.process.poll() is not None, 20)
         assert not waiting.done()

@@ -129,6 +129,7 @@ def test_connections_end_below_the_limit_of_files(processes: list[Process], tmp_
         assert open_files <= 200 - 30
         # A client with a token comes in, and the log of the store is still synced.
         assert node.status("/v1/markets", token) == 200
+        # The log is synced each second and a sync that works leaves no trace: this takes real time.
         time.sleep(1.5)
         log = node.log.read_text()
         assert "too many open files" not in log.lower()
