@@ -1,7 +1,7 @@
 """Every call of the order API, as steps without I/O."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Final, TypedDict
 from urllib.parse import quote
@@ -37,11 +37,17 @@ _ASSIGNED: Final = frozenset({"assigned", "at_mall", "picked_up", "returning"})
 
 
 class JobFilter(TypedDict, total=False):
-    """Which jobs to list, and how many a page (`limit` ≤ 200)."""
+    """Which jobs to list, and how many a page (`limit` ≤ 200).
+
+    `state`: one, or several. `created_to` itself is out of the range; times have an offset.
+    """
 
     market: str
-    state: str
+    state: str | Collection[str]
     external_id: str
+    created_from: datetime
+    created_to: datetime
+    updated_since: datetime
     limit: int
 
 
@@ -105,10 +111,14 @@ class OrderCalls:
 
     def page(self, filters: JobFilter, cursor: str | None) -> Steps[JobList]:
         """``GET /v1/jobs``: one page."""
+        state = filters.get("state")
         params = {
             "market": filters.get("market"),
-            "state": filters.get("state"),
+            "state": state if state is None or isinstance(state, str) else ",".join(state),
             "external_id": filters.get("external_id"),
+            "created_from": _text(filters.get("created_from")),
+            "created_to": _text(filters.get("created_to")),
+            "updated_since": _text(filters.get("updated_since")),
             "limit": filters.get("limit"),
             "cursor": cursor,
         }
@@ -171,6 +181,10 @@ class OperatorCalls(OrderCalls):
     def resume(self, market: str, driver: str) -> Steps[DriverView]:
         """``POST /v1/markets/{m}/drivers/{id}/resume``."""
         return self._caller.call("POST", _market(market, "drivers", driver, "resume"), DriverView)
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def _job(*parts: str) -> str:

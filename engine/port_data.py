@@ -16,6 +16,7 @@ from engine.core.model import (
     Waiting,
 )
 from protocol.codes import ErrorCode
+from protocol.instants import EARLIEST_MS, LATEST_MS
 from protocol.lifecycle import JobState, Wish
 
 # So many drivers on their way to a mall are looked at for one more job.
@@ -434,6 +435,36 @@ class TakenBack:
 
     verdict: str
     driver: Driver
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which jobs to list. ``states``: none means any. ``created_to_ms`` is itself out of the
+    range."""
+
+    states: frozenset[str] = frozenset()
+    external_id: str | None = None
+    created_from_ms: int = EARLIEST_MS
+    created_to_ms: int = LATEST_MS
+    updated_since_ms: int = EARLIEST_MS
+
+    @property
+    def needs_record(self) -> bool:
+        """Whether a job's id alone does not tell if it is wanted."""
+        return bool(
+            self.states
+            or self.created_from_ms > EARLIEST_MS
+            or self.created_to_ms < LATEST_MS
+            or self.updated_since_ms > EARLIEST_MS
+        )
+
+    def wants(self, state: str, created_ms: int, updated_ms: int) -> bool:
+        """Whether a job with these fields is wanted, whatever its external id."""
+        return (
+            (not self.states or state in self.states)
+            and self.created_from_ms <= created_ms < self.created_to_ms
+            and updated_ms >= self.updated_since_ms
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from engine.port_data import (
     Hello,
     IdempotencyMismatch,
     JobPage,
+    JobQuery,
     JobRef,
     LateRun,
     MarketQueue,
@@ -77,6 +78,7 @@ __all__ = [
     "Hello",
     "IdempotencyMismatch",
     "JobPage",
+    "JobQuery",
     "JobRef",
     "LateRun",
     "MarketQueue",
@@ -207,14 +209,18 @@ class Store(Protocol):
     async def jobs(
         self,
         market: str,
+        query: JobQuery,
         *,
         service: str | None,
-        state: str | None,
-        external_id: str | None,
         limit: int,
         cursor: str | None,
+        oldest: str | None = None,
     ) -> JobPage:
-        """Jobs of a service (None: of all), newest first."""
+        """Jobs of a service (None: of all), newest first, with ids from ``oldest`` up to, not
+        including, ``cursor``: ids sort by time, nearly, so the two bound what is read.
+
+        A page looks through a bounded number of jobs: it may be short, or empty, and lead on.
+        """
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> Effects:
         """:raises WrongState: from ``picked_up`` on. :raises NoSuchJob:"""

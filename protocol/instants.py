@@ -6,9 +6,10 @@ in UTC may lie in another year than as it was sent.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
 from protocol.violations import Violation
 
@@ -19,10 +20,27 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = _EARLIEST + timedelta(milliseconds=LATEST_MS)
 OUT_OF_BOUNDS: Final = "not between 1970 and 2100"
 
+# RFC 3339 with an offset, in JSON.
+Instant = Annotated[datetime, Meta(tz=True)]
+
 
 def is_instant(at: datetime) -> bool:
     """Whether a time with an offset lies within the bounds."""
     return _EARLIEST <= at < _LATEST
+
+
+def read_instant(text: str) -> datetime:
+    """Return the time that a text outside of a body says: RFC 3339 with an offset, as in a body.
+
+    Raises ``ValueError``, whose text says what is wrong.
+    """
+    try:
+        at: datetime = msgspec.convert(text, Instant)
+    except msgspec.ValidationError:
+        raise ValueError("not a time of RFC 3339 with an offset") from None
+    if not is_instant(at):
+        raise ValueError(OUT_OF_BOUNDS)
+    return at
 
 
 def out_of_bounds(value: Any, path: tuple[str, ...] = ()) -> Iterator[Violation]:

@@ -61,7 +61,15 @@ _WAIT = _query(
     minimum=0,
     maximum=MAX_WAIT_S,
 )
+
+
+def _instant(name: str, description: str) -> Parameter:
+    """A time in the query: as one in a body, RFC 3339 with an offset, between 1970 and 2100."""
+    return _query(name, description, type="string", format="date-time")
+
+
 _MARKET = Parameter("market", "Only of this market", _ID)
+_STATES: Final = "|".join(JobState)
 _LAST_EVENT_ID = Parameter(
     "Last-Event-ID", "Go on after this event", {"type": "string"}, place="header"
 )
@@ -120,15 +128,24 @@ OPERATIONS: Final = (
         roles=_ORDERS,
         parameters=(
             _MARKET,
-            Parameter(
+            _query(
                 "state",
-                "Only in this state",
-                {"type": "string", "enum": [state.value for state in JobState]},
+                "Only in one of these states, separated by commas",
+                type="string",
+                pattern=f"^({_STATES})(,({_STATES}))*$",
             ),
             Parameter("external_id", "Only with this external id", _ID),
+            _instant("created_from", "Only created then or later"),
+            _instant("created_to", "Only created before then"),
+            _instant(
+                "updated_since", "Only changed then or later; a new estimate (`eta`) is no change"
+            ),
             _query("limit", "Page size", type="integer", minimum=1, maximum=MAX_PAGE),
             _query(
-                "cursor", "`next_cursor` of the page before; empty: the first page", type="string"
+                "cursor",
+                "`next_cursor` of the page before, with the same filters; empty: the first page."
+                " A page may hold fewer than `limit` jobs, or none, and still have a next",
+                type="string",
             ),
         ),
         answer=resources.JobList,

@@ -7,7 +7,6 @@ strictly, and its base ``PickupView`` as shown, which decodes leniently.
 Times are RFC 3339 strings with an offset. Amounts are in the units that their names give.
 """
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
@@ -23,10 +22,10 @@ from protocol.fields import (
     Lon,
     open_enum,
 )
+from protocol.instants import Instant
 from protocol.lifecycle import Outcome
 from protocol.messages import Barred, Fix
 
-Instant = Annotated[datetime, Meta(tz=True)]
 LongText = Annotated[str, Meta(max_length=1000)]
 Reason = Annotated[str, Meta(min_length=1, max_length=200)]
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]

@@ -15,9 +15,17 @@ _JOB: Final = re.compile(rf"job_(?P<market>[A-Za-z0-9_.:-]{{1,33}})\.(?P<ulid>{_
 
 def new_job_id(market: str, now_ms: int) -> str:
     """Return an id that nobody can guess."""
-    number = (now_ms << 80) | secrets.randbits(80)
-    ulid = "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
-    return f"job_{market}.{ulid}"
+    return f"job_{market}.{_ulid(now_ms, secrets.randbits(80))}"
+
+
+def first_ulid(at_ms: int) -> str:
+    """Return the lowest ULID of a millisecond."""
+    return _ulid(at_ms, 0)
+
+
+def _ulid(at_ms: int, chance: int) -> str:
+    number = (at_ms << 80) | chance
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def market_of_job(job: str) -> str | None:

@@ -5,6 +5,7 @@ a page holds what is older than it.
 """
 
 import asyncio
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,15 +14,18 @@ from engine.gateway.auth import Principal
 from engine.gateway.bodies import JsonResponse
 from engine.gateway.deps import Deps
 from engine.gateway.job_access import owner_of
-from engine.gateway.job_ids import is_ulid, ulid_of_job
-from engine.gateway.parameters import bad_request, is_id, whole_number
+from engine.gateway.job_ids import first_ulid, is_ulid, ulid_of_job
+from engine.gateway.parameters import bad_request, instant_ms, is_id, whole_number
 from engine.gateway.views import job_view, shown
-from engine.ports import JobPage
+from engine.ports import JobPage, JobQuery
 from protocol import resources
 from protocol.codes import MAX_PAGE
+from protocol.instants import EARLIEST_MS, LATEST_MS
 from protocol.lifecycle import JobState
 
-_DEFAULT_PAGE = 50
+_DEFAULT_PAGE: Final = 50
+# An id is made a moment before its job is stored, by the clock that the node last heard.
+_ID_MARGIN_MS: Final = 60_000
 
 
 class JobList:
@@ -33,27 +37,24 @@ class JobList:
 
     async def page(self, request: Request, principal: Principal) -> Response:
         """A page of the jobs that the principal sees, of one market or of all."""
-        query = request.query_params
         limit = whole_number(request, "limit", low=1, high=MAX_PAGE, default=_DEFAULT_PAGE)
-        state, cursor = query.get("state"), query.get("cursor") or None
-        external_id = query.get("external_id")
-        if external_id is not None and not is_id(external_id):
-            raise bad_request("external_id is 1-64 of A-Z a-z 0-9 _ . : -")
-        if state is not None and state not in set(JobState):
-            raise bad_request(f"state is one of {', '.join(JobState)}")
-        if cursor is not None and not is_ulid(cursor):
+        query = _query_of(request)
+        newest = first_ulid(query.created_to_ms + _ID_MARGIN_MS)
+        oldest = first_ulid(max(0, query.created_from_ms - _ID_MARGIN_MS))
+        cursor = request.query_params.get("cursor") or newest
+        if not is_ulid(cursor):
             raise bad_request("cursor is no next_cursor of an earlier page")
         pages = await asyncio.gather(
             *(
                 self._store.jobs(
                     market,
+                    query,
                     service=owner_of(principal),
-                    state=state,
-                    external_id=external_id,
                     limit=limit,
-                    cursor=None if cursor is None else f"job_{market}.{cursor}",
+                    cursor=f"job_{market}.{min(cursor, newest)}",
+                    oldest=f"job_{market}.{oldest}",
                 )
-                for market in self._asked(query.get("market"))
+                for market in self._asked(request.query_params.get("market"))
             )
         )
         return JsonResponse(merged(pages, limit))
@@ -64,6 +65,34 @@ class JobList:
         if market not in self._markets:
             raise bad_request("no such market")
         return (market,)
+
+
+def _query_of(request: Request) -> JobQuery:
+    """The filters of a request."""
+    external_id = request.query_params.get("external_id")
+    if external_id is not None and not is_id(external_id):
+        raise bad_request("external_id is 1-64 of A-Z a-z 0-9 _ . : -")
+    created_from_ms = instant_ms(request, "created_from", default=EARLIEST_MS)
+    created_to_ms = instant_ms(request, "created_to", default=LATEST_MS)
+    if created_from_ms > created_to_ms:
+        raise bad_request("created_from is after created_to")
+    return JobQuery(
+        states=_states(request.query_params.get("state")),
+        external_id=external_id,
+        created_from_ms=created_from_ms,
+        created_to_ms=created_to_ms,
+        updated_since_ms=instant_ms(request, "updated_since", default=EARLIEST_MS),
+    )
+
+
+def _states(text: str | None) -> frozenset[str]:
+    """The states of a list with commas; none: any."""
+    if text is None:
+        return frozenset()
+    states = frozenset(text.split(","))
+    if not states <= set(JobState):
+        raise bad_request(f"state is one or more of {','.join(JobState)}, separated by commas")
+    return states
 
 
 def merged(pages: list[JobPage], limit: int) -> resources.JobList:

@@ -2,19 +2,23 @@
 
 import math
 import re
+from datetime import timedelta
 from typing import Final
 
 from starlette.requests import Request
 
 from engine.gateway.problems import HttpProblem
+from engine.gateway.times import epoch_ms
 from protocol.codes import ProblemCode
 from protocol.fields import ID_PATTERN
+from protocol.instants import read_instant
 
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _ID: Final = re.compile(ID_PATTERN)
 _MAX_NAME_SHOWN: Final = 64
+_JUST_BELOW_A_MS: Final = timedelta(microseconds=999)
 
 
 def bad_request(detail: str) -> HttpProblem:
@@ -47,6 +51,21 @@ def whole_number(request: Request, name: str, *, low: int, high: int, default: i
     if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
         raise bad_request(f"{name} is a whole number from {low} to {high}")
     return int(text)
+
+
+def instant_ms(request: Request, name: str, *, default: int) -> int:
+    """A time of the query in epoch milliseconds, rounded up: what is whole milliseconds is not
+    before it exactly if it is not before the result."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        at = read_instant(text)
+    except ValueError as error:
+        # A plus sign that is not escaped is a space.
+        hint = "; write + as %2B" if " " in text else ""
+        raise bad_request(f"{name} is {error}{hint}") from None
+    return epoch_ms(at + _JUST_BELOW_A_MS)
 
 
 def metres(request: Request, name: str, *, high: float, default: float) -> float:

@@ -1,5 +1,6 @@
 """Jobs: submission, reading, and what order services and operators do to them."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from engine.ports import (
     Effects,
     IdempotencyMismatch,
     JobPage,
+    JobQuery,
     JobRef,
     NoSuchDriver,
     NoSuchJob,
@@ -32,6 +34,8 @@ from protocol.lifecycle import JobState
 # The same record is met again with every page.
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=3_600.0)
 
+# What decides whether a filtered list shows a job.
+_DECIDING = ("state", "created_ms", "updated_ms")
 _PAGE_READ = 200
 # A filtered list looks through this many jobs a page at the most; the cursor leads on.
 _MAX_SCANNED = 2_000
@@ -121,46 +125,52 @@ class JobCalls(Calls):
     async def jobs(
         self,
         market: str,
+        query: JobQuery,
         *,
         service: str | None,
-        state: str | None,
-        external_id: str | None,
         limit: int,
         cursor: str | None,
+        oldest: str | None = None,
     ) -> JobPage:
         """See :meth:`engine.ports.Store.jobs`."""
         keys = self._keys[market]
         found: list[Job] = []
         scanned = 0
         while scanned < _MAX_SCANNED:
-            ids = await self._ids_before(keys, service, external_id, cursor)
-            for job in ids:
+            if query.external_id is None:
+                ids = await self._ids_before(keys, service, cursor, oldest or "")
+            else:
+                ids = await self._ids_named(keys, service, query.external_id, cursor)
+            for job in await self._wanted(keys, ids, query) if query.needs_record else ids:
                 flat = await self._link.call("HGETALL", keys.job(job))
-                cursor = job
-                if not flat:
-                    continue
-                if (known := _readable(job, flat)) is None:
-                    continue
-                if state in {None, known.state}:
+                known = _readable(job, flat) if flat else None
+                # It may have changed since it was chosen.
+                if known and query.wants(known.state, known.created_ms, known.updated_ms):
                     found.append(known)
                     if len(found) == limit:
-                        return JobPage(tuple(found), cursor)
+                        return JobPage(tuple(found), job)
             scanned += len(ids)
             if len(ids) < _PAGE_READ:
                 return JobPage(tuple(found), None)
+            cursor = ids[-1]
         return JobPage(tuple(found), cursor)
 
+    async def _wanted(self, keys: MarketKeys, ids: Sequence[str], query: JobQuery) -> list[str]:
+        """Which of the jobs a query wants, by the few fields that decide it."""
+        rows = await asyncio.gather(
+            *(self._link.call("HMGET", keys.job(job), *_DECIDING) for job in ids)
+        )
+        return [job for job, row in zip(ids, rows, strict=True) if _is_wanted(row, query)]
+
     async def _ids_before(
-        self, keys: MarketKeys, service: str | None, external_id: str | None, cursor: str | None
+        self, keys: MarketKeys, service: str | None, cursor: str | None, oldest: str
     ) -> list[str]:
         """Up to a page of job ids older than the cursor, newest first: ids sort by their time."""
-        if external_id is not None:
-            return await self._ids_named(keys, service, external_id, cursor)
         if service is None:
-            name, low, high = "by_age", "-", f"({cursor}" if cursor else "+"
+            name, low, high = "by_age", f"[{oldest}", f"({cursor}" if cursor else "+"
         else:
             # "0" is the character after "/": the end of this service's names.
-            name, low = "by_service", f"[{service}/"
+            name, low = "by_service", f"[{service}/{oldest}"
             high = f"({service}/{cursor}" if cursor else f"({service}0"
         members = await self._link.call(
             "ZRANGE", keys.key(name), high, low, "BYLEX", "REV", "LIMIT", 0, _PAGE_READ
@@ -252,6 +262,16 @@ class JobCalls(Calls):
             # An answer is to the offer, in its order; any other transition is the named job's.
             jobs = others if run else [ref.job, *(job for job in others if job != ref.job)]
         raise StoreUnavailable(f"the run of {ref.job} changed each time")
+
+
+def _is_wanted(row: Sequence[bytes | None], query: JobQuery) -> bool:
+    state, created_ms, updated_ms = row
+    if state is None:  # ended long ago, and forgotten meanwhile
+        return False
+    try:
+        return query.wants(state.decode(), int(created_ms or 0), int(updated_ms or 0))
+    except ValueError:
+        return True  # its reader says what is wrong with it
 
 
 def _readable(job: str, flat: Sequence[bytes]) -> Job | None:

@@ -3,12 +3,13 @@
 import json
 import random
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from clients.calls import Caller, Failure, Pause, Request, Response, Steps, retry_after_s
 from clients.errors import ApiProblem, Unreachable
-from clients.order_calls import OrderCalls
+from clients.order_calls import JobFilter, OrderCalls
 from protocol.resources import Job
 from tests.clients.http_counterpart import a_job_resource
 
@@ -203,3 +204,26 @@ def test_wait_ends_in_time_while_nobody_answers() -> None:
 def test_address_that_can_never_work_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="no address"):
         Caller([url], dice=_Highest())
+
+
+@pytest.mark.finding("D10")
+def test_list_filters_are_sent_as_the_contract_names_them() -> None:
+    at = datetime(2026, 11, 22, 16, 10, tzinfo=timezone(timedelta(hours=-7)))
+    text = "2026-11-22T16:10:00-07:00"
+    filters: JobFilter = {
+        "state": ["queued", "offered"],
+        "created_from": at,
+        "created_to": at,
+        "updated_since": at,
+    }
+    request = next(_calls(_Clock()).page(filters, None))
+    assert isinstance(request, Request)
+    assert request.params == {
+        "state": "queued,offered",
+        "created_from": text,
+        "created_to": text,
+        "updated_since": text,
+    }
+    one = next(_calls(_Clock()).page({"state": "queued"}, "01J"))
+    assert isinstance(one, Request)
+    assert one.params == {"state": "queued", "cursor": "01J"}

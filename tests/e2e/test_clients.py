@@ -191,6 +191,8 @@ async def test_the_order_service(orders: OrderClient, place: Place) -> None:
     listed = [job.id async for job in orders.jobs(market="phoenix", limit=2)]
     assert listed == [*reversed(others), first.id]
     assert (await orders.cancel(first.id)).state == "cancelled"
+    since = [job.id async for job in orders.jobs(created_from=first.created_at, state=["queued"])]
+    assert since == [*reversed(others)]
     assert (await orders.quote(place.order())).why_not
     assert {market.id for market in await orders.markets()} >= {"phoenix", "las-vegas"}
     assert (await orders.market("phoenix")).malls

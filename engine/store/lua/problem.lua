@@ -49,7 +49,7 @@ local function keep_problem()
       kind = arg.kind, store = arg.store, text = arg.text, at_ms = now, reported_ms = arg.at_ms,
       told_ms = arg.until_ms, until_ms = till, driver = arg.driver, state = 'open' }
   end
-  redis.call('HSET', JOB, 'problems', cmsgpack.pack(problems))
+  redis.call('HSET', JOB, 'problems', cmsgpack.pack(problems), 'updated_ms', now)
   return not known
 end
 

@@ -16,7 +16,7 @@ if body == ARGV[5] and job.release_ms == arg.release_ms then return reply('ok') 
 if body ~= ARGV[4] then return reply('again') end
 
 redis.call('HSET', job.key, 'body', ARGV[5], 'card', ARGV[6], 'need', ARGV[7],
-  'release_ms', arg.release_ms, 'expires_ms', arg.expires_ms)
+  'release_ms', arg.release_ms, 'expires_ms', arg.expires_ms, 'updated_ms', now)
 job.expires_ms = arg.expires_ms
 job.need, job.card, job.release_ms = ARGV[7], ARGV[6], arg.release_ms
 if job.state == 'scheduled' and now >= job.release_ms then

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.ports import JobQuery
 from protocol.codes import TERMINAL_KEPT_MS
 from protocol.lifecycle import JobState
 from tests.engine.store.worlds import MARKET, World
@@ -11,7 +12,7 @@ pytestmark = pytest.mark.finding("D10")
 
 async def listed(world: World, external_id: str, service: str | None = "toys") -> list[str]:
     page = await world.store.jobs(
-        MARKET, service=service, state=None, external_id=external_id, limit=50, cursor=None
+        MARKET, JobQuery(external_id=external_id), service=service, limit=50, cursor=None
     )
     assert page.next_cursor is None
     return [job.id for job in page.jobs]

@@ -7,6 +7,7 @@ import pytest
 from engine.ports import (
     DuplicateExternalId,
     IdempotencyMismatch,
+    JobQuery,
     JobRef,
     NoSuchJob,
     StoreFull,
@@ -146,23 +147,22 @@ async def test_jobs_are_listed_newest_first_a_page_at_a_time(world: World) -> No
     await world.submit(service="books")
     await world.submit(service="toys.more")
     last = await world.submit(state=JobState.SCHEDULED, release_ms=world.now + 1)
-    asked = {"state": None, "external_id": None, "cursor": None}
 
-    page = await world.store.jobs(MARKET, service="toys", limit=2, **asked)
+    page = await world.store.jobs(MARKET, JobQuery(), service="toys", limit=2, cursor=None)
     assert [job.id for job in page.jobs] == [last.job, mine[2]]
     rest = await world.store.jobs(
-        MARKET, service="toys", limit=5, **asked | {"cursor": page.next_cursor}
+        MARKET, JobQuery(), service="toys", limit=5, cursor=page.next_cursor
     )
     assert ([job.id for job in rest.jobs], rest.next_cursor) == ([mine[1], mine[0]], None)
 
-    everybodys = await world.store.jobs(MARKET, service=None, limit=10, **asked)
+    everybodys = await world.store.jobs(MARKET, JobQuery(), service=None, limit=10, cursor=None)
     assert len(everybodys.jobs) == 6
     scheduled = await world.store.jobs(
-        MARKET, service=None, limit=10, **asked | {"state": "scheduled"}
+        MARKET, JobQuery(frozenset({"scheduled"})), service=None, limit=10, cursor=None
     )
     assert [job.id for job in scheduled.jobs] == [last.job]
     external = await world.store.jobs(
-        MARKET, service="toys", limit=10, **asked | {"external_id": "ORD-2"}
+        MARKET, JobQuery(external_id="ORD-2"), service="toys", limit=10, cursor=None
     )
     assert [job.id for job in external.jobs] == [mine[1]]
 

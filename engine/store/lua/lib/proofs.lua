@@ -30,7 +30,7 @@ local function keep_proof(job)
   if #proofs >= MOST_PROOFS then return false end
   proofs[#proofs + 1] = { kind = proof.kind, value = proof.value, step = arg.step, at_ms = now,
     reported_ms = arg.at_ms, driver = arg.driver }
-  redis.call('HSET', job.key, 'proofs', cmsgpack.pack(proofs))
+  redis.call('HSET', job.key, 'proofs', cmsgpack.pack(proofs), 'updated_ms', now)
   event({ kind = 'proof', what = proof.kind, step = arg.step, job = job.id, service = job.service,
     driver = arg.driver, attempt = job.attempt, reported_ms = arg.at_ms })
   return true
