@@ -1,13 +1,25 @@
 """A bug that is planted in a script, and the story that must turn red with it."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.store.scripts import Script, all_scripts
 from tests.properties.mallard import Mallard
 
 Story = Callable[[Mallard], None]
+
+
+def with_bug(name: str, changes: Sequence[tuple[str, str]]) -> Mapping[str, Script]:
+    """The package's scripts, with these changes of one's text; each must stand in it once."""
+    script = all_scripts()[name]
+    text = script.source.decode()
+    for old, new in changes:
+        assert text.count(old) == 1, f"{name}.lua does not say {old!r} once any more"
+        text = text.replace(old, new)
+    source = text.encode()
+    sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+    return {**all_scripts(), name: replace(script, source=source, sha=sha)}
 
 
 @dataclass(frozen=True)
@@ -21,11 +33,4 @@ class Planted:
     max_run_jobs: int = 1
 
     def scripts(self) -> Mapping[str, Script]:
-        script = all_scripts()[self.script]
-        text = script.source.decode()
-        for old, new in self.changes:
-            assert text.count(old) == 1, f"{self.script}.lua does not say {old!r} once any more"
-            text = text.replace(old, new)
-        source = text.encode()
-        sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
-        return {**all_scripts(), self.script: replace(script, source=source, sha=sha)}
+        return with_bug(self.script, self.changes)

@@ -1,0 +1,151 @@
+"""Quotas of services under random interleavings of two nodes' calls, against a model of plain sets.
+
+A machine of its own: the jobs of the large one are too few to fill a quota, and its days too short.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from engine.core.model import Vehicle
+from engine.market_policy import MarketPolicy
+from engine.ports import JobRef, QuotaExceeded, Quotas
+from engine.store.scripts import Script
+from protocol.codes import JobReason
+from protocol.lifecycle import JobState, Step
+from tests.properties.world import MALLS, MARKET, NODES, START_MS, World, submission
+
+DAY_MS = 86_400_000
+KEPT_MS = 7 * DAY_MS
+OPEN_JOBS = 3
+# Six of the smallest jobs, or two of the largest and two small ones.
+STORED_BYTES = 600
+HOLDER = "d0"
+# One name begins with another's: their places in the index of open jobs are neighbours.
+SERVICES = ("shop", "shop2", "shop-2")
+
+some_service = st.sampled_from(SERVICES)
+some_node = st.sampled_from(NODES)
+ends = st.sampled_from(("cancelled", "expired", "delivered", "lost"))
+
+
+@dataclass
+class Model:
+    """``open``: the jobs of each service that have not ended. ``bytes``: of each service by day of
+    submission."""
+
+    open: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in SERVICES})
+    bytes: dict[str, Counter[int]] = field(
+        default_factory=lambda: {name: Counter() for name in SERVICES}
+    )
+
+    def exceeded(self, service: str, size: int, now_ms: int) -> str | None:
+        """The quota that another job of this size would exceed."""
+        if len(self.open[service]) >= OPEN_JOBS:
+            return "open_jobs"
+        first_day = (now_ms - KEPT_MS) // DAY_MS
+        stored = sum(n for day, n in self.bytes[service].items() if day >= first_day)
+        return "stored_bytes" if stored + size > STORED_BYTES else None
+
+
+class QuotaMachine(RuleBasedStateMachine):
+    """Two nodes, three services, one driver without a vehicle's limits."""
+
+    def __init__(self, url: str, scripts: Mapping[str, Script] | None = None) -> None:
+        super().__init__()
+        self.policy = MarketPolicy()
+        self.world = World(url, self.policy, scripts)
+        self.model = Model()
+        self.made = 0
+        for store in self.world.stores.values():
+            store._quotas = Quotas(OPEN_JOBS, STORED_BYTES)
+
+    def teardown(self) -> None:
+        self.world.close()
+
+    @initialize()
+    def a_driver_comes(self) -> None:
+        store = self.world.stores["n1"]
+        self.world.run(store.beat(MARKET, "n1"))
+        self.world.run(
+            store.hello(MARKET, HOLDER, node="n1", vehicle=Vehicle(), fix=None, device=None)
+        )
+
+    @rule(
+        service=some_service,
+        size=st.sampled_from((50, 100, 200)),
+        node=some_node,
+        times=st.sampled_from((1, 1, 2)),
+    )
+    def submit(self, service: str, size: int, node: str = "n1", times: int = 1) -> None:
+        """A job; ``times`` 2: the other node repeats it, which takes no second place."""
+        name = f"job_{MARKET}.j{self.made:03}"
+        self.made += 1
+        made = replace(
+            submission(name, MALLS[0], MARKET, self.world.now, key=name, external=None),
+            service=service,
+            body=b"x" * (size - 1),
+            card=b"x",
+        )
+        exceeded = self.model.exceeded(service, size, self.world.now)
+        if exceeded is None:
+            self.model.open[service].append(name)
+            self.model.bytes[service][self.world.now // DAY_MS] += size
+        for number in range(times):
+            store = self.world.stores[node if number == 0 else NODES[1 - NODES.index(node)]]
+            verdict = None
+            try:
+                self.world.run(store.submit(made))
+            except QuotaExceeded as refusal:
+                verdict = str(refusal)
+            self._tell(f"{name} of {service}, {size} bytes: {verdict}")
+            assert verdict == exceeded, f"{service}: the store says {verdict}, owed is {exceeded}"
+
+    @precondition(lambda self: any(self.model.open.values()))
+    @rule(back=st.integers(0, 8), how=ends, node=some_node)
+    def end(self, back: int = 0, how: str = "cancelled", node: str = "n1") -> None:
+        jobs = [(name, service) for service, jobs in self.model.open.items() for name in jobs]
+        name, service = jobs[back % len(jobs)]
+        self.model.open[service].remove(name)
+        ref, store = JobRef(name, MALLS[0]), self.world.stores[node]
+        if how == "cancelled":
+            self.world.run(store.cancel(ref, service, ""))
+        elif how == "expired":
+            self.world.now = max(self.world.now, self.world.run(store.job(name)).expires_ms)
+            self.world.run(store.expire(ref, JobReason.NOBODY_IN_REACH, self.policy.max_attempts))
+        else:
+            self._hand_to_driver(ref, node)
+            if how == "delivered":
+                self._step(ref, node, Step.DELIVERED)
+            else:
+                self.world.run(store.close_job(ref, JobState.LOST, "operator", ""))
+        self._tell(f"{name} of {service} is {how}")
+        assert self.world.run(store.job(name)).state is JobState(how)
+
+    def _tell(self, text: str) -> None:
+        """Add a line to the story that a failure prints."""
+        if hypothesis.currently_in_test_context():
+            hypothesis.note(f"{self.world.now - START_MS:>9} ms  {text}")
+
+    def _hand_to_driver(self, ref: JobRef, node: str) -> None:
+        self.world.run(self.world.stores[node].assign(ref, HOLDER, "operator"))
+        self._step(ref, node, Step.PICKED_UP)
+
+    def _step(self, ref: JobRef, node: str, step: Step) -> None:
+        store = self.world.stores[node]
+        attempt = self.world.run(store.job(ref.job)).attempt
+        self.world.run(store.progress(ref, HOLDER, attempt, step, at_ms=None, reason=""))
+
+    @rule(ms=st.sampled_from((1, 60_000, DAY_MS, 3 * DAY_MS, KEPT_MS)))
+    def time_passes(self, ms: int) -> None:
+        self.world.now += ms
+
+    @rule(node=some_node)
+    def forgets(self, node: str) -> None:
+        """As the sweepers do with what has been kept for long enough."""
+        while self.world.run(self.world.stores[node].forget(MARKET)):
+            pass
