@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from engine.commands.options import add_settings_flags, number, places_of, settings_of
 from engine.config import ConfigError, Settings
+from engine.logs import configure_logging
 from engine.ports import StoreUnavailable
 from engine.store.audit import Audit, audit
 from engine.store.embedded import EmbeddedServer
@@ -32,7 +33,8 @@ def add_parser(subparsers: Any) -> None:
         help="audit a store",
         description="Looks at a store, which may be at work, and names what must not be. Writes "
         "nothing. Run it with the settings of the nodes. Exit status: 0 no breach, 1 breaches, "
-        "2 the store cannot be reached, 3 no breach, but not everything was looked at.",
+        "2 the store cannot be reached or was written by a newer version, 3 no breach, but not "
+        "everything was looked at.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -47,11 +49,17 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Audit and print what was found; the exit status is that of the parser's description."""
     settings = settings_of(args)
-    policies = {market: settings.market_policy(market) for market in places_of(settings).markets}
+    # A lost connection is told once, as the error that ends the audit.
+    configure_logging(level="error")
+    markets = places_of(settings).markets
+    policies = {market: settings.market_policy(market) for market in markets}
+    malls = {market: tuple(place.malls.values()) for market, place in markets.items()}
     try:
         with store_url(settings) as url:
             embedded = settings.redis_url is None
-            found = asyncio.run(audit(url, policies, limit=args.limit, embedded=embedded))
+            found = asyncio.run(
+                audit(url, policies, limit=args.limit, embedded=embedded, malls=malls)
+            )
     except (StoreUnavailable, EmbeddedServerError) as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 2

@@ -136,6 +136,7 @@ def _serve(
         ),
         Lifecycle(
             release=node.let_go,
+            prepare=node.start,
             leave=node.leave,
             linger_s=settings.drain_linger_s,
             listening=tell,
@@ -154,6 +155,9 @@ def _serve(
     try:
         server.run()
     except SystemExit:  # uvicorn could not start; it has logged why
+        return 1
+    except (StoreUnavailable, LinkReplyError) as error:  # the store went after it was judged
+        print(f"mallard: {where}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -170,6 +170,7 @@ class Node:
         self._keeper = keeper
         self._store_down_close_s = store_down_close_s
         self._owns_process = owns_process
+        self._is_started = False
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application. A driver's socket goes past the framework: its layers would hold
@@ -202,17 +203,35 @@ class Node:
         self.leave()
         await let_go(self.services, self.socket)
 
-    @contextlib.asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def start(self) -> None:
+        """Connect to the store and begin to work; a node that has started already does nothing.
+
+        The application's lifespan starts the node as well. A server that calls this first gets the
+        error itself, where the lifespan protocol knows only its traceback.
+
+        Raises `StoreUnavailable` and `LinkReplyError`; then nothing is left running.
+        """
+        if self._is_started:
+            return
         try:
             await self.store.connect()
             await self.dispatcher.start()
-            self.relay.start()
-            self._tasks.start(self._watch_store(), "watch store")
-            if self._owns_process:
-                self._tasks.start(keep_tidy(lambda: len(self.socket)), "tidy")
+        except BaseException:
+            await self.store.close()
+            await self._finish()
+            raise
+        self._is_started = True
+        self.relay.start()
+        self._tasks.start(self._watch_store(), "watch store")
+        if self._owns_process:
+            self._tasks.start(keep_tidy(lambda: len(self.socket)), "tidy")
+        _log.info("node up", node=self.id, markets=list(self.places.markets))
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        await self.start()
+        try:
             async with self.metrics.watching_loop():
-                _log.info("node up", node=self.id, markets=list(self.places.markets))
                 yield
         finally:
             await self._stop()

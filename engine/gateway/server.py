@@ -64,12 +64,17 @@ def server_config(
     return config
 
 
+async def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
     """What a server calls as it comes and goes.
 
-    On the first signal it calls `leave`, so that health checks fail, serves on for `linger_s`, so
-    that they are seen to fail, and awaits `release` while everything still runs. `listening` is
+    It awaits `prepare` before the application starts; an error of it ends `Server.run`. On the
+    first signal it calls `leave`, so that health checks fail, serves on for `linger_s`, so that
+    they are seen to fail, and awaits `release` while everything still runs. `listening` is
     called with the port. `reload` is called for each SIGHUP.
     """
 
@@ -78,6 +83,7 @@ class Lifecycle:
     linger_s: float = 0.0
     listening: Callable[[int], None] = lambda _port: None
     reload: Callable[[], None] = lambda: None
+    prepare: Callable[[], Awaitable[None]] = _nothing
 
 
 class Server(uvicorn.Server):
@@ -109,6 +115,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell where."""
         self._loop = asyncio.get_running_loop()
+        await self._lifecycle.prepare()
         await super().startup(sockets)
         if not self.started:
             return

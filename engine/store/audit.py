@@ -11,12 +11,16 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from engine.core.mall import Mall
 from engine.market_policy import MarketPolicy
 from engine.ports import StoreUnavailable
+from engine.store import schema
+from engine.store.audit_matches import Matches
 from engine.store.audit_rules import judge_driver, judge_job, judge_offer
 from engine.store.audit_traces import (
     PAGE,
@@ -31,7 +35,7 @@ from engine.store.audit_traces import (
     judge_wait,
     pages_of_jobs,
 )
-from engine.store.audit_views import Changing, Look
+from engine.store.audit_views import Changing, Look, View
 from engine.store.errors import LinkReplyError
 from engine.store.fitness import inspect
 from engine.store.keys import MarketKeys
@@ -43,6 +47,9 @@ _SILENCE_S: Final = 5.0
 # An event stream holds several changes of each job.
 _EVENTS_A_JOB: Final = 8
 _NO_LIMIT: Final = 1 << 62
+# L1 allows a second; a busy node, or a pass through a long queue, may be later than that.
+_PATIENCE_S: Final = 5.0
+_NO_MALLS: Final[Mapping[str, Sequence[Mall]]] = MappingProxyType({})
 # More than this in a market is not kept in mind for the second look; it is counted.
 _MOST_SUSPECTS: Final = 10_000
 
@@ -86,30 +93,52 @@ async def audit(
     now_ms: Callable[[], int] | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     embedded: bool = False,
+    malls: Mapping[str, Sequence[Mall]] = _NO_MALLS,
+    patience_s: float = _PATIENCE_S,
 ) -> Audit:
     """Audit the markets of a store: all of it, or at most ``limit`` things of each kind in each,
     of jobs the newest.
 
     ``policies`` are those that the nodes run with. Between the two looks lie ``settle_s``.
+    Waiting jobs are compared with the free drivers around the ``malls`` of each market: what still
+    fits after ``patience_s`` is a breach of L1.
     ``now_ms`` and ``sleep``: a simulation's clock. ``embedded``: the server is a node's own.
-    :raises StoreUnavailable:
+    :raises StoreUnavailable: also for a store whose schema this version does not read
     """
     looked_at: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     breaches: list[Breach] = []
     try:
         async with _line(url) as link:
+            await schema.check(link)
             found = await inspect(link.call, embedded=embedded)
             for market, policy in policies.items():
                 look = Look(link, MarketKeys(market), policy, now_ms)
                 auditor = _MarketAudit(look, limit)
+                matches = Matches(look, malls.get(market, ()), auditor.limit)
+                await matches.look()
                 breaches += await auditor.run(lambda: sleep(settle_s))
+                breaches += await _lonely(matches, look, patience_s, sleep)
+                auditor.left_out.update(matches.left_out)
+                auditor.looked_at["match"] = matches.looked_at
                 looked_at.update(auditor.looked_at)
                 left_out.update(auditor.left_out)
     except (LinkReplyError, ValueError) as error:  # the latter: no such kind of URL
         raise StoreUnavailable(str(error)) from error
     warnings = tuple(finding.text for finding in found)
     return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), warnings)
+
+
+async def _lonely(
+    matches: Matches, look: Look, patience_s: float, sleep: Callable[[float], Awaitable[None]]
+) -> list[Breach]:
+    """The jobs that a free driver could have taken for as long as ``patience_s``."""
+    if not matches.any:
+        return []
+    common, _ = await look.at_once()
+    passed_s = (View(**common).now_ms - matches.began_ms) / 1000
+    await sleep(max(0.0, patience_s - passed_s))
+    return [Breach("L1", look.keys.market, *found) for found in await matches.again()]
 
 
 @contextlib.asynccontextmanager
@@ -136,9 +165,9 @@ class _MarketAudit:
         self.looked_at: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self._look = look
-        self._limit = _NO_LIMIT if limit is None else limit
+        self.limit = _NO_LIMIT if limit is None else limit
         self._changes = Changes()
-        events = self._limit * _EVENTS_A_JOB
+        events = self.limit * _EVENTS_A_JOB
         self._judges: dict[str, Judge] = {
             "job": self._job,
             "driver": self._driver,
@@ -244,7 +273,7 @@ class _MarketAudit:
     ) -> AsyncIterator[list[Thing]]:
         """The things of a kind up to the limit; the others are only counted."""
         async for names in pages:
-            left = max(0, self._limit - self.looked_at[kind])
+            left = max(0, self.limit - self.looked_at[kind])
             self.left_out[kind] += len(names[left:])
             yield self._count([(kind, name) for name in names[:left]])
         self.left_out += Counter()  # drops the kinds of which nothing was left out

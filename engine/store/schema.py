@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.ports import StoreUnavailable
+from engine.store.errors import LinkReplyError
 from engine.store.link import Link
 from engine.store.records import pack
 from engine.store.scripts import all_scripts
@@ -28,6 +29,8 @@ class Schema:
 
 OURS: Final = Schema(written=2, oldest_reader=1)
 """1: up to commit 004825d, which left no mark. 2: jobs keep problems, proofs and reported times."""
+
+_UNKNOWN: Final = "another program, or an unknown version, has written to this store"
 
 OLDEST_READABLE: Final = 1
 """The oldest schema that this version reads."""
@@ -58,11 +61,28 @@ def refusal(found: Schema | None) -> str | None:
 
 
 def read_mark(flat: Sequence[bytes] | None) -> Schema | None:
-    """Read the mark as HGETALL gives it; None without one."""
+    """Read the mark as HGETALL gives it; None without one. Raises `WrongSchema` for no mark."""
     if not flat:
         return None
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    return Schema(int(fields[b"written"]), int(fields[b"oldest_reader"]))
+    try:
+        return Schema(int(fields[b"written"]), int(fields[b"oldest_reader"]))
+    except (KeyError, ValueError):
+        raise WrongSchema(f"its key {KEY} is no mark of a version: {_UNKNOWN}") from None
+
+
+async def check(link: Link) -> None:
+    """Read the mark only. Raises `WrongSchema` if this version must not use the store."""
+    try:
+        flat = await link.call("HGETALL", KEY)
+    except LinkReplyError as error:
+        if isinstance(error, StoreUnavailable) and error.code != "NOPERM":
+            raise
+        if error.code == "WRONGTYPE":
+            raise WrongSchema(f"its key {KEY} is no mark of a version: {_UNKNOWN}") from None
+        return
+    if why := refusal(read_mark(flat)):
+        raise WrongSchema(why)
 
 
 async def mark(link: Link) -> None:
@@ -70,8 +90,7 @@ async def mark(link: Link) -> None:
 
     Raises `WrongSchema` if this version must not use the store, and what `Link.call` raises.
     """
-    if why := refusal(read_mark(await link.call("HGETALL", KEY))):
-        raise WrongSchema(why)
+    await check(link)
     args = {"written": OURS.written, "oldest_reader": OURS.oldest_reader}
     verdict, *found = await all_scripts()["mark_schema"].run(link, [KEY], ["", pack(args)])
     if verdict == b"newer" and (why := refusal(Schema(*map(int, found)))):
