@@ -43,7 +43,11 @@ class Credentials:
         """The token of an order service. Raises `BadCredentials`."""
         if self.orders_token:
             return self.orders_token
-        return self._mint("load-orders", Role.ORDERS, "--orders-token")
+        return self.service("load-orders")
+
+    def service(self, name: str) -> str:
+        """The token of an order service of any name. Raises `BadCredentials`."""
+        return self._mint(name, Role.ORDERS, "--orders-token")
 
     @property
     def operator(self) -> str:

@@ -441,7 +441,7 @@ class MallRounds:
         effects = await self._store.expire(self._ref(job), reason.value, max_attempts)
         if effects is None:
             return False
-        _log.info("job expired", job=job.job, reason=reason.value)
+        _often.info("job expired", reason=reason.value, example={"job": job.job})
         self._follow(self._mall.market, effects)
         return True
 

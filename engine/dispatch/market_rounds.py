@@ -396,7 +396,7 @@ class MarketRounds:
         ref = JobRef(waiting.job, mall)
         effects = await self._store.expire(ref, reason.value, max_attempts)
         if effects is not None:
-            _log.info("job expired", job=waiting.job, reason=reason.value)
+            _often.info("job expired", reason=reason.value, example={"job": waiting.job})
             self._follow(self._market, effects)
 
 

@@ -10,9 +10,10 @@ from engine.core.model import Need, Waiting
 from engine.core.pickup import at_next_opening, last_call_ms
 from engine.core.visits import collecting
 from engine.dispatch.context import Context, Follow
+from engine.logs import RateLimitedLog
 from engine.ports import JobRef
 
-_log = structlog.get_logger(__name__)
+_often = RateLimitedLog(structlog.get_logger(__name__))
 
 
 class Openings:
@@ -65,5 +66,5 @@ class Openings:
             release_ms=self._context.release_ms(self._market, need, now_ms),
         )
         if effects is not None:
-            _log.info("job moved to the next opening", job=job.job, opens_ms=need.ready_ms)
+            _often.info("job moved to the next opening", mall=mall.id, example={"job": job.job})
             self._follow(self._market, effects)

@@ -5,6 +5,7 @@ limit. Requests that were let in take turns by service before any work is done f
 service's thousand requests cost its neighbour no more than a few.
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
@@ -23,18 +24,21 @@ from engine.gateway.auth import BadToken, Principal, Tokens, bearer
 from engine.gateway.buckets import Buckets, FairTurns, Level, Rate
 from engine.gateway.client_address import TrustedProxies
 from engine.gateway.problems import HttpProblem, problem_response
-from engine.logs import RateLimitedLog
+from engine.logs import Tally
 from protocol.codes import ProblemCode, Role
 
-_log = structlog.get_logger(__name__)
-_often = RateLimitedLog(_log)
+_tally = Tally(structlog.get_logger(__name__), "requests limited")
 
 # Health checks and metrics are asked for by the operator's own machines.
 _FREE_PATHS: Final = ("/livez", "/readyz", "/metrics")
 # A quote ranks drivers and keeps nothing: nothing else is as dear for whoever asks for nothing.
 _COSTS: Final[Mapping[tuple[str, str], float]] = {("POST", "/v1/quotes"): 4.0}
-_MOST_OF_ONE_AT_ONCE: Final = 16
-_MOST_AT_ONCE: Final = 64
+# A turn is mostly our CPU: what others wait for theirs grows with these, and throughput does not.
+_MOST_OF_ONE_AT_ONCE: Final = 4
+_MOST_AT_ONCE: Final = 16
+# A refusal is cheap, but not for nothing: a client that ignores it asks no faster than this on each
+# of its connections.
+_REFUSED_AFTER_S: Final = 0.25
 _TURN: Final = "mallard.turn"
 
 
@@ -165,7 +169,7 @@ class Limiter:
 
     def _count(self, kind: str) -> None:
         self._limited(kind)
-        _often.info("requests limited", kind=kind)
+        _tally.count(kind)
 
 
 class Turn:
@@ -223,7 +227,7 @@ class Limited:
             if waits:
                 self._limiter.begin_wait(principal.sub)
         except HttpProblem as problem:
-            await problem_response(problem)(scope, receive, send)
+            await _refuse(problem, scope, receive, send)
             return
         turn = Turn(self._limiter.turns, principal.sub)
         scope[_TURN] = turn
@@ -239,9 +243,14 @@ class Limited:
         try:
             self._limiter.charge_address(scope)
         except HttpProblem as problem:
-            await problem_response(problem)(scope, receive, send)
+            await _refuse(problem, scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+async def _refuse(problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(_REFUSED_AFTER_S)
+    await problem_response(problem)(scope, receive, send)
 
 
 def _asks_to_wait(query: bytes) -> bool:

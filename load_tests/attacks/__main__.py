@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from load_tests.attacks.registry import attacks
-from load_tests.attacks.report import Findings, counters
+from load_tests.attacks.report import Findings, counters, events
 from load_tests.credentials import Credentials
 from load_tests.meters import process_bytes
 from load_tests.nodes import EngineFailed, Node, running_nodes
@@ -32,6 +32,10 @@ _ENGINE: Final = {
     "MALLARD_COOLDOWN_S": "5",
     "MALLARD_DRAIN_LINGER_S": "0",
     "MALLARD_LOG_LEVEL": "info",
+    "MALLARD_LOG_FORMAT": "json",
+    # The quotas as small as the attacks, which are bounded: 20,000 jobs would take long to post.
+    "MALLARD_SERVICE_OPEN_JOBS": "1500",
+    "MALLARD_SERVICE_STORED_BYTES": str(8 << 20),
 }
 _WARM_S: Final = 10.0
 _SETTLES_S: Final = 12.0
@@ -49,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=names, help="this attack; repeatable")
     parser.add_argument("--list", action="store_true", help="the attacks, and nothing else")
     options = parser.parse_args(arguments)
+    options.only = options.only or names
     if options.list:
         print("\n".join(f"{it.row:4} {it.name}" for it in attacks()))
         return 0
@@ -76,6 +81,7 @@ class Run:
         self._log = folder / "node-1.log"
         self._options = options
         self._secret = secret
+        self._played = [it for it in attacks() if it.name in options.only]
         self._peak = 0
         self._attacked: dict[str, Any] = {}
 
@@ -86,9 +92,9 @@ class Run:
         async with Swarm(plan, Credentials(secret=self._secret)) as swarm:
             await self._phase(swarm, _WARM_S)
             before, counted = process_bytes(self._node.pid), self._counters()
-            lines = self._lines()
+            logged = len(self._log.read_bytes())
             attacked = await self._phase(swarm, options.seconds, self._attack)
-            lines = self._lines() - lines
+            log = self._log.read_bytes()[logged:]
             swarm.set_rate(0)
             await asyncio.sleep(_SETTLES_S)
             after = process_bytes(self._node.pid)
@@ -105,9 +111,10 @@ class Run:
             peak_mib=self._peak / _MIB,
             after_mib=after / _MIB,
             attackers_cpu=self._attacked["cpu_s"] / options.seconds,
-            log_lines_per_s=lines / options.seconds,
+            logged=events(log),
             done=self._attacked["done"],
             counted=moved,
+            wanted_counters={it.counter for it in self._played if it.counter},
         )
 
     async def _phase(self, swarm: Swarm, seconds: float, during: Any = None) -> SwarmResult:
@@ -116,7 +123,7 @@ class Run:
     async def _attack(self, _: Swarm) -> None:
         url = urlsplit(self._node.url)
         told = {
-            "attacks": self._options.only or [it.name for it in attacks()],
+            "attacks": [it.name for it in self._played],
             "seconds": self._options.seconds,
             "host": url.hostname,
             "port": url.port,
@@ -145,9 +152,6 @@ class Run:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{self._node.url}/metrics", timeout=10) as response:
             return counters(response.read().decode())
-
-    def _lines(self) -> int:
-        return len(self._log.read_bytes().splitlines())
 
 
 async def _output_of(module: str, *arguments: str, told: bytes = b"") -> bytes:

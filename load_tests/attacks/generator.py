@@ -13,11 +13,12 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from load_tests.attacks.registry import Attack, Victim, attacks
 from load_tests.credentials import Credentials
+from load_tests.ground import Ground
 
 NICENESS: Final = 19
 # An attacker that is cut off at once comes back, but not in a tight loop.
@@ -31,9 +32,7 @@ async def play(told: dict[str, Any]) -> dict[str, Any]:
     began_cpu_s = time.process_time()
     done: dict[str, Counter[str]] = {it.name: Counter() for it in asked}
     tasks = [
-        asyncio.create_task(_attacker(it, _victim(told, number, turn, done[it.name])))
-        for number, it in enumerate(asked)
-        for turn in range(it.at_once)
+        asyncio.create_task(_attacker(one, victim)) for one, victim in _attackers(told, asked, done)
     ]
     await asyncio.sleep(told["seconds"])
     for task in tasks:
@@ -45,15 +44,28 @@ async def play(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _victim(told: dict[str, Any], number: int, turn: int, done: Counter[str]) -> Victim:
-    return Victim(
-        host=told["host"],
-        port=told["port"],
-        address=f"127.1.{number}.{turn + 1}",
-        credentials=Credentials(secret=told["secret"]),
-        dice=random.Random(f"{number} {turn}"),
-        done=done,
-    )
+def _attackers(
+    told: dict[str, Any], asked: Sequence[Attack], done: dict[str, Counter[str]]
+) -> Iterator[tuple[Attack, Victim]]:
+    """Yield each attacker once: what it plays, and its view of the victim."""
+    credentials = Credentials(secret=told["secret"])
+    ground = Ground.read(f"http://{told['host']}:{told['port']}", credentials.orders)
+    tokens = {one.row: credentials.service(f"attacker-{one.row}") for one in asked}
+    for number, one in enumerate(asked):
+        for turn in range(one.at_once):
+            yield (
+                one,
+                Victim(
+                    host=told["host"],
+                    port=told["port"],
+                    address=f"127.1.{number}.{turn + 1}",
+                    credentials=credentials,
+                    token=tokens[one.row],
+                    ground=ground,
+                    dice=random.Random(f"{number} {turn}"),
+                    done=done[one.name],
+                ),
+            )
 
 
 async def _attacker(attack: Attack, victim: Victim) -> None:

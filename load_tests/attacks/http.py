@@ -24,19 +24,19 @@ _HELD: Final = 60
 _HOLDS_S: Final = 30.0
 
 
-@attack("A1")
+@attack("A1", counter='mallard_connections_refused_total{reason="head_too_large"}')
 async def endless_trailers(victim: Victim) -> None:
     """Trailer lines without an end behind a chunked body."""
     await _pour(victim, _CHUNKED + b"0\r\n", b"x-trailer: y\r\n" * 1_000)
 
 
-@attack("A1")
+@attack("A1", counter='mallard_connections_refused_total{reason="head_too_large"}')
 async def endless_chunk_extension(victim: Victim) -> None:
     """A line of a chunk's size that never ends."""
     await _pour(victim, _CHUNKED + b"1;", b"y" * _SEGMENT)
 
 
-@attack("A1")
+@attack("A1", counter='mallard_connections_refused_total{reason="head_too_large"}')
 async def endless_head(victim: Victim) -> None:
     """Small header lines without an end."""
     await _pour(victim, b"GET / HTTP/1.1\r\nHost: x\r\n", b"x: y\r\n" * 2_000)
@@ -48,13 +48,13 @@ async def tiny_chunks(victim: Victim) -> None:
     await _pour(victim, _CHUNKED, b"1\r\nz\r\n" * 2_000)
 
 
-@attack("A2", at_once=2)
+@attack("A2", at_once=2, counter='mallard_connections_refused_total{reason="unread"}')
 async def pipelined_bodies_never_read(victim: Victim) -> None:
     """Requests with bodies whose answers are never read."""
     await _pour(victim, b"", _BODY, reads=False)
 
 
-@attack("A2", at_once=2)
+@attack("A2", at_once=2, counter='mallard_connections_refused_total{reason="unread"}')
 async def pipelined_requests_never_read(victim: Victim) -> None:
     """Small requests in large segments whose answers are never read."""
     await _pour(victim, b"", _GET * 500, reads=False)
@@ -66,25 +66,25 @@ async def pipelined_requests_read(victim: Victim) -> None:
     await _pour(victim, b"", _GET * 500)
 
 
-@attack("A4")
+@attack("A4", counter='mallard_connections_refused_total{reason="slow"}')
 async def empty_line_after_an_answer(victim: Victim) -> None:
     """Connections that are kept by a lone line end after an answer."""
     await _hold(victim, _GET, b"\r\n")
 
 
-@attack("A4")
+@attack("A4", counter='mallard_connections_refused_total{reason="slow"}')
 async def half_a_head(victim: Victim) -> None:
     """Connections that hold a head which never ends."""
     await _hold(victim, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 15_000, b"")
 
 
-@attack("A4")
+@attack("A4", counter='mallard_ws_closed_total{code="4008"}')
 async def sockets_without_hello(victim: Victim) -> None:
     """Driver sockets that never say hello."""
     await _hold(victim, _HANDSHAKE + b"\r\n", b"")
 
 
-@attack("A5", at_once=4)
+@attack("A5", at_once=4, counter='mallard_connections_refused_total{reason="unread"}')
 async def answers_never_read(victim: Victim) -> None:
     """Thirty large answers into a receive buffer of 2 KiB."""
     streams = await victim.connect(receive_buffer=2_048)
@@ -94,7 +94,7 @@ async def answers_never_read(victim: Victim) -> None:
         await _until_closed(victim, writer, _HOLDS_S)
 
 
-@attack("A5", at_once=2)
+@attack("A5", at_once=2, counter='mallard_connections_refused_total{reason="unread"}')
 async def answers_never_read_before_a_close(victim: Victim) -> None:
     """A large answer with `Connection: close` that is never read."""
     streams = await victim.connect(receive_buffer=2_048)
@@ -104,7 +104,7 @@ async def answers_never_read_before_a_close(victim: Victim) -> None:
         await _until_closed(victim, writer, _HOLDS_S)
 
 
-@attack("A8")
+@attack("A8", counter='mallard_ws_closed_total{code="1007"}')
 async def text_that_is_no_utf8(victim: Victim) -> None:
     """A text frame with bytes that are no UTF-8."""
     streams = await victim.connect()
@@ -116,7 +116,7 @@ async def text_that_is_no_utf8(victim: Victim) -> None:
         victim.done["frames"] += 1
 
 
-@attack("A11")
+@attack("A11", counter='mallard_connections_refused_total{reason="bad_request"}')
 async def ambiguous_heads(victim: Victim) -> None:
     """Requests that two servers could read differently."""
     for head in (
@@ -137,7 +137,7 @@ async def frames_behind_the_handshake(victim: Victim) -> None:
     await _pour(victim, _HANDSHAKE + b"\r\n", b"\x82\xfe\x3f\x00" + bytes(4 + 0x3F00), most=64)
 
 
-@attack("C1")
+@attack("C1", counter='mallard_connections_refused_total{reason="origin"}')
 async def foreign_pages(victim: Victim) -> None:
     """Handshakes of a page that is not ours."""
     with _closing(await victim.connect()) as (reader, writer):

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from load_tests.credentials import Credentials
+from load_tests.ground import Ground
 
-MODULES: Final = ("load_tests.attacks.frames", "load_tests.attacks.http")
+MODULES: Final = tuple(f"load_tests.attacks.{name}" for name in ("frames", "http", "services"))
 """The modules that hold attacks."""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -25,13 +26,16 @@ class Victim:
 
     `address` is the loopback address that the attacker comes from: not the one that drivers and the
     neighbour use, as a real attacker's would not be. `credentials` mint tokens for attacks by
-    somebody who has one. `done` counts what the attack did, for the report.
+    somebody who has one; `token` is that of an order service which plays all attacks of a row.
+    `ground`: the engine's malls. `done` counts what the attack did, for the report.
     """
 
     host: str
     port: int
     address: str
     credentials: Credentials
+    token: str
+    ground: Ground
     dice: random.Random
     done: Counter[str] = field(default_factory=Counter)
 
@@ -72,25 +76,30 @@ Round = Callable[[Victim], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One kind of attack. `at_once`: how many attackers play it side by side."""
+    """One kind of attack. `at_once`: how many attackers play it side by side.
+
+    `counter`: what the engine counts it by, as `/metrics` shows it; None where the engine has
+    nothing to refuse.
+    """
 
     row: str
     name: str
     play: Round
     at_once: int
+    counter: str | None
 
 
 _attacks: dict[str, Attack] = {}
 
 
-def attack(row: str, *, at_once: int = 1) -> Callable[[Round], Round]:
+def attack(row: str, *, at_once: int = 1, counter: str | None = None) -> Callable[[Round], Round]:
     """Register a function as an attack of a row of the list of faults."""
 
     def register(play: Round) -> Round:
         name = play.__name__
         if name in _attacks:
             raise ValueError(f"two attacks are called {name}")
-        _attacks[name] = Attack(row, name, play, at_once)
+        _attacks[name] = Attack(row, name, play, at_once, counter)
         return play
 
     return register

@@ -1,6 +1,7 @@
 """Rate limits over HTTP and on handshakes, on a real node."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -31,6 +32,14 @@ async def test_over_the_limit_is_429_with_its_fields(engine_node: EngineNode) ->
     assert (
         'mallard_requests_limited_total{kind="token"} 1.0' in (await node.http.get("/metrics")).text
     )
+
+
+async def test_refusals_of_one_connection_take_their_time(engine_node: EngineNode) -> None:
+    shop = Caller(await engine_node(service_rate_per_s=0.1, service_burst=1))
+    began_s = time.monotonic()
+    codes = [(await shop.get("/v1/markets")).status_code for _ in range(6)]
+    assert codes == [200] + [429] * 5
+    assert time.monotonic() - began_s > 1
 
 
 async def test_two_tokens_of_a_service_share_its_limit(engine_node: EngineNode) -> None:
