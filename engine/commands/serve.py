@@ -4,17 +4,17 @@ import argparse
 import asyncio
 import resource
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 import structlog
 
 from engine.commands.options import add_settings_flags, places_of, settings_of
-from engine.config import ConfigError, Settings, load_settings
+from engine.config import ConfigError, Settings
 from engine.core.places import Places
 from engine.gateway.app import Node
 from engine.gateway.connections import Connections, DescriptorPlan
+from engine.gateway.reloading import Read, Reloading
 from engine.gateway.server import Lifecycle, Server, server_config
 from engine.gateway.tidy import set_aside
 from engine.logs import configure_logging
@@ -41,14 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends it. Exit status 2 for a configuration that cannot be served."""
-    read = partial(settings_of, args)
-    settings = read()
-    if settings.binds_beyond_loopback and not settings.has_token_key:
-        raise ConfigError(
-            f"host {settings.host} can be reached from other machines: set MALLARD_SECRET, "
-            "MALLARD_SECRET_FILE or a key set first"
-        )
-    places = places_of(settings)
+    read = partial(_read, args)
+    settings, places = read()
     configure_logging(settings.log_format, settings.log_level)
     _raise_open_file_limit()
     if settings.redis_url:
@@ -66,9 +60,18 @@ def run(args: argparse.Namespace) -> int:
         return 1
 
 
-def _serve_on(
-    settings: Settings, places: Places, url: str, read: Callable[[], Settings] = load_settings
-) -> int:
+def _read(args: argparse.Namespace) -> tuple[Settings, Places]:
+    """Read and check the configuration, at start and again for each reload."""
+    settings = settings_of(args)
+    if settings.binds_beyond_loopback and not settings.has_token_key:
+        raise ConfigError(
+            f"host {settings.host} can be reached from other machines: set MALLARD_SECRET, "
+            "MALLARD_SECRET_FILE or a key set first"
+        )
+    return settings, places_of(settings)
+
+
+def _serve_on(settings: Settings, places: Places, url: str, read: Read) -> int:
     """Serve on somebody else's Redis, if it answers: asked first, for an error that can be read."""
     if missing := exposure(url):
         _log.warning("the way to Redis is open to the network", redis=_host_of(url), why=missing)
@@ -109,7 +112,7 @@ def _serve(
     url: str,
     where: str,
     store: EmbeddedServer | None,
-    read: Callable[[], Settings],
+    read: Read,
 ) -> int:
     node = Node(settings, places, url, keeper=store, owns_process=True)
 
@@ -118,12 +121,6 @@ def _serve(
         print(f"mallard listens on {_url(settings.host, port)} ({where})", flush=True)
         if server.ops_port is not None:
             print(f"mallard: metrics on {_url(ops_host, server.ops_port)}", flush=True)
-
-    def reload() -> None:
-        try:
-            node.reload(read())
-        except ConfigError as error:
-            _log.error("the configuration is refused: the old one stays", reason=str(error))
 
     ops_host = settings.ops_host or settings.host
     server = Server(
@@ -140,7 +137,7 @@ def _serve(
             leave=node.leave,
             linger_s=settings.drain_linger_s,
             listening=tell,
-            reload=reload,
+            reload=Reloading(read, node.reload).ask,
         ),
         ops=None
         if settings.ops_port is None

@@ -26,7 +26,8 @@ __all__ = ["Gate", "Mall", "MallKind", "Market", "Places", "PlacesError", "Store
 
 
 class Places:
-    """Every market, with its malls by id. Made once at start; nothing in it changes."""
+    """Every market, with its malls by id. A node makes one at start and hands it to all its parts;
+    a reload replaces its content (`use`), never a market or a mall itself."""
 
     def __init__(self, markets: Iterable[Market]) -> None:
         self.markets: dict[str, Market] = {}
@@ -52,6 +53,25 @@ class Places:
         roots: Iterable[Traversable] = [packaged] if paths is None else paths
         files = [file for root in roots for file in _toml_files(root)]
         return cls(read_market(file, opening_hours=opening_hours) for file in files)
+
+    def lack_of(self, other: Places) -> str | None:
+        """Say the first thing that jobs, drivers or offers may name here and that `other` lacks, or
+        the market that only one of them has; None if `other` can take this one's place."""
+        if found := self.markets.keys() ^ other.markets.keys():
+            return f"market {min(found)} is new or gone"
+        for mall in self.malls.values():
+            new = other.malls.get(mall.id)
+            if new is None or new.market != mall.market:
+                return f"{mall.market}: mall {mall.id} is gone"
+            if gone := mall.stores.keys() - new.stores.keys():
+                return f"{mall.market}: mall {mall.id}: store {min(gone)} is gone"
+            if gone := mall.gates.keys() - new.gates.keys():
+                return f"{mall.market}: mall {mall.id}: gate {min(gone)} is gone"
+        return None
+
+    def use(self, other: Places) -> None:
+        """Take over the markets and malls of `other`, which lacks nothing of these."""
+        self.markets, self.malls = other.markets, other.malls
 
     def market(self, market: str) -> Market:
         """Return the market of this id."""

@@ -52,9 +52,12 @@ class Workings:
     may_thread: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
-    """The store, the places and the policies that every part of the dispatcher works with."""
+    """The store, the places and the policies that every part of the dispatcher works with.
+
+    Its parts ask it each time, so that a reload reaches them; what a round needs it keeps.
+    """
 
     store: Store
     places: Places
@@ -64,6 +67,15 @@ class Context:
     ahead: Mapping[str, TravelAhead] = field(default_factory=dict)
     workings: Workings = field(default_factory=Workings)
     dwells: Dwells = field(default_factory=Dwells)
+
+    def use(
+        self,
+        policies: Mapping[str, MarketPolicy],
+        travel: Mapping[str, TravelTime],
+        ahead: Mapping[str, TravelAhead],
+    ) -> None:
+        """Work with these from now on."""
+        self.policies, self.travel, self.ahead = policies, travel, ahead
 
     def policy(self, market: str) -> MarketPolicy:
         """The market's figures."""

@@ -99,6 +99,20 @@ class Dispatcher:
         """Take the leases and begin to beat and sweep. :raises StoreUnavailable:"""
         await self._sweeper.start()
 
+    def renew(
+        self,
+        policies: Mapping[str, MarketPolicy],
+        travel: Mapping[str, TravelTime],
+        ahead: Mapping[str, TravelAhead],
+    ) -> None:
+        """Work with these policies of the same markets, and with the places as they are now. Jobs
+        that wait are looked at under them at once."""
+        self._context.use(policies, travel, ahead)
+        self._rounds.renew()
+        self._reach.renew()
+        for market in policies:
+            self._rounds.wake_all(market)
+
     async def stop(self) -> None:
         """Tell which sockets have closed, end every task and timer, give the leases up. A round
         that is cut short loses nothing: other nodes go on with what is due."""

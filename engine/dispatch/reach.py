@@ -62,6 +62,11 @@ class Reach:
             for fix in fixes
         ]
 
+    def renew(self) -> None:
+        """Look anew around each driver: malls or radii have changed."""
+        for known in self._drivers.values():
+            known.around = None
+
     @contextmanager
     def expecting(self, market: str, driver: str) -> Iterator[None]:
         """While a driver's hello is under way: its socket is here already."""

@@ -43,13 +43,24 @@ class Rounds:
         self._malls: dict[str, MallRounds] = {}
         self.finishing = Finishing(context)
         self.roster = Roster(context)
-        self._batches = {
-            market: MarketRounds(context, market, follow, tasks, self.finishing, self.roster)
-            for market, policy in context.policies.items()
-            if policy.round == "batch"
-        }
+        self._batches = self._made_batches()
         # By market: who has just become free.
         self._freed: dict[str, _Freed] = {}
+
+    def renew(self) -> None:
+        """Begin anew under other policies. Rounds under way end beside the new ones, as another
+        node's would: the store decides between them."""
+        self._malls = {}
+        self._batches = self._made_batches()
+
+    def _made_batches(self) -> dict[str, MarketRounds]:
+        return {
+            market: MarketRounds(
+                self._context, market, self._follow, self._tasks, self.finishing, self.roster
+            )
+            for market, policy in self._context.policies.items()
+            if policy.round == "batch"
+        }
 
     def __len__(self) -> int:
         """How many jobs are remembered."""

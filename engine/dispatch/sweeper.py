@@ -73,10 +73,9 @@ class Sweeper:
             self._tasks.start(
                 self._every(self._workings.forget_s, market, self._forget), f"forget {market}"
             )
-            if self._context.policy(market).dwell_visits:
-                self._tasks.start(
-                    self._every(self._workings.learn_s, market, self._learn), f"learn {market}"
-                )
+            self._tasks.start(
+                self._every(self._workings.learn_s, market, self._learn), f"learn {market}"
+            )
 
     def __len__(self) -> int:
         """How many timers and tasks are under way."""
@@ -245,7 +244,10 @@ class Sweeper:
 
     async def _learn(self, market: str) -> None:
         context = self._context
-        kept, enough = await context.store.dwells(market), context.policy(market).dwell_visits
+        enough = context.policy(market).dwell_visits
+        if not enough:  # a reload may turn it on
+            return
+        kept = await context.store.dwells(market)
         await context.dwells.learn(context.places.market(market), kept, enough, context.metrics)
 
     async def _every(

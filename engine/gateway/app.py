@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -12,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from engine.config import Settings
+from engine.config import ConfigError, Settings
 from engine.core.places import Places
 from engine.dispatch.context import Tasks
 from engine.dispatch.dispatcher import Dispatcher
@@ -31,17 +30,19 @@ from engine.gateway.limits import Limited, Limiter, limits_of
 from engine.gateway.problems import EXCEPTION_HANDLERS
 from engine.gateway.recovery import Recovery
 from engine.gateway.relay import Relay
+from engine.gateway.reloading import Read, fixed
 from engine.gateway.routes import routes
 from engine.gateway.services import Services
 from engine.gateway.sockets import DriverSocket
 from engine.gateway.tidy import keep_tidy
 from engine.gateway.token_keys import load_token_keys
 from engine.gateway.vigil import Pace
+from engine.market_policy import MarketPolicy
 from engine.metrics import Metrics
 from engine.ports import Quotas, StoreUnavailable
 from engine.store.errors import EmbeddedServerError
 from engine.store.redis import RedisStore
-from engine.travel.sources import travel_sources
+from engine.travel.sources import TravelSources, travel_sources
 from protocol.codes import STORE_DOWN_CLOSE_S, Close
 
 _log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ _DRIVER_PATH: Final = "/v1/driver"
 _LOOK_S: Final = 0.5
 _INSPECT_S: Final = 15.0
 _STOP_WITHIN_S: Final = 1.5
+_LONGEST_ROUND_S: Final = 30.0
 
 
 class StoreKeeper(Protocol):
@@ -83,11 +85,12 @@ class Node:
         owns_process: bool = False,
     ) -> None:
         self.id: Final = f"node-{secrets.token_hex(6)}"
-        self._settings = settings
+        self._fixed = fixed(settings)
         self.metrics = Metrics()
         self.tokens = Tokens(load_token_keys(settings))
         self.places = places
         policies = {market: settings.market_policy(market) for market in places.markets}
+        self._policies: Mapping[str, MarketPolicy] = policies
         self.store = RedisStore(
             redis_url,
             policies,
@@ -118,7 +121,7 @@ class Node:
             self.hub, self.relay, self.dispatcher, self._tasks
         ).recover
         self.coalescer = Coalescer(
-            self.dispatcher.positions, lambda market: policies[market].flush_ms, self.metrics
+            self.dispatcher.positions, lambda market: self._policies[market].flush_ms, self.metrics
         )
         proxies = TrustedProxies(settings.trusted_proxies)
         self.connections = Connections(
@@ -142,9 +145,7 @@ class Node:
             metrics=self.metrics,
             connections=self.connections,
             pace=pace or Pace(),
-            weigh_earnings=frozenset(
-                market for market, policy in policies.items() if policy.weights.earnings_s
-            ),
+            weigh_earnings=_weigh_earnings(policies),
         )
         self.socket = DriverSocket(self.services)
         self._http = Starlette(
@@ -180,16 +181,42 @@ class Node:
         else:
             await self._cors(scope, receive, send)
 
-    def reload(self, settings: Settings) -> None:
-        """Use the token keys of these settings; the others take effect at the next start.
+    async def reload(self, read: Read) -> None:
+        """Use the token keys, policies and places that ``read`` returns; it runs in a thread.
 
-        Open sockets last until their tokens expire. Raises ``ConfigError``; then the keys in use
-        stay.
+        Rounds under way end under the policy that they began with. Open sockets last until their
+        tokens expire. Raises ``ConfigError``; then nothing has changed.
         """
-        self.tokens.use(load_token_keys(settings))
-        if _without_keys(settings) != _without_keys(self._settings):
+        settings, places = await asyncio.to_thread(read)
+        keys = await asyncio.to_thread(load_token_keys, settings)
+        if lack := self.places.lack_of(places):
+            raise ConfigError(f"places: {lack}: that takes a restart")
+        policies = {market: settings.market_policy(market) for market in places.markets}
+        travel = await self._travel_for(settings, places, policies)
+        # From here on nothing can fail and nothing waits: no request sees half of it.
+        self.tokens.use(keys)
+        self.places.use(places)
+        self._policies = policies
+        self.store.use(policies)
+        self.dispatcher.renew(policies, travel.now, travel.ahead)
+        self.services.weigh_earnings = _weigh_earnings(policies)
+        if travel is not self.travel:
+            self._tasks.start(_close_later(self.travel), "close travel sources")
+            self.travel = travel
+        self._tasks.start(self._inspect(), "announce policies")
+        if fixed(settings) != self._fixed:
             _log.warning("other settings have changed: they take effect at the next start")
-        _log.info("token keys reloaded", node=self.id)
+        _log.info("configuration reloaded", node=self.id, malls=len(places.malls))
+
+    async def _travel_for(
+        self, settings: Settings, places: Places, policies: Mapping[str, MarketPolicy]
+    ) -> TravelSources:
+        """The sources of travel times; those in use if nothing that they depend on has changed."""
+        zones = {market.id: market.time_zone for market in places.markets.values()}
+        in_use = {market.id: market.time_zone for market in self.places.markets.values()}
+        if policies == self._policies and zones == in_use:
+            return self.travel
+        return await asyncio.to_thread(travel_sources, settings, places, self.metrics)
 
     def leave(self) -> None:
         """Say that the node is not ready, and answer what waits; everything is served on."""
@@ -267,11 +294,14 @@ class Node:
                 self._look_after(self._keeper)
             if clock() >= inspect_s:
                 inspect_s = clock() + _INSPECT_S
-                with contextlib.suppress(StoreUnavailable):
-                    await self.store.inspect()
+                await self._inspect()
             down_since = self.store.down_since
             if down_since is not None and clock() - down_since >= self._store_down_close_s:
                 await self.hub.end_all(Close.NO_STORE)
+
+    async def _inspect(self) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await self.store.inspect()
 
     def _look_after(self, keeper: StoreKeeper) -> None:
         """Bring the embedded server back if it has ended, and see that it keeps what it answers."""
@@ -287,12 +317,13 @@ class Node:
         self.store.fault = fault
 
 
-def _without_keys(settings: Settings) -> Settings:
-    return dataclasses.replace(
-        settings,
-        secret=None,
-        secret_file=None,
-        second_secret=None,
-        second_secret_file=None,
-        key_set_file=None,
-    )
+def _weigh_earnings(policies: Mapping[str, MarketPolicy]) -> frozenset[str]:
+    return frozenset(market for market, policy in policies.items() if policy.weights.earnings_s)
+
+
+async def _close_later(travel: TravelSources) -> None:
+    """Close sources that rounds under way may still ask."""
+    try:
+        await asyncio.sleep(_LONGEST_ROUND_S)
+    finally:
+        await travel.close()

@@ -1,16 +1,17 @@
-"""Where jobs can be collected: the markets with their malls. They change only with a restart."""
+"""Where jobs can be collected: the markets with their malls."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.core.mall import Market
 from engine.gateway.auth import Principal
 from engine.gateway.bodies import JsonResponse
 from engine.gateway.deps import Deps
 from engine.gateway.endpoints import ORDERS, Method, route
 from engine.gateway.problems import not_found
 from engine.gateway.views import market_view
-from protocol.resources import MarketList
+from protocol import resources
 
 
 class MarketsApi:
@@ -18,7 +19,9 @@ class MarketsApi:
 
     def __init__(self, deps: Deps) -> None:
         self._tokens = deps.tokens
-        self._views = {market.id: market_view(market) for market in deps.places.markets.values()}
+        self._places = deps.places
+        # By market: what it was made of, which a reload replaces, and the view.
+        self._views: dict[str, tuple[Market, resources.Market]] = {}
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
@@ -29,11 +32,19 @@ class MarketsApi:
 
     async def every(self, _request: Request, _principal: Principal) -> Response:
         """All markets."""
-        return JsonResponse(MarketList(tuple(self._views.values())))
+        views = map(self._view, self._places.markets.values())
+        return JsonResponse(resources.MarketList(tuple(views)))
 
     async def one(self, request: Request, _principal: Principal) -> Response:
         """One market."""
-        view = self._views.get(request.path_params["market"])
-        if view is None:
+        market = self._places.markets.get(request.path_params["market"])
+        if market is None:
             raise not_found("market")
-        return JsonResponse(view)
+        return JsonResponse(self._view(market))
+
+    def _view(self, market: Market) -> resources.Market:
+        made_of, view = self._views.get(market.id, (None, None))
+        if view is None or made_of is not market:
+            view = market_view(market)
+            self._views[market.id] = market, view
+        return view

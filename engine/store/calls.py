@@ -76,13 +76,7 @@ class Calls:
         self.fault: str | None = None
         self._scripts = all_scripts()
         self._keys = {market: MarketKeys(market) for market in policies}
-        self._tracks = {market: Tracks(policy) for market, policy in policies.items()}
-        self._policies = {market: pack(_figures(policy)) for market, policy in policies.items()}
-        # How many drivers on their way to a mall are looked at: none where runs are not pooled.
-        self._most_coming = {
-            market: MOST_COMING if policy.max_run_jobs > 1 else 0
-            for market, policy in policies.items()
-        }
+        self.use(policies)
         # Where the last look at more queued jobs than one look reads has ended.
         self._seen_up_to: dict[str, str] = {}
         self._virtual_now_ms = now_ms
@@ -94,6 +88,16 @@ class Calls:
         self._line = 0
         # Redis's clock less our monotonic one, as last heard; see now_ms.
         self._clock_offset_ms = time.time() * 1000 - time.monotonic() * 1000
+
+    def use(self, policies: Mapping[str, MarketPolicy]) -> None:
+        """Work with these policies from the next call on; their markets are always the same."""
+        self._tracks = {market: Tracks(policy) for market, policy in policies.items()}
+        self._policies = {market: pack(_figures(policy)) for market, policy in policies.items()}
+        # How many drivers on their way to a mall are looked at: none where runs are not pooled.
+        self._most_coming = {
+            market: MOST_COMING if policy.max_run_jobs > 1 else 0
+            for market, policy in policies.items()
+        }
 
     def now_ms(self) -> int:
         """The store's clock, as last heard plus what has passed since; for display only."""

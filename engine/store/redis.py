@@ -59,8 +59,12 @@ class RedisStore(UpkeepCalls):
         self._node = node
         self._quotas = quotas
         self._on_quota = on_quota
-        self._prints = {market: fingerprint(policy) for market, policy in policies.items()}
         self._warnings: Sequence[str] = ()
+
+    def use(self, policies: Mapping[str, MarketPolicy]) -> None:
+        """See `Calls.use`. The next `inspect` tells the other nodes."""
+        super().use(policies)
+        self._prints = {market: fingerprint(policy) for market, policy in policies.items()}
 
     @property
     def outage(self) -> str | None:

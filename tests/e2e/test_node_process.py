@@ -94,7 +94,7 @@ def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Pa
     assert node.status("/v1/markets", token) == 401
     secret.write_text(POLICY["MALLARD_SECRET"])
     node.process.send_signal(signal.SIGHUP)
-    node.wait_for("token keys reloaded")
+    node.wait_for("configuration reloaded")
     assert node.status("/v1/markets", token) == 200
     secret.write_text("")
     node.process.send_signal(signal.SIGHUP)

@@ -1,6 +1,7 @@
 """Real nodes: uvicorn in this process, on a free port, on the tests' Redis."""
 
 import asyncio
+import copy
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -138,7 +139,8 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
         checked = load_settings(flags, {})
         node = Node(
             checked,
-            places,
+            # A reload replaces the content of a node's own.
+            copy.copy(places),
             flags["redis_url"],
             pace=pace,
             store_down_close_s=store_down_close_s,

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from engine.config import ConfigError, load_settings
+from engine.core.places import Places
 from engine.gateway.drain import reconnect_times_ms
 from protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
@@ -207,7 +208,7 @@ async def test_answers_of_a_leaving_node_close_their_connections(
 
 @pytest.mark.finding("D15", "A15")
 async def test_keys_are_reloaded_whole_or_not_at_all(
-    engine_node: NodeFactory, tmp_path: Path
+    engine_node: NodeFactory, tmp_path: Path, places: Places
 ) -> None:
     secret = tmp_path / "secret-file"
     secret.write_text("1" * 64)
@@ -215,11 +216,11 @@ async def test_keys_are_reloaded_whole_or_not_at_all(
     old = node.bearer("shop", Role.ORDERS)
     given = {"secret_file": str(secret), "data": str(tmp_path)}
     secret.write_text("2" * 64)
-    node.node.reload(load_settings(given, {}))
+    await node.node.reload(lambda: (load_settings(given, {}), places))
     assert (await node.http.get("/v1/jobs", headers=old)).status_code == 401
     new = node.bearer("shop", Role.ORDERS)
     assert (await node.http.get("/v1/jobs", headers=new)).status_code == 200
     secret.write_text("")
     with pytest.raises(ConfigError):
-        node.node.reload(load_settings(given, {}))
+        await node.node.reload(lambda: (load_settings(given, {}), places))
     assert (await node.http.get("/v1/jobs", headers=new)).status_code == 200

@@ -135,7 +135,7 @@ def test_serve_refuses_an_unfit_store_in_one_line(
 ) -> None:
     def refusal(url: str) -> str:
         settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
-        assert serve._serve_on(settings, places, url) == 1
+        assert serve._serve_on(settings, places, url, lambda: (settings, places)) == 1
         (line,) = capsys.readouterr().err.splitlines()
         return line
 
@@ -159,7 +159,7 @@ def test_serve_refuses_a_cluster_in_one_line(
         with redis.Redis.from_url(other.url) as client:
             client.execute_command("CLUSTER FLUSHSLOTS")
         settings = load_settings({"data": str(tmp_path), "redis_url": other.url}, {})
-        assert serve._serve_on(settings, places, other.url) == 1
+        assert serve._serve_on(settings, places, other.url, lambda: (settings, places)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "Redis Cluster is not supported yet" in line
 
@@ -178,7 +178,7 @@ def test_serve_refuses_a_cluster_in_one_line(
 def test_serve_refuses_what_it_does_not_support(url: str, tmp_path: Path, places: Places) -> None:
     settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
     with pytest.raises(ConfigError, match="redis://"):
-        serve._serve_on(settings, places, url)
+        serve._serve_on(settings, places, url, lambda: (settings, places))
 
 
 @pytest.mark.finding("B9")
