@@ -6,8 +6,8 @@ import msgspec
 
 from engine.core import model as core
 from protocol.lifecycle import BEFORE_PICKUP
-from tests.properties.model import Job
 from tests.properties.model_drivers import Driver
+from tests.properties.model_records import Job
 from tests.properties.model_staggered import StaggeredModel
 from tests.properties.world import Snapshot
 

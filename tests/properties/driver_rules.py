@@ -18,8 +18,8 @@ from tests.properties.machine import (
     some_driver,
     some_node,
 )
-from tests.properties.model import Job
 from tests.properties.model_drivers import Place
+from tests.properties.model_records import Job
 from tests.properties.world import HOME, MARKET
 
 NEAR, FAR, FARTHER = HOME, (34.9, -110.2), (30.1, -108.0)

@@ -18,7 +18,7 @@ from tests.properties.machine import (
     recent,
     some_driver,
 )
-from tests.properties.model import Job
+from tests.properties.model_records import Job
 from tests.properties.world import HOME, MALLS, MARKET, SERVICE, submission
 
 

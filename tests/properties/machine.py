@@ -32,8 +32,8 @@ from engine.store.redis import RedisStore
 from engine.store.scripts import Script
 from tests.properties import invariants
 from tests.properties.agreement import check_agreement
-from tests.properties.model import REFUSED, WORDS_OF_REFUSAL
 from tests.properties.model_drivers import LEASE_MS
+from tests.properties.model_records import REFUSED, WORDS_OF_REFUSAL
 from tests.properties.model_staggered import StaggeredModel
 from tests.properties.world import NODES, START_MS, Snapshot, World
 

@@ -6,82 +6,16 @@ change. Times are epoch milliseconds; ``model.now`` is the clock that the script
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from engine.core.dwell import DwellSketch
 from engine.market_policy import MarketPolicy
 from protocol.lifecycle import BEFORE_PICKUP, HELD, NOT_ASKED_AGAIN, TERMINAL
 from tests.properties.model_drivers import Driver, DriverModel
+from tests.properties.model_records import DONE, FROM, REFUSED, Eta, Job, Offer
 
 ANSWER_KEPT_MS = 600_000
 # The one store of every job here.
 STORE = "lego"
-# A refusal whose exact word the contract leaves open: whoever asks has lost the job for good.
-REFUSED = "refused"
-WORDS_OF_REFUSAL = frozenset({"not_yours", "stale_attempt", "wrong_state"})
-
-# Which states a step leads on from, and in which it has been done already.
-FROM = {
-    "at_mall": {"assigned"},
-    "picked_up": {"assigned", "at_mall"},
-    "delivered": {"picked_up", "returning"},
-    "returning": {"picked_up"},
-    "returned": {"returning"},
-}
-DONE = {
-    "at_mall": {"at_mall", "picked_up", "returning", "delivered", "returned"},
-    "picked_up": {"picked_up", "returning", "delivered", "returned"},
-    "delivered": {"delivered"},
-    "returning": {"returning", "returned"},
-    "returned": {"returned"},
-}
-
-
-Eta = tuple[int, int]
-
-
-@dataclass
-class Offer:
-    """``jobs``: the attempt of each under this offer. ``add_on``: to one who held some already."""
-
-    jobs: dict[str, int]
-    driver: str
-    expires: int
-    ack_by: int
-    add_on: bool = False
-    etas: dict[str, Eta] = field(default_factory=dict)
-    cell: int | None = None
-    state: str = "live"
-    ended: int = 0
-
-    @property
-    def attempt(self) -> int:
-        return max(self.jobs.values())
-
-
-@dataclass(eq=False)
-class Job:
-    mall: str
-    expires: int
-    release: int
-    external: str | None
-    age_check: bool
-    state: str
-    weight: int = 100
-    eta: Eta | None = None
-    attempt: int = 0
-    holder: str = ""
-    offer: str = ""
-    asked: list[tuple[str, int, str, int]] = field(default_factory=list)
-    # Who held it under which attempt when it was taken away: they may claim custody.
-    former: set[tuple[str, int]] = field(default_factory=set)
-    # Who has claimed it under which attempt, and the attempt that custody gave it.
-    won: dict[tuple[str, int], int] = field(default_factory=dict)
-    ready: int = 0
-    came: int = 0
-    created: int = 0
-    # Whoever was ever offered or given it.
-    known: set[str] = field(default_factory=set)
 
 
 class Model(DriverModel):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.market_policy import MarketPolicy
-from tests.properties.model import Eta, Job, Model, Offer
+from tests.properties.model import Model
+from tests.properties.model_records import Eta, Job, Offer
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 from engine.core.model import Vehicle
 from engine.market_policy import MarketPolicy
 from protocol.lifecycle import Outcome, Step
-from tests.engine.store.test_audit import change, set_job
+from tests.engine.store.planted_breaches import change, set_job
 from tests.engine.store.worlds import ACK_MS, MALL, MARKET, STALE_MS, World
 
 VAN = Vehicle(kind="van", max_jobs=3)

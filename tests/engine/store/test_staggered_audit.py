@@ -8,7 +8,7 @@ import pytest
 
 from engine.market_policy import MarketPolicy
 from engine.ports import JobRef
-from tests.engine.store.test_audit import change, set_job
+from tests.engine.store.planted_breaches import change, set_job
 from tests.engine.store.test_staggered_scripts import begin, more, next_is_asked, two_are_asked
 from tests.engine.store.worlds import MALL, MARKET, World
 
