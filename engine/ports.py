@@ -140,6 +140,9 @@ class Store(Protocol):
         """Register a driver's socket; the newest wins. ``fix.at_ms`` 0: now. A vehicle or device
         that is None stays as it was. :raises StoreFull:"""
 
+    async def set_device(self, market: str, driver: str, epoch: int, device: Device) -> None:
+        """Keep where the app of an open socket can be woken; one of a late epoch is ignored."""
+
     async def disconnect(
         self, market: str, node: str, closed: Sequence[tuple[str, int]]
     ) -> Effects:

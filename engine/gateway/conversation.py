@@ -19,6 +19,7 @@ from engine.gateway.greeting import (
     claim_custody,
     device_of,
     fix_of,
+    keep_device,
     tell_wrong_fields,
     vehicle_of,
     welcome,
@@ -274,13 +275,15 @@ class Conversation:
                 await tell_wrong_fields(services, session, wrong)
 
     async def _greet_again(self, session: Session, hello: Hello) -> None:
-        """The hello that `say_hello` asked for: what it holds may be new to the store."""
+        """The hello that `say_hello` asked for: what it holds, and its device, may be new to the
+        store."""
         services = self._services
         if fix := fix_of(hello, session.driver):
             at_ms = fix.at_ms or services.store.now_ms()
             services.coalescer.add(session.market, session.driver, [fix._replace(at_ms=at_ms)])
         async with self._busy:
             try:
+                await keep_device(services, session, hello)
                 await claim_custody(services, session, hello.holds)
                 snapshot = await services.store.snapshot(session.market, session.driver)
             except (StoreUnavailable, NoSuchDriver):

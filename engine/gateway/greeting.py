@@ -45,6 +45,13 @@ def device_of(hello: messages.Hello) -> Device | None:
     return None if told is UNSET else Device(told.kind, told.token)
 
 
+async def keep_device(services: Services, session: Session, hello: messages.Hello) -> None:
+    """Keep the device of a further hello on an open socket: its token may be a new one."""
+    device = device_of(hello)
+    if device is not None and device != session.device:
+        await services.store.set_device(session.market, session.driver, session.epoch, device)
+
+
 def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:
     """The position that a driver says hello with; None when it tells none."""
     told = hello.position

@@ -23,7 +23,7 @@ Judged = list[tuple[str, str]]
 # `forget`, by the streams' own limits.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
-    | {"open", "open_seen"}
+    | {"open", "open_seen", "alerted"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3

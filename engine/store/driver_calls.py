@@ -68,6 +68,11 @@ class DriverCalls(Calls):
         epoch, seq = reply.rest
         return Hello(epoch, seq, reply.effects)
 
+    async def set_device(self, market: str, driver: str, epoch: int, device: Device) -> None:
+        """See :meth:`engine.ports.Store.set_device`."""
+        args = {"driver": driver, "epoch": epoch, "device": asdict(device)}
+        await self._transition("device", self._keys[market], [], args)
+
     async def _has_work(self, keys: MarketKeys, driver: str) -> bool:
         """Whether the driver holds a job or has a live offer."""
         record = await self._link.call("HGET", keys.key("drivers"), driver)

@@ -50,7 +50,8 @@ class MarketKeys:
         ``by_external`` (zsets by name: jobs newest last; external id/service/job), ``leases``
         (hash: when each node's lease began),
         ``open`` (zset by name, service/job: what counts towards the quota), ``open_seen`` (string:
-        up to where `forget` was read for it), ``lineage`` (hash: the ``server`` last seen, when
+        up to where `forget` was read for it), ``alerted`` (zset: unknown jobs that drivers claim to
+        hold, job/driver, since when), ``lineage`` (hash: the ``server`` last seen, when
         writes were last found ``lost``).
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"

@@ -299,7 +299,9 @@ class RoundCalls(JobCalls):
         if at_ms is not None:
             args["at_ms"] = at_ms
         ref = JobRef(job, mall.decode() if mall else "")
-        reply = await self._on_job("claim", ref, args, more=[keys.key("lineage")])
+        reply = await self._on_job(
+            "claim", ref, args, more=[keys.key("lineage"), keys.key("alerted")]
+        )
         done = answered(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
 

@@ -4,7 +4,7 @@
 -- attempt, or as one whose job was taken away meanwhile (custody). From others only if writes were
 -- lost after the job was made and nothing that is left speaks against it; else it raises an alert.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
--- KEYS: lineage
+-- KEYS: lineage alerted
 -- ARGV: now policy arg{driver job attempt state at_ms? step? proof?}
 -- REPLY: ok effects pushes driver[record position] job_state attempt | not_yours | stale_attempt
 -- REPLY: wrong_state | run … jobs
@@ -17,9 +17,17 @@
 -- include lib/custody.lua
 -- include lib/proofs.lua
 
+local LINEAGE, ALERTED = KEYS[#KEYS - 1], KEYS[#KEYS]
+local MOST_ALERTED = 10000
+
 local job = read_job(KEYS[15])
 if not job then
-  alert('unknown_job_held', { job = arg.job, driver = arg.driver, state = arg.state })
+  -- One alert a job and driver, however often its app repeats it; the oldest give way.
+  redis.call('ZREMRANGEBYSCORE', ALERTED, '-inf', now - policy.terminal_kept_ms)
+  if redis.call('ZADD', ALERTED, 'NX', now, arg.job .. '/' .. arg.driver) == 1 then
+    redis.call('ZREMRANGEBYRANK', ALERTED, 0, -MOST_ALERTED - 1)
+    alert('unknown_job_held', { job = arg.job, driver = arg.driver, state = arg.state })
+  end
   return reply('not_yours')
 end
 
@@ -35,15 +43,13 @@ end
 
 local is_holder = job.driver == arg.driver and job.attempt == arg.attempt
 if not is_holder and not was_holder(job, arg.driver, arg.attempt) then
-  local lost = tonumber(redis.call('HGET', KEYS[#KEYS], 'lost') or 0)
+  local lost = tonumber(redis.call('HGET', LINEAGE, 'lost') or 0)
   if lost > job.created_ms and not has_refused() then
     -- Whatever made it the holder is among what was lost.
-    alert('custody_after_lost_writes', { job = job.id, service = job.service,
-      driver = arg.driver, holder = job.driver, state = job.state })
+    alert_once(job, 'custody_after_lost_writes', arg.driver)
     job.former[#job.former + 1] = { arg.driver, arg.attempt }
   elseif arg.attempt > job.attempt then
-    alert('unknown_attempt_held', { job = job.id, service = job.service, driver = arg.driver,
-      holder = job.driver, state = job.state })
+    alert_once(job, 'unknown_attempt_held', arg.driver)
   end
 end
 

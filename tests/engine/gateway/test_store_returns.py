@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from engine.core.model import Device
 from engine.gateway import recovery
 from engine.store.embedded import EmbeddedServer
-from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.phone import Frame, Phone, phone
 from tests.proxy import Proxy
 from tests.support import eventually
@@ -103,6 +104,31 @@ async def test_sockets_stay_open_while_the_store_is_restarted(
         offers = [await other.submit(), await one.submit()]
         told = [await d.receive("offer", within_s=10) for d in (d1, d2)]
         assert {t["jobs"][0]["job"] for t in told} == {job["id"] for job in offers}
+
+
+@pytest.mark.finding("B3")
+async def test_hello_that_was_asked_for_replaces_the_device(
+    server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    node = hasten(await engine_node(redis_url=server.url))
+
+    async def stored() -> object:
+        return (await node.node.store.snapshot(PHOENIX, "d1")).driver.device
+
+    async with phone(node.ws, node.token("d1")) as app:
+        await app.hello(position=NEAR, device={"kind": "fcm", "token": "old"})
+        for told, kept in (("new", "new"), (None, "new"), ("newer", "newer")):
+            kill(server)
+            server.revive()
+            assert (await app.receive("welcome", within_s=10))["say_hello"]
+            device = {"device": {"kind": "apns", "token": told}} if told else {}
+            await app.send("hello", **device)
+            await app.receive("welcome", within_s=10)
+            assert await stored() == Device("apns", kept)
+        # A hello that nobody asked for changes nothing.
+        await app.send("hello", device={"kind": "fcm", "token": "other"})
+        assert (await app.receive("error"))["code"] == "wrong_state"
+        assert await stored() == Device("apns", "newer")
 
 
 @pytest.mark.finding("B3")

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.ports import JobRef, Refused
-from protocol.codes import ErrorCode
+from protocol.codes import TERMINAL_KEPT_MS, ErrorCode
 from protocol.lifecycle import JobState, Outcome, Step
 from tests.engine.store.worlds import MARKET, World
 
@@ -163,3 +163,57 @@ async def test_two_histories_raise_an_alert_and_move_nothing(world: World) -> No
     assert await claim(world, ref, attempt + 1) == ("wrong_state", 0)
     assert (await world.job(ref)).driver == "bob"
     assert "two_claim_a_parcel" in await alerts(world)
+
+
+# -- an app repeats what it holds
+
+
+async def test_repeated_claim_of_an_unknown_job_alerts_once(world: World) -> None:
+    for driver in ("ann", "bob"):
+        await world.driver(driver)
+        for job in ("job_phoenix.gone", "job_phoenix.other"):
+            for state in ("picked_up", "picked_up", "delivered"):
+                held = JobRef(job, "chandler")
+                assert await claim(world, held, 1, state, driver=driver) == ("not_yours", 0)
+    assert await alerts(world) == ["unknown_job_held"] * 4
+
+
+async def test_unknown_job_alerts_again_a_week_later(world: World) -> None:
+    await world.driver()
+    ref = JobRef("job_phoenix.gone", "chandler")
+    await claim(world, ref, 1)
+    await world.pass_ms(TERMINAL_KEPT_MS)
+    await claim(world, ref, 1)
+    assert await world.redis.zcard(world.keys.key("alerted")) == 1
+    assert (await alerts(world))[-1:] == ["unknown_job_held"]
+    assert await world.redis.zscore(world.keys.key("alerted"), f"{ref.job}/ann") == world.now
+
+
+async def test_remembered_claims_are_bounded(world: World) -> None:
+    await world.driver()
+    name = world.keys.key("alerted")
+    await world.redis.zadd(name, {f"job_phoenix.{n}/x": world.now - 1 for n in range(10_000)})
+    await claim(world, JobRef("job_phoenix.gone", "chandler"), 1)
+    assert await world.redis.zcard(name) == 10_000
+    assert await world.redis.zscore(name, "job_phoenix.gone/ann") == world.now
+
+
+async def test_repeated_claim_of_a_higher_attempt_alerts_once(world: World) -> None:
+    ref, attempt = await world.assigned(await world.driver())
+    for more in (1, 1, 2):
+        await claim(world, ref, attempt + more, "delivered")
+    assert await alerts(world) == ["unknown_attempt_held"]
+
+
+async def test_two_who_claim_a_parcel_alert_once(world: World) -> None:
+    ref, attempt = await world.assigned(await world.driver())
+    await world.store.release(ref, attempt, Outcome.UNASSIGNED, "ops", "")
+    await world.driver("bob")
+    await world.store.assign(ref, "bob", "ops")
+    job = await world.job(ref)
+    await world.step(ref, Step.PICKED_UP, job.attempt, "bob")
+    for _ in range(3):
+        assert (await claim(world, ref, attempt))[0] == "wrong_state"
+        with pytest.raises(Refused):
+            await world.step(ref, Step.PICKED_UP, attempt)
+    assert await alerts(world) == ["two_claim_a_parcel"]

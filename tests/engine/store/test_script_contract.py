@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from engine.core.model import RoundRecord, Vehicle
+from engine.core.model import Device, RoundRecord, Vehicle
 from engine.ports import DriverFix, DueEntry, LateRun, OwnDriver, Refused, Stop, Store
 from engine.store.errors import LinkReplyError
 from engine.store.keys import place_of
@@ -148,6 +148,7 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
     await store.suspend(MARKET, "ann", "complaint")
     await store.resume(MARKET, "ann")
     await store.drivers_near(MARKET, LAT, LON, 1_000, 10)
+    await store.set_device(MARKET, "ann", 1, Device("fcm", "wake-me"))
 
     ref, offer = await world.offered()
     await store.record_round(MARKET, RoundRecord(ref.job, 1, world.now, 1_000, False))

@@ -193,3 +193,13 @@ async def test_a_holder_keeps_its_jobs(world: World) -> None:
     (taken,), _ = await world.store.take_back(MARKET, NODE, [own()], rewound=False)
     assert [(held.job, held.mall) for held in taken.driver.jobs] == [(ref.job, MALL)]
     assert await world.idle() == set()
+
+
+async def test_device_of_an_older_socket_is_ignored(world: World) -> None:
+    await world.driver()
+    epoch = (await world.store.snapshot(MARKET, "ann")).driver.epoch
+    for at, token, kept in ((epoch, "new", "new"), (epoch - 1, "late", "new")):
+        await world.store.set_device(MARKET, "ann", at, Device("fcm", token))
+        driver = (await world.store.snapshot(MARKET, "ann")).driver
+        assert driver.device == Device("fcm", kept)
+    await world.store.set_device(MARKET, "nobody", 1, Device("fcm", "x"))

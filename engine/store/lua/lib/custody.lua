@@ -17,6 +17,14 @@ local function was_holder(job, driver, attempt)
   return former_turn(job, driver, attempt) ~= nil
 end
 
+-- An app repeats its claim with each hello and each retry: a job's record keeps which alerts stand.
+local function alert_once(job, what, driver)
+  if redis.call('HSETNX', job.key, 'alert/' .. what .. '/' .. driver, now) == 1 then
+    alert(what, { job = job.id, service = job.service, driver = driver, holder = job.driver,
+      state = job.state })
+  end
+end
+
 local function claim_custody(job, driver, attempt, step)
   if not was_holder(job, driver, attempt) then
     if TERMINAL[job.state] and was_asked(job, driver) then return 'wrong_state' end
@@ -28,8 +36,7 @@ local function claim_custody(job, driver, attempt, step)
     return job.state == 'lost' and 'wrong_state' or 'ok' -- a repeat
   end
   if not BEFORE_PICKUP[job.state] then
-    alert(job.driver ~= '' and 'two_claim_a_parcel' or 'parcel_of_ended_job', { job = job.id,
-      service = job.service, driver = driver, holder = job.driver, state = job.state })
+    alert_once(job, job.driver ~= '' and 'two_claim_a_parcel' or 'parcel_of_ended_job', driver)
     return 'wrong_state'
   end
   if not read_driver(driver) then return 'not_yours' end
