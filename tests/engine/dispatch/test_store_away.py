@@ -81,9 +81,13 @@ async def test_a_socket_that_closes_while_an_older_close_is_told_is_told_too(nod
 
     node.store.disconnect = meanwhile  # type: ignore[method-assign,assignment]
     node.dispatcher.gone(MARKET, "d", old.epoch)
+
+    async def is_told() -> bool:
+        driver = await node.driver("d")
+        return (driver.connected, driver.epoch) == (False, old.epoch + 1)
+
+    await eventually(is_told)
     await eventually(lambda: len(node.dispatcher._disconnects) == 0)
-    driver = await node.driver("d")
-    assert (driver.connected, driver.epoch) == (False, old.epoch + 1)
 
 
 async def test_a_job_goes_on_when_the_store_is_back(node: Node, server: EmbeddedServer) -> None:

@@ -37,6 +37,16 @@ async def reload(node: RunningNode, places: Places | None = None, **figures: Any
     await node.node.reload(lambda: (new, places or node.node.places))
 
 
+async def looked_for_drivers(node: RunningNode, job: str) -> None:
+    """Wait until a round has looked for a driver for the job."""
+
+    async def looked() -> bool:
+        explained = await Caller(node).get(f"/v1/jobs/{job}/explain")
+        return bool(explained.json()["radius_m"])
+
+    await eventually(looked)
+
+
 def with_mall(places: Places, mall: Mall) -> Places:
     """The places with this mall, in place of the one of its id if there is one."""
     own = places.market(mall.market)
@@ -50,19 +60,27 @@ async def test_waiting_job_is_matched_under_the_new_policy(engine_node: NodeFact
     async with phone(node.ws, node.token("far")) as app:
         await app.go_online(position=FAR)
         job = await node.submit()
-        caller = Caller(node)
-
-        async def looked() -> bool:
-            explained = await caller.get(f"/v1/jobs/{job['id']}/explain")
-            return bool(explained.json()["radius_m"])
-
-        await eventually(looked)
+        await looked_for_drivers(node, job["id"])
         assert await app.heard("offer") == []
         await reload(node, max_radius_m=25_000, offer_timeout_ms=7_000)
         offer = await app.receive("offer")
         assert offer["jobs"][0]["job"] == job["id"]
         # The default is 30 s.
         assert offer["expires_ms"] - offer["server_time_ms"] < 10_000
+
+
+async def test_driver_who_becomes_free_is_in_reach_of_the_new_radius(
+    engine_node: NodeFactory,
+) -> None:
+    node = await engine_node(initial_radius_m=500, max_radius_m=1_000, retry_s=3_000)
+    async with phone(node.ws, node.token("far")) as app:
+        await app.go_online(position=FAR)
+        await app.ask("status", state="paused")
+        await reload(node, max_radius_m=25_000, retry_s=3_000)
+        job = await node.submit()
+        await looked_for_drivers(node, job["id"])
+        await app.ask("status", state="available")
+        assert (await app.receive("offer"))["jobs"][0]["job"] == job["id"]
 
 
 async def test_market_changes_between_instant_rounds_and_batches(node: RunningNode) -> None:
