@@ -1,6 +1,5 @@
 """Jobs: submission, reading, and what order services and operators do to them."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -34,8 +33,6 @@ from protocol.lifecycle import JobState
 # The same record is met again with every page.
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=3_600.0)
 
-# What decides whether a filtered list shows a job.
-_DECIDING = ("state", "created_ms", "updated_ms")
 _PAGE_READ = 200
 # A filtered list looks through this many jobs a page at the most; the cursor leads on.
 _MAX_SCANNED = 2_000
@@ -141,7 +138,7 @@ class JobCalls(Calls):
                 ids = await self._ids_before(keys, service, cursor, oldest or "")
             else:
                 ids = await self._ids_named(keys, service, query.external_id, cursor)
-            for job in await self._wanted(keys, ids, query) if query.needs_record else ids:
+            for job in await self._wanted(keys, ids, query) if ids and query.needs_record else ids:
                 flat = await self._link.call("HGETALL", keys.job(job))
                 known = _readable(job, flat) if flat else None
                 # It may have changed since it was chosen.
@@ -156,11 +153,15 @@ class JobCalls(Calls):
         return JobPage(tuple(found), cursor)
 
     async def _wanted(self, keys: MarketKeys, ids: Sequence[str], query: JobQuery) -> list[str]:
-        """Which of the jobs a query wants, by the few fields that decide it."""
-        rows = await asyncio.gather(
-            *(self._link.call("HMGET", keys.job(job), *_DECIDING) for job in ids)
-        )
-        return [job for job, row in zip(ids, rows, strict=True) if _is_wanted(row, query)]
+        """Which of the jobs a query wants: the others are not read here."""
+        args = {
+            "states": sorted(query.states),
+            "created_from": query.created_from_ms,
+            "created_to": query.created_to_ms,
+            "updated_since": query.updated_since_ms,
+        }
+        places = await self._plain("wanted_jobs", [keys.job(job) for job in ids], args)
+        return [ids[place - 1] for place in places]
 
     async def _ids_before(
         self, keys: MarketKeys, service: str | None, cursor: str | None, oldest: str
@@ -262,16 +263,6 @@ class JobCalls(Calls):
             # An answer is to the offer, in its order; any other transition is the named job's.
             jobs = others if run else [ref.job, *(job for job in others if job != ref.job)]
         raise StoreUnavailable(f"the run of {ref.job} changed each time")
-
-
-def _is_wanted(row: Sequence[bytes | None], query: JobQuery) -> bool:
-    state, created_ms, updated_ms = row
-    if state is None:  # ended long ago, and forgotten meanwhile
-        return False
-    try:
-        return query.wants(state.decode(), int(created_ms or 0), int(updated_ms or 0))
-    except ValueError:
-        return True  # its reader says what is wrong with it
 
 
 def _readable(job: str, flat: Sequence[bytes]) -> Job | None:

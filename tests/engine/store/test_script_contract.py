@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from engine.core.model import Device, RoundRecord, Vehicle
-from engine.ports import DriverFix, DueEntry, LateRun, OwnDriver, Refused, Stop, Store
+from engine.ports import DriverFix, DueEntry, JobQuery, LateRun, OwnDriver, Refused, Stop, Store
 from engine.store.errors import LinkReplyError
 from engine.store.keys import place_of
 from engine.store.link import Link
@@ -37,7 +37,14 @@ from tests.engine.store.worlds import (
 SCRIPTS = all_scripts()
 # Without `allow-oom` a full server refuses a script: only these may be refused.
 REFUSED_WHEN_FULL = {"hello", "submit"}
-READ_ONLY = {"around", "candidates", "waiting_jobs", "waiting_malls", "waiting_that_fit"}
+READ_ONLY = {
+    "around",
+    "candidates",
+    "waiting_jobs",
+    "waiting_malls",
+    "waiting_that_fit",
+    "wanted_jobs",
+}
 MOST_LINES = 120
 # For the type checker: the store keeps its port.
 KEEPS_ITS_PORT: type[Store] = RedisStore
@@ -151,6 +158,8 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
     await store.set_device(MARKET, "ann", 1, Device("fcm", "wake-me"))
 
     ref, offer = await world.offered()
+    queued = JobQuery(states=frozenset({"queued"}))
+    await store.jobs(MARKET, queued, service=None, limit=1, cursor=None)
     await store.record_round(MARKET, RoundRecord(ref.job, 1, world.now, 1_000, False))
     assert await store.last_round(ref.job)
     await store.candidates(
