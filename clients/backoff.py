@@ -1,11 +1,11 @@
-"""How long to wait before trying again, and whether trying again can help at all."""
+"""Exponential backoff, and which close codes allow a retry."""
 
 import random
 from dataclasses import dataclass
 
 from protocol.codes import BACKOFF_FIRST_S, BACKOFF_MAX_S, CLOSE_ADVICE, Close
 
-# The contract puts every code with which trying again is useless from here on.
+# In the contract, every close code from here on means that a retry cannot help.
 _FIRST_STOP_CODE = 4500
 _LAST_STOP_CODE = 4999
 
@@ -28,7 +28,7 @@ class Backoff:
     offered_max_s: float = 2.0
 
     def __post_init__(self) -> None:
-        """Check the bounds: a wait of nothing would be a storm."""
+        """Check the bounds. Without a wait, all clients would reconnect at once."""
         if not 0 < self.first_s <= self.max_s or not 0 < self.refused_first_s <= self.refused_max_s:
             raise ValueError("the first wait must be over 0 and at most the longest")
         if self.unreachable_max_s <= 0 or self.offered_max_s <= 0:
@@ -44,12 +44,12 @@ class FullJitter:
 
     def __init__(
         self,
-        dice: random.Random,
+        rng: random.Random,
         *,
         first_s: float = BACKOFF_FIRST_S,
         max_s: float = BACKOFF_MAX_S,
     ) -> None:
-        self._dice = dice
+        self._rng = rng
         self._first_s = first_s
         self._max_s = max_s
         self._limit_s = first_s
@@ -61,10 +61,10 @@ class FullJitter:
         """
         limit_s = self._limit_s if at_most_s is None else min(self._limit_s, at_most_s)
         self._limit_s = min(self._limit_s * 2, self._max_s)
-        return self._dice.uniform(limit_s * at_least, limit_s)
+        return self._rng.uniform(limit_s * at_least, limit_s)
 
     def reset(self) -> None:
-        """Start over: the last try went well."""
+        """Reset the limit after a successful try."""
         self._limit_s = self._first_s
 
 

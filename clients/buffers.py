@@ -14,12 +14,12 @@ from clients.errors import QueueFull, RequestRefused, Stopped
 from protocol.lifecycle import Step
 from protocol.messages import MAX_FIXES, Fix, Progress, Proof, Reply
 
-# 1e-7 degrees are a centimetre; more digits are only bytes.
+# 1e-7 degrees are about a centimetre; more digits would only cost bytes.
 _DEGREE_DIGITS: Final = 7
-# What the contract lets a fix claim.
+# Bounds of a fix in the contract.
 _MAX_ACCURACY_M: Final = 100_000.0
 _MAX_SPEED_MPS: Final = 1_000.0
-# More steps than any driver makes in a day. Nothing that happened is ever dropped to make room.
+# More steps than a driver makes in a day. A full queue refuses new reports and drops none.
 _MAX_REPORTS: Final = 1_000
 
 
@@ -54,10 +54,10 @@ def clean_fix(
     heading_deg: float | None,
     speed_mps: float | None,
 ) -> LocalFix | None:
-    """A reading in the contract's terms; None when it is no place on earth.
+    """Convert a reading to the contract's form; None if its place is not on earth.
 
-    Platforms write -1, NaN or nothing for an unknown accuracy, heading or speed: a good place is
-    not lost for them.
+    Platforms write -1, NaN or nothing for an unknown accuracy, heading or speed. Such a field
+    becomes None and the place is kept.
     """
     if not (-90 <= lat <= 90 and -180 <= lon <= 180):  # false for NaN too
         return None
@@ -76,7 +76,7 @@ def _known(value: float | None, highest: float) -> float | None:
 
 
 class FixBuffer:
-    """Fixes that were not sent yet, at most `limit`; the oldest make room for the newest."""
+    """Fixes that were not sent yet, at most `limit`; a full buffer drops the oldest."""
 
     def __init__(self, limit: int) -> None:
         self._fixes: deque[LocalFix] = deque(maxlen=limit)
@@ -95,11 +95,11 @@ class FixBuffer:
         return True
 
     def take(self) -> tuple[LocalFix, ...]:
-        """Take out the oldest fixes, oldest first, as many as one message holds."""
+        """Remove and return the oldest fixes, oldest first, as many as fit in one message."""
         return tuple(self._fixes.popleft() for _ in range(min(MAX_FIXES, len(self._fixes))))
 
     def put_back(self, fixes: tuple[LocalFix, ...]) -> None:
-        """Put fixes back that could not be sent, before the others, as far as there is room."""
+        """Put back fixes that could not be sent, before the others, while there is room."""
         room = (self._fixes.maxlen or 0) - len(self._fixes)
         kept = fixes[max(0, len(fixes) - room) :]
         self.dropped += len(fixes) - len(kept)
@@ -108,9 +108,9 @@ class FixBuffer:
 
 @dataclass(slots=True, eq=False)
 class Report:
-    """A progress step on its way to the engine; `answer` is told once the engine replied.
+    """A progress step on its way to the engine; `answer` is set when the engine replies.
 
-    A report of an earlier run of the app has nobody who waits for its `answer`.
+    No caller awaits the `answer` of a report from an earlier run of the app.
     """
 
     job: str
@@ -137,7 +137,7 @@ class Report:
 class ReportQueue:
     """Reports that the engine has not answered yet, in the order in which they happened.
 
-    Only the first is ever under way: a later step must not overtake an earlier one.
+    Only the first is in flight at any time: a later step must not overtake an earlier one.
     """
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class ReportQueue:
         return self._reports[0]
 
     def is_first(self, report: Report) -> bool:
-        """Whether this report is the one under way."""
+        """Whether this report is the one in flight."""
         return bool(self._reports) and self._reports[0] is report
 
     def answered(self, reply: Reply) -> None:
@@ -186,19 +186,19 @@ class ReportQueue:
         return count
 
     def wait_no_more(self, why: Stopped) -> None:
-        """Tell those who wait for answers that none will come for now. The reports stay."""
+        """Fail the pending answers; the reports stay in the queue."""
         for report in self._reports:
             if report.answer is not None and not report.answer.done():
                 report.answer.set_exception(why)
 
     def renumber(self, job: str, attempt: int, raised: int) -> None:
-        """The engine raised a job's attempt (custody): what named the old one names the new one."""
+        """Custody raised a job's attempt: move reports of the old one to the new one."""
         for report in self._reports:
             if report.job == job and report.attempt == attempt:
                 report.attempt = raised
 
     def _settled(self) -> asyncio.Future[Reply] | None:
-        """Take the first report out; return its answer if somebody still waits for it."""
+        """Remove the first report; return its answer if a caller still awaits it."""
         report = self._reports.popleft()
         if not self._reports:
             self._filled.clear()

@@ -2,7 +2,7 @@
 
 A call is a generator of steps: it yields a `Request` and is sent the `Response` (or the `Failure`
 to get one), or it yields a `Pause` and is sent None when it is over. Its return value is the
-call's. So one core serves an async and a sync client, which only carry steps out.
+call's. The async and the sync client share this core and only execute the steps.
 """
 
 import random
@@ -35,7 +35,7 @@ WITHIN_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. `repeatable`: sending it twice is as sending it once."""
+    """One HTTP request. `repeatable`: sending it twice has the effect of sending it once."""
 
     method: str
     url: str
@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back. `retry_after_s`: the server's wish, in seconds."""
+    """What came back. `retry_after_s`: the server's ``Retry-After``, in seconds."""
 
     status: int
     body: bytes
@@ -57,7 +57,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Nothing came back; whether the request had an effect is unknown."""
+    """No answer; it is unknown whether the request had an effect."""
 
     reason: str
 
@@ -74,18 +74,18 @@ Steps = Generator[Step, Response | Failure | None, T]
 
 
 class Caller:
-    """Sends requests to equal servers in turn, with retries. Pure but for `dice` and `clock`.
+    """Sends requests to equal servers in turn, with retries. Pure but for `rng` and `clock`.
 
     A call is sent at most `tries` times, and not again once `within_s` have passed (plus what it
-    asks the server to wait). `clock` counts seconds from anywhere. Raises `ValueError` for an
-    address that is none of HTTP.
+    asks the server to wait). `clock` counts seconds from any origin. Raises `ValueError` for an
+    address that is not an HTTP URL.
     """
 
     def __init__(
         self,
         base_urls: Sequence[str],
         *,
-        dice: random.Random,
+        rng: random.Random,
         clock: Callable[[], float] = time.monotonic,
         tries: int = TRIES,
         within_s: float = WITHIN_S,
@@ -96,7 +96,7 @@ class Caller:
         self._servers = Servers(base_urls)
         self._tries = tries
         self._within_s = within_s
-        self._dice = dice
+        self._rng = rng
         self._clock = clock
 
     def call(
@@ -111,15 +111,15 @@ class Caller:
         repeatable: bool = True,
         longer_s: float = 0,
     ) -> Steps[T]:
-        """Call until there is an answer that is worth having, and decode it as `answer`.
+        """Call until the engine gives a final answer, and decode it as `answer`.
 
-        Tried again: what did not come through or was answered by something else than the engine (if
-        `repeatable`), and 429, 502, 503, 504, after full jitter but not before ``Retry-After``; on
+        Retries requests that failed or that something other than the engine answered (if
+        `repeatable`), and 429, 502, 503, 504, after full jitter but not before ``Retry-After``, on
         the next server if there are several. `longer_s` is how much longer than usual the server
         may take. Raises `ApiProblem`, `BadAnswer`, `Unreachable`.
         """
         encoded = None if body is None else msgspec.json.encode(body)
-        jitter = FullJitter(self._dice, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
+        jitter = FullJitter(self._rng, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
         tries_left = self._tries
         until = self._clock() + self._within_s + longer_s
         while True:
@@ -152,9 +152,9 @@ class Caller:
 
 
 def retry_after_s(header: str | None, date: str | None = None) -> float | None:
-    """Read a ``Retry-After``: seconds, or a time, which the answer's own ``Date`` is taken from.
+    """Read a ``Retry-After``: seconds, or a time, from which the answer's ``Date`` is subtracted.
 
-    None for nonsense, and for a time without a ``Date``: our clock may be another.
+    None if it is malformed, or a time without a ``Date``: the local clock may differ.
     """
     if header is None:
         return None
@@ -168,7 +168,7 @@ def retry_after_s(header: str | None, date: str | None = None) -> float | None:
 
 
 def may_pass(failure: CallFailed) -> bool:
-    """Whether a failure says nothing about the request: the same one may work later."""
+    """Whether a failure is temporary: the same request may succeed later."""
     if isinstance(failure, ApiProblem):
         return failure.status in _LATER or not failure.code
     return True
@@ -176,7 +176,7 @@ def may_pass(failure: CallFailed) -> bool:
 
 def _worth_repeating(failure: CallFailed, *, repeatable: bool) -> bool:
     if isinstance(failure, ApiProblem) and failure.status == _TOO_MANY_REQUESTS:
-        return True  # turned away before it could have an effect
+        return True  # refused before it could have an effect
     return repeatable and may_pass(failure)
 
 

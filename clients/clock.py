@@ -1,8 +1,8 @@
-"""Which time it is on the server, whatever happens to the phone's clock.
+"""The server's time, independent of changes to the phone's clock.
 
 People and networks set a phone's wall clock, so nothing here relies on it for longer than one call:
 a time that the app names is turned into an age at once. Between messages, time is counted by
-the uptime, which only ever runs forward.
+the uptime, which is monotonic.
 """
 
 import time
@@ -60,13 +60,13 @@ class Clock:
         return self._uptime_ms()
 
     def server_now_ms(self) -> int:
-        """The server's clock, as far as it is known."""
+        """The server's clock, by the last known offset."""
         return self._uptime_ms() + self.offset_ms
 
     def welcomed(self, server_time_ms: int, *, asked_at_ms: int | None = None) -> None:
         """Learn the offset from a ``welcome``; `asked_at_ms` is the uptime of its ``hello``.
 
-        The server stamped it halfway between both, as NTP assumes.
+        Assumes, as NTP does, that the server stamped it halfway between both.
         """
         now_ms = self._uptime_ms()
         stamped_ms = now_ms if asked_at_ms is None else (asked_at_ms + now_ms) // 2
@@ -86,7 +86,7 @@ class Clock:
         return Moment(now_ms if phone_ms is None else now_ms + phone_ms - self._now_ms())
 
     def happened(self, phone_ms: int | None) -> Moment:
-        """As `at`, for what has happened already: it cannot lie ahead."""
+        """As `at`, for an event in the past: a time in the future becomes now."""
         moment = self.at(phone_ms)
         now_ms = self._uptime_ms()
         return moment if moment.ms <= now_ms + _FUTURE_MS else Moment(now_ms)

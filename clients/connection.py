@@ -1,4 +1,4 @@
-"""Keeps a driver app connected: connects, says hello, reads, comes back as advised."""
+"""Keeps a driver app connected: connects, says hello, reads, reconnects as advised."""
 
 import asyncio
 import logging
@@ -35,16 +35,16 @@ from protocol.messages import (
 )
 
 _PATH: Final = "/v1/driver"
-# For the handshake, and again for the welcome: with the longest wait between two tries, a network
-# that is back without a hint still brings a welcome within the 30 s that an offer lives.
+# For the handshake, and again for the welcome. Together with the longest wait between two tries
+# this keeps a reconnect without a hint within the 30 s that an offer lives.
 _WELCOME_WITHIN_S: Final = 8.0
-# The server pings every `ping_ms`; twice that without a frame means that nobody is there.
+# The server pings every `ping_ms`; twice that without a frame means that the server is gone.
 _SILENT_AFTER_PINGS: Final = 2
 _GOODBYE_WITHIN_S: Final = 2.0
-# Hints of the app that follow each other faster than this count as one.
+# Hints of the app within this time count as one.
 _HINT_EVERY_MS: Final = 1_000
-# A token that was renewed this recently and expires again is one of short life: half of it passes
-# before the next is fetched.
+# A token that expires again this soon after its renewal is short-lived: the client fetches the next
+# one after half of its lifetime.
 _SHORT_LIFE_MS: Final = 60_000
 
 _log = logging.getLogger(__name__)
@@ -61,21 +61,21 @@ class Session(Protocol):
         """The first message."""
 
     async def welcomed(self, welcome: Welcome, link: Link) -> None:
-        """The engine told the truth; send now what must go before everything else."""
+        """Handle a welcome; send first what must precede everything else."""
 
     async def received(self, message: ServerMessage, link: Link) -> None:
-        """A message came in, in order; answers have gone to the calls that wait for them."""
+        """Handle a message, in order; answers have been passed to the calls that await them."""
 
     def believe_state(self, reply: Reply) -> None:
-        """A reply told the driver's state."""
+        """Handle the driver's state in a reply."""
 
     def tell(self, event: Lifecycle) -> None:
-        """Something happened to the connection."""
+        """Handle a change of the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """How sockets are opened and doubted."""
+    """How sockets are opened and checked."""
 
     subprotocol: str
     tls: ssl.SSLContext | None
@@ -84,7 +84,7 @@ class Transport:
 
 
 class _Connect(connect):
-    """Follows no redirect: a captive portal would be told the driver's token."""
+    """Follows no redirect, which would send the driver's token to a captive portal."""
 
     def process_redirect(self, exc: Exception) -> Exception:
         return exc
@@ -104,7 +104,7 @@ class Connection:
         transport: Transport,
         *,
         clock: Clock,
-        dice: random.Random,
+        rng: random.Random,
         sleep: Sleep,
     ) -> None:
         self._urls = [socket_url(url) for url in urls]
@@ -115,7 +115,7 @@ class Connection:
         self._transport = transport
         self._codec = for_subprotocol(transport.subprotocol)
         self._policy = ReconnectPolicy(
-            dice, token_renewable=tokens.renewable, backoff=transport.backoff
+            rng, token_renewable=tokens.renewable, backoff=transport.backoff
         )
         self._clock = clock
         self._sleep = sleep
@@ -145,7 +145,7 @@ class Connection:
         return max(0, self._next_try_ms - self._clock.uptime_ms()) / 1000
 
     async def run(self) -> None:
-        """Stay connected. Raises `Stopped` when trying again cannot help."""
+        """Stay connected. Raises `Stopped` when a retry cannot help."""
         while True:
             ending = await self._try_once()
             retry = self._policy.after(
@@ -163,12 +163,12 @@ class Connection:
             await self._pause(retry)
 
     def reset(self) -> None:
-        """Make a stopped connection fit for another `run`."""
+        """Prepare a stopped connection for another `run`."""
         self.stopped = None
         self._turned.clear()
 
     def stop(self, why: Stopped) -> None:
-        """Let no call wait for a socket any more."""
+        """Fail every call that waits for a socket."""
         self.stopped = why
         self._next_try_ms = None
         self._turned.set()
@@ -179,7 +179,7 @@ class Connection:
         return self._urls[max(0, self._tries - 1) % len(self._urls)]
 
     def abort(self, away_s: float | None = None) -> None:
-        """Cut the socket without a goodbye; come back as after any lost link, or after `away_s`."""
+        """Cut the socket without a close frame; reconnect as for a lost link, or in `away_s`."""
         if self._link is not None:
             self._away_s = away_s
             self._link.abort()
@@ -212,9 +212,9 @@ class Connection:
         disbelieve: Disbelieve = lambda _refusal: None,
         before: Callable[[Link], Awaitable[None]] | None = None,
     ) -> Reply:
-        """Ask, over again on the next socket when one ends, until there is an answer.
+        """Send a request, again on the next socket if one ends, until it is answered.
 
-        `before` sends what must go first on the same socket. Raises `RequestRefused`, `NoAnswer`
+        `before` sends what must precede it on the same socket. Raises `RequestRefused`, `NoAnswer`
         after `timeout_s`, `Stopped`.
         """
         try:
@@ -231,7 +231,7 @@ class Connection:
             raise NoAnswer(f"no answer within {timeout_s:g} s") from None
 
     def lose(self, link: Link) -> None:
-        """The link turned out to be lost: wait for another one from now on."""
+        """Drop a lost link: later calls wait for another one."""
         if self._link is link:
             self._link = None
             if self.stopped is None:
@@ -264,17 +264,17 @@ class Connection:
             wish_s = retry_after_s(headers.get("Retry-After"), headers.get("Date"))
             status = refused.response.status_code
             return Ending(str(refused), http_status=status, retry_after_s=wish_s)
-        except Exception as error:  # whatever a portal or a proxy comes up with
+        except Exception as error:  # a portal or a proxy may cause any error
             return Ending(f"cannot connect: {error!r}")
         if socket is None:
-            return Ending("the app said that the network is back", hinted=True)
+            return Ending("the app reported that the network is back", hinted=True)
         link = Link(socket, self._codec, self._transport.liveness)
         watching = asyncio.create_task(link.watch(), name="driver-watch")
         self._told_token = token
         try:
             return await self._serve(link, socket)
-        except Exception as error:  # a fault of ours must not end the driver's day
-            _log.exception("the client failed with a message; it goes on with another socket")
+        except Exception as error:  # a bug in the client must not disconnect the driver for good
+            _log.exception("the client failed on a message; it continues with another socket")
             return Ending(f"the client failed: {error!r}")
         finally:
             self.lose(link)
@@ -284,7 +284,7 @@ class Connection:
             await link.close()
 
     async def _open(self) -> ClientConnection | None:
-        """Open a socket; None when the app said meanwhile that the network is another one."""
+        """Open a socket; None if the app reports meanwhile that the network has changed."""
         self._hint.clear()
         opening = _Connect(
             self.url + _PATH,
@@ -353,8 +353,8 @@ class Connection:
         await self._session.received(message, link)
 
     async def _welcomed_again(self, welcome: Welcome, link: Link) -> None:
-        """The store was replaced: what we hold must be told before the welcome makes us forget it,
-        and what was not answered may never have been heard."""
+        """The store was replaced. Send the held jobs again before the welcome overwrites them, and
+        repeat requests without an answer, which may be lost."""
         self._clock.welcomed(welcome.server_time_ms)
         if welcome.say_hello is True:
             await self._say_hello(link)
@@ -362,7 +362,7 @@ class Connection:
         await link.ask_again()
 
     def _renew_before(self, at_ms: int, link: Link) -> None:
-        """See to a better token, once, however often the server asks for it."""
+        """Renew the token; repeated requests of the server start no second renewal."""
         if not self._tokens.renewable:
             reason = "the token expires and is the only one"
             self._session.tell(TokenTrouble(reason))
@@ -373,8 +373,10 @@ class Connection:
             self._renewal = asyncio.create_task(renewing, name="driver-token")
 
     async def _renew(self, link: Link, left_s: float) -> None:
-        """Get a better token and tell it. When that fails in `left_s` the server closes with 4005,
-        and we come back with another one."""
+        """Fetch another token and send it.
+
+        If that fails within `left_s`, the server closes with 4005 and the client reconnects with
+        another token."""
         now_ms, renewed_ms = self._clock.uptime_ms(), self._renewed_at_ms
         if renewed_ms is not None and now_ms - renewed_ms < _SHORT_LIFE_MS:
             left_s -= await self._wait_for_half(left_s)
@@ -387,7 +389,7 @@ class Connection:
         return wait_s
 
     async def _told_a_better_token(self, link: Link) -> bool:
-        """Whether nothing more is to be done on this socket."""
+        """Whether the renewal is finished for this socket."""
         before = self._tokens.known
         try:
             token = await self._tokens.other_than(before)
@@ -406,7 +408,7 @@ class Connection:
 def socket_url(url: str) -> str:
     """The address for sockets of an engine that is named by either of its addresses.
 
-    Raises `ValueError` for an address of another kind: no retry would ever mend it.
+    Raises `ValueError` for another kind of address, which no retry can fix.
     """
     scheme, separator, rest = url.rstrip("/").partition("://")
     scheme = {"http": "ws", "https": "wss"}.get(scheme, scheme)

@@ -9,10 +9,10 @@
                 await app.progress(job.job, "picked_up")
                 await app.progress(job.job, "delivered")
 
-It stays connected by itself: it comes back as the close codes advise, says what it holds and sends
-what gathered meanwhile. Times that you pass are by your own clock; the client turns them into the
-server's, also when the phone's clock is set meanwhile. Times inside messages are the server's:
-`seconds_left` says how long an offer can still be answered.
+It stays connected by itself: it reconnects as the close codes advise, reports the jobs that it
+holds and sends what it buffered. Times that you pass are by the phone's clock; the client converts
+them to the server's, even if the phone's clock is set meanwhile. Times inside messages are the
+server's: `seconds_left` says how long an offer can still be answered.
 """
 
 import asyncio
@@ -69,17 +69,17 @@ class DriverClient:
 
     `url` is the engine's (``ws``, ``wss``, ``http``, ``https``; `ValueError` for another kind), or
     several that are tried in turn. `token` is the driver's, or a callable, plain or async, that
-    gets another when the old one runs out. `device` is where the operator's push service can wake
+    returns another when the old one expires. `device` is where the operator's push service can wake
     the app.
     `subprotocol` chooses the encoding. With `auto_acknowledge` every offer is acknowledged as it
     comes in; without, call `acknowledge` once it is on the screen. `location_every_ms` replaces the
     server's advice on how often to send fixes; `fix_limit` of them are kept while offline.
-    `storage` keeps what must outlive the app: what the driver wants and the reports that the engine
-    has not answered. `backoff` and `liveness` say how long to wait between connections, and when to
-    doubt one.
+    `storage` keeps what must outlive the app: the status that the driver wants and the reports that
+    the engine has not answered. `backoff` sets the waits between connections, `liveness` when a
+    connection is checked.
 
-    `dice`, `now_ms`, `uptime` and `sleep` are the sources of chance and time, to be replaced in
-    tests.
+    `rng`, `now_ms`, `uptime` and `sleep` are the sources of randomness and time; tests replace
+    them.
     """
 
     def __init__(
@@ -99,12 +99,12 @@ class DriverClient:
         backoff: Backoff | None = None,
         liveness: Liveness | None = None,
         tls: ssl.SSLContext | None = None,
-        dice: random.Random | None = None,
+        rng: random.Random | None = None,
         now_ms: Callable[[], int] = wall_clock_ms,
         uptime: Callable[[], int] = uptime_ms,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        dice = dice or random.Random()
+        rng = rng or random.Random()
         clock = Clock(now_ms, uptime)
         self._request_timeout_s = request_timeout_s
         self._announcer = Announcer()
@@ -121,7 +121,7 @@ class DriverClient:
             self._announcer,
             Keeping(storage, clock),
             clock=clock,
-            dice=dice,
+            rng=rng,
             sleep=sleep,
         )
         self._connection = Connection(
@@ -130,7 +130,7 @@ class DriverClient:
             self._session,
             Transport(subprotocol, tls, backoff or Backoff(), liveness or Liveness()),
             clock=clock,
-            dice=dice,
+            rng=rng,
             sleep=sleep,
         )
         self._running: asyncio.Task[None] | None = None
@@ -153,7 +153,7 @@ class DriverClient:
 
     @property
     def state(self) -> str:
-        """The driver's state, as the engine last told it."""
+        """The driver's state in the engine's last message."""
         return self._session.view.state
 
     @property
@@ -181,17 +181,17 @@ class DriverClient:
 
     @property
     def fixes_dropped(self) -> int:
-        """How many fixes had to make room for newer ones, or were no place on earth."""
+        """How many fixes were dropped for newer ones, or had an invalid place."""
         return self._session.fixes.dropped
 
     def server_now_ms(self) -> int:
-        """The server's clock, as far as we know it."""
+        """The server's clock, by the last known offset."""
         return self._session.clock.server_now_ms()
 
     def seconds_left(self, offer: Offer) -> float:
         """How long an offer can still be answered, whatever the phone's clock shows; 0: it cannot.
 
-        A countdown on the screen should ask this, not subtract from the phone's clock.
+        A countdown on the screen should call this instead of subtracting the phone's clock.
         """
         if not self._session.offer_is_live(offer):
             return 0.0
@@ -227,42 +227,43 @@ class DriverClient:
         await self._connection.linked()
 
     async def closed(self) -> Stopped:
-        """Wait until the client has stopped, by `stop` or for good; return why."""
+        """Wait until the client has stopped, by `stop` or finally; return the reason."""
         if self._connection.stopped is None:
             await self._over.wait()
         return self._connection.stopped or Stopped("the client was started again")
 
     def network_is_back(self) -> None:
-        """Say that the network came back or changed, or that the app woke up.
+        """Report that the network came back or changed, or that the app woke up.
 
         The client connects at once instead of waiting, or checks the socket that it has.
         """
         self._connection.network_is_back()
 
     def drop(self, away_s: float | None = None) -> None:
-        """Cut the socket without a goodbye, as a phone in a lift does.
+        """Cut the socket without a close frame, as a phone that loses its network does.
 
-        The client comes back by itself: as after any lost link, or after `away_s` seconds.
+        The client reconnects by itself: as after a lost link, or after `away_s` seconds.
         """
         self._connection.abort(away_s)
 
     def listen(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
-        """Call `listener` with every event in order (of these kinds, or all); return what ends it.
+        """Call `listener` with every event in order (of these kinds, or all).
 
-        Events are those of `clients.events` and the engine's ``welcome``, ``offer``,
-        ``offer_closed``, ``job``, ``state``, ``pace``, ``drain`` and the ``error`` that answers no
-        request. A coroutine function is run as a task. What a listener raises is logged.
+        Returns a function that unsubscribes. Events are those of `clients.events` and the engine's
+        ``welcome``, ``offer``, ``offer_closed``, ``job``, ``state``, ``pace``, ``drain`` and the
+        ``error`` that answers no request. A coroutine function is run as a task. What a listener
+        raises is logged.
         """
         return self._announcer.listen(listener, kinds)
 
     def events(self, *kinds: type[Event]) -> EventStream:
-        """Iterate over all events from now on (of these kinds, or all); ends behind `Ended`."""
+        """Iterate over all later events (of these kinds, or all); ends after `Ended`."""
         return self._announcer.stream(kinds, ended=self._over.is_set())
 
     async def offers(self) -> AsyncIterator[Offer]:
         """Iterate over the offers that can still be answered. For one consumer.
 
-        Ends when the client is stopped; raises `Stopped` when the engine says not to come back.
+        Ends when the client is stopped; raises `Stopped` if the engine forbids reconnecting.
         """
         session = self._session
         while True:
@@ -290,31 +291,31 @@ class DriverClient:
     ) -> bool:
         """Report a position; sent in batches, kept while offline. `at_ms` missing: now.
 
-        An accuracy, heading or speed that is no such thing (-1, NaN) counts as unknown. Returns
-        False, and keeps nothing, when the place itself is none.
+        An accuracy, heading or speed out of range (-1, NaN) counts as unknown. Returns False, and
+        keeps nothing, if the place is invalid.
         """
         at = self._session.clock.happened(None if at_ms is None else round(at_ms))
         return self._session.add_fix(clean_fix(at.ms, lat, lon, acc_m, heading_deg, speed_mps))
 
     async def status(self, wish: Wish | WishName, *, until_ms: int | None = None) -> Reply:
-        """Say what the driver wants, and until when; sent behind all fixes so far.
+        """Set the status that the driver wants, and until when; sent after all fixes so far.
 
-        The wish is said again whenever an absence has made the engine forget it. Raises
+        The client repeats it whenever the engine has forgotten it during an absence. Raises
         `RequestRefused`, `NoAnswer`, `Stopped`.
         """
         until = None if until_ms is None else self._session.clock.at(until_ms)
         return await self._session.tell_wish(self._connection, Intent(Wish(wish), until))
 
     async def acknowledge(self, offer: Offer) -> None:
-        """Say that an offer is on the screen. Raises `LinkLost`, `Stopped`."""
+        """Acknowledge that an offer is on the screen. Raises `LinkLost`, `Stopped`."""
         link = await self._connection.linked()
         await link.send(OfferAck(offer.offer))
 
     async def accept(self, offer: Offer) -> tuple[HeldJob, ...]:
         """Take an offer; return its jobs in full.
 
-        Repeated on the next socket when one ends. An answer that comes after this has given up (or
-        was cancelled) is believed all the same: the jobs are then in `jobs`. Raises
+        Repeated on the next socket when one ends. An answer that arrives after this call has timed
+        out or was cancelled still counts: the jobs are then in `jobs`. Raises
         `RequestRefused` (``offer_closed`` when it was too late), `NoAnswer`, `Stopped`.
         """
         reply = await self._request(
@@ -349,14 +350,14 @@ class DriverClient:
         The future may be awaited or left alone; it raises `RequestRefused`, or `Stopped`, when the
         report is kept for a later `start`. `attempt` missing: that of the job as held
         (`LookupError` when it never was). `at_ms` missing: now. Raises `ValueError` for fields that
-        no engine takes, and `QueueFull`.
+        the contract forbids, and `QueueFull`.
         """
         number = self._session.view.attempt_of(job) if attempt is None else attempt
         if number is None:
             raise LookupError(f"job {job} was never held here; name its attempt")
         at = self._session.clock.happened(at_ms)
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        # A refusal that nobody waits for is in the log already.
+        # A refusal without a caller that awaits it is in the log already.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         report = Report(job, number, Step(step), at, proof, reason, answer)
         _check(report.message(0, self._session.clock))
@@ -396,7 +397,7 @@ class DriverClient:
         )
 
     async def _run(self) -> None:
-        """Run the loops until one of them ends, which none does by itself, and say so."""
+        """Run the loops until one of them ends (none ends by itself), and report the reason."""
         connection, session = self._connection, self._session
         loops = [
             asyncio.create_task(loop, name=f"driver-{name}")
@@ -416,7 +417,7 @@ class DriverClient:
             self._end(connection.stopped or _why(outcomes))
 
     def _end(self, why: Stopped) -> None:
-        """Let no call wait any longer: neither for offers, answers nor events."""
+        """End every wait for offers, answers and events."""
         if not why.by_app:
             _log.error("the driver client has stopped: %s", why)
         self._connection.stop(why)
@@ -427,7 +428,7 @@ class DriverClient:
 
 
 def _check(message: Progress) -> None:
-    """Refuse here and now what the engine would refuse again and again. Raises `ValueError`."""
+    """Refuse at once what the engine would refuse at every retry. Raises `ValueError`."""
     try:
         msgspec.convert(msgspec.to_builtins(message), Progress)
     except (TypeError, msgspec.MsgspecError) as error:
@@ -435,7 +436,7 @@ def _check(message: Progress) -> None:
 
 
 def _why(outcomes: Sequence[object]) -> Stopped:
-    """Why the loops ended: as the engine said, or because one of them failed."""
+    """Why the loops ended: by order of the engine, or because one of them failed."""
     for outcome in outcomes:
         if isinstance(outcome, Stopped):
             return outcome

@@ -33,14 +33,14 @@ class RequestRefused(ClientError):
 
 
 class NoAnswer(ClientError):
-    """A request was not answered in time; whether it had an effect is unknown.
+    """A request was not answered in time; it is unknown whether it had an effect.
 
     An answer that comes later still changes what the client believes.
     """
 
 
 class NoToken(ClientError):
-    """The app's token provider failed, or gave a token that is of no use."""
+    """The app's token provider failed, or returned an unusable token."""
 
 
 class LinkLost(ClientError):
@@ -48,11 +48,11 @@ class LinkLost(ClientError):
 
 
 class QueueFull(ClientError):
-    """So many reports are unanswered that the client takes no more."""
+    """Too many reports are unanswered; the client accepts no more."""
 
 
 class Stopped(ClientError):
-    """The connection is over and trying again cannot help.
+    """The connection is over and a retry cannot help.
 
     ``close_code`` is the socket's (None when no code ended it); ``by_app``: the app left.
     """
@@ -74,7 +74,7 @@ CLOSE_CODES = frozenset(Close)
 
 
 class CallFailed(ClientError):
-    """A call of the order API did not give what it was made for.
+    """A call of the order API failed.
 
     ``idempotency_key`` is the key of a submission: pass it to `submit` again to repeat it safely.
     """
@@ -86,9 +86,9 @@ class ApiProblem(CallFailed):
     """The order API refused a request: an RFC 9457 problem.
 
     ``code`` is one of ``protocol.codes.ProblemCode`` (or a newer one, as text; empty when the
-    answer was no problem document, as a proxy's page is none); ``errors`` name the fields that are
-    wrong; ``job`` is the job that a duplicate ``external_id`` has already; ``retry_after_s`` is the
-    server's wish.
+    answer was not a problem document, for example a proxy's page); ``errors`` name the fields
+    that are wrong; ``job`` is the job that has a duplicate ``external_id`` already;
+    ``retry_after_s`` is the server's ``Retry-After``.
     """
 
     def __init__(
@@ -114,4 +114,4 @@ class BadAnswer(CallFailed):
 
 
 class Unreachable(CallFailed):
-    """No engine answered, however often it was tried; whether it had an effect is unknown."""
+    """No engine answered any of the tries; it is unknown whether the call had an effect."""

@@ -1,4 +1,4 @@
-"""What a driver client tells its app, besides the engine's own messages."""
+"""Events that a driver client sends to its app, besides the engine's messages."""
 
 import asyncio
 import weakref
@@ -36,7 +36,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """A socket ended, or could not be opened; the client tries again by itself.
+    """A socket ended, or could not be opened; the client retries by itself.
 
     `code`: the close code (1006 for a lost link), `http_status`: that of a refused handshake.
     """
@@ -56,14 +56,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class TokenTrouble:
-    """The token runs out and the provider has no better one; asked again after a pause."""
+    """The token expires and the provider has no other one; the client asks again after a pause."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class DriverChanged:
-    """The driver's shown state, or why it is offered nothing, is another than before."""
+    """The driver's shown state, or the reason why it gets no offers, has changed."""
 
     state: str
     barred: Barred | None
@@ -71,7 +71,7 @@ class DriverChanged:
 
 @dataclass(frozen=True, slots=True)
 class JobsChanged:
-    """The jobs that the driver holds, or their states, are others than before."""
+    """The jobs that the driver holds, or their states, have changed."""
 
     jobs: tuple[HeldJob, ...]
 
@@ -89,7 +89,7 @@ class ReportSettled:
 
 @dataclass(frozen=True, slots=True)
 class WishRefused:
-    """What the driver wants was said again after an absence, and refused for good."""
+    """The client repeated the wanted status after an absence, and the engine refused it."""
 
     wish: Wish
     refusal: RequestRefused
@@ -111,9 +111,9 @@ Listener = Callable[[Event], object]
 
 
 class EventStream:
-    """An async iterator over events, from its creation on; it ends behind `Ended`.
+    """An async iterator over events, from its creation on; it ends after `Ended`.
 
-    At most 1,000 events wait for a slow reader; then the oldest make room.
+    At most 1,000 events wait for a slow reader; then the oldest are dropped.
     """
 
     def __init__(self, kinds: tuple[type, ...], *, ended: bool) -> None:
@@ -135,7 +135,7 @@ class EventStream:
         return self._events.popleft()
 
     def close(self) -> None:
-        """Hear nothing more; whoever waits for the next event gets the end."""
+        """Unsubscribe; a pending read ends."""
         self._ended = True
         self._turned.set()
 
@@ -152,7 +152,7 @@ class EventStream:
 
 
 class Announcer:
-    """Tells listeners and streams; what one of them raises harms nobody else."""
+    """Passes events to listeners and streams; an exception in one does not affect the others."""
 
     def __init__(self) -> None:
         self._listeners: dict[object, tuple[Listener, tuple[type, ...]]] = {}
@@ -160,7 +160,7 @@ class Announcer:
         self._running: set[asyncio.Future[object]] = set()
 
     def listen(self, listener: Listener, kinds: tuple[type, ...]) -> Callable[[], None]:
-        """Call `listener` with every event of these kinds (none: all); return what ends that."""
+        """Call `listener` with each event of these kinds (none: all); return how to unsubscribe."""
         key = object()
         self._listeners[key] = (listener, kinds)
 
@@ -170,13 +170,13 @@ class Announcer:
         return leave
 
     def stream(self, kinds: tuple[type, ...], *, ended: bool) -> EventStream:
-        """A stream of what is told from now on. An abandoned one is forgotten."""
+        """Return a stream of later events. It is dropped when no reference to it is left."""
         stream = EventStream(kinds, ended=ended)
         self._streams.add(stream)
         return stream
 
     def tell(self, event: Event) -> None:
-        """Tell everyone."""
+        """Pass an event to every listener and stream."""
         for stream in tuple(self._streams):
             stream.tell(event)
         for listener, kinds in tuple(self._listeners.values()):

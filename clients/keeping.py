@@ -1,4 +1,4 @@
-"""Keeps what must outlive the app in its `Storage`, and takes it up again."""
+"""Saves what must outlive the app to its `Storage`, and restores it."""
 
 import logging
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ class Kept:
 
 
 class Keeping:
-    """One app's document. A storage that fails is logged and costs nothing but the memory."""
+    """One app's document. If the storage fails, the error is logged and nothing is saved."""
 
     def __init__(self, storage: Storage | None, clock: Clock) -> None:
         self._storage = storage
@@ -62,7 +62,7 @@ class Keeping:
         )
 
     def belongs_to_another(self, welcome: Welcome) -> bool:
-        """Note who the driver is; return whether what was kept is somebody else's."""
+        """Note who the driver is; return whether the document belongs to another driver."""
         owner = (welcome.market, welcome.driver)
         before, self._owner = self._owner, owner
         return before is not None and before != owner
@@ -70,7 +70,7 @@ class Keeping:
     def keep(
         self, intent: Intent | None, reports: Iterable[Report], holds: tuple[Held, ...]
     ) -> None:
-        """Write what there is to keep, if it is other than what was written last."""
+        """Write the document if it has changed since the last write."""
         if self._storage is None:
             return
         document = encode(
@@ -101,7 +101,7 @@ class Keeping:
         return Saved() if document is None else decode(document)
 
     def _report(self, report: Report) -> SavedReport:
-        # Once the server's clock is known the moment is fixed: the phone's may be set meanwhile.
+        # Once the server's clock is known the time is fixed, as the phone's clock may be set later.
         report.at = self._clock.lasting(report.at)
         return SavedReport(
             report.job,

@@ -21,17 +21,17 @@ MakeRequest = Callable[[int], ClientMessage]
 Believe = Callable[[Reply], object]
 Disbelieve = Callable[[RequestRefused], object]
 
-# Answers that nobody waits for any more are still believed; so many requests are remembered.
+# An answer still counts after its call has ended; this is how many requests are remembered.
 _MAX_WAITING: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """When a client doubts its socket, in seconds.
+    """When a client checks its socket, in seconds.
 
     After `answer_s` without an answer to a request, or `idle_s` without any frame, it sends a ping;
-    when nothing at all comes back within `pong_s` the socket is half-open and left. So a dead one
-    is noticed in well under the 30 s that an offer lives.
+    when nothing comes back within `pong_s` the socket is half-open and the client leaves it. So a
+    dead socket is detected well within the 30 s that an offer lives.
     """
 
     answer_s: float = 5.0
@@ -82,7 +82,7 @@ class Link:
 
         `make` gets the request's id. `believe` (or `disbelieve`) sees the answer as soon as it is
         read, so before any message that was sent after it, and also when this call was cancelled
-        meanwhile: what the engine did is true whether or not somebody still waits.
+        meanwhile: the engine has acted on the request all the same.
         """
         request_id = next(self._ids)
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -97,7 +97,7 @@ class Link:
             waiting.abandoned = True
 
     async def ask_again(self) -> None:
-        """Send every request again whose answer is still awaited, under its id: the engine may have
+        """Repeat every request whose answer is still awaited, under its id: the engine may have
         forgotten it. Raises `LinkLost`."""
         for request_id, waiting in tuple(self._waiting.items()):
             if not waiting.abandoned:
@@ -106,8 +106,8 @@ class Link:
     async def receive(self, *, within_s: float) -> ServerMessage | None:
         """Wait for the next message; None for one that this version does not understand.
 
-        An answer has gone to the call that waits for it. Raises `ConnectionClosed`, `TimeoutError`,
-        and `UndecodableFrame` for bytes that are no message at all.
+        An answer is passed to the call that awaits it. Raises `ConnectionClosed`, `TimeoutError`,
+        and `UndecodableFrame` for bytes that are not a message.
         """
         async with asyncio.timeout(within_s):
             data = await self._socket.recv()
@@ -138,23 +138,23 @@ class Link:
             return
 
     def suspect(self) -> None:
-        """The network is another one: check the socket now."""
+        """Check the socket now, as the network has changed."""
         self._suspected.set()
 
     async def check(self) -> None:
-        """Make sure that somebody is there; cut the socket if not. Raises `LinkLost`."""
+        """Check that the server responds; cut the socket if it does not. Raises `LinkLost`."""
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(self._is_answered())
         if not await asyncio.shield(self._check) or self._over:
             raise LinkLost("the socket ended")
 
     async def close(self) -> None:
-        """Say goodbye and fail every waiting request with `LinkLost`."""
+        """Close the socket and fail every pending request with `LinkLost`."""
         self._end()
         await self._socket.close()
 
     def abort(self) -> None:
-        """Cut the connection without a goodbye, as a phone in a lift does."""
+        """Cut the connection without a close frame, as a phone that loses its network does."""
         self._end()
         self._socket.transport.abort()
 
@@ -166,7 +166,7 @@ class Link:
                 pong.add_done_callback(self._note_pong)
                 await self._heard.wait()
         except TimeoutError:
-            _log.info("nobody answers on the socket: it is half-open")
+            _log.info("no answer on the socket: it is half-open")
             self.abort()
             return False
         except ConnectionClosed:
@@ -175,11 +175,11 @@ class Link:
 
     def _note_pong(self, pong: asyncio.Future[float]) -> None:
         if not pong.cancelled():
-            pong.exception()  # the end of the socket, which is noticed elsewhere
+            pong.exception()  # the socket ended, which is handled elsewhere
         self._heard.set()
 
     def _end(self) -> None:
-        """Let no call wait any longer."""
+        """End every pending wait."""
         self._over = True
         self._heard.set()
         self._suspected.set()
@@ -215,6 +215,6 @@ class Link:
 
 
 def _fail(answer: asyncio.Future[Reply], error: Exception) -> None:
-    """Fail a future that perhaps nobody awaits: that is not worth a warning."""
+    """Fail a future; retrieve the exception, so that one without a caller logs no warning."""
     answer.set_exception(error)
     answer.exception()

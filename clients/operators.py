@@ -1,4 +1,4 @@
-"""The operator's side: `OperatorClient`, all of `OrderClient` and what only operators may."""
+"""The operator's side: `OperatorClient`, an `OrderClient` with the calls of operators."""
 
 import time
 from collections.abc import Sequence
@@ -48,9 +48,9 @@ class OperatorClient(OrderClient):
         return answer.items
 
     async def suspend(self, market: str, driver: str, reason: str) -> DriverView:
-        """Let a driver have no more offers."""
+        """Suspend a driver: it gets no offers."""
         return await self._run(self._operator_calls.suspend(market, driver, reason))
 
     async def resume(self, market: str, driver: str) -> DriverView:
-        """Let a suspended driver have offers again."""
+        """Resume a suspended driver."""
         return await self._run(self._operator_calls.resume(market, driver))

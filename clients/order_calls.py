@@ -31,7 +31,7 @@ from protocol.resources import (
 
 JobBody = JobRequest | Mapping[str, object]
 
-# A wait for the end of a job that is assigned already is answered at once: ask this often.
+# The engine answers a wait for the end of an assigned job at once: poll this often.
 _ASK_AGAIN_S: Final = 1.0
 _ASSIGNED: Final = frozenset({"assigned", "at_mall", "picked_up", "returning"})
 
@@ -52,16 +52,16 @@ class JobFilter(TypedDict, total=False):
 
 
 class OrderCalls:
-    """What an order service may ask. `clock` counts seconds from anywhere."""
+    """The calls of an order service. `clock` counts seconds from any origin."""
 
     def __init__(self, caller: Caller, clock: Callable[[], float]) -> None:
         self._caller = caller
         self._clock = clock
 
     def submit(self, job: JobBody, key: str | None, wait_s: int | None) -> Steps[Job]:
-        """``POST /v1/jobs``, under one idempotency key however often it is repeated.
+        """``POST /v1/jobs``, under one idempotency key for all its repeats.
 
-        A failure carries the key: whoever called may repeat the submission under it.
+        A failure carries the key: the caller may repeat the submission under it.
         """
         used_key = key or uuid.uuid4().hex
         try:
@@ -88,7 +88,7 @@ class OrderCalls:
     def wait(self, job: str, *, for_end: bool, timeout_s: float) -> Steps[Job]:
         """Ask until the job is assigned or has ended (`for_end`: ended), or time is up.
 
-        A node that goes down meanwhile, or a deploy, costs nothing as long as there is time.
+        A node that goes down meanwhile, or a deploy, does not end the wait.
         """
         until = self._clock() + timeout_s
         while True:
@@ -154,7 +154,7 @@ class OrderCalls:
 
 
 class OperatorCalls(OrderCalls):
-    """What an operator may ask besides. Assignments are not repeated when an answer is lost."""
+    """The further calls of an operator. Assignments are not repeated when an answer is lost."""
 
     def assign(self, job: str, driver: str) -> Steps[Job]:
         """``POST /v1/jobs/{id}/assign``."""

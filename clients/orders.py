@@ -4,13 +4,13 @@
         job = orders.submit(JobRequest(pickup=Pickup("chandler-fashion-center", stores), …))
         job = orders.wait(job.id, for_end=True, timeout_s=3600)
 
-Calls that are safe to repeat are repeated when no answer came, when something else than the engine
+Calls that are safe to repeat are repeated when no answer came, when something other than the engine
 answered (an ingress during a deploy), and on 429, 502, 503 and 504, with full jitter and not before
-``Retry-After``, for a minute at most; a submission keeps its idempotency key, so however often it
-is repeated there is one job. Answers are structs of `protocol.resources`. Every call raises
+``Retry-After``, for a minute at most; a submission keeps its idempotency key, so all its repeats
+make one job. Answers are structs of `protocol.resources`. Every call raises
 `ApiProblem` for a refusal, `Unreachable` when no engine answered and `BadAnswer` when something
-else did: all of them `CallFailed`. That of a submission carries its ``idempotency_key``: submit
-again under that key, never without, when it is unknown whether the first had an effect.
+else did: all of them `CallFailed`. That of a submission carries its ``idempotency_key``: when
+it is unknown whether a submission had an effect, repeat it under that key, never without.
 """
 
 import time
@@ -48,9 +48,9 @@ class OrderClient(AsyncShell):
         return await self._run(self._calls.get(job))
 
     async def wait(self, job: str, *, for_end: bool = False, timeout_s: float = 60.0) -> Job:
-        """Wait until the job is assigned or has ended; return it as it is then, or after
-        `timeout_s`. With `for_end` only an end will do. An engine that is away for a while in
-        between is waited for."""
+        """Wait until the job is assigned or has ended; return its state then, or after
+        `timeout_s`. With `for_end`, wait for the end only. An engine that is unreachable for a
+        while does not end the wait."""
         return await self._run(self._calls.wait(job, for_end=for_end, timeout_s=timeout_s))
 
     async def page(self, *, cursor: str | None = None, **filters: Unpack[JobFilter]) -> JobList:
@@ -73,7 +73,7 @@ class OrderClient(AsyncShell):
         return await self._run(self._calls.cancel(job, reason))
 
     async def ready(self, job: str, store: str, ready_at: datetime) -> Job:
-        """Say when a store's parcels are really ready."""
+        """Set when a store's parcels are actually ready."""
         return await self._run(self._calls.ready(job, store, ready_at))
 
     async def quote(self, job: JobBody) -> Quote:
@@ -81,7 +81,7 @@ class OrderClient(AsyncShell):
         return await self._run(self._calls.quote(job))
 
     async def explain(self, job: str) -> Explanation:
-        """Why this driver: the last round and everyone who was asked."""
+        """Explain the choice of driver: the last round and all drivers who were asked."""
         return await self._run(self._calls.explain(job))
 
     async def markets(self) -> tuple[Market, ...]:

@@ -7,7 +7,7 @@ from clients.backoff import Backoff, FullJitter, may_reconnect
 from clients.errors import Stopped
 from protocol.codes import Close
 
-# A session that lasted this long shows that the way is fine: the next wait starts small again.
+# A session that lasted this long shows that the network works: the backoff starts over.
 STABLE_AFTER_MS = 5_000
 # The code of a socket that ended without one (RFC 6455 7.1.5).
 LOST = 1006
@@ -17,11 +17,11 @@ _BUSY_STATUSES = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a try to be connected ended.
+    """How a try to connect ended.
 
     `code` is the close code (1006 for a lost link, None when no socket was opened), `http_status`
     that of a refused handshake with its `retry_after_s`, `lasted_ms` the time since ``welcome``
-    (0 without one). `hinted`: the app said that the network is back, so this try was abandoned.
+    (0 without one). `hinted`: the app reported that the network is back, so this try was abandoned.
     """
 
     reason: str
@@ -36,7 +36,7 @@ class Ending:
 class Retry:
     """Try again after `wait_s`; with `fresh_token`, get another token first.
 
-    `firm`: the server asked for this wait, so a hint of the app does not shorten it.
+    `firm`: the server asked for this wait, and a hint of the app does not shorten it.
     """
 
     wait_s: float
@@ -45,29 +45,29 @@ class Retry:
 
 
 class ReconnectPolicy:
-    """Full jitter by the close code's advice, and a ``drain``'s wish before that.
+    """Full jitter by the close code's advice; the time that a ``drain`` names takes precedence.
 
-    Only a close code can be final. A handshake that something refused says nothing about the
-    engine: during a deploy an ingress answers 404 or 403, a captive portal 302 or 200.
+    Only a close code can be final. A refused handshake does not prove that the engine refused
+    it: during a deploy an ingress answers 404 or 403, a captive portal 302 or 200.
     """
 
     def __init__(
-        self, dice: random.Random, *, token_renewable: bool, backoff: Backoff | None = None
+        self, rng: random.Random, *, token_renewable: bool, backoff: Backoff | None = None
     ) -> None:
         self._backoff = backoff = backoff or Backoff()
-        self._jitter = FullJitter(dice, first_s=backoff.first_s, max_s=backoff.max_s)
+        self._jitter = FullJitter(rng, first_s=backoff.first_s, max_s=backoff.max_s)
         self._refused = FullJitter(
-            dice, first_s=backoff.refused_first_s, max_s=backoff.refused_max_s
+            rng, first_s=backoff.refused_first_s, max_s=backoff.refused_max_s
         )
         self._token_renewable = token_renewable
         self._not_before_ms: int | None = None
 
     def drained(self, reconnect_after_ms: int, now_ms: int) -> None:
-        """The node goes down and said when this driver should come back."""
+        """The node leaves and has named a time to reconnect."""
         self._not_before_ms = now_ms + reconnect_after_ms
 
     def start_over(self) -> None:
-        """The network is back: what failed before says nothing about the next try."""
+        """The network is back: start the backoff over."""
         self._jitter.reset()
         self._refused.reset()
 

@@ -1,7 +1,7 @@
-"""The document that a driver app keeps in its `Storage`: what it holds, wants and has to report.
+"""The document that a driver app keeps in its `Storage`: jobs, status and reports.
 
 JSON, so that support can read it. Times are by the server's clock when that was known, else by the
-phone's. What cannot be read is left out and logged: half a document is better than none.
+phone's. What cannot be read is left out and logged: a partial document is better than none.
 """
 
 from collections.abc import Iterable

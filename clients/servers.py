@@ -3,19 +3,19 @@
 from collections import deque
 from collections.abc import Sequence
 
-# How many times a server is passed over after it did not answer: then it gets another chance.
+# How many turns a server is skipped after it did not answer, before it is tried again.
 _PASSED_OVER = 20
 
 
 class Servers:
-    """Equal servers, asked in turn; those that did not answer are passed over for a while."""
+    """Equal servers, used in turn; a server that did not answer is skipped for a while."""
 
     def __init__(self, base_urls: Sequence[str]) -> None:
         self._ring = deque(url.rstrip("/") for url in base_urls)
         self._passes_left: dict[str, int] = {}
 
     def next(self) -> str:
-        """The server to ask now. Where none has answered lately, the next in turn."""
+        """Return the server to use now. If all are skipped, the next in turn."""
         for _ in self._ring.copy():
             url = self._turn()
             passes_left = self._passes_left.get(url, 0)
@@ -25,7 +25,7 @@ class Servers:
         return self._turn()
 
     def note(self, url: str, *, answered: bool) -> None:
-        """Remember whether a server answered (be it to refuse)."""
+        """Note whether a server answered; a refusal is an answer."""
         if answered:
             self._passes_left.pop(url, None)
         else:

@@ -1,4 +1,4 @@
-"""What a driver app keeps beyond one socket, and what it says when it is connected again."""
+"""State of a driver app that outlives a socket, and what it sends after a reconnect."""
 
 import asyncio
 import logging
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AppOptions:
-    """How the app wants to be spoken for; `DriverClient` says what each means."""
+    """Options of the app; see `DriverClient`."""
 
     vehicle: Vehicle | None
     app: App | None
@@ -65,13 +65,13 @@ class AppOptions:
 
 
 class _Obsolete(Exception):
-    """The welcome was another driver's, or an earlier answer came late."""
+    """The welcome was for another driver, or an earlier answer came late."""
 
 
 class AppSession:
-    """A driver's beliefs, buffers and wish; told and kept up to date over one socket after another.
+    """A driver's known state, buffers and wanted status, kept up to date across sockets.
 
-    It is the `Session` of its `Connection`. Its three loops run beside the connection's.
+    It is the `Session` of its `Connection`. Its three loops run in parallel with the connection's.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class AppSession:
         keeping: Keeping,
         *,
         clock: Clock,
-        dice: random.Random,
+        rng: random.Random,
         sleep: Sleep,
     ) -> None:
         self.view = DriverView()
         self.reports = ReportQueue()
         self.fixes = FixBuffer(options.fix_limit)
         self.intent: Intent | None = None
-        # A driver has one live offer at a time: older ones are over, whether or not anybody looked.
+        # A driver has one live offer at a time: older ones are over, even if unread.
         self.offers: deque[Offer] = deque(maxlen=_MAX_OFFERS)
         self.turned = asyncio.Event()
         self.clock = clock
@@ -97,7 +97,7 @@ class AppSession:
         self._keeping = keeping
         self._last_offer: str | None = None
         self._advised_every_ms = LOCATION_MS
-        self._jitter = FullJitter(dice)
+        self._jitter = FullJitter(rng)
         self._sleep = sleep
         self._fix_came = asyncio.Event()
         self._paced = asyncio.Event()
@@ -113,7 +113,7 @@ class AppSession:
 
     @property
     def location_ms(self) -> int:
-        """How often fixes are to be sent."""
+        """The interval between fixes."""
         return self._options.location_every_ms or self._advised_every_ms
 
     def on_server_ms(self, at_ms: int | None) -> int | UnsetType:
@@ -121,7 +121,7 @@ class AppSession:
         return UNSET if at_ms is None else self.clock.on_server(self.clock.at(at_ms))
 
     def tell(self, event: Event) -> None:
-        """Tell the listeners."""
+        """Pass an event to the listeners."""
         self._announcer.tell(event)
 
     def add_fix(self, fix: LocalFix | None) -> bool:
@@ -137,7 +137,7 @@ class AppSession:
         self._keep()
 
     def hello(self, token: str) -> Hello:
-        """The first message: who we are and what we hold. All fixes follow the welcome."""
+        """Return the first message: identity and held jobs. All fixes follow the welcome."""
         return Hello(
             token=token,
             now_ms=max(0, self.clock.now_ms()),
@@ -148,7 +148,7 @@ class AppSession:
         )
 
     async def welcomed(self, welcome: Welcome, link: Link) -> None:
-        """Believe the whole truth, then send the fixes that gathered: `status` builds on them."""
+        """Apply a welcome, then send the buffered fixes, on which `status` depends."""
         if self._keeping.belongs_to_another(welcome):
             self._forget_the_others()
         self._set_pace(welcome.location_ms)
@@ -162,7 +162,7 @@ class AppSession:
             self._wish_untold.set()
 
     async def received(self, message: ServerMessage, link: Link) -> None:
-        """Believe a message, tell the listeners, acknowledge an offer."""
+        """Apply a message, pass it to the listeners, acknowledge an offer."""
         if isinstance(message, Push):
             if isinstance(message, Offer):
                 self.clock.heard(message.server_time_ms)
@@ -197,7 +197,7 @@ class AppSession:
                 self._note_changes()
 
     async def send_fixes(self, connection: Connection) -> None:
-        """For ever: send new fixes, in batches, as often as the server advises."""
+        """Send new fixes in batches, at the advised interval, without end."""
         while True:
             await self._fix_came.wait()
             link = await connection.linked()
@@ -211,7 +211,7 @@ class AppSession:
             await first_of(self._sleep(self.location_ms / 1000), self._paced.wait())
 
     async def send_reports(self, connection: Connection) -> None:
-        """For ever: bring the first report home, then the next; over any number of sockets."""
+        """Deliver the first report, then the next, over any number of sockets, without end."""
         while True:
             report = await self.reports.first()
             try:
@@ -225,8 +225,9 @@ class AppSession:
             self._jitter.reset()
 
     async def _send_report(self, connection: Connection, report: Report) -> None:
-        """Ask until there is an answer. A late answer settles the report too, so that an engine
-        that takes its time is not asked for ever."""
+        """Repeat the request until there is an answer.
+
+        A late answer settles the report too, so that a slow engine causes no endless repeats."""
 
         def believe(reply: Reply) -> None:
             if reply.attempt is not UNSET:
@@ -255,7 +256,7 @@ class AppSession:
         )
 
     async def restate_wish(self, connection: Connection) -> None:
-        """For ever: after an absence that cost us our place, say again what the driver wants."""
+        """Repeat the wanted status after each absence in which the engine forgot it."""
         while True:
             await self._wish_untold.wait()
             self._wish_untold.clear()
@@ -275,7 +276,7 @@ class AppSession:
                     self.tell(WishRefused(intent.wish, refusal))
 
     async def tell_wish(self, connection: Connection, intent: Intent) -> Reply:
-        """Send ``status``, behind the fixes that wait. Raises as `Connection.request`."""
+        """Send ``status``, after the buffered fixes. Raises as `Connection.request`."""
 
         def make(request_id: int) -> Status:
             until = UNSET if intent.until is None else self.clock.on_server(intent.until)
@@ -290,28 +291,28 @@ class AppSession:
         )
 
     def offer_is_live(self, offer: Offer) -> bool:
-        """Whether an offer can still be answered, as far as we know."""
+        """Whether an offer can still be answered, by the known server time."""
         live = self.view.offer
         in_time = self.clock.server_now_ms() < offer.expires_ms
         return live is not None and live.offer == offer.offer and in_time
 
     def believe_state(self, reply: Reply) -> None:
-        """Believe the state that a reply tells."""
+        """Apply the state in a reply."""
         self.view.apply_reply(reply)
         self._note_changes()
 
     def believe_accepted(self, offer: str, reply: Reply) -> None:
-        """Believe the reply to ``accept``."""
+        """Apply the reply to ``accept``."""
         self.view.apply_accepted(offer, reply)
         self._note_changes()
 
     def believe_declined(self, offer: str, reply: Reply) -> None:
-        """Believe the reply to ``decline``."""
+        """Apply the reply to ``decline``."""
         self.view.apply_declined(offer, reply)
         self._note_changes()
 
     def believe_refused(self, offer: str, refusal: RequestRefused) -> None:
-        """Believe the refusal of an answer to an offer."""
+        """Apply the refusal of an answer to an offer."""
         self.view.apply_refused(offer, refusal.code)
         self._note_changes()
 
@@ -322,7 +323,7 @@ class AppSession:
         self._note_changes()
 
     async def _offered(self, offer: Offer, link: Link) -> None:
-        """Surface an offer, once, however often it is told; acknowledge it every time."""
+        """Surface an offer once and acknowledge each repeat of it."""
         if offer.offer != self._last_offer:
             self._last_offer = offer.offer
             self.offers.append(offer)
@@ -331,7 +332,7 @@ class AppSession:
             await link.send(OfferAck(offer.offer))
 
     def _set_pace(self, location_ms: int) -> None:
-        """From now on send fixes this often, also if the wait for the next has begun."""
+        """Change the interval between fixes, including a wait that has begun."""
         if location_ms > 0 and location_ms != self._advised_every_ms:
             self._advised_every_ms = location_ms
             self._paced.set()
@@ -348,7 +349,7 @@ class AppSession:
         return DriverChanged(view.state, view.barred), JobsChanged(tuple(view.jobs.values()))
 
     def _note_changes(self) -> None:
-        """Tell what is believed otherwise than before, and keep it."""
+        """Announce changes of state, and save them."""
         told, self._told = self._told, self._beliefs()
         if self._told[0] != told[0]:
             self.tell(self._told[0])
@@ -357,11 +358,11 @@ class AppSession:
         self._keep()
 
     def _keep(self) -> None:
-        """Write down what must outlive the app."""
+        """Save what must outlive the app."""
         self._keeping.keep(self.intent, self.reports, self.view.holds())
 
     def _recall(self) -> None:
-        """Take up what an earlier run of the app left behind."""
+        """Restore what an earlier run of the app saved."""
         kept = self._keeping.recall()
         self.intent = kept.intent
         self.view.recalled = {held.job: held for held in kept.holds}
@@ -369,7 +370,7 @@ class AppSession:
             self.reports.add(report)
 
     def _forget_the_others(self) -> None:
-        """What was kept belongs to another driver, who used this phone before."""
+        """Drop the saved state of another driver, who used this phone before."""
         _log.warning("what another driver left on this phone is dropped: %d", self.reports.clear())
         self.intent = None
         self.view = DriverView()

@@ -1,4 +1,4 @@
-"""Carry out the steps of HTTP calls: once with asyncio, once without."""
+"""Execute the steps of HTTP calls, with and without asyncio."""
 
 import asyncio
 import random
@@ -26,17 +26,17 @@ T = TypeVar("T")
 
 class ClientOptions(TypedDict, total=False):
     """`tries`: how often a request is sent at most (6). `within_s`: how long after its start it is
-    sent again at most (60). `tls`: how to verify the server (as browsers do). `dice`: the source of
-    chance, to be replaced in tests."""
+    sent again at most (60). `tls`: how to verify the server (as browsers do). `rng`: the source of
+    randomness; tests replace it."""
 
     tries: int
     within_s: float
     tls: ssl.SSLContext | bool
-    dice: random.Random
+    rng: random.Random
 
 
 class AsyncShell:
-    """Carries calls out with asyncio; an async context manager.
+    """Executes calls with asyncio; an async context manager.
 
     `base_url` is the engine's, or those of several nodes that are equal. `token` is sent with every
     request.
@@ -80,7 +80,7 @@ class AsyncShell:
 
 
 class SyncShell:
-    """Carries calls out without asyncio; a context manager. Arguments as for `AsyncShell`."""
+    """Executes calls without asyncio; a context manager. Arguments as for `AsyncShell`."""
 
     def __init__(
         self, base_url: str | Sequence[str], token: str, **options: Unpack[ClientOptions]
@@ -124,7 +124,7 @@ def _caller(base_url: str | Sequence[str], options: ClientOptions) -> Caller:
         [base_url] if isinstance(base_url, str) else base_url,
         tries=options.get("tries", TRIES),
         within_s=options.get("within_s", WITHIN_S),
-        dice=options.get("dice") or random.Random(),
+        rng=options.get("rng") or random.Random(),
     )
 
 

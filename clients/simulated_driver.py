@@ -19,7 +19,7 @@ from protocol.codes import ID_CHECK
 from protocol.lifecycle import JobState, Step, Wish
 from protocol.messages import Offer, Proof, Vehicle, Welcome
 
-# What the contract lets a fix claim; the simulated road may be faster.
+# Bounds of a fix in the contract; the simulated road may be faster.
 _MAX_TOLD_SPEED_MPS = 1_000.0
 _ACCURACY_M = 8.0
 _GOING_ONLINE_AGAIN_S = 1.0
@@ -47,7 +47,7 @@ class Habits:
 
 
 class SimulatedDriver:
-    """A driver who takes offers as its habits have it, and works off the jobs that it holds."""
+    """A driver who answers offers by its habits and carries out the jobs that it holds."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SimulatedDriver:
         home: Point,
         habits: Habits,
         tally: Tally,
-        dice: random.Random,
+        rng: random.Random,
         subprotocol: str,
         vehicle: Vehicle | None = None,
     ) -> None:
@@ -66,10 +66,10 @@ class SimulatedDriver:
         self._home = home
         self._habits = habits
         self._tally = tally
-        self._dice = dice
+        self._rng = rng
         self._journey = Journey(home, home, 0.0, habits.speed_mps)
         self._jobs_changed = asyncio.Event()
-        # Jobs of which the engine refused a step: held, but not worth another try.
+        # Held jobs of which the engine refused a step; they are not tried again.
         self._stuck: set[str] = set()
         self.client = DriverClient(
             url,
@@ -78,12 +78,12 @@ class SimulatedDriver:
             subprotocol=subprotocol,
             auto_acknowledge=False,
             location_every_ms=habits.report_every_ms,
-            dice=dice,
+            rng=rng,
         )
         self.client.listen(self._hear)
 
     async def run(self) -> None:
-        """Work until cancelled; `Stopped` (in a group) when the engine says not to come back."""
+        """Work until cancelled; `Stopped` (in a group) if the engine forbids reconnecting."""
         self._report()
         async with self.client:
             await self._go_online()
@@ -114,7 +114,7 @@ class SimulatedDriver:
 
     async def _lose_sockets(self) -> None:
         while self._habits.drop_every_s > 0:
-            await asyncio.sleep(self._dice.expovariate(1 / self._habits.drop_every_s))
+            await asyncio.sleep(self._rng.expovariate(1 / self._habits.drop_every_s))
             if self.client.connected:
                 self._tally.counts["dropped"] += 1
                 self.client.drop()
@@ -122,18 +122,18 @@ class SimulatedDriver:
     async def _answer_offers(self) -> None:
         async for offer in self.client.offers():
             self._note(offer)
-            fate = self._dice.random()
+            fate = self._rng.random()
             habits = self._habits
             if fate < habits.vanish:
                 self._tally.counts["vanished"] += 1
-                self.client.drop(self._dice.uniform(*habits.away_s))
+                self.client.drop(self._rng.uniform(*habits.away_s))
                 continue
             with contextlib.suppress(ClientError):  # lost with the socket; an answer implies it
                 await self.client.acknowledge(offer)
             if fate < habits.vanish + habits.lapse:
                 self._tally.counts["lapsed"] += 1
                 continue
-            await asyncio.sleep(self._dice.uniform(*habits.think_s))
+            await asyncio.sleep(self._rng.uniform(*habits.think_s))
             await self._answer(
                 offer, takes_it=fate >= habits.vanish + habits.lapse + habits.decline
             )
@@ -153,7 +153,7 @@ class SimulatedDriver:
             self._jobs_changed.set()
 
     async def _work(self) -> None:
-        """Work off what the client holds, however it came by it; without work, drive home."""
+        """Carry out every job that the client holds; without work, drive home."""
         while True:
             self._jobs_changed.clear()
             jobs = self._jobs()
@@ -161,7 +161,7 @@ class SimulatedDriver:
             if to_collect:
                 await self._collect(to_collect[0])
             elif jobs:
-                # In the order of the run, as far as the engine has told one.
+                # In the order of the run, if the engine has named one.
                 await self._hand_over(min(jobs, key=_handed_over_ms))
             else:
                 self._depart(self._home)
@@ -171,8 +171,9 @@ class SimulatedDriver:
         return [job for job in self.client.jobs.values() if job.job not in self._stuck]
 
     async def _collect(self, first: HeldJob) -> None:
-        """Drive to the mall of this job, and fetch all that is held from there by then: more may
-        have been added on the way."""
+        """Drive to the mall of this job and collect all jobs held from there on arrival.
+
+        The engine may add jobs on the way."""
         mall = first.detail.mall
         await self._drive((mall.gate_lat, mall.gate_lon))
         run = [job for job in self._jobs() if job.detail.mall.id == mall.id]
@@ -182,21 +183,21 @@ class SimulatedDriver:
         for job in run:
             if job.state not in _TO_COLLECT or job.job in self._stuck:
                 continue
-            await asyncio.sleep(self._dice.uniform(*self._habits.dwell_s))
+            await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
             if await self._do(job.job, Step.PICKED_UP):
                 self._tally.collected_by[job.job].append(self.name)
 
     async def _hand_over(self, job: HeldJob) -> None:
         dropoff = job.detail.dropoff
         await self._drive((dropoff.lat, dropoff.lon))
-        await asyncio.sleep(self._dice.uniform(*self._habits.dwell_s))
+        await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
         proof = Proof("age_checked" if ID_CHECK in job.detail.requires else "photo")
         if await self._do(job.job, Step.DELIVERED, proof):
             self._tally.counts["delivered"] += 1
             self._tally.delivered_by[job.job].append(self.name)
 
     async def _do(self, job: str, step: Step, proof: Proof | None = None) -> bool:
-        """Report a step and return whether the engine took it."""
+        """Report a step and return whether the engine accepted it."""
         if job not in self.client.jobs:
             self._tally.counts["taken_away"] += 1
             return False

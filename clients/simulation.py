@@ -15,13 +15,13 @@ from protocol.messages import Vehicle
 
 __all__ = ["Fleet", "Habits", "Recruit", "SimulatedDriver", "Tally"]
 
-# Every so many drivers one speaks JSON, as real fleets have an old app or two among them.
+# One driver in so many speaks JSON, as real fleets include some old apps.
 _JSON_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Recruit:
-    """A driver to simulate: who, where from, and whose word they carry; and what in."""
+    """A driver to simulate: its name, home, token and vehicle."""
 
     name: str
     home: Point
@@ -33,7 +33,7 @@ class Fleet:
     """Simulated drivers who come online within `arrive_within_s` and work until `stop`.
 
     `urls`: engines (``ws://…``); each driver starts at another one. The same `seed` gives the same
-    habits; what the drivers meet still depends on the engine.
+    habits; what happens to the drivers still depends on the engine.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Fleet:
     ) -> None:
         self.tally = Tally()
         self._arrive_within_s = arrive_within_s
-        self._dice = random.Random(seed)
+        self._rng = random.Random(seed)
         self._tasks: list[asyncio.Task[None]] = []
         self.drivers = [
             SimulatedDriver(
@@ -57,7 +57,7 @@ class Fleet:
                 home=recruit.home,
                 habits=habits,
                 tally=self.tally,
-                dice=random.Random(f"{seed} {recruit.name}"),
+                rng=random.Random(f"{seed} {recruit.name}"),
                 vehicle=recruit.vehicle,
                 subprotocol=SUBPROTOCOL_MSGPACK if number % _JSON_EVERY else SUBPROTOCOL_JSON,
             )
@@ -81,14 +81,14 @@ class Fleet:
         return [d for d in self.drivers if d.client.connected and d.client.url == url]
 
     def start(self) -> None:
-        """Send everybody to work."""
+        """Start all drivers."""
         self._tasks = [
-            asyncio.create_task(self._run(driver, self._dice.uniform(0, self._arrive_within_s)))
+            asyncio.create_task(self._run(driver, self._rng.uniform(0, self._arrive_within_s)))
             for driver in self.drivers
         ]
 
     async def stop(self) -> None:
-        """Send everybody home. Raises what a driver failed with, if one did."""
+        """Stop all drivers. Raises the error of a driver that failed."""
         for task in self._tasks:
             task.cancel()
         outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)

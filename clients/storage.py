@@ -9,15 +9,15 @@ from typing import Protocol
 class Storage(Protocol):
     """Keeps one small document of bytes (a few kilobytes). Both calls may block for a moment.
 
-    `save` is called before the call that caused it returns, so that a kill right behind it loses
-    nothing. What either raises is logged, and the client goes on without.
+    `save` is called before the call that caused it returns, so that a kill right after it loses
+    nothing. Exceptions of either are logged, and the client continues without the storage.
     """
 
     def load(self) -> bytes | None:
-        """What was saved last; None when nothing ever was."""
+        """Return what was saved last; None if nothing was."""
 
     def save(self, document: bytes) -> None:
-        """Keep this instead, as a whole or not at all."""
+        """Replace the document atomically."""
 
 
 class MemoryStorage:
@@ -31,7 +31,7 @@ class MemoryStorage:
         return self.document
 
     def save(self, document: bytes) -> None:
-        """Keep this instead."""
+        """Replace the document."""
         self.document = document
 
 
@@ -55,7 +55,7 @@ class FileStorage:
         """Replace the file. Raises `OSError`."""
         folder = self._path.parent
         folder.mkdir(parents=True, exist_ok=True)
-        # One name for all drafts: what a kill leaves of one is overwritten by the next.
+        # One name for all drafts: the next draft overwrites what a kill left of one.
         draft = folder / f".{self._path.name}.draft"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:

@@ -1,4 +1,4 @@
-"""What a fleet of simulated drivers has seen and done: figures, and a ledger of its own."""
+"""Figures and a ledger of what a fleet of simulated drivers has done."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ class Tally:
     `counts`: ``offers``, ``accepted``, ``declined``, ``lapsed``, ``vanished``, ``too_late``,
     ``refused``, ``unanswered``, ``dropped``, ``delivered``, ``taken_away``, ``stopped``. `push_ms`:
     from the server's stamp on an offer to its arrival. `first_offer_s`: when the first offer of a
-    job came, by `time.monotonic`. `collected_by`, `delivered_by`: whose reports of a job the engine
-    took. `welcomes`: when, by the server's clock, and at which engine each driver was welcomed.
+    job came, by `time.monotonic`. `collected_by`, `delivered_by`: the drivers whose reports of a
+    job the engine accepted. `welcomes`: when, by the server's clock, and at which engine each
+    driver was welcomed.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -32,7 +33,7 @@ class Tally:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value below which this share of them lies (nearest rank); None of no values."""
+    """Return the percentile by nearest rank; None if there are no values."""
     if not values:
         return None
     ranked = sorted(values)

@@ -16,10 +16,10 @@ _LONGEST_GAP_S: Final = 30.0
 
 
 class TokenSource:
-    """A fixed token, or a provider that is asked for another one when the old one runs out.
+    """A fixed token, or a provider that is asked for another one when the old one expires.
 
-    Between two calls of the provider lies a second at least; when a call was of no use (it failed,
-    or gave the same token again) twice the gap before, up to half a minute.
+    Calls of the provider are at least a second apart. After a useless call (it failed, or returned
+    the same token) the gap doubles, up to 30 s.
     """
 
     def __init__(self, token: str | TokenProvider, clock: Clock, sleep: Sleep) -> None:
@@ -63,14 +63,14 @@ class TokenSource:
             return token
 
     async def other_than(self, token: str | None) -> str:
-        """As `fresh`, but the token that expires soon will not do either. Raises `NoToken`."""
+        """As `fresh`, but the token that expires soon is an error too. Raises `NoToken`."""
         given = await self.fresh()
         if given == token:
             raise NoToken("the token provider gave the expiring token again")
         return given
 
     def expired(self, token: str) -> None:
-        """This token is of no use any more. If it is the one in use, ask the provider next time."""
+        """Mark a token as expired. If it is the one in use, the next call asks the provider."""
         self._expired = token
         if self._token == token:
             self._token = None

@@ -1,7 +1,7 @@
-"""What a driver app believes: its state, its live offer, the jobs that it holds.
+"""The driver's state as its app knows it: its live offer and the jobs that it holds.
 
-Pure: messages in, beliefs changed. ``welcome`` is the truth; everything else follows it in the
-order of ``seq``, and what ``seq`` shows to be old is left out.
+Pure: messages change the state. ``welcome`` replaces all of it; later pushes apply in the order of
+``seq``, and a push with an old ``seq`` is ignored.
 """
 
 from dataclasses import dataclass, replace
@@ -24,22 +24,22 @@ from protocol.messages import (
 
 Push = Offer | OfferClosed | JobChanged | StateChanged
 
-# The job is with somebody else now, whatever state it is in there.
+# The job is not with this driver any more, in whatever state it is.
 _TAKEN_AWAY = frozenset({JobReason.COLLECTED, JobReason.UNASSIGNED, JobReason.SILENT})
-# A `state` push with one of these says why nothing is offered.
+# A `state` push with one of these gives the reason why the driver gets no offers.
 _BARS = frozenset(BarredWhy)
-# A position, or any frame at all, ends these; no push tells that they are over.
+# A position, or any other frame, ends these; no push announces the end.
 _ENDED_BY_FIXES = frozenset({BarredWhy.STALE, BarredWhy.NO_POSITION, BarredWhy.UNREACHABLE})
 _OFFER_IS_OVER = frozenset({ErrorCode.OFFER_CLOSED, ErrorCode.NOT_YOURS})
-# The contract lets `hello` hold so many.
+# The contract's limit for `holds` in `hello`.
 _MAX_HOLDS = 50
-# More than any driver could still carry unreported.
+# More than a driver can have on board unreported.
 _MAX_FORMER = 50
 
 
 @dataclass(frozen=True, slots=True)
 class HeldJob:
-    """A job in the driver's hands, as the engine last told it. ``detail``: the full job."""
+    """A job that the driver holds, as in the engine's last message. ``detail``: the full job."""
 
     job: str
     attempt: int
@@ -53,7 +53,7 @@ class HeldJob:
 
 
 class DriverView:
-    """The app's beliefs. Nothing before the first ``welcome``."""
+    """The state known to the app; empty before the first ``welcome``."""
 
     def __init__(self) -> None:
         self.state: str = DriverState.OFFLINE
@@ -67,8 +67,9 @@ class DriverView:
         self._seq = 0
 
     def holds(self) -> tuple[Held, ...]:
-        """What ``hello`` tells: the held jobs as the engine last acknowledged them. Reports that
-        are still on the way follow by themselves, with their times."""
+        """Return the `holds` of ``hello``: the held jobs as the engine last acknowledged them.
+
+        Reports still in flight follow separately, with their times."""
         held = {job.job: Held(job.job, job.attempt, job.state) for job in self.jobs.values()}
         return tuple({**self.recalled, **held}.values())[:_MAX_HOLDS]
 
@@ -78,7 +79,7 @@ class DriverView:
         return None if held is None else held.attempt
 
     def apply_welcome(self, welcome: Welcome) -> None:
-        """Believe the whole truth."""
+        """Replace the state by that of a ``welcome``."""
         self._seq = welcome.seq
         self.state = welcome.state
         self.offer = welcome.offer
@@ -91,14 +92,14 @@ class DriverView:
         self.jobs = now_held
 
     def apply_push(self, push: Push) -> bool:
-        """Believe a push; return whether it was news. An old one (by ``seq``) changes nothing."""
+        """Apply a push; return whether it was new. One with an old ``seq`` changes nothing."""
         if push.seq <= self._seq:
             return False
         self._seq = push.seq
         if isinstance(push, Offer):
             self.offer = push
             self.barred = None
-            if not self.jobs:  # else it is one more job for a run, which goes on
+            if not self.jobs:  # else it is one more job for a run, which continues
                 self.state = DriverState.OFFERED
         elif isinstance(push, OfferClosed):
             self._close_offer(push.offer)
@@ -109,7 +110,7 @@ class DriverView:
         return True
 
     def apply_accepted(self, offer: str, reply: Reply) -> tuple[HeldJob, ...]:
-        """Believe the reply to ``accept``; return the jobs that it gave."""
+        """Apply the reply to ``accept``; return the jobs that it gave."""
         self._answered(offer, reply)
         details = () if reply.jobs is UNSET else reply.jobs
         given = tuple(HeldJob.of(detail) for detail in details)
@@ -117,21 +118,21 @@ class DriverView:
         return given
 
     def apply_declined(self, offer: str, reply: Reply) -> None:
-        """Believe the reply to ``decline``."""
+        """Apply the reply to ``decline``."""
         self._answered(offer, reply)
 
     def apply_refused(self, offer: str, code: str) -> None:
-        """Believe the refusal of an answer to an offer."""
+        """Apply the refusal of an answer to an offer."""
         if code in _OFFER_IS_OVER:
             self._close_offer(offer)
 
     def apply_reply(self, reply: Reply) -> None:
-        """Believe the driver's state as any reply tells it."""
+        """Apply the driver's state in a reply."""
         self.state = reply.state
         self.barred = reply.barred
 
     def apply_reported(self, job: str, reply: Reply) -> None:
-        """Believe the reply to ``progress``."""
+        """Apply the reply to ``progress``."""
         self.apply_reply(reply)
         held = self.jobs.pop(job, None) or self.former.pop(job, None)
         if reply.detail is not UNSET:
@@ -142,7 +143,7 @@ class DriverView:
         self.jobs[job] = replace(held, state=reply.job_state, attempt=attempt)
 
     def fixes_sent(self) -> None:
-        """A position was sent: what only waited for one is over."""
+        """Note that a position was sent: conditions that a position ends are over."""
         if self.barred is not None and self.barred.why in _ENDED_BY_FIXES:
             self.barred = None
 

@@ -1,4 +1,4 @@
-"""Waiting for one of two things without leaving the other one behind."""
+"""Waiting for the first of several awaitables, without leaking the others."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def first_of(*waits: Awaitable[object]) -> None:
-    """Wait until one of these is over, and cancel the others. Raises what it raised."""
+    """Wait until one of these ends, and cancel the others. Raises its exception."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -21,9 +21,9 @@ async def first_of(*waits: Awaitable[object]) -> None:
 async def outcome_unless(
     work: Coroutine[Any, Any, T], interruption: Awaitable[object], *, discard: Callable[[T], object]
 ) -> T | None:
-    """The outcome of `work`, or None when `interruption` was over before it.
+    """Return the outcome of `work`, or None if `interruption` ended first.
 
-    `discard` gets an outcome that came while this was being cancelled.
+    `discard` receives an outcome that arrives during the cancellation.
     """
     working = asyncio.create_task(work)
     interrupting = asyncio.ensure_future(interruption)

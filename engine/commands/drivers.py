@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
         asyncio.run(_drive(fleet, args.seconds))
     print(_line(fleet))
     if not fleet.tally.welcomes:
-        print(f"mallard: nobody was let in: is an engine at {', '.join(urls)}?", file=sys.stderr)
+        print(
+            f"mallard: no driver was welcomed: is an engine at {', '.join(urls)}?", file=sys.stderr
+        )
         return 1
     return 1 if fleet.tally.counts["stopped"] else 0
 

@@ -45,7 +45,7 @@ async def app_of(engine: Counterpart, waits: Waits) -> AsyncIterator[MakeApp]:
                 options.pop("url", engine.url),
                 token,
                 **{
-                    "dice": random.Random(1),
+                    "rng": random.Random(1),
                     "now_ms": lambda: CLOCK_MS,
                     "uptime": lambda: UPTIME_MS,
                     "sleep": waits.sleep,

@@ -30,7 +30,7 @@ class _Highest(random.Random):
 
 
 def _calls(clock: _Clock) -> OrderCalls:
-    caller = Caller(["http://a", "http://b"], tries=4, dice=_Highest(), clock=clock)
+    caller = Caller(["http://a", "http://b"], tries=4, rng=_Highest(), clock=clock)
     return OrderCalls(caller, clock)
 
 
@@ -144,7 +144,7 @@ def test_retry_after(header: str | None, date: str | None, seconds: float | None
 
 def test_retry_after_beyond_the_budget_is_an_error_at_once() -> None:
     clock = _Clock()
-    steps = Caller(["http://a"], tries=4, dice=_Highest(), clock=clock, within_s=60).call(
+    steps = Caller(["http://a"], tries=4, rng=_Highest(), clock=clock, within_s=60).call(
         "GET", "/", Job
     )
     next(steps)
@@ -155,7 +155,7 @@ def test_retry_after_beyond_the_budget_is_an_error_at_once() -> None:
 
 def test_retries_end_when_the_time_is_up() -> None:
     clock = _Clock()
-    steps = Caller(["http://a"], tries=1_000, dice=_Highest(), clock=clock, within_s=60).call(
+    steps = Caller(["http://a"], tries=1_000, rng=_Highest(), clock=clock, within_s=60).call(
         "GET", "/", Job
     )
     with pytest.raises(Unreachable):
@@ -203,7 +203,7 @@ def test_wait_ends_in_time_while_nobody_answers() -> None:
 @pytest.mark.parametrize("url", ["", "engine:8000", "ws://engine"])
 def test_address_that_can_never_work_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="no address"):
-        Caller([url], dice=_Highest())
+        Caller([url], rng=_Highest())
 
 
 @pytest.mark.finding("D10")

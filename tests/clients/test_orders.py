@@ -37,7 +37,7 @@ def call(request: pytest.FixtureRequest, engine: HttpCounterpart) -> Call:
     def run(method: str, *args: Any, url: Any = None, **kwargs: Any) -> Any:
         if request.param == "async":
             return asyncio.run(_call_async(url or engine.url, method, *args, **kwargs))
-        with OrderClientSync(url or engine.url, "a-token", tries=4, dice=_Soon()) as client:
+        with OrderClientSync(url or engine.url, "a-token", tries=4, rng=_Soon()) as client:
             outcome = getattr(client, method)(*args, **kwargs)
             return list(outcome) if inspect.isgenerator(outcome) else outcome
 
@@ -143,7 +143,7 @@ def test_assignment_that_a_proxy_answered_is_not_repeated(engine: HttpCounterpar
     engine.will_answer(Answer(502, b"<html>"))
 
     async def assign() -> None:
-        async with OperatorClient(engine.url, "a-token", dice=_Soon()) as operator:
+        async with OperatorClient(engine.url, "a-token", rng=_Soon()) as operator:
             await operator.assign("job_phoenix.1", "d1")
 
     with pytest.raises(ApiProblem):
@@ -217,7 +217,7 @@ async def test_an_assignment_is_not_repeated_when_its_answer_is_lost(
     engine: HttpCounterpart,
 ) -> None:
     engine.will_answer(Answer(0))
-    async with OperatorClient(engine.url, "a-token", dice=_Soon()) as operator:
+    async with OperatorClient(engine.url, "a-token", rng=_Soon()) as operator:
         with pytest.raises(Unreachable):
             await operator.assign("job_phoenix.1", "d1")
     assert engine.seen[0].body == {"driver": "d1"}
@@ -241,6 +241,6 @@ class _Soon(random.Random):
 
 
 async def _call_async(url: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-    async with OrderClient(url, "a-token", tries=4, dice=_Soon()) as client:
+    async with OrderClient(url, "a-token", tries=4, rng=_Soon()) as client:
         outcome = getattr(client, method)(*args, **kwargs)
         return [item async for item in outcome] if inspect.isasyncgen(outcome) else await outcome
