@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # Two tests at a time, each with a server of its own; `make test PYTEST_ARGS=-x` for one.
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test planted load outage attack bench bench-quick lint format types docs lock clean fresh-machine
+.PHONY: demo test planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine
 
 demo: $(READY)
 	$(BIN)/mallard demo
@@ -27,6 +27,12 @@ planted: $(READY)
 # `make load LOAD_ARGS="--shape flash-sale --drivers 700"` runs another; see load_tests/README.md.
 load: $(READY)
 	$(BIN)/python -m load_tests.with_engine $(LOAD_ARGS)
+
+# 30,000 orders while two nodes are restarted in turn, three minutes: enough to tell that fewer than
+# one in 10,000 fails; see load_tests/README.md.
+load-restarts: $(READY)
+	$(BIN)/python -m load_tests.with_engine --shape rolling-restart --tags orders --drivers 1 \
+		--rate 180 --seconds 172 --slo "POST /v1/jobs:count>=30000,failures<1" $(LOAD_ARGS)
 
 # Redis is killed ten times under 2,000 sockets, about four minutes; see load_tests/README.md.
 outage: $(READY)

@@ -116,7 +116,10 @@ class OrderUser(FastHttpUser):
             "Content-Type": "application/json",
             "Idempotency-Key": key,
         }
-        for number in itertools.islice(self._turns, len(run.target.nodes)):
+        # One turn an order: with a turn for each try, orders that are sent meanwhile would lead the
+        # next try to the node that has just refused.
+        first, count = next(self._turns), len(run.target.nodes)
+        for number in range(first, first + count):
             answer = self.client.post(
                 f"{run.target.node(number)}/v1/jobs",
                 data=body,

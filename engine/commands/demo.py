@@ -11,6 +11,7 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
+from clients.errors import CallFailed
 from engine.commands.options import end_politely, number, places_named
 from engine.demo.demand import Demand, datasets_root, load_zips
 from engine.demo.nodes import NodeFailed
@@ -85,5 +86,8 @@ def run(args: argparse.Namespace) -> int:
             print_summary(console, outcome)
     except (EmbeddedServerError, NodeFailed) as error:
         print(f"mallard: {error}", file=sys.stderr)
+        return 1
+    except CallFailed as error:  # the store has gone, or every node
+        print(f"mallard: the accounts cannot be read: {error}", file=sys.stderr)
         return 1
     return 0 if outcome.holds else 1

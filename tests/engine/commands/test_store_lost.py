@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -115,3 +116,44 @@ async def test_audit_refuses_a_mark_it_cannot_read(
     with pytest.raises(WrongSchema, match="is no mark of a version"):
         await store.connect()
     await store.close()
+
+
+def server_of(pid: int) -> int | None:
+    """The embedded server that a process has started; None: there is none yet."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # The name may hold blanks; the parent's id is the second field behind it.
+            name, _, rest = (entry / "stat").read_text().rpartition(")")
+            if int(rest.split()[1]) == pid and "server" in name:
+                return int(entry.name)
+    return None
+
+
+@pytest.mark.slow
+async def test_demo_whose_store_is_killed_ends_in_one_line(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "engine", "demo", "--seconds", "1", "--drivers", "3"),
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if "MALLARD" not in name},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(110):
+            while b"node-1 at http" not in await process.stdout.readline():
+                pass
+            # Long enough for the drivers to come online, where a machine is not busy: the demo
+            # waits for them.
+            await asyncio.sleep(2)
+            server = server_of(process.pid)
+            assert server is not None
+            os.kill(server, signal.SIGKILL)
+            _, errors_told = await process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    assert process.returncode == 1
+    assert len(errors_told.decode().splitlines()) == 1, errors_told.decode()
+    assert errors_told.startswith(b"mallard: ")
