@@ -32,7 +32,7 @@ load: $(READY)
 # one in 10,000 fails; see load_tests/README.md.
 load-restarts: $(READY)
 	$(BIN)/python -m load_tests.with_engine --shape rolling-restart --tags orders --drivers 1 \
-		--rate 180 --seconds 172 --slo "POST /v1/jobs:count>=30000,failures<1" $(LOAD_ARGS)
+		--setting MALLARD_RETRY_S=600 --rate 180 --seconds 172 --slo "POST /v1/jobs:count>=30000,failures<1" $(LOAD_ARGS)
 
 # Redis is killed ten times under 2,000 sockets, about four minutes; see load_tests/README.md.
 outage: $(READY)

@@ -51,16 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--drivers", type=int, default=200)
     parser.add_argument("--rate", type=float, default=5.0, help="jobs a second at the peak")
     parser.add_argument("--seconds", type=int, default=120, help="for how long orders arrive")
+    parser.add_argument(
+        "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the nodes"
+    )
     parser.add_argument("--slo", action="append", help=f"(default: {'; '.join(_OBJECTIVES)})")
     parser.add_argument("--results", type=Path, default=_HERE / "results")
     options, further = parser.parse_known_args(arguments)
+    if wrong := [setting for setting in options.setting if "=" not in setting]:
+        parser.error(f"--setting {wrong[0]} is no NAME=VALUE")
     # So that a polite kill ends what was started, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     count = options.nodes or (2 if options.shape == "rolling-restart" else 1)
     secret = secrets.token_hex(32)
+    told = dict(setting.split("=", 1) for setting in options.setting)
+    environment = {**_ENGINE, **told, "MALLARD_SECRET": secret}
     with tempfile.TemporaryDirectory(prefix="mallard-load-") as folder:
         try:
-            with running_nodes(count, Path(folder), {**_ENGINE, "MALLARD_SECRET": secret}) as nodes:
+            with running_nodes(count, Path(folder), environment) as nodes:
                 return _run_locust(nodes, options, further, secret)
         except EngineFailed as error:
             print(error, file=sys.stderr)

@@ -95,6 +95,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
                 *("--csv", str(folder / "b" / "run"), "--hgrm", str(folder / "b" / "hdr")),
                 *QUICK,
             ),
+            # Nothing listens on port 1.
+            "a node is away": start(
+                folder / "d",
+                *LOCUST,
+                *("--host", node.url, "--node", "http://127.0.0.1:1", "--tags", "orders"),
+                *("--secret", SECRET, "--users", "1", "--run-time", "2s", "--rate", "150"),
+                *("--slo", "POST /v1/jobs:count>=200,failures<1", "--spawn-rate", "100"),
+            ),
             "not this machine": start(folder / "c", *LOCUST, "--host", "http://192.0.2.1:8000"),
         }
         for process, _ in started.values():
@@ -148,6 +156,12 @@ def test_given_tokens_serve_as_well_as_the_secret_and_every_measure_is_taken(
         assert rows[name]["Failure Count"] == "0", (name, run.output)
     assert (run.folder / "run.html").stat().st_size > 0
     assert (run.folder / "hdr" / "offer-latency.hgrm").stat().st_size > 0
+
+
+@pytest.mark.finding("D14")
+def test_orders_go_to_another_node_while_one_is_away(runs: dict[str, Run]) -> None:
+    run = runs["a node is away"]
+    assert run.status == 0, run.output
 
 
 def test_another_machine_is_not_loaded_unless_told_so(runs: dict[str, Run]) -> None:
