@@ -100,7 +100,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
                 folder / "d",
                 *LOCUST,
                 *("--host", node.url, "--node", "http://127.0.0.1:1", "--tags", "orders"),
-                *("--secret", SECRET, "--users", "1", "--run-time", "2s", "--rate", "150"),
+                *("--secret", SECRET, "--users", "1", "--run-time", "2s", "--rate", "450"),
                 *("--slo", "POST /v1/jobs:count>=200,failures<1", "--spawn-rate", "100"),
             ),
             "not this machine": start(folder / "c", *LOCUST, "--host", "http://192.0.2.1:8000"),
