@@ -26,7 +26,7 @@ def mallard(*args: str, **settings: str) -> subprocess.CompletedProcess[str]:
         env=inherited | settings,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 

@@ -71,7 +71,7 @@ async def test_a_report_without_a_time_or_about_no_store_moves_nothing(
     job, held = await taken(app, shop, place)
     for fields in (
         {"kind": "missing", "store": place.stores[0]},
-        {"kind": "partial", "store": place.stores[0], "until_ms": now_ms() - 1},
+        {"kind": "partial", "store": place.stores[0], "until_ms": now_ms() - _MINUTE_MS},
         {"kind": "not_ready"},
     ):
         await app.must("problem", job=job["id"], **fields)
