@@ -26,17 +26,17 @@ planted: $(READY)
 # Two minutes of load on an engine of its own; the report is in load_tests/results.
 # `make load LOAD_ARGS="--shape flash-sale --drivers 700"` runs another; see load_tests/README.md.
 load: $(READY)
-	$(BIN)/python -m load_tests.with_engine $(LOAD_ARGS)
+	$(BIN)/python -m load_tests.users.with_engine $(LOAD_ARGS)
 
 # 30,000 orders while two nodes are restarted in turn, three minutes: enough to tell that fewer than
 # one in 10,000 fails; see load_tests/README.md.
 load-restarts: $(READY)
-	$(BIN)/python -m load_tests.with_engine --shape rolling-restart --tags orders --drivers 1 \
+	$(BIN)/python -m load_tests.users.with_engine --shape rolling-restart --tags orders --drivers 1 \
 		--setting MALLARD_RETRY_S=600 --rate 180 --seconds 172 --slo "POST /v1/jobs:count>=30000,failures<1" $(LOAD_ARGS)
 
 # Redis is killed ten times under 2,000 sockets, about four minutes; see load_tests/README.md.
 outage: $(READY)
-	$(BIN)/python -m load_tests.outage $(OUTAGE_ARGS)
+	$(BIN)/python -m load_tests.faults.outage $(OUTAGE_ARGS)
 
 # Every attack at once on an engine of its own, about three minutes; see load_tests/README.md.
 attack: $(READY)
@@ -47,11 +47,11 @@ attack: $(READY)
 # PostgreSQL with PostGIS is needed.
 # `make bench BENCH_ARGS="match --drivers 1000"` measures a part; see load_tests/README.md.
 bench: $(READY)
-	$(BIN)/python -m load_tests.bench $(BENCH_ARGS)
+	$(BIN)/python -m load_tests.benchmarks $(BENCH_ARGS)
 
 # Under three minutes: counts and ratios that noise does not move, held to their limits.
 bench-quick: $(READY)
-	$(BIN)/python -m load_tests.bench.quick
+	$(BIN)/python -m load_tests.benchmarks.quick
 
 # The README's two commands in a minimal Debian, as an ordinary user; root and debootstrap needed.
 fresh-machine:
@@ -69,8 +69,8 @@ types: $(READY)
 	$(BIN)/mypy
 
 docs: $(READY)
-	$(BIN)/python -m protocol.docs
-	$(BIN)/python -m load_tests.bench.report
+	$(BIN)/python -m mallard_protocol.contract_docs
+	$(BIN)/python -m load_tests.benchmarks.pages.report
 
 # The build backend is in the lock, so the editable install fetches nothing that is not pinned.
 $(READY): requirements.lock pyproject.toml

@@ -11,7 +11,7 @@ from typing import Final
 
 import jwt
 
-from protocol.codes import TOKEN_AUDIENCE, Role
+from mallard_protocol.codes import TOKEN_AUDIENCE, Role
 
 _TTL_S: Final = 86_400
 

@@ -2,9 +2,9 @@
 
 from locust import events
 
-from load_tests.conductor import Conductor
-from load_tests.day import Day
-from load_tests.users import DriverUser, OrderUser
+from load_tests.users.hooks import Conductor
+from load_tests.users.load_shape import Day
+from load_tests.users.users import DriverUser, OrderUser
 
 __all__ = ["Day", "DriverUser", "OrderUser"]
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 import structlog
 
-from engine.store.embedded import EmbeddedServer
+from mallard_engine.storage.embedded.server import EmbeddedServer
 
 
 @pytest.fixture(scope="session", autouse=True)

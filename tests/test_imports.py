@@ -10,55 +10,55 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FIRST_PARTY = ("clients", "engine", "load_tests", "protocol", "tests")
 LEAVES = (
-    "engine.config",
-    "engine.config_fields",
-    "engine.input_files",
-    "engine.logs",
-    "engine.market_policy",
-    "engine.metrics",
+    "mallard_engine.config.settings",
+    "mallard_engine.config.fields",
+    "mallard_engine.input_files",
+    "mallard_engine.logs",
+    "mallard_engine.config.market_policy",
+    "mallard_engine.metrics",
 )
 
 # Folder → the first-party modules (with what is in them) that it may import.
 FIRST_PARTY_ARROWS = {
     "protocol": ("protocol",),
-    "engine/core": ("engine.core", "protocol.codes", "protocol.lifecycle"),
-    "engine/dispatch": ("engine.dispatch", "engine.core", "engine.ports", "protocol", *LEAVES),
-    "engine/store": ("engine.store", "engine.core", "engine.ports", "protocol", *LEAVES),
+    "engine/mallard_engine/core": ("mallard_engine.core", "mallard_protocol.codes", "mallard_protocol.lifecycle"),
+    "engine/mallard_engine/dispatch": ("mallard_engine.dispatch", "mallard_engine.core", "mallard_engine.ports", "protocol", *LEAVES),
+    "engine/mallard_engine/storage": ("mallard_engine.storage", "mallard_engine.core", "mallard_engine.ports", "protocol", *LEAVES),
     # Sources of travel times: a port of the dispatcher's, in the words of the rules.
-    "engine/travel": ("engine.travel", "engine.core", *LEAVES),
-    "engine/gateway": (
-        *("engine.gateway", "engine.dispatch", "engine.core", "engine.ports", "protocol"),
+    "engine/mallard_engine/travel": ("mallard_engine.travel", "mallard_engine.core", *LEAVES),
+    "engine/mallard_engine/gateway": (
+        *("mallard_engine.gateway", "mallard_engine.dispatch", "mallard_engine.core", "mallard_engine.ports", "protocol"),
         *LEAVES,
     ),
-    "engine/simulation": (
-        *("engine.simulation", "engine.dispatch", "engine.store", "engine.core", "engine.ports"),
-        *("engine.demo.demand", "engine.demo.ground"),
+    "engine/mallard_engine/simulation": (
+        *("mallard_engine.simulation", "mallard_engine.dispatch", "mallard_engine.storage", "mallard_engine.core", "mallard_engine.ports"),
+        *("mallard_engine.workload.demand", "mallard_engine.workload.random_points"),
         *("protocol", *LEAVES),
     ),
     # The engine as a contestant: its parts, put together without a gateway.
-    "engine/bench": (
-        *("engine.bench", "engine.store", "engine.dispatch", "engine.core", "engine.ports"),
-        *("engine.travel", "protocol", *LEAVES),
+    "load_tests/benchmarks/engine": (
+        *("load_tests.benchmarks.engine", "mallard_engine.storage", "mallard_engine.dispatch", "mallard_engine.core", "mallard_engine.ports"),
+        *("mallard_engine.travel", "protocol", *LEAVES),
     ),
     "clients": ("clients", "protocol"),
     "load_tests": ("load_tests", "clients", "protocol"),
 }
 # Folder → the packages of others that it may import; folders not named may import any.
 THIRD_PARTY_ARROWS = {
-    "engine/bench": ("msgspec", "numpy", "structlog", "uvloop"),
+    "load_tests/benchmarks/engine": ("msgspec", "numpy", "structlog", "uvloop"),
     "protocol": ("msgpack", "msgspec"),
-    "engine/travel": (
+    "engine/mallard_engine/travel": (
         *("httpx2", "msgspec", "numpy", "scipy", "structlog"),
         *("osmium", "routingkit_cch"),
     ),
-    "engine/core": ("numpy", "scipy", "shapely"),
-    "engine/dispatch": ("structlog",),
+    "engine/mallard_engine/core": ("numpy", "scipy", "shapely"),
+    "engine/mallard_engine/dispatch": ("structlog",),
     "clients": ("httpx2", "msgspec", "websockets"),
 }
 # What would let the world into the rules: they are told the time, and nothing is left to chance.
 WORLDLY = {"asyncio", "os", "random", "secrets", "socket", "threading", "time"}
 # The composition root alone puts a store under the gateway.
-COMPOSITION_ROOT = ROOT / "engine/gateway/app.py"
+COMPOSITION_ROOT = ROOT / "engine/mallard_engine/gateway/node.py"
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -84,7 +84,7 @@ def test_arrows_between_our_packages(folder: str) -> None:
     for path in modules(folder):
         allowed = FIRST_PARTY_ARROWS[folder]
         if path == COMPOSITION_ROOT:
-            allowed = (*allowed, "engine.store", "engine.travel")
+            allowed = (*allowed, "mallard_engine.storage", "mallard_engine.travel")
         for module in imports(path):
             if is_in(module, FIRST_PARTY):
                 assert is_in(module, allowed), f"{path.relative_to(ROOT)} imports {module}"
@@ -101,6 +101,6 @@ def test_arrows_to_the_packages_of_others(folder: str) -> None:
 
 
 def test_the_rules_know_no_world() -> None:
-    for path in modules("engine/core"):
+    for path in modules("engine/mallard_engine/core"):
         worldly = WORLDLY.intersection(imports(path))
         assert not worldly, f"{path.relative_to(ROOT)} imports {worldly}"

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from load_tests.attacks.registry import Attack, Victim, attacks
 from load_tests.credentials import Credentials
-from load_tests.ground import Ground
+from load_tests.places import Ground
 
 NICENESS: Final = 19
 # An attacker that is cut off at once comes back, but not in a tight loop.

@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from load_tests.attacks.payloads import HostileFrame, hostile_frames
-from protocol.codec import JSON, MSGPACK, FrameError
+from mallard_protocol.codec import JSON, MSGPACK, FrameError
 
 _REPETITIONS: Final = 20
 

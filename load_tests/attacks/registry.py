@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from load_tests.credentials import Credentials
-from load_tests.ground import Ground
+from load_tests.places import Ground
 
 MODULES: Final = tuple(f"load_tests.attacks.{name}" for name in ("frames", "http", "services"))
 """The modules that hold attacks."""

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from load_tests.measures import Measure
+from load_tests.measurements import Measure
 from load_tests.swarm.result import SwarmResult
-from load_tests.tables import table
+from load_tests.users.tables import table
 
 MAX_GROWTH_MIB: Final = 10.0
 MAX_SLOWDOWN: Final = 3.0

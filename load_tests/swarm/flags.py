@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from load_tests.credentials import Credentials, read_driver_tokens, read_secret
 from load_tests.meters import Meters
-from load_tests.nodes import running_nodes, running_redis
+from mallard_engine.workload.nodes import running_nodes, running_redis
 from load_tests.swarm.plan import BadPlan, SwarmPlan
 
 _DEFAULTS: Final = {

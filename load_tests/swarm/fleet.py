@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from load_tests.credentials import Credentials, DriverToken
-from load_tests.ground import Ground
-from load_tests.swarm.phone import Base, Phone
+from load_tests.places import Ground
+from load_tests.swarm.driver import Base, Phone
 
 _TICK_S: Final = 0.01
 _CONNECTING_AT_ONCE: Final = 256

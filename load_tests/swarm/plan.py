@@ -26,7 +26,7 @@ class SwarmPlan:
     `crowd`: how many of the drivers live around the first mall, for a flash sale; all others, and
     the usual orders, are then in other markets.
     `grace_s`: an order without an offer by then has failed. `awaits_welcome`: False for a server
-    that only takes frames, such as `load_tests.peers.sink`.
+    that only takes frames, such as `load_tests.benchmarks.peers.sink`.
     """
 
     urls: tuple[str, ...]

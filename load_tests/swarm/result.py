@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from load_tests.histograms import Histograms
-from load_tests.measures import Measure
+from load_tests.measurements import Measure
 
 _PERCENTS: Final = (50, 90, 95, 99, 99.9)
 

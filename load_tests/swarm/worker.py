@@ -1,6 +1,6 @@
 """A process of the swarm: its share of the drivers and of the orders.
 
-Started by `load_tests.swarm.conductor` with the number of the socket that it is told things on; it
+Started by `load_tests.swarm.coordinator` with the number of the socket that it is told things on; it
 ends when that ends.
 """
 
@@ -18,13 +18,13 @@ from typing import Any, Final
 import uvloop
 
 from load_tests.credentials import BadCredentials, Credentials, DriverToken
-from load_tests.ground import Ground, NoGround
+from load_tests.places import Ground, NoGround
 from load_tests.swarm.fleet import Fleet
-from load_tests.swarm.http_wire import HttpNode
-from load_tests.swarm.notebook import Notebook
+from load_tests.swarm.wire.http_client import HttpNode
+from load_tests.swarm.event_log import Notebook
 from load_tests.swarm.orders import SALE_CONNECTIONS, Orders
-from load_tests.swarm.phone import Base
-from load_tests.swarm.pipe import hear, tell
+from load_tests.swarm.driver import Base
+from load_tests.swarm.wire.framed_pipe import hear, tell
 from load_tests.swarm.plan import SwarmPlan
 
 _TELL_EVERY_S: Final = 0.25

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from clients.drivers import DriverClient
-from tests.clients.counterpart import JSON, MSGPACK, SERVER_TIME_MS, Counterpart
+from mallard_client.driver.client import DriverClient
+from tests.clients.counterpart import (JSON, MSGPACK, SERVER_TIME_MS, Counterpart)
 from tests.clients.waits import Waits
 
 # The phone's clock is a quarter of an hour slow, so that a forgotten conversion shows.

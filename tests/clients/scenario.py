@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clients.backoff import Backoff
-from clients.drivers import DriverClient
-from clients.link import Liveness
-from clients.storage import MemoryStorage
-from tests.clients.counterpart import Counterpart, Socket, a_job, an_offer
+from mallard_client.backoff import Backoff
+from mallard_client.driver.client import DriverClient
+from mallard_client.driver.socket import Liveness
+from mallard_client.driver.storage import MemoryStorage
+from tests.clients.counterpart import (Counterpart, Socket, a_job, an_offer)
 from tests.clients.fault_proxy import FaultProxy
 from tests.support import eventually
 

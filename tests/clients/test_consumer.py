@@ -8,16 +8,16 @@ from typing import Any, get_args
 
 import pytest
 
-import clients
-from clients.drivers import StepName, WishName
-from protocol.lifecycle import Step, Wish
+import mallard_client
+from mallard_client.driver.client import StepName, WishName
+from mallard_protocol.lifecycle import Step, Wish
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import asyncio
 from typing import assert_type
 
-from clients import (
+from mallard_client import (
     ApiProblem, App, Backoff, Barred, BadAnswer, Connected, Connecting, Disconnected, DriverChanged,
     DriverClient, Ended, Event, FileStorage, HeldJob, JobRequest, JobsChanged, Liveness,
     MemoryStorage, NoAnswer, Offer, OrderClient, OrderClientSync, Pace, Pickup, PickupStore,
@@ -110,7 +110,7 @@ DriverClient("ws://a", "t", storage=FileStorage("x"))
 DriverClient("ws://a", lambda: "t", storage=MemoryStorage())
 """
 WRONG = """
-from clients import DriverClient
+from mallard_client import DriverClient
 
 
 async def drive(app: DriverClient) -> None:
@@ -147,8 +147,8 @@ def test_consumer_project_passes_strict_mypy(tmp_path: Path) -> None:
 
 @pytest.mark.finding("C19")
 def test_top_exports_what_it_names() -> None:
-    assert sorted(clients.__all__) == sorted(set(clients.__all__))
-    for name in clients.__all__:
+    assert sorted(mallard_client.__all__) == sorted(set(mallard_client.__all__))
+    for name in mallard_client.__all__:
         assert getattr(clients, name) is not None
 
 

@@ -5,21 +5,9 @@ from typing import Any
 
 import pytest
 
-from clients import (
-    Connected,
-    Connecting,
-    Disconnected,
-    DriverChanged,
-    DriverClient,
-    Ended,
-    JobsChanged,
-    Offer,
-    Stopped,
-    TokenTrouble,
-    Welcome,
-)
-from clients.session import AppSession
-from protocol.lifecycle import Step, Wish
+from mallard_client import (Connected, Connecting, Disconnected, DriverChanged, DriverClient, Ended, JobsChanged, Offer, Stopped, TokenTrouble, Welcome)
+from mallard_client.driver.session import AppSession
+from mallard_protocol.lifecycle import Step, Wish
 from tests.clients.conftest import MakeApp
 from tests.clients.counterpart import Counterpart, a_job, an_offer
 from tests.support import eventually

@@ -18,7 +18,7 @@ from typing import Any
 import jwt
 import pytest
 
-from engine.store.embedded import EmbeddedServer
+from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.e2e.app import App
 from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop

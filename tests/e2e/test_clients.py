@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from clients import DriverClient, FileStorage, OrderClient, OrderClientSync
-from clients.errors import ApiProblem, RequestRefused, Stopped
-from clients.operators import OperatorClient
-from clients.view import HeldJob
-from protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
-from protocol.lifecycle import DriverState, Step, Wish
-from protocol.messages import Offer
-from protocol.resources import Job
+from mallard_client import (DriverClient, FileStorage, OrderClient, OrderClientSync)
+from mallard_client.errors import ApiProblem, RequestRefused, Stopped
+from mallard_client.operator_client import OperatorClient
+from mallard_client.driver.state import HeldJob
+from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from mallard_protocol.lifecycle import DriverState, Step, Wish
+from mallard_protocol.messages import Offer
+from mallard_protocol.resources import Job
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
 from tests.support import eventually

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from engine.market_policy import MarketPolicy
-from engine.store.audit import audit
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.storage.audit.audit import audit
 from tests.e2e.app import App, now_ms
 from tests.e2e.conftest import NewApp, NewShop, Node
 from tests.e2e.contract import Frame

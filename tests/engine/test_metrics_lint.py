@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.metrics import Metrics
+from mallard_engine.metrics import Metrics
 
 pytestmark = pytest.mark.finding("D19")
 

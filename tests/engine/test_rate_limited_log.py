@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.logs import LibraryLimit, RateLimitedLog, Tally
+from mallard_engine.logs import LibraryLimit, RateLimitedLog, Tally
 from tests.support import eventually
 
 
@@ -119,8 +119,8 @@ def test_a_librarys_message_passes_once_an_interval() -> None:
     assert [passes("asyncio") for _ in range(50)] == [None] * 50
     assert passes("uvicorn.error")
     assert passes("asyncio", "another")
-    assert passes("engine.gateway")
-    assert passes("engine.gateway")
+    assert passes("mallard_engine.gateway")
+    assert passes("mallard_engine.gateway")
     now = 1.5
     assert passes("asyncio") == "socket.send() raised exception [50 more before]"
     assert sum(passes("asyncio", f"{number}") is not None for number in range(1_000)) < 100

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from engine.metrics import Metrics
+from mallard_engine.metrics import Metrics
 from load_tests.attacks.registry import attacks
 from load_tests.attacks.report import Findings, counters, events
 from load_tests.histograms import Histograms
-from load_tests.measures import Measure
+from load_tests.measurements import Measure
 from load_tests.swarm.result import SwarmResult
-from protocol.codes import Close
+from mallard_protocol.codes import Close
 
 
 def phase(*, p99_ms: float = 10.0, failures: int = 0, lost: int = 0) -> SwarmResult:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.meters import Meters, Reading, process_bytes, process_cpu_s, redis_info, usage
-from load_tests.nodes import running_redis
+from load_tests.meters import (Meters, Reading, process_bytes, process_cpu_s, redis_info, usage)
+from mallard_engine.workload.nodes import running_redis
 
 
 def reading(at_s: float, engine_s: float | None, lag: dict[float, float]) -> Reading:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from load_tests.credentials import Credentials
-from load_tests.nodes import running_nodes
+from mallard_engine.workload.nodes import running_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "a secret that only these runs and their engine know"
@@ -76,7 +76,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
         started = {
             "make load": start(
                 folder / "a",
-                *(sys.executable, "-m", "load_tests.with_engine", "--results", str(folder / "a")),
+                *(sys.executable, "-m", "load_tests.users.with_engine", "--results", str(folder / "a")),
                 *("--seconds", "3", "--rate", "6", "--drivers", "40", "--shape", "mass-reconnect"),
                 *("--slo", "offer latency:count>=5,failures<=0", "--slo", "reconnect:count>=40"),
                 *("--processes", "2", "--csv", str(folder / "a" / "run"), "--lapse", "0"),

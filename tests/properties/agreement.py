@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from engine.core import model as core
-from protocol.lifecycle import BEFORE_PICKUP
+from mallard_engine.core import model as core
+from mallard_protocol.lifecycle import BEFORE_PICKUP
 from tests.properties.model_drivers import Driver
 from tests.properties.model_records import Job
 from tests.properties.model_staggered import StaggeredModel

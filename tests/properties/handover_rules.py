@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from engine.core.model import RankedDriver, RoundRecord
-from engine.ports import LateRun, OfferPlan, PlannedJob
-from tests.properties.machine import DRIVERS, How, how_often, recent
+from mallard_engine.core.model import RankedDriver, RoundRecord
+from mallard_engine.ports import LateRun, OfferPlan, PlannedJob
+from tests.properties.machine import (DRIVERS, How, how_often, recent)
 from tests.properties.time_rules import TimeRules
 
 

@@ -12,30 +12,18 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from engine.core.model import Vehicle
-from engine.market_policy import MarketPolicy
-from engine.ports import (
-    DriverUnavailable,
-    DueEntry,
-    DuplicateExternalId,
-    Effects,
-    IdempotencyMismatch,
-    JobRef,
-    NoSuchDriver,
-    OfferLive,
-    Refused,
-    StoreUnavailable,
-    WrongState,
-)
-from engine.store.errors import LinkReplyError
-from engine.store.redis import RedisStore
-from engine.store.scripts import Script
+from mallard_engine.core.model import Vehicle
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import (DriverUnavailable, DueEntry, DuplicateExternalId, Effects, IdempotencyMismatch, JobRef, NoSuchDriver, OfferLive, Refused, StoreUnavailable, WrongState)
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.scripts import Script
 from tests.properties import invariants
 from tests.properties.agreement import check_agreement
 from tests.properties.model_drivers import LEASE_MS
 from tests.properties.model_records import REFUSED, WORDS_OF_REFUSAL
 from tests.properties.model_staggered import StaggeredModel
-from tests.properties.world import NODES, START_MS, Snapshot, World
+from tests.properties.world import (NODES, START_MS, Snapshot, World)
 
 T = TypeVar("T")
 How = Literal["once", "twice", "reply lost"]

@@ -3,7 +3,7 @@
 See `test_planted_bugs.py`. The market pools up to three jobs; `d2` has the room for them.
 """
 
-from protocol.lifecycle import JobState
+from mallard_protocol.lifecycle import JobState
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
 from tests.properties.planting import Planted, Story

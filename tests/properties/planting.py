@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.store.scripts import Script, all_scripts
+from mallard_engine.storage.scripts import Script, all_scripts
 from tests.properties.mallard import Mallard
 
 Story = Callable[[Mallard], None]

@@ -8,20 +8,14 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.core.hours import (
-    OpeningHours,
-    is_open,
-    next_collection_ms,
-    opening_at,
-    parse_spans,
-)
-from engine.core.model import Need
-from engine.core.places import Mall, Places
-from engine.gateway import submission
-from engine.gateway.submission import InvalidOrder, Order, read_order
-from protocol.bodies import body_as
-from protocol.codes import ProblemCode
-from protocol.resources import JobRequest
+from mallard_engine.core.places.opening_hours import (OpeningHours, is_open, next_collection_ms, opening_at, parse_spans)
+from mallard_engine.core.model import Need
+from mallard_engine.core.places.markets import Mall, Places
+from mallard_engine.gateway.orders import intake
+from mallard_engine.gateway.orders.intake import InvalidOrder, Order, read_order
+from mallard_protocol.bodies import body_as
+from mallard_protocol.codes import ProblemCode
+from mallard_protocol.resources import JobRequest
 from tests.properties.profiles import DEEP
 
 pytestmark = pytest.mark.finding("D3")
@@ -30,7 +24,7 @@ MINUTE_MS = 60_000
 SHIPPED = Places.load().market("phoenix")
 MALLS = ("chandler-fashion-center", "arizona-mills")
 MONDAY_MS = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp()) * 1000
-submission_need = submission._need
+submission_need = intake._need
 LOOK = settings(
     max_examples=2_000 if DEEP else 150,
     deadline=None,
@@ -170,6 +164,6 @@ def _cut_at_closing(request: JobRequest, mall: Mall, now_ms: int) -> Need:
 def test_planted_bug_around_closing_is_found(
     monkeypatch: pytest.MonkeyPatch, name: str, bug: Callable[..., object]
 ) -> None:
-    monkeypatch.setattr(submission, name, bug)
+    monkeypatch.setattr(intake, name, bug)
     with pytest.raises(AssertionError):
         look(settings(LOOK, phases=[Phase.generate]))

@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from engine.core.model import Submission
-from engine.ports import Submitted
-from engine.store.redis import RedisStore
-from engine.store.scripts import Script
+from mallard_engine.core.model import Submission
+from mallard_engine.ports import Submitted
+from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.scripts import Script
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
 from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from protocol.lifecycle import JobState
+from mallard_protocol.lifecycle import JobState
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
 from tests.properties.model_drivers import FORGET_DRIVER_MS

@@ -5,11 +5,11 @@ import math
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from engine.ports import DueEntry, OwnDriver, Standing
-from protocol.lifecycle import HELD, Wish
+from mallard_engine.ports import DueEntry, OwnDriver, Standing
+from mallard_protocol.lifecycle import HELD, Wish
 from tests.properties import invariants
 from tests.properties.driver_rules import HolderRules
-from tests.properties.machine import DRIVERS, How, how_often, recent, some_node
+from tests.properties.machine import (DRIVERS, How, how_often, recent, some_node)
 from tests.properties.world import MARKET, NODES
 
 _REAP = 2

@@ -9,24 +9,15 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
-from engine.core.model import Driver, Job, Need, Submission, Vehicle, Waiting
-from engine.market_policy import MarketPolicy
-from engine.ports import StoreUnavailable
-from engine.store.keys import MarketKeys, job_at
-from engine.store.link import Link
-from engine.store.records import (
-    OfferRecord,
-    RoundOfOffers,
-    read_driver,
-    read_job,
-    read_offer,
-    read_position,
-    read_round_of_offers,
-    read_waiting,
-)
-from engine.store.redis import RedisStore
-from engine.store.scripts import Script
-from protocol.lifecycle import JobState
+from mallard_engine.core.model import (Driver, Job, Need, Submission, Vehicle, Waiting)
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.keys import MarketKeys, job_at
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.records import (OfferRecord, RoundOfOffers, read_driver, read_job, read_offer, read_position, read_round_of_offers, read_waiting)
+from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.scripts import Script
+from mallard_protocol.lifecycle import JobState
 from tests.properties.model_drivers import LEASE_MS
 
 T = TypeVar("T")

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from protocol import messages
-from protocol.instants import EARLIEST_MS, LATEST_MS
-from protocol.lifecycle import Step, Wish
+from mallard_protocol import messages
+from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
+from mallard_protocol.lifecycle import Step, Wish
 
 
 def floats(lowest: float, highest: float) -> st.SearchStrategy[float]:

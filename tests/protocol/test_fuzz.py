@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol.bodies import MalformedJson, canonical_hash, parse_json_body
-from protocol.codec import JSON, MSGPACK, FrameError
-from protocol.messages import ClientMessage
-from protocol.strict import Malformed, parse_json, parse_msgpack
+from mallard_protocol.bodies import MalformedJson, canonical_hash, parse_json_body
+from mallard_protocol.codec import JSON, MSGPACK, FrameError
+from mallard_protocol.messages import ClientMessage
+from mallard_protocol.strict import Malformed, parse_json, parse_msgpack
 from tests.protocol.strategies import client_messages, plain_values
 
 DEEP = 8

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from protocol import docs
-from protocol.schema import asyncapi, openapi
+from mallard_protocol import contract_docs
+from mallard_protocol.schema import asyncapi, openapi
 
 pytestmark = pytest.mark.finding("D18")
 
@@ -80,7 +80,7 @@ def test_a_python_client_is_generated_and_imports(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(binaries / "openapi-python-client", "generate", "--meta", "none"),
-            *("--path", docs.FOLDER / "openapi.json", "--output-path", tmp_path / "generated"),
+            *("--path", contract_docs.FOLDER / "openapi.json", "--output-path", tmp_path / "generated"),
         ],
         env=environment,
         capture_output=True,

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from protocol.bodies import InvalidBody, body_as
-from protocol.fields import EpochMs
-from protocol.instants import LATEST_MS
-from protocol.resources import JobRequest, ReadyRequest
+from mallard_protocol.bodies import InvalidBody, body_as
+from mallard_protocol.fields import EpochMs
+from mallard_protocol.instants import LATEST_MS
+from mallard_protocol.resources import JobRequest, ReadyRequest
 
 pytestmark = pytest.mark.finding("D1")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from protocol import docs
-from protocol.codec import CLIENT_TYPES, SERVER_TYPES
-from protocol.codes import PROBLEMS, SUBPROTOCOLS, Close, ErrorCode
-from protocol.schema import asyncapi, openapi
+from mallard_protocol import contract_docs
+from mallard_protocol.codec import CLIENT_TYPES, SERVER_TYPES
+from mallard_protocol.codes import (PROBLEMS, SUBPROTOCOLS, Close, ErrorCode)
+from mallard_protocol.schema import asyncapi, openapi
 
 OPERATIONS = {
     "/v1/jobs": {"post", "get"},
@@ -150,14 +150,14 @@ def test_socket_codes_and_limits() -> None:
 
 
 def test_the_documents_are_fresh() -> None:
-    assert docs.main(["--check"]) == 0, "run `make docs`"
+    assert contract_docs.main(["--check"]) == 0, "run `make docs`"
 
 
 def test_stale_documents_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert docs.main(["--check"], folder=tmp_path) == 1
-    assert docs.main([], folder=tmp_path) == 0
-    assert docs.main(["--check"], folder=tmp_path) == 0
+    assert contract_docs.main(["--check"], folder=tmp_path) == 1
+    assert contract_docs.main([], folder=tmp_path) == 0
+    assert contract_docs.main(["--check"], folder=tmp_path) == 0
     (tmp_path / "openapi.json").write_text("{}")
     capsys.readouterr()
-    assert docs.main(["--check"], folder=tmp_path) == 1
+    assert contract_docs.main(["--check"], folder=tmp_path) == 1
     assert "openapi.json" in capsys.readouterr().err

@@ -8,9 +8,9 @@ import msgpack
 import msgspec
 import pytest
 
-from protocol import codec
-from protocol.codec import JSON, MSGPACK, BadFrame, FrameTooBig, UndecodableFrame
-from protocol.messages import ClientMessage, ServerMessage
+from mallard_protocol import codec
+from mallard_protocol.codec import (JSON, MSGPACK, BadFrame, FrameTooBig, UndecodableFrame)
+from mallard_protocol.messages import ClientMessage, ServerMessage
 
 VECTORS = Path(__file__).parent / "vectors"
 Case = dict[str, Any]

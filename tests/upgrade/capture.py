@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from engine.store.embedded import EmbeddedServer
+from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.e2e.app import CAR, App
 from tests.e2e.conftest import Node, make_token, start_node
 from tests.e2e.shop import Shop, considered, soon

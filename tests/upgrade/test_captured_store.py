@@ -12,9 +12,9 @@ import msgpack
 import pytest
 import redis
 
-from engine.store.embedded import EmbeddedServer
+from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.e2e.app import App
-from tests.e2e.conftest import POLICY, Node, make_token, start_node
+from tests.e2e.conftest import (POLICY, Node, make_token, start_node)
 from tests.e2e.shop import Shop
 from tests.upgrade.captured import STORES, captured, restore
 

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from engine.core.acceptance import CELLS
-from engine.core.eta import StraightLine
-from engine.core.matching import Matcher
-from engine.core.model import Asked, Driver, HeldJob, Near, Need, Position, Vehicle, Waiting
-from engine.core.places import Mall, Places
-from engine.market_policy import CostWeights, MarketPolicy
-from protocol.lifecycle import Wish
+from mallard_engine.core.matching.acceptance import CELLS
+from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.core.matching.ranking import Matcher
+from mallard_engine.core.model import (Asked, Driver, HeldJob, Near, Need, Position, Vehicle, Waiting)
+from mallard_engine.core.places.markets import Mall, Places
+from mallard_engine.config.market_policy import CostWeights, MarketPolicy
+from mallard_protocol.lifecycle import Wish
 
 NOW_MS = 1_790_000_000_000
 HOUR_MS = 3_600_000

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from protocol.lifecycle import TERMINAL
-from protocol.resources import Job, TimelineEntry
+from mallard_protocol.lifecycle import TERMINAL
+from mallard_protocol.resources import Job, TimelineEntry
 
 START = datetime(2026, 11, 22, 17, 0, tzinfo=UTC)
 START_MS = int(START.timestamp() * 1000)

@@ -1,6 +1,6 @@
 """What a node remembers ends with what it is about."""
 
-from protocol.lifecycle import Step
+from mallard_protocol.lifecycle import Step
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MARKET, Node
 from tests.support import eventually

@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.core.model import Job, Vehicle
-from engine.ports import JobRef
-from protocol.lifecycle import JobState, Step, Wish
+from mallard_engine.core.model import Job, Vehicle
+from mallard_engine.ports import JobRef
+from mallard_protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MARKET, Node
 from tests.support import eventually

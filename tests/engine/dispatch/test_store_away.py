@@ -9,10 +9,10 @@ import pytest
 import redis
 import structlog
 
-from engine.ports import Effects, StoreUnavailable
-from engine.store.embedded import EmbeddedServer
-from protocol.lifecycle import JobState
-from tests.engine.dispatch.worlds import MARKET, POLICY, Courier, Node
+from mallard_engine.ports import Effects, StoreUnavailable
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_protocol.lifecycle import JobState
+from tests.engine.dispatch.worlds import (MARKET, POLICY, Courier, Node)
 from tests.support import eventually
 
 

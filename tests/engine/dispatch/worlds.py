@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.core.model import Driver, Job, LiveOffer, RoundRecord, Submission, Vehicle
-from engine.core.places import Places, Store
-from engine.dispatch.dispatcher import Dispatcher
-from engine.market_policy import CostWeights, MarketPolicy
-from engine.metrics import Metrics
-from engine.ports import DriverFix, Hello, JobRef, Push
-from engine.store.keys import MarketKeys
-from engine.store.redis import RedisStore
-from protocol.lifecycle import JobState, Step, Wish
-from protocol.messages import Proof
+from mallard_engine.core.model import (Driver, Job, LiveOffer, RoundRecord, Submission, Vehicle)
+from mallard_engine.core.places.markets import Places, Store
+from mallard_engine.dispatch.dispatcher import Dispatcher
+from mallard_engine.config.market_policy import CostWeights, MarketPolicy
+from mallard_engine.metrics import Metrics
+from mallard_engine.ports import (DriverFix, Hello, JobRef, Push)
+from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.redis_store import RedisStore
+from mallard_protocol.lifecycle import JobState, Step, Wish
+from mallard_protocol.messages import Proof
 from tests.engine.core import makers
 from tests.support import eventually
 

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import httpx2
 import pytest
 
-from engine.config import load_settings
-from engine.core.places import Places
-from engine.gateway.app import Node
-from engine.gateway.server import Lifecycle, Server, server_config
-from engine.gateway.vigil import Pace
-from protocol.codes import Role
+from mallard_engine.config.settings import load_settings
+from mallard_engine.core.places.markets import Places
+from mallard_engine.gateway.node import Node
+from mallard_engine.gateway.server import Lifecycle, Server, server_config
+from mallard_engine.gateway.socket.timers import Pace
+from mallard_protocol.codes import Role
 from tests.support import eventually
 
 PHOENIX = "phoenix"

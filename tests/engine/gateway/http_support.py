@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from protocol.codes import Role
+from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, RunningNode
 
 PROBLEM = "application/problem+json"

@@ -8,11 +8,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from engine.config import ConfigError
-from engine.gateway import auth
-from engine.gateway.auth import BadToken, Principal, TokenExpired, Tokens, WrongScope, bearer
-from engine.gateway.token_keys import PublicKey, TokenKeys
-from protocol.codes import Role
+from mallard_engine.config.settings import ConfigError
+from mallard_engine.gateway import auth
+from mallard_engine.gateway.auth import (BadToken, Principal, TokenExpired, Tokens, WrongScope, bearer)
+from mallard_engine.gateway.token_keys import PublicKey, TokenKeys
+from mallard_protocol.codes import Role
 
 SECRET = b"a-secret-of-more-than-thirty-two-bytes"
 OTHER = b"another-secret-of-more-than-32-bytes!!"

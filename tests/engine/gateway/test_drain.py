@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import structlog
 
-from engine.config import ConfigError, load_settings
-from engine.core.places import Places
-from engine.gateway.drain import reconnect_times_ms
-from protocol.codes import Role
-from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
+from mallard_engine.config.settings import ConfigError, load_settings
+from mallard_engine.core.places.markets import Places
+from mallard_engine.gateway.drain import reconnect_times_ms
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import (HOME, MALL, NEAR, NodeFactory, RunningNode)
 from tests.engine.gateway.phone import Phone, phone
 from tests.engine.gateway.wire import Wire
 from tests.support import eventually

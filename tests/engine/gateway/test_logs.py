@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from engine.logs import REDACTED, configure_logging, redact
+from mallard_engine.logs import REDACTED, configure_logging, redact
 from tests.engine.gateway.conftest import HOME, NEAR, RunningNode
 from tests.engine.gateway.phone import phone
 

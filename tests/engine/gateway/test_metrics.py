@@ -2,7 +2,7 @@
 
 import asyncio
 
-from engine.metrics import Metrics
+from mallard_engine.metrics import Metrics
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import phone
 from tests.support import eventually

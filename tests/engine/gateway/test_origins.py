@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from engine.gateway.origins import is_same_origin
-from protocol.codes import Role
+from mallard_engine.gateway.origins import is_same_origin
+from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.wire import HANDSHAKE, Answer, Wire
 

@@ -25,9 +25,9 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
-from engine.gateway.http_transport import PatientHttpProtocol
-from engine.gateway.server import Server, server_config
-from engine.gateway.transport import DriverSocketProtocol
+from mallard_engine.gateway.http.transport.protocol import PatientHttpProtocol
+from mallard_engine.gateway.server import Server, server_config
+from mallard_engine.gateway.socket.protocol import DriverSocketProtocol
 
 pytestmark = pytest.mark.finding("A1", "A2", "A5")
 ROOT = Path(__file__).parents[3]

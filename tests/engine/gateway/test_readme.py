@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from protocol.codes import Role
+from mallard_protocol.codes import Role
 from tests.support import eventually
 
 README = Path(__file__).parents[3] / "README.md"

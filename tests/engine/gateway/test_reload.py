@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import redis
 
-from engine.config import ConfigError, Settings, load_settings
-from engine.core.places import Mall, Places
-from engine.gateway.reloading import Reloading
-from engine.store.policy_agreement import KEY, fingerprint
-from protocol.codes import Role
-from tests.engine.gateway.conftest import MALL, PHOENIX, NodeFactory, RunningNode
+from mallard_engine.config.settings import ConfigError, Settings, load_settings
+from mallard_engine.core.places.markets import Mall, Places
+from mallard_engine.gateway.reloading import Reloading
+from mallard_engine.storage.policy_agreement import KEY, fingerprint
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import (MALL, PHOENIX, NodeFactory, RunningNode)
 from tests.engine.gateway.http_support import Caller, order
 from tests.engine.gateway.phone import phone
 from tests.support import eventually

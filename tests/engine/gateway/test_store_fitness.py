@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from engine.commands import serve
-from engine.config import ConfigError, load_settings
-from engine.core.places import Places
-from engine.ports import StoreUnavailable
-from engine.store.embedded import EmbeddedServer
-from engine.store.fitness import Facts, Finding, inspect_url, judge
+from mallard_engine.cli import serve
+from mallard_engine.config.settings import ConfigError, load_settings
+from mallard_engine.core.places.markets import Places
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.storage.fitness import (Facts, Finding, inspect_url, judge)
 from tests.engine.gateway.conftest import NodeFactory
 from tests.support import eventually
 

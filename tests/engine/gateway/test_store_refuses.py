@@ -9,9 +9,9 @@ import pytest
 import redis
 import structlog
 
-from engine.store.embedded import EmbeddedServer
-from protocol.codes import Role
-from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import (HOME, MALL, NEAR, NodeFactory, RunningNode)
 from tests.engine.gateway.phone import phone
 from tests.support import eventually
 

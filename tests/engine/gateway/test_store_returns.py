@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from engine.core.model import Device
-from engine.gateway import recovery
-from engine.store.embedded import EmbeddedServer
-from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
+from mallard_engine.core.model import Device
+from mallard_engine.gateway import driver_recovery
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from tests.engine.gateway.conftest import (NEAR, PHOENIX, NodeFactory, RunningNode)
 from tests.engine.gateway.phone import Frame, Phone, phone
 from tests.proxy import Proxy
 from tests.support import eventually
@@ -135,8 +135,8 @@ async def test_hello_that_was_asked_for_replaces_the_device(
 async def test_jobs_are_offered_before_idle_apps_are_asked(
     server: EmbeddedServer, engine_node: NodeFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "_ASK_AFTER_S", 4.0)
-    monkeypatch.setattr(recovery, "_ASK_BATCH", 1)
+    monkeypatch.setattr(driver_recovery, "_ASK_AFTER_S", 4.0)
+    monkeypatch.setattr(driver_recovery, "_ASK_BATCH", 1)
     node = hasten(await engine_node(redis_url=server.url))
     async with (
         phone(node.ws, node.token("d1")) as d1,

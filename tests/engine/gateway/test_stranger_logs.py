@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from protocol.codes import Role
+from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.http_support import Caller
 from tests.engine.gateway.phone import phone

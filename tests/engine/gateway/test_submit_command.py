@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import main
-from engine.commands.submit import read_jobs
-from engine.input_files import InputError
+from mallard_engine.cli.main import main
+from mallard_engine.cli.submit import read_jobs
+from mallard_engine.input_files import InputError
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.http_support import Caller, order
 
@@ -59,7 +59,7 @@ async def test_submit_stops_when_nothing_reads_its_output(
     os.close(reader)
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "engine", "submit", str(file)),
+            *(sys.executable, "-m", "mallard_engine", "submit", str(file)),
             *("--url", node.url, "--service", "shop", "--data", str(tmp_path)),
             env=os.environ | {"MALLARD_SECRET": "s" * 32},
             stdout=writer,

@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from engine.config import ConfigError, Settings
-from engine.gateway.token_keys import kept_secret, load_token_keys
+from mallard_engine.config.settings import ConfigError, Settings
+from mallard_engine.gateway.token_keys import kept_secret, load_token_keys
 
 LONG = "a-secret-of-more-than-thirty-two-bytes"
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from engine.core.eta import StraightLine
-from engine.core.hours import OpeningHours, opening_at
-from engine.core.mall import Mall
-from engine.core.model import Need, Vehicle
-from engine.core.pickup import at_next_opening
-from engine.core.places import Places
-from engine.core.visits import collecting
-from engine.market_policy import MarketPolicy
-from engine.simulation.day import simulate
-from engine.simulation.scenario import MINUTE_MS, Day, Scenario, Service, Shift, SimulatedOrder
+from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.core.places.opening_hours import OpeningHours, opening_at
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.model import Need, Vehicle
+from mallard_engine.core.pickup.pickup_deadline import at_next_opening
+from mallard_engine.core.places.markets import Places
+from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.simulation.run_day import simulate
+from mallard_engine.simulation.scenario import (MINUTE_MS, Day, Scenario, Service, Shift, SimulatedOrder)
 from tests.engine.core import makers
 
 pytestmark = [pytest.mark.slow, pytest.mark.finding("D2"), pytest.mark.finding("D3")]
@@ -180,8 +180,8 @@ def _until_it_expires(_mall: Mall, need: Need, _now_ms: int) -> int:
 @pytest.mark.parametrize(
     ("module", "name", "bug", "ends"),
     [
-        ("engine.dispatch.openings", "at_next_opening", _an_hour_late, "left to die"),
-        ("engine.core.matching", "collect_by_ms", _until_it_expires, "came to a closed mall"),
+        ("mallard_engine.dispatch.next_opening", "at_next_opening", _an_hour_late, "left to die"),
+        ("mallard_engine.core.matching.ranking", "collect_by_ms", _until_it_expires, "came to a closed mall"),
     ],
 )
 def test_planted_bug_at_closing_is_found(

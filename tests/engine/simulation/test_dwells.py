@@ -5,11 +5,11 @@ from statistics import median
 
 import redis
 
-from engine.core.places import Places
-from engine.demo.demand import Demand
-from engine.simulation import mallday
-from engine.simulation.day import job_id, simulate
-from engine.simulation.scenario import Day, Scenario
+from mallard_engine.core.places.markets import Places
+from mallard_engine.workload.demand import Demand
+from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.simulation.run_day import job_id, simulate
+from mallard_engine.simulation.scenario import Day, Scenario
 
 MALL = "chandler-fashion-center"
 COUNTER_S, PRIOR_S = 600, 120

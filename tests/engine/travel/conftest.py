@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.travel.extract import read_extract
-from engine.travel.network import Network, network_of
-from engine.travel.roads import RoadGraph, in_order
+from mallard_engine.travel.osm_extract import read_extract
+from mallard_engine.travel.network import Network, network_of
+from mallard_engine.travel.roads import RoadGraph, in_order
 from tests.engine.travel.streets import real_extract
 
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.core.geo import haversine_m
+from mallard_engine.core.places.geo import haversine_m
 
 _PATH = re.compile(
     r"GET /table/v1/(?P<profile>[a-z]+)/(?P<places>[-0-9.,;]+)\?(?P<query>\S+) HTTP/1.1"

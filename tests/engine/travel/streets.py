@@ -10,7 +10,7 @@ import osmium
 import pytest
 from osmium.osm.mutable import Node, Way
 
-from engine.travel.network import Network
+from mallard_engine.travel.network import Network
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = Path(os.environ.get("MALLARD_DATASETS", ROOT.parent / "shared" / "data")) / "roads"

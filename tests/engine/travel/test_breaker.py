@@ -1,6 +1,6 @@
 """What fails is left alone for a while."""
 
-from engine.travel.breaker import Breaker
+from mallard_engine.travel.breaker import Breaker
 
 
 class Clock:

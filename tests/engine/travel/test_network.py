@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.geo import haversine_m
-from engine.travel.extract import read_extract
-from engine.travel.network import CLOSED_MS, FIXED, Network, RoadsError, network_of
-from tests.engine.travel.streets import M_PER_DEG, Street, real_extract, write_extract, write_town
+from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.travel.osm_extract import read_extract
+from mallard_engine.travel.network import (CLOSED_MS, FIXED, Network, RoadsError, network_of)
+from tests.engine.travel.streets import (M_PER_DEG, Street, real_extract, write_extract, write_town)
 
 ROAD = {"highway": "residential"}
 STEP = 100.0 / M_PER_DEG

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.travel.extract import read_extract
-from engine.travel.network import Network, RoadsError, array_names, network_of
-from engine.travel.network_file import About, read_network, write_network
-from engine.travel.roads import in_order
+from mallard_engine.travel.osm_extract import read_extract
+from mallard_engine.travel.network import (Network, RoadsError, array_names, network_of)
+from mallard_engine.travel.network_file import About, read_network, write_network
+from mallard_engine.travel.roads import in_order
 from tests.engine.travel.streets import write_town
 
 ABOUT = About("town.osm.pbf", "2026-11-01T00:00:00Z")

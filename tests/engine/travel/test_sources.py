@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from engine.config import ConfigError, load_settings
-from engine.core.places import Places
-from engine.metrics import Metrics
-from engine.travel.extract import read_extract
-from engine.travel.network import network_of
-from engine.travel.network_file import About, write_network
-from engine.travel.roads import in_order
-from engine.travel.sources import TravelSources, travel_sources
+from mallard_engine.config.settings import ConfigError, load_settings
+from mallard_engine.core.places.markets import Places
+from mallard_engine.metrics import Metrics
+from mallard_engine.travel.osm_extract import read_extract
+from mallard_engine.travel.network import network_of
+from mallard_engine.travel.network_file import About, write_network
+from mallard_engine.travel.roads import in_order
+from mallard_engine.travel.sources import TravelSources, travel_sources
 from tests.engine.travel.streets import write_town
 
 PLACES = Places.load(opening_hours=False)

@@ -3,7 +3,7 @@
 import pytest
 
 from load_tests.histograms import Histograms
-from load_tests.measures import Measure
+from load_tests.measurements import Measure
 from load_tests.swarm.result import SwarmResult, joined
 
 

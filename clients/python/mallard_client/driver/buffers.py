@@ -1,0 +1,206 @@
+"""What a driver app keeps while it is offline: position fixes and progress reports."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec import UNSET
+
+from mallard_client.driver.clock import Clock, Moment
+from mallard_client.errors import QueueFull, RequestRefused, Stopped
+from mallard_protocol.lifecycle import Step
+from mallard_protocol.messages import (MAX_FIXES, Fix, Progress, Proof, Reply)
+
+# 1e-7 degrees are about a centimetre; more digits would only cost bytes.
+_DEGREE_DIGITS: Final = 7
+# Bounds of a fix in the contract.
+_MAX_ACCURACY_M: Final = 100_000.0
+_MAX_SPEED_MPS: Final = 1_000.0
+# More steps than a driver makes in a day. A full queue refuses new reports and drops none.
+_MAX_REPORTS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFix:
+    """One position reading of the phone; `at_ms` is by its uptime."""
+
+    at_ms: int
+    lat: float
+    lon: float
+    acc_m: float | None
+    heading_deg: float | None = None
+    speed_mps: float | None = None
+
+    def on_wire(self, offset_ms: int) -> Fix:
+        """The fix as the socket carries it; `offset_ms` leads to the server's clock."""
+        return (
+            max(0, self.at_ms + offset_ms),
+            round(self.lat, _DEGREE_DIGITS),
+            round(self.lon, _DEGREE_DIGITS),
+            self.acc_m,
+            self.heading_deg,
+            self.speed_mps,
+        )
+
+
+def clean_fix(
+    at_ms: int,
+    lat: float,
+    lon: float,
+    acc_m: float | None,
+    heading_deg: float | None,
+    speed_mps: float | None,
+) -> LocalFix | None:
+    """Convert a reading to the contract's form; None if its place is not on earth.
+
+    Platforms write -1, NaN or nothing for an unknown accuracy, heading or speed. Such a field
+    becomes None and the place is kept.
+    """
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180):  # false for NaN too
+        return None
+    return LocalFix(
+        at_ms,
+        float(lat),
+        float(lon),
+        _known(acc_m, _MAX_ACCURACY_M),
+        _known(heading_deg, 360.0),
+        _known(speed_mps, _MAX_SPEED_MPS),
+    )
+
+
+def _known(value: float | None, highest: float) -> float | None:
+    return value if value is not None and math.isfinite(value) and 0 <= value <= highest else None
+
+
+class FixBuffer:
+    """Fixes that were not sent yet, at most `limit`; a full buffer drops the oldest."""
+
+    def __init__(self, limit: int) -> None:
+        self._fixes: deque[LocalFix] = deque(maxlen=limit)
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._fixes)
+
+    def add(self, fix: LocalFix | None) -> bool:
+        """Keep a fix, the newest so far; return whether there was one to keep."""
+        if fix is None:
+            self.dropped += 1
+            return False
+        self.dropped += len(self._fixes) == self._fixes.maxlen
+        self._fixes.append(fix)
+        return True
+
+    def take(self) -> tuple[LocalFix, ...]:
+        """Remove and return the oldest fixes, oldest first, as many as fit in one message."""
+        return tuple(self._fixes.popleft() for _ in range(min(MAX_FIXES, len(self._fixes))))
+
+    def put_back(self, fixes: tuple[LocalFix, ...]) -> None:
+        """Put back fixes that could not be sent, before the others, while there is room."""
+        room = (self._fixes.maxlen or 0) - len(self._fixes)
+        kept = fixes[max(0, len(fixes) - room) :]
+        self.dropped += len(fixes) - len(kept)
+        self._fixes.extendleft(reversed(kept))
+
+
+@dataclass(slots=True, eq=False)
+class Report:
+    """A progress step on its way to the engine; `answer` is set when the engine replies.
+
+    No caller awaits the `answer` of a report from an earlier run of the app.
+    """
+
+    job: str
+    attempt: int
+    step: Step
+    at: Moment
+    proof: Proof | None
+    reason: str | None
+    answer: asyncio.Future[Reply] | None = None
+
+    def message(self, request_id: int, clock: Clock) -> Progress:
+        """The report as the socket carries it."""
+        return Progress(
+            id=request_id,
+            job=self.job,
+            attempt=self.attempt,
+            step=self.step,
+            at_ms=clock.on_server(self.at),
+            proof=UNSET if self.proof is None else self.proof,
+            reason=UNSET if self.reason is None else self.reason,
+        )
+
+
+class ReportQueue:
+    """Reports that the engine has not answered yet, in the order in which they happened.
+
+    Only the first is in flight at any time: a later step must not overtake an earlier one.
+    """
+
+    def __init__(self) -> None:
+        self._reports: deque[Report] = deque()
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._reports)
+
+    def __iter__(self) -> Iterator[Report]:
+        return iter(tuple(self._reports))
+
+    def add(self, report: Report) -> None:
+        """Queue a report behind the others. Raises `QueueFull`."""
+        if len(self._reports) >= _MAX_REPORTS:
+            raise QueueFull(f"{_MAX_REPORTS} reports are unanswered")
+        self._reports.append(report)
+        self._filled.set()
+
+    async def first(self) -> Report:
+        """Wait for a report and return the first; it stays until it is settled."""
+        await self._filled.wait()
+        return self._reports[0]
+
+    def is_first(self, report: Report) -> bool:
+        """Whether this report is the one in flight."""
+        return bool(self._reports) and self._reports[0] is report
+
+    def answered(self, reply: Reply) -> None:
+        """The first report got its reply."""
+        answer = self._settled()
+        if answer is not None:
+            answer.set_result(reply)
+
+    def refused(self, refusal: RequestRefused) -> None:
+        """The first report was refused for good."""
+        answer = self._settled()
+        if answer is not None:
+            answer.set_exception(refusal)
+
+    def clear(self) -> int:
+        """Forget all reports; return how many there were."""
+        count = len(self._reports)
+        self._reports.clear()
+        self._filled.clear()
+        return count
+
+    def wait_no_more(self, why: Stopped) -> None:
+        """Fail the pending answers; the reports stay in the queue."""
+        for report in self._reports:
+            if report.answer is not None and not report.answer.done():
+                report.answer.set_exception(why)
+
+    def renumber(self, job: str, attempt: int, raised: int) -> None:
+        """Custody raised a job's attempt: move reports of the old one to the new one."""
+        for report in self._reports:
+            if report.job == job and report.attempt == attempt:
+                report.attempt = raised
+
+    def _settled(self) -> asyncio.Future[Reply] | None:
+        """Remove the first report; return its answer if a caller still awaits it."""
+        report = self._reports.popleft()
+        if not self._reports:
+            self._filled.clear()
+        waits = report.answer is not None and not report.answer.done()
+        return report.answer if waits else None

@@ -1,0 +1,435 @@
+"""The driver app's side of the socket: `DriverClient`.
+
+    async with DriverClient("wss://engine.example", token, vehicle=Vehicle(kind="car")) as app:
+        app.location(33.42, -111.93, acc_m=8)
+        await app.status("available")
+        async for offer in app.offers():
+            for job in await app.accept(offer):
+                await app.progress(job.job, "at_mall")
+                await app.progress(job.job, "picked_up")
+                await app.progress(job.job, "delivered")
+
+It stays connected by itself: it reconnects as the close codes advise, reports the jobs that it
+holds and sends what it buffered. Times that you pass are by the phone's clock; the client converts
+them to the server's, even if the phone's clock is set meanwhile. Times inside messages are the
+server's: `seconds_left` says how long an offer can still be answered.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, Self
+
+import msgspec
+from msgspec import UNSET
+
+from mallard_client.backoff import Backoff
+from mallard_client.driver.buffers import Report, clean_fix
+from mallard_client.driver.clock import Clock, uptime_ms, wall_clock_ms
+from mallard_client.driver.connection import Connection, Transport
+from mallard_client.errors import Stopped
+from mallard_client.driver.events import (Announcer, Ended, Event, EventStream, Listener)
+from mallard_client.driver.state_keeper import Intent, Keeping
+from mallard_client.driver.socket import (Believe, Disbelieve, Liveness, MakeRequest)
+from mallard_client.driver.session import AppOptions, AppSession
+from mallard_client.driver.storage import Storage
+from mallard_client.tokens import TokenProvider, TokenSource
+from mallard_client.driver.state import HeldJob
+from mallard_protocol.codes import SUBPROTOCOL_MSGPACK
+from mallard_protocol.lifecycle import Step, Wish
+from mallard_protocol.messages import (Accept, App, Barred, Decline, Device, Offer, OfferAck, Problem, ProblemKind, Progress, Proof, Reply, Vehicle)
+
+__all__ = ["DriverClient", "StepName", "WishName"]
+
+StepName = Literal["at_mall", "picked_up", "delivered", "returning", "returned", "give_up"]
+WishName = Literal["available", "paused", "offline"]
+
+_log = logging.getLogger(__name__)
+
+
+class DriverClient:
+    """One driver's app; an async context manager that connects on entry and leaves on exit.
+
+    `url` is the engine's (``ws``, ``wss``, ``http``, ``https``; `ValueError` for another kind), or
+    several that are tried in turn. `token` is the driver's, or a callable, plain or async, that
+    returns another when the old one expires. `device` is where the operator's push service can wake
+    the app.
+    `subprotocol` chooses the encoding. With `auto_acknowledge` every offer is acknowledged as it
+    comes in; without, call `acknowledge` once it is on the screen. `location_every_ms` replaces the
+    server's advice on how often to send fixes; `fix_limit` of them are kept while offline.
+    `storage` keeps what must outlive the app: the status that the driver wants and the reports that
+    the engine has not answered. `backoff` sets the waits between connections, `liveness` when a
+    connection is checked.
+
+    `rng`, `now_ms`, `uptime` and `sleep` are the sources of randomness and time; tests replace
+    them.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        token: str | TokenProvider,
+        *,
+        vehicle: Vehicle | None = None,
+        app: App | None = None,
+        device: Device | None = None,
+        subprotocol: str = SUBPROTOCOL_MSGPACK,
+        auto_acknowledge: bool = True,
+        location_every_ms: int | None = None,
+        fix_limit: int = 1_000,
+        request_timeout_s: float = 10.0,
+        storage: Storage | None = None,
+        backoff: Backoff | None = None,
+        liveness: Liveness | None = None,
+        tls: ssl.SSLContext | None = None,
+        rng: random.Random | None = None,
+        now_ms: Callable[[], int] = wall_clock_ms,
+        uptime: Callable[[], int] = uptime_ms,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        rng = rng or random.Random()
+        clock = Clock(now_ms, uptime)
+        self._request_timeout_s = request_timeout_s
+        self._announcer = Announcer()
+        self._session = AppSession(
+            AppOptions(
+                vehicle=vehicle,
+                app=app,
+                device=device,
+                auto_acknowledge=auto_acknowledge,
+                location_every_ms=location_every_ms,
+                fix_limit=fix_limit,
+                request_timeout_s=request_timeout_s,
+            ),
+            self._announcer,
+            Keeping(storage, clock),
+            clock=clock,
+            rng=rng,
+            sleep=sleep,
+        )
+        self._connection = Connection(
+            [url] if isinstance(url, str) else url,
+            TokenSource(token, clock, sleep),
+            self._session,
+            Transport(subprotocol, tls, backoff or Backoff(), liveness or Liveness()),
+            clock=clock,
+            rng=rng,
+            sleep=sleep,
+        )
+        self._running: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a socket is open and welcomed."""
+        return self._connection.connected
+
+    @property
+    def reconnecting_in(self) -> float | None:
+        """Seconds until the next try to connect; None while connected, connecting or stopped."""
+        return self._connection.reconnecting_in
+
+    @property
+    def url(self) -> str:
+        """The address of the open socket, or of the last one."""
+        return self._connection.url
+
+    @property
+    def state(self) -> str:
+        """The driver's state in the engine's last message."""
+        return self._session.view.state
+
+    @property
+    def barred(self) -> Barred | None:
+        """Why the engine offers nothing though the driver wants to be offered something."""
+        barred = self._session.view.barred
+        if barred is None or barred.until_ms is None:
+            return barred
+        return barred if self.server_now_ms() < barred.until_ms else None
+
+    @property
+    def location_ms(self) -> int:
+        """How often to call `location`: the server's pace, which a ``pace`` event changes."""
+        return self._session.location_ms
+
+    @property
+    def jobs(self) -> Mapping[str, HeldJob]:
+        """The jobs that the driver holds, by id."""
+        return MappingProxyType(self._session.view.jobs)
+
+    @property
+    def unreported(self) -> int:
+        """How many progress reports the engine has not answered yet."""
+        return len(self._session.reports)
+
+    @property
+    def fixes_dropped(self) -> int:
+        """How many fixes were dropped for newer ones, or had an invalid place."""
+        return self._session.fixes.dropped
+
+    def server_now_ms(self) -> int:
+        """The server's clock, by the last known offset."""
+        return self._session.clock.server_now_ms()
+
+    def seconds_left(self, offer: Offer) -> float:
+        """How long an offer can still be answered, whatever the phone's clock shows; 0: it cannot.
+
+        A countdown on the screen should call this instead of subtracting the phone's clock.
+        """
+        if not self._session.offer_is_live(offer):
+            return 0.0
+        return max(0, offer.expires_ms - self.server_now_ms()) / 1000
+
+    def start(self) -> None:
+        """Connect, and stay connected until `stop`; what was kept before is sent."""
+        if self._running is not None and not self._running.done():
+            return
+        self._over.clear()
+        self._connection.reset()
+        self._running = asyncio.create_task(self._run(), name="driver")
+
+    async def stop(self) -> None:
+        """Leave; fixes and reports are kept for a later `start`."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        if not running.done():
+            self._connection.stop(Stopped("stopped by the app", by_app=True))
+            running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def online(self) -> None:
+        """Wait until a socket is open and welcomed. Raises `Stopped`."""
+        await self._connection.linked()
+
+    async def closed(self) -> Stopped:
+        """Wait until the client has stopped, by `stop` or finally; return the reason."""
+        if self._connection.stopped is None:
+            await self._over.wait()
+        return self._connection.stopped or Stopped("the client was started again")
+
+    def network_is_back(self) -> None:
+        """Report that the network came back or changed, or that the app woke up.
+
+        The client connects at once instead of waiting, or checks the socket that it has.
+        """
+        self._connection.network_is_back()
+
+    def drop(self, away_s: float | None = None) -> None:
+        """Cut the socket without a close frame, as a phone that loses its network does.
+
+        The client reconnects by itself: as after a lost link, or after `away_s` seconds.
+        """
+        self._connection.abort(away_s)
+
+    def listen(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
+        """Call `listener` with every event in order (of these kinds, or all).
+
+        Returns a function that unsubscribes. Events are those of `mallard_client.driver.events` and the engine's
+        ``welcome``, ``offer``, ``offer_closed``, ``job``, ``state``, ``pace``, ``drain`` and the
+        ``error`` that answers no request. A coroutine function is run as a task. What a listener
+        raises is logged.
+        """
+        return self._announcer.listen(listener, kinds)
+
+    def events(self, *kinds: type[Event]) -> EventStream:
+        """Iterate over all later events (of these kinds, or all); ends after `Ended`."""
+        return self._announcer.stream(kinds, ended=self._over.is_set())
+
+    async def offers(self) -> AsyncIterator[Offer]:
+        """Iterate over the offers that can still be answered. For one consumer.
+
+        Ends when the client is stopped; raises `Stopped` if the engine forbids reconnecting.
+        """
+        session = self._session
+        while True:
+            while session.offers:
+                offer = session.offers.popleft()
+                if session.offer_is_live(offer):
+                    yield offer
+            stopped = self._connection.stopped
+            if stopped is not None:
+                if stopped.by_app:
+                    return
+                raise stopped
+            session.turned.clear()
+            await session.turned.wait()
+
+    def location(
+        self,
+        lat: float,
+        lon: float,
+        *,
+        acc_m: float | None = None,
+        heading_deg: float | None = None,
+        speed_mps: float | None = None,
+        at_ms: float | None = None,
+    ) -> bool:
+        """Report a position; sent in batches, kept while offline. `at_ms` missing: now.
+
+        An accuracy, heading or speed out of range (-1, NaN) counts as unknown. Returns False, and
+        keeps nothing, if the place is invalid.
+        """
+        at = self._session.clock.happened(None if at_ms is None else round(at_ms))
+        return self._session.add_fix(clean_fix(at.ms, lat, lon, acc_m, heading_deg, speed_mps))
+
+    async def status(self, wish: Wish | WishName, *, until_ms: int | None = None) -> Reply:
+        """Set the status that the driver wants, and until when; sent after all fixes so far.
+
+        The client repeats it whenever the engine has forgotten it during an absence. Raises
+        `RequestRefused`, `NoAnswer`, `Stopped`.
+        """
+        until = None if until_ms is None else self._session.clock.at(until_ms)
+        return await self._session.tell_wish(self._connection, Intent(Wish(wish), until))
+
+    async def acknowledge(self, offer: Offer) -> None:
+        """Acknowledge that an offer is on the screen. Raises `LinkLost`, `Stopped`."""
+        link = await self._connection.linked()
+        await link.send(OfferAck(offer.offer))
+
+    async def accept(self, offer: Offer) -> tuple[HeldJob, ...]:
+        """Take an offer; return its jobs in full.
+
+        Repeated on the next socket when one ends. An answer that arrives after this call has timed
+        out or was cancelled still counts: the jobs are then in `jobs`. Raises
+        `RequestRefused` (``offer_closed`` when it was too late), `NoAnswer`, `Stopped`.
+        """
+        reply = await self._request(
+            lambda request_id: Accept(request_id, offer.offer),
+            lambda reply: self._session.believe_accepted(offer.offer, reply),
+            lambda refusal: self._session.believe_refused(offer.offer, refusal),
+        )
+        return tuple(HeldJob.of(detail) for detail in (reply.jobs or ()))
+
+    async def decline(self, offer: Offer, reason: str | None = None) -> None:
+        """Refuse an offer. Raises as `accept`."""
+        await self._request(
+            lambda request_id: Decline(
+                request_id, offer.offer, UNSET if reason is None else reason
+            ),
+            lambda reply: self._session.believe_declined(offer.offer, reply),
+            lambda refusal: self._session.believe_refused(offer.offer, refusal),
+        )
+
+    def progress(
+        self,
+        job: str,
+        step: Step | StepName,
+        *,
+        attempt: int | None = None,
+        at_ms: int | None = None,
+        proof: Proof | None = None,
+        reason: str | None = None,
+    ) -> asyncio.Future[Reply]:
+        """Report a step; queued in order and repeated until the engine has answered.
+
+        The future may be awaited or left alone; it raises `RequestRefused`, or `Stopped`, when the
+        report is kept for a later `start`. `attempt` missing: that of the job as held
+        (`LookupError` when it never was). `at_ms` missing: now. Raises `ValueError` for fields that
+        the contract forbids, and `QueueFull`.
+        """
+        number = self._session.view.attempt_of(job) if attempt is None else attempt
+        if number is None:
+            raise LookupError(f"job {job} was never held here; name its attempt")
+        at = self._session.clock.happened(at_ms)
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        # A refusal without a caller that awaits it is in the log already.
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        report = Report(job, number, Step(step), at, proof, reason, answer)
+        _check(report.message(0, self._session.clock))
+        self._session.add_report(report)
+        return answer
+
+    async def problem(
+        self,
+        kind: ProblemKind,
+        *,
+        job: str | None = None,
+        store: str | None = None,
+        until_ms: int | None = None,
+        text: str | None = None,
+    ) -> Reply:
+        """Report that something is wrong. Raises `RequestRefused`, `NoAnswer`, `Stopped`."""
+        return await self._request(
+            lambda request_id: Problem(
+                request_id,
+                kind,
+                job or UNSET,
+                store or UNSET,
+                self._session.on_server_ms(until_ms),
+                text or UNSET,
+            ),
+            self._session.believe_state,
+        )
+
+    async def _request(
+        self,
+        make: MakeRequest,
+        believe: Believe,
+        disbelieve: Disbelieve = lambda _refusal: None,
+    ) -> Reply:
+        return await self._connection.request(
+            make, believe, disbelieve=disbelieve, timeout_s=self._request_timeout_s
+        )
+
+    async def _run(self) -> None:
+        """Run the loops until one of them ends (none ends by itself), and report the reason."""
+        connection, session = self._connection, self._session
+        loops = [
+            asyncio.create_task(loop, name=f"driver-{name}")
+            for name, loop in (
+                ("connection", connection.run()),
+                ("fixes", session.send_fixes(connection)),
+                ("reports", session.send_reports(connection)),
+                ("wish", session.restate_wish(connection)),
+            )
+        ]
+        try:
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            outcomes = await asyncio.gather(*loops, return_exceptions=True)
+            self._end(connection.stopped or _why(outcomes))
+
+    def _end(self, why: Stopped) -> None:
+        """End every wait for offers, answers and events."""
+        if not why.by_app:
+            _log.error("the driver client has stopped: %s", why)
+        self._connection.stop(why)
+        self._session.reports.wait_no_more(why)
+        self._session.turned.set()
+        self._over.set()
+        self._announcer.tell(Ended(why))
+
+
+def _check(message: Progress) -> None:
+    """Refuse at once what the engine would refuse at every retry. Raises `ValueError`."""
+    try:
+        msgspec.convert(msgspec.to_builtins(message), Progress)
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _why(outcomes: Sequence[object]) -> Stopped:
+    """Why the loops ended: by order of the engine, or because one of them failed."""
+    for outcome in outcomes:
+        if isinstance(outcome, Stopped):
+            return outcome
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            _log.error("a part of the driver client failed", exc_info=outcome)
+            stopped = Stopped(f"the client failed: {outcome!r}")
+            stopped.__cause__ = outcome
+            return stopped
+    return Stopped("the client's task was cancelled")

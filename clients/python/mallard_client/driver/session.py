@@ -1,0 +1,353 @@
+"""State of a driver app that outlives a socket, and what it sends after a reconnect."""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
+
+from mallard_client.backoff import FullJitter
+from mallard_client.driver.buffers import (FixBuffer, LocalFix, Report, ReportQueue)
+from mallard_client.driver.clock import Clock
+from mallard_client.driver.connection import Connection
+from mallard_client.errors import LinkLost, NoAnswer, RequestRefused
+from mallard_client.driver.events import (Announcer, DriverChanged, Event, JobsChanged, ReportSettled, WishRefused)
+from mallard_client.driver.state_keeper import Intent, Keeping
+from mallard_client.driver.socket import Link
+from mallard_client.tokens import Sleep
+from mallard_client.driver.state import DriverView, Push
+from mallard_client.waiting import first_of
+from mallard_protocol.codes import LOCATION_MS, StateWhy
+from mallard_protocol.lifecycle import DriverState, Wish
+from mallard_protocol.messages import (App, Device, Drain, Error, Hello, Location, Offer, OfferAck, Pace, Reply, ServerMessage, StateChanged, Status, Vehicle, Welcome)
+
+_MAX_OFFERS = 8
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AppOptions:
+    """Options of the app; see `DriverClient`."""
+
+    vehicle: Vehicle | None
+    app: App | None
+    device: Device | None
+    auto_acknowledge: bool
+    location_every_ms: int | None
+    fix_limit: int
+    request_timeout_s: float
+
+
+class _Obsolete(Exception):
+    """The welcome was for another driver, or an earlier answer came late."""
+
+
+class AppSession:
+    """A driver's known state, buffers and wanted status, kept up to date across sockets.
+
+    It is the `Session` of its `Connection`. Its three loops run in parallel with the connection's.
+    """
+
+    def __init__(
+        self,
+        options: AppOptions,
+        announcer: Announcer,
+        keeping: Keeping,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        sleep: Sleep,
+    ) -> None:
+        self.view = DriverView()
+        self.reports = ReportQueue()
+        self.fixes = FixBuffer(options.fix_limit)
+        self.intent: Intent | None = None
+        # A driver has one live offer at a time: older ones are over, even if unread.
+        self.offers: deque[Offer] = deque(maxlen=_MAX_OFFERS)
+        self.turned = asyncio.Event()
+        self.clock = clock
+        self._options = options
+        self._announcer = announcer
+        self._keeping = keeping
+        self._last_offer: str | None = None
+        self._advised_every_ms = LOCATION_MS
+        self._jitter = FullJitter(rng)
+        self._sleep = sleep
+        self._fix_came = asyncio.Event()
+        self._paced = asyncio.Event()
+        self._wish_untold = asyncio.Event()
+        self._flushing = asyncio.Lock()
+        self._recall()
+        self._told = self._beliefs()
+
+    @property
+    def offered(self) -> bool:
+        """Whether an offer waits for its answer."""
+        return self.view.offer is not None and self.offer_is_live(self.view.offer)
+
+    @property
+    def location_ms(self) -> int:
+        """The interval between fixes."""
+        return self._options.location_every_ms or self._advised_every_ms
+
+    def on_server_ms(self, at_ms: int | None) -> int | UnsetType:
+        """A time by the phone's clock as the socket carries it: by the server's."""
+        return UNSET if at_ms is None else self.clock.on_server(self.clock.at(at_ms))
+
+    def tell(self, event: Event) -> None:
+        """Pass an event to the listeners."""
+        self._announcer.tell(event)
+
+    def add_fix(self, fix: LocalFix | None) -> bool:
+        """Keep a fix until it is sent; return whether it is one."""
+        kept = self.fixes.add(fix)
+        if kept:
+            self._fix_came.set()
+        return kept
+
+    def add_report(self, report: Report) -> None:
+        """Keep a report until the engine has answered it. Raises `QueueFull`."""
+        self.reports.add(report)
+        self._keep()
+
+    def hello(self, token: str) -> Hello:
+        """Return the first message: identity and held jobs. All fixes follow the welcome."""
+        return Hello(
+            token=token,
+            now_ms=max(0, self.clock.now_ms()),
+            vehicle=self._options.vehicle or UNSET,
+            holds=self.view.holds(),
+            app=self._options.app or UNSET,
+            device=self._options.device or UNSET,
+        )
+
+    async def welcomed(self, welcome: Welcome, link: Link) -> None:
+        """Apply a welcome, then send the buffered fixes, on which `status` depends."""
+        if self._keeping.belongs_to_another(welcome):
+            self._forget_the_others()
+        self._set_pace(welcome.location_ms)
+        self.view.apply_welcome(welcome)
+        self.tell(welcome)
+        self._note_changes()
+        if welcome.offer is not None:
+            await self._offered(welcome.offer, link)
+        await self.flush(link)
+        if self._must_restate(welcome):
+            self._wish_untold.set()
+
+    async def received(self, message: ServerMessage, link: Link) -> None:
+        """Apply a message, pass it to the listeners, acknowledge an offer."""
+        if isinstance(message, Push):
+            if isinstance(message, Offer):
+                self.clock.heard(message.server_time_ms)
+            if not self.view.apply_push(message):
+                return
+            if isinstance(message, StateChanged) and message.why == StateWhy.BLOCK_OVER:
+                self.intent = None
+            self.tell(message)
+            self._note_changes()
+            if isinstance(message, Offer):
+                await self._offered(message, link)
+        elif isinstance(message, Pace):
+            self._set_pace(message.location_ms)
+            self.tell(message)
+        elif isinstance(message, Drain) or (isinstance(message, Error) and message.id is None):
+            self.tell(message)
+
+    async def flush(self, link: Link) -> None:
+        """Send every fix that waits, oldest first. Raises `LinkLost`; what was not sent is kept."""
+        async with self._flushing:
+            self._fix_came.clear()
+            while fixes := self.fixes.take():
+                on_wire = tuple(fix.on_wire(self.clock.offset_ms) for fix in fixes)
+                sent = False
+                try:
+                    await link.send(Location(on_wire, now_ms=max(0, self.clock.now_ms())))
+                    sent = True
+                finally:
+                    if not sent:
+                        self.fixes.put_back(fixes)
+                self.view.fixes_sent()
+                self._note_changes()
+
+    async def send_fixes(self, connection: Connection) -> None:
+        """Send new fixes in batches, at the advised interval, without end."""
+        while True:
+            await self._fix_came.wait()
+            link = await connection.linked()
+            try:
+                await self.flush(link)
+            except LinkLost:
+                connection.lose(link)
+                self._fix_came.set()
+                continue
+            self._paced.clear()
+            await first_of(self._sleep(self.location_ms / 1000), self._paced.wait())
+
+    async def send_reports(self, connection: Connection) -> None:
+        """Deliver the first report, then the next, over any number of sockets, without end."""
+        while True:
+            report = await self.reports.first()
+            try:
+                await self._send_report(connection, report)
+            except (NoAnswer, _Obsolete):
+                continue
+            except RequestRefused as refusal:
+                if refusal.retry:
+                    await self._sleep(self._jitter.next_s())
+                    continue
+            self._jitter.reset()
+
+    async def _send_report(self, connection: Connection, report: Report) -> None:
+        """Repeat the request until there is an answer.
+
+        A late answer settles the report too, so that a slow engine causes no endless repeats."""
+
+        def believe(reply: Reply) -> None:
+            if reply.attempt is not UNSET:
+                self.reports.renumber(report.job, report.attempt, reply.attempt)
+            self.view.apply_reported(report.job, reply)
+            if self.reports.is_first(report):
+                self.reports.answered(reply)
+                self._settled(report, reply=reply)
+
+        def disbelieve(refusal: RequestRefused) -> None:
+            if not refusal.retry and self.reports.is_first(report):
+                _log.info("%s of %s was refused: %s", report.step, report.job, refusal)
+                self.reports.refused(refusal)
+                self._settled(report, refusal=refusal)
+
+        async def still_ours(_link: Link) -> None:
+            if not self.reports.is_first(report):
+                raise _Obsolete
+
+        await connection.request(
+            lambda request_id: report.message(request_id, self.clock),
+            believe,
+            before=still_ours,
+            disbelieve=disbelieve,
+            timeout_s=self._options.request_timeout_s,
+        )
+
+    async def restate_wish(self, connection: Connection) -> None:
+        """Repeat the wanted status after each absence in which the engine forgot it."""
+        while True:
+            await self._wish_untold.wait()
+            self._wish_untold.clear()
+            intent = self.intent
+            if intent is None or (intent.until is not None and self.clock.is_over(intent.until)):
+                continue
+            try:
+                await self.tell_wish(connection, intent)
+            except NoAnswer:
+                self._wish_untold.set()
+            except RequestRefused as refusal:
+                _log.info("the driver's wish was refused after reconnecting: %s", refusal)
+                if refusal.retry:
+                    await self._sleep(self._jitter.next_s())
+                    self._wish_untold.set()
+                else:
+                    self.tell(WishRefused(intent.wish, refusal))
+
+    async def tell_wish(self, connection: Connection, intent: Intent) -> Reply:
+        """Send ``status``, after the buffered fixes. Raises as `Connection.request`."""
+
+        def make(request_id: int) -> Status:
+            until = UNSET if intent.until is None else self.clock.on_server(intent.until)
+            return Status(request_id, intent.wish, until)
+
+        def believe(reply: Reply) -> None:
+            self.intent = intent
+            self.believe_state(reply)
+
+        return await connection.request(
+            make, believe, timeout_s=self._options.request_timeout_s, before=self.flush
+        )
+
+    def offer_is_live(self, offer: Offer) -> bool:
+        """Whether an offer can still be answered, by the known server time."""
+        live = self.view.offer
+        in_time = self.clock.server_now_ms() < offer.expires_ms
+        return live is not None and live.offer == offer.offer and in_time
+
+    def believe_state(self, reply: Reply) -> None:
+        """Apply the state in a reply."""
+        self.view.apply_reply(reply)
+        self._note_changes()
+
+    def believe_accepted(self, offer: str, reply: Reply) -> None:
+        """Apply the reply to ``accept``."""
+        self.view.apply_accepted(offer, reply)
+        self._note_changes()
+
+    def believe_declined(self, offer: str, reply: Reply) -> None:
+        """Apply the reply to ``decline``."""
+        self.view.apply_declined(offer, reply)
+        self._note_changes()
+
+    def believe_refused(self, offer: str, refusal: RequestRefused) -> None:
+        """Apply the refusal of an answer to an offer."""
+        self.view.apply_refused(offer, refusal.code)
+        self._note_changes()
+
+    def _settled(
+        self, report: Report, *, reply: Reply | None = None, refusal: RequestRefused | None = None
+    ) -> None:
+        self.tell(ReportSettled(report.job, report.attempt, report.step, reply, refusal))
+        self._note_changes()
+
+    async def _offered(self, offer: Offer, link: Link) -> None:
+        """Surface an offer once and acknowledge each repeat of it."""
+        if offer.offer != self._last_offer:
+            self._last_offer = offer.offer
+            self.offers.append(offer)
+            self.turned.set()
+        if self._options.auto_acknowledge:
+            await link.send(OfferAck(offer.offer))
+
+    def _set_pace(self, location_ms: int) -> None:
+        """Change the interval between fixes, including a wait that has begun."""
+        if location_ms > 0 and location_ms != self._advised_every_ms:
+            self._advised_every_ms = location_ms
+            self._paced.set()
+
+    def _must_restate(self, welcome: Welcome) -> bool:
+        """Whether the engine has forgotten what the driver wants."""
+        wish = None if self.intent is None else self.intent.wish
+        if welcome.state == DriverState.OFFLINE:
+            return wish in {Wish.AVAILABLE, Wish.PAUSED}
+        return welcome.state == DriverState.AVAILABLE and wish is Wish.PAUSED
+
+    def _beliefs(self) -> tuple[DriverChanged, JobsChanged]:
+        view = self.view
+        return DriverChanged(view.state, view.barred), JobsChanged(tuple(view.jobs.values()))
+
+    def _note_changes(self) -> None:
+        """Announce changes of state, and save them."""
+        told, self._told = self._told, self._beliefs()
+        if self._told[0] != told[0]:
+            self.tell(self._told[0])
+        if self._told[1] != told[1]:
+            self.tell(self._told[1])
+        self._keep()
+
+    def _keep(self) -> None:
+        """Save what must outlive the app."""
+        self._keeping.keep(self.intent, self.reports, self.view.holds())
+
+    def _recall(self) -> None:
+        """Restore what an earlier run of the app saved."""
+        kept = self._keeping.recall()
+        self.intent = kept.intent
+        self.view.recalled = {held.job: held for held in kept.holds}
+        for report in kept.reports:
+            self.reports.add(report)
+
+    def _forget_the_others(self) -> None:
+        """Drop the saved state of another driver, who used this phone before."""
+        _log.warning("what another driver left on this phone is dropped: %d", self.reports.clear())
+        self.intent = None
+        self.view = DriverView()

@@ -1,0 +1,1 @@
+"""TODO clients/python/mallard_client/http."""

@@ -1,0 +1,142 @@
+"""Execute the steps of HTTP calls, with and without asyncio."""
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any, Self, TypedDict, TypeVar, Unpack
+
+import httpx2
+
+from mallard_client.http.request import (TRIES, WITHIN_S, Caller, Failure, Pause, Request, Response, Steps, retry_after_s)
+
+T = TypeVar("T")
+
+
+class ClientOptions(TypedDict, total=False):
+    """`tries`: how often a request is sent at most (6). `within_s`: how long after its start it is
+    sent again at most (60). `tls`: how to verify the server (as browsers do). `rng`: the source of
+    randomness; tests replace it."""
+
+    tries: int
+    within_s: float
+    tls: ssl.SSLContext | bool
+    rng: random.Random
+
+
+class AsyncShell:
+    """Executes calls with asyncio; an async context manager.
+
+    `base_url` is the engine's, or those of several nodes that are equal. `token` is sent with every
+    request.
+    """
+
+    def __init__(
+        self, base_url: str | Sequence[str], token: str, **options: Unpack[ClientOptions]
+    ) -> None:
+        self._caller = _caller(base_url, options)
+        self._http = httpx2.AsyncClient(headers=_headers(token), verify=options.get("tls", True))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _run(self, steps: Steps[T]) -> T:
+        outcome: Response | Failure | None = None
+        try:
+            while True:
+                step = steps.send(outcome)
+                if isinstance(step, Pause):
+                    outcome = None
+                    await asyncio.sleep(step.seconds)
+                else:
+                    outcome = await self._send(step)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def _send(self, request: Request) -> Response | Failure:
+        try:
+            return _response(await self._http.request(**_arguments(request)))
+        except httpx2.RequestError as error:
+            return _failure(error)
+
+
+class SyncShell:
+    """Executes calls without asyncio; a context manager. Arguments as for `AsyncShell`."""
+
+    def __init__(
+        self, base_url: str | Sequence[str], token: str, **options: Unpack[ClientOptions]
+    ) -> None:
+        self._caller = _caller(base_url, options)
+        self._http = httpx2.Client(headers=_headers(token), verify=options.get("tls", True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _run(self, steps: Steps[T]) -> T:
+        outcome: Response | Failure | None = None
+        try:
+            while True:
+                step = steps.send(outcome)
+                if isinstance(step, Pause):
+                    outcome = None
+                    time.sleep(step.seconds)
+                else:
+                    outcome = self._send(step)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _send(self, request: Request) -> Response | Failure:
+        try:
+            return _response(self._http.request(**_arguments(request)))
+        except httpx2.RequestError as error:
+            return _failure(error)
+
+
+def _caller(base_url: str | Sequence[str], options: ClientOptions) -> Caller:
+    return Caller(
+        [base_url] if isinstance(base_url, str) else base_url,
+        tries=options.get("tries", TRIES),
+        within_s=options.get("within_s", WITHIN_S),
+        rng=options.get("rng") or random.Random(),
+    )
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": request.url,
+        "params": request.params,
+        "headers": request.headers,
+        "content": request.body,
+        "timeout": request.timeout_s,
+    }
+
+
+def _response(answer: httpx2.Response) -> Response:
+    wish_s = retry_after_s(answer.headers.get("Retry-After"), answer.headers.get("Date"))
+    return Response(answer.status_code, answer.content, wish_s)
+
+
+def _failure(error: httpx2.RequestError) -> Failure:
+    return Failure(f"{type(error).__name__}: {error}")

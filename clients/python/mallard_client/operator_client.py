@@ -1,0 +1,56 @@
+"""The operator's side: `OperatorClient`, an `OrderClient` with the calls of operators."""
+
+import time
+from collections.abc import Sequence
+from typing import Literal, Unpack
+
+from mallard_client.orders.requests import OperatorCalls
+from mallard_client.orders.client import OrderClient
+from mallard_client.http.transport import ClientOptions
+from mallard_protocol.resources import CloseRequest, DriverView, Job
+
+__all__ = ["OperatorClient"]
+
+
+class OperatorClient(OrderClient):
+    """An operator's client; an async context manager. `token` is of the role ``operator``."""
+
+    def __init__(
+        self, base_url: str | Sequence[str], token: str, **options: Unpack[ClientOptions]
+    ) -> None:
+        super().__init__(base_url, token, **options)
+        self._operator_calls = OperatorCalls(self._caller, time.monotonic)
+
+    async def assign(self, job: str, driver: str) -> Job:
+        """Give a job that is not on board yet to a driver."""
+        return await self._run(self._operator_calls.assign(job, driver))
+
+    async def unassign(self, job: str, reason: str) -> Job:
+        """Take a job that is not on board yet from its driver."""
+        return await self._run(self._operator_calls.unassign(job, reason))
+
+    async def close_job(
+        self, job: str, state: Literal["returned", "delivered", "lost"], reason: str
+    ) -> Job:
+        """End a job that is on board as `returned`, `delivered` or `lost`."""
+        return await self._run(self._operator_calls.close_job(job, CloseRequest(state, reason)))
+
+    async def drivers(
+        self,
+        market: str,
+        *,
+        near: tuple[float, float] | None = None,
+        radius_m: int | None = None,
+    ) -> tuple[DriverView, ...]:
+        """The drivers of a market, or those within `radius_m` of `near` (lat, lon)."""
+        point = None if near is None else f"{near[0]},{near[1]}"
+        answer = await self._run(self._operator_calls.drivers(market, point, radius_m))
+        return answer.items
+
+    async def suspend(self, market: str, driver: str, reason: str) -> DriverView:
+        """Suspend a driver: it gets no offers."""
+        return await self._run(self._operator_calls.suspend(market, driver, reason))
+
+    async def resume(self, market: str, driver: str) -> DriverView:
+        """Resume a suspended driver."""
+        return await self._run(self._operator_calls.resume(market, driver))

@@ -1,0 +1,153 @@
+"""The order service's side: `OrderClient` for asyncio and `OrderClientSync` for the rest.
+
+    with OrderClientSync("https://engine.example", token) as orders:
+        job = orders.submit(JobRequest(pickup=Pickup("chandler-fashion-center", stores), …))
+        job = orders.wait(job.id, for_end=True, timeout_s=3600)
+
+Calls that are safe to repeat are repeated when no answer came, when something other than the engine
+answered (an ingress during a deploy), and on 429, 502, 503 and 504, with full jitter and not before
+``Retry-After``, for a minute at most; a submission keeps its idempotency key, so all its repeats
+make one job. Answers are structs of `mallard_protocol.resources`. Every call raises
+`ApiProblem` for a refusal, `Unreachable` when no engine answered and `BadAnswer` when something
+else did: all of them `CallFailed`. That of a submission carries its ``idempotency_key``: when
+it is unknown whether a submission had an effect, repeat it under that key, never without.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+from typing import Unpack
+
+from mallard_client.orders.requests import JobBody, JobFilter, OrderCalls
+from mallard_client.http.transport import AsyncShell, ClientOptions, SyncShell
+from mallard_protocol.resources import (Explanation, Job, JobList, Market, Quote)
+
+__all__ = ["JobFilter", "OrderClient", "OrderClientSync"]
+
+
+class OrderClient(AsyncShell):
+    """An order service's client; an async context manager. `token` is of the role ``orders``."""
+
+    def __init__(
+        self, base_url: str | Sequence[str], token: str, **options: Unpack[ClientOptions]
+    ) -> None:
+        super().__init__(base_url, token, **options)
+        self._calls = OrderCalls(self._caller, time.monotonic)
+
+    async def submit(
+        self, job: JobBody, *, key: str | None = None, wait_s: int | None = None
+    ) -> Job:
+        """Submit a job; `key` missing: one is made. `wait_s` (≤ 20) waits for a driver.
+
+        Name a key of your own where your program may end, or cancel this call, before it returns.
+        """
+        return await self._run(self._calls.submit(job, key, wait_s))
+
+    async def get(self, job: str) -> Job:
+        """The job as it is now."""
+        return await self._run(self._calls.get(job))
+
+    async def wait(self, job: str, *, for_end: bool = False, timeout_s: float = 60.0) -> Job:
+        """Wait until the job is assigned or has ended; return its state then, or after
+        `timeout_s`. With `for_end`, wait for the end only. An engine that is unreachable for a
+        while does not end the wait."""
+        return await self._run(self._calls.wait(job, for_end=for_end, timeout_s=timeout_s))
+
+    async def page(self, *, cursor: str | None = None, **filters: Unpack[JobFilter]) -> JobList:
+        """One page of jobs, newest first."""
+        return await self._run(self._calls.page(filters, cursor))
+
+    async def jobs(self, **filters: Unpack[JobFilter]) -> AsyncIterator[Job]:
+        """All jobs, newest first, page by page; filters as in `page`."""
+        cursor: str | None = None
+        while True:
+            page = await self.page(cursor=cursor, **filters)
+            for job in page.items:
+                yield job
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def cancel(self, job: str, reason: str = "cancelled") -> Job:
+        """Cancel a job that is not on board yet; cancelling again changes nothing."""
+        return await self._run(self._calls.cancel(job, reason))
+
+    async def ready(self, job: str, store: str, ready_at: datetime) -> Job:
+        """Set when a store's parcels are actually ready."""
+        return await self._run(self._calls.ready(job, store, ready_at))
+
+    async def quote(self, job: JobBody) -> Quote:
+        """Whether a job would find a driver now; stores nothing."""
+        return await self._run(self._calls.quote(job))
+
+    async def explain(self, job: str) -> Explanation:
+        """Explain the choice of driver: the last round and all drivers who were asked."""
+        return await self._run(self._calls.explain(job))
+
+    async def markets(self) -> tuple[Market, ...]:
+        """All markets with their malls and stores."""
+        return await self._run(self._calls.markets())
+
+    async def market(self, market: str) -> Market:
+        """One market."""
+        return await self._run(self._calls.market(market))
+
+
+class OrderClientSync(SyncShell):
+    """`OrderClient` without asyncio: the same calls, a plain context manager."""
+
+    def __init__(
+        self, base_url: str | Sequence[str], token: str, **options: Unpack[ClientOptions]
+    ) -> None:
+        super().__init__(base_url, token, **options)
+        self._calls = OrderCalls(self._caller, time.monotonic)
+
+    def submit(self, job: JobBody, *, key: str | None = None, wait_s: int | None = None) -> Job:
+        """As `OrderClient.submit`."""
+        return self._run(self._calls.submit(job, key, wait_s))
+
+    def get(self, job: str) -> Job:
+        """As `OrderClient.get`."""
+        return self._run(self._calls.get(job))
+
+    def wait(self, job: str, *, for_end: bool = False, timeout_s: float = 60.0) -> Job:
+        """As `OrderClient.wait`."""
+        return self._run(self._calls.wait(job, for_end=for_end, timeout_s=timeout_s))
+
+    def page(self, *, cursor: str | None = None, **filters: Unpack[JobFilter]) -> JobList:
+        """As `OrderClient.page`."""
+        return self._run(self._calls.page(filters, cursor))
+
+    def jobs(self, **filters: Unpack[JobFilter]) -> Iterator[Job]:
+        """As `OrderClient.jobs`."""
+        cursor: str | None = None
+        while True:
+            page = self.page(cursor=cursor, **filters)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def cancel(self, job: str, reason: str = "cancelled") -> Job:
+        """As `OrderClient.cancel`."""
+        return self._run(self._calls.cancel(job, reason))
+
+    def ready(self, job: str, store: str, ready_at: datetime) -> Job:
+        """As `OrderClient.ready`."""
+        return self._run(self._calls.ready(job, store, ready_at))
+
+    def quote(self, job: JobBody) -> Quote:
+        """As `OrderClient.quote`."""
+        return self._run(self._calls.quote(job))
+
+    def explain(self, job: str) -> Explanation:
+        """As `OrderClient.explain`."""
+        return self._run(self._calls.explain(job))
+
+    def markets(self) -> tuple[Market, ...]:
+        """As `OrderClient.markets`."""
+        return self._run(self._calls.markets())
+
+    def market(self, market: str) -> Market:
+        """As `OrderClient.market`."""
+        return self._run(self._calls.market(market))

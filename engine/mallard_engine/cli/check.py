@@ -1,0 +1,110 @@
+"""`mallard check`: audits a live store against what must always hold, and names each breach."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from mallard_engine.cli.options import (add_settings_flags, number, places_of, settings_of)
+from mallard_engine.config.settings import ConfigError, Settings
+from mallard_engine.logs import configure_logging
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.audit.audit import Audit, audit
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.storage.client.errors import EmbeddedServerError
+
+_MAX_LIMIT: Final = 100_000_000
+_NOT_ALL: Final = 3
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `check`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "check",
+        help="audit a store",
+        description="Looks at a store, which may be at work, and names what must not be. Writes "
+        "nothing. Run it with the settings of the nodes. Exit status: 0 no breach, 1 breaches, "
+        "2 the store cannot be reached or was written by a newer version, 3 no breach, but not "
+        "everything was looked at.",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--limit",
+        type=number(int, 1, _MAX_LIMIT),
+        metavar="N",
+        help="look at the newest N jobs of a market, and N things of other kinds (default: all)",
+    )
+    add_settings_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit and print what was found; the exit status is that of the parser's description."""
+    settings = settings_of(args)
+    # A lost connection is told once, as the error that ends the audit.
+    configure_logging(level="error")
+    markets = places_of(settings).markets
+    policies = {market: settings.market_policy(market) for market in markets}
+    malls = {market: tuple(place.malls.values()) for market, place in markets.items()}
+    try:
+        with store_url(settings) as url:
+            embedded = settings.redis_url is None
+            found = asyncio.run(
+                audit(url, policies, limit=args.limit, embedded=embedded, malls=malls)
+            )
+    except (StoreUnavailable, EmbeddedServerError) as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(_lines(found)) if not args.json else json.dumps(asdict(found)))
+    return 1 if found.breaches else _NOT_ALL if found.left_out else 0
+
+
+@contextlib.contextmanager
+def store_url(settings: Settings) -> Iterator[str]:
+    """The URL of the Redis that is named, or of the data folder's server.
+
+    Where no node runs that server, it is started for the audit: that loads its log and writes
+    nothing to it, and nothing can be late then, as nobody is there to do it.
+    """
+    if settings.redis_url:
+        yield settings.redis_url
+        return
+    if not (settings.data / "server").is_dir():
+        raise ConfigError(f"there is no store in {settings.data}: name one with --data or --redis")
+    server = EmbeddedServer(settings.data)
+    if _answers(server.url):
+        yield server.url
+        return
+    with server:
+        yield server.url
+
+
+def _answers(url: str) -> bool:
+    with redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+def _lines(found: Audit) -> Iterator[str]:
+    for warning in found.warnings:
+        yield f"store: {warning}"
+    for breach in found.breaches:
+        yield f"{breach.rule}  {breach.market}  {breach.kind} {breach.id}: {breach.what}"
+    if found.left_out:
+        left = ", ".join(f"{count} × {kind}" for kind, count in sorted(found.left_out.items()))
+        yield f"not looked at: {left}"
+    names = {"job": "jobs", "driver": "drivers", "offer": "offers", "due": "due entries"}
+    counted = ", ".join(f"{found.looked_at.get(kind, 0)} {name}" for kind, name in names.items())
+    rules = Counter(breach.rule for breach in found.breaches)
+    told = ", ".join(f"{count} × {rule}" for rule, count in sorted(rules.items()))
+    yield f"{told or 'no breach'}; looked at {counted}"

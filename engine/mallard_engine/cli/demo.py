@@ -1,0 +1,93 @@
+"""`mallard demo`: two nodes, hundreds of simulated drivers, orders, and the reckoning."""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+
+from mallard_client.errors import CallFailed
+from mallard_engine.cli.options import end_politely, number, places_named
+from mallard_engine.workload.demand import Demand, datasets_root, load_zips
+from mallard_engine.workload.demo_nodes import NodeFailed
+from mallard_engine.demo.plan import Plan, a_secret
+from mallard_engine.demo.screen import Screen
+from mallard_engine.demo.demo_run import Show
+from mallard_engine.demo.summary import print_summary
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.storage.client.errors import EmbeddedServerError
+
+_PLAIN_WIDTH = 120
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `demo`."""
+    plan = Plan()
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "demo", help="see it work: two nodes, simulated drivers, orders, and the accounts"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=number(float, 0.1, 86_400),
+        default=plan.seconds,
+        help=f"how long orders arrive (default: {plan.seconds:g}); then it drains",
+    )
+    parser.add_argument(
+        "--rate",
+        type=number(float, 0.1, 10_000),
+        default=plan.rate,
+        help=f"orders a second, on average (default: {plan.rate:g})",
+    )
+    parser.add_argument(
+        "--drivers",
+        type=number(int, 1, 100_000),
+        default=plan.drivers,
+        help=f"default: {plan.drivers}",
+    )
+    parser.add_argument("--seed", type=int, default=plan.seed, help=f"default: {plan.seed}")
+    parser.add_argument(
+        "--kill-node", action="store_true", help="kill one node with SIGKILL half-way"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo. Exit status 0 only if nothing was lost, doubled or breached."""
+    plan = Plan(
+        seconds=args.seconds,
+        rate=args.rate,
+        drivers=args.drivers,
+        seed=args.seed,
+        kill_node=args.kill_node,
+    )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    demand = Demand(places_named(), load_zips(os.environ, datasets_root()))
+    title = (
+        f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s at "
+        f"{len(demand.catchments)} malls; {plan.figures()}; {demand.source}"
+    )
+    end_politely()  # with its nodes stopped
+    try:
+        # From the main thread, as the server ends with the thread that started it.
+        with (
+            tempfile.TemporaryDirectory(prefix="mallard-demo-") as folder,
+            EmbeddedServer() as store,
+        ):
+            with Screen(console, title) as screen:
+                show = Show(plan, demand, screen, redis_url=store.url, secret=a_secret())
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    outcome = runner.run(show.run(Path(folder)))
+            print_summary(console, outcome)
+    except (EmbeddedServerError, NodeFailed) as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 1
+    except CallFailed as error:  # the store has gone, or every node
+        print(f"mallard: the accounts cannot be read: {error}", file=sys.stderr)
+        return 1
+    return 0 if outcome.holds else 1

@@ -1,0 +1,124 @@
+"""`mallard drivers`: simulated driver apps over real sockets, against a running engine."""
+
+import argparse
+import asyncio
+import contextlib
+import random
+import sys
+import time
+from typing import Any, Final
+
+from mallard_client.driver.connection import socket_url
+from mallard_engine.workload.fleet import Fleet, Habits, Recruit
+from mallard_engine.workload.fleet_tally import percentile
+from mallard_engine.cli.options import (add_settings_flags, end_politely, market_named, number, places_of, settings_of)
+from mallard_engine.workload.random_points import home_near
+from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_protocol.codes import Role
+from mallard_protocol.messages import Vehicle
+
+_TOKEN_TTL_S: Final = 86_400
+_TELL_EVERY_S: Final = 5.0
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `drivers`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "drivers", help="run simulated driver apps against an engine"
+    )
+    parser.add_argument(
+        "--url",
+        action="append",
+        type=_engine,
+        help="an engine (default: ws://127.0.0.1:8000); may be repeated, for several nodes",
+    )
+    parser.add_argument("--market", required=True, metavar="M", help="where they drive")
+    parser.add_argument(
+        "--count",
+        type=number(int, 1, 100_000),
+        default=10,
+        metavar="N",
+        help="how many (default: 10)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=number(float, 0.1, 1e9),
+        metavar="S",
+        help="how long (default: until interrupted)",
+    )
+    parser.add_argument(
+        "--speed-mps",
+        type=number(float, 0.1, 100_000),
+        default=15.0,
+        metavar="V",
+        help="how fast they drive (default: 15; the engine believes up to MALLARD_MAX_SPEED_MPS)",
+    )
+    parser.add_argument(
+        "--max-jobs",
+        type=number(int, 1, 50),
+        default=1,
+        metavar="N",
+        help="how many jobs each has room for (default: 1; a market pools up to its max_run_jobs)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of their habits (default: 1)")
+    add_settings_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Drive until time is up. Exit status 1 when a driver was turned away for good, or all were."""
+    settings = settings_of(args)
+    market = market_named(args.market, places_of(settings))
+    tokens = Tokens(load_token_keys(settings))
+    dice = random.Random(args.seed)  # noqa: S311 - a simulation's chance
+    malls = list(market.malls.values())
+    urls = args.url or ["ws://127.0.0.1:8000"]
+    fleet = Fleet(
+        urls,
+        [
+            Recruit(
+                name,
+                home_near(dice.choice(malls), market, dice),
+                tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id),
+                Vehicle(max_jobs=args.max_jobs),
+            )
+            for name in (f"sim-{number}" for number in range(args.count))
+        ],
+        habits=Habits(speed_mps=args.speed_mps),
+        seed=args.seed,
+    )
+    end_politely()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_drive(fleet, args.seconds))
+    print(_line(fleet))
+    if not fleet.tally.welcomes:
+        print(
+            f"mallard: no driver was welcomed: is an engine at {', '.join(urls)}?", file=sys.stderr
+        )
+        return 1
+    return 1 if fleet.tally.counts["stopped"] else 0
+
+
+def _engine(text: str) -> str:
+    try:
+        return socket_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+async def _drive(fleet: Fleet, seconds: float | None) -> None:
+    ends_at = None if seconds is None else time.monotonic() + seconds
+    fleet.start()
+    try:
+        while ends_at is None or (left_s := ends_at - time.monotonic()) > 0:
+            await asyncio.sleep(_TELL_EVERY_S if ends_at is None else min(_TELL_EVERY_S, left_s))
+            print(_line(fleet), flush=True)
+    finally:
+        await fleet.stop()
+
+
+def _line(fleet: Fleet) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(fleet.tally.counts.items()))
+    push_ms = percentile(fleet.tally.push_ms, 0.5)
+    push = "" if push_ms is None else f"; an offer takes {push_ms:.0f} ms to the app"
+    return f"{fleet.connected} connected; {counts or 'no offers yet'}{push}"

@@ -1,0 +1,123 @@
+"""The command line: `mallard COMMAND …`. Exit status 0 fine, 2 usage or configuration, 1 else.
+
+A mistake of the person who runs it is one line on standard error; a traceback is a bug. Nothing of
+the engine is imported before `main` runs: an installation without the extra `engine` says so.
+"""
+
+import argparse
+import importlib
+import io
+import os
+import pkgutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+_FIRST_PARTY: Final = ("clients", "engine", "load_tests", "protocol")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal cannot show is escaped, rather than the end of the command.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with _interruptible():
+            status = _run(argv)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output has gone, as `head` does: there is nothing left to say.
+        _drop_output()
+        return 1
+    except KeyboardInterrupt:
+        return _failed("interrupted", 1)
+    except RecursionError:
+        return _failed("the input is nested too deeply", 2)
+    except UnicodeError as error:
+        return _failed(f"text that cannot be read or written: {error}", 2)
+    except OSError as error:
+        return _failed(_described(error), 1)
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        config_fields = importlib.import_module("mallard_engine.config.fields")
+        arguments = sys.argv[1:] if argv is None else argv
+        args = _parser(arguments).parse_args(arguments)
+    except ModuleNotFoundError as error:
+        top = (error.name or "").partition(".")[0]
+        if top in _FIRST_PARTY:
+            raise
+        return _failed(f"there is no module {top}: pip install 'mallard[engine]'", 1)
+    try:
+        status: int = args.run(args)
+    except config_fields.ConfigError as error:
+        return _failed(str(error), 2)
+    return status
+
+
+def _failed(message: str, status: int) -> int:
+    with suppress(OSError):
+        print(f"mallard: {message}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+    return status
+
+
+def _described(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
+
+
+def _drop_output() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush does not fail."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGINT end the command also where a shell started it in the background, ignoring it."""
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not is_ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser of the command that ``argv`` names, or of all when it names none.
+
+    Importing every command takes a second and a half of CPU, most of it for libraries that only
+    one command needs.
+    """
+    commands = importlib.import_module("mallard_engine.cli")
+    parser = argparse.ArgumentParser(
+        prog="mallard", description="Finds a driver for every mall pick-up."
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    for name in argv[:1] if argv and argv[0] in names else names:
+        module = importlib.import_module(f"{commands.__name__}.{name}")
+        if hasattr(module, "add_parser"):
+            _add(subparsers, module)
+    return parser
+
+
+def _add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", module: object) -> None:
+    """Let a module add its command, and run it when that is asked for."""
+    before = set(subparsers.choices)
+    module.add_parser(subparsers)  # type: ignore[attr-defined]
+    for name in set(subparsers.choices) - before:
+        subparsers.choices[name].set_defaults(run=module.run)  # type: ignore[attr-defined]

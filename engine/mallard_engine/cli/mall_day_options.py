@@ -1,0 +1,45 @@
+"""A mall's day as the commands name it: its flags, and the scenario that they stand for."""
+
+import argparse
+import os
+
+from mallard_engine.cli.options import number, places_named
+from mallard_engine.config.settings import ConfigError
+from mallard_engine.workload.demand import Demand, datasets_root, load_zips
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.simulation.policy_overrides import policy_over
+from mallard_engine.simulation.scenario import Scenario
+
+_MALL = "chandler-fashion-center"
+
+
+def add_mall_flags(source: argparse.ArgumentParser) -> None:
+    """Add which mall, and how many parcels."""
+    source.add_argument("--mall", default=_MALL, help=f"default: {_MALL}")
+    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
+
+
+def add_drivers_flag(source: argparse.ArgumentParser) -> None:
+    """Add how many drivers the day has."""
+    source.add_argument("--drivers", type=number(int, 1, 5_000), default=150, help="default: 150")
+
+
+def policy_of(args: argparse.Namespace) -> MarketPolicy:
+    """The policy of a mall's day, with what the flags say over it."""
+    return policy_over(mallday.default_policy(), args.policy, args.figures)
+
+
+def mall_day(
+    args: argparse.Namespace, policy: MarketPolicy, *, drivers: int, seed: int
+) -> tuple[Scenario, str]:
+    """The day, and where its drop-offs come from. Raises ``ConfigError`` for an unknown mall."""
+    places = places_named(opening_hours=False)
+    demand = Demand(places, load_zips(os.environ, datasets_root()))
+    if all(args.mall != catchment.mall.id for catchment in demand.catchments):
+        known = ", ".join(catchment.mall.id for catchment in demand.catchments)
+        raise ConfigError(f"--mall {args.mall}: not one of {known}")
+    scenario = mallday.scenario_of(
+        places, demand, policy, mall=args.mall, parcels=args.parcels, drivers=drivers, seed=seed
+    )
+    return scenario, demand.source

@@ -1,0 +1,92 @@
+"""The settings and the places that commands work with, and the flags that name them."""
+
+import argparse
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from mallard_engine.config.settings import ConfigError, Settings, load_settings
+from mallard_engine.core.places.markets import Market, Places, PlacesError
+
+PLACES_VARIABLE = "MALLARD_PLACES"
+
+N = TypeVar("N", int, float)
+_WORDS: Mapping[object, str] = {int: "whole number", float: "number"}
+
+
+def number(kind: type[N], low: N, high: N) -> Callable[[str], N]:
+    """Return what reads an argument that is a number from `low` to `high`."""
+
+    def read(text: str) -> N:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no {_WORDS[kind]} from {low:,.12g} to {high:,.12g}"
+            )
+        return value
+
+    return read
+
+
+def end_politely() -> None:
+    """Let SIGTERM end a command as Ctrl-C does: what it has started is stopped."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def add_settings_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--config`, `--redis` and `--data`."""
+    parser.add_argument("--config", metavar="FILE", help="settings in TOML")
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        dest="redis_url",
+        help="a Redis that nodes may share; without one, an embedded server in the data folder",
+    )
+    parser.add_argument("--data", metavar="DIR", help="the data folder (default: .mallard)")
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return the settings: flags over variables over the file over defaults.
+
+    Raises `ConfigError`.
+    """
+    names = ("host", "port", "config", "redis_url", "data")
+    return load_settings({name: getattr(args, name, None) for name in names})
+
+
+def places_of(settings: Settings, *, opening_hours: bool = True) -> Places:
+    """Return the places, open as the settings say; without `opening_hours`, always.
+
+    Raises `ConfigError`, also for figures of a market that there is not: they would change nothing.
+    """
+    try:
+        own = [settings.places] if settings.places else None
+        places = Places.load(own, opening_hours=opening_hours and not settings.always_open)
+    except PlacesError as error:
+        raise ConfigError(f"places: {error}") from error
+    for market in settings.markets:
+        market_named(market, places)
+    return places
+
+
+def places_named(*, opening_hours: bool = True) -> Places:
+    """Return the places of `MALLARD_PLACES`, for commands that take no other setting.
+
+    Raises `ConfigError`.
+    """
+    named = {name: value for name, value in os.environ.items() if name == PLACES_VARIABLE}
+    return places_of(load_settings({}, named), opening_hours=opening_hours)
+
+
+def market_named(name: str, places: Places) -> Market:
+    """Return the market of this id. Raises `ConfigError`, which names those that there are."""
+    if name not in places.markets:
+        known = ", ".join(places.markets)
+        raise ConfigError(f"there is no market {name!r}: there are {known}")
+    return places.markets[name]

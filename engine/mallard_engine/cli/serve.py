@@ -1,0 +1,174 @@
+"""`mallard serve`: one engine node."""
+
+import argparse
+import asyncio
+import resource
+import sys
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from mallard_engine.cli.options import add_settings_flags, places_of, settings_of
+from mallard_engine.config.settings import ConfigError, Settings
+from mallard_engine.core.places.markets import Places
+from mallard_engine.gateway.node import Node
+from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
+from mallard_engine.gateway.reloading import Read, Reloading
+from mallard_engine.gateway.server import Lifecycle, Server, server_config
+from mallard_engine.gateway.gc_tuning import set_aside
+from mallard_engine.logs import configure_logging
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.storage.client.errors import DataFolderInUse, EmbeddedServerError, LinkReplyError
+from mallard_engine.storage.client.exposure import exposure
+from mallard_engine.storage.fitness import inspect_url
+
+_log = structlog.get_logger(__name__)
+# A Redis that starts together with us loads its data first.
+_LOADING_WITHIN_S: Final = 300.0
+_OPS_BACKLOG: Final = 16
+_OPS_CONNECTIONS: Final = 32
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `serve`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("serve", help="run a node")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", help="port to listen on (default: 8000; 0: any free one)")
+    add_settings_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal ends it. Exit status 2 for a configuration that cannot be served."""
+    read = partial(_read, args)
+    settings, places = read()
+    configure_logging(settings.log_format, settings.log_level)
+    _raise_open_file_limit()
+    if settings.redis_url:
+        return _serve_on(settings, places, settings.redis_url, read)
+    try:
+        # From the main thread, as the server ends with the thread that started it.
+        with EmbeddedServer(settings.data) as store:
+            if not _is_fit(store.url, f"the store in {settings.data}", embedded=True):
+                return 1
+            return _serve(settings, places, store.url, f"data in {settings.data}", store, read)
+    except DataFolderInUse as error:
+        raise ConfigError(str(error)) from error
+    except EmbeddedServerError as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 1
+
+
+def _read(args: argparse.Namespace) -> tuple[Settings, Places]:
+    """Read and check the configuration, at start and again for each reload."""
+    settings = settings_of(args)
+    if settings.binds_beyond_loopback and not settings.has_token_key:
+        raise ConfigError(
+            f"host {settings.host} can be reached from other machines: set MALLARD_SECRET, "
+            "MALLARD_SECRET_FILE or a key set first"
+        )
+    return settings, places_of(settings)
+
+
+def _serve_on(settings: Settings, places: Places, url: str, read: Read) -> int:
+    """Serve on somebody else's Redis, if it answers: asked first, for an error that can be read."""
+    if missing := exposure(url):
+        _log.warning("the way to Redis is open to the network", redis=_host_of(url), why=missing)
+    try:
+        fit = _is_fit(url, f"redis {_host_of(url)}", embedded=False)
+    except ValueError as error:
+        raise ConfigError(f"redis {_host_of(url)}: {error}") from error
+    return _serve(settings, places, url, f"redis {_host_of(url)}", None, read) if fit else 1
+
+
+def _is_fit(url: str, name: str, *, embedded: bool) -> bool:
+    """Judge a store before anything is served on it, and print each reason to refuse it."""
+    try:
+        found = asyncio.run(
+            inspect_url(
+                url,
+                embedded=embedded,
+                loading_within_s=_LOADING_WITHIN_S,
+                on_loading=_tell_loading,
+            )
+        )
+    except (StoreUnavailable, LinkReplyError) as error:
+        print(f"mallard: {name}: {error}", file=sys.stderr)
+        return False
+    refused = [finding.text for finding in found if finding.refuse]
+    for text in refused:
+        print(f"mallard: {name}: {text}", file=sys.stderr)
+    return not refused
+
+
+def _tell_loading() -> None:
+    _log.warning("the store is loading its data: waiting for it")
+
+
+def _serve(
+    settings: Settings,
+    places: Places,
+    url: str,
+    where: str,
+    store: EmbeddedServer | None,
+    read: Read,
+) -> int:
+    node = Node(settings, places, url, keeper=store, owns_process=True)
+
+    def tell(port: int) -> None:
+        set_aside()
+        print(f"mallard listens on {_url(settings.host, port)} ({where})", flush=True)
+        if server.ops_port is not None:
+            print(f"mallard: metrics on {_url(ops_host, server.ops_port)}", flush=True)
+
+    ops_host = settings.ops_host or settings.host
+    server = Server(
+        server_config(
+            node.app,
+            settings.host,
+            settings.port,
+            node.connections,
+            backlog=DescriptorPlan.of_process().backlog,
+        ),
+        Lifecycle(
+            release=node.let_go,
+            prepare=node.start,
+            leave=node.leave,
+            linger_s=settings.drain_linger_s,
+            listening=tell,
+            reload=Reloading(read, node.reload).ask,
+        ),
+        ops=None
+        if settings.ops_port is None
+        else server_config(
+            node.ops_app,
+            ops_host,
+            settings.ops_port,
+            Connections(most=_OPS_CONNECTIONS),
+            backlog=_OPS_BACKLOG,
+        ),
+    )
+    try:
+        server.run()
+    except SystemExit:  # uvicorn could not start; it has logged why
+        return 1
+    except (StoreUnavailable, LinkReplyError) as error:  # the store went after it was judged
+        print(f"mallard: {where}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _raise_open_file_limit() -> None:
+    """Allow as many sockets as this process may open: each is a file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _host_of(url: str) -> str:
+    """A Redis URL without its user and password."""
+    return url.rpartition("//")[2].rpartition("@")[2]

@@ -1,0 +1,163 @@
+"""`mallard simulate`: whole days through the real dispatcher and store, in virtual time."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mallard_engine.cli.simulation_options import (add_day_flags, empty_store, how_of, run_day, run_days, write_json)
+from mallard_engine.cli.mall_day_options import (add_drivers_flag, add_mall_flags, mall_day, policy_of)
+from mallard_engine.cli.options import number
+from mallard_engine.cli.simulate_fleet import (add_fleet, add_hindsight, plan, search)
+from mallard_engine.simulation.scenarios import cityday
+from mallard_engine.simulation.reports import day_report
+from mallard_engine.simulation.reports import day_statistics
+from mallard_engine.simulation.mdrp import instance_files
+from mallard_engine.simulation.mdrp import report
+from mallard_engine.simulation.mdrp import solution
+from mallard_engine.simulation.policy_overrides import policy_over
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `simulate` and its sources of days."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "simulate",
+        help="replay whole days in virtual time",
+        description="Whole days through the real dispatcher, its scripts and an embedded store, in "
+        "virtual time. The same seed gives the same day, event for event.",
+    )
+    sources = parser.add_subparsers(metavar="SOURCE", required=True)
+    source: argparse.ArgumentParser = sources.add_parser(
+        "mdrp",
+        help="instances of the Meal Delivery Routing Problem",
+        description="Instances of mdrplib: each restaurant is a mall with one store. Their rules "
+        "are obeyed, and the solution files are those of the benchmark's evaluator.",
+    )
+    source.add_argument("instances", nargs="+", type=Path, metavar="INSTANCE_DIR")
+    source.add_argument(
+        "--solution", type=Path, metavar="DIR", help="write solution files to DIR/INSTANCE/"
+    )
+    add_day_flags(source)
+    source.set_defaults(simulate=_mdrp)
+
+    source = sources.add_parser(
+        "cityday",
+        help="real delivery days of cities",
+        description="Days of mdrp-sim. Ours, and stated: speed "
+        f"{cityday.SPEED_MPS:g} m/s over {cityday.CIRCUITY:g} x the straight line, a minute of "
+        "service at each end, couriers who accept with a probability from U(0.4, 1); half of the "
+        "refusals are silence.",
+    )
+    source.add_argument("days", nargs="+", type=Path, metavar="DIR")
+    source.add_argument(
+        "--fleet",
+        type=number(float, 0.001, 1.0),
+        default=1.0,
+        metavar="SHARE",
+        help="0.25 keeps every fourth courier (default: 1)",
+    )
+    source.add_argument(
+        "--known-offers",
+        type=number(int, 0, 1_000),
+        default=0,
+        metavar="N",
+        help="how many offers each courier has had on former days (default: 0)",
+    )
+    source.add_argument(
+        "--from",
+        type=number(int, 0, 47),
+        default=0,
+        metavar="HOUR",
+        dest="from_hour",
+        help="only orders placed from this hour on, with the couriers of then where their shifts "
+        "begin (default: the whole day)",
+    )
+    add_day_flags(source)
+    source.set_defaults(simulate=_cityday)
+    _add_mallday(sources)
+    add_fleet(sources, add_day_flags).set_defaults(simulate=_fleet)
+    add_hindsight(sources, add_day_flags).set_defaults(simulate=_hindsight)
+
+
+def _add_mallday(sources: Any) -> None:
+    source: argparse.ArgumentParser = sources.add_parser(
+        "mallday",
+        help="a day of one mall",
+        description="Parcels from the stores of a real mall to the households around it, drivers "
+        "on blocks of 3 to 4 hours. What is made up is told in docs/simulation.md.",
+    )
+    add_mall_flags(source)
+    add_drivers_flag(source)
+    add_day_flags(source)
+    source.set_defaults(simulate=_mallday)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate. Exit status 1 without a store, 2 for what cannot be read or written."""
+    return run_days(args.simulate, args)
+
+
+def _mdrp(args: argparse.Namespace, console: Console) -> None:
+    instances = [instance_files.read_instance(folder) for folder in args.instances]
+    days = [
+        instance_files.scenario_of(
+            instance,
+            policy_over(instance_files.default_policy(instance.parameters), args.policy, args.figures),
+            args.seed,
+        )
+        for instance in instances
+    ]
+    published = report.read_published(args.instances[0].resolve().parent)
+    found = []
+    with empty_store() as url:
+        for instance, scenario in zip(instances, days, strict=True):
+            day = run_day(scenario, url, console, args.plots)
+            if args.solution is not None:
+                solution.write_solution(day, instance, args.solution / instance.name)
+            found.append(solution.figures_of(day, instance))
+    report.print_table(console, found, published)
+    write_json(args.json, report.as_json(found, published, how_of(args)))
+
+
+def _cityday(args: argparse.Namespace, console: Console) -> None:
+    policy = policy_over(cityday.default_policy(), args.policy, args.figures)
+    days = [cityday.read_day(folder) for folder in args.days]
+    found, notes = [], []
+    with empty_store() as url:
+        for day in days:
+            scenario = cityday.scenario_of(
+                day, policy, fleet=args.fleet, seed=args.seed, known_offers=args.known_offers
+            )
+            if args.from_hour:
+                scenario = cityday.from_hour(scenario, args.from_hour)
+            found.append(day_statistics.figures_of(run_day(scenario, url, console, args.plots)))
+            if day.dropped or day.far:
+                notes.append(
+                    f"{scenario.name}: {day.dropped} shifts end at or before their start and are "
+                    f"dropped; {day.far} couriers start in another city and are scattered around "
+                    "pickups instead"
+                )
+    day_report.print_days(console, found, notes)
+    how = how_of(args, fleet=args.fleet, known_offers=args.known_offers, from_hour=args.from_hour)
+    write_json(args.json, {"how": how, "days": [asdict(row) for row in found]})
+
+
+def _mallday(args: argparse.Namespace, console: Console) -> None:
+    scenario, demand = mall_day(args, policy_of(args), drivers=args.drivers, seed=args.seed)
+    with empty_store() as url:
+        found = day_statistics.figures_of(run_day(scenario, url, console, args.plots))
+    day_report.print_days(console, [found], [demand])
+    how = how_of(args, mall=args.mall, parcels=args.parcels, drivers=args.drivers, demand=demand)
+    write_json(args.json, {"how": how, "days": [asdict(found)]})
+
+
+def _fleet(args: argparse.Namespace, console: Console) -> None:
+    with empty_store() as url:
+        found = search(args, console, lambda scenario: run_day(scenario, url, console, args.plots))
+    write_json(args.json, found)
+
+
+def _hindsight(args: argparse.Namespace, console: Console) -> None:
+    write_json(args.json, plan(args, console))

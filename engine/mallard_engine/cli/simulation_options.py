@@ -1,0 +1,122 @@
+"""What the commands that simulate days share: their flags, their store, their output."""
+
+import argparse
+import gc
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from rich.console import Console
+
+from mallard_engine.config.settings import ConfigError
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.simulation.run_day import simulate
+from mallard_engine.simulation.reports.plots import write_plots
+from mallard_engine.simulation.reports.progress import progress_of
+from mallard_engine.simulation.scenario import Day, Scenario
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.storage.client.errors import EmbeddedServerError
+
+_PLAIN_WIDTH = 190
+
+
+def day_console() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough for them."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    return console
+
+
+def add_day_flags(source: argparse.ArgumentParser) -> None:
+    """Add the flags of every kind of day."""
+    source.add_argument(
+        "--policy", type=Path, metavar="FILE", help="TOML with a [policy] table: a market's figures"
+    )
+    source.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="figures",
+        help="one figure of the policy, over the file; may be repeated",
+    )
+    source.add_argument("--seed", type=int, default=0, help="default: 0")
+    source.add_argument("--plots", type=Path, metavar="DIR", help="write charts as SVG to DIR/DAY/")
+    source.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+
+
+def run_days(
+    action: Callable[[argparse.Namespace, Console], None], args: argparse.Namespace
+) -> int:
+    """Do what a command of days does. Exit status 1 without a store.
+
+    Raises ``ConfigError`` for what cannot be read or written.
+    """
+    try:
+        with only_warnings():
+            action(args, day_console())
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from error
+    except (StoreUnavailable, EmbeddedServerError) as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def how_of(args: argparse.Namespace, **more: object) -> dict[str, Any]:
+    """How figures came about, to be written with them: the flags of every day, and ``more``."""
+    return {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures} | more
+
+
+def run_day(scenario: Scenario, url: str, console: Console, plots: Path | None) -> Day:
+    """Simulate a day on the store at that URL; its charts go to its own folder in ``plots``."""
+    with progress_of(scenario, console) as watch, _rarely_collected():
+        day = simulate(scenario, url, watch)
+    if plots is not None:
+        folder = plots / scenario.name.replace(" ", "-")
+        write_plots(day, folder)
+        console.print(f"charts of the day: {folder}")
+    return day
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """A day leaves hardly a circle behind; looking for them as often as usual is a tenth of its
+    time."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """A day's ordinary events are in its figures; only what is odd is logged."""
+    before = structlog.get_config()
+    only = structlog.make_filtering_bound_logger(logging.WARNING)
+    structlog.configure(wrapper_class=only)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+@contextmanager
+def empty_store() -> Iterator[str]:
+    """The URL of a store for as long as it is needed."""
+    with EmbeddedServer(persistent=False) as server:
+        yield server.url
+
+
+def write_json(path: Path | None, figures: Any) -> None:
+    """Write figures as JSON, if a file is named."""
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

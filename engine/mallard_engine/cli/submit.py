@@ -1,0 +1,117 @@
+"""`mallard submit`: posts the jobs of a file, one JSON document or one job a line."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mallard_client import OrderClientSync
+from mallard_client.errors import ApiProblem, BadAnswer, Unreachable
+from mallard_engine.cli.options import add_settings_flags, number, settings_of
+from mallard_engine.config.settings import ConfigError
+from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.input_files import (InputError, numbered_lines, parse_json, quoted, read_text)
+from mallard_protocol.codes import MAX_WAIT_S, Role
+
+_TOKEN_TTL_S: Final = 3600
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `submit`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "submit", help="post the jobs of a file and print their ids"
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="a job, a list of jobs, or one job a line; -: standard input"
+    )
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the engine")
+    parser.add_argument(
+        "--service", default="cli", metavar="NAME", help="whose jobs they are (default: cli)"
+    )
+    parser.add_argument(
+        "--wait-s",
+        type=number(int, 1, MAX_WAIT_S),
+        metavar="S",
+        help=f"wait so long for each one's driver (at most {MAX_WAIT_S})",
+    )
+    add_settings_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print id and state of each job. Exit status 1 when one was refused or nobody answered."""
+    name = "standard input" if args.file == "-" else args.file
+    jobs = read_jobs(read_text(args.file), name)
+    tokens = Tokens(load_token_keys(settings_of(args)))
+    token = tokens.mint(args.service, Role.ORDERS, ttl_s=_TOKEN_TTL_S)
+    refused = 0
+    try:
+        client = OrderClientSync(args.url, token)
+    except ValueError as error:
+        raise ConfigError(f"--url: {error}") from error
+    with client as orders:
+        for number, asked in enumerate(jobs, 1):
+            try:
+                job = orders.submit(asked, wait_s=args.wait_s)
+            except ApiProblem as problem:
+                refused += 1
+                print(f"job {number}: {_told(problem)}", file=sys.stderr)
+            except (BadAnswer, Unreachable) as error:
+                print(f"job {number}: {error}", file=sys.stderr)
+                return 1
+            else:
+                try:
+                    # At once: what is posted is known, also to a pipe, whatever comes next.
+                    print(job.id, job.state, flush=True)
+                except BrokenPipeError:
+                    print(
+                        f"mallard: nothing reads the output: stopped after job {number} of "
+                        f"{len(jobs)}, which is posted",
+                        file=sys.stderr,
+                    )
+                    raise
+    return 1 if refused else 0
+
+
+def read_jobs(text: str, name: str = "the text") -> list[Mapping[str, object]]:
+    """Read the jobs of a file: one document, or one job a line where the first line is a whole job.
+
+    Raises `InputError` for anything that is no JSON object, and for ids that occur twice.
+    """
+    lines = list(numbered_lines(text))
+    found: list[tuple[str, Any]]
+    if len(lines) > 1 and _is_whole(lines[0][1]):
+        found = [
+            (where, parse_json(line, where))
+            for number, line in lines
+            for where in (f"{name}, line {number}",)
+        ]
+    else:
+        document = parse_json(text, name) if lines else []
+        items = document if isinstance(document, list) else [document]
+        found = [(f"{name}, job {number}", item) for number, item in enumerate(items, 1)]
+    if not found:
+        raise InputError(f"{name}: there is no job in it")
+    seen: dict[str, str] = {}
+    for where, job in found:
+        if not isinstance(job, dict):
+            raise InputError(f"{where}: a job is a JSON object, and this is none")
+        external_id = job.get("external_id")
+        if isinstance(external_id, str) and seen.setdefault(external_id, where) != where:
+            raise InputError(f"{where}: external_id: {quoted(external_id)} is in the file already")
+    return [job for _, job in found]
+
+
+def _is_whole(line: str) -> bool:
+    """Whether the line is a JSON text of its own, so that the next begins another."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _told(problem: ApiProblem) -> str:
+    fields = "".join(f"\n  {error.pointer}: {error.detail}" for error in problem.errors)
+    return f"{problem.status} {problem.code}{fields or f': {problem.detail}'}"

@@ -1,0 +1,66 @@
+"""`mallard token`: bearer tokens for drivers, order services and operators, one a line."""
+
+import argparse
+import re
+from typing import Any, Final
+
+from mallard_engine.cli.options import (add_settings_flags, market_named, number, places_of, settings_of)
+from mallard_engine.config.settings import ConfigError
+from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.token_keys import load_token_keys, made_secret
+from mallard_protocol.codes import Role
+from mallard_protocol.fields import ID_PATTERN
+
+_DAY_S: Final = 86_400
+_LONGEST_TTL_S: Final = 10 * 366 * _DAY_S
+_ID: Final = re.compile(ID_PATTERN)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `token driver`, `token orders` and `token operator`."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "token", help="print tokens for drivers, order services and operators"
+    )
+    roles = parser.add_subparsers(metavar="ROLE", dest="role", required=True)
+    driver = roles.add_parser(Role.DRIVER.value, help="one token for each driver")
+    driver.add_argument("ids", nargs="+", metavar="ID", type=_id)
+    driver.add_argument("--market", required=True, metavar="M")
+    for role, help_text in (
+        (Role.ORDERS, "a token for an order service"),
+        (Role.OPERATOR, "a token for an operator"),
+    ):
+        one = roles.add_parser(role.value, help=help_text)
+        one.add_argument("ids", nargs=1, metavar="NAME", type=_id)
+    for action in roles.choices.values():
+        action.add_argument(
+            "--ttl-s",
+            type=number(int, 1, _LONGEST_TTL_S),
+            default=_DAY_S,
+            metavar="SECONDS",
+            help="how long the token is valid (default: a day)",
+        )
+        add_settings_flags(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tokens. Raises `ConfigError` for an unknown market or without a secret to sign."""
+    settings = settings_of(args)
+    market: str | None = getattr(args, "market", None)
+    if market is not None:
+        market_named(market, places_of(settings))
+    # A secret made here would be no engine's: its tokens would be refused everywhere.
+    if not settings.has_token_key and not made_secret(settings.data).exists():
+        raise ConfigError(
+            f"no engine has run with the data folder {settings.data}: run `mallard serve` there "
+            "first, or name its folder with --data, or set MALLARD_SECRET"
+        )
+    tokens = Tokens(load_token_keys(settings))
+    for name in args.ids:
+        print(tokens.mint(name, Role(args.role), ttl_s=args.ttl_s, market=market))
+    return 0
+
+
+def _id(text: str) -> str:
+    if not _ID.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1-64 of A-Z a-z 0-9 _ . : -")
+    return text

@@ -1,0 +1,287 @@
+"""What every pair of a batch's units and drivers costs, and the cheapest pairs."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from mallard_engine.core.matching.acceptance import band_of, bands_of, cell_of
+from mallard_engine.core.batch.drivers import Fleet, Matrix
+from mallard_engine.core.batch.problem import BatchJob, BatchPolicy, Plan
+from mallard_engine.core.batch.bundling import Unit
+from mallard_engine.core.matching.ranking import Ranking, barred_by
+from mallard_engine.core.model import RankedDriver, Term
+from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+
+# (unit, driver), by index.
+Pairs = list[tuple[int, int]]
+
+# No pair and no job left over may cost as much as one that cannot be.
+_NEVER_S = 1e9
+LEFT_OVER_S = 1e7
+# What a step of priority weighs where not every job finds a driver.
+_PRIORITY_S = 1e5
+# Where fewer than so many could take a job a while later, and more can now, as blocks end: it
+# should wait neither for its moment nor for a driver who is busy still.
+_FEW = 3
+# A term that weighs nothing for anybody.
+_NOTHING: Matrix = np.zeros((0, 0))
+# In the words of an instant round; see `matching`.
+_MISFITS = (
+    "",
+    "block_ends_too_soon",
+    "too_heavy",
+    "too_big",
+    "lacks_equipment",
+    "asked_before",
+    "too_many_jobs",
+    "too_late_for_pickup",
+)
+
+
+class _Stops(NamedTuple):
+    """Of n units: which gate their drivers go to, how many jobs they are, and the figures that no
+    driver changes; each (n,)."""
+
+    gate: NDArray[np.intp]
+    jobs: Matrix
+    ready_ms: Matrix
+    since_ms: Matrix
+    collect_ms: Matrix
+    haul_ms: Matrix
+    # When the parcels must be in hand at the latest.
+    collect_by_ms: Matrix
+
+
+class Table:
+    """The costs of every pair of one wave, (units, drivers)."""
+
+    def __init__(
+        self, units: Sequence[Unit], fleet: Fleet, now_ms: int, policy: BatchPolicy
+    ) -> None:
+        self._units, self._fleet = units, fleet
+        self._now_ms, self._policy = now_ms, policy
+        self._bundles = any(len(unit.jobs) > 1 for unit in units)
+        stops = self._stops = self._read_stops()
+        free_ms = fleet.free_ms
+        self._travel_s = fleet.travel_s[stops.gate]
+        # In place, here and below: each table more costs as much as its arithmetic.
+        there_ms = self._travel_s * 1000
+        there_ms += free_ms
+        there_ms += stops.collect_ms[:, None]
+        ready_ms = stops.ready_ms[:, None]
+        self._pickup_ms = np.maximum(there_ms, ready_ms)
+        self._dropoff_ms = self._pickup_ms + stops.haul_ms[:, None]
+        self._why_not = self._misfits()
+        self._fades = self._fading()
+        self._terms = self._weighed(there_ms)
+        self._cost_s = np.zeros(self._pickup_ms.shape)
+        for table in self._terms.values():
+            if table is not _NOTHING:
+                self._cost_s += table
+        self._cost_s += fleet.own_s
+
+    def _weighed(self, there_ms: Matrix) -> dict[str, Matrix]:
+        """The terms of each pair's cost, by name. What weighs nothing is not worked out: a city's
+        table has a million pairs."""
+        units, fleet, stops, now_ms = self._units, self._fleet, self._stops, self._now_ms
+        weights, plan = self._policy.weights, self._policy.plan
+        ready_ms, free_ms = stops.ready_ms[:, None], fleet.free_ms
+        late_s = self._pickup_ms - np.maximum(ready_ms, now_ms)
+        late_s *= stops.jobs[:, None]
+        late_s /= 1000
+        terms: dict[str, Matrix] = {
+            "lateness": late_s,
+            "travel": plan.travel * self._travel_s,
+            "wait": _NOTHING,
+            "soon": np.broadcast_to(plan.soon * (free_ms - now_ms) / 1000, late_s.shape),
+            "slack": _NOTHING,
+        }
+        if plan.age:
+            age_h = np.maximum(0.0, now_ms - stops.since_ms) / 3_600_000
+            terms["lateness"] = late_s * (1 + plan.age * age_h)[:, None]
+        if plan.wait:
+            terms["wait"] = plan.wait * np.maximum(0.0, ready_ms - there_ms) / 1000
+        if weights.slack:
+            deadline_ms = np.array([_deadline_ms(unit) for unit in units], dtype=np.float64)
+            slack_s = (deadline_ms[:, None] - self._dropoff_ms) / 1000
+            terms["slack"] = weights.slack * np.maximum(0.0, weights.slack_s - slack_s)
+        if self._bundles:
+            company_s = [(it.company_ms + plan.delay * it.delay_ms) / 1000 for it in units]
+            terms["company"] = np.broadcast_to(np.array([company_s]).T, late_s.shape)
+        if fleet.refusal_s is not None:
+            # By gate, of which there are few, and not by job.
+            each = np.arange(len(fleet.drivers))[None, :]
+            by_gate_s = fleet.refusal_s[each, bands_of(fleet.travel_s)]
+            terms["acceptance"] = by_gate_s[stops.gate]
+        if self._fades.any():
+            busy_s: Matrix = np.where(free_ms > now_ms, self._policy.fading_s, 0.0)
+            terms["fading"] = self._fades[:, None] * busy_s
+        return terms
+
+    def pairs(self) -> Pairs:
+        """The cheapest pairs of (unit, driver), as indexes."""
+        jobs, drivers = len(self._units), len(self._fleet.drivers)
+        # Each job may also be left over: a column of its own. As many as can be are not.
+        cost_s = np.full((jobs, drivers + jobs), _NEVER_S)
+        np.copyto(cost_s[:, :drivers], self._cost_s, where=self._why_not == 0)
+        np.fill_diagonal(cost_s[:, drivers:], self._left_over_s())
+        rows, columns = linear_sum_assignment(cost_s)
+        return [
+            (row, column)
+            for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+            if column < drivers
+        ]
+
+    def _left_over_s(self) -> Matrix:
+        """What it costs to leave each unit over, by its jobs: more the older it is, so that with
+        fewer drivers than jobs none starves, less the longer its way, so that more are served;
+        most for the urgent."""
+        priority = np.array([_priority(unit) for unit in self._units], dtype=np.float64)
+        late_s = np.maximum(0.0, self._now_ms - self._stops.since_ms) / 1000
+        plan, count = self._policy.plan, self._stops.jobs
+        far_s = self._stops.haul_ms / 1000
+        most_s = count * (LEFT_OVER_S + plan.left * late_s)
+        return most_s + _PRIORITY_S * priority - plan.haul * far_s
+
+    def sums(self, pairs: Pairs) -> tuple[int, float, float]:
+        """How many jobs the pairs are, what they cost, and how late their parcels are."""
+        at = ([row for row, _ in pairs], [column for _, column in pairs])
+        late_s = float(self._terms["lateness"][at].sum())
+        return int(self._stops.jobs[at[0]].sum()), float(self._cost_s[at].sum()), late_s
+
+    def plans(self, pairs: Pairs, is_next: Sequence[bool]) -> list[Plan]:
+        """The pairs as plans. ``is_next``: see `mallard_engine.core.batch.solver`."""
+        stops, drivers = self._stops, self._fleet.drivers
+        at = ([row for row, _ in pairs], [column for _, column in pairs])
+        depart_ms = (stops.ready_ms - stops.collect_ms)[at[0]] - self._travel_s[at] * 1000
+        figures = zip(
+            *(depart_ms.tolist(), self._pickup_ms[at].tolist()),
+            *(is_next, self._fades[at[0]].tolist()),
+            strict=True,
+        )
+        plans = []
+        for (row, column), (depart, pickup, now, fades) in zip(pairs, figures, strict=True):
+            unit = self._units[row]
+            bundle: tuple[tuple[BatchJob, int], ...] = ()
+            if len(unit.jobs) > 1:
+                done_ms = [int(pickup + at_ms) for at_ms in unit.done_ms]
+                bundle = tuple(zip(unit.jobs, done_ms, strict=True))
+            ranking = partial(self._ranking, row, column)
+            driver = drivers[column].driver.id
+            plans.append(Plan(unit.jobs[0], driver, int(depart), now, ranking, fades, bundle))
+        return plans
+
+    def _ranking(self, row: int, column: int) -> Ranking:
+        """Whom to ask for a unit that was paired with this driver."""
+        return (self._ranked(row, column),)
+
+    def _ranked(self, row: int, column: int) -> RankedDriver:
+        """A driver for a unit, with the terms of its cost."""
+        fleet, at = self._fleet, (row, column)
+        travel_s = float(self._travel_s[at])
+        takes_ms = travel_s * 1000 + float(self._stops.collect_ms[row])
+        terms = [
+            Term(name, 0.0 if table is _NOTHING else float(table[at]))
+            for name, table in self._terms.items()
+        ]
+        return RankedDriver(
+            driver=fleet.drivers[column].driver.id,
+            eligible=True,
+            why_not=None,
+            cost_s=float(self._cost_s[at]),
+            terms=(*terms, *fleet.own_terms(column)),
+            eta_s=round(travel_s),
+            distance_m=0,
+            gate=self._units[row].gate.id,
+            eta_pickup_ms=int(self._pickup_ms[at]),
+            eta_dropoff_ms=int(self._dropoff_ms[at]),
+            cell=None if fleet.refusal_s is None else cell_of(band_of(travel_s), fleet.part),
+            ask_by_ms=int(self._stops.collect_by_ms[row] - takes_ms),
+        )
+
+    def _fading(self) -> NDArray[np.bool_]:
+        """Of each unit, whether hardly anybody could take it a little later."""
+        if not self._policy.fading_s:
+            return np.zeros(len(self._units), dtype=np.bool_)
+        ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
+        spare_ms = self._fleet.until_ms - self._policy.block_margin_s * 1000 - ends_ms
+        able = self._why_not == 0
+        later = (able & (spare_ms >= self._policy.fading_s * 1000)).sum(axis=1)
+        fades: NDArray[np.bool_] = (later < _FEW) & (later < able.sum(axis=1))
+        return fades
+
+    def send(self, pairs: Pairs) -> None:
+        """The drivers of the pairs are planned for their jobs, and free when they have delivered
+        them."""
+        rows, columns = [row for row, _ in pairs], [column for _, column in pairs]
+        needs = [self._units[row].jobs[-1].waiting.need for row in rows]
+        self._fleet.deliver(columns, needs, np.trunc(self._dropoff_ms[rows, columns]))
+
+    def _read_stops(self) -> _Stops:
+        units, number = self._units, self._fleet.number
+        return _Stops(
+            np.array([number[unit.gate.lat, unit.gate.lon] for unit in units]),
+            np.array([len(unit.jobs) for unit in units], dtype=np.float64),
+            np.array([unit.ready_ms for unit in units], dtype=np.float64),
+            np.array([unit.since_ms for unit in units], dtype=np.float64),
+            np.array([unit.collect_ms for unit in units], dtype=np.float64),
+            np.array([unit.done_ms[-1] for unit in units]),
+            np.array([self._collect_by_ms(unit) for unit in units], dtype=np.float64),
+        )
+
+    def _collect_by_ms(self, unit: Unit) -> int:
+        return min([collect_by_ms(job.mall, job.waiting.need, self._now_ms) for job in unit.jobs])
+
+    def _misfits(self) -> NDArray[np.uint8]:
+        """Which hard constraint keeps a driver from a job, an index of `_MISFITS`; 0: none."""
+        fleet = self._fleet
+        loads = [unit.load for unit in self._units]
+        why = np.zeros(self._pickup_ms.shape, dtype=np.uint8)
+        ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
+        margin_ms = self._policy.block_margin_s * 1000
+        why[ends_ms + margin_ms > fleet.until_ms] = _MISFITS.index("block_ends_too_soon")
+        is_late = self._pickup_ms > self._stops.collect_by_ms[:, None]
+        why[is_late] = _MISFITS.index("too_late_for_pickup")
+        weight_g = np.array([load.weight_g for load in loads])
+        if weight_g.any():
+            why[weight_g[:, None] > fleet.max_weight_g] = _MISFITS.index("too_heavy")
+        volume_l = np.array([load.volume_l for load in loads])
+        if volume_l.any():
+            why[volume_l[:, None] > fleet.max_volume_l] = _MISFITS.index("too_big")
+        if self._bundles:
+            count = np.array([load.jobs for load in loads])
+            most = np.maximum(fleet.max_jobs, 1)
+            why[count[:, None] > most] = _MISFITS.index("too_many_jobs")
+        for row, (unit, load) in enumerate(zip(self._units, loads, strict=True)):
+            if equipment := load.equipment:
+                equipped = [driver.driver.vehicle.equipment for driver in fleet.drivers]
+                lacks = [not equipment.issubset(own) for own in equipped]
+                why[row, lacks] = _MISFITS.index("lacks_equipment")
+            for job in unit.jobs:
+                if not job.waiting.asked:
+                    continue
+                for driver in barred_by(
+                    job.waiting.asked, self._now_ms, self._policy.unreachable_s
+                ):
+                    if driver in fleet.column:
+                        why[row, fleet.column[driver]] = _MISFITS.index("asked_before")
+        return why
+
+
+def _deadline_ms(unit: Unit) -> float:
+    """When the last parcel of a unit must be handed over, so that all are in time."""
+    last_ms = unit.done_ms[-1]
+    return min(
+        [
+            job.waiting.need.deadline_ms + last_ms - done_ms
+            for job, done_ms in zip(unit.jobs, unit.done_ms, strict=True)
+        ]
+    )
+
+
+def _priority(unit: Unit) -> int:
+    return sum([job.waiting.need.priority for job in unit.jobs])

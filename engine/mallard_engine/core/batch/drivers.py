@@ -1,0 +1,110 @@
+"""The drivers of a batch, as far as they are planned."""
+
+from collections.abc import Sequence
+from copy import copy
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mallard_engine.core.matching.acceptance import BANDS, Acceptance
+from mallard_engine.core.batch.problem import BatchDriver, BatchPolicy
+from mallard_engine.core.matching.cost import driver_costs_s, driver_terms
+from mallard_engine.core.matching.travel_time import Points, TravelTime
+from mallard_engine.core.matching.fairness import Fairness
+from mallard_engine.core.places.mall import Gate
+from mallard_engine.core.model import Driver, Need, Term
+
+Matrix = NDArray[np.float64]
+
+
+class Fleet:
+    """Each driver, from when it is free and where it is then, as far as it is planned; (drivers,).
+
+    What no job changes is worked out once for all waves: above all the way to every gate,
+    ``travel_s``, (gates, drivers).
+    """
+
+    def __init__(
+        self,
+        drivers: Sequence[BatchDriver],
+        gates: Sequence[Gate],
+        now_ms: int,
+        part: int,
+        policy: BatchPolicy,
+        travel: TravelTime,
+    ) -> None:
+        self.drivers = drivers
+        # Many jobs are of few gates.
+        places = dict.fromkeys((gate.lat, gate.lon) for gate in gates)
+        self.number = {place: number for number, place in enumerate(places)}
+        self._gates = Points.of(places)
+        self._now_ms, self._travel = now_ms, travel
+        self.free_ms = np.array([max(driver.free_ms, now_ms) for driver in drivers], dtype=float)
+        self.unplanned = [True] * len(drivers)
+        lats = np.array([driver.lat for driver in drivers])
+        lons = np.array([driver.lon for driver in drivers])
+        self.travel_s = self._ways(lats, lons)
+        known = [driver.driver for driver in drivers]
+        self._weights = policy.weights
+        self._fairness: Fairness | None = None
+        if policy.weights.earnings_s:
+            self._fairness = Fairness(known, now_ms, policy.weights.earnings_s)
+        self.own_s = np.array([self._own_s(driver) for driver in known])
+        # What a refusal is expected to cost, (drivers, bands); None where it weighs nothing.
+        self.part = part
+        self.refusal_s = _refusals_s(known, part, policy) if policy.weights.acceptance else None
+        vehicles = [driver.driver.vehicle for driver in drivers]
+        self.max_weight_g = np.array([vehicle.max_weight_g for vehicle in vehicles])
+        self.max_volume_l = np.array([vehicle.max_volume_l for vehicle in vehicles])
+        self.max_jobs = np.array([vehicle.max_jobs for vehicle in vehicles])
+        self.until_ms = np.array([driver.driver.until_ms or np.inf for driver in drivers])
+        self.column = {driver.driver.id: column for column, driver in enumerate(drivers)}
+
+    def fresh(self) -> "Fleet":
+        """The same fleet, of which nobody is planned yet."""
+        fleet = copy(self)
+        fleet.free_ms, fleet.travel_s = self.free_ms.copy(), self.travel_s.copy()
+        fleet.unplanned = [True] * len(self.drivers)
+        return fleet
+
+    def own_terms(self, column: int) -> tuple[Term, ...]:
+        """What a driver costs whatever the job, term by term."""
+        driver = self.drivers[column].driver
+        terms = driver_terms(driver, self._now_ms, self._weights)
+        return terms if self._fairness is None else (*terms, self._fairness.term(driver))
+
+    def _own_s(self, driver: Driver) -> float:
+        """The same in all."""
+        own_s = sum(driver_costs_s(driver, self._now_ms, self._weights))
+        return own_s if self._fairness is None else own_s + self._fairness.term(driver).seconds
+
+    def is_next(self, column: int) -> bool:
+        """Whether a driver is free now, and not planned yet."""
+        return self.unplanned[column] and self.drivers[column].free_ms == 0
+
+    def _ways(self, lats: Matrix, lons: Matrix) -> Matrix:
+        return self._travel.matrix(Points(lats, lons), self._gates, self._now_ms).T.copy()
+
+    def deliver(self, columns: Sequence[int], needs: Sequence[Need], free_ms: Matrix) -> None:
+        """These drivers will have delivered those jobs, and be free there then."""
+        lats = np.array([need.lat for need in needs])
+        lons = np.array([need.lon for need in needs])
+        self.travel_s[:, columns] = self._ways(lats, lons)
+        self.free_ms[columns] = free_ms
+        for column in columns:
+            self.unplanned[column] = False
+
+
+def _refusals_s(drivers: Sequence[Driver], part: int, policy: BatchPolicy) -> Matrix:
+    """What a refusal is expected to cost, (drivers, bands): until the next batch can ask."""
+    histories = [driver.history for driver in drivers]
+    acceptance = Acceptance(
+        histories,
+        part,
+        policy.weights,
+        offer_s=policy.offer_timeout_ms / 1000,
+        again_s=policy.window_ms / 1000,
+    )
+    return np.array(
+        [[acceptance.cost_s(history, band) for band in range(BANDS)] for history in histories]
+    )

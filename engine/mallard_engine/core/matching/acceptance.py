@@ -1,0 +1,212 @@
+"""How likely a driver takes an offer, from how its former offers have ended.
+
+A driver's record in the store carries counts, kept by the scripts that end an offer: accepted and
+refused (declined, or let lapse) in each of twelve cells, three bands of the way to the mall by four
+parts of the day; and last, declined and lapsed of all refusals. An offer that was never
+acknowledged says nothing of its driver and is not counted. A pair of counts that is full is halved,
+so what is long past fades. They are text of 26 characters, each a count: whoever has no history has
+none of it.
+
+From counts to a probability by Beta priors, each the posterior mean of the wider one, as in
+empirical Bayes (Efron, Morris 1975): the configured prior → the market, which is the drivers of the
+round together → the driver → the driver in the cell. What the market's cell differs from the market
+is carried over to the driver as an odds ratio.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from mallard_engine.core.model import Term
+
+WAY_S = (300.0, 900.0)
+"""Where a band of the way to the mall ends, in seconds of travel; the last has no end."""
+BANDS = len(WAY_S) + 1
+PARTS = 4
+"""Parts of the day, of six hours each, by the mall's own clock."""
+CELLS = BANDS * PARTS
+LENGTH = 2 * (CELLS + 1)
+FULL = 120
+"""A pair of counts that comes above this is halved: each fits into one byte of text."""
+
+# How many offers the wider figure weighs against the narrower one's own.
+_MARKET_PRIOR_OFFERS = 20.0
+_DRIVER_PRIOR_OFFERS = 10.0
+_CELL_PRIOR_OFFERS = 10.0
+_DRIVER_COUNTS_OFFERS = 20.0
+_LAPSED_PRIOR = 0.5
+_HOURS_A_PART = 24 // PARTS
+# Of how many drivers the counts are kept read, as a driver is looked at in many rounds between two
+# answers.
+_KNOWN_HISTORIES = 16_384
+
+
+class AcceptanceWeights(Protocol):
+    """What the estimate needs of a market's weights; see ``CostWeights`` for units and bounds."""
+
+    @property
+    def acceptance(self) -> float:
+        """What a second that a refusal is expected to cost weighs; 0: nothing is estimated."""
+        ...
+
+    @property
+    def acceptance_prior(self) -> float:
+        """How likely an offer is taken where nothing is known."""
+        ...
+
+    @property
+    def decline_after_s(self) -> float:
+        """How long a driver looks at an offer that it declines."""
+        ...
+
+
+class Counts(NamedTuple):
+    """A driver's history. By band, in one part of the day: accepted and refused."""
+
+    accepted: tuple[int, ...]
+    refused: tuple[int, ...]
+    all_accepted: int
+    all_refused: int
+    declined: int
+    lapsed: int
+    # Of the market's mean: taken and refused in all, lapsed and declined, then taken and refused by
+    # band. Nobody counts for more than so many offers.
+    share: tuple[float, ...]
+
+
+_NOTHING = Counts((0,) * BANDS, (0,) * BANDS, 0, 0, 0, 0, (0.0,) * (4 + 2 * BANDS))
+
+
+def band_of(way_s: float) -> int:
+    """The band of a way to the mall."""
+    return bisect_right(WAY_S, way_s)
+
+
+def cell_of(band: int, part: int) -> int:
+    """The cell of a band in a part of the day, as the scripts count it."""
+    return part * BANDS + band
+
+
+def part_of_day(at_ms: int, time_zone: str) -> int:
+    """The part of the day at that time, by the clocks of a time zone."""
+    return _part_of_quarter(at_ms // 900_000, time_zone)
+
+
+@lru_cache(maxsize=256)
+def _part_of_quarter(quarter: int, time_zone: str) -> int:
+    # No zone's offset is finer than a quarter of an hour.
+    return datetime.fromtimestamp(quarter * 900, ZoneInfo(time_zone)).hour // _HOURS_A_PART
+
+
+@lru_cache(maxsize=_KNOWN_HISTORIES)
+def read_counts(history: str, part: int) -> Counts:
+    """The counts of a history, with the cells of one part of the day. One of another length, from
+    another version, is none."""
+    if len(history) != LENGTH:
+        return _NOTHING
+    counts = history.encode("latin-1")
+    first, cells = 2 * cell_of(0, part), 2 * CELLS
+    taken, refused = sum(counts[:cells:2]), sum(counts[1:cells:2])
+    accepted_here = tuple(counts[first : first + 2 * BANDS : 2])
+    refused_here = tuple(counts[first + 1 : first + 2 * BANDS : 2])
+    declined, lapsed = counts[cells:]
+    one = min(1.0, _DRIVER_COUNTS_OFFERS / max(taken + refused, 1))
+    share = (taken, refused, lapsed, declined, *accepted_here, *refused_here)
+    return Counts(
+        accepted_here,
+        refused_here,
+        taken,
+        refused,
+        declined,
+        lapsed,
+        tuple([one * count for count in share]),
+    )
+
+
+class Acceptance:
+    """The estimate for the drivers of one round, in one part of the day.
+
+    ``offer_s``: how long an offer may be answered; ``again_s``: how long after a refusal the next
+    driver is asked.
+    """
+
+    def __init__(
+        self,
+        histories: Iterable[str],
+        part: int,
+        weights: AcceptanceWeights,
+        *,
+        offer_s: float,
+        again_s: float = 0.0,
+    ) -> None:
+        self._part = part
+        self._weight = weights.acceptance
+        self._decline_s = min(weights.decline_after_s, offer_s) + again_s
+        self._lapse_s = offer_s + again_s
+        prior = weights.acceptance_prior
+        known = [read_counts(history, part) for history in histories if history]
+        self._market, self._lapsed, self._ratios = prior, _LAPSED_PRIOR, (1.0,) * BANDS
+        if known:
+            self._learn(prior, known)
+        # Most drivers of a round may have no history.
+        self._of_nobody = [
+            Term("acceptance", self._cost_s(_NOTHING, band)) for band in range(BANDS)
+        ]
+
+    def chance(self, history: str, band: int) -> float:
+        """How likely the driver takes an offer at the end of such a way; within (0, 1)."""
+        return 1 - self._miss(read_counts(history, self._part), band)
+
+    def cost_s(self, history: str, band: int) -> float:
+        """What a refusal of the driver is expected to cost, weighted: the chance of one times the
+        seconds until the next driver can be asked."""
+        return self.term(history, band).seconds
+
+    def term(self, history: str, band: int) -> Term:
+        """The same as a term of the cost."""
+        if not history:
+            return self._of_nobody[band]
+        return Term("acceptance", self._cost_s(read_counts(history, self._part), band))
+
+    def _cost_s(self, counts: Counts, band: int) -> float:
+        lapsed, declined = counts.lapsed, counts.declined
+        lapses = (self._lapsed * _DRIVER_PRIOR_OFFERS + lapsed) / (
+            _DRIVER_PRIOR_OFFERS + lapsed + declined
+        )
+        refusal_s = self._decline_s + lapses * (self._lapse_s - self._decline_s)
+        return self._weight * refusal_s * self._miss(counts, band)
+
+    def _miss(self, counts: Counts, band: int) -> float:
+        """How likely it refuses. Written out, as a round asks for each of its drivers."""
+        accepted, refused, taken, missed, *_ = counts
+        own = (self._market * _DRIVER_PRIOR_OFFERS + taken) / (
+            _DRIVER_PRIOR_OFFERS + taken + missed
+        )
+        odds = own / (1 - own) * self._ratios[band]
+        here, gone = accepted[band], refused[band]
+        return (_CELL_PRIOR_OFFERS / (1 + odds) + gone) / (_CELL_PRIOR_OFFERS + here + gone)
+
+    def _learn(self, prior: float, known: Sequence[Counts]) -> None:
+        """The market's own figures: all of its drivers as one."""
+        sums = [sum(column) for column in zip(*[c.share for c in known], strict=True)]
+        taken, refused, lapsed, declined, *cells = sums
+        market = self._market = _posterior(prior, taken, refused)
+        there = [_posterior(market, cells[band], cells[BANDS + band]) for band in range(BANDS)]
+        ratios = [chance / (1 - chance) * (1 - market) / market for chance in there]
+        self._ratios = tuple(ratios)
+        self._lapsed = _posterior(_LAPSED_PRIOR, lapsed, declined)
+
+
+def bands_of(way_s: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np.intp]:
+    """The bands of many ways."""
+    return np.digitize(way_s, WAY_S)
+
+
+def _posterior(prior: float, hits: float, misses: float) -> float:
+    """The mean of a Beta distribution of the market; within (0, 1) if the prior is."""
+    return (prior * _MARKET_PRIOR_OFFERS + hits) / (_MARKET_PRIOR_OFFERS + hits + misses)

@@ -1,0 +1,294 @@
+"""Queued jobs × free drivers of one mall → for each job the drivers to ask, best first."""
+
+from bisect import insort
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from mallard_engine.core.matching.acceptance import (BANDS, Acceptance, band_of, cell_of, part_of_day)
+from mallard_engine.core.matching.cost import Weights, driver_terms, slack_term
+from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.matching.fairness import Fairness
+from mallard_engine.core.places.mall import Gate, Mall
+from mallard_engine.core.model import (Asked, Driver, Near, Need, RankedDriver, Term, Vehicle, Waiting)
+from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+from mallard_engine.core.pickup.pickup_plan import Handover, collecting
+from mallard_protocol.codes import ID_CHECK
+from mallard_protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
+
+# An offer carries this many drivers at the most: the store takes the first who is still free.
+OFFER_DEPTH = 16
+# A ranking holds this many at the most: enough for an offer, and what `explain` shows.
+RANKING_DEPTH = 16
+
+Ranking = tuple[RankedDriver, ...]
+
+
+class MatchPolicy(Protocol):
+    """What ranking needs of a market's policy; see ``MarketPolicy`` for units and bounds."""
+
+    @property
+    def unreachable_s(self) -> float:
+        """How long one who did not acknowledge is not asked again."""
+        ...
+
+    @property
+    def store_dwell_s(self) -> float:
+        """The time at each store."""
+        ...
+
+    @property
+    def dropoff_dwell_s(self) -> float:
+        """The time at the door."""
+        ...
+
+    @property
+    def block_covers(self) -> str:
+        """What must be done when a driver's block ends: ``dropoff`` or ``pickup``."""
+        ...
+
+    @property
+    def block_margin_s(self) -> float:
+        """How long before its end."""
+        ...
+
+    @property
+    def offer_timeout_ms(self) -> int:
+        """How long an offer may be answered."""
+        ...
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of the cost."""
+        ...
+
+
+class Approach(NamedTuple):
+    """One driver on its way to one gate, with the terms of the cost that no job changes."""
+
+    near: Near
+    seconds: float
+    terms: tuple[Term, ...]
+    cost_s: float
+    cell: int | None
+
+
+class _Visit(NamedTuple):
+    """What a job asks of whoever takes it: from the gate to the door."""
+
+    need: Need
+    gate: Gate
+    equipment: frozenset[str]
+    barred: frozenset[str]
+    # From parking at the gate to having the parcels, if they are ready, and no sooner than when;
+    # from there to handed over.
+    pickup_s: float
+    ready_ms: int
+    haul_ms: int
+    # When the parcels must be in hand at the latest.
+    collect_by_ms: int
+
+
+class Matcher:
+    """Ranks the drivers of one round. What depends on driver and gate alone is worked out once, and
+    a job prices no more of them than can be among its best.
+
+    A job that names a store which the mall does not have raises `KeyError`.
+    """
+
+    def __init__(
+        self,
+        mall: Mall,
+        near: Sequence[Near],
+        now_ms: int,
+        policy: MatchPolicy,
+        travel: TravelTime,
+        handover: Handover | None = None,
+    ) -> None:
+        self._mall = mall
+        self._handover = handover or (lambda _mall, _store: policy.store_dwell_s)
+        self._near = near
+        self._now_ms = now_ms
+        self._policy = policy
+        self._travel = travel
+        self._approaches: dict[str, tuple[Approach, ...]] = {}
+        self._acceptance: Acceptance | None = None
+        self._fairness: Fairness | None = None
+        if policy.weights.earnings_s:
+            drivers = [it.driver for it in near]
+            self._fairness = Fairness(drivers, now_ms, policy.weights.earnings_s)
+        if policy.weights.acceptance:
+            part = part_of_day(now_ms, mall.time_zone)
+            self._cells = [cell_of(band, part) for band in range(BANDS)]
+            self._acceptance = Acceptance(
+                [it.driver.history for it in near],
+                part,
+                policy.weights,
+                offer_s=policy.offer_timeout_ms / 1000,
+            )
+        self._spoken_for: set[str] = set()
+        # Asked for each driver of each round.
+        self._weights = policy.weights
+        self._covers_dropoff = policy.block_covers == "dropoff"
+        self._margin_ms = int(policy.block_margin_s * 1000)
+
+    def rank(self, need: Need, asked: Sequence[Asked] = (), depth: int = RANKING_DEPTH) -> Ranking:
+        """The drivers of the round as candidates for the job, at most ``depth``: the eligible by
+        cost, then the rest by distance, each with the reason."""
+        visit = self._visit(need, asked)
+        free: list[RankedDriver] = []
+        costs: list[float] = []
+        spoken_for: list[Approach] = []
+        rest: list[RankedDriver] = []
+        for approach in self._approach(visit.gate):
+            # What is added for the job is never negative, so nobody further on can do better.
+            if len(costs) >= depth and approach.cost_s >= costs[depth - 1]:
+                break
+            if approach.near.driver.id in self._spoken_for:
+                spoken_for.append(approach)
+                continue
+            candidate = self._candidate(approach, visit)
+            if candidate.cost_s is None:
+                rest.append(candidate)
+            else:
+                free.append(candidate)
+                insort(costs, candidate.cost_s)
+        if len(free) < depth:
+            others = [self._candidate(approach, visit) for approach in spoken_for]
+            rest += [it for it in others if it.cost_s is None]
+            free.sort(key=_cost)
+            free += sorted([it for it in others if it.cost_s is not None], key=_cost)
+            free += sorted(rest, key=_distance)
+        else:
+            free.sort(key=_cost)
+        return tuple(free[:depth])
+
+    def plan(self, job: Waiting, depth: int = RANKING_DEPTH) -> Ranking:
+        """The same for the next job of a round of several. A driver whom an earlier job will ask
+        first comes behind those who are free, so that one round serves them all."""
+        ranked = self.rank(job.need, job.asked, depth)
+        if ranked and ranked[0].eligible:
+            self._spoken_for.add(ranked[0].driver)
+        return ranked
+
+    def _visit(self, need: Need, asked: Sequence[Asked]) -> _Visit:
+        arrive_ms = self._now_ms if len(need.stores) == 1 else self._soonest_ms(need.stores[0])
+        tour = collecting(self._mall, need, self._handover, arrive_ms)
+        gate = self._mall.gates[tour.gate]
+        way_s = self._travel.seconds(gate.lat, gate.lon, need.lat, need.lon, self._now_ms)
+        return _Visit(
+            need,
+            gate,
+            equipment=frozenset(need.requires) - {ID_CHECK},
+            barred=barred_by(asked, self._now_ms, self._policy.unreachable_s),
+            pickup_s=tour.collect_ms / 1000,
+            ready_ms=tour.ready_ms,
+            haul_ms=tour.back_ms + int((way_s + self._policy.dropoff_dwell_s) * 1000),
+            collect_by_ms=collect_by_ms(self._mall, need, self._now_ms),
+        )
+
+    def _soonest_ms(self, store: str) -> int:
+        """When the best placed driver would be at the gate of this store."""
+        approaches = self._approach(self._mall.gates[self._mall.stores[store].gate])
+        return self._now_ms + (int(approaches[0].seconds * 1000) if approaches else 0)
+
+    def _approach(self, gate: Gate) -> tuple[Approach, ...]:
+        if gate.id not in self._approaches:
+            approaches = [self._approach_of(near, gate) for near in self._near]
+            approaches.sort(key=_base_cost)
+            self._approaches[gate.id] = tuple(approaches)
+        return self._approaches[gate.id]
+
+    def _approach_of(self, near: Near, gate: Gate) -> Approach:
+        at = near.position
+        seconds = self._travel.seconds(at.lat, at.lon, gate.lat, gate.lon, self._now_ms)
+        idle, declines = driver_terms(near.driver, self._now_ms, self._weights)
+        terms: tuple[Term, ...] = (Term("travel", seconds), idle, declines)
+        cost_s = seconds + idle.seconds + declines.seconds
+        if self._fairness is not None:
+            earnings = self._fairness.term(near.driver)
+            terms = (*terms, earnings)
+            cost_s += earnings.seconds
+        cell = None
+        if self._acceptance is not None:
+            band = band_of(seconds)
+            cell = self._cells[band]
+            refusal = self._acceptance.term(near.driver.history, band)
+            terms = (*terms, refusal)
+            cost_s += refusal.seconds
+        return Approach(near, seconds, terms, cost_s, cell)
+
+    def _candidate(self, approach: Approach, visit: _Visit) -> RankedDriver:
+        near, seconds, terms, cost_s, cell = approach
+        need = visit.need
+        takes_ms = int((seconds + visit.pickup_s) * 1000)
+        pickup_ms = max(self._now_ms + takes_ms, visit.ready_ms)
+        dropoff_ms = pickup_ms + visit.haul_ms
+        slack = slack_term(need.deadline_ms, dropoff_ms, self._weights)
+        done_ms = (dropoff_ms if self._covers_dropoff else pickup_ms) + self._margin_ms
+        why_not = _misfit(near.driver, visit, pickup_ms, done_ms)
+        # In the order of its fields: by name takes half as long again, and a round makes hundreds.
+        return RankedDriver(
+            near.driver.id,
+            why_not is None,
+            why_not,
+            None if why_not else cost_s + slack.seconds,
+            (*terms, slack),
+            round(seconds),
+            round(near.distance_m),
+            visit.gate.id,
+            pickup_ms,
+            dropoff_ms,
+            cell,
+            visit.collect_by_ms - takes_ms,
+        )
+
+
+def barred_by(asked: Sequence[Asked], now_ms: int, unreachable_s: float) -> frozenset[str]:
+    """The drivers who are not asked for the job (again), by how their turns with it ended."""
+    since_ms = now_ms - int(unreachable_s * 1000)
+    return frozenset(
+        turn.driver
+        for turn in asked
+        if turn.outcome in NOT_ASKED_AGAIN
+        or (turn.outcome == Outcome.UNACKNOWLEDGED and turn.at_ms > since_ms)
+    )
+
+
+def _cost(candidate: RankedDriver) -> float:
+    return candidate.cost_s or 0.0
+
+
+def _distance(candidate: RankedDriver) -> int:
+    return candidate.distance_m
+
+
+def _base_cost(approach: Approach) -> float:
+    return approach.cost_s
+
+
+def _misfit(driver: Driver, visit: _Visit, pickup_ms: int, done_ms: int) -> str | None:
+    """The hard constraint that keeps this driver from this job; None if there is none."""
+    if driver.id in visit.barred:
+        return "asked_before"
+    if why_not := _vehicle_misfit(driver.vehicle, visit):
+        return why_not
+    if pickup_ms > visit.collect_by_ms:
+        return "too_late_for_pickup"
+    if driver.until_ms is not None and done_ms > driver.until_ms:
+        return "block_ends_too_soon"
+    return None
+
+
+def _vehicle_misfit(vehicle: Vehicle, visit: _Visit) -> str | None:
+    if visit.need.weight_g > vehicle.max_weight_g:
+        return "too_heavy"
+    if visit.need.volume_l > vehicle.max_volume_l:
+        return "too_big"
+    if visit.equipment and not visit.equipment.issubset(vehicle.equipment):
+        return "lacks_equipment"
+    return None
+
+
+def offerable(ranked: Ranking, depth: int = OFFER_DEPTH) -> Ranking:
+    """The drivers that an offer carries: the eligible ones, in order, to the offer's depth."""
+    return tuple([d for d in ranked[:depth] if d.eligible])

@@ -1,0 +1,1 @@
+"""TODO engine/mallard_engine/core/pickup."""

@@ -1,0 +1,53 @@
+"""By when a job's parcels must be in a driver's hands, and when a job moves to another opening.
+
+Parcels are collected while their mall is open and before the job expires. A job that nobody can
+collect before closing any more moves to the mall's next opening, if it does not expire before that.
+"""
+
+from dataclasses import replace
+
+from mallard_engine.core.places.opening_hours import next_collection_ms, opening_at
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.model import Need
+
+
+def collect_by_ms(mall: Mall, need: Need, now_ms: int) -> int:
+    """Return the latest time (epoch ms) at which the parcels may be in hand: the earlier of the
+    job's expiry and the end of the opening in which they are ready.
+
+    The result is 0 if the mall is closed when they are ready: then no driver can collect them.
+    """
+    at_ms = max(now_ms, need.ready_ms)
+    opening = opening_at(mall.hours, at_ms)
+    if opening.from_ms > at_ms:
+        return 0
+    return need.expires_ms if opening.to_ms is None else min(opening.to_ms, need.expires_ms)
+
+
+def last_call_ms(mall: Mall, need: Need, collect_ms: int, now_ms: int) -> int | None:
+    """Return when a driver must be at the gate at the latest to collect before closing; None if the
+    mall does not close. ``collect_ms``: from the gate until the parcels are in hand."""
+    closes_ms = opening_at(mall.hours, max(now_ms, need.ready_ms)).to_ms
+    return None if closes_ms is None else closes_ms - collect_ms
+
+
+def at_next_opening(mall: Mall, need: Need, collect_ms: int, now_ms: int) -> Need | None:
+    """Return what the job needs if it must move to a later opening: as before, but ready when the
+    mall opens. None if a driver at the gate could still collect it in the present opening, or if
+    there is no later opening before it expires. ``collect_ms``: as above.
+    """
+    at_ms = max(now_ms, need.ready_ms)
+    needs_ms = max(now_ms + collect_ms - at_ms, 0)
+    opens_ms, _ = next_collection_ms(mall.hours, at_ms, needs_ms)
+    if opens_ms == at_ms or opens_ms + collect_ms > need.expires_ms:
+        return None
+    return ready_no_sooner(need, opens_ms)
+
+
+def ready_no_sooner(need: Need, opens_ms: int) -> Need:
+    """Return the same need with nothing ready before the mall opens; as it is if it is ready later
+    anyway."""
+    if opens_ms <= need.ready_ms:
+        return need
+    each_ms = tuple(max(at_ms, opens_ms) for at_ms in need.store_ready_ms)
+    return replace(need, ready_ms=opens_ms, store_ready_ms=each_ms)

@@ -1,0 +1,213 @@
+"""What a place is: a market, its malls, their gates and stores, and the geometry of each.
+
+Every shapely polygon here has (lon, lat) coordinates in degrees, as GeoJSON does; every function
+takes latitude first, as the contract does. A polygon's own boundary counts as inside. Prepared
+geometries do not survive pickling, so a `Market` is loaded in each process and never sent to one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import hypot
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import shapely
+from shapely.geometry import Polygon
+
+from mallard_engine.core.places.geo import LocalPlane
+from mallard_engine.core.places.polygon import Ring
+from mallard_engine.core.places.walking import Walks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from mallard_engine.core.places.opening_hours import OpeningHours
+
+MallKind: TypeAlias = Literal["mall", "station"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Where a driver parks and walks in. Degrees."""
+
+    id: str
+    lat: float
+    lon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where a parcel waits: behind a gate, on a floor (1 is the ground), a walk away from both.
+
+    ``handover_s``: what its counter takes, as told by its places file; None: what the market's
+    policy says of all stores."""
+
+    id: str
+    name: str
+    gate: str
+    floor: int
+    walk_s: int
+    handover_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A polygon in (lon, lat) that answers at once for what lies outside its bounding box."""
+
+    polygon: Polygon
+    west: float = field(init=False)
+    south: float = field(init=False)
+    east: float = field(init=False)
+    north: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        shapely.prepare(self.polygon)
+        bounds = zip(("west", "south", "east", "north"), self.polygon.bounds, strict=True)
+        for name, value in bounds:
+            object.__setattr__(self, name, value)
+
+    def holds(self, lat: float, lon: float) -> bool:
+        """Whether the point is inside or on the boundary; never for NaN."""
+        if not (self.south <= lat <= self.north and self.west <= lon <= self.east):
+            return False
+        return bool(shapely.intersects_xy(self.polygon, lon, lat))
+
+
+@dataclass(frozen=True, slots=True)
+class Mall:
+    """A mall, or a delivery station: a mall with one store.
+
+    `gates` and `stores` are by id, in the order of the file. Distances are on `plane`, whose
+    docstring bounds their error.
+    """
+
+    id: str
+    name: str
+    market: str
+    kind: MallKind
+    lat: float
+    lon: float
+    time_zone: str
+    floors: int
+    outline: Polygon
+    gates: Mapping[str, Gate]
+    stores: Mapping[str, Store]
+    hours: OpeningHours
+    plane: LocalPlane = field(init=False, repr=False, compare=False)
+    region: Region = field(init=False, repr=False, compare=False)
+    outline_m: Polygon = field(init=False, repr=False, compare=False)
+    """The outline in metres east and north of (`lat`, `lon`)."""
+    walks: Walks = field(init=False, repr=False, compare=False)
+    radius_m: float = field(init=False, repr=False, compare=False)
+    """As far as the outline reaches from there."""
+    ring_m: Ring = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plane = LocalPlane(self.lat, self.lon)
+        corners = [plane.xy(lat, lon) for lon, lat in self.outline.exterior.coords]
+        object.__setattr__(self, "plane", plane)
+        object.__setattr__(self, "region", Region(self.outline))
+        object.__setattr__(self, "outline_m", Polygon(corners))
+        object.__setattr__(self, "walks", Walks(plane, self.gates, self.stores))
+        object.__setattr__(self, "radius_m", max(hypot(x, y) for x, y in corners))
+        object.__setattr__(self, "ring_m", Ring(self.outline_m))
+
+    def holds(self, lat: float, lon: float) -> bool:
+        """Whether the point is inside the outline."""
+        return self.region.holds(lat, lon)
+
+    def distance_to_outline_m(self, lat: float, lon: float) -> float:
+        """Metres to the outline; 0 inside it."""
+        return max(0.0, -self.ring_m.depth(*self.plane.xy(lat, lon)))
+
+    def place_distance_m(self, lat: float, lon: float, gate_ground_m: float) -> float:
+        """Metres to where one parks and walks there: the outline, and so far around each gate."""
+        to_gate_m = min(self.gate_distances_m(lat, lon).values()) - gate_ground_m
+        if to_gate_m <= 0:
+            return 0.0
+        return min(to_gate_m, self.distance_to_outline_m(lat, lon))
+
+    def gate_distances_m(self, lat: float, lon: float) -> dict[str, float]:
+        """Metres to each gate, by gate id."""
+        x, y = self.plane.xy(lat, lon)
+        distances = {}
+        for gate in self.gates.values():
+            gate_x, gate_y = self.plane.xy(gate.lat, gate.lon)
+            distances[gate.id] = ((x - gate_x) ** 2 + (y - gate_y) ** 2) ** 0.5
+        return distances
+
+    def gate_distances_m_batch(self, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.float64]:
+        """Metres from n points to each of the g gates in the order of `gates`: shape (n, g)."""
+        x, y = self.plane.xy_batch(lats, lons)
+        gates = tuple(self.gates.values())
+        gate_x, gate_y = self.plane.xy_batch([g.lat for g in gates], [g.lon for g in gates])
+        distances: NDArray[np.float64] = np.hypot(x[:, None] - gate_x, y[:, None] - gate_y)
+        return distances
+
+    def nearest_gate(self, lat: float, lon: float) -> Gate:
+        """Return the gate with the shortest straight line; of equals the first of the file."""
+        distances = self.gate_distances_m(lat, lon)
+        return self.gates[min(distances, key=distances.__getitem__)]
+
+
+class Spread(NamedTuple):
+    """Where a market's malls are, each (malls,), in the market's order: centres and the lengths of
+    a degree there, and how far their outlines go from them."""
+
+    lats: NDArray[np.float64]
+    lons: NDArray[np.float64]
+    m_per_deg_lat: NDArray[np.float64]
+    m_per_deg_lon: NDArray[np.float64]
+    radius_m: NDArray[np.float64]
+    ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, malls: Mapping[str, Mall]) -> Spread:
+        """That of these malls."""
+        planes = [mall.plane for mall in malls.values()]
+        return cls(
+            np.array([plane.lat for plane in planes]),
+            np.array([plane.lon for plane in planes]),
+            np.array([plane.m_per_deg_lat for plane in planes]),
+            np.array([plane.m_per_deg_lon for plane in planes]),
+            np.array([mall.radius_m for mall in malls.values()]),
+            tuple(malls),
+        )
+
+    def away_m(self, lat: float, lon: float) -> NDArray[np.float64]:
+        """How far that point is from each centre."""
+        east_m = (lon - self.lons) * self.m_per_deg_lon
+        north_m = (lat - self.lats) * self.m_per_deg_lat
+        # A third of the time of `hypot`, which guards against numbers no distance here has.
+        away_m: NDArray[np.float64] = np.sqrt(east_m * east_m + north_m * north_m)
+        return away_m
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """One metro area: the polygon that its drop-offs lie in, and its malls by id."""
+
+    id: str
+    name: str
+    area: Polygon
+    malls: Mapping[str, Mall]
+    region: Region = field(init=False, repr=False, compare=False)
+    ring: Ring = field(init=False, repr=False, compare=False)
+    spread: Spread = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "region", Region(self.area))
+        object.__setattr__(self, "spread", Spread.of(self.malls))
+        object.__setattr__(self, "ring", Ring(self.area))
+
+    @property
+    def time_zone(self) -> str:
+        """The zone whose hours its traffic keeps: that of its first mall."""
+        return next((mall.time_zone for mall in self.malls.values()), "UTC")
+
+    def holds(self, lat: float, lon: float) -> bool:
+        """Whether the point is inside the service area."""
+        return self.region.holds(lat, lon)

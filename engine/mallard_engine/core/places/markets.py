@@ -1,0 +1,109 @@
+"""The places that the engine serves: which market and mall is a point in.
+
+    places = Places.load()
+    mall = places.mall("chandler-fashion-center")
+    places.in_area("phoenix", 33.3197, -111.8412)
+
+A look-up by id raises `KeyError` for an id that is not there; `markets` and `malls` are mappings
+for those who would rather ask first.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from mallard_engine.core.places.mall import (Gate, Mall, MallKind, Market, Store)
+from mallard_engine.core.places.market_file import PlacesError, read_market
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
+
+
+__all__ = ["Gate", "Mall", "MallKind", "Market", "Places", "PlacesError", "Store"]
+
+
+class Places:
+    """Every market, with its malls by id. A node makes one at start and hands it to all its parts;
+    a reload replaces its content (`use`), never a market or a mall itself."""
+
+    def __init__(self, markets: Iterable[Market]) -> None:
+        self.markets: dict[str, Market] = {}
+        self.malls: dict[str, Mall] = {}
+        for market in markets:
+            if market.id in self.markets:
+                raise PlacesError(f"market {market.id}: defined twice")
+            self.markets[market.id] = market
+            for mall in market.malls.values():
+                if mall.id in self.malls:
+                    other = self.malls[mall.id].market
+                    raise PlacesError(f"{market.id}: mall {mall.id}: also in market {other}")
+                self.malls[mall.id] = mall
+
+    @classmethod
+    def load(cls, paths: Iterable[Path] | None = None, *, opening_hours: bool = True) -> Places:
+        """Read the markets from TOML files, or folders of them; None: those of the package.
+
+        Without `opening_hours` every mall is always open. Raises `PlacesError`, which names the
+        entry that is wrong.
+        """
+        packaged: Traversable = resources.files("mallard_engine") / "places"
+        roots: Iterable[Traversable] = [packaged] if paths is None else paths
+        files = [file for root in roots for file in _toml_files(root)]
+        return cls(read_market(file, opening_hours=opening_hours) for file in files)
+
+    def lack_of(self, other: Places) -> str | None:
+        """Say the first thing that jobs, drivers or offers may name here and that `other` lacks, or
+        the market that only one of them has; None if `other` can take this one's place."""
+        if found := self.markets.keys() ^ other.markets.keys():
+            return f"market {min(found)} is new or gone"
+        for mall in self.malls.values():
+            new = other.malls.get(mall.id)
+            if new is None or new.market != mall.market:
+                return f"{mall.market}: mall {mall.id} is gone"
+            if gone := mall.stores.keys() - new.stores.keys():
+                return f"{mall.market}: mall {mall.id}: store {min(gone)} is gone"
+            if gone := mall.gates.keys() - new.gates.keys():
+                return f"{mall.market}: mall {mall.id}: gate {min(gone)} is gone"
+        return None
+
+    def use(self, other: Places) -> None:
+        """Take over the markets and malls of `other`, which lacks nothing of these."""
+        self.markets, self.malls = other.markets, other.malls
+
+    def market(self, market: str) -> Market:
+        """Return the market of this id."""
+        return self.markets[market]
+
+    def mall(self, mall: str) -> Mall:
+        """Return the mall of this id, in whichever market it is."""
+        return self.malls[mall]
+
+    def market_of_mall(self, mall: str) -> Market:
+        """Return the market that a mall belongs to."""
+        return self.markets[self.malls[mall].market]
+
+    def market_at(self, lat: float, lon: float) -> str | None:
+        """Return the id of the market whose area holds the point; None outside of all."""
+        return next((m.id for m in self.markets.values() if m.holds(lat, lon)), None)
+
+    def in_area(self, market: str, lat: float, lon: float) -> bool:
+        """Whether a point, such as a drop-off, is inside the market's area."""
+        return self.markets[market].holds(lat, lon)
+
+    def mall_at(self, market: str, lat: float, lon: float) -> Mall | None:
+        """Return the mall whose outline holds the point; None outside of all."""
+        malls = self.markets[market].malls.values()
+        return next((mall for mall in malls if mall.holds(lat, lon)), None)
+
+
+def _toml_files(root: Traversable) -> list[Traversable]:
+    """A file is itself; of a folder, its TOML files by name."""
+    if not root.is_dir():
+        return [root]
+    files = [entry for entry in root.iterdir() if entry.name.endswith(".toml")]
+    if not files:
+        raise PlacesError(f"{root}: no .toml file in this folder")
+    return sorted(files, key=lambda file: file.name)

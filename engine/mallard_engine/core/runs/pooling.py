@@ -1,0 +1,261 @@
+"""Which queued jobs of one mall go together in a run, and which are held so that they can.
+
+The job that must leave first is the seed of a run. It is filled, one job at a time, with the job
+that saves most beyond its *potential*: a share of the way that it would take alone. What a job far
+out could save later is worth more than what one around the corner could, so the share keeps it for
+better company; no forecast is needed (Ma, Ma, Romero, "Potential-Based Greedy Matching for Dynamic
+Delivery Pooling", arXiv 2502.16862: a half for pairs). What the others lose in time is taken off
+the gain, and where deadlines are hard nobody becomes late by it. Then the order is optimised.
+
+A run leaves when nobody more would fit into it, when one of its jobs must leave (its deadline, less
+the way, the stops and the margin, or it has been held for as long as the market says), or when
+nothing is held there at all. Everything else waits, and is told until when.
+
+That is ``run_plan = by_driver``. With ``by_deadline``, `run_release` says which runs leave and with
+whom.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mallard_engine.core.matching.travel_time import Points, TravelTime
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.matching.ranking import barred_by
+from mallard_engine.core.model import Waiting
+from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+from mallard_engine.core.runs.drop_off_order import Order
+from mallard_engine.core.runs.release_by_deadline import Release
+from mallard_engine.core.runs.stops import Draft, RunStops, need_of
+from mallard_engine.core.runs.run import (Pooled, Room, Run, RunPolicy, hold_until_ms)
+from mallard_engine.core.pickup.approximate_tour import StoreRound
+from mallard_engine.core.pickup.pickup_plan import Handover, visiting
+
+# So many of the jobs with the most to gain are tried as the next one of a run; and as one more for
+# a driver on its way, whose block may end soon.
+_TRIED = 6
+_TRIED_ON_THE_WAY = 24
+# So many jobs are looked at together, the most urgent: company enough, and a round stays short.
+_LOOKED_AT = 160
+# ... and so many where they are held for hours.
+_LOOKED_AT_HELD = 400
+
+
+class Pool:
+    """The queued jobs of one mall, with the ways between them. A job that names a store which the
+    mall does not have raises `KeyError`. ``handover``: what its counters take; without, what the
+    policy says of all."""
+
+    def __init__(
+        self,
+        mall: Mall,
+        jobs: Sequence[Waiting],
+        now_ms: int,
+        policy: RunPolicy,
+        travel: TravelTime,
+        handover: Handover | None = None,
+    ) -> None:
+        self._mall = mall
+        self._now_ms = now_ms
+        self._policy = policy
+        self._travel = travel
+        self._handover = handover or (lambda _mall, _store: policy.store_dwell_s)
+        self._visits = StoreRound(mall, self._handover)
+        self._holds = policy.hold_max_s > 0
+        self._by_deadline = policy.run.plan == "by_deadline"
+        self._most = _LOOKED_AT_HELD if self._by_deadline else _LOOKED_AT
+        self._jobs, self._until_ms, self._held = self._by_urgency(jobs)
+        self._barred = [barred_by(job.asked, now_ms, policy.unreachable_s) for job in self._jobs]
+
+    def runs(self, rooms: Sequence[Room]) -> Pooled:
+        """Runs for these drivers, at most one for each, in the order given: those who carry
+        something already get one more job at the most."""
+        coming = [room for room in rooms if room.carried]
+        free = [room for room in rooms if not room.carried]
+        self._stops = self._measured(coming)
+        left = list(range(len(self._jobs)))
+        runs = list(self._add_ons(left, coming))
+        if self._by_deadline:
+            runs += self._leaving(left, free)
+        else:
+            runs += self._one_by_one(left, free)
+        gone = {job.job for run in runs for job in run.jobs}
+        held = {job: until_ms for job, until_ms in self._held.items() if job not in gone}
+        return Pooled(tuple(runs), held)
+
+    def _leaving(self, left: Sequence[int], free: Sequence[Room]) -> list[Run]:
+        """The runs that must leave now; it keeps until when the others may stay."""
+        release = Release(self._stops, self._until_ms, self._barred, self._now_ms, self._policy)
+        leaving, stays_ms = release.leaving(left, free)
+        for index, until_ms in stays_ms.items():
+            job = self._jobs[index].job
+            if job in self._held:
+                self._held[job] = min(self._held[job], until_ms)
+        runs = [
+            self._run(self._stops.ordered(turn, room).turn, room, why)
+            for turn, room, why in leaving
+        ]
+        turn_of = {room.driver: turn for turn, room in enumerate(free)}
+        return sorted(runs, key=lambda run: turn_of[run.driver])
+
+    def _one_by_one(self, left: list[int], free: Sequence[Room]) -> Iterator[Run]:
+        """A run for each driver in turn, around the job that must leave first."""
+        for room in free:
+            may_ask = [index for index in left if self._may_ask(index, room)]
+            run = self._run_for(may_ask, room)
+            if run is not None:
+                self._take(left, run)
+                yield run
+
+    def _take(self, left: list[int], run: Run) -> None:
+        gone = {job.job for job in run.jobs}
+        left[:] = [index for index in left if self._jobs[index].job not in gone]
+
+    def _may_ask(self, index: int, room: Room) -> bool:
+        """Whether the driver may be asked for the job, and need not wait at the mall for it."""
+        need = self._jobs[index].need
+        there_ms = self._now_ms + (room.there_s + self._visits.visit_s(need.stores)[0]) * 1000
+        return need.ready_ms <= there_ms and room.driver not in self._barred[index]
+
+    def _run_for(self, left: Sequence[int], room: Room) -> Run | None:
+        """A run for a driver who carries nothing, if one should leave now."""
+        # Behind somebody who is held all others are: the most urgent come first.
+        stops = self._stops
+        alone = (stops.reckoned((index,), stops.load((index,)), room) for index in left)
+        draft = next((found for found in alone if found is not None), None)
+        if draft is None:
+            return None
+        draft = self._filled(draft, left, room)
+        is_due = any(self._until_ms[index] <= self._now_ms for index in draft.turn)
+        if self._holds and not is_due and not draft.full:
+            return None
+        why = "free" if not self._holds else "due" if is_due else "full"
+        return self._run(stops.ordered(draft.turn, room).turn, room, why)
+
+    def _filled(self, draft: Draft, left: Sequence[int], room: Room) -> Draft:
+        """The draft with all the company that it finds."""
+        others = [index for index in left if index not in draft.turn]
+        while others and not draft.full:
+            longer = self._longer(draft, others, room)
+            if len(longer.turn) == len(draft.turn):
+                draft = longer
+                break
+            draft = longer
+            others = [index for index in others if index not in draft.turn]
+        most = min(room.vehicle.max_jobs, self._policy.max_run_jobs)
+        return draft._replace(full=draft.full or draft.load.jobs >= most)
+
+    def _add_ons(self, left: list[int], coming: Sequence[Room]) -> Iterator[Run]:
+        """One more job for each who is on its way here, if it is worth it."""
+        carried_from = len(self._jobs)
+        for room in coming:
+            carried = range(carried_from, carried_from + len(room.carried))
+            carried_from = carried.stop
+            may_ask = [index for index in left if self._may_ask(index, room)]
+            run = self._add_on(may_ask, room, carried)
+            if run is not None:
+                self._take(left, run)
+                yield run
+
+    def _add_on(self, left: Sequence[int], room: Room, carried: range) -> Run | None:
+        stops = self._stops
+        before = stops.ordered(tuple(carried), room)
+        draft = self._longer(before, left, room, _TRIED_ON_THE_WAY) if left else before
+        if len(draft.turn) == len(before.turn):
+            return None
+        index = next(index for index in draft.turn if index not in carried)
+        visit_s, back_s = self._visits.visit_s(self._jobs[index].need.stores)
+        done_s = stops.done_s(draft.turn)
+        return Run(
+            driver=room.driver,
+            jobs=(self._jobs[index],),
+            collect_s=max(stops.visit_s(draft.turn) - back_s, visit_s),
+            done_s=(back_s + done_s[draft.turn.index(index)],),
+            way_s=stops.way_of(draft.turn) - stops.way_of(before.turn),
+            alone_s=float(stops.alone_s[index + 1]),
+            why="add_on",
+            gate=self._mall.stores[self._jobs[index].need.stores[0]].gate,
+        )
+
+    def _longer(
+        self, draft: Draft, others: Sequence[int], room: Room, tried: int = _TRIED
+    ) -> Draft:
+        """The draft with the job that gains most by joining; full, if those who would gain by it
+        may not; as it is, if nobody would."""
+        stops = self._stops
+        here = np.array([0, *(index + 1 for index in draft.turn)])
+        after = np.append(here[1:], 0)
+        new = np.array(others) + 1
+        back = self._policy.run.back
+        out_s = stops.way_s[np.ix_(here, new)]
+        on_s = stops.way_s[np.ix_(new, after)].T
+        leg_s = stops.way_s[here, after]
+        # The last leg is the way back, as far as that counts.
+        on_s[-1] *= back
+        leg_s[-1] *= back
+        detour_s = out_s + on_s - leg_s[:, None]
+        places = detour_s.argmin(axis=0)
+        gain_s = (1 - self._policy.run.potential) * stops.alone_s[new] - detour_s.min(axis=0)
+        may_not = False
+        for best in np.argsort(-gain_s, kind="stable")[:tried]:
+            if gain_s[best] <= 0:
+                break
+            index, place = others[best], int(places[best])
+            turn = (*draft.turn[:place], index, *draft.turn[place:])
+            longer = stops.reckoned(turn, draft.load.plus(stops.needs[index]), room)
+            if longer is None:
+                may_not = True
+                continue
+            lost_s = stops.lost_s(draft, longer, index)
+            if lost_s < gain_s[best]:
+                return longer
+            may_not = may_not or longer.late_s > draft.late_s
+        return draft._replace(full=may_not)
+
+    def _run(self, turn: Order, room: Room, why: str) -> Run:
+        """The run of these stops in that order, as its driver will walk and drive."""
+        jobs = tuple(self._jobs[index] for index in turn)
+        arrive_ms = self._now_ms + int(room.there_s * 1000)
+        tour = visiting(self._mall, [job.need for job in jobs], self._handover, arrive_ms)
+        stops = self._stops
+        return Run(
+            driver=room.driver,
+            jobs=jobs,
+            collect_s=(tour.done_ms(arrive_ms) - arrive_ms) / 1000,
+            done_s=tuple(tour.back_ms / 1000 + at_s for at_s in stops.done_s(turn)),
+            way_s=stops.way_of(turn),
+            alone_s=float(sum(stops.alone_s[index + 1] for index in turn)),
+            why=why,
+            gate=tour.gate,
+        )
+
+    def _by_urgency(
+        self, jobs: Sequence[Waiting]
+    ) -> tuple[list[Waiting], list[int], dict[str, int]]:
+        """The most urgent of the jobs in turn, those whose hold is over first; until when each may
+        be held; and of all jobs those that may be held still."""
+        mall, policy, now_ms = self._mall, self._policy, self._now_ms
+        doors = Points.of((job.need.lat, job.need.lon) for job in jobs)
+        out_s = self._travel.matrix(Points.of([(mall.lat, mall.lon)]), doors, now_ms)[0].tolist()
+        keyed: list[tuple[bool, int, int, int]] = []
+        for index, job in enumerate(jobs):
+            need = job.need
+            least_s = sum(self._visits.visit_s(need.stores)) + out_s[index] + policy.dropoff_dwell_s
+            # When whoever collects it must be there.
+            there_ms = min(
+                need.deadline_ms - int(least_s * 1000),
+                collect_by_ms(mall, need, now_ms)
+                - int(self._visits.visit_s(need.stores)[0] * 1000),
+            )
+            until_ms = hold_until_ms(need, there_ms, policy)
+            is_held = self._holds and until_ms > now_ms
+            keyed.append((is_held, until_ms if is_held else there_ms, index, until_ms))
+        held = {jobs[index].job: until_ms for is_held, _, index, until_ms in keyed if is_held}
+        first = sorted(keyed)[: self._most]
+        return [jobs[index] for *_, index, _ in first], [until_ms for *_, until_ms in first], held
+
+    def _measured(self, coming: Sequence[Room]) -> RunStops:
+        """The stops of the jobs, and after them those of what is carried."""
+        needs = [job.need for job in self._jobs]
+        needs += [need_of(held) for room in coming for held in room.carried]
+        return RunStops(self._mall, needs, self._now_ms, self._policy, self._travel, self._visits)

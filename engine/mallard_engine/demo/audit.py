@@ -1,0 +1,96 @@
+"""The reckoning: is every parcel accounted for, and nobody's word doubted by another's?"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mallard_engine.workload.fleet_tally import Tally
+from mallard_protocol.lifecycle import TERMINAL, JobState
+from mallard_protocol.resources import Explanation, Job
+
+ENDS: Final = (JobState.DELIVERED, JobState.RETURNED, JobState.CANCELLED, JobState.EXPIRED)
+GHOST_AFTER_MS: Final = 2_000
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that must hold, whether it does, and what was seen."""
+
+    claim: str
+    holds: bool
+    seen: str
+
+
+def account(
+    submitted: Iterable[str], jobs: Sequence[Job], tally: Tally, *, wanted_delivered: int
+) -> list[Finding]:
+    """Hold the engine's list of jobs against the order service's and the drivers' own ledgers."""
+    by_id = {job.id: job for job in jobs}
+    ours = set(submitted)
+    states = Counter(job.state for job in jobs)
+    ended = sum(states[state] for state in ENDS)
+    delivered = {job.id: job.driver for job in jobs if job.state == JobState.DELIVERED}
+    ledger = {job: drivers[0] for job, drivers in tally.delivered_by.items()}
+    not_as_reported = [job for job, driver in ledger.items() if delivered.get(job) != driver]
+    not_reported = sorted(set(delivered) - set(ledger))
+    collected_twice = [job for job, drivers in tally.collected_by.items() if len(drivers) > 1]
+    sums = " + ".join(f"{states[state]} {state}" for state in ENDS)
+    return [
+        Finding("nothing lost: every job answered 201 is listed", *_none(ours - set(by_id))),
+        Finding("nothing doubled: no job that nobody submitted", *_none(set(by_id) - ours)),
+        Finding(
+            "submitted = delivered + returned + cancelled + expired",
+            len(ours) == ended,
+            f"{len(ours)} = {sums}",
+        ),
+        Finding("still open 0", *_none(j.id for j in jobs if j.state not in TERMINAL)),
+        Finding(
+            f"at least {wanted_delivered} delivered",
+            states[JobState.DELIVERED] >= wanted_delivered,
+            str(states[JobState.DELIVERED]),
+        ),
+        Finding("one driver delivered each parcel (drivers' ledgers)", *_none(tally.doubled)),
+        Finding("one driver collected each parcel (drivers' ledgers)", *_none(collected_twice)),
+        Finding("what drivers delivered, the engine says too", *_none(not_as_reported)),
+        Finding("what the engine says is delivered, a driver did", *_none(not_reported)),
+    ]
+
+
+def ghosts(
+    killed_ms: int, back_ms: Mapping[str, int], explained: Iterable[tuple[Job, Explanation]]
+) -> Finding:
+    """Whether a dead node's drivers were offered anything while they had no socket.
+
+    `back_ms`: when each of them was welcomed by another node (those never back: not in it). Offers
+    within 2 s of the kill are allowed: that long the engine may believe the node alive.
+    """
+    late: list[str] = []
+    last_ms = 0
+    for job, explanation in explained:
+        offered_ms = [
+            int(e.at.timestamp() * 1000) for e in job.timeline if e.state == JobState.OFFERED
+        ]
+        for turn in explanation.asked:
+            ended_ms = int(turn.at.timestamp() * 1000)
+            made_ms = max((at for at in offered_ms if at <= ended_ms), default=0)
+            if turn.driver in back_ms and killed_ms <= made_ms < back_ms[turn.driver]:
+                last_ms = max(last_ms, made_ms - killed_ms)
+                if made_ms > killed_ms + GHOST_AFTER_MS:
+                    late.append(f"{turn.driver} {made_ms - killed_ms} ms after the kill")
+    seen = f"{len(back_ms)} drivers; last such offer {last_ms} ms after the kill"
+    return Finding(
+        "a dead node's drivers get no offer later than 2 s after the kill",
+        not late,
+        ", ".join(late[:_SHOWN]) if late else seen,
+    )
+
+
+def _none(found: Iterable[str]) -> tuple[bool, str]:
+    """Whether there are none, and how many there are with the first few."""
+    items = sorted(found)
+    if not items:
+        return True, "0"
+    more = ", …" if len(items) > _SHOWN else ""
+    return False, f"{len(items)}: {', '.join(items[:_SHOWN])}{more}"

@@ -1,0 +1,201 @@
+"""The demo from its first node to its last parcel."""
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from mallard_client.operator_client import OperatorClient
+from mallard_client.orders.client import OrderClient
+from mallard_engine.workload.fleet import Fleet, Recruit
+from mallard_engine.config.settings import Settings
+from mallard_engine.demo.arrivals import Arrivals
+from mallard_engine.workload.demand import Demand
+from mallard_engine.workload.random_points import home_near
+from mallard_engine.demo.reassignment_times import handovers
+from mallard_engine.workload.demo_nodes import DemoNode
+from mallard_engine.demo.plan import Plan
+from mallard_engine.demo.audit import Finding, account, ghosts
+from mallard_engine.demo.screen import Screen
+from mallard_engine.demo.summary import Outcome
+from mallard_engine.demo.monitor import Watch
+from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_protocol.codes import MAX_PAGE, Role
+from mallard_protocol.lifecycle import DriverState, JobState
+from mallard_protocol.resources import Job
+
+_NODES: Final = 2
+_TOKEN_TTL_S: Final = 3_600
+_ONLINE_WITHIN_S: Final = 15.0
+_SETTLED_WITHIN_S: Final = 10.0
+_POLL_S: Final = 0.1
+_NEVER_MS: Final = 2**53
+# What a run must deliver of what was submitted; of a full-sized one that is 300.
+_WANTED_SHARE: Final = 0.75
+_WANTED_AT_MOST: Final = 300
+
+
+class Show:
+    """One run of the demo over a store that is there already."""
+
+    def __init__(
+        self, plan: Plan, demand: Demand, screen: Screen, *, redis_url: str, secret: str
+    ) -> None:
+        self._plan = plan
+        self._demand = demand
+        self._screen = screen
+        self._redis_url = redis_url
+        self._secret = secret
+        self._tokens = Tokens(load_token_keys(Settings(secret=secret)))
+        self._killed_ms = 0
+        self._orphans: tuple[str, ...] = ()
+
+    async def run(self, folder: Path) -> Outcome:
+        """Run it; the nodes log to `folder`. Raises `NodeFailed`."""
+        plan = self._plan
+        async with AsyncExitStack() as stack:
+            nodes = await self._start_nodes(folder, stack)
+            urls = [node.url for node in nodes]
+            orders = await stack.enter_async_context(
+                OrderClient(urls, self._tokens.mint("demo", Role.ORDERS, ttl_s=_TOKEN_TTL_S))
+            )
+            arrivals = Arrivals(
+                orders, self._demand, rate=plan.rate, seconds=plan.seconds, seed=plan.seed
+            )
+            fleet = self._hire([node.socket_url for node in nodes])
+            fleet.start()
+            stack.push_async_callback(fleet.stop)
+
+            expected = round(plan.rate * plan.seconds)
+            watch = Watch(self._screen, nodes, fleet, arrivals.orders, expected)
+            watching = asyncio.create_task(watch.run())
+            stack.callback(watching.cancel)
+            await _until(lambda: _online(fleet) >= plan.drivers * 0.95, _ONLINE_WITHIN_S)
+            watch.phase = "arrivals"
+            async with asyncio.TaskGroup() as acts:
+                acts.create_task(arrivals.run())
+                if plan.kill_node:
+                    acts.create_task(self._kill_half_way(nodes[-1], fleet))
+            watch.phase = "draining"
+            await _until(lambda: watch.open_jobs <= 0, plan.drain_s)
+            await _until(lambda: not _unreported(fleet), _SETTLED_WITHIN_S)
+            watch.phase = "accounts"
+            await watch.look()
+
+            jobs = [job async for job in orders.jobs(limit=MAX_PAGE)]
+            wanted = min(_WANTED_AT_MOST, int(_WANTED_SHARE * len(arrivals.orders.sent_s)))
+            findings = account(arrivals.orders.sent_s, jobs, fleet.tally, wanted_delivered=wanted)
+            findings.append(_every_order_answered(arrivals.orders.refused))
+            if plan.kill_node:
+                findings.append(await self._look_for_ghosts(urls[0], jobs, fleet))
+            findings.append(_no_errors(nodes))
+            findings.append(await self._check())
+            limits_ms = {
+                "expired": plan.offer_timeout_ms,
+                "unacknowledged": plan.offer_ack_timeout_ms,
+            }
+            return Outcome(
+                findings=findings,
+                figures=watch.figures,
+                handovers=handovers(jobs, limits_ms),
+                tally=fleet.tally,
+                seen_ms=watch.seen_ms(),
+                answer_ms=arrivals.orders.answer_ms,
+            )
+
+    async def _start_nodes(self, folder: Path, stack: AsyncExitStack) -> list[DemoNode]:
+        environment = self._plan.environment(self._redis_url, self._secret)
+        nodes = [DemoNode(f"node-{n + 1}", folder, environment) for n in range(_NODES)]
+        for node in nodes:
+            stack.push_async_callback(node.stop)
+        await asyncio.gather(*(node.start() for node in nodes))
+        self._screen.tell(", ".join(f"{node.name} at {node.url}" for node in nodes))
+        return nodes
+
+    def _hire(self, urls: list[str]) -> Fleet:
+        """Drivers who live where the orders are."""
+        dice = random.Random(f"drivers {self._plan.seed}")  # noqa: S311 - a simulation's chance
+        recruits = []
+        for number in range(self._plan.drivers):
+            catchment = self._demand.draw_catchment(dice)
+            name, market = f"driver-{number}", catchment.market
+            token = self._tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id)
+            recruits.append(Recruit(name, home_near(catchment.mall, market, dice), token))
+        return Fleet(urls, recruits, habits=self._plan.habits, seed=self._plan.seed)
+
+    async def _kill_half_way(self, node: DemoNode, fleet: Fleet) -> None:
+        await asyncio.sleep(self._plan.seconds / 2)
+        there = fleet.at(node.socket_url)
+        free = [driver for driver in there if driver.client.state == DriverState.AVAILABLE]
+        node.kill()
+        self._killed_ms = time.time_ns() // 1_000_000
+        # Before our loop turns and sees their sockets end: some are slow to find another node.
+        for driver in free[: self._plan.stranded]:
+            driver.client.drop(self._plan.stranded_s)
+        self._orphans = tuple(driver.name for driver in there)
+        self._screen.tell(f"{node.name} killed: {len(there)} drivers lose their socket")
+
+    async def _look_for_ghosts(self, url: str, jobs: list[Job], fleet: Fleet) -> Finding:
+        back_ms = {
+            name: next(
+                (at for at, _ in fleet.tally.welcomes[name] if at > self._killed_ms), _NEVER_MS
+            )
+            for name in self._orphans
+        }
+        token = self._tokens.mint("demo", Role.OPERATOR, ttl_s=_TOKEN_TTL_S)
+        async with OperatorClient(url, token) as operator:
+            offered_since = [job for job in jobs if _offered_after(job, self._killed_ms)]
+            explained = [(job, await operator.explain(job.id)) for job in offered_since]
+        return ghosts(self._killed_ms, back_ms, explained)
+
+    async def _check(self) -> Finding:
+        """What `mallard check` says of the store."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mallard_engine", "check", "--redis", self._redis_url),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        last = output.decode(errors="replace").strip().rpartition("\n")[2]
+        return Finding("mallard check finds no breach", process.returncode == 0, last)
+
+
+async def _until(condition: Callable[[], bool], within_s: float) -> bool:
+    """Wait for a condition; return whether it came true in time."""
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+def _online(fleet: Fleet) -> int:
+    return fleet.states()[DriverState.AVAILABLE]
+
+
+def _unreported(fleet: Fleet) -> int:
+    return sum(driver.client.unreported for driver in fleet.drivers)
+
+
+def _offered_after(job: Job, at_ms: int) -> bool:
+    return any(
+        entry.state == JobState.OFFERED and entry.at.timestamp() * 1000 >= at_ms
+        for entry in job.timeline
+    )
+
+
+def _every_order_answered(refused: dict[str, int]) -> Finding:
+    seen = "; ".join(f"{count} x {reason}" for reason, count in sorted(refused.items()))
+    return Finding("every order was taken", not refused, seen or "0 refused")
+
+
+def _no_errors(nodes: Sequence[DemoNode]) -> Finding:
+    errors = [f"{node.name}: {error}" for node in nodes for error in node.errors()]
+    seen = f"{len(errors)}, first: {errors[0]}" if errors else "0"
+    return Finding("no node logged an error", not errors, seen)

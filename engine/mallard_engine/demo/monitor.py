@@ -1,0 +1,98 @@
+"""Looks at the nodes, the apps and the orders again and again, and shows what it sees."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from mallard_engine.workload.fleet import Fleet
+from mallard_engine.workload.fleet_tally import percentile
+from mallard_engine.demo.arrivals import Orders
+from mallard_engine.demo.metric_readings import Figures
+from mallard_engine.workload.demo_nodes import DemoNode
+from mallard_engine.demo.screen import Screen, Sight
+from mallard_protocol.lifecycle import TERMINAL
+
+_LOOK_EVERY_S: Final = 1.0
+_RATES_OVER_S: Final = 5.0
+_BEFORE_DRAINING: Final = ("starting", "arrivals")
+
+
+class Watch:
+    """What there is to see, kept fresh by `run`. Set `phase` as the run goes on."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        nodes: Sequence[DemoNode],
+        fleet: Fleet,
+        orders: Orders,
+        expected: int,
+    ) -> None:
+        self.phase = "starting"
+        self.figures = Figures(())
+        self._screen = screen
+        self._nodes = nodes
+        self._fleet = fleet
+        self._orders = orders
+        self._expected = expected
+        self._started_s = time.monotonic()
+        self._totals: deque[tuple[float, int, int]] = deque()
+
+    @property
+    def open_jobs(self) -> int:
+        """How many submitted jobs have not ended, as far as the last look tells."""
+        ended = sum(self.figures.jobs[state] for state in TERMINAL)
+        return len(self._orders.sent_s) + self._orders.under_way - ended
+
+    def seen_ms(self) -> list[float]:
+        """From an order's due time to its first offer in an app, for each job that had one."""
+        first_s = self._fleet.tally.first_offer_s
+        sent_s = self._orders.sent_s
+        return [(first_s[job] - sent_s[job]) * 1000 for job in sent_s if job in first_s]
+
+    async def run(self) -> None:
+        """Look and show, for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Look and show once."""
+        await asyncio.gather(*(node.scrape() for node in self._nodes))
+        self.figures = Figures(node.metrics for node in self._nodes)
+        self._screen.show(self._sight())
+
+    def _sight(self) -> Sight:
+        now_s = time.monotonic()
+        offers_per_s, reassigned_per_s = self._rates(now_s)
+        seen_ms = self.seen_ms()
+        submitted = len(self._orders.sent_s)
+        return Sight(
+            phase=self.phase,
+            elapsed_s=now_s - self._started_s,
+            submitted=submitted,
+            expected=max(self._expected if self.phase in _BEFORE_DRAINING else 0, submitted),
+            figures=self.figures,
+            drivers=self._fleet.states(),
+            offers_per_s=offers_per_s,
+            reassigned_per_s=reassigned_per_s,
+            seen_ms=(
+                percentile(seen_ms, 0.5),
+                percentile(seen_ms, 0.95),
+                percentile(seen_ms, 0.99),
+            ),
+        )
+
+    def _rates(self, now_s: float) -> tuple[float, float]:
+        """Offers and reassignments a second over the last few seconds."""
+        self._totals.append((now_s, self.figures.offers["offered"], self.figures.reassigned))
+        while now_s - self._totals[0][0] > _RATES_OVER_S:
+            self._totals.popleft()
+        first_s, offers, reassigned = self._totals[0]
+        over_s = now_s - first_s
+        if over_s <= 0:
+            return 0.0, 0.0
+        _, offers_now, reassigned_now = self._totals[-1]
+        return (offers_now - offers) / over_s, (reassigned_now - reassigned) / over_s

@@ -1,0 +1,168 @@
+"""The demo's screen: a live view in a terminal, a line now and then elsewhere."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mallard_engine.demo.metric_readings import Figures
+from mallard_protocol.lifecycle import TERMINAL, JobState
+
+_LINE_EVERY_S: Final = 2.0
+_BAR_WIDTH: Final = 60
+_JOB_STATES: Final = (
+    JobState.SCHEDULED,
+    JobState.QUEUED,
+    JobState.OFFERED,
+    JobState.ASSIGNED,
+    JobState.AT_MALL,
+    JobState.PICKED_UP,
+    JobState.DELIVERED,
+    JobState.RETURNED,
+    JobState.CANCELLED,
+    JobState.EXPIRED,
+)
+_DRIVER_STATES: Final = ("available", "offered", "on_run", "paused", "offline", "no socket")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What there is to see at a moment.
+
+    `expected` jobs will have been submitted in the end, about. `seen_ms` are the latencies that the
+    apps saw: p50, p95, p99 from the moment an order was due.
+    """
+
+    phase: str
+    elapsed_s: float
+    submitted: int
+    expected: int
+    figures: Figures = field(default_factory=lambda: Figures(()))
+    drivers: Counter[str] = field(default_factory=Counter)
+    offers_per_s: float = 0.0
+    reassigned_per_s: float = 0.0
+    seen_ms: tuple[float | None, float | None, float | None] = (None, None, None)
+
+    @property
+    def ended(self) -> int:
+        """How many jobs have ended."""
+        return sum(self.figures.jobs[state] for state in TERMINAL)
+
+
+class Screen:
+    """Shows one sight after another; a context manager."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._last_line_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._live is None:
+            self._console.print(self._title, soft_wrap=True)
+        else:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def tell(self, text: str) -> None:
+        """Say something that stays."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def show(self, sight: Sight) -> None:
+        """Show how things stand."""
+        if self._live is not None:
+            self._live.update(self._view(sight), refresh=True)
+        elif time.monotonic() - self._last_line_s >= _LINE_EVERY_S:
+            self._last_line_s = time.monotonic()
+            self._console.print(line(sight), highlight=False, soft_wrap=True)
+
+    def _view(self, sight: Sight) -> Group:
+        tables = (_jobs(sight), _drivers(sight), _rates(sight), _latencies(sight))
+        bar = ProgressBar(max(1, sight.expected), sight.ended, _BAR_WIDTH)
+        progress = Table.grid(padding=(0, 1))
+        progress.add_row(
+            f"{sight.elapsed_s:5.1f} s", f"{sight.phase:<9}", bar, f"{sight.ended} jobs ended"
+        )
+        return Group(
+            Panel(Text(self._title, style="dim"), title="mallard demo", title_align="left"),
+            Columns(tables, padding=(0, 2)),
+            progress,
+        )
+
+
+def line(sight: Sight) -> str:
+    """How things stand, in a line."""
+    jobs = ", ".join(
+        f"{sight.figures.jobs[state]} {state}" for state in _JOB_STATES if sight.figures.jobs[state]
+    )
+    p50, _, p99 = _engine_ms(sight)
+    return (
+        f"{sight.elapsed_s:5.1f} s {sight.phase}: {sight.submitted} submitted; "
+        f"jobs: {jobs or 'none'}; {sight.drivers['on_run']} drivers on a run, "
+        f"{sight.offers_per_s:.1f} offers/s, {sight.reassigned_per_s:.1f} reassigned/s; "
+        f"offer p50 {ms(p50)}, p99 {ms(p99)}"
+    )
+
+
+def ms(value: float | None) -> str:
+    """Milliseconds, as short as they are clear."""
+    if value is None:
+        return "–"
+    return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
+
+
+def _jobs(sight: Sight) -> Table:
+    table = _table("jobs", "")
+    for state in _JOB_STATES:
+        table.add_row(state.value, str(sight.figures.jobs[state]))
+    return table
+
+
+def _drivers(sight: Sight) -> Table:
+    table = _table("drivers", "")
+    for state in _DRIVER_STATES:
+        table.add_row(state, str(sight.drivers[state]))
+    return table
+
+
+def _rates(sight: Sight) -> Table:
+    table = _table("offers", "")
+    table.add_row("a second", f"{sight.offers_per_s:.1f}")
+    table.add_row("reassigned a second", f"{sight.reassigned_per_s:.1f}")
+    for result, count in sorted(sight.figures.offers.items()):
+        table.add_row(result, str(count))
+    return table
+
+
+def _latencies(sight: Sight) -> Table:
+    table = _table("offer latency", "engine", "apps")
+    for name, engine, apps in zip(
+        ("p50", "p95", "p99"), _engine_ms(sight), sight.seen_ms, strict=True
+    ):
+        table.add_row(name, ms(engine), ms(apps))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table
+
+
+def _engine_ms(sight: Sight) -> tuple[float | None, float | None, float | None]:
+    latency = sight.figures.histogram("mallard_offer_latency_seconds")
+    return latency.quantile_ms(0.5), latency.quantile_ms(0.95), latency.quantile_ms(0.99)

@@ -1,0 +1,118 @@
+"""What the demo says at the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from mallard_engine.workload.fleet_tally import Tally, percentile
+from mallard_engine.demo.metric_readings import Figures, Histogram
+from mallard_engine.demo.reassignment_times import DECLINED_WITHIN_MS, ENDED_WITHIN_MS, Handovers
+from mallard_engine.demo.audit import Finding
+from mallard_engine.demo.screen import ms
+
+_AIM_P50_MS: Final = 3.0
+_AIM_P99_MS: Final = 25.0
+_SHARES: Final = (0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that the run has found out. `seen_ms`: from an order's due time to the app's screen."""
+
+    findings: Sequence[Finding]
+    figures: Figures
+    handovers: Handovers
+    tally: Tally
+    seen_ms: Sequence[float]
+    answer_ms: Sequence[float]
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was lost, doubled or breached."""
+        return all(finding.holds for finding in self.findings)
+
+
+def print_summary(console: Console, outcome: Outcome) -> None:
+    """Print the tables: latencies, reassignments, drivers, accounts."""
+    console.print(_latencies(outcome), _reassignments(outcome), _drivers(outcome.tally))
+    console.print(_accounts(outcome.findings))
+    verdict = (
+        "[bold green]nothing lost, nothing doubled, nothing breached[/]"
+        if outcome.holds
+        else "[bold red]the accounts do not hold[/]"
+    )
+    console.print(verdict)
+
+
+def _latencies(outcome: Outcome) -> Table:
+    table = Table(title="latency", title_justify="left")
+    for column in ("", "n", "p50", "p95", "p99", "max", "aim"):
+        table.add_column(column, justify="left" if column in {"", "aim"} else "right")
+    latency = outcome.figures.histogram("mallard_offer_latency_seconds")
+    table.add_row(
+        "POST's arrival → offer handed to the socket (engine)",
+        *_of_histogram(latency),
+        f"p50 < {_AIM_P50_MS:g} ms, p99 < {_AIM_P99_MS:g} ms",
+    )
+    table.add_row("order due → offer in the app (apps)", *_of_values(outcome.seen_ms), "")
+    table.add_row("order due → 201 (order service)", *_of_values(outcome.answer_ms), "")
+    table.add_row("server's stamp → offer in the app", *_of_values(outcome.tally.push_ms), "")
+    return table
+
+
+def _reassignments(outcome: Outcome) -> Table:
+    found = outcome.handovers
+    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(found.by_cause.items()))
+    table = Table(
+        title=f"reassignments: {sum(found.by_cause.values())} ({causes or 'none'})",
+        title_justify="left",
+    )
+    for column in ("", "n", "p50", "p95", "p99", "max", "in time", "aim"):
+        table.add_column(column, justify="left" if column in {"", "aim"} else "right")
+    for name, values, limit_ms in (
+        ("declined → next driver", found.after_decline, DECLINED_WITHIN_MS),
+        ("limit → unanswered offer ended", found.end_lateness, ENDED_WITHIN_MS),
+        ("limit → next driver", found.after_end, ENDED_WITHIN_MS),
+    ):
+        in_time = sum(value <= limit_ms for value in values)
+        share = f"{in_time / len(values):.1%}" if values else "–"
+        table.add_row(name, *_of_values(values), share, f"≤ {limit_ms} ms")
+    lateness = outcome.figures.histogram("mallard_offer_lateness_seconds")
+    table.add_row(
+        "limit → offer ended (engine's histogram)",
+        *_of_histogram(lateness),
+        f"{lateness.share_within(ENDED_WITHIN_MS / 1000):.1%}",
+        f"≤ {ENDED_WITHIN_MS} ms",
+    )
+    return table
+
+
+def _drivers(tally: Tally) -> Table:
+    table = Table(title="driver apps", title_justify="left")
+    for name in sorted(tally.counts):
+        table.add_column(name.replace("_", " "), justify="right")
+    table.add_row(*(str(tally.counts[name]) for name in sorted(tally.counts)))
+    return table
+
+
+def _accounts(findings: Sequence[Finding]) -> Table:
+    table = Table(title="accounts", title_justify="left")
+    for column in ("", "what must hold", "seen"):
+        table.add_column(column)
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.holds else "[bold red]✗[/]"
+        table.add_row(mark, finding.claim, finding.seen)
+    return table
+
+
+def _of_histogram(histogram: Histogram) -> list[str]:
+    quantiles = [ms(histogram.quantile_ms(share)) for share in _SHARES]
+    return [str(histogram.count), *quantiles, ""]  # its last bucket has no end
+
+
+def _of_values(values: Sequence[float]) -> list[str]:
+    quantiles = [ms(percentile(values, share)) for share in _SHARES]
+    return [str(len(values)), *quantiles, ms(max(values, default=None))]

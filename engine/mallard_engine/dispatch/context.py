@@ -1,0 +1,141 @@
+"""What the parts of the dispatcher share."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
+from mallard_engine.core.model import Need
+from mallard_engine.core.places.markets import Places
+from mallard_engine.core.matching.search_policy import first_batch_ms, first_look_ms
+from mallard_engine.core.pickup.pickup_plan import Handover, counters
+from mallard_engine.dispatch.drivers.dwell_cache import Dwells
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.metrics import Metrics
+from mallard_engine.ports import Effects, Store, TravelAhead
+from mallard_protocol.codes import OfferClosedWhy
+from mallard_protocol.lifecycle import Outcome
+
+_log = structlog.get_logger(__name__)
+
+# Carries out what a transition asks to be hastened.
+Follow = Callable[[str, Effects], None]
+
+
+def _random_offer_id() -> str:
+    return f"offer_{secrets.token_urlsafe(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workings:
+    """What is chance, time and haste to a live node, and what a simulation settles instead.
+
+    ``clock``: seconds, for how long things take. ``new_offer_id``: an offer's id cannot be guessed.
+    ``sweep_s``, ``beat_s``, ``forget_s``: how often a node sweeps, beats, drops what is over.
+    ``learn_s``: how often it reads how long drivers stay at the stores.
+    ``precise_s``: what falls due sooner than this gets a timer of its own; the rest is left to the
+    regular sweeps. ``may_thread``: whether what takes long may be worked out in a thread.
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    new_offer_id: Callable[[], str] = _random_offer_id
+    sweep_s: float = 0.25
+    beat_s: float = 0.5
+    forget_s: float = 5.0
+    learn_s: float = 60.0
+    precise_s: float = 60.0
+    may_thread: bool = True
+
+
+@dataclass(slots=True)
+class Context:
+    """The store, the places and the policies that every part of the dispatcher works with.
+
+    Its parts ask it each time, so that a reload reaches them; what a round needs it keeps.
+    """
+
+    store: Store
+    places: Places
+    policies: Mapping[str, MarketPolicy]
+    metrics: Metrics
+    travel: Mapping[str, TravelTime] = field(default_factory=dict)
+    ahead: Mapping[str, TravelAhead] = field(default_factory=dict)
+    workings: Workings = field(default_factory=Workings)
+    dwells: Dwells = field(default_factory=Dwells)
+
+    def use(
+        self,
+        policies: Mapping[str, MarketPolicy],
+        travel: Mapping[str, TravelTime],
+        ahead: Mapping[str, TravelAhead],
+    ) -> None:
+        """Work with these from now on."""
+        self.policies, self.travel, self.ahead = policies, travel, ahead
+
+    def policy(self, market: str) -> MarketPolicy:
+        """The market's figures."""
+        return self.policies[market]
+
+    def handover(self, market: str) -> Handover:
+        """What a market's stores take at the counter: as learnt, else as their places file tells,
+        else as its policy says."""
+        policy = self.policies[market]
+        prior = counters(self.places.malls, policy.store_dwell_s)
+        return self.dwells.handover(market, prior) if policy.dwell_visits else prior
+
+    def travel_time(self, market: str) -> TravelTime:
+        """The market's source of travel times."""
+        return self.travel.get(market) or self.straight_line(market)
+
+    def straight_line(self, market: str) -> StraightLine:
+        """Straight lines at the market's speeds: its source of travel times where it names none."""
+        return StraightLine.of(self.policies[market], self.places.market(market).time_zone)
+
+    def release_ms(self, market: str, need: Need, now_ms: int) -> int:
+        """When a job must begin to look for a driver so that one is there when it is ready; when it
+        expires at the latest, so that it then ends."""
+        policy = self.policy(market)
+        first = first_batch_ms if policy.round == "batch" else first_look_ms
+        way_s = self.straight_line(market).road_s(policy.initial_radius_m, need.ready_ms)
+        return min(first(need.ready_ms, now_ms, way_s, policy), need.expires_ms)
+
+
+def count_round(metrics: Metrics, effects: Effects) -> None:
+    """Count what a staggered round brought about: others were asked, or heard that it was taken."""
+    for push in effects.pushes:
+        if push.offer is not None:
+            metrics.offer("offered")
+        elif push.why == OfferClosedWhy.TAKEN:
+            metrics.offer(Outcome.WITHDRAWN.value)
+
+
+class Tasks:
+    """Background tasks that are kept alive until done; an error is logged, never lost."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run in the background."""
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._done)
+
+    async def stop(self) -> None:
+        """Cancel what still runs and wait for it."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("background task failed", task=task.get_name(), exc_info=error)

@@ -1,0 +1,32 @@
+"""Why a driver is offered nothing, whatever it wants: what stands between its wish and an offer.
+
+Its connection, what it holds and its own wish are no part of it: they are its shown state.
+"""
+
+from mallard_engine.core.model import Driver
+from mallard_protocol.codes import BarredWhy
+
+
+def barred(
+    driver: Driver, now_ms: int, stale_after_ms: float
+) -> tuple[BarredWhy, int | None] | None:
+    """Return the first reason that applies and when it ends; None without a reason.
+
+    Reasons that only an operator or the driver can end come first, and have no end.
+
+    ``stale_after_ms``: how long a position is good for after it was received.
+    """
+    placed = driver.position
+    reasons = (
+        (BarredWhy.SUSPENDED, driver.suspended),
+        (BarredWhy.BLOCK_OVER, driver.block_over or 0 < (driver.until_ms or 0) <= now_ms),
+        (BarredWhy.UNREACHABLE, driver.unreachable),
+        (BarredWhy.NO_POSITION, placed is None),
+        (BarredWhy.STALE, placed is not None and now_ms - placed.received_ms > stale_after_ms),
+    )
+    for why, applies in reasons:
+        if applies:
+            return why, None
+    if driver.cool_until_ms > now_ms:
+        return BarredWhy.COOLING_DOWN, driver.cool_until_ms
+    return None

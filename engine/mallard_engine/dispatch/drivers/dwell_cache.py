@@ -1,0 +1,47 @@
+"""What stores take at the counter, learnt from stays: read now and then, never in a round."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+
+from mallard_engine.core.pickup.dwell_estimate import DwellSketch, learnt
+from mallard_engine.core.places.mall import Market
+from mallard_engine.core.pickup.pickup_plan import Handover
+from mallard_engine.metrics import Metrics
+
+_NOTHING: Mapping[tuple[str, str], float] = {}
+
+
+class Dwells:
+    """Seconds at the counters of each market's stores, as last learnt."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, Mapping[tuple[str, str], float]] = {}
+
+    def handover(self, market: str, prior: Handover) -> Handover:
+        """What the market's stores take, as it is known whenever it is asked; else the prior."""
+        known = self._seconds
+
+        def seconds(mall: str, store: str) -> float:
+            learnt_s = known.get(market, _NOTHING).get((mall, store))
+            return prior(mall, store) if learnt_s is None else learnt_s
+
+        return seconds
+
+    async def learn(
+        self, market: Market, kept: Mapping[str, bytes], enough: int, metrics: Metrics
+    ) -> None:
+        """Take over what the store keeps of a market's stays, by mall/store: see ``core/dwell.py``.
+        From ``enough`` stays on they count."""
+        by_mall: defaultdict[str, dict[str, DwellSketch]] = defaultdict(dict)
+        for name, packed in kept.items():
+            mall_id, _, store = name.partition("/")
+            by_mall[mall_id][store] = DwellSketch.parse(packed)
+        seconds: dict[tuple[str, str], float] = {}
+        for mall in market.malls.values():
+            found = learnt(mall, by_mall[mall.id], enough)
+            seconds |= {(mall.id, store): at_s for store, at_s in found.handover_s.items()}
+            if found.median_s is not None and found.p90_s is not None:
+                metrics.dwell(market.id, mall.id, found.median_s, found.p90_s)
+            await asyncio.sleep(0)  # one mall at a time: nothing else waits for all of them
+        self._seconds[market.id] = seconds

@@ -1,0 +1,91 @@
+"""Arrival by geofence: a holder whose position is at the mall of its job has arrived."""
+
+from collections.abc import Sequence
+
+from mallard_engine.core.places.geofence import (GATE_GROUND_M, Change, Presence, Sighting)
+from mallard_engine.dispatch.context import Context, Follow, Tasks
+from mallard_engine.dispatch.drivers.driver_reach import Reach
+from mallard_engine.ports import (DriverFix, JobRef, NoSuchDriver, StoreUnavailable)
+
+_MAX_ACC_M = 100.0
+
+
+class Arrivals:
+    """Tells the store who is at its mall. What a driver holds is looked up once when it comes to a
+    mall, and again when it has been given something there; not with every fix."""
+
+    def __init__(self, context: Context, follow: Follow, tasks: Tasks, reach: Reach) -> None:
+        self._context = context
+        self._follow = follow
+        self._tasks = tasks
+        self._reach = reach
+        # The drivers of this node that are near a mall, and those of them who have been looked up.
+        self._near: dict[tuple[str, str], Presence] = {}
+        self._looked_up: set[tuple[str, str]] = set()
+
+    def __len__(self) -> int:
+        return len(self._near.keys() | self._looked_up)
+
+    def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
+        """Drivers moved; of each the newest fix that is believed and good enough counts."""
+        newest = {
+            fix.driver: fix
+            for fix, verdict in zip(fixes, verdicts, strict=True)
+            if verdict == "ok" and fix.acc_m <= _MAX_ACC_M
+        }
+        for driver, fix in newest.items():
+            mall = self._reach.around(market, fix).at_mall
+            known = self._near.get((market, driver))
+            if known is not None and known.mall != mall:
+                self._outside(market, fix, known)
+            if mall is not None:
+                self._inside(market, fix, mall)
+
+    def look_again(self, market: str, driver: str) -> None:
+        """The driver may hold something else now: its next fix at the mall looks it up."""
+        self._looked_up.discard((market, driver))
+
+    def gone(self, market: str, driver: str) -> None:
+        """The driver's socket has closed: nothing is remembered of it."""
+        self._near.pop((market, driver), None)
+        self.look_again(market, driver)
+
+    def _outside(self, market: str, fix: DriverFix, known: Presence) -> None:
+        if known.outside(fix.speed_mps) is Change.LEFT:
+            self.look_again(market, fix.driver)
+        if known.is_over:
+            del self._near[market, fix.driver]
+
+    def _inside(self, market: str, fix: DriverFix, mall: str) -> None:
+        key = market, fix.driver
+        known = self._near.get(key)
+        if known is None:
+            known = Presence(mall)
+            # Who reports over HTTP leaves no trace here, and is looked up with every fix.
+            if key in self._reach:
+                self._near[key] = known
+        if known.mall != mall:
+            return  # it has not left the other yet
+        if known.here:
+            known.still()
+        else:
+            known.near(self._sighting(market, fix, mall))
+        if known.here and key not in self._looked_up:
+            if key in self._near:
+                self._looked_up.add(key)
+            self._tasks.start(self._look(market, fix.driver, mall), "arrival")
+
+    def _sighting(self, market: str, fix: DriverFix, mall_id: str) -> Sighting:
+        mall = self._context.places.market(market).malls[mall_id]
+        place_m = mall.place_distance_m(fix.lat, fix.lon, GATE_GROUND_M)
+        return Sighting(fix.at_ms, place_m, *mall.plane.xy(fix.lat, fix.lon), fix.speed_mps)
+
+    async def _look(self, market: str, driver: str, mall: str) -> None:
+        store = self._context.store
+        try:
+            for held in (await store.snapshot(market, driver)).driver.jobs:
+                if held.mall == mall:
+                    ref = JobRef(held.job, mall)
+                    self._follow(market, await store.arrive(ref, driver, held.attempt))
+        except (NoSuchDriver, StoreUnavailable):
+            self.look_again(market, driver)

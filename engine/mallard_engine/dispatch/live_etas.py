@@ -1,0 +1,161 @@
+"""Keeps the expected times of the jobs that drivers hold current, from positions and steps.
+
+The node that holds a driver's socket, or took its acceptance, knows the driver's course: its jobs
+in the order of their drop-offs. What it holds is read once after each change, never with a fix. A
+fix updates the times in memory, at most once in `eta_every_s` and a few milliseconds of work; they
+are written by one script call for all jobs of the driver, and only if they have changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+import structlog
+
+from mallard_engine.core.model import Driver, Job
+from mallard_engine.core.pickup.pickup_plan import visiting
+from mallard_engine.dispatch.context import Context, Tasks
+from mallard_engine.ports import (DriverFix, DriverSnapshot, NoSuchDriver, Stop, StoreUnavailable)
+from mallard_protocol.lifecycle import JobState
+
+_log = structlog.get_logger(__name__)
+
+# More courses than this are carried on by other nodes.
+_MOST_COURSES = 50_000
+# A smaller change is nothing that anybody would act on.
+_LEAST_CHANGE_MS = 5_000
+_UNDER_WAY = (JobState.ASSIGNED, JobState.AT_MALL, JobState.PICKED_UP)
+
+
+@dataclass(slots=True)
+class _Course:
+    """A driver's jobs in the order of their drop-offs; None: to be read again. ``told_ms``: when
+    its times were last worked out; ``times``: what the store was told, by job."""
+
+    jobs: tuple[Job, ...] | None = None
+    told_ms: int = 0
+    times: dict[str, tuple[int, int]] | None = None
+
+
+class LiveEtas:
+    """The courses of the drivers that this node hears of."""
+
+    def __init__(self, context: Context, tasks: Tasks) -> None:
+        self._context = context
+        self._tasks = tasks
+        self._courses: dict[tuple[str, str], _Course] = {}
+
+    def __len__(self) -> int:
+        return len(self._courses)
+
+    def holds(self, market: str, driver: Driver, jobs: Sequence[Job] = ()) -> None:
+        """A driver holds other jobs than before, or has done a step. ``jobs``: all that it holds as
+        they are now, if they are known; else they are read with its next fix."""
+        key = market, driver.id
+        if not driver.jobs or not self._context.policy(market).eta_every_s:
+            self._courses.pop(key, None)
+            return
+        if key not in self._courses and len(self._courses) >= _MOST_COURSES:
+            return
+        held = {held.job for held in driver.jobs}
+        known = held <= {job.id for job in jobs}
+        self._courses[key] = _Course(_in_order(jobs) if known else None)
+
+    def given(self, market: str, driver: str) -> None:
+        """A driver of this node holds something else than this node knows."""
+        if self._context.policy(market).eta_every_s and len(self._courses) < _MOST_COURSES:
+            self._courses[market, driver] = _Course()
+
+    def changed(self, market: str, driver: str) -> None:
+        """Something that the driver holds has changed: it is read again with its next fix."""
+        if (market, driver) in self._courses:
+            self._courses[market, driver] = _Course()
+
+    def gone(self, market: str, driver: str) -> None:
+        """The driver's socket has closed, or it holds nothing any more."""
+        self._courses.pop((market, driver), None)
+
+    def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
+        """Drivers moved: the times of those that hold something follow."""
+        if not self._courses:
+            return
+        every_ms = self._context.policy(market).eta_every_s * 1000
+        now_ms = self._context.store.now_ms()
+        for fix, verdict in zip(fixes, verdicts, strict=True):
+            course = self._courses.get((market, fix.driver))
+            if course is None or verdict != "ok" or now_ms < course.told_ms + every_ms:
+                continue
+            course.told_ms = now_ms
+            self._tasks.start(self._update(market, fix, course), "etas")
+
+    async def _update(self, market: str, fix: DriverFix, course: _Course) -> None:
+        store = self._context.store
+        try:
+            if course.jobs is None:
+                snapshot = await store.snapshot(market, fix.driver)
+                course.jobs = self._read(market, snapshot)
+            stops = self._stops(market, fix, course)
+            if stops:
+                await store.update_etas(market, fix.driver, stops)
+        except (NoSuchDriver, StoreUnavailable) as error:
+            course.jobs = None
+            _log.debug("times not kept", driver=fix.driver, error=str(error))
+
+    def _read(self, market: str, snapshot: DriverSnapshot) -> tuple[Job, ...]:
+        if not snapshot.jobs:
+            self.gone(market, snapshot.driver.id)
+        return _in_order(snapshot.jobs)
+
+    def _stops(self, market: str, fix: DriverFix, course: _Course) -> list[Stop]:
+        """The times that have changed enough to be told."""
+        now_ms = self._context.store.now_ms()
+        jobs = [job for job in course.jobs or () if job.mall in self._context.places.malls]
+        times = self._times(market, fix, jobs, now_ms)
+        told = course.times or {
+            job.id: (job.eta_pickup_ms or 0, job.eta_dropoff_ms or 0) for job in jobs
+        }
+        changed = any(
+            abs(new - old) >= _LEAST_CHANGE_MS
+            for job in jobs
+            for new, old in zip(times[job.id], told[job.id], strict=True)
+        )
+        if not changed:
+            return []
+        course.times = times
+        return [Stop(job.id, job.attempt, *times[job.id]) for job in jobs]
+
+    def _times(
+        self, market: str, fix: DriverFix, jobs: Sequence[Job], now_ms: int
+    ) -> dict[str, tuple[int, int]]:
+        """When each job is in hand and handed over, by one who is there now."""
+        travel, policy = self._context.travel_time(market), self._context.policy(market)
+        here, at_ms, pickup_ms = (fix.lat, fix.lon), now_ms, now_ms
+        waiting = [job for job in jobs if job.state is not JobState.PICKED_UP]
+        if waiting:
+            mall = self._context.places.malls[waiting[0].mall]
+            handover = self._context.handover(market)
+            needs = [job.need for job in waiting]
+            arrived_ms = [ms for job in waiting if (ms := job.arrived_ms) is not None]
+            come_ms = min(arrived_ms, default=now_ms)
+            tour = visiting(mall, needs, handover, come_ms)
+            gate = mall.gates[tour.gate]
+            if not arrived_ms:
+                way_s = travel.seconds(*here, gate.lat, gate.lon, now_ms)
+                come_ms = now_ms + int(way_s * 1000)
+                tour = visiting(mall, needs, handover, come_ms, gate.id)
+            pickup_ms = max(tour.done_ms(come_ms), now_ms)
+            here, at_ms = (gate.lat, gate.lon), pickup_ms + tour.back_ms
+        times = {}
+        for job in jobs:
+            way_s = travel.seconds(*here, job.need.lat, job.need.lon, at_ms)
+            at_ms += int((way_s + policy.dropoff_dwell_s) * 1000)
+            is_on_board = job.state is JobState.PICKED_UP
+            times[job.id] = (job.eta_pickup_ms or now_ms) if is_on_board else pickup_ms, at_ms
+            here = job.need.lat, job.need.lon
+        return times
+
+
+def _in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """The jobs under way in the order of their drop-offs; without a time, last."""
+    under_way = [job for job in jobs if job.state in _UNDER_WAY]
+    return tuple(sorted(under_way, key=lambda job: job.eta_dropoff_ms or inf))

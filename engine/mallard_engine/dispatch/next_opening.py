@@ -1,0 +1,70 @@
+"""Jobs that no driver can collect before their mall closes: they move to the next opening."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.model import Need, Waiting
+from mallard_engine.core.pickup.pickup_deadline import at_next_opening, last_call_ms
+from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.dispatch.context import Context, Follow
+from mallard_engine.logs import RateLimitedLog
+from mallard_engine.ports import JobRef
+
+_often = RateLimitedLog(structlog.get_logger(__name__))
+
+
+class Openings:
+    """Moves one market's queued jobs. ``follow`` applies the effects of each move."""
+
+    def __init__(self, context: Context, market: str, follow: Follow) -> None:
+        self._context = context
+        self._market = market
+        self._handover = context.handover(market)
+        self._follow = follow
+
+    async def move(self, mall: Mall, jobs: Sequence[Waiting], now_ms: int) -> frozenset[str]:
+        """Move those of the jobs that nobody can collect in the present opening, if a later one
+        begins before they expire. Return the jobs that a round must leave out.
+
+        :raises StoreUnavailable:
+        """
+        if mall.hours.week is None:
+            return frozenset()
+        moves = [(job, need) for job in jobs if (need := self._later(mall, job, now_ms))]
+        await asyncio.gather(*(self._move(mall, job, need, now_ms) for job, need in moves))
+        return frozenset(job.job for job, _ in moves)
+
+    def look_by_ms(self, mall: Mall, job: Waiting, now_ms: int) -> int | None:
+        """Return when the job must be looked at again at the latest, as it may have to move then;
+        None if there is no such time to come."""
+        if mall.hours.week is None or (collect_ms := self._collect_ms(mall, job, now_ms)) is None:
+            return None
+        last_ms = last_call_ms(mall, job.need, collect_ms, now_ms)
+        return None if last_ms is None or last_ms < now_ms else last_ms + 1
+
+    def _later(self, mall: Mall, job: Waiting, now_ms: int) -> Need | None:
+        collect_ms = self._collect_ms(mall, job, now_ms)
+        return None if collect_ms is None else at_next_opening(mall, job.need, collect_ms, now_ms)
+
+    def _collect_ms(self, mall: Mall, job: Waiting, now_ms: int) -> int | None:
+        """From the gate until the parcels are in hand; None for a store that the mall has not: its
+        round says so."""
+        try:
+            return collecting(mall, job.need, self._handover, now_ms).collect_ms
+        except KeyError:
+            return None
+
+    async def _move(self, mall: Mall, job: Waiting, need: Need, now_ms: int) -> None:
+        effects = await self._context.store.next_opening(
+            JobRef(job.job, mall.id),
+            job.attempt,
+            was=job.need,
+            need=need,
+            release_ms=self._context.release_ms(self._market, need, now_ms),
+        )
+        if effects is not None:
+            _often.info("job moved to the next opening", mall=mall.id, example={"job": job.job})
+            self._follow(self._market, effects)

@@ -1,0 +1,110 @@
+"""Make before break: a run that may come late finds its better driver first.
+
+Late is who is silent, and who is stuck: connected, but expected at the gate by `stuck_after_s`
+later than when it took the job. Both are off where a market does not name a time.
+
+While a holder on its way is silent, from the market's `break_after_s` to its `resume_ttl_s`,
+whoever sweeps looks every ten seconds for a free driver who would be at the gate before the holder
+is expected, even if it answers its offer at the last moment. Only then, and in one step of the
+store, the job moves. Else it stays with its holder until `resume_ttl_s`, as ever.
+"""
+
+import structlog
+
+from mallard_engine.core.matching.reassignment import earlier, expected_ms, has_slipped
+from mallard_engine.core.matching.ranking import Matcher, Ranking, offerable
+from mallard_engine.core.model import Asked, Job, RoundRecord
+from mallard_engine.core.matching.search_policy import first_search
+from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.dispatch.context import Context, Follow
+from mallard_engine.ports import (DriverSnapshot, Found, LateRun, NoSuchDriver, OfferPlan, PlannedJob, StoreUnavailable)
+from mallard_protocol.lifecycle import Outcome
+
+_log = structlog.get_logger(__name__)
+
+
+class Handover:
+    """Looks for better drivers of late runs. ``follow`` hastens what each offer brought about."""
+
+    def __init__(self, context: Context, follow: Follow) -> None:
+        self._context = context
+        self._follow = follow
+
+    async def look(self, market: str, late: LateRun) -> None:
+        """Offer the job to one who arrives earlier, if there is one."""
+        try:
+            snapshot = await self._context.store.snapshot(market, late.driver)
+            if (job := _still_late(snapshot, late)) is not None:
+                await self._look(market, late, snapshot, job)
+        except (NoSuchDriver, StoreUnavailable) as error:
+            # Its due entry stays: it is looked at again.
+            _log.debug("late run not looked at", job=late.job, error=str(error))
+
+    async def _look(self, market: str, late: LateRun, snapshot: DriverSnapshot, job: Job) -> None:
+        mall, position = self._context.places.malls.get(late.mall), snapshot.driver.position
+        if mall is None or position is None:
+            return
+        policy, travel = self._context.policy(market), self._context.travel_time(market)
+        if late.lost_ms == 0:
+            handover = self._context.handover(market)
+            tour = collecting(mall, job.need, handover, snapshot.now_ms)
+            due_ms = expected_ms(position, mall.gates[tour.gate], snapshot.now_ms, travel)
+            # Against what was promised: its expected time follows it, also while it stands still.
+            if not has_slipped(due_ms, job.promised_ms, tour.collect_ms, policy.stuck_after_s):
+                return
+        search = first_search(None, policy)
+        found = await self._context.store.candidates(
+            market,
+            mall.id,
+            mall.lat,
+            mall.lon,
+            radius_m=search.radius_m,
+            max_radius_m=policy.max_radius_m,
+            drivers=search.drivers,
+            jobs=0,
+        )
+        outcome = Outcome.SILENT if late.lost_ms else Outcome.UNASSIGNED
+        turn = Asked(late.driver, late.attempt, outcome, found.now_ms)
+        ranking = Matcher(mall, found.near, found.now_ms, policy, travel).rank(
+            job.need, (*job.asked, turn)
+        )
+        if not ranking:
+            return
+        gate = mall.gates[ranking[0].gate]
+        holder_ms = expected_ms(position, gate, found.now_ms, travel)
+        better = earlier(offerable(ranking), holder_ms, found.now_ms, policy.offer_timeout_ms)
+        if better:
+            await self._hand_over(market, late, better, found)
+
+    async def _hand_over(self, market: str, late: LateRun, better: Ranking, found: Found) -> None:
+        # Its attempt rises twice: as it is taken off, and as it is offered.
+        record = RoundRecord(
+            job=late.job,
+            round=late.attempt + 2,
+            at_ms=found.now_ms,
+            radius_m=round(found.radius_m),
+            capped=False,
+            candidates=better,
+        )
+        plan = OfferPlan(
+            offer=self._context.workings.new_offer_id(),
+            mall=late.mall,
+            jobs=(PlannedJob(late.job, late.attempt, record),),
+            drivers=better,
+        )
+        offered = await self._context.store.hand_over(late, plan)
+        if offered.verdict == "offered":
+            _log.info("late run handed over", job=late.job, holder=late.driver)
+            self._context.metrics.offer("offered")
+            self._follow(market, offered.effects)
+
+
+def _still_late(snapshot: DriverSnapshot, late: LateRun) -> Job | None:
+    """The job, if its holder still is silent, or connected, as was told, and still holds it so."""
+    driver = snapshot.driver
+    if driver.connected != (late.lost_ms == 0):
+        return None
+    if late.lost_ms and driver.lost_ms != late.lost_ms:
+        return None
+    held = [job for job in snapshot.jobs if (job.id, job.attempt) == (late.job, late.attempt)]
+    return held[0] if held else None

@@ -1,0 +1,410 @@
+"""A market's batch rounds: every queued job and every free driver in one assignment problem.
+
+A batch collects for the market's window, or until enough jobs have come. What its plan does not
+give to a driver who must set off now is carried over to the next.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+
+from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
+from mallard_engine.core.batch.job_selection import BatchTurn
+from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.matching.eligibility import that_fit
+from mallard_engine.core.model import RankedDriver, RoundRecord, Waiting
+from mallard_engine.core.matching.search_policy import end_reason
+from mallard_engine.core.matching.travel_matrix import ways_of_batch
+from mallard_engine.dispatch.context import Context, Follow, Tasks
+from mallard_engine.dispatch.drivers.upcoming_drivers import Finishing
+from mallard_engine.dispatch.rounds.mall_rounds import take
+from mallard_engine.dispatch.next_opening import Openings
+from mallard_engine.dispatch.drivers.roster import Roster
+from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers, RunsOffered
+from mallard_engine.dispatch.rounds.solver_thread import solved
+from mallard_engine.logs import RateLimitedLog
+from mallard_engine.ports import (JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable)
+from mallard_protocol.codes import JobReason
+
+_log = structlog.get_logger(__name__)
+_often = RateLimitedLog(_log)
+
+# A job that breaks this many rounds is ended; the others go on.
+_MAX_BROKEN = 5
+# So many queued jobs are read at least: which are the most urgent is only known of those.
+_LEAST_READ = 4_000
+# Up to so many jobs are each looked at again every `retry_s`; more of them, in turn, more rarely.
+_AT_ONE_PACE = 4_096
+# So many jobs that came or fell due are looked at in one batch, whatever else it reads.
+_MOST_NAMED = 1_024
+# So many jobs are put off in one write.
+_IN_ONE_GO = 256
+
+
+class MarketRounds:
+    """Runs one market's batches, one at a time."""
+
+    def __init__(
+        self,
+        context: Context,
+        market: str,
+        follow: Follow,
+        tasks: Tasks,
+        finishing: Finishing,
+        roster: Roster,
+    ) -> None:
+        self._market = market
+        self._context = context
+        self._store = context.store
+        self._policy = context.policy(market)
+        self._travel = context.travel_time(market)
+        self._handover = context.handover(market)
+        # Who is asked for travel times before a plan; nobody where the straight line says them.
+        self._ahead = context.ahead.get(market)
+        self._follow = follow
+        self._openings = Openings(context, market, follow)
+        self._tasks = tasks
+        self._finishing = finishing
+        self._roster = roster
+        self._runs = RunOffers(context, market, follow, tasks)
+        self._running = False
+        self._woken = 0
+        self._full = asyncio.Event()
+        # Of the jobs that wait: until when each is put off, and how many rounds each broke.
+        self._put_off_ms: dict[str, int] = {}
+        self._broken: dict[str, int] = {}
+        self._turn = BatchTurn(self._policy.max_batch_jobs)
+        # Jobs that came or fell due: the next batch looks at them.
+        self._named: dict[str, None] = {}
+        # How many jobs are still to be looked at for the drivers who became free; None: all.
+        self._unseen: int | None = 0
+        # How many times as long jobs are put off, so that a long queue costs no more than a short.
+        self._patience = 1.0
+        # Drivers of the last batch who had gone away when their offers came.
+        self._missed: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        """How many jobs are remembered."""
+        return len(self._put_off_ms.keys() | self._broken.keys() | self._turn.in_vain)
+
+    def wake(self, job: str = "", *, driver: bool = False) -> None:
+        """Something that a batch should see has happened: ``job`` has come or fallen due, a
+        ``driver`` is free."""
+        if job:
+            self._named[job] = None
+        if driver:
+            self._unseen = None
+        self._woken += 1
+        if self._woken >= self._policy.batch_jobs:
+            self._full.set()
+        if not self._running:
+            self._running = True
+            self._tasks.start(self._serve(), f"batch {self._market}")
+
+    async def _serve(self) -> None:
+        try:
+            while self._woken:
+                await self._collect()
+                self._woken = 0
+                self._full.clear()
+                await self._round()
+        except StoreUnavailable as error:
+            # The due entries stay: whoever reaches the store again goes on.
+            _often.warning("batch given up", market=self._market, error=str(error))
+        finally:
+            self._running = False
+
+    async def _collect(self) -> None:
+        """Wait until the window is over or enough has come together."""
+        try:
+            async with asyncio.timeout(self._policy.window_ms / 1000):
+                await self._full.wait()
+        except TimeoutError:
+            return
+
+    async def _round(self) -> None:
+        clock = self._context.workings.clock
+        started = clock()
+        most = max(self._policy.max_batch_jobs, _LEAST_READ)
+        named = take(self._named, _MOST_NAMED)
+        queue = await self._store.queue_of(self._market, most, named)
+        self._patience = max(1.0, queue.total / _AT_ONE_PACE)
+        self._look_on(queue)
+        if not queue.jobs:
+            self._put_off_ms.clear()
+            self._broken.clear()
+            self._turn.forget()
+            return
+        ended: set[str] = set()
+        jobs = await self._in_turn(queue, ended)
+        if self._policy.plans_runs:
+            runs = await self._offer_runs(queue, jobs) if jobs else NO_RUNS
+            for job in runs.broke:
+                self._broken[job] = self._broken.get(job, 0) + 1
+            self._look_past(runs.missed)
+            await self._put_off(queue, ended | runs.gone, dict(runs.held_ms))
+            if runs.offered:
+                self._context.metrics.matched(clock() - started)
+            return
+        drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
+        jobs = self._turn.first(self._that_fit(jobs, drivers, queue.now_ms))
+        travel = self._travel
+        if self._ahead is not None and jobs and drivers:
+            travel = await self._ahead.ask(ways_of_batch(jobs, drivers), queue.now_ms)
+        plans = await self._plans(jobs, drivers, queue.now_ms, travel)
+        if self._turn.planned(jobs, drivers, plans):
+            self._woken += 1
+        early_ms = int(self._policy.send_early_s * 1000)
+        due = [
+            plan
+            for plan in plans
+            if plan.now and (plan.fading or plan.depart_ms - early_ms <= queue.now_ms)
+        ]
+        offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
+        gone = ended.union(*offered)
+        set_off_ms = {
+            job.waiting.job: plan.depart_ms - early_ms
+            for plan in plans
+            if plan.now
+            for job in plan.jobs
+        }
+        if self._turn.left_some_out and any(offered):
+            self._woken += 1  # there is room for others now
+        # Of an offer that found nobody, no job is gone.
+        self._look_past(
+            frozenset(plan.driver for plan, jobs in zip(due, offered, strict=True) if not jobs)
+        )
+        await self._put_off(queue, gone, set_off_ms)
+        if any(offered):
+            self._context.metrics.matched(clock() - started)
+
+    def _look_on(self, queue: MarketQueue) -> None:
+        """Of more jobs than one look reads the others follow, until all have been seen once since
+        a driver became free; and those that came or fell due."""
+        if self._unseen is None:
+            self._unseen = queue.total
+        self._unseen = max(0, self._unseen - len(queue.jobs))
+        if self._named or self._unseen:
+            self._woken += 1
+
+    def _look_past(self, missed: frozenset[str]) -> None:
+        """Their jobs are for others: another batch follows, unless it is they again."""
+        if missed - self._missed:
+            self._woken += 1
+        self._missed = missed
+
+    async def _offer_runs(self, queue: MarketQueue, jobs: Sequence[BatchJob]) -> RunsOffered:
+        """Plan and offer the runs of every mall at which jobs wait."""
+        malls = {job.mall.id: job.mall for job in jobs}
+        around = await self._store.free_around(
+            self._market,
+            [(mall.lat, mall.lon) for mall in malls.values()],
+            radius_m=self._policy.initial_radius_m,
+            max_radius_m=self._policy.max_radius_m,
+            drivers=self._policy.candidates,
+            most=self._policy.max_candidates,
+            malls=tuple(malls),
+        )
+        waiting: dict[str, list[Waiting]] = {mall: [] for mall in malls}
+        for job in jobs:
+            waiting[job.mall.id].append(job.waiting)
+        at_malls = [(mall, waiting[mall.id]) for mall in malls.values()]
+        return await self._runs.offer(at_malls, around.near, around.coming, queue.now_ms)
+
+    async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
+        """The jobs whose turn it is. Ends those whose time is over, and moves those on that nobody
+        can collect before closing."""
+        jobs: list[BatchJob] = []
+        endings = []
+        ended |= await self._move_on(queue)
+        horizon_ms = queue.now_ms + int(self._policy.look_ahead_s * 1000)
+        malls = self._context.places.malls
+        for mall, waiting in queue.jobs:
+            if waiting.job in ended:
+                continue
+            if reason := end_reason(waiting, (), queue.now_ms, self._policy):
+                endings.append(self._end(mall, waiting, reason, self._policy.max_attempts))
+                ended.add(waiting.job)
+            elif waiting.held_until_ms > queue.now_ms or waiting.need.ready_ms > horizon_ms:
+                continue
+            elif mall in malls:
+                jobs.append(BatchJob(waiting, malls[mall]))
+        await asyncio.gather(*endings)
+        return jobs
+
+    def _that_fit(
+        self, jobs: list[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
+    ) -> list[BatchJob]:
+        """The jobs that some driver here could take; where nobody is, all."""
+        if not drivers:
+            return jobs
+        known = [driver.driver for driver in drivers]
+        unreachable_s = self._policy.unreachable_s
+        return that_fit(jobs, lambda job: job.waiting, known, now_ms, unreachable_s)
+
+    async def _move_on(self, queue: MarketQueue) -> frozenset[str]:
+        """Move what nobody can collect before closing to the next opening; those jobs."""
+        malls, at_mall = self._context.places.malls, dict[str, list[Waiting]]()
+        for mall, waiting in queue.jobs:
+            if mall in malls:
+                at_mall.setdefault(mall, []).append(waiting)
+        moved = await asyncio.gather(
+            *(
+                self._openings.move(malls[mall], jobs, queue.now_ms)
+                for mall, jobs in at_mall.items()
+            )
+        )
+        return frozenset().union(*moved)
+
+    async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
+        """The free drivers around the jobs' malls, and those who will be free soon."""
+        points = {job.mall.id: (job.mall.lat, job.mall.lon) for job in jobs}
+        free = await self._store.free_around(
+            self._market,
+            list(points.values()),
+            radius_m=self._policy.initial_radius_m,
+            max_radius_m=self._policy.max_radius_m,
+            drivers=self._policy.candidates,
+            most=self._policy.max_candidates,
+        )
+        drivers = {
+            near.driver.id: BatchDriver(near.driver, near.position.lat, near.position.lon)
+            for near in free.near
+        }
+        soon = self._finishing.drivers(self._market, now_ms)
+        for driver in (*soon, *self._roster.drivers(self._market, now_ms)):
+            drivers.setdefault(driver.driver.id, driver)
+        return list(drivers.values())
+
+    async def _plans(
+        self,
+        jobs: Sequence[BatchJob],
+        drivers: Sequence[BatchDriver],
+        now_ms: int,
+        travel: TravelTime,
+    ) -> list[Plan]:
+        """The plans; if some job's data breaks the problem, those of the jobs that do not."""
+        try:
+            return await self._solve(jobs, drivers, now_ms, travel)
+        except Exception as error:  # noqa: BLE001  whatever one job's data does, the others go on
+            # No traceback: it would hold the whole problem.
+            _log.error("a job broke its batch", market=self._market, error=repr(error))
+        sound = [job for job in jobs if await self._is_sound(job, drivers, now_ms, travel)]
+        return await self._solve(sound, drivers, now_ms, travel)
+
+    async def _is_sound(
+        self, job: BatchJob, drivers: Sequence[BatchDriver], now_ms: int, travel: TravelTime
+    ) -> bool:
+        try:
+            await self._solve([job], drivers, now_ms, travel)
+        except Exception:  # noqa: BLE001  this is the one
+            name = job.waiting.job
+            self._broken[name] = self._broken.get(name, 0) + 1
+            return False
+        return True
+
+    async def _solve(
+        self,
+        jobs: Sequence[BatchJob],
+        drivers: Sequence[BatchDriver],
+        now_ms: int,
+        travel: TravelTime,
+    ) -> list[Plan]:
+        may_thread = self._context.workings.may_thread
+        return await solved(
+            *(jobs, drivers, now_ms, self._policy, travel, self._handover),
+            may_thread=may_thread,
+        )
+
+    async def _offer(self, plan: Plan, now_ms: int) -> frozenset[str]:
+        """Offer a plan's jobs to its driver; the jobs that wait no more."""
+        drivers = plan.ranking()
+        together = tuple([job.waiting.job for job, _ in plan.bundle])
+        why = "bundle" if together else ""
+        planned = []
+        for waiting, eta in _with_etas(plan, drivers[0]):
+            attempt = waiting.attempt
+            record = RoundRecord(
+                waiting.job, attempt + 1, now_ms, 0, False, drivers, run=together, why=why
+            )
+            planned.append(PlannedJob(waiting.job, attempt, record, eta))
+        offered = await self._store.offer(
+            OfferPlan(
+                offer=self._context.workings.new_offer_id(),
+                mall=plan.job.mall.id,
+                jobs=tuple(planned),
+                drivers=drivers,
+            )
+        )
+        if offered.verdict != "offered":
+            # Of a bundle, none was offered: those of it that wait still are planned anew, at once.
+            jobs = [job.waiting.job for job in plan.jobs]
+            known = offered.gone or (jobs if offered.verdict == "gone" else ())
+            if known and len(known) < len(jobs):
+                self._woken += 1
+            return frozenset(known)
+        self._context.metrics.offer("offered")
+        self._follow(self._market, offered.effects)
+        return frozenset([job.waiting.job for job in plan.jobs])
+
+    async def _put_off(
+        self, queue: MarketQueue, gone: set[str], set_off_ms: dict[str, int]
+    ) -> None:
+        """Carry over what is left: look again when its driver must set off, or after a while."""
+        put_off_ms: dict[str, int] = {}
+        calls: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        for mall, waiting in queue.jobs:
+            name = waiting.job
+            if name in gone:
+                continue
+            if self._broken.get(name, 0) >= _MAX_BROKEN:
+                calls.append(partial(self._end, mall, waiting, JobReason.TOO_MANY_ATTEMPTS, 0))
+                continue
+            again_ms = self._again_ms(mall, waiting, queue.now_ms, set_off_ms.get(name))
+            known_ms = self._put_off_ms.get(name, 0)
+            # One that will be looked at sooner anyway needs no other entry.
+            if queue.now_ms < known_ms <= again_ms:
+                again_ms = known_ms
+            else:
+                calls.append(partial(self._look_again, mall, waiting, again_ms))
+            put_off_ms[name] = again_ms
+        self._put_off_ms = put_off_ms
+        self._turn.keep(put_off_ms.keys())
+        self._broken = {job: breaks for job, breaks in self._broken.items() if job in put_off_ms}
+        # Of thousands at once, other malls' calls would wait behind all.
+        for first in range(0, len(calls), _IN_ONE_GO):
+            await asyncio.gather(*(call() for call in calls[first : first + _IN_ONE_GO]))
+
+    def _again_ms(self, mall: str, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
+        again_ms = now_ms + int(self._policy.retry_s * 1000 * self._patience)
+        if waiting.held_until_ms > now_ms:
+            again_ms = waiting.held_until_ms
+        elif set_off_ms is not None and set_off_ms > now_ms:
+            again_ms = set_off_ms
+        place = self._context.places.malls.get(mall)
+        look_by_ms = self._openings.look_by_ms(place, waiting, now_ms) if place else None
+        return min(again_ms, look_by_ms or again_ms, waiting.need.expires_ms)
+
+    async def _look_again(self, mall: str, waiting: Waiting, at_ms: int) -> None:
+        effects = await self._store.retry_later(JobRef(waiting.job, mall), waiting.attempt, at_ms)
+        self._follow(self._market, effects)
+
+    async def _end(self, mall: str, waiting: Waiting, reason: JobReason, max_attempts: int) -> None:
+        ref = JobRef(waiting.job, mall)
+        effects = await self._store.expire(ref, reason.value, max_attempts)
+        if effects is not None:
+            _often.info("job expired", reason=reason.value, example={"job": waiting.job})
+            self._follow(self._market, effects)
+
+
+def _with_etas(
+    plan: Plan, driver: RankedDriver
+) -> list[tuple[Waiting, tuple[tuple[int, int], ...]]]:
+    """The jobs of a plan and, of a bundle's, when the driver collects and hands over each."""
+    if not plan.bundle:
+        return [(plan.job.waiting, ())]
+    pickup_ms = driver.eta_pickup_ms
+    return [(job.waiting, ((pickup_ms, done_ms),)) for job, done_ms in plan.bundle]

@@ -1,0 +1,464 @@
+"""One mall's rounds: find its queued jobs and the free drivers near it, rank, offer."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import structlog
+
+from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.matching.ranking import (OFFER_DEPTH, Matcher, Ranking, offerable)
+from mallard_engine.core.model import Need, RoundRecord, Waiting
+from mallard_engine.core.places.markets import Mall
+from mallard_engine.core.matching.search_policy import (Search, end_reason, first_look_ms, first_search, rung_at, staggered_rungs, wide_enough, wide_for, widened)
+from mallard_engine.core.matching.service_turns import Turns
+from mallard_engine.core.matching.travel_matrix import ways_of_round
+from mallard_engine.dispatch.context import Context, Follow, Tasks
+from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
+from mallard_engine.dispatch.next_opening import Openings
+from mallard_engine.logs import RateLimitedLog
+from mallard_engine.ports import (Found, JobRef, MoreOffers, OfferPlan, PlannedJob, StoreUnavailable, TravelAhead)
+from mallard_protocol.codes import JobReason
+
+_log = structlog.get_logger(__name__)
+_often = RateLimitedLog(_log)
+
+# A job that breaks this many rounds is ended; the others go on.
+_MAX_BROKEN = 5
+# So many jobs are ranked in one go: then the other malls and the sockets have their turn. Each
+# prices some twenty drivers, in about a tenth of a millisecond; its offer takes twice that.
+_RANKED_IN_ONE_GO = 8
+# A round that served nobody is followed by a rest as long as it took, but no longer than this.
+_LONGEST_REST_S = 0.25
+# So many jobs that came or fell due are looked at in one round.
+_MOST_NAMED = 256
+# Up to so many jobs are each looked at again every `retry_s`; more of them, in turn, more rarely.
+_AT_ONE_PACE = 1_024
+
+
+class MallRounds:
+    """Runs one mall's rounds, one at a time. Jobs that arrive while one is under way share the
+    next, so a flash sale is a few rounds and not hundreds of racing ones.
+
+    ``follow`` hastens what each offer brought about.
+    """
+
+    def __init__(self, context: Context, mall: Mall, follow: Follow, tasks: Tasks) -> None:
+        self._mall = mall
+        self._store = context.store
+        self._metrics = context.metrics
+        self._policy = context.policy(mall.market)
+        self._travel = context.travel_time(mall.market)
+        self._handover = context.handover(mall.market)
+        self._straight_line = context.straight_line(mall.market)
+        # Who is asked for travel times before a ranking; nobody where the straight line says them.
+        self._ahead = context.ahead.get(mall.market)
+        # How many drivers each round of a job asks; None: one at a time.
+        self._rungs = staggered_rungs(self._policy.offer_rungs)
+        self._clock = context.workings.clock
+        self._new_offer_id = context.workings.new_offer_id
+        self._follow = follow
+        self._openings = Openings(context, mall.market, follow)
+        self._tasks = tasks
+        self._running = False
+        self._again = False
+        # Resolved when the next round that begins is over.
+        self._next_round: asyncio.Future[None] | None = None
+        # How far the last search had to go for its first candidates.
+        self._needed_m: float | None = None
+        self._turns = Turns()
+        self._rest = LongQueue(context.store, mall.market, mall.id)
+        self._pass_looked_for = 0
+        # Jobs that came, and that fell due: the next rounds look at them, wherever in the queue
+        # they are. Those that came are first: thousands may fall due at once.
+        self._come: dict[str, None] = {}
+        self._due: dict[str, None] = {}
+        # Of very many services, the one that was looked at last; who was served last.
+        self._after = ""
+        self._served_last = ""
+        # How many times as long jobs are put off, so that a long queue costs no more than a short.
+        self._patience = 1.0
+        # Of the jobs that wait here: until when each is put off, and how many rounds each broke.
+        self._put_off_ms: dict[str, int] = {}
+        self._broken: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many jobs are remembered."""
+        return len(self._put_off_ms.keys() | self._broken.keys())
+
+    def wake(self, job: str = "", *, due: str = "", driver: bool = False) -> None:
+        """Run a round now, or right after the one under way. ``job`` has come; ``due``: one that
+        should be looked at again; ``driver``: one may have become free whom no job has seen."""
+        if job:
+            self._come[job] = None
+        if due:
+            self._due[due] = None
+        if driver:
+            self._rest.begin(self._served_last)
+        self._again = True
+        if not self._running:
+            self._running = True
+            self._tasks.start(self._serve(), f"round {self._mall.id}")
+
+    def next_round(self) -> asyncio.Future[None]:
+        """Done when the next round that begins is over, or rounds were given up."""
+        if self._next_round is None:
+            self._next_round = asyncio.get_running_loop().create_future()
+        return self._next_round
+
+    def hold(self) -> bool:
+        """Hold rounds back until `let_go`; False while one is under way."""
+        if self._running:
+            return False
+        self._running = True
+        return True
+
+    def let_go(self) -> None:
+        """Rounds go on, with what came meanwhile."""
+        self._running = False
+        if self._again:
+            self.wake()
+
+    async def first_look(self) -> Found:
+        """The drivers that a job would find first; how many jobs wait is told too."""
+        return await self._look(self._first_search(), jobs=0)
+
+    @property
+    def asks_ahead(self) -> bool:
+        """Whether somebody is asked for travel times before a ranking."""
+        return self._ahead is not None
+
+    @property
+    def waits_for_travel(self) -> bool:
+        """Whether travel times come over a network."""
+        return self._ahead is not None and self._ahead.waits
+
+    async def travel_ahead(self, found: Found, need: Need) -> TravelTime | None:
+        """What a source that is asked ahead says of one job's ways; None: there is none."""
+        return await self._ask(self._ahead, found, [need]) if self._ahead is not None else None
+
+    def rank(self, found: Found, job: Waiting, travel: TravelTime | None = None) -> Ranking:
+        """The drivers that were found as candidates for one job."""
+        return self._matcher(found, travel).plan(job, self._depth(job))
+
+    async def quote(self, need: Need) -> RoundRecord:
+        """The round that such a job would get now; nothing is stored."""
+        search: Search | None = first_search(self._needed_m, self._policy)
+        while search is not None:
+            found = await self._look(search, jobs=0)
+            ranking = self._matcher(found, await self.travel_ahead(found, need)).rank(need)
+            if any(candidate.eligible for candidate in ranking):
+                break
+            search = widened(search, self._policy, more_drivers=found.more)
+        capped = search is None and found.more
+        return RoundRecord("", 0, found.now_ms, round(found.radius_m), capped, ranking)
+
+    async def _serve(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                over, self._next_round = self._next_round, None
+                started = self._clock()
+                try:
+                    served = await self._round()
+                finally:
+                    _resolve(over)
+                took_s = self._clock() - started
+                if served:
+                    self._metrics.matched(took_s)
+                else:
+                    # Jobs that nobody here can take must not keep the node busy with every driver
+                    # who becomes free.
+                    await asyncio.sleep(min(took_s, _LONGEST_REST_S))
+        except StoreUnavailable as error:
+            # The due entries stay: whoever reaches the store again goes on.
+            _often.warning("round given up", error=str(error))
+        finally:
+            self._running = False
+            over, self._next_round = self._next_round, None
+            _resolve(over)
+
+    async def _round(self) -> int:
+        """Offer the waiting jobs until none waits or nobody is left to ask; how many were served.
+
+        It ends: each look serves a job, or widens the search, which has a cap.
+        """
+        served = 0
+        broke: set[str] = set()
+        named = self._take_named()
+        search = self._first_search()
+        while True:
+            found = await self._look(search, search.jobs, named)
+            if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
+                search = wide
+                continue
+            found = await self._collectable(found)
+            rankings: dict[str, Ranking] = {}
+            newly = await self._serve_found(found, rankings, broke)
+            served += newly
+            if newly == len(found.waiting) == found.waiting_total:
+                self._forget()
+                return served
+            if newly:
+                continue
+            further = widened(search, self._policy, more_drivers=found.more and bool(rankings))
+            if further is not None:
+                search = further
+                continue
+            await self._put_off(found, rankings, broke)
+            newly = await self._serve_rest(found, lambda piece: self._serve_piece(piece, broke))
+            if not newly:
+                return served
+            served += newly
+
+    def _take_named(self) -> list[str]:
+        """Some of the jobs that came or fell due; the others are for the next round."""
+        named = take(self._come, _MOST_NAMED) + take(self._due, _MOST_NAMED)
+        self._again = self._again or bool(self._come or self._due)
+        return named
+
+    async def _serve_rest(self, found: Found, serve: Serve) -> int:
+        """Look through the jobs that this round has not read, if a driver may be there for one."""
+        if self._rest.begun != self._pass_looked_for:
+            return 0  # a driver became free after the look: the next round looks again
+        if (not found.near and not found.coming) or found.waiting_total <= len(found.waiting):
+            self._rest.end()
+            return 0
+        served = await self._rest.serve(found, {job.job for job in found.waiting}, serve)
+        self._again = self._again or not (served or self._rest.is_done)
+        return served
+
+    async def _serve_piece(self, piece: Found, broke: set[str]) -> int:
+        return await self._serve_found(await self._collectable(piece), {}, broke)
+
+    def _forget(self) -> None:
+        """No job waits any more."""
+        self._put_off_ms.clear()
+        self._broken.clear()
+        self._turns.forget()
+        self._rest.end()
+
+    def _first_search(self) -> Search:
+        search = first_search(self._needed_m, self._policy)
+        return wide_for(search, self._rungs, self._policy) if self._rungs else search
+
+    async def _look(self, search: Search, jobs: int, named: Sequence[str] = ()) -> Found:
+        self._pass_looked_for = self._rest.begun
+        found = await self._store.candidates(
+            self._mall.market,
+            self._mall.id,
+            self._mall.lat,
+            self._mall.lon,
+            radius_m=search.radius_m,
+            max_radius_m=self._policy.max_radius_m,
+            drivers=search.drivers,
+            jobs=jobs,
+            named=named,
+            after=self._after,
+        )
+        if jobs:
+            self._after = found.after
+            self._patience = max(1.0, found.waiting_total / _AT_ONE_PACE)
+        if found.near:
+            nearest = found.near[: self._policy.candidates]
+            self._needed_m = max(near.distance_m for near in nearest)
+        return found
+
+    async def _collectable(self, found: Found) -> Found:
+        """The same without the jobs that nobody can collect before closing: those move to the next
+        opening."""
+        moved = await self._openings.move(self._mall, found.waiting, found.now_ms)
+        if not moved:
+            return found
+        waiting = tuple([job for job in found.waiting if job.job not in moved])
+        return replace(found, waiting=waiting, waiting_total=found.waiting_total - len(moved))
+
+    async def _ask(self, ahead: TravelAhead, found: Found, needs: Sequence[Need]) -> TravelTime:
+        return await ahead.ask(ways_of_round(self._mall, found.near, needs), found.now_ms)
+
+    def _matcher(self, found: Found, travel: TravelTime | None) -> Matcher:
+        travel = travel or self._travel
+        return Matcher(self._mall, found.near, found.now_ms, self._policy, travel, self._handover)
+
+    async def _serve_found(
+        self, found: Found, rankings: dict[str, Ranking], broke: set[str]
+    ) -> int:
+        """Give each job that was found its turn, in order; how many wait no more."""
+        jobs = [
+            job
+            for job in self._turns.order(found.waiting)
+            if job.job not in broke and self._is_up(job, found.now_ms)
+        ]
+        travel = None
+        if self._ahead is not None and jobs and found.near:
+            travel = await self._ask(self._ahead, found, [job.need for job in jobs])
+        matcher = self._matcher(found, travel)
+        # No more jobs than drivers: the rest would only race for those who are spoken for.
+        drivers = len(found.near) or _RANKED_IN_ONE_GO
+        in_one_go = min(drivers, _RANKED_IN_ONE_GO)
+        served = 0
+        for start in range(0, len(jobs), in_one_go):
+            # The offers of one go leave in one write; a single one leaves before anything else of
+            # this turn of the loop.
+            first, *others = [
+                self._turn(found, matcher, job, rankings, broke)
+                for job in jobs[start : start + in_one_go]
+            ]
+            served += sum(await asyncio.gather(first, *others)) if others else await first
+            if served >= drivers:
+                # Every driver who was found has an offer now: the others wait for the next look.
+                break
+        return served
+
+    async def _turn(
+        self,
+        found: Found,
+        matcher: Matcher,
+        job: Waiting,
+        rankings: dict[str, Ranking],
+        broke: set[str],
+    ) -> bool:
+        """Offer a job to its best driver, or end it; whether it waits no more."""
+        try:
+            ranking = rankings[job.job] = matcher.plan(job, self._depth(job))
+            if reason := end_reason(job, ranking, found.now_ms, self._policy):
+                return await self._end(job, reason, self._policy.max_attempts)
+            return await self.offer(found, job, ranking)
+        except StoreUnavailable:
+            raise
+        except Exception:  # noqa: BLE001  whatever one job's data does, the others go on
+            _log.exception("job broke its round", job=job.job)
+            broke.add(job.job)
+            return False
+
+    async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
+        """Offer a job to the first of its ranking who may still have it; whether there is one."""
+        drivers = offerable(ranking, self._depth(job))
+        if not drivers:
+            return False
+        plan = OfferPlan(
+            offer=self._new_offer_id(),
+            mall=self._mall.id,
+            jobs=(PlannedJob(job.job, job.attempt, _record(found, job, job.attempt + 1, ranking)),),
+            drivers=drivers,
+            more=self._more(job, len(drivers)) if self._rungs else None,
+        )
+        offered = await self._store.offer(plan)
+        if offered.verdict != "offered":
+            return False
+        self._metrics.offer("offered")
+        self._turns.served(job.service)
+        self._served_last = job.service
+        self._follow(self._mall.market, offered.effects)
+        return True
+
+    def _depth(self, job: Waiting) -> int:
+        """How many drivers its round ranks and may ask."""
+        if self._rungs is None:
+            return OFFER_DEPTH
+        return max(OFFER_DEPTH, rung_at(self._rungs, job.attempt).drivers)
+
+    def _more(self, job: Waiting, drivers: int) -> MoreOffers | None:
+        """How many drivers after the first this round may ask; None: no other."""
+        rung = rung_at(self._rungs or (), job.attempt)
+        most = min(rung.drivers, drivers)
+        if most == 1:
+            return None
+        ids = tuple([self._new_offer_id() for _ in range(most - 1)])
+        return MoreOffers(most, rung.gap_ms, ids)
+
+    async def _put_off(
+        self, found: Found, rankings: Mapping[str, Ranking], broke: set[str]
+    ) -> None:
+        """Nobody for these jobs now: look again later; end those that broke too many rounds."""
+        put_off_ms: dict[str, int] = {}
+        broken: dict[str, int] = {}
+        calls: list[Coroutine[Any, Any, object]] = []
+        for job in found.waiting:
+            if breaks := self._broken.get(job.job, 0) + (job.job in broke):
+                broken[job.job] = breaks
+            if breaks >= _MAX_BROKEN:
+                # It has spent its attempts, whatever their number says.
+                calls.append(self._end(job, JobReason.TOO_MANY_ATTEMPTS, 0))
+                continue
+            again_ms = self._put_off_ms.get(job.job, 0)
+            if again_ms <= found.now_ms:
+                again_ms = self._again_ms(job, found.now_ms)
+                calls.append(self._look_again(job, again_ms))
+                ranking = rankings.get(job.job, ())
+                record = _record(found, job, job.attempt, ranking, capped=found.more)
+                # Off the hot path: what nobody reads but `explain` may come a little later.
+                self._tasks.start(self._keep(record), f"explain {job.job}")
+            put_off_ms[job.job] = again_ms
+        self._put_off_ms, self._broken = put_off_ms, broken
+        await asyncio.gather(*calls)
+
+    def _is_up(self, job: Waiting, now_ms: int) -> bool:
+        """Whether the job's turn has come: its store is not held, a driver would not be there long
+        before the parcel, or its time is over."""
+        return self._up_ms(job, now_ms) <= now_ms or job.need.expires_ms <= now_ms
+
+    def _up_ms(self, job: Waiting, now_ms: int) -> int:
+        """When its turn comes. What was ready sooner when it was queued may be ready later now."""
+        ready_ms = job.need.ready_ms
+        if ready_ms <= now_ms:
+            return job.held_until_ms
+        way_s = self._straight_line.road_s(self._policy.initial_radius_m, ready_ms)
+        return max(job.held_until_ms, first_look_ms(ready_ms, now_ms, way_s, self._policy))
+
+    def _again_ms(self, job: Waiting, now_ms: int) -> int:
+        up_ms = self._up_ms(job, now_ms)
+        retry_ms = int(self._policy.retry_s * 1000 * self._patience)
+        again_ms = up_ms if up_ms > now_ms else now_ms + retry_ms
+        look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or again_ms
+        return min(again_ms, look_by_ms, job.need.expires_ms)
+
+    async def _look_again(self, job: Waiting, at_ms: int) -> None:
+        effects = await self._store.retry_later(self._ref(job), job.attempt, at_ms)
+        self._follow(self._mall.market, effects)
+
+    async def _end(self, job: Waiting, reason: JobReason, max_attempts: int) -> bool:
+        effects = await self._store.expire(self._ref(job), reason.value, max_attempts)
+        if effects is None:
+            return False
+        _often.info("job expired", reason=reason.value, example={"job": job.job})
+        self._follow(self._mall.market, effects)
+        return True
+
+    def _ref(self, job: Waiting) -> JobRef:
+        return JobRef(job.job, self._mall.id)
+
+    async def _keep(self, record: RoundRecord) -> None:
+        try:
+            await self._store.record_round(self._mall.market, record)
+        except StoreUnavailable:
+            _log.debug("round not kept", job=record.job)
+
+
+def take(jobs: dict[str, None], most: int) -> list[str]:
+    """Take out the first of these jobs, at most so many."""
+    taken = list(islice(jobs, most))
+    for job in taken:
+        del jobs[job]
+    return taken
+
+
+def _resolve(over: asyncio.Future[None] | None) -> None:
+    if over is not None and not over.done():
+        over.set_result(None)
+
+
+def _record(
+    found: Found, job: Waiting, number: int, ranking: Ranking, *, capped: bool = False
+) -> RoundRecord:
+    """A job's round, for ``explain``."""
+    return RoundRecord(
+        job=job.job,
+        round=number,
+        at_ms=found.now_ms,
+        radius_m=round(found.radius_m),
+        capped=capped,
+        candidates=ranking,
+    )

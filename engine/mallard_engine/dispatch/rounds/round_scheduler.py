@@ -1,0 +1,167 @@
+"""The rounds of every mall, and what wakes them."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from mallard_engine.dispatch.context import Context, Follow, Tasks
+from mallard_engine.dispatch.drivers.upcoming_drivers import Finishing
+from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
+from mallard_engine.dispatch.rounds.batch_rounds import MarketRounds
+from mallard_engine.dispatch.drivers.roster import Roster
+from mallard_engine.dispatch.rounds.run_rounds import RunRounds
+from mallard_engine.ports import StoreUnavailable
+
+_log = structlog.get_logger(__name__)
+
+# Where more become free at once, who is nearest to what is for the rounds to find out.
+_FEW = 16
+# So many malls have their rounds first; the next ones, twice as many each time, only while a
+# driver is still free after them. With ten malls nobody waits for anybody.
+_MALLS_AT_FIRST = 16
+# A mall with a long round, or one that rests, keeps the next ones no longer than this.
+_PATIENCE_S = 0.25
+
+
+@dataclass(slots=True)
+class _Freed:
+    """Drivers who became free in one turn, by name where they are, and the malls in their reach."""
+
+    malls: set[str] = field(default_factory=set)
+    points: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+class Rounds:
+    """Gives malls their rounds. ``follow`` hastens what each offer brought about."""
+
+    def __init__(self, context: Context, follow: Follow, tasks: Tasks) -> None:
+        self._context = context
+        self._follow = follow
+        self._tasks = tasks
+        self._malls: dict[str, MallRounds] = {}
+        self.finishing = Finishing(context)
+        self.roster = Roster(context)
+        self._batches = self._made_batches()
+        # By market: who has just become free.
+        self._freed: dict[str, _Freed] = {}
+
+    def renew(self) -> None:
+        """Begin anew under other policies. Rounds under way end beside the new ones, as another
+        node's would: the store decides between them."""
+        self._malls = {}
+        self._batches = self._made_batches()
+
+    def _made_batches(self) -> dict[str, MarketRounds]:
+        return {
+            market: MarketRounds(
+                self._context, market, self._follow, self._tasks, self.finishing, self.roster
+            )
+            for market, policy in self._context.policies.items()
+            if policy.round == "batch"
+        }
+
+    def __len__(self) -> int:
+        """How many jobs are remembered."""
+        return sum(map(len, self._malls.values())) + sum(map(len, self._batches.values()))
+
+    def at(self, mall: str) -> MallRounds:
+        """The rounds of a mall. :raises KeyError: if there is no such mall"""
+        if mall not in self._malls:
+            place = self._context.places.mall(mall)
+            kind = RunRounds if self._context.policy(place.market).plans_runs else MallRounds
+            self._malls[mall] = kind(self._context, place, self._follow, self._tasks)
+        return self._malls[mall]
+
+    def may_look_early(self, mall: str) -> bool:
+        """Whether a job of the mall may find its driver alone: not where its market's jobs go
+        through batches, or are pooled."""
+        market = self._market_of(mall)
+        return market not in self._batches and not self._context.policy(market).plans_runs
+
+    def wake(self, mall: str, job: str = "", *, due: str = "", driver: bool = False) -> None:
+        """Give the mall a round now, or right after the one under way; or its market a batch.
+        ``job``, ``due``, ``driver``: why, see `MallRounds.wake`."""
+        batch = self._batches.get(self._market_of(mall)) if self._batches else None
+        if batch is not None:
+            batch.wake(job or due, driver=driver)
+        else:
+            self.at(mall).wake(job, due=due, driver=driver)
+
+    def wake_waiting(
+        self, market: str, malls: Iterable[str], points: Mapping[str, tuple[float, float]]
+    ) -> None:
+        """Give those of the malls a round at which jobs wait: drivers became free near them, at
+        these points (latitude, longitude), by driver."""
+        if (batch := self._batches.get(market)) is not None:
+            batch.wake(driver=True)
+            return
+        freed = self._freed.get(market)
+        if freed is None:
+            if not (malls := set(malls)):
+                return
+            freed = self._freed[market] = _Freed()
+            self._tasks.start(self._wake_waiting(market), f"wake {market}")
+        freed.malls.update(malls)
+        freed.points.update(points)
+
+    def wake_all(self, market: str) -> None:
+        """Give every mall of the market a round at which jobs wait."""
+        if (batch := self._batches.get(market)) is not None:
+            batch.wake()
+        else:
+            self._tasks.start(self._wake_all(market), f"wake all of {market}")
+
+    def _market_of(self, mall: str) -> str:
+        return self._context.places.mall(mall).market
+
+    async def _wake_waiting(self, market: str) -> None:
+        # This runs one turn later: a batch of positions or a sweep frees many drivers at once.
+        # Sorted, as the order of a set is another in every process.
+        freed = self._freed.pop(market)
+        malls = tuple(sorted(freed.malls))
+        try:
+            waiting = await self._waiting(market, malls)
+            if len(freed.points) > _FEW:
+                for mall in waiting:
+                    self.wake(mall, driver=True)
+                return
+            # Several malls want the one driver, and who asks first gets them.
+            waiting.sort(key=lambda mall: self._nearest_m(mall, freed.points.values()))
+            await self._wake_in_turn(market, waiting, tuple(freed.points))
+        except StoreUnavailable as error:
+            _log.debug("malls not woken", market=market, error=str(error))
+
+    async def _wake_all(self, market: str) -> None:
+        malls = tuple(self._context.places.market(market).malls)
+        try:
+            for mall in await self._waiting(market, malls):
+                self.wake(mall)
+        except StoreUnavailable as error:
+            _log.debug("malls not woken", market=market, error=str(error))
+
+    async def _waiting(self, market: str, malls: Sequence[str]) -> list[str]:
+        counts = await self._context.store.waiting(market, malls)
+        return [mall for mall, count in zip(malls, counts, strict=True) if count]
+
+    async def _wake_in_turn(
+        self, market: str, malls: Sequence[str], drivers: Sequence[str]
+    ) -> None:
+        """Wake the first few, and the others only if a driver is still free after that: who was
+        offered something wakes malls again once they are free again."""
+        most = _MALLS_AT_FIRST
+        while malls:
+            woken, malls = malls[:most], malls[most:]
+            rounds = [self.at(mall).next_round() for mall in woken] if malls else []
+            for mall in woken:
+                self.wake(mall, driver=True)
+            if rounds:
+                await asyncio.wait(rounds, timeout=_PATIENCE_S)
+                if not await self._context.store.any_free(market, drivers):
+                    return
+            most *= 2
+
+    def _nearest_m(self, mall: str, points: Iterable[tuple[float, float]]) -> float:
+        plane = self._context.places.mall(mall).plane
+        return min(plane.distance_m(lat, lon) for lat, lon in points)

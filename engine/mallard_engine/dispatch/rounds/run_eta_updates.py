@@ -1,0 +1,160 @@
+"""Keeps the expected times of a driver's jobs current while its run goes on.
+
+An accepted run brings its times with it. They change when a job comes on top, when the run leaves
+the mall and with every drop-off. This is the node's own knowledge of runs: where another node took
+the answers, the times stay as they were, and so they do while the driver holds a job of which
+nobody knows where it goes (it took that before its market had runs).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from mallard_engine.core.model import Driver, HeldJob, Job
+from mallard_engine.core.runs.drop_off_order import (HARD_S, OrderCosts, Stops, best_order)
+from mallard_engine.dispatch.context import Context, Tasks
+from mallard_engine.ports import Answered, Stop, StoreUnavailable
+from mallard_protocol.lifecycle import Step
+
+_log = structlog.get_logger(__name__)
+
+# A run ends within a day; what is older was carried on elsewhere.
+_MOST_RUNS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """A driver's jobs in the order of their drop-offs, when they are (or were) collected, and the
+    walk from the last store back to its gate."""
+
+    mall: str
+    jobs: tuple[HeldJob, ...]
+    pickup_ms: int
+    back_ms: int = 0
+
+
+def _are_placed(driver: Driver) -> bool:
+    """Whether it is known of all that the driver holds where it goes."""
+    return all(job.has_place for job in driver.jobs)
+
+
+class RunEtas:
+    """The courses of the drivers whose answers this node took, in markets with runs."""
+
+    def __init__(self, context: Context, tasks: Tasks) -> None:
+        self._context = context
+        self._tasks = tasks
+        self._courses: dict[tuple[str, str], _Course] = {}
+
+    def __len__(self) -> int:
+        return len(self._courses)
+
+    def accepted(self, market: str, answered: Answered) -> None:
+        """A driver has taken a run, or one more job."""
+        if self._context.policy(market).max_run_jobs == 1 or not answered.jobs:
+            return
+        if not _are_placed(answered.driver):
+            self.ended(market, answered.driver.id)
+            return
+        held = {job.job: job for job in answered.driver.jobs}
+        new = [held[job.id] for job in answered.jobs if job.id in held]
+        others = [job for job in answered.driver.jobs if job not in new]
+        pickup_ms = max(job.eta_pickup_ms or 0 for job in answered.jobs)
+        course = _Course(answered.jobs[0].mall, tuple(new), pickup_ms)
+        if others:
+            known = self._courses.get((market, answered.driver.id))
+            course = replace(course, back_ms=known.back_ms if known is not None else 0)
+            course = self._ordered(market, replace(course, jobs=(*others, *new)))
+            self._tell(market, answered.driver.id, course, self._from_mall(market, course))
+        else:
+            course = replace(course, back_ms=self._back_ms(market, course, answered.jobs))
+        if len(self._courses) >= _MOST_RUNS:
+            del self._courses[next(iter(self._courses))]
+        self._courses[market, answered.driver.id] = course
+
+    def progressed(self, market: str, job: str, step: Step, answered: Answered) -> None:
+        """A driver has done a step of one of its jobs."""
+        known = self._courses.get((market, answered.driver.id))
+        if known is None:
+            return
+        held = {job.job for job in answered.driver.jobs}
+        done = next((it for it in known.jobs if it.job == job), None)
+        course = replace(known, jobs=tuple(it for it in known.jobs if it.job in held))
+        if not course.jobs:
+            self.ended(market, answered.driver.id)
+            return
+        times_ms: Sequence[int] = ()
+        if step is Step.PICKED_UP:
+            course = replace(course, pickup_ms=answered.effects.now_ms)
+            times_ms = self._from_mall(market, course)
+        elif step is Step.DELIVERED and done is not None:
+            door = done.lat, done.lon
+            times_ms = self._times(market, course, door, answered.effects.now_ms)
+        if times_ms and _are_placed(answered.driver):
+            self._tell(market, answered.driver.id, course, times_ms)
+        self._courses[market, answered.driver.id] = course
+
+    def ended(self, market: str, driver: str) -> None:
+        """The driver has nothing in its hands any more, or has left."""
+        self._courses.pop((market, driver), None)
+
+    def _ordered(self, market: str, course: _Course) -> _Course:
+        """The same with its drop-offs in their best order."""
+        policy, mall = self._context.policy(market), self._context.places.mall(course.mall)
+        travel = self._context.travel_time(market)
+        points = [(mall.lat, mall.lon), *((job.lat, job.lon) for job in course.jobs)]
+        ways_s = [
+            [travel.seconds(*here, *there, course.pickup_ms) for there in points] for here in points
+        ]
+        leaves_ms = course.pickup_ms + course.back_ms
+        stops = Stops(
+            out_s=ways_s[0][1:],
+            between_s=[row[1:] for row in ways_s[1:]],
+            back_s=[row[0] for row in ways_s[1:]],
+            due_s=[(job.deadline_ms - leaves_ms) / 1000 for job in course.jobs],
+            dwell_s=policy.dropoff_dwell_s,
+        )
+        late = HARD_S if policy.run.deadlines == "hard" else policy.run.late
+        best = best_order(stops, OrderCosts(late, policy.run.back, policy.run.delay))
+        return replace(course, jobs=tuple(course.jobs[stop] for stop in best.order))
+
+    def _from_mall(self, market: str, course: _Course) -> Sequence[int]:
+        mall = self._context.places.mall(course.mall)
+        leaves_ms = course.pickup_ms + course.back_ms
+        return self._times(market, course, (mall.lat, mall.lon), leaves_ms)
+
+    def _back_ms(self, market: str, course: _Course, jobs: Sequence[Job]) -> int:
+        """The walk back to the gate, as the times of the run that was offered have it in them."""
+        if not course.jobs:
+            return 0
+        told_ms = min(job.eta_dropoff_ms or 0 for job in jobs)
+        first_ms = self._from_mall(market, replace(course, jobs=course.jobs[:1], back_ms=0))[0]
+        return max(told_ms - first_ms, 0)
+
+    def _times(
+        self, market: str, course: _Course, start: tuple[float, float], at_ms: int
+    ) -> Sequence[int]:
+        """When each job of the course is handed over, in turn, by one who sets off then."""
+        travel, policy = self._context.travel_time(market), self._context.policy(market)
+        here, times_ms = start, []
+        for job in course.jobs:
+            way_s = travel.seconds(*here, job.lat, job.lon, at_ms)
+            at_ms += int((way_s + policy.dropoff_dwell_s) * 1000)
+            times_ms.append(at_ms)
+            here = job.lat, job.lon
+        return times_ms
+
+    def _tell(self, market: str, driver: str, course: _Course, times_ms: Sequence[int]) -> None:
+        stops = [
+            Stop(job.job, job.attempt, course.pickup_ms, at_ms)
+            for job, at_ms in zip(course.jobs, times_ms, strict=True)
+        ]
+        # Off the way of the answer: nobody waits for a better guess.
+        self._tasks.start(self._update(market, driver, stops), "etas")
+
+    async def _update(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
+        try:
+            await self._context.store.update_etas(market, driver, stops)
+        except StoreUnavailable:
+            _log.debug("times not kept", driver=driver)

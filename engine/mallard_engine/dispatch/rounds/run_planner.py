@@ -1,0 +1,157 @@
+"""Plans runs for one mall: the jobs that go together, their driver, and the offer that says so."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from mallard_engine.core.matching.cost import driver_terms
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.model import (Near, RankedDriver, RoundRecord, Term, Waiting)
+from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+from mallard_engine.core.runs.pooling import Pool
+from mallard_engine.core.runs.run import Room, Run
+from mallard_engine.dispatch.context import Context
+from mallard_engine.ports import OfferPlan, PlannedJob
+
+# So many drivers are shown to `explain`: the one who is asked, and who would have been next.
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRuns:
+    """The offers that should go out now, and until when the other jobs are held (epoch ms)."""
+
+    offers: tuple[OfferPlan, ...]
+    held: Mapping[str, int]
+
+
+class RunPlanner:
+    """Plans the runs of one market's malls."""
+
+    def __init__(self, context: Context, market: str) -> None:
+        self._policy = context.policy(market)
+        self._travel = context.travel_time(market)
+        self._handover = context.handover(market)
+        self._new_offer_id = context.workings.new_offer_id
+
+    def plan(
+        self,
+        mall: Mall,
+        jobs: Sequence[Waiting],
+        near: Sequence[Near],
+        coming: Sequence[Near],
+        now_ms: int,
+        radius_m: float = 0.0,
+    ) -> PlannedRuns:
+        """What these jobs of the mall should do now. A job that names a store which the mall does
+        not have raises `KeyError`."""
+        if not jobs:
+            return PlannedRuns((), {})
+        approaches = self._approaches(mall, near, now_ms)
+        rooms = [self._room(mall, driver, now_ms, carries=True) for driver in coming]
+        rooms += [self._room(mall, driver, now_ms) for driver, _ in approaches]
+        pooled = Pool(mall, jobs, now_ms, self._policy, self._travel, self._handover).runs(rooms)
+        terms = {driver.driver.id: own for driver, own in approaches}
+        by_driver = {driver.driver.id: driver for driver in (*coming, *near)}
+        there_s = {room.driver: room.there_s for room in rooms}
+        offers = []
+        for run in pooled.runs:
+            driver = by_driver[run.driver]
+            own = terms.pop(run.driver, None) or self._terms(driver, there_s[run.driver], now_ms)
+            by_ms = min(collect_by_ms(mall, job.need, now_ms) for job in run.jobs)
+            asked = self._ranked(run, driver, there_s[run.driver], own, now_ms, by_ms)
+            if not asked.eligible:
+                continue
+            next_best = [
+                self._ranked(run, by_driver[name], there_s[name], others, now_ms, by_ms)
+                for name, others in list(terms.items())[: _SHOWN - 1]
+            ]
+            candidates = (asked, *(next_best if run.why != "add_on" else ()))
+            offers.append(self._offer(mall, run, candidates, now_ms, radius_m))
+        return PlannedRuns(tuple(offers), pooled.held)
+
+    def held_record(self, job: Waiting, until_ms: int, now_ms: int) -> RoundRecord:
+        """What `explain` shows of a job that is held."""
+        return RoundRecord(job.job, job.attempt, now_ms, 0, capped=False, held_until_ms=until_ms)
+
+    def _approaches(
+        self, mall: Mall, near: Sequence[Near], now_ms: int
+    ) -> list[tuple[Near, tuple[Term, ...]]]:
+        """The free drivers, the cheapest first, each with the terms that no run changes."""
+        found = [(it, self._terms(it, self._there_s(mall, it, now_ms), now_ms)) for it in near]
+        found.sort(key=lambda each: (sum(term.seconds for term in each[1]), each[0].driver.id))
+        return found
+
+    def _terms(self, near: Near, there_s: float, now_ms: int) -> tuple[Term, ...]:
+        own = driver_terms(near.driver, now_ms, self._policy.weights)
+        return (Term("travel", there_s), *own)
+
+    def _there_s(self, mall: Mall, near: Near, now_ms: int) -> float:
+        at = near.position
+        return self._travel.seconds(at.lat, at.lon, mall.lat, mall.lon, now_ms)
+
+    def _room(self, mall: Mall, near: Near, now_ms: int, *, carries: bool = False) -> Room:
+        driver = near.driver
+        there_s, until_s = self._there_s(mall, near, now_ms), inf
+        if driver.until_ms is not None and self._policy.block_covers == "dropoff":
+            until_s = (driver.until_ms - now_ms) / 1000 - self._policy.block_margin_s
+        carried = driver.jobs if carries else ()
+        return Room(driver.id, driver.vehicle, there_s, until_s, carried)
+
+    def _ranked(
+        self,
+        run: Run,
+        near: Near,
+        there_s: float,
+        own: tuple[Term, ...],
+        now_ms: int,
+        by_ms: int,
+    ) -> RankedDriver:
+        """A driver as a candidate of a run, whose parcels must be in hand by ``by_ms``."""
+        # What going together saves is a term of its own.
+        terms = (*own, Term("run", -run.saved_s))
+        pickup_ms = self._pickup_ms(run, there_s, now_ms)
+        is_late = pickup_ms > by_ms
+        return RankedDriver(
+            driver=near.driver.id,
+            eligible=not is_late,
+            why_not="too_late_for_pickup" if is_late else None,
+            cost_s=None if is_late else sum(term.seconds for term in terms),
+            terms=terms,
+            eta_s=round(there_s),
+            distance_m=round(near.distance_m),
+            gate=run.gate,
+            eta_pickup_ms=pickup_ms,
+            eta_dropoff_ms=pickup_ms + int(run.done_s[-1] * 1000),
+            ask_by_ms=by_ms - int((there_s + run.collect_s) * 1000),
+        )
+
+    def _pickup_ms(self, run: Run, there_s: float, now_ms: int) -> int:
+        ready_ms = max(job.need.ready_ms for job in run.jobs)
+        return max(now_ms + int((there_s + run.collect_s) * 1000), ready_ms)
+
+    def _offer(
+        self,
+        mall: Mall,
+        run: Run,
+        candidates: tuple[RankedDriver, ...],
+        now_ms: int,
+        radius_m: float,
+    ) -> OfferPlan:
+        asked = candidates[0]
+        together = tuple(job.job for job in run.jobs)
+        planned = []
+        for job, done_s in zip(run.jobs, run.done_s, strict=True):
+            record = RoundRecord(
+                job=job.job,
+                round=job.attempt + 1,
+                at_ms=now_ms,
+                radius_m=round(radius_m),
+                capped=False,
+                candidates=candidates,
+                run=together,
+                why=run.why,
+            )
+            eta = asked.eta_pickup_ms, asked.eta_pickup_ms + int(done_s * 1000)
+            planned.append(PlannedJob(job.job, job.attempt, record, (eta,)))
+        return OfferPlan(self._new_offer_id(), mall.id, tuple(planned), (asked,))

@@ -1,0 +1,121 @@
+"""One mall's rounds where jobs are pooled: the same search, but runs instead of single jobs."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from mallard_engine.core.matching.ranking import Ranking
+from mallard_engine.core.model import RoundRecord, Waiting
+from mallard_engine.core.places.markets import Mall
+from mallard_engine.core.matching.search_policy import (end_reason, first_search, wide_enough, widened)
+from mallard_engine.dispatch.context import Context, Follow, Tasks
+from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
+from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers
+from mallard_engine.ports import Found
+
+# Company is looked for among so many queued jobs from the start.
+_JOBS_AT_FIRST = 256
+
+
+class RunRounds(MallRounds):
+    """Runs one mall's rounds of runs, one at a time."""
+
+    def __init__(self, context: Context, mall: Mall, follow: Follow, tasks: Tasks) -> None:
+        super().__init__(context, mall, follow, tasks)
+        self._runs = RunOffers(context, mall.market, follow, tasks)
+        # Of the jobs of the round under way: until when they are held for company.
+        self._held_ms: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """How many jobs are remembered."""
+        return super().__len__() + len(self._runs)
+
+    async def _round(self) -> int:
+        """Offer runs until nobody is left to ask, or who is left is held; how many jobs were
+        served. It ends: each look serves a job, learns that a driver is gone, or widens the search,
+        which has a cap."""
+        served = 0
+        broke: set[str] = set()
+        missed: set[str] = set()
+        named = self._take_named()
+        search = first_search(self._needed_m, self._policy)
+        search = replace(search, jobs=max(search.jobs, _JOBS_AT_FIRST))
+        while True:
+            found = await self._look(search, search.jobs, named)
+            if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
+                search = wide
+                continue
+            found = await self._collectable(found)
+            known = len(missed)
+            newly = await self._serve_runs(found, broke, missed)
+            served += newly
+            if newly or len(missed) > known:
+                continue
+            held = self._held_ms
+            unserved = [job for job in found.waiting if job.job not in held]
+            further = widened(search, self._policy, more_drivers=found.more and bool(unserved))
+            if further is not None:
+                search = further
+                continue
+            await self._put_off(found, self._rankings(found, unserved, broke), broke)
+            newly = await self._serve_rest(
+                found,
+                lambda piece: self._serve_runs(piece, broke, missed),
+            )
+            if not newly:
+                return served
+            served += newly
+
+    def _rankings(
+        self, found: Found, unserved: Sequence[Waiting], broke: Collection[str]
+    ) -> dict[str, Ranking]:
+        """For `explain`: the drivers as each job sees them, of those whose turn has come."""
+        matcher = self._matcher(found, None)
+        return {
+            job.job: matcher.rank(job.need, job.asked)
+            for job in unserved
+            # Whether another one's data would break this is found out when its turn comes.
+            if job.job not in broke and self._is_up(job, found.now_ms)
+        }
+
+    async def _serve_runs(self, found: Found, broke: set[str], missed: set[str]) -> int:
+        """Offer the runs that should leave now, end those whose time is over; how many jobs wait
+        no more. ``missed``: drivers who went away between an earlier look and their offer."""
+        ending, jobs = [], []
+        for job in self._turns.order(found.waiting):
+            if job.job in broke or not self._is_up(job, found.now_ms):
+                continue
+            if reason := end_reason(job, (), found.now_ms, self._policy):
+                ending.append(self._end(job, reason, self._policy.max_attempts))
+            else:
+                jobs.append(job)
+        ended = sum(await asyncio.gather(*ending))
+        runs = NO_RUNS
+        if jobs:
+            near, coming = (
+                [driver for driver in drivers if driver.driver.id not in missed]
+                for drivers in (found.near, found.coming)
+            )
+            runs = await self._runs.offer(
+                [(self._mall, jobs)], near, coming, found.now_ms, found.radius_m
+            )
+        for job in jobs:
+            if job.job in runs.gone:
+                self._turns.served(job.service)
+                self._served_last = job.service
+        broke |= runs.broke
+        missed |= runs.missed
+        self._held_ms = dict(runs.held_ms)
+        return ended + len(runs.gone)
+
+    def _again_ms(self, job: Waiting, now_ms: int) -> int:
+        held_ms = self._held_ms.get(job.job, 0)
+        if held_ms > now_ms:
+            look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or held_ms
+            return min(held_ms, look_by_ms, job.need.expires_ms)
+        return super()._again_ms(job, now_ms)
+
+    async def _keep(self, record: RoundRecord) -> None:
+        # What is held has a record of its own.
+        if record.job not in self._held_ms:
+            await super()._keep(record)

@@ -1,0 +1,28 @@
+"""A batch's problem solved where it does not hold the event loop up."""
+
+import asyncio
+from collections.abc import Sequence
+
+from mallard_engine.core.batch.solver import (BatchDriver, BatchJob, BatchPolicy, Plan, solve)
+from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.pickup.pickup_plan import Handover
+
+IN_A_THREAD_FROM = 2_000
+"""A problem of so many pairs is solved in a thread: it takes more than a millisecond."""
+
+
+async def solved(
+    jobs: Sequence[BatchJob],
+    drivers: Sequence[BatchDriver],
+    now_ms: int,
+    policy: BatchPolicy,
+    travel: TravelTime,
+    handover: Handover | None = None,
+    *,
+    may_thread: bool = True,
+) -> list[Plan]:
+    """See :func:`mallard_engine.core.batch.solver.solve`. A large problem is solved in a thread, and sockets are
+    served meanwhile."""
+    if may_thread and len(jobs) * len(drivers) >= IN_A_THREAD_FROM:
+        return await asyncio.to_thread(solve, jobs, drivers, now_ms, policy, travel, handover)
+    return solve(jobs, drivers, now_ms, policy, travel, handover)

@@ -1,0 +1,188 @@
+"""Who is calling: bearer tokens.
+
+A token is never logged and never repeated to its sender: the errors here say what is wrong with it
+and hold nothing of it.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+import msgspec
+
+from mallard_engine.config.settings import ConfigError
+from mallard_engine.gateway.token_keys import TokenKeys
+from mallard_protocol.codes import TOKEN_AUDIENCE, Role
+from mallard_protocol.fields import Id
+from mallard_protocol.instants import EARLIEST_MS, LATEST_MS, OUT_OF_BOUNDS
+
+MAX_TOKEN_CHARS: Final = 8192
+# How far ahead an issuer's clock may be. A token's end is sharp: whoever holds it knows it.
+LEEWAY_S: Final = 10
+MAX_CACHED: Final = 4096
+_ALGORITHMS: Final = ("HS256", "RS256", "ES256")
+
+
+class BadToken(Exception):
+    """The token is not valid: 401, or the socket is closed with 4501."""
+
+
+class TokenExpired(BadToken):
+    """The token was valid and has expired: 401, or 4005 on the socket."""
+
+
+class WrongScope(Exception):
+    """A good token of the wrong role or market: 403, or 4503 on the socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom a token speaks for.
+
+    ``market`` is a driver's, None for others. ``equipment`` caps what a driver's vehicle may claim;
+    None: no cap.
+    """
+
+    sub: str
+    role: Role
+    market: str | None
+    expires_ms: int
+    equipment: tuple[str, ...] | None = None
+
+    def require(self, *roles: Role) -> None:
+        """:raises WrongScope: unless the role is one of these"""
+        if self.role not in roles:
+            raise WrongScope(f"this takes a token of role {' or '.join(roles)}")
+
+
+class _Claims(msgspec.Struct):
+    sub: Id
+    role: Role
+    aud: str | tuple[str, ...]
+    exp: float
+    nbf: float = 0
+    iat: float = 0
+    market: Id | None = None
+    equipment: tuple[Id, ...] | None = None
+
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """Its times, seconds since 1970."""
+        return self.exp, self.nbf, self.iat
+
+
+_claims = msgspec.json.Decoder(_Claims).decode
+
+
+class Tokens:
+    """Checks tokens and makes them. ``now_ms`` is the clock that they expire by."""
+
+    def __init__(self, keys: TokenKeys, now_ms: Callable[[], int] | None = None) -> None:
+        self._keys = keys
+        self._now_ms = now_ms or _wall_ms
+        self._jws = jwt.PyJWS(algorithms=_ALGORITHMS)
+        # Checked tokens, oldest first: a busy order service sends the same one with each request.
+        self._known: dict[str, Principal] = {}
+
+    def use(self, keys: TokenKeys) -> None:
+        """Check tokens against these keys from now on: those of a key that is gone are refused."""
+        self._keys = keys
+        self._known.clear()
+
+    def verify(self, token: str) -> Principal:
+        """Return whom the token speaks for. Raises ``BadToken``, ``TokenExpired``."""
+        principal = self._known.get(token)
+        if principal is None:
+            principal = self._check(token)
+            if len(self._known) >= MAX_CACHED:
+                del self._known[next(iter(self._known))]
+            self._known[token] = principal
+        if principal.expires_ms <= self._now_ms():
+            self._known.pop(token, None)
+            raise TokenExpired("the token has expired")
+        return principal
+
+    def mint(
+        self,
+        sub: str,
+        role: Role,
+        *,
+        ttl_s: float,
+        market: str | None = None,
+        equipment: Sequence[str] | None = None,
+    ) -> str:
+        """Make a token, signed with the first secret. Raises ``ConfigError`` if there is none."""
+        if not self._keys.secrets:
+            raise ConfigError("tokens are signed elsewhere: only a key set is configured")
+        now_s = self._now_ms() // 1000
+        claims: dict[str, Any] = {
+            "sub": sub,
+            "role": role.value,
+            "aud": TOKEN_AUDIENCE,
+            "iat": now_s,
+            "exp": now_s + math.ceil(ttl_s),
+        }
+        if market is not None:
+            claims["market"] = market
+        if equipment is not None:
+            claims["equipment"] = list(equipment)
+        return self._jws.encode(msgspec.json.encode(claims), self._keys.secrets[0], "HS256")
+
+    def _check(self, token: str) -> Principal:
+        claims = self._claims(token)
+        audience = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
+        if TOKEN_AUDIENCE not in audience:
+            raise BadToken(f"the token is not for {TOKEN_AUDIENCE}")
+        if not all(EARLIEST_MS <= at_s * 1000 < LATEST_MS for at_s in claims.times_s):
+            raise BadToken(f"a time of the token is {OUT_OF_BOUNDS}")
+        if max(claims.nbf, claims.iat) > self._now_ms() / 1000 + LEEWAY_S:
+            raise BadToken("the token is not valid yet")
+        if claims.role is Role.DRIVER and claims.market is None:
+            raise BadToken("a driver's token names its market")
+        return Principal(
+            sub=claims.sub,
+            role=claims.role,
+            market=claims.market if claims.role is Role.DRIVER else None,
+            expires_ms=int(claims.exp * 1000),
+            equipment=claims.equipment,
+        )
+
+    def _claims(self, token: str) -> _Claims:
+        """The claims of a token whose signature is good."""
+        if len(token) > MAX_TOKEN_CHARS:
+            raise BadToken("the token is too long")
+        try:
+            header = self._jws.get_unverified_header(token)
+            algorithm, key_id = header.get("alg"), header.get("kid")
+            if algorithm in _ALGORITHMS:
+                for key in self._keys.candidates(algorithm, key_id):
+                    payload = self._payload(token, key, algorithm)
+                    if payload is not None:
+                        return _claims(payload)
+        except (jwt.PyJWTError, msgspec.MsgspecError, ValueError, RecursionError):
+            raise BadToken("the token cannot be read") from None
+        raise BadToken("the token is not signed by a key that is valid here")
+
+    def _payload(self, token: str, key: bytes | jwt.PyJWK, algorithm: str) -> bytes | None:
+        try:
+            signed: bytes = self._jws.decode_complete(token, key, [algorithm])["payload"]
+        except jwt.InvalidSignatureError:
+            return None
+        return signed
+
+
+def bearer(headers: Sequence[str]) -> str:
+    """The token of a request's ``Authorization`` headers. Raises ``BadToken`` unless it has one."""
+    if len(headers) != 1:
+        raise BadToken("one Authorization header with a bearer token is needed")
+    scheme, _, token = headers[0].partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise BadToken("the Authorization header holds no bearer token")
+    return token.strip()
+
+
+def _wall_ms() -> int:
+    return int(time.time() * 1000)

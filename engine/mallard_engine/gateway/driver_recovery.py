@@ -1,0 +1,127 @@
+"""Takes a node's drivers back when they may have been taken out of matching, or the store was away.
+
+Their sockets stay open all the while. A driver for whom something may have changed gets a fresh
+`welcome`; one who has said a newer hello elsewhere is closed.
+
+After lost writes every app is asked for a hello, since a phone may hold a parcel that neither the
+store nor the node knows of. Apps with something in hand, or whose state has changed, are asked at
+once. All others are asked later, a few at a time, so that jobs which wait are offered first.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Final
+
+import structlog
+
+from mallard_engine.dispatch.context import Tasks
+from mallard_engine.dispatch.dispatcher import Dispatcher
+from mallard_engine.gateway.socket.hub import Hub, Listener
+from mallard_engine.gateway.socket.push_relay import Relay
+from mallard_engine.ports import OwnDriver, StoreUnavailable
+from mallard_protocol.codes import Close
+
+_log = structlog.get_logger(__name__)
+
+# One script call: some milliseconds of the store's time.
+_BATCH: Final = 256
+# Each hello costs two `welcome` and two reads of the store: at most 400 a second.
+_ASK_AFTER_S: Final = 1.0
+_ASK_BATCH: Final = 20
+_ASK_PAUSE_S: Final = 0.05
+
+
+class Recovery:
+    """Carries out `Dispatcher.recover` for the sessions of a node."""
+
+    def __init__(self, hub: Hub, relay: Relay, dispatcher: Dispatcher, tasks: Tasks) -> None:
+        self._hub = hub
+        self._relay = relay
+        self._dispatcher = dispatcher
+        self._tasks = tasks
+        self._asking: set[str] = set()
+
+    async def recover(self, market: str, rewound: bool) -> None:  # noqa: FBT001 - a callback
+        """Take the market's drivers back, a batch at a time.
+
+        Sessions of a failed attempt keep holding pushes back: the next attempt goes on with them.
+        Raises `StoreUnavailable`.
+        """
+        started_s = time.perf_counter()
+        held = self._hold(market)
+        if rewound:
+            await self._relay.rewind(market)
+        restored: list[asyncio.Task[bool]] = []
+        try:
+            for start in range(0, len(held), _BATCH):
+                restored += await self._take_back(market, held[start : start + _BATCH], rewound)
+        finally:
+            outcomes = await asyncio.gather(*restored)
+            self._start_asking(market)
+        if not all(outcomes):
+            raise StoreUnavailable("some drivers could not be welcomed")
+        if held:
+            _log.info(
+                "drivers taken back",
+                market=market,
+                drivers=len(held),
+                rewound=rewound,
+                seconds=round(time.perf_counter() - started_s, 3),
+            )
+
+    def _start_asking(self, market: str) -> None:
+        if market not in self._asking:
+            self._asking.add(market)
+            self._tasks.start(self._ask(market), f"ask hellos {market}")
+
+    async def _ask(self, market: str) -> None:
+        """Ask for the hellos that are owed until none is."""
+        try:
+            while owing := [each for each in self._hub.sessions(market) if each.owes_hello]:
+                await asyncio.sleep(_ASK_AFTER_S)  # the store may be away again, too
+                for start in range(0, len(owing), _ASK_BATCH):
+                    batch = owing[start : start + _ASK_BATCH]
+                    await asyncio.gather(*(_guarded(each, each.ask_hello()) for each in batch))
+                    if any(each.owes_hello for each in batch):
+                        break
+                    await asyncio.sleep(_ASK_PAUSE_S)
+        finally:
+            self._asking.discard(market)
+
+    def _hold(self, market: str) -> list[tuple[Listener, OwnDriver]]:
+        held: list[tuple[Listener, OwnDriver]] = []
+        for sessions in self._hub.rivals(market):
+            known = [(each, own) for each in sessions if (own := each.hold()) is not None]
+            # After lost writes two sockets of a driver may have got the same epoch.
+            for older, _ in known[:-1]:
+                older.end(Close.REPLACED)
+            held += known[-1:]
+        return held
+
+    async def _take_back(
+        self,
+        market: str,
+        held: Sequence[tuple[Listener, OwnDriver]],
+        rewound: bool,  # noqa: FBT001 - private
+    ) -> list[asyncio.Task[bool]]:
+        drivers = [own for _, own in held]
+        taken = await self._dispatcher.take_back(market, drivers, rewound=rewound)
+        return [
+            asyncio.create_task(
+                _guarded(session, session.restore(outcome, rewound=rewound)), name="restore"
+            )
+            for (session, _), outcome in zip(held, taken, strict=True)
+        ]
+
+
+async def _guarded(session: Listener, work: Awaitable[None]) -> bool:
+    """Do a part of the recovery of a session; False if the store went away again."""
+    try:
+        await work
+    except StoreUnavailable:
+        return False
+    except Exception:  # noqa: BLE001 - one session must not keep the others from being restored
+        _log.exception("restore failed", epoch=session.epoch)
+        session.end(Close.DRAINING)
+    return True

@@ -1,0 +1,74 @@
+"""Reading jobs on somebody's behalf: another's job is as if it did not exist."""
+
+import asyncio
+from typing import Final
+
+import structlog
+from starlette.requests import Request
+
+from mallard_engine.core.model import Job
+from mallard_engine.gateway.auth import Principal
+from mallard_engine.core.job_ids import market_of_job
+from mallard_engine.gateway.http.rate_limits import turn_of
+from mallard_engine.gateway.http.parameters import whole_number
+from mallard_engine.logs import RateLimitedLog
+from mallard_engine.ports import (JobRef, NoSuchJob, Store, StoreUnavailable)
+from mallard_protocol.codes import MAX_WAIT_S, Role
+from mallard_protocol.lifecycle import HELD, TERMINAL
+
+_POLL_S: Final = 0.1
+_SETTLED: Final = HELD | TERMINAL
+# A service can cause a line with each request.
+_log = RateLimitedLog(structlog.get_logger(__name__))
+
+
+def owner_of(principal: Principal) -> str | None:
+    """Whose jobs the principal sees; None: everybody's."""
+    return None if principal.role is Role.OPERATOR else principal.sub
+
+
+async def job_of(request: Request, principal: Principal, store: Store) -> Job:
+    """The job of the path. Raises ``NoSuchJob``, also for another service's."""
+    job_id = request.path_params["id"]
+    if market_of_job(job_id) is None:
+        raise NoSuchJob(job_id)
+    job = await store.job(job_id)
+    if owner_of(principal) not in {None, job.service}:
+        _log.warning("another's job asked for", service=principal.sub, example={"job": job_id})
+        raise NoSuchJob(job_id)
+    return job
+
+
+def ref_of(job: Job) -> JobRef:
+    """How the store is told which job."""
+    return JobRef(job.id, job.mall)
+
+
+def wait_of(request: Request) -> int:
+    """How long the request asks to wait, in seconds."""
+    return whole_number(request, "wait_s", low=0, high=MAX_WAIT_S, default=0)
+
+
+async def settled(
+    job: Job, request: Request, store: Store, wait_s: int, leaving: asyncio.Event
+) -> Job:
+    """Return the job once it is assigned or has ended, or as it is after ``wait_s``.
+
+    The wait ends when the client, the store or this node goes away: what was read last is the
+    answer.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait_s
+    if turn := turn_of(request):
+        turn.pause()  # a wait is no work
+    while (
+        job.state not in _SETTLED and (left_s := until - loop.time()) > 0 and not leaving.is_set()
+    ):
+        await asyncio.sleep(min(_POLL_S, left_s))
+        if await request.is_disconnected():
+            break
+        try:
+            job = await store.job(job.id)
+        except StoreUnavailable:
+            break
+    return job

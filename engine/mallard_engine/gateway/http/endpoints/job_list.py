@@ -1,0 +1,111 @@
+"""The list of jobs: the markets' lists merged, newest first, page by page.
+
+Job ids sort by time whatever their market, so one ULID is a cursor into all markets at once:
+a page holds what is older than it.
+"""
+
+import asyncio
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.request_parsing import JsonResponse
+from mallard_engine.gateway.services import Deps
+from mallard_engine.gateway.http.endpoints.job_access import owner_of
+from mallard_engine.core.job_ids import first_ulid, is_ulid, ulid_of_job
+from mallard_engine.gateway.http.parameters import (bad_request, instant_ms, is_id, whole_number)
+from mallard_engine.gateway.http.views import job_view, shown
+from mallard_engine.ports import JobPage, JobQuery
+from mallard_protocol import resources
+from mallard_protocol.codes import MAX_PAGE
+from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
+from mallard_protocol.lifecycle import JobState
+
+_DEFAULT_PAGE: Final = 50
+# An id is made a moment before its job is stored, by the clock that the node last heard.
+_ID_MARGIN_MS: Final = 60_000
+
+
+class JobList:
+    """``GET /v1/jobs``."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._store = deps.store
+        self._markets = tuple(deps.places.markets)
+
+    async def page(self, request: Request, principal: Principal) -> Response:
+        """A page of the jobs that the principal sees, of one market or of all."""
+        limit = whole_number(request, "limit", low=1, high=MAX_PAGE, default=_DEFAULT_PAGE)
+        query = _query_of(request)
+        newest = first_ulid(query.created_to_ms + _ID_MARGIN_MS)
+        oldest = first_ulid(max(0, query.created_from_ms - _ID_MARGIN_MS))
+        cursor = request.query_params.get("cursor") or newest
+        if not is_ulid(cursor):
+            raise bad_request("cursor is no next_cursor of an earlier page")
+        pages = await asyncio.gather(
+            *(
+                self._store.jobs(
+                    market,
+                    query,
+                    service=owner_of(principal),
+                    limit=limit,
+                    cursor=f"job_{market}.{min(cursor, newest)}",
+                    oldest=f"job_{market}.{oldest}",
+                )
+                for market in self._asked(request.query_params.get("market"))
+            )
+        )
+        return JsonResponse(merged(pages, limit))
+
+    def _asked(self, market: str | None) -> tuple[str, ...]:
+        if market is None:
+            return self._markets
+        if market not in self._markets:
+            raise bad_request("no such market")
+        return (market,)
+
+
+def _query_of(request: Request) -> JobQuery:
+    """The filters of a request."""
+    external_id = request.query_params.get("external_id")
+    if external_id is not None and not is_id(external_id):
+        raise bad_request("external_id is 1-64 of A-Z a-z 0-9 _ . : -")
+    created_from_ms = instant_ms(request, "created_from", default=EARLIEST_MS)
+    created_to_ms = instant_ms(request, "created_to", default=LATEST_MS)
+    if created_from_ms > created_to_ms:
+        raise bad_request("created_from is after created_to")
+    return JobQuery(
+        states=_states(request.query_params.get("state")),
+        external_id=external_id,
+        created_from_ms=created_from_ms,
+        created_to_ms=created_to_ms,
+        updated_since_ms=instant_ms(request, "updated_since", default=EARLIEST_MS),
+    )
+
+
+def _states(text: str | None) -> frozenset[str]:
+    """The states of a list with commas; none: any."""
+    if text is None:
+        return frozenset()
+    states = frozenset(text.split(","))
+    if not states <= set(JobState):
+        raise bad_request(f"state is one or more of {','.join(JobState)}, separated by commas")
+    return states
+
+
+def merged(pages: list[JobPage], limit: int) -> resources.JobList:
+    """One page out of one of each market.
+
+    A market's page may end before it is full, as a store looks through only so many jobs a call.
+    What other markets have from before that point is left to the next page, or jobs of the first
+    market would come after older ones.
+    """
+    horizons = [ulid_of_job(page.next_cursor) for page in pages if page.next_cursor]
+    horizon = max(horizons, default="")
+    jobs = [job for page in pages for job in page.jobs if ulid_of_job(job.id) >= horizon]
+    jobs.sort(key=lambda job: ulid_of_job(job.id), reverse=True)
+    page = jobs[:limit]
+    cursor = ulid_of_job(page[-1].id) if len(jobs) > limit else horizon or None
+    return resources.JobList(shown(page, job_view, lambda job: job.id), cursor)

@@ -1,0 +1,117 @@
+"""What operators do: see drivers, give and take jobs, close them, suspend drivers."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mallard_engine.core.places.mall import Market
+from mallard_engine.core.model import Driver, Job
+from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
+from mallard_engine.gateway.services import Deps
+from mallard_engine.gateway.http.routing import OPERATORS, Method, route
+from mallard_engine.gateway.http.endpoints.job_access import job_of, ref_of
+from mallard_engine.gateway.http.parameters import is_id, metres, point
+from mallard_engine.gateway.http.problems import invalid_fields, not_found
+from mallard_engine.gateway.http.views import driver_view, job_view, shown
+from mallard_engine.ports import NoSuchDriver
+from mallard_protocol.bodies import decode_json_body
+from mallard_protocol.lifecycle import JobState
+from mallard_protocol.resources import (AssignRequest, CloseRequest, DriverList, DriverView, FieldError, SuspendRequest, UnassignRequest)
+
+MAX_DRIVERS: Final = 1000
+# Wide enough for any metro area from its middle.
+_DEFAULT_RADIUS_M: Final = 100_000.0
+_MAX_RADIUS_M: Final = 500_000.0
+
+
+class OperatorsApi:
+    """The endpoints that take an operator's token."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._store = deps.store
+        self._dispatcher = deps.dispatcher
+
+    def routes(self) -> list[Route]:
+        """The routes of this part."""
+        tokens = self._deps.tokens
+        drivers = "/v1/markets/{market}/drivers"
+        return [
+            route(drivers, tokens, get=Method(self.drivers, OPERATORS)),
+            route(f"{drivers}/{{driver}}/suspend", tokens, post=Method(self.suspend, OPERATORS)),
+            route(f"{drivers}/{{driver}}/resume", tokens, post=Method(self.resume, OPERATORS)),
+            route("/v1/jobs/{id}/assign", tokens, post=Method(self.assign, OPERATORS)),
+            route("/v1/jobs/{id}/unassign", tokens, post=Method(self.unassign, OPERATORS)),
+            route("/v1/jobs/{id}/close", tokens, post=Method(self.close, OPERATORS)),
+        ]
+
+    async def drivers(self, request: Request, _principal: Principal) -> Response:
+        """The nearest drivers to a point, at most ``MAX_DRIVERS``; by default all of them."""
+        market = self._market(request)
+        middle = market.area.centroid
+        lat, lon = point(request, "near") or (middle.y, middle.x)
+        radius_m = metres(request, "radius_m", high=_MAX_RADIUS_M, default=_DEFAULT_RADIUS_M)
+        found = await self._store.drivers_near(market.id, lat, lon, radius_m, MAX_DRIVERS)
+        views = shown(found, lambda it: self._view(market.id, it), lambda it: it.id)
+        return JsonResponse(DriverList(views))
+
+    async def suspend(self, request: Request, _principal: Principal) -> Response:
+        """Take a driver out of matching until resumed."""
+        asked = decode_json_body(await read_body(request), SuspendRequest)
+        market, driver = self._driver(request)
+        answered = await self._dispatcher.suspend(market, driver, asked.reason)
+        return JsonResponse(self._view(market, answered.driver))
+
+    async def resume(self, request: Request, _principal: Principal) -> Response:
+        """Let a suspended driver be offered jobs again."""
+        market, driver = self._driver(request)
+        answered = await self._dispatcher.resume(market, driver)
+        return JsonResponse(self._view(market, answered.driver))
+
+    async def assign(self, request: Request, principal: Principal) -> Response:
+        """Give a job to a driver."""
+        asked = decode_json_body(await read_body(request), AssignRequest)
+        job = await job_of(request, principal, self._store)
+        try:
+            await self._dispatcher.assign(ref_of(job), asked.driver, principal.sub)
+        except NoSuchDriver:
+            raise invalid_fields(FieldError("/driver", "unknown driver")) from None
+        return await self._as_it_is(job)
+
+    async def unassign(self, request: Request, principal: Principal) -> Response:
+        """Take a job from its driver and look for another."""
+        asked = decode_json_body(await read_body(request), UnassignRequest)
+        job = await job_of(request, principal, self._store)
+        await self._dispatcher.unassign(ref_of(job), job.attempt, principal.sub, asked.reason)
+        return await self._as_it_is(job)
+
+    async def close(self, request: Request, principal: Principal) -> Response:
+        """End a job that is on board."""
+        asked = decode_json_body(await read_body(request), CloseRequest)
+        job = await job_of(request, principal, self._store)
+        state = JobState(asked.state)
+        await self._dispatcher.close(ref_of(job), state, principal.sub, asked.reason)
+        return await self._as_it_is(job)
+
+    def _market(self, request: Request) -> Market:
+        market = self._deps.places.markets.get(request.path_params["market"])
+        if market is None:
+            raise not_found("market")
+        return market
+
+    def _view(self, market: str, driver: Driver) -> DriverView:
+        barred = self._dispatcher.barred(market, driver, self._store.now_ms())
+        return driver_view(driver, barred)
+
+    def _driver(self, request: Request) -> tuple[str, str]:
+        """The market and the driver of the path."""
+        driver: str = request.path_params["driver"]
+        if not is_id(driver):
+            raise NoSuchDriver(driver)
+        return self._market(request).id, driver
+
+    async def _as_it_is(self, job: Job) -> Response:
+        return JsonResponse(job_view(await self._store.job(job.id)))

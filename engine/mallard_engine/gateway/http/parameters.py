@@ -1,0 +1,102 @@
+"""Query parameters and headers, checked: what is wrong with one is 400 ``bad_request``."""
+
+import math
+import re
+from datetime import timedelta
+from typing import Final
+
+from starlette.requests import Request
+
+from mallard_engine.gateway.http.problems import HttpProblem
+from mallard_engine.gateway.timestamps import epoch_ms
+from mallard_protocol.codes import ProblemCode
+from mallard_protocol.fields import ID_PATTERN
+from mallard_protocol.instants import read_instant
+
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")
+_KEY: Final = re.compile(r"[!-~]{1,255}")
+_ID: Final = re.compile(ID_PATTERN)
+_MAX_NAME_SHOWN: Final = 64
+_JUST_BELOW_A_MS: Final = timedelta(microseconds=999)
+
+
+def bad_request(detail: str) -> HttpProblem:
+    """400 with what is wrong."""
+    return HttpProblem(ProblemCode.BAD_REQUEST, detail)
+
+
+def check_query(request: Request, allowed: frozenset[str]) -> None:
+    """Refuse a query parameter that is not ``allowed`` or that is given twice."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in allowed:
+            known = f"; known here: {', '.join(sorted(allowed))}" if allowed else ""
+            raise bad_request(f"unknown query parameter {name[:_MAX_NAME_SHOWN]!r}{known}")
+        if name in seen:
+            raise bad_request(f"query parameter {name!r} is given twice")
+        seen.add(name)
+
+
+def is_id(text: str) -> bool:
+    """Whether the text may name anything: only such ids reach the store."""
+    return _ID.match(text) is not None
+
+
+def whole_number(request: Request, name: str, *, low: int, high: int, default: int) -> int:
+    """A whole number of the query, from ``low`` to ``high``."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
+        raise bad_request(f"{name} is a whole number from {low} to {high}")
+    return int(text)
+
+
+def instant_ms(request: Request, name: str, *, default: int) -> int:
+    """A time of the query in epoch milliseconds, rounded up: what is whole milliseconds is not
+    before it exactly if it is not before the result."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        at = read_instant(text)
+    except ValueError as error:
+        # A plus sign that is not escaped is a space.
+        hint = "; write + as %2B" if " " in text else ""
+        raise bad_request(f"{name} is {error}{hint}") from None
+    return epoch_ms(at + _JUST_BELOW_A_MS)
+
+
+def metres(request: Request, name: str, *, high: float, default: float) -> float:
+    """A distance of the query, above 0."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not _NUMBER.fullmatch(text) or not 0 < float(text) <= high:
+        raise bad_request(f"{name} is a number above 0, at most {high:g}")
+    return float(text)
+
+
+def point(request: Request, name: str) -> tuple[float, float] | None:
+    """A position of the query, `latitude,longitude` in degrees; None if it is missing."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    parts = text.split(",")
+    numbers = [float(part) if _NUMBER.fullmatch(part) else math.nan for part in parts]
+    if len(numbers) != 2 or not (abs(numbers[0]) <= 90 and abs(numbers[1]) <= 180):
+        raise bad_request(f"{name} is latitude,longitude in degrees")
+    return numbers[0], numbers[1]
+
+
+def idempotency_key(request: Request) -> str:
+    """The request's ``Idempotency-Key``."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        raise HttpProblem(ProblemCode.IDEMPOTENCY_KEY_MISSING, "send one of your own making")
+    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
+        raise HttpProblem(
+            ProblemCode.IDEMPOTENCY_KEY_INVALID, "one key of 1-255 visible ASCII characters"
+        )
+    return keys[0]

@@ -1,0 +1,173 @@
+"""Errors over HTTP: ``application/problem+json`` with a stable ``code`` (RFC 9457).
+
+    Starlette(routes=…, exception_handlers=EXCEPTION_HANDLERS)
+
+A handler raises ``HttpProblem``, or lets the store's own exceptions through. Whatever else is
+raised is logged and answered with 500 ``internal``: no traceback reaches the caller.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from mallard_engine.gateway.auth import BadToken, WrongScope
+from mallard_engine.gateway.orders.intake import InvalidOrder
+from mallard_engine.gateway.http.keyed_semaphore import QueueFull
+from mallard_engine.ports import (DriverUnavailable, DuplicateExternalId, IdempotencyMismatch, NoSuchDriver, NoSuchJob, QuotaExceeded, Refused, StoreFull, StoreUnavailable, WrongState)
+from mallard_protocol.bodies import BodyTooLarge, InvalidBody, MalformedJson
+from mallard_protocol.codes import ERROR_ADVICE, PROBLEMS, ProblemCode
+from mallard_protocol.resources import FieldError, Problem
+
+MEDIA_TYPE: Final = "application/problem+json"
+# Answers hold personal data, or say how things are now: nobody on the way keeps them.
+NOT_KEPT: Final = "no-store"
+_RETRY_AFTER_S: Final = 1
+# A full store or quota does not empty within a second.
+_RETRY_AFTER_FULL_S: Final = 10
+_SLOW_TO_END: Final = frozenset({ProblemCode.STORE_FULL, ProblemCode.QUOTA_EXCEEDED})
+# Never quoted back in full: a pointer may hold the name of an unknown field.
+_MAX_DETAIL_CHARS: Final = 500
+
+_CODES_OF_STATUS: Final = {
+    404: ProblemCode.NOT_FOUND,
+    405: ProblemCode.METHOD_NOT_ALLOWED,
+    413: ProblemCode.BODY_TOO_LARGE,
+    415: ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+}
+
+
+class HttpProblem(Exception):
+    """An answer that is an error. ``errors``: the fields that are wrong; ``job``: the job that is
+    there already; ``missing``, ``tries_left``: see ``Refused``; ``headers``: further response
+    headers."""
+
+    def __init__(
+        self,
+        code: ProblemCode,
+        detail: str = "",
+        *,
+        errors: Sequence[FieldError] = (),
+        job: str = "",
+        missing: tuple[str, ...] = (),
+        tries_left: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail or code.value)
+        self.code = code
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.job = job
+        self.missing = missing
+        self.tries_left = tries_left
+        self.headers = dict(headers or {})
+
+
+def invalid_fields(*errors: FieldError) -> HttpProblem:
+    """422 with what is wrong at each pointer."""
+    return HttpProblem(
+        ProblemCode.INVALID_FIELDS,
+        "; ".join(f"{error.pointer or 'the body'}: {error.detail}" for error in errors),
+        errors=errors,
+    )
+
+
+def not_found(what: str) -> HttpProblem:
+    """404; ``what`` names the kind of thing, as in `no such job`."""
+    return HttpProblem(ProblemCode.NOT_FOUND, f"no such {what}")
+
+
+def _of_status(error: HTTPException) -> HttpProblem:
+    """What the router refused."""
+    code = _CODES_OF_STATUS.get(error.status_code, ProblemCode.BAD_REQUEST)
+    return HttpProblem(code, headers=error.headers)
+
+
+def _unauthorized(error: BadToken) -> HttpProblem:
+    challenge = {"WWW-Authenticate": 'Bearer realm="mallard"'}
+    return HttpProblem(ProblemCode.UNAUTHORIZED, str(error), headers=challenge)
+
+
+def _invalid_body(error: InvalidBody) -> HttpProblem:
+    return invalid_fields(*(FieldError(it.pointer, it.detail) for it in error.violations))
+
+
+def _plain(code: ProblemCode, detail: str = "") -> Callable[[Exception], HttpProblem]:
+    """The problem of an exception that needs no more than a code; its own text by default."""
+    return lambda error: HttpProblem(code, detail or str(error))
+
+
+_P: Final = ProblemCode
+_PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
+    HttpProblem: lambda problem: problem,
+    HTTPException: _of_status,
+    BadToken: _unauthorized,
+    WrongScope: _plain(_P.FORBIDDEN),
+    InvalidBody: _invalid_body,
+    MalformedJson: _plain(_P.MALFORMED_JSON),
+    BodyTooLarge: _plain(_P.BODY_TOO_LARGE),
+    InvalidOrder: lambda error: HttpProblem(error.code, str(error), errors=error.errors),
+    NoSuchJob: lambda _error: not_found("job"),
+    NoSuchDriver: lambda _error: not_found("driver"),
+    Refused: lambda error: HttpProblem(
+        ProblemCode(error.code),
+        ERROR_ADVICE[error.code].meaning,
+        missing=error.missing,
+        tries_left=error.tries_left,
+    ),
+    WrongState: lambda error: HttpProblem(_P.WRONG_STATE, f"the job is {error.state}"),
+    DriverUnavailable: _plain(_P.DRIVER_UNAVAILABLE),
+    IdempotencyMismatch: _plain(_P.IDEMPOTENCY_MISMATCH, "the key belongs to another request"),
+    DuplicateExternalId: lambda error: HttpProblem(_P.DUPLICATE_EXTERNAL_ID, job=error.job),
+    StoreUnavailable: _plain(_P.STORE_UNAVAILABLE, "try again with the same request"),
+    QueueFull: _plain(_P.RATE_LIMITED, "too many orders of this mall are waiting already"),
+    QuotaExceeded: lambda error: HttpProblem(
+        _P.QUOTA_EXCEEDED, f"the quota {error} of this service is used up"
+    ),
+    StoreFull: _plain(_P.STORE_FULL, "there is no room for another job now"),
+    # Its text may say what the caller should not see.
+    Exception: lambda _error: HttpProblem(_P.INTERNAL),
+}
+
+
+def problem_response(problem: HttpProblem) -> Response:
+    """The problem as a response, with `Retry-After` where trying again can help."""
+    kind = PROBLEMS[problem.code]
+    headers = problem.headers
+    if kind.retry:
+        full = problem.code in _SLOW_TO_END
+        headers.setdefault("Retry-After", str(_RETRY_AFTER_FULL_S if full else _RETRY_AFTER_S))
+    body = Problem(
+        type=f"urn:mallard:problem:{problem.code}",
+        title=kind.title,
+        status=kind.status,
+        code=problem.code,
+        detail=problem.detail[:_MAX_DETAIL_CHARS] or kind.title,
+        errors=problem.errors or UNSET,
+        job=problem.job or UNSET,
+        missing=problem.missing or UNSET,
+        tries_left=UNSET if problem.tries_left is None else problem.tries_left,
+    )
+    response = Response(msgspec.json.encode(body), kind.status, headers, MEDIA_TYPE)
+    response.headers.setdefault("cache-control", NOT_KEPT)
+    return response
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
+    kind = next(kind for kind in type(error).__mro__ if kind in _PROBLEM_OF)
+    return problem_response(_PROBLEM_OF[kind](error))
+
+
+async def _nobody_listens(_request: Request, _error: Exception) -> None:
+    """The client went away while it was sending: there is nobody to answer."""
+
+
+# Those that only `Exception` stands for are logged by the server too, with their traceback.
+EXCEPTION_HANDLERS: Final[Mapping[Any, Any]] = {
+    **dict.fromkeys(_PROBLEM_OF, _answer),
+    ClientDisconnect: _nobody_listens,
+}

@@ -1,0 +1,289 @@
+"""Rate limits of the HTTP side: by token, by service and, without a good token, by address.
+
+A node counts for itself, in memory: behind a load balancer over n nodes a service has n times its
+limit. Requests that were let in take turns by service before any work is done for them, so that one
+service's thousand requests cost its neighbour no more than a few.
+"""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mallard_engine.config.settings import Settings
+from mallard_engine.gateway.auth import (BadToken, Principal, Tokens, bearer)
+from mallard_engine.gateway.limits.token_buckets import (Buckets, FairTurns, Level, Rate)
+from mallard_engine.gateway.limits.client_address import TrustedProxies
+from mallard_engine.gateway.http.problems import HttpProblem, problem_response
+from mallard_engine.logs import Tally
+from mallard_protocol.codes import ProblemCode, Role
+
+_tally = Tally(structlog.get_logger(__name__), "requests limited")
+
+# Health checks and metrics are asked for by the operator's own machines.
+_FREE_PATHS: Final = ("/livez", "/readyz", "/metrics")
+# A quote ranks drivers and keeps nothing: nothing else is as dear for whoever asks for nothing.
+_COSTS: Final[Mapping[tuple[str, str], float]] = {("POST", "/v1/quotes"): 4.0}
+# A turn is mostly our CPU: what others wait for theirs grows with these, and throughput does not.
+_MOST_OF_ONE_AT_ONCE: Final = 4
+_MOST_AT_ONCE: Final = 16
+# A refusal is cheap, but not for nothing: a client that ignores it asks no faster than this on each
+# of its connections.
+_REFUSED_AFTER_S: Final = 0.25
+_TURN: Final = "mallard.turn"
+
+
+def limits_of(settings: Settings) -> "Limits":
+    """The figures of a node's settings."""
+    service = Rate(settings.service_rate_per_s, settings.service_burst)
+    return Limits(
+        service=service,
+        token=service,
+        driver=Rate(settings.driver_rate_per_s, settings.driver_burst),
+        connects=Rate(settings.connect_rate_per_s, settings.connect_burst),
+        address=Rate(settings.address_rate_per_s, settings.address_burst),
+        waits_of_one=settings.service_waits,
+        waits=settings.waits,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The figures; a rate of 0 is no limit."""
+
+    service: Rate
+    token: Rate
+    driver: Rate
+    connects: Rate
+    address: Rate
+    waits_of_one: int
+    waits: int
+
+
+class Limiter:
+    """Counts what callers do. ``limited`` hears the kind of each refusal."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        proxies: TrustedProxies,
+        limited: Callable[[str], None],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._limits = limits
+        self._proxies = proxies
+        self._limited = limited
+        self._clock = clock
+        self._service = Buckets(limits.service)
+        self._token = Buckets(limits.token)
+        self._driver = Buckets(limits.driver)
+        self._connects = Buckets(limits.connects)
+        self._address = Buckets(limits.address)
+        self._waits: Counter[str] = Counter()
+        self.turns = FairTurns(_MOST_OF_ONE_AT_ONCE, _MOST_AT_ONCE)
+
+    def charge(self, principal: Principal, token: str, cost: float) -> dict[str, str]:
+        """Count a request; return the `RateLimit` fields. Raises `HttpProblem` 429.
+
+        The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
+        """
+        kinds: list[tuple[str, Buckets, Hashable]]
+        if principal.role is Role.DRIVER:
+            kinds = [("driver", self._driver, (principal.market, principal.sub))]
+        else:
+            kinds = [
+                ("token", self._token, hash(token)),
+                ("service", self._service, (principal.role, principal.sub)),
+            ]
+        now_s = self._clock()
+        counted = [it for it in kinds if it[1].rate.per_s]
+        levels = {name: buckets.look(key, now_s, cost) for name, buckets, key in counted}
+        fields = _fields({name: buckets.rate for name, buckets, _ in counted}, levels)
+        for name, level in levels.items():
+            if level.wait_s:
+                raise self._refused(name, level, fields)
+        for _, buckets, key in counted:
+            buckets.take(key, now_s, cost)
+        return fields
+
+    def charge_address(self, scope: Scope) -> None:
+        """Count something without a good token. Raises `HttpProblem` 429."""
+        if not self._limits.address.per_s:
+            return
+        level = self._address.take(self._proxies.client_of(scope), self._clock())
+        if level.wait_s:
+            rates = {"address": self._limits.address}
+            raise self._refused("address", level, _fields(rates, {"address": level}))
+
+    def count_bad_token(self, scope: Scope) -> None:
+        """Count what has been refused already."""
+        with suppress(HttpProblem):
+            self.charge_address(scope)
+
+    def is_address_over(self, scope: Scope) -> bool:
+        """Whether this address has shown too many bad tokens, or none too often."""
+        if not self._limits.address.per_s:
+            return False
+        level = self._address.look(self._proxies.client_of(scope), self._clock())
+        if level.wait_s:
+            self._count("address")
+        return bool(level.wait_s)
+
+    def may_connect(self, market: str, driver: str) -> bool:
+        """Count a driver's handshake; whether it may go on."""
+        if not self._limits.connects.per_s:
+            return True
+        level = self._connects.take((market, driver), self._clock())
+        if level.wait_s:
+            self._count("connects")
+        return not level.wait_s
+
+    def begin_wait(self, service: str) -> None:
+        """Count a request that waits (`wait_s`). Raises `HttpProblem` 429."""
+        limits = self._limits
+        if limits.waits and (
+            self._waits[service] >= limits.waits_of_one or self._waits.total() >= limits.waits
+        ):
+            self._count("waits")
+            raise _problem(1.0, "too many requests wait already: ask without wait_s")
+        self._waits[service] += 1
+
+    def end_wait(self, service: str) -> None:
+        """It waits no more."""
+        self._waits[service] -= 1
+        if not self._waits[service]:
+            del self._waits[service]
+
+    def _refused(self, kind: str, level: Level, fields: Mapping[str, str]) -> HttpProblem:
+        self._count(kind)
+        return _problem(level.wait_s, f"over the limit of this {kind}", fields)
+
+    def _count(self, kind: str) -> None:
+        self._limited(kind)
+        _tally.count(kind)
+
+
+class Turn:
+    """A request's turn among those of all services; `pause` while it only waits."""
+
+    __slots__ = ("_is_within", "_service", "_turns")
+
+    def __init__(self, turns: FairTurns, service: str) -> None:
+        self._turns = turns
+        self._service = service
+        self._is_within = False
+
+    async def enter(self) -> None:
+        """Wait for the turn, if it is not within already."""
+        if not self._is_within:
+            await self._turns.enter(self._service)
+            self._is_within = True
+
+    def pause(self) -> None:
+        """Let others go on; again too."""
+        if self._is_within:
+            self._is_within = False
+            self._turns.leave(self._service)
+
+
+def turn_of(request: Request) -> Turn | None:
+    """The turn of a request under way; None where none is needed."""
+    turn: Turn | None = request.scope.get(_TURN)
+    return turn
+
+
+class Limited:
+    """The ASGI application ``app`` behind a `Limiter`."""
+
+    def __init__(self, app: ASGIApp, tokens: Tokens, limiter: Limiter) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer, or say 429."""
+        if scope["type"] != "http" or scope["path"] in _FREE_PATHS or scope["method"] == "OPTIONS":
+            await self._app(scope, receive, send)
+            return
+        try:
+            token = bearer(Headers(scope=scope).getlist("authorization"))
+            principal = self._tokens.verify(token)
+        except BadToken:
+            await self._answer_stranger(scope, receive, send)
+            return
+        try:
+            cost = _COSTS.get((scope["method"], scope["path"]), 1.0)
+            fields = self._limiter.charge(principal, token, cost)
+            waits = _asks_to_wait(scope["query_string"])
+            if waits:
+                self._limiter.begin_wait(principal.sub)
+        except HttpProblem as problem:
+            await _refuse(problem, scope, receive, send)
+            return
+        turn = Turn(self._limiter.turns, principal.sub)
+        scope[_TURN] = turn
+        try:
+            await turn.enter()
+            await self._app(scope, receive, _with_fields(send, fields))
+        finally:
+            turn.pause()
+            if waits:
+                self._limiter.end_wait(principal.sub)
+
+    async def _answer_stranger(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._limiter.charge_address(scope)
+        except HttpProblem as problem:
+            await _refuse(problem, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+async def _refuse(problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(_REFUSED_AFTER_S)
+    await problem_response(problem)(scope, receive, send)
+
+
+def _asks_to_wait(query: bytes) -> bool:
+    return any(part.startswith(b"wait_s=") and part != b"wait_s=0" for part in query.split(b"&"))
+
+
+def _with_fields(send: Send, fields: Mapping[str, str]) -> Send:
+    async def send_with_fields(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in fields.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_fields
+
+
+def _fields(rates: Mapping[str, Rate], levels: Mapping[str, Level]) -> dict[str, str]:
+    """The policies that hold, and how much is left of the one that ends first."""
+    if not levels:
+        return {}
+    policies = ", ".join(
+        f'"{name}";q={rate.burst};w={max(1, math.ceil(rate.burst / rate.per_s))}'
+        for name, rate in rates.items()
+    )
+    name, level = min(levels.items(), key=lambda it: it[1].left / rates[it[0]].burst)
+    reset_s = math.ceil(level.wait_s or level.full_s)
+    return {
+        "RateLimit-Policy": policies,
+        "RateLimit": f'"{name}";r={level.left};t={max(1, reset_s)}',
+    }
+
+
+def _problem(wait_s: float, detail: str, fields: Mapping[str, str] | None = None) -> HttpProblem:
+    retry = {"Retry-After": str(max(1, math.ceil(wait_s)))}
+    return HttpProblem(ProblemCode.RATE_LIMITED, detail, headers={**retry, **(fields or {})})

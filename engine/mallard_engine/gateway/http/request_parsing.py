@@ -1,0 +1,74 @@
+"""Bodies of requests and responses: bytes in, within bounds; JSON out."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mallard_engine.gateway.http.problems import NOT_KEPT, HttpProblem
+from mallard_engine.gateway.timestamps import Moment
+from mallard_protocol.codes import MAX_BODY_BYTES, ProblemCode
+
+# A body that is too large is read to its end, up to here, and thrown away: a client that is still
+# sending when the connection closes may never see the answer.
+_MAX_DISCARDED_BYTES: Final = 1 << 20
+
+
+def _encode_moment(value: Any) -> str:
+    if isinstance(value, Moment):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+encode_json = msgspec.json.Encoder(enc_hook=_encode_moment).encode
+
+
+class JsonResponse(Response):
+    """A response whose content is a struct of the contract; kept by no cache unless it says so."""
+
+    media_type = "application/json"
+
+    def __init__(
+        self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(content, status_code, headers)
+        self.headers.setdefault("cache-control", NOT_KEPT)
+
+    def render(self, content: Any) -> bytes:
+        """Encode the content."""
+        return encode_json(content)
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a JSON body of up to ``MAX_BODY_BYTES``; no more than that is ever held.
+
+    A missing `Content-Type` passes for JSON. Raises ``HttpProblem`` 413 and 415.
+    """
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0]
+    if media_type.strip().lower() != "application/json":
+        raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send the body uncompressed")
+    claimed = request.headers.get("content-length", "")
+    if claimed.isdecimal() and int(claimed) > _MAX_DISCARDED_BYTES:
+        raise _too_large(unread=True)
+    body, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > _MAX_DISCARDED_BYTES:
+            raise _too_large(unread=True)
+        if size <= MAX_BODY_BYTES:
+            body += chunk
+    if size > MAX_BODY_BYTES:
+        raise _too_large(unread=False)
+    return bytes(body)
+
+
+def _too_large(*, unread: bool) -> HttpProblem:
+    return HttpProblem(
+        ProblemCode.BODY_TOO_LARGE,
+        f"over {MAX_BODY_BYTES} bytes",
+        headers={"Connection": "close"} if unread else {},
+    )

@@ -1,0 +1,262 @@
+"""The engine's data as the order API shows it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+import shapely
+import structlog
+from msgspec import UNSET, UnsetType, structs
+
+from mallard_engine.core import model
+from mallard_engine.core.places.mall import Mall, Market
+from mallard_engine.gateway.orders.stored_order import filled, order_request
+from mallard_engine.gateway.timestamps import Moment
+from mallard_protocol import resources
+from mallard_protocol.codes import WhyNot
+from mallard_protocol.messages import Barred
+
+Namer = Callable[[str], str]
+_Row = TypeVar("_Row")
+_View = TypeVar("_View")
+_log = structlog.get_logger(__name__)
+# So many rows that cannot be shown are remembered: each is logged once.
+_MOST_LOGGED: Final = 1_000
+_logged: set[str] = set()
+
+
+def shown(
+    rows: Iterable[_Row], view: Callable[[_Row], _View], name: Callable[[_Row], str]
+) -> tuple[_View, ...]:
+    """The views of a page's rows. A row that cannot be shown is left out and logged once, so that
+    the data of one never hides the others."""
+    views = [_attempted(view, row, name(row)) for row in rows]
+    return tuple([each for each in views if each is not None])
+
+
+def _attempted(view: Callable[[_Row], _View], row: _Row, name: str) -> _View | None:
+    try:
+        return view(row)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one row, the others are shown
+        if name not in _logged and len(_logged) < _MOST_LOGGED:
+            _logged.add(name)
+            _log.error("row cannot be shown", row=name, error=repr(error))
+        return None
+
+
+def held_view(
+    need: model.Need, mall: str, holds: Mapping[str, model.StoreHold], now_ms: int
+) -> resources.Held | None:
+    """The hold on one of a job's stores that lasts longest; None if none is held."""
+    held = [(holds[place], store) for store in need.stores if (place := f"{mall}/{store}") in holds]
+    hold, store = max(held, default=(model.StoreHold(0, ""), ""))
+    if hold.until_ms <= now_ms:
+        return None
+    return resources.Held(hold.why, "store", store, Moment.at_ms(hold.until_ms))
+
+
+def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Job:
+    """A job, as its order service and operators see it."""
+    request = order_request(job)
+    return resources.Job(
+        id=job.id,
+        market=job.market,
+        state=job.state,
+        terminal=job.terminal,
+        attempt=job.attempt,
+        driver=job.driver,
+        reason=job.reason,
+        created_at=Moment.at_ms(job.created_ms),
+        updated_at=Moment.at_ms(job.updated_ms),
+        expires_at=Moment.at_ms(job.expires_ms),
+        eta=resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms)),
+        timeline=tuple(
+            resources.TimelineEntry(
+                it.state,
+                Moment.at_ms(it.at_ms),
+                it.actor,
+                it.cause,
+                Moment.at_ms(it.occurred_ms or it.at_ms),
+            )
+            for it in job.timeline
+        ),
+        pickup=request.pickup,
+        # The code is the customer's to tell: no reader of the job sees it.
+        dropoff=structs.replace(request.dropoff, pin=UNSET),
+        parcels=filled(request.parcels),
+        requires=request.requires,
+        priority=request.priority,
+        external_id=request.external_id,
+        pay=request.pay,
+        metadata=request.metadata,
+        held=held,
+        proofs=tuple(map(_proof_view, job.proofs)),
+        problems=tuple(map(_problem_view, job.problems)),
+    )
+
+
+def _proof_view(proof: model.GivenProof) -> resources.ProofView:
+    return resources.ProofView(
+        kind=proof.kind,
+        step=proof.step,
+        at=Moment.at_ms(proof.at_ms),
+        value=proof.value or UNSET,
+        reported_at=_told(proof.reported_ms),
+    )
+
+
+def _problem_view(problem: model.ReportedProblem) -> resources.ReportedProblem:
+    return resources.ReportedProblem(
+        id=problem.id,
+        kind=problem.kind,
+        text=problem.text,
+        at=Moment.at_ms(problem.at_ms),
+        until=_moment(problem.until_ms),
+        state=problem.state,
+        store=problem.store or UNSET,
+        reported_at=_told(problem.reported_ms),
+    )
+
+
+def _told(epoch_ms: int | None) -> Moment | UnsetType:
+    return UNSET if epoch_ms is None else Moment.at_ms(epoch_ms)
+
+
+class Numbered:
+    """Names drivers by the order in which they come up: `driver-1`, `driver-2`, ….
+
+    An order service learns how many were asked and how that went, not who they are.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def __call__(self, driver: str) -> str:
+        """The driver's number; the next one if it comes up for the first time."""
+        return self._names.setdefault(driver, f"driver-{len(self._names) + 1}")
+
+
+def explanation_view(
+    job: model.Job,
+    record: model.RoundRecord | None,
+    name: Namer = str,
+    held: resources.Held | None = None,
+) -> resources.Explanation:
+    """Why this driver. Those asked are named first, so their numbers stay as rounds go by."""
+    reasons: dict[tuple[str, int], str | UnsetType] = {
+        (each.driver, each.attempt): each.text for each in job.reasons
+    }
+    asked = tuple(
+        resources.Asked(
+            driver=name(turn.driver),
+            attempt=turn.attempt,
+            outcome=turn.outcome,
+            at=Moment.at_ms(turn.at_ms),
+            reason=reasons.get((turn.driver, turn.attempt), UNSET),
+        )
+        for turn in job.asked
+    )
+    eta = resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms))
+    if record is None:
+        return resources.Explanation(
+            job.id, 0, None, 0, capped=False, candidates=(), asked=asked, eta=eta, held=held
+        )
+    return resources.Explanation(
+        job=job.id,
+        round=record.round,
+        at=Moment.at_ms(record.at_ms),
+        radius_m=record.radius_m,
+        capped=record.capped,
+        candidates=candidate_views(record.candidates, name),
+        asked=asked,
+        run_jobs=max(1, len(record.run)),
+        run_why=record.why or None,
+        held_until=Moment.at_ms(record.held_until_ms) if record.held_until_ms else None,
+        eta=eta,
+        held=held,
+    )
+
+
+def candidate_views(
+    candidates: Iterable[model.RankedDriver], name: Namer = str
+) -> tuple[resources.Candidate, ...]:
+    """The drivers of a round, best first."""
+    return tuple(
+        resources.Candidate(
+            driver=name(it.driver),
+            eligible=it.eligible,
+            why_not=it.why_not,
+            cost_s=it.cost_s,
+            terms={term.name: term.seconds for term in it.terms},
+            eta_s=it.eta_s,
+            distance_m=it.distance_m,
+        )
+        for it in candidates
+    )
+
+
+def quote_view(
+    record: model.RoundRecord, name: Namer = str, held: resources.Held | None = None
+) -> resources.Quote:
+    """Whether a job would find a driver; if not, why. A held store is offered to nobody."""
+    fitting = [it for it in record.candidates if it.eligible]
+    best = min(fitting, key=lambda it: it.cost_s or 0, default=None)
+    nobody = WhyNot.NOBODY_FITS if record.candidates else WhyNot.NOBODY_IN_REACH
+    why_not = WhyNot.STORE_NOT_READY if held else None if best else nobody
+    return resources.Quote(
+        would_match=why_not is None,
+        eta_s=best.eta_s if best else None,
+        candidates=candidate_views(record.candidates, name),
+        why_not=why_not,
+        held=held,
+    )
+
+
+def market_view(market: Market) -> resources.Market:
+    """A market with its malls."""
+    return resources.Market(
+        id=market.id,
+        name=market.name,
+        area=_geojson(market.area),
+        malls=tuple(map(_mall_view, market.malls.values())),
+    )
+
+
+def driver_view(driver: model.Driver, barred: Barred | None) -> resources.DriverView:
+    """One driver, as operators see it; ``barred``: why it is offered nothing."""
+    at = driver.position
+    return resources.DriverView(
+        driver=driver.id,
+        state=driver.shown,
+        lat=at.lat if at else None,
+        lon=at.lon if at else None,
+        at_ms=at.at_ms if at else None,
+        jobs=tuple(held.job for held in driver.jobs),
+        suspended=driver.suspended,
+        suspended_for=driver.suspended_for or None,
+        barred=barred,
+    )
+
+
+def _mall_view(mall: Mall) -> resources.Mall:
+    return resources.Mall(
+        id=mall.id,
+        name=mall.name,
+        lat=mall.lat,
+        lon=mall.lon,
+        time_zone=mall.time_zone,
+        outline=_geojson(mall.outline),
+        gates=tuple(resources.Gate(gate.id, gate.lat, gate.lon) for gate in mall.gates.values()),
+        stores=tuple(
+            resources.Store(store.id, store.name, store.gate, store.floor)
+            for store in mall.stores.values()
+        ),
+    )
+
+
+def _geojson(polygon: shapely.Polygon) -> dict[str, Any]:
+    geometry: dict[str, Any] = shapely.geometry.mapping(polygon)
+    return geometry
+
+
+def _moment(epoch_ms: int | None) -> Moment | None:
+    return None if epoch_ms is None else Moment.at_ms(epoch_ms)

@@ -1,0 +1,1 @@
+"""TODO engine/mallard_engine/gateway/orders."""

@@ -1,0 +1,29 @@
+"""Positions from the contract's form into the engine's."""
+
+from operator import attrgetter
+
+from msgspec import UNSET
+
+from mallard_engine.ports import DriverFix
+from mallard_protocol.messages import Fix, HelloPosition
+
+in_order = attrgetter("at_ms")
+"""The key to sort fixes by: phones send a batch in any order, the store judges the oldest first."""
+
+
+def placed_fix(driver: str, fix: Fix | None) -> DriverFix:
+    """Return a fix for the index; None: malformed, which the store counts as a rejected one.
+
+    An unknown accuracy counts as exact.
+    """
+    if fix is None:
+        return DriverFix(driver, 0, 0.0, 0.0, fault="malformed")
+    at_ms, lat, lon, acc_m, heading_deg, speed_mps = fix
+    return DriverFix(driver, at_ms, lat, lon, acc_m or 0.0, heading_deg, speed_mps)
+
+
+def hello_fix(driver: str, position: HelloPosition) -> DriverFix:
+    """Return the position of a hello, taken as of now (`at_ms` 0) unless it tells when."""
+    at_ms = 0 if position.at_ms is UNSET else max(1, position.at_ms)
+    acc_m = 0.0 if position.acc_m is UNSET else position.acc_m
+    return DriverFix(driver, at_ms, position.lat, position.lon, acc_m)

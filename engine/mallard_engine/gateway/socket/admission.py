@@ -1,0 +1,110 @@
+"""Who may open a driver's socket: decided from the handshake and the token alone."""
+
+import contextlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from mallard_engine.gateway.auth import (BadToken, TokenExpired, Tokens, WrongScope, bearer)
+from mallard_engine.gateway.limits.client_address import TrustedProxies
+from mallard_engine.gateway.origins import is_same_origin
+from mallard_protocol.codes import SUBPROTOCOLS, Close, Role
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Refusal(StrEnum):
+    """Why a handshake is refused before the upgrade."""
+
+    QUERY = "query"
+    ORIGIN = "origin"
+
+
+class Turned(Exception):
+    """The token opens no socket here; ``code`` is what the socket is closed with."""
+
+    def __init__(self, code: Close) -> None:
+        super().__init__(code.name)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A driver with a good token. ``equipment``: what the token allows; None: anything."""
+
+    market: str
+    driver: str
+    expires_ms: int
+    equipment: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The rules of a node: its tokens, the markets that it serves, the browsers that it trusts."""
+
+    tokens: Tokens
+    markets: Collection[str]
+    allowed_origins: Collection[str] = ()
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+
+    def refusal(self, scope: Mapping[str, Any]) -> Refusal | None:
+        """Why a handshake is refused before the upgrade; None: go on.
+
+        A query string may hold a token, which would end up in the logs on its way. A browser's page
+        must be ours, or allowed by name, or hold a token: it cannot send one by itself, so whoever
+        does is no page that a driver happens to visit.
+        """
+        if scope["query_string"]:
+            return Refusal.QUERY
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
+        if not origins:
+            return None
+        if len(origins) == 1:
+            if origins[0] in self.allowed_origins or self._is_own(origins[0], scope):
+                return None
+            with contextlib.suppress(Turned):
+                if self.admit_by_header(headers) is not None:
+                    return None
+        return Refusal.ORIGIN
+
+    def _is_own(self, origin: str, scope: Mapping[str, Any]) -> bool:
+        values = dict(scope["headers"])
+        peer = scope.get("client")
+        is_tls = scope["scheme"] == "wss" or (
+            values.get(b"x-forwarded-proto", b"").strip().lower() in {b"https", b"wss"}
+            and self.proxies.trusts(peer[0] if peer else "")
+        )
+        host = values.get(b"host", b"").decode("latin-1")
+        return is_same_origin(origin, host, is_tls=is_tls)
+
+    def admit_by_header(self, headers: Headers) -> Admitted | None:
+        """Whom `Authorization` speaks for; None without one. Raises `Turned`."""
+        values = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
+        if not values:
+            return None
+        try:
+            return self.admit(bearer(values))
+        except BadToken:
+            raise Turned(Close.BAD_TOKEN) from None
+
+    def admit(self, token: str) -> Admitted:
+        """Whom a token speaks for. Raises `Turned`."""
+        try:
+            principal = self.tokens.verify(token)
+            principal.require(Role.DRIVER)
+        except TokenExpired:
+            raise Turned(Close.TOKEN_EXPIRED) from None
+        except BadToken:
+            raise Turned(Close.BAD_TOKEN) from None
+        except WrongScope:
+            raise Turned(Close.WRONG_SCOPE) from None
+        if principal.market is None or principal.market not in self.markets:
+            raise Turned(Close.WRONG_SCOPE)
+        return Admitted(principal.market, principal.sub, principal.expires_ms, principal.equipment)
+
+
+def common_subprotocol(offered: Sequence[str]) -> str | None:
+    """The first of ours that the app offers, too."""
+    return next((name for name in SUBPROTOCOLS if name in offered), None)

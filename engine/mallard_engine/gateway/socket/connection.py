@@ -1,0 +1,458 @@
+"""One driver's socket from its first frame to its last: the I/O around a `Session`."""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Iterable
+from itertools import repeat
+from typing import Final
+
+from msgspec import UNSET
+
+from mallard_engine.core.model import Driver
+from mallard_engine.core.reporting_interval import Reporting
+from mallard_engine.gateway.socket.admission import Admitted, Turned
+from mallard_engine.gateway.positions import placed_fix
+from mallard_engine.gateway.socket.payloads import arrivals_ms, push_frame
+from mallard_engine.gateway.socket.handshake import (claim_custody, device_of, fix_of, keep_device, tell_wrong_fields, vehicle_of, welcome)
+from mallard_engine.gateway.socket.outbox import Outbox, Wire
+from mallard_engine.gateway.socket.request_handlers import Request, Requests, refusal
+from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.session import (Action, End, Load, Refresh, Session)
+from mallard_engine.gateway.socket.timers import Vigil
+from mallard_engine.ports import (DriverSnapshot, NoSuchDriver, NoSuchJob, OwnDriver, Push, StoreFull, StoreUnavailable, TakenBack)
+from mallard_protocol.codec import (BadFrame, BadToken, Codec, Dropped, FrameError, FrameTooBig)
+from mallard_protocol.codes import Close, ErrorCode
+from mallard_protocol.lifecycle import DriverState
+from mallard_protocol.messages import (Auth, ClientMessage, Drain, Hello, Location, Pace, Pong, Reply, ServerMessage)
+
+
+class Conversation:
+    """Reads frames in their order, writes replies and pushes, watches the clock.
+
+    The hub's `Listener` of its driver. `admitted` is whom the handshake's token speaks for, None
+    when the token comes with hello. Call `close` at the end, whatever happened.
+    """
+
+    def __init__(
+        self, services: Services, wire: Wire, codec: Codec, admitted: Admitted | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id: Final = secrets.token_hex(8)
+        self.code: Close | None = None
+        self._services = services
+        self._codec = codec
+        self._admitted = admitted
+        self._know = wire.know
+        self._outbox = Outbox(wire)
+        self._clock = loop.time
+        self._rate = wire.rate
+        self._vigil = Vigil(services.pace, loop.time())
+        self._session: Session | None = None
+        # What a request is answered and what `welcome` tells must not overtake each other.
+        self._busy = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self._expires_ms = 0
+        self._welcomes = 0
+        # `session.answers` when pushes began to be held back; whether a `welcome` must follow.
+        self._answers_at_hold = 0
+        self._owes_welcome = False
+        # Whether the next `welcome` must ask `say_hello`; how many times that was asked and has not
+        # been answered.
+        self._owes_hello = False
+        self._hellos_due = 0
+        self._reporting: Reporting | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._watch()
+
+    @property
+    def who(self) -> dict[str, str]:
+        """Whose socket it is, for the log; nobody's before its hello."""
+        session = self._session
+        return {"market": session.market, "driver": session.driver} if session else {}
+
+    @property
+    def epoch(self) -> int:
+        """See `hub.Listener`."""
+        return self._session.epoch if self._session else 0
+
+    @property
+    def shown(self) -> DriverState:
+        """See `hub.Listener`."""
+        return self._session.shown if self._session else DriverState.OFFLINE
+
+    # -- what the app says
+
+    def handle(self, frame: bytes | str) -> Awaitable[None] | None:
+        """Take a frame; None when that is all, else await the rest before the next."""
+        if self.code is not None:
+            return None
+        self._vigil.heard_s = self._clock()
+        if self._rate.warns():
+            self.send(refusal(ErrorCode.RATE_LIMITED, None))
+        try:
+            message, dropped = self._codec.decode_client(frame)
+        except FrameError as error:
+            self._refuse(error)
+            return None
+        session = self._session
+        if session is None:
+            return self._first(message, dropped)
+        if session.unreachable:
+            session.unreachable = False
+            return self._heard_again(session, message, dropped)
+        return self._take(session, message, dropped)
+
+    def _refuse(self, error: FrameError) -> None:
+        if isinstance(error, FrameTooBig):
+            self.end(Close.TOO_BIG)
+        elif isinstance(error, BadFrame) and self._session:
+            self.send(refusal(error.code, error.request_id, error.message))
+        else:
+            self.end(Close.BAD_TOKEN if isinstance(error, BadToken) else Close.UNDECODABLE)
+
+    def _take(
+        self, session: Session, message: ClientMessage, dropped: int
+    ) -> Awaitable[None] | None:
+        match message:
+            case Location():
+                self._locate(session, message, dropped)
+            case Pong():
+                pass
+            case Auth():
+                return self._renew(session, message)
+            case Hello() if self._hellos_due:
+                return self._greet_again(session, message)
+            case Hello():
+                self.send(refusal(ErrorCode.WRONG_STATE, None, "hello was said already"))
+            case _:
+                return self._answer(session, message)
+        return None
+
+    def _locate(self, session: Session, message: Location, dropped: int) -> None:
+        driver = session.driver
+        fixes = [placed_fix(driver, fix) for fix in (*message.fixes, *repeat(None, dropped))]
+        self._services.coalescer.add(session.market, driver, fixes)
+        if message.fixes and self._reporting is not None:
+            _, lat, lon, *_ = max(message.fixes, key=lambda fix: fix[0])
+            self._pace(self._reporting.heard(lat, lon, self._clock(), busy=session.is_busy))
+
+    def _hurry(self, session: Session) -> None:
+        """A driver who has something to do reports as usual."""
+        if self._reporting is not None and session.is_busy:
+            self._pace(self._reporting.hurry(self._clock()))
+
+    def _pace(self, location_ms: int | None) -> None:
+        """Tell the app to report at another interval; None: it stays."""
+        if location_ms is not None:
+            self.send(Pace(location_ms))
+
+    async def _heard_again(self, session: Session, message: ClientMessage, dropped: int) -> None:
+        """The first frame after an unacknowledged offer brings the driver back into matching."""
+        try:
+            await self._services.dispatcher.seen(session.market, session.driver)
+        except StoreUnavailable:
+            session.unreachable = True
+        rest = self._take(session, message, dropped)
+        if rest is not None:
+            await rest
+
+    async def _answer(self, session: Session, request: Request) -> None:
+        async with self._busy:
+            try:
+                answer = await Requests(self._services, session).answer(request)
+            except NoSuchDriver:  # the store has forgotten it
+                self._doubt(session)
+                answer = refusal(ErrorCode.STORE_UNAVAILABLE, getattr(request, "id", None))
+            if answer is not None:
+                self.send(answer)
+        self._hurry(session)
+
+    async def _renew(self, session: Session, auth: Auth) -> None:
+        """Go on under a fresh token of the same driver."""
+        try:
+            admitted = self._services.admission.admit(auth.token)
+        except Turned as turned:
+            if turned.code is Close.WRONG_SCOPE:
+                self.end(turned.code)
+            else:
+                self.send(refusal(ErrorCode.BAD_FIELD, auth.id, "the token is not valid"))
+            return
+        if (admitted.market, admitted.driver) != (session.market, session.driver):
+            self.end(Close.WRONG_SCOPE)
+            return
+        self._authorize(admitted)
+        try:
+            snapshot = await self._services.store.snapshot(session.market, session.driver)
+        except (StoreUnavailable, NoSuchDriver):
+            # The token is taken all the same; the session knows less of the driver.
+            self.send(Reply(auth.id, session.shown.value))
+            return
+        barred = self._services.dispatcher.barred(session.market, snapshot.driver, snapshot.now_ms)
+        self.send(Reply(auth.id, snapshot.driver.shown.value, barred=barred))
+
+    # -- hello
+
+    def _first(self, message: ClientMessage, dropped: int) -> Awaitable[None] | None:
+        if not isinstance(message, Hello):
+            self.end(Close.UNDECODABLE)
+            return None
+        if self._services.draining:
+            self.end(Close.DRAINING)
+            return None
+        try:
+            admitted = self._admitted or self._admit(message)
+        except Turned as turned:
+            self.end(turned.code)
+            return None
+        if not self._services.limiter.may_connect(admitted.market, admitted.driver):
+            self.end(Close.RATE)
+            return None
+        wrong = dropped.fields if isinstance(dropped, Dropped) else ()
+        return self._greet(message, admitted, wrong)
+
+    def _admit(self, hello: Hello) -> Admitted:
+        if hello.token is UNSET:
+            raise Turned(Close.BAD_TOKEN)
+        return self._services.admission.admit(hello.token)
+
+    async def _greet(self, hello: Hello, admitted: Admitted, wrong: tuple[str, ...]) -> None:
+        market, driver = admitted.market, admitted.driver
+        services = self._services
+        session = self._session = Session(market, driver)
+        self._vigil.greeted(self._clock(), random.random())  # noqa: S311 - a spread, no secret
+        # In the hub before the store knows of the socket: no push can fall between the two.
+        services.hub.add(market, driver, self)
+        async with self._busy:
+            try:
+                await services.relay.follow(market)
+                await services.coalescer.flush(market, driver)
+                registered = await services.dispatcher.hello(
+                    market,
+                    driver,
+                    vehicle=vehicle_of(hello, admitted),
+                    fix=fix_of(hello, driver),
+                    device=device_of(hello),
+                )
+                self._do(session.greeted(registered.epoch))
+                await claim_custody(services, session, hello.holds)
+                snapshot = await services.store.snapshot(market, driver)
+            except (StoreUnavailable, StoreFull, NoSuchDriver):
+                self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
+                self.end(Close.NO_STORE)
+                return
+            self._authorize(admitted)
+            self._welcome(session, snapshot)
+            if wrong:
+                await tell_wrong_fields(services, session, wrong)
+
+    async def _greet_again(self, session: Session, hello: Hello) -> None:
+        """The hello that `say_hello` asked for: what it holds, and its device, may be new to the
+        store."""
+        services = self._services
+        if fix := fix_of(hello, session.driver):
+            at_ms = fix.at_ms or services.store.now_ms()
+            services.coalescer.add(session.market, session.driver, [fix._replace(at_ms=at_ms)])
+        async with self._busy:
+            try:
+                await keep_device(services, session, hello)
+                await claim_custody(services, session, hello.holds)
+                snapshot = await services.store.snapshot(session.market, session.driver)
+            except (StoreUnavailable, NoSuchDriver):
+                self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
+                self._doubt(session)
+                return
+            self._hellos_due -= 1
+            self._welcome(session, snapshot)
+
+    def _welcome(self, session: Session, snapshot: DriverSnapshot) -> None:
+        self._welcomes += 1
+        say_hello = self._owes_hello
+        self._owes_welcome = self._owes_hello = False
+        self._hellos_due += say_hello
+        self.send(
+            welcome(
+                self._services,
+                snapshot,
+                market=session.market,
+                session=self.id,
+                expires_ms=self._expires_ms,
+                say_hello=say_hello,
+            )
+        )
+        self._services.dispatcher.holds(session.market, snapshot)
+        self._reporting = self._services.dispatcher.reporting(
+            session.market, self._services.pace.location_ms
+        )
+        self._do(session.welcomed(snapshot))
+
+    def _authorize(self, admitted: Admitted) -> None:
+        self._know()
+        self._expires_ms = admitted.expires_ms
+        left_s = admitted.expires_ms / 1000 - time.time()
+        now_s = self._clock()
+        self._vigil.authorized(now_s, now_s + left_s, admitted.expires_ms)
+        self._watch()
+
+    # -- what the engine says
+
+    def hold(self) -> OwnDriver | None:
+        """See `hub.Listener`."""
+        session = self._session
+        if session is None or not session.epoch or self.code is not None:
+            return None
+        session.hold()
+        self._answers_at_hold = session.answers
+        return session.own
+
+    async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
+        """See `hub.Listener`: a fresh `welcome`, unless nothing can have changed."""
+        session = self._session
+        if session is None or self.code is not None:
+            return
+        if taken.verdict == "lost":
+            self.end(Close.REPLACED)
+            return
+        if taken.verdict == "kept" and not rewound and not self._owes_welcome:
+            self._do(session.release())
+            return
+        self._owes_hello |= rewound or self._hellos_due > 0
+        if rewound and not self._owes_welcome and session.agrees_idle(taken.driver):
+            # `ask_hello` follows. Until then the driver can be offered jobs.
+            self._do(session.release())
+            return
+        self._owes_welcome = True
+        async with self._busy:
+            self._welcome(session, await self._snapshot(session, taken.driver))
+
+    @property
+    def owes_hello(self) -> bool:
+        """See `hub.Listener`."""
+        return self._owes_hello and self.code is None
+
+    async def ask_hello(self) -> None:
+        """See `hub.Listener`."""
+        if self._session is not None and self.owes_hello:
+            self._session.hold()
+            await self._refresh()
+
+    async def _snapshot(self, session: Session, driver: Driver) -> DriverSnapshot:
+        """The driver as the store has just told it, unless there is more to read."""
+        store = self._services.store
+        if driver.jobs or driver.offer or session.answers != self._answers_at_hold:
+            return await store.snapshot(session.market, session.driver)
+        return DriverSnapshot(store.now_ms(), driver, None, ())
+
+    def _doubt(self, session: Session) -> None:
+        """What the app was told may be wrong: a fresh `welcome`, as soon as the store can tell."""
+        session.hold()
+        self._owes_welcome = True
+        self._services.dispatcher.doubt(session.market)
+
+    def push(self, push: Push, *, relayed: bool) -> None:
+        """See `hub.Listener`."""
+        if self._session is not None and self.code is None:
+            self._do(self._session.push(push, relayed=relayed))
+            self._hurry(self._session)
+
+    def end(self, code: Close) -> None:
+        """Close the socket, once."""
+        if self.code is None:
+            self.code = code
+            self._outbox.end(code)
+
+    def drain(self, reconnect_after_ms: int) -> None:
+        """See `hub.Listener`."""
+        self.send(Drain(reconnect_after_ms))
+
+    def send(self, message: ServerMessage) -> None:
+        """Send a message, as soon as those before it are out."""
+        if self.code is None:
+            self._outbox.put(self._codec.encode(message))
+
+    async def close(self) -> None:
+        """Leave everything that knows of the socket."""
+        if self.code is None:
+            self.code = Close.DRAINING
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._outbox.clear()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+        session = self._session
+        if session is not None:
+            market, driver, epoch = session.market, session.driver, session.epoch
+            hub = self._services.hub
+            hub.remove(market, driver, self)
+            # After lost writes a newer socket may have got the same epoch.
+            if epoch and not hub.has(market, driver, epoch):
+                self._services.dispatcher.gone(market, driver, epoch)
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, End):
+                self.end(action.code)
+            elif isinstance(action, Load):
+                self._reading = asyncio.create_task(self._load(action.push), name="load job")
+            elif isinstance(action, Refresh):
+                self._reading = asyncio.create_task(self._refresh(), name="refresh")
+            else:
+                self._write(action.push)
+
+    def _write(self, push: Push) -> None:
+        now_ms = self._services.store.now_ms()
+        offer = push.offer
+        mall = self._services.places.mall(offer.mall) if offer else None
+        self.send(push_frame(push, now_ms=now_ms, mall=mall))
+        if offer:
+            for arrived_ms in arrivals_ms(offer):
+                self._services.metrics.offer_sent(max(0, now_ms - arrived_ms) / 1000)
+
+    async def _load(self, push: Push) -> None:
+        """Send the push of a job that is new to the driver, with all of the job."""
+        services, session, welcomes = self._services, self._session, self._welcomes
+        if session is None:
+            return
+        try:
+            job = await services.store.job(push.job)
+        except (StoreUnavailable, NoSuchJob):
+            self._doubt(session)  # the next welcome tells it
+        else:
+            services.dispatcher.given(job.market, push.driver)
+            detail = services.full(job)
+            if welcomes == self._welcomes:  # else a newer one has told it
+                self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
+        self._do(session.loaded())
+
+    async def _refresh(self) -> None:
+        """Tell the app the whole truth. Pushes are held back already."""
+        session = self._session
+        if session is None:
+            return
+        async with self._busy:
+            try:
+                snapshot = await self._services.store.snapshot(session.market, session.driver)
+            except (StoreUnavailable, NoSuchDriver):
+                self._doubt(session)
+                return
+            self._welcome(session, snapshot)
+
+    # -- what time says
+
+    def _watch(self) -> None:
+        """Look at the clock again when something falls due."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.call_at(self._vigil.next_s(), self._look)
+
+    def _look(self) -> None:
+        for due in self._vigil.due(self._clock()):
+            if isinstance(due, Close):
+                self.end(due)
+                return
+            self.send(due)
+        if self.code is None:
+            self._watch()

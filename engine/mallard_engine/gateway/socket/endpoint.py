@@ -1,0 +1,115 @@
+"""The driver socket's endpoint: from the handshake to the end.
+
+A bare ASGI callable. It reads and answers through the transport directly
+(`transport.DriverSocketProtocol`): one task a socket, which sleeps while messages need no waiting.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from mallard_engine.gateway.socket.admission import Refusal, Turned, common_subprotocol
+from mallard_engine.gateway.socket.connection import Conversation
+from mallard_engine.gateway.http.problems import HttpProblem
+from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.protocol import DriverSocketProtocol, wire_of
+from mallard_engine.logs import Tally
+from mallard_protocol.codec import Codec, for_subprotocol
+from mallard_protocol.codes import Close, ProblemCode
+
+_log = structlog.get_logger(__name__)
+# Clients without a token cause these lines: hundreds a second while a node drains or is attacked.
+_refused = Tally(_log, "sockets refused")
+_closed = Tally(_log, "sockets closed")
+
+_PROBLEMS: Final[Mapping[Refusal, Callable[[], HttpProblem]]] = {
+    Refusal.QUERY: lambda: HttpProblem(
+        ProblemCode.BAD_REQUEST, "no query string: a token does not belong in a URL"
+    ),
+    Refusal.ORIGIN: lambda: HttpProblem(
+        ProblemCode.FORBIDDEN, "this Origin may not open a driver socket without a bearer token"
+    ),
+}
+
+
+class DriverSocket:
+    """The endpoint of `GET /v1/driver`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._open: set[DriverSocketProtocol] = set()
+
+    def __len__(self) -> int:
+        """How many sockets are open, those before their hello included."""
+        return len(self._open)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket until it ends."""
+        await receive()  # websocket.connect
+        admission = self._services.admission
+        wire = wire_of(scope)
+        refusal = admission.refusal(scope)
+        if refusal is not None:
+            wire.refuse(_PROBLEMS[refusal](), refusal.value)
+            return
+        if self._is_over(scope):
+            wire.refuse(HttpProblem(ProblemCode.RATE_LIMITED), "address")
+            return
+        # Accepted even when it is closed at once: an app sees a close code, but seldom a status.
+        subprotocol = common_subprotocol(scope["subprotocols"])
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        self._open.add(wire)
+        close = 1011  # unless it ends as it should
+        try:
+            close = await self._serve(scope, wire, subprotocol)
+        finally:
+            self._open.discard(wire)
+            self._services.metrics.socket_closed(close)
+            if close == Close.BAD_TOKEN:
+                self._services.limiter.count_bad_token(scope)
+
+    def _is_over(self, scope: Scope) -> bool:
+        """Whether this handshake shows no good token, as too many of its address before."""
+        try:
+            if self._services.admission.admit_by_header(scope["headers"]) is not None:
+                return False
+        except Turned:
+            pass
+        return self._services.limiter.is_address_over(scope)
+
+    def end_all(self, code: Close) -> None:
+        """Close every socket that is still open."""
+        for wire in self._open:
+            wire.end(code, code.name.lower())
+
+    async def _serve(
+        self, scope: Scope, wire: DriverSocketProtocol, subprotocol: str | None
+    ) -> int:
+        """Return the code that the socket was closed with."""
+        try:
+            codec = self._codec(subprotocol)
+            admitted = self._services.admission.admit_by_header(scope["headers"])
+        except Turned as turned:
+            wire.end(turned.code, turned.code.name.lower())
+            _refused.count(turned.code.name.lower())
+            return turned.code
+        conversation = Conversation(self._services, wire, codec, admitted)
+        _log.debug("socket open", session=conversation.id, subprotocol=subprotocol)
+        close = 1011  # unless it ends as it should
+        try:
+            code = await wire.converse(conversation.handle)
+            close = conversation.code or code
+        finally:
+            await conversation.close()
+            _closed.count(str(close))
+            _log.debug("socket closed", session=conversation.id, close=close, **conversation.who)
+        return close
+
+    def _codec(self, subprotocol: str | None) -> Codec:
+        if subprotocol is None:
+            raise Turned(Close.NO_SUBPROTOCOL)
+        if self._services.draining:
+            raise Turned(Close.DRAINING)
+        return for_subprotocol(subprotocol)

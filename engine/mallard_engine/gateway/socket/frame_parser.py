@@ -1,0 +1,79 @@
+"""Cuts the bytes of a driver's socket into WebSocket frames (RFC 6455, section 5.2).
+
+Almost every frame of a driver's app is a whole binary message. Such a message is unmasked here and
+handed on as it is, which costs a third of a general parser; whatever else there is (text, control
+frames, fragments, mistakes) goes to the library that knows all of it, a whole frame at a time.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from mallard_protocol.codes import MAX_FRAME_BYTES
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a build without its C extension
+    from websockets.utils import apply_mask
+
+_BINARY_MESSAGE: Final = 0x82
+_FIN: Final = 0x80
+_CONTROL: Final = 0x08
+_MASKED: Final = 0x80
+_MASK_BYTES: Final = 4
+_TWO_BYTES_OF_LENGTH: Final = 126
+
+Piece = tuple[bytes | None, bytes]
+"""A binary message's payload and b""; or None and the bytes that the library should see."""
+
+
+class Frames:
+    """The frames of one connection, from the first byte after the handshake."""
+
+    __slots__ = ("_begun", "_in_fragments", "_lost")
+
+    def __init__(self) -> None:
+        self._begun = b""
+        self._in_fragments = False
+        self._lost = False
+
+    def leave_to_the_library(self) -> None:
+        """Cut nothing any more: the library has seen a part of a frame, or must see a mistake."""
+        self._lost = True
+
+    def cut(self, data: bytes) -> Iterator[Piece]:
+        """Give each frame that `data` completes; keep the beginning of one that it does not."""
+        if self._begun:
+            data = self._begun + data
+            self._begun = b""
+        start, end = 0, len(data)
+        while start < end:
+            if self._lost:
+                yield None, data[start:]
+                return
+            if start + 2 > end:
+                break
+            first, second = data[start], data[start + 1]
+            length = second & 0x7F
+            head = start + 2 + _MASK_BYTES
+            if length >= _TWO_BYTES_OF_LENGTH:
+                width = 2 if length == _TWO_BYTES_OF_LENGTH else 8
+                if start + 2 + width > end:
+                    break
+                length = int.from_bytes(data[start + 2 : start + 2 + width], "big")
+                head += width
+            if second < _MASKED or length > MAX_FRAME_BYTES:
+                # A mistake, or too big: the library says what, and there is nothing after it.
+                self.leave_to_the_library()
+                continue
+            if head + length > end:
+                break
+            if first == _BINARY_MESSAGE and not self._in_fragments:
+                mask = data[head - _MASK_BYTES : head]
+                yield apply_mask(data[head : head + length], mask), b""
+            else:
+                if not first & _CONTROL:
+                    self._in_fragments = not first & _FIN
+                yield None, data[start : head + length]
+            start = head + length
+        if start < end:
+            self._begun = data[start:]

@@ -1,0 +1,201 @@
+"""The engine's data as the frames that a driver's app gets.
+
+Before a driver accepts, it sees a job's *card*: what it takes to decide, and nothing that tells
+whose parcel it is. The card is packed once, when the job is submitted.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from mallard_engine.core.pickup.store_tour import Tour
+from mallard_engine.core.places.geo import coarse
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.model import Job, LiveOffer, OfferedJob
+from mallard_engine.gateway.orders.stored_order import filled, order_request
+from mallard_engine.gateway.timestamps import epoch_ms
+from mallard_engine.ports import Push
+from mallard_protocol.lifecycle import JobState
+from mallard_protocol.messages import (DropOff, JobChanged, JobEta, MallRef, Offer, OfferClosed, ParcelLoad, PayAmount, SocketJob, StateChanged, StoreVisit)
+from mallard_protocol.resources import JobRequest, Pay
+
+
+class Card(Struct, frozen=True, array_like=True):
+    """What a driver may see of a job before accepting. ``arrived_ms``: when the job came in, or was
+    to be looked at, by the store's clock; 0 where nobody measures."""
+
+    stores: tuple[StoreVisit, ...]
+    dropoff: DropOff
+    parcels: ParcelLoad
+    requires: tuple[str, ...]
+    pay: PayAmount | None = None
+    arrived_ms: int = 0
+
+
+_pack_card: Final = msgspec.msgpack.Encoder().encode
+_read_card: Final = msgspec.msgpack.Decoder(Card).decode
+
+
+def card(request: JobRequest, mall: Mall, arrived_ms: int = 0) -> bytes:
+    """Return the packed card of a job whose request has its defaults filled in."""
+    to = request.dropoff
+    lat, lon = coarse(to.lat, to.lon)
+    return _pack_card(
+        Card(
+            stores=tuple(_visits(request, mall, with_codes=False)),
+            dropoff=DropOff(lat=lat, lon=lon, deadline_ms=epoch_ms(filled(to.deadline))),
+            parcels=_load(request),
+            requires=request.requires,
+            pay=_pay(request.pay) or None,
+            arrived_ms=arrived_ms,
+        )
+    )
+
+
+def offer_frame(offer: LiveOffer, seq: int, now_ms: int, mall: Mall) -> Offer:
+    """Return the frame of an offer."""
+    place = _mall_ref(mall, offer.gate)
+    jobs = tuple(_short_job(job, place) for job in offer.jobs)
+    return Offer(
+        seq=seq,
+        offer=offer.offer,
+        attempt=offer.attempt,
+        jobs=jobs,
+        mall=place,
+        eta_s=offer.eta_s,
+        distance_m=offer.distance_m,
+        expires_ms=offer.expires_ms,
+        server_time_ms=now_ms,
+        pay=_total([job.pay for job in jobs]),
+    )
+
+
+def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
+    """When those jobs of an offer arrived that are offered for the first time."""
+    arrived = (_read_card(job.card).arrived_ms for job in offer.jobs if job.attempt == 1)
+    return tuple(at_ms for at_ms in arrived if at_ms)
+
+
+def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
+    """Return all that the holder of a job must know, its stores in the order of the tour."""
+    request = order_request(job)
+    visits = tuple(_visits(request, mall, with_codes=True))
+    to = request.dropoff
+    return SocketJob(
+        job=job.id,
+        attempt=job.attempt,
+        state=job.state.value,
+        mall=_mall_ref(mall, tour.gate),
+        stores=tuple(visits[number] for number in tour.order),
+        dropoff=DropOff(
+            lat=to.lat,
+            lon=to.lon,
+            deadline_ms=job.deadline_ms,
+            address=to.address,
+            name=to.name,
+            contact=to.contact,
+            note=to.note,
+        ),
+        parcels=_load(request),
+        requires=request.requires,
+        eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
+        external_id=job.external_id,
+        pay=_pay(request.pay),
+    )
+
+
+def in_run_order(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs in the order of their drop-offs, those without a time last."""
+    return sorted(jobs, key=lambda job: job.eta_dropoff_ms or math.inf)
+
+
+def push_frame(
+    push: Push, *, now_ms: int, mall: Mall | None = None, detail: SocketJob | UnsetType = UNSET
+) -> Offer | OfferClosed | JobChanged | StateChanged:
+    """Return the frame of a push. An offer needs its mall."""
+    if push.kind == "offer" and push.offer and mall:
+        return offer_frame(push.offer, push.seq, now_ms, mall)
+    if push.kind == "offer_closed":
+        return OfferClosed(seq=push.seq, offer=push.offer_id, why=push.why)
+    if push.kind == "job":
+        return JobChanged(
+            seq=push.seq,
+            job=push.job,
+            attempt=push.attempt,
+            state=push.state,
+            reason=push.reason or UNSET,
+            detail=detail,
+            driver_state=push.driver_state or UNSET,
+        )
+    if push.kind == "state":
+        return StateChanged(
+            seq=push.seq,
+            state=push.state,
+            why=push.why,
+            until_ms=UNSET if push.until_ms is None else push.until_ms,
+        )
+    raise ValueError(f"no frame for a push of kind {push.kind!r}")
+
+
+def _short_job(job: OfferedJob, place: MallRef) -> SocketJob:
+    seen = _read_card(job.card)
+    return SocketJob(
+        job=job.job,
+        attempt=job.attempt,
+        state=JobState.OFFERED.value,
+        mall=place,
+        stores=seen.stores,
+        dropoff=seen.dropoff,
+        parcels=seen.parcels,
+        requires=seen.requires,
+        eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
+        pay=seen.pay or UNSET,
+    )
+
+
+def _mall_ref(mall: Mall, gate_id: str) -> MallRef:
+    gate = mall.gates[gate_id]
+    return MallRef(
+        id=mall.id,
+        name=mall.name,
+        lat=mall.lat,
+        lon=mall.lon,
+        gate=gate.id,
+        gate_lat=gate.lat,
+        gate_lon=gate.lon,
+    )
+
+
+def _visits(request: JobRequest, mall: Mall, *, with_codes: bool) -> Iterable[StoreVisit]:
+    for asked in request.pickup.stores:
+        store = mall.stores[asked.store]
+        yield StoreVisit(
+            store=store.id,
+            name=store.name,
+            gate=store.gate,
+            floor=store.floor,
+            ready_ms=epoch_ms(filled(asked.ready_at)),
+            parcels=asked.parcels,
+            pickup_code=asked.pickup_code if with_codes else UNSET,
+        )
+
+
+def _load(request: JobRequest) -> ParcelLoad:
+    load = filled(request.parcels)
+    return ParcelLoad(count=load.count, weight_g=load.weight_g, volume_l=load.volume_l)
+
+
+def _pay(pay: Pay | UnsetType) -> PayAmount | UnsetType:
+    return UNSET if pay is UNSET else PayAmount(pay.amount_minor, pay.currency)
+
+
+def _total(pays: Sequence[PayAmount | UnsetType]) -> PayAmount | UnsetType:
+    """The pay of a run, where every job tells it and in the same currency."""
+    known = [pay for pay in pays if pay is not UNSET]
+    currencies = {pay.currency for pay in known}
+    if len(known) != len(pays) or len(currencies) != 1:
+        return UNSET
+    return PayAmount(sum(pay.amount_minor for pay in known), currencies.pop())

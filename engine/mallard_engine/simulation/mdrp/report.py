@@ -1,0 +1,144 @@
+"""A table and JSON of MDRP instances, beside what has been published about them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mallard_engine.input_files import Row, read_rows
+from mallard_engine.simulation.mdrp.solution import MdrpFigures
+
+_REFERENCE = "reference.csv"
+# Column, attribute, decimals; None in a mean is left out of it.
+_COLUMNS = (
+    ("orders", "orders", 0),
+    ("undel. %", "undelivered_percent", 2),
+    ("CtD", "ctd_mean", 2),
+    ("RtP", "rtp_mean", 2),
+    ("RtP max", "rtp_max", 0),
+    (">40 %", "over_target_percent", 1),
+    ("cost/order", "cost_per_order", 2),
+    ("util. %", "utilisation_percent", 1),
+    ("per bundle", "orders_per_bundle", 2),
+    ("s", "wall_s", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """RtP that others have reached on an instance: Reyes et al. 2018 (rolling horizon and with
+    full knowledge), Yildiz and Savelsbergh 2018 (optimal with full knowledge)."""
+
+    reyes_rtp: float | None = None
+    reyes_exact_rtp: float | None = None
+    ys_rtp: float | None = None
+
+
+def read_published(folder: Path) -> Mapping[str, Published]:
+    """What `reference.csv` beside the instances says, by instance; nothing without the file.
+
+    :raises InputError: if it cannot be read
+    """
+    path = folder / _REFERENCE
+    if not path.is_file():
+        return {}
+    return dict(read_rows(path, _published, key="instance"))
+
+
+def _published(row: Row) -> tuple[str, Published]:
+    columns = ("reyes_rtp", "reyes_exact_rtp", "ys_rtp_mean")
+    return row.text("instance"), Published(*(_minutes(row, column) for column in columns))
+
+
+def _minutes(row: Row, column: str) -> float | None:
+    return row.number(column, 0, 10_080) if row.text(column) else None
+
+
+def summary(figures: Sequence[MdrpFigures]) -> dict[str, float | None]:
+    """The mean of each column over the instances, each instance counting once."""
+    return {
+        attribute: _mean(getattr(row, attribute) for row in figures) for _, attribute, _ in _COLUMNS
+    }
+
+
+def as_json(
+    figures: Sequence[MdrpFigures], published: Mapping[str, Published], how: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All of it as plain data; ``how``: the settings of the run."""
+    return {
+        "how": dict(how),
+        "instances": [
+            asdict(row) | {"published": asdict(published.get(row.instance, Published()))}
+            for row in figures
+        ],
+        "mean": summary(figures),
+        "mean_where_reyes_published": _where_published(figures, published),
+    }
+
+
+def print_table(
+    console: Console, figures: Sequence[MdrpFigures], published: Mapping[str, Published]
+) -> None:
+    """One line an instance and, of several, their mean."""
+    table = Table(title="MDRP: minutes; means over delivered orders")
+    table.add_column("instance", no_wrap=True)
+    for name, _, _ in _COLUMNS:
+        table.add_column(name, justify="right")
+    for name in ("RtP Reyes", "exact", "optimum YS"):
+        table.add_column(name, justify="right", style="dim")
+    for row in figures:
+        known = published.get(row.instance, Published())
+        table.add_row(
+            row.instance,
+            *(_text(getattr(row, attribute), places) for _, attribute, places in _COLUMNS),
+            _text(known.reyes_rtp, 2),
+            _text(known.reyes_exact_rtp, 2),
+            _text(known.ys_rtp, 2),
+        )
+    if len(figures) > 1:
+        means = summary(figures)
+        table.add_section()
+        table.add_row(
+            f"mean of {len(figures)}",
+            *(_text(means[attribute], max(places, 1)) for _, attribute, places in _COLUMNS),
+            "",
+            "",
+            "",
+        )
+    console.print(table)
+    if where := _where_published(figures, published):
+        console.print(
+            f"the {where['instances']} with Reyes' own figures: RtP {where['rtp_mean']:.2f}, "
+            f"theirs {where['reyes_rtp']:.2f}, with full knowledge {where['reyes_exact_rtp']:.2f}"
+        )
+
+
+def _where_published(
+    figures: Sequence[MdrpFigures], published: Mapping[str, Published]
+) -> dict[str, Any] | None:
+    known = [
+        (row, published[row.instance])
+        for row in figures
+        if row.instance in published and published[row.instance].reyes_rtp is not None
+    ]
+    if not known:
+        return None
+    return {
+        "instances": len(known),
+        "rtp_mean": _mean(row.rtp_mean for row, _ in known) or 0.0,
+        "reyes_rtp": _mean(theirs.reyes_rtp for _, theirs in known) or 0.0,
+        "reyes_exact_rtp": _mean(theirs.reyes_exact_rtp for _, theirs in known) or 0.0,
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _text(value: float | None, places: int) -> str:
+    return "–" if value is None else f"{value:.{places}f}"

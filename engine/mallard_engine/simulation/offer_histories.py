@@ -1,0 +1,32 @@
+"""What drivers who have worked here before bring along: how their former offers ended."""
+
+import random
+
+from mallard_engine.core.matching.acceptance import CELLS, FULL, LENGTH
+
+
+def with_answer(history: str, cell: int, *, accepted: bool, lapsed: bool = False) -> str:
+    """The history after one more offer, as `lib/history.lua` counts it."""
+    counts = bytearray(history.encode("latin-1") or LENGTH)
+    _count(counts, cell, second=not accepted)
+    if not accepted:
+        _count(counts, CELLS, second=lapsed)
+    return counts.decode("latin-1")
+
+
+def drawn_history(offers: int, acceptance: float, dice: random.Random) -> str:
+    """The history of so many former offers, anywhere and at any hour, to one who accepts with that
+    probability and lets half of the others lapse; empty without any."""
+    history = ""
+    for _ in range(offers):
+        accepted = dice.random() < acceptance
+        lapsed = dice.random() < 0.5
+        history = with_answer(history, dice.randrange(CELLS), accepted=accepted, lapsed=lapsed)
+    return history
+
+
+def _count(counts: bytearray, pair: int, *, second: bool) -> None:
+    counts[2 * pair + second] += 1
+    if counts[2 * pair] + counts[2 * pair + 1] > FULL:
+        counts[2 * pair] //= 2
+        counts[2 * pair + 1] //= 2

@@ -1,0 +1,56 @@
+"""A scenario's policy, with what a person sets over it: a TOML file, or single figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mallard_engine.config.settings import ConfigError
+from mallard_engine.config.fields import Given, build, flat_names
+from mallard_engine.input_files import read_toml
+from mallard_engine.config.market_policy import MarketPolicy
+
+
+def policy_over(
+    base: MarketPolicy, file: Path | None = None, figures: Sequence[str] = ()
+) -> MarketPolicy:
+    """The base with the file's ``[policy]`` table over it, and ``NAME=VALUE`` figures over both.
+
+    :raises ConfigError: for what cannot be read, unknown keys, and figures out of their bounds
+    """
+    ours = ((name, _value(base, name)) for name in flat_names(MarketPolicy))
+    given = {name: Given(value, name) for name, value in ours if value is not None}
+    if file is not None:
+        given |= _of_file(file)
+    for text in figures:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text}: not of the form NAME=VALUE")
+        given[name.strip()] = Given(value.strip(), f"--set {name.strip()}")
+    policy = build(MarketPolicy, given)
+    # A live market's own source is let be: its replay reckons with the straight line.
+    if policy.travel.source not in {"straight", base.travel.source}:
+        raise ConfigError("a simulated day has travel times of its own: leave travel_source alone")
+    return policy
+
+
+def _of_file(path: Path) -> dict[str, Given]:
+    table = read_toml(path)
+    policy = table.pop("policy", {})
+    if table or not isinstance(policy, dict):
+        raise ConfigError(f"{path}: a policy file has one table, [policy]")
+    given: dict[str, Given] = {}
+    for name, value in policy.items():
+        if isinstance(value, dict):
+            given |= {
+                f"{name}_{k}": Given(v, f"{path}: policy.{name}.{k}") for k, v in value.items()
+            }
+        else:
+            given[name] = Given(value, f"{path}: policy.{name}")
+    return given
+
+
+def _value(policy: MarketPolicy, name: str) -> Any:
+    if hasattr(policy, name):
+        return getattr(policy, name)
+    table, _, inner = name.partition("_")
+    return getattr(getattr(policy, table), inner)

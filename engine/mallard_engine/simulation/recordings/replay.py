@@ -1,0 +1,279 @@
+"""A recorded day as it was, and as a scenario that another policy can be tried on.
+
+What a recording does not tell is assumed, and this is all of it: a driver starts each block as far
+from its first mall as its first way there took, in a direction that is drawn; one that had no job
+starts as far off as the others do, around a mall that is drawn. It takes an offer as likely as it
+did that day (smoothed by two of everybody's), half of its refusals are silence, and it answers as
+fast as the median answer was. At a mall it needs the median time there after the parcel was ready;
+the way is the market's travel time, the door its dwell. Cancelled jobs are left out, and so are
+those whose need is no longer known. Weights, volumes, equipment and holds do not count.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import cos, pi, radians, sin
+from statistics import fmean, median
+
+from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.core.places.markets import Places
+from mallard_engine.input_files import InputError
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.simulation.recordings.recording import RecordedEvent, RecordedJob, Recording
+from mallard_engine.simulation.scenario import (MINUTE_MS, Scenario, Service, Shift, SimulatedOrder)
+from mallard_protocol.lifecycle import JobState
+
+_M_PER_DEG = 111_195.0
+# Away for less than this, a driver's block goes on.
+_PAUSE_MS = 2 * MINUTE_MS
+_SMOOTHING = 2.0
+# An order whose deadline is years ahead is given up so long after the recording's end.
+_AFTER_MS = 24 * 60 * MINUTE_MS
+# A cool-down may end this much later than live.
+_SWEEP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayFigures:
+    """What a recorded and a replayed day can be compared by: minutes and per cent."""
+
+    orders: int
+    undelivered_percent: float
+    wait_mean: float | None
+    wait_p95: float | None
+    click_to_door_mean: float | None
+    on_time_percent: float
+    offers_per_order: float
+    km_per_order: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """When a job came to each state, the last time."""
+
+    job: RecordedJob
+    at: Mapping[str, int]
+    driver: str
+
+
+def as_it_was(recording: Recording) -> ReplayFigures:
+    """The figures of the day as its events tell them."""
+    told = _told(recording)
+    orders = len(told)
+    if not orders:
+        raise InputError("no job of the recording was submitted in it and not cancelled")
+    done = [one for one in told if JobState.DELIVERED in one.at and JobState.PICKED_UP in one.at]
+    waits = sorted(
+        (one.at[JobState.PICKED_UP] - max(one.job.ready_ms, one.job.created_ms)) / MINUTE_MS
+        for one in done
+    )
+    in_time = sum(one.at[JobState.DELIVERED] <= one.job.deadline_ms for one in done)
+    ctd = [(one.at[JobState.DELIVERED] - one.job.created_ms) / MINUTE_MS for one in done]
+    jobs = {one.job.id for one in told}
+    offers = sum(
+        event.became == JobState.OFFERED and event.job in jobs for event in recording.events
+    )
+    return ReplayFigures(
+        orders,
+        100 * (orders - len(done)) / orders,
+        fmean(waits) if waits else None,
+        waits[int(0.95 * len(waits))] if waits else None,
+        fmean(ctd) if ctd else None,
+        100 * in_time / orders,
+        offers / orders,
+    )
+
+
+def scenario_of(
+    recording: Recording, places: Places, policy: MarketPolicy, *, seed: int = 0
+) -> Scenario:
+    """The day as a scenario. :raises InputError: if nothing of it can be replayed"""
+    if recording.market not in places.markets:
+        raise InputError(f"there is no market {recording.market!r}")
+    told = _told(recording)
+    malls = places.markets[recording.market].malls
+    for one in told:
+        stores = malls[one.job.mall].stores if one.job.mall in malls else {}
+        if unknown := [store for store in one.job.stores if store not in stores]:
+            raise InputError(f"job {one.job.id}: there is no {unknown[0]} at {one.job.mall}")
+    shifts = _shifts(recording, told, places, policy, random.Random(f"{seed} {recording.market}"))
+    if not told or not shifts:
+        raise InputError("the recording has no job, or no driver, that could be replayed")
+    last_ms = max(event.at for event in recording.events) + _AFTER_MS
+    orders = tuple(
+        SimulatedOrder(
+            # A job's id begins with its market's; the simulation puts that before it again.
+            one.job.id.removeprefix(f"job_{recording.market}."),
+            one.job.mall,
+            one.job.lat,
+            one.job.lon,
+            placed_ms=one.job.created_ms,
+            ready_ms=one.job.ready_ms,
+            best_by_ms=one.job.deadline_ms,
+            expires_ms=min(one.job.expires_ms, max(last_ms, one.job.created_ms + _AFTER_MS)),
+            stores=one.job.stores,
+        )
+        for one in told
+    )
+    answers = _spans(recording.events, JobState.OFFERED, JobState.ASSIGNED)
+    return Scenario(
+        name=f"{recording.market} replayed",
+        market=recording.market,
+        places=places,
+        policy=policy,
+        travel=StraightLine.of(policy, places.market(recording.market).time_zone),
+        distance_m=lambda *ends: policy.circuity * haversine_m(*ends),
+        service=Service(
+            park_ms=_at_counter_ms(told, policy),
+            door_ms=round(policy.dropoff_dwell_s * 1000),
+            leave_ms=0,
+        ),
+        orders=orders,
+        shifts=shifts,
+        start_ms=min(*(order.placed_ms for order in orders), *(shift.on_ms for shift in shifts)),
+        end_ms=max(order.expires_ms for order in orders) + MINUTE_MS,
+        answer_ms=round(median(answers)) if answers else 0,
+        sweep_s=_SWEEP_S,
+        seed=seed,
+    )
+
+
+def _told(recording: Recording) -> list[_Told]:
+    """The jobs that were submitted in the recording and not cancelled."""
+    at: dict[str, dict[str, int]] = {}
+    driver: dict[str, str] = {}
+    for event in recording.events:
+        if event.kind == "job" and event.became != event.was:
+            if not event.was:
+                at[event.job] = {}
+            at.setdefault(event.job, {})[event.became] = event.at
+            if event.became == JobState.ASSIGNED:
+                driver[event.job] = event.driver
+    begun = {event.job for event in recording.events if event.kind == "job" and not event.was}
+    return [
+        _Told(recording.jobs[job], states, driver.get(job, ""))
+        for job, states in at.items()
+        if job in begun and job in recording.jobs and JobState.CANCELLED not in states
+    ]
+
+
+def _spans(events: Sequence[RecordedEvent], start: str, end: str) -> list[int]:
+    """The times that jobs took from one state straight to another."""
+    since: dict[str, tuple[str, int]] = {}
+    spans = []
+    for event in events:
+        if event.kind != "job" or event.was == event.became:
+            continue
+        state, at = since.get(event.job, ("", 0))
+        if state == start and event.became == end:
+            spans.append(event.at - at)
+        since[event.job] = (event.became, event.at)
+    return spans
+
+
+def _at_counter_ms(told: Sequence[_Told], policy: MarketPolicy) -> int:
+    spans = [
+        one.at[JobState.PICKED_UP] - max(one.at[JobState.AT_MALL], one.job.ready_ms)
+        for one in told
+        if JobState.PICKED_UP in one.at and JobState.AT_MALL in one.at
+    ]
+    return max(0, round(median(spans))) if spans else round(policy.store_dwell_s * 1000)
+
+
+def _shifts(
+    recording: Recording,
+    told: Sequence[_Told],
+    places: Places,
+    policy: MarketPolicy,
+    dice: random.Random,
+) -> tuple[Shift, ...]:
+    ways = {
+        (one.driver, one.at[JobState.ASSIGNED]): (one, one.at[JobState.AT_MALL])
+        for one in told
+        if one.driver and JobState.ASSIGNED in one.at and JobState.AT_MALL in one.at
+    }
+    away_m = [
+        min((there - at) / 1000 * policy.speed_mps / policy.circuity, policy.max_radius_m)
+        for (_, at), (_, there) in ways.items()
+    ]
+    malls = tuple(places.markets[recording.market].malls.values())
+    acceptance, everybody = _acceptance(recording, told)
+    shifts: list[Shift] = []
+    for driver, blocks in _blocks(recording).items():
+        for number, (on_ms, off_ms) in enumerate(blocks, start=1):
+            mine = [
+                (at, one, there)
+                for (who, at), (one, there) in ways.items()
+                if who == driver and on_ms <= at <= off_ms
+            ]
+            if mine:
+                at, one, there = min(mine, key=lambda way: way[0])
+                mall = places.mall(one.job.mall)
+                metres = (there - at) / 1000 * policy.speed_mps / policy.circuity
+            else:
+                mall = dice.choice(malls)
+                metres = dice.choice(away_m) if away_m else policy.initial_radius_m
+            metres, angle = min(metres, policy.max_radius_m), dice.uniform(0, 2 * pi)
+            shifts.append(
+                Shift(
+                    driver if number == 1 else f"{driver}~{number}",
+                    mall.lat + metres * cos(angle) / _M_PER_DEG,
+                    mall.lon + metres * sin(angle) / (_M_PER_DEG * cos(radians(mall.lat))),
+                    on_ms,
+                    off_ms,
+                    acceptance.get(driver, everybody),
+                )
+            )
+    return tuple(shifts)
+
+
+def _blocks(recording: Recording) -> dict[str, list[tuple[int, int]]]:
+    """From when to when each driver could be offered something."""
+    if not recording.events:
+        return {}
+    first_ms, last_ms = recording.events[0].at, recording.events[-1].at
+    since: dict[str, int] = {}
+    wish: dict[str, bool] = {}
+    blocks: dict[str, list[tuple[int, int]]] = {}
+
+    def close(driver: str, at_ms: int) -> None:
+        on_ms = since.pop(driver, None)
+        if on_ms is None or at_ms <= on_ms:
+            return
+        known = blocks.setdefault(driver, [])
+        if known and on_ms - known[-1][1] < _PAUSE_MS:
+            on_ms = known.pop()[0]
+        known.append((on_ms, at_ms))
+
+    for event in recording.events:
+        if event.kind == "job" and event.driver and event.driver not in wish:
+            # It was at work before the recording began.
+            wish[event.driver] = True
+            since[event.driver] = first_ms
+        if event.kind != "driver":
+            continue
+        if event.what in {"available", "paused", "offline"}:
+            wish[event.driver] = event.what == "available"
+        if event.what in {"available", "connected", "resumed"} and wish.get(event.driver):
+            since.setdefault(event.driver, event.at)
+        elif event.what in {"paused", "offline", "disconnected", "suspended"}:
+            close(event.driver, event.at)
+    for driver in sorted(since):
+        close(driver, last_ms)
+    return dict(sorted(blocks.items()))
+
+
+def _acceptance(recording: Recording, told: Sequence[_Told]) -> tuple[dict[str, float], float]:
+    """How likely each driver takes an offer, and how likely everybody does."""
+    taken = Counter(event.driver for event in recording.events if event.became == JobState.ASSIGNED)
+    refused = Counter(driver for one in told for driver in one.job.refused_by)
+    asked = taken.total() + refused.total()
+    everybody = taken.total() / asked if asked else 1.0
+    own = {
+        driver: (taken[driver] + _SMOOTHING * everybody)
+        / (taken[driver] + refused[driver] + _SMOOTHING)
+        for driver in {*taken, *refused}
+    }
+    return own, everybody

@@ -1,0 +1,49 @@
+"""A table of days that are no benchmark's."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from mallard_engine.simulation.reports.day_statistics import DayFigures
+
+# Column, attribute, decimals.
+_COLUMNS = (
+    ("orders", "orders", 0),
+    ("undel. %", "undelivered_percent", 2),
+    ("nobody", "served_by_nobody", 0),
+    ("wait", "wait_mean", 2),
+    ("p95", "wait_p95", 1),
+    ("click-door", "click_to_door_mean", 1),
+    ("on time %", "on_time_percent", 1),
+    ("possible %", "possible_percent", 1),
+    ("km/order", "km_per_order", 2),
+    ("per run", "orders_per_run", 2),
+    ("offers/order", "offers_per_order", 2),
+    ("drivers", "drivers", 0),
+    ("hours", "driver_hours", 0),
+    ("util. %", "utilisation_percent", 1),
+    ("gini", "gini", 2),
+    ("of pay", "gini_earnings", 2),
+    ("s", "wall_s", 1),
+)
+
+
+def print_days(console: Console, figures: Sequence[DayFigures], notes: Sequence[str]) -> None:
+    """One line a day, then what to know about them."""
+    table = Table(
+        title="minutes and kilometres; means over delivered orders; nobody: undelivered ones for "
+        "which no driver is at work in time"
+    )
+    table.add_column("day", no_wrap=True)
+    for name, _, _ in _COLUMNS:
+        table.add_column(name, justify="right")
+    for row in figures:
+        cells = []
+        for _, attribute, places in _COLUMNS:
+            value = getattr(row, attribute)
+            cells.append("–" if value is None else f"{value:.{places}f}")
+        table.add_row(row.day, *cells)
+    console.print(table)
+    for note in notes:
+        console.print(note)

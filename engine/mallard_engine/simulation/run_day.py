@@ -1,0 +1,199 @@
+"""One day: the real dispatcher on the real store, fed by simulated shops and drivers."""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from mallard_engine.core.model import Need, Submission
+from mallard_engine.dispatch.context import Workings
+from mallard_engine.dispatch.dispatcher import Dispatcher
+from mallard_engine.dispatch.drivers.roster import Block
+from mallard_engine.metrics import Metrics
+from mallard_engine.ports import Push
+from mallard_engine.simulation.virtual.clock import VirtualClock
+from mallard_engine.simulation.drivers import SimulatedDriver
+from mallard_engine.simulation.scenario import (Day, Scenario, SimulatedOrder, Trip)
+from mallard_engine.simulation.virtual.store import SimulationStore
+from mallard_engine.simulation.virtual.loop import VirtualLoop
+from mallard_protocol.lifecycle import JobState
+
+POSITIONS_EVERY_MS = 30_000
+_FIXES_A_BATCH = 256
+# Whatever falls due has a timer of its own, but for a driver's own limits, which the sweeps bring:
+# how often is the scenario's.
+_BEAT_S = 600.0
+_FORGET_S = 600.0
+_PRECISE_S = 86_400.0
+_SERVICE = "simulated-shop"
+
+# Told the virtual time, how many orders have been placed and how many delivered.
+Watch = Callable[[int, int, int], None]
+
+
+def simulate(scenario: Scenario, store_url: str, watch: Watch | None = None) -> Day:
+    """Run the day on the Redis at that URL, which is emptied first. The same scenario gives the
+    same day, event for event."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, VirtualLoop)  # noqa: S101 - it is what the factory makes
+        return runner.run(_Simulation(scenario, store_url, loop, watch).run())
+
+
+def job_id(scenario: Scenario, order: SimulatedOrder) -> str:
+    """The engine's id of an order's job."""
+    return f"job_{scenario.market}.{order.id}"
+
+
+class _Simulation:
+    """What is at work during one day; also the courier of its dispatcher."""
+
+    def __init__(
+        self, scenario: Scenario, store_url: str, loop: VirtualLoop, watch: Watch | None
+    ) -> None:
+        self._scenario = scenario
+        self._watch = watch
+        self._clock = VirtualClock(loop, scenario.start_ms)
+        # No customer looks at the times of a simulated day.
+        policies = {scenario.market: replace(scenario.policy, eta_every_s=0)}
+        self._store = SimulationStore(store_url, policies, self._clock.now_ms)
+        numbers = itertools.count(1)
+        self._dispatcher = Dispatcher(
+            "simulation",
+            self._store,
+            self,
+            scenario.places,
+            policies,
+            Metrics(),
+            travel={scenario.market: scenario.travel},
+            workings=Workings(
+                clock=loop.time,
+                new_offer_id=lambda: f"offer_{next(numbers):07}",
+                sweep_s=scenario.sweep_s,
+                beat_s=_BEAT_S,
+                forget_s=_FORGET_S,
+                precise_s=_PRECISE_S,
+                may_thread=False,  # time would pass at once while it works
+            ),
+        )
+        orders = {job_id(scenario, order): order for order in scenario.orders}
+        self._drivers = {
+            shift.driver: SimulatedDriver(
+                scenario,
+                shift,
+                orders,
+                self._dispatcher,
+                self._store,
+                self._clock,
+                self._delivered,
+                partial(self._store.remember, scenario.market),
+            )
+            for shift in scenario.shifts
+        }
+        self._placed = 0
+        self._trips: list[Trip] = []
+
+    def deliver(self, market: str, pushes: Sequence[Push]) -> None:
+        """See :class:`mallard_engine.ports.Courier`: the phones are right here."""
+        del market
+        for push in pushes:
+            self._drivers[push.driver].hear(push)
+
+    async def run(self) -> Day:
+        """The day from its start to its end."""
+        started = time.perf_counter()
+        shifts = self._scenario.shifts
+        await self._store.connect()
+        try:
+            await self._dispatcher.start()
+            if self._scenario.blocks_known:
+                self._dispatcher.expect(
+                    self._scenario.market,
+                    (Block(s.driver, s.lat, s.lon, s.on_ms, s.off_ms) for s in shifts),
+                )
+            work = [asyncio.create_task(driver.work()) for driver in self._drivers.values()]
+            ticker = asyncio.create_task(self._report_positions())
+            await self._place_orders()
+            await asyncio.gather(*work)
+            await self._clock.until(self._scenario.end_ms)
+            ticker.cancel()
+            await self._dispatcher.stop()
+            events = await self._store.events(self._scenario.market)
+        finally:
+            await self._store.close()
+        offers = Counter(
+            str(event["cause"])
+            for event in events
+            if event["kind"] == "job" and event["from"] == JobState.OFFERED
+        )
+        # Those of a staggered round that ended without a change of their job's state.
+        offers += Counter(
+            str(event["what"])
+            for event in events
+            if event["kind"] == "offer" and event["what"] != "offered"
+        )
+        return Day(
+            self._scenario,
+            tuple(self._trips),
+            tuple(events),
+            dict(sorted(offers.items())),
+            time.perf_counter() - started,
+            self._store.calls,
+        )
+
+    async def _place_orders(self) -> None:
+        for order in sorted(self._scenario.orders, key=lambda order: (order.placed_ms, order.id)):
+            await self._clock.until(order.placed_ms)
+            await self._dispatcher.submit(self._submission(order))
+            self._placed += 1
+
+    def _submission(self, order: SimulatedOrder) -> Submission:
+        now_ms = self._clock.now_ms()
+        need = Need(
+            stores=order.stores,
+            ready_ms=order.ready_ms,
+            deadline_ms=order.best_by_ms,
+            expires_ms=order.expires_ms,
+            lat=order.lat,
+            lon=order.lon,
+            parcels=1,
+            weight_g=0,
+            volume_l=0,
+            requires=(),
+            priority=0,
+            created_ms=now_ms,
+            pay_minor=order.pay_minor,
+        )
+        release_ms = self._dispatcher.release_ms(order.mall, need, now_ms)
+        return Submission(
+            job=job_id(self._scenario, order),
+            market=self._scenario.market,
+            service=_SERVICE,
+            mall=order.mall,
+            key=order.id,
+            body_hash=order.id,
+            external_id=None,
+            state=JobState.SCHEDULED if release_ms > now_ms else JobState.QUEUED,
+            release_ms=release_ms,
+            body=b"{}",
+            card=b"{}",
+            need=need,
+        )
+
+    async def _report_positions(self) -> None:
+        for at_ms in itertools.count(
+            self._scenario.start_ms + POSITIONS_EVERY_MS, POSITIONS_EVERY_MS
+        ):
+            await self._clock.until(at_ms)
+            fixes = [driver.fix() for driver in self._drivers.values() if driver.on_shift]
+            for first in range(0, len(fixes), _FIXES_A_BATCH):
+                batch = fixes[first : first + _FIXES_A_BATCH]
+                await self._dispatcher.positions(self._scenario.market, batch)
+            if self._watch is not None:
+                self._watch(at_ms, self._placed, len(self._trips))
+
+    def _delivered(self, trip: Trip) -> None:
+        self._trips.append(trip)

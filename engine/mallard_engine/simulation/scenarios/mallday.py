@@ -1,0 +1,115 @@
+"""A day of one real mall: parcels from its stores to the households around, drivers on blocks.
+
+Made up, and stated: orders come from 10:00 to 20:00, most in the late afternoon; a parcel is ready
+10 to 40 minutes later; it is wanted by the evening (about 19:00, two hours from the order at the
+least, 22:00 at the most); drivers work blocks of 3 to 4 hours, more of them in the evening, and
+take every offer. The malls are always open here. Times are the mall's own wall clock.
+"""
+
+import random
+
+from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.core.model import Vehicle
+from mallard_engine.core.places.markets import Places
+from mallard_engine.workload.demand import Demand
+from mallard_engine.workload.random_points import home_near
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.simulation.scenario import (MIDNIGHT_MS, MINUTE_MS, Scenario, Service, Shift, SimulatedOrder)
+
+_OPENS, _CLOSES, _LATEST = 600.0, 1_200.0, 1_320.0
+_ORDERS_PEAK, _WANTED_PEAK = 990.0, 1_140.0
+_BLOCKS_END = 1_380.0
+# Room for as many parcels as a market lets one driver carry.
+_CAR = Vehicle(max_jobs=16)
+
+
+def default_policy() -> MarketPolicy:
+    """Batch rounds; nobody loses a connection here, so the limits of silence are a day."""
+    return MarketPolicy(
+        stale_after_s=86_400.0,
+        resume_ttl_s=86_400.0,
+        at_mall_silence_s=86_400.0,
+        retry_s=60.0,
+        round="batch",
+        window_ms=5_000,
+        look_ahead_s=1_800.0,
+        fading_s=0.0,  # nobody refuses
+        # Its drivers take what the policy says.
+        dwell_visits=0,
+    )
+
+
+def scenario_of(
+    places: Places,
+    demand: Demand,
+    policy: MarketPolicy,
+    *,
+    mall: str,
+    parcels: int,
+    drivers: int,
+    seed: int = 0,
+) -> Scenario:
+    """A day of that mall. :raises KeyError: if there is no such mall among the demand's"""
+    catchment = next((c for c in demand.catchments if c.mall.id == mall), None)
+    if catchment is None:
+        raise KeyError(mall)
+    dice = random.Random(f"{seed} {mall}")
+    stores = tuple(catchment.mall.stores)
+    orders = []
+    for number in range(1, parcels + 1):
+        placed = min(max(dice.triangular(_OPENS, _CLOSES, _ORDERS_PEAK), _OPENS), _CLOSES)
+        wanted = min(max(dice.gauss(_WANTED_PEAK, 75.0), placed + 120.0), _LATEST)
+        ready = placed + dice.uniform(10.0, 40.0)
+        lat, lon = demand.dropoff(catchment, dice)
+        orders.append(
+            SimulatedOrder(
+                f"o{number}",
+                mall,
+                lat,
+                lon,
+                placed_ms=_at_ms(placed),
+                ready_ms=_at_ms(ready),
+                best_by_ms=_at_ms(wanted),
+                expires_ms=_at_ms(_BLOCKS_END),
+                stores=(dice.choice(stores),),
+            )
+        )
+    shifts = []
+    for number in range(1, drivers + 1):
+        long = dice.uniform(180.0, 240.0)
+        starts = dice.triangular(_OPENS, _BLOCKS_END - long, _ORDERS_PEAK)
+        home = home_near(catchment.mall, catchment.market, dice)
+        shifts.append(
+            Shift(
+                f"d{number}",
+                *home,
+                on_ms=_at_ms(starts),
+                off_ms=_at_ms(starts + long),
+                vehicle=_CAR,
+            )
+        )
+    return Scenario(
+        name=f"{mall}, {parcels} parcels",
+        market=catchment.market.id,
+        places=places,
+        policy=policy,
+        travel=StraightLine.of(policy, catchment.market.time_zone),
+        distance_m=lambda *ends: policy.circuity * haversine_m(*ends),
+        service=Service(
+            park_ms=round(policy.store_dwell_s * 1000),
+            door_ms=round(policy.dropoff_dwell_s * 1000),
+            leave_ms=0,
+        ),
+        orders=tuple(orders),
+        shifts=tuple(shifts),
+        start_ms=_at_ms(_OPENS - 30),
+        end_ms=_at_ms(_BLOCKS_END + 60),
+        # Nobody declines here, so nobody cools down: blocks that end are all that a sweep brings.
+        sweep_s=60.0,
+        seed=seed,
+    )
+
+
+def _at_ms(minute: float) -> int:
+    return MIDNIGHT_MS + round(minute * MINUTE_MS)

@@ -1,0 +1,128 @@
+"""The line to the store of a simulation: all calls of one turn of the loop in one write, as on the
+live line; then it waits for all their replies, since nothing else happens meanwhile."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.simulation.virtual.loop import VirtualLoop
+from mallard_engine.storage.client.errors import reply_error
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.connection import Command
+
+_pack: Callable[..., bytes] = hiredis.pack_command
+_INCOMPLETE = object()
+_OF_THE_STORE = object()
+_READ_BYTES = 1 << 20
+_DEADLINE_S = 60.0
+
+
+class TurnLink(Link):
+    """A :class:`Link` for a :class:`VirtualLoop`, over one blocking socket."""
+
+    def __init__(self, url: str, greeting: Sequence[Command] = ()) -> None:
+        super().__init__(url)
+        self._greetings = [*self.address.introduction("mallard-simulation"), *greeting]
+        self._socket: socket.socket | None = None
+        self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
+        self._unsent: list[bytes] = []
+        # Who waits for a reply of this turn, in order; or for an answer that needs no store.
+        self._asked: list[tuple[asyncio.Future[Any], Any]] = []
+        self._watched: list[bytes] = []
+        self._seen: list[Any] = []
+        self.calls = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether calls go through now."""
+        return self._socket is not None
+
+    async def connect(self) -> None:
+        """Open the line. :raises StoreUnavailable:"""
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, VirtualLoop):
+            raise TypeError("this line only works in a virtual loop")
+        try:
+            if self.address.path:
+                self._socket = socket.socket(socket.AF_UNIX)
+                self._socket.settimeout(_DEADLINE_S)
+                self._socket.connect(self.address.path)
+            else:
+                where = (self.address.host, self.address.port)
+                self._socket = socket.create_connection(where, timeout=_DEADLINE_S)
+        except OSError as error:
+            raise StoreUnavailable(f"the store at {self.address}: {error}") from error
+        loop.exchange = self.exchange
+        await asyncio.gather(*(self.call(*command) for command in self._greetings))
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        """See :meth:`Link.call`; the reply comes with those of this turn."""
+        if self._socket is None:
+            raise StoreUnavailable("the line is closed")
+        self._unsent.append(_pack(command))
+        return await self._with_this_turn(_OF_THE_STORE)
+
+    async def answer(self, reply: Any) -> Any:
+        """What the store would say is known: the reply comes when the store's would have come."""
+        return await self._with_this_turn(reply)
+
+    def watch(self, *commands: Command) -> None:
+        """Send these, which only read, with every exchange: see :meth:`seen`."""
+        self._watched = [_pack(command) for command in commands]
+        self._seen = []
+
+    def seen(self) -> list[Any] | None:
+        """The replies to what is watched, where they are true now: nothing has been asked since."""
+        return self._seen if self._seen and not self._unsent else None
+
+    async def _with_this_turn(self, reply: Any) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append((future, reply))
+        return await future
+
+    def exchange(self) -> bool:
+        """Send what was asked since the last time and take in every reply; whether there was any.
+
+        :raises StoreUnavailable: when the line breaks: a simulation ends then
+        """
+        if not self._asked or self._socket is None:
+            return False
+        asked, self._asked = self._asked, []
+        unsent, self._unsent = self._unsent, []
+        self.calls += len(unsent)
+        try:
+            if unsent:
+                self._socket.sendall(b"".join(unsent + self._watched))
+            for future, known in asked:
+                _settle(future, self._next_reply() if known is _OF_THE_STORE else known)
+            if unsent:
+                self._seen = [self._next_reply() for _ in self._watched]
+        except OSError as error:
+            raise StoreUnavailable(f"the store at {self.address}: {error}") from error
+        return True
+
+    def _next_reply(self) -> Any:
+        while (reply := self._parser.gets()) is _INCOMPLETE:
+            if self._socket is None or not (data := self._socket.recv(_READ_BYTES)):
+                raise StoreUnavailable("the store has hung up")
+            self._parser.feed(data)
+        return reply
+
+
+def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():  # its caller was cancelled
+        return
+    if isinstance(reply, Exception):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)

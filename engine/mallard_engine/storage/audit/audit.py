@@ -1,0 +1,330 @@
+"""The audit behind `mallard check`: a live store against S1–S14, read only.
+
+Everything is looked at once, each thing with all that must agree with it in one atomic step. What
+looks wrong is looked at again a moment later, and only what is wrong both times is a breach: so
+what was merely under way is not named. The store is read a page at a time, so neither memory nor
+any one step grows with it.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage import schema
+from mallard_engine.storage.audit.matches import Matches
+from mallard_engine.storage.audit.rules import judge_driver, judge_job, judge_offer
+from mallard_engine.storage.audit.traces import (PAGE, Changes, is_judged_elsewhere, judge_coming, judge_counts, judge_due, judge_events, judge_external, judge_key, judge_wait, pages_of_jobs)
+from mallard_engine.storage.audit.views import Changing, Look, View
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.fitness import inspect
+from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.client.client import Link
+
+_SETTLE_S: Final = 1.0
+_DEADLINE_S: Final = 10.0
+_SILENCE_S: Final = 5.0
+# An event stream holds several changes of each job.
+_EVENTS_A_JOB: Final = 8
+_NO_LIMIT: Final = 1 << 62
+# L1 allows a second; a busy node, or a pass through a long queue, may be later than that.
+_PATIENCE_S: Final = 5.0
+_NO_MALLS: Final[Mapping[str, Sequence[Mall]]] = MappingProxyType({})
+# More than this in a market is not kept in mind for the second look; it is counted.
+_MOST_SUSPECTS: Final = 10_000
+
+Judgement = Iterable[tuple[str, str]]
+Judge = Callable[[str], Awaitable[Judgement]]
+Thing = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Breach:
+    """A rule that does not hold. ``kind`` and ``id`` name the thing, ``what`` says what is wrong.
+
+    The rules are those of docs/promises.md.
+    """
+
+    rule: str
+    market: str
+    kind: str
+    id: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was found. ``looked_at`` and ``left_out``: how many things of each kind were looked at,
+    and were not: beyond the limit, or changing each time. ``warnings``: what is wrong with how the
+    store is set up."""
+
+    breaches: tuple[Breach, ...]
+    looked_at: Mapping[str, int]
+    left_out: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
+
+
+async def audit(
+    url: str,
+    policies: Mapping[str, MarketPolicy],
+    *,
+    limit: int | None = None,
+    settle_s: float = _SETTLE_S,
+    now_ms: Callable[[], int] | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    embedded: bool = False,
+    malls: Mapping[str, Sequence[Mall]] = _NO_MALLS,
+    patience_s: float = _PATIENCE_S,
+) -> Audit:
+    """Audit the markets of a store: all of it, or at most ``limit`` things of each kind in each,
+    of jobs the newest.
+
+    ``policies`` are those that the nodes run with. Between the two looks lie ``settle_s``.
+    Waiting jobs are compared with the free drivers around the ``malls`` of each market: what still
+    fits after ``patience_s`` is a breach of L1.
+    ``now_ms`` and ``sleep``: a simulation's clock. ``embedded``: the server is a node's own.
+    :raises StoreUnavailable: also for a store whose schema this version does not read
+    """
+    looked_at: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    breaches: list[Breach] = []
+    try:
+        async with _line(url) as link:
+            await schema.check(link)
+            found = await inspect(link.call, embedded=embedded)
+            for market, policy in policies.items():
+                look = Look(link, MarketKeys(market), policy, now_ms)
+                auditor = _MarketAudit(look, limit)
+                matches = Matches(look, malls.get(market, ()), auditor.limit)
+                await matches.look()
+                breaches += await auditor.run(lambda: sleep(settle_s))
+                breaches += await _lonely(matches, look, patience_s, sleep)
+                auditor.left_out.update(matches.left_out)
+                auditor.looked_at["match"] = matches.looked_at
+                looked_at.update(auditor.looked_at)
+                left_out.update(auditor.left_out)
+    except (LinkReplyError, ValueError) as error:  # the latter: no such kind of URL
+        raise StoreUnavailable(str(error)) from error
+    warnings = tuple(finding.text for finding in found)
+    return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), warnings)
+
+
+async def _lonely(
+    matches: Matches, look: Look, patience_s: float, sleep: Callable[[float], Awaitable[None]]
+) -> list[Breach]:
+    """The jobs that a free driver could have taken for as long as ``patience_s``."""
+    if not matches.any:
+        return []
+    common, _ = await look.at_once()
+    passed_s = (View(**common).now_ms - matches.began_ms) / 1000
+    await sleep(max(0.0, patience_s - passed_s))
+    return [Breach("L1", look.keys.market, *found) for found in await matches.again()]
+
+
+@contextlib.asynccontextmanager
+async def _line(url: str) -> AsyncIterator[Link]:
+    """A patient line, to a replica as well: an audit only reads."""
+    link = Link(
+        url,
+        name="mallard-check",
+        deadline_s=_DEADLINE_S,
+        silence_s=_SILENCE_S,
+        master_only=False,
+    )
+    try:
+        await link.connect()
+        yield link
+    finally:
+        await link.close()
+
+
+class _MarketAudit:
+    """One market's audit."""
+
+    def __init__(self, look: Look, limit: int | None) -> None:
+        self.looked_at: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self._look = look
+        self.limit = _NO_LIMIT if limit is None else limit
+        self._changes = Changes()
+        events = self.limit * _EVENTS_A_JOB
+        self._judges: dict[str, Judge] = {
+            "job": self._job,
+            "driver": self._driver,
+            "offer": self._offer,
+            "due": lambda member: judge_due(look, member),
+            "wait": lambda entry: judge_wait(look, entry),
+            "coming": lambda entry: judge_coming(look, entry),
+            "external": lambda name: judge_external(look, name),
+            "key": lambda name: judge_key(look, name),
+            "counts": lambda _: judge_counts(look),
+            "events": lambda _: judge_events(look, self._changes, events),
+        }
+
+    async def run(self, settle: Callable[[], Awaitable[None]]) -> list[Breach]:
+        """Look at everything, let it settle, and look again at what looked wrong."""
+        suspects: dict[Thing, set[str]] = {}
+        async for page in self._everything():
+            for thing, found in await self._judge_all(page):
+                if thing in suspects or len(suspects) < _MOST_SUSPECTS:
+                    suspects[thing] = {rule for rule, _ in found or ()}
+                else:
+                    self.left_out["suspect"] += 1
+        if not suspects:
+            return []
+        await settle()
+        breaches: list[Breach] = []
+        things = list(suspects)
+        for start in range(0, len(things), PAGE):
+            for thing, found in await self._judge_all(things[start : start + PAGE]):
+                # What was changing the first time has no rules to compare with: looked at once.
+                if found is None:
+                    self.left_out[thing[0]] += 1
+                    self.looked_at[thing[0]] -= 1
+                else:
+                    breaches += (
+                        Breach(rule, self._look.keys.market, *thing, what)
+                        for rule, what in found
+                        if rule in suspects[thing]
+                    )
+        return breaches
+
+    # -- what there is
+
+    async def _everything(self) -> AsyncIterator[list[Thing]]:
+        """Everything to look at, as (kind, id), a page at a time."""
+        keys = self._look.keys
+        async for page in self._within_limit("job", pages_of_jobs(self._look)):
+            yield page
+        async for page in self._keys_by_name():
+            yield page
+        for kind, name in (("offer", "offers"), ("external", "externals"), ("driver", "drivers")):
+            async for page in self._within_limit(kind, self._scan("HSCAN", keys.key(name))):
+                yield page
+        async for members in self._scan("ZSCAN", keys.key("idle")):
+            yield await self._drivers_without_record(members)
+        async for page in self._within_limit("coming", self._scan("ZSCAN", keys.key("coming"))):
+            yield page
+            yield await self._drivers_without_record([name.partition("/")[2] for _, name in page])
+        async for page in self._within_limit("due", self._scan("ZSCAN", keys.key("due"))):
+            yield page
+        waiting = self._scan("HSCAN", keys.key("waiting"))
+        async for page in self._within_limit("wait", _each(waiting, "/{}")):
+            yield page
+        yield self._count([("counts", keys.market), ("events", keys.market)])
+
+    async def _keys_by_name(self) -> AsyncIterator[list[Thing]]:
+        """The market's keys, and what they lead to: jobs in no list, entries of wait sets."""
+        prefix = self._look.keys.key("")
+        async for names in self._scan("SCAN", "", "MATCH", f"{prefix}*"):
+            short = [name.removeprefix(prefix) for name in names]
+            judged = (name for name in short if not is_judged_elsewhere(name))
+            async for page in self._within_limit("key", _one_page(judged)):
+                yield page
+            jobs = [name.removeprefix("job:") for name in short if name.startswith("job:")]
+            yield await self._jobs_in_no_list(jobs)
+            for name in short:
+                if name.startswith("queue:"):
+                    members = self._scan("ZSCAN", self._look.keys.key(name))
+                    entries = _each(members, name.removeprefix("queue:") + "/{}")
+                    async for page in self._within_limit("wait", entries):
+                        yield page
+
+    async def _jobs_in_no_list(self, jobs: Sequence[str]) -> list[Thing]:
+        if not jobs:
+            return []
+        by_age = self._look.keys.key("by_age")
+        scores = await self._look.read("ZMSCORE", by_age, *jobs)
+        return self._count(
+            [("job", job) for job, score in zip(jobs, scores, strict=True) if score is None]
+        )
+
+    async def _drivers_without_record(self, drivers: Sequence[str]) -> list[Thing]:
+        """Those of an index that the scan of the records cannot have met."""
+        if not drivers:
+            return []
+        records = await self._look.read("HMGET", self._look.keys.key("drivers"), *drivers)
+        return self._count(
+            [("driver", name) for name, known in zip(drivers, records, strict=True) if not known]
+        )
+
+    async def _within_limit(
+        self, kind: str, pages: AsyncIterator[list[str]]
+    ) -> AsyncIterator[list[Thing]]:
+        """The things of a kind up to the limit; the others are only counted."""
+        async for names in pages:
+            left = max(0, self.limit - self.looked_at[kind])
+            self.left_out[kind] += len(names[left:])
+            yield self._count([(kind, name) for name in names[:left]])
+        self.left_out += Counter()  # drops the kinds of which nothing was left out
+
+    def _count(self, things: list[Thing]) -> list[Thing]:
+        self.looked_at.update(kind for kind, _ in things)
+        return things
+
+    async def _scan(self, command: str, key: str, *more: str) -> AsyncIterator[list[str]]:
+        """The names of a scan, a page at a time. Some may come twice."""
+        cursor: bytes = b"0"
+        while True:
+            where = (command, key, cursor) if key else (command, cursor)
+            cursor, flat = await self._look.read(*where, *more, "COUNT", PAGE)
+            names = flat if command == "SCAN" else flat[::2]
+            decoded = [name.decode(errors="replace") for name in names]
+            # A small collection comes whole, however large it is in this sense.
+            for start in range(0, len(decoded), PAGE):
+                yield decoded[start : start + PAGE]
+            if cursor == b"0":
+                return
+
+    # -- judging
+
+    async def _judge_all(
+        self, things: Sequence[Thing]
+    ) -> list[tuple[Thing, list[tuple[str, str]] | None]]:
+        """What is wrong with some of these things; None for one that keeps changing."""
+        judged = await asyncio.gather(*(self._judge(kind, name) for kind, name in things))
+        pairs = zip(things, judged, strict=True)
+        return [(thing, found) for thing, found in pairs if found is None or found]
+
+    async def _judge(self, kind: str, name: str) -> list[tuple[str, str]] | None:
+        try:
+            return list(await self._judges[kind](name))
+        except Changing:
+            return None
+        except (msgspec.MsgspecError, ValueError, KeyError) as error:
+            # The message may quote what was read: names and addresses are nobody's business here.
+            return [("record", f"it cannot be read: {type(error).__name__}")]
+        except LinkReplyError as error:
+            if isinstance(error, StoreUnavailable):
+                raise
+            return [("record", f"it cannot be read: {error.code}")]
+
+    async def _job(self, job: str) -> Judgement:
+        view = await self._look.job(job)
+        if view.job is not None and view.job.timeline:
+            # Not `updated_ms`: a round that asks one more driver writes the job without an event.
+            self._changes.note(view.job.timeline[-1].at_ms, view.now_ms)
+        return judge_job(view, self._look.policy)
+
+    async def _driver(self, driver: str) -> Judgement:
+        return judge_driver(await self._look.driver(driver), self._look.policy)
+
+    async def _offer(self, offer: str) -> Judgement:
+        return judge_offer(await self._look.offer(offer))
+
+
+async def _each(pages: AsyncIterator[list[str]], form: str) -> AsyncIterator[list[str]]:
+    async for names in pages:
+        yield [form.format(name) for name in names]
+
+
+async def _one_page(names: Iterable[str]) -> AsyncIterator[list[str]]:
+    yield list(names)

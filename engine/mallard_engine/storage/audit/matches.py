@@ -1,0 +1,246 @@
+"""The audit's judge of L1 across jobs and drivers: a free driver, a job that fits, and no offer.
+
+Every waiting job of a mall is compared with every free driver in its reach, however long the queue
+is. A breach is a pair that stays as it is for `patience_s`: the driver free, its record unchanged,
+and the job waiting at the same attempt. A pair that another job or driver would explain is not
+named, so the judgement is pessimistic: ways and stays take several times as long as usual.
+
+Where jobs may wait by intention for a batch or for company, L1 cannot be judged from the store
+alone: these jobs count as not looked at.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.matching.ranking import Matcher
+from mallard_engine.core.model import (Near, Need, Vehicle, Waiting)
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.storage.audit.traces import PAGE
+from mallard_engine.storage.audit.views import Look, View
+from mallard_engine.storage.keys import job_at
+from mallard_engine.storage.records import read_holds, read_waiting
+from mallard_engine.storage.round_calls import near_of, with_holds
+from mallard_protocol.codes import ID_CHECK
+
+Found = Sequence[tuple[str, str, str]]
+
+# How many times as long as the straight line says the audit takes a way, and a stay at a store.
+_DOUBT: Final = 3.0
+# So many drivers around a mall are compared; so many of those that can carry a job are judged.
+_MOST_DRIVERS: Final = 4_096
+_TRIED: Final = 32
+# So many jobs are kept in mind for each driver.
+_JOBS_IN_MIND: Final = 64
+
+
+class Slow(TravelTime):
+    """Straight lines that take `_DOUBT` times as long."""
+
+    def __init__(self, policy: MarketPolicy, time_zone: str) -> None:
+        self._usual = StraightLine.of(policy, time_zone)
+
+    def seconds(
+        self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
+    ) -> float:
+        """Seconds from one point to another."""
+        return _DOUBT * self._usual.seconds(from_lat, from_lon, to_lat, to_lon, at_ms)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A free driver at the first look: its record as stored, and jobs that it could take, with
+    their attempts."""
+
+    record: bytes
+    jobs: dict[str, int] = field(default_factory=dict)
+
+
+class Matches:
+    """One market's free drivers and waiting jobs, looked at twice."""
+
+    def __init__(self, look: Look, malls: Iterable[Mall], limit: int) -> None:
+        self.looked_at = 0
+        self.left_out: Counter[str] = Counter()
+        self.began_ms = 0
+        self._look = look
+        self._malls = list(malls)
+        self._limit = limit
+        self._seen: dict[tuple[str, str], _Seen] = {}
+
+    @property
+    def any(self) -> bool:
+        """Whether the first look has found a pair, so that a second one is needed."""
+        return any(seen.jobs for seen in self._seen.values())
+
+    async def look(self) -> None:
+        """Compare all waiting jobs with all free drivers."""
+        common, _ = await self._look.at_once()
+        view = View(**common)
+        self.began_ms = view.now_ms
+        if not view.is_swept:
+            return
+        for mall in self._malls:
+            around = await self._around(mall)
+            if around is None:
+                continue
+            async for jobs in self._waiting(mall):
+                if not _is_judged(self._look.policy):
+                    self.left_out["match"] += len(jobs)
+                    continue
+                for job in jobs:
+                    self._compare(around, job)
+
+    async def again(self) -> Found:
+        """Return (kind, job, what) of each pair of the first look that is still there."""
+        found = []
+        for (mall, driver), seen in self._seen.items():
+            jobs = list(seen.jobs)
+            if not jobs:
+                continue
+            keys = self._look.keys
+            common, (idle, record, waiting) = await self._look.at_once(
+                ("ZSCORE", keys.key("idle"), driver),
+                ("HGET", keys.key("drivers"), driver),
+                ("HMGET", keys.key("waiting"), *jobs),
+            )
+            view = View(**common)
+            if idle is None or record != seen.record or not view.is_swept:
+                continue
+            still = [
+                job
+                for job, packed in zip(jobs, waiting, strict=True)
+                if packed and read_waiting(job, packed).attempt == seen.jobs[job]
+            ]
+            waited_ms = view.now_ms - self.began_ms
+            found += [
+                ("job", job, f"it waits at {mall}, and {driver} has been free for {waited_ms} ms")
+                for job in still
+            ]
+        return found
+
+    async def _around(self, mall: Mall) -> "_Around | None":
+        """The free drivers in reach of a mall; None where nothing waits, or nobody is free."""
+        keys, policy = self._look.keys, self._look.policy
+        reach = ("FROMLONLAT", mall.lon, mall.lat, "BYRADIUS", policy.max_radius_m, "m")
+        if not await self._look.read("ZCARD", keys.wait(mall.id)):
+            return None
+        hits = await self._look.read(
+            *("GEOSEARCH", keys.key("idle"), *reach, "ASC", "COUNT", _MOST_DRIVERS, "WITHDIST")
+        )
+        if not hits:
+            return None
+        names = [name.decode() for name, _ in hits]
+        common, (records, positions, holds) = await self._look.at_once(
+            ("HMGET", keys.key("drivers"), *names),
+            ("HMGET", keys.key("positions"), *names),
+            ("HGETALL", keys.key("holds")),
+        )
+        view = View(**common)
+        alive = [node.encode() for node, until_ms in view.leases.items() if until_ms > view.now_ms]
+        near = list(near_of(records, positions, [float(far) for _, far in hits], alive))
+        for name, record in zip(names, records, strict=True):
+            if record:
+                self._seen[mall.id, name] = _Seen(record)
+        flat = [part for pair in holds.items() for part in pair]
+        held = {store: hold.until_ms for store, hold in read_holds(flat).items()}
+        return _Around(mall, near, held, view.now_ms, policy)
+
+    async def _waiting(self, mall: Mall) -> AsyncIterator[list[Waiting]]:
+        """The jobs that wait at a mall, a page at a time, up to the limit."""
+        key, after = self._look.keys.wait(mall.id), "-"
+        while True:
+            names = await self._look.read("ZRANGE", key, after, "+", "BYLEX", "LIMIT", 0, PAGE)
+            places = [name.decode() for name in names]
+            left = max(0, self._limit - self.looked_at)
+            self.left_out["match"] += len(places[left:])
+            jobs = [job_at(place) for place in places[:left]]
+            self.looked_at += len(jobs)
+            if jobs:
+                packed = await self._look.read("HMGET", self._look.keys.key("waiting"), *jobs)
+                yield [
+                    read_waiting(job, each)
+                    for job, each in zip(jobs, packed, strict=True)
+                    if each is not None
+                ]
+            if len(places) < PAGE:
+                return
+            after = f"({places[-1]}"
+
+    def _compare(self, around: "_Around", job: Waiting) -> None:
+        job = with_holds(job, around.mall.id, around.held)
+        if not around.is_up(job, self._look.policy):
+            return
+        carriers = around.carriers(job.need)
+        for near in carriers[:_TRIED]:
+            seen = self._seen[around.mall.id, near.driver.id]
+            if len(seen.jobs) < _JOBS_IN_MIND and around.fits(near, job):
+                seen.jobs[job.job] = job.attempt
+                return
+        if len(carriers) > _TRIED:
+            self.left_out["match"] += 1
+
+
+def _is_judged(policy: MarketPolicy) -> bool:
+    return policy.round == "instant" and not policy.hold_max_s
+
+
+class _Around:
+    """A mall and the free drivers around it, nearest first."""
+
+    def __init__(
+        self,
+        mall: Mall,
+        near: Sequence[Near],
+        held: dict[str, int],
+        now_ms: int,
+        policy: MarketPolicy,
+    ) -> None:
+        self.mall = mall
+        self.held = held
+        self._now_ms = now_ms
+        self._near = near
+        travel = Slow(policy, mall.time_zone)
+        stay_s = _DOUBT * policy.store_dwell_s
+        self._matchers = {
+            it.driver.id: Matcher(mall, [it], now_ms, policy, travel, lambda *_: stay_s)
+            for it in near
+        }
+        self._carriers: dict[tuple[int, float, frozenset[str]], list[Near]] = {}
+
+    def is_up(self, job: Waiting, policy: MarketPolicy) -> bool:
+        """Whether it should have a driver now."""
+        need = job.need
+        return (
+            max(need.ready_ms, job.held_until_ms) <= self._now_ms < need.expires_ms
+            and job.attempt < policy.max_attempts
+        )
+
+    def carriers(self, need: Need) -> Sequence[Near]:
+        """The drivers whose vehicles can carry it. Jobs that demand the same share the answer."""
+        demand = need.weight_g, need.volume_l, frozenset(need.requires) - {ID_CHECK}
+        known = self._carriers.get(demand)
+        if known is None:
+            known = [it for it in self._near if _carries(it.driver.vehicle, *demand)]
+            if len(self._carriers) < PAGE:
+                self._carriers[demand] = known
+        return known
+
+    def fits(self, near: Near, job: Waiting) -> bool:
+        """Whether the driver could take it, even with long ways and stays."""
+        try:
+            ranked = self._matchers[near.driver.id].rank(job.need, job.asked)
+        except KeyError:  # a store that the mall does not have any more
+            return False
+        return any(candidate.eligible for candidate in ranked)
+
+
+def _carries(vehicle: Vehicle, weight_g: int, volume_l: float, items: frozenset[str]) -> bool:
+    return (
+        weight_g <= vehicle.max_weight_g
+        and volume_l <= vehicle.max_volume_l
+        and items.issubset(vehicle.equipment)
+    )

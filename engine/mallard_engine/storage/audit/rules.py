@@ -1,0 +1,322 @@
+"""The audit's rules: what docs/promises.md says always holds, as far as a store can show it.
+
+Each judge takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
+and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed) and `leak`
+(nothing stays that nobody will ever remove), `lifecycle` (a change that the contract does not
+know), `record` (something that cannot be read). What is only late counts once it is later than a
+sweeper's grace, and only while a node lives that should have done it.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Final
+
+from mallard_engine.core.model import Driver, Job
+from mallard_engine.core.matching.search_policy import read_rungs
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.storage.audit.views import (DriverView, Held, JobView, OfferView)
+from mallard_engine.storage.keys import market_of
+from mallard_engine.storage.records import OfferedJobRecord, OfferRecord, RoundOfOffers
+from mallard_protocol.lifecycle import (BEFORE_PICKUP, HELD, TERMINAL, JobState, Outcome, Wish, may_move)
+
+Found = Iterator[tuple[str, str]]
+
+# How late a sweeper may be before that is a breach; an entry that it failed with comes up again
+# after two seconds.
+SWEEP_GRACE_MS: Final = 5_000
+# S10: how long an entry of `idle` may be stale.
+INDEX_GRACE_MS: Final = 2_000
+
+_DUE_KIND: Final = {
+    JobState.SCHEDULED: "release",
+    JobState.QUEUED: "retry",
+    JobState.ASSIGNED: "silent",
+    JobState.AT_MALL: "silent",
+    JobState.PICKED_UP: "silent",
+    JobState.RETURNING: "silent",
+}
+_UNTAKEN: Final = BEFORE_PICKUP - HELD
+
+
+def due_members(
+    state: JobState, mall: str, job: str, offer: str | None, several: RoundOfOffers | None
+) -> set[str]:
+    """The due entries that a job in this state has: one, none if it has ended; in a staggered round
+    (``several``) one for each offer, and one for the next driver."""
+    if state is JobState.OFFERED:
+        members = {f"offer/{mall}/{each}/{job}" for each in (several.live if several else [offer])}
+        return members | ({f"more/{mall}/{job}"} if several and several.asks_more else set())
+    kind = _DUE_KIND.get(state)
+    return {f"{kind}/{mall}/{job}"} if kind else set()
+
+
+# -- jobs
+
+
+def judge_job(view: JobView, policy: MarketPolicy) -> Found:
+    """A job, its holder, its offer and its entries."""
+    if view.state is None:
+        if view.is_listed and view.is_kept_till is None:
+            yield "S4", "it is listed, but its key is gone before it had ended"
+        return
+    job = view.job
+    if job is None:
+        yield "S4", f"its state {view.state!r} is none"
+        return
+    yield from _holder(job, view.driver)
+    yield from _offered(job, view.offer)
+    yield from _round(job, view, policy)
+    yield from _history(job)
+    yield from _entries(job, view)
+    yield from _end(job, view)
+    if job.external_id and view.external != job.id and _keeps_external(job.state):
+        yield "S8", f"its external id is {view.external or 'nobody'}'s"
+    if job.market != market_of(job.id):
+        yield "S11", f"it says that it belongs to {job.market}"
+    if not view.is_listed:
+        yield "index", "it is in no list of jobs"
+
+
+def _holder(job: Job, driver: Driver | None) -> Found:
+    if job.state not in HELD:
+        if job.driver and not job.terminal:
+            yield "S1", f"it is {job.state} and yet {job.driver}'s"
+        return
+    if job.driver is None:
+        yield "S1", f"it is {job.state} and nobody's"
+        return
+    holds = [held for held in (driver.jobs if driver else ()) if held.job == job.id]
+    if not holds:
+        yield "S1", f"its driver {job.driver} does not hold it"
+    for held in holds:
+        if held.attempt != job.attempt:
+            yield "S7", f"its driver holds attempt {held.attempt}, and it is at {job.attempt}"
+
+
+def _offered(job: Job, offer: OfferRecord | None) -> Found:
+    if job.state is not JobState.OFFERED:
+        if job.offer:
+            yield "S3", f"it is {job.state} and yet has the offer {job.offer}"
+    elif offer is None or offer.state != "live":
+        yield "S3", f"its offer {job.offer} is not live"
+    elif (job.id, job.attempt) not in [(each.job, each.attempt) for each in offer.jobs]:
+        yield "S3", f"its offer {job.offer} is another's, or another attempt's"
+
+
+def _round(job: Job, view: JobView, policy: MarketPolicy) -> Found:
+    """S3: no more drivers than the ladder allows are offered it, each once, all at its attempt."""
+    several = view.round
+    if several is None:
+        return
+    if job.state is not JobState.OFFERED:
+        yield "S3", f"it is {job.state} and yet has a round of {', '.join(several.live)}"
+        return
+    most = max(rung.drivers for rung in read_rungs(policy.offer_rungs))
+    if not len(several.live) <= several.asked <= several.most <= most:
+        yield "S3", f"{len(several.live)} of {several.asked} offers are out; {several.most} may be"
+    if several.live[:1] != [job.offer]:
+        yield "S3", f"its offer {job.offer} is not the first of {', '.join(several.live)}"
+    for name, offer in zip(several.live, view.round_offers, strict=True):
+        if offer is None or offer.state != "live":
+            yield "S3", f"its offer {name} is not live"
+        elif [(each.job, each.attempt) for each in offer.jobs] != [(job.id, job.attempt)]:
+            yield "S3", f"its offer {name} is another's, or another attempt's"
+    drivers = [offer.driver for offer in view.round_offers if offer]
+    if len(set(drivers)) < len(drivers):
+        yield "S3", f"a driver is asked twice in a round: {', '.join(drivers)}"
+
+
+def _history(job: Job) -> Found:
+    winners = [turn.attempt for turn in job.asked if turn.outcome == Outcome.ACCEPTED]
+    if len(set(winners)) < len(winners):
+        yield "S3", f"a round has two winners: attempts {winners} were accepted"
+    attempts = [turn.attempt for turn in job.asked]
+    if attempts != sorted(attempts) or any(attempt > job.attempt for attempt in attempts):
+        yield "S7", f"attempts went {attempts}, and it is at {job.attempt}"
+    states = [JobState(entry.state) for entry in job.timeline]
+    if not states or states[-1] is not job.state:
+        yield "S9", f"it is {job.state}, which its timeline does not end with"
+    for was, became in pairwise(states):
+        if was in TERMINAL:
+            yield "S9", f"it was {was} and became {became}"
+        elif not may_move(was, became):
+            yield "lifecycle", f"it was {was} and became {became}"
+
+
+def _entries(job: Job, view: JobView) -> Found:
+    expected = due_members(job.state, job.mall, job.id, job.offer, view.round)
+    if job.state in BEFORE_PICKUP and not expected <= view.due.keys():
+        yield "S14", f"it is {job.state} and has no due entry"
+    for member, at_ms in view.due.items():
+        if member not in expected:
+            yield "S14", f"it is {job.state} and has the due entry {member}"
+        elif view.is_swept and at_ms < view.now_ms - SWEEP_GRACE_MS:
+            yield "L3", f"its due entry is {view.now_ms - at_ms} ms late"
+    queued = job.state is JobState.QUEUED
+    if view.waits != queued or view.is_in_waiting != queued:
+        yield "queue", f"it is {job.state} and " + ("is not" if queued else "is") + " in the queue"
+    late_ms = view.now_ms - job.expires_ms
+    if view.is_swept and job.state in _UNTAKEN and late_ms > SWEEP_GRACE_MS:
+        yield "L2", f"it is {job.state} {late_ms} ms after it should have expired"
+
+
+def _end(job: Job, view: JobView) -> Found:
+    if not job.terminal:
+        if view.ttl_ms >= 0:
+            yield "S4", f"it is {job.state} and its key goes in {view.ttl_ms} ms"
+    elif view.ttl_ms < 0:
+        yield "leak", "it has ended and its key has no TTL"
+    elif view.is_kept_till is None:
+        yield "leak", "it has ended and nobody will take it from the lists"
+
+
+def _keeps_external(state: JobState) -> bool:
+    return state not in TERMINAL or state is JobState.DELIVERED
+
+
+# -- drivers
+
+
+def judge_driver(view: DriverView, policy: MarketPolicy) -> Found:
+    """A driver, what it holds, and its place in the index."""
+    driver = view.driver
+    if driver is None:
+        if view.is_idle:
+            yield "S10", "it is in idle and has no record"
+        return
+    yield from _holds(driver, view, policy)
+    if driver.offer and (
+        view.offer is None or view.offer.state != "live" or view.offer.driver != driver.id
+    ):
+        yield "S2", f"its offer {driver.offer} is not live, or another's"
+    if driver.connected and not view.is_held:
+        yield "S10", f"its node {driver.node} does not know of it, so its death would go unnoticed"
+    yield from _index(driver, view, policy)
+
+
+def _holds(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
+    names = [held.job for held in driver.jobs]
+    if len(set(names)) < len(names):
+        yield "S2", f"it holds a job twice: {', '.join(names)}"
+    # Only a parcel that turned out to be on board after all may come on top of what fits. What its
+    # vehicle held when it took them nobody knows any more: it may have said hello with another.
+    on_top = sum(job is not None and job.is_by_custody for job in view.jobs)
+    if len(names) - on_top > policy.max_run_jobs:
+        yield "S2", f"it holds {', '.join(names)}, more than fit"
+    for held, job in zip(driver.jobs, view.jobs, strict=True):
+        if job is None or job.state not in HELD or job.driver != driver.id:
+            yield "S1", f"it holds {held.job}, which is not its own"
+        elif job.attempt != held.attempt:
+            yield "S7", f"it holds {held.job} at attempt {held.attempt}, which is at {job.attempt}"
+
+
+def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
+    limits_ms = {
+        "its position is stale": (
+            view.position.received_ms + round(policy.stale_after_s * 1000) if view.position else 0
+        ),
+        f"its node {driver.node} is dead": view.leases.get(driver.node, 0),
+    }
+    if driver.until_ms:
+        limits_ms["its block is over"] = driver.until_ms
+    never = _why_never(driver)
+    yield from _place(driver, view, "idle", never or _why_not_idle(driver), limits_ms)
+    yield from _place(driver, view, "coming", never or _why_not_coming(driver, policy), limits_ms)
+
+
+def _place(
+    driver: Driver, view: DriverView, index: str, reason: str | None, limits_ms: Mapping[str, int]
+) -> Found:
+    """Whether it is in this index, and should be; ``reason``: why it should not, at any time."""
+    if view.is_idle if index == "idle" else view.is_coming:
+        if reason is None and driver.cool_until_ms > view.now_ms:
+            reason = "is cooling down"
+        if reason:
+            yield "S10", f"it {reason} and is in {index}"
+        if view.is_swept:
+            for limit, at_ms in limits_ms.items():
+                if at_ms < view.now_ms - INDEX_GRACE_MS:
+                    yield "S10", f"{limit} since {view.now_ms - at_ms} ms and it is in {index}"
+        if not view.has_due:
+            yield "S10", f"it is in {index} and no due entry will take it out"
+    elif (
+        reason is None
+        and view.is_swept
+        and driver.cool_until_ms < view.now_ms - SWEEP_GRACE_MS
+        and min(limits_ms.values()) > view.now_ms
+    ):
+        yield "L1", f"it may be offered something and is not in {index}"
+
+
+def _why_never(driver: Driver) -> str | None:
+    """Why the driver may not be offered anything, whatever the time."""
+    facts = {
+        f"wants to be {driver.wish}": driver.wish is not Wish.AVAILABLE,
+        "has no socket": not driver.connected,
+        "is suspended": driver.suspended,
+        "is unreachable": driver.unreachable,
+        "has an offer": driver.offer is not None,
+    }
+    return next((fact for fact, is_so in facts.items() if is_so), None)
+
+
+def _why_not_idle(driver: Driver) -> str | None:
+    return "holds a job" if driver.jobs else None
+
+
+def _why_not_coming(driver: Driver, policy: MarketPolicy) -> str | None:
+    """Why the driver may not be offered one more job on its way, whatever the time."""
+    malls = {held.mall for held in driver.jobs}
+    facts = {
+        "holds no job": not driver.jobs,
+        "has no room": len(driver.jobs) >= min(policy.max_run_jobs, driver.vehicle.max_jobs),
+        "is bound for several malls": len(malls) > 1,
+        "is at the mall": any(held.there for held in driver.jobs),
+        "holds a job without a place": not all(held.has_place for held in driver.jobs),
+    }
+    return next((fact for fact, is_so in facts.items() if is_so), None)
+
+
+# -- offers
+
+
+def judge_offer(view: OfferView) -> Found:
+    """An offer, live or ended."""
+    offer, driver = view.offer, view.driver
+    if offer is None:
+        return
+    if offer.state != "live":
+        if not view.is_kept:
+            yield "leak", "it has ended and nobody will forget it"
+        if offer.state == "accepted":
+            for each, job in zip(offer.jobs, view.jobs, strict=True):
+                yield from _promise(offer.driver, each, job)
+        return
+    for each, job in zip(offer.jobs, view.jobs, strict=True):
+        if (
+            job is None
+            or (job.state, job.attempt) != ("offered", each.attempt)
+            or view.id not in job.offers
+        ):
+            yield "S3", f"it is live, and its job {each.job} is not offered with it"
+    if driver is None or driver.offer != view.id:
+        yield "S2", f"it is live, and its driver {offer.driver} has another, or none"
+    if view.is_swept:
+        by_ms = offer.ack_by_ms or offer.expires_ms
+        if by_ms < view.now_ms - SWEEP_GRACE_MS:
+            yield "S6", f"it is live {view.now_ms - by_ms} ms after it should have ended"
+
+
+def _promise(driver: str, promised: OfferedJobRecord, job: Held | None) -> Found:
+    """S5: an accepted job stays the driver's until done, or revoked under a higher attempt."""
+    if job is None:
+        yield "S4", f"it was accepted, and its job {promised.job} is gone"
+    elif job.attempt < promised.attempt:
+        yield "S7", f"{promised.job} was accepted at {promised.attempt}, and is at {job.attempt}"
+    elif job.attempt == promised.attempt and job.state != JobState.CANCELLED:
+        kept = job.driver == driver and JobState(job.state) in HELD | TERMINAL
+        if not kept:
+            yield (
+                "S5",
+                f"{promised.job} was accepted, and is {job.state}, {job.driver or 'nobody'}'s",
+            )

@@ -1,0 +1,353 @@
+"""The audit's judges of what jobs and drivers leave behind: entries, keys, counters, events.
+
+As in ``audit_rules``, each gives (rule, what is wrong).
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from mallard_engine.storage.audit.rules import SWEEP_GRACE_MS, due_members
+from mallard_engine.storage.audit.views import Changing, Look, View
+from mallard_engine.storage.calls import EVENTS_KEPT_MS
+from mallard_engine.storage.keys import BLOCK, job_at
+from mallard_engine.storage.records import read_driver, read_round_of_offers, read_waiting
+from mallard_protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState
+
+Judged = list[tuple[str, str]]
+
+# Keys of a market that stay as long as it does. What is in them goes one by one: by transitions, by
+# `forget`, by the streams' own limits.
+LASTING: Final = frozenset(
+    {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
+    | {"open", "open_seen", "alerted"}
+)
+# A name in a wait set: service, order, job, demand.
+_LEAST_PARTS: Final = 3
+# Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job;
+# what services have stored, which has a TTL from its first write.
+_PASSING: Final = ("queue:", "wait:", "job:", "stored:")
+_MUST_END: Final = ("round:", "idempotency:")
+# So many jobs are read in one step, which holds the store up for less than a millisecond.
+PAGE: Final = 256
+_EVENTS_A_READ: Final = 500
+# The next change of so many jobs is kept in mind while the events are read backwards.
+_JOBS_IN_MIND: Final = 100_000
+# Events go when they are old enough; an id may be some milliseconds after its event's time.
+_KEPT_MARGIN_MS: Final = 60_000
+_STAMP_MARGIN_MS: Final = 1_000
+# Events that are no change of state.
+_NO_CHANGE: Final = "ready_changed"
+
+
+async def judge_due(look: Look, member: str) -> Judged:
+    """An entry of the due set: it is its job's or its driver's own, and somebody sees to it."""
+    kind, *names = member.split("/")
+    job = names[-1] if names else ""
+    common, (score, record, fields) = await look.at_once(
+        ("ZSCORE", look.keys.key("due"), member),
+        ("HEXISTS", look.keys.key("drivers"), job),
+        ("HMGET", look.keys.job(job), "state", "mall", "offer", "round"),
+    )
+    if score is None:
+        return []
+    found: Judged = []
+    if kind == "driver":
+        if not record:
+            found.append(("leak", "there is no such driver"))
+        view = View(**common)
+        late_ms = view.now_ms - int(float(score))
+        if view.is_swept and late_ms > SWEEP_GRACE_MS:
+            found.append(("L3", f"it is {late_ms} ms late"))
+        return found
+    state, mall, offer = ((value or b"").decode() for value in fields[:3])
+    several = read_round_of_offers(fields[3]) if fields[3] else None
+    if not state:
+        found.append(("leak", "there is no such job"))
+    elif member not in due_members(JobState(state), mall, job, offer, several):
+        found.append(("S14", f"it is no entry of a job that is {state}"))
+    return found
+
+
+async def judge_wait(look: Look, entry: str) -> Judged:
+    """An entry of a mall's wait set, ``<mall>/<place>``, or of what a round reads, ``/<job>``."""
+    mall, _, name = entry.partition("/")
+    job = job_at(name) if mall and name.count("/") >= _LEAST_PARTS else name
+    keys = look.keys
+    _, (score, packed, fields) = await look.at_once(
+        ("ZSCORE", keys.wait(mall), name),
+        ("HGET", keys.key("waiting"), job),
+        ("HMGET", keys.job(job), "state", "mall", "attempt"),
+    )
+    state, place, attempt = ((value or b"").decode() for value in fields)
+    if mall:
+        if score is not None and (state, place) != (JobState.QUEUED, mall):
+            return [("queue", f"its job is {state or 'gone'}, at {place or 'no mall'}")]
+        return []
+    if packed is None:
+        return []
+    if state != JobState.QUEUED:
+        return [("queue", f"its job is {state or 'gone'}")]
+    told = read_waiting(job, packed).attempt
+    return (
+        [] if told == int(attempt) else [("S7", f"rounds see attempt {told}, it is at {attempt}")]
+    )
+
+
+async def judge_coming(look: Look, entry: str) -> Judged:
+    """Who may be offered one more job on its way, ``<mall>/<driver>``: its record says so too."""
+    mall, _, driver = entry.partition("/")
+    _, (score, packed) = await look.at_once(
+        ("ZSCORE", look.keys.key("coming"), entry),
+        ("HGET", look.keys.key("drivers"), driver),
+    )
+    if score is None:
+        return []
+    known = read_driver(packed) if packed else None
+    if known is None or known.coming != mall or any(held.mall != mall for held in known.jobs):
+        return [("S10", f"{driver} is no driver on its way to {mall} who may be offered more")]
+    return []
+
+
+async def judge_external(look: Look, name: str) -> Judged:
+    """A service's external id, ``<service>/<id>``: its job has it, and is open or delivered."""
+    keys = look.keys
+    before = await look.read("HGET", keys.key("externals"), name)
+    if before is None:
+        return []
+    job = before.decode()
+    _, (after, fields, kept) = await look.at_once(
+        ("HGET", keys.key("externals"), name),
+        ("HMGET", keys.job(job), "state", "service", "external_id"),
+        ("ZSCORE", keys.key("forget"), f"external/{name}"),
+    )
+    if after != before:
+        raise Changing
+    state, service, external = ((value or b"").decode() for value in fields)
+    if not state:
+        return [] if kept is not None else [("leak", f"its job {job} is gone")]
+    if f"{service}/{external}" != name:
+        return [("S8", f"its job {job} has {service}/{external}")]
+    if JobState(state) in TERMINAL - {JobState.DELIVERED}:
+        return [("S8", f"its job {job} is {state}, and it is not free again")]
+    if state == JobState.DELIVERED and kept is None:
+        return [("leak", f"its job {job} is delivered and nobody will forget it")]
+    return []
+
+
+async def judge_key(look: Look, name: str) -> Judged:
+    """A key of the market, without its prefix: one that we know, and that does not stay forever."""
+    if name.startswith("held:"):
+        return await _held_set(look, name)
+    if name.startswith(_MUST_END):
+        return await _passing_key(look, name)
+    if is_judged_elsewhere(name):
+        return []
+    is_there = await look.read("EXISTS", look.keys.key(name))
+    return [("leak", "nobody knows this key")] if is_there else []
+
+
+async def _held_set(look: Look, name: str) -> Judged:
+    node = name.removeprefix("held:")
+    common, (is_there,) = await look.at_once(("EXISTS", look.keys.key(name)))
+    if is_there and node not in common["leases"]:
+        return [("S10", f"nobody will reap the drivers of {node}")]
+    return []
+
+
+async def _passing_key(look: Look, name: str) -> Judged:
+    key = look.keys.key(name)
+    _, (ttl_ms, value) = await look.at_once(("PTTL", key), ("GET", key))
+    if value is None:
+        return []
+    if ttl_ms < 0:
+        return [("leak", "it has no TTL")]
+    return await _idempotency(look, name, value) if name.startswith("idempotency:") else []
+
+
+async def _idempotency(look: Look, name: str, value: bytes) -> Judged:
+    """S8, S4: an idempotency key's job is there, its service's, and was submitted with it."""
+    job = value.decode().partition(" ")[2]
+    fields = await look.read("HMGET", look.keys.job(job), "service", "key")
+    service, digest = ((field or b"").decode() for field in fields)
+    if not service:
+        return [("S4", f"its job {job} is gone")]
+    if not name.startswith(f"idempotency:{service}:"):
+        return [("S8", f"its job {job} is {service}'s")]
+    if digest and not name.endswith(f":{digest}"):
+        return [("S8", f"its job {job} was submitted with another key")]
+    return []
+
+
+def is_judged_elsewhere(name: str) -> bool:
+    """Whether nothing is to be said of this key by its name: its content is judged."""
+    return name in LASTING or name.startswith(_PASSING)
+
+
+async def judge_counts(look: Look) -> Judged:
+    """S13: the counts of jobs by state add up, and are those of the jobs."""
+    _, (counts, newest) = await look.at_once(
+        ("HGETALL", look.keys.key("counts")), _newest_event(look)
+    )
+    by_state = {name.decode(): int(count) for name, count in counts.items()}
+    submitted = by_state.pop("submitted", 0)
+    found: Judged = []
+    if sum(by_state.values()) != submitted:
+        found.append(("S13", f"the states add up to {sum(by_state.values())}, not to {submitted}"))
+    found += [("S13", f"{count} jobs are {name}") for name, count in by_state.items() if count < 0]
+    there = await _count_as_of(look, _id_of(newest))
+    # Ended jobs go after a week, their counts stay.
+    for state in set(JobState) - TERMINAL:
+        counted, seen = by_state.get(state, 0), there[state]
+        if counted != seen:
+            found.append(("S13", f"{seen} jobs are {state}, and {counted} are counted"))
+    return found
+
+
+async def _count_as_of(look: Look, since: str) -> Counter[str]:
+    """The jobs by state as they were at the event ``since``, counted a page at a time.
+
+    What happened since is undone: the first later event of a job says which state it had.
+    """
+    states: Counter[str] = Counter()
+    had: dict[str, str] = {}
+    read_to = since
+    async for jobs in pages_of_jobs(look):
+        _, (newest, *seen) = await look.at_once(
+            _newest_event(look), *(("HGET", look.keys.job(job), "state") for job in jobs)
+        )
+        if (up_to := _id_of(newest)) != read_to:
+            async for event in _events(look, f"({read_to}", up_to):
+                had.setdefault(event["job"], event["from"])
+            read_to = up_to
+        for job, state in zip(jobs, seen, strict=True):
+            # One that was submitted since had no state.
+            if before := had.get(job, (state or b"").decode()):
+                states[before] += 1
+    return states
+
+
+async def pages_of_jobs(look: Look) -> AsyncIterator[list[str]]:
+    """Every job of the lists, newest first, some at a time."""
+    before = "+"
+    while True:
+        page = await look.read(
+            "ZRANGE", look.keys.key("by_age"), before, "-", "BYLEX", "REV", "LIMIT", 0, PAGE
+        )
+        if page:
+            yield [job.decode() for job in page]
+        if len(page) < PAGE:
+            return
+        before = f"({page[-1].decode()}"
+
+
+def _newest_event(look: Look) -> tuple[str | int, ...]:
+    return ("XREVRANGE", look.keys.key("events"), "+", "-", "COUNT", 1)
+
+
+def _id_of(entries: list[Any]) -> str:
+    return entries[0][0].decode() if entries else "0-0"
+
+
+async def _events(look: Look, first: str, last: str) -> AsyncIterator[dict[str, Any]]:
+    """The jobs' changes of state between two ids of the event stream, in order."""
+    while True:
+        entries = await look.read(
+            "XRANGE", look.keys.key("events"), first, last, "COUNT", _EVENTS_A_READ
+        )
+        for _, (_, packed) in entries:
+            event = msgspec.msgpack.decode(packed, strict=False)
+            if event["kind"] == "job":
+                yield event
+        if len(entries) < _EVENTS_A_READ:
+            return
+        first = f"({entries[-1][0].decode()}"
+
+
+@dataclass(slots=True)
+class Changes:
+    """When the jobs of a market changed last, epoch ms: the earliest and the latest of those whose
+    events are still kept."""
+
+    earliest_ms: int | None = None
+    latest_ms: int = 0
+
+    def note(self, at_ms: int, now_ms: int) -> None:
+        """A job changed last at this time."""
+        if at_ms > now_ms - EVENTS_KEPT_MS + _KEPT_MARGIN_MS:
+            self.earliest_ms = min(at_ms, self.earliest_ms or at_ms)
+            self.latest_ms = max(at_ms, self.latest_ms)
+
+
+async def judge_events(look: Look, changes: Changes, limit: int) -> Judged:
+    """The newest changes of state follow from one another as the contract allows (S7, S9), and the
+    stream reaches over the time of all jobs' last changes."""
+    key, found = look.keys.key("events"), await _missing(look, changes)
+    later: OrderedDict[str, dict[str, Any]] = OrderedDict()
+    last, left = "+", limit
+    while left > 0:
+        entries = await look.read("XREVRANGE", key, last, "-", "COUNT", min(left, _EVENTS_A_READ))
+        for _, (_, packed) in entries:
+            event = msgspec.msgpack.decode(packed, strict=False)
+            if event["kind"] == "job":
+                job = event["job"]
+                found += [(rule, f"{job}: {what}") for rule, what in _change(event, later.get(job))]
+                later[job] = event
+                later.move_to_end(job)
+                if len(later) > _JOBS_IN_MIND:
+                    later.popitem(last=False)
+        if len(entries) < min(left, _EVENTS_A_READ):
+            break
+        left -= len(entries)
+        last = f"({entries[-1][0].decode()}"
+    return found
+
+
+async def _missing(look: Look, changes: Changes) -> Judged:
+    """What the stream should reach over, and does not: it was emptied, or trimmed early."""
+    if changes.earliest_ms is None:
+        return []
+    _, (oldest, newest) = await look.at_once(
+        ("XRANGE", look.keys.key("events"), "-", "+", "COUNT", 1), _newest_event(look)
+    )
+    if not oldest:
+        return [("events", "the stream is empty, and jobs have changed within its time")]
+    first_ms, last_ms = (int(_id_of(each).partition("-")[0]) for each in (oldest, newest))
+    found: Judged = []
+    if first_ms > changes.earliest_ms + _STAMP_MARGIN_MS:
+        lost_s = (first_ms - changes.earliest_ms) / 1000
+        found.append(
+            ("events", f"the first {lost_s:.3f} s are gone, with the last change of a job")
+        )
+    if last_ms < changes.latest_ms:
+        lost_s = (changes.latest_ms - last_ms) / 1000
+        found.append(("events", f"the last {lost_s:.3f} s are gone, with the last change of a job"))
+    return found
+
+
+def _change(event: dict[str, Any], after: dict[str, Any] | None) -> Judged:
+    """A change of a job, and whether the next one, if it is known, follows from it."""
+    was, became, cause = event["from"], event["to"], event["cause"]
+    found: Judged = []
+    if after is not None and after["from"] != became:
+        found.append(
+            ("S9", f"it was {became}, and then went from {after['from']} to {after['to']}")
+        )
+    if after is not None and after["attempt"] < event["attempt"]:
+        found.append(("S7", f"its attempt fell from {event['attempt']} to {after['attempt']}"))
+    if was in TERMINAL:
+        found.append(("S9", f"it was {was} and became {became}"))
+    elif was and not _is_allowed(was, became, cause):
+        found.append(("lifecycle", f"it went from {was} to {became} for {cause}"))
+    return found
+
+
+def _is_allowed(was: str, became: str, cause: str) -> bool:
+    if cause == _NO_CHANGE:
+        return was == became
+    return any(
+        t.cause == cause and t.target == became and was in t.sources for t in JOB_TRANSITIONS
+    )

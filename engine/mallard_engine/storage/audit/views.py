@@ -1,0 +1,311 @@
+"""What the audit looks at: one thing and all that must agree with it, read in one atomic step.
+
+Which keys those are is only known after a first look (whose job, which offer), so each view is read
+again until the look and the step agree. Read only, over a pipelined line: many things at once.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Final, TypeVar
+
+from mallard_engine.core.model import Driver, Job, Position
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.storage.keys import MarketKeys, place_of
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.records import (OfferRecord, RoundOfOffers, pack, read_driver, read_job, read_offer, read_position, read_round_of_offers)
+from mallard_engine.storage.scripts import Script
+from mallard_protocol.lifecycle import JobState
+
+V = TypeVar("V")
+
+# How often a thing that keeps changing is looked at before it is left alone: it is alive.
+TRIES = 8
+_DUE_KINDS = ("release", "retry", "silent", "more")
+
+
+class Changing(Exception):
+    """A thing changed each time that it was looked at; nothing can be said of it now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What every look tells. ``leases``: until when each node's lease runs, epoch ms."""
+
+    now_ms: int
+    leases: Mapping[str, int]
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether a node lives that should have done by now what is overdue."""
+        return any(until_ms > self.now_ms for until_ms in self.leases.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView(View):
+    """A job and its traces. ``state``: as stored, whatever it says; ``job`` None: no such key, or
+    nothing that can be read. ``due``: its entries' scores by member. ``round``: if several drivers
+    are offered it at once, with the record of each live offer in ``round_offers``."""
+
+    id: str
+    state: str | None
+    job: Job | None
+    ttl_ms: int
+    driver: Driver | None
+    offer: OfferRecord | None
+    waits: bool
+    is_in_waiting: bool
+    due: Mapping[str, int]
+    is_kept_till: int | None
+    external: str | None
+    is_listed: bool
+    round: RoundOfOffers | None = None
+    round_offers: tuple[OfferRecord | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A job as its key has it, seen from a driver or an offer. ``offers``: those that are out."""
+
+    state: str
+    driver: str
+    attempt: int
+    offers: tuple[str, ...]
+    is_by_custody: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverView(View):
+    """A driver and what it holds; ``driver`` None: no record. ``is_held``: whether its node's set
+    has it."""
+
+    id: str
+    driver: Driver | None
+    position: Position | None
+    offer: OfferRecord | None
+    jobs: tuple[Held | None, ...]
+    is_idle: bool
+    is_coming: bool
+    is_held: bool
+    has_due: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferView(View):
+    """An offer, its jobs and its driver. ``is_kept``: whether it will be forgotten."""
+
+    id: str
+    offer: OfferRecord | None
+    jobs: tuple[Held | None, ...]
+    driver: Driver | None
+    is_kept: bool
+
+
+# What a job's place in the wait set is made of, beside its service.
+_OF_PLACE: Final = ("priority", "created_ms", "demand")
+
+
+@cache
+def _look_script() -> Script:
+    folder = resources.files("mallard_engine.storage") / "lua" / "audit"
+    return Script.parse("look", (folder / "look.lua").read_text(encoding="utf-8"), folder)
+
+
+class Look:
+    """Reads one market. ``now_ms``: a simulation's clock; None: Redis's own."""
+
+    def __init__(
+        self,
+        link: Link,
+        keys: MarketKeys,
+        policy: MarketPolicy,
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self.keys = keys
+        self.policy = policy
+        self._link = link
+        self._virtual_now_ms = now_ms
+
+    async def read(self, *command: str | bytes | float) -> Any:
+        """Run one read command and return its reply."""
+        return await self._link.call(*command)
+
+    async def at_once(
+        self, *commands: Sequence[str | bytes | int]
+    ) -> tuple[dict[str, Any], list[Any]]:
+        """Run read commands in one step: what every view tells, and their replies.
+
+        The reply of ``HGETALL`` is a mapping. :raises LinkReplyError: for a key of another type
+        """
+        names = [str(command[1]) for command in commands]
+        reply = await _look_script().run(
+            self._link, [self.keys.key("nodes"), *names], [pack(commands)]
+        )
+        (seconds, micros), leases, replies = reply
+        for index, (command, value) in enumerate(zip(commands, replies, strict=True)):
+            if isinstance(value, Exception):
+                raise value
+            if command[0] == "HGETALL":
+                replies[index] = dict(zip(value[::2], value[1::2], strict=True))
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        if self._virtual_now_ms is not None:
+            now_ms = self._virtual_now_ms()
+        until_ms = map(float, leases[1::2])
+        common = {
+            "now_ms": now_ms,
+            "leases": {
+                node.decode(): int(until) for node, until in zip(leases[::2], until_ms, strict=True)
+            },
+        }
+        return common, replies
+
+    async def job(self, job: str) -> JobView:
+        """A job's view. :raises Changing:"""
+        return await _settled(lambda: self._job(job))
+
+    async def driver(self, driver: str) -> DriverView:
+        """A driver's view. :raises Changing:"""
+        return await _settled(lambda: self._driver(driver))
+
+    async def offer(self, offer: str) -> OfferView:
+        """An offer's view. :raises Changing:"""
+        return await _settled(lambda: self._offer(offer))
+
+    async def _job(self, job: str) -> JobView | None:
+        keys, key = self.keys, self.keys.job(job)
+        names = ("driver", "offer", "mall", "service", "external_id", "round", *_OF_PLACE)
+        before = await self.read("HMGET", key, *names)
+        driver, offer, mall, service, external = [(v or b"").decode() for v in before[:5]]
+        several = read_round_of_offers(before[5]) if before[5] else None
+        priority, created_ms, demand = ((value or b"").decode() for value in before[6:])
+        place = place_of(service, int(priority or 0), int(created_ms or 0), job, demand)
+        out = dict.fromkeys([offer, *(several.live if several else ())])
+        members = [f"{kind}/{mall}/{job}" for kind in _DUE_KINDS]
+        members += [f"offer/{mall}/{each}/{job}" for each in out]
+        common, replies = await self.at_once(
+            ("HGETALL", key),
+            ("PTTL", key),
+            ("HGET", keys.key("drivers"), driver),
+            ("HGET", keys.key("offers"), offer),
+            ("ZSCORE", keys.wait(mall), place),
+            ("HEXISTS", keys.key("waiting"), job),
+            ("ZSCORE", keys.key("forget"), f"job/{service}/{job}"),
+            ("HGET", keys.key("externals"), f"{service}/{external}"),
+            ("ZSCORE", keys.key("by_age"), job),
+            ("ZSCORE", keys.key("by_service"), f"{service}/{job}"),
+            ("HMGET", keys.key("offers"), *(several.live if several else [offer])),
+            *(("ZSCORE", keys.key("due"), member) for member in members),
+        )
+        fields, ttl, holder, record, wait, waiting, kept, taken, by_age, by_service, *rest = replies
+        offers, *due = rest
+        if [fields.get(name.encode()) for name in names] != before:
+            return None
+        state = fields.get(b"state", b"").decode() or None
+        readable = state in JobState.__members__.values()
+        return JobView(
+            **common,
+            id=job,
+            state=state,
+            job=_job_of(fields) if readable else None,
+            ttl_ms=ttl,
+            driver=read_driver(holder) if holder else None,
+            offer=read_offer(record) if record else None,
+            waits=wait is not None,
+            is_in_waiting=bool(waiting),
+            due={m: int(float(at)) for m, at in zip(members, due, strict=True) if at is not None},
+            is_kept_till=None if kept is None else int(float(kept)),
+            external=taken.decode() if taken else None,
+            is_listed=by_age is not None and by_service is not None,
+            round=several,
+            round_offers=tuple(read_offer(each) if each else None for each in offers),
+        )
+
+    async def _driver(self, driver: str) -> DriverView | None:
+        keys = self.keys
+        before = await self.read("HGET", keys.key("drivers"), driver)
+        known = read_driver(before) if before else None
+        jobs = known.jobs if known else ()
+        bound_for = (known and known.coming) or (jobs[0].mall if jobs else "")
+        common, replies = await self.at_once(
+            ("HGET", keys.key("drivers"), driver),
+            ("HGET", keys.key("positions"), driver),
+            ("HGET", keys.key("offers"), (known and known.offer) or ""),
+            ("ZSCORE", keys.key("idle"), driver),
+            ("SISMEMBER", keys.held(known.node if known else ""), driver),
+            ("ZSCORE", keys.key("due"), f"driver/{driver}"),
+            ("ZSCORE", keys.key("coming"), f"{bound_for}/{driver}"),
+            *(_ask_held(keys, held.job) for held in jobs),
+        )
+        after, position, offer, idle, held, due, coming, *states = replies
+        if after != before:
+            return None
+        return DriverView(
+            **common,
+            id=driver,
+            driver=known,
+            position=read_position(position),
+            offer=read_offer(offer) if offer else None,
+            jobs=tuple(map(_held_of, states)),
+            is_idle=idle is not None,
+            is_coming=coming is not None,
+            is_held=bool(held),
+            has_due=due is not None,
+        )
+
+    async def _offer(self, offer: str) -> OfferView | None:
+        keys = self.keys
+        before = await self.read("HGET", keys.key("offers"), offer)
+        known = read_offer(before) if before else None
+        common, replies = await self.at_once(
+            ("HGET", keys.key("offers"), offer),
+            ("HGET", keys.key("drivers"), known.driver if known else ""),
+            ("ZSCORE", keys.key("forget"), f"offer/{offer}"),
+            *(_ask_held(keys, each.job) for each in (known.jobs if known else ())),
+        )
+        after, driver, kept, *jobs = replies
+        if after != before:
+            return None
+        return OfferView(
+            **common,
+            id=offer,
+            offer=known,
+            jobs=tuple(map(_held_of, jobs)),
+            driver=read_driver(driver) if driver else None,
+            is_kept=kept is not None,
+        )
+
+
+def _ask_held(keys: MarketKeys, job: str) -> tuple[str, ...]:
+    return ("HMGET", keys.job(job), "state", "driver", "attempt", "offer", "timeline", "round")
+
+
+def _held_of(reply: Sequence[bytes | None]) -> Held | None:
+    state, driver, attempt, offer, timeline, several = (value or b"" for value in reply)
+    if not state:
+        return None
+    return Held(
+        state=state.decode(),
+        driver=driver.decode(),
+        attempt=int(attempt),
+        offers=offers_out(offer.decode(), several),
+        is_by_custody=b"custody" in timeline,
+    )
+
+
+def offers_out(offer: str, several: bytes | None) -> tuple[str, ...]:
+    """The offers that are out for a job, out of its fields ``offer`` and ``round``."""
+    if several:
+        return tuple(read_round_of_offers(several).live)
+    return (offer,) if offer else ()
+
+
+def _job_of(fields: Mapping[bytes, bytes]) -> Job:
+    return read_job([part for pair in fields.items() for part in pair])
+
+
+async def _settled(read: Callable[[], Awaitable[V | None]]) -> V:
+    for _ in range(TRIES):
+        if (view := await read()) is not None:
+            return view
+    raise Changing

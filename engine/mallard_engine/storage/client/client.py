@@ -1,0 +1,264 @@
+"""The engine's line to Redis: one connection, pipelined by itself, that mends itself.
+
+A call costs some microseconds of our CPU, against some tens for a pooled client's. What it does not
+do is repeat a call whose outcome is unknown: that is for the caller, who knows the fence.
+
+A line that is down refuses calls at once, so that nothing queues behind an absent store. A
+heartbeat notices a store that is silent (stopped, or cut off without a word) within about a second
+even when no other call is made. A server that is a replica is refused on connecting, and hung up on
+when it says `READONLY`: the next attempt resolves the address anew and may find the new master.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from mallard_engine.logs import RateLimitedLog
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.client.address import Address
+from mallard_engine.storage.client.errors import LinkReplyError, StoreNotReady, StoreTimeout
+from mallard_engine.storage.client.connection import SILENCE_S, Command, Wire
+
+_log = structlog.get_logger(__name__)
+_often = RateLimitedLog(_log, interval_s=10.0)
+
+_FIRST_RETRY_S = 0.05
+# The longest pause between attempts while an outage is young, and later.
+_YOUNG_RETRY_S = 0.25
+_LAST_RETRY_S = 2.0
+_YOUNG_S = 30.0
+# How long one attempt waits for a connection while the outage is young: a lost SYN is only sent
+# again after a second, so a new attempt finds a returning network sooner.
+_YOUNG_CONNECT_S = 1.0
+# What a restricted user may be forbidden without harm.
+_OPTIONAL = frozenset({"CLIENT", "ROLE"})
+_ROLES = {b"slave": "replica"}
+
+
+class Link:
+    """A line to one Redis. Build it, `connect` it inside a running loop, `close` it at the end.
+
+    `deadline_s`: a call that has no reply by then fails with `StoreTimeout`, and the connection is
+    cut, since the replies behind it would be late as well. `silence_s`: the same after this long
+    without a byte from the store. `heartbeat_s`: how often an idle line is asked for a sign of
+    life. `grace_s`: for this long after a connection broke, calls wait for the next one; later,
+    and after a silence, they are refused at once. `max_waiting`: more calls than this at once are
+    refused, with `StoreUnavailable`, before they are sent. `master_only`: refuse a replica.
+    `greeting`: commands sent on every new
+    connection before any call. `on_up` and `on_down` are called at each change.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "mallard",
+        deadline_s: float = 2.0,
+        silence_s: float = SILENCE_S,
+        heartbeat_s: float = 0.25,
+        grace_s: float = 0.5,
+        max_waiting: int = 10_000,
+        master_only: bool = True,
+        greeting: Sequence[Command] = (),
+        on_up: Callable[[], None] | None = None,
+        on_down: Callable[[], None] | None = None,
+    ) -> None:
+        self.address = Address.parse(url)
+        self._name = name
+        self._deadline_s = deadline_s
+        self._silence_s = silence_s
+        self._heartbeat_s = heartbeat_s
+        self._grace_s = grace_s
+        self._max_waiting = max_waiting
+        self._master_only = master_only
+        self._greeting = greeting
+        self._on_up = on_up
+        self._on_down = on_down
+        self._wire: Wire | None = None
+        self._changed = asyncio.Event()  # set while the line is up, or closed for good
+        self._heartbeat: asyncio.TimerHandle | None = None
+        # Why there is no connection, and until when calls wait for the next one.
+        self._why = "not connected yet"
+        self._grace_until = 0.0
+        self._held = 0
+        self._closed = False
+        self._down_since: float | None = None
+        self._mending: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether calls go through now."""
+        return self._wire is not None
+
+    @property
+    def down_since(self) -> float | None:
+        """The loop's time at which the line broke; None while it is up or was never connected."""
+        return self._down_since
+
+    @property
+    def is_away(self) -> bool:
+        """Whether calls are refused at once: the line is down, and its moment of grace over."""
+        return not self.connected and asyncio.get_running_loop().time() >= self._grace_until
+
+    @property
+    def why_down(self) -> str:
+        """What ended the last connection, or the last attempt to make one."""
+        return self._why
+
+    async def connect(self) -> None:
+        """Open the line. Raises `StoreUnavailable`; `LinkReplyError` for a refused greeting."""
+        try:
+            await self._open(self._deadline_s)
+        except StoreUnavailable as error:
+            if isinstance(error, LinkReplyError):
+                raise
+            raise StoreUnavailable(f"the store at {self.address}: {error}") from error
+        loop = asyncio.get_running_loop()
+        self._heartbeat = loop.call_later(self._heartbeat_s, self._beat)
+
+    async def close(self) -> None:
+        """Hang up. Calls that still wait fail with `StoreUnavailable`."""
+        self._closed = True
+        self._changed.set()
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        if self._mending is not None:
+            self._mending.cancel()
+            await asyncio.wait({self._mending})
+        if self._wire is not None:
+            self._wire.cut(StoreUnavailable("the link was closed"))
+            self._wire = None
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        """Send a command and return its reply: bytes, an int, None, or a list of these.
+
+        Raises `LinkReplyError` for an error reply, `StoreTimeout`, `StoreUnavailable`.
+        """
+        wire = self._wire or await self._next_wire()
+        if wire.waiting >= self._max_waiting:
+            raise StoreUnavailable(f"{wire.waiting} calls are waiting for the store already")
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        try:
+            return await wire.send(command, deadline)
+        except StoreNotReady as error:
+            if error.condition.hang_up:
+                wire.cut(StoreUnavailable(str(error)))
+            raise
+
+    async def _next_wire(self) -> Wire:
+        """Wait for the line to be up again while there is hope, else refuse at once."""
+        if self._held >= self._max_waiting:
+            raise StoreUnavailable(f"{self._held} calls are waiting for the store already")
+        if asyncio.get_running_loop().time() < self._grace_until:
+            self._held += 1
+            try:
+                async with asyncio.timeout_at(self._grace_until):
+                    while self._wire is None and not self._closed:
+                        await self._changed.wait()
+            except TimeoutError:
+                pass
+            finally:
+                self._held -= 1
+        if self._closed:
+            raise StoreUnavailable("the link was closed")
+        if self._wire is None:
+            raise StoreUnavailable(f"the store at {self.address} cannot be reached: {self._why}")
+        return self._wire
+
+    def _beat(self) -> None:
+        """Ask an idle line for a sign of life, so that a silent store is noticed."""
+        loop = asyncio.get_running_loop()
+        self._heartbeat = loop.call_later(self._heartbeat_s, self._beat)
+        if self._wire is not None and not self._wire.waiting:
+            with contextlib.suppress(StoreUnavailable):  # it has just ended: `_lost` follows
+                sign = self._wire.send(("PING",), loop.time() + self._deadline_s)
+                sign.add_done_callback(_ignore)
+
+    async def _open(self, connect_s: float) -> None:
+        try:
+            async with asyncio.timeout(connect_s):
+                wire = await self.address.open(lambda: Wire(self._lost, silence_s=self._silence_s))
+            try:
+                await self._greet(wire)
+            except BaseException:
+                wire.cut(StoreUnavailable("the store refused the connection"))
+                raise
+        except TimeoutError:
+            raise StoreUnavailable("no connection in time") from None
+        except OSError as error:
+            raise StoreUnavailable(str(error)) from error
+        self._wire = wire
+        self._down_since = None
+        self._changed.set()
+        if self._on_up:
+            self._on_up()
+
+    async def _greet(self, wire: Wire) -> None:
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        commands = [*self.address.introduction(self._name), ("ROLE",), *self._greeting]
+        replies = await asyncio.gather(
+            *(wire.send(command, deadline) for command in commands),
+            return_exceptions=True,
+        )
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, BaseException):
+                if command[0] in _OPTIONAL and not _is_passing(reply):
+                    continue
+                raise reply
+            if command == ("ROLE",) and self._master_only and reply[0] != b"master":
+                raise StoreUnavailable(f"it is a {_ROLES.get(reply[0], 'sentinel')}")
+        if wire.lost:
+            raise StoreUnavailable("the connection broke at once")
+
+    def _lost(self, wire: Wire, reason: StoreUnavailable) -> None:
+        if wire is not self._wire or self._closed:
+            return
+        _log.warning("store link down", store=str(self.address), reason=str(reason))
+        loop = asyncio.get_running_loop()
+        self._wire = None
+        self._why = str(reason)
+        self._changed.clear()
+        self._down_since = loop.time()
+        # A store that fell silent has no reason to be back in a moment.
+        is_silent = isinstance(reason, StoreTimeout)
+        self._grace_until = 0.0 if is_silent else loop.time() + self._grace_s
+        self._mending = loop.create_task(self._mend())
+        if self._on_down:
+            self._on_down()
+
+    async def _mend(self) -> None:
+        clock = asyncio.get_running_loop().time
+        began, delay_s = clock(), _FIRST_RETRY_S
+        while True:
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            is_young = clock() < began + _YOUNG_S
+            delay_s = min(delay_s * 2, _YOUNG_RETRY_S if is_young else _LAST_RETRY_S)
+            try:
+                await self._open(_YOUNG_CONNECT_S if is_young else self._deadline_s)
+            except (StoreUnavailable, LinkReplyError) as error:
+                self._why = str(error)
+                _often.error("store link still down", store=str(self.address), reason=self._why)
+            except Exception as error:  # noqa: BLE001 - an outage must not end the attempts
+                # Whatever goes wrong in one attempt, the next may succeed.
+                self._why = type(error).__name__
+                _log.exception("store link: an attempt to connect failed")
+            else:
+                _log.info("store link up", store=str(self.address))
+                return
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether a greeting failed because of the store's condition, not because it is forbidden."""
+    return not isinstance(error, LinkReplyError) or (
+        isinstance(error, StoreNotReady) and error.code != "NOPERM"
+    )
+
+
+def _ignore(future: asyncio.Future[Any]) -> None:
+    """Take note of a reply that is of no interest, so that its error is not logged."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,155 @@
+"""One connection to Redis on which calls are pipelined by themselves.
+
+A call on an idle line leaves at once, those of one turn of the event loop on a busy one in one
+write; the replies come back in the order of the calls. That order is all that ties a reply to its
+call, so a connection on which one reply is overdue is of no use any more: it is cut, and every
+waiting call fails. So is one on which nothing at all arrives for a while although calls wait: a
+stopped process or a half-open connection never closes by itself.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import hiredis
+
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.client.errors import StoreTimeout, reply_error
+
+Command = Sequence[str | bytes | int | float]
+
+# Its stub describes a tuple of one.
+_pack: Callable[..., bytes] = hiredis.pack_command
+# What the parser gives when the next reply is not complete yet.
+_INCOMPLETE = object()
+# A store that sends nothing for this long while calls wait counts as away. Longer than its own
+# pauses (a fork, a slow write of its log), and short enough to answer an order within a second.
+SILENCE_S = 0.8
+# A timer that fires this late says that our own loop was held up (or the process stopped): the
+# replies may be waiting in the socket, unread, and get this long to be read.
+_HELD_UP_S = 0.25
+
+
+class Wire(asyncio.Protocol):
+    """An open connection. `on_lost` is called once with what ended it.
+
+    `silence_s`: with calls waiting, it is cut after this long without a byte from the store.
+    """
+
+    def __init__(
+        self,
+        on_lost: Callable[["Wire", StoreUnavailable], None],
+        *,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost
+        self._silence_s = silence_s
+        # When the store last sent something, or the first of the waiting calls was sent.
+        self._heard_s = 0.0
+        self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
+        self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
+        self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        # One timer for all waiting calls.
+        self._timer: asyncio.TimerHandle | None = None
+        self._end: StoreUnavailable | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their reply."""
+        return len(self._waiting)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._end is not None
+
+    def send(self, command: Command, deadline: float) -> asyncio.Future[Any]:
+        """Send a command, at once or with this turn's others; the future gets its reply.
+
+        `deadline` is the loop's time at which the reply is overdue; it never lies before that of
+        an earlier call. The future fails with `LinkReplyError`, `StoreTimeout` or
+        `StoreUnavailable`.
+        """
+        if self._end is not None:
+            raise StoreUnavailable(*self._end.args)
+        packed = _pack(tuple(command))
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if not self._waiting:
+            self._heard_s = self._loop.time()
+            if self._timer is None:
+                self._set_timer(min(deadline, self._heard_s + self._silence_s))
+        if not self._waiting and self._transport is not None:
+            # No other call is on the way: no reason to wait for others of this turn.
+            self._transport.write(packed)
+        else:
+            if not self._unsent:
+                self._loop.call_soon(self._flush)
+            self._unsent.append(packed)
+        self._waiting.append((deadline, future))
+        return future
+
+    def cut(self, reason: StoreUnavailable) -> None:
+        """End the connection at once; waiting calls fail with `reason`."""
+        self._end = self._end or reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop when the connection is open."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop with what arrived: hand each complete reply to its call."""
+        self._heard_s = self._loop.time()
+        try:
+            self._parser.feed(data)
+            while (reply := self._parser.gets()) is not _INCOMPLETE:
+                _, future = self._waiting.popleft()
+                if future.done():  # its caller was cancelled
+                    continue
+                if isinstance(reply, Exception):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.cut(StoreUnavailable(f"the store does not speak Redis's protocol: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop when the connection has ended: no waiting call will be answered."""
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        end = self._end = self._end or StoreUnavailable(f"the connection broke: {exc or 'closed'}")
+        for _, future in self._waiting:
+            if not future.done():
+                # Each caller gets an exception of its own: a traceback grows with every raise.
+                future.set_exception(type(end)(*end.args))
+        self._waiting.clear()
+        self._on_lost(self, end)
+
+    def _flush(self) -> None:
+        if self._transport is not None:
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def _set_timer(self, at_s: float) -> None:
+        self._timer = self._loop.call_at(at_s, self._check, at_s)
+
+    def _check(self, due_s: float) -> None:
+        """Cut a connection on which a reply is overdue, or which has fallen silent."""
+        self._timer = None
+        if not self._waiting:
+            return
+        now = self._loop.time()
+        silent_s = self._heard_s + self._silence_s
+        limit_s = min(self._waiting[0][0], silent_s)
+        if limit_s <= now:
+            if now < due_s + _HELD_UP_S:
+                late = "is silent" if silent_s <= now else "did not answer in time"
+                self.cut(StoreTimeout(f"the store {late}"))
+                return
+            limit_s = now + _HELD_UP_S
+        self._set_timer(limit_s)

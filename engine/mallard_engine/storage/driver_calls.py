@@ -1,0 +1,274 @@
+"""Drivers: sockets, wishes, positions."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.core.model import (Device, Driver, LiveOffer, Position, Vehicle)
+from mallard_engine.ports import (Answered, DriverFix, DriverSnapshot, Effects, Hello, NoSuchDriver, OfferLive, OwnDriver, Recorded, Refused, StoreFull, TakenBack)
+from mallard_engine.storage.calls import Calls, Reply
+from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.records import (as_string, read_driver, read_job, read_offer, read_position)
+from mallard_protocol.codes import ErrorCode
+from mallard_protocol.lifecycle import Wish
+
+MAX_BATCH = 256
+_SCAN_COUNT = 1_000
+
+
+class DriverCalls(Calls):
+    """The driver side of :class:`mallard_engine.ports.Store`."""
+
+    async def hello(
+        self,
+        market: str,
+        driver: str,
+        *,
+        node: str,
+        vehicle: Vehicle | None,
+        fix: DriverFix | None,
+        device: Device | None = None,
+    ) -> Hello:
+        """See :meth:`mallard_engine.ports.Store.hello`."""
+        keys = self._keys[market]
+        args: dict[str, object] = {"driver": driver, "node": node}
+        if vehicle:
+            args["vehicle"] = asdict(vehicle)
+        if device:
+            args["device"] = asdict(device)
+        if fix:
+            args["fix"] = {
+                "at": fix.at_ms,
+                "lat": fix.lat,
+                "lon": fix.lon,
+                "acc": fix.acc_m,
+                "fault": fix.fault,
+            }
+        try:
+            reply = await self._transition("hello", keys, [keys.held(node)], args)
+        except StoreFull:
+            # A full store takes on no new work, but it lets what is under way come to its end.
+            if not await self._has_work(keys, driver):
+                raise
+            reply = await self._transition("hello", keys, [keys.held(node)], args, when_full=True)
+        epoch, seq = reply.rest
+        return Hello(epoch, seq, reply.effects)
+
+    async def set_device(self, market: str, driver: str, epoch: int, device: Device) -> None:
+        """See :meth:`mallard_engine.ports.Store.set_device`."""
+        args = {"driver": driver, "epoch": epoch, "device": asdict(device)}
+        await self._transition("device", self._keys[market], [], args)
+
+    async def _has_work(self, keys: MarketKeys, driver: str) -> bool:
+        """Whether the driver holds a job or has a live offer."""
+        record = await self._link.call("HGET", keys.key("drivers"), driver)
+        known = read_driver(record) if record else None
+        return known is not None and bool(known.jobs or known.offer)
+
+    async def disconnect(
+        self, market: str, node: str, closed: Sequence[tuple[str, int]]
+    ) -> Effects:
+        """See :meth:`mallard_engine.ports.Store.disconnect`."""
+        keys = self._keys[market]
+        args = {"node": node, "closed": closed}
+        self._tracks[market].forget(driver for driver, _ in closed)
+        return (await self._transition("disconnect", keys, [keys.held(node)], args)).effects
+
+    async def take_back(
+        self, market: str, node: str, drivers: Sequence[OwnDriver], *, rewound: bool
+    ) -> tuple[Sequence[TakenBack], Effects]:
+        """See :meth:`mallard_engine.ports.Store.take_back`."""
+        if len(drivers) > MAX_BATCH:
+            raise ValueError(f"{len(drivers)} drivers: at most {MAX_BATCH} a call")
+        keys = self._keys[market]
+        args = {"node": node, "rewound": rewound, "drivers": list(map(_own, drivers))}
+        reply = await self._transition("take_back", keys, [keys.held(node)], args)
+        taken = [
+            TakenBack(verdict.decode(), read_driver(record, read_position(position)))
+            for verdict, record, position in zip(*reply.rest, strict=True)
+        ]
+        return taken, reply.effects
+
+    async def held(self, market: str, node: str) -> Mapping[str, int]:
+        """See :meth:`mallard_engine.ports.Store.held`."""
+        keys = self._keys[market]
+        names = await self._link.call("SMEMBERS", keys.held(node))
+        held: dict[str, int] = {}
+        for start in range(0, len(names), MAX_BATCH):
+            batch = names[start : start + MAX_BATCH]
+            records = await self._link.call("HMGET", keys.key("drivers"), *batch)
+            known = [read_driver(record) for record in records if record]
+            held |= {each.id: each.epoch for each in known if each.node == node}
+        return held
+
+    async def snapshot(self, market: str, driver: str) -> DriverSnapshot:
+        """See :meth:`mallard_engine.ports.Store.snapshot`."""
+        keys = self._keys[market]
+        record = await self._link.call("HGET", keys.key("drivers"), driver)
+        if record is None:
+            raise NoSuchDriver(driver)
+        position = read_position(await self._link.call("HGET", keys.key("positions"), driver))
+        known = read_driver(record, position)
+        held = [await self._link.call("HGETALL", keys.job(job.job)) for job in known.jobs]
+        jobs = tuple(read_job(flat) for flat in held if flat)
+        offer = await self._live_offer(keys, known.offer)
+        return DriverSnapshot(self.now_ms(), known, offer, jobs)
+
+    async def _live_offer(self, keys: MarketKeys, offer: str | None) -> LiveOffer | None:
+        packed = await self._link.call("HGET", keys.key("offers"), offer) if offer else None
+        if packed is None:
+            return None
+        record = read_offer(packed)
+        if record.state != "live":
+            return None
+        cards = [await self._link.call("HGET", keys.job(j.job), "card") for j in record.jobs]
+        return record.live(cards) if all(cards) else None
+
+    async def alive(self, market: str, driver: str) -> Answered:
+        """See :meth:`mallard_engine.ports.Store.alive`."""
+        reply = await self._transition("alive", self._keys[market], (), {"driver": driver})
+        if reply.verdict == "no_driver":
+            raise NoSuchDriver(driver)
+        return answered(reply)
+
+    async def seen(self, market: str, driver: str) -> Effects:
+        """See :meth:`mallard_engine.ports.Store.seen`."""
+        keys = self._keys[market]
+        return (await self._transition("seen", keys, (), {"driver": driver})).effects
+
+    async def tell(self, market: str, driver: str, why: str) -> Effects:
+        """See :meth:`mallard_engine.ports.Store.tell`."""
+        keys = self._keys[market]
+        return (await self._transition("tell", keys, (), {"driver": driver, "why": why})).effects
+
+    async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
+        """See :meth:`mallard_engine.ports.Store.status`."""
+        keys = self._keys[market]
+        args: dict[str, object] = {"driver": driver, "wish": wish.value}
+        if until_ms is not None:
+            args["until_ms"] = until_ms
+        reply = await self._transition("status", keys, (), args)
+        if reply.verdict == "no_driver":
+            raise NoSuchDriver(driver)
+        if reply.verdict == "offer_live":
+            raise OfferLive(reply.rest[0].decode())
+        return answered(reply)
+
+    async def record_positions(self, market: str, fixes: Sequence[DriverFix]) -> Recorded:
+        """See :meth:`mallard_engine.ports.Store.record_positions`."""
+        if len(fixes) > MAX_BATCH:
+            raise ValueError(f"{len(fixes)} fixes: at most {MAX_BATCH} a batch")
+        if not fixes:
+            return Recorded((), Effects())
+        tracks, now_ms = self._tracks[market], self.now_ms()
+        plain, judged = tracks.sort_out(fixes, now_ms)
+        writes = [
+            part
+            for driver, blob in zip(plain.drivers, plain.blobs, strict=True)
+            for part in (driver, as_string(blob))
+        ]
+        args = {
+            "drivers": plain.drivers,
+            "known": as_string(b"".join(plain.known)),
+            "writes": writes,
+            "moves": plain.moves,
+            "fixes": [_judged(fixes[index]) for index in judged],
+        }
+        # Until the answer is here nobody knows what is stored, and what is written meanwhile goes
+        # by what was there before: it is judged anew.
+        reply = await self._transition("positions", self._keys[market], (), args)
+        missed, rest, learnt = reply.rest
+        verdicts = ["ok"] * len(fixes)
+        if missed:
+            by_driver = dict(zip(plain.drivers, missed, strict=True))
+            for index, fix in enumerate(fixes):
+                if verdict := by_driver.get(fix.driver):
+                    verdicts[index] = verdict.decode()
+        else:
+            tracks.wrote(plain, fixes, now_ms)
+        for driver, blob in zip(learnt[::2], learnt[1::2], strict=True):
+            tracks.learn(driver.decode(), blob)
+        for index, verdict in zip(judged, rest, strict=True):
+            verdicts[index] = verdict.decode()
+        return Recorded(tuple(verdicts), reply.effects)
+
+    async def suspend(self, market: str, driver: str, reason: str) -> Answered:
+        """See :meth:`mallard_engine.ports.Store.suspend`."""
+        return await self._set_suspended(market, driver, suspended=True, reason=reason)
+
+    async def resume(self, market: str, driver: str) -> Answered:
+        """See :meth:`mallard_engine.ports.Store.resume`."""
+        return await self._set_suspended(market, driver, suspended=False, reason="")
+
+    async def _set_suspended(
+        self, market: str, driver: str, *, suspended: bool, reason: str
+    ) -> Answered:
+        args = {"driver": driver, "suspended": suspended, "reason": reason}
+        reply = await self._transition("suspend", self._keys[market], (), args)
+        if reply.verdict == "no_driver":
+            raise NoSuchDriver(driver)
+        return answered(reply)
+
+    async def some_drivers(self, market: str, limit: int) -> Sequence[Driver]:
+        """See :meth:`mallard_engine.ports.Store.some_drivers`."""
+        key = self._keys[market].key("drivers")
+        flat = await self._link.call("HRANDFIELD", key, limit, "WITHVALUES")
+        return [read_driver(record) for record in flat[1::2]]
+
+    async def drivers_near(
+        self, market: str, lat: float, lon: float, radius_m: float, limit: int
+    ) -> Sequence[Driver]:
+        """See :meth:`mallard_engine.ports.Store.drivers_near`. Reads every position: for operators."""
+        keys = self._keys[market]
+        hits: dict[bytes, tuple[float, Position]] = {}
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._link.call(
+                "HSCAN", keys.key("positions"), cursor, "COUNT", _SCAN_COUNT
+            )
+            for driver, packed in zip(flat[::2], flat[1::2], strict=True):
+                position = read_position(packed)
+                if position is None:
+                    continue
+                away_m = haversine_m(lat, lon, position.lat, position.lon)
+                if away_m <= radius_m:
+                    hits[driver] = (away_m, position)
+            if cursor == b"0":
+                break
+        nearest = heapq.nsmallest(limit, hits, key=lambda driver: hits[driver][0])
+        if not nearest:
+            return []
+        records = await self._link.call("HMGET", keys.key("drivers"), *nearest)
+        return [
+            read_driver(record, hits[driver][1])
+            for driver, record in zip(nearest, records, strict=True)
+            if record
+        ]
+
+
+def _judged(fix: DriverFix) -> tuple[str, int, float, float, float, str]:
+    return fix.driver, fix.at_ms, fix.lat, fix.lon, fix.acc_m, fix.fault
+
+
+def _own(own: OwnDriver) -> dict[str, object]:
+    args: dict[str, object] = {"driver": own.driver, "epoch": own.epoch, "wish": own.wish.value}
+    if own.until_ms is not None:
+        args["until_ms"] = own.until_ms
+    if own.vehicle is not None:
+        args["vehicle"] = asdict(own.vehicle)
+    if own.device is not None:
+        args["device"] = asdict(own.device)
+    if own.fix is not None:
+        args["fix"] = _judged(own.fix)[1:]
+        args["age_ms"] = own.age_ms
+    return args
+
+
+def answered(reply: Reply) -> Answered:
+    """A reply whose rest begins with what is told of the driver. :raises Refused:"""
+    reply.unless_refused()
+    record, position = reply.rest[0]
+    if record is None:
+        raise Refused(ErrorCode.NOT_YOURS)
+    return Answered(read_driver(record, read_position(position)), reply.effects)

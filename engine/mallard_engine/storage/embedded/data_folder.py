@@ -1,0 +1,112 @@
+"""The folder that an embedded server lives in: ours alone, and one server's at a time."""
+
+import fcntl
+import hashlib
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from mallard_engine.storage.client.errors import DataFolderInUse, EmbeddedServerError
+
+# A Unix socket's path fits in 108 bytes (104 on macOS), its closing zero included.
+_MAX_SOCKET_PATH_BYTES = 100
+_POLL_S = 0.01
+
+
+def own_folder(folder: Path) -> None:
+    """Make the folder, or make sure that it is ours, and that nobody else may look into it."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise EmbeddedServerError(f"{folder} belongs to somebody else")
+    folder.chmod(0o700)
+
+
+def lock_folder(home: Path, wait_s: float) -> int:
+    """Lock the folder for one server; return the descriptor that holds the lock.
+
+    The lock ends when the last copy of the descriptor is closed. Raises `DataFolderInUse` at once
+    when its owner is alive, and after `wait_s` when only the owner's server still is.
+    """
+    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, 20, 0).decode()
+            # The owner was killed: its server is writing its last words and lets go in a moment.
+            if owner and not _is_alive(int(owner)) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                continue
+            os.close(lock)
+            raise DataFolderInUse(
+                f"{home.parent} is in use by process {owner or '(unknown)'}; "
+                "give each its own folder with --data, or share a Redis with --redis"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        return lock
+
+
+def hold_path(home: Path) -> socket.socket | None:
+    """Hold the folder's path for this process, whatever becomes of the folder itself.
+
+    The lock lives in the folder and goes with it: were the folder deleted under a running server,
+    another could be started on the same path. The name in the kernel's abstract namespace ends
+    with the process and leaves no file. Linux only; elsewhere None.
+
+    Raises `DataFolderInUse` when a process has the path.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0mallard-{os.getuid()}-{_digest(home)}")
+    except OSError:
+        holder.close()
+        raise DataFolderInUse(
+            f"{home.parent} is in use by another process, though its folder may have been replaced"
+        ) from None
+    return holder
+
+
+def fault_of(home: Path, lock: int, log: Path | None) -> str | None:
+    """What has happened to the folder under a running server; None: nothing.
+
+    `lock`: the descriptor of the lock that was taken in it. `log`: the folder of the server's log,
+    None without one. What is written to a deleted log is lost with the server.
+    """
+    try:
+        there, own = (home / "lock").stat(), os.fstat(lock)
+    except OSError:
+        return f"the data folder {home.parent} was deleted or moved"
+    if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
+        return f"the data folder {home.parent} was replaced"
+    if log is not None and not any(log.glob("*.incr.aof")):
+        return f"the store's log in {log} was deleted"
+    return None
+
+
+def socket_path(home: Path) -> Path:
+    """Return the socket's path: in the server's folder, or elsewhere when that is too deep."""
+    path = home / "server.sock"
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
+        return path
+    return Path(tempfile.gettempdir()) / f"mallard-{os.getuid()}-{_digest(home)}" / "server.sock"
+
+
+def _digest(home: Path) -> str:
+    return hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

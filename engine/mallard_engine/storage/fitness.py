@@ -1,0 +1,176 @@
+"""Whether a store can be trusted with jobs: its version, role, eviction and persistence.
+
+One judgement for `mallard serve` (before it listens), `mallard check` and `/readyz`. What a
+restricted user may not ask stays unknown, which is said, and everything else is judged.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.schema import KEY as SCHEMA_KEY
+from mallard_engine.storage.schema import Schema, read_mark, refusal
+
+Call = Callable[..., Awaitable[Any]]
+
+_OLDEST: Final = (7, 0)
+_LOADING_POLL_S: Final = 0.25
+_NO_FSYNC: Final = (
+    "appendfsync is no: a power cut may lose the last half minute; set everysec or always"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line on the store. `refuse`: it must not be used; else it is a warning."""
+
+    text: str
+    refuse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a store tells of itself; None for what the user may not ask.
+
+    `info`: the fields of INFO. `config`: some of CONFIG. `cluster`: the fields of CLUSTER INFO, of
+    a server in cluster mode. `schema`: the mark of the versions that wrote to it.
+    """
+
+    info: Mapping[str, str] | None
+    config: Mapping[str, str] | None = None
+    cluster: Mapping[str, str] | None = None
+    schema: Schema | None = None
+
+
+def judge(facts: Facts, *, embedded: bool = False) -> tuple[Finding, ...]:
+    """Return what is wrong with a store, the worst first. `embedded`: we start it and sync it."""
+    found = [Finding(why, refuse=True)] if (why := refusal(facts.schema)) else []
+    if facts.info is None:
+        unknown = "version, role, eviction and persistence are unknown: INFO is forbidden"
+        return (*found, Finding(unknown))
+    found += [*_server(facts.info, facts.cluster), *_eviction(facts.info)]
+    if not embedded:
+        found += _persistence(facts.info, facts.config)
+    return tuple(sorted(found, key=lambda finding: not finding.refuse))
+
+
+def _server(info: Mapping[str, str], cluster: Mapping[str, str] | None) -> Iterator[Finding]:
+    version = info.get("redis_version", "")
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if not numbers:
+        yield Finding("its version is unknown: Redis 7.0 or later, or Valkey, is needed")
+    elif numbers < _OLDEST:
+        yield Finding(f"Redis {version} is too old: 7.0 or later, or Valkey, is needed", True)
+    if info.get("redis_mode") == "sentinel":
+        yield Finding("it is a Sentinel: name the Redis that it watches", True)
+    if info.get("role", "master") != "master":
+        master = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
+        yield Finding(f"it is a replica, which takes no writes: name its master, {master}", True)
+    if info.get("cluster_enabled") == "1":
+        yield _cluster(cluster)
+
+
+def _cluster(cluster: Mapping[str, str] | None) -> Finding:
+    alone = cluster is not None and cluster.get("cluster_known_nodes") == "1"
+    if alone and cluster is not None and cluster.get("cluster_state") == "ok":
+        return Finding("it is in cluster mode, alone: more nodes are not supported yet")
+    return Finding("Redis Cluster is not supported yet: name a Redis without cluster mode", True)
+
+
+def _eviction(info: Mapping[str, str]) -> Iterator[Finding]:
+    policy, limit = info.get("maxmemory_policy", "noeviction"), info.get("maxmemory", "0")
+    if policy == "noeviction":
+        return
+    advice = f"maxmemory-policy is {policy}: set noeviction"
+    if limit == "0":
+        yield Finding(f"{advice} before a maxmemory is set, or jobs will be evicted")
+    elif policy.startswith("allkeys"):
+        yield Finding(f"{advice}, as it evicts jobs when memory is short", True)
+    else:
+        yield Finding(f"{advice}, as it evicts idempotency keys when memory is short")
+
+
+def _persistence(info: Mapping[str, str], config: Mapping[str, str] | None) -> Iterator[Finding]:
+    if info.get("aof_enabled") == "1":
+        if config is not None and config.get("appendfsync") == "no":
+            yield Finding(_NO_FSYNC)
+    elif config is None:
+        yield Finding("appendonly is off, and whether it saves snapshots is unknown")
+    elif config.get("save"):
+        yield Finding("appendonly is off: a crash loses every job since the last snapshot")
+    else:
+        yield Finding("it keeps nothing on disk: a restart loses every job; set appendonly yes")
+
+
+async def inspect(call: Call, *, embedded: bool = False) -> tuple[Finding, ...]:
+    """Ask a store and judge it. Raises `StoreUnavailable`."""
+    info = _fields(await _if_permitted(call("INFO")))
+    config = None if embedded else await _config(call)
+    cluster = None
+    if info is not None and info.get("cluster_enabled") == "1":
+        cluster = _fields(await _if_permitted(call("CLUSTER", "INFO")))
+    facts = Facts(info, config, cluster)
+    found = judge(facts, embedded=embedded)
+    if any(finding.refuse for finding in found):  # such a store may not answer for its keys
+        return found
+    mark = read_mark(await _if_permitted(call("HGETALL", SCHEMA_KEY)))
+    return judge(replace(facts, schema=mark), embedded=embedded)
+
+
+async def inspect_url(
+    url: str,
+    *,
+    embedded: bool = False,
+    loading_within_s: float = 0.0,
+    on_loading: Callable[[], None] | None = None,
+) -> tuple[Finding, ...]:
+    """Connect to a store and judge it; wait while it loads its data, up to `loading_within_s`.
+
+    Raises `StoreUnavailable`, `LinkReplyError`, and `ValueError` for a URL that names no store.
+    """
+    deadline = asyncio.get_running_loop().time() + loading_within_s
+    while True:
+        link = Link(url)
+        try:
+            await link.connect()
+            return await inspect(link.call, embedded=embedded)
+        except LinkReplyError as error:
+            if error.code != "LOADING" or asyncio.get_running_loop().time() >= deadline:
+                raise
+            if on_loading is not None:
+                on_loading()
+                on_loading = None
+        finally:
+            await link.close()
+        await asyncio.sleep(_LOADING_POLL_S)
+
+
+async def _config(call: Call) -> Mapping[str, str] | None:
+    flat = await _if_permitted(call("CONFIG", "GET", "save", "appendfsync"))
+    if flat is None:
+        return None
+    texts = [item.decode(errors="replace") for item in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+async def _if_permitted(reply: Awaitable[Any]) -> Any:
+    """A reply; None when the user may not ask, or the provider has taken the command out."""
+    try:
+        return await reply
+    except LinkReplyError as error:
+        if isinstance(error, StoreUnavailable) and error.code != "NOPERM":
+            raise
+        return None
+
+
+def _fields(reply: Any) -> Mapping[str, str] | None:
+    if reply is None:
+        return None
+    lines = reply.decode(errors="replace").splitlines()
+    pairs = (line.partition(":") for line in lines if not line.startswith("#"))
+    return {name: value.strip() for name, colon, value in pairs if colon}

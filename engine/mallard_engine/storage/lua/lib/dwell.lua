@@ -1,0 +1,38 @@
+-- How long drivers stay at a store, counted by spans of time: engine/mallard_engine/core/pickup/dwell_estimate.py says how it is
+-- read. A byte for all of them, then one a bucket; halved when it is full. Needs lib/room.lua.
+local BUCKETS, LEAST_MS, RATIO, FULL = 72, 15000, 1.1, 200
+
+local function bucket_of(ms)
+  if ms <= LEAST_MS then return 0 end
+  return math.min(math.ceil(math.log(ms / LEAST_MS) / math.log(RATIO)), BUCKETS - 1)
+end
+
+-- Half of each; what is left over of one is the next one's, so that every sum from the left is halved.
+local function halved(packed)
+  local counts, over = { packed:byte(1, -1) }, 0
+  counts[1] = math.floor(counts[1] / 2)
+  for i = 2, #counts do
+    local count = counts[i] + over
+    over = count % 2
+    counts[i] = (count - over) / 2
+  end
+  return string.char(unpack(counts))
+end
+
+-- A driver at the mall has its parcel. Counted only where it did not wait for that, as it was ready
+-- before the arrival, and of one store: of several nobody knows which took how long, be it a job of
+-- several or a run. So whoever calls this knows that the driver holds nothing else.
+local function note_stay(key, job)
+  local need = need_of(job)
+  local came = job.timeline[#job.timeline][2]
+  if #need.stores ~= 1 or need.ready_ms > came then return end
+  local field = job.mall .. '/' .. need.stores[1]
+  local packed = redis.call('HGET', key, field)
+  if not packed or #packed ~= BUCKETS + 1 then packed = string.rep('\0', BUCKETS + 1) end
+  if packed:byte(1) >= FULL then packed = halved(packed) end
+  -- No count is above that of all; whatever else somebody wrote there must not stop a pick-up.
+  local i = bucket_of(now - came) + 2
+  local count = math.min(packed:byte(i) + 1, 255)
+  redis.call('HSET', key, field, string.char(packed:byte(1) + 1) .. packed:sub(2, i - 1)
+    .. string.char(count) .. packed:sub(i + 1))
+end

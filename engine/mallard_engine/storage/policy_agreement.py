@@ -1,0 +1,64 @@
+"""Nodes that share a store should share their market policies: each leaves fingerprints of its own.
+
+Two nodes with different policies both work, and a market then behaves by turns in two ways. That
+is normal for a minute while a deployment changes a setting, and a mistake after it.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from mallard_engine.config.market_policy import MarketPolicy
+
+KEY: Final = "mallard:policies"
+# A node repeats its entry with each look at the store (each 15 s); an older entry is a dead node's.
+FRESH_MS: Final = 60_000
+
+
+def fingerprint(policy: MarketPolicy) -> str:
+    """Return eight hexadecimal digits that differ when any figure of two policies differs.
+
+    Of a path only the file's name counts: each node may keep its files elsewhere.
+    """
+
+    def plain(value: Any) -> Any:
+        return value.name if isinstance(value, Path) else str(value)
+
+    text = json.dumps(asdict(policy), sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+async def disagreements(
+    call: Callable[..., Awaitable[Any]], node: str, prints: Mapping[str, str], now_ms: int
+) -> list[str]:
+    """Publish a node's fingerprints by market; return one line for each market that is disputed.
+
+    `call`: sends a command to the store, and what it raises is raised here.
+    """
+    entry = json.dumps({"at_ms": now_ms, "policies": dict(prints)})
+    await call("HSET", KEY, node, entry)
+    flat = await call("HGETALL", KEY)
+    others = dict(zip(flat[::2], flat[1::2], strict=True))
+    others.pop(node.encode(), None)
+    fresh: dict[str, Mapping[str, str]] = {}
+    for name, packed in others.items():
+        told = json.loads(packed)
+        if told["at_ms"] >= now_ms - FRESH_MS:
+            fresh[name.decode()] = told["policies"]
+        else:
+            await call("HDEL", KEY, name)
+    return list(_disputes(prints, fresh))
+
+
+def _disputes(prints: Mapping[str, str], others: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    for market, ours in sorted(prints.items()):
+        differing = sorted(
+            f"{node} has {theirs[market]}"
+            for node, theirs in others.items()
+            if theirs.get(market, ours) != ours
+        )
+        if differing:
+            yield f"policies of {market} differ: this node has {ours}, {', '.join(differing)}"

@@ -1,0 +1,382 @@
+"""What the scripts store and return, packed, and the model's plain data, each out of the other."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from mallard_engine.core.model import (Asked, Driver, GivenProof, GivenReason, Job, LiveOffer, Need, OfferedJob, Position, ReportedProblem, RoundRecord, StoreHold, Submission, TimelineEntry, Waiting)
+from mallard_engine.ports import (Effects, Freed, LateRun, Push)
+from mallard_protocol.lifecycle import JobState
+
+pack = msgspec.msgpack.Encoder().encode
+
+
+# Nodes of two versions share a store while a deployment is under way, so no record has a fixed
+# length: elements that a later version appended are ignored, and what an earlier one did not write
+# has a default. `docs/howto/upgrade.md` has the rules for a change of what is stored.
+class _AskedRecord(msgspec.Struct, array_like=True, gc=False):
+    driver: str
+    attempt: int
+    outcome: str
+    at_ms: int
+
+
+class _TimelineRecord(msgspec.Struct, array_like=True, gc=False):
+    state: str
+    at_ms: int
+    actor: str
+    cause: str
+
+
+class _WaitingRecord(msgspec.Struct, array_like=True):
+    attempt: int
+    need: msgspec.Raw
+    asked: msgspec.Raw
+    card: msgspec.Raw
+    mall: str
+
+
+_driver = msgspec.msgpack.Decoder(Driver).decode
+_need = msgspec.msgpack.Decoder(Need).decode
+_round = msgspec.msgpack.Decoder(RoundRecord).decode
+_asked = msgspec.msgpack.Decoder(list[_AskedRecord]).decode
+_timeline = msgspec.msgpack.Decoder(list[_TimelineRecord]).decode
+_proofs = msgspec.msgpack.Decoder(tuple[GivenProof, ...]).decode
+_problems = msgspec.msgpack.Decoder(tuple[ReportedProblem, ...]).decode
+_reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
+_times = msgspec.msgpack.Decoder(list[int]).decode
+# {received, at, lat, lon, acc, …}: lib/positions.lua knows the rest.
+_position = msgspec.msgpack.Decoder(list[float]).decode
+# Lua's strings come as MessagePack strings whatever their bytes, so packed values stay raw here.
+_cards = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_waiting = msgspec.msgpack.Decoder(_WaitingRecord).decode
+
+
+class _Effects(msgspec.Struct):
+    now: int
+    malls: list[str]
+    queued: list[tuple[str, str]]
+    freed: list[Freed]
+    due: list[tuple[str, int]]
+    over: list[str]
+    late: list[LateRun] = []
+    event: str = ""
+    alerts: list[str] = []
+
+
+class OfferedJobRecord(msgspec.Struct):
+    """A job of an offer as stored. No times: those of the offer are its own."""
+
+    job: str
+    attempt: int
+    eta_pickup_ms: int = 0
+    eta_dropoff_ms: int = 0
+
+
+class OfferRecord(msgspec.Struct):
+    """An offer as stored. ``state``: ``live`` or how it ended."""
+
+    offer: str
+    driver: str
+    mall: str
+    gate: str
+    attempt: int
+    jobs: list[OfferedJobRecord]
+    eta_s: int
+    distance_m: int
+    eta_pickup_ms: int
+    eta_dropoff_ms: int
+    expires_ms: int
+    ack_by_ms: int
+    state: str
+    add_on: bool = False
+    # One of several that are out for its job: see `RoundOfOffers`.
+    staggered: bool = False
+
+    def live(self, cards: Iterable[bytes]) -> LiveOffer:
+        """The offer with what its driver may see of each of its jobs."""
+        return LiveOffer(
+            offer=self.offer,
+            driver=self.driver,
+            mall=self.mall,
+            gate=self.gate,
+            attempt=self.attempt,
+            jobs=tuple(
+                OfferedJob(
+                    job.job,
+                    job.attempt,
+                    card,
+                    job.eta_pickup_ms or self.eta_pickup_ms,
+                    job.eta_dropoff_ms or self.eta_dropoff_ms,
+                )
+                for job, card in zip(self.jobs, cards, strict=True)
+            ),
+            eta_s=self.eta_s,
+            distance_m=self.distance_m,
+            eta_pickup_ms=self.eta_pickup_ms,
+            eta_dropoff_ms=self.eta_dropoff_ms,
+            expires_ms=self.expires_ms,
+            ack_by_ms=self.ack_by_ms,
+            add_on=self.add_on,
+        )
+
+
+class RoundOfOffers(msgspec.Struct):
+    """A staggered round as stored with its job: the ``live`` offers, how many drivers have been
+    ``asked`` and may be at the ``most``, whom the ranking names after them, when the next is asked.
+    """
+
+    live: list[str]
+    asked: int
+    most: int
+    gap_ms: int
+    next_ms: int
+    rest: list[msgspec.Raw]
+
+    @property
+    def asks_more(self) -> bool:
+        """Whether another driver may be asked."""
+        return self.asked < self.most and bool(self.rest)
+
+
+class _PushBody(msgspec.Struct):
+    driver: str
+    seq: int
+    kind: str
+    offer: OfferRecord | None = None
+    offer_id: str = ""
+    why: str = ""
+    job: str = ""
+    attempt: int = 0
+    state: str = ""
+    reason: str = ""
+    mall: str = ""
+    epoch: int = 0
+    driver_state: str = ""
+    until_ms: int | None = None
+
+
+_effects = msgspec.msgpack.Decoder(_Effects).decode
+_push = msgspec.msgpack.Decoder(_PushBody).decode
+_offer = msgspec.msgpack.Decoder(OfferRecord).decode
+_round_of_offers = msgspec.msgpack.Decoder(RoundOfOffers).decode
+
+_NO_ENTRIES = pack([])
+_STR_HEADS = {0xD9: 2, 0xDA: 3, 0xDB: 5, 0xC4: 2, 0xC5: 3, 0xC6: 5}
+
+
+def _content(raw: msgspec.Raw) -> bytes:
+    """The bytes of a packed string, without its head."""
+    packed = memoryview(raw)
+    return bytes(packed[_STR_HEADS.get(packed[0], 1) :])
+
+
+def read_push(body: bytes, card: bytes) -> Push:
+    """A push as the scripts append it to the stream; of a run, the cards are packed in a list."""
+    push = _push(body)
+    cards = [card]
+    if push.offer and len(push.offer.jobs) > 1:
+        cards = [_content(each) for each in _cards(card)]
+    return Push(
+        driver=push.driver,
+        seq=push.seq,
+        kind=push.kind,
+        offer=push.offer.live(cards) if push.offer else None,
+        offer_id=push.offer_id,
+        why=push.why,
+        job=push.job,
+        attempt=push.attempt,
+        state=push.state,
+        reason=push.reason,
+        mall=push.mall,
+        epoch=push.epoch,
+        driver_state=push.driver_state,
+        until_ms=push.until_ms,
+    )
+
+
+def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
+    """What a transition asks to be hastened; ``pushes`` are bodies and cards by turns."""
+    effects = _effects(packed)
+    return Effects(
+        now_ms=effects.now,
+        pushes=tuple(map(read_push, pushes[::2], pushes[1::2])),
+        malls=tuple(dict.fromkeys(effects.malls)),
+        queued=tuple(effects.queued),
+        freed=tuple(effects.freed),
+        due=tuple(effects.due),
+        over=tuple(effects.over),
+        late=tuple(effects.late),
+        event=effects.event,
+        alerts=tuple(effects.alerts),
+    )
+
+
+def read_driver(packed: bytes, position: Position | None = None) -> Driver:
+    """A driver's record."""
+    driver = _driver(packed)
+    return replace(driver, position=position) if position else driver
+
+
+def as_string(content: bytes) -> msgspec.Raw:
+    """Bytes, fewer than 65,536, packed as a string: the scripts' MessagePack knows no bytes."""
+    return msgspec.Raw(b"\xda" + len(content).to_bytes(2) + content)
+
+
+def read_stored_position(packed: bytes) -> list[float]:
+    """What the scripts keep of a driver's fixes; lib/drivers.lua says what is where."""
+    return _position(packed)
+
+
+def read_position(packed: bytes | None) -> Position | None:
+    """The last believed fix; None if there was none yet."""
+    if packed is None:
+        return None
+    received_ms, at_ms, lat, lon, acc_m, *_ = _position(packed)
+    return Position(lat, lon, acc_m, int(at_ms), int(received_ms)) if received_ms else None
+
+
+def read_offer(packed: bytes) -> OfferRecord:
+    """An offer, live or ended."""
+    return _offer(packed)
+
+
+def read_round_of_offers(packed: bytes) -> RoundOfOffers:
+    """A staggered round that is under way."""
+    return _round_of_offers(packed)
+
+
+def read_round(packed: bytes) -> RoundRecord:
+    """A kept round."""
+    return _round(packed)
+
+
+def read_waiting(job: str, packed: bytes) -> Waiting:
+    """A queued job as ``candidates`` returns it."""
+    return read_market_waiting(job, packed)[1]
+
+
+def read_market_waiting(job: str, packed: bytes) -> tuple[str, Waiting]:
+    """The same with its mall before it, for a round of the whole market."""
+    record = _waiting(packed)
+    return record.mall, Waiting(
+        job,
+        record.attempt,
+        _need(_content(record.need)),
+        _read_asked(_content(record.asked)),
+        _content(record.card),
+    )
+
+
+def _read_asked(packed: bytes) -> tuple[Asked, ...]:
+    return tuple(
+        Asked(turn.driver, turn.attempt, turn.outcome, turn.at_ms) for turn in _asked(packed)
+    )
+
+
+def _read_timeline(packed: bytes, packed_times: bytes) -> tuple[TimelineEntry, ...]:
+    """Read the entries and when they occurred: entries of schema 1 occurred when recorded."""
+    entries = _timeline(packed)
+    occurred = _times(packed_times)
+    occurred += [entry.at_ms for entry in entries[len(occurred) :]]
+    return tuple(
+        TimelineEntry(entry.state, entry.at_ms, entry.actor, entry.cause, occurred_ms)
+        for entry, occurred_ms in zip(entries, occurred, strict=False)
+    )
+
+
+_CLOSED = "closed/"
+
+
+def read_holds(flat: Sequence[bytes]) -> dict[str, StoreHold]:
+    """Read the held stores, by mall/store, as HGETALL gives them: until when, and why.
+
+    A second field of each store, with `closed/` before its name, is 1 if the store is closed.
+    """
+    fields = {
+        name.decode(): int(float(value)) for name, value in zip(flat[::2], flat[1::2], strict=True)
+    }
+    return {
+        store: StoreHold(until_ms, "store_closed" if fields.get(_CLOSED + store) else "not_ready")
+        for store, until_ms in fields.items()
+        if not store.startswith(_CLOSED)
+    }
+
+
+def read_job(flat: Sequence[bytes]) -> Job:
+    """Read a job's hash, as HGETALL gives it: names and values by turns.
+
+    A field that the version that wrote the job did not know is empty or 0; one that this version
+    does not know is ignored.
+    """
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode()
+
+    def number(name: bytes) -> int:
+        return int(fields.get(name) or 0)
+
+    return Job(
+        id=text(b"id"),
+        market=text(b"market"),
+        service=text(b"service"),
+        mall=text(b"mall"),
+        state=JobState(text(b"state")),
+        attempt=number(b"attempt"),
+        driver=text(b"driver") or None,
+        offer=text(b"offer") or None,
+        reason=text(b"reason") or None,
+        created_ms=number(b"created_ms"),
+        updated_ms=number(b"updated_ms"),
+        expires_ms=number(b"expires_ms"),
+        deadline_ms=number(b"deadline_ms"),
+        release_ms=number(b"release_ms"),
+        priority=number(b"priority"),
+        external_id=text(b"external_id") or None,
+        body=fields[b"body"],
+        card=fields[b"card"],
+        need=_need(fields[b"need"]),
+        eta_pickup_ms=number(b"eta_pickup_ms") or None,
+        eta_dropoff_ms=number(b"eta_dropoff_ms") or None,
+        promised_ms=number(b"promised_ms") or None,
+        timeline=_read_timeline(
+            fields.get(b"timeline", _NO_ENTRIES), fields.get(b"occurred", _NO_ENTRIES)
+        ),
+        asked=_read_asked(fields.get(b"asked", _NO_ENTRIES)),
+        proofs=_proofs(fields.get(b"proofs", _NO_ENTRIES)),
+        problems=_problems(fields.get(b"problems", _NO_ENTRIES)),
+        reasons=_reasons(fields.get(b"reasons", _NO_ENTRIES)),
+    )
+
+
+def job_of(submission: Submission, now_ms: int) -> Job:
+    """The job that a submission has just become; saves reading it back."""
+    return Job(
+        id=submission.job,
+        market=submission.market,
+        service=submission.service,
+        mall=submission.mall,
+        state=submission.state,
+        attempt=0,
+        driver=None,
+        offer=None,
+        reason=None,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        expires_ms=submission.need.expires_ms,
+        deadline_ms=submission.need.deadline_ms,
+        release_ms=submission.release_ms,
+        priority=submission.need.priority,
+        external_id=submission.external_id,
+        body=submission.body,
+        card=submission.card,
+        need=submission.need,
+        eta_pickup_ms=None,
+        eta_dropoff_ms=None,
+        timeline=(
+            TimelineEntry(submission.state, now_ms, submission.service, "submitted", now_ms),
+        ),
+        asked=(),
+    )

@@ -1,0 +1,149 @@
+"""The Lua scripts: one file, one transition, its header the contract.
+
+A file of `lua/` starts with `#!lua` (and perhaps ` flags=…`), followed by comments that tell its
+purpose and by lines of the forms
+
+    -- KEYS   drivers idle jobs...
+    -- ARGV   driver epoch
+    -- REPLY  gone | {"ok", seq}
+
+where a name that ends in `...` stands for one or more of its kind. A line `-- include lib/x.lua`
+is replaced by that file's text, once however often it is named.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from types import MappingProxyType
+from typing import Any, Self
+
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.connection import Command
+
+# How often a script is loaded for one call before its source is sent with the call.
+_LOADS = 2
+_SHEBANG = re.compile(r"#!lua(?: flags=([a-z,-]+))?$")
+_INCLUDE = re.compile(r"^-- include (lib/\w+\.lua)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One transition. `keys` and `args` are the names in its header, `replies` its REPLY lines."""
+
+    name: str
+    source: bytes
+    sha: bytes
+    flags: frozenset[str]
+    keys: tuple[str, ...]
+    args: tuple[str, ...]
+    replies: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, name: str, text: str, folder: Traversable) -> Self:
+        """Read a script's header and put the files that it includes from `folder` in place.
+
+        Raises `ValueError` for a first line that is not `#!lua` with or without flags.
+        """
+        shebang = _SHEBANG.match(text.partition("\n")[0])
+        if not shebang:
+            raise ValueError(f"{name}.lua does not start with #!lua or #!lua flags=…")
+        source = _expand(text, folder, set()).encode()
+        return cls(
+            name=name,
+            source=source,
+            sha=_sha(source),
+            flags=frozenset((shebang[1] or "").split(",")) - {""},
+            keys=tuple(" ".join(_header(text, "KEYS")).split()),
+            args=tuple(" ".join(_header(text, "ARGV")).split()),
+            replies=tuple(_header(text, "REPLY")),
+        )
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may write."""
+        return "no-writes" not in self.flags
+
+    async def run(
+        self,
+        link: Link,
+        keys: Sequence[str | bytes],
+        args: Sequence[str | bytes | int | float] = (),
+    ) -> Any:
+        """Run it in one step and return its reply. Raises what `Link.call` raises.
+
+        A server that has lost its scripts gets this one again: an attempt without it had no
+        effect. Where scripts are lost again and again, as while somebody flushes them, the source
+        is sent with the call itself.
+        """
+        for _ in range(_LOADS):
+            try:
+                return await link.call(b"EVALSHA", self.sha, len(keys), *keys, *args)
+            except LinkReplyError as error:
+                if error.code != "NOSCRIPT":
+                    raise
+            await link.call(b"SCRIPT", b"LOAD", self.source)
+        return await link.call(b"EVAL", self.source, len(keys), *keys, *args)
+
+
+@cache
+def all_scripts() -> Mapping[str, Script]:
+    """Every script of the package by name (its file's, without `.lua`)."""
+    folder = resources.files("mallard_engine.storage") / "lua"
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".lua"))
+    return MappingProxyType(
+        {
+            name.removesuffix(".lua"): Script.parse(
+                name.removesuffix(".lua"), (folder / name).read_text(encoding="utf-8"), folder
+            )
+            for name in names
+        }
+    )
+
+
+@cache
+def script_when_full(name: str) -> Script:
+    """The script with `allow-oom`, so that a full store runs it as well.
+
+    For a transition that a full store refuses by rule and grants by exception: the caller decides.
+    """
+    script = all_scripts()[name]
+    _, _, rest = script.source.partition(b"\n")
+    source = b"#!lua flags=allow-oom\n" + rest
+    return replace(script, source=source, sha=_sha(source), flags=script.flags | {"allow-oom"})
+
+
+def load_commands() -> list[Command]:
+    """The commands that load every script: the greeting of a `Link` that will run them."""
+    return [(b"SCRIPT", b"LOAD", script.source) for script in all_scripts().values()]
+
+
+def _sha(source: bytes) -> bytes:
+    return hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+
+
+def _expand(text: str, folder: Traversable, included: set[str]) -> str:
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in included:
+            return ""
+        included.add(name)
+        return _expand(folder.joinpath(name).read_text(encoding="utf-8"), folder, included)
+
+    return _INCLUDE.sub(replace, text)
+
+
+def _header(text: str, word: str) -> list[str]:
+    """What stands after `-- WORD` on each such line of the comments at the top."""
+    lines = text.splitlines()[1:]
+    top = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    start = f"-- {word}"
+    return [
+        line.removeprefix(start).lstrip(": ").rstrip()
+        for line in lines[:top]
+        if line.startswith((f"{start} ", f"{start}:"))
+    ]

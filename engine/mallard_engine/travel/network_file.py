@@ -1,0 +1,111 @@
+r"""A network on disk: built once, loaded by every node.
+
+`mallard-roads\n`, the format's number and the header's length (both 32 bits, little-endian), the
+header in JSON (what it was made from, and each array's name, type and length), the arrays one after
+the other, and a BLAKE2b of all that. Nothing in it is run: a file from elsewhere can at worst be
+wrong. The same extract gives the same bytes.
+"""
+
+import hashlib
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from mallard_engine.travel.network import Network, RoadsError, array_names
+from mallard_engine.travel.osm_profile import PROFILE
+
+FORMAT: Final = 1
+LICENCE: Final = "© OpenStreetMap contributors, Open Database Licence 1.0"
+_MAGIC: Final = b"mallard-roads\n"
+_SIZES: Final = struct.Struct("<II")
+_DIGEST_BYTES: Final = 32
+_TYPES: Final = {"int32": np.int32, "uint32": np.uint32}
+_AGAIN: Final = "build it again with `mallard roads build`"
+
+
+class About(NamedTuple):
+    """Where a network comes from: the extract's name and its data's date, and the profile."""
+
+    source: str
+    dated: str
+    profile: str = PROFILE
+
+
+def write_network(path: Path, network: Network, about: About) -> int:
+    """Write a file in one step, in place of what was there; how many bytes it has.
+
+    :raises RoadsError: if it cannot be written
+    """
+    arrays = {name: getattr(network, name) for name in array_names()}
+    header = {
+        "licence": LICENCE,
+        **about._asdict(),
+        "arrays": [[name, str(array.dtype), len(array)] for name, array in arrays.items()],
+    }
+    text = json.dumps(header, ensure_ascii=False).encode()
+    parts = [_MAGIC, _SIZES.pack(FORMAT, len(text)), text]
+    parts += [
+        np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
+        for array in arrays.values()
+    ]
+    body = b"".join(parts)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(body + _digest(body))
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RoadsError(f"{path} cannot be written: {error.strerror}") from error
+    return len(body) + _DIGEST_BYTES
+
+
+def read_network(path: Path) -> tuple[Network, About]:
+    """Read a file that `write_network` made.
+
+    :raises RoadsError: if it is none, is of another format, or is damaged
+    """
+    try:
+        body = memoryview(path.read_bytes())
+    except OSError as error:
+        raise RoadsError(f"{path}: {error.strerror}") from error
+    start = len(_MAGIC) + _SIZES.size
+    if bytes(body[: len(_MAGIC)]) != _MAGIC or len(body) < start + _DIGEST_BYTES:
+        raise RoadsError(
+            f"{path} holds no roads of Mallard's: build them with `mallard roads build`"
+        )
+    version, header_bytes = _SIZES.unpack(body[len(_MAGIC) : start])
+    if version != FORMAT:
+        raise RoadsError(f"{path} is of format {version}, and this is format {FORMAT}: {_AGAIN}")
+    body, digest = body[:-_DIGEST_BYTES], body[-_DIGEST_BYTES:]
+    if _digest(body) != digest:
+        raise RoadsError(f"{path} is damaged, as its checksum does not match: {_AGAIN}")
+    try:
+        header = json.loads(bytes(body[start : start + header_bytes]))
+        about = About(*(str(header[name]) for name in About._fields))
+        network = _network(header["arrays"], body[start + header_bytes :])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise RoadsError(f"{path} does not hang together ({error}): {_AGAIN}") from error
+    if about.profile != PROFILE:
+        raise RoadsError(f"{path} was made by other rules for cars ({about.profile}): {_AGAIN}")
+    return network, about
+
+
+def _network(described: list[Any], data: memoryview) -> Network:
+    arrays: dict[str, Any] = {}
+    at = 0
+    for name, kind, length in described:
+        plain = np.dtype(_TYPES[kind])
+        size = plain.itemsize * length
+        arrays[name] = np.frombuffer(data[at : at + size], plain.newbyteorder("<")).astype(plain)
+        at += size
+    if at != len(data) or tuple(arrays) != array_names():
+        raise ValueError("other arrays than there should be")
+    return Network(**arrays)
+
+
+def _digest(body: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()

@@ -1,0 +1,246 @@
+"""One simulated driver: a `DriverClient` with habits, who drives at a set speed."""
+
+import asyncio
+import contextlib
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mallard_client.driver.client import DriverClient
+from mallard_client.errors import ClientError, NoAnswer, RequestRefused
+from mallard_client.driver.events import Event
+from mallard_engine.workload.road import Journey, Point, heading_deg
+from mallard_engine.workload.fleet_tally import Tally
+from mallard_client.tokens import TokenProvider
+from mallard_client.driver.state import HeldJob
+from mallard_protocol.codes import ID_CHECK
+from mallard_protocol.lifecycle import JobState, Step, Wish
+from mallard_protocol.messages import (Offer, Proof, Vehicle, Welcome)
+
+# Bounds of a fix in the contract; the simulated road may be faster.
+_MAX_TOLD_SPEED_MPS = 1_000.0
+_ACCURACY_M = 8.0
+_GOING_ONLINE_AGAIN_S = 1.0
+_TO_COLLECT = frozenset({JobState.ASSIGNED, JobState.AT_MALL})
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How simulated drivers behave. Shares are of offers; times in seconds, evenly drawn.
+
+    `decline`, `lapse` (acknowledges and does not answer), `vanish` (the socket is gone before the
+    offer is acknowledged, for `away_s`). `drop_every_s`: mean time between lost sockets that are
+    resumed at once; 0: never. `think_s` before an answer, `dwell_s` at a mall and at a door.
+    """
+
+    speed_mps: float = 1_000.0
+    report_every_ms: int = 1_000
+    decline: float = 0.10
+    lapse: float = 0.05
+    vanish: float = 0.02
+    drop_every_s: float = 60.0
+    think_s: tuple[float, float] = (0.1, 0.6)
+    dwell_s: tuple[float, float] = (0.2, 0.5)
+    away_s: tuple[float, float] = (3.0, 6.0)
+
+
+class SimulatedDriver:
+    """A driver who answers offers by its habits and carries out the jobs that it holds."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str | Sequence[str],
+        token: str | TokenProvider,
+        *,
+        home: Point,
+        habits: Habits,
+        tally: Tally,
+        rng: random.Random,
+        subprotocol: str,
+        vehicle: Vehicle | None = None,
+    ) -> None:
+        self.name = name
+        self._home = home
+        self._habits = habits
+        self._tally = tally
+        self._rng = rng
+        self._journey = Journey(home, home, 0.0, habits.speed_mps)
+        self._jobs_changed = asyncio.Event()
+        # Held jobs of which the engine refused a step; they are not tried again.
+        self._stuck: set[str] = set()
+        self.client = DriverClient(
+            url,
+            token,
+            vehicle=vehicle,
+            subprotocol=subprotocol,
+            auto_acknowledge=False,
+            location_every_ms=habits.report_every_ms,
+            rng=rng,
+        )
+        self.client.listen(self._hear)
+
+    async def run(self) -> None:
+        """Work until cancelled; `Stopped` (in a group) if the engine forbids reconnecting."""
+        self._report()
+        async with self.client:
+            await self._go_online()
+            async with asyncio.TaskGroup() as habits:
+                habits.create_task(self._keep_reporting())
+                habits.create_task(self._answer_offers())
+                habits.create_task(self._work())
+                habits.create_task(self._lose_sockets())
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Welcome):
+            self._tally.welcomes[self.name].append((event.server_time_ms, self.client.url))
+        self._jobs_changed.set()
+
+    async def _go_online(self) -> None:
+        while True:
+            try:
+                await self.client.status(Wish.AVAILABLE)
+            except (NoAnswer, RequestRefused):
+                await asyncio.sleep(_GOING_ONLINE_AGAIN_S)
+            else:
+                return
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            await asyncio.sleep(self._habits.report_every_ms / 1000)
+            self._report()
+
+    async def _lose_sockets(self) -> None:
+        while self._habits.drop_every_s > 0:
+            await asyncio.sleep(self._rng.expovariate(1 / self._habits.drop_every_s))
+            if self.client.connected:
+                self._tally.counts["dropped"] += 1
+                self.client.drop()
+
+    async def _answer_offers(self) -> None:
+        async for offer in self.client.offers():
+            self._note(offer)
+            fate = self._rng.random()
+            habits = self._habits
+            if fate < habits.vanish:
+                self._tally.counts["vanished"] += 1
+                self.client.drop(self._rng.uniform(*habits.away_s))
+                continue
+            with contextlib.suppress(ClientError):  # lost with the socket; an answer implies it
+                await self.client.acknowledge(offer)
+            if fate < habits.vanish + habits.lapse:
+                self._tally.counts["lapsed"] += 1
+                continue
+            await asyncio.sleep(self._rng.uniform(*habits.think_s))
+            await self._answer(
+                offer, takes_it=fate >= habits.vanish + habits.lapse + habits.decline
+            )
+
+    async def _answer(self, offer: Offer, *, takes_it: bool) -> None:
+        try:
+            if takes_it:
+                await self.client.accept(offer)
+            else:
+                await self.client.decline(offer, "not today")
+        except RequestRefused:
+            self._tally.counts["too_late"] += 1
+        except NoAnswer:
+            self._tally.counts["unanswered"] += 1
+        else:
+            self._tally.counts["accepted" if takes_it else "declined"] += 1
+            self._jobs_changed.set()
+
+    async def _work(self) -> None:
+        """Carry out every job that the client holds; without work, drive home."""
+        while True:
+            self._jobs_changed.clear()
+            jobs = self._jobs()
+            to_collect = [job for job in jobs if job.state in _TO_COLLECT]
+            if to_collect:
+                await self._collect(to_collect[0])
+            elif jobs:
+                # In the order of the run, if the engine has named one.
+                await self._hand_over(min(jobs, key=_handed_over_ms))
+            else:
+                self._depart(self._home)
+                await self._jobs_changed.wait()
+
+    def _jobs(self) -> list[HeldJob]:
+        return [job for job in self.client.jobs.values() if job.job not in self._stuck]
+
+    async def _collect(self, first: HeldJob) -> None:
+        """Drive to the mall of this job and collect all jobs held from there on arrival.
+
+        The engine may add jobs on the way."""
+        mall = first.detail.mall
+        await self._drive((mall.gate_lat, mall.gate_lon))
+        run = [job for job in self._jobs() if job.detail.mall.id == mall.id]
+        for job in run:
+            if job.state in _TO_COLLECT:
+                await self._do(job.job, Step.AT_MALL)
+        for job in run:
+            if job.state not in _TO_COLLECT or job.job in self._stuck:
+                continue
+            await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
+            if await self._do(job.job, Step.PICKED_UP):
+                self._tally.collected_by[job.job].append(self.name)
+
+    async def _hand_over(self, job: HeldJob) -> None:
+        dropoff = job.detail.dropoff
+        await self._drive((dropoff.lat, dropoff.lon))
+        await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
+        proof = Proof("age_checked" if ID_CHECK in job.detail.requires else "photo")
+        if await self._do(job.job, Step.DELIVERED, proof):
+            self._tally.counts["delivered"] += 1
+            self._tally.delivered_by[job.job].append(self.name)
+
+    async def _do(self, job: str, step: Step, proof: Proof | None = None) -> bool:
+        """Report a step and return whether the engine accepted it."""
+        if job not in self.client.jobs:
+            self._tally.counts["taken_away"] += 1
+            return False
+        try:
+            await self.client.progress(job, step, proof=proof)
+        except RequestRefused:
+            self._tally.counts["refused"] += 1
+            self._stuck.add(job)
+            return False
+        return True
+
+    async def _drive(self, end: Point) -> None:
+        self._depart(end)
+        await asyncio.sleep(self._journey.arrives_s - _now_s())
+        self._report()
+
+    def _depart(self, end: Point) -> None:
+        here = self._journey.at(_now_s())
+        self._journey = Journey(here, end, _now_s(), self._habits.speed_mps)
+
+    def _report(self) -> None:
+        now_s, journey = _now_s(), self._journey
+        lat, lon = journey.at(now_s)
+        under_way = now_s < journey.arrives_s
+        self.client.location(
+            lat,
+            lon,
+            acc_m=_ACCURACY_M,
+            heading_deg=heading_deg(journey.start, journey.end) if under_way else None,
+            speed_mps=min(journey.speed_mps, _MAX_TOLD_SPEED_MPS) if under_way else 0.0,
+        )
+
+    def _note(self, offer: Offer) -> None:
+        self._tally.counts["offers"] += 1
+        delay_ms = self.client.server_now_ms() - offer.server_time_ms
+        self._tally.push_ms.append(max(0, delay_ms))
+        for job in offer.jobs:
+            self._tally.first_offer_s.setdefault(job.job, time.monotonic())
+
+
+def _handed_over_ms(job: HeldJob) -> float:
+    return job.detail.eta.dropoff_ms or math.inf
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,63 @@
+"""Which benchmarks there are. Each is a package of two modules:
+
+`load_tests.benchmarks.<name>.measure`
+    `HELP`, a line; `add_flags(parser)`; `measure(args, tell) -> Measured`, which may take long and
+    says what it does through `tell(line)`.
+`load_tests.benchmarks.<name>.chapter`
+    `chapter(results) -> Chapter`, from the results alone.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Final, Protocol, cast
+
+from load_tests.benchmarks.pages.document import Chapter
+from load_tests.benchmarks.pages.samples import Results, Sample
+
+# In the order of the document.
+BENCHES: Final[tuple[str, ...]] = (
+    *("match", "line", "positions"),
+    *("offers", "capacity", "flash", "reporting", "sockets"),
+)
+
+Tell = Callable[[str], None]
+
+
+class CannotMeasure(Exception):
+    """Something that the benchmark needs is not here; the message says what and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a benchmark found, and the versions of what took part beside Python."""
+
+    samples: list[Sample]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Bench(Protocol):
+    """The `measure` module of a benchmark."""
+
+    HELP: str
+
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        """Add what can be chosen."""
+
+    def measure(self, args: argparse.Namespace, tell: Tell) -> Measured:
+        """Measure. Raises `CannotMeasure`."""
+        ...
+
+
+def bench_of(name: str) -> Bench:
+    """The `measure` module of a benchmark."""
+    return cast("Bench", import_module(f"load_tests.benchmarks.{name}.measure"))
+
+
+def chapter_of(name: str, results: Results) -> Chapter:
+    """The chapter of a benchmark."""
+    chapter: Callable[[Results], Chapter] = import_module(
+        f"load_tests.benchmarks.{name}.chapter"
+    ).chapter
+    return chapter(results)

@@ -1,0 +1,44 @@
+"""The document's part on capacity."""
+
+from load_tests.benchmarks.capacity.measure import (CAPACITY, OFFER_P99, REDIS, SERVER)
+from load_tests.benchmarks.pages.cells import aim, ratio_of, spread_of
+from load_tests.benchmarks.pages.document import (Aim, Block, Chapter, Table)
+from load_tests.benchmarks.pages.samples import Results
+from load_tests.benchmarks.system.arena import LINE, MALLARD, POOL
+from load_tests.benchmarks.system.rows import cases, cell, ratio_cell
+
+_CONTESTANTS = (MALLARD, POOL, LINE)
+_TEXT = """\
+A full cycle is an order, its offer, acknowledgement, acceptance and three steps: eight calls to
+Redis and four answers to the driver. Drivers answer at once and deliver at once; the rate of
+orders rises until the server's one process is at 80 % of a core, or offers wait over a second.
+Where 80 % was not reached the capacity is the highest rate in proportion. The generator and Redis
+share the two cores."""
+
+
+def chapter(results: Results) -> Chapter:
+    """CPU of a cycle by rate, and the capacity."""
+    blocks: list[Block] = [_TEXT]
+    rows: list[tuple[str, ...]] = []
+    aims: list[Aim] = []
+    for case in cases(results):
+        rate = case.get("orders a second")
+        metrics = (
+            ((CAPACITY, ""),)
+            if rate is None
+            else ((SERVER, "ms"), (REDIS, "ms"), (OFFER_P99, "ms"))
+        )
+        for metric, unit in metrics:
+            told = f"{metric}{', ' if unit else ''}{unit}" + (
+                f", at {rate:g} a second" if rate else ""
+            )
+            cells = [cell(results, name, metric, case) for name in _CONTESTANTS]
+            rows.append((told, *cells, ratio_cell(results, metric, MALLARD, LINE, case)))
+        if rate == 100:
+            told = f"{SERVER} at 100 a second"
+            for name, way in ((LINE, "a line"), (POOL, "a pool")):
+                found = ratio_of(results, SERVER, (MALLARD, name), case)
+                aims += aim(f"{told}, against the minimal program with {way}", 1.4, found)
+            aims += aim(told, 0.9, spread_of(results, MALLARD, SERVER, case), "ms")
+    blocks.append(Table(("", *_CONTESTANTS, "Mallard to the floor"), rows))
+    return Chapter("Capacity", blocks, aims)

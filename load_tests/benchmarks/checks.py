@@ -1,0 +1,141 @@
+"""What `make bench-quick` holds the engine to: counts, and ratios to something in the same run.
+
+A count is the greatest that was seen. A ratio is that of the two contestants' best repetitions, as
+what else runs on the machine only ever adds; beside it stands the spread of the neighbours' ratios.
+A limit of a ratio is about twice what was measured when it was set, so that what breaks it is a
+change of the code.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+from load_tests.benchmarks.contestants import Contestant
+from load_tests.benchmarks.line.measure import AT_ONCE
+from load_tests.benchmarks.pages.ratios import Spread, spread
+from load_tests.benchmarks.system_checks import cycle_cpu, position_cpu
+
+_REPETITIONS: Final = 5
+_MATCHES: Final = 60
+_CALLS: Final = 3_000
+_ROUNDS: Final = 4
+_BATCH: Final = 256
+# So many drivers there are, and report.
+DRIVERS: Final = 5_000
+
+
+class Limit(NamedTuple):
+    """A figure's name in the table, the most that it may be, and what it is a ratio to."""
+
+    figure: str
+    at_most: float
+    why: str = ""
+
+
+# The one table of limits.
+LIMITS: Final[Mapping[str, Limit]] = {
+    "match_scripts": Limit("store calls from a wake to its offer", 2, "candidates, offer"),
+    "match_calls": Limit("store calls of a match in all", 2, "explain goes with the offer"),
+    "batch_calls": Limit("store calls of a batch of positions", 1, "one script"),
+    "match_redis": Limit("Redis time of a match / a bare GEOSEARCH", 200),
+    "position_redis": Limit("Redis time of a position / GEOADD + HSET", 8),
+    "position_cpu": Limit("engine CPU of a position / a bare sink", 4),
+    "cycle_cpu": Limit("engine CPU of a full cycle / the minimal program", 6),
+    "call_1": Limit("client CPU of a call / redis-py, one at a time", 0.75),
+    "call_32": Limit("client CPU of a call / redis-py, 32 at once", 0.35),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A figure beside its limit, and how much it varied."""
+
+    limit: Limit
+    seen: float
+    varied: Spread
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within the limit."""
+        return self.seen <= self.limit.at_most
+
+
+class Field(NamedTuple):
+    """Who takes part: the engine, and what it is compared with."""
+
+    ours: Contestant
+    redis_py: Contestant
+    variadic: Contestant
+
+
+def match_checks(field: Field) -> Iterator[Check]:
+    """Counted through the real code, and timed by Redis itself."""
+    told = [field.ours.ask("match_cost", times=_MATCHES) for _ in range(_REPETITIONS)]
+    yield _count("match_scripts", [one["scripts"] for one in told])
+    yield _count("match_calls", [one["calls"] for one in told])
+    yield _ratio("match_redis", [(one["redis_us"], one["search_us"]) for one in told])
+
+
+def position_checks(field: Field) -> Iterator[Check]:
+    """Batches of 256."""
+    counted = field.ours.ask("report_calls")
+    yield _count("batch_calls", [counted["scripts"] / math.ceil(counted["fixes"] / _BATCH)])
+    pairs = [
+        _ask_both(
+            field.ours,
+            field.variadic,
+            "redis_command_us",
+            "report",
+            rounds=_ROUNDS,
+            drivers=DRIVERS,
+        )
+        for _ in range(_REPETITIONS)
+    ]
+    yield _ratio("position_redis", pairs)
+
+
+def call_checks(field: Field) -> Iterator[Check]:
+    """The line to Redis beside redis-py's pool."""
+    for at_once in AT_ONCE:
+        pairs = [
+            _ask_both(field.ours, field.redis_py, "us", "call", at_once=at_once, calls=_CALLS)
+            for _ in range(_REPETITIONS)
+        ]
+        yield _ratio(f"call_{at_once}", pairs)
+
+
+def system_checks(_: Field) -> Iterator[Check]:
+    """Whole systems over sockets, each with its own drivers."""
+    yield _ratio("position_cpu", [position_cpu(_silent)])
+    yield _ratio("cycle_cpu", [cycle_cpu(_silent)])
+
+
+Part: TypeAlias = Callable[[Field], Iterator[Check]]
+
+# What is run, in this order.
+ALL: Final[Sequence[Part]] = (
+    match_checks,
+    position_checks,
+    call_checks,
+    system_checks,
+)
+
+
+def _silent(line: str) -> None:
+    """The table says it all."""
+
+
+def _ask_both(
+    ours: Contestant, theirs: Contestant, figure: str, do: str, **arguments: object
+) -> tuple[float, float]:
+    return ours.ask(do, **arguments)[figure], theirs.ask(do, **arguments)[figure]
+
+
+def _count(name: str, values: Sequence[float]) -> Check:
+    return Check(LIMITS[name], max(values), spread(values))
+
+
+def _ratio(name: str, pairs: Sequence[tuple[float, float]]) -> Check:
+    best = min(ours for ours, _ in pairs) / min(theirs for _, theirs in pairs)
+    return Check(LIMITS[name], best, spread([ours / theirs for ours, theirs in pairs]))

@@ -1,0 +1,244 @@
+"""`mallard bench decisions`: how long the pure decisions take, without store or sockets.
+
+A mall's ranking of 16 candidates (what an instant round does for a job), and a market's batch of
+100 jobs and 400 drivers with all its terms: drivers all over the metropolis, a quarter of them free
+only soon, jobs at its malls, some of them ready only later. And the runs of one mall at which as
+many jobs wait for their deadlines, with 16 drivers around.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from load_tests.benchmarks.engine.world import MARKET
+from mallard_engine.core.batch.solver import BatchDriver, BatchJob, solve
+from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.matching.ranking import Matcher, offerable
+from mallard_engine.core.model import (Driver, Near, Need, Position, Vehicle, Waiting)
+from mallard_engine.core.places.markets import Places
+from mallard_engine.core.runs.pooling import Pool
+from mallard_engine.core.runs.run import Room
+from mallard_engine.dispatch.rounds.solver_thread import solved
+from mallard_engine.config.market_policy import MarketPolicy, RunCosts
+from mallard_protocol.lifecycle import Wish
+
+NOW_MS: Final = 1_790_000_000_000
+_HOUR_MS: Final = 3_600_000
+_POLICY: Final = MarketPolicy(round="batch")
+_RUNS: Final = MarketPolicy(
+    max_run_jobs=12,
+    hold_max_s=43_200.0,
+    hold_margin_s=300.0,
+    run=RunCosts(plan="by_deadline", back=0.7),
+)
+_TRAVEL: Final = StraightLine(_POLICY.circuity, _POLICY.speed_mps)
+_CANDIDATES: Final = 16
+# Some 20 km around each mall, 5 km around the mall of a ranking.
+_METRO_DEG: Final = 0.2
+_NEAR_DEG: Final = 0.05
+# How often the loop's pulse beats while a batch is solved elsewhere.
+_PULSE_S: Final = 0.001
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; the exit status."""
+    parser = argparse.ArgumentParser(prog="mallard bench decisions", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=100, help="of a batch (default: 100)")
+    parser.add_argument("--drivers", type=int, default=400, help="of a batch (default: 400)")
+    parser.add_argument("--times", type=int, default=100, help="batches (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    args = parser.parse_args(arguments)
+    if min(args.jobs, args.drivers, args.times) < 1:
+        parser.error("--jobs, --drivers and --times are 1 at the least")
+    figures = measured(args.jobs, args.drivers, args.times, args.seed)
+    for name, value in figures.items():
+        print(f"{name:40} {value:10.3f}" if isinstance(value, float) else f"{name:40} {value:>10}")
+    if args.json is not None:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def measured(jobs: int, drivers: int, times: int, seed: int) -> dict[str, Any]:
+    """The figures: microseconds of a ranking, milliseconds of a batch and of the loop's pause."""
+    dice = random.Random(seed)
+    problem = random_batch(dice, jobs, drivers)
+    near, one = _ranking(dice)
+    ranks = _seconds(lambda: _rank(near, one), 20 * times)
+    batches = _seconds(lambda: solve(*problem, NOW_MS, _POLICY, _TRAVEL), times)
+    solving_s, pauses = asyncio.run(
+        _beside_a_loop(lambda: solved(*problem, NOW_MS, _POLICY, _TRAVEL), times)
+    )
+    mall = next(iter(Places.load(opening_hours=False).market(MARKET).malls.values()))
+    held, rooms = held_jobs(dice, mall, jobs), _rooms(dice)
+    runs = _seconds(lambda: _pool(mall, held, rooms), times)
+    pooling_s, pool_pauses = asyncio.run(
+        _beside_a_loop(lambda: asyncio.to_thread(_pool, mall, held, rooms), times)
+    )
+    return {
+        "candidates": _CANDIDATES,
+        "rank_p50_us": 1e6 * median(ranks),
+        "rank_p99_us": 1e6 * _p99(ranks),
+        "jobs": jobs,
+        "drivers": drivers,
+        "planned": len(solve(*problem, NOW_MS, _POLICY, _TRAVEL)),
+        "batch_p50_ms": 1e3 * median(batches),
+        "batch_p99_ms": 1e3 * _p99(batches),
+        "as_the_engine_calls_it_p50_ms": 1e3 * median(solving_s),
+        "loop_paused_p50_ms": 1e3 * median(pauses),
+        "loop_paused_p99_ms": 1e3 * _p99(pauses),
+        "held_jobs": len(held),
+        "rooms": len(rooms),
+        "runs_p50_ms": 1e3 * median(runs),
+        "runs_p99_ms": 1e3 * _p99(runs),
+        "runs_in_a_thread_p50_ms": 1e3 * median(pooling_s),
+        "loop_paused_by_runs_p50_ms": 1e3 * median(pool_pauses),
+        "loop_paused_by_runs_p99_ms": 1e3 * _p99(pool_pauses),
+    }
+
+
+def _seconds(work: Callable[[], object], times: int) -> list[float]:
+    work()
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return taken
+
+
+def _p99(values: Sequence[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(0.99 * len(values)))]
+
+
+def _rank(near: Sequence[Near], one: BatchJob) -> None:
+    offerable(Matcher(one.mall, near, NOW_MS, _POLICY, _TRAVEL).plan(one.waiting))
+
+
+async def _beside_a_loop(
+    decide: Callable[[], Awaitable[object]], times: int
+) -> tuple[list[float], list[float]]:
+    """How long a decision takes as the engine calls it, and the longest that a pulse of the event
+    loop was late meanwhile."""
+    taken, pauses = [], []
+    for _ in range(times):
+        beats: list[float] = []
+        pulse = asyncio.create_task(_beat(beats))
+        await asyncio.sleep(2 * _PULSE_S)
+        started = time.perf_counter()
+        await decide()
+        taken.append(time.perf_counter() - started)
+        await asyncio.sleep(2 * _PULSE_S)
+        pulse.cancel()
+        late = [after - before for before, after in itertools.pairwise(beats)]
+        pauses.append(max(late) - _PULSE_S)
+    return taken, pauses
+
+
+async def _beat(beats: list[float]) -> None:
+    while True:
+        beats.append(time.perf_counter())
+        await asyncio.sleep(_PULSE_S)
+
+
+def random_batch(
+    dice: random.Random, jobs: int, drivers: int
+) -> tuple[list[BatchJob], list[BatchDriver]]:
+    """A market's batch: so many jobs at its malls and drivers around them."""
+    malls = tuple(Places.load(opening_hours=False).market(MARKET).malls.values())
+    waiting = []
+    for number in range(jobs):
+        mall = dice.choice(malls)
+        # Most are ready or will be within minutes; some have waited for long.
+        ready_ms = NOW_MS + round(dice.uniform(-0.25, 0.75) * _HOUR_MS)
+        need = Need(
+            stores=(dice.choice(tuple(mall.stores)),),
+            ready_ms=ready_ms,
+            deadline_ms=ready_ms + 2 * _HOUR_MS,
+            expires_ms=ready_ms + 2 * _HOUR_MS,
+            lat=mall.lat + dice.gauss(0, _NEAR_DEG),
+            lon=mall.lon + dice.gauss(0, _NEAR_DEG),
+            parcels=1,
+            weight_g=dice.randrange(20_000),
+            volume_l=dice.uniform(1, 80),
+            requires=(),
+            priority=0,
+            created_ms=NOW_MS - _HOUR_MS,
+        )
+        waiting.append(BatchJob(Waiting(f"job_{MARKET}.{number}", 0, need, (), b""), mall))
+    fleet = []
+    for number in range(drivers):
+        mall = dice.choice(malls)
+        lat = mall.lat + dice.uniform(-_METRO_DEG, _METRO_DEG)
+        lon = mall.lon + dice.uniform(-_METRO_DEG, _METRO_DEG)
+        free_ms = NOW_MS + dice.randrange(_HOUR_MS) if number % 4 == 0 else 0
+        fleet.append(BatchDriver(_driver(number, dice), lat, lon, free_ms))
+    return waiting, fleet
+
+
+def held_jobs(dice: random.Random, mall: Mall, jobs: int) -> list[Waiting]:
+    """So many jobs of one mall that wait for their deadlines, a tenth of them pressed."""
+    waiting = []
+    for number in range(jobs):
+        to_go_h = dice.uniform(0.6, 1.2) if number % 10 == 0 else dice.uniform(1.5, 6.0)
+        need = Need(
+            stores=(dice.choice(tuple(mall.stores)),),
+            ready_ms=NOW_MS,
+            deadline_ms=NOW_MS + round(to_go_h * _HOUR_MS),
+            expires_ms=NOW_MS + 8 * _HOUR_MS,
+            lat=mall.lat + dice.gauss(0, _NEAR_DEG),
+            lon=mall.lon + dice.gauss(0, _NEAR_DEG),
+            parcels=1,
+            weight_g=1_000,
+            volume_l=4.0,
+            requires=(),
+            priority=0,
+            created_ms=NOW_MS,
+        )
+        waiting.append(Waiting(f"job_{MARKET}.{number}", 0, need, (), b""))
+    return waiting
+
+
+def _rooms(dice: random.Random) -> list[Room]:
+    car = Vehicle(max_jobs=16)
+    return [
+        Room(f"d{number}", car, dice.uniform(60, 1_200), dice.uniform(1, 4) * 3_600)
+        for number in range(_CANDIDATES)
+    ]
+
+
+def _pool(mall: Mall, held: Sequence[Waiting], rooms: Sequence[Room]) -> None:
+    Pool(mall, held, NOW_MS, _RUNS, _TRAVEL).runs(rooms)
+
+
+def _ranking(dice: random.Random) -> tuple[list[Near], BatchJob]:
+    ((one, *_), _) = random_batch(dice, 1, 1)
+    near = []
+    for number in range(_CANDIDATES):
+        lat = one.mall.lat + dice.uniform(-_NEAR_DEG, _NEAR_DEG)
+        lon = one.mall.lon + dice.uniform(-_NEAR_DEG, _NEAR_DEG)
+        away_m = haversine_m(lat, lon, one.mall.lat, one.mall.lon)
+        position = Position(lat, lon, 5.0, NOW_MS, NOW_MS)
+        near.append(Near(_driver(number, dice), position, away_m))
+    return near, one
+
+
+def _driver(number: int, dice: random.Random) -> Driver:
+    return Driver(
+        id=f"d{number}",
+        wish=Wish.AVAILABLE,
+        connected=True,
+        until_ms=NOW_MS + dice.randrange(_HOUR_MS, 4 * _HOUR_MS),
+        free_since_ms=NOW_MS - dice.randrange(_HOUR_MS),
+        declines=float(dice.randrange(3)),
+        declines_ms=NOW_MS - _HOUR_MS,
+    )

@@ -1,0 +1,38 @@
+"""What Redis itself counts of its work: calls and microseconds by command, and CPU in all."""
+
+from collections.abc import Mapping
+
+from mallard_engine.storage.client.client import Link
+
+
+async def reset(link: Link) -> None:
+    """Count from zero."""
+    await link.call("CONFIG", "RESETSTAT")
+
+
+async def command_us(link: Link, command: str) -> tuple[int, float]:
+    """How often the command was called since the reset, and the microseconds that it took in all.
+    What a script calls counts as itself and within the script."""
+    told = (await _info(link, "commandstats")).get(f"cmdstat_{command}")
+    if told is None:
+        return 0, 0.0
+    fields = dict(part.split("=") for part in told.split(","))
+    return int(fields["calls"]), float(fields["usec"])
+
+
+async def cpu_us(link: Link) -> float:
+    """Microseconds of CPU that the server's main thread has used since it started."""
+    told = await _info(link, "cpu")
+    return 1e6 * sum(float(told[f"used_cpu_{kind}_main_thread"]) for kind in ("user", "sys"))
+
+
+async def version(link: Link) -> str:
+    """The version of the embedded server."""
+    return (await _info(link, "server"))["valkey_version"]
+
+
+async def _info(link: Link, section: str) -> Mapping[str, str]:
+    text: bytes = await link.call("INFO", section)
+    lines = text.decode().splitlines()
+    pairs = (line.partition(":") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}

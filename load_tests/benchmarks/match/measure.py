@@ -1,0 +1,159 @@
+"""Match beside peers: from one job to 64 racing for one mall, from a thousand drivers to a million.
+
+A repetition is a number of races, one after the other; contestants take repetitions in turn. What a
+race changed is put back before the next, outside of the time measured.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from load_tests.benchmarks.benches import CannotMeasure, Measured, Tell
+from load_tests.benchmarks.contestants import (OURS, Contestant, ContestantFailed, running, versions)
+from load_tests.benchmarks.flags import count_from, repetitions_flag
+from load_tests.benchmarks.driver_locations import (Points, Ring, read_zips, real_metro)
+from load_tests.benchmarks.postgres import programs
+from load_tests.benchmarks.pages.ratios import percentile
+from load_tests.benchmarks.pages.samples import Sample, sample
+
+HELP: Final = "search, rank and reserve beside hand-written Redis, PostGIS and brute force"
+MODULES: Final[Mapping[str, str]] = {
+    "ours": OURS,
+    "hand-written": "load_tests.benchmarks.match.redis_way",
+    "postgis": "load_tests.benchmarks.match.postgis",
+    "brute force": "load_tests.benchmarks.match.brute_force",
+}
+DRIVERS: Final = (1_000, 10_000, 100_000, 1_000_000)
+RACING: Final = (1, 16, 64)
+# So many races a repetition: about two hundred matches, so that a p99 is more than a maximum.
+_RACES: Final = {1: 100, 16: 13, 64: 4}
+_MATCHES: Final = 208
+# A contestant's turn is cut to about so long: one race at least, fewer matches behind its p99.
+_TURN_S: Final = 3.0
+# Statements are planned, connections opened, caches filled, the search knows its radius.
+_WARM_UP: Final = ((1, 20), (16, 6), (64, 1))
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Which cases, which contestants."""
+    parser.add_argument(
+        "--drivers",
+        type=count_from(100, 5_000_000),
+        nargs="+",
+        default=DRIVERS,
+        metavar="N",
+        help="so many free drivers in the market (default: 1000 10000 100000 1000000)",
+    )
+    parser.add_argument(
+        "--racing",
+        type=count_from(1, 1_000),
+        nargs="+",
+        default=RACING,
+        metavar="N",
+        help="so many jobs at once for one mall (default: 1 16 64)",
+    )
+    parser.add_argument(
+        "--without",
+        choices=[name.replace(" ", "-") for name in MODULES if name != "ours"],
+        action="append",
+        default=[],
+        help="leave a contestant out; may be repeated",
+    )
+    repetitions_flag(parser, 5)
+
+
+def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+    """Race. Raises `CannotMeasure`."""
+    names = [name for name in MODULES if name.replace(" ", "-") not in args.without]
+    if "postgis" in names:
+        programs()  # told before anything has taken its time
+    zips = read_zips()
+    samples: list[Sample] = []
+    told: dict[str, str] = {}
+    for drivers in args.drivers:
+        contestants = [Contestant(name, MODULES[name]) for name in names]
+        try:
+            with running(contestants), tempfile.TemporaryDirectory(prefix="mallard-") as folder:
+                where = contestants[0].ask("where")
+                area: Ring = [(lon, lat) for lon, lat, *_ in where["area"]]
+                points = real_metro(drivers, area, zips)
+                load(contestants, points, where, Path(folder), tell)
+                for racing in args.racing:
+                    samples += race(contestants, drivers, racing, args.repetitions, tell)
+                told |= versions(contestants)
+        except ContestantFailed as error:
+            raise CannotMeasure(str(error)) from error
+    return Measured(samples, told)
+
+
+def load(
+    contestants: Sequence[Contestant],
+    points: Points,
+    where: Mapping[str, float],
+    folder: Path,
+    tell: Tell,
+) -> None:
+    """Give each the same drivers, and let it warm up. Raises `ContestantFailed`."""
+    file = folder / "positions.npy"
+    np.save(file, points)
+    at = {"lat": where["lat"], "lon": where["lon"]}
+    for one in contestants:
+        answer = one.ask("load", positions=str(file), **({} if one.name == "ours" else at))
+        if answer["drivers"] != len(points):
+            raise ContestantFailed(f"{one.name} has {answer['drivers']} of {len(points)} drivers")
+        for jobs, times in _WARM_UP:
+            one.ask("race", jobs=jobs, times=times)
+        tell(f"{one.name}: {len(points):,} drivers loaded")
+
+
+def race(
+    contestants: Sequence[Contestant], drivers: int, racing: int, repetitions: int, tell: Tell
+) -> list[Sample]:
+    """One case: everybody in turn, beginning with another one each time."""
+    times = {one.name: _times(one, racing) for one in contestants}
+    races: dict[str, list[list[float]]] = {one.name: [] for one in contestants}
+    for repetition in range(repetitions):
+        shift = repetition % len(contestants)
+        for one in (*contestants[shift:], *contestants[:shift]):
+            answer = one.ask("race", jobs=racing, times=times[one.name])
+            races[one.name].append([ms for race_ms in answer["latencies_ms"] for ms in race_ms])
+    case = {"drivers": drivers, "racing": racing}
+    samples: list[Sample] = []
+    for name, latencies in races.items():
+        samples += _samples(case, name, latencies, racing * times[name])
+        p50, p99 = (samples[-3 + n].values for n in (0, 1))
+        tell(
+            f"{drivers:,} drivers, {racing} racing: {name:12} p50 {sorted(p50)[len(p50) // 2]:8.3f}"
+            f" ms, p99 {sorted(p99)[len(p99) // 2]:8.3f} ms"
+        )
+    return samples
+
+
+def _times(contestant: Contestant, racing: int) -> int:
+    """How many races of so many make a turn, after one that does not count."""
+    started = time.monotonic()
+    contestant.ask("race", jobs=racing, times=1)
+    took_s = time.monotonic() - started
+    wanted = _RACES.get(racing, max(1, _MATCHES // racing))
+    return max(1, min(wanted, int(_TURN_S / took_s)))
+
+
+def _samples(
+    case: Mapping[str, int], name: str, latencies: Sequence[Sequence[float]], jobs: int
+) -> list[Sample]:
+    """Percentiles of each repetition, and how many of its jobs got a driver."""
+    kept = [sorted(repetition) for repetition in latencies]
+    p50, p99 = (
+        [percentile(repetition, percent) if repetition else float("nan") for repetition in kept]
+        for percent in (50, 99)
+    )
+    return [
+        sample(case, name, "p50", "ms", p50, kept),
+        sample(case, name, "p99", "ms", p99),
+        sample(case, name, "served", "%", [100 * len(one) / jobs for one in kept]),
+    ]

@@ -1,0 +1,180 @@
+"""The usual hand-written way on Redis: GEOSEARCH, filter in Python, WATCH/MULTI to claim.
+
+A driver is a hash, the free ones are in a GEO set. A search with a fixed radius gives the nearest;
+their records are read in one pipeline and filtered; the first that will do is watched, read again,
+and claimed in MULTI/EXEC; whoever comes too late takes the next, and searches again after the last.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import WatchError
+
+from load_tests.benchmarks.answering import Answer, settle
+from load_tests.benchmarks.on_redis import answer_on_redis
+from load_tests.benchmarks.redis_figures import server_version
+
+_RADIUS_KM: Final = 5
+# Tried: 16, 32, 64 read at a time, 4 to 64 connections. More read serve a race, fewer one job.
+_NEAREST: Final = 32
+_SEARCHES: Final = 100
+_CONNECTIONS: Final = 16
+_FIELDS: Final = ("state", "connected", "suspended", "cool_until_ms", "seen_ms")
+# As in the other contestants, nobody reports again during the benchmark.
+_STALE_MS: Final = 86_400_000
+_BATCH: Final = 1_000
+
+
+class RedisWay:
+    """Matches on one Redis."""
+
+    def __init__(self, socket: Path) -> None:
+        pool = redis.BlockingConnectionPool.from_url(
+            f"unix://{socket}",
+            max_connections=_CONNECTIONS,
+            timeout=60,
+            retry=Retry(NoBackoff(), 0),
+        )
+        # Its own types leave open whether replies are decoded.
+        self._redis: Any = redis.Redis(connection_pool=pool)
+        self._at = (0.0, 0.0)
+        self._points: Sequence[tuple[float, float]] = ()
+
+    async def load(self, positions: str, lat: float, lon: float) -> Mapping[str, Any]:
+        """Free drivers at the positions of the file; the mall at the point."""
+        self._at = (lat, lon)
+        now_ms = time.time() * 1000
+        record = {
+            "state": "available",
+            "connected": 1,
+            "suspended": 0,
+            "cool_until_ms": 0,
+            "seen_ms": now_ms,
+            "vehicle": "car",
+            "max_weight_g": 100_000,
+        }
+        self._points = np.load(positions).tolist()
+        for start in range(0, len(self._points), _BATCH):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                index: list[float | str] = []
+                for number, (at_lat, at_lon) in enumerate(
+                    self._points[start : start + _BATCH], start
+                ):
+                    pipe.hset(f"driver:{number}", mapping=record)
+                    index += at_lon, at_lat, str(number)
+                pipe.geoadd("idle", index)
+                await pipe.execute()
+        settle()
+        return {
+            "drivers": await self._redis.zcard("idle"),
+            "versions": {
+                "Valkey": server_version(await self._redis.info("server")),
+                "redis-py": version("redis"),
+            },
+        }
+
+    async def race(self, jobs: int, times: int) -> Mapping[str, Any]:
+        """That many matches of so many jobs at once."""
+        return {"latencies_ms": [await self._race(jobs) for _ in range(times)]}
+
+    async def _race(self, jobs: int) -> list[float]:
+        started = time.perf_counter()
+
+        async def job(number: int) -> tuple[float, str | None]:
+            driver = await self._match(f"job-{number}")
+            return (time.perf_counter() - started) * 1000, driver
+
+        found = await asyncio.gather(*(job(number) for number in range(jobs)))
+        claimed = [driver for _, driver in found if driver is not None]
+        if len(set(claimed)) != len(claimed):
+            raise RuntimeError("a driver was claimed twice")
+        await self._restore(claimed)
+        return [latency_ms for latency_ms, driver in found if driver is not None]
+
+    async def _match(self, job: str) -> str | None:
+        """Find and claim a driver; None when nobody free is in the radius."""
+        lat, lon = self._at
+        for _ in range(_SEARCHES):
+            near = await self._redis.geosearch(
+                "idle",
+                longitude=lon,
+                latitude=lat,
+                radius=_RADIUS_KM,
+                unit="km",
+                sort="ASC",
+                count=_NEAREST,
+                withdist=True,
+            )
+            if not near:
+                return None
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for driver, _ in near:
+                    pipe.hmget(f"driver:{driver.decode()}", _FIELDS)
+                records = await pipe.execute()
+            for (driver, _), record in zip(near, records, strict=True):
+                if _will_do(record) and await self._claim(driver.decode(), job):
+                    return str(driver.decode())
+        return None
+
+    async def _claim(self, driver: str, job: str) -> bool:
+        key = f"driver:{driver}"
+        async with self._redis.pipeline(transaction=True) as pipe:
+            try:
+                await pipe.watch(key)
+                if not _will_do(await pipe.hmget(key, _FIELDS)):
+                    return False
+                pipe.multi()
+                pipe.hset(key, mapping={"state": "offered", "job": job})
+                pipe.zrem("idle", driver)
+                await pipe.execute()
+            except WatchError:
+                return False
+            return True
+
+    async def _restore(self, drivers: Sequence[str]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for driver in drivers:
+                lat, lon = self._points[int(driver)]
+                pipe.hset(f"driver:{driver}", mapping={"state": "available", "job": ""})
+                pipe.geoadd("idle", (lon, lat, driver))
+            await pipe.execute()
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """What it is asked."""
+        return {"load": self.load, "race": self.race}
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._redis.aclose()
+
+
+def _will_do(record: Sequence[bytes | None]) -> bool:
+    """Whether the driver may be offered something now."""
+    state, connected, suspended, cool_until_ms, seen_ms = record
+    now_ms = time.time() * 1000
+    return (
+        state == b"available"
+        and connected == b"1"
+        and suspended == b"0"
+        and float(cool_until_ms or 0) <= now_ms
+        and now_ms - float(seen_ms or 0) < _STALE_MS
+    )
+
+
+def main() -> int:
+    """Answer until the input ends."""
+    return answer_on_redis(RedisWay)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

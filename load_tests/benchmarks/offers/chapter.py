@@ -1,0 +1,111 @@
+"""The document's part on offer latency."""
+
+from collections.abc import Iterator
+
+from load_tests.benchmarks.pages import cells
+from load_tests.benchmarks.pages.cells import MISSING, aim
+from load_tests.benchmarks.offers.measure import (CPU, FAILED, MEASURES, OURS_ONLY, PERCENTS, by_part)
+from load_tests.benchmarks.pages.document import (Aim, Block, Chapter, Plot, Table)
+from load_tests.benchmarks.pages.ratios import Spread
+from load_tests.benchmarks.pages.samples import Case, Results
+from load_tests.benchmarks.pages.charts import LineChart, Point, Series
+from load_tests.benchmarks.system.arena import LINE, MALLARD, POOL
+from load_tests.benchmarks.system.rows import (cases, cell, named, ratio_cell)
+from load_tests.measurements import Measure
+
+_CONTESTANTS = (MALLARD, POOL, LINE)
+_TEXT = """\
+From the moment at which an order was due (Poisson arrivals, whoever answers whenever) to the
+frame of its offer at a driver's socket. Two nodes of the engine, one Redis, the generator and its
+drivers share two cores; drivers report every 5 s, think for 0.5 s, decline 10 % and let 5 %
+lapse. The **minimal program** makes the same round trips with no logic: it stores the order,
+offers it to the next driver in turn, and writes each answer to Redis; through redis-py's pool, as
+most would write it, or through one pipelined connection, which is the floor.
+
+A figure is that of the whole time; in brackets stand the best and the worst minute."""
+
+
+def chapter(results: Results) -> Chapter:
+    """Percentiles by rate, and what was used."""
+    blocks: list[Block] = [_TEXT]
+    aims: list[Aim] = []
+    for case in cases(results):
+        blocks += [f"### {named(case)}", *_tables(results, case), _plot(results, case)]
+        if case.get("orders a second") == 100:
+            aims += _aims(results, case)
+    return Chapter("Offer latency", blocks, aims)
+
+
+def _tables(results: Results, case: Case) -> Iterator[Block]:
+    rows = []
+    for measure in (*MEASURES, *OURS_ONLY):
+        for percent in PERCENTS if measure is Measure.OFFER else (50.0, 99.0):
+            metric = f"{measure.value} p{percent:g}"
+            found = [_latency(results, name, metric, case) for name in _CONTESTANTS]
+            if any(found):
+                floor = _to_floor(results, metric, case)
+                told = f"{floor} ×" if floor else MISSING
+                rows.append((f"{metric}, ms", *map(cells.cell, found), told))
+    rows += [
+        (f"{metric}{unit}", *(cell(results, name, metric, case) for name in _CONTESTANTS),
+         ratio_cell(results, metric, MALLARD, LINE, case))
+        for metric, unit in (*((it, ", cores") for it in CPU), ("generator's lag at most", ", ms"))
+    ]  # fmt: skip
+    failed = [cell(results, name, FAILED, case) for name in _CONTESTANTS]
+    rows.append((f"{FAILED}, %", *failed, MISSING))
+    yield Table(("", *_CONTESTANTS, "Mallard to the floor"), rows)
+
+
+def _plot(results: Results, case: Case) -> Plot:
+    lines = []
+    for name in _CONTESTANTS:
+        points = []
+        for percent in PERCENTS:
+            found = _latency(results, name, f"{Measure.OFFER.value} p{percent:g}", case)
+            if found:
+                points.append(Point(100 / (100 - percent), *found))
+        lines.append(Series(name, points))
+    rate = case.get("orders a second", 0)
+    chart = LineChart(
+        title=f"Offer latency at {rate:g} orders a second: one of so many takes longer",
+        x_label="one of 2 (p50), 10 (p90), 100 (p99), 1000 (p99.9)",
+        y_label="ms",
+        series=lines,
+        log_x=True,
+        log_y=True,
+        ticks=(2, 10, 100, 1000),
+    )
+    slug = "-".join(f"{value:g}" for value in case.values() if not isinstance(value, str))
+    return Plot(f"offers-{slug}", chart)
+
+
+def _aims(results: Results, case: Case) -> Iterator[Aim]:
+    offer = Measure.OFFER.value
+    for name, metric, limit in (
+        ("offer latency p50", f"{offer} p50", 1.5),
+        ("offer latency p99", f"{offer} p99", 12.0),
+        ("lateness of an expiry p99", f"{Measure.EXPIRY.value} p99", 60.0),
+    ):
+        found = _latency(results, MALLARD, metric, case)
+        yield from aim(f"{name}, {named(case)}", limit, found, "ms")
+    floor = _to_floor(results, f"{offer} p50", case)
+    yield from aim(f"offer latency p50 against the floor, {named(case)}", 2.0, floor)
+
+
+def _latency(results: Results, name: str, metric: str, case: Case) -> Spread | None:
+    """A contestant's latency, with its best and its worst minute."""
+    whole = cells.spread_of(results, name, metric, case)
+    return _with_minutes(whole, cells.spread_of(results, name, by_part(metric), case))
+
+
+def _to_floor(results: Results, metric: str, case: Case) -> Spread | None:
+    """The engine's latency over the floor's; minute by minute in the order in which they came."""
+    pair = (MALLARD, LINE)
+    whole = cells.ratio_of(results, metric, pair, case)
+    return _with_minutes(whole, cells.ratio_of(results, by_part(metric), pair, case))
+
+
+def _with_minutes(whole: Spread | None, minutes: Spread | None) -> Spread | None:
+    if whole is None or minutes is None:
+        return whole
+    return Spread(whole.median, min(whole.least, minutes.least), max(whole.most, minutes.most))

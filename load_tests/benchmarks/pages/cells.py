@@ -1,0 +1,58 @@
+"""Figures of the results as cells of a table, points of a plot and aims."""
+
+from collections.abc import Iterable, Sequence
+
+from load_tests.benchmarks.pages.document import Aim
+from load_tests.benchmarks.pages.ratios import (Spread, ratio, shown, spread)
+from load_tests.benchmarks.pages.samples import Case, Results
+from load_tests.benchmarks.pages.charts import Point, Series
+
+MISSING = "-"
+
+
+def spread_of(results: Results, contestant: str, metric: str, case: Case) -> Spread | None:
+    """A figure of a case; None if it was not measured."""
+    found = results.find(contestant, metric, **case)
+    return spread(found.values) if found else None
+
+
+def ratio_of(
+    results: Results, metric: str, contestants: tuple[str, str], case: Case
+) -> Spread | None:
+    """The first contestant's figure over the second's; None if one was not measured."""
+    ours, theirs = (results.find(name, metric, **case) for name in contestants)
+    return ratio(ours, theirs) if ours and theirs else None
+
+
+def cell(figure: Spread | None) -> str:
+    """A figure with its spread."""
+    return MISSING if figure is None else str(figure)
+
+
+def ratio_cell(figure: Spread | None) -> str:
+    """A ratio to a peer with its spread, bold where the peer is better."""
+    return f"**{figure}**" if figure and figure.median > 1 else cell(figure)
+
+
+def medians(figures: Iterable[Spread | None]) -> str:
+    """Several medians in one cell."""
+    return " / ".join(MISSING if one is None else shown(one.median) for one in figures)
+
+
+def series(
+    results: Results, name: str, contestant: str, metric: str, cases: Sequence[tuple[float, Case]]
+) -> Series | None:
+    """A contestant's line over the cases, each with its x; None if nothing was measured."""
+    points = [
+        Point(x, figure.median, figure.least, figure.most)
+        for x, case in cases
+        if (figure := spread_of(results, contestant, metric, case))
+    ]
+    return Series(name, points) if points else None
+
+
+def aim(
+    name: str, limit: float, measured: Spread | None, unit: str = "", *, every: bool = False
+) -> list[Aim]:
+    """The aim, if it was measured."""
+    return [] if measured is None else [Aim(name, limit, measured, unit, every)]

@@ -1,0 +1,110 @@
+"""What a chapter of `docs/performance.md` is made of, and how it is written."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from load_tests.benchmarks.pages.ratios import Spread, shown
+from load_tests.benchmarks.pages.samples import Results, Run
+from load_tests.benchmarks.pages.charts import LineChart
+
+
+class Aim(NamedTuple):
+    """A figure of the table that the benchmarks are held to: it holds if the median is at most
+    `limit`, or the greatest of `every` repetition. `unit` is empty for a ratio."""
+
+    figure: str
+    limit: float
+    measured: Spread
+    unit: str = ""
+    every: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within the limit."""
+        judged = self.measured.most if self.every else self.measured.median
+        return judged <= self.limit
+
+
+class Table(NamedTuple):
+    """A table; its first column is text, the others are figures."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Plot(NamedTuple):
+    """A chart, in a file of its own beside the document."""
+
+    name: str
+    chart: LineChart
+
+
+Block: TypeAlias = str | Table | Plot
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One benchmark's part: paragraphs, tables and plots in order."""
+
+    title: str
+    blocks: Sequence[Block]
+    aims: Sequence[Aim] = field(default=())
+
+    @property
+    def plots(self) -> list[Plot]:
+        """Its plots."""
+        return [block for block in self.blocks if isinstance(block, Plot)]
+
+
+def chapter_text(chapter: Chapter, results: Results, plots: str) -> str:
+    """The chapter in Markdown, with where its figures come from. `plots`: the plots' folder."""
+    parts = [f"## {chapter.title}"]
+    for block in chapter.blocks:
+        if isinstance(block, Table):
+            parts.append(table_text(block))
+        elif isinstance(block, Plot):
+            parts.append(f"![{block.chart.title}]({plots}/{block.name}.svg)")
+        else:
+            parts.append(block)
+    parts.extend(_source(run, results.bench) for run in results.runs)
+    return "\n\n".join(parts)
+
+
+def table_text(table: Table) -> str:
+    """The table in Markdown."""
+    return "\n".join(
+        (
+            _row(table.head),
+            _row(["---", *("---:" for _ in table.head[1:])]),
+            *(_row(row) for row in table.rows),
+        )
+    )
+
+
+def aims_table(aims: Sequence[Aim]) -> Table:
+    """What was aimed at, what was measured, and whether it holds."""
+    return Table(("Figure", "at most", "measured: median (least to most)", ""), list(_aims(aims)))
+
+
+def _aims(aims: Sequence[Aim]) -> Iterator[tuple[str, str, str, str]]:
+    for aim in aims:
+        unit = f" {aim.unit}" if aim.unit else " ×"
+        told = "holds" if aim.holds else "**does not hold**"
+        limit = f"{shown(aim.limit)}{unit}{', each time' if aim.every else ''}"
+        yield aim.figure, limit, f"{aim.measured}{unit}", told
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _source(run: Run, bench: str) -> str:
+    machine = run.machine
+    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    return (
+        f"*Commit {run.commit}, {run.at}, {run.took_s:.0f} s: `{run.command}`. "
+        f"{machine['cores']} cores of {machine['processor']}, {machine['memory']}, "
+        f"{machine['kernel']}. {versions}. "
+        f"[Raw data](../load_tests/results/{bench}.json).*"
+    )

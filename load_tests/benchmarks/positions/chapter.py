@@ -1,0 +1,36 @@
+"""The chapter on what positions cost in Redis."""
+
+from typing import Final
+
+from load_tests.benchmarks.pages.cells import (aim, cell, ratio_of, spread_of)
+from load_tests.benchmarks.pages.document import Chapter, Table
+from load_tests.benchmarks.pages.samples import Case, Results
+
+_METRICS: Final = ("Redis CPU a fix", "Redis time in commands a fix", "client CPU a fix")
+_PEER: Final = "GEOADD + HSET"
+_OPENING: Final = """\
+The free drivers of one node report (all; of 100 thousand in the index, 20 thousand), each again and
+again some 30 m away, in batches of 256 in a random order. Beside the engine's `positions` script
+(which tells whether a fix is believable, keeps it, and moves the driver in the index) one variadic
+GEOADD and one HSET of a record of 50 bytes, in one write: the least that any program must do.
+
+Redis CPU is that of its main thread by `INFO cpu`, with reading, replying and the log; time in
+commands is that of `INFO commandstats`; client CPU is that of the process which sends them (the
+engine's dispatcher with its look-up of malls in reach; a bare redis-py client)."""
+
+
+def chapter(results: Results) -> Chapter:
+    """One table by the number of drivers."""
+    rows = []
+    aims = []
+    for drivers in results.case_values("drivers"):
+        case: Case = {"drivers": drivers}
+        told = f"{drivers:,}".replace(",", " ")
+        for metric in _METRICS:
+            ratio = ratio_of(results, metric, ("ours", _PEER), case)
+            figures = [spread_of(results, name, metric, case) for name in ("ours", _PEER)]
+            rows.append((f"{told}: {metric}", *map(cell, figures), cell(ratio)))
+            if metric == _METRICS[0]:
+                aims += aim(f"Redis CPU a position / {_PEER}, {told} drivers", 2, ratio)
+    head = ("Drivers", "Mallard, µs", f"{_PEER}, µs", f"Mallard / {_PEER}")
+    return Chapter("Positions in Redis", [_OPENING, Table(head, rows)], aims)

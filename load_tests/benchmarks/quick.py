@@ -1,0 +1,81 @@
+"""`make bench-quick`: within three minutes, whether the hot path has become clearly worse.
+
+No PostgreSQL, no data sets: an invented metro of a few thousand drivers. Exit status 0 when every
+figure is within its limit, 1 when one is not, 2 when it could not be measured.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from load_tests.benchmarks.benches import CannotMeasure
+from load_tests.benchmarks.checks import (ALL, DRIVERS, Check, Field, Part)
+from load_tests.benchmarks.contestants import (OURS, Contestant, ContestantFailed, end_on_sigterm, running)
+from load_tests.benchmarks.driver_locations import invented_metro
+from load_tests.benchmarks.positions.measure import load
+from load_tests.benchmarks.pages.ratios import shown
+from load_tests.users.tables import table
+
+
+def main(
+    arguments: Sequence[str] | None = None, *, ours: str = OURS, parts: Sequence[Part] = ALL
+) -> int:
+    """Check, and print the table; the exit status. `ours`: the module that runs the engine."""
+    parser = argparse.ArgumentParser(prog="python -m load_tests.benchmarks.quick", description=__doc__)
+    parser.parse_args(arguments)
+    end_on_sigterm()
+    started = time.monotonic()
+    try:
+        with _field(ours) as field:
+            checks = [check for part in parts for check in part(field)]
+    except (CannotMeasure, ContestantFailed) as error:
+        print(f"bench-quick: {error}", file=sys.stderr)
+        return 2
+    print(checks_table(checks))
+    broken = [check.limit.figure for check in checks if not check.holds]
+    took_s = time.monotonic() - started
+    print(f"{took_s:.0f} s; " + (f"over the limit: {'; '.join(broken)}" if broken else "all hold"))
+    return 1 if broken else 0
+
+
+def checks_table(checks: Sequence[Check]) -> str:
+    """The figures beside their limits."""
+    rows = [
+        (
+            check.limit.figure,
+            shown(check.limit.at_most),
+            shown(check.seen),
+            str(check.varied),
+            _told(check),
+        )
+        for check in checks
+    ]
+    return table("Guards", ("figure", "at most", "seen", "varied", ""), rows)
+
+
+@contextmanager
+def _field(ours: str) -> Iterator[Field]:
+    """Everybody with the same drivers."""
+    field = Field(
+        Contestant("ours", ours),
+        Contestant("redis-py", "load_tests.benchmarks.line.redis_py"),
+        Contestant("GEOADD + HSET", "load_tests.benchmarks.positions.variadic"),
+    )
+    with running(field), tempfile.TemporaryDirectory(prefix="mallard-") as folder:
+        where = field.ours.ask("where")
+        area = [(lon, lat) for lon, lat, *_ in where["area"]]
+        points = invented_metro(DRIVERS, area, (where["lat"], where["lon"]))
+        load((field.ours, field.variadic), points, where, Path(folder))
+        yield field
+
+
+def _told(check: Check) -> str:
+    return f"holds {check.limit.why}".rstrip() if check.holds else "OVER THE LIMIT"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

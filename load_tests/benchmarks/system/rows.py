@@ -1,0 +1,33 @@
+"""Figures of results as cells of tables; empty where nothing was measured."""
+
+from collections.abc import Iterator
+
+from load_tests.benchmarks.pages import cells
+from load_tests.benchmarks.pages.samples import Case, Results
+
+
+def cell(results: Results, contestant: str, metric: str, case: Case) -> str:
+    """The median with its spread."""
+    return cells.cell(cells.spread_of(results, contestant, metric, case))
+
+
+def ratio_cell(results: Results, metric: str, ours: str, theirs: str, case: Case) -> str:
+    """The ratio of two contestants."""
+    found = cells.ratio_of(results, metric, (ours, theirs), case)
+    return f"{found} ×" if found else cells.MISSING
+
+
+def cases(results: Results) -> Iterator[Case]:
+    """Each case once, in the order in which they were measured."""
+    seen: list[Case] = []
+    for sample in results.samples:
+        if sample.case not in seen:
+            seen.append(sample.case)
+            yield sample.case
+
+
+def named(case: Case) -> str:
+    """A case for people: ``2000 drivers, 4000 fixes a second``; a word stands for itself."""
+    return ", ".join(
+        value if isinstance(value, str) else f"{value:g} {name}" for name, value in case.items()
+    )

@@ -1,0 +1,38 @@
+"""Collects figures of contestants that take turns, and makes samples of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from load_tests.benchmarks.benches import Tell
+from load_tests.benchmarks.pages.samples import Sample, sample
+
+Case = Mapping[str, float | str]
+
+
+class Tally:
+    """Figures by case, contestant and metric, a value for each repetition."""
+
+    def __init__(self) -> None:
+        self._values: dict[
+            tuple[tuple[tuple[str, float | str], ...], str, str, str], list[float]
+        ] = {}
+
+    def add(self, case: Case, contestant: str, metric: str, unit: str, value: float) -> None:
+        """One figure of one repetition."""
+        key = (tuple(case.items()), contestant, metric, unit)
+        self._values.setdefault(key, []).append(value)
+
+    def samples(self) -> list[Sample]:
+        """All, in the order in which they came."""
+        return [
+            sample(dict(case), contestant, metric, unit, values)
+            for (case, contestant, metric, unit), values in self._values.items()
+        ]
+
+
+def in_turn(
+    contestants: Sequence[str], repetitions: int, tell: Tell, run: Callable[[str], str]
+) -> None:
+    """Each contestant in each repetition: A B C, A B C, … `run` returns what to say of it."""
+    for repetition in range(1, repetitions + 1):
+        for name in contestants:
+            tell(f"{repetition}/{repetitions} {name}: {run(name)}")

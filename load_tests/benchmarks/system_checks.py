@@ -1,0 +1,41 @@
+"""Whole systems, short: the CPU of a position and of a full cycle beside the bare programs'."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Final
+
+from load_tests.benchmarks.benches import Tell, bench_of
+from load_tests.benchmarks.capacity import measure as capacity
+from load_tests.benchmarks.reporting import measure as reporting
+from load_tests.benchmarks.pages.samples import Sample
+from load_tests.benchmarks.system.arena import LINE, MALLARD, SINK
+
+_REPORTING: Final = ("--drivers", "500", "--report-s", "0.25", "--seconds", "5")
+_CAPACITY: Final = ("--drivers", "300", "--rate", "100", "--seconds", "5")
+
+# A figure of the engine and the same of a program that does only what must be done.
+Pair = tuple[float, float]
+
+
+def position_cpu(tell: Tell) -> Pair:
+    """Microseconds of the server's CPU a position over a socket: the engine, the sink."""
+    samples = _measured("reporting", _REPORTING, tell)
+    return _best(samples, MALLARD, reporting.SERVER), _best(samples, SINK, reporting.SERVER)
+
+
+def cycle_cpu(tell: Tell) -> Pair:
+    """Milliseconds of the server's CPU a full cycle: the engine, the minimal program."""
+    samples = _measured("capacity", _CAPACITY, tell)
+    return _best(samples, MALLARD, capacity.SERVER), _best(samples, LINE, capacity.SERVER)
+
+
+def _measured(name: str, words: Sequence[str], tell: Tell) -> list[Sample]:
+    bench = bench_of(name)
+    parser = argparse.ArgumentParser()
+    bench.add_flags(parser)
+    return bench.measure(parser.parse_args([*words, "--repetitions", "1"]), tell).samples
+
+
+def _best(samples: Sequence[Sample], contestant: str, metric: str) -> float:
+    (found,) = (s for s in samples if (s.contestant, s.metric) == (contestant, metric))
+    return min(found.values)

@@ -1,0 +1,107 @@
+"""``mallard bench swarm``: how many orders a second an engine takes before an objective breaks."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from load_tests.credentials import BadCredentials
+from mallard_engine.workload.nodes import EngineFailed
+from load_tests.slo import BadObjective, Objective, parse_objective
+from load_tests.swarm.coordinator import SwarmFailed
+from load_tests.swarm.flags import (COOLDOWN_S, OFFER_TIMEOUT_S, Engine, add_swarm_flags, engine_of, plan_of)
+from load_tests.swarm.plan import BadPlan, SwarmPlan
+from load_tests.swarm.plot import ramp_plot
+from load_tests.swarm.rate_search import (RampPlan, Step, climb, knee)
+from load_tests.swarm.terminal import Screen, ramp_table
+from load_tests.target import NotAllowed
+
+_OBJECTIVES: Final = (
+    "offer latency:p99<50ms,failures<0.1%",
+    "POST /v1/jobs:failures<0.1%",
+)
+_SETTLES_S: Final = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Climb; exit status 0 with a knee, 1 when even the lowest rate broke an objective or the swarm
+    failed, 2 when it could not begin."""
+    parser = argparse.ArgumentParser(prog="mallard bench swarm", description=__doc__)
+    add_swarm_flags(parser, rate=0.0, drivers=2000, hold_s=5.0, seconds=20.0, warm_s=0.0)
+    ramp = RampPlan()
+    parser.add_argument("--first", type=float, default=ramp.first, help="rate (%(default)g)")
+    parser.add_argument("--factor", type=float, default=ramp.factor, help="of rates (%(default)g)")
+    parser.add_argument("--last", type=float, default=ramp.last, help="rate (%(default)g)")
+    parser.add_argument("--halvings", type=int, default=ramp.halvings, help="(%(default)d)")
+    parser.add_argument("--slo", action="append", help=f"(default: {'; '.join(_OBJECTIVES)})")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(f"swarm-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"),
+        help="writes OUT.jsonl and OUT.svg (default: swarm-TIME here)",
+    )
+    options = parser.parse_args(arguments)
+    # Until the first drivers deliver, fewer are free at a higher rate than there will be.
+    options.warm_s = options.warm_s or options.hold_s + options.think_s + _SETTLES_S
+    try:
+        objectives = [parse_objective(text) for text in options.slo or _OBJECTIVES]
+        ramp = RampPlan(options.first, options.factor, options.last, options.halvings)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with engine_of(options) as engine:
+            plan = plan_of(options, engine.urls)
+            steps = asyncio.run(_climb(plan, ramp, engine, objectives, options.out))
+    except (BadCredentials, BadObjective, BadPlan, NotAllowed, OSError) as error:
+        parser.error(str(error))
+    except (EngineFailed, SwarmFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return _tell(plan, steps, options.out)
+
+
+async def _climb(
+    plan: SwarmPlan,
+    ramp: RampPlan,
+    engine: Engine,
+    objectives: Sequence[Objective],
+    out: Path,
+) -> list[Step]:
+    steps: list[Step] = []
+    with Screen(plan) as screen, out.with_suffix(".jsonl").open("w") as lines:
+        async for step in climb(
+            plan, ramp, engine.credentials, engine.meters, objectives, screen.watch
+        ):
+            steps.append(step)
+            print(json.dumps(step.to_json()), file=lines, flush=True)
+            screen.show(steps)
+        print(json.dumps({"knee": knee(steps)}), file=lines)
+    return steps
+
+
+def _tell(plan: SwarmPlan, steps: Sequence[Step], out: Path) -> int:
+    plot = out.with_suffix(".svg")
+    plot.write_text(ramp_plot(steps))
+    print(ramp_table(steps))
+    print(f"{out.with_suffix('.jsonl')}, {plot}")
+    found = knee(steps)
+    if found is None:
+        print(f"no knee: at {steps[0].rate:g} orders a second an objective is missed already")
+        return 1
+    if all(step.met for step in steps):
+        print(f"no knee up to {found:g} orders a second: --last takes it further")
+    else:
+        print(f"knee: {found:g} orders a second")
+    limit = plan.drivers_limit(OFFER_TIMEOUT_S, COOLDOWN_S)
+    if found > limit * 0.8 or any(step.rate > limit for step in steps):
+        print(
+            f"mind that {plan.drivers} drivers cannot take more than about {limit:.0f} a second: "
+            "more of them, or a shorter --hold-s"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

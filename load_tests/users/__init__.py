@@ -1,0 +1,1 @@
+"""TODO load_tests/users."""

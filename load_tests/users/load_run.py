@@ -1,0 +1,197 @@
+"""What the users of one locust process share in one run.
+
+Each worker is a world of its own: its orders require a piece of equipment that only its own drivers
+carry, so that the offer of a job comes to the process that knows when the job was ordered, and a
+latency never compares two machines' clocks. With a single process nothing is required.
+"""
+
+import json
+import random
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import gevent
+from gevent.pool import Group
+from locust.env import Environment
+
+from load_tests.credentials import Credentials
+from load_tests.users.driver_app import DriverApp
+from load_tests.places import Ground
+from load_tests.users.offer_ledger import Ledger
+from load_tests.measurements import Measure
+from load_tests.users.operator_view import OperatorView
+from load_tests.users.options import RunOptions
+from load_tests.shapes import Arrival
+from load_tests.target import Target
+
+# Between the last driver's start and the first order: all are online by then.
+SETTLE_S: Final = 1.0
+_POLL_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of the workers this process is: the first of one, when there are none."""
+
+    worker: int = 0
+    workers: int = 1
+
+
+class LoadRun:
+    """One run in one process: it makes the drivers and the orders, and knows when it began."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        options: RunOptions,
+        credentials: Credentials,
+        target: Target,
+        ground: Ground,
+        place: Place,
+    ) -> None:
+        self.options = options
+        self.target = target
+        self.ledger = Ledger()
+        self.orders_token = credentials.orders
+        self._environment = environment
+        self._credentials = credentials
+        self._ground = ground
+        self._place = place
+        self._dice = random.Random(f"{options.seed} {place.worker}")
+        self._team = f"{options.name}.{place.worker}" if place.workers > 1 else None
+        self._given = credentials.drivers(place.worker, place.workers)
+        self._began_s: float | None = None
+        self._apps: set[DriverApp] = set()
+        self._drivers = 0
+        self._greenlets = Group()
+        self._operator = (
+            OperatorView(target.node(0), credentials.operator) if credentials.can_watch else None
+        )
+
+    # -- the clock of the run
+
+    @property
+    def seconds(self) -> float | None:
+        """How long orders have been arriving; None: the drivers are still connecting."""
+        return None if self._began_s is None else time.monotonic() - self._began_s
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the orders are over and the drivers have had their time to finish them."""
+        options = self.options
+        return (self.seconds or 0.0) > options.timetable.seconds + options.drain_s
+
+    def begin(self) -> None:
+        """All drivers are on their way: orders arrive from now on."""
+        if self._began_s is None:
+            self._began_s = time.monotonic() + SETTLE_S
+            for at_s in self.options.timetable.reconnect_s:
+                self._greenlets.add(gevent.spawn_later(SETTLE_S + at_s, self._lose_all_sockets))
+
+    def end(self) -> None:
+        """Settle the accounts: what should have happened by now and has not, has failed."""
+        self._greenlets.kill()
+        now_s = time.monotonic()
+        for measure, waited_s in self.ledger.overdue(now_s, self.options.grace_s):
+            self.report(measure, waited_s, TimeoutError("no offer came"))
+        for app in self._apps:
+            away_s = now_s - app.offline_since_s
+            if not app.online.is_set() and not app.turned_away and away_s > self.options.grace_s:
+                self.report(Measure.RECONNECT, away_s, TimeoutError("did not get back"))
+
+    # -- drivers
+
+    def new_driver(self) -> DriverApp | None:
+        """A driver near one of the malls; None when the given tokens are used up."""
+        number = self._drivers
+        if self._given is not None and number >= len(self._given):
+            return None
+        self._drivers += 1
+        given = self._given[number] if self._given is not None else None
+        # Half of them live near the sale: 500 orders of one mall need 500 drivers in its reach.
+        near_sale = self.options.timetable.shape.flash_at is not None and number % 2 == 0
+        market = given.market if given else None
+        mall, home = self._ground.home(self._dice, market, near_flash_mall=near_sale)
+        name = f"load-{self.options.name}-{self._place.worker}-{number}"
+        who = given or self._credentials.driver(name, mall.market)
+        app = DriverApp(
+            who,
+            home,
+            socket_url=self.target.socket_url,
+            node=number,
+            habits=self.options.habits,
+            team=self._team,
+            ledger=self.ledger,
+            report=self.report,
+            dice=random.Random(self._dice.random()),
+        )
+        self._apps.add(app)
+        return app
+
+    def forget_driver(self, app: DriverApp) -> None:
+        """A driver has stopped."""
+        self._apps.discard(app)
+
+    def watch_position(self, app: DriverApp) -> None:
+        """Send a fix and, if it is time for another look, wait until operators see it."""
+        at_ms = app.send_position()
+        if self._operator is None or not self._operator.take_turn(self.options.probe_every_s):
+            return
+        sent_s = time.monotonic()
+        error = None if self._operator.sees(app.who, app.at, at_ms) else TimeoutError("not shown")
+        self.report(Measure.VISIBLE, time.monotonic() - sent_s, error)
+
+    # -- orders
+
+    def arrivals(self) -> Iterator[tuple[float, Arrival]]:
+        """This process's orders: when each is due, by `time.monotonic`."""
+        while self._began_s is None:
+            gevent.sleep(_POLL_S)
+        timetable, place = self.options.timetable, self._place
+        for arrival in timetable.arrivals(self._dice, place.worker, place.workers):
+            yield self._began_s + arrival.due_s, arrival
+
+    def order(self, arrival: Arrival) -> tuple[str, str]:
+        """The external id, which is a new one each time, and the JSON body of an order."""
+        body = self._ground.order(self._dice, self._ground.flash_mall if arrival.flash else None)
+        body["external_id"] = f"load-{self.options.name}-{secrets.token_hex(8)}"
+        body["requires"] = [self._team] if self._team else []
+        return body["external_id"], json.dumps(body)
+
+    def posted(self, job: str, due_s: float) -> None:
+        """An order was taken as this job; without drivers here, nobody here sees its offer."""
+        if self._drivers:
+            latency_s = self.ledger.posted(job, due_s)
+            if latency_s is not None:
+                self.report(Measure.OFFER, latency_s, None)
+
+    # -- measures
+
+    def report(self, measure: Measure, seconds: float, error: Exception | None) -> None:
+        """Tell locust of a measure, and with it the histograms."""
+        self._environment.events.request.fire(
+            request_type=measure.request_type,
+            name=measure.value,
+            response_time=seconds * 1000,
+            response_length=0,
+            exception=error,
+            context={},
+        )
+
+    def _lose_all_sockets(self) -> None:
+        for app in self._apps:
+            app.lose_socket()
+
+
+def give_run(environment: Environment, run: LoadRun | None) -> None:
+    """Make a run the one that the environment's users work in; None: there is none any more."""
+    vars(environment)["load_run"] = run
+
+
+def current_run(environment: Environment) -> LoadRun | None:
+    """The run that is under way in this process."""
+    run: LoadRun | None = vars(environment).get("load_run")
+    return run

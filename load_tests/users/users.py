@@ -1,0 +1,132 @@
+"""The two kinds of users: driver apps on sockets, and the order services that give them work."""
+
+import itertools
+import time
+from typing import Any, Final
+
+import gevent
+from gevent.pool import Group
+from locust import FastHttpUser, User, tag, task
+from locust.exception import StopUser
+
+from load_tests.users.driver_app import DriverApp
+from load_tests.users.load_run import LoadRun, current_run
+from load_tests.measurements import Measure
+from load_tests.shapes import Arrival
+
+_ONLINE_WITHIN_S: Final = 30.0
+# Answers of a node that another node, or a later try, may give better.
+_UNAVAILABLE: Final = frozenset({0, 503})
+
+
+class DriverUser(User):
+    """A driver with a real socket. Its tasks report where it is; all else answers the engine."""
+
+    def on_start(self) -> None:
+        """Connect, and wait until the engine has welcomed it."""
+        self._run = current_run(self.environment)
+        self._app = self._run.new_driver() if self._run else None
+        if self._app is not None:
+            self._app.start()
+            self._app.online.wait(_ONLINE_WITHIN_S)
+        self._next_fix_s = time.monotonic()
+
+    def on_stop(self) -> None:
+        """Hang up."""
+        if self._run and self._app:
+            self._app.stop()
+            self._run.forget_driver(self._app)
+
+    def wait_time(self) -> float:
+        """Seconds to the next fix: the engine's pace, by a clock that waits for nothing."""
+        self._next_fix_s += self._app.location_s if self._app else 0.0
+        return max(0.0, self._next_fix_s - time.monotonic())
+
+    @tag("positions")
+    @task
+    def report_position(self) -> None:
+        """Send a fix."""
+        self._working_app().send_position()
+
+    @tag("visibility")
+    @task
+    def watch_position(self) -> None:
+        """Send a fix and, as often as `--probe-every-s` allows, look when operators see it."""
+        app = self._working_app()
+        if self._run and app.online.is_set():
+            self._run.watch_position(app)
+
+    def _working_app(self) -> DriverApp:
+        """The app. Raises `StopUser` when there is no run, no token left, or no way back."""
+        if self._app is None or self._app.turned_away:
+            raise StopUser
+        return self._app
+
+
+class OrderUser(FastHttpUser):
+    """An order service, one a worker. Its orders arrive by the clock, answered or not."""
+
+    fixed_count = 1  # as many as there are workers, once these are known
+    weight = 0
+    concurrency = 256
+    insecure = False
+    network_timeout = 15.0
+    connection_timeout = 5.0
+
+    def on_start(self) -> None:
+        """Take this worker's share of the orders."""
+        self._run = current_run(self.environment)
+        self._arrivals = self._run.arrivals() if self._run else iter(())
+        self._sending = Group()
+        self._turns = itertools.count()
+
+    def on_stop(self) -> None:
+        """Give up what is under way."""
+        self._sending.kill()
+
+    @tag("orders")
+    @task
+    def submit(self) -> None:
+        """Wait until the next order is due, and send it without waiting for its answer."""
+        due = next(self._arrivals, None)
+        if self._run is None or due is None:
+            gevent.sleep(1.0)
+            return
+        due_s, arrival = due
+        gevent.sleep(max(0.0, due_s - time.monotonic()))
+        self._sending.spawn(self._post, self._run, due_s, arrival)
+
+    def _post(self, run: LoadRun, due_s: float, arrival: Arrival) -> None:
+        external_id, body = run.order(arrival)
+        with self._answer(run, external_id, body) as response:
+            # An order that waited for a connection, or for another node, has waited all the same.
+            response.request_meta["response_time"] = (time.monotonic() - due_s) * 1000
+            response.request_meta["request_type"] = Measure.POST_JOB.request_type
+            if response.status_code != 201:
+                problem = response.text or response.error
+                response.failure(f"{response.status_code}: {problem}"[:200])
+                return
+            job = response.json()["id"]
+        run.posted(job, due_s)
+
+    def _answer(self, run: LoadRun, key: str, body: str) -> Any:
+        """Post to a node, and to the others in turn while one is not available."""
+        headers = {
+            "Authorization": f"Bearer {run.orders_token}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": key,
+        }
+        # One turn an order: with a turn for each try, orders that are sent meanwhile would lead the
+        # next try to the node that has just refused.
+        first, count = next(self._turns), len(run.target.nodes)
+        for number in range(first, first + count):
+            answer = self.client.post(
+                f"{run.target.node(number)}/v1/jobs",
+                data=body,
+                headers=headers,
+                name=Measure.POST_JOB.value,
+                catch_response=True,
+            )
+            if answer.status_code not in _UNAVAILABLE:
+                break
+        return answer

@@ -1,0 +1,314 @@
+"""Bytes ⇄ messages of the driver socket, for each subprotocol.
+
+Decoding a client's frame is strict and cheap. Almost every frame is a message without maps inside:
+msgspec decodes it into its struct, and if the frame has as many fields as the struct has values, it
+can hold no duplicate key, unknown field or other oddity. So the order of keys and the width of
+numbers cost nothing. Every other frame goes through a strict parser, which costs some 10 µs for a
+frame of an app and under a millisecond for 16 KiB of anything.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Self, get_args
+
+import msgspec
+from msgspec import UNSET, structs
+
+from mallard_protocol.codes import (MAX_CONTAINERS, MAX_DEPTH, MAX_FRAME_BYTES, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ErrorCode)
+from mallard_protocol.fields import Token
+from mallard_protocol.fixes import LooseLocation, keep_good, read_position
+from mallard_protocol.messages import (Accept, Auth, ClientMessage, Decline, Held, Hello, Location, OfferAck, Pong, Problem, Progress, ServerMessage, Status)
+from mallard_protocol.strict import (Malformed, TooManyValues, parse_json, parse_msgpack, whole)
+from mallard_protocol.violations import violation
+
+_FlatMessage = Location | OfferAck | Accept | Decline | Status | Pong | Progress | Problem | Auth
+_LooseMessage = (
+    Status | LooseLocation | OfferAck | Accept | Decline | Progress | Problem | Auth | Pong
+)
+
+
+def _tags(union: Any) -> frozenset[str]:
+    return frozenset(str(struct.__struct_config__.tag) for struct in get_args(union))
+
+
+CLIENT_TYPES: Final = _tags(ClientMessage)
+SERVER_TYPES: Final = _tags(ServerMessage)
+_FIELDS: Final[dict[Any, tuple[str, ...]]] = {
+    struct.__struct_config__.tag: ("type", *struct.__struct_fields__)
+    for struct in get_args(_LooseMessage)
+}
+_HELLO_FIELDS: Final = {field.name: field.type for field in structs.fields(Hello)}
+_HELLO: Final = "hello"
+_MAX_HOLDS: Final = 50
+# The head of a MessagePack map of n entries, for n up to 15.
+_FIXMAP: Final = 0x80
+# A server of a later version may nest deeper than we do; its messages are ignored, not refused.
+_MAX_SERVER_DEPTH: Final = 32
+_MAX_SERVER_CONTAINERS: Final = 100_000
+_MAX_ID: Final = 2**53
+
+
+class FrameError(Exception):
+    """A frame that cannot become a message. The text never quotes the frame."""
+
+
+class UndecodableFrame(FrameError):
+    """Not well-formed, or no map: the socket is closed with 4500."""
+
+
+class FrameTooBig(FrameError):
+    """Over ``MAX_FRAME_BYTES``: the socket is closed with 1009."""
+
+
+class BadFrame(FrameError):
+    """Well-formed but wrong: answered with ``error``.
+
+    ``code`` is ``bad_field`` or ``unknown_type``; ``request_id`` is the frame's ``id``, if it has a
+    usable one.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, fields: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.request_id = _request_id(fields)
+
+
+class BadToken(BadFrame):
+    """A ``hello`` whose token cannot be one: the socket is closed with 4501."""
+
+
+class Dropped(int):
+    """How many optional fields of a ``hello`` were left out as wrong; ``fields``: which."""
+
+    fields: tuple[str, ...]
+
+    def __new__(cls, fields: tuple[str, ...]) -> Self:
+        """Count the fields."""
+        self = super().__new__(cls, len(fields))
+        self.fields = fields
+        return self
+
+
+class Codec:
+    """One subprotocol. Stateless: ``MSGPACK`` and ``JSON`` below serve every socket."""
+
+    def __init__(
+        self,
+        subprotocol: str,
+        *,
+        client: Callable[[bytes], ClientMessage],
+        server: Callable[[bytes], ServerMessage],
+        dump: Callable[[object], bytes],
+        is_whole: Callable[[ClientMessage, bytes], bool],
+        parse: Callable[[bytes, int, int], Any],
+        binary: bool,
+    ) -> None:
+        self.subprotocol: Final = subprotocol
+        self.binary: Final = binary
+        self._client = client
+        self._server = server
+        self._dump = dump
+        self._is_whole = is_whole
+        self._parse = parse
+
+    def encode(self, message: ClientMessage | ServerMessage) -> bytes | str:
+        """Return the payload of one frame: bytes for a binary frame, str for a text frame."""
+        payload = self._dump(message)
+        return payload if self.binary else payload.decode()
+
+    def decode_client(self, data: bytes | str) -> tuple[ClientMessage, int]:
+        """Decode a driver app's frame into a message and the number of its parts left out as bad.
+
+        These are bad fixes of a ``location`` (if none is left, its ``fixes`` are empty) and wrong
+        optional fields of a ``hello`` (then the number is a ``Dropped``). Nil for an optional field
+        counts as absent. Raises ``FrameTooBig``, ``UndecodableFrame``, ``BadFrame`` and nothing
+        else.
+        """
+        payload = self._payload(data)
+        if len(payload) > MAX_FRAME_BYTES:
+            raise FrameTooBig(f"over {MAX_FRAME_BYTES} bytes")
+        try:
+            message = self._client(payload)
+            if self._is_whole(message, payload):
+                return message, 0
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            pass  # the strict way below finds out what is wrong, if anything is
+        try:
+            return _message(self._map(payload, MAX_DEPTH, MAX_CONTAINERS))
+        except TooManyValues:
+            excess = f"more than {MAX_CONTAINERS} lists and maps"
+            raise BadFrame(ErrorCode.BAD_FIELD, excess, {}) from None
+
+    def decode_server(self, data: bytes | str) -> ServerMessage | None:
+        """Decode a server's frame; None for a type that this version does not know.
+
+        Unknown fields are ignored, unknown enum values are handed on. Raises ``UndecodableFrame``
+        and, for a known type with wrong fields, ``BadFrame``.
+        """
+        payload = self._payload(data)
+        try:
+            return self._server(payload)
+        except msgspec.ValidationError as error:
+            fields = self._map(payload, _MAX_SERVER_DEPTH, _MAX_SERVER_CONTAINERS)
+            kind = fields.get("type")
+            if isinstance(kind, str) and kind not in SERVER_TYPES:
+                return None
+            raise _bad_field(error, fields) from None
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            raise UndecodableFrame("malformed") from None
+
+    def _payload(self, data: bytes | str) -> bytes:
+        if self.binary != isinstance(data, bytes):
+            raise UndecodableFrame("text frames are JSON, binary frames MessagePack")
+        try:
+            return data if isinstance(data, bytes) else data.encode()
+        except UnicodeEncodeError:
+            raise UndecodableFrame("half a surrogate pair") from None
+
+    def _map(self, payload: bytes, max_depth: int, max_containers: int) -> dict[str, Any]:
+        try:
+            value = self._parse(payload, max_depth, max_containers)
+        except Malformed as problem:
+            raise UndecodableFrame(str(problem)) from None
+        if not isinstance(value, dict):
+            raise UndecodableFrame("not a map")
+        return value
+
+
+def _message(fields: dict[str, Any]) -> tuple[ClientMessage, int]:
+    kind = fields.get("type")
+    if kind == _HELLO:
+        return _hello(fields)
+    if isinstance(kind, str) and kind not in CLIENT_TYPES:
+        raise BadFrame(ErrorCode.UNKNOWN_TYPE, "no such type of message", fields)
+    known = _FIELDS.get(kind, ()) if isinstance(kind, str) else ("type",)
+    try:
+        message = msgspec.convert(_plain({name: fields.get(name) for name in known}), _LooseMessage)
+    except msgspec.ValidationError as error:
+        raise _bad_field(error, fields) from None
+    if not isinstance(message, LooseLocation):
+        return message, 0
+    fixes, dropped = keep_good(message.fixes)
+    return Location(fixes, message.now_ms), dropped
+
+
+def _hello(fields: dict[str, Any]) -> tuple[Hello, Dropped]:
+    """Keep the good fields: a phone with one wrong field must still get through."""
+    good: dict[str, Any] = {}
+    wrong: list[str] = []
+    for name, kind in _HELLO_FIELDS.items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        read, is_right = _hello_field(name, kind, value)
+        if read is not None:
+            good[name] = read
+        if not is_right:
+            wrong.append(name)
+    return Hello(**good), Dropped(tuple(wrong))
+
+
+def _hello_field(name: str, kind: Any, value: Any) -> tuple[Any, bool]:
+    """Return what is good of a field, None for nothing, and whether it is right as a whole."""
+    if name == "position":
+        position = read_position(value)
+        return position, position is not None
+    if name == "holds":
+        entries = value if isinstance(value, list) else [None]
+        held = tuple(filter(None, (_converted(entry, Held) for entry in entries[:_MAX_HOLDS])))
+        return held, len(held) == len(entries)
+    if name == "token":
+        token = _converted(value, Token)
+        if token is None:
+            raise BadToken(ErrorCode.BAD_FIELD, "/token: no token", {})
+        return token, True
+    read = _converted(value, kind)
+    return read, read is not None
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(_plain(value), kind)
+    except msgspec.ValidationError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """Write whole numbers as integers and drop nil fields, in maps inside too.
+
+    Many apps' encoders write nil for what is absent.
+    """
+    if type(value) is float:
+        return whole(value)
+    if type(value) is dict:
+        return {name: _plain(inner) for name, inner in value.items() if inner is not None}
+    return value
+
+
+def _bad_field(error: msgspec.ValidationError, fields: dict[str, Any]) -> BadFrame:
+    return BadFrame(ErrorCode.BAD_FIELD, str(violation(error)), fields)
+
+
+def _request_id(fields: dict[str, Any]) -> int | None:
+    request_id = fields.get("id")
+    if type(request_id) is float:
+        request_id = whole(request_id)
+    if type(request_id) is int and abs(request_id) <= _MAX_ID:
+        return request_id
+    return None
+
+
+def _is_whole_msgpack(message: ClientMessage, payload: bytes) -> bool:
+    """Whether the frame has the fields of a flat message and no others."""
+    if type(message) is Progress and message.proof is not UNSET:
+        return False
+    values = structs.astuple(message)
+    return payload[0] == _FIXMAP + 1 + len(values) - values.count(UNSET)
+
+
+def _is_whole_json(message: ClientMessage, payload: bytes) -> bool:
+    """As above: each key and each text takes two quotation marks, and a further key more."""
+    if type(message) is Progress and message.proof is not UNSET:
+        return False
+    values = structs.astuple(message)
+    texts = sum([isinstance(value, str) for value in values])
+    names = len(values) - values.count(UNSET)
+    return payload.count(b'"') == 2 * (2 + names + texts)
+
+
+def _parse_msgpack(payload: bytes, max_depth: int, max_containers: int) -> Any:
+    return parse_msgpack(payload, max_depth=max_depth, max_containers=max_containers)
+
+
+def _parse_json(payload: bytes, max_depth: int, max_containers: int) -> Any:
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        raise Malformed("bad UTF-8") from None
+    return parse_json(text, max_depth=max_depth, max_containers=max_containers)
+
+
+MSGPACK: Final = Codec(
+    SUBPROTOCOL_MSGPACK,
+    client=msgspec.msgpack.Decoder(_FlatMessage).decode,
+    server=msgspec.msgpack.Decoder(ServerMessage).decode,
+    dump=msgspec.msgpack.Encoder().encode,
+    is_whole=_is_whole_msgpack,
+    parse=_parse_msgpack,
+    binary=True,
+)
+JSON: Final = Codec(
+    SUBPROTOCOL_JSON,
+    client=msgspec.json.Decoder(_FlatMessage).decode,
+    server=msgspec.json.Decoder(ServerMessage).decode,
+    dump=msgspec.json.Encoder().encode,
+    is_whole=_is_whole_json,
+    parse=_parse_json,
+    binary=False,
+)
+_BY_SUBPROTOCOL: Final = {codec.subprotocol: codec for codec in (MSGPACK, JSON)}
+
+
+def for_subprotocol(name: str) -> Codec:
+    """Return the codec of a negotiated subprotocol. Raises ``KeyError`` for any other name."""
+    return _BY_SUBPROTOCOL[name]

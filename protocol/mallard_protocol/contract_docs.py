@@ -1,0 +1,188 @@
+"""The contract as files under ``docs/contract``: ``python -m mallard_protocol.contract_docs [--check]``.
+
+The same source always gives the same bytes. With ``--check`` nothing is written; the exit status is
+1 when a file is stale or missing.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from mallard_protocol.codes import (BARRED_MEANING, CLOSE_ADVICE, ERROR_ADVICE, FIX_DROPPED_MEANING, JOB_REASON_MEANING, OFFER_CLOSED_MEANING, PROBLEMS, STATE_WHY_MEANING)
+from mallard_protocol.components import HTTP_LIMITS, SOCKET_LIMITS
+from mallard_protocol.lifecycle import (DRIVER_TRANSITIONS, INITIAL, JOB_TRANSITIONS, NOT_ASKED_AGAIN, TERMINAL, DriverState, JobState, Outcome)
+from mallard_protocol.schema import asyncapi, openapi
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "contract"
+S = TypeVar("S", bound=str)
+_GENERATED = "Generated from `protocol/` by `make docs`; do not edit.\n"
+
+
+def documents() -> dict[str, str]:
+    """Return the text of each file by its name."""
+    return {
+        "openapi.json": _json(openapi()),
+        "asyncapi.json": _json(asyncapi()),
+        "job-states.md": job_states(),
+        "driver-states.md": driver_states(),
+    }
+
+
+def job_states() -> str:
+    """Return a job's states as a diagram, with its causes, reasons, problem codes and limits."""
+    arrows = [(source, t.target, t.cause) for t in JOB_TRANSITIONS for source in t.sources]
+    return "\n".join(
+        (
+            "# The states of a job\n",
+            _GENERATED,
+            _diagram(INITIAL, arrows, TERMINAL, tuple(JobState)),
+            "## Changes\n",
+            _table(
+                ("from", "to", "cause"),
+                (
+                    (_codes(s for s in JobState if s in t.sources), f"`{t.target}`", f"`{t.cause}`")
+                    for t in JOB_TRANSITIONS
+                ),
+            ),
+            "## Reasons\n",
+            _meanings("reason", JOB_REASON_MEANING),
+            "## How a driver's turn ends\n",
+            _table(
+                ("outcome", "asked again for that job"),
+                (
+                    (f"`{outcome}`", "no" if outcome in NOT_ASKED_AGAIN else _ASKED_AGAIN[outcome])
+                    for outcome in Outcome
+                ),
+            ),
+            "## Problem codes of the order API\n",
+            _table(
+                ("status", "code", "title", "try again"),
+                (
+                    (str(kind.status), f"`{code}`", kind.title, _yes(kind.retry))
+                    for code, kind in PROBLEMS.items()
+                ),
+            ),
+            "## Limits of the order API\n",
+            _limits(HTTP_LIMITS),
+        )
+    )
+
+
+def driver_states() -> str:
+    """Return a driver's shown states as a diagram, with the socket's codes, reasons and limits."""
+    arrows = [(t.source, t.target, t.cause) for t in DRIVER_TRANSITIONS]
+    return "\n".join(
+        (
+            "# The states of a driver\n",
+            _GENERATED,
+            _diagram(frozenset({DriverState.OFFLINE}), arrows, frozenset(), tuple(DriverState)),
+            "## Changes\n",
+            _table(
+                ("from", "to", "cause"),
+                ((f"`{t.source}`", f"`{t.target}`", t.cause) for t in DRIVER_TRANSITIONS),
+            ),
+            "## Why an offer is closed\n",
+            _meanings("why", OFFER_CLOSED_MEANING),
+            "## Why the server speaks of the state\n",
+            _meanings("why", STATE_WHY_MEANING),
+            "## Why a driver is offered nothing\n",
+            _meanings("why", BARRED_MEANING),
+            "## Why a position fix is dropped\n",
+            _meanings("why", FIX_DROPPED_MEANING),
+            "## Error codes\n",
+            _table(
+                ("code", "meaning", "try again"),
+                (
+                    (f"`{code}`", advice.meaning, _yes(advice.retry))
+                    for code, advice in ERROR_ADVICE.items()
+                ),
+            ),
+            "## Close codes\n",
+            _table(
+                ("code", "meaning", "connect again"),
+                (
+                    (str(int(code)), advice.meaning, _yes(advice.retry))
+                    for code, advice in CLOSE_ADVICE.items()
+                ),
+            ),
+            "## Limits of the socket\n",
+            _limits(SOCKET_LIMITS),
+        )
+    )
+
+
+_ASKED_AGAIN = {
+    Outcome.ACCEPTED: "it holds the job",
+    Outcome.UNACKNOWLEDGED: "after 60 s",
+    Outcome.WITHDRAWN: "yes",
+}
+
+
+def _diagram(
+    first: frozenset[S],
+    arrows: Iterable[tuple[S, S, str]],
+    last: frozenset[S],
+    order: tuple[S, ...],
+) -> str:
+    causes: dict[tuple[S, S], list[str]] = {}
+    for source, target, cause in arrows:
+        causes.setdefault((source, target), []).append(cause)
+    ordered = sorted(causes, key=lambda pair: (order.index(pair[0]), order.index(pair[1])))
+    lines = [f"    [*] --> {state}" for state in order if state in first]
+    lines += [f"    {a} --> {b}: {' / '.join(causes[a, b])}" for a, b in ordered]
+    lines += [f"    {state} --> [*]" for state in order if state in last]
+    return "\n".join(("```mermaid", "stateDiagram-v2", *lines, "```", ""))
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _meanings(head: str, meanings: Mapping[S, str]) -> str:
+    return _table((head, "meaning"), ((f"`{code}`", text) for code, text in meanings.items()))
+
+
+def _limits(limits: tuple[tuple[str, float, str], ...]) -> str:
+    return _table(
+        ("limit", "value", "of what"),
+        ((f"`{name}`", f"{value:,}", meaning) for name, value, meaning in limits),
+    )
+
+
+def _codes(values: Iterable[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def _yes(flag: bool) -> str:  # noqa: FBT001 - a cell's only content
+    return "yes" if flag else "no"
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
+    """Write the files, or with ``--check`` name the stale ones. Return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m mallard_protocol.contract_docs", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 when stale")
+    check = parser.parse_args(arguments).check
+    stale = [
+        name
+        for name, text in documents().items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+    ]
+    if check:
+        sys.stderr.writelines(f"stale: {name}; run `make docs`\n" for name in stale)
+        return 1 if stale else 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in stale:
+        (folder / name).write_text(documents()[name], encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""The fields that messages and resources are made of: ids, positions, times, names of states."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from msgspec import Meta
+
+from mallard_protocol.codes import JobReason
+from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
+from mallard_protocol.lifecycle import DriverState, JobState
+
+
+def open_enum(values: Iterable[str]) -> Meta:
+    """Annotate a string of the server that has these values today.
+
+    It is no closed ``enum``: clients hand on values that they do not know.
+    """
+    known = [str(value) for value in values]
+    return Meta(
+        description=f"One of {', '.join(known)}; there may be others later",
+        extra_json_schema={"x-extensible-enum": known},
+    )
+
+
+# `$` also matches before a final newline in Python; the look-ahead closes that gap and means
+# nothing in other regex dialects, so the same pattern serves the OpenAPI document.
+ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
+Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1-64 of A-Z a-z 0-9 _ . : -")]
+MAX_LAT, MAX_LON = 90, 180
+MAX_EPOCH_MS = LATEST_MS - 1
+MAX_ACCURACY_M, MAX_HEADING_DEG, MAX_SPEED_MPS = 100_000, 360, 1_000
+
+Lat = Annotated[float, Meta(ge=-MAX_LAT, le=MAX_LAT)]
+Lon = Annotated[float, Meta(ge=-MAX_LON, le=MAX_LON)]
+EpochMs = Annotated[int, Meta(ge=EARLIEST_MS, le=MAX_EPOCH_MS)]
+RequestId = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+Attempt = Annotated[int, Meta(ge=0, le=2**31)]
+AccuracyM = Annotated[float, Meta(ge=0, le=MAX_ACCURACY_M)]
+HeadingDeg = Annotated[float, Meta(ge=0, le=MAX_HEADING_DEG)]
+SpeedMps = Annotated[float, Meta(ge=0, le=MAX_SPEED_MPS)]
+Text = Annotated[str, Meta(max_length=500)]
+Token = Annotated[str, Meta(min_length=1, max_length=8192)]
+
+JobStateName = Annotated[str, open_enum(JobState)]
+DriverStateName = Annotated[str, open_enum(DriverState)]
+JobReasonName = Annotated[str, open_enum(JobReason)]

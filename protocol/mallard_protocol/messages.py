@@ -1,0 +1,413 @@
+"""One struct a message of the driver socket, both ways.
+
+Times are integers, epoch milliseconds of the server's clock. Unknown fields are ignored when
+decoding. An optional field that is absent is absent on the wire (``UNSET``), not nil; from a client
+the codec takes nil for absent too.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from mallard_protocol.codes import (BarredWhy, ErrorCode, OfferClosedWhy, StateWhy)
+from mallard_protocol.fields import (AccuracyM, Attempt, DriverStateName, EpochMs, HeadingDeg, Id, JobReasonName, JobStateName, Lat, Lon, RequestId, SpeedMps, Text, Token, open_enum)
+from mallard_protocol.lifecycle import Step, Wish
+
+ProofKind = Literal["code", "photo", "signature", "age_checked"]
+DeviceKind = Literal["fcm", "apns", "webpush"]
+ProblemKind = Literal[
+    "not_ready",
+    "store_closed",
+    "missing",
+    "partial",
+    "does_not_fit",
+    "customer_unreachable",
+    "refused",
+    "wrong_address",
+    "breakdown",
+    "unsafe",
+    "accident",
+]
+
+MAX_FIXES = 100
+
+Fix = tuple[
+    Annotated[EpochMs, Meta(title="at_ms")],
+    Annotated[Lat, Meta(title="lat")],
+    Annotated[Lon, Meta(title="lon")],
+    Annotated[AccuracyM | None, Meta(title="acc_m")],
+    Annotated[HeadingDeg | None, Meta(title="heading_deg")],
+    Annotated[SpeedMps | None, Meta(title="speed_mps")],
+]
+
+
+class Vehicle(Struct, frozen=True):
+    """What a driver's vehicle can carry. The defaults are a small car with one job at a time."""
+
+    kind: Id = "car"
+    max_jobs: Annotated[int, Meta(ge=1, le=50)] = 1
+    max_weight_g: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
+    max_volume_l: Annotated[float, Meta(ge=0, le=1_000_000)] = 300
+    equipment: Annotated[tuple[Id, ...], Meta(max_length=32)] = ()
+
+
+class HelloPosition(Struct, frozen=True):
+    """The position that a driver says hello with. ``at_ms`` missing: now."""
+
+    lat: Lat
+    lon: Lon
+    acc_m: AccuracyM | UnsetType = UNSET
+    at_ms: EpochMs | UnsetType = UNSET
+
+
+class Held(Struct, frozen=True):
+    """A job that the app believes it holds, or has delivered and not yet been answered.
+
+    ``at_ms``: when it came to ``state``.
+    """
+
+    job: Id
+    attempt: Attempt
+    state: Annotated[str, Meta(max_length=32)]
+    at_ms: EpochMs | UnsetType = UNSET
+
+
+class App(Struct, frozen=True):
+    """Which app is speaking; for logs and support."""
+
+    name: Annotated[str, Meta(max_length=64)] = ""
+    version: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Device(Struct, frozen=True):
+    """Where the operator's push service can wake the app while it has no socket."""
+
+    kind: DeviceKind
+    token: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class Proof(Struct, frozen=True):
+    """Proof of a delivery."""
+
+    kind: ProofKind
+    value: Text = ""
+
+
+class _Client(Struct, frozen=True, tag_field="type"):
+    """A message from a driver app."""
+
+
+class Hello(_Client, frozen=True, tag="hello"):
+    """The first frame, within 5 s."""
+
+    token: Token | UnsetType = UNSET
+    now_ms: EpochMs | UnsetType = UNSET
+    vehicle: Vehicle | UnsetType = UNSET
+    position: HelloPosition | UnsetType = UNSET
+    holds: Annotated[tuple[Held, ...], Meta(max_length=50)] = ()
+    app: App | UnsetType = UNSET
+    device: Device | UnsetType = UNSET
+
+
+class Status(_Client, frozen=True, tag="status"):
+    """What the driver wants now, and until when."""
+
+    id: RequestId
+    state: Wish
+    until_ms: EpochMs | UnsetType = UNSET
+
+
+class Location(_Client, frozen=True, tag="location"):
+    """Position fixes, in any order. No reply."""
+
+    fixes: Annotated[tuple[Fix, ...], Meta(min_length=1, max_length=MAX_FIXES)]
+    now_ms: EpochMs | UnsetType = UNSET
+
+
+class OfferAck(_Client, frozen=True, tag="offer_ack"):
+    """The offer is on the screen. No reply."""
+
+    offer: Id
+
+
+class Accept(_Client, frozen=True, tag="accept"):
+    """The driver takes the offer; implies ``offer_ack``."""
+
+    id: RequestId
+    offer: Id
+
+
+class Decline(_Client, frozen=True, tag="decline"):
+    """The driver does not want the offer."""
+
+    id: RequestId
+    offer: Id
+    reason: Text | UnsetType = UNSET
+
+
+class Progress(_Client, frozen=True, tag="progress"):
+    """A step of a held job. Repeatable."""
+
+    id: RequestId
+    job: Id
+    attempt: Attempt
+    step: Step
+    at_ms: EpochMs | UnsetType = UNSET
+    proof: Proof | UnsetType = UNSET
+    reason: Text | UnsetType = UNSET
+
+
+class Problem(_Client, frozen=True, tag="problem"):
+    """Something is wrong at a store, with a customer or on the road.
+
+    ``attempt`` fences a problem of a job: naming an old one has no effect.
+    """
+
+    id: RequestId
+    kind: ProblemKind
+    job: Id | UnsetType = UNSET
+    store: Id | UnsetType = UNSET
+    until_ms: EpochMs | UnsetType = UNSET
+    text: Text | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
+    at_ms: EpochMs | UnsetType = UNSET
+
+
+class Auth(_Client, frozen=True, tag="auth"):
+    """A fresh token of the same driver."""
+
+    id: RequestId
+    token: Token
+
+
+class Pong(_Client, frozen=True, tag="pong"):
+    """The answer to ``ping``."""
+
+
+ClientMessage = (
+    Hello | Status | Location | OfferAck | Accept | Decline | Progress | Problem | Auth | Pong
+)
+
+
+class MallRef(Struct, frozen=True):
+    """Where to collect: the mall's position and the best gate to drive to."""
+
+    id: str
+    name: str
+    lat: float
+    lon: float
+    gate: str
+    gate_lat: float
+    gate_lon: float
+
+
+class StoreVisit(Struct, frozen=True):
+    """One store of a job, in the order to visit."""
+
+    store: str
+    name: str
+    gate: str
+    floor: int
+    ready_ms: int
+    parcels: int
+    pickup_code: str | UnsetType = UNSET
+
+
+class DropOff(Struct, frozen=True):
+    """Where to deliver. Before acceptance only a rounded position and the deadline."""
+
+    lat: float
+    lon: float
+    deadline_ms: int
+    address: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    contact: str | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+
+
+class ParcelLoad(Struct, frozen=True):
+    """How much there is to carry."""
+
+    count: int
+    weight_g: int
+    volume_l: float
+
+
+class PayAmount(Struct, frozen=True):
+    """What the driver earns."""
+
+    amount_minor: int
+    currency: str
+
+
+class JobEta(Struct, frozen=True):
+    """Expected times, epoch ms; nil while unknown."""
+
+    pickup_ms: int | None
+    dropoff_ms: int | None
+
+
+class SocketJob(Struct, frozen=True):
+    """A job as a driver sees it: short in an ``offer``, full once it is the driver's own."""
+
+    job: str
+    attempt: int
+    state: JobStateName
+    mall: MallRef
+    stores: tuple[StoreVisit, ...]
+    dropoff: DropOff
+    parcels: ParcelLoad
+    requires: tuple[str, ...]
+    eta: JobEta
+    external_id: str | UnsetType | None = UNSET
+    pay: PayAmount | UnsetType = UNSET
+
+
+class Barred(Struct, frozen=True):
+    """Why a driver is offered nothing, whatever it wants; ``until_ms`` nil: no end is known."""
+
+    why: Annotated[str, open_enum(BarredWhy)]
+    until_ms: int | None = None
+
+
+class _Server(Struct, frozen=True, tag_field="type"):
+    """A message to a driver app."""
+
+
+class Offer(_Server, frozen=True, tag="offer"):
+    """The question whether the driver takes these jobs."""
+
+    seq: int
+    offer: str
+    attempt: int
+    jobs: tuple[SocketJob, ...]
+    mall: MallRef
+    eta_s: int
+    distance_m: int
+    expires_ms: int
+    server_time_ms: int
+    pay: PayAmount | UnsetType = UNSET
+
+
+class Welcome(_Server, frozen=True, tag="welcome"):
+    """The whole truth about a driver, after ``hello`` and whenever the store was replaced.
+
+    It replaces offer, jobs, state and ``seq`` (which may fall); requests that are still unanswered
+    are sent again. ``say_hello``: send ``hello`` once more, so that ``holds`` arrives.
+    """
+
+    session: str
+    driver: str
+    market: str
+    seq: int
+    server_time_ms: int
+    ping_ms: int
+    location_ms: int
+    max_bytes: int
+    token_expires_ms: int
+    state: DriverStateName
+    offer: Offer | None
+    jobs: tuple[SocketJob, ...]
+    barred: Barred | None = None
+    say_hello: bool | UnsetType = UNSET
+
+
+class Reply(_Server, frozen=True, tag="reply"):
+    """The answer to a request that went well.
+
+    ``detail``: the full job, when a claim of custody has given it to the driver at ``attempt``.
+    """
+
+    id: int
+    state: DriverStateName
+    jobs: tuple[SocketJob, ...] | UnsetType = UNSET
+    job: str | UnsetType = UNSET
+    job_state: JobStateName | UnsetType = UNSET
+    attempt: int | UnsetType = UNSET
+    detail: SocketJob | UnsetType = UNSET
+    barred: Barred | None = None
+
+
+class Error(_Server, frozen=True, tag="error"):
+    """A frame was refused. ``retry``: whether the same frame may work later.
+
+    ``missing``: the kinds of proof that `proof_needed` asks for; ``tries_left``: how many wrong
+    values `wrong_code` still allows.
+    """
+
+    id: int | None
+    code: Annotated[str, open_enum(ErrorCode)]
+    message: str
+    retry: bool
+    missing: tuple[str, ...] | UnsetType = UNSET
+    tries_left: int | UnsetType = UNSET
+
+
+class OfferClosed(_Server, frozen=True, tag="offer_closed"):
+    """The offer is over, and not by the driver's own answer."""
+
+    seq: int
+    offer: str
+    why: Annotated[str, open_enum(OfferClosedWhy)]
+
+
+class JobChanged(_Server, frozen=True, tag="job"):
+    """Something that the driver holds (or held) changed.
+
+    ``driver_state``: the driver's own state after the change. ``detail``: the full job, when it is
+    new to the driver or its stores are ready at other times.
+    """
+
+    seq: int
+    job: str
+    attempt: int
+    state: JobStateName
+    reason: JobReasonName | UnsetType = UNSET
+    detail: SocketJob | UnsetType = UNSET
+    driver_state: DriverStateName | UnsetType = UNSET
+
+
+class StateChanged(_Server, frozen=True, tag="state"):
+    """The driver's shown state, and why the server speaks of it; ``until_ms``: it ends then."""
+
+    seq: int
+    state: DriverStateName
+    why: Annotated[str, open_enum(StateWhy)]
+    until_ms: int | UnsetType = UNSET
+
+
+class Pace(_Server, frozen=True, tag="pace"):
+    """Report positions at this interval from now on; ``welcome`` resets it."""
+
+    location_ms: int
+
+
+class Ping(_Server, frozen=True, tag="ping"):
+    """Answer with ``pong`` (any frame will do)."""
+
+
+class AuthExpiring(_Server, frozen=True, tag="auth_expiring"):
+    """The token runs out at ``at_ms``: send ``auth`` with a fresh one."""
+
+    at_ms: int
+
+
+class Drain(_Server, frozen=True, tag="drain"):
+    """The node goes down: connect again after ``reconnect_after_ms``."""
+
+    reconnect_after_ms: int
+
+
+ServerMessage = (
+    Welcome
+    | Reply
+    | Error
+    | Offer
+    | OfferClosed
+    | JobChanged
+    | StateChanged
+    | Pace
+    | Ping
+    | AuthExpiring
+    | Drain
+)

@@ -1,0 +1,446 @@
+"""The HTTP bodies of the order API, as structs.
+
+Requests refuse unknown fields. What the server answers may gain fields, and clients ignore those
+that they do not know; so the parts of a job come in pairs: ``Pickup`` as asked for, checked
+strictly, and its base ``PickupView`` as shown, which decodes leniently.
+
+Times are RFC 3339 strings with an offset. Amounts are in the units that their names give.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
+
+from mallard_protocol import messages
+from mallard_protocol.codes import FixDropped, ProblemCode, WhyNot
+from mallard_protocol.fields import (DriverStateName, Id, JobReasonName, JobStateName, Lat, Lon, open_enum)
+from mallard_protocol.instants import Instant
+from mallard_protocol.lifecycle import Outcome
+from mallard_protocol.messages import Barred, Fix
+
+LongText = Annotated[str, Meta(max_length=1000)]
+Reason = Annotated[str, Meta(min_length=1, max_length=200)]
+MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]
+# The bounds keep the infinity out that `1e999` is read as.
+Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+MetadataValue = Annotated[str, Meta(max_length=500)] | int | Finite | bool | None
+
+MAX_STORES = 10
+
+
+class PickupStoreView(Struct, frozen=True):
+    """One store to collect from."""
+
+    store: Id
+    ready_at: Instant | UnsetType = UNSET
+    parcels: Annotated[int, Meta(ge=1, le=1000)] = 1
+    pickup_code: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+
+
+class PickupStore(PickupStoreView, frozen=True, forbid_unknown_fields=True):
+    """One store to collect from. ``ready_at`` missing: now."""
+
+
+class PickupView(Struct, frozen=True):
+    """Where to collect, and until when."""
+
+    mall: Id
+    stores: tuple[PickupStoreView, ...]
+    window_end: Instant | UnsetType = UNSET
+
+
+class Pickup(PickupView, frozen=True, forbid_unknown_fields=True):
+    """Where to collect. ``window_end`` missing: the deadline. Parcels are collected while the mall
+    is open; what no driver can collect before closing waits for the next opening."""
+
+    stores: Annotated[tuple[PickupStore, ...], Meta(min_length=1, max_length=MAX_STORES)]
+
+
+class DropoffView(Struct, frozen=True):
+    """Where to deliver, and until when."""
+
+    lat: Lat
+    lon: Lon
+    address: Annotated[str, Meta(max_length=500)] | UnsetType = UNSET
+    name: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+    contact: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+    note: LongText | UnsetType = UNSET
+    deadline: Instant | UnsetType = UNSET
+
+
+class DropoffRequest(DropoffView, frozen=True, forbid_unknown_fields=True):
+    """Where to deliver. ``deadline`` missing: 24 h from now.
+
+    ``pin``: the customer tells it to the driver, who delivers with it as a proof of kind ``code``.
+    It is shown nowhere.
+    """
+
+    pin: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+
+
+class ParcelsView(Struct, frozen=True):
+    """How much there is to carry, all stores together."""
+
+    count: Annotated[int, Meta(ge=1, le=10_000)]
+    weight_g: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
+    volume_l: Annotated[float, Meta(ge=0, le=1_000_000)] = 0
+
+
+class ParcelsRequest(ParcelsView, frozen=True, forbid_unknown_fields=True):
+    """How much there is to carry, all stores together."""
+
+
+class PayView(Struct, frozen=True):
+    """What the driver earns, in minor units of an ISO 4217 currency."""
+
+    amount_minor: Annotated[int, Meta(ge=0, le=10**12)]
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
+
+
+class Pay(PayView, frozen=True, forbid_unknown_fields=True):
+    """What the driver earns, in minor units of an ISO 4217 currency."""
+
+
+class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs`` and ``POST /v1/quotes``."""
+
+    pickup: Pickup
+    dropoff: DropoffRequest
+    external_id: Id | UnsetType = UNSET
+    parcels: ParcelsRequest | UnsetType = UNSET
+    requires: Annotated[tuple[Id, ...], Meta(max_length=16)] = ()
+    priority: Annotated[int, Meta(ge=0, le=100)] = 0
+    pay: Pay | UnsetType = UNSET
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=32)] | UnsetType = UNSET
+
+
+class TimelineEntry(Struct, frozen=True):
+    """One change of state. ``at``: when the engine heard of it; ``occurred_at``: when it happened
+    by the driver's phone (``at_ms``), not before the state before it; the same where nobody said.
+    """
+
+    state: JobStateName
+    at: Instant
+    actor: str
+    cause: str
+    occurred_at: Instant | UnsetType = UNSET
+
+
+class Eta(Struct, frozen=True):
+    """Expected times, null while unknown."""
+
+    pickup: Instant | None
+    dropoff: Instant | None
+
+
+class ProofView(Struct, frozen=True):
+    """A proof that a driver gave with a step: when we heard of it, and when the phone says it was.
+
+    ``value``: of a code, and the id of a photo or signature.
+    """
+
+    kind: str
+    step: str
+    at: Instant
+    value: str | UnsetType = UNSET
+    reported_at: Instant | UnsetType = UNSET
+
+
+class ReportedProblem(Struct, frozen=True):
+    """A problem that a driver reported with the job. ``until``: the store is held until then."""
+
+    id: str
+    kind: str
+    text: str
+    at: Instant
+    until: Instant | None
+    state: str
+    store: str | UnsetType = UNSET
+    reported_at: Instant | UnsetType = UNSET
+
+
+class Held(Struct, frozen=True):
+    """Why a job looks for no driver now: a driver found one of its stores unable to hand over. It
+    ends at ``until``, or when the shop or the order service says ``ready``."""
+
+    why: str
+    place: str
+    store: str
+    until: Instant
+
+
+class Job(Struct, frozen=True):
+    """A job, as its order service and operators see it."""
+
+    id: str
+    market: str
+    state: JobStateName
+    terminal: bool
+    attempt: int
+    driver: str | None
+    reason: JobReasonName | None
+    created_at: Instant
+    updated_at: Instant
+    expires_at: Instant
+    eta: Eta
+    timeline: tuple[TimelineEntry, ...]
+    pickup: PickupView
+    dropoff: DropoffView
+    parcels: ParcelsView
+    requires: tuple[str, ...]
+    priority: int
+    external_id: str | UnsetType = UNSET
+    pay: PayView | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+    proofs: tuple[ProofView, ...] = ()
+    problems: tuple[ReportedProblem, ...] = ()
+    held: Held | None = None
+
+
+class JobList(Struct, frozen=True):
+    """A page of jobs, newest first."""
+
+    items: tuple[Job, ...]
+    next_cursor: str | None
+
+
+class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/cancel``."""
+
+    reason: Reason = "cancelled"
+
+
+class ReadyRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/ready``: a store's parcels are ready then."""
+
+    store: Id
+    ready_at: Instant
+
+
+class AssignRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/assign``."""
+
+    driver: Id
+
+
+class UnassignRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/unassign``."""
+
+    reason: Reason
+
+
+class CloseRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/close``."""
+
+    state: Literal["returned", "delivered", "lost"]
+    reason: Reason
+
+
+class SuspendRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/markets/{m}/drivers/{id}/suspend``."""
+
+    reason: Reason
+
+
+class FixesRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/driver/locations``: fixes as over the socket, in any order."""
+
+    fixes: Annotated[tuple[Fix, ...], Meta(min_length=1, max_length=100)]
+
+
+class DroppedFix(Struct, frozen=True):
+    """Why a fix was dropped; ``fix``: its index in the request."""
+
+    fix: int
+    why: Annotated[str, open_enum(FixDropped)]
+
+
+class FixesResult(Struct, frozen=True):
+    """How many fixes were taken and how many dropped, and why each of these was."""
+
+    accepted: int
+    dropped: int
+    reasons: tuple[DroppedFix, ...] = ()
+
+
+def _body_of(message: type[Struct], name: str, left_out: tuple[str, ...], *, strict: bool) -> Any:
+    """The HTTP body with the fields of a message of the socket, but for some.
+
+    ``strict``: unknown fields are refused.
+    """
+    fields = [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in structs.fields(message)
+        if field.name not in left_out
+    ]
+    return defstruct(
+        name,
+        fields,
+        frozen=True,
+        forbid_unknown_fields=strict,
+        module=__name__,
+        namespace={"__doc__": message.__doc__},
+    )
+
+
+# The driver's calls without a socket: `type`, `id` and what the path names are left out.
+StatusRequest = _body_of(messages.Status, "StatusRequest", ("id",), strict=True)
+AcceptRequest = _body_of(messages.Accept, "AcceptRequest", ("id", "offer"), strict=True)
+DeclineRequest = _body_of(messages.Decline, "DeclineRequest", ("id", "offer"), strict=True)
+ProgressRequest = _body_of(messages.Progress, "ProgressRequest", ("id", "job"), strict=True)
+ProblemRequest = _body_of(messages.Problem, "ProblemRequest", ("id",), strict=True)
+DriverReply = _body_of(messages.Reply, "DriverReply", ("id",), strict=False)
+DriverTruth = _body_of(messages.Welcome, "DriverTruth", ("session",), strict=False)
+
+
+class Candidate(Struct, frozen=True):
+    """One driver as a round saw it. An order service gets numbers instead of names."""
+
+    driver: str
+    eligible: bool
+    why_not: Annotated[str | None, open_enum(WhyNot)]
+    cost_s: float | None
+    terms: dict[str, float]
+    eta_s: int
+    distance_m: int
+
+
+class Asked(Struct, frozen=True):
+    """One driver's turn with the job; ``reason``: what it gave for a decline or a give-up."""
+
+    driver: str
+    attempt: int
+    outcome: Annotated[str, open_enum(Outcome)]
+    at: Instant
+    reason: str | UnsetType = UNSET
+
+
+class Explanation(Struct, frozen=True):
+    """Why this driver: the last round of a job and everyone who was asked.
+
+    ``run_jobs``: with how many jobs, itself among them, it was offered; ``run_why``: why it left
+    then: ``due``, ``full``, ``free`` (nothing is held there) or ``add_on`` (one more for a driver
+    on its way). ``held_until``: it is held until then at the latest, so that it can share a run.
+    """
+
+    job: str
+    round: int
+    at: Instant | None
+    radius_m: int
+    capped: bool
+    candidates: tuple[Candidate, ...]
+    asked: tuple[Asked, ...]
+    run_jobs: int = 1
+    run_why: str | None = None
+    held_until: Instant | None = None
+    eta: Eta | UnsetType = UNSET
+    held: Held | None = None
+
+
+class Quote(Struct, frozen=True):
+    """Whether a job would find a driver right now."""
+
+    would_match: bool
+    eta_s: int | None
+    candidates: tuple[Candidate, ...]
+    why_not: Annotated[str | None, open_enum(WhyNot)]
+    held: Held | None = None
+
+
+class Gate(Struct, frozen=True):
+    """Where a driver parks and walks in."""
+
+    id: str
+    lat: float
+    lon: float
+
+
+class Store(Struct, frozen=True):
+    """Where a parcel waits."""
+
+    id: str
+    name: str
+    gate: str
+    floor: int
+
+
+class Mall(Struct, frozen=True):
+    """A mall, or a delivery station. ``outline``: GeoJSON Polygon."""
+
+    id: str
+    name: str
+    lat: float
+    lon: float
+    time_zone: str
+    outline: dict[str, Any]
+    gates: tuple[Gate, ...]
+    stores: tuple[Store, ...]
+
+
+class Market(Struct, frozen=True):
+    """One metro area. ``area``: GeoJSON Polygon."""
+
+    id: str
+    name: str
+    area: dict[str, Any]
+    malls: tuple[Mall, ...]
+
+
+class MarketList(Struct, frozen=True):
+    """The body of ``GET /v1/markets``."""
+
+    items: tuple[Market, ...]
+
+
+class DriverView(Struct, frozen=True):
+    """One driver, as operators see it. Position and time are null before the first fix.
+
+    ``barred``: why it is offered nothing, whatever it wants. ``suspended_for``: the reason that the
+    operator gave; a suspension lasts until it is resumed.
+    """
+
+    driver: str
+    state: DriverStateName
+    lat: float | None
+    lon: float | None
+    at_ms: int | None
+    jobs: tuple[str, ...]
+    barred: Barred | None = None
+    suspended: bool = False
+    suspended_for: str | None = None
+
+
+class DriverList(Struct, frozen=True):
+    """The body of ``GET /v1/markets/{m}/drivers``."""
+
+    items: tuple[DriverView, ...]
+
+
+class FieldError(Struct, frozen=True):
+    """One field that is wrong; ``pointer`` is an RFC 6901 JSON pointer into the body."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Struct, frozen=True):
+    """An RFC 9457 problem. ``job``: of a duplicate, the job that is there already; ``missing`` and
+    ``tries_left``: as in `error` of the driver socket.
+    """
+
+    type: str
+    title: str
+    status: int
+    code: Annotated[str, open_enum(ProblemCode)]
+    detail: str
+    errors: tuple[FieldError, ...] | UnsetType = UNSET
+    job: str | UnsetType = UNSET
+    missing: tuple[str, ...] | UnsetType = UNSET
+    tries_left: int | UnsetType = UNSET
+
+
+class Readiness(Struct, frozen=True):
+    """A node that takes traffic. ``warnings``: what its operator should mend, one line each."""
+
+    status: str
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,156 @@
+"""Simulated drivers against a counterpart that speaks the contract by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mallard_engine.workload.road import Journey, distance_m, heading_deg
+from mallard_engine.workload.fleet import Fleet, Habits, Recruit
+from mallard_engine.workload.fleet_tally import percentile
+from tests.clients.counterpart import (Counterpart, Socket, a_job, an_offer)
+from tests.support import eventually
+
+HOME = (33.30, -111.90)
+JOB = "job_phoenix.1"
+# Everybody is quick, and nobody does anything but what a test asks for.
+WILLING = Habits(
+    speed_mps=1e6,
+    report_every_ms=50,
+    decline=0,
+    lapse=0,
+    vanish=0,
+    drop_every_s=0,
+    think_s=(0, 0),
+    dwell_s=(0, 0),
+    away_s=(0, 0),
+)
+# The simulated drivers go by the real clock.
+MUCH_LATER_MS = 4_000_000_000_000
+
+
+@asynccontextmanager
+async def at_work(engine: Counterpart, habits: Habits) -> AsyncIterator[tuple[Fleet, Socket]]:
+    """One driver who has gone online."""
+    recruit = Recruit("d1", HOME, "a-token")
+    fleet = Fleet([engine.url], [recruit], habits=habits, seed=1, arrive_within_s=0)
+    fleet.start()
+    try:
+        socket = await engine.accepted()
+        await socket.welcome(state="offline")
+        await socket.read("location")
+        await socket.reply(await socket.read("status"))
+        yield fleet, socket
+    finally:
+        await fleet.stop()
+
+
+async def test_a_driver_delivers_and_keeps_a_ledger(engine: Counterpart) -> None:
+    async with at_work(engine, WILLING) as (fleet, socket):
+        await socket.send("offer", **an_offer(expires_ms=MUCH_LATER_MS))
+        assert (await _next(socket, "offer_ack"))["offer"] == "o1"
+        accepted = await _next(socket, "accept")
+        await socket.reply(accepted, state="on_run", jobs=[a_job()])
+        for step, state in (
+            ("at_mall", "at_mall"),
+            ("picked_up", "picked_up"),
+            ("delivered", "delivered"),
+        ):
+            report = await _next(socket, "progress")
+            assert report["step"] == step
+            await socket.reply(report, job=JOB, job_state=state, attempt=1)
+        await eventually(lambda: fleet.tally.counts["delivered"] == 1)
+        assert fleet.tally.delivered_by == {JOB: ["d1"]}
+        assert fleet.tally.collected_by == {JOB: ["d1"]}
+        assert JOB in fleet.tally.first_offer_s
+        assert fleet.tally.doubled == {}
+        assert fleet.connected == 1
+        assert fleet.at(engine.url) == fleet.drivers
+
+
+async def test_a_driver_carries_a_run_through(engine: Counterpart) -> None:
+    """Everything is collected first, then handed over in the order of the times told."""
+    late, soon, unknown = a_job("late"), a_job("soon"), a_job("unknown")
+    late["eta"], soon["eta"] = ({"pickup_ms": 1, "dropoff_ms": at_ms} for at_ms in (9, 5))
+    async with at_work(engine, WILLING) as (fleet, socket):
+        await socket.send("offer", **an_offer(expires_ms=MUCH_LATER_MS))
+        await _next(socket, "offer_ack")
+        accepted = await _next(socket, "accept")
+        await socket.reply(accepted, state="on_run", jobs=[unknown, late, soon])
+        told = []
+        for _ in range(9):
+            report = await _next(socket, "progress")
+            told.append((report["step"], report["job"]))
+            await socket.reply(report, job=report["job"], job_state=report["step"], attempt=1)
+        run = ["unknown", "late", "soon"]
+        assert told == [
+            *(("at_mall", job) for job in run),
+            *(("picked_up", job) for job in run),
+            *(("delivered", job) for job in ("soon", "late", "unknown")),
+        ]
+        await eventually(lambda: fleet.tally.counts["delivered"] == 3)
+
+
+async def test_a_refused_step_is_not_tried_for_ever(engine: Counterpart) -> None:
+    async with at_work(engine, WILLING) as (fleet, socket):
+        await socket.send("job", seq=1, job=JOB, attempt=2, state="assigned", detail=a_job())
+        report = await _next(socket, "progress")
+        await socket.refuse(report, "stale_attempt")
+        await eventually(lambda: fleet.tally.counts["refused"] == 1)
+        for _ in range(3):
+            await _next(socket, "location")
+
+
+@pytest.mark.parametrize(
+    ("habit", "counted"), [("decline", "declined"), ("lapse", "lapsed"), ("vanish", "vanished")]
+)
+async def test_habits(engine: Counterpart, habit: str, counted: str) -> None:
+    habits = replace(WILLING, **{habit: 1.0})  # type: ignore[arg-type]
+    async with at_work(engine, habits) as (fleet, socket):
+        await socket.send("offer", **an_offer(expires_ms=MUCH_LATER_MS))
+        if habit == "vanish":
+            await socket.closed()
+            await (await engine.accepted()).welcome()
+        else:
+            await _next(socket, "offer_ack")
+        if habit == "decline":
+            await socket.reply(await _next(socket, "decline"))
+        await eventually(lambda: fleet.tally.counts[counted] == 1)
+        assert fleet.tally.counts["offers"] == 1
+
+
+async def test_a_driver_who_is_told_to_stop_is_counted(engine: Counterpart) -> None:
+    async with at_work(engine, WILLING) as (fleet, socket):
+        await socket.close(4507)
+        await eventually(lambda: fleet.tally.counts["stopped"] == 1)
+
+
+def test_a_journey() -> None:
+    start, end = (33.0, -112.0), (33.0, -111.9)
+    length_m = distance_m(start, end)
+    assert length_m == pytest.approx(9_325, rel=0.01)
+    journey = Journey(start, end, left_s=10, speed_mps=length_m / 4)
+    assert journey.arrives_s == pytest.approx(14)
+    assert journey.at(9) == start
+    assert journey.at(12) == pytest.approx((33.0, -111.95))
+    assert journey.at(99) == end
+    assert heading_deg(start, end) == pytest.approx(90)
+    assert Journey(start, start, 10, 5).at(10) == start
+
+
+def test_percentiles() -> None:
+    assert percentile([], 0.5) is None
+    assert percentile([3], 0.99) == 3
+    assert percentile(list(range(100)), 0.95) == 95
+
+
+async def _next(socket: Socket, kind: str) -> dict[str, Any]:
+    """The next message of this type; fixes in between are nothing new."""
+    while True:
+        message = await asyncio.wait_for(socket.read_any(), 5)
+        if message["type"] == kind:
+            return message
+        assert message["type"] == "location", message

@@ -1,0 +1,117 @@
+"""`mallard check`, run as its own process, on a Redis that is named and on a data folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.storage.keys import MarketKeys
+
+LOST = MarketKeys("phoenix").key("lost-and-found")
+
+
+def check(*flags: str | Path) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if "MALLARD" not in name}
+    return subprocess.run(
+        [sys.executable, "-m", "mallard_engine", "check", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, redis_binary: Path | None) -> Path:
+    """A data folder whose server has written a log with a key in it that nobody knows."""
+    with (
+        EmbeddedServer(tmp_path) as server,
+        redis.Redis.from_url(server.url) as client,
+    ):
+        client.set(LOST, "umbrella")
+    return tmp_path
+
+
+def test_a_store_without_a_breach(redis_url: str) -> None:
+    done = check("--redis", redis_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    *warnings, summary = done.stdout.splitlines()
+    assert summary == "no breach; looked at 0 jobs, 0 drivers, 0 offers, 0 due entries"
+    assert all(line.startswith("store: ") for line in warnings)
+    assert "keeps nothing on disk" in done.stdout
+
+
+def test_each_breach_is_a_line_and_the_last_one_sums_up(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(LOST, "umbrella")
+    done = check("--redis", redis_url)
+    assert done.returncode == 1
+    *_, breach, summary = done.stdout.splitlines()
+    assert breach == "leak  phoenix  key lost-and-found: nobody knows this key"
+    assert summary.startswith("1 × leak; looked at 0 jobs")
+
+
+def test_json_says_the_same(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(LOST, "umbrella")
+    done = check("--redis", redis_url, "--json", "--limit", "5")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["breaches"] == [
+        {
+            "rule": "leak",
+            "market": "phoenix",
+            "kind": "key",
+            "id": "lost-and-found",
+            "what": "nobody knows this key",
+        }
+    ]
+    assert found["left_out"] == {}
+    assert any("keeps nothing on disk" in warning for warning in found["warnings"])
+
+
+@pytest.mark.finding("B13")
+def test_what_was_not_looked_at_is_counted_and_is_exit_status_3(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        for number in range(3):
+            client.zadd(MarketKeys("phoenix").key("by_age"), {f"job_phoenix.{number}": 0})
+            client.zadd(MarketKeys("phoenix").key("forget"), {f"job//job_phoenix.{number}": 4e12})
+    done = check("--redis", redis_url, "--limit", "2")
+    assert done.returncode == 3, done.stdout
+    assert "not looked at: 1 × job" in done.stdout.splitlines()
+
+
+def test_a_folder_is_audited_where_no_node_runs_its_server(folder: Path) -> None:
+    log = folder / "server/appendonlydir"
+    before = {file.name: file.read_bytes() for file in log.iterdir()}
+    done = check("--data", folder)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "lost-and-found" in done.stdout
+    assert {file.name: file.read_bytes() for file in log.iterdir()} == before
+
+
+def test_a_folder_is_audited_while_its_server_runs(folder: Path) -> None:
+    with EmbeddedServer(folder) as server:
+        assert check("--data", folder).returncode == 1
+        assert server.running
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--redis", "redis://127.0.0.1:1/0"], "127.0.0.1:1"),
+        (["--data", "/nonexistent"], "no store in /nonexistent"),
+        (["--limit", "0"], "from 1 to"),
+        (["--redis", "gopher://nowhere"], "redis://"),
+    ],
+)
+def test_a_store_that_is_not_there_is_exit_status_2(flags: list[str], told: str) -> None:
+    done = check(*flags)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,110 @@
+"""`mallard replay`: a market's stream recorded, read back, and replayed under another policy."""
+
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mallard_engine.cli.main import main
+from mallard_engine.core.places.markets import Places
+from mallard_engine.workload.demand import Demand
+from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.simulation.run_day import simulate
+from mallard_engine.simulation.reports.day_statistics import figures_of
+from mallard_engine.simulation.recordings.recording import read_recording
+from mallard_engine.simulation.recordings.replay import as_it_was, scenario_of
+from mallard_engine.simulation.scenario import Day
+
+MALL = "chandler-fashion-center"
+
+
+@pytest.fixture
+def live(redis_url: str) -> Day:
+    """A day of a market whose drivers refuse a third of their offers, left in the store."""
+    places = Places.load(opening_hours=False)
+    scenario = mallday.scenario_of(
+        places,
+        Demand(places, []),
+        replace(mallday.default_policy(), round="instant"),
+        mall=MALL,
+        parcels=10,
+        drivers=20,
+        seed=3,
+    )
+    shifts = tuple(replace(shift, acceptance=0.67) for shift in scenario.shifts)
+    return simulate(replace(scenario, shifts=shifts, answer_ms=4_000, sweep_s=30.0), redis_url)
+
+
+@pytest.fixture
+def file(live: Day, redis_url: str, tmp_path: Path) -> Path:
+    path = tmp_path / "day.jsonl"
+    market = live.scenario.market
+    assert main(["replay", "record", str(path), "--market", market, "--redis", redis_url]) == 0
+    return path
+
+
+def test_as_it_was_is_what_the_day_was_and_it_can_be_replayed(live: Day, file: Path) -> None:
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    recording = read_recording(file)
+    assert len(recording.events) == len(live.events)
+    was, told = as_it_was(recording), figures_of(live)
+    assert was.orders == told.orders
+    assert was.undelivered_percent == pytest.approx(told.undelivered_percent)
+    assert was.wait_mean == pytest.approx(told.wait_mean, abs=0.05)
+    assert was.click_to_door_mean == pytest.approx(told.click_to_door_mean, abs=0.05)
+    assert was.offers_per_order == pytest.approx(told.offers_per_order)
+    policy = live.scenario.policy
+    scenario = scenario_of(recording, live.scenario.places, policy)
+    assert len(scenario.orders) == len(live.scenario.orders)
+    assert scenario.answer_ms == 4_000
+    worked = {shift.driver for shift in live.scenario.shifts}
+    assert {shift.driver for shift in scenario.shifts} <= worked
+    refusing = [shift.acceptance for shift in scenario.shifts]
+    assert 0.3 < sum(refusing) / len(refusing) < 0.95
+    again = scenario_of(recording, live.scenario.places, policy)
+    assert (again.orders, again.shifts) == (scenario.orders, scenario.shifts)
+
+
+@pytest.mark.slow
+def test_another_policy_beside_it(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "figures.json"
+    command = ["replay", "day", str(file), "--set", "round=batch", "--json", str(figures)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "difference" in said
+    assert "assumed" in said
+    days = json.loads(figures.read_text())["days"]
+    assert list(days) == ["as it was", "replayed", "other policy"]
+    assert all(day["orders"] == 10 for day in days.values())
+    assert days["as it was"]["km_per_order"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "there is no job in it"),
+        ('{"format": "another"}\n', "not a recording"),
+        ("{\n", "line 1:"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text)
+    assert main(["replay", "day", str(path)]) == 2
+    assert message in capsys.readouterr().err
+    assert main(["replay", "day", str(tmp_path / "none")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_no_store_to_record_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MALLARD_REDIS_URL", "redis://127.0.0.1:1")
+    assert main(["replay", "record", str(tmp_path / "day"), "--market", "phoenix"]) == 1
+    assert "127.0.0.1:1" in capsys.readouterr().err

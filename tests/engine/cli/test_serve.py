@@ -1,0 +1,142 @@
+"""`mallard serve` as a process of its own."""
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from mallard_engine.config.settings import load_settings
+from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_protocol.codes import Role
+from tests.engine.gateway.phone import phone
+
+ROOT = Path(__file__).parents[3]
+MALLARD = (sys.executable, "-m", "mallard_engine")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's, without any setting of ours."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MALLARD_")}
+    return own | variables
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*MALLARD, *arguments],
+        cwd=ROOT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def serving(data: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A node with an embedded server; gives the process and its URL, ends with SIGTERM."""
+    process = subprocess.Popen(
+        [*MALLARD, "serve", "--port", "0", "--data", str(data), *arguments],
+        cwd=ROOT,
+        env=environment(MALLARD_OPENING_HOURS="off"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        readable, _, _ = select.select([process.stdout], [], [], 30)
+        assert readable, "it never told where it listens"
+        line = process.stdout.readline()
+        found = re.match(r"mallard listens on (http://127\.0\.0\.1:\d+) \(data in .*\)$", line)
+        assert found, line
+        yield process, found[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with process.stdout:
+            assert process.wait(15) == 0
+
+
+def tokens(data: Path) -> Tokens:
+    return Tokens(load_token_keys(load_settings({"data": str(data)}, {})))
+
+
+def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
+    body = {
+        "pickup": {"mall": "chandler-fashion-center", "stores": [{"store": "lego"}]},
+        "dropoff": {"lat": 33.3197, "lon": -111.8412},
+    }
+    with serving(tmp_path) as (_, url):
+        headers = {
+            "Authorization": f"Bearer {tokens(tmp_path).mint('shop', Role.ORDERS, ttl_s=60)}"
+        }
+        made = httpx2.post(
+            f"{url}/v1/jobs",
+            json=body,
+            headers=headers | {"Idempotency-Key": "k1"},
+            trust_env=False,
+        )
+        assert made.status_code == 201, made.text
+        second = run("serve", "--port", "0", "--data", str(tmp_path))
+        assert second.returncode == 2
+        assert f"{tmp_path} is in use by process" in second.stderr
+    with serving(tmp_path) as (_, url):
+        found = httpx2.get(f"{url}/v1/jobs/{made.json()['id']}", headers=headers, trust_env=False)
+        assert found.json()["created_at"] == made.json()["created_at"]
+
+
+async def test_a_signal_lets_the_drivers_go(tmp_path: Path) -> None:
+    with serving(tmp_path) as (process, url):
+        token = tokens(tmp_path).mint("d1", Role.DRIVER, ttl_s=60, market="phoenix")
+        async with phone(url.replace("http", "ws"), token) as driver:
+            await driver.hello()
+            process.send_signal(signal.SIGINT)
+            assert (await driver.receive("drain"))["reconnect_after_ms"] > 0
+            assert await driver.closed() == 4001
+            # The second signal, from `serving`, only hurries it.
+
+
+@pytest.mark.finding("A15")
+def test_an_open_way_to_redis_is_warned_of_at_start(tmp_path: Path) -> None:
+    # A name that leads nowhere: the warning comes before the first connection.
+    done = run("serve", "--redis", "redis://no-such-host.invalid:1", MALLARD_DATA=str(tmp_path))
+    assert done.returncode == 1
+    assert "no password and no TLS" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("serve", "--host", "0.0.0.0"), 2, "set MALLARD_SECRET"),
+        (("serve", "--config", "mars.toml"), 2, "no market 'mars'"),
+        (("serve", "--port", "many"), 2, "port"),
+        (("serve", "--config", "missing.toml"), 2, "missing.toml"),
+        (("serve", "--redis", "redis://user:hunter2@127.0.0.1:1"), 1, "redis 127.0.0.1:1: "),
+        (("serve", "--data", "/dev/null/data"), 1, "/dev/null/data cannot be used"),
+        (("token", "orders", "shop", "--data", "/dev/null/data"), 2, "no engine has run with"),
+        (("token", "orders", "shop", "--ttl-s", "long"), 2, "'long' is no whole number from 1"),
+        (("drivers", "--market", "phoenix", "--speed-mps", "0"), 2, "'0' is no number from 0.1"),
+        (("serve", "--nonsense"), 2, "unrecognized arguments"),
+        (("fly",), 2, "invalid choice"),
+        ((), 2, "required"),
+    ],
+)
+def test_what_cannot_be_served(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    (tmp_path / "mars.toml").write_text("[markets.mars]\nflush_ms = 5\n")
+    arguments = tuple(str(tmp_path / it) if it == "mars.toml" else it for it in arguments)
+    done = run(*arguments, MALLARD_DATA=str(tmp_path / "data"))
+    assert (done.returncode, done.stdout) == (status, "")
+    assert message in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,67 @@
+"""`mallard simulate`: what it writes, and what it says to what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mallard_engine.cli.main import main
+from tests.engine.simulation.feasibility import breaches
+from tests.engine.simulation.instances import write_instance
+
+
+def test_two_instances_their_solutions_and_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    towns = [write_instance(tmp_path / name, orders=15, seed=n) for n, name in enumerate("ab")]
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[policy]\nround = "instant"\n[policy.weights]\nidle = 0.0\n')
+    command = ["simulate", "mdrp", *map(str, towns), "--solution", str(tmp_path / "out")]
+    command += ["--json", str(tmp_path / "figures.json"), "--policy", str(policy)]
+    assert main(command) == 0
+    assert "mean of 2" in capsys.readouterr().out
+    for town in towns:
+        assert breaches(town, tmp_path / "out" / town.name) == []
+    told = json.loads((tmp_path / "figures.json").read_text())
+    assert [row["instance"] for row in told["instances"]] == ["a", "b"]
+    assert told["how"]["policy"] == str(policy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mdrp", "nowhere"], "nowhere: there is no such folder"),
+        (["cityday", "nowhere"], "nowhere: there is no such folder"),
+        (["mallday", "--mall", "nowhere"], "not one of fashion-show"),
+        (["mdrp", "TOWN", "--policy", "nowhere.toml"], "nowhere.toml: No such file"),
+        (["mdrp", "TOWN", "--policy", "BAD"], "one table, [policy]"),
+        (["mdrp", "TOWN", "--set", "windowms=3"], "is it window_ms?"),
+        (["mdrp", "TOWN", "--set", "window_ms=0"], "not from 1 to"),
+        (["mdrp", "TOWN", "--set", "window_ms"], "NAME=VALUE"),
+        (["mdrp", "TOWN", "--set", "round=broadcast"], "not one of instant, batch"),
+        (
+            ["mdrp", "TOWN", "--set", "travel_source=roads", "--set", "travel_roads=r"],
+            "travel times of its own",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text("window_ms = 3\n")
+    places = {"TOWN": str(write_instance(tmp_path / "town", orders=3)), "BAD": str(bad)}
+    assert main(["simulate", *(places.get(word, word) for word in arguments)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hour", ["-1", "48", "noon"])
+def test_a_city_day_begins_at_an_hour_of_it_or_of_the_night_after(hour: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", "cityday", ".", "--from", hour])
+
+
+@pytest.mark.parametrize("fleet", ["0", "2", "some"])
+def test_a_share_of_the_fleet_is_a_share(fleet: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", "cityday", ".", "--fleet", fleet])

@@ -1,0 +1,176 @@
+"""Bundles: who goes together at what worth of a driver's time, in which order, and with whom."""
+
+import random
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from mallard_engine.core.batch.solver import (BatchDriver, BatchJob, Plan, solve)
+from mallard_engine.core.batch.bundling import Bundler, Unit
+from mallard_engine.core.model import Asked, Vehicle
+from mallard_engine.core.pickup.pickup_plan import when_ready
+from tests.engine.core.batch.test_solver import (GATE, M_PER_DEG, NOW_MS, POLICY, Metres, driver, job)
+
+BUNDLES = replace(POLICY, max_run_jobs=3, bundle_jobs=3)
+WALK_S = when_ready(
+    job("a").mall, job("a").waiting.need, lambda *_: 0.0, NOW_MS
+).collect_ms // 1000  # fmt: skip
+ROOMY = Vehicle(max_jobs=3)
+
+
+def far(name: str, north_m: float, east_m: float = 0.0, **job_of: Any) -> BatchJob:
+    """A job whose door is so far from the gate."""
+    at: dict[str, Any] = {
+        "lat": GATE.lat + north_m / M_PER_DEG,
+        "lon": GATE.lon + east_m / M_PER_DEG,
+    }
+    return job(name, **at, **job_of)
+
+
+def bundler(jobs: list[BatchJob], **figures: Any) -> Bundler:
+    policy = replace(BUNDLES, **figures)
+    tours = {
+        it.waiting.job: when_ready(it.mall, it.waiting.need, lambda *_: 0.0, NOW_MS) for it in jobs
+    }
+    return Bundler(jobs, tours, NOW_MS, policy, Metres())
+
+
+def names(units: list[Unit]) -> list[str]:
+    """The units, each as its jobs' names in their order, sorted."""
+    return sorted("".join(it.waiting.job for it in unit.jobs) for unit in units)
+
+
+def plans(jobs: list[BatchJob], drivers: list[BatchDriver], **figures: Any) -> list[Plan]:
+    return solve(jobs, drivers, NOW_MS, replace(BUNDLES, **figures), Metres())
+
+
+def roomy(name: str, north_m: float, **known: Any) -> BatchDriver:
+    return driver(name, north_m, **{"vehicle": ROOMY} | known)
+
+
+def test_neighbours_go_together_where_a_drivers_time_is_worth_something() -> None:
+    jobs = [far("a", 900), far("b", 1_000), far("c", -1_000)]
+    assert names(bundler(jobs).units(0.0)) == ["a", "b", "c"]
+    assert names(bundler(jobs).units(0.3)) == ["ab", "c"]
+
+
+def test_what_is_ready_much_later_is_not_waited_for() -> None:
+    jobs = [far("a", 900), far("b", 1_000, ready_in_s=600), far("c", 1_000, ready_in_s=2_000)]
+    assert names(bundler(jobs).units(0.3)) == ["a", "b", "c"]
+    # A driver's time is dear: half an hour is too long all the same.
+    assert names(bundler(jobs).units(2.0)) == ["ab", "c"]
+
+
+@pytest.mark.parametrize("figures", [{"bundle_jobs": 2}, {"max_run_jobs": 2}])
+def test_a_bundle_is_no_larger_than_the_market_says(figures: dict[str, int]) -> None:
+    jobs = [far(name, 900) for name in "abc"]
+    assert max(map(len, names(bundler(jobs).units(1.0)))) == 3
+    assert max(map(len, names(bundler(jobs, **figures).units(1.0)))) == 2
+    assert not bundler(jobs, bundle_jobs=1).can_bundle
+
+
+def test_jobs_of_two_gates_do_not_go_together() -> None:
+    one = job("a")
+    gate = one.mall.stores[one.waiting.need.stores[0]].gate
+    there = next(store.id for store in one.mall.stores.values() if store.gate != gate)
+    need = replace(one.waiting.need, stores=(there,))
+    other = replace(one, waiting=replace(one.waiting, job="b", need=need))
+    assert not bundler([one, other]).can_bundle
+
+
+def test_bundles_hold_every_job_once_in_the_order_that_has_customers_wait_least() -> None:
+    dice = random.Random(7)
+    sizes = set()
+    for _ in range(20):
+        jobs = [
+            far(
+                name,
+                dice.gauss(0, 1_500),
+                dice.gauss(0, 1_500),
+                ready_in_s=dice.randrange(-600, 1_200),
+            )
+            for name in "abcdefgh"
+        ]
+        all_jobs = bundler(jobs)
+        units = all_jobs.units(1.0)
+        assert sorted("".join(names(units))) == sorted("abcdefgh")
+        for unit in units:
+            sizes.add(len(unit.jobs))
+            assert unit.ready_ms == max(it.waiting.need.ready_ms for it in unit.jobs)
+            assert unit.company_ms >= 0
+            assert unit.delay_ms >= -1e-6
+            assert sum(unit.done_ms) == pytest.approx(_least_ms(unit))
+            assert names(all_jobs.apart(unit)) == sorted(it.waiting.job for it in unit.jobs)
+    assert sizes == {1, 2, 3}
+
+
+def _least_ms(unit: Unit) -> float:
+    """The least sum of all customers' times, by trying each order."""
+    travel = Metres()
+    sums = []
+    for turn in permutations(unit.jobs):
+        here, at_s, total = (GATE.lat, GATE.lon), unit.back_ms / 1000, 0.0
+        for it in turn:
+            there = it.waiting.need.lat, it.waiting.need.lon
+            at_s += travel.seconds(*here, *there, NOW_MS)
+            here, total = there, total + at_s
+        sums.append(total)
+    return min(sums) * 1000
+
+
+def test_one_driver_takes_both_and_is_told_when_each_is_handed_over() -> None:
+    (plan,) = plans([far("b", 1_000), far("a", 900)], [roomy("d", 100)], waves=1)
+    assert [it.waiting.job for it in plan.jobs] == ["a", "b"]
+    (_, first_ms), (_, second_ms) = plan.bundle
+    assert plan.now
+    (asked,) = plan.ranking()
+    assert first_ms == pytest.approx(asked.eta_pickup_ms + (WALK_S + 900) * 1000, abs=2_000)
+    assert second_ms == pytest.approx(first_ms + 100_000, abs=2_000)
+    assert asked.eta_dropoff_ms == pytest.approx(second_ms, abs=1)
+    terms = dict(asked.terms)
+    assert terms["company"] >= 0
+    assert asked.cost_s == pytest.approx(sum(terms.values()))
+
+
+def test_with_a_driver_each_nobody_is_driven_around() -> None:
+    jobs = [far("a", 900), far("b", 900, 900)]
+    (both,) = plans(jobs, [roomy("d", 100)], waves=1)
+    assert len(both.jobs) == 2
+    found = plans(jobs, [roomy("d", 100), roomy("e", 110)])
+    assert sorted(len(plan.jobs) for plan in found) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("known", "of_b"),
+    [
+        ({"vehicle": Vehicle()}, {}),
+        ({"vehicle": replace(ROOMY, max_weight_g=1_500)}, {}),
+        ({"vehicle": replace(ROOMY, max_volume_l=7.0)}, {}),
+        ({}, {"requires": ("cool_box",)}),
+        ({}, {"asked": (Asked("d", 1, "declined", NOW_MS),)}),
+    ],
+    ids=["one at a time", "weight", "volume", "equipment", "asked before"],
+)
+def test_who_may_not_take_the_bundle_takes_one_of_it(
+    known: dict[str, Any], of_b: dict[str, Any]
+) -> None:
+    jobs = [far("a", 900), far("b", 1_000, **of_b)]
+    found = plans(jobs, [roomy("d", 100, **known)], waves=1)
+    assert [len(plan.jobs) for plan in found] == [1]
+
+
+def test_a_bundle_that_nobody_can_take_is_taken_apart() -> None:
+    jobs = [far("a", 900), far("b", 1_000)]
+    found = plans(jobs, [driver("d", 100)], waves=3)
+    assert sorted(it.waiting.job for plan in found for it in plan.jobs) == ["a", "b"]
+
+
+def test_more_is_served_before_a_block_ends() -> None:
+    jobs = [far(name, 1_000 + 10 * number) for number, name in enumerate("abc")]
+    ends = roomy("d", 100, until_ms=NOW_MS + (1_500 + 2 * WALK_S) * 1000)
+    served = [
+        sum(len(plan.jobs) for plan in plans(jobs, [ends], bundle_jobs=most)) for most in (1, 3)
+    ]
+    assert served == [1, 3]

@@ -1,0 +1,75 @@
+"""Whose turn it is where more jobs wait than a batch takes."""
+
+from typing import Any
+
+from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
+from mallard_engine.core.batch.job_selection import BatchTurn
+from mallard_engine.core.model import Waiting
+from mallard_engine.core.places.markets import Places
+from tests.engine.core import makers
+
+MALL = Places.load().mall("chandler-fashion-center")
+DRIVERS = [BatchDriver(makers.driver(name), MALL.lat, MALL.lon) for name in ("ann", "bob")]
+
+
+def job(name: str, ready_in_s: int = 0, **need: Any) -> BatchJob:
+    ready_ms = makers.NOW_MS + ready_in_s * 1000
+    return BatchJob(Waiting(name, 0, makers.need(ready_ms=ready_ms, **need), (), b""), MALL)
+
+
+def plan(job: BatchJob, driver: BatchDriver) -> Plan:
+    return Plan(job, driver.driver.id, depart_ms=0, now=True, ranking=tuple)
+
+
+def names(jobs: list[BatchJob]) -> str:
+    return "".join(job.waiting.job for job in jobs)
+
+
+def test_all_who_have_room_in_the_order_given() -> None:
+    turn = BatchTurn(3)
+    assert names(turn.first([job("a", 9), job("b"), job("c", priority=5)])) == "abc"
+    assert not turn.left_some_out
+
+
+def test_the_urgent_and_then_the_first_to_be_ready() -> None:
+    turn = BatchTurn(2)
+    jobs = [job("a", 30), job("b", 20), job("c", 10), job("d", 60, priority=1)]
+    assert names(turn.first(jobs)) == "dc"
+    assert turn.left_some_out
+
+
+def test_whom_nobody_takes_goes_behind_until_all_have_had_a_turn() -> None:
+    turn = BatchTurn(2)
+    jobs = [job(name, n) for n, name in enumerate("abcde")]
+    tried = []
+    for more in (True, True, False):
+        now = turn.first(jobs)
+        tried.append(names(now))
+        assert turn.planned(now, DRIVERS, []) is more
+    # The third batch has room for one who was tried.
+    assert tried == ["ab", "cd", "ea"]
+    assert names(turn.first(jobs)) == "ab"
+
+
+def test_where_every_driver_is_planned_nobody_goes_behind() -> None:
+    turn = BatchTurn(3)
+    jobs = [job(name, n) for n, name in enumerate("abcd")]
+    now = turn.first(jobs)
+    plans = [plan(now[0], DRIVERS[0]), plan(now[1], DRIVERS[1])]
+    assert not turn.planned(now, DRIVERS, plans)
+    assert names(turn.first(jobs)) == "abc"
+    assert turn.planned(now, DRIVERS, plans[:1])
+    assert names(turn.first(jobs)) == "adb"
+
+
+def test_nothing_is_remembered_of_who_waits_no_more() -> None:
+    turn = BatchTurn(1)
+    now = turn.first([job("a"), job("b", 1)])
+    turn.planned(now, DRIVERS, [])
+    assert turn.in_vain == {"a"}
+    turn.keep({"b"})
+    assert not turn.in_vain
+    turn.planned(now, DRIVERS, [])
+    turn.first([job("a")])
+    assert not turn.in_vain
+    assert not turn.left_some_out

@@ -1,0 +1,263 @@
+import math
+import re
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+
+from mallard_engine.core.places.opening_hours import closes_at_ms, is_open
+from mallard_engine.core.places.markets import Mall, Places, PlacesError
+
+MALLS = {
+    "phoenix": {"chandler-fashion-center", "scottsdale-fashion-square", "arizona-mills"},
+    "las-vegas": {"fashion-show-las-vegas", "galleria-at-sunset", "meadows-mall"},
+    "northern-virginia": {
+        "tysons-corner-center",
+        "tysons-galleria",
+        "fashion-centre-at-pentagon-city",
+        "dulles-town-center",
+    },
+}
+CHANDLER = "chandler-fashion-center"
+SUNDAY_NOON_ARIZONA_MS = 1_795_374_000_000  # 2026-11-22T12:00:00-07:00
+SUNDAY_EVENING_MS = SUNDAY_NOON_ARIZONA_MS + 8 * 3_600_000
+
+
+@pytest.fixture(scope="module")
+def places() -> Places:
+    return Places.load()
+
+
+def _malls(places: Places) -> list[Mall]:
+    return [mall for mall in places.malls.values() if mall.kind == "mall"]
+
+
+def test_the_markets_hold_their_malls_and_a_station_each(places: Places) -> None:
+    found = {market.id: set(market.malls) for market in places.markets.values()}
+    assert found == {market: malls | {f"{market}-station"} for market, malls in MALLS.items()}
+    for market in places.markets:
+        station = places.mall(f"{market}-station")
+        assert station.kind == "station"
+        assert len(station.stores) == 1
+        assert closes_at_ms(station.hours, SUNDAY_EVENING_MS) is None
+
+
+def test_every_mall_has_gates_stores_and_the_size_of_a_mall(places: Places) -> None:
+    for mall in _malls(places):
+        assert len(mall.gates) >= 2
+        assert 20 <= len(mall.stores) <= 40
+        assert {store.gate for store in mall.stores.values()} == set(mall.gates)
+        assert {store.floor for store in mall.stores.values()} == set(range(1, mall.floors + 1))
+        assert 80 <= math.sqrt(mall.outline_m.area / math.pi) <= 195
+    assert places.mall(CHANDLER).stores["lego"].name == "LEGO"
+
+
+def test_time_zones_are_those_of_the_states(places: Places) -> None:
+    zones = {mall.market: mall.time_zone for mall in places.malls.values()}
+    assert zones == {
+        "phoenix": "America/Phoenix",
+        "las-vegas": "America/Los_Angeles",
+        "northern-virginia": "America/New_York",
+    }
+
+
+def test_malls_open_on_sunday_noon_and_close_by_evening(places: Places) -> None:
+    for mall in _malls(places):
+        assert is_open(mall.hours, SUNDAY_NOON_ARIZONA_MS)
+        assert not is_open(mall.hours, SUNDAY_EVENING_MS)
+    assert is_open(Places.load(opening_hours=False).mall(CHANDLER).hours, SUNDAY_EVENING_MS)
+
+
+def test_a_point_is_in_its_market_and_mall(places: Places) -> None:
+    for mall in places.malls.values():
+        assert places.market_at(mall.lat, mall.lon) == mall.market
+        assert places.market_of_mall(mall.id) is places.market(mall.market)
+        assert places.mall_at(mall.market, mall.lat, mall.lon) is mall
+        assert mall.distance_to_outline_m(mall.lat, mall.lon) == 0
+    assert places.market_at(48.1, 11.5) is None
+    assert places.market_at(math.nan, math.nan) is None
+    assert places.mall_at("phoenix", 33.45, -112.07) is None
+    assert places.in_area("phoenix", 33.3197, -111.8412)
+    assert not places.in_area("las-vegas", 33.3197, -111.8412)
+
+
+def test_the_boundary_counts_as_inside(places: Places) -> None:
+    mall = places.mall(CHANDLER)
+    lon, lat = mall.outline.exterior.coords[0]
+    assert mall.holds(lat, lon)
+
+
+def test_distances_to_gates_in_a_batch_are_those_of_each(places: Places) -> None:
+    mall = places.mall(CHANDLER)
+    random = np.random.default_rng(7)
+    lats, lons = random.uniform(33.298, 33.305, 200), random.uniform(-111.903, -111.894, 200)
+    np.testing.assert_allclose(
+        mall.gate_distances_m_batch(lats, lons),
+        [list(mall.gate_distances_m(*at).values()) for at in zip(lats, lons, strict=True)],
+    )
+    assert mall.gate_distances_m_batch([], []).shape == (0, len(mall.gates))
+
+
+def test_the_nearest_gate_is_the_one_stood_at(places: Places) -> None:
+    for mall in places.malls.values():
+        for gate in mall.gates.values():
+            assert mall.nearest_gate(gate.lat, gate.lon) is gate
+            assert mall.gate_distances_m(gate.lat, gate.lon)[gate.id] == 0
+            assert mall.distance_to_outline_m(gate.lat, gate.lon) < 150
+
+
+def test_polygons_are_lon_lat(places: Places) -> None:
+    assert shapely.contains_xy(places.market("phoenix").area, -112.07, 33.45)
+
+
+def test_an_unknown_id_is_a_key_error(places: Places) -> None:
+    with pytest.raises(KeyError):
+        places.mall("nowhere")
+    with pytest.raises(KeyError):
+        places.in_area("atlantis", 0, 0)
+
+
+# Files of one's own
+
+
+@pytest.fixture
+def text() -> str:
+    return (resources.files("mallard_engine") / "places" / "phoenix.toml").read_text(encoding="utf-8")
+
+
+def test_a_file_or_a_folder_may_be_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "phoenix.toml"
+    file.write_text(text, encoding="utf-8")
+    for named in (file, tmp_path):
+        assert set(Places.load([named]).markets) == {"phoenix"}
+
+
+def test_a_folder_without_files_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(PlacesError, match=r"no \.toml file"):
+        Places.load([tmp_path])
+    with pytest.raises(PlacesError, match=r"gone\.toml: cannot be read"):
+        Places.load([tmp_path / "gone.toml"])
+
+
+def test_a_mall_belongs_to_one_market(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_text(text, encoding="utf-8")
+    twin = tmp_path / "b.toml"
+    twin.write_text(text, encoding="utf-8")
+    with pytest.raises(PlacesError, match="market phoenix: defined twice"):
+        Places.load([tmp_path])
+    twin.write_text(text.replace('id = "phoenix"', 'id = "tucson"', 1), encoding="utf-8")
+    with pytest.raises(PlacesError, match=r"mall chandler-fashion-center: also in market phoenix"):
+        Places.load([tmp_path])
+
+
+LEGO = r'\{ id = "lego".*\}'
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "message"),
+    [
+        (r"^", "= ", "cannot be read"),
+        (r'id = "phoenix"', 'id = "pho}enix"', "id 'pho}enix' is not 1-64 characters"),
+        (r'id = "phoenix"', f'id = "{"x" * 65}"', f"id '{'x' * 65}' is not 1-64 characters"),
+        (r'name = "Phoenix"', "", "name is missing"),
+        (r'name = "Phoenix"', "name = 7", "name is 7, not of type str"),
+        (r'source = "Drawn', 'colour = "red"\nsource = "Drawn', "unknown field colour"),
+        (r"area = \[\n", "area = [[33.3, -111.9], ", "area has a corner that is no [lon, lat]"),
+        (r"area = \[\n", "area = [[nan, 33.2], ", "area has a corner that is no [lon, lat]"),
+        (r"area = \[\n", "area = [[-112.0], ", "area is not a ring of [lon, lat] pairs"),
+        (r"area = \[\n", "area = [[-111.7, 33.9], ", "area is not a valid polygon: Self-inters"),
+        (r"(?s)area = \[\n.*?\n\]", "area = [[-112, 33]]", "area has 1 corners, fewer than three"),
+        (r'id = "arizona-mills"', f'id = "{CHANDLER}"', f"mall {CHANDLER}: this id is there twice"),
+        (r"lat = 33.301354", "lat = 33.401354", f"mall {CHANDLER}: its position is outside"),
+        (r"lat = 33.301354", "lat = nan", f"mall {CHANDLER}: (nan, -111.898526) is not a pos"),
+        (r"floors = 2", "floors = 0", f"mall {CHANDLER}: floors is 0"),
+        (r"floors = 2", "floors = true", f"mall {CHANDLER}: floors is True, not of type int"),
+        (r'"America/Phoenix"', '"America/Nowhere"', f"mall {CHANDLER}: opening hours"),
+        (r"mon-sat", "mon-sut", f"mall {CHANDLER}: opening hours: mon-sut is neither a day"),
+        (r"mon-sat", "mon-sun", f"mall {CHANDLER}: opening hours: sun is there twice"),
+        (r'"10:00-21:00"', '"10-21"', f"mall {CHANDLER}: opening hours: opening hours are wri"),
+        (r'"10:00-21:00"', "10", f"mall {CHANDLER}: opening hours"),
+        (r'"2026-11-26"', '"Thanksgiving"', f"mall {CHANDLER}: opening hours"),
+        (r'kind = "station"', 'kind = "kiosk"', "mall phoenix-station: kind is 'kiosk'"),
+        (r"floors = 2", 'floors = 2\nkind = "station"', f"mall {CHANDLER}: a station has one"),
+        (
+            r'(?s)kind = "station"(.*?) \{ id = "yard".*?\n',
+            r"\1",
+            "mall phoenix-station: a mall has at least two gates",
+        ),
+        (r'("north", lat = )33.30', r"\g<1>33.31", f"mall {CHANDLER}: gate north is 1"),
+        (r'\{ id = "south"', '{ id = "north"', f"mall {CHANDLER}: gate north: this id is there"),
+        (LEGO, "7", f"mall {CHANDLER}: stores 1 is not a table"),
+        (LEGO, '{ name = "LEGO" }', f"mall {CHANDLER}: store no. 1: id is missing"),
+        (r'("LEGO", gate = )"north"', r'\1"yard"', f"mall {CHANDLER}: store lego: gate 'yard' is"),
+        (r'("LEGO".* floor = )1', r"\g<1>3", f"mall {CHANDLER}: store lego: floor 3 is not wi"),
+        (r'("LEGO".* walk_s = )\d+', r"\1-1", f"mall {CHANDLER}: store lego: walk_s is -1"),
+        (
+            r'("LEGO".*) }',
+            r"\1, handover_s = -5 }",
+            f"mall {CHANDLER}: store lego: handover_s is -5",
+        ),
+        (r'("LEGO".*) }', r"\1, shelf = 2 }", f"mall {CHANDLER}: store lego: unknown field shelf"),
+    ],
+)
+def test_a_wrong_entry_is_named(
+    tmp_path: Path, text: str, pattern: str, replacement: str, message: str
+) -> None:
+    changed, count = re.subn(pattern, replacement, text, count=1)
+    assert count == 1
+    assert changed != text
+    file = tmp_path / "phoenix.toml"
+    file.write_text(changed, encoding="utf-8")
+    with pytest.raises(PlacesError, match=rf"phoenix\.toml(:\d+)?: {re.escape(message)}"):
+        Places.load([file])
+
+
+@pytest.mark.finding("D9")
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r'name = "Phoenix"', "name = 7"),
+        (r'source = "Drawn', 'colour = "red"\nsource = "Drawn'),
+        (r'id = "arizona-mills"', f'id = "{CHANDLER}"'),
+        (r"lat = 33.301354", "lat = nan"),
+        (r"floors = 2", "floors = 0"),
+        (r'"America/Phoenix"', '"America/Nowhere"'),
+        (r"mon-sat", "mon-sut"),
+        (r'kind = "station"', 'kind = "kiosk"'),
+        (r'("LEGO", gate = )"north"', r'\1"yard"'),
+        (r'("LEGO".* floor = )1', r"\g<1>3"),
+        (r'("LEGO".* walk_s = )\d+', r"\g<1>999999"),
+        (r'("LEGO".*) }', r"\1, shelf = 2 }"),
+    ],
+)
+def test_wrong_entry_is_found_by_its_line(
+    tmp_path: Path, text: str, pattern: str, replacement: str
+) -> None:
+    where = re.search(pattern, text)
+    assert where is not None
+    file = tmp_path / "own.toml"
+    file.write_text(re.sub(pattern, replacement, text, count=1), encoding="utf-8")
+    with pytest.raises(PlacesError) as raised:
+        Places.load([file])
+    line = text.count("\n", 0, where.start()) + 1
+    assert str(raised.value).startswith(f"own.toml:{line}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_store_may_tell_what_its_counter_takes(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "phoenix.toml"
+    file.write_text(re.sub(r'("LEGO".*) }', r"\1, handover_s = 300 }", text, count=1))
+    stores = Places.load([file]).mall(CHANDLER).stores
+    assert stores["lego"].handover_s == 300
+    assert stores["apple"].handover_s is None
+
+
+def test_a_mall_outside_its_market_is_named(tmp_path: Path, text: str) -> None:
+    area = "area = [[-113.0, 33.0], [-112.5, 33.0], [-112.5, 33.5]]"
+    changed = re.sub(r"(?s)area = \[\n.*?\n\]", area, text, count=1)
+    file = tmp_path / "phoenix.toml"
+    file.write_text(changed, encoding="utf-8")
+    with pytest.raises(PlacesError, match=f"mall {CHANDLER}: it is not inside"):
+        Places.load([file])

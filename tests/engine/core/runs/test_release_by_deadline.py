@@ -1,0 +1,168 @@
+"""Runs that leave by their deadlines: when, with whom, and who is in them."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from mallard_engine.core.model import Vehicle, Waiting
+from mallard_engine.core.runs.pooling import Pool
+from mallard_engine.core.runs.run import Pooled, Room, Run
+from mallard_engine.config.market_policy import MarketPolicy, RunCosts
+from tests.engine.core.makers import (HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting)
+
+POLICY = MarketPolicy(
+    max_run_jobs=4,
+    hold_max_s=12 * 3_600.0,
+    hold_margin_s=300.0,
+    run=RunCosts(plan="by_deadline"),
+)
+CAR = Vehicle(max_jobs=8)
+KM_DEG = 1_000 / 111_195
+MINUTE_MS = 60_000
+
+
+def job(name: str, north_km: float, east_km: float = 0.0, **changes: Any) -> Waiting:
+    lon = MALL.lon + east_km * KM_DEG / math.cos(math.radians(MALL.lat))
+    return waiting(name, need=need(lat=MALL.lat + north_km * KM_DEG, lon=lon, **changes))
+
+
+def due_in(minutes: float) -> dict[str, int]:
+    return {"deadline_ms": NOW_MS + int(minutes * MINUTE_MS)}
+
+
+def room(name: str = "d1", there_s: float = 300.0, **changes: Any) -> Room:
+    return Room(name, CAR, there_s)._replace(**changes)
+
+
+def pool(
+    jobs: list[Waiting], *rooms: Room, policy: MarketPolicy = POLICY, now_ms: int = NOW_MS
+) -> Pooled:
+    return Pool(MALL, jobs, now_ms, policy, TRAVEL).runs(rooms or (room(),))
+
+
+def names(run: Run) -> set[str]:
+    return {each.job for each in run.jobs}
+
+
+def ends_s(run: Run, there_s: float = 300.0) -> float:
+    return there_s + run.collect_s + run.done_s[-1]
+
+
+def test_nobody_leaves_who_may_stay() -> None:
+    pooled = pool([job("a", 6), job("b", 6.5)])
+    assert not pooled.runs
+    assert set(pooled.held) == {"a", "b"}
+
+
+def test_a_run_leaves_when_its_most_pressing_stop_must() -> None:
+    jobs = [job("pressed", 6, **due_in(100)), job("easy", 6.5, **due_in(600))]
+    until_ms = pool(jobs).held["pressed"]
+    assert NOW_MS < until_ms < NOW_MS + 100 * MINUTE_MS
+    assert not pool(jobs, now_ms=until_ms - MINUTE_MS).runs
+    (run,) = pool(jobs, now_ms=until_ms).runs
+    assert (names(run), run.why) == ({"pressed", "easy"}, "due")
+    turn_of = [each.job for each in run.jobs].index("pressed")
+    done_ms = until_ms + (300 + run.collect_s + run.done_s[turn_of]) * 1000
+    # The margin is left, and no more than the better order of the drop-offs has brought.
+    assert 298_000 <= NOW_MS + 100 * MINUTE_MS - done_ms < 600_000
+
+
+def test_company_makes_it_leave_no_later_than_all_can_be_in_time() -> None:
+    alone = pool([job("pressed", 6, **due_in(100))]).held["pressed"]
+    together = [job("pressed", 6, **due_in(100)), job("before it", 5.5, **due_in(90))]
+    assert min(pool(together).held.values()) < alone
+
+
+def test_who_has_time_waits_for_better_company_than_who_has_not() -> None:
+    across = 5.5, 2.5
+    pressed = [job("first", 7, **due_in(33)), job("second", *across, **due_in(110))]
+    patient = [job("first", 7, **due_in(33)), job("second", *across, **due_in(600))]
+    assert [len(run.jobs) for run in pool(pressed).runs] == [2]
+    assert [len(run.jobs) for run in pool(patient).runs] == [1]
+
+
+def test_a_full_run_leaves_at_once_if_it_is_close() -> None:
+    jobs = [job(f"j{n}", 9 + n / 20, **due_in(115 + n)) for n in range(4)]
+    far = [job(f"j{n}", 9 + n / 20, 1.5 * n, **due_in(115 + n)) for n in range(4)]
+    close = replace(POLICY, run=replace(POLICY.run, close=0.3))
+    assert [(len(run.jobs), run.why) for run in pool(jobs, policy=close).runs] == [(4, "full")]
+    assert not pool(jobs).runs
+    assert not pool(far, policy=replace(POLICY, run=replace(POLICY.run, close=0.2))).runs
+
+
+def test_members_are_exchanged_for_better_ones() -> None:
+    """The nearest is not always the best company: a full run takes those beside one another."""
+    jobs = [
+        job("first", 8, **due_in(36)),
+        *(job(f"beside{n}", 8.1 + n / 50, **due_in(120)) for n in range(3)),
+        job("on the way", 4, **due_in(120)),
+    ]
+    (run,) = pool(jobs).runs
+    assert len(run.jobs) == 4
+    assert "first" in names(run)
+
+
+def test_the_soonest_driver_who_can_do_all_of_it() -> None:
+    jobs = [job("a", 6, **due_in(30)), job("b", 6.5, **due_in(200))]
+    (whole,) = pool(jobs).runs
+    short = room("short", 60.0, until_s=ends_s(whole, 60.0) - 1)
+    (run,) = pool(jobs, short, room("far", 400.0), room("near", 200.0)).runs
+    assert (run.driver, len(run.jobs)) == ("near", 2)
+
+
+def test_a_long_block_is_kept_for_what_needs_it() -> None:
+    jobs = [job("a", 6, **due_in(30))]
+    (run,) = pool(jobs, room("long", 300.0), room("short", 310.0, until_s=3_000.0)).runs
+    assert run.driver == "short"
+
+
+def test_a_run_that_may_grow_goes_to_one_whose_block_has_room_for_that() -> None:
+    jobs = [job("a", 6, **due_in(30))]
+    (alone,) = pool(jobs).runs
+    just, later = (
+        room(name, until_s=ends_s(alone) + left_s)
+        for name, left_s in (("just", 60.0), ("later", 1_500.0))
+    )
+    (run,) = pool(jobs, just, later).runs
+    assert run.driver == "later"
+
+
+def test_whoever_can_take_most_of_a_run_that_must_leave() -> None:
+    jobs = [job("a", 6, **due_in(30)), job("b", 6.5, **due_in(200)), job("c", 7, **due_in(200))]
+    (whole,) = pool(jobs).runs
+    assert len(whole.jobs) == 3
+    (part,) = pool(jobs, room(until_s=ends_s(whole) - 1)).runs
+    assert "a" in names(part)
+    assert len(part.jobs) == 2
+    assert ends_s(part) <= ends_s(whole) - 1
+
+
+def test_who_declined_one_of_them_does_not_get_the_run() -> None:
+    declined = waiting("b", need=job("b", 6.5).need, asked=(turn("d1", "declined"),))
+    (run,) = pool([job("a", 6, **due_in(30)), declined], room("d1", 60.0), room("d2")).runs
+    assert (run.driver, names(run)) == ("d2", {"a", "b"})
+
+
+def test_nobody_waits_at_the_mall_for_a_parcel() -> None:
+    jobs = [
+        job("a", 6, **due_in(50)),
+        job("later", 6.2, ready_ms=NOW_MS + HOUR_MS, **due_in(300)),
+    ]
+    for run in pool(jobs).runs:
+        assert names(run) == {"a"}
+
+
+def test_without_holds_all_leave_that_drivers_are_there_for() -> None:
+    policy = replace(POLICY, hold_max_s=0.0)
+    jobs = [job("n1", 6), job("n2", 6.2), job("s1", -6), job("s2", -6.2)]
+    pooled = pool(jobs, room("d1"), room("d2"), policy=policy)
+    assert sorted(sorted(names(run)) for run in pooled.runs) == [["n1", "n2"], ["s1", "s2"]]
+    assert {run.why for run in pooled.runs} == {"free"}
+    assert not pooled.held
+
+
+def test_no_longer_than_the_market_holds() -> None:
+    policy = replace(POLICY, hold_max_s=600.0)
+    assert pool([job("a", 6)], policy=policy).held == {"a": NOW_MS + 600_000}
+    (run,) = pool([job("a", 6)], policy=policy, now_ms=NOW_MS + 600_000).runs
+    assert run.why == "due"

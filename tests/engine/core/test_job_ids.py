@@ -1,0 +1,42 @@
+import pytest
+
+from mallard_engine.core.job_ids import (is_ulid, market_of_job, new_job_id, ulid_of_job)
+from mallard_engine.storage.keys import market_of
+
+NOW_MS = 1_800_000_000_000
+
+
+def test_an_id_names_its_market_also_to_the_store() -> None:
+    job = new_job_id("northern-virginia", NOW_MS)
+    assert job.startswith("job_northern-virginia.01")
+    assert market_of_job(job) == market_of(job) == "northern-virginia"
+    assert is_ulid(ulid_of_job(job))
+    assert len(job) <= 64
+
+
+def test_ids_sort_by_time_and_are_not_made_twice() -> None:
+    made = [new_job_id("phoenix", NOW_MS + n) for n in range(100)]
+    assert made == sorted(made)
+    assert len({new_job_id("phoenix", NOW_MS) for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "job_",
+        "job_phoenix",
+        "job_phoenix.",
+        "job_phoenix.01J",
+        "phoenix.01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "job_.01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "job_phoenix.01ARZ3NDEKTSV4RRFFQ69G5FAV\n",
+        "job_phoenix.01arz3ndektsv4rrffq69g5fav",
+        "job_phoenix.81ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "job_{phoenix}.01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "job_*.01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "job_" + "x" * 10_000 + ".01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    ],
+)
+def test_what_is_no_jobs_id_names_no_market(text: str) -> None:
+    assert market_of_job(text) is None

@@ -1,0 +1,58 @@
+"""What drivers took at a store is in the ETA of its next job, on every node."""
+
+from mallard_engine.ports import JobRef
+from mallard_protocol.lifecycle import Step, Wish
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import MALL, MARKET, Node
+from tests.support import eventually
+
+VISITS = 3
+PRIOR_S = 1_800.0
+
+
+async def eta_after_arrival_s(node: Node, driver: str, store: str = "lego") -> tuple[JobRef, float]:
+    """A job's offer, accepted: how long after the driver's arrival it is to be collected."""
+    ref = await node.submit(stores=(store,))
+    offer = await node.offered(ref, driver)
+    job = await node.accepts(offer)
+    shown = await node.job(ref)
+    assert shown.eta_pickup_ms is not None
+    way_ms = offer.eta_s * 1000
+    return JobRef(job.id, job.mall), (shown.eta_pickup_ms - node.store.now_ms() - way_ms) / 1000
+
+
+async def test_stays_at_a_store_move_the_eta_of_its_next_job_on_another_node(
+    make_node: MakeNode,
+) -> None:
+    figures = {"dwell_visits": VISITS, "store_dwell_s": PRIOR_S}
+    first = await make_node("a", **figures)
+    await first.online("ann")
+    for _ in range(VISITS):
+        ref, eta_s = await eta_after_arrival_s(first, "ann")
+        # Not yet: it is read once a minute, and these are not enough.
+        assert eta_s > PRIOR_S - 60
+        steps = (Step.AT_MALL, Step.PICKED_UP, Step.DELIVERED)
+        await first.does(ref, "ann", (await first.job(ref)).attempt, *steps)
+    await first.wish("ann", Wish.OFFLINE)
+
+    second = await make_node("b", **figures)
+    handover = second.dispatcher._context.handover(MARKET)
+    await eventually(lambda: handover(MALL.id, "lego") < PRIOR_S)
+    await second.online("bob")
+    _, eta_s = await eta_after_arrival_s(second, "bob")
+    # They were in and out within moments.
+    assert eta_s < MALL.stores["lego"].walk_s + 60
+    text = second.metrics.render().decode()
+    assert (
+        f'mallard_dwell_seconds{{mall="{MALL.id}",market="{MARKET}",statistic="median"}} 7.5'
+        in text
+    )
+
+
+async def test_a_market_that_does_not_learn_keeps_its_figure(make_node: MakeNode) -> None:
+    node = await make_node(dwell_visits=0, store_dwell_s=PRIOR_S)
+    await node.online("ann")
+    ref, _ = await eta_after_arrival_s(node, "ann")
+    await node.does(ref, "ann", (await node.job(ref)).attempt, Step.AT_MALL, Step.PICKED_UP)
+    assert await node.store.dwells(MARKET) == {}
+    assert node.dispatcher._context.handover(MARKET)(MALL.id, "lego") == PRIOR_S

@@ -1,0 +1,52 @@
+"""A batch waits for a driver whose block begins soon, and no longer than until it should have."""
+
+from typing import Any
+
+from mallard_engine.dispatch.drivers.roster import Block
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_protocol.lifecycle import JobState
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import MALL, Node
+from tests.support import eventually
+
+HOUR_MS = 3_600_000
+
+
+async def batching(make_node: MakeNode, **figures: Any) -> Node:
+    return await make_node(round="batch", window_ms=50, **figures)
+
+
+def block(node: Node, name: str, in_ms: int) -> Block:
+    on_ms = node.store.now_ms() + in_ms
+    return Block(name, MALL.lat, MALL.lon, on_ms, on_ms + HOUR_MS)
+
+
+async def test_the_job_waits_for_the_block_and_the_driver_gets_it(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    node.dispatcher.expect("phoenix", [block(node, "early bird", 60_000)])
+    await node.online("far", 9_000)
+    ref = await node.submit()
+    await node.waits(ref)
+    assert node.courier.offers == []
+    await node.online("early bird", 100)
+    await node.offered(ref, "early bird")
+
+
+async def test_one_who_does_not_come_is_not_waited_for(make_node: MakeNode) -> None:
+    node = await batching(make_node, retry_s=0.2)
+    node.dispatcher.expect("phoenix", [block(node, "sleeper", 1_500)])
+    await node.online("far", 9_000)
+    ref = await node.submit()
+    await node.is_in(ref, JobState.QUEUED)
+    await node.offered(ref, "far")
+    assert len(node.dispatcher._rounds.roster) == 0
+
+
+async def test_a_block_far_off_does_not_count(make_node: MakeNode) -> None:
+    node = await batching(make_node, soon_on_s=10.0)
+    assert MarketPolicy().soon_on_s > 60
+    node.dispatcher.expect("phoenix", [block(node, "later", 60_000)])
+    await node.online("far", 9_000)
+    ref = await node.submit()
+    await eventually(lambda: node.courier.asked(ref))
+    assert node.courier.asked(ref) == ["far"]

@@ -1,0 +1,298 @@
+"""Batch rounds on the real store: one problem a market, held back, carried over, several nodes."""
+
+from typing import Any
+
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.ports import JobRef, Offered, OfferPlan
+from mallard_protocol.lifecycle import JobState, Step, Wish
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import MALL, MARKET, Node
+from tests.support import eventually
+
+
+async def batching(make_node: MakeNode, name: str = "a", **figures: Any) -> Node:
+    return await make_node(name, round="batch", window_ms=50, **figures)
+
+
+async def test_jobs_of_one_window_get_a_driver_each(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    for name, north_m in (("d1", 300), ("d2", 600), ("d3", 900)):
+        await node.online(name, north_m)
+    refs = [await node.submit() for _ in range(3)]
+    for ref in refs:
+        await node.is_in(ref, JobState.OFFERED)
+    assert {offer.driver for offer in node.courier.offers} == {"d1", "d2", "d3"}
+    record = await node.store.last_round(refs[0].job)
+    assert record is not None
+    assert {term.name for term in record.candidates[0].terms} >= {"lateness", "travel"}
+
+
+async def test_a_full_batch_does_not_wait_for_its_window(make_node: MakeNode) -> None:
+    node = await make_node(round="batch", window_ms=600_000, batch_jobs=3)
+    await node.online("d", 300)  # who becomes free counts as one
+    for _ in range(2):
+        await node.submit()
+    await eventually(lambda: node.courier.offers)
+
+
+async def test_a_declined_job_goes_to_the_next(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    await node.online("d1", 300)
+    await node.online("d2", 900)
+    ref = await node.submit()
+    await eventually(lambda: node.courier.asked(ref))
+    await node.declines(node.courier.offers[0])
+    await eventually(lambda: len(node.courier.offers) == 2)
+    assert {offer.driver for offer in node.courier.offers} == {"d1", "d2"}
+
+
+async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode) -> None:
+    node = await batching(make_node, retry_s=30.0)
+    offer = node.store.offer
+
+    async def offer_as_it_goes(plan: OfferPlan) -> Offered:
+        if plan.drivers[0].driver == "near":
+            await node.store.status(MARKET, "near", Wish.PAUSED, None)
+        return await offer(plan)
+
+    node.store.offer = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
+    await node.online("near", 300)
+    await node.online("further", 900)
+    await node.quiet()
+    await node.offered(await node.submit(), "further")
+
+
+async def test_a_job_whose_drivers_blocks_end_does_not_wait_for_its_moment(
+    make_node: MakeNode,
+) -> None:
+    node = await batching(make_node, retry_s=30.0, block_covers="pickup")
+    await node.online("d", 300)
+    later = await node.submit(ready_ms=node.store.now_ms() + 1_000_000)
+    await node.waits(later)
+    until_ms = node.store.now_ms() + 1_200_000
+    await node.wish("d", Wish.AVAILABLE, until_ms)
+    await node.submit(expires_in_ms=1)  # something happens
+    await node.offered(later, "d")
+
+
+async def test_what_nobody_takes_is_carried_over(make_node: MakeNode) -> None:
+    node = await batching(make_node, retry_s=30.0)
+    ref = await node.submit()
+    await node.waits(ref)
+    await node.online("d", 300)
+    await eventually(lambda: node.courier.asked(ref))
+
+
+async def test_the_job_waits_for_one_who_is_free_soon(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    await node.online("near", 200)
+    first = await node.submit(lat=33.31, lon=-111.9)
+    await eventually(lambda: node.courier.asked(first))
+    job = await node.accepts(node.courier.offers[0])
+    assert len(node.dispatcher._rounds.finishing) == 1
+    second = await node.submit()
+    await node.waits(second)
+    await node.does(first, "near", job.attempt, Step.PICKED_UP)
+    await node.does(first, "near", job.attempt, Step.DELIVERED)
+    assert len(node.dispatcher._rounds.finishing) == 0
+    await node.offered(second, "near")
+
+
+async def test_one_who_will_not_go_on_is_not_waited_for(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    for leave in ("pause", "unassign"):
+        await node.online(leave, 200)
+        ref = await node.submit()
+        await eventually(lambda: node.courier.asked(ref))  # noqa: B023
+        job = await node.accepts(node.courier.offers[-1])
+        assert len(node.dispatcher._rounds.finishing) == 1
+        if leave == "pause":
+            await node.wish(leave, Wish.PAUSED)
+        else:
+            await node.dispatcher.unassign(ref, job.attempt, "operator", "")
+        assert len(node.dispatcher._rounds.finishing) == 0
+
+
+async def test_an_expired_job_is_ended(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    ref = await node.submit(expires_in_ms=300)
+    job = await node.is_in(ref, JobState.EXPIRED)
+    assert job.reason == "nobody_in_reach"
+    await eventually(lambda: len(node.dispatcher._rounds) == 0)
+
+
+async def test_one_broken_job_does_not_break_its_batch(make_node: MakeNode) -> None:
+    node = await batching(make_node, retry_s=0.1)
+    await node.online("d", 300)
+    broken = await node.submit(stores=("nowhere",))
+    sound = await node.submit()
+    await eventually(lambda: node.courier.asked(sound))
+    job = await node.is_in(broken, JobState.EXPIRED)
+    assert job.reason == "too_many_attempts"
+
+
+async def test_many_whom_nobody_can_take_do_not_keep_others_out_of_a_batch(
+    make_node: MakeNode,
+) -> None:
+    node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
+    for _ in range(5):
+        await node.waits(await node.submit(requires=("crane",), priority=1))
+    ref = await node.submit()
+    await node.waits(ref)
+    await node.online("d", 300)
+    await node.offered(ref, "d")
+
+
+async def test_more_than_one_batch_takes_are_taken_at_once(make_node: MakeNode) -> None:
+    node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
+    refs = [await node.submit() for _ in range(7)]
+    for ref in refs:
+        await node.waits(ref)
+    for n in range(7):
+        await node.online(f"d{n}", 100 + n)
+    for ref in refs:
+        await node.is_in(ref, JobState.OFFERED)
+    await eventually(lambda: len(node.dispatcher._rounds) == 0)
+
+
+async def test_when_nobody_can_take_any_of_them_batches_end(make_node: MakeNode) -> None:
+    node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
+    for _ in range(5):
+        await node.waits(await node.submit(requires=("crane",)))
+    await node.online("d", 300)
+    await node.quiet()
+    node.dispatcher._rounds.wake(MALL.id)
+    await eventually(lambda: len(node.dispatcher._tasks) == 0)
+    assert node.calls.count("waiting_jobs") == 1
+
+
+async def test_runs_are_made_of_all_that_wait_whatever_a_batch_takes(make_node: MakeNode) -> None:
+    node = await batching(make_node, max_batch_jobs=1, max_run_jobs=3, retry_s=600.0)
+    refs = [await node.submit(lat=MALL.lat + 0.06, lon=MALL.lon) for _ in range(3)]
+    for ref in refs:
+        await node.waits(ref)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: node.courier.offers)
+    assert {job.job for job in node.courier.offers[0].jobs} == {ref.job for ref in refs}
+
+
+async def test_where_drivers_lack_priority_goes_before_those_left_out(
+    make_node: MakeNode,
+) -> None:
+    node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
+    refs = [await node.submit(priority=priority) for priority in (0, 0, 0, 5, 5, 4)]
+    for ref in refs:
+        await node.waits(ref)
+    for n, served in enumerate((refs[3:5], refs[3:5], refs[5:6])):
+        await node.online(f"d{n}", 300)
+        await eventually(lambda: len(node.courier.offers) > n)  # noqa: B023
+        assert node.courier.offers[n].jobs[0].job in [ref.job for ref in served]
+
+
+async def test_two_nodes_share_a_market(make_node: MakeNode) -> None:
+    a, b = await batching(make_node, "a"), await batching(make_node, "b")
+    await a.online("d1", 300)
+    await b.online("d2", 600)
+    refs = [await a.submit(), await b.submit()]
+    for ref in refs:
+        await a.is_in(ref, JobState.OFFERED)
+    for ref in refs:
+        assert (await a.job(ref)).attempt == 1
+
+
+async def bundling(make_node: MakeNode) -> tuple[Node, list[JobRef]]:
+    """Two neighbours' jobs wait, then a driver comes who has room for both."""
+    node = await batching(make_node, max_run_jobs=3, bundle_jobs=3, retry_s=600.0)
+    refs = [await node.submit(lat=MALL.lat + north, lon=MALL.lon) for north in (0.061, 0.06)]
+    for ref in refs:
+        await node.waits(ref)
+    return node, refs
+
+
+async def test_one_driver_is_offered_a_bundle_whole(make_node: MakeNode) -> None:
+    node, (far, near) = await bundling(make_node)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: node.courier.offers)
+    (offer,) = node.courier.offers
+    assert [job.job for job in offer.jobs] == [near.job, far.job]
+    times_ms = [job.eta_dropoff_ms for job in offer.jobs]
+    assert times_ms == sorted(times_ms)
+    record = await node.store.last_round(far.job)
+    assert record is not None
+    assert (record.run, record.why) == ((near.job, far.job), "bundle")
+    assert "company" in {term.name for term in record.candidates[0].terms}
+    jobs = (await node.dispatcher.accept(MARKET, "d", offer.offer)).jobs
+    assert {job.id for job in jobs} == {far.job, near.job}
+    # The driver is known to be free when it has delivered the last.
+    assert len(node.dispatcher._rounds.finishing) == 1
+    for ref, job in ((near, jobs[0]), (far, jobs[1])):
+        await node.does(ref, "d", job.attempt, Step.PICKED_UP)
+    await node.does(near, "d", jobs[0].attempt, Step.DELIVERED)
+    assert len(node.dispatcher._rounds.finishing) == 1
+    await node.does(far, "d", jobs[1].attempt, Step.DELIVERED)
+    assert len(node.dispatcher._rounds.finishing) == 0
+
+
+async def test_who_has_room_for_one_is_offered_one(make_node: MakeNode) -> None:
+    node, _ = await bundling(make_node)
+    await node.online("d", 300)
+    await eventually(lambda: node.courier.offers)
+    assert [len(offer.jobs) for offer in node.courier.offers] == [1]
+
+
+async def test_of_a_bundle_that_is_declined_each_job_goes_on(make_node: MakeNode) -> None:
+    node, refs = await bundling(make_node)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: node.courier.offers)
+    await node.declines(node.courier.offers[0])
+    await node.online("e", 400, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: len(node.courier.offers) == 2)
+    assert node.courier.offers[1].driver == "e"
+    assert {job.job for job in node.courier.offers[1].jobs} == {ref.job for ref in refs}
+
+
+async def test_a_job_that_is_cancelled_breaks_no_bundle_of_others(make_node: MakeNode) -> None:
+    node, (far, near) = await bundling(make_node)
+    await node.dispatcher.cancel(far, "store", "")
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await eventually(lambda: node.courier.offers)
+    assert [job.job for job in node.courier.offers[0].jobs] == [near.job]
+
+
+async def test_one_who_is_about_to_be_free_is_planned_with_from_then(make_node: MakeNode) -> None:
+    node = await batching(make_node)
+    await node.online("d", 200)
+    ref = await node.submit()
+    await eventually(lambda: node.courier.asked(ref))
+    job = await node.accepts(node.courier.offers[0])
+    due_ms = job.eta_dropoff_ms
+    assert due_ms is not None
+    finishing = node.dispatcher._rounds.finishing
+
+    def free_ms(now_ms: int) -> list[int]:
+        return [driver.free_ms for driver in finishing.drivers(MARKET, now_ms)]
+
+    assert free_ms(due_ms - 30_000) == [due_ms]
+    # Its news may be under way; then it is taken to need a minute more, but not for ever.
+    assert free_ms(due_ms + 5_000) == [due_ms + 5_000]
+    assert free_ms(due_ms + 6_000) == [due_ms + 66_000]
+    assert free_ms(due_ms + 900_000) == []
+
+
+async def test_of_a_bundle_that_has_lost_a_job_the_other_is_offered_at_once(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, (far, near) = await bundling(make_node)
+    offer = node.store.offer
+
+    async def cancelled_meanwhile(plan: OfferPlan) -> Offered:
+        monkeypatch.setattr(node.store, "offer", offer)
+        await node.store.cancel(far, "store", "")
+        return await offer(plan)
+
+    monkeypatch.setattr(node.store, "offer", cancelled_meanwhile)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
+    await node.offered(near, "d")
+    assert (await node.job(far)).state is JobState.CANCELLED

@@ -1,0 +1,290 @@
+"""The ladder: what becomes of an offer that is not taken, and of a job that nobody takes."""
+
+import asyncio
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.ports import JobRef
+from mallard_protocol.lifecycle import JobState, Step
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import (HOUR_MS, MALL, MARKET, Courier, Node)
+from tests.support import eventually
+
+
+async def late_ms(node: Node) -> float:
+    """By how much the node's offers were ended late, in all."""
+    text = node.metrics.render().decode()
+    (line,) = [x for x in text.splitlines() if x.startswith("mallard_offer_lateness_seconds_sum")]
+    return float(line.split()[1]) * 1000
+
+
+async def test_an_offer_that_is_not_acknowledged_goes_to_the_next_driver(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    node = await make_node(offer_ack_timeout_ms=150)
+    await node.online("deaf", 300)
+    await node.online("next", 800)
+    ref = await node.submit()
+    first = await node.offered(ref, "deaf")
+    second = await node.offered(ref, "next", attempt=2)
+    await node.acknowledges(second)
+    assert await node.outcomes(ref) == [("deaf", "unacknowledged")]
+    assert await late_ms(node) <= 250
+    (closed,) = courier.told("deaf", "offer_closed")
+    assert (closed.offer_id, closed.why) == (first.offer, "withdrawn")
+    (state,) = courier.told("deaf", "state")
+    assert state.why == "unreachable"
+    # Out of matching until a frame comes, though it was not asked for this job only.
+    other = await node.submit()
+    await node.waits(other)
+    await node.dispatcher.seen(MARKET, "deaf")
+    await node.offered(other, "deaf")
+
+
+async def test_who_did_not_acknowledge_is_asked_for_that_job_again_after_a_while(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    node = await make_node(offer_ack_timeout_ms=100, unreachable_s=0.5, retry_s=0.2)
+    await node.online("deaf")
+    ref = await node.submit()
+    await node.offered(ref, "deaf", attempt=1)
+    await eventually(lambda: courier.told("deaf", "state"))
+    await node.dispatcher.seen(MARKET, "deaf")
+    await node.offered(ref, "deaf", attempt=2)
+    first, second = courier.offers
+    assert second.expires_ms - first.ack_by_ms >= 500
+
+
+async def test_a_declined_offer_goes_on_and_the_driver_cools_down(
+    node: Node, courier: Courier
+) -> None:
+    await node.online("picky", 300)
+    await node.online("next", 800)
+    ref = await node.submit()
+    first = await node.offered(ref, "picky")
+    await node.declines(first)
+    second = await node.offered(ref, "next", attempt=2)
+    assert await node.outcomes(ref) == [("picky", "declined")]
+    # It cools down, and comes back for other jobs, but never for that one.
+    other = await node.submit()
+    cooling = await node.driver("picky")
+    assert cooling.cool_until_ms > node.store.now_ms()
+    assert (await node.job(other)).state is JobState.QUEUED
+    offer = await node.offered(other, "picky")
+    assert offer.expires_ms - 20_000 >= cooling.cool_until_ms
+    await node.declines(second)
+    await node.declines(offer)
+    await node.is_in(ref, JobState.QUEUED)
+    await eventually(node.free_drivers)
+    assert courier.asked(ref) == ["picky", "next"]
+
+
+async def test_an_offer_that_is_not_answered_runs_out_and_goes_on(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    node = await make_node(offer_timeout_ms=300, offer_ack_timeout_ms=200, cooldown_s=0.2)
+    await node.online("slow", 300)
+    await node.online("next", 800)
+    ref = await node.submit()
+    first = await node.offered(ref, "slow")
+    await node.acknowledges(first)
+    second = await node.offered(ref, "next", attempt=2)
+    await node.accepts(second)
+    assert await node.outcomes(ref) == [("slow", "expired"), ("next", "accepted")]
+    assert await late_ms(node) <= 250
+    assert [push.why for push in courier.told("slow", "offer_closed")] == ["expired"]
+    assert [push.why for push in courier.told("slow", "state")] == ["cooling_down"]
+    await node.offered(await node.submit(), "slow")
+
+
+async def test_who_gives_up_is_not_asked_again(node: Node, courier: Courier) -> None:
+    await node.online("d1", 300)
+    ref = await node.submit()
+    job = await node.accepts(await node.offered(ref, "d1"))
+    await node.does(ref, "d1", job.attempt, Step.GIVE_UP)
+    await node.waits(ref)
+    await node.online("d2")
+    await node.offered(ref, "d2")
+    assert courier.asked(ref) == ["d1", "d2"]
+
+
+async def test_a_driver_who_falls_silent_loses_the_job_before_pick_up(make_node: MakeNode) -> None:
+    node = await make_node(resume_ttl_s=0.4)
+    hello = await node.online("d1", 300)
+    ref = await node.submit()
+    await node.accepts(await node.offered(ref, "d1"))
+    await node.online("d2", 900)
+    node.dispatcher.gone(MARKET, "d1", hello.epoch)
+    await node.offered(ref, "d2")
+    assert await node.outcomes(ref) == [("d1", "accepted"), ("d1", "silent")]
+
+
+# -- how it ends
+
+
+async def ended(node: Node, ref: JobRef) -> str | None:
+    job = await node.is_in(ref, JobState.EXPIRED)
+    now_ms = node.store.now_ms()
+    if job.reason != "too_many_attempts":
+        assert job.expires_ms <= job.updated_ms <= job.expires_ms + 1_000
+        assert now_ms >= job.expires_ms
+    return job.reason
+
+
+async def test_a_job_that_nobody_is_near_expires_and_says_so(node: Node) -> None:
+    ref = await node.submit(expires_in_ms=300)
+    assert await ended(node, ref) == "nobody_in_reach"
+
+
+async def test_a_job_that_nobody_fits_expires_and_says_so(node: Node) -> None:
+    await node.online("bike", vehicle=Vehicle(max_weight_g=10))
+    ref = await node.submit(expires_in_ms=300)
+    assert await ended(node, ref) == "nobody_fits"
+
+
+# Drivers who have a parcel in hand within the moments that these jobs live.
+AT_ONCE = {"speed_mps": 100_000.0, "store_dwell_s": 0.0}
+
+
+async def test_a_job_that_nobody_accepts_expires_and_says_so(make_node: MakeNode) -> None:
+    node = await make_node(**AT_ONCE)
+    await node.online("picky")
+    ref = await node.submit(expires_in_ms=800, stores=("kiosk",))
+    await node.declines(await node.offered(ref, "picky"))
+    assert await ended(node, ref) == "nobody_accepted"
+
+
+async def test_an_offer_ends_with_its_job(make_node: MakeNode, courier: Courier) -> None:
+    node = await make_node(**AT_ONCE, offer_ack_timeout_ms=100)
+    await node.online("slow")
+    ref = await node.submit(expires_in_ms=800, stores=("kiosk",))
+    offer = await node.offered(ref, "slow")
+    await node.acknowledges(offer)
+    # No later, and before that no sooner than its driver could still have set off.
+    assert 0 <= (await node.job(ref)).expires_ms - offer.expires_ms <= 50
+    assert await ended(node, ref) == "nobody_accepted"
+    assert [push.why for push in courier.told("slow", "offer_closed")] == ["expired"]
+
+
+async def test_a_job_ends_when_its_attempts_are_spent(make_node: MakeNode) -> None:
+    node = await make_node(max_attempts=2)
+    for n in range(3):
+        await node.online(f"d{n}", 300 + n * 100)
+    ref = await node.submit()
+    await node.declines(await node.offered(ref, "d0"))
+    await node.declines(await node.offered(ref, "d1"))
+    assert await ended(node, ref) == "too_many_attempts"
+    assert await node.outcomes(ref) == [("d0", "declined"), ("d1", "declined")]
+
+
+async def test_the_last_attempt_may_still_be_accepted(make_node: MakeNode) -> None:
+    node = await make_node(max_attempts=1)
+    await node.online("d")
+    ref = await node.submit()
+    assert (await node.accepts(await node.offered(ref, "d"))).state is JobState.ASSIGNED
+
+
+async def test_a_store_that_is_held_past_the_window_is_named_as_the_reason(node: Node) -> None:
+    await node.online("d")
+    await holds(node, "d", "lego", node.store.now_ms() + HOUR_MS)
+    ref = await node.submit(expires_in_ms=300)
+    assert await ended(node, ref) == "not_ready_in_time"
+
+
+# -- held back
+
+
+async def holds(node: Node, driver: str, store: str, until_ms: int) -> None:
+    await node.dispatcher.problem(
+        MARKET,
+        driver,
+        kind="not_ready",
+        mall=MALL.id,
+        job="",
+        store=store,
+        until_ms=until_ms,
+        text="",
+    )
+
+
+async def test_a_store_that_is_not_ready_holds_its_jobs_only(node: Node, courier: Courier) -> None:
+    await node.online("d1", 300)
+    await node.online("d2", 500)
+    until_ms = node.store.now_ms() + 700
+    await holds(node, "d1", "lego", until_ms)
+    held = await node.submit(stores=("macys", "lego"))
+    other = await node.submit(stores=("macys",))
+    await node.offered(other, "d1")
+    assert courier.asked(held) == []
+    await node.offered(held, "d2")
+    offered_ms = next(e.at_ms for e in (await node.job(held)).timeline if e.state == "offered")
+    assert until_ms <= offered_ms <= until_ms + 500
+
+
+async def test_a_scheduled_job_is_released_in_time(node: Node, courier: Courier) -> None:
+    await node.online("d")
+    ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=400)
+    job = await node.job(ref)
+    assert job.state is JobState.SCHEDULED
+    await node.offered(ref, "d")
+    offered_ms = (await node.job(ref)).updated_ms
+    assert job.release_ms <= offered_ms <= job.release_ms + 250
+
+
+async def ready(node: Node, ref: JobRef, *, release_in_ms: int) -> bool:
+    job = await node.job(ref)
+    return await node.dispatcher.ready(
+        ref,
+        was=job,
+        body=f'{{"n": {release_in_ms}}}'.encode(),
+        card=b"another card",
+        need=job.need,
+        release_ms=node.store.now_ms() + release_in_ms,
+    )
+
+
+async def test_a_parcel_that_is_ready_earlier_is_released_earlier(node: Node) -> None:
+    await node.online("d")
+    ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=HOUR_MS)
+    assert await ready(node, ref, release_in_ms=0)
+    offer = await node.offered(ref, "d")
+    assert offer.jobs[0].card == b"another card"
+
+
+async def test_a_parcel_that_is_ready_later_is_released_later(node: Node) -> None:
+    await node.online("d")
+    ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=200)
+    assert await ready(node, ref, release_in_ms=600)
+    released_ms = (await node.job(ref)).release_ms
+    await node.offered(ref, "d")
+    assert released_ms <= (await node.job(ref)).updated_ms <= released_ms + 250
+
+
+async def test_an_order_that_changed_meanwhile_is_not_overwritten(node: Node) -> None:
+    ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=HOUR_MS)
+    first, second = await asyncio.gather(
+        ready(node, ref, release_in_ms=HOUR_MS), ready(node, ref, release_in_ms=2 * HOUR_MS)
+    )
+    assert sorted([first, second]) == [False, True]
+
+
+async def test_the_time_to_look_for_a_driver_is_before_the_parcel_is_ready(node: Node) -> None:
+    now_ms = node.store.now_ms()
+    need = (await node.job(await node.submit(ready_ms=now_ms + HOUR_MS))).need
+    look_ms = node.dispatcher.release_ms(MALL.id, need, now_ms)
+    assert now_ms < look_ms < need.ready_ms
+    ready_now = node.dispatcher.release_ms(MALL.id, need, need.ready_ms)
+    assert ready_now == need.ready_ms
+
+
+async def test_a_parcel_that_is_never_ready_in_time_ends_with_its_window(node: Node) -> None:
+    now_ms = node.store.now_ms()
+    await node.online("d")
+    ref = await node.submit(
+        state=JobState.SCHEDULED,
+        release_in_ms=400,
+        ready_ms=now_ms + HOUR_MS,
+        expires_in_ms=400,
+    )
+    need = (await node.job(ref)).need
+    assert node.dispatcher.release_ms(MALL.id, need, now_ms) == need.expires_ms
+    assert await ended(node, ref) == "not_ready_in_time"

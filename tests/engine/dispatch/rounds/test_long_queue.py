@@ -1,0 +1,171 @@
+"""Jobs that nobody can take hide no others, however many there are; services take turns."""
+
+from typing import Any
+
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.ports import JobRef
+from mallard_protocol.lifecycle import JobState
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import KEYS, MALL, Node
+from tests.support import eventually
+
+pytestmark = pytest.mark.finding("A7")
+
+MANY = 50_000
+# So few in one call that the node's beats are not held up.
+_IN_ONE_CALL = 1_000
+# Copies what a round sees of a queued job so many times, each with a demand of its own.
+_COPY = b"""
+local packed = redis.call('HGET', KEYS[2], ARGV[1])
+for n = tonumber(ARGV[2]), tonumber(ARGV[3]) do
+  local id = ARGV[1] .. 'x' .. n
+  redis.call('HSET', KEYS[2], id, packed)
+  redis.call('ZADD', KEYS[1], 0, ARGV[4] .. id .. '/' .. ARGV[5] .. n)
+  redis.call('ZADD', KEYS[3], ARGV[6], 'retry/' .. ARGV[7] .. '/' .. id)
+end
+"""
+
+
+async def crowd(node: Node, many: int = MANY, *, due_in_ms: int = 600_000) -> JobRef:
+    """Queue so many jobs that no vehicle here can take, each with a demand of its own."""
+    ref = await node.submit(requires=("forklift",), priority=9)
+    call = node.store._link.call
+    (place,) = await call("ZRANGE", KEYS.wait(MALL.id), 0, -1)
+    service, order, _, _ = place.decode().split("/", 3)
+    keys = (KEYS.wait(MALL.id), KEYS.key("waiting"), KEYS.key("due"))
+    due_ms = node.store.now_ms() + due_in_ms
+    demand = "1 1.5 forklift-"
+    for first in range(1, many + 1, _IN_ONE_CALL):
+        last = min(first + _IN_ONE_CALL, many + 1) - 1
+        args = (ref.job, first, last, f"{service}/{order}/", demand, due_ms, MALL.id)
+        await call("EVAL", _COPY, len(keys), *keys, *args)
+    return ref
+
+
+async def found_by(node: Node, ref: JobRef, driver: str) -> None:
+    """Poll for longer than elsewhere: it takes a second or so on a machine with nothing else."""
+    await eventually(lambda: driver in node.courier.asked(ref), timeout_s=20)
+
+
+async def offers_are_out(node: Node, many: int) -> None:
+    await eventually(lambda: len(node.courier.offers) == many)
+
+
+@pytest.fixture(params=["sequential", "runs", "batch"])
+async def any_node(request: pytest.FixtureRequest, make_node: MakeNode) -> Node:
+    """A node of each kind of round."""
+    figures: dict[str, dict[str, Any]] = {
+        "sequential": {},
+        "runs": {"max_run_jobs": 3},
+        "batch": {"round": "batch", "window_ms": 50},
+    }
+    return await make_node(**figures[request.param])
+
+
+@pytest.mark.parametrize("service", ["shop", "another"])
+async def test_a_job_behind_50000_others_is_offered(any_node: Node, service: str) -> None:
+    await any_node.online("d")
+    await crowd(any_node)
+    ref = await any_node.submit(service=service)
+    await found_by(any_node, ref, "d")
+
+
+async def test_a_driver_who_comes_finds_the_job_among_50000(any_node: Node) -> None:
+    await crowd(any_node, MANY // 2)
+    ref = await any_node.submit()
+    await any_node.waits(ref)
+    await any_node.online("d")
+    await found_by(any_node, ref, "d")
+
+
+async def test_a_driver_who_is_free_again_finds_the_job(any_node: Node) -> None:
+    await any_node.online("d")
+    first = await any_node.submit()
+    offer = await any_node.offered(first, "d")
+    await crowd(any_node)
+    ref = await any_node.submit()
+    await any_node.delivers(offer)
+    await found_by(any_node, ref, "d")
+
+
+@pytest.mark.parametrize(
+    ("need", "vehicle"),
+    [
+        ({"weight_g": 90_000, "requires": ()}, Vehicle(max_weight_g=10_000)),
+        ({"volume_l": 200.0, "requires": ()}, Vehicle(max_volume_l=20)),
+    ],
+)
+async def test_jobs_too_large_hide_no_smaller_one(
+    node: Node, need: dict[str, Any], vehicle: Vehicle
+) -> None:
+    for _ in range(80):
+        await node.submit(priority=9, **need)
+    ref = await node.submit()
+    await node.waits(ref)
+    await node.online("d", vehicle=vehicle)
+    await node.offered(ref, "d")
+
+
+async def test_jobs_that_this_driver_declined_hide_no_other(make_node: MakeNode) -> None:
+    node = await make_node(cooldown_s=0.0)
+    await node.online("d")
+    for _ in range(70):
+        ref = await node.submit(priority=9)
+        await node.declines(await node.offered(ref, "d"))
+    ref = await node.submit()
+    await node.offered(ref, "d")
+
+
+async def test_jobs_that_fall_due_at_once_keep_no_new_one_waiting(node: Node) -> None:
+    await node.online("d")
+    await crowd(node, 20_000, due_in_ms=0)
+    ref = await node.submit()
+    await node.offered(ref, "d")
+
+
+async def test_a_job_deep_in_the_queue_ends_in_time(node: Node) -> None:
+    await crowd(node, 5_000)
+    ref = await node.submit(expires_ms=node.store.now_ms() + 1_500)
+    await node.is_in(ref, JobState.EXPIRED)
+
+
+async def test_services_take_turns(node: Node) -> None:
+    refs = [await node.submit(service="a") for _ in range(6)]
+    refs += [await node.submit(service="b") for _ in range(2)]
+    await node.waits(refs[-1])
+    for n in range(4):
+        await node.online(f"d{n}")
+        await offers_are_out(node, n + 1)
+    asked = [offer.jobs[0].job for offer in node.courier.offers]
+    assert sorted(asked) == sorted(ref.job for ref in (*refs[:2], *refs[6:]))
+
+
+async def test_priority_outranks_another_service_once_a_cycle(node: Node) -> None:
+    refs = [await node.submit(service="a", priority=100) for _ in range(6)]
+    refs += [await node.submit(service="b") for _ in range(2)]
+    await node.waits(refs[-1])
+    for n in range(4):
+        await node.online(f"d{n}")
+        await offers_are_out(node, n + 1)
+    asked = [offer.jobs[0].job for offer in node.courier.offers]
+    assert asked == [refs[0].job, refs[6].job, refs[1].job, refs[7].job]
+
+
+async def test_priority_decides_within_a_service(node: Node) -> None:
+    low = await node.submit()
+    high = await node.submit(priority=1)
+    await node.waits(high)
+    await node.online("d")
+    await node.offered(high, "d")
+    assert node.courier.asked(low) == []
+
+
+async def test_a_service_behind_a_hundred_others_has_its_turn(node: Node) -> None:
+    refs = [await node.submit(service=f"s{n:03}", requires=("forklift",)) for n in range(130)]
+    ref = await node.submit(service="z")
+    await node.waits(ref)
+    await node.online("d", vehicle=Vehicle())
+    await node.offered(ref, "d")
+    assert not any(map(node.courier.asked, refs))

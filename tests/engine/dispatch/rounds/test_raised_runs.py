@@ -1,0 +1,114 @@
+"""A market's runs are raised while it is open: one node has the new figure, another still the old.
+
+What a node without runs put into a driver's hands stands in its record without place and deadline.
+"""
+
+from typing import Any
+
+import pytest
+
+from mallard_engine.core.model import Job, Vehicle
+from mallard_engine.config.market_policy import RunCosts
+from mallard_engine.ports import JobRef
+from mallard_protocol.lifecycle import Outcome, Step
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import MALL, Node
+
+CAR = Vehicle(max_jobs=8)
+KM_DEG = 1_000 / 111_195
+
+
+@pytest.fixture
+async def old(make_node: MakeNode) -> Node:
+    """A node that knows of no runs, with a driver on it who has room for several jobs."""
+    node = await make_node("old")
+    await node.online("d", 3_000, vehicle=CAR)
+    return node
+
+
+async def raised(make_node: MakeNode) -> Node:
+    # Nobody minds being late, and any saving will do: neither keeps one from being asked.
+    figures = RunCosts(potential=0, deadlines="soft", late=0, delay=0)
+    return await make_node("new", max_run_jobs=4, run=figures)
+
+
+async def north(node: Node, km: float, **need: Any) -> JobRef:
+    """A job to a door so far north of the mall."""
+    return await node.submit(lat=MALL.lat + km * KM_DEG, lon=MALL.lon, **need)
+
+
+async def taken(node: Node, km: float) -> Job:
+    """A job on its way with the driver."""
+    return await node.accepts(await node.offered(await north(node, km), "d"))
+
+
+def ref_of(job: Job) -> JobRef:
+    return JobRef(job.id, job.mall)
+
+
+async def etas(node: Node, job: Job) -> tuple[int | None, int | None]:
+    """Its times, once nothing is under way that could tell others."""
+    await node.quiet()
+    now = await node.store.job(job.id)
+    return now.eta_pickup_ms, now.eta_dropoff_ms
+
+
+async def test_who_took_a_job_before_is_asked_for_one_more_once_that_is_done(
+    make_node: MakeNode, old: Node
+) -> None:
+    first = await taken(old, 9)
+    new = await raised(make_node)
+    await new.online("d", 3_000, vehicle=CAR)
+    second = await north(new, 7)
+    await new.waits(second)
+    assert not new.courier.asked(second)
+    await new.does(ref_of(first), "d", first.attempt, Step.PICKED_UP, Step.DELIVERED)
+    await new.accepts(await new.offered(second, "d"))
+    assert (await new.offered(await north(new, 7.5), "d")).add_on
+
+
+async def test_times_of_a_job_that_was_taken_before_stay_as_they_were_told(
+    make_node: MakeNode, old: Node
+) -> None:
+    offer = await old.offered(await north(old, 9), "d")
+    first = await old.accepts(offer)
+    new = await raised(make_node)
+    # The answer was lost with the old node's socket.
+    await new.accepts(offer)
+    told = await etas(new, first)
+    await new.does(ref_of(first), "d", first.attempt, Step.PICKED_UP)
+    assert told == (first.eta_pickup_ms, first.eta_dropoff_ms)
+    # Only what has happened is told anew.
+    assert (await etas(new, first))[1] == told[1]
+
+
+async def test_what_turns_out_to_be_on_board_is_told_to_a_node_without_runs(
+    make_node: MakeNode, old: Node
+) -> None:
+    """Beside it nothing is added, and no time is told that leaves it out."""
+    lost = await taken(old, 5)
+    await old.store.release(ref_of(lost), lost.attempt, Outcome.SILENT, "engine", "")
+    new = await raised(make_node)
+    second = await taken(new, 9)
+    told = await etas(new, second)
+    await old.does(ref_of(lost), "d", lost.attempt, Step.PICKED_UP)
+    third = await north(new, 7)
+    await new.waits(third)
+    assert not new.courier.asked(third)
+    await new.does(ref_of(second), "d", second.attempt, Step.PICKED_UP)
+    assert (await etas(new, second))[1] == told[1]
+    await new.does(ref_of(lost), "d", (await new.store.job(lost.id)).attempt, Step.DELIVERED)
+    await new.does(ref_of(second), "d", second.attempt, Step.DELIVERED)
+    assert not (await new.driver("d")).jobs
+    assert len(new.dispatcher._etas) == 0
+
+
+async def test_an_arrival_that_a_node_without_runs_hears_ends_the_asking(
+    make_node: MakeNode, old: Node
+) -> None:
+    new = await raised(make_node)
+    first = await taken(new, 9)
+    await old.does(ref_of(first), "d", first.attempt, Step.AT_MALL)
+    second = await north(new, 7)
+    await new.waits(second)
+    assert not new.courier.asked(second)

@@ -1,0 +1,218 @@
+"""Rounds: who is asked first, how the search grows, and that no job keeps others from theirs."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.core.matching.search_policy import JOBS_AT_FIRST
+from mallard_protocol.lifecycle import JobState
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import (MALL, OTHER_MALL, Courier, Node)
+from tests.support import eventually
+
+BIKE = Vehicle(kind="bike", max_weight_g=5_000, max_volume_l=20)
+
+
+async def test_a_job_gets_its_round_at_once_and_the_nearest_is_asked(
+    node: Node, courier: Courier
+) -> None:
+    await node.online("far", 1_200)
+    await node.online("near", 300)
+    await node.quiet()
+    ref = await node.submit()
+    offer = await node.offered(ref, "near", attempt=1)
+    assert courier.offers == [offer]
+    assert offer.jobs[0].card == b"card of " + ref.job.encode()
+    assert offer.mall == MALL.id
+    assert node.calls.count("candidates") == 1
+
+
+async def test_the_nearest_who_fits_is_asked(node: Node, courier: Courier) -> None:
+    await node.online("bike", 100, vehicle=BIKE)
+    await node.online("car", 900)
+    ref = await node.submit(weight_g=9_000)
+    await node.offered(ref, "car")
+    assert courier.asked(ref) == ["car"]
+
+
+async def test_who_wants_nothing_is_not_asked(node: Node) -> None:
+    await node.hello("offline", 100)
+    await node.online("available", 900)
+    await node.offered(await node.submit(), "available")
+
+
+@pytest.mark.parametrize("north_m", [4_000, 19_900])
+async def test_the_search_grows_up_to_its_limit(node: Node, north_m: float) -> None:
+    await node.online("d", north_m)
+    await node.quiet()
+    await node.offered(await node.submit(), "d")
+    assert node.calls.count("candidates") == 1
+
+
+async def test_beyond_the_limit_nobody_is_asked(node: Node) -> None:
+    await node.online("d", 20_200)
+    ref = await node.submit()
+    record = await node.waits(ref)
+    assert record is not None
+    assert (record.candidates, record.radius_m, record.capped) == ((), 20_000, False)
+
+
+async def test_a_driver_on_the_very_spot_does_not_stop_the_search(node: Node) -> None:
+    for _ in range(2):
+        await node.online("here", 0)
+        await node.delivers(await node.offered(await node.submit(), "here"))
+    await node.hello("here", 0)
+    await node.online("far", 15_000)
+    heavy = await node.submit(requires=("crane",))
+    await node.waits(heavy)
+
+
+async def test_priority_goes_before_age(node: Node, courier: Courier) -> None:
+    refs = [await node.submit(priority=priority) for priority in (0, 1, 5, 1)]
+    for ref in refs:
+        await node.waits(ref)
+    served: list[str] = []
+    await node.online("d")
+    for _ in refs:
+        await eventually(lambda: len(courier.offers) > len(served))
+        offer = courier.offers[len(served)]
+        served.append(offer.jobs[0].job)
+        await node.delivers(offer)
+    assert served == [refs[n].job for n in (2, 1, 3, 0)]
+
+
+async def test_the_round_doubles_its_drivers_when_the_nearest_were_asked_before(
+    make_node: MakeNode,
+) -> None:
+    node = await make_node(candidates=2, max_candidates=8, cooldown_s=0)
+    for n in range(6):
+        await node.online(f"d{n}", 100 + 100 * n)
+    ref = await node.submit()
+    for n in range(6):
+        offer = await node.offered(ref, f"d{n}", attempt=n + 1)
+        await node.declines(offer)
+    record = await node.waits(ref)
+    assert record is not None
+    assert not record.capped
+    assert {c.why_not for c in record.candidates} == {"asked_before"}
+
+
+async def test_a_round_looks_further_for_those_whom_its_first_look_did_not_serve(
+    make_node: MakeNode,
+) -> None:
+    node = await make_node(candidates=2)
+    for n in range(9):
+        await node.online(f"d{n}", 100 + 100 * n)
+    await node.online("crane", 5_000, vehicle=Vehicle(equipment=("crane",)))
+    await node.quiet()
+    plain, heavy = await asyncio.gather(node.submit(), node.submit(requires=("crane",)))
+    await node.offered(plain, "d0")
+    await node.offered(heavy, "crane")
+    # Both in the round that their arrival began, and not when its safety entry fell due.
+    job = await node.job(heavy)
+    assert job.updated_ms - job.created_ms < 900
+
+
+async def test_a_cap_that_cut_is_told(make_node: MakeNode) -> None:
+    node = await make_node(candidates=2, max_candidates=4)
+    for n in range(5):
+        await node.online(f"d{n}", 100 + 100 * n, vehicle=BIKE)
+    ref = await node.submit(weight_g=9_000)
+    record = await node.waits(ref)
+    assert record is not None
+    assert record.capped
+    assert [c.driver for c in record.candidates] == ["d0", "d1", "d2", "d3"]
+
+
+async def test_a_round_is_kept_with_its_terms_and_reasons(node: Node) -> None:
+    await node.online("bike", 100, vehicle=BIKE)
+    await node.online("car", 500)
+    ref = await node.submit(weight_g=9_000)
+    offer = await node.offered(ref, "car")
+    record = await eventually(lambda: node.store.last_round(ref.job))
+    assert record is not None
+    car, bike = record.candidates
+    assert (record.job, record.round, record.capped) == (ref.job, offer.attempt, False)
+    assert 500 <= record.radius_m <= 20_000
+    assert (car.driver, car.eligible, car.why_not) == ("car", True, None)
+    terms = ["travel", "idle", "declines", "acceptance", "slack"]
+    assert [term.name for term in car.terms] == terms
+    assert car.cost_s == pytest.approx(sum(term.seconds for term in car.terms))
+    assert (bike.driver, bike.eligible, bike.why_not) == ("bike", False, "too_heavy")
+    assert bike.cost_s is None
+
+
+async def test_a_burst_is_a_few_rounds_and_every_job_gets_its_offer(
+    node: Node, courier: Courier
+) -> None:
+    drivers, jobs = 600, 500
+    await asyncio.gather(*(node.online(f"d{n}", 20 + 5 * n) for n in range(drivers)))
+    await node.quiet()
+    refs = await asyncio.gather(*(node.submit() for _ in range(jobs)))
+    await eventually(lambda: len(courier.offers) == jobs, timeout_s=20)
+    assert {offer.jobs[0].job for offer in courier.offers} == {ref.job for ref in refs}
+    assert len({offer.driver for offer in courier.offers}) == jobs
+    assert node.calls.count("candidates") <= 30
+    assert node.calls.count("offer") <= 1.5 * jobs
+
+
+async def test_jobs_behind_many_that_nobody_can_take_are_served(node: Node) -> None:
+    hopeless = [
+        await node.submit(requires=("crane",), priority=9) for _ in range(JOBS_AT_FIRST + 6)
+    ]
+    await node.waits(hopeless[-1])
+    ref = await node.submit()
+    await node.waits(ref)
+    await node.online("d")
+    await node.offered(ref, "d")
+
+
+async def test_a_job_that_breaks_its_round_is_ended_and_the_others_go_on(
+    make_node: MakeNode, courier: Courier
+) -> None:
+    node = await make_node(retry_s=0.1)
+    await node.online("d1")
+    await node.online("d2", 1_200)
+    broken = await node.submit(stores=("no-such-store",), priority=9)
+    good = await node.submit()
+    await node.offered(good, "d1")
+    ended = await node.is_in(broken, JobState.EXPIRED)
+    assert ended.reason == "too_many_attempts"
+    assert courier.asked(broken) == []
+    await node.offered(await node.submit(), "d2")
+
+
+async def test_malls_do_not_wait_for_one_another(node: Node) -> None:
+    await node.online("d", (OTHER_MALL.lat - MALL.lat) * 111_195)
+    here = await node.submit(requires=("crane",))
+    there = await node.submit(mall=OTHER_MALL.id, stores=(next(iter(OTHER_MALL.stores)),))
+    await node.offered(there, "d")
+    await node.waits(here)
+
+
+async def test_a_quote_tells_what_a_round_would_and_stores_nothing(node: Node) -> None:
+    await node.online("bike", 100, vehicle=BIKE)
+    await node.online("car", 500)
+    ref = await node.submit(requires=("crane",))
+    await node.waits(ref)
+    need = replace((await node.job(ref)).need, requires=())
+    before = await dump(node)
+    record = await node.dispatcher.quote(MALL.id, replace(need, weight_g=9_000))
+    assert (record.job, record.round, record.capped) == ("", 0, False)
+    assert [(c.driver, c.why_not) for c in record.candidates] == [
+        ("car", None),
+        ("bike", "too_heavy"),
+    ]
+    nobody = await node.dispatcher.quote(MALL.id, replace(need, requires=("crane",)))
+    assert {c.why_not for c in nobody.candidates} == {"lacks_equipment"}
+    assert not nobody.capped
+    assert await dump(node) == before
+
+
+async def dump(node: Node) -> dict[bytes, bytes]:
+    """Every key with its value, but for the nodes' leases, which go on being renewed."""
+    call = node.store._link.call
+    keys = [key for key in await call("KEYS", "*") if not key.endswith(b":nodes")]
+    return {key: await call("DUMP", key) for key in keys}

@@ -1,0 +1,299 @@
+"""Runs on the real store: planned, offered whole, accepted; add-ons; holds; one broken job."""
+
+from typing import Any
+
+import pytest
+
+from mallard_engine.core.model import LiveOffer, Vehicle
+from mallard_engine.config.market_policy import RunCosts
+from mallard_engine.ports import JobRef, Offered, OfferPlan
+from mallard_protocol.lifecycle import JobState, Step, Wish
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import (HOUR_MS, MALL, MARKET, Node)
+from tests.support import eventually
+
+CAR = Vehicle(max_jobs=8)
+KM_DEG = 1_000 / 111_195
+
+
+@pytest.fixture(params=["instant", "batch"])
+def round_(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def pooling(make_node: MakeNode, round_: str, name: str = "a", **figures: Any) -> Node:
+    return await make_node(name, round=round_, window_ms=50, max_run_jobs=4, **figures)
+
+
+async def north(node: Node, km: float, **need: Any) -> JobRef:
+    """A job to a door so far north of the mall."""
+    return await node.submit(lat=MALL.lat + km * KM_DEG, lon=MALL.lon, **need)
+
+
+async def offer_of(node: Node, jobs: int) -> LiveOffer:
+    """The newest offer, once one of so many jobs is out."""
+    await eventually(lambda: [it for it in node.courier.offers if len(it.jobs) == jobs])
+    return next(it for it in reversed(node.courier.offers) if len(it.jobs) == jobs)
+
+
+async def run_of_three(node: Node, driver: str = "d") -> tuple[list[JobRef], LiveOffer]:
+    """Three jobs wait until a driver comes, who is offered them in one."""
+    refs = [await north(node, km) for km in (9, 7, 8)]
+    for ref in refs:
+        await node.waits(ref)
+    await node.online(driver, vehicle=CAR)
+    return refs, await offer_of(node, 3)
+
+
+async def test_a_run_is_offered_whole_in_the_order_of_its_drop_offs(
+    make_node: MakeNode, round_: str
+) -> None:
+    node = await pooling(make_node, round_)
+    refs, offer = await run_of_three(node)
+    far, near, middle = (ref.job for ref in refs)
+    assert [job.job for job in offer.jobs] == [near, middle, far]
+    assert not offer.add_on
+    times_ms = [job.eta_dropoff_ms for job in offer.jobs]
+    assert times_ms == sorted(times_ms)
+    for ref in refs:
+        assert (await node.job(ref)).state is JobState.OFFERED
+    record = await node.store.last_round(far)
+    assert record is not None
+    assert record.run == (near, middle, far)
+    assert record.why == "free"
+    assert dict(record.candidates[0].terms)["run"] < 0
+
+
+async def test_runs_that_wait_for_their_deadlines(make_node: MakeNode, round_: str) -> None:
+    """More jobs than are planned in the loop: the pressing ones leave, the others are held."""
+    node = await pooling(
+        make_node,
+        round_,
+        hold_max_s=36_000.0,
+        hold_margin_s=300.0,
+        run=RunCosts(plan="by_deadline"),
+    )
+    now_ms = node.store.now_ms()
+    pressing = [
+        await north(node, km, deadline_ms=now_ms + 1_700_000, ready_ms=now_ms) for km in (6, 6.5)
+    ]
+    easy = [
+        await north(node, -6 - km / 10, deadline_ms=now_ms + 36_000_000, ready_ms=now_ms)
+        for km in range(24)
+    ]
+    await node.online("d", vehicle=CAR)
+    offer = await offer_of(node, 2)
+    assert {job.job for job in offer.jobs} == {ref.job for ref in pressing}
+
+    async def held() -> bool:
+        record = await node.store.last_round(easy[0].job)
+        return record is not None and record.held_until_ms > now_ms
+
+    await eventually(held)
+    record = await node.store.last_round(pressing[0].job)
+    assert record is not None
+    assert record.why == "due"
+
+
+async def test_accepted_whole_and_delivered_with_times_kept_current(
+    make_node: MakeNode, round_: str
+) -> None:
+    node = await pooling(make_node, round_)
+    _, offer = await run_of_three(node)
+    jobs = (await node.dispatcher.accept(MARKET, "d", offer.offer)).jobs
+    assert [job.id for job in jobs] == [job.job for job in offer.jobs]
+    assert [job.eta_dropoff_ms for job in jobs] == [job.eta_dropoff_ms for job in offer.jobs]
+    for job in jobs:
+        await node.does(JobRef(job.id, MALL.id), "d", job.attempt, Step.PICKED_UP)
+    first, second, last = jobs
+    await node.does(JobRef(first.id, MALL.id), "d", first.attempt, Step.DELIVERED)
+
+    async def told() -> bool:
+        now = await node.store.job(second.id)
+        return now.eta_dropoff_ms != second.eta_dropoff_ms
+
+    await eventually(told)
+    after = [await node.store.job(job.id) for job in (second, last)]
+    assert node.store.now_ms() < (after[0].eta_dropoff_ms or 0) < (after[1].eta_dropoff_ms or 0)
+    for job in (second, last):
+        await node.does(JobRef(job.id, MALL.id), "d", job.attempt, Step.DELIVERED)
+    assert not (await node.driver("d")).jobs
+    assert len(node.dispatcher._etas) == 0
+
+
+async def test_declined_whole_it_goes_to_the_next(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_)
+    refs, offer = await run_of_three(node)
+    await node.online("d2", 2_000, vehicle=CAR)
+    await node.declines(offer)
+    await eventually(lambda: node.courier.told("d2", "offer"))
+    again = node.courier.offers[-1]
+    assert (again.driver, len(again.jobs)) == ("d2", 3)
+    for ref in refs:
+        assert await node.outcomes(ref) == [("d", "declined")]
+
+
+async def test_a_vehicle_with_room_for_one_gets_one(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_)
+    for km in (7, 8):
+        await node.waits(await north(node, km))
+    await node.online("small")
+    await eventually(lambda: node.courier.offers)
+    assert [len(offer.jobs) for offer in node.courier.offers] == [1]
+
+
+async def test_one_more_job_for_a_driver_on_its_way(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_)
+    await node.online("d", 3_000, vehicle=CAR)
+    first = await north(node, 9)
+    offer = await offer_of(node, 1)
+    held = await node.accepts(offer)
+    second = await north(node, 7)
+    add_on = await node.offered(second, "d")
+    assert add_on.add_on
+    record = await node.store.last_round(second.job)
+    assert record is not None
+    assert record.why == "add_on"
+    await node.accepts(add_on)
+    carried = (await node.driver("d")).jobs
+    assert {job.job for job in carried} == {first.job, second.job}
+
+    async def in_order() -> bool:
+        far, near = await node.store.job(first.job), await node.store.job(second.job)
+        return (near.eta_dropoff_ms or 0) < (far.eta_dropoff_ms or 0)
+
+    # The new stop is on the way to the old one, and both times say so.
+    await eventually(in_order)
+    assert (await node.store.job(held.id)).state is JobState.ASSIGNED
+
+
+async def test_a_declined_add_on_costs_nothing(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_, cooldown_s=60.0)
+    await node.online("d", 3_000, vehicle=CAR)
+    await north(node, 9)
+    await node.accepts(await offer_of(node, 1))
+    second = await north(node, 7)
+    await node.declines(await node.offered(second, "d"))
+    third = await north(node, 8)
+    # No cool-down: it is asked for the next one at once, and not again for the one it declined.
+    await node.offered(third, "d")
+    assert node.courier.asked(second) == ["d"]
+
+
+@pytest.mark.parametrize("margin_s", [0.0, 1_200.0])
+async def test_not_if_it_would_end_after_the_block(
+    make_node: MakeNode, round_: str, margin_s: float
+) -> None:
+    node = await pooling(make_node, round_, block_margin_s=margin_s)
+    await node.online("d", 3_000, vehicle=CAR)
+    await north(node, 9)
+    held = await node.accepts(await offer_of(node, 1))
+    alone_ms = (held.eta_dropoff_ms or 0) + int(margin_s * 1000)
+    # What it has is done by then; a minute at one more door and it would not be.
+    await node.wish("d", Wish.AVAILABLE, alone_ms + 30_000)
+    second = await north(node, 7)
+    await node.waits(second)
+    assert not node.courier.asked(second)
+    await node.wish("d", Wish.AVAILABLE, alone_ms + 1_800_000)
+    assert (await node.offered(second, "d")).add_on
+
+
+async def test_not_once_it_has_arrived(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_)
+    await node.online("d", 3_000, vehicle=CAR)
+    first = await north(node, 9)
+    held = await node.accepts(await offer_of(node, 1))
+    await node.does(first, "d", held.attempt, Step.AT_MALL)
+    second = await north(node, 7)
+    await node.waits(second)
+    assert not node.courier.asked(second)
+
+
+async def test_a_job_is_held_for_company_and_says_so(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_, hold_max_s=3_600.0)
+    await node.online("d", vehicle=CAR)
+    ref = await north(node, 8)
+    await node.waits(ref)
+
+    async def told() -> bool:
+        record = await node.store.last_round(ref.job)
+        return record is not None and record.held_until_ms > node.store.now_ms()
+
+    await eventually(told)
+    record = await node.store.last_round(ref.job)
+    assert record is not None
+    job = await node.job(ref)
+    assert record.held_until_ms == job.need.ready_ms + 3_600_000
+    # It is looked at again then, and no sooner for its own sake.
+    assert await node.due_ms(f"retry/{ref.mall}/{ref.job}") == min(
+        record.held_until_ms, job.expires_ms
+    )
+    assert not node.courier.offers
+
+
+async def test_held_jobs_leave_when_their_run_is_full(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_, hold_max_s=3_600.0)
+    await node.online("d", vehicle=CAR)
+    for km in (7, 7.5, 8):
+        await node.waits(await north(node, km))
+    assert not node.courier.offers
+    await north(node, 8.5)
+    offer = await offer_of(node, 4)
+    record = await node.store.last_round(offer.jobs[0].job)
+    assert record is not None
+    assert (record.why, record.held_until_ms) == ("full", 0)
+
+
+async def test_a_held_job_is_let_go_in_time(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_, hold_max_s=0.5)
+    await node.online("d", vehicle=CAR)
+    ref = await north(node, 8)
+    await node.offered(ref, "d")
+    record = await node.store.last_round(ref.job)
+    assert record is not None
+    assert record.why == "due"
+
+
+async def test_one_broken_job_does_not_break_the_runs(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_, retry_s=0.1)
+    broken = await node.submit(stores=("nowhere",))
+    sound = await north(node, 8)
+    await node.online("d", vehicle=CAR)
+    await node.offered(sound, "d")
+    job = await node.is_in(broken, JobState.EXPIRED)
+    assert job.reason == "too_many_attempts"
+
+
+async def test_nothing_is_pooled_where_the_market_does_not(make_node: MakeNode) -> None:
+    node = await make_node()
+    for km in (7, 8):
+        await node.waits(await north(node, km))
+    await node.online("d", vehicle=CAR)
+    await eventually(lambda: node.courier.offers)
+    assert [len(offer.jobs) for offer in node.courier.offers] == [1]
+
+
+async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode, round_: str) -> None:
+    node = await pooling(make_node, round_)
+    offer = node.store.offer
+
+    async def offer_as_it_goes(plan: OfferPlan) -> Offered:
+        if plan.drivers[0].driver == "near":
+            await node.store.status(MARKET, "near", Wish.PAUSED, None)
+        return await offer(plan)
+
+    node.store.offer = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
+    await node.online("near", 1_000, vehicle=CAR)
+    await node.online("further", 2_000, vehicle=CAR)
+    await node.quiet()
+    await node.offered(await north(node, 8), "further")
+
+
+async def test_a_broken_job_whose_turn_is_later_does_not_break_the_runs(
+    make_node: MakeNode, round_: str
+) -> None:
+    node = await pooling(make_node, round_)
+    later_ms = node.store.now_ms() + HOUR_MS
+    await node.submit(stores=("nowhere",), ready_ms=later_ms)
+    # Nobody is there, and it is looked at again in half a minute.
+    await node.waits(await north(node, 8))

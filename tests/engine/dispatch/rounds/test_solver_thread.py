@@ -1,0 +1,38 @@
+"""A large batch is solved in a thread, with the same plans; a simulation never leaves its loop."""
+
+import asyncio
+import random
+import threading
+
+import pytest
+
+from load_tests.benchmarks.engine.decisions import NOW_MS, random_batch
+from mallard_engine.core.batch.solver import solve
+from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.dispatch.rounds import solver_thread
+from mallard_engine.config.market_policy import MarketPolicy
+
+POLICY = MarketPolicy(round="batch")
+TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "may_thread", "elsewhere"), [(50, True, True), (50, False, False), (2, True, False)]
+)
+def test_where_it_is_solved(
+    jobs: int, may_thread: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = random_batch(random.Random(1), jobs, 100)
+    seen: list[bool] = []
+
+    def noted(*args: object) -> object:
+        seen.append(threading.current_thread() is not threading.main_thread())
+        return solve(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(solver_thread, "solve", noted)
+    plans = asyncio.run(solver_thread.solved(*problem, NOW_MS, POLICY, TRAVEL, may_thread=may_thread))
+    assert seen == [elsewhere]
+    here = solve(*problem, NOW_MS, POLICY, TRAVEL)
+    assert plans == here
+    assert [plan.ranking() for plan in plans] == [plan.ranking() for plan in here]
+    assert len(plans) == jobs

@@ -1,0 +1,177 @@
+"""The look ahead of an order: one round trip less, and nobody is overtaken, doubled or lost."""
+
+import asyncio
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mallard_engine.ports import (DuplicateExternalId, JobRef, Offered, OfferPlan, StoreUnavailable)
+from mallard_protocol.lifecycle import JobState
+from tests.engine.core import makers
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import (KEYS, MALL, MARKET, Node)
+
+S = JobState
+
+
+async def submit_early(node: Node, **changes: Any) -> JobRef:
+    with closing(node.dispatcher.look_early(MALL.id)) as early:
+        submission = replace(node.submission(MALL.id, S.QUEUED), **changes)
+        submitted = await node.dispatcher.submit(submission, early)
+    return JobRef(submitted.job.id, MALL.id)
+
+
+async def test_the_offer_leaves_with_the_submission(node: Node) -> None:
+    await node.online("d")
+    await node.quiet()
+    node.calls.clear()
+    ref = await submit_early(node)
+    await node.offered(ref, "d")
+    assert [call for call in node.calls if call in {"candidates", "submit", "offer"}] == [
+        "candidates",
+        "submit",
+        "offer",
+    ]
+    assert (await node.job(ref)).state is S.OFFERED
+
+
+async def test_a_submission_does_not_wait_for_its_offer(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.online("d")
+    offer, may_offer = node.store.offer, asyncio.Event()
+
+    async def late(plan: OfferPlan) -> Offered:
+        await may_offer.wait()
+        return await offer(plan)
+
+    monkeypatch.setattr(node.store, "offer", late)
+    ref = await submit_early(node)
+    assert (await node.job(ref)).state is S.QUEUED
+    may_offer.set()
+    await node.offered(ref, "d")
+
+
+async def test_an_offer_that_fails_is_for_a_round_to_make(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.online("d")
+    offer, failed = node.store.offer, asyncio.Event()
+
+    async def fails_once(plan: OfferPlan) -> Offered:
+        if failed.is_set():
+            return await offer(plan)
+        failed.set()
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(node.store, "offer", fails_once)
+    await node.offered(await submit_early(node), "d")
+    assert failed.is_set()
+
+
+async def test_who_waits_already_comes_first(make_node: MakeNode) -> None:
+    a, b = await make_node("a"), await make_node("b")
+    await a.online("d")
+    held = a.dispatcher.look_early(MALL.id)
+    # It waits, though somebody is there: its node has not got round to it.
+    first = await a.submit()
+    second = await submit_early(b)
+    await b.offered(first, "d")
+    assert (await b.job(second)).state is S.QUEUED
+    held.close()
+
+
+async def test_a_store_that_is_held_is_not_passed_over(node: Node) -> None:
+    await node.online("d")
+    held_ms = node.store.now_ms() + 60_000
+    key = KEYS.key("holds")
+    await node.store._link.call("HSET", key, f"{MALL.id}/lego", held_ms)
+    ref = await submit_early(node)
+    await node.quiet()
+    assert (await node.job(ref)).state is S.QUEUED
+    await node.store._link.call("HSET", key, f"{MALL.id}/lego", node.store.now_ms() - 1)
+    await submit_early(node)  # another one wakes the mall
+    await node.is_in(ref, S.OFFERED)
+
+
+async def test_nobody_there_is_for_a_round_to_find_out(node: Node) -> None:
+    ref = await submit_early(node)
+    assert (await node.job(ref)).state is S.QUEUED
+    await node.online("d")
+    await node.offered(ref, "d")
+
+
+async def test_a_repeat_offers_nothing_twice(node: Node) -> None:
+    await node.online("d1")
+    await node.online("d2")
+    first = await submit_early(node, key="once")
+    assert await submit_early(node, key="once") == first
+    await node.quiet()
+    assert len(await node.outcomes(first)) == 0
+    counts = await node.store.counts(MARKET)
+    assert (counts["offered"], counts["submitted"]) == (1, 1)
+
+
+async def test_a_refused_order_leaves_nothing(node: Node) -> None:
+    await node.online("d1")
+    await node.online("d2")
+    await submit_early(node, external_id="ORD-1")
+    with pytest.raises(DuplicateExternalId):
+        await submit_early(node, external_id="ORD-1")
+    await node.quiet()
+    assert (await node.store.counts(MARKET))["offered"] == 1
+
+
+async def test_rounds_wait_until_the_look_is_closed_and_no_longer(node: Node) -> None:
+    await node.online("d")
+    early = node.dispatcher.look_early(MALL.id)
+    ref = await node.submit()
+    assert (await node.job(ref)).state is S.QUEUED
+    early.close()
+    early.close()
+    await node.offered(ref, "d")
+
+
+async def test_of_two_looks_at_once_one_goes_ahead(node: Node) -> None:
+    await node.online("d1")
+    await node.online("d2")
+    jobs = await asyncio.gather(submit_early(node), submit_early(node))
+    for job in jobs:
+        await node.is_in(job, S.OFFERED)
+
+
+async def test_nobody_looks_at_a_mall_that_there_is_not(node: Node) -> None:
+    await node.online("d")
+    await node.quiet()
+    with closing(node.dispatcher.look_early("atlantis")) as early:
+        assert not await early.finds(node.submission(MALL.id, S.QUEUED))
+        assert not await early.offer()
+    assert "candidates" not in node.calls
+
+
+async def test_a_job_that_breaks_its_look_is_kept(node: Node) -> None:
+    await node.online("d")
+    need = makers.need(node.store.now_ms(), stores=("no-such-store",))
+    ref = await submit_early(node, need=need)
+    assert (await node.job(ref)).state is S.QUEUED
+    await node.offered(await submit_early(node), "d")
+
+
+async def test_a_look_without_a_store_holds_nothing_back(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await make_node()
+    await node.online("d")
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node.store, "candidates", away)
+        early = node.dispatcher.look_early(MALL.id)
+        assert not await early.finds(node.submission(MALL.id, S.QUEUED))
+        early.close()
+    ref = await node.submit()
+    await node.offered(ref, "d")

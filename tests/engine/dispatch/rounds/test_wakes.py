@@ -1,0 +1,210 @@
+"""A job that nobody could take is looked at again at once when somebody can: its own retry entry is
+half a minute off here, so it is not what wakes it."""
+
+from math import cos, radians
+
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.dispatch.rounds import round_scheduler
+from mallard_engine.ports import JobRef
+from mallard_protocol.lifecycle import JobState, Wish
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import (MALL, MARKET, OTHER_MALL, Courier, Node)
+from tests.support import eventually
+
+# North of the one mall, a point from which the other is as far.
+_NORTH_M, _EAST_M = (
+    (OTHER_MALL.lat - MALL.lat) * 111_195,
+    (OTHER_MALL.lon - MALL.lon) * 111_195 * cos(radians(MALL.lat)),
+)
+EQUALLY_FAR_NORTH_M = (_NORTH_M**2 + _EAST_M**2) / (2 * _NORTH_M)
+
+
+async def waiting_job(node: Node) -> JobRef:
+    """A job whose round has found nobody."""
+    ref = await node.submit()
+    await node.waits(ref)
+    return ref
+
+
+async def test_a_driver_who_goes_online(node: Node) -> None:
+    ref = await waiting_job(node)
+    await node.online("d")
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_who_goes_online_far_off_but_in_reach(node: Node) -> None:
+    ref = await waiting_job(node)
+    await node.online("d", 19_900)
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_whose_position_is_fresh_again(make_node: MakeNode) -> None:
+    node = await make_node(stale_after_s=0.2)
+    await node.online("d")
+    await eventually(lambda: _nobody_is_free(node))
+    ref = await waiting_job(node)
+    await node.moves("d", 990)
+    await node.offered(ref, "d")
+
+
+async def at_other_mall(node: Node) -> JobRef:
+    """A job further off, whose round has found nobody."""
+    ref = await node.submit(mall=OTHER_MALL.id, stores=(next(iter(OTHER_MALL.stores)),))
+    await node.waits(ref)
+    return ref
+
+
+@pytest.fixture
+def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two malls are too many to have their rounds at once."""
+    monkeypatch.setattr(round_scheduler, "_MALLS_AT_FIRST", 1)
+
+
+async def _nobody_is_free(node: Node) -> bool:
+    return await node.free_drivers() == 0
+
+
+async def test_a_driver_who_finishes_a_job(node: Node) -> None:
+    await node.online("d")
+    first = await node.offered(await node.submit(), "d")
+    ref = await waiting_job(node)
+    await node.delivers(first)
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_whose_job_is_cancelled(node: Node) -> None:
+    await node.online("d")
+    first = await node.submit()
+    await node.accepts(await node.offered(first, "d"))
+    ref = await waiting_job(node)
+    await node.dispatcher.cancel(first, "shop", "")
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_who_has_cooled_down(make_node: MakeNode) -> None:
+    node = await make_node(cooldown_s=0.6)
+    await node.online("d")
+    await node.declines(await node.offered(await node.submit(), "d"))
+    ref = await waiting_job(node)
+    cool_until_ms = (await node.driver("d")).cool_until_ms
+    await node.offered(ref, "d")
+    assert cool_until_ms <= (await node.job(ref)).updated_ms <= cool_until_ms + 500
+
+
+async def test_a_driver_who_comes_into_reach(node: Node) -> None:
+    await node.online("d", 21_000)
+    await node.moves("d", 20_900)
+    ref = await waiting_job(node)
+    await node.moves("d", 20_500)
+    await node.quiet()
+    assert (await node.job(ref)).state is JobState.QUEUED
+    await node.moves("d", 19_900)
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_whose_first_fix_is_in_reach(node: Node) -> None:
+    await node.online("d", 40_000)
+    ref = await waiting_job(node)
+    await node.moves("d", 1_000)
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_who_may_work_again(node: Node) -> None:
+    await node.online("d")
+    await node.dispatcher.suspend(MARKET, "d", "papers")
+    ref = await waiting_job(node)
+    await node.dispatcher.resume(MARKET, "d")
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_who_no_longer_pauses(node: Node) -> None:
+    await node.online("d")
+    await node.wish("d", Wish.PAUSED)
+    ref = await waiting_job(node)
+    await node.wish("d", Wish.AVAILABLE)
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_who_comes_back_with_its_wish(node: Node) -> None:
+    hello = await node.online("d")
+    node.dispatcher.gone(MARKET, "d", hello.epoch)
+    await eventually(lambda: _nobody_is_free(node))
+    ref = await waiting_job(node)
+    await node.hello("d")
+    await node.offered(ref, "d")
+
+
+async def test_a_driver_who_comes_back_with_what_the_job_needs(node: Node) -> None:
+    await node.online("d")
+    ref = await node.submit(requires=("cool_box",))
+    await node.waits(ref)
+    await node.hello("d", vehicle=Vehicle(equipment=("cool_box",)))
+    await node.offered(ref, "d")
+
+
+async def test_its_own_retry_entry(make_node: MakeNode, courier: Courier) -> None:
+    node = await make_node(retry_s=0.2)
+    ref = await node.submit()
+    await eventually(lambda: node.calls.count("retry_later") >= 3)
+    assert courier.asked(ref) == []
+
+
+async def test_only_malls_where_jobs_wait_get_a_round(node: Node) -> None:
+    ref = await waiting_job(node)
+    await node.quiet()
+    await node.online("d", (OTHER_MALL.lat - MALL.lat) * 111_195)
+    await node.offered(ref, "d")
+    await node.quiet()
+    await node.moves("d", 0)
+    await node.quiet()
+    assert "candidates" not in node.calls
+
+
+async def test_of_two_malls_the_one_nearer_to_the_driver_gets_them(node: Node) -> None:
+    """Both look as far at once, so who is woken first decides; by name it would be the other."""
+    further = await at_other_mall(node)
+    nearer = await waiting_job(node)
+    assert OTHER_MALL.id < MALL.id
+    await node.online("d", EQUALLY_FAR_NORTH_M - 300)
+    await node.offered(nearer, "d")
+    assert (await node.job(further)).state is JobState.QUEUED
+
+
+@pytest.mark.usefixtures("in_turn")
+async def test_where_many_malls_wait_the_others_get_no_round_once_the_driver_has_a_job(
+    node: Node,
+) -> None:
+    await at_other_mall(node)
+    nearer = await waiting_job(node)
+    await node.quiet()
+    other = node.dispatcher._rounds.at(OTHER_MALL.id)
+    assert other.hold()
+    await node.online("d", EQUALLY_FAR_NORTH_M - 300)
+    await node.offered(nearer, "d")
+    await node.quiet()
+    assert not other._again
+    other.let_go()
+
+
+@pytest.mark.usefixtures("in_turn")
+async def test_where_many_malls_wait_the_next_gets_who_cannot_serve_the_first(node: Node) -> None:
+    further = await at_other_mall(node)
+    await node.waits(await node.submit(requires=("crane",)))
+    await node.online("d", EQUALLY_FAR_NORTH_M - 300)
+    await node.offered(further, "d")
+
+
+@pytest.mark.usefixtures("in_turn")
+async def test_where_many_malls_wait_one_that_takes_long_keeps_no_other_from_its_round(
+    node: Node,
+) -> None:
+    further = await at_other_mall(node)
+    await waiting_job(node)
+    await node.quiet()
+    slow = node.dispatcher._rounds.at(MALL.id)
+    assert slow.hold()
+    await node.online("d", EQUALLY_FAR_NORTH_M - 300)
+    await node.offered(further, "d")
+    slow.let_go()

@@ -1,0 +1,173 @@
+"""Cancelling, telling of readiness, asking why and asking for a quote."""
+
+import pytest
+
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import MALL, NEAR, RunningNode
+from tests.engine.gateway.http_support import (Caller, at, order, pointers, problem)
+from tests.engine.gateway.phone import Phone, phone
+from tests.support import eventually
+
+
+@pytest.fixture
+def shop(node: RunningNode) -> Caller:
+    return Caller(node)
+
+
+@pytest.fixture
+def operator(node: RunningNode) -> Caller:
+    return Caller(node, "ops", Role.OPERATOR)
+
+
+async def online(driver: Phone) -> None:
+    await driver.hello(position=NEAR)
+    assert (await driver.ask("status", state="available"))["type"] == "reply"
+
+
+async def collected(shop: Caller, driver: Phone) -> str:
+    """Id of a job that the driver has on board."""
+    job: str = (await shop.submit()).json()["id"]
+    offer = await driver.receive("offer")
+    await driver.ask("accept", offer=offer["offer"])
+    reply = await driver.ask("progress", job=job, attempt=offer["attempt"], step="picked_up")
+    assert reply["job_state"] == "picked_up"
+    return job
+
+
+async def test_cancel_and_again(shop: Caller) -> None:
+    job = (await shop.submit()).json()["id"]
+    for _ in range(2):
+        answer = await shop.post(f"/v1/jobs/{job}/cancel", {"reason": "changed my mind"})
+        assert answer.status_code == 200
+        assert answer.json()["state"] == "cancelled"
+        assert answer.json()["terminal"] is True
+    assert [entry["state"] for entry in answer.json()["timeline"]] == ["queued", "cancelled"]
+    assert answer.json()["timeline"][1]["actor"] == "shop"
+
+
+async def test_a_cancel_needs_no_body_but_a_good_one(shop: Caller) -> None:
+    job = (await shop.submit()).json()["id"]
+    path = f"/v1/jobs/{job}/cancel"
+    assert pointers(await shop.post(path, {"reason": ""})) == ["/reason"]
+    assert pointers(await shop.post(path, {"because": "x"})) == ["/because"]
+    assert (await shop.post(path)).json()["state"] == "cancelled"
+
+
+async def test_what_is_on_board_is_not_cancelled_nor_made_ready(shop: Caller) -> None:
+    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+        await online(driver)
+        job = await collected(shop, driver)
+        problem(await shop.post(f"/v1/jobs/{job}/cancel"), 409, "not_cancellable")
+        ready = {"store": "lego", "ready_at": at(shop.node.node.store.now_ms() + 1000)}
+        problem(await shop.post(f"/v1/jobs/{job}/ready", ready), 409, "wrong_state")
+
+
+async def test_an_ended_job_is_not_made_ready(shop: Caller) -> None:
+    job = (await shop.submit()).json()["id"]
+    await shop.post(f"/v1/jobs/{job}/cancel")
+    ready = {"store": "lego", "ready_at": at(shop.node.node.store.now_ms())}
+    problem(await shop.post(f"/v1/jobs/{job}/ready", ready), 409, "wrong_state")
+
+
+async def test_ready_earlier_than_thought_begins_the_search(shop: Caller) -> None:
+    now_ms = shop.node.node.store.now_ms()
+    later = {"store": "lego", "ready_at": at(now_ms + 6 * 3_600_000)}
+    job = (await shop.submit(order(pickup={"mall": MALL, "stores": [later]}))).json()
+    assert job["state"] == "scheduled"
+    sent = "2026-01-01T12:00:00-07:00"
+    answer = await shop.post(f"/v1/jobs/{job['id']}/ready", {"store": "lego", "ready_at": sent})
+    assert answer.status_code == 200
+    assert answer.json()["pickup"]["stores"][0]["ready_at"] == sent
+    assert answer.json()["state"] == "queued"
+    assert answer.json()["expires_at"] == job["expires_at"]
+
+
+async def test_a_driver_hears_of_another_ready_time(shop: Caller) -> None:
+    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+        await online(driver)
+        job = (await shop.submit()).json()["id"]
+        offer = await driver.receive("offer")
+        await driver.ask("accept", offer=offer["offer"])
+        ready = {"store": "lego", "ready_at": at(shop.node.node.store.now_ms() + 600_000)}
+        await shop.post(f"/v1/jobs/{job}/ready", ready)
+        assert (await driver.receive("job"))["reason"] == "ready_changed"
+
+
+async def test_what_is_wrong_with_a_ready_time(shop: Caller) -> None:
+    job = (await shop.submit()).json()["id"]
+    path = f"/v1/jobs/{job}/ready"
+    too_late = at(shop.node.node.store.now_ms() + 48 * 3_600_000)
+    assert pointers(await shop.post(path, {"store": "apple", "ready_at": too_late})) == [
+        "/store",
+        "/ready_at",
+    ]
+    assert pointers(await shop.post(path, {"store": "lego"})) == ["/ready_at"]
+    assert pointers(await shop.post(path, {"store": "lego", "ready_at": "now"})) == ["/ready_at"]
+    no_offset = {"store": "lego", "ready_at": "2026-11-22T16:10:00"}
+    assert pointers(await shop.post(path, no_offset)) == ["/ready_at"]
+    problem(await shop.post(path), 400, "malformed_json")
+
+
+async def test_explain_numbers_the_drivers_and_names_them_to_operators(
+    shop: Caller, operator: Caller
+) -> None:
+    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+        await online(driver)
+        job = (await shop.submit()).json()["id"]
+        path = f"/v1/jobs/{job}/explain"
+        offer = await driver.receive("offer")
+
+        async def explained() -> bool:
+            return bool((await shop.get(path)).json()["candidates"])
+
+        await eventually(explained)
+        told = (await shop.get(path)).json()
+        assert (told["job"], told["asked"]) == (job, [])
+        assert told["round"] >= 1
+        assert told["at"].endswith("Z")
+        assert told["candidates"][0]["driver"] == "driver-1"
+        named = (await operator.get(path)).json()["candidates"][0]
+        assert named == told["candidates"][0] | {"driver": "d-1"}
+        assert named["eligible"] is True
+        assert named["why_not"] is None
+        assert {"terms", "cost_s", "eta_s", "distance_m"} <= set(named)
+
+        await driver.ask("decline", offer=offer["offer"])
+        (asked,) = (await shop.get(path)).json()["asked"]
+        assert asked | {"at": ""} == {
+            "driver": "driver-1",
+            "attempt": offer["attempt"],
+            "outcome": "declined",
+            "at": "",
+        }
+        assert (await operator.get(path)).json()["asked"][0]["driver"] == "d-1"
+
+
+async def test_a_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
+    nobody = (await shop.post("/v1/quotes", order())).json()
+    assert nobody == {
+        "would_match": False,
+        "eta_s": None,
+        "candidates": [],
+        "why_not": "nobody_in_reach",
+        "held": None,
+    }
+    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+        await online(driver)
+        quote = (await shop.post("/v1/quotes", order())).json()
+        assert quote["would_match"] is True
+        assert quote["why_not"] is None
+        assert quote["eta_s"] == quote["candidates"][0]["eta_s"] > 0
+        assert [it["driver"] for it in quote["candidates"]] == ["driver-1"]
+        named = (await operator.post("/v1/quotes", order())).json()
+        assert [it["driver"] for it in named["candidates"]] == ["d-1"]
+        heavy = order(parcels={"count": 1, "weight_g": 10_000_000})
+        nobody = (await shop.post("/v1/quotes", heavy)).json()
+        assert (nobody["would_match"], nobody["why_not"]) == (False, "nobody_fits")
+    assert (await shop.get("/v1/jobs")).json()["items"] == []
+
+
+async def test_what_is_wrong_with_a_quote_is_what_is_wrong_with_a_job(shop: Caller) -> None:
+    assert pointers(await shop.post("/v1/quotes", order(state="delivered"))) == ["/state"]
+    body = order(pickup={"mall": "nowhere", "stores": [{"store": "lego"}]})
+    assert pointers(await shop.post("/v1/quotes", body)) == ["/pickup/mall"]

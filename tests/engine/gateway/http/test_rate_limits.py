@@ -1,0 +1,111 @@
+"""Rate limits over HTTP and on handshakes, on a real node."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.http_support import Caller, order, problem
+from tests.engine.gateway.phone import phone
+
+pytestmark = pytest.mark.finding("A9")
+
+EngineNode = Callable[..., Awaitable[RunningNode]]
+
+
+async def test_over_the_limit_is_429_with_its_fields(engine_node: EngineNode) -> None:
+    node = await engine_node(service_rate_per_s=0.1, service_burst=5)
+    shop, other = Caller(node), Caller(node, "other")
+    answers = [await shop.get("/v1/markets") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    first, last = answers[0], answers[-1]
+    problem(last, 429, "rate_limited")
+    assert int(last.headers["retry-after"]) >= 1
+    for answer in (first, last):
+        assert '"service";q=5;w=50' in answer.headers["ratelimit-policy"]
+    assert ";r=4;" in first.headers["ratelimit"]
+    assert ";r=0;" in last.headers["ratelimit"]
+    assert (await other.get("/v1/markets")).status_code == 200
+    assert (
+        'mallard_requests_limited_total{kind="token"} 1.0' in (await node.http.get("/metrics")).text
+    )
+
+
+async def test_refusals_of_one_connection_take_their_time(engine_node: EngineNode) -> None:
+    shop = Caller(await engine_node(service_rate_per_s=0.1, service_burst=1))
+    began_s = time.monotonic()
+    codes = [(await shop.get("/v1/markets")).status_code for _ in range(6)]
+    assert codes == [200] + [429] * 5
+    assert time.monotonic() - began_s > 1
+
+
+async def test_two_tokens_of_a_service_share_its_limit(engine_node: EngineNode) -> None:
+    node = await engine_node(service_rate_per_s=0.1, service_burst=4)
+    tokens = [node.token("shop", Role.ORDERS, ttl_s=60 + n) for n in range(2)]
+    codes = []
+    for n in range(6):
+        headers = {"Authorization": f"Bearer {tokens[n % 2]}"}
+        codes.append((await node.http.get("/v1/markets", headers=headers)).status_code)
+    assert codes == [200] * 4 + [429] * 2
+
+
+async def test_a_quote_counts_as_four_requests(engine_node: EngineNode) -> None:
+    shop = Caller(await engine_node(service_rate_per_s=0.1, service_burst=9))
+    codes = [(await shop.post("/v1/quotes", order())).status_code for _ in range(3)]
+    assert codes == [200, 200, 429]
+
+
+async def test_bad_tokens_of_an_address_are_limited(engine_node: EngineNode) -> None:
+    node = await engine_node(address_rate_per_s=0.1, address_burst=3)
+    bad = {"Authorization": "Bearer nonsense"}
+    codes = [(await node.http.get("/v1/jobs", headers=bad)).status_code for _ in range(4)]
+    assert codes == [401, 401, 401, 429]
+    assert (await Caller(node).get("/v1/jobs")).status_code == 200
+    assert (await node.http.get("/livez")).status_code == 200
+
+
+async def test_handshakes_of_a_driver_are_limited(engine_node: EngineNode) -> None:
+    node = await engine_node(connect_rate_per_s=0.1, connect_burst=2)
+    for _ in range(2):
+        async with phone(node.ws, node.token("d")) as driver:
+            await driver.hello()
+    async with phone(node.ws, node.token("d")) as driver:
+        await driver.send("hello")
+        assert await driver.closed() == 4004
+    async with phone(node.ws, node.token("other")) as driver:
+        await driver.hello()
+
+
+async def test_requests_that_wait_are_bounded(engine_node: EngineNode) -> None:
+    node = await engine_node(service_waits=3)
+    shop = Caller(node)
+    job = (await shop.submit()).json()["id"]
+    waits = [asyncio.create_task(shop.get(f"/v1/jobs/{job}", wait_s=3)) for _ in range(5)]
+    done, _ = await asyncio.wait(waits, timeout=2)
+    assert sorted(task.result().status_code for task in done) == [429, 429]
+    assert (await shop.get(f"/v1/jobs/{job}")).status_code == 200
+    await asyncio.wait(waits)
+    assert (await shop.get(f"/v1/jobs/{job}", wait_s=1)).status_code == 200
+
+
+async def test_a_limit_of_zero_is_none(engine_node: EngineNode) -> None:
+    node = await engine_node(service_rate_per_s=0, service_burst=1, address_rate_per_s=0)
+    answers = [await Caller(node).get("/v1/markets") for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert "ratelimit" not in answers[0].headers
+
+
+@pytest.mark.finding("A10")
+async def test_a_full_quota_is_429_quota_exceeded(engine_node: EngineNode) -> None:
+    shop = Caller(await engine_node(service_open_jobs=2))
+    jobs = [(await shop.submit()).json()["id"] for _ in range(2)]
+    told = problem(await shop.submit(), 429, "quota_exceeded")
+    assert "open_jobs" in told["detail"]
+    assert (await Caller(shop.node, "other").submit()).status_code == 201
+    await shop.post(f"/v1/jobs/{jobs[0]}/cancel", {"reason": "sold out"})
+    assert (await shop.submit()).status_code == 201
+    metrics = (await shop.node.http.get("/metrics")).text
+    assert 'mallard_quota_refusals_total{quota="open_jobs"} 1.0' in metrics

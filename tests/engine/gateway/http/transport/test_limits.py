@@ -1,0 +1,441 @@
+"""What one connection without a token can make a node hold, and for how long."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from mallard_engine.gateway.limits import connections as connections_module
+from mallard_engine.gateway.http.transport import protocol as http_protocol
+from mallard_engine.gateway.socket import protocol as socket_protocol
+from mallard_engine.gateway.http.transport.protocol import PatientHttpProtocol
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import NodeFactory, RunningNode
+from tests.engine.gateway.wire import HANDSHAKE, Wire, packed_frame
+from tests.support import eventually
+
+CHUNKED = b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def rss() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def until_gone(node: RunningNode) -> None:
+    await eventually(lambda: not node.server.server_state.connections, 10)
+
+
+def bearer(node: RunningNode) -> bytes:
+    return b"Authorization: Bearer %s\r\n" % node.token("shop", Role.ORDERS).encode()
+
+
+# -- A1: everything beside the body counts towards the head's limit
+
+
+@pytest.mark.finding("A1")
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (CHUNKED + b"0\r\n", b"x-trailer: y\r\n" * 500),
+        (CHUNKED + b"0\r\n", b"x-trailer: " + b"y" * 8000),
+        (CHUNKED, b"1;extension=" + b"y" * 8000),
+        (CHUNKED, b"0" * 8000),
+        (CHUNKED, b"1;a\r\nz\r\n" * 500),
+        (b"", b"G" * 8000),
+        (b"GET /", b"x" * 8000),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"x" * 8000),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n" * 500),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n", b" folded\r\n" * 500),
+        (b"", b"\r\n" * 4000),
+        (GET + b"\r\n", b"\r\n" * 4000),
+    ],
+    ids=[
+        *("trailers", "one trailer", "extension", "chunk size", "many extensions", "no line"),
+        *("request line", "one header", "headers", "folded header", "empty lines", "between"),
+    ],
+)
+async def test_endless_framing_is_cut(node: RunningNode, start: bytes, piece: bytes) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        wire.send(start)
+        sent = await wire.pump(piece, 20_000_000)
+        assert sent < 10_000_000
+        await until_gone(node)
+
+
+@pytest.mark.finding("A1")
+@pytest.mark.parametrize(
+    "request_",
+    [
+        CHUNKED + b"0\r\n" + b"x-trailer: yyyyyyyyy\r\n" * 900 + b"\r\n",
+        CHUNKED + b"1;" + b"y" * 17_000 + b"\r\nz\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 101 + b"\r\n",
+        b"GET /" + b"x" * 17_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["trailers", "extension", "headers", "target"],
+)
+async def test_too_much_framing_is_answered_431(node: RunningNode, request_: bytes) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        answer = await wire.ask(request_)
+        assert answer.status in {405, 431}  # the answer may be out before the trailers come
+        if answer.status == 405:
+            assert b" 431 " in await wire.rest() or wire.reader.at_eof()
+        else:
+            assert json.loads(answer.body)["code"] == "head_too_large"
+    assert await node.figure('mallard_connections_refused_total{reason="head_too_large"}') == 1
+
+
+@pytest.mark.finding("A1")
+async def test_a_trailer_changes_nothing_of_its_request(node: RunningNode) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        answer = await wire.ask(
+            b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"0\r\n" + bearer(node) + b"\r\n"
+        )
+        assert answer.status == 401
+        assert (await wire.ask(GET)).status == 200
+
+
+async def test_a_chunked_body_with_trailers_is_read(node: RunningNode) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        start = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        data = start + bearer(node) + b"\r\n2;x=y\r\n{}\r\n0\r\nx-sum: 1\r\n\r\n" + GET
+        for at in range(len(data)):  # in pieces of one byte
+            wire.send(data[at : at + 1])
+            await asyncio.sleep(0)
+        assert (await wire.answer()).status == 422
+        assert (await wire.answer()).status == 200
+
+
+# -- A2: one request of a connection at a time
+
+
+@pytest.mark.finding("A2")
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GET,
+        b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"z" * 60_000,
+    ],
+    ids=["small", "large answers", "bodies"],
+)
+async def test_pipelined_requests_unread_are_bounded(node: RunningNode, request_: bytes) -> None:
+    before = rss()
+    async with await Wire.open(node.server.port, receive_buffer=4096) as wire:
+        wire.read_no_more()
+        many = request_ * (1 + 100_000 // len(request_))
+        sent = await wire.pump(many, 60_000_000, within_s=30)
+        assert cycles() <= 1
+        # Requests are read as answers leave; when these are not taken, nothing more is read.
+        assert sent < 60_000_000
+    await until_gone(node)
+    assert rss() - before < 20_000_000
+
+
+def cycles() -> int:
+    return sum(isinstance(it, RequestResponseCycle) for it in gc.get_objects())
+
+
+@pytest.mark.finding("A2")
+async def test_pipelined_requests_are_answered_in_order(node: RunningNode) -> None:
+    paths = [b"/livez", b"/nothing", b"/readyz", b"/openapi.json", b"/v1/jobs"] * 40
+    async with await Wire.open(node.server.port) as wire:
+        wire.send(b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths))
+        statuses = [(await wire.answer()).status for _ in paths]
+        assert statuses == [200, 404, 200, 200, 401] * 40
+
+
+@pytest.mark.finding("A2")
+async def test_a_waiting_request_holds_back_what_follows(node: RunningNode) -> None:
+    job = await node.submit()
+    path = f"/v1/jobs/{job['id']}?wait_s=2".encode()
+    async with await Wire.open(node.server.port) as wire:
+        wire.send(b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, bearer(node)))
+        sent = await wire.pump(GET * 4000, 60_000_000, within_s=1.5)
+        assert sent < 8_000_000  # the kernel's buffers, and one segment of ours
+        assert (await wire.answer()).status == 200
+        assert (await wire.answer()).status == 200
+
+
+@pytest.mark.finding("A2")
+async def test_bytes_after_connection_close_are_dropped(node: RunningNode) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        close = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        wire.send(close + GET * 5)
+        received = await wire.rest()
+        assert received.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.finding("A2")
+async def test_unread_input_of_strangers_is_bounded_in_all(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections_module, "MAX_STRANGERS_BYTES", 100_000)
+    async with contextlib.AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(await Wire.open(node.server.port))]
+        for _ in range(11):
+            wires.append(await stack.enter_async_context(await Wire.open(node.server.port)))
+            wires[-1].send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 15_000)
+
+        async def refused() -> float:
+            return await node.figure('mallard_connections_refused_total{reason="memory"}')
+
+        await eventually(refused)
+        # The first, who sends little, is served all the same.
+        assert (await wires[0].ask(GET)).status == 200
+    await until_gone(node)
+
+
+# -- A3: nothing of a request waits for the garbage collector
+
+
+REQUESTS = {
+    "found": GET,
+    "not found": b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no token": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "wrong method": b"DELETE /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n",
+    "bad request": b"GET / HTTP/1.1\r\n\r\n",
+    "chunked": CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
+    "half a body": b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{",
+    "half a head": b"GET / HTTP/1.1\r\nHost",
+    "pipelined": GET * 20,
+    "no upgrade": b"GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+    "another socket": HANDSHAKE.replace(b"/v1/driver", b"/v1/other") + b"\r\n",
+    "a socket": HANDSHAKE + b"\r\n",
+    "bad socket": HANDSHAKE.replace(b"13", b"12") + b"\r\n",
+    "foreign origin": HANDSHAKE + b"Origin: https://evil.example\r\n\r\n",
+    "bad token": b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n",
+    "a page": b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n%s\r\n",
+    "bad json": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nContent-Length: 1"
+    b"\r\n%s\r\n{",
+    "bad fields": b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n%s\r\n{}",
+    "too large": b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n%s\r\n"
+    + b"z" * 70_000,
+    "no such job": b"GET /v1/jobs/job_phoenix.01J HTTP/1.1\r\nHost: x\r\n%s\r\n",
+    "metrics": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+@pytest.mark.finding("A3")
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("kind", REQUESTS)
+async def test_a_request_leaves_no_circles(node: RunningNode, kind: str) -> None:
+    request = REQUESTS[kind].replace(b"%s", bearer(node))
+
+    async def once() -> None:
+        async with await Wire.open(node.server.port) as wire:
+            wire.send(request)
+            await asyncio.wait({asyncio.create_task(wire.reader.read(1))}, timeout=0.1)
+        await until_gone(node)
+
+    await once()  # what is made once and kept
+    gc.collect()
+    await once()
+    await asyncio.sleep(0)
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    ours = Counter(type(it).__qualname__ for it in gc.garbage if _is_of_the_server(it))
+    assert not ours
+
+
+def _is_of_the_server(it: Any) -> bool:
+    module = type(it).__module__
+    if type(it).__name__ in {"function", "cell", "frame", "coroutine"}:
+        module = getattr(it, "__module__", None) or ""
+    return str(module).startswith(("engine.", "uvicorn.", "starlette.", "httptools."))
+
+
+@pytest.mark.finding("A2", "A3")
+@pytest.mark.usefixtures("no_collector")
+async def test_memory_returns_while_a_driver_is_connected(node: RunningNode) -> None:
+    async with await Wire.open(node.server.port) as driver:
+        driver.send(HANDSHAKE + b"\r\n")
+        await driver.reader.readuntil(b"\r\n\r\n")
+        driver.send(packed_frame({"type": "hello", "token": node.token("ann")}))
+        await eventually(lambda: len(node.node.hub) == 1)
+        gc.freeze()
+        before = rss()
+        body = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"z" * 60_000
+        for _ in range(5):
+            async with await Wire.open(node.server.port, receive_buffer=4096) as wire:
+                wire.read_no_more()
+                await wire.pump(body, 20_000_000, within_s=10)
+        await eventually(lambda: len(node.server.server_state.connections) == 1, 10)
+        assert len([it for it in gc.get_objects() if isinstance(it, PatientHttpProtocol)]) == 0
+        gc.unfreeze()
+        assert rss() - before < 15_000_000
+
+
+# -- A4: connections end, and are bounded
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HEAD_WITHIN_S", "BODY_WITHIN_S", "KEEP_ALIVE_S", "SLOW_READER_S"):
+        monkeypatch.setattr(http_protocol, name, 0.3)
+    monkeypatch.setattr(http_protocol, "UNSENT_WITHIN_S", 1.0)
+    monkeypatch.setattr(socket_protocol, "UNSENT_WITHIN_S", 1.0)
+    monkeypatch.setattr(socket_protocol, "UNSENT_AFTER_CLOSE_S", 0.5)
+    monkeypatch.setattr(socket_protocol, "CLOSE_WITHIN_S", 0.5)
+
+
+@pytest.mark.finding("A4")
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(
+    "after", [b"\r\n", b"\r", b"\r\n\r\n", b"G", b"", b"GET /livez HTTP/1.1\r\n"]
+)
+async def test_the_keep_alive_timer_holds(node: RunningNode, after: bytes) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        assert (await wire.ask(GET)).status == 200
+        wire.send(after)
+        await wire.rest()
+        await until_gone(node)
+
+
+@pytest.mark.finding("A4")
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("drop", [b"\r\n", b"x"])
+async def test_bytes_that_trickle_do_not_keep_a_connection(node: RunningNode, drop: bytes) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        assert (await wire.ask(GET)).status == 200
+        ended = asyncio.create_task(wire.rest())
+        while not ended.done():
+            wire.send(drop)
+            await asyncio.sleep(0.05)
+    await until_gone(node)
+
+
+async def test_an_empty_line_before_a_request_is_ignored(node: RunningNode) -> None:
+    async with await Wire.open(node.server.port) as wire:
+        assert (await wire.ask(b"\r\n" + GET)).status == 200
+        wire.send(b"\r\n")
+        await asyncio.sleep(0.05)
+        assert (await wire.ask(GET)).status == 200
+
+
+@pytest.mark.finding("A4")
+async def test_strangers_of_one_address_are_bounded(engine_node: NodeFactory) -> None:
+    node = await engine_node(max_connections_per_address=5)
+    async with contextlib.AsyncExitStack() as stack:
+        known = await stack.enter_async_context(await Wire.open(node.server.port))
+        jobs = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n" + bearer(node) + b"\r\n"
+        assert (await known.ask(jobs)).status == 200  # no stranger any more
+        driver = await stack.enter_async_context(await Wire.open(node.server.port))
+        driver.send(HANDSHAKE + b"\r\n")
+        driver.send(packed_frame({"type": "hello", "token": node.token("ann")}))
+        await eventually(lambda: len(node.node.hub) == 1)
+        wires = [
+            await stack.enter_async_context(await Wire.open(node.server.port)) for _ in range(9)
+        ]
+        await eventually(lambda: len(node.node.connections) == 7)
+        served = 0
+        for wire in wires:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                served += (await wire.ask(GET)).status == 200
+        assert served == 5
+        assert (await known.ask(jobs)).status == 200
+    await until_gone(node)
+    assert await node.figure('mallard_connections_refused_total{reason="address"}') == 4
+
+
+@pytest.mark.finding("A4")
+async def test_a_full_node_cuts_the_oldest_stranger(engine_node: NodeFactory) -> None:
+    node = await engine_node(max_connections=5)
+    async with contextlib.AsyncExitStack() as stack:
+        known = await stack.enter_async_context(await Wire.open(node.server.port))
+        jobs = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n" + bearer(node) + b"\r\n"
+        assert (await known.ask(jobs)).status == 200
+        strangers = [
+            await stack.enter_async_context(await Wire.open(node.server.port)) for _ in range(8)
+        ]
+        assert (await strangers[-1].ask(GET)).status == 200
+        assert len(node.node.connections) <= 5
+        assert await strangers[0].rest() == b""
+        # The client with a token stays, and others with one come in.
+        assert (await known.ask(jobs)).status == 200
+        late = await stack.enter_async_context(await Wire.open(node.server.port))
+        assert (await late.ask(jobs)).status == 200
+
+
+# -- A5: bytes that the client does not take
+
+
+@pytest.mark.finding("A5")
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("requests", [1, 2, 30])
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
+async def test_answers_that_are_not_taken_end_it(
+    node: RunningNode, requests: int, close: bytes
+) -> None:
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    async with await Wire.open(node.server.port, receive_buffer=2048) as wire:
+        wire.read_no_more()
+        wire.send(request % b"" * (requests - 1) + request % close)
+        await wire.writer.drain()
+        await asyncio.sleep(0.05)
+        await until_gone(node)
+        await eventually(lambda: not unsent_bytes(node.server.port), 10)
+
+
+@pytest.mark.finding("A5")
+@pytest.mark.usefixtures("short")
+async def test_a_driver_who_takes_nothing_is_cut_after_a_close(node: RunningNode) -> None:
+    async with await Wire.open(node.server.port, receive_buffer=2048) as wire:
+        wire.send(HANDSHAKE + b"\r\n")
+        await wire.reader.readuntil(b"\r\n\r\n")
+        wire.send(packed_frame({"type": "hello", "token": node.token("ann")}))
+        await eventually(lambda: len(node.node.hub) == 1)
+        wire.read_no_more()
+        (protocol,) = node.node.socket._open
+        protocol.send_frames([b"x" * 15_000] * 5)
+        protocol.end(4001)
+        await until_gone(node)
+        await eventually(lambda: not unsent_bytes(node.server.port), 10)
+
+
+@pytest.mark.finding("A5")
+@pytest.mark.usefixtures("short")
+async def test_a_driver_who_takes_nothing_is_cut(node: RunningNode) -> None:
+    async with await Wire.open(node.server.port, receive_buffer=2048) as wire:
+        wire.send(HANDSHAKE + b"\r\n")
+        await wire.reader.readuntil(b"\r\n\r\n")
+        wire.send(packed_frame({"type": "hello", "token": node.token("ann")}))
+        await eventually(lambda: len(node.node.hub) == 1)
+        wire.read_no_more()
+        (protocol,) = node.node.socket._open
+        protocol.send_frames([b"x" * 15_000] * 2)  # far below any mark of the transport's
+        while node.server.server_state.connections:
+            wire.send(packed_frame({"type": "pong"}))  # it is not silent
+            await asyncio.sleep(0.1)
+        await eventually(lambda: not unsent_bytes(node.server.port), 10)
+
+
+def unsent_bytes(port: int) -> int:
+    """What the kernel still keeps for clients of the port, closed connections included."""
+    local = f":{port:04X}"
+    total = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(local):
+            total += int(fields[4].partition(":")[0], 16)
+    return total

@@ -1,0 +1,125 @@
+"""Clients without a good token share a part of each turn of the event loop."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import msgpack
+import pytest
+from websockets.frames import Frame, Opcode
+
+from mallard_engine.gateway.socket import protocol as socket_protocol
+from mallard_engine.gateway.http.transport.framing import Framing
+from mallard_engine.gateway.limits.loop_share import LoopShare
+from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.phone import phone
+from tests.engine.gateway.wire import HANDSHAKE, Wire
+from tests.support import eventually
+
+
+async def test_work_beyond_the_share_waits_for_later_turns() -> None:
+    clock = itertools.count(0, 0.001)  # each piece of work takes 1 ms
+    share = LoopShare(0.002, clock=lambda: next(clock))
+    done: list[int] = []
+    turns: list[int] = []
+    for number in range(10):
+        share.run("a", lambda number=number: done.append(number))  # type: ignore[misc]
+    while len(done) < 10:
+        turns.append(len(done))
+        await asyncio.sleep(0)
+    assert done == list(range(10))
+    assert turns == [2, 4, 6, 8]
+
+
+async def test_addresses_take_turns() -> None:
+    share = LoopShare(0.0001, clock=itertools.count().__next__)
+    done: list[str] = []
+    share.charge(1.0)
+    for address in ("a", "a", "a", "a", "b"):
+        share.later(address, lambda address=address: done.append(address))  # type: ignore[misc]
+    share.charge(-1.0)
+    share._share_s = 100.0
+    await eventually(lambda: len(done) == 5)
+    assert done.index("b") == 1
+
+
+async def test_what_took_too_long_counts_for_later_turns() -> None:
+    share = LoopShare(0.002)
+    share.charge(0.02)
+    done: list[str] = []
+    share.run("a", lambda: done.append("a"))
+    turns = 0
+    while not done:
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 9
+
+
+async def test_work_that_fails_does_not_stop_the_rest() -> None:
+    share = LoopShare()
+    done: list[str] = []
+
+    def fail() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        share.run("a", fail)
+    share.run("a", lambda: done.append("a"))
+    await eventually(lambda: done == ["a"])
+
+
+@pytest.mark.finding("A6")
+async def test_first_frames_of_many_sockets_share_a_turn(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen strangers send frames in one instant; a driver's frame comes between them."""
+    done: list[str] = []
+    original = socket_protocol.DriverSocketProtocol._take
+
+    def noted(self: Any, message: bytes | str) -> None:
+        done.append("stranger" if len(message) > 100 else "driver")
+        original(self, message)
+
+    monkeypatch.setattr(socket_protocol.DriverSocketProtocol, "_take", noted)
+    wires = [await Wire.open(node.server.port) for _ in range(16)]
+    async with phone(node.ws, node.token("d1")) as app:
+        await app.hello()
+        for wire in wires:
+            wire.send(HANDSHAKE + b"\r\n")
+            await wire.reader.readuntil(b"\r\n\r\n")
+        monkeypatch.setattr(node.node.connections.share, "_share_s", 1e-6)  # one a turn at most
+        done.clear()
+        hostile = Frame(Opcode.BINARY, msgpack.packb({"type": "pong", "x": "y" * 200}))
+        for wire in wires:
+            wire.writer.transport.write(hostile.serialize(mask=True))
+        frame = Frame(Opcode.BINARY, msgpack.packb({"type": "pong"})).serialize(mask=True)
+        app.socket.transport.write(frame)
+        await eventually(lambda: len(done) == 17)
+        assert done.index("driver") <= 3
+    for wire in wires:
+        wire.writer.transport.abort()
+
+
+@pytest.mark.finding("A1", "A2")
+async def test_tiny_chunks_are_read_in_many_slices(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mallard_engine.gateway.http.transport.protocol.SLICE_S", 0.0)
+    taken: list[int] = []
+    original = Framing.body
+
+    def noted(self: Framing, data: bytes) -> tuple[int, bool]:
+        answer = original(self, data)
+        taken.append(answer[0])
+        return answer
+
+    monkeypatch.setattr(Framing, "body", noted)
+    async with await Wire.open(node.server.port) as wire:
+        body = b"1\r\nz\r\n" * 1_000 + b"0\r\n\r\n"
+        head = b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await wire.ask(head + body)
+        assert answer.status == 405
+        await eventually(lambda: sum(taken) == len(body))
+        assert max(taken) <= 64 * 6
+        again = await wire.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert again.status == 200

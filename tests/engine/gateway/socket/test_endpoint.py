@@ -1,0 +1,238 @@
+"""The handshake, the first frame, and frames that are wrong."""
+
+import asyncio
+from typing import Any
+
+import jwt
+import msgpack
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from mallard_engine.gateway.socket.timers import Pace
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.phone import (JSON, MSGPACK, Phone, phone)
+
+
+async def status_of(node: RunningNode, path: str = "", **headers: str) -> int:
+    with pytest.raises(InvalidStatus) as refused:
+        async with phone(node.ws + path, headers=headers):
+            pass
+    return refused.value.response.status_code
+
+
+async def test_what_is_refused_before_the_upgrade(engine_node: NodeFactory) -> None:
+    node = await engine_node(allowed_origins="https://app.example")
+    for origin in ("https://evil.example", "null", "https://app.example.evil.example", ""):
+        assert await status_of(node, Origin=origin) == 403
+    async with phone(node.ws, node.token("d1"), headers={"Origin": "https://app.example"}) as ok:
+        await ok.hello()
+
+
+async def test_two_origins_and_query_strings_are_refused(node: RunningNode) -> None:
+    async def answer(path: str, *extra: str) -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.server.port)
+        head = [
+            f"GET {path} HTTP/1.1",
+            "Host: localhost",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+            "Sec-WebSocket-Version: 13",
+            *extra,
+        ]
+        writer.write("\r\n".join([*head, "", ""]).encode())
+        line = (await reader.readline()).decode()
+        writer.close()
+        return line.split()[1]
+
+    assert await answer("/v1/driver") == "101"
+    assert await answer("/v1/driver?token=x") == "400"
+    assert await answer("/v1/driver?") in {"101", "400"}
+    assert await answer("/v1/driver", "Origin: https://a", "Origin: https://a") == "403"
+    assert await answer("/v1/nowhere") in {"403", "404"}
+
+
+@pytest.mark.parametrize("subprotocol", [None, "mallard.v2.json"])
+async def test_without_a_common_subprotocol(node: RunningNode, subprotocol: str | None) -> None:
+    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+        assert await driver.closed() == 4506
+
+
+def forged(node: RunningNode, **claims: Any) -> str:
+    fields = {
+        "sub": "d1",
+        "role": "driver",
+        "market": "phoenix",
+        "aud": "mallard",
+        "exp": 4_000_000_000,
+    }
+    return jwt.encode(fields | claims, "s" * 32, "HS256")
+
+
+async def close_code(node: RunningNode, token: str, *, in_hello: bool) -> int:
+    async with phone(node.ws, None if in_hello else token) as driver:
+        if in_hello:  # else it is told at once: nobody has to say hello first
+            await driver.send("hello", token=token)
+        return await driver.closed()
+
+
+@pytest.mark.parametrize("in_hello", [False, True])
+async def test_tokens_that_open_no_socket(node: RunningNode, in_hello: bool) -> None:
+    good = forged(node)
+    codes = {
+        "nonsense": 4501,
+        good[:-6] + "AAAAAA": 4501,
+        forged(node, aud="other"): 4501,
+        forged(node, exp=1): 4005,
+        node.token("shop", Role.ORDERS): 4503,
+        forged(node, market="atlantis"): 4503,
+    }
+    for token, code in codes.items():
+        assert await close_code(node, token, in_hello=in_hello) == code
+    async with phone(node.ws, None if in_hello else good) as driver:
+        await driver.hello(**({"token": good} if in_hello else {}))
+
+
+async def test_hello_without_any_token(node: RunningNode) -> None:
+    async with phone(node.ws) as driver:
+        await driver.send("hello")
+        assert await driver.closed() == 4501
+    async with phone(node.ws, headers={"Authorization": "Basic eDp5"}) as driver:
+        assert await driver.closed() == 4501
+
+
+async def test_no_hello_in_time(engine_node: NodeFactory) -> None:
+    node = await engine_node(Pace(hello_within_s=0.1))
+    async with phone(node.ws, node.token("d1")) as driver:
+        assert await driver.closed() == 4008
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"type": "pong"},
+        {"type": "status", "id": 1, "state": "available"},
+        {"type": "status"},
+        {"type": "no-such-type"},
+        {"hello": 1},
+    ],
+)
+async def test_a_first_frame_that_is_no_hello(node: RunningNode, first: dict[str, Any]) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.socket.send(msgpack.packb(first))
+        assert await driver.closed() == 4500
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91" * 500,
+        b"\x81\xa4type\xc7\x01\x05a",
+        msgpack.packb({"type": "pong"}) + b"\x00",
+        msgpack.packb([1]),
+        b"",
+        '{"type": "pong"}',
+    ],
+)
+async def test_frames_that_cannot_be_decoded(node: RunningNode, frame: bytes | str) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello()
+        await driver.socket.send(frame)
+        assert await driver.closed() == 4500
+
+
+@pytest.mark.parametrize(
+    "text", ['{"type":"pong","type":"pong"}', '{"type":NaN}', "[" * 2000, "{", "9" * 5000]
+)
+async def test_texts_that_cannot_be_decoded(node: RunningNode, text: str) -> None:
+    async with phone(node.ws, node.token("d1"), subprotocol=JSON) as driver:
+        await driver.hello()
+        await driver.socket.send(text)
+        assert await driver.closed() == 4500
+
+
+@pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
+async def test_a_frame_over_16_kib(node: RunningNode, subprotocol: str) -> None:
+    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+        await driver.hello()
+        await driver.send("pong", padding="x" * 16_384)
+        assert await driver.closed() == 1009
+
+
+async def test_frames_that_are_wrong_get_an_error_and_the_socket_goes_on(
+    node: RunningNode,
+) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello()
+        assert (await driver.ask("fly"))["code"] == "unknown_type"
+        refused = await driver.ask("status", state="asleep")
+        assert (refused["code"], refused["retry"]) == ("bad_field", False)
+        assert (await driver.ask("accept"))["code"] == "bad_field"
+        assert (await driver.ask("accept", offer="a b"))["code"] == "bad_field"
+        assert (await driver.ask("accept", offer="none"))["code"] == "not_yours"
+        await driver.send("hello")
+        assert (await driver.receive("error"))["code"] == "wrong_state"
+        # Unknown fields are none of ours.
+        assert (await driver.ask("status", state="paused", mood="good"))["state"] == "paused"
+
+
+async def test_a_token_is_refreshed(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        fresh = await driver.ask("auth", token=node.token("d1", ttl_s=7200))
+        assert (fresh["type"], fresh["state"]) == ("reply", "available")
+        assert (await driver.ask("auth", token="nonsense"))["code"] == "bad_field"
+        await driver.send("auth", id=9, token=node.token("somebody-else"))
+        assert await driver.closed() == 4503
+
+
+async def test_a_token_runs_out(engine_node: NodeFactory) -> None:
+    node = await engine_node(Pace(expiry_notice_s=3600))
+    async with phone(node.ws, node.token("d1", ttl_s=1)) as driver:
+        welcome = await driver.hello()
+        notice = await driver.receive("auth_expiring", within_s=0.5)
+        assert notice["at_ms"] == welcome["token_expires_ms"]
+        assert await driver.closed() == 4005
+
+
+async def test_a_silent_phone_is_pinged_and_then_closed(engine_node: NodeFactory) -> None:
+    node = await engine_node(Pace(ping_ms=100))
+    async with phone(node.ws, node.token("d1")) as driver:
+        assert (await driver.hello())["ping_ms"] == 100
+        for _ in range(3):
+            await driver.receive("ping", within_s=1)
+            await driver.send("pong")
+        assert await driver.closed() == 4003
+        assert len(await driver.heard("ping")) >= 1
+
+
+async def test_too_many_frames(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello()
+        for _ in range(190):
+            await driver.send("pong")
+        assert (await driver.receive("error"))["code"] == "rate_limited"
+        assert (await driver.ask("status", state="paused"))["type"] == "reply"
+        for _ in range(20):
+            await driver.send("pong")
+        assert await driver.closed() == 4004
+
+
+async def test_equipment_is_capped_by_the_token(node: RunningNode) -> None:
+    async def offered(driver: Phone) -> bool:
+        await driver.go_online(
+            position=NEAR, vehicle={"kind": "van", "equipment": ["id_check", "cold_box"]}
+        )
+        job = await node.submit(requires=["cold_box"])
+        try:
+            await driver.receive("offer", within_s=0.5)
+        except TimeoutError:
+            return False
+        finally:
+            await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
+        return True
+
+    async with phone(node.ws, node.token("d1", equipment=["id_check"])) as driver:
+        assert not await offered(driver)

@@ -1,0 +1,117 @@
+"""The cutting of a socket's bytes, held against the library that knows all of the protocol."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+from mallard_engine.gateway.socket.frame_parser import Frames
+from mallard_engine.gateway.socket.protocol import frame
+from mallard_protocol.codes import MAX_FRAME_BYTES
+
+payloads = st.binary(max_size=300) | st.sampled_from(
+    [b"x" * size for size in (125, 126, 127, 16_383, MAX_FRAME_BYTES)]
+)
+binary = payloads.map(lambda data: [Frame(Opcode.BINARY, data)])
+text = st.text(max_size=50).map(lambda words: [Frame(Opcode.TEXT, words.encode())])
+control = st.sampled_from([Opcode.PING, Opcode.PONG]).map(lambda code: [Frame(code, b"hi")])
+fragments = st.tuples(payloads, control | st.just([]), payloads).map(
+    lambda parts: [
+        Frame(Opcode.BINARY, parts[0], fin=False),
+        *parts[1],
+        Frame(Opcode.CONT, parts[2]),
+    ]
+)
+conversations = st.lists(binary | text | control | fragments, max_size=8).map(
+    lambda groups: [one for group in groups for one in group]
+)
+
+
+def sent(frames: list[Frame]) -> bytes:
+    return b"".join(one.serialize(mask=True) for one in frames)
+
+
+def cut(frames: Frames, data: bytes, pieces: list[int]) -> list[tuple[bytes | None, bytes]]:
+    """Cut the data, which arrives in pieces of these sizes."""
+    told: list[tuple[bytes | None, bytes]] = []
+    for size in pieces:
+        told += frames.cut(data[:size])
+        data = data[size:]
+    return [*told, *frames.cut(data)]
+
+
+def library(data: bytes) -> list[Frame]:
+    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=None)
+    protocol.receive_data(data)
+    return [event for event in protocol.events_received() if isinstance(event, Frame)]
+
+
+@settings(deadline=None)
+@given(conversations, st.lists(st.integers(0, 200), max_size=30))
+def test_whatever_the_pieces_messages_come_out_and_the_rest_is_whole(
+    said: list[Frame], pieces: list[int]
+) -> None:
+    told = cut(Frames(), sent(said), pieces)
+    assert [message for message, _ in told if message is not None] == [
+        one.data for one in said if one.opcode is Opcode.BINARY and one.fin
+    ]
+    # What is left to the library comes a whole frame at a time: it alone would understand it.
+    whole = b"".join(other for _, other in told)
+    others = [one for one in said if one.opcode is not Opcode.BINARY or not one.fin]
+    assert [(one.opcode, one.data, one.fin) for one in library(whole)] == [
+        (one.opcode, one.data, one.fin) for one in others
+    ]
+
+
+def test_a_message_within_fragments_is_left_to_the_library() -> None:
+    data = sent([Frame(Opcode.BINARY, b"a", fin=False), Frame(Opcode.BINARY, b"b")])
+    assert [message for message, _ in Frames().cut(data)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        Frame(Opcode.BINARY, b"x").serialize(mask=False),
+        Frame(Opcode.BINARY, b"x" * (MAX_FRAME_BYTES + 1)).serialize(mask=True),
+        b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff",
+        b"\x82\x7f",
+    ],
+    ids=["no mask", "too big", "2^63 bytes", "a length of eight bytes"],
+)
+def test_after_a_mistake_everything_is_the_librarys(mistake: bytes) -> None:
+    frames = Frames()
+    good = sent([Frame(Opcode.BINARY, b"good")])
+    assert list(frames.cut(good + mistake[:2]))[:1] == [(b"good", b"")]
+    told = [*frames.cut(mistake[2:]), *frames.cut(good)]
+    assert all(message is None for message, _ in told)
+
+
+def test_a_frame_to_come_costs_no_more_than_a_frame() -> None:
+    frames = Frames()
+    claim = Frame(Opcode.BINARY, b"x" * MAX_FRAME_BYTES).serialize(mask=True)
+    assert list(frames.cut(claim[:-1])) == []
+    assert [len(message or b"") for message, _ in frames.cut(claim[-1:])] == [MAX_FRAME_BYTES]
+
+
+@given(payloads | st.text(max_size=200) | st.just(b"y" * 70_000))
+def test_our_frames_are_the_librarys(payload: bytes | str) -> None:
+    theirs = (
+        Frame(Opcode.TEXT, payload.encode())
+        if isinstance(payload, str)
+        else Frame(Opcode.BINARY, payload)
+    )
+    assert frame(payload) == theirs.serialize(mask=False)
+
+
+def test_a_close_is_the_librarys() -> None:
+    goodbye = Frame(Opcode.CLOSE, Close(1000, "").serialize()).serialize(mask=True)
+    assert list(Frames().cut(goodbye)) == [(None, goodbye)]
+
+
+def test_what_is_left_to_the_library_is_not_cut() -> None:
+    frames = Frames()
+    frames.leave_to_the_library()
+    data = sent([Frame(Opcode.BINARY, b"a"), Frame(Opcode.BINARY, b"b")])
+    assert list(frames.cut(data[:3])) == [(None, data[:3])]
+    assert list(frames.cut(data[3:])) == [(None, data[3:])]

@@ -1,0 +1,97 @@
+"""From a push to the session of its driver."""
+
+from mallard_engine.gateway.socket.hub import Hub
+from mallard_engine.ports import OwnDriver, Push, TakenBack
+from mallard_protocol.codes import Close
+from mallard_protocol.lifecycle import DriverState
+
+
+class Ear:
+    """A session that notes what it hears."""
+
+    shown = DriverState.AVAILABLE
+    epoch = 1
+
+    def __init__(self, *, deaf: bool = False) -> None:
+        self.heard: list[tuple[int, bool]] = []
+        self.code: Close | None = None
+        self.deaf = deaf
+
+    def push(self, push: Push, *, relayed: bool) -> None:
+        if self.deaf:
+            raise RuntimeError("deaf")
+        self.heard.append((push.seq, relayed))
+
+    owes_hello = False
+
+    async def ask_hello(self) -> None:
+        raise NotImplementedError
+
+    def hold(self) -> OwnDriver | None:
+        return None
+
+    async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
+        raise NotImplementedError
+
+    def drain(self, reconnect_after_ms: int) -> None:
+        self.heard.append((reconnect_after_ms, False))
+
+    def end(self, code: Close) -> None:
+        self.code = code
+
+
+def push(driver: str, seq: int) -> Push:
+    return Push(driver, seq, "state")
+
+
+def test_a_push_finds_its_driver_in_its_market() -> None:
+    hub = Hub()
+    here, there, other = Ear(), Ear(), Ear()
+    hub.add("phoenix", "d1", here)
+    hub.add("las-vegas", "d1", there)
+    hub.add("phoenix", "d2", other)
+    hub.deliver("phoenix", [push("d1", 1), push("nobody", 1)])
+    hub.relay("phoenix", push("d1", 2))
+    hub.deliver("atlantis", [push("d1", 3)])
+    assert here.heard == [(1, False), (2, True)]
+    assert there.heard == other.heard == []
+    assert sorted(hub.markets) == ["las-vegas", "phoenix"]
+
+
+def test_two_sockets_of_a_driver_both_hear_until_one_leaves() -> None:
+    hub = Hub()
+    old, new = Ear(), Ear()
+    hub.add("phoenix", "d1", old)
+    hub.add("phoenix", "d1", new)
+    hub.deliver("phoenix", [push("d1", 1)])
+    hub.remove("phoenix", "d1", old)
+    hub.remove("phoenix", "d1", old)
+    hub.deliver("phoenix", [push("d1", 2)])
+    assert old.heard == [(1, False)]
+    assert new.heard == [(1, False), (2, False)]
+    hub.remove("phoenix", "d1", new)
+    assert (len(hub), hub.markets) == (0, ())
+
+
+def test_a_session_that_fails_does_not_stop_the_others() -> None:
+    hub = Hub()
+    deaf, well = Ear(deaf=True), Ear()
+    hub.add("phoenix", "d1", deaf)
+    hub.add("phoenix", "d2", well)
+    hub.deliver("phoenix", [push("d1", 1), push("d2", 1)])
+    assert deaf.code is Close.DRAINING
+    assert well.heard == [(1, False)]
+
+
+async def test_all_of_a_market_are_closed_in_batches() -> None:
+    hub = Hub()
+    here = [Ear() for _ in range(100)]
+    for number, ear in enumerate(here):
+        hub.add("phoenix", f"d{number}", ear)
+    there = Ear()
+    hub.add("las-vegas", "d1", there)
+    await hub.end_all(Close.DRAINING, "phoenix")
+    assert {ear.code for ear in here} == {Close.DRAINING}
+    assert there.code is None
+    await hub.end_all(Close.NO_STORE)
+    assert there.code is Close.NO_STORE

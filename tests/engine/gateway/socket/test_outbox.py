@@ -1,0 +1,82 @@
+"""The outbox between a session and a wire that is full at times."""
+
+from collections.abc import Callable, Iterable
+
+from mallard_engine.gateway.socket.outbox import MAX_BYTES, MAX_MESSAGES, Outbox
+from mallard_engine.gateway.socket.rate_limit import FrameRate
+from mallard_protocol.codes import Close
+
+
+class Pipe:
+    """A wire in memory, that takes frames or not."""
+
+    def __init__(self) -> None:
+        self.rate = FrameRate()
+        self.on_writable: Callable[[], None] | None = None
+        self.is_writable = True
+        self.sent: list[bytes | str] = []
+        self.code = 0
+
+    def know(self) -> None:
+        pass
+
+    def send_frames(self, payloads: Iterable[bytes | str]) -> None:
+        self.sent += payloads
+
+    def end(self, code: int, reason: str = "") -> None:
+        self.code = code
+
+
+def test_frames_pass_while_the_wire_takes_them() -> None:
+    pipe = Pipe()
+    outbox = Outbox(pipe)
+    outbox.put(b"1")
+    outbox.put("2")
+    assert pipe.sent == [b"1", "2"]
+    assert len(outbox) == 0
+
+
+def test_frames_wait_in_their_order() -> None:
+    pipe = Pipe()
+    outbox = Outbox(pipe)
+    pipe.is_writable = False
+    outbox.put(b"1")
+    pipe.is_writable = True
+    outbox.put(b"2")  # not past the one that waits
+    assert pipe.sent == []
+    assert pipe.on_writable is not None
+    pipe.on_writable()
+    outbox.put(b"3")
+    assert pipe.sent == [b"1", b"2", b"3"]
+
+
+def test_one_message_too_many_closes_the_socket() -> None:
+    pipe = Pipe()
+    outbox = Outbox(pipe)
+    pipe.is_writable = False
+    for _ in range(MAX_MESSAGES):
+        outbox.put(b"x")
+    assert (pipe.code, len(outbox)) == (0, MAX_MESSAGES)
+    outbox.put(b"x")
+    assert (pipe.code, len(outbox)) == (Close.TOO_SLOW, 0)
+
+
+def test_one_byte_too_many_closes_the_socket() -> None:
+    pipe = Pipe()
+    outbox = Outbox(pipe)
+    pipe.is_writable = False
+    outbox.put(b"x" * MAX_BYTES)
+    assert pipe.code == 0
+    outbox.put(b"x")
+    assert pipe.code == Close.TOO_SLOW
+
+
+def test_what_was_given_up_is_not_sent_later() -> None:
+    pipe = Pipe()
+    outbox = Outbox(pipe)
+    pipe.is_writable = False
+    outbox.put(b"x")
+    outbox.end(Close.DRAINING)
+    assert pipe.on_writable is not None
+    pipe.on_writable()
+    assert pipe.sent == []

@@ -1,0 +1,210 @@
+"""The order of pushes in one session, decided without any I/O."""
+
+from dataclasses import replace
+
+import pytest
+
+from mallard_engine.core.model import (Device, Driver, HeldJob, LiveOffer, OfferedJob, Vehicle)
+from mallard_engine.gateway.socket.session import (Action, End, Load, Refresh, Session, Write)
+from mallard_engine.ports import DriverSnapshot, OwnDriver, Push
+from mallard_protocol.codes import Close
+from mallard_protocol.lifecycle import DriverState, Wish
+
+
+def driver(seq: int = 0, jobs: tuple[HeldJob, ...] = (), offer: str | None = None) -> Driver:
+    return Driver(
+        id="d1",
+        wish=Wish.AVAILABLE,
+        until_ms=None,
+        offer=offer,
+        jobs=jobs,
+        epoch=1,
+        node="n",
+        connected=True,
+        lost_ms=0,
+        seq=seq,
+    )
+
+
+def welcomed(seq: int = 0) -> Session:
+    session = Session("phoenix", "d1")
+    assert not list(session.greeted(1))
+    assert not list(session.welcomed(DriverSnapshot(0, driver(seq), None, ())))
+    return session
+
+
+def state(seq: int, why: str = "stale") -> Push:
+    return Push("d1", seq, "state", state="available", why=why)
+
+
+def direct(session: Session, push: Push) -> list[Action]:
+    return list(session.push(push, relayed=False))
+
+
+def relayed(session: Session, push: Push) -> list[Action]:
+    return list(session.push(push, relayed=True))
+
+
+def test_a_push_goes_out_once_whichever_way_it_comes_first() -> None:
+    session = welcomed(seq=3)
+    assert direct(session, state(3)) == []
+    assert direct(session, state(4)) == [Write(state(4))]
+    assert relayed(session, state(4)) == []
+    assert relayed(session, state(5)) == [Write(state(5))]
+    assert direct(session, state(5)) == []
+
+
+def test_what_comes_ahead_of_the_others_is_left_to_the_relay() -> None:
+    session = welcomed(seq=3)
+    assert direct(session, state(5)) == []
+    assert relayed(session, state(4)) == [Write(state(4))]
+    assert relayed(session, state(5)) == [Write(state(5))]
+
+
+@pytest.mark.finding("B3")
+def test_a_gap_in_the_relay_is_mended_by_a_fresh_welcome() -> None:
+    session = welcomed(seq=3)
+    assert relayed(session, state(5)) == [Refresh()]
+    assert relayed(session, state(6)) == []
+    snapshot = DriverSnapshot(0, driver(seq=5), None, ())
+    assert list(session.welcomed(snapshot)) == [Write(state(6))]
+
+
+@pytest.mark.finding("B4")
+def test_a_welcome_may_set_the_counter_back() -> None:
+    session = welcomed(seq=9)
+    session.hold()
+    assert relayed(session, state(4)) == []
+    snapshot = DriverSnapshot(0, driver(seq=3), None, ())
+    assert list(session.welcomed(snapshot)) == [Write(state(4))]
+    assert relayed(session, state(5)) == [Write(state(5))]
+
+
+def test_pushes_go_on_if_nothing_has_changed_while_they_waited() -> None:
+    session = welcomed(seq=3)
+    session.hold()
+    assert direct(session, state(4)) == []
+    assert list(session.release()) == [Write(state(4))]
+
+
+def test_a_job_loaded_while_pushes_wait_lets_none_through() -> None:
+    session = welcomed()
+    assigned = Push("d1", 1, "job", job="j1", state="assigned", reason="assigned", mall="m1")
+    direct(session, assigned)
+    session.hold()
+    direct(session, state(2))
+    assert list(session.loaded()) == []
+    assert list(session.release()) == [Write(state(2))]
+
+
+def test_a_session_knows_what_its_store_may_forget() -> None:
+    session = welcomed()
+    vehicle = Vehicle(kind="van")
+    device = Device("fcm", "wake-me")
+    told = replace(driver(), wish=Wish.PAUSED, until_ms=77, vehicle=vehicle, device=device)
+    session.learn(told)
+    assert session.own == OwnDriver("d1", 1, Wish.PAUSED, 77, vehicle, device=device)
+    direct(session, Push("d1", 1, "state", state="on_run", why="block_over"))
+    assert (session.own.wish, session.own.until_ms) == (Wish.OFFLINE, None)
+
+
+def test_pushes_wait_for_welcome_which_may_have_told_them() -> None:
+    session = Session("phoenix", "d1")
+    assert direct(session, state(4)) == []
+    assert relayed(session, state(4)) == []
+    assert direct(session, state(5)) == []
+    assert list(session.greeted(1)) == []
+    snapshot = DriverSnapshot(0, driver(seq=4), None, ())
+    assert list(session.welcomed(snapshot)) == [Write(state(5))]
+
+
+def test_pushes_wait_while_a_job_is_loaded() -> None:
+    session = welcomed()
+    assigned = Push("d1", 1, "job", job="j1", state="assigned", reason="assigned", mall="m1")
+    assert direct(session, assigned) == [Load(assigned)]
+    assert direct(session, state(2)) == []
+    assert list(session.loaded()) == [Write(state(2))]
+    assert session.mall_of("j1") == "m1"
+
+
+def test_too_many_waiting_pushes_end_the_session() -> None:
+    session = Session("phoenix", "d1")
+    endings = [direct(session, state(seq)) for seq in range(1, 300)]
+    assert [End(Close.TOO_SLOW)] in endings
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_newer_socket_replaces_this_one(early: bool) -> None:
+    session = Session("phoenix", "d1")
+    replaced = Push("d1", 0, "replaced", epoch=7)
+    if early:  # told before the store has told this socket its own epoch
+        assert direct(session, replaced) == []
+        assert list(session.greeted(6)) == [End(Close.REPLACED)]
+    else:
+        assert list(session.greeted(6)) == []
+        assert direct(session, replaced) == [End(Close.REPLACED)]
+
+
+def test_a_socket_is_not_replaced_by_itself_or_an_older_one() -> None:
+    session = Session("phoenix", "d1")
+    assert list(session.greeted(7)) == []
+    for epoch in (6, 7):
+        assert direct(session, Push("d1", 0, "replaced", epoch=epoch)) == []
+
+
+def test_what_a_session_knows_of_its_driver() -> None:
+    session = welcomed()
+    assert session.shown is DriverState.AVAILABLE
+    offer = LiveOffer(
+        offer="o1",
+        driver="d1",
+        mall="m1",
+        gate="g",
+        attempt=1,
+        jobs=(OfferedJob("j1", 1, b"", 0, 0),),
+        eta_s=1,
+        distance_m=1,
+        eta_pickup_ms=1,
+        eta_dropoff_ms=1,
+        expires_ms=1,
+        ack_by_ms=1,
+    )
+    direct(session, Push("d1", 1, "offer", offer=offer))
+    assert (session.shown, session.mall_of("j1")) == (DriverState.OFFERED, "m1")
+    session.learn(driver(jobs=(HeldJob("j1", 1, "m1"),)))
+    assert (session.shown, session.mall) == (DriverState.ON_RUN, "m1")
+    direct(session, Push("d1", 2, "job", job="j1", state="picked_up", reason="ready_changed"))
+    assert list(session.loaded()) == []
+    assert session.mall_of("j1") == "m1"
+    direct(session, Push("d1", 3, "job", job="j1", state="queued", reason="unassigned"))
+    assert (session.mall_of("j1"), session.mall) == (None, "")
+    direct(session, Push("d1", 4, "state", state="paused", why="unreachable"))
+    assert (session.unreachable, session.shown) == (True, DriverState.PAUSED)
+
+
+def test_an_offer_that_has_closed_is_forgotten() -> None:
+    session = welcomed()
+    session._offered = {"j1": "m1"}
+    direct(session, Push("d1", 1, "offer_closed", offer_id="o1", why="expired"))
+    assert session.shown is DriverState.AVAILABLE
+
+
+@pytest.mark.finding("B3")
+@pytest.mark.parametrize(
+    "told",
+    [
+        replace(driver(seq=3), wish=Wish.PAUSED),
+        driver(seq=2),
+        driver(seq=4),
+        driver(seq=3, offer="o"),
+        driver(seq=3, jobs=(HeldJob("j1", 1, "m1"),)),
+        replace(driver(seq=3), until_ms=9),
+        replace(driver(seq=3), unreachable=True),
+    ],
+)
+def test_a_changed_or_busy_driver_does_not_agree_idle(told: Driver) -> None:
+    assert welcomed(seq=3).agrees_idle(driver(seq=3))
+    assert not welcomed(seq=3).agrees_idle(told)
+    session = welcomed()
+    assert not list(session.welcomed(DriverSnapshot(0, told, None, ())))
+    assert session.agrees_idle(told) == (not told.jobs and told.offer is None)

@@ -1,0 +1,84 @@
+"""What happens between a hello and its welcome is neither lost nor told twice."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from mallard_engine.ports import JobRef
+from tests.engine.gateway.conftest import MALL, NEAR, RunningNode
+from tests.engine.gateway.phone import phone
+from tests.support import eventually
+
+
+async def test_a_newer_hello_between_this_ones_two_steps(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has registered the first socket; before that is heard, the second comes."""
+    dispatcher = node.node.dispatcher
+    hello = dispatcher.hello
+    registered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        answer = await hello(*args, **kwargs)
+        if not registered.is_set():
+            registered.set()
+            await go_on.wait()
+        return answer
+
+    monkeypatch.setattr(dispatcher, "hello", slow)
+    async with phone(node.ws, node.token("d1")) as first, phone(node.ws, node.token("d1")) as new:
+        await first.send("hello")
+        await registered.wait()
+        await new.hello()
+        go_on.set()
+        assert await first.closed() == 4507
+        assert (await new.ask("status", state="paused"))["state"] == "paused"
+
+
+@pytest.mark.parametrize("call", ["hello", "snapshot"])
+async def test_a_push_before_welcome_is_told_once(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Pushed after the hello script, or after the snapshot that welcome tells."""
+    job = await node.submit()
+    owner: Any = node.node.dispatcher if call == "hello" else node.node.store
+    original = getattr(owner, call)
+
+    async def then_assigned(*args: Any, **kwargs: Any) -> Any:
+        answer = await original(*args, **kwargs)
+        await node.node.dispatcher.assign(JobRef(job["id"], MALL), "d1", "ops")
+        return answer
+
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello(position=NEAR)
+    monkeypatch.setattr(owner, call, then_assigned)
+    async with phone(node.ws, node.token("d1")) as driver:
+        welcome = await driver.hello(position=NEAR)
+        if call == "hello":
+            assert [held["job"] for held in welcome["jobs"]] == [job["id"]]
+            assert await driver.heard("job") == []
+        else:
+            assert welcome["jobs"] == []
+            pushed = await driver.receive("job")
+            assert (pushed["job"], pushed["seq"]) == (job["id"], welcome["seq"] + 1)
+
+
+@pytest.mark.finding("B3")
+async def test_a_lost_push_is_mended_by_a_fresh_welcome(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        first = await driver.hello(position=NEAR)
+        job = await node.submit()
+        lost: list[object] = []
+        with monkeypatch.context() as deaf:
+            deaf.setattr(node.node.hub, "deliver", lambda *_: None)
+            deaf.setattr(node.node.hub, "relay", lambda _, push: lost.append(push))
+            await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
+            await eventually(lambda: lost)
+        await node.order(f"/v1/jobs/{job['id']}/unassign", reason="mistake")
+        again = await driver.receive("welcome")
+        assert (again["jobs"], again["seq"] > first["seq"]) == ([], True)
+        assert "say_hello" not in again
+        assert (await driver.ask("status", state="paused"))["state"] == "paused"

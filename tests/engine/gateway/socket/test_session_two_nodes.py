@@ -1,0 +1,85 @@
+"""Two nodes on one Redis are one engine; of two sockets of a driver the newer one counts."""
+
+import asyncio
+import itertools
+import time
+
+from tests.engine.gateway.conftest import (MALL, NEAR, NodeFactory, RunningNode)
+from tests.engine.gateway.phone import phone
+from tests.support import eventually
+
+
+async def test_a_driver_on_one_node_is_offered_a_job_posted_on_the_other(
+    engine_node: NodeFactory,
+) -> None:
+    one, other = await engine_node(), await engine_node()
+    async with phone(one.ws, one.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        job = await other.submit()
+        offer = await driver.receive("offer", within_s=2)
+        await driver.ask("accept", offer=offer["offer"])
+        assert (await other.job(job["id"]))["state"] == "assigned"
+        await other.order(f"/v1/jobs/{job['id']}/cancel", reason="no longer wanted")
+        gone = await driver.receive("job", within_s=2)
+        assert (gone["state"], gone["reason"]) == ("cancelled", "cancelled")
+        # What the driver heard is numbered without a gap, whichever node it came from.
+        assert gone["seq"] == offer["seq"] + 1
+
+
+async def test_an_operator_elsewhere_gives_a_job_to_a_driver_who_stands_at_the_mall(
+    engine_node: NodeFactory,
+) -> None:
+    one, other = await engine_node(), await engine_node()
+    gate = next(iter(one.node.places.mall(MALL).gates.values()))
+
+    async def stand_at_the_gate() -> None:
+        await driver.send("location", fixes=[[next(times), gate.lat, gate.lon, 5.0, None, None]])
+        await driver.ask("status", state="paused")  # it takes effect after the fix
+
+    times = itertools.count(int(time.time() * 1000) - 60_000, 1_000)
+    async with phone(one.ws, one.token("d1")) as driver:
+        await driver.hello()
+        # Seen there, and found to hold nothing.
+        await stand_at_the_gate()
+        job = await other.submit()
+        await other.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
+        told = await driver.receive("job", within_s=2)
+        assert (told["state"], told["reason"]) == ("assigned", "assigned")
+        await stand_at_the_gate()
+        arrived = await driver.receive("job", within_s=2)
+        assert (arrived["state"], arrived["reason"]) == ("at_mall", "arrived")
+
+
+async def test_the_newer_socket_on_the_same_node_wins(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as old:
+        await old.go_online(position=NEAR)
+        async with phone(node.ws, node.token("d1")) as new:
+            welcome = await new.hello()
+            assert welcome["state"] == "available"
+            assert await old.closed() == 4507
+            await node.submit()
+            await new.receive("offer")
+
+
+async def test_the_newer_socket_on_another_node_wins(engine_node: NodeFactory) -> None:
+    one, other = await engine_node(), await engine_node()
+    async with phone(one.ws, one.token("d1")) as old:
+        await old.go_online(position=NEAR)
+        async with phone(other.ws, other.token("d1")) as new:
+            await new.hello()
+            assert await old.closed() == 4507
+            await eventually(lambda: len(one.node.hub) == 0)
+            # The late close of the old socket does not take the new one out of matching.
+            await one.submit()
+            await new.receive("offer")
+
+
+async def test_many_hellos_at_once_leave_one_socket(node: RunningNode) -> None:
+    async def connect() -> int:
+        async with phone(node.ws, node.token("d1")) as driver:
+            await driver.send("hello")
+            return await driver.closed(within_s=1)
+
+    codes = await asyncio.gather(*(connect() for _ in range(8)), return_exceptions=True)
+    assert codes.count(4507) == 7
+    assert sum(isinstance(code, TimeoutError) for code in codes) == 1

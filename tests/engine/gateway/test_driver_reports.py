@@ -1,0 +1,146 @@
+"""What drivers report is kept, readable, logged on one line and counted."""
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import HOME, NEAR, RunningNode
+from tests.engine.gateway.http_support import Caller, problem
+from tests.engine.gateway.phone import (JSON, MSGPACK, Phone, phone)
+
+
+async def held_by(node: RunningNode, driver: Phone, **order: Any) -> dict[str, Any]:
+    await node.submit(**order)
+    offer = await driver.receive("offer")
+    job: dict[str, Any] = (await driver.ask("accept", offer=offer["offer"]))["jobs"][0]
+    return job
+
+
+@pytest.mark.finding("D6")
+@pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
+async def test_proof_can_be_read_by_the_order_service(node: RunningNode, subprotocol: str) -> None:
+    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+        await driver.go_online(position=NEAR)
+        job = await held_by(node, driver, requires=["id_check"])
+        await driver.progress(job, "picked_up")
+        early = await driver.progress(
+            job, "delivered", proof={"kind": "photo", "value": "https://example/1.jpg"}
+        )
+        assert (early["code"], early["missing"]) == ("proof_needed", ["age_check"])
+        done = await driver.progress(job, "delivered", proof={"kind": "age_checked"}, at_ms=1)
+        assert done["job_state"] == "delivered"
+    proofs = (await node.job(job["job"]))["proofs"]
+    assert [(it["kind"], it.get("value"), it["step"]) for it in proofs] == [
+        ("photo", "https://example/1.jpg", "delivered"),
+        ("age_checked", None, "delivered"),
+    ]
+    assert all(it["at"] for it in proofs)
+    assert proofs[1]["reported_at"] == "1970-01-01T00:00:00.001Z"
+
+
+@pytest.mark.finding("D6")
+async def test_a_pin_is_compared_and_shown_to_nobody(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        dropoff = {**HOME, "name": "Ada", "pin": "471147"}
+        job = await held_by(node, driver, dropoff=dropoff)
+        assert "471147" not in str(job)
+        await driver.progress(job, "picked_up")
+        wrong = await driver.progress(job, "delivered", proof={"kind": "code", "value": "0"})
+        assert (wrong["code"], wrong["tries_left"], wrong["retry"]) == ("wrong_code", 2, False)
+        caller = Caller(node, "d1", Role.DRIVER)
+        path = f"/v1/driver/jobs/{job['job']}/progress"
+        body = {"attempt": job["attempt"], "step": "delivered"}
+        answer = await caller.post(path, body | {"proof": {"kind": "code", "value": "1"}})
+        assert problem(answer, 409, "wrong_code")["tries_left"] == 1
+        answer = await caller.post(path, body)
+        assert problem(answer, 409, "proof_needed")["missing"] == ["pin"]
+        answer = await caller.post(path, body | {"proof": {"kind": "code", "value": "471147"}})
+        assert answer.json()["job_state"] == "delivered"
+    seen = await node.job(job["job"])
+    assert "pin" not in seen["dropoff"]
+
+
+@pytest.mark.finding("D6")
+async def test_the_last_wrong_pin_counts_as_an_alert(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        job = await held_by(node, driver, dropoff={**HOME, "name": "Ada", "pin": "471147"})
+        await driver.progress(job, "picked_up")
+        for value in ("0", "1", "2", "3"):
+            await driver.progress(job, "delivered", proof={"kind": "code", "value": value})
+    assert await node.figure('mallard_alerts_total{kind="wrong_code"}') == 1
+
+
+@pytest.mark.finding("D7")
+async def test_a_problem_is_read_logged_and_counted(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        job = await held_by(node, driver)
+        text = "dog\n{}\x1b[31m" + "x" * 400
+        report = {"kind": "unsafe", "job": job["job"], "attempt": job["attempt"], "text": text}
+        with capture_logs() as logs:
+            for _ in range(2):
+                assert (await driver.ask("problem", **report))["type"] == "reply"
+    (line,) = [line for line in logs if line["event"] == "problem reported"]
+    assert (line["log_level"], line["kind"], line["driver"]) == ("warning", "unsafe", "d1")
+    assert line["job"] == job["job"]
+    assert "dog" not in str(logs)  # what a driver writes may name a customer
+    assert await node.figure('mallard_problems_total{kind="unsafe"}') == 1
+    (kept,) = (await node.job(job["job"]))["problems"]
+    assert (kept["id"], kept["kind"], kept["text"]) == ("p1", "unsafe", text)
+    assert (kept["state"], kept["until"]) == ("open", None)
+
+
+@pytest.mark.finding("D7")
+@pytest.mark.parametrize("kind", ["refused", "wrong_address", "breakdown", "accident", "missing"])
+async def test_every_kind_of_problem_is_heard_without_a_job_too(
+    node: RunningNode, kind: str
+) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.hello(position=NEAR)
+        with capture_logs() as logs:
+            assert (await driver.ask("problem", kind=kind))["type"] == "reply"
+    assert [line["kind"] for line in logs if line["event"] == "problem reported"] == [kind]
+    assert await node.figure(f'mallard_problems_total{{kind="{kind}"}}') == 1
+
+
+@pytest.mark.finding("D7")
+async def test_reasons_are_read_logged_and_counted(node: RunningNode) -> None:
+    async with (
+        phone(node.ws, node.token("d1")) as driver,
+        phone(node.ws, node.token("d2")) as other,
+    ):
+        await driver.go_online(position=NEAR)
+        submitted = await node.submit()
+        offer = await driver.receive("offer")
+        with capture_logs() as logs:
+            await driver.ask("decline", offer=offer["offer"], reason="too far")
+            await driver.ask("decline", offer=offer["offer"], reason="too far")
+            await other.go_online(position=NEAR)
+            offer = await other.receive("offer")
+            job = (await other.ask("accept", offer=offer["offer"]))["jobs"][0]
+            await other.progress(job, "give_up", reason="flat tyre")
+            await other.progress(job, "give_up", reason="flat tyre")
+    given = [it["step"] for it in logs if it["event"] == "reason given"]
+    assert given == ["decline", "give_up"]
+    for step in ("decline", "give_up"):
+        sample = f'mallard_driver_reasons_total{{given="yes",step="{step}"}}'
+        assert await node.figure(sample) == 1
+    explained = (await Caller(node).get(f"/v1/jobs/{submitted['id']}/explain")).json()
+    reasons = {turn["outcome"]: turn.get("reason") for turn in explained["asked"]}
+    assert (reasons["declined"], reasons["gave_up"]) == ("too far", "flat tyre")
+
+
+@pytest.mark.finding("D7")
+async def test_a_reason_to_return_is_the_jobs(node: RunningNode) -> None:
+    async with phone(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        job = await held_by(node, driver)
+        await driver.progress(job, "picked_up")
+        with capture_logs() as logs:
+            await driver.progress(job, "returning", reason="nobody home")
+    assert [it["step"] for it in logs if it["event"] == "reason given"] == ["returning"]
+    assert (await node.job(job["job"]))["reason"] == "nobody home"

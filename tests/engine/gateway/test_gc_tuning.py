@@ -1,0 +1,110 @@
+"""What a socket was goes with it, without the garbage collector's help; and what that one does."""
+
+import asyncio
+import gc
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from mallard_engine.gateway.socket.connection import Conversation
+from mallard_engine.gateway.http.transport.protocol import PatientHttpProtocol
+from mallard_engine.gateway.socket.session import Session
+from mallard_engine.gateway.gc_tuning import keep_tidy
+from mallard_engine.gateway.socket.protocol import DriverSocketProtocol
+from mallard_protocol.codes import Close
+from mallard_protocol.strict import parse_msgpack
+from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.phone import phone
+from tests.support import eventually
+
+KINDS = (Conversation, PatientHttpProtocol, Session, DriverSocketProtocol)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def alive() -> Counter[type]:
+    return Counter(type(it) for it in gc.get_objects() if type(it) in KINDS)
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("goodbye", ["app closes", "node closes", "line breaks", "no hello"])
+async def test_nothing_of_a_closed_socket_is_left(node: RunningNode, goodbye: str) -> None:
+    before = alive()
+    async with phone(node.ws, node.token("ann")) as ann:
+        if goodbye != "no hello":
+            await ann.hello()
+            assert alive()[Conversation] == before[Conversation] + 1
+        if goodbye == "node closes":
+            await node.node.hub.end_all(Close.DRAINING)
+        if goodbye == "line breaks":
+            ann.socket.transport.abort()
+    await eventually(lambda: len(node.node.socket) == 0)
+    await eventually(lambda: not alive() - before)
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_strict_parse_leaves_no_circles() -> None:
+    gc.collect()
+    assert parse_msgpack(b"\x82\xa1a\x92\x01\x02\xa1b\x80", max_depth=4, max_containers=9) == {
+        "a": [1, 2],
+        "b": {},
+    }
+    assert gc.collect() == 0
+
+
+async def test_what_lives_on_is_set_aside_and_looked_at_again_without_sockets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("mallard_engine.gateway.gc_tuning._EVERY_S", 0.001)
+    monkeypatch.setattr("gc.freeze", lambda: done.append("freeze"))
+    monkeypatch.setattr("gc.unfreeze", lambda: done.append("unfreeze"))
+    open_sockets = iter([2, 0, 0])
+    looked = asyncio.Event()
+
+    def sockets() -> int:
+        number = next(open_sockets, None)
+        if number is None:
+            looked.set()
+        return number or 0
+
+    task = asyncio.create_task(keep_tidy(sockets))
+    await looked.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert done[:4] == ["freeze", "unfreeze", "freeze", "freeze"]
+
+
+class Circle:
+    def __init__(self) -> None:
+        self.itself = self
+        self.ballast = b"x" * (1 << 20)
+
+
+@pytest.mark.finding("A3")
+async def test_circles_set_aside_go_when_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mallard_engine.gateway.gc_tuning._EVERY_S", 0.01)
+    monkeypatch.setattr("mallard_engine.gateway.gc_tuning._WEIGH_EVERY_S", 0.05, raising=False)
+    monkeypatch.setattr("mallard_engine.gateway.gc_tuning._GROWTH_BYTES", 1 << 20, raising=False)
+    monkeypatch.setattr("mallard_engine.gateway.gc_tuning._GROWTH_SHARE", 0.0, raising=False)
+    task = asyncio.create_task(keep_tidy(lambda: 1))
+    try:
+        await asyncio.sleep(0)
+        circles = [Circle() for _ in range(20)]
+        seen = weakref.ref(circles[0])
+        gc.collect()
+        gc.freeze()  # as a second of their life would
+        del circles
+        await eventually(lambda: seen() is None)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        gc.unfreeze()

@@ -1,0 +1,215 @@
+"""The audit: a store that was well kept has no breach; each planted breach is named."""
+
+import asyncio
+
+import pytest
+
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import JobRef, StoreUnavailable
+from mallard_engine.storage.audit.audit import Breach, audit
+from mallard_engine.storage.keys import place_of
+from mallard_protocol.lifecycle import JobState, Outcome, Step
+from tests.engine.storage.planted_breaches import PLANTED, Plant, set_job
+from tests.engine.storage.worlds import (HOUR_MS, MALL, MARKET, World)
+
+
+@pytest.mark.parametrize(("rule", "plant"), PLANTED, ids=lambda p: getattr(p, "__name__", p))
+async def test_a_planted_breach_is_named(planted: World, rule: str, plant: Plant) -> None:
+    await plant(planted)
+    found = await planted.breaches()
+    assert rule in {breach.rule for breach in found}, found
+    await planted.pass_ms(6_000)
+
+
+async def test_a_breach_names_its_rule_and_its_thing(planted: World) -> None:
+    ref = await planted.submit()
+    await planted.redis.zrem(planted.keys.key("due"), f"retry/{MALL}/{ref.job}")
+    assert await planted.breaches() == (
+        Breach("S14", MARKET, "job", ref.job, "it is queued and has no due entry"),
+    )
+
+
+async def test_an_empty_store_and_a_busy_one_have_none(world: World) -> None:
+    assert await world.breaches() == ()
+    for number, state in enumerate(JobState):
+        await world.driver(f"d{number}")
+        await world.in_state(state, f"d{number}")
+    assert await world.breaches() == ()
+
+
+async def test_custody_on_top_of_another_job_is_no_breach(world: World) -> None:
+    await world.driver("ann")
+    first, attempt = await world.assigned("ann")
+    await world.store.release(first, attempt, Outcome.SILENT, "engine", "")
+    await world.assigned("ann")
+    await world.step(first, Step.PICKED_UP, attempt)
+    assert len((await world.record()).jobs) == 2
+    assert await world.breaches() == ()
+
+
+async def test_nothing_is_late_while_no_node_lives(world: World) -> None:
+    await world.driver("ann")
+    await world.offered("ann")
+    await world.driver("bob")
+    world.clock.now_ms += 10 * HOUR_MS
+    assert await world.breaches() == ()
+
+
+async def test_what_was_under_way_is_not_named(planted: World) -> None:
+    """A breach at the first look that has healed by the second was a change under way."""
+    ref = await planted.submit()
+    member = f"retry/{MALL}/{ref.job}"
+    due = planted.keys.key("due")
+    await planted.redis.zrem(due, member)
+
+    async def heal(_: float) -> None:
+        await planted.redis.zadd(due, {member: planted.now + 1_000})
+
+    found = await audit(planted.url, {MARKET: planted.policy}, now_ms=planted.clock, sleep=heal)
+    assert found.breaches == ()
+
+
+async def test_it_is_bounded_and_tells_what_it_left_out(world: World) -> None:
+    for _ in range(5):
+        await world.submit()
+    found = await audit(world.url, {MARKET: world.policy}, limit=3, settle_s=0, now_ms=world.clock)
+    assert found.breaches == ()
+    assert (found.looked_at["job"], found.left_out["job"]) == (3, 2)
+    assert (found.looked_at["due"], found.left_out["due"]) == (3, 2)
+    whole = await audit(world.url, {MARKET: world.policy}, settle_s=0, now_ms=world.clock)
+    assert (whole.looked_at["job"], whole.left_out) == (5, {})
+
+
+@pytest.mark.finding("B13")
+async def test_all_of_a_large_store_is_looked_at(planted: World) -> None:
+    """5,000 jobs, by copying one with what it leaves behind; one of them is not as it should be."""
+    await copies(planted, await planted.submit(), 5_000)
+    wrong = f"job_{MARKET}.copy{2_345:08}"
+    await set_job(planted, JobRef(wrong, MALL), driver="ann")
+    found = await audit(planted.url, {MARKET: planted.policy}, settle_s=0, now_ms=planted.clock)
+    assert [(breach.rule, breach.id) for breach in found.breaches] == [("S1", wrong)]
+    assert (found.looked_at["job"], found.left_out) == (5_000, {})
+
+
+@pytest.mark.finding("B13")
+async def test_a_wrong_count_of_many_jobs_is_named(planted: World) -> None:
+    await copies(planted, await planted.submit(), 600)
+    await planted.redis.hincrby(planted.keys.key("counts"), "queued", 1)
+    found = await audit(planted.url, {MARKET: planted.policy}, settle_s=0, now_ms=planted.clock)
+    whats = [breach.what for breach in found.breaches if breach.rule == "S13"]
+    assert "600 jobs are queued, and 601 are counted" in whats
+
+
+async def copies(world: World, ref: JobRef, number: int) -> None:
+    """Make it this many jobs, each with its own entries."""
+    keys, client = world.keys, world.redis
+    fields = await client.hgetall(keys.job(ref.job))
+    waiting = await client.hget(keys.key("waiting"), ref.job)
+    external = fields[b"external_id"].decode()
+    async with client.pipeline(transaction=False) as pipeline:
+        for copy in range(number - 1):
+            job = f"job_{MARKET}.copy{copy:08}"
+            own = {"id": job, "external_id": f"{external}-{copy}", "key": f"{copy:064}"}
+            pipeline.hset(keys.job(job), mapping={**fields, **own})
+            pipeline.zadd(keys.key("by_age"), {job: 0})
+            pipeline.zadd(keys.key("by_service"), {f"{fields[b'service'].decode()}/{job}": 0})
+            name = keys.idempotency(fields[b"service"].decode(), own["key"])
+            pipeline.set(name, f"hash {job}", ex=3600)
+            pipeline.hset(
+                keys.key("externals"), f"{fields[b'service'].decode()}/{own['external_id']}", job
+            )
+            pipeline.zadd(keys.key("due"), {f"retry/{MALL}/{job}": world.now + HOUR_MS})
+            told = (int(fields[b"priority"]), int(fields[b"created_ms"]))
+            service, demand = fields[b"service"].decode(), fields[b"demand"].decode()
+            pipeline.zadd(keys.wait(MALL), {place_of(service, *told, job, demand): 0})
+            pipeline.hset(keys.key("waiting"), job, waiting)
+        pipeline.hincrby(keys.key("counts"), "submitted", number - 1)
+        pipeline.hincrby(keys.key("counts"), "queued", number - 1)
+        await pipeline.execute()
+
+
+@pytest.mark.finding("B13")
+async def test_jobs_are_counted_right_while_they_change(world: World) -> None:
+    """More jobs than a page, submitted and cancelled while the audit counts them."""
+    refs = [await world.submit() for _ in range(300)]
+    stop = asyncio.Event()
+
+    async def meanwhile() -> None:
+        for ref in refs:
+            await world.store.cancel(ref, "toys", "")
+            await world.submit()
+            if stop.is_set():
+                return
+
+    task = asyncio.create_task(meanwhile())
+    for _ in range(5):
+        found = await audit(world.url, {MARKET: world.policy}, settle_s=0, now_ms=world.clock)
+        assert [breach for breach in found.breaches if breach.rule == "S13"] == []
+    stop.set()
+    await task
+
+
+@pytest.mark.finding("B13")
+@pytest.mark.parametrize("how", ["emptied", "trimmed", "cut short"])
+async def test_an_event_stream_that_lost_events_is_named(planted: World, how: str) -> None:
+    first = await planted.submit()
+    planted.clock.now_ms += 60_000
+    await planted.store.cancel(await planted.submit(), "toys", "")
+    events = planted.keys.key("events")
+    entries = await planted.redis.xrange(events)
+    if how == "emptied":
+        await planted.redis.xtrim(events, maxlen=0, approximate=False)
+    elif how == "trimmed":
+        await planted.redis.xdel(events, entries[0][0])
+    else:
+        await planted.redis.xdel(events, *(entry for entry, _ in entries[1:]))
+    assert first is not None
+    assert "events" in {breach.rule for breach in await planted.breaches(swept=False)}
+
+
+@pytest.mark.finding("B13")
+async def test_an_idempotency_key_of_another_job_is_named(planted: World) -> None:
+    await planted.submit()
+    other = await planted.submit()
+    mine, _ = sorted(await planted.redis.keys(planted.keys.key("idempotency:*")))
+    value = (await planted.redis.get(mine)).split()
+    jobs = [job.decode() for job in await planted.redis.zrange(planted.keys.key("by_age"), 0, -1)]
+    (wrong,) = [job for job in jobs if job != value[1].decode()]
+    assert other.job in jobs
+    await planted.redis.set(mine, value[0] + b" " + wrong.encode(), ex=3600)
+    (breach,) = await planted.breaches()
+    assert (breach.rule, breach.kind) == ("S8", "key")
+    assert "another key" in breach.what
+
+
+@pytest.mark.finding("B6")
+async def test_a_full_store_can_be_audited(world: World) -> None:
+    await world.driver("ann")
+    await world.assigned("ann")
+    await world.redis.config_set("maxmemory", 1)
+    try:
+        found = await audit(world.url, {MARKET: world.policy}, settle_s=0, now_ms=world.clock)
+    finally:
+        await world.redis.config_set("maxmemory", 0)
+    assert (found.breaches, found.looked_at["job"]) == ((), 1)
+
+
+async def test_a_key_of_another_type_is_named(planted: World) -> None:
+    ref = await planted.submit()
+    await planted.redis.delete(planted.keys.job(ref.job))
+    await planted.redis.set(planted.keys.job(ref.job), "no hash")
+    rules = {(breach.rule, breach.kind) for breach in await planted.breaches()}
+    assert ("record", "job") in rules
+
+
+async def test_it_writes_nothing(world: World) -> None:
+    await world.driver("ann")
+    await world.assigned("ann")
+    before = await world.dump()
+    await world.breaches()
+    assert await world.dump() == before
+
+
+async def test_a_store_that_is_not_there_is_told() -> None:
+    with pytest.raises(StoreUnavailable):
+        await audit("redis://127.0.0.1:1/0", {MARKET: MarketPolicy()})

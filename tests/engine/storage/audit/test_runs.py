@@ -1,0 +1,163 @@
+"""The audit and the leaks of a market with runs: well kept it has no breach, each planted one is
+named, and after many runs nothing is left."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_protocol.lifecycle import Outcome, Step
+from tests.engine.storage.planted_breaches import change, set_job
+from tests.engine.storage.worlds import (ACK_MS, MALL, MARKET, STALE_MS, World)
+
+VAN = Vehicle(kind="van", max_jobs=3)
+
+
+@pytest.fixture
+def policy() -> MarketPolicy:
+    return MarketPolicy(max_run_jobs=3)
+
+
+async def driver_with_more_than_fits(world: World) -> None:
+    await world.driver("ann", vehicle=Vehicle(max_jobs=9))
+    await world.driver("bob", vehicle=VAN)
+    mine, others = await world.assigned_run("ann", 3), await world.assigned_run("bob", 1)
+    await set_job(world, others[0], driver="ann")
+    await change(world, "drivers", "bob", jobs=[])
+    jobs = [{"job": ref.job, "attempt": 1, "mall": MALL} for ref in (*mine, *others)]
+    await change(world, "drivers", "ann", jobs=jobs)
+
+
+async def run_of_which_one_job_looks_on(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, _ = await world.offered_run("ann", 3)
+    await set_job(world, refs[1], state="queued", offer="")
+
+
+async def run_offered_at_an_old_attempt(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, _ = await world.offered_run("ann", 3)
+    await set_job(world, refs[2], attempt=2)
+
+
+async def run_accepted_in_part(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs = await world.assigned_run("ann", 3)
+    await set_job(world, refs[2], driver="bob")
+
+
+async def run_without_one_of_its_due_entries(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, offer = await world.offered_run("ann", 2)
+    await world.redis.zrem(world.keys.key("due"), f"offer/{MALL}/{offer}/{refs[1].job}")
+
+
+async def full_driver_in_coming(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.assigned_run("ann", 3)
+    await world.redis.zadd(world.keys.key("coming"), {f"{MALL}/ann": 0})
+    await change(world, "drivers", "ann", coming=MALL)
+
+
+async def driver_at_the_mall_in_coming(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    (ref,) = await world.assigned_run("ann", 1)
+    await world.step(ref, Step.AT_MALL, 1)
+    await world.redis.zadd(world.keys.key("coming"), {f"{MALL}/ann": 0})
+    await change(world, "drivers", "ann", coming=MALL)
+
+
+async def driver_coming_to_another_mall(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.assigned_run("ann", 1)
+    await world.redis.zadd(world.keys.key("coming"), {"elsewhere/ann": 0})
+
+
+async def stranger_in_coming(world: World) -> None:
+    await world.redis.zadd(world.keys.key("coming"), {f"{MALL}/nobody": 0})
+
+
+async def stale_driver_in_coming(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.assigned_run("ann", 1)
+    await world.pass_ms(STALE_MS + 3_000)
+
+
+async def driver_on_its_way_whom_nobody_finds(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.assigned_run("ann", 1)
+    await world.redis.zrem(world.keys.key("coming"), f"{MALL}/ann")
+
+
+Plant = Callable[[World], Awaitable[None]]
+PLANTED: list[tuple[str, Plant]] = [
+    ("S2", driver_with_more_than_fits),
+    ("S3", run_of_which_one_job_looks_on),
+    ("S3", run_offered_at_an_old_attempt),
+    ("S5", run_accepted_in_part),
+    ("S10", full_driver_in_coming),
+    ("S10", driver_at_the_mall_in_coming),
+    ("S10", driver_coming_to_another_mall),
+    ("S10", stranger_in_coming),
+    ("S10", stale_driver_in_coming),
+    ("S14", run_without_one_of_its_due_entries),
+    ("L1", driver_on_its_way_whom_nobody_finds),
+]
+
+
+@pytest.mark.parametrize(("rule", "plant"), PLANTED, ids=lambda p: getattr(p, "__name__", p))
+async def test_a_planted_breach_is_named(planted: World, rule: str, plant: Plant) -> None:
+    await plant(planted)
+    found = await planted.breaches()
+    assert rule in {breach.rule for breach in found}, found
+
+
+async def test_a_day_of_runs_has_no_breach_and_leaves_nothing(world: World) -> None:
+    """A run of each kind of end, with one more on the way; and the sets are empty again."""
+    await world.driver("ann", vehicle=VAN)
+    store = world.store
+    for end in ("delivered", "cancelled", "given up", "declined", "unacknowledged"):
+        await world.fix("ann")
+        refs, offer = await world.offered_run("ann", 2)
+        assert await world.breaches() == ()
+        if end == "declined":
+            await store.decline(MARKET, "ann", offer, "")
+        elif end == "unacknowledged":
+            await world.pass_ms(ACK_MS)
+            await store.lapse(await world.entry(refs[0]))
+            await store.seen(MARKET, "ann")
+        else:
+            await store.accept(MARKET, "ann", offer)
+            more = await world.submit()
+            plan = world.plan(more, 0, "ann")
+            await store.offer(plan)
+            assert await world.breaches() == ()
+            await store.accept(MARKET, "ann", plan.offer)
+            refs = (*refs, more)
+        for ref in refs:
+            if end == "given up":
+                await world.step(ref, Step.GIVE_UP, 1)
+            elif end == "delivered":
+                await world.step(ref, Step.PICKED_UP, 1)
+                assert await world.breaches() == ()
+                await world.step(ref, Step.DELIVERED, 1)
+                continue
+            await store.cancel(ref, "toys", "")
+        assert await world.breaches() == ()
+        await world.pass_ms(30_000)
+        await store.driver_due(MARKET, "ann")
+    assert (await world.coming(), await world.waiting()) == (set(), [])
+    assert {member.partition("/")[0] for member in await world.due()} == {"driver"}
+    assert await world.redis.exists(world.keys.key("coming")) == 0
+
+
+async def test_a_run_that_was_given_back_is_no_broken_promise(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs = await world.assigned_run("ann", 3)
+    await world.store.release(refs[0], 1, Outcome.UNASSIGNED, "operator", "")
+    await world.store.cancel(refs[1], "toys", "")
+    assert await world.breaches() == ()
+    packed = await world.redis.hget(world.keys.key("drivers"), "ann")
+    assert len(msgspec.msgpack.decode(packed)["jobs"]) == 1

@@ -1,0 +1,412 @@
+"""The self-pipelining line: order, errors, deadlines, and what it does when the line breaks."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from mallard_engine.ports import StoreFull, StoreUnavailable
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.storage.client.errors import (LinkReplyError, StoreNotReady, StoreOutOfMemory, StoreTimeout)
+from mallard_engine.storage.client.client import Link
+from tests.engine.storage.proxy import store_proxy
+from tests.support import eventually
+
+
+@pytest.fixture
+async def link(redis_url: str) -> AsyncIterator[Link]:
+    link = Link(redis_url)
+    await link.connect()
+    yield link
+    await link.close()
+
+
+@pytest.fixture
+def server(redis_binary: Path | None, tmp_path: Path) -> EmbeddedServer:
+    """A server that a test may kill; not started yet."""
+    return EmbeddedServer(tmp_path, binary=redis_binary, options={"enable-debug-command": "local"})
+
+
+async def test_replies_come_as_redis_gave_them(link: Link) -> None:
+    assert link.connected
+    assert link.down_since is None
+    assert await link.call("SET", "k", b"\x00v") == b"OK"
+    assert await link.call("GET", "k") == b"\x00v"
+    assert await link.call("GET", "none") is None
+    assert await link.call("INCRBY", "n", 7) == 7
+    assert await link.call("MGET", "k") == [b"\x00v"]
+
+
+async def test_a_thousand_calls_at_once_keep_their_order(link: Link, redis_url: str) -> None:
+    replies = await asyncio.gather(*(link.call("INCR", "n") for _ in range(1000)))
+    assert replies == list(range(1, 1001))
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.get("n") == b"1000"
+
+
+async def test_an_error_belongs_to_its_call_alone(link: Link) -> None:
+    commands = (("SET", "k", "v"), ("INCR", "k"), ("GET", "k"))
+    replies = await asyncio.gather(
+        *(link.call(*command) for command in commands), return_exceptions=True
+    )
+    good, bad, also_good = replies
+    assert (good, also_good) == (b"OK", b"v")
+    assert isinstance(bad, LinkReplyError)
+    assert bad.code == "ERR"
+    with pytest.raises(LinkReplyError) as caught:
+        await link.call("EVALSHA", "0" * 40, 0)
+    assert caught.value.code == "NOSCRIPT"
+
+
+async def test_what_cannot_be_packed_is_refused_at_once(link: Link) -> None:
+    with pytest.raises(TypeError):
+        await link.call("SET", "k", None)  # type: ignore[arg-type]
+    assert await link.call("PING") == b"PONG"
+
+
+async def test_a_cancelled_call_does_not_shift_the_replies(link: Link) -> None:
+    call = asyncio.ensure_future(link.call("ECHO", "first"))
+    await asyncio.sleep(0)
+    call.cancel()
+    assert await link.call("ECHO", "second") == b"second"
+
+
+async def test_a_full_store_is_told_apart(redis_binary: Path | None) -> None:
+    with EmbeddedServer(persistent=False, maxmemory_bytes=1, binary=redis_binary) as server:
+        link = Link(server.url)
+        await link.connect()
+        with pytest.raises(StoreOutOfMemory) as caught:
+            await link.call("SET", "k", "v")
+        assert isinstance(caught.value, StoreFull)
+        await link.close()
+
+
+async def test_a_busy_store_counts_as_unavailable(link: Link, redis_server: EmbeddedServer) -> None:
+    other = Link(redis_server.url)
+    await other.connect()
+    await link.call("CONFIG", "SET", "busy-reply-threshold", 1)
+    spinning = asyncio.ensure_future(link.call("EVAL", "while true do end", 0))
+
+    async def refusal() -> StoreNotReady | None:
+        try:
+            await other.call("GET", "k")
+        except StoreNotReady as error:
+            return error
+        return None
+
+    refused = await eventually(refusal)
+    assert isinstance(refused, StoreUnavailable)
+    assert refused.code == "BUSY"
+    await other.call("SCRIPT", "KILL")
+    with pytest.raises(LinkReplyError):
+        await spinning
+    await link.call("CONFIG", "SET", "busy-reply-threshold", 5000)
+    await other.close()
+
+
+async def test_past_its_deadline_a_call_fails_and_the_line_is_made_anew(
+    server: EmbeddedServer,
+) -> None:
+    with server:
+        link = Link(server.url, deadline_s=0.2)
+        await link.connect()
+        late = asyncio.ensure_future(link.call("DEBUG", "SLEEP", 0.5))
+        behind = asyncio.ensure_future(link.call("GET", "k"))
+        with pytest.raises(StoreTimeout):
+            await late
+        with pytest.raises(StoreUnavailable):
+            await behind
+        await eventually(lambda: link.connected)
+        assert await link.call("ECHO", "mine") == b"mine"
+        await link.close()
+
+
+async def test_a_loop_that_was_held_up_reads_its_replies_first(redis_url: str) -> None:
+    link = Link(redis_url, deadline_s=0.1)
+    await link.connect()
+    call = asyncio.ensure_future(link.call("PING"))
+    for _ in range(3):  # until it is written
+        await asyncio.sleep(0)
+    busy_until_s = time.monotonic() + 0.3
+    while time.monotonic() < busy_until_s:
+        pass  # the process is stopped, or busy with something else
+    assert await call == b"PONG"
+    await link.close()
+
+
+async def test_a_broken_line_fails_what_waits_and_mends_itself(server: EmbeddedServer) -> None:
+    heard: list[str] = []
+    with server:
+        link = Link(
+            server.url,
+            on_up=lambda: heard.append("up"),
+            on_down=lambda: heard.append("down"),
+        )
+        await link.connect()
+        await link.call("SET", "k", "v")
+        waiting = asyncio.ensure_future(link.call("BLPOP", "empty", 0))
+        await asyncio.sleep(0)
+        os.kill(server.pid, 9)
+        with pytest.raises(StoreUnavailable):
+            await waiting
+        await eventually(lambda: not link.connected)
+        assert isinstance(link.down_since, float)
+        held = asyncio.ensure_future(link.call("GET", "k"))
+        await asyncio.sleep(0)
+        await eventually(lambda: not server.running)
+        assert server.revive()
+        assert await held == b"v"
+        assert link.down_since is None
+        assert heard == ["up", "down", "up"]
+        await link.close()
+
+
+async def test_while_down_calls_wait_in_bounds(server: EmbeddedServer) -> None:
+    with server:
+        link = Link(server.url, deadline_s=0.2, max_waiting=2)
+        await link.connect()
+        os.kill(server.pid, 9)
+        await eventually(lambda: not link.connected)
+        outcomes = await asyncio.gather(
+            *(link.call("GET", "k") for _ in range(3)), return_exceptions=True
+        )
+        away = f"the store at {link.address} cannot be reached"
+        assert [str(outcome).partition(":")[0] for outcome in outcomes] == [
+            away,
+            away,
+            "2 calls are waiting for the store already",
+        ]
+        assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+        await link.close()
+
+
+async def test_while_up_calls_wait_in_bounds(redis_url: str) -> None:
+    link = Link(redis_url, max_waiting=2)
+    await link.connect()
+    outcomes = await asyncio.gather(*(link.call("PING") for _ in range(3)), return_exceptions=True)
+    assert outcomes[:2] == [b"PONG", b"PONG"]
+    assert isinstance(outcomes[2], StoreUnavailable)
+    await link.close()
+
+
+async def test_closing_fails_what_waits(server: EmbeddedServer) -> None:
+    with server:
+        link = Link(server.url)
+        await link.connect()
+        waiting = asyncio.ensure_future(link.call("BLPOP", "empty", 0))
+        await asyncio.sleep(0)
+        await link.close()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await waiting
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await link.call("PING")
+
+
+async def test_no_store_at_all() -> None:
+    link = Link("unix:///nowhere/redis.sock")
+    with pytest.raises(StoreUnavailable, match=r"/nowhere/redis\.sock"):
+        await link.connect()
+    await link.close()
+
+
+async def test_something_else_that_answers() -> None:
+    async def gibberish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)  # or its close would reset the connection, and the answer with it
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    other = await asyncio.start_server(gibberish, "127.0.0.1", 0)
+    link = Link(f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}")
+    with pytest.raises(StoreUnavailable, match="does not speak"):
+        await link.connect()
+    await link.close()
+    other.close()
+    await other.wait_closed()
+
+
+async def test_the_greeting_is_said_on_every_connection(server: EmbeddedServer) -> None:
+    with server:
+        link = Link(server.url, name="node-7", greeting=[("INCR", "greeted")])
+        await link.connect()
+        assert b"name=node-7" in await link.call("CLIENT", "LIST")
+        await link.call("CLIENT", "KILL", "SKIPME", "no", "TYPE", "normal")
+        await eventually(lambda: not link.connected)
+        assert await link.call("GET", "greeted") == b"2"
+        await link.close()
+
+
+async def test_password_user_and_database(redis_binary: Path | None) -> None:
+    with EmbeddedServer(persistent=False, binary=redis_binary, tcp=True) as server:
+        place = server.url.removeprefix("redis://").removesuffix("/0")
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("requirepass", "s3cret")
+        admin = Link(f"redis://:s3cret@{place}/3")
+        await admin.connect()
+        await admin.call("ACL", "SETUSER", "engine", "on", ">pa:ss", "~*", "+@all", "-client")
+        await admin.call("SET", "k", "in three")
+
+        engine = Link(f"redis://engine:pa%3Ass@{place}/3")  # it may not name its connection
+        await engine.connect()
+        assert await engine.call("ACL", "WHOAMI") == b"engine"
+        assert await engine.call("GET", "k") == b"in three"
+        for wrong, code in ((f"redis://{place}", "NOAUTH"), (f"redis://:x@{place}", "WRONGPASS")):
+            link = Link(wrong)
+            with pytest.raises(LinkReplyError) as caught:
+                await link.connect()
+            assert caught.value.code == code
+            await link.close()
+        await engine.close()
+        await admin.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A key and a certificate of our own for localhost, in one file."""
+    path = tmp_path / "both.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["-keyout", str(path), "-out", f"{path}.crt"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", *curve, *subject, *made]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+async def test_tls_checks_the_certificate(redis_url: str, certificate: Path) -> None:
+    """A TLS end in front of the server: the bundled binary is built without TLS."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    port = redis_url.removesuffix("/0").rpartition(":")[2]
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        backward_reader, backward_writer = await asyncio.open_connection("127.0.0.1", int(port))
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65_536):
+                sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(reader, backward_writer), pump(backward_reader, writer))
+
+    front = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=context)
+    url = f"rediss://localhost:{front.sockets[0].getsockname()[1]}/0"
+    trusting = Link(f"{url}?ssl_ca_certs={certificate}")
+    await trusting.connect()
+    assert await trusting.call("ECHO", "private") == b"private"
+    await trusting.close()
+    wary = Link(url)
+    with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        await wary.connect()
+    await wary.close()
+    front.close()
+
+
+@pytest.mark.finding("B2")
+async def test_calls_on_a_line_known_to_be_down_fail_at_once(server: EmbeddedServer) -> None:
+    with server:
+        link = Link(server.url, grace_s=0.1)
+        await link.connect()
+        os.kill(server.pid, 9)
+        await eventually(lambda: not link.connected)
+        await asyncio.sleep(0.15)
+        began = time.monotonic()
+        for _ in range(200):
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                await link.call("GET", "k")
+        assert time.monotonic() - began < 1
+        await link.close()
+
+
+@pytest.mark.finding("B2")
+async def test_a_stopped_store_is_noticed_without_any_call(server: EmbeddedServer) -> None:
+    with server:
+        link = Link(server.url)
+        await link.connect()
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            await eventually(lambda: not link.connected, timeout_s=4)
+            with pytest.raises(StoreUnavailable, match="is silent"):
+                await link.call("GET", "k")
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await eventually(lambda: link.connected)
+        assert await link.call("ECHO", "back") == b"back"
+        await link.close()
+
+
+@pytest.mark.finding("B2")
+async def test_a_half_open_connection_is_noticed(redis_url: str) -> None:
+    async with store_proxy(redis_url) as proxy:
+        link = Link(proxy.url, silence_s=0.3)
+        await link.connect()
+        proxy.silent = True
+        with pytest.raises(StoreTimeout, match="is silent"):
+            await link.call("GET", "k")
+        assert not link.connected
+        proxy.silent = False
+        await eventually(lambda: link.connected)
+        await link.close()
+
+
+@pytest.mark.finding("B11")
+async def test_a_young_outage_is_retried_at_least_four_times_a_second() -> None:
+    """A port that hangs up on each connection, and counts them."""
+    attempts: list[float] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.append(time.monotonic())
+        if len(attempts) == 1:
+            for answer in (b"+OK", b"*3\r\n$6\r\nmaster\r\n:0\r\n*0", b"+PONG"):
+                await reader.read(65_536)
+                writer.write(answer + b"\r\n")
+        writer.close()
+
+    other = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    link = Link(f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}")
+    with contextlib.suppress(StoreUnavailable):
+        await link.connect()
+    link._mending = asyncio.create_task(link._mend())
+    await eventually(lambda: len(attempts) >= 14, timeout_s=20)
+    # The median, as a busy machine may hold up some of them.
+    pauses = sorted(b - a for a, b in itertools.pairwise(attempts[4:]))
+    assert pauses[len(pauses) // 2] < 0.5
+    await link.close()
+    other.close()
+
+
+@pytest.mark.finding("B12")
+async def test_a_master_that_becomes_a_replica_is_left(redis_binary: Path | None) -> None:
+    with EmbeddedServer(persistent=False, tcp=True, binary=redis_binary) as server:
+        link = Link(server.url)
+        await link.connect()
+        with redis.Redis.from_url(server.url) as client:
+            client.replicaof("127.0.0.1", 1)
+            with pytest.raises(StoreNotReady, match="READONLY"):
+                await link.call("SET", "k", "v")
+            await eventually(lambda: "replica" in link.why_down)
+            assert not link.connected
+            client.replicaof("NO", "ONE")
+        await eventually(lambda: link.connected)
+        await link.call("SET", "k", "v")
+        await link.close()
+
+
+@pytest.mark.finding("B12")
+async def test_a_replica_is_refused_on_connecting(redis_binary: Path | None) -> None:
+    with EmbeddedServer(
+        persistent=False, tcp=True, binary=redis_binary, options={"replicaof": "127.0.0.1 1"}
+    ) as server:
+        link = Link(server.url)
+        with pytest.raises(StoreUnavailable, match="it is a replica"):
+            await link.connect()
+        await link.close()

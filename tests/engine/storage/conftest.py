@@ -1,0 +1,47 @@
+"""The world that the tests of the scripts live in, checked when they leave it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.storage.redis_store import RedisStore
+from tests.engine.storage.worlds import (MARKET, Clock, RecordingLink, World)
+
+
+@pytest.fixture
+def policy() -> MarketPolicy:
+    return MarketPolicy()
+
+
+@pytest.fixture
+async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
+    """A world; at the end, what happened in it must have been allowed."""
+    clock = Clock()
+    store = RedisStore(redis_url, {MARKET: policy}, now_ms=clock)
+    store._link = link = RecordingLink(redis_url)
+    await store.connect()
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        world = World(store, client, redis_url, policy, clock, link)
+        await world.beat()
+        yield world
+        await world.check_lifecycle()
+        assert await world.breaches(swept=False) == ()
+    await store.close()
+
+
+@pytest.fixture
+async def planted(world: World) -> AsyncIterator[World]:
+    """A world whose breaches are meant: emptied before it is checked."""
+    yield world
+    await world.redis.flushall()
+
+
+@pytest.fixture
+async def other_store(world: World) -> AsyncIterator[RedisStore]:
+    """Another node's store, on the same Redis and by the same clock."""
+    store = RedisStore(world.url, {MARKET: world.policy}, now_ms=world.clock)
+    await store.connect()
+    yield store
+    await store.close()

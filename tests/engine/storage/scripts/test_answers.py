@@ -1,0 +1,209 @@
+"""The driver's answer to an offer: accept, decline."""
+
+import asyncio
+
+import pytest
+
+from mallard_engine.core.model import HeldJob
+from mallard_engine.ports import Refused
+from mallard_protocol.codes import ErrorCode
+from mallard_protocol.lifecycle import Outcome, Step
+from tests.engine.storage.worlds import (ACK_MS, COOLDOWN_MS, HOUR_MS, MALL, MARKET, NODE, OFFER_MS, RESUME_MS, World)
+
+KEPT_MS = 600_000
+
+
+async def refused(world: World, driver: str, offer: str, verb: str = "accept") -> ErrorCode:
+    store = world.store
+    answer = (
+        store.accept(MARKET, driver, offer)
+        if verb == "accept"
+        else store.decline(MARKET, driver, offer, "")
+    )
+    with pytest.raises(Refused) as caught:
+        await answer
+    return caught.value.code
+
+
+async def test_an_accepted_job_is_in_the_drivers_hands(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    await world.pass_ms(500)
+    answered = await world.store.accept(MARKET, "ann", offer)
+    (job,) = answered.jobs
+    assert job == await world.job(ref)
+    assert (job.state, job.driver, job.attempt, job.offer) == ("assigned", "ann", 1, None)
+    assert job.eta_pickup_ms is not None
+    assert [(t.driver, t.outcome) for t in job.asked] == [("ann", "accepted")]
+    assert answered.driver.jobs == (HeldJob(ref.job, 1, MALL),)
+    assert (answered.driver.offer, answered.driver.shown) == (None, "on_run")
+    assert await world.idle() == set()
+    assert await world.due_of(ref) == world.now + RESUME_MS
+
+
+@pytest.mark.parametrize("early_ms", [1, 0, -1])
+async def test_an_accept_succeeds_only_before_the_expiry(world: World, early_ms: int) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    await world.store.offer_ack(MARKET, "ann", offer)
+    await world.pass_ms(OFFER_MS - early_ms)
+    before = await world.dump()
+    if early_ms > 0:
+        await world.store.accept(MARKET, "ann", offer)
+        assert await world.state(ref) == "assigned"
+        return
+    assert await refused(world, "ann", offer) is ErrorCode.OFFER_CLOSED
+    assert await refused(world, "ann", offer, "decline") is ErrorCode.OFFER_CLOSED
+    assert await world.dump() == before
+
+
+async def test_an_accept_implies_the_acknowledgement(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    entry = await world.entry(ref)
+    await world.pass_ms(ACK_MS)
+    await world.store.accept(MARKET, "ann", offer)
+    assert (await world.store.lapse(entry))[0] is None
+    assert await world.state(ref) == "assigned"
+
+
+@pytest.mark.parametrize("verb", ["accept", "decline"])
+async def test_only_the_offers_driver_may_answer(world: World, verb: str) -> None:
+    await world.driver("ann")
+    await world.driver("bob")
+    _, offer = await world.offered("ann")
+    before = await world.dump()
+    assert await refused(world, "bob", offer, verb) is ErrorCode.NOT_YOURS
+    assert await refused(world, "ann", "no such offer", verb) is ErrorCode.NOT_YOURS
+    assert await world.dump() == before
+
+
+async def test_repeating_an_accept_gets_the_first_answer_for_ten_minutes(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    first = await world.store.accept(MARKET, "ann", offer)
+    before = await world.dump()
+    await world.pass_ms(KEPT_MS - 1)
+    await world.store.forget(MARKET)
+    again = await world.store.accept(MARKET, "ann", offer)
+    assert (again.jobs, again.driver) == (first.jobs, first.driver)
+    assert again.effects.pushes == ()
+    after = await world.dump()
+    changed = {key for key in after if after[key] != before[key]}
+    assert changed == {world.keys.key(name).encode() for name in ("nodes", "leases")}
+    await world.pass_ms(1)
+    assert await world.store.forget(MARKET) == 1
+    assert await refused(world, "ann", offer) is ErrorCode.NOT_YOURS
+    assert await world.state(ref) == "assigned"
+
+
+async def test_a_thousand_accepts_have_one_effect(world: World) -> None:
+    await world.driver("ann")
+    await world.driver("bob")
+    ref, offer = await world.offered("ann")
+    verb = world.store.accept
+    results = await asyncio.gather(
+        *(verb(MARKET, "ann" if n % 2 else "bob", offer) for n in range(1_000)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, Refused) for result in results) == 500
+    assert len((await world.record("ann")).jobs) == 1
+    assert [t.state for t in (await world.job(ref)).timeline] == ["queued", "offered", "assigned"]
+
+
+async def test_an_accept_after_another_end_is_refused(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    await world.store.withdraw(ref, offer, "operator")
+    assert await refused(world, "ann", offer) is ErrorCode.OFFER_CLOSED
+    second = await world.offer(ref, "ann")
+    assert await refused(world, "ann", offer) is ErrorCode.OFFER_CLOSED
+    await world.store.decline(MARKET, "ann", second, "")
+    assert await refused(world, "ann", second) is ErrorCode.OFFER_CLOSED
+
+
+@pytest.mark.parametrize("fence", [{"attempt": 2}, {"offer": "newer"}, {"state": "queued"}])
+@pytest.mark.parametrize("verb", ["accept", "decline"])
+async def test_an_answer_is_fenced_by_the_job_itself(
+    planted: World, verb: str, fence: dict[str, str | int]
+) -> None:
+    """As after a failover that lost the offer's end and not the job's: the job has moved on."""
+    await planted.driver("ann")
+    ref, offer = await planted.offered()
+    await planted.redis.hset(planted.keys.job(ref.job), mapping=fence)
+    assert await refused(planted, "ann", offer, verb) is ErrorCode.OFFER_CLOSED
+
+
+async def test_a_declined_offer_cannot_be_declined_after_it_was_accepted(world: World) -> None:
+    await world.driver("ann")
+    _, offer = await world.offered()
+    await world.store.accept(MARKET, "ann", offer)
+    assert await refused(world, "ann", offer, "decline") is ErrorCode.OFFER_CLOSED
+
+
+async def test_hands_that_custody_filled_take_no_offer(world: World) -> None:
+    """S2: the vehicle holds one job, and an offer may be out when a parcel turns up in it."""
+    await world.driver("ann")
+    lost, attempt = await world.assigned("ann")
+    await world.store.release(lost, attempt, Outcome.SILENT, "engine", "")
+    _, offer = await world.offered("ann")
+    await world.step(lost, Step.PICKED_UP, attempt)
+    assert await refused(world, "ann", offer) is ErrorCode.OFFER_CLOSED
+    assert [held.job for held in (await world.record()).jobs] == [lost.job]
+
+
+# -- decline
+
+
+async def test_a_declined_job_looks_on_and_the_driver_cools_down(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    await world.pass_ms(500)
+    answered = await world.store.decline(MARKET, "ann", offer, "too far")
+    assert answered.effects.malls == (MALL,)
+    assert answered.effects.pushes == ()
+    ann = answered.driver
+    assert (ann.offer, ann.shown, ann.cool_until_ms) == (None, "available", world.now + COOLDOWN_MS)
+    assert (ann.declines, ann.declines_ms) == (1.0, world.now)
+    job = await world.job(ref)
+    assert (job.state, job.attempt, job.offer, job.reason) == ("queued", 1, None, None)
+    assert [(t.driver, t.attempt, t.outcome) for t in job.asked] == [("ann", 1, "declined")]
+    assert await world.waiting() == [ref.job]
+    assert await world.due_of(ref) == world.now + 1_000
+    last = (await world.events("job"))[-1]
+    assert (last["cause"], last["actor"], last["reason"]) == ("declined", "ann", "too far")
+
+
+async def test_repeating_a_decline_gets_the_first_answer(world: World) -> None:
+    await world.driver("ann")
+    _, offer = await world.offered()
+    await world.store.decline(MARKET, "ann", offer, "")
+    before = await world.dump()
+    again = await world.store.decline(MARKET, "ann", offer, "")
+    assert again.driver.declines == 1.0
+    assert await world.dump() == before
+
+
+async def test_recent_declines_halve_each_hour(world: World) -> None:
+    await world.driver("ann")
+    _, offer = await world.offered()
+    await world.store.decline(MARKET, "ann", offer, "")
+    await world.pass_ms(HOUR_MS)
+    await world.fix("ann")
+    _, offer = await world.offered()
+    answered = await world.store.decline(MARKET, "ann", offer, "")
+    assert answered.driver.declines == pytest.approx(1.5)
+
+
+async def test_a_driver_may_answer_from_its_next_socket(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.pass_ms(1_000)
+    await world.store.beat(MARKET, "n2")
+    await world.connect("ann", node="n2")
+    snapshot = await world.store.snapshot(MARKET, "ann")
+    assert snapshot.offer is not None
+    assert snapshot.offer.offer == offer
+    await world.store.accept(MARKET, "ann", offer)
+    assert await world.state(ref) == "assigned"

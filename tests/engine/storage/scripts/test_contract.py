@@ -1,0 +1,221 @@
+"""Each script keeps the house's rules, and its header is what the typed calls send."""
+
+import asyncio
+import re
+from importlib import resources
+
+import pytest
+
+from mallard_engine.core.model import Device, RoundRecord, Vehicle
+from mallard_engine.ports import (DriverFix, DueEntry, JobQuery, LateRun, OwnDriver, Refused, Stop, Store)
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.keys import place_of
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
+from mallard_protocol.lifecycle import (BEFORE_PICKUP, NOT_ASKED_AGAIN, TERMINAL, JobState, Outcome, Step, Wish)
+from mallard_protocol.messages import Proof
+from tests.engine.storage.worlds import (LAT, LON, MALL, MARKET, NODE, TRANSITION_KEYS, World, declared_arguments)
+
+SCRIPTS = all_scripts()
+# Without `allow-oom` a full server refuses a script: only these may be refused.
+REFUSED_WHEN_FULL = {"hello", "submit"}
+READ_ONLY = {
+    "around",
+    "candidates",
+    "waiting_jobs",
+    "waiting_malls",
+    "waiting_that_fit",
+    "wanted_jobs",
+}
+MOST_LINES = 120
+# For the type checker: the store keeps its port.
+KEEPS_ITS_PORT: type[Store] = RedisStore
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_its_flags_are_those_of_the_house(script: Script) -> None:
+    expected = {"no-writes"} if script.name in READ_ONLY else {"allow-oom"}
+    assert script.flags == (set() if script.name in REFUSED_WHEN_FULL else expected)
+
+
+@pytest.mark.finding("B6")
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+async def test_a_full_store_runs_all_but_new_work(script: Script, redis_url: str) -> None:
+    """Asked of the server itself: an error is fine, as these are no keys, but `OOM` is not."""
+    link = Link(redis_url)
+    await link.connect()
+    await link.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        codes = {}
+        for each in (script, *([script_when_full(script.name)] if not script.flags else [])):
+            with pytest.raises(LinkReplyError) as caught:
+                await each.run(link, ["{m}:k"], ["", b"\xc1", b"\xc1"])
+            codes[each.sha] = caught.value.code
+        assert ("OOM" in codes.values()) == (script.name in REFUSED_WHEN_FULL)
+        assert list(codes.values()).count("OOM") <= 1
+    finally:
+        await link.call("CONFIG", "SET", "maxmemory", 0)
+        await link.close()
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_its_header_names_what_it_reads(script: Script) -> None:
+    source = script.source.decode()
+    body = re.sub(r"^--.*$", "", source, flags=re.MULTILINE)
+    declared = declared_arguments(script)
+    assert set(re.findall(r"\barg\.(\w+)", body)) == declared.required | declared.optional
+    assert max(map(int, re.findall(r"\bKEYS\[(\d+)\]", body)), default=0) <= len(script.keys)
+    assert max(map(int, re.findall(r"\bARGV\[(\d+)\]", body))) <= (
+        len(declared.before) + 1 + len(declared.blobs)
+    )
+    assert script.replies
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "table"),
+    [
+        ("accept", "TERMINAL", TERMINAL),
+        ("accept", "BEFORE_PICKUP", BEFORE_PICKUP),
+        ("offer", "FOREVER", NOT_ASKED_AGAIN),
+    ],
+)
+def test_what_lua_keeps_of_the_lifecycle_is_the_lifecycle(
+    script: str, name: str, table: frozenset[str]
+) -> None:
+    """Lua cannot import the tables, so it holds copies."""
+    found = re.search(
+        rf"^local {name} = \{{(.*?)\}}", SCRIPTS[script].source.decode(), re.MULTILINE | re.DOTALL
+    )
+    assert found
+    assert set(re.findall(r"(\w+) = true", found[1])) == {str(each) for each in table}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_its_verdicts_are_those_of_its_header(script: Script) -> None:
+    written = set(re.findall(r"reply\('(\w+)'", script.source.decode()))
+    told = {
+        verdict
+        for alternative in " | ".join(script.replies).split(" | ")
+        for verdict in alternative.split()[:1]
+    }
+    assert written <= told
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_a_transition_begins_with_the_markets_keys(script: Script) -> None:
+    if b"lib/base" in script.source or "policy" in declared_arguments(script).before:
+        names = tuple(key.rpartition(":")[2] for key in TRANSITION_KEYS)
+        assert script.keys[: len(names)] == names
+
+
+def test_each_file_is_short_and_starts_with_its_line() -> None:
+    folder = resources.files("mallard_engine.storage") / "lua"
+    scripts = [file for file in folder.iterdir() if file.name.endswith(".lua")]
+    for file in [*scripts, *(folder / "lib").iterdir()]:
+        lines = file.read_text().splitlines()
+        assert len(lines) <= MOST_LINES, file.name
+        for line in lines:
+            assert len(line) <= (120 if line.startswith("--") else 100), (file.name, line)
+        if file in scripts:
+            assert re.match(r"#!lua( flags=[a-z-]+)?$", lines[0]), file.name
+
+
+async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call a script
+    world: World,
+) -> None:
+    """Every call of the store, once; the world's link holds each against its header."""
+    store = world.store
+    await store.hello(MARKET, "bob", node=NODE, vehicle=Vehicle(max_jobs=2), fix=None)
+    await world.driver("ann")
+    await store.record_positions(MARKET, [DriverFix("ann", world.now + 1, LAT, LON, 5.0)])
+    await asyncio.gather(
+        store.seen(MARKET, "ann"),
+        store.tell(MARKET, "ann", "bad_field"),
+        store.alive(MARKET, "ann"),
+    )
+    await store.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000_000)
+    await store.suspend(MARKET, "ann", "complaint")
+    await store.resume(MARKET, "ann")
+    await store.drivers_near(MARKET, LAT, LON, 1_000, 10)
+    await store.set_device(MARKET, "ann", 1, Device("fcm", "wake-me"))
+
+    ref, offer = await world.offered()
+    queued = JobQuery(states=frozenset({"queued"}))
+    await store.jobs(MARKET, queued, service=None, limit=1, cursor=None)
+    await store.record_round(MARKET, RoundRecord(ref.job, 1, world.now, 1_000, False))
+    assert await store.last_round(ref.job)
+    await store.candidates(
+        MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=4
+    )
+    await world.redis.zadd(world.keys.wait(MALL), {place_of("toys", 0, 1, "job_phoenix.x", ""): 0})
+    await store.waiting_that_fit(MARKET, MALL, [Vehicle()], "-", "+")
+    await asyncio.gather(
+        store.queue_of(MARKET, 10), store.waiting(MARKET, [f"m{n}" for n in range(40)])
+    )
+    await store.free_around(
+        MARKET, [(LAT, LON)], radius_m=500, max_radius_m=5_000, drivers=4, most=8
+    )
+    await store.offer_ack(MARKET, "ann", offer)
+    await store.lapse(await world.entry(ref))
+    await store.withdraw(ref, offer, "operator")
+    await store.retry_later(ref, 1, world.now + 5_000)
+    offer = await world.offer(ref, "ann")
+    await store.decline(MARKET, "ann", offer, "too far")
+    await store.assign(ref, "ann", "operator")
+    await store.release(ref, 3, Outcome.UNASSIGNED, "operator", "mistake")
+    await store.assign(ref, "ann", "operator")
+    await store.silence(await world.entry(ref))
+    await store.update_etas(MARKET, "ann", [Stop(ref.job, 4, world.now + 1, world.now + 2)])
+    await store.arrive(ref, "ann", 4)
+    job = await world.job(ref)
+    await store.ready(ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now)
+    await store.progress(
+        ref,
+        "ann",
+        job.attempt,
+        Step.PICKED_UP,
+        at_ms=world.now,
+        proof=Proof("code", "1"),
+        reason="",
+    )
+    await store.problem(
+        MARKET, "ann", kind="not_ready", mall=MALL, job=ref.job, store="lego",
+        until_ms=world.now + 1, text="",
+    )  # fmt: skip
+    await store.close_job(ref, JobState.RETURNED, "operator", "")
+    accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
+    await store.accept(MARKET, "bob", offer)
+    await store.cancel(accepted, "toys", "")
+    await store.expire(await world.submit(), "nobody_in_reach", 0)
+    await _scheduled(world)
+    await store.due(MARKET, 10)
+    await store.driver_due(MARKET, "ann")
+    await store.offer_more(DueEntry("more/m/job_phoenix.x", "more", "job_phoenix.x", mall="m"))
+    await store.disconnect(MARKET, NODE, [("ann", 1)])
+    late = LateRun(MALL, ref.job, "ann", 1, world.now)
+    await store.hand_over(late, world.plan(ref, 1, "bob"))
+    with pytest.raises(Refused):
+        await store.claim(MARKET, "ann", "job_phoenix.x", 1, "picked_up", at_ms=1)
+    await store.take_back(MARKET, NODE, [OwnDriver("ann", 1, Wish.PAUSED)], rewound=False)
+    await store.reap(MARKET, "dead", 10)
+    await store.leave(MARKET, NODE)
+    await store.forget(MARKET)
+
+    assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
+
+
+async def _scheduled(world: World) -> None:
+    """What happens to a job that is held back."""
+    ref, _ = await world.in_state(JobState.SCHEDULED)
+    await world.store.queue(ref)
+    await world.store.lift_hold(MARKET, MALL, "lego", world.now)
+    need = (await world.job(ref)).need
+    await world.store.next_opening(ref, 0, was=need, need=need, release_ms=world.now + 1)
+
+
+async def test_an_entry_of_an_unknown_kind_is_told_as_it_is(world: World) -> None:
+    await world.redis.zadd(world.keys.key("due"), {"odd/mall/job": world.now})
+    (entry,) = await world.store.due(MARKET, 10)
+    assert entry == DueEntry("odd/mall/job", "odd", "job", mall="mall")
+    await world.redis.zrem(world.keys.key("due"), entry.member)

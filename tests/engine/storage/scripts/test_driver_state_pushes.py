@@ -1,0 +1,123 @@
+"""Every `job` push says the driver's own state after the change, whatever the reason."""
+
+import re
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import JobRef, LateRun
+from mallard_engine.storage.scripts import all_scripts
+from mallard_protocol.lifecycle import JobState, Outcome, Step
+from tests.engine.storage.worlds import (MALL, MARKET, NODE, RESUME_MS, World)
+
+pytestmark = pytest.mark.finding("C7")
+
+
+@pytest.fixture
+def policy() -> MarketPolicy:
+    return MarketPolicy(max_run_jobs=2)
+
+
+async def cancelled(world: World, ref: JobRef) -> None:
+    await world.store.cancel(ref, "toys", "customer")
+
+
+async def unassigned(world: World, ref: JobRef) -> None:
+    await world.store.release(ref, 1, Outcome.UNASSIGNED, "operator", "mistake")
+
+
+async def reassigned(world: World, ref: JobRef) -> None:
+    await world.driver("bob")
+    await world.store.assign(ref, "bob", "operator")
+
+
+async def arrived(world: World, ref: JobRef) -> None:
+    await world.store.arrive(ref, "ann", 1)
+
+
+async def ready_changed(world: World, ref: JobRef) -> None:
+    job = await world.job(ref)
+    await world.store.ready(
+        ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now
+    )
+
+
+async def closed(world: World, ref: JobRef) -> None:
+    await world.step(ref, Step.PICKED_UP, 1)
+    await world.store.close_job(ref, JobState.LOST, "operator", "gone")
+
+
+async def silent(world: World, ref: JobRef) -> None:
+    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.pass_ms(RESUME_MS)
+    await world.store.silence(await world.entry(ref))
+
+
+async def handed_over(world: World, ref: JobRef) -> None:
+    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    lost_ms = (await world.record()).lost_ms
+    await world.pass_ms(RESUME_MS)
+    await world.driver("bob")
+    late = LateRun(MALL, ref.job, "ann", 1, lost_ms)
+    assert (await world.store.hand_over(late, world.plan(ref, 1, "bob"))).verdict == "offered"
+
+
+async def collected(world: World, ref: JobRef) -> None:
+    """An earlier holder has the parcel: ann, assigned since, hears it."""
+    await world.store.release(ref, 1, Outcome.UNASSIGNED, "operator", "mistake")
+    await world.driver("bob")
+    await world.store.assign(ref, "bob", "operator")
+    await world.step(ref, Step.PICKED_UP, 1)
+
+
+CHANGES: list[tuple[Callable[[World, JobRef], Awaitable[None]], str, str, str]] = [
+    (cancelled, "ann", "cancelled", "available"),
+    (unassigned, "ann", "unassigned", "available"),
+    (reassigned, "ann", "unassigned", "available"),
+    (reassigned, "bob", "assigned", "on_run"),
+    (arrived, "ann", "arrived", "on_run"),
+    (ready_changed, "ann", "ready_changed", "on_run"),
+    (closed, "ann", "closed", "available"),
+    (silent, "ann", "silent", "offline"),
+    (handed_over, "ann", "silent", "offline"),
+    (collected, "bob", "collected", "available"),
+]
+
+
+@pytest.mark.parametrize(("change", "driver", "reason", "state"), CHANGES)
+async def test_a_job_push_says_the_drivers_own_state(
+    world: World,
+    change: Callable[[World, JobRef], Awaitable[None]],
+    driver: str,
+    reason: str,
+    state: str,
+) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    await change(world, ref)
+    push = [push for push in await world.pushes(driver) if push.kind == "job"][-1]
+    assert (push.reason, push.driver_state) == (reason, state)
+    assert push.driver_state == (await world.record(driver)).shown
+
+
+async def test_one_of_two_jobs_cancelled_leaves_the_driver_on_its_run(world: World) -> None:
+    await world.driver(vehicle=Vehicle(max_jobs=2))
+    first, second = await world.assigned_run("ann", 2)
+    states = []
+    for ref in (first, second):
+        await world.store.cancel(ref, "toys", "customer")
+        states.append((await world.pushes())[-1].driver_state)
+    assert states == ["on_run", "available"]
+
+
+def test_no_script_pushes_a_job_without_the_drivers_state() -> None:
+    pushed = [
+        body
+        for script in all_scripts().values()
+        for body in re.findall(r"\bpush\([^{]*\{([^}]*)\}", script.source.decode())
+        if "kind = 'job'" in body
+    ]
+    assert pushed
+    assert all("driver_state = " in body for body in pushed)

@@ -1,0 +1,171 @@
+"""Make before break in the store: a job moves from its silent holder to another, or stays."""
+
+from dataclasses import replace
+
+import pytest
+
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import JobRef, LateRun, Offered
+from mallard_protocol.lifecycle import JobState
+from tests.engine.storage.worlds import (MALL, MARKET, NODE, RESUME_MS, World)
+
+BREAK_MS = 30_000
+
+
+@pytest.fixture
+def policy() -> MarketPolicy:
+    return MarketPolicy(break_after_s=BREAK_MS / 1000)
+
+
+async def late_run(world: World) -> tuple[JobRef, LateRun]:
+    """A job whose holder, ann, has been silent for as long as the market bears; bob is free."""
+    await world.driver("ann")
+    ref, attempt = await world.assigned("ann")
+    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    late = LateRun(MALL, ref.job, "ann", attempt, world.now)
+    await world.pass_ms(BREAK_MS)
+    await world.driver("bob")
+    return ref, late
+
+
+async def hand_over(world: World, ref: JobRef, late: LateRun, *drivers: str) -> Offered:
+    return await world.store.hand_over(late, world.plan(ref, late.attempt, *drivers, offer="next"))
+
+
+async def test_the_one_who_looks_is_told_who_may_come_late(world: World) -> None:
+    ref, late = await late_run(world)
+    effects = await world.store.silence(await world.entry(ref))
+    assert effects.late == (late,)
+    assert await world.state(ref) == "assigned"
+    assert await world.due_of(ref) == world.now + 10_000
+    await world.pass_ms(RESUME_MS - BREAK_MS - 1)
+    effects = await world.store.silence(await world.entry(ref))
+    assert (effects.late, await world.due_of(ref)) == ((late,), world.now + 1)
+    await world.pass_ms(1)
+    assert (await world.store.silence(await world.entry(ref))).late == ()
+    assert await world.state(ref) == "queued"
+
+
+async def test_it_moves_in_one_step_and_the_holder_hears_of_it(world: World) -> None:
+    ref, late = await late_run(world)
+    offered = await hand_over(world, ref, late, "ann", "bob")
+    assert (offered.verdict, offered.driver) == ("offered", "bob")
+    job = await world.job(ref)
+    assert (job.state, job.driver, job.attempt) == (JobState.OFFERED, None, late.attempt + 2)
+    assert (job.asked[-1].driver, job.asked[-1].outcome) == ("ann", "silent")
+    assert (await world.record("ann")).jobs == ()
+    assert [(p.kind, p.reason) for p in await world.pushes("ann")][-1] == ("job", "silent")
+    # Nothing of the queue is left behind: the next offer alone falls due.
+    assert await world.waiting() == []
+    assert offered.effects.malls == ()
+    assert [member.split("/")[0] for member, _ in offered.effects.due] == ["offer"]
+    await world.store.accept(MARKET, "bob", "next")
+    assert (await world.job(ref)).driver == "bob"
+
+
+async def test_a_repeat_gets_the_first_answer(world: World) -> None:
+    ref, late = await late_run(world)
+    await hand_over(world, ref, late, "bob")
+    before = await world.dump()
+    assert (await hand_over(world, ref, late, "bob")).driver == "bob"
+    assert await world.dump() == before
+
+
+async def test_if_nobody_may_have_it_it_stays(world: World) -> None:
+    ref, late = await late_run(world)
+    await world.store.suspend(MARKET, "bob", "")
+    before = await world.dump()
+    assert (await hand_over(world, ref, late, "bob", "nobody")).verdict == "nobody"
+    assert await world.dump() == before
+
+
+async def test_a_holder_who_is_back_keeps_it(world: World) -> None:
+    ref, late = await late_run(world)
+    await world.connect("ann")
+    before = await world.dump()
+    assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+    # And one who is lost again has a new time to come back.
+    await world.store.disconnect(MARKET, NODE, [("ann", 2)])
+    assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+    assert await world.state(ref) == "assigned"
+    assert before != await world.dump()
+
+
+@pytest.mark.parametrize("state", [JobState.AT_MALL, JobState.PICKED_UP])
+async def test_one_who_is_at_the_mall_keeps_it(world: World, state: JobState) -> None:
+    await world.driver("ann")
+    ref, attempt = await world.in_state(state)
+    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    late = LateRun(MALL, ref.job, "ann", attempt, world.now)
+    await world.pass_ms(BREAK_MS)
+    await world.driver("bob")
+    assert (await world.store.silence(await world.entry(ref))).late == ()
+    assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+
+
+async def test_before_its_time_and_under_another_attempt_it_stays(world: World) -> None:
+    await world.driver("ann")
+    await world.driver("bob")
+    ref, attempt = await world.assigned("ann")
+    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    late = LateRun(MALL, ref.job, "ann", attempt, world.now)
+    await world.pass_ms(BREAK_MS - 1)
+    assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+    await world.pass_ms(1)
+    old = LateRun(MALL, ref.job, "ann", attempt - 1, late.lost_ms)
+    assert (await hand_over(world, ref, old, "bob")).verdict == "gone"
+
+
+class TestWhereItIsOff:
+    @pytest.fixture
+    def policy(self) -> MarketPolicy:
+        return MarketPolicy()
+
+    async def test_nobody_looks_before_the_limit(self, world: World) -> None:
+        ref, late = await late_run(world)
+        assert await world.due_of(ref) == late.lost_ms + RESUME_MS
+        assert (await world.store.silence(await world.entry(ref))).late == ()
+        assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+        assert (await hand_over(world, ref, replace(late, lost_ms=0), "bob")).verdict == "gone"
+
+
+class TestWhoIsStuck:
+    """Connected and on its way: the one who sweeps looks whether it comes late."""
+
+    @pytest.fixture
+    def policy(self) -> MarketPolicy:
+        return MarketPolicy(stuck_after_s=BREAK_MS / 1000)
+
+    async def test_its_job_is_looked_at_again_and_again(self, world: World) -> None:
+        await world.driver("ann")
+        ref, attempt = await world.assigned("ann")
+        assert await world.due_of(ref) == world.now + BREAK_MS
+        await world.pass_ms(BREAK_MS)
+        effects = await world.store.silence(await world.entry(ref))
+        assert effects.late == (LateRun(MALL, ref.job, "ann", attempt, 0),)
+        assert await world.due_of(ref) == world.now + 10_000
+
+    async def test_its_job_moves_in_one_step_and_it_hears_of_it(self, world: World) -> None:
+        await world.driver("ann")
+        await world.driver("bob")
+        ref, attempt = await world.assigned("ann")
+        late = LateRun(MALL, ref.job, "ann", attempt, 0)
+        assert (await hand_over(world, ref, late, "ann", "bob")).driver == "bob"
+        job = await world.job(ref)
+        assert (job.state, job.attempt) == (JobState.OFFERED, attempt + 2)
+        assert (job.asked[-1].driver, job.asked[-1].outcome) == ("ann", "unassigned")
+        assert [(p.kind, p.reason) for p in await world.pushes("ann")][-1] == ("job", "unassigned")
+
+    @pytest.mark.parametrize("what", ["lost", "arrived"])
+    async def test_one_who_is_lost_or_has_arrived_is_not_stuck(
+        self, world: World, what: str
+    ) -> None:
+        await world.driver("ann")
+        await world.driver("bob")
+        ref, attempt = await world.assigned("ann")
+        if what == "lost":
+            await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+        else:
+            await world.store.arrive(ref, "ann", attempt)
+        late = LateRun(MALL, ref.job, "ann", attempt, 0)
+        assert (await hand_over(world, ref, late, "bob")).verdict == "gone"

@@ -1,0 +1,60 @@
+"""What a filtered list of jobs reads, and what counts as a change of a job."""
+
+import pytest
+
+from mallard_engine.ports import JobQuery
+from mallard_protocol.lifecycle import Step
+from mallard_protocol.messages import Proof
+from tests.engine.storage.scripts.test_proofs import report, step
+from tests.engine.storage.worlds import MARKET, World
+
+pytestmark = pytest.mark.finding("D10")
+
+CANCELLED = JobQuery(states=frozenset({"cancelled"}))
+
+
+async def test_page_looks_at_a_bounded_number_of_jobs(world: World) -> None:
+    old = await world.submit()
+    await world.store.cancel(old, "toys", "cancelled")
+    for _ in range(2_001):
+        await world.submit()
+    page = await world.store.jobs(MARKET, CANCELLED, service="toys", limit=50, cursor=None)
+    assert page.jobs == ()
+    assert page.next_cursor is not None
+    rest = await world.store.jobs(
+        MARKET, CANCELLED, service="toys", limit=50, cursor=page.next_cursor
+    )
+    assert ([job.id for job in rest.jobs], rest.next_cursor) == ([old.job], None)
+
+
+@pytest.mark.parametrize("service", [None, "toys"])
+async def test_older_ids_than_asked_for_are_not_read(world: World, service: str | None) -> None:
+    jobs = [(await world.submit()).job for _ in range(4)]
+    page = await world.store.jobs(
+        MARKET, JobQuery(), service=service, limit=50, cursor=jobs[3], oldest=jobs[1]
+    )
+    assert [job.id for job in page.jobs] == [jobs[2], jobs[1]]
+
+
+async def test_unreadable_and_forgotten_jobs_hide_no_other(world: World) -> None:
+    forgotten, odd, good = [(await world.submit()).job for _ in range(3)]
+    away = world.keys.key("away")
+    await world.redis.rename(world.keys.job(forgotten), away)
+    await world.redis.hset(world.keys.job(odd), "created_ms", "soon")
+    queued = JobQuery(states=frozenset({"queued"}))
+    page = await world.store.jobs(MARKET, queued, service="toys", limit=50, cursor=None)
+    assert [job.id for job in page.jobs] == [good]
+    await world.redis.rename(away, world.keys.job(forgotten))
+    await world.redis.hset(world.keys.job(odd), "created_ms", world.now)
+
+
+async def test_problem_and_proof_are_changes_of_the_job(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up()
+    await world.pass_ms(1_000)
+    await report(world, "customer_unreachable", ref.job)
+    assert (await world.job(ref)).updated_ms == world.now
+    await step(world, ref, Step.DELIVERED, Proof("photo", "ph_1"))
+    await world.pass_ms(1_000)
+    await step(world, ref, Step.DELIVERED, Proof("signature", "sig_1"))
+    assert (await world.job(ref)).updated_ms == world.now

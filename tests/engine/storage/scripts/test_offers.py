@@ -1,0 +1,401 @@
+"""Rounds and offers: candidates, offer, offer_ack, lapse, withdraw, retry_later, expire, queue."""
+
+import pytest
+
+from mallard_engine.core.model import Asked, RoundRecord
+from mallard_engine.ports import (DueEntry, Found, JobRef, Refused)
+from mallard_protocol.codes import ErrorCode
+from mallard_protocol.lifecycle import JobState, Outcome, Wish
+from tests.engine.storage.scripts.test_positions import north_of
+from tests.engine.storage.worlds import (ACK_MS, COOLDOWN_MS, HOUR_MS, LAT, LON, MALL, MARKET, NODE, OFFER_MS, STALE_MS, World, moments)
+
+
+async def look(world: World, **changes: float) -> Found:
+    asked = {"radius_m": 500, "max_radius_m": 5_000, "drivers": 4, "jobs": 8} | changes
+    return await world.store.candidates(MARKET, MALL, LAT, LON, **asked)  # type: ignore[arg-type]
+
+
+# -- candidates
+
+
+async def test_a_round_sees_the_jobs_in_order_and_the_nearest_drivers(world: World) -> None:
+    await world.driver("far", lat=north_of(400))
+    await world.driver("near", lat=north_of(100))
+    first = await world.submit()
+    urgent = await world.submit(priority=3)
+    found = await look(world)
+    assert [waiting.job for waiting in found.waiting] == [urgent.job, first.job]
+    job = await world.job(first)
+    assert found.waiting[1].need == job.need
+    assert (found.waiting[1].card, found.waiting[1].attempt) == (job.card, 0)
+    assert [near.driver.id for near in found.near] == ["near", "far"]
+    assert found.near[0].distance_m == pytest.approx(100, abs=2)
+    assert found.near[0].position.lat == north_of(100)
+    assert (found.now_ms, found.waiting_total, found.more) == (world.now, 2, False)
+
+
+async def test_the_search_widens_until_it_has_enough(world: World) -> None:
+    await world.submit()
+    assert (await look(world)).radius_m == 5_000
+    await world.driver("a", lat=north_of(900))
+    await world.driver("b", lat=north_of(3_900))
+    found = await look(world, drivers=1)
+    assert (found.radius_m, [n.driver.id for n in found.near], found.more) == (1_000, ["a"], True)
+    found = await look(world, drivers=2)
+    assert (found.radius_m, len(found.near)) == (4_000, 2)
+    assert len((await look(world, max_radius_m=2_000)).near) == 1
+
+
+async def test_a_round_without_jobs_looks_for_nobody(world: World) -> None:
+    await world.driver("ann")
+    assert (await look(world)).near == ()
+    assert [near.driver.id for near in (await look(world, jobs=0)).near] == ["ann"]
+
+
+async def test_the_drivers_of_dead_nodes_are_no_candidates(world: World) -> None:
+    await world.driver("ann")
+    await world.submit()
+    world.nodes.clear()
+    await world.pass_ms(1_500)
+    assert (await look(world)).near == ()
+
+
+async def test_a_round_sees_who_was_asked_and_which_stores_are_held(world: World) -> None:
+    await world.driver("ann")
+    _, offer = await world.offered(stores=("lego", "gap"))
+    await world.store.decline(MARKET, "ann", offer, "")
+    (waiting,) = (await look(world)).waiting
+    assert waiting.asked == (Asked("ann", 1, "declined", world.now),)
+    assert (waiting.attempt, waiting.held_until_ms) == (1, 0)
+    await world.store.problem(
+        MARKET, "ann", kind="not_ready", mall=MALL, job="", store="gap",
+        until_ms=world.now + 60_000, text="",
+    )  # fmt: skip
+    (waiting,) = (await look(world)).waiting
+    assert waiting.held_until_ms == world.now + 60_000
+
+
+async def test_the_last_round_is_kept_for_explain(world: World) -> None:
+    ref = await world.submit()
+    assert await world.store.last_round(ref.job) is None
+    ranked = world.plan(ref, 0, "ann").drivers
+    record = RoundRecord(ref.job, 3, world.now, 1_500, True, ranked)
+    await world.store.record_round(MARKET, record)
+    assert await world.store.last_round(ref.job) == record
+    assert await world.redis.pttl(world.keys.round(ref.job)) > 0
+
+
+async def test_an_offer_keeps_its_round_and_a_vain_one_does_not(world: World) -> None:
+    ref = await world.submit()
+    vain = world.plan(ref, 0, "nobody")
+    assert (await world.store.offer(vain)).verdict == "nobody"
+    assert await world.store.last_round(ref.job) is None
+    await world.driver("ann")
+    plan = world.plan(ref, 0, "ann")
+    await world.store.offer(plan)
+    assert await world.store.last_round(ref.job) == plan.jobs[0].record
+    assert await world.redis.pttl(world.keys.round(ref.job)) > 0
+
+
+# -- offer
+
+
+async def test_an_offer_reserves_the_driver_and_the_job(world: World) -> None:
+    await world.driver("ann")
+    ref = await world.submit()
+    plan = world.plan(ref, 0, "ann")
+    offered = await world.store.offer(plan)
+    job, ann = await world.job(ref), await world.record()
+    assert (offered.verdict, offered.driver) == ("offered", "ann")
+    assert (job.state, job.attempt, job.offer, job.driver) == ("offered", 1, plan.offer, None)
+    assert (ann.offer, ann.shown) == (plan.offer, "offered")
+    assert await world.idle() == set()
+    assert await world.waiting() == []
+    assert await world.due_of(ref) == world.now + ACK_MS
+    assert moments(offered.effects) == [world.now + ACK_MS]
+    (push,) = offered.effects.pushes
+    assert (push.driver, push.seq, push.kind) == ("ann", 1, "offer")
+    assert push.offer is not None
+    assert (push.offer.expires_ms, push.offer.ack_by_ms) == (
+        world.now + OFFER_MS, world.now + ACK_MS,
+    )  # fmt: skip
+    assert push.offer.jobs[0].card == job.card
+    snapshot = await world.store.snapshot(MARKET, "ann")
+    assert snapshot.offer == push.offer
+    assert await world.store.offer_ref(MARKET, plan.offer) == ref
+
+
+async def test_the_first_of_the_plan_who_still_may_is_taken(world: World) -> None:
+    for driver in ("offline", "paused", "busy", "asked", "suspended", "away", "ended", "free"):
+        await world.driver(driver)
+    await world.store.status(MARKET, "ended", Wish.AVAILABLE, world.now + 1_000)
+    await world.store.status(MARKET, "offline", Wish.OFFLINE, None)
+    await world.store.status(MARKET, "paused", Wish.PAUSED, None)
+    await world.assigned("busy")
+    await world.offered("asked")
+    await world.store.suspend(MARKET, "suspended", "")
+    await world.store.disconnect(MARKET, NODE, [("away", 1)])
+    await world.pass_ms(1_000)
+    ref = await world.submit()
+    order = ("nobody", "offline", "paused", "busy", "asked", "suspended", "away", "ended")
+    nobody = await world.store.offer(world.plan(ref, 0, *order))
+    assert (nobody.verdict, nobody.driver) == ("nobody", None)
+    assert await world.state(ref) == "queued"
+    offered = await world.store.offer(world.plan(ref, 0, *order, "free"))
+    assert offered.driver == "free"
+
+
+async def test_stale_drivers_and_those_of_dead_nodes_are_passed_over(world: World) -> None:
+    await world.driver("stale")
+    await world.pass_ms(STALE_MS)
+    await world.store.beat(MARKET, "n2")
+    await world.driver("ghost", node="n2")
+    ref = await world.submit()
+    # Both are still in the index; nobody has swept yet.
+    await world.pass_ms(1_500)
+    assert await world.idle() == {"stale", "ghost"}
+    assert (await world.store.offer(world.plan(ref, 0, "stale", "ghost"))).verdict == "nobody"
+    await world.store.beat(MARKET, "n2")
+    assert (await world.store.offer(world.plan(ref, 0, "stale", "ghost"))).driver == "ghost"
+
+
+async def test_a_position_is_fresh_up_to_its_limit(world: World) -> None:
+    await world.driver("ann")
+    await world.pass_ms(STALE_MS)
+    ref = await world.submit()
+    assert (await world.store.offer(world.plan(ref, 0, "ann"))).driver == "ann"
+
+
+async def test_an_offer_that_is_made_again_is_the_same_one(world: World) -> None:
+    await world.driver("ann")
+    await world.driver("bob")
+    ref = await world.submit()
+    plan = world.plan(ref, 0, "ann", "bob")
+    await world.store.offer(plan)
+    before = await world.dump()
+    assert (await world.store.offer(plan)).driver == "ann"
+    assert (await world.store.offer(world.plan(ref, 0, "bob"))).verdict == "gone"
+    assert await world.dump() == before
+    await world.store.decline(MARKET, "ann", plan.offer, "")
+    assert (await world.store.offer(plan)).verdict == "gone"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNASSIGNED])
+async def test_a_driver_is_not_asked_again_for_that_job(world: World, outcome: Outcome) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    if outcome is Outcome.DECLINED:
+        await world.store.decline(MARKET, "ann", offer, "")
+    elif outcome is Outcome.EXPIRED:
+        await world.store.offer_ack(MARKET, "ann", offer)
+        await world.pass_ms(OFFER_MS)
+        await world.store.lapse(await world.entry(ref))
+    else:
+        await world.store.accept(MARKET, "ann", offer)
+        await world.store.release(ref, 1, outcome, "operator", "")
+    assert (await world.job(ref)).asked[-1].outcome == outcome
+    await world.pass_ms(COOLDOWN_MS)
+    await world.driver("ann")
+    attempt = (await world.job(ref)).attempt
+    assert (await world.store.offer(world.plan(ref, attempt, "ann"))).verdict == "nobody"
+    other = await world.submit()
+    assert (await world.store.offer(world.plan(other, 0, "ann"))).driver == "ann"
+
+
+async def test_one_who_did_not_acknowledge_is_asked_again_after_a_minute(world: World) -> None:
+    await world.driver("ann")
+    ref, _ = await world.offered()
+    await world.pass_ms(ACK_MS)
+    await world.store.lapse(await world.entry(ref))
+    await world.store.seen(MARKET, "ann")
+    await world.pass_ms(59_999 - ACK_MS)
+    await world.fix("ann")
+    await world.pass_ms(ACK_MS)
+    assert (await world.store.offer(world.plan(ref, 1, "ann"))).verdict == "nobody"
+    await world.pass_ms(1)
+    assert (await world.store.offer(world.plan(ref, 1, "ann"))).driver == "ann"
+
+
+async def test_no_offer_outlives_its_job(world: World) -> None:
+    await world.driver("ann")
+    ref = await world.submit(expires_ms=world.now + 2_000)
+    offered = await world.store.offer(world.plan(ref, 0, "ann"))
+    assert moments(offered.effects) == [world.now + 2_000]
+    other = await world.submit(expires_ms=world.now)
+    assert (await world.store.offer(world.plan(other, 0, "ann"))).verdict == "gone"
+    missing = JobRef("job_phoenix.missing", MALL)
+    assert (await world.store.offer(world.plan(missing, 0, "ann"))).verdict == "gone"
+
+
+# -- offer_ack
+
+
+async def test_an_acknowledged_offer_has_its_whole_time(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    started_ms = world.now
+    await world.pass_ms(1_000)
+    effects = await world.store.offer_ack(MARKET, "ann", offer)
+    assert moments(effects) == [started_ms + OFFER_MS]
+    assert await world.due_of(ref) == started_ms + OFFER_MS
+    before = await world.dump()
+    assert moments(await world.store.offer_ack(MARKET, "ann", offer)) == []
+    assert await world.dump() == before
+    await world.pass_ms(ACK_MS)
+    assert (await world.store.lapse(await world.entry(ref)))[0] is None
+    assert await world.state(ref) == "offered"
+
+
+@pytest.mark.parametrize(
+    ("driver", "late_ms", "code"),
+    [
+        ("bob", 0, ErrorCode.NOT_YOURS),
+        ("ann", OFFER_MS - 1, None),
+        ("ann", OFFER_MS, ErrorCode.OFFER_CLOSED),
+    ],
+)
+async def test_only_its_driver_acknowledges_an_offer_in_time(
+    world: World, driver: str, late_ms: int, code: ErrorCode | None
+) -> None:
+    await world.driver("ann")
+    _, offer = await world.offered()
+    await world.pass_ms(late_ms)
+    if code is None:
+        await world.store.offer_ack(MARKET, driver, offer)
+        return
+    with pytest.raises(Refused) as refused:
+        await world.store.offer_ack(MARKET, driver, offer)
+    assert refused.value.code is code
+    with pytest.raises(Refused):
+        await world.store.offer_ack(MARKET, driver, "no such offer")
+
+
+# -- lapse
+
+
+async def test_an_unacknowledged_offer_goes_on_and_its_driver_is_unreachable(world: World) -> None:
+    await world.driver("ann")
+    ref, _ = await world.offered()
+    entry = await world.entry(ref)
+    await world.pass_ms(ACK_MS - 1)
+    assert (await world.store.lapse(entry))[0] is None
+    assert await world.due_of(ref) == world.now + 1
+    await world.pass_ms(26)
+    outcome, late_ms, effects = await world.store.lapse(entry)
+    assert (outcome, late_ms) == (Outcome.UNACKNOWLEDGED, 25)
+    assert [(p.kind, p.why) for p in effects.pushes] == [
+        ("offer_closed", "withdrawn"),
+        ("state", "unreachable"),
+    ]
+    assert effects.malls == (MALL,)
+    job, ann = await world.job(ref), await world.record()
+    assert (job.state, job.attempt, job.offer) == ("queued", 1, None)
+    assert (ann.unreachable, ann.offer) == (True, None)
+    assert await world.due() == {f"retry/{MALL}/{ref.job}": world.now + 1_000} | {
+        "driver/ann": (await world.due())["driver/ann"]
+    }
+    before = await world.dump()
+    assert (await world.store.lapse(entry))[0] is None
+    assert await world.dump() == before
+
+
+async def test_an_unanswered_offer_goes_on_and_its_driver_cools_down(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    await world.store.offer_ack(MARKET, "ann", offer)
+    await world.pass_ms(OFFER_MS - 1)
+    assert (await world.store.lapse(await world.entry(ref)))[0] is None
+    await world.pass_ms(1)
+    outcome, late_ms, effects = await world.store.lapse(await world.entry(ref))
+    assert (outcome, late_ms) == (Outcome.EXPIRED, 0)
+    assert [(p.kind, p.offer_id, p.why) for p in effects.pushes] == [
+        ("offer_closed", offer, "expired"),
+        ("state", "", "cooling_down"),
+    ]
+    ann = await world.record()
+    assert ann.cool_until_ms == world.now + COOLDOWN_MS
+    assert (ann.declines, ann.declines_ms) == (1.0, world.now)
+    assert await world.idle() == set()
+
+
+async def test_an_entry_left_behind_is_dropped(world: World) -> None:
+    await world.redis.zadd(world.keys.key("due"), {"offer/m/o/job_phoenix.x": world.now})
+    entry = DueEntry("offer/m/o/job_phoenix.x", "offer", "job_phoenix.x", mall="m", offer="o")
+    assert (await world.store.lapse(entry))[0] is None
+    assert await world.due() == {}
+
+
+# -- withdraw, retry_later, expire, queue
+
+
+async def test_a_withdrawn_offer_frees_driver_and_job(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    effects = await world.store.withdraw(ref, offer, "operator")
+    assert [(p.kind, p.why) for p in effects.pushes] == [("offer_closed", "withdrawn")]
+    assert (await world.state(ref), await world.idle()) == ("queued", {"ann"})
+    before = await world.dump()
+    assert (await world.store.withdraw(ref, offer, "operator")).pushes == ()
+    assert await world.dump() == before
+    # A withdrawn offer bars nobody.
+    await world.offer(ref, "ann")
+
+
+async def test_a_job_that_found_nobody_is_looked_at_later(world: World) -> None:
+    ref = await world.submit(expires_ms=world.now + 8_000)
+    assert moments(await world.store.retry_later(ref, 0, world.now + 5_000)) == [world.now + 5_000]
+    assert await world.due_of(ref) == world.now + 5_000
+    await world.store.retry_later(ref, 0, world.now + 50_000)
+    assert await world.due_of(ref) == world.now + 8_000
+    before = await world.dump()
+    assert moments(await world.store.retry_later(ref, 1, world.now + 1)) == []
+    assert await world.dump() == before
+
+
+@pytest.mark.parametrize("state", [JobState.SCHEDULED, JobState.QUEUED, JobState.OFFERED])
+async def test_a_job_that_nobody_took_in_time_expires(world: World, state: JobState) -> None:
+    await world.driver("ann")
+    ref, _ = await world.in_state(state)
+    await world.pass_ms(HOUR_MS - 1)
+    assert await world.store.expire(ref, "nobody_in_reach", 200) is None
+    await world.pass_ms(1)
+    effects = await world.store.expire(ref, "nobody_in_reach", 200)
+    assert effects is not None
+    assert [p.why for p in effects.pushes] == (["expired"] if state is JobState.OFFERED else [])
+    job = await world.job(ref)
+    assert (job.state, job.reason, job.offer) == ("expired", "nobody_in_reach", None)
+    assert [m for m in await world.due() if m.endswith(ref.job)] == []
+    assert await world.store.expire(ref, "nobody_in_reach", 200) is None
+
+
+async def test_spent_attempts_end_a_job_but_not_its_last_offer(world: World) -> None:
+    await world.driver("ann")
+    ref, offer = await world.offered()
+    assert await world.store.expire(ref, "too_many_attempts", 1) is None
+    await world.store.decline(MARKET, "ann", offer, "")
+    assert await world.store.expire(ref, "too_many_attempts", 2) is None
+    assert await world.store.expire(ref, "too_many_attempts", 1) is not None
+    assert (await world.job(ref)).reason == "too_many_attempts"
+
+
+async def test_a_held_job_does_not_expire(world: World) -> None:
+    await world.driver("ann")
+    ref, _ = await world.assigned()
+    await world.pass_ms(HOUR_MS)
+    assert await world.store.expire(ref, "nobody_in_reach", 0) is None
+    assert await world.store.expire(JobRef("job_phoenix.no", MALL), "", 0) is None
+
+
+async def test_a_scheduled_job_is_queued_when_its_time_has_come(world: World) -> None:
+    ref, _ = await world.in_state(JobState.SCHEDULED)
+    release_ms = (await world.job(ref)).release_ms
+    await world.pass_ms(release_ms - world.now - 1)
+    assert moments(await world.store.queue(ref)) == [release_ms]
+    assert await world.waiting() == []
+    await world.pass_ms(1)
+    effects = await world.store.queue(ref)
+    assert (effects.malls, moments(effects)) == ((MALL,), [world.now + 1_000])
+    assert await world.waiting() == [ref.job]
+    before = await world.dump()
+    assert (await world.store.queue(ref)).malls == ()
+    assert await world.dump() == before

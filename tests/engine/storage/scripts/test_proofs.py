@@ -1,0 +1,212 @@
+"""Proof is kept with its job, a code is compared, and a problem and its reason can be read."""
+
+import pytest
+
+from mallard_engine.core.model import GivenReason
+from mallard_engine.ports import Answered, JobRef, Refused
+from mallard_protocol.codes import ErrorCode
+from mallard_protocol.lifecycle import JobState, Outcome, Step
+from mallard_protocol.messages import Proof
+from tests.engine.storage.worlds import MALL, MARKET, World
+
+
+async def step(
+    world: World, ref: JobRef, step: Step, proof: Proof | None = None, at_ms: int | None = None
+) -> Answered:
+    return await world.store.progress(ref, "ann", 1, step, at_ms=at_ms, proof=proof, reason="")
+
+
+async def refused(world: World, ref: JobRef, what: Step, proof: Proof | None = None) -> Refused:
+    with pytest.raises(Refused) as caught:
+        await step(world, ref, what, proof)
+    return caught.value
+
+
+async def kept(world: World, ref: JobRef) -> list[tuple[str, str, str]]:
+    return [(it.kind, it.value, it.step) for it in (await world.job(ref)).proofs]
+
+
+@pytest.mark.finding("D6")
+@pytest.mark.parametrize(
+    ("what", "kind", "value"),
+    [
+        (Step.AT_MALL, "photo", "ph_1"),
+        (Step.PICKED_UP, "photo", "ph_1"),
+        (Step.DELIVERED, "photo", "https://example/photo.jpg"),
+        (Step.DELIVERED, "signature", "sig_1"),
+        (Step.DELIVERED, "age_checked", ""),
+        (Step.DELIVERED, "code", "1234"),
+        (Step.RETURNING, "photo", "ph_1"),
+    ],
+)
+async def test_whatever_proof_is_accepted_is_kept(
+    world: World, what: Step, kind: str, value: str
+) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    if what in {Step.DELIVERED, Step.RETURNING}:
+        await step(world, ref, Step.PICKED_UP)
+    told_ms = world.now - 5_000
+    for _ in range(2):  # a repeat is one proof
+        await step(world, ref, what, Proof(kind, value), at_ms=told_ms)  # type: ignore[arg-type]
+    (proof,) = (await world.job(ref)).proofs
+    assert (proof.kind, proof.value, proof.step) == (kind, value, what)
+    assert (proof.at_ms, proof.reported_ms, proof.driver) == (world.now, told_ms, "ann")
+    assert [event["what"] for event in await world.events("proof")] == [kind]
+
+
+@pytest.mark.finding("D6")
+async def test_proof_of_a_later_report_is_kept_too(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up()
+    await step(world, ref, Step.DELIVERED, Proof("photo", "ph_1"))
+    await step(world, ref, Step.DELIVERED, Proof("signature", "sig_1"))
+    assert await kept(world, ref) == [
+        ("photo", "ph_1", "delivered"),
+        ("signature", "sig_1", "delivered"),
+    ]
+
+
+@pytest.mark.finding("D6")
+async def test_proof_is_kept_while_another_kind_is_missing(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up(needs_age_check=True)
+    refusal = await refused(world, ref, Step.DELIVERED, Proof("photo", "ph_1"))
+    assert (refusal.code, refusal.missing) == (ErrorCode.PROOF_NEEDED, ("age_check",))
+    await step(world, ref, Step.DELIVERED, Proof("age_checked"))
+    assert [kind for kind, _, _ in await kept(world, ref)] == ["photo", "age_checked"]
+
+
+@pytest.mark.finding("D6")
+async def test_proof_given_with_a_claim_of_custody_is_kept(world: World) -> None:
+    await world.driver()
+    ref, attempt = await world.assigned()
+    await world.store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "mistake")
+    await step(world, ref, Step.PICKED_UP, Proof("photo", "ph_1"))
+    assert await kept(world, ref) == [("photo", "ph_1", "picked_up")]
+
+
+@pytest.mark.finding("D6")
+async def test_a_pin_is_compared_and_three_wrong_ones_lock_the_delivery(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up(pin="4711")
+    without = await refused(world, ref, Step.DELIVERED)
+    assert (without.code, without.missing) == (ErrorCode.PROOF_NEEDED, ("pin",))
+    tries = [
+        (await refused(world, ref, Step.DELIVERED, Proof("code", value))).tries_left
+        for value in ("1", "1", "2", "3", "4", "4711")
+    ]
+    assert tries == [2, 2, 1, 0, 0, 0]
+    assert [event["what"] for event in await world.events("alert")] == ["wrong_code"]
+    assert await kept(world, ref) == []
+    assert await world.state(ref) == "picked_up"
+    await world.store.close_job(ref, JobState.DELIVERED, "operator", "seen")
+
+
+@pytest.mark.finding("D6")
+async def test_the_right_pin_delivers(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up(pin="4711", needs_age_check=True)
+    wrong = await refused(world, ref, Step.DELIVERED, Proof("code", "4712"))
+    assert (wrong.code, wrong.tries_left) == (ErrorCode.WRONG_CODE, 2)
+    needs_more = await refused(world, ref, Step.DELIVERED, Proof("code", "4711"))
+    assert needs_more.missing == ("age_check",)
+    await step(world, ref, Step.DELIVERED, Proof("age_checked"))
+    assert await world.state(ref) == "delivered"
+
+
+@pytest.mark.finding("D6")
+async def test_a_pickup_code_is_compared_at_the_pick_up(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.assigned(pickup_codes=("7731", "7732"))
+    wrong = await refused(world, ref, Step.PICKED_UP, Proof("code", "0000"))
+    assert (wrong.code, wrong.tries_left) == (ErrorCode.WRONG_CODE, None)
+    assert await world.state(ref) == "assigned"
+    await step(world, ref, Step.PICKED_UP, Proof("code", "7732"))
+    assert await kept(world, ref) == [("code", "7732", "picked_up")]
+
+
+@pytest.mark.finding("D6")
+async def test_proofs_of_a_job_are_bounded(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up()
+    await step(world, ref, Step.DELIVERED)
+    for number in range(16):
+        await step(world, ref, Step.DELIVERED, Proof("photo", f"ph_{number}"))
+    refusal = await refused(world, ref, Step.DELIVERED, Proof("photo", "one too many"))
+    assert refusal.code is ErrorCode.BAD_FIELD
+    assert len(await kept(world, ref)) == 16
+
+
+async def report(world: World, kind: str, job: str = "", **more: object) -> Answered:
+    fields = {"mall": MALL, "store": "", "until_ms": None, "text": ""} | more
+    return await world.store.problem(MARKET, "ann", kind=kind, job=job, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.finding("D7")
+async def test_a_problem_is_kept_with_its_job(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    first = await report(world, "unsafe", ref.job, text="dog\nin the yard", at_ms=world.now - 9)
+    await report(world, "not_ready", ref.job, store="lego", until_ms=world.now + 5_000)
+    assert first.is_new
+    unsafe, not_ready = (await world.job(ref)).problems
+    assert (unsafe.id, unsafe.kind, unsafe.text, unsafe.state) == (
+        "p1", "unsafe", "dog\nin the yard", "open",
+    )  # fmt: skip
+    assert (unsafe.at_ms, unsafe.reported_ms) == (world.now, world.now - 9)
+    assert (not_ready.id, not_ready.store) == ("p2", "lego")
+    assert not_ready.until_ms == world.now + 5_000
+    events = await world.events("alert") + await world.events("problem")
+    assert [event["service"] for event in events] == ["toys", "toys"]
+
+
+@pytest.mark.finding("D7")
+async def test_a_repeated_problem_is_one_problem(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    await report(world, "not_ready", ref.job, store="lego", until_ms=world.now + 1_000)
+    again = await report(world, "not_ready", ref.job, store="lego", until_ms=world.now + 9_000)
+    other = await report(world, "not_ready", ref.job, store="gap", until_ms=world.now + 9_000)
+    assert (again.is_new, other.is_new) == (False, True)
+    problems = (await world.job(ref)).problems
+    assert [(it.store, it.until_ms) for it in problems] == [
+        ("lego", world.now + 9_000),
+        ("gap", world.now + 9_000),
+    ]
+    assert len(await world.events("problem")) == 2
+
+
+@pytest.mark.finding("D7")
+async def test_problems_of_a_job_are_bounded(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    for number in range(40):
+        await report(world, "missing", ref.job, store=f"store-{number}")
+    problems = (await world.job(ref)).problems
+    assert [it.id for it in problems] == [f"p{number}" for number in range(9, 41)]
+
+
+@pytest.mark.finding("D7")
+async def test_a_problem_of_an_old_attempt_has_no_effect(world: World) -> None:
+    await world.driver()
+    ref, attempt = await world.assigned()
+    with pytest.raises(Refused) as caught:
+        await report(world, "not_ready", ref.job, store="lego", attempt=attempt + 1)
+    assert caught.value.code is ErrorCode.STALE_ATTEMPT
+    assert await world.redis.hlen(world.keys.key("holds")) == 0
+    await report(world, "not_ready", ref.job, store="lego", attempt=attempt)
+
+
+@pytest.mark.finding("D7")
+async def test_reasons_of_a_decline_and_a_give_up_are_kept(world: World) -> None:
+    for driver in ("ann", "bob"):
+        await world.driver(driver)
+    ref, offer = await world.offered("ann")
+    await world.store.decline(MARKET, "ann", offer, "too far")
+    await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    await world.store.progress(ref, "bob", 2, Step.GIVE_UP, at_ms=None, reason="flat tyre")
+    assert (await world.job(ref)).reasons == (
+        GivenReason("ann", 1, "too far"),
+        GivenReason("bob", 2, "flat tyre"),
+    )

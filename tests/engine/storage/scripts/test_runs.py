@@ -1,0 +1,273 @@
+"""Runs: an offer of several jobs is put out, answered and ended whole; each job is fenced."""
+
+from dataclasses import replace
+
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import (DriverUnavailable, JobRef, Refused, Stop, StoreUnavailable)
+from mallard_engine.storage.redis_store import RedisStore
+from mallard_protocol.codes import ErrorCode
+from mallard_protocol.lifecycle import Outcome, Step
+from tests.engine.storage.worlds import (ACK_MS, HOUR_MS, MALL, MARKET, OFFER_MS, RESUME_MS, World)
+
+VAN = Vehicle(kind="van", max_jobs=4, max_weight_g=4_000, max_volume_l=40, equipment=("lift",))
+
+
+@pytest.fixture
+def policy() -> MarketPolicy:
+    return MarketPolicy(max_run_jobs=3)
+
+
+async def states(world: World, refs: tuple[JobRef, ...]) -> list[str]:
+    return [await world.state(ref) for ref in refs]
+
+
+# -- offer
+
+
+async def test_a_run_goes_out_whole(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs = tuple([await world.submit(card=b"card %d \xff" % n) for n in range(3)])
+    # One that has been offered before: the offer's attempt is the highest of its jobs'.
+    await world.store.withdraw(refs[1], await world.offer(refs[1], "ann"), "operator")
+    plan = await world.run_plan(refs, "ann")
+    offered = await world.store.offer(plan)
+    (push,) = offered.effects.pushes
+    assert push.offer
+    assert push.offer.attempt == 2
+    assert [(j.job, j.attempt, j.card) for j in push.offer.jobs] == [
+        (ref.job, 1 + (n == 1), b"card %d \xff" % n) for n, ref in enumerate(refs)
+    ]
+    last_ms = push.offer.jobs[2].eta_dropoff_ms
+    assert last_ms == world.now + 3 * 60_000
+    assert (await world.store.snapshot(MARKET, "ann")).offer == push.offer
+    assert (await world.pushes())[-1].offer == push.offer
+    for ref in refs:
+        job = await world.job(ref)
+        assert (job.state, job.offer) == ("offered", plan.offer)
+        assert f"offer/{MALL}/{plan.offer}/{ref.job}" in await world.due()
+        assert await world.store.last_round(ref.job) is not None
+    assert await world.waiting() == []
+    before = await world.dump()
+    assert (await world.store.offer(plan)).driver == "ann"  # a repeat
+    assert await world.dump() == before
+
+
+async def test_a_run_of_which_one_is_gone_stays(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs = tuple([await world.submit() for _ in range(3)])
+    plan = await world.run_plan(refs, "ann")
+    await world.store.cancel(refs[1], "toys", "")
+    before = await world.dump()
+    offered = await world.store.offer(plan)
+    assert (offered.verdict, offered.gone) == ("gone", (refs[1].job,))
+    assert await world.dump() == before
+    rest = await world.run_plan((refs[0], refs[2]), "ann")
+    assert (await world.store.offer(rest)).verdict == "offered"
+
+
+async def test_a_plan_that_does_not_fit_is_passed_over(world: World) -> None:
+    """By number (vehicle, market), weight, volume, equipment; a second driver may have the room."""
+    room = {
+        "one": Vehicle(),
+        "light": replace(VAN, max_weight_g=2_399),
+        "small": replace(VAN, max_volume_l=16.9),
+        "bare": replace(VAN, equipment=()),
+    }
+    for driver, vehicle in room.items():
+        await world.driver(driver, vehicle=vehicle)
+    refs = (await world.submit(), await world.submit(requires=("lift", "id_check")))
+    assert (await world.store.offer(await world.run_plan(refs, *room))).verdict == "nobody"
+    await world.driver("van", vehicle=VAN)
+    plan = await world.run_plan(refs, *room, "van")
+    assert (await world.store.offer(plan)).driver == "van"
+    await world.driver("bus", vehicle=replace(VAN, max_jobs=9, max_weight_g=9_999))
+    four = await world.run_plan(tuple([await world.submit() for _ in range(4)]), "bus")
+    assert (await world.store.offer(four)).verdict == "nobody"
+
+
+# -- how it ends
+
+
+async def test_a_run_is_accepted_whole(world: World, other_store: RedisStore) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, offer = await world.offered_run("ann", 3)
+    # The other node has not heard of the offer: it learns whose keys it needs.
+    answered = await other_store.accept(MARKET, "ann", offer)
+    assert [job.id for job in answered.jobs] == [ref.job for ref in refs]
+    assert [job.state for job in answered.jobs] == ["assigned"] * 3
+    assert [job.eta_dropoff_ms for job in answered.jobs] == [
+        world.now + n * 60_000 for n in (1, 2, 3)
+    ]
+    held = (await world.record()).jobs
+    assert [(h.job, h.attempt, h.weight_g, h.there) for h in held] == [
+        (ref.job, 1, 1_200, False) for ref in refs
+    ]
+    before = await world.dump()
+    assert (await world.store.accept(MARKET, "ann", offer)).jobs == answered.jobs
+    assert await world.dump() == before
+
+
+@pytest.mark.parametrize("how", ["declined", "unacknowledged", "expired", "withdrawn"])
+async def test_whatever_ends_an_offer_gives_every_job_of_it_back(world: World, how: str) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, offer = await world.offered_run("ann", 3)
+    if how == "declined":
+        effects = (await world.store.decline(MARKET, "ann", offer, "far")).effects
+    elif how == "withdrawn":
+        effects = await world.store.withdraw(refs[1], offer, "operator")
+    else:
+        if how == "expired":
+            await world.store.offer_ack(MARKET, "ann", offer)
+        await world.pass_ms(OFFER_MS if how == "expired" else ACK_MS)
+        outcome, _, effects = await world.store.lapse(await world.entry(refs[2]))
+        assert outcome == Outcome(how)
+    assert effects.malls == (MALL,)
+    assert await states(world, refs) == ["queued"] * 3
+    assert await world.waiting() == [ref.job for ref in refs]
+    for ref in refs:
+        assert [(t.driver, t.outcome) for t in (await world.job(ref)).asked] == [("ann", how)]
+    assert (await world.record()).offer is None
+    assert [m for m in await world.due() if m.startswith("offer/")] == []
+    with pytest.raises(Refused) as caught:
+        await world.store.accept(MARKET, "ann", offer)
+    assert caught.value.code is ErrorCode.OFFER_CLOSED
+
+
+@pytest.mark.parametrize("how", ["cancel", "expire", "assign", "custody"])
+async def test_one_job_of_an_offered_run_leaves_and_the_others_go_back(
+    world: World, other_store: RedisStore, how: str
+) -> None:
+    await world.driver("eve")
+    taken, attempt = await world.assigned("eve", expires_ms=world.now + HOUR_MS // 2)
+    await world.store.release(taken, attempt, Outcome.SILENT, "engine", "")
+    await world.driver("ann", vehicle=VAN)
+    refs = (await world.submit(), taken, await world.submit())
+    plan = await world.run_plan(refs, "ann")
+    assert (await world.store.offer(plan)).verdict == "offered"
+    why = {"cancel": "cancelled", "expire": "expired", "assign": "withdrawn"}.get(how, "collected")
+    if how == "cancel":
+        effects = await other_store.cancel(taken, "toys", "")
+    elif how == "expire":
+        await world.pass_ms(HOUR_MS // 2)
+        expired = await other_store.expire(taken, "nobody_in_reach", 9)
+        assert expired
+        effects = expired
+    elif how == "assign":
+        effects = await other_store.assign(taken, "eve", "operator")
+    else:
+        effects = (await world.step(taken, Step.PICKED_UP, attempt, "eve")).effects
+    assert ("ann", plan.offer, why) in [(p.driver, p.offer_id, p.why) for p in effects.pushes]
+    after = {"cancel": "cancelled", "expire": "expired", "assign": "assigned"}.get(how, "picked_up")
+    assert await states(world, refs) == ["queued", after, "queued"]
+    assert MALL in effects.malls
+    assert (await world.record()).offer is None
+    # What was merely offered together with it may be offered to the same driver again.
+    rest = await world.run_plan((refs[0], refs[2]), "ann")
+    await world.pass_ms(1)
+    if how != "expire":
+        assert (await world.store.offer(rest)).driver == "ann"
+
+
+async def test_an_offer_ends_with_the_first_of_its_jobs(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs = (await world.submit(), await world.submit(expires_ms=world.now + 7_000))
+    await world.store.offer(await world.run_plan(refs, "ann"))
+    offer = (await world.store.snapshot(MARKET, "ann")).offer
+    assert offer
+    assert offer.expires_ms == world.now + 7_000
+
+
+async def test_an_offer_acknowledged_has_its_own_clock_for_every_job(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, offer = await world.offered_run("ann", 2)
+    await world.store.offer_ack(MARKET, "ann", offer)
+    assert [await world.due_of(ref) for ref in refs] == [world.now + OFFER_MS] * 2
+
+
+async def test_a_run_that_changes_each_time_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, _ = await world.offered_run("ann", 2)
+    monkeypatch.setattr("mallard_engine.storage.job_calls._MOST_TRIES", 1)
+    with pytest.raises(StoreUnavailable, match="changed each time"):
+        await world.store.cancel(refs[0], "toys", "")
+
+
+# -- a run in hand
+
+
+async def test_each_job_of_a_run_goes_its_own_way(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    first, second, third = await world.assigned_run("ann", 3)
+    await world.store.cancel(second, "toys", "")
+    await world.step(first, Step.PICKED_UP, 1)
+    answered = await world.step(third, Step.GIVE_UP, 1)
+    assert [held.job for held in answered.driver.jobs] == [first.job]
+    assert await states(world, (first, second, third)) == ["picked_up", "cancelled", "queued"]
+    with pytest.raises(Refused):
+        await world.step(first, Step.GIVE_UP, 1)
+    await world.step(first, Step.DELIVERED, 1)
+    assert (await world.record()).jobs == ()
+    assert await world.idle() == {"ann"}
+
+
+async def test_a_silent_driver_gives_back_what_is_not_on_board(world: World) -> None:
+    epoch = await world.connect("ann", vehicle=VAN)
+    await world.driver("ann", vehicle=VAN)
+    refs = await world.assigned_run("ann", 3)
+    await world.step(refs[0], Step.PICKED_UP, 1)
+    await world.step(refs[1], Step.AT_MALL, 1)
+    await world.store.disconnect(MARKET, "n1", [("ann", epoch + 1)])
+    await world.pass_ms(RESUME_MS)
+    for ref in refs:
+        await world.store.silence(await world.entry(ref))
+    assert await states(world, refs) == ["picked_up", "at_mall", "queued"]
+    assert [held.job for held in (await world.record()).jobs] == [refs[0].job, refs[1].job]
+
+
+async def test_custody_holds_for_each_job(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.driver("bob", vehicle=VAN)
+    refs = await world.assigned_run("ann", 2)
+    for ref in refs:
+        await world.store.release(ref, 1, Outcome.SILENT, "engine", "")
+    plan = await world.run_plan(refs, "bob")
+    await world.store.offer(plan)
+    await world.store.accept(MARKET, "bob", plan.offer)
+    answered = await world.step(refs[0], Step.PICKED_UP, 1, "ann")
+    assert (answered.job_state, answered.attempt) == ("picked_up", 4)
+    assert [h.job for h in (await world.record("bob")).jobs] == [refs[1].job]
+    assert await states(world, refs) == ["picked_up", "assigned"]
+
+
+async def test_an_operator_adds_to_a_run_what_fits(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.assigned_run("ann", 2)
+    heavy = await world.submit(weight_g=3_000)
+    with pytest.raises(DriverUnavailable, match="no room"):
+        await world.store.assign(heavy, "ann", "operator")
+    await world.store.assign(await world.submit(), "ann", "operator")
+    assert len((await world.record()).jobs) == 3
+
+
+# -- etas
+
+
+async def test_the_etas_of_what_a_driver_holds_are_kept_current(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs = await world.assigned_run("ann", 3)
+    await world.store.cancel(refs[2], "toys", "")
+    stops = [Stop(refs[0].job, 1, 11, 12), Stop(refs[1].job, 0, 13, 14), Stop(refs[2].job, 1, 1, 2)]
+    await world.store.update_etas(MARKET, "bob", stops)
+    await world.store.update_etas(MARKET, "ann", stops)
+    await world.store.update_etas(MARKET, "ann", [])
+    jobs = [await world.job(ref) for ref in refs]
+    assert [(job.eta_pickup_ms, job.eta_dropoff_ms) for job in jobs] == [
+        (11, 12),
+        (world.now + 1, world.now + 120_000),
+        (None, None),
+    ]

@@ -1,0 +1,139 @@
+"""Nothing stays: after many jobs have come and gone, sets are empty and keys have an end."""
+
+import itertools
+
+from mallard_engine.storage import schema
+from mallard_protocol.lifecycle import (TERMINAL, JobState, Outcome, Step)
+from tests.engine.storage.worlds import (MALL, MARKET, NODE, OFFER_MS, World)
+
+CYCLES = 3
+DRIVERS = 4
+WEEK_MS = 7 * 86_400_000
+
+# Keys that stay without a TTL once all is done, and why.
+LASTING = {
+    "counts",  # one number a state; S13 adds them up over the market's life
+    "events",  # a stream, trimmed by age
+    "push",  # a stream, trimmed by length
+    "dwell",  # a sketch of 73 bytes a store
+    "nodes",  # the leases of the nodes that live
+    schema.KEY,  # the versions that may share the store
+    "leases",  # when they began
+    "lineage",  # which server it was last, and when it last lost writes
+}
+
+
+async def carry(world: World, number: int, driver: str) -> None:
+    """One job's way, each time another one."""
+    store = world.store
+    ways = itertools.cycle(sorted(TERMINAL))
+    end = next(itertools.islice(ways, number, None))
+    if number % 5 == 0:
+        ref = await world.submit(state=JobState.SCHEDULED, release_ms=world.now)
+        await store.queue(ref)
+    else:
+        ref = await world.submit()
+    if end is JobState.EXPIRED:
+        await store.expire(ref, "nobody_in_reach", 0)
+        return
+    offer = await world.offer(ref, driver)
+    if number % 2:
+        await store.decline(MARKET, driver, offer, "")
+        await world.pass_ms(30_000)
+        await store.driver_due(MARKET, driver)
+        await world.fix(driver)
+        await store.assign(ref, driver, "operator")
+    else:
+        await store.accept(MARKET, driver, offer)
+    if end is JobState.CANCELLED:
+        await store.cancel(ref, "toys", "")
+        return
+    attempt = (await world.job(ref)).attempt
+    if number % 3:
+        await world.step(ref, Step.AT_MALL, attempt, driver)
+        await world.pass_ms(20_000)
+    await world.step(ref, Step.PICKED_UP, attempt, driver)
+    if end is JobState.LOST:
+        await store.close_job(ref, end, "operator", "")
+        return
+    if end is JobState.RETURNED:
+        await world.step(ref, Step.RETURNING, attempt, driver)
+    await world.step(ref, Step(end.value), attempt, driver)
+
+
+async def lapse_and_give_up(world: World, driver: str) -> None:
+    """A job with every other end of an offer and of an assignment; cancelled at last."""
+    store = world.store
+    ref, offer = await world.offered(driver)
+    await world.pass_ms(3_000)
+    await store.lapse(await world.entry(ref))
+    await store.seen(MARKET, driver)
+    await store.problem(
+        MARKET, driver, kind="not_ready", mall=MALL, job="", store="lego", until_ms=None, text=""
+    )
+    await world.pass_ms(58_000)
+    await world.fix(driver)
+    await world.pass_ms(2_000)
+    offer = await world.offer(ref, driver)
+    await store.withdraw(ref, offer, "operator")
+    offer = await world.offer(ref, driver)
+    await store.offer_ack(MARKET, driver, offer)
+    await world.pass_ms(OFFER_MS)
+    await store.lapse(await world.entry(ref))
+    await store.assign(ref, driver, "operator")
+    attempt = (await world.job(ref)).attempt
+    await world.step(ref, Step.GIVE_UP, attempt, driver)
+    await store.assign(ref, driver, "operator")
+    await store.release(ref, attempt + 2, Outcome.SILENT, "engine", "")
+    await store.cancel(ref, "toys", "")
+    await world.pass_ms(30_000)
+    await store.driver_due(MARKET, driver)
+    await world.fix(driver)
+
+
+async def test_after_many_jobs_nothing_is_left_but_what_is_listed(world: World) -> None:
+    drivers = [await world.driver(f"d{number}") for number in range(DRIVERS)]
+    for number in range(CYCLES * len(TERMINAL) * 2):
+        for driver in drivers:
+            await world.fix(driver)
+        await carry(world, number, drivers[number % DRIVERS])
+        await world.pass_ms(1_000)
+    await lapse_and_give_up(world, drivers[0])
+    for driver in drivers:
+        await world.fix(driver)
+        await world.store.driver_due(MARKET, driver)
+    assert await world.breaches() == ()
+
+    keys = world.keys
+    assert await world.waiting() == []
+    assert await world.idle() == set(drivers)
+    assert {member.partition("/")[0] for member in await world.due()} == {"driver"}
+    for driver in drivers:
+        await world.store.disconnect(MARKET, NODE, [(driver, 1)])
+    assert await world.idle() == set()
+    await world.drop_what_has_a_ttl()
+    # A name in the index of external ids goes up to an hour after its job.
+    for ms in (WEEK_MS, 3_600_000):
+        await world.pass_ms(ms)
+        while await world.store.forget(MARKET):
+            pass
+    for driver in drivers:
+        await world.store.driver_due(MARKET, driver)
+
+    left = {key.decode().removeprefix(keys.key("")) for key in await world.redis.keys("*")}
+    assert left == LASTING
+    assert await world.redis.zrange(keys.key("nodes"), 0, -1) == [NODE.encode()]
+    counts = await world.store.counts(MARKET)
+    assert counts["submitted"] == sum(counts[end] for end in TERMINAL)
+
+
+async def test_the_streams_do_not_grow_without_end(world: World) -> None:
+    async def come_and_go() -> None:
+        await world.store.cancel(await world.submit(), "toys", "")
+
+    for _ in range(60):  # a stream is trimmed by whole nodes, of 100 entries
+        await come_and_go()
+    before = len(await world.events())
+    await world.pass_ms(86_400_001)
+    await come_and_go()
+    assert len(await world.events()) < before

@@ -1,0 +1,202 @@
+"""The audit's judge of L1: a free driver beside a job that it could take, in any queue."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.core.places.markets import Places
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import JobRef
+from mallard_engine.storage.audit.audit import Audit, Breach, audit
+from mallard_engine.storage.keys import place_of
+from mallard_engine.storage.redis_store import RedisStore
+from mallard_protocol.lifecycle import Wish
+from tests.engine.storage.worlds import (HOUR_MS, MARKET, Clock, RecordingLink, World)
+
+pytestmark = pytest.mark.finding("A7")
+
+MALLS: Final = tuple(Places.load(opening_hours=False).market(MARKET).malls.values())
+MALL: Final = next(mall for mall in MALLS if mall.id == "chandler-fashion-center")
+# More than a round reads of a queue, and more than a page of the audit.
+LONG: Final = 1_500
+PATIENCE_S: Final = 5
+
+Meanwhile = Callable[[], Awaitable[object]]
+
+
+async def look(
+    world: World,
+    meanwhile: Meanwhile | None = None,
+    *,
+    limit: int | None = None,
+    policy: MarketPolicy | None = None,
+) -> Audit:
+    """Audit a world, with something done between the two looks; only L1 is kept."""
+
+    async def sleep(seconds: float) -> None:
+        await world.pass_ms(int(seconds * 1000))
+        if seconds and meanwhile is not None:
+            await meanwhile()
+
+    whole = await audit(
+        world.url,
+        {MARKET: policy or world.policy},
+        now_ms=world.clock,
+        sleep=sleep,
+        settle_s=0,
+        limit=limit,
+        malls={MARKET: MALLS},
+        patience_s=PATIENCE_S,
+    )
+    return replace(whole, breaches=tuple(it for it in whole.breaches if it.rule == "L1"))
+
+
+async def submit(world: World, **changes: Any) -> JobRef:
+    return await world.submit(mall=MALL.id, **changes)
+
+
+async def free_driver(world: World, name: str = "ann", vehicle: Vehicle | None = None) -> str:
+    return await world.driver(name, lat=MALL.lat, lon=MALL.lon, vehicle=vehicle)
+
+
+async def long_queue(world: World, number: int = LONG) -> None:
+    """Copies of a job that no vehicle can carry, of a service that sorts before the others."""
+    ref = await submit(world, requires=("forklift",), service="aaa")
+    keys, job = world.keys, await world.job(await submit(world, requires=("forklift",)))
+    waiting = await world.redis.hget(keys.key("waiting"), ref.job)
+    async with world.redis.pipeline(transaction=False) as pipeline:
+        for copy in range(number):
+            name = f"job_{MARKET}.copy{copy:08}"
+            place = place_of("aaa", 0, job.created_ms, name, job.need.demand)
+            pipeline.zadd(keys.wait(MALL.id), {place: 0})
+            pipeline.hset(keys.key("waiting"), name, waiting)
+        await pipeline.execute()
+
+
+async def test_free_driver_behind_a_long_queue_is_named(planted: World) -> None:
+    await long_queue(planted)
+    await free_driver(planted)
+    ref = await submit(planted)
+    found = await look(planted)
+    assert found.breaches == (
+        Breach(
+            "L1",
+            MARKET,
+            "job",
+            ref.job,
+            f"it waits at {MALL.id}, and ann has been free for {PATIENCE_S * 1000} ms",
+        ),
+    )
+    assert found.looked_at["match"] == LONG + 3
+    assert found.left_out.get("match", 0) == 0
+
+
+async def test_a_queue_that_no_driver_can_serve_is_no_breach(planted: World) -> None:
+    await long_queue(planted, 300)
+    await free_driver(planted)
+    await submit(planted, weight_g=10_000_000)
+    found = await look(planted)
+    assert (found.breaches, found.left_out.get("match", 0)) == ((), 0)
+
+
+async def test_what_is_served_between_the_looks_is_no_breach(planted: World) -> None:
+    await free_driver(planted)
+    ref = await submit(planted)
+    found = await look(planted, lambda: planted.store.offer(planted.plan(ref, 0, "ann")))
+    assert found.breaches == ()
+
+
+async def test_a_driver_who_left_between_the_looks_is_no_breach(planted: World) -> None:
+    await free_driver(planted)
+    await submit(planted)
+    off = await look(planted, lambda: planted.store.status(MARKET, "ann", Wish.OFFLINE, None))
+    assert off.breaches == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ready_ms": HOUR_MS // 2},
+        {"deadline_ms": 60_000, "expires_ms": 60_000},
+    ],
+    ids=["not ready yet", "too late for anybody"],
+)
+async def test_a_job_that_must_wait_is_no_breach(planted: World, changes: dict[str, int]) -> None:
+    await free_driver(planted)
+    await submit(planted, **{name: planted.now + ms for name, ms in changes.items()})
+    assert (await look(planted)).breaches == ()
+
+
+async def test_who_was_asked_before_is_no_breach(planted: World) -> None:
+    await free_driver(planted)
+    ref = await submit(planted)
+    plan = planted.plan(ref, 0, "ann")
+    await planted.store.offer(plan)
+    await planted.store.decline(MARKET, "ann", plan.offer, "")
+    await planted.pass_ms(40_000)
+    await planted.fix("ann", MALL.lat, MALL.lon)
+    await planted.store.driver_due(MARKET, "ann")
+    assert await planted.idle() == {"ann"}
+    assert (await look(planted)).breaches == ()
+
+
+async def test_nothing_is_late_where_no_node_lives(planted: World) -> None:
+    await free_driver(planted)
+    await submit(planted)
+    planted.nodes.clear()
+    planted.clock.now_ms += 10_000
+    assert (await look(planted)).breaches == ()
+
+
+async def test_jobs_beyond_the_limit_are_counted(planted: World) -> None:
+    await long_queue(planted, 300)
+    await free_driver(planted)
+    await submit(planted)
+    found = await look(planted, limit=100)
+    assert (found.looked_at["match"], found.left_out["match"]) == (100, 203)
+
+
+@pytest.mark.parametrize("figures", [{"round": "batch"}, {"max_run_jobs": 3, "hold_max_s": 600}])
+async def test_jobs_held_by_intention_are_counted(planted: World, figures: dict[str, Any]) -> None:
+    await free_driver(planted)
+    await submit(planted)
+    found = await look(planted, policy=replace(planted.policy, **figures))
+    assert (found.breaches, found.left_out["match"]) == ((), 1)
+
+
+async def test_the_command_compares_jobs_with_drivers(redis_url: str) -> None:
+    """`mallard check` on a store whose node beats and does nothing else."""
+    policy = MarketPolicy()
+    store = RedisStore(redis_url, {MARKET: policy})
+    await store.connect()
+    clock = Clock(int(time.time() * 1000))
+    world = World(store, None, redis_url, policy, clock, RecordingLink(redis_url))
+    await store.beat(MARKET, "n1")
+    await free_driver(world)
+    ref = await submit(world)
+
+    async def beat() -> None:
+        while True:
+            await store.beat(MARKET, "n1")
+            await asyncio.sleep(0.2)
+
+    beating = asyncio.create_task(beat())
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mallard_engine", "check", "--redis", redis_url),
+            env=os.environ | {"MALLARD_OPENING_HOURS": "off"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+    finally:
+        beating.cancel()
+        await store.close()
+    assert process.returncode == 1
+    assert f"L1  {MARKET}  job {ref.job}: it waits at {MALL.id}, and ann has" in output.decode()

@@ -1,0 +1,436 @@
+"""A small world on a real Redis: one market in virtual time, with the verbs that tests think in.
+
+Every call that a `World` makes is held against the header of its script, and every change of state
+that it left in the events against the contract's table.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgpack
+import msgspec
+
+from mallard_engine.core.model import (Driver, Job, Need, RankedDriver, RoundRecord, Submission, Vehicle)
+from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.ports import (Answered, DriverFix, DueEntry, Effects, JobRef, OfferPlan, PlannedJob, Push)
+from mallard_engine.storage.audit.audit import Breach, audit
+from mallard_engine.storage.keys import MarketKeys, job_at
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.scripts import Script, all_scripts, load_commands
+from mallard_protocol.lifecycle import (JOB_TRANSITIONS, JobState, Step, Wish)
+from mallard_protocol.messages import Proof
+
+MARKET = "phoenix"
+MALL = "chandler"
+LAT, LON = 33.3, -111.9
+START_MS = 1_800_000_000_000
+HOUR_MS = 3_600_000
+NODE = "n1"
+OFFER_MS, ACK_MS, COOLDOWN_MS = 30_000, 3_000, 30_000
+RESUME_MS, AT_MALL_MS, STALE_MS = 120_000, 900_000, 60_000
+
+TRANSITION_KEYS = MarketKeys(MARKET).block
+# What a script's header calls a key whose name has an id in it.
+_HEADER_NAMES = {"queue": "wait", "idempotency": "key"}
+
+
+def moments(effects: Effects) -> list[int]:
+    """When something falls due, as a transition says."""
+    return [at_ms for _, at_ms in effects.due]
+
+
+@dataclass
+class Clock:
+    """The world's time; only `World.pass_ms` moves it on."""
+
+    now_ms: int = START_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class RecordingLink(Link):
+    """A line to Redis that checks each script call against the script's header."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, greeting=load_commands())
+        self.verdicts: set[tuple[str, str]] = set()
+        self._by_sha = {script.sha: script for script in all_scripts().values()}
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        reply = await super().call(*command)
+        if command[0] == b"EVALSHA":
+            script = self._by_sha[bytes(command[1])]  # type: ignore[arg-type]
+            count = int(command[2])
+            check_call(script, [str(k) for k in command[3 : 3 + count]], command[3 + count :])
+            verdict = reply[0] if isinstance(reply, list) and reply else reply
+            self.verdicts.add((script.name, _text(verdict)))
+        return reply
+
+
+def _text(verdict: object) -> str:
+    return verdict.decode() if isinstance(verdict, bytes) else ""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a header says of ARGV: the names before and after the packed fields, and those."""
+
+    before: tuple[str, ...]
+    required: frozenset[str]
+    optional: frozenset[str]
+    blobs: tuple[str, ...]
+
+
+def declared_arguments(script: Script) -> Arguments:
+    text = " ".join(script.args)
+    before, _, rest = text.partition("arg{")
+    depth, end = 1, 0
+    while depth:
+        depth += {"{": 1, "}": -1}.get(rest[end], 0)
+        end += 1
+    fields = re.sub(r"[\[{][^\[\]{}]*[\]}]", "", re.sub(r"\{[^{}]*\}", "", rest[: end - 1]))
+    names = fields.split()
+    return Arguments(
+        tuple(before.split()),
+        frozenset(name for name in names if not name.endswith("?")),
+        frozenset(name.removesuffix("?") for name in names if name.endswith("?")),
+        tuple(rest[end:].split()),
+    )
+
+
+def check_call(script: Script, keys: Sequence[str], args: Sequence[Any]) -> None:
+    """The keys and arguments of a call are those of the script's header, name by name."""
+    names = []
+    for key in keys:
+        own = key.removeprefix(f"mallard:{{{MARKET}}}:").removeprefix("mallard:")
+        name = own.partition(":")[0]
+        names.append(_HEADER_NAMES.get(name, name))
+    assert _are_of(names, script.keys), f"{script.name}: KEYS are {names}"
+    declared = declared_arguments(script)
+    at = len(declared.before)
+    # Packed values within are strings to the scripts, and no text.
+    sent = {k.decode() for k, v in msgpack.unpackb(args[at], raw=True).items() if v is not None}
+    assert declared.required <= sent, f"{script.name}: no {declared.required - sent}"
+    unknown = sent - declared.required - declared.optional
+    assert not unknown, f"{script.name}: unknown {unknown}"
+    blobs = len(args) - at - 1
+    some = any(name.endswith("...") for name in declared.blobs)
+    is_right = blobs >= len(declared.blobs) if some else blobs == len(declared.blobs)
+    assert is_right, f"{script.name}: {len(args)} arguments"
+
+
+def _are_of(names: Sequence[str], declared: Sequence[str]) -> bool:
+    """Whether these are the declared names in their order; `x...` stands for one or more."""
+    parts = (f"({n.removesuffix('...')} ){'+' if n.endswith('...') else ''}" for n in declared)
+    return re.fullmatch("".join(parts), "".join(f"{name} " for name in names)) is not None
+
+
+@dataclass
+class World:
+    """One market. Drivers are placed at the mall, jobs wait there; nodes beat while time passes."""
+
+    store: RedisStore
+    redis: Any  # redis-py's own types leave open whether replies are decoded
+    url: str
+    policy: MarketPolicy
+    clock: Clock
+    link: RecordingLink
+    keys: MarketKeys = field(default_factory=lambda: MarketKeys(MARKET))
+    nodes: set[str] = field(default_factory=lambda: {NODE})
+    numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def now(self) -> int:
+        return self.clock.now_ms
+
+    async def beat(self) -> None:
+        for node in self.nodes:
+            await self.store.beat(MARKET, node)
+
+    async def pass_ms(self, ms: int) -> None:
+        """Time goes on; the nodes that live beat at its end."""
+        self.clock.now_ms += ms
+        await self.beat()
+
+    # -- drivers
+
+    async def connect(
+        self,
+        driver: str,
+        *,
+        node: str = NODE,
+        vehicle: Vehicle | None = None,
+        lat: float = LAT,
+        lon: float = LON,
+    ) -> int:
+        """Say hello with a position; the epoch."""
+        fix = DriverFix(driver, 0, lat, lon)
+        hello = await self.store.hello(MARKET, driver, node=node, vehicle=vehicle, fix=fix)
+        return hello.epoch
+
+    async def driver(self, driver: str = "ann", **where: Any) -> str:
+        """A driver who may be offered something."""
+        await self.connect(driver, **where)
+        await self.store.status(MARKET, driver, Wish.AVAILABLE, None)
+        return driver
+
+    async def fix(self, driver: str, lat: float = LAT, lon: float = LON, at_ms: int = 0) -> str:
+        """Record one position; its verdict."""
+        fix = DriverFix(driver, at_ms or self.now, lat, lon)
+        return (await self.store.record_positions(MARKET, [fix])).verdicts[0]
+
+    async def record(self, driver: str = "ann") -> Driver:
+        return (await self.store.snapshot(MARKET, driver)).driver
+
+    async def idle(self) -> set[str]:
+        return {m.decode() for m in await self.redis.zrange(self.keys.key("idle"), 0, -1)}
+
+    # -- jobs
+
+    def submission(self, **changes: Any) -> Submission:
+        """An order whose id, key and external id are its own, with `changes` made."""
+        number = next(self.numbers)
+        need = Need(
+            stores=("lego",),
+            ready_ms=self.now,
+            deadline_ms=self.now + 2 * HOUR_MS,
+            expires_ms=self.now + HOUR_MS,
+            lat=LAT,
+            lon=LON,
+            parcels=2,
+            weight_g=1_200,
+            volume_l=8.5,
+            requires=(),
+            priority=0,
+            created_ms=self.now,
+        )
+        figures = {n: changes.pop(n) for n in tuple(changes) if n != "service" and hasattr(need, n)}
+        submission = Submission(
+            job=f"job_{MARKET}.{number:026d}",
+            market=MARKET,
+            service="toys",
+            mall=MALL,
+            key=f"key-{number}",
+            body_hash=f"hash-{number}",
+            external_id=f"ORD-{number}",
+            state=JobState.QUEUED,
+            release_ms=self.now,
+            body=b'{"body": %d}' % number,
+            card=b"card \x00\xff",
+            need=replace(need, **figures),
+        )
+        return replace(submission, **changes)
+
+    async def submit(self, **changes: Any) -> JobRef:
+        submission = self.submission(**changes)
+        await self.store.submit(submission)
+        return JobRef(submission.job, submission.mall)
+
+    async def job(self, ref: JobRef) -> Job:
+        return await self.store.job(ref.job)
+
+    async def state(self, ref: JobRef) -> str:
+        return (await self.job(ref)).state.value
+
+    # -- offers
+
+    def plan(
+        self, ref: JobRef, attempt: int, *drivers: str, offer: str = "", cell: int | None = None
+    ) -> OfferPlan:
+        """One job for the first of the drivers who may have it."""
+        ranked = self._ranked(drivers, cell)
+        name = offer or f"offer-{next(self.numbers)}"
+        record = RoundRecord(ref.job, attempt + 1, self.now, 1_000, False, ranked)
+        return OfferPlan(name, ref.mall, (PlannedJob(ref.job, attempt, record),), ranked)
+
+    async def run_plan(self, refs: Sequence[JobRef], *drivers: str) -> OfferPlan:
+        """A run of jobs as they are now, handed over a minute after one another."""
+        ranked = self._ranked(drivers)
+        jobs = []
+        for n, ref in enumerate(refs, 1):
+            attempt = (await self.job(ref)).attempt
+            record = RoundRecord(ref.job, attempt + 1, self.now, 1_000, False, ranked)
+            eta = (self.now + 1, self.now + n * 60_000)
+            jobs.append(PlannedJob(ref.job, attempt, record, (eta,) * len(drivers)))
+        return OfferPlan(f"offer-{next(self.numbers)}", refs[0].mall, tuple(jobs), ranked)
+
+    def _ranked(self, drivers: Sequence[str], cell: int | None = None) -> tuple[RankedDriver, ...]:
+        return tuple(
+            RankedDriver(d, True, None, 1.0, (), 300, 1_500, "north", self.now, self.now, cell)
+            for d in drivers
+        )
+
+    async def offered_run(self, driver: str, count: int) -> tuple[tuple[JobRef, ...], str]:
+        """New jobs, offered to the driver in one run."""
+        refs = tuple([await self.submit() for _ in range(count)])
+        plan = await self.run_plan(refs, driver)
+        offered = await self.store.offer(plan)
+        assert offered.verdict == "offered", offered
+        return refs, plan.offer
+
+    async def assigned_run(self, driver: str, count: int) -> tuple[JobRef, ...]:
+        """New jobs that the driver has accepted in one run; each is at its first attempt."""
+        refs, offer = await self.offered_run(driver, count)
+        await self.store.accept(MARKET, driver, offer)
+        return refs
+
+    async def coming(self) -> set[str]:
+        """Who may be offered one more job on its way, as mall/driver."""
+        return {m.decode() for m in await self.redis.zrange(self.keys.key("coming"), 0, -1)}
+
+    async def offer(self, ref: JobRef, *drivers: str, cell: int | None = None) -> str:
+        """Offer the job to the first of the drivers who may have it; the offer's id."""
+        plan = self.plan(ref, (await self.job(ref)).attempt, *drivers, cell=cell)
+        offered = await self.store.offer(plan)
+        assert offered.verdict == "offered", offered
+        return plan.offer
+
+    async def offered(self, driver: str = "ann", **changes: Any) -> tuple[JobRef, str]:
+        """A new job, offered to the driver."""
+        ref = await self.submit(**changes)
+        return ref, await self.offer(ref, driver)
+
+    async def assigned(self, driver: str = "ann", **changes: Any) -> tuple[JobRef, int]:
+        """A new job that the driver has accepted; its attempt."""
+        ref, offer = await self.offered(driver, **changes)
+        answered = await self.store.accept(MARKET, driver, offer)
+        return ref, answered.jobs[0].attempt
+
+    async def step(
+        self, ref: JobRef, step: Step, attempt: int, driver: str = "ann", *, age: bool = False
+    ) -> Answered:
+        return await self.store.progress(
+            ref,
+            driver,
+            attempt,
+            step,
+            at_ms=None,
+            proof=Proof("age_checked") if age else None,
+            reason="",
+        )
+
+    async def picked_up(self, driver: str = "ann", **changes: Any) -> tuple[JobRef, int]:
+        """A new job that the driver has on board; its attempt."""
+        ref, attempt = await self.assigned(driver, **changes)
+        await self.step(ref, Step.PICKED_UP, attempt, driver)
+        return ref, attempt
+
+    async def in_state(self, state: JobState, driver: str = "ann") -> tuple[JobRef, int]:
+        """A new job in the given state, held by or offered to the driver where that means one."""
+        match state:
+            case JobState.SCHEDULED:
+                later = self.now + HOUR_MS // 2
+                ref = await self.submit(state=JobState.SCHEDULED, release_ms=later)
+            case JobState.QUEUED:
+                ref = await self.submit()
+            case JobState.OFFERED:
+                ref, _ = await self.offered(driver)
+            case JobState.CANCELLED:
+                ref = await self.submit()
+                await self.store.cancel(ref, "toys", "")
+            case JobState.EXPIRED:
+                ref = await self.submit()
+                await self.store.expire(ref, "nobody_in_reach", 0)
+            case JobState.LOST:
+                ref, _ = await self.picked_up(driver)
+                await self.store.close_job(ref, JobState.LOST, "operator", "")
+            case _:
+                ref = await self._carried(state, driver)
+        job = await self.job(ref)
+        assert job.state is state
+        return ref, job.attempt
+
+    async def _carried(self, state: JobState, driver: str) -> JobRef:
+        ref, attempt = await self.assigned(driver)
+        way = {
+            JobState.ASSIGNED: (),
+            JobState.AT_MALL: (Step.AT_MALL,),
+            JobState.PICKED_UP: (Step.PICKED_UP,),
+            JobState.DELIVERED: (Step.PICKED_UP, Step.DELIVERED),
+            JobState.RETURNING: (Step.PICKED_UP, Step.RETURNING),
+            JobState.RETURNED: (Step.PICKED_UP, Step.RETURNING, Step.RETURNED),
+        }[state]
+        for step in way:
+            await self.step(ref, step, attempt, driver)
+        return ref
+
+    # -- what is stored
+
+    async def due(self) -> dict[str, int]:
+        """The due entries and when each is due."""
+        entries = await self.redis.zrange(self.keys.key("due"), 0, -1, withscores=True)
+        return {member.decode(): int(score) for member, score in entries}
+
+    async def due_of(self, ref: JobRef) -> int:
+        """When time must look at the job again."""
+        (at,) = [at for member, at in (await self.due()).items() if member.endswith(ref.job)]
+        return at
+
+    async def entry(self, ref: JobRef) -> DueEntry:
+        """The job's due entry, as the sweeper would get it."""
+        (member,) = [member for member in await self.due() if member.endswith(ref.job)]
+        kind, *rest = member.split("/")
+        offer = rest[1] if kind == "offer" else ""
+        return DueEntry(member, kind, ref.job, mall=ref.mall, offer=offer)
+
+    async def waiting(self) -> list[str]:
+        """The ids of the jobs that wait at the mall, first to be served first."""
+        places = await self.redis.zrange(self.keys.wait(MALL), 0, -1)
+        ids = [job_at(place.decode()) for place in places]
+        known = await self.redis.hkeys(self.keys.key("waiting"))
+        assert set(ids) == {job.decode() for job in known}
+        return ids
+
+    async def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        entries = await self.redis.xrange(self.keys.key("events"))
+        decoded = [msgspec.msgpack.decode(entry[b"e"]) for _, entry in entries]
+        return [event for event in decoded if kind in {None, event["kind"]}]
+
+    async def pushes(self, driver: str = "ann") -> list[Push]:
+        """What the driver's phone was told so far."""
+        entries = await self.store.pushes({MARKET: "0-0"}, 1)
+        return [entry.push for entry in entries if entry.push.driver == driver]
+
+    async def dump(self) -> dict[bytes, bytes]:
+        """Every key's value, packed: equal dumps, equal stores."""
+        return {key: await self._dump(key) for key in sorted(await self.redis.keys("*"))}
+
+    async def _dump(self, key: bytes) -> bytes:
+        if await self.redis.type(key) != b"hash":
+            packed: bytes = await self.redis.dump(key)
+            return packed
+        # Redis writes a hash in the order of its table, which grows while it is read.
+        return repr(sorted((await self.redis.hgetall(key)).items())).encode()
+
+    async def drop_what_has_a_ttl(self) -> None:
+        """The keys' own TTLs run by the server's clock, which no test waits for."""
+        for key in await self.redis.keys("*"):
+            if await self.redis.pttl(key) >= 0:
+                await self.redis.delete(key)
+
+    async def breaches(self, *, swept: bool = True) -> tuple[Breach, ...]:
+        """What an audit of the store says now; or, not `swept`, once no node has lived for long, as
+        nothing is late then."""
+        now = self.clock if swept else lambda: self.now + HOUR_MS
+        return (await audit(self.url, {MARKET: self.policy}, settle_s=0, now_ms=now)).breaches
+
+    async def check_lifecycle(self) -> None:
+        """Every change of state in the events is in the contract's table, with its cause."""
+        for event in await self.events("job"):
+            change = (event["from"], event["to"], event["cause"])
+            if event["cause"] == "submitted":
+                assert event["from"] == ""
+                assert event["to"] in {"scheduled", "queued"}
+            elif event["cause"] == "ready_changed":
+                assert event["from"] == event["to"]
+            else:
+                assert any(
+                    t.cause == event["cause"] and t.target == event["to"]
+                    for t in JOB_TRANSITIONS
+                    if event["from"] in t.sources
+                ), change

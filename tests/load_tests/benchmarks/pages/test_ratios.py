@@ -1,0 +1,52 @@
+import pytest
+
+from load_tests.benchmarks.pages.ratios import (percentile, ratio, shown, spread)
+from load_tests.benchmarks.pages.samples import Sample, sample
+
+
+def of(*values: float, unit: str = "ms") -> Sample:
+    return sample({}, "somebody", "latency", unit, values)
+
+
+def test_a_ratio_is_the_median_of_the_pairs_ratios() -> None:
+    # The machine slowed down by ten half-way: pairs do not mind, the ratio of medians would.
+    assert ratio(of(1, 2, 10), of(2, 8, 100)) == pytest.approx((0.25, 0.1, 0.5))
+
+
+def test_no_pairs_no_ratio() -> None:
+    with pytest.raises(ValueError, match="no pairs"):
+        ratio(of(1), of(1, 2))
+    with pytest.raises(ValueError, match="no pairs"):
+        ratio(of(1), of(1, unit="µs"))
+    with pytest.raises(ValueError, match="no values"):
+        spread([])
+
+
+def test_a_spread_reads_as_a_median_and_its_ends() -> None:
+    assert str(spread([0.25, 0.1, 0.5])) == "0.250 (0.100–0.500)"
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "wanted"),
+    [([3, 1, 2], 50, 2), ([1, 2, 3, 4], 50, 2), ([1, 2, 3, 4], 99, 4), ([7], 1, 7)],
+)
+def test_percentiles_are_values_that_were_seen(
+    values: list[float], percent: float, wanted: float
+) -> None:
+    assert percentile(values, percent) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.0123456, "0.0123"),
+        (1.2345, "1.23"),
+        (12.345, "12.3"),
+        (123.45, "123"),
+        (1234567, "1 234 567"),
+        (float("inf"), "∞"),
+    ],
+)
+def test_figures_are_shown_in_three_digits(value: float, text: str) -> None:
+    assert shown(value) == text

@@ -1,0 +1,32 @@
+import pytest
+
+from load_tests.benchmarks.contestants import (OURS, Contestant, ContestantFailed, running, versions)
+
+BRUTE_FORCE = "load_tests.benchmarks.match.brute_force"
+
+
+def test_one_that_does_not_know_the_question_ends() -> None:
+    with (
+        Contestant("floor", BRUTE_FORCE) as floor,
+        pytest.raises(ContestantFailed, match="floor ended when it was asked to dance"),
+    ):
+        floor.ask("dance")
+
+
+def test_one_that_does_not_run_cannot_be_asked() -> None:
+    floor = Contestant("floor", BRUTE_FORCE)
+    with pytest.raises(ContestantFailed, match="does not run"):
+        floor.ask("race")
+    with running([floor]):
+        pass
+    with pytest.raises(ContestantFailed, match="does not run"):
+        floor.ask("race")
+    assert versions([floor]) == {}
+
+
+def test_one_that_hangs_is_ended() -> None:
+    with (
+        Contestant("ours", OURS, answer_within_s=1.0) as ours,
+        pytest.raises(ContestantFailed, match="ours ended"),
+    ):
+        ours.ask("call", at_once=1, calls=100_000_000)

@@ -1,0 +1,34 @@
+import time
+
+from load_tests.swarm.precise_timer import PunctualTimer
+from tests.support import eventually
+
+
+async def test_it_fires_once_at_its_moment_and_not_before() -> None:
+    fired: list[float] = []
+    timer = PunctualTimer(lambda: fired.append(time.monotonic()))
+    due_s = time.monotonic() + 0.02
+    timer.set(due_s)
+    await eventually(lambda: fired)
+    assert fired[0] >= due_s
+    assert len(fired) == 1
+    timer.close()
+
+
+async def test_a_moment_that_has_passed_is_now() -> None:
+    fired: list[int] = []
+    timer = PunctualTimer(lambda: fired.append(1))
+    timer.set(time.monotonic() - 5)
+    await eventually(lambda: fired)
+    timer.close()
+
+
+async def test_a_new_moment_replaces_the_last() -> None:
+    fired: list[int] = []
+    timer = PunctualTimer(lambda: fired.append(1))
+    timer.set(time.monotonic() + 3600)
+    timer.set(time.monotonic() + 0.01)
+    await eventually(lambda: fired)
+    assert fired == [1]
+    timer.close()
+    timer.close()
