@@ -73,10 +73,11 @@ docs: $(READY)
 	$(BIN)/python -m load_tests.benchmarks.pages.report
 
 # The build backend is in the lock, so the editable install fetches nothing that is not pinned.
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock clients/python/pyproject.toml engine/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		-e clients/python -e engine
 	touch $(READY)
 
 # One lock for every platform and every Python from 3.11 on, made in an environment of its own.

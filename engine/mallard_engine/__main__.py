@@ -1,4 +1,4 @@
-"""`python -m engine` is `mallard`."""
+"""`python -m mallard_engine` is `mallard`."""
 
 import sys
 

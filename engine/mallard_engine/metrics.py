@@ -311,6 +311,6 @@ class Metrics:
 
 def _version() -> str:
     try:
-        return version("mallard")
+        return version("mallard-engine")
     except PackageNotFoundError:  # run from a checkout that is not installed
         return "unknown"

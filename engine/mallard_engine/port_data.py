@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mallard_engine.core.model import (Device, Driver, Job, LiveOffer, Near, RankedDriver, RoundRecord, Vehicle, Waiting)
+from mallard_engine.core.model import (
+    Device,
+    Driver,
+    Job,
+    LiveOffer,
+    Near,
+    RankedDriver,
+    RoundRecord,
+    Vehicle,
+    Waiting,
+)
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState, Wish

@@ -9,11 +9,63 @@ haste, not truth; a node that dies before it follows up loses nothing, as the du
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from mallard_engine.core.matching.travel_time import TravelTime
-from mallard_engine.core.model import (Device, Driver, Job, Need, RoundRecord, StoreHold, Submission, Vehicle)
 from mallard_engine.core.matching.travel_matrix import Ways
-from mallard_engine.port_data import (MOST_COMING, NO_QUOTAS, Answered, Beat, DriverFix, DriverSnapshot, DriverUnavailable, DueEntry, DuplicateExternalId, Effects, Fitting, Found, Freed, FreeDrivers, Hello, IdempotencyMismatch, JobPage, JobQuery, JobRef, LateRun, MarketQueue, MoreOffers, NoSuchDriver, NoSuchJob, Offered, OfferLive, OfferPlan, OwnDriver, PlannedJob, Push, PushEntry, QuotaExceeded, Quotas, Recorded, Refused, Standing, Stop, StoreFull, StoreUnavailable, Submitted, TakenBack, WrongState)
-from mallard_protocol.lifecycle import (JobState, Outcome, Step, Wish)
+from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.model import (
+    Device,
+    Driver,
+    Job,
+    Need,
+    RoundRecord,
+    StoreHold,
+    Submission,
+    Vehicle,
+)
+from mallard_engine.port_data import (
+    MOST_COMING,
+    NO_QUOTAS,
+    Answered,
+    Beat,
+    DriverFix,
+    DriverSnapshot,
+    DriverUnavailable,
+    DueEntry,
+    DuplicateExternalId,
+    Effects,
+    Fitting,
+    Found,
+    Freed,
+    FreeDrivers,
+    Hello,
+    IdempotencyMismatch,
+    JobPage,
+    JobQuery,
+    JobRef,
+    LateRun,
+    MarketQueue,
+    MoreOffers,
+    NoSuchDriver,
+    NoSuchJob,
+    Offered,
+    OfferLive,
+    OfferPlan,
+    OwnDriver,
+    PlannedJob,
+    Push,
+    PushEntry,
+    QuotaExceeded,
+    Quotas,
+    Recorded,
+    Refused,
+    Standing,
+    Stop,
+    StoreFull,
+    StoreUnavailable,
+    Submitted,
+    TakenBack,
+    WrongState,
+)
+from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from mallard_protocol.messages import Proof
 
 __all__ = [

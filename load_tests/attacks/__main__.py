@@ -21,10 +21,10 @@ from load_tests.attacks.registry import attacks
 from load_tests.attacks.report import Findings, counters, events
 from load_tests.credentials import Credentials
 from load_tests.meters import process_bytes
-from mallard_engine.workload.nodes import EngineFailed, Node, running_nodes
 from load_tests.swarm.coordinator import Swarm, SwarmFailed
 from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.result import SwarmResult
+from mallard_engine.workload.nodes import EngineFailed, Node, running_nodes
 
 _ENGINE: Final = {
     "MALLARD_OPENING_HOURS": "off",

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from load_tests.benchmarks.pages import report
 from load_tests.benchmarks import environment
 from load_tests.benchmarks.benches import BENCHES, CannotMeasure, bench_of
 from load_tests.benchmarks.contestants import end_on_sigterm
-from load_tests.benchmarks.pages.samples import (RESULTS, Run, read_results, write_results)
+from load_tests.benchmarks.pages import report
+from load_tests.benchmarks.pages.samples import RESULTS, Run, read_results, write_results
 
 
 def main(argv: Sequence[str] | None = None) -> int:

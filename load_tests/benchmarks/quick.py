@@ -13,11 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from load_tests.benchmarks.benches import CannotMeasure
-from load_tests.benchmarks.checks import (ALL, DRIVERS, Check, Field, Part)
-from load_tests.benchmarks.contestants import (OURS, Contestant, ContestantFailed, end_on_sigterm, running)
+from load_tests.benchmarks.checks import ALL, DRIVERS, Check, Field, Part
+from load_tests.benchmarks.contestants import (
+    OURS,
+    Contestant,
+    ContestantFailed,
+    end_on_sigterm,
+    running,
+)
 from load_tests.benchmarks.driver_locations import invented_metro
-from load_tests.benchmarks.positions.measure import load
 from load_tests.benchmarks.pages.ratios import shown
+from load_tests.benchmarks.positions.measure import load
 from load_tests.users.tables import table
 
 
@@ -25,7 +31,9 @@ def main(
     arguments: Sequence[str] | None = None, *, ours: str = OURS, parts: Sequence[Part] = ALL
 ) -> int:
     """Check, and print the table; the exit status. `ours`: the module that runs the engine."""
-    parser = argparse.ArgumentParser(prog="python -m load_tests.benchmarks.quick", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m load_tests.benchmarks.quick", description=__doc__
+    )
     parser.parse_args(arguments)
     end_on_sigterm()
     started = time.monotonic()

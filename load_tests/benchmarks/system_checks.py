@@ -6,8 +6,8 @@ from typing import Final
 
 from load_tests.benchmarks.benches import Tell, bench_of
 from load_tests.benchmarks.capacity import measure as capacity
-from load_tests.benchmarks.reporting import measure as reporting
 from load_tests.benchmarks.pages.samples import Sample
+from load_tests.benchmarks.reporting import measure as reporting
 from load_tests.benchmarks.system.arena import LINE, MALLARD, SINK
 
 _REPORTING: Final = ("--drivers", "500", "--report-s", "0.25", "--seconds", "5")

@@ -1,1 +1,1 @@
-"""TODO load_tests/faults."""
+"""Faults under load: store outages, and two releases on one store."""

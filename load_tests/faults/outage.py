@@ -310,7 +310,9 @@ def check(server: RedisProcess, folder: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; return the exit status."""
-    parser = argparse.ArgumentParser(prog="load_tests.faults.outage", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="load_tests.faults.outage", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--drivers", type=int, default=2_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--away", type=float, default=5.0, help="seconds without the store")

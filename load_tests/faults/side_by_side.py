@@ -11,6 +11,7 @@ breach. Exit status 1 if any of it fails.
 import argparse
 import asyncio
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -22,9 +23,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from load_tests.credentials import Credentials
-from mallard_engine.workload.nodes import EngineFailed, Node, running_redis
 from load_tests.swarm.coordinator import Swarm, SwarmFailed
 from load_tests.swarm.plan import SwarmPlan
+from mallard_engine.workload.nodes import EngineFailed, Node, running_redis
 
 _MARKET: Final = "phoenix"
 _PAGE: Final = 200
@@ -40,13 +41,15 @@ _ENDED: Final = frozenset({"delivered", "returned", "cancelled", "expired", "los
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m load_tests.faults.side_by_side", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m load_tests.faults.side_by_side", description=__doc__
+    )
     parser.add_argument("older", type=Path, help="a checkout of the older version")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each phase (%(default)g)")
     parser.add_argument("--drivers", type=int, default=60, help="(%(default)d)")
     parser.add_argument("--rate", type=float, default=4.0, help="orders a second (%(default)g)")
     options = parser.parse_args(arguments)
-    if not (options.older / "engine" / "__main__.py").is_file():
+    if not (options.older / "engine").is_dir():
         parser.error(f"{options.older} is no checkout of an engine")
     with tempfile.TemporaryDirectory(prefix="mallard-side-by-side-") as name:
         folder = Path(name)
@@ -62,9 +65,7 @@ async def _run(options: Any, folder: Path, redis: str) -> int:
     secret = secrets.token_hex(32)
     credentials = Credentials(secret=secret)
     environment = {**_ENGINE, "MALLARD_SECRET": secret, "MALLARD_REDIS_URL": redis}
-    # Without the current folder, which `python -m` would look in first.
-    older_modules = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(options.older.resolve())}
-    older = Node(1, folder, {**environment, **older_modules})
+    older = _older_node(options.older.resolve(), folder, environment)
     newer = Node(2, folder, environment)
     nodes = (older, newer)
     try:
@@ -87,6 +88,21 @@ async def _run(options: Any, folder: Path, redis: str) -> int:
     finally:
         for node in nodes:
             node.stop()
+
+
+def _older_node(checkout: Path, folder: Path, environment: Mapping[str, str]) -> Node:
+    """Return a node of the checkout's engine; up to 0.2.0 the packages were its top folders."""
+    is_flat = (checkout / "engine" / "__main__.py").is_file()
+    homes = (
+        [checkout]
+        if is_flat
+        else [checkout / it for it in ("engine", "clients/python", "protocol")]
+    )
+    # Without the current folder, which `python -m` would look in first.
+    modules = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(map(str, homes))}
+    module = "engine" if is_flat else "mallard_engine"
+    command = (sys.executable, "-m", module, "serve", "--data", folder)
+    return Node(1, folder, {**environment, **modules}, command)
 
 
 async def _ended_states(url: str, credentials: Credentials) -> Counter[str]:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from load_tests.credentials import BadCredentials
-from mallard_engine.workload.nodes import EngineFailed
 from load_tests.slo import BadObjective, judge, parse_objective
 from load_tests.swarm.coordinator import Glance, SwarmFailed, run_swarm
 from load_tests.swarm.flags import add_swarm_flags, engine_of, plan_of
 from load_tests.swarm.plan import BadPlan
 from load_tests.swarm.result import SwarmResult
-from load_tests.users.tables import latency_table, verdict_table
 from load_tests.target import NotAllowed
+from load_tests.users.tables import latency_table, verdict_table
+from mallard_engine.workload.nodes import EngineFailed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from load_tests.histograms import Histograms
-from load_tests.users.offer_ledger import Ledger
 from load_tests.measurements import Measure
 from load_tests.swarm.event_log import Event, Happened
+from load_tests.users.offer_ledger import Ledger
 
 _MS_PER_S: Final = 1000.0
 

@@ -1,4 +1,5 @@
-"""``mallard bench swarm``: how many orders a second an engine takes before an objective breaks."""
+"""``python -m load_tests.swarm.capacity_search``: how many orders a second an engine takes before
+an objective breaks."""
 
 import argparse
 import asyncio
@@ -10,15 +11,22 @@ from pathlib import Path
 from typing import Final
 
 from load_tests.credentials import BadCredentials
-from mallard_engine.workload.nodes import EngineFailed
 from load_tests.slo import BadObjective, Objective, parse_objective
 from load_tests.swarm.coordinator import SwarmFailed
-from load_tests.swarm.flags import (COOLDOWN_S, OFFER_TIMEOUT_S, Engine, add_swarm_flags, engine_of, plan_of)
+from load_tests.swarm.flags import (
+    COOLDOWN_S,
+    OFFER_TIMEOUT_S,
+    Engine,
+    add_swarm_flags,
+    engine_of,
+    plan_of,
+)
 from load_tests.swarm.plan import BadPlan, SwarmPlan
 from load_tests.swarm.plot import ramp_plot
-from load_tests.swarm.rate_search import (RampPlan, Step, climb, knee)
+from load_tests.swarm.rate_search import RampPlan, Step, climb, knee
 from load_tests.swarm.terminal import Screen, ramp_table
 from load_tests.target import NotAllowed
+from mallard_engine.workload.nodes import EngineFailed
 
 _OBJECTIVES: Final = (
     "offer latency:p99<50ms,failures<0.1%",
@@ -30,7 +38,9 @@ _SETTLES_S: Final = 1.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Climb; exit status 0 with a knee, 1 when even the lowest rate broke an objective or the swarm
     failed, 2 when it could not begin."""
-    parser = argparse.ArgumentParser(prog="mallard bench swarm", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m load_tests.swarm.capacity_search", description=__doc__
+    )
     add_swarm_flags(parser, rate=0.0, drivers=2000, hold_s=5.0, seconds=20.0, warm_s=0.0)
     ramp = RampPlan()
     parser.add_argument("--first", type=float, default=ramp.first, help="rate (%(default)g)")
@@ -101,6 +111,10 @@ def _tell(plan: SwarmPlan, steps: Sequence[Step], out: Path) -> int:
             "more of them, or a shorter --hold-s"
         )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
 
 
 if __name__ == "__main__":

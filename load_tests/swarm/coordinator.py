@@ -13,9 +13,9 @@ from typing import Any, Final, Self
 
 from load_tests.credentials import Credentials
 from load_tests.swarm.accounting import Accounts, Window
-from load_tests.swarm.wire.framed_pipe import hear, tell
 from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.result import SwarmResult
+from load_tests.swarm.wire.framed_pipe import hear, tell
 from load_tests.swarm.worker import credentials_to_wire
 
 _CONNECTED_WITHIN_S: Final = 60.0

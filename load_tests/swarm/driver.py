@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mallard_client.backoff import FullJitter, may_reconnect
 from load_tests.credentials import DriverToken
-from load_tests.frames import (BadFrame, Frame, pack, unpack)
-from load_tests.places import Point, moved
+from load_tests.frames import BadFrame, Frame, pack, unpack
 from load_tests.measurements import Measure
+from load_tests.places import Point, moved
 from load_tests.swarm.event_log import Happened, Notebook
 from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.wire.ws_client import SocketWire
+from mallard_client.backoff import FullJitter, may_reconnect
 
 _SPEED_MPS: Final = 8.0
 _STRAYS_DEG: Final = 0.02

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from load_tests.credentials import Credentials, read_driver_tokens, read_secret
 from load_tests.meters import Meters
-from mallard_engine.workload.nodes import running_nodes, running_redis
 from load_tests.swarm.plan import BadPlan, SwarmPlan
+from mallard_engine.workload.nodes import running_nodes, running_redis
 
 _DEFAULTS: Final = {
     name: SwarmPlan.__dataclass_fields__[name].default for name in SwarmPlan.__dataclass_fields__

@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from load_tests.places import Ground, Mall
 from load_tests.measurements import Measure
-from load_tests.swarm.wire.http_client import HttpNode
+from load_tests.places import Ground, Mall
 from load_tests.swarm.event_log import Happened, Notebook
 from load_tests.swarm.precise_timer import PunctualTimer
+from load_tests.swarm.wire.http_client import HttpNode
 
 _PREPARED: Final = 512
 _WARM_CONNECTIONS: Final = 4

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from load_tests.credentials import Credentials
-from load_tests.meters import (Meters, Reading, Usage, usage)
+from load_tests.meters import Meters, Reading, Usage, usage
 from load_tests.slo import Objective, Verdict, judge
 from load_tests.swarm.coordinator import Glance, Swarm
 from load_tests.swarm.plan import BadPlan, SwarmPlan

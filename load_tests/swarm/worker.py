@@ -1,7 +1,7 @@
 """A process of the swarm: its share of the drivers and of the orders.
 
-Started by `load_tests.swarm.coordinator` with the number of the socket that it is told things on; it
-ends when that ends.
+Started by `load_tests.swarm.coordinator` with the number of the socket that it is told things on;
+it ends when that ends.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ import uvloop
 
 from load_tests.credentials import BadCredentials, Credentials, DriverToken
 from load_tests.places import Ground, NoGround
-from load_tests.swarm.fleet import Fleet
-from load_tests.swarm.wire.http_client import HttpNode
-from load_tests.swarm.event_log import Notebook
-from load_tests.swarm.orders import SALE_CONNECTIONS, Orders
 from load_tests.swarm.driver import Base
-from load_tests.swarm.wire.framed_pipe import hear, tell
+from load_tests.swarm.event_log import Notebook
+from load_tests.swarm.fleet import Fleet
+from load_tests.swarm.orders import SALE_CONNECTIONS, Orders
 from load_tests.swarm.plan import SwarmPlan
+from load_tests.swarm.wire.framed_pipe import hear, tell
+from load_tests.swarm.wire.http_client import HttpNode
 
 _TELL_EVERY_S: Final = 0.25
 _LAG_EVERY_S: Final = 0.05

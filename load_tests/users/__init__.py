@@ -1,1 +1,1 @@
-"""TODO load_tests/users."""
+"""Locust users, load shapes and the run around them."""

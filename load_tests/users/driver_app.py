@@ -15,14 +15,14 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
-from mallard_client.backoff import FullJitter, may_reconnect
 from load_tests.credentials import DriverToken
-from load_tests.users.driver_socket import Closed, DriverSocket, Offline
 from load_tests.frames import Frame, pack
-from load_tests.places import Point, moved
-from load_tests.users.offer_ledger import Ledger
 from load_tests.measurements import Measure, Report
+from load_tests.places import Point, moved
+from load_tests.users.driver_socket import Closed, DriverSocket, Offline
+from load_tests.users.offer_ledger import Ledger
 from load_tests.users.options import Habits
+from mallard_client.backoff import FullJitter, may_reconnect
 
 _SPEED_MPS: Final = 8.0
 _STRAYS_DEG: Final = 0.02

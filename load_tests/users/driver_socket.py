@@ -7,7 +7,7 @@ from typing import Any, Final
 from gevent.event import AsyncResult
 from websocket import ABNF, WebSocket, WebSocketException
 
-from load_tests.frames import (SUBPROTOCOL, BadFrame, Frame, pack, unpack)
+from load_tests.frames import SUBPROTOCOL, BadFrame, Frame, pack, unpack
 
 _CONNECT_WITHIN_S: Final = 10.0
 ABNORMAL: Final = 1006

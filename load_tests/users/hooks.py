@@ -16,13 +16,13 @@ from locust.event import Events
 from locust.runners import WorkerRunner
 
 from load_tests.credentials import BadCredentials, Credentials
-from load_tests.places import Ground, NoGround
 from load_tests.histograms import Histograms
-from load_tests.users.load_run import (SETTLE_S, LoadRun, Place, current_run, give_run)
-from load_tests.users.options import RunOptions, add_options, take_credentials
+from load_tests.places import Ground, NoGround
 from load_tests.slo import Verdict, judge
-from load_tests.users.tables import latency_table, verdict_table
 from load_tests.target import NotAllowed, Target
+from load_tests.users.load_run import SETTLE_S, LoadRun, Place, current_run, give_run
+from load_tests.users.options import RunOptions, add_options, take_credentials
+from load_tests.users.tables import latency_table, verdict_table
 
 _log: Final = logging.getLogger(__name__)
 # The key of the histograms in what a worker sends to the master beside locust's statistics.

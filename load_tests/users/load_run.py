@@ -18,14 +18,14 @@ from gevent.pool import Group
 from locust.env import Environment
 
 from load_tests.credentials import Credentials
-from load_tests.users.driver_app import DriverApp
-from load_tests.places import Ground
-from load_tests.users.offer_ledger import Ledger
 from load_tests.measurements import Measure
-from load_tests.users.operator_view import OperatorView
-from load_tests.users.options import RunOptions
+from load_tests.places import Ground
 from load_tests.shapes import Arrival
 from load_tests.target import Target
+from load_tests.users.driver_app import DriverApp
+from load_tests.users.offer_ledger import Ledger
+from load_tests.users.operator_view import OperatorView
+from load_tests.users.options import RunOptions
 
 # Between the last driver's start and the first order: all are online by then.
 SETTLE_S: Final = 1.0

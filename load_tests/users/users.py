@@ -9,10 +9,10 @@ from gevent.pool import Group
 from locust import FastHttpUser, User, tag, task
 from locust.exception import StopUser
 
-from load_tests.users.driver_app import DriverApp
-from load_tests.users.load_run import LoadRun, current_run
 from load_tests.measurements import Measure
 from load_tests.shapes import Arrival
+from load_tests.users.driver_app import DriverApp
+from load_tests.users.load_run import LoadRun, current_run
 
 _ONLINE_WITHIN_S: Final = 30.0
 # Answers of a node that another node, or a later try, may give better.

@@ -1,4 +1,5 @@
-"""A load test against an engine of its own, on loopback: ``python -m load_tests.users.with_engine``.
+"""A load test against an engine of its own, on loopback: ``python -m
+load_tests.users.with_engine``.
 
 Starts the nodes, runs locust headless with the HTML report in `load_tests/results/`, restarts nodes
 when the shape says so, and ends all that it started. Arguments that it does not know go to locust.
@@ -19,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mallard_engine.workload.nodes import EngineFailed, Node, running_nodes
 from load_tests.shapes import SHAPES
+from mallard_engine.workload.nodes import EngineFailed, Node, running_nodes
 
-_HERE: Final = Path(__file__).resolve().parent
+_HERE: Final = Path(__file__).resolve().parents[1]
 _POLL_S: Final = 0.1
 # Short limits, so that two minutes show what happens behind them.
 _ENGINE: Final = {
@@ -45,7 +46,9 @@ _OBJECTIVES: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one, and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m load_tests.users.with_engine", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m load_tests.users.with_engine", description=__doc__
+    )
     parser.add_argument("--shape", choices=tuple(SHAPES), default="steady")
     parser.add_argument("--nodes", type=int, help="of the engine (1; for rolling-restart 2)")
     parser.add_argument("--drivers", type=int, default=200)

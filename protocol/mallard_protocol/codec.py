@@ -13,11 +13,32 @@ from typing import Any, Final, Self, get_args
 import msgspec
 from msgspec import UNSET, structs
 
-from mallard_protocol.codes import (MAX_CONTAINERS, MAX_DEPTH, MAX_FRAME_BYTES, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ErrorCode)
+from mallard_protocol.codes import (
+    MAX_CONTAINERS,
+    MAX_DEPTH,
+    MAX_FRAME_BYTES,
+    SUBPROTOCOL_JSON,
+    SUBPROTOCOL_MSGPACK,
+    ErrorCode,
+)
 from mallard_protocol.fields import Token
 from mallard_protocol.fixes import LooseLocation, keep_good, read_position
-from mallard_protocol.messages import (Accept, Auth, ClientMessage, Decline, Held, Hello, Location, OfferAck, Pong, Problem, Progress, ServerMessage, Status)
-from mallard_protocol.strict import (Malformed, TooManyValues, parse_json, parse_msgpack, whole)
+from mallard_protocol.messages import (
+    Accept,
+    Auth,
+    ClientMessage,
+    Decline,
+    Held,
+    Hello,
+    Location,
+    OfferAck,
+    Pong,
+    Problem,
+    Progress,
+    ServerMessage,
+    Status,
+)
+from mallard_protocol.strict import Malformed, TooManyValues, parse_json, parse_msgpack, whole
 from mallard_protocol.violations import violation
 
 _FlatMessage = Location | OfferAck | Accept | Decline | Status | Pong | Progress | Problem | Auth

@@ -1,4 +1,5 @@
-"""The contract as files under ``docs/contract``: ``python -m mallard_protocol.contract_docs [--check]``.
+"""The contract as files under ``docs/contract``: ``python -m mallard_protocol.contract_docs
+[--check]``.
 
 The same source always gives the same bytes. With ``--check`` nothing is written; the exit status is
 1 when a file is stale or missing.
@@ -11,12 +12,30 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from mallard_protocol.codes import (BARRED_MEANING, CLOSE_ADVICE, ERROR_ADVICE, FIX_DROPPED_MEANING, JOB_REASON_MEANING, OFFER_CLOSED_MEANING, PROBLEMS, STATE_WHY_MEANING)
+from mallard_protocol.codes import (
+    BARRED_MEANING,
+    CLOSE_ADVICE,
+    ERROR_ADVICE,
+    FIX_DROPPED_MEANING,
+    JOB_REASON_MEANING,
+    OFFER_CLOSED_MEANING,
+    PROBLEMS,
+    STATE_WHY_MEANING,
+)
 from mallard_protocol.components import HTTP_LIMITS, SOCKET_LIMITS
-from mallard_protocol.lifecycle import (DRIVER_TRANSITIONS, INITIAL, JOB_TRANSITIONS, NOT_ASKED_AGAIN, TERMINAL, DriverState, JobState, Outcome)
+from mallard_protocol.lifecycle import (
+    DRIVER_TRANSITIONS,
+    INITIAL,
+    JOB_TRANSITIONS,
+    NOT_ASKED_AGAIN,
+    TERMINAL,
+    DriverState,
+    JobState,
+    Outcome,
+)
 from mallard_protocol.schema import asyncapi, openapi
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "contract"
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "contract"
 S = TypeVar("S", bound=str)
 _GENERATED = "Generated from `protocol/` by `make docs`; do not edit.\n"
 
@@ -167,7 +186,9 @@ def _json(document: object) -> str:
 
 def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     """Write the files, or with ``--check`` name the stale ones. Return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m mallard_protocol.contract_docs", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m mallard_protocol.contract_docs", description=__doc__
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; 1 when stale")
     check = parser.parse_args(arguments).check
     stale = [

@@ -11,7 +11,15 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mallard_protocol.fields import (MAX_ACCURACY_M, MAX_EPOCH_MS, MAX_HEADING_DEG, MAX_LAT, MAX_LON, MAX_SPEED_MPS, EpochMs)
+from mallard_protocol.fields import (
+    MAX_ACCURACY_M,
+    MAX_EPOCH_MS,
+    MAX_HEADING_DEG,
+    MAX_LAT,
+    MAX_LON,
+    MAX_SPEED_MPS,
+    EpochMs,
+)
 from mallard_protocol.messages import MAX_FIXES, Fix, HelloPosition
 
 LooseList = Annotated[list[Any], Meta(min_length=1, max_length=MAX_FIXES)]

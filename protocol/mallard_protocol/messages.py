@@ -9,8 +9,24 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mallard_protocol.codes import (BarredWhy, ErrorCode, OfferClosedWhy, StateWhy)
-from mallard_protocol.fields import (AccuracyM, Attempt, DriverStateName, EpochMs, HeadingDeg, Id, JobReasonName, JobStateName, Lat, Lon, RequestId, SpeedMps, Text, Token, open_enum)
+from mallard_protocol.codes import BarredWhy, ErrorCode, OfferClosedWhy, StateWhy
+from mallard_protocol.fields import (
+    AccuracyM,
+    Attempt,
+    DriverStateName,
+    EpochMs,
+    HeadingDeg,
+    Id,
+    JobReasonName,
+    JobStateName,
+    Lat,
+    Lon,
+    RequestId,
+    SpeedMps,
+    Text,
+    Token,
+    open_enum,
+)
 from mallard_protocol.lifecycle import Step, Wish
 
 ProofKind = Literal["code", "photo", "signature", "age_checked"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mallard_protocol import resources
-from mallard_protocol.codes import (MAX_PAGE, MAX_WAIT_S, SUBPROTOCOLS, ProblemCode, Role)
+from mallard_protocol.codes import MAX_PAGE, MAX_WAIT_S, SUBPROTOCOLS, ProblemCode, Role
 from mallard_protocol.lifecycle import JobState
 
 P = ProblemCode

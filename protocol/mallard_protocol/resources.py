@@ -13,7 +13,15 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
 from mallard_protocol import messages
 from mallard_protocol.codes import FixDropped, ProblemCode, WhyNot
-from mallard_protocol.fields import (DriverStateName, Id, JobReasonName, JobStateName, Lat, Lon, open_enum)
+from mallard_protocol.fields import (
+    DriverStateName,
+    Id,
+    JobReasonName,
+    JobStateName,
+    Lat,
+    Lon,
+    open_enum,
+)
 from mallard_protocol.instants import Instant
 from mallard_protocol.lifecycle import Outcome
 from mallard_protocol.messages import Barred, Fix

@@ -4,10 +4,20 @@ import re
 from itertools import groupby
 from typing import Any, Final, get_args
 
-from mallard_protocol.codes import (CLOSE_ADVICE, ERROR_ADVICE, PROBLEMS, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, SUBPROTOCOLS, Advice, ProblemCode, Role)
-from mallard_protocol.components import (HTTP_LIMITS, REF, SOCKET_LIMITS, schemas)
+from mallard_protocol.codes import (
+    CLOSE_ADVICE,
+    ERROR_ADVICE,
+    PROBLEMS,
+    SUBPROTOCOL_JSON,
+    SUBPROTOCOL_MSGPACK,
+    SUBPROTOCOLS,
+    Advice,
+    ProblemCode,
+    Role,
+)
+from mallard_protocol.components import HTTP_LIMITS, REF, SOCKET_LIMITS, schemas
 from mallard_protocol.messages import ClientMessage, ServerMessage
-from mallard_protocol.operations import (OPERATIONS, TAGS, Operation, Parameter)
+from mallard_protocol.operations import OPERATIONS, TAGS, Operation, Parameter
 from mallard_protocol.resources import Problem
 
 VERSION: Final = "1.0.0"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mallard_client.driver.client import DriverClient
-from tests.clients.counterpart import (JSON, MSGPACK, SERVER_TIME_MS, Counterpart)
+from tests.clients.counterpart import JSON, MSGPACK, SERVER_TIME_MS, Counterpart
 from tests.clients.waits import Waits
 
 # The phone's clock is a quarter of an hour slow, so that a forgotten conversion shows.

@@ -13,7 +13,7 @@ from mallard_client.backoff import Backoff
 from mallard_client.driver.client import DriverClient
 from mallard_client.driver.socket import Liveness
 from mallard_client.driver.storage import MemoryStorage
-from tests.clients.counterpart import (Counterpart, Socket, a_job, an_offer)
+from tests.clients.counterpart import Counterpart, Socket, a_job, an_offer
 from tests.clients.fault_proxy import FaultProxy
 from tests.support import eventually
 

@@ -149,7 +149,7 @@ def test_consumer_project_passes_strict_mypy(tmp_path: Path) -> None:
 def test_top_exports_what_it_names() -> None:
     assert sorted(mallard_client.__all__) == sorted(set(mallard_client.__all__))
     for name in mallard_client.__all__:
-        assert getattr(clients, name) is not None
+        assert getattr(mallard_client, name) is not None
 
 
 @pytest.mark.finding("C19")

@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from mallard_client import (Connected, Connecting, Disconnected, DriverChanged, DriverClient, Ended, JobsChanged, Offer, Stopped, TokenTrouble, Welcome)
+from mallard_client import (
+    Connected,
+    Connecting,
+    Disconnected,
+    DriverChanged,
+    DriverClient,
+    Ended,
+    JobsChanged,
+    Offer,
+    Stopped,
+    TokenTrouble,
+    Welcome,
+)
 from mallard_client.driver.session import AppSession
 from mallard_protocol.lifecycle import Step, Wish
 from tests.clients.conftest import MakeApp

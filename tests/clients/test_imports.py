@@ -34,7 +34,14 @@ importlib.import_module({module!r})
 """
 
 
-@pytest.mark.parametrize("module", ["mallard_client.driver.client", "mallard_client.orders.client", "mallard_engine.workload.fleet"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "mallard_client.driver.client",
+        "mallard_client.orders.client",
+        "mallard_engine.workload.fleet",
+    ],
+)
 def test_imported_without_the_engine_and_what_it_needs(module: str) -> None:
     program = _IMPORT_WITHOUT.format(forbidden=_FORBIDDEN, module=module)
     done = subprocess.run(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.workload.road import Journey, distance_m, heading_deg
 from mallard_engine.workload.fleet import Fleet, Habits, Recruit
 from mallard_engine.workload.fleet_tally import percentile
-from tests.clients.counterpart import (Counterpart, Socket, a_job, an_offer)
+from mallard_engine.workload.road import Journey, distance_m, heading_deg
+from tests.clients.counterpart import Counterpart, Socket, a_job, an_offer
 from tests.support import eventually
 
 HOME = (33.30, -111.90)

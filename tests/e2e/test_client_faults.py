@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mallard_client import (DriverClient, Liveness, OrderClient, TokenTrouble)
+from mallard_client import DriverClient, Liveness, OrderClient, TokenTrouble
 from tests.clients.fault_proxy import FaultProxy
 from tests.clients.waits import Waits
 from tests.e2e.conftest import Node, make_token

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mallard_client import (DriverClient, FileStorage, OrderClient, OrderClientSync)
+from mallard_client import DriverClient, FileStorage, OrderClient, OrderClientSync
+from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ApiProblem, RequestRefused, Stopped
 from mallard_client.operator_client import OperatorClient
-from mallard_client.driver.state import HeldJob
 from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 from mallard_protocol.lifecycle import DriverState, Step, Wish
 from mallard_protocol.messages import Offer

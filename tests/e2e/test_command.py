@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import jwt
 import pytest
 
-from tests.e2e.conftest import (POLICY, SECRET, NewApp, NewShop, Node, start_node)
+from tests.e2e.conftest import POLICY, SECRET, NewApp, NewShop, Node, start_node
 from tests.e2e.places import Place
 from tests.e2e.shop import assert_problem
 

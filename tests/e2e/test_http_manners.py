@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.conftest import (NewApp, NewShop, Node, make_token)
+from tests.e2e.conftest import NewApp, NewShop, Node, make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop, assert_problem, http_client
 

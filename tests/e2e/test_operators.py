@@ -6,9 +6,9 @@ import httpx2
 
 from tests.e2e.app import App, now_ms
 from tests.e2e.conftest import NewApp, Node
-from tests.e2e.contract import (DRIVER_STATES, JOB, assert_shape, epoch_ms, number)
+from tests.e2e.contract import DRIVER_STATES, JOB, assert_shape, epoch_ms, number
 from tests.e2e.places import Place
-from tests.e2e.shop import (Json, Shop, assert_problem, considered, http_client)
+from tests.e2e.shop import Json, Shop, assert_problem, considered, http_client
 
 
 async def act(operator: Shop, job: str, verb: str, **body: Any) -> Json:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from tests.e2e.conftest import NewApp, NewShop
-from tests.e2e.contract import (EXPLANATION, JOB, QUOTE, assert_shape)
+from tests.e2e.contract import EXPLANATION, JOB, QUOTE, assert_shape
 from tests.e2e.places import Place
-from tests.e2e.shop import (Json, Shop, assert_problem, considered)
+from tests.e2e.shop import Json, Shop, assert_problem, considered
 
 
 async def listed(shop: Shop, **params: Any) -> Json:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.places import Place
-from tests.e2e.shop import (Json, Shop, assert_problem, pointers, soon)
+from tests.e2e.shop import Json, Shop, assert_problem, pointers, soon
 
 Spoil = Callable[[Json], object]
 

@@ -11,7 +11,7 @@ from tests.e2e.app import now_ms
 from tests.e2e.conftest import NewApp, NewShop
 from tests.e2e.contract import JOB, assert_shape
 from tests.e2e.places import Place
-from tests.e2e.shop import (Shop, assert_problem, considered, soon)
+from tests.e2e.shop import Shop, assert_problem, considered, soon
 from tests.support import eventually
 
 

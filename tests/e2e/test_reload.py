@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import (NewApp, NewShop, Node, make_token)
+from tests.e2e.conftest import NewApp, NewShop, Node, make_token
 from tests.e2e.places import read_place
 from tests.e2e.shop import considered
 from tests.support import eventually
@@ -26,7 +26,9 @@ async def test_edited_files_are_taken_over_and_broken_ones_are_not(
     config, folder = tmp_path / "mallard.toml", tmp_path / "places"
     folder.mkdir()
     phoenix = folder / "phoenix.toml"
-    shipped = (resources.files("mallard_engine") / "places" / "phoenix.toml").read_text(encoding="utf-8")
+    shipped = (resources.files("mallard_engine") / "places" / "phoenix.toml").read_text(
+        encoding="utf-8"
+    )
     phoenix.write_text(shipped, encoding="utf-8")
     head = f'places = "{folder}"\n'
     config.write_text(head + NARROW)

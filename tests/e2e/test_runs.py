@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.app import CAR, App
-from tests.e2e.conftest import (NewApp, NewShop, Node, start_node)
+from tests.e2e.conftest import NewApp, NewShop, Node, start_node
 from tests.e2e.contract import Frame
 from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop, considered

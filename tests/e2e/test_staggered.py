@@ -8,7 +8,7 @@ import pytest
 
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.e2e.app import App
-from tests.e2e.conftest import (NewApp, NewShop, Node, start_node)
+from tests.e2e.conftest import NewApp, NewShop, Node, start_node
 from tests.e2e.contract import Frame
 from tests.e2e.places import Place
 

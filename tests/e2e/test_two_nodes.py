@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.e2e.app import App, now_ms
-from tests.e2e.conftest import (NewApp, NewShop, Node, start_node)
+from tests.e2e.conftest import NewApp, NewShop, Node, start_node
 from tests.e2e.contract import Frame
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop, assert_problem, http_client

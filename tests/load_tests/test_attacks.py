@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.metrics import Metrics
 from load_tests.attacks.registry import attacks
 from load_tests.attacks.report import Findings, counters, events
 from load_tests.histograms import Histograms
 from load_tests.measurements import Measure
 from load_tests.swarm.result import SwarmResult
+from mallard_engine.metrics import Metrics
 from mallard_protocol.codes import Close
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from load_tests.credentials import (BadCredentials, Credentials, read_driver_tokens, read_secret)
+from load_tests.credentials import BadCredentials, Credentials, read_driver_tokens, read_secret
 from load_tests.users.options import take_credentials
 
 SECRET = "a secret that only this test and its engine know"

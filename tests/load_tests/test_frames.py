@@ -5,7 +5,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from load_tests.frames import (SUBPROTOCOL, BadFrame, pack, unpack)
+from load_tests.frames import SUBPROTOCOL, BadFrame, pack, unpack
 from mallard_protocol.codec import MSGPACK
 
 VECTORS = Path(__file__).parents[1] / "protocol" / "vectors"

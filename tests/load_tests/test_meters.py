@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.meters import (Meters, Reading, process_bytes, process_cpu_s, redis_info, usage)
+from load_tests.meters import Meters, Reading, process_bytes, process_cpu_s, redis_info, usage
 from mallard_engine.workload.nodes import running_redis
 
 

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from load_tests.places import (Ground, Mall, NoGround, moved)
+from load_tests.places import Ground, Mall, NoGround, moved
 
 # A market whose western border runs half a kilometre beside the mall.
 AREA = ((-111.905, 33.1), (-111.905, 33.5), (-111.5, 33.5), (-111.5, 33.1))

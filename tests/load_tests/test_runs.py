@@ -76,7 +76,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
         started = {
             "make load": start(
                 folder / "a",
-                *(sys.executable, "-m", "load_tests.users.with_engine", "--results", str(folder / "a")),
+                *(
+                    sys.executable,
+                    "-m",
+                    "load_tests.users.with_engine",
+                    "--results",
+                    str(folder / "a"),
+                ),
                 *("--seconds", "3", "--rate", "6", "--drivers", "40", "--shape", "mass-reconnect"),
                 *("--slo", "offer latency:count>=5,failures<=0", "--slo", "reconnect:count>=40"),
                 *("--processes", "2", "--csv", str(folder / "a" / "run"), "--lapse", "0"),

@@ -1,7 +1,7 @@
 import pytest
 
 from load_tests.histograms import Histograms
-from load_tests.slo import (BadObjective, Verdict, judge, parse_objective)
+from load_tests.slo import BadObjective, Verdict, judge, parse_objective
 
 
 def recorded(*times_ms: float, failures: int = 0, name: str = "offer latency") -> Histograms:

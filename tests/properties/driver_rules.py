@@ -6,9 +6,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from mallard_engine.ports import DriverFix, Stop
-from mallard_protocol.lifecycle import (HELD, TERMINAL, Step, Wish)
+from mallard_protocol.lifecycle import HELD, TERMINAL, Step, Wish
 from mallard_protocol.messages import Proof
-from tests.properties.machine import (VEHICLES, How, StoreMachine, how_often, is_late, recent, some_driver, some_node)
+from tests.properties.machine import (
+    VEHICLES,
+    How,
+    StoreMachine,
+    how_often,
+    is_late,
+    recent,
+    some_driver,
+    some_node,
+)
 from tests.properties.model_drivers import Place
 from tests.properties.model_records import Job
 from tests.properties.world import HOME, MARKET

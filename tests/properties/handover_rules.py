@@ -7,7 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.model import RankedDriver, RoundRecord
 from mallard_engine.ports import LateRun, OfferPlan, PlannedJob
-from tests.properties.machine import (DRIVERS, How, how_often, recent)
+from tests.properties.machine import DRIVERS, How, how_often, recent
 from tests.properties.time_rules import TimeRules
 
 

@@ -10,9 +10,9 @@ from mallard_engine.core.matching.acceptance import CELLS
 from mallard_engine.core.model import RankedDriver, RoundRecord, Submission
 from mallard_engine.ports import OfferPlan, PlannedJob
 from mallard_protocol.lifecycle import JobState, Outcome
-from tests.properties.machine import (DRIVERS, How, StoreMachine, how_often, recent, some_driver)
+from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent, some_driver
 from tests.properties.model_records import Job
-from tests.properties.world import (HOME, MALLS, MARKET, SERVICE, submission)
+from tests.properties.world import HOME, MALLS, MARKET, SERVICE, submission
 
 
 @dataclass(frozen=True)

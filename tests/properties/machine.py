@@ -12,9 +12,21 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from mallard_engine.core.model import Vehicle
 from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.ports import (DriverUnavailable, DueEntry, DuplicateExternalId, Effects, IdempotencyMismatch, JobRef, NoSuchDriver, OfferLive, Refused, StoreUnavailable, WrongState)
+from mallard_engine.core.model import Vehicle
+from mallard_engine.ports import (
+    DriverUnavailable,
+    DueEntry,
+    DuplicateExternalId,
+    Effects,
+    IdempotencyMismatch,
+    JobRef,
+    NoSuchDriver,
+    OfferLive,
+    Refused,
+    StoreUnavailable,
+    WrongState,
+)
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.redis_store import RedisStore
 from mallard_engine.storage.scripts import Script
@@ -23,7 +35,7 @@ from tests.properties.agreement import check_agreement
 from tests.properties.model_drivers import LEASE_MS
 from tests.properties.model_records import REFUSED, WORDS_OF_REFUSAL
 from tests.properties.model_staggered import StaggeredModel
-from tests.properties.world import (NODES, START_MS, Snapshot, World)
+from tests.properties.world import NODES, START_MS, Snapshot, World
 
 T = TypeVar("T")
 How = Literal["once", "twice", "reply lost"]

@@ -6,7 +6,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from mallard_protocol.lifecycle import HELD
 from tests.properties.driver_rules import next_step
 from tests.properties.job_rules import Order, orders
-from tests.properties.machine import (DRIVERS, How, how_often, recent)
+from tests.properties.machine import DRIVERS, How, how_often, recent
 from tests.properties.stuck_rules import StuckRules
 from tests.properties.world import NODES
 

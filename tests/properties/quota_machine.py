@@ -11,13 +11,13 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from mallard_engine.core.model import Vehicle
 from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.model import Vehicle
 from mallard_engine.ports import JobRef, QuotaExceeded, Quotas
 from mallard_engine.storage.scripts import Script
 from mallard_protocol.codes import JobReason
 from mallard_protocol.lifecycle import JobState, Step
-from tests.properties.world import (MALLS, MARKET, NODES, START_MS, World, submission)
+from tests.properties.world import MALLS, MARKET, NODES, START_MS, World, submission
 
 DAY_MS = 86_400_000
 KEPT_MS = 7 * DAY_MS

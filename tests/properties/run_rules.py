@@ -14,7 +14,7 @@ from hypothesis.stateful import precondition, rule
 from mallard_engine.ports import DueEntry
 from tests.properties.handover_rules import HandoverRules
 from tests.properties.job_rules import JobRules, Order
-from tests.properties.machine import (DRIVERS, How, StoreMachine, how_often)
+from tests.properties.machine import DRIVERS, How, StoreMachine, how_often
 from tests.properties.world import MALLS, NODES
 
 some_mall = st.sampled_from((MALLS[0], MALLS[0], MALLS[1]))

@@ -8,8 +8,8 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.matching.acceptance import CELLS
 from mallard_engine.core.model import RankedDriver, RoundRecord
-from mallard_engine.ports import (DueEntry, MoreOffers, OfferPlan, PlannedJob)
-from tests.properties.machine import (DRIVERS, How, how_often, recent)
+from mallard_engine.ports import DueEntry, MoreOffers, OfferPlan, PlannedJob
+from tests.properties.machine import DRIVERS, How, how_often, recent
 from tests.properties.run_rules import RunRules, rarely, some_mall
 
 ENDS = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tests.properties.machine import How, StoreMachine, how_often
-from tests.properties.run_rules import (how_it_ends, rarely, some_mall, who_first)
+from tests.properties.run_rules import how_it_ends, rarely, some_mall, who_first
 from tests.properties.stagger_rules import StaggerRules
 
 

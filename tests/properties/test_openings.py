@@ -8,9 +8,15 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mallard_engine.core.places.opening_hours import (OpeningHours, is_open, next_collection_ms, opening_at, parse_spans)
 from mallard_engine.core.model import Need
 from mallard_engine.core.places.markets import Mall, Places
+from mallard_engine.core.places.opening_hours import (
+    OpeningHours,
+    is_open,
+    next_collection_ms,
+    opening_at,
+    parse_spans,
+)
 from mallard_engine.gateway.orders import intake
 from mallard_engine.gateway.orders.intake import InvalidOrder, Order, read_order
 from mallard_protocol.bodies import body_as

@@ -17,7 +17,7 @@ from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
 from tests.properties.planting import Planted
-from tests.properties.profiles import (DEEP, SEEDS, SHORT, USUAL)
+from tests.properties.profiles import DEEP, SEEDS, SHORT, USUAL
 from tests.properties.test_planted_bugs import PLANTED
 
 

@@ -9,7 +9,7 @@ from mallard_engine.ports import DueEntry, OwnDriver, Standing
 from mallard_protocol.lifecycle import HELD, Wish
 from tests.properties import invariants
 from tests.properties.driver_rules import HolderRules
-from tests.properties.machine import (DRIVERS, How, how_often, recent, some_node)
+from tests.properties.machine import DRIVERS, How, how_often, recent, some_node
 from tests.properties.world import MARKET, NODES
 
 _REAP = 2

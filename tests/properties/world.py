@@ -9,12 +9,21 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
-from mallard_engine.core.model import (Driver, Job, Need, Submission, Vehicle, Waiting)
 from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.model import Driver, Job, Need, Submission, Vehicle, Waiting
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.keys import MarketKeys, job_at
 from mallard_engine.storage.client.client import Link
-from mallard_engine.storage.records import (OfferRecord, RoundOfOffers, read_driver, read_job, read_offer, read_position, read_round_of_offers, read_waiting)
+from mallard_engine.storage.keys import MarketKeys, job_at
+from mallard_engine.storage.records import (
+    OfferRecord,
+    RoundOfOffers,
+    read_driver,
+    read_job,
+    read_offer,
+    read_position,
+    read_round_of_offers,
+    read_waiting,
+)
 from mallard_engine.storage.redis_store import RedisStore
 from mallard_engine.storage.scripts import Script
 from mallard_protocol.lifecycle import JobState

@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from mallard_protocol.bodies import (BodyTooLarge, InvalidBody, MalformedJson, decode_fixes_body, decode_json_body, parse_json_body)
+from mallard_protocol.bodies import (
+    BodyTooLarge,
+    InvalidBody,
+    MalformedJson,
+    decode_fixes_body,
+    decode_json_body,
+    parse_json_body,
+)
 from mallard_protocol.codes import MAX_BODY_BYTES
-from mallard_protocol.resources import (CancelRequest, CloseRequest, Job, JobRequest, MarketList)
+from mallard_protocol.resources import CancelRequest, CloseRequest, Job, JobRequest, MarketList
 
 # The example of the contract.
 BODY: dict[str, Any] = {

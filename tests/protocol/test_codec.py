@@ -11,10 +11,31 @@ import pytest
 
 from load_tests.attacks.payloads import HostileFrame, hostile_frames
 from mallard_protocol import codec
-from mallard_protocol.codec import (JSON, MSGPACK, BadFrame, BadToken, Codec, Dropped, UndecodableFrame, for_subprotocol)
+from mallard_protocol.codec import (
+    JSON,
+    MSGPACK,
+    BadFrame,
+    BadToken,
+    Codec,
+    Dropped,
+    UndecodableFrame,
+    for_subprotocol,
+)
 from mallard_protocol.codes import MAX_CONTAINERS, MAX_FRAME_BYTES, SUBPROTOCOLS
 from mallard_protocol.lifecycle import Step, Wish
-from mallard_protocol.messages import (Accept, Decline, Hello, Location, OfferAck, Ping, Pong, Progress, Reply, StateChanged, Status)
+from mallard_protocol.messages import (
+    Accept,
+    Decline,
+    Hello,
+    Location,
+    OfferAck,
+    Ping,
+    Pong,
+    Progress,
+    Reply,
+    StateChanged,
+    Status,
+)
 
 BOTH = pytest.mark.parametrize("spoken", [MSGPACK, JSON], ids=SUBPROTOCOLS)
 FIX = (1_763_827_200_000, 33.3062, -111.8989, 4.5, None, None)

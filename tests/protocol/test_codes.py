@@ -6,8 +6,25 @@ from typing import Any
 import pytest
 
 from mallard_protocol import codes
-from mallard_protocol.codes import (BARRED_MEANING, CLOSE_ADVICE, ERROR_ADVICE, JOB_REASON_MEANING, OFFER_CLOSED_MEANING, PROBLEMS, STATE_WHY_MEANING, WHY_NOT_MEANING, BarredWhy, Close, ErrorCode, JobReason, OfferClosedWhy, ProblemCode, StateWhy, WhyNot)
-from mallard_protocol.lifecycle import (DriverState, JobState, Outcome, Step, Wish)
+from mallard_protocol.codes import (
+    BARRED_MEANING,
+    CLOSE_ADVICE,
+    ERROR_ADVICE,
+    JOB_REASON_MEANING,
+    OFFER_CLOSED_MEANING,
+    PROBLEMS,
+    STATE_WHY_MEANING,
+    WHY_NOT_MEANING,
+    BarredWhy,
+    Close,
+    ErrorCode,
+    JobReason,
+    OfferClosedWhy,
+    ProblemCode,
+    StateWhy,
+    WhyNot,
+)
+from mallard_protocol.lifecycle import DriverState, JobState, Outcome, Step, Wish
 
 TRY_AGAIN = {4001, 4002, 4003, 4004, 4005, 4006, 4008}
 STOP = {1009, 4500, 4501, 4503, 4506, 4507}

@@ -80,7 +80,12 @@ def test_a_python_client_is_generated_and_imports(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(binaries / "openapi-python-client", "generate", "--meta", "none"),
-            *("--path", contract_docs.FOLDER / "openapi.json", "--output-path", tmp_path / "generated"),
+            *(
+                "--path",
+                contract_docs.FOLDER / "openapi.json",
+                "--output-path",
+                tmp_path / "generated",
+            ),
         ],
         env=environment,
         capture_output=True,

@@ -6,7 +6,22 @@ from itertools import product
 
 import pytest
 
-from mallard_protocol.lifecycle import (BEFORE_PICKUP, DRIVER_TRANSITIONS, HELD, INITIAL, JOB_TRANSITIONS, NOT_ASKED_AGAIN, ON_BOARD, TERMINAL, DriverState, JobState, Outcome, Wish, may_move, shown_state)
+from mallard_protocol.lifecycle import (
+    BEFORE_PICKUP,
+    DRIVER_TRANSITIONS,
+    HELD,
+    INITIAL,
+    JOB_TRANSITIONS,
+    NOT_ASKED_AGAIN,
+    ON_BOARD,
+    TERMINAL,
+    DriverState,
+    JobState,
+    Outcome,
+    Wish,
+    may_move,
+    shown_state,
+)
 
 ARROWS = {(source, t.target) for t in JOB_TRANSITIONS for source in t.sources}
 

@@ -10,7 +10,7 @@ import pytest
 
 from mallard_protocol import contract_docs
 from mallard_protocol.codec import CLIENT_TYPES, SERVER_TYPES
-from mallard_protocol.codes import (PROBLEMS, SUBPROTOCOLS, Close, ErrorCode)
+from mallard_protocol.codes import PROBLEMS, SUBPROTOCOLS, Close, ErrorCode
 from mallard_protocol.schema import asyncapi, openapi
 
 OPERATIONS = {

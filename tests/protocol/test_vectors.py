@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from mallard_protocol import codec
-from mallard_protocol.codec import (JSON, MSGPACK, BadFrame, FrameTooBig, UndecodableFrame)
+from mallard_protocol.codec import JSON, MSGPACK, BadFrame, FrameTooBig, UndecodableFrame
 from mallard_protocol.messages import ClientMessage, ServerMessage
 
 VECTORS = Path(__file__).parent / "vectors"

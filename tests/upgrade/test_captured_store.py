@@ -14,7 +14,7 @@ import redis
 
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.e2e.app import App
-from tests.e2e.conftest import (POLICY, Node, make_token, start_node)
+from tests.e2e.conftest import POLICY, Node, make_token, start_node
 from tests.e2e.shop import Shop
 from tests.upgrade.captured import STORES, captured, restore
 

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from mallard_protocol.codes import (BACKOFF_FIRST_S, BACKOFF_MAX_S, CLOSE_ADVICE, Close)
+from mallard_protocol.codes import BACKOFF_FIRST_S, BACKOFF_MAX_S, CLOSE_ADVICE, Close
 
 # In the contract, every close code from here on means that a retry cannot help.
 _FIRST_STOP_CODE = 4500

@@ -11,8 +11,8 @@ class ClientError(Exception):
 class RequestRefused(ClientError):
     """The engine answered a driver's request with ``error``.
 
-    ``code`` is one of ``mallard_protocol.codes.ErrorCode`` (or a newer one, as text); ``retry``: the same
-    request may work later; ``missing``: the kinds of proof that ``proof_needed`` asks for;
+    ``code`` is one of ``mallard_protocol.codes.ErrorCode`` (or a newer one, as text); ``retry``:
+    the same request may work later; ``missing``: the kinds of proof that ``proof_needed`` asks for;
     ``tries_left``: how many wrong values ``wrong_code`` still allows.
     """
 
@@ -85,8 +85,8 @@ class CallFailed(ClientError):
 class ApiProblem(CallFailed):
     """The order API refused a request: an RFC 9457 problem.
 
-    ``code`` is one of ``mallard_protocol.codes.ProblemCode`` (or a newer one, as text; empty when the
-    answer was not a problem document, for example a proxy's page); ``errors`` name the fields
+    ``code`` is one of ``mallard_protocol.codes.ProblemCode`` (or a newer one, as text; empty when
+    the answer was not a problem document, for example a proxy's page); ``errors`` name the fields
     that are wrong; ``job`` is the job that has a duplicate ``external_id`` already;
     ``retry_after_s`` is the server's ``Retry-After``.
     """

@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from typing import Literal, Unpack
 
-from mallard_client.orders.requests import OperatorCalls
-from mallard_client.orders.client import OrderClient
 from mallard_client.http.transport import ClientOptions
+from mallard_client.orders.client import OrderClient
+from mallard_client.orders.requests import OperatorCalls
 from mallard_protocol.resources import CloseRequest, DriverView, Job
 
 __all__ = ["OperatorClient"]

@@ -14,13 +14,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from mallard_engine.cli.options import (add_settings_flags, number, places_of, settings_of)
+from mallard_engine.cli.options import add_settings_flags, number, places_of, settings_of
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.logs import configure_logging
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.audit.audit import Audit, audit
-from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.client.errors import EmbeddedServerError
+from mallard_engine.storage.embedded.server import EmbeddedServer
 
 _MAX_LIMIT: Final = 100_000_000
 _NOT_ALL: Final = 3

@@ -13,14 +13,14 @@ from rich.console import Console
 
 from mallard_client.errors import CallFailed
 from mallard_engine.cli.options import end_politely, number, places_named
-from mallard_engine.workload.demand import Demand, datasets_root, load_zips
-from mallard_engine.workload.demo_nodes import NodeFailed
+from mallard_engine.demo.demo_run import Show
 from mallard_engine.demo.plan import Plan, a_secret
 from mallard_engine.demo.screen import Screen
-from mallard_engine.demo.demo_run import Show
 from mallard_engine.demo.summary import print_summary
-from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.client.errors import EmbeddedServerError
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.workload.demand import Demand, datasets_root, load_zips
+from mallard_engine.workload.demo_nodes import NodeFailed
 
 _PLAIN_WIDTH = 120
 

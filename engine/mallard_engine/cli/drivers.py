@@ -9,12 +9,19 @@ import time
 from typing import Any, Final
 
 from mallard_client.driver.connection import socket_url
-from mallard_engine.workload.fleet import Fleet, Habits, Recruit
-from mallard_engine.workload.fleet_tally import percentile
-from mallard_engine.cli.options import (add_settings_flags, end_politely, market_named, number, places_of, settings_of)
-from mallard_engine.workload.random_points import home_near
+from mallard_engine.cli.options import (
+    add_settings_flags,
+    end_politely,
+    market_named,
+    number,
+    places_of,
+    settings_of,
+)
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.workload.fleet import Fleet, Habits, Recruit
+from mallard_engine.workload.fleet_tally import percentile
+from mallard_engine.workload.random_points import home_near
 from mallard_protocol.codes import Role
 from mallard_protocol.messages import Vehicle
 

@@ -4,12 +4,12 @@ import argparse
 import os
 
 from mallard_engine.cli.options import number, places_named
-from mallard_engine.config.settings import ConfigError
-from mallard_engine.workload.demand import Demand, datasets_root, load_zips
 from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.config.settings import ConfigError
 from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.scenario import Scenario
+from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.workload.demand import Demand, datasets_root, load_zips
 
 _MALL = "chandler-fashion-center"
 

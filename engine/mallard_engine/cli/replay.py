@@ -10,13 +10,25 @@ from rich.console import Console
 from rich.table import Table
 
 from mallard_engine.cli.check import store_url
-from mallard_engine.cli.simulation_options import (add_day_flags, empty_store, how_of, run_day, run_days, write_json)
-from mallard_engine.cli.options import (add_settings_flags, market_named, places_of, settings_of)
+from mallard_engine.cli.options import add_settings_flags, market_named, places_of, settings_of
+from mallard_engine.cli.simulation_options import (
+    add_day_flags,
+    empty_store,
+    how_of,
+    run_day,
+    run_days,
+    write_json,
+)
 from mallard_engine.input_files import InputError
-from mallard_engine.simulation.reports.day_statistics import figures_of
 from mallard_engine.simulation.policy_overrides import policy_over
-from mallard_engine.simulation.recordings.recording import (Recording, read_recording, record, write_recording)
+from mallard_engine.simulation.recordings.recording import (
+    Recording,
+    read_recording,
+    record,
+    write_recording,
+)
 from mallard_engine.simulation.recordings.replay import ReplayFigures, as_it_was, scenario_of
+from mallard_engine.simulation.reports.day_statistics import figures_of
 from mallard_engine.simulation.scenario import Day
 
 _ASSUMED = (

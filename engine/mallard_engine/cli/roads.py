@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from mallard_engine.travel.network import (
+    CLOSED_MS,
+    FIXED,
+    Network,
+    RoadsError,
+    network_of,
+    segment_lengths_m,
+)
+from mallard_engine.travel.network_file import LICENCE, About, read_network, write_network
 from mallard_engine.travel.osm_extract import read_extract
-from mallard_engine.travel.network import (CLOSED_MS, FIXED, Network, RoadsError, network_of, segment_lengths_m)
-from mallard_engine.travel.network_file import (LICENCE, About, read_network, write_network)
 from mallard_engine.travel.roads import in_order
 
 _SUFFIX = ".roads"

@@ -12,16 +12,20 @@ import structlog
 from mallard_engine.cli.options import add_settings_flags, places_of, settings_of
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.node import Node
+from mallard_engine.gateway.gc_tuning import set_aside
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
+from mallard_engine.gateway.node import Node
 from mallard_engine.gateway.reloading import Read, Reloading
 from mallard_engine.gateway.server import Lifecycle, Server, server_config
-from mallard_engine.gateway.gc_tuning import set_aside
 from mallard_engine.logs import configure_logging
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.embedded.server import EmbeddedServer
-from mallard_engine.storage.client.errors import DataFolderInUse, EmbeddedServerError, LinkReplyError
+from mallard_engine.storage.client.errors import (
+    DataFolderInUse,
+    EmbeddedServerError,
+    LinkReplyError,
+)
 from mallard_engine.storage.client.exposure import exposure
+from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.fitness import inspect_url
 
 _log = structlog.get_logger(__name__)

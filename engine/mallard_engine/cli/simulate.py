@@ -7,17 +7,26 @@ from typing import Any
 
 from rich.console import Console
 
-from mallard_engine.cli.simulation_options import (add_day_flags, empty_store, how_of, run_day, run_days, write_json)
-from mallard_engine.cli.mall_day_options import (add_drivers_flag, add_mall_flags, mall_day, policy_of)
+from mallard_engine.cli.mall_day_options import (
+    add_drivers_flag,
+    add_mall_flags,
+    mall_day,
+    policy_of,
+)
 from mallard_engine.cli.options import number
-from mallard_engine.cli.simulate_fleet import (add_fleet, add_hindsight, plan, search)
-from mallard_engine.simulation.scenarios import cityday
-from mallard_engine.simulation.reports import day_report
-from mallard_engine.simulation.reports import day_statistics
-from mallard_engine.simulation.mdrp import instance_files
-from mallard_engine.simulation.mdrp import report
-from mallard_engine.simulation.mdrp import solution
+from mallard_engine.cli.simulate_fleet import add_fleet, add_hindsight, plan, search
+from mallard_engine.cli.simulation_options import (
+    add_day_flags,
+    empty_store,
+    how_of,
+    run_day,
+    run_days,
+    write_json,
+)
+from mallard_engine.simulation.mdrp import instance_files, report, solution
 from mallard_engine.simulation.policy_overrides import policy_over
+from mallard_engine.simulation.reports import day_report, day_statistics
+from mallard_engine.simulation.scenarios import cityday
 
 
 def add_parser(subparsers: Any) -> None:
@@ -104,7 +113,9 @@ def _mdrp(args: argparse.Namespace, console: Console) -> None:
     days = [
         instance_files.scenario_of(
             instance,
-            policy_over(instance_files.default_policy(instance.parameters), args.policy, args.figures),
+            policy_over(
+                instance_files.default_policy(instance.parameters), args.policy, args.figures
+            ),
             args.seed,
         )
         for instance in instances

@@ -8,14 +8,18 @@ from typing import Any
 
 from rich.console import Console
 
-from mallard_engine.cli.simulation_options import how_of
-from mallard_engine.cli.mall_day_options import (add_drivers_flag, add_mall_flags, mall_day, policy_of)
+from mallard_engine.cli.mall_day_options import (
+    add_drivers_flag,
+    add_mall_flags,
+    mall_day,
+    policy_of,
+)
 from mallard_engine.cli.options import number
+from mallard_engine.cli.simulation_options import how_of
 from mallard_engine.config.settings import ConfigError
-from mallard_engine.simulation.reports import day_report
-from mallard_engine.simulation.reports import day_statistics
 from mallard_engine.simulation.fleet_sizing import FleetSearch, smallest_fleet
 from mallard_engine.simulation.hindsight import HindsightUnavailable, plan_day
+from mallard_engine.simulation.reports import day_report, day_statistics
 from mallard_engine.simulation.scenario import Day, Scenario
 
 
@@ -63,7 +67,7 @@ def add_hindsight(sources: Any, add_common: Callable[[Any], None]) -> argparse.A
         "hindsight",
         help="the same mall day planned with full hindsight, by PyVRP",
         description="Plans the day that `mallday` of the same seed, parcels, drivers and policy "
-        "simulates, with every order known from the start. Needs mallard[hindsight].",
+        "simulates, with every order known from the start. Needs mallard-engine[hindsight].",
     )
     add_mall_flags(source)
     add_drivers_flag(source)

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.reports.plots import write_plots
 from mallard_engine.simulation.reports.progress import progress_of
+from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day, Scenario
-from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.client.errors import EmbeddedServerError
+from mallard_engine.storage.embedded.server import EmbeddedServer
 
 _PLAIN_WIDTH = 190
 

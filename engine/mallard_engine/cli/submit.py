@@ -12,7 +12,7 @@ from mallard_engine.cli.options import add_settings_flags, number, settings_of
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
-from mallard_engine.input_files import (InputError, numbered_lines, parse_json, quoted, read_text)
+from mallard_engine.input_files import InputError, numbered_lines, parse_json, quoted, read_text
 from mallard_protocol.codes import MAX_WAIT_S, Role
 
 _TOKEN_TTL_S: Final = 3600

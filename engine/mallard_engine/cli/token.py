@@ -4,7 +4,13 @@ import argparse
 import re
 from typing import Any, Final
 
-from mallard_engine.cli.options import (add_settings_flags, market_named, number, places_of, settings_of)
+from mallard_engine.cli.options import (
+    add_settings_flags,
+    market_named,
+    number,
+    places_of,
+    settings_of,
+)
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys, made_secret

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/config."""
+"""Settings: where they come from, how they are checked, and a market's policy."""

@@ -1,6 +1,7 @@
 """What a market can be told: its limits, its rounds and what things cost there.
 
-Frozen data that is checked when it is built; `mallard_engine.config.settings` says where its values come from.
+Frozen data that is checked when it is built; `mallard_engine.config.settings` says where its values
+come from.
 """
 
 import re
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from mallard_engine.config.fields import ConfigError, check_bounds, figure
-from mallard_engine.core.matching.travel_time import SpeedByHour
 from mallard_engine.core.matching.search_policy import staggered_rungs
+from mallard_engine.core.matching.travel_time import SpeedByHour
 
 _HTTP_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _PROFILE = re.compile(r"[A-Za-z0-9_-]+")

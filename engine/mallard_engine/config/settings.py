@@ -13,9 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mallard_engine.config.fields import (ConfigError, Given, build, check_bounds, figure, flat_names, unknown_key)
-from mallard_engine.input_files import read_toml
+from mallard_engine.config.fields import (
+    ConfigError,
+    Given,
+    build,
+    check_bounds,
+    figure,
+    flat_names,
+    unknown_key,
+)
 from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.input_files import read_toml
 from mallard_protocol.codes import MAX_OPEN_JOBS, MAX_STORED_BYTES
 
 __all__ = ["ConfigError", "Settings", "load_settings"]

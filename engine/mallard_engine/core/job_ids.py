@@ -5,7 +5,6 @@ Crockford's base 32.
 """
 
 import re
-import secrets
 from typing import Final
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -13,9 +12,9 @@ _ULID: Final = re.compile(rf"[0-7][{_ALPHABET}]{{25}}")
 _JOB: Final = re.compile(rf"job_(?P<market>[A-Za-z0-9_.:-]{{1,33}})\.(?P<ulid>{_ULID.pattern})")
 
 
-def new_job_id(market: str, now_ms: int) -> str:
-    """Return an id that nobody can guess."""
-    return f"job_{market}.{_ulid(now_ms, secrets.randbits(80))}"
+def new_job_id(market: str, now_ms: int, random_bits: int) -> str:
+    """Return an id that cannot be guessed, given 80 bits from a secure random source."""
+    return f"job_{market}.{_ulid(now_ms, random_bits)}"
 
 
 def first_ulid(at_ms: int) -> str:

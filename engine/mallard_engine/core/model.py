@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mallard_protocol.codes import ID_CHECK
-from mallard_protocol.lifecycle import (HELD, TERMINAL, DriverState, JobState, Wish, shown_state)
+from mallard_protocol.lifecycle import HELD, TERMINAL, DriverState, JobState, Wish, shown_state
 
 # A demand is part of a name in the store.
 _LONGEST_ITEMS = 256
@@ -406,8 +406,8 @@ class RoundRecord:
     """Why this driver: what the last round of a job looked at. Kept for ``explain``.
 
     In markets with runs, ``run``: the jobs that go together, in the order of their drop-offs, and
-    ``why`` they left then (see `mallard_engine.core.runs.run.Run`); ``held_until_ms``: the job is held for
-    company.
+    ``why`` they left then (see `mallard_engine.core.runs.run.Run`); ``held_until_ms``: the job is
+    held for company.
     """
 
     job: str

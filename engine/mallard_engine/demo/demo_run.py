@@ -11,20 +11,20 @@ from typing import Final
 
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient
-from mallard_engine.workload.fleet import Fleet, Recruit
 from mallard_engine.config.settings import Settings
 from mallard_engine.demo.arrivals import Arrivals
-from mallard_engine.workload.demand import Demand
-from mallard_engine.workload.random_points import home_near
-from mallard_engine.demo.reassignment_times import handovers
-from mallard_engine.workload.demo_nodes import DemoNode
-from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.audit import Finding, account, ghosts
+from mallard_engine.demo.monitor import Watch
+from mallard_engine.demo.plan import Plan
+from mallard_engine.demo.reassignment_times import handovers
 from mallard_engine.demo.screen import Screen
 from mallard_engine.demo.summary import Outcome
-from mallard_engine.demo.monitor import Watch
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.workload.demand import Demand
+from mallard_engine.workload.demo_nodes import DemoNode
+from mallard_engine.workload.fleet import Fleet, Recruit
+from mallard_engine.workload.random_points import home_near
 from mallard_protocol.codes import MAX_PAGE, Role
 from mallard_protocol.lifecycle import DriverState, JobState
 from mallard_protocol.resources import Job

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from mallard_engine.workload.fleet import Fleet
-from mallard_engine.workload.fleet_tally import percentile
 from mallard_engine.demo.arrivals import Orders
 from mallard_engine.demo.metric_readings import Figures
-from mallard_engine.workload.demo_nodes import DemoNode
 from mallard_engine.demo.screen import Screen, Sight
+from mallard_engine.workload.demo_nodes import DemoNode
+from mallard_engine.workload.fleet import Fleet
+from mallard_engine.workload.fleet_tally import percentile
 from mallard_protocol.lifecycle import TERMINAL
 
 _LOOK_EVERY_S: Final = 1.0

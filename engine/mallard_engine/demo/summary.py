@@ -7,11 +7,11 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from mallard_engine.workload.fleet_tally import Tally, percentile
+from mallard_engine.demo.audit import Finding
 from mallard_engine.demo.metric_readings import Figures, Histogram
 from mallard_engine.demo.reassignment_times import DECLINED_WITHIN_MS, ENDED_WITHIN_MS, Handovers
-from mallard_engine.demo.audit import Finding
 from mallard_engine.demo.screen import ms
+from mallard_engine.workload.fleet_tally import Tally, percentile
 
 _AIM_P50_MS: Final = 3.0
 _AIM_P99_MS: Final = 25.0

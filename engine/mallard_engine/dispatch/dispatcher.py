@@ -11,28 +11,44 @@ from dataclasses import replace
 
 import structlog
 
-from mallard_engine.core.pickup.store_tour import Tour
+from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import TravelTime
-from mallard_engine.core.model import (Device, Driver, Job, Need, RoundRecord, Submission, Vehicle)
+from mallard_engine.core.model import Device, Driver, Job, Need, RoundRecord, Submission, Vehicle
+from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.reporting_interval import Reporting
-from mallard_engine.dispatch.drivers.geofence_arrivals import Arrivals
+from mallard_engine.dispatch.context import Context, Tasks, Workings, count_round
 from mallard_engine.dispatch.drivers.barred import barred
-from mallard_engine.dispatch.pickup_eta import Collection
-from mallard_engine.dispatch.context import (Context, Tasks, Workings, count_round)
 from mallard_engine.dispatch.drivers.disconnects import Disconnects
-from mallard_engine.dispatch.rounds.speculative_offer import EarlyLook
-from mallard_engine.dispatch.reassignment import Handover
-from mallard_engine.dispatch.live_etas import LiveEtas
 from mallard_engine.dispatch.drivers.driver_reach import Reach
+from mallard_engine.dispatch.drivers.geofence_arrivals import Arrivals
 from mallard_engine.dispatch.drivers.roster import Block
+from mallard_engine.dispatch.live_etas import LiveEtas
+from mallard_engine.dispatch.pickup_eta import Collection
+from mallard_engine.dispatch.reassignment import Handover
 from mallard_engine.dispatch.rounds.round_scheduler import Rounds
 from mallard_engine.dispatch.rounds.run_eta_updates import RunEtas
+from mallard_engine.dispatch.rounds.speculative_offer import EarlyLook
 from mallard_engine.dispatch.sweeper import Sweeper
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.metrics import Metrics
-from mallard_engine.ports import (Answered, Courier, DriverFix, DriverSnapshot, Effects, Hello, JobRef, OfferLive, OwnDriver, Refused, Store, StoreUnavailable, Submitted, TakenBack, TravelAhead)
-from mallard_protocol.lifecycle import (JobState, Outcome, Step, Wish)
+from mallard_engine.ports import (
+    Answered,
+    Courier,
+    DriverFix,
+    DriverSnapshot,
+    Effects,
+    Hello,
+    JobRef,
+    OfferLive,
+    OwnDriver,
+    Refused,
+    Store,
+    StoreUnavailable,
+    Submitted,
+    TakenBack,
+    TravelAhead,
+)
+from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from mallard_protocol.messages import Barred, Proof
 
 _log = structlog.get_logger(__name__)
@@ -119,7 +135,8 @@ class Dispatcher:
         return EarlyLook(None if rounds.waits_for_travel else rounds)
 
     async def submit(self, submission: Submission, early: EarlyLook | None = None) -> Submitted:
-        """See :meth:`mallard_engine.ports.Store.submit`; the job's offer, or its round, follows at once."""
+        """See :meth:`mallard_engine.ports.Store.submit`; the job's offer, or its round, follows at
+        once."""
         if submission.state is not JobState.QUEUED:
             submitted = await self._store.submit(submission)
             self._follow(submission.market, submitted.effects)
@@ -169,7 +186,8 @@ class Dispatcher:
         return effects is not None
 
     async def lift_hold(self, mall: str, store: str, until_ms: int) -> None:
-        """See :meth:`mallard_engine.ports.Store.lift_hold`; the mall's jobs look for drivers again."""
+        """See :meth:`mallard_engine.ports.Store.lift_hold`; the mall's jobs look for drivers
+        again."""
         market = self._context.places.market_of_mall(mall).id
         await self._store.lift_hold(market, mall, store, until_ms)
         self._rounds.wake(mall)
@@ -287,7 +305,8 @@ class Dispatcher:
         return recorded.verdicts
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.status`; going offline declines a live offer first."""
+        """See :meth:`mallard_engine.ports.Store.status`; going offline declines a live offer
+        first."""
         if wish is not Wish.AVAILABLE:
             self._rounds.finishing.ended(market, driver)
         try:
@@ -345,7 +364,8 @@ class Dispatcher:
         proof: Proof | None = None,
         reason: str,
     ) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.progress`; an offer to one whose hands custody has filled
+        """See :meth:`mallard_engine.ports.Store.progress`; an offer to one whose hands custody has
+        filled
         goes to the next driver."""
         answered = await self._store.progress(
             ref, driver, attempt, step, at_ms=at_ms, proof=proof, reason=reason

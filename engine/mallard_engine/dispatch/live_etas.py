@@ -15,7 +15,7 @@ import structlog
 from mallard_engine.core.model import Driver, Job
 from mallard_engine.core.pickup.pickup_plan import visiting
 from mallard_engine.dispatch.context import Context, Tasks
-from mallard_engine.ports import (DriverFix, DriverSnapshot, NoSuchDriver, Stop, StoreUnavailable)
+from mallard_engine.ports import DriverFix, DriverSnapshot, NoSuchDriver, Stop, StoreUnavailable
 from mallard_protocol.lifecycle import JobState
 
 _log = structlog.get_logger(__name__)

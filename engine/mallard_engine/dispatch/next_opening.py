@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.model import Need, Waiting
 from mallard_engine.core.pickup.pickup_deadline import at_next_opening, last_call_ms
 from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.dispatch.context import Context, Follow
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import JobRef

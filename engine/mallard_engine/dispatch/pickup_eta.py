@@ -1,8 +1,8 @@
 """How a job that a driver holds is collected: its way through the stores, and when that is done."""
 
-from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.model import Job, Need
 from mallard_engine.core.pickup.pickup_plan import collected_by, collecting
+from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.context import Context
 from mallard_engine.ports import NoSuchDriver
 

@@ -11,13 +11,21 @@ store, the job moves. Else it stays with its holder until `resume_ttl_s`, as eve
 
 import structlog
 
-from mallard_engine.core.matching.reassignment import earlier, expected_ms, has_slipped
 from mallard_engine.core.matching.ranking import Matcher, Ranking, offerable
-from mallard_engine.core.model import Asked, Job, RoundRecord
+from mallard_engine.core.matching.reassignment import earlier, expected_ms, has_slipped
 from mallard_engine.core.matching.search_policy import first_search
+from mallard_engine.core.model import Asked, Job, RoundRecord
 from mallard_engine.core.pickup.pickup_plan import collecting
 from mallard_engine.dispatch.context import Context, Follow
-from mallard_engine.ports import (DriverSnapshot, Found, LateRun, NoSuchDriver, OfferPlan, PlannedJob, StoreUnavailable)
+from mallard_engine.ports import (
+    DriverSnapshot,
+    Found,
+    LateRun,
+    NoSuchDriver,
+    OfferPlan,
+    PlannedJob,
+    StoreUnavailable,
+)
 from mallard_protocol.lifecycle import Outcome
 
 _log = structlog.get_logger(__name__)

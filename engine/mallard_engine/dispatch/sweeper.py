@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from mallard_engine.dispatch.context import (Context, Follow, Tasks, count_round)
+from mallard_engine.dispatch.context import Context, Follow, Tasks, count_round
 from mallard_engine.dispatch.rounds.round_scheduler import Rounds
-from mallard_engine.ports import (DueEntry, Effects, JobRef, NoSuchJob, Standing, StoreUnavailable)
+from mallard_engine.ports import DueEntry, Effects, JobRef, NoSuchJob, Standing, StoreUnavailable
 from mallard_protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)

@@ -7,9 +7,9 @@ from typing import Final
 
 import structlog
 
+from mallard_engine.gateway.socket.endpoint import DriverSocket
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.gateway.socket.services import Services
-from mallard_engine.gateway.socket.endpoint import DriverSocket
 from mallard_protocol.codes import Close
 
 _log = structlog.get_logger(__name__)

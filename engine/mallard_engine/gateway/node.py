@@ -11,33 +11,33 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.dispatch.context import Tasks
 from mallard_engine.dispatch.dispatcher import Dispatcher
-from mallard_engine.gateway.http.endpoints import health
-from mallard_engine.gateway.socket.admission import Admission
 from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.limits.client_address import TrustedProxies
-from mallard_engine.gateway.socket.position_batcher import Coalescer
-from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
-from mallard_engine.gateway.http.cors import Cors
-from mallard_engine.gateway.services import Deps
 from mallard_engine.gateway.drain import let_go
-from mallard_engine.gateway.http.endpoints.driver import DriverApi
-from mallard_engine.gateway.socket.hub import Hub
-from mallard_engine.gateway.http.rate_limits import Limited, Limiter, limits_of
-from mallard_engine.gateway.http.problems import EXCEPTION_HANDLERS
 from mallard_engine.gateway.driver_recovery import Recovery
-from mallard_engine.gateway.socket.push_relay import Relay
-from mallard_engine.gateway.reloading import Read, fixed
-from mallard_engine.gateway.http.routes import routes
-from mallard_engine.gateway.socket.services import Services
-from mallard_engine.gateway.socket.endpoint import DriverSocket
 from mallard_engine.gateway.gc_tuning import keep_tidy
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.http.cors import Cors
+from mallard_engine.gateway.http.endpoints import health
+from mallard_engine.gateway.http.endpoints.driver import DriverApi
+from mallard_engine.gateway.http.problems import EXCEPTION_HANDLERS
+from mallard_engine.gateway.http.rate_limits import Limited, Limiter, limits_of
+from mallard_engine.gateway.http.routes import routes
+from mallard_engine.gateway.limits.client_address import TrustedProxies
+from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
+from mallard_engine.gateway.reloading import Read, fixed
+from mallard_engine.gateway.services import Deps
+from mallard_engine.gateway.socket.admission import Admission
+from mallard_engine.gateway.socket.endpoint import DriverSocket
+from mallard_engine.gateway.socket.hub import Hub
+from mallard_engine.gateway.socket.position_batcher import Coalescer
+from mallard_engine.gateway.socket.push_relay import Relay
+from mallard_engine.gateway.socket.services import Services
 from mallard_engine.gateway.socket.timers import Pace
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Quotas, StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError
@@ -54,7 +54,8 @@ _LONGEST_ROUND_S: Final = 30.0
 
 
 class StoreKeeper(Protocol):
-    """Whoever owns an embedded server: see `mallard_engine.storage.embedded.server.EmbeddedServer`."""
+    """Whoever owns an embedded server: see
+    `mallard_engine.storage.embedded.server.EmbeddedServer`."""
 
     def revive(self, *, wait: bool = True) -> bool:
         """Start the server again if it has ended."""

@@ -16,8 +16,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
-from mallard_engine.gateway.limits.connections import MAX_BACKLOG, Connections
 from mallard_engine.gateway.http.transport.protocol import EngineConfig, PatientHttpProtocol
+from mallard_engine.gateway.limits.connections import MAX_BACKLOG, Connections
 from mallard_engine.gateway.socket.protocol import NOSNIFF, DriverSocketProtocol
 from mallard_protocol.codes import MAX_FRAME_BYTES
 

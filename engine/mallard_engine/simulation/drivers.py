@@ -4,13 +4,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.model import Job, LiveOffer
 from mallard_engine.core.pickup.pickup_plan import counters, visiting
+from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.dispatcher import Dispatcher
-from mallard_engine.ports import (DriverFix, JobRef, Push, Refused, Store)
+from mallard_engine.ports import DriverFix, JobRef, Push, Refused, Store
+from mallard_engine.simulation.scenario import Scenario, Shift, SimulatedOrder, Trip
 from mallard_engine.simulation.virtual.clock import VirtualClock
-from mallard_engine.simulation.scenario import (Scenario, Shift, SimulatedOrder, Trip)
 from mallard_protocol.lifecycle import Step, Wish
 
 

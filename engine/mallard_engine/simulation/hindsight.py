@@ -9,7 +9,7 @@ each door, before its deadline. So a run ends when it would, and only its first 
 the plan is a little freer than the engine, and it may use as few of the drivers as it likes. Its
 kilometres are therefore those of an easier problem, found by a heuristic in the time given.
 
-PyVRP is not among the engine's own dependencies: ``pip install mallard[hindsight]``.
+PyVRP is not among the engine's own dependencies: ``pip install mallard-engine[hindsight]``.
 """
 
 import random
@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from mallard_engine.core.pickup.store_tour import Call, best_tour
 from mallard_engine.core.pickup.pickup_plan import counters
+from mallard_engine.core.pickup.store_tour import Call, best_tour
 from mallard_engine.simulation.scenario import Scenario
 
 # So many visits of each size are averaged.
@@ -57,7 +57,7 @@ def plan_day(scenario: Scenario, *, minutes: float, seed: int) -> HindsightPlan:
         from pyvrp.stop import MaxRuntime  # noqa: PLC0415
     except ImportError as error:
         raise HindsightUnavailable(
-            "the plan needs PyVRP: pip install 'mallard[hindsight]'"
+            "the plan needs PyVRP: pip install 'mallard-engine[hindsight]'"
         ) from error
     data = _problem(scenario, pyvrp)
     result = pyvrp.solve(data, MaxRuntime(minutes * 60), seed=seed, collect_stats=False)

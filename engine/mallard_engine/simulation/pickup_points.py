@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from shapely.geometry import box
 
 from mallard_engine.core.places.geo import LocalPlane
-from mallard_engine.core.places.opening_hours import OpeningHours
-from mallard_engine.core.places.mall import (Gate, Mall, Market, Store)
+from mallard_engine.core.places.mall import Gate, Mall, Market, Store
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.places.opening_hours import OpeningHours
 
 STORE = "counter"
 _GATE = "door"

@@ -14,11 +14,11 @@ from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.dispatch.drivers.roster import Block
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Push
-from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_engine.simulation.drivers import SimulatedDriver
-from mallard_engine.simulation.scenario import (Day, Scenario, SimulatedOrder, Trip)
-from mallard_engine.simulation.virtual.store import SimulationStore
+from mallard_engine.simulation.scenario import Day, Scenario, SimulatedOrder, Trip
+from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_engine.simulation.virtual.loop import VirtualLoop
+from mallard_engine.simulation.virtual.store import SimulationStore
 from mallard_protocol.lifecycle import JobState
 
 POSITIONS_EVERY_MS = 30_000

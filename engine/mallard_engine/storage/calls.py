@@ -7,17 +7,23 @@ from typing import Any
 
 import structlog
 
-from mallard_engine.core.matching.search_policy import HOLD_MS, LONGEST_HOLD_MS
 from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.ports import (MOST_COMING, Effects, NoSuchJob, Refused)
+from mallard_engine.core.matching.search_policy import HOLD_MS, LONGEST_HOLD_MS
+from mallard_engine.ports import MOST_COMING, Effects, NoSuchJob, Refused
+from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.health import StoreHealth
 from mallard_engine.storage.keys import MarketKeys, market_of
-from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.position_cache import Tracks
 from mallard_engine.storage.records import pack, read_effects
 from mallard_engine.storage.scripts import all_scripts, script_when_full
-from mallard_engine.storage.position_cache import Tracks
-from mallard_protocol.codes import (ANSWER_KEPT_MS, FUTURE_FIX_MS, IDEMPOTENCY_KEPT_MS, TERMINAL_KEPT_MS, ErrorCode)
+from mallard_protocol.codes import (
+    ANSWER_KEPT_MS,
+    FUTURE_FIX_MS,
+    IDEMPOTENCY_KEPT_MS,
+    TERMINAL_KEPT_MS,
+    ErrorCode,
+)
 
 # A job in the queue is looked at again after this long even if whoever should have died: S14.
 SAFETY_MS = 1_000

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mallard_engine.core.model import Need
-from mallard_engine.ports import (Beat, DueEntry, Effects, JobRef, Offered, PushEntry, Standing)
+from mallard_engine.ports import Beat, DueEntry, Effects, JobRef, Offered, PushEntry, Standing
 from mallard_engine.storage.batch_calls import BatchCalls
 from mallard_engine.storage.calls import EVENTS_KEPT_MS
+from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.driver_calls import DriverCalls
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.records import pack, read_push
 from mallard_engine.storage.round_calls import OfferedRun, RoundCalls
 from mallard_protocol.lifecycle import Outcome
@@ -27,7 +27,8 @@ _MANY_MALLS = 32
 
 
 class UpkeepCalls(DriverCalls, RoundCalls, BatchCalls):
-    """The sweeper's, the heartbeat's and the relay's side of :class:`mallard_engine.ports.Store`."""
+    """The sweeper's, the heartbeat's and the relay's side of
+    :class:`mallard_engine.ports.Store`."""
 
     # How long a beat keeps a node alive; a simulation beats more rarely.
     lease_ms: int = LEASE_MS

@@ -4,12 +4,31 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from mallard_engine.core.model import Device, Driver, LiveOffer, Position, Vehicle
 from mallard_engine.core.places.geo import haversine_m
-from mallard_engine.core.model import (Device, Driver, LiveOffer, Position, Vehicle)
-from mallard_engine.ports import (Answered, DriverFix, DriverSnapshot, Effects, Hello, NoSuchDriver, OfferLive, OwnDriver, Recorded, Refused, StoreFull, TakenBack)
+from mallard_engine.ports import (
+    Answered,
+    DriverFix,
+    DriverSnapshot,
+    Effects,
+    Hello,
+    NoSuchDriver,
+    OfferLive,
+    OwnDriver,
+    Recorded,
+    Refused,
+    StoreFull,
+    TakenBack,
+)
 from mallard_engine.storage.calls import Calls, Reply
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.records import (as_string, read_driver, read_job, read_offer, read_position)
+from mallard_engine.storage.records import (
+    as_string,
+    read_driver,
+    read_job,
+    read_offer,
+    read_position,
+)
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import Wish
 
@@ -219,7 +238,8 @@ class DriverCalls(Calls):
     async def drivers_near(
         self, market: str, lat: float, lon: float, radius_m: float, limit: int
     ) -> Sequence[Driver]:
-        """See :meth:`mallard_engine.ports.Store.drivers_near`. Reads every position: for operators."""
+        """See :meth:`mallard_engine.ports.Store.drivers_near`. Reads every position: for
+        operators."""
         keys = self._keys[market]
         hits: dict[bytes, tuple[float, Position]] = {}
         cursor = b"0"

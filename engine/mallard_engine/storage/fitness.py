@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.schema import KEY as SCHEMA_KEY
 from mallard_engine.storage.schema import Schema, read_mark, refusal
 

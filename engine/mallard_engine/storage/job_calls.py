@@ -9,7 +9,22 @@ import structlog
 
 from mallard_engine.core.model import Job, Need, Submission
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import (NO_QUOTAS, DriverUnavailable, DuplicateExternalId, Effects, IdempotencyMismatch, JobPage, JobQuery, JobRef, NoSuchDriver, NoSuchJob, QuotaExceeded, StoreUnavailable, Submitted, WrongState)
+from mallard_engine.ports import (
+    NO_QUOTAS,
+    DriverUnavailable,
+    DuplicateExternalId,
+    Effects,
+    IdempotencyMismatch,
+    JobPage,
+    JobQuery,
+    JobRef,
+    NoSuchDriver,
+    NoSuchJob,
+    QuotaExceeded,
+    StoreUnavailable,
+    Submitted,
+    WrongState,
+)
 from mallard_engine.storage.calls import Calls, Reply
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records import job_of, pack, read_job

@@ -5,8 +5,24 @@ from dataclasses import replace
 
 import msgspec
 
-from mallard_engine.core.model import (Asked, Driver, GivenProof, GivenReason, Job, LiveOffer, Need, OfferedJob, Position, ReportedProblem, RoundRecord, StoreHold, Submission, TimelineEntry, Waiting)
-from mallard_engine.ports import (Effects, Freed, LateRun, Push)
+from mallard_engine.core.model import (
+    Asked,
+    Driver,
+    GivenProof,
+    GivenReason,
+    Job,
+    LiveOffer,
+    Need,
+    OfferedJob,
+    Position,
+    ReportedProblem,
+    RoundRecord,
+    StoreHold,
+    Submission,
+    TimelineEntry,
+    Waiting,
+)
+from mallard_engine.ports import Effects, Freed, LateRun, Push
 from mallard_protocol.lifecycle import JobState
 
 pack = msgspec.msgpack.Encoder().encode

@@ -9,12 +9,12 @@ import structlog
 from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.ports import NO_QUOTAS, Quotas
 from mallard_engine.storage import schema
-from mallard_engine.storage.client.errors import LinkReplyError
-from mallard_engine.storage.fitness import inspect
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.deadline_calls import UpkeepCalls
+from mallard_engine.storage.fitness import inspect
 from mallard_engine.storage.policy_agreement import disagreements, fingerprint
 from mallard_engine.storage.scripts import load_commands
-from mallard_engine.storage.deadline_calls import UpkeepCalls
 
 _log = structlog.get_logger(__name__)
 

@@ -5,14 +5,35 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mallard_engine.core.model import Near, RoundRecord, StoreHold, Vehicle, Waiting
 from mallard_engine.core.places.geo import haversine_m
-from mallard_engine.core.model import (Near, RoundRecord, StoreHold, Vehicle, Waiting)
-from mallard_engine.ports import (Answered, Effects, Fitting, Found, JobRef, LateRun, Offered, OfferPlan, Refused, Stop, StoreFull)
+from mallard_engine.ports import (
+    Answered,
+    Effects,
+    Fitting,
+    Found,
+    JobRef,
+    LateRun,
+    Offered,
+    OfferPlan,
+    Refused,
+    Stop,
+    StoreFull,
+)
 from mallard_engine.storage.calls import Reply
 from mallard_engine.storage.driver_calls import answered
 from mallard_engine.storage.job_calls import JobCalls, must_have_been
 from mallard_engine.storage.keys import MarketKeys, market_of
-from mallard_engine.storage.records import (pack, read_driver, read_holds, read_job, read_offer, read_position, read_round, read_waiting)
+from mallard_engine.storage.records import (
+    pack,
+    read_driver,
+    read_holds,
+    read_job,
+    read_offer,
+    read_position,
+    read_round,
+    read_waiting,
+)
 from mallard_protocol.codes import TERMINAL_KEPT_MS, ErrorCode
 from mallard_protocol.lifecycle import Outcome, Step
 from mallard_protocol.messages import Proof

@@ -21,9 +21,9 @@ from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Any, Self
 
-from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.connection import Command
+from mallard_engine.storage.client.errors import LinkReplyError
 
 # How often a script is loaded for one call before its source is sent with the call.
 _LOADS = 2

@@ -30,7 +30,7 @@ class Extract(NamedTuple):
 def read_extract(path: Path) -> Extract:
     """Read the ways that a car may drive on. :raises RoadsError: if there are none to be had"""
     if osmium is None:
-        raise RoadsError("building roads needs the extra: pip install 'mallard[engine,roads]'")
+        raise RoadsError("building roads needs the extra: pip install 'mallard-engine[roads]'")
     if not path.is_file():
         raise RoadsError(f"{path}: no such file")
     try:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mallard_engine.core.matching.travel_time import Points, SpeedByHour, TravelTime
-from mallard_engine.travel.network import (CLOSED_MS, FIXED, Network, RoadsError)
+from mallard_engine.travel.network import CLOSED_MS, FIXED, Network, RoadsError
 from mallard_engine.travel.snapping import Snapped, Snapper
 
 try:
@@ -188,4 +188,4 @@ def _open_ends(ends: _Ends) -> Iterator[tuple[tuple[int, int], ...]]:
 
 def _need_extra() -> None:
     if routingkit_cch is None:
-        raise RoadsError("roads need the extra: pip install 'mallard[engine,roads]'")
+        raise RoadsError("roads need the extra: pip install 'mallard-engine[roads]'")

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import structlog
 
+from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.matching.travel_time import SpeedByHour, StraightLine, TravelTime
 from mallard_engine.core.places.mall import Market
 from mallard_engine.core.places.markets import Places
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.metrics import Metrics
-from mallard_engine.travel.table_service import InProcess, OverNetwork
 from mallard_engine.travel.breaker import Breaker
 from mallard_engine.travel.counts import Counts
 from mallard_engine.travel.fallback import WithFallback
@@ -20,6 +19,7 @@ from mallard_engine.travel.network import RoadsError
 from mallard_engine.travel.network_file import read_network
 from mallard_engine.travel.osrm import Osrm
 from mallard_engine.travel.roads import RoadGraph, Roads
+from mallard_engine.travel.table_service import InProcess, OverNetwork
 
 _log = structlog.get_logger(__name__)
 

@@ -1,4 +1,5 @@
-"""Sources of travel times that are asked ahead of a ranking (:class:`mallard_engine.ports.TravelAhead`)."""
+"""Sources of travel times that are asked ahead of a ranking
+(:class:`mallard_engine.ports.TravelAhead`)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -8,8 +9,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mallard_engine.core.matching.travel_time import Points, SpeedByHour, TravelTime
 from mallard_engine.core.matching.travel_matrix import Told, Ways
+from mallard_engine.core.matching.travel_time import Points, SpeedByHour, TravelTime
 from mallard_engine.travel.breaker import Breaker
 from mallard_engine.travel.counts import Counts
 from mallard_engine.travel.fallback import WithFallback
@@ -51,7 +52,8 @@ class InProcess:
         self._source = source
 
     async def ask(self, wanted: Sequence[Ways], at_ms: int) -> TravelTime:
-        """See :class:`mallard_engine.ports.TravelAhead`. Sockets are served while a large batch is told."""
+        """See :class:`mallard_engine.ports.TravelAhead`. Sockets are served while a large batch is
+        told."""
         if sum(len(ways.froms) * len(ways.tos) for ways in wanted) >= IN_A_THREAD_FROM:
             return await asyncio.to_thread(self._told, wanted, at_ms)
         return self._told(wanted, at_ms)

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/workload."""
+"""Simulated drivers and orders, and the processes that serve them: for demos and load tests."""

@@ -8,12 +8,18 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
-from mallard_engine.workload.road import Point, distance_m
 from mallard_engine.core.places.mall import Mall, Market
 from mallard_engine.core.places.markets import Places
-from mallard_engine.workload.random_points import point_around
 from mallard_engine.input_files import Row, read_rows
-from mallard_protocol.resources import (DropoffRequest, JobRequest, ParcelsRequest, Pickup, PickupStore)
+from mallard_engine.workload.random_points import point_around
+from mallard_engine.workload.road import Point, distance_m
+from mallard_protocol.resources import (
+    DropoffRequest,
+    JobRequest,
+    ParcelsRequest,
+    Pickup,
+    PickupStore,
+)
 
 _TABLE: Final = Path("places") / "zips_az_nv_va_dc_md.csv"
 # Households further away order elsewhere; nearer ones order more.
@@ -115,7 +121,7 @@ def _zip(row: Row) -> Zip:
 
 def datasets_root() -> Path:
     """The project's root, beside which the datasets lie."""
-    return Path(__file__).resolve().parents[2]
+    return Path(__file__).resolve().parents[3]
 
 
 def _catchment(market: Market, mall: Mall, zips: Sequence[Zip]) -> Catchment:

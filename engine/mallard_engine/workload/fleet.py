@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mallard_client.errors import Stopped
+from mallard_engine.workload.fleet_tally import Tally
 from mallard_engine.workload.road import Point
 from mallard_engine.workload.simulated_driver import Habits, SimulatedDriver
-from mallard_engine.workload.fleet_tally import Tally
 from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 from mallard_protocol.messages import Vehicle
 

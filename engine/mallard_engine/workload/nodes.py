@@ -86,6 +86,7 @@ class Node:
         """Let it drain, and start this checkout's version at the same port."""
         self.stop()
         self._environment = environment
+        self._command = (*_SERVE, "--data", self._folder)
         self.start()
 
     def stop(self) -> None:

@@ -3,8 +3,8 @@
 import math
 import random
 
-from mallard_engine.workload.road import Point
 from mallard_engine.core.places.mall import Mall, Market
+from mallard_engine.workload.road import Point
 
 _M_PER_DEGREE = 111_195.0
 _HOME_WITHIN_M = 8_000.0

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mallard_client.driver.client import DriverClient
-from mallard_client.errors import ClientError, NoAnswer, RequestRefused
 from mallard_client.driver.events import Event
-from mallard_engine.workload.road import Journey, Point, heading_deg
-from mallard_engine.workload.fleet_tally import Tally
-from mallard_client.tokens import TokenProvider
 from mallard_client.driver.state import HeldJob
+from mallard_client.errors import ClientError, NoAnswer, RequestRefused
+from mallard_client.tokens import TokenProvider
+from mallard_engine.workload.fleet_tally import Tally
+from mallard_engine.workload.road import Journey, Point, heading_deg
 from mallard_protocol.codes import ID_CHECK
 from mallard_protocol.lifecycle import JobState, Step, Wish
-from mallard_protocol.messages import (Offer, Proof, Vehicle, Welcome)
+from mallard_protocol.messages import Offer, Proof, Vehicle, Welcome
 
 # Bounds of a fix in the contract; the simulated road may be faster.
 _MAX_TOLD_SPEED_MPS = 1_000.0

@@ -1,8 +1,8 @@
 """The document's part on capacity."""
 
-from load_tests.benchmarks.capacity.measure import (CAPACITY, OFFER_P99, REDIS, SERVER)
+from load_tests.benchmarks.capacity.measure import CAPACITY, OFFER_P99, REDIS, SERVER
 from load_tests.benchmarks.pages.cells import aim, ratio_of, spread_of
-from load_tests.benchmarks.pages.document import (Aim, Block, Chapter, Table)
+from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Table
 from load_tests.benchmarks.pages.samples import Results
 from load_tests.benchmarks.system.arena import LINE, MALLARD, POOL
 from load_tests.benchmarks.system.rows import cases, cell, ratio_cell

@@ -1,4 +1,5 @@
-"""`python -m load_tests.benchmarks.engine`: one contestant, for the programs of `load_tests.benchmarks`.
+"""`python -m load_tests.benchmarks.engine`: one contestant, for the programs of
+`load_tests.benchmarks`.
 
 It starts a Redis of its own (embedded, its log synced every second) and answers, a JSON object a
 line on each side:

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.keys import MarketKeys
 
 
 async def call_us(link: Link, command: Sequence[str | bytes], calls: int, at_once: int) -> float:

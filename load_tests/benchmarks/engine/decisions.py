@@ -1,4 +1,5 @@
-"""`mallard bench decisions`: how long the pure decisions take, without store or sockets.
+"""`python -m load_tests.benchmarks.engine.decisions`: how long the pure decisions take, without
+store or sockets.
 
 A mall's ranking of 16 candidates (what an instant round does for a job), and a market's batch of
 100 jobs and 400 drivers with all its terms: drivers all over the metropolis, a quarter of them free
@@ -11,6 +12,7 @@ import asyncio
 import itertools
 import json
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -18,17 +20,17 @@ from statistics import median
 from typing import Any, Final
 
 from load_tests.benchmarks.engine.world import MARKET
+from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, solve
+from mallard_engine.core.matching.ranking import Matcher, offerable
 from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.core.model import Driver, Near, Need, Position, Vehicle, Waiting
 from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.places.mall import Mall
-from mallard_engine.core.matching.ranking import Matcher, offerable
-from mallard_engine.core.model import (Driver, Near, Need, Position, Vehicle, Waiting)
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Room
 from mallard_engine.dispatch.rounds.solver_thread import solved
-from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_protocol.lifecycle import Wish
 
 NOW_MS: Final = 1_790_000_000_000
@@ -49,9 +51,11 @@ _NEAR_DEG: Final = 0.05
 _PULSE_S: Final = 0.001
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; the exit status."""
-    parser = argparse.ArgumentParser(prog="mallard bench decisions", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m load_tests.benchmarks.engine.decisions", description=__doc__
+    )
     parser.add_argument("--jobs", type=int, default=100, help="of a batch (default: 100)")
     parser.add_argument("--drivers", type=int, default=400, help="of a batch (default: 400)")
     parser.add_argument("--times", type=int, default=100, help="batches (default: 100)")
@@ -242,3 +246,7 @@ def _driver(number: int, dice: random.Random) -> Driver:
         declines=float(dice.randrange(3)),
         declines_ms=NOW_MS - _HOUR_MS,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,5 @@
-"""`python -m load_tests.benchmarks.engine.travel EXTRACT`: roads in process, beside the straight line.
+"""`python -m load_tests.benchmarks.engine.travel EXTRACT`: roads in process, beside the straight
+line.
 
 What a network takes to build and to load, what tables of travel times take (CPU time), and how
 far the straight line is off: in seconds, and in the driver whom it would choose. `--city N` does
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 
 from mallard_engine.core.matching.travel_time import Points, StraightLine, TravelTime
 from mallard_engine.core.places.geo import haversine_matrix_m
-from mallard_engine.travel.osm_extract import read_extract
-from mallard_engine.travel.network import (FIXED, Network, RawWays, network_of)
+from mallard_engine.travel.network import FIXED, Network, RawWays, network_of
 from mallard_engine.travel.network_file import About, read_network, write_network
+from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.roads import RoadGraph, Roads, in_order
 
 _AT_MS = 1_790_000_000_000
@@ -185,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = json.dumps(figures, indent=1, ensure_ascii=False)
     if args.json:
         args.json.write_text(f"{text}\n", encoding="utf-8")
-    print(text)  # noqa: T201  a benchmark prints its figures
+    print(text)
 
 
 def _timed(took: dict[str, float], name: str, work: Callable[[], Any]) -> Any:

@@ -1,8 +1,8 @@
 """The document's part on the flash sale."""
 
+from load_tests.benchmarks.flash.measure import ALL_OFFERED, NOT_OFFERED, OTHERS_P50, OTHERS_P99
 from load_tests.benchmarks.pages.cells import aim, spread_of
-from load_tests.benchmarks.flash.measure import (ALL_OFFERED, NOT_OFFERED, OTHERS_P50, OTHERS_P99)
-from load_tests.benchmarks.pages.document import (Aim, Block, Chapter, Table)
+from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Table
 from load_tests.benchmarks.pages.samples import Results
 from load_tests.benchmarks.system.arena import MALLARD
 from load_tests.benchmarks.system.rows import cases, cell, named

@@ -4,9 +4,9 @@ import argparse
 from typing import Final
 
 from load_tests.benchmarks.benches import Measured, Tell
+from load_tests.benchmarks.environment import versions
 from load_tests.benchmarks.flags import above_zero, count, repetitions_flag
 from load_tests.benchmarks.pages.samples import sample
-from load_tests.benchmarks.environment import versions
 from load_tests.benchmarks.system.arena import MALLARD, PACKAGES, Arena
 from load_tests.histograms import Histograms
 from load_tests.measurements import Measure

@@ -1,1 +1,1 @@
-"""TODO load_tests/benchmarks/geofence."""
+"""Noisy drives to malls, and what the geofence makes of them."""

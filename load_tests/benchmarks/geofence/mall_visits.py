@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from mallard_engine.core.places.geofence import (GATE_GROUND_M, Change, Presence, Sighting)
+from load_tests.benchmarks.geofence.gps_noise import GpsNoise, NoisyFix, Point
+from mallard_engine.core.places.geofence import GATE_GROUND_M, Change, Presence, Sighting
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
-from load_tests.benchmarks.geofence.gps_noise import GpsNoise, NoisyFix, Point
 
 _EVERY_S = 4.0
 _NEAR_M = 70.0

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from load_tests.benchmarks.pages.cells import (aim, cell, ratio_of, spread_of)
+from load_tests.benchmarks.pages.cells import aim, cell, ratio_of, spread_of
 from load_tests.benchmarks.pages.document import Chapter, Table
 from load_tests.benchmarks.pages.samples import Case, Results
 

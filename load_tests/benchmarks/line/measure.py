@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from load_tests.benchmarks.benches import CannotMeasure, Measured, Tell
-from load_tests.benchmarks.contestants import (OURS, Contestant, ContestantFailed, running, versions)
+from load_tests.benchmarks.contestants import OURS, Contestant, ContestantFailed, running, versions
 from load_tests.benchmarks.flags import count_from, repetitions_flag
 from load_tests.benchmarks.pages.ratios import spread
 from load_tests.benchmarks.pages.samples import Sample, sample

@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 
 from load_tests.benchmarks.benches import CannotMeasure, Measured, Tell
-from load_tests.benchmarks.contestants import (OURS, Contestant, ContestantFailed, running, versions)
+from load_tests.benchmarks.contestants import OURS, Contestant, ContestantFailed, running, versions
+from load_tests.benchmarks.driver_locations import Points, Ring, read_zips, real_metro
 from load_tests.benchmarks.flags import count_from, repetitions_flag
-from load_tests.benchmarks.driver_locations import (Points, Ring, read_zips, real_metro)
-from load_tests.benchmarks.postgres import programs
 from load_tests.benchmarks.pages.ratios import percentile
 from load_tests.benchmarks.pages.samples import Sample, sample
+from load_tests.benchmarks.postgres import programs
 
 HELP: Final = "search, rank and reserve beside hand-written Redis, PostGIS and brute force"
 MODULES: Final[Mapping[str, str]] = {

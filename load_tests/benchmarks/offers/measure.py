@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Final
 
 from load_tests.benchmarks.benches import Measured, Tell
-from load_tests.benchmarks.flags import above_zero, count, repetitions_flag
 from load_tests.benchmarks.environment import versions
-from load_tests.benchmarks.system.arena import (LINE, MALLARD, PACKAGES, POOL, Arena)
+from load_tests.benchmarks.flags import above_zero, count, repetitions_flag
+from load_tests.benchmarks.system.arena import LINE, MALLARD, PACKAGES, POOL, Arena
 from load_tests.benchmarks.system.tally import Tally, in_turn
 from load_tests.measurements import Measure
 from load_tests.meters import usage

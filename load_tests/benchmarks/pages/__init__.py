@@ -1,1 +1,1 @@
-"""TODO load_tests/benchmarks/pages."""
+"""Turns results into pages: tables, charts and the performance document."""

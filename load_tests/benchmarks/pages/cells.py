@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from load_tests.benchmarks.pages.document import Aim
-from load_tests.benchmarks.pages.ratios import (Spread, ratio, shown, spread)
-from load_tests.benchmarks.pages.samples import Case, Results
 from load_tests.benchmarks.pages.charts import Point, Series
+from load_tests.benchmarks.pages.document import Aim
+from load_tests.benchmarks.pages.ratios import Spread, ratio, shown, spread
+from load_tests.benchmarks.pages.samples import Case, Results
 
 MISSING = "-"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from load_tests.benchmarks.pages.charts import LineChart
 from load_tests.benchmarks.pages.ratios import Spread, shown
 from load_tests.benchmarks.pages.samples import Results, Run
-from load_tests.benchmarks.pages.charts import LineChart
 
 
 class Aim(NamedTuple):

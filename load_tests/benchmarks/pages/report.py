@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Final
 
 from load_tests.benchmarks.benches import BENCHES, chapter_of
-from load_tests.benchmarks.pages.document import (Aim, Chapter, aims_table, chapter_text, table_text)
+from load_tests.benchmarks.pages.document import Aim, Chapter, aims_table, chapter_text, table_text
 from load_tests.benchmarks.pages.samples import RESULTS, Results, read_results
 
-DOCUMENT: Final = Path(__file__).parent.parent.parent / "docs" / "performance.md"
+DOCUMENT: Final = Path(__file__).parents[3] / "docs" / "performance.md"
 _PLOTS: Final = "performance"
 
 _OPENING: Final = """\
 # Performance
 
-Made from [the results files](../load_tests/results) by `python -m load_tests.benchmarks.pages.report`; nothing
-here is written by hand. `make bench` measures everything anew and writes both,
-`make bench BENCH_ARGS="match --drivers 1000"` a part of it. How to read it:
+Made from [the results files](../load_tests/results) by `python -m
+load_tests.benchmarks.pages.report`; nothing here is written by hand. `make bench` measures
+everything anew and writes both, `make bench BENCH_ARGS="match --drivers 1000"` a part of it. How to
+read it:
 
 - Contestants of one case run in turn on one machine, repetition by repetition. A **ratio** is the
   median of the ratios of such neighbours, with the least and the greatest in brackets; ratios carry
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"report: {error}", file=sys.stderr)
         return 2
     for name in wrong:
-        print(f"docs/{name} is not what the results give: python -m load_tests.benchmarks.pages.report")
+        print(f"docs/{name} is not what the results give: run `make docs`")
     return 1 if wrong else 0
 
 

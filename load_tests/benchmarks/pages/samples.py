@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-RESULTS: Final = Path(__file__).parent.parent / "results"
+RESULTS: Final = Path(__file__).parents[2] / "results"
 
 # What tells one measurement from another of its benchmark: {"drivers": 1000, "racing": 16}.
 Case: TypeAlias = dict[str, int | float | str]

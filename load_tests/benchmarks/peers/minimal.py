@@ -4,8 +4,8 @@ An order is stored, offered to the next connected driver in turn, acknowledged, 
 off in three steps; each is one call to Redis and one frame. Nothing is checked, nobody is chosen,
 no promise is kept: what an engine costs beside it is what the promises cost.
 
-`--store pool` uses Redis as most programs do, `--store line` as cheaply as Python can.
-``python -m load_tests.benchmarks.peers.minimal --port 8001 --markets markets.json --redis redis.sock``
+`--store pool` uses Redis as most programs do, `--store line` as cheaply as Python can. ``python -m
+load_tests.benchmarks.peers.minimal --port 8001 --markets markets.json --redis redis.sock``
 """
 
 import argparse
@@ -18,9 +18,17 @@ from typing import Any, Final
 
 import msgspec
 
-from load_tests.frames import SUBPROTOCOL
 from load_tests.benchmarks.peers.calls import Calls, Line, Pool
-from load_tests.benchmarks.peers.serving import (Message, Receive, Send, add_serving_flags, body_of, respond, serve)
+from load_tests.benchmarks.peers.serving import (
+    Message,
+    Receive,
+    Send,
+    add_serving_flags,
+    body_of,
+    respond,
+    serve,
+)
+from load_tests.frames import SUBPROTOCOL
 from mallard_protocol import messages
 from mallard_protocol.fields import JobStateName
 
@@ -243,7 +251,9 @@ def _now_ms() -> int:
 
 def main() -> None:
     """Serve."""
-    parser = argparse.ArgumentParser(prog="python -m load_tests.benchmarks.peers.minimal", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m load_tests.benchmarks.peers.minimal", description=__doc__
+    )
     add_serving_flags(parser)
     parser.add_argument("--redis", type=Path, required=True, help="its socket")
     parser.add_argument("--store", choices=("pool", "line"), default="pool")

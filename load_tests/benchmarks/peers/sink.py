@@ -6,8 +6,15 @@ No Python server can take a frame for less, so it is the floor of what a positio
 
 import argparse
 
+from load_tests.benchmarks.peers.serving import (
+    Message,
+    Receive,
+    Send,
+    add_serving_flags,
+    respond,
+    serve,
+)
 from load_tests.frames import SUBPROTOCOL
-from load_tests.benchmarks.peers.serving import (Message, Receive, Send, add_serving_flags, respond, serve)
 
 
 async def sink(scope: Message, receive: Receive, send: Send) -> None:
@@ -23,7 +30,9 @@ async def sink(scope: Message, receive: Receive, send: Send) -> None:
 
 def main() -> None:
     """Serve."""
-    parser = argparse.ArgumentParser(prog="python -m load_tests.benchmarks.peers.sink", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m load_tests.benchmarks.peers.sink", description=__doc__
+    )
     add_serving_flags(parser)
     serve(sink, parser.parse_args())
 

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 
 from load_tests.benchmarks.benches import CannotMeasure, Measured, Tell
-from load_tests.benchmarks.contestants import (OURS, Contestant, ContestantFailed, running, versions)
+from load_tests.benchmarks.contestants import OURS, Contestant, ContestantFailed, running, versions
+from load_tests.benchmarks.driver_locations import Points, Ring, read_zips, real_metro
 from load_tests.benchmarks.flags import count_from, repetitions_flag
-from load_tests.benchmarks.driver_locations import (Points, Ring, read_zips, real_metro)
 from load_tests.benchmarks.pages.ratios import spread
 from load_tests.benchmarks.pages.samples import Sample, sample
 

@@ -1,11 +1,11 @@
 """The document's part on positions over sockets."""
 
 from load_tests.benchmarks.pages.cells import aim, ratio_of
-from load_tests.benchmarks.pages.document import (Aim, Block, Chapter, Table)
-from load_tests.benchmarks.reporting.measure import REDIS, SERVER
+from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Table
 from load_tests.benchmarks.pages.samples import Results
+from load_tests.benchmarks.reporting.measure import REDIS, SERVER
 from load_tests.benchmarks.system.arena import LINE, MALLARD, SINK
-from load_tests.benchmarks.system.rows import (cases, cell, named, ratio_cell)
+from load_tests.benchmarks.system.rows import cases, cell, named, ratio_cell
 
 _TEXT = """\
 Drivers on sockets of one process send their position at a steady rate, and nothing else happens.

@@ -1,11 +1,11 @@
 """The document's part on sockets."""
 
 from load_tests.benchmarks.pages.cells import aim, ratio_of
-from load_tests.benchmarks.pages.document import (Aim, Block, Chapter, Table)
+from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Table
 from load_tests.benchmarks.pages.samples import Results
 from load_tests.benchmarks.sockets.measure import CONNECTS, CPU, MEMORY
 from load_tests.benchmarks.system.arena import MALLARD, SINK
-from load_tests.benchmarks.system.rows import (cases, cell, named, ratio_cell)
+from load_tests.benchmarks.system.rows import cases, cell, named, ratio_cell
 
 _TEXT = """\
 Drivers connect to one process as fast as it takes them and then say nothing. Memory is what the

@@ -4,9 +4,9 @@ import argparse
 from typing import Final
 
 from load_tests.benchmarks.benches import Measured, Tell
-from load_tests.benchmarks.flags import count, repetitions_flag
 from load_tests.benchmarks.environment import versions
-from load_tests.benchmarks.system.arena import (MALLARD, PACKAGES, SINK, Arena)
+from load_tests.benchmarks.flags import count, repetitions_flag
+from load_tests.benchmarks.system.arena import MALLARD, PACKAGES, SINK, Arena
 from load_tests.benchmarks.system.tally import Tally, in_turn
 from load_tests.meters import Reading
 from load_tests.swarm.coordinator import Swarm

@@ -15,10 +15,10 @@ from typing import Any, Final
 from load_tests.benchmarks.benches import CannotMeasure
 from load_tests.credentials import Credentials
 from load_tests.meters import Meters, Reading
-from mallard_engine.workload.nodes import (EngineFailed, running_nodes, running_redis, running_server)
 from load_tests.swarm.coordinator import Swarm, SwarmFailed
 from load_tests.swarm.flags import ENGINE
 from load_tests.swarm.plan import SwarmPlan
+from mallard_engine.workload.nodes import EngineFailed, running_nodes, running_redis, running_server
 
 MALLARD: Final = "Mallard"
 SINK: Final = "bare sink"

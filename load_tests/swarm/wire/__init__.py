@@ -1,1 +1,1 @@
-"""TODO load_tests/swarm/wire."""
+"""The swarm's own HTTP and WebSocket clients, cheap enough for thousands of drivers a process."""

@@ -8,9 +8,17 @@ import pytest
 
 from mallard_client.errors import NoAnswer, RequestRefused, Stopped
 from mallard_protocol.lifecycle import Wish
-from mallard_protocol.messages import (App, Device, Offer, OfferClosed, StateChanged, Vehicle, Welcome)
+from mallard_protocol.messages import (
+    App,
+    Device,
+    Offer,
+    OfferClosed,
+    StateChanged,
+    Vehicle,
+    Welcome,
+)
 from tests.clients.conftest import CLOCK_MS, MakeApp
-from tests.clients.counterpart import (SERVER_TIME_MS, Counterpart, a_job, an_offer)
+from tests.clients.counterpart import SERVER_TIME_MS, Counterpart, a_job, an_offer
 from tests.support import eventually
 
 

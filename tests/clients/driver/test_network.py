@@ -5,7 +5,7 @@ import ssl
 
 import pytest
 
-from mallard_client import (Connecting, Disconnected, Event, Liveness, NoAnswer)
+from mallard_client import Connecting, Disconnected, Event, Liveness, NoAnswer
 from mallard_protocol.lifecycle import Wish
 from tests.clients.conftest import UPTIME_MS, MakeApp
 from tests.clients.counterpart import Counterpart

@@ -8,7 +8,7 @@ import pytest
 from mallard_client import QueueFull, ReportSettled
 from mallard_protocol.lifecycle import Step
 from tests.clients.conftest import CLOCK_MS, MakeApp
-from tests.clients.counterpart import (SERVER_TIME_MS, Counterpart, a_job, an_offer)
+from tests.clients.counterpart import SERVER_TIME_MS, Counterpart, a_job, an_offer
 from tests.clients.waits import Waits
 from tests.support import eventually
 

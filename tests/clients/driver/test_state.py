@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET
 
 from mallard_client.driver.state import DriverView
-from mallard_protocol.messages import (JobChanged, Offer, OfferClosed, Reply, SocketJob, Welcome)
+from mallard_protocol.messages import JobChanged, Offer, OfferClosed, Reply, SocketJob, Welcome
 from tests.clients.counterpart import a_job, an_offer
 
 JOB = "job_phoenix.1"

@@ -12,7 +12,7 @@ import pytest
 from mallard_client.errors import ApiProblem, BadAnswer, Unreachable
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient, OrderClientSync
-from mallard_protocol.resources import (DropoffRequest, JobRequest, Pickup, PickupStore)
+from mallard_protocol.resources import DropoffRequest, JobRequest, Pickup, PickupStore
 from tests.clients.http_counterpart import Answer, HttpCounterpart, a_job_resource
 
 JOB = JobRequest(

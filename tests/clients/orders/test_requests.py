@@ -7,8 +7,16 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from mallard_client.http.request import (Caller, Failure, Pause, Request, Response, Steps, retry_after_s)
 from mallard_client.errors import ApiProblem, Unreachable
+from mallard_client.http.request import (
+    Caller,
+    Failure,
+    Pause,
+    Request,
+    Response,
+    Steps,
+    retry_after_s,
+)
 from mallard_client.orders.requests import JobFilter, OrderCalls
 from mallard_protocol.resources import Job
 from tests.clients.http_counterpart import a_job_resource

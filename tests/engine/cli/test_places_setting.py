@@ -17,7 +17,9 @@ pytestmark = pytest.mark.finding("D9")
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one market of another name, as the variable names it."""
-    text = (resources.files("mallard_engine") / "places" / "phoenix.toml").read_text(encoding="utf-8")
+    text = (resources.files("mallard_engine") / "places" / "phoenix.toml").read_text(
+        encoding="utf-8"
+    )
     folder = tmp_path / "places"
     folder.mkdir()
     own = text.replace('id = "phoenix"', 'id = "tucson"', 1)

@@ -9,13 +9,13 @@ import pytest
 
 from mallard_engine.cli.main import main
 from mallard_engine.core.places.markets import Places
-from mallard_engine.workload.demand import Demand
-from mallard_engine.simulation.scenarios import mallday
-from mallard_engine.simulation.run_day import simulate
-from mallard_engine.simulation.reports.day_statistics import figures_of
 from mallard_engine.simulation.recordings.recording import read_recording
 from mallard_engine.simulation.recordings.replay import as_it_was, scenario_of
+from mallard_engine.simulation.reports.day_statistics import figures_of
+from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day
+from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.workload.demand import Demand
 
 MALL = "chandler-fashion-center"
 

@@ -79,4 +79,4 @@ def test_without_the_extra_only_roads_are_missing(tmp_path: Path, command: list[
         check=False,
     )
     assert done.returncode in {1, 2}
-    assert "pip install 'mallard[engine,roads]'" in done.stderr
+    assert "pip install 'mallard-engine[roads]'" in done.stderr

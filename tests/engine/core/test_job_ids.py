@@ -1,13 +1,15 @@
+from secrets import randbits
+
 import pytest
 
-from mallard_engine.core.job_ids import (is_ulid, market_of_job, new_job_id, ulid_of_job)
+from mallard_engine.core.job_ids import is_ulid, market_of_job, new_job_id, ulid_of_job
 from mallard_engine.storage.keys import market_of
 
 NOW_MS = 1_800_000_000_000
 
 
 def test_an_id_names_its_market_also_to_the_store() -> None:
-    job = new_job_id("northern-virginia", NOW_MS)
+    job = new_job_id("northern-virginia", NOW_MS, randbits(80))
     assert job.startswith("job_northern-virginia.01")
     assert market_of_job(job) == market_of(job) == "northern-virginia"
     assert is_ulid(ulid_of_job(job))
@@ -15,9 +17,9 @@ def test_an_id_names_its_market_also_to_the_store() -> None:
 
 
 def test_ids_sort_by_time_and_are_not_made_twice() -> None:
-    made = [new_job_id("phoenix", NOW_MS + n) for n in range(100)]
+    made = [new_job_id("phoenix", NOW_MS + n, randbits(80)) for n in range(100)]
     assert made == sorted(made)
-    assert len({new_job_id("phoenix", NOW_MS) for _ in range(1000)}) == 1000
+    assert len({new_job_id("phoenix", NOW_MS, randbits(80)) for _ in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize(

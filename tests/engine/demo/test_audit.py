@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from mallard_engine.workload.fleet_tally import Tally
 from mallard_engine.demo.audit import Finding, account, ghosts
+from mallard_engine.workload.fleet_tally import Tally
 from mallard_protocol.resources import Asked, Explanation, Job
 from tests.engine.demo.jobs import START, START_MS, a_job
 

@@ -5,13 +5,13 @@ from collections import Counter
 
 from rich.console import Console
 
-from mallard_engine.workload.fleet_tally import Tally
+from mallard_engine.demo.audit import Finding
 from mallard_engine.demo.metric_readings import Figures
 from mallard_engine.demo.reassignment_times import Handovers
-from mallard_engine.demo.audit import Finding
 from mallard_engine.demo.screen import Screen, Sight, ms
 from mallard_engine.demo.summary import Outcome, print_summary
 from mallard_engine.metrics import Metrics
+from mallard_engine.workload.fleet_tally import Tally
 
 
 def _sight() -> Sight:

@@ -2,10 +2,18 @@
 
 import pytest
 
-from mallard_engine.ports import (DriverUnavailable, NoSuchDriver, NoSuchJob, Offered, OfferPlan, Refused, WrongState)
-from mallard_protocol.lifecycle import (DriverState, JobState, Step, Wish)
+from mallard_engine.ports import (
+    DriverUnavailable,
+    NoSuchDriver,
+    NoSuchJob,
+    Offered,
+    OfferPlan,
+    Refused,
+    WrongState,
+)
+from mallard_protocol.lifecycle import DriverState, JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import (HOUR_MS, MARKET, Courier, Node)
+from tests.engine.dispatch.worlds import HOUR_MS, MARKET, Courier, Node
 from tests.support import eventually
 
 

@@ -12,7 +12,7 @@ import structlog
 from mallard_engine.ports import Effects, StoreUnavailable
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_protocol.lifecycle import JobState
-from tests.engine.dispatch.worlds import (MARKET, POLICY, Courier, Node)
+from tests.engine.dispatch.worlds import MARKET, POLICY, Courier, Node
 from tests.support import eventually
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mallard_engine.ports import DueEntry, JobRef
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import (HOUR_MS, KEYS, MALL, MARKET, Courier, Node)
+from tests.engine.dispatch.worlds import HOUR_MS, KEYS, MALL, MARKET, Courier, Node
 from tests.support import eventually
 
 GARBAGE = (

@@ -7,7 +7,7 @@ from mallard_engine.core.model import LiveOffer
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import (KEYS, MALL, MARKET, Courier, Node)
+from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Courier, Node
 from tests.support import eventually
 
 

@@ -10,7 +10,14 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.gateway import auth
-from mallard_engine.gateway.auth import (BadToken, Principal, TokenExpired, Tokens, WrongScope, bearer)
+from mallard_engine.gateway.auth import (
+    BadToken,
+    Principal,
+    TokenExpired,
+    Tokens,
+    WrongScope,
+    bearer,
+)
 from mallard_engine.gateway.token_keys import PublicKey, TokenKeys
 from mallard_protocol.codes import Role
 

@@ -14,7 +14,7 @@ from mallard_engine.config.settings import ConfigError, load_settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.drain import reconnect_times_ms
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (HOME, MALL, NEAR, NodeFactory, RunningNode)
+from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import Phone, phone
 from tests.engine.gateway.wire import Wire
 from tests.support import eventually

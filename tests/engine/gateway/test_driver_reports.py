@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, NEAR, RunningNode
 from tests.engine.gateway.http_support import Caller, problem
-from tests.engine.gateway.phone import (JSON, MSGPACK, Phone, phone)
+from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
 
 
 async def held_by(node: RunningNode, driver: Phone, **order: Any) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from mallard_engine.gateway.socket.connection import Conversation
-from mallard_engine.gateway.http.transport.protocol import PatientHttpProtocol
-from mallard_engine.gateway.socket.session import Session
 from mallard_engine.gateway.gc_tuning import keep_tidy
+from mallard_engine.gateway.http.transport.protocol import PatientHttpProtocol
+from mallard_engine.gateway.socket.connection import Conversation
 from mallard_engine.gateway.socket.protocol import DriverSocketProtocol
+from mallard_engine.gateway.socket.session import Session
 from mallard_protocol.codes import Close
 from mallard_protocol.strict import parse_msgpack
 from tests.engine.gateway.conftest import RunningNode

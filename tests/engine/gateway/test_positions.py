@@ -8,7 +8,7 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, RunningNode
-from tests.engine.gateway.phone import (JSON, MSGPACK, Phone, phone)
+from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
 from tests.support import eventually
 
 LAT, LON = NEAR["lat"], NEAR["lon"]

@@ -14,7 +14,7 @@ from mallard_engine.core.places.markets import Mall, Places
 from mallard_engine.gateway.reloading import Reloading
 from mallard_engine.storage.policy_agreement import KEY, fingerprint
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (MALL, PHOENIX, NodeFactory, RunningNode)
+from tests.engine.gateway.conftest import MALL, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.http_support import Caller, order
 from tests.engine.gateway.phone import phone
 from tests.support import eventually

@@ -13,10 +13,10 @@ import httpx2
 import pytest
 import structlog
 
-from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.client.errors import DataFolderInUse
+from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (HOME, MALL, NEAR, NodeFactory, RunningNode)
+from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import phone
 from tests.support import eventually
 

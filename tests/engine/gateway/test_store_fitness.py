@@ -12,7 +12,7 @@ from mallard_engine.config.settings import ConfigError, load_settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.embedded.server import EmbeddedServer
-from mallard_engine.storage.fitness import (Facts, Finding, inspect_url, judge)
+from mallard_engine.storage.fitness import Facts, Finding, inspect_url, judge
 from tests.engine.gateway.conftest import NodeFactory
 from tests.support import eventually
 

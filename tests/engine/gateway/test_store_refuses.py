@@ -11,7 +11,7 @@ import structlog
 
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (HOME, MALL, NEAR, NodeFactory, RunningNode)
+from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import phone
 from tests.support import eventually
 

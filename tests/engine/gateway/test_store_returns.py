@@ -13,7 +13,7 @@ import redis
 from mallard_engine.core.model import Device
 from mallard_engine.gateway import driver_recovery
 from mallard_engine.storage.embedded.server import EmbeddedServer
-from tests.engine.gateway.conftest import (NEAR, PHOENIX, NodeFactory, RunningNode)
+from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.phone import Frame, Phone, phone
 from tests.proxy import Proxy
 from tests.support import eventually

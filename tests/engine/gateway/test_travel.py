@@ -8,12 +8,12 @@ import pytest
 
 from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.places.markets import Places
-from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.network import network_of
 from mallard_engine.travel.network_file import About, write_network
+from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.roads import RoadGraph, Roads, in_order
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (HOME, MALL, NEAR, NodeFactory, RunningNode)
+from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import phone
 from tests.engine.travel.osrm_server import OsrmServer, osrm_server, seconds
 from tests.engine.travel.streets import write_town

@@ -14,16 +14,23 @@ from typing import Any
 
 import pytest
 
+from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import StraightLine
-from mallard_engine.core.places.opening_hours import OpeningHours, opening_at
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.model import Need, Vehicle
 from mallard_engine.core.pickup.pickup_deadline import at_next_opening
-from mallard_engine.core.places.markets import Places
 from mallard_engine.core.pickup.pickup_plan import collecting
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.places.markets import Places
+from mallard_engine.core.places.opening_hours import OpeningHours, opening_at
 from mallard_engine.simulation.run_day import simulate
-from mallard_engine.simulation.scenario import (MINUTE_MS, Day, Scenario, Service, Shift, SimulatedOrder)
+from mallard_engine.simulation.scenario import (
+    MINUTE_MS,
+    Day,
+    Scenario,
+    Service,
+    Shift,
+    SimulatedOrder,
+)
 from tests.engine.core import makers
 
 pytestmark = [pytest.mark.slow, pytest.mark.finding("D2"), pytest.mark.finding("D3")]
@@ -181,7 +188,12 @@ def _until_it_expires(_mall: Mall, need: Need, _now_ms: int) -> int:
     ("module", "name", "bug", "ends"),
     [
         ("mallard_engine.dispatch.next_opening", "at_next_opening", _an_hour_late, "left to die"),
-        ("mallard_engine.core.matching.ranking", "collect_by_ms", _until_it_expires, "came to a closed mall"),
+        (
+            "mallard_engine.core.matching.ranking",
+            "collect_by_ms",
+            _until_it_expires,
+            "came to a closed mall",
+        ),
     ],
 )
 def test_planted_bug_at_closing_is_found(

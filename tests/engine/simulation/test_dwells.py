@@ -6,10 +6,10 @@ from statistics import median
 import redis
 
 from mallard_engine.core.places.markets import Places
-from mallard_engine.workload.demand import Demand
-from mallard_engine.simulation.scenarios import mallday
 from mallard_engine.simulation.run_day import job_id, simulate
 from mallard_engine.simulation.scenario import Day, Scenario
+from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.workload.demand import Demand
 
 MALL = "chandler-fashion-center"
 COUNTER_S, PRIOR_S = 600, 120

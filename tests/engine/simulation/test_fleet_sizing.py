@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.simulation.reports.day_statistics import DayFigures
 from mallard_engine.simulation.fleet_sizing import smallest_fleet
+from mallard_engine.simulation.reports.day_statistics import DayFigures
 
 _DAY = DayFigures(
     day="a formula",

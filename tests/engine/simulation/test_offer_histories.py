@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mallard_engine.core.matching.acceptance import (CELLS, FULL, LENGTH, read_counts)
+from mallard_engine.core.matching.acceptance import CELLS, FULL, LENGTH, read_counts
 from mallard_engine.simulation.offer_histories import drawn_history, with_answer
 
 

@@ -9,14 +9,21 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.core.matching.travel_time import StraightLine
-from mallard_engine.core.places.opening_hours import OpeningHours, opening_at, parse_spans
-from mallard_engine.core.model import Vehicle
-from mallard_engine.core.places.markets import Places
-from mallard_engine.core.pickup.pickup_plan import collecting
 from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.core.model import Vehicle
+from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.core.places.markets import Places
+from mallard_engine.core.places.opening_hours import OpeningHours, opening_at, parse_spans
 from mallard_engine.simulation.run_day import simulate
-from mallard_engine.simulation.scenario import (MINUTE_MS, Day, Scenario, Service, Shift, SimulatedOrder)
+from mallard_engine.simulation.scenario import (
+    MINUTE_MS,
+    Day,
+    Scenario,
+    Service,
+    Shift,
+    SimulatedOrder,
+)
 
 # The mall is closed for three quarters of an hour, which is a short night to simulate.
 HOURS = OpeningHours("America/Phoenix", (parse_spans("10:00-21:00, 21:45-24:00"),) * 7)

@@ -7,7 +7,7 @@ import redis.asyncio
 
 from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.storage.redis_store import RedisStore
-from tests.engine.storage.worlds import (MARKET, Clock, RecordingLink, World)
+from tests.engine.storage.worlds import MARKET, Clock, RecordingLink, World
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import msgspec
 
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Outcome
-from tests.engine.storage.worlds import (HOUR_MS, MALL, MARKET, NODE, World)
+from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, NODE, World
 
 Plant = Callable[[World], Awaitable[None]]
 

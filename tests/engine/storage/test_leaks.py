@@ -3,8 +3,8 @@
 import itertools
 
 from mallard_engine.storage import schema
-from mallard_protocol.lifecycle import (TERMINAL, JobState, Outcome, Step)
-from tests.engine.storage.worlds import (MALL, MARKET, NODE, OFFER_MS, World)
+from mallard_protocol.lifecycle import TERMINAL, JobState, Outcome, Step
+from tests.engine.storage.worlds import MALL, MARKET, NODE, OFFER_MS, World
 
 CYCLES = 3
 DRIVERS = 4

@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import pytest
 
+from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.markets import Places
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.ports import JobRef
 from mallard_engine.storage.audit.audit import Audit, Breach, audit
 from mallard_engine.storage.keys import place_of
 from mallard_engine.storage.redis_store import RedisStore
 from mallard_protocol.lifecycle import Wish
-from tests.engine.storage.worlds import (HOUR_MS, MARKET, Clock, RecordingLink, World)
+from tests.engine.storage.worlds import HOUR_MS, MARKET, Clock, RecordingLink, World
 
 pytestmark = pytest.mark.finding("A7")
 

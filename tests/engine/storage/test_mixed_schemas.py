@@ -4,7 +4,7 @@ import msgpack
 
 from mallard_engine.core.model import Vehicle
 from mallard_engine.storage.keys import place_of
-from tests.engine.storage.worlds import (LAT, LON, MALL, MARKET, World)
+from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, World
 
 
 async def found(world: World, *named: str) -> list[str]:

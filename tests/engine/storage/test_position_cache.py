@@ -6,9 +6,9 @@ import pytest
 
 from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.ports import DriverFix
-from mallard_engine.storage.redis_store import RedisStore
 from mallard_engine.storage.position_cache import Plain, Tracks
-from tests.engine.storage.worlds import (LAT, LON, MARKET, STALE_MS, World)
+from mallard_engine.storage.redis_store import RedisStore
+from tests.engine.storage.worlds import LAT, LON, MARKET, STALE_MS, World
 
 SECOND_DEG = 0.0003  # some 33 m to the north: half of what the fastest make in a second
 

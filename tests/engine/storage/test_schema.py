@@ -14,11 +14,11 @@ import redis
 
 from mallard_engine.config.market_policy import MarketPolicy, TravelSource
 from mallard_engine.storage import schema
-from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.client.client import Link
-from mallard_engine.storage.policy_agreement import (FRESH_MS, KEY, disagreements, fingerprint)
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from mallard_engine.storage.policy_agreement import FRESH_MS, KEY, disagreements, fingerprint
 from mallard_engine.storage.redis_store import RedisStore
-from mallard_engine.storage.schema import (OURS, Schema, WrongSchema, mark, read_mark, refusal)
+from mallard_engine.storage.schema import OURS, Schema, WrongSchema, mark, read_mark, refusal
 
 NEWER = Schema(written=OURS.written + 5, oldest_reader=OURS.written + 1)
 EXPANDED = Schema(written=OURS.written + 5, oldest_reader=1)

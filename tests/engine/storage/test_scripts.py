@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.scripts import Script, all_scripts, load_commands
 
 TEXT = """#!lua flags=allow-oom,no-writes

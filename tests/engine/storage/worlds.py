@@ -13,15 +13,32 @@ from typing import Any
 import msgpack
 import msgspec
 
-from mallard_engine.core.model import (Driver, Job, Need, RankedDriver, RoundRecord, Submission, Vehicle)
 from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.ports import (Answered, DriverFix, DueEntry, Effects, JobRef, OfferPlan, PlannedJob, Push)
+from mallard_engine.core.model import (
+    Driver,
+    Job,
+    Need,
+    RankedDriver,
+    RoundRecord,
+    Submission,
+    Vehicle,
+)
+from mallard_engine.ports import (
+    Answered,
+    DriverFix,
+    DueEntry,
+    Effects,
+    JobRef,
+    OfferPlan,
+    PlannedJob,
+    Push,
+)
 from mallard_engine.storage.audit.audit import Breach, audit
-from mallard_engine.storage.keys import MarketKeys, job_at
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.keys import MarketKeys, job_at
 from mallard_engine.storage.redis_store import RedisStore
 from mallard_engine.storage.scripts import Script, all_scripts, load_commands
-from mallard_protocol.lifecycle import (JOB_TRANSITIONS, JobState, Step, Wish)
+from mallard_protocol.lifecycle import JOB_TRANSITIONS, JobState, Step, Wish
 from mallard_protocol.messages import Proof
 
 MARKET = "phoenix"

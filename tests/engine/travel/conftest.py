@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.network import Network, network_of
+from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.roads import RoadGraph, in_order
 from tests.engine.travel.streets import real_extract
 

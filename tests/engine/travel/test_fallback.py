@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mallard_engine.core.matching.travel_time import (Points, SpeedByHour, StraightLine, TravelTime)
 from mallard_engine.core.matching.travel_matrix import Ways
+from mallard_engine.core.matching.travel_time import Points, SpeedByHour, StraightLine, TravelTime
 from mallard_engine.metrics import Metrics
-from mallard_engine.travel.table_service import IN_A_THREAD_FROM, InProcess, OverNetwork
 from mallard_engine.travel.breaker import Breaker
 from mallard_engine.travel.counts import Counts
 from mallard_engine.travel.fallback import WithFallback
 from mallard_engine.travel.network import FIXED, Network
 from mallard_engine.travel.roads import RoadGraph, Roads
+from mallard_engine.travel.table_service import IN_A_THREAD_FROM, InProcess, OverNetwork
 
 AT_MS = 1_790_000_000_000
 STRAIGHT = StraightLine(1.3, 9.0)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.travel.network import CLOSED_MS, FIXED, Network, RoadsError, network_of
 from mallard_engine.travel.osm_extract import read_extract
-from mallard_engine.travel.network import (CLOSED_MS, FIXED, Network, RoadsError, network_of)
-from tests.engine.travel.streets import (M_PER_DEG, Street, real_extract, write_extract, write_town)
+from tests.engine.travel.streets import M_PER_DEG, Street, real_extract, write_extract, write_town
 
 ROAD = {"highway": "residential"}
 STEP = 100.0 / M_PER_DEG

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mallard_engine.travel.osm_extract import read_extract
-from mallard_engine.travel.network import (Network, RoadsError, array_names, network_of)
+from mallard_engine.travel.network import Network, RoadsError, array_names, network_of
 from mallard_engine.travel.network_file import About, read_network, write_network
+from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.roads import in_order
 from tests.engine.travel.streets import write_town
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mallard_engine.core.matching.travel_time import (Points, SpeedByHour, StraightLine, TravelTime)
 from mallard_engine.core.matching.travel_matrix import Ways
+from mallard_engine.core.matching.travel_time import Points, SpeedByHour, StraightLine, TravelTime
 from mallard_engine.metrics import Metrics
-from mallard_engine.travel.table_service import OverNetwork, TableFailed
 from mallard_engine.travel.breaker import Breaker
 from mallard_engine.travel.counts import Counts
 from mallard_engine.travel.osrm import Osrm
-from tests.engine.travel.osrm_server import (Body, OsrmServer, osrm_server, seconds)
+from mallard_engine.travel.table_service import OverNetwork, TableFailed
+from tests.engine.travel.osrm_server import Body, OsrmServer, osrm_server, seconds
 
 AT_MS = 1_790_000_000_000
 STRAIGHT = StraightLine(1.3, 9.0)

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mallard_engine.core.matching.travel_time import Points, SpeedByHour
+from mallard_engine.travel.network import CLOSED_MS, FIXED, Network, RoadsError, network_of
 from mallard_engine.travel.osm_extract import read_extract
-from mallard_engine.travel.network import (CLOSED_MS, FIXED, Network, RoadsError, network_of)
-from mallard_engine.travel.roads import (OFF_ROAD_MPS, RoadGraph, Roads, in_order)
+from mallard_engine.travel.roads import OFF_ROAD_MPS, RoadGraph, Roads, in_order
 from mallard_engine.travel.snapping import SAMPLE_M, Snapper
-from tests.engine.travel.streets import (M_PER_DEG, dijkstra, write_extract, write_town)
+from tests.engine.travel.streets import M_PER_DEG, dijkstra, write_extract, write_town
 
 AT_MS = 1_790_000_000_000
 REACH_M = 300.0

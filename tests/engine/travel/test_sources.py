@@ -8,9 +8,9 @@ import pytest
 from mallard_engine.config.settings import ConfigError, load_settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.metrics import Metrics
-from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.network import network_of
 from mallard_engine.travel.network_file import About, write_network
+from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.roads import in_order
 from mallard_engine.travel.sources import TravelSources, travel_sources
 from tests.engine.travel.streets import write_town

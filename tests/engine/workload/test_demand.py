@@ -3,10 +3,10 @@
 import random
 from pathlib import Path
 
-from mallard_engine.workload.road import distance_m
 from mallard_engine.core.places.markets import Places
 from mallard_engine.workload.demand import Demand, Zip, load_zips
 from mallard_engine.workload.random_points import home_near, point_around
+from mallard_engine.workload.road import distance_m
 
 PLACES = Places.load()
 HEADER = "zip,state,primary_city,lat,lon,timezone,land_area_sq_mi,population,households,tier\n"

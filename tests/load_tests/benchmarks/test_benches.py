@@ -7,11 +7,11 @@ import pytest
 from load_tests.benchmarks.__main__ import main
 from load_tests.benchmarks.benches import BENCHES, CannotMeasure, chapter_of
 from load_tests.benchmarks.contestants import Contestant, running
-from load_tests.benchmarks.match.measure import load
 from load_tests.benchmarks.driver_locations import invented_metro, read_zips
+from load_tests.benchmarks.match.measure import load
 from load_tests.benchmarks.pages.document import chapter_text
-from load_tests.benchmarks.postgres import programs
 from load_tests.benchmarks.pages.samples import Results, read_results
+from load_tests.benchmarks.postgres import programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

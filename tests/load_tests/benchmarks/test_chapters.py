@@ -1,8 +1,8 @@
 from load_tests.benchmarks.line.chapter import chapter as line_chapter
 from load_tests.benchmarks.match.chapter import chapter as match_chapter
 from load_tests.benchmarks.pages.document import Chapter, Table, aims_table
+from load_tests.benchmarks.pages.samples import Case, Results, Run, Sample, sample
 from load_tests.benchmarks.positions.chapter import chapter as positions_chapter
-from load_tests.benchmarks.pages.samples import (Case, Results, Run, Sample, sample)
 
 
 def results(bench: str, *samples: Sample) -> Results:

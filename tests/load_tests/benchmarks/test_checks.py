@@ -1,8 +1,8 @@
 import pytest
 
-from load_tests.benchmarks.checks import (LIMITS, Check, Limit, match_checks)
-from load_tests.benchmarks.quick import checks_table, main
+from load_tests.benchmarks.checks import LIMITS, Check, Limit, match_checks
 from load_tests.benchmarks.pages.ratios import spread
+from load_tests.benchmarks.quick import checks_table, main
 
 LIMIT = Limit("calls", 2)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from load_tests.benchmarks.contestants import (OURS, Contestant, ContestantFailed, running, versions)
+from load_tests.benchmarks.contestants import OURS, Contestant, ContestantFailed, running, versions
 
 BRUTE_FORCE = "load_tests.benchmarks.match.brute_force"
 

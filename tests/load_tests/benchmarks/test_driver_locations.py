@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from load_tests.benchmarks.benches import CannotMeasure
-from load_tests.benchmarks.driver_locations import (Zips, invented_metro, is_inside, read_zips, real_metro)
+from load_tests.benchmarks.driver_locations import (
+    Zips,
+    invented_metro,
+    is_inside,
+    read_zips,
+    real_metro,
+)
 
 SQUARE = [(-112.0, 33.0), (-111.0, 33.0), (-111.0, 34.0), (-112.0, 34.0)]
 

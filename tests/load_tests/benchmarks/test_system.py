@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.benchmarks.pages import report
 from load_tests.benchmarks.benches import bench_of
 from load_tests.benchmarks.capacity.measure import at_share
 from load_tests.benchmarks.offers.chapter import chapter as offers_chapter
 from load_tests.benchmarks.offers.measure import by_part
+from load_tests.benchmarks.pages import report
 from load_tests.benchmarks.pages.document import Chapter
-from load_tests.benchmarks.pages.samples import (Results, Run, read_results, write_results)
+from load_tests.benchmarks.pages.samples import Results, Run, read_results, write_results
 from load_tests.benchmarks.sockets.chapter import chapter as sockets_chapter
 from load_tests.benchmarks.sockets.measure import MEMORY
 from load_tests.benchmarks.system.arena import LINE, MALLARD, SINK

@@ -8,7 +8,7 @@ from load_tests.meters import Usage
 from load_tests.slo import Verdict
 from load_tests.swarm.plan import BadPlan
 from load_tests.swarm.plot import ramp_plot
-from load_tests.swarm.rate_search import (RampPlan, Step, knee, next_rate)
+from load_tests.swarm.rate_search import RampPlan, Step, knee, next_rate
 from load_tests.swarm.result import SwarmResult
 from load_tests.swarm.terminal import ramp_table
 

@@ -11,13 +11,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from load_tests.benchmarks.system.arena import (LINE, MALLARD, POOL, SINK, Arena)
+from load_tests.benchmarks.system.arena import LINE, MALLARD, POOL, SINK, Arena
 from load_tests.credentials import Credentials
 from load_tests.measurements import Measure
-from mallard_engine.workload.nodes import Node, running_nodes
-from load_tests.swarm.coordinator import (Glance, Swarm, SwarmFailed, run_swarm)
+from load_tests.swarm.coordinator import Glance, Swarm, SwarmFailed, run_swarm
 from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.result import SwarmResult
+from mallard_engine.workload.nodes import Node, running_nodes
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "a secret that only these runs and their engine know"
@@ -162,7 +162,7 @@ def test_the_command_climbs_and_leaves_lines_and_a_plot(tmp_path: Path) -> None:
     out = tmp_path / "climb"
     run = subprocess.run(
         [
-            *(sys.executable, "-m", "mallard_engine", "bench", "swarm", "--drivers", "60"),
+            *(sys.executable, "-m", "load_tests.swarm.capacity_search", "--drivers", "60"),
             *("--first", "5", "--factor", "2", "--last", "10", "--seconds", "2"),
             *("--hold-s", "0.3", "--think-s", "0.05", "--grace-s", "2", "--out", str(out)),
             *("--slo", "offer latency:failures<=0", "--slo", "POST /v1/jobs:p50<1us"),
@@ -201,7 +201,14 @@ def test_what_cannot_be_done_is_told_before_anything_starts(
     flags: list[str], complaint: str, tmp_path: Path
 ) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "mallard_engine", "bench", "swarm", *flags, "--out", str(tmp_path / "o")],
+        [
+            sys.executable,
+            "-m",
+            "load_tests.swarm.capacity_search",
+            *flags,
+            "--out",
+            str(tmp_path / "o"),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

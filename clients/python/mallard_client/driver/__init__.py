@@ -1,1 +1,1 @@
-"""TODO clients/python/mallard_client/driver."""
+"""The driver app's side: `DriverClient`, its socket, its state and its storage."""

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from mallard_client.driver.clock import Clock, Moment
 from mallard_client.errors import QueueFull, RequestRefused, Stopped
 from mallard_protocol.lifecycle import Step
-from mallard_protocol.messages import (MAX_FIXES, Fix, Progress, Proof, Reply)
+from mallard_protocol.messages import MAX_FIXES, Fix, Progress, Proof, Reply
 
 # 1e-7 degrees are about a centimetre; more digits would only cost bytes.
 _DEGREE_DIGITS: Final = 7

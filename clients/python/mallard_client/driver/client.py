@@ -30,17 +30,31 @@ from mallard_client.backoff import Backoff
 from mallard_client.driver.buffers import Report, clean_fix
 from mallard_client.driver.clock import Clock, uptime_ms, wall_clock_ms
 from mallard_client.driver.connection import Connection, Transport
-from mallard_client.errors import Stopped
-from mallard_client.driver.events import (Announcer, Ended, Event, EventStream, Listener)
-from mallard_client.driver.state_keeper import Intent, Keeping
-from mallard_client.driver.socket import (Believe, Disbelieve, Liveness, MakeRequest)
+from mallard_client.driver.events import Announcer, Ended, Event, EventStream, Listener
 from mallard_client.driver.session import AppOptions, AppSession
-from mallard_client.driver.storage import Storage
-from mallard_client.tokens import TokenProvider, TokenSource
+from mallard_client.driver.socket import Believe, Disbelieve, Liveness, MakeRequest
 from mallard_client.driver.state import HeldJob
+from mallard_client.driver.state_keeper import Intent, Keeping
+from mallard_client.driver.storage import Storage
+from mallard_client.errors import Stopped
+from mallard_client.tokens import TokenProvider, TokenSource
 from mallard_protocol.codes import SUBPROTOCOL_MSGPACK
 from mallard_protocol.lifecycle import Step, Wish
-from mallard_protocol.messages import (Accept, App, Barred, Decline, Device, Offer, OfferAck, Problem, ProblemKind, Progress, Proof, Reply, Vehicle)
+from mallard_protocol.messages import (
+    Accept,
+    App,
+    Barred,
+    Decline,
+    Device,
+    Offer,
+    OfferAck,
+    Problem,
+    ProblemKind,
+    Progress,
+    Proof,
+    Reply,
+    Vehicle,
+)
 
 __all__ = ["DriverClient", "StepName", "WishName"]
 
@@ -235,7 +249,8 @@ class DriverClient:
     def listen(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
         """Call `listener` with every event in order (of these kinds, or all).
 
-        Returns a function that unsubscribes. Events are those of `mallard_client.driver.events` and the engine's
+        Returns a function that unsubscribes. Events are those of `mallard_client.driver.events` and
+        the engine's
         ``welcome``, ``offer``, ``offer_closed``, ``job``, ``state``, ``pace``, ``drain`` and the
         ``error`` that answers no request. A coroutine function is run as a task. What a listener
         raises is logged.

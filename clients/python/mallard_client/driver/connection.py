@@ -13,16 +13,32 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from mallard_client.backoff import Backoff
-from mallard_client.http.request import retry_after_s
 from mallard_client.driver.clock import Clock
-from mallard_client.errors import (LinkLost, NoAnswer, NoToken, RequestRefused, Stopped)
-from mallard_client.driver.events import (Connected, Connecting, Disconnected, Lifecycle, TokenTrouble)
-from mallard_client.driver.socket import (Believe, Disbelieve, Link, Liveness, MakeRequest)
-from mallard_client.driver.reconnect import (LOST, Ending, ReconnectPolicy, Retry)
+from mallard_client.driver.events import (
+    Connected,
+    Connecting,
+    Disconnected,
+    Lifecycle,
+    TokenTrouble,
+)
+from mallard_client.driver.reconnect import LOST, Ending, ReconnectPolicy, Retry
+from mallard_client.driver.socket import Believe, Disbelieve, Link, Liveness, MakeRequest
+from mallard_client.errors import LinkLost, NoAnswer, NoToken, RequestRefused, Stopped
+from mallard_client.http.request import retry_after_s
 from mallard_client.tokens import Sleep, TokenSource
 from mallard_client.waiting import first_of, outcome_unless
 from mallard_protocol.codec import UndecodableFrame, for_subprotocol
-from mallard_protocol.messages import (Auth, AuthExpiring, Drain, Hello, Ping, Pong, Reply, ServerMessage, Welcome)
+from mallard_protocol.messages import (
+    Auth,
+    AuthExpiring,
+    Drain,
+    Hello,
+    Ping,
+    Pong,
+    Reply,
+    ServerMessage,
+    Welcome,
+)
 
 _PATH: Final = "/v1/driver"
 # For the handshake, and again for the welcome. Together with the longest wait between two tries

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from logging import getLogger
 
-from mallard_client.errors import RequestRefused, Stopped
 from mallard_client.driver.state import HeldJob, Push
+from mallard_client.errors import RequestRefused, Stopped
 from mallard_protocol.lifecycle import Step, Wish
-from mallard_protocol.messages import (Barred, Drain, Error, Pace, Reply, Welcome)
+from mallard_protocol.messages import Barred, Drain, Error, Pace, Reply, Welcome
 
 _log = getLogger(__name__)
 

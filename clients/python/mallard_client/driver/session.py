@@ -9,19 +9,42 @@ from dataclasses import dataclass
 from msgspec import UNSET, UnsetType
 
 from mallard_client.backoff import FullJitter
-from mallard_client.driver.buffers import (FixBuffer, LocalFix, Report, ReportQueue)
+from mallard_client.driver.buffers import FixBuffer, LocalFix, Report, ReportQueue
 from mallard_client.driver.clock import Clock
 from mallard_client.driver.connection import Connection
-from mallard_client.errors import LinkLost, NoAnswer, RequestRefused
-from mallard_client.driver.events import (Announcer, DriverChanged, Event, JobsChanged, ReportSettled, WishRefused)
-from mallard_client.driver.state_keeper import Intent, Keeping
+from mallard_client.driver.events import (
+    Announcer,
+    DriverChanged,
+    Event,
+    JobsChanged,
+    ReportSettled,
+    WishRefused,
+)
 from mallard_client.driver.socket import Link
-from mallard_client.tokens import Sleep
 from mallard_client.driver.state import DriverView, Push
+from mallard_client.driver.state_keeper import Intent, Keeping
+from mallard_client.errors import LinkLost, NoAnswer, RequestRefused
+from mallard_client.tokens import Sleep
 from mallard_client.waiting import first_of
 from mallard_protocol.codes import LOCATION_MS, StateWhy
 from mallard_protocol.lifecycle import DriverState, Wish
-from mallard_protocol.messages import (App, Device, Drain, Error, Hello, Location, Offer, OfferAck, Pace, Reply, ServerMessage, StateChanged, Status, Vehicle, Welcome)
+from mallard_protocol.messages import (
+    App,
+    Device,
+    Drain,
+    Error,
+    Hello,
+    Location,
+    Offer,
+    OfferAck,
+    Pace,
+    Reply,
+    ServerMessage,
+    StateChanged,
+    Status,
+    Vehicle,
+    Welcome,
+)
 
 _MAX_OFFERS = 8
 

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from mallard_client.errors import LinkLost, RequestRefused
 from mallard_protocol.codec import BadFrame, Codec
-from mallard_protocol.messages import (ClientMessage, Error, Reply, ServerMessage)
+from mallard_protocol.messages import ClientMessage, Error, Reply, ServerMessage
 
 _log = getLogger(__name__)
 

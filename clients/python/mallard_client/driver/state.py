@@ -8,9 +8,19 @@ from dataclasses import dataclass, replace
 
 from msgspec import UNSET
 
-from mallard_protocol.codes import (BarredWhy, ErrorCode, JobReason, StateWhy)
+from mallard_protocol.codes import BarredWhy, ErrorCode, JobReason, StateWhy
 from mallard_protocol.lifecycle import HELD, DriverState
-from mallard_protocol.messages import (Barred, Held, JobChanged, Offer, OfferClosed, Reply, SocketJob, StateChanged, Welcome)
+from mallard_protocol.messages import (
+    Barred,
+    Held,
+    JobChanged,
+    Offer,
+    OfferClosed,
+    Reply,
+    SocketJob,
+    StateChanged,
+    Welcome,
+)
 
 Push = Offer | OfferClosed | JobChanged | StateChanged
 

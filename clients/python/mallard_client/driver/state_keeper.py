@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 from mallard_client.driver.buffers import Report
 from mallard_client.driver.clock import Clock, Moment
-from mallard_client.driver.saved_state import (Saved, SavedReport, SavedTime, SavedWish, decode, encode)
+from mallard_client.driver.saved_state import (
+    Saved,
+    SavedReport,
+    SavedTime,
+    SavedWish,
+    decode,
+    encode,
+)
 from mallard_client.driver.storage import Storage
 from mallard_protocol.lifecycle import Wish
 from mallard_protocol.messages import Held, Welcome

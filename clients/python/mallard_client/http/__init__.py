@@ -1,1 +1,1 @@
-"""TODO clients/python/mallard_client/http."""
+"""HTTP calls: requests without I/O, and the transports that carry them out."""

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from mallard_client.backoff import FullJitter
-from mallard_client.errors import (ApiProblem, BadAnswer, CallFailed, Unreachable)
+from mallard_client.errors import ApiProblem, BadAnswer, CallFailed, Unreachable
 from mallard_client.http.server_pool import Servers
 from mallard_protocol.resources import Problem
 

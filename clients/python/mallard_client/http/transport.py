@@ -9,7 +9,17 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 
-from mallard_client.http.request import (TRIES, WITHIN_S, Caller, Failure, Pause, Request, Response, Steps, retry_after_s)
+from mallard_client.http.request import (
+    TRIES,
+    WITHIN_S,
+    Caller,
+    Failure,
+    Pause,
+    Request,
+    Response,
+    Steps,
+    retry_after_s,
+)
 
 T = TypeVar("T")
 

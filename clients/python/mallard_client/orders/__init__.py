@@ -1,1 +1,1 @@
-"""TODO clients/python/mallard_client/orders."""
+"""The order service's side: `OrderClient` and its requests."""

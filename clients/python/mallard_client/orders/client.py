@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Unpack
 
-from mallard_client.orders.requests import JobBody, JobFilter, OrderCalls
 from mallard_client.http.transport import AsyncShell, ClientOptions, SyncShell
-from mallard_protocol.resources import (Explanation, Job, JobList, Market, Quote)
+from mallard_client.orders.requests import JobBody, JobFilter, OrderCalls
+from mallard_protocol.resources import Explanation, Job, JobList, Market, Quote
 
 __all__ = ["JobFilter", "OrderClient", "OrderClientSync"]
 

@@ -8,10 +8,26 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from mallard_client.http.request import (Caller, Pause, Steps, may_pass)
 from mallard_client.errors import CallFailed
+from mallard_client.http.request import Caller, Pause, Steps, may_pass
 from mallard_protocol.codes import MAX_WAIT_S
-from mallard_protocol.resources import (AssignRequest, CancelRequest, CloseRequest, DriverList, DriverView, Explanation, Job, JobList, JobRequest, Market, MarketList, Quote, ReadyRequest, SuspendRequest, UnassignRequest)
+from mallard_protocol.resources import (
+    AssignRequest,
+    CancelRequest,
+    CloseRequest,
+    DriverList,
+    DriverView,
+    Explanation,
+    Job,
+    JobList,
+    JobRequest,
+    Market,
+    MarketList,
+    Quote,
+    ReadyRequest,
+    SuspendRequest,
+    UnassignRequest,
+)
 
 JobBody = JobRequest | Mapping[str, object]
 

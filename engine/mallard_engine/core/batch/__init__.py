@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/core/batch."""
+"""A market's batch as an assignment problem: problem, cost matrix, solver, bundling."""

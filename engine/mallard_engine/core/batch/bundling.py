@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from mallard_engine.core.batch.problem import BatchJob, BatchPolicy
 from mallard_engine.core.matching.capacity import Load, load_of
-from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.matching.travel_time import Points, TravelTime
+from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.mall import Gate
 
 # What a driver's second may be worth in those of a customer's wait.

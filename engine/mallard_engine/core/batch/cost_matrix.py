@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from mallard_engine.core.matching.acceptance import band_of, bands_of, cell_of
+from mallard_engine.core.batch.bundling import Unit
 from mallard_engine.core.batch.drivers import Fleet, Matrix
 from mallard_engine.core.batch.problem import BatchJob, BatchPolicy, Plan
-from mallard_engine.core.batch.bundling import Unit
+from mallard_engine.core.matching.acceptance import band_of, bands_of, cell_of
 from mallard_engine.core.matching.ranking import Ranking, barred_by
 from mallard_engine.core.model import RankedDriver, Term
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms

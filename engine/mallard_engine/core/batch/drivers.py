@@ -6,13 +6,13 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from mallard_engine.core.matching.acceptance import BANDS, Acceptance
 from mallard_engine.core.batch.problem import BatchDriver, BatchPolicy
+from mallard_engine.core.matching.acceptance import BANDS, Acceptance
 from mallard_engine.core.matching.cost import driver_costs_s, driver_terms
-from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.matching.fairness import Fairness
-from mallard_engine.core.places.mall import Gate
+from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.model import Driver, Need, Term
+from mallard_engine.core.places.mall import Gate
 
 Matrix = NDArray[np.float64]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.matching.ranking import MatchPolicy, Ranking
 from mallard_engine.core.model import Driver, Waiting
+from mallard_engine.core.places.mall import Mall
 
 
 class PlanWeights(Protocol):

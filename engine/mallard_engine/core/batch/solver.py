@@ -14,11 +14,11 @@ Nothing here commits anybody: a plan says when its driver must set off, and whet
 
 from collections.abc import Sequence
 
-from mallard_engine.core.matching.acceptance import part_of_day
-from mallard_engine.core.batch.drivers import Fleet
-from mallard_engine.core.batch.problem import (BatchDriver, BatchJob, BatchPolicy, Plan, PlanWeights)
-from mallard_engine.core.batch.cost_matrix import LEFT_OVER_S, Pairs, Table
 from mallard_engine.core.batch.bundling import WORTHS, Bundler, Unit
+from mallard_engine.core.batch.cost_matrix import LEFT_OVER_S, Pairs, Table
+from mallard_engine.core.batch.drivers import Fleet
+from mallard_engine.core.batch.problem import BatchDriver, BatchJob, BatchPolicy, Plan, PlanWeights
+from mallard_engine.core.matching.acceptance import part_of_day
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.pickup.pickup_plan import Handover, when_ready
 

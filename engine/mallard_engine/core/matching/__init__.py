@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/core/matching."""
+"""Ranking of candidates: eligibility, capacity, travel time, cost, acceptance, fairness."""

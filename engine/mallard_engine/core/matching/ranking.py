@@ -4,14 +4,23 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from mallard_engine.core.matching.acceptance import (BANDS, Acceptance, band_of, cell_of, part_of_day)
+from mallard_engine.core.matching.acceptance import BANDS, Acceptance, band_of, cell_of, part_of_day
 from mallard_engine.core.matching.cost import Weights, driver_terms, slack_term
-from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.matching.fairness import Fairness
-from mallard_engine.core.places.mall import Gate, Mall
-from mallard_engine.core.model import (Asked, Driver, Near, Need, RankedDriver, Term, Vehicle, Waiting)
+from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.model import (
+    Asked,
+    Driver,
+    Near,
+    Need,
+    RankedDriver,
+    Term,
+    Vehicle,
+    Waiting,
+)
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.pickup.pickup_plan import Handover, collecting
+from mallard_engine.core.places.mall import Gate, Mall
 from mallard_protocol.codes import ID_CHECK
 from mallard_protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 

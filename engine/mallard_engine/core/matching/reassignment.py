@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from mallard_engine.core.matching.travel_time import TravelTime
-from mallard_engine.core.places.mall import Gate
 from mallard_engine.core.model import Position, RankedDriver
+from mallard_engine.core.places.mall import Gate
 
 
 def expected_ms(position: Position, gate: Gate, now_ms: int, travel: TravelTime) -> int:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob
 from mallard_engine.core.matching.travel_time import Points, TravelTime
-from mallard_engine.core.places.mall import Gate, Mall
 from mallard_engine.core.model import Near, Need
+from mallard_engine.core.places.mall import Gate, Mall
 
 Place = tuple[float, float]
 """Latitude and longitude in degrees."""

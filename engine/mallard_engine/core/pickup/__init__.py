@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/core/pickup."""
+"""Pickup inside a mall: tours of shops, dwell times, plans and pickup deadlines."""

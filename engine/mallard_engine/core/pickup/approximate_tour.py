@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.pickup.pickup_plan import Handover
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.walking import Walks
 
 _MOST_PASSES = 50

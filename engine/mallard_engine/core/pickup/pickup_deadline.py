@@ -6,9 +6,9 @@ collect before closing any more moves to the mall's next opening, if it does not
 
 from dataclasses import replace
 
-from mallard_engine.core.places.opening_hours import next_collection_ms, opening_at
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.model import Need
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.places.opening_hours import next_collection_ms, opening_at
 
 
 def collect_by_ms(mall: Mall, need: Need, now_ms: int) -> int:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from mallard_engine.core.pickup.store_tour import (Call, Tour, best_tour, tour_done_by)
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.model import Need
+from mallard_engine.core.pickup.store_tour import Call, Tour, best_tour, tour_done_by
+from mallard_engine.core.places.mall import Mall
 
 _MINUTE_MS = 60_000
 

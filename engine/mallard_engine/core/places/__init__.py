@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/core/places."""
+"""Markets, malls, gates, opening hours, polygons, distances and the geofence."""

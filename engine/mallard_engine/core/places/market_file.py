@@ -16,8 +16,8 @@ import shapely
 from shapely.geometry import Polygon
 from shapely.validation import explain_validity
 
+from mallard_engine.core.places.mall import Gate, Mall, MallKind, Market, Store
 from mallard_engine.core.places.opening_hours import OpeningHours, parse_spans
-from mallard_engine.core.places.mall import (Gate, Mall, MallKind, Market, Store)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from mallard_engine.core.places.mall import (Gate, Mall, MallKind, Market, Store)
+from mallard_engine.core.places.mall import Gate, Mall, MallKind, Market, Store
 from mallard_engine.core.places.market_file import PlacesError, read_market
 
 if TYPE_CHECKING:

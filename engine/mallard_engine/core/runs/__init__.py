@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/core/runs."""
+"""Runs: pooling, drop-off order, stops, release by deadline."""

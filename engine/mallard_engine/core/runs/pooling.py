@@ -19,17 +19,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mallard_engine.core.matching.travel_time import Points, TravelTime
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.matching.ranking import barred_by
+from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.model import Waiting
+from mallard_engine.core.pickup.approximate_tour import StoreRound
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+from mallard_engine.core.pickup.pickup_plan import Handover, visiting
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.runs.drop_off_order import Order
 from mallard_engine.core.runs.release_by_deadline import Release
+from mallard_engine.core.runs.run import Pooled, Room, Run, RunPolicy, hold_until_ms
 from mallard_engine.core.runs.stops import Draft, RunStops, need_of
-from mallard_engine.core.runs.run import (Pooled, Room, Run, RunPolicy, hold_until_ms)
-from mallard_engine.core.pickup.approximate_tour import StoreRound
-from mallard_engine.core.pickup.pickup_plan import Handover, visiting
 
 # So many of the jobs with the most to gain are tried as the next one of a run; and as one more for
 # a driver on its way, whose block may end soon.

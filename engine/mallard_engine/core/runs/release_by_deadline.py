@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mallard_engine.core.runs.drop_off_order import Order
-from mallard_engine.core.runs.stops import Draft, RunStops
 from mallard_engine.core.runs.run import Room, RunPolicy
+from mallard_engine.core.runs.stops import Draft, RunStops
 
 # What a second counts that a driver would have left in its block, up to an hour, beyond what jobs
 # that are added on its way may take; or that it would have less.
@@ -46,7 +46,8 @@ _LEAST_HOLD_MS = 1_000
 
 
 class Leaving(NamedTuple):
-    """A run that leaves: its stops in order, its driver, and why (see `mallard_engine.core.runs.run.Run`)."""
+    """A run that leaves: its stops in order, its driver, and why (see
+    `mallard_engine.core.runs.run.Run`)."""
 
     turn: Order
     room: Room

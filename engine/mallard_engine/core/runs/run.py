@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple, Protocol
 
-from mallard_engine.core.model import (HeldJob, Need, Vehicle, Waiting)
+from mallard_engine.core.model import HeldJob, Need, Vehicle, Waiting
 
 
 class RunFigures(Protocol):

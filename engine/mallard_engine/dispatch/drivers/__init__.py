@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/dispatch/drivers."""
+"""What the dispatcher knows of drivers: reach, arrivals, dwell times, expected duty."""

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from mallard_engine.core.pickup.dwell_estimate import DwellSketch, learnt
-from mallard_engine.core.places.mall import Market
 from mallard_engine.core.pickup.pickup_plan import Handover
+from mallard_engine.core.places.mall import Market
 from mallard_engine.metrics import Metrics
 
 _NOTHING: Mapping[tuple[str, str], float] = {}

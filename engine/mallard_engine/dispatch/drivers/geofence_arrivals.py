@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from mallard_engine.core.places.geofence import (GATE_GROUND_M, Change, Presence, Sighting)
+from mallard_engine.core.places.geofence import GATE_GROUND_M, Change, Presence, Sighting
 from mallard_engine.dispatch.context import Context, Follow, Tasks
 from mallard_engine.dispatch.drivers.driver_reach import Reach
-from mallard_engine.ports import (DriverFix, JobRef, NoSuchDriver, StoreUnavailable)
+from mallard_engine.ports import DriverFix, JobRef, NoSuchDriver, StoreUnavailable
 
 _MAX_ACC_M = 100.0
 

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/dispatch/rounds."""
+"""Rounds: scheduling, malls, batches and runs."""

@@ -11,22 +11,22 @@ from typing import Any
 
 import structlog
 
-from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
 from mallard_engine.core.batch.job_selection import BatchTurn
-from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
 from mallard_engine.core.matching.eligibility import that_fit
-from mallard_engine.core.model import RankedDriver, RoundRecord, Waiting
 from mallard_engine.core.matching.search_policy import end_reason
 from mallard_engine.core.matching.travel_matrix import ways_of_batch
+from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.model import RankedDriver, RoundRecord, Waiting
 from mallard_engine.dispatch.context import Context, Follow, Tasks
-from mallard_engine.dispatch.drivers.upcoming_drivers import Finishing
-from mallard_engine.dispatch.rounds.mall_rounds import take
-from mallard_engine.dispatch.next_opening import Openings
 from mallard_engine.dispatch.drivers.roster import Roster
+from mallard_engine.dispatch.drivers.upcoming_drivers import Finishing
+from mallard_engine.dispatch.next_opening import Openings
+from mallard_engine.dispatch.rounds.mall_rounds import take
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers, RunsOffered
 from mallard_engine.dispatch.rounds.solver_thread import solved
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import (JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable)
+from mallard_engine.ports import JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable
 from mallard_protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)

@@ -8,18 +8,36 @@ from typing import Any
 
 import structlog
 
-from mallard_engine.core.matching.travel_time import TravelTime
-from mallard_engine.core.matching.ranking import (OFFER_DEPTH, Matcher, Ranking, offerable)
-from mallard_engine.core.model import Need, RoundRecord, Waiting
-from mallard_engine.core.places.markets import Mall
-from mallard_engine.core.matching.search_policy import (Search, end_reason, first_look_ms, first_search, rung_at, staggered_rungs, wide_enough, wide_for, widened)
+from mallard_engine.core.matching.ranking import OFFER_DEPTH, Matcher, Ranking, offerable
+from mallard_engine.core.matching.search_policy import (
+    Search,
+    end_reason,
+    first_look_ms,
+    first_search,
+    rung_at,
+    staggered_rungs,
+    wide_enough,
+    wide_for,
+    widened,
+)
 from mallard_engine.core.matching.service_turns import Turns
 from mallard_engine.core.matching.travel_matrix import ways_of_round
+from mallard_engine.core.matching.travel_time import TravelTime
+from mallard_engine.core.model import Need, RoundRecord, Waiting
+from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import Context, Follow, Tasks
-from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
 from mallard_engine.dispatch.next_opening import Openings
+from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import (Found, JobRef, MoreOffers, OfferPlan, PlannedJob, StoreUnavailable, TravelAhead)
+from mallard_engine.ports import (
+    Found,
+    JobRef,
+    MoreOffers,
+    OfferPlan,
+    PlannedJob,
+    StoreUnavailable,
+    TravelAhead,
+)
 from mallard_protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from mallard_engine.dispatch.context import Context, Follow, Tasks
-from mallard_engine.dispatch.drivers.upcoming_drivers import Finishing
-from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
-from mallard_engine.dispatch.rounds.batch_rounds import MarketRounds
 from mallard_engine.dispatch.drivers.roster import Roster
+from mallard_engine.dispatch.drivers.upcoming_drivers import Finishing
+from mallard_engine.dispatch.rounds.batch_rounds import MarketRounds
+from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.run_rounds import RunRounds
 from mallard_engine.ports import StoreUnavailable
 

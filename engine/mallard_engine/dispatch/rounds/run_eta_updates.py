@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from mallard_engine.core.model import Driver, HeldJob, Job
-from mallard_engine.core.runs.drop_off_order import (HARD_S, OrderCosts, Stops, best_order)
+from mallard_engine.core.runs.drop_off_order import HARD_S, OrderCosts, Stops, best_order
 from mallard_engine.dispatch.context import Context, Tasks
 from mallard_engine.ports import Answered, Stop, StoreUnavailable
 from mallard_protocol.lifecycle import Step

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from mallard_engine.core.matching.eligibility import that_fit
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.model import Near, RoundRecord, Waiting
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.dispatch.context import Context, Follow, Tasks
 from mallard_engine.dispatch.rounds.run_planner import PlannedRuns, RunPlanner
 from mallard_engine.ports import OfferPlan, StoreUnavailable

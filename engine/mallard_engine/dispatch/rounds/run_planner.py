@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import inf
 
 from mallard_engine.core.matching.cost import driver_terms
-from mallard_engine.core.places.mall import Mall
-from mallard_engine.core.model import (Near, RankedDriver, RoundRecord, Term, Waiting)
+from mallard_engine.core.model import Near, RankedDriver, RoundRecord, Term, Waiting
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Room, Run
 from mallard_engine.dispatch.context import Context

@@ -5,9 +5,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from mallard_engine.core.matching.ranking import Ranking
+from mallard_engine.core.matching.search_policy import (
+    end_reason,
+    first_search,
+    wide_enough,
+    widened,
+)
 from mallard_engine.core.model import RoundRecord, Waiting
 from mallard_engine.core.places.markets import Mall
-from mallard_engine.core.matching.search_policy import (end_reason, first_search, wide_enough, widened)
 from mallard_engine.dispatch.context import Context, Follow, Tasks
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers

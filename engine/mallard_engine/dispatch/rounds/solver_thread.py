@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from mallard_engine.core.batch.solver import (BatchDriver, BatchJob, BatchPolicy, Plan, solve)
+from mallard_engine.core.batch.solver import BatchDriver, BatchJob, BatchPolicy, Plan, solve
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.pickup.pickup_plan import Handover
 
@@ -21,7 +21,8 @@ async def solved(
     *,
     may_thread: bool = True,
 ) -> list[Plan]:
-    """See :func:`mallard_engine.core.batch.solver.solve`. A large problem is solved in a thread, and sockets are
+    """See :func:`mallard_engine.core.batch.solver.solve`. A large problem is solved in a thread,
+    and sockets are
     served meanwhile."""
     if may_thread and len(jobs) * len(drivers) >= IN_A_THREAD_FROM:
         return await asyncio.to_thread(solve, jobs, drivers, now_ms, policy, travel, handover)

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/gateway/http."""
+"""The HTTP API: transport, routing, request parsing, rate limits, endpoints and views."""

@@ -16,9 +16,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from mallard_engine.gateway.auth import BadToken, WrongScope
-from mallard_engine.gateway.orders.intake import InvalidOrder
 from mallard_engine.gateway.http.keyed_semaphore import QueueFull
-from mallard_engine.ports import (DriverUnavailable, DuplicateExternalId, IdempotencyMismatch, NoSuchDriver, NoSuchJob, QuotaExceeded, Refused, StoreFull, StoreUnavailable, WrongState)
+from mallard_engine.gateway.orders.intake import InvalidOrder
+from mallard_engine.ports import (
+    DriverUnavailable,
+    DuplicateExternalId,
+    IdempotencyMismatch,
+    NoSuchDriver,
+    NoSuchJob,
+    QuotaExceeded,
+    Refused,
+    StoreFull,
+    StoreUnavailable,
+    WrongState,
+)
 from mallard_protocol.bodies import BodyTooLarge, InvalidBody, MalformedJson
 from mallard_protocol.codes import ERROR_ADVICE, PROBLEMS, ProblemCode
 from mallard_protocol.resources import FieldError, Problem

@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mallard_engine.config.settings import Settings
-from mallard_engine.gateway.auth import (BadToken, Principal, Tokens, bearer)
-from mallard_engine.gateway.limits.token_buckets import (Buckets, FairTurns, Level, Rate)
-from mallard_engine.gateway.limits.client_address import TrustedProxies
+from mallard_engine.gateway.auth import BadToken, Principal, Tokens, bearer
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
+from mallard_engine.gateway.limits.client_address import TrustedProxies
+from mallard_engine.gateway.limits.token_buckets import Buckets, FairTurns, Level, Rate
 from mallard_engine.logs import Tally
 from mallard_protocol.codes import ProblemCode, Role
 

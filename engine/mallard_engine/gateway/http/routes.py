@@ -9,14 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mallard_engine.gateway.auth import Principal
-from mallard_engine.gateway.http.request_parsing import encode_json
-from mallard_engine.gateway.services import Deps
-from mallard_engine.gateway.http.endpoints.positions import DriverFixesApi
-from mallard_engine.gateway.http.routing import ORDERS, Method, route
 from mallard_engine.gateway.http.endpoints.jobs import JobsApi
 from mallard_engine.gateway.http.endpoints.markets import MarketsApi
 from mallard_engine.gateway.http.endpoints.operators import OperatorsApi
+from mallard_engine.gateway.http.endpoints.positions import DriverFixesApi
 from mallard_engine.gateway.http.problems import HttpProblem
+from mallard_engine.gateway.http.request_parsing import encode_json
+from mallard_engine.gateway.http.routing import ORDERS, Method, route
+from mallard_engine.gateway.services import Deps
 from mallard_protocol.codes import ProblemCode
 from mallard_protocol.schema import asyncapi, openapi
 

@@ -10,9 +10,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from mallard_engine.gateway.auth import Principal, Tokens, bearer
-from mallard_engine.gateway.limits.connections import know_client
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem
+from mallard_engine.gateway.limits.connections import know_client
 from mallard_protocol.codes import ProblemCode, Role
 from mallard_protocol.operations import query_names
 

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/gateway/limits."""
+"""Limits on what callers may take: connections, rates, and a share of the event loop."""

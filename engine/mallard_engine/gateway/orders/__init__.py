@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/gateway/orders."""
+"""From an order service's request to a complete, stored order."""

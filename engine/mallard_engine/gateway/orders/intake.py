@@ -4,7 +4,8 @@ What is ready while the mall is closed, or too late to be carried out before it 
 from the next opening on, if the order's window and deadline allow that; else the mall is closed to
 it. So an order may be placed overnight for the morning. The window ends with the deadline unless
 the order says otherwise: what no driver collects before closing waits for the next opening
-(`mallard_engine.core.pickup.pickup_deadline`). Defaults that are filled in are whole seconds in UTC.
+(`mallard_engine.core.pickup.pickup_deadline`). Defaults that are filled in are whole seconds in
+UTC.
 """
 
 from collections.abc import Iterator
@@ -15,12 +16,12 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mallard_engine.core.places.opening_hours import next_collection_ms
 from mallard_engine.core.model import Need, Submission
 from mallard_engine.core.pickup.pickup_deadline import ready_no_sooner
 from mallard_engine.core.places.markets import Mall, Places
-from mallard_engine.gateway.socket.payloads import card
+from mallard_engine.core.places.opening_hours import next_collection_ms
 from mallard_engine.gateway.orders.stored_order import filled
+from mallard_engine.gateway.socket.payloads import card
 from mallard_engine.gateway.timestamps import epoch_ms, utc
 from mallard_protocol.codes import ID_CHECK, ProblemCode
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS

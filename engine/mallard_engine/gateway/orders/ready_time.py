@@ -7,8 +7,8 @@ from mallard_engine.core.model import Job
 from mallard_engine.core.places.markets import Places
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.http.endpoints.job_access import ref_of
-from mallard_engine.gateway.orders.stored_order import order_request
 from mallard_engine.gateway.orders.intake import InvalidOrder, Order, with_ready_at
+from mallard_engine.gateway.orders.stored_order import order_request
 from mallard_engine.gateway.timestamps import utc
 from mallard_engine.ports import NoSuchJob, Store, WrongState
 from mallard_protocol.lifecycle import BEFORE_PICKUP

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/gateway/socket."""
+"""Driver sockets: WebSocket protocol, handshake, session, requests, pushes and timers."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mallard_engine.gateway.auth import (BadToken, TokenExpired, Tokens, WrongScope, bearer)
+from mallard_engine.gateway.auth import BadToken, TokenExpired, Tokens, WrongScope, bearer
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.origins import is_same_origin
 from mallard_protocol.codes import SUBPROTOCOLS, Close, Role

@@ -12,20 +12,47 @@ from msgspec import UNSET
 
 from mallard_engine.core.model import Driver
 from mallard_engine.core.reporting_interval import Reporting
-from mallard_engine.gateway.socket.admission import Admitted, Turned
 from mallard_engine.gateway.positions import placed_fix
-from mallard_engine.gateway.socket.payloads import arrivals_ms, push_frame
-from mallard_engine.gateway.socket.handshake import (claim_custody, device_of, fix_of, keep_device, tell_wrong_fields, vehicle_of, welcome)
+from mallard_engine.gateway.socket.admission import Admitted, Turned
+from mallard_engine.gateway.socket.handshake import (
+    claim_custody,
+    device_of,
+    fix_of,
+    keep_device,
+    tell_wrong_fields,
+    vehicle_of,
+    welcome,
+)
 from mallard_engine.gateway.socket.outbox import Outbox, Wire
+from mallard_engine.gateway.socket.payloads import arrivals_ms, push_frame
 from mallard_engine.gateway.socket.request_handlers import Request, Requests, refusal
 from mallard_engine.gateway.socket.services import Services
-from mallard_engine.gateway.socket.session import (Action, End, Load, Refresh, Session)
+from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session
 from mallard_engine.gateway.socket.timers import Vigil
-from mallard_engine.ports import (DriverSnapshot, NoSuchDriver, NoSuchJob, OwnDriver, Push, StoreFull, StoreUnavailable, TakenBack)
-from mallard_protocol.codec import (BadFrame, BadToken, Codec, Dropped, FrameError, FrameTooBig)
+from mallard_engine.ports import (
+    DriverSnapshot,
+    NoSuchDriver,
+    NoSuchJob,
+    OwnDriver,
+    Push,
+    StoreFull,
+    StoreUnavailable,
+    TakenBack,
+)
+from mallard_protocol.codec import BadFrame, BadToken, Codec, Dropped, FrameError, FrameTooBig
 from mallard_protocol.codes import Close, ErrorCode
 from mallard_protocol.lifecycle import DriverState
-from mallard_protocol.messages import (Auth, ClientMessage, Drain, Hello, Location, Pace, Pong, Reply, ServerMessage)
+from mallard_protocol.messages import (
+    Auth,
+    ClientMessage,
+    Drain,
+    Hello,
+    Location,
+    Pace,
+    Pong,
+    Reply,
+    ServerMessage,
+)
 
 
 class Conversation:

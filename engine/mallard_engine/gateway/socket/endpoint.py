@@ -10,11 +10,11 @@ from typing import Final
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.socket.admission import Refusal, Turned, common_subprotocol
 from mallard_engine.gateway.socket.connection import Conversation
-from mallard_engine.gateway.http.problems import HttpProblem
-from mallard_engine.gateway.socket.services import Services
 from mallard_engine.gateway.socket.protocol import DriverSocketProtocol, wire_of
+from mallard_engine.gateway.socket.services import Services
 from mallard_engine.logs import Tally
 from mallard_protocol.codec import Codec, for_subprotocol
 from mallard_protocol.codes import Close, ProblemCode

@@ -8,13 +8,13 @@ import structlog
 from msgspec import UNSET
 
 from mallard_engine.core.model import Device, Vehicle
-from mallard_engine.gateway.socket.admission import Admitted
 from mallard_engine.gateway.positions import hello_fix
+from mallard_engine.gateway.socket.admission import Admitted
 from mallard_engine.gateway.socket.payloads import in_run_order, offer_frame
 from mallard_engine.gateway.socket.services import Services
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import (DriverFix, DriverSnapshot, Refused, StoreUnavailable)
+from mallard_engine.ports import DriverFix, DriverSnapshot, Refused, StoreUnavailable
 from mallard_protocol import messages
 from mallard_protocol.codes import MAX_FRAME_BYTES, StateWhy
 from mallard_protocol.lifecycle import ON_BOARD, JobState

@@ -11,15 +11,27 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from mallard_engine.core.model import Job, LiveOffer, OfferedJob
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.geo import coarse
 from mallard_engine.core.places.mall import Mall
-from mallard_engine.core.model import Job, LiveOffer, OfferedJob
 from mallard_engine.gateway.orders.stored_order import filled, order_request
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_engine.ports import Push
 from mallard_protocol.lifecycle import JobState
-from mallard_protocol.messages import (DropOff, JobChanged, JobEta, MallRef, Offer, OfferClosed, ParcelLoad, PayAmount, SocketJob, StateChanged, StoreVisit)
+from mallard_protocol.messages import (
+    DropOff,
+    JobChanged,
+    JobEta,
+    MallRef,
+    Offer,
+    OfferClosed,
+    ParcelLoad,
+    PayAmount,
+    SocketJob,
+    StateChanged,
+    StoreVisit,
+)
 from mallard_protocol.resources import JobRequest, Pay
 
 

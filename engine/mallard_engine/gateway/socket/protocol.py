@@ -28,10 +28,10 @@ from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from mallard_engine.gateway.limits.connections import Peer
-from mallard_engine.gateway.socket.frame_parser import Frames, Piece
-from mallard_engine.gateway.limits.loop_share import SLICE_S as STRANGER_SLICE_S
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
+from mallard_engine.gateway.limits.connections import Peer
+from mallard_engine.gateway.limits.loop_share import SLICE_S as STRANGER_SLICE_S
+from mallard_engine.gateway.socket.frame_parser import Frames, Piece
 from mallard_engine.gateway.socket.rate_limit import FrameRate
 from mallard_protocol.codes import Close, ProblemCode
 

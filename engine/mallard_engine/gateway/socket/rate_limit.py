@@ -2,7 +2,12 @@
 
 from typing import Final
 
-from mallard_protocol.codes import (RATE_BURST_BYTES, RATE_BYTES_PER_S, RATE_FRAMES_PER_S, RATE_WINDOW_S)
+from mallard_protocol.codes import (
+    RATE_BURST_BYTES,
+    RATE_BYTES_PER_S,
+    RATE_FRAMES_PER_S,
+    RATE_WINDOW_S,
+)
 
 _BURST_FRAMES: Final = RATE_FRAMES_PER_S * RATE_WINDOW_S
 # An app that has spent three quarters of an allowance is told once a window.

@@ -7,15 +7,25 @@ import structlog
 from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.core.matching.search_policy import held_until_ms
-from mallard_engine.gateway.orders.ready_time import hold_parcels
 from mallard_engine.gateway.driver_reports import problem_reported, reason_given
+from mallard_engine.gateway.orders.ready_time import hold_parcels
 from mallard_engine.gateway.socket.services import Services
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import (Answered, JobRef, NoSuchJob, Refused, StoreUnavailable)
+from mallard_engine.ports import Answered, JobRef, NoSuchJob, Refused, StoreUnavailable
 from mallard_protocol.codes import ERROR_ADVICE, ErrorCode
 from mallard_protocol.lifecycle import Step
-from mallard_protocol.messages import (Accept, Decline, Error, OfferAck, Problem, Progress, Reply, SocketJob, Status)
+from mallard_protocol.messages import (
+    Accept,
+    Decline,
+    Error,
+    OfferAck,
+    Problem,
+    Progress,
+    Reply,
+    SocketJob,
+    Status,
+)
 
 # A driver can cause a line with each frame.
 _log = RateLimitedLog(structlog.get_logger(__name__))

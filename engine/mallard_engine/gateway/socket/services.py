@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from mallard_engine.core.model import Job
 from mallard_engine.core.places.markets import Places
 from mallard_engine.dispatch.dispatcher import Dispatcher
-from mallard_engine.gateway.socket.admission import Admission
-from mallard_engine.gateway.socket.position_batcher import Coalescer
-from mallard_engine.gateway.limits.connections import Connections
-from mallard_engine.gateway.socket.payloads import full_job
-from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.gateway.http.rate_limits import Limiter
+from mallard_engine.gateway.limits.connections import Connections
+from mallard_engine.gateway.socket.admission import Admission
+from mallard_engine.gateway.socket.hub import Hub
+from mallard_engine.gateway.socket.payloads import full_job
+from mallard_engine.gateway.socket.position_batcher import Coalescer
 from mallard_engine.gateway.socket.push_relay import Relay
 from mallard_engine.gateway.socket.timers import Pace
 from mallard_engine.metrics import Metrics

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from mallard_engine.core.model import (Device, Driver, LiveOffer, Vehicle)
+from mallard_engine.core.model import Device, Driver, LiveOffer, Vehicle
 from mallard_engine.ports import DriverSnapshot, OwnDriver, Push
 from mallard_protocol.codes import Close, JobReason, StateWhy
 from mallard_protocol.lifecycle import DriverState, Wish, shown_state

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from mallard_protocol.codes import (HELLO_WITHIN_S, LOCATION_MS, PING_MS, Close)
+from mallard_protocol.codes import HELLO_WITHIN_S, LOCATION_MS, PING_MS, Close
 from mallard_protocol.messages import AuthExpiring, Ping
 
 # A further token with less left is not told of at all.

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/simulation/mdrp."""
+"""The Meal Delivery Routing Problem: instances, solutions and reports."""

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/simulation/recordings."""
+"""Recorded days of live markets: recording and replay."""

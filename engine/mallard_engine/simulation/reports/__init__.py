@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/simulation/reports."""
+"""What a simulated day amounts to: figures, tables, charts and progress."""

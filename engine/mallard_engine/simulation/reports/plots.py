@@ -8,9 +8,9 @@ from statistics import fmean
 
 from mallard_engine.core.matching.fairness import gini
 from mallard_engine.core.places.geo import LocalPlane
+from mallard_engine.simulation.reports.charts import Bars, Curves, Dot, Map
 from mallard_engine.simulation.reports.day_statistics import work_per_hour
 from mallard_engine.simulation.scenario import MIDNIGHT_MS, MINUTE_MS, Day
-from mallard_engine.simulation.reports.charts import (Bars, Curves, Dot, Map)
 from mallard_protocol.lifecycle import JobState
 
 _BARS = 40

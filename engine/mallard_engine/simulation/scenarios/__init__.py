@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/simulation/scenarios."""
+"""Real days as scenarios: city days and mall days."""

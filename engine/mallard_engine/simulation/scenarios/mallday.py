@@ -8,14 +8,21 @@ take every offer. The malls are always open here. Times are the mall's own wall 
 
 import random
 
+from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import StraightLine
-from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.model import Vehicle
+from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.places.markets import Places
+from mallard_engine.simulation.scenario import (
+    MIDNIGHT_MS,
+    MINUTE_MS,
+    Scenario,
+    Service,
+    Shift,
+    SimulatedOrder,
+)
 from mallard_engine.workload.demand import Demand
 from mallard_engine.workload.random_points import home_near
-from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.simulation.scenario import (MIDNIGHT_MS, MINUTE_MS, Scenario, Service, Shift, SimulatedOrder)
 
 _OPENS, _CLOSES, _LATEST = 600.0, 1_200.0, 1_320.0
 _ORDERS_PEAK, _WANTED_PEAK = 990.0, 1_140.0

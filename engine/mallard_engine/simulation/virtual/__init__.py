@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/simulation/virtual."""
+"""Virtual time: clock, event loop, and a store client that runs on them."""

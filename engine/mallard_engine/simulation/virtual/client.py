@@ -10,9 +10,9 @@ import hiredis
 
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.simulation.virtual.loop import VirtualLoop
-from mallard_engine.storage.client.errors import reply_error
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.connection import Command
+from mallard_engine.storage.client.errors import reply_error
 
 _pack: Callable[..., bytes] = hiredis.pack_command
 _INCOMPLETE = object()

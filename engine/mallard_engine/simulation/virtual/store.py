@@ -8,8 +8,8 @@ import msgspec
 from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.ports import DueEntry
 from mallard_engine.simulation.virtual.client import TurnLink
-from mallard_engine.storage.scripts import load_commands
 from mallard_engine.storage.deadline_calls import UpkeepCalls
+from mallard_engine.storage.scripts import load_commands
 
 _EVENTS_A_READ = 5_000
 # There is one node, it cannot die, and its beats are rare (`day.py`).
@@ -47,7 +47,8 @@ class SimulationStore(UpkeepCalls):
         await self._turns.close()
 
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
-        """See :meth:`mallard_engine.ports.Store.due`. Most sweeps find nothing; they need not ask, since
+        """See :meth:`mallard_engine.ports.Store.due`. Most sweeps find nothing; they need not ask,
+        since
         every exchange tells when the next entry is due."""
         heads = self._turns.seen()
         if heads is not None:

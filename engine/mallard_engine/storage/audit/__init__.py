@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/storage/audit."""
+"""The read-only audit of a live store, behind `mallard check`."""

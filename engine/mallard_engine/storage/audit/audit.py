@@ -16,18 +16,30 @@ from typing import Final
 
 import msgspec
 
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage import schema
 from mallard_engine.storage.audit.matches import Matches
 from mallard_engine.storage.audit.rules import judge_driver, judge_job, judge_offer
-from mallard_engine.storage.audit.traces import (PAGE, Changes, is_judged_elsewhere, judge_coming, judge_counts, judge_due, judge_events, judge_external, judge_key, judge_wait, pages_of_jobs)
+from mallard_engine.storage.audit.traces import (
+    PAGE,
+    Changes,
+    is_judged_elsewhere,
+    judge_coming,
+    judge_counts,
+    judge_due,
+    judge_events,
+    judge_external,
+    judge_key,
+    judge_wait,
+    pages_of_jobs,
+)
 from mallard_engine.storage.audit.views import Changing, Look, View
+from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.fitness import inspect
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.client.client import Link
 
 _SETTLE_S: Final = 1.0
 _DEADLINE_S: Final = 10.0

@@ -10,11 +10,20 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, TypeVar
 
-from mallard_engine.core.model import Driver, Job, Position
 from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.storage.keys import MarketKeys, place_of
+from mallard_engine.core.model import Driver, Job, Position
 from mallard_engine.storage.client.client import Link
-from mallard_engine.storage.records import (OfferRecord, RoundOfOffers, pack, read_driver, read_job, read_offer, read_position, read_round_of_offers)
+from mallard_engine.storage.keys import MarketKeys, place_of
+from mallard_engine.storage.records import (
+    OfferRecord,
+    RoundOfOffers,
+    pack,
+    read_driver,
+    read_job,
+    read_offer,
+    read_position,
+    read_round_of_offers,
+)
 from mallard_engine.storage.scripts import Script
 from mallard_protocol.lifecycle import JobState
 

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/storage/client."""
+"""The Redis client: address, connection, pipelining and recovery."""

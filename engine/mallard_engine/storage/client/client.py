@@ -20,8 +20,8 @@ import structlog
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.address import Address
-from mallard_engine.storage.client.errors import LinkReplyError, StoreNotReady, StoreTimeout
 from mallard_engine.storage.client.connection import SILENCE_S, Command, Wire
+from mallard_engine.storage.client.errors import LinkReplyError, StoreNotReady, StoreTimeout
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log, interval_s=10.0)

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/storage/embedded."""
+"""The embedded server: process, data folder and log syncs."""

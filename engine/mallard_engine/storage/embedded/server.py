@@ -26,7 +26,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mallard_engine.storage.client.errors import EmbeddedServerError
-from mallard_engine.storage.embedded.data_folder import (fault_of, hold_path, lock_folder, own_folder, socket_path)
+from mallard_engine.storage.embedded.data_folder import (
+    fault_of,
+    hold_path,
+    lock_folder,
+    own_folder,
+    socket_path,
+)
 from mallard_engine.storage.embedded.log_sync import LOG_FOLDER, LogSync
 
 _PR_SET_PDEATHSIG = 1

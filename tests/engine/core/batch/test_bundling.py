@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.core.batch.solver import (BatchDriver, BatchJob, Plan, solve)
 from mallard_engine.core.batch.bundling import Bundler, Unit
+from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan, solve
 from mallard_engine.core.model import Asked, Vehicle
 from mallard_engine.core.pickup.pickup_plan import when_ready
-from tests.engine.core.batch.test_solver import (GATE, M_PER_DEG, NOW_MS, POLICY, Metres, driver, job)
+from tests.engine.core.batch.test_solver import GATE, M_PER_DEG, NOW_MS, POLICY, Metres, driver, job
 
 BUNDLES = replace(POLICY, max_run_jobs=3, bundle_jobs=3)
 WALK_S = when_ready(

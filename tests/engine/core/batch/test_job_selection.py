@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
 from mallard_engine.core.batch.job_selection import BatchTurn
+from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
 from mallard_engine.core.model import Waiting
 from mallard_engine.core.places.markets import Places
 from tests.engine.core import makers

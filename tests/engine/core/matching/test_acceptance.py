@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.core.matching.acceptance import (BANDS, CELLS, LENGTH, PARTS, Acceptance, band_of, bands_of, cell_of, part_of_day, read_counts)
 from mallard_engine.config.market_policy import CostWeights
+from mallard_engine.core.matching.acceptance import (
+    BANDS,
+    CELLS,
+    LENGTH,
+    PARTS,
+    Acceptance,
+    band_of,
+    bands_of,
+    cell_of,
+    part_of_day,
+    read_counts,
+)
 
 PART = 2
 WEIGHTS = CostWeights(acceptance=1.0, acceptance_prior=0.8, decline_after_s=5.0)

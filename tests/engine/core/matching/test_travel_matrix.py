@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, solve
-from mallard_engine.core.matching.travel_time import Points, StraightLine, TravelTime
 from mallard_engine.core.matching.ranking import Matcher
-from mallard_engine.core.matching.travel_matrix import (Told, Ways, ways_of_batch, ways_of_round)
-from tests.engine.core.makers import (MALL, NOW_MS, POLICY, TRAVEL, driver, near, need, waiting)
+from mallard_engine.core.matching.travel_matrix import Told, Ways, ways_of_batch, ways_of_round
+from mallard_engine.core.matching.travel_time import Points, StraightLine, TravelTime
+from tests.engine.core.makers import MALL, NOW_MS, POLICY, TRAVEL, driver, near, need, waiting
 
 
 class Nobody(TravelTime):

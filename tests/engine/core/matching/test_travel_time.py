@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mallard_engine.core.matching.travel_time import (Points, SpeedByHour, StraightLine, TravelTime)
+from mallard_engine.core.matching.travel_time import Points, SpeedByHour, StraightLine, TravelTime
 from mallard_engine.core.places.geo import haversine_m
 
 MALL = (33.301354, -111.898526)

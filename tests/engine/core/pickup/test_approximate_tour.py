@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from mallard_engine.core.pickup.store_tour import Call, best_tour
 from mallard_engine.core.pickup.approximate_tour import StoreRound
+from mallard_engine.core.pickup.store_tour import Call, best_tour
 from tests.engine.core.makers import MALL
 
 VISITS = StoreRound(MALL, lambda _mall, _store: 120.0)

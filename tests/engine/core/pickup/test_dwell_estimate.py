@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.core.pickup.dwell_estimate import (BUCKETS, ERROR, FULL, LEAST_MS, MOST_MS, DwellSketch, bucket_of, learnt)
+from mallard_engine.core.pickup.dwell_estimate import (
+    BUCKETS,
+    ERROR,
+    FULL,
+    LEAST_MS,
+    MOST_MS,
+    DwellSketch,
+    bucket_of,
+    learnt,
+)
 from tests.engine.core.makers import MALL
 
 spans = st.integers(LEAST_MS + 1, int(MOST_MS))

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, solve
-from mallard_engine.core.places.opening_hours import (OpeningHours, is_open, opening_at, parse_spans)
-from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.matching.ranking import Matcher, offerable
 from mallard_engine.core.model import Need, RankedDriver
 from mallard_engine.core.pickup.pickup_deadline import at_next_opening, collect_by_ms, last_call_ms
+from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.places.opening_hours import OpeningHours, is_open, opening_at, parse_spans
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Room
-from mallard_engine.core.pickup.pickup_plan import collecting
-from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from tests.engine.core import makers
 
 MINUTE_MS = 60_000

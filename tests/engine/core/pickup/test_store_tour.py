@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mallard_engine.core.pickup.store_tour import (EXACT_STORES, Call, Tour, best_tour, tour_done_by)
+from mallard_engine.core.pickup.store_tour import EXACT_STORES, Call, Tour, best_tour, tour_done_by
 from mallard_engine.core.places.geo import LocalPlane
 from mallard_engine.core.places.mall import Gate, Store
 from mallard_engine.core.places.markets import Places

@@ -1,6 +1,6 @@
 """When a driver is at a mall, fix by fix."""
 
-from mallard_engine.core.places.geofence import (OUTSIDE_FIXES, Change, Presence, Sighting)
+from mallard_engine.core.places.geofence import OUTSIDE_FIXES, Change, Presence, Sighting
 from mallard_engine.core.places.markets import Places
 
 

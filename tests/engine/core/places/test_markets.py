@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import shapely
 
-from mallard_engine.core.places.opening_hours import closes_at_ms, is_open
 from mallard_engine.core.places.markets import Mall, Places, PlacesError
+from mallard_engine.core.places.opening_hours import closes_at_ms, is_open
 
 MALLS = {
     "phoenix": {"chandler-fashion-center", "scottsdale-fashion-square", "arizona-mills"},
@@ -124,7 +124,9 @@ def test_an_unknown_id_is_a_key_error(places: Places) -> None:
 
 @pytest.fixture
 def text() -> str:
-    return (resources.files("mallard_engine") / "places" / "phoenix.toml").read_text(encoding="utf-8")
+    return (resources.files("mallard_engine") / "places" / "phoenix.toml").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_file_or_a_folder_may_be_named(tmp_path: Path, text: str) -> None:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.core.places.opening_hours import (OpeningHours, Span, closes_at_ms, is_open, next_collection_ms, next_opening_ms, parse_spans)
+from mallard_engine.core.places.opening_hours import (
+    OpeningHours,
+    Span,
+    closes_at_ms,
+    is_open,
+    next_collection_ms,
+    next_opening_ms,
+    parse_spans,
+)
 
 NEW_YORK = "America/New_York"
 HOUR_MS = 3_600_000

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mallard_engine.core.runs.drop_off_order import (EXACT_STOPS, HARD_S, OrderCosts, RunOrder, Stops, best_order, cost_of, improved, inserted, reckoned)
+from mallard_engine.core.runs.drop_off_order import (
+    EXACT_STOPS,
+    HARD_S,
+    OrderCosts,
+    RunOrder,
+    Stops,
+    best_order,
+    cost_of,
+    improved,
+    inserted,
+    reckoned,
+)
 
 # Seconds by road: metres of a grid at 10 m/s. Not symmetric: a one-way penalty by index.
 COORDINATE = st.integers(0, 12_000)

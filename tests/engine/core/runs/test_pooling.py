@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_engine.core.model import HeldJob, Vehicle, Waiting
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Pooled, Room, Run
-from mallard_engine.config.market_policy import MarketPolicy, RunCosts
-from tests.engine.core.makers import (HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting)
+from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting
 
 POLICY = MarketPolicy(max_run_jobs=4)
 HOLDING = MarketPolicy(max_run_jobs=4, hold_max_s=4 * 3_600.0, hold_margin_s=1_800.0)

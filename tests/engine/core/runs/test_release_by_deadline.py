@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_engine.core.model import Vehicle, Waiting
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Pooled, Room, Run
-from mallard_engine.config.market_policy import MarketPolicy, RunCosts
-from tests.engine.core.makers import (HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting)
+from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting
 
 POLICY = MarketPolicy(
     max_run_jobs=4,

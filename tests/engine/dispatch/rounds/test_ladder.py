@@ -6,7 +6,7 @@ from mallard_engine.core.model import Vehicle
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import (HOUR_MS, MALL, MARKET, Courier, Node)
+from tests.engine.dispatch.worlds import HOUR_MS, MALL, MARKET, Courier, Node
 from tests.support import eventually
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.core.model import Vehicle
 from mallard_engine.core.matching.search_policy import JOBS_AT_FIRST
+from mallard_engine.core.model import Vehicle
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import (MALL, OTHER_MALL, Courier, Node)
+from tests.engine.dispatch.worlds import MALL, OTHER_MALL, Courier, Node
 from tests.support import eventually
 
 BIKE = Vehicle(kind="bike", max_weight_g=5_000, max_volume_l=20)

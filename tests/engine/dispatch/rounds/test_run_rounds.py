@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.core.model import LiveOffer, Vehicle
 from mallard_engine.config.market_policy import RunCosts
+from mallard_engine.core.model import LiveOffer, Vehicle
 from mallard_engine.ports import JobRef, Offered, OfferPlan
 from mallard_protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import (HOUR_MS, MALL, MARKET, Node)
+from tests.engine.dispatch.worlds import HOUR_MS, MALL, MARKET, Node
 from tests.support import eventually
 
 CAR = Vehicle(max_jobs=8)

@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from load_tests.benchmarks.engine.decisions import NOW_MS, random_batch
+from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.batch.solver import solve
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.dispatch.rounds import solver_thread
-from mallard_engine.config.market_policy import MarketPolicy
 
 POLICY = MarketPolicy(round="batch")
 TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)
@@ -30,7 +30,9 @@ def test_where_it_is_solved(
         return solve(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(solver_thread, "solve", noted)
-    plans = asyncio.run(solver_thread.solved(*problem, NOW_MS, POLICY, TRAVEL, may_thread=may_thread))
+    plans = asyncio.run(
+        solver_thread.solved(*problem, NOW_MS, POLICY, TRAVEL, may_thread=may_thread)
+    )
     assert seen == [elsewhere]
     here = solve(*problem, NOW_MS, POLICY, TRAVEL)
     assert plans == here

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.ports import (DuplicateExternalId, JobRef, Offered, OfferPlan, StoreUnavailable)
+from mallard_engine.ports import DuplicateExternalId, JobRef, Offered, OfferPlan, StoreUnavailable
 from mallard_protocol.lifecycle import JobState
 from tests.engine.core import makers
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import (KEYS, MALL, MARKET, Node)
+from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Node
 
 S = JobState
 

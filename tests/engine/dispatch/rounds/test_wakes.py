@@ -10,7 +10,7 @@ from mallard_engine.dispatch.rounds import round_scheduler
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import (MALL, MARKET, OTHER_MALL, Courier, Node)
+from tests.engine.dispatch.worlds import MALL, MARKET, OTHER_MALL, Courier, Node
 from tests.support import eventually
 
 # North of the one mall, a point from which the other is as far.

@@ -8,9 +8,9 @@ import msgpack
 import pytest
 from websockets.frames import Frame, Opcode
 
-from mallard_engine.gateway.socket import protocol as socket_protocol
 from mallard_engine.gateway.http.transport.framing import Framing
 from mallard_engine.gateway.limits.loop_share import LoopShare
+from mallard_engine.gateway.socket import protocol as socket_protocol
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.phone import phone
 from tests.engine.gateway.wire import HANDSHAKE, Wire

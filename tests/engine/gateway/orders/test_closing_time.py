@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.core.places.opening_hours import OpeningHours
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.places.opening_hours import OpeningHours
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (HOME, MALL, PHOENIX, RunningNode)
+from tests.engine.gateway.conftest import HOME, MALL, PHOENIX, RunningNode
 from tests.engine.gateway.phone import phone
 from tests.support import eventually
 

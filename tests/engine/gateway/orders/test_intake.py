@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.orders.intake import (InvalidOrder, Order, read_order, submission_of, with_ready_at)
+from mallard_engine.gateway.orders.intake import (
+    InvalidOrder,
+    Order,
+    read_order,
+    submission_of,
+    with_ready_at,
+)
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.bodies import body_as
 from mallard_protocol.lifecycle import JobState

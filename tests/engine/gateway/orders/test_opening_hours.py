@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mallard_engine.core.places.opening_hours import is_open, next_opening_ms
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.places.opening_hours import is_open, next_opening_ms
 from tests.engine.gateway.conftest import MALL, RunningNode
 from tests.engine.gateway.http_support import Caller, order, pointers
 

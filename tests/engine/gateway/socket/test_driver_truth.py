@@ -8,7 +8,7 @@ import pytest
 from mallard_engine.ports import Push
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import (JSON, MSGPACK, Phone, phone)
+from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
 from tests.support import eventually
 
 CODECS = pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])

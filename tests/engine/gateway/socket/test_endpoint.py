@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 from mallard_engine.gateway.socket.timers import Pace
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import (JSON, MSGPACK, Phone, phone)
+from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
 
 
 async def status_of(node: RunningNode, path: str = "", **headers: str) -> int:

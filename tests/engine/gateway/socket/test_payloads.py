@@ -4,10 +4,10 @@ import pytest
 
 from mallard_engine.core.model import LiveOffer, OfferedJob
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.socket.payloads import (arrivals_ms, card, offer_frame, push_frame)
+from mallard_engine.gateway.socket.payloads import arrivals_ms, card, offer_frame, push_frame
 from mallard_engine.ports import Push
 from mallard_protocol.bodies import body_as
-from mallard_protocol.messages import (JobChanged, OfferClosed, PayAmount, StateChanged)
+from mallard_protocol.messages import JobChanged, OfferClosed, PayAmount, StateChanged
 from mallard_protocol.resources import JobRequest
 
 REQUEST = {

@@ -7,7 +7,7 @@ import pytest
 
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.gateway.socket.push_relay import Relay
-from mallard_engine.ports import (OwnDriver, Push, PushEntry, StoreUnavailable, TakenBack)
+from mallard_engine.ports import OwnDriver, Push, PushEntry, StoreUnavailable, TakenBack
 from mallard_protocol.codes import Close
 from mallard_protocol.lifecycle import DriverState
 from tests.support import eventually

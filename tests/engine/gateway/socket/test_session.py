@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.core.model import (Device, Driver, HeldJob, LiveOffer, OfferedJob, Vehicle)
-from mallard_engine.gateway.socket.session import (Action, End, Load, Refresh, Session, Write)
+from mallard_engine.core.model import Device, Driver, HeldJob, LiveOffer, OfferedJob, Vehicle
+from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session, Write
 from mallard_engine.ports import DriverSnapshot, OwnDriver, Push
 from mallard_protocol.codes import Close
 from mallard_protocol.lifecycle import DriverState, Wish

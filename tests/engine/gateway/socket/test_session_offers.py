@@ -3,7 +3,7 @@
 import pytest
 
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (HOME, MALL, NEAR, NodeFactory, RunningNode)
+from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import JSON, MSGPACK, phone
 from tests.support import eventually
 

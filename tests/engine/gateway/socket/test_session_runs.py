@@ -11,7 +11,7 @@ import pytest
 from mallard_engine.core.model import RankedDriver, RoundRecord
 from mallard_engine.ports import OfferPlan, PlannedJob
 from tests.engine.gateway.conftest import MALL, NodeFactory, RunningNode
-from tests.engine.gateway.phone import (JSON, MSGPACK, Phone, phone)
+from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
 
 FAR = {"lat": 33.66, "lon": -112.36}
 VAN = {"kind": "van", "max_jobs": 3, "max_weight_g": 50_000, "max_volume_l": 300, "equipment": []}

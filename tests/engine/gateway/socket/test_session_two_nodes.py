@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 
-from tests.engine.gateway.conftest import (MALL, NEAR, NodeFactory, RunningNode)
+from tests.engine.gateway.conftest import MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.phone import phone
 from tests.support import eventually
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mallard_engine.input_files import InputError
 from mallard_engine.config.market_policy import Round
+from mallard_engine.input_files import InputError
 from mallard_engine.simulation.mdrp import instance_files
-from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.mdrp.report import as_json, read_published
 from mallard_engine.simulation.mdrp.solution import MdrpFigures, figures_of, write_solution
+from mallard_engine.simulation.run_day import simulate
 from tests.engine.simulation.feasibility import breaches
 from tests.engine.simulation.instances import write_instance
 

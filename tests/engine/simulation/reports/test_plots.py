@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from mallard_engine.simulation.mdrp import instance_files
-from mallard_engine.simulation.run_day import simulate
+from mallard_engine.simulation.reports.charts import Bars, Curves, Dot, Map
 from mallard_engine.simulation.reports.plots import write_plots
+from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day
-from mallard_engine.simulation.reports.charts import (Bars, Curves, Dot, Map)
 from tests.engine.simulation.instances import write_instance
 
 CHARTS = {"waits", "lateness", "kilometres", "offers", "earnings", "hours", "map"}
@@ -19,7 +19,10 @@ CHARTS = {"waits", "lateness", "kilometres", "offers", "earnings", "hours", "map
 @pytest.fixture
 def day(tmp_path: Path, redis_url: str) -> Day:
     instance = instance_files.read_instance(write_instance(tmp_path / "town"))
-    return simulate(instance_files.scenario_of(instance, instance_files.default_policy(instance.parameters)), redis_url)
+    return simulate(
+        instance_files.scenario_of(instance, instance_files.default_policy(instance.parameters)),
+        redis_url,
+    )
 
 
 def test_every_chart_is_written(day: Day, tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from mallard_engine.config.market_policy import Round
 from mallard_engine.core.matching.fairness import gini
 from mallard_engine.input_files import InputError
-from mallard_engine.config.market_policy import Round
-from mallard_engine.simulation.scenarios import cityday
-from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.reports.day_statistics import figures_of, served_by_nobody
+from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import MIDNIGHT_MS, Day, Shift
+from mallard_engine.simulation.scenarios import cityday
 
 ORDERS = (
     "order_id,pick_up_lat,pick_up_lng,drop_off_lat,drop_off_lng,placement_time,preparation_time,"

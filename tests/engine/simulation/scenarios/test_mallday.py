@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from mallard_engine.core.places.markets import Places
-from mallard_engine.workload.demand import Demand
-from mallard_engine.simulation.scenarios import mallday
-from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.reports.day_statistics import figures_of
+from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day, Scenario, Trip
+from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.workload.demand import Demand
 
 PLACES = Places.load(opening_hours=False)
 MALL = "chandler-fashion-center"

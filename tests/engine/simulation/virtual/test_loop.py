@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_engine.simulation.virtual.client import TurnLink
+from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_engine.simulation.virtual.loop import Stalled, VirtualLoop
 from mallard_engine.storage.client.errors import LinkReplyError
 

@@ -10,7 +10,7 @@ from mallard_engine.storage.audit.audit import Breach, audit
 from mallard_engine.storage.keys import place_of
 from mallard_protocol.lifecycle import JobState, Outcome, Step
 from tests.engine.storage.planted_breaches import PLANTED, Plant, set_job
-from tests.engine.storage.worlds import (HOUR_MS, MALL, MARKET, World)
+from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World
 
 
 @pytest.mark.parametrize(("rule", "plant"), PLANTED, ids=lambda p: getattr(p, "__name__", p))

@@ -9,7 +9,7 @@ import pytest
 from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.ports import JobRef
 from tests.engine.storage.planted_breaches import change, set_job
-from tests.engine.storage.scripts.test_staggered import (begin, more, next_is_asked, two_are_asked)
+from tests.engine.storage.scripts.test_staggered import begin, more, next_is_asked, two_are_asked
 from tests.engine.storage.worlds import MALL, MARKET, World
 
 

@@ -15,9 +15,14 @@ import pytest
 import redis
 
 from mallard_engine.ports import StoreFull, StoreUnavailable
-from mallard_engine.storage.embedded.server import EmbeddedServer
-from mallard_engine.storage.client.errors import (LinkReplyError, StoreNotReady, StoreOutOfMemory, StoreTimeout)
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.errors import (
+    LinkReplyError,
+    StoreNotReady,
+    StoreOutOfMemory,
+    StoreTimeout,
+)
+from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.engine.storage.proxy import store_proxy
 from tests.support import eventually
 

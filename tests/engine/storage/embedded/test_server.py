@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from mallard_engine.storage.embedded.server import EmbeddedServer, bundled_binary
 from mallard_engine.storage.client.errors import DataFolderInUse, EmbeddedServerError
 from mallard_engine.storage.embedded.log_sync import LOG_FOLDER
+from mallard_engine.storage.embedded.server import EmbeddedServer, bundled_binary
 from tests.support import eventually
 
 # A process that starts a server on a folder, writes one key, and never ends by itself.

@@ -4,11 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.core.model import HeldJob, Near, Vehicle
 from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.ports import (DriverUnavailable, JobRef, OfferPlan, Refused)
+from mallard_engine.core.model import HeldJob, Near, Vehicle
+from mallard_engine.ports import DriverUnavailable, JobRef, OfferPlan, Refused
 from mallard_protocol.lifecycle import Outcome, Step, Wish
-from tests.engine.storage.worlds import (ACK_MS, LAT, LON, MALL, MARKET, NODE, OFFER_MS, STALE_MS, World)
+from tests.engine.storage.worlds import (
+    ACK_MS,
+    LAT,
+    LON,
+    MALL,
+    MARKET,
+    NODE,
+    OFFER_MS,
+    STALE_MS,
+    World,
+)
 
 VAN = Vehicle(kind="van", max_jobs=3, max_weight_g=10_000)
 HERE = f"{MALL}/ann"

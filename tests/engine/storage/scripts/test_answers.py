@@ -8,7 +8,17 @@ from mallard_engine.core.model import HeldJob
 from mallard_engine.ports import Refused
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import Outcome, Step
-from tests.engine.storage.worlds import (ACK_MS, COOLDOWN_MS, HOUR_MS, MALL, MARKET, NODE, OFFER_MS, RESUME_MS, World)
+from tests.engine.storage.worlds import (
+    ACK_MS,
+    COOLDOWN_MS,
+    HOUR_MS,
+    MALL,
+    MARKET,
+    NODE,
+    OFFER_MS,
+    RESUME_MS,
+    World,
+)
 
 KEPT_MS = 600_000
 

@@ -7,15 +7,41 @@ from importlib import resources
 import pytest
 
 from mallard_engine.core.model import Device, RoundRecord, Vehicle
-from mallard_engine.ports import (DriverFix, DueEntry, JobQuery, LateRun, OwnDriver, Refused, Stop, Store)
+from mallard_engine.ports import (
+    DriverFix,
+    DueEntry,
+    JobQuery,
+    LateRun,
+    OwnDriver,
+    Refused,
+    Stop,
+    Store,
+)
+from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import place_of
-from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.redis_store import RedisStore
 from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
-from mallard_protocol.lifecycle import (BEFORE_PICKUP, NOT_ASKED_AGAIN, TERMINAL, JobState, Outcome, Step, Wish)
+from mallard_protocol.lifecycle import (
+    BEFORE_PICKUP,
+    NOT_ASKED_AGAIN,
+    TERMINAL,
+    JobState,
+    Outcome,
+    Step,
+    Wish,
+)
 from mallard_protocol.messages import Proof
-from tests.engine.storage.worlds import (LAT, LON, MALL, MARKET, NODE, TRANSITION_KEYS, World, declared_arguments)
+from tests.engine.storage.worlds import (
+    LAT,
+    LON,
+    MALL,
+    MARKET,
+    NODE,
+    TRANSITION_KEYS,
+    World,
+    declared_arguments,
+)
 
 SCRIPTS = all_scripts()
 # Without `allow-oom` a full server refuses a script: only these may be refused.

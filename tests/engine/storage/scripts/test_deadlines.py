@@ -4,8 +4,19 @@ import pytest
 
 from mallard_engine.ports import DueEntry, StoreFull
 from mallard_engine.storage.redis_store import RedisStore
-from mallard_protocol.lifecycle import (JobState, Outcome, Step, Wish)
-from tests.engine.storage.worlds import (ACK_MS, AT_MALL_MS, LAT, LON, MALL, MARKET, NODE, OFFER_MS, RESUME_MS, World)
+from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
+from tests.engine.storage.worlds import (
+    ACK_MS,
+    AT_MALL_MS,
+    LAT,
+    LON,
+    MALL,
+    MARKET,
+    NODE,
+    OFFER_MS,
+    RESUME_MS,
+    World,
+)
 
 LEASE_MS = 1_500
 

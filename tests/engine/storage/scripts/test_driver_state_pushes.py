@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mallard_engine.core.model import Vehicle
 from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.model import Vehicle
 from mallard_engine.ports import JobRef, LateRun
 from mallard_engine.storage.scripts import all_scripts
 from mallard_protocol.lifecycle import JobState, Outcome, Step
-from tests.engine.storage.worlds import (MALL, MARKET, NODE, RESUME_MS, World)
+from tests.engine.storage.worlds import MALL, MARKET, NODE, RESUME_MS, World
 
 pytestmark = pytest.mark.finding("C7")
 

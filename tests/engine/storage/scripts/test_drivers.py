@@ -3,10 +3,10 @@
 import pytest
 
 from mallard_engine.core.model import HeldJob, Vehicle
-from mallard_engine.ports import (DriverFix, NoSuchDriver, OfferLive, Refused)
+from mallard_engine.ports import DriverFix, NoSuchDriver, OfferLive, Refused
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import Step, Wish
-from tests.engine.storage.worlds import (LAT, LON, MARKET, NODE, RESUME_MS, STALE_MS, World)
+from tests.engine.storage.worlds import LAT, LON, MARKET, NODE, RESUME_MS, STALE_MS, World
 
 WEEK_MS = 7 * 86_400_000
 

@@ -1,13 +1,14 @@
-"""Stays that the script of a pick-up counts: which ones, and as `engine/mallard_engine/core/pickup/dwell_estimate.py` would."""
+"""Stays that the script of a pick-up counts: which ones, and as
+`engine/mallard_engine/core/pickup/dwell_estimate.py` would."""
 
 import random
 from typing import Any
 
 import pytest
 
-from mallard_engine.core.pickup.dwell_estimate import BUCKETS, FULL, DwellSketch
-from mallard_engine.core.model import Vehicle
 from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.model import Vehicle
+from mallard_engine.core.pickup.dwell_estimate import BUCKETS, FULL, DwellSketch
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import Outcome, Step
 from tests.engine.storage.worlds import MALL, MARKET, World

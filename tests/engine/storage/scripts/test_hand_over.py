@@ -7,7 +7,7 @@ import pytest
 from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.ports import JobRef, LateRun, Offered
 from mallard_protocol.lifecycle import JobState
-from tests.engine.storage.worlds import (MALL, MARKET, NODE, RESUME_MS, World)
+from tests.engine.storage.worlds import MALL, MARKET, NODE, RESUME_MS, World
 
 BREAK_MS = 30_000
 

@@ -1,9 +1,9 @@
 """A driver's record counts how its offers ended: once each, bounded, and only where one is kept."""
 
-from mallard_engine.core.matching.acceptance import (CELLS, FULL, LENGTH, cell_of, read_counts)
+from mallard_engine.core.matching.acceptance import CELLS, FULL, LENGTH, cell_of, read_counts
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import Step
-from tests.engine.storage.worlds import (COOLDOWN_MS, MARKET, OFFER_MS, World)
+from tests.engine.storage.worlds import COOLDOWN_MS, MARKET, OFFER_MS, World
 
 PART = 1
 CELL = cell_of(2, PART)

@@ -5,10 +5,18 @@ from dataclasses import replace
 import pytest
 
 from mallard_engine.core.model import HeldJob, Job
-from mallard_engine.ports import (DriverUnavailable, Effects, JobRef, NoSuchDriver, NoSuchJob, Refused, WrongState)
+from mallard_engine.ports import (
+    DriverUnavailable,
+    Effects,
+    JobRef,
+    NoSuchDriver,
+    NoSuchJob,
+    Refused,
+    WrongState,
+)
 from mallard_protocol.codes import ErrorCode
-from mallard_protocol.lifecycle import (BEFORE_PICKUP, HELD, ON_BOARD, TERMINAL, JobState, Outcome)
-from tests.engine.storage.worlds import (HOUR_MS, MALL, MARKET, NODE, RESUME_MS, World)
+from mallard_protocol.lifecycle import BEFORE_PICKUP, HELD, ON_BOARD, TERMINAL, JobState, Outcome
+from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, NODE, RESUME_MS, World
 
 MISSING = JobRef("job_phoenix.missing", MALL)
 ENDED_OR_ON_BOARD = sorted(set(JobState) - BEFORE_PICKUP)

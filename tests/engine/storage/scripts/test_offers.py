@@ -3,11 +3,24 @@
 import pytest
 
 from mallard_engine.core.model import Asked, RoundRecord
-from mallard_engine.ports import (DueEntry, Found, JobRef, Refused)
+from mallard_engine.ports import DueEntry, Found, JobRef, Refused
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Wish
 from tests.engine.storage.scripts.test_positions import north_of
-from tests.engine.storage.worlds import (ACK_MS, COOLDOWN_MS, HOUR_MS, LAT, LON, MALL, MARKET, NODE, OFFER_MS, STALE_MS, World, moments)
+from tests.engine.storage.worlds import (
+    ACK_MS,
+    COOLDOWN_MS,
+    HOUR_MS,
+    LAT,
+    LON,
+    MALL,
+    MARKET,
+    NODE,
+    OFFER_MS,
+    STALE_MS,
+    World,
+    moments,
+)
 
 
 async def look(world: World, **changes: float) -> Found:

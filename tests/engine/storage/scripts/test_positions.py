@@ -5,7 +5,7 @@ import pytest
 from mallard_engine.core.model import Vehicle
 from mallard_engine.ports import DriverFix, Refused
 from mallard_protocol.lifecycle import Wish
-from tests.engine.storage.worlds import (LAT, LON, MARKET, NODE, STALE_MS, World)
+from tests.engine.storage.worlds import LAT, LON, MARKET, NODE, STALE_MS, World
 
 M_PER_DEG_LAT = 111_195.0
 MAX_SPEED_MPS = 70.0

@@ -7,8 +7,8 @@ import pytest
 from mallard_engine.core.model import HeldJob
 from mallard_engine.ports import JobRef, Refused
 from mallard_protocol.codes import ErrorCode
-from mallard_protocol.lifecycle import (HELD, JobState, Outcome, Step)
-from tests.engine.storage.worlds import (MALL, MARKET, NODE, RESUME_MS, World)
+from mallard_protocol.lifecycle import HELD, JobState, Outcome, Step
+from tests.engine.storage.worlds import MALL, MARKET, NODE, RESUME_MS, World
 
 S = JobState
 # What a step makes of each state that a holder may see: a new state, the same again, or a refusal.

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.core.model import Vehicle
 from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.ports import (DriverUnavailable, JobRef, Refused, Stop, StoreUnavailable)
+from mallard_engine.core.model import Vehicle
+from mallard_engine.ports import DriverUnavailable, JobRef, Refused, Stop, StoreUnavailable
 from mallard_engine.storage.redis_store import RedisStore
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import Outcome, Step
-from tests.engine.storage.worlds import (ACK_MS, HOUR_MS, MALL, MARKET, OFFER_MS, RESUME_MS, World)
+from tests.engine.storage.worlds import ACK_MS, HOUR_MS, MALL, MARKET, OFFER_MS, RESUME_MS, World
 
 VAN = Vehicle(kind="van", max_jobs=4, max_weight_g=4_000, max_volume_l=40, equipment=("lift",))
 

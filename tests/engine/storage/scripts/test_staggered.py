@@ -5,10 +5,19 @@ from dataclasses import replace
 import pytest
 
 from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.ports import (DueEntry, JobRef, MoreOffers, Offered, Refused)
+from mallard_engine.ports import DueEntry, JobRef, MoreOffers, Offered, Refused
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Step
-from tests.engine.storage.worlds import (ACK_MS, COOLDOWN_MS, HOUR_MS, MALL, MARKET, NODE, OFFER_MS, World)
+from tests.engine.storage.worlds import (
+    ACK_MS,
+    COOLDOWN_MS,
+    HOUR_MS,
+    MALL,
+    MARKET,
+    NODE,
+    OFFER_MS,
+    World,
+)
 
 GAP_MS = 2_000
 

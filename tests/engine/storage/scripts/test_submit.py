@@ -4,9 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.ports import (DuplicateExternalId, IdempotencyMismatch, JobQuery, JobRef, NoSuchJob, StoreFull)
+from mallard_engine.ports import (
+    DuplicateExternalId,
+    IdempotencyMismatch,
+    JobQuery,
+    JobRef,
+    NoSuchJob,
+    StoreFull,
+)
 from mallard_protocol.lifecycle import JobState
-from tests.engine.storage.worlds import (HOUR_MS, MALL, MARKET, World, moments)
+from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World, moments
 
 DAY_MS = 86_400_000
 

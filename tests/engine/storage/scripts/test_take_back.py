@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from mallard_engine.core.model import Device, Vehicle
-from mallard_engine.ports import (DriverFix, Effects, OwnDriver, TakenBack)
+from mallard_engine.ports import DriverFix, Effects, OwnDriver, TakenBack
 from mallard_engine.storage.deadline_calls import LEASE_MS
 from mallard_protocol.lifecycle import Wish
-from tests.engine.storage.worlds import (LAT, LON, MALL, MARKET, NODE, RESUME_MS, STALE_MS, World)
+from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, NODE, RESUME_MS, STALE_MS, World
 
 pytestmark = pytest.mark.finding("B3")
 

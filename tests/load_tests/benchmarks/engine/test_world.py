@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from load_tests.benchmarks.engine.costs import match_cost, report_calls
 from load_tests.benchmarks.engine.races import race
 from load_tests.benchmarks.engine.reports import report
-from load_tests.benchmarks.engine.world import (MARKET, NODE, POLICY, World, driver_name)
+from load_tests.benchmarks.engine.world import MARKET, NODE, POLICY, World, driver_name
 from mallard_engine.storage.audit.audit import audit
 
 DRIVERS = 40

@@ -6,10 +6,10 @@ from functools import cache
 
 import pytest
 
-from mallard_engine.core.places.mall import Mall
-from mallard_engine.core.places.markets import Places
 from load_tests.benchmarks.geofence.gps_noise import GpsNoise, Point
 from load_tests.benchmarks.geofence.mall_visits import at_first_sight, drive_by_share, visit_figures
+from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.places.markets import Places
 
 TRACES = 1_000
 SEED = 7

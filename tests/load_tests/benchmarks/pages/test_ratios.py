@@ -1,6 +1,6 @@
 import pytest
 
-from load_tests.benchmarks.pages.ratios import (percentile, ratio, shown, spread)
+from load_tests.benchmarks.pages.ratios import percentile, ratio, shown, spread
 from load_tests.benchmarks.pages.samples import Sample, sample
 
 

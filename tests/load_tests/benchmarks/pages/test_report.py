@@ -3,10 +3,18 @@ from pathlib import Path
 import pytest
 
 from load_tests.benchmarks.pages import report
-from load_tests.benchmarks.pages.document import (Aim, Block, Chapter, Plot, Table, aims_table, chapter_text)
+from load_tests.benchmarks.pages.charts import LineChart, Point, Series
+from load_tests.benchmarks.pages.document import (
+    Aim,
+    Block,
+    Chapter,
+    Plot,
+    Table,
+    aims_table,
+    chapter_text,
+)
 from load_tests.benchmarks.pages.ratios import spread
 from load_tests.benchmarks.pages.samples import Results, Run, sample
-from load_tests.benchmarks.pages.charts import LineChart, Point, Series
 
 RUN = Run(
     "abc",
@@ -47,7 +55,9 @@ def test_a_chapter_has_its_blocks_in_order_and_its_source() -> None:
         "| a | b |\n| --- | ---: |\n| x | 1 |",
         "![Latency](performance/match.svg)",
     ]
-    assert source.startswith("*Commit abc, 2026-11-25T16:00:00Z, 61 s: `python -m load_tests.benchmarks")
+    assert source.startswith(
+        "*Commit abc, 2026-11-25T16:00:00Z, 61 s: `python -m load_tests.benchmarks"
+    )
     assert "2 cores of CPU, 8 GiB, Linux 6. Python 3.11.2." in source
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.benchmarks.pages.samples import (Results, Run, read_results, sample, write_results)
+from load_tests.benchmarks.pages.samples import Results, Run, read_results, sample, write_results
 
 
 def run_of(*drivers: int, commit: str = "abc", contestant: str = "ours") -> Run:

@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/gateway/http/endpoints."""
+"""The endpoints of the HTTP API, one module per group."""

@@ -11,19 +11,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mallard_engine.gateway.auth import Principal, Tokens, WrongScope
+from mallard_engine.gateway.http.parameters import is_id
+from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import DRIVERS, Method, route
 from mallard_engine.gateway.socket.handshake import welcome
-from mallard_engine.gateway.http.parameters import is_id
-from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.socket.request_handlers import Requests
 from mallard_engine.gateway.socket.services import Services
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.ports import Refused
 from mallard_protocol.bodies import InvalidBody, decode_json_body
 from mallard_protocol.codes import ErrorCode, ProblemCode
-from mallard_protocol.messages import (Accept, Decline, Problem, Progress, Status)
-from mallard_protocol.resources import (AcceptRequest, DeclineRequest, DriverReply, DriverTruth, FieldError, ProblemRequest, ProgressRequest, StatusRequest)
+from mallard_protocol.messages import Accept, Decline, Problem, Progress, Status
+from mallard_protocol.resources import (
+    AcceptRequest,
+    DeclineRequest,
+    DriverReply,
+    DriverTruth,
+    FieldError,
+    ProblemRequest,
+    ProgressRequest,
+    StatusRequest,
+)
 
 # What each message of the socket is called as the body of a request.
 _BODIES: Final[dict[Any, Any]] = {

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mallard_engine.core.matching.fairness import spreads
-from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.problems import HttpProblem
+from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.socket.services import Services
 from mallard_engine.metrics import CONTENT_TYPE
 from mallard_engine.ports import StoreUnavailable

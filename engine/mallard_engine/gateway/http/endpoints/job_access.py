@@ -6,13 +6,13 @@ from typing import Final
 import structlog
 from starlette.requests import Request
 
+from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
-from mallard_engine.core.job_ids import market_of_job
-from mallard_engine.gateway.http.rate_limits import turn_of
 from mallard_engine.gateway.http.parameters import whole_number
+from mallard_engine.gateway.http.rate_limits import turn_of
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import (JobRef, NoSuchJob, Store, StoreUnavailable)
+from mallard_engine.ports import JobRef, NoSuchJob, Store, StoreUnavailable
 from mallard_protocol.codes import MAX_WAIT_S, Role
 from mallard_protocol.lifecycle import HELD, TERMINAL
 

@@ -10,13 +10,13 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mallard_engine.gateway.auth import Principal
-from mallard_engine.gateway.http.request_parsing import JsonResponse
-from mallard_engine.gateway.services import Deps
-from mallard_engine.gateway.http.endpoints.job_access import owner_of
 from mallard_engine.core.job_ids import first_ulid, is_ulid, ulid_of_job
-from mallard_engine.gateway.http.parameters import (bad_request, instant_ms, is_id, whole_number)
+from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.endpoints.job_access import owner_of
+from mallard_engine.gateway.http.parameters import bad_request, instant_ms, is_id, whole_number
+from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.views import job_view, shown
+from mallard_engine.gateway.services import Deps
 from mallard_engine.ports import JobPage, JobQuery
 from mallard_protocol import resources
 from mallard_protocol.codes import MAX_PAGE

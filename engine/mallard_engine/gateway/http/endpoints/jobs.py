@@ -1,6 +1,7 @@
 """What order services do with jobs: submit, read, cancel, tell of readiness, ask why."""
 
 import asyncio
+import secrets
 from contextlib import closing
 from typing import Final
 
@@ -8,26 +9,45 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mallard_engine.core.job_ids import new_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.dispatch.rounds.speculative_offer import EarlyLook
 from mallard_engine.gateway.auth import Principal
-from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
-from mallard_engine.gateway.services import Deps
-from mallard_engine.gateway.http.routing import ORDERS, Method, route
-from mallard_engine.gateway.http.endpoints.job_access import (job_of, owner_of, ref_of, settled, wait_of)
-from mallard_engine.core.job_ids import new_job_id
+from mallard_engine.gateway.http.endpoints.job_access import (
+    job_of,
+    owner_of,
+    ref_of,
+    settled,
+    wait_of,
+)
 from mallard_engine.gateway.http.endpoints.job_list import JobList
-from mallard_engine.gateway.http.rate_limits import turn_of
+from mallard_engine.gateway.http.keyed_semaphore import Turnstile
 from mallard_engine.gateway.http.parameters import idempotency_key
 from mallard_engine.gateway.http.problems import HttpProblem
-from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
+from mallard_engine.gateway.http.rate_limits import turn_of
+from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
+from mallard_engine.gateway.http.routing import ORDERS, Method, route
+from mallard_engine.gateway.http.views import (
+    Namer,
+    Numbered,
+    explanation_view,
+    held_view,
+    job_view,
+    quote_view,
+)
 from mallard_engine.gateway.orders.intake import InvalidOrder, read_order, submission_of
+from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
+from mallard_engine.gateway.services import Deps
 from mallard_engine.gateway.timestamps import epoch_ms
-from mallard_engine.gateway.http.keyed_semaphore import Turnstile
-from mallard_engine.gateway.http.views import (Namer, Numbered, explanation_view, held_view, job_view, quote_view)
 from mallard_engine.ports import StoreUnavailable, Submitted, WrongState
 from mallard_protocol import resources
-from mallard_protocol.bodies import (body_as, canonical_hash, decode_json_body, parse_json_body, without_nulls)
+from mallard_protocol.bodies import (
+    body_as,
+    canonical_hash,
+    decode_json_body,
+    parse_json_body,
+    without_nulls,
+)
 from mallard_protocol.codes import ProblemCode
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import CancelRequest, JobRequest, ReadyRequest
@@ -119,7 +139,7 @@ class JobsApi:
         return await self._dispatcher.submit(
             submission_of(
                 order,
-                job=new_job_id(mall.market, now_ms),
+                job=new_job_id(mall.market, now_ms, secrets.randbits(80)),
                 service=service,
                 key=key,
                 body_hash=body_hash,

@@ -6,11 +6,11 @@ from starlette.routing import Route
 
 from mallard_engine.core.places.mall import Market
 from mallard_engine.gateway.auth import Principal
-from mallard_engine.gateway.http.request_parsing import JsonResponse
-from mallard_engine.gateway.services import Deps
-from mallard_engine.gateway.http.routing import ORDERS, Method, route
 from mallard_engine.gateway.http.problems import not_found
+from mallard_engine.gateway.http.request_parsing import JsonResponse
+from mallard_engine.gateway.http.routing import ORDERS, Method, route
 from mallard_engine.gateway.http.views import market_view
+from mallard_engine.gateway.services import Deps
 from mallard_protocol import resources
 
 

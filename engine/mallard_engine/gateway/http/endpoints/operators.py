@@ -6,20 +6,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mallard_engine.core.places.mall import Market
 from mallard_engine.core.model import Driver, Job
+from mallard_engine.core.places.mall import Market
 from mallard_engine.gateway.auth import Principal
-from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
-from mallard_engine.gateway.services import Deps
-from mallard_engine.gateway.http.routing import OPERATORS, Method, route
 from mallard_engine.gateway.http.endpoints.job_access import job_of, ref_of
 from mallard_engine.gateway.http.parameters import is_id, metres, point
 from mallard_engine.gateway.http.problems import invalid_fields, not_found
+from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
+from mallard_engine.gateway.http.routing import OPERATORS, Method, route
 from mallard_engine.gateway.http.views import driver_view, job_view, shown
+from mallard_engine.gateway.services import Deps
 from mallard_engine.ports import NoSuchDriver
 from mallard_protocol.bodies import decode_json_body
 from mallard_protocol.lifecycle import JobState
-from mallard_protocol.resources import (AssignRequest, CloseRequest, DriverList, DriverView, FieldError, SuspendRequest, UnassignRequest)
+from mallard_protocol.resources import (
+    AssignRequest,
+    CloseRequest,
+    DriverList,
+    DriverView,
+    FieldError,
+    SuspendRequest,
+    UnassignRequest,
+)
 
 MAX_DRIVERS: Final = 1000
 # Wide enough for any metro area from its middle.

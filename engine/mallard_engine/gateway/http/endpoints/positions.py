@@ -8,9 +8,9 @@ from starlette.routing import Route
 
 from mallard_engine.gateway.auth import Principal, WrongScope
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
-from mallard_engine.gateway.services import Deps
-from mallard_engine.gateway.positions import placed_fix
 from mallard_engine.gateway.http.routing import DRIVERS, Method, route
+from mallard_engine.gateway.positions import placed_fix
+from mallard_engine.gateway.services import Deps
 from mallard_engine.ports import NoSuchDriver
 from mallard_protocol.bodies import decode_fixes_body
 from mallard_protocol.resources import DroppedFix, FixesResult

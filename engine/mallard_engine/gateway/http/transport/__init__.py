@@ -1,1 +1,1 @@
-"""TODO engine/mallard_engine/gateway/http/transport."""
+"""HTTP/1.1 for uvicorn with limits on heads, bodies, pipelining and unread answers."""

@@ -25,13 +25,25 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from mallard_engine.gateway.limits.connections import PEER, Connections, Peer
-from mallard_engine.gateway.http.transport.request_cycle import Cycle, Flow
-from mallard_engine.gateway.http.transport.framing import Framing, HeadTooLarge, Malformed
-from mallard_engine.gateway.http.transport.head import (VERSIONS, body_length, check_host, without_upgrade)
-from mallard_engine.gateway.limits.loop_share import SLICE_S
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
-from mallard_engine.gateway.socket.protocol import (NOSNIFF, SLOW_READER_S, DriverSocketProtocol, cut, has_unsent, limit_unsent)
+from mallard_engine.gateway.http.transport.framing import Framing, HeadTooLarge, Malformed
+from mallard_engine.gateway.http.transport.head import (
+    VERSIONS,
+    body_length,
+    check_host,
+    without_upgrade,
+)
+from mallard_engine.gateway.http.transport.request_cycle import Cycle, Flow
+from mallard_engine.gateway.limits.connections import PEER, Connections, Peer
+from mallard_engine.gateway.limits.loop_share import SLICE_S
+from mallard_engine.gateway.socket.protocol import (
+    NOSNIFF,
+    SLOW_READER_S,
+    DriverSocketProtocol,
+    cut,
+    has_unsent,
+    limit_unsent,
+)
 from mallard_protocol.codes import ProblemCode
 
 HEAD_WITHIN_S: Final = 5.0

@@ -1,5 +1,5 @@
--- How long drivers stay at a store, counted by spans of time: engine/mallard_engine/core/pickup/dwell_estimate.py says how it is
--- read. A byte for all of them, then one a bucket; halved when it is full. Needs lib/room.lua.
+-- How long drivers stay at a store, counted by spans of time: engine/mallard_engine/core/pickup/dwell_estimate.py says
+-- how it is read. A byte for all of them, then one a bucket; halved when it is full. Needs lib/room.lua.
 local BUCKETS, LEAST_MS, RATIO, FULL = 72, 15000, 1.1, 200
 
 local function bucket_of(ms)

@@ -1,5 +1,5 @@
--- How a driver's offers have ended, as engine/mallard_engine/core/matching/acceptance.py reads it: pairs of counts, each a
--- character: (accepted, refused) by cell, and last (declined, lapsed). A full pair is halved.
+-- How a driver's offers have ended, as engine/mallard_engine/core/matching/acceptance.py reads it: pairs of counts,
+-- each a character: (accepted, refused) by cell, and last (declined, lapsed). A full pair is halved.
 local CELLS, FULL = 12, 120
 local REFUSALS_HALVE_MS = 3600000
 

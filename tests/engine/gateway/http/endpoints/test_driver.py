@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (HOME, NEAR, NodeFactory, RunningNode)
-from tests.engine.gateway.http_support import (Caller, order, pointers, problem)
+from tests.engine.gateway.conftest import HOME, NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.http_support import Caller, order, pointers, problem
 from tests.engine.gateway.phone import phone
 from tests.support import eventually
 

@@ -4,7 +4,7 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import MALL, NEAR, RunningNode
-from tests.engine.gateway.http_support import (Caller, at, order, pointers, problem)
+from tests.engine.gateway.http_support import Caller, at, order, pointers, problem
 from tests.engine.gateway.phone import Phone, phone
 from tests.support import eventually
 

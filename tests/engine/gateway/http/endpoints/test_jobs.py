@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import (MALL, NEAR, PHOENIX, RunningNode)
-from tests.engine.gateway.http_support import (Caller, at, order, pointers, problem)
+from tests.engine.gateway.conftest import MALL, NEAR, PHOENIX, RunningNode
+from tests.engine.gateway.http_support import Caller, at, order, pointers, problem
 from tests.engine.gateway.phone import Phone, phone
 from tests.support import eventually
 

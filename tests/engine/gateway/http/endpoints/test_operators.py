@@ -4,9 +4,9 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, PHOENIX, RunningNode
+from tests.engine.gateway.http.endpoints.test_job_actions import collected, online
 from tests.engine.gateway.http_support import Caller, pointers, problem
 from tests.engine.gateway.phone import phone
-from tests.engine.gateway.http.endpoints.test_job_actions import collected, online
 
 DRIVERS = f"/v1/markets/{PHOENIX}/drivers"
 NO_JOB = "job_phoenix.01ARZ3NDEKTSV4RRFFQ69G5FAV"

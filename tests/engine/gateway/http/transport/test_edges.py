@@ -13,7 +13,7 @@ import redis
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import MALL, RunningNode
-from tests.engine.gateway.http_support import (PROBLEM, Caller, order, pointers, problem)
+from tests.engine.gateway.http_support import PROBLEM, Caller, order, pointers, problem
 
 
 @pytest.fixture
