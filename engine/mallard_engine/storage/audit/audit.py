@@ -62,7 +62,7 @@ Thing = tuple[str, str]
 class Breach:
     """A rule that does not hold. ``kind`` and ``id`` name the thing, ``what`` says what is wrong.
 
-    The rules are those of docs/promises.md.
+    The rules are the invariants of docs/architecture.md.
     """
 
     rule: str

@@ -1,4 +1,4 @@
-"""The audit's rules: what docs/promises.md says always holds, as far as a store can show it.
+"""The audit's rules: the invariants of docs/architecture.md, as far as a store can show them.
 
 Each judge takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
 and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed) and `leak`

@@ -1,0 +1,63 @@
+"""The documents name files, modules and commands that exist."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Documents whose every name in backticks is checked.
+CHECKED = ("README.md", "docs/architecture.md")
+# A path without a top-level folder is one of the engine's.
+BASES = (ROOT, ROOT / "engine/mallard_engine")
+PACKAGES = ("load_tests", "mallard_client", "mallard_engine", "mallard_protocol", "tests")
+EVERY_DOCUMENT = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("", "docs", "load_tests", "tests", "clients", "engine")
+    for path in (ROOT / folder).glob("**/*.md" if folder else "*.md")
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
+
+_CODE_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+_IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
+_PATH = re.compile(r"[\w.-]+(/[\w.-]+)*/|([\w.-]+/)+[\w.-]+|[\w-]+\.(py|lua|toml|md|lock)")
+_LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def text_of(document: str) -> str:
+    return _CODE_BLOCK.sub("", (ROOT / document).read_text())
+
+
+def names_in(document: str) -> list[str]:
+    return _IN_BACKTICKS.findall(text_of(document))
+
+
+@pytest.mark.parametrize("document", CHECKED)
+def test_named_paths_exist(document: str) -> None:
+    paths = [name for name in names_in(document) if _PATH.fullmatch(name)]
+    missing = [name for name in paths if not any((base / name).exists() for base in BASES)]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", CHECKED)
+def test_named_modules_exist(document: str) -> None:
+    dotted = re.compile(rf"({'|'.join(PACKAGES)})(\.[a-z_0-9]+)+")
+    modules = {match[0] for name in names_in(document) for match in dotted.finditer(name)}
+    assert not [name for name in modules if importlib.util.find_spec(name) is None]
+
+
+@pytest.mark.parametrize("document", ("README.md",))
+def test_named_make_targets_exist(document: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:`|^ {4})make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE)
+    assert named
+    assert set(named) <= targets
+
+
+@pytest.mark.parametrize("document", EVERY_DOCUMENT)
+def test_links_lead_to_files(document: str) -> None:
+    links = [match[1] for match in _LINK.finditer(text_of(document))]
+    local = [link for link in links if ":" not in link]
+    folder = (ROOT / document).parent
+    assert not [link for link in local if not (folder / link).exists()]
