@@ -47,7 +47,7 @@ def test_named_modules_exist(document: str) -> None:
     assert not [name for name in modules if importlib.util.find_spec(name) is None]
 
 
-@pytest.mark.parametrize("document", ("README.md",))
+@pytest.mark.parametrize("document", ["README.md"])
 def test_named_make_targets_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = re.findall(r"(?:`|^ {4})make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE)
