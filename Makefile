@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Tests start many processes of ours; compiled once, each starts in half the time.
 unexport PYTHONDONTWRITEBYTECODE
+# ZIP codes, order and road data for demos, simulations and benchmarks; without them each says so.
+export MALLARD_DATASETS ?= $(wildcard $(abspath ../shared/data))
 VENV := .venv
 BIN := $(VENV)/bin
 # Touched when the environment holds what the lock says.

@@ -48,11 +48,14 @@ FIRST_PARTY_ARROWS = {
     ),
     "mallard_engine.simulation": (
         *engine("simulation", "dispatch", "storage", "core", "ports"),
-        *engine("workload.demand", "workload.random_points"),
+        *engine("charts", "workload.demand", "workload.random_points"),
         *("mallard_protocol", *LEAVES),
     ),
     # Load tests and peers know the contract only; the engine's parts are contestants of benchmarks.
-    "load_tests": ("load_tests", "mallard_client", "mallard_protocol", *engine("workload")),
+    "load_tests": (
+        *("load_tests", "mallard_client", "mallard_protocol"),
+        *engine("charts", "workload"),
+    ),
     "load_tests.benchmarks.engine": (
         *("load_tests.benchmarks", "mallard_protocol"),
         *engine("storage", "dispatch", "core", "ports", "travel"),

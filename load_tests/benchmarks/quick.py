@@ -22,9 +22,9 @@ from load_tests.benchmarks.contestants import (
     running,
 )
 from load_tests.benchmarks.driver_locations import invented_metro
-from load_tests.benchmarks.pages.ratios import shown
 from load_tests.benchmarks.positions.measure import load
 from load_tests.users.tables import table
+from mallard_engine.charts import three_digits
 
 
 def main(
@@ -55,8 +55,8 @@ def checks_table(checks: Sequence[Check]) -> str:
     rows = [
         (
             check.limit.figure,
-            shown(check.limit.at_most),
-            shown(check.seen),
+            three_digits(check.limit.at_most),
+            three_digits(check.seen),
             str(check.varied),
             _told(check),
         )

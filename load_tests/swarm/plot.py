@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from load_tests.benchmarks.pages.charts import LineChart, Point, Series
 from load_tests.measurements import Measure
 from load_tests.swarm.rate_search import Step
+from mallard_engine.charts import LineChart, Point, Series
 
 _RATE: Final = "orders a second"
 _SIZE: Final = re.compile(r'width="(\d+)" height="(\d+)"')

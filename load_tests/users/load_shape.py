@@ -6,9 +6,10 @@ from locust import LoadTestShape, User
 from locust.env import Environment
 from locust.runners import MasterRunner
 
+from load_tests.users.driver_user import DriverUser
 from load_tests.users.load_run import current_run
 from load_tests.users.options import RunOptions, share_with_workers
-from load_tests.users.users import DriverUser, OrderUser
+from load_tests.users.order_user import OrderUser
 
 
 class Day(LoadTestShape):

@@ -19,8 +19,8 @@ from mallard_engine.demo.screen import Screen
 from mallard_engine.demo.summary import print_summary
 from mallard_engine.storage.client.errors import EmbeddedServerError
 from mallard_engine.storage.embedded.server import EmbeddedServer
-from mallard_engine.workload.demand import Demand, datasets_root, load_zips
-from mallard_engine.workload.demo_nodes import NodeFailed
+from mallard_engine.workload.demand import Demand, load_zips
+from mallard_engine.workload.nodes import EngineFailed
 
 _PLAIN_WIDTH = 120
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
-    demand = Demand(places_named(), load_zips(os.environ, datasets_root()))
+    demand = Demand(places_named(), load_zips(os.environ))
     title = (
         f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s at "
         f"{len(demand.catchments)} malls; {plan.figures()}; {demand.source}"
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                     outcome = runner.run(show.run(Path(folder)))
             print_summary(console, outcome)
-    except (EmbeddedServerError, NodeFailed) as error:
+    except (EmbeddedServerError, EngineFailed) as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 1
     except CallFailed as error:  # the store has gone, or every node

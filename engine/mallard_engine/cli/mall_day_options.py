@@ -9,7 +9,7 @@ from mallard_engine.config.settings import ConfigError
 from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.scenario import Scenario
 from mallard_engine.simulation.scenarios import mallday
-from mallard_engine.workload.demand import Demand, datasets_root, load_zips
+from mallard_engine.workload.demand import Demand, load_zips
 
 _MALL = "chandler-fashion-center"
 
@@ -35,7 +35,7 @@ def mall_day(
 ) -> tuple[Scenario, str]:
     """The day, and where its drop-offs come from. Raises ``ConfigError`` for an unknown mall."""
     places = places_named(opening_hours=False)
-    demand = Demand(places, load_zips(os.environ, datasets_root()))
+    demand = Demand(places, load_zips(os.environ))
     if all(args.mall != catchment.mall.id for catchment in demand.catchments):
         known = ", ".join(catchment.mall.id for catchment in demand.catchments)
         raise ConfigError(f"--mall {args.mall}: not one of {known}")

@@ -1,6 +1,7 @@
 """The demo from its first node to its last parcel."""
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -22,8 +23,8 @@ from mallard_engine.demo.summary import Outcome
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.workload.demand import Demand
-from mallard_engine.workload.demo_nodes import DemoNode
 from mallard_engine.workload.fleet import Fleet, Recruit
+from mallard_engine.workload.nodes import Node
 from mallard_engine.workload.random_points import home_near
 from mallard_protocol.codes import MAX_PAGE, Role
 from mallard_protocol.lifecycle import DriverState, JobState
@@ -56,7 +57,7 @@ class Show:
         self._orphans: tuple[str, ...] = ()
 
     async def run(self, folder: Path) -> Outcome:
-        """Run it; the nodes log to `folder`. Raises `NodeFailed`."""
+        """Run it; the nodes log to `folder`. Raises `EngineFailed`."""
         plan = self._plan
         async with AsyncExitStack() as stack:
             nodes = await self._start_nodes(folder, stack)
@@ -73,6 +74,7 @@ class Show:
 
             expected = round(plan.rate * plan.seconds)
             watch = Watch(self._screen, nodes, fleet, arrivals.orders, expected)
+            stack.push_async_callback(watch.close)
             watching = asyncio.create_task(watch.run())
             stack.callback(watching.cancel)
             await _until(lambda: _online(fleet) >= plan.drivers * 0.95, _ONLINE_WITHIN_S)
@@ -108,12 +110,16 @@ class Show:
                 answer_ms=arrivals.orders.answer_ms,
             )
 
-    async def _start_nodes(self, folder: Path, stack: AsyncExitStack) -> list[DemoNode]:
+    async def _start_nodes(self, folder: Path, stack: AsyncExitStack) -> list[Node]:
         environment = self._plan.environment(self._redis_url, self._secret)
-        nodes = [DemoNode(f"node-{n + 1}", folder, environment) for n in range(_NODES)]
+        if places := os.environ.get("MALLARD_PLACES"):
+            environment = {**environment, "MALLARD_PLACES": places}
+        nodes = [Node(n + 1, folder, environment, ends_with_parent=True) for n in range(_NODES)]
         for node in nodes:
-            stack.push_async_callback(node.stop)
-        await asyncio.gather(*(node.start() for node in nodes))
+            stack.push_async_callback(asyncio.to_thread, node.stop)
+            # In this thread: the node ends with the thread that launched it.
+            node.launch()
+        await asyncio.gather(*(asyncio.to_thread(node.wait_until_ready) for node in nodes))
         self._screen.tell(", ".join(f"{node.name} at {node.url}" for node in nodes))
         return nodes
 
@@ -128,7 +134,7 @@ class Show:
             recruits.append(Recruit(name, home_near(catchment.mall, market, dice), token))
         return Fleet(urls, recruits, habits=self._plan.habits, seed=self._plan.seed)
 
-    async def _kill_half_way(self, node: DemoNode, fleet: Fleet) -> None:
+    async def _kill_half_way(self, node: Node, fleet: Fleet) -> None:
         await asyncio.sleep(self._plan.seconds / 2)
         there = fleet.at(node.socket_url)
         free = [driver for driver in there if driver.client.state == DriverState.AVAILABLE]
@@ -195,7 +201,7 @@ def _every_order_answered(refused: dict[str, int]) -> Finding:
     return Finding("every order was taken", not refused, seen or "0 refused")
 
 
-def _no_errors(nodes: Sequence[DemoNode]) -> Finding:
+def _no_errors(nodes: Sequence[Node]) -> Finding:
     errors = [f"{node.name}: {error}" for node in nodes for error in node.errors()]
     seen = f"{len(errors)}, first: {errors[0]}" if errors else "0"
     return Finding("no node logged an error", not errors, seen)

@@ -1,20 +1,24 @@
 """Looks at the nodes, the apps and the orders again and again, and shows what it sees."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+import httpx2
+
 from mallard_engine.demo.arrivals import Orders
 from mallard_engine.demo.metric_readings import Figures
 from mallard_engine.demo.screen import Screen, Sight
-from mallard_engine.workload.demo_nodes import DemoNode
 from mallard_engine.workload.fleet import Fleet
 from mallard_engine.workload.fleet_tally import percentile
+from mallard_engine.workload.nodes import Node
 from mallard_protocol.lifecycle import TERMINAL
 
 _LOOK_EVERY_S: Final = 1.0
+_SCRAPE_WITHIN_S: Final = 2.0
 _RATES_OVER_S: Final = 5.0
 _BEFORE_DRAINING: Final = ("starting", "arrivals")
 
@@ -25,7 +29,7 @@ class Watch:
     def __init__(
         self,
         screen: Screen,
-        nodes: Sequence[DemoNode],
+        nodes: Sequence[Node],
         fleet: Fleet,
         orders: Orders,
         expected: int,
@@ -39,6 +43,9 @@ class Watch:
         self._expected = expected
         self._started_s = time.monotonic()
         self._totals: deque[tuple[float, int, int]] = deque()
+        self._http = httpx2.AsyncClient(timeout=_SCRAPE_WITHIN_S)
+        # The last metrics of each node; those of a killed node are kept.
+        self._metrics = dict.fromkeys((node.name for node in nodes), "")
 
     @property
     def open_jobs(self) -> int:
@@ -60,9 +67,17 @@ class Watch:
 
     async def look(self) -> None:
         """Look and show once."""
-        await asyncio.gather(*(node.scrape() for node in self._nodes))
-        self.figures = Figures(node.metrics for node in self._nodes)
+        await asyncio.gather(*(self._scrape(node) for node in self._nodes if not node.killed))
+        self.figures = Figures(self._metrics.values())
         self._screen.show(self._sight())
+
+    async def close(self) -> None:
+        """Close the connections to the nodes."""
+        await self._http.aclose()
+
+    async def _scrape(self, node: Node) -> None:
+        with contextlib.suppress(httpx2.TransportError):
+            self._metrics[node.name] = (await self._http.get(f"{node.url}/metrics")).text
 
     def _sight(self) -> Sight:
         now_s = time.monotonic()

@@ -98,14 +98,10 @@ class Demand:
                 return point
 
 
-def load_zips(environ: Mapping[str, str], root: Path) -> tuple[Zip, ...]:
-    """Read the ZIP table of the datasets' folder; nothing when it is not there.
-
-    The folder is `MALLARD_DATASETS`, by default `../shared/data` beside the project's `root`.
-    """
-    named = environ.get("MALLARD_DATASETS")
-    table = (Path(named) if named else root.parent / "shared" / "data") / _TABLE
-    if not table.is_file():
+def load_zips(environ: Mapping[str, str]) -> tuple[Zip, ...]:
+    """Read the ZIP table from the folder that `MALLARD_DATASETS` names; empty without a table."""
+    folder = environ.get("MALLARD_DATASETS")
+    if not folder or not (table := Path(folder) / _TABLE).is_file():
         return ()
     return tuple(read_rows(table, _zip, key="zip"))
 
@@ -117,11 +113,6 @@ def _zip(row: Row) -> Zip:
         math.sqrt(square_miles * _M2_PER_SQ_MI / math.pi),
         row.number("households", 0, _MOST_HOUSEHOLDS, empty=0),
     )
-
-
-def datasets_root() -> Path:
-    """The project's root, beside which the datasets lie."""
-    return Path(__file__).resolve().parents[3]
 
 
 def _catchment(market: Market, mall: Mall, zips: Sequence[Zip]) -> Catchment:

@@ -5,10 +5,10 @@ from itertools import chain
 from typing import Final
 
 from load_tests.benchmarks.pages.cells import aim, medians, ratio_cell, ratio_of, series, spread_of
-from load_tests.benchmarks.pages.charts import LineChart
 from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Plot, Table
 from load_tests.benchmarks.pages.ratios import ratio
 from load_tests.benchmarks.pages.samples import Case, Results
+from mallard_engine.charts import LineChart
 
 _NAMES: Final = {
     "ours": "Mallard",

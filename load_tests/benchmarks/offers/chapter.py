@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from load_tests.benchmarks.offers.measure import CPU, FAILED, MEASURES, OURS_ONLY, PERCENTS, by_part
 from load_tests.benchmarks.pages import cells
 from load_tests.benchmarks.pages.cells import MISSING, aim
-from load_tests.benchmarks.pages.charts import LineChart, Point, Series
 from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Plot, Table
 from load_tests.benchmarks.pages.ratios import Spread
 from load_tests.benchmarks.pages.samples import Case, Results
 from load_tests.benchmarks.system.arena import LINE, MALLARD, POOL
 from load_tests.benchmarks.system.rows import cases, cell, named, ratio_cell
 from load_tests.measurements import Measure
+from mallard_engine.charts import LineChart, Point, Series
 
 _CONTESTANTS = (MALLARD, POOL, LINE)
 _TEXT = """\

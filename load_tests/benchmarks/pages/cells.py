@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from load_tests.benchmarks.pages.charts import Point, Series
 from load_tests.benchmarks.pages.document import Aim
-from load_tests.benchmarks.pages.ratios import Spread, ratio, shown, spread
+from load_tests.benchmarks.pages.ratios import Spread, ratio, spread
 from load_tests.benchmarks.pages.samples import Case, Results
+from mallard_engine.charts import Point, Series, three_digits
 
 MISSING = "-"
 
@@ -36,7 +36,7 @@ def ratio_cell(figure: Spread | None) -> str:
 
 def medians(figures: Iterable[Spread | None]) -> str:
     """Several medians in one cell."""
-    return " / ".join(MISSING if one is None else shown(one.median) for one in figures)
+    return " / ".join(MISSING if one is None else three_digits(one.median) for one in figures)
 
 
 def series(

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from load_tests.benchmarks.pages.charts import LineChart
-from load_tests.benchmarks.pages.ratios import Spread, shown
+from load_tests.benchmarks.pages.ratios import Spread
 from load_tests.benchmarks.pages.samples import Results, Run
+from mallard_engine.charts import LineChart, three_digits
 
 
 class Aim(NamedTuple):
@@ -91,7 +91,7 @@ def _aims(aims: Sequence[Aim]) -> Iterator[tuple[str, str, str, str]]:
     for aim in aims:
         unit = f" {aim.unit}" if aim.unit else " ×"
         told = "holds" if aim.holds else "**does not hold**"
-        limit = f"{shown(aim.limit)}{unit}{', each time' if aim.every else ''}"
+        limit = f"{three_digits(aim.limit)}{unit}{', each time' if aim.every else ''}"
         yield aim.figure, limit, f"{aim.measured}{unit}", told
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from load_tests.benchmarks.pages.samples import Sample
+from mallard_engine.charts import three_digits
 
 
 class Spread(NamedTuple):
@@ -16,7 +17,7 @@ class Spread(NamedTuple):
     most: float
 
     def __str__(self) -> str:
-        return f"{shown(self.median)} ({shown(self.least)}–{shown(self.most)})"
+        return f"{three_digits(self.median)} ({three_digits(self.least)}–{three_digits(self.most)})"
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -44,13 +45,3 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest value that at least so many percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
-
-
-def shown(value: float) -> str:
-    """A figure in three digits, with thousands set apart."""
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "-"
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{digits}f}".replace(",", " ")

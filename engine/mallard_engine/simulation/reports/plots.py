@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from mallard_engine.charts import BarChart, Dot, DotMap, LineChart, Point, Series
 from mallard_engine.core.matching.fairness import gini
 from mallard_engine.core.places.geo import LocalPlane
-from mallard_engine.simulation.reports.charts import Bars, Curves, Dot, Map
 from mallard_engine.simulation.reports.day_statistics import work_per_hour
 from mallard_engine.simulation.scenario import MIDNIGHT_MS, MINUTE_MS, Day
 from mallard_protocol.lifecycle import JobState
@@ -47,7 +47,7 @@ def _charts(day: Day) -> Mapping[str, str]:
             f"{name}: from when it was wanted to the drop-off (negative: early)", "minutes", late
         ),
         "kilometres": _histogram(f"{name}: to the mall and to the door", "kilometres", km),
-        "offers": Bars(
+        "offers": BarChart(
             f"{name}: offers that a job needed",
             "offers",
             "jobs",
@@ -76,7 +76,9 @@ def _histogram(title: str, unit: str, values: Sequence[float]) -> str:
     heights = [0] * number
     for value in values:
         heights[min(max(math.floor(value / step) - first, 0), number - 1)] += 1
-    return Bars(title, unit, "jobs", first * step, step, heights, _mean_text(values, unit)).svg()
+    return BarChart(
+        title, unit, "jobs", first * step, step, heights, _mean_text(values, unit)
+    ).svg()
 
 
 def _round_up(step: float) -> float:
@@ -106,14 +108,19 @@ def _spread(day: Day) -> str:
     """Each driver's jobs an hour of its shift, least first: what it earns where each job pays the
     same."""
     work = sorted(work_per_hour(day))
-    points = [(100 * (n + 0.5) / len(work), value) for n, value in enumerate(work)]
+    points = [Point(100 * (n + 0.5) / len(work), value) for n, value in enumerate(work)]
     title = f"{day.scenario.name}: jobs an hour of shift, by driver (Gini {gini(work):.2f})"
     mean = fmean(work) if work else 0.0
-    return Curves(
+    return LineChart(
         title,
         "drivers, per cent",
         "jobs an hour",
-        [("drivers, least first", points), ("mean", [(0.0, mean), (100.0, mean)])],
+        [
+            Series("drivers, least first", points),
+            Series("mean", [Point(0.0, mean), Point(100.0, mean)]),
+        ],
+        ticks=range(0, 101, 20),
+        markers=False,
     ).svg()
 
 
@@ -124,14 +131,14 @@ def _hours(day: Day, waits: Sequence[float]) -> str:
     for trip, wait in zip(day.trips, waits, strict=True):
         hourly.setdefault((trip.order.placed_ms - MIDNIGHT_MS) // _HOUR_MS, []).append(wait)
     hours = range(min(placed, default=0), max([*placed, *done], default=0) + 1)
-    return Curves(
+    return LineChart(
         f"{day.scenario.name}: by hour",
         "hour of the day",
         "jobs; minutes",
         [
-            ("ordered", [(float(hour), float(placed[hour])) for hour in hours]),
-            ("delivered", [(float(hour), float(done[hour])) for hour in hours]),
-            ("mean wait", [(float(h), fmean(hourly[h])) for h in hours if h in hourly]),
+            Series("ordered", [Point(hour, placed[hour]) for hour in hours]),
+            Series("delivered", [Point(hour, done[hour]) for hour in hours]),
+            Series("mean wait", [Point(h, fmean(hourly[h])) for h in hours if h in hourly]),
         ],
     ).svg()
 
@@ -149,4 +156,4 @@ def _map(day: Day, waits: Sequence[float]) -> str:
     dots += [Dot(*plane.xy(mall.lat, mall.lon), 4.0, 0) for mall in malls]
     names = ("pickups", f"drop-offs, picked up over {_LATE_MIN:g} min late", "in time")
     part = f" (every {every}th drop-off)" if every > 1 else ""
-    return Map(f"{day.scenario.name}: pickups and drop-offs{part}", names, dots).svg()
+    return DotMap(f"{day.scenario.name}: pickups and drop-offs{part}", names, dots).svg()

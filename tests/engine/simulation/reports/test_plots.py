@@ -7,7 +7,6 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from mallard_engine.simulation.mdrp import instance_files
-from mallard_engine.simulation.reports.charts import Bars, Curves, Dot, Map
 from mallard_engine.simulation.reports.plots import write_plots
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day
@@ -39,19 +38,3 @@ def test_every_chart_is_written(day: Day, tmp_path: Path) -> None:
 def test_a_day_without_a_trip_is_drawn_too(day: Day, tmp_path: Path) -> None:
     empty = replace(day, trips=(), events=(), offers={})
     assert {path.stem for path in write_plots(empty, tmp_path / "none")} == CHARTS
-
-
-def test_bars_stand_where_their_figures_are() -> None:
-    drawn = ET.fromstring(Bars("t", "x", "y", 0.0, 1.0, [1.0, 0.0, 2.0]).svg())
-    bars = [rect for rect in drawn.iter() if rect.get("class") == "s0" and rect.get("rx") is None]
-    heights = sorted(float(bar.get("height", 0)) for bar in bars if bar.get("height") != "10")
-    assert len(heights) == 2
-    assert heights[1] == pytest.approx(2 * heights[0], rel=0.01)
-
-
-def test_words_from_outside_cannot_break_a_chart() -> None:
-    for text in (
-        Curves("<a> & b", "<", ">", [("<x>", [(0.0, 1.0)])]).svg(),
-        Map("<map>", ["<&>"], [Dot(0.0, 0.0, 1.0, 0)]).svg(),
-    ):
-        ET.fromstring(text)

@@ -1,7 +1,8 @@
 import pytest
 
-from load_tests.benchmarks.pages.ratios import percentile, ratio, shown, spread
+from load_tests.benchmarks.pages.ratios import percentile, ratio, spread
 from load_tests.benchmarks.pages.samples import Sample, sample
+from mallard_engine.charts import three_digits
 
 
 def of(*values: float, unit: str = "ms") -> Sample:
@@ -49,4 +50,4 @@ def test_percentiles_are_values_that_were_seen(
     ],
 )
 def test_figures_are_shown_in_three_digits(value: float, text: str) -> None:
-    assert shown(value) == text
+    assert three_digits(value) == text

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from load_tests.benchmarks.pages import report
-from load_tests.benchmarks.pages.charts import LineChart, Point, Series
 from load_tests.benchmarks.pages.document import (
     Aim,
     Block,
@@ -15,6 +14,7 @@ from load_tests.benchmarks.pages.document import (
 )
 from load_tests.benchmarks.pages.ratios import spread
 from load_tests.benchmarks.pages.samples import Results, Run, sample
+from mallard_engine.charts import LineChart, Point, Series
 
 RUN = Run(
     "abc",

@@ -1,8 +1,10 @@
+"""Charts as SVG."""
+
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from load_tests.benchmarks.pages.charts import LineChart, Point, Series
+from mallard_engine.charts import BarChart, Dot, DotMap, LineChart, Point, Series
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -11,7 +13,7 @@ def chart(*series: Series, log: bool = False) -> LineChart:
     return LineChart("Match & race", "drivers", "ms", series, log_x=log, log_y=log)
 
 
-def test_a_chart_is_well_formed_and_names_its_series_and_figures() -> None:
+def test_chart_is_well_formed_and_labels_series_and_values() -> None:
     points = [Point(1_000, 0.4, 0.3, 0.6), Point(1_000_000, 0.5)]
     svg = ET.fromstring(chart(Series("ours <1>", points), log=True).svg())
     texts = [text.text for text in svg.iter(f"{SVG}text")]
@@ -22,7 +24,7 @@ def test_a_chart_is_well_formed_and_names_its_series_and_figures() -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_higher_figures_stand_higher_and_inside(log: bool) -> None:
+def test_larger_values_are_drawn_higher_and_inside(log: bool) -> None:
     line = Series("ours", [Point(x, x**3) for x in (1, 10, 100)])
     svg = ET.fromstring(chart(line, log=log).svg())
     (path,) = svg.iter(f"{SVG}polyline")
@@ -31,10 +33,26 @@ def test_higher_figures_stand_higher_and_inside(log: bool) -> None:
     assert all(0 < x < 720 and 0 < y < 380 for x, y in places)
 
 
-def test_one_figure_is_a_chart_too() -> None:
+def test_chart_of_a_single_point_is_drawn() -> None:
     assert "<circle" in chart(Series("ours", [Point(3, 0)])).svg()
 
 
-def test_nothing_is_no_chart() -> None:
+def test_chart_without_a_point_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing to draw"):
         chart(Series("ours", [])).svg()
+
+
+def test_bar_heights_are_proportional_to_values() -> None:
+    drawn = ET.fromstring(BarChart("t", "x", "y", 0.0, 1.0, [1.0, 0.0, 2.0]).svg())
+    bars = [rect for rect in drawn.iter() if rect.get("class") == "mark"]
+    heights = sorted(float(bar.get("height", 0)) for bar in bars)
+    assert len(heights) == 2
+    assert heights[1] == pytest.approx(2 * heights[0], rel=0.01)
+
+
+def test_names_are_escaped() -> None:
+    for text in (
+        LineChart("<a> & b", "<", ">", [Series("<x>", [Point(0.0, 1.0)])]).svg(),
+        DotMap("<map>", ["<&>"], [Dot(0.0, 0.0, 1.0, 0)]).svg(),
+    ):
+        ET.fromstring(text)

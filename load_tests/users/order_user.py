@@ -1,4 +1,4 @@
-"""The two kinds of users: driver apps on sockets, and the order services that give them work."""
+"""The locust user that submits orders on a timetable, as an order service does."""
 
 import itertools
 import time
@@ -6,61 +6,14 @@ from typing import Any, Final
 
 import gevent
 from gevent.pool import Group
-from locust import FastHttpUser, User, tag, task
-from locust.exception import StopUser
+from locust import FastHttpUser, tag, task
 
 from load_tests.measurements import Measure
 from load_tests.shapes import Arrival
-from load_tests.users.driver_app import DriverApp
 from load_tests.users.load_run import LoadRun, current_run
 
-_ONLINE_WITHIN_S: Final = 30.0
-# Answers of a node that another node, or a later try, may give better.
+# Another node, or the same node a moment later, may answer better.
 _UNAVAILABLE: Final = frozenset({0, 503})
-
-
-class DriverUser(User):
-    """A driver with a real socket. Its tasks report where it is; all else answers the engine."""
-
-    def on_start(self) -> None:
-        """Connect, and wait until the engine has welcomed it."""
-        self._run = current_run(self.environment)
-        self._app = self._run.new_driver() if self._run else None
-        if self._app is not None:
-            self._app.start()
-            self._app.online.wait(_ONLINE_WITHIN_S)
-        self._next_fix_s = time.monotonic()
-
-    def on_stop(self) -> None:
-        """Hang up."""
-        if self._run and self._app:
-            self._app.stop()
-            self._run.forget_driver(self._app)
-
-    def wait_time(self) -> float:
-        """Seconds to the next fix: the engine's pace, by a clock that waits for nothing."""
-        self._next_fix_s += self._app.location_s if self._app else 0.0
-        return max(0.0, self._next_fix_s - time.monotonic())
-
-    @tag("positions")
-    @task
-    def report_position(self) -> None:
-        """Send a fix."""
-        self._working_app().send_position()
-
-    @tag("visibility")
-    @task
-    def watch_position(self) -> None:
-        """Send a fix and, as often as `--probe-every-s` allows, look when operators see it."""
-        app = self._working_app()
-        if self._run and app.online.is_set():
-            self._run.watch_position(app)
-
-    def _working_app(self) -> DriverApp:
-        """The app. Raises `StopUser` when there is no run, no token left, or no way back."""
-        if self._app is None or self._app.turned_away:
-            raise StopUser
-        return self._app
 
 
 class OrderUser(FastHttpUser):
