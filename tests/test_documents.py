@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,8 @@ def test_links_lead_to_files(document: str) -> None:
     local = [link for link in links if ":" not in link]
     folder = (ROOT / document).parent
     assert not [link for link in local if not (folder / link).exists()]
+
+
+def test_the_demo_picture_is_what_its_script_draws() -> None:
+    draw = runpy.run_path(str(ROOT / "docs/demo_screen.py"))["draw"]
+    assert (ROOT / "docs/demo.svg").read_text(encoding="utf-8") == draw()

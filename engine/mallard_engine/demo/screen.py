@@ -84,12 +84,13 @@ class Screen:
     def show(self, sight: Sight) -> None:
         """Show how things stand."""
         if self._live is not None:
-            self._live.update(self._view(sight), refresh=True)
+            self._live.update(self.view(sight), refresh=True)
         elif time.monotonic() - self._last_line_s >= _LINE_EVERY_S:
             self._last_line_s = time.monotonic()
             self._console.print(line(sight), highlight=False, soft_wrap=True)
 
-    def _view(self, sight: Sight) -> Group:
+    def view(self, sight: Sight) -> Group:
+        """Return what a terminal shows."""
         tables = (_jobs(sight), _drivers(sight), _rates(sight), _latencies(sight))
         bar = ProgressBar(max(1, sight.expected), sight.ended, _BAR_WIDTH)
         progress = Table.grid(padding=(0, 1))
