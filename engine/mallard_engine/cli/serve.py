@@ -12,10 +12,10 @@ import structlog
 from mallard_engine.cli.options import add_settings_flags, places_of, settings_of
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.gc_tuning import set_aside
+from mallard_engine.gateway.gc_tuning import collect_and_freeze
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
 from mallard_engine.gateway.node import Node
-from mallard_engine.gateway.reloading import Read, Reloading
+from mallard_engine.gateway.reloading import ConfigReloader, Read
 from mallard_engine.gateway.server import Lifecycle, Server, server_config
 from mallard_engine.logs import configure_logging
 from mallard_engine.ports import StoreUnavailable
@@ -121,7 +121,7 @@ def _serve(
     node = Node(settings, places, url, keeper=store, owns_process=True)
 
     def tell(port: int) -> None:
-        set_aside()
+        collect_and_freeze()
         print(f"mallard listens on {_url(settings.host, port)} ({where})", flush=True)
         if server.ops_port is not None:
             print(f"mallard: metrics on {_url(ops_host, server.ops_port)}", flush=True)
@@ -136,12 +136,12 @@ def _serve(
             backlog=DescriptorPlan.of_process().backlog,
         ),
         Lifecycle(
-            release=node.let_go,
+            release=node.drain,
             prepare=node.start,
             leave=node.leave,
             linger_s=settings.drain_linger_s,
             listening=tell,
-            reload=Reloading(read, node.reload).ask,
+            reload=ConfigReloader(read, node.reload).ask,
         ),
         ops=None
         if settings.ops_port is None

@@ -13,7 +13,7 @@ from mallard_engine.cli.options import (
 )
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.token_keys import load_token_keys, made_secret
+from mallard_engine.gateway.token_keys import load_token_keys, secret_path
 from mallard_protocol.codes import Role
 from mallard_protocol.fields import ID_PATTERN
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if market is not None:
         market_named(market, places_of(settings))
     # A secret made here would be no engine's: its tokens would be refused everywhere.
-    if not settings.has_token_key and not made_secret(settings.data).exists():
+    if not settings.has_token_key and not secret_path(settings.data).exists():
         raise ConfigError(
             f"no engine has run with the data folder {settings.data}: run `mallard serve` there "
             "first, or name its folder with --data, or set MALLARD_SECRET"

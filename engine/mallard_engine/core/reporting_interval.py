@@ -68,13 +68,13 @@ class Reporting:
         self._look(here)
         is_idle = self._far or at_s - self._since_s >= PARKED_AFTER_S
         if busy or not is_idle:
-            return self.hurry(at_s)
+            return self.speed_up(at_s)
         if self.now_ms == self._slow_ms or at_s - self._changed_s < _LEAST_BETWEEN_S:
             return None
         self.now_ms, self._changed_s = self._slow_ms, at_s
         return self.now_ms
 
-    def hurry(self, at_s: float) -> int | None:
+    def speed_up(self, at_s: float) -> int | None:
         """The driver moves or is busy. Return the interval to tell, None if it stays."""
         if self.now_ms == self._usual_ms:
             return None

@@ -9,7 +9,7 @@ import structlog
 
 from mallard_engine.gateway.socket.endpoint import DriverSocket
 from mallard_engine.gateway.socket.hub import Hub
-from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.services import SocketServices
 from mallard_protocol.codes import Close
 
 _log = structlog.get_logger(__name__)
@@ -32,8 +32,8 @@ def reconnect_times_ms(drivers: int, draw: Callable[[], float]) -> Iterator[int]
         yield 1 + place * step_ms + int(draw() * step_ms)
 
 
-async def let_go(
-    services: Services, socket: DriverSocket, draw: Callable[[], float] = random.random
+async def drain_sockets(
+    services: SocketServices, socket: DriverSocket, draw: Callable[[], float] = random.random
 ) -> None:
     """Refuse new sockets, warn every driver, close all sockets with 4001 in batches."""
     services.draining = True

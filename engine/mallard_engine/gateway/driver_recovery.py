@@ -91,7 +91,7 @@ class Recovery:
 
     def _hold(self, market: str) -> list[tuple[Listener, OwnDriver]]:
         held: list[tuple[Listener, OwnDriver]] = []
-        for sessions in self._hub.rivals(market):
+        for sessions in self._hub.sessions_by_driver(market):
             known = [(each, own) for each in sessions if (own := each.hold()) is not None]
             # After lost writes two sockets of a driver may have got the same epoch.
             for older, _ in known[:-1]:

@@ -26,7 +26,7 @@ _MEMORY: Final = Path("/proc/self/statm")
 _YOUNG: Final = 1
 
 
-def set_aside() -> None:
+def collect_and_freeze() -> None:
     """Collect, and look no more at what is left."""
     gc.collect()
     gc.freeze()
@@ -40,7 +40,7 @@ def memory_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-async def keep_tidy(sockets: Callable[[], int]) -> None:
+async def tune_gc(sockets: Callable[[], int]) -> None:
     """Set aside what lives on, once a second, until cancelled. `sockets`: how many are open."""
     clock = asyncio.get_running_loop().time
     were_open = 0
@@ -54,7 +54,7 @@ async def keep_tidy(sockets: Callable[[], int]) -> None:
             has_grown = memory_bytes() > looked_at_bytes * (1 + _GROWTH_SHARE) + _GROWTH_BYTES
         if has_grown or (were_open and not are_open):
             gc.unfreeze()
-            set_aside()
+            collect_and_freeze()
             looked_at_bytes = memory_bytes()
         else:
             gc.collect(_YOUNG)

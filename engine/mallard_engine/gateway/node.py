@@ -17,26 +17,25 @@ from mallard_engine.core.places.markets import Places
 from mallard_engine.dispatch.context import Tasks
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.drain import let_go
+from mallard_engine.gateway.drain import drain_sockets
 from mallard_engine.gateway.driver_recovery import Recovery
-from mallard_engine.gateway.gc_tuning import keep_tidy
+from mallard_engine.gateway.gc_tuning import tune_gc
 from mallard_engine.gateway.http.cors import Cors
 from mallard_engine.gateway.http.endpoints import health
 from mallard_engine.gateway.http.endpoints.driver import DriverApi
 from mallard_engine.gateway.http.problems import EXCEPTION_HANDLERS
-from mallard_engine.gateway.http.rate_limits import Limited, Limiter, limits_of
+from mallard_engine.gateway.http.rate_limits import RateLimiter, RateLimitMiddleware, limits_of
 from mallard_engine.gateway.http.routes import routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
 from mallard_engine.gateway.reloading import Read, fixed
-from mallard_engine.gateway.services import Deps
 from mallard_engine.gateway.socket.admission import Admission
 from mallard_engine.gateway.socket.endpoint import DriverSocket
 from mallard_engine.gateway.socket.hub import Hub
-from mallard_engine.gateway.socket.position_batcher import Coalescer
+from mallard_engine.gateway.socket.position_batcher import PositionBatcher
 from mallard_engine.gateway.socket.push_relay import Relay
-from mallard_engine.gateway.socket.services import Services
-from mallard_engine.gateway.socket.timers import Pace
+from mallard_engine.gateway.socket.services import SocketServices
+from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Quotas, StoreUnavailable
@@ -53,7 +52,7 @@ _STOP_WITHIN_S: Final = 1.5
 _LONGEST_ROUND_S: Final = 30.0
 
 
-class StoreKeeper(Protocol):
+class StorageServer(Protocol):
     """Whoever owns an embedded server: see
     `mallard_engine.storage.embedded.server.EmbeddedServer`."""
 
@@ -80,8 +79,8 @@ class Node:
         places: Places,
         redis_url: str,
         *,
-        pace: Pace | None = None,
-        keeper: StoreKeeper | None = None,
+        timeouts: SocketTimeouts | None = None,
+        keeper: StorageServer | None = None,
         store_down_close_s: float = STORE_DOWN_CLOSE_S,
         owns_process: bool = False,
     ) -> None:
@@ -121,7 +120,7 @@ class Node:
         self.dispatcher.recover = Recovery(
             self.hub, self.relay, self.dispatcher, self._tasks
         ).recover
-        self.coalescer = Coalescer(
+        self.positions = PositionBatcher(
             self.dispatcher.positions, lambda market: self._policies[market].flush_ms, self.metrics
         )
         proxies = TrustedProxies(settings.trusted_proxies)
@@ -131,21 +130,22 @@ class Node:
             proxies=proxies,
             refused=self.metrics.connection_refused,
         )
-        self.limiter = Limiter(limits_of(settings), proxies, self.metrics.request_limited)
-        self.services = Services(
+        self.limiter = RateLimiter(limits_of(settings), proxies, self.metrics.request_limited)
+        self.services = SocketServices(
             limiter=self.limiter,
             admission=Admission(
                 self.tokens, places.markets.keys(), settings.allowed_origins, proxies
             ),
+            tokens=self.tokens,
             dispatcher=self.dispatcher,
             store=self.store,
             places=places,
             hub=self.hub,
             relay=self.relay,
-            coalescer=self.coalescer,
+            positions=self.positions,
             metrics=self.metrics,
             connections=self.connections,
-            pace=pace or Pace(),
+            timeouts=timeouts or SocketTimeouts(),
             weigh_earnings=_weigh_earnings(policies),
         )
         self.socket = DriverSocket(self.services)
@@ -153,10 +153,8 @@ class Node:
             routes=[
                 WebSocketRoute(_DRIVER_PATH, self.socket),
                 *health.routes(self.services, with_metrics=settings.ops_port is None),
-                *routes(
-                    Deps(self.store, self.dispatcher, places, self.tokens, self.services.leaving)
-                ),
-                *DriverApi(self.services, self.tokens).routes(),
+                *routes(self.services),
+                *DriverApi(self.services).routes(),
             ],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
@@ -167,7 +165,7 @@ class Node:
             routes=health.routes(self.services, with_metrics=True),
             exception_handlers=EXCEPTION_HANDLERS,
         )
-        limited = Limited(self._http, self.tokens, self.limiter)
+        limited = RateLimitMiddleware(self._http, self.tokens, self.limiter)
         self._cors = Cors(limited, settings.allowed_origins)
         self._keeper = keeper
         self._store_down_close_s = store_down_close_s
@@ -226,10 +224,10 @@ class Node:
             self.connections.leaving = True
             _log.info("node leaves", node=self.id)
 
-    async def let_go(self) -> None:
+    async def drain(self) -> None:
         """Take no more sockets, and close those that are open as `drain` says."""
         self.leave()
-        await let_go(self.services, self.socket)
+        await drain_sockets(self.services, self.socket)
 
     async def start(self) -> None:
         """Connect to the store and begin to work; a node that has started already does nothing.
@@ -252,7 +250,7 @@ class Node:
         self.relay.start()
         self._tasks.start(self._watch_store(), "watch store")
         if self._owns_process:
-            self._tasks.start(keep_tidy(lambda: len(self.socket)), "tidy")
+            self._tasks.start(tune_gc(lambda: len(self.socket)), "tune gc")
         _log.info("node up", node=self.id, markets=list(self.places.markets))
 
     @contextlib.asynccontextmanager
@@ -279,7 +277,7 @@ class Node:
 
     async def _finish(self) -> None:
         await self._tasks.stop()
-        await self.coalescer.close()
+        await self.positions.close()
         await self.relay.stop()
         await self.dispatcher.stop()
         await self.travel.close()
@@ -304,7 +302,7 @@ class Node:
         with contextlib.suppress(StoreUnavailable):
             await self.store.inspect()
 
-    def _look_after(self, keeper: StoreKeeper) -> None:
+    def _look_after(self, keeper: StorageServer) -> None:
         """Bring the embedded server back if it has ended, and see that it keeps what it answers."""
         fault = keeper.fault()
         if fault is None:

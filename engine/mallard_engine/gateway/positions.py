@@ -11,7 +11,7 @@ in_order = attrgetter("at_ms")
 """The key to sort fixes by: phones send a batch in any order, the store judges the oldest first."""
 
 
-def placed_fix(driver: str, fix: Fix | None) -> DriverFix:
+def driver_fix(driver: str, fix: Fix | None) -> DriverFix:
     """Return a fix for the index; None: malformed, which the store counts as a rejected one.
 
     An unknown accuracy counts as exact.

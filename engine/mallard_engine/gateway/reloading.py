@@ -16,7 +16,7 @@ Read = Callable[[], tuple[Settings, Places]]
 """Reads and checks a configuration as at start. Raises `ConfigError`."""
 
 
-class Reloading:
+class ConfigReloader:
     """Answers signals: one reading at a time, and one more for all that came meanwhile.
 
     ``take_over`` makes a node use what it reads, or raises `ConfigError` and changes nothing.

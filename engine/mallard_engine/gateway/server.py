@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
-from mallard_engine.gateway.http.transport.protocol import EngineConfig, PatientHttpProtocol
+from mallard_engine.gateway.http.transport.protocol import EngineConfig, TimeoutHttpProtocol
 from mallard_engine.gateway.limits.connections import MAX_BACKLOG, Connections
 from mallard_engine.gateway.socket.protocol import NOSNIFF, DriverSocketProtocol
 from mallard_protocol.codes import MAX_FRAME_BYTES
@@ -44,7 +44,7 @@ def server_config(
         host=host,
         port=port,
         loop="uvloop",
-        http=PatientHttpProtocol,
+        http=TimeoutHttpProtocol,
         ws=DriverSocketProtocol,
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
@@ -126,7 +126,7 @@ class Server(uvicorn.Server):
     async def _listen(self, ops: uvicorn.Config) -> None:
         """Open the second listener; its connections end with those of the first."""
         loop = asyncio.get_running_loop()
-        make = partial(PatientHttpProtocol, ops, self.server_state, {}, loop)
+        make = partial(TimeoutHttpProtocol, ops, self.server_state, {}, loop)
         try:
             server = await loop.create_server(make, ops.host, ops.port, backlog=ops.backlog)
         except OSError as error:

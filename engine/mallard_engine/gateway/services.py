@@ -1,7 +1,7 @@
-"""What the HTTP side works with."""
+"""The parts of a node that request handlers use."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mallard_engine.core.places.markets import Places
 from mallard_engine.dispatch.dispatcher import Dispatcher
@@ -9,13 +9,15 @@ from mallard_engine.gateway.auth import Tokens
 from mallard_engine.ports import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Deps:
-    """The parts of a node that its order API uses: one of each for all requests."""
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """One instance serves all requests of a node.
+
+    `leaving` is set when the node is about to shut down: requests that wait are answered at once.
+    """
 
     store: Store
     dispatcher: Dispatcher
     places: Places
     tokens: Tokens
-    # Set when the node is about to end: who waits for something is answered now.
-    leaving: asyncio.Event
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)

@@ -66,22 +66,22 @@ def load_token_keys(settings: Settings) -> TokenKeys:
         if (secret := _secret(name, text, file)) is not None
     ]
     if not settings.has_token_key:
-        found.insert(0, kept_secret(settings.data))
+        found.insert(0, stored_secret(settings.data))
     public = _read_key_set(settings.key_set_file) if settings.key_set_file else ()
     return TokenKeys(tuple(found), public)
 
 
-def made_secret(folder: Path) -> Path:
+def secret_path(folder: Path) -> Path:
     """Where a data folder keeps the secret that a node has made."""
     return folder / _MADE_SECRET
 
 
-def kept_secret(folder: Path) -> bytes:
+def stored_secret(folder: Path) -> bytes:
     """The secret of a data folder (file ``secret``, mode 0600), made when there is none yet.
 
     It appears complete or not at all; of two processes that make one at once, both use the first.
     """
-    path = made_secret(folder)
+    path = secret_path(folder)
     try:
         if not path.exists():
             _make_secret(path)

@@ -17,7 +17,7 @@ from mallard_engine.config.settings import load_settings
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_protocol.codes import Role
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 
 ROOT = Path(__file__).parents[3]
 MALLARD = (sys.executable, "-m", "mallard_engine")
@@ -97,7 +97,7 @@ def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
 async def test_a_signal_lets_the_drivers_go(tmp_path: Path) -> None:
     with serving(tmp_path) as (process, url):
         token = tokens(tmp_path).mint("d1", Role.DRIVER, ttl_s=60, market="phoenix")
-        async with phone(url.replace("http", "ws"), token) as driver:
+        async with open_app(url.replace("http", "ws"), token) as driver:
             await driver.hello()
             process.send_signal(signal.SIGINT)
             assert (await driver.receive("drain"))["reconnect_after_ms"] > 0

@@ -34,8 +34,8 @@ def test_who_is_busy_reports_as_usual(place: tuple[float, float]) -> None:
     driver = reporting()
     assert not any(driver.heard(*place, at_s, busy=True) for at_s in range(0, 400, 4))
     assert driver.heard(*place, 404, busy=False) == SLOW_MS
-    assert driver.hurry(405) == USUAL_MS
-    assert driver.hurry(406) is None
+    assert driver.speed_up(405) == USUAL_MS
+    assert driver.speed_up(406) is None
 
 
 def test_a_fix_that_jumps_around_the_limit_is_told_seldom() -> None:

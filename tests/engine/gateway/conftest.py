@@ -16,7 +16,7 @@ from mallard_engine.config.settings import load_settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.node import Node
 from mallard_engine.gateway.server import Lifecycle, Server, server_config
-from mallard_engine.gateway.socket.timers import Pace
+from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_protocol.codes import Role
 from tests.support import eventually
 
@@ -112,7 +112,11 @@ class RunningNode:
 
 class NodeFactory(Protocol):
     def __call__(
-        self, pace: Pace | None = None, *, store_down_close_s: float = 30, **settings: Any
+        self,
+        timeouts: SocketTimeouts | None = None,
+        *,
+        store_down_close_s: float = 30,
+        **settings: Any,
     ) -> Awaitable[RunningNode]: ...
 
 
@@ -127,7 +131,7 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
     running: list[RunningNode] = []
 
     async def start(
-        pace: Pace | None = None, *, store_down_close_s: float = 30, **settings: Any
+        timeouts: SocketTimeouts | None = None, *, store_down_close_s: float = 30, **settings: Any
     ) -> RunningNode:
         flags: dict[str, Any] = {
             "data": str(tmp_path),
@@ -142,12 +146,12 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
             # A reload replaces the content of a node's own.
             copy.copy(places),
             flags["redis_url"],
-            pace=pace,
+            timeouts=timeouts,
             store_down_close_s=store_down_close_s,
         )
         server = Server(
             server_config(node.app, "127.0.0.1", 0, node.connections),
-            Lifecycle(node.let_go, node.leave, checked.drain_linger_s),
+            Lifecycle(node.drain, node.leave, checked.drain_linger_s),
             ops=None if checked.ops_port is None else server_config(node.ops_app, "127.0.0.1", 0),
         )
         # Not `serve`: the signals of the test's process are the test's.
@@ -186,7 +190,7 @@ def _assert_empty(each: RunningNode) -> None:
     assert len(node.hub) == 0
     assert node.hub.markets == ()
     assert len(node.socket) == 0
-    assert len(node.coalescer) == 0
+    assert len(node.positions) == 0
     assert len(node.connections) == 0
     assert not each.server.server_state.connections
     assert not each.server.server_state.tasks

@@ -15,8 +15,8 @@ from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.drain import reconnect_times_ms
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import Phone, phone
-from tests.engine.gateway.wire import Wire
+from tests.engine.gateway.driver_app import DriverApp, open_app
+from tests.engine.gateway.raw_client import RawClient
 from tests.support import eventually
 
 
@@ -24,18 +24,18 @@ async def test_a_drain_warns_closes_and_loses_nothing(engine_node: NodeFactory) 
     leaving, staying = await engine_node(), await engine_node()
     async with contextlib.AsyncExitStack() as stack:
         drivers = [
-            await stack.enter_async_context(phone(leaving.ws, leaving.token(f"d{number}")))
+            await stack.enter_async_context(open_app(leaving.ws, leaving.token(f"d{number}")))
             for number in range(12)
         ]
         job = await _drain(leaving, drivers)
-    async with phone(staying.ws, staying.token("d0")) as holder:
+    async with open_app(staying.ws, staying.token("d0")) as holder:
         welcome = await holder.hello(position=NEAR)
         (held,) = welcome["jobs"]
         assert held["job"] == job
         assert (await holder.progress(held, "picked_up"))["type"] == "reply"
 
 
-async def _drain(leaving: RunningNode, drivers: list[Phone]) -> str:
+async def _drain(leaving: RunningNode, drivers: list[DriverApp]) -> str:
     """One of the drivers takes a job before the node goes; return the job."""
     for driver in drivers:
         await driver.hello(position=NEAR)
@@ -58,13 +58,13 @@ async def _drain(leaving: RunningNode, drivers: list[Phone]) -> str:
 
 
 async def test_a_draining_node_takes_no_sockets_and_answers_requests(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as early:
+    async with open_app(node.ws, node.token("d1")) as early:
         await early.hello()
         job = await node.submit()
         waiting = asyncio.create_task(node.http.get("/livez"))
         node.server.begin_exit()
         await early.receive("drain")
-        async with phone(node.ws, node.token("d2")) as late:
+        async with open_app(node.ws, node.token("d2")) as late:
             assert await late.closed() == 4001
         assert (await waiting).status_code == 200
         assert (await node.job(job["id"]))["id"] == job["id"]
@@ -72,14 +72,14 @@ async def test_a_draining_node_takes_no_sockets_and_answers_requests(node: Runni
 
 
 async def test_a_socket_before_its_hello_is_let_go_too(node: RunningNode) -> None:
-    async with phone(node.ws) as driver:
+    async with open_app(node.ws) as driver:
         await eventually(lambda: len(node.node.socket) == 1)
         node.server.begin_exit()
         assert await driver.closed() == 4001
 
 
 async def test_a_second_signal_ends_it_at_once(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         node.server.handle_exit(signal.SIGINT, None)
         await driver.receive("drain")
@@ -103,7 +103,7 @@ async def test_refused_sockets_during_a_drain_share_a_line(node: RunningNode) ->
     node.node.services.draining = True
     with structlog.testing.capture_logs() as logs:
         for number in range(20):
-            async with phone(node.ws, node.token(f"d{number}")) as late:
+            async with open_app(node.ws, node.token(f"d{number}")) as late:
                 assert await late.closed() == 4001
         # One line at once, and one for each second that it took, however slow the machine.
         await eventually(lambda: sum(line["reasons"]["draining"] for line in refused(logs)) == 20)
@@ -174,7 +174,7 @@ async def test_a_request_that_outlasts_the_drain_is_answered_503(
 @pytest.mark.finding("D14")
 async def test_an_unready_node_serves_on_for_the_linger(engine_node: NodeFactory) -> None:
     node = await engine_node(drain_linger_s=1.5)
-    async with phone(node.ws, node.token("d1")) as early:
+    async with open_app(node.ws, node.token("d1")) as early:
         await early.hello()
         clock = asyncio.get_running_loop().time
         began_s = clock()
@@ -184,7 +184,7 @@ async def test_an_unready_node_serves_on_for_the_linger(engine_node: NodeFactory
         # Orders, sockets and new connections are served as before.
         job = await node.submit()
         assert (await node.job(job["id"]))["id"] == job["id"]
-        async with phone(node.ws, node.token("d2")) as late:
+        async with open_app(node.ws, node.token("d2")) as late:
             await late.hello()
             await late.receive("drain")
         assert clock() - began_s >= 1.4
@@ -197,7 +197,7 @@ async def test_answers_of_a_leaving_node_close_their_connections(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node(drain_linger_s=1)
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         get = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
         assert "connection" not in (await wire.ask(get)).headers
         node.server.begin_exit()

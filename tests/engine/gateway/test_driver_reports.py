@@ -7,11 +7,11 @@ from structlog.testing import capture_logs
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, NEAR, RunningNode
+from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
 from tests.engine.gateway.http_support import Caller, problem
-from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
 
 
-async def held_by(node: RunningNode, driver: Phone, **order: Any) -> dict[str, Any]:
+async def held_by(node: RunningNode, driver: DriverApp, **order: Any) -> dict[str, Any]:
     await node.submit(**order)
     offer = await driver.receive("offer")
     job: dict[str, Any] = (await driver.ask("accept", offer=offer["offer"]))["jobs"][0]
@@ -21,7 +21,7 @@ async def held_by(node: RunningNode, driver: Phone, **order: Any) -> dict[str, A
 @pytest.mark.finding("D6")
 @pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
 async def test_proof_can_be_read_by_the_order_service(node: RunningNode, subprotocol: str) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         await driver.go_online(position=NEAR)
         job = await held_by(node, driver, requires=["id_check"])
         await driver.progress(job, "picked_up")
@@ -42,7 +42,7 @@ async def test_proof_can_be_read_by_the_order_service(node: RunningNode, subprot
 
 @pytest.mark.finding("D6")
 async def test_a_pin_is_compared_and_shown_to_nobody(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         dropoff = {**HOME, "name": "Ada", "pin": "471147"}
         job = await held_by(node, driver, dropoff=dropoff)
@@ -65,7 +65,7 @@ async def test_a_pin_is_compared_and_shown_to_nobody(node: RunningNode) -> None:
 
 @pytest.mark.finding("D6")
 async def test_the_last_wrong_pin_counts_as_an_alert(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await held_by(node, driver, dropoff={**HOME, "name": "Ada", "pin": "471147"})
         await driver.progress(job, "picked_up")
@@ -76,7 +76,7 @@ async def test_the_last_wrong_pin_counts_as_an_alert(node: RunningNode) -> None:
 
 @pytest.mark.finding("D7")
 async def test_a_problem_is_read_logged_and_counted(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await held_by(node, driver)
         text = "dog\n{}\x1b[31m" + "x" * 400
@@ -99,7 +99,7 @@ async def test_a_problem_is_read_logged_and_counted(node: RunningNode) -> None:
 async def test_every_kind_of_problem_is_heard_without_a_job_too(
     node: RunningNode, kind: str
 ) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
         with capture_logs() as logs:
             assert (await driver.ask("problem", kind=kind))["type"] == "reply"
@@ -110,8 +110,8 @@ async def test_every_kind_of_problem_is_heard_without_a_job_too(
 @pytest.mark.finding("D7")
 async def test_reasons_are_read_logged_and_counted(node: RunningNode) -> None:
     async with (
-        phone(node.ws, node.token("d1")) as driver,
-        phone(node.ws, node.token("d2")) as other,
+        open_app(node.ws, node.token("d1")) as driver,
+        open_app(node.ws, node.token("d2")) as other,
     ):
         await driver.go_online(position=NEAR)
         submitted = await node.submit()
@@ -136,7 +136,7 @@ async def test_reasons_are_read_logged_and_counted(node: RunningNode) -> None:
 
 @pytest.mark.finding("D7")
 async def test_a_reason_to_return_is_the_jobs(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await held_by(node, driver)
         await driver.progress(job, "picked_up")

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from mallard_engine.gateway.gc_tuning import keep_tidy
-from mallard_engine.gateway.http.transport.protocol import PatientHttpProtocol
-from mallard_engine.gateway.socket.connection import Conversation
+from mallard_engine.gateway.gc_tuning import tune_gc
+from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
+from mallard_engine.gateway.socket.connection import DriverConnection
 from mallard_engine.gateway.socket.protocol import DriverSocketProtocol
 from mallard_engine.gateway.socket.session import Session
 from mallard_protocol.codes import Close
 from mallard_protocol.strict import parse_msgpack
 from tests.engine.gateway.conftest import RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
-KINDS = (Conversation, PatientHttpProtocol, Session, DriverSocketProtocol)
+KINDS = (DriverConnection, TimeoutHttpProtocol, Session, DriverSocketProtocol)
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def alive() -> Counter[type]:
 @pytest.mark.parametrize("goodbye", ["app closes", "node closes", "line breaks", "no hello"])
 async def test_nothing_of_a_closed_socket_is_left(node: RunningNode, goodbye: str) -> None:
     before = alive()
-    async with phone(node.ws, node.token("ann")) as ann:
+    async with open_app(node.ws, node.token("ann")) as ann:
         if goodbye != "no hello":
             await ann.hello()
-            assert alive()[Conversation] == before[Conversation] + 1
+            assert alive()[DriverConnection] == before[DriverConnection] + 1
         if goodbye == "node closes":
             await node.node.hub.end_all(Close.DRAINING)
         if goodbye == "line breaks":
@@ -76,7 +76,7 @@ async def test_what_lives_on_is_set_aside_and_looked_at_again_without_sockets(
             looked.set()
         return number or 0
 
-    task = asyncio.create_task(keep_tidy(sockets))
+    task = asyncio.create_task(tune_gc(sockets))
     await looked.wait()
     task.cancel()
     await asyncio.wait({task})
@@ -95,7 +95,7 @@ async def test_circles_set_aside_go_when_memory_grows(monkeypatch: pytest.Monkey
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._WEIGH_EVERY_S", 0.05, raising=False)
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._GROWTH_BYTES", 1 << 20, raising=False)
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._GROWTH_SHARE", 0.0, raising=False)
-    task = asyncio.create_task(keep_tidy(lambda: 1))
+    task = asyncio.create_task(tune_gc(lambda: 1))
     try:
         await asyncio.sleep(0)
         circles = [Circle() for _ in range(20)]

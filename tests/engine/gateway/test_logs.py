@@ -10,7 +10,7 @@ import structlog
 
 from mallard_engine.logs import REDACTED, configure_logging, redact
 from tests.engine.gateway.conftest import HOME, NEAR, RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkMSJ9.c2lnbmF0dXJl"
 
@@ -102,7 +102,7 @@ async def test_a_whole_run_leaves_nothing_private_in_the_log(
     node: RunningNode, log: io.StringIO
 ) -> None:
     token = node.token("d1")
-    async with phone(node.ws, token) as driver:
+    async with open_app(node.ws, token) as driver:
         await driver.go_online(position=NEAR)
         job = await node.submit()
         offer = await driver.receive("offer")

@@ -4,7 +4,7 @@ import asyncio
 
 from mallard_engine.metrics import Metrics
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 NAMES = {
@@ -87,7 +87,7 @@ async def test_the_loops_lag_is_sampled() -> None:
 
 
 async def test_a_scrape_counts_drivers_jobs_offers_and_latency(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         drivers = 'mallard_drivers{market="phoenix",state="%s"}'
         jobs = 'mallard_jobs{market="phoenix",state="%s"}'
@@ -110,8 +110,8 @@ async def test_only_a_first_offer_is_measured_from_the_jobs_arrival(
 ) -> None:
     node = await engine_node(cooldown_s=0)
     async with (
-        phone(node.ws, node.token("d1")) as one,
-        phone(node.ws, node.token("d2")) as other,
+        open_app(node.ws, node.token("d1")) as one,
+        open_app(node.ws, node.token("d2")) as other,
     ):
         await one.go_online(position=NEAR)
         await node.submit()

@@ -7,7 +7,7 @@ import pytest
 from mallard_engine.gateway.origins import is_same_origin
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
-from tests.engine.gateway.wire import HANDSHAKE, Answer, Wire
+from tests.engine.gateway.raw_client import HANDSHAKE, Answer, RawClient
 
 
 @pytest.mark.finding("C1")
@@ -69,7 +69,7 @@ def test_a_plain_page_is_not_the_origin_of_an_encrypted_address() -> None:
 
 async def shake(node: RunningNode, *lines: str) -> Answer:
     """The answer to a handshake for `x` with these headers."""
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         return await wire.ask(HANDSHAKE + "".join(f"{it}\r\n" for it in lines).encode() + b"\r\n")
 
 
@@ -124,7 +124,7 @@ async def test_a_proxy_says_that_the_address_is_encrypted(engine_node: NodeFacto
 
 @pytest.mark.finding("C1")
 async def test_a_query_is_refused_as_a_problem(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         answer = await wire.ask(HANDSHAKE.replace(b"/driver", b"/driver?token=x") + b"\r\n")
     assert answer.status == 400
     assert json.loads(answer.body)["code"] == "bad_request"

@@ -8,7 +8,7 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, RunningNode
-from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
+from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
 from tests.support import eventually
 
 LAT, LON = NEAR["lat"], NEAR["lon"]
@@ -53,7 +53,7 @@ def now_ms(node: RunningNode) -> int:
     return node.node.store.now_ms()
 
 
-async def may_work(app: Phone) -> bool:
+async def may_work(app: DriverApp) -> bool:
     """Whether the driver's position is good enough to be available."""
     answer = await app.ask("status", state="available")
     assert answer["type"] == "reply" or answer["code"] == "no_position"
@@ -77,7 +77,7 @@ async def test_a_good_place_is_never_lost_over_the_socket(node: RunningNode, spo
     oddities = ODDITIES | (NOT_FINITE if spoken == MSGPACK else {})
     for number, (name, rest) in enumerate(oddities.items()):
         driver = f"{spoken}-{number}"
-        async with phone(node.ws, node.token(driver), subprotocol=spoken) as app:
+        async with open_app(node.ws, node.token(driver), subprotocol=spoken) as app:
             await app.hello()
             assert not await may_work(app)
             await app.send("location", fixes=[[now_ms(node) + 0.906, LAT, LON, *rest]])
@@ -87,7 +87,7 @@ async def test_a_good_place_is_never_lost_over_the_socket(node: RunningNode, spo
 @pytest.mark.finding("C2")
 async def test_a_good_place_is_never_lost_over_http(node: RunningNode) -> None:
     for number, (name, rest) in enumerate(ODDITIES.items()):
-        async with phone(node.ws, node.token(f"d{number}")) as app:
+        async with open_app(node.ws, node.token(f"d{number}")) as app:
             await app.hello()
             answer = await post(node, f"d{number}", [[now_ms(node) + 0.906, LAT, LON, *rest]])
             assert answer == {"accepted": 1, "dropped": 0, "reasons": []}, name
@@ -97,7 +97,7 @@ async def test_a_good_place_is_never_lost_over_http(node: RunningNode) -> None:
 @pytest.mark.finding("C2")
 @pytest.mark.parametrize("spoken", [MSGPACK, JSON])
 async def test_malformed_fixes_over_the_socket_are_told(node: RunningNode, spoken: str) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=spoken) as app:
+    async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
         await app.hello()
         for fix in MALFORMED.values():
             if isinstance(fix, list) and fix[0] is None:
@@ -127,7 +127,7 @@ async def test_http_says_of_each_fix_why_it_was_dropped(node: RunningNode) -> No
     ]
     unknown = await post(node, "d1", fixes)
     assert {each["why"] for each in unknown["reasons"]} == {"unknown", "malformed", "outside"}
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello()
         answer = await post(node, "d1", fixes)
         assert (answer["accepted"], answer["dropped"]) == (2, 5)
@@ -145,7 +145,7 @@ async def test_http_says_of_each_fix_why_it_was_dropped(node: RunningNode) -> No
 async def test_a_day_old_position_makes_no_driver_available(node: RunningNode) -> None:
     old = now_ms(node) - 86_400_000
     fix = [old, LAT, LON, 5.0, None, None]
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello(position={**NEAR, "at_ms": old})
         assert not await may_work(app)
         await app.send("location", fixes=[fix])
@@ -164,7 +164,7 @@ async def test_fixes_in_any_order_place_at_the_newest(node: RunningNode, way: st
     # More than are handed on of one driver, newest first: the older ones must go.
     agos = (0, 5_000, 3_000, 1_000, 4_000, 2_000)
     fixes = [[now - ago, LAT + (ago - 3_000) * 1e-7, LON, 5.0] for ago in agos]
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello()
         if way == "http":
             assert (await post(node, "d1", fixes))["accepted"] == len(fixes)

@@ -25,7 +25,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
-from mallard_engine.gateway.http.transport.protocol import PatientHttpProtocol
+from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
 from mallard_engine.gateway.server import Server, server_config
 from mallard_engine.gateway.socket.protocol import DriverSocketProtocol
 
@@ -100,14 +100,14 @@ def test_methods_that_are_overridden_or_called_exist(owner: type, names: str) ->
 
 def test_every_override_overrides_something() -> None:
     ours = {
-        PatientHttpProtocol: HttpToolsProtocol,
+        TimeoutHttpProtocol: HttpToolsProtocol,
         DriverSocketProtocol: WebSocketsSansIOProtocol,
         Server: uvicorn.Server,
     }
     # What is ours alone, and called by us; whatever else is public must be a hook of theirs.
     known = {
-        *("converse", "end", "hang_up", "is_writable", "know", "refuse", "send_frames"),
-        *("take_over", "begin_exit", "ops_port", "port"),
+        *("read_messages", "end", "hang_up", "is_writable", "mark_authenticated", "refuse"),
+        *("send_frames", "take_over", "begin_exit", "ops_port", "port"),
     }
     for cls, base in ours.items():
         public = {name for name in vars(cls) if not name.startswith("_")}

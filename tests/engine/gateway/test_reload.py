@@ -11,12 +11,12 @@ import redis
 
 from mallard_engine.config.settings import ConfigError, Settings, load_settings
 from mallard_engine.core.places.markets import Mall, Places
-from mallard_engine.gateway.reloading import Reloading
+from mallard_engine.gateway.reloading import ConfigReloader
 from mallard_engine.storage.policy_agreement import KEY, fingerprint
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import MALL, PHOENIX, NodeFactory, RunningNode
+from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, order
-from tests.engine.gateway.phone import phone
 from tests.support import eventually
 
 pytestmark = pytest.mark.finding("D15", "D9")
@@ -57,7 +57,7 @@ def with_mall(places: Places, mall: Mall) -> Places:
 
 async def test_waiting_job_is_matched_under_the_new_policy(engine_node: NodeFactory) -> None:
     node = await engine_node(initial_radius_m=500, max_radius_m=1_000, retry_s=3_000)
-    async with phone(node.ws, node.token("far")) as app:
+    async with open_app(node.ws, node.token("far")) as app:
         await app.go_online(position=FAR)
         job = await node.submit()
         await looked_for_drivers(node, job["id"])
@@ -73,7 +73,7 @@ async def test_driver_who_becomes_free_is_in_reach_of_the_new_radius(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node(initial_radius_m=500, max_radius_m=1_000, retry_s=3_000)
-    async with phone(node.ws, node.token("far")) as app:
+    async with open_app(node.ws, node.token("far")) as app:
         await app.go_online(position=FAR)
         await app.ask("status", state="paused")
         await reload(node, max_radius_m=25_000, retry_s=3_000)
@@ -84,7 +84,7 @@ async def test_driver_who_becomes_free_is_in_reach_of_the_new_radius(
 
 
 async def test_market_changes_between_instant_rounds_and_batches(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("ann")) as app:
+    async with open_app(node.ws, node.token("ann")) as app:
         await app.go_online(position=FAR)
         for round_, window_ms in (("batch", 50), ("instant", 50), ("batch", 60)):
             await reload(node, round=round_, window_ms=window_ms, max_run_jobs=1, cooldown_s=0)
@@ -113,7 +113,7 @@ async def test_new_mall_takes_orders_and_offers(node: RunningNode) -> None:
     body = order(pickup={"mall": "new-mall", "stores": [{"store": "lego"}]})
     shop = Caller(node)
     assert (await shop.submit(body)).status_code == 422
-    async with phone(node.ws, node.token("ann")) as app:
+    async with open_app(node.ws, node.token("ann")) as app:
         await app.go_online(position=FAR)
         await reload(node, new)
         job = (await shop.submit(body)).json()["id"]
@@ -127,7 +127,7 @@ async def test_new_mall_takes_orders_and_offers(node: RunningNode) -> None:
 async def test_moved_gate_is_where_the_next_driver_goes(node: RunningNode) -> None:
     old = node.node.places.mall(MALL)
     gates = {name: replace(gate, lat=gate.lat + 0.0001) for name, gate in old.gates.items()}
-    async with phone(node.ws, node.token("ann")) as app:
+    async with open_app(node.ws, node.token("ann")) as app:
         await app.go_online(position=FAR)
         await reload(node, with_mall(node.node.places, replace(old, gates=gates)))
         await node.submit()
@@ -175,7 +175,7 @@ async def test_travel_source_is_swapped(node: RunningNode) -> None:
     before = node.node.travel
     await reload(node, travel_source="osrm", travel_osrm_url="http://127.0.0.1:9")
     assert PHOENIX in node.node.travel.ahead
-    async with phone(node.ws, node.token("ann")) as app:
+    async with open_app(node.ws, node.token("ann")) as app:
         await app.go_online(position=FAR)
         await node.submit()
         await app.receive("offer")  # nothing listens there: the straight line answers
@@ -203,7 +203,7 @@ async def test_signals_that_come_meanwhile_are_one_more_reading(
             raise ConfigError("a figure is wrong")
         raise RuntimeError("a bug")
 
-    reloading = Reloading(lambda: (Settings(), Places([])), take_over)
+    reloading = ConfigReloader(lambda: (Settings(), Places([])), take_over)
     reloading.ask()
     await asyncio.sleep(0)
     for _ in range(5):

@@ -17,7 +17,7 @@ from mallard_engine.storage.client.errors import DataFolderInUse
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 
@@ -47,14 +47,14 @@ async def test_requests_are_told_to_try_again_and_work_when_it_is_back(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         kill(own_server)
         await eventually(lambda: not_ready(node))
         assert (await node.http.get("/livez")).status_code == 200
         assert (await node.http.get("/metrics")).status_code == 200
         await driver.send("status", id=7, state="paused")
-        async with phone(node.ws, node.token("d2")) as newcomer:
+        async with open_app(node.ws, node.token("d2")) as newcomer:
             await newcomer.send("hello")
             refused = await newcomer.receive("error")
             assert (refused["id"], refused["code"]) == (None, "store_unavailable")
@@ -75,7 +75,7 @@ async def test_without_a_store_for_long_all_sockets_are_closed(
     own_server: EmbeddedServer,
 ) -> None:
     node = await engine_node(redis_url=own_server.url, store_down_close_s=0.2)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         kill(own_server)
         assert await driver.closed() == 4006

@@ -12,7 +12,7 @@ import structlog
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 
@@ -118,7 +118,7 @@ async def test_a_full_store_refuses_new_work_alone(
 ) -> None:
     """The node was restarted while the store was full: whoever holds a job comes back."""
     before = await engine_node(redis_url=own_server.url)
-    async with phone(before.ws, before.token("holder")) as driver:
+    async with open_app(before.ws, before.token("holder")) as driver:
         await driver.go_online(position=NEAR)
         held = await before.submit()
         offer = await driver.receive("offer")
@@ -126,13 +126,13 @@ async def test_a_full_store_refuses_new_work_alone(
     queued = await before.submit()
     fill(own_server)
     after = await engine_node(redis_url=own_server.url)
-    async with phone(after.ws, after.token("holder")) as driver:
+    async with open_app(after.ws, after.token("holder")) as driver:
         welcome = await driver.hello(position=NEAR)
         (job,) = welcome["jobs"]
         assert job["job"] == held["id"]
         for step in ("at_mall", "picked_up", "delivered"):
             assert (await driver.progress(job, step))["type"] == "reply", step
-    async with phone(after.ws, after.token("newcomer")) as newcomer:
+    async with open_app(after.ws, after.token("newcomer")) as newcomer:
         await newcomer.send("hello")
         assert (await newcomer.receive("error"))["code"] == "store_unavailable"
         assert await newcomer.closed() == 4006
@@ -154,7 +154,7 @@ async def test_a_driver_with_an_offer_may_answer_a_full_store(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
-    async with phone(node.ws, node.token("d")) as driver:
+    async with open_app(node.ws, node.token("d")) as driver:
         await driver.go_online(position=NEAR)
         first, second = await node.submit(), await node.submit()
         fill(own_server)

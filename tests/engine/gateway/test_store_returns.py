@@ -14,7 +14,7 @@ from mallard_engine.core.model import Device
 from mallard_engine.gateway import driver_recovery
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
-from tests.engine.gateway.phone import Frame, Phone, phone
+from tests.engine.gateway.driver_app import DriverApp, Frame, open_app
 from tests.proxy import Proxy
 from tests.support import eventually
 
@@ -66,7 +66,7 @@ def kill(server: EmbeddedServer) -> None:
     server._process.wait()
 
 
-async def is_offered(node: RunningNode, driver: Phone) -> Frame:
+async def is_offered(node: RunningNode, driver: DriverApp) -> Frame:
     """A new job reaches the driver at once; it declines nothing of it."""
     job = await node.submit()
     offer = await driver.receive("offer", within_s=5)
@@ -85,7 +85,10 @@ async def test_sockets_stay_open_while_the_store_is_restarted(
 ) -> None:
     one = hasten(await engine_node(redis_url=server.url))
     other = hasten(await engine_node(redis_url=server.url))
-    async with phone(one.ws, one.token("d1")) as d1, phone(other.ws, other.token("d2")) as d2:
+    async with (
+        open_app(one.ws, one.token("d1")) as d1,
+        open_app(other.ws, other.token("d2")) as d2,
+    ):
         first = await d1.go_online(position=NEAR)
         await d2.go_online(position=NEAR)
         for _ in range(2):
@@ -115,7 +118,7 @@ async def test_hello_that_was_asked_for_replaces_the_device(
     async def stored() -> object:
         return (await node.node.store.snapshot(PHOENIX, "d1")).driver.device
 
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello(position=NEAR, device={"kind": "fcm", "token": "old"})
         for told, kept in (("new", "new"), (None, "new"), ("newer", "newer")):
             kill(server)
@@ -139,9 +142,9 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
     monkeypatch.setattr(driver_recovery, "_ASK_BATCH", 1)
     node = hasten(await engine_node(redis_url=server.url))
     async with (
-        phone(node.ws, node.token("d1")) as d1,
-        phone(node.ws, node.token("d2")) as d2,
-        phone(node.ws, node.token("d3")) as d3,
+        open_app(node.ws, node.token("d1")) as d1,
+        open_app(node.ws, node.token("d2")) as d2,
+        open_app(node.ws, node.token("d3")) as d3,
     ):
         await d1.go_online(position=NEAR)
         await d2.hello(position=NEAR)
@@ -166,7 +169,7 @@ async def test_an_idle_app_tells_of_a_parcel_after_a_loss(
     """Neither the store nor the node has any sign of it; the same after a second loss."""
     node = hasten(await engine_node(redis_url=server.url))
     job = await node.submit()
-    async with phone(node.ws, node.token("d1")) as d1:
+    async with open_app(node.ws, node.token("d1")) as d1:
         await d1.hello(position=NEAR)
         for holds in ([], [{"job": job["id"], "attempt": 1, "state": "picked_up"}]):
             kill(server)
@@ -180,7 +183,7 @@ async def test_an_idle_app_tells_of_a_parcel_after_a_loss(
 @pytest.mark.finding("B3")
 async def test_a_short_outage_is_told_to_nobody(proxy: Proxy, engine_node: NodeFactory) -> None:
     node = await engine_node(redis_url=proxy.url)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         proxy.cut()
         await eventually(lambda: is_back(node))
@@ -195,7 +198,7 @@ async def test_a_delivery_reported_to_a_silent_store_frees_the_driver(
     """The store carries out what it was sent while it was silent, and its replies go unheard."""
     one = hasten(await engine_node(redis_url=server.url))
     hasten(await engine_node(redis_url=server.url))
-    async with phone(one.ws, one.token("d1")) as driver:
+    async with open_app(one.ws, one.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         offer = await is_offered(one, driver)
         accepted = await driver.ask("accept", offer=offer["offer"])
@@ -222,15 +225,15 @@ async def test_a_node_cut_off_takes_its_drivers_back(
     cut_off = await engine_node(redis_url=proxy.url)
     other = await engine_node(redis_url=server.url)
     async with (
-        phone(cut_off.ws, cut_off.token("d1")) as stays,
-        phone(cut_off.ws, cut_off.token("d2")) as moves,
+        open_app(cut_off.ws, cut_off.token("d1")) as stays,
+        open_app(cut_off.ws, cut_off.token("d2")) as moves,
     ):
         await stays.go_online(position=NEAR)
         await moves.go_online(position=NEAR)
         await asyncio.sleep(OUTAGE_S)  # a node that is new itself takes no other for dead
         proxy.stall()
         await eventually(lambda: _is_out(other, "d1"), 10)
-        async with phone(other.ws, other.token("d2")) as moved:
+        async with open_app(other.ws, other.token("d2")) as moved:
             assert (await moved.hello(position=NEAR))["state"] == "available"
             proxy.go_on()
             welcome = await stays.receive("welcome", within_s=10)
@@ -250,7 +253,7 @@ async def test_an_emptied_store_knows_the_drivers_again(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=server.url)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR, vehicle={"kind": "van", "max_jobs": 3})
         await driver.ask("decline", offer=(await is_offered(node, driver))["offer"])
         with redis.Redis.from_url(server.url) as client:
@@ -269,7 +272,7 @@ async def test_a_replica_that_missed_the_last_pushes_takes_over(
     server: EmbeddedServer, replica: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=proxy.url)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await _replicated(server, replica)
         _promote(replica)  # from here on it misses what the nodes are told
@@ -292,7 +295,7 @@ async def test_a_parcel_on_board_outlives_a_lost_accept(
 ) -> None:
     """The failover forgets the accept and the pick-up; a second driver is near."""
     node = await engine_node(redis_url=proxy.url)
-    async with phone(node.ws, node.token("d1")) as d1:
+    async with open_app(node.ws, node.token("d1")) as d1:
         await d1.go_online(position=NEAR)
         offer = await is_offered(node, d1)
         await _replicated(server, replica)
@@ -306,7 +309,7 @@ async def test_a_parcel_on_board_outlives_a_lost_accept(
         await d1.send("hello", holds=[held])
         (mine,) = (await d1.receive("welcome", within_s=10))["jobs"]
         assert (mine["job"], mine["state"]) == (job["job"], "picked_up")
-        async with phone(node.ws, node.token("d2")) as d2:
+        async with open_app(node.ws, node.token("d2")) as d2:
             await d2.go_online(position=NEAR)
             assert await d2.heard("offer") == await d1.heard("offer") == []
         delivered = await d1.progress(mine, "delivered")
@@ -317,13 +320,13 @@ async def test_a_parcel_on_board_outlives_a_lost_accept(
 
 @pytest.mark.finding("C10")
 async def test_a_delivery_is_told_by_hello(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as d1:
+    async with open_app(node.ws, node.token("d1")) as d1:
         await d1.go_online(position=NEAR)
         offer = await is_offered(node, d1)
         (job,) = (await d1.ask("accept", offer=offer["offer"]))["jobs"]
         await d1.progress(job, "picked_up")
     held = {"job": job["job"], "attempt": job["attempt"], "state": "delivered", "at_ms": 1}
-    async with phone(node.ws, node.token("d1")) as d1:
+    async with open_app(node.ws, node.token("d1")) as d1:
         assert (await d1.hello(holds=[held]))["jobs"] == []
     assert (await node.job(job["job"]))["state"] == "delivered"
 
@@ -331,7 +334,7 @@ async def test_a_delivery_is_told_by_hello(node: RunningNode) -> None:
 @pytest.mark.finding("B5")
 async def test_a_job_unknown_to_the_store_raises_an_alert(node: RunningNode) -> None:
     held = {"job": "job_phoenix.none", "attempt": 1, "state": "picked_up"}
-    async with phone(node.ws, node.token("d1")) as d1:
+    async with open_app(node.ws, node.token("d1")) as d1:
         assert (await d1.hello(holds=[held]))["jobs"] == []
     assert await node.figure('mallard_alerts_total{kind="unknown_job_held"}') == 1
 

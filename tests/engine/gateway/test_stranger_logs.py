@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller
-from tests.engine.gateway.phone import phone
-from tests.engine.gateway.wire import HANDSHAKE, Wire, client_frame
+from tests.engine.gateway.raw_client import HANDSHAKE, RawClient, client_frame
 
 _ROUNDS = 6
 _STRANGERS = {
@@ -37,7 +37,7 @@ def shown(lines: Sequence[MutableMapping[str, Any]]) -> Counter[str]:
 
 
 async def _send(node: RunningNode, data: bytes) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         wire.send(data)
         await wire.rest()
 
@@ -79,7 +79,7 @@ async def test_a_service_that_guesses_jobs_causes_few_lines(node: RunningNode) -
 @pytest.mark.finding("A8")
 async def test_a_driver_that_guesses_offers_causes_few_lines(node: RunningNode) -> None:
     with capture_logs() as lines:
-        async with phone(node.ws, node.token("d1")) as app:
+        async with open_app(node.ws, node.token("d1")) as app:
             await app.hello()
             for _ in range(20):
                 await app.ask("accept", offer="somebody-elses")

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from mallard_engine.config.settings import ConfigError, Settings
-from mallard_engine.gateway.token_keys import kept_secret, load_token_keys
+from mallard_engine.gateway.token_keys import load_token_keys, stored_secret
 
 LONG = "a-secret-of-more-than-thirty-two-bytes"
 
@@ -18,16 +18,18 @@ def test_a_secret_is_made_once_for_the_folder_and_only_its_owner_may_read_it(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "data"
-    first = kept_secret(folder)
+    first = stored_secret(folder)
     assert len(first) >= 32
-    assert kept_secret(folder) == first
+    assert stored_secret(folder) == first
     assert stat.S_IMODE((folder / "secret").stat().st_mode) == 0o600
     assert [path.name for path in folder.iterdir()] == ["secret"]
 
 
 def test_those_who_make_the_secret_at_once_get_the_same_one(tmp_path: Path) -> None:
     found: list[bytes] = []
-    makers = [threading.Thread(target=lambda: found.append(kept_secret(tmp_path))) for _ in "12345"]
+    makers = [
+        threading.Thread(target=lambda: found.append(stored_secret(tmp_path))) for _ in "12345"
+    ]
     for maker in makers:
         maker.start()
     for maker in makers:
@@ -45,7 +47,7 @@ def test_configured_secrets_come_first_and_second(tmp_path: Path) -> None:
 
 def test_the_folders_secret_stays_valid_beside_a_second_one(tmp_path: Path) -> None:
     keys = load_token_keys(Settings(data=tmp_path, second_secret=LONG))
-    assert keys.secrets == (kept_secret(tmp_path), LONG.encode())
+    assert keys.secrets == (stored_secret(tmp_path), LONG.encode())
 
 
 @pytest.mark.parametrize("content", [None, "", "  \n"])

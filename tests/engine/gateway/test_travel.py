@@ -14,7 +14,7 @@ from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.roads import RoadGraph, Roads, in_order
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.engine.travel.osrm_server import OsrmServer, osrm_server, seconds
 from tests.engine.travel.streets import write_town
 
@@ -65,7 +65,7 @@ async def test_roads_say_when_a_driver_is_there(
     here = NEAR["lat"], NEAR["lon"]
     to_gate, to_door = roads.seconds(*here, *gate, 0), roads.seconds(*gate, *home, 0)
     assert to_gate != pytest.approx(1.3 * haversine_m(*here, *gate) / 9.0, rel=0.05)
-    async with phone(node.ws, node.token("ann")) as ann:
+    async with open_app(node.ws, node.token("ann")) as ann:
         await ann.go_online(position=NEAR)
         quote = await quoted(node)
         assert quote["eta_s"] == pytest.approx(to_gate, abs=1)
@@ -110,7 +110,7 @@ async def test_an_osrm_server_says_when_a_driver_is_there(
     )
     gate, _, _ = ends(places)
     to_gate = seconds((NEAR["lat"], NEAR["lon"]), gate)
-    async with phone(node.ws, node.token("ann")) as ann:
+    async with open_app(node.ws, node.token("ann")) as ann:
         await ann.go_online(position=NEAR)
         assert (await quoted(node))["eta_s"] == pytest.approx(to_gate, abs=1)
         job = await node.submit()
@@ -137,7 +137,7 @@ async def test_an_osrm_server_that_hangs_holds_nobody_up(
     )
     gate, _, _ = ends(places)
     straight_s = 1.3 * haversine_m(NEAR["lat"], NEAR["lon"], *gate) / 9.0
-    async with phone(node.ws, node.token("ann")) as ann:
+    async with open_app(node.ws, node.token("ann")) as ann:
         await ann.go_online(position=NEAR)
         for _ in range(4):
             assert (await quoted(node))["eta_s"] == pytest.approx(straight_s, abs=1)

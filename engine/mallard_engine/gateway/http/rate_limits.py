@@ -23,7 +23,8 @@ from mallard_engine.config.settings import Settings
 from mallard_engine.gateway.auth import BadToken, Principal, Tokens, bearer
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
 from mallard_engine.gateway.limits.client_address import TrustedProxies
-from mallard_engine.gateway.limits.token_buckets import Buckets, FairTurns, Level, Rate
+from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore
+from mallard_engine.gateway.limits.token_buckets import Buckets, Level, Rate
 from mallard_engine.logs import Tally
 from mallard_protocol.codes import ProblemCode, Role
 
@@ -39,7 +40,7 @@ _MOST_AT_ONCE: Final = 16
 # A refusal is cheap, but not for nothing: a client that ignores it asks no faster than this on each
 # of its connections.
 _REFUSED_AFTER_S: Final = 0.25
-_TURN: Final = "mallard.turn"
+_SLOT: Final = "mallard.slot"
 
 
 def limits_of(settings: Settings) -> "Limits":
@@ -69,7 +70,7 @@ class Limits:
     waits: int
 
 
-class Limiter:
+class RateLimiter:
     """Counts what callers do. ``limited`` hears the kind of each refusal."""
 
     def __init__(
@@ -89,7 +90,7 @@ class Limiter:
         self._connects = Buckets(limits.connects)
         self._address = Buckets(limits.address)
         self._waits: Counter[str] = Counter()
-        self.turns = FairTurns(_MOST_OF_ONE_AT_ONCE, _MOST_AT_ONCE)
+        self.concurrency = FairSemaphore(_MOST_OF_ONE_AT_ONCE, _MOST_AT_ONCE)
 
     def charge(self, principal: Principal, token: str, cost: float) -> dict[str, str]:
         """Count a request; return the `RateLimit` fields. Raises `HttpProblem` 429.
@@ -172,39 +173,39 @@ class Limiter:
         _tally.count(kind)
 
 
-class Turn:
-    """A request's turn among those of all services; `pause` while it only waits."""
+class RequestSlot:
+    """A request's place in the fair semaphore of all services, released while it only waits."""
 
-    __slots__ = ("_is_within", "_service", "_turns")
+    __slots__ = ("_is_held", "_semaphore", "_service")
 
-    def __init__(self, turns: FairTurns, service: str) -> None:
-        self._turns = turns
+    def __init__(self, semaphore: FairSemaphore, service: str) -> None:
+        self._semaphore = semaphore
         self._service = service
-        self._is_within = False
+        self._is_held = False
 
-    async def enter(self) -> None:
-        """Wait for the turn, if it is not within already."""
-        if not self._is_within:
-            await self._turns.enter(self._service)
-            self._is_within = True
+    async def acquire(self) -> None:
+        """Wait for the semaphore unless the request holds it already."""
+        if not self._is_held:
+            await self._semaphore.acquire(self._service)
+            self._is_held = True
 
-    def pause(self) -> None:
-        """Let others go on; again too."""
-        if self._is_within:
-            self._is_within = False
-            self._turns.leave(self._service)
-
-
-def turn_of(request: Request) -> Turn | None:
-    """The turn of a request under way; None where none is needed."""
-    turn: Turn | None = request.scope.get(_TURN)
-    return turn
+    def release(self) -> None:
+        """Release the semaphore if the request holds it."""
+        if self._is_held:
+            self._is_held = False
+            self._semaphore.release(self._service)
 
 
-class Limited:
-    """The ASGI application ``app`` behind a `Limiter`."""
+def slot_of(request: Request) -> RequestSlot | None:
+    """Return the slot of a request; None for a request that needs none."""
+    slot: RequestSlot | None = request.scope.get(_SLOT)
+    return slot
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, limiter: Limiter) -> None:
+
+class RateLimitMiddleware:
+    """The ASGI application ``app`` behind a `RateLimiter`."""
+
+    def __init__(self, app: ASGIApp, tokens: Tokens, limiter: RateLimiter) -> None:
         self._app = app
         self._tokens = tokens
         self._limiter = limiter
@@ -229,13 +230,13 @@ class Limited:
         except HttpProblem as problem:
             await _refuse(problem, scope, receive, send)
             return
-        turn = Turn(self._limiter.turns, principal.sub)
-        scope[_TURN] = turn
+        slot = RequestSlot(self._limiter.concurrency, principal.sub)
+        scope[_SLOT] = slot
         try:
-            await turn.enter()
+            await slot.acquire()
             await self._app(scope, receive, _with_fields(send, fields))
         finally:
-            turn.pause()
+            slot.release()
             if waits:
                 self._limiter.end_wait(principal.sub)
 

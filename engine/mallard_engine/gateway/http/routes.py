@@ -16,7 +16,7 @@ from mallard_engine.gateway.http.endpoints.positions import DriverFixesApi
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.request_parsing import encode_json
 from mallard_engine.gateway.http.routing import ORDERS, Method, route
-from mallard_engine.gateway.services import Deps
+from mallard_engine.gateway.services import Services
 from mallard_protocol.codes import ProblemCode
 from mallard_protocol.schema import asyncapi, openapi
 
@@ -24,18 +24,18 @@ from mallard_protocol.schema import asyncapi, openapi
 _DOCUMENTS_KEPT: Final = "public, max-age=300"
 
 
-def routes(deps: Deps) -> list[Route]:
+def routes(services: Services) -> list[Route]:
     """The order API, the operators' and the contract documents.
 
     The application answers errors with ``problems.EXCEPTION_HANDLERS``.
     """
     return [
-        *JobsApi(deps).routes(),
-        *OperatorsApi(deps).routes(),
-        *MarketsApi(deps).routes(),
-        *DriverFixesApi(deps).routes(),
-        route("/v1/events", deps.tokens, get=Method(_not_served, ORDERS)),
-        route("/v1/jobs/{id}/events", deps.tokens, get=Method(_not_served, ORDERS)),
+        *JobsApi(services).routes(),
+        *OperatorsApi(services).routes(),
+        *MarketsApi(services).routes(),
+        *DriverFixesApi(services).routes(),
+        route("/v1/events", services.tokens, get=Method(_not_served, ORDERS)),
+        route("/v1/jobs/{id}/events", services.tokens, get=Method(_not_served, ORDERS)),
         Route("/v1/driver", _no_upgrade),
         Route("/openapi.json", _openapi),
         Route("/asyncapi.json", _asyncapi),

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from mallard_engine.gateway.auth import Principal, Tokens, bearer
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem
-from mallard_engine.gateway.limits.connections import know_client
+from mallard_engine.gateway.limits.connections import mark_authenticated
 from mallard_protocol.codes import ProblemCode, Role
 from mallard_protocol.operations import query_names
 
@@ -57,7 +57,7 @@ class _Endpoint:
                 ProblemCode.METHOD_NOT_ALLOWED, f"allowed: {self._allow}", headers=allow
             )
         principal = self._tokens.verify(bearer(request.headers.getlist("authorization")))
-        know_client(request.scope)
+        mark_authenticated(request.scope)
         principal.require(*method.roles)
         check_query(
             request, self._query_names["GET" if request.method == "HEAD" else request.method]

@@ -25,7 +25,7 @@ PEER: Final = "mallard.peer"
 """Under this name a request's scope holds, in `state`, its connection's `Peer`."""
 MAX_BACKLOG: Final = 4_096
 # Of all strangers together: unread heads, pipelined requests and bodies.
-MAX_STRANGERS_BYTES: Final = 32 << 20
+MAX_UNAUTHENTICATED_BYTES: Final = 32 << 20
 
 _OWN_DESCRIPTORS: Final = 64
 _MIN_BACKLOG: Final = 32
@@ -85,9 +85,9 @@ class Connections:
         self._proxies = proxies or TrustedProxies()
         self._refused = refused
         self._open = 0
-        self._strangers: dict[Peer, None] = {}  # the oldest first
+        self._unauthenticated: dict[Peer, None] = {}  # the oldest first
         self._by_address: Counter[str] = Counter()
-        self._strangers_bytes = 0
+        self._unauthenticated_bytes = 0
 
     def __len__(self) -> int:
         """How many connections are open."""
@@ -110,7 +110,7 @@ class Connections:
         self._open += 1
         peer = Peer(self, address, cut)
         if host == UNKNOWN or not self._proxies.trusts(host):
-            self._strangers[peer] = None
+            self._unauthenticated[peer] = None
             self._by_address[address] += 1
         return peer
 
@@ -121,7 +121,7 @@ class Connections:
 
     def _make_room(self) -> bool:
         """Cut the connection of the oldest stranger; return whether there was one."""
-        oldest = next(iter(self._strangers), None)
+        oldest = next(iter(self._unauthenticated), None)
         if oldest is None:
             return False
         self.refuse("evicted")
@@ -130,26 +130,26 @@ class Connections:
 
     # -- for `Peer`
 
-    def _is_stranger(self, peer: "Peer") -> bool:
-        return peer in self._strangers
+    def _is_unauthenticated(self, peer: "Peer") -> bool:
+        return peer in self._unauthenticated
 
-    def _no_stranger(self, peer: "Peer") -> None:
-        if peer in self._strangers:
-            del self._strangers[peer]
-            self._strangers_bytes -= peer.held
+    def _authenticate(self, peer: "Peer") -> None:
+        if peer in self._unauthenticated:
+            del self._unauthenticated[peer]
+            self._unauthenticated_bytes -= peer.held
             self._by_address[peer.address] -= 1
             if not self._by_address[peer.address]:
                 del self._by_address[peer.address]
 
     def _closed(self, peer: "Peer") -> None:
-        self._no_stranger(peer)
+        self._authenticate(peer)
         self._open -= 1
 
     def _may_hold(self, peer: "Peer", size: int) -> bool:
-        if peer not in self._strangers:
+        if peer not in self._unauthenticated:
             return True
-        self._strangers_bytes += size - peer.held
-        return self._strangers_bytes <= MAX_STRANGERS_BYTES or size <= peer.held
+        self._unauthenticated_bytes += size - peer.held
+        return self._unauthenticated_bytes <= MAX_UNAUTHENTICATED_BYTES or size <= peer.held
 
 
 class Peer:
@@ -164,32 +164,32 @@ class Peer:
         self._cut: Callable[[], None] | None = cut
 
     @property
-    def is_stranger(self) -> bool:
+    def is_unauthenticated(self) -> bool:
         """Whether the client has shown no good token, and is no proxy."""
-        return self._connections is not None and self._connections._is_stranger(self)  # noqa: SLF001
+        return self._connections is not None and self._connections._is_unauthenticated(self)  # noqa: SLF001
 
-    def know(self) -> None:
+    def mark_authenticated(self) -> None:
         """The client has shown a good token."""
         if self._connections is not None:
-            self._connections._no_stranger(self)  # noqa: SLF001 - the two are one unit
+            self._connections._authenticate(self)  # noqa: SLF001 - the two are one unit
 
     def run(self, work: Callable[[], None]) -> None:
         """Handle input: at once, or in a stranger's turn."""
-        if self._connections is not None and self.is_stranger:
+        if self._connections is not None and self.is_unauthenticated:
             self._connections.share.run(self.address, work)
         else:
             work()
 
     def later(self, work: Callable[[], None]) -> None:
         """Handle more input in a later turn of the loop."""
-        if self._connections is not None and self.is_stranger:
+        if self._connections is not None and self.is_unauthenticated:
             self._connections.share.later(self.address, work)
         else:
             asyncio.get_running_loop().call_soon(work)
 
     def charge(self, seconds: float) -> None:
         """Count what a stranger causes elsewhere towards the share of all strangers."""
-        if self._connections is not None and self.is_stranger:
+        if self._connections is not None and self.is_unauthenticated:
             self._connections.share.charge(seconds)
 
     def hold(self, size: int) -> bool:
@@ -222,8 +222,8 @@ class Peer:
             connections._closed(self)  # noqa: SLF001
 
 
-def know_client(scope: Mapping[str, Any]) -> None:
+def mark_authenticated(scope: Mapping[str, Any]) -> None:
     """Say that the client of an ASGI scope has shown a good token."""
     peer = scope.get("state", {}).get(PEER)
     if peer is not None:
-        peer.know()
+        peer.mark_authenticated()

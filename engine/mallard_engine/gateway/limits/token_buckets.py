@@ -1,12 +1,11 @@
-"""Token buckets, one number each, and turns between services; both for one node, in memory.
+"""Token buckets of one node, in memory.
 
-A bucket is kept as the time at which it will be full again (the generic cell rate algorithm): a key
-costs one float, whatever its limit.
+A bucket is stored as the time at which it will be full again (the generic cell rate algorithm): a
+key costs one float, whatever its limit.
 """
 
-import asyncio
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -67,66 +66,3 @@ class Buckets:
         if wait_s > 1e-9:
             return Level(wait_s, max(0, math.floor(burst - full_s * per_s)), full_s)
         return Level(0.0, max(0, math.floor(burst - after_s * per_s + 1e-6)), after_s)
-
-
-class FairTurns:
-    """At most ``most`` pieces of work are under way, of one service at most ``most_of_one``; those
-    that wait are let in by turns of their services."""
-
-    def __init__(self, most_of_one: int, most: int) -> None:
-        self._most_of_one = most_of_one
-        self._most = most
-        self._within: dict[str, int] = {}
-        self._total = 0
-        # The service at the front has the next turn.
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-
-    def __len__(self) -> int:
-        """How many are under way or wait."""
-        return self._total + sum(map(len, self._waiting.values()))
-
-    async def enter(self, service: str) -> None:
-        """Wait for a turn of this service."""
-        if service not in self._waiting and self._may_enter(service):
-            self._let_in(service)
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(service, deque()).append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave(service)  # it had just got its turn: the next one has it
-            raise
-
-    def leave(self, service: str) -> None:
-        """Give the turn to the next service that waits."""
-        self._total -= 1
-        self._within[service] -= 1
-        if not self._within[service]:
-            del self._within[service]
-        for name in list(self._waiting):
-            if self._total >= self._most:
-                return
-            if self._may_enter(name):
-                self._let_next_in(name)
-
-    def _may_enter(self, service: str) -> bool:
-        return self._total < self._most and self._within.get(service, 0) < self._most_of_one
-
-    def _let_in(self, service: str) -> None:
-        self._total += 1
-        self._within[service] = self._within.get(service, 0) + 1
-
-    def _let_next_in(self, service: str) -> None:
-        queue = self._waiting[service]
-        while queue:
-            turn = queue.popleft()
-            if not turn.done():
-                self._let_in(service)
-                turn.set_result(None)
-                break
-        if queue:
-            self._waiting.move_to_end(service)
-        else:
-            del self._waiting[service]

@@ -21,7 +21,7 @@ class Refusal(StrEnum):
     ORIGIN = "origin"
 
 
-class Turned(Exception):
+class AdmissionDenied(Exception):
     """The token opens no socket here; ``code`` is what the socket is closed with."""
 
     def __init__(self, code: Close) -> None:
@@ -64,7 +64,7 @@ class Admission:
         if len(origins) == 1:
             if origins[0] in self.allowed_origins or self._is_own(origins[0], scope):
                 return None
-            with contextlib.suppress(Turned):
+            with contextlib.suppress(AdmissionDenied):
                 if self.admit_by_header(headers) is not None:
                     return None
         return Refusal.ORIGIN
@@ -80,28 +80,28 @@ class Admission:
         return is_same_origin(origin, host, is_tls=is_tls)
 
     def admit_by_header(self, headers: Headers) -> Admitted | None:
-        """Whom `Authorization` speaks for; None without one. Raises `Turned`."""
+        """Whom `Authorization` speaks for; None without one. Raises `AdmissionDenied`."""
         values = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
         if not values:
             return None
         try:
             return self.admit(bearer(values))
         except BadToken:
-            raise Turned(Close.BAD_TOKEN) from None
+            raise AdmissionDenied(Close.BAD_TOKEN) from None
 
     def admit(self, token: str) -> Admitted:
-        """Whom a token speaks for. Raises `Turned`."""
+        """Whom a token speaks for. Raises `AdmissionDenied`."""
         try:
             principal = self.tokens.verify(token)
             principal.require(Role.DRIVER)
         except TokenExpired:
-            raise Turned(Close.TOKEN_EXPIRED) from None
+            raise AdmissionDenied(Close.TOKEN_EXPIRED) from None
         except BadToken:
-            raise Turned(Close.BAD_TOKEN) from None
+            raise AdmissionDenied(Close.BAD_TOKEN) from None
         except WrongScope:
-            raise Turned(Close.WRONG_SCOPE) from None
+            raise AdmissionDenied(Close.WRONG_SCOPE) from None
         if principal.market is None or principal.market not in self.markets:
-            raise Turned(Close.WRONG_SCOPE)
+            raise AdmissionDenied(Close.WRONG_SCOPE)
         return Admitted(principal.market, principal.sub, principal.expires_ms, principal.equipment)
 
 

@@ -12,23 +12,23 @@ from msgspec import UNSET
 
 from mallard_engine.core.model import Driver
 from mallard_engine.core.reporting_interval import Reporting
-from mallard_engine.gateway.positions import placed_fix
-from mallard_engine.gateway.socket.admission import Admitted, Turned
+from mallard_engine.gateway.positions import driver_fix
+from mallard_engine.gateway.socket.admission import AdmissionDenied, Admitted
 from mallard_engine.gateway.socket.handshake import (
     claim_custody,
     device_of,
     fix_of,
-    keep_device,
-    tell_wrong_fields,
+    report_wrong_fields,
+    store_device,
     vehicle_of,
     welcome,
 )
-from mallard_engine.gateway.socket.outbox import Outbox, Wire
+from mallard_engine.gateway.socket.outbox import FrameTransport, Outbox
 from mallard_engine.gateway.socket.payloads import arrivals_ms, push_frame
 from mallard_engine.gateway.socket.request_handlers import Request, Requests, refusal
-from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session
-from mallard_engine.gateway.socket.timers import Vigil
+from mallard_engine.gateway.socket.timers import SocketTimers
 from mallard_engine.ports import (
     DriverSnapshot,
     NoSuchDriver,
@@ -55,7 +55,7 @@ from mallard_protocol.messages import (
 )
 
 
-class Conversation:
+class DriverConnection:
     """Reads frames in their order, writes replies and pushes, watches the clock.
 
     The hub's `Listener` of its driver. `admitted` is whom the handshake's token speaks for, None
@@ -63,7 +63,11 @@ class Conversation:
     """
 
     def __init__(
-        self, services: Services, wire: Wire, codec: Codec, admitted: Admitted | None
+        self,
+        services: SocketServices,
+        transport: FrameTransport,
+        codec: Codec,
+        admitted: Admitted | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id: Final = secrets.token_hex(8)
@@ -71,11 +75,11 @@ class Conversation:
         self._services = services
         self._codec = codec
         self._admitted = admitted
-        self._know = wire.know
-        self._outbox = Outbox(wire)
+        self._mark_authenticated = transport.mark_authenticated
+        self._outbox = Outbox(transport)
         self._clock = loop.time
-        self._rate = wire.rate
-        self._vigil = Vigil(services.pace, loop.time())
+        self._rate = transport.rate
+        self._timers = SocketTimers(services.timeouts, loop.time())
         self._session: Session | None = None
         # What a request is answered and what `welcome` tells must not overtake each other.
         self._busy = asyncio.Lock()
@@ -115,7 +119,7 @@ class Conversation:
         """Take a frame; None when that is all, else await the rest before the next."""
         if self.code is not None:
             return None
-        self._vigil.heard_s = self._clock()
+        self._timers.heard_s = self._clock()
         if self._rate.warns():
             self.send(refusal(ErrorCode.RATE_LIMITED, None))
         try:
@@ -159,16 +163,16 @@ class Conversation:
 
     def _locate(self, session: Session, message: Location, dropped: int) -> None:
         driver = session.driver
-        fixes = [placed_fix(driver, fix) for fix in (*message.fixes, *repeat(None, dropped))]
-        self._services.coalescer.add(session.market, driver, fixes)
+        fixes = [driver_fix(driver, fix) for fix in (*message.fixes, *repeat(None, dropped))]
+        self._services.positions.add(session.market, driver, fixes)
         if message.fixes and self._reporting is not None:
             _, lat, lon, *_ = max(message.fixes, key=lambda fix: fix[0])
             self._pace(self._reporting.heard(lat, lon, self._clock(), busy=session.is_busy))
 
-    def _hurry(self, session: Session) -> None:
+    def _speed_up(self, session: Session) -> None:
         """A driver who has something to do reports as usual."""
         if self._reporting is not None and session.is_busy:
-            self._pace(self._reporting.hurry(self._clock()))
+            self._pace(self._reporting.speed_up(self._clock()))
 
     def _pace(self, location_ms: int | None) -> None:
         """Tell the app to report at another interval; None: it stays."""
@@ -194,13 +198,13 @@ class Conversation:
                 answer = refusal(ErrorCode.STORE_UNAVAILABLE, getattr(request, "id", None))
             if answer is not None:
                 self.send(answer)
-        self._hurry(session)
+        self._speed_up(session)
 
     async def _renew(self, session: Session, auth: Auth) -> None:
         """Go on under a fresh token of the same driver."""
         try:
             admitted = self._services.admission.admit(auth.token)
-        except Turned as turned:
+        except AdmissionDenied as turned:
             if turned.code is Close.WRONG_SCOPE:
                 self.end(turned.code)
             else:
@@ -230,7 +234,7 @@ class Conversation:
             return None
         try:
             admitted = self._admitted or self._admit(message)
-        except Turned as turned:
+        except AdmissionDenied as turned:
             self.end(turned.code)
             return None
         if not self._services.limiter.may_connect(admitted.market, admitted.driver):
@@ -241,20 +245,20 @@ class Conversation:
 
     def _admit(self, hello: Hello) -> Admitted:
         if hello.token is UNSET:
-            raise Turned(Close.BAD_TOKEN)
+            raise AdmissionDenied(Close.BAD_TOKEN)
         return self._services.admission.admit(hello.token)
 
     async def _greet(self, hello: Hello, admitted: Admitted, wrong: tuple[str, ...]) -> None:
         market, driver = admitted.market, admitted.driver
         services = self._services
         session = self._session = Session(market, driver)
-        self._vigil.greeted(self._clock(), random.random())  # noqa: S311 - a spread, no secret
+        self._timers.greeted(self._clock(), random.random())  # noqa: S311 - a spread, no secret
         # In the hub before the store knows of the socket: no push can fall between the two.
         services.hub.add(market, driver, self)
         async with self._busy:
             try:
                 await services.relay.follow(market)
-                await services.coalescer.flush(market, driver)
+                await services.positions.flush(market, driver)
                 registered = await services.dispatcher.hello(
                     market,
                     driver,
@@ -272,7 +276,7 @@ class Conversation:
             self._authorize(admitted)
             self._welcome(session, snapshot)
             if wrong:
-                await tell_wrong_fields(services, session, wrong)
+                await report_wrong_fields(services, session, wrong)
 
     async def _greet_again(self, session: Session, hello: Hello) -> None:
         """The hello that `say_hello` asked for: what it holds, and its device, may be new to the
@@ -280,10 +284,10 @@ class Conversation:
         services = self._services
         if fix := fix_of(hello, session.driver):
             at_ms = fix.at_ms or services.store.now_ms()
-            services.coalescer.add(session.market, session.driver, [fix._replace(at_ms=at_ms)])
+            services.positions.add(session.market, session.driver, [fix._replace(at_ms=at_ms)])
         async with self._busy:
             try:
-                await keep_device(services, session, hello)
+                await store_device(services, session, hello)
                 await claim_custody(services, session, hello.holds)
                 snapshot = await services.store.snapshot(session.market, session.driver)
             except (StoreUnavailable, NoSuchDriver):
@@ -310,16 +314,16 @@ class Conversation:
         )
         self._services.dispatcher.holds(session.market, snapshot)
         self._reporting = self._services.dispatcher.reporting(
-            session.market, self._services.pace.location_ms
+            session.market, self._services.timeouts.location_ms
         )
         self._do(session.welcomed(snapshot))
 
     def _authorize(self, admitted: Admitted) -> None:
-        self._know()
+        self._mark_authenticated()
         self._expires_ms = admitted.expires_ms
         left_s = admitted.expires_ms / 1000 - time.time()
         now_s = self._clock()
-        self._vigil.authorized(now_s, now_s + left_s, admitted.expires_ms)
+        self._timers.authorized(now_s, now_s + left_s, admitted.expires_ms)
         self._watch()
 
     # -- what the engine says
@@ -381,7 +385,7 @@ class Conversation:
         """See `hub.Listener`."""
         if self._session is not None and self.code is None:
             self._do(self._session.push(push, relayed=relayed))
-            self._hurry(self._session)
+            self._speed_up(self._session)
 
     def end(self, code: Close) -> None:
         """Close the socket, once."""
@@ -473,10 +477,10 @@ class Conversation:
         if self._alarm is not None:
             self._alarm.cancel()
         loop = asyncio.get_running_loop()
-        self._alarm = loop.call_at(self._vigil.next_s(), self._look)
+        self._alarm = loop.call_at(self._timers.next_s(), self._look)
 
     def _look(self) -> None:
-        for due in self._vigil.due(self._clock()):
+        for due in self._timers.due(self._clock()):
             if isinstance(due, Close):
                 self.end(due)
                 return

@@ -11,10 +11,10 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from mallard_engine.gateway.http.problems import HttpProblem
-from mallard_engine.gateway.socket.admission import Refusal, Turned, common_subprotocol
-from mallard_engine.gateway.socket.connection import Conversation
-from mallard_engine.gateway.socket.protocol import DriverSocketProtocol, wire_of
-from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.admission import AdmissionDenied, Refusal, common_subprotocol
+from mallard_engine.gateway.socket.connection import DriverConnection
+from mallard_engine.gateway.socket.protocol import DriverSocketProtocol, protocol_of
+from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.logs import Tally
 from mallard_protocol.codec import Codec, for_subprotocol
 from mallard_protocol.codes import Close, ProblemCode
@@ -37,7 +37,7 @@ _PROBLEMS: Final[Mapping[Refusal, Callable[[], HttpProblem]]] = {
 class DriverSocket:
     """The endpoint of `GET /v1/driver`."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: SocketServices) -> None:
         self._services = services
         self._open: set[DriverSocketProtocol] = set()
 
@@ -49,23 +49,23 @@ class DriverSocket:
         """Serve one socket until it ends."""
         await receive()  # websocket.connect
         admission = self._services.admission
-        wire = wire_of(scope)
+        protocol = protocol_of(scope)
         refusal = admission.refusal(scope)
         if refusal is not None:
-            wire.refuse(_PROBLEMS[refusal](), refusal.value)
+            protocol.refuse(_PROBLEMS[refusal](), refusal.value)
             return
         if self._is_over(scope):
-            wire.refuse(HttpProblem(ProblemCode.RATE_LIMITED), "address")
+            protocol.refuse(HttpProblem(ProblemCode.RATE_LIMITED), "address")
             return
         # Accepted even when it is closed at once: an app sees a close code, but seldom a status.
         subprotocol = common_subprotocol(scope["subprotocols"])
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        self._open.add(wire)
+        self._open.add(protocol)
         close = 1011  # unless it ends as it should
         try:
-            close = await self._serve(scope, wire, subprotocol)
+            close = await self._serve(scope, protocol, subprotocol)
         finally:
-            self._open.discard(wire)
+            self._open.discard(protocol)
             self._services.metrics.socket_closed(close)
             if close == Close.BAD_TOKEN:
                 self._services.limiter.count_bad_token(scope)
@@ -75,41 +75,41 @@ class DriverSocket:
         try:
             if self._services.admission.admit_by_header(scope["headers"]) is not None:
                 return False
-        except Turned:
+        except AdmissionDenied:
             pass
         return self._services.limiter.is_address_over(scope)
 
     def end_all(self, code: Close) -> None:
         """Close every socket that is still open."""
-        for wire in self._open:
-            wire.end(code, code.name.lower())
+        for protocol in self._open:
+            protocol.end(code, code.name.lower())
 
     async def _serve(
-        self, scope: Scope, wire: DriverSocketProtocol, subprotocol: str | None
+        self, scope: Scope, protocol: DriverSocketProtocol, subprotocol: str | None
     ) -> int:
         """Return the code that the socket was closed with."""
         try:
             codec = self._codec(subprotocol)
             admitted = self._services.admission.admit_by_header(scope["headers"])
-        except Turned as turned:
-            wire.end(turned.code, turned.code.name.lower())
+        except AdmissionDenied as turned:
+            protocol.end(turned.code, turned.code.name.lower())
             _refused.count(turned.code.name.lower())
             return turned.code
-        conversation = Conversation(self._services, wire, codec, admitted)
-        _log.debug("socket open", session=conversation.id, subprotocol=subprotocol)
+        connection = DriverConnection(self._services, protocol, codec, admitted)
+        _log.debug("socket open", session=connection.id, subprotocol=subprotocol)
         close = 1011  # unless it ends as it should
         try:
-            code = await wire.converse(conversation.handle)
-            close = conversation.code or code
+            code = await protocol.read_messages(connection.handle)
+            close = connection.code or code
         finally:
-            await conversation.close()
+            await connection.close()
             _closed.count(str(close))
-            _log.debug("socket closed", session=conversation.id, close=close, **conversation.who)
+            _log.debug("socket closed", session=connection.id, close=close, **connection.who)
         return close
 
     def _codec(self, subprotocol: str | None) -> Codec:
         if subprotocol is None:
-            raise Turned(Close.NO_SUBPROTOCOL)
+            raise AdmissionDenied(Close.NO_SUBPROTOCOL)
         if self._services.draining:
-            raise Turned(Close.DRAINING)
+            raise AdmissionDenied(Close.DRAINING)
         return for_subprotocol(subprotocol)

@@ -26,28 +26,28 @@ Piece = tuple[bytes | None, bytes]
 """A binary message's payload and b""; or None and the bytes that the library should see."""
 
 
-class Frames:
+class FrameParser:
     """The frames of one connection, from the first byte after the handshake."""
 
-    __slots__ = ("_begun", "_in_fragments", "_lost")
+    __slots__ = ("_in_fragments", "_partial", "_passes_through")
 
     def __init__(self) -> None:
-        self._begun = b""
+        self._partial = b""
         self._in_fragments = False
-        self._lost = False
+        self._passes_through = False
 
-    def leave_to_the_library(self) -> None:
+    def pass_through(self) -> None:
         """Cut nothing any more: the library has seen a part of a frame, or must see a mistake."""
-        self._lost = True
+        self._passes_through = True
 
     def cut(self, data: bytes) -> Iterator[Piece]:
         """Give each frame that `data` completes; keep the beginning of one that it does not."""
-        if self._begun:
-            data = self._begun + data
-            self._begun = b""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         start, end = 0, len(data)
         while start < end:
-            if self._lost:
+            if self._passes_through:
                 yield None, data[start:]
                 return
             if start + 2 > end:
@@ -63,7 +63,7 @@ class Frames:
                 head += width
             if second < _MASKED or length > MAX_FRAME_BYTES:
                 # A mistake, or too big: the library says what, and there is nothing after it.
-                self.leave_to_the_library()
+                self.pass_through()
                 continue
             if head + length > end:
                 break
@@ -76,4 +76,4 @@ class Frames:
                 yield None, data[start : head + length]
             start = head + length
         if start < end:
-            self._begun = data[start:]
+            self._partial = data[start:]

@@ -11,7 +11,7 @@ from mallard_engine.core.model import Device, Vehicle
 from mallard_engine.gateway.positions import hello_fix
 from mallard_engine.gateway.socket.admission import Admitted
 from mallard_engine.gateway.socket.payloads import in_run_order, offer_frame
-from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import DriverFix, DriverSnapshot, Refused, StoreUnavailable
@@ -45,7 +45,7 @@ def device_of(hello: messages.Hello) -> Device | None:
     return None if told is UNSET else Device(told.kind, told.token)
 
 
-async def keep_device(services: Services, session: Session, hello: messages.Hello) -> None:
+async def store_device(services: SocketServices, session: Session, hello: messages.Hello) -> None:
     """Keep the device of a further hello on an open socket: its token may be a new one."""
     device = device_of(hello)
     if device is not None and device != session.device:
@@ -59,7 +59,7 @@ def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:
 
 
 async def claim_custody(
-    services: Services, session: Session, holds: tuple[messages.Held, ...]
+    services: SocketServices, session: Session, holds: tuple[messages.Held, ...]
 ) -> None:
     """Tell the store of parcels on board, or handed over, that it does not know to be so.
 
@@ -87,7 +87,9 @@ async def claim_custody(
             )
 
 
-async def tell_wrong_fields(services: Services, session: Session, wrong: Sequence[str]) -> None:
+async def report_wrong_fields(
+    services: SocketServices, session: Session, wrong: Sequence[str]
+) -> None:
     """Tell the app that optional fields of its hello were left out. ``wrong``: their names."""
     market, driver = session.market, session.driver
     example = {"driver": driver, "fields_left_out": list(wrong)}
@@ -101,7 +103,7 @@ async def tell_wrong_fields(services: Services, session: Session, wrong: Sequenc
 
 
 def welcome(
-    services: Services,
+    services: SocketServices,
     snapshot: DriverSnapshot,
     *,
     market: str,
@@ -117,8 +119,8 @@ def welcome(
         market=market,
         seq=driver.seq,
         server_time_ms=snapshot.now_ms,
-        ping_ms=services.pace.ping_ms,
-        location_ms=services.pace.location_ms,
+        ping_ms=services.timeouts.ping_ms,
+        location_ms=services.timeouts.location_ms,
         max_bytes=MAX_FRAME_BYTES,
         token_expires_ms=expires_ms,
         state=driver.shown.value,

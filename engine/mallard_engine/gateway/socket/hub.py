@@ -103,7 +103,7 @@ class Hub:
         sessions = self._markets.get(market, {}).get(driver, ())
         return any(session.epoch == epoch for session in sessions)
 
-    def rivals(self, market: str) -> tuple[tuple[Listener, ...], ...]:
+    def sessions_by_driver(self, market: str) -> tuple[tuple[Listener, ...], ...]:
         """The sessions of each driver of a market, the newest last."""
         return tuple(self._markets.get(market, {}).values())
 

@@ -11,7 +11,7 @@ MAX_BYTES: Final = 65_536
 MAX_MESSAGES: Final = 256
 
 
-class Wire(Protocol):
+class FrameTransport(Protocol):
     """What an outbox writes to: a `transport.DriverSocketProtocol`."""
 
     on_writable: Callable[[], None] | None
@@ -30,31 +30,31 @@ class Wire(Protocol):
     def end(self, code: int, reason: str = "") -> None:
         """Close, once."""
 
-    def know(self) -> None:
+    def mark_authenticated(self) -> None:
         """The client has shown a good token."""
 
 
 class Outbox:
-    """Passes frames on while the wire takes them, keeps a bounded number while it does not.
+    """Passes frames on while the transport takes them, keeps a bounded number while it does not.
 
     A frame too many closes the socket with 4002: a phone must never miss one and go on.
     """
 
-    __slots__ = ("_bytes", "_waiting", "_wire")
+    __slots__ = ("_bytes", "_transport", "_waiting")
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, transport: FrameTransport) -> None:
+        self._transport = transport
         self._waiting: deque[bytes | str] = deque()
         self._bytes = 0
-        wire.on_writable = self._drain
+        transport.on_writable = self._drain
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def put(self, payload: bytes | str) -> None:
         """Send a frame now, or as soon as the frames before it are out."""
-        if not self._waiting and self._wire.is_writable:
-            self._wire.send_frames((payload,))
+        if not self._waiting and self._transport.is_writable:
+            self._transport.send_frames((payload,))
             return
         self._bytes += len(payload)
         if self._bytes > MAX_BYTES or len(self._waiting) >= MAX_MESSAGES:
@@ -63,9 +63,9 @@ class Outbox:
         self._waiting.append(payload)
 
     def end(self, code: Close) -> None:
-        """Close the socket, behind what has gone to the wire; the rest is given up."""
+        """Close the socket, behind what has gone to the transport; the rest is given up."""
         self.clear()
-        self._wire.end(code, code.name.lower())
+        self._transport.end(code, code.name.lower())
 
     def clear(self) -> None:
         """Give up what waits."""
@@ -76,4 +76,4 @@ class Outbox:
         waiting = tuple(self._waiting)
         self.clear()
         if waiting:
-            self._wire.send_frames(waiting)
+            self._transport.send_frames(waiting)

@@ -24,7 +24,7 @@ MAX_FIXES_A_DRIVER: Final = 4
 Record = Callable[[str, Sequence[DriverFix]], Awaitable[Sequence[str]]]
 
 
-class Coalescer:
+class PositionBatcher:
     """`record(market, fixes)` takes at most 256 fixes and returns a verdict on each.
 
     `flush_ms(market)` is the time between two flushes.

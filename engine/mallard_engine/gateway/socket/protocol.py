@@ -30,8 +30,8 @@ from websockets.protocol import State
 
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
 from mallard_engine.gateway.limits.connections import Peer
-from mallard_engine.gateway.limits.loop_share import SLICE_S as STRANGER_SLICE_S
-from mallard_engine.gateway.socket.frame_parser import Frames, Piece
+from mallard_engine.gateway.limits.loop_share import SLICE_S as UNAUTHENTICATED_SLICE_S
+from mallard_engine.gateway.socket.frame_parser import FrameParser, Piece
 from mallard_engine.gateway.socket.rate_limit import FrameRate
 from mallard_protocol.codes import Close, ProblemCode
 
@@ -48,7 +48,7 @@ UNSENT_AFTER_CLOSE_S: Final = 3.0
 MAX_EARLY_BYTES: Final = 65_536
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 """On every answer: a browser must not take it for anything else than it says."""
-WIRE: Final = "mallard.wire"
+PROTOCOL_KEY: Final = "mallard.protocol"
 """Under this name a socket's scope holds, in `state`, its `DriverSocketProtocol`."""
 
 # What the kernel keeps of a phone's frames, besides 64 KiB in the transport. Left alone it grows to
@@ -102,7 +102,7 @@ Handle = Callable[[bytes | str], Awaitable[None] | None]
 
 class DriverSocketProtocol(WebSocketsSansIOProtocol):
     """A driver's socket. `send_frames` and `end` act at once; `on_writable` is called when a
-    transport that was full takes frames again; `converse` reads until the end."""
+    transport that was full takes frames again; `read_messages` reads until the end."""
 
     def __init__(
         self,
@@ -111,14 +111,14 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, {**app_state, WIRE: self}, _loop)
+        super().__init__(config, server_state, {**app_state, PROTOCOL_KEY: self}, _loop)
         self.close_timeout = CLOSE_WITHIN_S
         self.on_writable: Callable[[], None] | None = None
         self._slow: TimerHandle | None = None
         self.rate: Final = FrameRate()
         self._peer: Peer | None = None
         self._early = b""
-        self._frames = Frames()
+        self._frames = FrameParser()
         # The frames of the bytes that are being read, and the bytes behind them.
         self._pieces: Iterator[Piece] | None = None
         self._unread = b""
@@ -154,10 +154,10 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             if early and not self.close_sent:
                 self.data_received(early)
 
-    def know(self) -> None:
+    def mark_authenticated(self) -> None:
         """The client has shown a good token: limits for strangers do not count it any more."""
         if self._peer is not None:
-            self._peer.know()
+            self._peer.mark_authenticated()
 
     def refuse(self, problem: HttpProblem, reason: str) -> None:
         """Answer the handshake with a problem instead of the upgrade, and count it."""
@@ -172,7 +172,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.handshake_complete = self.close_sent = True
         self.transport.close()
 
-    async def converse(self, handle: Handle) -> int:
+    async def read_messages(self, handle: Handle) -> int:
         """Hand every message on, in order, until the socket ends; return the code of its close."""
         self._handle = handle
         try:
@@ -205,7 +205,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
 
     def _read_on(self) -> None:
         """Handle frames: at once, or in a stranger's turn."""
-        if self._peer is None or not self._peer.is_stranger or not self._has_input:
+        if self._peer is None or not self._peer.is_unauthenticated or not self._has_input:
             self._read_slice()
         elif not self._reads_on_soon:
             self._reads_on_soon = True
@@ -220,8 +220,9 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
     def _read_slice(self) -> None:
         """Handle frames until none is whole, one must be awaited or the time is used up."""
         self._reads_on_soon = False
-        is_stranger = self._peer is not None and self._peer.is_stranger
-        ends_s = perf_counter() + (min(SLICE_S, STRANGER_SLICE_S) if is_stranger else SLICE_S)
+        is_unauthenticated = self._peer is not None and self._peer.is_unauthenticated
+        slice_s = min(SLICE_S, UNAUTHENTICATED_SLICE_S) if is_unauthenticated else SLICE_S
+        ends_s = perf_counter() + slice_s
         while self.close_sent or (self._is_free and self._handle is not None):
             if self._pieces is None:
                 if not self._unread:
@@ -358,9 +359,9 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
     def _untie(self) -> None:
         """Undo the circles of references, so that what a socket was goes with it: `gateway.tidy`
         keeps the garbage collector from walking through thousands of sockets to find them."""
-        self.app_state.pop(WIRE, None)
+        self.app_state.pop(PROTOCOL_KEY, None)
         with contextlib.suppress(AttributeError):  # it ended within its handshake
-            self.scope["state"].pop(WIRE, None)
+            self.scope["state"].pop(PROTOCOL_KEY, None)
         with contextlib.suppress(Exception):
             self.conn.parser.close()
         # Their frames lead back to the connection, and to its handshake, which holds them too.
@@ -418,6 +419,6 @@ def frame(payload: bytes | str) -> bytes:
     return struct.pack("!BBQ", first, _LENGTH_IN_EIGHT, size) + payload
 
 
-def wire_of(scope: Any) -> DriverSocketProtocol:
+def protocol_of(scope: Any) -> DriverSocketProtocol:
     """Return the protocol under an ASGI websocket scope. Raises `KeyError` under any other."""
-    return cast(DriverSocketProtocol, scope["state"][WIRE])
+    return cast(DriverSocketProtocol, scope["state"][PROTOCOL_KEY])

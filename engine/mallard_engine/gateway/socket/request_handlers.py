@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType, structs
 from mallard_engine.core.matching.search_policy import held_until_ms
 from mallard_engine.gateway.driver_reports import problem_reported, reason_given
 from mallard_engine.gateway.orders.ready_time import hold_parcels
-from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Answered, JobRef, NoSuchJob, Refused, StoreUnavailable
@@ -59,7 +59,7 @@ class Requests:
 
     __slots__ = ("_services", "_session")
 
-    def __init__(self, services: Services, session: Session) -> None:
+    def __init__(self, services: SocketServices, session: Session) -> None:
         self._services = services
         self._session = session
 
@@ -92,7 +92,7 @@ class Requests:
 
     async def _status(self, request: Status) -> Reply:
         session = self._session
-        await self._services.coalescer.flush(session.market, session.driver)
+        await self._services.positions.flush(session.market, session.driver)
         until_ms = None if request.until_ms is UNSET else request.until_ms
         answered = await self._services.dispatcher.status(
             session.market, session.driver, request.state, until_ms

@@ -13,7 +13,7 @@ _TOO_SHORT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SocketTimeouts:
     """The contract's times of a socket; tests make them short."""
 
     ping_ms: int = PING_MS
@@ -27,7 +27,7 @@ class Pace:
         return 2 * self.ping_ms / 1000
 
 
-class Vigil:
+class SocketTimers:
     """Deadlines of one socket, in seconds of the caller's monotonic clock.
 
     `heard_s` is when the last frame came; whoever reads frames sets it, which is all that a frame
@@ -39,16 +39,16 @@ class Vigil:
         "_expires_s",
         "_hello_by_s",
         "_notice_s",
-        "_pace",
         "_ping_s",
+        "_timeouts",
         "_told",
         "heard_s",
     )
 
-    def __init__(self, pace: Pace, now_s: float) -> None:
-        self._pace = pace
+    def __init__(self, timeouts: SocketTimeouts, now_s: float) -> None:
+        self._timeouts = timeouts
         self.heard_s = now_s
-        self._hello_by_s = now_s + pace.hello_within_s
+        self._hello_by_s = now_s + timeouts.hello_within_s
         self._ping_s = math.inf
         self._expires_s = math.inf
         self._expires_ms = 0
@@ -58,7 +58,7 @@ class Vigil:
     def greeted(self, now_s: float, spread: float) -> None:
         """Hello was said. `spread` from 0 to 1: sockets opened together are not pinged together."""
         self._hello_by_s = math.inf
-        self._ping_s = now_s + self._pace.ping_ms / 1000 * (0.5 + spread / 2)
+        self._ping_s = now_s + self._timeouts.ping_ms / 1000 * (0.5 + spread / 2)
 
     def authorized(self, now_s: float, expires_s: float, expires_ms: int) -> None:
         """The token is good until `expires_s`, which is `expires_ms` for the app.
@@ -69,7 +69,7 @@ class Vigil:
         """
         if expires_ms == self._expires_ms:
             return
-        notice_s, self._told = self._pace.expiry_notice_s, False
+        notice_s, self._told = self._timeouts.expiry_notice_s, False
         if self._expires_ms:
             left_s = expires_s - now_s
             notice_s = min(notice_s, left_s / 2)
@@ -84,14 +84,14 @@ class Vigil:
             yield Close.NO_HELLO
         elif now_s >= self._expires_s:
             yield Close.TOKEN_EXPIRED
-        elif now_s >= self.heard_s + self._pace.idle_s:
+        elif now_s >= self.heard_s + self._timeouts.idle_s:
             yield Close.IDLE
         else:
             if self._greeted and not self._told and now_s >= self._notice_s:
                 self._told = True
                 yield AuthExpiring(at_ms=self._expires_ms)
             if now_s >= self._ping_s:
-                self._ping_s = now_s + self._pace.ping_ms / 1000
+                self._ping_s = now_s + self._timeouts.ping_ms / 1000
                 yield Ping()
 
     def next_s(self) -> float:
@@ -100,7 +100,7 @@ class Vigil:
         return min(
             self._hello_by_s,
             self._expires_s,
-            self.heard_s + self._pace.idle_s,
+            self.heard_s + self._timeouts.idle_s,
             notice_s,
             self._ping_s,
         )

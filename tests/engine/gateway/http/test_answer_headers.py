@@ -6,7 +6,7 @@ import pytest
 from mallard_engine.config.settings import ConfigError, load_settings
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
-from tests.engine.gateway.wire import Wire
+from tests.engine.gateway.raw_client import RawClient
 
 
 @pytest.mark.finding("A14")
@@ -44,7 +44,7 @@ async def test_documents_may_be_kept(node: RunningNode) -> None:
 @pytest.mark.finding("A14")
 async def test_answers_before_the_application_have_them_too(node: RunningNode) -> None:
     for request in (b"GET / HTTP/1.1\r\n\r\n", b"GET /" + b"x" * 20_000):
-        async with await Wire.open(node.server.port) as wire:
+        async with await RawClient.open(node.server.port) as wire:
             answer = await wire.ask(request)
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"

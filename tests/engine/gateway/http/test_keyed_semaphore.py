@@ -1,18 +1,37 @@
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
-from mallard_engine.gateway.http.keyed_semaphore import QueueFull, Turnstile
+from mallard_engine.gateway.http.keyed_semaphore import KeyedSemaphore, QueueFull
 from tests.support import eventually
 
 
-async def test_no_more_than_so_many_of_one_mall_are_within() -> None:
-    turnstile = Turnstile(2, max_waiting=100)
+class Holder:
+    """A task that holds a key until `release` is called."""
+
+    def __init__(self, semaphore: KeyedSemaphore, key: str) -> None:
+        self._done = asyncio.Event()
+        self.holds = False
+        self.task = asyncio.create_task(self._hold(semaphore, key))
+
+    async def _hold(self, semaphore: KeyedSemaphore, key: str) -> None:
+        async with semaphore.acquire(key):
+            self.holds = True
+            await self._done.wait()
+
+    async def release(self) -> None:
+        self._done.set()
+        await self.task
+
+
+async def test_limit_of_one_key_holds_and_waiters_run_in_order() -> None:
+    semaphore = KeyedSemaphore(2, max_waiting=100)
     within: list[int] = []
     passed: list[int] = []
 
     async def order(number: int) -> None:
-        async with turnstile.at("mall"):
+        async with semaphore.acquire("mall"):
             within.append(number)
             assert len(within) <= 2
             await asyncio.sleep(0)
@@ -21,61 +40,58 @@ async def test_no_more_than_so_many_of_one_mall_are_within() -> None:
 
     await asyncio.gather(*map(order, range(20)))
     assert passed == sorted(passed)
-    assert len(turnstile) == 0
+    assert len(semaphore) == 0
 
 
-async def test_another_mall_does_not_wait() -> None:
-    turnstile = Turnstile(1, max_waiting=100)
-    await turnstile.enter("busy")
-    waiting = asyncio.create_task(turnstile.enter("busy"))
-    async with asyncio.timeout(1), turnstile.at("quiet"):
-        assert not waiting.done()
-    turnstile.leave("busy")
-    await waiting
-    turnstile.leave("busy")
-    assert len(turnstile) == 0
+async def test_another_key_does_not_wait() -> None:
+    semaphore = KeyedSemaphore(1, max_waiting=100)
+    first, waiting = Holder(semaphore, "busy"), Holder(semaphore, "busy")
+    await eventually(lambda: first.holds)
+    async with asyncio.timeout(1), semaphore.acquire("quiet"):
+        assert not waiting.holds
+    await first.release()
+    await waiting.release()
+    assert len(semaphore) == 0
 
 
-@pytest.mark.parametrize("has_its_turn", [False, True])
-async def test_who_gives_up_leaves_its_turn_to_the_next(has_its_turn: bool) -> None:
-    turnstile = Turnstile(1, max_waiting=100)
-    await turnstile.enter("mall")
-    first = asyncio.create_task(turnstile.enter("mall"))
-    second = asyncio.create_task(turnstile.enter("mall"))
-    await eventually(lambda: len(turnstile) == 3)
-    if has_its_turn:
-        turnstile.leave("mall")
-        first.cancel()
-    else:
-        first.cancel()
-        await asyncio.wait({first})
-        turnstile.leave("mall")
+@pytest.mark.parametrize("has_acquired", [False, True])
+async def test_cancelled_waiter_passes_its_turn_on(has_acquired: bool) -> None:
+    semaphore = KeyedSemaphore(1, max_waiting=100)
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(semaphore.acquire("mall"))
+        first, second = Holder(semaphore, "mall"), Holder(semaphore, "mall")
+        await eventually(lambda: len(semaphore) == 3)
+        if has_acquired:
+            await held.aclose()
+            first.task.cancel()
+        else:
+            first.task.cancel()
+            await asyncio.wait({first.task})
     async with asyncio.timeout(1):
-        await second
-    turnstile.leave("mall")
-    assert len(turnstile) == 0
+        await second.release()
+    assert len(semaphore) == 0
 
 
-async def test_an_order_that_fails_leaves_too() -> None:
-    turnstile = Turnstile(1, max_waiting=100)
+async def test_failed_task_releases_its_key() -> None:
+    semaphore = KeyedSemaphore(1, max_waiting=100)
     with pytest.raises(ZeroDivisionError):
-        async with turnstile.at("mall"):
+        async with semaphore.acquire("mall"):
             raise ZeroDivisionError
-    assert len(turnstile) == 0
+    assert len(semaphore) == 0
 
 
 @pytest.mark.finding("B2")
-async def test_a_full_queue_refuses_the_next_one_at_once() -> None:
-    turnstile = Turnstile(1, max_waiting=2)
-    async with turnstile.at("mall"):
-        waiting = [asyncio.ensure_future(turnstile.enter("mall")) for _ in range(2)]
+async def test_full_queue_refuses_the_next_task_at_once() -> None:
+    semaphore = KeyedSemaphore(1, max_waiting=2)
+    async with semaphore.acquire("mall"):
+        waiting = [Holder(semaphore, "mall") for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFull):
-            await turnstile.enter("mall")
-        async with turnstile.at("another"):
+            async with semaphore.acquire("mall"):
+                pass
+        async with semaphore.acquire("another"):
             pass
-        assert len(turnstile) == 3
+        assert len(semaphore) == 3
     for each in waiting:
-        await each
-        turnstile.leave("mall")
-    assert len(turnstile) == 0
+        await each.release()
+    assert len(semaphore) == 0

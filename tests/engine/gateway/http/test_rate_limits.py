@@ -8,8 +8,8 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, order, problem
-from tests.engine.gateway.phone import phone
 
 pytestmark = pytest.mark.finding("A9")
 
@@ -70,12 +70,12 @@ async def test_bad_tokens_of_an_address_are_limited(engine_node: EngineNode) -> 
 async def test_handshakes_of_a_driver_are_limited(engine_node: EngineNode) -> None:
     node = await engine_node(connect_rate_per_s=0.1, connect_burst=2)
     for _ in range(2):
-        async with phone(node.ws, node.token("d")) as driver:
+        async with open_app(node.ws, node.token("d")) as driver:
             await driver.hello()
-    async with phone(node.ws, node.token("d")) as driver:
+    async with open_app(node.ws, node.token("d")) as driver:
         await driver.send("hello")
         assert await driver.closed() == 4004
-    async with phone(node.ws, node.token("other")) as driver:
+    async with open_app(node.ws, node.token("other")) as driver:
         await driver.hello()
 
 

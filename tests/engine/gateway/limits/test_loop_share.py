@@ -12,8 +12,8 @@ from mallard_engine.gateway.http.transport.framing import Framing
 from mallard_engine.gateway.limits.loop_share import LoopShare
 from mallard_engine.gateway.socket import protocol as socket_protocol
 from tests.engine.gateway.conftest import RunningNode
-from tests.engine.gateway.phone import phone
-from tests.engine.gateway.wire import HANDSHAKE, Wire
+from tests.engine.gateway.driver_app import open_app
+from tests.engine.gateway.raw_client import HANDSHAKE, RawClient
 from tests.support import eventually
 
 
@@ -81,8 +81,8 @@ async def test_first_frames_of_many_sockets_share_a_turn(
         original(self, message)
 
     monkeypatch.setattr(socket_protocol.DriverSocketProtocol, "_take", noted)
-    wires = [await Wire.open(node.server.port) for _ in range(16)]
-    async with phone(node.ws, node.token("d1")) as app:
+    wires = [await RawClient.open(node.server.port) for _ in range(16)]
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello()
         for wire in wires:
             wire.send(HANDSHAKE + b"\r\n")
@@ -114,7 +114,7 @@ async def test_tiny_chunks_are_read_in_many_slices(
         return answer
 
     monkeypatch.setattr(Framing, "body", noted)
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         body = b"1\r\nz\r\n" * 1_000 + b"0\r\n\r\n"
         head = b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         answer = await wire.ask(head + body)

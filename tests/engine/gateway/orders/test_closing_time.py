@@ -10,7 +10,7 @@ from mallard_engine.core.places.markets import Places
 from mallard_engine.core.places.opening_hours import OpeningHours
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, PHOENIX, RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 pytestmark = [pytest.mark.finding("D2"), pytest.mark.finding("D3")]
@@ -43,7 +43,7 @@ async def explained(node: RunningNode, job: str) -> dict[str, Any]:
 
 
 async def test_driver_too_far_to_collect_in_time_gets_no_offer(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("far")) as far:
+    async with open_app(node.ws, node.token("far")) as far:
         await far.go_online(position=FAR)
         job = await node.submit()
 

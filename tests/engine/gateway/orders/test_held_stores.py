@@ -7,8 +7,8 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, RunningNode
+from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, order
-from tests.engine.gateway.phone import phone
 from tests.support import eventually
 
 pytestmark = pytest.mark.finding("D4")
@@ -25,8 +25,8 @@ async def explained(node: RunningNode, job: str) -> dict[str, Any]:
 async def test_held_store_is_shown_and_lifted_by_ready(node: RunningNode, kind: str) -> None:
     shop = Caller(node)
     async with (
-        phone(node.ws, node.token("ann")) as ann,
-        phone(node.ws, node.token("bob")) as bob,
+        open_app(node.ws, node.token("ann")) as ann,
+        open_app(node.ws, node.token("bob")) as bob,
     ):
         await ann.go_online(position=NEAR)
         first = await node.submit()

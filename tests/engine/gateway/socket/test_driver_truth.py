@@ -8,13 +8,13 @@ import pytest
 from mallard_engine.ports import Push
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
+from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
 from tests.support import eventually
 
 CODECS = pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
 
 
-async def on_run(node: RunningNode, driver: Phone) -> dict[str, Any]:
+async def on_run(node: RunningNode, driver: DriverApp) -> dict[str, Any]:
     """The driver takes a new job; the full job."""
     await node.submit()
     offer = await driver.receive("offer")
@@ -29,7 +29,7 @@ async def on_run(node: RunningNode, driver: Phone) -> dict[str, Any]:
 async def test_a_cancelled_job_leaves_its_driver_available(
     node: RunningNode, subprotocol: str
 ) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         await driver.go_online(position=NEAR)
         job = await on_run(node, driver)
         await node.order(f"/v1/jobs/{job['job']}/cancel", reason="customer")
@@ -42,7 +42,7 @@ async def test_a_cancelled_job_leaves_its_driver_available(
 async def test_a_suspended_driver_who_reconnects_hears_it(
     node: RunningNode, subprotocol: str
 ) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         welcome = await driver.go_online(position=NEAR)
         assert welcome["barred"] is None
         await node.order("/v1/markets/phoenix/drivers/d1/suspend", reason="complaint")
@@ -50,7 +50,7 @@ async def test_a_suspended_driver_who_reconnects_hears_it(
         paused = await driver.ask("status", state="paused")
         assert paused["barred"] == {"why": "suspended", "until_ms": None}
         await driver.ask("status", state="available")
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         welcome = await driver.hello(position=NEAR)
         assert welcome["state"] == "available"
         assert welcome["barred"] == {"why": "suspended", "until_ms": None}
@@ -65,7 +65,7 @@ async def test_a_suspended_driver_who_reconnects_hears_it(
 
 @pytest.mark.finding("C8")
 async def test_a_decline_says_until_when_the_driver_cools_down(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await node.submit()
         offer = await driver.receive("offer")
@@ -73,7 +73,7 @@ async def test_a_decline_says_until_when_the_driver_cools_down(node: RunningNode
         assert (declined["state"], declined["barred"]["why"]) == ("available", "cooling_down")
         until_ms = declined["barred"]["until_ms"]
         assert 0 < until_ms - offer["server_time_ms"] <= 60_000
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         welcome = await driver.hello(position=NEAR)
         assert welcome["barred"] == {"why": "cooling_down", "until_ms": until_ms}
 
@@ -81,7 +81,7 @@ async def test_a_decline_says_until_when_the_driver_cools_down(node: RunningNode
 @pytest.mark.finding("C8")
 async def test_a_lapse_pushes_until_when_the_driver_cools_down(engine_node: NodeFactory) -> None:
     node = await engine_node(offer_timeout_ms=200)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await node.submit()
         offer = await driver.receive("offer")
@@ -93,7 +93,7 @@ async def test_a_lapse_pushes_until_when_the_driver_cools_down(engine_node: Node
 
 @pytest.mark.finding("C8")
 async def test_a_driver_who_was_never_placed_hears_it(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         assert (await driver.hello())["barred"]["why"] == "no_position"
         assert (await driver.ask("status", state="available"))["code"] == "no_position"
 
@@ -103,20 +103,20 @@ async def test_the_end_of_a_block_is_the_reason_until_the_next_status(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node()
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         welcome = await driver.go_online(position=NEAR)
         until_ms = node.node.store.now_ms() + 300
         assert welcome["server_time_ms"] < until_ms
         await driver.ask("status", state="available", until_ms=until_ms)
         assert (await driver.receive("state"))["why"] == "block_over"
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         assert (await driver.hello(position=NEAR))["barred"]["why"] == "block_over"
         assert (await driver.ask("status", state="available"))["barred"] is None
 
 
 @pytest.mark.finding("C8")
 async def test_a_renewed_token_is_answered_with_what_bars_the_driver(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await node.order("/v1/markets/phoenix/drivers/d1/suspend", reason="complaint")
         reply = await driver.ask("auth", token=node.token("d1", ttl_s=7200))
@@ -126,7 +126,7 @@ async def test_a_renewed_token_is_answered_with_what_bars_the_driver(node: Runni
 @pytest.mark.finding("C9")
 @CODECS
 async def test_custody_gives_its_winner_the_full_job(node: RunningNode, subprotocol: str) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         await driver.go_online(position=NEAR)
         job = await on_run(node, driver)
         await node.order(f"/v1/jobs/{job['job']}/unassign", reason="mistake")
@@ -142,7 +142,7 @@ async def test_custody_gives_its_winner_the_full_job(node: RunningNode, subproto
         again = await driver.progress(job, "picked_up")
         assert again["detail"] == detail
         assert "detail" not in await driver.progress(detail, "picked_up")
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         (kept,) = (await driver.hello(position=NEAR))["jobs"]
         assert (kept["job"], kept["attempt"]) == (job["job"], won["attempt"])
         assert kept["dropoff"] == job["dropoff"]
@@ -150,7 +150,7 @@ async def test_custody_gives_its_winner_the_full_job(node: RunningNode, subproto
 
 @pytest.mark.finding("C9")
 async def test_a_job_assigned_by_an_operator_comes_in_full(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
         job = await node.submit()
         await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
@@ -166,7 +166,7 @@ async def test_a_driver_far_from_every_mall_is_asked_to_report_less_often(
     node: RunningNode,
 ) -> None:
     far = {"lat": 33.75, "lon": -112.6}
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         welcome = await driver.hello(position=far)
         assert welcome["location_ms"] == 4_000
         fix = [welcome["server_time_ms"] + 1, far["lat"], far["lon"], 5.0, None, None]
@@ -180,7 +180,7 @@ async def test_a_driver_far_from_every_mall_is_asked_to_report_less_often(
 @pytest.mark.finding("C8")
 async def test_a_repeated_welcome_resets_the_pace(node: RunningNode) -> None:
     far = {"lat": 33.75, "lon": -112.6}
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         welcome = await driver.hello(position=far)
         for n in (1, 2):
             fix = [welcome["server_time_ms"] + n, far["lat"], far["lon"], 5.0, None, None]

@@ -8,15 +8,15 @@ import msgpack
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from mallard_engine.gateway.socket.timers import Pace
+from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
+from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
 
 
 async def status_of(node: RunningNode, path: str = "", **headers: str) -> int:
     with pytest.raises(InvalidStatus) as refused:
-        async with phone(node.ws + path, headers=headers):
+        async with open_app(node.ws + path, headers=headers):
             pass
     return refused.value.response.status_code
 
@@ -25,7 +25,7 @@ async def test_what_is_refused_before_the_upgrade(engine_node: NodeFactory) -> N
     node = await engine_node(allowed_origins="https://app.example")
     for origin in ("https://evil.example", "null", "https://app.example.evil.example", ""):
         assert await status_of(node, Origin=origin) == 403
-    async with phone(node.ws, node.token("d1"), headers={"Origin": "https://app.example"}) as ok:
+    async with open_app(node.ws, node.token("d1"), headers={"Origin": "https://app.example"}) as ok:
         await ok.hello()
 
 
@@ -55,7 +55,7 @@ async def test_two_origins_and_query_strings_are_refused(node: RunningNode) -> N
 
 @pytest.mark.parametrize("subprotocol", [None, "mallard.v2.json"])
 async def test_without_a_common_subprotocol(node: RunningNode, subprotocol: str | None) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         assert await driver.closed() == 4506
 
 
@@ -71,7 +71,7 @@ def forged(node: RunningNode, **claims: Any) -> str:
 
 
 async def close_code(node: RunningNode, token: str, *, in_hello: bool) -> int:
-    async with phone(node.ws, None if in_hello else token) as driver:
+    async with open_app(node.ws, None if in_hello else token) as driver:
         if in_hello:  # else it is told at once: nobody has to say hello first
             await driver.send("hello", token=token)
         return await driver.closed()
@@ -90,21 +90,21 @@ async def test_tokens_that_open_no_socket(node: RunningNode, in_hello: bool) -> 
     }
     for token, code in codes.items():
         assert await close_code(node, token, in_hello=in_hello) == code
-    async with phone(node.ws, None if in_hello else good) as driver:
+    async with open_app(node.ws, None if in_hello else good) as driver:
         await driver.hello(**({"token": good} if in_hello else {}))
 
 
 async def test_hello_without_any_token(node: RunningNode) -> None:
-    async with phone(node.ws) as driver:
+    async with open_app(node.ws) as driver:
         await driver.send("hello")
         assert await driver.closed() == 4501
-    async with phone(node.ws, headers={"Authorization": "Basic eDp5"}) as driver:
+    async with open_app(node.ws, headers={"Authorization": "Basic eDp5"}) as driver:
         assert await driver.closed() == 4501
 
 
 async def test_no_hello_in_time(engine_node: NodeFactory) -> None:
-    node = await engine_node(Pace(hello_within_s=0.1))
-    async with phone(node.ws, node.token("d1")) as driver:
+    node = await engine_node(SocketTimeouts(hello_within_s=0.1))
+    async with open_app(node.ws, node.token("d1")) as driver:
         assert await driver.closed() == 4008
 
 
@@ -119,7 +119,7 @@ async def test_no_hello_in_time(engine_node: NodeFactory) -> None:
     ],
 )
 async def test_a_first_frame_that_is_no_hello(node: RunningNode, first: dict[str, Any]) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.socket.send(msgpack.packb(first))
         assert await driver.closed() == 4500
 
@@ -137,7 +137,7 @@ async def test_a_first_frame_that_is_no_hello(node: RunningNode, first: dict[str
     ],
 )
 async def test_frames_that_cannot_be_decoded(node: RunningNode, frame: bytes | str) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         await driver.socket.send(frame)
         assert await driver.closed() == 4500
@@ -147,7 +147,7 @@ async def test_frames_that_cannot_be_decoded(node: RunningNode, frame: bytes | s
     "text", ['{"type":"pong","type":"pong"}', '{"type":NaN}', "[" * 2000, "{", "9" * 5000]
 )
 async def test_texts_that_cannot_be_decoded(node: RunningNode, text: str) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=JSON) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=JSON) as driver:
         await driver.hello()
         await driver.socket.send(text)
         assert await driver.closed() == 4500
@@ -155,7 +155,7 @@ async def test_texts_that_cannot_be_decoded(node: RunningNode, text: str) -> Non
 
 @pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
 async def test_a_frame_over_16_kib(node: RunningNode, subprotocol: str) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         await driver.hello()
         await driver.send("pong", padding="x" * 16_384)
         assert await driver.closed() == 1009
@@ -164,7 +164,7 @@ async def test_a_frame_over_16_kib(node: RunningNode, subprotocol: str) -> None:
 async def test_frames_that_are_wrong_get_an_error_and_the_socket_goes_on(
     node: RunningNode,
 ) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         assert (await driver.ask("fly"))["code"] == "unknown_type"
         refused = await driver.ask("status", state="asleep")
@@ -179,7 +179,7 @@ async def test_frames_that_are_wrong_get_an_error_and_the_socket_goes_on(
 
 
 async def test_a_token_is_refreshed(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         fresh = await driver.ask("auth", token=node.token("d1", ttl_s=7200))
         assert (fresh["type"], fresh["state"]) == ("reply", "available")
@@ -189,8 +189,8 @@ async def test_a_token_is_refreshed(node: RunningNode) -> None:
 
 
 async def test_a_token_runs_out(engine_node: NodeFactory) -> None:
-    node = await engine_node(Pace(expiry_notice_s=3600))
-    async with phone(node.ws, node.token("d1", ttl_s=1)) as driver:
+    node = await engine_node(SocketTimeouts(expiry_notice_s=3600))
+    async with open_app(node.ws, node.token("d1", ttl_s=1)) as driver:
         welcome = await driver.hello()
         notice = await driver.receive("auth_expiring", within_s=0.5)
         assert notice["at_ms"] == welcome["token_expires_ms"]
@@ -198,8 +198,8 @@ async def test_a_token_runs_out(engine_node: NodeFactory) -> None:
 
 
 async def test_a_silent_phone_is_pinged_and_then_closed(engine_node: NodeFactory) -> None:
-    node = await engine_node(Pace(ping_ms=100))
-    async with phone(node.ws, node.token("d1")) as driver:
+    node = await engine_node(SocketTimeouts(ping_ms=100))
+    async with open_app(node.ws, node.token("d1")) as driver:
         assert (await driver.hello())["ping_ms"] == 100
         for _ in range(3):
             await driver.receive("ping", within_s=1)
@@ -209,7 +209,7 @@ async def test_a_silent_phone_is_pinged_and_then_closed(engine_node: NodeFactory
 
 
 async def test_too_many_frames(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         for _ in range(190):
             await driver.send("pong")
@@ -221,7 +221,7 @@ async def test_too_many_frames(node: RunningNode) -> None:
 
 
 async def test_equipment_is_capped_by_the_token(node: RunningNode) -> None:
-    async def offered(driver: Phone) -> bool:
+    async def offered(driver: DriverApp) -> bool:
         await driver.go_online(
             position=NEAR, vehicle={"kind": "van", "equipment": ["id_check", "cold_box"]}
         )
@@ -234,5 +234,5 @@ async def test_equipment_is_capped_by_the_token(node: RunningNode) -> None:
             await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
         return True
 
-    async with phone(node.ws, node.token("d1", equipment=["id_check"])) as driver:
+    async with open_app(node.ws, node.token("d1", equipment=["id_check"])) as driver:
         assert not await offered(driver)

@@ -10,7 +10,7 @@ from websockets.frames import Frame, Opcode
 
 from mallard_engine.gateway.socket import protocol as socket_protocol
 from tests.engine.gateway.conftest import NEAR, RunningNode
-from tests.engine.gateway.phone import JSON, MSGPACK, phone
+from tests.engine.gateway.driver_app import JSON, MSGPACK, open_app
 from tests.support import eventually
 
 
@@ -28,7 +28,7 @@ async def test_a_burst_is_handled_in_many_turns(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_protocol, "SLICE_S", 0.0)  # each frame takes it all
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello(position=NEAR)
         requests = [{"type": "nonsense", "id": number} for number in range(60)]
         data = b"".join(masked(msgpack.packb(request)) for request in requests)
@@ -59,7 +59,10 @@ async def test_a_burst_does_not_hold_another_socket(
         original(self, message)
 
     monkeypatch.setattr(socket_protocol.DriverSocketProtocol, "_take", noted)
-    async with phone(node.ws, node.token("d1")) as burst, phone(node.ws, node.token("d2")) as app:
+    async with (
+        open_app(node.ws, node.token("d1")) as burst,
+        open_app(node.ws, node.token("d2")) as app,
+    ):
         await burst.hello()
         await app.hello()
         done.clear()
@@ -83,7 +86,7 @@ async def test_a_burst_before_hello_ends_at_its_first_frame(
 
     monkeypatch.setattr(socket_protocol.DriverSocketProtocol, "_take", counted)
     wrong = msgpack.packb({"type": "hello", "token": 1, "x": [{}] * 16_000})
-    async with phone(node.ws) as app:
+    async with open_app(node.ws) as app:
         app.socket.transport.write(masked(wrong) * 60)
         assert await app.closed() in {4500, 4501}
     assert decoded == 1
@@ -92,7 +95,7 @@ async def test_a_burst_before_hello_ends_at_its_first_frame(
 @pytest.mark.finding("A7b")
 @pytest.mark.parametrize("kind", ["pong", "nonsense", "location"])
 async def test_bytes_over_the_rate_close_the_socket(node: RunningNode, kind: str) -> None:
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello()
         for _ in range(20):
             await app.socket.send(padded(kind, 16_000))
@@ -102,7 +105,7 @@ async def test_bytes_over_the_rate_close_the_socket(node: RunningNode, kind: str
 
 @pytest.mark.finding("A7b")
 async def test_bytes_of_fragments_and_pings_count(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello()
         whole = padded("pong", 16_000)
         parts = masked(whole[:8_000], fin=False) + masked(whole[8_000:], Opcode.CONT)
@@ -113,7 +116,7 @@ async def test_bytes_of_fragments_and_pings_count(node: RunningNode) -> None:
 @pytest.mark.finding("A7b")
 async def test_a_burst_of_kept_fixes_is_no_excess(node: RunningNode) -> None:
     now = node.node.store.now_ms()
-    async with phone(node.ws, node.token("d1"), subprotocol=JSON) as app:
+    async with open_app(node.ws, node.token("d1"), subprotocol=JSON) as app:
         await app.hello()
         for batch in range(20):
             at = now - (20 - batch) * 1_000
@@ -152,7 +155,7 @@ async def test_broken_frames_end_with_their_code_and_no_traceback(
 ) -> None:
     data, code = BROKEN[name]
     with capture_logs() as logs:
-        async with phone(
+        async with open_app(
             node.ws, node.token("d1") if has_token else None, subprotocol=spoken
         ) as app:
             if has_token:
@@ -170,13 +173,13 @@ async def test_broken_frames_end_with_their_code_and_no_traceback(
 @pytest.mark.finding("A8")
 @pytest.mark.parametrize("spoken", [MSGPACK, JSON])
 async def test_the_other_kind_of_frame_is_undecodable(node: RunningNode, spoken: str) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=spoken) as app:
+    async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
         await app.socket.send('{"type":"hello"}' if spoken == MSGPACK else b"\x81\xa4type\xa5hello")
         assert await app.closed() == 4500
 
 
 async def test_a_frame_with_a_needlessly_long_size_is_read(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.hello()
         payload = msgpack.packb({"type": "nonsense", "id": 7})
         head = b"\x82\xff" + len(payload).to_bytes(8, "big") + bytes(4)

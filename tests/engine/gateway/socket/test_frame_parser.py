@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from mallard_engine.gateway.socket.frame_parser import Frames
+from mallard_engine.gateway.socket.frame_parser import FrameParser
 from mallard_engine.gateway.socket.protocol import frame
 from mallard_protocol.codes import MAX_FRAME_BYTES
 
@@ -32,7 +32,7 @@ def sent(frames: list[Frame]) -> bytes:
     return b"".join(one.serialize(mask=True) for one in frames)
 
 
-def cut(frames: Frames, data: bytes, pieces: list[int]) -> list[tuple[bytes | None, bytes]]:
+def cut(frames: FrameParser, data: bytes, pieces: list[int]) -> list[tuple[bytes | None, bytes]]:
     """Cut the data, which arrives in pieces of these sizes."""
     told: list[tuple[bytes | None, bytes]] = []
     for size in pieces:
@@ -52,7 +52,7 @@ def library(data: bytes) -> list[Frame]:
 def test_whatever_the_pieces_messages_come_out_and_the_rest_is_whole(
     said: list[Frame], pieces: list[int]
 ) -> None:
-    told = cut(Frames(), sent(said), pieces)
+    told = cut(FrameParser(), sent(said), pieces)
     assert [message for message, _ in told if message is not None] == [
         one.data for one in said if one.opcode is Opcode.BINARY and one.fin
     ]
@@ -66,7 +66,7 @@ def test_whatever_the_pieces_messages_come_out_and_the_rest_is_whole(
 
 def test_a_message_within_fragments_is_left_to_the_library() -> None:
     data = sent([Frame(Opcode.BINARY, b"a", fin=False), Frame(Opcode.BINARY, b"b")])
-    assert [message for message, _ in Frames().cut(data)] == [None, None]
+    assert [message for message, _ in FrameParser().cut(data)] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_message_within_fragments_is_left_to_the_library() -> None:
     ids=["no mask", "too big", "2^63 bytes", "a length of eight bytes"],
 )
 def test_after_a_mistake_everything_is_the_librarys(mistake: bytes) -> None:
-    frames = Frames()
+    frames = FrameParser()
     good = sent([Frame(Opcode.BINARY, b"good")])
     assert list(frames.cut(good + mistake[:2]))[:1] == [(b"good", b"")]
     told = [*frames.cut(mistake[2:]), *frames.cut(good)]
@@ -88,7 +88,7 @@ def test_after_a_mistake_everything_is_the_librarys(mistake: bytes) -> None:
 
 
 def test_a_frame_to_come_costs_no_more_than_a_frame() -> None:
-    frames = Frames()
+    frames = FrameParser()
     claim = Frame(Opcode.BINARY, b"x" * MAX_FRAME_BYTES).serialize(mask=True)
     assert list(frames.cut(claim[:-1])) == []
     assert [len(message or b"") for message, _ in frames.cut(claim[-1:])] == [MAX_FRAME_BYTES]
@@ -106,12 +106,12 @@ def test_our_frames_are_the_librarys(payload: bytes | str) -> None:
 
 def test_a_close_is_the_librarys() -> None:
     goodbye = Frame(Opcode.CLOSE, Close(1000, "").serialize()).serialize(mask=True)
-    assert list(Frames().cut(goodbye)) == [(None, goodbye)]
+    assert list(FrameParser().cut(goodbye)) == [(None, goodbye)]
 
 
 def test_what_is_left_to_the_library_is_not_cut() -> None:
-    frames = Frames()
-    frames.leave_to_the_library()
+    frames = FrameParser()
+    frames.pass_through()
     data = sent([Frame(Opcode.BINARY, b"a"), Frame(Opcode.BINARY, b"b")])
     assert list(frames.cut(data[:3])) == [(None, data[:3])]
     assert list(frames.cut(data[3:])) == [(None, data[3:])]

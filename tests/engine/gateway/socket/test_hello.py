@@ -8,7 +8,7 @@ import pytest
 from load_tests.attacks.payloads import hostile_frames
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, PHOENIX, RunningNode
-from tests.engine.gateway.phone import JSON, MSGPACK, phone
+from tests.engine.gateway.driver_app import JSON, MSGPACK, open_app
 
 WRONG: dict[str, Any] = {
     "position": {"lat": 91, "lon": 0},
@@ -26,7 +26,7 @@ WRONG: dict[str, Any] = {
 async def test_a_wrong_optional_field_is_left_out_and_told(
     node: RunningNode, field: str, spoken: str
 ) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=spoken) as app:
+    async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
         welcome = await app.hello(**({"position": NEAR} | {field: WRONG[field]}))
         told = await app.receive("state")
         assert told["why"] == ("fixes_rejected" if field == "position" else "bad_field")
@@ -41,12 +41,12 @@ async def test_a_wrong_optional_field_is_left_out_and_told(
 @pytest.mark.finding("C18")
 async def test_the_good_entries_of_holds_are_kept(node: RunningNode) -> None:
     job = await node.submit()
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR)
         offer = await app.receive("offer")
         assert (await app.ask("accept", offer=offer["offer"]))["type"] == "reply"
     held = {"job": job["id"], "attempt": offer["attempt"], "state": "picked_up"}
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         welcome = await app.hello(holds=[{"job": 7}, held])
         assert [(each["job"], each["state"]) for each in welcome["jobs"]] == [
             (job["id"], "picked_up")
@@ -69,7 +69,7 @@ async def test_the_good_entries_of_holds_are_kept(node: RunningNode) -> None:
 async def test_one_wrong_hello_ends_the_socket(
     node: RunningNode, spoken: str, fields: dict[str, Any], code: int
 ) -> None:
-    async with phone(node.ws, subprotocol=spoken) as app:
+    async with open_app(node.ws, subprotocol=spoken) as app:
         await app.send("hello", **fields)
         assert await app.closed() == code
 
@@ -79,7 +79,7 @@ async def test_one_wrong_hello_ends_the_socket(
 async def test_another_first_frame_ends_the_socket(
     node: RunningNode, first: dict[str, Any]
 ) -> None:
-    async with phone(node.ws) as app:
+    async with open_app(node.ws) as app:
         await app.socket.send(msgpack.packb(first))
         assert await app.closed() == 4500
 
@@ -88,7 +88,7 @@ async def test_another_first_frame_ends_the_socket(
 async def test_no_hostile_frame_gets_a_second_one_read(node: RunningNode) -> None:
     for attack in hostile_frames():
         spoken = MSGPACK if isinstance(attack.frame, bytes) else JSON
-        async with phone(node.ws, subprotocol=spoken) as app:
+        async with open_app(node.ws, subprotocol=spoken) as app:
             await app.socket.send(attack.frame)
             assert await app.closed() in {4500, 4501, 1009}, attack.name
 
@@ -97,7 +97,7 @@ async def test_no_hostile_frame_gets_a_second_one_read(node: RunningNode) -> Non
 @pytest.mark.parametrize("spoken", [MSGPACK, JSON])
 async def test_a_device_is_kept_until_another_replaces_it(node: RunningNode, spoken: str) -> None:
     async def device_after(**hello: Any) -> tuple[str, str]:
-        async with phone(node.ws, node.token("d1"), subprotocol=spoken) as app:
+        async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
             await app.hello(**hello)
             snapshot = await node.node.store.snapshot(PHOENIX, "d1")
             assert snapshot.driver.device is not None
@@ -112,7 +112,7 @@ async def test_a_device_is_kept_until_another_replaces_it(node: RunningNode, spo
 
 @pytest.mark.finding("C8")
 async def test_order_services_and_logs_see_no_device(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR, device={"kind": "webpush", "token": "wake-me"})
         job = await node.submit()
         offer = await app.receive("offer")

@@ -17,7 +17,7 @@ class Pipe:
         self.sent: list[bytes | str] = []
         self.code = 0
 
-    def know(self) -> None:
+    def mark_authenticated(self) -> None:
         pass
 
     def send_frames(self, payloads: Iterable[bytes | str]) -> None:

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from mallard_engine.gateway.socket.position_batcher import MAX_BATCH, MAX_FIXES_A_DRIVER, Coalescer
+from mallard_engine.gateway.socket.position_batcher import (
+    MAX_BATCH,
+    MAX_FIXES_A_DRIVER,
+    PositionBatcher,
+)
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, StoreUnavailable
 from tests.support import eventually
@@ -21,7 +25,7 @@ class Index:
         self.open.set()
         self.down = False
         self.metrics = Metrics()
-        self.coalescer = Coalescer(self.record, lambda _: 1, self.metrics)
+        self.positions = PositionBatcher(self.record, lambda _: 1, self.metrics)
 
     async def record(self, market: str, fixes: Sequence[DriverFix]) -> Sequence[str]:
         assert market == "phoenix"
@@ -32,7 +36,7 @@ class Index:
         return ["ok"] * len(fixes)
 
     def add(self, driver: str, *at_ms: int) -> None:
-        self.coalescer.add("phoenix", driver, [DriverFix(driver, at, 33.3, -111.9) for at in at_ms])
+        self.positions.add("phoenix", driver, [DriverFix(driver, at, 33.3, -111.9) for at in at_ms])
 
     def seen(self) -> list[tuple[str, int]]:
         return [(fix.driver, fix.at_ms) for batch in self.batches for fix in batch]
@@ -47,7 +51,7 @@ async def test_fixes_of_one_moment_go_in_one_call() -> None:
     for driver in ("d1", "d2", "d3"):
         index.add(driver, 1)
     index.add("d1", 2)
-    await eventually(lambda: len(index.coalescer) == 0)
+    await eventually(lambda: len(index.positions) == 0)
     assert index.seen() == [("d1", 1), ("d1", 2), ("d2", 1), ("d3", 1)]
     assert len(index.batches) == 1
     assert index.counted() == {"ok": 4}
@@ -57,7 +61,7 @@ async def test_only_a_drivers_newest_fixes_are_handed_on() -> None:
     index = Index()
     index.add("d1", *range(100))
     index.add("d1", 100)
-    await eventually(lambda: len(index.coalescer) == 0)
+    await eventually(lambda: len(index.positions) == 0)
     assert index.seen() == [("d1", at) for at in range(101 - MAX_FIXES_A_DRIVER, 101)]
     assert index.counted()["superseded"] == 101 - MAX_FIXES_A_DRIVER
 
@@ -68,7 +72,7 @@ async def test_fixes_in_any_order_are_handed_on_oldest_first() -> None:
     index.add("d1", 9, 8, 1)
     index.add("d1", 4, 7)
     index.add("d1", 3)
-    await eventually(lambda: len(index.coalescer) == 0)
+    await eventually(lambda: len(index.positions) == 0)
     assert index.seen() == [("d1", at) for at in (4, 7, 8, 9)]
     assert index.counted()["superseded"] == 2
 
@@ -77,21 +81,21 @@ async def test_a_call_takes_256_fixes_at_most() -> None:
     index = Index()
     for number in range(200):
         index.add(f"d{number}", 1, 2, 3)
-    await eventually(lambda: len(index.coalescer) == 0)
+    await eventually(lambda: len(index.positions) == 0)
     assert max(map(len, index.batches)) <= MAX_BATCH
     assert set(Counter(driver for driver, _ in index.seen()).values()) == {3}
 
 
 async def test_a_drivers_own_flush_does_not_wait_for_the_others() -> None:
     index = Index()
-    index.coalescer = Coalescer(index.record, lambda _: 60_000, index.metrics)
+    index.positions = PositionBatcher(index.record, lambda _: 60_000, index.metrics)
     index.add("d1", 1)
     index.add("d2", 1)
-    await index.coalescer.flush("phoenix", "d1")
+    await index.positions.flush("phoenix", "d1")
     assert index.seen() == [("d1", 1)]
-    await index.coalescer.flush("phoenix", "nobody")
-    await index.coalescer.flush("nowhere", "d1")
-    await index.coalescer.close()
+    await index.positions.flush("phoenix", "nobody")
+    await index.positions.flush("nowhere", "d1")
+    await index.positions.close()
     assert index.seen() == [("d1", 1), ("d2", 1)]
 
 
@@ -100,13 +104,13 @@ async def test_a_drivers_own_flush_waits_for_its_fixes_under_way() -> None:
     index.open.clear()
     index.add("d1", 1)
     await eventually(lambda: index.batches)
-    flush = asyncio.create_task(index.coalescer.flush("phoenix", "d1"))
-    await index.coalescer.flush("phoenix", "d2")
+    flush = asyncio.create_task(index.positions.flush("phoenix", "d1"))
+    await index.positions.flush("phoenix", "d2")
     await asyncio.sleep(0)
     assert not flush.done()
     index.open.set()
     await flush
-    await index.coalescer.close()
+    await index.positions.close()
 
 
 async def test_a_slow_store_gets_larger_batches_and_not_more_of_them() -> None:
@@ -119,7 +123,7 @@ async def test_a_slow_store_gets_larger_batches_and_not_more_of_them() -> None:
         await asyncio.sleep(0)
     assert len(index.batches) == 1
     index.open.set()
-    await eventually(lambda: len(index.coalescer) == 0)
+    await eventually(lambda: len(index.positions) == 0)
     assert [len(batch) for batch in index.batches] == [1, 49]
 
 
@@ -131,10 +135,10 @@ async def test_without_a_store_the_newest_fixes_are_kept() -> None:
     await eventually(lambda: len(index.batches) > 1)
     index.add("d1", 3, 4, 5)
     index.add("d2", 1)
-    await index.coalescer.flush("phoenix", "d2")
+    await index.positions.flush("phoenix", "d2")
     index.batches.clear()
     index.down = False
-    await eventually(lambda: len(index.coalescer) == 0)
+    await eventually(lambda: len(index.positions) == 0)
     assert index.seen() == [("d1", 2), ("d1", 3), ("d1", 4), ("d1", 5), ("d2", 1)]
     assert index.counted() == {"superseded": 1, "ok": 5}
 
@@ -143,6 +147,6 @@ async def test_what_is_left_without_a_store_is_counted_at_the_end() -> None:
     index = Index()
     index.down = True
     index.add("d1", 1, 2)
-    await index.coalescer.close()
-    assert len(index.coalescer) == 0
+    await index.positions.close()
+    assert len(index.positions) == 0
     assert index.counted() == {"unstored": 2}

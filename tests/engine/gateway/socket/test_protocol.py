@@ -13,7 +13,7 @@ from mallard_engine.gateway.http.transport import protocol as http_protocol
 from mallard_engine.gateway.socket import protocol as socket_protocol
 from mallard_engine.ports import Push
 from tests.engine.gateway.conftest import RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 
@@ -114,7 +114,7 @@ async def test_a_request_in_pieces_is_answered(raw: Raw) -> None:
 
 
 async def test_a_phone_that_does_not_read_is_cut(node: RunningNode, in_a_hurry: None) -> None:
-    async with phone(node.ws, node.token("d1"), max_queue=1) as driver:
+    async with open_app(node.ws, node.token("d1"), max_queue=1) as driver:
         await driver.hello()
         driver.socket.transport.pause_reading()
         raw_socket = driver.socket.transport.get_extra_info("socket")
@@ -132,7 +132,7 @@ async def test_a_phone_that_does_not_read_is_cut(node: RunningNode, in_a_hurry: 
 
 
 async def test_a_ping_flood_is_closed(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         for _ in range(210):
             await driver.socket.ping()
@@ -140,21 +140,21 @@ async def test_a_ping_flood_is_closed(node: RunningNode) -> None:
 
 
 async def test_a_message_in_too_many_fragments_is_closed(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         await driver.socket.send([b""] * 300)
         assert await driver.closed() == 4004
 
 
 async def test_fragments_of_a_message_too_large_are_closed(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         await driver.socket.send([b"x" * 4000] * 5)
         assert await driver.closed() == 1009
 
 
 async def test_a_deflate_offer_is_not_taken(node: RunningNode) -> None:
-    async with phone(
+    async with open_app(
         node.ws,
         node.token("d1"),
         headers={"Sec-WebSocket-Extensions": "permessage-deflate"},
@@ -164,14 +164,14 @@ async def test_a_deflate_offer_is_not_taken(node: RunningNode) -> None:
 
 
 async def test_an_unmasked_frame_is_a_protocol_error(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         driver.socket.transport.write(b"\x82\x01x")
         assert await driver.closed() == 1002
 
 
 async def test_frames_that_come_together_are_taken_in_their_order(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         here = [node.node.store.now_ms(), 33.30, -111.90, 5.0, None, None]
         frames = [
@@ -200,20 +200,22 @@ async def test_frames_that_come_together_are_taken_in_their_order(node: RunningN
 async def test_a_frame_that_breaks_its_handler_ends_the_socket(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
 
         def broken(*_: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr("mallard_engine.gateway.socket.connection.Conversation._take", broken)
+        monkeypatch.setattr(
+            "mallard_engine.gateway.socket.connection.DriverConnection._take", broken
+        )
         await driver.send("pong")
         assert await driver.closed() == 1006
         await eventually(lambda: len(node.node.hub) == 0)
 
 
 async def test_a_connection_that_just_goes_away_is_counted_as_that(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         raw_socket = driver.socket.transport.get_extra_info("socket")
         raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

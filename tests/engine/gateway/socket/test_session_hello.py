@@ -7,7 +7,7 @@ import pytest
 
 from mallard_engine.ports import JobRef
 from tests.engine.gateway.conftest import MALL, NEAR, RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 
@@ -27,7 +27,10 @@ async def test_a_newer_hello_between_this_ones_two_steps(
         return answer
 
     monkeypatch.setattr(dispatcher, "hello", slow)
-    async with phone(node.ws, node.token("d1")) as first, phone(node.ws, node.token("d1")) as new:
+    async with (
+        open_app(node.ws, node.token("d1")) as first,
+        open_app(node.ws, node.token("d1")) as new,
+    ):
         await first.send("hello")
         await registered.wait()
         await new.hello()
@@ -50,10 +53,10 @@ async def test_a_push_before_welcome_is_told_once(
         await node.node.dispatcher.assign(JobRef(job["id"], MALL), "d1", "ops")
         return answer
 
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
     monkeypatch.setattr(owner, call, then_assigned)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         welcome = await driver.hello(position=NEAR)
         if call == "hello":
             assert [held["job"] for held in welcome["jobs"]] == [job["id"]]
@@ -68,7 +71,7 @@ async def test_a_push_before_welcome_is_told_once(
 async def test_a_lost_push_is_mended_by_a_fresh_welcome(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         first = await driver.hello(position=NEAR)
         job = await node.submit()
         lost: list[object] = []

@@ -4,7 +4,7 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import JSON, MSGPACK, phone
+from tests.engine.gateway.driver_app import JSON, MSGPACK, open_app
 from tests.support import eventually
 
 
@@ -12,7 +12,7 @@ from tests.support import eventually
 async def test_an_app_is_offered_a_job_accepts_and_delivers(
     node: RunningNode, subprotocol: str
 ) -> None:
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         welcome = await driver.go_online(position=NEAR, app={"name": "test", "version": "1"})
         assert (welcome["driver"], welcome["market"]) == ("d1", "phoenix")
         assert (welcome["ping_ms"], welcome["location_ms"]) == (25_000, 4_000)
@@ -42,7 +42,7 @@ async def test_an_app_is_offered_a_job_accepts_and_delivers(
 
 
 async def test_a_repeated_accept_gets_the_first_answer(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await node.submit()
         offer = (await driver.receive("offer"))["offer"]
@@ -53,8 +53,8 @@ async def test_a_repeated_accept_gets_the_first_answer(node: RunningNode) -> Non
 
 async def test_a_declined_offer_is_at_the_next_driver_at_once(node: RunningNode) -> None:
     async with (
-        phone(node.ws, node.token("near")) as near,
-        phone(node.ws, node.token("far")) as far,
+        open_app(node.ws, node.token("near")) as near,
+        open_app(node.ws, node.token("far")) as far,
     ):
         await near.go_online(position=NEAR)
         await far.go_online(position={"lat": 33.36, "lon": -111.90})
@@ -71,8 +71,8 @@ async def test_a_declined_offer_is_at_the_next_driver_at_once(node: RunningNode)
 async def test_an_unanswered_offer_expires_and_goes_on(engine_node: NodeFactory) -> None:
     node = await engine_node(offer_timeout_ms=300, offer_ack_timeout_ms=200)
     async with (
-        phone(node.ws, node.token("near")) as near,
-        phone(node.ws, node.token("far")) as far,
+        open_app(node.ws, node.token("near")) as near,
+        open_app(node.ws, node.token("far")) as far,
     ):
         await near.go_online(position=NEAR)
         await far.go_online(position={"lat": 33.36, "lon": -111.90})
@@ -89,7 +89,7 @@ async def test_an_unacknowledged_offer_is_withdrawn_until_the_next_frame(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node(offer_ack_timeout_ms=150, unreachable_s=0.2, retry_s=0.3)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await node.submit()
         offer = await driver.receive("offer")
@@ -105,19 +105,19 @@ async def test_an_unacknowledged_offer_is_withdrawn_until_the_next_frame(
 
 async def test_a_dropped_socket_resumes_with_its_offer_and_its_job(node: RunningNode) -> None:
     token = node.token("d1")
-    async with phone(node.ws, token) as driver:
+    async with open_app(node.ws, token) as driver:
         await driver.go_online(position=NEAR)
         job = await node.submit()
         offer = await driver.receive("offer")
         await driver.send("offer_ack", offer=offer["offer"])
         driver.socket.transport.abort()
-    async with phone(node.ws, token) as driver:
+    async with open_app(node.ws, token) as driver:
         welcome = await driver.hello(position=NEAR)
         assert welcome["state"] == "offered"
         assert welcome["offer"]["offer"] == offer["offer"]
         assert welcome["seq"] >= offer["seq"]
         await driver.ask("accept", offer=offer["offer"])
-    async with phone(node.ws, token) as driver:
+    async with open_app(node.ws, token) as driver:
         welcome = await driver.hello(holds=[{"job": job["id"], "attempt": 1, "state": "assigned"}])
         assert (welcome["state"], welcome["offer"]) == ("on_run", None)
         assert welcome["jobs"][0]["job"] == job["id"]
@@ -125,15 +125,15 @@ async def test_a_dropped_socket_resumes_with_its_offer_and_its_job(node: Running
 
 async def test_a_parcel_on_board_is_claimed_with_hello(node: RunningNode) -> None:
     token = node.token("d1")
-    async with phone(node.ws, token) as driver:
+    async with open_app(node.ws, token) as driver:
         await driver.go_online(position=NEAR)
         job = await node.submit()
         offer = await driver.receive("offer")
         await driver.ask("accept", offer=offer["offer"])
     await node.order(f"/v1/jobs/{job['id']}/unassign", reason="silent for long")
     async with (
-        phone(node.ws, token) as driver,
-        phone(node.ws, node.token("d2")) as other,
+        open_app(node.ws, token) as driver,
+        open_app(node.ws, node.token("d2")) as other,
     ):
         await other.go_online(position=NEAR)
         taken = await other.receive("offer")
@@ -150,7 +150,7 @@ async def test_a_parcel_on_board_is_claimed_with_hello(node: RunningNode) -> Non
 
 
 async def test_an_operators_job_comes_with_its_detail(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
         job = await node.submit()
         await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
@@ -166,7 +166,7 @@ async def test_an_operators_job_comes_with_its_detail(node: RunningNode) -> None
 
 
 async def test_what_a_wish_needs(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         assert (await driver.ask("status", state="available"))["code"] == "no_position"
         now_ms = node.node.store.now_ms()
@@ -184,7 +184,7 @@ async def test_what_a_wish_needs(node: RunningNode) -> None:
 
 
 async def test_going_offline_declines_a_live_offer(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await node.submit()
         offer = await driver.receive("offer")
@@ -195,9 +195,9 @@ async def test_going_offline_declines_a_live_offer(node: RunningNode) -> None:
 
 async def test_anothers_offers_and_jobs_are_as_if_they_did_not_exist(node: RunningNode) -> None:
     async with (
-        phone(node.ws, node.token("d1")) as owner,
-        phone(node.ws, node.token("thief")) as thief,
-        phone(node.ws, node.token("vegas", market="las-vegas")) as elsewhere,
+        open_app(node.ws, node.token("d1")) as owner,
+        open_app(node.ws, node.token("thief")) as thief,
+        open_app(node.ws, node.token("vegas", market="las-vegas")) as elsewhere,
     ):
         await owner.go_online(position=NEAR)
         await thief.hello()
@@ -214,7 +214,7 @@ async def test_anothers_offers_and_jobs_are_as_if_they_did_not_exist(node: Runni
 
 
 async def test_fixes_are_counted_by_what_became_of_them(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
         now_ms = node.node.store.now_ms()
         lat, lon = NEAR["lat"], NEAR["lon"]
@@ -244,8 +244,8 @@ async def test_fixes_are_counted_by_what_became_of_them(node: RunningNode) -> No
 
 async def test_a_silent_holders_job_goes_to_one_who_is_earlier(engine_node: NodeFactory) -> None:
     node = await engine_node(break_after_s=0.3, offer_timeout_ms=5_000)
-    async with phone(node.ws, node.token("near")) as near:
-        async with phone(node.ws, node.token("far")) as far:
+    async with open_app(node.ws, node.token("near")) as near:
+        async with open_app(node.ws, node.token("far")) as far:
             await far.go_online(position={"lat": 33.42, "lon": -111.90})
             job = await node.submit()
             offer = await far.receive("offer")
@@ -255,7 +255,7 @@ async def test_a_silent_holders_job_goes_to_one_who_is_earlier(engine_node: Node
         better = await near.receive("offer")
         assert better["jobs"][0]["job"] == job["id"]
         assert better["attempt"] == held["attempt"] + 2
-        async with phone(node.ws, node.token("far")) as back:
+        async with open_app(node.ws, node.token("far")) as back:
             assert (await back.hello())["jobs"] == []
             late = await back.progress(held, "at_mall")
             assert (late["type"], late["code"]) == ("error", "stale_attempt")

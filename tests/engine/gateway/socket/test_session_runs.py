@@ -11,7 +11,7 @@ import pytest
 from mallard_engine.core.model import RankedDriver, RoundRecord
 from mallard_engine.ports import OfferPlan, PlannedJob
 from tests.engine.gateway.conftest import MALL, NodeFactory, RunningNode
-from tests.engine.gateway.phone import JSON, MSGPACK, Phone, phone
+from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
 
 FAR = {"lat": 33.66, "lon": -112.36}
 VAN = {"kind": "van", "max_jobs": 3, "max_weight_g": 50_000, "max_volume_l": 300, "equipment": []}
@@ -37,7 +37,7 @@ async def offer_run(node: RunningNode, driver: str, *jobs: Job) -> str:
     return (await node.node.store.offer(plan)).verdict
 
 
-async def offered_run(node: RunningNode, driver: Phone, count: int) -> tuple[list[Job], Job]:
+async def offered_run(node: RunningNode, driver: DriverApp, count: int) -> tuple[list[Job], Job]:
     jobs = [await node.submit() for _ in range(count)]
     assert await offer_run(node, "d1", *jobs) == "offered"
     offer = await driver.receive("offer")
@@ -50,7 +50,7 @@ async def test_a_run_is_offered_accepted_and_carried_through(
     pooling: RunningNode, subprotocol: str
 ) -> None:
     node = pooling
-    async with phone(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
+    async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
         jobs, offer = await offered_run(node, driver, 3)
         assert [short["job"] for short in offer["jobs"]] == [job["id"] for job in jobs]
@@ -74,11 +74,11 @@ async def test_a_run_is_offered_accepted_and_carried_through(
 
 async def test_a_welcome_tells_the_whole_run_in_its_order(pooling: RunningNode) -> None:
     node = pooling
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
         jobs, offer = await offered_run(node, driver, 3)
         await driver.ask("accept", offer=offer["offer"])
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         # It lost its socket at the counter: two are on board, which nobody has heard of yet.
         holds = [{"job": job["id"], "attempt": 1, "state": "picked_up"} for job in jobs[:2]]
         welcome = await driver.hello(position=FAR, vehicle=VAN, holds=holds)
@@ -89,17 +89,17 @@ async def test_a_welcome_tells_the_whole_run_in_its_order(pooling: RunningNode) 
 
 async def test_a_welcome_tells_a_run_that_is_offered(pooling: RunningNode) -> None:
     node = pooling
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
         _, offer = await offered_run(node, driver, 2)
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         welcome = await driver.hello(position=FAR, vehicle=VAN)
         assert welcome["offer"]["jobs"] == offer["jobs"]
 
 
 async def test_one_job_of_an_offered_run_is_cancelled(pooling: RunningNode) -> None:
     node = pooling
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
         jobs, offer = await offered_run(node, driver, 3)
         await node.order(f"/v1/jobs/{jobs[1]['id']}/cancel", reason="changed my mind")
@@ -112,7 +112,7 @@ async def test_one_job_of_an_offered_run_is_cancelled(pooling: RunningNode) -> N
 
 async def test_one_job_of_a_run_in_hand_leaves_alone(pooling: RunningNode) -> None:
     node = pooling
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
         jobs, offer = await offered_run(node, driver, 3)
         run = (await driver.ask("accept", offer=offer["offer"]))["jobs"]
@@ -132,7 +132,7 @@ async def test_one_job_of_a_run_in_hand_leaves_alone(pooling: RunningNode) -> No
 @pytest.mark.parametrize("answer", ["accept", "decline"])
 async def test_one_more_job_on_the_way(pooling: RunningNode, answer: str) -> None:
     node = pooling
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
         jobs, offer = await offered_run(node, driver, 1)
         await driver.ask("accept", offer=offer["offer"])
@@ -152,7 +152,7 @@ async def test_one_more_job_on_the_way(pooling: RunningNode, answer: str) -> Non
 
 async def test_who_gives_up_its_run_may_still_take_what_it_is_offered(pooling: RunningNode) -> None:
     node = pooling
-    async with phone(node.ws, node.token("d1")) as driver:
+    async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
         _, offer = await offered_run(node, driver, 1)
         (full,) = (await driver.ask("accept", offer=offer["offer"]))["jobs"]

@@ -5,7 +5,7 @@ import itertools
 import time
 
 from tests.engine.gateway.conftest import MALL, NEAR, NodeFactory, RunningNode
-from tests.engine.gateway.phone import phone
+from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 
@@ -13,7 +13,7 @@ async def test_a_driver_on_one_node_is_offered_a_job_posted_on_the_other(
     engine_node: NodeFactory,
 ) -> None:
     one, other = await engine_node(), await engine_node()
-    async with phone(one.ws, one.token("d1")) as driver:
+    async with open_app(one.ws, one.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await other.submit()
         offer = await driver.receive("offer", within_s=2)
@@ -37,7 +37,7 @@ async def test_an_operator_elsewhere_gives_a_job_to_a_driver_who_stands_at_the_m
         await driver.ask("status", state="paused")  # it takes effect after the fix
 
     times = itertools.count(int(time.time() * 1000) - 60_000, 1_000)
-    async with phone(one.ws, one.token("d1")) as driver:
+    async with open_app(one.ws, one.token("d1")) as driver:
         await driver.hello()
         # Seen there, and found to hold nothing.
         await stand_at_the_gate()
@@ -51,9 +51,9 @@ async def test_an_operator_elsewhere_gives_a_job_to_a_driver_who_stands_at_the_m
 
 
 async def test_the_newer_socket_on_the_same_node_wins(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as old:
+    async with open_app(node.ws, node.token("d1")) as old:
         await old.go_online(position=NEAR)
-        async with phone(node.ws, node.token("d1")) as new:
+        async with open_app(node.ws, node.token("d1")) as new:
             welcome = await new.hello()
             assert welcome["state"] == "available"
             assert await old.closed() == 4507
@@ -63,9 +63,9 @@ async def test_the_newer_socket_on_the_same_node_wins(node: RunningNode) -> None
 
 async def test_the_newer_socket_on_another_node_wins(engine_node: NodeFactory) -> None:
     one, other = await engine_node(), await engine_node()
-    async with phone(one.ws, one.token("d1")) as old:
+    async with open_app(one.ws, one.token("d1")) as old:
         await old.go_online(position=NEAR)
-        async with phone(other.ws, other.token("d1")) as new:
+        async with open_app(other.ws, other.token("d1")) as new:
             await new.hello()
             assert await old.closed() == 4507
             await eventually(lambda: len(one.node.hub) == 0)
@@ -76,7 +76,7 @@ async def test_the_newer_socket_on_another_node_wins(engine_node: NodeFactory) -
 
 async def test_many_hellos_at_once_leave_one_socket(node: RunningNode) -> None:
     async def connect() -> int:
-        async with phone(node.ws, node.token("d1")) as driver:
+        async with open_app(node.ws, node.token("d1")) as driver:
             await driver.send("hello")
             return await driver.closed(within_s=1)
 

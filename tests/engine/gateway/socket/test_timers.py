@@ -3,86 +3,86 @@
 import pytest
 
 from mallard_engine.gateway.socket.rate_limit import FrameRate
-from mallard_engine.gateway.socket.timers import Pace, Vigil
+from mallard_engine.gateway.socket.timers import SocketTimeouts, SocketTimers
 from mallard_protocol.codes import Close
 from mallard_protocol.messages import AuthExpiring, Ping
 
-PACE = Pace(ping_ms=1000, hello_within_s=5, expiry_notice_s=60)
+TIMEOUTS = SocketTimeouts(ping_ms=1000, hello_within_s=5, expiry_notice_s=60)
 
 
-def greeted(now_s: float = 100.0) -> Vigil:
-    vigil = Vigil(PACE, now_s)
-    vigil.greeted(now_s, spread=1.0)
-    vigil.authorized(now_s, now_s + 3600, 99)
-    return vigil
+def greeted(now_s: float = 100.0) -> SocketTimers:
+    timers = SocketTimers(TIMEOUTS, now_s)
+    timers.greeted(now_s, spread=1.0)
+    timers.authorized(now_s, now_s + 3600, 99)
+    return timers
 
 
 def test_hello_is_due_first_of_all() -> None:
-    vigil = Vigil(Pace(), 100.0)
-    assert vigil.next_s() == 105.0
-    assert list(vigil.due(104.9)) == []
-    assert list(vigil.due(105.0)) == [Close.NO_HELLO]
+    timers = SocketTimers(SocketTimeouts(), 100.0)
+    assert timers.next_s() == 105.0
+    assert list(timers.due(104.9)) == []
+    assert list(timers.due(105.0)) == [Close.NO_HELLO]
 
 
 def test_pings_go_out_and_any_frame_answers_them() -> None:
-    vigil = greeted()
-    assert vigil.next_s() == 101.0
-    assert list(vigil.due(101.0)) == [Ping()]
-    assert vigil.next_s() == 102.0
-    vigil.heard_s = 101.9
-    assert list(vigil.due(102.0)) == [Ping()]
-    assert list(vigil.due(103.0)) == [Ping()]
-    assert vigil.next_s() == 103.9
-    assert list(vigil.due(103.9)) == [Close.IDLE]
+    timers = greeted()
+    assert timers.next_s() == 101.0
+    assert list(timers.due(101.0)) == [Ping()]
+    assert timers.next_s() == 102.0
+    timers.heard_s = 101.9
+    assert list(timers.due(102.0)) == [Ping()]
+    assert list(timers.due(103.0)) == [Ping()]
+    assert timers.next_s() == 103.9
+    assert list(timers.due(103.9)) == [Close.IDLE]
 
 
 def test_sockets_opened_together_are_not_pinged_together() -> None:
-    vigil = Vigil(PACE, 100.0)
-    vigil.greeted(100.0, spread=0.0)
-    assert vigil.next_s() == 100.5
+    timers = SocketTimers(TIMEOUTS, 100.0)
+    timers.greeted(100.0, spread=0.0)
+    assert timers.next_s() == 100.5
 
 
 def test_a_token_is_told_of_once_and_then_ends_the_socket() -> None:
-    vigil = greeted()
-    vigil.authorized(100.0, 240.0, 240_000)
-    vigil.heard_s = 180.0
-    assert AuthExpiring(240_000) in list(vigil.due(180.0))
-    vigil.heard_s = 190.0
-    assert list(vigil.due(190.0)) == [Ping()]
-    assert list(vigil.due(240.0)) == [Close.TOKEN_EXPIRED]
-    vigil.authorized(200.0, 400.0, 400_000)
-    vigil.heard_s = 340.0
-    assert AuthExpiring(400_000) in list(vigil.due(340.0))
+    timers = greeted()
+    timers.authorized(100.0, 240.0, 240_000)
+    timers.heard_s = 180.0
+    assert AuthExpiring(240_000) in list(timers.due(180.0))
+    timers.heard_s = 190.0
+    assert list(timers.due(190.0)) == [Ping()]
+    assert list(timers.due(240.0)) == [Close.TOKEN_EXPIRED]
+    timers.authorized(200.0, 400.0, 400_000)
+    timers.heard_s = 340.0
+    assert AuthExpiring(400_000) in list(timers.due(340.0))
 
 
-def notices(vigil: Vigil, from_s: float, to_s: float) -> list[float]:
+def notices(timers: SocketTimers, from_s: float, to_s: float) -> list[float]:
     """When the app hears that its token expires, looking every quarter of a second."""
     heard = []
     for quarter in range(int(from_s * 4), int(to_s * 4) + 1):
-        vigil.heard_s = quarter / 4
-        heard += [quarter / 4 for due in vigil.due(quarter / 4) if isinstance(due, AuthExpiring)]
+        timers.heard_s = quarter / 4
+        heard += [quarter / 4 for due in timers.due(quarter / 4) if isinstance(due, AuthExpiring)]
     return heard
 
 
 @pytest.mark.finding("C16")
 def test_the_same_token_again_is_not_told_of_again() -> None:
-    vigil = greeted()
-    vigil.authorized(100.0, 240.0, 240_000)
-    assert notices(vigil, 180.0, 180.0) == [180.0]
+    timers = greeted()
+    timers.authorized(100.0, 240.0, 240_000)
+    assert notices(timers, 180.0, 180.0) == [180.0]
     for _ in range(5):
-        vigil.authorized(180.0, 240.0, 240_000)
-        assert notices(vigil, 180.25, 239.0) == []
+        timers.authorized(180.0, 240.0, 240_000)
+        assert notices(timers, 180.25, 239.0) == []
 
 
 @pytest.mark.finding("C16")
 def test_further_short_tokens_are_told_of_halfway() -> None:
-    vigil = greeted()
-    vigil.authorized(100.0, 130.0, 130_000)
-    assert notices(vigil, 100.0, 129.0) == [115.0]
-    vigil.authorized(115.0, 145.0, 145_000)
-    assert notices(vigil, 115.0, 144.0) == [130.0]
-    vigil.authorized(144.0, 145.5, 145_500)
-    assert notices(vigil, 144.0, 145.25) == []
+    timers = greeted()
+    timers.authorized(100.0, 130.0, 130_000)
+    assert notices(timers, 100.0, 129.0) == [115.0]
+    timers.authorized(115.0, 145.0, 145_000)
+    assert notices(timers, 115.0, 144.0) == [130.0]
+    timers.authorized(144.0, 145.5, 145_500)
+    assert notices(timers, 144.0, 145.25) == []
 
 
 @pytest.mark.finding("A7b")

@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mallard_engine.gateway.auth import Principal, Tokens, WrongScope
+from mallard_engine.gateway.auth import Principal, WrongScope
 from mallard_engine.gateway.http.parameters import is_id
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import DRIVERS, Method, route
 from mallard_engine.gateway.socket.handshake import welcome
 from mallard_engine.gateway.socket.request_handlers import Requests
-from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.ports import Refused
 from mallard_protocol.bodies import InvalidBody, decode_json_body
@@ -49,9 +49,9 @@ _NO_ID: Final = 0
 class DriverApi:
     """The endpoints that stand in for a driver's socket."""
 
-    def __init__(self, services: Services, tokens: Tokens) -> None:
+    def __init__(self, services: SocketServices) -> None:
         self._services = services
-        self._tokens = tokens
+        self._tokens = services.tokens
 
     def routes(self) -> list[Route]:
         """The routes of this part."""

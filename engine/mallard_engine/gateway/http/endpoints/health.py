@@ -10,7 +10,7 @@ from starlette.routing import Route
 from mallard_engine.core.matching.fairness import spreads
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.request_parsing import JsonResponse
-from mallard_engine.gateway.socket.services import Services
+from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.metrics import CONTENT_TYPE
 from mallard_engine.ports import StoreUnavailable
 from mallard_protocol.codes import ProblemCode
@@ -22,7 +22,7 @@ _NOT_KEPT = {"cache-control": "no-store"}
 _SAMPLE = 512
 
 
-def routes(services: Services, *, with_metrics: bool) -> list[Route]:
+def routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
     """The routes of `/livez`, `/readyz` and, if asked for, `/metrics`; they need no token."""
 
     async def livez(_: Request) -> Response:
@@ -50,7 +50,7 @@ def routes(services: Services, *, with_metrics: bool) -> list[Route]:
     return [*health, Route("/metrics", metrics)] if with_metrics else health
 
 
-async def _count_jobs(services: Services) -> None:
+async def _count_jobs(services: SocketServices) -> None:
     if services.store.outage is None:
         for market in services.places.markets:
             services.metrics.count_jobs(market, await services.store.counts(market))

@@ -10,7 +10,7 @@ from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.parameters import whole_number
-from mallard_engine.gateway.http.rate_limits import turn_of
+from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import JobRef, NoSuchJob, Store, StoreUnavailable
 from mallard_protocol.codes import MAX_WAIT_S, Role
@@ -59,8 +59,8 @@ async def settled(
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s
-    if turn := turn_of(request):
-        turn.pause()  # a wait is no work
+    if slot := slot_of(request):
+        slot.release()  # a waiting request uses no CPU
     while (
         job.state not in _SETTLED and (left_s := until - loop.time()) > 0 and not leaving.is_set()
     ):

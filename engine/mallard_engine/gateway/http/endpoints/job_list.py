@@ -16,7 +16,7 @@ from mallard_engine.gateway.http.endpoints.job_access import owner_of
 from mallard_engine.gateway.http.parameters import bad_request, instant_ms, is_id, whole_number
 from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.views import job_view, shown
-from mallard_engine.gateway.services import Deps
+from mallard_engine.gateway.services import Services
 from mallard_engine.ports import JobPage, JobQuery
 from mallard_protocol import resources
 from mallard_protocol.codes import MAX_PAGE
@@ -31,9 +31,9 @@ _ID_MARGIN_MS: Final = 60_000
 class JobList:
     """``GET /v1/jobs``."""
 
-    def __init__(self, deps: Deps) -> None:
-        self._store = deps.store
-        self._markets = tuple(deps.places.markets)
+    def __init__(self, services: Services) -> None:
+        self._store = services.store
+        self._markets = tuple(services.places.markets)
 
     async def page(self, request: Request, principal: Principal) -> Response:
         """A page of the jobs that the principal sees, of one market or of all."""

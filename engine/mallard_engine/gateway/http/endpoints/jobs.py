@@ -21,10 +21,10 @@ from mallard_engine.gateway.http.endpoints.job_access import (
     wait_of,
 )
 from mallard_engine.gateway.http.endpoints.job_list import JobList
-from mallard_engine.gateway.http.keyed_semaphore import Turnstile
+from mallard_engine.gateway.http.keyed_semaphore import KeyedSemaphore
 from mallard_engine.gateway.http.parameters import idempotency_key
 from mallard_engine.gateway.http.problems import HttpProblem
-from mallard_engine.gateway.http.rate_limits import turn_of
+from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import ORDERS, Method, route
 from mallard_engine.gateway.http.views import (
@@ -37,7 +37,7 @@ from mallard_engine.gateway.http.views import (
 )
 from mallard_engine.gateway.orders.intake import InvalidOrder, read_order, submission_of
 from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
-from mallard_engine.gateway.services import Deps
+from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_engine.ports import StoreUnavailable, Submitted, WrongState
 from mallard_protocol import resources
@@ -63,16 +63,16 @@ _MOST_WAITING: Final = 1_024
 class JobsApi:
     """The endpoints under ``/v1/jobs`` and ``/v1/quotes``."""
 
-    def __init__(self, deps: Deps) -> None:
-        self._deps = deps
-        self._store = deps.store
-        self._dispatcher = deps.dispatcher
-        self._turnstile = Turnstile(_MOST_OF_A_MALL, max_waiting=_MOST_WAITING)
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+        self._dispatcher = services.dispatcher
+        self._per_mall = KeyedSemaphore(_MOST_OF_A_MALL, max_waiting=_MOST_WAITING)
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        tokens = self._deps.tokens
-        listing = JobList(self._deps)
+        tokens = self._services.tokens
+        listing = JobList(self._services)
         return [
             route(
                 "/v1/jobs",
@@ -96,9 +96,9 @@ class JobsApi:
         asked = body_as(value, JobRequest)
         if (outage := self._store.outage) is not None:
             raise StoreUnavailable(outage)  # before the queue of its mall: none waits in vain
-        if turn := turn_of(request):
-            turn.pause()  # the mall's own queue bounds the work from here on
-        async with self._turnstile.at(asked.pickup.mall):
+        if slot := slot_of(request):
+            slot.release()  # from here on the mall's semaphore limits the work
+        async with self._per_mall.acquire(asked.pickup.mall):
             with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:
                 # One turn of the loop, in which the look leaves: the store answers it meanwhile.
                 await asyncio.sleep(0)
@@ -110,7 +110,7 @@ class JobsApi:
                     body_hash=canonical_hash(value),
                     now_ms=now_ms,
                 )
-        job = await settled(submitted.job, request, self._store, wait_s, self._deps.leaving)
+        job = await settled(submitted.job, request, self._store, wait_s, self._services.leaving)
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
             headers["Idempotent-Replayed"] = "true"
@@ -127,7 +127,7 @@ class JobsApi:
         now_ms: int,
     ) -> Submitted:
         try:
-            order = read_order(asked, self._deps.places, now_ms)
+            order = read_order(asked, self._services.places, now_ms)
         except InvalidOrder as invalid:
             # It may have been good when it first came, before the mall closed or a time passed.
             if invalid.market is not None:
@@ -153,7 +153,7 @@ class JobsApi:
         """The job; after a wait, if asked to."""
         wait_s = wait_of(request)
         job = await job_of(request, principal, self._store)
-        job = await settled(job, request, self._store, wait_s, self._deps.leaving)
+        job = await settled(job, request, self._store, wait_s, self._services.leaving)
         return JsonResponse(job_view(job, await self._held(job)))
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
@@ -173,7 +173,7 @@ class JobsApi:
         asked = decode_json_body(await read_body(request), ReadyRequest)
         for _ in range(MAX_TRIES):
             job = await job_of(request, principal, self._store)
-            if await change_ready(self._deps, job, asked.store, asked.ready_at):
+            if await change_ready(self._services, job, asked.store, asked.ready_at):
                 # The shop knows better than the driver who found it not ready.
                 until_ms = epoch_ms(asked.ready_at)
                 await self._dispatcher.lift_hold(job.mall, asked.store, until_ms)
@@ -190,7 +190,7 @@ class JobsApi:
     async def quote(self, request: Request, principal: Principal) -> Response:
         """Whether a job would find a driver now. Stores nothing."""
         asked = decode_json_body(await read_body(request), JobRequest)
-        order = read_order(asked, self._deps.places, self._store.now_ms())
+        order = read_order(asked, self._services.places, self._store.now_ms())
         record = await self._dispatcher.quote(order.mall.id, order.need)
         market = order.mall.market
         holds, now_ms = await self._store.holds(market), self._store.now_ms()

@@ -10,16 +10,16 @@ from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.routing import ORDERS, Method, route
 from mallard_engine.gateway.http.views import market_view
-from mallard_engine.gateway.services import Deps
+from mallard_engine.gateway.services import Services
 from mallard_protocol import resources
 
 
 class MarketsApi:
     """The endpoints under ``/v1/markets``."""
 
-    def __init__(self, deps: Deps) -> None:
-        self._tokens = deps.tokens
-        self._places = deps.places
+    def __init__(self, services: Services) -> None:
+        self._tokens = services.tokens
+        self._places = services.places
         # By market: what it was made of, which a reload replaces, and the view.
         self._views: dict[str, tuple[Market, resources.Market]] = {}
 

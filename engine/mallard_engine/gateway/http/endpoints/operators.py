@@ -15,7 +15,7 @@ from mallard_engine.gateway.http.problems import invalid_fields, not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import OPERATORS, Method, route
 from mallard_engine.gateway.http.views import driver_view, job_view, shown
-from mallard_engine.gateway.services import Deps
+from mallard_engine.gateway.services import Services
 from mallard_engine.ports import NoSuchDriver
 from mallard_protocol.bodies import decode_json_body
 from mallard_protocol.lifecycle import JobState
@@ -38,14 +38,14 @@ _MAX_RADIUS_M: Final = 500_000.0
 class OperatorsApi:
     """The endpoints that take an operator's token."""
 
-    def __init__(self, deps: Deps) -> None:
-        self._deps = deps
-        self._store = deps.store
-        self._dispatcher = deps.dispatcher
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+        self._dispatcher = services.dispatcher
 
     def routes(self) -> list[Route]:
         """The routes of this part."""
-        tokens = self._deps.tokens
+        tokens = self._services.tokens
         drivers = "/v1/markets/{market}/drivers"
         return [
             route(drivers, tokens, get=Method(self.drivers, OPERATORS)),
@@ -105,7 +105,7 @@ class OperatorsApi:
         return await self._as_it_is(job)
 
     def _market(self, request: Request) -> Market:
-        market = self._deps.places.markets.get(request.path_params["market"])
+        market = self._services.places.markets.get(request.path_params["market"])
         if market is None:
             raise not_found("market")
         return market

@@ -59,7 +59,7 @@ _MAX_UNREAD_BODY_BYTES: Final = 2 << 20
 _MAX_ANSWER_S: Final = 30.0
 # Between the pipelined requests of a client that has shown no good token: one connection must not
 # fill the event loop.
-STRANGER_PACE_S: Final = 0.01
+UNAUTHENTICATED_PAUSE_S: Final = 0.01
 # What strangers cause besides the reading of their input, about: an accept, an answer, a handshake.
 _ACCEPT_COST_S: Final = 0.0002
 _ANSWER_COST_S: Final = 0.0005
@@ -74,7 +74,7 @@ class EngineConfig(Config):
     connections: Connections
 
 
-class PatientHttpProtocol(HttpToolsProtocol):
+class TimeoutHttpProtocol(HttpToolsProtocol):
     """HTTP/1.1, for so long and no longer."""
 
     cycle: Cycle | None  # type: ignore[assignment]
@@ -339,8 +339,8 @@ class PatientHttpProtocol(HttpToolsProtocol):
             return
         if not self._in_body:
             self._wait_at_most(KEEP_ALIVE_S, self._idle_too_long)
-        if self._rest and self._peer is not None and self._peer.is_stranger:
-            self._pause = self.loop.call_later(STRANGER_PACE_S, self._advance_in_turn)
+        if self._rest and self._peer is not None and self._peer.is_unauthenticated:
+            self._pause = self.loop.call_later(UNAUTHENTICATED_PAUSE_S, self._advance_in_turn)
         else:
             self._advance_in_turn()
 

@@ -6,8 +6,8 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, order, pointers, problem
-from tests.engine.gateway.phone import phone
 from tests.support import eventually
 
 pytestmark = pytest.mark.finding("C6")
@@ -19,7 +19,7 @@ def driver_of(node: RunningNode, driver: str = "d1") -> Caller:
 
 async def hung_up(node: RunningNode, driver: str = "d1", **status: Any) -> Caller:
     """A driver who was available a moment ago and has lost its socket since."""
-    async with phone(node.ws, node.token(driver)) as app:
+    async with open_app(node.ws, node.token(driver)) as app:
         await app.go_online(position=NEAR)
     caller = driver_of(node, driver)
 
@@ -48,12 +48,12 @@ async def good(caller: Caller, path: str, body: Any = None) -> dict[str, Any]:
 async def test_the_state_is_what_a_welcome_tells(node: RunningNode) -> None:
     caller = driver_of(node)
     problem(await caller.get("/v1/driver/state"), 404, "not_found")
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR)
         await node.submit()
         await app.receive("offer")
         told = await state(caller)
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         welcome = await app.hello(position=NEAR)
     varying = {"type", "session", "seq", "server_time_ms", "token_expires_ms", "offer"}
     assert {k: v for k, v in told.items() if k not in varying} == {
@@ -65,7 +65,7 @@ async def test_the_state_is_what_a_welcome_tells(node: RunningNode) -> None:
 
 async def test_an_offer_is_accepted_and_delivered_without_a_socket(node: RunningNode) -> None:
     caller = driver_of(node)
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR)
         job = await node.submit()
         offer = await app.receive("offer")
@@ -85,7 +85,7 @@ async def test_an_offer_is_accepted_and_delivered_without_a_socket(node: Running
 
 
 async def test_an_offer_is_declined_without_a_socket(node: RunningNode) -> None:
-    async with phone(node.ws, node.token("d1")) as app:
+    async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR)
         await node.submit()
         offer = (await app.receive("offer"))["offer"]

@@ -4,8 +4,8 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import MALL, NEAR, RunningNode
+from tests.engine.gateway.driver_app import DriverApp, open_app
 from tests.engine.gateway.http_support import Caller, at, order, pointers, problem
-from tests.engine.gateway.phone import Phone, phone
 from tests.support import eventually
 
 
@@ -19,12 +19,12 @@ def operator(node: RunningNode) -> Caller:
     return Caller(node, "ops", Role.OPERATOR)
 
 
-async def online(driver: Phone) -> None:
+async def online(driver: DriverApp) -> None:
     await driver.hello(position=NEAR)
     assert (await driver.ask("status", state="available"))["type"] == "reply"
 
 
-async def collected(shop: Caller, driver: Phone) -> str:
+async def collected(shop: Caller, driver: DriverApp) -> str:
     """Id of a job that the driver has on board."""
     job: str = (await shop.submit()).json()["id"]
     offer = await driver.receive("offer")
@@ -54,7 +54,7 @@ async def test_a_cancel_needs_no_body_but_a_good_one(shop: Caller) -> None:
 
 
 async def test_what_is_on_board_is_not_cancelled_nor_made_ready(shop: Caller) -> None:
-    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = await collected(shop, driver)
         problem(await shop.post(f"/v1/jobs/{job}/cancel"), 409, "not_cancellable")
@@ -83,7 +83,7 @@ async def test_ready_earlier_than_thought_begins_the_search(shop: Caller) -> Non
 
 
 async def test_a_driver_hears_of_another_ready_time(shop: Caller) -> None:
-    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = (await shop.submit()).json()["id"]
         offer = await driver.receive("offer")
@@ -111,7 +111,7 @@ async def test_what_is_wrong_with_a_ready_time(shop: Caller) -> None:
 async def test_explain_numbers_the_drivers_and_names_them_to_operators(
     shop: Caller, operator: Caller
 ) -> None:
-    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = (await shop.submit()).json()["id"]
         path = f"/v1/jobs/{job}/explain"
@@ -152,7 +152,7 @@ async def test_a_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
         "why_not": "nobody_in_reach",
         "held": None,
     }
-    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         quote = (await shop.post("/v1/quotes", order())).json()
         assert quote["would_match"] is True

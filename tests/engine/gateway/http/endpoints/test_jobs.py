@@ -8,8 +8,8 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import MALL, NEAR, PHOENIX, RunningNode
+from tests.engine.gateway.driver_app import DriverApp, open_app
 from tests.engine.gateway.http_support import Caller, at, order, pointers, problem
-from tests.engine.gateway.phone import Phone, phone
 from tests.support import eventually
 
 JOB_ID = re.compile(r"job_phoenix\.[0-9A-HJKMNP-TV-Z]{26}")
@@ -21,7 +21,7 @@ def shop(node: RunningNode) -> Caller:
     return Caller(node)
 
 
-async def online(driver: Phone) -> None:
+async def online(driver: DriverApp) -> None:
     await driver.hello(position=NEAR)
     assert (await driver.ask("status", state="available"))["type"] == "reply"
 
@@ -165,7 +165,7 @@ async def test_an_external_id_has_one_job_that_is_not_over(shop: Caller) -> None
 
 
 async def test_waiting_ends_with_the_assignment(shop: Caller) -> None:
-    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         waiting = asyncio.create_task(shop.submit(query="?wait_s=10"))
         offer = await driver.receive("offer")

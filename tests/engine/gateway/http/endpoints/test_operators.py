@@ -4,9 +4,9 @@ import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, PHOENIX, RunningNode
+from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http.endpoints.test_job_actions import collected, online
 from tests.engine.gateway.http_support import Caller, pointers, problem
-from tests.engine.gateway.phone import phone
 
 DRIVERS = f"/v1/markets/{PHOENIX}/drivers"
 NO_JOB = "job_phoenix.01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -24,7 +24,7 @@ def operator(node: RunningNode) -> Caller:
 
 async def test_drivers_are_listed_where_they_are(operator: Caller) -> None:
     assert (await operator.get(DRIVERS)).json() == {"items": []}
-    async with phone(operator.node.ws, operator.node.token("d-1")) as driver:
+    async with open_app(operator.node.ws, operator.node.token("d-1")) as driver:
         await online(driver)
         (seen,) = (await operator.get(DRIVERS)).json()["items"]
         assert (seen["driver"], seen["state"], seen["jobs"]) == ("d-1", "available", [])
@@ -58,7 +58,7 @@ async def test_where_to_look_has_bounds(operator: Caller) -> None:
 
 async def test_assign_unassign_and_close(shop: Caller, operator: Caller) -> None:
     job = (await shop.submit()).json()["id"]
-    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await driver.hello(position=NEAR)
         assigned = await operator.post(f"/v1/jobs/{job}/assign", {"driver": "d-1"})
         assert assigned.status_code == 200
@@ -80,7 +80,7 @@ async def test_assign_unassign_and_close(shop: Caller, operator: Caller) -> None
 
 
 async def test_close_what_is_on_board(shop: Caller, operator: Caller) -> None:
-    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = await collected(shop, driver)
         path = f"/v1/jobs/{job}/close"
@@ -112,7 +112,7 @@ async def test_whom_and_what_operators_name_must_be_there(shop: Caller, operator
 
 @pytest.mark.finding("D17")
 async def test_suspend_and_resume(shop: Caller, operator: Caller) -> None:
-    async with phone(shop.node.ws, shop.node.token("d-1")) as driver:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         suspended = await operator.post(f"{DRIVERS}/d-1/suspend", {"reason": "complaint"})
         assert (suspended.status_code, suspended.json()["driver"]) == (200, "d-1")
@@ -167,7 +167,7 @@ async def test_positions_without_a_socket(operator: Caller) -> None:
     driver = Caller(operator.node, "d-1", Role.DRIVER)
     now_ms = operator.node.node.store.now_ms()
     path = "/v1/driver/locations"
-    async with phone(operator.node.ws, operator.node.token("d-1")) as app:
+    async with open_app(operator.node.ws, operator.node.token("d-1")) as app:
         await app.hello()
         good = [now_ms, NEAR["lat"], NEAR["lon"], 5.0, None, 3.5]
         future = [now_ms + 60_000, NEAR["lat"], NEAR["lon"], 5.0, None, None]

@@ -7,7 +7,7 @@ import pytest
 from mallard_engine.gateway.http.transport.framing import Framing, HeadTooLarge, Malformed
 from mallard_engine.gateway.http.transport.head import check_host
 from tests.engine.gateway.conftest import RunningNode
-from tests.engine.gateway.wire import HANDSHAKE, Wire, packed_frame
+from tests.engine.gateway.raw_client import HANDSHAKE, RawClient, packed_frame
 from tests.support import eventually
 
 POST = b"POST /livez HTTP/1.1\r\nHost: x\r\n"
@@ -58,7 +58,7 @@ POST = b"POST /livez HTTP/1.1\r\nHost: x\r\n"
     ],
 )
 async def test_an_ambiguous_head_is_refused(node: RunningNode, request_: bytes) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         answer = await wire.ask(request_)
         assert answer.status == 400
         assert json.loads(answer.body)["code"] == "bad_request"
@@ -84,7 +84,7 @@ async def test_an_ambiguous_head_is_refused(node: RunningNode, request_: bytes) 
 )
 async def test_a_malformed_chunk_ends_the_connection(node: RunningNode, chunks: bytes) -> None:
     start = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         # What would be a second request of somebody else's, to a server that reads on.
         wire.send(start + chunks + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         received = await wire.rest()
@@ -106,14 +106,14 @@ async def test_a_malformed_chunk_ends_the_connection(node: RunningNode, chunks: 
     ],
 )
 async def test_an_unusual_head_is_taken(node: RunningNode, request_: bytes) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(request_)).status == 200
 
 
 async def test_a_wish_for_http_2_is_ignored_with_its_body(node: RunningNode) -> None:
     wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
     head = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + wish + b"\r\n"
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(head + b"{}")).status == 401
         assert (await wire.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
 
@@ -121,7 +121,7 @@ async def test_a_wish_for_http_2_is_ignored_with_its_body(node: RunningNode) -> 
 @pytest.mark.finding("A13")
 @pytest.mark.parametrize("pause", [False, True])
 async def test_frames_behind_the_handshake_are_taken(node: RunningNode, *, pause: bool) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         hello = packed_frame({"type": "hello", "token": node.token("ann")})
         status = packed_frame({"type": "status", "id": 7, "state": "paused"})
         wire.send(HANDSHAKE + b"\r\n" + hello + status[:5])
@@ -135,14 +135,14 @@ async def test_frames_behind_the_handshake_are_taken(node: RunningNode, *, pause
 
 @pytest.mark.finding("A13")
 async def test_too_much_behind_the_handshake_is_cut(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         await wire.pump(HANDSHAKE + b"\r\n" + bytes(200_000), 200_000)
         await eventually(lambda: not node.server.server_state.connections)
 
 
 @pytest.mark.finding("A13")
 async def test_a_frame_behind_a_refused_handshake_is_dropped(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         refused = HANDSHAKE.replace(b"/v1/driver", b"/v1/driver?token=x") + b"\r\n"
         answer = await wire.ask(refused + packed_frame({"type": "pong"}))
         assert answer.status == 400

@@ -14,12 +14,12 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from mallard_engine.gateway.http.transport import protocol as http_protocol
-from mallard_engine.gateway.http.transport.protocol import PatientHttpProtocol
+from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
 from mallard_engine.gateway.limits import connections as connections_module
 from mallard_engine.gateway.socket import protocol as socket_protocol
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
-from tests.engine.gateway.wire import HANDSHAKE, Wire, packed_frame
+from tests.engine.gateway.raw_client import HANDSHAKE, RawClient, packed_frame
 from tests.support import eventually
 
 CHUNKED = b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -65,7 +65,7 @@ def bearer(node: RunningNode) -> bytes:
     ],
 )
 async def test_endless_framing_is_cut(node: RunningNode, start: bytes, piece: bytes) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         wire.send(start)
         sent = await wire.pump(piece, 20_000_000)
         assert sent < 10_000_000
@@ -84,7 +84,7 @@ async def test_endless_framing_is_cut(node: RunningNode, start: bytes, piece: by
     ids=["trailers", "extension", "headers", "target"],
 )
 async def test_too_much_framing_is_answered_431(node: RunningNode, request_: bytes) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         answer = await wire.ask(request_)
         assert answer.status in {405, 431}  # the answer may be out before the trailers come
         if answer.status == 405:
@@ -96,7 +96,7 @@ async def test_too_much_framing_is_answered_431(node: RunningNode, request_: byt
 
 @pytest.mark.finding("A1")
 async def test_a_trailer_changes_nothing_of_its_request(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         answer = await wire.ask(
             b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"0\r\n" + bearer(node) + b"\r\n"
@@ -106,7 +106,7 @@ async def test_a_trailer_changes_nothing_of_its_request(node: RunningNode) -> No
 
 
 async def test_a_chunked_body_with_trailers_is_read(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         start = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         data = start + bearer(node) + b"\r\n2;x=y\r\n{}\r\n0\r\nx-sum: 1\r\n\r\n" + GET
         for at in range(len(data)):  # in pieces of one byte
@@ -131,7 +131,7 @@ async def test_a_chunked_body_with_trailers_is_read(node: RunningNode) -> None:
 )
 async def test_pipelined_requests_unread_are_bounded(node: RunningNode, request_: bytes) -> None:
     before = rss()
-    async with await Wire.open(node.server.port, receive_buffer=4096) as wire:
+    async with await RawClient.open(node.server.port, receive_buffer=4096) as wire:
         wire.read_no_more()
         many = request_ * (1 + 100_000 // len(request_))
         sent = await wire.pump(many, 60_000_000, within_s=30)
@@ -149,7 +149,7 @@ def cycles() -> int:
 @pytest.mark.finding("A2")
 async def test_pipelined_requests_are_answered_in_order(node: RunningNode) -> None:
     paths = [b"/livez", b"/nothing", b"/readyz", b"/openapi.json", b"/v1/jobs"] * 40
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         wire.send(b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths))
         statuses = [(await wire.answer()).status for _ in paths]
         assert statuses == [200, 404, 200, 200, 401] * 40
@@ -159,7 +159,7 @@ async def test_pipelined_requests_are_answered_in_order(node: RunningNode) -> No
 async def test_a_waiting_request_holds_back_what_follows(node: RunningNode) -> None:
     job = await node.submit()
     path = f"/v1/jobs/{job['id']}?wait_s=2".encode()
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         wire.send(b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, bearer(node)))
         sent = await wire.pump(GET * 4000, 60_000_000, within_s=1.5)
         assert sent < 8_000_000  # the kernel's buffers, and one segment of ours
@@ -169,7 +169,7 @@ async def test_a_waiting_request_holds_back_what_follows(node: RunningNode) -> N
 
 @pytest.mark.finding("A2")
 async def test_bytes_after_connection_close_are_dropped(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         close = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         wire.send(close + GET * 5)
         received = await wire.rest()
@@ -180,11 +180,11 @@ async def test_bytes_after_connection_close_are_dropped(node: RunningNode) -> No
 async def test_unread_input_of_strangers_is_bounded_in_all(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections_module, "MAX_STRANGERS_BYTES", 100_000)
+    monkeypatch.setattr(connections_module, "MAX_UNAUTHENTICATED_BYTES", 100_000)
     async with contextlib.AsyncExitStack() as stack:
-        wires = [await stack.enter_async_context(await Wire.open(node.server.port))]
+        wires = [await stack.enter_async_context(await RawClient.open(node.server.port))]
         for _ in range(11):
-            wires.append(await stack.enter_async_context(await Wire.open(node.server.port)))
+            wires.append(await stack.enter_async_context(await RawClient.open(node.server.port)))
             wires[-1].send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 15_000)
 
         async def refused() -> float:
@@ -243,7 +243,7 @@ async def test_a_request_leaves_no_circles(node: RunningNode, kind: str) -> None
     request = REQUESTS[kind].replace(b"%s", bearer(node))
 
     async def once() -> None:
-        async with await Wire.open(node.server.port) as wire:
+        async with await RawClient.open(node.server.port) as wire:
             wire.send(request)
             await asyncio.wait({asyncio.create_task(wire.reader.read(1))}, timeout=0.1)
         await until_gone(node)
@@ -268,7 +268,7 @@ def _is_of_the_server(it: Any) -> bool:
 @pytest.mark.finding("A2", "A3")
 @pytest.mark.usefixtures("no_collector")
 async def test_memory_returns_while_a_driver_is_connected(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port) as driver:
+    async with await RawClient.open(node.server.port) as driver:
         driver.send(HANDSHAKE + b"\r\n")
         await driver.reader.readuntil(b"\r\n\r\n")
         driver.send(packed_frame({"type": "hello", "token": node.token("ann")}))
@@ -277,11 +277,11 @@ async def test_memory_returns_while_a_driver_is_connected(node: RunningNode) -> 
         before = rss()
         body = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"z" * 60_000
         for _ in range(5):
-            async with await Wire.open(node.server.port, receive_buffer=4096) as wire:
+            async with await RawClient.open(node.server.port, receive_buffer=4096) as wire:
                 wire.read_no_more()
                 await wire.pump(body, 20_000_000, within_s=10)
         await eventually(lambda: len(node.server.server_state.connections) == 1, 10)
-        assert len([it for it in gc.get_objects() if isinstance(it, PatientHttpProtocol)]) == 0
+        assert len([it for it in gc.get_objects() if isinstance(it, TimeoutHttpProtocol)]) == 0
         gc.unfreeze()
         assert rss() - before < 15_000_000
 
@@ -305,7 +305,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     "after", [b"\r\n", b"\r", b"\r\n\r\n", b"G", b"", b"GET /livez HTTP/1.1\r\n"]
 )
 async def test_the_keep_alive_timer_holds(node: RunningNode, after: bytes) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(GET)).status == 200
         wire.send(after)
         await wire.rest()
@@ -316,7 +316,7 @@ async def test_the_keep_alive_timer_holds(node: RunningNode, after: bytes) -> No
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("drop", [b"\r\n", b"x"])
 async def test_bytes_that_trickle_do_not_keep_a_connection(node: RunningNode, drop: bytes) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(GET)).status == 200
         ended = asyncio.create_task(wire.rest())
         while not ended.done():
@@ -326,7 +326,7 @@ async def test_bytes_that_trickle_do_not_keep_a_connection(node: RunningNode, dr
 
 
 async def test_an_empty_line_before_a_request_is_ignored(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(b"\r\n" + GET)).status == 200
         wire.send(b"\r\n")
         await asyncio.sleep(0.05)
@@ -337,15 +337,16 @@ async def test_an_empty_line_before_a_request_is_ignored(node: RunningNode) -> N
 async def test_strangers_of_one_address_are_bounded(engine_node: NodeFactory) -> None:
     node = await engine_node(max_connections_per_address=5)
     async with contextlib.AsyncExitStack() as stack:
-        known = await stack.enter_async_context(await Wire.open(node.server.port))
+        known = await stack.enter_async_context(await RawClient.open(node.server.port))
         jobs = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n" + bearer(node) + b"\r\n"
         assert (await known.ask(jobs)).status == 200  # no stranger any more
-        driver = await stack.enter_async_context(await Wire.open(node.server.port))
+        driver = await stack.enter_async_context(await RawClient.open(node.server.port))
         driver.send(HANDSHAKE + b"\r\n")
         driver.send(packed_frame({"type": "hello", "token": node.token("ann")}))
         await eventually(lambda: len(node.node.hub) == 1)
         wires = [
-            await stack.enter_async_context(await Wire.open(node.server.port)) for _ in range(9)
+            await stack.enter_async_context(await RawClient.open(node.server.port))
+            for _ in range(9)
         ]
         await eventually(lambda: len(node.node.connections) == 7)
         served = 0
@@ -362,18 +363,19 @@ async def test_strangers_of_one_address_are_bounded(engine_node: NodeFactory) ->
 async def test_a_full_node_cuts_the_oldest_stranger(engine_node: NodeFactory) -> None:
     node = await engine_node(max_connections=5)
     async with contextlib.AsyncExitStack() as stack:
-        known = await stack.enter_async_context(await Wire.open(node.server.port))
+        known = await stack.enter_async_context(await RawClient.open(node.server.port))
         jobs = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n" + bearer(node) + b"\r\n"
         assert (await known.ask(jobs)).status == 200
         strangers = [
-            await stack.enter_async_context(await Wire.open(node.server.port)) for _ in range(8)
+            await stack.enter_async_context(await RawClient.open(node.server.port))
+            for _ in range(8)
         ]
         assert (await strangers[-1].ask(GET)).status == 200
         assert len(node.node.connections) <= 5
         assert await strangers[0].rest() == b""
         # The client with a token stays, and others with one come in.
         assert (await known.ask(jobs)).status == 200
-        late = await stack.enter_async_context(await Wire.open(node.server.port))
+        late = await stack.enter_async_context(await RawClient.open(node.server.port))
         assert (await late.ask(jobs)).status == 200
 
 
@@ -388,7 +390,7 @@ async def test_answers_that_are_not_taken_end_it(
     node: RunningNode, requests: int, close: bytes
 ) -> None:
     request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n%s\r\n"
-    async with await Wire.open(node.server.port, receive_buffer=2048) as wire:
+    async with await RawClient.open(node.server.port, receive_buffer=2048) as wire:
         wire.read_no_more()
         wire.send(request % b"" * (requests - 1) + request % close)
         await wire.writer.drain()
@@ -400,7 +402,7 @@ async def test_answers_that_are_not_taken_end_it(
 @pytest.mark.finding("A5")
 @pytest.mark.usefixtures("short")
 async def test_a_driver_who_takes_nothing_is_cut_after_a_close(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port, receive_buffer=2048) as wire:
+    async with await RawClient.open(node.server.port, receive_buffer=2048) as wire:
         wire.send(HANDSHAKE + b"\r\n")
         await wire.reader.readuntil(b"\r\n\r\n")
         wire.send(packed_frame({"type": "hello", "token": node.token("ann")}))
@@ -416,7 +418,7 @@ async def test_a_driver_who_takes_nothing_is_cut_after_a_close(node: RunningNode
 @pytest.mark.finding("A5")
 @pytest.mark.usefixtures("short")
 async def test_a_driver_who_takes_nothing_is_cut(node: RunningNode) -> None:
-    async with await Wire.open(node.server.port, receive_buffer=2048) as wire:
+    async with await RawClient.open(node.server.port, receive_buffer=2048) as wire:
         wire.send(HANDSHAKE + b"\r\n")
         await wire.reader.readuntil(b"\r\n\r\n")
         wire.send(packed_frame({"type": "hello", "token": node.token("ann")}))

@@ -23,7 +23,7 @@ class Answer:
     body: bytes
 
 
-class Wire:
+class RawClient:
     """A TCP connection to a node; its kernel buffer is small if it is not going to read."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

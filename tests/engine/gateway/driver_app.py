@@ -16,7 +16,7 @@ MSGPACK = "mallard.v1.msgpack"
 JSON = "mallard.v1.json"
 
 
-class Phone:
+class DriverApp:
     """One open socket. What comes while something else is awaited is kept in order."""
 
     def __init__(self, socket: ClientConnection) -> None:
@@ -101,9 +101,9 @@ class Phone:
 
 
 @contextlib.asynccontextmanager
-async def phone(
+async def open_app(
     url: str, token: str | None = None, *, subprotocol: str | None = MSGPACK, **options: Any
-) -> AsyncIterator[Phone]:
+) -> AsyncIterator[DriverApp]:
     """Open a driver's socket at a node's `ws://` URL."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     headers |= options.pop("headers", {})
@@ -117,4 +117,4 @@ async def phone(
         close_timeout=1,
         **options,
     ) as socket:
-        yield Phone(socket)
+        yield DriverApp(socket)
