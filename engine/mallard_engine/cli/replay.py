@@ -33,7 +33,7 @@ from mallard_engine.simulation.scenario import Day
 
 _ASSUMED = (
     "assumed: where drivers start and how likely they take an offer (from their day), one job at a "
-    "time, no weights or equipment; see docs/simulation.md. Compare the two replayed columns."
+    "time, no weights or equipment (docs/topics/simulation.md). Compare the two replayed columns."
 )
 # Row, attribute, decimals.
 _ROWS = (

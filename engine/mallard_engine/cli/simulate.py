@@ -95,7 +95,7 @@ def _add_mallday(sources: Any) -> None:
         "mallday",
         help="a day of one mall",
         description="Parcels from the stores of a real mall to the households around it, drivers "
-        "on blocks of 3 to 4 hours. What is made up is told in docs/simulation.md.",
+        "on blocks of 3 to 4 hours. docs/topics/simulation.md lists the assumptions.",
     )
     add_mall_flags(source)
     add_drivers_flag(source)

@@ -53,7 +53,7 @@ from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import CancelRequest, JobRequest, ReadyRequest
 
 # So many orders of one mall are checked and stored at a time, a millisecond or two each: more would
-# save a sale little and cost whoever else is on the node a longer turn of the loop (decisions.md).
+# save a sale little and cost whoever else is on the node a longer turn of the loop (docs/adr/0123).
 _MOST_OF_A_MALL: Final = 4
 _WAITING: Final = frozenset({JobState.SCHEDULED, JobState.QUEUED, JobState.OFFERED})
 # Two flash sales at one mall at once; more would wait for seconds, each with its body in memory.
