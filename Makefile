@@ -73,6 +73,7 @@ types: $(READY)
 docs: $(READY)
 	$(BIN)/python -m mallard_protocol.contract_docs
 	$(BIN)/python docs/demo_screen.py
+	$(BIN)/python -m mallard_engine.reference
 	$(BIN)/python -m load_tests.benchmarks.pages.report
 
 # The build backend is in the lock, so the editable install fetches nothing that is not pinned.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
-from mallard_engine.config.fields import ConfigError
+from mallard_engine.core.bounded import ConfigError
 
 T = TypeVar("T")
 

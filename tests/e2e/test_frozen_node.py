@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.audit.audit import audit
 from tests.e2e.app import App, now_ms
 from tests.e2e.conftest import NewApp, NewShop, Node

@@ -8,8 +8,8 @@ import math
 from collections import Counter
 from collections.abc import Collection
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Driver, Job
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.records import OfferRecord
 from mallard_protocol.lifecycle import BEFORE_PICKUP, JobState, Outcome, Wish, may_move
 from tests.properties.world import Snapshot

@@ -12,8 +12,8 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Vehicle
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import (
     DriverUnavailable,
     DueEntry,

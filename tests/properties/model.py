@@ -7,8 +7,8 @@ change. Times are epoch milliseconds; ``model.now`` is the clock that the script
 import math
 from collections.abc import Mapping, Sequence
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.pickup.dwell_estimate import DwellSketch
+from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.lifecycle import BEFORE_PICKUP, HELD, NOT_ASKED_AGAIN, TERMINAL
 from tests.properties.model_drivers import Driver, DriverModel
 from tests.properties.model_records import DONE, FROM, REFUSED, Eta, Job, Offer

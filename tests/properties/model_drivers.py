@@ -6,9 +6,9 @@ Times are epoch milliseconds; ``now`` is the clock that the scripts are told.
 import math
 from dataclasses import dataclass, field
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.acceptance import CELLS
 from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.core.policy import MarketPolicy
 
 LEASE_MS = 1_500
 FUTURE_MS = 5_000

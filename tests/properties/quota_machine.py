@@ -11,8 +11,8 @@ import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Vehicle
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef, QuotaExceeded, Quotas
 from mallard_engine.storage.scripts import Script
 from mallard_protocol.codes import JobReason

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Driver, Job, Need, Submission, Vehicle, Waiting
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys, job_at

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        config_fields = importlib.import_module("mallard_engine.config.fields")
+        bounded = importlib.import_module("mallard_engine.core.bounded")
         arguments = sys.argv[1:] if argv is None else argv
         args = _parser(arguments).parse_args(arguments)
     except ModuleNotFoundError as error:
@@ -56,7 +56,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return _failed(f"there is no module {top}: pip install 'mallard[engine]'", 1)
     try:
         status: int = args.run(args)
-    except config_fields.ConfigError as error:
+    except bounded.ConfigError as error:
         return _failed(str(error), 2)
     return status
 

@@ -4,8 +4,8 @@ import argparse
 import os
 
 from mallard_engine.cli.options import number, places_named
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.config.settings import ConfigError
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.scenario import Scenario
 from mallard_engine.simulation.scenarios import mallday

@@ -2,24 +2,14 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import field, fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
+from mallard_engine.core.bounded import ConfigError
+
 T = TypeVar("T")
-N = TypeVar("N", int, float)
-
-
-class ConfigError(Exception):
-    """The configuration is wrong; the message is for the person who wrote it.
-
-    `name` is the field that is out of its bounds, where it is one.
-    """
-
-    def __init__(self, message: str, name: str = "") -> None:
-        super().__init__(message)
-        self.name = name
 
 
 class Given(NamedTuple):
@@ -27,27 +17,6 @@ class Given(NamedTuple):
 
     value: Any
     origin: str
-
-
-def figure(default: N, low: float, high: float) -> N:
-    """A field that is a number from `low` to `high`, both included."""
-    number: N = field(default=default, metadata={"low": low, "high": high})
-    return number
-
-
-def check_bounds(instance: Any) -> None:
-    """Raise `ConfigError` when a figure of the dataclass is out of its bounds or not a number."""
-    for item in fields(instance):
-        if item.metadata:
-            value, low, high = (
-                getattr(instance, item.name),
-                item.metadata["low"],
-                item.metadata["high"],
-            )
-            if not low <= value <= high:  # false for a NaN, too
-                raise ConfigError(
-                    f"{item.name} is {value}, not from {low:g} to {high:g}", item.name
-                )
 
 
 def flat_names(cls: type, leave_out: Iterable[str] = ()) -> list[str]:

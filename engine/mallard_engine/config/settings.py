@@ -13,16 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mallard_engine.config.fields import (
-    ConfigError,
-    Given,
-    build,
-    check_bounds,
-    figure,
-    flat_names,
-    unknown_key,
-)
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.config.fields import Given, build, flat_names, unknown_key
+from mallard_engine.core.bounded import ConfigError, bounded, check_bounds, described
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.input_files import read_toml
 from mallard_protocol.codes import MAX_OPEN_JOBS, MAX_STORED_BYTES
 
@@ -40,57 +33,168 @@ _TABLES = ("policy", "markets")
 class Settings:
     """One node's settings. Raises `ConfigError` for values that cannot be, alone or together."""
 
-    host: str = "127.0.0.1"
-    port: int = figure(8000, 0, _MAX_PORT)
-    # Where `/metrics` is served instead, and health besides; None: on the public port.
-    ops_host: str | None = None
-    ops_port: int | None = None
-    # After the first signal: unready, but serving, for so long.
-    drain_linger_s: float = figure(3.0, 0, 600)
-    # A Redis shared by the nodes; None: an embedded server in the data folder.
-    redis_url: str | None = field(default=None, repr=False)
-    data: Path = Path(".mallard")
+    host: str = described(
+        "127.0.0.1",
+        "The address that `mallard serve` listens on. Set it to `0.0.0.0` or `::` to accept "
+        "connections from other machines.",
+    )
+    port: int = bounded(8000, 0, _MAX_PORT, "", "The public port; 0: a free one is chosen.")
+    ops_host: str | None = described(
+        None, "The address of the operations port. Needs `ops_port`; none: that of `host`."
+    )
+    ops_port: int | None = described(
+        None,
+        "A port of its own for `/metrics`, which then leaves the public port, and for health "
+        "checks. Set it where the public port is reachable from outside. From 0 to 65535.",
+    )
+    drain_linger_s: float = bounded(
+        3.0,
+        0,
+        600,
+        "s",
+        "After SIGTERM the node reports that it is not ready and keeps serving for this long. Set "
+        "it above your load balancer's health check interval.",
+    )
+    redis_url: str | None = described(
+        None,
+        "A Redis ≥ 7.0 or Valkey that nodes share; none: an embedded server in the data folder. "
+        "Set it to run more than one node.",
+        secret=True,
+    )
+    data: Path = described(
+        Path(".mallard"), "The data folder: the embedded server's files and the generated secret."
+    )
 
-    # Token keys: a secret (or a file that holds it) for HS256, a key set (JWKS) for RS256/ES256.
-    # A second secret is valid beside the first while one replaces the other.
-    secret: str | None = field(default=None, repr=False)
-    secret_file: Path | None = None
-    second_secret: str | None = field(default=None, repr=False)
-    second_secret_file: Path | None = None
-    key_set_file: Path | None = None
+    secret: str | None = described(
+        None,
+        "The HS256 key that verifies tokens; none: a key is made and kept in the data folder.",
+        secret=True,
+    )
+    secret_file: Path | None = described(
+        None, "A file that holds `secret`. Prefer it where the environment is visible to others."
+    )
+    second_secret: str | None = described(
+        None,
+        "A second HS256 key, valid beside the first. Set it while you replace the first.",
+        secret=True,
+    )
+    second_secret_file: Path | None = described(None, "A file that holds `second_secret`.")
+    key_set_file: Path | None = described(
+        None, "A JWK set for RS256 and ES256 tokens. Set it where another service issues tokens."
+    )
 
-    # Browser origins that may open a driver socket; phones send none.
-    allowed_origins: tuple[str, ...] = ()
-    # Addresses and networks of reverse proxies, whose `X-Forwarded-For` names the client.
-    trusted_proxies: tuple[str, ...] = ()
-    # Client connections in all (0: as the limit of open files allows) and, per address, of clients
-    # that have shown no good token.
-    max_connections: int = figure(0, 0, 1_000_000)
-    max_connections_per_address: int = figure(1024, 1, 1_000_000)
-    # Rate limits of one node: so many a second, and up to a burst at once. A rate of 0: no limit.
-    # A service has this for all its tokens together, and each token the same.
-    service_rate_per_s: float = figure(200.0, 0, 1e6)
-    service_burst: int = figure(1000, 1, 1_000_000)
-    # A driver's calls over HTTP, and its handshakes.
-    driver_rate_per_s: float = figure(20.0, 0, 1e6)
-    driver_burst: int = figure(200, 1, 1_000_000)
-    connect_rate_per_s: float = figure(1.0, 0, 1e6)
-    connect_burst: int = figure(30, 1, 1_000_000)
-    # What comes from one address without a good token.
-    address_rate_per_s: float = figure(20.0, 0, 1e6)
-    address_burst: int = figure(300, 1, 1_000_000)
-    # Requests that wait (`wait_s`) at once, of one service and in all. 0 in all: no limit.
-    service_waits: int = figure(100, 1, 1_000_000)
-    waits: int = figure(500, 0, 1_000_000)
-    # What one service may have in one market; 0: no limit. The bytes are those of the jobs that it
-    # submitted within the time that an ended job is kept.
-    service_open_jobs: int = figure(MAX_OPEN_JOBS, 0, 10_000_000)
-    service_stored_bytes: int = figure(MAX_STORED_BYTES, 0, 1 << 40)
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    opening_hours: Literal["on", "off"] = "on"
-    # A file or a folder of markets and malls that replace those of the package.
-    places: Path | None = None
+    allowed_origins: tuple[str, ...] = described(
+        (),
+        "Browser origins that may open a driver socket and call `/v1` (CORS, without "
+        "credentials). Driver apps outside a browser send no origin and need no entry.",
+    )
+    trusted_proxies: tuple[str, ...] = described(
+        (),
+        "Addresses and networks (CIDR) of reverse proxies; limits per address count the client "
+        "that their `X-Forwarded-For` names. Set it behind every reverse proxy.",
+    )
+    max_connections: int = bounded(
+        0,
+        0,
+        1_000_000,
+        "connections",
+        "Client connections in all; 0: what the limit of open files allows, with a reserve for "
+        "the store. Lower it to bound memory.",
+    )
+    max_connections_per_address: int = bounded(
+        1024,
+        1,
+        1_000_000,
+        "connections",
+        "Connections from one address that have not shown a valid token. Raise it where many "
+        "drivers share an address.",
+    )
+    service_rate_per_s: float = bounded(
+        200.0,
+        0,
+        1e6,
+        "requests/s",
+        "Requests of one order service, and of each of its tokens, to one node (a quote counts as "
+        "four); 0: no limit. Raise it for a service with more orders.",
+    )
+    service_burst: int = bounded(
+        1000, 1, 1_000_000, "requests", "How many of them may come at once."
+    )
+    driver_rate_per_s: float = bounded(
+        20.0,
+        0,
+        1e6,
+        "requests/s",
+        "A driver's HTTP requests to one node; 0: no limit. Lower it against a misbehaving app.",
+    )
+    driver_burst: int = bounded(200, 1, 1_000_000, "requests", "How many of them may come at once.")
+    connect_rate_per_s: float = bounded(
+        1.0,
+        0,
+        1e6,
+        "handshakes/s",
+        "A driver's socket handshakes with one node; 0: no limit. Lower it against apps that "
+        "reconnect in a loop.",
+    )
+    connect_burst: int = bounded(
+        30, 1, 1_000_000, "handshakes", "How many of them may come at once."
+    )
+    address_rate_per_s: float = bounded(
+        20.0,
+        0,
+        1e6,
+        "requests/s",
+        "Requests and handshakes from one address without a valid token; 0: no limit. Raise it "
+        "where many clients share an address.",
+    )
+    address_burst: int = bounded(
+        300, 1, 1_000_000, "requests", "How many of them may come at once."
+    )
+    service_waits: int = bounded(
+        100,
+        1,
+        1_000_000,
+        "requests",
+        "Requests of one service that wait (`wait_s`) at once on one node. Raise it for a service "
+        "that waits for every job.",
+    )
+    waits: int = bounded(
+        500,
+        0,
+        1_000_000,
+        "requests",
+        "Requests that wait at once on one node, in all; 0: no limit. Lower it to bound memory.",
+    )
+    service_open_jobs: int = bounded(
+        MAX_OPEN_JOBS,
+        0,
+        10_000_000,
+        "jobs",
+        "Jobs of one service in one market that have not ended; 0: no limit. Raise it for a "
+        "service that submits far ahead.",
+    )
+    service_stored_bytes: int = bounded(
+        MAX_STORED_BYTES,
+        0,
+        1 << 40,
+        "bytes",
+        "Bytes of the jobs that one service submitted in one market within the last seven days, "
+        "for which ended jobs are kept; 0: no limit. Set it to a share of the store's memory.",
+    )
+    log_format: Literal["console", "json"] = described(
+        "console", "`json`: one object a line. Set it where a program reads the logs."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = described(
+        "info", "The least severe level that is logged. Lower it to `debug` to find a fault."
+    )
+    opening_hours: Literal["on", "off"] = described(
+        "on", "`off`: the malls are always open. Set it for tests and demos."
+    )
+    places: Path | None = described(
+        None,
+        "A file or folder of markets and malls that replace the shipped ones "
+        "([places](../places.md)). Set it to run your own malls.",
+    )
 
     policy: MarketPolicy = field(default_factory=MarketPolicy)
     markets: Mapping[str, MarketPolicy] = field(default_factory=dict)

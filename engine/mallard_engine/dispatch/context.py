@@ -9,12 +9,12 @@ from typing import Any
 
 import structlog
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.search_policy import first_batch_ms, first_look_ms
 from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
 from mallard_engine.core.model import Need
 from mallard_engine.core.pickup.pickup_plan import Handover, counters
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.drivers.dwell_cache import Dwells
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Effects, Store, TravelAhead

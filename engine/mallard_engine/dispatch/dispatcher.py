@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import structlog
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import Device, Driver, Job, Need, RoundRecord, Submission, Vehicle
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.reporting_interval import Reporting
 from mallard_engine.dispatch.context import Context, Tasks, Workings, count_round
 from mallard_engine.dispatch.drivers.barred import barred

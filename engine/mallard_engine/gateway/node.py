@@ -11,9 +11,9 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.context import Tasks
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens

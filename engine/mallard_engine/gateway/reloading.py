@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import structlog
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 
 _log = structlog.get_logger(__name__)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mallard_engine.config.fields import Given, build, flat_names
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.config.settings import ConfigError
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.input_files import read_toml
 
 

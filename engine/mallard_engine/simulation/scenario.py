@@ -6,10 +6,10 @@ Times are epoch milliseconds of the virtual clock, positions WGS 84 degrees.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.pickup_points import STORE
 
 # Thursday, 2026-01-01: midnight of a simulated day.

@@ -7,8 +7,8 @@ from typing import Any
 
 import structlog
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.search_policy import HOLD_MS, LONGEST_HOLD_MS
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import MOST_COMING, Effects, NoSuchJob, Refused
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError

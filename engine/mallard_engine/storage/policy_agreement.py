@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 
 KEY: Final = "mallard:policies"
 # A node repeats its entry with each look at the store (each 15 s); an older entry is a dead node's.

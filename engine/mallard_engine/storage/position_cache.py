@@ -9,7 +9,7 @@ belief has no effect, and Lua still arbitrates.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverFix
 from mallard_engine.storage.records import pack, read_stored_position
 from mallard_protocol.codes import FUTURE_FIX_MS

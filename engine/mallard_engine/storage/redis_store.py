@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import NO_QUOTAS, Quotas
 from mallard_engine.storage import schema
 from mallard_engine.storage.client.client import Link

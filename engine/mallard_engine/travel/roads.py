@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mallard_engine.core.matching.travel_time import Points, SpeedByHour, TravelTime
+from mallard_engine.core.matching.speed_by_hour import SpeedByHour
+from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.travel.network import CLOSED_MS, FIXED, Network, RoadsError
 from mallard_engine.travel.snapping import Snapped, Snapper
 

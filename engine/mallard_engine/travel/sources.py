@@ -6,11 +6,11 @@ from pathlib import Path
 
 import structlog
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.config.settings import ConfigError, Settings
-from mallard_engine.core.matching.travel_time import SpeedByHour, StraightLine, TravelTime
+from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
 from mallard_engine.core.places.mall import Market
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.metrics import Metrics
 from mallard_engine.travel.breaker import Breaker
 from mallard_engine.travel.counts import Counts
@@ -52,7 +52,7 @@ def travel_sources(settings: Settings, places: Places, metrics: Metrics) -> Trav
             roads = Roads(
                 graphs[path],
                 reach_m=policy.travel.reach_m,
-                speed=SpeedByHour.of(policy, market.time_zone),
+                speed=policy.speeds(market.time_zone),
             )
             source = WithFallback(roads, StraightLine.of(policy, market.time_zone), counts)
             sources.now[market.id] = source
@@ -91,6 +91,6 @@ def _osrm(policy: MarketPolicy, url: str, market: Market, counts: Counts) -> Ove
         Breaker(travel.failures, travel.rest_s, time.monotonic),
         counts,
         budget_s=travel.budget_ms / 1000,
-        speed=SpeedByHour.of(policy, market.time_zone),
+        speed=policy.speeds(market.time_zone),
         clock=time.perf_counter,
     )

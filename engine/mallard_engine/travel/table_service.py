@@ -9,8 +9,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from mallard_engine.core.matching.speed_by_hour import SpeedByHour
 from mallard_engine.core.matching.travel_matrix import Told, Ways
-from mallard_engine.core.matching.travel_time import Points, SpeedByHour, TravelTime
+from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.travel.breaker import Breaker
 from mallard_engine.travel.counts import Counts
 from mallard_engine.travel.fallback import WithFallback

@@ -20,7 +20,6 @@ from statistics import median
 from typing import Any, Final
 
 from load_tests.benchmarks.engine.world import MARKET
-from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, solve
 from mallard_engine.core.matching.ranking import Matcher, offerable
 from mallard_engine.core.matching.travel_time import StraightLine
@@ -28,6 +27,7 @@ from mallard_engine.core.model import Driver, Near, Need, Position, Vehicle, Wai
 from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Room
 from mallard_engine.dispatch.rounds.solver_thread import solved

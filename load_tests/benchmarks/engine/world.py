@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Need, Submission
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, JobRef, Push

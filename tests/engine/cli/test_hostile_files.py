@@ -306,8 +306,8 @@ def test_a_recording_with_a_bad_line_is_refused(
 
 
 def test_a_deadline_years_ahead_does_not_replay_years(folder: Path, redis_url: str) -> None:
-    from mallard_engine.config.market_policy import MarketPolicy  # noqa: PLC0415
     from mallard_engine.core.places.markets import Places  # noqa: PLC0415
+    from mallard_engine.core.policy import MarketPolicy  # noqa: PLC0415
     from mallard_engine.simulation.recordings.recording import read_recording  # noqa: PLC0415
     from mallard_engine.simulation.recordings.replay import scenario_of  # noqa: PLC0415
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy
 from mallard_engine.config.settings import ConfigError, Settings, load_settings
+from mallard_engine.core.policy import CostWeights, MarketPolicy
 
 FILE = """
 port = 7000

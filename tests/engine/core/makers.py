@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy
 from mallard_engine.core.matching.acceptance import CELLS
 from mallard_engine.core.matching.ranking import Matcher
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.model import Asked, Driver, HeldJob, Near, Need, Position, Vehicle, Waiting
 from mallard_engine.core.places.markets import Mall, Places
+from mallard_engine.core.policy import CostWeights, MarketPolicy
 from mallard_protocol.lifecycle import Wish
 
 NOW_MS = 1_790_000_000_000

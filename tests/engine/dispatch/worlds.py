@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy
 from mallard_engine.core.model import Driver, Job, LiveOffer, RoundRecord, Submission, Vehicle
 from mallard_engine.core.places.markets import Places, Store
+from mallard_engine.core.policy import CostWeights, MarketPolicy
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, Hello, JobRef, Push

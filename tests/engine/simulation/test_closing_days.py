@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.model import Need, Vehicle
 from mallard_engine.core.pickup.pickup_deadline import at_next_opening
@@ -22,6 +21,7 @@ from mallard_engine.core.pickup.pickup_plan import collecting
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.places.opening_hours import OpeningHours, opening_at
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import (
     MINUTE_MS,

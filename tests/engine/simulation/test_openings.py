@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.pickup.pickup_plan import collecting
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.places.opening_hours import OpeningHours, opening_at, parse_spans
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import (
     MINUTE_MS,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mallard_engine.config.market_policy import Round
+from mallard_engine.core.policy import Round
 from mallard_engine.simulation.mdrp import instance_files
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day, Scenario

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.redis_store import RedisStore
 from tests.engine.storage.worlds import MARKET, Clock, RecordingLink, World
 

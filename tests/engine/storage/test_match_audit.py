@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef
 from mallard_engine.storage.audit.audit import Audit, Breach, audit
 from mallard_engine.storage.keys import place_of

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverFix
 from mallard_engine.storage.position_cache import Plain, Tracks
 from mallard_engine.storage.redis_store import RedisStore

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from mallard_engine.config.market_policy import MarketPolicy, TravelSource
+from mallard_engine.core.policy import MarketPolicy, TravelSource
 from mallard_engine.storage import schema
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.embedded.server import EmbeddedServer

@@ -13,7 +13,6 @@ from typing import Any
 import msgpack
 import msgspec
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import (
     Driver,
     Job,
@@ -23,6 +22,7 @@ from mallard_engine.core.model import (
     Submission,
     Vehicle,
 )
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import (
     Answered,
     DriverFix,

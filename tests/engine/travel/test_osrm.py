@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mallard_engine.core.matching.speed_by_hour import SpeedByHour
 from mallard_engine.core.matching.travel_matrix import Ways
-from mallard_engine.core.matching.travel_time import Points, SpeedByHour, StraightLine, TravelTime
+from mallard_engine.core.matching.travel_time import Points, StraightLine, TravelTime
 from mallard_engine.metrics import Metrics
 from mallard_engine.travel.breaker import Breaker
 from mallard_engine.travel.counts import Counts

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mallard_engine.core.matching.travel_time import Points, SpeedByHour
+from mallard_engine.core.matching.speed_by_hour import SpeedByHour
+from mallard_engine.core.matching.travel_time import Points
 from mallard_engine.travel.network import CLOSED_MS, FIXED, Network, RoadsError, network_of
 from mallard_engine.travel.osm_extract import read_extract
 from mallard_engine.travel.roads import OFF_ROAD_MPS, RoadGraph, Roads, in_order

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise, permutations
 from typing import NamedTuple
 
-from mallard_engine.core.batch.problem import BatchJob, BatchPolicy
+from mallard_engine.core.batch.problem import BatchJob
 from mallard_engine.core.matching.capacity import Load, load_of
 from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.mall import Gate
+from mallard_engine.core.policy import MarketPolicy
 
 # What a driver's second may be worth in those of a customer's wait.
 WORTHS = (0.3, 1.0, 2.0)
@@ -58,7 +59,7 @@ class Bundler:
         jobs: Sequence[BatchJob],
         tours: Mapping[str, Tour],
         now_ms: int,
-        policy: BatchPolicy,
+        policy: MarketPolicy,
         travel: TravelTime,
     ) -> None:
         self._now_ms, self._policy, self._travel = now_ms, policy, travel

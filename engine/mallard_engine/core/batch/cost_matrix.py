@@ -10,11 +10,12 @@ from scipy.optimize import linear_sum_assignment
 
 from mallard_engine.core.batch.bundling import Unit
 from mallard_engine.core.batch.drivers import Fleet, Matrix
-from mallard_engine.core.batch.problem import BatchJob, BatchPolicy, Plan
+from mallard_engine.core.batch.problem import BatchJob, Plan
 from mallard_engine.core.matching.acceptance import band_of, bands_of, cell_of
 from mallard_engine.core.matching.ranking import Ranking, barred_by
 from mallard_engine.core.model import RankedDriver, Term
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+from mallard_engine.core.policy import MarketPolicy
 
 # (unit, driver), by index.
 Pairs = list[tuple[int, int]]
@@ -60,7 +61,7 @@ class Table:
     """The costs of every pair of one wave, (units, drivers)."""
 
     def __init__(
-        self, units: Sequence[Unit], fleet: Fleet, now_ms: int, policy: BatchPolicy
+        self, units: Sequence[Unit], fleet: Fleet, now_ms: int, policy: MarketPolicy
     ) -> None:
         self._units, self._fleet = units, fleet
         self._now_ms, self._policy = now_ms, policy

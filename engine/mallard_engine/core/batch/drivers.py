@@ -6,13 +6,14 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from mallard_engine.core.batch.problem import BatchDriver, BatchPolicy
+from mallard_engine.core.batch.problem import BatchDriver
 from mallard_engine.core.matching.acceptance import BANDS, Acceptance
 from mallard_engine.core.matching.cost import driver_costs_s, driver_terms
 from mallard_engine.core.matching.fairness import Fairness
 from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.model import Driver, Need, Term
 from mallard_engine.core.places.mall import Gate
+from mallard_engine.core.policy import MarketPolicy
 
 Matrix = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ class Fleet:
         gates: Sequence[Gate],
         now_ms: int,
         part: int,
-        policy: BatchPolicy,
+        policy: MarketPolicy,
         travel: TravelTime,
     ) -> None:
         self.drivers = drivers
@@ -95,7 +96,7 @@ class Fleet:
             self.unplanned[column] = False
 
 
-def _refusals_s(drivers: Sequence[Driver], part: int, policy: BatchPolicy) -> Matrix:
+def _refusals_s(drivers: Sequence[Driver], part: int, policy: MarketPolicy) -> Matrix:
     """What a refusal is expected to cost, (drivers, bands): until the next batch can ask."""
     histories = [driver.history for driver in drivers]
     acceptance = Acceptance(

@@ -2,94 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from mallard_engine.core.matching.ranking import MatchPolicy, Ranking
+from mallard_engine.core.matching.ranking import Ranking
 from mallard_engine.core.model import Driver, Waiting
 from mallard_engine.core.places.mall import Mall
-
-
-class PlanWeights(Protocol):
-    """What a plan's seconds are worth; see ``PlanCosts`` in the configuration."""
-
-    @property
-    def age(self) -> float:
-        """How much more a second of lateness counts for each hour since the parcel was ready."""
-        ...
-
-    @property
-    def left(self) -> float:
-        """A second since the parcel was ready, for a job that is left without a driver."""
-        ...
-
-    @property
-    def haul(self) -> float:
-        """Off that, for each second of its way to the door."""
-        ...
-
-    @property
-    def travel(self) -> float:
-        """A second on the way to the mall."""
-        ...
-
-    @property
-    def wait(self) -> float:
-        """A second's wait for the parcel."""
-        ...
-
-    @property
-    def soon(self) -> float:
-        """A second until the driver is free."""
-        ...
-
-    @property
-    def delay(self) -> float:
-        """A second that a job of a bundle is longer on its way than alone."""
-        ...
-
-
-class BatchPolicy(MatchPolicy, Protocol):
-    """What a batch needs besides of a market's policy; see ``MarketPolicy`` for the units."""
-
-    @property
-    def window_ms(self) -> int:
-        """How long a batch collects."""
-        ...
-
-    @property
-    def wave_s(self) -> float:
-        """Jobs that are ready within this time of one another share a wave."""
-        ...
-
-    @property
-    def fading_s(self) -> float:
-        """How long before hardly anybody can take a job, as blocks end, it goes out at once."""
-        ...
-
-    @property
-    def waves(self) -> int:
-        """How many waves there are; the last takes the rest."""
-        ...
-
-    @property
-    def deals(self) -> int:
-        """In how many ways jobs are dealt out in waves; the cheapest plan is taken."""
-        ...
-
-    @property
-    def bundle_jobs(self) -> int:
-        """How many jobs of one mall are planned for one driver together, at the most."""
-        ...
-
-    @property
-    def max_run_jobs(self) -> int:
-        """How many jobs a driver may have at once, at the most."""
-        ...
-
-    @property
-    def plan(self) -> PlanWeights:
-        """What a plan's seconds are worth."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

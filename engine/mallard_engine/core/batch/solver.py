@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from mallard_engine.core.batch.bundling import WORTHS, Bundler, Unit
 from mallard_engine.core.batch.cost_matrix import LEFT_OVER_S, Pairs, Table
 from mallard_engine.core.batch.drivers import Fleet
-from mallard_engine.core.batch.problem import BatchDriver, BatchJob, BatchPolicy, Plan, PlanWeights
+from mallard_engine.core.batch.problem import BatchDriver, BatchJob, Plan
 from mallard_engine.core.matching.acceptance import part_of_day
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.pickup.pickup_plan import Handover, when_ready
+from mallard_engine.core.policy import MarketPolicy
 
-__all__ = ["BatchDriver", "BatchJob", "BatchPolicy", "Plan", "PlanWeights", "solve"]
+__all__ = ["BatchDriver", "BatchJob", "Plan", "solve"]
 
 # The waves of each way to deal jobs out, over a market's `wave_s`.
 _WAVE_SHARES = (1.0, 0.75, 0.5, 1.5)
@@ -32,7 +33,7 @@ def solve(
     jobs: Sequence[BatchJob],
     drivers: Sequence[BatchDriver],
     now_ms: int,
-    policy: BatchPolicy,
+    policy: MarketPolicy,
     travel: TravelTime,
     handover: Handover | None = None,
 ) -> list[Plan]:
@@ -102,7 +103,7 @@ def _deal(
     fleet: Fleet,
     now_ms: int,
     wave_s: float,
-    policy: BatchPolicy,
+    policy: MarketPolicy,
 ) -> _Deal:
     """The units dealt out in waves, each of them at its least cost."""
     deal = _Deal(len(bundler.alone))

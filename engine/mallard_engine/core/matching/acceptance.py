@@ -17,12 +17,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from mallard_engine.core.model import Term
+from mallard_engine.core.policy import CostWeights
 
 WAY_S = (300.0, 900.0)
 """Where a band of the way to the mall ends, in seconds of travel; the last has no end."""
@@ -44,25 +45,6 @@ _HOURS_A_PART = 24 // PARTS
 # Of how many drivers the counts are kept read, as a driver is looked at in many rounds between two
 # answers.
 _KNOWN_HISTORIES = 16_384
-
-
-class AcceptanceWeights(Protocol):
-    """What the estimate needs of a market's weights; see ``CostWeights`` for units and bounds."""
-
-    @property
-    def acceptance(self) -> float:
-        """What a second that a refusal is expected to cost weighs; 0: nothing is estimated."""
-        ...
-
-    @property
-    def acceptance_prior(self) -> float:
-        """How likely an offer is taken where nothing is known."""
-        ...
-
-    @property
-    def decline_after_s(self) -> float:
-        """How long a driver looks at an offer that it declines."""
-        ...
 
 
 class Counts(NamedTuple):
@@ -139,7 +121,7 @@ class Acceptance:
         self,
         histories: Iterable[str],
         part: int,
-        weights: AcceptanceWeights,
+        weights: CostWeights,
         *,
         offer_s: float,
         again_s: float = 0.0,

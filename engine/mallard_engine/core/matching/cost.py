@@ -4,57 +4,21 @@ A cost is in seconds of travel time. Travel is what it is; the other terms say h
 travel a circumstance is worth, by the weights of the market.
 """
 
-from typing import Protocol
-
-from mallard_engine.core.matching.acceptance import AcceptanceWeights
 from mallard_engine.core.model import Driver, Term
+from mallard_engine.core.policy import CostWeights
 
 _DECLINES_HALVE_MS = 3_600_000
 _ENOUGH_SLACK = Term("slack", 0.0)
 _NO_DECLINES = Term("declines", 0.0)
 
 
-class Weights(AcceptanceWeights, Protocol):
-    """A market's weights; see ``CostWeights`` in the configuration for units and bounds."""
-
-    @property
-    def idle(self) -> float:
-        """Seconds taken off for each second without a job."""
-        ...
-
-    @property
-    def idle_limit_s(self) -> float:
-        """The idle time that counts at the most."""
-        ...
-
-    @property
-    def earnings_s(self) -> float:
-        """Seconds added at twice the mean earnings an hour, and taken off at none."""
-        ...
-
-    @property
-    def recent_decline_s(self) -> float:
-        """Seconds added for each recent refusal: a decline, or an offer let lapse."""
-        ...
-
-    @property
-    def slack(self) -> float:
-        """Seconds added for each second of slack short of ``slack_s``."""
-        ...
-
-    @property
-    def slack_s(self) -> float:
-        """The slack to the deadline that is enough."""
-        ...
-
-
-def driver_terms(driver: Driver, now_ms: int, weights: Weights) -> tuple[Term, ...]:
+def driver_terms(driver: Driver, now_ms: int, weights: CostWeights) -> tuple[Term, ...]:
     """The terms that are the driver's own: fairness and reliability."""
     idle_s, declines_s = driver_costs_s(driver, now_ms, weights)
     return Term("idle", idle_s), Term("declines", declines_s) if declines_s else _NO_DECLINES
 
 
-def driver_costs_s(driver: Driver, now_ms: int, weights: Weights) -> tuple[float, float]:
+def driver_costs_s(driver: Driver, now_ms: int, weights: CostWeights) -> tuple[float, float]:
     """The same two as bare figures, for the thousands of whom `explain` shows nothing."""
     idle_s = (now_ms - driver.free_since_ms) / 1000
     idle_s = min(idle_s, weights.idle_limit_s)
@@ -70,7 +34,7 @@ def _recent_declines(driver: Driver, now_ms: int) -> float:
     return float(driver.declines * 0.5 ** (past_ms / _DECLINES_HALVE_MS))
 
 
-def slack_term(deadline_ms: int, dropoff_ms: int, weights: Weights) -> Term:
+def slack_term(deadline_ms: int, dropoff_ms: int, weights: CostWeights) -> Term:
     """What a drop-off expected close to the deadline, or after it, costs."""
     short_s = weights.slack_s - (deadline_ms - dropoff_ms) / 1000
     return Term("slack", weights.slack * short_s) if short_s > 0 else _ENOUGH_SLACK

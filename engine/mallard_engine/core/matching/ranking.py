@@ -2,10 +2,10 @@
 
 from bisect import insort
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from mallard_engine.core.matching.acceptance import BANDS, Acceptance, band_of, cell_of, part_of_day
-from mallard_engine.core.matching.cost import Weights, driver_terms, slack_term
+from mallard_engine.core.matching.cost import driver_terms, slack_term
 from mallard_engine.core.matching.fairness import Fairness
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import (
@@ -21,6 +21,7 @@ from mallard_engine.core.model import (
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.pickup.pickup_plan import Handover, collecting
 from mallard_engine.core.places.mall import Gate, Mall
+from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.codes import ID_CHECK
 from mallard_protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 
@@ -30,45 +31,6 @@ OFFER_DEPTH = 16
 RANKING_DEPTH = 16
 
 Ranking = tuple[RankedDriver, ...]
-
-
-class MatchPolicy(Protocol):
-    """What ranking needs of a market's policy; see ``MarketPolicy`` for units and bounds."""
-
-    @property
-    def unreachable_s(self) -> float:
-        """How long one who did not acknowledge is not asked again."""
-        ...
-
-    @property
-    def store_dwell_s(self) -> float:
-        """The time at each store."""
-        ...
-
-    @property
-    def dropoff_dwell_s(self) -> float:
-        """The time at the door."""
-        ...
-
-    @property
-    def block_covers(self) -> str:
-        """What must be done when a driver's block ends: ``dropoff`` or ``pickup``."""
-        ...
-
-    @property
-    def block_margin_s(self) -> float:
-        """How long before its end."""
-        ...
-
-    @property
-    def offer_timeout_ms(self) -> int:
-        """How long an offer may be answered."""
-        ...
-
-    @property
-    def weights(self) -> Weights:
-        """The weights of the cost."""
-        ...
 
 
 class Approach(NamedTuple):
@@ -109,7 +71,7 @@ class Matcher:
         mall: Mall,
         near: Sequence[Near],
         now_ms: int,
-        policy: MatchPolicy,
+        policy: MarketPolicy,
         travel: TravelTime,
         handover: Handover | None = None,
     ) -> None:

@@ -1,11 +1,11 @@
 """What to do after a round or an offer that did not find its driver: widen, wait, give up."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from mallard_engine.core.matching.offer_rungs import Rung
 from mallard_engine.core.model import RankedDriver, Waiting
+from mallard_engine.core.policy import MarketPolicy, SearchPolicy
 from mallard_protocol.codes import JobReason
 
 # The next search at a mall starts a little beyond what the last one needed, and never from nothing:
@@ -20,99 +20,6 @@ LONGEST_HOLD_MS = 4 * 3_600_000
 # Which reports hold all of a store's jobs, and which the parcels of their own job.
 HOLDS_STORE = ("not_ready", "store_closed")
 HOLDS_PARCELS = (*HOLDS_STORE, "missing", "partial")
-
-
-# The work of one script is bounded: no round has more drivers than this.
-MOST_STAGGERED = 64
-_LONGEST_GAP_S = 600.0
-_STAGGERED = re.compile(r"staggered (\d+)/(\d+(?:\.\d+)?)")
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """How one round of a job asks: up to so many drivers, ``gap_ms`` apart (0: all at once). The
-    first accept wins; with one driver, the next is asked in the next round."""
-
-    drivers: int = 1
-    gap_ms: int = 0
-
-
-def read_rung(text: str) -> Rung:
-    """``sequential``; ``staggered K/S``: K drivers, S seconds apart; ``broadcast``: all in reach,
-    at most `MOST_STAGGERED`. :raises ValueError: with a message for whoever wrote it"""
-    if text == "sequential":
-        return Rung()
-    if text == "broadcast":
-        return Rung(MOST_STAGGERED)
-    match = _STAGGERED.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is none of sequential, staggered K/S, broadcast")
-    drivers, gap_s = int(match[1]), float(match[2])
-    if not 2 <= drivers <= MOST_STAGGERED:
-        raise ValueError(f"{text!r}: from 2 to {MOST_STAGGERED} drivers are asked in a round")
-    if not 0.1 <= gap_s <= _LONGEST_GAP_S:
-        raise ValueError(f"{text!r}: from 0.1 to {_LONGEST_GAP_S:g} seconds apart")
-    return Rung(drivers, round(gap_s * 1000))
-
-
-def read_rungs(texts: Sequence[str]) -> tuple[Rung, ...]:
-    """A market's ladder: the nth rung is for a job's nth round, the last for all that follow.
-
-    :raises ValueError: with a message for whoever wrote it
-    """
-    if not texts:
-        raise ValueError("no rung: write sequential for one driver at a time")
-    return tuple(map(read_rung, texts))
-
-
-def staggered_rungs(texts: Sequence[str]) -> tuple[Rung, ...] | None:
-    """The same; None if no round asks more than one driver."""
-    rungs = read_rungs(texts)
-    return rungs if any(rung.drivers > 1 for rung in rungs) else None
-
-
-def rung_at(rungs: Sequence[Rung], attempt: int) -> Rung:
-    """The rung of the round that follows so many attempts."""
-    return rungs[min(attempt, len(rungs) - 1)]
-
-
-class LadderPolicy(Protocol):
-    """What the ladder needs of a market's policy; see ``MarketPolicy`` for units and bounds."""
-
-    @property
-    def initial_radius_m(self) -> float:
-        """Where a search starts."""
-        ...
-
-    @property
-    def max_radius_m(self) -> float:
-        """Where it ends."""
-        ...
-
-    @property
-    def candidates(self) -> int:
-        """How many drivers a round ranks at first."""
-        ...
-
-    @property
-    def max_candidates(self) -> int:
-        """How many at the most."""
-        ...
-
-    @property
-    def offer_timeout_ms(self) -> int:
-        """How long an offer may be answered."""
-        ...
-
-    @property
-    def look_ahead_s(self) -> float:
-        """How long before it is ready a batch plans with a job."""
-        ...
-
-    @property
-    def max_attempts(self) -> int:
-        """How often a job is offered at the most."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +45,7 @@ def held_until_ms(kind: str, until_ms: int | None, now_ms: int) -> int | None:
     return min(until_ms, now_ms + LONGEST_HOLD_MS)
 
 
-def first_look_ms(ready_ms: int, now_ms: int, way_s: float, policy: LadderPolicy) -> int:
+def first_look_ms(ready_ms: int, now_ms: int, way_s: float, policy: MarketPolicy) -> int:
     """When a job begins to look for a driver, so that one arrives when the parcel is ready.
 
     A driver needs the way there, ``way_s`` from as far as a search starts, and an offer or two
@@ -148,7 +55,7 @@ def first_look_ms(ready_ms: int, now_ms: int, way_s: float, policy: LadderPolicy
     return max(now_ms, ready_ms - lead_ms)
 
 
-def first_batch_ms(ready_ms: int, now_ms: int, way_s: float, policy: LadderPolicy) -> int:
+def first_batch_ms(ready_ms: int, now_ms: int, way_s: float, policy: MarketPolicy) -> int:
     """The same where rounds are batches: when a plan may begin to count with the job. A batch holds
     it itself until its driver must set off."""
     look_ahead_ms = int(policy.look_ahead_s * 1000)
@@ -156,7 +63,7 @@ def first_batch_ms(ready_ms: int, now_ms: int, way_s: float, policy: LadderPolic
     return min(first_ms, max(now_ms, ready_ms - look_ahead_ms))
 
 
-def first_search(needed_m: float | None, policy: LadderPolicy) -> Search:
+def first_search(needed_m: float | None, policy: SearchPolicy) -> Search:
     """Where a round starts: from what the last search at this mall needed."""
     radius_m = policy.initial_radius_m
     if needed_m is not None:
@@ -164,20 +71,20 @@ def first_search(needed_m: float | None, policy: LadderPolicy) -> Search:
     return Search(min(radius_m, policy.max_radius_m), min(policy.candidates, policy.max_candidates))
 
 
-def wide_for(search: Search, rungs: Sequence[Rung], policy: LadderPolicy) -> Search:
+def wide_for(search: Search, rungs: Sequence[Rung], policy: SearchPolicy) -> Search:
     """The same search for rounds that may ask so many drivers at once."""
     widest = min(max(rung.drivers for rung in rungs), policy.max_candidates)
     return replace(search, drivers=max(search.drivers, widest))
 
 
-def wide_enough(search: Search, jobs: int, policy: LadderPolicy) -> Search | None:
+def wide_enough(search: Search, jobs: int, policy: SearchPolicy) -> Search | None:
     """The same search with two drivers for each of these jobs, within the cap; None if it has
     them."""
     drivers = min(2 * jobs, policy.max_candidates)
     return Search(search.radius_m, drivers, search.jobs) if drivers > search.drivers else None
 
 
-def widened(search: Search, policy: LadderPolicy, *, more_drivers: bool) -> Search | None:
+def widened(search: Search, policy: SearchPolicy, *, more_drivers: bool) -> Search | None:
     """The next search after one that placed nothing; None when all drivers have been looked at, or
     the cap was met."""
     drivers = min(search.drivers * 2, policy.max_candidates) if more_drivers else search.drivers
@@ -185,7 +92,7 @@ def widened(search: Search, policy: LadderPolicy, *, more_drivers: bool) -> Sear
 
 
 def end_reason(
-    job: Waiting, ranked: Sequence[RankedDriver], now_ms: int, policy: LadderPolicy
+    job: Waiting, ranked: Sequence[RankedDriver], now_ms: int, policy: SearchPolicy
 ) -> JobReason | None:
     """Why a queued job must end now; None while it may go on."""
     if job.attempt >= policy.max_attempts:

@@ -9,14 +9,11 @@ ranking (:class:`mallard_engine.ports.TravelAhead`), and what it said is a
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from mallard_engine.core.matching.speed_by_hour import SpeedByHour
 from mallard_engine.core.places.geo import haversine_m, haversine_matrix_m
 
 if TYPE_CHECKING:
@@ -24,9 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-HOURS_A_DAY = 24
-# Offsets from UTC are whole quarters of an hour, and change on one: within it the hour is the same.
-_QUARTER_MS = 900_000
+    from mallard_engine.core.policy import MarketPolicy
 
 
 class Points(NamedTuple):
@@ -66,59 +61,6 @@ class TravelTime(Protocol):
         ).reshape(len(froms.lats), len(tos.lats))
 
 
-class SpeedPolicy(Protocol):
-    """What of a market's policy says how fast its roads are; see ``MarketPolicy``."""
-
-    @property
-    def circuity(self) -> float:
-        """The way on the road over the straight line."""
-        ...
-
-    @property
-    def speed_mps(self) -> float:
-        """The mean speed on the road."""
-        ...
-
-    @property
-    def speed_by_hour(self) -> tuple[float, ...]:
-        """The same in each hour of the day; empty: always alike."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedByHour:
-    """The mean speed, in metres a second: `usual_mps`, or where `table` has its 24 figures that of
-    the local hour of day in `time_zone`.
-
-    Raises `ValueError` for a speed that is not above 0 or a table that is not 24 long.
-    """
-
-    usual_mps: float
-    table: tuple[float, ...] = ()
-    time_zone: str = "UTC"
-
-    def __post_init__(self) -> None:
-        if self.table and len(self.table) != HOURS_A_DAY:
-            raise ValueError(f"speed_by_hour has {len(self.table)} figures, not 24")
-        if not all(0 < speed < np.inf for speed in (self.usual_mps, *self.table)):
-            raise ValueError("a speed must be above 0 m/s")
-
-    @classmethod
-    def of(cls, policy: SpeedPolicy, time_zone: str) -> SpeedByHour:
-        """A market's speeds."""
-        return cls(policy.speed_mps, policy.speed_by_hour, time_zone)
-
-    def mps(self, at_ms: int) -> float:
-        """The speed at that moment."""
-        if not self.table:
-            return self.usual_mps
-        return self.table[_local_hour(at_ms // _QUARTER_MS, self.time_zone)]
-
-    def slowness(self, at_ms: int) -> float:
-        """How many times as long as usual a way takes at that moment."""
-        return self.usual_mps / self.mps(at_ms)
-
-
 class StraightLine(TravelTime):
     """Great circle × circuity ÷ speed.
 
@@ -146,7 +88,7 @@ class StraightLine(TravelTime):
         self._s_per_m = None if speed_by_hour else circuity / speed_mps
 
     @classmethod
-    def of(cls, policy: SpeedPolicy, time_zone: str) -> StraightLine:
+    def of(cls, policy: MarketPolicy, time_zone: str) -> StraightLine:
         """A market's straight lines."""
         return cls(policy.circuity, policy.speed_mps, policy.speed_by_hour, time_zone)
 
@@ -164,8 +106,3 @@ class StraightLine(TravelTime):
     def road_s(self, straight_m: float, at_ms: int) -> float:
         """Seconds for a way that is so long in a straight line."""
         return straight_m * self._circuity / self._speed.mps(at_ms)
-
-
-@lru_cache(maxsize=256)
-def _local_hour(quarter: int, time_zone: str) -> int:
-    return datetime.fromtimestamp(quarter * _QUARTER_MS / 1000, ZoneInfo(time_zone)).hour

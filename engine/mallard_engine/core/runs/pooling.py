@@ -26,9 +26,10 @@ from mallard_engine.core.pickup.approximate_tour import StoreRound
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.pickup.pickup_plan import Handover, visiting
 from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import Order
 from mallard_engine.core.runs.release_by_deadline import Release
-from mallard_engine.core.runs.run import Pooled, Room, Run, RunPolicy, hold_until_ms
+from mallard_engine.core.runs.run import Pooled, Room, Run, hold_until_ms
 from mallard_engine.core.runs.stops import Draft, RunStops, need_of
 
 # So many of the jobs with the most to gain are tried as the next one of a run; and as one more for
@@ -51,7 +52,7 @@ class Pool:
         mall: Mall,
         jobs: Sequence[Waiting],
         now_ms: int,
-        policy: RunPolicy,
+        policy: MarketPolicy,
         travel: TravelTime,
         handover: Handover | None = None,
     ) -> None:

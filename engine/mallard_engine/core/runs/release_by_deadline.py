@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import Order
-from mallard_engine.core.runs.run import Room, RunPolicy
+from mallard_engine.core.runs.run import Room
 from mallard_engine.core.runs.stops import Draft, RunStops
 
 # What a second counts that a driver would have left in its block, up to an hour, beyond what jobs
@@ -63,7 +64,7 @@ class Release:
         until_ms: Sequence[int],
         barred: Sequence[frozenset[str]],
         now_ms: int,
-        policy: RunPolicy,
+        policy: MarketPolicy,
     ) -> None:
         self._stops = stops
         self._until_ms = until_ms

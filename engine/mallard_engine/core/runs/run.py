@@ -3,97 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from mallard_engine.core.model import HeldJob, Need, Vehicle, Waiting
-
-
-class RunFigures(Protocol):
-    """What pooling weighs; see ``RunCosts`` in the configuration for units and bounds."""
-
-    @property
-    def potential(self) -> float:
-        """The share of a job's own way that must be saved for it to join a run."""
-        ...
-
-    @property
-    def delay(self) -> float:
-        """What a second that a customer waits for the others' stops costs."""
-        ...
-
-    @property
-    def plan(self) -> str:
-        """``by_driver``: runs around each driver; ``by_deadline``: they leave when they must."""
-        ...
-
-    @property
-    def patient(self) -> float:
-        """The share that a job with time must save, where runs leave by their deadlines."""
-        ...
-
-    @property
-    def patient_s(self) -> float:
-        """How much time that is; with less, the share falls to ``potential``."""
-        ...
-
-    @property
-    def close(self) -> float:
-        """A full run leaves at once if its way is no more than this share of its jobs' own."""
-        ...
-
-    @property
-    def back(self) -> float:
-        """The share of the way back to the mall that counts."""
-        ...
-
-    @property
-    def late(self) -> float:
-        """What a second after the deadline costs, where deadlines are soft."""
-        ...
-
-    @property
-    def deadlines(self) -> str:
-        """``hard``: nobody joins a run that makes another late; ``soft``: lateness costs."""
-        ...
-
-
-class RunPolicy(Protocol):
-    """What pooling needs of a market's policy; see ``MarketPolicy`` for units and bounds."""
-
-    @property
-    def unreachable_s(self) -> float:
-        """How long one who did not acknowledge is not asked again."""
-        ...
-
-    @property
-    def max_run_jobs(self) -> int:
-        """How many jobs a run has at the most."""
-        ...
-
-    @property
-    def store_dwell_s(self) -> float:
-        """The time at each store."""
-        ...
-
-    @property
-    def dropoff_dwell_s(self) -> float:
-        """The time at the door."""
-        ...
-
-    @property
-    def hold_max_s(self) -> float:
-        """How long a job that is ready is held for company at the most."""
-        ...
-
-    @property
-    def hold_margin_s(self) -> float:
-        """How long before it must leave a held job is released."""
-        ...
-
-    @property
-    def run(self) -> RunFigures:
-        """What pooling weighs."""
-        ...
+from mallard_engine.core.policy import PoolingPolicy
 
 
 class Room(NamedTuple):
@@ -142,7 +55,7 @@ class Pooled:
     held: Mapping[str, int]
 
 
-def hold_until_ms(need: Need, there_ms: int, policy: RunPolicy) -> int:
+def hold_until_ms(need: Need, there_ms: int, policy: PoolingPolicy) -> int:
     """Until when a job may be held, if it must be collected by ``there_ms``: the margin before
     that, and no longer after it is ready than the market says."""
     latest_ms = there_ms - int(policy.hold_margin_s * 1000)

@@ -11,8 +11,9 @@ from mallard_engine.core.model import HeldJob, Need
 from mallard_engine.core.pickup.approximate_tour import StoreRound
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import HARD_S, Order, OrderCosts, Stops, best_order
-from mallard_engine.core.runs.run import Room, RunPolicy
+from mallard_engine.core.runs.run import Room
 
 # A job that will be late whatever is done may be so much later for its run.
 _GRACE_MS = 1_800_000.0
@@ -42,7 +43,7 @@ class RunStops:
         mall: Mall,
         needs: Sequence[Need],
         now_ms: int,
-        policy: RunPolicy,
+        policy: MarketPolicy,
         travel: TravelTime,
         visits: StoreRound,
     ) -> None:

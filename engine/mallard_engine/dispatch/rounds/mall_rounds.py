@@ -8,14 +8,13 @@ from typing import Any
 
 import structlog
 
+from mallard_engine.core.matching.offer_rungs import rung_at, staggered_rungs
 from mallard_engine.core.matching.ranking import OFFER_DEPTH, Matcher, Ranking, offerable
 from mallard_engine.core.matching.search_policy import (
     Search,
     end_reason,
     first_look_ms,
     first_search,
-    rung_at,
-    staggered_rungs,
     wide_enough,
     wide_for,
     widened,

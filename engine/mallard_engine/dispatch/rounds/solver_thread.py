@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from mallard_engine.core.batch.solver import BatchDriver, BatchJob, BatchPolicy, Plan, solve
+from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan, solve
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.pickup.pickup_plan import Handover
+from mallard_engine.core.policy import MarketPolicy
 
 IN_A_THREAD_FROM = 2_000
 """A problem of so many pairs is solved in a thread: it takes more than a millisecond."""
@@ -15,7 +16,7 @@ async def solved(
     jobs: Sequence[BatchJob],
     drivers: Sequence[BatchDriver],
     now_ms: int,
-    policy: BatchPolicy,
+    policy: MarketPolicy,
     travel: TravelTime,
     handover: Handover | None = None,
     *,

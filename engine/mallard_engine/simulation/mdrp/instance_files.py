@@ -15,10 +15,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy, PlanCosts
 from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.geo import EARTH_RADIUS_M
+from mallard_engine.core.policy import CostWeights, MarketPolicy, PlanCosts
 from mallard_engine.input_files import InputError, Row, quoted, read_rows
 from mallard_engine.simulation.pickup_points import market_of_points
 from mallard_engine.simulation.scenario import (

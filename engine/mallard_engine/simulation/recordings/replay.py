@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from math import cos, pi, radians, sin
 from statistics import fmean, median
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.input_files import InputError
 from mallard_engine.simulation.recordings.recording import RecordedEvent, RecordedJob, Recording
 from mallard_engine.simulation.scenario import MINUTE_MS, Scenario, Service, Shift, SimulatedOrder

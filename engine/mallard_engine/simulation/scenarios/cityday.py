@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy, PlanCosts
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.core.policy import CostWeights, MarketPolicy, PlanCosts
 from mallard_engine.input_files import InputError, Row, quoted, read_rows
 from mallard_engine.simulation.offer_histories import drawn_history
 from mallard_engine.simulation.pickup_points import market_of_points

@@ -8,11 +8,11 @@ take every offer. The malls are always open here. Times are the mall's own wall 
 
 import random
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.scenario import (
     MIDNIGHT_MS,
     MINUTE_MS,

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DueEntry
 from mallard_engine.simulation.virtual.client import TurnLink
 from mallard_engine.storage.deadline_calls import UpkeepCalls

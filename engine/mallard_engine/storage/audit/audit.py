@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage import schema
 from mallard_engine.storage.audit.matches import Matches

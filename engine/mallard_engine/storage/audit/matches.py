@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.matching.ranking import Matcher
 from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
 from mallard_engine.core.model import Near, Need, Vehicle, Waiting
 from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.audit.traces import PAGE
 from mallard_engine.storage.audit.views import Look, View
 from mallard_engine.storage.keys import job_at

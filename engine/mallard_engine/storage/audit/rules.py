@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
-from mallard_engine.config.market_policy import MarketPolicy
-from mallard_engine.core.matching.search_policy import read_rungs
+from mallard_engine.core.matching.offer_rungs import read_rungs
 from mallard_engine.core.model import Driver, Job
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.audit.views import DriverView, Held, JobView, OfferView
 from mallard_engine.storage.keys import market_of
 from mallard_engine.storage.records import OfferedJobRecord, OfferRecord, RoundOfOffers

@@ -10,8 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, TypeVar
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Driver, Job, Position
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys, place_of
 from mallard_engine.storage.records import (

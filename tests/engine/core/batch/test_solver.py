@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan, solve
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import Asked, Driver, RankedDriver, Vehicle, Waiting
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import CostWeights, MarketPolicy
 from mallard_protocol.lifecycle import Wish
 from tests.engine.core import makers
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.config.market_policy import CostWeights
 from mallard_engine.core.matching.acceptance import (
     BANDS,
     CELLS,
@@ -21,6 +20,7 @@ from mallard_engine.core.matching.acceptance import (
     part_of_day,
     read_counts,
 )
+from mallard_engine.core.policy import CostWeights
 
 PART = 2
 WEIGHTS = CostWeights(acceptance=1.0, acceptance_prior=0.8, decline_after_s=5.0)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.config.market_policy import CostWeights
 from mallard_engine.core.matching.cost import driver_terms, slack_term
 from mallard_engine.core.model import Driver
+from mallard_engine.core.policy import CostWeights
 from tests.engine.core.makers import HOUR_MS, NOW_MS, driver
 
 WEIGHTS = CostWeights(idle=0.1, idle_limit_s=600, recent_decline_s=45, slack=0.5, slack_s=900)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy
 from mallard_engine.core.matching.fairness import Fairness, gini, spreads
 from mallard_engine.core.model import Driver
+from mallard_engine.core.policy import CostWeights, MarketPolicy
 from mallard_protocol.lifecycle import Wish
 from tests.engine.core.makers import HOUR_MS, NOW_MS, driver, matcher, near, need
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy
 from mallard_engine.core.matching.ranking import (
     OFFER_DEPTH,
     RANKING_DEPTH,
@@ -18,6 +17,7 @@ from mallard_engine.core.matching.ranking import (
 )
 from mallard_engine.core.model import Asked, Driver, Need, Waiting
 from mallard_engine.core.pickup.store_tour import Call, best_tour
+from mallard_engine.core.policy import CostWeights, MarketPolicy
 from mallard_protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 from tests.engine.core.makers import (
     HOUR_MS,

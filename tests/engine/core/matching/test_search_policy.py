@@ -4,25 +4,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.matching.offer_rungs import (
+    MOST_STAGGERED,
+    Rung,
+    read_rungs,
+    rung_at,
+    staggered_rungs,
+)
 from mallard_engine.core.matching.search_policy import (
     HOLD_MS,
     JOBS_AT_FIRST,
     LONGEST_HOLD_MS,
-    MOST_STAGGERED,
-    Rung,
     Search,
     end_reason,
     first_look_ms,
     first_search,
     held_until_ms,
-    read_rungs,
-    rung_at,
-    staggered_rungs,
     wide_enough,
     widened,
 )
 from mallard_engine.core.model import RankedDriver
+from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.codes import JobReason
 from tests.engine.core.makers import NOW_MS, matcher, near, need, turn, waiting
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mallard_engine.core.matching.travel_time import Points, SpeedByHour, StraightLine, TravelTime
+from mallard_engine.core.matching.speed_by_hour import SpeedByHour
+from mallard_engine.core.matching.travel_time import Points, StraightLine, TravelTime
 from mallard_engine.core.places.geo import haversine_m
 
 MALL = (33.301354, -111.898526)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, solve
 from mallard_engine.core.matching.ranking import Matcher, offerable
 from mallard_engine.core.model import Need, RankedDriver
@@ -16,6 +15,7 @@ from mallard_engine.core.pickup.pickup_deadline import at_next_opening, collect_
 from mallard_engine.core.pickup.pickup_plan import collecting
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.opening_hours import OpeningHours, is_open, opening_at, parse_spans
+from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Room
 from tests.engine.core import makers

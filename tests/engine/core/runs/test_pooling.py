@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_engine.core.model import HeldJob, Vehicle, Waiting
+from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Pooled, Room, Run
 from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting

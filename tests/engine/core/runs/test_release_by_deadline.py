@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from mallard_engine.config.market_policy import MarketPolicy, RunCosts
 from mallard_engine.core.model import Vehicle, Waiting
+from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Pooled, Room, Run
 from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting

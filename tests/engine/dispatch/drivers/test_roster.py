@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.drivers.roster import Block
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.config.market_policy import RunCosts
 from mallard_engine.core.model import Job, Vehicle
+from mallard_engine.core.policy import RunCosts
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import Outcome, Step
 from tests.engine.dispatch.conftest import MakeNode

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.config.market_policy import RunCosts
 from mallard_engine.core.model import LiveOffer, Vehicle
+from mallard_engine.core.policy import RunCosts
 from mallard_engine.ports import JobRef, Offered, OfferPlan
 from mallard_protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode

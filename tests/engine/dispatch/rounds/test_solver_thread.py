@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from load_tests.benchmarks.engine.decisions import NOW_MS, random_batch
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.batch.solver import solve
 from mallard_engine.core.matching.travel_time import StraightLine
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.rounds import solver_thread
 
 POLICY = MarketPolicy(round="batch")

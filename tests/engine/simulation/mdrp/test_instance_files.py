@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mallard_engine.config.market_policy import Round
+from mallard_engine.core.policy import Round
 from mallard_engine.input_files import InputError
 from mallard_engine.simulation.mdrp import instance_files
 from mallard_engine.simulation.mdrp.report import as_json, read_published

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mallard_engine.config.market_policy import Round
 from mallard_engine.core.matching.fairness import gini
+from mallard_engine.core.policy import Round
 from mallard_engine.input_files import InputError
 from mallard_engine.simulation.reports.day_statistics import figures_of, served_by_nobody
 from mallard_engine.simulation.run_day import simulate

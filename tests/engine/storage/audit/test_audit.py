@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef, StoreUnavailable
 from mallard_engine.storage.audit.audit import Breach, audit
 from mallard_engine.storage.keys import place_of

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Vehicle
+from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.lifecycle import Outcome, Step
 from tests.engine.storage.planted_breaches import change, set_job
 from tests.engine.storage.worlds import ACK_MS, MALL, MARKET, STALE_MS, World

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef
 from tests.engine.storage.planted_breaches import change, set_job
 from tests.engine.storage.scripts.test_staggered import begin, more, next_is_asked, two_are_asked

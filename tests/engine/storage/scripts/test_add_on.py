@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import HeldJob, Near, Vehicle
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverUnavailable, JobRef, OfferPlan, Refused
 from mallard_protocol.lifecycle import Outcome, Step, Wish
 from tests.engine.storage.worlds import (

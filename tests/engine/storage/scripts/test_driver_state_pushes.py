@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Vehicle
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef, LateRun
 from mallard_engine.storage.scripts import all_scripts
 from mallard_protocol.lifecycle import JobState, Outcome, Step

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.pickup.dwell_estimate import BUCKETS, FULL, DwellSketch
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import Outcome, Step
 from tests.engine.storage.worlds import MALL, MARKET, World

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef, LateRun, Offered
 from mallard_protocol.lifecycle import JobState
 from tests.engine.storage.worlds import MALL, MARKET, NODE, RESUME_MS, World

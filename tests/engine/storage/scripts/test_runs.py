@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
 from mallard_engine.core.model import Vehicle
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverUnavailable, JobRef, Refused, Stop, StoreUnavailable
 from mallard_engine.storage.redis_store import RedisStore
 from mallard_protocol.codes import ErrorCode

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.config.market_policy import MarketPolicy
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DueEntry, JobRef, MoreOffers, Offered, Refused
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Step

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mallard_engine.config.market_policy import CostWeights, MarketPolicy
+from mallard_engine.core.policy import CostWeights, MarketPolicy
 from mallard_protocol.lifecycle import Step, Wish
 from tests.engine.storage.worlds import HOUR_MS, MARKET, World
 
