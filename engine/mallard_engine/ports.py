@@ -73,10 +73,11 @@ __all__ = [
     "NO_QUOTAS",
     "Answered",
     "Beat",
-    "Courier",
+    "Deadlines",
     "DriverFix",
     "DriverSnapshot",
     "DriverUnavailable",
+    "Drivers",
     "DueEntry",
     "DuplicateExternalId",
     "Effects",
@@ -89,7 +90,9 @@ __all__ = [
     "JobPage",
     "JobQuery",
     "JobRef",
+    "Jobs",
     "LateRun",
+    "Leases",
     "MarketQueue",
     "MoreOffers",
     "NoSuchDriver",
@@ -97,17 +100,20 @@ __all__ = [
     "OfferLive",
     "OfferPlan",
     "Offered",
+    "Offers",
     "OwnDriver",
     "PlannedJob",
     "Push",
     "PushEntry",
+    "PushSink",
+    "PushStream",
     "QuotaExceeded",
     "Quotas",
     "Recorded",
     "Refused",
     "Standing",
     "Stop",
-    "Store",
+    "Storage",
     "StoreFull",
     "StoreUnavailable",
     "Submitted",
@@ -117,25 +123,9 @@ __all__ = [
 ]
 
 
-class Store(Protocol):
-    """The store of all markets. Every coroutine may raise :class:`StoreUnavailable`."""
+class Drivers(Protocol):
+    """Drivers of all markets: their sockets, states and positions."""
 
-    @property
-    def down_since(self) -> float | None:
-        """Since when (the event loop's seconds) the store cannot be reached, None if it can."""
-
-    @property
-    def outage(self) -> str | None:
-        """Why the store cannot be used now: it is away, or refuses all writes; None if it can."""
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What is wrong with how the store is set up, though it can be used."""
-
-    def now_ms(self) -> int:
-        """The store's clock, as last heard plus what has passed since; for display only."""
-
-    # -- drivers
     async def hello(
         self,
         market: str,
@@ -177,7 +167,7 @@ class Store(Protocol):
     async def seen(self, market: str, driver: str) -> Effects:
         """A frame came from a driver who was unreachable: back into matching."""
 
-    async def tell(self, market: str, driver: str, why: str) -> Effects:
+    async def push_state(self, market: str, driver: str, why: str) -> Effects:
         """Push a driver's state to its phone. ``why``: a ``StateWhy``."""
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
@@ -193,15 +183,24 @@ class Store(Protocol):
     async def resume(self, market: str, driver: str) -> Answered:
         """:raises NoSuchDriver:"""
 
-    async def drivers_near(
+    async def near(
         self, market: str, lat: float, lon: float, radius_m: float, limit: int
     ) -> Sequence[Driver]:
         """Drivers whose last position lies in the circle, nearest first (all states)."""
 
-    async def some_drivers(self, market: str, limit: int) -> Sequence[Driver]:
+    async def sample(self, market: str, limit: int) -> Sequence[Driver]:
         """At most ``limit`` drivers that the market knows, drawn at random, without positions."""
 
-    # -- jobs
+    async def any_free(self, market: str, drivers: Sequence[str]) -> bool:
+        """Whether at least one of the drivers may be offered something."""
+
+    async def dwells(self, market: str) -> Mapping[str, bytes]:
+        """How long drivers stayed, by mall/store: see ``core/dwell.py``; off the hot path."""
+
+
+class Jobs(Protocol):
+    """Jobs of all markets: submission, reading and what happens to a job outside of its offers."""
+
     async def submit(self, submission: Submission) -> Submitted:
         """Store a job and its idempotency key in one step.
 
@@ -215,10 +214,10 @@ class Store(Protocol):
 
         :raises IdempotencyMismatch:"""
 
-    async def job(self, job: str) -> Job:
+    async def get(self, job: str) -> Job:
         """:raises NoSuchJob:"""
 
-    async def jobs(
+    async def page(
         self,
         market: str,
         query: JobQuery,
@@ -265,10 +264,76 @@ class Store(Protocol):
 
         :raises WrongState:"""
 
-    async def close_job(self, ref: JobRef, state: JobState, actor: str, reason: str) -> Effects:
+    async def close(self, ref: JobRef, state: JobState, actor: str, reason: str) -> Effects:
         """:raises WrongState:"""
 
-    # -- rounds
+    async def progress(
+        self,
+        ref: JobRef,
+        driver: str,
+        attempt: int,
+        step: Step,
+        *,
+        at_ms: int | None,
+        proof: Proof | None = None,
+        reason: str,
+    ) -> Answered:
+        """Every step of a held job, give-up too; ``proof`` is kept with the job.
+
+        :raises Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
+            ``wrong_code``, ``bad_field`` (too many proofs)"""
+
+    async def claim(
+        self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
+    ) -> Answered:
+        """A driver's hello says that it has a parcel on board (``picked_up``) or has handed it over
+        (``delivered``). What cannot be believed raises an alert.
+
+        :raises Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, ``wrong_state``
+        """
+
+    async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
+        """A holder is at the mall by its position; nothing if it is no longer on its way there."""
+
+    async def problem(
+        self,
+        market: str,
+        driver: str,
+        *,
+        kind: str,
+        mall: str,
+        job: str,
+        store: str,
+        until_ms: int | None,
+        text: str,
+        attempt: int | None = None,
+        at_ms: int | None = None,
+    ) -> Answered:
+        """Keep a problem with its job; ``is_new`` is False where it was known already.
+
+        :raises Refused: ``not_yours``, ``stale_attempt``"""
+
+    async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
+        """A driver's run has changed (a job came on top, one was delivered): when its others will
+        now be collected and handed over. Each job is fenced: one that the driver does not hold
+        under that attempt any more keeps what it has. Nobody is told; the order API shows it."""
+
+    async def holds(self, market: str) -> Mapping[str, StoreHold]:
+        """The stores of a market that drivers found unable to hand over, by mall/store."""
+
+    async def lift_hold(self, market: str, mall: str, store: str, until_ms: int) -> None:
+        """Hold a store no longer than until then, as the shop says; not at all if that is past."""
+
+    async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
+        """How many jobs wait at each mall."""
+
+    async def counts(self, market: str) -> Mapping[str, int]:
+        """How many jobs are in each state (and ``submitted`` in all); they add up (S13)."""
+
+
+class Offers(Protocol):
+    """What a round reads, the offers that it makes, and the drivers' answers to them."""
+
     async def candidates(
         self,
         market: str,
@@ -315,26 +380,16 @@ class Store(Protocol):
         all of them where there are no more than ``most``, and never more than that. In a market
         that pools, those too who could take one more job on their way to one of the ``malls``."""
 
-    async def offer(self, plan: OfferPlan) -> Offered:
+    async def make(self, plan: OfferPlan) -> Offered:
         """Reserve the first driver of the plan who may still be offered its jobs, all of them."""
 
-    async def offer_more(self, entry: DueEntry) -> Offered:
-        """The next driver of a job's staggered round is asked too, at the same attempt; the first
-        accept ends the round for all. ``early``: its time has not come; ``nobody``: none of its
-        ranking may be asked now; ``gone``: the round is over, or asks no more."""
-
-    async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
-        """A driver's run has changed (a job came on top, one was delivered): when its others will
-        now be collected and handed over. Each job is fenced: one that the driver does not hold
-        under that attempt any more keeps what it has. Nobody is told; the order API shows it."""
-
-    async def hand_over(self, late: LateRun, plan: OfferPlan) -> Offered:
+    async def reassign(self, late: LateRun, plan: OfferPlan) -> Offered:
         """Make before break: offer the one job of the plan, which ``late.driver`` still holds, to
         the first of its drivers who may be offered it, and take it off its holder in the same
         step. ``gone``: the holder is back, or no longer holds it so; ``nobody``: it keeps it."""
 
-    async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
-        """Nobody was found: look again at ``at_ms`` at the latest."""
+    async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
+        """Take a live offer back; its jobs look on. ``ref``: any of them."""
 
     async def record_round(self, market: str, record: RoundRecord) -> None:
         """Keep a round for ``explain``; off the hot path."""
@@ -342,17 +397,7 @@ class Store(Protocol):
     async def last_round(self, job: str) -> RoundRecord | None:
         """The last round that was kept."""
 
-    async def holds(self, market: str) -> Mapping[str, StoreHold]:
-        """The stores of a market that drivers found unable to hand over, by mall/store."""
-
-    async def lift_hold(self, market: str, mall: str, store: str, until_ms: int) -> None:
-        """Hold a store no longer than until then, as the shop says; not at all if that is past."""
-
-    async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
-        """Take a live offer back; its jobs look on. ``ref``: any of them."""
-
-    # -- answers
-    async def offer_ack(self, market: str, driver: str, offer: str) -> Effects:
+    async def ack(self, market: str, driver: str, offer: str) -> Effects:
         """:raises Refused: ``offer_closed``, ``not_yours``"""
 
     async def accept(self, market: str, driver: str, offer: str) -> Answered:
@@ -361,62 +406,24 @@ class Store(Protocol):
     async def decline(self, market: str, driver: str, offer: str, reason: str) -> Answered:
         """:raises Refused: ``offer_closed``, ``not_yours``"""
 
-    async def progress(
-        self,
-        ref: JobRef,
-        driver: str,
-        attempt: int,
-        step: Step,
-        *,
-        at_ms: int | None,
-        proof: Proof | None = None,
-        reason: str,
-    ) -> Answered:
-        """Every step of a held job, give-up too; ``proof`` is kept with the job.
-
-        :raises Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
-            ``wrong_code``, ``bad_field`` (too many proofs)"""
-
-    async def claim(
-        self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
-    ) -> Answered:
-        """A driver's hello says that it has a parcel on board (``picked_up``) or has handed it over
-        (``delivered``). What cannot be believed raises an alert.
-
-        :raises Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, ``wrong_state``
-        """
-
-    async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
-        """A holder is at the mall by its position; nothing if it is no longer on its way there."""
-
-    async def offer_ref(self, market: str, offer: str) -> JobRef | None:
+    async def first_job(self, market: str, offer: str) -> JobRef | None:
         """The first job of an offer; None if there is no such offer."""
 
-    async def problem(
-        self,
-        market: str,
-        driver: str,
-        *,
-        kind: str,
-        mall: str,
-        job: str,
-        store: str,
-        until_ms: int | None,
-        text: str,
-        attempt: int | None = None,
-        at_ms: int | None = None,
-    ) -> Answered:
-        """Keep a problem with its job; ``is_new`` is False where it was known already.
 
-        :raises Refused: ``not_yours``, ``stale_attempt``"""
+class Deadlines(Protocol):
+    """What falls due, and what a sweeper does about it."""
 
-    # -- what falls due
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
         """What is overdue, re-scored two seconds on and never popped."""
 
     async def lapse(self, entry: DueEntry) -> tuple[Outcome | None, int, Effects]:
         """End an offer whose acknowledgement or answer is overdue; None if it is not. Second: by
         how many milliseconds it was."""
+
+    async def offer_more(self, entry: DueEntry) -> Offered:
+        """The next driver of a job's staggered round is asked too, at the same attempt; the first
+        accept ends the round for all. ``early``: its time has not come; ``nobody``: none of its
+        ranking may be asked now; ``gone``: the round is over, or asks no more."""
 
     async def expire(self, ref: JobRef, reason: str, max_attempts: int) -> Effects | None:
         """End a job that nobody could take in time or whose attempts are spent; None if neither."""
@@ -431,13 +438,22 @@ class Store(Protocol):
         which its parcels are ready by ``need``. It looks for a driver from ``release_ms`` on. None
         if it has changed since it was read as ``was`` at that attempt."""
 
+    async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
+        """Nobody was found: look again at ``at_ms`` at the latest."""
+
     async def silence(self, entry: DueEntry) -> Effects:
         """A held job whose driver may have gone silent: requeue, alert or look again later."""
 
     async def driver_due(self, market: str, driver: str) -> Effects:
         """A driver's own limits: stale position, cool-down, block end, lapsed wish."""
 
-    # -- nodes
+    async def forget(self, market: str) -> int:
+        """Drop what has been kept long enough; returns how much was dropped (at most 256)."""
+
+
+class Leases(Protocol):
+    """The heartbeats of nodes, and the drivers of nodes that have died."""
+
     async def beat(self, market: str, node: str) -> Beat:
         """Renew this node's lease, and say under what it holds its drivers."""
 
@@ -447,28 +463,64 @@ class Store(Protocol):
     async def leave(self, market: str, node: str) -> bool:
         """Give up this node's lease; False while it still holds drivers."""
 
-    # -- pushes
-    async def push_head(self, market: str) -> str:
+
+class PushStream(Protocol):
+    """The pushes of all nodes, in the order of their transitions."""
+
+    async def head(self, market: str) -> str:
         """The position in a market's push stream after everything pushed so far."""
 
-    async def pushes(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
+    async def read(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
         """What came after each market's cursor, in order; waits up to ``block_ms`` for some."""
 
-    # -- figures, and what is kept long enough
-    async def counts(self, market: str) -> Mapping[str, int]:
-        """How many jobs are in each state (and ``submitted`` in all); they add up (S13)."""
 
-    async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
-        """How many jobs wait at each mall."""
+class Storage(Protocol):
+    """The ports of one storage. Every coroutine of theirs may raise :class:`StoreUnavailable`."""
 
-    async def any_free(self, market: str, drivers: Sequence[str]) -> bool:
-        """Whether at least one of the drivers may be offered something."""
+    @property
+    def drivers(self) -> Drivers:
+        """The drivers."""
+        ...
 
-    async def dwells(self, market: str) -> Mapping[str, bytes]:
-        """How long drivers stayed, by mall/store: see ``core/dwell.py``; off the hot path."""
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs."""
+        ...
 
-    async def forget(self, market: str) -> int:
-        """Drop what has been kept long enough; returns how much was dropped (at most 256)."""
+    @property
+    def offers(self) -> Offers:
+        """The offers."""
+        ...
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """What falls due."""
+        ...
+
+    @property
+    def leases(self) -> Leases:
+        """The leases of nodes."""
+        ...
+
+    @property
+    def pushes(self) -> PushStream:
+        """The pushes of all nodes."""
+        ...
+
+    @property
+    def down_since(self) -> float | None:
+        """Since when (the event loop's seconds) the store cannot be reached, None if it can."""
+
+    @property
+    def outage(self) -> str | None:
+        """Why the store cannot be used now: it is away, or refuses all writes; None if it can."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What is wrong with how the store is set up, though it can be used."""
+
+    def now_ms(self) -> int:
+        """The store's clock, as last heard plus what has passed since; for display only."""
 
 
 class TravelAhead(Protocol):
@@ -485,7 +537,7 @@ class TravelAhead(Protocol):
         ...
 
 
-class Courier(Protocol):
+class PushSink(Protocol):
     """Puts pushes on the phones that are connected to this node."""
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:

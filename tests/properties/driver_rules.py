@@ -83,7 +83,7 @@ class DriverRules(StoreMachine):
         said = self.call(
             f"hello {driver} ({kind})",
             "ok",
-            lambda store: store.hello(MARKET, driver, node=node, vehicle=vehicle, fix=fix),
+            lambda store: store.drivers.hello(MARKET, driver, node=node, vehicle=vehicle, fix=fix),
             node=node,
         )
         assert said is not None
@@ -109,7 +109,7 @@ class DriverRules(StoreMachine):
         self.call(
             f"disconnect {driver}, epoch {epoch}",
             "ok",
-            lambda store: store.disconnect(MARKET, at, [(driver, epoch)]),
+            lambda store: store.drivers.disconnect(MARKET, at, [(driver, epoch)]),
             node=at,
             how=how,
         )
@@ -126,7 +126,9 @@ class DriverRules(StoreMachine):
             self.status(driver, wish, until, how)
         else:
             self.model.seen(driver)
-            self.call(f"seen {driver}", "ok", lambda store: store.seen(MARKET, driver), how=how)
+            self.call(
+                f"seen {driver}", "ok", lambda store: store.drivers.seen(MARKET, driver), how=how
+            )
 
     def status(self, driver: str, wish: Wish, until: int | None = None, how: How = "once") -> None:
         until_ms = None if until is None else self.now + until
@@ -134,7 +136,7 @@ class DriverRules(StoreMachine):
         self.call(
             f"status {driver} {wish} until {until}",
             expected,
-            lambda store: store.status(MARKET, driver, wish, until_ms),
+            lambda store: store.drivers.status(MARKET, driver, wish, until_ms),
             how=how,
             again=expected,
         )
@@ -154,7 +156,7 @@ class DriverRules(StoreMachine):
         self.call(
             f"positions of {[fix.driver for fix in batch]}",
             expected,
-            lambda store: store.record_positions(MARKET, batch),
+            lambda store: store.drivers.record_positions(MARKET, batch),
             how=how,
             read=lambda recorded: " ".join(recorded.verdicts),
             # A repeated fix is old, and counted as such; no position changes for it.
@@ -196,7 +198,7 @@ class HolderRules(DriverRules):
         self.call(
             f"ack {offer} by {driver}",
             expected,
-            lambda store: store.offer_ack(MARKET, driver, offer),
+            lambda store: store.offers.ack(MARKET, driver, offer),
             how=how,
             again=expected,
         )
@@ -206,7 +208,7 @@ class HolderRules(DriverRules):
         self.call(
             f"accept {offer} by {driver}",
             expected,
-            lambda store: store.accept(MARKET, driver, offer),
+            lambda store: store.offers.accept(MARKET, driver, offer),
             node=node,
             how=how,
             again=expected,
@@ -217,7 +219,7 @@ class HolderRules(DriverRules):
         self.call(
             f"decline {offer} by {driver}",
             expected,
-            lambda store: store.decline(MARKET, driver, offer, ""),
+            lambda store: store.offers.decline(MARKET, driver, offer, ""),
             node=node,
             how=how,
             again=expected,
@@ -271,7 +273,7 @@ class HolderRules(DriverRules):
         self.call(
             f"{step} {name}/{attempt} by {driver}",
             expected,
-            lambda store: store.progress(
+            lambda store: store.jobs.progress(
                 ref,
                 driver,
                 attempt,
@@ -291,7 +293,7 @@ class HolderRules(DriverRules):
         self.call(
             f"{driver} is at the mall of {name}/{attempt}",
             "ok",
-            lambda store: store.arrive(ref, driver, attempt),
+            lambda store: store.jobs.arrive(ref, driver, attempt),
             how=how,
         )
 
@@ -316,7 +318,7 @@ class HolderRules(DriverRules):
         self.call(
             f"etas of {driver}: {attempts}",
             "ok",
-            lambda store: store.update_etas(MARKET, driver, stops),
+            lambda store: store.jobs.update_etas(MARKET, driver, stops),
             how=how,
         )
 
@@ -341,7 +343,7 @@ class HolderRules(DriverRules):
         self.call(
             f"{driver} says that {name}/{attempt} is {state}",
             expected,
-            lambda store: store.claim(MARKET, driver, name, attempt, state, at_ms=self.now),
+            lambda store: store.jobs.claim(MARKET, driver, name, attempt, state, at_ms=self.now),
             how=how,
             again=expected,
         )

@@ -53,7 +53,7 @@ class HandoverRules(TimeRules):
         handed = self.call(
             f"hand {name}/{attempt} over from {holder} to {','.join(drivers)}",
             expected,
-            lambda store: store.hand_over(late, plan),
+            lambda store: store.offers.reassign(late, plan),
             how=how,
             read=lambda handed: handed.verdict,
             again=expected,

@@ -108,7 +108,7 @@ class JobRules(StoreMachine):
         submitted = self.call(
             f"submit {made.job} ({made.state}, {made.key})",
             expected,
-            lambda store: store.submit(made),
+            lambda store: store.jobs.submit(made),
             how=how,
             read=lambda submitted: "replayed" if submitted.replayed else "ok",
             again="replayed" if expected == "ok" else expected,
@@ -128,7 +128,7 @@ class JobRules(StoreMachine):
         found = self.call(
             f"candidates for {mall}",
             "ok",
-            lambda store: store.candidates(
+            lambda store: store.offers.candidates(
                 MARKET,
                 mall,
                 *HOME,
@@ -233,7 +233,7 @@ class JobRules(StoreMachine):
         offered = self.call(
             f"offer {offer} of {attempts} to {','.join(drivers)}",
             expected,
-            lambda store: store.offer(plan),
+            lambda store: store.offers.make(plan),
             how=how,
             read=lambda offered: offered.verdict,
             again=expected,
@@ -279,7 +279,7 @@ class JobRules(StoreMachine):
         self.call(
             f"withdraw {offer}",
             "ok",
-            lambda store: store.withdraw(ref, offer, "operator"),
+            lambda store: store.offers.withdraw(ref, offer, "operator"),
             how=how,
         )
 
@@ -289,7 +289,7 @@ class JobRules(StoreMachine):
         self.call(
             f"cancel {name}",
             expected,
-            lambda store: store.cancel(ref, SERVICE, "changed my mind"),
+            lambda store: store.jobs.cancel(ref, SERVICE, "changed my mind"),
             how=how,
             again=expected,
         )
@@ -300,7 +300,7 @@ class JobRules(StoreMachine):
         self.call(
             f"assign {name} to {driver}",
             expected,
-            lambda store: store.assign(ref, driver, "operator"),
+            lambda store: store.jobs.assign(ref, driver, "operator"),
             how=how,
             again=expected,
         )
@@ -311,7 +311,7 @@ class JobRules(StoreMachine):
         self.call(
             f"unassign {name}/{attempt}",
             expected,
-            lambda store: store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "why"),
+            lambda store: store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "why"),
             how=how,
         )
 
@@ -321,7 +321,7 @@ class JobRules(StoreMachine):
         self.call(
             f"close {name} as {state}",
             expected,
-            lambda store: store.close_job(ref, state, "operator", "why"),
+            lambda store: store.jobs.close(ref, state, "operator", "why"),
             how=how,
             again=expected,
         )
@@ -337,7 +337,7 @@ class JobRules(StoreMachine):
         self.call(
             f"ready {name} in {late} ms",
             expected,
-            lambda store: store.ready(
+            lambda store: store.jobs.ready(
                 ref, was=was, body=body, card=b"\xc1", need=need, release_ms=release_ms
             ),
             how=how,
@@ -349,7 +349,9 @@ class JobRules(StoreMachine):
             f"suspend {driver}: {suspended}",
             expected,
             lambda store: (
-                store.suspend(MARKET, driver, "why") if suspended else store.resume(MARKET, driver)
+                store.drivers.suspend(MARKET, driver, "why")
+                if suspended
+                else store.drivers.resume(MARKET, driver)
             ),
             how=how,
             again=expected,

@@ -28,7 +28,7 @@ from mallard_engine.ports import (
     WrongState,
 )
 from mallard_engine.storage.client.errors import LinkReplyError
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script
 from tests.properties import invariants
 from tests.properties.agreement import check_agreement
@@ -126,7 +126,7 @@ class StoreMachine(RuleBasedStateMachine):
         self,
         what: str,
         expected: str,
-        make: Callable[[RedisStore], Awaitable[T]],
+        make: Callable[[RedisStorage], Awaitable[T]],
         *,
         node: str = "n1",
         how: How = "once",
@@ -164,7 +164,7 @@ class StoreMachine(RuleBasedStateMachine):
             hypothesis.note(f"    {self.now - START_MS:>9} ms  {text}")
 
     def _make(
-        self, make: Callable[[RedisStore], Awaitable[T]], node: str, read: Callable[[T], str]
+        self, make: Callable[[RedisStorage], Awaitable[T]], node: str, read: Callable[[T], str]
     ) -> tuple[str, T | None]:
         result: T
         try:
@@ -176,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
             return _VERDICTS[type(refusal)], None
         return read(result), result
 
-    def _make_and_die(self, make: Callable[[RedisStore], Awaitable[T]], node: str) -> None:
+    def _make_and_die(self, make: Callable[[RedisStorage], Awaitable[T]], node: str) -> None:
         # Refused without a script: nothing to lose.
         lost = contextlib.suppress(StoreUnavailable, Refused)
         with self.world.reply_lost(node) as store, lost, _no_script_fails():

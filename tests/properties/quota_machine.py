@@ -62,7 +62,7 @@ class QuotaMachine(RuleBasedStateMachine):
         self.model = Model()
         self.made = 0
         for store in self.world.stores.values():
-            store._quotas = Quotas(OPEN_JOBS, STORED_BYTES)
+            store.jobs._quotas = Quotas(OPEN_JOBS, STORED_BYTES)
 
     def teardown(self) -> None:
         self.world.close()
@@ -70,9 +70,9 @@ class QuotaMachine(RuleBasedStateMachine):
     @initialize()
     def a_driver_comes(self) -> None:
         store = self.world.stores["n1"]
-        self.world.run(store.beat(MARKET, "n1"))
+        self.world.run(store.leases.beat(MARKET, "n1"))
         self.world.run(
-            store.hello(MARKET, HOLDER, node="n1", vehicle=Vehicle(), fix=None, device=None)
+            store.drivers.hello(MARKET, HOLDER, node="n1", vehicle=Vehicle(), fix=None, device=None)
         )
 
     @rule(
@@ -99,7 +99,7 @@ class QuotaMachine(RuleBasedStateMachine):
             store = self.world.stores[node if number == 0 else NODES[1 - NODES.index(node)]]
             verdict = None
             try:
-                self.world.run(store.submit(made))
+                self.world.run(store.jobs.submit(made))
             except QuotaExceeded as refusal:
                 verdict = str(refusal)
             self._tell(f"{name} of {service}, {size} bytes: {verdict}")
@@ -113,18 +113,20 @@ class QuotaMachine(RuleBasedStateMachine):
         self.model.open[service].remove(name)
         ref, store = JobRef(name, MALLS[0]), self.world.stores[node]
         if how == "cancelled":
-            self.world.run(store.cancel(ref, service, ""))
+            self.world.run(store.jobs.cancel(ref, service, ""))
         elif how == "expired":
-            self.world.now = max(self.world.now, self.world.run(store.job(name)).expires_ms)
-            self.world.run(store.expire(ref, JobReason.NOBODY_IN_REACH, self.policy.max_attempts))
+            self.world.now = max(self.world.now, self.world.run(store.jobs.get(name)).expires_ms)
+            self.world.run(
+                store.deadlines.expire(ref, JobReason.NOBODY_IN_REACH, self.policy.max_attempts)
+            )
         else:
             self._hand_to_driver(ref, node)
             if how == "delivered":
                 self._step(ref, node, Step.DELIVERED)
             else:
-                self.world.run(store.close_job(ref, JobState.LOST, "operator", ""))
+                self.world.run(store.jobs.close(ref, JobState.LOST, "operator", ""))
         self._tell(f"{name} of {service} is {how}")
-        assert self.world.run(store.job(name)).state is JobState(how)
+        assert self.world.run(store.jobs.get(name)).state is JobState(how)
 
     def _tell(self, text: str) -> None:
         """Add a line to the story that a failure prints."""
@@ -132,13 +134,13 @@ class QuotaMachine(RuleBasedStateMachine):
             hypothesis.note(f"{self.world.now - START_MS:>9} ms  {text}")
 
     def _hand_to_driver(self, ref: JobRef, node: str) -> None:
-        self.world.run(self.world.stores[node].assign(ref, HOLDER, "operator"))
+        self.world.run(self.world.stores[node].jobs.assign(ref, HOLDER, "operator"))
         self._step(ref, node, Step.PICKED_UP)
 
     def _step(self, ref: JobRef, node: str, step: Step) -> None:
         store = self.world.stores[node]
-        attempt = self.world.run(store.job(ref.job)).attempt
-        self.world.run(store.progress(ref, HOLDER, attempt, step, at_ms=None, reason=""))
+        attempt = self.world.run(store.jobs.get(ref.job)).attempt
+        self.world.run(store.jobs.progress(ref, HOLDER, attempt, step, at_ms=None, reason=""))
 
     @rule(ms=st.sampled_from((1, 60_000, DAY_MS, 3 * DAY_MS, KEPT_MS)))
     def time_passes(self, ms: int) -> None:
@@ -147,5 +149,5 @@ class QuotaMachine(RuleBasedStateMachine):
     @rule(node=some_node)
     def forgets(self, node: str) -> None:
         """As the sweepers do with what has been kept for long enough."""
-        while self.world.run(self.world.stores[node].forget(MARKET)):
+        while self.world.run(self.world.stores[node].deadlines.forget(MARKET)):
             pass

@@ -62,7 +62,7 @@ class StaggerRules(RunRules):
         offered = self.call(
             f"offer {ids[0]} of {name}/{attempt} to {most} of {','.join(drivers)}, {gap} ms apart",
             expected,
-            lambda store: store.offer(plan),
+            lambda store: store.offers.make(plan),
             how=how,
             read=lambda offered: offered.verdict,
             again=expected,
@@ -184,7 +184,7 @@ class StaggerRules(RunRules):
         self.call(
             f"ask more of {entry.id}",
             expected,
-            lambda store: store.offer_more(entry),
+            lambda store: store.deadlines.offer_more(entry),
             how=how,
             read=lambda offered: offered.verdict,
         )

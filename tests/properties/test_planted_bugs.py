@@ -12,7 +12,7 @@ import pytest
 
 from mallard_engine.core.model import Submission
 from mallard_engine.ports import Submitted
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.scripts import Script
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
@@ -291,18 +291,18 @@ def test_an_idempotency_key_in_a_script_of_its_own_is_seen(
     """On good days the two steps look like one; when the node dies between them, a repeat finds the
     job without its key."""
     split = Planted("", "submit", ((_KEY_LINE, ""),), the_reply_to_a_submission_is_lost)
-    submit_without_key = RedisStore.submit
+    submit_without_key = RedisJobs.submit
 
-    async def submit_in_two_steps(store: RedisStore, order: Submission) -> Submitted:
-        submitted = await submit_without_key(store, order)
+    async def submit_in_two_steps(jobs: RedisJobs, order: Submission) -> Submitted:
+        submitted = await submit_without_key(jobs, order)
         digest = hashlib.sha256(order.key.encode()).hexdigest()
-        key = store._keys[order.market].idempotency(order.service, digest)
-        await store._link.call("SET", key, f"{order.body_hash} {order.job}", "NX")
+        key = jobs._runner.keys[order.market].idempotency(order.service, digest)
+        await jobs._runner.link.call("SET", key, f"{order.body_hash} {order.job}", "NX")
         return submitted
 
     with a_day(redis_url) as mallard:
         split.story(mallard)
-    monkeypatch.setattr(RedisStore, "submit", submit_in_two_steps)
+    monkeypatch.setattr(RedisJobs, "submit", submit_in_two_steps)
     with a_day(redis_url, split.scripts()) as mallard:
         mallard.submit(Order())
         mallard.submit_again("key-0")

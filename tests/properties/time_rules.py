@@ -129,7 +129,9 @@ class TimeRules(HolderRules):
 
     def _take(self, node: str) -> list[DueEntry]:
         due = {member for member, at in self.seen.due.items() if at <= self.now}
-        entries = self.call("due", "ok", lambda store: store.due(MARKET, _BITE), node=node)
+        entries = self.call(
+            "due", "ok", lambda store: store.deadlines.due(MARKET, _BITE), node=node
+        )
         assert entries is not None
         assert {entry.member for entry in entries} <= due
         assert len(entries) == min(len(due), _BITE)
@@ -142,12 +144,19 @@ class TimeRules(HolderRules):
             case "release":
                 self.model.queue(entry.id)
                 ref = self.ref(entry.id)
-                self.call(f"queue {entry.id}", "ok", lambda store: store.queue(ref), how=how)
+                self.call(
+                    f"queue {entry.id}", "ok", lambda store: store.deadlines.queue(ref), how=how
+                )
             case "retry":
                 self._retry(entry.id, how)
             case "silent":
                 self.model.silence(entry.id, entry.member)
-                self.call(f"silence {entry.id}", "ok", lambda store: store.silence(entry), how=how)
+                self.call(
+                    f"silence {entry.id}",
+                    "ok",
+                    lambda store: store.deadlines.silence(entry),
+                    how=how,
+                )
             case _:
                 self._driver_due(entry.id, how)
 
@@ -156,7 +165,7 @@ class TimeRules(HolderRules):
         self.call(
             f"lapse {entry.offer}",
             outcome or "early",
-            lambda store: store.lapse(entry),
+            lambda store: store.deadlines.lapse(entry),
             how=how,
             read=lambda lapsed: lapsed[0].value if lapsed[0] else "early",
         )
@@ -168,7 +177,7 @@ class TimeRules(HolderRules):
         self.call(
             f"retry {name}/{attempt} later",
             "ok",
-            lambda store: store.retry_later(ref, attempt, at_ms),
+            lambda store: store.deadlines.retry_later(ref, attempt, at_ms),
             how=how,
         )
 
@@ -177,7 +186,7 @@ class TimeRules(HolderRules):
         self.call(
             f"expire {name} (of {most} attempts)",
             "ok" if ends else "early",
-            lambda store: store.expire(ref, "nobody", most),
+            lambda store: store.deadlines.expire(ref, "nobody", most),
             how=how,
             read=lambda effects: "ok" if effects else "early",
         )
@@ -209,12 +218,15 @@ class TimeRules(HolderRules):
     def _driver_due(self, driver: str, how: How) -> None:
         self.model.driver_due(driver)
         self.call(
-            f"driver_due {driver}", "ok", lambda store: store.driver_due(MARKET, driver), how=how
+            f"driver_due {driver}",
+            "ok",
+            lambda store: store.deadlines.driver_due(MARKET, driver),
+            how=how,
         )
 
     def _forget(self) -> None:
         self.model.forget()
-        self.call("forget", "ok", lambda store: store.forget(MARKET))
+        self.call("forget", "ok", lambda store: store.deadlines.forget(MARKET))
 
     # -- the nodes
 
@@ -245,7 +257,7 @@ class TimeRules(HolderRules):
         self.beating.add(node)
         if lapsed:
             self.lapsed.add(node)
-        beat = self.call("beat", "ok", lambda store: store.beat(MARKET, node), node=node)
+        beat = self.call("beat", "ok", lambda store: store.leases.beat(MARKET, node), node=node)
         assert beat is not None
         standing = Standing(self.model.since[node], self.model.lost, 1)
         assert (beat.standing, set(beat.dead)) == (standing, dead)
@@ -263,7 +275,7 @@ class TimeRules(HolderRules):
         self.call(
             f"{node} takes back {here}",
             expected,
-            lambda store: store.take_back(MARKET, node, own, rewound=False),
+            lambda store: store.drivers.take_back(MARKET, node, own, rewound=False),
             node=node,
             how=how,
             read=lambda taken: " ".join(each.verdict for each in taken[0]),
@@ -272,7 +284,7 @@ class TimeRules(HolderRules):
     def reap(self, node: str) -> None:
         """Whoever takes a node for dead takes its drivers out, a few at a time; if it is."""
         if self.model.alive(node):
-            self.call("reap", "ok", lambda store: store.reap(MARKET, node, _REAP))
+            self.call("reap", "ok", lambda store: store.leases.reap(MARKET, node, _REAP))
             return
         held = {n for n, d in self.model.drivers.items() if d.connected and d.node == node}
         for _ in range(len(self.seen.held[node]) + 1):
@@ -286,7 +298,7 @@ class TimeRules(HolderRules):
         if not before:
             self.model.leases.pop(node, None)
             self.model.since.pop(node, None)
-        self.world.run(self.world.stores["n1"].reap(MARKET, node, _REAP))
+        self.world.run(self.world.stores["n1"].leases.reap(MARKET, node, _REAP))
         after = frozenset(
             name.decode() for name in self.world.command("SMEMBERS", self.world.keys.held(node))
         )

@@ -24,7 +24,7 @@ from mallard_engine.storage.records import (
     read_round_of_offers,
     read_waiting,
 )
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script
 from mallard_protocol.lifecycle import JobState
 from tests.properties.model_drivers import LEASE_MS
@@ -111,7 +111,7 @@ class World:
         policies = {MARKET: policy, OTHER_MARKET: policy}
         self.stores = {node: self.run(_open(url, policies, lambda: self.now)) for node in NODES}
         for store in self.stores.values():
-            store._scripts = scripts or store._scripts
+            store.runner.scripts = scripts or store.runner.scripts
         self.command("FLUSHALL")
         self._untouched = self._settle_other_market()
 
@@ -125,18 +125,18 @@ class World:
         return self._loop.run_until_complete(call)
 
     def command(self, *words: str | bytes | float) -> Any:
-        return self.run(self.stores["n1"]._link.call(*words))
+        return self.run(self.stores["n1"].runner.link.call(*words))
 
     @contextmanager
-    def reply_lost(self, node: str) -> Iterator[RedisStore]:
+    def reply_lost(self, node: str) -> Iterator[RedisStorage]:
         """The node's store for one call that the node does not survive."""
         store = self.stores[node]
-        link = store._link
-        store._link = LossyLink(link)  # type: ignore[assignment]  # `call` is all that calls use
+        link = store.runner.link
+        store.runner.link = LossyLink(link)  # type: ignore[assignment]  # `call` is all that calls use
         try:
             yield store
         finally:
-            store._link = link
+            store.runner.link = link
 
     def beat_until_now(self, nodes: Sequence[str]) -> None:
         """As if these nodes had beaten all along, until now."""
@@ -149,10 +149,12 @@ class World:
     def _settle_other_market(self) -> object:
         async def settle() -> None:
             store = self.stores["n2"]
-            await store.beat(OTHER_MARKET, "n2")
+            await store.leases.beat(OTHER_MARKET, "n2")
             # The same driver's id, the same key and external id as in the market under test.
-            await store.hello(OTHER_MARKET, "d0", node="n2", vehicle=Vehicle(), fix=None)
-            await store.submit(submission("job_las-vegas.j0", "mall-v", OTHER_MARKET, START_MS))
+            await store.drivers.hello(OTHER_MARKET, "d0", node="n2", vehicle=Vehicle(), fix=None)
+            await store.jobs.submit(
+                submission("job_las-vegas.j0", "mall-v", OTHER_MARKET, START_MS)
+            )
 
         self.run(settle())
         return self._dump_other_market()
@@ -225,8 +227,8 @@ def submission(
 
 async def _open(
     url: str, policies: Mapping[str, MarketPolicy], now_ms: Callable[[], int]
-) -> RedisStore:
-    store = RedisStore(url, policies, now_ms=now_ms)
+) -> RedisStorage:
+    store = RedisStorage(url, policies, now_ms=now_ms)
     await store.connect()
     return store
 

@@ -17,7 +17,7 @@ from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.drivers.dwell_cache import Dwells
 from mallard_engine.metrics import Metrics
-from mallard_engine.ports import Effects, Store, TravelAhead
+from mallard_engine.ports import Effects, Storage, TravelAhead
 from mallard_protocol.codes import OfferClosedWhy
 from mallard_protocol.lifecycle import Outcome
 
@@ -59,7 +59,7 @@ class Context:
     Its parts ask it each time, so that a reload reaches them; what a round needs it keeps.
     """
 
-    store: Store
+    store: Storage
     places: Places
     policies: Mapping[str, MarketPolicy]
     metrics: Metrics

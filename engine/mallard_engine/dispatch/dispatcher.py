@@ -33,7 +33,6 @@ from mallard_engine.dispatch.sweeper import Sweeper
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import (
     Answered,
-    Courier,
     DriverFix,
     DriverSnapshot,
     Effects,
@@ -41,8 +40,9 @@ from mallard_engine.ports import (
     JobRef,
     OfferLive,
     OwnDriver,
+    PushSink,
     Refused,
-    Store,
+    Storage,
     StoreUnavailable,
     Submitted,
     TakenBack,
@@ -67,8 +67,8 @@ class Dispatcher:
     def __init__(
         self,
         node: str,
-        store: Store,
-        courier: Courier,
+        store: Storage,
+        push_sink: PushSink,
         places: Places,
         policies: Mapping[str, MarketPolicy],
         metrics: Metrics,
@@ -79,7 +79,7 @@ class Dispatcher:
     ) -> None:
         self.node = node
         self.recover: Callable[[str, bool], Awaitable[None]] | None = None
-        self._courier = courier
+        self._push_sink = push_sink
         self._context = Context(
             store, places, policies, metrics, travel or {}, ahead or {}, workings or Workings()
         )
@@ -135,17 +135,17 @@ class Dispatcher:
         return EarlyLook(None if rounds.waits_for_travel else rounds)
 
     async def submit(self, submission: Submission, early: EarlyLook | None = None) -> Submitted:
-        """See :meth:`mallard_engine.ports.Store.submit`; the job's offer, or its round, follows at
+        """See :meth:`mallard_engine.ports.Jobs.submit`; the job's offer, or its round, follows at
         once."""
         if submission.state is not JobState.QUEUED:
-            submitted = await self._store.submit(submission)
+            submitted = await self._store.jobs.submit(submission)
             self._follow(submission.market, submitted.effects)
             return submitted
         if early is not None and await early.finds(submission):
             # It begins one turn later, so its offer leaves right behind the submission on the same
             # line. If that is refused, or an earlier one stands for it, there is no such job.
             self._tasks.start(self._offer_early(submission, early), f"offer {submission.job}")
-            submitted = await self._store.submit(submission)
+            submitted = await self._store.jobs.submit(submission)
             self._follow(submission.market, replace(submitted.effects, malls=(), queued=()))
             # Where both answers came together the offer goes out before this one is written. Where
             # they did not, nobody waits: a submission never waits for its match.
@@ -156,7 +156,7 @@ class Dispatcher:
         # The round is woken before the store has answered: its first look leaves right behind the
         # submission, so it finds the job.
         self._rounds.wake(submission.mall, submission.job)
-        submitted = await self._store.submit(submission)
+        submitted = await self._store.jobs.submit(submission)
         self._follow(submission.market, replace(submitted.effects, malls=(), queued=()))
         return submitted
 
@@ -165,14 +165,14 @@ class Dispatcher:
             self._rounds.wake(submission.mall, submission.job)
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> None:
-        """See :meth:`mallard_engine.ports.Store.cancel`."""
-        self._follow_job(ref, await self._store.cancel(ref, actor, reason))
+        """See :meth:`mallard_engine.ports.Jobs.cancel`."""
+        self._follow_job(ref, await self._store.jobs.cancel(ref, actor, reason))
 
     async def ready(
         self, ref: JobRef, *, was: Job, body: bytes, card: bytes, need: Need, release_ms: int
     ) -> bool:
-        """See :meth:`mallard_engine.ports.Store.ready`; False if the order changed meanwhile."""
-        effects = await self._store.ready(
+        """See :meth:`mallard_engine.ports.Jobs.ready`; False if the order changed meanwhile."""
+        effects = await self._store.jobs.ready(
             ref,
             was=was,
             body=body,
@@ -186,10 +186,10 @@ class Dispatcher:
         return effects is not None
 
     async def lift_hold(self, mall: str, store: str, until_ms: int) -> None:
-        """See :meth:`mallard_engine.ports.Store.lift_hold`; the mall's jobs look for drivers
+        """See :meth:`mallard_engine.ports.Jobs.lift_hold`; the mall's jobs look for drivers
         again."""
         market = self._context.places.market_of_mall(mall).id
-        await self._store.lift_hold(market, mall, store, until_ms)
+        await self._store.jobs.lift_hold(market, mall, store, until_ms)
         self._rounds.wake(mall)
 
     def tour(self, job: Job) -> Tour:
@@ -197,18 +197,18 @@ class Dispatcher:
         return self._collection.tour(job)
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> None:
-        """See :meth:`mallard_engine.ports.Store.assign`."""
-        self._follow_job(ref, await self._store.assign(ref, driver, actor))
+        """See :meth:`mallard_engine.ports.Jobs.assign`."""
+        self._follow_job(ref, await self._store.jobs.assign(ref, driver, actor))
         self._arrivals.look_again(self._context.places.market_of_mall(ref.mall).id, driver)
 
     async def unassign(self, ref: JobRef, attempt: int, actor: str, reason: str) -> None:
-        """See :meth:`mallard_engine.ports.Store.release`."""
-        effects = await self._store.release(ref, attempt, Outcome.UNASSIGNED, actor, reason)
+        """See :meth:`mallard_engine.ports.Jobs.release`."""
+        effects = await self._store.jobs.release(ref, attempt, Outcome.UNASSIGNED, actor, reason)
         self._follow_job(ref, effects)
 
     async def close(self, ref: JobRef, state: JobState, actor: str, reason: str) -> None:
-        """See :meth:`mallard_engine.ports.Store.close_job`."""
-        self._follow_job(ref, await self._store.close_job(ref, state, actor, reason))
+        """See :meth:`mallard_engine.ports.Jobs.close`."""
+        self._follow_job(ref, await self._store.jobs.close(ref, state, actor, reason))
 
     async def quote(self, mall: str, need: Need) -> RoundRecord:
         """The round that such a job would get now; nothing is stored."""
@@ -234,13 +234,13 @@ class Dispatcher:
         fix: DriverFix | None,
         device: Device | None = None,
     ) -> Hello:
-        """See :meth:`mallard_engine.ports.Store.hello`."""
+        """See :meth:`mallard_engine.ports.Drivers.hello`."""
         if fix is not None:
             (fix,) = self._reach.placed(market, [fix])
         self._disconnects.drop(market, driver)
         with self._reach.expecting(market, driver):
             try:
-                hello = await self._store.hello(
+                hello = await self._store.drivers.hello(
                     market, driver, node=self.node, vehicle=vehicle, fix=fix, device=device
                 )
             except StoreUnavailable:
@@ -256,12 +256,14 @@ class Dispatcher:
     async def take_back(
         self, market: str, drivers: Sequence[OwnDriver], *, rewound: bool
     ) -> Sequence[TakenBack]:
-        """See :meth:`mallard_engine.ports.Store.take_back`; each at its last believed position."""
+        """See :meth:`mallard_engine.ports.Drivers.take_back`; each at its last accepted fix."""
         own = []
         for driver in drivers:
             fix, age_ms = self._reach.last_fix(market, driver.driver)
             own.append(replace(driver, fix=fix, age_ms=age_ms))
-        taken, effects = await self._store.take_back(market, self.node, own, rewound=rewound)
+        taken, effects = await self._store.drivers.take_back(
+            market, self.node, own, rewound=rewound
+        )
         self._follow(market, effects)
         return taken
 
@@ -297,7 +299,7 @@ class Dispatcher:
     async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
         """Record up to 256 fixes; the verdict on each, in order (see ``Recorded``)."""
         placed = self._reach.placed(market, fixes)
-        recorded = await self._store.record_positions(market, placed)
+        recorded = await self._store.drivers.record_positions(market, placed)
         self._follow(market, recorded.effects)
         self._reach.moved(market, placed, recorded.verdicts)
         self._arrivals.moved(market, placed, recorded.verdicts)
@@ -305,39 +307,43 @@ class Dispatcher:
         return recorded.verdicts
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.status`; going offline declines a live offer
+        """See :meth:`mallard_engine.ports.Drivers.status`; going offline declines a live offer
         first."""
         if wish is not Wish.AVAILABLE:
             self._rounds.finishing.ended(market, driver)
         try:
-            return self._done(market, await self._store.status(market, driver, wish, until_ms))
+            return self._done(
+                market, await self._store.drivers.status(market, driver, wish, until_ms)
+            )
         except OfferLive as live:
             try:
                 await self.decline(market, driver, live.offer, "offline")
             except Refused:
                 # It has run out this very moment and only its sweep is still to come.
                 await self._take_back(market, live.offer, driver)
-            return self._done(market, await self._store.status(market, driver, wish, until_ms))
+            return self._done(
+                market, await self._store.drivers.status(market, driver, wish, until_ms)
+            )
 
     async def alive(self, market: str, driver: str) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.alive`."""
-        return self._done(market, await self._store.alive(market, driver))
+        """See :meth:`mallard_engine.ports.Drivers.alive`."""
+        return self._done(market, await self._store.drivers.alive(market, driver))
 
     async def seen(self, market: str, driver: str) -> None:
-        """See :meth:`mallard_engine.ports.Store.seen`."""
-        self._follow(market, await self._store.seen(market, driver))
+        """See :meth:`mallard_engine.ports.Drivers.seen`."""
+        self._follow(market, await self._store.drivers.seen(market, driver))
 
     async def tell(self, market: str, driver: str, why: str) -> None:
-        """See :meth:`mallard_engine.ports.Store.tell`."""
-        self._follow(market, await self._store.tell(market, driver, why))
+        """See :meth:`mallard_engine.ports.Drivers.push_state`."""
+        self._follow(market, await self._store.drivers.push_state(market, driver, why))
 
     async def offer_ack(self, market: str, driver: str, offer: str) -> None:
-        """See :meth:`mallard_engine.ports.Store.offer_ack`."""
-        self._follow(market, await self._store.offer_ack(market, driver, offer))
+        """See :meth:`mallard_engine.ports.Offers.ack`."""
+        self._follow(market, await self._store.offers.ack(market, driver, offer))
 
     async def accept(self, market: str, driver: str, offer: str) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.accept`."""
-        answered = self._done(market, await self._store.accept(market, driver, offer))
+        """See :meth:`mallard_engine.ports.Offers.accept`."""
+        answered = self._done(market, await self._store.offers.accept(market, driver, offer))
         self._rounds.finishing.accepted(market, answered.driver, answered.jobs)
         self._etas.accepted(market, answered)
         self._live.holds(market, answered.driver, answered.jobs)
@@ -347,8 +353,10 @@ class Dispatcher:
         return answered
 
     async def decline(self, market: str, driver: str, offer: str, reason: str) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.decline`."""
-        answered = self._done(market, await self._store.decline(market, driver, offer, reason))
+        """See :meth:`mallard_engine.ports.Offers.decline`."""
+        answered = self._done(
+            market, await self._store.offers.decline(market, driver, offer, reason)
+        )
         self._context.metrics.offer(Outcome.DECLINED.value)
         count_round(self._context.metrics, answered.effects)
         return answered
@@ -364,10 +372,10 @@ class Dispatcher:
         proof: Proof | None = None,
         reason: str,
     ) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.progress`; an offer to one whose hands custody has
+        """See :meth:`mallard_engine.ports.Jobs.progress`; an offer to one whose hands custody has
         filled
         goes to the next driver."""
-        answered = await self._store.progress(
+        answered = await self._store.jobs.progress(
             ref, driver, attempt, step, at_ms=at_ms, proof=proof, reason=reason
         )
         market = self._context.places.market_of_mall(ref.mall).id
@@ -388,10 +396,10 @@ class Dispatcher:
     async def claim(
         self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
     ) -> None:
-        """See :meth:`mallard_engine.ports.Store.claim`."""
+        """See :meth:`mallard_engine.ports.Jobs.claim`."""
         answered = self._done(
             market,
-            await self._store.claim(market, driver, job, attempt, state, at_ms=at_ms),
+            await self._store.jobs.claim(market, driver, job, attempt, state, at_ms=at_ms),
         )
         if answered.driver.offer and answered.attempt > attempt:
             # Custody has filled hands that were still free when the offer went out.
@@ -411,8 +419,8 @@ class Dispatcher:
         attempt: int | None = None,
         at_ms: int | None = None,
     ) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.problem`."""
-        answered = await self._store.problem(
+        """See :meth:`mallard_engine.ports.Jobs.problem`."""
+        answered = await self._store.jobs.problem(
             market,
             driver,
             kind=kind,
@@ -440,21 +448,21 @@ class Dispatcher:
         return Barred(*found) if found else None
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.suspend`; a live offer goes to the next driver."""
-        answered = self._done(market, await self._store.suspend(market, driver, reason))
+        """See :meth:`mallard_engine.ports.Drivers.suspend`; a live offer is withdrawn."""
+        answered = self._done(market, await self._store.drivers.suspend(market, driver, reason))
         if offer := answered.driver.offer:
             await self._take_back(market, offer, "operator")
             answered = replace(answered, driver=replace(answered.driver, offer=None))
         return answered
 
     async def resume(self, market: str, driver: str) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.resume`."""
-        return self._done(market, await self._store.resume(market, driver))
+        """See :meth:`mallard_engine.ports.Drivers.resume`."""
+        return self._done(market, await self._store.drivers.resume(market, driver))
 
     async def _take_back(self, market: str, offer: str, actor: str) -> None:
         """Withdraw a live offer: its job looks on."""
-        ref = await self._store.offer_ref(market, offer)
-        effects = await self._store.withdraw(ref, offer, actor) if ref else Effects()
+        ref = await self._store.offers.first_job(market, offer)
+        effects = await self._store.offers.withdraw(ref, offer, actor) if ref else Effects()
         if effects.pushes:
             self._context.metrics.offer(Outcome.WITHDRAWN.value)
             count_round(self._context.metrics, effects)
@@ -471,7 +479,7 @@ class Dispatcher:
 
     def _follow(self, market: str, effects: Effects) -> None:
         if effects.pushes:
-            self._courier.deliver(market, effects.pushes)
+            self._push_sink.deliver(market, effects.pushes)
             for push in effects.pushes:
                 # What it holds is no longer what was planned with; an arrival changes nothing.
                 if push.kind == "job":
@@ -502,6 +510,6 @@ class Dispatcher:
     async def _drop_strays(self, market: str) -> None:
         """Tell of sockets that the store believes to be here and that are not: the reply to their
         hello, or to their close, went unheard."""
-        for driver, epoch in (await self._store.held(market, self.node)).items():
+        for driver, epoch in (await self._store.drivers.held(market, self.node)).items():
             if not self._reach.expects(market, driver):
                 self._disconnects.add(market, driver, epoch)

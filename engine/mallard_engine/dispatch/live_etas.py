@@ -92,11 +92,11 @@ class LiveEtas:
         store = self._context.store
         try:
             if course.jobs is None:
-                snapshot = await store.snapshot(market, fix.driver)
+                snapshot = await store.drivers.snapshot(market, fix.driver)
                 course.jobs = self._read(market, snapshot)
             stops = self._stops(market, fix, course)
             if stops:
-                await store.update_etas(market, fix.driver, stops)
+                await store.jobs.update_etas(market, fix.driver, stops)
         except (NoSuchDriver, StoreUnavailable) as error:
             course.jobs = None
             _log.debug("times not kept", driver=fix.driver, error=str(error))

@@ -58,7 +58,7 @@ class Openings:
             return None
 
     async def _move(self, mall: Mall, job: Waiting, need: Need, now_ms: int) -> None:
-        effects = await self._context.store.next_opening(
+        effects = await self._context.store.deadlines.next_opening(
             JobRef(job.job, mall.id),
             job.attempt,
             was=job.need,

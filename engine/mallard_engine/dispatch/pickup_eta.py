@@ -37,7 +37,7 @@ class Collection:
             gate = mall.gates[collecting(mall, need, handover, now_ms).gate]
             arrive_ms = now_ms
             try:
-                at = (await context.store.snapshot(job.market, job.driver)).driver.position
+                at = (await context.store.drivers.snapshot(job.market, job.driver)).driver.position
             except NoSuchDriver:
                 at = None
             if at is not None:

@@ -41,7 +41,7 @@ class Handover:
     async def look(self, market: str, late: LateRun) -> None:
         """Offer the job to one who arrives earlier, if there is one."""
         try:
-            snapshot = await self._context.store.snapshot(market, late.driver)
+            snapshot = await self._context.store.drivers.snapshot(market, late.driver)
             if (job := _still_late(snapshot, late)) is not None:
                 await self._look(market, late, snapshot, job)
         except (NoSuchDriver, StoreUnavailable) as error:
@@ -61,7 +61,7 @@ class Handover:
             if not has_slipped(due_ms, job.promised_ms, tour.collect_ms, policy.stuck_after_s):
                 return
         search = first_search(None, policy)
-        found = await self._context.store.candidates(
+        found = await self._context.store.offers.candidates(
             market,
             mall.id,
             mall.lat,
@@ -100,7 +100,7 @@ class Handover:
             jobs=(PlannedJob(late.job, late.attempt, record),),
             drivers=better,
         )
-        offered = await self._context.store.hand_over(late, plan)
+        offered = await self._context.store.offers.reassign(late, plan)
         if offered.verdict == "offered":
             _log.info("late run handed over", job=late.job, holder=late.driver)
             self._context.metrics.offer("offered")

@@ -61,7 +61,7 @@ class Sweeper:
     async def start(self) -> None:
         """Take the first leases, then beat and sweep in the background."""
         for market in self._context.policies:
-            beat = await self._context.store.beat(market, self._node)
+            beat = await self._context.store.leases.beat(market, self._node)
             self._standings[market] = beat.standing
         for market in self._context.policies:
             self._tasks.start(
@@ -95,7 +95,7 @@ class Sweeper:
         """Give the leases up where no driver is held any more; the others run out by themselves."""
         for market in self._context.policies:
             try:
-                await self._context.store.leave(market, self._node)
+                await self._context.store.leases.leave(market, self._node)
             except StoreUnavailable:
                 return
 
@@ -141,7 +141,7 @@ class Sweeper:
         try:
             while True:
                 self._again.discard(market)
-                entries = await self._context.store.due(market, _BITE)
+                entries = await self._context.store.deadlines.due(market, _BITE)
                 await asyncio.gather(*(self._carry_out(market, entry) for entry in entries))
                 if len(entries) < _BITE and market not in self._again:
                     return
@@ -168,29 +168,29 @@ class Sweeper:
                 # Its mall is no longer in the configuration: it can only wait for its end.
                 most = self._context.policy(market).max_attempts
                 ref, reason = JobRef(entry.id, entry.mall), JobReason.NOBODY_IN_REACH
-                effects = await store.expire(ref, reason.value, most)
+                effects = await store.deadlines.expire(ref, reason.value, most)
             case "offer":
-                outcome, late_ms, effects = await store.lapse(entry)
+                outcome, late_ms, effects = await store.deadlines.lapse(entry)
                 if outcome is not None:
                     self._context.metrics.offer(outcome.value)
                     self._context.metrics.offer_late(late_ms / 1000)
                     count_round(self._context.metrics, effects)
             case "more":
-                effects = (await store.offer_more(entry)).effects
+                effects = (await store.deadlines.offer_more(entry)).effects
                 count_round(self._context.metrics, effects)
             case "release":
-                effects = await store.queue(JobRef(entry.id, entry.mall))
+                effects = await store.deadlines.queue(JobRef(entry.id, entry.mall))
             case "silent":
-                effects = await store.silence(entry)
+                effects = await store.deadlines.silence(entry)
             case "driver":
-                effects = await store.driver_due(market, entry.id)
+                effects = await store.deadlines.driver_due(market, entry.id)
             case _:
                 _log.error("unknown due entry", entry=entry.member)
         if effects is not None:
             self._follow(market, effects)
 
     async def _beat(self, market: str) -> None:
-        beat = await self._context.store.beat(market, self._node)
+        beat = await self._context.store.leases.beat(market, self._node)
         if market in self._doubted or beat.standing != self._standings[market]:
             self._start_recovery(market, beat.standing)
         for node in beat.dead:
@@ -233,13 +233,13 @@ class Sweeper:
     async def _reap(self, market: str, node: str) -> None:
         taken = _REAP_LIMIT
         while taken == _REAP_LIMIT:
-            taken, effects = await self._context.store.reap(market, node, _REAP_LIMIT)
+            taken, effects = await self._context.store.leases.reap(market, node, _REAP_LIMIT)
             self._follow(market, effects)
             if taken:
                 _log.warning("took out a dead node's drivers", dead=node, drivers=taken)
 
     async def _forget(self, market: str) -> None:
-        while await self._context.store.forget(market):
+        while await self._context.store.deadlines.forget(market):
             pass
 
     async def _learn(self, market: str) -> None:
@@ -247,7 +247,7 @@ class Sweeper:
         enough = context.policy(market).dwell_visits
         if not enough:  # a reload may turn it on
             return
-        kept = await context.store.dwells(market)
+        kept = await context.store.drivers.dwells(market)
         await context.dwells.learn(context.places.market(market), kept, enough, context.metrics)
 
     async def _every(

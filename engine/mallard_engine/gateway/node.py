@@ -40,7 +40,7 @@ from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Quotas, StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.travel.sources import TravelSources, travel_sources
 from mallard_protocol.codes import STORE_DOWN_CLOSE_S, Close
 
@@ -91,7 +91,7 @@ class Node:
         self.places = places
         policies = {market: settings.market_policy(market) for market in places.markets}
         self._policies: Mapping[str, MarketPolicy] = policies
-        self.store = RedisStore(
+        self.store = RedisStorage(
             redis_url,
             policies,
             observe=self.metrics.store_called,
@@ -115,7 +115,7 @@ class Node:
             ahead=self.travel.ahead,
         )
         self.store.on_up = self.dispatcher.store_is_back
-        self.relay = Relay(self.store, self.hub)
+        self.relay = Relay(self.store.pushes, self.hub)
         self._tasks = Tasks()
         self.dispatcher.recover = Recovery(
             self.hub, self.relay, self.dispatcher, self._tasks

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mallard_engine.core.places.markets import Places
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
-from mallard_engine.ports import Store
+from mallard_engine.ports import Storage
 
 
 @dataclass(slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class Services:
     `leaving` is set when the node is about to shut down: requests that wait are answered at once.
     """
 
-    store: Store
+    store: Storage
     dispatcher: Dispatcher
     places: Places
     tokens: Tokens

@@ -8,7 +8,7 @@ from mallard_engine.core.model import Job, LiveOffer
 from mallard_engine.core.pickup.pickup_plan import counters, visiting
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.dispatcher import Dispatcher
-from mallard_engine.ports import DriverFix, JobRef, Push, Refused, Store
+from mallard_engine.ports import DriverFix, JobRef, Push, Refused, Storage
 from mallard_engine.simulation.scenario import Scenario, Shift, SimulatedOrder, Trip
 from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_protocol.lifecycle import Step, Wish
@@ -26,7 +26,7 @@ class SimulatedDriver:
         shift: Shift,
         orders: dict[str, SimulatedOrder],
         dispatcher: Dispatcher,
-        store: Store,
+        store: Storage,
         clock: VirtualClock,
         done: Callable[[Trip], None],
         remember: Callable[[str, str], Awaitable[None]],
@@ -168,7 +168,7 @@ class SimulatedDriver:
         that of the times which the engine expects, as an app shows them."""
         if len(run) == self._offered:
             return run
-        snapshot = await self._store.snapshot(self._scenario.market, self.shift.driver)
+        snapshot = await self._store.drivers.snapshot(self._scenario.market, self.shift.driver)
         due_ms = {job.id: job.eta_dropoff_ms or 0 for job in snapshot.jobs}
         return sorted(run, key=lambda job: (due_ms.get(job.id, 0), job.id))
 

@@ -18,7 +18,7 @@ from mallard_engine.simulation.drivers import SimulatedDriver
 from mallard_engine.simulation.scenario import Day, Scenario, SimulatedOrder, Trip
 from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_engine.simulation.virtual.loop import VirtualLoop
-from mallard_engine.simulation.virtual.store import SimulationStore
+from mallard_engine.simulation.virtual.store import SimulationStorage
 from mallard_protocol.lifecycle import JobState
 
 POSITIONS_EVERY_MS = 30_000
@@ -59,7 +59,7 @@ class _Simulation:
         self._clock = VirtualClock(loop, scenario.start_ms)
         # No customer looks at the times of a simulated day.
         policies = {scenario.market: replace(scenario.policy, eta_every_s=0)}
-        self._store = SimulationStore(store_url, policies, self._clock.now_ms)
+        self._store = SimulationStorage(store_url, policies, self._clock.now_ms)
         numbers = itertools.count(1)
         self._dispatcher = Dispatcher(
             "simulation",
@@ -97,7 +97,7 @@ class _Simulation:
         self._trips: list[Trip] = []
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:
-        """See :class:`mallard_engine.ports.Courier`: the phones are right here."""
+        """See :class:`mallard_engine.ports.PushSink`: the phones are right here."""
         del market
         for push in pushes:
             self._drivers[push.driver].hear(push)

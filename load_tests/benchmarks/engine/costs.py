@@ -48,11 +48,11 @@ async def _count(world: World, line: CountingLink) -> tuple[int, int, float]:
     """One match: script calls, all calls, Redis's microseconds in scripts."""
     await world.beat()
     ref = await world.submit()
-    world.courier.expect(1)
+    world.sink.expect(1)
     await reset(line)
     line.calls.clear()
     world.wake()
-    await world.courier.all_offered(5.0)
+    await world.sink.all_offered(5.0)
     await world.rounds_ended()
     counted = dict(line.calls)
     _, script_us = await command_us(line, "evalsha")

@@ -17,11 +17,11 @@ async def race(world: World, jobs: int) -> list[float]:
     """
     await world.beat()
     refs = await asyncio.gather(*(world.submit() for _ in range(jobs)))
-    world.courier.expect(jobs)
+    world.sink.expect(jobs)
     started = time.perf_counter()
     world.wake()
-    await world.courier.all_offered(_AT_MOST_S)
-    offered = list(world.courier.offered)
+    await world.sink.all_offered(_AT_MOST_S)
+    offered = list(world.sink.offered)
     if len({driver for _, driver in offered}) != len(offered):
         raise RuntimeError(f"{len(offered)} offers, but not as many drivers")
     await asyncio.gather(*(world.cancel(ref) for ref in refs))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from load_tests.benchmarks.engine.latency_figures import command_us, cpu_us, reset
 from load_tests.benchmarks.engine.world import MARKET, World, driver_name
 from mallard_engine.ports import DriverFix
-from mallard_engine.storage.driver_calls import MAX_BATCH
+from mallard_engine.storage.calls.drivers import MAX_BATCH
 
 # A driver goes back and forth by twice this between two reports: some 30 m, as in four seconds.
 _STEP_DEG = 0.0001

@@ -27,7 +27,7 @@ from mallard_engine.ports import DriverFix, JobRef, Push
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records import pack
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import load_commands
 from mallard_protocol.lifecycle import JobState, Wish
 
@@ -55,7 +55,7 @@ class CountingLink(Link):
         return await super().call(*command)
 
 
-class Courier:
+class OfferSink:
     """Where the dispatcher hands over pushes: notes when each offer came."""
 
     def __init__(self) -> None:
@@ -93,15 +93,13 @@ class World:
         self.mall: Mall = self.places.mall(MALL)
         self.keys = MarketKeys(MARKET)
         policies = {MARKET: POLICY}
-        self.store = RedisStore(url, policies)
+        self.store = RedisStorage(url, policies)
         if counted:
-            self.store._link = CountingLink(url)  # noqa: SLF001
+            self.store.runner.link = CountingLink(url)
         # For what the store has no verb for: loading, and the server's own figures.
-        self.link: Link = self.store._link  # noqa: SLF001
-        self.courier = Courier()
-        self.dispatcher = Dispatcher(
-            NODE, self.store, self.courier, self.places, policies, Metrics()
-        )
+        self.link: Link = self.store.runner.link
+        self.sink = OfferSink()
+        self.dispatcher = Dispatcher(NODE, self.store, self.sink, self.places, policies, Metrics())
         self._sockets = 0
         # Another world of the same store goes on with other jobs.
         self._numbers = itertools.count(time.time_ns())
@@ -117,7 +115,7 @@ class World:
 
     async def beat(self) -> None:
         """Renew the lease under which the drivers are taken for connected."""
-        await self.store.beat(MARKET, NODE)
+        await self.store.leases.beat(MARKET, NODE)
 
     # -- drivers
 
@@ -132,8 +130,8 @@ class World:
     async def hello(self, driver: str, lat: float, lon: float) -> None:
         """One driver comes by the real transitions: a socket with a position, then the wish."""
         fix = DriverFix(driver, 0, lat, lon, acc_m=5.0)
-        await self.store.hello(MARKET, driver, node=NODE, vehicle=None, fix=fix)
-        await self.store.status(MARKET, driver, Wish.AVAILABLE, None)
+        await self.store.drivers.hello(MARKET, driver, node=NODE, vehicle=None, fix=fix)
+        await self.store.drivers.status(MARKET, driver, Wish.AVAILABLE, None)
 
     def hold_sockets(self, drivers: int) -> None:
         """Let the dispatcher know the first so many as its own, as their hello does: what is around
@@ -169,7 +167,7 @@ class World:
             card=card,
             need=replace(_need(now_ms), lat=self.mall.lat + 0.02, lon=self.mall.lon + 0.05),
         )
-        await self.store.submit(submission)
+        await self.store.jobs.submit(submission)
         return JobRef(name, MALL)
 
     def wake(self) -> None:
@@ -185,7 +183,7 @@ class World:
 
     async def cancel(self, ref: JobRef) -> None:
         """End the job; its driver is free again at once and does not cool down."""
-        await self.store.cancel(ref, "bench", "")
+        await self.store.jobs.cancel(ref, "bench", "")
 
 
 async def load_bulk(world: World, positions: NDArray[np.float64]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from mallard_engine.storage.audit.audit import audit
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.schema import KEY, OURS, WrongSchema
 from tests.proxy import Proxy
 
@@ -112,7 +112,7 @@ async def test_audit_refuses_a_mark_it_cannot_read(
             client.hset(KEY, mapping=mark)
     with pytest.raises(WrongSchema, match="is no mark of a version"):
         await audit(redis_url, {})
-    store = RedisStore(redis_url, {})
+    store = RedisStorage(redis_url, {})
     with pytest.raises(WrongSchema, match="is no mark of a version"):
         await store.connect()
     await store.close()

@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from tests.engine.dispatch.worlds import POLICY, Courier, Node
+from tests.engine.dispatch.worlds import POLICY, Node, RecordingSink
 
 MakeNode = Callable[..., Awaitable[Node]]
 
 
 @pytest.fixture
-def courier() -> Courier:
+def sink() -> RecordingSink:
     """Whom every node hands its pushes to."""
-    return Courier()
+    return RecordingSink()
 
 
 @pytest.fixture
-async def make_node(redis_url: str, courier: Courier) -> AsyncIterator[MakeNode]:
+async def make_node(redis_url: str, sink: RecordingSink) -> AsyncIterator[MakeNode]:
     """Starts a node: ``await make_node("a", cooldown_s=1)``; figures not named are `POLICY`'s."""
     nodes: list[Node] = []
 
     async def make(name: str = "a", **figures: Any) -> Node:
-        node = Node(name, redis_url, replace(POLICY, **figures), courier)
+        node = Node(name, redis_url, replace(POLICY, **figures), sink)
         nodes.append(node)
         return await node.start()
 

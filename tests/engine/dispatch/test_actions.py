@@ -13,12 +13,12 @@ from mallard_engine.ports import (
 )
 from mallard_protocol.lifecycle import DriverState, JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import HOUR_MS, MARKET, Courier, Node
+from tests.engine.dispatch.worlds import HOUR_MS, MARKET, Node, RecordingSink
 from tests.support import eventually
 
 
 async def test_suspending_a_driver_sends_its_offer_to_the_next(
-    node: Node, courier: Courier
+    node: Node, sink: RecordingSink
 ) -> None:
     await node.online("d1", 300)
     await node.online("d2", 900)
@@ -29,7 +29,7 @@ async def test_suspending_a_driver_sends_its_offer_to_the_next(
     assert suspended.driver.offer is None
     await node.offered(ref, "d2", attempt=2)
     assert await node.outcomes(ref) == [("d1", "withdrawn")]
-    assert [(p.offer_id, p.why) for p in courier.told("d1", "offer_closed")] == [
+    assert [(p.offer_id, p.why) for p in sink.told("d1", "offer_closed")] == [
         (offer.offer, "withdrawn")
     ]
     with pytest.raises(Refused, match="offer_closed"):
@@ -44,7 +44,7 @@ async def test_suspending_a_driver_without_an_offer_only_takes_it_out(node: Node
         await node.dispatcher.suspend(MARKET, "nobody", "papers")
 
 
-async def test_going_offline_declines_a_live_offer(node: Node, courier: Courier) -> None:
+async def test_going_offline_declines_a_live_offer(node: Node, sink: RecordingSink) -> None:
     await node.online("d1", 300)
     await node.online("d2", 900)
     ref = await node.submit()
@@ -79,7 +79,7 @@ async def test_a_driver_who_holds_a_job_stays_online(node: Node) -> None:
 
 
 async def test_cancelling_an_offered_job_frees_its_driver_for_the_next(
-    node: Node, courier: Courier
+    node: Node, sink: RecordingSink
 ) -> None:
     await node.online("d")
     ref = await node.submit()
@@ -88,13 +88,13 @@ async def test_cancelling_an_offered_job_frees_its_driver_for_the_next(
     await node.waits(other)
     await node.dispatcher.cancel(ref, "shop", "changed its mind")
     await node.offered(other, "d")
-    assert [p.why for p in courier.told("d", "offer_closed")] == ["cancelled"]
+    assert [p.why for p in sink.told("d", "offer_closed")] == ["cancelled"]
     await node.dispatcher.cancel(ref, "shop", "again")
     job = await node.job(ref)
     assert (job.state, job.reason) == (JobState.CANCELLED, "changed its mind")
 
 
-async def test_assigning_takes_the_job_from_whoever_has_it(node: Node, courier: Courier) -> None:
+async def test_assigning_takes_the_job_from_whoever_has_it(node: Node, sink: RecordingSink) -> None:
     for n in (1, 2, 3):
         await node.online(f"d{n}", 300 * n)
     ref = await node.submit()
@@ -102,12 +102,12 @@ async def test_assigning_takes_the_job_from_whoever_has_it(node: Node, courier: 
     await node.dispatcher.assign(ref, "d3", "boss")
     job = await node.job(ref)
     assert (job.state, job.driver, job.attempt) == (JobState.ASSIGNED, "d3", 2)
-    assert [p.why for p in courier.told("d1", "offer_closed")] == ["withdrawn"]
-    assert [p.reason for p in courier.told("d3", "job")] == ["assigned"]
+    assert [p.why for p in sink.told("d1", "offer_closed")] == ["withdrawn"]
+    assert [p.reason for p in sink.told("d3", "job")] == ["assigned"]
     await node.dispatcher.assign(ref, "d2", "boss")
     job = await node.job(ref)
     assert (job.driver, job.attempt) == ("d2", 3)
-    assert [p.reason for p in courier.told("d3", "job")] == ["assigned", "unassigned"]
+    assert [p.reason for p in sink.told("d3", "job")] == ["assigned", "unassigned"]
     # Whoever lost it is free for others.
     await node.offered(await node.submit(), "d1")
     await node.offered(await node.submit(), "d3")
@@ -123,7 +123,7 @@ async def test_a_job_is_not_assigned_to_who_cannot_take_it(node: Node) -> None:
         await node.dispatcher.assign(ref, "nobody", "boss")
 
 
-async def test_unassigning_sends_the_job_to_the_next(node: Node, courier: Courier) -> None:
+async def test_unassigning_sends_the_job_to_the_next(node: Node, sink: RecordingSink) -> None:
     await node.online("d1", 300)
     await node.online("d2", 900)
     ref = await node.submit()
@@ -133,10 +133,10 @@ async def test_unassigning_sends_the_job_to_the_next(node: Node, courier: Courie
     await node.dispatcher.unassign(ref, job.attempt, "boss", "late")
     await node.offered(ref, "d2", attempt=job.attempt + 2)
     assert await node.outcomes(ref) == [("d1", "accepted"), ("d1", "unassigned")]
-    assert [p.reason for p in courier.told("d1", "job")] == ["unassigned"]
+    assert [p.reason for p in sink.told("d1", "job")] == ["unassigned"]
 
 
-async def test_closing_a_job_on_board_frees_its_driver(node: Node, courier: Courier) -> None:
+async def test_closing_a_job_on_board_frees_its_driver(node: Node, sink: RecordingSink) -> None:
     await node.online("d")
     ref = await node.submit()
     job = await node.accepts(await node.offered(ref, "d"))
@@ -147,12 +147,12 @@ async def test_closing_a_job_on_board_frees_its_driver(node: Node, courier: Cour
     await node.waits(other)
     await node.dispatcher.close(ref, JobState.LOST, "boss", "gone")
     assert (await node.job(ref)).state is JobState.LOST
-    assert [p.reason for p in courier.told("d", "job")] == ["closed"]
+    assert [p.reason for p in sink.told("d", "job")] == ["closed"]
     await node.offered(other, "d")
 
 
 async def test_custody_takes_the_job_back_from_whoever_was_offered_it(
-    node: Node, courier: Courier
+    node: Node, sink: RecordingSink
 ) -> None:
     await node.online("d1", 300)
     await node.online("d2", 900)
@@ -165,11 +165,11 @@ async def test_custody_takes_the_job_back_from_whoever_was_offered_it(
     await node.does(ref, "d1", job.attempt, Step.PICKED_UP)
     held = await node.job(ref)
     assert (held.state, held.driver) == (JobState.PICKED_UP, "d1")
-    assert [p.why for p in courier.told("d2", "offer_closed")] == ["collected"]
+    assert [p.why for p in sink.told("d2", "offer_closed")] == ["collected"]
 
 
 async def test_an_offer_to_one_whose_hands_custody_filled_goes_to_the_next(
-    node: Node, courier: Courier
+    node: Node, sink: RecordingSink
 ) -> None:
     await node.online("d1", 300)
     taken = await node.submit()
@@ -179,7 +179,7 @@ async def test_an_offer_to_one_whose_hands_custody_filled_goes_to_the_next(
     await node.offered(other, "d1")
     await node.online("d2", 900)
     await node.does(taken, "d1", job.attempt, Step.PICKED_UP)
-    assert [p.why for p in courier.told("d1", "offer_closed")] == ["withdrawn"]
+    assert [p.why for p in sink.told("d1", "offer_closed")] == ["withdrawn"]
     await node.offered(other, "d2")
 
 
@@ -195,19 +195,19 @@ async def test_what_does_not_exist_is_told(node: Node) -> None:
 
 
 async def test_a_round_that_loses_its_drivers_to_another_takes_the_next(
-    node: Node, courier: Courier
+    node: Node, sink: RecordingSink
 ) -> None:
     """Python ranks, the store arbitrates: between the two anything may happen."""
     await node.online("d1", 300)
     await node.online("d2", 900)
     await node.quiet()
-    offer = node.store.offer
+    offer = node.store.offers.make
 
     async def after_a_pause(plan: OfferPlan) -> Offered:
         await node.wish(plan.drivers[0].driver, Wish.PAUSED)
         return await offer(plan)
 
-    node.store.offer = after_a_pause  # type: ignore[method-assign]
+    node.store.offers.make = after_a_pause  # type: ignore[method-assign]
     ref = await node.submit()
     await node.offered(ref, "d2")
-    assert courier.asked(ref) == ["d2"]
+    assert sink.asked(ref) == ["d2"]

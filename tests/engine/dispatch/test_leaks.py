@@ -24,8 +24,8 @@ async def test_after_a_day_of_work_nothing_is_left(make_node: MakeNode) -> None:
     await node.moves("d1", 310)
     for _ in range(5):
         ref = await node.submit()
-        await eventually(lambda: node.courier.asked(ref))  # noqa: B023
-        offer = node.courier.offers[-1]
+        await eventually(lambda: node.sink.asked(ref))  # noqa: B023
+        offer = node.sink.offers[-1]
         job = await node.accepts(offer)
         await node.does(ref, offer.driver, job.attempt, Step.PICKED_UP, Step.DELIVERED)
     # One that nobody can take and that is taken back, one that expires.

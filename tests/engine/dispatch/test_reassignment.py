@@ -28,7 +28,7 @@ async def test_one_who_arrives_earlier_gets_the_job(make_node: MakeNode) -> None
     await goes_silent(node, "far", hello.epoch)
     offer = await node.offered(ref, "near", attempt=job.attempt + 2)
     assert await node.outcomes(ref) == [("far", "accepted"), ("far", "silent")]
-    record = await node.store.last_round(ref.job)
+    record = await node.store.offers.last_round(ref.job)
     assert record is not None
     assert (record.round, [each.driver for each in record.candidates]) == (offer.attempt, ["near"])
     assert (await node.accepts(offer)).driver == "near"

@@ -12,7 +12,7 @@ import structlog
 from mallard_engine.ports import Effects, StoreUnavailable
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_protocol.lifecycle import JobState
-from tests.engine.dispatch.worlds import MARKET, POLICY, Courier, Node
+from tests.engine.dispatch.worlds import MARKET, POLICY, Node, RecordingSink
 from tests.support import eventually
 
 
@@ -25,7 +25,7 @@ def server(redis_binary: Path | None, tmp_path: Path) -> Iterator[EmbeddedServer
 
 @pytest.fixture
 async def node(server: EmbeddedServer) -> AsyncIterator[Node]:
-    node = Node("a", server.url, POLICY, Courier())
+    node = Node("a", server.url, POLICY, RecordingSink())
     await node.start()
     yield node
     await node.stop()
@@ -70,16 +70,16 @@ async def test_closed_sockets_of_one_moment_go_in_one_call(node: Node) -> None:
 
 async def test_a_socket_that_closes_while_an_older_close_is_told_is_told_too(node: Node) -> None:
     old = await node.online("d")
-    disconnect = node.store.disconnect
+    disconnect = node.store.drivers.disconnect
 
     async def meanwhile(*call: Any) -> Effects:
-        node.store.disconnect = disconnect  # type: ignore[method-assign]
+        node.store.drivers.disconnect = disconnect  # type: ignore[method-assign]
         effects = await disconnect(*call)
         new = await node.hello("d")
         node.dispatcher.gone(MARKET, "d", new.epoch)
         return effects
 
-    node.store.disconnect = meanwhile  # type: ignore[method-assign,assignment]
+    node.store.drivers.disconnect = meanwhile  # type: ignore[method-assign,assignment]
     node.dispatcher.gone(MARKET, "d", old.epoch)
 
     async def is_told() -> bool:

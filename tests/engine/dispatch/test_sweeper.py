@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mallard_engine.ports import DueEntry, JobRef
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import HOUR_MS, KEYS, MALL, MARKET, Courier, Node
+from tests.engine.dispatch.worlds import HOUR_MS, KEYS, MALL, MARKET, Node, RecordingSink
 from tests.support import eventually
 
 GARBAGE = (
@@ -28,7 +28,7 @@ GARBAGE = (
 
 async def falls_due_now(node: Node, members: Sequence[bytes]) -> None:
     for member in members:
-        await node.store._link.call("ZADD", KEYS.key("due"), 1, member)
+        await node.store.runner.link.call("ZADD", KEYS.key("due"), 1, member)
 
 
 async def test_garbage_delays_nobody(make_node: MakeNode) -> None:
@@ -55,7 +55,7 @@ async def test_more_than_a_bite_of_garbage_delays_nobody(make_node: MakeNode) ->
 
 async def test_a_job_whose_mall_is_no_longer_ours_ends_with_its_window(node: Node) -> None:
     gone = node.submission("a-mall-that-closed", JobState.QUEUED, expires_in_ms=200)
-    await node.store.submit(gone)
+    await node.store.jobs.submit(gone)
     await eventually(lambda: node.store.now_ms() > gone.need.expires_ms)
     await falls_due_now(node, [f"retry/{gone.mall}/{gone.job}".encode()])
     job = await node.is_in(JobRef(gone.job, gone.mall), JobState.EXPIRED)
@@ -63,7 +63,7 @@ async def test_a_job_whose_mall_is_no_longer_ours_ends_with_its_window(node: Nod
 
 
 async def test_what_two_nodes_sweep_at_once_is_done_once(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     figures = {"offer_timeout_ms": 150, "offer_ack_timeout_ms": 150, "unreachable_s": 60.0}
     a, b = await make_node("a", **figures), await make_node("b", **figures)
@@ -86,7 +86,7 @@ async def test_what_two_nodes_sweep_at_once_is_done_once(
             *(n.dispatcher._sweeper._carry_out(MARKET, entry) for n in (a, b) for entry in entries)
         )
     assert await a.outcomes(ref) == [("d1", "expired")]
-    assert [push.why for push in courier.told("d1", "offer_closed")] == ["expired"]
+    assert [push.why for push in sink.told("d1", "offer_closed")] == ["expired"]
     assert (await a.job(scheduled)).state is JobState.SCHEDULED
     queued = [entry for entry in (await a.job(ref)).timeline if entry.state == "queued"]
     assert [entry.cause for entry in queued] == ["submitted", "expired"]
@@ -151,14 +151,14 @@ async def test_a_nudge_while_stopping_leaves_no_timer(make_node: MakeNode) -> No
 
 
 async def test_upkeep_that_fails_once_goes_on(node: Node) -> None:
-    beat, failures = node.store.beat, []
+    beat, failures = node.store.leases.beat, []
 
     async def failing(market: str, name: str) -> object:
-        node.store.beat = beat  # type: ignore[method-assign]
+        node.store.leases.beat = beat  # type: ignore[method-assign]
         failures.append(name)
         raise ValueError("a bug")
 
-    node.store.beat = failing  # type: ignore[method-assign,assignment]
+    node.store.leases.beat = failing  # type: ignore[method-assign,assignment]
     await eventually(lambda: failures)
     node.calls.clear()
     await eventually(lambda: "beat" in node.calls)
@@ -166,7 +166,7 @@ async def test_upkeep_that_fails_once_goes_on(node: Node) -> None:
 
 
 async def test_what_is_kept_long_enough_is_dropped(node: Node) -> None:
-    call = node.store._link.call
+    call = node.store.runner.link.call
     await call("HSET", KEYS.key("holds"), f"{MALL.id}/lego", 1)
     await call("ZADD", KEYS.key("forget"), 1, f"hold/{MALL.id}/lego")
     await node.dispatcher._sweeper._forget(MARKET)

@@ -7,12 +7,12 @@ from mallard_engine.core.model import LiveOffer
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Courier, Node
+from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Node, RecordingSink
 from tests.support import eventually
 
 
 async def test_a_driver_on_one_is_offered_a_job_posted_on_the_other(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
     await a.online("d")
@@ -31,22 +31,22 @@ async def test_a_driver_who_is_free_on_one_wakes_a_job_posted_on_the_other(
     await a.offered(ref, "d")
 
 
-async def test_rounds_of_both_offer_each_job_once(make_node: MakeNode, courier: Courier) -> None:
+async def test_rounds_of_both_offer_each_job_once(make_node: MakeNode, sink: RecordingSink) -> None:
     a, b = await make_node("a"), await make_node("b")
     await asyncio.gather(*((a, b)[n % 2].online(f"d{n}", 50 + 10 * n) for n in range(60)))
     refs = await asyncio.gather(*((a, b)[n % 2].submit() for n in range(50)))
-    await eventually(lambda: len(courier.offers) >= 50)
-    assert sorted(offer.jobs[0].job for offer in courier.offers) == sorted(r.job for r in refs)
-    assert len({offer.driver for offer in courier.offers}) == 50
+    await eventually(lambda: len(sink.offers) >= 50)
+    assert sorted(offer.jobs[0].job for offer in sink.offers) == sorted(r.job for r in refs)
+    assert len({offer.driver for offer in sink.offers}) == 50
 
 
 async def test_a_late_close_on_one_does_not_evict_the_session_on_the_other(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
     old = await a.online("d")
     await b.hello("d")
-    assert [push.epoch for push in courier.told("d", "replaced")] == [old.epoch + 1]
+    assert [push.epoch for push in sink.told("d", "replaced")] == [old.epoch + 1]
     a.dispatcher.gone(MARKET, "d", old.epoch)
     await eventually(lambda: len(a.dispatcher._disconnects) == 0)
     driver = await b.driver("d")
@@ -58,7 +58,7 @@ async def test_a_late_close_on_one_does_not_evict_the_session_on_the_other(
 
 
 async def test_nobody_on_a_dead_node_is_asked_once_its_lease_is_over(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
     for n in range(3):
@@ -71,11 +71,11 @@ async def test_nobody_on_a_dead_node_is_asked_once_its_lease_is_over(
     await b.offered(await b.submit(), "d")
     # Nothing of it is left.
     await eventually(lambda: _nodes(b, ["b"]))
-    assert await b.store._link.call("EXISTS", KEYS.held("a")) == 0
+    assert await b.store.runner.link.call("EXISTS", KEYS.held("a")) == 0
 
 
 async def test_drivers_of_a_dead_node_are_not_asked_before_they_are_taken_out_either(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a, b = await make_node("a", candidates=2), await make_node("b", candidates=2)
     for n in range(5):
@@ -85,10 +85,10 @@ async def test_drivers_of_a_dead_node_are_not_asked_before_they_are_taken_out_ei
     # Its lease is over, and nobody has noticed yet.
     b.dispatcher._sweeper._follow = lambda *_: None
     await a.die()
-    await b.store._link.call("ZADD", KEYS.key("nodes"), b.store.now_ms() - 1, "a")
+    await b.store.runner.link.call("ZADD", KEYS.key("nodes"), b.store.now_ms() - 1, "a")
     ref = await b.submit()
     await b.offered(ref, "d", attempt=1)
-    assert courier.asked(ref) == ["d"]
+    assert sink.asked(ref) == ["d"]
 
 
 async def test_what_a_dead_node_was_about_to_do_is_done_by_the_other(make_node: MakeNode) -> None:
@@ -119,7 +119,7 @@ async def test_a_node_whose_lease_had_lapsed_hears_of_it(make_node: MakeNode) ->
     a = await make_node("a")
     assert a.recovered == []
     # As if it had been stopped for a while: nobody renewed the lease meanwhile.
-    await a.store._link.call("ZADD", KEYS.key("nodes"), a.store.now_ms() - 1, "a")
+    await a.store.runner.link.call("ZADD", KEYS.key("nodes"), a.store.now_ms() - 1, "a")
     await eventually(lambda: a.recovered == [(MARKET, False)])
 
 
@@ -140,7 +140,7 @@ async def _taken_up(node: Node, ref: JobRef) -> LiveOffer:
 
     async def out() -> LiveOffer | None:
         for name in ("d1", "d2", "d3"):
-            offer = (await node.store.snapshot(MARKET, name)).offer
+            offer = (await node.store.drivers.snapshot(MARKET, name)).offer
             if offer and offer.jobs[0].job == ref.job:
                 return offer
         return None
@@ -155,5 +155,5 @@ async def _took_out(node: Node, drivers: list[str]) -> bool:
 
 
 async def _nodes(node: Node, names: list[str]) -> bool:
-    found = await node.store._link.call("ZRANGE", KEYS.key("nodes"), 0, -1)
+    found = await node.store.runner.link.call("ZRANGE", KEYS.key("nodes"), 0, -1)
     return sorted(name.decode() for name in found) == names

@@ -15,7 +15,7 @@ from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, Hello, JobRef, Push
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.lifecycle import JobState, Step, Wish
 from mallard_protocol.messages import Proof
 from tests.engine.core import makers
@@ -47,7 +47,7 @@ POLICY = MarketPolicy(
 
 
 @dataclass
-class Courier:
+class RecordingSink:
     """The other end of the port: notes what a phone would have been told."""
 
     pushes: list[Push] = field(default_factory=list)
@@ -71,17 +71,15 @@ class Courier:
 class Node:
     """One node: a store of its own, a dispatcher, and the calls that it made."""
 
-    def __init__(self, name: str, url: str, policy: MarketPolicy, courier: Courier) -> None:
+    def __init__(self, name: str, url: str, policy: MarketPolicy, sink: RecordingSink) -> None:
         self.calls: list[str] = []
-        self.courier = courier
+        self.sink = sink
         self.recovered: list[tuple[str, bool]] = []
         self.metrics = Metrics()
-        self.store = RedisStore(
+        self.store = RedisStorage(
             url, {MARKET: policy}, observe=lambda call, _: self.calls.append(call)
         )
-        self.dispatcher = Dispatcher(
-            name, self.store, courier, PLACES, {MARKET: policy}, self.metrics
-        )
+        self.dispatcher = Dispatcher(name, self.store, sink, PLACES, {MARKET: policy}, self.metrics)
         self.dispatcher.recover = self._recover
         self._ids = itertools.count(1)
         self._name = name
@@ -148,7 +146,7 @@ class Node:
         )
 
     async def job(self, ref: JobRef) -> Job:
-        return await self.store.job(ref.job)
+        return await self.store.jobs.get(ref.job)
 
     async def is_in(self, ref: JobRef, state: JobState) -> Job:
         """The job, once it is in that state."""
@@ -165,7 +163,7 @@ class Node:
         """The live offer of the job, once that driver has it."""
 
         async def out() -> LiveOffer | None:
-            offer = (await self.store.snapshot(MARKET, driver)).offer
+            offer = (await self.store.drivers.snapshot(MARKET, driver)).offer
             return offer if offer and offer.jobs[0].job == ref.job else None
 
         offer = await eventually(out)
@@ -182,15 +180,15 @@ class Node:
             return due_ms is not None and due_ms > self.store.now_ms() + 3_000
 
         await eventually(is_put_off)
-        return await self.store.last_round(ref.job)
+        return await self.store.offers.last_round(ref.job)
 
     async def free_drivers(self) -> int:
         """How many drivers may be offered something now."""
-        return int(await self.store._link.call("ZCARD", KEYS.key("idle")))
+        return int(await self.store.runner.link.call("ZCARD", KEYS.key("idle")))
 
     async def due_ms(self, member: str) -> int | None:
         """When that entry falls due."""
-        score = await self.store._link.call("ZSCORE", KEYS.key("due"), member)
+        score = await self.store.runner.link.call("ZSCORE", KEYS.key("due"), member)
         return None if score is None else int(float(score))
 
     async def outcomes(self, ref: JobRef) -> list[tuple[str, str]]:
@@ -225,7 +223,7 @@ class Node:
         return verdict
 
     async def driver(self, driver: str) -> Driver:
-        return (await self.store.snapshot(MARKET, driver)).driver
+        return (await self.store.drivers.snapshot(MARKET, driver)).driver
 
     async def acknowledges(self, offer: LiveOffer) -> None:
         await self.dispatcher.offer_ack(MARKET, offer.driver, offer.offer)

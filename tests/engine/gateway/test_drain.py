@@ -157,7 +157,7 @@ async def test_a_request_that_outlasts_the_drain_is_answered_503(
     async def never(_job: str) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(node.node.store, "job", never)
+    monkeypatch.setattr(node.node.store.jobs, "get", never)
     path = "/v1/jobs/job_phoenix.01ARZ3NDEKTSV4RRFFQ69G5FAV"
     shop = node.bearer("shop", Role.ORDERS)
     waiting = asyncio.create_task(node.http.get(path, headers=shop, timeout=30))

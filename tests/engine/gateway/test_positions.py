@@ -175,7 +175,7 @@ async def test_fixes_in_any_order_place_at_the_newest(node: RunningNode, way: st
                 await app.send("location", fixes=[fix])
 
         async def placed() -> bool:
-            driver = (await node.node.store.snapshot("phoenix", "d1")).driver
+            driver = (await node.node.store.drivers.snapshot("phoenix", "d1")).driver
             return driver.position is not None and driver.position.at_ms == now
 
         await eventually(placed)

@@ -89,7 +89,7 @@ async def test_the_embedded_server_is_brought_back_with_its_data(
     job = await node.submit()
     kill(own_server)
     await eventually(lambda: own_server.running, timeout_s=10)
-    await eventually(lambda: node.node.store._line == 2, timeout_s=10)
+    await eventually(lambda: node.node.store.runner.connections == 2, timeout_s=10)
     await eventually(lambda: ready(node), timeout_s=10)
     assert (await node.job(job["id"]))["state"] in {"queued", "offered"}
 

@@ -55,7 +55,7 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[Proxy]:
 
 def hasten(node: RunningNode) -> RunningNode:
     """A call without a reply is given up soon."""
-    for link in (node.node.store._link, node.node.store._tail):
+    for link in (node.node.store.runner.link, node.node.store.tail):
         link._deadline_s = 0.6
     return node
 
@@ -116,7 +116,7 @@ async def test_hello_that_was_asked_for_replaces_the_device(
     node = hasten(await engine_node(redis_url=server.url))
 
     async def stored() -> object:
-        return (await node.node.store.snapshot(PHOENIX, "d1")).driver.device
+        return (await node.node.store.drivers.snapshot(PHOENIX, "d1")).driver.device
 
     async with open_app(node.ws, node.token("d1")) as app:
         await app.hello(position=NEAR, device={"kind": "fcm", "token": "old"})
@@ -245,7 +245,7 @@ async def test_a_node_cut_off_takes_its_drivers_back(
 
 
 async def _is_out(node: RunningNode, driver: str) -> bool:
-    return not (await node.node.store.snapshot("phoenix", driver)).driver.connected
+    return not (await node.node.store.drivers.snapshot("phoenix", driver)).driver.connected
 
 
 @pytest.mark.finding("B4")
@@ -260,7 +260,7 @@ async def test_an_emptied_store_knows_the_drivers_again(
             client.flushall()
         welcome = await driver.receive("welcome", within_s=5)
         assert (welcome["seq"], welcome["state"], welcome["say_hello"]) == (0, "available", True)
-        known = (await node.node.store.snapshot("phoenix", "d1")).driver
+        known = (await node.node.store.drivers.snapshot("phoenix", "d1")).driver
         assert (known.vehicle.kind, known.vehicle.max_jobs) == ("van", 3)
         offer = await is_offered(node, driver)
         assert offer["seq"] == 1

@@ -6,7 +6,7 @@ import pytest
 import redis.asyncio
 
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from tests.engine.storage.worlds import MARKET, Clock, RecordingLink, World
 
 
@@ -19,8 +19,8 @@ def policy() -> MarketPolicy:
 async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
     """A world; at the end, what happened in it must have been allowed."""
     clock = Clock()
-    store = RedisStore(redis_url, {MARKET: policy}, now_ms=clock)
-    store._link = link = RecordingLink(redis_url)
+    store = RedisStorage(redis_url, {MARKET: policy}, now_ms=clock)
+    store.runner.link = link = RecordingLink(redis_url)
     await store.connect()
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         world = World(store, client, redis_url, policy, clock, link)
@@ -39,9 +39,9 @@ async def planted(world: World) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def other_store(world: World) -> AsyncIterator[RedisStore]:
+async def other_store(world: World) -> AsyncIterator[RedisStorage]:
     """Another node's store, on the same Redis and by the same clock."""
-    store = RedisStore(world.url, {MARKET: world.policy}, now_ms=world.clock)
+    store = RedisStorage(world.url, {MARKET: world.policy}, now_ms=world.clock)
     await store.connect()
     yield store
     await store.close()

@@ -60,7 +60,7 @@ async def driver_holds_two(world: World) -> None:
 async def driver_with_an_ended_offer(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered("ann")
-    await world.store.decline(MARKET, "ann", offer, "")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
     await change(world, "drivers", "ann", offer=offer)
 
 
@@ -111,7 +111,7 @@ async def offer_that_outlives_its_time(world: World) -> None:
 
 async def attempt_that_fell(world: World) -> None:
     ref = await held(world)
-    await world.store.release(ref, 1, Outcome.UNASSIGNED, "operator", "")
+    await world.store.jobs.release(ref, 1, Outcome.UNASSIGNED, "operator", "")
     await set_job(world, ref, attempt=0)
 
 
@@ -134,7 +134,7 @@ async def external_id_of_another_job(world: World) -> None:
 async def external_id_that_is_not_free_again(world: World) -> None:
     ref = await world.submit()
     external = (await world.job(ref)).external_id
-    await world.store.cancel(ref, "toys", "")
+    await world.store.jobs.cancel(ref, "toys", "")
     await world.redis.hset(world.keys.key("externals"), f"toys/{external}", ref.job)
 
 
@@ -170,7 +170,7 @@ async def stale_driver_in_idle(world: World) -> None:
 
 
 async def ghost_of_a_dead_node(world: World) -> None:
-    await world.store.beat(MARKET, "n2")
+    await world.store.leases.beat(MARKET, "n2")
     await world.driver("ann", node="n2")
     await world.pass_ms(1_500 + 2_001)
 
@@ -257,7 +257,7 @@ async def round_without_a_ttl(world: World) -> None:
 async def ended_offer_that_stays(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered("ann")
-    await world.store.decline(MARKET, "ann", offer, "")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
     await world.redis.zrem(world.keys.key("forget"), f"offer/{offer}")
 
 

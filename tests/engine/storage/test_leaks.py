@@ -30,23 +30,23 @@ async def carry(world: World, number: int, driver: str) -> None:
     end = next(itertools.islice(ways, number, None))
     if number % 5 == 0:
         ref = await world.submit(state=JobState.SCHEDULED, release_ms=world.now)
-        await store.queue(ref)
+        await store.deadlines.queue(ref)
     else:
         ref = await world.submit()
     if end is JobState.EXPIRED:
-        await store.expire(ref, "nobody_in_reach", 0)
+        await store.deadlines.expire(ref, "nobody_in_reach", 0)
         return
     offer = await world.offer(ref, driver)
     if number % 2:
-        await store.decline(MARKET, driver, offer, "")
+        await store.offers.decline(MARKET, driver, offer, "")
         await world.pass_ms(30_000)
-        await store.driver_due(MARKET, driver)
+        await store.deadlines.driver_due(MARKET, driver)
         await world.fix(driver)
-        await store.assign(ref, driver, "operator")
+        await store.jobs.assign(ref, driver, "operator")
     else:
-        await store.accept(MARKET, driver, offer)
+        await store.offers.accept(MARKET, driver, offer)
     if end is JobState.CANCELLED:
-        await store.cancel(ref, "toys", "")
+        await store.jobs.cancel(ref, "toys", "")
         return
     attempt = (await world.job(ref)).attempt
     if number % 3:
@@ -54,7 +54,7 @@ async def carry(world: World, number: int, driver: str) -> None:
         await world.pass_ms(20_000)
     await world.step(ref, Step.PICKED_UP, attempt, driver)
     if end is JobState.LOST:
-        await store.close_job(ref, end, "operator", "")
+        await store.jobs.close(ref, end, "operator", "")
         return
     if end is JobState.RETURNED:
         await world.step(ref, Step.RETURNING, attempt, driver)
@@ -66,28 +66,28 @@ async def lapse_and_give_up(world: World, driver: str) -> None:
     store = world.store
     ref, offer = await world.offered(driver)
     await world.pass_ms(3_000)
-    await store.lapse(await world.entry(ref))
-    await store.seen(MARKET, driver)
-    await store.problem(
+    await store.deadlines.lapse(await world.entry(ref))
+    await store.drivers.seen(MARKET, driver)
+    await store.jobs.problem(
         MARKET, driver, kind="not_ready", mall=MALL, job="", store="lego", until_ms=None, text=""
     )
     await world.pass_ms(58_000)
     await world.fix(driver)
     await world.pass_ms(2_000)
     offer = await world.offer(ref, driver)
-    await store.withdraw(ref, offer, "operator")
+    await store.offers.withdraw(ref, offer, "operator")
     offer = await world.offer(ref, driver)
-    await store.offer_ack(MARKET, driver, offer)
+    await store.offers.ack(MARKET, driver, offer)
     await world.pass_ms(OFFER_MS)
-    await store.lapse(await world.entry(ref))
-    await store.assign(ref, driver, "operator")
+    await store.deadlines.lapse(await world.entry(ref))
+    await store.jobs.assign(ref, driver, "operator")
     attempt = (await world.job(ref)).attempt
     await world.step(ref, Step.GIVE_UP, attempt, driver)
-    await store.assign(ref, driver, "operator")
-    await store.release(ref, attempt + 2, Outcome.SILENT, "engine", "")
-    await store.cancel(ref, "toys", "")
+    await store.jobs.assign(ref, driver, "operator")
+    await store.jobs.release(ref, attempt + 2, Outcome.SILENT, "engine", "")
+    await store.jobs.cancel(ref, "toys", "")
     await world.pass_ms(30_000)
-    await store.driver_due(MARKET, driver)
+    await store.deadlines.driver_due(MARKET, driver)
     await world.fix(driver)
 
 
@@ -101,7 +101,7 @@ async def test_after_many_jobs_nothing_is_left_but_what_is_listed(world: World) 
     await lapse_and_give_up(world, drivers[0])
     for driver in drivers:
         await world.fix(driver)
-        await world.store.driver_due(MARKET, driver)
+        await world.store.deadlines.driver_due(MARKET, driver)
     assert await world.breaches() == ()
 
     keys = world.keys
@@ -109,27 +109,27 @@ async def test_after_many_jobs_nothing_is_left_but_what_is_listed(world: World) 
     assert await world.idle() == set(drivers)
     assert {member.partition("/")[0] for member in await world.due()} == {"driver"}
     for driver in drivers:
-        await world.store.disconnect(MARKET, NODE, [(driver, 1)])
+        await world.store.drivers.disconnect(MARKET, NODE, [(driver, 1)])
     assert await world.idle() == set()
     await world.drop_what_has_a_ttl()
     # A name in the index of external ids goes up to an hour after its job.
     for ms in (WEEK_MS, 3_600_000):
         await world.pass_ms(ms)
-        while await world.store.forget(MARKET):
+        while await world.store.deadlines.forget(MARKET):
             pass
     for driver in drivers:
-        await world.store.driver_due(MARKET, driver)
+        await world.store.deadlines.driver_due(MARKET, driver)
 
     left = {key.decode().removeprefix(keys.key("")) for key in await world.redis.keys("*")}
     assert left == LASTING
     assert await world.redis.zrange(keys.key("nodes"), 0, -1) == [NODE.encode()]
-    counts = await world.store.counts(MARKET)
+    counts = await world.store.jobs.counts(MARKET)
     assert counts["submitted"] == sum(counts[end] for end in TERMINAL)
 
 
 async def test_the_streams_do_not_grow_without_end(world: World) -> None:
     async def come_and_go() -> None:
-        await world.store.cancel(await world.submit(), "toys", "")
+        await world.store.jobs.cancel(await world.submit(), "toys", "")
 
     for _ in range(60):  # a stream is trimmed by whole nodes, of 100 entries
         await come_and_go()

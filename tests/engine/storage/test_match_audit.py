@@ -16,7 +16,7 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef
 from mallard_engine.storage.audit.audit import Audit, Breach, audit
 from mallard_engine.storage.keys import place_of
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.lifecycle import Wish
 from tests.engine.storage.worlds import HOUR_MS, MARKET, Clock, RecordingLink, World
 
@@ -109,14 +109,16 @@ async def test_a_queue_that_no_driver_can_serve_is_no_breach(planted: World) -> 
 async def test_what_is_served_between_the_looks_is_no_breach(planted: World) -> None:
     await free_driver(planted)
     ref = await submit(planted)
-    found = await look(planted, lambda: planted.store.offer(planted.plan(ref, 0, "ann")))
+    found = await look(planted, lambda: planted.store.offers.make(planted.plan(ref, 0, "ann")))
     assert found.breaches == ()
 
 
 async def test_a_driver_who_left_between_the_looks_is_no_breach(planted: World) -> None:
     await free_driver(planted)
     await submit(planted)
-    off = await look(planted, lambda: planted.store.status(MARKET, "ann", Wish.OFFLINE, None))
+    off = await look(
+        planted, lambda: planted.store.drivers.status(MARKET, "ann", Wish.OFFLINE, None)
+    )
     assert off.breaches == ()
 
 
@@ -138,11 +140,11 @@ async def test_who_was_asked_before_is_no_breach(planted: World) -> None:
     await free_driver(planted)
     ref = await submit(planted)
     plan = planted.plan(ref, 0, "ann")
-    await planted.store.offer(plan)
-    await planted.store.decline(MARKET, "ann", plan.offer, "")
+    await planted.store.offers.make(plan)
+    await planted.store.offers.decline(MARKET, "ann", plan.offer, "")
     await planted.pass_ms(40_000)
     await planted.fix("ann", MALL.lat, MALL.lon)
-    await planted.store.driver_due(MARKET, "ann")
+    await planted.store.deadlines.driver_due(MARKET, "ann")
     assert await planted.idle() == {"ann"}
     assert (await look(planted)).breaches == ()
 
@@ -174,17 +176,17 @@ async def test_jobs_held_by_intention_are_counted(planted: World, figures: dict[
 async def test_the_command_compares_jobs_with_drivers(redis_url: str) -> None:
     """`mallard check` on a store whose node beats and does nothing else."""
     policy = MarketPolicy()
-    store = RedisStore(redis_url, {MARKET: policy})
+    store = RedisStorage(redis_url, {MARKET: policy})
     await store.connect()
     clock = Clock(int(time.time() * 1000))
     world = World(store, None, redis_url, policy, clock, RecordingLink(redis_url))
-    await store.beat(MARKET, "n1")
+    await store.leases.beat(MARKET, "n1")
     await free_driver(world)
     ref = await submit(world)
 
     async def beat() -> None:
         while True:
-            await store.beat(MARKET, "n1")
+            await store.leases.beat(MARKET, "n1")
             await asyncio.sleep(0.2)
 
     beating = asyncio.create_task(beat())

@@ -9,7 +9,7 @@ from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, World
 
 async def found(world: World, *named: str) -> list[str]:
     """The jobs that a round would look at."""
-    look = await world.store.candidates(
+    look = await world.store.offers.candidates(
         MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=500, drivers=1, jobs=10, named=named
     )
     return [job.job for job in look.waiting]
@@ -27,14 +27,14 @@ async def test_queued_job_is_also_where_the_old_engine_looks(world: World) -> No
     assert len(msgpack.unpackb(packed, raw=True)) == 5
     timeline = await world.redis.hget(world.keys.job(ref.job), "timeline")
     assert all(len(entry) == 4 for entry in msgpack.unpackb(timeline))
-    await world.store.cancel(ref, "shop", "")
+    await world.store.jobs.cancel(ref, "shop", "")
     assert await world.redis.zcard(old_wait(world)) == 0
 
 
 async def test_hold_is_a_number_for_the_old_engine(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.assigned()
-    await world.store.problem(
+    await world.store.jobs.problem(
         MARKET, "ann", kind="store_closed", mall=MALL, job=ref.job, store="lego",
         until_ms=None, text="",
     )  # fmt: skip
@@ -48,7 +48,7 @@ async def test_job_that_the_old_engine_queued_is_found_and_adopted(world: World)
     await world.redis.delete(queue)  # it knows no places
     assert await found(world) == []
     assert await found(world, ref.job) == [ref.job]
-    await world.store.retry_later(ref, 0, world.now + 1_000)
+    await world.store.deadlines.retry_later(ref, 0, world.now + 1_000)
     assert await found(world) == [ref.job]
     assert await world.redis.zcard(queue) == 1
 
@@ -63,14 +63,14 @@ async def test_place_that_the_old_engine_left_is_removed(world: World) -> None:
     assert await world.redis.zcard(queue) == 1
     # Put back, as every test ends with an audit.
     await world.redis.hset(waiting, ref.job, packed)
-    await world.store.retry_later(ref, 0, world.now + 1_000)
+    await world.store.deadlines.retry_later(ref, 0, world.now + 1_000)
 
 
 async def test_left_place_is_removed_in_a_pass(world: World) -> None:
     await world.submit()
     left = place_of("toys", 0, world.now, "job_phoenix.gone", "")
     await world.redis.zadd(world.keys.wait(MALL), {left: 0})
-    fitting = await world.store.waiting_that_fit(MARKET, MALL, [Vehicle()], "-", "+")
+    fitting = await world.store.offers.waiting_that_fit(MARKET, MALL, [Vehicle()], "-", "+")
     assert len(fitting.jobs) == 1
     assert await world.redis.zcard(world.keys.wait(MALL)) == 1
 
@@ -80,6 +80,6 @@ async def test_step_after_an_old_entry_occurred_when_reported(world: World) -> N
     ref, _ = await world.assigned()
     await world.redis.hdel(world.keys.job(ref.job), "occurred")
     await world.pass_ms(1_000)
-    await world.store.cancel(ref, "shop", "")
+    await world.store.jobs.cancel(ref, "shop", "")
     timeline = (await world.job(ref)).timeline
     assert [entry.occurred_ms for entry in timeline] == [entry.at_ms for entry in timeline]

@@ -7,7 +7,7 @@ import pytest
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverFix
 from mallard_engine.storage.position_cache import Plain, Tracks
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from tests.engine.storage.worlds import LAT, LON, MARKET, STALE_MS, World
 
 SECOND_DEG = 0.0003  # some 33 m to the north: half of what the fastest make in a second
@@ -17,12 +17,14 @@ def fix(world: World, ago_ms: int = 0, lat: float = LAT, driver: str = "ann") ->
     return DriverFix(driver, world.now - ago_ms, lat, LON)
 
 
-async def record(world: World, *fixes: DriverFix, by: RedisStore | None = None) -> tuple[str, ...]:
-    return (await (by or world.store).record_positions(MARKET, fixes)).verdicts
+async def record(
+    world: World, *fixes: DriverFix, by: RedisStorage | None = None
+) -> tuple[str, ...]:
+    return (await (by or world.store).drivers.record_positions(MARKET, fixes)).verdicts
 
 
 def sorted_out(world: World, *fixes: DriverFix) -> tuple[Plain, Sequence[int]]:
-    return world.store._tracks[MARKET].sort_out(fixes, world.now)
+    return world.store.drivers._tracks[MARKET].sort_out(fixes, world.now)
 
 
 async def known_driver(world: World) -> None:
@@ -98,13 +100,13 @@ async def test_one_whose_position_grows_old_is_judged(world: World) -> None:
     await world.pass_ms(STALE_MS // 2)
     assert sorted_out(world, fix(world))[1] == [0]
     await world.pass_ms(STALE_MS)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.idle() == set()
     assert await record(world, fix(world)) == ("ok",)
     assert await world.idle() == {"ann"}
 
 
-async def test_a_stale_belief_has_no_effect(world: World, other_store: RedisStore) -> None:
+async def test_a_stale_belief_has_no_effect(world: World, other_store: RedisStorage) -> None:
     await known_driver(world)
     # Another node gets a later fix; this one still goes by what it wrote.
     assert await record(world, fix(world, lat=LAT + 2e-4), by=other_store) == ("ok",)
@@ -120,7 +122,7 @@ async def test_a_stale_belief_has_no_effect(world: World, other_store: RedisStor
     assert await record(world, fix(world)) == ("ok",)
 
 
-async def test_one_stale_belief_among_many(world: World, other_store: RedisStore) -> None:
+async def test_one_stale_belief_among_many(world: World, other_store: RedisStorage) -> None:
     await known_driver(world)
     await world.driver("bob")
     await world.pass_ms(1_000)
@@ -137,9 +139,9 @@ async def test_one_stale_belief_among_many(world: World, other_store: RedisStore
 
 async def test_who_has_left_is_forgotten(world: World) -> None:
     await known_driver(world)
-    tracks = world.store._tracks[MARKET]
+    tracks = world.store.drivers._tracks[MARKET]
     assert len(tracks) == 1
-    await world.store.disconnect(MARKET, "n1", [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, "n1", [("ann", 1)])
     assert len(tracks) == 0
 
 

@@ -17,7 +17,7 @@ from mallard_engine.storage import schema
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.policy_agreement import FRESH_MS, KEY, disagreements, fingerprint
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.schema import OURS, Schema, WrongSchema, mark, read_mark, refusal
 
 NEWER = Schema(written=OURS.written + 5, oldest_reader=OURS.written + 1)
@@ -65,7 +65,7 @@ async def test_mark_of_a_later_version_is_not_lowered(link: Link) -> None:
 
 async def test_newer_store_is_left_as_it_is(link: Link, redis_url: str) -> None:
     await write_mark(link, NEWER)
-    store = RedisStore(redis_url, {"phoenix": POLICY})
+    store = RedisStorage(redis_url, {"phoenix": POLICY})
     with pytest.raises(WrongSchema):
         await store.connect()
     await store.close()
@@ -148,7 +148,7 @@ async def test_entry_of_a_dead_node_is_removed(link: Link) -> None:
 async def test_two_stores_with_other_policies_warn(redis_url: str) -> None:
     other = dataclasses.replace(POLICY, cooldown_s=31.0)
     stores = [
-        RedisStore(redis_url, {"phoenix": policy}, node=name)
+        RedisStorage(redis_url, {"phoenix": policy}, node=name)
         for name, policy in (("one", POLICY), ("two", other))
     ]
     for store in stores:

@@ -36,7 +36,7 @@ from mallard_engine.ports import (
 from mallard_engine.storage.audit.audit import Breach, audit
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys, job_at
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script, all_scripts, load_commands
 from mallard_protocol.lifecycle import JOB_TRANSITIONS, JobState, Step, Wish
 from mallard_protocol.messages import Proof
@@ -151,7 +151,7 @@ def _are_of(names: Sequence[str], declared: Sequence[str]) -> bool:
 class World:
     """One market. Drivers are placed at the mall, jobs wait there; nodes beat while time passes."""
 
-    store: RedisStore
+    store: RedisStorage
     redis: Any  # redis-py's own types leave open whether replies are decoded
     url: str
     policy: MarketPolicy
@@ -167,7 +167,7 @@ class World:
 
     async def beat(self) -> None:
         for node in self.nodes:
-            await self.store.beat(MARKET, node)
+            await self.store.leases.beat(MARKET, node)
 
     async def pass_ms(self, ms: int) -> None:
         """Time goes on; the nodes that live beat at its end."""
@@ -187,22 +187,22 @@ class World:
     ) -> int:
         """Say hello with a position; the epoch."""
         fix = DriverFix(driver, 0, lat, lon)
-        hello = await self.store.hello(MARKET, driver, node=node, vehicle=vehicle, fix=fix)
+        hello = await self.store.drivers.hello(MARKET, driver, node=node, vehicle=vehicle, fix=fix)
         return hello.epoch
 
     async def driver(self, driver: str = "ann", **where: Any) -> str:
         """A driver who may be offered something."""
         await self.connect(driver, **where)
-        await self.store.status(MARKET, driver, Wish.AVAILABLE, None)
+        await self.store.drivers.status(MARKET, driver, Wish.AVAILABLE, None)
         return driver
 
     async def fix(self, driver: str, lat: float = LAT, lon: float = LON, at_ms: int = 0) -> str:
         """Record one position; its verdict."""
         fix = DriverFix(driver, at_ms or self.now, lat, lon)
-        return (await self.store.record_positions(MARKET, [fix])).verdicts[0]
+        return (await self.store.drivers.record_positions(MARKET, [fix])).verdicts[0]
 
     async def record(self, driver: str = "ann") -> Driver:
-        return (await self.store.snapshot(MARKET, driver)).driver
+        return (await self.store.drivers.snapshot(MARKET, driver)).driver
 
     async def idle(self) -> set[str]:
         return {m.decode() for m in await self.redis.zrange(self.keys.key("idle"), 0, -1)}
@@ -245,11 +245,11 @@ class World:
 
     async def submit(self, **changes: Any) -> JobRef:
         submission = self.submission(**changes)
-        await self.store.submit(submission)
+        await self.store.jobs.submit(submission)
         return JobRef(submission.job, submission.mall)
 
     async def job(self, ref: JobRef) -> Job:
-        return await self.store.job(ref.job)
+        return await self.store.jobs.get(ref.job)
 
     async def state(self, ref: JobRef) -> str:
         return (await self.job(ref)).state.value
@@ -286,14 +286,14 @@ class World:
         """New jobs, offered to the driver in one run."""
         refs = tuple([await self.submit() for _ in range(count)])
         plan = await self.run_plan(refs, driver)
-        offered = await self.store.offer(plan)
+        offered = await self.store.offers.make(plan)
         assert offered.verdict == "offered", offered
         return refs, plan.offer
 
     async def assigned_run(self, driver: str, count: int) -> tuple[JobRef, ...]:
         """New jobs that the driver has accepted in one run; each is at its first attempt."""
         refs, offer = await self.offered_run(driver, count)
-        await self.store.accept(MARKET, driver, offer)
+        await self.store.offers.accept(MARKET, driver, offer)
         return refs
 
     async def coming(self) -> set[str]:
@@ -303,7 +303,7 @@ class World:
     async def offer(self, ref: JobRef, *drivers: str, cell: int | None = None) -> str:
         """Offer the job to the first of the drivers who may have it; the offer's id."""
         plan = self.plan(ref, (await self.job(ref)).attempt, *drivers, cell=cell)
-        offered = await self.store.offer(plan)
+        offered = await self.store.offers.make(plan)
         assert offered.verdict == "offered", offered
         return plan.offer
 
@@ -315,13 +315,13 @@ class World:
     async def assigned(self, driver: str = "ann", **changes: Any) -> tuple[JobRef, int]:
         """A new job that the driver has accepted; its attempt."""
         ref, offer = await self.offered(driver, **changes)
-        answered = await self.store.accept(MARKET, driver, offer)
+        answered = await self.store.offers.accept(MARKET, driver, offer)
         return ref, answered.jobs[0].attempt
 
     async def step(
         self, ref: JobRef, step: Step, attempt: int, driver: str = "ann", *, age: bool = False
     ) -> Answered:
-        return await self.store.progress(
+        return await self.store.jobs.progress(
             ref,
             driver,
             attempt,
@@ -349,13 +349,13 @@ class World:
                 ref, _ = await self.offered(driver)
             case JobState.CANCELLED:
                 ref = await self.submit()
-                await self.store.cancel(ref, "toys", "")
+                await self.store.jobs.cancel(ref, "toys", "")
             case JobState.EXPIRED:
                 ref = await self.submit()
-                await self.store.expire(ref, "nobody_in_reach", 0)
+                await self.store.deadlines.expire(ref, "nobody_in_reach", 0)
             case JobState.LOST:
                 ref, _ = await self.picked_up(driver)
-                await self.store.close_job(ref, JobState.LOST, "operator", "")
+                await self.store.jobs.close(ref, JobState.LOST, "operator", "")
             case _:
                 ref = await self._carried(state, driver)
         job = await self.job(ref)
@@ -410,7 +410,7 @@ class World:
 
     async def pushes(self, driver: str = "ann") -> list[Push]:
         """What the driver's phone was told so far."""
-        entries = await self.store.pushes({MARKET: "0-0"}, 1)
+        entries = await self.store.pushes.read({MARKET: "0-0"}, 1)
         return [entry.push for entry in entries if entry.push.driver == driver]
 
     async def dump(self) -> dict[bytes, bytes]:

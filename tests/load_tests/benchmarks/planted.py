@@ -4,17 +4,17 @@ import sys
 from typing import Any
 
 from load_tests.benchmarks.engine.__main__ import main
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.calls.offers import RedisOffers
 
-_candidates = RedisStore.candidates
-
-
-async def twice(store: RedisStore, *args: Any, **named: Any) -> Any:
-    await _candidates(store, *args, **named)
-    return await _candidates(store, *args, **named)
+_candidates = RedisOffers.candidates
 
 
-RedisStore.candidates = twice  # type: ignore[method-assign,assignment]
+async def twice(offers: RedisOffers, *args: Any, **named: Any) -> Any:
+    await _candidates(offers, *args, **named)
+    return await _candidates(offers, *args, **named)
+
+
+RedisOffers.candidates = twice  # type: ignore[method-assign,assignment]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,7 @@ import structlog
 
 from mallard_engine.dispatch.context import Follow, Tasks
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import Store, StoreUnavailable
+from mallard_engine.ports import Storage, StoreUnavailable
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -19,7 +19,7 @@ class Disconnects:
     as soon as there is one; if this node dies first, its lease runs out and the others take them
     out of matching."""
 
-    def __init__(self, store: Store, node: str, follow: Follow, tasks: Tasks) -> None:
+    def __init__(self, store: Storage, node: str, follow: Follow, tasks: Tasks) -> None:
         self._store = store
         self._node = node
         self._follow = follow
@@ -56,7 +56,7 @@ class Disconnects:
                 while self._closed:
                     market, epochs = next(iter(self._closed.items()))
                     batch = list(epochs.items())[:_BATCH]
-                    effects = await self._store.disconnect(market, self._node, batch)
+                    effects = await self._store.drivers.disconnect(market, self._node, batch)
                     self._told(market, batch)
                     self._follow(market, effects)
             except StoreUnavailable as error:

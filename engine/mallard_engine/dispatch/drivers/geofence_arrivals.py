@@ -83,9 +83,9 @@ class Arrivals:
     async def _look(self, market: str, driver: str, mall: str) -> None:
         store = self._context.store
         try:
-            for held in (await store.snapshot(market, driver)).driver.jobs:
+            for held in (await store.drivers.snapshot(market, driver)).driver.jobs:
                 if held.mall == mall:
                     ref = JobRef(held.job, mall)
-                    self._follow(market, await store.arrive(ref, driver, held.attempt))
+                    self._follow(market, await store.jobs.arrive(ref, driver, held.attempt))
         except (NoSuchDriver, StoreUnavailable):
             self.look_again(market, driver)

@@ -130,7 +130,7 @@ class MarketRounds:
         started = clock()
         most = max(self._policy.max_batch_jobs, _LEAST_READ)
         named = take(self._named, _MOST_NAMED)
-        queue = await self._store.queue_of(self._market, most, named)
+        queue = await self._store.offers.queue_of(self._market, most, named)
         self._patience = max(1.0, queue.total / _AT_ONE_PACE)
         self._look_on(queue)
         if not queue.jobs:
@@ -199,7 +199,7 @@ class MarketRounds:
     async def _offer_runs(self, queue: MarketQueue, jobs: Sequence[BatchJob]) -> RunsOffered:
         """Plan and offer the runs of every mall at which jobs wait."""
         malls = {job.mall.id: job.mall for job in jobs}
-        around = await self._store.free_around(
+        around = await self._store.offers.free_around(
             self._market,
             [(mall.lat, mall.lon) for mall in malls.values()],
             radius_m=self._policy.initial_radius_m,
@@ -262,7 +262,7 @@ class MarketRounds:
     async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
         """The free drivers around the jobs' malls, and those who will be free soon."""
         points = {job.mall.id: (job.mall.lat, job.mall.lon) for job in jobs}
-        free = await self._store.free_around(
+        free = await self._store.offers.free_around(
             self._market,
             list(points.values()),
             radius_m=self._policy.initial_radius_m,
@@ -331,7 +331,7 @@ class MarketRounds:
                 waiting.job, attempt + 1, now_ms, 0, False, drivers, run=together, why=why
             )
             planned.append(PlannedJob(waiting.job, attempt, record, eta))
-        offered = await self._store.offer(
+        offered = await self._store.offers.make(
             OfferPlan(
                 offer=self._context.workings.new_offer_id(),
                 mall=plan.job.mall.id,
@@ -389,12 +389,14 @@ class MarketRounds:
         return min(again_ms, look_by_ms or again_ms, waiting.need.expires_ms)
 
     async def _look_again(self, mall: str, waiting: Waiting, at_ms: int) -> None:
-        effects = await self._store.retry_later(JobRef(waiting.job, mall), waiting.attempt, at_ms)
+        effects = await self._store.deadlines.retry_later(
+            JobRef(waiting.job, mall), waiting.attempt, at_ms
+        )
         self._follow(self._market, effects)
 
     async def _end(self, mall: str, waiting: Waiting, reason: JobReason, max_attempts: int) -> None:
         ref = JobRef(waiting.job, mall)
-        effects = await self._store.expire(ref, reason.value, max_attempts)
+        effects = await self._store.deadlines.expire(ref, reason.value, max_attempts)
         if effects is not None:
             _often.info("job expired", reason=reason.value, example={"job": waiting.job})
             self._follow(self._market, effects)

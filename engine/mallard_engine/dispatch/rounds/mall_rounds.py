@@ -263,7 +263,7 @@ class MallRounds:
 
     async def _look(self, search: Search, jobs: int, named: Sequence[str] = ()) -> Found:
         self._pass_looked_for = self._rest.begun
-        found = await self._store.candidates(
+        found = await self._store.offers.candidates(
             self._mall.market,
             self._mall.id,
             self._mall.lat,
@@ -362,7 +362,7 @@ class MallRounds:
             drivers=drivers,
             more=self._more(job, len(drivers)) if self._rungs else None,
         )
-        offered = await self._store.offer(plan)
+        offered = await self._store.offers.make(plan)
         if offered.verdict != "offered":
             return False
         self._metrics.offer("offered")
@@ -433,11 +433,11 @@ class MallRounds:
         return min(again_ms, look_by_ms, job.need.expires_ms)
 
     async def _look_again(self, job: Waiting, at_ms: int) -> None:
-        effects = await self._store.retry_later(self._ref(job), job.attempt, at_ms)
+        effects = await self._store.deadlines.retry_later(self._ref(job), job.attempt, at_ms)
         self._follow(self._mall.market, effects)
 
     async def _end(self, job: Waiting, reason: JobReason, max_attempts: int) -> bool:
-        effects = await self._store.expire(self._ref(job), reason.value, max_attempts)
+        effects = await self._store.deadlines.expire(self._ref(job), reason.value, max_attempts)
         if effects is None:
             return False
         _often.info("job expired", reason=reason.value, example={"job": job.job})
@@ -449,7 +449,7 @@ class MallRounds:
 
     async def _keep(self, record: RoundRecord) -> None:
         try:
-            await self._store.record_round(self._mall.market, record)
+            await self._store.offers.record_round(self._mall.market, record)
         except StoreUnavailable:
             _log.debug("round not kept", job=record.job)
 

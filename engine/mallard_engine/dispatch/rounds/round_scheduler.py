@@ -142,7 +142,7 @@ class Rounds:
             _log.debug("malls not woken", market=market, error=str(error))
 
     async def _waiting(self, market: str, malls: Sequence[str]) -> list[str]:
-        counts = await self._context.store.waiting(market, malls)
+        counts = await self._context.store.jobs.waiting(market, malls)
         return [mall for mall, count in zip(malls, counts, strict=True) if count]
 
     async def _wake_in_turn(
@@ -158,7 +158,7 @@ class Rounds:
                 self.wake(mall, driver=True)
             if rounds:
                 await asyncio.wait(rounds, timeout=_PATIENCE_S)
-                if not await self._context.store.any_free(market, drivers):
+                if not await self._context.store.drivers.any_free(market, drivers):
                     return
             most *= 2
 

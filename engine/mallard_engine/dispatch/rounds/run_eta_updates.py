@@ -155,6 +155,6 @@ class RunEtas:
 
     async def _update(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
         try:
-            await self._context.store.update_etas(market, driver, stops)
+            await self._context.store.jobs.update_etas(market, driver, stops)
         except StoreUnavailable:
             _log.debug("times not kept", driver=driver)

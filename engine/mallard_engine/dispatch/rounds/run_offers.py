@@ -77,7 +77,7 @@ class RunOffers:
         self._tell_held(waiting, held_ms, now_ms)
         gone, missed, offered = set[str](), set[str](), 0
         for plan, outcome in zip(
-            offers, await asyncio.gather(*map(self._store.offer, offers)), strict=True
+            offers, await asyncio.gather(*map(self._store.offers.make, offers)), strict=True
         ):
             gone |= set(outcome.gone)
             if outcome.verdict == "offered":
@@ -153,6 +153,6 @@ class RunOffers:
 
     async def _keep(self, record: RoundRecord) -> None:
         try:
-            await self._store.record_round(self._market, record)
+            await self._store.offers.record_round(self._market, record)
         except StoreUnavailable:
             _log.debug("round not kept", job=record.job)

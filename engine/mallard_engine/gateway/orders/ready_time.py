@@ -45,7 +45,7 @@ async def hold_parcels(
     or nothing of it is at that store."""
     for _ in range(MAX_TRIES):
         try:
-            job = await services.store.job(job_id)
+            job = await services.store.jobs.get(job_id)
             if job.driver != driver or await change_ready(services, job, store, utc(until_ms)):
                 return
         except (InvalidOrder, NoSuchJob, WrongState):

@@ -215,7 +215,7 @@ class DriverConnection:
             return
         self._authorize(admitted)
         try:
-            snapshot = await self._services.store.snapshot(session.market, session.driver)
+            snapshot = await self._services.store.drivers.snapshot(session.market, session.driver)
         except (StoreUnavailable, NoSuchDriver):
             # The token is taken all the same; the session knows less of the driver.
             self.send(Reply(auth.id, session.shown.value))
@@ -268,7 +268,7 @@ class DriverConnection:
                 )
                 self._do(session.greeted(registered.epoch))
                 await claim_custody(services, session, hello.holds)
-                snapshot = await services.store.snapshot(market, driver)
+                snapshot = await services.store.drivers.snapshot(market, driver)
             except (StoreUnavailable, StoreFull, NoSuchDriver):
                 self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
                 self.end(Close.NO_STORE)
@@ -289,7 +289,7 @@ class DriverConnection:
             try:
                 await store_device(services, session, hello)
                 await claim_custody(services, session, hello.holds)
-                snapshot = await services.store.snapshot(session.market, session.driver)
+                snapshot = await services.store.drivers.snapshot(session.market, session.driver)
             except (StoreUnavailable, NoSuchDriver):
                 self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
                 self._doubt(session)
@@ -372,7 +372,7 @@ class DriverConnection:
         """The driver as the store has just told it, unless there is more to read."""
         store = self._services.store
         if driver.jobs or driver.offer or session.answers != self._answers_at_hold:
-            return await store.snapshot(session.market, session.driver)
+            return await store.drivers.snapshot(session.market, session.driver)
         return DriverSnapshot(store.now_ms(), driver, None, ())
 
     def _doubt(self, session: Session) -> None:
@@ -447,7 +447,7 @@ class DriverConnection:
         if session is None:
             return
         try:
-            job = await services.store.job(push.job)
+            job = await services.store.jobs.get(push.job)
         except (StoreUnavailable, NoSuchJob):
             self._doubt(session)  # the next welcome tells it
         else:
@@ -464,7 +464,9 @@ class DriverConnection:
             return
         async with self._busy:
             try:
-                snapshot = await self._services.store.snapshot(session.market, session.driver)
+                snapshot = await self._services.store.drivers.snapshot(
+                    session.market, session.driver
+                )
             except (StoreUnavailable, NoSuchDriver):
                 self._doubt(session)
                 return

@@ -49,7 +49,9 @@ async def store_device(services: SocketServices, session: Session, hello: messag
     """Keep the device of a further hello on an open socket: its token may be a new one."""
     device = device_of(hello)
     if device is not None and device != session.device:
-        await services.store.set_device(session.market, session.driver, session.epoch, device)
+        await services.store.drivers.set_device(
+            session.market, session.driver, session.epoch, device
+        )
 
 
 def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:

@@ -53,7 +53,7 @@ class Listener(Protocol):
 
 
 class Hub:
-    """The sessions of this node by (market, driver); a `Courier` for the pushes of this node.
+    """The sessions of this node by (market, driver); a `PushSink` for the pushes of this node.
 
     A driver has one session, and for a moment two, when a newer socket has not yet said the hello
     that replaces the older.

@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import PushEntry, StoreUnavailable
+from mallard_engine.ports import PushEntry, PushStream, StoreUnavailable
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -18,26 +18,16 @@ _BLOCK_MS: Final = 200
 _RETRY_S: Final = 0.2
 
 
-class PushStreams(Protocol):
-    """The part of the store that the relay reads."""
-
-    async def push_head(self, market: str) -> str:
-        """See `ports.Store`."""
-
-    async def pushes(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
-        """See `ports.Store`."""
-
-
 class Relay:
     """Hands every push of the followed markets to the hub, in the streams' order, none left out."""
 
     def __init__(
         self,
-        store: PushStreams,
+        pushes: PushStream,
         hub: Hub,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._store = store
+        self._pushes = pushes
         self._hub = hub
         self._sleep = sleep
         self._cursors: dict[str, str] = {}
@@ -62,7 +52,7 @@ class Relay:
         Raises `StoreUnavailable`.
         """
         if market not in self._cursors:
-            head = await self._store.push_head(market)
+            head = await self._pushes.head(market)
             self._cursors.setdefault(market, head)
         self._followed.set()
 
@@ -73,7 +63,7 @@ class Relay:
         Raises `StoreUnavailable`.
         """
         if market in self._cursors:
-            self._cursors[market] = await self._store.push_head(market)
+            self._cursors[market] = await self._pushes.head(market)
 
     async def _tail(self) -> None:
         while True:
@@ -83,7 +73,7 @@ class Relay:
                 await self._followed.wait()
             read_from = dict(self._cursors)
             try:
-                entries = await self._store.pushes(read_from, _BLOCK_MS)
+                entries = await self._pushes.read(read_from, _BLOCK_MS)
             except StoreUnavailable as problem:
                 # The cursors stay: what was pushed meanwhile comes afterwards.
                 _often.warning("relay waits for the store", reason=str(problem))

@@ -142,7 +142,7 @@ class Requests:
         detail: SocketJob | UnsetType = UNSET
         if request.step is not Step.GIVE_UP and answered.attempt > request.attempt:
             # Custody has given the job to its driver under a new attempt.
-            detail = self._services.full(await self._services.store.job(request.job))
+            detail = self._services.full(await self._services.store.jobs.get(request.job))
         return self._reply(
             request.id,
             answered,
@@ -192,7 +192,7 @@ class Requests:
         """Where a job lives. Another market's is as if it did not exist."""
         mall = self._session.mall_of(job_id)
         if mall is None:
-            job = await self._services.store.job(job_id)
+            job = await self._services.store.jobs.get(job_id)
             if job.market != self._session.market:
                 raise NoSuchJob(job_id)
             mall = job.mall

@@ -21,9 +21,9 @@ from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.audit.traces import PAGE
 from mallard_engine.storage.audit.views import Look, View
+from mallard_engine.storage.calls.offers import near_of, with_holds
 from mallard_engine.storage.keys import job_at
 from mallard_engine.storage.records import read_holds, read_waiting
-from mallard_engine.storage.round_calls import near_of, with_holds
 from mallard_protocol.codes import ID_CHECK
 
 Found = Sequence[tuple[str, str, str]]

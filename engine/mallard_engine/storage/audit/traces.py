@@ -12,7 +12,7 @@ import msgspec
 
 from mallard_engine.storage.audit.rules import SWEEP_GRACE_MS, due_members
 from mallard_engine.storage.audit.views import Changing, Look, View
-from mallard_engine.storage.calls import EVENTS_KEPT_MS
+from mallard_engine.storage.calls.script_runner import EVENTS_KEPT_MS
 from mallard_engine.storage.keys import BLOCK, job_at
 from mallard_engine.storage.records import read_driver, read_round_of_offers, read_waiting
 from mallard_protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState

@@ -54,5 +54,5 @@ async def test_a_market_that_does_not_learn_keeps_its_figure(make_node: MakeNode
     await node.online("ann")
     ref, _ = await eta_after_arrival_s(node, "ann")
     await node.does(ref, "ann", (await node.job(ref)).attempt, Step.AT_MALL, Step.PICKED_UP)
-    assert await node.store.dwells(MARKET) == {}
+    assert await node.store.drivers.dwells(MARKET) == {}
     assert node.dispatcher._context.handover(MARKET)(MALL.id, "lego") == PRIOR_S

@@ -2,7 +2,7 @@
 
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState
-from tests.engine.dispatch.worlds import MARKET, Courier, Node
+from tests.engine.dispatch.worlds import MARKET, Node, RecordingSink
 
 S = JobState
 
@@ -15,20 +15,18 @@ async def on_its_way(node: Node, north_m: float = 1_000.0) -> JobRef:
     return ref
 
 
-async def test_a_holder_who_comes_to_the_mall(node: Node, courier: Courier) -> None:
+async def test_a_holder_who_comes_to_the_mall(node: Node, sink: RecordingSink) -> None:
     ref = await on_its_way(node)
     await node.moves("d", 940)
     await node.quiet()
     assert (await node.job(ref)).state is S.ASSIGNED
     await node.moves("d", 40)
     await node.is_in(ref, S.AT_MALL)
-    assert [(push.state, push.reason) for push in courier.told("d", "job")] == [
-        ("at_mall", "arrived")
-    ]
+    assert [(push.state, push.reason) for push in sink.told("d", "job")] == [("at_mall", "arrived")]
     # Once is enough.
     await node.moves("d", 30)
     await node.quiet()
-    assert len(courier.told("d", "job")) == 1
+    assert len(sink.told("d", "job")) == 1
 
 
 async def test_one_who_accepts_at_the_mall(node: Node) -> None:
@@ -70,14 +68,14 @@ async def test_one_who_drives_past_does_not_arrive(node: Node) -> None:
     assert (await node.job(ref)).state is S.ASSIGNED
 
 
-async def test_two_fixes_astray_are_no_departure(node: Node, courier: Courier) -> None:
+async def test_two_fixes_astray_are_no_departure(node: Node, sink: RecordingSink) -> None:
     ref = await on_its_way(node, 20)
     await node.moves("d", 25)
     await node.is_in(ref, S.AT_MALL)
     for north_m in (600, 620, 20, 600, 620, 30):
         await node.moves("d", north_m)
     await node.quiet()
-    assert len(courier.told("d", "job")) == 1
+    assert len(sink.told("d", "job")) == 1
 
 
 async def test_one_who_has_left_arrives_anew(node: Node) -> None:
@@ -96,7 +94,7 @@ async def test_one_who_is_given_a_job_elsewhere_while_it_stands_there(node: Node
     await node.quiet()
     ref = await node.submit()
     # As another node does it: nothing of this one hears of it but through the push stream.
-    await node.store.assign(ref, "d", "operator")
+    await node.store.jobs.assign(ref, "d", "operator")
     await node.moves("d", 25)
     await node.quiet()
     assert (await node.job(ref)).state is S.ASSIGNED

@@ -27,7 +27,7 @@ async def test_the_job_waits_for_the_block_and_the_driver_gets_it(make_node: Mak
     await node.online("far", 9_000)
     ref = await node.submit()
     await node.waits(ref)
-    assert node.courier.offers == []
+    assert node.sink.offers == []
     await node.online("early bird", 100)
     await node.offered(ref, "early bird")
 
@@ -48,5 +48,5 @@ async def test_a_block_far_off_does_not_count(make_node: MakeNode) -> None:
     node.dispatcher.expect("phoenix", [block(node, "later", 60_000)])
     await node.online("far", 9_000)
     ref = await node.submit()
-    await eventually(lambda: node.courier.asked(ref))
-    assert node.courier.asked(ref) == ["far"]
+    await eventually(lambda: node.sink.asked(ref))
+    assert node.sink.asked(ref) == ["far"]

@@ -23,8 +23,8 @@ async def test_jobs_of_one_window_get_a_driver_each(make_node: MakeNode) -> None
     refs = [await node.submit() for _ in range(3)]
     for ref in refs:
         await node.is_in(ref, JobState.OFFERED)
-    assert {offer.driver for offer in node.courier.offers} == {"d1", "d2", "d3"}
-    record = await node.store.last_round(refs[0].job)
+    assert {offer.driver for offer in node.sink.offers} == {"d1", "d2", "d3"}
+    record = await node.store.offers.last_round(refs[0].job)
     assert record is not None
     assert {term.name for term in record.candidates[0].terms} >= {"lateness", "travel"}
 
@@ -34,7 +34,7 @@ async def test_a_full_batch_does_not_wait_for_its_window(make_node: MakeNode) ->
     await node.online("d", 300)  # who becomes free counts as one
     for _ in range(2):
         await node.submit()
-    await eventually(lambda: node.courier.offers)
+    await eventually(lambda: node.sink.offers)
 
 
 async def test_a_declined_job_goes_to_the_next(make_node: MakeNode) -> None:
@@ -42,22 +42,22 @@ async def test_a_declined_job_goes_to_the_next(make_node: MakeNode) -> None:
     await node.online("d1", 300)
     await node.online("d2", 900)
     ref = await node.submit()
-    await eventually(lambda: node.courier.asked(ref))
-    await node.declines(node.courier.offers[0])
-    await eventually(lambda: len(node.courier.offers) == 2)
-    assert {offer.driver for offer in node.courier.offers} == {"d1", "d2"}
+    await eventually(lambda: node.sink.asked(ref))
+    await node.declines(node.sink.offers[0])
+    await eventually(lambda: len(node.sink.offers) == 2)
+    assert {offer.driver for offer in node.sink.offers} == {"d1", "d2"}
 
 
 async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode) -> None:
     node = await batching(make_node, retry_s=30.0)
-    offer = node.store.offer
+    offer = node.store.offers.make
 
     async def offer_as_it_goes(plan: OfferPlan) -> Offered:
         if plan.drivers[0].driver == "near":
-            await node.store.status(MARKET, "near", Wish.PAUSED, None)
+            await node.store.drivers.status(MARKET, "near", Wish.PAUSED, None)
         return await offer(plan)
 
-    node.store.offer = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
+    node.store.offers.make = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
     await node.online("near", 300)
     await node.online("further", 900)
     await node.quiet()
@@ -82,15 +82,15 @@ async def test_what_nobody_takes_is_carried_over(make_node: MakeNode) -> None:
     ref = await node.submit()
     await node.waits(ref)
     await node.online("d", 300)
-    await eventually(lambda: node.courier.asked(ref))
+    await eventually(lambda: node.sink.asked(ref))
 
 
 async def test_the_job_waits_for_one_who_is_free_soon(make_node: MakeNode) -> None:
     node = await batching(make_node)
     await node.online("near", 200)
     first = await node.submit(lat=33.31, lon=-111.9)
-    await eventually(lambda: node.courier.asked(first))
-    job = await node.accepts(node.courier.offers[0])
+    await eventually(lambda: node.sink.asked(first))
+    job = await node.accepts(node.sink.offers[0])
     assert len(node.dispatcher._rounds.finishing) == 1
     second = await node.submit()
     await node.waits(second)
@@ -105,8 +105,8 @@ async def test_one_who_will_not_go_on_is_not_waited_for(make_node: MakeNode) -> 
     for leave in ("pause", "unassign"):
         await node.online(leave, 200)
         ref = await node.submit()
-        await eventually(lambda: node.courier.asked(ref))  # noqa: B023
-        job = await node.accepts(node.courier.offers[-1])
+        await eventually(lambda: node.sink.asked(ref))  # noqa: B023
+        job = await node.accepts(node.sink.offers[-1])
         assert len(node.dispatcher._rounds.finishing) == 1
         if leave == "pause":
             await node.wish(leave, Wish.PAUSED)
@@ -128,7 +128,7 @@ async def test_one_broken_job_does_not_break_its_batch(make_node: MakeNode) -> N
     await node.online("d", 300)
     broken = await node.submit(stores=("nowhere",))
     sound = await node.submit()
-    await eventually(lambda: node.courier.asked(sound))
+    await eventually(lambda: node.sink.asked(sound))
     job = await node.is_in(broken, JobState.EXPIRED)
     assert job.reason == "too_many_attempts"
 
@@ -174,8 +174,8 @@ async def test_runs_are_made_of_all_that_wait_whatever_a_batch_takes(make_node: 
     for ref in refs:
         await node.waits(ref)
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
-    await eventually(lambda: node.courier.offers)
-    assert {job.job for job in node.courier.offers[0].jobs} == {ref.job for ref in refs}
+    await eventually(lambda: node.sink.offers)
+    assert {job.job for job in node.sink.offers[0].jobs} == {ref.job for ref in refs}
 
 
 async def test_where_drivers_lack_priority_goes_before_those_left_out(
@@ -187,8 +187,8 @@ async def test_where_drivers_lack_priority_goes_before_those_left_out(
         await node.waits(ref)
     for n, served in enumerate((refs[3:5], refs[3:5], refs[5:6])):
         await node.online(f"d{n}", 300)
-        await eventually(lambda: len(node.courier.offers) > n)  # noqa: B023
-        assert node.courier.offers[n].jobs[0].job in [ref.job for ref in served]
+        await eventually(lambda: len(node.sink.offers) > n)  # noqa: B023
+        assert node.sink.offers[n].jobs[0].job in [ref.job for ref in served]
 
 
 async def test_two_nodes_share_a_market(make_node: MakeNode) -> None:
@@ -214,12 +214,12 @@ async def bundling(make_node: MakeNode) -> tuple[Node, list[JobRef]]:
 async def test_one_driver_is_offered_a_bundle_whole(make_node: MakeNode) -> None:
     node, (far, near) = await bundling(make_node)
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
-    await eventually(lambda: node.courier.offers)
-    (offer,) = node.courier.offers
+    await eventually(lambda: node.sink.offers)
+    (offer,) = node.sink.offers
     assert [job.job for job in offer.jobs] == [near.job, far.job]
     times_ms = [job.eta_dropoff_ms for job in offer.jobs]
     assert times_ms == sorted(times_ms)
-    record = await node.store.last_round(far.job)
+    record = await node.store.offers.last_round(far.job)
     assert record is not None
     assert (record.run, record.why) == ((near.job, far.job), "bundle")
     assert "company" in {term.name for term in record.candidates[0].terms}
@@ -238,35 +238,35 @@ async def test_one_driver_is_offered_a_bundle_whole(make_node: MakeNode) -> None
 async def test_who_has_room_for_one_is_offered_one(make_node: MakeNode) -> None:
     node, _ = await bundling(make_node)
     await node.online("d", 300)
-    await eventually(lambda: node.courier.offers)
-    assert [len(offer.jobs) for offer in node.courier.offers] == [1]
+    await eventually(lambda: node.sink.offers)
+    assert [len(offer.jobs) for offer in node.sink.offers] == [1]
 
 
 async def test_of_a_bundle_that_is_declined_each_job_goes_on(make_node: MakeNode) -> None:
     node, refs = await bundling(make_node)
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
-    await eventually(lambda: node.courier.offers)
-    await node.declines(node.courier.offers[0])
+    await eventually(lambda: node.sink.offers)
+    await node.declines(node.sink.offers[0])
     await node.online("e", 400, vehicle=Vehicle(max_jobs=3))
-    await eventually(lambda: len(node.courier.offers) == 2)
-    assert node.courier.offers[1].driver == "e"
-    assert {job.job for job in node.courier.offers[1].jobs} == {ref.job for ref in refs}
+    await eventually(lambda: len(node.sink.offers) == 2)
+    assert node.sink.offers[1].driver == "e"
+    assert {job.job for job in node.sink.offers[1].jobs} == {ref.job for ref in refs}
 
 
 async def test_a_job_that_is_cancelled_breaks_no_bundle_of_others(make_node: MakeNode) -> None:
     node, (far, near) = await bundling(make_node)
     await node.dispatcher.cancel(far, "store", "")
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
-    await eventually(lambda: node.courier.offers)
-    assert [job.job for job in node.courier.offers[0].jobs] == [near.job]
+    await eventually(lambda: node.sink.offers)
+    assert [job.job for job in node.sink.offers[0].jobs] == [near.job]
 
 
 async def test_one_who_is_about_to_be_free_is_planned_with_from_then(make_node: MakeNode) -> None:
     node = await batching(make_node)
     await node.online("d", 200)
     ref = await node.submit()
-    await eventually(lambda: node.courier.asked(ref))
-    job = await node.accepts(node.courier.offers[0])
+    await eventually(lambda: node.sink.asked(ref))
+    job = await node.accepts(node.sink.offers[0])
     due_ms = job.eta_dropoff_ms
     assert due_ms is not None
     finishing = node.dispatcher._rounds.finishing
@@ -285,14 +285,14 @@ async def test_of_a_bundle_that_has_lost_a_job_the_other_is_offered_at_once(
     make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, (far, near) = await bundling(make_node)
-    offer = node.store.offer
+    offer = node.store.offers.make
 
     async def cancelled_meanwhile(plan: OfferPlan) -> Offered:
-        monkeypatch.setattr(node.store, "offer", offer)
-        await node.store.cancel(far, "store", "")
+        monkeypatch.setattr(node.store.offers, "make", offer)
+        await node.store.jobs.cancel(far, "store", "")
         return await offer(plan)
 
-    monkeypatch.setattr(node.store, "offer", cancelled_meanwhile)
+    monkeypatch.setattr(node.store.offers, "make", cancelled_meanwhile)
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
     await node.offered(near, "d")
     assert (await node.job(far)).state is JobState.CANCELLED

@@ -6,7 +6,7 @@ from mallard_engine.core.model import Vehicle
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import HOUR_MS, MALL, MARKET, Courier, Node
+from tests.engine.dispatch.worlds import HOUR_MS, MALL, MARKET, Node, RecordingSink
 from tests.support import eventually
 
 
@@ -18,7 +18,7 @@ async def late_ms(node: Node) -> float:
 
 
 async def test_an_offer_that_is_not_acknowledged_goes_to_the_next_driver(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_ack_timeout_ms=150)
     await node.online("deaf", 300)
@@ -29,9 +29,9 @@ async def test_an_offer_that_is_not_acknowledged_goes_to_the_next_driver(
     await node.acknowledges(second)
     assert await node.outcomes(ref) == [("deaf", "unacknowledged")]
     assert await late_ms(node) <= 250
-    (closed,) = courier.told("deaf", "offer_closed")
+    (closed,) = sink.told("deaf", "offer_closed")
     assert (closed.offer_id, closed.why) == (first.offer, "withdrawn")
-    (state,) = courier.told("deaf", "state")
+    (state,) = sink.told("deaf", "state")
     assert state.why == "unreachable"
     # Out of matching until a frame comes, though it was not asked for this job only.
     other = await node.submit()
@@ -41,21 +41,21 @@ async def test_an_offer_that_is_not_acknowledged_goes_to_the_next_driver(
 
 
 async def test_who_did_not_acknowledge_is_asked_for_that_job_again_after_a_while(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_ack_timeout_ms=100, unreachable_s=0.5, retry_s=0.2)
     await node.online("deaf")
     ref = await node.submit()
     await node.offered(ref, "deaf", attempt=1)
-    await eventually(lambda: courier.told("deaf", "state"))
+    await eventually(lambda: sink.told("deaf", "state"))
     await node.dispatcher.seen(MARKET, "deaf")
     await node.offered(ref, "deaf", attempt=2)
-    first, second = courier.offers
+    first, second = sink.offers
     assert second.expires_ms - first.ack_by_ms >= 500
 
 
 async def test_a_declined_offer_goes_on_and_the_driver_cools_down(
-    node: Node, courier: Courier
+    node: Node, sink: RecordingSink
 ) -> None:
     await node.online("picky", 300)
     await node.online("next", 800)
@@ -75,11 +75,11 @@ async def test_a_declined_offer_goes_on_and_the_driver_cools_down(
     await node.declines(offer)
     await node.is_in(ref, JobState.QUEUED)
     await eventually(node.free_drivers)
-    assert courier.asked(ref) == ["picky", "next"]
+    assert sink.asked(ref) == ["picky", "next"]
 
 
 async def test_an_offer_that_is_not_answered_runs_out_and_goes_on(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_timeout_ms=300, offer_ack_timeout_ms=200, cooldown_s=0.2)
     await node.online("slow", 300)
@@ -91,12 +91,12 @@ async def test_an_offer_that_is_not_answered_runs_out_and_goes_on(
     await node.accepts(second)
     assert await node.outcomes(ref) == [("slow", "expired"), ("next", "accepted")]
     assert await late_ms(node) <= 250
-    assert [push.why for push in courier.told("slow", "offer_closed")] == ["expired"]
-    assert [push.why for push in courier.told("slow", "state")] == ["cooling_down"]
+    assert [push.why for push in sink.told("slow", "offer_closed")] == ["expired"]
+    assert [push.why for push in sink.told("slow", "state")] == ["cooling_down"]
     await node.offered(await node.submit(), "slow")
 
 
-async def test_who_gives_up_is_not_asked_again(node: Node, courier: Courier) -> None:
+async def test_who_gives_up_is_not_asked_again(node: Node, sink: RecordingSink) -> None:
     await node.online("d1", 300)
     ref = await node.submit()
     job = await node.accepts(await node.offered(ref, "d1"))
@@ -104,7 +104,7 @@ async def test_who_gives_up_is_not_asked_again(node: Node, courier: Courier) -> 
     await node.waits(ref)
     await node.online("d2")
     await node.offered(ref, "d2")
-    assert courier.asked(ref) == ["d1", "d2"]
+    assert sink.asked(ref) == ["d1", "d2"]
 
 
 async def test_a_driver_who_falls_silent_loses_the_job_before_pick_up(make_node: MakeNode) -> None:
@@ -153,7 +153,7 @@ async def test_a_job_that_nobody_accepts_expires_and_says_so(make_node: MakeNode
     assert await ended(node, ref) == "nobody_accepted"
 
 
-async def test_an_offer_ends_with_its_job(make_node: MakeNode, courier: Courier) -> None:
+async def test_an_offer_ends_with_its_job(make_node: MakeNode, sink: RecordingSink) -> None:
     node = await make_node(**AT_ONCE, offer_ack_timeout_ms=100)
     await node.online("slow")
     ref = await node.submit(expires_in_ms=800, stores=("kiosk",))
@@ -162,7 +162,7 @@ async def test_an_offer_ends_with_its_job(make_node: MakeNode, courier: Courier)
     # No later, and before that no sooner than its driver could still have set off.
     assert 0 <= (await node.job(ref)).expires_ms - offer.expires_ms <= 50
     assert await ended(node, ref) == "nobody_accepted"
-    assert [push.why for push in courier.told("slow", "offer_closed")] == ["expired"]
+    assert [push.why for push in sink.told("slow", "offer_closed")] == ["expired"]
 
 
 async def test_a_job_ends_when_its_attempts_are_spent(make_node: MakeNode) -> None:
@@ -206,7 +206,9 @@ async def holds(node: Node, driver: str, store: str, until_ms: int) -> None:
     )
 
 
-async def test_a_store_that_is_not_ready_holds_its_jobs_only(node: Node, courier: Courier) -> None:
+async def test_a_store_that_is_not_ready_holds_its_jobs_only(
+    node: Node, sink: RecordingSink
+) -> None:
     await node.online("d1", 300)
     await node.online("d2", 500)
     until_ms = node.store.now_ms() + 700
@@ -214,13 +216,13 @@ async def test_a_store_that_is_not_ready_holds_its_jobs_only(node: Node, courier
     held = await node.submit(stores=("macys", "lego"))
     other = await node.submit(stores=("macys",))
     await node.offered(other, "d1")
-    assert courier.asked(held) == []
+    assert sink.asked(held) == []
     await node.offered(held, "d2")
     offered_ms = next(e.at_ms for e in (await node.job(held)).timeline if e.state == "offered")
     assert until_ms <= offered_ms <= until_ms + 500
 
 
-async def test_a_scheduled_job_is_released_in_time(node: Node, courier: Courier) -> None:
+async def test_a_scheduled_job_is_released_in_time(node: Node, sink: RecordingSink) -> None:
     await node.online("d")
     ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=400)
     job = await node.job(ref)

@@ -31,7 +31,7 @@ end
 async def crowd(node: Node, many: int = MANY, *, due_in_ms: int = 600_000) -> JobRef:
     """Queue so many jobs that no vehicle here can take, each with a demand of its own."""
     ref = await node.submit(requires=("forklift",), priority=9)
-    call = node.store._link.call
+    call = node.store.runner.link.call
     (place,) = await call("ZRANGE", KEYS.wait(MALL.id), 0, -1)
     service, order, _, _ = place.decode().split("/", 3)
     keys = (KEYS.wait(MALL.id), KEYS.key("waiting"), KEYS.key("due"))
@@ -46,11 +46,11 @@ async def crowd(node: Node, many: int = MANY, *, due_in_ms: int = 600_000) -> Jo
 
 async def found_by(node: Node, ref: JobRef, driver: str) -> None:
     """Poll for longer than elsewhere: it takes a second or so on a machine with nothing else."""
-    await eventually(lambda: driver in node.courier.asked(ref), timeout_s=20)
+    await eventually(lambda: driver in node.sink.asked(ref), timeout_s=20)
 
 
 async def offers_are_out(node: Node, many: int) -> None:
-    await eventually(lambda: len(node.courier.offers) == many)
+    await eventually(lambda: len(node.sink.offers) == many)
 
 
 @pytest.fixture(params=["sequential", "runs", "batch"])
@@ -138,7 +138,7 @@ async def test_services_take_turns(node: Node) -> None:
     for n in range(4):
         await node.online(f"d{n}")
         await offers_are_out(node, n + 1)
-    asked = [offer.jobs[0].job for offer in node.courier.offers]
+    asked = [offer.jobs[0].job for offer in node.sink.offers]
     assert sorted(asked) == sorted(ref.job for ref in (*refs[:2], *refs[6:]))
 
 
@@ -149,7 +149,7 @@ async def test_priority_outranks_another_service_once_a_cycle(node: Node) -> Non
     for n in range(4):
         await node.online(f"d{n}")
         await offers_are_out(node, n + 1)
-    asked = [offer.jobs[0].job for offer in node.courier.offers]
+    asked = [offer.jobs[0].job for offer in node.sink.offers]
     assert asked == [refs[0].job, refs[6].job, refs[1].job, refs[7].job]
 
 
@@ -159,7 +159,7 @@ async def test_priority_decides_within_a_service(node: Node) -> None:
     await node.waits(high)
     await node.online("d")
     await node.offered(high, "d")
-    assert node.courier.asked(low) == []
+    assert node.sink.asked(low) == []
 
 
 async def test_a_service_behind_a_hundred_others_has_its_turn(node: Node) -> None:
@@ -168,4 +168,4 @@ async def test_a_service_behind_a_hundred_others_has_its_turn(node: Node) -> Non
     await node.waits(ref)
     await node.online("d", vehicle=Vehicle())
     await node.offered(ref, "d")
-    assert not any(map(node.courier.asked, refs))
+    assert not any(map(node.sink.asked, refs))

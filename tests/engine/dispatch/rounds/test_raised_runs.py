@@ -49,7 +49,7 @@ def ref_of(job: Job) -> JobRef:
 async def etas(node: Node, job: Job) -> tuple[int | None, int | None]:
     """Its times, once nothing is under way that could tell others."""
     await node.quiet()
-    now = await node.store.job(job.id)
+    now = await node.store.jobs.get(job.id)
     return now.eta_pickup_ms, now.eta_dropoff_ms
 
 
@@ -61,7 +61,7 @@ async def test_who_took_a_job_before_is_asked_for_one_more_once_that_is_done(
     await new.online("d", 3_000, vehicle=CAR)
     second = await north(new, 7)
     await new.waits(second)
-    assert not new.courier.asked(second)
+    assert not new.sink.asked(second)
     await new.does(ref_of(first), "d", first.attempt, Step.PICKED_UP, Step.DELIVERED)
     await new.accepts(await new.offered(second, "d"))
     assert (await new.offered(await north(new, 7.5), "d")).add_on
@@ -87,17 +87,17 @@ async def test_what_turns_out_to_be_on_board_is_told_to_a_node_without_runs(
 ) -> None:
     """Beside it nothing is added, and no time is told that leaves it out."""
     lost = await taken(old, 5)
-    await old.store.release(ref_of(lost), lost.attempt, Outcome.SILENT, "engine", "")
+    await old.store.jobs.release(ref_of(lost), lost.attempt, Outcome.SILENT, "engine", "")
     new = await raised(make_node)
     second = await taken(new, 9)
     told = await etas(new, second)
     await old.does(ref_of(lost), "d", lost.attempt, Step.PICKED_UP)
     third = await north(new, 7)
     await new.waits(third)
-    assert not new.courier.asked(third)
+    assert not new.sink.asked(third)
     await new.does(ref_of(second), "d", second.attempt, Step.PICKED_UP)
     assert (await etas(new, second))[1] == told[1]
-    await new.does(ref_of(lost), "d", (await new.store.job(lost.id)).attempt, Step.DELIVERED)
+    await new.does(ref_of(lost), "d", (await new.store.jobs.get(lost.id)).attempt, Step.DELIVERED)
     await new.does(ref_of(second), "d", second.attempt, Step.DELIVERED)
     assert not (await new.driver("d")).jobs
     assert len(new.dispatcher._etas) == 0
@@ -111,4 +111,4 @@ async def test_an_arrival_that_a_node_without_runs_hears_ends_the_asking(
     await old.does(ref_of(first), "d", first.attempt, Step.AT_MALL)
     second = await north(new, 7)
     await new.waits(second)
-    assert not new.courier.asked(second)
+    assert not new.sink.asked(second)

@@ -9,32 +9,32 @@ from mallard_engine.core.matching.search_policy import JOBS_AT_FIRST
 from mallard_engine.core.model import Vehicle
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import MALL, OTHER_MALL, Courier, Node
+from tests.engine.dispatch.worlds import MALL, OTHER_MALL, Node, RecordingSink
 from tests.support import eventually
 
 BIKE = Vehicle(kind="bike", max_weight_g=5_000, max_volume_l=20)
 
 
 async def test_a_job_gets_its_round_at_once_and_the_nearest_is_asked(
-    node: Node, courier: Courier
+    node: Node, sink: RecordingSink
 ) -> None:
     await node.online("far", 1_200)
     await node.online("near", 300)
     await node.quiet()
     ref = await node.submit()
     offer = await node.offered(ref, "near", attempt=1)
-    assert courier.offers == [offer]
+    assert sink.offers == [offer]
     assert offer.jobs[0].card == b"card of " + ref.job.encode()
     assert offer.mall == MALL.id
     assert node.calls.count("candidates") == 1
 
 
-async def test_the_nearest_who_fits_is_asked(node: Node, courier: Courier) -> None:
+async def test_the_nearest_who_fits_is_asked(node: Node, sink: RecordingSink) -> None:
     await node.online("bike", 100, vehicle=BIKE)
     await node.online("car", 900)
     ref = await node.submit(weight_g=9_000)
     await node.offered(ref, "car")
-    assert courier.asked(ref) == ["car"]
+    assert sink.asked(ref) == ["car"]
 
 
 async def test_who_wants_nothing_is_not_asked(node: Node) -> None:
@@ -69,15 +69,15 @@ async def test_a_driver_on_the_very_spot_does_not_stop_the_search(node: Node) ->
     await node.waits(heavy)
 
 
-async def test_priority_goes_before_age(node: Node, courier: Courier) -> None:
+async def test_priority_goes_before_age(node: Node, sink: RecordingSink) -> None:
     refs = [await node.submit(priority=priority) for priority in (0, 1, 5, 1)]
     for ref in refs:
         await node.waits(ref)
     served: list[str] = []
     await node.online("d")
     for _ in refs:
-        await eventually(lambda: len(courier.offers) > len(served))
-        offer = courier.offers[len(served)]
+        await eventually(lambda: len(sink.offers) > len(served))
+        offer = sink.offers[len(served)]
         served.append(offer.jobs[0].job)
         await node.delivers(offer)
     assert served == [refs[n].job for n in (2, 1, 3, 0)]
@@ -131,7 +131,7 @@ async def test_a_round_is_kept_with_its_terms_and_reasons(node: Node) -> None:
     await node.online("car", 500)
     ref = await node.submit(weight_g=9_000)
     offer = await node.offered(ref, "car")
-    record = await eventually(lambda: node.store.last_round(ref.job))
+    record = await eventually(lambda: node.store.offers.last_round(ref.job))
     assert record is not None
     car, bike = record.candidates
     assert (record.job, record.round, record.capped) == (ref.job, offer.attempt, False)
@@ -145,15 +145,15 @@ async def test_a_round_is_kept_with_its_terms_and_reasons(node: Node) -> None:
 
 
 async def test_a_burst_is_a_few_rounds_and_every_job_gets_its_offer(
-    node: Node, courier: Courier
+    node: Node, sink: RecordingSink
 ) -> None:
     drivers, jobs = 600, 500
     await asyncio.gather(*(node.online(f"d{n}", 20 + 5 * n) for n in range(drivers)))
     await node.quiet()
     refs = await asyncio.gather(*(node.submit() for _ in range(jobs)))
-    await eventually(lambda: len(courier.offers) == jobs, timeout_s=20)
-    assert {offer.jobs[0].job for offer in courier.offers} == {ref.job for ref in refs}
-    assert len({offer.driver for offer in courier.offers}) == jobs
+    await eventually(lambda: len(sink.offers) == jobs, timeout_s=20)
+    assert {offer.jobs[0].job for offer in sink.offers} == {ref.job for ref in refs}
+    assert len({offer.driver for offer in sink.offers}) == jobs
     assert node.calls.count("candidates") <= 30
     assert node.calls.count("offer") <= 1.5 * jobs
 
@@ -170,7 +170,7 @@ async def test_jobs_behind_many_that_nobody_can_take_are_served(node: Node) -> N
 
 
 async def test_a_job_that_breaks_its_round_is_ended_and_the_others_go_on(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(retry_s=0.1)
     await node.online("d1")
@@ -180,7 +180,7 @@ async def test_a_job_that_breaks_its_round_is_ended_and_the_others_go_on(
     await node.offered(good, "d1")
     ended = await node.is_in(broken, JobState.EXPIRED)
     assert ended.reason == "too_many_attempts"
-    assert courier.asked(broken) == []
+    assert sink.asked(broken) == []
     await node.offered(await node.submit(), "d2")
 
 
@@ -213,6 +213,6 @@ async def test_a_quote_tells_what_a_round_would_and_stores_nothing(node: Node) -
 
 async def dump(node: Node) -> dict[bytes, bytes]:
     """Every key with its value, but for the nodes' leases, which go on being renewed."""
-    call = node.store._link.call
+    call = node.store.runner.link.call
     keys = [key for key in await call("KEYS", "*") if not key.endswith(b":nodes")]
     return {key: await call("DUMP", key) for key in keys}

@@ -32,8 +32,8 @@ async def north(node: Node, km: float, **need: Any) -> JobRef:
 
 async def offer_of(node: Node, jobs: int) -> LiveOffer:
     """The newest offer, once one of so many jobs is out."""
-    await eventually(lambda: [it for it in node.courier.offers if len(it.jobs) == jobs])
-    return next(it for it in reversed(node.courier.offers) if len(it.jobs) == jobs)
+    await eventually(lambda: [it for it in node.sink.offers if len(it.jobs) == jobs])
+    return next(it for it in reversed(node.sink.offers) if len(it.jobs) == jobs)
 
 
 async def run_of_three(node: Node, driver: str = "d") -> tuple[list[JobRef], LiveOffer]:
@@ -57,7 +57,7 @@ async def test_a_run_is_offered_whole_in_the_order_of_its_drop_offs(
     assert times_ms == sorted(times_ms)
     for ref in refs:
         assert (await node.job(ref)).state is JobState.OFFERED
-    record = await node.store.last_round(far)
+    record = await node.store.offers.last_round(far)
     assert record is not None
     assert record.run == (near, middle, far)
     assert record.why == "free"
@@ -86,11 +86,11 @@ async def test_runs_that_wait_for_their_deadlines(make_node: MakeNode, round_: s
     assert {job.job for job in offer.jobs} == {ref.job for ref in pressing}
 
     async def held() -> bool:
-        record = await node.store.last_round(easy[0].job)
+        record = await node.store.offers.last_round(easy[0].job)
         return record is not None and record.held_until_ms > now_ms
 
     await eventually(held)
-    record = await node.store.last_round(pressing[0].job)
+    record = await node.store.offers.last_round(pressing[0].job)
     assert record is not None
     assert record.why == "due"
 
@@ -109,11 +109,11 @@ async def test_accepted_whole_and_delivered_with_times_kept_current(
     await node.does(JobRef(first.id, MALL.id), "d", first.attempt, Step.DELIVERED)
 
     async def told() -> bool:
-        now = await node.store.job(second.id)
+        now = await node.store.jobs.get(second.id)
         return now.eta_dropoff_ms != second.eta_dropoff_ms
 
     await eventually(told)
-    after = [await node.store.job(job.id) for job in (second, last)]
+    after = [await node.store.jobs.get(job.id) for job in (second, last)]
     assert node.store.now_ms() < (after[0].eta_dropoff_ms or 0) < (after[1].eta_dropoff_ms or 0)
     for job in (second, last):
         await node.does(JobRef(job.id, MALL.id), "d", job.attempt, Step.DELIVERED)
@@ -126,8 +126,8 @@ async def test_declined_whole_it_goes_to_the_next(make_node: MakeNode, round_: s
     refs, offer = await run_of_three(node)
     await node.online("d2", 2_000, vehicle=CAR)
     await node.declines(offer)
-    await eventually(lambda: node.courier.told("d2", "offer"))
-    again = node.courier.offers[-1]
+    await eventually(lambda: node.sink.told("d2", "offer"))
+    again = node.sink.offers[-1]
     assert (again.driver, len(again.jobs)) == ("d2", 3)
     for ref in refs:
         assert await node.outcomes(ref) == [("d", "declined")]
@@ -138,8 +138,8 @@ async def test_a_vehicle_with_room_for_one_gets_one(make_node: MakeNode, round_:
     for km in (7, 8):
         await node.waits(await north(node, km))
     await node.online("small")
-    await eventually(lambda: node.courier.offers)
-    assert [len(offer.jobs) for offer in node.courier.offers] == [1]
+    await eventually(lambda: node.sink.offers)
+    assert [len(offer.jobs) for offer in node.sink.offers] == [1]
 
 
 async def test_one_more_job_for_a_driver_on_its_way(make_node: MakeNode, round_: str) -> None:
@@ -151,7 +151,7 @@ async def test_one_more_job_for_a_driver_on_its_way(make_node: MakeNode, round_:
     second = await north(node, 7)
     add_on = await node.offered(second, "d")
     assert add_on.add_on
-    record = await node.store.last_round(second.job)
+    record = await node.store.offers.last_round(second.job)
     assert record is not None
     assert record.why == "add_on"
     await node.accepts(add_on)
@@ -159,12 +159,12 @@ async def test_one_more_job_for_a_driver_on_its_way(make_node: MakeNode, round_:
     assert {job.job for job in carried} == {first.job, second.job}
 
     async def in_order() -> bool:
-        far, near = await node.store.job(first.job), await node.store.job(second.job)
+        far, near = await node.store.jobs.get(first.job), await node.store.jobs.get(second.job)
         return (near.eta_dropoff_ms or 0) < (far.eta_dropoff_ms or 0)
 
     # The new stop is on the way to the old one, and both times say so.
     await eventually(in_order)
-    assert (await node.store.job(held.id)).state is JobState.ASSIGNED
+    assert (await node.store.jobs.get(held.id)).state is JobState.ASSIGNED
 
 
 async def test_a_declined_add_on_costs_nothing(make_node: MakeNode, round_: str) -> None:
@@ -177,7 +177,7 @@ async def test_a_declined_add_on_costs_nothing(make_node: MakeNode, round_: str)
     third = await north(node, 8)
     # No cool-down: it is asked for the next one at once, and not again for the one it declined.
     await node.offered(third, "d")
-    assert node.courier.asked(second) == ["d"]
+    assert node.sink.asked(second) == ["d"]
 
 
 @pytest.mark.parametrize("margin_s", [0.0, 1_200.0])
@@ -193,7 +193,7 @@ async def test_not_if_it_would_end_after_the_block(
     await node.wish("d", Wish.AVAILABLE, alone_ms + 30_000)
     second = await north(node, 7)
     await node.waits(second)
-    assert not node.courier.asked(second)
+    assert not node.sink.asked(second)
     await node.wish("d", Wish.AVAILABLE, alone_ms + 1_800_000)
     assert (await node.offered(second, "d")).add_on
 
@@ -206,7 +206,7 @@ async def test_not_once_it_has_arrived(make_node: MakeNode, round_: str) -> None
     await node.does(first, "d", held.attempt, Step.AT_MALL)
     second = await north(node, 7)
     await node.waits(second)
-    assert not node.courier.asked(second)
+    assert not node.sink.asked(second)
 
 
 async def test_a_job_is_held_for_company_and_says_so(make_node: MakeNode, round_: str) -> None:
@@ -216,11 +216,11 @@ async def test_a_job_is_held_for_company_and_says_so(make_node: MakeNode, round_
     await node.waits(ref)
 
     async def told() -> bool:
-        record = await node.store.last_round(ref.job)
+        record = await node.store.offers.last_round(ref.job)
         return record is not None and record.held_until_ms > node.store.now_ms()
 
     await eventually(told)
-    record = await node.store.last_round(ref.job)
+    record = await node.store.offers.last_round(ref.job)
     assert record is not None
     job = await node.job(ref)
     assert record.held_until_ms == job.need.ready_ms + 3_600_000
@@ -228,7 +228,7 @@ async def test_a_job_is_held_for_company_and_says_so(make_node: MakeNode, round_
     assert await node.due_ms(f"retry/{ref.mall}/{ref.job}") == min(
         record.held_until_ms, job.expires_ms
     )
-    assert not node.courier.offers
+    assert not node.sink.offers
 
 
 async def test_held_jobs_leave_when_their_run_is_full(make_node: MakeNode, round_: str) -> None:
@@ -236,10 +236,10 @@ async def test_held_jobs_leave_when_their_run_is_full(make_node: MakeNode, round
     await node.online("d", vehicle=CAR)
     for km in (7, 7.5, 8):
         await node.waits(await north(node, km))
-    assert not node.courier.offers
+    assert not node.sink.offers
     await north(node, 8.5)
     offer = await offer_of(node, 4)
-    record = await node.store.last_round(offer.jobs[0].job)
+    record = await node.store.offers.last_round(offer.jobs[0].job)
     assert record is not None
     assert (record.why, record.held_until_ms) == ("full", 0)
 
@@ -249,7 +249,7 @@ async def test_a_held_job_is_let_go_in_time(make_node: MakeNode, round_: str) ->
     await node.online("d", vehicle=CAR)
     ref = await north(node, 8)
     await node.offered(ref, "d")
-    record = await node.store.last_round(ref.job)
+    record = await node.store.offers.last_round(ref.job)
     assert record is not None
     assert record.why == "due"
 
@@ -269,20 +269,20 @@ async def test_nothing_is_pooled_where_the_market_does_not(make_node: MakeNode) 
     for km in (7, 8):
         await node.waits(await north(node, km))
     await node.online("d", vehicle=CAR)
-    await eventually(lambda: node.courier.offers)
-    assert [len(offer.jobs) for offer in node.courier.offers] == [1]
+    await eventually(lambda: node.sink.offers)
+    assert [len(offer.jobs) for offer in node.sink.offers] == [1]
 
 
 async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
-    offer = node.store.offer
+    offer = node.store.offers.make
 
     async def offer_as_it_goes(plan: OfferPlan) -> Offered:
         if plan.drivers[0].driver == "near":
-            await node.store.status(MARKET, "near", Wish.PAUSED, None)
+            await node.store.drivers.status(MARKET, "near", Wish.PAUSED, None)
         return await offer(plan)
 
-    node.store.offer = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
+    node.store.offers.make = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
     await node.online("near", 1_000, vehicle=CAR)
     await node.online("further", 2_000, vehicle=CAR)
     await node.quiet()

@@ -41,13 +41,13 @@ async def test_a_submission_does_not_wait_for_its_offer(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await node.online("d")
-    offer, may_offer = node.store.offer, asyncio.Event()
+    offer, may_offer = node.store.offers.make, asyncio.Event()
 
     async def late(plan: OfferPlan) -> Offered:
         await may_offer.wait()
         return await offer(plan)
 
-    monkeypatch.setattr(node.store, "offer", late)
+    monkeypatch.setattr(node.store.offers, "make", late)
     ref = await submit_early(node)
     assert (await node.job(ref)).state is S.QUEUED
     may_offer.set()
@@ -58,7 +58,7 @@ async def test_an_offer_that_fails_is_for_a_round_to_make(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await node.online("d")
-    offer, failed = node.store.offer, asyncio.Event()
+    offer, failed = node.store.offers.make, asyncio.Event()
 
     async def fails_once(plan: OfferPlan) -> Offered:
         if failed.is_set():
@@ -66,7 +66,7 @@ async def test_an_offer_that_fails_is_for_a_round_to_make(
         failed.set()
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(node.store, "offer", fails_once)
+    monkeypatch.setattr(node.store.offers, "make", fails_once)
     await node.offered(await submit_early(node), "d")
     assert failed.is_set()
 
@@ -87,11 +87,11 @@ async def test_a_store_that_is_held_is_not_passed_over(node: Node) -> None:
     await node.online("d")
     held_ms = node.store.now_ms() + 60_000
     key = KEYS.key("holds")
-    await node.store._link.call("HSET", key, f"{MALL.id}/lego", held_ms)
+    await node.store.runner.link.call("HSET", key, f"{MALL.id}/lego", held_ms)
     ref = await submit_early(node)
     await node.quiet()
     assert (await node.job(ref)).state is S.QUEUED
-    await node.store._link.call("HSET", key, f"{MALL.id}/lego", node.store.now_ms() - 1)
+    await node.store.runner.link.call("HSET", key, f"{MALL.id}/lego", node.store.now_ms() - 1)
     await submit_early(node)  # another one wakes the mall
     await node.is_in(ref, S.OFFERED)
 
@@ -110,7 +110,7 @@ async def test_a_repeat_offers_nothing_twice(node: Node) -> None:
     assert await submit_early(node, key="once") == first
     await node.quiet()
     assert len(await node.outcomes(first)) == 0
-    counts = await node.store.counts(MARKET)
+    counts = await node.store.jobs.counts(MARKET)
     assert (counts["offered"], counts["submitted"]) == (1, 1)
 
 
@@ -121,7 +121,7 @@ async def test_a_refused_order_leaves_nothing(node: Node) -> None:
     with pytest.raises(DuplicateExternalId):
         await submit_early(node, external_id="ORD-1")
     await node.quiet()
-    assert (await node.store.counts(MARKET))["offered"] == 1
+    assert (await node.store.jobs.counts(MARKET))["offered"] == 1
 
 
 async def test_rounds_wait_until_the_look_is_closed_and_no_longer(node: Node) -> None:
@@ -169,7 +169,7 @@ async def test_a_look_without_a_store_holds_nothing_back(
         raise StoreUnavailable("away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(node.store, "candidates", away)
+        patched.setattr(node.store.offers, "candidates", away)
         early = node.dispatcher.look_early(MALL.id)
         assert not await early.finds(node.submission(MALL.id, S.QUEUED))
         early.close()

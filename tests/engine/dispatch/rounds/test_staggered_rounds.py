@@ -8,7 +8,7 @@ from mallard_engine.ports import JobRef, Refused
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import MARKET, Courier, Node
+from tests.engine.dispatch.worlds import MARKET, Node, RecordingSink
 from tests.support import eventually
 
 QUICK = "staggered 3/0.1"
@@ -20,33 +20,33 @@ async def everybody(node: Node, count: int = 4) -> None:
         await node.online(f"d{n}", 300 + 200 * n)
 
 
-async def all_asked(courier: Courier, ref: JobRef, *drivers: str) -> None:
-    await eventually(lambda: courier.asked(ref) == list(drivers))
+async def all_asked(sink: RecordingSink, ref: JobRef, *drivers: str) -> None:
+    await eventually(lambda: sink.asked(ref) == list(drivers))
 
 
-async def three_asked(make_node: MakeNode, courier: Courier) -> tuple[Node, JobRef]:
+async def three_asked(make_node: MakeNode, sink: RecordingSink) -> tuple[Node, JobRef]:
     """A node, and a job that is out to three of its drivers."""
     node = await make_node(offer_rungs=(QUICK,))
     await everybody(node)
     ref = await node.submit()
-    await all_asked(courier, ref, "d0", "d1", "d2")
+    await all_asked(sink, ref, "d0", "d1", "d2")
     return node, ref
 
 
 async def test_the_best_are_asked_one_after_the_other_in_one_round(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
-    node, ref = await three_asked(make_node, courier)
-    assert {offer.attempt for offer in courier.offers} == {1}
-    assert len({offer.offer for offer in courier.offers}) == 3
-    first, second, third = courier.offers
+    node, ref = await three_asked(make_node, sink)
+    assert {offer.attempt for offer in sink.offers} == {1}
+    assert len({offer.offer for offer in sink.offers}) == 3
+    first, second, third = sink.offers
     assert third.ack_by_ms - second.ack_by_ms >= 100
     assert second.ack_by_ms - first.ack_by_ms >= 100
-    winner = courier.offers[1]
+    winner = sink.offers[1]
     job = await node.accepts(winner)
     assert (job.driver, job.attempt) == ("d1", 1)
     for loser in (first, third):
-        assert [p.why for p in courier.told(loser.driver, "offer_closed")] == ["taken"]
+        assert [p.why for p in sink.told(loser.driver, "offer_closed")] == ["taken"]
         with pytest.raises(Refused) as refused:
             await node.accepts(loser)
         assert refused.value.code is ErrorCode.OFFER_CLOSED
@@ -56,20 +56,20 @@ async def test_the_best_are_asked_one_after_the_other_in_one_round(
     assert node.metrics.render().decode().count('mallard_offers_total{result="withdrawn"} 2.0') == 1
     # Who lost is free for the next job.
     other = await node.submit()
-    await eventually(lambda: courier.asked(other)[:1] == ["d0"])
+    await eventually(lambda: sink.asked(other)[:1] == ["d0"])
 
 
-async def test_an_early_accept_asks_nobody_else(make_node: MakeNode, courier: Courier) -> None:
+async def test_an_early_accept_asks_nobody_else(make_node: MakeNode, sink: RecordingSink) -> None:
     node = await make_node(offer_rungs=(NEVER,))
     await everybody(node)
     ref = await node.submit()
     await node.delivers(await node.offered(ref, "d0"))
-    assert courier.asked(ref) == ["d0"]
+    assert sink.asked(ref) == ["d0"]
     assert await node.due_ms(f"more/{ref.mall}/{ref.job}") is None
 
 
 async def test_one_refusal_brings_the_next_driver_forward(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     """Nobody is asked any more: the next of the round is, at once and at the same attempt."""
     node = await make_node(offer_rungs=(NEVER,))
@@ -81,26 +81,26 @@ async def test_one_refusal_brings_the_next_driver_forward(
     await node.accepts(await node.offered(ref, "d3", attempt=2))
 
 
-async def test_all_in_reach_are_asked_at_once(make_node: MakeNode, courier: Courier) -> None:
+async def test_all_in_reach_are_asked_at_once(make_node: MakeNode, sink: RecordingSink) -> None:
     node = await make_node(offer_rungs=("broadcast",), candidates=4)
     await everybody(node, 30)
     ref = await node.submit()
-    await eventually(lambda: len(courier.offers) == 30)
-    last = courier.offers[-1]
+    await eventually(lambda: len(sink.offers) == 30)
+    last = sink.offers[-1]
     assert (await node.accepts(last)).driver == last.driver
-    closed = [push for push in courier.pushes if push.why == "taken"]
+    closed = [push for push in sink.pushes if push.why == "taken"]
     assert {push.driver for push in closed} == {f"d{n}" for n in range(30)} - {last.driver}
     assert await node.free_drivers() == 29
     assert (await node.job(ref)).attempt == 1
 
 
-async def test_each_round_has_its_rung(make_node: MakeNode, courier: Courier) -> None:
+async def test_each_round_has_its_rung(make_node: MakeNode, sink: RecordingSink) -> None:
     node = await make_node(offer_rungs=("sequential", NEVER, "broadcast"))
     await everybody(node, 5)
     ref = await node.submit()
     await node.declines(await node.offered(ref, "d0", attempt=1))
     await node.offered(ref, "d1", attempt=2)
-    assert courier.asked(ref) == ["d0", "d1"]
+    assert sink.asked(ref) == ["d0", "d1"]
     await node.dispatcher.suspend(MARKET, "d1", "")
     await node.declines(await node.offered(ref, "d2", attempt=2))
     await node.declines(await node.offered(ref, "d3", attempt=2))
@@ -108,18 +108,18 @@ async def test_each_round_has_its_rung(make_node: MakeNode, courier: Courier) ->
 
 
 async def test_accepts_on_two_nodes_at_the_same_instant_have_one_winner(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a = await make_node("a", offer_rungs=("broadcast",))
     b = await make_node("b", offer_rungs=("broadcast",))
     for n in range(8):
         await (a, b)[n % 2].online(f"d{n}", 300 + 10 * n)
     for _ in range(5):
-        courier.pushes.clear()
+        sink.pushes.clear()
         ref = await a.submit()
-        await eventually(lambda: len(courier.offers) == 8)
+        await eventually(lambda: len(sink.offers) == 8)
         answers = await asyncio.gather(
-            *((a, b)[n % 2].accepts(offer) for n, offer in enumerate(courier.offers)),
+            *((a, b)[n % 2].accepts(offer) for n, offer in enumerate(sink.offers)),
             return_exceptions=True,
         )
         (winner,) = [job for job in answers if not isinstance(job, BaseException)]
@@ -127,7 +127,7 @@ async def test_accepts_on_two_nodes_at_the_same_instant_have_one_winner(
         assert {error.code for error in answers if isinstance(error, Refused)} == {
             ErrorCode.OFFER_CLOSED
         }
-        assert len([push for push in courier.pushes if push.why == "taken"]) == 7
+        assert len([push for push in sink.pushes if push.why == "taken"]) == 7
         await a.dispatcher.cancel(ref, "shop", "")
         await eventually(lambda: _free(a, 8))
 
@@ -137,7 +137,7 @@ async def _free(node: Node, count: int) -> bool:
 
 
 async def test_when_the_node_dies_between_two_offers_the_other_asks_on(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a = await make_node("a", offer_rungs=("staggered 3/0.4",))
     b = await make_node("b", offer_rungs=("staggered 3/0.4",))
@@ -147,14 +147,14 @@ async def test_when_the_node_dies_between_two_offers_the_other_asks_on(
     await a.die()
     await b.offered(ref, "d1", attempt=1)
     await b.accepts(await b.offered(ref, "d2", attempt=1))
-    assert courier.asked(ref) == ["d0", "d1", "d2"]
+    assert sink.asked(ref) == ["d0", "d1", "d2"]
 
 
 async def test_going_offline_declines_ones_own_offer_only(
-    make_node: MakeNode, courier: Courier
+    make_node: MakeNode, sink: RecordingSink
 ) -> None:
-    node, ref = await three_asked(make_node, courier)
-    await node.dispatcher.decline(MARKET, "d1", courier.offers[1].offer, "offline")
+    node, ref = await three_asked(make_node, sink)
+    await node.dispatcher.decline(MARKET, "d1", sink.offers[1].offer, "offline")
     await node.dispatcher.suspend(MARKET, "d2", "")
     assert (await node.job(ref)).state is JobState.OFFERED
-    await node.accepts(courier.offers[0])
+    await node.accepts(sink.offers[0])

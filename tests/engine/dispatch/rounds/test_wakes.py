@@ -10,7 +10,7 @@ from mallard_engine.dispatch.rounds import round_scheduler
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import MALL, MARKET, OTHER_MALL, Courier, Node
+from tests.engine.dispatch.worlds import MALL, MARKET, OTHER_MALL, Node, RecordingSink
 from tests.support import eventually
 
 # North of the one mall, a point from which the other is as far.
@@ -144,11 +144,11 @@ async def test_a_driver_who_comes_back_with_what_the_job_needs(node: Node) -> No
     await node.offered(ref, "d")
 
 
-async def test_its_own_retry_entry(make_node: MakeNode, courier: Courier) -> None:
+async def test_its_own_retry_entry(make_node: MakeNode, sink: RecordingSink) -> None:
     node = await make_node(retry_s=0.2)
     ref = await node.submit()
     await eventually(lambda: node.calls.count("retry_later") >= 3)
-    assert courier.asked(ref) == []
+    assert sink.asked(ref) == []
 
 
 async def test_only_malls_where_jobs_wait_get_a_round(node: Node) -> None:

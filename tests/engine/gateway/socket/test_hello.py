@@ -99,7 +99,7 @@ async def test_a_device_is_kept_until_another_replaces_it(node: RunningNode, spo
     async def device_after(**hello: Any) -> tuple[str, str]:
         async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
             await app.hello(**hello)
-            snapshot = await node.node.store.snapshot(PHOENIX, "d1")
+            snapshot = await node.node.store.drivers.snapshot(PHOENIX, "d1")
             assert snapshot.driver.device is not None
             return snapshot.driver.device.kind, snapshot.driver.device.token
 
@@ -121,4 +121,4 @@ async def test_order_services_and_logs_see_no_device(node: RunningNode) -> None:
         seen = await node.http.get(f"/v1/jobs/{job['id']}", headers=shop)
         assert seen.json()["driver"] is not None
         assert "wake-me" not in seen.text
-        assert "wake-me" not in repr(await node.node.store.snapshot(PHOENIX, "d1"))
+        assert "wake-me" not in repr(await node.node.store.drivers.snapshot(PHOENIX, "d1"))

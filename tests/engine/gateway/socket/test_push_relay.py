@@ -26,10 +26,10 @@ class Streams:
         self.pushed.setdefault(market, []).extend(Push("d1", seq, "state") for seq in seqs)
         self._news.set()
 
-    async def push_head(self, market: str) -> str:
+    async def head(self, market: str) -> str:
         return str(len(self.pushed.get(market, [])))
 
-    async def pushes(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
+    async def read(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
         self.asked.append(dict(cursors))
         await asyncio.sleep(0)
         if self.down:

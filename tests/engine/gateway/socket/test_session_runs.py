@@ -29,12 +29,12 @@ async def offer_run(node: RunningNode, driver: str, *jobs: Job) -> str:
     ranked = (RankedDriver(driver, True, None, 1.0, (), 300, 2_000, gate),)
     planned = []
     for n, job in enumerate(jobs):
-        attempt = (await node.node.store.job(job["id"])).attempt
+        attempt = (await node.node.store.jobs.get(job["id"])).attempt
         record = RoundRecord(job["id"], attempt + 1, 1, 1_000, False, ranked)
         etas = ((2_000_000_000_000, 2_000_000_000_000 + n * 1_000),)
         planned.append(PlannedJob(job["id"], attempt, record, etas if len(jobs) > 1 else ()))
     plan = OfferPlan(uuid.uuid4().hex, MALL, tuple(planned), ranked)
-    return (await node.node.store.offer(plan)).verdict
+    return (await node.node.store.offers.make(plan)).verdict
 
 
 async def offered_run(node: RunningNode, driver: DriverApp, count: int) -> tuple[list[Job], Job]:
@@ -143,7 +143,7 @@ async def test_one_more_job_on_the_way(pooling: RunningNode, answer: str) -> Non
         await driver.send("offer_ack", offer=add_on["offer"])
         reply = await driver.ask(answer, offer=add_on["offer"])
         assert reply["state"] == "on_run"
-        record = (await node.node.store.snapshot("phoenix", "d1")).driver
+        record = (await node.node.store.drivers.snapshot("phoenix", "d1")).driver
         held = [job["id"] for job in (jobs if answer == "decline" else [*jobs, more])]
         assert sorted(held_job.job for held_job in record.jobs) == sorted(held)
         # To decline it costs nothing.

@@ -40,7 +40,7 @@ async def test_an_empty_store_and_a_busy_one_have_none(world: World) -> None:
 async def test_custody_on_top_of_another_job_is_no_breach(world: World) -> None:
     await world.driver("ann")
     first, attempt = await world.assigned("ann")
-    await world.store.release(first, attempt, Outcome.SILENT, "engine", "")
+    await world.store.jobs.release(first, attempt, Outcome.SILENT, "engine", "")
     await world.assigned("ann")
     await world.step(first, Step.PICKED_UP, attempt)
     assert len((await world.record()).jobs) == 2
@@ -136,7 +136,7 @@ async def test_jobs_are_counted_right_while_they_change(world: World) -> None:
 
     async def meanwhile() -> None:
         for ref in refs:
-            await world.store.cancel(ref, "toys", "")
+            await world.store.jobs.cancel(ref, "toys", "")
             await world.submit()
             if stop.is_set():
                 return
@@ -154,7 +154,7 @@ async def test_jobs_are_counted_right_while_they_change(world: World) -> None:
 async def test_an_event_stream_that_lost_events_is_named(planted: World, how: str) -> None:
     first = await planted.submit()
     planted.clock.now_ms += 60_000
-    await planted.store.cancel(await planted.submit(), "toys", "")
+    await planted.store.jobs.cancel(await planted.submit(), "toys", "")
     events = planted.keys.key("events")
     entries = await planted.redis.xrange(events)
     if how == "emptied":

@@ -123,18 +123,18 @@ async def test_a_day_of_runs_has_no_breach_and_leaves_nothing(world: World) -> N
         refs, offer = await world.offered_run("ann", 2)
         assert await world.breaches() == ()
         if end == "declined":
-            await store.decline(MARKET, "ann", offer, "")
+            await store.offers.decline(MARKET, "ann", offer, "")
         elif end == "unacknowledged":
             await world.pass_ms(ACK_MS)
-            await store.lapse(await world.entry(refs[0]))
-            await store.seen(MARKET, "ann")
+            await store.deadlines.lapse(await world.entry(refs[0]))
+            await store.drivers.seen(MARKET, "ann")
         else:
-            await store.accept(MARKET, "ann", offer)
+            await store.offers.accept(MARKET, "ann", offer)
             more = await world.submit()
             plan = world.plan(more, 0, "ann")
-            await store.offer(plan)
+            await store.offers.make(plan)
             assert await world.breaches() == ()
-            await store.accept(MARKET, "ann", plan.offer)
+            await store.offers.accept(MARKET, "ann", plan.offer)
             refs = (*refs, more)
         for ref in refs:
             if end == "given up":
@@ -144,10 +144,10 @@ async def test_a_day_of_runs_has_no_breach_and_leaves_nothing(world: World) -> N
                 assert await world.breaches() == ()
                 await world.step(ref, Step.DELIVERED, 1)
                 continue
-            await store.cancel(ref, "toys", "")
+            await store.jobs.cancel(ref, "toys", "")
         assert await world.breaches() == ()
         await world.pass_ms(30_000)
-        await store.driver_due(MARKET, "ann")
+        await store.deadlines.driver_due(MARKET, "ann")
     assert (await world.coming(), await world.waiting()) == (set(), [])
     assert {member.partition("/")[0] for member in await world.due()} == {"driver"}
     assert await world.redis.exists(world.keys.key("coming")) == 0
@@ -156,8 +156,8 @@ async def test_a_day_of_runs_has_no_breach_and_leaves_nothing(world: World) -> N
 async def test_a_run_that_was_given_back_is_no_broken_promise(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = await world.assigned_run("ann", 3)
-    await world.store.release(refs[0], 1, Outcome.UNASSIGNED, "operator", "")
-    await world.store.cancel(refs[1], "toys", "")
+    await world.store.jobs.release(refs[0], 1, Outcome.UNASSIGNED, "operator", "")
+    await world.store.jobs.cancel(refs[1], "toys", "")
     assert await world.breaches() == ()
     packed = await world.redis.hget(world.keys.key("drivers"), "ann")
     assert len(msgspec.msgpack.decode(packed)["jobs"]) == 1

@@ -123,13 +123,13 @@ async def test_a_round_has_no_breach_and_leaves_nothing(world: World, end: str) 
     ref = await round_of_two(world)
     assert await world.breaches() == ()
     if end == "accepted":
-        await world.store.accept(MARKET, "bob", "o2-0")
+        await world.store.offers.accept(MARKET, "bob", "o2-0")
     elif end == "declined":
-        await world.store.decline(MARKET, "ann", "o1-0", "")
+        await world.store.offers.decline(MARKET, "ann", "o1-0", "")
         assert await world.breaches() == ()
-        await world.store.decline(MARKET, "bob", "o2-0", "")
+        await world.store.offers.decline(MARKET, "bob", "o2-0", "")
     assert await world.breaches() == ()
-    await world.store.cancel(ref, "toys", "")
+    await world.store.jobs.cancel(ref, "toys", "")
     assert await world.breaches() == ()
     assert [m for m in await world.due() if m.endswith(ref.job)] == []
     assert await world.redis.hget(world.keys.job(ref.job), "round") is None

@@ -40,10 +40,10 @@ async def on_its_way(world: World) -> JobRef:
 
 async def coming(world: World, mall: str = MALL) -> tuple[Near, ...]:
     """Whom a round of the mall sees on their way; one of the whole market sees the same."""
-    found = await world.store.candidates(
+    found = await world.store.offers.candidates(
         MARKET, mall, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=0
     )
-    around = await world.store.free_around(
+    around = await world.store.offers.free_around(
         MARKET, [(LAT, LON)], radius_m=500, max_radius_m=5_000, drivers=4, most=8, malls=[mall]
     )
     assert [near.driver for near in found.coming] == [near.driver for near in around.coming]
@@ -53,7 +53,7 @@ async def coming(world: World, mall: str = MALL) -> tuple[Near, ...]:
 async def add(world: World, ref: JobRef, driver: str = "ann") -> OfferPlan:
     """Offer one more job."""
     plan = world.plan(ref, (await world.job(ref)).attempt, driver)
-    offered = await world.store.offer(plan)
+    offered = await world.store.offers.make(plan)
     assert offered.verdict == "offered"
     (push,) = offered.effects.pushes
     assert push.offer
@@ -96,24 +96,24 @@ async def test_who_may_be_asked_no_more_is_out_at_once(
     if what == "arrives":
         await world.step(on_its_way, Step.AT_MALL, 1)
     elif what == "is there":
-        await world.store.arrive(on_its_way, "ann", 1)
+        await world.store.jobs.arrive(on_its_way, "ann", 1)
     elif what == "collects":
         await world.step(on_its_way, Step.PICKED_UP, 1)
     elif what == "is full":
         for _ in range(2):
-            await world.store.assign(await world.submit(), "ann", "operator")
+            await world.store.jobs.assign(await world.submit(), "ann", "operator")
     elif what == "pauses":
-        await world.store.status(MARKET, "ann", Wish.PAUSED, None)
+        await world.store.drivers.status(MARKET, "ann", Wish.PAUSED, None)
     elif what == "is suspended":
-        await world.store.suspend(MARKET, "ann", "complaint")
+        await world.store.drivers.suspend(MARKET, "ann", "complaint")
     elif what == "is offered":
         await add(world, await world.submit())
     else:
-        await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+        await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     assert await world.coming() == set()
     assert await coming(world) == ()
     ref = await world.submit()
-    assert (await world.store.offer(world.plan(ref, 0, "ann"))).verdict == "nobody"
+    assert (await world.store.offers.make(world.plan(ref, 0, "ann"))).verdict == "nobody"
 
 
 @pytest.mark.parametrize("what", ["cancelled", "given up", "unassigned"])
@@ -121,11 +121,11 @@ async def test_with_empty_hands_it_is_free_again(
     world: World, on_its_way: JobRef, what: str
 ) -> None:
     if what == "cancelled":
-        effects = await world.store.cancel(on_its_way, "toys", "")
+        effects = await world.store.jobs.cancel(on_its_way, "toys", "")
     elif what == "given up":
         effects = (await world.step(on_its_way, Step.GIVE_UP, 1)).effects
     else:
-        effects = await world.store.release(on_its_way, 1, Outcome.UNASSIGNED, "operator", "")
+        effects = await world.store.jobs.release(on_its_way, 1, Outcome.UNASSIGNED, "operator", "")
     assert [freed.driver for freed in effects.freed] == ["ann"]
     assert (await world.coming(), await world.idle()) == (set(), {"ann"})
 
@@ -135,7 +135,7 @@ async def test_one_job_less_makes_room_again(world: World) -> None:
     refs = await world.assigned_run("ann", 3)
     assert await world.coming() == set()
     waiting = await world.submit()
-    effects = await world.store.cancel(refs[0], "toys", "")
+    effects = await world.store.jobs.cancel(refs[0], "toys", "")
     assert await world.coming() == {HERE}
     # Somebody waits who may now be added: its mall gets a round.
     assert effects.malls == (MALL,)
@@ -147,8 +147,8 @@ async def test_a_stale_position_takes_it_out_and_a_new_one_brings_it_back(
 ) -> None:
     await world.pass_ms(STALE_MS + 1)
     ref = await world.submit()
-    assert (await world.store.offer(world.plan(ref, 0, "ann"))).verdict == "nobody"
-    await world.store.driver_due(MARKET, "ann")
+    assert (await world.store.offers.make(world.plan(ref, 0, "ann"))).verdict == "nobody"
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.coming() == set()
     recorded = await world.fix("ann")
     assert (recorded, await world.coming()) == ("ok", {HERE})
@@ -157,7 +157,9 @@ async def test_a_stale_position_takes_it_out_and_a_new_one_brings_it_back(
 
 async def test_another_end_of_the_block_is_news(world: World, on_its_way: JobRef) -> None:
     await world.submit()
-    answered = await world.store.status(MARKET, "ann", Wish.AVAILABLE, world.now + 9_000_000)
+    answered = await world.store.drivers.status(
+        MARKET, "ann", Wish.AVAILABLE, world.now + 9_000_000
+    )
     assert answered.effects.malls == (MALL,)
     assert await world.coming() == {HERE}
     assert (await world.record()).jobs[0].job == on_its_way.job
@@ -167,11 +169,11 @@ async def test_on_the_way_it_is_asked_for_one_job_of_that_mall(
     world: World, on_its_way: JobRef
 ) -> None:
     elsewhere = await world.submit(mall="another-mall")
-    assert (await world.store.offer(world.plan(elsewhere, 0, "ann"))).verdict == "nobody"
+    assert (await world.store.offers.make(world.plan(elsewhere, 0, "ann"))).verdict == "nobody"
     two = await world.run_plan((await world.submit(), await world.submit()), "ann")
-    assert (await world.store.offer(two)).verdict == "nobody"
+    assert (await world.store.offers.make(two)).verdict == "nobody"
     heavy = await world.submit(weight_g=8_900)
-    assert (await world.store.offer(world.plan(heavy, 0, "ann"))).verdict == "nobody"
+    assert (await world.store.offers.make(world.plan(heavy, 0, "ann"))).verdict == "nobody"
     await add(world, await world.submit(weight_g=8_800))
     assert (await world.record()).jobs[0].job == on_its_way.job
 
@@ -184,16 +186,16 @@ async def test_a_market_that_does_not_pool_asks_nobody(
     policies = {MARKET: replace(world.policy, max_run_jobs=most)}
     store = type(world.store)(world.url, policies, now_ms=world.clock)
     await store.connect()
-    found = await store.candidates(
+    found = await store.offers.candidates(
         MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=0
     )
     assert found.coming == ()
     ref = await world.submit()
-    assert (await store.offer(world.plan(ref, 0, "ann"))).verdict == "nobody"
-    await store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    assert (await store.offers.make(world.plan(ref, 0, "ann"))).verdict == "nobody"
+    await store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert await world.coming() == set()
     await store.close()
-    await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert (await world.job(on_its_way)).state == "assigned"
 
 
@@ -204,18 +206,18 @@ async def test_what_it_took_where_nothing_was_pooled_has_no_place_on_a_run(world
     before = type(world.store)(world.url, policies, now_ms=world.clock)
     await before.connect()
     ref, offer = await world.offered("ann")
-    await before.accept(MARKET, "ann", offer)
+    await before.offers.accept(MARKET, "ann", offer)
     await before.close()
-    await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert await world.coming() == set()
     more = await world.submit()
-    assert (await world.store.offer(world.plan(more, 0, "ann"))).verdict == "nobody"
+    assert (await world.store.offers.make(world.plan(more, 0, "ann"))).verdict == "nobody"
     with pytest.raises(DriverUnavailable):
-        await world.store.assign(more, "ann", "operator")
+        await world.store.jobs.assign(more, "ann", "operator")
     assert await world.breaches() == ()
     await world.step(ref, Step.PICKED_UP, 1)
     await world.step(ref, Step.DELIVERED, 1)
-    await world.store.assign(more, "ann", "operator")
+    await world.store.jobs.assign(more, "ann", "operator")
     assert await world.coming() == {HERE}
     assert await world.breaches() == ()
 
@@ -228,18 +230,18 @@ async def test_not_to_take_it_costs_nothing(world: World, on_its_way: JobRef, ho
     ref = await world.submit()
     plan = await add(world, ref)
     if how is Outcome.DECLINED:
-        answered = await world.store.decline(MARKET, "ann", plan.offer, "")
+        answered = await world.store.offers.decline(MARKET, "ann", plan.offer, "")
         assert answered.driver.shown == "on_run"
     else:
-        await world.store.offer_ack(MARKET, "ann", plan.offer)
+        await world.store.offers.ack(MARKET, "ann", plan.offer)
         await world.pass_ms(OFFER_MS)
-        outcome, _, effects = await world.store.lapse(await world.entry(ref))
+        outcome, _, effects = await world.store.deadlines.lapse(await world.entry(ref))
         assert (outcome, [p.kind for p in effects.pushes]) == (how, ["offer_closed"])
     ann = await world.record()
     assert (ann.cool_until_ms, ann.declines, len(ann.jobs)) == (0, 0, 1)
     assert await world.coming() == {HERE}
     # It is not asked again for this job; for another it is.
-    assert (await world.store.offer(world.plan(ref, 1, "ann"))).verdict == "nobody"
+    assert (await world.store.offers.make(world.plan(ref, 1, "ann"))).verdict == "nobody"
     await add(world, await world.submit())
     assert (await world.job(on_its_way)).state == "assigned"
 
@@ -250,9 +252,9 @@ async def test_not_to_acknowledge_it_is_to_be_out_of_reach_as_ever(
     ref = await world.submit()
     await add(world, ref)
     await world.pass_ms(ACK_MS)
-    assert (await world.store.lapse(await world.entry(ref)))[0] is Outcome.UNACKNOWLEDGED
+    assert (await world.store.deadlines.lapse(await world.entry(ref)))[0] is Outcome.UNACKNOWLEDGED
     assert await world.coming() == set()
-    await world.store.seen(MARKET, "ann")
+    await world.store.drivers.seen(MARKET, "ann")
     assert await world.coming() == {HERE}
     assert (await world.job(on_its_way)).state == "assigned"
 
@@ -260,7 +262,7 @@ async def test_not_to_acknowledge_it_is_to_be_out_of_reach_as_ever(
 async def test_what_is_added_joins_the_run(world: World, on_its_way: JobRef) -> None:
     ref = await world.submit()
     plan = await add(world, ref)
-    answered = await world.store.accept(MARKET, "ann", plan.offer)
+    answered = await world.store.offers.accept(MARKET, "ann", plan.offer)
     assert [job.id for job in answered.jobs] == [ref.job]
     assert [held.job for held in answered.driver.jobs] == [on_its_way.job, ref.job]
     assert await world.coming() == {HERE}
@@ -276,8 +278,8 @@ async def test_an_offer_for_one_more_may_be_taken_behind_the_door(
     """The arrival ends the asking; who was asked before may still say yes."""
     ref = await world.submit()
     plan = await add(world, ref)
-    await world.store.arrive(on_its_way, "ann", 1)
-    await world.store.accept(MARKET, "ann", plan.offer)
+    await world.store.jobs.arrive(on_its_way, "ann", 1)
+    await world.store.offers.accept(MARKET, "ann", plan.offer)
     assert len((await world.record()).jobs) == 2
     assert await world.coming() == set()
 
@@ -285,12 +287,12 @@ async def test_an_offer_for_one_more_may_be_taken_behind_the_door(
 async def test_custody_may_have_filled_the_vehicle_meanwhile(world: World) -> None:
     await world.driver("ann", vehicle=replace(VAN, max_jobs=2))
     lost, attempt = await world.assigned("ann")
-    await world.store.release(lost, attempt, Outcome.SILENT, "engine", "")
+    await world.store.jobs.release(lost, attempt, Outcome.SILENT, "engine", "")
     held, _ = await world.assigned("ann")
     plan = await add(world, await world.submit())
     await world.step(lost, Step.PICKED_UP, attempt, "ann")
     with pytest.raises(Refused, match="offer_closed"):
-        await world.store.accept(MARKET, "ann", plan.offer)
+        await world.store.offers.accept(MARKET, "ann", plan.offer)
     assert [h.job for h in (await world.record()).jobs] == [held.job, lost.job]
 
 
@@ -298,7 +300,7 @@ async def test_custody_tells_a_round_no_lie(world: World) -> None:
     """What turned out to be on board is no job that is still to be collected."""
     await world.driver("ann", vehicle=VAN)
     lost, attempt = await world.assigned("ann")
-    await world.store.release(lost, attempt, Outcome.SILENT, "engine", "")
+    await world.store.jobs.release(lost, attempt, Outcome.SILENT, "engine", "")
     await world.step(lost, Step.PICKED_UP, attempt, "ann")
     assert (await world.record()).jobs[0].there
     assert await world.coming() == set()

@@ -26,9 +26,9 @@ KEPT_MS = 600_000
 async def refused(world: World, driver: str, offer: str, verb: str = "accept") -> ErrorCode:
     store = world.store
     answer = (
-        store.accept(MARKET, driver, offer)
+        store.offers.accept(MARKET, driver, offer)
         if verb == "accept"
-        else store.decline(MARKET, driver, offer, "")
+        else store.offers.decline(MARKET, driver, offer, "")
     )
     with pytest.raises(Refused) as caught:
         await answer
@@ -39,7 +39,7 @@ async def test_an_accepted_job_is_in_the_drivers_hands(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.pass_ms(500)
-    answered = await world.store.accept(MARKET, "ann", offer)
+    answered = await world.store.offers.accept(MARKET, "ann", offer)
     (job,) = answered.jobs
     assert job == await world.job(ref)
     assert (job.state, job.driver, job.attempt, job.offer) == ("assigned", "ann", 1, None)
@@ -55,11 +55,11 @@ async def test_an_accepted_job_is_in_the_drivers_hands(world: World) -> None:
 async def test_an_accept_succeeds_only_before_the_expiry(world: World, early_ms: int) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
-    await world.store.offer_ack(MARKET, "ann", offer)
+    await world.store.offers.ack(MARKET, "ann", offer)
     await world.pass_ms(OFFER_MS - early_ms)
     before = await world.dump()
     if early_ms > 0:
-        await world.store.accept(MARKET, "ann", offer)
+        await world.store.offers.accept(MARKET, "ann", offer)
         assert await world.state(ref) == "assigned"
         return
     assert await refused(world, "ann", offer) is ErrorCode.OFFER_CLOSED
@@ -72,8 +72,8 @@ async def test_an_accept_implies_the_acknowledgement(world: World) -> None:
     ref, offer = await world.offered()
     entry = await world.entry(ref)
     await world.pass_ms(ACK_MS)
-    await world.store.accept(MARKET, "ann", offer)
-    assert (await world.store.lapse(entry))[0] is None
+    await world.store.offers.accept(MARKET, "ann", offer)
+    assert (await world.store.deadlines.lapse(entry))[0] is None
     assert await world.state(ref) == "assigned"
 
 
@@ -91,18 +91,18 @@ async def test_only_the_offers_driver_may_answer(world: World, verb: str) -> Non
 async def test_repeating_an_accept_gets_the_first_answer_for_ten_minutes(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
-    first = await world.store.accept(MARKET, "ann", offer)
+    first = await world.store.offers.accept(MARKET, "ann", offer)
     before = await world.dump()
     await world.pass_ms(KEPT_MS - 1)
-    await world.store.forget(MARKET)
-    again = await world.store.accept(MARKET, "ann", offer)
+    await world.store.deadlines.forget(MARKET)
+    again = await world.store.offers.accept(MARKET, "ann", offer)
     assert (again.jobs, again.driver) == (first.jobs, first.driver)
     assert again.effects.pushes == ()
     after = await world.dump()
     changed = {key for key in after if after[key] != before[key]}
     assert changed == {world.keys.key(name).encode() for name in ("nodes", "leases")}
     await world.pass_ms(1)
-    assert await world.store.forget(MARKET) == 1
+    assert await world.store.deadlines.forget(MARKET) == 1
     assert await refused(world, "ann", offer) is ErrorCode.NOT_YOURS
     assert await world.state(ref) == "assigned"
 
@@ -111,7 +111,7 @@ async def test_a_thousand_accepts_have_one_effect(world: World) -> None:
     await world.driver("ann")
     await world.driver("bob")
     ref, offer = await world.offered("ann")
-    verb = world.store.accept
+    verb = world.store.offers.accept
     results = await asyncio.gather(
         *(verb(MARKET, "ann" if n % 2 else "bob", offer) for n in range(1_000)),
         return_exceptions=True,
@@ -124,11 +124,11 @@ async def test_a_thousand_accepts_have_one_effect(world: World) -> None:
 async def test_an_accept_after_another_end_is_refused(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
-    await world.store.withdraw(ref, offer, "operator")
+    await world.store.offers.withdraw(ref, offer, "operator")
     assert await refused(world, "ann", offer) is ErrorCode.OFFER_CLOSED
     second = await world.offer(ref, "ann")
     assert await refused(world, "ann", offer) is ErrorCode.OFFER_CLOSED
-    await world.store.decline(MARKET, "ann", second, "")
+    await world.store.offers.decline(MARKET, "ann", second, "")
     assert await refused(world, "ann", second) is ErrorCode.OFFER_CLOSED
 
 
@@ -147,7 +147,7 @@ async def test_an_answer_is_fenced_by_the_job_itself(
 async def test_a_declined_offer_cannot_be_declined_after_it_was_accepted(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
-    await world.store.accept(MARKET, "ann", offer)
+    await world.store.offers.accept(MARKET, "ann", offer)
     assert await refused(world, "ann", offer, "decline") is ErrorCode.OFFER_CLOSED
 
 
@@ -155,7 +155,7 @@ async def test_hands_that_custody_filled_take_no_offer(world: World) -> None:
     """S2: the vehicle holds one job, and an offer may be out when a parcel turns up in it."""
     await world.driver("ann")
     lost, attempt = await world.assigned("ann")
-    await world.store.release(lost, attempt, Outcome.SILENT, "engine", "")
+    await world.store.jobs.release(lost, attempt, Outcome.SILENT, "engine", "")
     _, offer = await world.offered("ann")
     await world.step(lost, Step.PICKED_UP, attempt)
     assert await refused(world, "ann", offer) is ErrorCode.OFFER_CLOSED
@@ -169,7 +169,7 @@ async def test_a_declined_job_looks_on_and_the_driver_cools_down(world: World) -
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.pass_ms(500)
-    answered = await world.store.decline(MARKET, "ann", offer, "too far")
+    answered = await world.store.offers.decline(MARKET, "ann", offer, "too far")
     assert answered.effects.malls == (MALL,)
     assert answered.effects.pushes == ()
     ann = answered.driver
@@ -187,9 +187,9 @@ async def test_a_declined_job_looks_on_and_the_driver_cools_down(world: World) -
 async def test_repeating_a_decline_gets_the_first_answer(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
-    await world.store.decline(MARKET, "ann", offer, "")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
     before = await world.dump()
-    again = await world.store.decline(MARKET, "ann", offer, "")
+    again = await world.store.offers.decline(MARKET, "ann", offer, "")
     assert again.driver.declines == 1.0
     assert await world.dump() == before
 
@@ -197,23 +197,23 @@ async def test_repeating_a_decline_gets_the_first_answer(world: World) -> None:
 async def test_recent_declines_halve_each_hour(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
-    await world.store.decline(MARKET, "ann", offer, "")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
     await world.pass_ms(HOUR_MS)
     await world.fix("ann")
     _, offer = await world.offered()
-    answered = await world.store.decline(MARKET, "ann", offer, "")
+    answered = await world.store.offers.decline(MARKET, "ann", offer, "")
     assert answered.driver.declines == pytest.approx(1.5)
 
 
 async def test_a_driver_may_answer_from_its_next_socket(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(1_000)
-    await world.store.beat(MARKET, "n2")
+    await world.store.leases.beat(MARKET, "n2")
     await world.connect("ann", node="n2")
-    snapshot = await world.store.snapshot(MARKET, "ann")
+    snapshot = await world.store.drivers.snapshot(MARKET, "ann")
     assert snapshot.offer is not None
     assert snapshot.offer.offer == offer
-    await world.store.accept(MARKET, "ann", offer)
+    await world.store.offers.accept(MARKET, "ann", offer)
     assert await world.state(ref) == "assigned"

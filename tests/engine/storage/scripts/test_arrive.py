@@ -9,7 +9,7 @@ from tests.engine.storage.worlds import World
 async def test_a_holder_on_its_way_has_arrived_and_is_told(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned("ann")
-    effects = await world.store.arrive(ref, "ann", attempt)
+    effects = await world.store.jobs.arrive(ref, "ann", attempt)
     job = await world.job(ref)
     assert (job.state, job.driver, job.attempt) == (JobState.AT_MALL, "ann", attempt)
     (push,) = effects.pushes
@@ -23,7 +23,7 @@ async def test_it_is_on_its_way_no_longer(world: World, state: JobState) -> None
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
     before = await world.dump()
-    assert (await world.store.arrive(ref, "ann", attempt)).pushes == ()
+    assert (await world.store.jobs.arrive(ref, "ann", attempt)).pushes == ()
     assert await world.dump() == before
 
 
@@ -32,5 +32,5 @@ async def test_only_the_holder_under_its_attempt(world: World) -> None:
     ref, attempt = await world.assigned("ann")
     before = await world.dump()
     for driver, named in (("bob", attempt), ("ann", attempt - 1), ("ann", attempt + 1)):
-        await world.store.arrive(ref, driver, named)
+        await world.store.jobs.arrive(ref, driver, named)
     assert await world.dump() == before

@@ -20,7 +20,7 @@ async def claim(
 ) -> tuple[str, int]:
     """The job's state and attempt, or why it is not believed."""
     try:
-        done = await world.store.claim(MARKET, driver, ref.job, attempt, state, at_ms=at_ms)
+        done = await world.store.jobs.claim(MARKET, driver, ref.job, attempt, state, at_ms=at_ms)
     except Refused as refused:
         return refused.code.value, 0
     return done.job_state, done.attempt
@@ -70,9 +70,9 @@ async def test_a_delivery_without_its_proof_is_a_pick_up(world: World) -> None:
 
 async def test_a_holder_revoked_meanwhile_has_delivered(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver())
-    await world.store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
+    await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
     await world.driver("bob")
-    await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
     done, higher = await claim(world, ref, attempt, "delivered")
     assert (done, higher > attempt + 1) == ("delivered", True)
     assert (await world.record("bob")).jobs == ()
@@ -107,7 +107,7 @@ async def test_an_unknown_job_raises_an_alert(world: World) -> None:
 async def test_another_markets_job_is_out_of_reach(world: World) -> None:
     await world.driver()
     with pytest.raises(Refused) as refused:
-        await world.store.claim(MARKET, "ann", "job_las-vegas.x", 1, "picked_up", at_ms=None)
+        await world.store.jobs.claim(MARKET, "ann", "job_las-vegas.x", 1, "picked_up", at_ms=None)
     assert refused.value.code is ErrorCode.NOT_YOURS
 
 
@@ -139,7 +139,7 @@ async def test_a_lost_offer_is_believed_and_the_next_holder_hears(world: World) 
     ref = await world.submit()
     await world.driver("bob")
     await world.driver("ann")
-    await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
     await lose_writes(world)
     done = await claim(world, ref, 3, "delivered")
     assert done == ("delivered", 4)
@@ -207,9 +207,9 @@ async def test_repeated_claim_of_a_higher_attempt_alerts_once(world: World) -> N
 
 async def test_two_who_claim_a_parcel_alert_once(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver())
-    await world.store.release(ref, attempt, Outcome.UNASSIGNED, "ops", "")
+    await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "ops", "")
     await world.driver("bob")
-    await world.store.assign(ref, "bob", "ops")
+    await world.store.jobs.assign(ref, "bob", "ops")
     job = await world.job(ref)
     await world.step(ref, Step.PICKED_UP, job.attempt, "bob")
     for _ in range(3):

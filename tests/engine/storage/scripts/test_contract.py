@@ -15,12 +15,12 @@ from mallard_engine.ports import (
     OwnDriver,
     Refused,
     Stop,
-    Store,
+    Storage,
 )
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import place_of
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
 from mallard_protocol.lifecycle import (
     BEFORE_PICKUP,
@@ -56,7 +56,7 @@ READ_ONLY = {
 }
 MOST_LINES = 120
 # For the type checker: the store keeps its port.
-KEEPS_ITS_PORT: type[Store] = RedisStore
+KEEPS_ITS_PORT: type[Storage] = RedisStorage
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
@@ -152,51 +152,53 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
 ) -> None:
     """Every call of the store, once; the world's link holds each against its header."""
     store = world.store
-    await store.hello(MARKET, "bob", node=NODE, vehicle=Vehicle(max_jobs=2), fix=None)
+    await store.drivers.hello(MARKET, "bob", node=NODE, vehicle=Vehicle(max_jobs=2), fix=None)
     await world.driver("ann")
-    await store.record_positions(MARKET, [DriverFix("ann", world.now + 1, LAT, LON, 5.0)])
+    await store.drivers.record_positions(MARKET, [DriverFix("ann", world.now + 1, LAT, LON, 5.0)])
     await asyncio.gather(
-        store.seen(MARKET, "ann"),
-        store.tell(MARKET, "ann", "bad_field"),
-        store.alive(MARKET, "ann"),
+        store.drivers.seen(MARKET, "ann"),
+        store.drivers.push_state(MARKET, "ann", "bad_field"),
+        store.drivers.alive(MARKET, "ann"),
     )
-    await store.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000_000)
-    await store.suspend(MARKET, "ann", "complaint")
-    await store.resume(MARKET, "ann")
-    await store.drivers_near(MARKET, LAT, LON, 1_000, 10)
-    await store.set_device(MARKET, "ann", 1, Device("fcm", "wake-me"))
+    await store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000_000)
+    await store.drivers.suspend(MARKET, "ann", "complaint")
+    await store.drivers.resume(MARKET, "ann")
+    await store.drivers.near(MARKET, LAT, LON, 1_000, 10)
+    await store.drivers.set_device(MARKET, "ann", 1, Device("fcm", "wake-me"))
 
     ref, offer = await world.offered()
     queued = JobQuery(states=frozenset({"queued"}))
-    await store.jobs(MARKET, queued, service=None, limit=1, cursor=None)
-    await store.record_round(MARKET, RoundRecord(ref.job, 1, world.now, 1_000, False))
-    assert await store.last_round(ref.job)
-    await store.candidates(
+    await store.jobs.page(MARKET, queued, service=None, limit=1, cursor=None)
+    await store.offers.record_round(MARKET, RoundRecord(ref.job, 1, world.now, 1_000, False))
+    assert await store.offers.last_round(ref.job)
+    await store.offers.candidates(
         MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=4
     )
     await world.redis.zadd(world.keys.wait(MALL), {place_of("toys", 0, 1, "job_phoenix.x", ""): 0})
-    await store.waiting_that_fit(MARKET, MALL, [Vehicle()], "-", "+")
+    await store.offers.waiting_that_fit(MARKET, MALL, [Vehicle()], "-", "+")
     await asyncio.gather(
-        store.queue_of(MARKET, 10), store.waiting(MARKET, [f"m{n}" for n in range(40)])
+        store.offers.queue_of(MARKET, 10), store.jobs.waiting(MARKET, [f"m{n}" for n in range(40)])
     )
-    await store.free_around(
+    await store.offers.free_around(
         MARKET, [(LAT, LON)], radius_m=500, max_radius_m=5_000, drivers=4, most=8
     )
-    await store.offer_ack(MARKET, "ann", offer)
-    await store.lapse(await world.entry(ref))
-    await store.withdraw(ref, offer, "operator")
-    await store.retry_later(ref, 1, world.now + 5_000)
+    await store.offers.ack(MARKET, "ann", offer)
+    await store.deadlines.lapse(await world.entry(ref))
+    await store.offers.withdraw(ref, offer, "operator")
+    await store.deadlines.retry_later(ref, 1, world.now + 5_000)
     offer = await world.offer(ref, "ann")
-    await store.decline(MARKET, "ann", offer, "too far")
-    await store.assign(ref, "ann", "operator")
-    await store.release(ref, 3, Outcome.UNASSIGNED, "operator", "mistake")
-    await store.assign(ref, "ann", "operator")
-    await store.silence(await world.entry(ref))
-    await store.update_etas(MARKET, "ann", [Stop(ref.job, 4, world.now + 1, world.now + 2)])
-    await store.arrive(ref, "ann", 4)
+    await store.offers.decline(MARKET, "ann", offer, "too far")
+    await store.jobs.assign(ref, "ann", "operator")
+    await store.jobs.release(ref, 3, Outcome.UNASSIGNED, "operator", "mistake")
+    await store.jobs.assign(ref, "ann", "operator")
+    await store.deadlines.silence(await world.entry(ref))
+    await store.jobs.update_etas(MARKET, "ann", [Stop(ref.job, 4, world.now + 1, world.now + 2)])
+    await store.jobs.arrive(ref, "ann", 4)
     job = await world.job(ref)
-    await store.ready(ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now)
-    await store.progress(
+    await store.jobs.ready(
+        ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now
+    )
+    await store.jobs.progress(
         ref,
         "ann",
         job.attempt,
@@ -205,28 +207,30 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
         proof=Proof("code", "1"),
         reason="",
     )
-    await store.problem(
+    await store.jobs.problem(
         MARKET, "ann", kind="not_ready", mall=MALL, job=ref.job, store="lego",
         until_ms=world.now + 1, text="",
     )  # fmt: skip
-    await store.close_job(ref, JobState.RETURNED, "operator", "")
+    await store.jobs.close(ref, JobState.RETURNED, "operator", "")
     accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
-    await store.accept(MARKET, "bob", offer)
-    await store.cancel(accepted, "toys", "")
-    await store.expire(await world.submit(), "nobody_in_reach", 0)
+    await store.offers.accept(MARKET, "bob", offer)
+    await store.jobs.cancel(accepted, "toys", "")
+    await store.deadlines.expire(await world.submit(), "nobody_in_reach", 0)
     await _scheduled(world)
-    await store.due(MARKET, 10)
-    await store.driver_due(MARKET, "ann")
-    await store.offer_more(DueEntry("more/m/job_phoenix.x", "more", "job_phoenix.x", mall="m"))
-    await store.disconnect(MARKET, NODE, [("ann", 1)])
+    await store.deadlines.due(MARKET, 10)
+    await store.deadlines.driver_due(MARKET, "ann")
+    await store.deadlines.offer_more(
+        DueEntry("more/m/job_phoenix.x", "more", "job_phoenix.x", mall="m")
+    )
+    await store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     late = LateRun(MALL, ref.job, "ann", 1, world.now)
-    await store.hand_over(late, world.plan(ref, 1, "bob"))
+    await store.offers.reassign(late, world.plan(ref, 1, "bob"))
     with pytest.raises(Refused):
-        await store.claim(MARKET, "ann", "job_phoenix.x", 1, "picked_up", at_ms=1)
-    await store.take_back(MARKET, NODE, [OwnDriver("ann", 1, Wish.PAUSED)], rewound=False)
-    await store.reap(MARKET, "dead", 10)
-    await store.leave(MARKET, NODE)
-    await store.forget(MARKET)
+        await store.jobs.claim(MARKET, "ann", "job_phoenix.x", 1, "picked_up", at_ms=1)
+    await store.drivers.take_back(MARKET, NODE, [OwnDriver("ann", 1, Wish.PAUSED)], rewound=False)
+    await store.leases.reap(MARKET, "dead", 10)
+    await store.leases.leave(MARKET, NODE)
+    await store.deadlines.forget(MARKET)
 
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
 
@@ -234,14 +238,14 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
 async def _scheduled(world: World) -> None:
     """What happens to a job that is held back."""
     ref, _ = await world.in_state(JobState.SCHEDULED)
-    await world.store.queue(ref)
-    await world.store.lift_hold(MARKET, MALL, "lego", world.now)
+    await world.store.deadlines.queue(ref)
+    await world.store.jobs.lift_hold(MARKET, MALL, "lego", world.now)
     need = (await world.job(ref)).need
-    await world.store.next_opening(ref, 0, was=need, need=need, release_ms=world.now + 1)
+    await world.store.deadlines.next_opening(ref, 0, was=need, need=need, release_ms=world.now + 1)
 
 
 async def test_an_entry_of_an_unknown_kind_is_told_as_it_is(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {"odd/mall/job": world.now})
-    (entry,) = await world.store.due(MARKET, 10)
+    (entry,) = await world.store.deadlines.due(MARKET, 10)
     assert entry == DueEntry("odd/mall/job", "odd", "job", mall="mall")
     await world.redis.zrem(world.keys.key("due"), entry.member)

@@ -3,7 +3,7 @@
 import pytest
 
 from mallard_engine.ports import DueEntry, StoreFull
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from tests.engine.storage.worlds import (
     ACK_MS,
@@ -27,13 +27,13 @@ LEASE_MS = 1_500
 async def test_what_is_overdue_is_put_off_and_never_popped(world: World) -> None:
     ref = await world.submit()
     await world.pass_ms(999)
-    assert await world.store.due(MARKET, 10) == []
+    assert await world.store.deadlines.due(MARKET, 10) == []
     await world.pass_ms(26)
-    (entry,) = await world.store.due(MARKET, 10)
+    (entry,) = await world.store.deadlines.due(MARKET, 10)
     member = f"retry/{MALL}/{ref.job}"
     assert entry == DueEntry(member, "retry", ref.job, mall=MALL)
     assert await world.due() == {member: world.now + 2_000}
-    assert await world.store.due(MARKET, 10) == []
+    assert await world.store.deadlines.due(MARKET, 10) == []
 
 
 async def test_entries_come_oldest_first_in_bites(world: World) -> None:
@@ -42,7 +42,7 @@ async def test_entries_come_oldest_first_in_bites(world: World) -> None:
         jobs.append((await world.submit()).job)
         await world.pass_ms(1)
     await world.pass_ms(1_000)
-    bites = [[entry.id for entry in await world.store.due(MARKET, 3)] for _ in range(3)]
+    bites = [[entry.id for entry in await world.store.deadlines.due(MARKET, 3)] for _ in range(3)]
     assert bites == [jobs[:3], jobs[3:], []]
 
 
@@ -50,7 +50,7 @@ async def test_each_kind_of_entry_is_read_back(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.pass_ms(300_000)
-    entries = {entry.kind: entry for entry in await world.store.due(MARKET, 10)}
+    entries = {entry.kind: entry for entry in await world.store.deadlines.due(MARKET, 10)}
     assert (entries["driver"].id, entries["driver"].mall) == ("ann", "")
     told = entries["offer"]
     assert (told.id, told.mall, told.offer) == (ref.job, MALL, offer)
@@ -64,11 +64,11 @@ async def look_after(world: World, state: str) -> tuple[str, dict[str, int]]:
     (member,) = [member for member in await world.due() if member.startswith("silent/")]
     job = member.rpartition("/")[2]
     world.link.verdicts.clear()
-    await world.store.silence(DueEntry(member, "silent", job, mall=MALL))
+    await world.store.deadlines.silence(DueEntry(member, "silent", job, mall=MALL))
     ((_, verdict),) = world.link.verdicts
     assert verdict == state
     due = {m: at for m, at in (await world.due()).items() if not m.startswith("driver/")}
-    return (await world.store.job(job)).state.value, due
+    return (await world.store.jobs.get(job)).state.value, due
 
 
 async def test_an_assigned_job_goes_back_when_its_driver_stays_silent(world: World) -> None:
@@ -76,7 +76,7 @@ async def test_an_assigned_job_goes_back_when_its_driver_stays_silent(world: Wor
     ref, attempt = await world.assigned()
     await world.pass_ms(RESUME_MS)
     assert (await look_after(world, "waits"))[0] == "assigned"
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     lost_ms = world.now
     await world.pass_ms(RESUME_MS - 1)
     state, due = await look_after(world, "waits")
@@ -93,7 +93,7 @@ async def test_an_assigned_job_goes_back_when_its_driver_stays_silent(world: Wor
 async def test_at_the_mall_there_is_an_alert_first(world: World) -> None:
     await world.driver("ann")
     await world.in_state(JobState.AT_MALL)
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     lost_ms = world.now
     await world.pass_ms(RESUME_MS)
     state, due = await look_after(world, "alerted")
@@ -111,7 +111,7 @@ async def test_a_parcel_on_board_is_never_taken_back(world: World, state: JobSta
     await world.driver("ann")
     await world.in_state(state)
     for times in (1, 2):
-        await world.store.disconnect(MARKET, NODE, [("ann", times)])
+        await world.store.drivers.disconnect(MARKET, NODE, [("ann", times)])
         await world.pass_ms(RESUME_MS - 1)
         assert (await look_after(world, "waits"))[0] == state
         await world.pass_ms(1)
@@ -130,7 +130,7 @@ async def test_a_driver_who_is_there_with_a_parcel_needs_no_look(world: World) -
 async def test_a_driver_who_was_back_in_time_is_left_alone(world: World) -> None:
     await world.driver("ann")
     await world.assigned()
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(RESUME_MS - 1)
     await world.connect("ann")
     await world.pass_ms(1)
@@ -152,7 +152,7 @@ async def test_a_silent_entry_left_behind_is_dropped(world: World) -> None:
     ref, _ = await world.in_state(JobState.QUEUED)
     member = f"silent/{MALL}/{ref.job}"
     await world.redis.zadd(world.keys.key("due"), {member: world.now})
-    await world.store.silence(DueEntry(member, "silent", ref.job, mall=MALL))
+    await world.store.deadlines.silence(DueEntry(member, "silent", ref.job, mall=MALL))
     assert member not in await world.due()
 
 
@@ -160,23 +160,23 @@ async def test_a_silent_entry_left_behind_is_dropped(world: World) -> None:
 
 
 async def test_a_lease_lapses_at_its_end(world: World) -> None:
-    first = await world.store.beat(MARKET, "n2")
+    first = await world.store.leases.beat(MARKET, "n2")
     assert (first.standing.since_ms, first.dead, first.now_ms) == (world.now, (), world.now)
     world.clock.now_ms += LEASE_MS - 1
-    assert (await world.store.beat(MARKET, "n2")).standing == first.standing
+    assert (await world.store.leases.beat(MARKET, "n2")).standing == first.standing
     world.clock.now_ms += LEASE_MS
-    assert (await world.store.beat(MARKET, "n2")).standing.since_ms == world.now
+    assert (await world.store.leases.beat(MARKET, "n2")).standing.since_ms == world.now
 
 
 @pytest.mark.finding("B1")
 async def test_a_lapse_is_told_again_if_it_went_unheard(world: World) -> None:
-    before = (await world.store.beat(MARKET, NODE)).standing
+    before = (await world.store.leases.beat(MARKET, NODE)).standing
     world.clock.now_ms += LEASE_MS
-    await world.store.beat(MARKET, NODE)  # its reply is lost
+    await world.store.leases.beat(MARKET, NODE)  # its reply is lost
     lapsed_ms = world.now
     for _ in range(3):
         world.clock.now_ms += 500
-        standing = (await world.store.beat(MARKET, NODE)).standing
+        standing = (await world.store.leases.beat(MARKET, NODE)).standing
         assert standing != before
         assert standing.since_ms == lapsed_ms
 
@@ -185,18 +185,18 @@ async def test_a_lapse_is_told_again_if_it_went_unheard(world: World) -> None:
 async def test_a_node_whose_own_lease_is_new_takes_nobody_for_dead(world: World) -> None:
     """After an outage every lease has run out, and one node is the first to beat."""
     world.clock.now_ms += 5_000
-    assert (await world.store.beat(MARKET, "n2")).dead == ()
+    assert (await world.store.leases.beat(MARKET, "n2")).dead == ()
     world.clock.now_ms += LEASE_MS - 1
-    assert (await world.store.beat(MARKET, "n2")).dead == ()
+    assert (await world.store.leases.beat(MARKET, "n2")).dead == ()
     world.clock.now_ms += 1
-    assert (await world.store.beat(MARKET, "n2")).dead == (NODE,)
+    assert (await world.store.leases.beat(MARKET, "n2")).dead == (NODE,)
 
 
 # -- lost writes
 
 
 async def lost_ms(world: World) -> int:
-    return (await world.store.beat(MARKET, NODE)).standing.lost_ms
+    return (await world.store.leases.beat(MARKET, NODE)).standing.lost_ms
 
 
 @pytest.mark.finding("B4")
@@ -227,12 +227,12 @@ async def test_an_emptied_store_has_lost_writes(world: World) -> None:
 
 
 @pytest.mark.finding("B4")
-async def test_another_server_may_have_lost_writes(world: World, other_store: RedisStore) -> None:
+async def test_another_server_may_have_lost_writes(world: World, other_store: RedisStorage) -> None:
     await world.redis.hset(world.keys.key("lineage"), "server", "another")
     assert await lost_ms(world) == world.now
     # Other nodes hear of it, and do not take it for another loss.
     await world.pass_ms(500)
-    other = await other_store.beat(MARKET, "n2")
+    other = await other_store.leases.beat(MARKET, "n2")
     assert other.standing.lost_ms == await lost_ms(world) == world.now - 500
 
 
@@ -250,10 +250,10 @@ async def test_a_dead_nodes_drivers_are_taken_out_in_bites(world: World) -> None
     for driver in drivers:
         await world.driver(driver)
     ref, _ = await world.assigned("d0")
-    await world.store.beat(MARKET, "n2")
+    await world.store.leases.beat(MARKET, "n2")
     world.clock.now_ms += LEASE_MS
-    await world.store.beat(MARKET, "n2")
-    taken = [(await world.store.reap(MARKET, NODE, 3))[0] for _ in range(3)]
+    await world.store.leases.beat(MARKET, "n2")
+    taken = [(await world.store.leases.reap(MARKET, NODE, 3))[0] for _ in range(3)]
     assert taken == [3, 2, 0]
     assert await world.idle() == set()
     assert not any([(await world.record(driver)).connected for driver in drivers])
@@ -266,9 +266,9 @@ async def test_a_dead_nodes_drivers_are_taken_out_in_bites(world: World) -> None
 async def test_reaping_spares_who_has_moved_to_another_node(world: World) -> None:
     await world.driver("ann")
     world.clock.now_ms += LEASE_MS
-    await world.store.beat(MARKET, "n2")
+    await world.store.leases.beat(MARKET, "n2")
     await world.connect("ann", node="n2")
-    assert (await world.store.reap(MARKET, NODE, 10))[0] == 1
+    assert (await world.store.leases.reap(MARKET, NODE, 10))[0] == 1
     ann = await world.record()
     assert (ann.connected, ann.node) == (True, "n2")
     assert await world.idle() == {"ann"}
@@ -276,20 +276,20 @@ async def test_reaping_spares_who_has_moved_to_another_node(world: World) -> Non
 
 async def test_a_node_that_is_back_is_not_reaped_by_whoever_was_late(world: World) -> None:
     await world.driver("ann")
-    assert (await world.store.reap(MARKET, NODE, 10))[0] == 0
+    assert (await world.store.leases.reap(MARKET, NODE, 10))[0] == 0
     assert (await world.record()).connected
     assert await world.idle() == {"ann"}
-    await world.store.beat(MARKET, "n2")
-    assert (await world.store.reap(MARKET, "n2", 10))[0] == 0
+    await world.store.leases.beat(MARKET, "n2")
+    assert (await world.store.leases.reap(MARKET, "n2", 10))[0] == 0
     assert await world.redis.zscore(world.keys.key("nodes"), "n2") == world.now + LEASE_MS
 
 
 async def test_a_node_leaves_once_it_holds_nobody(world: World) -> None:
     epoch = await world.connect("ann")
-    assert not await world.store.leave(MARKET, NODE)
-    await world.store.disconnect(MARKET, NODE, [("ann", epoch)])
-    assert await world.store.leave(MARKET, NODE)
-    assert not await world.store.leave(MARKET, NODE)
+    assert not await world.store.leases.leave(MARKET, NODE)
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", epoch)])
+    assert await world.store.leases.leave(MARKET, NODE)
+    assert not await world.store.leases.leave(MARKET, NODE)
 
 
 # -- counting, pushes
@@ -297,20 +297,20 @@ async def test_a_node_leaves_once_it_holds_nobody(world: World) -> None:
 
 async def test_what_waits_is_counted(world: World) -> None:
     await world.submit()
-    assert await world.store.waiting(MARKET, [MALL, "other"]) == [1, 0]
+    assert await world.store.jobs.waiting(MARKET, [MALL, "other"]) == [1, 0]
 
 
 async def test_pushes_are_tailed_from_a_place_in_the_stream(world: World) -> None:
-    assert await world.store.push_head(MARKET) == "0-0"
+    assert await world.store.pushes.head(MARKET) == "0-0"
     await world.driver("ann")
     ref, offer = await world.offered()
-    head = await world.store.push_head(MARKET)
-    assert await world.store.pushes({MARKET: head}, 1) == []
-    await world.store.cancel(ref, "toys", "")
-    (entry,) = await world.store.pushes({MARKET: head}, 1)
+    head = await world.store.pushes.head(MARKET)
+    assert await world.store.pushes.read({MARKET: head}, 1) == []
+    await world.store.jobs.cancel(ref, "toys", "")
+    (entry,) = await world.store.pushes.read({MARKET: head}, 1)
     assert (entry.market, entry.push.kind, entry.push.offer_id) == (MARKET, "offer_closed", offer)
-    assert entry.cursor == await world.store.push_head(MARKET)
-    all_of_it = await world.store.pushes({MARKET: "0-0"}, 1)
+    assert entry.cursor == await world.store.pushes.head(MARKET)
+    all_of_it = await world.store.pushes.read({MARKET: "0-0"}, 1)
     assert [e.push.seq for e in all_of_it] == [1, 2]
 
 
@@ -328,41 +328,41 @@ async def test_a_full_server_refuses_only_hello_and_submit(world: World) -> None
     await world.redis.config_set("maxmemory", "1")
     try:
         with pytest.raises(StoreFull):
-            await world.store.submit(submission)
+            await world.store.jobs.submit(submission)
         with pytest.raises(StoreFull):
             await world.connect("eve")
         await world.pass_ms(1_000)
         assert await world.fix("ann") == "ok"
-        await world.store.offer_ack(MARKET, "ann", offer)
-        await world.store.accept(MARKET, "ann", offer)
+        await world.store.offers.ack(MARKET, "ann", offer)
+        await world.store.offers.accept(MARKET, "ann", offer)
         await world.step(offered, Step.PICKED_UP, 1)
         await world.step(offered, Step.DELIVERED, 1)
-        await world.store.release(held, attempt, Outcome.UNASSIGNED, "operator", "")
-        await world.store.candidates(
+        await world.store.jobs.release(held, attempt, Outcome.UNASSIGNED, "operator", "")
+        await world.store.offers.candidates(
             MARKET, MALL, LAT, LON, radius_m=100, max_radius_m=100, drivers=1, jobs=1
         )
         second = await world.offer(queued, "ann")
-        await world.store.decline(MARKET, "ann", second, "")
-        await world.store.status(MARKET, "ann", Wish.PAUSED, None)
-        await world.store.cancel(held, "toys", "")
-        await world.store.retry_later(queued, 1, world.now + 9_000)
+        await world.store.offers.decline(MARKET, "ann", second, "")
+        await world.store.drivers.status(MARKET, "ann", Wish.PAUSED, None)
+        await world.store.jobs.cancel(held, "toys", "")
+        await world.store.deadlines.retry_later(queued, 1, world.now + 9_000)
         await world.pass_ms(9_000)
-        assert await world.store.due(MARKET, 10)
-        await world.store.expire(queued, "nobody_in_reach", 0)
-        await world.store.disconnect(MARKET, NODE, [("ann", 1), ("bob", 1)])
-        await world.store.driver_due(MARKET, "ann")
+        assert await world.store.deadlines.due(MARKET, 10)
+        await world.store.deadlines.expire(queued, "nobody_in_reach", 0)
+        await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1), ("bob", 1)])
+        await world.store.deadlines.driver_due(MARKET, "ann")
         await world.pass_ms(600_000)
-        assert await world.store.forget(MARKET) > 0
+        assert await world.store.deadlines.forget(MARKET) > 0
     finally:
         await world.redis.config_set("maxmemory", "0")
-    await world.store.submit(submission)
+    await world.store.jobs.submit(submission)
 
 
 async def test_a_server_that_forgot_its_scripts_gets_them_again(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.redis.script_flush()
-    await world.store.accept(MARKET, "ann", offer)
+    await world.store.offers.accept(MARKET, "ann", offer)
     assert await world.state(ref) == "assigned"
 
 
@@ -375,21 +375,21 @@ async def test_what_was_kept_long_enough_is_dropped(world: World) -> None:
     cancelled, _ = await world.in_state(JobState.CANCELLED)
     live = await world.submit()
     external_id = (await world.job(delivered)).external_id
-    assert await world.store.forget(MARKET) == 0
+    assert await world.store.deadlines.forget(MARKET) == 0
     await world.pass_ms(600_000)
-    assert await world.store.forget(MARKET) == 1
+    assert await world.store.deadlines.forget(MARKET) == 1
     assert await world.redis.hlen(world.keys.key("offers")) == 0
     await world.pass_ms(7 * 86_400_000)
     await world.drop_what_has_a_ttl()
-    assert await world.store.forget(MARKET) == 6  # three jobs' names in the index too
+    assert await world.store.deadlines.forget(MARKET) == 6  # three jobs' names in the index too
     assert await world.redis.zrange(world.keys.key("by_age"), 0, -1) == [live.job.encode()]
     assert await world.redis.zcard(world.keys.key("by_service")) == 1
     await world.pass_ms(3_600_000)
-    await world.store.forget(MARKET)
+    await world.store.deadlines.forget(MARKET)
     assert await world.redis.zcard(world.keys.key("by_external")) == 1
     assert await world.redis.zcard(world.keys.key("forget")) == 1
     again = world.submission(external_id=external_id)
-    assert not (await world.store.submit(again)).replayed
+    assert not (await world.store.jobs.submit(again)).replayed
     assert cancelled.job != again.job
 
 
@@ -397,8 +397,8 @@ async def test_a_live_offer_is_not_forgotten(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.pass_ms(ACK_MS + OFFER_MS + 600_000)
-    assert await world.store.forget(MARKET) == 0
-    assert await world.store.offer_ref(MARKET, offer) == ref
+    assert await world.store.deadlines.forget(MARKET) == 0
+    assert await world.store.offers.first_job(MARKET, offer) == ref
 
 
 # -- where jobs wait
@@ -407,10 +407,10 @@ async def test_a_live_offer_is_not_forgotten(world: World) -> None:
 @pytest.mark.parametrize("others", [0, 39, 40])
 async def test_how_many_jobs_wait_at_each_mall_whoever_is_asked(world: World, others: int) -> None:
     malls = [MALL, *(f"m{n}" for n in range(others))]
-    assert await world.store.waiting(MARKET, malls) == [0] * len(malls)
+    assert await world.store.jobs.waiting(MARKET, malls) == [0] * len(malls)
     # With 40 malls more jobs wait than there are malls: each is asked then.
     for _ in range(41 if others == 39 else 2):
         await world.submit()
     expected = 41 if others == 39 else 2
-    assert await world.store.waiting(MARKET, malls) == [expected, *[0] * others]
-    assert await world.store.waiting(MARKET, malls[::-1]) == [*[0] * others, expected]
+    assert await world.store.jobs.waiting(MARKET, malls) == [expected, *[0] * others]
+    assert await world.store.jobs.waiting(MARKET, malls[::-1]) == [*[0] * others, expected]

@@ -21,54 +21,54 @@ def policy() -> MarketPolicy:
 
 
 async def cancelled(world: World, ref: JobRef) -> None:
-    await world.store.cancel(ref, "toys", "customer")
+    await world.store.jobs.cancel(ref, "toys", "customer")
 
 
 async def unassigned(world: World, ref: JobRef) -> None:
-    await world.store.release(ref, 1, Outcome.UNASSIGNED, "operator", "mistake")
+    await world.store.jobs.release(ref, 1, Outcome.UNASSIGNED, "operator", "mistake")
 
 
 async def reassigned(world: World, ref: JobRef) -> None:
     await world.driver("bob")
-    await world.store.assign(ref, "bob", "operator")
+    await world.store.jobs.assign(ref, "bob", "operator")
 
 
 async def arrived(world: World, ref: JobRef) -> None:
-    await world.store.arrive(ref, "ann", 1)
+    await world.store.jobs.arrive(ref, "ann", 1)
 
 
 async def ready_changed(world: World, ref: JobRef) -> None:
     job = await world.job(ref)
-    await world.store.ready(
+    await world.store.jobs.ready(
         ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now
     )
 
 
 async def closed(world: World, ref: JobRef) -> None:
     await world.step(ref, Step.PICKED_UP, 1)
-    await world.store.close_job(ref, JobState.LOST, "operator", "gone")
+    await world.store.jobs.close(ref, JobState.LOST, "operator", "gone")
 
 
 async def silent(world: World, ref: JobRef) -> None:
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(RESUME_MS)
-    await world.store.silence(await world.entry(ref))
+    await world.store.deadlines.silence(await world.entry(ref))
 
 
 async def handed_over(world: World, ref: JobRef) -> None:
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     lost_ms = (await world.record()).lost_ms
     await world.pass_ms(RESUME_MS)
     await world.driver("bob")
     late = LateRun(MALL, ref.job, "ann", 1, lost_ms)
-    assert (await world.store.hand_over(late, world.plan(ref, 1, "bob"))).verdict == "offered"
+    assert (await world.store.offers.reassign(late, world.plan(ref, 1, "bob"))).verdict == "offered"
 
 
 async def collected(world: World, ref: JobRef) -> None:
     """An earlier holder has the parcel: ann, assigned since, hears it."""
-    await world.store.release(ref, 1, Outcome.UNASSIGNED, "operator", "mistake")
+    await world.store.jobs.release(ref, 1, Outcome.UNASSIGNED, "operator", "mistake")
     await world.driver("bob")
-    await world.store.assign(ref, "bob", "operator")
+    await world.store.jobs.assign(ref, "bob", "operator")
     await world.step(ref, Step.PICKED_UP, 1)
 
 
@@ -107,7 +107,7 @@ async def test_one_of_two_jobs_cancelled_leaves_the_driver_on_its_run(world: Wor
     first, second = await world.assigned_run("ann", 2)
     states = []
     for ref in (first, second):
-        await world.store.cancel(ref, "toys", "customer")
+        await world.store.jobs.cancel(ref, "toys", "customer")
         states.append((await world.pushes())[-1].driver_state)
     assert states == ["on_run", "available"]
 

@@ -32,8 +32,8 @@ async def test_a_new_driver_is_offline_until_it_says_otherwise(world: World) -> 
 
 async def test_the_newest_socket_wins_and_the_older_hears_of_it(world: World) -> None:
     await world.driver("ann")
-    await world.store.beat(MARKET, "n2")
-    hello = await world.store.hello(MARKET, "ann", node="n2", vehicle=None, fix=None)
+    await world.store.leases.beat(MARKET, "n2")
+    hello = await world.store.drivers.hello(MARKET, "ann", node="n2", vehicle=None, fix=None)
     (push,) = hello.effects.pushes
     assert (push.kind, push.seq, push.epoch) == ("replaced", 0, 2)
     assert await world.pushes() == [push]
@@ -50,7 +50,7 @@ async def test_a_vehicle_that_is_not_told_again_stays(world: World) -> None:
 @pytest.mark.parametrize("away_ms", [RESUME_MS, RESUME_MS + 1])
 async def test_the_wish_comes_back_within_the_resume_time(world: World, away_ms: int) -> None:
     await world.driver("ann")
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(away_ms)
     await world.connect("ann")
     in_time = away_ms <= RESUME_MS
@@ -60,8 +60,8 @@ async def test_the_wish_comes_back_within_the_resume_time(world: World, away_ms:
 
 async def test_a_block_that_has_ended_does_not_come_back(world: World) -> None:
     await world.connect("ann")
-    await world.store.status(MARKET, "ann", Wish.AVAILABLE, world.now + 1_000)
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now + 1_000)
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(1_000)
     await world.connect("ann")
     ann = await world.record()
@@ -70,10 +70,10 @@ async def test_a_block_that_has_ended_does_not_come_back(world: World) -> None:
 
 async def test_a_fix_that_is_not_believed_places_nobody(world: World) -> None:
     outside = DriverFix("ann", 0, 0.0, 0.0, fault="outside")
-    await world.store.hello(MARKET, "ann", node=NODE, vehicle=None, fix=outside)
+    await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=None, fix=outside)
     assert (await world.record()).position is None
     with pytest.raises(Refused) as refused:
-        await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+        await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert refused.value.code is ErrorCode.NO_POSITION
 
 
@@ -83,7 +83,7 @@ async def test_a_fix_that_is_not_believed_places_nobody(world: World) -> None:
 async def test_a_closed_socket_takes_its_driver_out_of_matching_at_once(world: World) -> None:
     await world.driver("ann")
     assert await world.idle() == {"ann"}
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     ann = await world.record()
     assert (ann.connected, ann.lost_ms, ann.shown) == (False, world.now, "offline")
     assert await world.idle() == set()
@@ -94,7 +94,7 @@ async def test_a_late_close_does_not_evict_the_new_session(world: World) -> None
     await world.driver("ann")
     await world.connect("ann", node=NODE)
     before = await world.dump()
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     assert await world.dump() == before
 
 
@@ -103,7 +103,7 @@ async def test_a_late_close_on_the_old_node_only_tidies_there(world: World) -> N
     await world.beat()
     await world.driver("ann")
     await world.connect("ann", node="n2")
-    await world.store.disconnect(MARKET, NODE, [("ann", 1), ("nobody", 4)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1), ("nobody", 4)])
     assert await world.idle() == {"ann"}
     assert (await held_by(world, NODE), await held_by(world, "n2")) == (set(), {"ann"})
 
@@ -112,7 +112,7 @@ async def test_the_holders_of_jobs_are_looked_after_once_away(world: World) -> N
     await world.driver("ann")
     ref, _ = await world.picked_up()
     await world.pass_ms(5_000)
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     assert await world.due_of(ref) == world.now + RESUME_MS
 
 
@@ -124,14 +124,14 @@ async def test_a_frame_brings_an_unreachable_driver_back(world: World) -> None:
     ref, _ = await world.offered()
     entry = await world.entry(ref)
     await world.pass_ms(3_000)
-    await world.store.lapse(entry)
+    await world.store.deadlines.lapse(entry)
     assert (await world.record()).unreachable
     assert await world.idle() == set()
-    effects = await world.store.seen(MARKET, "ann")
+    effects = await world.store.drivers.seen(MARKET, "ann")
     assert [freed.driver for freed in effects.freed] == ["ann"]
     assert await world.idle() == {"ann"}
-    assert (await world.store.seen(MARKET, "ann")).freed == ()
-    assert (await world.store.seen(MARKET, "nobody")).freed == ()
+    assert (await world.store.drivers.seen(MARKET, "ann")).freed == ()
+    assert (await world.store.drivers.seen(MARKET, "nobody")).freed == ()
 
 
 # -- status
@@ -140,12 +140,12 @@ async def test_a_frame_brings_an_unreachable_driver_back(world: World) -> None:
 async def test_available_needs_a_fresh_position(world: World) -> None:
     await world.connect("ann")
     await world.pass_ms(STALE_MS)
-    answered = await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    answered = await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert answered.driver.wish == "available"
-    await world.store.status(MARKET, "ann", Wish.PAUSED, None)
+    await world.store.drivers.status(MARKET, "ann", Wish.PAUSED, None)
     await world.pass_ms(1)
     with pytest.raises(Refused) as refused:
-        await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+        await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert refused.value.code is ErrorCode.NO_POSITION
     assert (await world.record()).wish == "paused"
 
@@ -153,18 +153,20 @@ async def test_available_needs_a_fresh_position(world: World) -> None:
 async def test_becoming_available_frees_the_driver_where_it_is(world: World) -> None:
     await world.connect("ann")
     await world.pass_ms(1_000)
-    answered = await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    answered = await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     (freed,) = answered.effects.freed
     assert (freed.driver, freed.lat, freed.lon) == ("ann", LAT, LON)
     assert answered.driver.free_since_ms == world.now
-    assert (await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)).effects.freed == ()
+    assert (
+        await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
+    ).effects.freed == ()
     assert [e["what"] for e in await world.events("driver")] == ["connected", "available"]
 
 
 async def test_paused_and_offline_leave_matching(world: World) -> None:
     for wish in (Wish.PAUSED, Wish.OFFLINE):
         await world.driver("ann")
-        answered = await world.store.status(MARKET, "ann", wish, None)
+        answered = await world.store.drivers.status(MARKET, "ann", wish, None)
         assert answered.driver.shown == wish.value
         assert await world.idle() == set()
 
@@ -176,10 +178,10 @@ async def test_offline_is_refused_with_jobs_and_waits_for_an_offer(world: World)
     _, offer = await world.offered("bob")
     before = await world.dump()
     with pytest.raises(Refused) as refused:
-        await world.store.status(MARKET, "ann", Wish.OFFLINE, None)
+        await world.store.drivers.status(MARKET, "ann", Wish.OFFLINE, None)
     assert refused.value.code is ErrorCode.HOLDS_JOBS
     with pytest.raises(OfferLive) as live:
-        await world.store.status(MARKET, "bob", Wish.OFFLINE, None)
+        await world.store.drivers.status(MARKET, "bob", Wish.OFFLINE, None)
     assert live.value.offer == offer
     assert await world.dump() == before
 
@@ -187,17 +189,17 @@ async def test_offline_is_refused_with_jobs_and_waits_for_an_offer(world: World)
 async def test_a_block_cannot_have_ended_already(world: World) -> None:
     await world.connect("ann")
     with pytest.raises(Refused) as refused:
-        await world.store.status(MARKET, "ann", Wish.AVAILABLE, world.now)
+        await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now)
     assert refused.value.code is ErrorCode.BAD_FIELD
-    answered = await world.store.status(MARKET, "ann", Wish.AVAILABLE, world.now + 1)
+    answered = await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now + 1)
     assert answered.driver.until_ms == world.now + 1
 
 
 async def test_a_driver_that_never_said_hello_has_no_status(world: World) -> None:
     with pytest.raises(NoSuchDriver):
-        await world.store.status(MARKET, "nobody", Wish.AVAILABLE, None)
+        await world.store.drivers.status(MARKET, "nobody", Wish.AVAILABLE, None)
     with pytest.raises(NoSuchDriver):
-        await world.store.snapshot(MARKET, "nobody")
+        await world.store.drivers.snapshot(MARKET, "nobody")
 
 
 # -- suspend, resume
@@ -205,24 +207,24 @@ async def test_a_driver_that_never_said_hello_has_no_status(world: World) -> Non
 
 async def test_a_suspended_driver_is_out_until_resumed(world: World) -> None:
     await world.driver("ann")
-    suspended = await world.store.suspend(MARKET, "ann", "complaint")
+    suspended = await world.store.drivers.suspend(MARKET, "ann", "complaint")
     assert suspended.driver.suspended
     assert await world.idle() == set()
-    await world.store.suspend(MARKET, "ann", "complaint")
-    resumed = await world.store.resume(MARKET, "ann")
+    await world.store.drivers.suspend(MARKET, "ann", "complaint")
+    resumed = await world.store.drivers.resume(MARKET, "ann")
     assert [freed.driver for freed in resumed.effects.freed] == ["ann"]
     assert [(p.seq, p.state, p.why) for p in await world.pushes()] == [
         (1, "available", "suspended"),
         (2, "available", "resumed"),
     ]
     with pytest.raises(NoSuchDriver):
-        await world.store.suspend(MARKET, "nobody", "")
+        await world.store.drivers.suspend(MARKET, "nobody", "")
 
 
 async def test_a_suspension_tells_of_the_offer_that_must_be_withdrawn(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
-    assert (await world.store.suspend(MARKET, "ann", "")).driver.offer == offer
+    assert (await world.store.drivers.suspend(MARKET, "ann", "")).driver.offer == offer
 
 
 # -- a driver's own limits
@@ -233,10 +235,10 @@ async def test_a_driver_whose_position_is_stale_leaves_matching_and_hears_why(wo
     due_ms = (await world.due())["driver/ann"]
     assert due_ms == world.now + STALE_MS + 1
     await world.pass_ms(STALE_MS)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.idle() == {"ann"}
     await world.pass_ms(1)
-    effects = await world.store.driver_due(MARKET, "ann")
+    effects = await world.store.deadlines.driver_due(MARKET, "ann")
     assert [(p.kind, p.why) for p in effects.pushes] == [("state", "stale")]
     assert await world.idle() == set()
     assert "driver/ann" not in await world.due()
@@ -247,7 +249,7 @@ async def test_the_limit_moves_with_the_positions(world: World) -> None:
     await world.pass_ms(STALE_MS)
     assert await world.fix("ann") == "ok"
     await world.pass_ms(1)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.idle() == {"ann"}
     assert (await world.due())["driver/ann"] == world.now + STALE_MS
 
@@ -255,37 +257,37 @@ async def test_the_limit_moves_with_the_positions(world: World) -> None:
 async def test_a_cool_down_ends_at_its_very_millisecond(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
-    answered = await world.store.decline(MARKET, "ann", offer, "")
+    answered = await world.store.offers.decline(MARKET, "ann", offer, "")
     end_ms = answered.driver.cool_until_ms
     assert (await world.due())["driver/ann"] == end_ms == world.now + 30_000
     await world.pass_ms(29_999)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.idle() == set()
     await world.pass_ms(1)
-    effects = await world.store.driver_due(MARKET, "ann")
+    effects = await world.store.deadlines.driver_due(MARKET, "ann")
     assert [freed.driver for freed in effects.freed] == ["ann"]
 
 
 async def test_the_end_of_the_block_takes_the_driver_offline(world: World) -> None:
     await world.connect("ann")
     until_ms = world.now + 10_000
-    await world.store.status(MARKET, "ann", Wish.AVAILABLE, until_ms)
+    await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, until_ms)
     assert (await world.due())["driver/ann"] == until_ms
     await world.pass_ms(9_999)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.idle() == {"ann"}
     await world.pass_ms(1)
-    effects = await world.store.driver_due(MARKET, "ann")
+    effects = await world.store.deadlines.driver_due(MARKET, "ann")
     assert [(p.state, p.why) for p in effects.pushes] == [("offline", "block_over")]
     assert await world.idle() == set()
 
 
 async def test_a_block_that_ends_on_a_run_leaves_the_job_in_its_hands(world: World) -> None:
     await world.connect("ann")
-    await world.store.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000)
+    await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000)
     ref, attempt = await world.assigned()
     await world.pass_ms(10_000)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     ann = await world.record()
     assert (ann.wish, ann.shown) == ("offline", "on_run")
     assert ann.jobs == (HeldJob(ref.job, attempt, ref.mall),)
@@ -293,23 +295,23 @@ async def test_a_block_that_ends_on_a_run_leaves_the_job_in_its_hands(world: Wor
 
 async def test_a_wish_lapses_after_the_resume_time(world: World) -> None:
     await world.driver("ann")
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     assert (await world.due())["driver/ann"] == world.now + RESUME_MS + 1
     await world.pass_ms(RESUME_MS)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert (await world.record()).wish == "available"
     await world.pass_ms(1)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert (await world.record()).wish == "offline"
 
 
 async def test_a_driver_is_forgotten_after_a_week_away(world: World) -> None:
     await world.driver("ann")
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(RESUME_MS + 1)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     await world.pass_ms((await world.due())["driver/ann"] - world.now)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.redis.hlen(world.keys.key("drivers")) == 0
     assert await world.redis.hlen(world.keys.key("positions")) == 0
     assert await world.due() == {}
@@ -318,19 +320,19 @@ async def test_a_driver_is_forgotten_after_a_week_away(world: World) -> None:
 async def test_a_driver_that_holds_a_parcel_is_forgotten_once_it_is_settled(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.picked_up()
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(WEEK_MS)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert (await world.record()).jobs
     await world.step(ref, Step.DELIVERED, attempt)
     await world.pass_ms(1)
     assert (await world.due())["driver/ann"] == world.now
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     with pytest.raises(NoSuchDriver):
         await world.record()
 
 
 async def test_a_due_entry_of_nobody_is_dropped(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {"driver/nobody": world.now})
-    await world.store.driver_due(MARKET, "nobody")
+    await world.store.deadlines.driver_due(MARKET, "nobody")
     assert await world.due() == {}

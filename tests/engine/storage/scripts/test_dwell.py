@@ -34,7 +34,7 @@ async def delivered(world: World, ms: int) -> None:
 async def kept(world: World) -> dict[str, DwellSketch]:
     return {
         name: DwellSketch.parse(packed)
-        for name, packed in (await world.store.dwells(MARKET)).items()
+        for name, packed in (await world.store.drivers.dwells(MARKET)).items()
     }
 
 
@@ -47,14 +47,14 @@ async def test_the_script_counts_as_the_engine_does(world: World) -> None:
     for ms in spans:
         await delivered(world, ms)
         sketch = sketch.with_stay(ms)
-        assert await world.store.dwells(MARKET) == {LEGO: sketch.pack()}
+        assert await world.store.drivers.dwells(MARKET) == {LEGO: sketch.pack()}
     assert sketch.seen < FULL  # it has been halved
 
 
 async def test_an_arrival_that_was_noticed_counts_as_one_that_was_told(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
-    await world.store.arrive(ref, "ann", attempt)
+    await world.store.jobs.arrive(ref, "ann", attempt)
     await world.pass_ms(240_000)
     await world.step(ref, Step.PICKED_UP, attempt)
     assert await kept(world) == {LEGO: DwellSketch().with_stay(240_000)}
@@ -90,7 +90,7 @@ async def test_a_claim_of_custody_is_no_stay(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.step(ref, Step.AT_MALL, attempt)
-    await world.store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
+    await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
     await world.pass_ms(240_000)
     await world.step(ref, Step.PICKED_UP, attempt)
     assert await kept(world) == {}

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.finding("D10")
 
 
 async def listed(world: World, external_id: str, service: str | None = "toys") -> list[str]:
-    page = await world.store.jobs(
+    page = await world.store.jobs.page(
         MARKET, JobQuery(external_id=external_id), service=service, limit=50, cursor=None
     )
     assert page.next_cursor is None
@@ -36,7 +36,7 @@ async def test_a_name_is_forgotten_with_its_job(world: World) -> None:
     for ms in (TERMINAL_KEPT_MS + 1, 3_600_000):
         await world.pass_ms(ms)
         await world.drop_what_has_a_ttl()
-        while await world.store.forget(MARKET):
+        while await world.store.deadlines.forget(MARKET):
             pass
     assert await world.redis.zrange(world.keys.key("by_external"), 0, -1) == [
         f"LIVE/toys/{live.job}".encode()

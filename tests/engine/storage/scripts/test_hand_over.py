@@ -21,7 +21,7 @@ async def late_run(world: World) -> tuple[JobRef, LateRun]:
     """A job whose holder, ann, has been silent for as long as the market bears; bob is free."""
     await world.driver("ann")
     ref, attempt = await world.assigned("ann")
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     late = LateRun(MALL, ref.job, "ann", attempt, world.now)
     await world.pass_ms(BREAK_MS)
     await world.driver("bob")
@@ -29,20 +29,22 @@ async def late_run(world: World) -> tuple[JobRef, LateRun]:
 
 
 async def hand_over(world: World, ref: JobRef, late: LateRun, *drivers: str) -> Offered:
-    return await world.store.hand_over(late, world.plan(ref, late.attempt, *drivers, offer="next"))
+    return await world.store.offers.reassign(
+        late, world.plan(ref, late.attempt, *drivers, offer="next")
+    )
 
 
 async def test_the_one_who_looks_is_told_who_may_come_late(world: World) -> None:
     ref, late = await late_run(world)
-    effects = await world.store.silence(await world.entry(ref))
+    effects = await world.store.deadlines.silence(await world.entry(ref))
     assert effects.late == (late,)
     assert await world.state(ref) == "assigned"
     assert await world.due_of(ref) == world.now + 10_000
     await world.pass_ms(RESUME_MS - BREAK_MS - 1)
-    effects = await world.store.silence(await world.entry(ref))
+    effects = await world.store.deadlines.silence(await world.entry(ref))
     assert (effects.late, await world.due_of(ref)) == ((late,), world.now + 1)
     await world.pass_ms(1)
-    assert (await world.store.silence(await world.entry(ref))).late == ()
+    assert (await world.store.deadlines.silence(await world.entry(ref))).late == ()
     assert await world.state(ref) == "queued"
 
 
@@ -59,7 +61,7 @@ async def test_it_moves_in_one_step_and_the_holder_hears_of_it(world: World) -> 
     assert await world.waiting() == []
     assert offered.effects.malls == ()
     assert [member.split("/")[0] for member, _ in offered.effects.due] == ["offer"]
-    await world.store.accept(MARKET, "bob", "next")
+    await world.store.offers.accept(MARKET, "bob", "next")
     assert (await world.job(ref)).driver == "bob"
 
 
@@ -73,7 +75,7 @@ async def test_a_repeat_gets_the_first_answer(world: World) -> None:
 
 async def test_if_nobody_may_have_it_it_stays(world: World) -> None:
     ref, late = await late_run(world)
-    await world.store.suspend(MARKET, "bob", "")
+    await world.store.drivers.suspend(MARKET, "bob", "")
     before = await world.dump()
     assert (await hand_over(world, ref, late, "bob", "nobody")).verdict == "nobody"
     assert await world.dump() == before
@@ -85,7 +87,7 @@ async def test_a_holder_who_is_back_keeps_it(world: World) -> None:
     before = await world.dump()
     assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
     # And one who is lost again has a new time to come back.
-    await world.store.disconnect(MARKET, NODE, [("ann", 2)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 2)])
     assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
     assert await world.state(ref) == "assigned"
     assert before != await world.dump()
@@ -95,11 +97,11 @@ async def test_a_holder_who_is_back_keeps_it(world: World) -> None:
 async def test_one_who_is_at_the_mall_keeps_it(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     late = LateRun(MALL, ref.job, "ann", attempt, world.now)
     await world.pass_ms(BREAK_MS)
     await world.driver("bob")
-    assert (await world.store.silence(await world.entry(ref))).late == ()
+    assert (await world.store.deadlines.silence(await world.entry(ref))).late == ()
     assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
 
 
@@ -107,7 +109,7 @@ async def test_before_its_time_and_under_another_attempt_it_stays(world: World) 
     await world.driver("ann")
     await world.driver("bob")
     ref, attempt = await world.assigned("ann")
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     late = LateRun(MALL, ref.job, "ann", attempt, world.now)
     await world.pass_ms(BREAK_MS - 1)
     assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
@@ -124,7 +126,7 @@ class TestWhereItIsOff:
     async def test_nobody_looks_before_the_limit(self, world: World) -> None:
         ref, late = await late_run(world)
         assert await world.due_of(ref) == late.lost_ms + RESUME_MS
-        assert (await world.store.silence(await world.entry(ref))).late == ()
+        assert (await world.store.deadlines.silence(await world.entry(ref))).late == ()
         assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
         assert (await hand_over(world, ref, replace(late, lost_ms=0), "bob")).verdict == "gone"
 
@@ -141,7 +143,7 @@ class TestWhoIsStuck:
         ref, attempt = await world.assigned("ann")
         assert await world.due_of(ref) == world.now + BREAK_MS
         await world.pass_ms(BREAK_MS)
-        effects = await world.store.silence(await world.entry(ref))
+        effects = await world.store.deadlines.silence(await world.entry(ref))
         assert effects.late == (LateRun(MALL, ref.job, "ann", attempt, 0),)
         assert await world.due_of(ref) == world.now + 10_000
 
@@ -164,8 +166,8 @@ class TestWhoIsStuck:
         await world.driver("bob")
         ref, attempt = await world.assigned("ann")
         if what == "lost":
-            await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+            await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
         else:
-            await world.store.arrive(ref, "ann", attempt)
+            await world.store.jobs.arrive(ref, "ann", attempt)
         late = LateRun(MALL, ref.job, "ann", attempt, 0)
         assert (await hand_over(world, ref, late, "bob")).verdict == "gone"

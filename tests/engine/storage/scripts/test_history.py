@@ -23,28 +23,28 @@ async def counts(world: World) -> tuple[int, int, int, int]:
 
 async def accepts(world: World) -> None:
     ref, offer = await offered(world)
-    (job,) = (await world.store.accept(MARKET, "ann", offer)).jobs
-    await world.store.accept(MARKET, "ann", offer)
+    (job,) = (await world.store.offers.accept(MARKET, "ann", offer)).jobs
+    await world.store.offers.accept(MARKET, "ann", offer)
     await world.step(ref, Step.PICKED_UP, job.attempt)
     await world.step(ref, Step.DELIVERED, job.attempt)
 
 
 async def declines(world: World) -> None:
     ref, offer = await offered(world)
-    await world.store.decline(MARKET, "ann", offer, "")
-    await world.store.decline(MARKET, "ann", offer, "")
-    await world.store.cancel(ref, "toys", "")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
+    await world.store.jobs.cancel(ref, "toys", "")
     await world.pass_ms(COOLDOWN_MS)
 
 
 async def lapses(world: World) -> None:
     ref, offer = await offered(world)
     entry = await world.entry(ref)
-    await world.store.offer_ack(MARKET, "ann", offer)
+    await world.store.offers.ack(MARKET, "ann", offer)
     await world.pass_ms(OFFER_MS)
-    await world.store.lapse(entry)
-    await world.store.lapse(entry)
-    await world.store.cancel(ref, "toys", "")
+    await world.store.deadlines.lapse(entry)
+    await world.store.deadlines.lapse(entry)
+    await world.store.jobs.cancel(ref, "toys", "")
     await world.pass_ms(COOLDOWN_MS)
 
 
@@ -62,18 +62,18 @@ async def test_each_end_of_an_offer_counts_once_where_it_was_made(world: World) 
 async def test_what_says_nothing_of_a_driver_is_not_counted(world: World) -> None:
     await world.driver("ann")
     ref, offer = await offered(world)
-    await world.store.withdraw(ref, offer, "engine")
-    await world.store.cancel(ref, "toys", "")
+    await world.store.offers.withdraw(ref, offer, "engine")
+    await world.store.jobs.cancel(ref, "toys", "")
     ref, _ = await offered(world)
     await world.pass_ms(OFFER_MS // 2)
-    await world.store.lapse(await world.entry(ref))  # not acknowledged
+    await world.store.deadlines.lapse(await world.entry(ref))  # not acknowledged
     assert (await world.record()).history == ""
 
 
 async def test_no_history_is_kept_where_an_offer_has_no_cell(world: World) -> None:
     await world.driver("ann")
     _, offer = await offered(world, None)
-    await world.store.decline(MARKET, "ann", offer, "")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
     ann = await world.record()
     assert (ann.history, ann.declines) == ("", 1.0)
 

@@ -15,13 +15,13 @@ CANCELLED = JobQuery(states=frozenset({"cancelled"}))
 
 async def test_page_looks_at_a_bounded_number_of_jobs(world: World) -> None:
     old = await world.submit()
-    await world.store.cancel(old, "toys", "cancelled")
+    await world.store.jobs.cancel(old, "toys", "cancelled")
     for _ in range(2_001):
         await world.submit()
-    page = await world.store.jobs(MARKET, CANCELLED, service="toys", limit=50, cursor=None)
+    page = await world.store.jobs.page(MARKET, CANCELLED, service="toys", limit=50, cursor=None)
     assert page.jobs == ()
     assert page.next_cursor is not None
-    rest = await world.store.jobs(
+    rest = await world.store.jobs.page(
         MARKET, CANCELLED, service="toys", limit=50, cursor=page.next_cursor
     )
     assert ([job.id for job in rest.jobs], rest.next_cursor) == ([old.job], None)
@@ -30,7 +30,7 @@ async def test_page_looks_at_a_bounded_number_of_jobs(world: World) -> None:
 @pytest.mark.parametrize("service", [None, "toys"])
 async def test_older_ids_than_asked_for_are_not_read(world: World, service: str | None) -> None:
     jobs = [(await world.submit()).job for _ in range(4)]
-    page = await world.store.jobs(
+    page = await world.store.jobs.page(
         MARKET, JobQuery(), service=service, limit=50, cursor=jobs[3], oldest=jobs[1]
     )
     assert [job.id for job in page.jobs] == [jobs[2], jobs[1]]
@@ -42,7 +42,7 @@ async def test_unreadable_and_forgotten_jobs_hide_no_other(world: World) -> None
     await world.redis.rename(world.keys.job(forgotten), away)
     await world.redis.hset(world.keys.job(odd), "created_ms", "soon")
     queued = JobQuery(states=frozenset({"queued"}))
-    page = await world.store.jobs(MARKET, queued, service="toys", limit=50, cursor=None)
+    page = await world.store.jobs.page(MARKET, queued, service="toys", limit=50, cursor=None)
     assert [job.id for job in page.jobs] == [good]
     await world.redis.rename(away, world.keys.job(forgotten))
     await world.redis.hset(world.keys.job(odd), "created_ms", world.now)

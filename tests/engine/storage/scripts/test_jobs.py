@@ -30,7 +30,7 @@ TO_COLLECT = sorted({JobState.ASSIGNED, JobState.AT_MALL})
 async def test_a_job_is_cancelled_before_it_is_on_board(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, _ = await world.in_state(state)
-    effects = await world.store.cancel(ref, "toys", "out of stock")
+    effects = await world.store.jobs.cancel(ref, "toys", "out of stock")
     job, ann = await world.job(ref), await world.record()
     assert (job.state, job.driver, job.offer, job.reason) == (
         "cancelled", None, None, "out of stock",
@@ -44,7 +44,7 @@ async def test_a_job_is_cancelled_before_it_is_on_board(world: World, state: Job
     held = [("job", "cancelled")] if state in HELD else []
     assert told == heard.get(state, held)
     before = await world.dump()
-    assert (await world.store.cancel(ref, "toys", "again")).pushes == ()
+    assert (await world.store.jobs.cancel(ref, "toys", "again")).pushes == ()
     assert await world.dump() == before
 
 
@@ -56,11 +56,11 @@ async def test_a_job_on_board_or_ended_is_not_cancelled(world: World, state: Job
     ref, _ = await world.in_state(state)
     before = await world.dump()
     with pytest.raises(WrongState) as wrong:
-        await world.store.cancel(ref, "toys", "")
+        await world.store.jobs.cancel(ref, "toys", "")
     assert wrong.value.state is state
     assert await world.dump() == before
     with pytest.raises(NoSuchJob):
-        await world.store.cancel(MISSING, "toys", "")
+        await world.store.jobs.cancel(MISSING, "toys", "")
 
 
 # -- ready
@@ -70,7 +70,7 @@ async def make_ready(
     world: World, was: Job, release_ms: int, body: bytes = b"new"
 ) -> Effects | None:
     need = replace(was.need, ready_ms=world.now + 60_000)
-    return await world.store.ready(
+    return await world.store.jobs.ready(
         JobRef(was.id, was.mall), was=was, body=body, card=b"new card", need=need,
         release_ms=release_ms,
     )  # fmt: skip
@@ -102,7 +102,7 @@ async def test_a_scheduled_job_that_is_ready_now_is_queued(world: World) -> None
     assert effects is not None
     assert effects.malls == (MALL,)
     assert (await world.state(ref), await world.waiting()) == ("queued", [ref.job])
-    found = await world.store.candidates(
+    found = await world.store.offers.candidates(
         MARKET, MALL, 0, 0, radius_m=1, max_radius_m=1, drivers=1, jobs=1
     )
     assert found.waiting[0].card == b"new card"
@@ -139,7 +139,7 @@ async def test_an_operator_assigns_from_any_state_before_pick_up(
     await world.driver("ann")
     await world.driver("bob")
     ref, attempt = await world.in_state(state, "ann")
-    effects = await world.store.assign(ref, "bob", "operator:eve")
+    effects = await world.store.jobs.assign(ref, "bob", "operator:eve")
     job = await world.job(ref)
     assert (job.state, job.driver, job.attempt, job.offer) == ("assigned", "bob", attempt + 1, None)
     assert (await world.record("bob")).jobs == (HeldJob(ref.job, attempt + 1, MALL),)
@@ -153,14 +153,14 @@ async def test_an_operator_assigns_from_any_state_before_pick_up(
     held = [("ann", "job", "unassigned")] if state in HELD else []
     assert told == [*before.get(state, held), ("bob", "job", "assigned")]
     dump = await world.dump()
-    assert (await world.store.assign(ref, "bob", "operator:eve")).pushes == ()
+    assert (await world.store.jobs.assign(ref, "bob", "operator:eve")).pushes == ()
     assert await world.dump() == dump
 
 
 async def test_a_job_may_be_assigned_to_whom_it_is_offered(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.offered("ann")
-    effects = await world.store.assign(ref, "ann", "operator")
+    effects = await world.store.jobs.assign(ref, "ann", "operator")
     assert [(p.kind, p.seq) for p in effects.pushes] == [("offer_closed", 2), ("job", 3)]
     ann = await world.record()
     assert (ann.offer, len(ann.jobs)) == (None, 1)
@@ -169,18 +169,18 @@ async def test_a_job_may_be_assigned_to_whom_it_is_offered(world: World) -> None
 async def test_a_job_is_not_assigned_to_one_who_cannot_take_it(world: World) -> None:
     for driver in ("suspended", "busy", "asked"):
         await world.driver(driver)
-    await world.store.suspend(MARKET, "suspended", "")
+    await world.store.drivers.suspend(MARKET, "suspended", "")
     await world.assigned("busy")
     await world.offered("asked")
     ref = await world.submit()
     before = await world.dump()
     for driver in ("suspended", "busy", "asked"):
         with pytest.raises(DriverUnavailable):
-            await world.store.assign(ref, driver, "operator")
+            await world.store.jobs.assign(ref, driver, "operator")
     with pytest.raises(NoSuchDriver):
-        await world.store.assign(ref, "nobody", "operator")
+        await world.store.jobs.assign(ref, "nobody", "operator")
     with pytest.raises(NoSuchJob):
-        await world.store.assign(MISSING, "busy", "operator")
+        await world.store.jobs.assign(MISSING, "busy", "operator")
     assert await world.dump() == before
 
 
@@ -190,7 +190,7 @@ async def test_a_job_on_board_or_ended_is_not_assigned(world: World, state: JobS
     await world.driver("bob")
     ref, _ = await world.in_state(state)
     with pytest.raises(WrongState) as wrong:
-        await world.store.assign(ref, "bob", "operator")
+        await world.store.jobs.assign(ref, "bob", "operator")
     assert wrong.value.state is state
 
 
@@ -199,9 +199,9 @@ async def test_an_accept_of_the_offer_before_an_assignment_has_no_effect(world: 
     await world.driver("ann")
     await world.driver("bob")
     ref, offer = await world.offered("ann")
-    await world.store.assign(ref, "bob", "operator")
+    await world.store.jobs.assign(ref, "bob", "operator")
     with pytest.raises(Refused) as refused:
-        await world.store.accept(MARKET, "ann", offer)
+        await world.store.offers.accept(MARKET, "ann", offer)
     assert refused.value.code is ErrorCode.OFFER_CLOSED
     assert (await world.job(ref)).driver == "bob"
 
@@ -213,7 +213,9 @@ async def test_an_accept_of_the_offer_before_an_assignment_has_no_effect(world: 
 async def test_an_operator_takes_a_job_off_its_driver(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
-    effects = await world.store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "mistake")
+    effects = await world.store.jobs.release(
+        ref, attempt, Outcome.UNASSIGNED, "operator", "mistake"
+    )
     (push,) = effects.pushes
     assert (push.kind, push.state, push.attempt, push.reason) == (
         "job", "queued", attempt + 1, "unassigned",
@@ -230,10 +232,10 @@ async def test_an_unassignment_names_the_attempt_that_it_means(world: World) -> 
     await world.driver("ann")
     ref, attempt = await world.assigned()
     with pytest.raises(Refused) as refused:
-        await world.store.release(ref, attempt - 1, Outcome.UNASSIGNED, "operator", "")
+        await world.store.jobs.release(ref, attempt - 1, Outcome.UNASSIGNED, "operator", "")
     assert refused.value.code is ErrorCode.STALE_ATTEMPT
     with pytest.raises(NoSuchJob):
-        await world.store.release(MISSING, 1, Outcome.UNASSIGNED, "operator", "")
+        await world.store.jobs.release(MISSING, 1, Outcome.UNASSIGNED, "operator", "")
 
 
 @pytest.mark.parametrize("state", sorted(set(JobState) - set(TO_COLLECT)))
@@ -243,7 +245,7 @@ async def test_only_a_job_on_its_way_to_the_mall_is_unassigned(
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
     with pytest.raises(WrongState) as wrong:
-        await world.store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
+        await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
     assert wrong.value.state is state
 
 
@@ -257,7 +259,7 @@ async def test_an_operator_closes_a_job_on_board(
 ) -> None:
     await world.driver("ann")
     ref, _ = await world.in_state(state)
-    effects = await world.store.close_job(ref, end, "operator", "found at the desk")
+    effects = await world.store.jobs.close(ref, end, "operator", "found at the desk")
     (push,) = effects.pushes
     assert (push.kind, push.state, push.reason) == ("job", end, "closed")
     job = await world.job(ref)
@@ -265,7 +267,7 @@ async def test_an_operator_closes_a_job_on_board(
     assert (await world.record()).jobs == ()
     assert await world.idle() == {"ann"}
     before = await world.dump()
-    assert (await world.store.close_job(ref, end, "operator", "")).pushes == ()
+    assert (await world.store.jobs.close(ref, end, "operator", "")).pushes == ()
     assert await world.dump() == before
 
 
@@ -274,10 +276,10 @@ async def test_only_a_job_on_board_is_closed(world: World, state: JobState) -> N
     await world.driver("ann")
     ref, _ = await world.in_state(state)
     with pytest.raises(WrongState) as wrong:
-        await world.store.close_job(ref, JobState.LOST, "operator", "")
+        await world.store.jobs.close(ref, JobState.LOST, "operator", "")
     assert wrong.value.state is state
     with pytest.raises(NoSuchJob):
-        await world.store.close_job(MISSING, JobState.LOST, "operator", "")
+        await world.store.jobs.close(MISSING, JobState.LOST, "operator", "")
 
 
 # -- problem
@@ -292,12 +294,12 @@ async def test_a_store_that_cannot_hand_over_is_held(world: World, kind: str) ->
         ("gap", world.now + 5_000),
         ("aldo", world.now + 1_000_000_000),
     ):
-        answered = await world.store.problem(
+        answered = await world.store.jobs.problem(
             MARKET, "ann", kind=kind, mall=MALL, job=ref.job, store=store, until_ms=until_ms,
             text="shutters down",
         )  # fmt: skip
         assert [held.job for held in answered.driver.jobs] == [ref.job]
-    holds = await world.store.holds(MARKET)
+    holds = await world.store.jobs.holds(MARKET)
     assert {hold.why for hold in holds.values()} == {kind}
     assert {store: hold.until_ms for store, hold in holds.items()} == {
         f"{MALL}/lego": world.now + 900_000,
@@ -307,8 +309,8 @@ async def test_a_store_that_cannot_hand_over_is_held(world: World, kind: str) ->
     event = (await world.events("problem"))[0]
     assert (event["what"], event["store"], event["text"]) == (kind, "lego", "shutters down")
     await world.pass_ms(5_000)
-    assert await world.store.forget(MARKET) == 1
-    assert set(await world.store.holds(MARKET)) == {f"{MALL}/lego", f"{MALL}/aldo"}
+    assert await world.store.deadlines.forget(MARKET) == 1
+    assert set(await world.store.jobs.holds(MARKET)) == {f"{MALL}/lego", f"{MALL}/aldo"}
     fields = await world.redis.hkeys(world.keys.key("holds"))
     assert not [field for field in fields if b"gap" in field]
 
@@ -316,7 +318,7 @@ async def test_a_store_that_cannot_hand_over_is_held(world: World, kind: str) ->
 @pytest.mark.parametrize("kind", ["unsafe", "accident"])
 async def test_danger_raises_an_alert(world: World, kind: str) -> None:
     await world.connect("ann")
-    await world.store.problem(
+    await world.store.jobs.problem(
         MARKET, "ann", kind=kind, mall="", job="", store="", until_ms=None, text=""
     )
     assert [(e["what"], e["driver"]) for e in await world.events("alert")] == [(kind, "ann")]
@@ -328,7 +330,7 @@ async def test_a_problem_is_told_of_ones_own_jobs_only(world: World) -> None:
     ref, _ = await world.assigned("ann")
     for driver, job in (("bob", ref.job), ("nobody", ""), ("ann", MISSING.job)):
         with pytest.raises(Refused) as refused:
-            await world.store.problem(
+            await world.store.jobs.problem(
                 MARKET, driver, kind="missing", mall="", job=job, store="", until_ms=None, text=""
             )
         assert refused.value.code is ErrorCode.NOT_YOURS

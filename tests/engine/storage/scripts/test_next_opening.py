@@ -15,7 +15,7 @@ async def moves(world: World, ref: JobRef, *, in_ms: int = HOUR_MS) -> Effects |
     """Move the job as it is now to an opening in so many ms."""
     job = await world.job(ref)
     need = replace(job.need, ready_ms=world.now + in_ms)
-    return await world.store.next_opening(
+    return await world.store.deadlines.next_opening(
         ref, job.attempt, was=job.need, need=need, release_ms=world.now + in_ms - 60_000
     )
 
@@ -32,11 +32,11 @@ async def test_a_queued_job_waits_for_the_opening_and_looks_again_then(world: Wo
     assert (job.timeline[-1].actor, job.timeline[-1].cause) == ("engine", "mall_closes")
     assert (await world.events("job"))[-1]["cause"] == "mall_closes"
     # It waits for nobody until its release, which is its one due entry.
-    assert not (await world.store.queue_of(MARKET, 10)).jobs
+    assert not (await world.store.offers.queue_of(MARKET, 10)).jobs
     assert effects.due == ((f"release/{ref.mall}/{ref.job}", job.release_ms),)
     await world.pass_ms(HOUR_MS - 60_000)
-    await world.store.queue(ref)
-    ((_, waiting),) = (await world.store.queue_of(MARKET, 10)).jobs
+    await world.store.deadlines.queue(ref)
+    ((_, waiting),) = (await world.store.offers.queue_of(MARKET, 10)).jobs
     assert (waiting.job, waiting.need.ready_ms) == (ref.job, job.need.ready_ms)
 
 
@@ -56,11 +56,11 @@ async def test_a_repeat_or_a_job_that_changed_has_no_effect(world: World) -> Non
     assert await moves(world, ref) is not None
     before = await world.dump()
     later = replace(was.need, ready_ms=world.now + 2 * HOUR_MS)
-    again = await world.store.next_opening(
+    again = await world.store.deadlines.next_opening(
         ref, was.attempt, was=was.need, need=later, release_ms=world.now + 2 * HOUR_MS
     )
     assert again is None
-    await world.store.queue(ref)
+    await world.store.deadlines.queue(ref)
     assert await world.dump() == before
     await world.driver("ann")
     held, _ = await world.in_state(JobState.ASSIGNED)

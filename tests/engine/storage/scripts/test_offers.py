@@ -25,7 +25,7 @@ from tests.engine.storage.worlds import (
 
 async def look(world: World, **changes: float) -> Found:
     asked = {"radius_m": 500, "max_radius_m": 5_000, "drivers": 4, "jobs": 8} | changes
-    return await world.store.candidates(MARKET, MALL, LAT, LON, **asked)  # type: ignore[arg-type]
+    return await world.store.offers.candidates(MARKET, MALL, LAT, LON, **asked)  # type: ignore[arg-type]
 
 
 # -- candidates
@@ -76,11 +76,11 @@ async def test_the_drivers_of_dead_nodes_are_no_candidates(world: World) -> None
 async def test_a_round_sees_who_was_asked_and_which_stores_are_held(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered(stores=("lego", "gap"))
-    await world.store.decline(MARKET, "ann", offer, "")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
     (waiting,) = (await look(world)).waiting
     assert waiting.asked == (Asked("ann", 1, "declined", world.now),)
     assert (waiting.attempt, waiting.held_until_ms) == (1, 0)
-    await world.store.problem(
+    await world.store.jobs.problem(
         MARKET, "ann", kind="not_ready", mall=MALL, job="", store="gap",
         until_ms=world.now + 60_000, text="",
     )  # fmt: skip
@@ -90,23 +90,23 @@ async def test_a_round_sees_who_was_asked_and_which_stores_are_held(world: World
 
 async def test_the_last_round_is_kept_for_explain(world: World) -> None:
     ref = await world.submit()
-    assert await world.store.last_round(ref.job) is None
+    assert await world.store.offers.last_round(ref.job) is None
     ranked = world.plan(ref, 0, "ann").drivers
     record = RoundRecord(ref.job, 3, world.now, 1_500, True, ranked)
-    await world.store.record_round(MARKET, record)
-    assert await world.store.last_round(ref.job) == record
+    await world.store.offers.record_round(MARKET, record)
+    assert await world.store.offers.last_round(ref.job) == record
     assert await world.redis.pttl(world.keys.round(ref.job)) > 0
 
 
 async def test_an_offer_keeps_its_round_and_a_vain_one_does_not(world: World) -> None:
     ref = await world.submit()
     vain = world.plan(ref, 0, "nobody")
-    assert (await world.store.offer(vain)).verdict == "nobody"
-    assert await world.store.last_round(ref.job) is None
+    assert (await world.store.offers.make(vain)).verdict == "nobody"
+    assert await world.store.offers.last_round(ref.job) is None
     await world.driver("ann")
     plan = world.plan(ref, 0, "ann")
-    await world.store.offer(plan)
-    assert await world.store.last_round(ref.job) == plan.jobs[0].record
+    await world.store.offers.make(plan)
+    assert await world.store.offers.last_round(ref.job) == plan.jobs[0].record
     assert await world.redis.pttl(world.keys.round(ref.job)) > 0
 
 
@@ -117,7 +117,7 @@ async def test_an_offer_reserves_the_driver_and_the_job(world: World) -> None:
     await world.driver("ann")
     ref = await world.submit()
     plan = world.plan(ref, 0, "ann")
-    offered = await world.store.offer(plan)
+    offered = await world.store.offers.make(plan)
     job, ann = await world.job(ref), await world.record()
     assert (offered.verdict, offered.driver) == ("offered", "ann")
     assert (job.state, job.attempt, job.offer, job.driver) == ("offered", 1, plan.offer, None)
@@ -133,50 +133,50 @@ async def test_an_offer_reserves_the_driver_and_the_job(world: World) -> None:
         world.now + OFFER_MS, world.now + ACK_MS,
     )  # fmt: skip
     assert push.offer.jobs[0].card == job.card
-    snapshot = await world.store.snapshot(MARKET, "ann")
+    snapshot = await world.store.drivers.snapshot(MARKET, "ann")
     assert snapshot.offer == push.offer
-    assert await world.store.offer_ref(MARKET, plan.offer) == ref
+    assert await world.store.offers.first_job(MARKET, plan.offer) == ref
 
 
 async def test_the_first_of_the_plan_who_still_may_is_taken(world: World) -> None:
     for driver in ("offline", "paused", "busy", "asked", "suspended", "away", "ended", "free"):
         await world.driver(driver)
-    await world.store.status(MARKET, "ended", Wish.AVAILABLE, world.now + 1_000)
-    await world.store.status(MARKET, "offline", Wish.OFFLINE, None)
-    await world.store.status(MARKET, "paused", Wish.PAUSED, None)
+    await world.store.drivers.status(MARKET, "ended", Wish.AVAILABLE, world.now + 1_000)
+    await world.store.drivers.status(MARKET, "offline", Wish.OFFLINE, None)
+    await world.store.drivers.status(MARKET, "paused", Wish.PAUSED, None)
     await world.assigned("busy")
     await world.offered("asked")
-    await world.store.suspend(MARKET, "suspended", "")
-    await world.store.disconnect(MARKET, NODE, [("away", 1)])
+    await world.store.drivers.suspend(MARKET, "suspended", "")
+    await world.store.drivers.disconnect(MARKET, NODE, [("away", 1)])
     await world.pass_ms(1_000)
     ref = await world.submit()
     order = ("nobody", "offline", "paused", "busy", "asked", "suspended", "away", "ended")
-    nobody = await world.store.offer(world.plan(ref, 0, *order))
+    nobody = await world.store.offers.make(world.plan(ref, 0, *order))
     assert (nobody.verdict, nobody.driver) == ("nobody", None)
     assert await world.state(ref) == "queued"
-    offered = await world.store.offer(world.plan(ref, 0, *order, "free"))
+    offered = await world.store.offers.make(world.plan(ref, 0, *order, "free"))
     assert offered.driver == "free"
 
 
 async def test_stale_drivers_and_those_of_dead_nodes_are_passed_over(world: World) -> None:
     await world.driver("stale")
     await world.pass_ms(STALE_MS)
-    await world.store.beat(MARKET, "n2")
+    await world.store.leases.beat(MARKET, "n2")
     await world.driver("ghost", node="n2")
     ref = await world.submit()
     # Both are still in the index; nobody has swept yet.
     await world.pass_ms(1_500)
     assert await world.idle() == {"stale", "ghost"}
-    assert (await world.store.offer(world.plan(ref, 0, "stale", "ghost"))).verdict == "nobody"
-    await world.store.beat(MARKET, "n2")
-    assert (await world.store.offer(world.plan(ref, 0, "stale", "ghost"))).driver == "ghost"
+    assert (await world.store.offers.make(world.plan(ref, 0, "stale", "ghost"))).verdict == "nobody"
+    await world.store.leases.beat(MARKET, "n2")
+    assert (await world.store.offers.make(world.plan(ref, 0, "stale", "ghost"))).driver == "ghost"
 
 
 async def test_a_position_is_fresh_up_to_its_limit(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(STALE_MS)
     ref = await world.submit()
-    assert (await world.store.offer(world.plan(ref, 0, "ann"))).driver == "ann"
+    assert (await world.store.offers.make(world.plan(ref, 0, "ann"))).driver == "ann"
 
 
 async def test_an_offer_that_is_made_again_is_the_same_one(world: World) -> None:
@@ -184,13 +184,13 @@ async def test_an_offer_that_is_made_again_is_the_same_one(world: World) -> None
     await world.driver("bob")
     ref = await world.submit()
     plan = world.plan(ref, 0, "ann", "bob")
-    await world.store.offer(plan)
+    await world.store.offers.make(plan)
     before = await world.dump()
-    assert (await world.store.offer(plan)).driver == "ann"
-    assert (await world.store.offer(world.plan(ref, 0, "bob"))).verdict == "gone"
+    assert (await world.store.offers.make(plan)).driver == "ann"
+    assert (await world.store.offers.make(world.plan(ref, 0, "bob"))).verdict == "gone"
     assert await world.dump() == before
-    await world.store.decline(MARKET, "ann", plan.offer, "")
-    assert (await world.store.offer(plan)).verdict == "gone"
+    await world.store.offers.decline(MARKET, "ann", plan.offer, "")
+    assert (await world.store.offers.make(plan)).verdict == "gone"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNASSIGNED])
@@ -198,46 +198,46 @@ async def test_a_driver_is_not_asked_again_for_that_job(world: World, outcome: O
     await world.driver("ann")
     ref, offer = await world.offered()
     if outcome is Outcome.DECLINED:
-        await world.store.decline(MARKET, "ann", offer, "")
+        await world.store.offers.decline(MARKET, "ann", offer, "")
     elif outcome is Outcome.EXPIRED:
-        await world.store.offer_ack(MARKET, "ann", offer)
+        await world.store.offers.ack(MARKET, "ann", offer)
         await world.pass_ms(OFFER_MS)
-        await world.store.lapse(await world.entry(ref))
+        await world.store.deadlines.lapse(await world.entry(ref))
     else:
-        await world.store.accept(MARKET, "ann", offer)
-        await world.store.release(ref, 1, outcome, "operator", "")
+        await world.store.offers.accept(MARKET, "ann", offer)
+        await world.store.jobs.release(ref, 1, outcome, "operator", "")
     assert (await world.job(ref)).asked[-1].outcome == outcome
     await world.pass_ms(COOLDOWN_MS)
     await world.driver("ann")
     attempt = (await world.job(ref)).attempt
-    assert (await world.store.offer(world.plan(ref, attempt, "ann"))).verdict == "nobody"
+    assert (await world.store.offers.make(world.plan(ref, attempt, "ann"))).verdict == "nobody"
     other = await world.submit()
-    assert (await world.store.offer(world.plan(other, 0, "ann"))).driver == "ann"
+    assert (await world.store.offers.make(world.plan(other, 0, "ann"))).driver == "ann"
 
 
 async def test_one_who_did_not_acknowledge_is_asked_again_after_a_minute(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.offered()
     await world.pass_ms(ACK_MS)
-    await world.store.lapse(await world.entry(ref))
-    await world.store.seen(MARKET, "ann")
+    await world.store.deadlines.lapse(await world.entry(ref))
+    await world.store.drivers.seen(MARKET, "ann")
     await world.pass_ms(59_999 - ACK_MS)
     await world.fix("ann")
     await world.pass_ms(ACK_MS)
-    assert (await world.store.offer(world.plan(ref, 1, "ann"))).verdict == "nobody"
+    assert (await world.store.offers.make(world.plan(ref, 1, "ann"))).verdict == "nobody"
     await world.pass_ms(1)
-    assert (await world.store.offer(world.plan(ref, 1, "ann"))).driver == "ann"
+    assert (await world.store.offers.make(world.plan(ref, 1, "ann"))).driver == "ann"
 
 
 async def test_no_offer_outlives_its_job(world: World) -> None:
     await world.driver("ann")
     ref = await world.submit(expires_ms=world.now + 2_000)
-    offered = await world.store.offer(world.plan(ref, 0, "ann"))
+    offered = await world.store.offers.make(world.plan(ref, 0, "ann"))
     assert moments(offered.effects) == [world.now + 2_000]
     other = await world.submit(expires_ms=world.now)
-    assert (await world.store.offer(world.plan(other, 0, "ann"))).verdict == "gone"
+    assert (await world.store.offers.make(world.plan(other, 0, "ann"))).verdict == "gone"
     missing = JobRef("job_phoenix.missing", MALL)
-    assert (await world.store.offer(world.plan(missing, 0, "ann"))).verdict == "gone"
+    assert (await world.store.offers.make(world.plan(missing, 0, "ann"))).verdict == "gone"
 
 
 # -- offer_ack
@@ -248,14 +248,14 @@ async def test_an_acknowledged_offer_has_its_whole_time(world: World) -> None:
     ref, offer = await world.offered()
     started_ms = world.now
     await world.pass_ms(1_000)
-    effects = await world.store.offer_ack(MARKET, "ann", offer)
+    effects = await world.store.offers.ack(MARKET, "ann", offer)
     assert moments(effects) == [started_ms + OFFER_MS]
     assert await world.due_of(ref) == started_ms + OFFER_MS
     before = await world.dump()
-    assert moments(await world.store.offer_ack(MARKET, "ann", offer)) == []
+    assert moments(await world.store.offers.ack(MARKET, "ann", offer)) == []
     assert await world.dump() == before
     await world.pass_ms(ACK_MS)
-    assert (await world.store.lapse(await world.entry(ref)))[0] is None
+    assert (await world.store.deadlines.lapse(await world.entry(ref)))[0] is None
     assert await world.state(ref) == "offered"
 
 
@@ -274,13 +274,13 @@ async def test_only_its_driver_acknowledges_an_offer_in_time(
     _, offer = await world.offered()
     await world.pass_ms(late_ms)
     if code is None:
-        await world.store.offer_ack(MARKET, driver, offer)
+        await world.store.offers.ack(MARKET, driver, offer)
         return
     with pytest.raises(Refused) as refused:
-        await world.store.offer_ack(MARKET, driver, offer)
+        await world.store.offers.ack(MARKET, driver, offer)
     assert refused.value.code is code
     with pytest.raises(Refused):
-        await world.store.offer_ack(MARKET, driver, "no such offer")
+        await world.store.offers.ack(MARKET, driver, "no such offer")
 
 
 # -- lapse
@@ -291,10 +291,10 @@ async def test_an_unacknowledged_offer_goes_on_and_its_driver_is_unreachable(wor
     ref, _ = await world.offered()
     entry = await world.entry(ref)
     await world.pass_ms(ACK_MS - 1)
-    assert (await world.store.lapse(entry))[0] is None
+    assert (await world.store.deadlines.lapse(entry))[0] is None
     assert await world.due_of(ref) == world.now + 1
     await world.pass_ms(26)
-    outcome, late_ms, effects = await world.store.lapse(entry)
+    outcome, late_ms, effects = await world.store.deadlines.lapse(entry)
     assert (outcome, late_ms) == (Outcome.UNACKNOWLEDGED, 25)
     assert [(p.kind, p.why) for p in effects.pushes] == [
         ("offer_closed", "withdrawn"),
@@ -308,18 +308,18 @@ async def test_an_unacknowledged_offer_goes_on_and_its_driver_is_unreachable(wor
         "driver/ann": (await world.due())["driver/ann"]
     }
     before = await world.dump()
-    assert (await world.store.lapse(entry))[0] is None
+    assert (await world.store.deadlines.lapse(entry))[0] is None
     assert await world.dump() == before
 
 
 async def test_an_unanswered_offer_goes_on_and_its_driver_cools_down(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
-    await world.store.offer_ack(MARKET, "ann", offer)
+    await world.store.offers.ack(MARKET, "ann", offer)
     await world.pass_ms(OFFER_MS - 1)
-    assert (await world.store.lapse(await world.entry(ref)))[0] is None
+    assert (await world.store.deadlines.lapse(await world.entry(ref)))[0] is None
     await world.pass_ms(1)
-    outcome, late_ms, effects = await world.store.lapse(await world.entry(ref))
+    outcome, late_ms, effects = await world.store.deadlines.lapse(await world.entry(ref))
     assert (outcome, late_ms) == (Outcome.EXPIRED, 0)
     assert [(p.kind, p.offer_id, p.why) for p in effects.pushes] == [
         ("offer_closed", offer, "expired"),
@@ -334,7 +334,7 @@ async def test_an_unanswered_offer_goes_on_and_its_driver_cools_down(world: Worl
 async def test_an_entry_left_behind_is_dropped(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {"offer/m/o/job_phoenix.x": world.now})
     entry = DueEntry("offer/m/o/job_phoenix.x", "offer", "job_phoenix.x", mall="m", offer="o")
-    assert (await world.store.lapse(entry))[0] is None
+    assert (await world.store.deadlines.lapse(entry))[0] is None
     assert await world.due() == {}
 
 
@@ -344,11 +344,11 @@ async def test_an_entry_left_behind_is_dropped(world: World) -> None:
 async def test_a_withdrawn_offer_frees_driver_and_job(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
-    effects = await world.store.withdraw(ref, offer, "operator")
+    effects = await world.store.offers.withdraw(ref, offer, "operator")
     assert [(p.kind, p.why) for p in effects.pushes] == [("offer_closed", "withdrawn")]
     assert (await world.state(ref), await world.idle()) == ("queued", {"ann"})
     before = await world.dump()
-    assert (await world.store.withdraw(ref, offer, "operator")).pushes == ()
+    assert (await world.store.offers.withdraw(ref, offer, "operator")).pushes == ()
     assert await world.dump() == before
     # A withdrawn offer bars nobody.
     await world.offer(ref, "ann")
@@ -356,12 +356,14 @@ async def test_a_withdrawn_offer_frees_driver_and_job(world: World) -> None:
 
 async def test_a_job_that_found_nobody_is_looked_at_later(world: World) -> None:
     ref = await world.submit(expires_ms=world.now + 8_000)
-    assert moments(await world.store.retry_later(ref, 0, world.now + 5_000)) == [world.now + 5_000]
+    assert moments(await world.store.deadlines.retry_later(ref, 0, world.now + 5_000)) == [
+        world.now + 5_000
+    ]
     assert await world.due_of(ref) == world.now + 5_000
-    await world.store.retry_later(ref, 0, world.now + 50_000)
+    await world.store.deadlines.retry_later(ref, 0, world.now + 50_000)
     assert await world.due_of(ref) == world.now + 8_000
     before = await world.dump()
-    assert moments(await world.store.retry_later(ref, 1, world.now + 1)) == []
+    assert moments(await world.store.deadlines.retry_later(ref, 1, world.now + 1)) == []
     assert await world.dump() == before
 
 
@@ -370,24 +372,24 @@ async def test_a_job_that_nobody_took_in_time_expires(world: World, state: JobSt
     await world.driver("ann")
     ref, _ = await world.in_state(state)
     await world.pass_ms(HOUR_MS - 1)
-    assert await world.store.expire(ref, "nobody_in_reach", 200) is None
+    assert await world.store.deadlines.expire(ref, "nobody_in_reach", 200) is None
     await world.pass_ms(1)
-    effects = await world.store.expire(ref, "nobody_in_reach", 200)
+    effects = await world.store.deadlines.expire(ref, "nobody_in_reach", 200)
     assert effects is not None
     assert [p.why for p in effects.pushes] == (["expired"] if state is JobState.OFFERED else [])
     job = await world.job(ref)
     assert (job.state, job.reason, job.offer) == ("expired", "nobody_in_reach", None)
     assert [m for m in await world.due() if m.endswith(ref.job)] == []
-    assert await world.store.expire(ref, "nobody_in_reach", 200) is None
+    assert await world.store.deadlines.expire(ref, "nobody_in_reach", 200) is None
 
 
 async def test_spent_attempts_end_a_job_but_not_its_last_offer(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
-    assert await world.store.expire(ref, "too_many_attempts", 1) is None
-    await world.store.decline(MARKET, "ann", offer, "")
-    assert await world.store.expire(ref, "too_many_attempts", 2) is None
-    assert await world.store.expire(ref, "too_many_attempts", 1) is not None
+    assert await world.store.deadlines.expire(ref, "too_many_attempts", 1) is None
+    await world.store.offers.decline(MARKET, "ann", offer, "")
+    assert await world.store.deadlines.expire(ref, "too_many_attempts", 2) is None
+    assert await world.store.deadlines.expire(ref, "too_many_attempts", 1) is not None
     assert (await world.job(ref)).reason == "too_many_attempts"
 
 
@@ -395,20 +397,20 @@ async def test_a_held_job_does_not_expire(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.assigned()
     await world.pass_ms(HOUR_MS)
-    assert await world.store.expire(ref, "nobody_in_reach", 0) is None
-    assert await world.store.expire(JobRef("job_phoenix.no", MALL), "", 0) is None
+    assert await world.store.deadlines.expire(ref, "nobody_in_reach", 0) is None
+    assert await world.store.deadlines.expire(JobRef("job_phoenix.no", MALL), "", 0) is None
 
 
 async def test_a_scheduled_job_is_queued_when_its_time_has_come(world: World) -> None:
     ref, _ = await world.in_state(JobState.SCHEDULED)
     release_ms = (await world.job(ref)).release_ms
     await world.pass_ms(release_ms - world.now - 1)
-    assert moments(await world.store.queue(ref)) == [release_ms]
+    assert moments(await world.store.deadlines.queue(ref)) == [release_ms]
     assert await world.waiting() == []
     await world.pass_ms(1)
-    effects = await world.store.queue(ref)
+    effects = await world.store.deadlines.queue(ref)
     assert (effects.malls, moments(effects)) == ((MALL,), [world.now + 1_000])
     assert await world.waiting() == [ref.job]
     before = await world.dump()
-    assert (await world.store.queue(ref)).malls == ()
+    assert (await world.store.deadlines.queue(ref)).malls == ()
     assert await world.dump() == before

@@ -25,7 +25,7 @@ async def test_a_believed_fix_moves_the_driver_in_the_index(world: World) -> Non
     await world.driver("ann")
     await world.pass_ms(1_000)
     before = await world.redis.hget(world.keys.key("drivers"), "ann")
-    recorded = await world.store.record_positions(
+    recorded = await world.store.drivers.record_positions(
         MARKET, [DriverFix("ann", world.now - 300, LAT + 0.0005, LON, 7.5)]
     )
     assert recorded.verdicts == ("ok",)
@@ -54,18 +54,20 @@ async def test_who_may_not_be_offered_something_is_not_put_in_the_index(world: W
 async def test_a_fix_brings_a_stale_driver_back_and_frees_it(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(STALE_MS + 1)
-    await world.store.driver_due(MARKET, "ann")
+    await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.idle() == set()
-    recorded = await world.store.record_positions(MARKET, [DriverFix("ann", world.now, LAT, LON)])
+    recorded = await world.store.drivers.record_positions(
+        MARKET, [DriverFix("ann", world.now, LAT, LON)]
+    )
     assert [(f.driver, f.lat, f.lon) for f in recorded.effects.freed] == [("ann", LAT, LON)]
     assert await world.idle() == {"ann"}
     assert (await world.due())["driver/ann"] == world.now + STALE_MS + 1
 
 
 async def test_a_first_position_lets_a_connected_driver_become_available(world: World) -> None:
-    await world.store.hello(MARKET, "ann", node=NODE, vehicle=Vehicle(), fix=None)
+    await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=Vehicle(), fix=None)
     assert await world.fix("ann") == "ok"
-    await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+    await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert await world.idle() == {"ann"}
 
 
@@ -88,7 +90,7 @@ async def test_the_last_fix_repeated_keeps_a_parked_driver_fresh(world: World) -
     for _ in range(20):
         await world.pass_ms(STALE_MS // 10)
         assert await world.fix("ann", at_ms=at_ms) == "ok"
-        await world.store.driver_due(MARKET, "ann")
+        await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.idle() == {"ann"}
     assert await world.pushes() == []
     ann = await world.record()
@@ -113,18 +115,18 @@ async def test_a_repeat_ends_a_row_of_rejections(world: World) -> None:
 async def test_a_first_fix_older_than_the_limit_places_nobody(
     world: World, age_ms: int, verdict: str
 ) -> None:
-    await world.store.hello(MARKET, "ann", node=NODE, vehicle=None, fix=None)
+    await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=None, fix=None)
     assert await world.fix("ann", at_ms=world.now - age_ms) == verdict
     assert ((await world.record()).position is not None) == (verdict == "ok")
     if verdict == "old":
         with pytest.raises(Refused, match="no_position"):
-            await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+            await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
 
 
 @pytest.mark.finding("C4")
 async def test_an_old_position_in_hello_places_nobody(world: World) -> None:
     fix = DriverFix("ann", world.now - 86_400_000, LAT, LON)
-    await world.store.hello(MARKET, "ann", node=NODE, vehicle=None, fix=fix)
+    await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=None, fix=fix)
     assert (await world.record()).position is None
 
 
@@ -132,14 +134,14 @@ async def test_an_old_position_in_hello_places_nobody(world: World) -> None:
 async def test_an_old_fix_after_a_long_absence_places_nobody(world: World) -> None:
     await world.driver("ann")
     last_ms = world.now
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(3 * STALE_MS)
-    await world.store.hello(MARKET, "ann", node=NODE, vehicle=None, fix=None)
+    await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=None, fix=None)
     # The very last one again, and a newer one that is too old as well.
     for at_ms in (last_ms, last_ms + STALE_MS):
         assert await world.fix("ann", at_ms=at_ms) == "old"
         with pytest.raises(Refused, match="no_position"):
-            await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+            await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
     assert await world.fix("ann") == "ok"
 
 
@@ -159,7 +161,7 @@ async def test_malformed_fixes_count_as_rejected_and_are_told_once(world: World)
     malformed = DriverFix("ann", 0, 0.0, 0.0, fault="malformed")
     for _ in range(8):
         await world.pass_ms(1_000)
-        recorded = await world.store.record_positions(MARKET, [malformed])
+        recorded = await world.store.drivers.record_positions(MARKET, [malformed])
         assert recorded.verdicts == ("malformed",)
     assert [(p.kind, p.why) for p in await world.pushes()] == [("state", "fixes_rejected")]
     assert await place(world) == (LAT, LON)
@@ -171,7 +173,7 @@ async def test_rejections_before_a_good_fix_of_a_batch_are_not_told(world: World
     await world.pass_ms(10_000)
     malformed = DriverFix("ann", 0, 0.0, 0.0, fault="malformed")
     good = DriverFix("ann", world.now, LAT, LON)
-    recorded = await world.store.record_positions(MARKET, [*[malformed] * 9, good])
+    recorded = await world.store.drivers.record_positions(MARKET, [*[malformed] * 9, good])
     assert recorded.verdicts == (*["malformed"] * 9, "ok")
     assert await world.pushes() == []
 
@@ -225,7 +227,7 @@ async def test_a_fix_outside_the_market_is_refused(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(1_000)
     outside = DriverFix("ann", world.now, LAT, LON, fault="outside")
-    assert (await world.store.record_positions(MARKET, [outside])).verdicts == ("outside",)
+    assert (await world.store.drivers.record_positions(MARKET, [outside])).verdicts == ("outside",)
     ann = await world.record()
     assert ann.position is not None
     assert ann.position.received_ms == world.now - 1_000
@@ -248,7 +250,7 @@ async def test_a_batch_takes_each_drivers_fixes_in_their_order(world: World) -> 
         DriverFix("ann", world.now - 1_000, north_of(40), LON),
         DriverFix("ann", world.now, north_of(9_000), LON),
     ]
-    recorded = await world.store.record_positions(MARKET, fixes)
+    recorded = await world.store.drivers.record_positions(MARKET, fixes)
     assert recorded.verdicts == ("ok", "unknown", "ok", "old", "ok", "impossible")
     assert await place(world, "ann") == (round(north_of(40), 4), LON)
     assert await place(world, "bob") == (round(north_of(30), 4), LON)
@@ -260,10 +262,10 @@ async def test_a_batch_of_the_largest_size_is_one_step(world: World) -> None:
         await world.connect(driver)
     await world.pass_ms(1_000)
     fixes = [DriverFix(driver, world.now, LAT, LON) for driver in drivers]
-    assert set((await world.store.record_positions(MARKET, fixes)).verdicts) == {"ok"}
+    assert set((await world.store.drivers.record_positions(MARKET, fixes)).verdicts) == {"ok"}
     with pytest.raises(ValueError, match="at most 256"):
-        await world.store.record_positions(MARKET, [*fixes, fixes[0]])
-    assert (await world.store.record_positions(MARKET, [])).verdicts == ()
+        await world.store.drivers.record_positions(MARKET, [*fixes, fixes[0]])
+    assert (await world.store.drivers.record_positions(MARKET, [])).verdicts == ()
 
 
 @pytest.mark.parametrize(
@@ -289,8 +291,8 @@ async def test_near_drivers_are_found_in_every_state(world: World) -> None:
     await world.driver("far", lat=north_of(5_000))
     await world.connect("off", lat=north_of(300))
     await world.driver("ann", lat=north_of(100))
-    near = await world.store.drivers_near(MARKET, LAT, LON, 1_000, 10)
+    near = await world.store.drivers.near(MARKET, LAT, LON, 1_000, 10)
     shown = [(driver.id, driver.shown) for driver in near]
     assert shown == [("ann", "available"), ("off", "offline")]
-    assert [d.id for d in await world.store.drivers_near(MARKET, LAT, LON, 9_000, 1)] == ["ann"]
-    assert await world.store.drivers_near(MARKET, LAT + 1, LON, 1_000, 10) == []
+    assert [d.id for d in await world.store.drivers.near(MARKET, LAT, LON, 9_000, 1)] == ["ann"]
+    assert await world.store.drivers.near(MARKET, LAT + 1, LON, 1_000, 10) == []

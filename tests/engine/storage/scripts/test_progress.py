@@ -60,7 +60,7 @@ async def test_each_step_from_each_state(world: World, state: JobState, step: St
 async def test_picked_up_straight_from_the_way_writes_the_arrival_too(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
-    await world.store.progress(
+    await world.store.jobs.progress(
         ref, "ann", attempt, Step.PICKED_UP, at_ms=world.now - 9_000, reason=""
     )
     timeline = (await world.job(ref)).timeline
@@ -83,7 +83,7 @@ async def test_an_ended_job_frees_its_driver_and_is_kept_a_week(world: World) ->
     assert await world.idle() == {"ann"}
     assert await world.redis.pttl(world.keys.job(ref.job)) > 6 * 86_400_000
     assert set(await world.due()) == {"driver/ann"}
-    assert await world.store.counts(MARKET) == {
+    assert await world.store.jobs.counts(MARKET) == {
         "submitted": 1, "queued": 0, "offered": 0, "assigned": 0, "at_mall": 0, "picked_up": 0,
         "delivered": 1,
     }  # fmt: skip
@@ -116,7 +116,7 @@ async def test_others_cannot_move_a_job(world: World) -> None:
 async def test_a_given_up_job_looks_on_without_its_driver(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
-    answered = await world.store.progress(
+    answered = await world.store.jobs.progress(
         ref, "ann", attempt, Step.GIVE_UP, at_ms=None, reason="flat tyre"
     )
     assert (answered.job_state, answered.attempt) == ("queued", attempt + 1)
@@ -127,7 +127,7 @@ async def test_a_given_up_job_looks_on_without_its_driver(world: World) -> None:
     assert (job.driver, job.reason, job.eta_pickup_ms) == (None, None, None)
     assert job.asked[-1].outcome == "gave_up"
     assert (await world.events("job"))[-1]["reason"] == "flat tyre"
-    verdict = await world.store.offer(world.plan(ref, job.attempt, "ann"))
+    verdict = await world.store.offers.make(world.plan(ref, job.attempt, "ann"))
     assert verdict.verdict == "nobody"
 
 
@@ -136,7 +136,7 @@ async def test_a_give_up_can_be_repeated(world: World) -> None:
     await world.driver("bob")
     ref, attempt = await world.assigned("ann")
     await world.step(ref, Step.GIVE_UP, attempt)
-    await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
     before = await world.dump()
     again = await world.step(ref, Step.GIVE_UP, attempt)
     assert (again.job_state, again.driver.jobs) == ("assigned", ())
@@ -148,8 +148,8 @@ async def test_only_the_given_up_attempt_is_repeated(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.step(ref, Step.GIVE_UP, attempt)
-    await world.store.assign(ref, "ann", "operator")
-    await world.store.release(ref, attempt + 2, Outcome.UNASSIGNED, "operator", "")
+    await world.store.jobs.assign(ref, "ann", "operator")
+    await world.store.jobs.release(ref, attempt + 2, Outcome.UNASSIGNED, "operator", "")
     assert (await world.step(ref, Step.GIVE_UP, attempt)).job_state == "queued"
     code = await code_of(world, ref, Step.GIVE_UP, attempt + 2, "ann")
     assert code is ErrorCode.STALE_ATTEMPT
@@ -171,7 +171,7 @@ async def revoked(world: World, outcome: Outcome = Outcome.SILENT) -> tuple[JobR
     """A job that was taken from ann while she could not be heard; the attempt she had."""
     await world.driver("ann")
     ref, attempt = await world.assigned("ann")
-    await world.store.release(ref, attempt, outcome, "engine", "")
+    await world.store.jobs.release(ref, attempt, outcome, "engine", "")
     return ref, attempt
 
 
@@ -207,7 +207,7 @@ async def test_custody_closes_the_offer_that_is_out(world: World) -> None:
     assert answered.attempt == attempt + 3
     assert await world.idle() == {"bob"}
     with pytest.raises(Refused) as refused:
-        await world.store.accept(MARKET, "bob", offer)
+        await world.store.offers.accept(MARKET, "bob", offer)
     assert refused.value.code is ErrorCode.OFFER_CLOSED
 
 
@@ -217,7 +217,7 @@ async def test_custody_takes_the_job_from_who_was_assigned_since(
 ) -> None:
     ref, attempt = await revoked(world)
     await world.driver("bob")
-    accepted = await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    accepted = await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
     second = accepted.jobs[0].attempt
     if state is JobState.AT_MALL:
         await world.step(ref, Step.AT_MALL, second, "bob")
@@ -245,10 +245,10 @@ async def test_two_who_claim_a_parcel_raise_an_alert_and_nobody_moves(
 ) -> None:
     ref, attempt = await revoked(world)
     await world.driver("bob")
-    accepted = await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    accepted = await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
     await world.step(ref, Step.PICKED_UP, accepted.jobs[0].attempt, "bob")
     if state is JobState.LOST:
-        await world.store.close_job(ref, state, "operator", "")
+        await world.store.jobs.close(ref, state, "operator", "")
     elif state is not JobState.PICKED_UP:
         await world.step(ref, Step(state.value), accepted.jobs[0].attempt, "bob")
     before = await world.job(ref)
@@ -262,9 +262,9 @@ async def test_two_who_claim_a_parcel_raise_an_alert_and_nobody_moves(
 async def test_a_parcel_of_an_ended_job_raises_an_alert(world: World, end: JobState) -> None:
     ref, attempt = await revoked(world)
     if end is JobState.CANCELLED:
-        await world.store.cancel(ref, "toys", "")
+        await world.store.jobs.cancel(ref, "toys", "")
     else:
-        await world.store.expire(ref, "nobody_in_reach", 0)
+        await world.store.deadlines.expire(ref, "nobody_in_reach", 0)
     assert await code_of(world, ref, Step.PICKED_UP, attempt, "ann") is ErrorCode.WRONG_STATE
     assert await world.state(ref) == end
     assert [alert["what"] for alert in await world.events("alert")] == ["parcel_of_ended_job"]
@@ -273,13 +273,13 @@ async def test_a_parcel_of_an_ended_job_raises_an_alert(world: World, end: JobSt
 async def test_a_holder_of_a_cancelled_job_hears_that_it_is_over(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
-    await world.store.cancel(ref, "toys", "")
+    await world.store.jobs.cancel(ref, "toys", "")
     assert await code_of(world, ref, Step.PICKED_UP, attempt, "ann") is ErrorCode.WRONG_STATE
 
 
 async def test_custody_of_a_job_that_was_assigned_to_the_same_driver_again(world: World) -> None:
     ref, attempt = await revoked(world)
-    await world.store.assign(ref, "ann", "operator")
+    await world.store.jobs.assign(ref, "ann", "operator")
     answered = await world.step(ref, Step.PICKED_UP, attempt)
     assert answered.effects.pushes == ()
     assert answered.driver.jobs == (HeldJob(ref.job, attempt + 3, MALL),)
@@ -294,9 +294,9 @@ async def test_a_winner_goes_on_under_the_attempt_claimed(
     ref, attempt = await revoked(world)
     if is_assigned_since:
         await world.driver("bob")
-        await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
+        await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
     if claims_by_hello:
-        await world.store.claim(MARKET, "ann", ref.job, attempt, "picked_up", at_ms=None)
+        await world.store.jobs.claim(MARKET, "ann", ref.job, attempt, "picked_up", at_ms=None)
     else:
         await world.step(ref, Step.PICKED_UP, attempt)
     now = (await world.job(ref)).attempt
@@ -306,7 +306,7 @@ async def test_a_winner_goes_on_under_the_attempt_claimed(
         assert await code_of(world, ref, Step.DELIVERED, wrong, "ann") is ErrorCode.STALE_ATTEMPT
     assert await code_of(world, ref, Step.GIVE_UP, attempt, "ann") is ErrorCode.WRONG_STATE
     for kind, at in (("refused", attempt), ("wrong_address", now)):
-        reported = await world.store.problem(
+        reported = await world.store.jobs.problem(
             MARKET, "ann", kind=kind, mall=MALL, job=ref.job, store="", until_ms=None, text="",
             attempt=at, at_ms=None,
         )  # fmt: skip
@@ -323,9 +323,9 @@ async def test_a_winner_goes_on_under_the_attempt_claimed(
 @pytest.mark.finding("C9")
 async def test_a_claim_counts_only_for_the_claimed_attempt(world: World) -> None:
     ref, first = await revoked(world)
-    await world.store.assign(ref, "ann", "operator")
+    await world.store.jobs.assign(ref, "ann", "operator")
     second = (await world.job(ref)).attempt
-    await world.store.release(ref, second, Outcome.SILENT, "engine", "")
+    await world.store.jobs.release(ref, second, Outcome.SILENT, "engine", "")
     await world.step(ref, Step.PICKED_UP, second)
     assert await code_of(world, ref, Step.DELIVERED, first, "ann") is ErrorCode.STALE_ATTEMPT
     assert (await world.step(ref, Step.DELIVERED, second)).job_state == "delivered"
@@ -343,7 +343,7 @@ async def test_a_parcel_on_board_of_one_who_left_is_looked_after(world: World) -
     """The step and the closing of its socket may pass each other."""
     await world.driver("ann")
     ref, attempt = await world.assigned()
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(10)
     await world.step(ref, Step.PICKED_UP, attempt)
     assert await world.due_of(ref) == world.now - 10 + RESUME_MS
@@ -367,7 +367,7 @@ async def test_offline_step_shows_both_times(
     taken_ms = world.now
     await world.pass_ms(300_000)
     job = await world.job(ref)
-    await world.store.progress(
+    await world.store.jobs.progress(
         ref,
         "ann",
         job.attempt,
@@ -391,9 +391,11 @@ async def test_custody_shows_when_it_was_collected(world: World) -> None:
     ref, _ = await world.in_state(JobState.ASSIGNED)
     job = await world.job(ref)
     await world.pass_ms(300_000)
-    await world.store.release(ref, job.attempt, Outcome.SILENT, "engine", "")
+    await world.store.jobs.release(ref, job.attempt, Outcome.SILENT, "engine", "")
     at_ms = world.now
     await world.pass_ms(60_000)
-    await world.store.progress(ref, "ann", job.attempt, Step.PICKED_UP, at_ms=at_ms + 5, reason="")
+    await world.store.jobs.progress(
+        ref, "ann", job.attempt, Step.PICKED_UP, at_ms=at_ms + 5, reason=""
+    )
     entry = (await world.job(ref)).timeline[-1]
     assert (entry.cause, entry.at_ms, entry.occurred_ms) == ("custody", world.now, at_ms + 5)

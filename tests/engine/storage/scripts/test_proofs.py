@@ -13,7 +13,7 @@ from tests.engine.storage.worlds import MALL, MARKET, World
 async def step(
     world: World, ref: JobRef, step: Step, proof: Proof | None = None, at_ms: int | None = None
 ) -> Answered:
-    return await world.store.progress(ref, "ann", 1, step, at_ms=at_ms, proof=proof, reason="")
+    return await world.store.jobs.progress(ref, "ann", 1, step, at_ms=at_ms, proof=proof, reason="")
 
 
 async def refused(world: World, ref: JobRef, what: Step, proof: Proof | None = None) -> Refused:
@@ -81,7 +81,7 @@ async def test_proof_is_kept_while_another_kind_is_missing(world: World) -> None
 async def test_proof_given_with_a_claim_of_custody_is_kept(world: World) -> None:
     await world.driver()
     ref, attempt = await world.assigned()
-    await world.store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "mistake")
+    await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "mistake")
     await step(world, ref, Step.PICKED_UP, Proof("photo", "ph_1"))
     assert await kept(world, ref) == [("photo", "ph_1", "picked_up")]
 
@@ -100,7 +100,7 @@ async def test_a_pin_is_compared_and_three_wrong_ones_lock_the_delivery(world: W
     assert [event["what"] for event in await world.events("alert")] == ["wrong_code"]
     assert await kept(world, ref) == []
     assert await world.state(ref) == "picked_up"
-    await world.store.close_job(ref, JobState.DELIVERED, "operator", "seen")
+    await world.store.jobs.close(ref, JobState.DELIVERED, "operator", "seen")
 
 
 @pytest.mark.finding("D6")
@@ -140,7 +140,7 @@ async def test_proofs_of_a_job_are_bounded(world: World) -> None:
 
 async def report(world: World, kind: str, job: str = "", **more: object) -> Answered:
     fields = {"mall": MALL, "store": "", "until_ms": None, "text": ""} | more
-    return await world.store.problem(MARKET, "ann", kind=kind, job=job, **fields)  # type: ignore[arg-type]
+    return await world.store.jobs.problem(MARKET, "ann", kind=kind, job=job, **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.finding("D7")
@@ -203,9 +203,9 @@ async def test_reasons_of_a_decline_and_a_give_up_are_kept(world: World) -> None
     for driver in ("ann", "bob"):
         await world.driver(driver)
     ref, offer = await world.offered("ann")
-    await world.store.decline(MARKET, "ann", offer, "too far")
-    await world.store.accept(MARKET, "bob", await world.offer(ref, "bob"))
-    await world.store.progress(ref, "bob", 2, Step.GIVE_UP, at_ms=None, reason="flat tyre")
+    await world.store.offers.decline(MARKET, "ann", offer, "too far")
+    await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    await world.store.jobs.progress(ref, "bob", 2, Step.GIVE_UP, at_ms=None, reason="flat tyre")
     assert (await world.job(ref)).reasons == (
         GivenReason("ann", 1, "too far"),
         GivenReason("bob", 2, "flat tyre"),

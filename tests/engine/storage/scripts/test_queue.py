@@ -5,7 +5,7 @@ from tests.engine.storage.worlds import MARKET, World
 
 async def test_all_queued_jobs_of_a_market_by_priority_and_age(world: World) -> None:
     refs = [await world.submit(priority=priority) for priority in (0, 3, 1)]
-    queue = await world.store.queue_of(MARKET, 10)
+    queue = await world.store.offers.queue_of(MARKET, 10)
     assert [waiting.job for _, waiting in queue.jobs] == [refs[n].job for n in (1, 2, 0)]
     assert (queue.total, queue.now_ms) == (3, world.now)
 
@@ -15,7 +15,7 @@ async def test_of_more_than_one_look_reads_all_are_seen_in_turn(world: World) ->
     refs = {(await world.submit()).job for _ in range(700)}
     seen: set[str] = set()
     for _ in range(4):
-        queue = await world.store.queue_of(MARKET, 100)
+        queue = await world.store.offers.queue_of(MARKET, 100)
         looked_at = {waiting.job for _, waiting in queue.jobs}
         assert queue.total == 700
         assert 100 <= len(looked_at) < 700

@@ -12,18 +12,18 @@ DAY_MS = 86_400_000
 
 @pytest.fixture
 def bounded(world: World) -> World:
-    world.store._quotas = Quotas(open_jobs=3)
+    world.store.jobs._quotas = Quotas(open_jobs=3)
     return world
 
 
 async def test_open_jobs_of_a_service_are_bounded(bounded: World) -> None:
     made = [bounded.submission() for _ in range(4)]
     for submission in made[:3]:
-        await bounded.store.submit(submission)
+        await bounded.store.jobs.submit(submission)
     with pytest.raises(QuotaExceeded, match="open_jobs"):
-        await bounded.store.submit(made[3])
-    assert (await bounded.store.submit(made[0])).replayed
-    assert (await bounded.store.counts(MARKET))["submitted"] == 3
+        await bounded.store.jobs.submit(made[3])
+    assert (await bounded.store.jobs.submit(made[0])).replayed
+    assert (await bounded.store.jobs.counts(MARKET))["submitted"] == 3
     # A service whose name begins alike has its own quota.
     await bounded.submit(service="toys2")
     await bounded.submit(service="toy")
@@ -41,23 +41,23 @@ async def test_an_ended_job_frees_its_place(bounded: World, end: JobState) -> No
 
 
 async def test_many_that_end_at_once_free_their_places(world: World) -> None:
-    world.store._quotas = Quotas(open_jobs=300)
+    world.store.jobs._quotas = Quotas(open_jobs=300)
     made = [await world.submit(external_id=None) for _ in range(300)]
     for ref in made:
-        await world.store.cancel(ref, "toys", "")
+        await world.store.jobs.cancel(ref, "toys", "")
         await world.pass_ms(1)
     await world.submit()
     assert await world.redis.zcard(world.keys.key("open")) == 1
 
 
 async def test_jobs_of_another_engine_do_not_block(bounded: World) -> None:
-    bounded.store._quotas = Quotas()  # as an engine that does not count
+    bounded.store.jobs._quotas = Quotas()  # as an engine that does not count
     before = [await bounded.submit() for _ in range(5)]
-    bounded.store._quotas = Quotas(open_jobs=3)
+    bounded.store.jobs._quotas = Quotas(open_jobs=3)
     for _ in range(3):
         await bounded.submit()
     for ref in before:
-        await bounded.store.cancel(ref, "toys", "")
+        await bounded.store.jobs.cancel(ref, "toys", "")
     with pytest.raises(QuotaExceeded):
         await bounded.submit()
 
@@ -67,7 +67,7 @@ async def test_a_forgotten_job_counts_no_more(bounded: World) -> None:
     await bounded.redis.set(bounded.keys.key("open_seen"), 9e15)  # its end was overlooked
     await bounded.pass_ms(7 * DAY_MS + 1)
     await bounded.drop_what_has_a_ttl()
-    while await bounded.store.forget(MARKET):
+    while await bounded.store.deadlines.forget(MARKET):
         pass
     names = await bounded.redis.zrange(bounded.keys.key("open"), 0, -1)
     assert f"toys/{ref.job}".encode() not in names
@@ -76,12 +76,12 @@ async def test_a_forgotten_job_counts_no_more(bounded: World) -> None:
 async def test_stored_bytes_are_bounded_and_released(world: World) -> None:
     one = world.submission()
     size = len(one.body) + len(one.card)
-    world.store._quotas = Quotas(stored_bytes=2 * size + size // 2)
+    world.store.jobs._quotas = Quotas(stored_bytes=2 * size + size // 2)
     first = await world.submit()
     await world.submit()
     with pytest.raises(QuotaExceeded, match="stored_bytes"):
         await world.submit()
-    await world.store.cancel(first, "toys", "")
+    await world.store.jobs.cancel(first, "toys", "")
     with pytest.raises(QuotaExceeded, match="stored_bytes"):
         await world.submit()
     await world.submit(service="other")

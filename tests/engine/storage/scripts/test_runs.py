@@ -7,7 +7,7 @@ import pytest
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverUnavailable, JobRef, Refused, Stop, StoreUnavailable
-from mallard_engine.storage.redis_store import RedisStore
+from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import Outcome, Step
 from tests.engine.storage.worlds import ACK_MS, HOUR_MS, MALL, MARKET, OFFER_MS, RESUME_MS, World
@@ -31,9 +31,9 @@ async def test_a_run_goes_out_whole(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = tuple([await world.submit(card=b"card %d \xff" % n) for n in range(3)])
     # One that has been offered before: the offer's attempt is the highest of its jobs'.
-    await world.store.withdraw(refs[1], await world.offer(refs[1], "ann"), "operator")
+    await world.store.offers.withdraw(refs[1], await world.offer(refs[1], "ann"), "operator")
     plan = await world.run_plan(refs, "ann")
-    offered = await world.store.offer(plan)
+    offered = await world.store.offers.make(plan)
     (push,) = offered.effects.pushes
     assert push.offer
     assert push.offer.attempt == 2
@@ -42,16 +42,16 @@ async def test_a_run_goes_out_whole(world: World) -> None:
     ]
     last_ms = push.offer.jobs[2].eta_dropoff_ms
     assert last_ms == world.now + 3 * 60_000
-    assert (await world.store.snapshot(MARKET, "ann")).offer == push.offer
+    assert (await world.store.drivers.snapshot(MARKET, "ann")).offer == push.offer
     assert (await world.pushes())[-1].offer == push.offer
     for ref in refs:
         job = await world.job(ref)
         assert (job.state, job.offer) == ("offered", plan.offer)
         assert f"offer/{MALL}/{plan.offer}/{ref.job}" in await world.due()
-        assert await world.store.last_round(ref.job) is not None
+        assert await world.store.offers.last_round(ref.job) is not None
     assert await world.waiting() == []
     before = await world.dump()
-    assert (await world.store.offer(plan)).driver == "ann"  # a repeat
+    assert (await world.store.offers.make(plan)).driver == "ann"  # a repeat
     assert await world.dump() == before
 
 
@@ -59,13 +59,13 @@ async def test_a_run_of_which_one_is_gone_stays(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = tuple([await world.submit() for _ in range(3)])
     plan = await world.run_plan(refs, "ann")
-    await world.store.cancel(refs[1], "toys", "")
+    await world.store.jobs.cancel(refs[1], "toys", "")
     before = await world.dump()
-    offered = await world.store.offer(plan)
+    offered = await world.store.offers.make(plan)
     assert (offered.verdict, offered.gone) == ("gone", (refs[1].job,))
     assert await world.dump() == before
     rest = await world.run_plan((refs[0], refs[2]), "ann")
-    assert (await world.store.offer(rest)).verdict == "offered"
+    assert (await world.store.offers.make(rest)).verdict == "offered"
 
 
 async def test_a_plan_that_does_not_fit_is_passed_over(world: World) -> None:
@@ -79,23 +79,23 @@ async def test_a_plan_that_does_not_fit_is_passed_over(world: World) -> None:
     for driver, vehicle in room.items():
         await world.driver(driver, vehicle=vehicle)
     refs = (await world.submit(), await world.submit(requires=("lift", "id_check")))
-    assert (await world.store.offer(await world.run_plan(refs, *room))).verdict == "nobody"
+    assert (await world.store.offers.make(await world.run_plan(refs, *room))).verdict == "nobody"
     await world.driver("van", vehicle=VAN)
     plan = await world.run_plan(refs, *room, "van")
-    assert (await world.store.offer(plan)).driver == "van"
+    assert (await world.store.offers.make(plan)).driver == "van"
     await world.driver("bus", vehicle=replace(VAN, max_jobs=9, max_weight_g=9_999))
     four = await world.run_plan(tuple([await world.submit() for _ in range(4)]), "bus")
-    assert (await world.store.offer(four)).verdict == "nobody"
+    assert (await world.store.offers.make(four)).verdict == "nobody"
 
 
 # -- how it ends
 
 
-async def test_a_run_is_accepted_whole(world: World, other_store: RedisStore) -> None:
+async def test_a_run_is_accepted_whole(world: World, other_store: RedisStorage) -> None:
     await world.driver("ann", vehicle=VAN)
     refs, offer = await world.offered_run("ann", 3)
     # The other node has not heard of the offer: it learns whose keys it needs.
-    answered = await other_store.accept(MARKET, "ann", offer)
+    answered = await other_store.offers.accept(MARKET, "ann", offer)
     assert [job.id for job in answered.jobs] == [ref.job for ref in refs]
     assert [job.state for job in answered.jobs] == ["assigned"] * 3
     assert [job.eta_dropoff_ms for job in answered.jobs] == [
@@ -106,7 +106,7 @@ async def test_a_run_is_accepted_whole(world: World, other_store: RedisStore) ->
         (ref.job, 1, 1_200, False) for ref in refs
     ]
     before = await world.dump()
-    assert (await world.store.accept(MARKET, "ann", offer)).jobs == answered.jobs
+    assert (await world.store.offers.accept(MARKET, "ann", offer)).jobs == answered.jobs
     assert await world.dump() == before
 
 
@@ -115,14 +115,14 @@ async def test_whatever_ends_an_offer_gives_every_job_of_it_back(world: World, h
     await world.driver("ann", vehicle=VAN)
     refs, offer = await world.offered_run("ann", 3)
     if how == "declined":
-        effects = (await world.store.decline(MARKET, "ann", offer, "far")).effects
+        effects = (await world.store.offers.decline(MARKET, "ann", offer, "far")).effects
     elif how == "withdrawn":
-        effects = await world.store.withdraw(refs[1], offer, "operator")
+        effects = await world.store.offers.withdraw(refs[1], offer, "operator")
     else:
         if how == "expired":
-            await world.store.offer_ack(MARKET, "ann", offer)
+            await world.store.offers.ack(MARKET, "ann", offer)
         await world.pass_ms(OFFER_MS if how == "expired" else ACK_MS)
-        outcome, _, effects = await world.store.lapse(await world.entry(refs[2]))
+        outcome, _, effects = await world.store.deadlines.lapse(await world.entry(refs[2]))
         assert outcome == Outcome(how)
     assert effects.malls == (MALL,)
     assert await states(world, refs) == ["queued"] * 3
@@ -132,31 +132,31 @@ async def test_whatever_ends_an_offer_gives_every_job_of_it_back(world: World, h
     assert (await world.record()).offer is None
     assert [m for m in await world.due() if m.startswith("offer/")] == []
     with pytest.raises(Refused) as caught:
-        await world.store.accept(MARKET, "ann", offer)
+        await world.store.offers.accept(MARKET, "ann", offer)
     assert caught.value.code is ErrorCode.OFFER_CLOSED
 
 
 @pytest.mark.parametrize("how", ["cancel", "expire", "assign", "custody"])
 async def test_one_job_of_an_offered_run_leaves_and_the_others_go_back(
-    world: World, other_store: RedisStore, how: str
+    world: World, other_store: RedisStorage, how: str
 ) -> None:
     await world.driver("eve")
     taken, attempt = await world.assigned("eve", expires_ms=world.now + HOUR_MS // 2)
-    await world.store.release(taken, attempt, Outcome.SILENT, "engine", "")
+    await world.store.jobs.release(taken, attempt, Outcome.SILENT, "engine", "")
     await world.driver("ann", vehicle=VAN)
     refs = (await world.submit(), taken, await world.submit())
     plan = await world.run_plan(refs, "ann")
-    assert (await world.store.offer(plan)).verdict == "offered"
+    assert (await world.store.offers.make(plan)).verdict == "offered"
     why = {"cancel": "cancelled", "expire": "expired", "assign": "withdrawn"}.get(how, "collected")
     if how == "cancel":
-        effects = await other_store.cancel(taken, "toys", "")
+        effects = await other_store.jobs.cancel(taken, "toys", "")
     elif how == "expire":
         await world.pass_ms(HOUR_MS // 2)
-        expired = await other_store.expire(taken, "nobody_in_reach", 9)
+        expired = await other_store.deadlines.expire(taken, "nobody_in_reach", 9)
         assert expired
         effects = expired
     elif how == "assign":
-        effects = await other_store.assign(taken, "eve", "operator")
+        effects = await other_store.jobs.assign(taken, "eve", "operator")
     else:
         effects = (await world.step(taken, Step.PICKED_UP, attempt, "eve")).effects
     assert ("ann", plan.offer, why) in [(p.driver, p.offer_id, p.why) for p in effects.pushes]
@@ -168,14 +168,14 @@ async def test_one_job_of_an_offered_run_leaves_and_the_others_go_back(
     rest = await world.run_plan((refs[0], refs[2]), "ann")
     await world.pass_ms(1)
     if how != "expire":
-        assert (await world.store.offer(rest)).driver == "ann"
+        assert (await world.store.offers.make(rest)).driver == "ann"
 
 
 async def test_an_offer_ends_with_the_first_of_its_jobs(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = (await world.submit(), await world.submit(expires_ms=world.now + 7_000))
-    await world.store.offer(await world.run_plan(refs, "ann"))
-    offer = (await world.store.snapshot(MARKET, "ann")).offer
+    await world.store.offers.make(await world.run_plan(refs, "ann"))
+    offer = (await world.store.drivers.snapshot(MARKET, "ann")).offer
     assert offer
     assert offer.expires_ms == world.now + 7_000
 
@@ -183,7 +183,7 @@ async def test_an_offer_ends_with_the_first_of_its_jobs(world: World) -> None:
 async def test_an_offer_acknowledged_has_its_own_clock_for_every_job(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs, offer = await world.offered_run("ann", 2)
-    await world.store.offer_ack(MARKET, "ann", offer)
+    await world.store.offers.ack(MARKET, "ann", offer)
     assert [await world.due_of(ref) for ref in refs] == [world.now + OFFER_MS] * 2
 
 
@@ -192,9 +192,9 @@ async def test_a_run_that_changes_each_time_is_given_up(
 ) -> None:
     await world.driver("ann", vehicle=VAN)
     refs, _ = await world.offered_run("ann", 2)
-    monkeypatch.setattr("mallard_engine.storage.job_calls._MOST_TRIES", 1)
+    monkeypatch.setattr("mallard_engine.storage.calls.script_runner._MAX_TRIES", 1)
     with pytest.raises(StoreUnavailable, match="changed each time"):
-        await world.store.cancel(refs[0], "toys", "")
+        await world.store.jobs.cancel(refs[0], "toys", "")
 
 
 # -- a run in hand
@@ -203,7 +203,7 @@ async def test_a_run_that_changes_each_time_is_given_up(
 async def test_each_job_of_a_run_goes_its_own_way(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     first, second, third = await world.assigned_run("ann", 3)
-    await world.store.cancel(second, "toys", "")
+    await world.store.jobs.cancel(second, "toys", "")
     await world.step(first, Step.PICKED_UP, 1)
     answered = await world.step(third, Step.GIVE_UP, 1)
     assert [held.job for held in answered.driver.jobs] == [first.job]
@@ -221,10 +221,10 @@ async def test_a_silent_driver_gives_back_what_is_not_on_board(world: World) -> 
     refs = await world.assigned_run("ann", 3)
     await world.step(refs[0], Step.PICKED_UP, 1)
     await world.step(refs[1], Step.AT_MALL, 1)
-    await world.store.disconnect(MARKET, "n1", [("ann", epoch + 1)])
+    await world.store.drivers.disconnect(MARKET, "n1", [("ann", epoch + 1)])
     await world.pass_ms(RESUME_MS)
     for ref in refs:
-        await world.store.silence(await world.entry(ref))
+        await world.store.deadlines.silence(await world.entry(ref))
     assert await states(world, refs) == ["picked_up", "at_mall", "queued"]
     assert [held.job for held in (await world.record()).jobs] == [refs[0].job, refs[1].job]
 
@@ -234,10 +234,10 @@ async def test_custody_holds_for_each_job(world: World) -> None:
     await world.driver("bob", vehicle=VAN)
     refs = await world.assigned_run("ann", 2)
     for ref in refs:
-        await world.store.release(ref, 1, Outcome.SILENT, "engine", "")
+        await world.store.jobs.release(ref, 1, Outcome.SILENT, "engine", "")
     plan = await world.run_plan(refs, "bob")
-    await world.store.offer(plan)
-    await world.store.accept(MARKET, "bob", plan.offer)
+    await world.store.offers.make(plan)
+    await world.store.offers.accept(MARKET, "bob", plan.offer)
     answered = await world.step(refs[0], Step.PICKED_UP, 1, "ann")
     assert (answered.job_state, answered.attempt) == ("picked_up", 4)
     assert [h.job for h in (await world.record("bob")).jobs] == [refs[1].job]
@@ -249,8 +249,8 @@ async def test_an_operator_adds_to_a_run_what_fits(world: World) -> None:
     await world.assigned_run("ann", 2)
     heavy = await world.submit(weight_g=3_000)
     with pytest.raises(DriverUnavailable, match="no room"):
-        await world.store.assign(heavy, "ann", "operator")
-    await world.store.assign(await world.submit(), "ann", "operator")
+        await world.store.jobs.assign(heavy, "ann", "operator")
+    await world.store.jobs.assign(await world.submit(), "ann", "operator")
     assert len((await world.record()).jobs) == 3
 
 
@@ -260,11 +260,11 @@ async def test_an_operator_adds_to_a_run_what_fits(world: World) -> None:
 async def test_the_etas_of_what_a_driver_holds_are_kept_current(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = await world.assigned_run("ann", 3)
-    await world.store.cancel(refs[2], "toys", "")
+    await world.store.jobs.cancel(refs[2], "toys", "")
     stops = [Stop(refs[0].job, 1, 11, 12), Stop(refs[1].job, 0, 13, 14), Stop(refs[2].job, 1, 1, 2)]
-    await world.store.update_etas(MARKET, "bob", stops)
-    await world.store.update_etas(MARKET, "ann", stops)
-    await world.store.update_etas(MARKET, "ann", [])
+    await world.store.jobs.update_etas(MARKET, "bob", stops)
+    await world.store.jobs.update_etas(MARKET, "ann", stops)
+    await world.store.jobs.update_etas(MARKET, "ann", [])
     jobs = [await world.job(ref) for ref in refs]
     assert [(job.eta_pickup_ms, job.eta_dropoff_ms) for job in jobs] == [
         (11, 12),

@@ -34,7 +34,7 @@ async def begin(
     attempt = (await world.job(ref)).attempt
     ids = tuple(f"o{n}-{attempt}" for n in range(most, 1, -1))
     plan = world.plan(ref, attempt, *drivers, offer=f"o1-{attempt}")
-    return await world.store.offer(replace(plan, more=MoreOffers(most, gap_ms, ids)))
+    return await world.store.offers.make(replace(plan, more=MoreOffers(most, gap_ms, ids)))
 
 
 def more(ref: JobRef) -> DueEntry:
@@ -50,7 +50,7 @@ async def next_is_asked(world: World, ref: JobRef) -> None:
     await world.pass_ms(GAP_MS)
     for driver in ("ann", "bob", "cleo", "dora"):
         await world.fix(driver)
-    offered = await world.store.offer_more(more(ref))
+    offered = await world.store.deadlines.offer_more(more(ref))
     assert offered.verdict == "offered", offered
 
 
@@ -60,9 +60,9 @@ async def two_are_asked(world: World, *drivers: str) -> JobRef:
         await world.driver(driver)
     ref = await world.submit()
     await begin(world, ref, *(drivers or ("ann", "bob", "cleo")))
-    await world.store.offer_ack(MARKET, "ann", "o1-0")
+    await world.store.offers.ack(MARKET, "ann", "o1-0")
     await next_is_asked(world, ref)
-    await world.store.offer_ack(MARKET, "bob", "o2-0")
+    await world.store.offers.ack(MARKET, "bob", "o2-0")
     return ref
 
 
@@ -86,17 +86,17 @@ async def test_the_next_is_asked_when_its_time_has_come_at_the_same_attempt(worl
     assert (await begin(world, ref, "ann", "bob", "cleo")).driver == "ann"
     assert await due_of(world, ref) == {f"offer/{MALL}/o1-0", f"more/{MALL}"}
     await world.pass_ms(GAP_MS - 1)
-    early = await world.store.offer_more(more(ref))
+    early = await world.store.deadlines.offer_more(more(ref))
     assert (early.verdict, early.effects.pushes) == ("early", ())
     await world.pass_ms(1)
-    offered = await world.store.offer_more(more(ref))
+    offered = await world.store.deadlines.offer_more(more(ref))
     (push,) = offered.effects.pushes
     assert push.offer is not None
     assert (push.driver, push.offer.offer, push.offer.attempt) == ("bob", "o2-0", 1)
     job = await world.job(ref)
     assert (job.state, job.attempt, job.offer) == (JobState.OFFERED, 1, "o1-0")
     before = await world.dump()
-    assert (await world.store.offer_more(more(ref))).verdict == "early"
+    assert (await world.store.deadlines.offer_more(more(ref))).verdict == "early"
     assert await world.dump() == before
 
 
@@ -105,13 +105,13 @@ async def test_no_more_are_asked_than_the_rung_says(world: World) -> None:
     await next_is_asked(world, ref)
     assert await due_of(world, ref) == {f"offer/{MALL}/o{n}-0" for n in (1, 2, 3)}
     await world.pass_ms(GAP_MS)
-    assert (await world.store.offer_more(more(ref))).verdict == "gone"
+    assert (await world.store.deadlines.offer_more(more(ref))).verdict == "gone"
     assert (await world.record("dora")).offer is None
 
 
 async def test_the_first_accept_wins_and_the_others_hear_that_it_was_taken(world: World) -> None:
     ref = await two_are_asked(world)
-    answered = await world.store.accept(MARKET, "bob", "o2-0")
+    answered = await world.store.offers.accept(MARKET, "bob", "o2-0")
     assert answered.jobs[0].driver == "bob"
     assert [(p.driver, p.kind, p.why) for p in answered.effects.pushes] == [
         ("ann", "offer_closed", "taken")
@@ -125,19 +125,19 @@ async def test_the_first_accept_wins_and_the_others_hear_that_it_was_taken(world
     assert (await world.job(ref)).attempt == 1
     for driver, offer in (("ann", "o1-0"), ("cleo", "o3-0")):
         with pytest.raises(Refused) as refused:
-            await world.store.accept(MARKET, driver, offer)
+            await world.store.offers.accept(MARKET, driver, offer)
         assert refused.value.code in {ErrorCode.OFFER_CLOSED, ErrorCode.NOT_YOURS}
     before = await world.dump()
-    assert (await world.store.accept(MARKET, "bob", "o2-0")).jobs[0].driver == "bob"
+    assert (await world.store.offers.accept(MARKET, "bob", "o2-0")).jobs[0].driver == "bob"
     assert await world.dump() == before
     # It bars nobody: given up, the job may be Ann's.
     await world.step(ref, Step.GIVE_UP, 1, "bob")
-    assert (await world.store.offer(world.plan(ref, 2, "ann"))).driver == "ann"
+    assert (await world.store.offers.make(world.plan(ref, 2, "ann"))).driver == "ann"
 
 
 async def test_a_decline_of_one_leaves_the_others_their_offers(world: World) -> None:
     ref = await two_are_asked(world)
-    answered = await world.store.decline(MARKET, "ann", "o1-0", "too far")
+    answered = await world.store.offers.decline(MARKET, "ann", "o1-0", "too far")
     assert answered.effects.malls == ()
     assert answered.driver.cool_until_ms == world.now + COOLDOWN_MS
     job = await world.job(ref)
@@ -145,7 +145,7 @@ async def test_a_decline_of_one_leaves_the_others_their_offers(world: World) -> 
     assert await due_of(world, ref) == {f"offer/{MALL}/o2-0", f"more/{MALL}"}
     await next_is_asked(world, ref)
     assert (await world.record("cleo")).offer == "o3-0"
-    assert (await world.store.accept(MARKET, "cleo", "o3-0")).jobs[0].driver == "cleo"
+    assert (await world.store.offers.accept(MARKET, "cleo", "o3-0")).jobs[0].driver == "cleo"
     assert await asked(world, ref) == [
         ("ann", 1, "declined"),
         ("bob", 1, "withdrawn"),
@@ -157,12 +157,12 @@ async def test_a_decline_of_one_leaves_the_others_their_offers(world: World) -> 
 
 async def test_if_the_last_declines_the_next_is_asked_at_once(world: World) -> None:
     ref = await two_are_asked(world)
-    await world.store.decline(MARKET, "ann", "o1-0", "")
-    answered = await world.store.decline(MARKET, "bob", "o2-0", "")
+    await world.store.offers.decline(MARKET, "ann", "o1-0", "")
+    answered = await world.store.offers.decline(MARKET, "bob", "o2-0", "")
     (push,) = [p for p in answered.effects.pushes if p.offer]
     assert push.driver == "cleo"
     assert await due_of(world, ref) == {f"offer/{MALL}/o3-0"}
-    answered = await world.store.decline(MARKET, "cleo", "o3-0", "")
+    answered = await world.store.offers.decline(MARKET, "cleo", "o3-0", "")
     assert answered.effects.malls == (MALL,)
     job = await world.job(ref)
     assert (job.state, job.attempt, job.offer) == (JobState.QUEUED, 1, None)
@@ -177,16 +177,16 @@ async def test_one_who_does_not_acknowledge_drops_out_alone(world: World) -> Non
     ref = await world.submit()
     await begin(world, ref, "ann", "bob", "cleo")
     await next_is_asked(world, ref)
-    await world.store.offer_ack(MARKET, "bob", "o2-0")
+    await world.store.offers.ack(MARKET, "bob", "o2-0")
     await world.pass_ms(ACK_MS - GAP_MS)
-    outcome, _, effects = await world.store.lapse(lapse_of(ref, "o1-0"))
+    outcome, _, effects = await world.store.deadlines.lapse(lapse_of(ref, "o1-0"))
     assert (outcome, effects.malls) == (Outcome.UNACKNOWLEDGED, ())
     assert (await world.record("ann")).unreachable
     assert await world.state(ref) == "offered"
-    outcome, _, _ = await world.store.lapse(lapse_of(ref, "o2-0"))
+    outcome, _, _ = await world.store.deadlines.lapse(lapse_of(ref, "o2-0"))
     assert outcome is None
     await world.pass_ms(OFFER_MS)
-    outcome, _, effects = await world.store.lapse(lapse_of(ref, "o2-0"))
+    outcome, _, effects = await world.store.deadlines.lapse(lapse_of(ref, "o2-0"))
     # Cleo's position is stale by now, or she would be asked.
     assert outcome is Outcome.EXPIRED
     assert await asked(world, ref) == [("ann", 1, "unacknowledged"), ("bob", 1, "expired")]
@@ -194,12 +194,12 @@ async def test_one_who_does_not_acknowledge_drops_out_alone(world: World) -> Non
 
 async def test_a_withdrawal_ends_one_offer(world: World) -> None:
     ref = await two_are_asked(world)
-    await world.store.suspend(MARKET, "bob", "complaint")
-    effects = await world.store.withdraw(ref, "o2-0", "operator")
+    await world.store.drivers.suspend(MARKET, "bob", "complaint")
+    effects = await world.store.offers.withdraw(ref, "o2-0", "operator")
     assert [(p.driver, p.why) for p in effects.pushes] == [("bob", "withdrawn")]
     assert ((await world.job(ref)).offer, effects.malls) == ("o1-0", ())
     before = await world.dump()
-    await world.store.withdraw(ref, "o2-0", "operator")
+    await world.store.offers.withdraw(ref, "o2-0", "operator")
     assert await world.dump() == before
 
 
@@ -208,14 +208,14 @@ async def test_what_decides_the_job_ends_every_offer(world: World, how: str) -> 
     await world.driver("eve")
     ref = await two_are_asked(world)
     if how == "cancel":
-        await world.store.cancel(ref, "toys", "")
+        await world.store.jobs.cancel(ref, "toys", "")
         why = "cancelled"
     elif how.startswith("assign"):
-        await world.store.assign(ref, "eve" if how == "assign" else "bob", "operator")
+        await world.store.jobs.assign(ref, "eve" if how == "assign" else "bob", "operator")
         why = "withdrawn"
     else:
         await world.pass_ms(HOUR_MS)
-        await world.store.expire(ref, "nobody_accepted", 200)
+        await world.store.deadlines.expire(ref, "nobody_accepted", 200)
         why = "expired"
     for driver in ("ann", "bob"):
         assert ("offer_closed", why) in await told(world, driver)
@@ -227,7 +227,7 @@ async def test_what_decides_the_job_ends_every_offer(world: World, how: str) -> 
 async def test_custody_ends_every_offer(world: World) -> None:
     await world.driver("eve")
     ref, attempt = await world.assigned("eve")
-    await world.store.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
+    await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
     for driver in ("ann", "bob"):
         await world.driver(driver)
     await begin(world, ref, "ann", "bob")
@@ -242,13 +242,13 @@ async def test_without_a_gap_all_are_asked_at_once(world: World) -> None:
     for driver in ("ann", "bob", "cleo"):
         await world.driver(driver)
     ref = await world.submit()
-    await world.store.suspend(MARKET, "bob", "")
+    await world.store.drivers.suspend(MARKET, "bob", "")
     await begin(world, ref, "ann", "bob", "cleo", gap_ms=0)
-    offered = await world.store.offer_more(more(ref))
+    offered = await world.store.deadlines.offer_more(more(ref))
     assert [p.driver for p in offered.effects.pushes] == ["cleo"]
     out = [(await world.record(driver)).offer for driver in ("ann", "cleo")]
     assert await due_of(world, ref) == {f"offer/{MALL}/{offer}" for offer in out}
-    assert (await world.store.offer_more(more(ref))).verdict == "gone"
+    assert (await world.store.deadlines.offer_more(more(ref))).verdict == "gone"
 
 
 async def test_who_cannot_be_asked_now_is_looked_at_again(world: World) -> None:
@@ -256,11 +256,11 @@ async def test_who_cannot_be_asked_now_is_looked_at_again(world: World) -> None:
         await world.driver(driver)
     ref = await world.submit()
     await begin(world, ref, "ann", "bob")
-    await world.store.suspend(MARKET, "bob", "")
+    await world.store.drivers.suspend(MARKET, "bob", "")
     await world.pass_ms(GAP_MS)
-    assert (await world.store.offer_more(more(ref))).verdict == "nobody"
+    assert (await world.store.deadlines.offer_more(more(ref))).verdict == "nobody"
     assert (await world.due())[more(ref).member] == world.now + GAP_MS
-    await world.store.resume(MARKET, "bob")
+    await world.store.drivers.resume(MARKET, "bob")
     await next_is_asked(world, ref)
 
 
@@ -273,7 +273,7 @@ async def test_a_driver_whose_node_has_died_is_not_asked(world: World) -> None:
     await begin(world, ref, "ann", "bob")
     world.nodes.discard("n2")
     await world.pass_ms(GAP_MS)
-    assert (await world.store.offer_more(more(ref))).verdict == "nobody"
+    assert (await world.store.deadlines.offer_more(more(ref))).verdict == "nobody"
     assert NODE in world.nodes
 
 
@@ -281,9 +281,9 @@ async def test_an_entry_without_a_round_is_dropped(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.offered()
     await world.redis.zadd(world.keys.key("due"), {more(ref).member: world.now})
-    assert (await world.store.offer_more(more(ref))).verdict == "gone"
+    assert (await world.store.deadlines.offer_more(more(ref))).verdict == "gone"
     gone = DueEntry("more/m/job_phoenix.x", "more", "job_phoenix.x", mall="m")
-    assert (await world.store.offer_more(gone)).verdict == "gone"
+    assert (await world.store.deadlines.offer_more(gone)).verdict == "gone"
 
 
 async def test_no_round_outlives_its_job(world: World) -> None:
@@ -292,8 +292,8 @@ async def test_no_round_outlives_its_job(world: World) -> None:
     ref = await world.submit(expires_ms=world.now + GAP_MS)
     await begin(world, ref, "ann", "bob")
     await world.pass_ms(GAP_MS)
-    assert (await world.store.offer_more(more(ref))).verdict == "nobody"
-    await world.store.expire(ref, "nobody_accepted", 200)
+    assert (await world.store.deadlines.offer_more(more(ref))).verdict == "nobody"
+    await world.store.deadlines.expire(ref, "nobody_accepted", 200)
     assert await due_of(world, ref) == set()
 
 
@@ -302,5 +302,5 @@ async def test_a_round_of_one_has_nobody_to_wait_for(world: World) -> None:
     ref = await world.submit()
     await begin(world, ref, "ann")
     assert await due_of(world, ref) == {f"offer/{MALL}/o1-0"}
-    await world.store.decline(MARKET, "ann", "o1-0", "")
+    await world.store.offers.decline(MARKET, "ann", "o1-0", "")
     assert await world.state(ref) == "queued"

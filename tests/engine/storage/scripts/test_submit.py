@@ -20,7 +20,7 @@ DAY_MS = 86_400_000
 
 async def test_a_submitted_job_is_there_with_all_that_it_needs(world: World) -> None:
     submission = world.submission(priority=2, requires=("id_check",))
-    submitted = await world.store.submit(submission)
+    submitted = await world.store.jobs.submit(submission)
     ref = JobRef(submission.job, MALL)
     job = await world.job(ref)
     assert submitted.job == job
@@ -38,13 +38,13 @@ async def test_a_submitted_job_is_there_with_all_that_it_needs(world: World) -> 
     assert await world.due() == {f"retry/{MALL}/{job.id}": world.now + 1_000}
     assert submitted.effects.malls == (MALL,)
     assert moments(submitted.effects) == [world.now + 1_000]
-    assert await world.store.counts(MARKET) == {"submitted": 1, "queued": 1}
+    assert await world.store.jobs.counts(MARKET) == {"submitted": 1, "queued": 1}
 
 
 async def test_a_scheduled_job_does_not_wait_yet(world: World) -> None:
     later = world.now + HOUR_MS
     submission = world.submission(state=JobState.SCHEDULED, release_ms=later)
-    submitted = await world.store.submit(submission)
+    submitted = await world.store.jobs.submit(submission)
     assert submitted.job.state is JobState.SCHEDULED
     assert submitted.effects.malls == ()
     assert await world.waiting() == []
@@ -62,11 +62,11 @@ async def test_the_queue_is_by_priority_and_age(world: World) -> None:
 
 async def test_the_same_key_and_json_give_the_same_job_as_it_is_now(world: World) -> None:
     first = world.submission()
-    await world.store.submit(first)
-    await world.store.cancel(JobRef(first.job, MALL), "toys", "changed my mind")
+    await world.store.jobs.submit(first)
+    await world.store.jobs.cancel(JobRef(first.job, MALL), "toys", "changed my mind")
     before = await world.dump()
     again = replace(world.submission(), key=first.key, body_hash=first.body_hash)
-    replayed = await world.store.submit(again)
+    replayed = await world.store.jobs.submit(again)
     assert replayed.replayed
     assert (replayed.job.id, replayed.job.state) == (first.job, JobState.CANCELLED)
     assert await world.dump() == before
@@ -74,17 +74,19 @@ async def test_the_same_key_and_json_give_the_same_job_as_it_is_now(world: World
 
 async def test_the_same_key_with_other_json_is_a_mismatch(world: World) -> None:
     first = world.submission()
-    await world.store.submit(first)
+    await world.store.jobs.submit(first)
     before = await world.dump()
     with pytest.raises(IdempotencyMismatch):
-        await world.store.submit(replace(world.submission(), key=first.key))
+        await world.store.jobs.submit(replace(world.submission(), key=first.key))
     assert await world.dump() == before
 
 
 async def test_a_key_is_its_services_own_and_kept_for_a_day(world: World) -> None:
     first = world.submission()
-    await world.store.submit(first)
-    other = await world.store.submit(replace(world.submission(), service="books", key=first.key))
+    await world.store.jobs.submit(first)
+    other = await world.store.jobs.submit(
+        replace(world.submission(), service="books", key=first.key)
+    )
     assert not other.replayed
     keys = [key async for key in world.redis.scan_iter("*idempotency*")]
     assert len(keys) == 2
@@ -94,16 +96,16 @@ async def test_a_key_is_its_services_own_and_kept_for_a_day(world: World) -> Non
 
 async def test_an_external_id_that_is_open_is_a_duplicate(world: World) -> None:
     first = world.submission(external_id="ORD-A")
-    await world.store.submit(first)
+    await world.store.jobs.submit(first)
     before = await world.dump()
     with pytest.raises(DuplicateExternalId) as duplicate:
-        await world.store.submit(world.submission(external_id="ORD-A"))
+        await world.store.jobs.submit(world.submission(external_id="ORD-A"))
     assert duplicate.value.job == first.job
     # The refusal used neither the key nor anything else up.
     assert await world.dump() == before
-    await world.store.submit(world.submission(external_id="ORD-A", service="books"))
-    await world.store.submit(world.submission(external_id=None))
-    await world.store.submit(world.submission(external_id=None))
+    await world.store.jobs.submit(world.submission(external_id="ORD-A", service="books"))
+    await world.store.jobs.submit(world.submission(external_id=None))
+    await world.store.jobs.submit(world.submission(external_id=None))
 
 
 @pytest.mark.parametrize(
@@ -124,10 +126,10 @@ async def test_an_external_id_is_free_again_unless_it_was_delivered(
     external_id = (await world.job(ref)).external_id
     again = world.submission(external_id=external_id)
     if free:
-        assert not (await world.store.submit(again)).replayed
+        assert not (await world.store.jobs.submit(again)).replayed
     else:
         with pytest.raises(DuplicateExternalId) as duplicate:
-            await world.store.submit(again)
+            await world.store.jobs.submit(again)
         assert duplicate.value.job == ref.job
 
 
@@ -136,10 +138,10 @@ async def test_a_full_server_stores_neither_job_nor_key(world: World) -> None:
     await world.redis.config_set("maxmemory", "1")
     try:
         with pytest.raises(StoreFull):
-            await world.store.submit(submission)
+            await world.store.jobs.submit(submission)
     finally:
         await world.redis.config_set("maxmemory", "0")
-    assert not (await world.store.submit(submission)).replayed
+    assert not (await world.store.jobs.submit(submission)).replayed
 
 
 async def test_jobs_are_listed_newest_first_a_page_at_a_time(world: World) -> None:
@@ -148,20 +150,22 @@ async def test_jobs_are_listed_newest_first_a_page_at_a_time(world: World) -> No
     await world.submit(service="toys.more")
     last = await world.submit(state=JobState.SCHEDULED, release_ms=world.now + 1)
 
-    page = await world.store.jobs(MARKET, JobQuery(), service="toys", limit=2, cursor=None)
+    page = await world.store.jobs.page(MARKET, JobQuery(), service="toys", limit=2, cursor=None)
     assert [job.id for job in page.jobs] == [last.job, mine[2]]
-    rest = await world.store.jobs(
+    rest = await world.store.jobs.page(
         MARKET, JobQuery(), service="toys", limit=5, cursor=page.next_cursor
     )
     assert ([job.id for job in rest.jobs], rest.next_cursor) == ([mine[1], mine[0]], None)
 
-    everybodys = await world.store.jobs(MARKET, JobQuery(), service=None, limit=10, cursor=None)
+    everybodys = await world.store.jobs.page(
+        MARKET, JobQuery(), service=None, limit=10, cursor=None
+    )
     assert len(everybodys.jobs) == 6
-    scheduled = await world.store.jobs(
+    scheduled = await world.store.jobs.page(
         MARKET, JobQuery(frozenset({"scheduled"})), service=None, limit=10, cursor=None
     )
     assert [job.id for job in scheduled.jobs] == [last.job]
-    external = await world.store.jobs(
+    external = await world.store.jobs.page(
         MARKET, JobQuery(external_id="ORD-2"), service="toys", limit=10, cursor=None
     )
     assert [job.id for job in external.jobs] == [mine[1]]
@@ -170,4 +174,4 @@ async def test_jobs_are_listed_newest_first_a_page_at_a_time(world: World) -> No
 @pytest.mark.parametrize("job", ["job_phoenix.none", "job_atlantis.1", "nonsense", ""])
 async def test_an_unknown_job_is_not_there(world: World, job: str) -> None:
     with pytest.raises(NoSuchJob):
-        await world.store.job(job)
+        await world.store.jobs.get(job)

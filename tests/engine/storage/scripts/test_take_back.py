@@ -6,7 +6,7 @@ import pytest
 
 from mallard_engine.core.model import Device, Vehicle
 from mallard_engine.ports import DriverFix, Effects, OwnDriver, TakenBack
-from mallard_engine.storage.deadline_calls import LEASE_MS
+from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_protocol.lifecycle import Wish
 from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, NODE, RESUME_MS, STALE_MS, World
 
@@ -20,17 +20,17 @@ def own(driver: str = "ann", epoch: int = 1, wish: Wish = Wish.AVAILABLE) -> Own
 async def take_back(
     world: World, *drivers: OwnDriver, rewound: bool = False
 ) -> tuple[list[str], Effects]:
-    taken, effects = await world.store.take_back(MARKET, NODE, drivers, rewound=rewound)
+    taken, effects = await world.store.drivers.take_back(MARKET, NODE, drivers, rewound=rewound)
     return [each.verdict for each in taken], effects
 
 
 async def taken_out(world: World, *drivers: str) -> None:
     """The node is frozen, and another one takes its drivers out."""
-    await world.store.beat(MARKET, "n2")
+    await world.store.leases.beat(MARKET, "n2")
     world.clock.now_ms += LEASE_MS
     world.nodes = {"n2"}
     await world.beat()
-    while (await world.store.reap(MARKET, NODE, 100))[0]:
+    while (await world.store.leases.reap(MARKET, NODE, 100))[0]:
         pass
     assert not await world.idle() & set(drivers)
     world.nodes = {NODE, "n2"}
@@ -49,7 +49,7 @@ async def test_who_was_taken_out_is_back_in_the_index_at_once(world: World) -> N
     ann = await world.record()
     assert (ann.connected, ann.node, ann.epoch) == (True, NODE, 1)
     # And the node's close of that socket is told again.
-    await world.store.disconnect(MARKET, NODE, [("ann", 1)])
+    await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     assert await world.idle() == {"bob"}
 
 
@@ -57,7 +57,7 @@ async def test_who_was_taken_out_is_back_in_the_index_at_once(world: World) -> N
 async def test_a_kept_driver_who_fell_out_of_the_index_is_in_it_again(world: World) -> None:
     ref, _ = await world.assigned(await world.driver())
     await world.redis.zadd(world.keys.key("nodes"), {NODE: world.now})
-    await world.store.cancel(ref, "toys", "")  # while the lease had run out
+    await world.store.jobs.cancel(ref, "toys", "")  # while the lease had run out
     assert await world.idle() == set()
     await world.beat()
     assert (await take_back(world, own()))[0] == ["kept"]
@@ -72,7 +72,7 @@ async def test_a_newer_hello_elsewhere_wins(world: World) -> None:
     assert (await take_back(world, own()))[0] == ["lost"]
     ann = await world.record()
     assert (ann.node, ann.epoch) == ("n2", 2)
-    await world.store.disconnect(MARKET, "n2", [("ann", 2)])
+    await world.store.drivers.disconnect(MARKET, "n2", [("ann", 2)])
     assert (await take_back(world, own()))[0] == ["lost"]
 
 
@@ -89,7 +89,7 @@ async def test_the_wish_of_one_who_was_away_for_too_long_is_over(world: World) -
     await world.driver()
     await taken_out(world, "ann")
     await world.pass_ms(RESUME_MS + 1)
-    (taken,), _ = await world.store.take_back(MARKET, NODE, [own()], rewound=False)
+    (taken,), _ = await world.store.drivers.take_back(MARKET, NODE, [own()], rewound=False)
     assert (taken.verdict, taken.driver.wish) == ("back", Wish.OFFLINE)
 
 
@@ -173,24 +173,24 @@ async def test_the_store_names_the_sockets_it_believes_in(world: World) -> None:
     world.nodes.add("n2")
     await world.beat()
     await world.connect("eve", node="n2")
-    assert await world.store.held(MARKET, NODE) == {"ann": 1, "bob": 2}
-    assert await world.store.held(MARKET, "n3") == {}
+    assert await world.store.drivers.held(MARKET, NODE) == {"ann": 1, "bob": 2}
+    assert await world.store.drivers.held(MARKET, "n3") == {}
 
 
 async def test_a_holder_keeps_its_jobs(world: World) -> None:
     ref, _ = await world.assigned(await world.driver())
     await taken_out(world, "ann")
     taken: TakenBack
-    (taken,), _ = await world.store.take_back(MARKET, NODE, [own()], rewound=False)
+    (taken,), _ = await world.store.drivers.take_back(MARKET, NODE, [own()], rewound=False)
     assert [(held.job, held.mall) for held in taken.driver.jobs] == [(ref.job, MALL)]
     assert await world.idle() == set()
 
 
 async def test_device_of_an_older_socket_is_ignored(world: World) -> None:
     await world.driver()
-    epoch = (await world.store.snapshot(MARKET, "ann")).driver.epoch
+    epoch = (await world.store.drivers.snapshot(MARKET, "ann")).driver.epoch
     for at, token, kept in ((epoch, "new", "new"), (epoch - 1, "late", "new")):
-        await world.store.set_device(MARKET, "ann", at, Device("fcm", token))
-        driver = (await world.store.snapshot(MARKET, "ann")).driver
+        await world.store.drivers.set_device(MARKET, "ann", at, Device("fcm", token))
+        driver = (await world.store.drivers.snapshot(MARKET, "ann")).driver
         assert driver.device == Device("fcm", kept)
-    await world.store.set_device(MARKET, "nobody", 1, Device("fcm", "x"))
+    await world.store.drivers.set_device(MARKET, "nobody", 1, Device("fcm", "x"))

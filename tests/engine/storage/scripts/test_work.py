@@ -39,19 +39,19 @@ class TestWeighed:
         ref, attempt = await world.picked_up("ann", pay_minor=500)
         await world.step(ref, Step.DELIVERED, attempt)
         for wish in (Wish.PAUSED, Wish.AVAILABLE):
-            await world.store.status(MARKET, "ann", wish, None)
+            await world.store.drivers.status(MARKET, "ann", wish, None)
         assert (await world.record()).done == 1
-        await world.store.status(MARKET, "ann", Wish.OFFLINE, None)
+        await world.store.drivers.status(MARKET, "ann", Wish.OFFLINE, None)
         await world.pass_ms(HOUR_MS)
         await world.fix("ann")
-        await world.store.status(MARKET, "ann", Wish.AVAILABLE, None)
+        await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
         ann = await world.record()
         assert (ann.block_ms, ann.done, ann.earned_minor) == (world.now, 0, 0)
 
     async def test_some_drivers_are_some_of_those_there_are(self, world: World) -> None:
-        assert list(await world.store.some_drivers(MARKET, 10)) == []
+        assert list(await world.store.drivers.sample(MARKET, 10)) == []
         names = {await world.driver(f"d{n}") for n in range(5)}
-        some = {each.id for each in await world.store.some_drivers(MARKET, 3)}
+        some = {each.id for each in await world.store.drivers.sample(MARKET, 3)}
         assert len(some) == 3
         assert some < names
 

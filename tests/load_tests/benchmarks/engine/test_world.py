@@ -101,7 +101,7 @@ async def test_reports_do_not_depend_on_the_believed_clock(
 ) -> None:
     """The store's clock as a node believes it lags and may stand still between two rounds."""
     behind_ms = world.store.now_ms() - 1_000
-    monkeypatch.setattr(world.store, "now_ms", lambda: behind_ms)
+    monkeypatch.setattr(world.store.runner, "now_ms", lambda: behind_ms)
     assert (await report(world, positions, 3))["fixes"] == 3 * DRIVERS
 
 
@@ -117,11 +117,11 @@ async def test_a_match_is_two_calls_and_a_batch_is_one(
 async def test_an_extra_call_is_seen(
     world: World, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    candidates = type(world.store).candidates
+    candidates = type(world.store.offers).candidates
 
     async def twice(store: object, *args: object, **named: object) -> object:
         await candidates(store, *args, **named)  # type: ignore[arg-type]
         return await candidates(store, *args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(world.store), "candidates", twice)
+    monkeypatch.setattr(type(world.store.offers), "candidates", twice)
     assert (await match_cost(redis_url, 2))["scripts"] == 3

@@ -74,7 +74,7 @@ class DriverApi:
     async def state(self, _request: Request, principal: Principal) -> Response:
         """How things are with the driver, as `welcome` tells it."""
         session = await self._heard(principal)
-        snapshot = await self._services.store.snapshot(session.market, session.driver)
+        snapshot = await self._services.store.drivers.snapshot(session.market, session.driver)
         truth = welcome(
             self._services,
             snapshot,

@@ -53,9 +53,9 @@ def routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
 async def _count_jobs(services: SocketServices) -> None:
     if services.store.outage is None:
         for market in services.places.markets:
-            services.metrics.count_jobs(market, await services.store.counts(market))
+            services.metrics.count_jobs(market, await services.store.jobs.counts(market))
             if market in services.weigh_earnings:
-                known = await services.store.some_drivers(market, _SAMPLE)
+                known = await services.store.drivers.sample(market, _SAMPLE)
                 services.metrics.fair(market, *spreads(known, services.store.now_ms()))
 
 

@@ -12,7 +12,7 @@ from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.parameters import whole_number
 from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import JobRef, NoSuchJob, Store, StoreUnavailable
+from mallard_engine.ports import JobRef, NoSuchJob, Storage, StoreUnavailable
 from mallard_protocol.codes import MAX_WAIT_S, Role
 from mallard_protocol.lifecycle import HELD, TERMINAL
 
@@ -27,12 +27,12 @@ def owner_of(principal: Principal) -> str | None:
     return None if principal.role is Role.OPERATOR else principal.sub
 
 
-async def job_of(request: Request, principal: Principal, store: Store) -> Job:
+async def job_of(request: Request, principal: Principal, store: Storage) -> Job:
     """The job of the path. Raises ``NoSuchJob``, also for another service's."""
     job_id = request.path_params["id"]
     if market_of_job(job_id) is None:
         raise NoSuchJob(job_id)
-    job = await store.job(job_id)
+    job = await store.jobs.get(job_id)
     if owner_of(principal) not in {None, job.service}:
         _log.warning("another's job asked for", service=principal.sub, example={"job": job_id})
         raise NoSuchJob(job_id)
@@ -50,7 +50,7 @@ def wait_of(request: Request) -> int:
 
 
 async def settled(
-    job: Job, request: Request, store: Store, wait_s: int, leaving: asyncio.Event
+    job: Job, request: Request, store: Storage, wait_s: int, leaving: asyncio.Event
 ) -> Job:
     """Return the job once it is assigned or has ended, or as it is after ``wait_s``.
 
@@ -68,7 +68,7 @@ async def settled(
         if await request.is_disconnected():
             break
         try:
-            job = await store.job(job.id)
+            job = await store.jobs.get(job.id)
         except StoreUnavailable:
             break
     return job

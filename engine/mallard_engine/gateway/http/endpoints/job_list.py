@@ -46,7 +46,7 @@ class JobList:
             raise bad_request("cursor is no next_cursor of an earlier page")
         pages = await asyncio.gather(
             *(
-                self._store.jobs(
+                self._store.jobs.page(
                     market,
                     query,
                     service=owner_of(principal),

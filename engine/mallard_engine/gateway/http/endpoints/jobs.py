@@ -131,7 +131,7 @@ class JobsApi:
         except InvalidOrder as invalid:
             # It may have been good when it first came, before the mall closed or a time passed.
             if invalid.market is not None:
-                earlier = await self._store.submitted(invalid.market, service, key, body_hash)
+                earlier = await self._store.jobs.submitted(invalid.market, service, key, body_hash)
                 if earlier is not None:
                     return earlier
             raise
@@ -183,7 +183,7 @@ class JobsApi:
     async def explain(self, request: Request, principal: Principal) -> Response:
         """Why this driver: the job's last round and everyone who was asked."""
         job = await job_of(request, principal, self._store)
-        record = await self._store.last_round(job.id)
+        record = await self._store.offers.last_round(job.id)
         held = await self._held(job)
         return JsonResponse(explanation_view(job, record, _namer(principal), held))
 
@@ -193,7 +193,7 @@ class JobsApi:
         order = read_order(asked, self._services.places, self._store.now_ms())
         record = await self._dispatcher.quote(order.mall.id, order.need)
         market = order.mall.market
-        holds, now_ms = await self._store.holds(market), self._store.now_ms()
+        holds, now_ms = await self._store.jobs.holds(market), self._store.now_ms()
         held = held_view(order.need, order.mall.id, holds, now_ms)
         return JsonResponse(quote_view(record, _namer(principal), held))
 
@@ -201,11 +201,11 @@ class JobsApi:
         """What keeps a waiting job from being offered."""
         if job.state not in _WAITING:
             return None
-        holds = await self._store.holds(job.market)
+        holds = await self._store.jobs.holds(job.market)
         return held_view(job.need, job.mall, holds, self._store.now_ms())
 
     async def _as_it_is(self, job: Job) -> Response:
-        return JsonResponse(job_view(await self._store.job(job.id)))
+        return JsonResponse(job_view(await self._store.jobs.get(job.id)))
 
 
 def _namer(principal: Principal) -> Namer:

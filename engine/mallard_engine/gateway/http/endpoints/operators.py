@@ -62,7 +62,7 @@ class OperatorsApi:
         middle = market.area.centroid
         lat, lon = point(request, "near") or (middle.y, middle.x)
         radius_m = metres(request, "radius_m", high=_MAX_RADIUS_M, default=_DEFAULT_RADIUS_M)
-        found = await self._store.drivers_near(market.id, lat, lon, radius_m, MAX_DRIVERS)
+        found = await self._store.drivers.near(market.id, lat, lon, radius_m, MAX_DRIVERS)
         views = shown(found, lambda it: self._view(market.id, it), lambda it: it.id)
         return JsonResponse(DriverList(views))
 
@@ -122,4 +122,4 @@ class OperatorsApi:
         return self._market(request).id, driver
 
     async def _as_it_is(self, job: Job) -> Response:
-        return JsonResponse(job_view(await self._store.job(job.id)))
+        return JsonResponse(job_view(await self._store.jobs.get(job.id)))

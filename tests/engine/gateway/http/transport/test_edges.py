@@ -264,7 +264,7 @@ async def test_what_goes_wrong_inside_is_not_told(
     async def broken(_job: str) -> None:
         raise RuntimeError("the inner life of the engine")
 
-    monkeypatch.setattr(shop.node.node.store, "job", broken)
+    monkeypatch.setattr(shop.node.node.store.jobs, "get", broken)
     answer = await shop.get("/v1/jobs/job_phoenix.01ARZ3NDEKTSV4RRFFQ69G5FAV")
     problem(answer, 500, "internal")
     assert "inner" not in answer.text

@@ -1,4 +1,4 @@
-"""Drivers: sockets, wishes, positions."""
+"""The port `Drivers` on Redis: sockets, states and positions of drivers."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,11 @@ from dataclasses import asdict
 
 from mallard_engine.core.model import Device, Driver, LiveOffer, Position, Vehicle
 from mallard_engine.core.places.geo import haversine_m
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import (
     Answered,
     DriverFix,
+    Drivers,
     DriverSnapshot,
     Effects,
     Hello,
@@ -16,12 +18,12 @@ from mallard_engine.ports import (
     OfferLive,
     OwnDriver,
     Recorded,
-    Refused,
     StoreFull,
     TakenBack,
 )
-from mallard_engine.storage.calls import Calls, Reply
+from mallard_engine.storage.calls.script_runner import ScriptRunner, driver_answer
 from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.position_cache import Tracks
 from mallard_engine.storage.records import (
     as_string,
     read_driver,
@@ -29,15 +31,22 @@ from mallard_engine.storage.records import (
     read_offer,
     read_position,
 )
-from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import Wish
 
 MAX_BATCH = 256
 _SCAN_COUNT = 1_000
 
 
-class DriverCalls(Calls):
-    """The driver side of :class:`mallard_engine.ports.Store`."""
+class RedisDrivers(Drivers):
+    """Drivers on Redis. Keeps a cache of the positions that this node has written."""
+
+    def __init__(self, runner: ScriptRunner) -> None:
+        self._runner = runner
+        self._tracks: dict[str, Tracks] = {}
+
+    def use(self, policies: Mapping[str, MarketPolicy]) -> None:
+        """Apply these policies from the next call on. Empties the position cache."""
+        self._tracks = {market: Tracks(policy) for market, policy in policies.items()}
 
     async def hello(
         self,
@@ -49,8 +58,7 @@ class DriverCalls(Calls):
         fix: DriverFix | None,
         device: Device | None = None,
     ) -> Hello:
-        """See :meth:`mallard_engine.ports.Store.hello`."""
-        keys = self._keys[market]
+        keys = self._runner.keys[market]
         args: dict[str, object] = {"driver": driver, "node": node}
         if vehicle:
             args["vehicle"] = asdict(vehicle)
@@ -65,44 +73,43 @@ class DriverCalls(Calls):
                 "fault": fix.fault,
             }
         try:
-            reply = await self._transition("hello", keys, [keys.held(node)], args)
+            reply = await self._runner.transition("hello", keys, [keys.held(node)], args)
         except StoreFull:
             # A full store takes on no new work, but it lets what is under way come to its end.
             if not await self._has_work(keys, driver):
                 raise
-            reply = await self._transition("hello", keys, [keys.held(node)], args, when_full=True)
+            reply = await self._runner.transition(
+                "hello", keys, [keys.held(node)], args, when_full=True
+            )
         epoch, seq = reply.rest
         return Hello(epoch, seq, reply.effects)
 
     async def set_device(self, market: str, driver: str, epoch: int, device: Device) -> None:
-        """See :meth:`mallard_engine.ports.Store.set_device`."""
         args = {"driver": driver, "epoch": epoch, "device": asdict(device)}
-        await self._transition("device", self._keys[market], [], args)
+        await self._runner.transition("device", self._runner.keys[market], [], args)
 
     async def _has_work(self, keys: MarketKeys, driver: str) -> bool:
         """Whether the driver holds a job or has a live offer."""
-        record = await self._link.call("HGET", keys.key("drivers"), driver)
+        record = await self._runner.link.call("HGET", keys.key("drivers"), driver)
         known = read_driver(record) if record else None
         return known is not None and bool(known.jobs or known.offer)
 
     async def disconnect(
         self, market: str, node: str, closed: Sequence[tuple[str, int]]
     ) -> Effects:
-        """See :meth:`mallard_engine.ports.Store.disconnect`."""
-        keys = self._keys[market]
+        keys = self._runner.keys[market]
         args = {"node": node, "closed": closed}
         self._tracks[market].forget(driver for driver, _ in closed)
-        return (await self._transition("disconnect", keys, [keys.held(node)], args)).effects
+        return (await self._runner.transition("disconnect", keys, [keys.held(node)], args)).effects
 
     async def take_back(
         self, market: str, node: str, drivers: Sequence[OwnDriver], *, rewound: bool
     ) -> tuple[Sequence[TakenBack], Effects]:
-        """See :meth:`mallard_engine.ports.Store.take_back`."""
         if len(drivers) > MAX_BATCH:
             raise ValueError(f"{len(drivers)} drivers: at most {MAX_BATCH} a call")
-        keys = self._keys[market]
+        keys = self._runner.keys[market]
         args = {"node": node, "rewound": rewound, "drivers": list(map(_own, drivers))}
-        reply = await self._transition("take_back", keys, [keys.held(node)], args)
+        reply = await self._runner.transition("take_back", keys, [keys.held(node)], args)
         taken = [
             TakenBack(verdict.decode(), read_driver(record, read_position(position)))
             for verdict, record, position in zip(*reply.rest, strict=True)
@@ -110,77 +117,76 @@ class DriverCalls(Calls):
         return taken, reply.effects
 
     async def held(self, market: str, node: str) -> Mapping[str, int]:
-        """See :meth:`mallard_engine.ports.Store.held`."""
-        keys = self._keys[market]
-        names = await self._link.call("SMEMBERS", keys.held(node))
+        keys = self._runner.keys[market]
+        names = await self._runner.link.call("SMEMBERS", keys.held(node))
         held: dict[str, int] = {}
         for start in range(0, len(names), MAX_BATCH):
             batch = names[start : start + MAX_BATCH]
-            records = await self._link.call("HMGET", keys.key("drivers"), *batch)
+            records = await self._runner.link.call("HMGET", keys.key("drivers"), *batch)
             known = [read_driver(record) for record in records if record]
             held |= {each.id: each.epoch for each in known if each.node == node}
         return held
 
     async def snapshot(self, market: str, driver: str) -> DriverSnapshot:
-        """See :meth:`mallard_engine.ports.Store.snapshot`."""
-        keys = self._keys[market]
-        record = await self._link.call("HGET", keys.key("drivers"), driver)
+        keys = self._runner.keys[market]
+        record = await self._runner.link.call("HGET", keys.key("drivers"), driver)
         if record is None:
             raise NoSuchDriver(driver)
-        position = read_position(await self._link.call("HGET", keys.key("positions"), driver))
+        position = read_position(
+            await self._runner.link.call("HGET", keys.key("positions"), driver)
+        )
         known = read_driver(record, position)
-        held = [await self._link.call("HGETALL", keys.job(job.job)) for job in known.jobs]
+        held = [await self._runner.link.call("HGETALL", keys.job(job.job)) for job in known.jobs]
         jobs = tuple(read_job(flat) for flat in held if flat)
         offer = await self._live_offer(keys, known.offer)
-        return DriverSnapshot(self.now_ms(), known, offer, jobs)
+        return DriverSnapshot(self._runner.now_ms(), known, offer, jobs)
 
     async def _live_offer(self, keys: MarketKeys, offer: str | None) -> LiveOffer | None:
-        packed = await self._link.call("HGET", keys.key("offers"), offer) if offer else None
+        packed = await self._runner.link.call("HGET", keys.key("offers"), offer) if offer else None
         if packed is None:
             return None
         record = read_offer(packed)
         if record.state != "live":
             return None
-        cards = [await self._link.call("HGET", keys.job(j.job), "card") for j in record.jobs]
+        cards = [await self._runner.link.call("HGET", keys.job(j.job), "card") for j in record.jobs]
         return record.live(cards) if all(cards) else None
 
     async def alive(self, market: str, driver: str) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.alive`."""
-        reply = await self._transition("alive", self._keys[market], (), {"driver": driver})
+        reply = await self._runner.transition(
+            "alive", self._runner.keys[market], (), {"driver": driver}
+        )
         if reply.verdict == "no_driver":
             raise NoSuchDriver(driver)
-        return answered(reply)
+        return driver_answer(reply)
 
     async def seen(self, market: str, driver: str) -> Effects:
-        """See :meth:`mallard_engine.ports.Store.seen`."""
-        keys = self._keys[market]
-        return (await self._transition("seen", keys, (), {"driver": driver})).effects
+        keys = self._runner.keys[market]
+        return (await self._runner.transition("seen", keys, (), {"driver": driver})).effects
 
-    async def tell(self, market: str, driver: str, why: str) -> Effects:
-        """See :meth:`mallard_engine.ports.Store.tell`."""
-        keys = self._keys[market]
-        return (await self._transition("tell", keys, (), {"driver": driver, "why": why})).effects
+    async def push_state(self, market: str, driver: str, why: str) -> Effects:
+        keys = self._runner.keys[market]
+        return (
+            await self._runner.transition("tell", keys, (), {"driver": driver, "why": why})
+        ).effects
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.status`."""
-        keys = self._keys[market]
+        keys = self._runner.keys[market]
         args: dict[str, object] = {"driver": driver, "wish": wish.value}
         if until_ms is not None:
             args["until_ms"] = until_ms
-        reply = await self._transition("status", keys, (), args)
+        reply = await self._runner.transition("status", keys, (), args)
         if reply.verdict == "no_driver":
             raise NoSuchDriver(driver)
         if reply.verdict == "offer_live":
             raise OfferLive(reply.rest[0].decode())
-        return answered(reply)
+        return driver_answer(reply)
 
     async def record_positions(self, market: str, fixes: Sequence[DriverFix]) -> Recorded:
-        """See :meth:`mallard_engine.ports.Store.record_positions`."""
         if len(fixes) > MAX_BATCH:
             raise ValueError(f"{len(fixes)} fixes: at most {MAX_BATCH} a batch")
         if not fixes:
             return Recorded((), Effects())
-        tracks, now_ms = self._tracks[market], self.now_ms()
+        tracks, now_ms = self._tracks[market], self._runner.now_ms()
         plain, judged = tracks.sort_out(fixes, now_ms)
         writes = [
             part
@@ -196,7 +202,7 @@ class DriverCalls(Calls):
         }
         # Until the answer is here nobody knows what is stored, and what is written meanwhile goes
         # by what was there before: it is judged anew.
-        reply = await self._transition("positions", self._keys[market], (), args)
+        reply = await self._runner.transition("positions", self._runner.keys[market], (), args)
         missed, rest, learnt = reply.rest
         verdicts = ["ok"] * len(fixes)
         if missed:
@@ -213,38 +219,33 @@ class DriverCalls(Calls):
         return Recorded(tuple(verdicts), reply.effects)
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.suspend`."""
         return await self._set_suspended(market, driver, suspended=True, reason=reason)
 
     async def resume(self, market: str, driver: str) -> Answered:
-        """See :meth:`mallard_engine.ports.Store.resume`."""
         return await self._set_suspended(market, driver, suspended=False, reason="")
 
     async def _set_suspended(
         self, market: str, driver: str, *, suspended: bool, reason: str
     ) -> Answered:
         args = {"driver": driver, "suspended": suspended, "reason": reason}
-        reply = await self._transition("suspend", self._keys[market], (), args)
+        reply = await self._runner.transition("suspend", self._runner.keys[market], (), args)
         if reply.verdict == "no_driver":
             raise NoSuchDriver(driver)
-        return answered(reply)
+        return driver_answer(reply)
 
-    async def some_drivers(self, market: str, limit: int) -> Sequence[Driver]:
-        """See :meth:`mallard_engine.ports.Store.some_drivers`."""
-        key = self._keys[market].key("drivers")
-        flat = await self._link.call("HRANDFIELD", key, limit, "WITHVALUES")
+    async def sample(self, market: str, limit: int) -> Sequence[Driver]:
+        key = self._runner.keys[market].key("drivers")
+        flat = await self._runner.link.call("HRANDFIELD", key, limit, "WITHVALUES")
         return [read_driver(record) for record in flat[1::2]]
 
-    async def drivers_near(
+    async def near(
         self, market: str, lat: float, lon: float, radius_m: float, limit: int
     ) -> Sequence[Driver]:
-        """See :meth:`mallard_engine.ports.Store.drivers_near`. Reads every position: for
-        operators."""
-        keys = self._keys[market]
+        keys = self._runner.keys[market]
         hits: dict[bytes, tuple[float, Position]] = {}
         cursor = b"0"
         while True:
-            cursor, flat = await self._link.call(
+            cursor, flat = await self._runner.link.call(
                 "HSCAN", keys.key("positions"), cursor, "COUNT", _SCAN_COUNT
             )
             for driver, packed in zip(flat[::2], flat[1::2], strict=True):
@@ -259,12 +260,22 @@ class DriverCalls(Calls):
         nearest = heapq.nsmallest(limit, hits, key=lambda driver: hits[driver][0])
         if not nearest:
             return []
-        records = await self._link.call("HMGET", keys.key("drivers"), *nearest)
+        records = await self._runner.link.call("HMGET", keys.key("drivers"), *nearest)
         return [
             read_driver(record, hits[driver][1])
             for driver, record in zip(nearest, records, strict=True)
             if record
         ]
+
+    async def any_free(self, market: str, drivers: Sequence[str]) -> bool:
+        scores = await self._runner.link.call(
+            "ZMSCORE", self._runner.keys[market].key("idle"), *drivers
+        )
+        return any(score is not None for score in scores)
+
+    async def dwells(self, market: str) -> Mapping[str, bytes]:
+        flat = await self._runner.link.call("HGETALL", self._runner.keys[market].key("dwell"))
+        return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _judged(fix: DriverFix) -> tuple[str, int, float, float, float, str]:
@@ -283,12 +294,3 @@ def _own(own: OwnDriver) -> dict[str, object]:
         args["fix"] = _judged(own.fix)[1:]
         args["age_ms"] = own.age_ms
     return args
-
-
-def answered(reply: Reply) -> Answered:
-    """A reply whose rest begins with what is told of the driver. :raises Refused:"""
-    reply.unless_refused()
-    record, position = reply.rest[0]
-    if record is None:
-        raise Refused(ErrorCode.NOT_YOURS)
-    return Answered(read_driver(record, read_position(position)), reply.effects)

@@ -1,0 +1,89 @@
+"""The port `Deadlines` on Redis: due entries and what they carry out."""
+
+from collections.abc import Sequence
+
+from mallard_engine.core.model import Need
+from mallard_engine.ports import Deadlines, DueEntry, Effects, JobRef, Offered
+from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.records import pack
+from mallard_protocol.lifecycle import Outcome
+
+# A sweeper that reads an overdue entry has it to itself for this long.
+_AGAIN_MS = 2_000
+# A name in the index of external ids whose job is still listed is read again after this long.
+_LOOK_AGAIN_MS = 3_600_000
+_FORGET_LIMIT = 256
+
+
+class RedisDeadlines(Deadlines):
+    """Deadlines on Redis."""
+
+    def __init__(self, runner: ScriptRunner) -> None:
+        self._runner = runner
+
+    async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
+        args = {"limit": limit, "again_ms": _AGAIN_MS}
+        members = await self._runner.run("due", [self._runner.keys[market].key("due")], args)
+        return [_entry(member.decode(errors="replace")) for member in members]
+
+    async def lapse(self, entry: DueEntry) -> tuple[Outcome | None, int, Effects]:
+        args = {"offer": entry.offer, "member": entry.member}
+        reply = await self._runner.on_job("lapse", JobRef(entry.id, entry.mall), args)
+        if reply.verdict in {"gone", "early"}:
+            return None, 0, reply.effects
+        return Outcome(reply.verdict), reply.rest[0], reply.effects
+
+    async def offer_more(self, entry: DueEntry) -> Offered:
+        ref = JobRef(entry.id, entry.mall)
+        reply = await self._runner.on_job("offer_more", ref, {"member": entry.member})
+        return Offered(reply.verdict, None, reply.effects)
+
+    async def expire(self, ref: JobRef, reason: str, max_attempts: int) -> Effects | None:
+        args = {"reason": reason, "max_attempts": max_attempts}
+        reply = await self._runner.on_job("expire", ref, args)
+        return reply.effects if reply.verdict == "ok" else None
+
+    async def queue(self, ref: JobRef) -> Effects:
+        return (await self._runner.on_job("queue", ref, {})).effects
+
+    async def next_opening(
+        self, ref: JobRef, attempt: int, *, was: Need, need: Need, release_ms: int
+    ) -> Effects | None:
+        args = {"attempt": attempt, "was_ready_ms": was.ready_ms, "release_ms": release_ms}
+        reply = await self._runner.on_job("next_opening", ref, args, [pack(need)])
+        return reply.effects if reply.verdict == "ok" else None
+
+    async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
+        args = {"attempt": attempt, "at_ms": at_ms}
+        return (await self._runner.on_job("retry_later", ref, args)).effects
+
+    async def silence(self, entry: DueEntry) -> Effects:
+        ref = JobRef(entry.id, entry.mall)
+        return (await self._runner.on_job("silence", ref, {"member": entry.member})).effects
+
+    async def driver_due(self, market: str, driver: str) -> Effects:
+        keys = self._runner.keys[market]
+        return (await self._runner.transition("driver_due", keys, (), {"driver": driver})).effects
+
+    async def forget(self, market: str) -> int:
+        keys = self._runner.keys[market]
+        lists = ("by_service", "by_age", "by_external", "open")
+        names = ("forget", "offers", "externals", "holds", *lists)
+        args = {"limit": _FORGET_LIMIT, "again_ms": _LOOK_AGAIN_MS}
+        return int(await self._runner.run("forget", list(map(keys.key, names)), args))
+
+
+def _entry(member: str) -> DueEntry:
+    """A due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or ``<kind>/<mall>/<job>``.
+
+    One of another form is ``unknown``: it must not keep those that came with it from their turn.
+    """
+    match member.split("/"):
+        case ["driver", driver]:
+            return DueEntry(member, "driver", driver)
+        case ["offer", mall, offer, job]:
+            return DueEntry(member, "offer", job, mall=mall, offer=offer)
+        case [kind, mall, job]:
+            return DueEntry(member, kind, job, mall=mall)
+        case _:
+            return DueEntry(member, "unknown", "")

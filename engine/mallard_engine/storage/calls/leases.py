@@ -1,0 +1,53 @@
+"""The port `Leases` on Redis: heartbeats, and the drivers of nodes that have died."""
+
+from mallard_engine.ports import Beat, Effects, Leases, Standing
+from mallard_engine.storage.calls.script_runner import EVENTS_KEPT_MS, ScriptRunner
+from mallard_engine.storage.keys import MarketKeys
+
+LEASE_MS = 1_500
+
+
+class RedisLeases(Leases):
+    """Leases on Redis. ``lease_ms``: how long a heartbeat keeps a node alive."""
+
+    def __init__(self, runner: ScriptRunner, lease_ms: int = LEASE_MS) -> None:
+        self._runner = runner
+        self._lease_ms = lease_ms
+        # By market: when writes were last found lost, as the last heartbeat reported it.
+        self._lost_ms: dict[str, int] = {}
+
+    async def beat(self, market: str, node: str) -> Beat:
+        names = ("nodes", "leases", "events", "lineage")
+        known_ms = self._lost_ms.get(market, 0)
+        args = {
+            "node": node,
+            "lease_ms": self._lease_ms,
+            "kept_ms": EVENTS_KEPT_MS,
+            "lost": known_ms,
+            "heard": self._runner.last_events.get(market),
+        }
+        keys = list(map(self._runner.keys[market].key, names))
+        now, since_ms, lost_ms, dead = await self._runner.run("beat", keys, args)
+        self._runner.set_clock(now)
+        if lost_ms != known_ms:
+            self._lost_ms[market] = lost_ms
+            self._runner.last_events.pop(market, None)
+        standing = Standing(since_ms, lost_ms, self._runner.connections)
+        return Beat(now, standing, tuple(name.decode() for name in dead))
+
+    async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
+        keys = self._runner.keys[market]
+        drivers = await self._runner.link.call("SRANDMEMBER", keys.held(node), limit)
+        if not drivers:
+            await self._leave(keys, node, dead=True)
+            return 0, Effects()
+        args = {"node": node, "closed": [(driver.decode(), 0) for driver in drivers]}
+        reply = await self._runner.transition("disconnect", keys, [keys.held(node)], args)
+        return 0 if reply.verdict == "alive" else len(drivers), reply.effects
+
+    async def leave(self, market: str, node: str) -> bool:
+        return await self._leave(self._runner.keys[market], node)
+
+    async def _leave(self, keys: MarketKeys, node: str, **dead: bool) -> bool:
+        names = [keys.key("nodes"), keys.held(node), keys.key("leases")]
+        return bool(await self._runner.run("leave", names, {"node": node, **dead}))

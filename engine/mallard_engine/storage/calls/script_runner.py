@@ -1,0 +1,278 @@
+"""Runs the Lua scripts for all groups of calls: keys, policy, packed arguments, and the verdict."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from mallard_engine.core.matching.search_policy import HOLD_MS, LONGEST_HOLD_MS
+from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.ports import (
+    MOST_COMING,
+    Answered,
+    Effects,
+    JobRef,
+    NoSuchJob,
+    Refused,
+    StoreUnavailable,
+)
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.health import StoreHealth
+from mallard_engine.storage.keys import MarketKeys, market_of
+from mallard_engine.storage.records import pack, read_driver, read_effects, read_position
+from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
+from mallard_protocol.codes import (
+    ANSWER_KEPT_MS,
+    FUTURE_FIX_MS,
+    IDEMPOTENCY_KEPT_MS,
+    TERMINAL_KEPT_MS,
+    ErrorCode,
+)
+
+# A queued job is retried after this long even if the node that should have done so has died: S14.
+SAFETY_MS = 1_000
+EVENTS_KEPT_MS = 86_400_000
+PUSHES_KEPT = 10_000
+# Attempts at a transition of a job whose run, as its offer names it, changes each time.
+_MAX_TRIES = 8
+
+_log = structlog.get_logger(__name__)
+
+_REFUSALS = {code.value: code for code in ErrorCode}
+
+
+class Reply:
+    """A transition's verdict, its effects, and the rest of its reply."""
+
+    __slots__ = ("effects", "rest", "verdict")
+
+    def __init__(self, raw: Sequence[Any]) -> None:
+        self.verdict: str = raw[0].decode()
+        self.effects: Effects = read_effects(raw[1], raw[2])
+        self.rest: Sequence[Any] = raw[3:]
+
+    def unless_refused(self) -> "Reply":
+        """Return this reply.
+
+        Raises:
+            Refused: the verdict is an error code of the driver protocol.
+        """
+        if self.verdict in _REFUSALS:
+            raise Refused(_REFUSALS[self.verdict])
+        return self
+
+
+def driver_answer(reply: Reply) -> Answered:
+    """Read a reply whose rest begins with the driver's record and position.
+
+    Raises:
+        Refused: the verdict is an error code of the driver protocol, or there is no such driver.
+    """
+    reply.unless_refused()
+    record, position = reply.rest[0]
+    if record is None:
+        raise Refused(ErrorCode.NOT_YOURS)
+    return Answered(read_driver(record, read_position(position)), reply.effects)
+
+
+class ScriptRunner:
+    """One connection to Redis with the keys and policies of the markets; all groups share it.
+
+    Args:
+        link: The connection. Tests and benchmarks replace it.
+        policies: The policy of every market, by its id.
+        now_ms: A simulation's clock; None: the clock of the Redis server.
+        observe: Called with the name and the seconds of each call.
+        on_refusal: Called with the error code of each refusal that the server's condition causes.
+        on_alert: Called with the kind of each alert that a transition raised.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        policies: Mapping[str, MarketPolicy],
+        *,
+        now_ms: Callable[[], int] | None = None,
+        observe: Callable[[str, float], None] | None = None,
+        on_refusal: Callable[[str], None] | None = None,
+        on_alert: Callable[[str], None] | None = None,
+    ) -> None:
+        self.link = link
+        self.scripts: Mapping[str, Script] = all_scripts()
+        self.keys = {market: MarketKeys(market) for market in policies}
+        self.health = StoreHealth(on_refusal)
+        # By market: the last event of its stream that a reply named. See `beat.lua`.
+        self.last_events: dict[str, str] = {}
+        # How often the connection was opened. Replies under way before that may be lost.
+        self.connections = 0
+        self._on_alert = on_alert
+        self._virtual_now_ms = now_ms
+        self._observe = observe
+        # The server's clock minus our monotonic clock; see `now_ms`.
+        self._clock_offset_ms = time.time() * 1000 - time.monotonic() * 1000
+        self.use(policies)
+
+    def use(self, policies: Mapping[str, MarketPolicy]) -> None:
+        """Apply these policies from the next call on. The set of markets never changes."""
+        self._policies = {
+            market: pack(_script_policy(policy)) for market, policy in policies.items()
+        }
+        # How many drivers on their way to a mall a script reads: none where runs are not pooled.
+        self.most_coming = {
+            market: MOST_COMING if policy.max_run_jobs > 1 else 0
+            for market, policy in policies.items()
+        }
+
+    def now_ms(self) -> int:
+        """The server's clock: its last known value plus the time since. Not exact."""
+        if self._virtual_now_ms is not None:
+            return self._virtual_now_ms()
+        return int(time.monotonic() * 1000 + self._clock_offset_ms)
+
+    def set_clock(self, now_ms: int) -> None:
+        """Adjust `now_ms` to a time that the server has just reported."""
+        self._clock_offset_ms = now_ms - time.monotonic() * 1000
+
+    def keys_of(self, job: str) -> MarketKeys:
+        """The keys of a job's market.
+
+        Raises:
+            NoSuchJob: the id is malformed, or names a market that is not configured.
+        """
+        keys = self.keys.get(market_of(job) or "")
+        if keys is None:
+            raise NoSuchJob(job)
+        return keys
+
+    async def transition(
+        self,
+        name: str,
+        keys: MarketKeys,
+        extra: Sequence[str],
+        args: Mapping[str, Any],
+        blobs: Sequence[bytes] = (),
+        *,
+        when_full: bool = False,
+    ) -> Reply:
+        """Run a transition.
+
+        Args:
+            name: The script.
+            keys: The market's keys; the script gets their block first.
+            extra: Further keys.
+            args: Packed into one argument.
+            blobs: Opaque values, as arguments of their own: the scripts' MessagePack has no bytes.
+            when_full: Run it on a full server too, though the script's flags forbid that.
+        """
+        raw = await self._run(
+            name,
+            [*keys.block, *extra],
+            [self._now_arg(), self._policies[keys.market], pack(args), *blobs],
+            when_full=when_full,
+        )
+        reply = Reply(raw)
+        for kind in reply.effects.alerts:
+            _log.warning("alert", market=keys.market, kind=kind)
+            if self._on_alert is not None:
+                self._on_alert(kind)
+        if reply.effects.event:
+            self.last_events[keys.market] = reply.effects.event
+        return reply
+
+    async def on_job(
+        self,
+        name: str,
+        ref: JobRef,
+        args: Mapping[str, Any],
+        blobs: Sequence[bytes] = (),
+        run: Sequence[str] = (),
+        more: Sequence[str] = (),
+    ) -> Reply:
+        """Run a transition of a job.
+
+        A script must be given the keys of all jobs of the run in which a job is offered. Unless
+        ``run`` names them, the script replies which they are, and is run once more.
+
+        Args:
+            name: The script.
+            ref: The job.
+            args: As in `transition`.
+            blobs: As in `transition`.
+            run: The jobs of the offer, in its order, if they are known.
+            more: Further keys, after those of the jobs.
+        """
+        keys = self.keys_of(ref.job)
+        jobs = run or (ref.job,)
+        for _ in range(_MAX_TRIES):
+            extra = [keys.wait(ref.mall), *map(keys.job, jobs), *more]
+            reply = await self.transition(name, keys, extra, args, blobs)
+            if reply.verdict != "run":
+                return reply
+            others = [job.decode() for job in reply.rest[0]]
+            # An answer concerns the offer, in its order; any other transition the named job.
+            jobs = others if run else [ref.job, *(job for job in others if job != ref.job)]
+        raise StoreUnavailable(f"the run of {ref.job} changed each time")
+
+    async def run(self, name: str, keys: Sequence[str], args: Mapping[str, Any]) -> Any:
+        """Run a script that is no transition, with its own keys, the time and its arguments."""
+        return await self._run(name, keys, [self._now_arg(), pack(args)])
+
+    def _now_arg(self) -> str:
+        return "" if self._virtual_now_ms is None else str(self._virtual_now_ms())
+
+    async def _run(
+        self,
+        name: str,
+        keys: Sequence[str],
+        args: Sequence[str | bytes],
+        *,
+        when_full: bool = False,
+    ) -> Any:
+        started = time.perf_counter()
+        script = script_when_full(name) if when_full else self.scripts[name]
+        try:
+            reply = await script.run(self.link, keys, args)
+        except LinkReplyError as error:
+            self.health.refused(error)
+            raise
+        finally:
+            if self._observe is not None:
+                self._observe(name, time.perf_counter() - started)
+        if self.health.problem is not None and script.writes:
+            self.health.wrote()
+        return reply
+
+
+def _script_policy(policy: MarketPolicy) -> dict[str, float]:
+    """The policy fields that the scripts read."""
+    # An optional rule is named only where it is on: the scripts skip the work of the others.
+    own: dict[str, float] = {"keeps_work": 1} if policy.weights.earnings_s else {}
+    if policy.break_after_s:
+        own["break_ms"] = math.ceil(policy.break_after_s * 1000)
+    if policy.stuck_after_s:
+        own["stuck_ms"] = math.ceil(policy.stuck_after_s * 1000)
+    if policy.dwell_visits:
+        own["learns_dwell"] = 1
+    return own | {
+        "offer_timeout_ms": policy.offer_timeout_ms,
+        "ack_timeout_ms": policy.offer_ack_timeout_ms,
+        "stale_ms": math.ceil(policy.stale_after_s * 1000),
+        "resume_ms": math.ceil(policy.resume_ttl_s * 1000),
+        "at_mall_silence_ms": math.ceil(policy.at_mall_silence_s * 1000),
+        "cooldown_ms": math.ceil(policy.cooldown_s * 1000),
+        "unreachable_ms": math.ceil(policy.unreachable_s * 1000),
+        "max_speed_mps": policy.max_speed_mps,
+        "max_run_jobs": policy.max_run_jobs,
+        "future_ms": FUTURE_FIX_MS,
+        "safety_ms": SAFETY_MS,
+        "events_ms": EVENTS_KEPT_MS,
+        "push_len": PUSHES_KEPT,
+        "hold_ms": HOLD_MS,
+        "longest_hold_ms": LONGEST_HOLD_MS,
+        "answer_kept_ms": ANSWER_KEPT_MS,
+        "idempotency_kept_ms": IDEMPOTENCY_KEPT_MS,
+        "terminal_kept_ms": TERMINAL_KEPT_MS,
+    }

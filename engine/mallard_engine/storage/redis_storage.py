@@ -1,0 +1,158 @@
+"""The ports of the storage on Redis (or Valkey), one Lua script for each transition."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.ports import NO_QUOTAS, Quotas
+from mallard_engine.storage import schema
+from mallard_engine.storage.calls.deadlines import RedisDeadlines
+from mallard_engine.storage.calls.drivers import RedisDrivers
+from mallard_engine.storage.calls.jobs import RedisJobs
+from mallard_engine.storage.calls.leases import RedisLeases
+from mallard_engine.storage.calls.offered_runs import OfferedRuns
+from mallard_engine.storage.calls.offers import RedisOffers
+from mallard_engine.storage.calls.pushes import RedisPushes
+from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.fitness import inspect
+from mallard_engine.storage.policy_agreement import disagreements, fingerprint
+from mallard_engine.storage.scripts import load_commands
+
+_log = structlog.get_logger(__name__)
+
+
+class RedisStorage:
+    """A `Storage`: composes the ports, which share one script runner.
+
+    Args:
+        url: The Redis server.
+        policies: The policy of every market, by its id.
+        now_ms: A simulation's clock; None: the clock of the Redis server.
+        observe: Called with the name and the seconds of each call.
+        on_refusal: Called with the error code of each refusal that the server's condition causes.
+        on_alert: Called with the kind of each alert, also of one whose call was refused.
+        embedded: This process started the server and syncs its log.
+        node: The name under which other nodes compare this node's policies with theirs; empty:
+            they do not.
+        quotas: The limits of each service in each market.
+        on_quota: Called with the name of a quota that refuses a job.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        policies: Mapping[str, MarketPolicy],
+        *,
+        now_ms: Callable[[], int] | None = None,
+        observe: Callable[[str, float], None] | None = None,
+        on_refusal: Callable[[str], None] | None = None,
+        on_alert: Callable[[str], None] | None = None,
+        embedded: bool = False,
+        node: str = "",
+        quotas: Quotas = NO_QUOTAS,
+        on_quota: Callable[[str], None] | None = None,
+    ) -> None:
+        # Called when the connection is open, after each outage again.
+        self.on_up: Callable[[], None] | None = None
+        # Why the owner of the server gives it up, such as a data folder that was deleted.
+        self.fault: str | None = None
+        self.runner = ScriptRunner(
+            Link(url, greeting=load_commands(), on_up=self._opened),
+            policies,
+            now_ms=now_ms,
+            observe=observe,
+            on_refusal=on_refusal,
+            on_alert=on_alert,
+        )
+        self.tail = Link(url, name="mallard-tail")
+        runs = OfferedRuns()
+        self.drivers = RedisDrivers(self.runner)
+        self.jobs = RedisJobs(self.runner, quotas, on_quota)
+        self.offers = RedisOffers(self.runner, runs)
+        self.deadlines = RedisDeadlines(self.runner)
+        self.leases = RedisLeases(self.runner)
+        self.pushes = RedisPushes(self.runner, self.tail, runs)
+        self._embedded = embedded
+        self._node = node
+        self._warnings: Sequence[str] = ()
+        self.use(policies)
+
+    def use(self, policies: Mapping[str, MarketPolicy]) -> None:
+        """Apply these policies from the next call on. The next `inspect` tells the other nodes.
+
+        The set of markets never changes.
+        """
+        self.runner.use(policies)
+        self.drivers.use(policies)
+        self._prints = {market: fingerprint(policy) for market, policy in policies.items()}
+
+    @property
+    def down_since(self) -> float | None:
+        return self.runner.link.down_since
+
+    @property
+    def outage(self) -> str | None:
+        if self.runner.link.is_away:
+            return f"the store cannot be reached: {self.runner.link.why_down}"
+        if problem := self.fault or self.runner.health.problem:
+            return problem
+        if self.tail.is_away:
+            return f"the store's pushes cannot be read: {self.tail.why_down}"
+        return None
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        return self._warnings
+
+    def now_ms(self) -> int:
+        return self.runner.now_ms()
+
+    async def connect(self) -> None:
+        """Open both connections and record this engine's schema version.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached or used.
+        """
+        await asyncio.gather(self.runner.link.connect(), self.tail.connect())
+        # A full or read-only server can still be read, and drivers with work may finish it: the
+        # schema version is recorded at a later start.
+        with contextlib.suppress(LinkReplyError):
+            await schema.mark(self.runner.link)
+        self.runner.set_clock(await self._server_ms())
+        await self.inspect()
+
+    async def inspect(self) -> None:
+        """Check the server's configuration and log new findings.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached.
+        """
+        call = self.runner.link.call
+        found = await inspect(call, embedded=self._embedded)
+        texts = [finding.text for finding in found]
+        if self._node:
+            now_ms = await self._server_ms()
+            with contextlib.suppress(LinkReplyError):  # a refused write shows in `outage`
+                texts += await disagreements(call, self._node, self._prints, now_ms)
+        before, self._warnings = self._warnings, tuple(texts)
+        for text in self._warnings:
+            if text not in before:
+                _log.warning("the store is not set up well", why=text)
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await asyncio.gather(self.runner.link.close(), self.tail.close())
+
+    def _opened(self) -> None:
+        self.runner.connections += 1
+        if self.on_up is not None:
+            self.on_up()
+
+    async def _server_ms(self) -> int:
+        seconds, micros = await self.runner.link.call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
