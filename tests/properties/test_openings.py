@@ -18,7 +18,8 @@ from mallard_engine.core.places.opening_hours import (
     parse_spans,
 )
 from mallard_engine.gateway.orders import intake
-from mallard_engine.gateway.orders.intake import InvalidOrder, Order, read_order
+from mallard_engine.gateway.orders.complete_order import CompleteOrder
+from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, read_order
 from mallard_protocol.bodies import body_as
 from mallard_protocol.codes import ProblemCode
 from mallard_protocol.resources import JobRequest
@@ -84,7 +85,7 @@ def request(mall: Mall, asked: Asked, now_ms: int) -> JobRequest:
     return body_as({"pickup": collection, "dropoff": dropoff}, JobRequest)
 
 
-def read(request: JobRequest, places: Places, now_ms: int) -> Order | InvalidOrder:
+def read(request: JobRequest, places: Places, now_ms: int) -> ValidOrder | InvalidOrder:
     try:
         return read_order(request, places, now_ms)
     except InvalidOrder as refusal:
@@ -153,8 +154,8 @@ def _next_day(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[int, int 
     return next_collection_ms(hours, closes_ms, needs_ms)
 
 
-def _cut_at_closing(request: JobRequest, mall: Mall, now_ms: int) -> Need:
-    need = submission_need(request, mall, now_ms)
+def _cut_at_closing(order: CompleteOrder, mall: Mall, now_ms: int) -> Need:
+    need = submission_need(order, mall, now_ms)
     closes_ms = opening_at(mall.hours, max(need.ready_ms, now_ms)).to_ms
     return need if closes_ms is None else replace(need, expires_ms=min(need.expires_ms, closes_ms))
 

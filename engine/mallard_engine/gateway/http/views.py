@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.core import model
 from mallard_engine.core.places.mall import Mall, Market
-from mallard_engine.gateway.orders.stored_order import filled, order_request
+from mallard_engine.gateway.orders.complete_order import order_of
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol import resources
 from mallard_protocol.codes import WhyNot
@@ -56,7 +56,7 @@ def held_view(
 
 def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Job:
     """A job, as its order service and operators see it."""
-    request = order_request(job)
+    order = order_of(job)
     return resources.Job(
         id=job.id,
         market=job.market,
@@ -79,15 +79,15 @@ def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Jo
             )
             for it in job.timeline
         ),
-        pickup=request.pickup,
+        pickup=order.pickup,
         # The code is the customer's to tell: no reader of the job sees it.
-        dropoff=structs.replace(request.dropoff, pin=UNSET),
-        parcels=filled(request.parcels),
-        requires=request.requires,
-        priority=request.priority,
-        external_id=request.external_id,
-        pay=request.pay,
-        metadata=request.metadata,
+        dropoff=structs.replace(order.dropoff, pin=UNSET),
+        parcels=order.parcels,
+        requires=order.requires,
+        priority=order.priority,
+        external_id=order.external_id,
+        pay=order.pay,
+        metadata=order.metadata,
         held=held,
         proofs=tuple(map(_proof_view, job.proofs)),
         problems=tuple(map(_problem_view, job.problems)),

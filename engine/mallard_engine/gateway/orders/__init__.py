@@ -1,1 +1,1 @@
-"""From an order service's request to a complete, stored order."""
+"""Orders: completing and checking a request, and changing the ready time of a stored order."""

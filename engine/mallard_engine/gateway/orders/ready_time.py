@@ -1,48 +1,51 @@
-"""A store's parcels are ready at another time: a shop says so, or the driver who is there."""
+"""Changes the ready time of a store's parcels, as a shop or the driver at the store reports it."""
 
 from datetime import datetime
+from typing import Final
 
 from mallard_engine.core.model import Job
-from mallard_engine.gateway.http.endpoints.job_access import ref_of
-from mallard_engine.gateway.orders.intake import InvalidOrder, Order, with_ready_at
-from mallard_engine.gateway.orders.stored_order import order_request
+from mallard_engine.gateway.orders.complete_order import order_of
+from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, with_ready_at
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import utc
-from mallard_engine.ports import NoSuchJob, WrongState
+from mallard_engine.ports import JobRef, NoSuchJob, WrongState
 from mallard_protocol.lifecycle import BEFORE_PICKUP
 
-# Another change of the same job may come between reading it and writing it, but hardly so often.
-MAX_TRIES = 5
+# The job may be changed between reading and writing it; five times in a row is not expected.
+MAX_TRIES: Final = 5
 
 
 async def change_ready(services: Services, job: Job, store: str, ready_at: datetime) -> bool:
-    """Move the time at which a store's parcels are ready; False if the job has changed meanwhile.
+    """Set the ready time of a store's parcels; return False if the job has changed meanwhile.
 
-    :raises WrongState: :raises InvalidOrder:
+    Raises:
+        WrongState: the job is on board or has ended.
+        InvalidOrder: see `intake.with_ready_at`.
     """
     if job.state not in BEFORE_PICKUP:
         raise WrongState(job.state)
     mall = services.places.mall(job.mall)
     now_ms = services.store.now_ms()
-    order = with_ready_at(
-        Order(order_request(job), mall, job.need), store, ready_at, now_ms, is_held=job.held
-    )
+    stored = ValidOrder(order_of(job), mall, job.need)
+    changed = with_ready_at(stored, store, ready_at, now_ms, is_held=job.held)
     return await services.dispatcher.ready(
-        ref_of(job),
+        JobRef(job.id, job.mall),
         was=job,
-        body=order.body,
-        card=order.card(),
-        need=order.need,
-        release_ms=services.dispatcher.release_ms(mall.id, order.need, now_ms),
+        body=changed.order.body,
+        card=changed.card(),
+        need=changed.need,
+        release_ms=services.dispatcher.release_ms(mall.id, changed.need, now_ms),
     )
 
 
 async def hold_parcels(
     services: Services, job_id: str, driver: str, store: str, until_ms: int
 ) -> None:
-    """A driver stands before a store whose parcels it will get no sooner than then: its visit comes
-    when they are there, and the others of the job before it. Nothing, if it holds the job no more
-    or nothing of it is at that store."""
+    """Postpone a store's parcels to the time that the driver at the store reports.
+
+    The driver visits the job's other stores first. Does nothing if the driver no longer holds the
+    job, or if the job has no parcels at that store.
+    """
     for _ in range(MAX_TRIES):
         try:
             job = await services.store.jobs.get(job_id)

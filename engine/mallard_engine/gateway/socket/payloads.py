@@ -15,8 +15,7 @@ from mallard_engine.core.model import Job, LiveOffer, OfferedJob
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.geo import coarse
 from mallard_engine.core.places.mall import Mall
-from mallard_engine.gateway.orders.stored_order import filled, order_request
-from mallard_engine.gateway.timestamps import epoch_ms
+from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
 from mallard_engine.ports import Push
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.messages import (
@@ -32,7 +31,7 @@ from mallard_protocol.messages import (
     StateChanged,
     StoreVisit,
 )
-from mallard_protocol.resources import JobRequest, Pay
+from mallard_protocol.resources import Pay
 
 
 class Card(Struct, frozen=True, array_like=True):
@@ -51,17 +50,17 @@ _pack_card: Final = msgspec.msgpack.Encoder().encode
 _read_card: Final = msgspec.msgpack.Decoder(Card).decode
 
 
-def card(request: JobRequest, mall: Mall, arrived_ms: int = 0) -> bytes:
-    """Return the packed card of a job whose request has its defaults filled in."""
-    to = request.dropoff
+def card(order: CompleteOrder, mall: Mall, arrived_ms: int = 0) -> bytes:
+    """Return the packed card of a job."""
+    to = order.dropoff
     lat, lon = coarse(to.lat, to.lon)
     return _pack_card(
         Card(
-            stores=tuple(_visits(request, mall, with_codes=False)),
-            dropoff=DropOff(lat=lat, lon=lon, deadline_ms=epoch_ms(filled(to.deadline))),
-            parcels=_load(request),
-            requires=request.requires,
-            pay=_pay(request.pay) or None,
+            stores=tuple(_visits(order, mall, with_codes=False)),
+            dropoff=DropOff(lat=lat, lon=lon, deadline_ms=order.deadline_ms),
+            parcels=_load(order),
+            requires=order.requires,
+            pay=_pay(order.pay) or None,
             arrived_ms=arrived_ms,
         )
     )
@@ -93,9 +92,9 @@ def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
 
 def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
     """Return all that the holder of a job must know, its stores in the order of the tour."""
-    request = order_request(job)
-    visits = tuple(_visits(request, mall, with_codes=True))
-    to = request.dropoff
+    order = order_of(job)
+    visits = tuple(_visits(order, mall, with_codes=True))
+    to = order.dropoff
     return SocketJob(
         job=job.id,
         attempt=job.attempt,
@@ -111,11 +110,11 @@ def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
             contact=to.contact,
             note=to.note,
         ),
-        parcels=_load(request),
-        requires=request.requires,
+        parcels=_load(order),
+        requires=order.requires,
         eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
         external_id=job.external_id,
-        pay=_pay(request.pay),
+        pay=_pay(order.pay),
     )
 
 
@@ -181,22 +180,22 @@ def _mall_ref(mall: Mall, gate_id: str) -> MallRef:
     )
 
 
-def _visits(request: JobRequest, mall: Mall, *, with_codes: bool) -> Iterable[StoreVisit]:
-    for asked in request.pickup.stores:
+def _visits(order: CompleteOrder, mall: Mall, *, with_codes: bool) -> Iterable[StoreVisit]:
+    for asked in order.pickup.stores:
         store = mall.stores[asked.store]
         yield StoreVisit(
             store=store.id,
             name=store.name,
             gate=store.gate,
             floor=store.floor,
-            ready_ms=epoch_ms(filled(asked.ready_at)),
+            ready_ms=asked.ready_ms,
             parcels=asked.parcels,
             pickup_code=asked.pickup_code if with_codes else UNSET,
         )
 
 
-def _load(request: JobRequest) -> ParcelLoad:
-    load = filled(request.parcels)
+def _load(order: CompleteOrder) -> ParcelLoad:
+    load = order.parcels
     return ParcelLoad(count=load.count, weight_g=load.weight_g, volume_l=load.volume_l)
 
 

@@ -7,7 +7,7 @@ import pytest
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.orders.intake import (
     InvalidOrder,
-    Order,
+    ValidOrder,
     read_order,
     submission_of,
     with_ready_at,
@@ -40,7 +40,7 @@ def body(**changes: Any) -> dict[str, Any]:
     return asked
 
 
-def order(now_ms: int = NOON, places: Places = PLACES, **changes: Any) -> Order:
+def order(now_ms: int = NOON, places: Places = PLACES, **changes: Any) -> ValidOrder:
     return read_order(body_as(body(**changes), JobRequest), places, now_ms)
 
 
@@ -56,7 +56,7 @@ def iso(at_ms: int) -> str:
 
 def test_defaults() -> None:
     asked = order()
-    stored = json.loads(asked.body)
+    stored = json.loads(asked.order.body)
     assert stored == {
         "pickup": {
             "mall": MALL,
@@ -87,7 +87,7 @@ def test_a_window_that_is_given_counts_even_past_closing() -> None:
 def test_what_was_sent_keeps_its_offset() -> None:
     sent = "2026-11-23T13:10:00.500-07:00"
     asked = order(pickup__stores=[{"store": "lego", "ready_at": sent}])
-    back = json.loads(asked.body)["pickup"]["stores"][0]["ready_at"]
+    back = json.loads(asked.order.body)["pickup"]["stores"][0]["ready_at"]
     assert back == "2026-11-23T13:10:00.500000-07:00"
     assert asked.need.ready_ms == NOON + HOUR_MS + 10 * 60_000 + 250
 
@@ -163,7 +163,7 @@ def test_what_is_ready_while_the_mall_is_closed_is_for_its_next_opening(
     assert asked.need.ready_ms == opens_ms
     assert asked.need.expires_ms == asked.need.deadline_ms
     # Told as it was sent; held back till then.
-    assert asked.request.pickup.stores[0].ready_at != datetime.fromtimestamp(opens_ms / 1000, UTC)
+    assert asked.order.pickup.stores[0].ready_at != datetime.fromtimestamp(opens_ms / 1000, UTC)
     for end in ("dropoff__deadline", "pickup__window_end"):
         ended: dict[str, Any] = {"dropoff__deadline": deadline, "pickup__stores": [store]}
         assert refused(now_ms, **(ended | {end: iso(opens_ms)})) == (
@@ -181,7 +181,7 @@ def test_a_store_that_is_ready_after_closing_is_for_the_next_opening() -> None:
     after = with_ready_at(before, "lego", nine, NOON)
     assert after.need.ready_ms == local_ms("2026-11-24T10:00")
     assert after.need.expires_ms == local_ms("2026-11-24T20:00") == before.need.expires_ms
-    assert after.request.pickup.stores[0].ready_at == nine
+    assert after.order.pickup.stores[0].ready_at == nine
     # Ready sooner again: what expires when stays.
     again = with_ready_at(after, "lego", datetime.fromtimestamp(NOON / 1000, UTC), NOON)
     assert again.need.ready_ms == NOON
@@ -264,7 +264,7 @@ def test_the_card_does_not_tell_whose_parcel_it_is() -> None:
         dropoff__note="the note",
     )
     for word in (b"ORD-1", b"Secret", b"Someone", b"+1", b"the note"):
-        assert word in asked.body
+        assert word in asked.order.body
         assert word not in asked.card()
 
 
@@ -273,7 +273,7 @@ def test_another_ready_time_changes_the_order() -> None:
     at = datetime.fromtimestamp((NOON + HOUR_MS) / 1000, UTC)
     after = with_ready_at(before, "apple", at, NOON)
     assert after.need.ready_ms == NOON + HOUR_MS
-    assert [store.ready_at for store in after.request.pickup.stores][1] == at
+    assert [store.ready_at for store in after.order.pickup.stores][1] == at
     assert after.need.expires_ms == before.need.expires_ms
 
 

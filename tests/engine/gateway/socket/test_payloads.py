@@ -4,6 +4,7 @@ import pytest
 
 from mallard_engine.core.model import LiveOffer, OfferedJob
 from mallard_engine.core.places.markets import Places
+from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.gateway.socket.payloads import arrivals_ms, card, offer_frame, push_frame
 from mallard_engine.ports import Push
 from mallard_protocol.bodies import body_as
@@ -57,8 +58,8 @@ def live_offer(*cards: bytes, attempt: int = 1) -> LiveOffer:
 
 
 def packed(places: Places, arrived_ms: int = 0, **fields: object) -> bytes:
-    request = body_as({**REQUEST, **fields}, JobRequest)
-    return card(request, places.mall("chandler-fashion-center"), arrived_ms)
+    order = CompleteOrder.from_request(body_as({**REQUEST, **fields}, JobRequest), 0)
+    return card(order, places.mall("chandler-fashion-center"), arrived_ms)
 
 
 def test_a_card_tells_nothing_private(places: Places) -> None:

@@ -9,8 +9,9 @@ from mallard_protocol.lifecycle import JobState
 
 NEED = Need(("lego",), 0, 0, 0, 33.0, -111.0, 1, 0, 0.0, (), 0, 0)
 BODY = (
-    b'{"pickup":{"mall":"m","stores":[{"store":"lego"}]},"dropoff":{"lat":33,"lon":-111},'
-    b'"parcels":{"count":1}}'
+    b'{"pickup":{"mall":"m","stores":[{"store":"lego","ready_at":"2026-11-23T19:00:00Z",'
+    b'"parcels":1}],"window_end":"2026-11-24T19:00:00Z"},"dropoff":{"lat":33,"lon":-111,'
+    b'"deadline":"2026-11-24T19:00:00Z"},"parcels":{"count":1},"requires":[],"priority":0}'
 )
 
 

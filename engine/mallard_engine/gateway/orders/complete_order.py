@@ -1,0 +1,147 @@
+"""An order with all of its defaults filled in: what the engine works with and what it stores.
+
+A `JobRequest` may leave fields out. `CompleteOrder.from_request` fills them in once, and every
+reader after that sees final types. What stays optional has no default: a payment, a PIN, a name.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final, Self
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from mallard_engine.core.model import Job
+from mallard_engine.gateway.timestamps import epoch_ms, utc
+from mallard_protocol.resources import (
+    DropoffRequest,
+    JobRequest,
+    MetadataValue,
+    ParcelsRequest,
+    Pay,
+    Pickup,
+    PickupStore,
+)
+
+_DEADLINE_AFTER: Final = timedelta(hours=24)
+
+
+class CompleteStore(PickupStore, frozen=True, kw_only=True):
+    """One shop to collect from, with the time at which its parcels are ready."""
+
+    store: str
+    ready_at: datetime
+    parcels: int
+    pickup_code: str | UnsetType = UNSET
+
+    @property
+    def ready_ms(self) -> int:
+        """The time in epoch milliseconds."""
+        return epoch_ms(self.ready_at)
+
+
+class CompletePickup(Pickup, frozen=True, kw_only=True):
+    """Where to collect, and until when."""
+
+    mall: str
+    stores: tuple[CompleteStore, ...]
+    window_end: datetime
+
+
+class CompleteDropoff(DropoffRequest, frozen=True, kw_only=True):
+    """Where to deliver, and until when."""
+
+    deadline: datetime
+    pin: str | UnsetType = UNSET
+
+
+class CompleteOrder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A `JobRequest` whose defaults are filled in. The order of the fields is that of its JSON."""
+
+    pickup: CompletePickup
+    dropoff: CompleteDropoff
+    external_id: str | UnsetType = UNSET
+    parcels: ParcelsRequest
+    requires: tuple[str, ...]
+    priority: int
+    pay: Pay | UnsetType = UNSET
+    metadata: dict[str, MetadataValue] | UnsetType = UNSET
+
+    @classmethod
+    def from_request(cls, request: JobRequest, now_ms: int) -> Self:
+        """Fill in the defaults of a request. Times that are filled in are whole seconds in UTC."""
+        now = utc(now_ms // 1000 * 1000)
+        pickup, dropoff = request.pickup, request.dropoff
+        stores = tuple(_complete_store(store, now) for store in pickup.stores)
+        deadline = now + _DEADLINE_AFTER if dropoff.deadline is UNSET else dropoff.deadline
+        parcels = request.parcels
+        if parcels is UNSET:
+            parcels = ParcelsRequest(count=sum(store.parcels for store in stores))
+        return cls(
+            pickup=CompletePickup(
+                mall=pickup.mall,
+                stores=stores,
+                window_end=deadline if pickup.window_end is UNSET else pickup.window_end,
+            ),
+            dropoff=CompleteDropoff(
+                lat=dropoff.lat,
+                lon=dropoff.lon,
+                address=dropoff.address,
+                name=dropoff.name,
+                contact=dropoff.contact,
+                note=dropoff.note,
+                deadline=deadline,
+                pin=dropoff.pin,
+            ),
+            external_id=request.external_id,
+            parcels=parcels,
+            requires=request.requires,
+            priority=request.priority,
+            pay=request.pay,
+            metadata=request.metadata,
+        )
+
+    @property
+    def body(self) -> bytes:
+        """The order as it is stored: JSON."""
+        return msgspec.json.encode(self)
+
+    @property
+    def ready_ms(self) -> int:
+        """When the parcels of all stores are ready."""
+        return max(store.ready_ms for store in self.pickup.stores)
+
+    @property
+    def deadline_ms(self) -> int:
+        """When the order must be delivered."""
+        return epoch_ms(self.dropoff.deadline)
+
+    @property
+    def window_end_ms(self) -> int:
+        """When the order can no longer be collected."""
+        return epoch_ms(self.pickup.window_end)
+
+    def with_ready_at(self, store: str, ready_at: datetime) -> Self:
+        """Return the order with another ready time for one of its stores."""
+        stores = tuple(
+            msgspec.structs.replace(it, ready_at=ready_at) if it.store == store else it
+            for it in self.pickup.stores
+        )
+        pickup = msgspec.structs.replace(self.pickup, stores=stores)
+        return msgspec.structs.replace(self, pickup=pickup)
+
+
+_decode: Final = msgspec.json.Decoder(CompleteOrder).decode
+
+
+def order_of(job: Job) -> CompleteOrder:
+    """Decode the order that a job was stored with."""
+    return _decode(job.body)
+
+
+def _complete_store(store: PickupStore, now: datetime) -> CompleteStore:
+    return CompleteStore(
+        store=store.store,
+        ready_at=now if store.ready_at is UNSET else store.ready_at,
+        parcels=store.parcels,
+        pickup_code=store.pickup_code,
+    )
