@@ -1,4 +1,4 @@
-"""What the engine needs of the world, in its own verbs: a store and a courier.
+"""What the engine needs of the world, in its own verbs: a store and a push_sink.
 
 Every transition of the store is one atomic step and is fenced: naming an old attempt, a closed
 offer or a lost epoch has no effect and raises a :class:`Refused`. Repeating a transition is as
@@ -9,7 +9,7 @@ haste, not truth; a node that dies before it follows up loses nothing, as the du
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from mallard_engine.core.matching.travel_matrix import Ways
+from mallard_engine.core.matching.travel_matrix import MatrixRequest
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import (
     Device,
@@ -118,7 +118,7 @@ __all__ = [
     "StoreUnavailable",
     "Submitted",
     "TakenBack",
-    "TravelAhead",
+    "TravelMatrixSource",
     "WrongState",
 ]
 
@@ -523,7 +523,7 @@ class Storage(Protocol):
         """The store's clock, as last heard plus what has passed since; for display only."""
 
 
-class TravelAhead(Protocol):
+class TravelMatrixSource(Protocol):
     """A source of travel times that is asked ahead of a ranking for all the ways it may need."""
 
     @property
@@ -531,7 +531,7 @@ class TravelAhead(Protocol):
         """Whether its answer comes over a network; else nothing is waited for."""
         ...
 
-    async def ask(self, wanted: Sequence[Ways], at_ms: int) -> TravelTime:
+    async def fetch(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
         """What a ranking at that moment should reckon with. Within the market's time budget, and
         without errors: what the source does not tell is a default's to say, and counted."""
         ...

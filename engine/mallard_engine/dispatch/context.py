@@ -12,12 +12,12 @@ import structlog
 from mallard_engine.core.matching.search_policy import first_batch_ms, first_look_ms
 from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
 from mallard_engine.core.model import Need
-from mallard_engine.core.pickup.pickup_plan import Handover, counters
+from mallard_engine.core.pickup.pickup_plan import ServiceTime, service_times
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.drivers.dwell_cache import Dwells
 from mallard_engine.metrics import Metrics
-from mallard_engine.ports import Effects, Storage, TravelAhead
+from mallard_engine.ports import Effects, Storage, TravelMatrixSource
 from mallard_protocol.codes import OfferClosedWhy
 from mallard_protocol.lifecycle import Outcome
 
@@ -64,7 +64,7 @@ class Context:
     policies: Mapping[str, MarketPolicy]
     metrics: Metrics
     travel: Mapping[str, TravelTime] = field(default_factory=dict)
-    ahead: Mapping[str, TravelAhead] = field(default_factory=dict)
+    ahead: Mapping[str, TravelMatrixSource] = field(default_factory=dict)
     workings: Workings = field(default_factory=Workings)
     dwells: Dwells = field(default_factory=Dwells)
 
@@ -72,7 +72,7 @@ class Context:
         self,
         policies: Mapping[str, MarketPolicy],
         travel: Mapping[str, TravelTime],
-        ahead: Mapping[str, TravelAhead],
+        ahead: Mapping[str, TravelMatrixSource],
     ) -> None:
         """Work with these from now on."""
         self.policies, self.travel, self.ahead = policies, travel, ahead
@@ -81,12 +81,12 @@ class Context:
         """The market's figures."""
         return self.policies[market]
 
-    def handover(self, market: str) -> Handover:
+    def service_time(self, market: str) -> ServiceTime:
         """What a market's stores take at the counter: as learnt, else as their places file tells,
         else as its policy says."""
         policy = self.policies[market]
-        prior = counters(self.places.malls, policy.store_dwell_s)
-        return self.dwells.handover(market, prior) if policy.dwell_visits else prior
+        prior = service_times(self.places.malls, policy.store_dwell_s)
+        return self.dwells.service_time(market, prior) if policy.dwell_visits else prior
 
     def travel_time(self, market: str) -> TravelTime:
         """The market's source of travel times."""

@@ -46,7 +46,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     Submitted,
     TakenBack,
-    TravelAhead,
+    TravelMatrixSource,
 )
 from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from mallard_protocol.messages import Barred, Proof
@@ -74,7 +74,7 @@ class Dispatcher:
         metrics: Metrics,
         *,
         travel: Mapping[str, TravelTime] | None = None,
-        ahead: Mapping[str, TravelAhead] | None = None,
+        ahead: Mapping[str, TravelMatrixSource] | None = None,
         workings: Workings | None = None,
     ) -> None:
         self.node = node
@@ -103,7 +103,7 @@ class Dispatcher:
         self,
         policies: Mapping[str, MarketPolicy],
         travel: Mapping[str, TravelTime],
-        ahead: Mapping[str, TravelAhead],
+        ahead: Mapping[str, TravelMatrixSource],
     ) -> None:
         """Work with these policies of the same markets, and with the places as they are now. Jobs
         that wait are looked at under them at once."""

@@ -13,7 +13,7 @@ from math import inf
 import structlog
 
 from mallard_engine.core.model import Driver, Job
-from mallard_engine.core.pickup.pickup_plan import visiting
+from mallard_engine.core.pickup.pickup_plan import run_tour
 from mallard_engine.dispatch.context import Context, Tasks
 from mallard_engine.ports import DriverFix, DriverSnapshot, NoSuchDriver, Stop, StoreUnavailable
 from mallard_protocol.lifecycle import JobState
@@ -133,16 +133,16 @@ class LiveEtas:
         waiting = [job for job in jobs if job.state is not JobState.PICKED_UP]
         if waiting:
             mall = self._context.places.malls[waiting[0].mall]
-            handover = self._context.handover(market)
+            service_time = self._context.service_time(market)
             needs = [job.need for job in waiting]
             arrived_ms = [ms for job in waiting if (ms := job.arrived_ms) is not None]
             come_ms = min(arrived_ms, default=now_ms)
-            tour = visiting(mall, needs, handover, come_ms)
+            tour = run_tour(mall, needs, service_time, come_ms)
             gate = mall.gates[tour.gate]
             if not arrived_ms:
                 way_s = travel.seconds(*here, gate.lat, gate.lon, now_ms)
                 come_ms = now_ms + int(way_s * 1000)
-                tour = visiting(mall, needs, handover, come_ms, gate.id)
+                tour = run_tour(mall, needs, service_time, come_ms, gate.id)
             pickup_ms = max(tour.done_ms(come_ms), now_ms)
             here, at_ms = (gate.lat, gate.lon), pickup_ms + tour.back_ms
         times = {}

@@ -7,7 +7,7 @@ import structlog
 
 from mallard_engine.core.model import Need, Waiting
 from mallard_engine.core.pickup.pickup_deadline import at_next_opening, last_call_ms
-from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.core.pickup.pickup_plan import job_tour
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.dispatch.context import Context, Follow
 from mallard_engine.logs import RateLimitedLog
@@ -22,7 +22,7 @@ class Openings:
     def __init__(self, context: Context, market: str, follow: Follow) -> None:
         self._context = context
         self._market = market
-        self._handover = context.handover(market)
+        self._service_time = context.service_time(market)
         self._follow = follow
 
     async def move(self, mall: Mall, jobs: Sequence[Waiting], now_ms: int) -> frozenset[str]:
@@ -53,7 +53,7 @@ class Openings:
         """From the gate until the parcels are in hand; None for a store that the mall has not: its
         round says so."""
         try:
-            return collecting(mall, job.need, self._handover, now_ms).collect_ms
+            return job_tour(mall, job.need, self._service_time, now_ms).collect_ms
         except KeyError:
             return None
 

@@ -1,7 +1,7 @@
 """How a job that a driver holds is collected: its way through the stores, and when that is done."""
 
 from mallard_engine.core.model import Job, Need
-from mallard_engine.core.pickup.pickup_plan import collected_by, collecting
+from mallard_engine.core.pickup.pickup_plan import job_tour, job_tour_done_by
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.context import Context
 from mallard_engine.ports import NoSuchDriver
@@ -16,13 +16,13 @@ class Collection:
     def tour(self, job: Job) -> Tour:
         """The stores of a job in the order to visit, by when its driver came or is to be done."""
         mall = self._context.places.mall(job.mall)
-        handover = self._context.handover(job.market)
+        service_time = self._context.service_time(job.market)
         arrive_ms = job.arrived_ms
         if arrive_ms is None and job.eta_pickup_ms is not None:
-            tour = collected_by(mall, job.need, handover, job.eta_pickup_ms)
+            tour = job_tour_done_by(mall, job.need, service_time, job.eta_pickup_ms)
             if tour is not None:
                 return tour
-        return collecting(mall, job.need, handover, arrive_ms or job.updated_ms)
+        return job_tour(mall, job.need, service_time, arrive_ms or job.updated_ms)
 
     async def etas(self, job: Job, need: Need) -> tuple[int, int] | None:
         """When a held job will be collected and handed over if ``need`` is what it asks for; None
@@ -31,10 +31,10 @@ class Collection:
             return None
         context, now_ms = self._context, self._context.store.now_ms()
         mall, travel = context.places.mall(job.mall), context.travel_time(job.market)
-        handover = context.handover(job.market)
+        service_time = context.service_time(job.market)
         arrive_ms = job.arrived_ms
         if arrive_ms is None:
-            gate = mall.gates[collecting(mall, need, handover, now_ms).gate]
+            gate = mall.gates[job_tour(mall, need, service_time, now_ms).gate]
             arrive_ms = now_ms
             try:
                 at = (await context.store.drivers.snapshot(job.market, job.driver)).driver.position
@@ -43,7 +43,7 @@ class Collection:
             if at is not None:
                 way_s = travel.seconds(at.lat, at.lon, gate.lat, gate.lon, now_ms)
                 arrive_ms += int(way_s * 1000)
-        tour = collecting(mall, need, handover, arrive_ms)
+        tour = job_tour(mall, need, service_time, arrive_ms)
         gate = mall.gates[tour.gate]
         pickup_ms = max(tour.done_ms(arrive_ms), now_ms)
         way_s = travel.seconds(gate.lat, gate.lon, need.lat, need.lon, pickup_ms)

@@ -15,7 +15,7 @@ from mallard_engine.core.matching.ranking import Matcher, Ranking, offerable
 from mallard_engine.core.matching.reassignment import earlier, expected_ms, has_slipped
 from mallard_engine.core.matching.search_policy import first_search
 from mallard_engine.core.model import Asked, Job, RoundRecord
-from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.core.pickup.pickup_plan import job_tour
 from mallard_engine.dispatch.context import Context, Follow
 from mallard_engine.ports import (
     DriverSnapshot,
@@ -54,8 +54,8 @@ class Handover:
             return
         policy, travel = self._context.policy(market), self._context.travel_time(market)
         if late.lost_ms == 0:
-            handover = self._context.handover(market)
-            tour = collecting(mall, job.need, handover, snapshot.now_ms)
+            service_time = self._context.service_time(market)
+            tour = job_tour(mall, job.need, service_time, snapshot.now_ms)
             due_ms = expected_ms(position, mall.gates[tour.gate], snapshot.now_ms, travel)
             # Against what was promised: its expected time follows it, also while it stands still.
             if not has_slipped(due_ms, job.promised_ms, tour.collect_ms, policy.stuck_after_s):

@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from mallard_engine.core.model import Job, LiveOffer
-from mallard_engine.core.pickup.pickup_plan import counters, visiting
+from mallard_engine.core.pickup.pickup_plan import run_tour, service_times
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.ports import DriverFix, JobRef, Push, Refused, Storage
@@ -159,9 +159,9 @@ class SimulatedDriver:
         """Its way through the stores, from now on; from the gate where it has parked, if it has."""
         mall = self._scenario.places.mall(run[0].mall)
         park_s = self._scenario.service.park_ms / 1000
-        handover = counters(self._scenario.places.malls, park_s)
+        service_time = service_times(self._scenario.places.malls, park_s)
         needs = [job.need for job in run]
-        return visiting(mall, needs, handover, self._clock.now_ms(), gate)
+        return run_tour(mall, needs, service_time, self._clock.now_ms(), gate)
 
     async def _in_order(self, run: list[Job]) -> list[Job]:
         """The jobs in the order of their drop-offs: that of the offer, or, where one came on top,

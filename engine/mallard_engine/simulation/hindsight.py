@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mallard_engine.core.pickup.pickup_plan import counters
+from mallard_engine.core.pickup.pickup_plan import service_times
 from mallard_engine.core.pickup.store_tour import Call, best_tour
 from mallard_engine.simulation.scenario import Scenario
 
@@ -79,7 +79,7 @@ def visit_times(scenario: Scenario) -> tuple[int, int]:
     """Seconds that a visit to the mall begins with, and what each of its parcels adds: a line
     through the mean visits for 1 to as many parcels as a run may have."""
     mall = scenario.places.mall(scenario.orders[0].mall)
-    handover = counters(scenario.places.malls, scenario.service.park_ms / 1000)
+    service_time = service_times(scenario.places.malls, scenario.service.park_ms / 1000)
     most = max(scenario.policy.max_run_jobs, 2)
     dice = random.Random(f"{scenario.seed} visits")
     counts, means_s = range(1, most + 1), []
@@ -88,7 +88,7 @@ def visit_times(scenario: Scenario) -> tuple[int, int]:
         for _ in range(_VISITS):
             orders = [dice.choice(scenario.orders) for _ in range(count)]
             stores = dict.fromkeys(store for order in orders for store in order.stores)
-            calls = [Call(store, 0, int(handover(mall.id, store) * 1000)) for store in stores]
+            calls = [Call(store, 0, int(service_time(mall.id, store) * 1000)) for store in stores]
             tour = best_tour(mall.walks, [mall.stores[store].gate for store in stores], calls, 0)
             visits_s.append((tour.collect_ms + tour.back_ms) / 1000)
         means_s.append(fmean(visits_s))

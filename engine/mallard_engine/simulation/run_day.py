@@ -49,7 +49,7 @@ def job_id(scenario: Scenario, order: SimulatedOrder) -> str:
 
 
 class _Simulation:
-    """What is at work during one day; also the courier of its dispatcher."""
+    """What is at work during one day; also the push_sink of its dispatcher."""
 
     def __init__(
         self, scenario: Scenario, store_url: str, loop: VirtualLoop, watch: Watch | None

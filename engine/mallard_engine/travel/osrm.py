@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mallard_engine.core.matching.travel_matrix import Place, Ways
+from mallard_engine.core.matching.travel_matrix import MatrixRequest, Place
 from mallard_engine.travel.table_service import TableFailed, together
 
 # osrm-routed closes a connection that is idle for five seconds.
@@ -64,7 +64,7 @@ class Osrm:
             ),
         )
 
-    async def table(self, ways: Ways) -> NDArray[np.float64]:
+    async def table(self, ways: MatrixRequest) -> NDArray[np.float64]:
         """See :class:`mallard_engine.travel.table_service.TableService`."""
         seconds = np.full((len(ways.froms), len(ways.tos)), np.nan)
         blocks = list(_blocks(len(ways.froms), len(ways.tos), self._most))

@@ -1,5 +1,5 @@
 """Sources of travel times that are asked ahead of a ranking
-(:class:`mallard_engine.ports.TravelAhead`)."""
+(:class:`mallard_engine.ports.TravelMatrixSource`)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -10,7 +10,7 @@ import structlog
 from numpy.typing import NDArray
 
 from mallard_engine.core.matching.speed_by_hour import SpeedByHour
-from mallard_engine.core.matching.travel_matrix import Told, Ways
+from mallard_engine.core.matching.travel_matrix import MatrixRequest, TravelMatrix
 from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.travel.breaker import Breaker
 from mallard_engine.travel.counts import Counts
@@ -35,7 +35,7 @@ class TableFailed(Exception):
 class TableService(Protocol):
     """Gives tables of travel times over a network."""
 
-    async def table(self, ways: Ways) -> NDArray[np.float64]:
+    async def table(self, ways: MatrixRequest) -> NDArray[np.float64]:
         """Seconds on free roads, (n, m); `nan` where there is no way. :raises TableFailed:"""
         ...
 
@@ -52,16 +52,16 @@ class InProcess:
     def __init__(self, source: TravelTime) -> None:
         self._source = source
 
-    async def ask(self, wanted: Sequence[Ways], at_ms: int) -> TravelTime:
-        """See :class:`mallard_engine.ports.TravelAhead`. Sockets are served while a large batch is
-        told."""
+    async def fetch(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
+        """See `mallard_engine.ports.TravelMatrixSource`. A large batch is computed in a thread, so
+        that the event loop stays responsive."""
         if sum(len(ways.froms) * len(ways.tos) for ways in wanted) >= IN_A_THREAD_FROM:
             return await asyncio.to_thread(self._told, wanted, at_ms)
         return self._told(wanted, at_ms)
 
-    def _told(self, wanted: Sequence[Ways], at_ms: int) -> TravelTime:
+    def _told(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
         tables = [self._source.matrix(*_sides(ways), at_ms) for ways in wanted]
-        return Told(list(zip(wanted, tables, strict=True)), self._source)
+        return TravelMatrix(list(zip(wanted, tables, strict=True)), self._source)
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -89,8 +89,8 @@ class OverNetwork:
         self._budget_s, self._speed, self._clock = budget_s, speed, clock
         self._completed = WithFallback(default, default, counts).completed
 
-    async def ask(self, wanted: Sequence[Ways], at_ms: int) -> TravelTime:
-        """See :class:`mallard_engine.ports.TravelAhead`."""
+    async def fetch(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
+        """See :class:`mallard_engine.ports.TravelMatrixSource`."""
         if not wanted:
             return self._default
         if not self._breaker.allows():
@@ -108,7 +108,7 @@ class OverNetwork:
         self._breaker.succeeded()
         self._counts.asked("ok", self._clock() - started)
         slowness = self._speed.slowness(at_ms)
-        return Told(
+        return TravelMatrix(
             [
                 (ways, self._completed(table * slowness, *_sides(ways), at_ms))
                 for ways, table in zip(wanted, tables, strict=True)
@@ -120,13 +120,15 @@ class OverNetwork:
         """Let go of its connections."""
         await self._service.close()
 
-    def _failed(self, wanted: Sequence[Ways], result: str, why: str, started: float) -> TravelTime:
+    def _failed(
+        self, wanted: Sequence[MatrixRequest], result: str, why: str, started: float
+    ) -> TravelTime:
         _log.debug("travel times not told", result=result, error=why)
         if self._breaker.failed():
             _log.warning("travel times: the default's for a while", result=result, error=why)
         return self._without(wanted, result, self._clock() - started)
 
-    def _without(self, wanted: Sequence[Ways], result: str, seconds: float) -> TravelTime:
+    def _without(self, wanted: Sequence[MatrixRequest], result: str, seconds: float) -> TravelTime:
         self._counts.asked(result, seconds)
         self._counts.fell_back(sum(len(ways.froms) * len(ways.tos) for ways in wanted))
         return self._default
@@ -142,5 +144,5 @@ async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
             task.cancel()
 
 
-def _sides(ways: Ways) -> tuple[Points, Points]:
+def _sides(ways: MatrixRequest) -> tuple[Points, Points]:
     return Points.of(ways.froms), Points.of(ways.tos)

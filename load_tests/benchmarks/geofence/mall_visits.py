@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from load_tests.benchmarks.geofence.gps_noise import GpsNoise, NoisyFix, Point
-from mallard_engine.core.places.geofence import GATE_GROUND_M, Change, Presence, Sighting
+from mallard_engine.core.places.geofence import GATE_RADIUS_M, Change, Presence, Sighting
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
 
@@ -109,7 +109,7 @@ def judge(mall: Mall, fixes: Iterator[NoisyFix]) -> Verdict:
         if _is_near(mall, fix):
             presence = presence or Presence(mall.id)
             lat, lon = _degrees(mall, fix.east_m, fix.north_m)
-            place_m = mall.place_distance_m(lat, lon, GATE_GROUND_M)
+            place_m = mall.place_distance_m(lat, lon, GATE_RADIUS_M)
             at_ms = round(fix.at_s * 1000)
             change = presence.near(Sighting(at_ms, place_m, fix.east_m, fix.north_m, fix.speed_mps))
         elif presence is not None:

@@ -17,7 +17,7 @@ import pytest
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.model import Need, Vehicle
 from mallard_engine.core.pickup.pickup_deadline import at_next_opening
-from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.core.pickup.pickup_plan import job_tour
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.places.opening_hours import OpeningHours, opening_at
@@ -156,7 +156,7 @@ def _could_be_collected(of: Drawn, order: SimulatedOrder) -> bool:
     """Whether an opening has ample time for it."""
     mall, policy = of.malls[order.mall], of.scenario.policy
     need = makers.need(order.ready_ms, stores=order.stores)
-    tour = collecting(mall, need, lambda *_: policy.store_dwell_s, order.ready_ms)
+    tour = job_tour(mall, need, lambda *_: policy.store_dwell_s, order.ready_ms)
     needs_ms = tour.collect_ms + REACTION_MS
     at_ms = max(order.placed_ms, order.ready_ms)
     while at_ms < order.expires_ms:

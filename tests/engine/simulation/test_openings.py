@@ -11,7 +11,7 @@ import pytest
 
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.model import Vehicle
-from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.core.pickup.pickup_plan import job_tour
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.places.opening_hours import OpeningHours, opening_at, parse_spans
 from mallard_engine.core.policy import MarketPolicy
@@ -137,7 +137,7 @@ def _collect_ms(order: SimulatedOrder, policy: MarketPolicy) -> int:
     from tests.engine.core import makers  # noqa: PLC0415 - only its shape of a need
 
     need = makers.need(order.ready_ms, stores=order.stores)
-    return collecting(MALL, need, lambda *_: policy.store_dwell_s, order.ready_ms).collect_ms
+    return job_tour(MALL, need, lambda *_: policy.store_dwell_s, order.ready_ms).collect_ms
 
 
 @pytest.mark.finding("D2")

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mallard_engine.core.matching.speed_by_hour import SpeedByHour
-from mallard_engine.core.matching.travel_matrix import Ways
+from mallard_engine.core.matching.travel_matrix import MatrixRequest
 from mallard_engine.core.matching.travel_time import Points, StraightLine, TravelTime
 from mallard_engine.metrics import Metrics
 from mallard_engine.travel.breaker import Breaker
@@ -41,7 +41,7 @@ async def test_off_the_network_the_straight_line_counts(
     across = STRAIGHT.seconds(*LAKE_ZURICH, *BALZERS, AT_MS)
     assert source.seconds(*LAKE_ZURICH, *BALZERS, AT_MS) == across
     assert fallbacks(metrics) == 1
-    told = await InProcess(source).ask([Ways((VADUZ, LAKE_ZURICH), (BALZERS,))], AT_MS)
+    told = await InProcess(source).fetch([MatrixRequest((VADUZ, LAKE_ZURICH), (BALZERS,))], AT_MS)
     assert told.seconds(*VADUZ, *BALZERS, AT_MS) == pytest.approx(by_road)
     assert told.seconds(*LAKE_ZURICH, *BALZERS, AT_MS) == pytest.approx(across)
     assert fallbacks(metrics) == 2
@@ -59,7 +59,7 @@ async def test_a_large_batch_is_told_in_a_thread_and_is_the_same(
         zip(country.junction_lat[:80] / FIXED, country.junction_lon[:80] / FIXED, strict=True)
     )
     places = tuple((float(lat), float(lon)) for lat, lon in at)
-    told = await InProcess(roads).ask([Ways(places, places)], AT_MS)
+    told = await InProcess(roads).fetch([MatrixRequest(places, places)], AT_MS)
     points = Points.of(places)
     assert len(places) ** 2 >= IN_A_THREAD_FROM
     assert np.array_equal(told.matrix(points, points, AT_MS), roads.matrix(points, points, AT_MS))
@@ -73,7 +73,7 @@ class Broken(TravelTime):
     ) -> float:
         raise ZeroDivisionError
 
-    async def table(self, ways: Ways) -> NDArray[np.float64]:
+    async def table(self, ways: MatrixRequest) -> NDArray[np.float64]:
         raise ZeroDivisionError(ways)
 
     async def close(self) -> None:
@@ -100,5 +100,5 @@ async def test_a_source_that_breaks_breaks_no_round() -> None:
         speed=SpeedByHour(9.0),
         clock=time.perf_counter,
     )
-    assert await network.ask([Ways((VADUZ,), (BALZERS,))], AT_MS) is STRAIGHT
+    assert await network.fetch([MatrixRequest((VADUZ,), (BALZERS,))], AT_MS) is STRAIGHT
     assert fallbacks(metrics) == 4

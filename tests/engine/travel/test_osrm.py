@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mallard_engine.core.matching.speed_by_hour import SpeedByHour
-from mallard_engine.core.matching.travel_matrix import Ways
+from mallard_engine.core.matching.travel_matrix import MatrixRequest
 from mallard_engine.core.matching.travel_time import Points, StraightLine, TravelTime
 from mallard_engine.metrics import Metrics
 from mallard_engine.travel.breaker import Breaker
@@ -38,16 +38,16 @@ async def osrm(server: OsrmServer) -> AsyncIterator[Osrm]:
     await service.close()
 
 
-def ways(froms: int, tos: int) -> Ways:
+def ways(froms: int, tos: int) -> MatrixRequest:
     dice = random.Random(froms * 1000 + tos)
     # As many digits as are sent.
     some = [
         (round(33 + dice.random(), 6), round(-112 + dice.random(), 6)) for _ in range(froms + tos)
     ]
-    return Ways(tuple(some[:froms]), tuple(some[froms:]))
+    return MatrixRequest(tuple(some[:froms]), tuple(some[froms:]))
 
 
-def expected(wanted: Ways) -> Any:
+def expected(wanted: MatrixRequest) -> Any:
     table = [[seconds(here, there) for there in wanted.tos] for here in wanted.froms]
     return pytest.approx(np.array(table), abs=0.11)
 
@@ -70,8 +70,8 @@ class Round:
             clock=time.perf_counter,
         )
 
-    async def ask(self, wanted: Ways) -> TravelTime:
-        return await self.source.ask([wanted], AT_MS)
+    async def ask(self, wanted: MatrixRequest) -> TravelTime:
+        return await self.source.fetch([wanted], AT_MS)
 
     def asked(self, result: str) -> float:
         labels = {"market": "phoenix", "source": "osrm", "result": result}
@@ -111,7 +111,7 @@ async def test_a_round_reckons_with_what_it_says_at_that_hour(server: OsrmServer
         2 * seconds(wanted.froms[1], wanted.tos[0]), abs=0.3
     )
     assert (rush.asked("ok"), rush.fallbacks) == (1, 0)
-    assert await rush.source.ask([], AT_MS) is STRAIGHT
+    assert await rush.source.fetch([], AT_MS) is STRAIGHT
     await rush.source.close()
 
 
@@ -198,7 +198,7 @@ def assert_nobody_asks_on() -> None:
 async def test_where_one_table_fails_nobody_waits_for_the_others(server: OsrmServer) -> None:
     market = Round(server.url)
     server.most = 4  # of the second table's coordinates too many
-    assert await market.source.ask([ways(1, 1), ways(3, 2)], AT_MS) is STRAIGHT
+    assert await market.source.fetch([ways(1, 1), ways(3, 2)], AT_MS) is STRAIGHT
     assert market.asked("failed") == 1
     assert_nobody_asks_on()
     await market.source.close()

@@ -20,7 +20,7 @@ from mallard_engine.core.batch.drivers import Fleet
 from mallard_engine.core.batch.problem import BatchDriver, BatchJob, Plan
 from mallard_engine.core.matching.acceptance import part_of_day
 from mallard_engine.core.matching.travel_time import TravelTime
-from mallard_engine.core.pickup.pickup_plan import Handover, when_ready
+from mallard_engine.core.pickup.pickup_plan import ServiceTime, tour_when_ready
 from mallard_engine.core.policy import MarketPolicy
 
 __all__ = ["BatchDriver", "BatchJob", "Plan", "solve"]
@@ -35,16 +35,17 @@ def solve(
     now_ms: int,
     policy: MarketPolicy,
     travel: TravelTime,
-    handover: Handover | None = None,
+    service_time: ServiceTime | None = None,
 ) -> list[Plan]:
     """A plan for each job that there is a driver for; the rest wait on.
 
     :raises KeyError: for a job that names a store which its mall does not have
     """
-    at_store = handover or (lambda _mall, _store: policy.store_dwell_s)
+    at_store = service_time or (lambda _mall, _store: policy.store_dwell_s)
     # A job that cannot be is told, also when there is no driver.
     tours = {
-        job.waiting.job: when_ready(job.mall, job.waiting.need, at_store, now_ms) for job in jobs
+        job.waiting.job: tour_when_ready(job.mall, job.waiting.need, at_store, now_ms)
+        for job in jobs
     }
     if not jobs or not drivers:
         return []

@@ -19,7 +19,7 @@ from mallard_engine.core.model import (
     Waiting,
 )
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
-from mallard_engine.core.pickup.pickup_plan import Handover, collecting
+from mallard_engine.core.pickup.pickup_plan import ServiceTime, job_tour
 from mallard_engine.core.places.mall import Gate, Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.codes import ID_CHECK
@@ -73,10 +73,10 @@ class Matcher:
         now_ms: int,
         policy: MarketPolicy,
         travel: TravelTime,
-        handover: Handover | None = None,
+        service_time: ServiceTime | None = None,
     ) -> None:
         self._mall = mall
-        self._handover = handover or (lambda _mall, _store: policy.store_dwell_s)
+        self._service_time = service_time or (lambda _mall, _store: policy.store_dwell_s)
         self._near = near
         self._now_ms = now_ms
         self._policy = policy
@@ -143,7 +143,7 @@ class Matcher:
 
     def _visit(self, need: Need, asked: Sequence[Asked]) -> _Visit:
         arrive_ms = self._now_ms if len(need.stores) == 1 else self._soonest_ms(need.stores[0])
-        tour = collecting(self._mall, need, self._handover, arrive_ms)
+        tour = job_tour(self._mall, need, self._service_time, arrive_ms)
         gate = self._mall.gates[tour.gate]
         way_s = self._travel.seconds(gate.lat, gate.lon, need.lat, need.lon, self._now_ms)
         return _Visit(

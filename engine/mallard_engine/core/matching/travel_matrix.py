@@ -15,19 +15,19 @@ Place = tuple[float, float]
 """Latitude and longitude in degrees."""
 
 
-class Ways(NamedTuple):
+class MatrixRequest(NamedTuple):
     """From each of n places to each of m; no place twice on one side."""
 
     froms: tuple[Place, ...]
     tos: tuple[Place, ...]
 
 
-class Told(TravelTime):
+class TravelMatrix(TravelTime):
     """What a source said ahead: of each ``ways`` a table in seconds, (n, m). What it was not asked
     is taken from ``otherwise``. It answers for one moment, whatever ``at_ms`` says."""
 
     def __init__(
-        self, told: Sequence[tuple[Ways, NDArray[np.float64]]], otherwise: TravelTime
+        self, told: Sequence[tuple[MatrixRequest, NDArray[np.float64]]], otherwise: TravelTime
     ) -> None:
         self._told = [(_numbered(ways.froms), _numbered(ways.tos), table) for ways, table in told]
         self._otherwise = otherwise
@@ -57,7 +57,9 @@ class Told(TravelTime):
         return seconds
 
 
-def ways_of_round(mall: Mall, near: Iterable[Near], needs: Sequence[Need]) -> list[Ways]:
+def requests_of_round(
+    mall: Mall, near: Iterable[Near], needs: Sequence[Need]
+) -> list[MatrixRequest]:
     """What an instant round may ask: from its drivers to its jobs' gates, from there to the doors.
     A job that names a store which the mall does not have asks for nothing."""
     gates = [gate for need in needs for gate in _gates(mall, need)]
@@ -65,7 +67,9 @@ def ways_of_round(mall: Mall, near: Iterable[Near], needs: Sequence[Need]) -> li
     return _ways(drivers, gates, needs, chained=False)
 
 
-def ways_of_batch(jobs: Sequence[BatchJob], drivers: Iterable[BatchDriver]) -> list[Ways]:
+def requests_of_batch(
+    jobs: Sequence[BatchJob], drivers: Iterable[BatchDriver]
+) -> list[MatrixRequest]:
     """What a batch may ask: the same, and from the doors to the gates, for a driver's next job."""
     needs = [job.waiting.need for job in jobs]
     gates = [gate for job in jobs for gate in _gates(job.mall, job.waiting.need)]
@@ -74,11 +78,11 @@ def ways_of_batch(jobs: Sequence[BatchJob], drivers: Iterable[BatchDriver]) -> l
 
 def _ways(
     drivers: Iterable[Place], gates: Iterable[Gate], needs: Iterable[Need], *, chained: bool
-) -> list[Ways]:
+) -> list[MatrixRequest]:
     stops = _once((gate.lat, gate.lon) for gate in gates)
     doors = _once((need.lat, need.lon) for need in needs)
     froms = _once((*drivers, *doors)) if chained else _once(drivers)
-    ways = [Ways(froms, stops), Ways(stops, doors)]
+    ways = [MatrixRequest(froms, stops), MatrixRequest(stops, doors)]
     return [it for it in ways if it.froms and it.tos]
 
 

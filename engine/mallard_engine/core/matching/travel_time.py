@@ -2,8 +2,8 @@
 
 One port, :class:`TravelTime`. It is asked in the midst of ranking, so it answers at once. A source
 that is better asked for many ways at a time, or that has to be waited for, is asked ahead of the
-ranking (:class:`mallard_engine.ports.TravelAhead`), and what it said is a
-:class:`mallard_engine.core.matching.travel_matrix.Told`.
+ranking (:class:`mallard_engine.ports.TravelMatrixSource`), and what it said is a
+:class:`mallard_engine.core.matching.travel_matrix.TravelMatrix`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mallard_engine.core.pickup.pickup_plan import Handover
+from mallard_engine.core.pickup.pickup_plan import ServiceTime
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.walking import Walks
 
@@ -22,12 +22,12 @@ _DRAWN = 64
 _LEAST_GAIN_S = 1e-6
 
 
-class StoreRound:
+class ApproximateTour:
     """A mall's round. Seconds of visits by set of stores are kept as long as it is."""
 
-    def __init__(self, mall: Mall, handover: Handover) -> None:
+    def __init__(self, mall: Mall, service_time: ServiceTime) -> None:
         self._mall = mall
-        self._handover = handover
+        self._service_time = service_time
         order = _round(mall.walks, (*mall.stores,))
         self._turn = {store: turn for turn, store in enumerate(order)}
         self._seconds: dict[frozenset[str], tuple[float, float]] = {}
@@ -41,19 +41,19 @@ class StoreRound:
             known = self._seconds[asked] = self._reckoned(asked)
         return known
 
-    def usual_s(self, count: int) -> float:
+    def mean_visit_s(self, count: int) -> float:
         """A visit for so many parcels of whatever stores, back at the gate; on average."""
         stores = tuple(self._turn)
         gates = tuple(self._mall.stores[store].gate for store in stores)
         walk_s, called = _usual(self._mall.walks, stores, gates, count)
-        counters_s = sum(self._handover(self._mall.id, store) for store in stores) / len(stores)
+        counters_s = sum(self._service_time(self._mall.id, store) for store in stores) / len(stores)
         return walk_s + called * counters_s
 
     def _reckoned(self, asked: frozenset[str]) -> tuple[float, float]:
         mall = self._mall
         order = sorted(asked, key=self._turn.__getitem__)
         gates = [mall.stores[store].gate for store in order]
-        counters_s = sum(self._handover(mall.id, store) for store in order)
+        counters_s = sum(self._service_time(mall.id, store) for store in order)
         there_s, back_s = _walk_s(mall.walks, order, gates)
         return there_s + counters_s, back_s
 

@@ -96,15 +96,15 @@ class DwellSketch:
 
 
 class MallDwell(NamedTuple):
-    """What was learnt of a mall. ``handover_s``: seconds at the counter by store, of those of which
+    """What was learnt of a mall. ``service_s``: seconds at the counter by store, of those of which
     enough is known. ``median_s``, ``p90_s``: of all stays; None while too few were seen."""
 
-    handover_s: Mapping[str, float]
+    service_s: Mapping[str, float]
     median_s: float | None
     p90_s: float | None
 
 
-def learnt(mall: Mall, sketches: Mapping[str, DwellSketch], enough: int) -> MallDwell:
+def estimate_dwell(mall: Mall, sketches: Mapping[str, DwellSketch], enough: int) -> MallDwell:
     """What the sketches of a mall's stores say, from ``enough`` stays on.
 
     Half of all drivers are through sooner than a store's time, so one who stays for hours moves
@@ -120,12 +120,12 @@ def learnt(mall: Mall, sketches: Mapping[str, DwellSketch], enough: int) -> Mall
     stays = np.broadcast_to(_MIDDLES_S, counts.shape)
     of_mall = max(_quantile(stays - walks[:, None], counts, 0.5), 0.0)
     untold = [name for name, store in mall.stores.items() if store.handover_s is None]
-    handover_s = dict.fromkeys(untold, of_mall)
+    service_s = dict.fromkeys(untold, of_mall)
     for store, sketch in known.items():
         if sketch.seen >= enough:
             walk_s = mall.stores[store].walk_s
-            handover_s[store] = max(sketch.quantile_ms(0.5) / 1000 - walk_s, 0.0)
-    return MallDwell(handover_s, _quantile(stays, counts, 0.5), _quantile(stays, counts, 0.9))
+            service_s[store] = max(sketch.quantile_ms(0.5) / 1000 - walk_s, 0.0)
+    return MallDwell(service_s, _quantile(stays, counts, 0.5), _quantile(stays, counts, 0.9))
 
 
 def _quantile(values: _Array, counts: _Array, q: float) -> float:

@@ -35,11 +35,11 @@ _Table = NDArray[np.int64]
 
 
 class Call(NamedTuple):
-    """What is to be done at one store. ``handover_ms``: the time at its counter."""
+    """What is to be done at one store. ``service_ms``: the time at its counter."""
 
     store: str
     ready_ms: int
-    handover_ms: int
+    service_ms: int
 
 
 class Tour(NamedTuple):
@@ -145,10 +145,10 @@ class _Ways:
     def tour(self, order: Sequence[int]) -> Tour:
         """The tour of this order."""
         first, last = order[0], order[-1]
-        collect_ms = self.at_gate[first] + self.calls[first].handover_ms
+        collect_ms = self.at_gate[first] + self.calls[first].service_ms
         ready_ms = self.calls[first].ready_ms
         for one, other in pairwise(order):
-            step_ms = self.way[one][other] + self.calls[other].handover_ms
+            step_ms = self.way[one][other] + self.calls[other].service_ms
             collect_ms += step_ms
             ready_ms = max(ready_ms + step_ms, self.calls[other].ready_ms)
         return Tour(self.gate, tuple(order), collect_ms, ready_ms, self.at_gate[last])
@@ -174,7 +174,7 @@ def _one_by_one(ways: _Ways, arrive_ms: int | None) -> list[int]:
     while left:
 
         def in_hand_ms(j: int, at_ms: int = at_ms, from_ms: list[int] = from_ms) -> int:
-            there_ms = at_ms + from_ms[j] + ways.calls[j].handover_ms
+            there_ms = at_ms + from_ms[j] + ways.calls[j].service_ms
             return there_ms if arrive_ms is None else max(there_ms, ways.calls[j].ready_ms)
 
         chosen = min(left, key=in_hand_ms)
@@ -191,7 +191,7 @@ class _Tables:
         self._n = len(ways.calls)
         self._way: _Table = np.array(ways.way, dtype=np.int64)
         self._at_gate: _Table = np.array(ways.at_gate, dtype=np.int64)
-        self._hand: _Table = np.array([call.handover_ms for call in ways.calls], dtype=np.int64)
+        self._hand: _Table = np.array([call.service_ms for call in ways.calls], dtype=np.int64)
         self._ready: _Table = np.array([call.ready_ms for call in ways.calls], dtype=np.int64)
 
     def order(self, arrive_ms: int | None) -> list[int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-GATE_GROUND_M = 25.0
+GATE_RADIUS_M = 25.0
 """So far around a gate is its own ground: who is there is about to walk in."""
 ARRIVAL_FIXES = 2
 """So many slow fixes in a row at the place are an arrival."""

@@ -16,7 +16,7 @@ import shapely
 from shapely.geometry import Polygon
 
 from mallard_engine.core.places.geo import LocalPlane
-from mallard_engine.core.places.polygon import Ring
+from mallard_engine.core.places.polygon import PolygonBoundary
 from mallard_engine.core.places.walking import Walks
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Mall:
     walks: Walks = field(init=False, repr=False, compare=False)
     radius_m: float = field(init=False, repr=False, compare=False)
     """As far as the outline reaches from there."""
-    ring_m: Ring = field(init=False, repr=False, compare=False)
+    boundary_m: PolygonBoundary = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         plane = LocalPlane(self.lat, self.lon)
@@ -113,7 +113,7 @@ class Mall:
         object.__setattr__(self, "outline_m", Polygon(corners))
         object.__setattr__(self, "walks", Walks(plane, self.gates, self.stores))
         object.__setattr__(self, "radius_m", max(hypot(x, y) for x, y in corners))
-        object.__setattr__(self, "ring_m", Ring(self.outline_m))
+        object.__setattr__(self, "boundary_m", PolygonBoundary(self.outline_m))
 
     def holds(self, lat: float, lon: float) -> bool:
         """Whether the point is inside the outline."""
@@ -121,7 +121,7 @@ class Mall:
 
     def distance_to_outline_m(self, lat: float, lon: float) -> float:
         """Metres to the outline; 0 inside it."""
-        return max(0.0, -self.ring_m.depth(*self.plane.xy(lat, lon)))
+        return max(0.0, -self.boundary_m.depth(*self.plane.xy(lat, lon)))
 
     def place_distance_m(self, lat: float, lon: float, gate_ground_m: float) -> float:
         """Metres to where one parks and walks there: the outline, and so far around each gate."""
@@ -195,13 +195,13 @@ class Market:
     area: Polygon
     malls: Mapping[str, Mall]
     region: Region = field(init=False, repr=False, compare=False)
-    ring: Ring = field(init=False, repr=False, compare=False)
+    ring: PolygonBoundary = field(init=False, repr=False, compare=False)
     spread: Spread = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", Region(self.area))
         object.__setattr__(self, "spread", Spread.of(self.malls))
-        object.__setattr__(self, "ring", Ring(self.area))
+        object.__setattr__(self, "ring", PolygonBoundary(self.area))
 
     @property
     def time_zone(self) -> str:

@@ -21,7 +21,7 @@ _Edge = tuple[float, float, float, float, float, float]
 _SMALLEST = 1e-300
 
 
-class Ring:
+class PolygonBoundary:
     """The boundary of a polygon, holes included, in the polygon's own plane and unit."""
 
     __slots__ = ("_edges",)

@@ -35,7 +35,7 @@ _MANY = 32
 _Measured = tuple[Collection[str], Iterable[tuple[float, Mall]], float]
 
 
-class SomeOf(Collection[str]):
+class MallSubset(Collection[str]):
     """Some of many malls, in the market's order. Which they are is compared with every step that a
     driver takes; their names are hardly ever wanted, so that they are read only then."""
 
@@ -54,7 +54,7 @@ class SomeOf(Collection[str]):
         return mall in tuple(self)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, SomeOf) and other.ids is self.ids:
+        if isinstance(other, MallSubset) and other.ids is self.ids:
             return bool((self.which == other.which).all())
         return isinstance(other, Collection) and tuple(self) == tuple(other)
 
@@ -63,21 +63,21 @@ class SomeOf(Collection[str]):
 
     def without(self, others: Collection[str]) -> Collection[str]:
         """Those that are not among the others."""
-        if isinstance(others, SomeOf) and others.ids is self.ids:
-            return SomeOf(self.ids, self.which & ~others.which)
+        if isinstance(others, MallSubset) and others.ids is self.ids:
+            return MallSubset(self.ids, self.which & ~others.which)
         known = set(others)
         return [mall for mall in self if mall not in known]
 
 
 def newly_in_reach(malls: Collection[str], before: Collection[str]) -> Collection[str]:
     """Those of the malls that were not in reach before."""
-    if isinstance(malls, SomeOf):
+    if isinstance(malls, MallSubset):
         return malls.without(before)
     return set(malls) - set(before)
 
 
-class Surroundings(NamedTuple):
-    """What is around (``lat``, ``lon``), and as far as ``still_m`` from there.
+class SafeRegion(NamedTuple):
+    """What is around (``lat``, ``lon``), and as far as ``safe_m`` from there.
 
     ``inside``: in the market's area. ``malls``: those in reach, in the market's order.
     ``at_mall``: the mall that one is at, if any.
@@ -85,7 +85,7 @@ class Surroundings(NamedTuple):
 
     lat: float
     lon: float
-    still_m: float
+    safe_m: float
     inside: bool
     malls: Collection[str]
     at_mall: str | None
@@ -94,34 +94,34 @@ class Surroundings(NamedTuple):
         """Whether all of this is true of that point for certain: of the very same point it is,
         however near an edge."""
         off_deg = abs(lat - self.lat) + abs(lon - self.lon)
-        return off_deg * _LONGEST_DEG_M < self.still_m or not off_deg
+        return off_deg * _LONGEST_DEG_M < self.safe_m or not off_deg
 
 
-def look_around(
+def safe_region_at(
     market: Market, lat: float, lon: float, *, reach_m: float, at_mall_m: float
-) -> Surroundings:
+) -> SafeRegion:
     """Look around from a point: ``reach_m`` around the centres of malls is in their reach, and
     ``at_mall_m`` around an outline is at the mall."""
     depth_deg = market.ring.depth(lon, lat)
     edge_deg = abs(depth_deg)
-    still_m = edge_deg * _SHORTEST_DEG_M * cos(radians(min(abs(lat) + edge_deg, 90.0)))
+    safe_m = edge_deg * _SHORTEST_DEG_M * cos(radians(min(abs(lat) + edge_deg, 90.0)))
     reach_m *= REACH_MARGIN
     measure = _measured_together if len(market.malls) >= _MANY else _measured
-    reached, near, still_m = measure(market, lat, lon, reach_m, at_mall_m, still_m)
+    reached, near, safe_m = measure(market, lat, lon, reach_m, at_mall_m, safe_m)
     at_mall = None
     # Nearest edge first: where even a mall's widest circle is further than what is known to be
     # still, its outline need not be measured, nor any behind it.
     for least_m, mall in near:
-        if least_m >= still_m:
+        if least_m >= safe_m:
             break
         outline_m = mall.distance_to_outline_m(lat, lon)
         if outline_m <= at_mall_m:
             at_mall = mall.id
-        still_m = min(still_m, abs(outline_m - at_mall_m))
-    return Surroundings(
+        safe_m = min(safe_m, abs(outline_m - at_mall_m))
+    return SafeRegion(
         lat,
         lon,
-        max(0.0, still_m * _STILL_SHARE - 1.0),
+        max(0.0, safe_m * _STILL_SHARE - 1.0),
         # At the very edge the library's exact arithmetic has the word.
         depth_deg > 0.0 if edge_deg > _EDGE_DEG else market.holds(lat, lon),
         reached,
@@ -130,7 +130,7 @@ def look_around(
 
 
 def _measured(
-    market: Market, lat: float, lon: float, reach_m: float, at_mall_m: float, still_m: float
+    market: Market, lat: float, lon: float, reach_m: float, at_mall_m: float, safe_m: float
 ) -> _Measured:
     reached = []
     near: list[tuple[float, Mall]] = []
@@ -138,30 +138,30 @@ def _measured(
         away_m = mall.plane.distance_m(lat, lon)
         if away_m <= reach_m:
             reached.append(mall.id)
-        still_m = min(still_m, abs(away_m - reach_m))
+        safe_m = min(safe_m, abs(away_m - reach_m))
         near.append((away_m - mall.radius_m - at_mall_m, mall))
     near.sort(key=_least_m)
-    return tuple(reached), near, still_m
+    return tuple(reached), near, safe_m
 
 
 def _measured_together(
-    market: Market, lat: float, lon: float, reach_m: float, at_mall_m: float, still_m: float
+    market: Market, lat: float, lon: float, reach_m: float, at_mall_m: float, safe_m: float
 ) -> _Measured:
     """The same for many malls at once."""
     spread = market.spread
     away_m = spread.away_m(lat, lon)
     reached: Collection[str] = spread.ids
     if reach_m < inf:
-        reached = SomeOf(spread.ids, away_m <= reach_m)
-        still_m = min(still_m, float(np.abs(away_m - reach_m).min()))
+        reached = MallSubset(spread.ids, away_m <= reach_m)
+        safe_m = min(safe_m, float(np.abs(away_m - reach_m).min()))
     least_m = away_m - spread.radius_m - at_mall_m
     # Once the nearest is measured, the circle is no larger than this: few others are looked at.
     nearest = int(least_m.argmin())
     widest_m = max(float(least_m[nearest] + 2 * spread.radius_m[nearest]), at_mall_m)
-    some = (least_m <= min(still_m, widest_m)).nonzero()[0]
+    some = (least_m <= min(safe_m, widest_m)).nonzero()[0]
     some = some[np.argsort(least_m[some], kind="stable")]
     near = ((float(least_m[index]), market.malls[spread.ids[index]]) for index in some)
-    return reached, near, still_m
+    return reached, near, safe_m
 
 
 def _least_m(near: tuple[float, Mall]) -> float:

@@ -22,9 +22,9 @@ import numpy as np
 from mallard_engine.core.matching.ranking import barred_by
 from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.model import Waiting
-from mallard_engine.core.pickup.approximate_tour import StoreRound
+from mallard_engine.core.pickup.approximate_tour import ApproximateTour
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
-from mallard_engine.core.pickup.pickup_plan import Handover, visiting
+from mallard_engine.core.pickup.pickup_plan import ServiceTime, run_tour
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import Order
@@ -44,8 +44,8 @@ _LOOKED_AT_HELD = 400
 
 class Pool:
     """The queued jobs of one mall, with the ways between them. A job that names a store which the
-    mall does not have raises `KeyError`. ``handover``: what its counters take; without, what the
-    policy says of all."""
+    mall does not have raises `KeyError`. ``service_time``: seconds at
+    each store; None: the policy's `store_dwell_s`."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class Pool:
         now_ms: int,
         policy: MarketPolicy,
         travel: TravelTime,
-        handover: Handover | None = None,
+        service_time: ServiceTime | None = None,
     ) -> None:
         self._mall = mall
         self._now_ms = now_ms
         self._policy = policy
         self._travel = travel
-        self._handover = handover or (lambda _mall, _store: policy.store_dwell_s)
-        self._visits = StoreRound(mall, self._handover)
+        self._service_time = service_time or (lambda _mall, _store: policy.store_dwell_s)
+        self._visits = ApproximateTour(mall, self._service_time)
         self._holds = policy.hold_max_s > 0
         self._by_deadline = policy.run.plan == "by_deadline"
         self._most = _LOOKED_AT_HELD if self._by_deadline else _LOOKED_AT
@@ -217,7 +217,7 @@ class Pool:
         """The run of these stops in that order, as its driver will walk and drive."""
         jobs = tuple(self._jobs[index] for index in turn)
         arrive_ms = self._now_ms + int(room.there_s * 1000)
-        tour = visiting(self._mall, [job.need for job in jobs], self._handover, arrive_ms)
+        tour = run_tour(self._mall, [job.need for job in jobs], self._service_time, arrive_ms)
         stops = self._stops
         return Run(
             driver=room.driver,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mallard_engine.core.matching.capacity import Load, load_of, misfit
 from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.model import HeldJob, Need
-from mallard_engine.core.pickup.approximate_tour import StoreRound
+from mallard_engine.core.pickup.approximate_tour import ApproximateTour
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
@@ -45,7 +45,7 @@ class RunStops:
         now_ms: int,
         policy: MarketPolicy,
         travel: TravelTime,
-        visits: StoreRound,
+        visits: ApproximateTour,
     ) -> None:
         figures = policy.run
         self.needs = needs
@@ -111,7 +111,7 @@ class RunStops:
         for index in turn:
             if not self.needs[index].stores:
                 # Of what a driver carries the stores are not told.
-                return self._visits.usual_s(len(turn))
+                return self._visits.mean_visit_s(len(turn))
             stores.update(self.needs[index].stores)
         return sum(self._visits.visit_s(stores))
 

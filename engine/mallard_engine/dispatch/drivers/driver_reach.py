@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 
-from mallard_engine.core.places.safe_region import Surroundings, look_around, newly_in_reach
+from mallard_engine.core.places.safe_region import SafeRegion, newly_in_reach, safe_region_at
 from mallard_engine.dispatch.context import Context
 from mallard_engine.dispatch.rounds.round_scheduler import Rounds
 from mallard_engine.ports import DriverFix, Freed
@@ -25,7 +25,7 @@ class _Whereabouts:
     fix: DriverFix | None = None
     fix_s: float = 0.0
     malls: Collection[str] = ()
-    around: Surroundings | None = None
+    around: SafeRegion | None = None
 
 
 class Reach:
@@ -44,7 +44,7 @@ class Reach:
         """Whether the (market, driver) has its socket on this node."""
         return driver in self._drivers
 
-    def around(self, market: str, fix: DriverFix) -> Surroundings:
+    def around(self, market: str, fix: DriverFix) -> SafeRegion:
         """What is around a fix; looked up anew only when its driver has moved out of the circle in
         which nothing of it changes."""
         known = self._drivers.get((market, fix.driver))
@@ -134,9 +134,9 @@ class Reach:
             return known.around.malls
         return self._look_around(market, driver.lat, driver.lon).malls
 
-    def _look_around(self, market: str, lat: float, lon: float) -> Surroundings:
+    def _look_around(self, market: str, lat: float, lon: float) -> SafeRegion:
         policy = self._context.policy(market)
         # A batch is of the whole market: who is in reach of what is for its problem to say.
         reach_m = inf if policy.round == "batch" else policy.max_radius_m
         place = self._context.places.market(market)
-        return look_around(place, lat, lon, reach_m=reach_m, at_mall_m=AT_MALL_M)
+        return safe_region_at(place, lat, lon, reach_m=reach_m, at_mall_m=AT_MALL_M)

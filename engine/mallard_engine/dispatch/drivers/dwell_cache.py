@@ -4,8 +4,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 
-from mallard_engine.core.pickup.dwell_estimate import DwellSketch, learnt
-from mallard_engine.core.pickup.pickup_plan import Handover
+from mallard_engine.core.pickup.dwell_estimate import DwellSketch, estimate_dwell
+from mallard_engine.core.pickup.pickup_plan import ServiceTime
 from mallard_engine.core.places.mall import Market
 from mallard_engine.metrics import Metrics
 
@@ -18,7 +18,7 @@ class Dwells:
     def __init__(self) -> None:
         self._seconds: dict[str, Mapping[tuple[str, str], float]] = {}
 
-    def handover(self, market: str, prior: Handover) -> Handover:
+    def service_time(self, market: str, prior: ServiceTime) -> ServiceTime:
         """What the market's stores take, as it is known whenever it is asked; else the prior."""
         known = self._seconds
 
@@ -39,8 +39,8 @@ class Dwells:
             by_mall[mall_id][store] = DwellSketch.parse(packed)
         seconds: dict[tuple[str, str], float] = {}
         for mall in market.malls.values():
-            found = learnt(mall, by_mall[mall.id], enough)
-            seconds |= {(mall.id, store): at_s for store, at_s in found.handover_s.items()}
+            found = estimate_dwell(mall, by_mall[mall.id], enough)
+            seconds |= {(mall.id, store): at_s for store, at_s in found.service_s.items()}
             if found.median_s is not None and found.p90_s is not None:
                 metrics.dwell(market.id, mall.id, found.median_s, found.p90_s)
             await asyncio.sleep(0)  # one mall at a time: nothing else waits for all of them

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mallard_engine.core.places.geofence import GATE_GROUND_M, Change, Presence, Sighting
+from mallard_engine.core.places.geofence import GATE_RADIUS_M, Change, Presence, Sighting
 from mallard_engine.dispatch.context import Context, Follow, Tasks
 from mallard_engine.dispatch.drivers.driver_reach import Reach
 from mallard_engine.ports import DriverFix, JobRef, NoSuchDriver, StoreUnavailable
@@ -77,7 +77,7 @@ class Arrivals:
 
     def _sighting(self, market: str, fix: DriverFix, mall_id: str) -> Sighting:
         mall = self._context.places.market(market).malls[mall_id]
-        place_m = mall.place_distance_m(fix.lat, fix.lon, GATE_GROUND_M)
+        place_m = mall.place_distance_m(fix.lat, fix.lon, GATE_RADIUS_M)
         return Sighting(fix.at_ms, place_m, *mall.plane.xy(fix.lat, fix.lon), fix.speed_mps)
 
     async def _look(self, market: str, driver: str, mall: str) -> None:

@@ -15,7 +15,7 @@ from mallard_engine.core.batch.job_selection import BatchTurn
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
 from mallard_engine.core.matching.eligibility import that_fit
 from mallard_engine.core.matching.search_policy import end_reason
-from mallard_engine.core.matching.travel_matrix import ways_of_batch
+from mallard_engine.core.matching.travel_matrix import requests_of_batch
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import RankedDriver, RoundRecord, Waiting
 from mallard_engine.dispatch.context import Context, Follow, Tasks
@@ -61,7 +61,7 @@ class MarketRounds:
         self._store = context.store
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
-        self._handover = context.handover(market)
+        self._service_time = context.service_time(market)
         # Who is asked for travel times before a plan; nobody where the straight line says them.
         self._ahead = context.ahead.get(market)
         self._follow = follow
@@ -153,7 +153,7 @@ class MarketRounds:
         jobs = self._turn.first(self._that_fit(jobs, drivers, queue.now_ms))
         travel = self._travel
         if self._ahead is not None and jobs and drivers:
-            travel = await self._ahead.ask(ways_of_batch(jobs, drivers), queue.now_ms)
+            travel = await self._ahead.fetch(requests_of_batch(jobs, drivers), queue.now_ms)
         plans = await self._plans(jobs, drivers, queue.now_ms, travel)
         if self._turn.planned(jobs, drivers, plans):
             self._woken += 1
@@ -315,7 +315,7 @@ class MarketRounds:
     ) -> list[Plan]:
         may_thread = self._context.workings.may_thread
         return await solved(
-            *(jobs, drivers, now_ms, self._policy, travel, self._handover),
+            *(jobs, drivers, now_ms, self._policy, travel, self._service_time),
             may_thread=may_thread,
         )
 

@@ -20,7 +20,7 @@ from mallard_engine.core.matching.search_policy import (
     widened,
 )
 from mallard_engine.core.matching.service_turns import Turns
-from mallard_engine.core.matching.travel_matrix import ways_of_round
+from mallard_engine.core.matching.travel_matrix import requests_of_round
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import Need, RoundRecord, Waiting
 from mallard_engine.core.places.markets import Mall
@@ -35,7 +35,7 @@ from mallard_engine.ports import (
     OfferPlan,
     PlannedJob,
     StoreUnavailable,
-    TravelAhead,
+    TravelMatrixSource,
 )
 from mallard_protocol.codes import JobReason
 
@@ -68,7 +68,7 @@ class MallRounds:
         self._metrics = context.metrics
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
-        self._handover = context.handover(mall.market)
+        self._service_time = context.service_time(mall.market)
         self._straight_line = context.straight_line(mall.market)
         # Who is asked for travel times before a ranking; nobody where the straight line says them.
         self._ahead = context.ahead.get(mall.market)
@@ -292,12 +292,16 @@ class MallRounds:
         waiting = tuple([job for job in found.waiting if job.job not in moved])
         return replace(found, waiting=waiting, waiting_total=found.waiting_total - len(moved))
 
-    async def _ask(self, ahead: TravelAhead, found: Found, needs: Sequence[Need]) -> TravelTime:
-        return await ahead.ask(ways_of_round(self._mall, found.near, needs), found.now_ms)
+    async def _ask(
+        self, ahead: TravelMatrixSource, found: Found, needs: Sequence[Need]
+    ) -> TravelTime:
+        return await ahead.fetch(requests_of_round(self._mall, found.near, needs), found.now_ms)
 
     def _matcher(self, found: Found, travel: TravelTime | None) -> Matcher:
         travel = travel or self._travel
-        return Matcher(self._mall, found.near, found.now_ms, self._policy, travel, self._handover)
+        return Matcher(
+            self._mall, found.near, found.now_ms, self._policy, travel, self._service_time
+        )
 
     async def _serve_found(
         self, found: Found, rankings: dict[str, Ranking], broke: set[str]

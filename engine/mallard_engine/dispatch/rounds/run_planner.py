@@ -31,7 +31,7 @@ class RunPlanner:
     def __init__(self, context: Context, market: str) -> None:
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
-        self._handover = context.handover(market)
+        self._service_time = context.service_time(market)
         self._new_offer_id = context.workings.new_offer_id
 
     def plan(
@@ -50,7 +50,9 @@ class RunPlanner:
         approaches = self._approaches(mall, near, now_ms)
         rooms = [self._room(mall, driver, now_ms, carries=True) for driver in coming]
         rooms += [self._room(mall, driver, now_ms) for driver, _ in approaches]
-        pooled = Pool(mall, jobs, now_ms, self._policy, self._travel, self._handover).runs(rooms)
+        pooled = Pool(mall, jobs, now_ms, self._policy, self._travel, self._service_time).runs(
+            rooms
+        )
         terms = {driver.driver.id: own for driver, own in approaches}
         by_driver = {driver.driver.id: driver for driver in (*coming, *near)}
         there_s = {room.driver: room.there_s for room in rooms}

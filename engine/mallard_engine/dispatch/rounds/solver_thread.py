@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan, solve
 from mallard_engine.core.matching.travel_time import TravelTime
-from mallard_engine.core.pickup.pickup_plan import Handover
+from mallard_engine.core.pickup.pickup_plan import ServiceTime
 from mallard_engine.core.policy import MarketPolicy
 
 IN_A_THREAD_FROM = 2_000
@@ -18,7 +18,7 @@ async def solved(
     now_ms: int,
     policy: MarketPolicy,
     travel: TravelTime,
-    handover: Handover | None = None,
+    service_time: ServiceTime | None = None,
     *,
     may_thread: bool = True,
 ) -> list[Plan]:
@@ -26,5 +26,5 @@ async def solved(
     and sockets are
     served meanwhile."""
     if may_thread and len(jobs) * len(drivers) >= IN_A_THREAD_FROM:
-        return await asyncio.to_thread(solve, jobs, drivers, now_ms, policy, travel, handover)
-    return solve(jobs, drivers, now_ms, policy, travel, handover)
+        return await asyncio.to_thread(solve, jobs, drivers, now_ms, policy, travel, service_time)
+    return solve(jobs, drivers, now_ms, policy, travel, service_time)

@@ -10,11 +10,11 @@ import pytest
 from mallard_engine.core.batch.bundling import Bundler, Unit
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan, solve
 from mallard_engine.core.model import Asked, Vehicle
-from mallard_engine.core.pickup.pickup_plan import when_ready
+from mallard_engine.core.pickup.pickup_plan import tour_when_ready
 from tests.engine.core.batch.test_solver import GATE, M_PER_DEG, NOW_MS, POLICY, Metres, driver, job
 
 BUNDLES = replace(POLICY, max_run_jobs=3, bundle_jobs=3)
-WALK_S = when_ready(
+WALK_S = tour_when_ready(
     job("a").mall, job("a").waiting.need, lambda *_: 0.0, NOW_MS
 ).collect_ms // 1000  # fmt: skip
 ROOMY = Vehicle(max_jobs=3)
@@ -32,7 +32,8 @@ def far(name: str, north_m: float, east_m: float = 0.0, **job_of: Any) -> BatchJ
 def bundler(jobs: list[BatchJob], **figures: Any) -> Bundler:
     policy = replace(BUNDLES, **figures)
     tours = {
-        it.waiting.job: when_ready(it.mall, it.waiting.need, lambda *_: 0.0, NOW_MS) for it in jobs
+        it.waiting.job: tour_when_ready(it.mall, it.waiting.need, lambda *_: 0.0, NOW_MS)
+        for it in jobs
     }
     return Bundler(jobs, tours, NOW_MS, policy, Metres())
 

@@ -8,7 +8,12 @@ import pytest
 
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, solve
 from mallard_engine.core.matching.ranking import Matcher
-from mallard_engine.core.matching.travel_matrix import Told, Ways, ways_of_batch, ways_of_round
+from mallard_engine.core.matching.travel_matrix import (
+    MatrixRequest,
+    TravelMatrix,
+    requests_of_batch,
+    requests_of_round,
+)
 from mallard_engine.core.matching.travel_time import Points, StraightLine, TravelTime
 from tests.engine.core.makers import MALL, NOW_MS, POLICY, TRAVEL, driver, near, need, waiting
 
@@ -22,9 +27,9 @@ class Nobody(TravelTime):
         raise AssertionError((from_lat, from_lon, to_lat, to_lon, at_ms))
 
 
-def told(wanted: list[Ways], source: TravelTime, otherwise: TravelTime) -> Told:
+def told(wanted: list[MatrixRequest], source: TravelTime, otherwise: TravelTime) -> TravelMatrix:
     tables = [source.matrix(Points.of(it.froms), Points.of(it.tos), NOW_MS) for it in wanted]
-    return Told(list(zip(wanted, tables, strict=True)), otherwise)
+    return TravelMatrix(list(zip(wanted, tables, strict=True)), otherwise)
 
 
 def some(count: int, seed: int) -> list[tuple[float, float]]:
@@ -35,7 +40,7 @@ def some(count: int, seed: int) -> list[tuple[float, float]]:
 def test_what_was_told_is_answered_and_the_rest_is_anothers() -> None:
     froms, tos = some(4, 1), some(3, 2)
     slow, fast = StraightLine(1.3, 5.0), StraightLine(1.3, 50.0)
-    table = told([Ways(tuple(froms), tuple(tos))], slow, fast)
+    table = told([MatrixRequest(tuple(froms), tuple(tos))], slow, fast)
     assert table.seconds(*froms[2], *tos[1], NOW_MS) == pytest.approx(
         slow.seconds(*froms[2], *tos[1], NOW_MS)
     )
@@ -55,7 +60,7 @@ def test_what_was_told_is_answered_and_the_rest_is_anothers() -> None:
 def test_a_round_asks_for_nothing_that_it_was_not_told() -> None:
     drivers = [near(f"d{number}", 200.0 * number) for number in range(6)]
     needs = [need(), need(lat=33.35), need(stores=("lego",), lat=33.36)]
-    table = told(ways_of_round(MALL, drivers, needs), TRAVEL, Nobody())
+    table = told(requests_of_round(MALL, drivers, needs), TRAVEL, Nobody())
     for asked in needs:
         ranked = Matcher(MALL, drivers, NOW_MS, POLICY, table).rank(asked)
         plain = Matcher(MALL, drivers, NOW_MS, POLICY, TRAVEL).rank(asked)
@@ -69,7 +74,7 @@ def test_a_job_of_several_stores_may_begin_at_any_of_their_gates() -> None:
     drivers = [near(f"d{number}", 300.0 * number) for number in range(4)]
     for order in (("lego", other.id), (other.id, "lego")):
         asked = need(stores=order)
-        table = told(ways_of_round(MALL, drivers, [asked]), TRAVEL, Nobody())
+        table = told(requests_of_round(MALL, drivers, [asked]), TRAVEL, Nobody())
         ranked = Matcher(MALL, drivers, NOW_MS, POLICY, table).rank(asked)
         plain = Matcher(MALL, drivers, NOW_MS, POLICY, TRAVEL).rank(asked)
         assert [(it.gate, it.eta_s) for it in ranked] == [(it.gate, it.eta_s) for it in plain]
@@ -89,7 +94,7 @@ def test_a_batch_asks_for_nothing_that_it_was_not_told() -> None:
     drivers = [
         BatchDriver(driver(f"d{number}"), 33.30 + number / 80, -111.9) for number in range(2)
     ]
-    table = told(ways_of_batch(jobs, drivers), TRAVEL, Nobody())
+    table = told(requests_of_batch(jobs, drivers), TRAVEL, Nobody())
     plans = solve(jobs, drivers, NOW_MS, POLICY, table)
     plain = solve(jobs, drivers, NOW_MS, POLICY, TRAVEL)
     assert len(plans) == 5
@@ -102,16 +107,16 @@ def test_a_job_that_cannot_be_asks_for_nothing() -> None:
     broken = need(stores=("nowhere",))
     assert all(
         it.tos == ((need().lat, need().lon),) or it.froms
-        for it in ways_of_round(MALL, [near("d")], [broken, need()])
+        for it in requests_of_round(MALL, [near("d")], [broken, need()])
     )
-    assert ways_of_round(MALL, [near("d")], [broken]) == []
+    assert requests_of_round(MALL, [near("d")], [broken]) == []
     job = BatchJob(waiting(need=broken), MALL)
-    assert [it for it in ways_of_batch([job], []) if it.tos] == []
+    assert [it for it in requests_of_batch([job], []) if it.tos] == []
 
 
 def test_places_are_asked_for_once() -> None:
     twice = [near("d"), near("e")]
-    (to_gate, to_door) = ways_of_round(MALL, twice, [need(), replace(need(), priority=1)])
+    (to_gate, to_door) = requests_of_round(MALL, twice, [need(), replace(need(), priority=1)])
     assert (len(to_gate.froms), len(to_gate.tos), len(to_door.tos)) == (1, 1, 1)
     assert np.isfinite(
         told([to_gate], TRAVEL, TRAVEL).seconds(*to_gate.froms[0], *to_gate.tos[0], 0)

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from mallard_engine.core.pickup.approximate_tour import StoreRound
+from mallard_engine.core.pickup.approximate_tour import ApproximateTour
 from mallard_engine.core.pickup.store_tour import Call, best_tour
 from tests.engine.core.makers import MALL
 
-VISITS = StoreRound(MALL, lambda _mall, _store: 120.0)
+VISITS = ApproximateTour(MALL, lambda _mall, _store: 120.0)
 
 
 def best_s(stores: list[str]) -> float:
@@ -37,7 +37,7 @@ def test_a_store_counts_once_in_whatever_order() -> None:
 
 
 def test_counters_of_their_own() -> None:
-    slow = StoreRound(MALL, lambda _mall, store: 300.0 if store == "apple" else 120.0)
+    slow = ApproximateTour(MALL, lambda _mall, store: 300.0 if store == "apple" else 120.0)
     assert slow.visit_s(["apple"])[0] - VISITS.visit_s(["apple"])[0] == 180.0
     assert slow.visit_s(["lego"]) == VISITS.visit_s(["lego"])
 
@@ -51,4 +51,4 @@ def test_a_visit_to_whatever_stores_is_as_long_as_most_are() -> None:
     dice = random.Random(2)
     for count in (1, 2, 6, 12):
         visits_s = [sum(VISITS.visit_s(dice.choices([*MALL.stores], k=count))) for _ in range(200)]
-        assert VISITS.usual_s(count) == pytest.approx(sum(visits_s) / 200, rel=0.1)
+        assert VISITS.mean_visit_s(count) == pytest.approx(sum(visits_s) / 200, rel=0.1)

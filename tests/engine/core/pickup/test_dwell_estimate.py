@@ -17,7 +17,7 @@ from mallard_engine.core.pickup.dwell_estimate import (
     MOST_MS,
     DwellSketch,
     bucket_of,
-    learnt,
+    estimate_dwell,
 )
 from tests.engine.core.makers import MALL
 
@@ -91,21 +91,21 @@ LEGO, OTHER = MALL.stores["lego"], next(s for s in MALL.stores.values() if s.id 
 
 
 def test_too_few_say_nothing() -> None:
-    assert learnt(MALL, {}, 20) == ({}, None, None)
-    assert learnt(MALL, {"lego": sketch_of(*[300_000] * 19)}, 20) == ({}, None, None)
-    assert learnt(MALL, {"no-more": sketch_of(*[300_000] * 50)}, 20) == ({}, None, None)
+    assert estimate_dwell(MALL, {}, 20) == ({}, None, None)
+    assert estimate_dwell(MALL, {"lego": sketch_of(*[300_000] * 19)}, 20) == ({}, None, None)
+    assert estimate_dwell(MALL, {"no-more": sketch_of(*[300_000] * 50)}, 20) == ({}, None, None)
 
 
 def test_the_walk_is_taken_off() -> None:
-    found = learnt(MALL, {"lego": sketch_of(*[600_000] * 20)}, 20)
-    assert found.handover_s["lego"] + LEGO.walk_s == pytest.approx(600, rel=ERROR)
+    found = estimate_dwell(MALL, {"lego": sketch_of(*[600_000] * 20)}, 20)
+    assert found.service_s["lego"] + LEGO.walk_s == pytest.approx(600, rel=ERROR)
     assert (found.median_s, found.p90_s) == pytest.approx((600, 600), rel=ERROR)
 
 
 def test_who_is_there_sooner_than_by_the_plan_of_the_mall_takes_no_less_than_nothing() -> None:
     at = replace(LEGO, walk_s=500)
     mall = replace(MALL, stores={**MALL.stores, "lego": at})
-    assert learnt(mall, {"lego": sketch_of(*[30_000] * 20)}, 20).handover_s["lego"] == 0
+    assert estimate_dwell(mall, {"lego": sketch_of(*[30_000] * 20)}, 20).service_s["lego"] == 0
 
 
 def test_the_mall_stands_in_for_a_store_that_few_have_been_at() -> None:
@@ -113,23 +113,23 @@ def test_the_mall_stands_in_for_a_store_that_few_have_been_at() -> None:
         "lego": sketch_of(*[(LEGO.walk_s + 300) * 1000] * 30),
         OTHER.id: sketch_of(*[(OTHER.walk_s + 900) * 1000] * 5),
     }
-    found = learnt(MALL, stays, 20)
+    found = estimate_dwell(MALL, stays, 20)
     off = ERROR * (900 + max(LEGO.walk_s, OTHER.walk_s))
-    assert set(found.handover_s) == set(MALL.stores)
-    assert all(at_s == pytest.approx(300, abs=off) for at_s in found.handover_s.values())
+    assert set(found.service_s) == set(MALL.stores)
+    assert all(at_s == pytest.approx(300, abs=off) for at_s in found.service_s.values())
 
 
 def test_it_does_not_stand_in_for_one_that_tells_its_own_figure() -> None:
     told = replace(OTHER, handover_s=45)
     mall = replace(MALL, stores={**MALL.stores, OTHER.id: told})
-    found = learnt(mall, {"lego": sketch_of(*[(LEGO.walk_s + 300) * 1000] * 30)}, 20)
-    assert set(found.handover_s) == set(MALL.stores) - {OTHER.id}
+    found = estimate_dwell(mall, {"lego": sketch_of(*[(LEGO.walk_s + 300) * 1000] * 30)}, 20)
+    assert set(found.service_s) == set(MALL.stores) - {OTHER.id}
 
 
 @given(st.dictionaries(st.sampled_from(sorted(MALL.stores)), st.lists(spans, max_size=FULL)))
 def test_what_a_mall_takes_is_what_all_its_stays_say(stays: dict[str, list[int]]) -> None:
-    found = learnt(MALL, {store: sketch_of(*of) for store, of in stays.items()}, 20)
-    assert all(0 <= at_s <= MOST_MS / 1000 for at_s in found.handover_s.values())
+    found = estimate_dwell(MALL, {store: sketch_of(*of) for store, of in stays.items()}, 20)
+    assert all(0 <= at_s <= MOST_MS / 1000 for at_s in found.service_s.values())
     if found.median_s is not None and found.p90_s is not None:
         everything = sorted(itertools.chain(*stays.values()))
         exact = everything[ceil(0.5 * len(everything)) - 1] / 1000

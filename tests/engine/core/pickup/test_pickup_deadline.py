@@ -12,7 +12,7 @@ from mallard_engine.core.batch.solver import BatchDriver, BatchJob, solve
 from mallard_engine.core.matching.ranking import Matcher, offerable
 from mallard_engine.core.model import Need, RankedDriver
 from mallard_engine.core.pickup.pickup_deadline import at_next_opening, collect_by_ms, last_call_ms
-from mallard_engine.core.pickup.pickup_plan import collecting
+from mallard_engine.core.pickup.pickup_plan import job_tour
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.opening_hours import OpeningHours, is_open, opening_at, parse_spans
 from mallard_engine.core.policy import MarketPolicy, RunCosts
@@ -70,7 +70,7 @@ def test_driver_who_arrives_after_the_window_is_no_candidate() -> None:
 @pytest.mark.finding("D2")
 def test_walk_and_counter_count_towards_closing() -> None:
     what = need(CLOSES)
-    tour = collecting(MALL, what, lambda *_: POLICY.store_dwell_s, CLOSES)
+    tour = job_tour(MALL, what, lambda *_: POLICY.store_dwell_s, CLOSES)
     probe = ranked(makers.MALL, what, CLOSES, 500)
     takes_ms = probe.eta_pickup_ms - CLOSES
     assert takes_ms > tour.collect_ms
@@ -249,7 +249,7 @@ def test_nobody_is_late_and_no_job_dies_before_an_opening(
         assert opening.to_ms is None or found.eta_pickup_ms <= opening.to_ms
         assert offerable((found,)) == (found,)
 
-    collect_ms = collecting(mall, what, lambda *_: POLICY.store_dwell_s, now_ms).collect_ms
+    collect_ms = job_tour(mall, what, lambda *_: POLICY.store_dwell_s, now_ms).collect_ms
     moved = at_next_opening(mall, what, collect_ms, now_ms)
     assert moved is None or not found.eligible
     if moved is not None:

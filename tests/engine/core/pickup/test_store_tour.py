@@ -44,7 +44,7 @@ def every_tour(
         for number in order:
             here = calls[number].store
             leg = walks.from_gate_s(gate, here) if before is None else walks.between_s(before, here)
-            walk += round(leg * 1000) + calls[number].handover_ms
+            walk += round(leg * 1000) + calls[number].service_ms
             before = here
         assert before is not None
         found.append((walk, round(walks.from_gate_s(gate, before) * 1000), order))
@@ -61,7 +61,7 @@ def back_ms(walks: Walks, gate: str, calls: list[Call], order: tuple[int, ...], 
             if before is None
             else walks.between_s(before, call.store)
         )
-        at_ms = max(at_ms + round(leg * 1000) + call.handover_ms, call.ready_ms)
+        at_ms = max(at_ms + round(leg * 1000) + call.service_ms, call.ready_ms)
         before = call.store
     assert before is not None
     return at_ms + round(walks.from_gate_s(gate, before) * 1000)
@@ -146,7 +146,7 @@ def first_back_ms(walks: Walks, gate: str, calls: list[Call], arrive_ms: int) ->
             if before
             else arrive_ms + round(walks.from_gate_s(gate, call.store) * 1000)
         )
-        return max(there_ms + call.handover_ms, call.ready_ms)
+        return max(there_ms + call.service_ms, call.ready_ms)
 
     everything = frozenset(range(len(calls)))
     return min(

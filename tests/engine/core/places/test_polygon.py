@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mallard_engine.core.places.markets import Places
-from mallard_engine.core.places.polygon import Ring
+from mallard_engine.core.places.polygon import PolygonBoundary
 
 # No denormal numbers: shapely warns of what it makes of them.
 near = st.integers(-3_000, 3_000).map(lambda thousandths: thousandths / 1000)
@@ -20,7 +20,7 @@ def test_depth_is_shapelys_distance_and_side(
     hull = shapely.convex_hull(shapely.MultiPoint(corners))
     if not isinstance(hull, shapely.Polygon) or hull.area < 1e-3:
         return
-    depth = Ring(hull).depth(x, y)
+    depth = PolygonBoundary(hull).depth(x, y)
     point = shapely.Point(x, y)
     assert abs(depth) == pytest.approx(shapely.distance(hull.boundary, point), abs=1e-9)
     if abs(depth) > 1e-9:
@@ -30,7 +30,7 @@ def test_depth_is_shapelys_distance_and_side(
 def test_every_place_of_ours_is_as_shapely_says() -> None:
     drawn = random.Random(3)
     for mall in Places.load().malls.values():
-        ring = Ring(mall.outline_m)
+        ring = PolygonBoundary(mall.outline_m)
         for _ in range(200):
             x, y = drawn.uniform(-400, 400), drawn.uniform(-400, 400)
             point = shapely.Point(x, y)
@@ -40,7 +40,7 @@ def test_every_place_of_ours_is_as_shapely_says() -> None:
 
 
 def test_a_hole_is_outside() -> None:
-    ring = Ring(
+    ring = PolygonBoundary(
         shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], holes=[[(3, 3), (6, 3), (6, 6), (3, 6)]])
     )
     assert ring.depth(4.5, 4.5) == -1.5
@@ -49,4 +49,4 @@ def test_a_hole_is_outside() -> None:
 
 def test_a_corner_given_twice_changes_nothing() -> None:
     square = [(0, 0), (0, 0), (4, 0), (4, 4), (4, 4), (0, 4)]
-    assert Ring(shapely.Polygon(square)).depth(1, 2) == 1.0
+    assert PolygonBoundary(shapely.Polygon(square)).depth(1, 2) == 1.0

@@ -5,7 +5,7 @@ import pytest
 
 from mallard_engine.core.places import safe_region
 from mallard_engine.core.places.markets import Places
-from mallard_engine.core.places.safe_region import Surroundings, look_around, newly_in_reach
+from mallard_engine.core.places.safe_region import SafeRegion, newly_in_reach, safe_region_at
 from mallard_engine.simulation.pickup_points import market_of_points
 
 M_PER_DEG = 111_195.0
@@ -18,8 +18,8 @@ def places() -> Places:
 
 def around(
     places: Places, market: str, lat: float, lon: float, reach_m: float = 25_000
-) -> Surroundings:
-    return look_around(places.market(market), lat, lon, reach_m=reach_m, at_mall_m=70.0)
+) -> SafeRegion:
+    return safe_region_at(places.market(market), lat, lon, reach_m=reach_m, at_mall_m=70.0)
 
 
 def test_malls_in_reach(places: Places) -> None:
@@ -56,7 +56,7 @@ def test_nothing_changes_within_the_circle(places: Places, spread_deg: float) ->
             lon = mall.lon + drawn.gauss(0, spread_deg)
             here = around(places, mall.market, lat, lon)
             angle = drawn.uniform(0, math.tau)
-            step_deg = here.still_m / M_PER_DEG * drawn.uniform(0.5, 1.1)
+            step_deg = here.safe_m / M_PER_DEG * drawn.uniform(0.5, 1.1)
             there = lat + step_deg * math.sin(angle), lon + step_deg * math.cos(angle)
             if here.hold(*there):
                 held += 1
@@ -68,7 +68,7 @@ def test_on_the_very_edge_the_point_itself_is_known(places: Places) -> None:
     mall = places.mall("meadows-mall")
     edge_lat = mall.lat + 10_000 * safe_region.REACH_MARGIN / mall.plane.m_per_deg_lat
     here = around(places, mall.market, edge_lat, mall.lon, 10_000)
-    assert here.still_m == 0.0
+    assert here.safe_m == 0.0
     assert here.hold(edge_lat, mall.lon)
     assert not here.hold(edge_lat + 1e-9, mall.lon)
 
@@ -85,11 +85,11 @@ def test_many_malls_measured_together_are_as_measured_one_by_one(
     for _ in range(200):
         lat, lon = drawn.gauss(0, 0.005), drawn.gauss(0, 0.005)
         monkeypatch.setattr(safe_region, "_MANY", 1_000)
-        one_by_one = look_around(market, lat, lon, reach_m=reach_m, at_mall_m=70.0)
+        one_by_one = safe_region_at(market, lat, lon, reach_m=reach_m, at_mall_m=70.0)
         monkeypatch.setattr(safe_region, "_MANY", 2)
-        together = look_around(market, lat, lon, reach_m=reach_m, at_mall_m=70.0)
-        assert together._replace(still_m=0.0) == one_by_one._replace(still_m=0.0)
-        assert together.still_m == pytest.approx(one_by_one.still_m, abs=1e-6)
+        together = safe_region_at(market, lat, lon, reach_m=reach_m, at_mall_m=70.0)
+        assert together._replace(safe_m=0.0) == one_by_one._replace(safe_m=0.0)
+        assert together.safe_m == pytest.approx(one_by_one.safe_m, abs=1e-6)
         at_malls.add(together.at_mall)
     assert len(at_malls) > 10
 
@@ -98,8 +98,8 @@ def test_what_came_newly_into_reach_is_told_of_many_malls_as_of_few() -> None:
     drawn = random.Random(5)
     points = {f"m{n}": (drawn.gauss(0, 0.02), drawn.gauss(0, 0.02)) for n in range(60)}
     market = market_of_points("town", points).market("town")
-    before = look_around(market, 0.0, 0.0, reach_m=2_000.0, at_mall_m=70.0).malls
-    after = look_around(market, 0.0, 0.01, reach_m=2_000.0, at_mall_m=70.0).malls
+    before = safe_region_at(market, 0.0, 0.0, reach_m=2_000.0, at_mall_m=70.0).malls
+    after = safe_region_at(market, 0.0, 0.01, reach_m=2_000.0, at_mall_m=70.0).malls
     assert before != after
     assert after == tuple(after)
     new = set(after) - set(before)

@@ -36,8 +36,8 @@ async def test_stays_at_a_store_move_the_eta_of_its_next_job_on_another_node(
     await first.wish("ann", Wish.OFFLINE)
 
     second = await make_node("b", **figures)
-    handover = second.dispatcher._context.handover(MARKET)
-    await eventually(lambda: handover(MALL.id, "lego") < PRIOR_S)
+    service_time = second.dispatcher._context.service_time(MARKET)
+    await eventually(lambda: service_time(MALL.id, "lego") < PRIOR_S)
     await second.online("bob")
     _, eta_s = await eta_after_arrival_s(second, "bob")
     # They were in and out within moments.
@@ -55,4 +55,4 @@ async def test_a_market_that_does_not_learn_keeps_its_figure(make_node: MakeNode
     ref, _ = await eta_after_arrival_s(node, "ann")
     await node.does(ref, "ann", (await node.job(ref)).attempt, Step.AT_MALL, Step.PICKED_UP)
     assert await node.store.drivers.dwells(MARKET) == {}
-    assert node.dispatcher._context.handover(MARKET)(MALL.id, "lego") == PRIOR_S
+    assert node.dispatcher._context.service_time(MARKET)(MALL.id, "lego") == PRIOR_S
