@@ -7,7 +7,8 @@ import pytest
 from mallard_engine.config.fields import flat_names
 from mallard_engine.config.settings import Settings
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.reference import main, settings_page
+from mallard_engine.metrics import Metrics
+from mallard_engine.reference import commands_page, main, metrics_page, settings_page
 
 
 def test_committed_pages_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,3 +28,21 @@ def test_settings_page_documents_every_setting_once() -> None:
     settings = flat_names(Settings, leave_out=("policy", "markets"))
     for name in (*settings, *flat_names(MarketPolicy)):
         assert page.count(f"| `MALLARD_{name.upper()}` |") == 1, name
+
+
+@pytest.mark.parametrize("command", ["serve", "config check", "token driver", "simulate fleet"])
+def test_commands_page_has_a_section_for_each_command(command: str) -> None:
+    assert f"\n## mallard {command}\n" in commands_page()
+
+
+def test_commands_page_marks_required_options_and_repeats() -> None:
+    page = commands_page()
+    assert "| `--market M` | the drivers' market; required |" in page
+    assert "| `ID...` |" in page
+
+
+def test_metrics_page_has_a_row_for_each_exposed_metric() -> None:
+    page = metrics_page()
+    for family in Metrics().registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        assert page.count(f"| `{name}` | {family.type} |") == 1

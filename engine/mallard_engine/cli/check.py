@@ -31,17 +31,17 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "check",
         help="audit a store",
-        description="Looks at a store, which may be at work, and names what must not be. Writes "
+        description="Audits a store, which may be in use, against the engine's invariants. Writes "
         "nothing. Run it with the settings of the nodes. Exit status: 0 no breach, 1 breaches, "
-        "2 the store cannot be reached or was written by a newer version, 3 no breach, but not "
-        "everything was looked at.",
+        "2 the store is unreachable or was written by a newer version, 3 no breach, but the audit "
+        "is incomplete.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--limit",
         type=number(int, 1, _MAX_LIMIT),
         metavar="N",
-        help="look at the newest N jobs of a market, and N things of other kinds (default: all)",
+        help="audit the newest N jobs of a market, and N records of each other kind (default: all)",
     )
     add_settings_flags(parser)
 

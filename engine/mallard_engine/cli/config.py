@@ -15,9 +15,9 @@ _SECRETS: Final = ("secret", "second_secret", "redis_url")
 
 def add_parser(subparsers: Any) -> None:
     """Add `config check`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser("config", help="look at the settings")
+    parser: argparse.ArgumentParser = subparsers.add_parser("config", help="check the settings")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    check = actions.add_parser("check", help="check the settings and the places, and show them")
+    check = actions.add_parser("check", help="check and print the settings and the places")
     add_settings_flags(check)
     check.add_argument("--host", help=argparse.SUPPRESS)
     check.add_argument("--port", help=argparse.SUPPRESS)

@@ -29,13 +29,13 @@ def add_parser(subparsers: Any) -> None:
     """Add `demo`."""
     plan = Plan()
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "demo", help="see it work: two nodes, simulated drivers, orders, and the accounts"
+        "demo", help="run two nodes, simulated drivers and orders, and audit the result"
     )
     parser.add_argument(
         "--seconds",
         type=number(float, 0.1, 86_400),
         default=plan.seconds,
-        help=f"how long orders arrive (default: {plan.seconds:g}); then it drains",
+        help=f"how long orders arrive (default: {plan.seconds:g}); the demo ends when all are done",
     )
     parser.add_argument(
         "--rate",
@@ -47,9 +47,11 @@ def add_parser(subparsers: Any) -> None:
         "--drivers",
         type=number(int, 1, 100_000),
         default=plan.drivers,
-        help=f"default: {plan.drivers}",
+        help=f"number of drivers (default: {plan.drivers})",
     )
-    parser.add_argument("--seed", type=int, default=plan.seed, help=f"default: {plan.seed}")
+    parser.add_argument(
+        "--seed", type=int, default=plan.seed, help=f"random seed (default: {plan.seed})"
+    )
     parser.add_argument(
         "--kill-node", action="store_true", help="kill one node with SIGKILL half-way"
     )

@@ -38,37 +38,41 @@ def add_parser(subparsers: Any) -> None:
         "--url",
         action="append",
         type=_engine,
-        help="an engine (default: ws://127.0.0.1:8000); may be repeated, for several nodes",
+        help="address of a node (default: ws://127.0.0.1:8000); repeat it for several nodes",
     )
-    parser.add_argument("--market", required=True, metavar="M", help="where they drive")
+    parser.add_argument(
+        "--market", required=True, metavar="M", help="the market in which they drive"
+    )
     parser.add_argument(
         "--count",
         type=number(int, 1, 100_000),
         default=10,
         metavar="N",
-        help="how many (default: 10)",
+        help="number of drivers (default: 10)",
     )
     parser.add_argument(
         "--seconds",
         type=number(float, 0.1, 1e9),
         metavar="S",
-        help="how long (default: until interrupted)",
+        help="duration in seconds (default: until interrupted)",
     )
     parser.add_argument(
         "--speed-mps",
         type=number(float, 0.1, 100_000),
         default=15.0,
         metavar="V",
-        help="how fast they drive (default: 15; the engine believes up to MALLARD_MAX_SPEED_MPS)",
+        help="speed in m/s (default: 15; the engine accepts up to MALLARD_MAX_SPEED_MPS)",
     )
     parser.add_argument(
         "--max-jobs",
         type=number(int, 1, 50),
         default=1,
         metavar="N",
-        help="how many jobs each has room for (default: 1; a market pools up to its max_run_jobs)",
+        help="jobs that a vehicle has room for (default: 1; a market pools up to its max_run_jobs)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of their habits (default: 1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="random seed of their behaviour (default: 1)"
+    )
     add_settings_flags(parser)
 
 

@@ -48,7 +48,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         bounded = importlib.import_module("mallard_engine.core.bounded")
         arguments = sys.argv[1:] if argv is None else argv
-        args = _parser(arguments).parse_args(arguments)
+        args = build_parser(arguments).parse_args(arguments)
     except ModuleNotFoundError as error:
         top = (error.name or "").partition(".")[0]
         if top in _FIRST_PARTY:
@@ -96,7 +96,7 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return a parser of the command that ``argv`` names, or of all when it names none.
 
     Importing every command takes a second and a half of CPU, most of it for libraries that only
@@ -104,7 +104,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """
     commands = importlib.import_module("mallard_engine.cli")
     parser = argparse.ArgumentParser(
-        prog="mallard", description="Finds a driver for every mall pick-up."
+        prog="mallard", description="Real-time dispatch of drivers for pick-ups at malls."
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))

@@ -16,13 +16,23 @@ _MALL = "chandler-fashion-center"
 
 def add_mall_flags(source: argparse.ArgumentParser) -> None:
     """Add which mall, and how many parcels."""
-    source.add_argument("--mall", default=_MALL, help=f"default: {_MALL}")
-    source.add_argument("--parcels", type=number(int, 1, 20_000), default=950, help="default: 950")
+    source.add_argument("--mall", default=_MALL, help=f"id of the mall (default: {_MALL})")
+    source.add_argument(
+        "--parcels",
+        type=number(int, 1, 20_000),
+        default=950,
+        help="number of parcels (default: 950)",
+    )
 
 
 def add_drivers_flag(source: argparse.ArgumentParser) -> None:
     """Add how many drivers the day has."""
-    source.add_argument("--drivers", type=number(int, 1, 5_000), default=150, help="default: 150")
+    source.add_argument(
+        "--drivers",
+        type=number(int, 1, 5_000),
+        default=150,
+        help="number of drivers (default: 150)",
+    )
 
 
 def policy_of(args: argparse.Namespace) -> MarketPolicy:

@@ -41,12 +41,13 @@ def end_politely() -> None:
 
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--config`, `--redis` and `--data`."""
-    parser.add_argument("--config", metavar="FILE", help="settings in TOML")
+    parser.add_argument("--config", metavar="FILE", help="settings in a TOML file")
     parser.add_argument(
         "--redis",
         metavar="URL",
         dest="redis_url",
-        help="a Redis that nodes may share; without one, an embedded server in the data folder",
+        help="address of a Redis that nodes may share (default: an embedded server in the data "
+        "folder)",
     )
     parser.add_argument("--data", metavar="DIR", help="the data folder (default: .mallard)")
 

@@ -52,28 +52,28 @@ def add_parser(subparsers: Any) -> None:
     """Add `replay`, which records and replays."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "replay",
-        help="a live market's recorded day under another policy",
+        help="record a day of a live market and replay it under another policy",
         description="Records a market's event stream to a file, and replays it in virtual time: "
         "as it was, under the market's policy, and under another one.",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     action: argparse.ArgumentParser = actions.add_parser(
         "record",
-        help="write a market's event stream and its jobs' needs to a file",
-        description="Reads the store that the settings name, which may be at work, and writes "
-        "nothing to it. The file tells where people live: it is readable by its owner only.",
+        help="record a market's events and its jobs' requirements in a file",
+        description="Reads the store that the settings name, which may be in use, and writes "
+        "nothing to it. The file contains addresses of customers; only its owner can read it.",
     )
-    action.add_argument("file", type=Path, metavar="FILE")
+    action.add_argument("file", type=Path, metavar="FILE", help="the recording to write")
     action.add_argument("--market", required=True, help="the market's id")
     add_settings_flags(action)
     action.set_defaults(replay=_record)
     action = actions.add_parser(
         "day",
-        help="replay such a file",
-        description="The day as it was, replayed under the market's policy, and, with --policy or "
-        "--set, under another.",
+        help="replay a recorded day",
+        description="Compares the day as it was with replays under the market's policy and, with "
+        "--policy or --set, under another one.",
     )
-    action.add_argument("file", type=Path, metavar="FILE")
+    action.add_argument("file", type=Path, metavar="FILE", help="the recording")
     action.add_argument("--config", metavar="FILE", help="settings in TOML, with the policy")
     add_day_flags(action)
     action.set_defaults(replay=_day)

@@ -26,16 +26,19 @@ _SUFFIX = ".roads"
 def add_parser(subparsers: Any) -> None:
     """Add `roads build` and `roads show`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "roads", help="make a road network out of an OpenStreetMap extract, or look at one"
+        "roads", help="build or inspect a road network from an OpenStreetMap extract"
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="make a network for `travel.roads` of a market")
+    build = actions.add_parser("build", help="build a network for `travel.roads` of a market")
     build.add_argument("extract", type=Path, metavar="FILE.osm.pbf", help="the extract")
     build.add_argument(
-        "--out", type=Path, metavar="FILE", help=f"where to (default: FILE{_SUFFIX}, here)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=f"output file (default: FILE{_SUFFIX} in this folder)",
     )
     build.set_defaults(action=_build)
-    show = actions.add_parser("show", help="check a network and say what is in it")
+    show = actions.add_parser("show", help="check a network and print what it contains")
     show.add_argument("network", type=Path, metavar=f"FILE{_SUFFIX}", help="the network")
     show.set_defaults(action=_show)
 

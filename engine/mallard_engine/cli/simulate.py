@@ -33,18 +33,20 @@ def add_parser(subparsers: Any) -> None:
     """Add `simulate` and its sources of days."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "simulate",
-        help="replay whole days in virtual time",
-        description="Whole days through the real dispatcher, its scripts and an embedded store, in "
-        "virtual time. The same seed gives the same day, event for event.",
+        help="simulate whole days in virtual time",
+        description="Runs whole days through the real dispatcher, its scripts and an embedded "
+        "store in virtual time. The same seed gives the same day, event for event.",
     )
     sources = parser.add_subparsers(metavar="SOURCE", required=True)
     source: argparse.ArgumentParser = sources.add_parser(
         "mdrp",
         help="instances of the Meal Delivery Routing Problem",
-        description="Instances of mdrplib: each restaurant is a mall with one store. Their rules "
-        "are obeyed, and the solution files are those of the benchmark's evaluator.",
+        description="Runs instances of mdrplib under their rules: each restaurant is a mall with "
+        "one store. The solution files are those of the benchmark's evaluator.",
     )
-    source.add_argument("instances", nargs="+", type=Path, metavar="INSTANCE_DIR")
+    source.add_argument(
+        "instances", nargs="+", type=Path, metavar="INSTANCE_DIR", help="the folder of an instance"
+    )
     source.add_argument(
         "--solution", type=Path, metavar="DIR", help="write solution files to DIR/INSTANCE/"
     )
@@ -54,25 +56,25 @@ def add_parser(subparsers: Any) -> None:
     source = sources.add_parser(
         "cityday",
         help="real delivery days of cities",
-        description="Days of mdrp-sim. Ours, and stated: speed "
+        description="Runs days of mdrp-sim. Assumed: speed "
         f"{cityday.SPEED_MPS:g} m/s over {cityday.CIRCUITY:g} x the straight line, a minute of "
         "service at each end, couriers who accept with a probability from U(0.4, 1); half of the "
         "refusals are silence.",
     )
-    source.add_argument("days", nargs="+", type=Path, metavar="DIR")
+    source.add_argument("days", nargs="+", type=Path, metavar="DIR", help="the folder of a day")
     source.add_argument(
         "--fleet",
         type=number(float, 0.001, 1.0),
         default=1.0,
         metavar="SHARE",
-        help="0.25 keeps every fourth courier (default: 1)",
+        help="share of the couriers to keep, such as 0.25 (default: 1)",
     )
     source.add_argument(
         "--known-offers",
         type=number(int, 0, 1_000),
         default=0,
         metavar="N",
-        help="how many offers each courier has had on former days (default: 0)",
+        help="number of earlier offers in each courier's history (default: 0)",
     )
     source.add_argument(
         "--from",
@@ -80,8 +82,8 @@ def add_parser(subparsers: Any) -> None:
         default=0,
         metavar="HOUR",
         dest="from_hour",
-        help="only orders placed from this hour on, with the couriers of then where their shifts "
-        "begin (default: the whole day)",
+        help="simulate only orders placed from this hour on, with the couriers on shift "
+        "(default: the whole day)",
     )
     add_day_flags(source)
     source.set_defaults(simulate=_cityday)
@@ -94,8 +96,9 @@ def _add_mallday(sources: Any) -> None:
     source: argparse.ArgumentParser = sources.add_parser(
         "mallday",
         help="a day of one mall",
-        description="Parcels from the stores of a real mall to the households around it, drivers "
-        "on blocks of 3 to 4 hours. docs/topics/simulation.md lists the assumptions.",
+        description="Delivers parcels from the stores of a real mall to the surrounding "
+        "households, with drivers on blocks of 3 to 4 hours. "
+        "docs/topics/simulation.md lists the assumptions.",
     )
     add_mall_flags(source)
     add_drivers_flag(source)

@@ -27,9 +27,9 @@ def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.Argum
     """Add the source `fleet`."""
     source: argparse.ArgumentParser = sources.add_parser(
         "fleet",
-        help="the smallest fleet that keeps a mall's day in time",
-        description="Searches, by bisection over whole mall days, the smallest fleet with which "
-        "every seed's day keeps the goal, and tells its scheduled driver-hours.",
+        help="the smallest fleet that keeps a mall day on time",
+        description="Searches by bisection over mall days for the smallest fleet that reaches the "
+        "goal with every seed, and prints its scheduled driver-hours.",
     )
     add_mall_flags(source)
     source.add_argument(
@@ -37,7 +37,7 @@ def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.Argum
         type=number(float, 0.0, 100.0),
         default=99.0,
         metavar="PERCENT",
-        help="of all orders in time (default: 99)",
+        help="share of orders delivered on time (default: 99)",
     )
     source.add_argument(
         "--most", type=number(int, 1, 5_000), default=256, help="the largest fleet (default: 256)"
@@ -46,16 +46,16 @@ def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.Argum
         "--least",
         type=number(int, 1, 5_000),
         default=1,
-        help="fewer are taken to be too few (default: 1)",
+        help="the smallest fleet; fewer drivers are assumed not to suffice (default: 1)",
     )
     source.add_argument(
-        "--step", type=number(int, 1, 1_000), default=4, help="drivers by so many (default: 4)"
+        "--step", type=number(int, 1, 1_000), default=4, help="precision in drivers (default: 4)"
     )
     source.add_argument(
         "--seeds",
         type=number(int, 1, 100),
         default=1,
-        help="how many seeds, from --seed on (default: 1)",
+        help="number of seeds, starting at --seed (default: 1)",
     )
     add_common(source)
     return source
@@ -65,14 +65,14 @@ def add_hindsight(sources: Any, add_common: Callable[[Any], None]) -> argparse.A
     """Add the source `hindsight`."""
     source: argparse.ArgumentParser = sources.add_parser(
         "hindsight",
-        help="the same mall day planned with full hindsight, by PyVRP",
+        help="a mall day planned with full hindsight, by PyVRP",
         description="Plans the day that `mallday` of the same seed, parcels, drivers and policy "
         "simulates, with every order known from the start. Needs mallard-engine[hindsight].",
     )
     add_mall_flags(source)
     add_drivers_flag(source)
     source.add_argument(
-        "--minutes", type=number(float, 0.01, 600), default=10.0, help="to plan (default: 10)"
+        "--minutes", type=number(float, 0.01, 600), default=10.0, help="planning time (default: 10)"
     )
     add_common(source)
     return source

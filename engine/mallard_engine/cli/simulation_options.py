@@ -36,7 +36,7 @@ def day_console() -> Console:
 def add_day_flags(source: argparse.ArgumentParser) -> None:
     """Add the flags of every kind of day."""
     source.add_argument(
-        "--policy", type=Path, metavar="FILE", help="TOML with a [policy] table: a market's figures"
+        "--policy", type=Path, metavar="FILE", help="TOML file with a [policy] table"
     )
     source.add_argument(
         "--set",
@@ -44,11 +44,11 @@ def add_day_flags(source: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         dest="figures",
-        help="one figure of the policy, over the file; may be repeated",
+        help="set one value of the policy, overriding the file; may be repeated",
     )
-    source.add_argument("--seed", type=int, default=0, help="default: 0")
+    source.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     source.add_argument("--plots", type=Path, metavar="DIR", help="write charts as SVG to DIR/DAY/")
-    source.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    source.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
 
 
 def run_days(

@@ -21,20 +21,26 @@ _TOKEN_TTL_S: Final = 3600
 def add_parser(subparsers: Any) -> None:
     """Add `submit`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "submit", help="post the jobs of a file and print their ids"
+        "submit", help="post the jobs in a file and print their ids"
     )
     parser.add_argument(
-        "file", metavar="FILE", help="a job, a list of jobs, or one job a line; -: standard input"
+        "file",
+        metavar="FILE",
+        help="a job, a list of jobs, or one job per line; - reads standard input",
     )
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the engine")
     parser.add_argument(
-        "--service", default="cli", metavar="NAME", help="whose jobs they are (default: cli)"
+        "--url",
+        default="http://127.0.0.1:8000",
+        help="address of the engine (default: http://127.0.0.1:8000)",
+    )
+    parser.add_argument(
+        "--service", default="cli", metavar="NAME", help="service that owns the jobs (default: cli)"
     )
     parser.add_argument(
         "--wait-s",
         type=number(int, 1, MAX_WAIT_S),
         metavar="S",
-        help=f"wait so long for each one's driver (at most {MAX_WAIT_S})",
+        help=f"seconds to wait for a driver of each job (at most {MAX_WAIT_S})",
     )
     add_settings_flags(parser)
 

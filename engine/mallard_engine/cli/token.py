@@ -29,21 +29,21 @@ def add_parser(subparsers: Any) -> None:
     )
     roles = parser.add_subparsers(metavar="ROLE", dest="role", required=True)
     driver = roles.add_parser(Role.DRIVER.value, help="one token for each driver")
-    driver.add_argument("ids", nargs="+", metavar="ID", type=_id)
-    driver.add_argument("--market", required=True, metavar="M")
+    driver.add_argument("ids", nargs="+", metavar="ID", type=_id, help="id of a driver")
+    driver.add_argument("--market", required=True, metavar="M", help="the drivers' market")
     for role, help_text in (
         (Role.ORDERS, "a token for an order service"),
         (Role.OPERATOR, "a token for an operator"),
     ):
         one = roles.add_parser(role.value, help=help_text)
-        one.add_argument("ids", nargs=1, metavar="NAME", type=_id)
+        one.add_argument("ids", nargs=1, metavar="NAME", type=_id, help="name of its holder")
     for action in roles.choices.values():
         action.add_argument(
             "--ttl-s",
             type=number(int, 1, _LONGEST_TTL_S),
             default=_DAY_S,
             metavar="SECONDS",
-            help="how long the token is valid (default: a day)",
+            help="lifetime of the token in seconds (default: 86400)",
         )
         add_settings_flags(action)
 
