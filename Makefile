@@ -9,16 +9,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Touched when the environment holds what the lock says.
 READY := $(VENV)/.ready
-# Two tests at a time, each with a server of its own; `make test PYTEST_ARGS=-x` for one.
-PYTEST_ARGS ?= -n 2
+# Tests run side by side, each worker with a server of its own: many wait for a limit to pass, so
+# there are more workers than cores. `make test PYTEST_ARGS=-x` runs them one by one.
+PYTEST_ARGS ?= -n 4
 
-.PHONY: demo test planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine
+.PHONY: demo test test-slow coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine
 
 demo: $(READY)
 	$(BIN)/mallard demo
 
 test: $(READY)
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow"
+
+# Benchmarks, simulated days, whole processes and more seeds: minutes that CI spends on each change.
+test-slow: $(READY)
+	$(BIN)/pytest $(PYTEST_ARGS) -m slow
+
+# The tests of `make test` with branch coverage; fails below the floor in pyproject.toml.
+coverage: $(READY)
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow" --cov --cov-report=term:skip-covered
 
 # The guard of the guards, a minute or two: bugs planted in the scripts, each of which the random
 # state machine must find without being told where it is.
@@ -95,4 +104,4 @@ lock:
 	rm -rf .lock-venv
 
 clean:
-	rm -rf $(VENV) .lock-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .lock-venv .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
