@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-_FIRST_PARTY: Final = ("clients", "engine", "load_tests", "protocol")
+_FIRST_PARTY: Final = ("mallard_client", "mallard_engine", "mallard_protocol")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def _run(argv: Sequence[str] | None) -> int:
         top = (error.name or "").partition(".")[0]
         if top in _FIRST_PARTY:
             raise
-        return _failed(f"there is no module {top}: pip install 'mallard[engine]'", 1)
+        return _failed(f"there is no module {top}: pip install mallard-engine", 1)
     try:
         status: int = args.run(args)
     except bounded.ConfigError as error:

@@ -262,7 +262,7 @@ def _is_of_the_server(it: Any) -> bool:
     module = type(it).__module__
     if type(it).__name__ in {"function", "cell", "frame", "coroutine"}:
         module = getattr(it, "__module__", None) or ""
-    return str(module).startswith(("engine.", "uvicorn.", "starlette.", "httptools."))
+    return str(module).startswith(("mallard_engine.", "uvicorn.", "starlette.", "httptools."))
 
 
 @pytest.mark.finding("A2", "A3")
