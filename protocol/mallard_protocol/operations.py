@@ -1,4 +1,8 @@
-"""Every operation of the order API, as data; the OpenAPI document is drawn from this table."""
+"""The table of the HTTP API's operations.
+
+The OpenAPI document is generated from it, and the engine builds its routes, token checks, query
+checks and rate limits from it.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,11 +32,20 @@ class Parameter:
 class Operation:
     """One method of one path.
 
-    ``name``: its `operationId`, of which generators make a function. ``tag``: one of ``TAGS``.
-    ``roles``: whose tokens may call it, none: no token is needed. ``body``: a struct of
-    ``resources``. ``answer``: likewise, or a media type, or None for no content worth describing.
-    ``problems``: its own problem codes; those of every call with a token or a body are added.
-    ``headers``: response headers and what they say. ``served``: False until a later issue.
+    Args:
+        name: the `operationId`, which code generators use as a function's name. The engine finds
+            the handler by it.
+        method: in lower case.
+        tag: one of `TAGS`.
+        roles: the roles whose tokens may call it; empty if it needs no token.
+        body: the struct of the request body.
+        status: the status of a successful response.
+        answer: the struct of the response, or a media type; None if there is no content to
+            describe.
+        headers: name and description of each response header.
+        problems: its own problem codes. Those of every operation with a token or a body are added.
+        cost: what one request takes from its rate limits; 0 if it is not limited.
+        served: False if the operation is specified and not implemented: it answers 501.
     """
 
     name: str
@@ -47,7 +60,13 @@ class Operation:
     answer: type | str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     problems: tuple[ProblemCode, ...] = ()
+    cost: float = 1.0
     served: bool = True
+
+    @property
+    def query_names(self) -> frozenset[str]:
+        """The query parameters that it knows."""
+        return frozenset(it.name for it in self.parameters if it.place == "query")
 
 
 def _query(name: str, description: str, **schema: Any) -> Parameter:
@@ -227,6 +246,7 @@ OPERATIONS: Final = (
         body=resources.JobRequest,
         answer=resources.Quote,
         problems=(P.MALL_CLOSED,),
+        cost=4.0,  # it ranks drivers and stores nothing, so no quota bounds it
     ),
     Operation(
         name="listMarkets",
@@ -428,6 +448,7 @@ OPERATIONS: Final = (
         path="/livez",
         summary="The process lives; touches nothing",
         tag="Health",
+        cost=0.0,
         answer="text/plain",
     ),
     Operation(
@@ -436,6 +457,7 @@ OPERATIONS: Final = (
         path="/readyz",
         summary="This node takes traffic",
         tag="Health",
+        cost=0.0,
         answer=resources.Readiness,
         problems=(P.STORE_UNAVAILABLE, P.DRAINING),
     ),
@@ -445,6 +467,7 @@ OPERATIONS: Final = (
         path="/metrics",
         summary="Prometheus metrics",
         tag="Health",
+        cost=0.0,
         answer="text/plain",
     ),
     Operation(
@@ -473,15 +496,3 @@ OPERATIONS: Final = (
         served=False,
     ),
 )
-
-_QUERY_NAMES: Final = {
-    (operation.method.upper(), operation.path): frozenset(
-        parameter.name for parameter in operation.parameters if parameter.place == "query"
-    )
-    for operation in OPERATIONS
-}
-
-
-def query_names(method: str, path: str) -> frozenset[str]:
-    """Return the query parameters of an operation, by its method in upper case and its path."""
-    return _QUERY_NAMES[method, path]

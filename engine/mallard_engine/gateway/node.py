@@ -21,11 +21,9 @@ from mallard_engine.gateway.drain import drain_sockets
 from mallard_engine.gateway.driver_recovery import Recovery
 from mallard_engine.gateway.gc_tuning import tune_gc
 from mallard_engine.gateway.http.cors import Cors
-from mallard_engine.gateway.http.endpoints import health
-from mallard_engine.gateway.http.endpoints.driver import DriverApi
 from mallard_engine.gateway.http.problems import EXCEPTION_HANDLERS
 from mallard_engine.gateway.http.rate_limits import RateLimiter, RateLimitMiddleware, limits_of
-from mallard_engine.gateway.http.routes import routes
+from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
 from mallard_engine.gateway.reloading import Read, fixed
@@ -152,9 +150,7 @@ class Node:
         self._http = Starlette(
             routes=[
                 WebSocketRoute(_DRIVER_PATH, self.socket),
-                *health.routes(self.services, with_metrics=settings.ops_port is None),
-                *routes(self.services),
-                *DriverApi(self.services).routes(),
+                *api_routes(self.services, with_metrics=settings.ops_port is None),
             ],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
@@ -162,7 +158,7 @@ class Node:
         # A path with a slash too many is another path: 404, not a redirect.
         self._http.router.redirect_slashes = False
         self.ops_app = Starlette(
-            routes=health.routes(self.services, with_metrics=True),
+            routes=ops_routes(self.services),
             exception_handlers=EXCEPTION_HANDLERS,
         )
         limited = RateLimitMiddleware(self._http, self.tokens, self.limiter)

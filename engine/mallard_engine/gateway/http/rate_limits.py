@@ -1,8 +1,8 @@
-"""Rate limits of the HTTP side: by token, by service and, without a good token, by address.
+"""Rate limits of the HTTP API: per token, per service and, without a valid token, per address.
 
-A node counts for itself, in memory: behind a load balancer over n nodes a service has n times its
-limit. Requests that were let in take turns by service before any work is done for them, so that one
-service's thousand requests cost its neighbour no more than a few.
+Each node counts in memory, so behind a load balancer over n nodes a service has n times its limit.
+Requests within their limits then pass a fair semaphore before any work is done for them: a thousand
+requests of one service delay a request of another by a few.
 """
 
 import asyncio
@@ -27,24 +27,23 @@ from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore
 from mallard_engine.gateway.limits.token_buckets import Buckets, Level, Rate
 from mallard_engine.logs import Tally
 from mallard_protocol.codes import ProblemCode, Role
+from mallard_protocol.operations import OPERATIONS
 
 _tally = Tally(structlog.get_logger(__name__), "requests limited")
 
-# Health checks and metrics are asked for by the operator's own machines.
-_FREE_PATHS: Final = ("/livez", "/readyz", "/metrics")
-# A quote ranks drivers and keeps nothing: nothing else is as dear for whoever asks for nothing.
-_COSTS: Final[Mapping[tuple[str, str], float]] = {("POST", "/v1/quotes"): 4.0}
-# A turn is mostly our CPU: what others wait for theirs grows with these, and throughput does not.
-_MOST_OF_ONE_AT_ONCE: Final = 4
-_MOST_AT_ONCE: Final = 16
-# A refusal is cheap, but not for nothing: a client that ignores it asks no faster than this on each
-# of its connections.
+# By path: only fixed paths have a cost of their own.
+_UNLIMITED_PATHS: Final = frozenset(it.path for it in OPERATIONS if not it.cost)
+_COSTS: Final = {(it.method.upper(), it.path): it.cost for it in OPERATIONS if it.cost != 1}
+# Requests are mostly CPU work, so higher limits add waiting time for others and no throughput.
+_CONCURRENT_OF_ONE_SERVICE: Final = 4
+_CONCURRENT: Final = 16
+# Delays each 429, so that a client that ignores it is bounded on each of its connections.
 _REFUSED_AFTER_S: Final = 0.25
 _SLOT: Final = "mallard.slot"
 
 
 def limits_of(settings: Settings) -> "Limits":
-    """The figures of a node's settings."""
+    """Return the limits that a node's settings configure."""
     service = Rate(settings.service_rate_per_s, settings.service_burst)
     return Limits(
         service=service,
@@ -59,7 +58,7 @@ def limits_of(settings: Settings) -> "Limits":
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The figures; a rate of 0 is no limit."""
+    """The limits of a node. A rate of 0 means no limit."""
 
     service: Rate
     token: Rate
@@ -71,7 +70,14 @@ class Limits:
 
 
 class RateLimiter:
-    """Counts what callers do. ``limited`` hears the kind of each refusal."""
+    """Counts requests and refuses those over a limit.
+
+    Args:
+        limits: the limits.
+        proxies: whose `X-Forwarded-For` is trusted.
+        limited: called with the kind of each limit that refuses a request.
+        clock: monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -90,7 +96,7 @@ class RateLimiter:
         self._connects = Buckets(limits.connects)
         self._address = Buckets(limits.address)
         self._waits: Counter[str] = Counter()
-        self.concurrency = FairSemaphore(_MOST_OF_ONE_AT_ONCE, _MOST_AT_ONCE)
+        self.concurrency = FairSemaphore(_CONCURRENT_OF_ONE_SERVICE, _CONCURRENT)
 
     def charge(self, principal: Principal, token: str, cost: float) -> dict[str, str]:
         """Count a request; return the `RateLimit` fields. Raises `HttpProblem` 429.
@@ -117,7 +123,7 @@ class RateLimiter:
         return fields
 
     def charge_address(self, scope: Scope) -> None:
-        """Count something without a good token. Raises `HttpProblem` 429."""
+        """Count a request without a valid token. Raises `HttpProblem` 429."""
         if not self._limits.address.per_s:
             return
         level = self._address.take(self._proxies.client_of(scope), self._clock())
@@ -126,12 +132,12 @@ class RateLimiter:
             raise self._refused("address", level, _fields(rates, {"address": level}))
 
     def count_bad_token(self, scope: Scope) -> None:
-        """Count what has been refused already."""
+        """Count a token that was refused already."""
         with suppress(HttpProblem):
             self.charge_address(scope)
 
     def is_address_over(self, scope: Scope) -> bool:
-        """Whether this address has shown too many bad tokens, or none too often."""
+        """Whether the address is over its limit of requests without a valid token."""
         if not self._limits.address.per_s:
             return False
         level = self._address.look(self._proxies.client_of(scope), self._clock())
@@ -140,7 +146,7 @@ class RateLimiter:
         return bool(level.wait_s)
 
     def may_connect(self, market: str, driver: str) -> bool:
-        """Count a driver's handshake; whether it may go on."""
+        """Count a driver's handshake; return whether it is within the limit."""
         if not self._limits.connects.per_s:
             return True
         level = self._connects.take((market, driver), self._clock())
@@ -159,7 +165,7 @@ class RateLimiter:
         self._waits[service] += 1
 
     def end_wait(self, service: str) -> None:
-        """It waits no more."""
+        """Count the end of a wait."""
         self._waits[service] -= 1
         if not self._waits[service]:
             del self._waits[service]
@@ -203,7 +209,7 @@ def slot_of(request: Request) -> RequestSlot | None:
 
 
 class RateLimitMiddleware:
-    """The ASGI application ``app`` behind a `RateLimiter`."""
+    """ASGI middleware that applies a `RateLimiter`."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens, limiter: RateLimiter) -> None:
         self._app = app
@@ -211,15 +217,19 @@ class RateLimitMiddleware:
         self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer, or say 429."""
-        if scope["type"] != "http" or scope["path"] in _FREE_PATHS or scope["method"] == "OPTIONS":
+        """Pass the request on, or answer 429."""
+        if (
+            scope["type"] != "http"
+            or scope["path"] in _UNLIMITED_PATHS
+            or scope["method"] == "OPTIONS"
+        ):
             await self._app(scope, receive, send)
             return
         try:
             token = bearer(Headers(scope=scope).getlist("authorization"))
             principal = self._tokens.verify(token)
         except BadToken:
-            await self._answer_stranger(scope, receive, send)
+            await self._answer_unauthenticated(scope, receive, send)
             return
         try:
             cost = _COSTS.get((scope["method"], scope["path"]), 1.0)
@@ -240,7 +250,7 @@ class RateLimitMiddleware:
             if waits:
                 self._limiter.end_wait(principal.sub)
 
-    async def _answer_stranger(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_unauthenticated(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._limiter.charge_address(scope)
         except HttpProblem as problem:
@@ -270,7 +280,7 @@ def _with_fields(send: Send, fields: Mapping[str, str]) -> Send:
 
 
 def _fields(rates: Mapping[str, Rate], levels: Mapping[str, Level]) -> dict[str, str]:
-    """The policies that hold, and how much is left of the one that ends first."""
+    """Return the fields: all policies, and what is left of the one with the least."""
     if not levels:
         return {}
     policies = ", ".join(

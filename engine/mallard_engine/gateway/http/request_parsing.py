@@ -1,4 +1,4 @@
-"""Bodies of requests and responses: bytes in, within bounds; JSON out."""
+"""Reads request bodies within bounds and encodes responses as JSON."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,8 +11,8 @@ from mallard_engine.gateway.http.problems import NOT_KEPT, HttpProblem
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol.codes import MAX_BODY_BYTES, ProblemCode
 
-# A body that is too large is read to its end, up to here, and thrown away: a client that is still
-# sending when the connection closes may never see the answer.
+# A body that is too large is read and discarded up to here: a client that is still sending when the
+# connection closes may never see the answer.
 _MAX_DISCARDED_BYTES: Final = 1 << 20
 
 
@@ -26,14 +26,15 @@ encode_json = msgspec.json.Encoder(enc_hook=_encode_moment).encode
 
 
 class JsonResponse(Response):
-    """A response whose content is a struct of the contract; kept by no cache unless it says so."""
+    """A response whose content is a struct of the contract. Not cached unless its headers say so.
+
+    The routing sets its status from the table of operations.
+    """
 
     media_type = "application/json"
 
-    def __init__(
-        self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(content, status_code, headers)
+    def __init__(self, content: Any, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(content, headers=headers)
         self.headers.setdefault("cache-control", NOT_KEPT)
 
     def render(self, content: Any) -> bytes:
@@ -42,9 +43,12 @@ class JsonResponse(Response):
 
 
 async def read_body(request: Request) -> bytes:
-    """Read a JSON body of up to ``MAX_BODY_BYTES``; no more than that is ever held.
+    """Read a JSON body of up to `MAX_BODY_BYTES`; more is never held in memory.
 
-    A missing `Content-Type` passes for JSON. Raises ``HttpProblem`` 413 and 415.
+    A missing `Content-Type` means JSON.
+
+    Raises:
+        HttpProblem: 413 or 415.
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0]
     if media_type.strip().lower() != "application/json":

@@ -1,75 +1,45 @@
-"""Every route of the HTTP side."""
+"""Which handler serves which operation of the contract."""
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
+from mallard_engine.gateway.http.endpoints.driver import DriverApi
+from mallard_engine.gateway.http.endpoints.health import HealthApi
 from mallard_engine.gateway.http.endpoints.jobs import JobsApi
 from mallard_engine.gateway.http.endpoints.markets import MarketsApi
 from mallard_engine.gateway.http.endpoints.operators import OperatorsApi
-from mallard_engine.gateway.http.endpoints.positions import DriverFixesApi
-from mallard_engine.gateway.http.problems import HttpProblem
-from mallard_engine.gateway.http.request_parsing import encode_json
-from mallard_engine.gateway.http.routing import ORDERS, Method, route
-from mallard_engine.gateway.services import Services
-from mallard_protocol.codes import ProblemCode
-from mallard_protocol.schema import asyncapi, openapi
+from mallard_engine.gateway.http.endpoints.positions import PositionsApi
+from mallard_engine.gateway.http.routing import bind
+from mallard_engine.gateway.socket.services import SocketServices
+from mallard_protocol.operations import OPERATIONS
 
-# They change with a release only.
-_DOCUMENTS_KEPT: Final = "public, max-age=300"
+_METRICS: Final = "getMetrics"
 
 
-def routes(services: Services) -> list[Route]:
-    """The order API, the operators' and the contract documents.
+def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
+    """Return every route of the HTTP API.
 
-    The application answers errors with ``problems.EXCEPTION_HANDLERS``.
+    Args:
+        with_metrics: whether `/metrics` is served here; False if it has a port of its own.
     """
-    return [
-        *JobsApi(services).routes(),
-        *OperatorsApi(services).routes(),
-        *MarketsApi(services).routes(),
-        *DriverFixesApi(services).routes(),
-        route("/v1/events", services.tokens, get=Method(_not_served, ORDERS)),
-        route("/v1/jobs/{id}/events", services.tokens, get=Method(_not_served, ORDERS)),
-        Route("/v1/driver", _no_upgrade),
-        Route("/openapi.json", _openapi),
-        Route("/asyncapi.json", _asyncapi),
-        Route("/docs", _no_page),
-    ]
+    health = HealthApi(services).handlers()
+    if not with_metrics:
+        del health[_METRICS]
+    return bind(
+        [it for it in OPERATIONS if with_metrics or it.name != _METRICS],
+        services.tokens,
+        JobsApi(services).handlers()
+        | OperatorsApi(services).handlers()
+        | MarketsApi(services).handlers()
+        | PositionsApi(services).handlers()
+        | DriverApi(services).handlers(),
+        health | DOCUMENT_HANDLERS,
+    )
 
 
-async def _openapi(_request: Request) -> Response:
-    return _document(openapi)
-
-
-async def _asyncapi(_request: Request) -> Response:
-    return _document(asyncapi)
-
-
-def _document(make: Callable[[], Any]) -> Response:
-    headers = {"cache-control": _DOCUMENTS_KEPT}
-    return Response(_encoded(make), headers=headers, media_type="application/json")
-
-
-@cache
-def _encoded(make: Callable[[], Any]) -> bytes:
-    return encode_json(make())
-
-
-async def _no_upgrade(_request: Request) -> Response:
-    """Plain HTTP where the driver socket is (RFC 9110, section 15.5.22)."""
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    raise HttpProblem(ProblemCode.UPGRADE_REQUIRED, headers=headers)
-
-
-async def _not_served(_request: Request, _principal: Principal) -> Response:
-    raise HttpProblem(ProblemCode.NOT_IMPLEMENTED)
-
-
-async def _no_page(_request: Request) -> Response:
-    raise HttpProblem(ProblemCode.NOT_IMPLEMENTED)
+def ops_routes(services: SocketServices) -> list[Route]:
+    """Return the routes of the port for health checks and metrics."""
+    operations = [it for it in OPERATIONS if it.tag == "Health"]
+    return bind(operations, services.tokens, {}, HealthApi(services).handlers())

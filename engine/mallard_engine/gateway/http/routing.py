@@ -1,7 +1,11 @@
-"""One path, its methods and whose tokens may call each."""
+"""Builds the routes of the HTTP API from the contract's table of operations.
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+`bind` fails when an operation has no handler or a handler has no operation, so the API cannot
+differ from its documents.
+"""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from starlette.requests import Request
@@ -13,31 +17,63 @@ from mallard_engine.gateway.auth import Principal, Tokens, bearer
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.limits.connections import mark_authenticated
-from mallard_protocol.codes import ProblemCode, Role
-from mallard_protocol.operations import query_names
+from mallard_protocol.codes import ProblemCode
+from mallard_protocol.operations import Operation
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]
+"""Serves an operation that takes a token."""
+PublicHandler = Callable[[Request], Awaitable[Response]]
+"""Serves an operation that takes none."""
 
-ORDERS: Final = (Role.ORDERS, Role.OPERATOR)
-OPERATORS: Final = (Role.OPERATOR,)
-DRIVERS: Final = (Role.DRIVER,)
+
+def bind(
+    operations: Iterable[Operation],
+    tokens: Tokens,
+    handlers: Mapping[str, Handler],
+    public: Mapping[str, PublicHandler],
+) -> list[Route]:
+    """Return the routes of a table of operations.
+
+    HEAD and OPTIONS come with the methods of each path. An operation that is not served answers
+    501.
+
+    Args:
+        operations: the rows of the table.
+        tokens: what checks the tokens.
+        handlers: the handlers of operations that take a token, by the operation's name.
+        public: the handlers of operations that take none, by the operation's name.
+
+    Raises:
+        ValueError: operations and handlers differ.
+    """
+    operations = tuple(operations)
+    served = {operation.name for operation in operations if operation.served}
+    if difference := served ^ (handlers.keys() | public.keys()):
+        raise ValueError(f"operations and handlers differ: {', '.join(sorted(difference))}")
+    routes = [
+        Route(operation.path, public.get(operation.name, _not_served), methods=[operation.method])
+        for operation in operations
+        if operation.name in public or not (operation.served or operation.roles)
+    ]
+    endpoints: defaultdict[str, dict[str, _Method]] = defaultdict(dict)
+    for operation in operations:
+        if operation.name in handlers or (not operation.served and operation.roles):
+            handler = handlers.get(operation.name, _not_served_to)
+            endpoints[operation.path][operation.method.upper()] = operation, handler
+    for path, methods in endpoints.items():
+        routes.append(Route(path, _Endpoint(tokens, methods)))
+    return routes
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What a method does, and the roles that may call it."""
-
-    handler: Handler
-    roles: tuple[Role, ...]
+_Method = tuple[Operation, Handler]
 
 
 class _Endpoint:
-    """The ASGI application of one path: checks the token and the query, then calls the method."""
+    """The ASGI application of one path: checks token and query, then calls the handler."""
 
-    def __init__(self, path: str, tokens: Tokens, methods: Mapping[str, Method]) -> None:
+    def __init__(self, tokens: Tokens, methods: Mapping[str, _Method]) -> None:
         self._tokens = tokens
-        self._query_names = {name: query_names(name, path) for name in methods}
-        self._methods = dict(methods)
+        self._methods: Final = dict(sorted(methods.items()))
         if "GET" in methods:
             self._methods["HEAD"] = methods["GET"]
         self._allow = ", ".join((*self._methods, "OPTIONS"))
@@ -56,16 +92,19 @@ class _Endpoint:
             raise HttpProblem(
                 ProblemCode.METHOD_NOT_ALLOWED, f"allowed: {self._allow}", headers=allow
             )
+        operation, handler = method
         principal = self._tokens.verify(bearer(request.headers.getlist("authorization")))
         mark_authenticated(request.scope)
-        principal.require(*method.roles)
-        check_query(
-            request, self._query_names["GET" if request.method == "HEAD" else request.method]
-        )
-        return await method.handler(request, principal)
+        principal.require(*operation.roles)
+        check_query(request, operation.query_names)
+        response = await handler(request, principal)
+        response.status_code = operation.status
+        return response
 
 
-def route(path: str, tokens: Tokens, **methods: Method) -> Route:
-    """The route of a path; ``methods`` by name in lower case. HEAD and OPTIONS come with them."""
-    named = {name.upper(): method for name, method in methods.items()}
-    return Route(path, _Endpoint(path, tokens, named))
+async def _not_served(_request: Request) -> Response:
+    raise HttpProblem(ProblemCode.NOT_IMPLEMENTED)
+
+
+async def _not_served_to(_request: Request, _principal: Principal) -> Response:
+    raise HttpProblem(ProblemCode.NOT_IMPLEMENTED)

@@ -1,63 +1,74 @@
-"""What those who run a node ask it: does it live, is it ready, how does it do."""
+"""Liveness, readiness and metrics."""
 
 import contextlib
 from collections import Counter
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from mallard_engine.core.matching.fairness import spreads
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.request_parsing import JsonResponse
+from mallard_engine.gateway.http.routing import PublicHandler
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.metrics import CONTENT_TYPE
 from mallard_engine.ports import StoreUnavailable
 from mallard_protocol.codes import ProblemCode
 from mallard_protocol.resources import Readiness
 
-# How it is now is no answer for later.
-_NOT_KEPT = {"cache-control": "no-store"}
-# So many drivers tell how evenly work is spread; to read all would take long in a large market.
-_SAMPLE = 512
+# The answer describes this moment only.
+_NOT_CACHED: Final = {"cache-control": "no-store"}
+# Drivers sampled for the spread of earnings: reading all of a large market takes too long.
+_SAMPLE: Final = 512
 
 
-def routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
-    """The routes of `/livez`, `/readyz` and, if asked for, `/metrics`; they need no token."""
+class HealthApi:
+    """Handlers for probes and metrics. They take no token."""
 
-    async def livez(_: Request) -> Response:
-        return _text("ok")
+    def __init__(self, services: SocketServices) -> None:
+        self._services = services
 
-    async def readyz(_: Request) -> Response:
+    def handlers(self) -> dict[str, PublicHandler]:
+        """Return the handlers by the operation's name."""
+        return {
+            "checkLiveness": self.livez,
+            "checkReadiness": self.readyz,
+            "getMetrics": self.metrics,
+        }
+
+    async def livez(self, _request: Request) -> Response:
+        """Answer as long as the event loop runs."""
+        return Response("ok\n", 200, _NOT_CACHED, media_type="text/plain")
+
+    async def readyz(self, _request: Request) -> Response:
+        """Answer 503 while the node shuts down or the store cannot be used."""
+        services = self._services
         if services.leaving.is_set():
-            raise HttpProblem(ProblemCode.DRAINING, headers=_NOT_KEPT)
+            raise HttpProblem(ProblemCode.DRAINING, headers=_NOT_CACHED)
         if (outage := services.store.outage) is not None:
-            raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, outage, headers=_NOT_KEPT)
+            raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, outage, headers=_NOT_CACHED)
         body = Readiness("ready", tuple(services.store.warnings))
-        return JsonResponse(body, headers=_NOT_KEPT)
+        return JsonResponse(body, headers=_NOT_CACHED)
 
-    async def metrics(_: Request) -> Response:
+    async def metrics(self, _request: Request) -> Response:
+        """Render the metrics, after updating those that are sampled."""
+        services = self._services
         services.metrics.count_connections(len(services.connections))
         for market in services.places.markets:
             sessions = services.hub.sessions(market)
             services.metrics.count_drivers(market, Counter(each.shown.value for each in sessions))
         services.metrics.store_ready(ready=services.store.outage is None)
-        with contextlib.suppress(StoreUnavailable):  # then the last figures stay
-            await _count_jobs(services)
+        with contextlib.suppress(StoreUnavailable):  # the last samples stay
+            await self._sample_store()
         return Response(services.metrics.render(), media_type=CONTENT_TYPE)
 
-    health = [Route("/livez", livez), Route("/readyz", readyz)]
-    return [*health, Route("/metrics", metrics)] if with_metrics else health
-
-
-async def _count_jobs(services: SocketServices) -> None:
-    if services.store.outage is None:
+    async def _sample_store(self) -> None:
+        services = self._services
+        if services.store.outage is not None:
+            return
         for market in services.places.markets:
             services.metrics.count_jobs(market, await services.store.jobs.counts(market))
             if market in services.weigh_earnings:
                 known = await services.store.drivers.sample(market, _SAMPLE)
                 services.metrics.fair(market, *spreads(known, services.store.now_ms()))
-
-
-def _text(text: str) -> Response:
-    return Response(text + "\n", 200, _NOT_KEPT, media_type="text/plain")

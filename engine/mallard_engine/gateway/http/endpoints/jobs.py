@@ -1,4 +1,4 @@
-"""What order services do with jobs: submit, read, cancel, tell of readiness, ask why."""
+"""Order services: submit, read and cancel jobs, report parcels ready, explain a match, quote."""
 
 import asyncio
 import secrets
@@ -7,7 +7,6 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from mallard_engine.core.job_ids import new_job_id
 from mallard_engine.core.model import Job
@@ -26,7 +25,7 @@ from mallard_engine.gateway.http.parameters import idempotency_key
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
-from mallard_engine.gateway.http.routing import ORDERS, Method, route
+from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.views import (
     Namer,
     Numbered,
@@ -52,55 +51,51 @@ from mallard_protocol.codes import ProblemCode
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import CancelRequest, JobRequest, ReadyRequest
 
-# So many orders of one mall are checked and stored at a time, a millisecond or two each: more would
-# save a sale little and cost whoever else is on the node a longer turn of the loop (docs/adr/0123).
-_MOST_OF_A_MALL: Final = 4
+# Orders of one mall that are checked and stored at a time, one to two milliseconds each. A higher
+# limit hardly speeds up a flash sale and makes every other client of the node wait longer
+# (docs/adr/0123).
+_PER_MALL: Final = 4
 _WAITING: Final = frozenset({JobState.SCHEDULED, JobState.QUEUED, JobState.OFFERED})
-# Two flash sales at one mall at once; more would wait for seconds, each with its body in memory.
-_MOST_WAITING: Final = 1_024
+# Two flash sales at one mall. More orders would wait for seconds, each with its body in memory.
+_MAX_WAITING_PER_MALL: Final = 1_024
 
 
 class JobsApi:
-    """The endpoints under ``/v1/jobs`` and ``/v1/quotes``."""
+    """Handlers that order services and operators may call."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
         self._dispatcher = services.dispatcher
-        self._per_mall = KeyedSemaphore(_MOST_OF_A_MALL, max_waiting=_MOST_WAITING)
+        self._per_mall = KeyedSemaphore(_PER_MALL, max_waiting=_MAX_WAITING_PER_MALL)
+        self._list = JobList(services)
 
-    def routes(self) -> list[Route]:
-        """The routes of this part."""
-        tokens = self._services.tokens
-        listing = JobList(self._services)
-        return [
-            route(
-                "/v1/jobs",
-                tokens,
-                get=Method(listing.page, ORDERS),
-                post=Method(self.submit, ORDERS),
-            ),
-            route("/v1/jobs/{id}", tokens, get=Method(self.read, ORDERS)),
-            route("/v1/jobs/{id}/cancel", tokens, post=Method(self.cancel, ORDERS)),
-            route("/v1/jobs/{id}/ready", tokens, post=Method(self.ready, ORDERS)),
-            route("/v1/jobs/{id}/explain", tokens, get=Method(self.explain, ORDERS)),
-            route("/v1/quotes", tokens, post=Method(self.quote, ORDERS)),
-        ]
+    def handlers(self) -> dict[str, Handler]:
+        """Return the handlers by the operation's name."""
+        return {
+            "submitJob": self.submit,
+            "listJobs": self._list.page,
+            "getJob": self.read,
+            "cancelJob": self.cancel,
+            "markParcelsReady": self.ready,
+            "explainJob": self.explain,
+            "getQuote": self.quote,
+        }
 
     async def submit(self, request: Request, principal: Principal) -> Response:
-        """Store a job, or find the one that an earlier, equal request made."""
+        """Store a job, or return the one that an earlier, equal request created."""
         now_ms = self._store.now_ms()
         key, wait_s = idempotency_key(request), wait_of(request)
-        # An order with a null is the same order as one without the field, to its key as well.
+        # A null means the same as a missing field, also for the idempotency key.
         value = without_nulls(parse_json_body(await read_body(request)), JobRequest)
         asked = body_as(value, JobRequest)
         if (outage := self._store.outage) is not None:
-            raise StoreUnavailable(outage)  # before the queue of its mall: none waits in vain
+            raise StoreUnavailable(outage)  # before it waits for its mall's semaphore
         if slot := slot_of(request):
             slot.release()  # from here on the mall's semaphore limits the work
         async with self._per_mall.acquire(asked.pickup.mall):
             with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:
-                # One turn of the loop, in which the look leaves: the store answers it meanwhile.
+                # One loop iteration sends the speculative read; the store answers it meanwhile.
                 await asyncio.sleep(0)
                 submitted = await self._submit(
                     asked,
@@ -114,7 +109,7 @@ class JobsApi:
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
             headers["Idempotent-Replayed"] = "true"
-        return JsonResponse(job_view(job), 201, headers)
+        return JsonResponse(job_view(job), headers)
 
     async def _submit(
         self,
@@ -127,37 +122,37 @@ class JobsApi:
         now_ms: int,
     ) -> Submitted:
         try:
-            order = read_order(asked, self._services.places, now_ms)
+            valid = read_order(asked, self._services.places, now_ms)
         except InvalidOrder as invalid:
-            # It may have been good when it first came, before the mall closed or a time passed.
+            # A repeated request may have been valid the first time, before the mall closed.
             if invalid.market is not None:
                 earlier = await self._store.jobs.submitted(invalid.market, service, key, body_hash)
                 if earlier is not None:
                     return earlier
             raise
-        mall = order.mall
+        mall = valid.mall
         return await self._dispatcher.submit(
             submission_of(
-                order,
+                valid,
                 job=new_job_id(mall.market, now_ms, secrets.randbits(80)),
                 service=service,
                 key=key,
                 body_hash=body_hash,
-                release_ms=self._dispatcher.release_ms(mall.id, order.need, now_ms),
+                release_ms=self._dispatcher.release_ms(mall.id, valid.need, now_ms),
                 now_ms=now_ms,
             ),
             early,
         )
 
     async def read(self, request: Request, principal: Principal) -> Response:
-        """The job; after a wait, if asked to."""
+        """Return the job, after up to `wait_s` seconds if the request asks to wait."""
         wait_s = wait_of(request)
         job = await job_of(request, principal, self._store)
         job = await settled(job, request, self._store, wait_s, self._services.leaving)
         return JsonResponse(job_view(job, await self._held(job)))
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
-        """Cancel a job that is not on board yet. An empty body will do."""
+        """Cancel a job that is not on board yet. The body may be empty."""
         asked = decode_json_body(await read_body(request) or b"{}", CancelRequest)
         job = await job_of(request, principal, self._store)
         try:
@@ -166,48 +161,48 @@ class JobsApi:
             raise HttpProblem(
                 ProblemCode.NOT_CANCELLABLE, f"the job is {refused.state}"
             ) from refused
-        return await self._as_it_is(job)
+        return await self._current(job)
 
     async def ready(self, request: Request, principal: Principal) -> Response:
-        """The parcels of a store are ready at another time."""
+        """Change the ready time of a store's parcels."""
         asked = decode_json_body(await read_body(request), ReadyRequest)
         for _ in range(MAX_TRIES):
             job = await job_of(request, principal, self._store)
             if await change_ready(self._services, job, asked.store, asked.ready_at):
-                # The shop knows better than the driver who found it not ready.
+                # The shop's report overrides that of a driver who found the parcels not ready.
                 until_ms = epoch_ms(asked.ready_at)
                 await self._dispatcher.lift_hold(job.mall, asked.store, until_ms)
-                return await self._as_it_is(job)
+                return await self._current(job)
         raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
 
     async def explain(self, request: Request, principal: Principal) -> Response:
-        """Why this driver: the job's last round and everyone who was asked."""
+        """Explain the match: the job's last round and every driver who got an offer."""
         job = await job_of(request, principal, self._store)
         record = await self._store.offers.last_round(job.id)
         held = await self._held(job)
         return JsonResponse(explanation_view(job, record, _namer(principal), held))
 
     async def quote(self, request: Request, principal: Principal) -> Response:
-        """Whether a job would find a driver now. Stores nothing."""
+        """Report whether a job would find a driver now. Stores nothing."""
         asked = decode_json_body(await read_body(request), JobRequest)
-        order = read_order(asked, self._services.places, self._store.now_ms())
-        record = await self._dispatcher.quote(order.mall.id, order.need)
-        market = order.mall.market
+        valid = read_order(asked, self._services.places, self._store.now_ms())
+        record = await self._dispatcher.quote(valid.mall.id, valid.need)
+        market = valid.mall.market
         holds, now_ms = await self._store.jobs.holds(market), self._store.now_ms()
-        held = held_view(order.need, order.mall.id, holds, now_ms)
+        held = held_view(valid.need, valid.mall.id, holds, now_ms)
         return JsonResponse(quote_view(record, _namer(principal), held))
 
     async def _held(self, job: Job) -> resources.Held | None:
-        """What keeps a waiting job from being offered."""
+        """Return the store hold that keeps a waiting job from being offered."""
         if job.state not in _WAITING:
             return None
         holds = await self._store.jobs.holds(job.market)
         return held_view(job.need, job.mall, holds, self._store.now_ms())
 
-    async def _as_it_is(self, job: Job) -> Response:
+    async def _current(self, job: Job) -> Response:
         return JsonResponse(job_view(await self._store.jobs.get(job.id)))
 
 
 def _namer(principal: Principal) -> Namer:
-    """Operators see drivers by name."""
+    """Operators see drivers by name, order services by number."""
     return str if owner_of(principal) is None else Numbered()

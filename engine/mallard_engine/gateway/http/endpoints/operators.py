@@ -1,10 +1,9 @@
-"""What operators do: see drivers, give and take jobs, close them, suspend drivers."""
+"""Operators: list and suspend drivers; assign, unassign and close jobs."""
 
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from mallard_engine.core.model import Driver, Job
 from mallard_engine.core.places.mall import Market
@@ -13,7 +12,7 @@ from mallard_engine.gateway.http.endpoints.job_access import job_of, ref_of
 from mallard_engine.gateway.http.parameters import is_id, metres, point
 from mallard_engine.gateway.http.problems import invalid_fields, not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
-from mallard_engine.gateway.http.routing import OPERATORS, Method, route
+from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.views import driver_view, job_view, shown
 from mallard_engine.gateway.services import Services
 from mallard_engine.ports import NoSuchDriver
@@ -30,37 +29,38 @@ from mallard_protocol.resources import (
 )
 
 MAX_DRIVERS: Final = 1000
-# Wide enough for any metro area from its middle.
+# Covers any metro area from its centre.
 _DEFAULT_RADIUS_M: Final = 100_000.0
 _MAX_RADIUS_M: Final = 500_000.0
 
 
 class OperatorsApi:
-    """The endpoints that take an operator's token."""
+    """Handlers that only operators may call."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
         self._dispatcher = services.dispatcher
 
-    def routes(self) -> list[Route]:
-        """The routes of this part."""
-        tokens = self._services.tokens
-        drivers = "/v1/markets/{market}/drivers"
-        return [
-            route(drivers, tokens, get=Method(self.drivers, OPERATORS)),
-            route(f"{drivers}/{{driver}}/suspend", tokens, post=Method(self.suspend, OPERATORS)),
-            route(f"{drivers}/{{driver}}/resume", tokens, post=Method(self.resume, OPERATORS)),
-            route("/v1/jobs/{id}/assign", tokens, post=Method(self.assign, OPERATORS)),
-            route("/v1/jobs/{id}/unassign", tokens, post=Method(self.unassign, OPERATORS)),
-            route("/v1/jobs/{id}/close", tokens, post=Method(self.close, OPERATORS)),
-        ]
+    def handlers(self) -> dict[str, Handler]:
+        """Return the handlers by the operation's name."""
+        return {
+            "listDrivers": self.drivers,
+            "suspendDriver": self.suspend,
+            "resumeDriver": self.resume,
+            "assignJob": self.assign,
+            "unassignJob": self.unassign,
+            "closeJob": self.close,
+        }
 
     async def drivers(self, request: Request, _principal: Principal) -> Response:
-        """The nearest drivers to a point, at most ``MAX_DRIVERS``; by default all of them."""
+        """Return the drivers nearest to a point, at most `MAX_DRIVERS`.
+
+        The defaults cover the whole market: its centroid, and `_DEFAULT_RADIUS_M`.
+        """
         market = self._market(request)
-        middle = market.area.centroid
-        lat, lon = point(request, "near") or (middle.y, middle.x)
+        centroid = market.area.centroid
+        lat, lon = point(request, "near") or (centroid.y, centroid.x)
         radius_m = metres(request, "radius_m", high=_MAX_RADIUS_M, default=_DEFAULT_RADIUS_M)
         found = await self._store.drivers.near(market.id, lat, lon, radius_m, MAX_DRIVERS)
         views = shown(found, lambda it: self._view(market.id, it), lambda it: it.id)
@@ -68,41 +68,41 @@ class OperatorsApi:
 
     async def suspend(self, request: Request, _principal: Principal) -> Response:
         """Take a driver out of matching until resumed."""
-        asked = decode_json_body(await read_body(request), SuspendRequest)
+        body = decode_json_body(await read_body(request), SuspendRequest)
         market, driver = self._driver(request)
-        answered = await self._dispatcher.suspend(market, driver, asked.reason)
+        answered = await self._dispatcher.suspend(market, driver, body.reason)
         return JsonResponse(self._view(market, answered.driver))
 
     async def resume(self, request: Request, _principal: Principal) -> Response:
-        """Let a suspended driver be offered jobs again."""
+        """Make a suspended driver available to matching again."""
         market, driver = self._driver(request)
         answered = await self._dispatcher.resume(market, driver)
         return JsonResponse(self._view(market, answered.driver))
 
     async def assign(self, request: Request, principal: Principal) -> Response:
-        """Give a job to a driver."""
-        asked = decode_json_body(await read_body(request), AssignRequest)
+        """Assign a job to a driver."""
+        body = decode_json_body(await read_body(request), AssignRequest)
         job = await job_of(request, principal, self._store)
         try:
-            await self._dispatcher.assign(ref_of(job), asked.driver, principal.sub)
+            await self._dispatcher.assign(ref_of(job), body.driver, principal.sub)
         except NoSuchDriver:
             raise invalid_fields(FieldError("/driver", "unknown driver")) from None
-        return await self._as_it_is(job)
+        return await self._current(job)
 
     async def unassign(self, request: Request, principal: Principal) -> Response:
-        """Take a job from its driver and look for another."""
-        asked = decode_json_body(await read_body(request), UnassignRequest)
+        """Take a job from its driver and search for another one."""
+        body = decode_json_body(await read_body(request), UnassignRequest)
         job = await job_of(request, principal, self._store)
-        await self._dispatcher.unassign(ref_of(job), job.attempt, principal.sub, asked.reason)
-        return await self._as_it_is(job)
+        await self._dispatcher.unassign(ref_of(job), job.attempt, principal.sub, body.reason)
+        return await self._current(job)
 
     async def close(self, request: Request, principal: Principal) -> Response:
-        """End a job that is on board."""
-        asked = decode_json_body(await read_body(request), CloseRequest)
+        """End a job that is on board, in a state that the operator names."""
+        body = decode_json_body(await read_body(request), CloseRequest)
         job = await job_of(request, principal, self._store)
-        state = JobState(asked.state)
-        await self._dispatcher.close(ref_of(job), state, principal.sub, asked.reason)
-        return await self._as_it_is(job)
+        state = JobState(body.state)
+        await self._dispatcher.close(ref_of(job), state, principal.sub, body.reason)
+        return await self._current(job)
 
     def _market(self, request: Request) -> Market:
         market = self._services.places.markets.get(request.path_params["market"])
@@ -115,11 +115,11 @@ class OperatorsApi:
         return driver_view(driver, barred)
 
     def _driver(self, request: Request) -> tuple[str, str]:
-        """The market and the driver of the path."""
+        """Return the market and the driver of the path. Raises `NoSuchDriver`."""
         driver: str = request.path_params["driver"]
         if not is_id(driver):
             raise NoSuchDriver(driver)
         return self._market(request).id, driver
 
-    async def _as_it_is(self, job: Job) -> Response:
+    async def _current(self, job: Job) -> Response:
         return JsonResponse(job_view(await self._store.jobs.get(job.id)))
