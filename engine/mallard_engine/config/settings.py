@@ -193,7 +193,7 @@ class Settings:
     places: Path | None = described(
         None,
         "A file or folder of markets and malls that replace the shipped ones "
-        "([places](../places.md)). Set it to run your own malls.",
+        "([places](places.md)). Set it to run your own malls.",
     )
 
     policy: MarketPolicy = field(default_factory=MarketPolicy)

@@ -1,4 +1,4 @@
-"""A market's TOML file, read and checked; `docs/places.md` describes its fields.
+"""A market's TOML file, read and checked; `docs/reference/places.md` describes its fields.
 
 Whatever is wrong raises `PlacesError` and names the file, the line and the entry, as in
 `phoenix.toml:61: mall arizona-mills: store lego: gate 'nowhere' is not one of its gates`. The
