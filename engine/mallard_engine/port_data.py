@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from mallard_engine.core.model import (
@@ -115,19 +116,30 @@ class JobRef:
     mall: str
 
 
+class PushKind(StrEnum):
+    """What a push says, with the fields of a `Push` that it fills."""
+
+    OFFER = "offer"
+    """``offer``."""
+    OFFER_CLOSED = "offer_closed"
+    """``offer_id``, ``why``."""
+    JOB = "job"
+    """``job``, ``mall``, ``attempt``, ``state``, ``reason``, ``driver_state``."""
+    STATE = "state"
+    """``state``, ``why``, ``until_ms``."""
+    REPLACED = "replaced"
+    """``epoch``; ``seq`` is 0."""
+    UNKNOWN = ""
+    """Written by a newer engine; this one has no frame for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Something that a phone must hear. ``seq`` is the driver's own counter, 0 for `replaced`.
-
-    Kinds and the fields of ``body``:
-    ``offer`` {offer: LiveOffer} · ``offer_closed`` {offer, why} ·
-    ``job`` {job, attempt, state, reason, driver_state} · ``state`` {state, why, until_ms} ·
-    ``replaced`` {epoch}.
-    """
+    """A message for a driver's socket. ``seq`` is the driver's own counter."""
 
     driver: str
     seq: int
-    kind: str
+    kind: PushKind
     offer: LiveOffer | None = None
     offer_id: str = ""
     why: str = ""
@@ -379,13 +391,31 @@ class Offered:
     gone: tuple[str, ...] = ()
 
 
+class DueKind(StrEnum):
+    """What a due entry asks of a sweeper; the first part of its name in the due set."""
+
+    RELEASE = "release"
+    """A scheduled job begins to look for a driver."""
+    RETRY = "retry"
+    """A queued job gets another round."""
+    OFFER = "offer"
+    """An offer was not acknowledged or answered in time."""
+    MORE = "more"
+    """A staggered round offers its job to the next driver."""
+    SILENT = "silent"
+    """The driver who holds a job may have gone silent."""
+    DRIVER = "driver"
+    """A limit of a driver's own has passed."""
+    UNKNOWN = ""
+    """Malformed, or written by a newer engine."""
+
+
 @dataclass(frozen=True, slots=True)
 class DueEntry:
-    """Something overdue. ``kind``: ``release``, ``retry``, ``offer``, ``more``, ``silent`` or
-    ``driver``; ``member``: the entry itself."""
+    """An overdue entry. ``member``: its name in the due set; ``id``: the job's or the driver's."""
 
     member: str
-    kind: str
+    kind: DueKind
     id: str
     mall: str = ""
     offer: str = ""

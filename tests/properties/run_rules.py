@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from mallard_engine.ports import DueEntry
+from mallard_engine.ports import DueEntry, DueKind
 from tests.properties.handover_rules import HandoverRules
 from tests.properties.job_rules import JobRules, Order
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often
@@ -252,7 +252,9 @@ class RunRules(JobRules, HandoverRules):
             self.time_to(out.ack_by or out.expires)
             name = [*out.jobs][-1]
             mall = self.model.jobs[name].mall
-            self._lapse(DueEntry(f"offer/{mall}/{offer}/{name}", "offer", name, mall, offer), how)
+            self._lapse(
+                DueEntry(f"offer/{mall}/{offer}/{name}", DueKind.OFFER, name, mall, offer), how
+            )
         if ends in {"declined", "cancelled"}:
             self.accept(offer, out.driver, "n2")
 

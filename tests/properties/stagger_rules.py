@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.matching.acceptance import CELLS
 from mallard_engine.core.model import RankedDriver, RoundRecord
-from mallard_engine.ports import DueEntry, MoreOffers, OfferPlan, PlannedJob
+from mallard_engine.ports import DueEntry, DueKind, MoreOffers, OfferPlan, PlannedJob
 from tests.properties.machine import DRIVERS, How, how_often, recent
 from tests.properties.run_rules import RunRules, rarely, some_mall
 
@@ -150,7 +150,9 @@ class StaggerRules(RunRules):
                 if ends == "expired":
                     self.offer_ack(offer, out.driver)
                 self.time_to(out.ack_by or out.expires)
-                entry = DueEntry(f"offer/{job.mall}/{offer}/{name}", "offer", name, job.mall, offer)
+                entry = DueEntry(
+                    f"offer/{job.mall}/{offer}/{name}", DueKind.OFFER, name, job.mall, offer
+                )
                 self._lapse(entry, how)
             case "withdrawn":
                 self.withdraw(offer, how)
@@ -177,7 +179,7 @@ class StaggerRules(RunRules):
 
     def offer_more(self, name: str, how: How = "once") -> None:
         job = self.model.jobs[name]
-        self._offer_more(DueEntry(f"more/{job.mall}/{name}", "more", name, job.mall), how)
+        self._offer_more(DueEntry(f"more/{job.mall}/{name}", DueKind.MORE, name, job.mall), how)
 
     def _offer_more(self, entry: DueEntry, how: How) -> None:
         expected = self.model.offer_more(entry.id)

@@ -5,7 +5,7 @@ import math
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from mallard_engine.ports import DueEntry, OwnDriver, Standing
+from mallard_engine.ports import DueEntry, DueKind, OwnDriver, Standing
 from mallard_protocol.lifecycle import HELD, Wish
 from tests.properties import invariants
 from tests.properties.driver_rules import HolderRules
@@ -212,7 +212,7 @@ class TimeRules(HolderRules):
         kinds = {"offered": "offer", "scheduled": "release", "queued": "release"}
         kind = kinds.get(job.state, "silent")
         path = f"{job.mall}/{job.offer}/{name}" if kind == "offer" else f"{job.mall}/{name}"
-        entry = DueEntry(f"{kind}/{path}", kind, name, job.mall, job.offer)
+        entry = DueEntry(f"{kind}/{path}", DueKind(kind), name, job.mall, job.offer)
         self._carry_out(entry, how)
 
     def _driver_due(self, driver: str, how: How) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID: Final = re.compile(rf"[0-7][{_ALPHABET}]{{25}}")
-_JOB: Final = re.compile(rf"job_(?P<market>[A-Za-z0-9_.:-]{{1,33}})\.(?P<ulid>{_ULID.pattern})")
+_JOB: Final = re.compile(rf"job_[A-Za-z0-9_.:-]{{1,33}}\.{_ULID.pattern}")
 
 
 def new_job_id(market: str, now_ms: int, random_bits: int) -> str:
@@ -27,10 +27,15 @@ def _ulid(at_ms: int, chance: int) -> str:
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 
+def is_job_id(text: str) -> bool:
+    """Whether the text has the form of a job's id."""
+    return _JOB.fullmatch(text) is not None
+
+
 def market_of_job(job: str) -> str | None:
-    """Return the market that a job's id names; None if it is no job's id."""
-    match = _JOB.fullmatch(job)
-    return match["market"] if match else None
+    """Return the market that a job's id names; None if it names none. Does not check its ULID."""
+    name, dot, _ = job.removeprefix("job_").rpartition(".")
+    return name if dot and job.startswith("job_") else None
 
 
 def ulid_of_job(job: str) -> str:

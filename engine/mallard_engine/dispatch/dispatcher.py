@@ -40,6 +40,7 @@ from mallard_engine.ports import (
     JobRef,
     OfferLive,
     OwnDriver,
+    PushKind,
     PushSink,
     Refused,
     Storage,
@@ -482,9 +483,9 @@ class Dispatcher:
             self._push_sink.deliver(market, effects.pushes)
             for push in effects.pushes:
                 # What it holds is no longer what was planned with; an arrival changes nothing.
-                if push.kind == "job":
+                if push.kind is PushKind.JOB:
                     self._live.changed(market, push.driver)
-                if push.kind == "job" and push.state != JobState.AT_MALL:
+                if push.kind is PushKind.JOB and push.state != JobState.AT_MALL:
                     self._rounds.finishing.ended(market, push.driver)
         for mall, job in effects.queued:
             self._rounds.wake(mall, job)

@@ -11,7 +11,15 @@ import structlog
 
 from mallard_engine.dispatch.context import Context, Follow, Tasks, count_round
 from mallard_engine.dispatch.rounds.round_scheduler import Rounds
-from mallard_engine.ports import DueEntry, Effects, JobRef, NoSuchJob, Standing, StoreUnavailable
+from mallard_engine.ports import (
+    DueEntry,
+    DueKind,
+    Effects,
+    JobRef,
+    NoSuchJob,
+    Standing,
+    StoreUnavailable,
+)
 from mallard_protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
@@ -162,27 +170,27 @@ class Sweeper:
         store = self._context.store
         effects: Effects | None = None
         match entry.kind:
-            case "retry" if entry.mall in self._context.places.malls:
+            case DueKind.RETRY if entry.mall in self._context.places.malls:
                 self._rounds.wake(entry.mall, due=entry.id)
-            case "retry":
+            case DueKind.RETRY:
                 # Its mall is no longer in the configuration: it can only wait for its end.
                 most = self._context.policy(market).max_attempts
                 ref, reason = JobRef(entry.id, entry.mall), JobReason.NOBODY_IN_REACH
                 effects = await store.deadlines.expire(ref, reason.value, most)
-            case "offer":
+            case DueKind.OFFER:
                 outcome, late_ms, effects = await store.deadlines.lapse(entry)
                 if outcome is not None:
                     self._context.metrics.offer(outcome.value)
                     self._context.metrics.offer_late(late_ms / 1000)
                     count_round(self._context.metrics, effects)
-            case "more":
+            case DueKind.MORE:
                 effects = (await store.deadlines.offer_more(entry)).effects
                 count_round(self._context.metrics, effects)
-            case "release":
+            case DueKind.RELEASE:
                 effects = await store.deadlines.queue(JobRef(entry.id, entry.mall))
-            case "silent":
+            case DueKind.SILENT:
                 effects = await store.deadlines.silence(entry)
-            case "driver":
+            case DueKind.DRIVER:
                 effects = await store.deadlines.driver_due(market, entry.id)
             case _:
                 _log.error("unknown due entry", entry=entry.member)

@@ -8,7 +8,7 @@ from mallard_engine.core.model import Job, LiveOffer
 from mallard_engine.core.pickup.pickup_plan import run_tour, service_times
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.dispatcher import Dispatcher
-from mallard_engine.ports import DriverFix, JobRef, Push, Refused, Storage
+from mallard_engine.ports import DriverFix, JobRef, Push, PushKind, Refused, Storage
 from mallard_engine.simulation.scenario import Scenario, Shift, SimulatedOrder, Trip
 from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_protocol.lifecycle import Step, Wish
@@ -67,7 +67,7 @@ class SimulatedDriver:
         else there is, this driver needs not know."""
         if push.offer is not None:
             self._inbox.put_nowait(push.offer)
-        elif push.kind == "offer_closed" and push.offer_id == self._considered:
+        elif push.kind is PushKind.OFFER_CLOSED and push.offer_id == self._considered:
             self._closed.set()
 
     async def work(self) -> None:

@@ -90,9 +90,3 @@ def place_of(service: str, priority: int, created_ms: int, job: str, demand: str
 def job_at(place: str) -> str:
     """The job of a name in a wait set."""
     return place.split("/", 3)[2]
-
-
-def market_of(job: str) -> str | None:
-    """The market in a job's id ``job_<market>.<ulid>``; None if it has another form."""
-    name, dot, _ = job.removeprefix("job_").rpartition(".")
-    return name if dot and job.startswith("job_") else None

@@ -22,7 +22,7 @@ from mallard_engine.core.model import (
     TimelineEntry,
     Waiting,
 )
-from mallard_engine.ports import Effects, Freed, LateRun, Push
+from mallard_engine.ports import Effects, Freed, LateRun, Push, PushKind
 from mallard_protocol.lifecycle import JobState
 
 pack = msgspec.msgpack.Encoder().encode
@@ -173,6 +173,7 @@ class _PushBody(msgspec.Struct):
     until_ms: int | None = None
 
 
+_PUSH_KINDS = {kind.value: kind for kind in PushKind}
 _effects = msgspec.msgpack.Decoder(_Effects).decode
 _push = msgspec.msgpack.Decoder(_PushBody).decode
 _offer = msgspec.msgpack.Decoder(OfferRecord).decode
@@ -197,7 +198,7 @@ def read_push(body: bytes, card: bytes) -> Push:
     return Push(
         driver=push.driver,
         seq=push.seq,
-        kind=push.kind,
+        kind=_PUSH_KINDS.get(push.kind, PushKind.UNKNOWN),
         offer=push.offer.live(cards) if push.offer else None,
         offer_id=push.offer_id,
         why=push.why,

@@ -2,16 +2,16 @@ from secrets import randbits
 
 import pytest
 
-from mallard_engine.core.job_ids import is_ulid, market_of_job, new_job_id, ulid_of_job
-from mallard_engine.storage.keys import market_of
+from mallard_engine.core.job_ids import is_job_id, is_ulid, market_of_job, new_job_id, ulid_of_job
 
 NOW_MS = 1_800_000_000_000
 
 
-def test_an_id_names_its_market_also_to_the_store() -> None:
+def test_job_id_names_its_market() -> None:
     job = new_job_id("northern-virginia", NOW_MS, randbits(80))
     assert job.startswith("job_northern-virginia.01")
-    assert market_of_job(job) == market_of(job) == "northern-virginia"
+    assert is_job_id(job)
+    assert market_of_job(job) == "northern-virginia"
     assert is_ulid(ulid_of_job(job))
     assert len(job) <= 64
 
@@ -40,5 +40,10 @@ def test_ids_sort_by_time_and_are_not_made_twice() -> None:
         "job_" + "x" * 10_000 + ".01ARZ3NDEKTSV4RRFFQ69G5FAV",
     ],
 )
-def test_what_is_no_jobs_id_names_no_market(text: str) -> None:
+def test_malformed_job_id_is_refused(text: str) -> None:
+    assert not is_job_id(text)
+
+
+@pytest.mark.parametrize("text", ["", "job_", "job_phoenix", "phoenix.01J"])
+def test_text_without_market_names_none(text: str) -> None:
     assert market_of_job(text) is None

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from mallard_engine.ports import DueEntry, JobRef
+from mallard_engine.ports import DueEntry, DueKind, JobRef
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import HOUR_MS, KEYS, MALL, MARKET, Node, RecordingSink
@@ -74,11 +74,15 @@ async def test_what_two_nodes_sweep_at_once_is_done_once(
     scheduled = await b.submit(state=JobState.SCHEDULED, release_in_ms=HOUR_MS)
     entries = [
         DueEntry(
-            f"offer/{ref.mall}/{offer.offer}/{ref.job}", "offer", ref.job, ref.mall, offer.offer
+            f"offer/{ref.mall}/{offer.offer}/{ref.job}",
+            DueKind.OFFER,
+            ref.job,
+            ref.mall,
+            offer.offer,
         ),
-        DueEntry(f"release/{ref.mall}/{scheduled.job}", "release", scheduled.job, ref.mall),
-        DueEntry(f"retry/{ref.mall}/{ref.job}", "retry", ref.job, ref.mall),
-        DueEntry("driver/d1", "driver", "d1"),
+        DueEntry(f"release/{ref.mall}/{scheduled.job}", DueKind.RELEASE, scheduled.job, ref.mall),
+        DueEntry(f"retry/{ref.mall}/{ref.job}", DueKind.RETRY, ref.job, ref.mall),
+        DueEntry("driver/d1", DueKind.DRIVER, "d1"),
     ]
     await eventually(lambda: a.store.now_ms() > offer.expires_ms)
     for _ in range(3):

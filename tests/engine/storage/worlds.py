@@ -27,6 +27,7 @@ from mallard_engine.ports import (
     Answered,
     DriverFix,
     DueEntry,
+    DueKind,
     Effects,
     JobRef,
     OfferPlan,
@@ -393,7 +394,7 @@ class World:
         (member,) = [member for member in await self.due() if member.endswith(ref.job)]
         kind, *rest = member.split("/")
         offer = rest[1] if kind == "offer" else ""
-        return DueEntry(member, kind, ref.job, mall=ref.mall, offer=offer)
+        return DueEntry(member, DueKind(kind), ref.job, mall=ref.mall, offer=offer)
 
     async def waiting(self) -> list[str]:
         """The ids of the jobs that wait at the mall, first to be served first."""

@@ -16,7 +16,7 @@ from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.geo import coarse
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
-from mallard_engine.ports import Push
+from mallard_engine.ports import Push, PushKind
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.messages import (
     DropOff,
@@ -127,11 +127,11 @@ def push_frame(
     push: Push, *, now_ms: int, mall: Mall | None = None, detail: SocketJob | UnsetType = UNSET
 ) -> Offer | OfferClosed | JobChanged | StateChanged:
     """Return the frame of a push. An offer needs its mall."""
-    if push.kind == "offer" and push.offer and mall:
+    if push.kind is PushKind.OFFER and push.offer and mall:
         return offer_frame(push.offer, push.seq, now_ms, mall)
-    if push.kind == "offer_closed":
+    if push.kind is PushKind.OFFER_CLOSED:
         return OfferClosed(seq=push.seq, offer=push.offer_id, why=push.why)
-    if push.kind == "job":
+    if push.kind is PushKind.JOB:
         return JobChanged(
             seq=push.seq,
             job=push.job,
@@ -141,7 +141,7 @@ def push_frame(
             detail=detail,
             driver_state=push.driver_state or UNSET,
         )
-    if push.kind == "state":
+    if push.kind is PushKind.STATE:
         return StateChanged(
             seq=push.seq,
             state=push.state,

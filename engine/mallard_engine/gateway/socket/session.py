@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mallard_engine.core.model import Device, Driver, LiveOffer, Vehicle
-from mallard_engine.ports import DriverSnapshot, OwnDriver, Push
+from mallard_engine.ports import DriverSnapshot, OwnDriver, Push, PushKind
 from mallard_protocol.codes import Close, JobReason, StateWhy
 from mallard_protocol.lifecycle import DriverState, Wish, shown_state
 
@@ -172,7 +172,7 @@ class Session:
 
     def push(self, push: Push, *, relayed: bool) -> Iterator[Action]:
         """A push came: from this node's own transition, or `relayed` from the market's stream."""
-        if push.kind == "replaced":
+        if push.kind is PushKind.REPLACED:
             self._replaced_by = max(self._replaced_by, push.epoch)
             if 0 < self.epoch < push.epoch:
                 yield End(Close.REPLACED)
@@ -209,7 +209,7 @@ class Session:
             return
         self._seq = push.seq
         self._note(push)
-        if push.kind == "job" and push.reason in _TOLD_IN_FULL:
+        if push.kind is PushKind.JOB and push.reason in _TOLD_IN_FULL:
             self._loading = True
             yield Load(push)
         else:
@@ -217,15 +217,15 @@ class Session:
 
     def _note(self, push: Push) -> None:
         """Learn what a push tells."""
-        if push.kind == "offer" and push.offer:
+        if push.kind is PushKind.OFFER and push.offer:
             self._offered = _malls_offered(push.offer)
-        elif push.kind == "offer_closed":
+        elif push.kind is PushKind.OFFER_CLOSED:
             self._offered = {}
-        elif push.kind == "job" and push.reason == JobReason.ASSIGNED:
+        elif push.kind is PushKind.JOB and push.reason == JobReason.ASSIGNED:
             self._held[push.job] = push.mall
-        elif push.kind == "job" and push.reason not in _STILL_HELD:
+        elif push.kind is PushKind.JOB and push.reason not in _STILL_HELD:
             self._held.pop(push.job, None)
-        elif push.kind == "state":
+        elif push.kind is PushKind.STATE:
             self.unreachable = self.unreachable or push.why == StateWhy.UNREACHABLE
             if push.state in _WISHES:
                 self._wish = Wish(push.state)

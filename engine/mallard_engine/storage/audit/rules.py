@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
+from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.matching.offer_rungs import read_rungs
 from mallard_engine.core.model import Driver, Job
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.audit.views import DriverView, Held, JobView, OfferView
-from mallard_engine.storage.keys import market_of
 from mallard_engine.storage.records import OfferedJobRecord, OfferRecord, RoundOfOffers
 from mallard_protocol.lifecycle import (
     BEFORE_PICKUP,
@@ -79,7 +79,7 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     yield from _end(job, view)
     if job.external_id and view.external != job.id and _keeps_external(job.state):
         yield "S8", f"its external id is {view.external or 'nobody'}'s"
-    if job.market != market_of(job.id):
+    if job.market != market_of_job(job.id):
         yield "S11", f"it says that it belongs to {job.market}"
     if not view.is_listed:
         yield "index", "it is in no list of jobs"

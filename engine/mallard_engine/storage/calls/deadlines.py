@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mallard_engine.core.model import Need
-from mallard_engine.ports import Deadlines, DueEntry, Effects, JobRef, Offered
+from mallard_engine.ports import Deadlines, DueEntry, DueKind, Effects, JobRef, Offered
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.records import pack
 from mallard_protocol.lifecycle import Outcome
@@ -13,6 +13,7 @@ _AGAIN_MS = 2_000
 # A name in the index of external ids whose job is still listed is read again after this long.
 _LOOK_AGAIN_MS = 3_600_000
 _FORGET_LIMIT = 256
+_KINDS = {kind.value: kind for kind in DueKind}
 
 
 class RedisDeadlines(Deadlines):
@@ -76,14 +77,14 @@ class RedisDeadlines(Deadlines):
 def _entry(member: str) -> DueEntry:
     """A due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or ``<kind>/<mall>/<job>``.
 
-    One of another form is ``unknown``: it must not keep those that came with it from their turn.
+    A malformed entry is ``UNKNOWN``: it must not stop the entries that were read with it.
     """
     match member.split("/"):
         case ["driver", driver]:
-            return DueEntry(member, "driver", driver)
+            return DueEntry(member, DueKind.DRIVER, driver)
         case ["offer", mall, offer, job]:
-            return DueEntry(member, "offer", job, mall=mall, offer=offer)
+            return DueEntry(member, DueKind.OFFER, job, mall=mall, offer=offer)
         case [kind, mall, job]:
-            return DueEntry(member, kind, job, mall=mall)
+            return DueEntry(member, _KINDS.get(kind, DueKind.UNKNOWN), job, mall=mall)
         case _:
-            return DueEntry(member, "unknown", "")
+            return DueEntry(member, DueKind.UNKNOWN, "")

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.model import Job, Need, StoreHold, Submission
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
@@ -32,7 +33,7 @@ from mallard_engine.ports import (
     WrongState,
 )
 from mallard_engine.storage.calls.script_runner import Reply, ScriptRunner, driver_answer
-from mallard_engine.storage.keys import MarketKeys, market_of
+from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records import job_of, pack, read_holds, read_job
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Step
@@ -284,7 +285,7 @@ class RedisJobs(Jobs):
     async def claim(
         self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
     ) -> Answered:
-        if market_of(job) != market:
+        if market_of_job(job) != market:
             raise Refused(ErrorCode.NOT_YOURS)
         keys = self._runner.keys[market]
         mall = await self._runner.link.call("HGET", keys.job(job), "mall")

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.matching.search_policy import HOLD_MS, LONGEST_HOLD_MS
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import (
@@ -21,7 +22,7 @@ from mallard_engine.ports import (
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.health import StoreHealth
-from mallard_engine.storage.keys import MarketKeys, market_of
+from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records import pack, read_driver, read_effects, read_position
 from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
 from mallard_protocol.codes import (
@@ -142,7 +143,7 @@ class ScriptRunner:
         Raises:
             NoSuchJob: the id is malformed, or names a market that is not configured.
         """
-        keys = self.keys.get(market_of(job) or "")
+        keys = self.keys.get(market_of_job(job) or "")
         if keys is None:
             raise NoSuchJob(job)
         return keys

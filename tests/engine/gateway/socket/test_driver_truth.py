@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.ports import Push
+from mallard_engine.ports import Push, PushKind
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
@@ -188,5 +188,5 @@ async def test_a_repeated_welcome_resets_the_pace(node: RunningNode) -> None:
             assert (await driver.receive("pace"))["location_ms"] == 20_000
             if n == 1:
                 (session,) = node.node.hub.sessions()
-                session.push(Push("d1", welcome["seq"] + 9, "state"), relayed=True)
+                session.push(Push("d1", welcome["seq"] + 9, PushKind.STATE), relayed=True)
                 assert (await driver.receive("welcome"))["location_ms"] == 4_000

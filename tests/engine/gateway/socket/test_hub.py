@@ -1,7 +1,7 @@
 """From a push to the session of its driver."""
 
 from mallard_engine.gateway.socket.hub import Hub
-from mallard_engine.ports import OwnDriver, Push, TakenBack
+from mallard_engine.ports import OwnDriver, Push, PushKind, TakenBack
 from mallard_protocol.codes import Close
 from mallard_protocol.lifecycle import DriverState
 
@@ -41,7 +41,7 @@ class Ear:
 
 
 def push(driver: str, seq: int) -> Push:
-    return Push(driver, seq, "state")
+    return Push(driver, seq, PushKind.STATE)
 
 
 def test_a_push_finds_its_driver_in_its_market() -> None:

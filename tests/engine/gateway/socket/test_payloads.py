@@ -6,7 +6,7 @@ from mallard_engine.core.model import LiveOffer, OfferedJob
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.gateway.socket.payloads import arrivals_ms, card, offer_frame, push_frame
-from mallard_engine.ports import Push
+from mallard_engine.ports import Push, PushKind
 from mallard_protocol.bodies import body_as
 from mallard_protocol.messages import JobChanged, OfferClosed, PayAmount, StateChanged
 from mallard_protocol.resources import JobRequest
@@ -96,11 +96,13 @@ def test_arrivals_are_told_of_first_offers_only(places: Places) -> None:
 
 
 def test_each_push_has_its_frame() -> None:
-    closed = push_frame(Push("d1", 1, "offer_closed", offer_id="o1", why="expired"), now_ms=0)
+    closed = push_frame(
+        Push("d1", 1, PushKind.OFFER_CLOSED, offer_id="o1", why="expired"), now_ms=0
+    )
     assert closed == OfferClosed(seq=1, offer="o1", why="expired")
-    changed = push_frame(Push("d1", 2, "job", job="j", attempt=3, state="queued"), now_ms=0)
+    changed = push_frame(Push("d1", 2, PushKind.JOB, job="j", attempt=3, state="queued"), now_ms=0)
     assert changed == JobChanged(seq=2, job="j", attempt=3, state="queued")
-    told = push_frame(Push("d1", 3, "state", state="paused", why="stale"), now_ms=0)
+    told = push_frame(Push("d1", 3, PushKind.STATE, state="paused", why="stale"), now_ms=0)
     assert told == StateChanged(seq=3, state="paused", why="stale")
     with pytest.raises(ValueError, match="replaced"):
-        push_frame(Push("d1", 0, "replaced", epoch=1), now_ms=0)
+        push_frame(Push("d1", 0, PushKind.REPLACED, epoch=1), now_ms=0)

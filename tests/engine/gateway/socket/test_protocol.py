@@ -11,7 +11,7 @@ from websockets.frames import Frame, Opcode
 
 from mallard_engine.gateway.http.transport import protocol as http_protocol
 from mallard_engine.gateway.socket import protocol as socket_protocol
-from mallard_engine.ports import Push
+from mallard_engine.ports import Push, PushKind
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
@@ -228,7 +228,7 @@ async def test_a_connection_that_just_goes_away_is_counted_as_that(node: Running
 
 
 def _wordy_push(seq: int) -> Push:
-    return Push("d1", seq, "state", state="available", why="x" * 700)
+    return Push("d1", seq, PushKind.STATE, state="available", why="x" * 700)
 
 
 async def _trickle(writer: asyncio.StreamWriter) -> None:

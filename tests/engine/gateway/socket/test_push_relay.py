@@ -7,7 +7,7 @@ import pytest
 
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.gateway.socket.push_relay import Relay
-from mallard_engine.ports import OwnDriver, Push, PushEntry, StoreUnavailable, TakenBack
+from mallard_engine.ports import OwnDriver, Push, PushEntry, PushKind, StoreUnavailable, TakenBack
 from mallard_protocol.codes import Close
 from mallard_protocol.lifecycle import DriverState
 from tests.support import eventually
@@ -23,7 +23,7 @@ class Streams:
         self._news = asyncio.Event()
 
     def push(self, market: str, *seqs: int) -> None:
-        self.pushed.setdefault(market, []).extend(Push("d1", seq, "state") for seq in seqs)
+        self.pushed.setdefault(market, []).extend(Push("d1", seq, PushKind.STATE) for seq in seqs)
         self._news.set()
 
     async def head(self, market: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from mallard_engine.core.model import Device, Driver, HeldJob, LiveOffer, OfferedJob, Vehicle
 from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session, Write
-from mallard_engine.ports import DriverSnapshot, OwnDriver, Push
+from mallard_engine.ports import DriverSnapshot, OwnDriver, Push, PushKind
 from mallard_protocol.codes import Close
 from mallard_protocol.lifecycle import DriverState, Wish
 
@@ -34,7 +34,7 @@ def welcomed(seq: int = 0) -> Session:
 
 
 def state(seq: int, why: str = "stale") -> Push:
-    return Push("d1", seq, "state", state="available", why=why)
+    return Push("d1", seq, PushKind.STATE, state="available", why=why)
 
 
 def direct(session: Session, push: Push) -> list[Action]:
@@ -89,7 +89,7 @@ def test_pushes_go_on_if_nothing_has_changed_while_they_waited() -> None:
 
 def test_a_job_loaded_while_pushes_wait_lets_none_through() -> None:
     session = welcomed()
-    assigned = Push("d1", 1, "job", job="j1", state="assigned", reason="assigned", mall="m1")
+    assigned = Push("d1", 1, PushKind.JOB, job="j1", state="assigned", reason="assigned", mall="m1")
     direct(session, assigned)
     session.hold()
     direct(session, state(2))
@@ -104,7 +104,7 @@ def test_a_session_knows_what_its_store_may_forget() -> None:
     told = replace(driver(), wish=Wish.PAUSED, until_ms=77, vehicle=vehicle, device=device)
     session.learn(told)
     assert session.own == OwnDriver("d1", 1, Wish.PAUSED, 77, vehicle, device=device)
-    direct(session, Push("d1", 1, "state", state="on_run", why="block_over"))
+    direct(session, Push("d1", 1, PushKind.STATE, state="on_run", why="block_over"))
     assert (session.own.wish, session.own.until_ms) == (Wish.OFFLINE, None)
 
 
@@ -120,7 +120,7 @@ def test_pushes_wait_for_welcome_which_may_have_told_them() -> None:
 
 def test_pushes_wait_while_a_job_is_loaded() -> None:
     session = welcomed()
-    assigned = Push("d1", 1, "job", job="j1", state="assigned", reason="assigned", mall="m1")
+    assigned = Push("d1", 1, PushKind.JOB, job="j1", state="assigned", reason="assigned", mall="m1")
     assert direct(session, assigned) == [Load(assigned)]
     assert direct(session, state(2)) == []
     assert list(session.loaded()) == [Write(state(2))]
@@ -136,7 +136,7 @@ def test_too_many_waiting_pushes_end_the_session() -> None:
 @pytest.mark.parametrize("early", [True, False])
 def test_a_newer_socket_replaces_this_one(early: bool) -> None:
     session = Session("phoenix", "d1")
-    replaced = Push("d1", 0, "replaced", epoch=7)
+    replaced = Push("d1", 0, PushKind.REPLACED, epoch=7)
     if early:  # told before the store has told this socket its own epoch
         assert direct(session, replaced) == []
         assert list(session.greeted(6)) == [End(Close.REPLACED)]
@@ -149,7 +149,7 @@ def test_a_socket_is_not_replaced_by_itself_or_an_older_one() -> None:
     session = Session("phoenix", "d1")
     assert list(session.greeted(7)) == []
     for epoch in (6, 7):
-        assert direct(session, Push("d1", 0, "replaced", epoch=epoch)) == []
+        assert direct(session, Push("d1", 0, PushKind.REPLACED, epoch=epoch)) == []
 
 
 def test_what_a_session_knows_of_its_driver() -> None:
@@ -169,23 +169,25 @@ def test_what_a_session_knows_of_its_driver() -> None:
         expires_ms=1,
         ack_by_ms=1,
     )
-    direct(session, Push("d1", 1, "offer", offer=offer))
+    direct(session, Push("d1", 1, PushKind.OFFER, offer=offer))
     assert (session.shown, session.mall_of("j1")) == (DriverState.OFFERED, "m1")
     session.learn(driver(jobs=(HeldJob("j1", 1, "m1"),)))
     assert (session.shown, session.mall) == (DriverState.ON_RUN, "m1")
-    direct(session, Push("d1", 2, "job", job="j1", state="picked_up", reason="ready_changed"))
+    direct(
+        session, Push("d1", 2, PushKind.JOB, job="j1", state="picked_up", reason="ready_changed")
+    )
     assert list(session.loaded()) == []
     assert session.mall_of("j1") == "m1"
-    direct(session, Push("d1", 3, "job", job="j1", state="queued", reason="unassigned"))
+    direct(session, Push("d1", 3, PushKind.JOB, job="j1", state="queued", reason="unassigned"))
     assert (session.mall_of("j1"), session.mall) == (None, "")
-    direct(session, Push("d1", 4, "state", state="paused", why="unreachable"))
+    direct(session, Push("d1", 4, PushKind.STATE, state="paused", why="unreachable"))
     assert (session.unreachable, session.shown) == (True, DriverState.PAUSED)
 
 
 def test_an_offer_that_has_closed_is_forgotten() -> None:
     session = welcomed()
     session._offered = {"j1": "m1"}
-    direct(session, Push("d1", 1, "offer_closed", offer_id="o1", why="expired"))
+    direct(session, Push("d1", 1, PushKind.OFFER_CLOSED, offer_id="o1", why="expired"))
     assert session.shown is DriverState.AVAILABLE
 
 

@@ -10,6 +10,7 @@ from mallard_engine.core.model import Device, RoundRecord, Vehicle
 from mallard_engine.ports import (
     DriverFix,
     DueEntry,
+    DueKind,
     JobQuery,
     LateRun,
     OwnDriver,
@@ -220,7 +221,7 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
     await store.deadlines.due(MARKET, 10)
     await store.deadlines.driver_due(MARKET, "ann")
     await store.deadlines.offer_more(
-        DueEntry("more/m/job_phoenix.x", "more", "job_phoenix.x", mall="m")
+        DueEntry("more/m/job_phoenix.x", DueKind.MORE, "job_phoenix.x", mall="m")
     )
     await store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     late = LateRun(MALL, ref.job, "ann", 1, world.now)
@@ -247,5 +248,5 @@ async def _scheduled(world: World) -> None:
 async def test_an_entry_of_an_unknown_kind_is_told_as_it_is(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {"odd/mall/job": world.now})
     (entry,) = await world.store.deadlines.due(MARKET, 10)
-    assert entry == DueEntry("odd/mall/job", "odd", "job", mall="mall")
+    assert entry == DueEntry("odd/mall/job", DueKind.UNKNOWN, "job", mall="mall")
     await world.redis.zrem(world.keys.key("due"), entry.member)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mallard_engine.ports import DueEntry, StoreFull
+from mallard_engine.ports import DueEntry, DueKind, StoreFull
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from tests.engine.storage.worlds import (
@@ -31,7 +31,7 @@ async def test_what_is_overdue_is_put_off_and_never_popped(world: World) -> None
     await world.pass_ms(26)
     (entry,) = await world.store.deadlines.due(MARKET, 10)
     member = f"retry/{MALL}/{ref.job}"
-    assert entry == DueEntry(member, "retry", ref.job, mall=MALL)
+    assert entry == DueEntry(member, DueKind.RETRY, ref.job, mall=MALL)
     assert await world.due() == {member: world.now + 2_000}
     assert await world.store.deadlines.due(MARKET, 10) == []
 
@@ -51,8 +51,8 @@ async def test_each_kind_of_entry_is_read_back(world: World) -> None:
     ref, offer = await world.offered()
     await world.pass_ms(300_000)
     entries = {entry.kind: entry for entry in await world.store.deadlines.due(MARKET, 10)}
-    assert (entries["driver"].id, entries["driver"].mall) == ("ann", "")
-    told = entries["offer"]
+    assert (entries[DueKind.DRIVER].id, entries[DueKind.DRIVER].mall) == ("ann", "")
+    told = entries[DueKind.OFFER]
     assert (told.id, told.mall, told.offer) == (ref.job, MALL, offer)
 
 
@@ -64,7 +64,7 @@ async def look_after(world: World, state: str) -> tuple[str, dict[str, int]]:
     (member,) = [member for member in await world.due() if member.startswith("silent/")]
     job = member.rpartition("/")[2]
     world.link.verdicts.clear()
-    await world.store.deadlines.silence(DueEntry(member, "silent", job, mall=MALL))
+    await world.store.deadlines.silence(DueEntry(member, DueKind.SILENT, job, mall=MALL))
     ((_, verdict),) = world.link.verdicts
     assert verdict == state
     due = {m: at for m, at in (await world.due()).items() if not m.startswith("driver/")}
@@ -152,7 +152,7 @@ async def test_a_silent_entry_left_behind_is_dropped(world: World) -> None:
     ref, _ = await world.in_state(JobState.QUEUED)
     member = f"silent/{MALL}/{ref.job}"
     await world.redis.zadd(world.keys.key("due"), {member: world.now})
-    await world.store.deadlines.silence(DueEntry(member, "silent", ref.job, mall=MALL))
+    await world.store.deadlines.silence(DueEntry(member, DueKind.SILENT, ref.job, mall=MALL))
     assert member not in await world.due()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mallard_engine.core.model import Asked, RoundRecord
-from mallard_engine.ports import DueEntry, Found, JobRef, Refused
+from mallard_engine.ports import DueEntry, DueKind, Found, JobRef, Refused
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Wish
 from tests.engine.storage.scripts.test_positions import north_of
@@ -333,7 +333,7 @@ async def test_an_unanswered_offer_goes_on_and_its_driver_cools_down(world: Worl
 
 async def test_an_entry_left_behind_is_dropped(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {"offer/m/o/job_phoenix.x": world.now})
-    entry = DueEntry("offer/m/o/job_phoenix.x", "offer", "job_phoenix.x", mall="m", offer="o")
+    entry = DueEntry("offer/m/o/job_phoenix.x", DueKind.OFFER, "job_phoenix.x", mall="m", offer="o")
     assert (await world.store.deadlines.lapse(entry))[0] is None
     assert await world.due() == {}
 

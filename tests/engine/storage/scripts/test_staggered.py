@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.ports import DueEntry, JobRef, MoreOffers, Offered, Refused
+from mallard_engine.ports import DueEntry, DueKind, JobRef, MoreOffers, Offered, Refused
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Step
 from tests.engine.storage.worlds import (
@@ -38,12 +38,12 @@ async def begin(
 
 
 def more(ref: JobRef) -> DueEntry:
-    return DueEntry(f"more/{ref.mall}/{ref.job}", "more", ref.job, mall=ref.mall)
+    return DueEntry(f"more/{ref.mall}/{ref.job}", DueKind.MORE, ref.job, mall=ref.mall)
 
 
 def lapse_of(ref: JobRef, offer: str) -> DueEntry:
     member = f"offer/{ref.mall}/{offer}/{ref.job}"
-    return DueEntry(member, "offer", ref.job, mall=ref.mall, offer=offer)
+    return DueEntry(member, DueKind.OFFER, ref.job, mall=ref.mall, offer=offer)
 
 
 async def next_is_asked(world: World, ref: JobRef) -> None:
@@ -282,7 +282,7 @@ async def test_an_entry_without_a_round_is_dropped(world: World) -> None:
     ref, _ = await world.offered()
     await world.redis.zadd(world.keys.key("due"), {more(ref).member: world.now})
     assert (await world.store.deadlines.offer_more(more(ref))).verdict == "gone"
-    gone = DueEntry("more/m/job_phoenix.x", "more", "job_phoenix.x", mall="m")
+    gone = DueEntry("more/m/job_phoenix.x", DueKind.MORE, "job_phoenix.x", mall="m")
     assert (await world.store.deadlines.offer_more(gone)).verdict == "gone"
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 from starlette.requests import Request
 
-from mallard_engine.core.job_ids import market_of_job
+from mallard_engine.core.job_ids import is_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.parameters import whole_number
@@ -30,7 +30,7 @@ def owner_of(principal: Principal) -> str | None:
 async def job_of(request: Request, principal: Principal, store: Storage) -> Job:
     """The job of the path. Raises ``NoSuchJob``, also for another service's."""
     job_id = request.path_params["id"]
-    if market_of_job(job_id) is None:
+    if not is_job_id(job_id):
         raise NoSuchJob(job_id)
     job = await store.jobs.get(job_id)
     if owner_of(principal) not in {None, job.service}:
