@@ -19,7 +19,7 @@ from mallard_engine.core.model import (
     Waiting,
 )
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
-from mallard_engine.core.pickup.pickup_plan import ServiceTime, job_tour
+from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, ServiceTime, job_tour
 from mallard_engine.core.places.mall import Gate, Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.codes import ID_CHECK
@@ -44,17 +44,20 @@ class Approach(NamedTuple):
 
 
 class _Visit(NamedTuple):
-    """What a job asks of whoever takes it: from the gate to the door."""
+    """What a job requires of its driver, from the gate to the door."""
 
     need: Need
     gate: Gate
     equipment: frozenset[str]
     barred: frozenset[str]
-    # From parking at the gate to having the parcels, if they are ready, and no sooner than when;
-    # from there to handed over.
+    # From parking at the gate until the parcels are in hand, if they are ready; no sooner than
+    # `ready_ms`. From there to the gate, and from the gate until the drop-off is done.
     pickup_s: float
     ready_ms: int
+    back_ms: int
     haul_ms: int
+    # How much later the last parcel may be in hand by the tour that a driver chooses on arrival.
+    own_tour_ms: int
     # When the parcels must be in hand at the latest.
     collect_by_ms: int
 
@@ -153,7 +156,9 @@ class Matcher:
             barred=barred_by(asked, self._now_ms, self._policy.unreachable_s),
             pickup_s=tour.collect_ms / 1000,
             ready_ms=tour.ready_ms,
-            haul_ms=tour.back_ms + int((way_s + self._policy.dropoff_dwell_s) * 1000),
+            back_ms=tour.back_ms,
+            haul_ms=int((way_s + self._policy.dropoff_dwell_s) * 1000),
+            own_tour_ms=tour.back_ms + MINUTE_MS if len(need.stores) > 1 else 0,
             collect_by_ms=collect_by_ms(self._mall, need, self._now_ms),
         )
 
@@ -192,8 +197,15 @@ class Matcher:
         near, seconds, terms, cost_s, cell = approach
         need = visit.need
         takes_ms = int((seconds + visit.pickup_s) * 1000)
-        pickup_ms = max(self._now_ms + takes_ms, visit.ready_ms)
-        dropoff_ms = pickup_ms + visit.haul_ms
+        pickup_ms, back_ms = max(self._now_ms + takes_ms, visit.ready_ms), visit.back_ms
+        if pickup_ms <= visit.collect_by_ms < pickup_ms + visit.own_tour_ms:
+            # Within its limit by the tour of the best-placed driver. By its own, this one is back
+            # at its car no later than by that, so only here can the choice of tour matter.
+            arrive_ms = self._now_ms + int(seconds * 1000)
+            tour = job_tour(self._mall, need, self._service_time, arrive_ms)
+            takes_ms = arrive_ms - self._now_ms + tour.collect_ms
+            pickup_ms, back_ms = tour.done_ms(arrive_ms), tour.back_ms
+        dropoff_ms = pickup_ms + back_ms + visit.haul_ms
         slack = slack_term(need.deadline_ms, dropoff_ms, self._weights)
         done_ms = (dropoff_ms if self._covers_dropoff else pickup_ms) + self._margin_ms
         why_not = _misfit(near.driver, visit, pickup_ms, done_ms)

@@ -6,7 +6,8 @@ from mallard_engine.core.model import Need
 from mallard_engine.core.pickup.store_tour import Call, Tour, best_tour, tour_done_by
 from mallard_engine.core.places.mall import Mall
 
-_MINUTE_MS = 60_000
+MINUTE_MS = 60_000
+"""The resolution at which `job_tour` knows when a driver arrives."""
 
 ServiceTime = Callable[[str, str], float]
 """Seconds at a store's counter, by mall and store."""
@@ -26,7 +27,7 @@ def job_tour(mall: Mall, need: Need, service_time: ServiceTime, arrive_ms: int) 
         collect_ms = walk_ms + int(service_time(mall.id, store) * 1000)
         return Tour(place.gate, (0,), collect_ms, need.ready_ms, walk_ms)
     gates, calls = _calls(mall, need, service_time)
-    return best_tour(mall.walks, gates, calls, -(-arrive_ms // _MINUTE_MS) * _MINUTE_MS)
+    return best_tour(mall.walks, gates, calls, -(-arrive_ms // MINUTE_MS) * MINUTE_MS)
 
 
 def job_tour_done_by(

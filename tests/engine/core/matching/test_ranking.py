@@ -166,6 +166,23 @@ def test_what_is_ready_later_is_collected_later_and_the_rest_meanwhile() -> None
         assert candidate.eta_pickup_ms == late_ms
 
 
+def test_driver_whose_own_tour_ends_after_expiry_is_too_late() -> None:
+    """The far store is late for the near driver only, who therefore visits it last."""
+    stores, ready_ms = ("pandora", "build-a-bear-workshop"), NOW_MS + 600_000
+    asked = need(stores=stores, ready_ms=ready_ms, store_ready_ms=(ready_ms, NOW_MS))
+    drivers = (near("first"), near("later", 8_000.0))
+    last = matcher(*drivers).rank(asked)[1]
+    own = matcher(drivers[1]).rank(asked)[0]
+    assert own.eta_pickup_ms > last.eta_pickup_ms
+    for expires_ms, why_not in (
+        (own.eta_pickup_ms - 1_000, "too_late_for_pickup"),
+        (own.eta_pickup_ms, None),
+    ):
+        first, later = matcher(*drivers).rank(replace(asked, expires_ms=expires_ms))
+        assert (first.driver, first.eligible) == ("first", True)
+        assert (later.driver, later.why_not) == ("later", why_not)
+
+
 def test_nobody_picks_up_before_the_parcel_is_ready() -> None:
     ready_ms = NOW_MS + 2 * HOUR_MS
     (candidate,) = matcher(near("d")).rank(need(ready_ms=ready_ms))
