@@ -12,7 +12,7 @@ _HOME_WITHIN_M = 8_000.0
 
 def point_around(centre: Point, radius_m: float, dice: random.Random) -> Point:
     """A point in a circle, every place in it equally likely."""
-    # The root spreads points evenly over the area, not along the radius.
+    # The root gini_of_work points evenly over the area, not along the radius.
     away_m = radius_m * math.sqrt(dice.random())
     angle = dice.uniform(0, 2 * math.pi)
     lat = centre[0] + away_m * math.cos(angle) / _M_PER_DEGREE

@@ -29,7 +29,7 @@ from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
-from mallard_engine.core.runs.run import Room
+from mallard_engine.core.runs.run import RunDriver
 from mallard_engine.dispatch.rounds.solver_thread import solved
 from mallard_protocol.lifecycle import Wish
 
@@ -83,10 +83,10 @@ def measured(jobs: int, drivers: int, times: int, seed: int) -> dict[str, Any]:
         _beside_a_loop(lambda: solved(*problem, NOW_MS, _POLICY, _TRAVEL), times)
     )
     mall = next(iter(Places.load(opening_hours=False).market(MARKET).malls.values()))
-    held, rooms = held_jobs(dice, mall, jobs), _rooms(dice)
-    runs = _seconds(lambda: _pool(mall, held, rooms), times)
+    held, run_drivers = held_jobs(dice, mall, jobs), _rooms(dice)
+    runs = _seconds(lambda: _pool(mall, held, run_drivers), times)
     pooling_s, pool_pauses = asyncio.run(
-        _beside_a_loop(lambda: asyncio.to_thread(_pool, mall, held, rooms), times)
+        _beside_a_loop(lambda: asyncio.to_thread(_pool, mall, held, run_drivers), times)
     )
     return {
         "candidates": _CANDIDATES,
@@ -101,7 +101,7 @@ def measured(jobs: int, drivers: int, times: int, seed: int) -> dict[str, Any]:
         "loop_paused_p50_ms": 1e3 * median(pauses),
         "loop_paused_p99_ms": 1e3 * _p99(pauses),
         "held_jobs": len(held),
-        "rooms": len(rooms),
+        "run_drivers": len(run_drivers),
         "runs_p50_ms": 1e3 * median(runs),
         "runs_p99_ms": 1e3 * _p99(runs),
         "runs_in_a_thread_p50_ms": 1e3 * median(pooling_s),
@@ -212,16 +212,16 @@ def held_jobs(dice: random.Random, mall: Mall, jobs: int) -> list[Waiting]:
     return waiting
 
 
-def _rooms(dice: random.Random) -> list[Room]:
+def _rooms(dice: random.Random) -> list[RunDriver]:
     car = Vehicle(max_jobs=16)
     return [
-        Room(f"d{number}", car, dice.uniform(60, 1_200), dice.uniform(1, 4) * 3_600)
+        RunDriver(f"d{number}", car, dice.uniform(60, 1_200), dice.uniform(1, 4) * 3_600)
         for number in range(_CANDIDATES)
     ]
 
 
-def _pool(mall: Mall, held: Sequence[Waiting], rooms: Sequence[Room]) -> None:
-    Pool(mall, held, NOW_MS, _RUNS, _TRAVEL).runs(rooms)
+def _pool(mall: Mall, held: Sequence[Waiting], run_drivers: Sequence[RunDriver]) -> None:
+    Pool(mall, held, NOW_MS, _RUNS, _TRAVEL).runs(run_drivers)
 
 
 def _ranking(dice: random.Random) -> tuple[list[Near], BatchJob]:

@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 
 from mallard_engine.core.batch.problem import BatchDriver, BatchJob, Plan
-from mallard_engine.core.matching.service_turns import in_turns
+from mallard_engine.core.matching.service_turns import round_robin
 
 
-class BatchTurn:
+class JobSelection:
     """Of one market, what its last batches left out and tried in vain; empty where all have
     room."""
 
@@ -43,7 +43,7 @@ class BatchTurn:
         in_turn = [
             job
             for behind in (False, True)
-            for job in in_turns(
+            for job in round_robin(
                 [job for job in jobs if (job.waiting.job in self._in_vain) == behind],
                 lambda job: job.waiting,
                 _urgency,

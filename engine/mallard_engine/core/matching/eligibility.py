@@ -13,7 +13,7 @@ from mallard_engine.core.model import Driver, Waiting
 T = TypeVar("T")
 
 
-def that_fit(
+def servable(
     items: Iterable[T],
     waiting: Callable[[T], Waiting],
     drivers: Collection[Driver],

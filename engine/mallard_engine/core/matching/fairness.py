@@ -47,7 +47,7 @@ class Fairness:
         return driver.earned_minor if self._in_money else driver.done
 
 
-def spreads(drivers: Iterable[Driver], now_ms: int) -> tuple[float, float]:
+def gini_of_work(drivers: Iterable[Driver], now_ms: int) -> tuple[float, float]:
     """The Gini coefficients of jobs and of pay an hour, of drivers at work for some while."""
     at_work = [
         (driver, (now_ms - driver.block_ms) / _MS_AN_HOUR)

@@ -13,7 +13,7 @@ from mallard_engine.core.model import Waiting
 T = TypeVar("T")
 
 
-def in_turns(
+def round_robin(
     items: Iterable[T],
     waiting: Callable[[T], Waiting],
     own: Callable[[T], tuple[int, ...]],
@@ -39,7 +39,7 @@ def in_turns(
     return [item for *_, item in turns]
 
 
-class Turns:
+class ServiceTurns:
     """Of one mall: the services that have been served in the cycle under way."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Turns:
 
     def order(self, jobs: Sequence[Waiting]) -> list[Waiting]:
         """The jobs in the order in which they are to be served."""
-        return in_turns(jobs, _itself, _priority, self._had)
+        return round_robin(jobs, _itself, _priority, self._had)
 
     def served(self, service: str) -> None:
         """A job of this service has been served; the second one begins the next cycle."""

@@ -38,7 +38,7 @@ class ApproximateTour:
         asked = frozenset(stores)
         known = self._seconds.get(asked)
         if known is None:
-            known = self._seconds[asked] = self._reckoned(asked)
+            known = self._seconds[asked] = self._measured(asked)
         return known
 
     def mean_visit_s(self, count: int) -> float:
@@ -49,7 +49,7 @@ class ApproximateTour:
         counters_s = sum(self._service_time(self._mall.id, store) for store in stores) / len(stores)
         return walk_s + called * counters_s
 
-    def _reckoned(self, asked: frozenset[str]) -> tuple[float, float]:
+    def _measured(self, asked: frozenset[str]) -> tuple[float, float]:
         mall = self._mall
         order = sorted(asked, key=self._turn.__getitem__)
         gates = [mall.stores[store].gate for store in order]

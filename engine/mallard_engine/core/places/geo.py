@@ -1,4 +1,4 @@
-"""Distances on the ground, in metres, between WGS 84 positions in degrees."""
+"""Distances in metres between WGS 84 positions in degrees."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ EARTH_RADIUS_M = 6_371_008.8
 """Mean radius of the earth (IUGG)."""
 
 COARSE_DEG = 0.005
-"""A drop-off is rounded to this before its offer is accepted: 556 m north to south."""
+"""Drop-off positions are rounded to this in offers (until accepted): 556 m north to south."""
 
 _DEG = math.pi / 180.0
 
 
 def haversine_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Great-circle distance in metres; within 0.6 % of the ellipsoid's, anywhere on earth."""
+    """Return the great-circle distance in metres; within 0.6 % of the ellipsoid's everywhere."""
     sin_lat = math.sin((lat_b - lat_a) * _DEG / 2)
     sin_lon = math.sin((lon_b - lon_a) * _DEG / 2)
     chord = sin_lat * sin_lat + math.cos(lat_a * _DEG) * math.cos(lat_b * _DEG) * sin_lon * sin_lon
@@ -33,11 +33,11 @@ def haversine_matrix_m(
     to_lats: NDArray[np.float64],
     to_lons: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """`haversine_m` from each of n points to each of m: shape (n, m)."""
+    """Return `haversine_m` from each of n points to each of m points: shape (n, m)."""
     import numpy as np  # noqa: PLC0415 - the scalar functions need no numpy
 
     lat_a, lat_b = from_lats[:, None] * _DEG, to_lats[None, :] * _DEG
-    # In place: of a city's million ways each table more costs as much as its arithmetic.
+    # In place: with a million pairs, another temporary array costs as much as its arithmetic.
     chord = lat_b - lat_a
     chord /= 2
     np.sin(chord, out=chord)
@@ -57,7 +57,7 @@ def haversine_matrix_m(
 
 
 def coarse(lat: float, lon: float) -> tuple[float, float]:
-    """Round a position to the nearest multiple of 0.005°, so that it names a block and no door."""
+    """Round a position to the nearest multiple of 0.005°: it identifies a block, not a door."""
     return round(round(lat / COARSE_DEG) * COARSE_DEG, 3), round(
         round(lon / COARSE_DEG) * COARSE_DEG, 3
     )
@@ -65,10 +65,10 @@ def coarse(lat: float, lon: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class LocalPlane:
-    """East and north in metres from an origin: a local equirectangular projection.
+    """A local equirectangular projection: metres east and north of an origin in degrees.
 
-    The length of a degree is WGS 84's at the origin's latitude (the series of NIMA TR 8350.2).
-    What remains is the change of a degree of longitude with latitude. At 33–39° of latitude a
+    The length of a degree is WGS 84's at the origin's latitude (the series of NIMA TR 8350.2). The
+    remaining error is the change of a degree of longitude with latitude: at 33–39° of latitude a
     distance from the origin is off by less than 0.01 % at 1 km and 0.1 % at 25 km.
     """
 
@@ -85,13 +85,13 @@ class LocalPlane:
         object.__setattr__(self, "m_per_deg_lon", east)
 
     def xy(self, lat: float, lon: float) -> tuple[float, float]:
-        """East and north of the origin, in metres."""
+        """Return metres east and north of the origin."""
         return (lon - self.lon) * self.m_per_deg_lon, (lat - self.lat) * self.m_per_deg_lat
 
     def xy_batch(
         self, lats: ArrayLike, lons: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """`xy` of n points at once: two arrays of shape (n,)."""
+        """Return `xy` of n points: two arrays of shape (n,)."""
         import numpy as np  # noqa: PLC0415 - the scalar functions need no numpy
 
         return (
@@ -100,5 +100,5 @@ class LocalPlane:
         )
 
     def distance_m(self, lat: float, lon: float) -> float:
-        """Distance from the origin, in metres."""
+        """Return the distance from the origin in metres."""
         return math.hypot(*self.xy(lat, lon))

@@ -1,10 +1,10 @@
-"""Is a driver at a mall? Decided from its fixes one by one, with memory, so that noise is no news.
+"""Geofence with hysteresis: detects a driver's arrival at a mall and its departure from its fixes.
 
-A fix speaks for an arrival by where it is and by how fast: on the way past, a car is fast; at a
-red light on the road beside a mall it is slow, but not where one walks in. Two such fixes in a row
-are an arrival; one is enough where the phone tells no speed and none can be worked out. Once there,
-a driver has left when three fixes in a row say so, twice as many if it is not under way: between
-high walls a fix may be off by a hundred metres, and the next ones with it.
+A fix counts towards an arrival if it is at the place and slow: a car that passes is fast, and a car
+at a red light beside the mall is slow but not at an entrance. Two such fixes in a row are an
+arrival; one is enough where no speed is known. A departure takes three fixes outside in a row, or
+six if the driver is slow: between high walls fixes are off by a hundred metres, and several in a
+row are.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 GATE_RADIUS_M = 25.0
-"""So far around a gate is its own ground: who is there is about to walk in."""
+"""A driver within this distance of a gate is at the mall."""
 ARRIVAL_FIXES = 2
-"""So many slow fixes in a row at the place are an arrival."""
+"""This many slow fixes in a row at the place are an arrival."""
 OUTSIDE_FIXES = 3
-"""So many fixes in a row outside are a departure."""
+"""This many fixes in a row outside are a departure."""
 
 _SLOW_MPS = 3.0
-# The speed between two fixes is a speed only if they are so far apart in time.
+# A speed is computed from two fixes only if the time between them is within these bounds.
 _SHORTEST_MS, _LONGEST_MS = 1_000, 15_000
 
 
@@ -31,8 +31,11 @@ class Change(StrEnum):
 
 
 class Sighting(NamedTuple):
-    """A believed fix near a mall. ``place_m``: metres from where one parks and walks there, 0 at
-    the place; ``east_m``, ``north_m``: on the mall's plane; ``speed_mps``: the phone's word."""
+    """An accepted fix near a mall.
+
+    `place_m`: metres to the mall's outline or gates, 0 at the place; `east_m`, `north_m`: position
+    on the mall's plane; `speed_mps`: as reported by the driver app.
+    """
 
     at_ms: int
     place_m: float
@@ -43,7 +46,7 @@ class Sighting(NamedTuple):
 
 @dataclass(slots=True)
 class Presence:
-    """One driver and the mall that it is near to."""
+    """The state of one driver at one mall that it is near."""
 
     mall: str
     here: bool = False
@@ -52,7 +55,7 @@ class Presence:
     _last: Sighting | None = None
 
     def near(self, sighting: Sighting) -> Change | None:
-        """A fix near the mall. Once it is here, any such fix says that it still is."""
+        """Record a fix near the mall. After the arrival, any such fix confirms the presence."""
         self._outside = 0.0
         if self.here:
             return None
@@ -68,11 +71,11 @@ class Presence:
         return Change.ARRIVED
 
     def still(self) -> None:
-        """The same for one who is here already, whose place needs not be measured again."""
+        """Record a fix near the mall after the arrival, when its distance does not matter."""
         self._outside = 0.0
 
     def outside(self, speed_mps: float | None = None) -> Change | None:
-        """A fix that is not near the mall."""
+        """Record a fix that is not near the mall."""
         self._at_place, self._last = 0, None
         self._outside += 1.0 if speed_mps is None or speed_mps > _SLOW_MPS else 0.5
         if self._outside < OUTSIDE_FIXES:
@@ -82,11 +85,11 @@ class Presence:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing left to remember."""
+        """Return whether this state can be dropped."""
         return not self.here and self._outside > 0
 
     def _speed_mps(self, sighting: Sighting) -> float | None:
-        """How fast it is: as the phone says, else by the way from its last fix."""
+        """Return the reported speed, else the one from the distance to the last fix."""
         if sighting.speed_mps is not None or self._last is None:
             return sighting.speed_mps
         passed_ms = sighting.at_ms - self._last.at_ms

@@ -1,8 +1,8 @@
-"""What a place is: a market, its malls, their gates and stores, and the geometry of each.
+"""Markets, their malls, gates and stores, and the geometry of each.
 
-Every shapely polygon here has (lon, lat) coordinates in degrees, as GeoJSON does; every function
-takes latitude first, as the contract does. A polygon's own boundary counts as inside. Prepared
-geometries do not survive pickling, so a `Market` is loaded in each process and never sent to one.
+Shapely polygons have (lon, lat) coordinates in degrees, as in GeoJSON; functions take latitude
+first, as the contract does. A polygon's boundary counts as inside. Prepared geometries do not
+survive pickling, so every process loads its own `Market`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MallKind: TypeAlias = Literal["mall", "station"]
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Where a driver parks and walks in. Degrees."""
+    """Where a driver parks and enters the mall; degrees."""
 
     id: str
     lat: float
@@ -40,10 +40,12 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Where a parcel waits: behind a gate, on a floor (1 is the ground), a walk away from both.
+    """A shop where parcels are collected.
 
-    ``handover_s``: what its counter takes, as told by its places file; None: what the market's
-    policy says of all stores."""
+    `gate`: the id of its gate; `floor`: 1 is the ground floor; `walk_s`: seconds on foot from the
+    gate to the counter; `handover_s`: the service time at the counter from the places file, None
+    for the market's `store_dwell_s`.
+    """
 
     id: str
     name: str
@@ -55,7 +57,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A polygon in (lon, lat) that answers at once for what lies outside its bounding box."""
+    """A polygon in (lon, lat) with a fast path for points outside its bounding box."""
 
     polygon: Polygon
     west: float = field(init=False)
@@ -70,7 +72,7 @@ class Region:
             object.__setattr__(self, name, value)
 
     def holds(self, lat: float, lon: float) -> bool:
-        """Whether the point is inside or on the boundary; never for NaN."""
+        """Return whether the point is inside or on the boundary; false for a NaN."""
         if not (self.south <= lat <= self.north and self.west <= lon <= self.east):
             return False
         return bool(shapely.intersects_xy(self.polygon, lon, lat))
@@ -102,7 +104,7 @@ class Mall:
     """The outline in metres east and north of (`lat`, `lon`)."""
     walks: Walks = field(init=False, repr=False, compare=False)
     radius_m: float = field(init=False, repr=False, compare=False)
-    """As far as the outline reaches from there."""
+    """The greatest distance of the outline from (`lat`, `lon`) in metres."""
     boundary_m: PolygonBoundary = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -116,22 +118,22 @@ class Mall:
         object.__setattr__(self, "boundary_m", PolygonBoundary(self.outline_m))
 
     def holds(self, lat: float, lon: float) -> bool:
-        """Whether the point is inside the outline."""
+        """Return whether the point is inside the outline."""
         return self.region.holds(lat, lon)
 
     def distance_to_outline_m(self, lat: float, lon: float) -> float:
-        """Metres to the outline; 0 inside it."""
+        """Return the metres to the outline; 0 inside it."""
         return max(0.0, -self.boundary_m.depth(*self.plane.xy(lat, lon)))
 
-    def place_distance_m(self, lat: float, lon: float, gate_ground_m: float) -> float:
-        """Metres to where one parks and walks there: the outline, and so far around each gate."""
-        to_gate_m = min(self.gate_distances_m(lat, lon).values()) - gate_ground_m
+    def place_distance_m(self, lat: float, lon: float, gate_radius_m: float) -> float:
+        """Return the metres to the outline or to a circle of `gate_radius_m` around a gate."""
+        to_gate_m = min(self.gate_distances_m(lat, lon).values()) - gate_radius_m
         if to_gate_m <= 0:
             return 0.0
         return min(to_gate_m, self.distance_to_outline_m(lat, lon))
 
     def gate_distances_m(self, lat: float, lon: float) -> dict[str, float]:
-        """Metres to each gate, by gate id."""
+        """Return the metres to each gate by gate id."""
         x, y = self.plane.xy(lat, lon)
         distances = {}
         for gate in self.gates.values():
@@ -140,7 +142,7 @@ class Mall:
         return distances
 
     def gate_distances_m_batch(self, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.float64]:
-        """Metres from n points to each of the g gates in the order of `gates`: shape (n, g)."""
+        """Return the metres from n points to each of g gates, in their order: shape (n, g)."""
         x, y = self.plane.xy_batch(lats, lons)
         gates = tuple(self.gates.values())
         gate_x, gate_y = self.plane.xy_batch([g.lat for g in gates], [g.lon for g in gates])
@@ -148,14 +150,17 @@ class Mall:
         return distances
 
     def nearest_gate(self, lat: float, lon: float) -> Gate:
-        """Return the gate with the shortest straight line; of equals the first of the file."""
+        """Return the gate at the shortest straight line; the first in the file on a tie."""
         distances = self.gate_distances_m(lat, lon)
         return self.gates[min(distances, key=distances.__getitem__)]
 
 
 class Spread(NamedTuple):
-    """Where a market's malls are, each (malls,), in the market's order: centres and the lengths of
-    a degree there, and how far their outlines go from them."""
+    """The positions of a market's malls as arrays of shape (malls,), in the market's order.
+
+    `lats`, `lons`: centres; `m_per_deg_*`: the lengths of a degree there; `radius_m`: the greatest
+    distance of the outline from the centre.
+    """
 
     lats: NDArray[np.float64]
     lons: NDArray[np.float64]
@@ -166,7 +171,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, malls: Mapping[str, Mall]) -> Spread:
-        """That of these malls."""
+        """Build the arrays for these malls."""
         planes = [mall.plane for mall in malls.values()]
         return cls(
             np.array([plane.lat for plane in planes]),
@@ -178,36 +183,36 @@ class Spread(NamedTuple):
         )
 
     def away_m(self, lat: float, lon: float) -> NDArray[np.float64]:
-        """How far that point is from each centre."""
+        """Return the metres from the point to each centre: shape (malls,)."""
         east_m = (lon - self.lons) * self.m_per_deg_lon
         north_m = (lat - self.lats) * self.m_per_deg_lat
-        # A third of the time of `hypot`, which guards against numbers no distance here has.
+        # Takes a third of the time of `hypot`, which guards against overflow that cannot occur.
         away_m: NDArray[np.float64] = np.sqrt(east_m * east_m + north_m * north_m)
         return away_m
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """One metro area: the polygon that its drop-offs lie in, and its malls by id."""
+    """One metro area: the polygon of its drop-offs, and its malls by id."""
 
     id: str
     name: str
     area: Polygon
     malls: Mapping[str, Mall]
     region: Region = field(init=False, repr=False, compare=False)
-    ring: PolygonBoundary = field(init=False, repr=False, compare=False)
+    boundary: PolygonBoundary = field(init=False, repr=False, compare=False)
     spread: Spread = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", Region(self.area))
         object.__setattr__(self, "spread", Spread.of(self.malls))
-        object.__setattr__(self, "ring", PolygonBoundary(self.area))
+        object.__setattr__(self, "boundary", PolygonBoundary(self.area))
 
     @property
     def time_zone(self) -> str:
-        """The zone whose hours its traffic keeps: that of its first mall."""
+        """The time zone of its traffic hours: that of its first mall."""
         return next((mall.time_zone for mall in self.malls.values()), "UTC")
 
     def holds(self, lat: float, lon: float) -> bool:
-        """Whether the point is inside the service area."""
+        """Return whether the point is inside the service area."""
         return self.region.holds(lat, lon)

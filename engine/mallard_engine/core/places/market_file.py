@@ -1,8 +1,8 @@
-"""A market's TOML file, read and checked; `docs/reference/places.md` describes its fields.
+"""Reads and validates a market's TOML file; `docs/reference/places.md` describes its fields.
 
-Whatever is wrong raises `PlacesError` and names the file, the line and the entry, as in
+Every error is a `PlacesError` that names the file, the line and the entry, as in
 `phoenix.toml:61: mall arizona-mills: store lego: gate 'nowhere' is not one of its gates`. The
-parser tells no lines, so they are looked up in the text: that of the field, else of its entry.
+TOML parser gives no line numbers, so the line is found by searching the text for the field.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from mallard_engine.core.places.opening_hours import Span, Week
 
 MAX_GATE_TO_OUTLINE_M = 150
-"""A gate lies on the outline or in the car park before it."""
+"""A gate lies on the outline or in the car park in front of it."""
 
 _MOST_FLOORS = 200
-# A walk or a counter that takes longer is a slip of the pen.
+# A longer walk or service time is a typing error.
 _LONGEST_S = 14_400
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -40,7 +40,7 @@ _D = TypeVar("_D")
 
 
 class PlacesError(ValueError):
-    """A places file that cannot be used; the message names the entry and what is wrong with it."""
+    """A places file cannot be used; the message names the entry and the fault."""
 
 
 class _Text(NamedTuple):
@@ -53,7 +53,7 @@ class _Text(NamedTuple):
         return re.compile(pattern, re.MULTILINE).search(self.text, start)
 
     def table_at(self, inside: int, start: int) -> int:
-        """Where the table that a position lies in begins, not before `start`."""
+        """Return where the table around a position begins, not before `start`."""
         head, brace = (self.text.rfind(mark, start, inside) for mark in ("[[", "{"))
         return max(head, brace, start)
 
@@ -62,8 +62,7 @@ class _Text(NamedTuple):
 
 
 class _Entry:
-    """One table of the file: hands out its fields checked, and knows its own name and place in the
-    text for errors."""
+    """One table of the file: returns its fields validated, and builds errors with name and line."""
 
     def __init__(self, where: str, table: dict[str, Any], file: _Text, start: int = 0) -> None:
         self.where = where
@@ -72,7 +71,7 @@ class _Entry:
         self._start = start
 
     def wrong(self, what: str, key: str = "") -> PlacesError:
-        """The error that says what is wrong with the field `key`, or with the whole entry."""
+        """Return the error about the field `key`, or about the whole entry."""
         name = re.escape(key)
         pattern = rf"""(["']?)\b{name}\b\1\s*=|\[[\w.]*\b{name}\]"""
         found = self._file.find(pattern, self._start) if key else None
@@ -80,7 +79,7 @@ class _Entry:
         return PlacesError(f"{self._file.name}:{line}: {self.where}{what}")
 
     def take(self, key: str, kind: type[_T]) -> _T:
-        """Remove a required field and return it; its type is `kind` and nothing near it."""
+        """Remove a required field and return it; its type must be exactly `kind`."""
         if key not in self._rest:
             raise self.wrong(f"{key} is missing")
         value = self._rest.pop(key)
@@ -101,7 +100,7 @@ class _Entry:
         return lat, lon
 
     def take_polygon(self, key: str) -> Polygon:
-        """Read a ring of [lon, lat] pairs; whether it ends where it began does not matter."""
+        """Read a ring of [lon, lat] pairs, closed or not."""
         ring = self.take(key, list)
         try:
             corners = [(float(lon), float(lat)) for lon, lat in ring]
@@ -117,7 +116,7 @@ class _Entry:
         return polygon
 
     def take_entries(self, key: str, what: str) -> list[tuple[str, _Entry]]:
-        """Return a list of tables as entries by id; at least one, and no id twice."""
+        """Return a list of tables as entries by id: at least one, with unique ids."""
         entries: dict[str, _Entry] = {}
         listed = self._file.find(rf"\b{re.escape(key)}\b", self._start)
         at = listed.end() if listed else self._start
@@ -142,16 +141,17 @@ class _Entry:
         return self.take(key, kind) if key in self._rest else default
 
     def done(self) -> None:
-        """Refuse what nobody asked for: a misspelt field must not go unseen."""
+        """Reject fields that were not taken: a misspelt field is an error."""
         if self._rest:
             unknown = sorted(self._rest)
             raise self.wrong(f"unknown field {', '.join(unknown)}", unknown[0])
 
 
 def read_market(file: Traversable, *, opening_hours: bool = True) -> Market:
-    """Read one market. Without `opening_hours` its malls are always open, whatever the file says.
+    """Read one market. Without `opening_hours` its malls are always open.
 
-    Raises `PlacesError`.
+    Raises:
+        PlacesError: The file cannot be used.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -267,7 +267,7 @@ def _read_hours(entry: _Entry) -> OpeningHours:
 
 
 def _parse_week(table: dict[str, str]) -> Week:
-    """Turn `{mon-sat = "10:00-21:00", sun = "12:00-18:00"}` into seven days; unnamed: closed."""
+    """Parse `{mon-sat = "10:00-21:00", sun = "12:00-18:00"}`; days without an entry are closed."""
     week: list[tuple[Span, ...] | None] = [None] * 7
     for days, text in table.items():
         first, _, last = days.partition("-")

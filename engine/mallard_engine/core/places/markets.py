@@ -1,11 +1,10 @@
-"""The places that the engine serves: which market and mall is a point in.
+"""The places that the engine serves; look-ups by id and by position.
 
     places = Places.load()
     mall = places.mall("chandler-fashion-center")
     places.in_area("phoenix", 33.3197, -111.8412)
 
-A look-up by id raises `KeyError` for an id that is not there; `markets` and `malls` are mappings
-for those who would rather ask first.
+A look-up by an unknown id raises `KeyError`; `markets` and `malls` are plain mappings.
 """
 
 from __future__ import annotations
@@ -26,8 +25,11 @@ __all__ = ["Gate", "Mall", "MallKind", "Market", "Places", "PlacesError", "Store
 
 
 class Places:
-    """Every market, with its malls by id. A node makes one at start and hands it to all its parts;
-    a reload replaces its content (`use`), never a market or a mall itself."""
+    """All markets and malls by id.
+
+    A node creates one instance at start and shares it; a reload replaces its content (`use`),
+    never the attributes of a market or mall.
+    """
 
     def __init__(self, markets: Iterable[Market]) -> None:
         self.markets: dict[str, Market] = {}
@@ -44,10 +46,12 @@ class Places:
 
     @classmethod
     def load(cls, paths: Iterable[Path] | None = None, *, opening_hours: bool = True) -> Places:
-        """Read the markets from TOML files, or folders of them; None: those of the package.
+        """Read the markets from TOML files or folders of them; None: those of the package.
 
-        Without `opening_hours` every mall is always open. Raises `PlacesError`, which names the
-        entry that is wrong.
+        Without `opening_hours` every mall is always open.
+
+        Raises:
+            PlacesError: A file cannot be used; the message names the entry.
         """
         packaged: Traversable = resources.files("mallard_engine") / "places"
         roots: Iterable[Traversable] = [packaged] if paths is None else paths
@@ -55,8 +59,11 @@ class Places:
         return cls(read_market(file, opening_hours=opening_hours) for file in files)
 
     def lack_of(self, other: Places) -> str | None:
-        """Say the first thing that jobs, drivers or offers may name here and that `other` lacks, or
-        the market that only one of them has; None if `other` can take this one's place."""
+        """Return why `other` cannot replace these places; None if it can.
+
+        It cannot if it lacks a mall, store or gate that stored jobs may name, or if only one of
+        both has a market.
+        """
         if found := self.markets.keys() ^ other.markets.keys():
             return f"market {min(found)} is new or gone"
         for mall in self.malls.values():
@@ -70,7 +77,7 @@ class Places:
         return None
 
     def use(self, other: Places) -> None:
-        """Take over the markets and malls of `other`, which lacks nothing of these."""
+        """Replace all content by that of `other`, which must pass `lack_of`."""
         self.markets, self.malls = other.markets, other.malls
 
     def market(self, market: str) -> Market:
@@ -78,7 +85,7 @@ class Places:
         return self.markets[market]
 
     def mall(self, mall: str) -> Mall:
-        """Return the mall of this id, in whichever market it is."""
+        """Return the mall of this id, in any market."""
         return self.malls[mall]
 
     def market_of_mall(self, mall: str) -> Market:
@@ -86,21 +93,21 @@ class Places:
         return self.markets[self.malls[mall].market]
 
     def market_at(self, lat: float, lon: float) -> str | None:
-        """Return the id of the market whose area holds the point; None outside of all."""
+        """Return the id of the market whose area contains the point; None if there is none."""
         return next((m.id for m in self.markets.values() if m.holds(lat, lon)), None)
 
     def in_area(self, market: str, lat: float, lon: float) -> bool:
-        """Whether a point, such as a drop-off, is inside the market's area."""
+        """Return whether a point, such as a drop-off, is inside the market's area."""
         return self.markets[market].holds(lat, lon)
 
     def mall_at(self, market: str, lat: float, lon: float) -> Mall | None:
-        """Return the mall whose outline holds the point; None outside of all."""
+        """Return the mall whose outline contains the point; None if there is none."""
         malls = self.markets[market].malls.values()
         return next((mall for mall in malls if mall.holds(lat, lon)), None)
 
 
 def _toml_files(root: Traversable) -> list[Traversable]:
-    """A file is itself; of a folder, its TOML files by name."""
+    """Return the file itself, or the TOML files of a folder by name."""
     if not root.is_dir():
         return [root]
     files = [entry for entry in root.iterdir() if entry.name.endswith(".toml")]

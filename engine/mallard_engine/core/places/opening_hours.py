@@ -1,8 +1,8 @@
-"""Opening hours, kept in the mall's own time zone and asked in epoch milliseconds.
+"""Opening hours in the mall's time zone, queried in epoch milliseconds.
 
-A week is seven tuples of spans, Monday first; a span is minutes after local midnight of the day on
-which it opens, so one that ends past midnight ends after 1,440. A holiday's spans replace those of
-its date. An end is exclusive: at 21:00 sharp a mall that is open until 21:00 is closed.
+A week is seven tuples of spans, Monday first. A span is in minutes after local midnight of the day
+on which it opens, so a span past midnight ends after 1,440. A holiday's spans replace those of its
+date. Ends are exclusive: a mall that is open until 21:00 is closed at 21:00.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MINUTES_A_DAY = 1440
 
 _DAY_MS = MINUTES_A_DAY * 60_000
 
-# Two weeks of three openings a day.
+# Enough for two weeks of three openings a day.
 _OPENINGS_LOOKED_AT = 42
 
 Span: TypeAlias = tuple[int, int]
@@ -31,7 +31,7 @@ _SPAN = re.compile(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)")
 
 
 class Opening(NamedTuple):
-    """One opening of a mall, epoch ms. ``to_ms`` None: it does not close."""
+    """One opening of a mall in epoch ms; `to_ms` None: it does not close."""
 
     from_ms: int
     to_ms: int | None
@@ -42,18 +42,19 @@ _NO_OPENING = Opening(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class OpeningHours:
-    """When a mall is open; `week` None: always, and holidays do not matter.
+    """When a mall is open; `week` None: always, holidays included.
 
-    Raises `ValueError` for a week that is not seven days or holds no span, and
-    `zoneinfo.ZoneInfoNotFoundError` for a time zone that IANA does not know.
+    Raises:
+        ValueError: The week is not seven days or has no span.
+        zoneinfo.ZoneInfoNotFoundError: The time zone is unknown.
     """
 
     time_zone: str
     week: Week | None = None
     holidays: Mapping[date, tuple[Span, ...]] = field(default_factory=dict)
     zone: ZoneInfo = field(init=False, repr=False, compare=False)
-    # The last opening that was worked out and the span of times that it answers for: every round
-    # asks for the same one, and working it out takes as long as ranking a driver or two.
+    # A cache of the last result and the times for which it holds: every round asks for the same
+    # opening, and computing it takes as long as ranking a driver or two.
     _last: dict[str, tuple[int, int, Opening]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -66,7 +67,7 @@ class OpeningHours:
             raise ValueError("a week has seven days and is open on at least one of them")
 
     def spans_of(self, day: date) -> tuple[Span, ...]:
-        """Return the spans that open on this local date; none where it is always open."""
+        """Return the spans that open on this local date; none if the mall is always open."""
         if self.week is None:
             return ()
         holiday = self.holidays.get(day)
@@ -74,10 +75,12 @@ class OpeningHours:
 
 
 def parse_spans(text: str) -> tuple[Span, ...]:
-    """Read `10:00-21:00`, several with commas between, or `closed`.
+    """Parse `10:00-21:00`, several such spans separated by commas, or `closed`.
 
-    An end at or before its start is the next day's; 24:00 is midnight. Raises `ValueError` for
-    anything else and for spans that overlap or are out of order.
+    An end at or before its start is on the next day; 24:00 is midnight.
+
+    Raises:
+        ValueError: The text has another form, or spans overlap or are out of order.
     """
     if text.strip() == "closed":
         return ()
@@ -100,24 +103,24 @@ def _parse_span(text: str) -> Span:
 
 
 def is_open(hours: OpeningHours, at_ms: int) -> bool:
-    """Whether the mall is open at this moment."""
+    """Return whether the mall is open at `at_ms`."""
     return next_opening_ms(hours, at_ms) == at_ms
 
 
 def next_opening_ms(hours: OpeningHours, at_ms: int) -> int:
-    """Return the first moment from `at_ms` on at which the mall is open; `at_ms` if it is now."""
+    """Return the first moment from `at_ms` on at which the mall is open."""
     return max(opening_at(hours, at_ms).from_ms, at_ms)
 
 
 def closes_at_ms(hours: OpeningHours, at_ms: int) -> int | None:
-    """Return when the opening of `at_ms` ends, or while closed the next one; None: not at all."""
+    """Return when the opening at `at_ms` ends, or the next one while closed; None: never."""
     return opening_at(hours, at_ms).to_ms
 
 
 def opening_at(hours: OpeningHours, at_ms: int) -> Opening:
-    """Return the opening that `at_ms` is in; while the mall is closed, the next one.
+    """Return the opening at `at_ms`; while the mall is closed, the next one.
 
-    Spans that touch are one opening: open until 24:00 and again from 00:00 does not close between.
+    Adjacent spans are one opening: until 24:00 and again from 00:00 does not close between.
     """
     if hours.week is None:
         return Opening(at_ms, None)
@@ -140,11 +143,10 @@ def _opening(hours: OpeningHours, at_ms: int) -> Opening:
 
 
 def next_collection_ms(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[int, int | None]:
-    """From when on something can be collected that takes so long, and until when at the latest it
-    must be done: the first opening from `at_ms` on that lasts long enough, and its end.
+    """Return the first opening from `at_ms` on that lasts `needs_ms`: its start and end.
 
-    The end is None where the mall does not close. An opening shorter than `needs_ms` is no use; if
-    all of them are, the first is as good as any.
+    The start is not before `at_ms`. The end is None if the mall does not close. If every opening is
+    too short, the first one is returned.
     """
     if hours.week is None:
         return at_ms, None
@@ -162,10 +164,10 @@ def next_collection_ms(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[
 
 
 def _openings(hours: OpeningHours, at_ms: int) -> Iterator[Span]:
-    """Openings as epoch milliseconds, in order, from the first that ends after `at_ms`.
+    """Yield openings in epoch milliseconds, in order, from the first that ends after `at_ms`.
 
-    It begins a day early for spans past midnight, and ends a week after the last that holidays
-    could close altogether, so there is always a first one.
+    The search begins a day early, for spans past midnight, and ends a week after as many days as
+    there are holidays in weeks, so that there is always a first opening.
     """
     today = datetime.fromtimestamp(at_ms / 1000, hours.zone).date()
     for offset in range(-1, 7 * (len(hours.holidays) + 1) + 1):
@@ -177,9 +179,9 @@ def _openings(hours: OpeningHours, at_ms: int) -> Iterator[Span]:
 
 
 def _local_ms(day: date, minutes: int, zone: ZoneInfo) -> int:
-    """Epoch milliseconds of a wall-clock time; of two, the earlier; in a gap, as before the change.
+    """Return a wall-clock time in epoch ms; the earlier if there are two; before a gap's change.
 
-    The minutes are added to the wall clock, so 10:00 stays 10:00 on the day summer time begins.
+    The minutes are added to the wall clock: 10:00 stays 10:00 on the day summer time begins.
     """
     wall = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(minutes=minutes)
     return int(wall.astimezone(UTC).timestamp()) * 1000

@@ -1,7 +1,7 @@
-"""A polygon as plain numbers, for one point at a time.
+"""Signed distance of one point to the boundary of a polygon, in pure Python.
 
-numpy and shapely are made for many points: for a single one they spend tens of microseconds on the
-call itself, and a polygon of ours has a dozen corners.
+For a single point, numpy and shapely spend tens of microseconds on the call itself; our polygons
+have about a dozen corners.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _Edge = tuple[float, float, float, float, float, float]
 
-# A shorter edge is as good as its first corner.
+# An edge whose squared length is less counts as its first corner.
 _SMALLEST = 1e-300
 
 
@@ -30,9 +30,9 @@ class PolygonBoundary:
         self._edges = tuple(_edges(polygon))
 
     def depth(self, x: float, y: float) -> float:
-        """How far inside the polygon the point is: its distance to the boundary, negative outside.
+        """Return the distance of the point to the boundary: positive inside, negative outside.
 
-        The sign is by even and odd crossings of a ray to the east.
+        The sign follows the even-odd rule for a ray to the east.
         """
         least = inf
         inside = False
@@ -52,11 +52,10 @@ class PolygonBoundary:
 
 
 def _edges(polygon: Polygon) -> Iterator[_Edge]:
-    """Give each edge: where it starts, how far north it ends, how far it goes, and one over its
-    length squared.
+    """Yield each edge as start x, start y, end y, delta x, delta y, 1 ÷ squared length.
 
-    Where it ends is not left to be added up: neighbours must agree on the corner that they share,
-    or a ray past it crosses both or neither.
+    The end is stored, not computed from start and delta: neighbours must agree on their common
+    corner, or a ray past it crosses both or neither.
     """
     for ring in (polygon.exterior, *polygon.interiors):
         for (ax, ay, *_), (bx, by, *_) in pairwise(ring.coords):

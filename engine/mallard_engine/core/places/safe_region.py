@@ -1,8 +1,8 @@
-"""What is around a point, and how far one may move until something of it changes.
+"""Safe regions: what holds at a driver's position, and the circle in which all of it still holds.
 
-A driver reports every few seconds and moves some metres. Which malls are in reach, whether it is at
-one and whether it is in the market at all is worked out once, and again only when it has left the
-circle in which nothing of that changes.
+A driver reports every few seconds and moves a few metres. Which malls are in reach, whether the
+driver is at one and whether it is inside the market is computed once, and again only when a fix
+lies outside the safe region.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -15,29 +15,31 @@ from numpy.typing import NDArray
 from mallard_engine.core.places.mall import Mall, Market
 
 REACH_MARGIN = 1.005
-"""Reach is drawn this much wider: the store measures on a sphere, which differs by up to 0.5 %.
+"""The reach is widened by this factor: Redis measures on a sphere, which differs by up to 0.5 %.
 
-A mall too many costs a round that finds nobody; a mall too few would leave its jobs waiting.
+An extra mall costs a round without candidates; a missing mall would leave its jobs waiting.
 """
 
-# A degree is never longer, and one of latitude never shorter, than these.
+# Upper bound of the length of any degree; lower bound of a degree of latitude.
 _LONGEST_DEG_M = 111_700.0
 _SHORTEST_DEG_M = 110_500.0
-# The circle is drawn smaller by what the planes and the sphere differ, and by a metre.
+# The radius is reduced by the difference between the planes and the sphere, and by a metre.
 _STILL_SHARE = 0.98
-# A tenth of a millimetre.
+# 0.1 mm.
 _EDGE_DEG = 1e-9
-# From so many malls on they are measured together.
+# From this many malls on, distances are computed with numpy.
 _MANY = 32
 
-# The malls in reach; those nearby by their nearest edge, with the least it can be away; and how far
-# one may move until one more or one less is in reach.
+# The malls in reach; nearby malls by the lower bound of their distance, with it; and how far the
+# driver may move until the set in reach changes.
 _Measured = tuple[Collection[str], Iterable[tuple[float, Mall]], float]
 
 
 class MallSubset(Collection[str]):
-    """Some of many malls, in the market's order. Which they are is compared with every step that a
-    driver takes; their names are hardly ever wanted, so that they are read only then."""
+    """A subset of a market's malls, in the market's order, as a bit mask.
+
+    Masks are compared for every fix outside the safe region; names are looked up only on demand.
+    """
 
     __slots__ = ("ids", "which")
 
@@ -62,7 +64,7 @@ class MallSubset(Collection[str]):
         return hash(tuple(self))
 
     def without(self, others: Collection[str]) -> Collection[str]:
-        """Those that are not among the others."""
+        """Return the malls that are not in `others`."""
         if isinstance(others, MallSubset) and others.ids is self.ids:
             return MallSubset(self.ids, self.which & ~others.which)
         known = set(others)
@@ -70,17 +72,17 @@ class MallSubset(Collection[str]):
 
 
 def newly_in_reach(malls: Collection[str], before: Collection[str]) -> Collection[str]:
-    """Those of the malls that were not in reach before."""
+    """Return the malls that were not in reach before."""
     if isinstance(malls, MallSubset):
         return malls.without(before)
     return set(malls) - set(before)
 
 
 class SafeRegion(NamedTuple):
-    """What is around (``lat``, ``lon``), and as far as ``safe_m`` from there.
+    """What holds at (`lat`, `lon`) in degrees and within `safe_m` metres of it.
 
-    ``inside``: in the market's area. ``malls``: those in reach, in the market's order.
-    ``at_mall``: the mall that one is at, if any.
+    `inside`: the point is in the market's area. `malls`: the malls in reach, in the market's order.
+    `at_mall`: the mall that the point is at, if any.
     """
 
     lat: float
@@ -90,9 +92,11 @@ class SafeRegion(NamedTuple):
     malls: Collection[str]
     at_mall: str | None
 
-    def hold(self, lat: float, lon: float) -> bool:
-        """Whether all of this is true of that point for certain: of the very same point it is,
-        however near an edge."""
+    def contains(self, lat: float, lon: float) -> bool:
+        """Return whether the cached result is still valid at this point.
+
+        It always is at the very point that it was computed for, even on an edge.
+        """
         off_deg = abs(lat - self.lat) + abs(lon - self.lon)
         return off_deg * _LONGEST_DEG_M < self.safe_m or not off_deg
 
@@ -100,17 +104,24 @@ class SafeRegion(NamedTuple):
 def safe_region_at(
     market: Market, lat: float, lon: float, *, reach_m: float, at_mall_m: float
 ) -> SafeRegion:
-    """Look around from a point: ``reach_m`` around the centres of malls is in their reach, and
-    ``at_mall_m`` around an outline is at the mall."""
-    depth_deg = market.ring.depth(lon, lat)
+    """Compute the safe region of a point.
+
+    Args:
+        market: The market whose malls count.
+        lat: Latitude in degrees.
+        lon: Longitude in degrees.
+        reach_m: A point within this distance of a mall's centre is in its reach.
+        at_mall_m: A point within this distance of a mall's outline is at the mall.
+    """
+    depth_deg = market.boundary.depth(lon, lat)
     edge_deg = abs(depth_deg)
     safe_m = edge_deg * _SHORTEST_DEG_M * cos(radians(min(abs(lat) + edge_deg, 90.0)))
     reach_m *= REACH_MARGIN
     measure = _measured_together if len(market.malls) >= _MANY else _measured
     reached, near, safe_m = measure(market, lat, lon, reach_m, at_mall_m, safe_m)
     at_mall = None
-    # Nearest edge first: where even a mall's widest circle is further than what is known to be
-    # still, its outline need not be measured, nor any behind it.
+    # Nearest edge first: once a mall's lower bound exceeds the safe radius, neither its outline nor
+    # any later one can reduce the radius.
     for least_m, mall in near:
         if least_m >= safe_m:
             break
@@ -122,7 +133,7 @@ def safe_region_at(
         lat,
         lon,
         max(0.0, safe_m * _STILL_SHARE - 1.0),
-        # At the very edge the library's exact arithmetic has the word.
+        # On the edge itself, shapely's exact arithmetic decides.
         depth_deg > 0.0 if edge_deg > _EDGE_DEG else market.holds(lat, lon),
         reached,
         at_mall,
@@ -147,7 +158,7 @@ def _measured(
 def _measured_together(
     market: Market, lat: float, lon: float, reach_m: float, at_mall_m: float, safe_m: float
 ) -> _Measured:
-    """The same for many malls at once."""
+    """Do the same as `_measured` for many malls at once."""
     spread = market.spread
     away_m = spread.away_m(lat, lon)
     reached: Collection[str] = spread.ids
@@ -155,7 +166,7 @@ def _measured_together(
         reached = MallSubset(spread.ids, away_m <= reach_m)
         safe_m = min(safe_m, float(np.abs(away_m - reach_m).min()))
     least_m = away_m - spread.radius_m - at_mall_m
-    # Once the nearest is measured, the circle is no larger than this: few others are looked at.
+    # The nearest outline bounds the safe radius, so few others have to be measured.
     nearest = int(least_m.argmin())
     widest_m = max(float(least_m[nearest] + 2 * spread.radius_m[nearest]), at_mall_m)
     some = (least_m <= min(safe_m, widest_m)).nonzero()[0]

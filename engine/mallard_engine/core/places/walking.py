@@ -1,9 +1,9 @@
-"""How far it is on foot inside a mall, as far as a places file tells it.
+"""Walking times inside a mall, estimated from its places file.
 
-The file gives each store's floor, its gate and the walk from there. The rest is reckoned: a gate's
-stores lie along one corridor that leads to the middle of the mall, where the corridors meet, and to
-another floor it takes a while. So the walk to one's own gate is the file's to the second; between
-two stores it is an estimate that respects the triangle inequality.
+The file gives each store's floor, gate and the walk from that gate. The model for the rest: a
+gate's stores lie along one corridor to the middle of the mall, where the corridors meet; another
+floor adds a constant. So the walk between a store and its own gate is exact, and the walk between
+two stores is an estimate that respects the triangle inequality.
 """
 
 from collections.abc import Mapping
@@ -14,35 +14,35 @@ from typing import Protocol
 from mallard_engine.core.places.geo import LocalPlane
 
 FLOOR_S = 30.0
-"""An escalator and the way to it."""
+"""One floor up or down: an escalator and the walk to it."""
 NEXT_DOOR_S = 15.0
-"""From one counter to the next, however near."""
+"""The least time from one counter to another."""
 
-# Corridors bend, and shoppers stroll: the way over the straight line; metres a second.
-_BENDS = 1.3
-_PACE_MPS = 1.3
+# Walking distance divided by the straight line, as corridors bend; walking speed.
+_DETOUR = 1.3
+_WALK_MPS = 1.3
 
 
 class GatePlace(Protocol):
-    """Where a gate is, in degrees."""
+    """The position of a gate in degrees."""
 
     @property
     def lat(self) -> float:
-        """North."""
+        """Latitude."""
         ...
 
     @property
     def lon(self) -> float:
-        """East."""
+        """Longitude."""
         ...
 
 
 class StorePlace(Protocol):
-    """Where a store is: behind a gate, on a floor, a walk away."""
+    """The position of a store: its gate, floor and walk from the gate."""
 
     @property
     def gate(self) -> str:
-        """Its gate's id."""
+        """The id of its gate."""
         ...
 
     @property
@@ -58,7 +58,11 @@ class StorePlace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """A store: along its gate's corridor, from the middle, and above the ground; all in seconds."""
+    """A store's position in seconds of walking.
+
+    `along_s`: along the corridor from its gate; `from_middle_s`: from the middle of the mall;
+    `up_s`: from the ground floor.
+    """
 
     gate: str
     along_s: float
@@ -67,7 +71,10 @@ class _Spot:
 
 
 class Walks:
-    """Seconds on foot between the gates and stores of one mall."""
+    """Walking times in seconds between the gates and stores of one mall.
+
+    Methods raise `KeyError` for a gate or store that the mall does not have.
+    """
 
     __slots__ = ("_corridor_s", "_spots")
 
@@ -75,7 +82,7 @@ class Walks:
         self, plane: LocalPlane, gates: Mapping[str, GatePlace], stores: Mapping[str, StorePlace]
     ) -> None:
         self._corridor_s = {
-            name: hypot(*plane.xy(gate.lat, gate.lon)) * _BENDS / _PACE_MPS
+            name: hypot(*plane.xy(gate.lat, gate.lon)) * _DETOUR / _WALK_MPS
             for name, gate in gates.items()
         }
         self._spots = {name: self._spot(store) for name, store in stores.items()}
@@ -86,14 +93,14 @@ class Walks:
         return _Spot(store.gate, along_s, abs(self._corridor_s[store.gate] - along_s), up_s)
 
     def from_gate_s(self, gate: str, store: str) -> float:
-        """From a gate to a store's counter, and back. :raises KeyError:"""
+        """Return the walk from a gate to a store's counter, the same in both directions."""
         spot = self._spots[store]
         if spot.gate == gate:
             return spot.along_s + spot.up_s
         return self._corridor_s[gate] + spot.from_middle_s + spot.up_s
 
     def between_s(self, one: str, other: str) -> float:
-        """From counter to counter. :raises KeyError:"""
+        """Return the walk from counter to counter."""
         if one == other:
             return 0.0
         a, b = self._spots[one], self._spots[other]

@@ -73,10 +73,10 @@ def best_order(stops: Stops, costs: OrderCosts, start: Order | None = None) -> R
     order = improved(stops, costs, inserted(stops, costs) if start is None else start)
     if len(stops) <= EXACT_STOPS:
         order = _exact(stops, costs, order)
-    return reckoned(stops, costs, order)
+    return evaluated(stops, costs, order)
 
 
-def reckoned(stops: Stops, costs: OrderCosts, order: Sequence[int]) -> RunOrder:
+def evaluated(stops: Stops, costs: OrderCosts, order: Sequence[int]) -> RunOrder:
     """What an order comes to."""
     done_s = [0.0] * len(stops)
     time_s = way_s = late_s = 0.0

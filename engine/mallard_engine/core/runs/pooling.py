@@ -29,7 +29,7 @@ from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import Order
 from mallard_engine.core.runs.release_by_deadline import Release
-from mallard_engine.core.runs.run import Pooled, Room, Run, hold_until_ms
+from mallard_engine.core.runs.run import Pooled, Run, RunDriver, hold_until_ms
 from mallard_engine.core.runs.stops import Draft, RunStops, need_of
 
 # So many of the jobs with the most to gain are tried as the next one of a run; and as one more for
@@ -61,18 +61,18 @@ class Pool:
         self._policy = policy
         self._travel = travel
         self._service_time = service_time or (lambda _mall, _store: policy.store_dwell_s)
-        self._visits = ApproximateTour(mall, self._service_time)
+        self._tour = ApproximateTour(mall, self._service_time)
         self._holds = policy.hold_max_s > 0
         self._by_deadline = policy.run.plan == "by_deadline"
         self._most = _LOOKED_AT_HELD if self._by_deadline else _LOOKED_AT
         self._jobs, self._until_ms, self._held = self._by_urgency(jobs)
         self._barred = [barred_by(job.asked, now_ms, policy.unreachable_s) for job in self._jobs]
 
-    def runs(self, rooms: Sequence[Room]) -> Pooled:
+    def runs(self, run_drivers: Sequence[RunDriver]) -> Pooled:
         """Runs for these drivers, at most one for each, in the order given: those who carry
         something already get one more job at the most."""
-        coming = [room for room in rooms if room.carried]
-        free = [room for room in rooms if not room.carried]
+        coming = [driver for driver in run_drivers if driver.carried]
+        free = [driver for driver in run_drivers if not driver.carried]
         self._stops = self._measured(coming)
         left = list(range(len(self._jobs)))
         runs = list(self._add_ons(left, coming))
@@ -84,7 +84,7 @@ class Pool:
         held = {job: until_ms for job, until_ms in self._held.items() if job not in gone}
         return Pooled(tuple(runs), held)
 
-    def _leaving(self, left: Sequence[int], free: Sequence[Room]) -> list[Run]:
+    def _leaving(self, left: Sequence[int], free: Sequence[RunDriver]) -> list[Run]:
         """The runs that must leave now; it keeps until when the others may stay."""
         release = Release(self._stops, self._until_ms, self._barred, self._now_ms, self._policy)
         leaving, stays_ms = release.leaving(left, free)
@@ -93,17 +93,17 @@ class Pool:
             if job in self._held:
                 self._held[job] = min(self._held[job], until_ms)
         runs = [
-            self._run(self._stops.ordered(turn, room).turn, room, why)
-            for turn, room, why in leaving
+            self._run(self._stops.ordered(turn, driver).turn, driver, why)
+            for turn, driver, why in leaving
         ]
-        turn_of = {room.driver: turn for turn, room in enumerate(free)}
+        turn_of = {driver.driver: turn for turn, driver in enumerate(free)}
         return sorted(runs, key=lambda run: turn_of[run.driver])
 
-    def _one_by_one(self, left: list[int], free: Sequence[Room]) -> Iterator[Run]:
+    def _one_by_one(self, left: list[int], free: Sequence[RunDriver]) -> Iterator[Run]:
         """A run for each driver in turn, around the job that must leave first."""
-        for room in free:
-            may_ask = [index for index in left if self._may_ask(index, room)]
-            run = self._run_for(may_ask, room)
+        for driver in free:
+            may_ask = [index for index in left if self._may_ask(index, driver)]
+            run = self._run_for(may_ask, driver)
             if run is not None:
                 self._take(left, run)
                 yield run
@@ -112,74 +112,74 @@ class Pool:
         gone = {job.job for job in run.jobs}
         left[:] = [index for index in left if self._jobs[index].job not in gone]
 
-    def _may_ask(self, index: int, room: Room) -> bool:
+    def _may_ask(self, index: int, driver: RunDriver) -> bool:
         """Whether the driver may be asked for the job, and need not wait at the mall for it."""
         need = self._jobs[index].need
-        there_ms = self._now_ms + (room.there_s + self._visits.visit_s(need.stores)[0]) * 1000
-        return need.ready_ms <= there_ms and room.driver not in self._barred[index]
+        there_ms = self._now_ms + (driver.there_s + self._tour.visit_s(need.stores)[0]) * 1000
+        return need.ready_ms <= there_ms and driver.driver not in self._barred[index]
 
-    def _run_for(self, left: Sequence[int], room: Room) -> Run | None:
+    def _run_for(self, left: Sequence[int], driver: RunDriver) -> Run | None:
         """A run for a driver who carries nothing, if one should leave now."""
         # Behind somebody who is held all others are: the most urgent come first.
         stops = self._stops
-        alone = (stops.reckoned((index,), stops.load((index,)), room) for index in left)
+        alone = (stops.evaluated((index,), stops.load((index,)), driver) for index in left)
         draft = next((found for found in alone if found is not None), None)
         if draft is None:
             return None
-        draft = self._filled(draft, left, room)
+        draft = self._filled(draft, left, driver)
         is_due = any(self._until_ms[index] <= self._now_ms for index in draft.turn)
         if self._holds and not is_due and not draft.full:
             return None
         why = "free" if not self._holds else "due" if is_due else "full"
-        return self._run(stops.ordered(draft.turn, room).turn, room, why)
+        return self._run(stops.ordered(draft.turn, driver).turn, driver, why)
 
-    def _filled(self, draft: Draft, left: Sequence[int], room: Room) -> Draft:
+    def _filled(self, draft: Draft, left: Sequence[int], driver: RunDriver) -> Draft:
         """The draft with all the company that it finds."""
         others = [index for index in left if index not in draft.turn]
         while others and not draft.full:
-            longer = self._longer(draft, others, room)
+            longer = self._longer(draft, others, driver)
             if len(longer.turn) == len(draft.turn):
                 draft = longer
                 break
             draft = longer
             others = [index for index in others if index not in draft.turn]
-        most = min(room.vehicle.max_jobs, self._policy.max_run_jobs)
+        most = min(driver.vehicle.max_jobs, self._policy.max_run_jobs)
         return draft._replace(full=draft.full or draft.load.jobs >= most)
 
-    def _add_ons(self, left: list[int], coming: Sequence[Room]) -> Iterator[Run]:
+    def _add_ons(self, left: list[int], coming: Sequence[RunDriver]) -> Iterator[Run]:
         """One more job for each who is on its way here, if it is worth it."""
         carried_from = len(self._jobs)
-        for room in coming:
-            carried = range(carried_from, carried_from + len(room.carried))
+        for driver in coming:
+            carried = range(carried_from, carried_from + len(driver.carried))
             carried_from = carried.stop
-            may_ask = [index for index in left if self._may_ask(index, room)]
-            run = self._add_on(may_ask, room, carried)
+            may_ask = [index for index in left if self._may_ask(index, driver)]
+            run = self._add_on(may_ask, driver, carried)
             if run is not None:
                 self._take(left, run)
                 yield run
 
-    def _add_on(self, left: Sequence[int], room: Room, carried: range) -> Run | None:
+    def _add_on(self, left: Sequence[int], driver: RunDriver, carried: range) -> Run | None:
         stops = self._stops
-        before = stops.ordered(tuple(carried), room)
-        draft = self._longer(before, left, room, _TRIED_ON_THE_WAY) if left else before
+        before = stops.ordered(tuple(carried), driver)
+        draft = self._longer(before, left, driver, _TRIED_ON_THE_WAY) if left else before
         if len(draft.turn) == len(before.turn):
             return None
         index = next(index for index in draft.turn if index not in carried)
-        visit_s, back_s = self._visits.visit_s(self._jobs[index].need.stores)
+        visit_s, back_s = self._tour.visit_s(self._jobs[index].need.stores)
         done_s = stops.done_s(draft.turn)
         return Run(
-            driver=room.driver,
+            driver=driver.driver,
             jobs=(self._jobs[index],),
             collect_s=max(stops.visit_s(draft.turn) - back_s, visit_s),
             done_s=(back_s + done_s[draft.turn.index(index)],),
-            way_s=stops.way_of(draft.turn) - stops.way_of(before.turn),
+            way_s=stops.route_s(draft.turn) - stops.route_s(before.turn),
             alone_s=float(stops.alone_s[index + 1]),
             why="add_on",
             gate=self._mall.stores[self._jobs[index].need.stores[0]].gate,
         )
 
     def _longer(
-        self, draft: Draft, others: Sequence[int], room: Room, tried: int = _TRIED
+        self, draft: Draft, others: Sequence[int], driver: RunDriver, tried: int = _TRIED
     ) -> Draft:
         """The draft with the job that gains most by joining; full, if those who would gain by it
         may not; as it is, if nobody would."""
@@ -203,7 +203,7 @@ class Pool:
                 break
             index, place = others[best], int(places[best])
             turn = (*draft.turn[:place], index, *draft.turn[place:])
-            longer = stops.reckoned(turn, draft.load.plus(stops.needs[index]), room)
+            longer = stops.evaluated(turn, draft.load.plus(stops.needs[index]), driver)
             if longer is None:
                 may_not = True
                 continue
@@ -213,18 +213,18 @@ class Pool:
             may_not = may_not or longer.late_s > draft.late_s
         return draft._replace(full=may_not)
 
-    def _run(self, turn: Order, room: Room, why: str) -> Run:
+    def _run(self, turn: Order, driver: RunDriver, why: str) -> Run:
         """The run of these stops in that order, as its driver will walk and drive."""
         jobs = tuple(self._jobs[index] for index in turn)
-        arrive_ms = self._now_ms + int(room.there_s * 1000)
+        arrive_ms = self._now_ms + int(driver.there_s * 1000)
         tour = run_tour(self._mall, [job.need for job in jobs], self._service_time, arrive_ms)
         stops = self._stops
         return Run(
-            driver=room.driver,
+            driver=driver.driver,
             jobs=jobs,
             collect_s=(tour.done_ms(arrive_ms) - arrive_ms) / 1000,
             done_s=tuple(tour.back_ms / 1000 + at_s for at_s in stops.done_s(turn)),
-            way_s=stops.way_of(turn),
+            way_s=stops.route_s(turn),
             alone_s=float(sum(stops.alone_s[index + 1] for index in turn)),
             why=why,
             gate=tour.gate,
@@ -241,12 +241,11 @@ class Pool:
         keyed: list[tuple[bool, int, int, int]] = []
         for index, job in enumerate(jobs):
             need = job.need
-            least_s = sum(self._visits.visit_s(need.stores)) + out_s[index] + policy.dropoff_dwell_s
+            least_s = sum(self._tour.visit_s(need.stores)) + out_s[index] + policy.dropoff_dwell_s
             # When whoever collects it must be there.
             there_ms = min(
                 need.deadline_ms - int(least_s * 1000),
-                collect_by_ms(mall, need, now_ms)
-                - int(self._visits.visit_s(need.stores)[0] * 1000),
+                collect_by_ms(mall, need, now_ms) - int(self._tour.visit_s(need.stores)[0] * 1000),
             )
             until_ms = hold_until_ms(need, there_ms, policy)
             is_held = self._holds and until_ms > now_ms
@@ -255,8 +254,8 @@ class Pool:
         first = sorted(keyed)[: self._most]
         return [jobs[index] for *_, index, _ in first], [until_ms for *_, until_ms in first], held
 
-    def _measured(self, coming: Sequence[Room]) -> RunStops:
+    def _measured(self, coming: Sequence[RunDriver]) -> RunStops:
         """The stops of the jobs, and after them those of what is carried."""
         needs = [job.need for job in self._jobs]
-        needs += [need_of(held) for room in coming for held in room.carried]
-        return RunStops(self._mall, needs, self._now_ms, self._policy, self._travel, self._visits)
+        needs += [need_of(held) for driver in coming for held in driver.carried]
+        return RunStops(self._mall, needs, self._now_ms, self._policy, self._travel, self._tour)

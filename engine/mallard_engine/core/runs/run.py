@@ -9,7 +9,7 @@ from mallard_engine.core.model import HeldJob, Need, Vehicle, Waiting
 from mallard_engine.core.policy import PoolingPolicy
 
 
-class Room(NamedTuple):
+class RunDriver(NamedTuple):
     """A driver who could take a run: what it can carry, in how many seconds it is at the mall, and
     in how many it must have handed over the last parcel. ``carried``: what it is on its way to
     collect there already."""

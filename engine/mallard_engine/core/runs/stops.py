@@ -13,7 +13,7 @@ from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import HARD_S, Order, OrderCosts, Stops, best_order
-from mallard_engine.core.runs.run import Room
+from mallard_engine.core.runs.run import RunDriver
 
 # A job that will be late whatever is done may be so much later for its run.
 _GRACE_MS = 1_800_000.0
@@ -45,23 +45,23 @@ class RunStops:
         now_ms: int,
         policy: MarketPolicy,
         travel: TravelTime,
-        visits: ApproximateTour,
+        tour: ApproximateTour,
     ) -> None:
-        figures = policy.run
+        costs = policy.run
         self.needs = needs
         self.costs = OrderCosts(
-            late=HARD_S if figures.deadlines == "hard" else figures.late,
-            back=figures.back,
-            delay=figures.delay,
+            late=HARD_S if costs.deadlines == "hard" else costs.late,
+            back=costs.back,
+            delay=costs.delay,
         )
         self._now_ms = now_ms
         self._policy = policy
-        self._visits = visits
+        self._tour = tour
         places = [(mall.lat, mall.lon), *((need.lat, need.lon) for need in needs)]
         points = Points.of(places)
         # From and to: 0 is the mall, each stop is one more than its number.
         self.way_s = travel.matrix(points, points, now_ms)
-        self.alone_s = self.way_s[0] + figures.back * self.way_s[:, 0]
+        self.alone_s = self.way_s[0] + costs.back * self.way_s[:, 0]
         self._ways_s: list[list[float]] = self.way_s.tolist()
         # When the parcels of each must be in hand at the latest; those of a carried job have their
         # driver already.
@@ -74,30 +74,30 @@ class RunStops:
             for turn, out_s in enumerate(self._ways_s[0][1:])
         ]
 
-    def reckoned(self, turn: Order, load: Load, room: Room) -> Draft | None:
+    def evaluated(self, turn: Order, load: Load, driver: RunDriver) -> Draft | None:
         """The draft, unless it does not fit the vehicle or the driver's time."""
-        if misfit(room.vehicle, load, self._policy.max_run_jobs):
+        if misfit(driver.vehicle, load, self._policy.max_run_jobs):
             return None
-        leaves_ms = self.leaves_ms(turn, room)
+        leaves_ms = self.leaves_ms(turn, driver)
         late_s = waited_s = 0.0
-        slack_s = self._collect_slack_s(turn, room)
+        slack_s = self._collect_slack_s(turn, driver)
         # A draft for no driver in particular is late for nothing: its driver may be nearer.
-        if slack_s < 0 and room.driver:
+        if slack_s < 0 and driver.driver:
             return None
         done_s = self.done_s(turn)
         for index, at_s in zip(turn, done_s, strict=True):
-            spare_s = (self._by_ms(index, room) - leaves_ms) / 1000 - at_s
+            spare_s = (self._by_ms(index, driver) - leaves_ms) / 1000 - at_s
             late_s += max(0.0, -spare_s)
             slack_s = min(slack_s, spare_s)
             waited_s += at_s
         ends_s = (leaves_ms - self._now_ms) / 1000 + done_s[-1]
-        if ends_s > room.until_s:
+        if ends_s > driver.until_s:
             return None
         return Draft(turn, load, late_s, waited_s, slack_s, ends_s)
 
-    def ordered(self, turn: Order, room: Room) -> Draft:
+    def ordered(self, turn: Order, driver: RunDriver) -> Draft:
         """These stops in their best order."""
-        best = best_order(self._stops_of(turn, room), self.costs, tuple(range(len(turn))))
+        best = best_order(self._stops_of(turn, driver), self.costs, tuple(range(len(turn))))
         turn = tuple(turn[stop] for stop in best.order)
         return Draft(turn, self.load(turn), best.late_s, sum(best.done_s))
 
@@ -111,24 +111,24 @@ class RunStops:
         for index in turn:
             if not self.needs[index].stores:
                 # Of what a driver carries the stores are not told.
-                return self._visits.mean_visit_s(len(turn))
+                return self._tour.mean_visit_s(len(turn))
             stores.update(self.needs[index].stores)
-        return sum(self._visits.visit_s(stores))
+        return sum(self._tour.visit_s(stores))
 
-    def _collect_slack_s(self, turn: Order, room: Room) -> float:
+    def _collect_slack_s(self, turn: Order, driver: RunDriver) -> float:
         """How much later the driver could come and still collect all in time."""
         stores = {store for index in turn for store in self.needs[index].stores}
-        in_s = self._visits.visit_s(stores)[0]
+        in_s = self._tour.visit_s(stores)[0]
         if any(not self.needs[index].stores for index in turn):
             in_s = self.visit_s(turn)
         ready_ms = max(self.needs[index].ready_ms for index in turn)
-        in_hand_ms = max(self._now_ms + (room.there_s + in_s) * 1000, ready_ms)
+        in_hand_ms = max(self._now_ms + (driver.there_s + in_s) * 1000, ready_ms)
         return (min(self._collect_by_ms[index] for index in turn) - in_hand_ms) / 1000
 
-    def leaves_ms(self, turn: Order, room: Room) -> float:
+    def leaves_ms(self, turn: Order, driver: RunDriver) -> float:
         """When the driver drives off with these parcels."""
         ready_ms = max(self.needs[index].ready_ms for index in turn)
-        return max(self._now_ms + (room.there_s + self.visit_s(turn)) * 1000, ready_ms)
+        return max(self._now_ms + (driver.there_s + self.visit_s(turn)) * 1000, ready_ms)
 
     def done_s(self, turn: Order) -> list[float]:
         """From leaving the mall until each stop is served, in turn."""
@@ -139,7 +139,7 @@ class RunStops:
             here = index + 1
         return done_s
 
-    def way_of(self, turn: Order) -> float:
+    def route_s(self, turn: Order) -> float:
         """The way of a run, and back as far as that counts."""
         points = [0, *(index + 1 for index in turn)]
         way_s = sum(self._ways_s[here][there] for here, there in pairwise(points))
@@ -154,28 +154,28 @@ class RunStops:
     def spare_s(self, index: int) -> float:
         """How much time a stop has left, if it went alone with somebody who is at the mall now."""
         door_s = (self.needs[index].deadline_ms - self._alone_ms[index]) / 1000
-        in_s = self._visits.visit_s(self.needs[index].stores)[0]
+        in_s = self._tour.visit_s(self.needs[index].stores)[0]
         return min(door_s, (self._collect_by_ms[index] - self._now_ms) / 1000 - in_s)
 
-    def _by_ms(self, index: int, room: Room) -> float:
+    def _by_ms(self, index: int, driver: RunDriver) -> float:
         """Until when a stop counts as in time. Who would be late even alone cannot be saved: so
         much later it may become, so that lateness does not breed small runs, and more lateness; but
         not what a driver carries already, for one more."""
         deadline_ms = self.needs[index].deadline_ms
-        alone_ms = self._alone_ms[index] + room.there_s * 1000
+        alone_ms = self._alone_ms[index] + driver.there_s * 1000
         if alone_ms <= deadline_ms or not self.needs[index].stores:
             return deadline_ms
         return alone_ms + _GRACE_MS
 
-    def _stops_of(self, turn: Order, room: Room) -> Stops:
+    def _stops_of(self, turn: Order, driver: RunDriver) -> Stops:
         at = [0, *(index + 1 for index in turn)]
         ways_s = [[self._ways_s[here][there] for there in at] for here in at]
-        leaves_ms = self.leaves_ms(turn, room)
+        leaves_ms = self.leaves_ms(turn, driver)
         return Stops(
             out_s=ways_s[0][1:],
             between_s=[row[1:] for row in ways_s[1:]],
             back_s=[row[0] for row in ways_s[1:]],
-            due_s=[(self._by_ms(index, room) - leaves_ms) / 1000 for index in turn],
+            due_s=[(self._by_ms(index, driver) - leaves_ms) / 1000 for index in turn],
             dwell_s=self._policy.dropoff_dwell_s,
         )
 

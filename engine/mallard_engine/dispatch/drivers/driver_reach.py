@@ -51,7 +51,7 @@ class Reach:
         if known is None:
             return self._look_around(market, fix.lat, fix.lon)
         around = known.around
-        if around is None or not around.hold(fix.lat, fix.lon):
+        if around is None or not around.contains(fix.lat, fix.lon):
             around = known.around = self._look_around(market, fix.lat, fix.lon)
         return around
 
@@ -130,7 +130,7 @@ class Reach:
 
     def _malls(self, market: str, driver: Freed) -> Collection[str]:
         known = self._drivers.get((market, driver.driver))
-        if known is not None and known.around and known.around.hold(driver.lat, driver.lon):
+        if known is not None and known.around and known.around.contains(driver.lat, driver.lon):
             return known.around.malls
         return self._look_around(market, driver.lat, driver.lon).malls
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
-from mallard_engine.core.batch.job_selection import BatchTurn
+from mallard_engine.core.batch.job_selection import JobSelection
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
-from mallard_engine.core.matching.eligibility import that_fit
+from mallard_engine.core.matching.eligibility import servable
 from mallard_engine.core.matching.search_policy import end_reason
 from mallard_engine.core.matching.travel_matrix import requests_of_batch
 from mallard_engine.core.matching.travel_time import TravelTime
@@ -76,7 +76,7 @@ class MarketRounds:
         # Of the jobs that wait: until when each is put off, and how many rounds each broke.
         self._put_off_ms: dict[str, int] = {}
         self._broken: dict[str, int] = {}
-        self._turn = BatchTurn(self._policy.max_batch_jobs)
+        self._turn = JobSelection(self._policy.max_batch_jobs)
         # Jobs that came or fell due: the next batch looks at them.
         self._named: dict[str, None] = {}
         # How many jobs are still to be looked at for the drivers who became free; None: all.
@@ -243,7 +243,7 @@ class MarketRounds:
             return jobs
         known = [driver.driver for driver in drivers]
         unreachable_s = self._policy.unreachable_s
-        return that_fit(jobs, lambda job: job.waiting, known, now_ms, unreachable_s)
+        return servable(jobs, lambda job: job.waiting, known, now_ms, unreachable_s)
 
     async def _move_on(self, queue: MarketQueue) -> frozenset[str]:
         """Move what nobody can collect before closing to the next opening; those jobs."""

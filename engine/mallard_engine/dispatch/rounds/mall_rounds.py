@@ -19,7 +19,7 @@ from mallard_engine.core.matching.search_policy import (
     wide_for,
     widened,
 )
-from mallard_engine.core.matching.service_turns import Turns
+from mallard_engine.core.matching.service_turns import ServiceTurns
 from mallard_engine.core.matching.travel_matrix import requests_of_round
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import Need, RoundRecord, Waiting
@@ -85,7 +85,7 @@ class MallRounds:
         self._next_round: asyncio.Future[None] | None = None
         # How far the last search had to go for its first candidates.
         self._needed_m: float | None = None
-        self._turns = Turns()
+        self._turns = ServiceTurns()
         self._rest = LongQueue(context.store, mall.market, mall.id)
         self._pass_looked_for = 0
         # Jobs that came, and that fell due: the next rounds look at them, wherever in the queue

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from mallard_engine.core.matching.eligibility import that_fit
+from mallard_engine.core.matching.eligibility import servable
 from mallard_engine.core.model import Near, RoundRecord, Waiting
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.dispatch.context import Context, Follow, Tasks
@@ -97,7 +97,7 @@ class RunOffers:
             return jobs
         unreachable_s = self._context.policy(self._market).unreachable_s
         drivers = [it.driver for it in near]
-        return that_fit(jobs, lambda job: job, drivers, now_ms, unreachable_s)
+        return servable(jobs, lambda job: job, drivers, now_ms, unreachable_s)
 
     async def _planned(
         self,

@@ -9,7 +9,7 @@ from mallard_engine.core.model import Near, RankedDriver, RoundRecord, Term, Wai
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.runs.pooling import Pool
-from mallard_engine.core.runs.run import Room, Run
+from mallard_engine.core.runs.run import Run, RunDriver
 from mallard_engine.dispatch.context import Context
 from mallard_engine.ports import OfferPlan, PlannedJob
 
@@ -48,14 +48,14 @@ class RunPlanner:
         if not jobs:
             return PlannedRuns((), {})
         approaches = self._approaches(mall, near, now_ms)
-        rooms = [self._room(mall, driver, now_ms, carries=True) for driver in coming]
-        rooms += [self._room(mall, driver, now_ms) for driver, _ in approaches]
+        run_drivers = [self._room(mall, driver, now_ms, carries=True) for driver in coming]
+        run_drivers += [self._room(mall, driver, now_ms) for driver, _ in approaches]
         pooled = Pool(mall, jobs, now_ms, self._policy, self._travel, self._service_time).runs(
-            rooms
+            run_drivers
         )
         terms = {driver.driver.id: own for driver, own in approaches}
         by_driver = {driver.driver.id: driver for driver in (*coming, *near)}
-        there_s = {room.driver: room.there_s for room in rooms}
+        there_s = {room.driver: room.there_s for room in run_drivers}
         offers = []
         for run in pooled.runs:
             driver = by_driver[run.driver]
@@ -92,13 +92,13 @@ class RunPlanner:
         at = near.position
         return self._travel.seconds(at.lat, at.lon, mall.lat, mall.lon, now_ms)
 
-    def _room(self, mall: Mall, near: Near, now_ms: int, *, carries: bool = False) -> Room:
+    def _room(self, mall: Mall, near: Near, now_ms: int, *, carries: bool = False) -> RunDriver:
         driver = near.driver
         there_s, until_s = self._there_s(mall, near, now_ms), inf
         if driver.until_ms is not None and self._policy.block_covers == "dropoff":
             until_s = (driver.until_ms - now_ms) / 1000 - self._policy.block_margin_s
         carried = driver.jobs if carries else ()
-        return Room(driver.id, driver.vehicle, there_s, until_s, carried)
+        return RunDriver(driver.id, driver.vehicle, there_s, until_s, carried)
 
     def _ranked(
         self,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mallard_engine.core.batch.job_selection import BatchTurn
+from mallard_engine.core.batch.job_selection import JobSelection
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
 from mallard_engine.core.model import Waiting
 from mallard_engine.core.places.markets import Places
@@ -26,20 +26,20 @@ def names(jobs: list[BatchJob]) -> str:
 
 
 def test_all_who_have_room_in_the_order_given() -> None:
-    turn = BatchTurn(3)
+    turn = JobSelection(3)
     assert names(turn.first([job("a", 9), job("b"), job("c", priority=5)])) == "abc"
     assert not turn.left_some_out
 
 
 def test_the_urgent_and_then_the_first_to_be_ready() -> None:
-    turn = BatchTurn(2)
+    turn = JobSelection(2)
     jobs = [job("a", 30), job("b", 20), job("c", 10), job("d", 60, priority=1)]
     assert names(turn.first(jobs)) == "dc"
     assert turn.left_some_out
 
 
 def test_whom_nobody_takes_goes_behind_until_all_have_had_a_turn() -> None:
-    turn = BatchTurn(2)
+    turn = JobSelection(2)
     jobs = [job(name, n) for n, name in enumerate("abcde")]
     tried = []
     for more in (True, True, False):
@@ -52,7 +52,7 @@ def test_whom_nobody_takes_goes_behind_until_all_have_had_a_turn() -> None:
 
 
 def test_where_every_driver_is_planned_nobody_goes_behind() -> None:
-    turn = BatchTurn(3)
+    turn = JobSelection(3)
     jobs = [job(name, n) for n, name in enumerate("abcd")]
     now = turn.first(jobs)
     plans = [plan(now[0], DRIVERS[0]), plan(now[1], DRIVERS[1])]
@@ -63,7 +63,7 @@ def test_where_every_driver_is_planned_nobody_goes_behind() -> None:
 
 
 def test_nothing_is_remembered_of_who_waits_no_more() -> None:
-    turn = BatchTurn(1)
+    turn = JobSelection(1)
     now = turn.first([job("a"), job("b", 1)])
     turn.planned(now, DRIVERS, [])
     assert turn.in_vain == {"a"}

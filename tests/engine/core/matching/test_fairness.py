@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mallard_engine.core.matching.fairness import Fairness, gini, spreads
+from mallard_engine.core.matching.fairness import Fairness, gini, gini_of_work
 from mallard_engine.core.model import Driver
 from mallard_engine.core.policy import CostWeights, MarketPolicy
 from mallard_protocol.lifecycle import Wish
@@ -89,6 +89,6 @@ def test_the_spreads_are_of_drivers_at_work_for_some_while() -> None:
     idle = driver("idle", wish=Wish.OFFLINE, block_ms=NOW_MS - HOUR_MS, done=50)
     fresh = at_work("fresh", 0.1, 5)
     pair = [at_work("a", 2, 4, 1_000), at_work("b", 4, 8, 6_000), idle, fresh]
-    jobs, pay = spreads(pair, NOW_MS)
+    jobs, pay = gini_of_work(pair, NOW_MS)
     assert jobs == pytest.approx(0)
     assert pay == pytest.approx(0.25)

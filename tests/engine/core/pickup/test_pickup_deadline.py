@@ -17,7 +17,7 @@ from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.opening_hours import OpeningHours, is_open, opening_at, parse_spans
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
-from mallard_engine.core.runs.run import Room
+from mallard_engine.core.runs.run import RunDriver
 from tests.engine.core import makers
 
 MINUTE_MS = 60_000
@@ -111,7 +111,7 @@ def test_run_takes_no_driver_who_is_late_for_pickup(
     now_ms = CLOSES - 10 * MINUTE_MS
     policy = MarketPolicy(max_run_jobs=4, run=RunCosts(plan=plan))  # type: ignore[arg-type]
     jobs = [makers.waiting(name, need=need(now_ms)) for name in "ab"]
-    room = Room("ann", makers.vehicle(max_jobs=4), there_s)
+    room = RunDriver("ann", makers.vehicle(max_jobs=4), there_s)
     pooled = Pool(MALL, jobs, now_ms, policy, makers.TRAVEL).runs([room])
     assert bool(pooled.runs) is leaves
 
@@ -122,7 +122,7 @@ def test_add_on_that_would_be_collected_after_closing_stays() -> None:
     policy = MarketPolicy(max_run_jobs=4)
     held = makers.held_job(deadline_ms=now_ms + 10 * HOUR_MS)
     for there_s, added in ((30.0, True), (1_140.0, False)):
-        room = Room("ann", makers.vehicle(max_jobs=4), there_s, carried=(held,))
+        room = RunDriver("ann", makers.vehicle(max_jobs=4), there_s, carried=(held,))
         job = makers.waiting(need=need(now_ms))
         assert bool(Pool(MALL, [job], now_ms, policy, makers.TRAVEL).runs([room]).runs) is added
 
@@ -132,7 +132,7 @@ def test_job_is_held_for_company_no_longer_than_closing_allows() -> None:
     now_ms = CLOSES - 3 * HOUR_MS
     policy = MarketPolicy(max_run_jobs=4, hold_max_s=12 * 3_600.0, hold_margin_s=600.0)
     job = makers.waiting(need=need(now_ms))
-    room = Room("ann", makers.vehicle(max_jobs=4), 60.0)
+    room = RunDriver("ann", makers.vehicle(max_jobs=4), 60.0)
     held = Pool(MALL, [job], now_ms, policy, makers.TRAVEL).runs([room]).held
     assert now_ms < held[job.job] < CLOSES - 600_000
 

@@ -58,7 +58,7 @@ def test_nothing_changes_within_the_circle(places: Places, spread_deg: float) ->
             angle = drawn.uniform(0, math.tau)
             step_deg = here.safe_m / M_PER_DEG * drawn.uniform(0.5, 1.1)
             there = lat + step_deg * math.sin(angle), lon + step_deg * math.cos(angle)
-            if here.hold(*there):
+            if here.contains(*there):
                 held += 1
                 assert around(places, mall.market, *there)[3:] == here[3:]
     assert held > 50
@@ -69,8 +69,8 @@ def test_on_the_very_edge_the_point_itself_is_known(places: Places) -> None:
     edge_lat = mall.lat + 10_000 * safe_region.REACH_MARGIN / mall.plane.m_per_deg_lat
     here = around(places, mall.market, edge_lat, mall.lon, 10_000)
     assert here.safe_m == 0.0
-    assert here.hold(edge_lat, mall.lon)
-    assert not here.hold(edge_lat + 1e-9, mall.lon)
+    assert here.contains(edge_lat, mall.lon)
+    assert not here.contains(edge_lat + 1e-9, mall.lon)
 
 
 @pytest.mark.parametrize("reach_m", [math.inf, 3_000.0])

@@ -13,9 +13,9 @@ from mallard_engine.core.runs.drop_off_order import (
     Stops,
     best_order,
     cost_of,
+    evaluated,
     improved,
     inserted,
-    reckoned,
 )
 
 # Seconds by road: metres of a grid at 10 m/s. Not symmetric: a one-way penalty by index.
@@ -68,7 +68,7 @@ def test_hard_deadlines_leave_no_lateness_that_can_be_avoided(
     stops: Stops, costs: OrderCosts
 ) -> None:
     hard = OrderCosts(HARD_S, costs.back, 0.0)
-    least_s = min(reckoned(stops, hard, order).late_s for order in permutations(range(len(stops))))
+    least_s = min(evaluated(stops, hard, order).late_s for order in permutations(range(len(stops))))
     # A second late outweighs the whole way unless the two differ by less than that.
     longest_s = sum(stops.out_s) + sum(stops.back_s) + sum(map(max, stops.between_s))
     assert best_order(stops, hard).late_s <= least_s + longest_s / HARD_S + 1e-6

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mallard_engine.core.model import HeldJob, Vehicle, Waiting
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
-from mallard_engine.core.runs.run import Pooled, Room, Run
+from mallard_engine.core.runs.run import Pooled, Run, RunDriver
 from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting
 
 POLICY = MarketPolicy(max_run_jobs=4)
@@ -25,12 +25,12 @@ def job(name: str, north_km: float, east_km: float = 0.0, **changes: Any) -> Wai
     return waiting(name, need=need(lat=MALL.lat + north_km * KM_DEG, lon=lon, **changes))
 
 
-def room(name: str = "d1", there_s: float = 300.0, **changes: Any) -> Room:
-    return Room(name, CAR, there_s)._replace(**changes)
+def room(name: str = "d1", there_s: float = 300.0, **changes: Any) -> RunDriver:
+    return RunDriver(name, CAR, there_s)._replace(**changes)
 
 
-def pool(jobs: list[Waiting], *rooms: Room, policy: MarketPolicy = POLICY) -> Pooled:
-    return Pool(MALL, jobs, NOW_MS, policy, TRAVEL).runs(rooms or (room(),))
+def pool(jobs: list[Waiting], *run_drivers: RunDriver, policy: MarketPolicy = POLICY) -> Pooled:
+    return Pool(MALL, jobs, NOW_MS, policy, TRAVEL).runs(run_drivers or (room(),))
 
 
 def names(run: Run) -> list[str]:
@@ -197,7 +197,7 @@ def test_a_due_job_leaves_with_company_that_was_held() -> None:
 # -- add-ons
 
 
-def carrying(*jobs: Waiting, **changes: Any) -> Room:
+def carrying(*jobs: Waiting, **changes: Any) -> RunDriver:
     carried = tuple(
         HeldJob(
             it.job, 1, MALL.id, lat=it.need.lat, lon=it.need.lon, deadline_ms=it.need.deadline_ms
@@ -263,8 +263,8 @@ def test_whatever_waits_is_in_one_place_at_the_most(
         job(f"j{n}", north, east, deadline_ms=NOW_MS + hours * HOUR_MS, ready_ms=NOW_MS - age)
         for n, (north, east, hours, age) in enumerate(drawn)
     ]
-    rooms = [room(f"d{n}", 60.0 * n) for n in range(drivers)]
-    pooled = pool(jobs, *rooms, policy=policy)
+    run_drivers = [room(f"d{n}", 60.0 * n) for n in range(drivers)]
+    pooled = pool(jobs, *run_drivers, policy=policy)
     placed = [each for run in pooled.runs for each in names(run)]
     assert len(placed) == len(set(placed))
     assert not set(placed) & set(pooled.held)

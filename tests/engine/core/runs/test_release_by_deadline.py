@@ -7,7 +7,7 @@ from typing import Any
 from mallard_engine.core.model import Vehicle, Waiting
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
-from mallard_engine.core.runs.run import Pooled, Room, Run
+from mallard_engine.core.runs.run import Pooled, Run, RunDriver
 from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting
 
 POLICY = MarketPolicy(
@@ -30,14 +30,17 @@ def due_in(minutes: float) -> dict[str, int]:
     return {"deadline_ms": NOW_MS + int(minutes * MINUTE_MS)}
 
 
-def room(name: str = "d1", there_s: float = 300.0, **changes: Any) -> Room:
-    return Room(name, CAR, there_s)._replace(**changes)
+def room(name: str = "d1", there_s: float = 300.0, **changes: Any) -> RunDriver:
+    return RunDriver(name, CAR, there_s)._replace(**changes)
 
 
 def pool(
-    jobs: list[Waiting], *rooms: Room, policy: MarketPolicy = POLICY, now_ms: int = NOW_MS
+    jobs: list[Waiting],
+    *drivers: RunDriver,
+    policy: MarketPolicy = POLICY,
+    now_ms: int = NOW_MS,
 ) -> Pooled:
-    return Pool(MALL, jobs, now_ms, policy, TRAVEL).runs(rooms or (room(),))
+    return Pool(MALL, jobs, now_ms, policy, TRAVEL).runs(drivers or (room(),))
 
 
 def names(run: Run) -> set[str]:

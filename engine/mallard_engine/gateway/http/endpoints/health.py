@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mallard_engine.core.matching.fairness import spreads
+from mallard_engine.core.matching.fairness import gini_of_work
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.routing import PublicHandler
@@ -71,4 +71,4 @@ class HealthApi:
             services.metrics.count_jobs(market, await services.store.jobs.counts(market))
             if market in services.weigh_earnings:
                 known = await services.store.drivers.sample(market, _SAMPLE)
-                services.metrics.fair(market, *spreads(known, services.store.now_ms()))
+                services.metrics.fair(market, *gini_of_work(known, services.store.now_ms()))
