@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Documents whose every name in backticks is checked.
-CHECKED = ("README.md", "docs/architecture.md")
+CHECKED = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md")
 # A path without a top-level folder is one of the engine's.
 BASES = (ROOT, ROOT / "engine/mallard_engine")
 PACKAGES = ("load_tests", "mallard_client", "mallard_engine", "mallard_protocol", "tests")
@@ -48,7 +48,7 @@ def test_named_modules_exist(document: str) -> None:
     assert not [name for name in modules if importlib.util.find_spec(name) is None]
 
 
-@pytest.mark.parametrize("document", ["README.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_named_make_targets_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = re.findall(r"(?:`|^ {4})make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE)
