@@ -8,15 +8,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-Point = tuple[float, float]  # latitude, longitude
+from mallard_engine.workload.road import Point, moved
 
-_M_PER_DEGREE: Final = 111_195.0
 _HOMES_WITHIN_M: Final = 3_000.0
 _DROPOFFS_WITHIN_M: Final = 5_000.0
 _ANSWER_WITHIN_S: Final = 10.0
 
 
-class NoGround(Exception):
+class NoPlaces(Exception):
     """The markets could not be read, or none of those asked for is there."""
 
 
@@ -30,15 +29,15 @@ class Mall:
     stores: tuple[str, ...]
     area: tuple[tuple[float, float], ...]
 
-    def point_near(self, within_m: float, dice: random.Random) -> Point:
+    def point_near(self, within_m: float, rng: random.Random) -> Point:
         """A point around the mall, in the service area, every place equally likely."""
         while True:
-            point = moved(self.at, within_m * math.sqrt(dice.random()), dice.uniform(0, math.tau))
+            point = moved(self.at, within_m * math.sqrt(rng.random()), rng.uniform(0, math.tau))
             if _is_inside(point, self.area):
                 return point
 
 
-class Ground:
+class RunPlaces:
     """The malls of a run."""
 
     def __init__(self, malls: Sequence[Mall]) -> None:
@@ -48,7 +47,7 @@ class Ground:
     def read(
         cls, node: str, token: str, *, markets: Collection[str] = (), malls: Collection[str] = ()
     ) -> Self:
-        """Ask a node; all markets and malls unless some are named. Raises `NoGround`."""
+        """Ask a node; all markets and malls unless some are named. Raises `NoPlaces`."""
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked with the target
             f"{node}/v1/markets", headers={"Authorization": f"Bearer {token}"}
         )
@@ -58,7 +57,7 @@ class Ground:
             with opener.open(request, timeout=_ANSWER_WITHIN_S) as response:
                 told = json.load(response)["items"]
         except (OSError, ValueError) as error:
-            raise NoGround(f"{node}/v1/markets: {error}") from error
+            raise NoPlaces(f"{node}/v1/markets: {error}") from error
         found = [
             mall
             for market in told
@@ -67,7 +66,7 @@ class Ground:
         ]
         named = {mall.market for mall in found} | {mall.id for mall in found}
         if missing := (set(markets) | set(malls)) - named:
-            raise NoGround(f"{node} has no {', '.join(sorted(missing))} (among what was asked for)")
+            raise NoPlaces(f"{node} has no {', '.join(sorted(missing))} (among what was asked for)")
         return cls(found)
 
     @property
@@ -76,37 +75,30 @@ class Ground:
         return self.malls[0]
 
     @property
-    def elsewhere(self) -> "Ground":
+    def elsewhere(self) -> "RunPlaces":
         """The malls of other markets than the sale's; all malls where there is one market."""
         market = self.flash_mall.market
-        return Ground([mall for mall in self.malls if mall.market != market] or self.malls)
+        return RunPlaces([mall for mall in self.malls if mall.market != market] or self.malls)
 
     def home(
-        self, dice: random.Random, market: str | None = None, *, near_flash_mall: bool = False
+        self, rng: random.Random, market: str | None = None, *, near_flash_mall: bool = False
     ) -> tuple[Mall, Point]:
         """A mall (of a market, if one is named) and where a driver near it starts."""
         malls = [mall for mall in self.malls if market in {None, mall.market}]
         if not malls:
-            raise NoGround(f"a driver of {market} has nothing to do: that market is not in the run")
-        mall = malls[0] if near_flash_mall else dice.choice(malls)
-        return mall, mall.point_near(_HOMES_WITHIN_M, dice)
+            raise NoPlaces(f"a driver of {market} has nothing to do: that market is not in the run")
+        mall = malls[0] if near_flash_mall else rng.choice(malls)
+        return mall, mall.point_near(_HOMES_WITHIN_M, rng)
 
-    def order(self, dice: random.Random, mall: Mall | None = None) -> dict[str, Any]:
+    def order(self, rng: random.Random, mall: Mall | None = None) -> dict[str, Any]:
         """The body of a job: one parcel of one store, ready now, for somebody within 5 km."""
-        mall = mall or dice.choice(self.malls)
-        lat, lon = mall.point_near(_DROPOFFS_WITHIN_M, dice)
+        mall = mall or rng.choice(self.malls)
+        lat, lon = mall.point_near(_DROPOFFS_WITHIN_M, rng)
         return {
-            "pickup": {"mall": mall.id, "stores": [{"store": dice.choice(mall.stores)}]},
+            "pickup": {"mall": mall.id, "stores": [{"store": rng.choice(mall.stores)}]},
             "dropoff": {"lat": round(lat, 6), "lon": round(lon, 6)},
             "parcels": {"count": 1, "weight_g": 900, "volume_l": 4},
         }
-
-
-def moved(point: Point, metres: float, heading: float) -> Point:
-    """The point so far away in a direction (radians, clockwise from north)."""
-    lat = point[0] + metres * math.cos(heading) / _M_PER_DEGREE
-    m_per_degree_lon = _M_PER_DEGREE * math.cos(math.radians(point[0]))
-    return lat, point[1] + metres * math.sin(heading) / m_per_degree_lon
 
 
 def _malls(market: dict[str, Any]) -> list[Mall]:

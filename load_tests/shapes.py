@@ -88,18 +88,18 @@ class Timetable:
                 return self.peak_rate * share
         return 0.0
 
-    def arrivals(self, dice: random.Random, worker: int = 0, workers: int = 1) -> Iterator[Arrival]:
+    def arrivals(self, rng: random.Random, worker: int = 0, workers: int = 1) -> Iterator[Arrival]:
         """The orders of one of `workers`, in time: the streams of all add up to the timetable.
 
         They are open: each is due when it is due, whatever became of the one before.
         """
         return merge(
-            self._usual(dice, 1 / workers),
+            self._usual(rng, 1 / workers),
             self._flash(worker, workers),
             key=lambda arrival: arrival.due_s,
         )
 
-    def _usual(self, dice: random.Random, share: float) -> Iterator[Arrival]:
+    def _usual(self, rng: random.Random, share: float) -> Iterator[Arrival]:
         """A Poisson stream of a changing rate, by thinning one of the peak rate.
 
         Lewis & Shedler, "Simulation of nonhomogeneous Poisson processes by thinning", 1979.
@@ -107,8 +107,8 @@ class Timetable:
         if self.peak_rate <= 0:
             return
         at_s = 0.0
-        while (at_s := at_s + dice.expovariate(self.peak_rate * share)) < self.seconds:
-            if dice.random() * self.peak_rate < self.rate(at_s):
+        while (at_s := at_s + rng.expovariate(self.peak_rate * share)) < self.seconds:
+            if rng.random() * self.peak_rate < self.rate(at_s):
                 yield Arrival(at_s)
 
     def _flash(self, worker: int, workers: int) -> Iterator[Arrival]:

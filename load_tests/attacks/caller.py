@@ -47,7 +47,7 @@ class Caller:
 
     def _request(self, method: str, path: str, body: Any) -> bytes:
         payload = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
-        key = f"Idempotency-Key: {self._victim.dice.getrandbits(128):x}\r\n"
+        key = f"Idempotency-Key: {self._victim.rng.getrandbits(128):x}\r\n"
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: {self._victim.host}:{self._victim.port}\r\n"
             f"Authorization: Bearer {self.token}\r\n{key if path == '/v1/jobs' else ''}"

@@ -66,7 +66,7 @@ async def texts_of_bad_utf8(victim: Victim) -> None:
 async def open_socket(victim: Victim, subprotocol: str, token: str = "") -> Streams:
     """Open a driver socket, with a token in its handshake or without. Raises `OSError`."""
     reader, writer = await victim.connect()
-    key = base64.b64encode(victim.dice.randbytes(16)).decode()
+    key = base64.b64encode(victim.rng.randbytes(16)).decode()
     bearer = f"Authorization: Bearer {token}\r\n" if token else ""
     writer.write(
         f"GET /v1/driver HTTP/1.1\r\nHost: {victim.host}:{victim.port}\r\nUpgrade: websocket\r\n"

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from load_tests.attacks.registry import Attack, Victim, attacks
 from load_tests.credentials import Credentials
-from load_tests.places import Ground
+from load_tests.places import RunPlaces
 
 NICENESS: Final = 19
 # An attacker that is cut off at once comes back, but not in a tight loop.
@@ -49,7 +49,7 @@ def _attackers(
 ) -> Iterator[tuple[Attack, Victim]]:
     """Yield each attacker once: what it plays, and its view of the victim."""
     credentials = Credentials(secret=told["secret"])
-    ground = Ground.read(f"http://{told['host']}:{told['port']}", credentials.orders)
+    places = RunPlaces.read(f"http://{told['host']}:{told['port']}", credentials.orders)
     tokens = {one.row: credentials.service(f"attacker-{one.row}") for one in asked}
     for number, one in enumerate(asked):
         for turn in range(one.at_once):
@@ -61,8 +61,8 @@ def _attackers(
                     address=f"127.1.{number}.{turn + 1}",
                     credentials=credentials,
                     token=tokens[one.row],
-                    ground=ground,
-                    dice=random.Random(f"{number} {turn}"),
+                    places=places,
+                    rng=random.Random(f"{number} {turn}"),
                     done=done[one.name],
                 ),
             )

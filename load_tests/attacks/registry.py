@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from load_tests.credentials import Credentials
-from load_tests.places import Ground
+from load_tests.places import RunPlaces
 
 MODULES: Final = tuple(f"load_tests.attacks.{name}" for name in ("frames", "http", "services"))
 """The modules that hold attacks."""
@@ -27,7 +27,7 @@ class Victim:
     `address` is the loopback address that the attacker comes from: not the one that drivers and the
     neighbour use, as a real attacker's would not be. `credentials` mint tokens for attacks by
     somebody who has one; `token` is that of an order service which plays all attacks of a row.
-    `ground`: the engine's malls. `done` counts what the attack did, for the report.
+    `places`: the engine's malls. `done` counts what the attack did, for the report.
     """
 
     host: str
@@ -35,8 +35,8 @@ class Victim:
     address: str
     credentials: Credentials
     token: str
-    ground: Ground
-    dice: random.Random
+    places: RunPlaces
+    rng: random.Random
     done: Counter[str] = field(default_factory=Counter)
 
     async def connect(

@@ -63,7 +63,7 @@ async def bad_tokens(victim: Victim) -> None:
     """Another token each time, signed by nobody."""
 
     async def guess(caller: Caller) -> None:
-        caller.token = f"eyJhbGciOiJIUzI1NiJ9.e30.{victim.dice.getrandbits(256):x}"
+        caller.token = f"eyJhbGciOiJIUzI1NiJ9.e30.{victim.rng.getrandbits(256):x}"
         await caller.ask("GET", "/v1/jobs")
 
     await _side_by_side(victim, _AT_ONCE, guess)
@@ -89,7 +89,7 @@ async def requests_that_wait(victim: Victim) -> None:
 @attack("A9", counter='mallard_requests_limited_total{kind="connects"}')
 async def reconnects_of_one_driver(victim: Victim) -> None:
     """A driver who says hello and goes, again and again."""
-    market = victim.ground.flash_mall.market
+    market = victim.places.flash_mall.market
     token = victim.credentials.driver(f"reconnects-{victim.address}", market).token
     reader, writer = await open_socket(victim, MSGPACK, token)
     try:
@@ -137,7 +137,7 @@ async def _side_by_side(
 
 def _unservable(victim: Victim) -> Callable[[], dict[str, Any]]:
     """Return what makes an order that no driver can take and that expires soon."""
-    order = victim.ground.order(victim.dice, victim.ground.flash_mall) | {"requires": ["forklift"]}
+    order = victim.places.order(victim.rng, victim.places.flash_mall) | {"requires": ["forklift"]}
 
     def make() -> dict[str, Any]:
         return order | {"dropoff": order["dropoff"] | {"deadline": _in(_QUEUED_FOR_S)}}
@@ -147,7 +147,7 @@ def _unservable(victim: Victim) -> Callable[[], dict[str, Any]]:
 
 def _scheduled(victim: Victim, **more: Any) -> Ask:
     """Return what posts an order for later: it is stored, and no round looks at it."""
-    order = victim.ground.order(victim.dice, victim.ground.flash_mall) | more
+    order = victim.places.order(victim.rng, victim.places.flash_mall) | more
     order["pickup"]["stores"][0] |= {"ready_at": _in(_LATER_S)}
     return lambda caller: caller.ask("POST", "/v1/jobs", order)
 

@@ -67,12 +67,12 @@ def real_metro(count: int, area: Ring, zips: Zips, seed: int = 1) -> Points:
     count are the first of a large one."""
     within = is_inside(zips.lat, zips.lon, area)
     lat, lon, radius_m, homes = (column[within] for column in zips)
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def draw() -> Points:
-        of = dice.choice(len(homes), _DRAWN, p=homes / homes.sum())
-        away_m = radius_m[of] * np.sqrt(dice.random(_DRAWN))
-        return _moved(lat[of], lon[of], away_m, dice.uniform(0, math.tau, _DRAWN))
+        of = rng.choice(len(homes), _DRAWN, p=homes / homes.sum())
+        away_m = radius_m[of] * np.sqrt(rng.random(_DRAWN))
+        return _moved(lat[of], lon[of], away_m, rng.uniform(0, math.tau, _DRAWN))
 
     return _filled(count, area, draw)
 
@@ -80,12 +80,12 @@ def real_metro(count: int, area: Ring, zips: Zips, seed: int = 1) -> Points:
 def invented_metro(count: int, area: Ring, centre: tuple[float, float], seed: int = 1) -> Points:
     """The same without data: homes around a centre (latitude, longitude), as many in every ring of
     equal width, so thinner outwards."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def draw() -> Points:
-        away_m = _INVENTED_WITHIN_M * dice.random(_DRAWN)
+        away_m = _INVENTED_WITHIN_M * rng.random(_DRAWN)
         lat, lon = (np.full(_DRAWN, degrees) for degrees in centre)
-        return _moved(lat, lon, away_m, dice.uniform(0, math.tau, _DRAWN))
+        return _moved(lat, lon, away_m, rng.uniform(0, math.tau, _DRAWN))
 
     return _filled(count, area, draw)
 

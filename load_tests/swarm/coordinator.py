@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from load_tests.credentials import Credentials
-from load_tests.swarm.accounting import Accounts, Window
+from load_tests.swarm.accounting import Accounting, Window
 from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.result import SwarmResult
 from load_tests.swarm.wire.framed_pipe import hear, tell
@@ -73,7 +73,7 @@ class Swarm:
         self.connect_s = 0.0
         self._credentials = credentials
         self._workers: list[_Worker] = []
-        self._accounts = Accounts(plan.processes)
+        self._accounting = Accounting(plan.processes)
         self._failed = asyncio.Event()
         self._why = ""
         self._lag_s = 0.0
@@ -123,7 +123,7 @@ class Swarm:
         seen = -1
         while changed_s + quiet_s > time.monotonic() and time.monotonic() < ends_s + within_s:
             await self._pause(_TICK_S)
-            counts = self._accounts.counts
+            counts = self._accounting.counts
             if (now := counts["offers"] + counts["delivered"]) != seen:
                 seen, changed_s = now, time.monotonic()
 
@@ -146,9 +146,9 @@ class Swarm:
         await self._pause(warm_s)
         await self._ask_all()
         before = await edge() if edge else None
-        counts, cpu_s = Counter(self._accounts.counts), self._cpu_s()
+        counts, cpu_s = Counter(self._accounting.counts), self._cpu_s()
         self._lag_s = 0.0
-        window = self._accounts.window = Window(time.monotonic())
+        window = self._accounting.window = Window(time.monotonic())
         beside = asyncio.ensure_future(during(self)) if during else None
         try:
             await self._pause(seconds, watch)
@@ -161,14 +161,14 @@ class Swarm:
         after = await edge() if edge else None
         await self._ask_all()
         passed_s = ended_s - window.from_s
-        counted = Counter(self._accounts.counts)
+        counted = Counter(self._accounting.counts)
         counted.subtract(counts)
         cpu = (self._cpu_s() - cpu_s) / passed_s
         await self._pause(max(self.plan.grace_s, _NOTES_WITHIN_S))
-        late = Counter(self._accounts.counts)
-        self._accounts.settle(time.monotonic(), self.plan.grace_s)
-        counted.update(self._accounts.counts - late)
-        self._accounts.window = None
+        late = Counter(self._accounting.counts)
+        self._accounting.settle(time.monotonic(), self.plan.grace_s)
+        counted.update(self._accounting.counts - late)
+        self._accounting.window = None
         return SwarmResult(
             rate=rate,
             seconds=passed_s,
@@ -225,7 +225,7 @@ class Swarm:
                     worker.online, worker.cpu_s = what["online"], what["cpu_s"]
                     worker.told_s = what["until_s"]
                     self._lag_s = max(self._lag_s, what["lag_s"])
-                    self._accounts.take(number, what)
+                    self._accounting.take(number, what)
         self._fail(f"worker {number} ended")
 
     async def _ask_all(self) -> None:
@@ -252,7 +252,7 @@ class Swarm:
                 wanted = sum(worker.drivers for worker in self._workers)
                 raise SwarmFailed(
                     f"nothing came of it within {within_s:g} s: {self.online} of {wanted} drivers "
-                    f"are in; {dict(self._accounts.counts)}"
+                    f"are in; {dict(self._accounting.counts)}"
                 )
             await self._pause(_POLL_S)
 
@@ -265,10 +265,10 @@ class Swarm:
             try:
                 await asyncio.wait_for(self._failed.wait(), min(left_s, _TICK_S))
             except TimeoutError:
-                window = self._accounts.window
+                window = self._accounting.window
                 if watch and window:
                     passed_s = time.monotonic() - began_s
-                    watch(Glance(passed_s, self.online, window, self._accounts.counts))
+                    watch(Glance(passed_s, self.online, window, self._accounting.counts))
 
     async def _end(self) -> None:
         for worker in self._workers:

@@ -1,39 +1,23 @@
-"""What a worker writes down, until its conductor fetches it.
+"""The event log of a worker, which it sends to the coordinator a few times a second.
 
-An order and its offer may come to two workers, so what concerns both is told as events, which the
-conductor puts in order and joins; what began and ended in one place is a sample already.
+An order and its offer may come to two workers, so each logs its side as an event, and the
+coordinator orders and joins them. What began and ended in one worker is a sample.
 """
 
 import time
 from collections import Counter
-from enum import StrEnum
 from typing import Any
 
+from load_tests.drivers.recorder import EventKind
 from load_tests.measurements import Measure
 
-
-class Happened(StrEnum):
-    """What an event tells, and with what."""
-
-    POSTED = "posted"
-    """An order was taken: the job, when it was due, as which measure."""
-    OFFERED = "offered"
-    """A driver was offered something: the job."""
-    DECLINED = "declined"
-    """A driver is about to decline: the offer, its jobs."""
-    LEFT_OPEN = "left open"
-    """A driver will not answer: the offer, its jobs, its limit."""
-    WITHDRAWN = "withdrawn"
-    """An offer ended otherwise than its driver meant: the offer."""
-
-
 Sample = tuple[str, float, float, bool]
-"""A measure, when it began (seconds, monotonic), how long it took, whether it failed."""
+"""A measure, when it began (s, monotonic), how long it took (s), whether it failed."""
 Event = tuple[Any, ...]
-"""When it happened, what (`Happened`), and with what."""
+"""When it happened, its `EventKind`, and that kind's arguments."""
 
 
-class Notebook:
+class EventLog:
     """Samples, events and counts since the last `take`."""
 
     def __init__(self) -> None:
@@ -42,24 +26,24 @@ class Notebook:
         self._counts: Counter[str] = Counter()
 
     def sample(self, measure: Measure, began_s: float, ended_s: float) -> None:
-        """Something went well."""
+        """Log a success."""
         self._samples.append((measure.value, began_s, ended_s - began_s, False))
 
     def failure(self, measure: Measure, began_s: float, why: str) -> None:
-        """Something did not."""
+        """Log a failure that is known now."""
         self._samples.append((measure.value, began_s, time.monotonic() - began_s, True))
         self._counts[f"{measure.value}: {why}"] += 1
 
     def count(self, what: str) -> None:
-        """Count something."""
+        """Count an occurrence."""
         self._counts[what] += 1
 
-    def event(self, at_s: float, kind: Happened, *what: Any) -> None:
-        """Something that another worker may hold the other end of."""
+    def event(self, at_s: float, kind: EventKind, *what: Any) -> None:
+        """Log an event that is joined with another worker's."""
         self._events.append((at_s, kind.value, *what))
 
     def take(self) -> dict[str, Any]:
-        """All since the last time, ready for the wire."""
+        """Return and clear all entries, as plain data for MessagePack."""
         taken = {"samples": self._samples, "events": self._events, "counts": dict(self._counts)}
         self._samples, self._events = [], []
         self._counts.clear()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from load_tests.credentials import Credentials, DriverToken
-from load_tests.places import Ground
-from load_tests.swarm.driver import Base, Phone
+from load_tests.places import RunPlaces
+from load_tests.swarm.driver import SwarmDriver, WorkerContext
 
 _TICK_S: Final = 0.01
 _CONNECTING_AT_ONCE: Final = 256
@@ -16,15 +16,17 @@ _CONNECTING_AT_ONCE: Final = 256
 class Fleet:
     """The `worker`th part of all drivers. Given tokens may be fewer than the drivers asked for.
 
-    Raises `BadCredentials`, `NoGround`.
+    Raises `BadCredentials`, `NoPlaces`.
     """
 
-    def __init__(self, base: Base, ground: Ground, credentials: Credentials, worker: int) -> None:
-        self._base = base
-        self._ground = ground
+    def __init__(
+        self, context: WorkerContext, places: RunPlaces, credentials: Credentials, worker: int
+    ) -> None:
+        self._context = context
+        self._places = places
         self._credentials = credentials
         self._worker = worker
-        self.phones = list(self._phones())
+        self.drivers = list(self._new_drivers())
         self.online = 0
         self._doors = asyncio.Semaphore(_CONNECTING_AT_ONCE)
         self._reporting: asyncio.TimerHandle | None = None
@@ -33,26 +35,26 @@ class Fleet:
 
     async def connect(self) -> None:
         """Begin to connect all, at the plan's pace."""
-        plan = self._base.plan
+        plan = self._context.plan
         began_s = time.monotonic()
-        for number, phone in enumerate(self.phones):
+        for number, driver in enumerate(self.drivers):
             due_s = began_s + number * plan.processes / plan.connects_per_s
             if (wait_s := due_s - time.monotonic()) > 0:
                 await asyncio.sleep(wait_s)
             # More at once would only wait in the server's queue, until it takes them for silent.
             await self._doors.acquire()
-            phone.connect()
+            driver.connect()
 
     def came_online(self) -> bool:
         """One more is in; returns whether all are."""
         self.online += 1
         self._doors.release()
-        return self.online == len(self.phones)
+        return self.online == len(self.drivers)
 
     def start_reporting(self) -> None:
         """Each sends a fix every `report_s`, all of them evenly spread over that time."""
         self.stop_reporting()
-        if self._base.plan.report_s > 0:
+        if self._context.plan.report_s > 0:
             self._began_s, self._reported = time.monotonic(), 0
             self._report()
 
@@ -65,21 +67,21 @@ class Fleet:
     def hang_up(self) -> None:
         """End all."""
         self.stop_reporting()
-        for phone in self.phones:
-            phone.hang_up()
+        for driver in self.drivers:
+            driver.hang_up()
 
     def _report(self) -> None:
         now_s = time.monotonic()
-        share = (now_s - self._began_s) / self._base.plan.report_s
-        due, count = int(share * len(self.phones)), len(self.phones)
-        # After a long pause each reports once, as a phone would, and not as often as it missed.
+        share = (now_s - self._began_s) / self._context.plan.report_s
+        due, count = int(share * len(self.drivers)), len(self.drivers)
+        # After a long pause each reports once, as an app would, and not as often as it missed.
         for number in range(max(self._reported, due - count), due):
-            self.phones[number % count].report(now_s)
+            self.drivers[number % count].report(now_s)
         self._reported = due
-        self._reporting = self._base.loop.call_later(_TICK_S, self._report)
+        self._reporting = self._context.loop.call_later(_TICK_S, self._report)
 
-    def _phones(self) -> Iterator[Phone]:
-        plan, dice = self._base.plan, self._base.dice
+    def _new_drivers(self) -> Iterator[SwarmDriver]:
+        plan, rng = self._context.plan, self._context.rng
         mine = range(self._worker, plan.drivers, plan.processes)
         given = self._credentials.drivers(self._worker, plan.processes)
         for turn, number in enumerate(mine):
@@ -89,8 +91,8 @@ class Fleet:
                     return
                 who = given[turn]
             is_crowd = number < plan.crowd
-            ground = self._ground if is_crowd or not plan.crowd else self._ground.elsewhere
-            mall, home = ground.home(dice, who.market if who else None, near_flash_mall=is_crowd)
+            places = self._places if is_crowd or not plan.crowd else self._places.elsewhere
+            mall, home = places.home(rng, who.market if who else None, near_flash_mall=is_crowd)
             if who is None:
                 who = self._credentials.driver(f"{plan.name}-{number}", mall.market)
-            yield Phone(who, home, number, self._base)
+            yield SwarmDriver(who, home, number, self._context)

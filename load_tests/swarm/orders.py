@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from load_tests.drivers.recorder import EventKind
 from load_tests.measurements import Measure
-from load_tests.places import Ground, Mall
-from load_tests.swarm.event_log import Happened, Notebook
-from load_tests.swarm.precise_timer import PunctualTimer
+from load_tests.places import Mall, RunPlaces
+from load_tests.swarm.event_log import EventLog
+from load_tests.swarm.precise_timer import PreciseTimer
 from load_tests.swarm.wire.http_client import HttpNode
 
 _PREPARED: Final = 512
@@ -34,25 +35,25 @@ class Orders:
         self,
         nodes: Sequence[HttpNode],
         sale_nodes: Sequence[HttpNode],
-        ground: Ground,
-        notes: Notebook,
-        dice: random.Random,
+        places: RunPlaces,
+        log: EventLog,
+        rng: random.Random,
         prefix: str,
         *,
         spares_flash_market: bool,
     ) -> None:
         self._nodes = nodes
         self._sale_nodes = sale_nodes
-        self._ground = ground
-        self._notes = notes
-        self._dice = dice
+        self._places = places
+        self._log = log
+        self._rng = rng
         self._prefix = prefix
         self._number = 0
-        usual = ground.elsewhere if spares_flash_market else ground
-        self._bodies = [_prepared(usual, dice) for _ in range(_PREPARED)]
+        usual = places.elsewhere if spares_flash_market else places
+        self._bodies = [_prepared(usual, rng) for _ in range(_PREPARED)]
         self._rate = 0.0
         self._due_s = 0.0
-        self._timer = PunctualTimer(self._arrive)
+        self._timer = PreciseTimer(self._arrive)
 
     async def warm(self) -> None:
         """Open connections, so that the first orders do not measure that. Raises `OSError`."""
@@ -71,8 +72,8 @@ class Orders:
         Connections are opened first, as a busy service has them. Raises `OSError`.
         """
         await asyncio.gather(*(node.warm(SALE_CONNECTIONS) for node in self._sale_nodes))
-        mall = self._ground.flash_mall
-        _Burst(self, [_prepared(self._ground, self._dice, mall) for _ in range(count)], seconds)
+        mall = self._places.flash_mall
+        _Burst(self, [_prepared(self._places, self._rng, mall) for _ in range(count)], seconds)
 
     def order_of_sale(self, body: Body, due_s: float) -> None:
         """Send an order of a flash sale."""
@@ -86,7 +87,7 @@ class Orders:
 
     def _plan_next(self) -> None:
         if self._rate > 0:
-            self._due_s += self._dice.expovariate(self._rate)
+            self._due_s += self._rng.expovariate(self._rate)
             self._timer.set(self._due_s)
 
     def _arrive(self) -> None:
@@ -94,7 +95,7 @@ class Orders:
         while self._rate > 0 and self._due_s <= time.monotonic():
             body = self._bodies[self._number % _PREPARED]
             self._post(body, self._due_s, Measure.POST_JOB, self._nodes)
-            self._due_s += self._dice.expovariate(self._rate)
+            self._due_s += self._rng.expovariate(self._rate)
         if self._rate > 0:
             self._timer.set(self._due_s)
 
@@ -112,12 +113,10 @@ class Orders:
         def done(status: int, answer: bytes) -> None:
             now_s = time.monotonic()
             if status != 201:
-                self._notes.failure(measure, due_s, _why(status, answer))
+                self._log.failure(measure, due_s, _why(status, answer))
                 return
-            self._notes.sample(measure, due_s, now_s)
-            self._notes.event(
-                now_s, Happened.POSTED, json.loads(answer)["id"], due_s, measure.value
-            )
+            self._log.sample(measure, due_s, now_s)
+            self._log.event(now_s, EventKind.POSTED, json.loads(answer)["id"], due_s, measure.value)
 
         node.post(_PATH, name, name.encode().join(body), done)
 
@@ -130,7 +129,7 @@ class _Burst:
         self._bodies = bodies
         self._every_s = seconds / len(bodies)
         self._due_s = time.monotonic()
-        self._timer = PunctualTimer(self._arrive)
+        self._timer = PreciseTimer(self._arrive)
         self._timer.set(self._due_s)
 
     def _arrive(self) -> None:
@@ -143,8 +142,8 @@ class _Burst:
             self._timer.close()
 
 
-def _prepared(ground: Ground, dice: random.Random, mall: Mall | None = None) -> Body:
-    order = json.dumps(ground.order(dice, mall))
+def _prepared(places: RunPlaces, rng: random.Random, mall: Mall | None = None) -> Body:
+    order = json.dumps(places.order(rng, mall))
     return order[:-1].encode() + b', "external_id": "', b'"}'
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from load_tests.drivers.app_driver import AppHabits
 from load_tests.target import Target
+from mallard_engine.workload.behaviour import AnswerShares
 
 MAX_DRIVERS: Final = 100_000
 MAX_PROCESSES: Final = 64
@@ -79,6 +81,12 @@ class SwarmPlan:
     def target(self) -> Target:
         """The nodes."""
         return Target.of(self.urls, allow_remote=self.allow_remote)
+
+    @property
+    def habits(self) -> AppHabits:
+        """How the drivers answer and work."""
+        answers = AnswerShares(self.decline_share, self.lapse_share)
+        return AppHabits(self.think_s, self.hold_s, answers)
 
     def drivers_limit(self, offer_timeout_s: float, cooldown_s: float) -> float:
         """About how many jobs a second the drivers can take, as an engine with these limits keeps

@@ -28,7 +28,7 @@ class _TimerSpec(ctypes.Structure):
     _fields_ = (("interval", _TimeSpec), ("first", _TimeSpec))
 
 
-class PunctualTimer:
+class PreciseTimer:
     """Calls `fired` once at each moment that `set` names, which replaces the one before.
 
     Moments are seconds of `time.monotonic`. Use it in a running loop, and `close` it.

@@ -18,9 +18,9 @@ from typing import Any, Final
 import uvloop
 
 from load_tests.credentials import BadCredentials, Credentials, DriverToken
-from load_tests.places import Ground, NoGround
-from load_tests.swarm.driver import Base
-from load_tests.swarm.event_log import Notebook
+from load_tests.places import NoPlaces, RunPlaces
+from load_tests.swarm.driver import WorkerContext
+from load_tests.swarm.event_log import EventLog
 from load_tests.swarm.fleet import Fleet
 from load_tests.swarm.orders import SALE_CONNECTIONS, Orders
 from load_tests.swarm.plan import SwarmPlan
@@ -38,22 +38,24 @@ class Worker:
         self._writer = writer
         plan = SwarmPlan.from_wire(told["plan"])
         credentials = credentials_from_wire(told["credentials"])
-        ground = Ground.read(
+        places = RunPlaces.read(
             plan.urls[0], credentials.orders, markets=plan.markets, malls=plan.malls
         )
-        self._notes = Notebook()
+        self._log = EventLog()
         self._lag_s = 0.0
         number = told["worker"]
-        dice = random.Random(f"{plan.seed} {number}")
+        rng = random.Random(f"{plan.seed} {number}")
         loop = asyncio.get_running_loop()
-        base = Base(plan, self._notes, dice, loop, self._came_online, self._turned_away)
-        self._fleet = Fleet(base, ground, credentials, number)
+        context = WorkerContext(
+            plan, plan.habits, self._log, rng, loop, self._came_online, self._rejected
+        )
+        self._fleet = Fleet(context, places, credentials, number)
         nodes = [HttpNode(url, credentials.orders) for url in plan.urls]
         sale = [HttpNode(url, credentials.orders, SALE_CONNECTIONS) for url in plan.urls]
         # Names of orders are used once for ever.
         prefix = f"{plan.name}-{secrets.token_hex(5)}-{number}"
         self._orders = Orders(
-            nodes, sale, ground, self._notes, dice, prefix, spares_flash_market=plan.crowd > 0
+            nodes, sale, places, self._log, rng, prefix, spares_flash_market=plan.crowd > 0
         )
         self._tasks = [loop.create_task(self._tell()), loop.create_task(self._watch_lag())]
 
@@ -79,8 +81,8 @@ class Worker:
         self._fleet.hang_up()
 
     async def _connect(self) -> None:
-        if self._fleet.phones:
-            tell(self._writer, "drivers", len(self._fleet.phones))
+        if self._fleet.drivers:
+            tell(self._writer, "drivers", len(self._fleet.drivers))
         with contextlib.suppress(OSError):  # the orders will tell
             await self._orders.warm()
         await self._fleet.connect()
@@ -98,8 +100,8 @@ class Worker:
             gc.collect()
             gc.freeze()
 
-    def _turned_away(self, why: str) -> None:
-        tell(self._writer, "failed", f"a driver was turned away: {why}")
+    def _rejected(self, why: str) -> None:
+        tell(self._writer, "failed", f"the engine rejected a driver: {why}")
 
     async def _tell(self) -> None:
         while True:
@@ -109,7 +111,7 @@ class Worker:
     def _tell_now(self) -> None:
         """What happened until now is in here, or was told before."""
         lag_s, self._lag_s = self._lag_s, 0.0
-        told = self._notes.take() | {"until_s": time.monotonic(), "lag_s": lag_s}
+        told = self._log.take() | {"until_s": time.monotonic(), "lag_s": lag_s}
         told |= {"online": self._fleet.online, "cpu_s": time.process_time()}
         tell(self._writer, "notes", told)
 
@@ -142,7 +144,7 @@ async def _work(number: int) -> None:
         return
     try:
         worker = Worker(writer, said[1])
-    except (BadCredentials, NoGround) as error:
+    except (BadCredentials, NoPlaces) as error:
         tell(writer, "failed", str(error))
         await writer.drain()
         return

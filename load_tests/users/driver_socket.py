@@ -1,24 +1,18 @@
-"""The driver socket through `websocket-client`, which waits in greenlets where asyncio cannot."""
+"""A driver socket by `websocket-client`, whose blocking calls gevent turns into switches."""
 
 import contextlib
-import itertools
-from typing import Any, Final
+from typing import Final
 
-from gevent.event import AsyncResult
 from websocket import ABNF, WebSocket, WebSocketException
 
-from load_tests.frames import SUBPROTOCOL, BadFrame, Frame, pack, unpack
+from load_tests.frames import SUBPROTOCOL, BadFrame, Frame, unpack
 
 _CONNECT_WITHIN_S: Final = 10.0
 ABNORMAL: Final = 1006
 
 
-class Offline(Exception):
-    """The socket was lost before the answer came."""
-
-
 class Closed(Exception):
-    """The socket has ended: with the server's close code, or 1006 when it was lost."""
+    """The socket has ended, with the server's close code, or 1006 when it was lost."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"closed with {code}")
@@ -26,23 +20,21 @@ class Closed(Exception):
 
 
 class DriverSocket:
-    """One connection. One greenlet reads it; any may send."""
+    """One connection. One greenlet reads it; any greenlet may send."""
 
     def __init__(self) -> None:
         self._socket = WebSocket()
-        self._ids = itertools.count(1)
-        self._asked: dict[int, AsyncResult] = {}
-        # Others may send once the hello is out: it has to be the first frame.
+        # The hello must be the first frame: nothing else is sent before it.
         self._is_open = False
 
-    def open(self, url: str, hello: bytes) -> Frame:
-        """Connect, say hello and return the ``welcome``. Raises `Closed`."""
+    def open(self, url: str, hello: bytes) -> None:
+        """Connect and send the hello. Raises `Closed`."""
         try:
             self._socket.connect(
                 url,
                 timeout=_CONNECT_WITHIN_S,
                 subprotocols=[SUBPROTOCOL],
-                # An Origin is a browser's; no proxy of the environment may come between.
+                # Only browsers send an Origin; and no proxy of the environment may be used.
                 suppress_origin=True,
                 http_no_proxy=["*"],
             )
@@ -50,56 +42,38 @@ class DriverSocket:
             self._is_open = True
         except (WebSocketException, OSError) as error:
             raise Closed(ABNORMAL) from error
-        while (frame := self.read())["type"] != "welcome":
-            self.send("pong")
+
+    def wait_without_limit(self) -> None:
+        """Lift the time limit of reads, which holds until the ``welcome``."""
         self._socket.settimeout(None)
-        return frame
 
     def read(self) -> Frame:
-        """Wait for the next message that answers no request of `ask`. Raises `Closed`."""
-        while True:
-            try:
-                opcode, data = self._socket.recv_data()
-                if opcode == ABNF.OPCODE_CLOSE:
-                    raise Closed(int.from_bytes(data[:2], "big") or ABNORMAL)
-                frame = unpack(data)
-            except (WebSocketException, OSError, BadFrame) as error:
-                raise Closed(ABNORMAL) from error
-            waiting = self._asked.pop(frame.get("id", 0), None)
-            if waiting is None:
-                return frame
-            waiting.set(frame)
+        """Wait for the next message. Raises `Closed`."""
+        try:
+            opcode, data = self._socket.recv_data()
+            if opcode == ABNF.OPCODE_CLOSE:
+                raise Closed(int.from_bytes(data[:2], "big") or ABNORMAL)
+            return unpack(data)
+        except (WebSocketException, OSError, BadFrame) as error:
+            raise Closed(ABNORMAL) from error
 
-    def send(self, kind: str, /, **fields: Any) -> None:
+    def send(self, payload: bytes) -> None:
         """Send a message; one that cannot be sent is lost with its socket."""
         if self._is_open:
             with contextlib.suppress(WebSocketException, OSError):
-                self._socket.send_binary(pack(kind, **fields))
-
-    def ask(self, kind: str, /, **fields: Any) -> Frame:
-        """Send a request and wait for its ``reply`` or ``error``. Raises `Offline`."""
-        if not self._is_open:
-            raise Offline
-        number = next(self._ids)
-        self._asked[number] = waiting = AsyncResult()
-        self.send(kind, id=number, **fields)
-        answer: Frame = waiting.get()
-        return answer
+                self._socket.send_binary(payload)
 
     def lose(self) -> None:
-        """Cut the connection without a word; the reader finds it closed."""
+        """Cut the connection without a close frame; the reader finds it closed."""
         self._socket.abort()
 
     def hang_up(self) -> None:
-        """Close it with a word, without waiting for the answer."""
+        """Send a close frame, without waiting for the answer, and close."""
         with contextlib.suppress(WebSocketException, OSError):
             self._socket.send_close()
-        self.let_go()
+        self.close()
 
-    def let_go(self) -> None:
-        """Free the connection and whoever waits for an answer on it."""
+    def close(self) -> None:
+        """Free the connection."""
         self._is_open = False
         self._socket.shutdown()
-        for waiting in self._asked.values():
-            waiting.set_exception(Offline())
-        self._asked.clear()

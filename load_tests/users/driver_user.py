@@ -39,7 +39,7 @@ class DriverUser(User):
     @task
     def report_position(self) -> None:
         """Send a fix."""
-        self._working_app().send_position()
+        self._working_app().send_fix(time.monotonic())
 
     @tag("visibility")
     @task
@@ -51,6 +51,6 @@ class DriverUser(User):
 
     def _working_app(self) -> DriverApp:
         """The app. Raises `StopUser` when there is no run, no token left, or no way back."""
-        if self._app is None or self._app.turned_away:
+        if self._app is None or self._app.rejected:
             raise StopUser
         return self._app

@@ -17,10 +17,10 @@ from locust.runners import WorkerRunner
 
 from load_tests.credentials import BadCredentials, Credentials
 from load_tests.histograms import Histograms
-from load_tests.places import Ground, NoGround
+from load_tests.places import NoPlaces, RunPlaces
 from load_tests.slo import Verdict, judge
 from load_tests.target import NotAllowed, Target
-from load_tests.users.load_run import SETTLE_S, LoadRun, Place, current_run, give_run
+from load_tests.users.load_run import SETTLE_S, LoadRun, WorkerShare, current_run, give_run
 from load_tests.users.options import RunOptions, add_options, take_credentials
 from load_tests.users.tables import latency_table, verdict_table
 
@@ -67,11 +67,11 @@ class Conductor:
     # -- a run
 
     def _start(self, environment: Environment, **_: Any) -> None:
-        """Look at the target and the ground; a run that cannot begin ends with status 2."""
+        """Look at the target and the places; a run that cannot begin ends with status 2."""
         self._histograms.clear()
         try:
             give_run(environment, self._new_run(environment))
-        except (BadCredentials, NoGround, NotAllowed) as error:
+        except (BadCredentials, NoPlaces, NotAllowed) as error:
             _log.error("%s", error)
             environment.process_exit_code = 2
             if environment.runner is not None:
@@ -82,13 +82,13 @@ class Conductor:
         options = RunOptions.read(environment.host, parsed)
         target = Target.of(options.urls, allow_remote=options.allow_remote)
         credentials = self._credentials
-        ground = Ground.read(
+        places = RunPlaces.read(
             target.node(0), credentials.orders, markets=options.markets, malls=options.malls
         )
         runner = environment.runner
         worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
-        place = Place(worker, parsed.workers)
-        return LoadRun(environment, options, credentials, target, ground, place)
+        share = WorkerShare(worker, parsed.workers)
+        return LoadRun(environment, options, credentials, target, places, share)
 
     def _begin(self, **_: Any) -> None:
         """All users have been started: the timetable begins."""

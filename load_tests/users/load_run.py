@@ -18,14 +18,15 @@ from gevent.pool import Group
 from locust.env import Environment
 
 from load_tests.credentials import Credentials
+from load_tests.drivers.offer_ledger import Ledger
 from load_tests.measurements import Measure
-from load_tests.places import Ground
+from load_tests.places import RunPlaces
 from load_tests.shapes import Arrival
 from load_tests.target import Target
 from load_tests.users.driver_app import DriverApp
-from load_tests.users.offer_ledger import Ledger
 from load_tests.users.operator_view import OperatorView
 from load_tests.users.options import RunOptions
+from load_tests.users.recorder import LocustRecorder
 
 # Between the last driver's start and the first order: all are online by then.
 SETTLE_S: Final = 1.0
@@ -33,7 +34,7 @@ _POLL_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerShare:
     """Which of the workers this process is: the first of one, when there are none."""
 
     worker: int = 0
@@ -49,20 +50,21 @@ class LoadRun:
         options: RunOptions,
         credentials: Credentials,
         target: Target,
-        ground: Ground,
-        place: Place,
+        places: RunPlaces,
+        share: WorkerShare,
     ) -> None:
         self.options = options
         self.target = target
         self.ledger = Ledger()
+        self._recorder = LocustRecorder(self.ledger, self.report)
         self.orders_token = credentials.orders
         self._environment = environment
         self._credentials = credentials
-        self._ground = ground
-        self._place = place
-        self._dice = random.Random(f"{options.seed} {place.worker}")
-        self._team = f"{options.name}.{place.worker}" if place.workers > 1 else None
-        self._given = credentials.drivers(place.worker, place.workers)
+        self._places = places
+        self._share = share
+        self._rng = random.Random(f"{options.seed} {share.worker}")
+        self._team = f"{options.name}.{share.worker}" if share.workers > 1 else None
+        self._given = credentials.drivers(share.worker, share.workers)
         self._began_s: float | None = None
         self._apps: set[DriverApp] = set()
         self._drivers = 0
@@ -99,7 +101,7 @@ class LoadRun:
             self.report(measure, waited_s, TimeoutError("no offer came"))
         for app in self._apps:
             away_s = now_s - app.offline_since_s
-            if not app.online.is_set() and not app.turned_away and away_s > self.options.grace_s:
+            if not app.online.is_set() and not app.rejected and away_s > self.options.grace_s:
                 self.report(Measure.RECONNECT, away_s, TimeoutError("did not get back"))
 
     # -- drivers
@@ -114,8 +116,8 @@ class LoadRun:
         # Half of them live near the sale: 500 orders of one mall need 500 drivers in its reach.
         near_sale = self.options.timetable.shape.flash_at is not None and number % 2 == 0
         market = given.market if given else None
-        mall, home = self._ground.home(self._dice, market, near_flash_mall=near_sale)
-        name = f"load-{self.options.name}-{self._place.worker}-{number}"
+        mall, home = self._places.home(self._rng, market, near_flash_mall=near_sale)
+        name = f"load-{self.options.name}-{self._share.worker}-{number}"
         who = given or self._credentials.driver(name, mall.market)
         app = DriverApp(
             who,
@@ -124,9 +126,9 @@ class LoadRun:
             node=number,
             habits=self.options.habits,
             team=self._team,
-            ledger=self.ledger,
+            recorder=self._recorder,
             report=self.report,
-            dice=random.Random(self._dice.random()),
+            rng=random.Random(self._rng.random()),
         )
         self._apps.add(app)
         return app
@@ -137,7 +139,7 @@ class LoadRun:
 
     def watch_position(self, app: DriverApp) -> None:
         """Send a fix and, if it is time for another look, wait until operators see it."""
-        at_ms = app.send_position()
+        at_ms = app.send_fix(time.monotonic())
         if self._operator is None or not self._operator.take_turn(self.options.probe_every_s):
             return
         sent_s = time.monotonic()
@@ -150,13 +152,13 @@ class LoadRun:
         """This process's orders: when each is due, by `time.monotonic`."""
         while self._began_s is None:
             gevent.sleep(_POLL_S)
-        timetable, place = self.options.timetable, self._place
-        for arrival in timetable.arrivals(self._dice, place.worker, place.workers):
+        timetable, share = self.options.timetable, self._share
+        for arrival in timetable.arrivals(self._rng, share.worker, share.workers):
             yield self._began_s + arrival.due_s, arrival
 
     def order(self, arrival: Arrival) -> tuple[str, str]:
         """The external id, which is a new one each time, and the JSON body of an order."""
-        body = self._ground.order(self._dice, self._ground.flash_mall if arrival.flash else None)
+        body = self._places.order(self._rng, self._places.flash_mall if arrival.flash else None)
         body["external_id"] = f"load-{self.options.name}-{secrets.token_hex(8)}"
         body["requires"] = [self._team] if self._team else []
         return body["external_id"], json.dumps(body)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from load_tests.credentials import Credentials, read_driver_tokens, read_secret
+from load_tests.drivers.app_driver import AppHabits
 from load_tests.shapes import SHAPES, Timetable
 from load_tests.slo import BadObjective, Objective, parse_objective
+from mallard_engine.workload.behaviour import AnswerShares
 
 DEFAULT_HOST: Final = "http://127.0.0.1:8000"
 _LOOPBACK: Final = "127.0.0.1"
@@ -20,16 +22,6 @@ _REPEATABLE: Final[dict[str, Any]] = {"action": "append", "default": []}
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """How drivers answer and work; times in seconds, shares from 0 to 1."""
-
-    think_s: float = 0.5
-    hold_s: float = 10.0
-    decline_share: float = 0.1
-    lapse_share: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
 class RunOptions:
     """The options of a run, read from locust's, on each worker as on the master."""
 
@@ -39,7 +31,7 @@ class RunOptions:
     timetable: Timetable
     drivers: int
     connects_per_s: float
-    habits: Habits = field(default_factory=Habits)
+    habits: AppHabits = field(default_factory=AppHabits)
     markets: tuple[str, ...] = ()
     malls: tuple[str, ...] = ()
     grace_s: float = 5.0
@@ -66,7 +58,9 @@ class RunOptions:
             timetable=Timetable(shape, _seconds(options), options.rate, options.flash_jobs),
             drivers=options.num_users,
             connects_per_s=options.spawn_rate,
-            habits=Habits(options.think_s, options.hold_s, declines, options.lapse),
+            habits=AppHabits(
+                options.think_s, options.hold_s, AnswerShares(declines, options.lapse)
+            ),
             markets=tuple(options.market),
             malls=tuple(options.mall),
             grace_s=options.grace_s,

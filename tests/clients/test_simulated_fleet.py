@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.workload.fleet import Fleet, Habits, Recruit
+from mallard_engine.workload.fleet import DriverProfile, Fleet, Habits
 from mallard_engine.workload.fleet_tally import percentile
 from mallard_engine.workload.road import Journey, distance_m, heading_deg
 from tests.clients.counterpart import Counterpart, Socket, a_job, an_offer
@@ -35,8 +35,8 @@ MUCH_LATER_MS = 4_000_000_000_000
 @asynccontextmanager
 async def at_work(engine: Counterpart, habits: Habits) -> AsyncIterator[tuple[Fleet, Socket]]:
     """One driver who has gone online."""
-    recruit = Recruit("d1", HOME, "a-token")
-    fleet = Fleet([engine.url], [recruit], habits=habits, seed=1, arrive_within_s=0)
+    profile = DriverProfile("d1", HOME, "a-token")
+    fleet = Fleet([engine.url], [profile], habits=habits, seed=1, arrive_within_s=0)
     fleet.start()
     try:
         socket = await engine.accepted()
@@ -132,13 +132,13 @@ def test_a_journey() -> None:
     start, end = (33.0, -112.0), (33.0, -111.9)
     length_m = distance_m(start, end)
     assert length_m == pytest.approx(9_325, rel=0.01)
-    journey = Journey(start, end, left_s=10, speed_mps=length_m / 4)
-    assert journey.arrives_s == pytest.approx(14)
+    journey = Journey.at_speed(start, end, left_s=10, speed_mps=length_m / 4)
+    assert journey.arrives == pytest.approx(14)
     assert journey.at(9) == start
     assert journey.at(12) == pytest.approx((33.0, -111.95))
     assert journey.at(99) == end
     assert heading_deg(start, end) == pytest.approx(90)
-    assert Journey(start, start, 10, 5).at(10) == start
+    assert Journey.at_speed(start, start, 10, 5).at(10) == start
 
 
 def test_percentiles() -> None:

@@ -32,13 +32,13 @@ def test_what_cannot_be_is_held_at_the_ends() -> None:
 
 
 def test_workers_add_up_to_what_one_would_have_recorded() -> None:
-    dice = random.Random(1)
+    rng = random.Random(1)
     alone, master = Histograms(), Histograms()
     workers = [Histograms(), Histograms()]
     for _ in range(3):  # reports: each holds what is new since the last one
         for worker in workers:
             for _ in range(200):
-                ms, failed = dice.lognormvariate(2, 1), dice.random() < 0.1
+                ms, failed = rng.lognormvariate(2, 1), rng.random() < 0.1
                 worker.record("reconnect", ms, failed=failed)
                 alone.record("reconnect", ms, failed=failed)
             master.add(worker.take())

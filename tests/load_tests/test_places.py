@@ -2,7 +2,8 @@ import random
 
 import pytest
 
-from load_tests.places import Ground, Mall, NoGround, moved
+from load_tests.places import Mall, NoPlaces, RunPlaces
+from mallard_engine.workload.road import moved
 
 # A market whose western border runs half a kilometre beside the mall.
 AREA = ((-111.905, 33.1), (-111.905, 33.5), (-111.5, 33.5), (-111.5, 33.1))
@@ -28,13 +29,13 @@ def test_a_way_has_its_length_and_direction() -> None:
 
 
 def test_homes_and_dropoffs_are_near_and_in_the_service_area() -> None:
-    dice, ground = random.Random(1), Ground([CHANDLER])
+    rng, places = random.Random(1), RunPlaces([CHANDLER])
     for _ in range(300):
-        mall, home = ground.home(dice)
+        mall, home = places.home(rng)
         assert mall is CHANDLER
         assert away_m(CHANDLER.at, home) <= 3_010
         assert home[1] > -111.905
-        order = ground.order(dice)
+        order = places.order(rng)
         assert away_m(CHANDLER.at, (order["dropoff"]["lat"], order["dropoff"]["lon"])) <= 5_010
         assert order["dropoff"]["lon"] > -111.905
         assert order["pickup"]["mall"] == "chandler"
@@ -42,17 +43,17 @@ def test_homes_and_dropoffs_are_near_and_in_the_service_area() -> None:
 
 
 def test_a_driver_lives_in_its_tokens_market() -> None:
-    ground = Ground([CHANDLER, TYSONS])
-    dice = random.Random(1)
-    assert {ground.home(dice, "northern-virginia")[0].id for _ in range(20)} == {"tysons"}
-    assert {ground.home(dice)[0].id for _ in range(20)} == {"chandler", "tysons"}
-    with pytest.raises(NoGround, match="las-vegas"):
-        ground.home(dice, "las-vegas")
+    places = RunPlaces([CHANDLER, TYSONS])
+    rng = random.Random(1)
+    assert {places.home(rng, "northern-virginia")[0].id for _ in range(20)} == {"tysons"}
+    assert {places.home(rng)[0].id for _ in range(20)} == {"chandler", "tysons"}
+    with pytest.raises(NoPlaces, match="las-vegas"):
+        places.home(rng, "las-vegas")
 
 
 def test_the_first_mall_has_the_sale_and_drivers_near_it() -> None:
-    ground = Ground([CHANDLER, TYSONS])
-    dice = random.Random(1)
-    homes = [ground.home(dice, near_flash_mall=True)[0] for _ in range(20)]
-    assert set(homes) == {ground.flash_mall} == {CHANDLER}
-    assert ground.order(dice, ground.flash_mall)["pickup"]["mall"] == "chandler"
+    places = RunPlaces([CHANDLER, TYSONS])
+    rng = random.Random(1)
+    homes = [places.home(rng, near_flash_mall=True)[0] for _ in range(20)]
+    assert set(homes) == {places.flash_mall} == {CHANDLER}
+    assert places.order(rng, places.flash_mall)["pickup"]["mall"] == "chandler"

@@ -19,7 +19,7 @@ from mallard_engine.cli.options import (
 )
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
-from mallard_engine.workload.fleet import Fleet, Habits, Recruit
+from mallard_engine.workload.fleet import DriverProfile, Fleet, Habits
 from mallard_engine.workload.fleet_tally import percentile
 from mallard_engine.workload.random_points import home_near
 from mallard_protocol.codes import Role
@@ -81,15 +81,15 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     market = market_named(args.market, places_of(settings))
     tokens = Tokens(load_token_keys(settings))
-    dice = random.Random(args.seed)  # noqa: S311 - a simulation's chance
+    rng = random.Random(args.seed)  # noqa: S311 - a simulation's chance
     malls = list(market.malls.values())
     urls = args.url or ["ws://127.0.0.1:8000"]
     fleet = Fleet(
         urls,
         [
-            Recruit(
+            DriverProfile(
                 name,
-                home_near(dice.choice(malls), market, dice),
+                home_near(rng.choice(malls), market, rng),
                 tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id),
                 Vehicle(max_jobs=args.max_jobs),
             )

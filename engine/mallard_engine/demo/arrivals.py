@@ -35,7 +35,7 @@ class Arrivals:
         self._demand = demand
         self._rate = rate
         self._seconds = seconds
-        self._dice = random.Random(f"orders {seed}")  # noqa: S311 - a simulation's chance
+        self._rng = random.Random(f"orders {seed}")  # noqa: S311 - a simulation's chance
 
     async def run(self) -> None:
         """Send them all, and wait for the last answer."""
@@ -43,7 +43,7 @@ class Arrivals:
         due_s = started_s
         number = 0
         async with asyncio.TaskGroup() as submissions:
-            while (due_s := due_s + self._dice.expovariate(self._rate)) < started_s + self._seconds:
+            while (due_s := due_s + self._rng.expovariate(self._rate)) < started_s + self._seconds:
                 await asyncio.sleep(max(0.0, due_s - time.monotonic()))
                 number += 1
                 submissions.create_task(self._submit(number, due_s))
@@ -51,7 +51,7 @@ class Arrivals:
     async def _submit(self, number: int, due_s: float) -> None:
         self.orders.under_way += 1
         try:
-            job = await self._client.submit(self._demand.job(number, self._dice))
+            job = await self._client.submit(self._demand.job(number, self._rng))
         except ClientError as error:
             reason = str(error)
             self.orders.refused[reason] = self.orders.refused.get(reason, 0) + 1

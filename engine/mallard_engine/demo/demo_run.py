@@ -23,7 +23,7 @@ from mallard_engine.demo.summary import Outcome
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.workload.demand import Demand
-from mallard_engine.workload.fleet import Fleet, Recruit
+from mallard_engine.workload.fleet import DriverProfile, Fleet
 from mallard_engine.workload.nodes import Node
 from mallard_engine.workload.random_points import home_near
 from mallard_protocol.codes import MAX_PAGE, Role
@@ -125,14 +125,14 @@ class Show:
 
     def _hire(self, urls: list[str]) -> Fleet:
         """Drivers who live where the orders are."""
-        dice = random.Random(f"drivers {self._plan.seed}")  # noqa: S311 - a simulation's chance
-        recruits = []
+        rng = random.Random(f"drivers {self._plan.seed}")  # noqa: S311 - a simulation's chance
+        profiles = []
         for number in range(self._plan.drivers):
-            catchment = self._demand.draw_catchment(dice)
+            catchment = self._demand.draw_catchment(rng)
             name, market = f"driver-{number}", catchment.market
             token = self._tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id)
-            recruits.append(Recruit(name, home_near(catchment.mall, market, dice), token))
-        return Fleet(urls, recruits, habits=self._plan.habits, seed=self._plan.seed)
+            profiles.append(DriverProfile(name, home_near(catchment.mall, market, rng), token))
+        return Fleet(urls, profiles, habits=self._plan.habits, seed=self._plan.seed)
 
     async def _kill_half_way(self, node: Node, fleet: Fleet) -> None:
         await asyncio.sleep(self._plan.seconds / 2)

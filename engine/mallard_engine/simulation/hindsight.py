@@ -81,12 +81,12 @@ def visit_times(scenario: Scenario) -> tuple[int, int]:
     mall = scenario.places.mall(scenario.orders[0].mall)
     service_time = service_times(scenario.places.malls, scenario.service.park_ms / 1000)
     most = max(scenario.policy.max_run_jobs, 2)
-    dice = random.Random(f"{scenario.seed} visits")
+    rng = random.Random(f"{scenario.seed} visits")
     counts, means_s = range(1, most + 1), []
     for count in counts:
         visits_s = []
         for _ in range(_VISITS):
-            orders = [dice.choice(scenario.orders) for _ in range(count)]
+            orders = [rng.choice(scenario.orders) for _ in range(count)]
             stores = dict.fromkeys(store for order in orders for store in order.stores)
             calls = [Call(store, 0, int(service_time(mall.id, store) * 1000)) for store in stores]
             tour = best_tour(mall.walks, [mall.stores[store].gate for store in stores], calls, 0)

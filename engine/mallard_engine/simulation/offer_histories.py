@@ -14,14 +14,14 @@ def with_answer(history: str, cell: int, *, accepted: bool, lapsed: bool = False
     return counts.decode("latin-1")
 
 
-def drawn_history(offers: int, acceptance: float, dice: random.Random) -> str:
+def drawn_history(offers: int, acceptance: float, rng: random.Random) -> str:
     """The history of so many former offers, anywhere and at any hour, to one who accepts with that
     probability and lets half of the others lapse; empty without any."""
     history = ""
     for _ in range(offers):
-        accepted = dice.random() < acceptance
-        lapsed = dice.random() < 0.5
-        history = with_answer(history, dice.randrange(CELLS), accepted=accepted, lapsed=lapsed)
+        accepted = rng.random() < acceptance
+        lapsed = rng.random() < 0.5
+        history = with_answer(history, rng.randrange(CELLS), accepted=accepted, lapsed=lapsed)
     return history
 
 

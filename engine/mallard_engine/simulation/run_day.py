@@ -14,8 +14,8 @@ from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.dispatch.drivers.roster import Block
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Push
-from mallard_engine.simulation.drivers import SimulatedDriver
 from mallard_engine.simulation.scenario import Day, Scenario, SimulatedOrder, Trip
+from mallard_engine.simulation.shift_driver import ShiftDriver
 from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_engine.simulation.virtual.loop import VirtualLoop
 from mallard_engine.simulation.virtual.store import SimulationStorage
@@ -81,7 +81,7 @@ class _Simulation:
         )
         orders = {job_id(scenario, order): order for order in scenario.orders}
         self._drivers = {
-            shift.driver: SimulatedDriver(
+            shift.driver: ShiftDriver(
                 scenario,
                 shift,
                 orders,
@@ -100,7 +100,7 @@ class _Simulation:
         """See :class:`mallard_engine.ports.PushSink`: the phones are right here."""
         del market
         for push in pushes:
-            self._drivers[push.driver].hear(push)
+            self._drivers[push.driver].receive(push)
 
     async def run(self) -> Day:
         """The day from its start to its end."""

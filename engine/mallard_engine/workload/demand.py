@@ -69,16 +69,16 @@ class Demand:
         weights = (c.weight if self.weighted else 1.0 for c in self.catchments)
         self._cumulated = tuple(accumulate(weights))
 
-    def draw_catchment(self, dice: random.Random) -> Catchment:
+    def draw_catchment(self, rng: random.Random) -> Catchment:
         """A mall, as often as its households order."""
-        return dice.choices(self.catchments, cum_weights=self._cumulated)[0]
+        return rng.choices(self.catchments, cum_weights=self._cumulated)[0]
 
-    def job(self, number: int, dice: random.Random) -> JobRequest:
+    def job(self, number: int, rng: random.Random) -> JobRequest:
         """One order, ready now."""
-        catchment = self.draw_catchment(dice)
-        lat, lon = self.dropoff(catchment, dice)
-        parcels = dice.choices((1, 2, 3), (6, 3, 1))[0]
-        store = dice.choice(tuple(catchment.mall.stores))
+        catchment = self.draw_catchment(rng)
+        lat, lon = self.dropoff(catchment, rng)
+        parcels = rng.choices((1, 2, 3), (6, 3, 1))[0]
+        store = rng.choice(tuple(catchment.mall.stores))
         return JobRequest(
             pickup=Pickup(catchment.mall.id, (PickupStore(store, parcels=parcels),)),
             dropoff=DropoffRequest(round(lat, 6), round(lon, 6)),
@@ -86,14 +86,14 @@ class Demand:
             parcels=ParcelsRequest(parcels, weight_g=700 * parcels, volume_l=4.0 * parcels),
         )
 
-    def dropoff(self, catchment: Catchment, dice: random.Random) -> Point:
+    def dropoff(self, catchment: Catchment, rng: random.Random) -> Point:
         """Where an order of that mall goes."""
         while True:
             centre, radius_m = (catchment.mall.lat, catchment.mall.lon), _CATCHMENT_M
             if self.weighted:
-                area = dice.choices(catchment.zips, cum_weights=catchment.cumulated)[0]
+                area = rng.choices(catchment.zips, cum_weights=catchment.cumulated)[0]
                 centre, radius_m = area.centre, area.radius_m
-            point = point_around(centre, radius_m, dice)
+            point = point_around(centre, radius_m, rng)
             if catchment.market.holds(*point):
                 return point
 

@@ -1,4 +1,4 @@
-"""A fleet of simulated driver apps over real sockets."""
+"""A fleet of simulated driver apps on real sockets."""
 
 import asyncio
 import random
@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mallard_client.errors import Stopped
+from mallard_engine.workload.fleet_driver import FleetDriver, Habits
 from mallard_engine.workload.fleet_tally import Tally
 from mallard_engine.workload.road import Point
-from mallard_engine.workload.simulated_driver import Habits, SimulatedDriver
 from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 from mallard_protocol.messages import Vehicle
 
-__all__ = ["Fleet", "Habits", "Recruit", "SimulatedDriver", "Tally"]
+__all__ = ["DriverProfile", "Fleet", "FleetDriver", "Habits", "Tally"]
 
-# One driver in so many speaks JSON, as real fleets include some old apps.
+# One driver in ten uses JSON, as real fleets include older apps.
 _JSON_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Recruit:
+class DriverProfile:
     """A driver to simulate: its name, home, token and vehicle."""
 
     name: str
@@ -30,16 +30,17 @@ class Recruit:
 
 
 class Fleet:
-    """Simulated drivers who come online within `arrive_within_s` and work until `stop`.
+    """Simulated drivers that come online within `arrive_within_s` and work until `stop`.
 
-    `urls`: engines (``ws://…``); each driver starts at another one. The same `seed` gives the same
-    habits; what happens to the drivers still depends on the engine.
+    Args:
+        urls: The nodes (``ws://…``); the drivers start at each in turn.
+        seed: Makes the random decisions repeatable; their timing still depends on the engine.
     """
 
     def __init__(
         self,
         urls: Sequence[str],
-        recruits: Iterable[Recruit],
+        profiles: Iterable[DriverProfile],
         *,
         habits: Habits,
         seed: int,
@@ -50,34 +51,34 @@ class Fleet:
         self._rng = random.Random(seed)
         self._tasks: list[asyncio.Task[None]] = []
         self.drivers = [
-            SimulatedDriver(
-                recruit.name,
+            FleetDriver(
+                profile.name,
                 [*urls[number % len(urls) :], *urls[: number % len(urls)]],
-                recruit.token,
-                home=recruit.home,
+                profile.token,
+                home=profile.home,
                 habits=habits,
                 tally=self.tally,
-                rng=random.Random(f"{seed} {recruit.name}"),
-                vehicle=recruit.vehicle,
+                rng=random.Random(f"{seed} {profile.name}"),
+                vehicle=profile.vehicle,
                 subprotocol=SUBPROTOCOL_MSGPACK if number % _JSON_EVERY else SUBPROTOCOL_JSON,
             )
-            for number, recruit in enumerate(recruits)
+            for number, profile in enumerate(profiles)
         ]
 
     @property
     def connected(self) -> int:
-        """How many have an open socket."""
+        """How many drivers have an open socket."""
         return sum(driver.client.connected for driver in self.drivers)
 
     def states(self) -> Counter[str]:
-        """The drivers by the state that their apps show."""
+        """Count the drivers by the state that their apps show."""
         return Counter(
             driver.client.state if driver.client.connected else "no socket"
             for driver in self.drivers
         )
 
-    def at(self, url: str) -> list[SimulatedDriver]:
-        """The drivers whose open socket is at this engine."""
+    def at(self, url: str) -> list[FleetDriver]:
+        """Return the drivers that are connected to this node."""
         return [d for d in self.drivers if d.client.connected and d.client.url == url]
 
     def start(self) -> None:
@@ -97,7 +98,7 @@ class Fleet:
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def _run(self, driver: SimulatedDriver, arrive_after_s: float) -> None:
+    async def _run(self, driver: FleetDriver, arrive_after_s: float) -> None:
         await asyncio.sleep(arrive_after_s)
         try:
             await driver.run()

@@ -74,16 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measured(jobs: int, drivers: int, times: int, seed: int) -> dict[str, Any]:
     """The figures: microseconds of a ranking, milliseconds of a batch and of the loop's pause."""
-    dice = random.Random(seed)
-    problem = random_batch(dice, jobs, drivers)
-    near, one = _ranking(dice)
+    rng = random.Random(seed)
+    problem = random_batch(rng, jobs, drivers)
+    near, one = _ranking(rng)
     ranks = _seconds(lambda: _rank(near, one), 20 * times)
     batches = _seconds(lambda: solve(*problem, NOW_MS, _POLICY, _TRAVEL), times)
     solving_s, pauses = asyncio.run(
         _beside_a_loop(lambda: solved(*problem, NOW_MS, _POLICY, _TRAVEL), times)
     )
     mall = next(iter(Places.load(opening_hours=False).market(MARKET).malls.values()))
-    held, run_drivers = held_jobs(dice, mall, jobs), _rooms(dice)
+    held, run_drivers = held_jobs(rng, mall, jobs), _rooms(rng)
     runs = _seconds(lambda: _pool(mall, held, run_drivers), times)
     pooling_s, pool_pauses = asyncio.run(
         _beside_a_loop(lambda: asyncio.to_thread(_pool, mall, held, run_drivers), times)
@@ -155,25 +155,25 @@ async def _beat(beats: list[float]) -> None:
 
 
 def random_batch(
-    dice: random.Random, jobs: int, drivers: int
+    rng: random.Random, jobs: int, drivers: int
 ) -> tuple[list[BatchJob], list[BatchDriver]]:
     """A market's batch: so many jobs at its malls and drivers around them."""
     malls = tuple(Places.load(opening_hours=False).market(MARKET).malls.values())
     waiting = []
     for number in range(jobs):
-        mall = dice.choice(malls)
+        mall = rng.choice(malls)
         # Most are ready or will be within minutes; some have waited for long.
-        ready_ms = NOW_MS + round(dice.uniform(-0.25, 0.75) * _HOUR_MS)
+        ready_ms = NOW_MS + round(rng.uniform(-0.25, 0.75) * _HOUR_MS)
         need = Need(
-            stores=(dice.choice(tuple(mall.stores)),),
+            stores=(rng.choice(tuple(mall.stores)),),
             ready_ms=ready_ms,
             deadline_ms=ready_ms + 2 * _HOUR_MS,
             expires_ms=ready_ms + 2 * _HOUR_MS,
-            lat=mall.lat + dice.gauss(0, _NEAR_DEG),
-            lon=mall.lon + dice.gauss(0, _NEAR_DEG),
+            lat=mall.lat + rng.gauss(0, _NEAR_DEG),
+            lon=mall.lon + rng.gauss(0, _NEAR_DEG),
             parcels=1,
-            weight_g=dice.randrange(20_000),
-            volume_l=dice.uniform(1, 80),
+            weight_g=rng.randrange(20_000),
+            volume_l=rng.uniform(1, 80),
             requires=(),
             priority=0,
             created_ms=NOW_MS - _HOUR_MS,
@@ -181,26 +181,26 @@ def random_batch(
         waiting.append(BatchJob(Waiting(f"job_{MARKET}.{number}", 0, need, (), b""), mall))
     fleet = []
     for number in range(drivers):
-        mall = dice.choice(malls)
-        lat = mall.lat + dice.uniform(-_METRO_DEG, _METRO_DEG)
-        lon = mall.lon + dice.uniform(-_METRO_DEG, _METRO_DEG)
-        free_ms = NOW_MS + dice.randrange(_HOUR_MS) if number % 4 == 0 else 0
-        fleet.append(BatchDriver(_driver(number, dice), lat, lon, free_ms))
+        mall = rng.choice(malls)
+        lat = mall.lat + rng.uniform(-_METRO_DEG, _METRO_DEG)
+        lon = mall.lon + rng.uniform(-_METRO_DEG, _METRO_DEG)
+        free_ms = NOW_MS + rng.randrange(_HOUR_MS) if number % 4 == 0 else 0
+        fleet.append(BatchDriver(_driver(number, rng), lat, lon, free_ms))
     return waiting, fleet
 
 
-def held_jobs(dice: random.Random, mall: Mall, jobs: int) -> list[Waiting]:
+def held_jobs(rng: random.Random, mall: Mall, jobs: int) -> list[Waiting]:
     """So many jobs of one mall that wait for their deadlines, a tenth of them pressed."""
     waiting = []
     for number in range(jobs):
-        to_go_h = dice.uniform(0.6, 1.2) if number % 10 == 0 else dice.uniform(1.5, 6.0)
+        to_go_h = rng.uniform(0.6, 1.2) if number % 10 == 0 else rng.uniform(1.5, 6.0)
         need = Need(
-            stores=(dice.choice(tuple(mall.stores)),),
+            stores=(rng.choice(tuple(mall.stores)),),
             ready_ms=NOW_MS,
             deadline_ms=NOW_MS + round(to_go_h * _HOUR_MS),
             expires_ms=NOW_MS + 8 * _HOUR_MS,
-            lat=mall.lat + dice.gauss(0, _NEAR_DEG),
-            lon=mall.lon + dice.gauss(0, _NEAR_DEG),
+            lat=mall.lat + rng.gauss(0, _NEAR_DEG),
+            lon=mall.lon + rng.gauss(0, _NEAR_DEG),
             parcels=1,
             weight_g=1_000,
             volume_l=4.0,
@@ -212,10 +212,10 @@ def held_jobs(dice: random.Random, mall: Mall, jobs: int) -> list[Waiting]:
     return waiting
 
 
-def _rooms(dice: random.Random) -> list[RunDriver]:
+def _rooms(rng: random.Random) -> list[RunDriver]:
     car = Vehicle(max_jobs=16)
     return [
-        RunDriver(f"d{number}", car, dice.uniform(60, 1_200), dice.uniform(1, 4) * 3_600)
+        RunDriver(f"d{number}", car, rng.uniform(60, 1_200), rng.uniform(1, 4) * 3_600)
         for number in range(_CANDIDATES)
     ]
 
@@ -224,26 +224,26 @@ def _pool(mall: Mall, held: Sequence[Waiting], run_drivers: Sequence[RunDriver])
     Pool(mall, held, NOW_MS, _RUNS, _TRAVEL).runs(run_drivers)
 
 
-def _ranking(dice: random.Random) -> tuple[list[Near], BatchJob]:
-    ((one, *_), _) = random_batch(dice, 1, 1)
+def _ranking(rng: random.Random) -> tuple[list[Near], BatchJob]:
+    ((one, *_), _) = random_batch(rng, 1, 1)
     near = []
     for number in range(_CANDIDATES):
-        lat = one.mall.lat + dice.uniform(-_NEAR_DEG, _NEAR_DEG)
-        lon = one.mall.lon + dice.uniform(-_NEAR_DEG, _NEAR_DEG)
+        lat = one.mall.lat + rng.uniform(-_NEAR_DEG, _NEAR_DEG)
+        lon = one.mall.lon + rng.uniform(-_NEAR_DEG, _NEAR_DEG)
         away_m = haversine_m(lat, lon, one.mall.lat, one.mall.lon)
         position = Position(lat, lon, 5.0, NOW_MS, NOW_MS)
-        near.append(Near(_driver(number, dice), position, away_m))
+        near.append(Near(_driver(number, rng), position, away_m))
     return near, one
 
 
-def _driver(number: int, dice: random.Random) -> Driver:
+def _driver(number: int, rng: random.Random) -> Driver:
     return Driver(
         id=f"d{number}",
         wish=Wish.AVAILABLE,
         connected=True,
-        until_ms=NOW_MS + dice.randrange(_HOUR_MS, 4 * _HOUR_MS),
-        free_since_ms=NOW_MS - dice.randrange(_HOUR_MS),
-        declines=float(dice.randrange(3)),
+        until_ms=NOW_MS + rng.randrange(_HOUR_MS, 4 * _HOUR_MS),
+        free_since_ms=NOW_MS - rng.randrange(_HOUR_MS),
+        declines=float(rng.randrange(3)),
         declines_ms=NOW_MS - _HOUR_MS,
     )
 

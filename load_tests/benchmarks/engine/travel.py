@@ -87,17 +87,17 @@ def city_ways(blocks: int) -> RawWays:
     )
 
 
-def places(network: Network, count: int, dice: np.random.Generator) -> Points:
+def places(network: Network, count: int, rng: np.random.Generator) -> Points:
     """Places up to some fifty metres beside the roads."""
-    at = dice.integers(0, len(network.lat), count)
-    beside = dice.uniform(-_BESIDE_DEG, _BESIDE_DEG, (2, count))
+    at = rng.integers(0, len(network.lat), count)
+    beside = rng.uniform(-_BESIDE_DEG, _BESIDE_DEG, (2, count))
     return Points(network.lat[at] / FIXED + beside[0], network.lon[at] / FIXED + beside[1])
 
 
 def table_us(source: TravelTime, network: Network, froms: int, tos: int, times: int) -> float:
     """The median of the microseconds that a table takes, each time of other places."""
-    dice = np.random.default_rng(froms * 1_000 + tos)
-    sides = [(places(network, froms, dice), places(network, tos, dice)) for _ in range(times)]
+    rng = np.random.default_rng(froms * 1_000 + tos)
+    sides = [(places(network, froms, rng), places(network, tos, rng)) for _ in range(times)]
     took = []
     for here, there in sides:
         started = time.thread_time()
@@ -109,8 +109,8 @@ def table_us(source: TravelTime, network: Network, froms: int, tos: int, times: 
 def straight_line_error(built: Built, straight: StraightLine) -> dict[str, float]:
     """How far the straight line is off, on pairs of places 0.5-15 km apart: as it is by default,
     and at the one speed that suits these roads best."""
-    dice = np.random.default_rng(1)
-    froms, tos = places(built.network, 400, dice), places(built.network, 400, dice)
+    rng = np.random.default_rng(1)
+    froms, tos = places(built.network, 400, rng), places(built.network, 400, rng)
     away_m = haversine_matrix_m(*froms, *tos)
     by_road = built.roads.matrix(froms, tos, _AT_MS)
     counts = np.isfinite(by_road) & (away_m > 500) & (away_m < 15_000)
@@ -127,10 +127,10 @@ def straight_line_error(built: Built, straight: StraightLine) -> dict[str, float
 def choices(built: Built, straight: StraightLine, rounds: int = 500) -> dict[str, float]:
     """Of 16 drivers within 5 km of a gate: how often the straight line's nearest is the roads', and
     by how many seconds it is later where it is not."""
-    dice = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     later = []
     for _ in range(rounds):
-        gate, crowd = places(built.network, 1, dice), places(built.network, 2_000, dice)
+        gate, crowd = places(built.network, 1, rng), places(built.network, 2_000, rng)
         near = np.flatnonzero(haversine_matrix_m(*crowd, *gate)[:, 0] < _CLOSE_BY_M)[:16]
         drivers = Points(crowd.lats[near], crowd.lons[near])
         by_road = built.roads.matrix(drivers, gate, _AT_MS)[:, 0]

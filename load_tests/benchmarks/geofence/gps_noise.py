@@ -49,10 +49,10 @@ class GpsNoise:
     lost_fixes: float = 0.05
     tells_speed: bool = True
 
-    def fixes(self, way: Sequence[Point], dice: random.Random) -> Iterator[NoisyFix]:
+    def fixes(self, way: Sequence[Point], rng: random.Random) -> Iterator[NoisyFix]:
         """The fixes along a way, one for each point but those that are lost."""
-        east = dice.gauss(0, self.outdoors_m)
-        north = dice.gauss(0, self.outdoors_m)
+        east = rng.gauss(0, self.outdoors_m)
+        north = rng.gauss(0, self.outdoors_m)
         reflected_until = -math.inf
         shift = (0.0, 0.0)
         before = way[0].at_s if way else 0.0
@@ -61,21 +61,21 @@ class GpsNoise:
             sigma = self.indoors_m if point.indoors else self.outdoors_m
             keep = math.exp(-passed / self.memory_s)
             fresh = sigma * math.sqrt(1 - keep * keep)
-            east = east * keep + dice.gauss(0, 1) * fresh
-            north = north * keep + dice.gauss(0, 1) * fresh
+            east = east * keep + rng.gauss(0, 1) * fresh
+            north = north * keep + rng.gauss(0, 1) * fresh
             rate = passed / self.reflections_s * (3 if point.indoors else 1)
-            if point.at_s > reflected_until and dice.random() < rate:
-                reflected_until = point.at_s + dice.expovariate(1 / self.reflection_lasts_s)
-                size = self.reflection_m * dice.lognormvariate(-0.2, 0.65)
-                angle = dice.uniform(0, 2 * math.pi)
+            if point.at_s > reflected_until and rng.random() < rate:
+                reflected_until = point.at_s + rng.expovariate(1 / self.reflection_lasts_s)
+                size = self.reflection_m * rng.lognormvariate(-0.2, 0.65)
+                angle = rng.uniform(0, 2 * math.pi)
                 shift = (size * math.cos(angle), size * math.sin(angle))
             reflected = point.at_s <= reflected_until
-            if point.hidden or dice.random() < self.lost_fixes:
+            if point.hidden or rng.random() < self.lost_fixes:
                 continue
             off = shift if reflected else (0.0, 0.0)
             # Half of a reflection, on average, is in what the phone believes of itself.
-            acc_m = sigma + (dice.uniform(0.0, 1.0) * math.hypot(*off) if reflected else 0.0)
-            speed = max(0.0, point.speed_mps + dice.gauss(0, 1.5 if reflected else 0.4))
+            acc_m = sigma + (rng.uniform(0.0, 1.0) * math.hypot(*off) if reflected else 0.0)
+            speed = max(0.0, point.speed_mps + rng.gauss(0, 1.5 if reflected else 0.4))
             yield NoisyFix(
                 point.at_s,
                 point.east_m + east + off[0],

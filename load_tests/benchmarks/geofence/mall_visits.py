@@ -35,25 +35,25 @@ class Verdict:
     departures: int
 
 
-def visit(mall: Mall, dice: random.Random) -> tuple[list[Point], float, float]:
+def visit(mall: Mall, rng: random.Random) -> tuple[list[Point], float, float]:
     """A drive to a gate, a walk inside, and away again; when it parked and when it drove off."""
-    gate = dice.choice(tuple(mall.gates.values()))
+    gate = rng.choice(tuple(mall.gates.values()))
     gate_xy = mall.plane.xy(gate.lat, gate.lon)
-    angle = math.atan2(gate_xy[1], gate_xy[0]) + dice.uniform(-0.7, 0.7)
+    angle = math.atan2(gate_xy[1], gate_xy[0]) + rng.uniform(-0.7, 0.7)
     far = (
         gate_xy[0] + _APPROACH_M * math.cos(angle),
         gate_xy[1] + _APPROACH_M * math.sin(angle),
     )
-    inside = (gate_xy[0] * dice.uniform(0.1, 0.8), gate_xy[1] * dice.uniform(0.1, 0.8))
-    garage = dice.random() < 0.25
+    inside = (gate_xy[0] * rng.uniform(0.1, 0.8), gate_xy[1] * rng.uniform(0.1, 0.8))
+    garage = rng.random() < 0.25
     way: list[Point] = []
-    at_s = _drive(way, 0.0, far, gate_xy, dice, hidden_from_m=60.0 if garage else 0.0)
+    at_s = _drive(way, 0.0, far, gate_xy, rng, hidden_from_m=60.0 if garage else 0.0)
     parked_s = at_s
-    hidden_s = dice.uniform(20, 120) if garage else 0.0
+    hidden_s = rng.uniform(20, 120) if garage else 0.0
     for start, end, lasts in (
-        (gate_xy, inside, dice.uniform(60, 240)),
-        (inside, inside, dice.uniform(30, 420)),
-        (inside, gate_xy, dice.uniform(60, 240)),
+        (gate_xy, inside, rng.uniform(60, 240)),
+        (inside, inside, rng.uniform(30, 420)),
+        (inside, gate_xy, rng.uniform(60, 240)),
     ):
         until = at_s + lasts
         while at_s < until:
@@ -64,24 +64,24 @@ def visit(mall: Mall, dice: random.Random) -> tuple[list[Point], float, float]:
             way.append(Point(at_s, east, north, pace, indoors=True, hidden=hidden))
             at_s += _EVERY_S
     gone_s = at_s
-    _drive(way, at_s, gate_xy, far, dice)
+    _drive(way, at_s, gate_xy, far, rng)
     return way, parked_s, gone_s
 
 
-def drive_by(mall: Mall, dice: random.Random, beside_m: float, *, light: bool) -> list[Point]:
+def drive_by(mall: Mall, rng: random.Random, beside_m: float, *, light: bool) -> list[Point]:
     """A drive past the mall, so far from its outline at the closest; at a red light, if so."""
-    angle = dice.uniform(0, 2 * math.pi)
+    angle = rng.uniform(0, 2 * math.pi)
     ahead, side = (-math.sin(angle), math.cos(angle)), (math.cos(angle), math.sin(angle))
     reach = max(x * side[0] + y * side[1] for x, y in mall.outline_m.exterior.coords) + beside_m
-    speed = dice.uniform(9, 20)
-    stop_m = dice.uniform(-60, 60) if light else math.inf
+    speed = rng.uniform(9, 20)
+    stop_m = rng.uniform(-60, 60) if light else math.inf
     at_s, along, way = 0.0, -_APPROACH_M, []
     waits_until = math.inf
     while along < _APPROACH_M:
         pace = speed
         if along >= stop_m:
             if waits_until == math.inf:
-                waits_until = at_s + dice.uniform(15, 75)
+                waits_until = at_s + rng.uniform(15, 75)
             if at_s < waits_until:
                 pace = 0.0
         way.append(
@@ -164,13 +164,13 @@ def visit_figures(
     malls: Sequence[Mall], noise: GpsNoise, traces: int, seed: int, judged: _Judge = judge
 ) -> VisitFigures:
     """What the fence makes of drives to malls. ``too_early``: over half a minute before parking."""
-    dice = random.Random(f"{seed} visits")
+    rng = random.Random(f"{seed} visits")
     missed = early = left = kept = 0
     delays = []
     for number in range(traces):
         mall = malls[number % len(malls)]
-        way, parked_s, gone_s = visit(mall, dice)
-        verdict = judged(mall, noise.fixes(way, dice))
+        way, parked_s, gone_s = visit(mall, rng)
+        verdict = judged(mall, noise.fixes(way, rng))
         if verdict.arrived_s is None or verdict.arrived_s > gone_s:
             missed += 1
             continue
@@ -201,12 +201,12 @@ def drive_by_share(
     light: bool,
 ) -> float:
     """The share of drives past that the fence takes for arrivals."""
-    dice = random.Random(f"{seed} {beside_m} {light}")
+    rng = random.Random(f"{seed} {beside_m} {light}")
     false = 0
     for number in range(traces):
         mall = malls[number % len(malls)]
-        way = drive_by(mall, dice, beside_m, light=light)
-        false += judged(mall, noise.fixes(way, dice)).arrivals > 0
+        way = drive_by(mall, rng, beside_m, light=light)
+        false += judged(mall, noise.fixes(way, rng)).arrivals > 0
     return false / traces
 
 
@@ -215,12 +215,12 @@ def _drive(
     at_s: float,
     start: tuple[float, float],
     end: tuple[float, float],
-    dice: random.Random,
+    rng: random.Random,
     hidden_from_m: float = 0.0,
 ) -> float:
     """Append a drive; fast outside, slow within 150 m of the gate; returns when it ends."""
     total = math.dist(start, end)
-    speed, done = dice.uniform(10, 17), 0.0
+    speed, done = rng.uniform(10, 17), 0.0
     near_start = math.hypot(*start) < math.hypot(*end)
     while done < total:
         part = done / total

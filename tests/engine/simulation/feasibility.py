@@ -24,7 +24,7 @@ def words(path: Path, header: str) -> list[list[str]]:
     return [line.split(" ") for line in lines]
 
 
-class Ground:
+class Instance:
     """The instance, read anew."""
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ class Ground:
 
 def breaches(folder: Path, solution: Path) -> list[str]:
     """What is wrong with the solution; nothing if it is feasible."""
-    ground = Ground(folder)
+    instance = Instance(folder)
     assignments = words(
         solution / "solution_info_assignments.txt", "assignment_time pickup_time courier orders"
     )
@@ -74,7 +74,7 @@ def breaches(folder: Path, solution: Path) -> list[str]:
     if len(set(delivered)) != len(delivered) or set(delivered) != set(orders):
         wrong.append("orders delivered twice, or the files disagree on which are delivered")
     for courier, runs in work.items():
-        expected = follow(ground, courier, runs, orders, wrong)
+        expected = follow(instance, courier, runs, orders, wrong)
         if moves.pop(courier, None) != expected:
             wrong.append(f"{courier}: its moves are not those of its assignments")
     if moves:
@@ -83,21 +83,21 @@ def breaches(folder: Path, solution: Path) -> list[str]:
 
 
 def follow(
-    ground: Ground,
+    instance: Instance,
     courier: str,
     runs: list[tuple[int, int, list[str]]],
     orders: dict[str, list[str]],
     wrong: list[str],
 ) -> list[tuple[int, str, str]]:
     """Follow a courier through its shift and note what is wrong; the moves that it has to make."""
-    shift = ground.couriers[courier]
+    shift = instance.couriers[courier]
     free, here = int(shift["on_time"]), courier
     expected: list[tuple[int, str, str]] = []
     for assigned, picked_up, bundle in runs:
-        told = [ground.orders[order] for order in bundle]
+        told = [instance.orders[order] for order in bundle]
         restaurant = told[0]["restaurant"]
-        arrival = assigned + ground.minutes(here, restaurant)
-        earliest = max(arrival + ground.pickup, *(int(row["ready_time"]) for row in told))
+        arrival = assigned + instance.minutes(here, restaurant)
+        earliest = max(arrival + instance.pickup, *(int(row["ready_time"]) for row in told))
         breaks = {
             "from several restaurants": len({row["restaurant"] for row in told}) != 1,
             "assigned before it was known": assigned
@@ -108,14 +108,14 @@ def follow(
         }
         wrong += [f"{bundle}: {what}" for what, is_so in breaks.items() if is_so]
         expected.append((assigned, "0" if here == courier else here, restaurant))
-        here, leaves = restaurant, picked_up + ground.pickup
+        here, leaves = restaurant, picked_up + instance.pickup
         for order in bundle:
             expected.append((leaves, here, order))
-            dropped = leaves + ground.minutes(here, order) + ground.dropoff
-            row = ground.orders[order]
+            dropped = leaves + instance.minutes(here, order) + instance.dropoff
+            row = instance.orders[order]
             written = [row["placement_time"], row["ready_time"], str(picked_up), str(dropped)]
             if orders.get(order) != [*written, courier]:
                 wrong.append(f"{order}: {orders.get(order)}, not {[*written, courier]}")
-            here, leaves = order, dropped + ground.dropoff
+            here, leaves = order, dropped + instance.dropoff
         free = leaves
     return expected

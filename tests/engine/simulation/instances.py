@@ -13,10 +13,10 @@ def write_instance(
     folder: Path, *, orders: int = 60, couriers: int = 9, restaurants: int = 8, seed: int = 1
 ) -> Path:
     """Three busy hours of a small town."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
 
     def point() -> str:
-        return f"{dice.randrange(5_000)}\t{dice.randrange(5_000)}"
+        return f"{rng.randrange(5_000)}\t{rng.randrange(5_000)}"
 
     folder.mkdir(parents=True)
     lines = {
@@ -28,13 +28,13 @@ def write_instance(
     for number in range(1, restaurants + 1):
         lines["restaurants.txt"].append(f"r{number}\t{point()}")
     for number in range(1, orders + 1):
-        placed = dice.randrange(180)
-        ready = placed + dice.randrange(5, 25)
-        restaurant = f"r{dice.randint(1, restaurants)}"
+        placed = rng.randrange(180)
+        ready = placed + rng.randrange(5, 25)
+        restaurant = f"r{rng.randint(1, restaurants)}"
         lines["orders.txt"].append(f"o{number}\t{point()}\t{placed}\t{restaurant}\t{ready}")
     for number in range(1, couriers + 1):
-        on = dice.choice((0, 0, 30, 60))
-        lines["couriers.txt"].append(f"c{number}\t{point()}\t{on}\t{on + dice.choice((150, 200))}")
+        on = rng.choice((0, 0, 30, 60))
+        lines["couriers.txt"].append(f"c{number}\t{point()}\t{on}\t{on + rng.choice((150, 200))}")
     for name, rows in lines.items():
         (folder / name).write_text("\n".join(rows) + "\n")
     return folder

@@ -18,8 +18,8 @@ def test_orders_follow_the_households() -> None:
     everywhere = [Zip((m.lat, m.lon), 1_000, 1) for m in PLACES.malls.values()]
     demand = Demand(PLACES, [next_door, *everywhere])
     assert demand.weighted
-    dice = random.Random(1)
-    jobs = [demand.job(number, dice) for number in range(100)]
+    rng = random.Random(1)
+    jobs = [demand.job(number, rng) for number in range(100)]
     from_mall = [job for job in jobs if job.pickup.mall == mall.id]
     assert len(from_mall) > 70
     for job in from_mall:
@@ -32,10 +32,10 @@ def test_orders_follow_the_households() -> None:
 def test_without_a_table_they_come_from_anywhere_near_and_it_says_so() -> None:
     demand = Demand(PLACES, ())
     assert "no ZIP table" in demand.source
-    dice = random.Random(1)
+    rng = random.Random(1)
     malls = set()
     for number in range(200):
-        job = demand.job(number, dice)
+        job = demand.job(number, rng)
         market = PLACES.market_of_mall(job.pickup.mall)
         malls.add(job.pickup.mall)
         mall = PLACES.mall(job.pickup.mall)
@@ -62,18 +62,18 @@ def test_the_table_is_read_from_the_datasets_folder(tmp_path: Path) -> None:
 
 
 def test_homes_are_near_their_mall_and_in_the_area() -> None:
-    dice = random.Random(1)
+    rng = random.Random(1)
     mall = PLACES.mall("chandler-fashion-center")
     market = PLACES.market_of_mall(mall.id)
     for _ in range(100):
-        home = home_near(mall, market, dice)
+        home = home_near(mall, market, rng)
         assert market.holds(*home)
         assert distance_m((mall.lat, mall.lon), home) <= 8_050
 
 
 def test_points_fill_a_circle_evenly() -> None:
-    dice = random.Random(1)
+    rng = random.Random(1)
     centre = (33.3, -111.9)
-    away = [distance_m(centre, point_around(centre, 1_000, dice)) for _ in range(2_000)]
+    away = [distance_m(centre, point_around(centre, 1_000, rng)) for _ in range(2_000)]
     inner = sum(metres < 500 for metres in away)
     assert 400 < inner < 600

@@ -1,12 +1,12 @@
 import time
 
-from load_tests.swarm.precise_timer import PunctualTimer
+from load_tests.swarm.precise_timer import PreciseTimer
 from tests.support import eventually
 
 
 async def test_it_fires_once_at_its_moment_and_not_before() -> None:
     fired: list[float] = []
-    timer = PunctualTimer(lambda: fired.append(time.monotonic()))
+    timer = PreciseTimer(lambda: fired.append(time.monotonic()))
     due_s = time.monotonic() + 0.02
     timer.set(due_s)
     await eventually(lambda: fired)
@@ -17,7 +17,7 @@ async def test_it_fires_once_at_its_moment_and_not_before() -> None:
 
 async def test_a_moment_that_has_passed_is_now() -> None:
     fired: list[int] = []
-    timer = PunctualTimer(lambda: fired.append(1))
+    timer = PreciseTimer(lambda: fired.append(1))
     timer.set(time.monotonic() - 5)
     await eventually(lambda: fired)
     timer.close()
@@ -25,7 +25,7 @@ async def test_a_moment_that_has_passed_is_now() -> None:
 
 async def test_a_new_moment_replaces_the_last() -> None:
     fired: list[int] = []
-    timer = PunctualTimer(lambda: fired.append(1))
+    timer = PreciseTimer(lambda: fired.append(1))
     timer.set(time.monotonic() + 3600)
     timer.set(time.monotonic() + 0.01)
     await eventually(lambda: fired)

@@ -106,7 +106,7 @@ def test_drivers_whom_the_engine_does_not_know_end_the_run(node: Node) -> None:
             for n in range(3)
         ),
     )
-    with pytest.raises(SwarmFailed, match=r"turned away: x\d was closed with 4501"):
+    with pytest.raises(SwarmFailed, match=r"rejected a driver: x\d was closed with 4501"):
         run_swarm(plan(node.url, drivers=3), stranger)
 
 

@@ -187,7 +187,7 @@ def _shifts(
     told: Sequence[_Told],
     places: Places,
     policy: MarketPolicy,
-    dice: random.Random,
+    rng: random.Random,
 ) -> tuple[Shift, ...]:
     ways = {
         (one.driver, one.at[JobState.ASSIGNED]): (one, one.at[JobState.AT_MALL])
@@ -213,9 +213,9 @@ def _shifts(
                 mall = places.mall(one.job.mall)
                 metres = (there - at) / 1000 * policy.speed_mps / policy.circuity
             else:
-                mall = dice.choice(malls)
-                metres = dice.choice(away_m) if away_m else policy.initial_radius_m
-            metres, angle = min(metres, policy.max_radius_m), dice.uniform(0, 2 * pi)
+                mall = rng.choice(malls)
+                metres = rng.choice(away_m) if away_m else policy.initial_radius_m
+            metres, angle = min(metres, policy.max_radius_m), rng.uniform(0, 2 * pi)
             shifts.append(
                 Shift(
                     driver if number == 1 else f"{driver}~{number}",

@@ -174,7 +174,7 @@ def scenario_of(
     offers on former days."""
     points = sorted({order.pickup for order in day.orders})
     names = {point: f"p{number}" for number, point in enumerate(points)}
-    dice = random.Random(f"{seed} {day.name}")
+    rng = random.Random(f"{seed} {day.name}")
     orders = tuple(
         SimulatedOrder(
             order.id,
@@ -193,12 +193,12 @@ def scenario_of(
     for courier in day.couriers[:: max(1, round(1 / fleet))]:
         start = courier.start
         if haversine_m(*start, *middle) > _FAR_M:
-            around = dice.choice(points)
+            around = rng.choice(points)
             start = (
-                around[0] + dice.gauss(0, _SCATTER_DEG),
-                around[1] + dice.gauss(0, _SCATTER_DEG),
+                around[0] + rng.gauss(0, _SCATTER_DEG),
+                around[1] + rng.gauss(0, _SCATTER_DEG),
             )
-        acceptance = dice.uniform(_LEAST_ACCEPTANCE, 1.0)
+        acceptance = rng.uniform(_LEAST_ACCEPTANCE, 1.0)
         former = random.Random(f"{seed} {day.name} {courier.id}")
         shifts.append(
             Shift(

@@ -61,14 +61,14 @@ def scenario_of(
     catchment = next((c for c in demand.catchments if c.mall.id == mall), None)
     if catchment is None:
         raise KeyError(mall)
-    dice = random.Random(f"{seed} {mall}")
+    rng = random.Random(f"{seed} {mall}")
     stores = tuple(catchment.mall.stores)
     orders = []
     for number in range(1, parcels + 1):
-        placed = min(max(dice.triangular(_OPENS, _CLOSES, _ORDERS_PEAK), _OPENS), _CLOSES)
-        wanted = min(max(dice.gauss(_WANTED_PEAK, 75.0), placed + 120.0), _LATEST)
-        ready = placed + dice.uniform(10.0, 40.0)
-        lat, lon = demand.dropoff(catchment, dice)
+        placed = min(max(rng.triangular(_OPENS, _CLOSES, _ORDERS_PEAK), _OPENS), _CLOSES)
+        wanted = min(max(rng.gauss(_WANTED_PEAK, 75.0), placed + 120.0), _LATEST)
+        ready = placed + rng.uniform(10.0, 40.0)
+        lat, lon = demand.dropoff(catchment, rng)
         orders.append(
             SimulatedOrder(
                 f"o{number}",
@@ -79,14 +79,14 @@ def scenario_of(
                 ready_ms=_at_ms(ready),
                 best_by_ms=_at_ms(wanted),
                 expires_ms=_at_ms(_BLOCKS_END),
-                stores=(dice.choice(stores),),
+                stores=(rng.choice(stores),),
             )
         )
     shifts = []
     for number in range(1, drivers + 1):
-        long = dice.uniform(180.0, 240.0)
-        starts = dice.triangular(_OPENS, _BLOCKS_END - long, _ORDERS_PEAK)
-        home = home_near(catchment.mall, catchment.market, dice)
+        long = rng.uniform(180.0, 240.0)
+        starts = rng.triangular(_OPENS, _BLOCKS_END - long, _ORDERS_PEAK)
+        home = home_near(catchment.mall, catchment.market, rng)
         shifts.append(
             Shift(
                 f"d{number}",

@@ -17,8 +17,8 @@ DRIVERS = 40
 @pytest.fixture
 def positions() -> NDArray[np.float64]:
     """Drivers around the mall, some kilometres away."""
-    dice = np.random.default_rng(3)
-    return np.array([33.301354, -111.898526]) + dice.uniform(-0.03, 0.03, (DRIVERS, 2))
+    rng = np.random.default_rng(3)
+    return np.array([33.301354, -111.898526]) + rng.uniform(-0.03, 0.03, (DRIVERS, 2))
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
+from load_tests.drivers.offer_ledger import MAX_EARLY, Ledger
 from load_tests.measurements import Measure
-from load_tests.users.offer_ledger import MAX_EARLY, Ledger
 
 
 def test_an_offer_after_the_201_is_measured_from_when_the_order_was_due() -> None:

@@ -1,4 +1,4 @@
-"""One simulated driver: a `DriverClient` with habits, who drives at a set speed."""
+"""One driver of a fleet: the behaviour of a simulated driver on top of the real `DriverClient`."""
 
 import asyncio
 import contextlib
@@ -13,26 +13,31 @@ from mallard_client.driver.events import Event
 from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ClientError, NoAnswer, RequestRefused
 from mallard_client.tokens import TokenProvider
+from mallard_engine.workload.behaviour import TO_COLLECT, Answer, AnswerShares
 from mallard_engine.workload.fleet_tally import Tally
 from mallard_engine.workload.road import Journey, Point, heading_deg
 from mallard_protocol.codes import ID_CHECK
-from mallard_protocol.lifecycle import JobState, Step, Wish
+from mallard_protocol.lifecycle import Step, Wish
 from mallard_protocol.messages import Offer, Proof, Vehicle, Welcome
 
-# Bounds of a fix in the contract; the simulated road may be faster.
-_MAX_TOLD_SPEED_MPS = 1_000.0
+# The limit of the contract; simulated drivers may be faster.
+_MAX_FIX_SPEED_MPS = 1_000.0
 _ACCURACY_M = 8.0
-_GOING_ONLINE_AGAIN_S = 1.0
-_TO_COLLECT = frozenset({JobState.ASSIGNED, JobState.AT_MALL})
+_RETRY_ONLINE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How simulated drivers behave. Shares are of offers; times in seconds, evenly drawn.
+    """The behaviour of a fleet's drivers; ranges of seconds are drawn from uniformly.
 
-    `decline`, `lapse` (acknowledges and does not answer), `vanish` (the socket is gone before the
-    offer is acknowledged, for `away_s`). `drop_every_s`: mean time between lost sockets that are
-    resumed at once; 0: never. `think_s` before an answer, `dwell_s` at a mall and at a door.
+    Args:
+        decline: Share of offers that are declined.
+        lapse: Share of offers that are acknowledged and never answered.
+        vanish: Share of offers upon which the socket closes, for `away_s`, before they are
+            acknowledged.
+        drop_every_s: Mean time between lost sockets that reconnect at once; 0: never.
+        think_s: Time before an answer.
+        dwell_s: Time at a mall for each job, and at a door.
     """
 
     speed_mps: float = 1_000.0
@@ -45,9 +50,14 @@ class Habits:
     dwell_s: tuple[float, float] = (0.2, 0.5)
     away_s: tuple[float, float] = (3.0, 6.0)
 
+    @property
+    def answers(self) -> AnswerShares:
+        """The shares of answers to draw from."""
+        return AnswerShares(self.decline, self.lapse, self.vanish)
 
-class SimulatedDriver:
-    """A driver who answers offers by its habits and carries out the jobs that it holds."""
+
+class FleetDriver:
+    """A driver that answers offers by its habits and carries out the jobs it holds."""
 
     def __init__(
         self,
@@ -67,9 +77,10 @@ class SimulatedDriver:
         self._habits = habits
         self._tally = tally
         self._rng = rng
-        self._journey = Journey(home, home, 0.0, habits.speed_mps)
+        self._journey = Journey(home, home, 0.0, 0.0)
+        self._answers = habits.answers
         self._jobs_changed = asyncio.Event()
-        # Held jobs of which the engine refused a step; they are not tried again.
+        # Held jobs with a refused step, which is not reported again.
         self._stuck: set[str] = set()
         self.client = DriverClient(
             url,
@@ -80,20 +91,20 @@ class SimulatedDriver:
             location_every_ms=habits.report_every_ms,
             rng=rng,
         )
-        self.client.listen(self._hear)
+        self.client.listen(self._on_event)
 
     async def run(self) -> None:
         """Work until cancelled; `Stopped` (in a group) if the engine forbids reconnecting."""
-        self._report()
+        self._send_fix()
         async with self.client:
             await self._go_online()
             async with asyncio.TaskGroup() as habits:
-                habits.create_task(self._keep_reporting())
+                habits.create_task(self._send_fixes())
                 habits.create_task(self._answer_offers())
                 habits.create_task(self._work())
                 habits.create_task(self._lose_sockets())
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if isinstance(event, Welcome):
             self._tally.welcomes[self.name].append((event.server_time_ms, self.client.url))
         self._jobs_changed.set()
@@ -103,14 +114,14 @@ class SimulatedDriver:
             try:
                 await self.client.status(Wish.AVAILABLE)
             except (NoAnswer, RequestRefused):
-                await asyncio.sleep(_GOING_ONLINE_AGAIN_S)
+                await asyncio.sleep(_RETRY_ONLINE_S)
             else:
                 return
 
-    async def _keep_reporting(self) -> None:
+    async def _send_fixes(self) -> None:
         while True:
             await asyncio.sleep(self._habits.report_every_ms / 1000)
-            self._report()
+            self._send_fix()
 
     async def _lose_sockets(self) -> None:
         while self._habits.drop_every_s > 0:
@@ -121,26 +132,23 @@ class SimulatedDriver:
 
     async def _answer_offers(self) -> None:
         async for offer in self.client.offers():
-            self._note(offer)
-            fate = self._rng.random()
-            habits = self._habits
-            if fate < habits.vanish:
+            self._record(offer)
+            answer = self._answers.draw(self._rng)
+            if answer is Answer.VANISH:
                 self._tally.counts["vanished"] += 1
-                self.client.drop(self._rng.uniform(*habits.away_s))
+                self.client.drop(self._rng.uniform(*self._habits.away_s))
                 continue
             with contextlib.suppress(ClientError):  # lost with the socket; an answer implies it
                 await self.client.acknowledge(offer)
-            if fate < habits.vanish + habits.lapse:
+            if answer is Answer.LAPSE:
                 self._tally.counts["lapsed"] += 1
                 continue
-            await asyncio.sleep(self._rng.uniform(*habits.think_s))
-            await self._answer(
-                offer, takes_it=fate >= habits.vanish + habits.lapse + habits.decline
-            )
+            await asyncio.sleep(self._rng.uniform(*self._habits.think_s))
+            await self._answer(offer, accept=answer is Answer.ACCEPT)
 
-    async def _answer(self, offer: Offer, *, takes_it: bool) -> None:
+    async def _answer(self, offer: Offer, *, accept: bool) -> None:
         try:
-            if takes_it:
+            if accept:
                 await self.client.accept(offer)
             else:
                 await self.client.decline(offer, "not today")
@@ -149,20 +157,20 @@ class SimulatedDriver:
         except NoAnswer:
             self._tally.counts["unanswered"] += 1
         else:
-            self._tally.counts["accepted" if takes_it else "declined"] += 1
+            self._tally.counts["accepted" if accept else "declined"] += 1
             self._jobs_changed.set()
 
     async def _work(self) -> None:
-        """Carry out every job that the client holds; without work, drive home."""
+        """Carry out the jobs that the client holds; without a job, drive home."""
         while True:
             self._jobs_changed.clear()
             jobs = self._jobs()
-            to_collect = [job for job in jobs if job.state in _TO_COLLECT]
+            to_collect = [job for job in jobs if job.state in TO_COLLECT]
             if to_collect:
                 await self._collect(to_collect[0])
             elif jobs:
-                # In the order of the run, if the engine has named one.
-                await self._hand_over(min(jobs, key=_handed_over_ms))
+                # In the drop-off order of the run, where the engine has sent one.
+                await self._hand_over(min(jobs, key=_dropoff_ms))
             else:
                 self._depart(self._home)
                 await self._jobs_changed.wait()
@@ -171,17 +179,18 @@ class SimulatedDriver:
         return [job for job in self.client.jobs.values() if job.job not in self._stuck]
 
     async def _collect(self, first: HeldJob) -> None:
-        """Drive to the mall of this job and collect all jobs held from there on arrival.
+        """Drive to the mall of this job and collect every job that is held there on arrival.
 
-        The engine may add jobs on the way."""
+        The engine may add jobs on the way.
+        """
         mall = first.detail.mall
         await self._drive((mall.gate_lat, mall.gate_lon))
         run = [job for job in self._jobs() if job.detail.mall.id == mall.id]
         for job in run:
-            if job.state in _TO_COLLECT:
+            if job.state in TO_COLLECT:
                 await self._do(job.job, Step.AT_MALL)
         for job in run:
-            if job.state not in _TO_COLLECT or job.job in self._stuck:
+            if job.state not in TO_COLLECT or job.job in self._stuck:
                 continue
             await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
             if await self._do(job.job, Step.PICKED_UP):
@@ -211,26 +220,26 @@ class SimulatedDriver:
 
     async def _drive(self, end: Point) -> None:
         self._depart(end)
-        await asyncio.sleep(self._journey.arrives_s - _now_s())
-        self._report()
+        await asyncio.sleep(self._journey.arrives - _now_s())
+        self._send_fix()
 
     def _depart(self, end: Point) -> None:
         here = self._journey.at(_now_s())
-        self._journey = Journey(here, end, _now_s(), self._habits.speed_mps)
+        self._journey = Journey.at_speed(here, end, _now_s(), self._habits.speed_mps)
 
-    def _report(self) -> None:
+    def _send_fix(self) -> None:
         now_s, journey = _now_s(), self._journey
         lat, lon = journey.at(now_s)
-        under_way = now_s < journey.arrives_s
+        moving = now_s < journey.arrives
         self.client.location(
             lat,
             lon,
             acc_m=_ACCURACY_M,
-            heading_deg=heading_deg(journey.start, journey.end) if under_way else None,
-            speed_mps=min(journey.speed_mps, _MAX_TOLD_SPEED_MPS) if under_way else 0.0,
+            heading_deg=heading_deg(journey.start, journey.end) if moving else None,
+            speed_mps=min(self._habits.speed_mps, _MAX_FIX_SPEED_MPS) if moving else 0.0,
         )
 
-    def _note(self, offer: Offer) -> None:
+    def _record(self, offer: Offer) -> None:
         self._tally.counts["offers"] += 1
         delay_ms = self.client.server_now_ms() - offer.server_time_ms
         self._tally.push_ms.append(max(0, delay_ms))
@@ -238,7 +247,7 @@ class SimulatedDriver:
             self._tally.first_offer_s.setdefault(job.job, time.monotonic())
 
 
-def _handed_over_ms(job: HeldJob) -> float:
+def _dropoff_ms(job: HeldJob) -> float:
     return job.detail.eta.dropoff_ms or math.inf
 
 

@@ -1,4 +1,8 @@
-"""Simulated drivers: they drive the dispatcher as a session would, without sockets."""
+"""One driver of a simulated day: it calls the dispatcher as a session would, without a socket.
+
+It runs in virtual time. The order of its calls and of its random numbers decides the day's events:
+recorded days change with either.
+"""
 
 import asyncio
 import random
@@ -11,13 +15,18 @@ from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.ports import DriverFix, JobRef, Push, PushKind, Refused, Storage
 from mallard_engine.simulation.scenario import Scenario, Shift, SimulatedOrder, Trip
 from mallard_engine.simulation.virtual.clock import VirtualClock
+from mallard_engine.workload.behaviour import Answer, draw_by_acceptance
+from mallard_engine.workload.road import Journey
 from mallard_protocol.lifecycle import Step, Wish
 
 
-class SimulatedDriver:
-    """One driver from the start of its shift to the end of the last job that it took in it.
+class ShiftDriver:
+    """One driver from the start of its shift to the end of the last job that it accepted in it.
 
-    ``done`` hears of each trip at its end; ``remember`` puts its history into its record.
+    Args:
+        orders: The day's orders by job id.
+        done: Called with each trip when it ends.
+        remember: Stores the history of former days in the driver's record.
     """
 
     def __init__(
@@ -41,37 +50,31 @@ class SimulatedDriver:
         self._done = done
         self._remember = remember
         self._inbox: asyncio.Queue[LiveOffer] = asyncio.Queue()
-        # The offer on its screen, and whether that has been closed.
+        # The offer that it considers, and whether that has been closed.
         self._considered = ""
         self._closed = asyncio.Event()
-        # Text seeds do not depend on the process, as hashes of text would.
-        self._dice = random.Random(f"{scenario.seed} {shift.driver}")
-        self._from = self._to = (shift.lat, shift.lon)
-        self._left_ms = self._there_ms = shift.on_ms
-        # How many visits to a mall it has made, and how many jobs the last one began with.
+        # A text seed gives the same numbers in every process; a hash of text would not.
+        self._rng = random.Random(f"{scenario.seed} {shift.driver}")
+        home = (shift.lat, shift.lon)
+        self._journey = Journey(home, home, shift.on_ms, shift.on_ms)
+        # The number of visits to a mall so far, and of jobs that the last one began with.
         self._runs = 0
         self._offered = 0
 
     def fix(self) -> DriverFix:
-        """Where it is now: on the straight line between two stops."""
+        """Return the current position, on the straight line between two stops."""
         now_ms = self._clock.now_ms()
-        lat, lon = self._to
-        if now_ms < self._there_ms:
-            part = (now_ms - self._left_ms) / (self._there_ms - self._left_ms)
-            lat = self._from[0] + part * (lat - self._from[0])
-            lon = self._from[1] + part * (lon - self._from[1])
-        return DriverFix(self.shift.driver, now_ms, lat, lon, 5.0)
+        return DriverFix(self.shift.driver, now_ms, *self._journey.at(now_ms), 5.0)
 
-    def hear(self, push: Push) -> None:
-        """Something came from the engine: an offer, or the end of the one that it considers. What
-        else there is, this driver needs not know."""
+    def receive(self, push: Push) -> None:
+        """Take an offer, or the end of the one that it considers; ignore all other pushes."""
         if push.offer is not None:
             self._inbox.put_nowait(push.offer)
         elif push.kind is PushKind.OFFER_CLOSED and push.offer_id == self._considered:
             self._closed.set()
 
     async def work(self) -> None:
-        """The whole shift."""
+        """Work the whole shift."""
         market, driver = self._scenario.market, self.shift.driver
         await self._clock.until(self.shift.on_ms)
         hello = await self._dispatcher.hello(
@@ -89,7 +92,7 @@ class SimulatedDriver:
         self._dispatcher.gone(market, driver, hello.epoch)
 
     async def _next_offer(self) -> LiveOffer | None:
-        """The next offer before the shift is over."""
+        """Return the next offer before the end of the shift."""
         try:
             async with asyncio.timeout(self._clock.seconds_to(self.shift.off_ms)):
                 return await self._inbox.get()
@@ -97,25 +100,26 @@ class SimulatedDriver:
             return None if self._inbox.empty() else self._inbox.get_nowait()
 
     async def _consider(self, offer: LiveOffer) -> tuple[Job, ...]:
-        """Answer an offer; the jobs that came of it. One that is closed meanwhile (another driver
-        was faster) goes from the screen at once."""
+        """Answer an offer and return the jobs that were assigned.
+
+        An offer that is closed meanwhile, as another driver was faster, is not answered.
+        """
         market, driver = self._scenario.market, self.shift.driver
         self._considered = offer.offer
         self._closed.clear()
         try:
             await self._dispatcher.offer_ack(market, driver, offer.offer)
-        except Refused:  # it was closed before it was seen
+        except Refused:  # closed before the driver saw it
             return ()
-        accepts = self._dice.random() < self.shift.acceptance
-        answers = accepts or self._dice.random() < 0.5  # half of the refusals are silence
+        answer = draw_by_acceptance(self.shift.acceptance, self._rng)
         if await self._is_closed_by(self._clock.now_ms() + self._scenario.answer_ms):
             return ()
         try:
-            if accepts:
+            if answer is Answer.ACCEPT:
                 return (await self._dispatcher.accept(market, driver, offer.offer)).jobs
-            if answers:
+            if answer is Answer.DECLINE:
                 await self._dispatcher.decline(market, driver, offer.offer, "")
-        except Refused:  # it has been closed meanwhile
+        except Refused:  # closed meanwhile
             pass
         return ()
 
@@ -127,7 +131,7 @@ class SimulatedDriver:
             return False
 
     async def _carry_out(self, run: list[Job]) -> None:
-        """One visit to the mall: the jobs accepted, and those that come on top on the way there."""
+        """Visit the mall for the accepted jobs and those added on the way, and deliver them."""
         service, mall = self._scenario.service, self._scenario.places.mall(run[0].mall)
         self._runs += 1
         accepted_ms = dict.fromkeys([job.id for job in run], self._clock.now_ms())
@@ -147,7 +151,7 @@ class SimulatedDriver:
             way_out_m = await self._drive(order.lat, order.lon)
             dropped_off_ms = self._clock.now_ms() + service.door_ms
             await self._clock.until(dropped_off_ms + service.leave_ms)
-            # The engine hears of it when the driver is free again.
+            # Reported when the driver is free again, not at the door.
             await self._report(job, Step.DELIVERED)
             times = accepted_ms[job.id], arrived_ms, picked_up_ms, dropped_off_ms
             name = f"{self.shift.driver}/{self._runs}"
@@ -156,7 +160,7 @@ class SimulatedDriver:
             self._done(trip)
 
     def _tour(self, run: list[Job], gate: str | None = None) -> Tour:
-        """Its way through the stores, from now on; from the gate where it has parked, if it has."""
+        """Return the tour of the stores from now on, from `gate` if the driver has parked there."""
         mall = self._scenario.places.mall(run[0].mall)
         park_s = self._scenario.service.park_ms / 1000
         service_time = service_times(self._scenario.places.malls, park_s)
@@ -164,8 +168,11 @@ class SimulatedDriver:
         return run_tour(mall, needs, service_time, self._clock.now_ms(), gate)
 
     async def _in_order(self, run: list[Job]) -> list[Job]:
-        """The jobs in the order of their drop-offs: that of the offer, or, where one came on top,
-        that of the times which the engine expects, as an app shows them."""
+        """Return the jobs in drop-off order.
+
+        It is the order of the offer; if a job was added on the way, that of the drop-off times
+        which the engine expects and an app shows.
+        """
         if len(run) == self._offered:
             return run
         snapshot = await self._store.drivers.snapshot(self._scenario.market, self.shift.driver)
@@ -175,7 +182,7 @@ class SimulatedDriver:
     async def _go(
         self, lat: float, lon: float, run: list[Job], accepted_ms: dict[str, int]
     ) -> float:
-        """Drive to the mall, answering offers of one more job on the way; the metres."""
+        """Drive to the mall, answering offers of added jobs on the way; return the metres."""
         driving = asyncio.create_task(self._drive(lat, lon), name=f"drive {self.shift.driver}")
         self._offered = len(run)
         while not driving.done():
@@ -190,16 +197,16 @@ class SimulatedDriver:
         return await driving
 
     async def _drive(self, lat: float, lon: float) -> float:
-        """Drive there; the metres."""
-        here, now_ms = self._to, self._clock.now_ms()
+        """Drive to a point; return the metres."""
+        here, now_ms = self._journey.end, self._clock.now_ms()
         seconds = self._scenario.travel.seconds(*here, lat, lon, now_ms)
-        self._from, self._to = here, (lat, lon)
-        self._left_ms, self._there_ms = now_ms, now_ms + round(seconds * 1000)
-        await self._clock.until(self._there_ms)
+        arrives_ms = now_ms + round(seconds * 1000)
+        self._journey = Journey(here, (lat, lon), now_ms, arrives_ms)
+        await self._clock.until(arrives_ms)
         return self._scenario.distance_m(*here, lat, lon)
 
     async def _report(self, job: Job, step: Step) -> None:
-        """A step, after the fix of where it happened, as from a phone."""
+        """Report a step after the fix of where it happened, as a driver app does."""
         await self._dispatcher.positions(self._scenario.market, [self.fix()])
         ref = JobRef(job.id, job.mall)
         await self._dispatcher.progress(

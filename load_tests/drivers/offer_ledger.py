@@ -1,9 +1,8 @@
-"""Joins what an order service did with what drivers see, by the job's id.
+"""Joins what an order service sent with what drivers received, by the job's id.
 
-An offer says nothing of when its order was sent, and may even arrive before the 201 that tells the
-order service the job's id. So both sides are written down here, and whichever comes second
-completes the pair. Both must be in one process: `load_run` says how a worker's orders stay with
-its own drivers.
+An offer does not say when its order was sent, and it may arrive before the 201 that tells the order
+service the job's id. Both sides are recorded here, and the later one completes the pair. Both must
+be in one process: `load_run` keeps a worker's orders with the worker's own drivers.
 
 Times are seconds of any one clock.
 """
@@ -11,17 +10,18 @@ Times are seconds of any one clock.
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from load_tests.drivers.recorder import EventKind
 from load_tests.measurements import Measure
 
-# Offers of jobs that nobody here has posted (yet): others may send orders to the same engine.
+# Offers of jobs not posted here, or not yet: others may send orders to the same engine.
 MAX_EARLY: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Freed:
-    """A job that a driver let go of with an offer, and from when the next one's is awaited."""
+    """A job whose offer ends without an acceptance, and when: its next offer is awaited."""
 
     offer: str
     measure: Measure
@@ -29,7 +29,7 @@ class _Freed:
 
 
 class Ledger:
-    """What is known of jobs between their order and their next offer."""
+    """The jobs that wait for their first or next offer."""
 
     def __init__(self) -> None:
         self._due_s: dict[str, float] = {}
@@ -37,9 +37,10 @@ class Ledger:
         self._freed: dict[str, _Freed] = {}
 
     def posted(self, job: str, due_s: float) -> float | None:
-        """A job was taken whose order was due at `due_s`.
+        """Record that an order due at `due_s` was accepted as this job.
 
-        Returns its offer latency if it was offered already.
+        Returns:
+            The offer latency, if the job was offered already.
         """
         offered_s = self._early_s.pop(job, None)
         if offered_s is not None:
@@ -48,9 +49,9 @@ class Ledger:
         return None
 
     def offered(self, job: str, at_s: float) -> tuple[Measure, float] | None:
-        """A driver was offered a job; returns what that completes, and its seconds."""
+        """Record an offer of a job; return the measure that it completes, and its seconds."""
         if freed := self._freed.pop(job, None):
-            # An offer's limit is known to the millisecond of a frame's way, not better.
+            # The driver knows an offer's limit only to within the delay of its frame.
             return freed.measure, max(0.0, at_s - freed.since_s)
         due_s = self._due_s.pop(job, None)
         if due_s is not None:
@@ -61,22 +62,35 @@ class Ledger:
         return None
 
     def declined(self, offer: str, jobs: Iterable[str], at_s: float) -> None:
-        """A driver is about to decline an offer."""
+        """Record that a driver is about to decline an offer."""
         for job in jobs:
             self._freed[job] = _Freed(offer, Measure.REASSIGN_DECLINED, at_s)
 
     def left_open(self, offer: str, jobs: Iterable[str], limit_s: float) -> None:
-        """A driver will not answer an offer, which runs out at `limit_s`."""
+        """Record that a driver will not answer an offer, which expires at `limit_s`."""
         for job in jobs:
             self._freed[job] = _Freed(offer, Measure.REASSIGN_LATENESS, limit_s)
 
     def withdrawn(self, offer: str) -> None:
-        """An offer ended otherwise than its driver meant: what comes next measures nothing."""
+        """Record that an offer ended in another way than its driver intended: measure nothing."""
         for job in [job for job, freed in self._freed.items() if freed.offer == offer]:
             del self._freed[job]
 
+    def apply(self, at_s: float, kind: EventKind, *what: Any) -> tuple[Measure, float] | None:
+        """Record a driver's event; return the measure that it completes, and its seconds."""
+        match kind:
+            case EventKind.OFFERED:
+                return self.offered(what[0], at_s)
+            case EventKind.DECLINED:
+                self.declined(what[0], what[1], at_s)
+            case EventKind.LEFT_OPEN:
+                self.left_open(what[0], what[1], what[2])
+            case EventKind.WITHDRAWN:
+                self.withdrawn(what[0])
+        return None
+
     def overdue(self, now_s: float, grace_s: float) -> Iterator[tuple[Measure, float]]:
-        """What has waited for an offer for over `grace_s`, and how long; each is told once."""
+        """Remove what has waited for an offer for over `grace_s`; yield each with its seconds."""
         waiting = {job: (Measure.OFFER, due_s) for job, due_s in self._due_s.items()}
         waiting |= {job: (freed.measure, freed.since_s) for job, freed in self._freed.items()}
         for job, (measure, since_s) in waiting.items():

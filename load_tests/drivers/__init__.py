@@ -1,0 +1,1 @@
+"""The simulated driver app of both load generators, and the events that it records."""
