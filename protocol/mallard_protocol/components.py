@@ -1,6 +1,7 @@
 """Structs → JSON Schema components, in the dialect that the generated documents are read with."""
 
 from collections.abc import Mapping
+from inspect import cleandoc
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -101,8 +102,9 @@ class _Cleaning:
         if isinstance(node, list | tuple):
             return [self.clean(item) for item in node]
         if isinstance(node, str):
-            # Python's look-ahead in our patterns, and the code marks of our docstrings.
-            return node.replace(r"(?!\n)", "").replace("``", "`")
+            # Python's look-ahead in our patterns, and the code marks and the indentation of our
+            # docstrings, which Python strips from 3.13 on.
+            return cleandoc(node).replace(r"(?!\n)", "").replace("``", "`")
         if not isinstance(node, dict):
             return node
         cleaned = {name: self.clean(value) for name, value in node.items()}

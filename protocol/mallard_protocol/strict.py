@@ -12,6 +12,7 @@ bounds their number. So 16 KiB cost well under a millisecond, whatever is in the
 import json
 import re
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any, Final, NoReturn
 
 import msgpack
@@ -22,6 +23,8 @@ MAX_NUMBER_CHARS: Final = 400
 _EXACT: Final = 2**53
 _CONTAINERS: Final = frozenset({dict, list})
 _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS: Final = re.compile(r"[^][{}]+")
+_NESTING: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 # These walk over the bytes and build nothing.
 _skip_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
@@ -59,7 +62,7 @@ def parse_json(text: str, *, max_depth: int, max_containers: int | None = None) 
     if max_containers is not None and containers > max_containers:
         outside = _JSON_STRING.sub("", text)
         if outside.count("[") + outside.count("{") > max_containers:
-            _refuse_too_many(text)
+            _refuse_too_many(text, outside, max_depth)
     numbers = {} if max_containers is not None else _WHOLE_NUMBERS
     try:
         value = json.loads(
@@ -81,13 +84,16 @@ def parse_json(text: str, *, max_depth: int, max_containers: int | None = None) 
     return value
 
 
-def _refuse_too_many(text: str) -> NoReturn:
+def _refuse_too_many(text: str, outside: str, max_depth: int) -> NoReturn:
+    """Raise what is wrong with a text of too many containers; ``outside``: without its strings."""
+    # Counted here, as each version of Python allows parsers another depth.
+    steps = map(_NESTING.__getitem__, _NOT_BRACKETS.sub("", outside))
+    if max(accumulate(steps), default=0) > max_depth:
+        raise Malformed("nested too deep")
     try:
         _skip_json(text)
     except (msgspec.DecodeError, UnicodeError):
         raise Malformed("not JSON") from None
-    except RecursionError:
-        raise Malformed("nested too deep") from None
     raise TooManyValues
 
 
