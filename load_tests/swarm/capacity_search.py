@@ -32,6 +32,8 @@ _OBJECTIVES: Final = (
     "offer latency:p99<50ms,failures<0.1%",
     "POST /v1/jobs:failures<0.1%",
 )
+# argparse formats help texts with the % operator.
+_DEFAULT_OBJECTIVES: Final = "; ".join(_OBJECTIVES).replace("%", "%%")
 _SETTLES_S: Final = 1.0
 
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--factor", type=float, default=ramp.factor, help="of rates (%(default)g)")
     parser.add_argument("--last", type=float, default=ramp.last, help="rate (%(default)g)")
     parser.add_argument("--halvings", type=int, default=ramp.halvings, help="(%(default)d)")
-    parser.add_argument("--slo", action="append", help=f"(default: {'; '.join(_OBJECTIVES)})")
+    parser.add_argument("--slo", action="append", help=f"(default: {_DEFAULT_OBJECTIVES})")
     parser.add_argument(
         "--out",
         type=Path,

@@ -42,6 +42,8 @@ _OBJECTIVES: Final = (
     "offer latency:p99<250ms,failures<0.1%",
     "accept round trip:failures<0.1%",
 )
+# argparse formats help texts with the % operator.
+_DEFAULT_OBJECTIVES: Final = "; ".join(_OBJECTIVES).replace("%", "%%")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the nodes"
     )
-    parser.add_argument("--slo", action="append", help=f"(default: {'; '.join(_OBJECTIVES)})")
+    parser.add_argument("--slo", action="append", help=f"(default: {_DEFAULT_OBJECTIVES})")
     parser.add_argument("--results", type=Path, default=_HERE / "results")
     options, further = parser.parse_known_args(arguments)
     if wrong := [setting for setting in options.setting if "=" not in setting]:
