@@ -1,4 +1,4 @@
-"""The document's part on capacity."""
+"""The chapter on capacity."""
 
 from load_tests.benchmarks.capacity.measure import CAPACITY, OFFER_P99, REDIS, SERVER
 from load_tests.benchmarks.pages.cells import aim, ratio_of, spread_of
@@ -10,14 +10,14 @@ from load_tests.benchmarks.system.rows import cases, cell, ratio_cell
 _CONTESTANTS = (MALLARD, POOL, LINE)
 _TEXT = """\
 A full cycle is an order, its offer, acknowledgement, acceptance and three steps: eight calls to
-Redis and four answers to the driver. Drivers answer at once and deliver at once; the rate of
-orders rises until the server's one process is at 80 % of a core, or offers wait over a second.
-Where 80 % was not reached the capacity is the highest rate in proportion. The generator and Redis
-share the two cores."""
+Redis and four replies to the driver. Drivers answer and deliver at once. The rate of orders rises
+until the server's single process uses 80 % of a core, or offers wait longer than a second. Where 80
+% was not reached, the capacity is extrapolated from the highest rate. The generator and Redis share
+the two cores."""
 
 
 def chapter(results: Results) -> Chapter:
-    """CPU of a cycle by rate, and the capacity."""
+    """Return the CPU time of a cycle by rate, and the capacity."""
     blocks: list[Block] = [_TEXT]
     rows: list[tuple[str, ...]] = []
     aims: list[Aim] = []

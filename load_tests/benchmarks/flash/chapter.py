@@ -1,4 +1,4 @@
-"""The document's part on the flash sale."""
+"""The chapter on the flash sale."""
 
 from load_tests.benchmarks.flash.measure import ALL_OFFERED, NOT_OFFERED, OTHERS_P50, OTHERS_P99
 from load_tests.benchmarks.pages.cells import aim, spread_of
@@ -8,15 +8,14 @@ from load_tests.benchmarks.system.arena import MALLARD
 from load_tests.benchmarks.system.rows import cases, cell, named
 
 _TEXT = """\
-All orders of a sale come to one mall at the same moment, with a few more free drivers in reach
-than there are orders; meanwhile other markets have their usual orders. The time is that of the
-order that waited longest, from the moment at which it was due; its POST is a part of it. Between
-two sales the drivers deliver. Others' latencies are those of orders due in the 2 s from the sale
-on."""
+All orders of a sale arrive at one mall at the same moment, with slightly more free drivers in reach
+than orders. Other markets keep their usual orders. The time until all are offered is that of the
+order that waited longest, from its due time and including its POST. Between two sales the drivers
+deliver. The others' latencies are those of orders due within 2 s of the sale."""
 
 
 def chapter(results: Results) -> Chapter:
-    """How long until all are offered, and others meanwhile."""
+    """Return the time until all are offered, and the latency of others meanwhile."""
     blocks: list[Block] = [_TEXT]
     aims: list[Aim] = []
     for case in cases(results):
@@ -31,7 +30,7 @@ def chapter(results: Results) -> Chapter:
         ]
         offered = results.find(MALLARD, ALL_OFFERED, **case)
         sales = len(offered.values) if offered else 0
-        blocks += [f"{named(case)}, {sales} sales:", Table(("", "median (least–most)"), rows)]
+        blocks += [f"{named(case)}, {sales} sales:", Table(("", "median (minimum–maximum)"), rows)]
         for metric, limit, every in ((ALL_OFFERED, 1000.0, True), (OTHERS_P99, 50.0, False)):
             found = spread_of(results, MALLARD, metric, case)
             name = f"flash sale, {named(case)}: {metric}"

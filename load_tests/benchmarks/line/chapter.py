@@ -1,4 +1,4 @@
-"""The chapter on the line to Redis."""
+"""The chapter on the connection to Redis."""
 
 from typing import Final
 
@@ -8,14 +8,14 @@ from load_tests.benchmarks.pages.samples import Case, Results
 
 _METRIC: Final = "client CPU a call"
 _OPENING: Final = """\
-What a call to Redis costs the process that makes it, in microseconds of CPU: a script with an
-offer's keys, 800 bytes of arguments and a reply of a few parts, on a Unix socket, under uvloop. The
-engine's line writes all calls of one turn of the loop at once and matches replies in order; beside
-it redis-py's asyncio pool, with hiredis as its parser and no retries."""
+CPU time of the calling process for one call to Redis, in microseconds: a script with an offer's
+keys, 800 bytes of arguments and a reply of a few parts, on a Unix socket, under uvloop. The engine
+has one pipelined connection: it writes all calls of one turn of the event loop at once and matches
+replies in order. The peer is redis-py's asyncio pool with hiredis as its parser and no retries."""
 
 
 def chapter(results: Results) -> Chapter:
-    """One table."""
+    """Return one table."""
     rows = []
     aims = []
     for at_once in results.case_values("at_once"):

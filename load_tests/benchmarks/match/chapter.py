@@ -18,33 +18,33 @@ _NAMES: Final = {
 }
 _PEERS: Final = ("hand-written", "postgis")
 _OPENING: Final = """\
-From many free drivers to one job's reserved driver: search, rank, reserve, the claim in the log.
-Drivers stand at the density of greater Phoenix (a ZIP code by its households, a point in it); all
-are free; one mall asks, with jobs that wait already. Latency counts from the moment at which all
-jobs of a race start. Each contestant is a process of its own with a server of its own:
+A match takes one job from many free drivers to one reserved driver: search, rank, reserve, log the
+claim. Drivers have the density of greater Phoenix (ZIP codes by households, a random point in
+each); all are free. One mall matches jobs that are already waiting. Latency counts from the moment
+at which all jobs of a race start. Each contestant is a process of its own with a server of its own:
 
-- **Mallard**: the engine's store, rounds and dispatcher, from the wake of the mall's round to each
-  offer. Not only the driver is reserved: the offer, the job's change, its due entry, the event and
-  the push are written in the same step, and candidates are ranked by cost.
+- **Mallard**: the engine's storage, rounds and dispatcher, from the start of the mall's round to
+  each offer. Candidates are ranked by cost. The same step also writes the offer, the job, its due
+  entry, the event and the push.
 - **hand-written Redis**: redis-py, GEOSEARCH with a fixed radius of 5 km, the records of the
-  nearest 32 read in a pipeline and filtered in Python, WATCH/MULTI to claim, the next on a
+  nearest 32 read in a pipeline and filtered in Python, WATCH/MULTI to claim, the next driver on a
   conflict. It claims the driver only.
 - **PostGIS**: one prepared statement through asyncpg on 8 connections: the nearest 16 by `<->` from
-  a partial GiST index, the best of them locked with SKIP LOCKED and taken (a heap-only update). It
-  claims the driver only, and ranks by distance.
-- **numpy**: looks at every driver, one job after the other, and reserves nothing: the floor of a
+  a partial GiST index, the best of them locked with SKIP LOCKED and claimed (a heap-only update).
+  It claims the driver only, and ranks by distance.
+- **numpy**: scans all drivers, one job after the other, and reserves nothing: the lower bound of a
   search without an index.
 
 p50 and p99 are those of a repetition of about two hundred matches (fewer where they would take more
-than three seconds); the table has the median repetition, a ratio also the least and the greatest.
-Bold: the peer is faster."""
+than three seconds). The tables have the median repetition; a ratio also has the minimum and the
+maximum. Bold: the peer is faster."""
 _SERVED: Final = """\
-Jobs that got a driver, of those that raced; the others' time is in no figure. A fixed radius ends
-at 5 km, however few drivers are there:"""
+Share of the racing jobs that got a driver; the latencies above contain only these. A fixed radius
+ends at 5 km, however few drivers are there:"""
 
 
 def chapter(results: Results) -> Chapter:
-    """Tables by how many race, plots over the number of drivers."""
+    """Return tables for each number of racing jobs, and plots over the number of drivers."""
     blocks: list[Block] = [_OPENING]
     for racing in results.case_values("racing"):
         told = "One job" if racing == 1 else f"{racing} jobs at once"
@@ -75,7 +75,7 @@ _METRICS: Final = ("p50", "p99")
 
 
 def _cases(results: Results, racing: float | str) -> list[tuple[float, Case]]:
-    """The cases with so many racing, by the number of drivers."""
+    """Return the cases with this number of racing jobs, by number of drivers."""
     drivers = sorted(float(count) for count in results.case_values("drivers"))
     cases: list[tuple[float, Case]] = [
         (count, {"drivers": int(count), "racing": racing}) for count in drivers

@@ -1,4 +1,4 @@
-"""The document's part on offer latency."""
+"""The chapter on offer latency."""
 
 from collections.abc import Iterator
 
@@ -15,18 +15,18 @@ from mallard_engine.charts import LineChart, Point, Series
 
 _CONTESTANTS = (MALLARD, POOL, LINE)
 _TEXT = """\
-From the moment at which an order was due (Poisson arrivals, whoever answers whenever) to the
-frame of its offer at a driver's socket. Two nodes of the engine, one Redis, the generator and its
-drivers share two cores; drivers report every 5 s, think for 0.5 s, decline 10 % and let 5 %
-lapse. The **minimal program** makes the same round trips with no logic: it stores the order,
-offers it to the next driver in turn, and writes each answer to Redis; through redis-py's pool, as
-most would write it, or through one pipelined connection, which is the floor.
+From the due time of an order (Poisson arrivals that do not wait for responses) to the frame of its
+offer at a driver's socket. Two nodes of the engine, one Redis, the generator and its drivers share
+two cores. Drivers report every 5 s, answer after 0.5 s, decline 10 % and ignore 5 % of the offers.
+The **minimal program** makes the same round trips without logic: it stores the order, offers it to
+the next driver in turn, and writes each answer to Redis, either through redis-py's pool, as most
+programs would, or through one pipelined connection, which is the lower bound (floor).
 
-A figure is that of the whole time; in brackets stand the best and the worst minute."""
+A value is that of the whole time; the best and the worst minute are in brackets."""
 
 
 def chapter(results: Results) -> Chapter:
-    """Percentiles by rate, and what was used."""
+    """Return percentiles and resource use by rate."""
     blocks: list[Block] = [_TEXT]
     aims: list[Aim] = []
     for case in cases(results):
@@ -93,13 +93,13 @@ def _aims(results: Results, case: Case) -> Iterator[Aim]:
 
 
 def _latency(results: Results, name: str, metric: str, case: Case) -> Spread | None:
-    """A contestant's latency, with its best and its worst minute."""
+    """Return a contestant's latency, with its best and its worst minute."""
     whole = cells.spread_of(results, name, metric, case)
     return _with_minutes(whole, cells.spread_of(results, name, by_part(metric), case))
 
 
 def _to_floor(results: Results, metric: str, case: Case) -> Spread | None:
-    """The engine's latency over the floor's; minute by minute in the order in which they came."""
+    """Return the engine's latency over the floor's, minute by minute."""
     pair = (MALLARD, LINE)
     whole = cells.ratio_of(results, metric, pair, case)
     return _with_minutes(whole, cells.ratio_of(results, by_part(metric), pair, case))

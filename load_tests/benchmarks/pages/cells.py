@@ -1,4 +1,4 @@
-"""Figures of the results as cells of a table, points of a plot and aims."""
+"""Results as cells of a table, points of a plot and goals."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ MISSING = "-"
 
 
 def spread_of(results: Results, contestant: str, metric: str, case: Case) -> Spread | None:
-    """A figure of a case; None if it was not measured."""
+    """Return the spread of a metric in a case; None if it was not measured."""
     found = results.find(contestant, metric, **case)
     return spread(found.values) if found else None
 
@@ -19,30 +19,30 @@ def spread_of(results: Results, contestant: str, metric: str, case: Case) -> Spr
 def ratio_of(
     results: Results, metric: str, contestants: tuple[str, str], case: Case
 ) -> Spread | None:
-    """The first contestant's figure over the second's; None if one was not measured."""
+    """Return the first contestant's metric over the second's; None if one was not measured."""
     ours, theirs = (results.find(name, metric, **case) for name in contestants)
     return ratio(ours, theirs) if ours and theirs else None
 
 
 def cell(figure: Spread | None) -> str:
-    """A figure with its spread."""
+    """Format a spread."""
     return MISSING if figure is None else str(figure)
 
 
 def ratio_cell(figure: Spread | None) -> str:
-    """A ratio to a peer with its spread, bold where the peer is better."""
+    """Format a ratio to a peer, in bold where the peer is better."""
     return f"**{figure}**" if figure and figure.median > 1 else cell(figure)
 
 
 def medians(figures: Iterable[Spread | None]) -> str:
-    """Several medians in one cell."""
+    """Format several medians in one cell."""
     return " / ".join(MISSING if one is None else three_digits(one.median) for one in figures)
 
 
 def series(
     results: Results, name: str, contestant: str, metric: str, cases: Sequence[tuple[float, Case]]
 ) -> Series | None:
-    """A contestant's line over the cases, each with its x; None if nothing was measured."""
+    """Return a contestant's series over the cases with their x; None if nothing was measured."""
     points = [
         Point(x, figure.median, figure.least, figure.most)
         for x, case in cases
@@ -54,5 +54,5 @@ def series(
 def aim(
     name: str, limit: float, measured: Spread | None, unit: str = "", *, every: bool = False
 ) -> list[Aim]:
-    """The aim, if it was measured."""
+    """Return the goal, or nothing if it was not measured."""
     return [] if measured is None else [Aim(name, limit, measured, unit, every)]

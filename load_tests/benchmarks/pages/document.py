@@ -1,4 +1,4 @@
-"""What a chapter of `docs/performance.md` is made of, and how it is written."""
+"""The parts of a chapter of `docs/performance.md`, and their Markdown."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +10,9 @@ from mallard_engine.charts import LineChart, three_digits
 
 
 class Aim(NamedTuple):
-    """A figure of the table that the benchmarks are held to: it holds if the median is at most
-    `limit`, or the greatest of `every` repetition. `unit` is empty for a ratio."""
+    """A goal: the median, or with `every` the maximum of all repetitions, is at most `limit`.
+
+    `unit` is empty for a ratio."""
 
     figure: str
     limit: float
@@ -21,20 +22,20 @@ class Aim(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether it is within the limit."""
+        """Whether the measurement is within the limit."""
         judged = self.measured.most if self.every else self.measured.median
         return judged <= self.limit
 
 
 class Table(NamedTuple):
-    """A table; its first column is text, the others are figures."""
+    """A table; its first column is text, the others are numbers."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 class Plot(NamedTuple):
-    """A chart, in a file of its own beside the document."""
+    """A chart, stored in a file of its own beside the document."""
 
     name: str
     chart: LineChart
@@ -45,7 +46,7 @@ Block: TypeAlias = str | Table | Plot
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One benchmark's part: paragraphs, tables and plots in order."""
+    """The chapter of one benchmark: paragraphs, tables and plots in order."""
 
     title: str
     blocks: Sequence[Block]
@@ -53,12 +54,12 @@ class Chapter:
 
     @property
     def plots(self) -> list[Plot]:
-        """Its plots."""
+        """The plots among the blocks."""
         return [block for block in self.blocks if isinstance(block, Plot)]
 
 
 def chapter_text(chapter: Chapter, results: Results, plots: str) -> str:
-    """The chapter in Markdown, with where its figures come from. `plots`: the plots' folder."""
+    """Return the chapter in Markdown, with its sources. `plots` is the folder of the plots."""
     parts = [f"## {chapter.title}"]
     for block in chapter.blocks:
         if isinstance(block, Table):
@@ -72,7 +73,7 @@ def chapter_text(chapter: Chapter, results: Results, plots: str) -> str:
 
 
 def table_text(table: Table) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     return "\n".join(
         (
             _row(table.head),
@@ -83,16 +84,16 @@ def table_text(table: Table) -> str:
 
 
 def aims_table(aims: Sequence[Aim]) -> Table:
-    """What was aimed at, what was measured, and whether it holds."""
-    return Table(("Figure", "at most", "measured: median (least to most)", ""), list(_aims(aims)))
+    """Return a table of the goals: limit, measurement and verdict."""
+    return Table(("Goal", "limit", "measured: median (minimum to maximum)", ""), list(_aims(aims)))
 
 
 def _aims(aims: Sequence[Aim]) -> Iterator[tuple[str, str, str, str]]:
     for aim in aims:
         unit = f" {aim.unit}" if aim.unit else " ×"
-        told = "holds" if aim.holds else "**does not hold**"
+        verdict = "holds" if aim.holds else "**does not hold**"
         limit = f"{three_digits(aim.limit)}{unit}{', each time' if aim.every else ''}"
-        yield aim.figure, limit, f"{aim.measured}{unit}", told
+        yield aim.figure, limit, f"{aim.measured}{unit}", verdict
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Figures with their spread, and ratios of contestants that were measured in turn."""
+"""Measurements with their spread, and ratios of contestants that were measured in turn."""
 
 import math
 import statistics
@@ -10,7 +10,7 @@ from mallard_engine.charts import three_digits
 
 
 class Spread(NamedTuple):
-    """The median over the repetitions, the least and the greatest."""
+    """Median, minimum and maximum over the repetitions."""
 
     median: float
     least: float
@@ -21,16 +21,17 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Raises `ValueError` for no values."""
+    """Return the spread. Raise `ValueError` if there are no values."""
     if not values:
         raise ValueError("no values")
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratio(ours: Sample, theirs: Sample) -> Spread:
-    """Ours over theirs: the median of the pairs' ratios, the least and the greatest.
+    """Return the spread of ours over theirs, repetition by repetition.
 
-    Raises `ValueError` when the two have no pairs: another unit, or not as many repetitions.
+    Raises:
+        ValueError: The samples differ in unit or number of repetitions.
     """
     if ours.unit != theirs.unit or len(ours.values) != len(theirs.values):
         raise ValueError(
@@ -42,6 +43,6 @@ def ratio(ours: Sample, theirs: Sample) -> Spread:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least so many percent of the values do not exceed."""
+    """Return the nearest-rank percentile."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

@@ -1,7 +1,7 @@
-"""Writes `docs/performance.md` and its plots from the results files, and from nothing else.
+"""Generate `docs/performance.md` and its plots from the results files.
 
 python -m load_tests.benchmarks.pages.report          # write them
-python -m load_tests.benchmarks.pages.report --check  # exit 1 if they are not what the results give
+python -m load_tests.benchmarks.pages.report --check  # exit 1 if one is out of date
 """
 
 import argparse
@@ -20,21 +20,20 @@ _PLOTS: Final = "performance"
 _OPENING: Final = """\
 # Performance
 
-Made from [the results files](../load_tests/results) by `python -m
-load_tests.benchmarks.pages.report`; nothing here is written by hand. `make bench` measures
-everything anew and writes both, `make bench BENCH_ARGS="match --drivers 1000"` a part of it. How to
-read it:
+Generated from [the results files](../load_tests/results) by `python -m
+load_tests.benchmarks.pages.report`; do not edit. `make bench` repeats all measurements and
+regenerates both, `make bench BENCH_ARGS="match --drivers 1000"` a part.
 
-- Contestants of one case run in turn on one machine, repetition by repetition. A **ratio** is the
-  median of the ratios of such neighbours, with the least and the greatest in brackets; ratios carry
-  over to other machines better than times do.
-- All keep what they claim with the same durability: a log synced each second, so that a power cut
-  may cost the last one (`appendfsync everysec`, `synchronous_commit = off`).
-- A peer that is better somewhere is shown so."""
+- The contestants of a case run in turn on one machine, repetition by repetition. A **ratio** is the
+  median of the ratios of adjacent repetitions, with the minimum and the maximum in brackets. Ratios
+  carry over to other machines better than times.
+- All contestants have the same durability: a log that is synced each second, so that a power
+  failure may lose the last second (`appendfsync everysec`, `synchronous_commit = off`).
+- Peers that are faster are shown as such."""
 
 
 def documents(folder: Path = RESULTS) -> Mapping[str, str]:
-    """The document and its plots, by their path in `docs`. Raises `ValueError` for broken files."""
+    """Return the document and its plots by path in `docs`. Raise `ValueError` for broken files."""
     chapters: list[tuple[Chapter, Results]] = []
     for bench in BENCHES:
         results = read_results(bench, folder)
@@ -50,7 +49,7 @@ def documents(folder: Path = RESULTS) -> Mapping[str, str]:
 
 
 def write(folder: Path = RESULTS, docs: Path = DOCUMENT.parent) -> list[Path]:
-    """Write them; plots that no chapter has any more go. What has changed is returned."""
+    """Write the documents, delete obsolete plots, and return the changed paths."""
     texts = documents(folder)
     changed = [docs / name for name in out_of_date(texts, docs)]
     (docs / _PLOTS).mkdir(parents=True, exist_ok=True)
@@ -63,7 +62,7 @@ def write(folder: Path = RESULTS, docs: Path = DOCUMENT.parent) -> list[Path]:
 
 
 def out_of_date(texts: Mapping[str, str], docs: Path = DOCUMENT.parent) -> list[str]:
-    """Which of the documents are not those of the texts, or are left over."""
+    """Return the names of documents that differ from the texts, and of obsolete plots."""
     there = {f"{_PLOTS}/{path.name}" for path in (docs / _PLOTS).glob("*.svg")}
     wrong = {
         name
@@ -76,17 +75,16 @@ def out_of_date(texts: Mapping[str, str], docs: Path = DOCUMENT.parent) -> list[
 def _aims(aims: Sequence[Aim]) -> list[str]:
     if not aims:
         return []
-    text = (
-        "What is aimed at, on a two-core machine that also carries the load generator, Redis and "
-        "PostgreSQL:"
-    )
-    return ["## Aims", text, table_text(aims_table(aims))]
+    text = "Goals for a two-core machine that also runs the load generator, Redis and PostgreSQL:"
+    return ["## Goals", text, table_text(aims_table(aims))]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write or check the documents; the exit status."""
+    """Write or check the documents. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m load_tests.benchmarks.pages.report")
-    parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if a document is out of date"
+    )
     args = parser.parse_args(argv)
     try:
         if not args.check:
@@ -98,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"report: {error}", file=sys.stderr)
         return 2
     for name in wrong:
-        print(f"docs/{name} is not what the results give: run `make docs`")
+        print(f"docs/{name} is out of date: run `make docs`")
     return 1 if wrong else 0
 
 

@@ -1,4 +1,4 @@
-"""The chapter on what positions cost in Redis."""
+"""The chapter on the cost of positions in Redis."""
 
 from typing import Final
 
@@ -9,18 +9,18 @@ from load_tests.benchmarks.pages.samples import Case, Results
 _METRICS: Final = ("Redis CPU a fix", "Redis time in commands a fix", "client CPU a fix")
 _PEER: Final = "GEOADD + HSET"
 _OPENING: Final = """\
-The free drivers of one node report (all; of 100 thousand in the index, 20 thousand), each again and
-again some 30 m away, in batches of 256 in a random order. Beside the engine's `positions` script
-(which tells whether a fix is believable, keeps it, and moves the driver in the index) one variadic
-GEOADD and one HSET of a record of 50 bytes, in one write: the least that any program must do.
+The free drivers of one node report positions (all; of 100 thousand in the index, 20 thousand). Each
+reports repeatedly, about 30 m away, in batches of 256 in random order. The engine's `positions`
+script validates each fix, stores it and moves the driver in the index. The peer writes one variadic
+GEOADD and one HSET of records of 50 bytes in one write: the least that any program must do.
 
-Redis CPU is that of its main thread by `INFO cpu`, with reading, replying and the log; time in
-commands is that of `INFO commandstats`; client CPU is that of the process which sends them (the
-engine's dispatcher with its look-up of malls in reach; a bare redis-py client)."""
+Redis CPU is that of its main thread (`INFO cpu`), including reading, replying and the log. Time in
+commands is that of `INFO commandstats`. Client CPU is that of the sending process: the engine's
+dispatcher with its lookup of malls in reach, or a bare redis-py client."""
 
 
 def chapter(results: Results) -> Chapter:
-    """One table by the number of drivers."""
+    """Return one table by number of drivers."""
     rows = []
     aims = []
     for drivers in results.case_values("drivers"):

@@ -1,4 +1,4 @@
-"""The document's part on positions over sockets."""
+"""The chapter on positions over sockets."""
 
 from load_tests.benchmarks.pages.cells import aim, ratio_of
 from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Table
@@ -8,16 +8,15 @@ from load_tests.benchmarks.system.arena import LINE, MALLARD, SINK
 from load_tests.benchmarks.system.rows import cases, cell, named, ratio_cell
 
 _TEXT = """\
-Drivers on sockets of one process send their position at a steady rate, and nothing else happens.
-The **bare sink** is uvicorn with the same settings around a callable that throws frames away. The
-**batches** are a program that decodes each frame and writes what came in 200 ms as one GEOADD and
-one HSET of many; it checks nothing. The engine validates each fix, drops what is old or
-impossible, keeps exact who may be offered something, and looks whether a driver has reached its
-mall."""
+Drivers on sockets of one process send their position at a steady rate, without other load. The
+**bare sink** is uvicorn with the same settings and a callable that discards frames. The **batches**
+are a program that decodes each frame and writes all fixes of 200 ms as one GEOADD and one HSET; it
+checks nothing. The engine validates each fix, drops old and impossible ones, keeps the index of
+available drivers exact, and detects arrival at the mall."""
 
 
 def chapter(results: Results) -> Chapter:
-    """CPU of a position, server and Redis."""
+    """Return the CPU time of a position in server and Redis."""
     blocks: list[Block] = [_TEXT]
     aims: list[Aim] = []
     for case in cases(results):

@@ -1,4 +1,4 @@
-"""The document's part on sockets."""
+"""The chapter on sockets."""
 
 from load_tests.benchmarks.pages.cells import aim, ratio_of
 from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Table
@@ -8,14 +8,14 @@ from load_tests.benchmarks.system.arena import MALLARD, SINK
 from load_tests.benchmarks.system.rows import cases, cell, named, ratio_cell
 
 _TEXT = """\
-Drivers connect to one process as fast as it takes them and then say nothing. Memory is what the
-process has grown by, shared out over them. A driver of the engine is greeted: its token is
-checked, its position stored and its welcome read from Redis; the sink upgrades the connection and
-no more."""
+Drivers connect to one process as fast as it accepts them and then stay silent. Memory is the growth
+of the process divided by the number of drivers. The engine performs the handshake for each driver:
+it verifies the token, stores the position and reads the welcome from Redis. The sink only upgrades
+the connection."""
 
 
 def chapter(results: Results) -> Chapter:
-    """Memory and connects."""
+    """Return memory and connections a second."""
     blocks: list[Block] = [_TEXT]
     aims: list[Aim] = []
     for case in cases(results):
