@@ -1,4 +1,4 @@
-"""Draw `docs/demo.svg`: what `mallard demo` shows after 30 s, with the figures of one run.
+"""Draw `docs/demo.svg`: what `mallard demo` shows after 30 s, with the metrics of one run.
 
 The run was that of commit 2fa3096 on two cores, which other work kept busy. The picture depends on
 nothing else, so `make docs` draws the same file again.
@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from mallard_engine.demo.metric_readings import Figures
+from mallard_engine.demo.metric_readings import MetricReadings
 from mallard_engine.demo.plan import Plan
-from mallard_engine.demo.screen import Screen, Sight
+from mallard_engine.demo.screen import Screen, Snapshot
 
 FILE = Path(__file__).with_name("demo.svg")
 WIDTH = 110
@@ -46,7 +46,7 @@ SVG = """\
 
 
 def metrics() -> str:
-    """The figures as a node serves them on `/metrics`."""
+    """The metrics as a node serves them on `/metrics`."""
     counts = accumulate(OFFER_LATENCY.values())
     buckets = dict(zip(OFFER_LATENCY, counts, strict=True))
     buckets["+Inf"] = max(buckets.values())
@@ -69,12 +69,12 @@ def metrics() -> str:
 def draw() -> str:
     """The screen as SVG."""
     plan = Plan()
-    sight = Sight(
+    snapshot = Snapshot(
         phase="arrivals",
         elapsed_s=30.2,
         submitted=290,
         expected=440,
-        figures=Figures([metrics()]),
+        metrics=MetricReadings([metrics()]),
         drivers=Counter({"available": 206, "offered": 9, "on_run": 84, "no socket": 1}),
         offers_per_s=11.4,
         reassigned_per_s=1.6,
@@ -82,10 +82,10 @@ def draw() -> str:
     )
     title = (
         f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s "
-        f"at 10 malls; {plan.figures()}"
+        f"at 10 malls; {plan.summary()}"
     )
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(Screen(console, title).view(sight))
+    console.print(Screen(console, title).view(snapshot))
     return console.export_svg(title="make demo", theme=MONOKAI, code_format=SVG, unique_id="demo")
 
 

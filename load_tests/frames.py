@@ -18,8 +18,8 @@ class BadFrame(ValueError):
 
 def pack(kind: str, /, **fields: Any) -> bytes:
     """The frame of a message; a field that is None is left out."""
-    told = {name: value for name, value in fields.items() if value is not None}
-    packed: bytes = msgpack.packb({"type": kind, **told})
+    present = {name: value for name, value in fields.items() if value is not None}
+    packed: bytes = msgpack.packb({"type": kind, **present})
     return packed
 
 

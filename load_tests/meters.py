@@ -53,8 +53,8 @@ class Usage:
 
     def to_json(self) -> dict[str, Any]:
         """The figures by name, without those that are not known."""
-        told = {name: getattr(self, name) for name in self.__slots__}
-        return {name: round(value, 5) for name, value in told.items() if value is not None}
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: round(value, 5) for name, value in values.items() if value is not None}
 
 
 class Meters:
@@ -147,13 +147,13 @@ def redis_info(path: Path) -> dict[str, str]:
         line.settimeout(_ANSWER_WITHIN_S)
         line.connect(str(path))
         line.sendall(b"INFO everything\r\n")
-        told = b""
-        while (end := told.find(b"\r\n")) < 0 or len(told) < end + 4 + int(told[1:end]):
+        reply = b""
+        while (end := reply.find(b"\r\n")) < 0 or len(reply) < end + 4 + int(reply[1:end]):
             more = line.recv(65_536)
             if not more:
                 raise OSError(f"{path} hung up")
-            told += more
-    pairs = (line.partition(":") for line in told.decode(errors="replace").splitlines())
+            reply += more
+    pairs = (line.partition(":") for line in reply.decode(errors="replace").splitlines())
     return {name: value for name, colon, value in pairs if colon}
 
 
@@ -162,8 +162,8 @@ def _calls(info: Mapping[str, str]) -> dict[str, tuple[int, int]]:
     calls = {}
     for name, value in info.items():
         if name.startswith("cmdstat_"):
-            told = dict(pair.split("=") for pair in value.split(","))
-            calls[name.removeprefix("cmdstat_")] = (int(told["calls"]), int(told["usec"]))
+            reply = dict(pair.split("=") for pair in value.split(","))
+            calls[name.removeprefix("cmdstat_")] = (int(reply["calls"]), int(reply["usec"]))
     return calls
 
 

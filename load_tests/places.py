@@ -55,12 +55,12 @@ class RunPlaces:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=_ANSWER_WITHIN_S) as response:
-                told = json.load(response)["items"]
+                markets_json = json.load(response)["items"]
         except (OSError, ValueError) as error:
             raise NoPlaces(f"{node}/v1/markets: {error}") from error
         found = [
             mall
-            for market in told
+            for market in markets_json
             for mall in _malls(market)
             if (not markets or mall.market in markets) and (not malls or mall.id in malls)
         ]

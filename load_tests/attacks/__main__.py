@@ -122,7 +122,7 @@ class Run:
 
     async def _attack(self, _: Swarm) -> None:
         url = urlsplit(self._node.url)
-        told = {
+        setup = {
             "attacks": [it.name for it in self._played],
             "seconds": self._options.seconds,
             "host": url.hostname,
@@ -132,7 +132,7 @@ class Run:
         watching = asyncio.create_task(self._watch_memory())
         try:
             output = await _output_of(
-                "load_tests.attacks.generator", told=json.dumps(told).encode()
+                "load_tests.attacks.generator", stdin=json.dumps(setup).encode()
             )
         finally:
             watching.cancel()
@@ -154,7 +154,7 @@ class Run:
             return counters(response.read().decode())
 
 
-async def _output_of(module: str, *arguments: str, told: bytes = b"") -> bytes:
+async def _output_of(module: str, *arguments: str, stdin: bytes = b"") -> bytes:
     """Run one of our modules to its end. Raises `EngineFailed` when it fails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
@@ -163,7 +163,7 @@ async def _output_of(module: str, *arguments: str, told: bytes = b"") -> bytes:
         start_new_session=True,
     )
     try:
-        output, _ = await process.communicate(told)
+        output, _ = await process.communicate(stdin)
     except BaseException:
         process.kill()
         await process.wait()

@@ -26,15 +26,16 @@ _PAUSE_S: Final = 0.02
 _CUT: Final = (OSError, EOFError, asyncio.LimitOverrunError, asyncio.TimeoutError)
 
 
-async def play(told: dict[str, Any]) -> dict[str, Any]:
+async def play(setup: dict[str, Any]) -> dict[str, Any]:
     """Play all attacks that are asked for; return the counts of each and the CPU used."""
-    asked = [it for it in attacks() if it.name in told["attacks"]]
+    asked = [it for it in attacks() if it.name in setup["attacks"]]
     began_cpu_s = time.process_time()
     done: dict[str, Counter[str]] = {it.name: Counter() for it in asked}
     tasks = [
-        asyncio.create_task(_attacker(one, victim)) for one, victim in _attackers(told, asked, done)
+        asyncio.create_task(_attacker(one, victim))
+        for one, victim in _attackers(setup, asked, done)
     ]
-    await asyncio.sleep(told["seconds"])
+    await asyncio.sleep(setup["seconds"])
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -45,19 +46,19 @@ async def play(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attackers(
-    told: dict[str, Any], asked: Sequence[Attack], done: dict[str, Counter[str]]
+    setup: dict[str, Any], asked: Sequence[Attack], done: dict[str, Counter[str]]
 ) -> Iterator[tuple[Attack, Victim]]:
     """Yield each attacker once: what it plays, and its view of the victim."""
-    credentials = Credentials(secret=told["secret"])
-    places = RunPlaces.read(f"http://{told['host']}:{told['port']}", credentials.orders)
+    credentials = Credentials(secret=setup["secret"])
+    places = RunPlaces.read(f"http://{setup['host']}:{setup['port']}", credentials.orders)
     tokens = {one.row: credentials.service(f"attacker-{one.row}") for one in asked}
     for number, one in enumerate(asked):
         for turn in range(one.at_once):
             yield (
                 one,
                 Victim(
-                    host=told["host"],
-                    port=told["port"],
+                    host=setup["host"],
+                    port=setup["port"],
                     address=f"127.1.{number}.{turn + 1}",
                     credentials=credentials,
                     token=tokens[one.row],

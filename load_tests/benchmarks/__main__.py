@@ -34,13 +34,13 @@ def _run(name: str, args: argparse.Namespace, words: Sequence[str]) -> bool:
     """Measure and keep one benchmark; whether that went well."""
     started = time.monotonic()
 
-    def tell(line: str) -> None:
+    def print_line(line: str) -> None:
         print(f"{name} {time.monotonic() - started:6.1f} s  {line}", flush=True)
 
-    tell("begins")
+    print_line("begins")
     at, commit = environment.now(), environment.commit()
     try:
-        measured = bench_of(name).measure(args, tell)
+        measured = bench_of(name).measure(args, print_line)
     except CannotMeasure as error:
         print(f"bench {name}: {error}", file=sys.stderr)
         return False
@@ -54,10 +54,10 @@ def _run(name: str, args: argparse.Namespace, words: Sequence[str]) -> bool:
         samples=measured.samples,
     )
     path = write_results(read_results(name, args.results).with_run(run), args.results)
-    tell(f"kept in {path.name}")
+    print_line(f"kept in {path.name}")
     if args.results == RESULTS:
         for changed in report.write():
-            tell(f"wrote docs/{changed.relative_to(report.DOCUMENT.parent)}")
+            print_line(f"wrote docs/{changed.relative_to(report.DOCUMENT.parent)}")
     return True
 
 

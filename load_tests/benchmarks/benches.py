@@ -1,8 +1,8 @@
 """Which benchmarks there are. Each is a package of two modules:
 
 `load_tests.benchmarks.<name>.measure`
-    `HELP`, a line; `add_flags(parser)`; `measure(args, tell) -> Measured`, which may take long and
-    says what it does through `tell(line)`.
+    `HELP`, a line; `add_flags(parser)`; `measure(args, print_line) -> Measured`, which may take long and
+    says what it does through `print_line(line)`.
 `load_tests.benchmarks.<name>.chapter`
     `chapter(results) -> Chapter`, from the results alone.
 """
@@ -22,7 +22,7 @@ BENCHES: Final[tuple[str, ...]] = (
     *("offers", "capacity", "flash", "reporting", "sockets"),
 )
 
-Tell = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 class CannotMeasure(Exception):
@@ -45,7 +45,7 @@ class Bench(Protocol):
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add what can be chosen."""
 
-    def measure(self, args: argparse.Namespace, tell: Tell) -> Measured:
+    def measure(self, args: argparse.Namespace, print_line: PrintLine) -> Measured:
         """Measure. Raises `CannotMeasure`."""
         ...
 

@@ -92,5 +92,5 @@ def running(contestants: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]
 
 
 def versions(contestants: Sequence[Contestant]) -> dict[str, str]:
-    """What they run on, as they told."""
-    return {name: told for one in contestants for name, told in one.versions.items()}
+    """What they run on, as they report it."""
+    return {name: version for one in contestants for name, version in one.versions.items()}

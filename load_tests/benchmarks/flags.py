@@ -13,8 +13,8 @@ def count_from(low: int, high: int) -> Callable[[str], int]:
         except ValueError:
             value = low - 1
         if not low <= value <= high:
-            told = f"{text!r} is no whole number from {low:,} to {high:,}"
-            raise argparse.ArgumentTypeError(told)
+            problem = f"{text!r} is no whole number from {low:,} to {high:,}"
+            raise argparse.ArgumentTypeError(problem)
         return value
 
     return read

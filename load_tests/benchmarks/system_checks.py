@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
-from load_tests.benchmarks.benches import Tell, bench_of
+from load_tests.benchmarks.benches import PrintLine, bench_of
 from load_tests.benchmarks.capacity import measure as capacity
 from load_tests.benchmarks.pages.samples import Sample
 from load_tests.benchmarks.reporting import measure as reporting
@@ -17,23 +17,23 @@ _CAPACITY: Final = ("--drivers", "300", "--rate", "100", "--seconds", "5")
 Pair = tuple[float, float]
 
 
-def position_cpu(tell: Tell) -> Pair:
+def position_cpu(print_line: PrintLine) -> Pair:
     """Microseconds of the server's CPU a position over a socket: the engine, the sink."""
-    samples = _measured("reporting", _REPORTING, tell)
+    samples = _measured("reporting", _REPORTING, print_line)
     return _best(samples, MALLARD, reporting.SERVER), _best(samples, SINK, reporting.SERVER)
 
 
-def cycle_cpu(tell: Tell) -> Pair:
+def cycle_cpu(print_line: PrintLine) -> Pair:
     """Milliseconds of the server's CPU a full cycle: the engine, the minimal program."""
-    samples = _measured("capacity", _CAPACITY, tell)
+    samples = _measured("capacity", _CAPACITY, print_line)
     return _best(samples, MALLARD, capacity.SERVER), _best(samples, LINE, capacity.SERVER)
 
 
-def _measured(name: str, words: Sequence[str], tell: Tell) -> list[Sample]:
+def _measured(name: str, words: Sequence[str], print_line: PrintLine) -> list[Sample]:
     bench = bench_of(name)
     parser = argparse.ArgumentParser()
     bench.add_flags(parser)
-    return bench.measure(parser.parse_args([*words, "--repetitions", "1"]), tell).samples
+    return bench.measure(parser.parse_args([*words, "--repetitions", "1"]), print_line).samples
 
 
 def _best(samples: Sequence[Sample], contestant: str, metric: str) -> float:

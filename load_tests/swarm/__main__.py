@@ -8,7 +8,7 @@ from typing import Any
 
 from load_tests.credentials import BadCredentials
 from load_tests.slo import BadObjective, judge, parse_objective
-from load_tests.swarm.coordinator import Glance, SwarmFailed, run_swarm
+from load_tests.swarm.coordinator import PhaseProgress, SwarmFailed, run_swarm
 from load_tests.swarm.flags import add_swarm_flags, engine_of, plan_of
 from load_tests.swarm.plan import BadPlan
 from load_tests.swarm.result import SwarmResult
@@ -47,11 +47,11 @@ def _run(options: argparse.Namespace) -> SwarmResult:
         return run_swarm(plan_of(options, engine.urls), engine.credentials, watch=_watch)
 
 
-def _watch(glance: Glance) -> None:
+def _watch(progress: PhaseProgress) -> None:
     if sys.stderr.isatty():
-        offers = glance.window.histograms["offer latency"]
+        offers = progress.window.histograms["offer latency"]
         print(
-            f"\r{glance.seconds:6.1f} s  {glance.online} drivers  {offers.count} offers  "
+            f"\r{progress.seconds:6.1f} s  {progress.online} drivers  {offers.count} offers  "
             f"p50 {offers.percentile_ms(50):.2f} ms  p99 {offers.percentile_ms(99):.2f} ms  ",
             end="",
             file=sys.stderr,

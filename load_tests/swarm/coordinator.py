@@ -15,7 +15,7 @@ from load_tests.credentials import Credentials
 from load_tests.swarm.accounting import Accounting, Window
 from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.result import SwarmResult
-from load_tests.swarm.wire.framed_pipe import hear, tell
+from load_tests.swarm.wire.framed_pipe import receive, send
 from load_tests.swarm.worker import credentials_to_wire
 
 _CONNECTED_WITHIN_S: Final = 60.0
@@ -47,7 +47,7 @@ class _Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class PhaseProgress:
     """How a phase goes, for whoever watches: seconds of it that have passed, and the accounts."""
 
     seconds: float
@@ -56,7 +56,7 @@ class Glance:
     counts: Counter[str]
 
 
-Watch = Callable[[Glance], None]
+Watch = Callable[[PhaseProgress], None]
 Edge = Callable[[], Awaitable[Any]]
 """Reads something, such as the CPU time of the engine, as a phase begins and as it ends."""
 
@@ -106,11 +106,11 @@ class Swarm:
 
     def set_rate(self, rate: float) -> None:
         """Orders a second from now on."""
-        self._tell("rate", rate / len(self._workers))
+        self._broadcast("rate", rate / len(self._workers))
 
     def burst(self, count: int, seconds: float = 1.0) -> None:
         """A flash sale: so many orders of the first mall within so many seconds, from now on."""
-        tell(self._workers[0].writer, "burst", (count, seconds))
+        send(self._workers[0].writer, "burst", (count, seconds))
 
     async def drain(self, within_s: float) -> None:
         """Order nothing more, and wait until no order is offered and delivered any more.
@@ -190,17 +190,17 @@ class Swarm:
                 env={name: it for name, it in os.environ.items() if "MALLARD_" not in name},
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C is for the conductor, which ends the workers
+                start_new_session=True,  # a Ctrl-C is for the coordinator, which ends the workers
             )
         reader, writer = await asyncio.open_connection(sock=ours)
         listening = asyncio.create_task(self._listen(number, reader), name=f"worker {number}")
-        told = {"plan": self.plan.to_wire(), "worker": number}
-        tell(writer, "begin", told | {"credentials": credentials_to_wire(self._credentials)})
+        setup = {"plan": self.plan.to_wire(), "worker": number}
+        send(writer, "begin", setup | {"credentials": credentials_to_wire(self._credentials)})
         return _Worker(process, writer, listening)
 
     async def _connect(self) -> None:
         began_s = time.monotonic()
-        self._tell("connect", None)
+        self._broadcast("connect", None)
         within_s = _CONNECTED_WITHIN_S + self.plan.drivers / self.plan.connects_per_s
 
         def all_online() -> bool:
@@ -208,10 +208,10 @@ class Swarm:
 
         await self._until(all_online, within_s)
         self.connect_s = time.monotonic() - began_s
-        self._tell("report", None)
+        self._broadcast("report", None)
 
     async def _listen(self, number: int, reader: asyncio.StreamReader) -> None:
-        while (said := await hear(reader)) is not None:
+        while (said := await receive(reader)) is not None:
             kind, what = said
             worker = self._workers[number]
             match kind:
@@ -221,7 +221,7 @@ class Swarm:
                     worker.drivers = what
                 case "failed":
                     self._fail(what)
-                case "notes":
+                case "log":
                     worker.online, worker.cpu_s = what["online"], what["cpu_s"]
                     worker.told_s = what["until_s"]
                     self._lag_s = max(self._lag_s, what["lag_s"])
@@ -231,16 +231,16 @@ class Swarm:
     async def _ask_all(self) -> None:
         """Have all notes up to now."""
         asked_s = time.monotonic()
-        self._tell("tell", None)
+        self._broadcast("send_log", None)
         await self._until(lambda: all(it.told_s >= asked_s for it in self._workers))
 
     def _fail(self, why: str) -> None:
         self._why = self._why or why
         self._failed.set()
 
-    def _tell(self, kind: str, what: Any) -> None:
+    def _broadcast(self, kind: str, what: Any) -> None:
         for worker in self._workers:
-            tell(worker.writer, kind, what)
+            send(worker.writer, kind, what)
 
     def _cpu_s(self) -> float:
         return sum(worker.cpu_s for worker in self._workers)
@@ -268,7 +268,7 @@ class Swarm:
                 window = self._accounting.window
                 if watch and window:
                     passed_s = time.monotonic() - began_s
-                    watch(Glance(passed_s, self.online, window, self._accounting.counts))
+                    watch(PhaseProgress(passed_s, self.online, window, self._accounting.counts))
 
     async def _end(self) -> None:
         for worker in self._workers:

@@ -104,7 +104,7 @@ class SwarmPlan:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_wire(cls, told: Mapping[str, Any]) -> Self:
+    def from_wire(cls, plan: Mapping[str, Any]) -> Self:
         """What `to_wire` of another process gave."""
-        lists = {name: tuple(it) for name, it in told.items() if isinstance(it, list)}
-        return cls(**{**told, **lists})
+        lists = {name: tuple(it) for name, it in plan.items() if isinstance(it, list)}
+        return cls(**{**plan, **lists})

@@ -8,7 +8,7 @@ from typing import Any, Final
 from load_tests.credentials import Credentials
 from load_tests.meters import Meters, Reading, Usage, usage
 from load_tests.slo import Objective, Verdict, judge
-from load_tests.swarm.coordinator import Glance, Swarm
+from load_tests.swarm.coordinator import PhaseProgress, Swarm
 from load_tests.swarm.plan import BadPlan, SwarmPlan
 from load_tests.swarm.result import SwarmResult
 
@@ -93,7 +93,7 @@ async def climb(
     credentials: Credentials,
     meters: Meters,
     objectives: Sequence[Objective],
-    watch: Callable[[float, Glance], None] | None = None,
+    watch: Callable[[float, PhaseProgress], None] | None = None,
 ) -> AsyncIterator[Step]:
     """The steps of a ramp, each as it ends. Each rate takes the plan's `warm_s` and `seconds`.
 
@@ -112,9 +112,9 @@ async def climb(
             if steps and not steps[-1].met:
                 await swarm.drain(_RECOVERED_WITHIN_S)
 
-            def look(glance: Glance, rate: float = rate) -> None:
+            def look(progress: PhaseProgress, rate: float = rate) -> None:
                 if watch:
-                    watch(rate, glance)
+                    watch(rate, progress)
 
             result = await swarm.phase(
                 rate=rate, seconds=plan.seconds, warm_s=plan.warm_s, watch=look, edge=edge

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from load_tests.measurements import Measure
-from load_tests.swarm.coordinator import Glance
+from load_tests.swarm.coordinator import PhaseProgress
 from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.rate_search import Step
 
@@ -50,13 +50,13 @@ class Screen:
         """Leave the screen as it is."""
         self._progress.stop()
 
-    def watch(self, rate: float, glance: Glance) -> None:
+    def watch(self, rate: float, progress: PhaseProgress) -> None:
         """The rate that is tried goes on."""
-        offers = glance.window.histograms[Measure.OFFER.value]
+        offers = progress.window.histograms[Measure.OFFER.value]
         self._progress.update(
             self._bar,
             description=f"{rate:g} orders/s",
-            completed=glance.seconds,
+            completed=progress.seconds,
             seen=f"{offers.count} offers, p50 {offers.percentile_ms(50):.1f} ms, "
             f"p99 {offers.percentile_ms(99):.1f} ms",
         )
@@ -65,9 +65,9 @@ class Screen:
         """A rate is done."""
         step = steps[-1]
         missed = [f"{it.name} {it.wanted}: {it.seen}" for it in step.verdicts if not it.met]
-        told = f"missed: {'; '.join(missed)}" if missed else "met"
+        outcome = f"missed: {'; '.join(missed)}" if missed else "met"
         p99_ms = step.result.percentile_ms(Measure.OFFER, 99)
-        self._progress.console.print(f"{step.rate:g} orders/s: p99 {p99_ms:.1f} ms, {told}")
+        self._progress.console.print(f"{step.rate:g} orders/s: p99 {p99_ms:.1f} ms, {outcome}")
         self._progress.update(self._bar, description="next rate", completed=0, seen="")
 
 

@@ -24,26 +24,26 @@ from load_tests.swarm.event_log import EventLog
 from load_tests.swarm.fleet import Fleet
 from load_tests.swarm.orders import SALE_CONNECTIONS, Orders
 from load_tests.swarm.plan import SwarmPlan
-from load_tests.swarm.wire.framed_pipe import hear, tell
+from load_tests.swarm.wire.framed_pipe import receive, send
 from load_tests.swarm.wire.http_client import HttpNode
 
-_TELL_EVERY_S: Final = 0.25
+_SEND_EVERY_S: Final = 0.25
 _LAG_EVERY_S: Final = 0.05
 
 
 class Worker:
-    """Does what it is told, and tells what it has seen four times a second."""
+    """Does what it is setup, and tells what it has seen four times a second."""
 
-    def __init__(self, writer: asyncio.StreamWriter, told: dict[str, Any]) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, setup: dict[str, Any]) -> None:
         self._writer = writer
-        plan = SwarmPlan.from_wire(told["plan"])
-        credentials = credentials_from_wire(told["credentials"])
+        plan = SwarmPlan.from_wire(setup["plan"])
+        credentials = credentials_from_wire(setup["credentials"])
         places = RunPlaces.read(
             plan.urls[0], credentials.orders, markets=plan.markets, malls=plan.malls
         )
         self._log = EventLog()
         self._lag_s = 0.0
-        number = told["worker"]
+        number = setup["worker"]
         rng = random.Random(f"{plan.seed} {number}")
         loop = asyncio.get_running_loop()
         context = WorkerContext(
@@ -57,15 +57,15 @@ class Worker:
         self._orders = Orders(
             nodes, sale, places, self._log, rng, prefix, spares_flash_market=plan.crowd > 0
         )
-        self._tasks = [loop.create_task(self._tell()), loop.create_task(self._watch_lag())]
+        self._tasks = [loop.create_task(self._send_logs()), loop.create_task(self._watch_lag())]
 
     def do(self, kind: str, what: Any) -> None:
-        """Carry out what the conductor says."""
+        """Carry out what the coordinator says."""
         match kind:
             case "connect":
                 self._tasks.append(asyncio.get_running_loop().create_task(self._connect()))
-            case "tell":
-                self._tell_now()
+            case "send_log":
+                self._send_log()
             case "report":
                 self._fleet.start_reporting()
             case "rate":
@@ -82,7 +82,7 @@ class Worker:
 
     async def _connect(self) -> None:
         if self._fleet.drivers:
-            tell(self._writer, "drivers", len(self._fleet.drivers))
+            send(self._writer, "drivers", len(self._fleet.drivers))
         with contextlib.suppress(OSError):  # the orders will tell
             await self._orders.warm()
         await self._fleet.connect()
@@ -91,7 +91,7 @@ class Worker:
         try:
             await self._orders.burst(count, seconds)
         except OSError as error:
-            tell(self._writer, "failed", f"no connection for a flash sale: {error}")
+            send(self._writer, "failed", f"no connection for a flash sale: {error}")
 
     def _came_online(self) -> None:
         if self._fleet.came_online():
@@ -101,19 +101,19 @@ class Worker:
             gc.freeze()
 
     def _rejected(self, why: str) -> None:
-        tell(self._writer, "failed", f"the engine rejected a driver: {why}")
+        send(self._writer, "failed", f"the engine rejected a driver: {why}")
 
-    async def _tell(self) -> None:
+    async def _send_logs(self) -> None:
         while True:
-            await asyncio.sleep(_TELL_EVERY_S)
-            self._tell_now()
+            await asyncio.sleep(_SEND_EVERY_S)
+            self._send_log()
 
-    def _tell_now(self) -> None:
+    def _send_log(self) -> None:
         """What happened until now is in here, or was told before."""
         lag_s, self._lag_s = self._lag_s, 0.0
-        told = self._log.take() | {"until_s": time.monotonic(), "lag_s": lag_s}
-        told |= {"online": self._fleet.online, "cpu_s": time.process_time()}
-        tell(self._writer, "notes", told)
+        log = self._log.take() | {"until_s": time.monotonic(), "lag_s": lag_s}
+        log |= {"online": self._fleet.online, "cpu_s": time.process_time()}
+        send(self._writer, "log", log)
 
     async def _watch_lag(self) -> None:
         while True:
@@ -131,26 +131,26 @@ def credentials_to_wire(credentials: Credentials) -> dict[str, Any]:
     }
 
 
-def credentials_from_wire(told: dict[str, Any]) -> Credentials:
+def credentials_from_wire(wire: dict[str, Any]) -> Credentials:
     """What `credentials_to_wire` gave."""
-    drivers = tuple(DriverToken(*it) for it in told["drivers"])
-    return Credentials(told["secret"], told["orders"], None, drivers)
+    drivers = tuple(DriverToken(*it) for it in wire["drivers"])
+    return Credentials(wire["secret"], wire["orders"], None, drivers)
 
 
 async def _work(number: int) -> None:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=number))
-    said = await hear(reader)
+    said = await receive(reader)
     if said is None:
         return
     try:
         worker = Worker(writer, said[1])
     except (BadCredentials, NoPlaces) as error:
-        tell(writer, "failed", str(error))
+        send(writer, "failed", str(error))
         await writer.drain()
         return
     try:
-        tell(writer, "ready")
-        while (said := await hear(reader)) is not None:
+        send(writer, "ready")
+        while (said := await receive(reader)) is not None:
             worker.do(*said)
     finally:
         worker.close()
@@ -158,10 +158,10 @@ async def _work(number: int) -> None:
 
 
 def main() -> None:
-    """Work until the conductor hangs up."""
+    """Work until the coordinator hangs up."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with contextlib.suppress(KeyboardInterrupt):  # the conductor has had it too
+    with contextlib.suppress(KeyboardInterrupt):  # the coordinator has had it too
         uvloop.run(_work(int(sys.argv[1])))
 
 

@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 _HISTOGRAMS: Final = "mallard_histograms"
 
 
-class Conductor:
+class LocustHooks:
     """One per process. `attach` is all that a locustfile needs to call."""
 
     def __init__(self) -> None:

@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     count = options.nodes or (2 if options.shape == "rolling-restart" else 1)
     secret = secrets.token_hex(32)
-    told = dict(setting.split("=", 1) for setting in options.setting)
-    environment = {**_ENGINE, **told, "MALLARD_SECRET": secret}
+    settings = dict(setting.split("=", 1) for setting in options.setting)
+    environment = {**_ENGINE, **settings, "MALLARD_SECRET": secret}
     with tempfile.TemporaryDirectory(prefix="mallard-load-") as folder:
         try:
             with running_nodes(count, Path(folder), environment) as nodes:

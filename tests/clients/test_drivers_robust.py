@@ -172,8 +172,8 @@ async def test_lifecycle_is_told_in_order(engine: Counterpart, app_of: MakeApp) 
     await socket.welcome(state="available")
     await app.online()
     await socket.close(4501, "who are you")
-    told = [event async for event in events]
-    assert [type(event).__name__ for event in told] == [
+    received = [event async for event in events]
+    assert [type(event).__name__ for event in received] == [
         "Connecting",
         "DriverChanged",
         "JobsChanged",
@@ -185,8 +185,8 @@ async def test_lifecycle_is_told_in_order(engine: Counterpart, app_of: MakeApp) 
         "Connected",
         "Ended",
     ]
-    assert [event.attempt for event in told if isinstance(event, Connecting)] == [1, 1]
-    (lost,) = (event for event in told if isinstance(event, Disconnected))
+    assert [event.attempt for event in received if isinstance(event, Connecting)] == [1, 1]
+    (lost,) = (event for event in received if isinstance(event, Disconnected))
     assert (lost.code, lost.http_status) == (4002, None)
 
 

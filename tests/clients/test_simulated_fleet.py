@@ -72,7 +72,7 @@ async def test_a_driver_delivers_and_keeps_a_ledger(engine: Counterpart) -> None
 
 
 async def test_a_driver_carries_a_run_through(engine: Counterpart) -> None:
-    """Everything is collected first, then handed over in the order of the times told."""
+    """Everything is collected first, then handed over in the order of the expected times."""
     late, soon, unknown = a_job("late"), a_job("soon"), a_job("unknown")
     late["eta"], soon["eta"] = ({"pickup_ms": 1, "dropoff_ms": at_ms} for at_ms in (9, 5))
     async with at_work(engine, WILLING) as (fleet, socket):
@@ -80,13 +80,13 @@ async def test_a_driver_carries_a_run_through(engine: Counterpart) -> None:
         await _next(socket, "offer_ack")
         accepted = await _next(socket, "accept")
         await socket.reply(accepted, state="on_run", jobs=[unknown, late, soon])
-        told = []
+        steps = []
         for _ in range(9):
             report = await _next(socket, "progress")
-            told.append((report["step"], report["job"]))
+            steps.append((report["step"], report["job"]))
             await socket.reply(report, job=report["job"], job_state=report["step"], attempt=1)
         run = ["unknown", "late", "soon"]
-        assert told == [
+        assert steps == [
             *(("at_mall", job) for job in run),
             *(("picked_up", job) for job in run),
             *(("delivered", job) for job in ("soon", "late", "unknown")),

@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Audit and print what was found; the exit status is that of the parser's description."""
     settings = settings_of(args)
-    # A lost connection is told once, as the error that ends the audit.
+    # Log a lost connection only once, as the error that ends the audit.
     configure_logging(level="error")
     markets = places_of(settings).markets
     policies = {market: settings.market_policy(market) for market in markets}
@@ -106,5 +106,5 @@ def _lines(found: Audit) -> Iterator[str]:
     names = {"job": "jobs", "driver": "drivers", "offer": "offers", "due": "due entries"}
     counted = ", ".join(f"{found.looked_at.get(kind, 0)} {name}" for kind, name in names.items())
     rules = Counter(breach.rule for breach in found.breaches)
-    told = ", ".join(f"{count} × {rule}" for rule, count in sorted(rules.items()))
-    yield f"{told or 'no breach'}; looked at {counted}"
+    summary = ", ".join(f"{count} × {rule}" for rule, count in sorted(rules.items()))
+    yield f"{summary or 'no breach'}; looked at {counted}"

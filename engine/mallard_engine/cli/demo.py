@@ -13,8 +13,8 @@ from rich.console import Console
 
 from mallard_client.errors import CallFailed
 from mallard_engine.cli.options import end_politely, number, places_named
-from mallard_engine.demo.demo_run import Show
-from mallard_engine.demo.plan import Plan, a_secret
+from mallard_engine.demo.demo_run import DemoRun
+from mallard_engine.demo.plan import Plan, new_secret
 from mallard_engine.demo.screen import Screen
 from mallard_engine.demo.summary import print_summary
 from mallard_engine.storage.client.errors import EmbeddedServerError
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     demand = Demand(places_named(), load_zips(os.environ))
     title = (
         f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s at "
-        f"{len(demand.catchments)} malls; {plan.figures()}; {demand.source}"
+        f"{len(demand.catchments)} malls; {plan.summary()}; {demand.source}"
     )
     end_politely()  # with its nodes stopped
     try:
@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
             EmbeddedServer() as store,
         ):
             with Screen(console, title) as screen:
-                show = Show(plan, demand, screen, redis_url=store.url, secret=a_secret())
+                demo = DemoRun(plan, demand, screen, redis_url=store.url, secret=new_secret())
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    outcome = runner.run(show.run(Path(folder)))
+                    outcome = runner.run(demo.run(Path(folder)))
             print_summary(console, outcome)
     except (EmbeddedServerError, EngineFailed) as error:
         print(f"mallard: {error}", file=sys.stderr)

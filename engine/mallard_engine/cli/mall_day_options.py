@@ -37,7 +37,7 @@ def add_drivers_flag(source: argparse.ArgumentParser) -> None:
 
 def policy_of(args: argparse.Namespace) -> MarketPolicy:
     """The policy of a mall's day, with what the flags say over it."""
-    return policy_over(mallday.default_policy(), args.policy, args.figures)
+    return policy_over(mallday.default_policy(), args.policy, args.settings)
 
 
 def mall_day(

@@ -27,8 +27,8 @@ from mallard_engine.simulation.recordings.recording import (
     record,
     write_recording,
 )
-from mallard_engine.simulation.recordings.replay import ReplayFigures, as_it_was, scenario_of
-from mallard_engine.simulation.reports.day_statistics import figures_of
+from mallard_engine.simulation.recordings.replay import ReplayStatistics, as_it_was, scenario_of
+from mallard_engine.simulation.reports.day_statistics import statistics_of
 from mallard_engine.simulation.scenario import Day
 
 _ASSUMED = (
@@ -108,8 +108,8 @@ def _replay(args: argparse.Namespace, console: Console, recording: Recording) ->
     own = settings.market_policy(market)
     columns = [("as it was", as_it_was(recording))]
     policies = [("replayed", own)]
-    if args.policy is not None or args.figures:
-        policies.append(("other policy", policy_over(own, args.policy, args.figures)))
+    if args.policy is not None or args.settings:
+        policies.append(("other policy", policy_over(own, args.policy, args.settings)))
     with empty_store() as url:
         for name, policy in policies:
             scenario = scenario_of(recording, places, policy, seed=args.seed)
@@ -121,9 +121,9 @@ def _replay(args: argparse.Namespace, console: Console, recording: Recording) ->
     )
 
 
-def _figures(day: Day) -> ReplayFigures:
-    found = figures_of(day)
-    return ReplayFigures(
+def _figures(day: Day) -> ReplayStatistics:
+    found = statistics_of(day)
+    return ReplayStatistics(
         found.orders,
         found.undelivered_percent,
         found.wait_mean,
@@ -135,19 +135,19 @@ def _figures(day: Day) -> ReplayFigures:
     )
 
 
-def _print(console: Console, title: str, columns: list[tuple[str, ReplayFigures]]) -> None:
+def _print(console: Console, title: str, columns: list[tuple[str, ReplayStatistics]]) -> None:
     """A row a figure, a column a day; of two replayed days, the difference."""
     table = Table(title=title)
     table.add_column("")
     for name, _ in columns:
         table.add_column(name, justify="right")
-    both = [figures for _, figures in columns[1:]]
+    both = [statistics for _, statistics in columns[1:]]
     if len(both) > 1:
         table.add_column("difference", justify="right")
     for label, attribute, places in _ROWS:
-        cells = [_text(getattr(figures, attribute), places) for _, figures in columns]
+        cells = [_text(getattr(statistics, attribute), places) for _, statistics in columns]
         if len(both) > 1:
-            before, after = (getattr(figures, attribute) for figures in both)
+            before, after = (getattr(statistics, attribute) for statistics in both)
             known = before is not None and after is not None
             cells.append(f"{after - before:+.{places}f}" if known else "–")
         table.add_row(label, *cells)

@@ -117,7 +117,7 @@ def _mdrp(args: argparse.Namespace, console: Console) -> None:
         instance_files.scenario_of(
             instance,
             policy_over(
-                instance_files.default_policy(instance.parameters), args.policy, args.figures
+                instance_files.default_policy(instance.parameters), args.policy, args.settings
             ),
             args.seed,
         )
@@ -130,13 +130,13 @@ def _mdrp(args: argparse.Namespace, console: Console) -> None:
             day = run_day(scenario, url, console, args.plots)
             if args.solution is not None:
                 solution.write_solution(day, instance, args.solution / instance.name)
-            found.append(solution.figures_of(day, instance))
+            found.append(solution.statistics_of(day, instance))
     report.print_table(console, found, published)
     write_json(args.json, report.as_json(found, published, how_of(args)))
 
 
 def _cityday(args: argparse.Namespace, console: Console) -> None:
-    policy = policy_over(cityday.default_policy(), args.policy, args.figures)
+    policy = policy_over(cityday.default_policy(), args.policy, args.settings)
     days = [cityday.read_day(folder) for folder in args.days]
     found, notes = [], []
     with empty_store() as url:
@@ -146,7 +146,7 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
             )
             if args.from_hour:
                 scenario = cityday.from_hour(scenario, args.from_hour)
-            found.append(day_statistics.figures_of(run_day(scenario, url, console, args.plots)))
+            found.append(day_statistics.statistics_of(run_day(scenario, url, console, args.plots)))
             if day.dropped or day.far:
                 notes.append(
                     f"{scenario.name}: {day.dropped} shifts end at or before their start and are "
@@ -161,7 +161,7 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
 def _mallday(args: argparse.Namespace, console: Console) -> None:
     scenario, demand = mall_day(args, policy_of(args), drivers=args.drivers, seed=args.seed)
     with empty_store() as url:
-        found = day_statistics.figures_of(run_day(scenario, url, console, args.plots))
+        found = day_statistics.statistics_of(run_day(scenario, url, console, args.plots))
     day_report.print_days(console, [found], [demand])
     how = how_of(args, mall=args.mall, parcels=args.parcels, drivers=args.drivers, demand=demand)
     write_json(args.json, {"how": how, "days": [asdict(found)]})

@@ -110,10 +110,10 @@ def search(
     policy = policy_of(args)
     sources: list[str] = []
 
-    def run(drivers: int, seed: int) -> day_statistics.DayFigures:
+    def run(drivers: int, seed: int) -> day_statistics.DayStatistics:
         scenario, source = mall_day(args, policy, drivers=drivers, seed=seed)
         sources[:] = [source]
-        found = day_statistics.figures_of(simulate(scenario))
+        found = day_statistics.statistics_of(simulate(scenario))
         console.print(f"{drivers} drivers, seed {seed}: {found.on_time_percent:.2f} % in time")
         return found
 

@@ -43,7 +43,7 @@ def add_day_flags(source: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        dest="figures",
+        dest="settings",
         help="set one value of the policy, overriding the file; may be repeated",
     )
     source.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
@@ -71,7 +71,7 @@ def run_days(
 
 def how_of(args: argparse.Namespace, **more: object) -> dict[str, Any]:
     """How figures came about, to be written with them: the flags of every day, and ``more``."""
-    return {"seed": args.seed, "policy": str(args.policy or ""), "set": args.figures} | more
+    return {"seed": args.seed, "policy": str(args.policy or ""), "set": args.settings} | more
 
 
 def run_day(scenario: Scenario, url: str, console: Console, plots: Path | None) -> Day:
@@ -116,7 +116,7 @@ def empty_store() -> Iterator[str]:
         yield server.url
 
 
-def write_json(path: Path | None, figures: Any) -> None:
-    """Write figures as JSON, if a file is named."""
+def write_json(path: Path | None, results: Any) -> None:
+    """Write results as JSON, if a file is named."""
     if path is not None:
-        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

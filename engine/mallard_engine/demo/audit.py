@@ -10,7 +10,7 @@ from mallard_protocol.lifecycle import TERMINAL, JobState
 from mallard_protocol.resources import Explanation, Job
 
 ENDS: Final = (JobState.DELIVERED, JobState.RETURNED, JobState.CANCELLED, JobState.EXPIRED)
-GHOST_AFTER_MS: Final = 2_000
+DEAD_AFTER_MS: Final = 2_000
 _SHOWN: Final = 3
 
 
@@ -23,7 +23,7 @@ class Finding:
     seen: str
 
 
-def account(
+def audit(
     submitted: Iterable[str], jobs: Sequence[Job], tally: Tally, *, wanted_delivered: int
 ) -> list[Finding]:
     """Hold the engine's list of jobs against the order service's and the drivers' own ledgers."""
@@ -58,7 +58,7 @@ def account(
     ]
 
 
-def ghosts(
+def offers_to_dead_node(
     killed_ms: int, back_ms: Mapping[str, int], explained: Iterable[tuple[Job, Explanation]]
 ) -> Finding:
     """Whether a dead node's drivers were offered anything while they had no socket.
@@ -77,7 +77,7 @@ def ghosts(
             made_ms = max((at for at in offered_ms if at <= ended_ms), default=0)
             if turn.driver in back_ms and killed_ms <= made_ms < back_ms[turn.driver]:
                 last_ms = max(last_ms, made_ms - killed_ms)
-                if made_ms > killed_ms + GHOST_AFTER_MS:
+                if made_ms > killed_ms + DEAD_AFTER_MS:
                     late.append(f"{turn.driver} {made_ms - killed_ms} ms after the kill")
     seen = f"{len(back_ms)} drivers; last such offer {last_ms} ms after the kill"
     return Finding(

@@ -14,10 +14,10 @@ from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient
 from mallard_engine.config.settings import Settings
 from mallard_engine.demo.arrivals import Arrivals
-from mallard_engine.demo.audit import Finding, account, ghosts
-from mallard_engine.demo.monitor import Watch
+from mallard_engine.demo.audit import Finding, audit, offers_to_dead_node
+from mallard_engine.demo.monitor import Monitor
 from mallard_engine.demo.plan import Plan
-from mallard_engine.demo.reassignment_times import handovers
+from mallard_engine.demo.reassignment_times import reassignment_times
 from mallard_engine.demo.screen import Screen
 from mallard_engine.demo.summary import Outcome
 from mallard_engine.gateway.auth import Tokens
@@ -41,7 +41,7 @@ _WANTED_SHARE: Final = 0.75
 _WANTED_AT_MOST: Final = 300
 
 
-class Show:
+class DemoRun:
     """One run of the demo over a store that is there already."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Show:
         self._secret = secret
         self._tokens = Tokens(load_token_keys(Settings(secret=secret)))
         self._killed_ms = 0
-        self._orphans: tuple[str, ...] = ()
+        self._disconnected: tuple[str, ...] = ()
 
     async def run(self, folder: Path) -> Outcome:
         """Run it; the nodes log to `folder`. Raises `EngineFailed`."""
@@ -68,33 +68,33 @@ class Show:
             arrivals = Arrivals(
                 orders, self._demand, rate=plan.rate, seconds=plan.seconds, seed=plan.seed
             )
-            fleet = self._hire([node.socket_url for node in nodes])
+            fleet = self._new_fleet([node.socket_url for node in nodes])
             fleet.start()
             stack.push_async_callback(fleet.stop)
 
             expected = round(plan.rate * plan.seconds)
-            watch = Watch(self._screen, nodes, fleet, arrivals.orders, expected)
-            stack.push_async_callback(watch.close)
-            watching = asyncio.create_task(watch.run())
+            monitor = Monitor(self._screen, nodes, fleet, arrivals.orders, expected)
+            stack.push_async_callback(monitor.close)
+            watching = asyncio.create_task(monitor.run())
             stack.callback(watching.cancel)
             await _until(lambda: _online(fleet) >= plan.drivers * 0.95, _ONLINE_WITHIN_S)
-            watch.phase = "arrivals"
+            monitor.phase = "arrivals"
             async with asyncio.TaskGroup() as acts:
                 acts.create_task(arrivals.run())
                 if plan.kill_node:
-                    acts.create_task(self._kill_half_way(nodes[-1], fleet))
-            watch.phase = "draining"
-            await _until(lambda: watch.open_jobs <= 0, plan.drain_s)
+                    acts.create_task(self._kill_halfway(nodes[-1], fleet))
+            monitor.phase = "draining"
+            await _until(lambda: monitor.open_jobs <= 0, plan.drain_s)
             await _until(lambda: not _unreported(fleet), _SETTLED_WITHIN_S)
-            watch.phase = "accounts"
-            await watch.look()
+            monitor.phase = "accounts"
+            await monitor.look()
 
             jobs = [job async for job in orders.jobs(limit=MAX_PAGE)]
             wanted = min(_WANTED_AT_MOST, int(_WANTED_SHARE * len(arrivals.orders.sent_s)))
-            findings = account(arrivals.orders.sent_s, jobs, fleet.tally, wanted_delivered=wanted)
+            findings = audit(arrivals.orders.sent_s, jobs, fleet.tally, wanted_delivered=wanted)
             findings.append(_every_order_answered(arrivals.orders.refused))
             if plan.kill_node:
-                findings.append(await self._look_for_ghosts(urls[0], jobs, fleet))
+                findings.append(await self._offers_to_dead_node(urls[0], jobs, fleet))
             findings.append(_no_errors(nodes))
             findings.append(await self._check())
             limits_ms = {
@@ -103,10 +103,10 @@ class Show:
             }
             return Outcome(
                 findings=findings,
-                figures=watch.figures,
-                handovers=handovers(jobs, limits_ms),
+                metrics=monitor.metrics,
+                reassignment_times=reassignment_times(jobs, limits_ms),
                 tally=fleet.tally,
-                seen_ms=watch.seen_ms(),
+                seen_ms=monitor.seen_ms(),
                 answer_ms=arrivals.orders.answer_ms,
             )
 
@@ -120,10 +120,10 @@ class Show:
             # In this thread: the node ends with the thread that launched it.
             node.launch()
         await asyncio.gather(*(asyncio.to_thread(node.wait_until_ready) for node in nodes))
-        self._screen.tell(", ".join(f"{node.name} at {node.url}" for node in nodes))
+        self._screen.print_line(", ".join(f"{node.name} at {node.url}" for node in nodes))
         return nodes
 
-    def _hire(self, urls: list[str]) -> Fleet:
+    def _new_fleet(self, urls: list[str]) -> Fleet:
         """Drivers who live where the orders are."""
         rng = random.Random(f"drivers {self._plan.seed}")  # noqa: S311 - a simulation's chance
         profiles = []
@@ -134,7 +134,7 @@ class Show:
             profiles.append(DriverProfile(name, home_near(catchment.mall, market, rng), token))
         return Fleet(urls, profiles, habits=self._plan.habits, seed=self._plan.seed)
 
-    async def _kill_half_way(self, node: Node, fleet: Fleet) -> None:
+    async def _kill_halfway(self, node: Node, fleet: Fleet) -> None:
         await asyncio.sleep(self._plan.seconds / 2)
         there = fleet.at(node.socket_url)
         free = [driver for driver in there if driver.client.state == DriverState.AVAILABLE]
@@ -143,21 +143,21 @@ class Show:
         # Before our loop turns and sees their sockets end: some are slow to find another node.
         for driver in free[: self._plan.stranded]:
             driver.client.drop(self._plan.stranded_s)
-        self._orphans = tuple(driver.name for driver in there)
-        self._screen.tell(f"{node.name} killed: {len(there)} drivers lose their socket")
+        self._disconnected = tuple(driver.name for driver in there)
+        self._screen.print_line(f"{node.name} killed: {len(there)} drivers lose their socket")
 
-    async def _look_for_ghosts(self, url: str, jobs: list[Job], fleet: Fleet) -> Finding:
+    async def _offers_to_dead_node(self, url: str, jobs: list[Job], fleet: Fleet) -> Finding:
         back_ms = {
             name: next(
                 (at for at, _ in fleet.tally.welcomes[name] if at > self._killed_ms), _NEVER_MS
             )
-            for name in self._orphans
+            for name in self._disconnected
         }
         token = self._tokens.mint("demo", Role.OPERATOR, ttl_s=_TOKEN_TTL_S)
         async with OperatorClient(url, token) as operator:
             offered_since = [job for job in jobs if _offered_after(job, self._killed_ms)]
             explained = [(job, await operator.explain(job.id)) for job in offered_since]
-        return ghosts(self._killed_ms, back_ms, explained)
+        return offers_to_dead_node(self._killed_ms, back_ms, explained)
 
     async def _check(self) -> Finding:
         """What `mallard check` says of the store."""

@@ -1,4 +1,4 @@
-"""Figures out of the nodes' metrics: sums over nodes, quantiles of histograms."""
+"""MetricReadings out of the nodes' metrics: sums over nodes, quantiles of histograms."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -43,8 +43,8 @@ class Histogram:
         return self.counts[self.bounds_s.index(limit_s)] / self.count if self.count else 1.0
 
 
-class Figures:
-    """The figures of several nodes, added up."""
+class MetricReadings:
+    """The metrics of several nodes, added up."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._buckets: defaultdict[str, defaultdict[float, float]] = defaultdict(

@@ -10,8 +10,8 @@ from typing import Final
 import httpx2
 
 from mallard_engine.demo.arrivals import Orders
-from mallard_engine.demo.metric_readings import Figures
-from mallard_engine.demo.screen import Screen, Sight
+from mallard_engine.demo.metric_readings import MetricReadings
+from mallard_engine.demo.screen import Screen, Snapshot
 from mallard_engine.workload.fleet import Fleet
 from mallard_engine.workload.fleet_tally import percentile
 from mallard_engine.workload.nodes import Node
@@ -23,7 +23,7 @@ _RATES_OVER_S: Final = 5.0
 _BEFORE_DRAINING: Final = ("starting", "arrivals")
 
 
-class Watch:
+class Monitor:
     """What there is to see, kept fresh by `run`. Set `phase` as the run goes on."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Watch:
         expected: int,
     ) -> None:
         self.phase = "starting"
-        self.figures = Figures(())
+        self.metrics = MetricReadings(())
         self._screen = screen
         self._nodes = nodes
         self._fleet = fleet
@@ -50,7 +50,7 @@ class Watch:
     @property
     def open_jobs(self) -> int:
         """How many submitted jobs have not ended, as far as the last look tells."""
-        ended = sum(self.figures.jobs[state] for state in TERMINAL)
+        ended = sum(self.metrics.jobs[state] for state in TERMINAL)
         return len(self._orders.sent_s) + self._orders.under_way - ended
 
     def seen_ms(self) -> list[float]:
@@ -68,8 +68,8 @@ class Watch:
     async def look(self) -> None:
         """Look and show once."""
         await asyncio.gather(*(self._scrape(node) for node in self._nodes if not node.killed))
-        self.figures = Figures(self._metrics.values())
-        self._screen.show(self._sight())
+        self.metrics = MetricReadings(self._metrics.values())
+        self._screen.show(self._snapshot())
 
     async def close(self) -> None:
         """Close the connections to the nodes."""
@@ -79,17 +79,17 @@ class Watch:
         with contextlib.suppress(httpx2.TransportError):
             self._metrics[node.name] = (await self._http.get(f"{node.url}/metrics")).text
 
-    def _sight(self) -> Sight:
+    def _snapshot(self) -> Snapshot:
         now_s = time.monotonic()
         offers_per_s, reassigned_per_s = self._rates(now_s)
         seen_ms = self.seen_ms()
         submitted = len(self._orders.sent_s)
-        return Sight(
+        return Snapshot(
             phase=self.phase,
             elapsed_s=now_s - self._started_s,
             submitted=submitted,
             expected=max(self._expected if self.phase in _BEFORE_DRAINING else 0, submitted),
-            figures=self.figures,
+            metrics=self.metrics,
             drivers=self._fleet.states(),
             offers_per_s=offers_per_s,
             reassigned_per_s=reassigned_per_s,
@@ -102,7 +102,7 @@ class Watch:
 
     def _rates(self, now_s: float) -> tuple[float, float]:
         """Offers and reassignments a second over the last few seconds."""
-        self._totals.append((now_s, self.figures.offers["offered"], self.figures.reassigned))
+        self._totals.append((now_s, self.metrics.offers["offered"], self.metrics.reassigned))
         while now_s - self._totals[0][0] > _RATES_OVER_S:
             self._totals.popleft()
         first_s, offers, reassigned = self._totals[0]

@@ -1,4 +1,4 @@
-"""What the demo does, and the figures that it sets so that a day's work fits in a minute."""
+"""What the demo does, and the metrics that it sets so that a day's work fits in a minute."""
 
 import secrets
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Plan:
             "MALLARD_MAX_SPEED_MPS": f"{self.max_speed_mps:g}",
         }
 
-    def figures(self) -> str:
+    def summary(self) -> str:
         """The settings in a line, for the screen."""
         habits = self.habits
         return (
@@ -63,6 +63,6 @@ class Plan:
         )
 
 
-def a_secret() -> str:
+def new_secret() -> str:
     """A token secret for one run."""
     return secrets.token_hex(32)

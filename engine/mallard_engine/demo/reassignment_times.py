@@ -11,7 +11,7 @@ ENDED_WITHIN_MS = 250
 
 
 @dataclass(slots=True)
-class Handovers:
+class ReassignmentTimes:
     """Milliseconds, one figure an offer that ended without an acceptance.
 
     `after_decline`: from the decline to the job's next offer. `after_end`: from the limit of an
@@ -26,9 +26,9 @@ class Handovers:
     without_next: int = 0
 
 
-def handovers(jobs: Iterable[Job], limits_ms: dict[str, int]) -> Handovers:
+def reassignment_times(jobs: Iterable[Job], limits_ms: dict[str, int]) -> ReassignmentTimes:
     """Read the timelines. `limits_ms`: how long an offer lives, by the cause that ends it."""
-    found = Handovers()
+    found = ReassignmentTimes()
     for job in jobs:
         offered_at: datetime | None = None
         ended: tuple[str, datetime, datetime] | None = None
@@ -50,7 +50,7 @@ def handovers(jobs: Iterable[Job], limits_ms: dict[str, int]) -> Handovers:
 
 
 def _note(
-    found: Handovers,
+    found: ReassignmentTimes,
     cause: str,
     offered_at: datetime,
     ended_at: datetime,

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mallard_engine.demo.metric_readings import Figures
+from mallard_engine.demo.metric_readings import MetricReadings
 from mallard_protocol.lifecycle import TERMINAL, JobState
 
 _LINE_EVERY_S: Final = 2.0
@@ -34,7 +34,7 @@ _DRIVER_STATES: Final = ("available", "offered", "on_run", "paused", "offline", 
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Snapshot:
     """What there is to see at a moment.
 
     `expected` jobs will have been submitted in the end, about. `seen_ms` are the latencies that the
@@ -45,7 +45,7 @@ class Sight:
     elapsed_s: float
     submitted: int
     expected: int
-    figures: Figures = field(default_factory=lambda: Figures(()))
+    metrics: MetricReadings = field(default_factory=lambda: MetricReadings(()))
     drivers: Counter[str] = field(default_factory=Counter)
     offers_per_s: float = 0.0
     reassigned_per_s: float = 0.0
@@ -54,11 +54,11 @@ class Sight:
     @property
     def ended(self) -> int:
         """How many jobs have ended."""
-        return sum(self.figures.jobs[state] for state in TERMINAL)
+        return sum(self.metrics.jobs[state] for state in TERMINAL)
 
 
 class Screen:
-    """Shows one sight after another; a context manager."""
+    """Shows one snapshot after another; a context manager."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
@@ -77,25 +77,28 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
-    def tell(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Say something that stays."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
-    def show(self, sight: Sight) -> None:
-        """Show how things stand."""
+    def show(self, snapshot: Snapshot) -> None:
+        """DemoRun how things stand."""
         if self._live is not None:
-            self._live.update(self.view(sight), refresh=True)
+            self._live.update(self.view(snapshot), refresh=True)
         elif time.monotonic() - self._last_line_s >= _LINE_EVERY_S:
             self._last_line_s = time.monotonic()
-            self._console.print(line(sight), highlight=False, soft_wrap=True)
+            self._console.print(line(snapshot), highlight=False, soft_wrap=True)
 
-    def view(self, sight: Sight) -> Group:
+    def view(self, snapshot: Snapshot) -> Group:
         """Return what a terminal shows."""
-        tables = (_jobs(sight), _drivers(sight), _rates(sight), _latencies(sight))
-        bar = ProgressBar(max(1, sight.expected), sight.ended, _BAR_WIDTH)
+        tables = (_jobs(snapshot), _drivers(snapshot), _rates(snapshot), _latencies(snapshot))
+        bar = ProgressBar(max(1, snapshot.expected), snapshot.ended, _BAR_WIDTH)
         progress = Table.grid(padding=(0, 1))
         progress.add_row(
-            f"{sight.elapsed_s:5.1f} s", f"{sight.phase:<9}", bar, f"{sight.ended} jobs ended"
+            f"{snapshot.elapsed_s:5.1f} s",
+            f"{snapshot.phase:<9}",
+            bar,
+            f"{snapshot.ended} jobs ended",
         )
         return Group(
             Panel(Text(self._title, style="dim"), title="mallard demo", title_align="left"),
@@ -104,16 +107,18 @@ class Screen:
         )
 
 
-def line(sight: Sight) -> str:
+def line(snapshot: Snapshot) -> str:
     """How things stand, in a line."""
     jobs = ", ".join(
-        f"{sight.figures.jobs[state]} {state}" for state in _JOB_STATES if sight.figures.jobs[state]
+        f"{snapshot.metrics.jobs[state]} {state}"
+        for state in _JOB_STATES
+        if snapshot.metrics.jobs[state]
     )
-    p50, _, p99 = _engine_ms(sight)
+    p50, _, p99 = _engine_ms(snapshot)
     return (
-        f"{sight.elapsed_s:5.1f} s {sight.phase}: {sight.submitted} submitted; "
-        f"jobs: {jobs or 'none'}; {sight.drivers['on_run']} drivers on a run, "
-        f"{sight.offers_per_s:.1f} offers/s, {sight.reassigned_per_s:.1f} reassigned/s; "
+        f"{snapshot.elapsed_s:5.1f} s {snapshot.phase}: {snapshot.submitted} submitted; "
+        f"jobs: {jobs or 'none'}; {snapshot.drivers['on_run']} drivers on a run, "
+        f"{snapshot.offers_per_s:.1f} offers/s, {snapshot.reassigned_per_s:.1f} reassigned/s; "
         f"offer p50 {ms(p50)}, p99 {ms(p99)}"
     )
 
@@ -125,33 +130,33 @@ def ms(value: float | None) -> str:
     return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
 
 
-def _jobs(sight: Sight) -> Table:
+def _jobs(snapshot: Snapshot) -> Table:
     table = _table("jobs", "")
     for state in _JOB_STATES:
-        table.add_row(state.value, str(sight.figures.jobs[state]))
+        table.add_row(state.value, str(snapshot.metrics.jobs[state]))
     return table
 
 
-def _drivers(sight: Sight) -> Table:
+def _drivers(snapshot: Snapshot) -> Table:
     table = _table("drivers", "")
     for state in _DRIVER_STATES:
-        table.add_row(state, str(sight.drivers[state]))
+        table.add_row(state, str(snapshot.drivers[state]))
     return table
 
 
-def _rates(sight: Sight) -> Table:
+def _rates(snapshot: Snapshot) -> Table:
     table = _table("offers", "")
-    table.add_row("a second", f"{sight.offers_per_s:.1f}")
-    table.add_row("reassigned a second", f"{sight.reassigned_per_s:.1f}")
-    for result, count in sorted(sight.figures.offers.items()):
+    table.add_row("a second", f"{snapshot.offers_per_s:.1f}")
+    table.add_row("reassigned a second", f"{snapshot.reassigned_per_s:.1f}")
+    for result, count in sorted(snapshot.metrics.offers.items()):
         table.add_row(result, str(count))
     return table
 
 
-def _latencies(sight: Sight) -> Table:
+def _latencies(snapshot: Snapshot) -> Table:
     table = _table("offer latency", "engine", "apps")
     for name, engine, apps in zip(
-        ("p50", "p95", "p99"), _engine_ms(sight), sight.seen_ms, strict=True
+        ("p50", "p95", "p99"), _engine_ms(snapshot), snapshot.seen_ms, strict=True
     ):
         table.add_row(name, ms(engine), ms(apps))
     return table
@@ -164,6 +169,6 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _engine_ms(sight: Sight) -> tuple[float | None, float | None, float | None]:
-    latency = sight.figures.histogram("mallard_offer_latency_seconds")
+def _engine_ms(snapshot: Snapshot) -> tuple[float | None, float | None, float | None]:
+    latency = snapshot.metrics.histogram("mallard_offer_latency_seconds")
     return latency.quantile_ms(0.5), latency.quantile_ms(0.95), latency.quantile_ms(0.99)

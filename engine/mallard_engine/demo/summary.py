@@ -8,8 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mallard_engine.demo.audit import Finding
-from mallard_engine.demo.metric_readings import Figures, Histogram
-from mallard_engine.demo.reassignment_times import DECLINED_WITHIN_MS, ENDED_WITHIN_MS, Handovers
+from mallard_engine.demo.metric_readings import Histogram, MetricReadings
+from mallard_engine.demo.reassignment_times import (
+    DECLINED_WITHIN_MS,
+    ENDED_WITHIN_MS,
+    ReassignmentTimes,
+)
 from mallard_engine.demo.screen import ms
 from mallard_engine.workload.fleet_tally import Tally, percentile
 
@@ -23,8 +27,8 @@ class Outcome:
     """All that the run has found out. `seen_ms`: from an order's due time to the app's screen."""
 
     findings: Sequence[Finding]
-    figures: Figures
-    handovers: Handovers
+    metrics: MetricReadings
+    reassignment_times: ReassignmentTimes
     tally: Tally
     seen_ms: Sequence[float]
     answer_ms: Sequence[float]
@@ -51,7 +55,7 @@ def _latencies(outcome: Outcome) -> Table:
     table = Table(title="latency", title_justify="left")
     for column in ("", "n", "p50", "p95", "p99", "max", "aim"):
         table.add_column(column, justify="left" if column in {"", "aim"} else "right")
-    latency = outcome.figures.histogram("mallard_offer_latency_seconds")
+    latency = outcome.metrics.histogram("mallard_offer_latency_seconds")
     table.add_row(
         "POST's arrival → offer handed to the socket (engine)",
         *_of_histogram(latency),
@@ -64,7 +68,7 @@ def _latencies(outcome: Outcome) -> Table:
 
 
 def _reassignments(outcome: Outcome) -> Table:
-    found = outcome.handovers
+    found = outcome.reassignment_times
     causes = ", ".join(f"{count} {cause}" for cause, count in sorted(found.by_cause.items()))
     table = Table(
         title=f"reassignments: {sum(found.by_cause.values())} ({causes or 'none'})",
@@ -80,7 +84,7 @@ def _reassignments(outcome: Outcome) -> Table:
         in_time = sum(value <= limit_ms for value in values)
         share = f"{in_time / len(values):.1%}" if values else "–"
         table.add_row(name, *_of_values(values), share, f"≤ {limit_ms} ms")
-    lateness = outcome.figures.histogram("mallard_offer_lateness_seconds")
+    lateness = outcome.metrics.histogram("mallard_offer_lateness_seconds")
     table.add_row(
         "limit → offer ended (engine's histogram)",
         *_of_histogram(lateness),

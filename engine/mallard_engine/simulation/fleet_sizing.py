@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mallard_engine.simulation.reports.day_statistics import DayFigures
+from mallard_engine.simulation.reports.day_statistics import DayStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class FleetSearch:
     even the largest did. ``tried``: every fleet's lowest share of orders in time, in per cent."""
 
     drivers: int | None
-    days: tuple[DayFigures, ...] | None
+    days: tuple[DayStatistics, ...] | None
     tried: dict[int, float]
 
     @property
@@ -24,7 +24,7 @@ class FleetSearch:
 
 
 def smallest_fleet(
-    run: Callable[[int, int], DayFigures],
+    run: Callable[[int, int], DayStatistics],
     seeds: Sequence[int],
     *,
     goal_percent: float,
@@ -37,13 +37,13 @@ def smallest_fleet(
     worse, fewer than ``least`` to be too few; a fleet that fails with one seed is not tried with
     the others."""
     tried: dict[int, float] = {}
-    best: tuple[int, tuple[DayFigures, ...]] | None = None
+    best: tuple[int, tuple[DayStatistics, ...]] | None = None
     fails, keeps = max(-(-least // step) - 1, 0), -(-most // step) + 1
     while keeps - fails > 1:
         # The largest is looked at first: without it there is nothing to search.
         middle = keeps - 1 if best is None else (fails + keeps) // 2
         drivers = middle * step
-        days: list[DayFigures] = []
+        days: list[DayStatistics] = []
         for seed in seeds:
             days.append(run(drivers, seed))
             if days[-1].on_time_percent < goal_percent:

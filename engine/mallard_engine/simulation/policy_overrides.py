@@ -11,7 +11,7 @@ from mallard_engine.input_files import read_toml
 
 
 def policy_over(
-    base: MarketPolicy, file: Path | None = None, figures: Sequence[str] = ()
+    base: MarketPolicy, file: Path | None = None, settings: Sequence[str] = ()
 ) -> MarketPolicy:
     """The base with the file's ``[policy]`` table over it, and ``NAME=VALUE`` figures over both.
 
@@ -21,7 +21,7 @@ def policy_over(
     given = {name: Given(value, name) for name, value in ours if value is not None}
     if file is not None:
         given |= _of_file(file)
-    for text in figures:
+    for text in settings:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set {text}: not of the form NAME=VALUE")

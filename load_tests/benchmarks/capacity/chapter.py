@@ -29,16 +29,16 @@ def chapter(results: Results) -> Chapter:
             else ((SERVER, "ms"), (REDIS, "ms"), (OFFER_P99, "ms"))
         )
         for metric, unit in metrics:
-            told = f"{metric}{', ' if unit else ''}{unit}" + (
+            label = f"{metric}{', ' if unit else ''}{unit}" + (
                 f", at {rate:g} a second" if rate else ""
             )
             cells = [cell(results, name, metric, case) for name in _CONTESTANTS]
-            rows.append((told, *cells, ratio_cell(results, metric, MALLARD, LINE, case)))
+            rows.append((label, *cells, ratio_cell(results, metric, MALLARD, LINE, case)))
         if rate == 100:
-            told = f"{SERVER} at 100 a second"
+            label = f"{SERVER} at 100 a second"
             for name, way in ((LINE, "a line"), (POOL, "a pool")):
                 found = ratio_of(results, SERVER, (MALLARD, name), case)
-                aims += aim(f"{told}, against the minimal program with {way}", 1.4, found)
-            aims += aim(told, 0.9, spread_of(results, MALLARD, SERVER, case), "ms")
+                aims += aim(f"{label}, against the minimal program with {way}", 1.4, found)
+            aims += aim(label, 0.9, spread_of(results, MALLARD, SERVER, case), "ms")
     blocks.append(Table(("", *_CONTESTANTS, "Mallard to the floor"), rows))
     return Chapter("Capacity", blocks, aims)

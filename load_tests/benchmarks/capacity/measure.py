@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
-from load_tests.benchmarks.benches import Measured, Tell
+from load_tests.benchmarks.benches import Measured, PrintLine
 from load_tests.benchmarks.environment import versions
 from load_tests.benchmarks.flags import above_zero, count, repetitions_flag
 from load_tests.benchmarks.system.arena import LINE, MALLARD, PACKAGES, POOL, Arena, Contestant
@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     repetitions_flag(parser, 2)
 
 
-def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
     """Each in turn climbs the ladder until its process is at 80 % or its offers wait in a queue."""
     arena, tally = Arena(), Tally()
     rates = sorted(args.rate or (100.0, 200.0, 300.0, 450.0))
@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
         cycles, cpu = points[0]
         return f"{carried:.0f} cycles a second at 80 %, {cpu / cycles * 1000:.2f} ms each at first"
 
-    in_turn((MALLARD, POOL, LINE), args.repetitions, tell, run)
+    in_turn((MALLARD, POOL, LINE), args.repetitions, print_line, run)
     return Measured(tally.samples(), versions(PACKAGES))
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from load_tests.benchmarks.engine.answering import answer_all
 from load_tests.benchmarks.engine.calls import call_us, hot_call
 from load_tests.benchmarks.engine.costs import match_cost, report_calls
-from load_tests.benchmarks.engine.latency_figures import version
+from load_tests.benchmarks.engine.latencies import version
 from load_tests.benchmarks.engine.races import race
 from load_tests.benchmarks.engine.reports import report
 from load_tests.benchmarks.engine.world import MARKET, World

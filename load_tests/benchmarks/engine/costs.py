@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from load_tests.benchmarks.engine.latency_figures import command_us, reset
+from load_tests.benchmarks.engine.latencies import command_us, reset
 from load_tests.benchmarks.engine.races import race
 from load_tests.benchmarks.engine.reports import report
 from load_tests.benchmarks.engine.world import CountingLink, World
@@ -86,7 +86,7 @@ async def report_calls(url: str, positions: NDArray[np.float64]) -> Mapping[str,
         if not isinstance(line, CountingLink):
             raise TypeError("the calls are not counted")
         line.calls.clear()
-        told = await report(world, positions, 1)
-        return {"scripts": line.calls.get("EVALSHA", 0) - 1, "fixes": told["fixes"]}
+        counts = await report(world, positions, 1)
+        return {"scripts": line.calls.get("EVALSHA", 0) - 1, "fixes": counts["fixes"]}
     finally:
         await world.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from load_tests.benchmarks.engine.latency_figures import command_us, cpu_us, reset
+from load_tests.benchmarks.engine.latencies import command_us, cpu_us, reset
 from load_tests.benchmarks.engine.world import MARKET, World, driver_name
 from mallard_engine.ports import DriverFix
 from mallard_engine.storage.calls.drivers import MAX_BATCH

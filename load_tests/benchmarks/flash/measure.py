@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from load_tests.benchmarks.benches import Measured, Tell
+from load_tests.benchmarks.benches import Measured, PrintLine
 from load_tests.benchmarks.environment import versions
 from load_tests.benchmarks.flags import above_zero, count, repetitions_flag
 from load_tests.benchmarks.pages.samples import sample
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=count, default=2, help="of the engine (2)")
 
 
-def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
     """One swarm, sale after sale; between two the drivers deliver and are free again."""
     spread = "at once" if args.within_s < _AT_ONCE_S else f"within {args.within_s:g} s"
     case = {"orders": args.orders, "drivers in reach": args.crowd, "spread": spread}
@@ -61,7 +61,7 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
             until_ms.append(offers.max_ms)
             without.append(args.orders - offers.count + offers.failures)
             elsewhere = result.histograms[Measure.OFFER.value]
-            tell(
+            print_line(
                 f"{number}/{args.repetitions}: all offered in {offers.max_ms:.0f} ms, "
                 f"{without[-1]:.0f} not; elsewhere p99 {elsewhere.percentile_ms(99):.1f} ms"
             )

@@ -148,7 +148,7 @@ _Judge = Callable[[Mall, Iterator[NoisyFix]], Verdict]
 
 
 @dataclass(frozen=True, slots=True)
-class VisitFigures:
+class VisitStatistics:
     """Of so many visits: the shares of those that the fence got wrong, and how late it was."""
 
     traces: int
@@ -160,9 +160,9 @@ class VisitFigures:
     delay_p95_s: float
 
 
-def visit_figures(
+def visit_statistics(
     malls: Sequence[Mall], noise: GpsNoise, traces: int, seed: int, judged: _Judge = judge
-) -> VisitFigures:
+) -> VisitStatistics:
     """What the fence makes of drives to malls. ``too_early``: over half a minute before parking."""
     rng = random.Random(f"{seed} visits")
     missed = early = left = kept = 0
@@ -179,7 +179,7 @@ def visit_figures(
         left += verdict.departures > 1 or (verdict.left_s is not None and verdict.left_s < gone_s)
         kept += verdict.left_s is None
     delays.sort()
-    return VisitFigures(
+    return VisitStatistics(
         traces,
         missed / traces,
         early / traces,
@@ -252,7 +252,7 @@ def _main() -> None:
     malls = [mall for mall in Places.load().malls.values() if mall.kind == "mall"]
     for name, noise in (("speed told", GpsNoise()), ("no speed", GpsNoise(tells_speed=False))):
         for rule, judged in (("fence", judge), ("first sight", at_first_sight)):
-            figures = visit_figures(malls, noise, options.traces, options.seed, judged)
+            figures = visit_statistics(malls, noise, options.traces, options.seed, judged)
             past = {
                 f"{beside} m{', red light' if light else ''}": round(
                     drive_by_share(

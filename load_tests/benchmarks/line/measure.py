@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
-from load_tests.benchmarks.benches import CannotMeasure, Measured, Tell
+from load_tests.benchmarks.benches import CannotMeasure, Measured, PrintLine
 from load_tests.benchmarks.contestants import OURS, Contestant, ContestantFailed, running, versions
 from load_tests.benchmarks.flags import count_from, repetitions_flag
 from load_tests.benchmarks.pages.ratios import spread
@@ -29,19 +29,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
     """Call, in turn. Raises `CannotMeasure`."""
     contestants = [Contestant(name, module) for name, module in _MODULES.items()]
     try:
         with running(contestants):
-            samples = calls(contestants, args.calls, args.repetitions, tell)
+            samples = calls(contestants, args.calls, args.repetitions, print_line)
     except ContestantFailed as error:
         raise CannotMeasure(str(error)) from error
     return Measured(samples, versions(contestants))
 
 
 def calls(
-    contestants: Sequence[Contestant], count: int, repetitions: int, tell: Tell
+    contestants: Sequence[Contestant], count: int, repetitions: int, print_line: PrintLine
 ) -> list[Sample]:
     """One at a time and many at once. Raises `ContestantFailed`."""
     samples: list[Sample] = []
@@ -54,5 +54,5 @@ def calls(
                 used[one.name].append(one.ask("call", at_once=at_once, calls=count)["us"])
         for name, values in used.items():
             samples.append(sample({"at_once": at_once}, name, "client CPU a call", "µs", values))
-            tell(f"{at_once:2} at once: {name:9} {spread(samples[-1].values)} µs a call")
+            print_line(f"{at_once:2} at once: {name:9} {spread(samples[-1].values)} µs a call")
     return samples

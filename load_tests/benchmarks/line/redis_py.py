@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 
 from load_tests.benchmarks.answering import Answer
 from load_tests.benchmarks.on_redis import answer_on_redis
-from load_tests.benchmarks.redis_figures import server_version
+from load_tests.benchmarks.redis_statistics import server_version
 
 _CONNECTIONS: Final = 32
 # The script, the number of keys and the sizes of the arguments are those of the engine's

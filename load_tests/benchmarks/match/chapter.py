@@ -47,12 +47,12 @@ def chapter(results: Results) -> Chapter:
     """Return tables for each number of racing jobs, and plots over the number of drivers."""
     blocks: list[Block] = [_OPENING]
     for racing in results.case_values("racing"):
-        told = "One job" if racing == 1 else f"{racing} jobs at once"
+        label = "One job" if racing == 1 else f"{racing} jobs at once"
         head = ("Drivers", *(f"{name}, ms" for name in _NAMES.values()))
         ratios = [f"Mallard / {_NAMES[peer]}" for peer in _PEERS]
         cases = [case for _, case in _cases(results, racing)]
         blocks += [
-            f"### {told}",
+            f"### {label}",
             "p50 / p99 in milliseconds:",
             Table(head, [_figures(results, case) for case in cases]),
             "As ratios:",
@@ -109,8 +109,8 @@ def _unserved(results: Results) -> Iterator[Sequence[str]]:
         for _, case in _cases(results, racing):
             served = [spread_of(results, name, "served", case) for name in _NAMES]
             if any(one is not None and one.least < 100 for one in served):
-                told = ["-" if one is None else f"{one.median:.0f} %" for one in served]
-                yield (f"{_count(case['drivers'])}, {case['racing']}", *told)
+                label = ["-" if one is None else f"{one.median:.0f} %" for one in served]
+                yield (f"{_count(case['drivers'])}, {case['racing']}", *label)
 
 
 def _plots(results: Results) -> Iterator[Plot]:
@@ -120,9 +120,9 @@ def _plots(results: Results) -> Iterator[Plot]:
                 series(results, shown, name, metric, _cases(results, racing))
                 for name, shown in _NAMES.items()
             ]
-            told = "one job" if racing == 1 else f"{racing} jobs at once"
+            label = "one job" if racing == 1 else f"{racing} jobs at once"
             chart = LineChart(
-                f"Match, {told}: {metric}",
+                f"Match, {label}: {metric}",
                 "free drivers in the market",
                 "milliseconds",
                 [line for line in lines if line],

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from load_tests.benchmarks.benches import CannotMeasure, Measured, Tell
+from load_tests.benchmarks.benches import CannotMeasure, Measured, PrintLine
 from load_tests.benchmarks.contestants import OURS, Contestant, ContestantFailed, running, versions
 from load_tests.benchmarks.driver_locations import Points, Ring, read_zips, real_metro
 from load_tests.benchmarks.flags import count_from, repetitions_flag
@@ -67,14 +67,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     repetitions_flag(parser, 5)
 
 
-def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
     """Race. Raises `CannotMeasure`."""
     names = [name for name in MODULES if name.replace(" ", "-") not in args.without]
     if "postgis" in names:
-        programs()  # told before anything has taken its time
+        programs()  # fail before anything takes time
     zips = read_zips()
     samples: list[Sample] = []
-    told: dict[str, str] = {}
+    found_versions: dict[str, str] = {}
     for drivers in args.drivers:
         contestants = [Contestant(name, MODULES[name]) for name in names]
         try:
@@ -82,13 +82,13 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
                 where = contestants[0].ask("where")
                 area: Ring = [(lon, lat) for lon, lat, *_ in where["area"]]
                 points = real_metro(drivers, area, zips)
-                load(contestants, points, where, Path(folder), tell)
+                load(contestants, points, where, Path(folder), print_line)
                 for racing in args.racing:
-                    samples += race(contestants, drivers, racing, args.repetitions, tell)
-                told |= versions(contestants)
+                    samples += race(contestants, drivers, racing, args.repetitions, print_line)
+                found_versions |= versions(contestants)
         except ContestantFailed as error:
             raise CannotMeasure(str(error)) from error
-    return Measured(samples, told)
+    return Measured(samples, found_versions)
 
 
 def load(
@@ -96,7 +96,7 @@ def load(
     points: Points,
     where: Mapping[str, float],
     folder: Path,
-    tell: Tell,
+    print_line: PrintLine,
 ) -> None:
     """Give each the same drivers, and let it warm up. Raises `ContestantFailed`."""
     file = folder / "positions.npy"
@@ -108,11 +108,15 @@ def load(
             raise ContestantFailed(f"{one.name} has {answer['drivers']} of {len(points)} drivers")
         for jobs, times in _WARM_UP:
             one.ask("race", jobs=jobs, times=times)
-        tell(f"{one.name}: {len(points):,} drivers loaded")
+        print_line(f"{one.name}: {len(points):,} drivers loaded")
 
 
 def race(
-    contestants: Sequence[Contestant], drivers: int, racing: int, repetitions: int, tell: Tell
+    contestants: Sequence[Contestant],
+    drivers: int,
+    racing: int,
+    repetitions: int,
+    print_line: PrintLine,
 ) -> list[Sample]:
     """One case: everybody in turn, beginning with another one each time."""
     times = {one.name: _times(one, racing) for one in contestants}
@@ -127,7 +131,7 @@ def race(
     for name, latencies in races.items():
         samples += _samples(case, name, latencies, racing * times[name])
         p50, p99 = (samples[-3 + n].values for n in (0, 1))
-        tell(
+        print_line(
             f"{drivers:,} drivers, {racing} racing: {name:12} p50 {sorted(p50)[len(p50) // 2]:8.3f}"
             f" ms, p99 {sorted(p99)[len(p99) // 2]:8.3f} ms"
         )

@@ -21,7 +21,7 @@ from redis.exceptions import WatchError
 
 from load_tests.benchmarks.answering import Answer, settle
 from load_tests.benchmarks.on_redis import answer_on_redis
-from load_tests.benchmarks.redis_figures import server_version
+from load_tests.benchmarks.redis_statistics import server_version
 
 _RADIUS_KM: Final = 5
 # Tried: 16, 32, 64 read at a time, 4 to 64 connections. More read serve a race, fewer one job.

@@ -44,8 +44,8 @@ def _tables(results: Results, case: Case) -> Iterator[Block]:
             found = [_latency(results, name, metric, case) for name in _CONTESTANTS]
             if any(found):
                 floor = _to_floor(results, metric, case)
-                told = f"{floor} ×" if floor else MISSING
-                rows.append((f"{metric}, ms", *map(cells.cell, found), told))
+                label = f"{floor} ×" if floor else MISSING
+                rows.append((f"{metric}, ms", *map(cells.cell, found), label))
     rows += [
         (f"{metric}{unit}", *(cell(results, name, metric, case) for name in _CONTESTANTS),
          ratio_cell(results, metric, MALLARD, LINE, case))

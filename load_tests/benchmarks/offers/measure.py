@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Final
 
-from load_tests.benchmarks.benches import Measured, Tell
+from load_tests.benchmarks.benches import Measured, PrintLine
 from load_tests.benchmarks.environment import versions
 from load_tests.benchmarks.flags import above_zero, count, repetitions_flag
 from load_tests.benchmarks.system.arena import LINE, MALLARD, PACKAGES, POOL, Arena
@@ -46,7 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     repetitions_flag(parser, 1)
 
 
-def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
     """The engine and the minimal program in both its ways, in turn, at each rate."""
     arena, tally = Arena(), Tally()
     parts = max(1, round(args.seconds / _PART_S))
@@ -84,7 +84,7 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
                 f"p99 {offers.percentile_ms(99):.2f} ms, {offers.failures} failed"
             )
 
-        in_turn((MALLARD, POOL, LINE), args.repetitions, tell, run)
+        in_turn((MALLARD, POOL, LINE), args.repetitions, print_line, run)
     return Measured(tally.samples(), versions(PACKAGES))
 
 

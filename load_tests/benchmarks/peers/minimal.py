@@ -108,7 +108,7 @@ class Minimal:
         offer, now_ms = f"offer-{number}", _now_ms()
         self._jobs[offer] = job
         await self._calls.call("HSET", job.job, "state", "offered", "offer", offer)
-        told = messages.Offer(
+        offer_message = messages.Offer(
             seq=number,
             offer=offer,
             attempt=1,
@@ -120,7 +120,7 @@ class Minimal:
             server_time_ms=now_ms,
         )
         driver = self._drivers[number % len(self._drivers)]
-        await driver({"type": "websocket.send", "bytes": self._encode(told)})
+        await driver({"type": "websocket.send", "bytes": self._encode(offer_message)})
 
     # -- drivers
 

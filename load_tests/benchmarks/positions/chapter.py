@@ -25,12 +25,12 @@ def chapter(results: Results) -> Chapter:
     aims = []
     for drivers in results.case_values("drivers"):
         case: Case = {"drivers": drivers}
-        told = f"{drivers:,}".replace(",", " ")
+        label = f"{drivers:,}".replace(",", " ")
         for metric in _METRICS:
             ratio = ratio_of(results, metric, ("ours", _PEER), case)
             figures = [spread_of(results, name, metric, case) for name in ("ours", _PEER)]
-            rows.append((f"{told}: {metric}", *map(cell, figures), cell(ratio)))
+            rows.append((f"{label}: {metric}", *map(cell, figures), cell(ratio)))
             if metric == _METRICS[0]:
-                aims += aim(f"Redis CPU a position / {_PEER}, {told} drivers", 2, ratio)
+                aims += aim(f"Redis CPU a position / {_PEER}, {label} drivers", 2, ratio)
     head = ("Drivers", "Mallard, µs", f"{_PEER}, µs", f"Mallard / {_PEER}")
     return Chapter("Positions in Redis", [_OPENING, Table(head, rows)], aims)

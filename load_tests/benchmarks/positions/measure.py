@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from load_tests.benchmarks.benches import CannotMeasure, Measured, Tell
+from load_tests.benchmarks.benches import CannotMeasure, Measured, PrintLine
 from load_tests.benchmarks.contestants import OURS, Contestant, ContestantFailed, running, versions
 from load_tests.benchmarks.driver_locations import Points, Ring, read_zips, real_metro
 from load_tests.benchmarks.flags import count_from, repetitions_flag
@@ -43,11 +43,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
     """Report, in turn. Raises `CannotMeasure`."""
     zips = read_zips()
     samples: list[Sample] = []
-    told: dict[str, str] = {}
+    found_versions: dict[str, str] = {}
     for drivers in args.drivers:
         contestants = [Contestant(name, module) for name, module in MODULES.items()]
         try:
@@ -55,11 +55,11 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
                 where = contestants[0].ask("where")
                 area: Ring = [(lon, lat) for lon, lat, *_ in where["area"]]
                 load(contestants, real_metro(drivers, area, zips), where, Path(folder))
-                samples += reports(contestants, drivers, args.repetitions, tell)
-                told |= versions(contestants)
+                samples += reports(contestants, drivers, args.repetitions, print_line)
+                found_versions |= versions(contestants)
         except ContestantFailed as error:
             raise CannotMeasure(str(error)) from error
-    return Measured(samples, told)
+    return Measured(samples, found_versions)
 
 
 def load(
@@ -75,19 +75,19 @@ def load(
 
 
 def reports(
-    contestants: Sequence[Contestant], drivers: int, repetitions: int, tell: Tell
+    contestants: Sequence[Contestant], drivers: int, repetitions: int, print_line: PrintLine
 ) -> list[Sample]:
     """Everybody's fixes in turn. Raises `ContestantFailed`."""
     reporting = min(drivers, REPORTING)
     rounds = _FIXES // reporting
-    told: dict[str, list[Mapping[str, float]]] = {one.name: [] for one in contestants}
+    reports: dict[str, list[Mapping[str, float]]] = {one.name: [] for one in contestants}
     for _ in range(repetitions):
         for one in contestants:
-            told[one.name].append(one.ask("report", rounds=rounds, drivers=reporting))
+            reports[one.name].append(one.ask("report", rounds=rounds, drivers=reporting))
     samples: list[Sample] = []
-    for name, answers in told.items():
+    for name, answers in reports.items():
         for key, metric in METRICS.items():
             values = [answer[key] for answer in answers]
             samples.append(sample({"drivers": drivers}, name, metric, "µs", values))
-            tell(f"{drivers:,} drivers: {name:13} {metric}: {spread(samples[-1].values)} µs")
+            print_line(f"{drivers:,} drivers: {name:13} {metric}: {spread(samples[-1].values)} µs")
     return samples

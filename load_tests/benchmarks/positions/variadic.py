@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 
 from load_tests.benchmarks.answering import Answer, settle
 from load_tests.benchmarks.on_redis import answer_on_redis
-from load_tests.benchmarks.redis_figures import command_us, cpu_us, server_version
+from load_tests.benchmarks.redis_statistics import command_us, cpu_us, server_version
 
 _BATCH: Final = 256
 # As large as what the engine keeps of a position.

@@ -38,12 +38,12 @@ def chapter(results: Results) -> Chapter:
             f"{named(case)}:",
             Table(
                 ("for a position", "Mallard", "bare sink", "batches", "ratio to the floor"),
-                [(*row, told) for row, told in zip(rows, ratios, strict=True)],
+                [(*row, label) for row, label in zip(rows, ratios, strict=True)],
             ),
         ]
         to_sink = ratio_of(results, SERVER, (MALLARD, SINK), case)
         to_batches = ratio_of(results, REDIS, (MALLARD, LINE), case)
-        told = "CPU for a position over a socket, against"
-        aims += aim(f"engine {told} the bare sink", 1.4, to_sink)
-        aims += aim(f"Redis {told} GEOADD and HSET of many", 2.0, to_batches)
+        label = "CPU for a position over a socket, against"
+        aims += aim(f"engine {label} the bare sink", 1.4, to_sink)
+        aims += aim(f"Redis {label} GEOADD and HSET of many", 2.0, to_batches)
     return Chapter("Positions over sockets", blocks, aims)

@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from load_tests.benchmarks.benches import Measured, Tell
+from load_tests.benchmarks.benches import Measured, PrintLine
 from load_tests.benchmarks.environment import versions
 from load_tests.benchmarks.flags import above_zero, count, repetitions_flag
 from load_tests.benchmarks.system.arena import LINE, MALLARD, PACKAGES, SINK, Arena
@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     repetitions_flag(parser, 3)
 
 
-def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
     """The engine, the sink, and the minimal program with its GEOADD and HSET of many, in turn."""
     arena, tally = Arena(), Tally()
     case = {"drivers": args.drivers, "fixes a second": round(args.drivers / args.report_s)}
@@ -50,12 +50,12 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
         fixes = result.counts["fixes"]
         server_us = (after.engine_cpu_s - before.engine_cpu_s) / fixes * _US_PER_S
         tally.add(case, name, SERVER, US, server_us)
-        told = f"{fixes} fixes, server {server_us:.1f} µs each"
+        summary = f"{fixes} fixes, server {server_us:.1f} µs each"
         if after.redis_cpu_s is not None:
             redis_us = (after.redis_cpu_s - before.redis_cpu_s) / fixes * _US_PER_S
             tally.add(case, name, REDIS, US, redis_us)
-            told += f", Redis {redis_us:.1f} µs"
-        return told
+            summary += f", Redis {redis_us:.1f} µs"
+        return summary
 
-    in_turn((MALLARD, SINK, LINE), args.repetitions, tell, run)
+    in_turn((MALLARD, SINK, LINE), args.repetitions, print_line, run)
     return Measured(tally.samples(), versions(PACKAGES))

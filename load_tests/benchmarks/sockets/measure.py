@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from load_tests.benchmarks.benches import Measured, Tell
+from load_tests.benchmarks.benches import Measured, PrintLine
 from load_tests.benchmarks.environment import versions
 from load_tests.benchmarks.flags import count, repetitions_flag
 from load_tests.benchmarks.system.arena import MALLARD, PACKAGES, SINK, Arena
@@ -25,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     repetitions_flag(parser, 3)
 
 
-def measure(args: argparse.Namespace, tell: Tell) -> Measured:
+def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
     """One process of each in turn, with all drivers on it."""
     arena, tally = Arena(), Tally()
     case = {"drivers": args.drivers}
@@ -54,5 +54,5 @@ def measure(args: argparse.Namespace, tell: Tell) -> Measured:
         tally.add(case, name, CPU, "µs", cpu_us)
         return f"{kib:.1f} KiB a driver, {args.drivers / connected_s:.0f} connects a second"
 
-    in_turn((MALLARD, SINK), args.repetitions, tell, run)
+    in_turn((MALLARD, SINK), args.repetitions, print_line, run)
     return Measured(tally.samples(), versions(PACKAGES))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from load_tests.benchmarks.benches import Tell
+from load_tests.benchmarks.benches import PrintLine
 from load_tests.benchmarks.pages.samples import Sample, sample
 
 Case = Mapping[str, float | str]
@@ -30,9 +30,9 @@ class Tally:
 
 
 def in_turn(
-    contestants: Sequence[str], repetitions: int, tell: Tell, run: Callable[[str], str]
+    contestants: Sequence[str], repetitions: int, print_line: PrintLine, run: Callable[[str], str]
 ) -> None:
     """Each contestant in each repetition: A B C, A B C, … `run` returns what to say of it."""
     for repetition in range(1, repetitions + 1):
         for name in contestants:
-            tell(f"{repetition}/{repetitions} {name}: {run(name)}")
+            print_line(f"{repetition}/{repetitions} {name}: {run(name)}")

@@ -102,7 +102,7 @@ def test_a_folder_is_audited_while_its_server_runs(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "output"),
     [
         (["--redis", "redis://127.0.0.1:1/0"], "127.0.0.1:1"),
         (["--data", "/nonexistent"], "no store in /nonexistent"),
@@ -110,8 +110,8 @@ def test_a_folder_is_audited_while_its_server_runs(folder: Path) -> None:
         (["--redis", "gopher://nowhere"], "redis://"),
     ],
 )
-def test_a_store_that_is_not_there_is_exit_status_2(flags: list[str], told: str) -> None:
+def test_a_store_that_is_not_there_is_exit_status_2(flags: list[str], output: str) -> None:
     done = check(*flags)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert output in done.stderr
     assert "Traceback" not in done.stderr

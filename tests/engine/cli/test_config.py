@@ -53,5 +53,5 @@ def test_what_is_wrong_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], toml: str, message: str
 ) -> None:
     assert check(tmp_path, toml) == 2
-    told = capsys.readouterr()
-    assert message in told.out + told.err
+    output = capsys.readouterr()
+    assert message in output.out + output.err

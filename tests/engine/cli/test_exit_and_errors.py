@@ -102,12 +102,12 @@ def test_drivers_in_the_background_end_on_a_signal(number: signal.Signals) -> No
         try:
             assert "connected" in process.stdout.readline()
             process.send_signal(number)
-            _, told = process.communicate(timeout=WITHIN_S)
+            _, output = process.communicate(timeout=WITHIN_S)
         finally:
             process.kill()
     assert process.returncode == 1
-    assert "no driver was welcomed" in told
-    assert "Traceback" not in told
+    assert "no driver was welcomed" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(

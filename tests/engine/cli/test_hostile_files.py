@@ -40,9 +40,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line that a command says before it ends with status 2."""
     assert main(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    (line,) = told.err.split("\n")[:-1]
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.split("\n")[:-1]
     assert line.startswith("mallard: ")
     assert line.isprintable()
     assert len(line) < 400
@@ -124,9 +124,9 @@ def test_a_byte_order_mark_is_skipped(
         monkeypatch.setenv("MALLARD_KEY_SET_FILE", name)
     (folder / name).write_bytes(BOM + text.encode())
     main([word.replace("FILE", name) for word in command])
-    told = capsys.readouterr().err
-    assert name not in told, told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert name not in output, output
+    assert "Traceback" not in output
 
 
 def test_tables_may_begin_with_a_byte_order_mark(
@@ -285,19 +285,19 @@ def test_a_recording_with_a_bad_line_is_refused(
 ) -> None:
     good, path = recorded(), folder / "day"
 
-    def told(lines: list[dict[str, Any]]) -> str:
+    def output(lines: list[dict[str, Any]]) -> str:
         write_lines(path, lines)
         return refused(capsys, "replay", "day", "day")
 
-    assert "line 3: job.id" in told([*good[:2], good[1], *good[2:]])
-    assert "line 9" in told([*good, {}])
+    assert "line 3: job.id" in output([*good[:2], good[1], *good[2:]])
+    assert "line 9" in output([*good, {}])
     late = {"event": good[-1]["event"] | {"at": START_MS + 400 * DAY_MS}}
-    assert "line 9: event.at" in told([*good, late])
+    assert "line 9: event.at" in output([*good, late])
     unknown = {"event": good[-1]["event"] | {"became": "eaten"}}
-    assert "line 9: event.became" in told([*good, unknown])
+    assert "line 9: event.became" in output([*good, unknown])
     head = good[0] | {"jobs": 1, "events": 7}
-    assert "cut short: 6 events" in told([head, *good[1:]])
-    assert "line 1" in told([good[0] | {"market": "a/b"}, *good[1:]])
+    assert "cut short: 6 events" in output([head, *good[1:]])
+    assert "line 1" in output([good[0] | {"market": "a/b"}, *good[1:]])
     for text in (DEEP, '{"x": ' + DEEP):
         path.write_text(json.dumps(good[0]) + "\n" + text)
         assert "line 2" in refused(capsys, "replay", "day", "day")

@@ -11,7 +11,7 @@ from mallard_engine.cli.main import main
 from mallard_engine.core.places.markets import Places
 from mallard_engine.simulation.recordings.recording import read_recording
 from mallard_engine.simulation.recordings.replay import as_it_was, scenario_of
-from mallard_engine.simulation.reports.day_statistics import figures_of
+from mallard_engine.simulation.reports.day_statistics import statistics_of
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day
 from mallard_engine.simulation.scenarios import mallday
@@ -49,12 +49,12 @@ def test_as_it_was_is_what_the_day_was_and_it_can_be_replayed(live: Day, file: P
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     recording = read_recording(file)
     assert len(recording.events) == len(live.events)
-    was, told = as_it_was(recording), figures_of(live)
-    assert was.orders == told.orders
-    assert was.undelivered_percent == pytest.approx(told.undelivered_percent)
-    assert was.wait_mean == pytest.approx(told.wait_mean, abs=0.05)
-    assert was.click_to_door_mean == pytest.approx(told.click_to_door_mean, abs=0.05)
-    assert was.offers_per_order == pytest.approx(told.offers_per_order)
+    was, output = as_it_was(recording), statistics_of(live)
+    assert was.orders == output.orders
+    assert was.undelivered_percent == pytest.approx(output.undelivered_percent)
+    assert was.wait_mean == pytest.approx(output.wait_mean, abs=0.05)
+    assert was.click_to_door_mean == pytest.approx(output.click_to_door_mean, abs=0.05)
+    assert was.offers_per_order == pytest.approx(output.offers_per_order)
     policy = live.scenario.policy
     scenario = scenario_of(recording, live.scenario.places, policy)
     assert len(scenario.orders) == len(live.scenario.orders)

@@ -22,9 +22,9 @@ def test_two_instances_their_solutions_and_figures(
     assert "mean of 2" in capsys.readouterr().out
     for town in towns:
         assert breaches(town, tmp_path / "out" / town.name) == []
-    told = json.loads((tmp_path / "figures.json").read_text())
-    assert [row["instance"] for row in told["instances"]] == ["a", "b"]
-    assert told["how"]["policy"] == str(policy)
+    output = json.loads((tmp_path / "figures.json").read_text())
+    assert [row["instance"] for row in output["instances"]] == ["a", "b"]
+    assert output["how"]["policy"] == str(policy)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from mallard_engine.demo.audit import Finding, account, ghosts
+from mallard_engine.demo.audit import Finding, audit, offers_to_dead_node
 from mallard_engine.workload.fleet_tally import Tally
 from mallard_protocol.resources import Asked, Explanation, Job
 from tests.engine.demo.jobs import START, START_MS, a_job
@@ -28,7 +28,7 @@ def _broken(findings: Iterable[Finding]) -> set[str]:
 
 def test_all_is_well() -> None:
     jobs = [_delivered("j1"), a_job("j2", (0, "cancelled", "cancelled"))]
-    assert not _broken(account(["j1", "j2"], jobs, _tally(j1=["d1"]), wanted_delivered=1))
+    assert not _broken(audit(["j1", "j2"], jobs, _tally(j1=["d1"]), wanted_delivered=1))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_all_is_well() -> None:
 def test_what_is_wrong_is_found(
     submitted: list[str], jobs: list[Job], tally: Tally, broken: set[str]
 ) -> None:
-    assert _broken(account(submitted, jobs, tally, wanted_delivered=1)) == broken
+    assert _broken(audit(submitted, jobs, tally, wanted_delivered=1)) == broken
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_offers_to_ghosts(offered_s: float, back_s: float, *, holds: bool) -> No
     turn = Asked("d1", 1, "unacknowledged", START + timedelta(seconds=offered_s + 3))
     explanation = Explanation("j1", 1, None, 1000, capped=False, candidates=(), asked=(turn,))
     back_ms = {"d1": START_MS + int(back_s * 1000)}
-    assert ghosts(START_MS, back_ms, [(job, explanation)]).holds is holds
+    assert offers_to_dead_node(START_MS, back_ms, [(job, explanation)]).holds is holds

@@ -1,8 +1,8 @@
-"""Figures out of metrics as a node really renders them."""
+"""MetricReadings out of metrics as a node really renders them."""
 
 import pytest
 
-from mallard_engine.demo.metric_readings import Figures, Histogram
+from mallard_engine.demo.metric_readings import Histogram, MetricReadings
 from mallard_engine.metrics import Metrics
 
 
@@ -22,17 +22,17 @@ def test_nodes_are_added_up_but_jobs_are_the_same_everywhere() -> None:
     for node in (first, second):
         node.count_drivers("phoenix", {"available": 2})
         node.count_jobs("phoenix", {"queued": 5})
-    figures = Figures(node.render().decode() for node in (first, second))
-    assert figures.offers == {"offered": 4, "declined": 1}
-    assert figures.reassigned == 1
-    assert figures.drivers["available"] == 4
-    assert figures.jobs["queued"] == 5
-    assert figures.histogram("mallard_offer_latency_seconds").count == 3
-    assert figures.histogram("no_such_metric").quantile_ms(0.5) is None
+    metrics = MetricReadings(node.render().decode() for node in (first, second))
+    assert metrics.offers == {"offered": 4, "declined": 1}
+    assert metrics.reassigned == 1
+    assert metrics.drivers["available"] == 4
+    assert metrics.jobs["queued"] == 5
+    assert metrics.histogram("mallard_offer_latency_seconds").count == 3
+    assert metrics.histogram("no_such_metric").quantile_ms(0.5) is None
 
 
 def test_a_node_that_has_said_nothing_yet() -> None:
-    assert Figures(["", ""]).reassigned == 0
+    assert MetricReadings(["", ""]).reassigned == 0
 
 
 def test_quantiles_are_spread_evenly_within_a_bucket() -> None:

@@ -1,6 +1,6 @@
 """Lateness read from timelines."""
 
-from mallard_engine.demo.reassignment_times import handovers
+from mallard_engine.demo.reassignment_times import reassignment_times
 from tests.engine.demo.jobs import a_job
 
 LIMITS_MS = {"expired": 5_000, "unacknowledged": 3_000}
@@ -15,7 +15,7 @@ def test_a_declined_offer_counts_from_the_decline() -> None:
         (0.403, "offered", "offered"),
         (1, "assigned", "accepted"),
     )
-    found = handovers([job], LIMITS_MS)
+    found = reassignment_times([job], LIMITS_MS)
     assert found.after_decline == [3.0]
     assert found.by_cause == {"declined": 1}
     assert found.end_lateness == found.after_end == []
@@ -31,7 +31,7 @@ def test_an_unanswered_offer_counts_from_its_limit() -> None:
         (8.020, "queued", "unacknowledged"),
         (8.090, "offered", "offered"),
     )
-    found = handovers([job], LIMITS_MS)
+    found = reassignment_times([job], LIMITS_MS)
     assert found.end_lateness == [10.0, 5.0]
     assert found.after_end == [15.0, 75.0]
 
@@ -43,6 +43,6 @@ def test_a_job_that_nobody_else_was_offered() -> None:
         (1, "queued", "declined"),
         (9, "expired", "expired"),
     )
-    found = handovers([job], LIMITS_MS)
+    found = reassignment_times([job], LIMITS_MS)
     assert found.after_decline == []
     assert found.without_next == 1

@@ -6,25 +6,25 @@ from collections import Counter
 from rich.console import Console
 
 from mallard_engine.demo.audit import Finding
-from mallard_engine.demo.metric_readings import Figures
-from mallard_engine.demo.reassignment_times import Handovers
-from mallard_engine.demo.screen import Screen, Sight, ms
+from mallard_engine.demo.metric_readings import MetricReadings
+from mallard_engine.demo.reassignment_times import ReassignmentTimes
+from mallard_engine.demo.screen import Screen, Snapshot, ms
 from mallard_engine.demo.summary import Outcome, print_summary
 from mallard_engine.metrics import Metrics
 from mallard_engine.workload.fleet_tally import Tally
 
 
-def _sight() -> Sight:
+def _snapshot() -> Snapshot:
     metrics = Metrics()
     metrics.offer_sent(0.002)
     metrics.offer("offered")
     metrics.count_jobs("phoenix", {"queued": 3, "delivered": 7})
-    return Sight(
+    return Snapshot(
         phase="arrivals",
         elapsed_s=12.3,
         submitted=10,
         expected=400,
-        figures=Figures([metrics.render().decode()]),
+        metrics=MetricReadings([metrics.render().decode()]),
         drivers=Counter(available=250, on_run=50),
         offers_per_s=11.5,
         reassigned_per_s=1.5,
@@ -35,8 +35,8 @@ def _sight() -> Sight:
 def test_without_a_terminal_a_line_now_and_then() -> None:
     out = io.StringIO()
     with Screen(Console(file=out), "the demo") as screen:
-        screen.show(_sight())
-        screen.show(_sight())
+        screen.show(_snapshot())
+        screen.show(_snapshot())
     title, line = out.getvalue().splitlines()
     assert title == "the demo"
     assert "12.3 s arrivals: 10 submitted; jobs: 3 queued, 7 delivered;" in line
@@ -46,7 +46,7 @@ def test_without_a_terminal_a_line_now_and_then() -> None:
 def test_in_a_terminal_a_live_view() -> None:
     out = io.StringIO()
     with Screen(Console(file=out, force_terminal=True, width=130), "the demo") as screen:
-        screen.show(_sight())
+        screen.show(_snapshot())
     seen = out.getvalue()
     for words in ("queued", "available", "reassigned a second", "p99", "7 jobs ended"):
         assert words in seen
@@ -55,7 +55,7 @@ def test_in_a_terminal_a_live_view() -> None:
 def test_the_summary_says_what_does_not_hold() -> None:
     out = io.StringIO()
     findings = [Finding("still open 0", True, "0"), Finding("nothing lost", False, "1: j1")]
-    outcome = Outcome(findings, _sight().figures, Handovers(), Tally(), [3.0], [2.0])
+    outcome = Outcome(findings, _snapshot().metrics, ReassignmentTimes(), Tally(), [3.0], [2.0])
     assert not outcome.holds
     print_summary(Console(file=out, width=120), outcome)
     assert "✓ │ still open 0" in out.getvalue()

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from mallard_engine.simulation.fleet_sizing import smallest_fleet
-from mallard_engine.simulation.reports.day_statistics import DayFigures
+from mallard_engine.simulation.reports.day_statistics import DayStatistics
 
-_DAY = DayFigures(
+_DAY = DayStatistics(
     day="a formula",
     orders=100,
     delivered=100,
@@ -40,7 +40,7 @@ class Days:
         self.needed = needed
         self.runs: list[tuple[int, int]] = []
 
-    def __call__(self, drivers: int, seed: int) -> DayFigures:
+    def __call__(self, drivers: int, seed: int) -> DayStatistics:
         self.runs.append((drivers, seed))
         in_time = 99.5 if drivers >= self.needed[seed] else 90.0
         return replace(_DAY, on_time_percent=in_time, driver_hours=3.5 * drivers)

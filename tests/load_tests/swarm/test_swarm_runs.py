@@ -14,7 +14,7 @@ import pytest
 from load_tests.benchmarks.system.arena import LINE, MALLARD, POOL, SINK, Arena
 from load_tests.credentials import Credentials
 from load_tests.measurements import Measure
-from load_tests.swarm.coordinator import Glance, Swarm, SwarmFailed, run_swarm
+from load_tests.swarm.coordinator import PhaseProgress, Swarm, SwarmFailed, run_swarm
 from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.result import SwarmResult
 from mallard_engine.workload.nodes import Node, running_nodes
@@ -58,11 +58,11 @@ def count(result: SwarmResult, measure: Measure) -> int:
 
 
 def test_orders_of_several_workers_find_their_offers(node: Node) -> None:
-    glances: list[Glance] = []
+    progress: list[PhaseProgress] = []
     result = run_swarm(
         plan(node.url, processes=2, decline_share=0.2, lapse_share=0.1),
         Credentials(secret=SECRET),
-        watch=glances.append,
+        watch=progress.append,
     )
     posted = count(result, Measure.POST_JOB)
     assert posted > 10
@@ -75,7 +75,7 @@ def test_orders_of_several_workers_find_their_offers(node: Node) -> None:
     assert result.counts["delivered"] > 0
     assert result.counts["fixes"] > 100
     assert result.drivers == 60
-    assert glances
+    assert progress
     assert json.loads(json.dumps(result.to_json()))["measures"]["offer latency"]["failures"] == 0
 
 

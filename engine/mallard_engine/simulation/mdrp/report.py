@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mallard_engine.input_files import Row, read_rows
-from mallard_engine.simulation.mdrp.solution import MdrpFigures
+from mallard_engine.simulation.mdrp.solution import MdrpStatistics
 
 _REFERENCE = "reference.csv"
 # Column, attribute, decimals; None in a mean is left out of it.
@@ -58,30 +58,30 @@ def _minutes(row: Row, column: str) -> float | None:
     return row.number(column, 0, 10_080) if row.text(column) else None
 
 
-def summary(figures: Sequence[MdrpFigures]) -> dict[str, float | None]:
+def summary(rows: Sequence[MdrpStatistics]) -> dict[str, float | None]:
     """The mean of each column over the instances, each instance counting once."""
     return {
-        attribute: _mean(getattr(row, attribute) for row in figures) for _, attribute, _ in _COLUMNS
+        attribute: _mean(getattr(row, attribute) for row in rows) for _, attribute, _ in _COLUMNS
     }
 
 
 def as_json(
-    figures: Sequence[MdrpFigures], published: Mapping[str, Published], how: Mapping[str, Any]
+    rows: Sequence[MdrpStatistics], published: Mapping[str, Published], how: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All of it as plain data; ``how``: the settings of the run."""
     return {
         "how": dict(how),
         "instances": [
             asdict(row) | {"published": asdict(published.get(row.instance, Published()))}
-            for row in figures
+            for row in rows
         ],
-        "mean": summary(figures),
-        "mean_where_reyes_published": _where_published(figures, published),
+        "mean": summary(rows),
+        "mean_where_reyes_published": _where_published(rows, published),
     }
 
 
 def print_table(
-    console: Console, figures: Sequence[MdrpFigures], published: Mapping[str, Published]
+    console: Console, rows: Sequence[MdrpStatistics], published: Mapping[str, Published]
 ) -> None:
     """One line an instance and, of several, their mean."""
     table = Table(title="MDRP: minutes; means over delivered orders")
@@ -90,7 +90,7 @@ def print_table(
         table.add_column(name, justify="right")
     for name in ("RtP Reyes", "exact", "optimum YS"):
         table.add_column(name, justify="right", style="dim")
-    for row in figures:
+    for row in rows:
         known = published.get(row.instance, Published())
         table.add_row(
             row.instance,
@@ -99,18 +99,18 @@ def print_table(
             _text(known.reyes_exact_rtp, 2),
             _text(known.ys_rtp, 2),
         )
-    if len(figures) > 1:
-        means = summary(figures)
+    if len(rows) > 1:
+        means = summary(rows)
         table.add_section()
         table.add_row(
-            f"mean of {len(figures)}",
+            f"mean of {len(rows)}",
             *(_text(means[attribute], max(places, 1)) for _, attribute, places in _COLUMNS),
             "",
             "",
             "",
         )
     console.print(table)
-    if where := _where_published(figures, published):
+    if where := _where_published(rows, published):
         console.print(
             f"the {where['instances']} with Reyes' own figures: RtP {where['rtp_mean']:.2f}, "
             f"theirs {where['reyes_rtp']:.2f}, with full knowledge {where['reyes_exact_rtp']:.2f}"
@@ -118,11 +118,11 @@ def print_table(
 
 
 def _where_published(
-    figures: Sequence[MdrpFigures], published: Mapping[str, Published]
+    rows: Sequence[MdrpStatistics], published: Mapping[str, Published]
 ) -> dict[str, Any] | None:
     known = [
         (row, published[row.instance])
-        for row in figures
+        for row in rows
         if row.instance in published and published[row.instance].reyes_rtp is not None
     ]
     if not known:

@@ -17,7 +17,7 @@ _START = "0"
 
 
 @dataclass(frozen=True, slots=True)
-class MdrpFigures:
+class MdrpStatistics:
     """The figures of one instance; minutes, per cent and the instance's money. Means are over the
     delivered orders; None where there are none."""
 
@@ -67,7 +67,7 @@ def write_solution(day: Day, instance: Instance, folder: Path) -> None:
         (folder / f"solution_info_{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def figures_of(day: Day, instance: Instance) -> MdrpFigures:
+def statistics_of(day: Day, instance: Instance) -> MdrpStatistics:
     """The figures of the day."""
     parameters = instance.parameters
     ready = {order.id: order.ready_time for order in instance.orders.values()}
@@ -88,7 +88,7 @@ def figures_of(day: Day, instance: Instance) -> MdrpFigures:
     bundles = [bundle for _, trips in _by_driver(day.trips) for bundle in _bundles(trips)]
     at_work = sum(_minutes(bundle[-1])[2] + leave - _minutes(bundle[0])[0] for bundle in bundles)
     orders, delivered = len(instance.orders), len(day.trips)
-    return MdrpFigures(
+    return MdrpStatistics(
         instance=instance.name,
         orders=orders,
         delivered=delivered,

@@ -36,7 +36,7 @@ _SWEEP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayFigures:
+class ReplayStatistics:
     """What a recorded and a replayed day can be compared by: minutes and per cent."""
 
     orders: int
@@ -50,7 +50,7 @@ class ReplayFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _JobHistory:
     """When a job came to each state, the last time."""
 
     job: RecordedJob
@@ -58,24 +58,26 @@ class _Told:
     driver: str
 
 
-def as_it_was(recording: Recording) -> ReplayFigures:
+def as_it_was(recording: Recording) -> ReplayStatistics:
     """The figures of the day as its events tell them."""
-    told = _told(recording)
-    orders = len(told)
+    histories = _job_histories(recording)
+    orders = len(histories)
     if not orders:
         raise InputError("no job of the recording was submitted in it and not cancelled")
-    done = [one for one in told if JobState.DELIVERED in one.at and JobState.PICKED_UP in one.at]
+    done = [
+        one for one in histories if JobState.DELIVERED in one.at and JobState.PICKED_UP in one.at
+    ]
     waits = sorted(
         (one.at[JobState.PICKED_UP] - max(one.job.ready_ms, one.job.created_ms)) / MINUTE_MS
         for one in done
     )
     in_time = sum(one.at[JobState.DELIVERED] <= one.job.deadline_ms for one in done)
     ctd = [(one.at[JobState.DELIVERED] - one.job.created_ms) / MINUTE_MS for one in done]
-    jobs = {one.job.id for one in told}
+    jobs = {one.job.id for one in histories}
     offers = sum(
         event.became == JobState.OFFERED and event.job in jobs for event in recording.events
     )
-    return ReplayFigures(
+    return ReplayStatistics(
         orders,
         100 * (orders - len(done)) / orders,
         fmean(waits) if waits else None,
@@ -92,14 +94,16 @@ def scenario_of(
     """The day as a scenario. :raises InputError: if nothing of it can be replayed"""
     if recording.market not in places.markets:
         raise InputError(f"there is no market {recording.market!r}")
-    told = _told(recording)
+    histories = _job_histories(recording)
     malls = places.markets[recording.market].malls
-    for one in told:
+    for one in histories:
         stores = malls[one.job.mall].stores if one.job.mall in malls else {}
         if unknown := [store for store in one.job.stores if store not in stores]:
             raise InputError(f"job {one.job.id}: there is no {unknown[0]} at {one.job.mall}")
-    shifts = _shifts(recording, told, places, policy, random.Random(f"{seed} {recording.market}"))
-    if not told or not shifts:
+    shifts = _shifts(
+        recording, histories, places, policy, random.Random(f"{seed} {recording.market}")
+    )
+    if not histories or not shifts:
         raise InputError("the recording has no job, or no driver, that could be replayed")
     last_ms = max(event.at for event in recording.events) + _AFTER_MS
     orders = tuple(
@@ -115,7 +119,7 @@ def scenario_of(
             expires_ms=min(one.job.expires_ms, max(last_ms, one.job.created_ms + _AFTER_MS)),
             stores=one.job.stores,
         )
-        for one in told
+        for one in histories
     )
     answers = _spans(recording.events, JobState.OFFERED, JobState.ASSIGNED)
     return Scenario(
@@ -126,7 +130,7 @@ def scenario_of(
         travel=StraightLine.of(policy, places.market(recording.market).time_zone),
         distance_m=lambda *ends: policy.circuity * haversine_m(*ends),
         service=Service(
-            park_ms=_at_counter_ms(told, policy),
+            park_ms=_at_counter_ms(histories, policy),
             door_ms=round(policy.dropoff_dwell_s * 1000),
             leave_ms=0,
         ),
@@ -140,7 +144,7 @@ def scenario_of(
     )
 
 
-def _told(recording: Recording) -> list[_Told]:
+def _job_histories(recording: Recording) -> list[_JobHistory]:
     """The jobs that were submitted in the recording and not cancelled."""
     at: dict[str, dict[str, int]] = {}
     driver: dict[str, str] = {}
@@ -153,7 +157,7 @@ def _told(recording: Recording) -> list[_Told]:
                 driver[event.job] = event.driver
     begun = {event.job for event in recording.events if event.kind == "job" and not event.was}
     return [
-        _Told(recording.jobs[job], states, driver.get(job, ""))
+        _JobHistory(recording.jobs[job], states, driver.get(job, ""))
         for job, states in at.items()
         if job in begun and job in recording.jobs and JobState.CANCELLED not in states
     ]
@@ -173,10 +177,10 @@ def _spans(events: Sequence[RecordedEvent], start: str, end: str) -> list[int]:
     return spans
 
 
-def _at_counter_ms(told: Sequence[_Told], policy: MarketPolicy) -> int:
+def _at_counter_ms(histories: Sequence[_JobHistory], policy: MarketPolicy) -> int:
     spans = [
         one.at[JobState.PICKED_UP] - max(one.at[JobState.AT_MALL], one.job.ready_ms)
-        for one in told
+        for one in histories
         if JobState.PICKED_UP in one.at and JobState.AT_MALL in one.at
     ]
     return max(0, round(median(spans))) if spans else round(policy.store_dwell_s * 1000)
@@ -184,14 +188,14 @@ def _at_counter_ms(told: Sequence[_Told], policy: MarketPolicy) -> int:
 
 def _shifts(
     recording: Recording,
-    told: Sequence[_Told],
+    histories: Sequence[_JobHistory],
     places: Places,
     policy: MarketPolicy,
     rng: random.Random,
 ) -> tuple[Shift, ...]:
     ways = {
         (one.driver, one.at[JobState.ASSIGNED]): (one, one.at[JobState.AT_MALL])
-        for one in told
+        for one in histories
         if one.driver and JobState.ASSIGNED in one.at and JobState.AT_MALL in one.at
     }
     away_m = [
@@ -199,7 +203,7 @@ def _shifts(
         for (_, at), (_, there) in ways.items()
     ]
     malls = tuple(places.markets[recording.market].malls.values())
-    acceptance, everybody = _acceptance(recording, told)
+    acceptance, everybody = _acceptance(recording, histories)
     shifts: list[Shift] = []
     for driver, blocks in _blocks(recording).items():
         for number, (on_ms, off_ms) in enumerate(blocks, start=1):
@@ -265,10 +269,12 @@ def _blocks(recording: Recording) -> dict[str, list[tuple[int, int]]]:
     return dict(sorted(blocks.items()))
 
 
-def _acceptance(recording: Recording, told: Sequence[_Told]) -> tuple[dict[str, float], float]:
+def _acceptance(
+    recording: Recording, histories: Sequence[_JobHistory]
+) -> tuple[dict[str, float], float]:
     """How likely each driver takes an offer, and how likely everybody does."""
     taken = Counter(event.driver for event in recording.events if event.became == JobState.ASSIGNED)
-    refused = Counter(driver for one in told for driver in one.job.refused_by)
+    refused = Counter(driver for one in histories for driver in one.job.refused_by)
     asked = taken.total() + refused.total()
     everybody = taken.total() / asked if asked else 1.0
     own = {

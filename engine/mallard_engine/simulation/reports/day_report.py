@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from mallard_engine.simulation.reports.day_statistics import DayFigures
+from mallard_engine.simulation.reports.day_statistics import DayStatistics
 
 # Column, attribute, decimals.
 _COLUMNS = (
@@ -29,7 +29,7 @@ _COLUMNS = (
 )
 
 
-def print_days(console: Console, figures: Sequence[DayFigures], notes: Sequence[str]) -> None:
+def print_days(console: Console, rows: Sequence[DayStatistics], notes: Sequence[str]) -> None:
     """One line a day, then what to know about them."""
     table = Table(
         title="minutes and kilometres; means over delivered orders; nobody: undelivered ones for "
@@ -38,7 +38,7 @@ def print_days(console: Console, figures: Sequence[DayFigures], notes: Sequence[
     table.add_column("day", no_wrap=True)
     for name, _, _ in _COLUMNS:
         table.add_column(name, justify="right")
-    for row in figures:
+    for row in rows:
         cells = []
         for _, attribute, places in _COLUMNS:
             value = getattr(row, attribute)

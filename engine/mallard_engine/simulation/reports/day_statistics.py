@@ -10,7 +10,7 @@ from mallard_engine.simulation.scenario import Day, Trip
 
 
 @dataclass(frozen=True, slots=True)
-class DayFigures:
+class DayStatistics:
     """Minutes, kilometres, per cent. ``wait``: from when the parcel was ready (and ordered) to its
     pickup. ``on_time_percent``: of all orders, those dropped off when they were wanted;
     ``possible_percent``: those that a courier at the counter could have dropped off by then.
@@ -43,7 +43,7 @@ class DayFigures:
     wall_s: float
 
 
-def figures_of(day: Day) -> DayFigures:
+def statistics_of(day: Day) -> DayStatistics:
     """The figures of the day."""
     scenario, trips = day.scenario, day.trips
     orders = len(scenario.orders)
@@ -55,7 +55,7 @@ def figures_of(day: Day) -> DayFigures:
     hours = sum(shift.off_ms - shift.on_ms for shift in scenario.shifts) / 3_600_000
     at_work_ms = _at_work_ms(trips)
     km = [(trip.way_in_m + trip.way_out_m) / 1000 for trip in trips]
-    return DayFigures(
+    return DayStatistics(
         day=scenario.name,
         orders=orders,
         delivered=len(trips),

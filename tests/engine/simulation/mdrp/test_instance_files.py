@@ -10,7 +10,7 @@ from mallard_engine.core.policy import Round
 from mallard_engine.input_files import InputError
 from mallard_engine.simulation.mdrp import instance_files
 from mallard_engine.simulation.mdrp.report import as_json, read_published
-from mallard_engine.simulation.mdrp.solution import MdrpFigures, figures_of, write_solution
+from mallard_engine.simulation.mdrp.solution import MdrpStatistics, statistics_of, write_solution
 from mallard_engine.simulation.run_day import simulate
 from tests.engine.simulation.feasibility import breaches
 from tests.engine.simulation.instances import write_instance
@@ -20,33 +20,33 @@ DATA = Path(os.environ.get("MALLARD_DATASETS", ROOT.parent / "shared" / "data"))
 REAL = ("0o50t100s1p100", "1r50t75s1p125")
 
 
-def solve(folder: Path, solution: Path, redis_url: str, how: Round = "batch") -> MdrpFigures:
+def solve(folder: Path, solution: Path, redis_url: str, how: Round = "batch") -> MdrpStatistics:
     instance = instance_files.read_instance(folder)
     policy = replace(instance_files.default_policy(instance.parameters), round=how)
     day = simulate(instance_files.scenario_of(instance, policy), redis_url)
     write_solution(day, instance, solution)
-    return figures_of(day, instance)
+    return statistics_of(day, instance)
 
 
 @pytest.mark.parametrize("how", ["instant", "batch"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_solutions_are_feasible(tmp_path: Path, redis_url: str, how: Round, seed: int) -> None:
     folder = write_instance(tmp_path / "town", couriers=16, seed=seed)
-    figures = solve(folder, tmp_path / "solution", redis_url, how)
+    statistics = solve(folder, tmp_path / "solution", redis_url, how)
     assert breaches(folder, tmp_path / "solution") == []
-    assert figures.delivered > 0.8 * figures.orders
-    assert figures.rtp_mean is not None
-    assert figures.rtp_mean >= 0
+    assert statistics.delivered > 0.8 * statistics.orders
+    assert statistics.rtp_mean is not None
+    assert statistics.rtp_mean >= 0
 
 
 def test_with_few_couriers_orders_go_in_bundles(tmp_path: Path, redis_url: str) -> None:
     folder = write_instance(tmp_path / "town", couriers=6, seed=1)
-    figures = solve(folder, tmp_path / "solution", redis_url)
+    statistics = solve(folder, tmp_path / "solution", redis_url)
     assert breaches(folder, tmp_path / "solution") == []
-    assert figures.orders_per_bundle is not None
-    assert 1 < figures.orders_per_bundle <= 3
+    assert statistics.orders_per_bundle is not None
+    assert 1 < statistics.orders_per_bundle <= 3
     lines = (tmp_path / "solution/solution_info_assignments.txt").read_text().splitlines()[1:]
-    assert figures.delivered / len(lines) == pytest.approx(figures.orders_per_bundle)
+    assert statistics.delivered / len(lines) == pytest.approx(statistics.orders_per_bundle)
 
 
 @pytest.mark.slow
@@ -56,13 +56,13 @@ def test_solutions_of_real_instances_are_feasible(
 ) -> None:
     if not (DATA / name).is_dir():
         pytest.skip(f"no instances in {DATA}: set MALLARD_DATASETS")
-    figures = solve(DATA / name, tmp_path / "solution", redis_url)
+    statistics = solve(DATA / name, tmp_path / "solution", redis_url)
     assert breaches(DATA / name, tmp_path / "solution") == []
     known = read_published(DATA)[name]
     # Better than the rolling horizon of Reyes et al., never better than full knowledge.
-    assert figures.rtp_mean is not None
+    assert statistics.rtp_mean is not None
     if known.reyes_rtp is not None and known.reyes_exact_rtp is not None:
-        assert known.reyes_exact_rtp <= figures.rtp_mean < known.reyes_rtp
+        assert known.reyes_exact_rtp <= statistics.rtp_mean < known.reyes_rtp
 
 
 def test_the_checker_sees_what_is_wrong(tmp_path: Path, redis_url: str) -> None:
@@ -89,9 +89,9 @@ def test_travel_takes_whole_minutes_in_the_plane(tmp_path: Path) -> None:
 
 def test_figures_are_told_as_json(tmp_path: Path, redis_url: str) -> None:
     folder = write_instance(tmp_path / "town", orders=12)
-    figures = solve(folder, tmp_path / "solution", redis_url)
-    told = as_json([figures, figures], {}, {"seed": 0})
-    assert told["mean"]["rtp_mean"] == figures.rtp_mean
+    statistics = solve(folder, tmp_path / "solution", redis_url)
+    told = as_json([statistics, statistics], {}, {"seed": 0})
+    assert told["mean"]["rtp_mean"] == statistics.rtp_mean
     assert told["instances"][0]["instance"] == "town"
 
 

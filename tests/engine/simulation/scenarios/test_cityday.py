@@ -8,7 +8,7 @@ import pytest
 from mallard_engine.core.matching.fairness import gini
 from mallard_engine.core.policy import Round
 from mallard_engine.input_files import InputError
-from mallard_engine.simulation.reports.day_statistics import figures_of, served_by_nobody
+from mallard_engine.simulation.reports.day_statistics import served_by_nobody, statistics_of
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import MIDNIGHT_MS, Day, Shift
 from mallard_engine.simulation.scenarios import cityday
@@ -59,12 +59,12 @@ def test_the_fleet_is_thinned_and_scattered(folder: Path) -> None:
 def test_a_small_day_is_carried_out(folder: Path, redis_url: str, how: Round) -> None:
     policy = replace(cityday.default_policy(), round=how)
     day = simulate(cityday.scenario_of(cityday.read_day(folder), policy, seed=1), redis_url)
-    figures = figures_of(day)
-    assert figures.delivered >= 29
-    assert figures.offers_per_order >= 1
-    assert figures.wait_mean is not None
-    assert figures.wait_mean >= 0
-    assert 0 <= figures.on_time_percent <= figures.possible_percent <= 100
+    statistics = statistics_of(day)
+    assert statistics.delivered >= 29
+    assert statistics.offers_per_order >= 1
+    assert statistics.wait_mean is not None
+    assert statistics.wait_mean >= 0
+    assert 0 <= statistics.on_time_percent <= statistics.possible_percent <= 100
 
 
 def test_the_rest_of_a_day_has_its_orders_and_who_is_at_work_then(folder: Path) -> None:

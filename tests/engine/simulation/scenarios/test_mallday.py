@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mallard_engine.core.places.markets import Places
-from mallard_engine.simulation.reports.day_statistics import figures_of
+from mallard_engine.simulation.reports.day_statistics import statistics_of
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day, Scenario, Trip
 from mallard_engine.simulation.scenarios import mallday
@@ -38,25 +38,25 @@ def test_what_a_day_is_made_of() -> None:
 
 
 def test_a_small_day_is_carried_out(redis_url: str) -> None:
-    figures = figures_of(simulate(scenario(), redis_url))
-    assert figures.delivered >= 36
-    assert figures.on_time_percent > 50
-    assert figures.offers == {"accepted": figures.delivered}
+    statistics = statistics_of(simulate(scenario(), redis_url))
+    assert statistics.delivered >= 36
+    assert statistics.on_time_percent > 50
+    assert statistics.offers == {"accepted": statistics.delivered}
 
 
 @pytest.mark.parametrize("round_", ["batch", "instant"])
 def test_a_day_with_runs(redis_url: str, round_: str) -> None:
-    alone = figures_of(simulate(scenario(round=round_), redis_url))
+    alone = statistics_of(simulate(scenario(round=round_), redis_url))
     changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 5_400.0, "round": round_}
     day = simulate(scenario(**changes), redis_url)
-    figures = figures_of(day)
-    assert figures.delivered >= alone.delivered
-    assert figures.on_time_percent >= alone.on_time_percent
-    assert figures.orders_per_run is not None
-    assert figures.orders_per_run > 1.5
-    assert figures.km_per_order is not None
+    statistics = statistics_of(day)
+    assert statistics.delivered >= alone.delivered
+    assert statistics.on_time_percent >= alone.on_time_percent
+    assert statistics.orders_per_run is not None
+    assert statistics.orders_per_run > 1.5
+    assert statistics.km_per_order is not None
     assert alone.km_per_order is not None
-    assert figures.km_per_order < alone.km_per_order
+    assert statistics.km_per_order < alone.km_per_order
     # Drop-offs of a run follow one another, after one visit to the mall.
     runs: dict[str, list[Trip]] = {}
     for trip in day.trips:

@@ -7,7 +7,11 @@ from functools import cache
 import pytest
 
 from load_tests.benchmarks.geofence.gps_noise import GpsNoise, Point
-from load_tests.benchmarks.geofence.mall_visits import at_first_sight, drive_by_share, visit_figures
+from load_tests.benchmarks.geofence.mall_visits import (
+    at_first_sight,
+    drive_by_share,
+    visit_statistics,
+)
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
 
@@ -22,7 +26,7 @@ def malls() -> tuple[Mall, ...]:
 
 @pytest.mark.parametrize("tells_speed", [True, False])
 def test_visits_are_noticed_and_last(tells_speed: bool) -> None:
-    figures = visit_figures(malls(), GpsNoise(tells_speed=tells_speed), TRACES, SEED)
+    figures = visit_statistics(malls(), GpsNoise(tells_speed=tells_speed), TRACES, SEED)
     assert figures.missed <= 0.002
     assert figures.too_early <= 0.005
     assert figures.left_while_there <= (0.015 if tells_speed else 0.06)
@@ -38,7 +42,7 @@ def test_drives_past_are_no_arrivals(beside_m: float) -> None:
 
 
 def test_the_noise_is_what_tells_the_fences_apart() -> None:
-    simple = visit_figures(malls(), GpsNoise(), 300, SEED, at_first_sight)
+    simple = visit_statistics(malls(), GpsNoise(), 300, SEED, at_first_sight)
     assert simple.left_while_there > 0.1
     assert drive_by_share(malls(), GpsNoise(), 300, SEED, 40.0, at_first_sight, light=False) > 0.9
 

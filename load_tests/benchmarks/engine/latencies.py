@@ -13,17 +13,17 @@ async def reset(link: Link) -> None:
 async def command_us(link: Link, command: str) -> tuple[int, float]:
     """How often the command was called since the reset, and the microseconds that it took in all.
     What a script calls counts as itself and within the script."""
-    told = (await _info(link, "commandstats")).get(f"cmdstat_{command}")
-    if told is None:
+    statistics = (await _info(link, "commandstats")).get(f"cmdstat_{command}")
+    if statistics is None:
         return 0, 0.0
-    fields = dict(part.split("=") for part in told.split(","))
+    fields = dict(part.split("=") for part in statistics.split(","))
     return int(fields["calls"]), float(fields["usec"])
 
 
 async def cpu_us(link: Link) -> float:
     """Microseconds of CPU that the server's main thread has used since it started."""
-    told = await _info(link, "cpu")
-    return 1e6 * sum(float(told[f"used_cpu_{kind}_main_thread"]) for kind in ("user", "sys"))
+    statistics = await _info(link, "cpu")
+    return 1e6 * sum(float(statistics[f"used_cpu_{kind}_main_thread"]) for kind in ("user", "sys"))
 
 
 async def version(link: Link) -> str:
