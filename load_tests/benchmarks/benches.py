@@ -1,8 +1,8 @@
 """Which benchmarks there are. Each is a package of two modules:
 
 `load_tests.benchmarks.<name>.measure`
-    `HELP`, a line; `add_flags(parser)`; `measure(args, print_line) -> Measured`, which may take long and
-    says what it does through `print_line(line)`.
+    `HELP`, one line; `add_flags(parser)`; `measure(args, print_line) -> Measured`, which may take
+    long and reports its progress with `print_line(line)`.
 `load_tests.benchmarks.<name>.chapter`
     `chapter(results) -> Chapter`, from the results alone.
 """
