@@ -15,7 +15,7 @@ from mallard_engine.core.model import Need
 from mallard_engine.core.pickup.pickup_plan import ServiceTime, service_times
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.dispatch.drivers.dwell_cache import Dwells
+from mallard_engine.dispatch.drivers.dwell_cache import DwellCache
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Effects, Storage, TravelMatrixSource
 from mallard_protocol.codes import OfferClosedWhy
@@ -23,8 +23,8 @@ from mallard_protocol.lifecycle import Outcome
 
 _log = structlog.get_logger(__name__)
 
-# Carries out what a transition asks to be hastened.
-Follow = Callable[[str, Effects], None]
+# Applies the effects of a transition in a market.
+ApplyEffects = Callable[[str, Effects], None]
 
 
 def _random_offer_id() -> str:
@@ -32,7 +32,7 @@ def _random_offer_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Workings:
+class RuntimeOptions:
     """What is chance, time and haste to a live node, and what a simulation settles instead.
 
     ``clock``: seconds, for how long things take. ``new_offer_id``: an offer's id cannot be guessed.
@@ -59,14 +59,14 @@ class Context:
     Its parts ask it each time, so that a reload reaches them; what a round needs it keeps.
     """
 
-    store: Storage
+    storage: Storage
     places: Places
     policies: Mapping[str, MarketPolicy]
     metrics: Metrics
     travel: Mapping[str, TravelTime] = field(default_factory=dict)
     ahead: Mapping[str, TravelMatrixSource] = field(default_factory=dict)
-    workings: Workings = field(default_factory=Workings)
-    dwells: Dwells = field(default_factory=Dwells)
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    dwells: DwellCache = field(default_factory=DwellCache)
 
     def use(
         self,

@@ -80,7 +80,7 @@ class LiveEtas:
         if not self._courses:
             return
         every_ms = self._context.policy(market).eta_every_s * 1000
-        now_ms = self._context.store.now_ms()
+        now_ms = self._context.storage.now_ms()
         for fix, verdict in zip(fixes, verdicts, strict=True):
             course = self._courses.get((market, fix.driver))
             if course is None or verdict != "ok" or now_ms < course.told_ms + every_ms:
@@ -89,7 +89,7 @@ class LiveEtas:
             self._tasks.start(self._update(market, fix, course), "etas")
 
     async def _update(self, market: str, fix: DriverFix, course: _Course) -> None:
-        store = self._context.store
+        store = self._context.storage
         try:
             if course.jobs is None:
                 snapshot = await store.drivers.snapshot(market, fix.driver)
@@ -108,7 +108,7 @@ class LiveEtas:
 
     def _stops(self, market: str, fix: DriverFix, course: _Course) -> list[Stop]:
         """The times that have changed enough to be told."""
-        now_ms = self._context.store.now_ms()
+        now_ms = self._context.storage.now_ms()
         jobs = [job for job in course.jobs or () if job.mall in self._context.places.malls]
         times = self._times(market, fix, jobs, now_ms)
         told = course.times or {

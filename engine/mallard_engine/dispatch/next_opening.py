@@ -9,21 +9,21 @@ from mallard_engine.core.model import Need, Waiting
 from mallard_engine.core.pickup.pickup_deadline import at_next_opening, last_call_ms
 from mallard_engine.core.pickup.pickup_plan import job_tour
 from mallard_engine.core.places.mall import Mall
-from mallard_engine.dispatch.context import Context, Follow
+from mallard_engine.dispatch.context import ApplyEffects, Context
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import JobRef
 
 _often = RateLimitedLog(structlog.get_logger(__name__))
 
 
-class Openings:
-    """Moves one market's queued jobs. ``follow`` applies the effects of each move."""
+class NextOpening:
+    """Moves one market's queued jobs. ``apply_effects`` applies the effects of each move."""
 
-    def __init__(self, context: Context, market: str, follow: Follow) -> None:
+    def __init__(self, context: Context, market: str, apply_effects: ApplyEffects) -> None:
         self._context = context
         self._market = market
         self._service_time = context.service_time(market)
-        self._follow = follow
+        self._apply_effects = apply_effects
 
     async def move(self, mall: Mall, jobs: Sequence[Waiting], now_ms: int) -> frozenset[str]:
         """Move those of the jobs that nobody can collect in the present opening, if a later one
@@ -58,7 +58,7 @@ class Openings:
             return None
 
     async def _move(self, mall: Mall, job: Waiting, need: Need, now_ms: int) -> None:
-        effects = await self._context.store.deadlines.next_opening(
+        effects = await self._context.storage.deadlines.next_opening(
             JobRef(job.job, mall.id),
             job.attempt,
             was=job.need,
@@ -67,4 +67,4 @@ class Openings:
         )
         if effects is not None:
             _often.info("job moved to the next opening", mall=mall.id, example={"job": job.job})
-            self._follow(self._market, effects)
+            self._apply_effects(self._market, effects)

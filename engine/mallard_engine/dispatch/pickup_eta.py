@@ -7,7 +7,7 @@ from mallard_engine.dispatch.context import Context
 from mallard_engine.ports import NoSuchDriver
 
 
-class Collection:
+class PickupEta:
     """Works out tours and times for single jobs, off the way of a round."""
 
     def __init__(self, context: Context) -> None:
@@ -29,7 +29,7 @@ class Collection:
         if nobody holds it. :raises StoreUnavailable:"""
         if job.driver is None or not job.held:
             return None
-        context, now_ms = self._context, self._context.store.now_ms()
+        context, now_ms = self._context, self._context.storage.now_ms()
         mall, travel = context.places.mall(job.mall), context.travel_time(job.market)
         service_time = context.service_time(job.market)
         arrive_ms = job.arrived_ms
@@ -37,7 +37,9 @@ class Collection:
             gate = mall.gates[job_tour(mall, need, service_time, now_ms).gate]
             arrive_ms = now_ms
             try:
-                at = (await context.store.drivers.snapshot(job.market, job.driver)).driver.position
+                at = (
+                    await context.storage.drivers.snapshot(job.market, job.driver)
+                ).driver.position
             except NoSuchDriver:
                 at = None
             if at is not None:

@@ -16,7 +16,7 @@ from mallard_engine.core.matching.reassignment import earlier, expected_ms, has_
 from mallard_engine.core.matching.search_policy import first_search
 from mallard_engine.core.model import Asked, Job, RoundRecord
 from mallard_engine.core.pickup.pickup_plan import job_tour
-from mallard_engine.dispatch.context import Context, Follow
+from mallard_engine.dispatch.context import ApplyEffects, Context
 from mallard_engine.ports import (
     DriverSnapshot,
     Found,
@@ -31,17 +31,20 @@ from mallard_protocol.lifecycle import Outcome
 _log = structlog.get_logger(__name__)
 
 
-class Handover:
-    """Looks for better drivers of late runs. ``follow`` hastens what each offer brought about."""
+class Reassignments:
+    """Looks for better drivers of late runs.
 
-    def __init__(self, context: Context, follow: Follow) -> None:
+    ``apply_effects`` is called with the effects of each offer.
+    """
+
+    def __init__(self, context: Context, apply_effects: ApplyEffects) -> None:
         self._context = context
-        self._follow = follow
+        self._apply_effects = apply_effects
 
     async def look(self, market: str, late: LateRun) -> None:
         """Offer the job to one who arrives earlier, if there is one."""
         try:
-            snapshot = await self._context.store.drivers.snapshot(market, late.driver)
+            snapshot = await self._context.storage.drivers.snapshot(market, late.driver)
             if (job := _still_late(snapshot, late)) is not None:
                 await self._look(market, late, snapshot, job)
         except (NoSuchDriver, StoreUnavailable) as error:
@@ -61,7 +64,7 @@ class Handover:
             if not has_slipped(due_ms, job.promised_ms, tour.collect_ms, policy.stuck_after_s):
                 return
         search = first_search(None, policy)
-        found = await self._context.store.offers.candidates(
+        found = await self._context.storage.offers.candidates(
             market,
             mall.id,
             mall.lat,
@@ -82,9 +85,9 @@ class Handover:
         holder_ms = expected_ms(position, gate, found.now_ms, travel)
         better = earlier(offerable(ranking), holder_ms, found.now_ms, policy.offer_timeout_ms)
         if better:
-            await self._hand_over(market, late, better, found)
+            await self._reassign(market, late, better, found)
 
-    async def _hand_over(self, market: str, late: LateRun, better: Ranking, found: Found) -> None:
+    async def _reassign(self, market: str, late: LateRun, better: Ranking, found: Found) -> None:
         # Its attempt rises twice: as it is taken off, and as it is offered.
         record = RoundRecord(
             job=late.job,
@@ -95,16 +98,16 @@ class Handover:
             candidates=better,
         )
         plan = OfferPlan(
-            offer=self._context.workings.new_offer_id(),
+            offer=self._context.runtime.new_offer_id(),
             mall=late.mall,
             jobs=(PlannedJob(late.job, late.attempt, record),),
             drivers=better,
         )
-        offered = await self._context.store.offers.reassign(late, plan)
+        offered = await self._context.storage.offers.reassign(late, plan)
         if offered.verdict == "offered":
             _log.info("late run handed over", job=late.job, holder=late.driver)
             self._context.metrics.offer("offered")
-            self._follow(market, offered.effects)
+            self._apply_effects(market, offered.effects)
 
 
 def _still_late(snapshot: DriverSnapshot, late: LateRun) -> Job | None:

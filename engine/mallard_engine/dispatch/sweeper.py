@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from mallard_engine.dispatch.context import Context, Follow, Tasks, count_round
-from mallard_engine.dispatch.rounds.round_scheduler import Rounds
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
+from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import (
     DueEntry,
     DueKind,
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 _BITE = 256
 _REAP_LIMIT = 256
 # Moments this close together share a wake-up. What is further off than a minute is left to the
-# regular sweeps, which are late by a quarter of a second at most (see `Workings`).
+# regular sweeps, which are late by a quarter of a second at most (see `RuntimeOptions`).
 _GRAIN_S = 0.01
 
 
@@ -43,15 +43,15 @@ class Sweeper:
         self,
         context: Context,
         node: str,
-        rounds: Rounds,
-        follow: Follow,
+        rounds: RoundScheduler,
+        apply_effects: ApplyEffects,
         recover: Callable[[str, bool], Awaitable[None]],
     ) -> None:
         self._context = context
-        self._workings = context.workings
+        self._workings = context.runtime
         self._node = node
         self._rounds = rounds
-        self._follow = follow
+        self._apply_effects = apply_effects
         self._recover = recover
         # By market: under what this node's drivers were last taken back.
         self._standings: dict[str, Standing] = {}
@@ -69,7 +69,7 @@ class Sweeper:
     async def start(self) -> None:
         """Take the first leases, then beat and sweep in the background."""
         for market in self._context.policies:
-            beat = await self._context.store.leases.beat(market, self._node)
+            beat = await self._context.storage.leases.beat(market, self._node)
             self._standings[market] = beat.standing
         for market in self._context.policies:
             self._tasks.start(
@@ -103,7 +103,7 @@ class Sweeper:
         """Give the leases up where no driver is held any more; the others run out by themselves."""
         for market in self._context.policies:
             try:
-                await self._context.store.leases.leave(market, self._node)
+                await self._context.storage.leases.leave(market, self._node)
             except StoreUnavailable:
                 return
 
@@ -149,7 +149,7 @@ class Sweeper:
         try:
             while True:
                 self._again.discard(market)
-                entries = await self._context.store.deadlines.due(market, _BITE)
+                entries = await self._context.storage.deadlines.due(market, _BITE)
                 await asyncio.gather(*(self._carry_out(market, entry) for entry in entries))
                 if len(entries) < _BITE and market not in self._again:
                     return
@@ -167,7 +167,7 @@ class Sweeper:
             _log.exception("due entry failed", entry=entry.member)
 
     async def _do(self, market: str, entry: DueEntry) -> None:
-        store = self._context.store
+        store = self._context.storage
         effects: Effects | None = None
         match entry.kind:
             case DueKind.RETRY if entry.mall in self._context.places.malls:
@@ -195,10 +195,10 @@ class Sweeper:
             case _:
                 _log.error("unknown due entry", entry=entry.member)
         if effects is not None:
-            self._follow(market, effects)
+            self._apply_effects(market, effects)
 
     async def _beat(self, market: str) -> None:
-        beat = await self._context.store.leases.beat(market, self._node)
+        beat = await self._context.storage.leases.beat(market, self._node)
         if market in self._doubted or beat.standing != self._standings[market]:
             self._start_recovery(market, beat.standing)
         for node in beat.dead:
@@ -241,13 +241,13 @@ class Sweeper:
     async def _reap(self, market: str, node: str) -> None:
         taken = _REAP_LIMIT
         while taken == _REAP_LIMIT:
-            taken, effects = await self._context.store.leases.reap(market, node, _REAP_LIMIT)
-            self._follow(market, effects)
+            taken, effects = await self._context.storage.leases.reap(market, node, _REAP_LIMIT)
+            self._apply_effects(market, effects)
             if taken:
                 _log.warning("took out a dead node's drivers", dead=node, drivers=taken)
 
     async def _forget(self, market: str) -> None:
-        while await self._context.store.deadlines.forget(market):
+        while await self._context.storage.deadlines.forget(market):
             pass
 
     async def _learn(self, market: str) -> None:
@@ -255,7 +255,7 @@ class Sweeper:
         enough = context.policy(market).dwell_visits
         if not enough:  # a reload may turn it on
             return
-        kept = await context.store.drivers.dwells(market)
+        kept = await context.storage.drivers.dwells(market)
         await context.dwells.learn(context.places.market(market), kept, enough, context.metrics)
 
     async def _every(

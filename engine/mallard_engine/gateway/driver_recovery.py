@@ -106,7 +106,7 @@ class Recovery:
         rewound: bool,  # noqa: FBT001 - private
     ) -> list[asyncio.Task[bool]]:
         drivers = [own for _, own in held]
-        taken = await self._dispatcher.take_back(market, drivers, rewound=rewound)
+        taken = await self._dispatcher.drivers.take_back(market, drivers, rewound=rewound)
         return [
             asyncio.create_task(
                 _guarded(session, session.restore(outcome, rewound=rewound)), name="restore"

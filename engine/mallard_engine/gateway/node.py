@@ -112,14 +112,16 @@ class Node:
             travel=self.travel.now,
             ahead=self.travel.ahead,
         )
-        self.store.on_up = self.dispatcher.store_is_back
+        self.store.on_up = self.dispatcher.beat_now
         self.relay = Relay(self.store.pushes, self.hub)
         self._tasks = Tasks()
         self.dispatcher.recover = Recovery(
             self.hub, self.relay, self.dispatcher, self._tasks
         ).recover
         self.positions = PositionBatcher(
-            self.dispatcher.positions, lambda market: self._policies[market].flush_ms, self.metrics
+            self.dispatcher.drivers.positions,
+            lambda market: self._policies[market].flush_ms,
+            self.metrics,
         )
         proxies = TrustedProxies(settings.trusted_proxies)
         self.connections = Connections(
@@ -193,7 +195,7 @@ class Node:
         self.places.use(places)
         self._policies = policies
         self.store.use(policies)
-        self.dispatcher.renew(policies, travel.now, travel.ahead)
+        self.dispatcher.reload(policies, travel.now, travel.ahead)
         self.services.weigh_earnings = _weigh_earnings(policies)
         if travel is not self.travel:
             self._tasks.start(_close_later(self.travel), "close travel sources")

@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 
 from mallard_engine.core.model import Need, Submission
-from mallard_engine.dispatch.context import Workings
+from mallard_engine.dispatch.context import RuntimeOptions
 from mallard_engine.dispatch.dispatcher import Dispatcher
-from mallard_engine.dispatch.drivers.roster import Block
+from mallard_engine.dispatch.drivers.upcoming_drivers import Block
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Push
 from mallard_engine.simulation.scenario import Day, Scenario, SimulatedOrder, Trip
@@ -69,7 +69,7 @@ class _Simulation:
             policies,
             Metrics(),
             travel={scenario.market: scenario.travel},
-            workings=Workings(
+            runtime=RuntimeOptions(
                 clock=loop.time,
                 new_offer_id=lambda: f"offer_{next(numbers):07}",
                 sweep_s=scenario.sweep_s,
@@ -110,7 +110,7 @@ class _Simulation:
         try:
             await self._dispatcher.start()
             if self._scenario.blocks_known:
-                self._dispatcher.expect(
+                self._dispatcher.drivers.expect_blocks(
                     self._scenario.market,
                     (Block(s.driver, s.lat, s.lon, s.on_ms, s.off_ms) for s in shifts),
                 )
@@ -147,7 +147,7 @@ class _Simulation:
     async def _place_orders(self) -> None:
         for order in sorted(self._scenario.orders, key=lambda order: (order.placed_ms, order.id)):
             await self._clock.until(order.placed_ms)
-            await self._dispatcher.submit(self._submission(order))
+            await self._dispatcher.orders.submit(self._submission(order))
             self._placed += 1
 
     def _submission(self, order: SimulatedOrder) -> Submission:
@@ -167,7 +167,7 @@ class _Simulation:
             created_ms=now_ms,
             pay_minor=order.pay_minor,
         )
-        release_ms = self._dispatcher.release_ms(order.mall, need, now_ms)
+        release_ms = self._dispatcher.orders.release_ms(order.mall, need, now_ms)
         return Submission(
             job=job_id(self._scenario, order),
             market=self._scenario.market,
@@ -191,7 +191,7 @@ class _Simulation:
             fixes = [driver.fix() for driver in self._drivers.values() if driver.on_shift]
             for first in range(0, len(fixes), _FIXES_A_BATCH):
                 batch = fixes[first : first + _FIXES_A_BATCH]
-                await self._dispatcher.positions(self._scenario.market, batch)
+                await self._dispatcher.drivers.positions(self._scenario.market, batch)
             if self._watch is not None:
                 self._watch(at_ms, self._placed, len(self._trips))
 

@@ -77,19 +77,19 @@ class ShiftDriver:
         """Work the whole shift."""
         market, driver = self._scenario.market, self.shift.driver
         await self._clock.until(self.shift.on_ms)
-        hello = await self._dispatcher.hello(
+        hello = await self._dispatcher.drivers.hello(
             market, driver, vehicle=self.shift.vehicle, fix=self.fix()
         )
         if self.shift.history:
             await self._remember(driver, self.shift.history)
-        await self._dispatcher.status(market, driver, Wish.AVAILABLE, self.shift.off_ms)
+        await self._dispatcher.drivers.status(market, driver, Wish.AVAILABLE, self.shift.off_ms)
         self.on_shift = True
         while offer := await self._next_offer():
             if run := await self._consider(offer):
                 await self._carry_out(list(run))
         self.on_shift = False
-        await self._dispatcher.status(market, driver, Wish.OFFLINE, None)
-        self._dispatcher.gone(market, driver, hello.epoch)
+        await self._dispatcher.drivers.status(market, driver, Wish.OFFLINE, None)
+        self._dispatcher.drivers.socket_closed(market, driver, hello.epoch)
 
     async def _next_offer(self) -> LiveOffer | None:
         """Return the next offer before the end of the shift."""
@@ -108,7 +108,7 @@ class ShiftDriver:
         self._considered = offer.offer
         self._closed.clear()
         try:
-            await self._dispatcher.offer_ack(market, driver, offer.offer)
+            await self._dispatcher.drivers.offer_ack(market, driver, offer.offer)
         except Refused:  # closed before the driver saw it
             return ()
         answer = draw_by_acceptance(self.shift.acceptance, self._rng)
@@ -116,9 +116,9 @@ class ShiftDriver:
             return ()
         try:
             if answer is Answer.ACCEPT:
-                return (await self._dispatcher.accept(market, driver, offer.offer)).jobs
+                return (await self._dispatcher.drivers.accept(market, driver, offer.offer)).jobs
             if answer is Answer.DECLINE:
-                await self._dispatcher.decline(market, driver, offer.offer, "")
+                await self._dispatcher.drivers.decline(market, driver, offer.offer, "")
         except Refused:  # closed meanwhile
             pass
         return ()
@@ -207,8 +207,8 @@ class ShiftDriver:
 
     async def _report(self, job: Job, step: Step) -> None:
         """Report a step after the fix of where it happened, as a driver app does."""
-        await self._dispatcher.positions(self._scenario.market, [self.fix()])
+        await self._dispatcher.drivers.positions(self._scenario.market, [self.fix()])
         ref = JobRef(job.id, job.mall)
-        await self._dispatcher.progress(
+        await self._dispatcher.drivers.progress(
             ref, self.shift.driver, job.attempt, step, at_ms=None, reason=""
         )

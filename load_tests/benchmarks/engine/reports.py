@@ -29,7 +29,7 @@ async def report(world: World, positions: NDArray[np.float64], rounds: int) -> d
     for number in range(rounds):
         at_ms = max(at_ms + 1, world.store.now_ms())
         for batch in _batches(positions, number, at_ms):
-            verdicts = await world.dispatcher.positions(MARKET, batch)
+            verdicts = await world.dispatcher.drivers.positions(MARKET, batch)
             if set(verdicts) != {"ok"}:
                 raise RuntimeError(f"a batch of fixes was answered {set(verdicts)}")
             fixes += len(batch)

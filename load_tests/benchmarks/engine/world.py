@@ -137,7 +137,7 @@ class World:
         """Let the dispatcher know the first so many as its own, as their hello does: what is around
         a driver who reports is then remembered."""
         for number in range(self._sockets, drivers):
-            self.dispatcher._reach.came(MARKET, driver_name(number), 1)  # noqa: SLF001 - as above
+            self.dispatcher._reach.connected(MARKET, driver_name(number), 1)  # noqa: SLF001 - as above
         self._sockets = max(self._sockets, drivers)
 
     async def free_drivers(self) -> int:

@@ -24,7 +24,7 @@ async def test_suspending_a_driver_sends_its_offer_to_the_next(
     await node.online("d2", 900)
     ref = await node.submit()
     offer = await node.offered(ref, "d1")
-    suspended = await node.dispatcher.suspend(MARKET, "d1", "papers")
+    suspended = await node.dispatcher.drivers.suspend(MARKET, "d1", "papers")
     assert suspended.driver.suspended
     assert suspended.driver.offer is None
     await node.offered(ref, "d2", attempt=2)
@@ -38,10 +38,10 @@ async def test_suspending_a_driver_sends_its_offer_to_the_next(
 
 async def test_suspending_a_driver_without_an_offer_only_takes_it_out(node: Node) -> None:
     await node.online("d")
-    assert (await node.dispatcher.suspend(MARKET, "d", "papers")).driver.suspended
+    assert (await node.dispatcher.drivers.suspend(MARKET, "d", "papers")).driver.suspended
     await node.waits(await node.submit())
     with pytest.raises(NoSuchDriver):
-        await node.dispatcher.suspend(MARKET, "nobody", "papers")
+        await node.dispatcher.drivers.suspend(MARKET, "nobody", "papers")
 
 
 async def test_going_offline_declines_a_live_offer(node: Node, sink: RecordingSink) -> None:
@@ -86,10 +86,10 @@ async def test_cancelling_an_offered_job_frees_its_driver_for_the_next(
     await node.offered(ref, "d")
     other = await node.submit()
     await node.waits(other)
-    await node.dispatcher.cancel(ref, "shop", "changed its mind")
+    await node.dispatcher.orders.cancel(ref, "shop", "changed its mind")
     await node.offered(other, "d")
     assert [p.why for p in sink.told("d", "offer_closed")] == ["cancelled"]
-    await node.dispatcher.cancel(ref, "shop", "again")
+    await node.dispatcher.orders.cancel(ref, "shop", "again")
     job = await node.job(ref)
     assert (job.state, job.reason) == (JobState.CANCELLED, "changed its mind")
 
@@ -99,12 +99,12 @@ async def test_assigning_takes_the_job_from_whoever_has_it(node: Node, sink: Rec
         await node.online(f"d{n}", 300 * n)
     ref = await node.submit()
     await node.offered(ref, "d1", attempt=1)
-    await node.dispatcher.assign(ref, "d3", "boss")
+    await node.dispatcher.orders.assign(ref, "d3", "boss")
     job = await node.job(ref)
     assert (job.state, job.driver, job.attempt) == (JobState.ASSIGNED, "d3", 2)
     assert [p.why for p in sink.told("d1", "offer_closed")] == ["withdrawn"]
     assert [p.reason for p in sink.told("d3", "job")] == ["assigned"]
-    await node.dispatcher.assign(ref, "d2", "boss")
+    await node.dispatcher.orders.assign(ref, "d2", "boss")
     job = await node.job(ref)
     assert (job.driver, job.attempt) == ("d2", 3)
     assert [p.reason for p in sink.told("d3", "job")] == ["assigned", "unassigned"]
@@ -118,9 +118,9 @@ async def test_a_job_is_not_assigned_to_who_cannot_take_it(node: Node) -> None:
     await node.offered(await node.submit(), "busy")
     ref = await node.submit()
     with pytest.raises(DriverUnavailable):
-        await node.dispatcher.assign(ref, "busy", "boss")
+        await node.dispatcher.orders.assign(ref, "busy", "boss")
     with pytest.raises(NoSuchDriver):
-        await node.dispatcher.assign(ref, "nobody", "boss")
+        await node.dispatcher.orders.assign(ref, "nobody", "boss")
 
 
 async def test_unassigning_sends_the_job_to_the_next(node: Node, sink: RecordingSink) -> None:
@@ -129,8 +129,8 @@ async def test_unassigning_sends_the_job_to_the_next(node: Node, sink: Recording
     ref = await node.submit()
     job = await node.accepts(await node.offered(ref, "d1"))
     with pytest.raises(Refused, match="stale_attempt"):
-        await node.dispatcher.unassign(ref, job.attempt + 1, "boss", "late")
-    await node.dispatcher.unassign(ref, job.attempt, "boss", "late")
+        await node.dispatcher.orders.unassign(ref, job.attempt + 1, "boss", "late")
+    await node.dispatcher.orders.unassign(ref, job.attempt, "boss", "late")
     await node.offered(ref, "d2", attempt=job.attempt + 2)
     assert await node.outcomes(ref) == [("d1", "accepted"), ("d1", "unassigned")]
     assert [p.reason for p in sink.told("d1", "job")] == ["unassigned"]
@@ -141,11 +141,11 @@ async def test_closing_a_job_on_board_frees_its_driver(node: Node, sink: Recordi
     ref = await node.submit()
     job = await node.accepts(await node.offered(ref, "d"))
     with pytest.raises(WrongState):
-        await node.dispatcher.close(ref, JobState.LOST, "boss", "gone")
+        await node.dispatcher.orders.close(ref, JobState.LOST, "boss", "gone")
     await node.does(ref, "d", job.attempt, Step.PICKED_UP)
     other = await node.submit()
     await node.waits(other)
-    await node.dispatcher.close(ref, JobState.LOST, "boss", "gone")
+    await node.dispatcher.orders.close(ref, JobState.LOST, "boss", "gone")
     assert (await node.job(ref)).state is JobState.LOST
     assert [p.reason for p in sink.told("d", "job")] == ["closed"]
     await node.offered(other, "d")
@@ -158,7 +158,7 @@ async def test_custody_takes_the_job_back_from_whoever_was_offered_it(
     await node.online("d2", 900)
     ref = await node.submit()
     job = await node.accepts(await node.offered(ref, "d1"))
-    await node.dispatcher.unassign(ref, job.attempt, "boss", "silent")
+    await node.dispatcher.orders.unassign(ref, job.attempt, "boss", "silent")
     await node.offered(ref, "d2")
     other = await node.submit(requires=("crane",))
     await node.waits(other)
@@ -174,7 +174,7 @@ async def test_an_offer_to_one_whose_hands_custody_filled_goes_to_the_next(
     await node.online("d1", 300)
     taken = await node.submit()
     job = await node.accepts(await node.offered(taken, "d1"))
-    await node.dispatcher.unassign(taken, job.attempt, "boss", "silent")
+    await node.dispatcher.orders.unassign(taken, job.attempt, "boss", "silent")
     other = await node.submit()
     await node.offered(other, "d1")
     await node.online("d2", 900)
@@ -187,11 +187,11 @@ async def test_what_does_not_exist_is_told(node: Node) -> None:
     ref = await node.submit(ready_ms=node.store.now_ms() + HOUR_MS)
     nothing = type(ref)("job_phoenix.none", ref.mall)
     with pytest.raises(NoSuchJob):
-        await node.dispatcher.cancel(nothing, "shop", "")
+        await node.dispatcher.orders.cancel(nothing, "shop", "")
     with pytest.raises(NoSuchJob):
-        await node.dispatcher.assign(nothing, "d", "boss")
+        await node.dispatcher.orders.assign(nothing, "d", "boss")
     with pytest.raises(Refused, match="not_yours"):
-        await node.dispatcher.accept(MARKET, "d", "offer_none")
+        await node.dispatcher.drivers.accept(MARKET, "d", "offer_none")
 
 
 async def test_a_round_that_loses_its_drivers_to_another_takes_the_next(

@@ -34,27 +34,27 @@ async def test_after_a_day_of_work_nothing_is_left(make_node: MakeNode) -> None:
     assert remembered(node)["reach"] == 3
     await eventually(lambda: remembered(node)["rounds"] == 2)
     await eventually(lambda: remembered(node)["rounds"] == 1)
-    await node.dispatcher.cancel(hopeless, "shop", "")
+    await node.dispatcher.orders.cancel(hopeless, "shop", "")
     # The next round finds that nobody waits any more.
     await node.moves("d1", 320)
     node.dispatcher._rounds.wake(hopeless.mall)
     for name, hello in hellos.items():
-        node.dispatcher.gone(MARKET, name, hello.epoch)
+        node.dispatcher.drivers.socket_closed(MARKET, name, hello.epoch)
     await eventually(lambda: not any(remembered(node).values()))
 
 
 async def test_a_late_close_keeps_the_newer_socket_in_mind(node: Node) -> None:
     old = await node.online("d")
     new = await node.hello("d")
-    node.dispatcher.gone(MARKET, "d", old.epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, "d", old.epoch)
     assert remembered(node)["reach"] == 1
-    node.dispatcher.gone(MARKET, "d", new.epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, "d", new.epoch)
     assert remembered(node)["reach"] == 0
 
 
 async def test_fixes_of_a_driver_without_a_socket_here_are_not_kept(node: Node) -> None:
     hello = await node.online("d")
-    node.dispatcher.gone(MARKET, "d", hello.epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
     assert await node.moves("d", 500) == "ok"
     assert await node.moves("nobody", 500) == "unknown"
     assert remembered(node)["reach"] == 0

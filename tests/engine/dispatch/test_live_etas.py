@@ -69,9 +69,9 @@ async def test_job_that_an_operator_assigned_has_an_eta(make_node: MakeNode) -> 
     node = await make_node(**OFTEN)
     await node.online("ann", 3_000)
     ref = await node.submit(requires=("crane",))
-    await node.dispatcher.assign(ref, "ann", "ops")
+    await node.dispatcher.orders.assign(ref, "ann", "ops")
     assert (await node.job(ref)).eta_pickup_ms is None
-    node.dispatcher.given(MARKET, "ann")
+    node.dispatcher.drivers.holds_unknown_job(MARKET, "ann")
     await node.moves("ann", 2_500)
 
     async def told() -> Job | None:
@@ -104,8 +104,8 @@ async def test_assigned_job_joins_the_times_of_a_driver_under_way(make_node: Mak
 
 
 async def assigned(node: Node, ref: JobRef) -> None:
-    await node.dispatcher.assign(ref, "ann", "ops")
-    node.dispatcher.given(MARKET, "ann")
+    await node.dispatcher.orders.assign(ref, "ann", "ops")
+    node.dispatcher.drivers.holds_unknown_job(MARKET, "ann")
 
 
 async def test_positions_cost_no_script_of_their_own(make_node: MakeNode) -> None:

@@ -11,7 +11,7 @@ CAREFUL = {"break_after_s": 0.2, "resume_ttl_s": 60.0, "offer_timeout_ms": 2_000
 
 
 async def goes_silent(node: Node, driver: str, epoch: int) -> None:
-    node.dispatcher.gone(MARKET, driver, epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, driver, epoch)
 
     async def is_away() -> bool:
         return not (await node.driver(driver)).connected

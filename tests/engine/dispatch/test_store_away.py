@@ -44,7 +44,7 @@ async def test_closed_sockets_are_told_when_the_store_is_back(
     epochs = {name: (await node.online(name)).epoch for name in drivers}
     kill(server)
     for name in drivers[:-1]:
-        node.dispatcher.gone(MARKET, name, epochs[name])
+        node.dispatcher.drivers.socket_closed(MARKET, name, epochs[name])
     with pytest.raises(StoreUnavailable):
         await node.moves("d299", 900)
     assert len(node.dispatcher._disconnects) == 299
@@ -60,8 +60,8 @@ async def test_closed_sockets_of_one_moment_go_in_one_call(node: Node) -> None:
     epochs = {f"d{n}": (await node.online(f"d{n}")).epoch for n in range(20)}
     await node.quiet()
     for name, epoch in epochs.items():
-        node.dispatcher.gone(MARKET, name, epoch)
-        node.dispatcher.gone(MARKET, name, epoch - 1)
+        node.dispatcher.drivers.socket_closed(MARKET, name, epoch)
+        node.dispatcher.drivers.socket_closed(MARKET, name, epoch - 1)
     await node.dispatcher._disconnects.flush()
     await node.dispatcher._disconnects.flush()
     assert node.calls.count("disconnect") == 1
@@ -76,11 +76,11 @@ async def test_a_socket_that_closes_while_an_older_close_is_told_is_told_too(nod
         node.store.drivers.disconnect = disconnect  # type: ignore[method-assign]
         effects = await disconnect(*call)
         new = await node.hello("d")
-        node.dispatcher.gone(MARKET, "d", new.epoch)
+        node.dispatcher.drivers.socket_closed(MARKET, "d", new.epoch)
         return effects
 
     node.store.drivers.disconnect = meanwhile  # type: ignore[method-assign,assignment]
-    node.dispatcher.gone(MARKET, "d", old.epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, "d", old.epoch)
 
     async def is_told() -> bool:
         driver = await node.driver("d")
@@ -109,7 +109,7 @@ async def test_a_job_goes_on_when_the_store_is_back(node: Node, server: Embedded
 async def test_a_node_stops_in_time_without_its_store(node: Node, server: EmbeddedServer) -> None:
     hello = await node.online("d")
     kill(server)
-    node.dispatcher.gone(MARKET, "d", hello.epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
     await node.dispatcher.stop()
     assert len(node.dispatcher._tasks) == len(node.dispatcher._sweeper) == 0
     assert len(node.dispatcher._disconnects) == 1

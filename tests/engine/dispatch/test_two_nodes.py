@@ -47,7 +47,7 @@ async def test_a_late_close_on_one_does_not_evict_the_session_on_the_other(
     old = await a.online("d")
     await b.hello("d")
     assert [push.epoch for push in sink.told("d", "replaced")] == [old.epoch + 1]
-    a.dispatcher.gone(MARKET, "d", old.epoch)
+    a.dispatcher.drivers.socket_closed(MARKET, "d", old.epoch)
     await eventually(lambda: len(a.dispatcher._disconnects) == 0)
     driver = await b.driver("d")
     assert (driver.connected, driver.node) == (True, "b")
@@ -83,7 +83,7 @@ async def test_drivers_of_a_dead_node_are_not_asked_before_they_are_taken_out_ei
     await b.online("d", 9_000)
     await b.quiet()
     # Its lease is over, and nobody has noticed yet.
-    b.dispatcher._sweeper._follow = lambda *_: None
+    b.dispatcher._sweeper._apply_effects = lambda *_: None
     await a.die()
     await b.store.runner.link.call("ZADD", KEYS.key("nodes"), b.store.now_ms() - 1, "a")
     ref = await b.submit()

@@ -122,7 +122,7 @@ class Node:
         """Post a job; ``need`` overrides what it asks for."""
         submission = self.submission(mall, state, release_in_ms, **need)
         submission = replace(submission, service=service)
-        await self.dispatcher.submit(submission)
+        await self.dispatcher.orders.submit(submission)
         return JobRef(submission.job, mall)
 
     def submission(
@@ -200,7 +200,7 @@ class Node:
         self, driver: str, north_m: float = 1_000.0, *, vehicle: Vehicle | None = None
     ) -> Hello:
         fix = self.fix(driver, north_m)
-        return await self.dispatcher.hello(MARKET, driver, vehicle=vehicle, fix=fix)
+        return await self.dispatcher.drivers.hello(MARKET, driver, vehicle=vehicle, fix=fix)
 
     async def online(
         self, driver: str, north_m: float = 1_000.0, *, vehicle: Vehicle | None = None
@@ -211,7 +211,7 @@ class Node:
         return hello
 
     async def wish(self, driver: str, wish: Wish, until_ms: int | None = None) -> Driver:
-        return (await self.dispatcher.status(MARKET, driver, wish, until_ms)).driver
+        return (await self.dispatcher.drivers.status(MARKET, driver, wish, until_ms)).driver
 
     def fix(self, driver: str, north_m: float) -> DriverFix:
         # Each a little newer than the last, however fast they come.
@@ -219,25 +219,25 @@ class Node:
         return DriverFix(driver, self._last_fix_ms, MALL.lat + north_m / 111_195, MALL.lon)
 
     async def moves(self, driver: str, north_m: float) -> str:
-        (verdict,) = await self.dispatcher.positions(MARKET, [self.fix(driver, north_m)])
+        (verdict,) = await self.dispatcher.drivers.positions(MARKET, [self.fix(driver, north_m)])
         return verdict
 
     async def driver(self, driver: str) -> Driver:
         return (await self.store.drivers.snapshot(MARKET, driver)).driver
 
     async def acknowledges(self, offer: LiveOffer) -> None:
-        await self.dispatcher.offer_ack(MARKET, offer.driver, offer.offer)
+        await self.dispatcher.drivers.offer_ack(MARKET, offer.driver, offer.offer)
 
     async def accepts(self, offer: LiveOffer) -> Job:
-        (job,) = (await self.dispatcher.accept(MARKET, offer.driver, offer.offer)).jobs
+        (job,) = (await self.dispatcher.drivers.accept(MARKET, offer.driver, offer.offer)).jobs
         return job
 
     async def declines(self, offer: LiveOffer) -> None:
-        await self.dispatcher.decline(MARKET, offer.driver, offer.offer, "")
+        await self.dispatcher.drivers.decline(MARKET, offer.driver, offer.offer, "")
 
     async def does(self, ref: JobRef, driver: str, attempt: int, *steps: Step) -> None:
         for step in steps:
-            await self.dispatcher.progress(
+            await self.dispatcher.drivers.progress(
                 ref, driver, attempt, step, at_ms=None, proof=Proof("age_checked"), reason=""
             )
 

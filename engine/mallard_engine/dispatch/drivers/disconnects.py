@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
-from mallard_engine.dispatch.context import Follow, Tasks
+from mallard_engine.dispatch.context import ApplyEffects, Tasks
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import Storage, StoreUnavailable
+from mallard_engine.ports import Drivers, StoreUnavailable
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -19,10 +19,12 @@ class Disconnects:
     as soon as there is one; if this node dies first, its lease runs out and the others take them
     out of matching."""
 
-    def __init__(self, store: Storage, node: str, follow: Follow, tasks: Tasks) -> None:
-        self._store = store
+    def __init__(
+        self, drivers: Drivers, node: str, apply_effects: ApplyEffects, tasks: Tasks
+    ) -> None:
+        self._drivers = drivers
         self._node = node
-        self._follow = follow
+        self._apply_effects = apply_effects
         self._tasks = tasks
         # By market: the newest closed epoch of each driver.
         self._closed: dict[str, dict[str, int]] = {}
@@ -56,9 +58,9 @@ class Disconnects:
                 while self._closed:
                     market, epochs = next(iter(self._closed.items()))
                     batch = list(epochs.items())[:_BATCH]
-                    effects = await self._store.drivers.disconnect(market, self._node, batch)
+                    effects = await self._drivers.disconnect(market, self._node, batch)
                     self._told(market, batch)
-                    self._follow(market, effects)
+                    self._apply_effects(market, effects)
             except StoreUnavailable as error:
                 _often.warning("disconnects not stored yet", error=str(error))
                 return False

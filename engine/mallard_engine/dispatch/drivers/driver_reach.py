@@ -1,4 +1,4 @@
-"""Which malls a driver is in reach of, and who has just come into reach: their jobs get a round."""
+"""Which malls a driver is in reach of. A driver who comes into reach wakes the malls' rounds."""
 
 import asyncio
 from collections import Counter
@@ -6,35 +6,50 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from mallard_engine.core.places.safe_region import SafeRegion, newly_in_reach, safe_region_at
 from mallard_engine.dispatch.context import Context
-from mallard_engine.dispatch.rounds.round_scheduler import Rounds
+from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import DriverFix, Freed
 
-# Gates are up to 35 m outside the walls, and a phone between high walls is off by as much.
+# Gates lie up to 35 m outside the walls, and a position between high walls is off by as much.
 AT_MALL_M = 70.0
 
 
+class LocatedFix(NamedTuple):
+    """A fix and the region around it; None for a fix that was known to be invalid before."""
+
+    fix: DriverFix
+    region: SafeRegion | None
+
+
 @dataclass(slots=True)
-class _Whereabouts:
-    """A driver's socket on this node, the malls in its reach as of its last believed fix, when that
-    came (the loop's seconds), and what was around it when somebody last looked."""
+class _ConnectedDriver:
+    """A driver with a socket on this node.
+
+    ``malls`` are those in reach of ``fix``, the last accepted one, which came at ``fix_s`` (seconds
+    of the event loop). ``region`` is the one found last; None after a reload.
+    """
 
     epoch: int
     fix: DriverFix | None = None
     fix_s: float = 0.0
     malls: Collection[str] = ()
-    around: SafeRegion | None = None
+    region: SafeRegion | None = None
 
 
-class Reach:
-    """Wakes the malls that a driver becomes free near, or comes near to."""
+class DriverReach:
+    """The drivers of this node. Wakes the rounds of malls that a driver is free near or comes near.
 
-    def __init__(self, context: Context, rounds: Rounds) -> None:
+    A region is looked up once for each fix, in `locate`, and only if the driver has left the circle
+    in which the last one is valid.
+    """
+
+    def __init__(self, context: Context, rounds: RoundScheduler) -> None:
         self._context = context
         self._rounds = rounds
-        self._drivers: dict[tuple[str, str], _Whereabouts] = {}
+        self._drivers: dict[tuple[str, str], _ConnectedDriver] = {}
         self._expected: Counter[tuple[str, str]] = Counter()
 
     def __len__(self) -> int:
@@ -44,32 +59,23 @@ class Reach:
         """Whether the (market, driver) has its socket on this node."""
         return driver in self._drivers
 
-    def around(self, market: str, fix: DriverFix) -> SafeRegion:
-        """What is around a fix; looked up anew only when its driver has moved out of the circle in
-        which nothing of it changes."""
-        known = self._drivers.get((market, fix.driver))
-        if known is None:
-            return self._look_around(market, fix.lat, fix.lon)
-        around = known.around
-        if around is None or not around.contains(fix.lat, fix.lon):
-            around = known.around = self._look_around(market, fix.lat, fix.lon)
-        return around
+    def locate(self, market: str, fixes: Sequence[DriverFix]) -> Sequence[LocatedFix]:
+        """Find the region of each fix. A fix outside of the market gets the fault ``outside``."""
+        located = []
+        for fix in fixes:
+            region = None if fix.fault else self._region(market, fix)
+            is_outside = region is not None and not region.inside
+            located.append(LocatedFix(fix._replace(fault="outside") if is_outside else fix, region))
+        return located
 
-    def placed(self, market: str, fixes: Sequence[DriverFix]) -> Sequence[DriverFix]:
-        """The fixes, each told whether it lies in its market at all."""
-        return [
-            fix if fix.fault or self.around(market, fix).inside else fix._replace(fault="outside")
-            for fix in fixes
-        ]
-
-    def renew(self) -> None:
-        """Look anew around each driver: malls or radii have changed."""
+    def reload(self) -> None:
+        """Forget all regions: malls or radii have changed."""
         for known in self._drivers.values():
-            known.around = None
+            known.region = None
 
     @contextmanager
     def expecting(self, market: str, driver: str) -> Iterator[None]:
-        """While a driver's hello is under way: its socket is here already."""
+        """Treat the driver as one of this node while its hello is under way."""
         key = market, driver
         self._expected[key] += 1
         try:
@@ -83,20 +89,20 @@ class Reach:
         """Whether the driver's socket is on this node, or its hello is under way."""
         return (market, driver) in self._drivers or (market, driver) in self._expected
 
-    def came(self, market: str, driver: str, epoch: int) -> None:
-        """A driver's socket is on this node."""
+    def connected(self, market: str, driver: str, epoch: int) -> None:
+        """Add a driver whose socket is on this node."""
         older = self._drivers.get((market, driver))
         fix, fix_s = (older.fix, older.fix_s) if older else (None, 0.0)
-        self._drivers[market, driver] = _Whereabouts(epoch, fix, fix_s)
+        self._drivers[market, driver] = _ConnectedDriver(epoch, fix, fix_s)
 
-    def left(self, market: str, driver: str, epoch: int) -> None:
-        """A driver's socket has closed; that of a newer epoch stays."""
+    def disconnected(self, market: str, driver: str, epoch: int) -> None:
+        """Remove a driver whose socket has closed, unless it has a socket of a newer epoch."""
         known = self._drivers.get((market, driver))
         if known is not None and known.epoch <= epoch:
             del self._drivers[market, driver]
 
     def last_fix(self, market: str, driver: str) -> tuple[DriverFix | None, int]:
-        """The last believed fix of a driver of this node, and how many milliseconds ago it came."""
+        """Return the last accepted fix of a driver of this node, and its age in milliseconds."""
         known = self._drivers.get((market, driver))
         if known is None or known.fix is None:
             return None, 0
@@ -104,23 +110,25 @@ class Reach:
         return known.fix, int(passed_s * 1000)
 
     def freed(self, market: str, drivers: Sequence[Freed]) -> None:
-        """Drivers became free: the malls around them get a round if jobs wait there."""
-        # Read only where a mall has rounds of its own: a city has hundreds.
+        """Wake the malls in reach of drivers who became free, if jobs wait there."""
+        # A generator: a market with batch rounds may have hundreds of malls, and does not read it.
         malls = (mall for driver in drivers for mall in self._malls(market, driver))
         points = {driver.driver: (driver.lat, driver.lon) for driver in drivers}
         self._rounds.wake_waiting(market, malls, points)
 
-    def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
-        """Drivers moved: malls that one has newly come into reach of get a round as well."""
+    def moved(self, market: str, located: Sequence[LocatedFix], verdicts: Sequence[str]) -> None:
+        """Take over the accepted fixes and wake the malls that came into reach."""
         new: set[str] = set()
         points: dict[str, tuple[float, float]] = {}
         now_s = asyncio.get_running_loop().time()
-        for fix, verdict in zip(fixes, verdicts, strict=True):
+        for (fix, region), verdict in zip(located, verdicts, strict=True):
             known = self._drivers.get((market, fix.driver))
             if known is None or verdict != "ok":
                 continue
             known.fix, known.fix_s = fix, now_s
-            malls = self.around(market, fix).malls
+            # No region is known after a hello or a reload.
+            current = region if known.region is not None else None
+            malls = (current or self._region(market, fix)).malls
             if malls is not known.malls and malls != known.malls:
                 new.update(newly_in_reach(malls, known.malls))
                 points[fix.driver] = (fix.lat, fix.lon)
@@ -128,15 +136,24 @@ class Reach:
         if new:
             self._rounds.wake_waiting(market, new, points)
 
+    def _region(self, market: str, fix: DriverFix) -> SafeRegion:
+        known = self._drivers.get((market, fix.driver))
+        if known is None:
+            return self._region_at(market, fix.lat, fix.lon)
+        region = known.region
+        if region is None or not region.contains(fix.lat, fix.lon):
+            region = known.region = self._region_at(market, fix.lat, fix.lon)
+        return region
+
     def _malls(self, market: str, driver: Freed) -> Collection[str]:
         known = self._drivers.get((market, driver.driver))
-        if known is not None and known.around and known.around.contains(driver.lat, driver.lon):
-            return known.around.malls
-        return self._look_around(market, driver.lat, driver.lon).malls
+        if known is not None and known.region and known.region.contains(driver.lat, driver.lon):
+            return known.region.malls
+        return self._region_at(market, driver.lat, driver.lon).malls
 
-    def _look_around(self, market: str, lat: float, lon: float) -> SafeRegion:
+    def _region_at(self, market: str, lat: float, lon: float) -> SafeRegion:
         policy = self._context.policy(market)
-        # A batch is of the whole market: who is in reach of what is for its problem to say.
+        # A batch covers the whole market: its problem decides which malls a driver can reach.
         reach_m = inf if policy.round == "batch" else policy.max_radius_m
         place = self._context.places.market(market)
         return safe_region_at(place, lat, lon, reach_m=reach_m, at_mall_m=AT_MALL_M)

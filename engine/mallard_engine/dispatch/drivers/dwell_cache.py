@@ -12,7 +12,7 @@ from mallard_engine.metrics import Metrics
 _NOTHING: Mapping[tuple[str, str], float] = {}
 
 
-class Dwells:
+class DwellCache:
     """Seconds at the counters of each market's stores, as last learnt."""
 
     def __init__(self) -> None:

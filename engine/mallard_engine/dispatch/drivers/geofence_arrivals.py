@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 
 from mallard_engine.core.places.geofence import GATE_RADIUS_M, Change, Presence, Sighting
-from mallard_engine.dispatch.context import Context, Follow, Tasks
-from mallard_engine.dispatch.drivers.driver_reach import Reach
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
+from mallard_engine.dispatch.drivers.driver_reach import DriverReach, LocatedFix
 from mallard_engine.ports import DriverFix, JobRef, NoSuchDriver, StoreUnavailable
 
 _MAX_ACC_M = 100.0
 
 
-class Arrivals:
+class GeofenceArrivals:
     """Tells the store who is at its mall. What a driver holds is looked up once when it comes to a
     mall, and again when it has been given something there; not with every fix."""
 
-    def __init__(self, context: Context, follow: Follow, tasks: Tasks, reach: Reach) -> None:
+    def __init__(
+        self, context: Context, apply_effects: ApplyEffects, tasks: Tasks, reach: DriverReach
+    ) -> None:
         self._context = context
-        self._follow = follow
+        self._apply_effects = apply_effects
         self._tasks = tasks
         self._reach = reach
         # The drivers of this node that are near a mall, and those of them who have been looked up.
@@ -26,15 +28,15 @@ class Arrivals:
     def __len__(self) -> int:
         return len(self._near.keys() | self._looked_up)
 
-    def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
-        """Drivers moved; of each the newest fix that is believed and good enough counts."""
+    def moved(self, market: str, located: Sequence[LocatedFix], verdicts: Sequence[str]) -> None:
+        """Take over the newest fix of each driver that is accepted and accurate enough."""
         newest = {
-            fix.driver: fix
-            for fix, verdict in zip(fixes, verdicts, strict=True)
-            if verdict == "ok" and fix.acc_m <= _MAX_ACC_M
+            each.fix.driver: each
+            for each, verdict in zip(located, verdicts, strict=True)
+            if verdict == "ok" and each.fix.acc_m <= _MAX_ACC_M
         }
-        for driver, fix in newest.items():
-            mall = self._reach.around(market, fix).at_mall
+        for driver, (fix, region) in newest.items():
+            mall = region.at_mall if region is not None else None
             known = self._near.get((market, driver))
             if known is not None and known.mall != mall:
                 self._outside(market, fix, known)
@@ -81,11 +83,11 @@ class Arrivals:
         return Sighting(fix.at_ms, place_m, *mall.plane.xy(fix.lat, fix.lon), fix.speed_mps)
 
     async def _look(self, market: str, driver: str, mall: str) -> None:
-        store = self._context.store
+        store = self._context.storage
         try:
             for held in (await store.drivers.snapshot(market, driver)).driver.jobs:
                 if held.mall == mall:
                     ref = JobRef(held.job, mall)
-                    self._follow(market, await store.jobs.arrive(ref, driver, held.attempt))
+                    self._apply_effects(market, await store.jobs.arrive(ref, driver, held.attempt))
         except (NoSuchDriver, StoreUnavailable):
             self.look_again(market, driver)

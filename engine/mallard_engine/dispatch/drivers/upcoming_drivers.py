@@ -1,27 +1,40 @@
-"""Who will be free soon: the drivers with a job in their hands, as far as this node has seen.
+"""Drivers who will be free soon: on a run that ends soon, or with a block that begins soon.
 
-A batch may plan with them: a job that is better given to a driver who is about to finish waits for
-it. This is haste, not truth: a driver whose answers another node took is not known here, and then
-its next job is simply found when it is free.
+A batch plans with them, so that a job may wait for a driver who will be nearer. The knowledge is
+local and not exact: a node does not know the drivers whose answers another node has taken. Their
+next job is found once they are free.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mallard_engine.core.batch.solver import BatchDriver
 from mallard_engine.core.model import Driver, Job
 from mallard_engine.dispatch.context import Context
+from mallard_protocol.lifecycle import Wish
 
-# One that should have been free for so long already is taken to need this long still, but not for
-# ever. Before that it is about to be: nobody is passed over for news that is under way.
-_ABOUT_TO_BE_MS = 5_000
+# A run that is overdue by more than this is expected to last `_OVERDUE_MS` from now. Until then its
+# driver counts as free now: the report of its end may be under way.
+_ABOUT_TO_END_MS = 5_000
 _OVERDUE_MS = 60_000
+# A run that is overdue by this much is left out.
 _GIVEN_UP_MS = 900_000
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A driver's block, and where the driver is expected to begin it."""
+
+    driver: str
+    lat: float
+    lon: float
+    on_ms: int
+    off_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
-    """``haul_ms``: from the parcel to the door and handed over, as was reckoned with the offer."""
+    """The last job of a driver. ``haul_ms``: from pickup to the end of the drop-off, as offered."""
 
     job: str
     driver: Driver
@@ -31,18 +44,25 @@ class _Run:
     free_ms: int
 
 
-class Finishing:
-    """The runs under way of the markets that plan with them (rounds in batches)."""
+class UpcomingDrivers:
+    """The drivers of all markets with batch rounds who will be free soon."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._runs: dict[tuple[str, str], _Run] = {}
+        # By market, the last to begin first.
+        self._blocks: dict[str, list[Block]] = {}
 
     def __len__(self) -> int:
-        return len(self._runs)
+        """The number of runs and blocks in memory."""
+        return len(self._runs) + sum(map(len, self._blocks.values()))
+
+    def expect(self, market: str, blocks: Iterable[Block]) -> None:
+        """Replace the future blocks of a market."""
+        self._blocks[market] = sorted(blocks, key=lambda block: (-block.on_ms, block.driver))
 
     def accepted(self, market: str, driver: Driver, jobs: Sequence[Job]) -> None:
-        """A driver has taken jobs on."""
+        """Note that a driver has accepted jobs."""
         policy = self._context.policy(market)
         if policy.round != "batch" or not policy.soon_free_s:
             return
@@ -55,17 +75,20 @@ class Finishing:
                 )
 
     def picked_up(self, market: str, driver: str, job: str, now_ms: int) -> None:
-        """A parcel is on board: what is left is the way to its door."""
+        """Note a pickup: the way to the door remains."""
         run = self._runs.get((market, driver))
         if run is not None and run.job == job:
             self._runs[market, driver] = replace(run, free_ms=now_ms + run.haul_ms)
 
     def ended(self, market: str, driver: str) -> None:
-        """The driver has nothing in its hands any more, or has left."""
+        """Note that a driver holds no job any more, or has disconnected."""
         self._runs.pop((market, driver), None)
 
     def drivers(self, market: str, now_ms: int) -> list[BatchDriver]:
-        """Those who will be free within the market's horizon."""
+        """Return the drivers who will be free within the market's horizons."""
+        return [*self._finishing(market, now_ms), *self._starting(market, now_ms)]
+
+    def _finishing(self, market: str, now_ms: int) -> list[BatchDriver]:
         given_up_ms = now_ms - _GIVEN_UP_MS
         horizon_ms = now_ms + int(self._context.policy(market).soon_free_s * 1000)
         return [
@@ -74,8 +97,23 @@ class Finishing:
             if at == market and given_up_ms < run.free_ms <= horizon_ms
         ]
 
+    def _starting(self, market: str, now_ms: int) -> list[BatchDriver]:
+        blocks = self._blocks.get(market)
+        if not blocks:
+            return []
+        while blocks and blocks[-1].on_ms <= now_ms:
+            blocks.pop()
+        horizon_ms = now_ms + int(self._context.policy(market).soon_on_s * 1000)
+        starting = []
+        for block in reversed(blocks):
+            if block.on_ms > horizon_ms:
+                break
+            driver = Driver(id=block.driver, wish=Wish.OFFLINE, until_ms=block.off_ms)
+            starting.append(BatchDriver(driver, block.lat, block.lon, block.on_ms))
+        return starting
+
 
 def _free_ms(run: _Run, now_ms: int) -> int:
-    """From when a driver may be planned with."""
-    is_overdue = run.free_ms < now_ms - _ABOUT_TO_BE_MS
+    """From when a batch may plan with the driver of a run."""
+    is_overdue = run.free_ms < now_ms - _ABOUT_TO_END_MS
     return now_ms + _OVERDUE_MS if is_overdue else max(run.free_ms, now_ms)

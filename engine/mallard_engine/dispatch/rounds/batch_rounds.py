@@ -18,10 +18,9 @@ from mallard_engine.core.matching.search_policy import end_reason
 from mallard_engine.core.matching.travel_matrix import requests_of_batch
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import RankedDriver, RoundRecord, Waiting
-from mallard_engine.dispatch.context import Context, Follow, Tasks
-from mallard_engine.dispatch.drivers.roster import Roster
-from mallard_engine.dispatch.drivers.upcoming_drivers import Finishing
-from mallard_engine.dispatch.next_opening import Openings
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
+from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
+from mallard_engine.dispatch.next_opening import NextOpening
 from mallard_engine.dispatch.rounds.mall_rounds import take
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers, RunsOffered
 from mallard_engine.dispatch.rounds.solver_thread import solved
@@ -51,25 +50,24 @@ class MarketRounds:
         self,
         context: Context,
         market: str,
-        follow: Follow,
+        apply_effects: ApplyEffects,
         tasks: Tasks,
-        finishing: Finishing,
-        roster: Roster,
+        upcoming: UpcomingDrivers,
     ) -> None:
         self._market = market
         self._context = context
-        self._store = context.store
+        self._offers = context.storage.offers
+        self._deadlines = context.storage.deadlines
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
         self._service_time = context.service_time(market)
         # Who is asked for travel times before a plan; nobody where the straight line says them.
         self._ahead = context.ahead.get(market)
-        self._follow = follow
-        self._openings = Openings(context, market, follow)
+        self._apply_effects = apply_effects
+        self._openings = NextOpening(context, market, apply_effects)
         self._tasks = tasks
-        self._finishing = finishing
-        self._roster = roster
-        self._runs = RunOffers(context, market, follow, tasks)
+        self._upcoming = upcoming
+        self._runs = RunOffers(context, market, apply_effects, tasks)
         self._running = False
         self._woken = 0
         self._full = asyncio.Event()
@@ -126,11 +124,11 @@ class MarketRounds:
             return
 
     async def _round(self) -> None:
-        clock = self._context.workings.clock
+        clock = self._context.runtime.clock
         started = clock()
         most = max(self._policy.max_batch_jobs, _LEAST_READ)
         named = take(self._named, _MOST_NAMED)
-        queue = await self._store.offers.queue_of(self._market, most, named)
+        queue = await self._offers.queue_of(self._market, most, named)
         self._patience = max(1.0, queue.total / _AT_ONE_PACE)
         self._look_on(queue)
         if not queue.jobs:
@@ -199,7 +197,7 @@ class MarketRounds:
     async def _offer_runs(self, queue: MarketQueue, jobs: Sequence[BatchJob]) -> RunsOffered:
         """Plan and offer the runs of every mall at which jobs wait."""
         malls = {job.mall.id: job.mall for job in jobs}
-        around = await self._store.offers.free_around(
+        around = await self._offers.free_around(
             self._market,
             [(mall.lat, mall.lon) for mall in malls.values()],
             radius_m=self._policy.initial_radius_m,
@@ -262,7 +260,7 @@ class MarketRounds:
     async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
         """The free drivers around the jobs' malls, and those who will be free soon."""
         points = {job.mall.id: (job.mall.lat, job.mall.lon) for job in jobs}
-        free = await self._store.offers.free_around(
+        free = await self._offers.free_around(
             self._market,
             list(points.values()),
             radius_m=self._policy.initial_radius_m,
@@ -274,8 +272,7 @@ class MarketRounds:
             near.driver.id: BatchDriver(near.driver, near.position.lat, near.position.lon)
             for near in free.near
         }
-        soon = self._finishing.drivers(self._market, now_ms)
-        for driver in (*soon, *self._roster.drivers(self._market, now_ms)):
+        for driver in self._upcoming.drivers(self._market, now_ms):
             drivers.setdefault(driver.driver.id, driver)
         return list(drivers.values())
 
@@ -313,7 +310,7 @@ class MarketRounds:
         now_ms: int,
         travel: TravelTime,
     ) -> list[Plan]:
-        may_thread = self._context.workings.may_thread
+        may_thread = self._context.runtime.may_thread
         return await solved(
             *(jobs, drivers, now_ms, self._policy, travel, self._service_time),
             may_thread=may_thread,
@@ -331,9 +328,9 @@ class MarketRounds:
                 waiting.job, attempt + 1, now_ms, 0, False, drivers, run=together, why=why
             )
             planned.append(PlannedJob(waiting.job, attempt, record, eta))
-        offered = await self._store.offers.make(
+        offered = await self._offers.make(
             OfferPlan(
-                offer=self._context.workings.new_offer_id(),
+                offer=self._context.runtime.new_offer_id(),
                 mall=plan.job.mall.id,
                 jobs=tuple(planned),
                 drivers=drivers,
@@ -347,7 +344,7 @@ class MarketRounds:
                 self._woken += 1
             return frozenset(known)
         self._context.metrics.offer("offered")
-        self._follow(self._market, offered.effects)
+        self._apply_effects(self._market, offered.effects)
         return frozenset([job.waiting.job for job in plan.jobs])
 
     async def _put_off(
@@ -389,17 +386,17 @@ class MarketRounds:
         return min(again_ms, look_by_ms or again_ms, waiting.need.expires_ms)
 
     async def _look_again(self, mall: str, waiting: Waiting, at_ms: int) -> None:
-        effects = await self._store.deadlines.retry_later(
+        effects = await self._deadlines.retry_later(
             JobRef(waiting.job, mall), waiting.attempt, at_ms
         )
-        self._follow(self._market, effects)
+        self._apply_effects(self._market, effects)
 
     async def _end(self, mall: str, waiting: Waiting, reason: JobReason, max_attempts: int) -> None:
         ref = JobRef(waiting.job, mall)
-        effects = await self._store.deadlines.expire(ref, reason.value, max_attempts)
+        effects = await self._deadlines.expire(ref, reason.value, max_attempts)
         if effects is not None:
             _often.info("job expired", reason=reason.value, example={"job": waiting.job})
-            self._follow(self._market, effects)
+            self._apply_effects(self._market, effects)
 
 
 def _with_etas(

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 
-from mallard_engine.ports import Found, Storage
+from mallard_engine.ports import Found, Offers
 
 # So many jobs are ranked in one round; then the other malls and the sockets have their turn.
 _RANKED_A_ROUND = 512
@@ -24,8 +24,8 @@ Serve = Callable[[Found], Awaitable[int]]
 class LongQueue:
     """Goes once through a mall's queue for each time that drivers became free."""
 
-    def __init__(self, store: Storage, market: str, mall: str) -> None:
-        self._store = store
+    def __init__(self, offers: Offers, market: str, mall: str) -> None:
+        self._offers = offers
         self._market = market
         self._mall = mall
         # What is still to be looked at, as bounds of names in the wait set.
@@ -64,7 +64,7 @@ class LongQueue:
         begun = self.begun
         while self._pieces and ranked < _RANKED_A_ROUND:
             low, high = self._pieces[0]
-            piece = await self._store.offers.waiting_that_fit(
+            piece = await self._offers.waiting_that_fit(
                 self._market, self._mall, vehicles, low, high
             )
             if self.begun != begun:

@@ -24,8 +24,8 @@ from mallard_engine.core.matching.travel_matrix import requests_of_round
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import Need, RoundRecord, Waiting
 from mallard_engine.core.places.markets import Mall
-from mallard_engine.dispatch.context import Context, Follow, Tasks
-from mallard_engine.dispatch.next_opening import Openings
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
+from mallard_engine.dispatch.next_opening import NextOpening
 from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
@@ -59,12 +59,15 @@ class MallRounds:
     """Runs one mall's rounds, one at a time. Jobs that arrive while one is under way share the
     next, so a flash sale is a few rounds and not hundreds of racing ones.
 
-    ``follow`` hastens what each offer brought about.
+    ``apply_effects`` is called with the effects of each offer.
     """
 
-    def __init__(self, context: Context, mall: Mall, follow: Follow, tasks: Tasks) -> None:
+    def __init__(
+        self, context: Context, mall: Mall, apply_effects: ApplyEffects, tasks: Tasks
+    ) -> None:
         self._mall = mall
-        self._store = context.store
+        self._offers = context.storage.offers
+        self._deadlines = context.storage.deadlines
         self._metrics = context.metrics
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
@@ -74,10 +77,10 @@ class MallRounds:
         self._ahead = context.ahead.get(mall.market)
         # How many drivers each round of a job asks; None: one at a time.
         self._rungs = staggered_rungs(self._policy.offer_rungs)
-        self._clock = context.workings.clock
-        self._new_offer_id = context.workings.new_offer_id
-        self._follow = follow
-        self._openings = Openings(context, mall.market, follow)
+        self._clock = context.runtime.clock
+        self._new_offer_id = context.runtime.new_offer_id
+        self._apply_effects = apply_effects
+        self._openings = NextOpening(context, mall.market, apply_effects)
         self._tasks = tasks
         self._running = False
         self._again = False
@@ -86,7 +89,7 @@ class MallRounds:
         # How far the last search had to go for its first candidates.
         self._needed_m: float | None = None
         self._turns = ServiceTurns()
-        self._rest = LongQueue(context.store, mall.market, mall.id)
+        self._rest = LongQueue(context.storage.offers, mall.market, mall.id)
         self._pass_looked_for = 0
         # Jobs that came, and that fell due: the next rounds look at them, wherever in the queue
         # they are. Those that came are first: thousands may fall due at once.
@@ -125,14 +128,14 @@ class MallRounds:
             self._next_round = asyncio.get_running_loop().create_future()
         return self._next_round
 
-    def hold(self) -> bool:
-        """Hold rounds back until `let_go`; False while one is under way."""
+    def pause(self) -> bool:
+        """Hold rounds back until `resume`; False while one is under way."""
         if self._running:
             return False
         self._running = True
         return True
 
-    def let_go(self) -> None:
+    def resume(self) -> None:
         """Rounds go on, with what came meanwhile."""
         self._running = False
         if self._again:
@@ -263,7 +266,7 @@ class MallRounds:
 
     async def _look(self, search: Search, jobs: int, named: Sequence[str] = ()) -> Found:
         self._pass_looked_for = self._rest.begun
-        found = await self._store.offers.candidates(
+        found = await self._offers.candidates(
             self._mall.market,
             self._mall.id,
             self._mall.lat,
@@ -366,13 +369,13 @@ class MallRounds:
             drivers=drivers,
             more=self._more(job, len(drivers)) if self._rungs else None,
         )
-        offered = await self._store.offers.make(plan)
+        offered = await self._offers.make(plan)
         if offered.verdict != "offered":
             return False
         self._metrics.offer("offered")
         self._turns.served(job.service)
         self._served_last = job.service
-        self._follow(self._mall.market, offered.effects)
+        self._apply_effects(self._mall.market, offered.effects)
         return True
 
     def _depth(self, job: Waiting) -> int:
@@ -437,15 +440,15 @@ class MallRounds:
         return min(again_ms, look_by_ms, job.need.expires_ms)
 
     async def _look_again(self, job: Waiting, at_ms: int) -> None:
-        effects = await self._store.deadlines.retry_later(self._ref(job), job.attempt, at_ms)
-        self._follow(self._mall.market, effects)
+        effects = await self._deadlines.retry_later(self._ref(job), job.attempt, at_ms)
+        self._apply_effects(self._mall.market, effects)
 
     async def _end(self, job: Waiting, reason: JobReason, max_attempts: int) -> bool:
-        effects = await self._store.deadlines.expire(self._ref(job), reason.value, max_attempts)
+        effects = await self._deadlines.expire(self._ref(job), reason.value, max_attempts)
         if effects is None:
             return False
         _often.info("job expired", reason=reason.value, example={"job": job.job})
-        self._follow(self._mall.market, effects)
+        self._apply_effects(self._mall.market, effects)
         return True
 
     def _ref(self, job: Waiting) -> JobRef:
@@ -453,7 +456,7 @@ class MallRounds:
 
     async def _keep(self, record: RoundRecord) -> None:
         try:
-            await self._store.offers.record_round(self._mall.market, record)
+            await self._offers.record_round(self._mall.market, record)
         except StoreUnavailable:
             _log.debug("round not kept", job=record.job)
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from mallard_engine.dispatch.context import Context, Follow, Tasks
-from mallard_engine.dispatch.drivers.roster import Roster
-from mallard_engine.dispatch.drivers.upcoming_drivers import Finishing
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
+from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
 from mallard_engine.dispatch.rounds.batch_rounds import MarketRounds
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.run_rounds import RunRounds
@@ -33,16 +32,15 @@ class _Freed:
     points: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-class Rounds:
-    """Gives malls their rounds. ``follow`` hastens what each offer brought about."""
+class RoundScheduler:
+    """Gives malls their rounds. ``apply_effects`` is called with the effects of each offer."""
 
-    def __init__(self, context: Context, follow: Follow, tasks: Tasks) -> None:
+    def __init__(self, context: Context, apply_effects: ApplyEffects, tasks: Tasks) -> None:
         self._context = context
-        self._follow = follow
+        self._apply_effects = apply_effects
         self._tasks = tasks
         self._malls: dict[str, MallRounds] = {}
-        self.finishing = Finishing(context)
-        self.roster = Roster(context)
+        self.upcoming = UpcomingDrivers(context)
         self._batches = self._made_batches()
         # By market: who has just become free.
         self._freed: dict[str, _Freed] = {}
@@ -56,7 +54,7 @@ class Rounds:
     def _made_batches(self) -> dict[str, MarketRounds]:
         return {
             market: MarketRounds(
-                self._context, market, self._follow, self._tasks, self.finishing, self.roster
+                self._context, market, self._apply_effects, self._tasks, self.upcoming
             )
             for market, policy in self._context.policies.items()
             if policy.round == "batch"
@@ -71,10 +69,10 @@ class Rounds:
         if mall not in self._malls:
             place = self._context.places.mall(mall)
             kind = RunRounds if self._context.policy(place.market).plans_runs else MallRounds
-            self._malls[mall] = kind(self._context, place, self._follow, self._tasks)
+            self._malls[mall] = kind(self._context, place, self._apply_effects, self._tasks)
         return self._malls[mall]
 
-    def may_look_early(self, mall: str) -> bool:
+    def may_speculate(self, mall: str) -> bool:
         """Whether a job of the mall may find its driver alone: not where its market's jobs go
         through batches, or are pooled."""
         market = self._market_of(mall)
@@ -142,7 +140,7 @@ class Rounds:
             _log.debug("malls not woken", market=market, error=str(error))
 
     async def _waiting(self, market: str, malls: Sequence[str]) -> list[str]:
-        counts = await self._context.store.jobs.waiting(market, malls)
+        counts = await self._context.storage.jobs.waiting(market, malls)
         return [mall for mall, count in zip(malls, counts, strict=True) if count]
 
     async def _wake_in_turn(
@@ -158,7 +156,7 @@ class Rounds:
                 self.wake(mall, driver=True)
             if rounds:
                 await asyncio.wait(rounds, timeout=_PATIENCE_S)
-                if not await self._context.store.drivers.any_free(market, drivers):
+                if not await self._context.storage.drivers.any_free(market, drivers):
                     return
             most *= 2
 

@@ -39,7 +39,7 @@ def _are_placed(driver: Driver) -> bool:
     return all(job.has_place for job in driver.jobs)
 
 
-class RunEtas:
+class RunEtaUpdates:
     """The courses of the drivers whose answers this node took, in markets with runs."""
 
     def __init__(self, context: Context, tasks: Tasks) -> None:
@@ -155,6 +155,6 @@ class RunEtas:
 
     async def _update(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
         try:
-            await self._context.store.jobs.update_etas(market, driver, stops)
+            await self._context.storage.jobs.update_etas(market, driver, stops)
         except StoreUnavailable:
             _log.debug("times not kept", driver=driver)

@@ -9,7 +9,7 @@ import structlog
 from mallard_engine.core.matching.eligibility import servable
 from mallard_engine.core.model import Near, RoundRecord, Waiting
 from mallard_engine.core.places.mall import Mall
-from mallard_engine.dispatch.context import Context, Follow, Tasks
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.run_planner import PlannedRuns, RunPlanner
 from mallard_engine.ports import OfferPlan, StoreUnavailable
 
@@ -36,15 +36,17 @@ NO_RUNS = RunsOffered()
 
 
 class RunOffers:
-    """Offers the runs of one market. ``follow`` hastens what each offer brought about."""
+    """Offers the runs of one market. ``apply_effects`` is called with the effects of each offer."""
 
-    def __init__(self, context: Context, market: str, follow: Follow, tasks: Tasks) -> None:
+    def __init__(
+        self, context: Context, market: str, apply_effects: ApplyEffects, tasks: Tasks
+    ) -> None:
         self._market = market
         self._context = context
-        self._store = context.store
+        self._offers = context.storage.offers
         self._planner = RunPlanner(context, market)
-        self._may_thread = context.workings.may_thread
-        self._follow = follow
+        self._may_thread = context.runtime.may_thread
+        self._apply_effects = apply_effects
         self._tasks = tasks
         # Until when each held job is, as `explain` has been told.
         self._told_ms: Mapping[str, int] = {}
@@ -77,14 +79,14 @@ class RunOffers:
         self._tell_held(waiting, held_ms, now_ms)
         gone, missed, offered = set[str](), set[str](), 0
         for plan, outcome in zip(
-            offers, await asyncio.gather(*map(self._store.offers.make, offers)), strict=True
+            offers, await asyncio.gather(*map(self._offers.make, offers)), strict=True
         ):
             gone |= set(outcome.gone)
             if outcome.verdict == "offered":
                 offered += 1
                 gone |= {job.job for job in plan.jobs}
                 self._context.metrics.offer("offered")
-                self._follow(self._market, outcome.effects)
+                self._apply_effects(self._market, outcome.effects)
             elif outcome.verdict == "nobody":
                 missed.add(plan.drivers[0].driver)
         return RunsOffered(held_ms, frozenset(gone), frozenset(broke), frozenset(missed), offered)
@@ -153,6 +155,6 @@ class RunOffers:
 
     async def _keep(self, record: RoundRecord) -> None:
         try:
-            await self._store.offers.record_round(self._market, record)
+            await self._offers.record_round(self._market, record)
         except StoreUnavailable:
             _log.debug("round not kept", job=record.job)

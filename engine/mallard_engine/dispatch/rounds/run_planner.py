@@ -32,7 +32,7 @@ class RunPlanner:
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
         self._service_time = context.service_time(market)
-        self._new_offer_id = context.workings.new_offer_id
+        self._new_offer_id = context.runtime.new_offer_id
 
     def plan(
         self,

@@ -13,7 +13,7 @@ from mallard_engine.core.matching.search_policy import (
 )
 from mallard_engine.core.model import RoundRecord, Waiting
 from mallard_engine.core.places.markets import Mall
-from mallard_engine.dispatch.context import Context, Follow, Tasks
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers
 from mallard_engine.ports import Found
@@ -25,9 +25,11 @@ _JOBS_AT_FIRST = 256
 class RunRounds(MallRounds):
     """Runs one mall's rounds of runs, one at a time."""
 
-    def __init__(self, context: Context, mall: Mall, follow: Follow, tasks: Tasks) -> None:
-        super().__init__(context, mall, follow, tasks)
-        self._runs = RunOffers(context, mall.market, follow, tasks)
+    def __init__(
+        self, context: Context, mall: Mall, apply_effects: ApplyEffects, tasks: Tasks
+    ) -> None:
+        super().__init__(context, mall, apply_effects, tasks)
+        self._runs = RunOffers(context, mall.market, apply_effects, tasks)
         # Of the jobs of the round under way: until when they are held for company.
         self._held_ms: dict[str, int] = {}
 

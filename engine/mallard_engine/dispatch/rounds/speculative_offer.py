@@ -19,7 +19,7 @@ from mallard_engine.ports import Found, StoreUnavailable
 _log = structlog.get_logger(__name__)
 
 
-class EarlyLook:
+class SpeculativeOffer:
     """One look ahead. It holds the mall's rounds back until it is closed, which must happen.
 
     ``rounds``: the mall's; None, or a round under way there: nobody looks, and nothing is held.
@@ -27,7 +27,7 @@ class EarlyLook:
 
     def __init__(self, rounds: MallRounds | None) -> None:
         # A job that has come before must not be overtaken.
-        self._held = rounds if rounds is not None and rounds.hold() else None
+        self._held = rounds if rounds is not None and rounds.pause() else None
         self._look: asyncio.Task[Found] | None = None
         self._turn: tuple[MallRounds, Found, Waiting, Ranking] | None = None
         if self._held is not None:
@@ -79,4 +79,4 @@ class EarlyLook:
             self._look.exception()  # an order that was refused meanwhile has no use for it
         if self._held is not None:
             rounds, self._held = self._held, None
-            rounds.let_go()
+            rounds.resume()

@@ -28,13 +28,13 @@ async def change_ready(services: Services, job: Job, store: str, ready_at: datet
     now_ms = services.store.now_ms()
     stored = ValidOrder(order_of(job), mall, job.need)
     changed = with_ready_at(stored, store, ready_at, now_ms, is_held=job.held)
-    return await services.dispatcher.ready(
+    return await services.dispatcher.orders.ready(
         JobRef(job.id, job.mall),
         was=job,
         body=changed.order.body,
         card=changed.card(),
         need=changed.need,
-        release_ms=services.dispatcher.release_ms(mall.id, changed.need, now_ms),
+        release_ms=services.dispatcher.orders.release_ms(mall.id, changed.need, now_ms),
     )
 
 

@@ -182,7 +182,7 @@ class DriverConnection:
     async def _heard_again(self, session: Session, message: ClientMessage, dropped: int) -> None:
         """The first frame after an unacknowledged offer brings the driver back into matching."""
         try:
-            await self._services.dispatcher.seen(session.market, session.driver)
+            await self._services.dispatcher.drivers.seen(session.market, session.driver)
         except StoreUnavailable:
             session.unreachable = True
         rest = self._take(session, message, dropped)
@@ -220,7 +220,9 @@ class DriverConnection:
             # The token is taken all the same; the session knows less of the driver.
             self.send(Reply(auth.id, session.shown.value))
             return
-        barred = self._services.dispatcher.barred(session.market, snapshot.driver, snapshot.now_ms)
+        barred = self._services.dispatcher.drivers.barred(
+            session.market, snapshot.driver, snapshot.now_ms
+        )
         self.send(Reply(auth.id, snapshot.driver.shown.value, barred=barred))
 
     # -- hello
@@ -259,7 +261,7 @@ class DriverConnection:
             try:
                 await services.relay.follow(market)
                 await services.positions.flush(market, driver)
-                registered = await services.dispatcher.hello(
+                registered = await services.dispatcher.drivers.hello(
                     market,
                     driver,
                     vehicle=vehicle_of(hello, admitted),
@@ -312,8 +314,8 @@ class DriverConnection:
                 say_hello=say_hello,
             )
         )
-        self._services.dispatcher.holds(session.market, snapshot)
-        self._reporting = self._services.dispatcher.reporting(
+        self._services.dispatcher.drivers.set_held_jobs(session.market, snapshot)
+        self._reporting = self._services.dispatcher.drivers.reporting(
             session.market, self._services.timeouts.location_ms
         )
         self._do(session.welcomed(snapshot))
@@ -379,7 +381,7 @@ class DriverConnection:
         """What the app was told may be wrong: a fresh `welcome`, as soon as the store can tell."""
         session.hold()
         self._owes_welcome = True
-        self._services.dispatcher.doubt(session.market)
+        self._services.dispatcher.recover_soon(session.market)
 
     def push(self, push: Push, *, relayed: bool) -> None:
         """See `hub.Listener`."""
@@ -419,7 +421,7 @@ class DriverConnection:
             hub.remove(market, driver, self)
             # After lost writes a newer socket may have got the same epoch.
             if epoch and not hub.has(market, driver, epoch):
-                self._services.dispatcher.gone(market, driver, epoch)
+                self._services.dispatcher.drivers.socket_closed(market, driver, epoch)
 
     def _do(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -451,7 +453,7 @@ class DriverConnection:
         except (StoreUnavailable, NoSuchJob):
             self._doubt(session)  # the next welcome tells it
         else:
-            services.dispatcher.given(job.market, push.driver)
+            services.dispatcher.drivers.holds_unknown_job(job.market, push.driver)
             detail = services.full(job)
             if welcomes == self._welcomes:  # else a newer one has told it
                 self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))

@@ -72,7 +72,7 @@ async def claim_custody(
         if held.state not in _CLAIMS:
             continue
         try:
-            await services.dispatcher.claim(
+            await services.dispatcher.drivers.claim(
                 session.market,
                 session.driver,
                 held.job,
@@ -101,7 +101,7 @@ async def report_wrong_fields(
     }
     with contextlib.suppress(StoreUnavailable):  # the app goes on without the hint
         for why in sorted(reasons):
-            await services.dispatcher.tell(market, driver, why)
+            await services.dispatcher.drivers.push_state(market, driver, why)
 
 
 def welcome(
@@ -126,7 +126,7 @@ def welcome(
         max_bytes=MAX_FRAME_BYTES,
         token_expires_ms=expires_ms,
         state=driver.shown.value,
-        barred=services.dispatcher.barred(market, driver, snapshot.now_ms),
+        barred=services.dispatcher.drivers.barred(market, driver, snapshot.now_ms),
         offer=offer_frame(offer, driver.seq, snapshot.now_ms, malls[offer.mall]) if offer else None,
         jobs=tuple(map(services.full, in_run_order(snapshot.jobs))),
         say_hello=True if say_hello else UNSET,

@@ -94,24 +94,28 @@ class Requests:
         session = self._session
         await self._services.positions.flush(session.market, session.driver)
         until_ms = None if request.until_ms is UNSET else request.until_ms
-        answered = await self._services.dispatcher.status(
+        answered = await self._services.dispatcher.drivers.status(
             session.market, session.driver, request.state, until_ms
         )
         return self._reply(request.id, answered)
 
     async def _offer_ack(self, request: OfferAck) -> None:
         session = self._session
-        await self._services.dispatcher.offer_ack(session.market, session.driver, request.offer)
+        await self._services.dispatcher.drivers.offer_ack(
+            session.market, session.driver, request.offer
+        )
 
     async def _accept(self, request: Accept) -> Reply:
         session, services = self._session, self._services
-        answered = await services.dispatcher.accept(session.market, session.driver, request.offer)
+        answered = await services.dispatcher.drivers.accept(
+            session.market, session.driver, request.offer
+        )
         return self._reply(request.id, answered, jobs=tuple(map(services.full, answered.jobs)))
 
     async def _decline(self, request: Decline) -> Reply:
         session = self._session
         reason = "" if request.reason is UNSET else request.reason
-        answered = await self._services.dispatcher.decline(
+        answered = await self._services.dispatcher.drivers.decline(
             session.market, session.driver, request.offer, reason
         )
         if answered.effects.changed_jobs:
@@ -122,7 +126,7 @@ class Requests:
 
     async def _progress(self, request: Progress) -> Reply:
         reason = "" if request.reason is UNSET else request.reason
-        answered = await self._services.dispatcher.progress(
+        answered = await self._services.dispatcher.drivers.progress(
             await self._ref(request.job),
             self._session.driver,
             request.attempt,
@@ -162,7 +166,7 @@ class Requests:
             raise Refused(ErrorCode.BAD_FIELD)
         told_ms = None if request.until_ms is UNSET else request.until_ms
         until_ms = held_until_ms(request.kind, told_ms, self._services.store.now_ms())
-        answered = await self._services.dispatcher.problem(
+        answered = await self._services.dispatcher.drivers.problem(
             session.market,
             session.driver,
             kind=request.kind,
@@ -185,7 +189,9 @@ class Requests:
     def _reply(self, request_id: int, answered: Answered, **fields: Any) -> Reply:
         session, driver = self._session, answered.driver
         session.learn(driver)
-        barred = self._services.dispatcher.barred(session.market, driver, answered.effects.now_ms)
+        barred = self._services.dispatcher.drivers.barred(
+            session.market, driver, answered.effects.now_ms
+        )
         return Reply(request_id, driver.shown.value, barred=barred, **fields)
 
     async def _ref(self, job_id: str) -> JobRef:

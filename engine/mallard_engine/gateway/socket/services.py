@@ -38,4 +38,4 @@ class SocketServices(Services):
 
     def full(self, job: Job) -> SocketJob:
         """Return the job with everything that its holder must know."""
-        return full_job(job, self.places.mall(job.mall), self.dispatcher.tour(job))
+        return full_job(job, self.places.mall(job.mall), self.dispatcher.orders.tour(job))

@@ -38,32 +38,32 @@ async def test_one_who_accepts_at_the_mall(node: Node) -> None:
 async def test_a_vague_position_is_no_arrival(node: Node) -> None:
     ref = await on_its_way(node, 60)
     vague = node.fix("d", 0)._replace(acc_m=400.0)
-    assert await node.dispatcher.positions(MARKET, [vague]) == ("ok",)
+    assert await node.dispatcher.drivers.positions(MARKET, [vague]) == ("ok",)
     await node.quiet()
     assert (await node.job(ref)).state is S.ASSIGNED
 
 
 async def test_nothing_is_remembered_of_those_who_left(node: Node) -> None:
     hello = await node.online("d", 20)
-    assert len(node.dispatcher._arrivals) == 1
-    node.dispatcher.gone(MARKET, "d", hello.epoch)
-    assert len(node.dispatcher._arrivals) == 0
+    assert len(node.dispatcher.drivers._arrivals) == 1
+    node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
+    assert len(node.dispatcher.drivers._arrivals) == 0
 
 
 async def test_one_who_reports_over_http_arrives_and_leaves_no_trace(node: Node) -> None:
     ref = await on_its_way(node)
     hello = await node.online("d", 1_000)
-    node.dispatcher.gone(MARKET, "d", hello.epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
     await node.moves("d", 40)
     await node.is_in(ref, S.AT_MALL)
-    assert len(node.dispatcher._arrivals) == 0
+    assert len(node.dispatcher.drivers._arrivals) == 0
 
 
 async def test_one_who_drives_past_does_not_arrive(node: Node) -> None:
     ref = await on_its_way(node)
     for north_m in (60, 20, -20, -60):
         passing = node.fix("d", north_m)._replace(speed_mps=15.0)
-        assert await node.dispatcher.positions(MARKET, [passing]) == ("ok",)
+        assert await node.dispatcher.drivers.positions(MARKET, [passing]) == ("ok",)
     await node.quiet()
     assert (await node.job(ref)).state is S.ASSIGNED
 
@@ -82,7 +82,7 @@ async def test_one_who_has_left_arrives_anew(node: Node) -> None:
     await node.online("d", 20)
     for north_m in (600, 620, 640):
         await node.moves("d", north_m)
-    assert len(node.dispatcher._arrivals) == 0
+    assert len(node.dispatcher.drivers._arrivals) == 0
     ref = await node.submit()
     await node.accepts(await node.offered(ref, "d"))
     await node.moves("d", 20)
@@ -98,6 +98,6 @@ async def test_one_who_is_given_a_job_elsewhere_while_it_stands_there(node: Node
     await node.moves("d", 25)
     await node.quiet()
     assert (await node.job(ref)).state is S.ASSIGNED
-    node.dispatcher.given(MARKET, "d")
+    node.dispatcher.drivers.holds_unknown_job(MARKET, "d")
     await node.moves("d", 20)
     await node.is_in(ref, S.AT_MALL)

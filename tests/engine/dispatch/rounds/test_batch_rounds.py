@@ -91,12 +91,12 @@ async def test_the_job_waits_for_one_who_is_free_soon(make_node: MakeNode) -> No
     first = await node.submit(lat=33.31, lon=-111.9)
     await eventually(lambda: node.sink.asked(first))
     job = await node.accepts(node.sink.offers[0])
-    assert len(node.dispatcher._rounds.finishing) == 1
+    assert len(node.dispatcher._rounds.upcoming) == 1
     second = await node.submit()
     await node.waits(second)
     await node.does(first, "near", job.attempt, Step.PICKED_UP)
     await node.does(first, "near", job.attempt, Step.DELIVERED)
-    assert len(node.dispatcher._rounds.finishing) == 0
+    assert len(node.dispatcher._rounds.upcoming) == 0
     await node.offered(second, "near")
 
 
@@ -107,12 +107,12 @@ async def test_one_who_will_not_go_on_is_not_waited_for(make_node: MakeNode) -> 
         ref = await node.submit()
         await eventually(lambda: node.sink.asked(ref))  # noqa: B023
         job = await node.accepts(node.sink.offers[-1])
-        assert len(node.dispatcher._rounds.finishing) == 1
+        assert len(node.dispatcher._rounds.upcoming) == 1
         if leave == "pause":
             await node.wish(leave, Wish.PAUSED)
         else:
-            await node.dispatcher.unassign(ref, job.attempt, "operator", "")
-        assert len(node.dispatcher._rounds.finishing) == 0
+            await node.dispatcher.orders.unassign(ref, job.attempt, "operator", "")
+        assert len(node.dispatcher._rounds.upcoming) == 0
 
 
 async def test_an_expired_job_is_ended(make_node: MakeNode) -> None:
@@ -223,16 +223,16 @@ async def test_one_driver_is_offered_a_bundle_whole(make_node: MakeNode) -> None
     assert record is not None
     assert (record.run, record.why) == ((near.job, far.job), "bundle")
     assert "company" in {term.name for term in record.candidates[0].terms}
-    jobs = (await node.dispatcher.accept(MARKET, "d", offer.offer)).jobs
+    jobs = (await node.dispatcher.drivers.accept(MARKET, "d", offer.offer)).jobs
     assert {job.id for job in jobs} == {far.job, near.job}
     # The driver is known to be free when it has delivered the last.
-    assert len(node.dispatcher._rounds.finishing) == 1
+    assert len(node.dispatcher._rounds.upcoming) == 1
     for ref, job in ((near, jobs[0]), (far, jobs[1])):
         await node.does(ref, "d", job.attempt, Step.PICKED_UP)
     await node.does(near, "d", jobs[0].attempt, Step.DELIVERED)
-    assert len(node.dispatcher._rounds.finishing) == 1
+    assert len(node.dispatcher._rounds.upcoming) == 1
     await node.does(far, "d", jobs[1].attempt, Step.DELIVERED)
-    assert len(node.dispatcher._rounds.finishing) == 0
+    assert len(node.dispatcher._rounds.upcoming) == 0
 
 
 async def test_who_has_room_for_one_is_offered_one(make_node: MakeNode) -> None:
@@ -255,7 +255,7 @@ async def test_of_a_bundle_that_is_declined_each_job_goes_on(make_node: MakeNode
 
 async def test_a_job_that_is_cancelled_breaks_no_bundle_of_others(make_node: MakeNode) -> None:
     node, (far, near) = await bundling(make_node)
-    await node.dispatcher.cancel(far, "store", "")
+    await node.dispatcher.orders.cancel(far, "store", "")
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
     await eventually(lambda: node.sink.offers)
     assert [job.job for job in node.sink.offers[0].jobs] == [near.job]
@@ -269,10 +269,10 @@ async def test_one_who_is_about_to_be_free_is_planned_with_from_then(make_node: 
     job = await node.accepts(node.sink.offers[0])
     due_ms = job.eta_dropoff_ms
     assert due_ms is not None
-    finishing = node.dispatcher._rounds.finishing
+    upcoming = node.dispatcher._rounds.upcoming
 
     def free_ms(now_ms: int) -> list[int]:
-        return [driver.free_ms for driver in finishing.drivers(MARKET, now_ms)]
+        return [driver.free_ms for driver in upcoming.drivers(MARKET, now_ms)]
 
     assert free_ms(due_ms - 30_000) == [due_ms]
     # Its news may be under way; then it is taken to need a minute more, but not for ever.

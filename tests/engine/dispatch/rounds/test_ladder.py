@@ -36,7 +36,7 @@ async def test_an_offer_that_is_not_acknowledged_goes_to_the_next_driver(
     # Out of matching until a frame comes, though it was not asked for this job only.
     other = await node.submit()
     await node.waits(other)
-    await node.dispatcher.seen(MARKET, "deaf")
+    await node.dispatcher.drivers.seen(MARKET, "deaf")
     await node.offered(other, "deaf")
 
 
@@ -48,7 +48,7 @@ async def test_who_did_not_acknowledge_is_asked_for_that_job_again_after_a_while
     ref = await node.submit()
     await node.offered(ref, "deaf", attempt=1)
     await eventually(lambda: sink.told("deaf", "state"))
-    await node.dispatcher.seen(MARKET, "deaf")
+    await node.dispatcher.drivers.seen(MARKET, "deaf")
     await node.offered(ref, "deaf", attempt=2)
     first, second = sink.offers
     assert second.expires_ms - first.ack_by_ms >= 500
@@ -113,7 +113,7 @@ async def test_a_driver_who_falls_silent_loses_the_job_before_pick_up(make_node:
     ref = await node.submit()
     await node.accepts(await node.offered(ref, "d1"))
     await node.online("d2", 900)
-    node.dispatcher.gone(MARKET, "d1", hello.epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, "d1", hello.epoch)
     await node.offered(ref, "d2")
     assert await node.outcomes(ref) == [("d1", "accepted"), ("d1", "silent")]
 
@@ -194,7 +194,7 @@ async def test_a_store_that_is_held_past_the_window_is_named_as_the_reason(node:
 
 
 async def holds(node: Node, driver: str, store: str, until_ms: int) -> None:
-    await node.dispatcher.problem(
+    await node.dispatcher.drivers.problem(
         MARKET,
         driver,
         kind="not_ready",
@@ -234,7 +234,7 @@ async def test_a_scheduled_job_is_released_in_time(node: Node, sink: RecordingSi
 
 async def ready(node: Node, ref: JobRef, *, release_in_ms: int) -> bool:
     job = await node.job(ref)
-    return await node.dispatcher.ready(
+    return await node.dispatcher.orders.ready(
         ref,
         was=job,
         body=f'{{"n": {release_in_ms}}}'.encode(),
@@ -272,9 +272,9 @@ async def test_an_order_that_changed_meanwhile_is_not_overwritten(node: Node) ->
 async def test_the_time_to_look_for_a_driver_is_before_the_parcel_is_ready(node: Node) -> None:
     now_ms = node.store.now_ms()
     need = (await node.job(await node.submit(ready_ms=now_ms + HOUR_MS))).need
-    look_ms = node.dispatcher.release_ms(MALL.id, need, now_ms)
+    look_ms = node.dispatcher.orders.release_ms(MALL.id, need, now_ms)
     assert now_ms < look_ms < need.ready_ms
-    ready_now = node.dispatcher.release_ms(MALL.id, need, need.ready_ms)
+    ready_now = node.dispatcher.orders.release_ms(MALL.id, need, need.ready_ms)
     assert ready_now == need.ready_ms
 
 
@@ -288,5 +288,5 @@ async def test_a_parcel_that_is_never_ready_in_time_ends_with_its_window(node: N
         expires_in_ms=400,
     )
     need = (await node.job(ref)).need
-    assert node.dispatcher.release_ms(MALL.id, need, now_ms) == need.expires_ms
+    assert node.dispatcher.orders.release_ms(MALL.id, need, now_ms) == need.expires_ms
     assert await ended(node, ref) == "not_ready_in_time"

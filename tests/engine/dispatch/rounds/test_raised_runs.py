@@ -100,7 +100,7 @@ async def test_what_turns_out_to_be_on_board_is_told_to_a_node_without_runs(
     await new.does(ref_of(lost), "d", (await new.store.jobs.get(lost.id)).attempt, Step.DELIVERED)
     await new.does(ref_of(second), "d", second.attempt, Step.DELIVERED)
     assert not (await new.driver("d")).jobs
-    assert len(new.dispatcher._etas) == 0
+    assert len(new.dispatcher.drivers._etas) == 0
 
 
 async def test_an_arrival_that_a_node_without_runs_hears_ends_the_asking(

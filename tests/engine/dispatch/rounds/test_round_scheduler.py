@@ -199,13 +199,13 @@ async def test_a_quote_tells_what_a_round_would_and_stores_nothing(node: Node) -
     await node.waits(ref)
     need = replace((await node.job(ref)).need, requires=())
     before = await dump(node)
-    record = await node.dispatcher.quote(MALL.id, replace(need, weight_g=9_000))
+    record = await node.dispatcher.orders.quote(MALL.id, replace(need, weight_g=9_000))
     assert (record.job, record.round, record.capped) == ("", 0, False)
     assert [(c.driver, c.why_not) for c in record.candidates] == [
         ("car", None),
         ("bike", "too_heavy"),
     ]
-    nobody = await node.dispatcher.quote(MALL.id, replace(need, requires=("crane",)))
+    nobody = await node.dispatcher.orders.quote(MALL.id, replace(need, requires=("crane",)))
     assert {c.why_not for c in nobody.candidates} == {"lacks_equipment"}
     assert not nobody.capped
     assert await dump(node) == before

@@ -100,7 +100,7 @@ async def test_accepted_whole_and_delivered_with_times_kept_current(
 ) -> None:
     node = await pooling(make_node, round_)
     _, offer = await run_of_three(node)
-    jobs = (await node.dispatcher.accept(MARKET, "d", offer.offer)).jobs
+    jobs = (await node.dispatcher.drivers.accept(MARKET, "d", offer.offer)).jobs
     assert [job.id for job in jobs] == [job.job for job in offer.jobs]
     assert [job.eta_dropoff_ms for job in jobs] == [job.eta_dropoff_ms for job in offer.jobs]
     for job in jobs:
@@ -118,7 +118,7 @@ async def test_accepted_whole_and_delivered_with_times_kept_current(
     for job in (second, last):
         await node.does(JobRef(job.id, MALL.id), "d", job.attempt, Step.DELIVERED)
     assert not (await node.driver("d")).jobs
-    assert len(node.dispatcher._etas) == 0
+    assert len(node.dispatcher.drivers._etas) == 0
 
 
 async def test_declined_whole_it_goes_to_the_next(make_node: MakeNode, round_: str) -> None:

@@ -17,9 +17,9 @@ S = JobState
 
 
 async def submit_early(node: Node, **changes: Any) -> JobRef:
-    with closing(node.dispatcher.look_early(MALL.id)) as early:
+    with closing(node.dispatcher.orders.speculate(MALL.id)) as early:
         submission = replace(node.submission(MALL.id, S.QUEUED), **changes)
-        submitted = await node.dispatcher.submit(submission, early)
+        submitted = await node.dispatcher.orders.submit(submission, early)
     return JobRef(submitted.job.id, MALL.id)
 
 
@@ -74,7 +74,7 @@ async def test_an_offer_that_fails_is_for_a_round_to_make(
 async def test_who_waits_already_comes_first(make_node: MakeNode) -> None:
     a, b = await make_node("a"), await make_node("b")
     await a.online("d")
-    held = a.dispatcher.look_early(MALL.id)
+    held = a.dispatcher.orders.speculate(MALL.id)
     # It waits, though somebody is there: its node has not got round to it.
     first = await a.submit()
     second = await submit_early(b)
@@ -126,7 +126,7 @@ async def test_a_refused_order_leaves_nothing(node: Node) -> None:
 
 async def test_rounds_wait_until_the_look_is_closed_and_no_longer(node: Node) -> None:
     await node.online("d")
-    early = node.dispatcher.look_early(MALL.id)
+    early = node.dispatcher.orders.speculate(MALL.id)
     ref = await node.submit()
     assert (await node.job(ref)).state is S.QUEUED
     early.close()
@@ -145,7 +145,7 @@ async def test_of_two_looks_at_once_one_goes_ahead(node: Node) -> None:
 async def test_nobody_looks_at_a_mall_that_there_is_not(node: Node) -> None:
     await node.online("d")
     await node.quiet()
-    with closing(node.dispatcher.look_early("atlantis")) as early:
+    with closing(node.dispatcher.orders.speculate("atlantis")) as early:
         assert not await early.finds(node.submission(MALL.id, S.QUEUED))
         assert not await early.offer()
     assert "candidates" not in node.calls
@@ -170,7 +170,7 @@ async def test_a_look_without_a_store_holds_nothing_back(
 
     with monkeypatch.context() as patched:
         patched.setattr(node.store.offers, "candidates", away)
-        early = node.dispatcher.look_early(MALL.id)
+        early = node.dispatcher.orders.speculate(MALL.id)
         assert not await early.finds(node.submission(MALL.id, S.QUEUED))
         early.close()
     ref = await node.submit()

@@ -101,7 +101,7 @@ async def test_each_round_has_its_rung(make_node: MakeNode, sink: RecordingSink)
     await node.declines(await node.offered(ref, "d0", attempt=1))
     await node.offered(ref, "d1", attempt=2)
     assert sink.asked(ref) == ["d0", "d1"]
-    await node.dispatcher.suspend(MARKET, "d1", "")
+    await node.dispatcher.drivers.suspend(MARKET, "d1", "")
     await node.declines(await node.offered(ref, "d2", attempt=2))
     await node.declines(await node.offered(ref, "d3", attempt=2))
     await node.offered(ref, "d4", attempt=3)
@@ -128,7 +128,7 @@ async def test_accepts_on_two_nodes_at_the_same_instant_have_one_winner(
             ErrorCode.OFFER_CLOSED
         }
         assert len([push for push in sink.pushes if push.why == "taken"]) == 7
-        await a.dispatcher.cancel(ref, "shop", "")
+        await a.dispatcher.orders.cancel(ref, "shop", "")
         await eventually(lambda: _free(a, 8))
 
 
@@ -154,7 +154,7 @@ async def test_going_offline_declines_ones_own_offer_only(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node, ref = await three_asked(make_node, sink)
-    await node.dispatcher.decline(MARKET, "d1", sink.offers[1].offer, "offline")
-    await node.dispatcher.suspend(MARKET, "d2", "")
+    await node.dispatcher.drivers.decline(MARKET, "d1", sink.offers[1].offer, "offline")
+    await node.dispatcher.drivers.suspend(MARKET, "d2", "")
     assert (await node.job(ref)).state is JobState.OFFERED
     await node.accepts(sink.offers[0])

@@ -79,7 +79,7 @@ async def test_a_driver_whose_job_is_cancelled(node: Node) -> None:
     first = await node.submit()
     await node.accepts(await node.offered(first, "d"))
     ref = await waiting_job(node)
-    await node.dispatcher.cancel(first, "shop", "")
+    await node.dispatcher.orders.cancel(first, "shop", "")
     await node.offered(ref, "d")
 
 
@@ -113,9 +113,9 @@ async def test_a_driver_whose_first_fix_is_in_reach(node: Node) -> None:
 
 async def test_a_driver_who_may_work_again(node: Node) -> None:
     await node.online("d")
-    await node.dispatcher.suspend(MARKET, "d", "papers")
+    await node.dispatcher.drivers.suspend(MARKET, "d", "papers")
     ref = await waiting_job(node)
-    await node.dispatcher.resume(MARKET, "d")
+    await node.dispatcher.drivers.resume(MARKET, "d")
     await node.offered(ref, "d")
 
 
@@ -129,7 +129,7 @@ async def test_a_driver_who_no_longer_pauses(node: Node) -> None:
 
 async def test_a_driver_who_comes_back_with_its_wish(node: Node) -> None:
     hello = await node.online("d")
-    node.dispatcher.gone(MARKET, "d", hello.epoch)
+    node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
     await eventually(lambda: _nobody_is_free(node))
     ref = await waiting_job(node)
     await node.hello("d")
@@ -180,12 +180,12 @@ async def test_where_many_malls_wait_the_others_get_no_round_once_the_driver_has
     nearer = await waiting_job(node)
     await node.quiet()
     other = node.dispatcher._rounds.at(OTHER_MALL.id)
-    assert other.hold()
+    assert other.pause()
     await node.online("d", EQUALLY_FAR_NORTH_M - 300)
     await node.offered(nearer, "d")
     await node.quiet()
     assert not other._again
-    other.let_go()
+    other.resume()
 
 
 @pytest.mark.usefixtures("in_turn")
@@ -204,7 +204,7 @@ async def test_where_many_malls_wait_one_that_takes_long_keeps_no_other_from_its
     await waiting_job(node)
     await node.quiet()
     slow = node.dispatcher._rounds.at(MALL.id)
-    assert slow.hold()
+    assert slow.pause()
     await node.online("d", EQUALLY_FAR_NORTH_M - 300)
     await node.offered(further, "d")
-    slow.let_go()
+    slow.resume()

@@ -16,7 +16,7 @@ async def test_a_newer_hello_between_this_ones_two_steps(
 ) -> None:
     """The store has registered the first socket; before that is heard, the second comes."""
     dispatcher = node.node.dispatcher
-    hello = dispatcher.hello
+    hello = dispatcher.drivers.hello
     registered, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(*args: Any, **kwargs: Any) -> Any:
@@ -50,7 +50,7 @@ async def test_a_push_before_welcome_is_told_once(
 
     async def then_assigned(*args: Any, **kwargs: Any) -> Any:
         answer = await original(*args, **kwargs)
-        await node.node.dispatcher.assign(JobRef(job["id"], MALL), "d1", "ops")
+        await node.node.dispatcher.orders.assign(JobRef(job["id"], MALL), "d1", "ops")
         return answer
 
     async with open_app(node.ws, node.token("d1")) as driver:

@@ -93,7 +93,7 @@ class DriverApi:
         if market is None or market not in self._services.places.markets:
             raise WrongScope("the token's market is not served here")
         session = Session(market, principal.sub)
-        answered = await self._services.dispatcher.alive(market, principal.sub)
+        answered = await self._services.dispatcher.drivers.alive(market, principal.sub)
         session.learn(answered.driver)
         return session
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from mallard_engine.core.job_ids import new_job_id
 from mallard_engine.core.model import Job
-from mallard_engine.dispatch.rounds.speculative_offer import EarlyLook
+from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.endpoints.job_access import (
     job_of,
@@ -94,7 +94,7 @@ class JobsApi:
         if slot := slot_of(request):
             slot.release()  # from here on the mall's semaphore limits the work
         async with self._per_mall.acquire(asked.pickup.mall):
-            with closing(self._dispatcher.look_early(asked.pickup.mall)) as early:
+            with closing(self._dispatcher.orders.speculate(asked.pickup.mall)) as early:
                 # One loop iteration sends the speculative read; the store answers it meanwhile.
                 await asyncio.sleep(0)
                 submitted = await self._submit(
@@ -114,7 +114,7 @@ class JobsApi:
     async def _submit(
         self,
         asked: JobRequest,
-        early: EarlyLook,
+        early: SpeculativeOffer,
         *,
         service: str,
         key: str,
@@ -131,14 +131,14 @@ class JobsApi:
                     return earlier
             raise
         mall = valid.mall
-        return await self._dispatcher.submit(
+        return await self._dispatcher.orders.submit(
             submission_of(
                 valid,
                 job=new_job_id(mall.market, now_ms, secrets.randbits(80)),
                 service=service,
                 key=key,
                 body_hash=body_hash,
-                release_ms=self._dispatcher.release_ms(mall.id, valid.need, now_ms),
+                release_ms=self._dispatcher.orders.release_ms(mall.id, valid.need, now_ms),
                 now_ms=now_ms,
             ),
             early,
@@ -156,7 +156,7 @@ class JobsApi:
         asked = decode_json_body(await read_body(request) or b"{}", CancelRequest)
         job = await job_of(request, principal, self._store)
         try:
-            await self._dispatcher.cancel(ref_of(job), principal.sub, asked.reason)
+            await self._dispatcher.orders.cancel(ref_of(job), principal.sub, asked.reason)
         except WrongState as refused:
             raise HttpProblem(
                 ProblemCode.NOT_CANCELLABLE, f"the job is {refused.state}"
@@ -171,7 +171,7 @@ class JobsApi:
             if await change_ready(self._services, job, asked.store, asked.ready_at):
                 # The shop's report overrides that of a driver who found the parcels not ready.
                 until_ms = epoch_ms(asked.ready_at)
-                await self._dispatcher.lift_hold(job.mall, asked.store, until_ms)
+                await self._dispatcher.orders.lift_hold(job.mall, asked.store, until_ms)
                 return await self._current(job)
         raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
 
@@ -186,7 +186,7 @@ class JobsApi:
         """Report whether a job would find a driver now. Stores nothing."""
         asked = decode_json_body(await read_body(request), JobRequest)
         valid = read_order(asked, self._services.places, self._store.now_ms())
-        record = await self._dispatcher.quote(valid.mall.id, valid.need)
+        record = await self._dispatcher.orders.quote(valid.mall.id, valid.need)
         market = valid.mall.market
         holds, now_ms = await self._store.jobs.holds(market), self._store.now_ms()
         held = held_view(valid.need, valid.mall.id, holds, now_ms)

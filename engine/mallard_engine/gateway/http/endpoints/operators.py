@@ -70,13 +70,13 @@ class OperatorsApi:
         """Take a driver out of matching until resumed."""
         body = decode_json_body(await read_body(request), SuspendRequest)
         market, driver = self._driver(request)
-        answered = await self._dispatcher.suspend(market, driver, body.reason)
+        answered = await self._dispatcher.drivers.suspend(market, driver, body.reason)
         return JsonResponse(self._view(market, answered.driver))
 
     async def resume(self, request: Request, _principal: Principal) -> Response:
         """Make a suspended driver available to matching again."""
         market, driver = self._driver(request)
-        answered = await self._dispatcher.resume(market, driver)
+        answered = await self._dispatcher.drivers.resume(market, driver)
         return JsonResponse(self._view(market, answered.driver))
 
     async def assign(self, request: Request, principal: Principal) -> Response:
@@ -84,7 +84,7 @@ class OperatorsApi:
         body = decode_json_body(await read_body(request), AssignRequest)
         job = await job_of(request, principal, self._store)
         try:
-            await self._dispatcher.assign(ref_of(job), body.driver, principal.sub)
+            await self._dispatcher.orders.assign(ref_of(job), body.driver, principal.sub)
         except NoSuchDriver:
             raise invalid_fields(FieldError("/driver", "unknown driver")) from None
         return await self._current(job)
@@ -93,7 +93,7 @@ class OperatorsApi:
         """Take a job from its driver and search for another one."""
         body = decode_json_body(await read_body(request), UnassignRequest)
         job = await job_of(request, principal, self._store)
-        await self._dispatcher.unassign(ref_of(job), job.attempt, principal.sub, body.reason)
+        await self._dispatcher.orders.unassign(ref_of(job), job.attempt, principal.sub, body.reason)
         return await self._current(job)
 
     async def close(self, request: Request, principal: Principal) -> Response:
@@ -101,7 +101,7 @@ class OperatorsApi:
         body = decode_json_body(await read_body(request), CloseRequest)
         job = await job_of(request, principal, self._store)
         state = JobState(body.state)
-        await self._dispatcher.close(ref_of(job), state, principal.sub, body.reason)
+        await self._dispatcher.orders.close(ref_of(job), state, principal.sub, body.reason)
         return await self._current(job)
 
     def _market(self, request: Request) -> Market:
@@ -111,7 +111,7 @@ class OperatorsApi:
         return market
 
     def _view(self, market: str, driver: Driver) -> DriverView:
-        barred = self._dispatcher.barred(market, driver, self._store.now_ms())
+        barred = self._dispatcher.drivers.barred(market, driver, self._store.now_ms())
         return driver_view(driver, barred)
 
     def _driver(self, request: Request) -> tuple[str, str]:

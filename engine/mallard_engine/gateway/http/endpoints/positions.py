@@ -32,12 +32,14 @@ class PositionsApi:
             raise WrongScope("the token's market is not served here")
         read = decode_fixes_body(await read_body(request))
         with contextlib.suppress(NoSuchDriver):  # the verdict on each fix is then `unknown`
-            await self._services.dispatcher.alive(market, driver)
+            await self._services.dispatcher.drivers.alive(market, driver)
         placed = sorted(
             ((index, driver_fix(driver, fix)) for index, fix in enumerate(read)),
             key=lambda item: item[1].at_ms,
         )
-        verdicts = await self._services.dispatcher.positions(market, [fix for _, fix in placed])
+        verdicts = await self._services.dispatcher.drivers.positions(
+            market, [fix for _, fix in placed]
+        )
         dropped = tuple(
             DroppedFix(index, verdict)
             for (index, _), verdict in zip(placed, verdicts, strict=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.dispatch.drivers.roster import Block
+from mallard_engine.dispatch.drivers.upcoming_drivers import Block
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MALL, Node
@@ -23,7 +23,7 @@ def block(node: Node, name: str, in_ms: int) -> Block:
 
 async def test_the_job_waits_for_the_block_and_the_driver_gets_it(make_node: MakeNode) -> None:
     node = await batching(make_node)
-    node.dispatcher.expect("phoenix", [block(node, "early bird", 60_000)])
+    node.dispatcher.drivers.expect_blocks("phoenix", [block(node, "early bird", 60_000)])
     await node.online("far", 9_000)
     ref = await node.submit()
     await node.waits(ref)
@@ -34,18 +34,18 @@ async def test_the_job_waits_for_the_block_and_the_driver_gets_it(make_node: Mak
 
 async def test_one_who_does_not_come_is_not_waited_for(make_node: MakeNode) -> None:
     node = await batching(make_node, retry_s=0.2)
-    node.dispatcher.expect("phoenix", [block(node, "sleeper", 1_500)])
+    node.dispatcher.drivers.expect_blocks("phoenix", [block(node, "sleeper", 1_500)])
     await node.online("far", 9_000)
     ref = await node.submit()
     await node.is_in(ref, JobState.QUEUED)
     await node.offered(ref, "far")
-    assert len(node.dispatcher._rounds.roster) == 0
+    assert len(node.dispatcher._rounds.upcoming) == 0
 
 
 async def test_a_block_far_off_does_not_count(make_node: MakeNode) -> None:
     node = await batching(make_node, soon_on_s=10.0)
     assert MarketPolicy().soon_on_s > 60
-    node.dispatcher.expect("phoenix", [block(node, "later", 60_000)])
+    node.dispatcher.drivers.expect_blocks("phoenix", [block(node, "later", 60_000)])
     await node.online("far", 9_000)
     ref = await node.submit()
     await eventually(lambda: node.sink.asked(ref))

@@ -1,0 +1,320 @@
+"""Commands of drivers, and what a node knows of their sockets."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from mallard_engine.core.model import Device, Driver, Vehicle
+from mallard_engine.core.reporting_interval import Reporting
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
+from mallard_engine.dispatch.drivers.barred import barred
+from mallard_engine.dispatch.drivers.disconnects import Disconnects
+from mallard_engine.dispatch.drivers.driver_reach import DriverReach
+from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
+from mallard_engine.dispatch.drivers.upcoming_drivers import Block
+from mallard_engine.dispatch.live_etas import LiveEtas
+from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
+from mallard_engine.dispatch.rounds.run_eta_updates import RunEtaUpdates
+from mallard_engine.ports import (
+    Answered,
+    DriverFix,
+    DriverSnapshot,
+    Effects,
+    Hello,
+    JobRef,
+    OfferLive,
+    OwnDriver,
+    Refused,
+    StoreUnavailable,
+    TakenBack,
+)
+from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
+from mallard_protocol.messages import Barred, Proof
+
+
+class DriverCommands:
+    """Executes commands of drivers and applies their effects with ``apply_effects``.
+
+    Args:
+        context: What all parts share.
+        node: This node's name.
+        rounds: The rounds of all malls.
+        reach: The drivers of this node.
+        arrivals: GeofenceArrivals by geofence.
+        disconnects: Closed sockets that the storage does not know of yet.
+        tasks: Background tasks.
+        follow: Applies effects.
+        doubt: Called with a market whose drivers the node must take back.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        node: str,
+        rounds: RoundScheduler,
+        reach: DriverReach,
+        arrivals: GeofenceArrivals,
+        disconnects: Disconnects,
+        tasks: Tasks,
+        apply_effects: ApplyEffects,
+        doubt: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._node = node
+        self._drivers = context.storage.drivers
+        self._jobs = context.storage.jobs
+        self._offers = context.storage.offers
+        self._rounds = rounds
+        self._upcoming = rounds.upcoming
+        self._reach = reach
+        self._arrivals = arrivals
+        self._disconnects = disconnects
+        self._apply_effects = apply_effects
+        self._doubt = doubt
+        self._etas = RunEtaUpdates(context, tasks)
+        self._live = LiveEtas(context, tasks)
+
+    def expect_blocks(self, market: str, blocks: Iterable[Block]) -> None:
+        """These are a market's blocks to come: its batches plan with them. Nothing is stored."""
+        self._upcoming.expect(market, blocks)
+
+    async def hello(
+        self,
+        market: str,
+        driver: str,
+        *,
+        vehicle: Vehicle | None,
+        fix: DriverFix | None,
+        device: Device | None = None,
+    ) -> Hello:
+        """See :meth:`mallard_engine.ports.Drivers.hello`."""
+        located = self._reach.locate(market, [fix] if fix is not None else [])
+        self._disconnects.drop(market, driver)
+        with self._reach.expecting(market, driver):
+            try:
+                hello = await self._drivers.hello(
+                    market,
+                    driver,
+                    node=self._node,
+                    vehicle=vehicle,
+                    fix=located[0].fix if located else None,
+                    device=device,
+                )
+            except StoreUnavailable:
+                self._doubt(market)  # it may have been registered
+                raise
+            self._reach.connected(market, driver, hello.epoch)
+        if located:
+            self._reach.moved(market, located, ["ok"])
+            self._arrivals.moved(market, located, ["ok"])
+        self._apply_effects(market, hello.effects)
+        return hello
+
+    async def take_back(
+        self, market: str, drivers: Sequence[OwnDriver], *, rewound: bool
+    ) -> Sequence[TakenBack]:
+        """See :meth:`mallard_engine.ports.Drivers.take_back`; each at its last accepted fix."""
+        own = []
+        for driver in drivers:
+            fix, age_ms = self._reach.last_fix(market, driver.driver)
+            own.append(replace(driver, fix=fix, age_ms=age_ms))
+        taken, effects = await self._drivers.take_back(market, self._node, own, rewound=rewound)
+        self._apply_effects(market, effects)
+        return taken
+
+    def socket_closed(self, market: str, driver: str, epoch: int) -> None:
+        """A driver's socket has closed; told to the store with the others of this moment."""
+        self._reach.disconnected(market, driver, epoch)
+        self._arrivals.gone(market, driver)
+        self._upcoming.ended(market, driver)
+        self._etas.ended(market, driver)
+        self._live.gone(market, driver)
+        self._disconnects.add(market, driver, epoch)
+
+    def holds_unknown_job(self, market: str, driver: str) -> None:
+        """A driver of this node holds a job that it was not offered here: it may stand at the mall
+        already."""
+        self._arrivals.look_again(market, driver)
+        # What was planned for it is not what it carries out now.
+        self._etas.ended(market, driver)
+        self._live.given(market, driver)
+
+    def set_held_jobs(self, market: str, snapshot: DriverSnapshot) -> None:
+        """A driver has its socket on this node and holds this."""
+        self._live.holds(market, snapshot.driver, snapshot.jobs)
+
+    async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
+        """Record up to 256 fixes; the verdict on each, in order (see ``Recorded``)."""
+        located = self._reach.locate(market, fixes)
+        placed = [each.fix for each in located]
+        recorded = await self._drivers.record_positions(market, placed)
+        self._apply_effects(market, recorded.effects)
+        self._reach.moved(market, located, recorded.verdicts)
+        self._arrivals.moved(market, located, recorded.verdicts)
+        self._live.moved(market, placed, recorded.verdicts)
+        return recorded.verdicts
+
+    async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
+        """See :meth:`mallard_engine.ports.Drivers.status`; going offline declines a live offer
+        first."""
+        if wish is not Wish.AVAILABLE:
+            self._upcoming.ended(market, driver)
+        try:
+            return self._done(market, await self._drivers.status(market, driver, wish, until_ms))
+        except OfferLive as live:
+            try:
+                await self.decline(market, driver, live.offer, "offline")
+            except Refused:
+                # It has run out this very moment and only its sweep is still to come.
+                await self._take_back(market, live.offer, driver)
+            return self._done(market, await self._drivers.status(market, driver, wish, until_ms))
+
+    async def alive(self, market: str, driver: str) -> Answered:
+        """See :meth:`mallard_engine.ports.Drivers.alive`."""
+        return self._done(market, await self._drivers.alive(market, driver))
+
+    async def seen(self, market: str, driver: str) -> None:
+        """See :meth:`mallard_engine.ports.Drivers.seen`."""
+        self._apply_effects(market, await self._drivers.seen(market, driver))
+
+    async def push_state(self, market: str, driver: str, why: str) -> None:
+        """See :meth:`mallard_engine.ports.Drivers.push_state`."""
+        self._apply_effects(market, await self._drivers.push_state(market, driver, why))
+
+    async def offer_ack(self, market: str, driver: str, offer: str) -> None:
+        """See :meth:`mallard_engine.ports.Offers.ack`."""
+        self._apply_effects(market, await self._offers.ack(market, driver, offer))
+
+    async def accept(self, market: str, driver: str, offer: str) -> Answered:
+        """See :meth:`mallard_engine.ports.Offers.accept`."""
+        answered = self._done(market, await self._offers.accept(market, driver, offer))
+        self._upcoming.accepted(market, answered.driver, answered.jobs)
+        self._etas.accepted(market, answered)
+        self._live.holds(market, answered.driver, answered.jobs)
+        self._arrivals.look_again(market, driver)
+        self._context.metrics.offer(Outcome.ACCEPTED.value)
+        count_round(self._context.metrics, answered.effects)
+        return answered
+
+    async def decline(self, market: str, driver: str, offer: str, reason: str) -> Answered:
+        """See :meth:`mallard_engine.ports.Offers.decline`."""
+        answered = self._done(market, await self._offers.decline(market, driver, offer, reason))
+        self._context.metrics.offer(Outcome.DECLINED.value)
+        count_round(self._context.metrics, answered.effects)
+        return answered
+
+    async def progress(
+        self,
+        ref: JobRef,
+        driver: str,
+        attempt: int,
+        step: Step,
+        *,
+        at_ms: int | None,
+        proof: Proof | None = None,
+        reason: str,
+    ) -> Answered:
+        """See :meth:`mallard_engine.ports.Jobs.progress`; an offer to one whose hands custody has
+        filled
+        goes to the next driver."""
+        answered = await self._jobs.progress(
+            ref, driver, attempt, step, at_ms=at_ms, proof=proof, reason=reason
+        )
+        market = self._context.places.market_of_mall(ref.mall).id
+        if not answered.driver.jobs:
+            self._upcoming.ended(market, driver)
+        elif step is Step.PICKED_UP:
+            now_ms = answered.effects.now_ms
+            self._upcoming.picked_up(market, driver, ref.job, now_ms)
+        self._etas.progressed(market, ref.job, step, answered)
+        self._live.holds(market, answered.driver)
+        self._apply_effects(market, answered.effects)
+        is_by_custody = step is not Step.GIVE_UP and answered.attempt > attempt
+        if answered.driver.offer and is_by_custody:
+            # Custody has filled hands that were still free when the offer went out.
+            await self._take_back(market, answered.driver.offer, "engine")
+        return answered
+
+    async def claim(
+        self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
+    ) -> None:
+        """See :meth:`mallard_engine.ports.Jobs.claim`."""
+        answered = self._done(
+            market,
+            await self._jobs.claim(market, driver, job, attempt, state, at_ms=at_ms),
+        )
+        if answered.driver.offer and answered.attempt > attempt:
+            # Custody has filled hands that were still free when the offer went out.
+            await self._take_back(market, answered.driver.offer, "engine")
+
+    async def problem(
+        self,
+        market: str,
+        driver: str,
+        *,
+        kind: str,
+        mall: str,
+        job: str,
+        store: str,
+        until_ms: int | None,
+        text: str,
+        attempt: int | None = None,
+        at_ms: int | None = None,
+    ) -> Answered:
+        """See :meth:`mallard_engine.ports.Jobs.problem`."""
+        answered = await self._jobs.problem(
+            market,
+            driver,
+            kind=kind,
+            mall=mall,
+            job=job,
+            store=store,
+            until_ms=until_ms,
+            text=text,
+            attempt=attempt,
+            at_ms=at_ms,
+        )
+        return self._done(market, answered)
+
+    def reporting(self, market: str, usual_ms: int) -> Reporting:
+        """How often a socket of the market should report; it begins with ``usual_ms``."""
+        policy = self._context.policy(market)
+        malls = [
+            (mall.lat, mall.lon) for mall in self._context.places.market(market).malls.values()
+        ]
+        return Reporting(usual_ms, policy.stale_after_s, malls, policy.max_radius_m)
+
+    def barred(self, market: str, driver: Driver, now_ms: int) -> Barred | None:
+        """Why a driver is offered nothing, whatever it wants; ``driver``: with its position."""
+        found = barred(driver, now_ms, self._context.policy(market).stale_after_s * 1000)
+        return Barred(*found) if found else None
+
+    async def suspend(self, market: str, driver: str, reason: str) -> Answered:
+        """See :meth:`mallard_engine.ports.Drivers.suspend`; a live offer is withdrawn."""
+        answered = self._done(market, await self._drivers.suspend(market, driver, reason))
+        if offer := answered.driver.offer:
+            await self._take_back(market, offer, "operator")
+            answered = replace(answered, driver=replace(answered.driver, offer=None))
+        return answered
+
+    async def resume(self, market: str, driver: str) -> Answered:
+        """See :meth:`mallard_engine.ports.Drivers.resume`."""
+        return self._done(market, await self._drivers.resume(market, driver))
+
+    async def _take_back(self, market: str, offer: str, actor: str) -> None:
+        """Withdraw a live offer: its job looks on."""
+        ref = await self._offers.first_job(market, offer)
+        effects = await self._offers.withdraw(ref, offer, actor) if ref else Effects()
+        if effects.pushes:
+            self._context.metrics.offer(Outcome.WITHDRAWN.value)
+            count_round(self._context.metrics, effects)
+        self._apply_effects(market, effects)
+
+    def _done(self, market: str, answered: Answered) -> Answered:
+        self._apply_effects(market, answered.effects)
+        return answered
+
+    def job_pushed(self, market: str, driver: str, state: str) -> None:
+        """A push told a driver of a change of its job: plans with what it held are outdated."""
+        self._live.changed(market, driver)
+        if state != JobState.AT_MALL:  # an arrival changes no plan
+            self._upcoming.ended(market, driver)
