@@ -1,10 +1,10 @@
-"""How long a visit to a mall takes, near enough and at once: the stores in the order of one round.
+"""The approximate time of a visit to any set of a mall's stores, in constant time per store.
 
-Which jobs go together in a run is asked thousands of times a round, and what a visit takes is in
-every answer. The best way through each set of stores would be too dear (`collecting`); here all
-stores of a mall are put in one good order once, and any few of them are visited in that order, cut
-open at its longest gap: an a-priori tour (Bertsimas, Jaillet, Odoni 1990). It is a way that one can
-walk, so it is never shorter than the best.
+Pooling evaluates thousands of candidate runs a round, and each needs the time of a visit. The best
+tour of each set of stores (`store_tour`) would take too long. Instead, all stores of a mall are put
+in one good cyclic order once, and a subset is visited in that order, opened at its best gap: an
+a-priori tour (Bertsimas, Jaillet, Odoni 1990). The result is a feasible tour, so it is never
+shorter than the best one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,13 +17,13 @@ from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.walking import Walks
 
 _MOST_PASSES = 50
-# So many visits are averaged.
-_DRAWN = 64
+# The number of random visits that are averaged.
+_SAMPLES = 64
 _LEAST_GAIN_S = 1e-6
 
 
 class ApproximateTour:
-    """A mall's round. Seconds of visits by set of stores are kept as long as it is."""
+    """The a-priori tour of one mall; caches the times of visits by set of stores."""
 
     def __init__(self, mall: Mall, service_time: ServiceTime) -> None:
         self._mall = mall
@@ -33,8 +33,14 @@ class ApproximateTour:
         self._seconds: dict[frozenset[str], tuple[float, float]] = {}
 
     def visit_s(self, stores: Iterable[str]) -> tuple[float, float]:
-        """From a gate until the parcels of these stores are in hand, if they are ready, and from
-        there back to the gate. :raises KeyError: for a store that the mall does not have"""
+        """Return the seconds of a visit to these stores, if all parcels are ready.
+
+        Returns:
+            Seconds from a gate until the last parcel is in hand, and from there back to the gate.
+
+        Raises:
+            KeyError: The mall does not have one of the stores.
+        """
         asked = frozenset(stores)
         known = self._seconds.get(asked)
         if known is None:
@@ -42,25 +48,33 @@ class ApproximateTour:
         return known
 
     def mean_visit_s(self, count: int) -> float:
-        """A visit for so many parcels of whatever stores, back at the gate; on average."""
+        """Return the mean seconds of a visit for `count` parcels of random stores, gate to gate."""
         stores = tuple(self._turn)
         gates = tuple(self._mall.stores[store].gate for store in stores)
         walk_s, called = _usual(self._mall.walks, stores, gates, count)
-        counters_s = sum(self._service_time(self._mall.id, store) for store in stores) / len(stores)
-        return walk_s + called * counters_s
+        service_s = sum(self._service_time(self._mall.id, store) for store in stores) / len(stores)
+        return walk_s + called * service_s
 
     def _measured(self, asked: frozenset[str]) -> tuple[float, float]:
         mall = self._mall
         order = sorted(asked, key=self._turn.__getitem__)
         gates = [mall.stores[store].gate for store in order]
-        counters_s = sum(self._service_time(mall.id, store) for store in order)
+        service_s = sum(self._service_time(mall.id, store) for store in order)
         there_s, back_s = _walk_s(mall.walks, order, gates)
-        return there_s + counters_s, back_s
+        return there_s + service_s, back_s
 
 
 def _walk_s(walks: Walks, order: Sequence[str], gates: Sequence[str]) -> tuple[float, float]:
-    """The walk through stores in the order of the round, open at its best place: from a gate to the
-    last of them, and back. ``gates``: theirs."""
+    """Return the walk through stores in tour order, opened at its best gap.
+
+    Args:
+        walks: The mall's walking times.
+        order: The stores in the order of the tour.
+        gates: The gate of each of them.
+
+    Returns:
+        Seconds from a gate to the last store, and from there back to the gate.
+    """
     count = len(order)
     steps_s = [walks.between_s(order[turn], order[(turn + 1) % count]) for turn in range(count)]
     around_s = sum(steps_s)
@@ -81,20 +95,22 @@ def _walk_s(walks: Walks, order: Sequence[str], gates: Sequence[str]) -> tuple[f
 def _usual(
     walks: Walks, stores: tuple[str, ...], gates: tuple[str, ...], count: int
 ) -> tuple[float, float]:
-    """The walk for so many parcels there and back, and at how many stores they are, on average.
-    ``stores``: all of the mall in the order of their round, with their gates."""
-    draws = np.random.default_rng(count).integers(len(stores), size=(_DRAWN, count)).tolist()
-    walk_s = called = 0.0
+    """Return the mean walk for `count` parcels, gate to gate, and the mean number of stores.
+
+    `stores` are all stores of the mall in tour order, `gates` their gates.
+    """
+    draws = np.random.default_rng(count).integers(len(stores), size=(_SAMPLES, count)).tolist()
+    walk_s = stores_called = 0.0
     for draw in draws:
         drawn = sorted(set(draw))
         walk_s += sum(_walk_s(walks, [stores[at] for at in drawn], [gates[at] for at in drawn]))
-        called += len(drawn)
-    return walk_s / _DRAWN, called / _DRAWN
+        stores_called += len(drawn)
+    return walk_s / _SAMPLES, stores_called / _SAMPLES
 
 
 @lru_cache(maxsize=256)
 def _round(walks: Walks, stores: tuple[str, ...]) -> tuple[str, ...]:
-    """A short round through all of them: cheapest insertion, then reversals until none helps."""
+    """Return a short cyclic tour: cheapest insertion, then 2-opt until nothing improves."""
     order: list[str] = []
     for store in stores:
         places = range(len(order)) or range(1)

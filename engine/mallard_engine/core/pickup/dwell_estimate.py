@@ -1,13 +1,13 @@
-"""How long drivers stay at a store: a sketch of the spans of those who came, and what it says.
+"""Dwell times at stores: a quantile sketch of observed stays, and the estimates from it.
 
-A stay is from the arrival at the mall until the parcel is in hand: the walk in and the time at the
-counter. A store's sketch counts its stays in `BUCKETS` spans of time, each `RATIO` as long as the
-one before, as in DDSketch (Masson et al. 2019). It is halved when it holds `FULL`, so it remembers
-the last hundred or two and forgets what was before. ``store/lua/lib/dwell.lua`` writes it.
+A stay lasts from the arrival at the mall until the parcel is in hand: the walk from the gate and
+the service time at the counter. A store's sketch counts stays in `BUCKETS` buckets, each `RATIO`
+times as long as the one before, as in DDSketch (Masson et al. 2019). It is halved when it holds
+`FULL` stays, so it represents the last hundred or two. `storage/lua/lib/dwell.lua` writes it.
 
-A quantile's span is off by `ERROR` at most between `LEAST_MS` and `MOST_MS` (below: by half of
-`LEAST_MS`; above, all are as `MOST_MS`). Halving keeps the sums up to each bucket, rounded down: so
-by forgetting no rank is off by a whole stay, however often it happens.
+The relative error of a quantile is at most `ERROR` between `LEAST_MS` and `MOST_MS`; below, the
+error is at most half of `LEAST_MS`, and longer stays count as `MOST_MS`. Halving rounds the
+cumulative sums down, so it moves no rank by a whole stay, however often it happens.
 """
 
 from bisect import bisect_left
@@ -33,7 +33,7 @@ _Array = NDArray[np.float64]
 
 
 def _middle_ms(bucket: int) -> float:
-    """The span whose relative error is the same to both ends of the bucket."""
+    """Return the value with the same relative error to both ends of the bucket."""
     if bucket == 0:
         return LEAST_MS / 2
     end_ms = LEAST_MS * RATIO**bucket
@@ -45,7 +45,7 @@ _MIDDLES_S: _Array = np.array(_MIDDLES_MS) / 1000
 
 
 def bucket_of(ms: int) -> int:
-    """The bucket of a stay: the first whose end it does not pass."""
+    """Return the bucket of a stay: the first whose upper end is not exceeded."""
     if ms <= LEAST_MS:
         return 0
     return min(ceil(log(ms / LEAST_MS) / log(RATIO)), BUCKETS - 1)
@@ -53,41 +53,42 @@ def bucket_of(ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DwellSketch:
-    """One store's stays, by bucket. At most `FULL` in all."""
+    """One store's stays by bucket, at most `FULL` in all."""
 
     counts: tuple[int, ...] = (0,) * BUCKETS
 
     @classmethod
     def parse(cls, packed: bytes) -> Self:
-        """From the stored form: a byte for all stays, then one a bucket. Another form: none."""
+        """Read the stored form: one byte for the total, then one a bucket; else an empty sketch."""
         if len(packed) != BUCKETS + 1 or sum(packed[1:]) != packed[0]:
             return cls()
         return cls(tuple(packed[1:]))
 
     def pack(self) -> bytes:
-        """The stored form."""
+        """Return the stored form."""
         return bytes((self.seen, *self.counts))
 
     @property
     def seen(self) -> int:
-        """How many stays it remembers."""
+        """The number of stays in the sketch."""
         return sum(self.counts)
 
     def with_stay(self, ms: int) -> "DwellSketch":
-        """The sketch after one more stay."""
+        """Return the sketch with one more stay."""
         counts = list(self.counts if self.seen < FULL else self._halved())
         counts[bucket_of(ms)] += 1
         return DwellSketch(tuple(counts))
 
     def _halved(self) -> list[int]:
-        """Half of each, what is left over of one being the next one's."""
+        """Return half of each count; remainders carry over to the next bucket."""
         sums = [0, *(total // 2 for total in accumulate(self.counts))]
         return [after - before for before, after in pairwise(sums)]
 
     def quantile_ms(self, q: float) -> float:
-        """The span that the part ``q`` of the stays, 0 < q ≤ 1, did not pass.
+        """Return the quantile `q` of the stays, 0 < q ≤ 1.
 
-        :raises ValueError: if there was none
+        Raises:
+            ValueError: The sketch is empty.
         """
         sums = tuple(accumulate(self.counts))
         if not sums[-1]:
@@ -96,8 +97,11 @@ class DwellSketch:
 
 
 class MallDwell(NamedTuple):
-    """What was learnt of a mall. ``service_s``: seconds at the counter by store, of those of which
-    enough is known. ``median_s``, ``p90_s``: of all stays; None while too few were seen."""
+    """The estimates for one mall.
+
+    `service_s`: service time at the counter by store, for stores with enough stays. `median_s`,
+    `p90_s`: of all stays of the mall; None while there are too few.
+    """
 
     service_s: Mapping[str, float]
     median_s: float | None
@@ -105,12 +109,11 @@ class MallDwell(NamedTuple):
 
 
 def estimate_dwell(mall: Mall, sketches: Mapping[str, DwellSketch], enough: int) -> MallDwell:
-    """What the sketches of a mall's stores say, from ``enough`` stays on.
+    """Estimate a mall's service times from its stores' sketches.
 
-    Half of all drivers are through sooner than a store's time, so one who stays for hours moves
-    nothing. The walk from the gate is taken off: the way through the stores reckons with it. A
-    store that too few have been at takes what the mall's stores take, if that is known and its
-    places file does not tell its own figure.
+    A store's service time is the median of its stays less the walk from the gate, which the tour
+    adds again; a single stay of hours does not move it. A store with fewer than `enough` stays
+    gets the mall's median, unless its places file gives a service time.
     """
     known = {store: sketches[store] for store in mall.stores if store in sketches}
     counts: _Array = np.array([sketch.counts for sketch in known.values()], dtype=np.float64)
@@ -129,7 +132,7 @@ def estimate_dwell(mall: Mall, sketches: Mapping[str, DwellSketch], enough: int)
 
 
 def _quantile(values: _Array, counts: _Array, q: float) -> float:
-    """The value that the part ``q`` of all does not pass, each being there so often."""
+    """Return the quantile `q` of values that occur `counts` times."""
     order = np.argsort(values, axis=None, kind="stable")
     sums = np.cumsum(counts.ravel()[order])
     at = int(np.searchsorted(sums, max(ceil(q * float(sums[-1])), 1)))

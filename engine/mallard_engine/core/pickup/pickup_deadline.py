@@ -1,7 +1,7 @@
-"""By when a job's parcels must be in a driver's hands, and when a job moves to another opening.
+"""The pickup deadline of a job, and its move to the mall's next opening.
 
-Parcels are collected while their mall is open and before the job expires. A job that nobody can
-collect before closing any more moves to the mall's next opening, if it does not expire before that.
+Parcels are collected while the mall is open and before the job expires. A job that no driver can
+collect before closing moves to the next opening, unless it expires before that.
 """
 
 from dataclasses import replace
@@ -12,10 +12,10 @@ from mallard_engine.core.places.opening_hours import next_collection_ms, opening
 
 
 def collect_by_ms(mall: Mall, need: Need, now_ms: int) -> int:
-    """Return the latest time (epoch ms) at which the parcels may be in hand: the earlier of the
-    job's expiry and the end of the opening in which they are ready.
+    """Return the latest time (epoch ms) at which the parcels may be in hand.
 
-    The result is 0 if the mall is closed when they are ready: then no driver can collect them.
+    It is the earlier of the job's expiry and the end of the opening in which the parcels are ready;
+    0 if the mall is closed when they are ready, as no driver can collect them then.
     """
     at_ms = max(now_ms, need.ready_ms)
     opening = opening_at(mall.hours, at_ms)
@@ -25,16 +25,22 @@ def collect_by_ms(mall: Mall, need: Need, now_ms: int) -> int:
 
 
 def last_call_ms(mall: Mall, need: Need, collect_ms: int, now_ms: int) -> int | None:
-    """Return when a driver must be at the gate at the latest to collect before closing; None if the
-    mall does not close. ``collect_ms``: from the gate until the parcels are in hand."""
+    """Return when a driver must be at the gate to collect before closing; None: it never closes.
+
+    `collect_ms` is the time from the gate until the parcels are in hand.
+    """
     closes_ms = opening_at(mall.hours, max(now_ms, need.ready_ms)).to_ms
     return None if closes_ms is None else closes_ms - collect_ms
 
 
 def at_next_opening(mall: Mall, need: Need, collect_ms: int, now_ms: int) -> Need | None:
-    """Return what the job needs if it must move to a later opening: as before, but ready when the
-    mall opens. None if a driver at the gate could still collect it in the present opening, or if
-    there is no later opening before it expires. ``collect_ms``: as above.
+    """Return the need of a job that must move to a later opening: ready when the mall opens.
+
+    `collect_ms` is the time from the gate until the parcels are in hand.
+
+    Returns:
+        None if a driver at the gate could still collect it in the present opening, or if no later
+        opening is before its expiry.
     """
     at_ms = max(now_ms, need.ready_ms)
     needs_ms = max(now_ms + collect_ms - at_ms, 0)
@@ -45,8 +51,7 @@ def at_next_opening(mall: Mall, need: Need, collect_ms: int, now_ms: int) -> Nee
 
 
 def ready_no_sooner(need: Need, opens_ms: int) -> Need:
-    """Return the same need with nothing ready before the mall opens; as it is if it is ready later
-    anyway."""
+    """Return the need with no parcel ready before `opens_ms`; unchanged if it is ready later."""
     if opens_ms <= need.ready_ms:
         return need
     each_ms = tuple(max(at_ms, opens_ms) for at_ms in need.store_ready_ms)

@@ -1,4 +1,4 @@
-"""What a job asks of whoever collects it: which gate, which way through the stores, how long."""
+"""Pickup plans: the gate, the tour of the stores and its duration, for one job or a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,17 +10,20 @@ MINUTE_MS = 60_000
 """The resolution at which `job_tour` knows when a driver arrives."""
 
 ServiceTime = Callable[[str, str], float]
-"""Seconds at a store's counter, by mall and store."""
+"""The service time at a store's counter in seconds, by mall id and store id."""
 
 
 def job_tour(mall: Mall, need: Need, service_time: ServiceTime, arrive_ms: int) -> Tour:
-    """The way through a job's stores for a driver who comes about then.
+    """Return the tour of a job's stores for a driver who arrives at `arrive_ms`.
 
-    An arrival to the minute will do: the order is the same for all who come about then, and is
-    remembered. :raises KeyError: for a store that the mall does not have
+    The order of the stores is chosen for the arrival rounded up to a minute, so that it can be
+    cached.
+
+    Raises:
+        KeyError: The mall does not have one of the stores.
     """
     if len(need.stores) == 1:
-        # Nearly every job: there is nothing to choose.
+        # The usual case, without a choice of order.
         (store,) = need.stores
         place = mall.stores[store]
         walk_ms = place.walk_s * 1000
@@ -33,15 +36,18 @@ def job_tour(mall: Mall, need: Need, service_time: ServiceTime, arrive_ms: int) 
 def job_tour_done_by(
     mall: Mall, need: Need, service_time: ServiceTime, done_ms: int
 ) -> Tour | None:
-    """The way of a driver of whom it is known only when it is to have the last parcel; None if
-    there is none that does."""
+    """Return the tour of a driver of whom only the time of the last parcel is known.
+
+    Returns:
+        The shortest tour with the last parcel in hand by `done_ms`; None if there is none.
+    """
     if len(need.stores) == 1:
         return job_tour(mall, need, service_time, done_ms)
     return tour_done_by(mall.walks, *_calls(mall, need, service_time), done_ms)
 
 
 def _calls(mall: Mall, need: Need, service_time: ServiceTime) -> tuple[list[str], list[Call]]:
-    """The gates of a job's stores, and what is to be done there."""
+    """Return the gates of a job's stores, and the calls at the stores."""
     ready_ms = need.store_ready_ms or (need.ready_ms,) * len(need.stores)
     calls = [
         Call(store, at_ms, int(service_time(mall.id, store) * 1000))
@@ -68,10 +74,12 @@ def run_tour(
     arrive_ms: int,
     gate: str | None = None,
 ) -> Tour:
-    """The way through the stores of several jobs, each store once, for a driver who comes then.
-    ``gate``: where it parks in any case.
+    """Return the tour of several jobs' stores, each store once, for an arrival at `arrive_ms`.
 
-    :raises KeyError: for a store that the mall does not have
+    `gate` fixes where the driver parks; None: the gate with the shortest walk.
+
+    Raises:
+        KeyError: The mall does not have one of the stores.
     """
     if len(needs) == 1 and gate is None:
         return job_tour(mall, needs[0], service_time, arrive_ms)
@@ -89,7 +97,7 @@ def run_tour(
 
 
 def tour_when_ready(mall: Mall, need: Need, service_time: ServiceTime, now_ms: int) -> Tour:
-    """The same for a driver who is sent so that it has the last parcel when that is ready."""
+    """Return the tour for a driver who has the last parcel when it is ready, or as soon after."""
     tour = job_tour(mall, need, service_time, max(now_ms, need.ready_ms))
     if len(need.stores) == 1:
         return tour

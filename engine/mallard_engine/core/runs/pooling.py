@@ -1,18 +1,17 @@
-"""Which queued jobs of one mall go together in a run, and which are held so that they can.
+"""Pooling: which queued jobs of a mall are delivered in one run, and which are held for later.
 
-The job that must leave first is the seed of a run. It is filled, one job at a time, with the job
-that saves most beyond its *potential*: a share of the way that it would take alone. What a job far
-out could save later is worth more than what one around the corner could, so the share keeps it for
-better company; no forecast is needed (Ma, Ma, Romero, "Potential-Based Greedy Matching for Dynamic
-Delivery Pooling", arXiv 2502.16862: a half for pairs). What the others lose in time is taken off
-the gain, and where deadlines are hard nobody becomes late by it. Then the order is optimised.
+The most urgent job is the seed of a run. The run is filled, one job at a time, with the job that
+saves most beyond its *potential*: a share of its own round trip. A remote job can save more in a
+later run than a near one, so the share keeps it for a better run without a forecast (Ma, Ma,
+Romero, "Potential-Based Greedy Matching for Dynamic Delivery Pooling", arXiv 2502.16862: one half
+for pairs). The delay of the other jobs reduces the gain, and with hard deadlines no job becomes
+late by it. Then the order of the drop-offs is optimised.
 
-A run leaves when nobody more would fit into it, when one of its jobs must leave (its deadline, less
-the way, the stops and the margin, or it has been held for as long as the market says), or when
-nothing is held there at all. Everything else waits, and is told until when.
+A run leaves when no further job would fit, when one of its jobs must leave (its deadline less
+route, stops and margin, or the end of its hold), or at once if the market holds no jobs. All other
+jobs are held until a given time.
 
-That is ``run_plan = by_driver``. With ``by_deadline``, `run_release` says which runs leave and with
-whom.
+With `run.plan` `by_deadline`, `release_by_deadline` decides which runs leave.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,20 +31,24 @@ from mallard_engine.core.runs.release_by_deadline import Release
 from mallard_engine.core.runs.run import Pooled, Run, RunDriver, hold_until_ms
 from mallard_engine.core.runs.stops import Draft, RunStops, need_of
 
-# So many of the jobs with the most to gain are tried as the next one of a run; and as one more for
-# a driver on its way, whose block may end soon.
+# How many of the jobs with the greatest gain are tried as the next job of a run, and as an add-on
+# for a driver on the way, whose block may end soon.
 _TRIED = 6
 _TRIED_ON_THE_WAY = 24
-# So many jobs are looked at together, the most urgent: company enough, and a round stays short.
+# A round considers this many of the most urgent jobs, to bound its duration.
 _LOOKED_AT = 160
-# ... and so many where they are held for hours.
+# The same where jobs are held for hours.
 _LOOKED_AT_HELD = 400
 
 
 class Pool:
-    """The queued jobs of one mall, with the ways between them. A job that names a store which the
-    mall does not have raises `KeyError`. ``service_time``: seconds at
-    each store; None: the policy's `store_dwell_s`."""
+    """The queued jobs of one mall, ready to be pooled.
+
+    `service_time` None: the policy's `store_dwell_s` at every store.
+
+    Raises:
+        KeyError: A job names a store that the mall does not have.
+    """
 
     def __init__(
         self,
@@ -69,8 +72,10 @@ class Pool:
         self._barred = [barred_by(job.asked, now_ms, policy.unreachable_s) for job in self._jobs]
 
     def runs(self, run_drivers: Sequence[RunDriver]) -> Pooled:
-        """Runs for these drivers, at most one for each, in the order given: those who carry
-        something already get one more job at the most."""
+        """Return runs for these drivers, at most one each, in the given order.
+
+        A driver who is already on the way to collect jobs here gets at most one more.
+        """
         coming = [driver for driver in run_drivers if driver.carried]
         free = [driver for driver in run_drivers if not driver.carried]
         self._stops = self._measured(coming)
@@ -85,7 +90,7 @@ class Pool:
         return Pooled(tuple(runs), held)
 
     def _leaving(self, left: Sequence[int], free: Sequence[RunDriver]) -> list[Run]:
-        """The runs that must leave now; it keeps until when the others may stay."""
+        """Return the runs that must leave now, and shorten the holds of the others."""
         release = Release(self._stops, self._until_ms, self._barred, self._now_ms, self._policy)
         leaving, stays_ms = release.leaving(left, free)
         for index, until_ms in stays_ms.items():
@@ -100,7 +105,7 @@ class Pool:
         return sorted(runs, key=lambda run: turn_of[run.driver])
 
     def _one_by_one(self, left: list[int], free: Sequence[RunDriver]) -> Iterator[Run]:
-        """A run for each driver in turn, around the job that must leave first."""
+        """Yield a run for each driver in order, around the most urgent job."""
         for driver in free:
             may_ask = [index for index in left if self._may_ask(index, driver)]
             run = self._run_for(may_ask, driver)
@@ -113,14 +118,14 @@ class Pool:
         left[:] = [index for index in left if self._jobs[index].job not in gone]
 
     def _may_ask(self, index: int, driver: RunDriver) -> bool:
-        """Whether the driver may be asked for the job, and need not wait at the mall for it."""
+        """Return whether the driver may be asked for the job and would not wait at the mall."""
         need = self._jobs[index].need
         there_ms = self._now_ms + (driver.there_s + self._tour.visit_s(need.stores)[0]) * 1000
         return need.ready_ms <= there_ms and driver.driver not in self._barred[index]
 
     def _run_for(self, left: Sequence[int], driver: RunDriver) -> Run | None:
-        """A run for a driver who carries nothing, if one should leave now."""
-        # Behind somebody who is held all others are: the most urgent come first.
+        """Return a run for a driver without jobs; None if no run should leave now."""
+        # Jobs are in order of urgency: if the first one is held, all are.
         stops = self._stops
         alone = (stops.evaluated((index,), stops.load((index,)), driver) for index in left)
         draft = next((found for found in alone if found is not None), None)
@@ -134,7 +139,7 @@ class Pool:
         return self._run(stops.ordered(draft.turn, driver).turn, driver, why)
 
     def _filled(self, draft: Draft, left: Sequence[int], driver: RunDriver) -> Draft:
-        """The draft with all the company that it finds."""
+        """Return the draft filled with all jobs that gain by joining it."""
         others = [index for index in left if index not in draft.turn]
         while others and not draft.full:
             longer = self._longer(draft, others, driver)
@@ -147,7 +152,7 @@ class Pool:
         return draft._replace(full=draft.full or draft.load.jobs >= most)
 
     def _add_ons(self, left: list[int], coming: Sequence[RunDriver]) -> Iterator[Run]:
-        """One more job for each who is on its way here, if it is worth it."""
+        """Yield one more job for each driver on the way here, if pooling it pays."""
         carried_from = len(self._jobs)
         for driver in coming:
             carried = range(carried_from, carried_from + len(driver.carried))
@@ -172,7 +177,7 @@ class Pool:
             jobs=(self._jobs[index],),
             collect_s=max(stops.visit_s(draft.turn) - back_s, visit_s),
             done_s=(back_s + done_s[draft.turn.index(index)],),
-            way_s=stops.route_s(draft.turn) - stops.route_s(before.turn),
+            route_s=stops.route_s(draft.turn) - stops.route_s(before.turn),
             alone_s=float(stops.alone_s[index + 1]),
             why="add_on",
             gate=self._mall.stores[self._jobs[index].need.stores[0]].gate,
@@ -181,17 +186,19 @@ class Pool:
     def _longer(
         self, draft: Draft, others: Sequence[int], driver: RunDriver, tried: int = _TRIED
     ) -> Draft:
-        """The draft with the job that gains most by joining; full, if those who would gain by it
-        may not; as it is, if nobody would."""
+        """Return the draft with the job that gains most by joining.
+
+        The draft is unchanged if no job would gain, and marked full if those that would do not fit.
+        """
         stops = self._stops
         here = np.array([0, *(index + 1 for index in draft.turn)])
         after = np.append(here[1:], 0)
         new = np.array(others) + 1
         back = self._policy.run.back
-        out_s = stops.way_s[np.ix_(here, new)]
-        on_s = stops.way_s[np.ix_(new, after)].T
-        leg_s = stops.way_s[here, after]
-        # The last leg is the way back, as far as that counts.
+        out_s = stops.travel_s[np.ix_(here, new)]
+        on_s = stops.travel_s[np.ix_(new, after)].T
+        leg_s = stops.travel_s[here, after]
+        # The last leg is the trip back, of which a share counts.
         on_s[-1] *= back
         leg_s[-1] *= back
         detour_s = out_s + on_s - leg_s[:, None]
@@ -214,7 +221,7 @@ class Pool:
         return draft._replace(full=may_not)
 
     def _run(self, turn: Order, driver: RunDriver, why: str) -> Run:
-        """The run of these stops in that order, as its driver will walk and drive."""
+        """Return the run of these stops with its exact tour of the stores."""
         jobs = tuple(self._jobs[index] for index in turn)
         arrive_ms = self._now_ms + int(driver.there_s * 1000)
         tour = run_tour(self._mall, [job.need for job in jobs], self._service_time, arrive_ms)
@@ -224,7 +231,7 @@ class Pool:
             jobs=jobs,
             collect_s=(tour.done_ms(arrive_ms) - arrive_ms) / 1000,
             done_s=tuple(tour.back_ms / 1000 + at_s for at_s in stops.done_s(turn)),
-            way_s=stops.route_s(turn),
+            route_s=stops.route_s(turn),
             alone_s=float(sum(stops.alone_s[index + 1] for index in turn)),
             why=why,
             gate=tour.gate,
@@ -233,8 +240,12 @@ class Pool:
     def _by_urgency(
         self, jobs: Sequence[Waiting]
     ) -> tuple[list[Waiting], list[int], dict[str, int]]:
-        """The most urgent of the jobs in turn, those whose hold is over first; until when each may
-        be held; and of all jobs those that may be held still."""
+        """Sort jobs by urgency.
+
+        Returns:
+            The most urgent jobs, first those whose hold is over; until when each of them may be
+            held (epoch ms); and, of all jobs, those that may still be held, with the same time.
+        """
         mall, policy, now_ms = self._mall, self._policy, self._now_ms
         doors = Points.of((job.need.lat, job.need.lon) for job in jobs)
         out_s = self._travel.matrix(Points.of([(mall.lat, mall.lon)]), doors, now_ms)[0].tolist()
@@ -242,7 +253,7 @@ class Pool:
         for index, job in enumerate(jobs):
             need = job.need
             least_s = sum(self._tour.visit_s(need.stores)) + out_s[index] + policy.dropoff_dwell_s
-            # When whoever collects it must be there.
+            # When its driver must be at the mall.
             there_ms = min(
                 need.deadline_ms - int(least_s * 1000),
                 collect_by_ms(mall, need, now_ms) - int(self._tour.visit_s(need.stores)[0] * 1000),
@@ -255,7 +266,7 @@ class Pool:
         return [jobs[index] for *_, index, _ in first], [until_ms for *_, until_ms in first], held
 
     def _measured(self, coming: Sequence[RunDriver]) -> RunStops:
-        """The stops of the jobs, and after them those of what is carried."""
+        """Return the stops of the jobs, followed by those of carried jobs."""
         needs = [job.need for job in self._jobs]
         needs += [need_of(held) for driver in coming for held in driver.carried]
         return RunStops(self._mall, needs, self._now_ms, self._policy, self._travel, self._tour)

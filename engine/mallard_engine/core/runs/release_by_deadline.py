@@ -1,19 +1,18 @@
-"""Runs of a mall's jobs that wait for their deadlines: which leave now, and with whom.
+"""Release by deadline: which runs leave now, and with which drivers (`run.plan` `by_deadline`).
 
-Runs are made around the jobs that must leave first, for no driver yet. A run is filled with the
-company that saves most beyond its potential, as in `pooling`; but the potential rises with the time
-that a job has. Who has hours may yet find the very best company, and is worth more to a later run
-that must go through its quarter anyway; who must leave soon joins what there is. Then members are
-exchanged for jobs that wait, as long as that helps.
+Runs are built around the most urgent jobs, before a driver is chosen. A run is filled with the job
+that saves most beyond its potential, as in `pooling`, but the potential rises with a job's slack. A
+job with hours of slack must save more to join a run, because a better run may come; an urgent job
+joins what there is. Then members are exchanged for waiting jobs while that improves the run.
 
-A run leaves when it must: when its most pressing stop would be late but for the margin, or one of
-it has been held for as long as it may. One that is full leaves before that if its way is a small
-share of what its jobs would take alone.
+A run leaves when it must: when its most urgent stop would be late but for the margin, or when one
+of its jobs has been held for as long as allowed. A full run leaves earlier if its route is a small
+share of its jobs' separate round trips.
 
-Drivers are found for the most pressing run first. Of those who can do all of it whoever is there
-soonest, and long blocks are kept for what needs them; but what may be added on the way should fit
-into the block as well. Where nobody has the time or the driver for all of a run that must leave,
-whoever can take most of it does, and the rest is planned anew.
+The most urgent run gets a driver first. Among drivers who can do all of it, the nearest is
+preferred, and long blocks are kept for runs that need them, with room for add-ons. If no driver has
+the time or the capacity for a whole run that must leave, the driver who can take most of it does,
+and the rest is planned again.
 """
 
 from collections.abc import Sequence
@@ -30,25 +29,24 @@ from mallard_engine.core.runs.drop_off_order import Order
 from mallard_engine.core.runs.run import RunDriver
 from mallard_engine.core.runs.stops import Draft, RunStops
 
-# What a second counts that a driver would have left in its block, up to an hour, beyond what jobs
-# that are added on its way may take; or that it would have less.
-_LEFT = 0.05
-_LEFT_S = 3_600.0
-_GROWS_S = 1_800.0
-# So many of the jobs and places with the most to gain are tried as the next one of a run.
+# The cost of each second by which the driver's remaining block (up to `_BLOCK_LEFT_S`) differs from
+# the time that add-ons may take.
+_BLOCK_LEFT_WEIGHT = 0.05
+_BLOCK_LEFT_S = 3_600.0
+_ADD_ONS_S = 1_800.0
+# How many insertions with the greatest gain are tried as the next job of a run.
 _TRIED = 24
-# Nobody with more time than this is the first of a run: whatever its company, it need not leave.
+# A job with more slack than this does not start a run: no run with it would have to leave.
 _FIRST_S = 7_200.0
-# An exchange gains so much at the least; and so often members are exchanged at the most.
+# The least gain of an exchange, and the limit of exchanges in a run.
 _LEAST_GAIN_S = 30.0
 _EXCHANGES = 12
-# A run that stays is not looked at again sooner than this, unless something happens.
+# A run that stays is not reconsidered sooner than this, unless something happens.
 _LEAST_HOLD_MS = 1_000
 
 
 class Leaving(NamedTuple):
-    """A run that leaves: its stops in order, its driver, and why (see
-    `mallard_engine.core.runs.run.Run`)."""
+    """A run that leaves: its stops in order, its driver, and why (see `Run`)."""
 
     turn: Order
     driver: RunDriver
@@ -56,7 +54,15 @@ class Leaving(NamedTuple):
 
 
 class Release:
-    """A mall's stops, and until when each may be held (epoch ms); by stop, whom it bars."""
+    """Decides which runs of a mall's stops leave.
+
+    Args:
+        stops: The drop-offs of the mall's jobs.
+        until_ms: Until when each job may be held (epoch ms).
+        barred: The drivers that may not be asked for each job.
+        now_ms: The present in epoch milliseconds.
+        policy: The market's policy.
+    """
 
     def __init__(
         self,
@@ -74,20 +80,28 @@ class Release:
         self._holds = policy.hold_max_s > 0
         count = len(until_ms)
         self._spare_s = np.array([stops.spare_s(index) for index in range(count)])
-        # The order in which they must leave: by their deadlines, or as their holds end.
+        # Urgency: seconds to the deadline or to the end of the hold.
         held_s = (np.array(until_ms, dtype=np.float64) - now_ms) / 1000
         self._pressing_s = np.minimum(self._spare_s, held_s)
         costs = policy.run
         patience = np.clip(self._spare_s / costs.patient_s, 0.0, 1.0)
         potential = costs.potential + (costs.patient - costs.potential) * patience
-        # What a job may add to a run's way at the most.
+        # The most that a job may add to a run's route.
         self._worth_s: NDArray[np.float64] = (1 - potential) * stops.alone_s[1 : count + 1]
 
     def leaving(
         self, left: Sequence[int], run_drivers: Sequence[RunDriver]
     ) -> tuple[list[Leaving], dict[int, int]]:
-        """The runs of these stops that leave with these drivers, who are in turn of their cost; and
-        of runs that stay, until when (epoch ms), by their first stop."""
+        """Return the runs that leave now, and until when others stay.
+
+        Args:
+            left: Indexes of the stops without a run.
+            run_drivers: The free drivers, cheapest first.
+
+        Returns:
+            The runs that leave, and by the most urgent stop of each other run until when it stays
+            (epoch ms).
+        """
         free, left = list(run_drivers), list(left)
         found: list[Leaving] = []
         held_ms: dict[int, int] = {}
@@ -111,7 +125,7 @@ class Release:
         return found, held_ms
 
     def _drafts(self, left: Sequence[int], driver: RunDriver) -> list[Draft]:
-        """The runs around those of these stops that must leave soon, as if such a driver came."""
+        """Return candidate runs around the most urgent stops, for such a driver."""
         stops, drafts = self._stops, []
         pool = sorted(left, key=lambda index: (self._pressing_s[index], index))
         while pool:
@@ -130,7 +144,7 @@ class Release:
         return drafts
 
     def _why(self, draft: Draft, driver: RunDriver) -> str:
-        """Why a run leaves now; empty if it stays."""
+        """Return why a run leaves now; empty if it stays."""
         if not self._holds:
             return "free"
         must = draft.slack_s <= self._policy.hold_margin_s + _LEAST_HOLD_MS / 1000
@@ -141,14 +155,14 @@ class Release:
         return "full" if is_close and len(draft.turn) >= self._most(driver) else ""
 
     def _first(self, turn: Order) -> int:
-        """The most pressing of these stops."""
+        """Return the most urgent of these stops."""
         return min(turn, key=lambda index: (self._pressing_s[index], index))
 
     def _most(self, driver: RunDriver) -> int:
         return min(self._policy.max_run_jobs, driver.vehicle.max_jobs)
 
     def _filled(self, draft: Draft, others: Sequence[int], driver: RunDriver) -> Draft:
-        """The draft with all the company that it finds."""
+        """Return the draft filled with all jobs that gain by joining it."""
         rest = np.array([index for index in others if index not in draft.turn], dtype=np.intp)
         while len(rest) and len(draft.turn) < self._most(driver):
             longer = self._longer(draft, rest, driver)
@@ -159,19 +173,19 @@ class Release:
         return draft
 
     def _longer(self, draft: Draft, others: NDArray[np.intp], driver: RunDriver) -> Draft | None:
-        """The draft with the job that gains most by joining; None if nobody may or would."""
+        """Return the draft with the job that gains most by joining; None if there is none."""
         stops = self._stops
         here = np.array([0, *(index + 1 for index in draft.turn)])
         after = np.append(here[1:], 0)
         new = others + 1
-        on_s = stops.way_s[new[None], after[:, None]]
-        leg_s = stops.way_s[here, after]
-        # The last leg is the way back, as far as that counts.
+        on_s = stops.travel_s[new[None], after[:, None]]
+        leg_s = stops.travel_s[here, after]
+        # The last leg is the trip back, of which a share counts.
         on_s[-1] *= self._policy.run.back
         leg_s[-1] *= self._policy.run.back
-        detour_s = stops.way_s[here[:, None], new[None]] + on_s - leg_s[:, None]
+        detour_s = stops.travel_s[here[:, None], new[None]] + on_s - leg_s[:, None]
         gain_s = self._worth_s[others][None] - detour_s
-        # A place on the way that makes somebody late may have another nearly as good behind it.
+        # Where the best position makes a stop late, the next best may not.
         flat = gain_s.ravel()
         best = np.flatnonzero(flat > 0)
         if len(best) > _TRIED:
@@ -188,7 +202,7 @@ class Release:
         return None
 
     def _exchanged(self, draft: Draft, others: Sequence[int], driver: RunDriver) -> Draft:
-        """The draft after exchanges of its members, but the first, for better ones that wait."""
+        """Return the draft after exchanging members, except the most urgent, for better jobs."""
         stops = self._stops
         first = self._first(draft.turn)
         for _ in range(_EXCHANGES):
@@ -210,25 +224,26 @@ class Release:
         return draft
 
     def _score_s(self, draft: Draft) -> float:
-        """What a run brings: what its members are worth, less their way and their waits."""
+        """Return the value of a run: its members' worth less its route and delays."""
         worth_s = float(sum(self._worth_s[index] for index in draft.turn))
         return worth_s - self._stops.route_s(draft.turn) - self._stops.costs.delay * draft.waited_s
 
     def _driven(self, draft: Draft, why: str, free: Sequence[RunDriver]) -> Leaving | None:
-        """The run with the driver who suits it best; None if nobody can take all of it."""
+        """Return the run with its best driver; None if no driver can take all of it."""
         best, best_s = None, inf
         for driver in free:
             own = self._evaluated(draft.turn, driver)
             if own is None or (why != "due" and own.late_s > draft.late_s):
                 continue
-            left_s = abs(min(driver.until_s - own.ends_s, _LEFT_S) - _GROWS_S)
-            cost_s = driver.there_s + _LEFT * left_s + self._stops.costs.late * own.late_s
+            left_s = abs(min(driver.until_s - own.ends_s, _BLOCK_LEFT_S) - _ADD_ONS_S)
+            cost_s = driver.there_s + _BLOCK_LEFT_WEIGHT * left_s
+            cost_s += self._stops.costs.late * own.late_s
             if cost_s < best_s:
                 best, best_s = Leaving(draft.turn, driver, why), cost_s
         return best
 
     def _in_part(self, draft: Draft, why: str, free: Sequence[RunDriver]) -> Leaving | None:
-        """As much as somebody can take of a run that must leave."""
+        """Return the largest part of a run that must leave which some driver can take."""
         if why == "full":
             return None
         best: Leaving | None = None
@@ -241,13 +256,13 @@ class Release:
         return best
 
     def _shorter(self, turn: Order) -> Order:
-        """Without the stop whose leaving out saves the most way, but for the most urgent one."""
+        """Return the order without the stop that saves most, except the most urgent one."""
         first = self._first(turn)
         ways = [turn[:at] + turn[at + 1 :] for at in range(len(turn)) if turn[at] != first]
         return min(ways, key=self._stops.route_s) if ways else ()
 
     def _evaluated(self, turn: Order, driver: RunDriver) -> Draft | None:
-        """The run with this driver, unless it is asked too much or would wait at the mall."""
+        """Evaluate the run for this driver; None if the driver cannot or would wait at the mall."""
         if any(driver.driver in self._barred[index] for index in turn):
             return None
         stops = self._stops
@@ -258,7 +273,7 @@ class Release:
 
 
 def _usual(free: Sequence[RunDriver]) -> RunDriver:
-    """A driver such as these are: as far off as half of them, with the most driver of all."""
+    """Return a typical driver: at the median distance, with the largest capacity of all."""
     vehicles = [driver.vehicle for driver in free]
     vehicle = replace(
         vehicles[0],

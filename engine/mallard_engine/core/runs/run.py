@@ -1,4 +1,4 @@
-"""Runs: what pooling is told and what it answers, and when a held job must be let go."""
+"""Data of pooling: its drivers, runs and result, and until when a job may be held."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ from mallard_engine.core.policy import PoolingPolicy
 
 
 class RunDriver(NamedTuple):
-    """A driver who could take a run: what it can carry, in how many seconds it is at the mall, and
-    in how many it must have handed over the last parcel. ``carried``: what it is on its way to
-    collect there already."""
+    """A driver who could take a run.
+
+    `there_s`: seconds until it is at the mall; `until_s`: seconds until its last drop-off must be
+    done; `carried`: jobs that it is already on its way to collect at this mall.
+    """
 
     driver: str
     vehicle: Vehicle
@@ -25,38 +27,44 @@ class RunDriver(NamedTuple):
 class Run:
     """Jobs of one mall for one driver, in the order of their drop-offs.
 
-    ``gate``: where its driver parks. ``collect_s``: from parking to having all parcels. ``done_s``:
-    from then, by way of the gate, until each is handed over, in that order. ``alone_s``: what their
-    ways would be one at a time, there and back as far as that counts; ``way_s``: what the run's is
-    (of an add-on: what it adds). ``why``: ``due``, ``full``, ``free`` (nothing is held) or
-    ``add_on``."""
+    `gate`: where the driver parks. `collect_s`: from parking until all parcels are in hand.
+    `done_s`: from then until each job is dropped off, in order. `alone_s`: the round trips of the
+    jobs one at a time, with the counted share of the trips back; `route_s`: the run's route (of an
+    add-on: what it adds). `why`: `due`, `full`, `free` (the market holds no jobs) or `add_on`.
+    """
 
     driver: str
     jobs: tuple[Waiting, ...]
     collect_s: float
     done_s: tuple[float, ...]
-    way_s: float
+    route_s: float
     alone_s: float
     why: str
     gate: str = ""
 
     @property
     def saved_s(self) -> float:
-        """The way that is saved by going together."""
-        return self.alone_s - self.way_s
+        """The travel time saved by pooling."""
+        return self.alone_s - self.route_s
 
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """The runs that should leave now, in the order of the drivers given, and until when the other
-    jobs are held (epoch ms, by job). Who is in neither waits for a driver."""
+    """The result of pooling.
+
+    `runs`: the runs that leave now, in the order of the given drivers. `held`: until when other
+    jobs are held (epoch ms, by job). A job in neither waits for a driver.
+    """
 
     runs: tuple[Run, ...]
     held: Mapping[str, int]
 
 
 def hold_until_ms(need: Need, there_ms: int, policy: PoolingPolicy) -> int:
-    """Until when a job may be held, if it must be collected by ``there_ms``: the margin before
-    that, and no longer after it is ready than the market says."""
+    """Return until when a job may be held (epoch ms).
+
+    It is the policy's margin before `there_ms`, when its driver must be at the mall, and at most
+    `hold_max_s` after the job is ready.
+    """
     latest_ms = there_ms - int(policy.hold_margin_s * 1000)
     return min(latest_ms, need.ready_ms + int(policy.hold_max_s * 1000))

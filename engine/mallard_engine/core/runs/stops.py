@@ -1,4 +1,4 @@
-"""What the stops of a mall's runs come to: ways, times, loads, lateness."""
+"""The stops of a mall's jobs, and the evaluation of runs: routes, times, loads, lateness."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,15 +15,17 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import HARD_S, Order, OrderCosts, Stops, best_order
 from mallard_engine.core.runs.run import RunDriver
 
-# A job that will be late whatever is done may be so much later for its run.
+# A job that is late even alone may be this much later in a run.
 _GRACE_MS = 1_800_000.0
 
 
 class Draft(NamedTuple):
-    """A run in the making: indexes of its stops in their order, what it carries, all lateness and
-    all waiting for it together; ``slack_s``: how much later it may leave before one more is late;
-    ``ends_s``: from now until its last parcel is handed over. ``full``: somebody would gain by
-    joining and may not."""
+    """A candidate run.
+
+    `turn`: indexes of its stops in order; `late_s`, `waited_s`: the lateness and the waiting of all
+    stops, summed; `slack_s`: how much later it may leave before another stop is late; `ends_s`:
+    seconds from now until its last drop-off; `full`: a job would gain by joining but does not fit.
+    """
 
     turn: Order
     load: Load
@@ -35,8 +37,11 @@ class Draft(NamedTuple):
 
 
 class RunStops:
-    """The drop-offs of a mall's jobs, with the ways between them; they are numbered as ``needs``
-    are. A job that names a store which the mall does not have raises `KeyError`."""
+    """The drop-offs of a mall's jobs and the travel times between them, indexed like `needs`.
+
+    Raises:
+        KeyError: A job names a store that the mall does not have.
+    """
 
     def __init__(
         self,
@@ -59,29 +64,29 @@ class RunStops:
         self._tour = tour
         places = [(mall.lat, mall.lon), *((need.lat, need.lon) for need in needs)]
         points = Points.of(places)
-        # From and to: 0 is the mall, each stop is one more than its number.
-        self.way_s = travel.matrix(points, points, now_ms)
-        self.alone_s = self.way_s[0] + costs.back * self.way_s[:, 0]
-        self._ways_s: list[list[float]] = self.way_s.tolist()
-        # When the parcels of each must be in hand at the latest; those of a carried job have their
-        # driver already.
+        # (stops + 1, stops + 1): row and column 0 are the mall, stop n is at n + 1.
+        self.travel_s = travel.matrix(points, points, now_ms)
+        self.alone_s = self.travel_s[0] + costs.back * self.travel_s[:, 0]
+        self._travel_rows_s: list[list[float]] = self.travel_s.tolist()
+        # The latest time at which each job's parcels may be in hand; infinite for carried jobs,
+        # which have a driver already.
         self._collect_by_ms = [
             collect_by_ms(mall, need, now_ms) if need.stores else inf for need in needs
         ]
-        # When each would be handed over by one who is at the mall now and takes it alone.
+        # When each would be dropped off by a driver who is at the mall now and takes it alone.
         self._alone_ms = [
             now_ms + int((self.visit_s((turn,)) + out_s + policy.dropoff_dwell_s) * 1000)
-            for turn, out_s in enumerate(self._ways_s[0][1:])
+            for turn, out_s in enumerate(self._travel_rows_s[0][1:])
         ]
 
     def evaluated(self, turn: Order, load: Load, driver: RunDriver) -> Draft | None:
-        """The draft, unless it does not fit the vehicle or the driver's time."""
+        """Return the draft of this order; None if it exceeds the vehicle or the driver's time."""
         if misfit(driver.vehicle, load, self._policy.max_run_jobs):
             return None
         leaves_ms = self.leaves_ms(turn, driver)
         late_s = waited_s = 0.0
         slack_s = self._collect_slack_s(turn, driver)
-        # A draft for no driver in particular is late for nothing: its driver may be nearer.
+        # A draft without a driver is not rejected: its driver may turn out to be nearer.
         if slack_s < 0 and driver.driver:
             return None
         done_s = self.done_s(turn)
@@ -96,27 +101,27 @@ class RunStops:
         return Draft(turn, load, late_s, waited_s, slack_s, ends_s)
 
     def ordered(self, turn: Order, driver: RunDriver) -> Draft:
-        """These stops in their best order."""
+        """Return the draft of these stops in their best order."""
         best = best_order(self._stops_of(turn, driver), self.costs, tuple(range(len(turn))))
         turn = tuple(turn[stop] for stop in best.order)
         return Draft(turn, self.load(turn), best.late_s, sum(best.done_s))
 
     def load(self, turn: Order) -> Load:
-        """What these stops' parcels take up together."""
+        """Return the load of these stops' parcels."""
         return load_of(self.needs[index] for index in turn)
 
     def visit_s(self, turn: Order) -> float:
-        """From parking until all parcels are in hand, if they are ready, and back at the gate."""
+        """Return the seconds of the visit to the mall, gate to gate, if all parcels are ready."""
         stores: set[str] = set()
         for index in turn:
             if not self.needs[index].stores:
-                # Of what a driver carries the stores are not told.
+                # The stores of carried jobs are unknown.
                 return self._tour.mean_visit_s(len(turn))
             stores.update(self.needs[index].stores)
         return sum(self._tour.visit_s(stores))
 
     def _collect_slack_s(self, turn: Order, driver: RunDriver) -> float:
-        """How much later the driver could come and still collect all in time."""
+        """Return how much later the driver could arrive and still collect everything in time."""
         stores = {store for index in turn for store in self.needs[index].stores}
         in_s = self._tour.visit_s(stores)[0]
         if any(not self.needs[index].stores for index in turn):
@@ -126,41 +131,43 @@ class RunStops:
         return (min(self._collect_by_ms[index] for index in turn) - in_hand_ms) / 1000
 
     def leaves_ms(self, turn: Order, driver: RunDriver) -> float:
-        """When the driver drives off with these parcels."""
+        """Return when the driver leaves the mall with these parcels (epoch ms)."""
         ready_ms = max(self.needs[index].ready_ms for index in turn)
         return max(self._now_ms + (driver.there_s + self.visit_s(turn)) * 1000, ready_ms)
 
     def done_s(self, turn: Order) -> list[float]:
-        """From leaving the mall until each stop is served, in turn."""
+        """Return the seconds from leaving the mall until each stop is served, in order."""
         done_s, at_s, here = [], 0.0, 0
         for index in turn:
-            at_s += self._ways_s[here][index + 1] + self._policy.dropoff_dwell_s
+            at_s += self._travel_rows_s[here][index + 1] + self._policy.dropoff_dwell_s
             done_s.append(at_s)
             here = index + 1
         return done_s
 
     def route_s(self, turn: Order) -> float:
-        """The way of a run, and back as far as that counts."""
+        """Return the seconds of a run's route with the counted share of the trip back."""
         points = [0, *(index + 1 for index in turn)]
-        way_s = sum(self._ways_s[here][there] for here, there in pairwise(points))
-        return way_s + self._policy.run.back * self._ways_s[points[-1]][0]
+        route_s = sum(self._travel_rows_s[here][there] for here, there in pairwise(points))
+        return route_s + self._policy.run.back * self._travel_rows_s[points[-1]][0]
 
     def lost_s(self, draft: Draft, longer: Draft, index: int) -> float:
-        """What the others lose in time when one joins, and it itself."""
-        waited_s = longer.waited_s - draft.waited_s - self._ways_s[0][index + 1]
+        """Return the cost of the delay and lateness that job `index` causes by joining."""
+        waited_s = longer.waited_s - draft.waited_s - self._travel_rows_s[0][index + 1]
         late_s = max(0.0, longer.late_s - draft.late_s)
         return self.costs.delay * max(0.0, waited_s) + self.costs.late * late_s
 
     def spare_s(self, index: int) -> float:
-        """How much time a stop has left, if it went alone with somebody who is at the mall now."""
+        """Return the slack of a stop, if a driver who is at the mall now took it alone."""
         door_s = (self.needs[index].deadline_ms - self._alone_ms[index]) / 1000
         in_s = self._tour.visit_s(self.needs[index].stores)[0]
         return min(door_s, (self._collect_by_ms[index] - self._now_ms) / 1000 - in_s)
 
     def _by_ms(self, index: int, driver: RunDriver) -> float:
-        """Until when a stop counts as in time. Who would be late even alone cannot be saved: so
-        much later it may become, so that lateness does not breed small runs, and more lateness; but
-        not what a driver carries already, for one more."""
+        """Return until when a stop counts as in time (epoch ms).
+
+        A job that would be late even alone gets a grace: otherwise lateness would lead to small
+        runs, and these to more lateness. Carried jobs get none.
+        """
         deadline_ms = self.needs[index].deadline_ms
         alone_ms = self._alone_ms[index] + driver.there_s * 1000
         if alone_ms <= deadline_ms or not self.needs[index].stores:
@@ -169,19 +176,19 @@ class RunStops:
 
     def _stops_of(self, turn: Order, driver: RunDriver) -> Stops:
         at = [0, *(index + 1 for index in turn)]
-        ways_s = [[self._ways_s[here][there] for there in at] for here in at]
+        legs_s = [[self._travel_rows_s[here][there] for there in at] for here in at]
         leaves_ms = self.leaves_ms(turn, driver)
         return Stops(
-            out_s=ways_s[0][1:],
-            between_s=[row[1:] for row in ways_s[1:]],
-            back_s=[row[0] for row in ways_s[1:]],
+            out_s=legs_s[0][1:],
+            between_s=[row[1:] for row in legs_s[1:]],
+            back_s=[row[0] for row in legs_s[1:]],
             due_s=[(self._by_ms(index, driver) - leaves_ms) / 1000 for index in turn],
             dwell_s=self._policy.dropoff_dwell_s,
         )
 
 
 def need_of(held: HeldJob) -> Need:
-    """What a job that a driver carries needs still, as far as its record tells."""
+    """Return what a held job still requires, as far as the driver's record knows it."""
     return Need(
         stores=(),
         ready_ms=0,

@@ -101,7 +101,7 @@ def test_figures_agree_with_one_another(stops: Stops, costs: OrderCosts) -> None
     assert best.cost_s == pytest.approx(cost_of(stops, costs, best.order))
     served = [best.done_s[stop] for stop in best.order]
     assert served == sorted(served)
-    assert served[-1] == pytest.approx(best.way_s + 60.0 * len(stops))
+    assert served[-1] == pytest.approx(best.route_s + 60.0 * len(stops))
     late_s = sum(max(0.0, done - due) for done, due in zip(best.done_s, stops.due_s, strict=True))
     assert best.late_s == pytest.approx(late_s)
 

@@ -211,7 +211,7 @@ def test_one_more_job_for_a_driver_on_its_way() -> None:
     pooled = pool([job("x", 6), job("y", 6.2)], carrying(job("has", 7)), room("d2"))
     add_on, run = pooled.runs
     assert (add_on.driver, len(add_on.jobs), add_on.why) == ("coming", 1, "add_on")
-    assert add_on.way_s < add_on.alone_s / 2
+    assert add_on.route_s < add_on.alone_s / 2
     assert (run.driver, len(run.jobs)) == ("d2", 1)
 
 
