@@ -22,7 +22,7 @@ class WithFallback(TravelTime):
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
     ) -> float:
-        """Seconds from one point to another."""
+        """Return the seconds from one point to another."""
         try:
             seconds = self._source.seconds(from_lat, from_lon, to_lat, to_lon, at_ms)
         except Exception:  # noqa: BLE001  no round may break by it
@@ -34,7 +34,7 @@ class WithFallback(TravelTime):
         return self._default.seconds(from_lat, from_lon, to_lat, to_lon, at_ms)
 
     def matrix(self, froms: Points, tos: Points, at_ms: int) -> NDArray[np.float64]:
-        """Seconds from each of n points to each of m: shape (n, m)."""
+        """Return the seconds from each of n points to each of m: shape (n, m)."""
         try:
             seconds = self._source.matrix(froms, tos, at_ms)
         except Exception:  # noqa: BLE001  no round may break by it

@@ -148,12 +148,12 @@ class Roads(TravelTime):
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
     ) -> float:
-        """Seconds from one point to another."""
+        """Return the seconds from one point to another."""
         here, there = Points.of([(from_lat, from_lon)]), Points.of([(to_lat, to_lon)])
         return float(self.matrix(here, there, at_ms)[0, 0])
 
     def matrix(self, froms: Points, tos: Points, at_ms: int) -> Floats:
-        """Seconds from each of n points to each of m: shape (n, m)."""
+        """Return the seconds from each of n points to each of m: shape (n, m)."""
         free_ms = self._graph.free_ms(froms, tos, self._reach_m)
         return free_ms * (self._speed.slowness(at_ms) / 1000)
 

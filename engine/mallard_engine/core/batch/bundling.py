@@ -1,12 +1,11 @@
-"""What a batch deals out: jobs alone, and jobs of one mall that one driver collects together.
+"""The units that a batch assigns: single jobs, and bundles of one mall's jobs for one driver.
 
-A bundle spares a driver's time (a way back to the mall, a stop at the counter), and costs its
-customers some: whoever is ready first waits for the last, whoever is served last is driven around.
-Where drivers are free it is worth nothing, where they lack it is worth much. So nobody says how
-large bundles should be (Reyes et al. 2018 set a target by the ratio of orders to couriers): jobs
-are bundled at several *worths* of a driver's second, each lot is dealt out, and the cheapest plan
-says which worth it was. Bundles are built by joining, at each mall, the two whose gain is largest,
-until nobody gains.
+A bundle saves a driver's time (a trip back to the mall, a call at the counter) and delays its
+customers: the first parcel waits for the last, and the last customer is served after the others.
+That pays only where drivers are scarce. Instead of a target size (Reyes et al. 2018 derive one from
+the ratio of orders to drivers), jobs are bundled at several *values* of a driver's second, each set
+of units is assigned, and the cheapest plan wins. Bundles are built greedily: at each mall, the two
+units with the greatest gain are joined until no pair gains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,23 +19,23 @@ from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.mall import Gate
 from mallard_engine.core.policy import MarketPolicy
 
-# What a driver's second may be worth in those of a customer's wait.
-WORTHS = (0.3, 1.0, 2.0)
+# The values of a driver's second that are tried, in seconds of a customer's wait.
+DRIVER_VALUES = (0.3, 1.0, 2.0)
 # Jobs whose ready times are further apart do not wait for one another.
 _APART_MS = 900_000
-# So many jobs of a mall are looked at together, those that are ready first.
+# Bundling considers this many jobs of a mall: those that are ready first.
 _LOOKED_AT = 30
-# What a way back to a mall takes that is spared, where nobody knows who would have made it.
+# The duration of a saved trip back to the mall; an assumption, as its driver is unknown.
 _WAY_BACK_S = 600.0
 
 
 class Unit(NamedTuple):
-    """A job alone, or a bundle in the order of its drop-offs; ms.
+    """A single job, or a bundle in the order of its drop-offs; times in milliseconds.
 
-    ``collect_ms``: from the gate to having the parcels, if they are ready at ``ready_ms``;
-    ``done_ms``: from then until each is handed over; ``since_ms``: when the first of them is ready;
-    ``company_ms``: what the others wait for the last, together; ``delay_ms``: what they are longer
-    on their way, each against alone, together.
+    `ready_ms`, `since_ms`: when its last and first parcels are ready. `collect_ms`: from the gate
+    until all parcels are in hand, if they are ready. `done_ms`: from then until each drop-off.
+    `company_ms`: the time that parcels wait for the last one, summed. `delay_ms`: the extra time
+    until the drop-offs compared with single jobs, summed.
     """
 
     jobs: tuple[BatchJob, ...]
@@ -68,22 +67,22 @@ class Bundler:
         self._tours = tours
         self.alone = [self._alone(job, tours[job.waiting.job]) for job in jobs]
         self._by_name = {unit.jobs[0].waiting.job: unit for unit in self.alone}
-        # By the jobs' names, whatever their worth: the best order of their drop-offs.
+        # The unit of each set of jobs, by their ids.
         self._known: dict[frozenset[str], Unit] = {}
         self._way_ms: dict[tuple[str, str], float] = {}
         self._places = self._measured() if self._most > 1 else []
 
     @property
     def can_bundle(self) -> bool:
-        """Whether any two of the jobs are of one place."""
+        """Whether any two of the jobs share a gate."""
         return bool(self._places)
 
-    def units(self, worth: float) -> list[Unit]:
-        """All jobs, bundled as far as a driver's time is worth it."""
+    def units(self, value: float) -> list[Unit]:
+        """Return all jobs as units, bundled at this value of a driver's second."""
         bundled: list[Unit] = []
         for place in self._places:
             units = list(place)
-            while (best := self._best(units, worth)) is not None:
+            while (best := self._best(units, value)) is not None:
                 one, other, both = best
                 units = [unit for unit in units if unit is not one and unit is not other]
                 units.append(both)
@@ -93,7 +92,7 @@ class Bundler:
         return [*bundled, *rest]
 
     def apart(self, unit: Unit) -> list[Unit]:
-        """The jobs of a unit, each alone."""
+        """Return the jobs of a unit as single units."""
         return [self._by_name[job.waiting.job] for job in unit.jobs]
 
     def _alone(self, job: BatchJob, tour: Tour) -> Unit:
@@ -104,7 +103,7 @@ class Bundler:
         return Unit((job,), gate, *times, (done_ms,), load_of([need]))
 
     def _measured(self) -> list[list[Unit]]:
-        """The units that may go together, by place, and the ways between their doors."""
+        """Return the units that share a gate, and record the travel times between their doors."""
         places: dict[tuple[str, str], list[Unit]] = {}
         for unit in self.alone:
             places.setdefault((unit.jobs[0].mall.id, unit.gate.id), []).append(unit)
@@ -122,8 +121,8 @@ class Bundler:
                     self._way_ms[job.job, other.job] = way_ms
         return shared
 
-    def _best(self, units: Sequence[Unit], worth: float) -> tuple[Unit, Unit, Unit] | None:
-        """The two that gain most by going together, and how they would; None if nobody gains."""
+    def _best(self, units: Sequence[Unit], value: float) -> tuple[Unit, Unit, Unit] | None:
+        """Return the pair that gains most by joining, and the joined unit; None if none gains."""
         best, best_ms = None, 0.0
         for one, other in combinations(units, 2):
             if len(one.jobs) + len(other.jobs) > self._most:
@@ -131,18 +130,18 @@ class Bundler:
             if abs(one.ready_ms - other.ready_ms) > _APART_MS:
                 continue
             both = self._together(one, other)
-            gain_ms = self._gain_ms(one, other, both, worth)
+            gain_ms = self._gain_ms(one, other, both, value)
             if gain_ms > best_ms:
                 best, best_ms = (one, other, both), gain_ms
         return best
 
-    def _gain_ms(self, one: Unit, other: Unit, both: Unit, worth: float) -> float:
-        """What a driver's time that is spared is worth, less what the customers' costs."""
+    def _gain_ms(self, one: Unit, other: Unit, both: Unit, value: float) -> float:
+        """Return the value of the driver's time saved, less the cost of the customers' delay."""
         before_ms = one.collect_ms + other.collect_ms + one.done_ms[-1] + other.done_ms[-1]
         spared_ms = before_ms + _WAY_BACK_S * 1000 - both.collect_ms - both.done_ms[-1]
         company_ms = both.company_ms - one.company_ms - other.company_ms
         delay_ms = both.delay_ms - one.delay_ms - other.delay_ms
-        return worth * spared_ms - company_ms - self._policy.plan.delay * delay_ms
+        return value * spared_ms - company_ms - self._policy.plan.delay * delay_ms
 
     def _together(self, one: Unit, other: Unit) -> Unit:
         jobs = (*one.jobs, *other.jobs)
@@ -152,7 +151,7 @@ class Bundler:
         return self._known[names]
 
     def _ordered(self, jobs: Sequence[BatchJob]) -> Unit:
-        """A bundle in the order that has its customers wait least, together."""
+        """Return the bundle with the drop-off order that minimises the sum of waiting times."""
         tours = [self._tours[job.waiting.job] for job in jobs]
         # Each store once, one after the other.
         stores = {job.waiting.need.stores: tour for job, tour in zip(jobs, tours, strict=True)}
@@ -162,7 +161,7 @@ class Bundler:
         done_ms, turn = min(turns, key=lambda each: sum(each[0]))
         alone_ms = sum(self._by_name[job.waiting.job].done_ms[0] for job in jobs)
         ready_ms = max(tour.ready_ms for tour in tours)
-        # Who has waited already only waits from now on.
+        # Waiting before now is not counted.
         leaves_ms = max(ready_ms, self._now_ms)
         return Unit(
             jobs=tuple(turn),

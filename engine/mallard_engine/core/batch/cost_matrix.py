@@ -1,4 +1,4 @@
-"""What every pair of a batch's units and drivers costs, and the cheapest pairs."""
+"""The cost matrix of one wave of a batch, and its cheapest assignment."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,17 +20,16 @@ from mallard_engine.core.policy import MarketPolicy
 # (unit, driver), by index.
 Pairs = list[tuple[int, int]]
 
-# No pair and no job left over may cost as much as one that cannot be.
+# The cost of an impossible pair exceeds that of every pair and every job left over.
 _NEVER_S = 1e9
 LEFT_OVER_S = 1e7
-# What a step of priority weighs where not every job finds a driver.
+# The weight of a step of priority where not every job gets a driver.
 _PRIORITY_S = 1e5
-# Where fewer than so many could take a job a while later, and more can now, as blocks end: it
-# should wait neither for its moment nor for a driver who is busy still.
+# A job is fading if fewer drivers than this could take it a while later, and more can now.
 _FEW = 3
-# A term that weighs nothing for anybody.
+# A term that is 0 for every pair.
 _NOTHING: Matrix = np.zeros((0, 0))
-# In the words of an instant round; see `matching`.
+# The same reasons as in an instant round; see `ranking`.
 _MISFITS = (
     "",
     "block_ends_too_soon",
@@ -44,8 +43,7 @@ _MISFITS = (
 
 
 class _Stops(NamedTuple):
-    """Of n units: which gate their drivers go to, how many jobs they are, and the figures that no
-    driver changes; each (n,)."""
+    """What does not depend on drivers: arrays of shape (units,)."""
 
     gate: NDArray[np.intp]
     jobs: Matrix
@@ -53,12 +51,12 @@ class _Stops(NamedTuple):
     since_ms: Matrix
     collect_ms: Matrix
     haul_ms: Matrix
-    # When the parcels must be in hand at the latest.
+    # The latest time at which the parcels may be in hand.
     collect_by_ms: Matrix
 
 
 class Table:
-    """The costs of every pair of one wave, (units, drivers)."""
+    """The costs of every pair of one wave: (units, drivers)."""
 
     def __init__(
         self, units: Sequence[Unit], fleet: Fleet, now_ms: int, policy: MarketPolicy
@@ -69,7 +67,7 @@ class Table:
         stops = self._stops = self._read_stops()
         free_ms = fleet.free_ms
         self._travel_s = fleet.travel_s[stops.gate]
-        # In place, here and below: each table more costs as much as its arithmetic.
+        # In place, here and below: another temporary array costs as much as its arithmetic.
         there_ms = self._travel_s * 1000
         there_ms += free_ms
         there_ms += stops.collect_ms[:, None]
@@ -86,8 +84,10 @@ class Table:
         self._cost_s += fleet.own_s
 
     def _weighed(self, there_ms: Matrix) -> dict[str, Matrix]:
-        """The terms of each pair's cost, by name. What weighs nothing is not worked out: a city's
-        table has a million pairs."""
+        """Return the terms of the cost by name: (units, drivers).
+
+        Terms with weight 0 are not computed: a city's table has a million pairs.
+        """
         units, fleet, stops, now_ms = self._units, self._fleet, self._stops, self._now_ms
         weights, plan = self._policy.weights, self._policy.plan
         ready_ms, free_ms = stops.ready_ms[:, None], fleet.free_ms
@@ -114,7 +114,7 @@ class Table:
             company_s = [(it.company_ms + plan.delay * it.delay_ms) / 1000 for it in units]
             terms["company"] = np.broadcast_to(np.array([company_s]).T, late_s.shape)
         if fleet.refusal_s is not None:
-            # By gate, of which there are few, and not by job.
+            # By gate, of which there are fewer than jobs.
             each = np.arange(len(fleet.drivers))[None, :]
             by_gate_s = fleet.refusal_s[each, bands_of(fleet.travel_s)]
             terms["acceptance"] = by_gate_s[stops.gate]
@@ -124,9 +124,9 @@ class Table:
         return terms
 
     def pairs(self) -> Pairs:
-        """The cheapest pairs of (unit, driver), as indexes."""
+        """Return the assignment with the least cost as (unit, driver) indexes."""
         jobs, drivers = len(self._units), len(self._fleet.drivers)
-        # Each job may also be left over: a column of its own. As many as can be are not.
+        # A column of its own for each unit that is left over, at a cost that makes these few.
         cost_s = np.full((jobs, drivers + jobs), _NEVER_S)
         np.copyto(cost_s[:, :drivers], self._cost_s, where=self._why_not == 0)
         np.fill_diagonal(cost_s[:, drivers:], self._left_over_s())
@@ -138,9 +138,11 @@ class Table:
         ]
 
     def _left_over_s(self) -> Matrix:
-        """What it costs to leave each unit over, by its jobs: more the older it is, so that with
-        fewer drivers than jobs none starves, less the longer its way, so that more are served;
-        most for the urgent."""
+        """Return the cost of leaving each unit over: (units,).
+
+        With fewer drivers than jobs, the cost rises with age, so that no job starves, falls with
+        the distance to the door, so that more jobs are served, and rises most with priority.
+        """
         priority = np.array([_priority(unit) for unit in self._units], dtype=np.float64)
         late_s = np.maximum(0.0, self._now_ms - self._stops.since_ms) / 1000
         plan, count = self._policy.plan, self._stops.jobs
@@ -149,23 +151,23 @@ class Table:
         return most_s + _PRIORITY_S * priority - plan.haul * far_s
 
     def sums(self, pairs: Pairs) -> tuple[int, float, float]:
-        """How many jobs the pairs are, what they cost, and how late their parcels are."""
+        """Return the number of jobs in the pairs, their cost and their lateness in seconds."""
         at = ([row for row, _ in pairs], [column for _, column in pairs])
         late_s = float(self._terms["lateness"][at].sum())
         return int(self._stops.jobs[at[0]].sum()), float(self._cost_s[at].sum()), late_s
 
     def plans(self, pairs: Pairs, is_next: Sequence[bool]) -> list[Plan]:
-        """The pairs as plans. ``is_next``: see `mallard_engine.core.batch.solver`."""
+        """Return the pairs as plans. `is_next`: the driver is free now and has no earlier job."""
         stops, drivers = self._stops, self._fleet.drivers
         at = ([row for row, _ in pairs], [column for _, column in pairs])
         depart_ms = (stops.ready_ms - stops.collect_ms)[at[0]] - self._travel_s[at] * 1000
-        figures = zip(
+        columns = zip(
             *(depart_ms.tolist(), self._pickup_ms[at].tolist()),
             *(is_next, self._fades[at[0]].tolist()),
             strict=True,
         )
         plans = []
-        for (row, column), (depart, pickup, now, fades) in zip(pairs, figures, strict=True):
+        for (row, column), (depart, pickup, now, fades) in zip(pairs, columns, strict=True):
             unit = self._units[row]
             bundle: tuple[tuple[BatchJob, int], ...] = ()
             if len(unit.jobs) > 1:
@@ -177,11 +179,11 @@ class Table:
         return plans
 
     def _ranking(self, row: int, column: int) -> Ranking:
-        """Whom to ask for a unit that was paired with this driver."""
+        """Return the ranking of a unit that was paired with this driver."""
         return (self._ranked(row, column),)
 
     def _ranked(self, row: int, column: int) -> RankedDriver:
-        """A driver for a unit, with the terms of its cost."""
+        """Return the driver as a candidate of the unit, with the terms of its cost."""
         fleet, at = self._fleet, (row, column)
         travel_s = float(self._travel_s[at])
         takes_ms = travel_s * 1000 + float(self._stops.collect_ms[row])
@@ -205,7 +207,7 @@ class Table:
         )
 
     def _fading(self) -> NDArray[np.bool_]:
-        """Of each unit, whether hardly anybody could take it a little later."""
+        """Return whether hardly any driver could take each unit a little later: (units,)."""
         if not self._policy.fading_s:
             return np.zeros(len(self._units), dtype=np.bool_)
         ends_ms = self._pickup_ms if self._policy.block_covers == "pickup" else self._dropoff_ms
@@ -216,8 +218,7 @@ class Table:
         return fades
 
     def send(self, pairs: Pairs) -> None:
-        """The drivers of the pairs are planned for their jobs, and free when they have delivered
-        them."""
+        """Plan the drivers of the pairs: they are free after their jobs' drop-offs."""
         rows, columns = [row for row, _ in pairs], [column for _, column in pairs]
         needs = [self._units[row].jobs[-1].waiting.need for row in rows]
         self._fleet.deliver(columns, needs, np.trunc(self._dropoff_ms[rows, columns]))
@@ -238,7 +239,7 @@ class Table:
         return min([collect_by_ms(job.mall, job.waiting.need, self._now_ms) for job in unit.jobs])
 
     def _misfits(self) -> NDArray[np.uint8]:
-        """Which hard constraint keeps a driver from a job, an index of `_MISFITS`; 0: none."""
+        """Return the violated hard constraint of each pair, an index of `_MISFITS`; 0: none."""
         fleet = self._fleet
         loads = [unit.load for unit in self._units]
         why = np.zeros(self._pickup_ms.shape, dtype=np.uint8)
@@ -274,7 +275,7 @@ class Table:
 
 
 def _deadline_ms(unit: Unit) -> float:
-    """When the last parcel of a unit must be handed over, so that all are in time."""
+    """Return when the unit's last drop-off must be done so that all are in time."""
     last_ms = unit.done_ms[-1]
     return min(
         [

@@ -1,4 +1,4 @@
-"""The drivers of a batch, as far as they are planned."""
+"""The drivers of a batch and the state of their planning, as arrays."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -19,10 +19,10 @@ Matrix = NDArray[np.float64]
 
 
 class Fleet:
-    """Each driver, from when it is free and where it is then, as far as it is planned; (drivers,).
+    """When and where each driver is free, given the jobs planned so far; arrays of (drivers,).
 
-    What no job changes is worked out once for all waves: above all the way to every gate,
-    ``travel_s``, (gates, drivers).
+    What does not depend on jobs is computed once for all waves, above all the travel times to every
+    gate, `travel_s` (gates, drivers).
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Fleet:
         travel: TravelTime,
     ) -> None:
         self.drivers = drivers
-        # Many jobs are of few gates.
+        # Many jobs share few gates.
         places = dict.fromkeys((gate.lat, gate.lon) for gate in gates)
         self.number = {place: number for number, place in enumerate(places)}
         self._gates = Points.of(places)
@@ -51,7 +51,7 @@ class Fleet:
         if policy.weights.earnings_s:
             self._fairness = Fairness(known, now_ms, policy.weights.earnings_s)
         self.own_s = np.array([self._own_s(driver) for driver in known])
-        # What a refusal is expected to cost, (drivers, bands); None where it weighs nothing.
+        # The expected cost of a refusal, (drivers, bands); None if its weight is 0.
         self.part = part
         self.refusal_s = _refusals_s(known, part, policy) if policy.weights.acceptance else None
         vehicles = [driver.driver.vehicle for driver in drivers]
@@ -62,32 +62,32 @@ class Fleet:
         self.column = {driver.driver.id: column for column, driver in enumerate(drivers)}
 
     def fresh(self) -> "Fleet":
-        """The same fleet, of which nobody is planned yet."""
+        """Return the same fleet without any planned jobs."""
         fleet = copy(self)
         fleet.free_ms, fleet.travel_s = self.free_ms.copy(), self.travel_s.copy()
         fleet.unplanned = [True] * len(self.drivers)
         return fleet
 
     def own_terms(self, column: int) -> tuple[Term, ...]:
-        """What a driver costs whatever the job, term by term."""
+        """Return the terms of a driver's cost that do not depend on the job."""
         driver = self.drivers[column].driver
         terms = driver_terms(driver, self._now_ms, self._weights)
         return terms if self._fairness is None else (*terms, self._fairness.term(driver))
 
     def _own_s(self, driver: Driver) -> float:
-        """The same in all."""
+        """Return the sum of those terms."""
         own_s = sum(driver_costs_s(driver, self._now_ms, self._weights))
         return own_s if self._fairness is None else own_s + self._fairness.term(driver).seconds
 
     def is_next(self, column: int) -> bool:
-        """Whether a driver is free now, and not planned yet."""
+        """Return whether a driver is free now and has no planned job."""
         return self.unplanned[column] and self.drivers[column].free_ms == 0
 
     def _ways(self, lats: Matrix, lons: Matrix) -> Matrix:
         return self._travel.matrix(Points(lats, lons), self._gates, self._now_ms).T.copy()
 
     def deliver(self, columns: Sequence[int], needs: Sequence[Need], free_ms: Matrix) -> None:
-        """These drivers will have delivered those jobs, and be free there then."""
+        """Plan these drivers for jobs: they are free at `free_ms` at the drop-offs of `needs`."""
         lats = np.array([need.lat for need in needs])
         lons = np.array([need.lon for need in needs])
         self.travel_s[:, columns] = self._ways(lats, lons)
@@ -97,7 +97,7 @@ class Fleet:
 
 
 def _refusals_s(drivers: Sequence[Driver], part: int, policy: MarketPolicy) -> Matrix:
-    """What a refusal is expected to cost, (drivers, bands): until the next batch can ask."""
+    """Return the expected cost of a refusal, until the next batch can ask: (drivers, bands)."""
     histories = [driver.history for driver in drivers]
     acceptance = Acceptance(
         histories,

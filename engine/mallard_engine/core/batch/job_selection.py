@@ -1,9 +1,8 @@
-"""Whose turn it is in a batch where more jobs wait than one takes.
+"""Selects the jobs of a batch when more jobs are queued than it may plan.
 
-Services take turns; of each the most urgent go first, by priority and by when they are ready. Those
-that nobody took, though drivers were left, go behind the others until all have had a turn: else
-many whom nobody here can take would keep out all. Where drivers lack, nobody goes behind: then
-turns, priority and age say who comes first.
+Services take turns (round robin); within a service, priority and ready time decide. Jobs that got
+no driver although drivers were left go behind the others until all have been tried: otherwise many
+jobs that no driver can take would starve the rest. Where drivers are scarce, no job goes behind.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,8 +13,10 @@ from mallard_engine.core.matching.service_turns import round_robin
 
 
 class JobSelection:
-    """Of one market, what its last batches left out and tried in vain; empty where all have
-    room."""
+    """The selection state of one market: jobs left out of the last batch, and jobs tried in vain.
+
+    Empty while all jobs fit into a batch. `most` is the number of jobs in a batch.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -24,17 +25,16 @@ class JobSelection:
 
     @property
     def in_vain(self) -> AbstractSet[str]:
-        """The jobs that nobody took."""
+        """The jobs that were planned without finding a driver."""
         return self._in_vain
 
     @property
     def left_some_out(self) -> bool:
-        """Whether the last batch had no room for all."""
+        """Whether the last batch left jobs out."""
         return bool(self._left_out)
 
     def first(self, jobs: list[BatchJob]) -> list[BatchJob]:
-        """As many of the jobs as one batch takes; all of them in the order given if they have
-        room."""
+        """Return the jobs of the next batch; all of them, in the given order, if they fit."""
         if len(jobs) <= self._most:
             self.forget()
             return jobs
@@ -55,7 +55,7 @@ class JobSelection:
     def planned(
         self, jobs: Sequence[BatchJob], drivers: Sequence[BatchDriver], plans: Sequence[Plan]
     ) -> bool:
-        """Note whom the plan of these jobs has nobody for; whether others should be tried now."""
+        """Record which jobs got no driver; return whether others should be tried at once."""
         if not self._left_out or len({plan.driver for plan in plans}) == len(drivers):
             return False
         taken = {job.waiting.job for plan in plans for job in plan.jobs}
@@ -64,11 +64,11 @@ class JobSelection:
         return bool(in_vain) and not self._in_vain.issuperset(self._left_out)
 
     def keep(self, waiting: Collection[str]) -> None:
-        """Only these jobs wait still."""
+        """Forget the jobs that are not among these."""
         self._in_vain.intersection_update(waiting)
 
     def forget(self) -> None:
-        """Nobody was left out."""
+        """Reset: no job was left out."""
         self._left_out.clear()
         self._in_vain.clear()
 

@@ -1,4 +1,4 @@
-"""What a batch's problem is made of: jobs, drivers, what seconds are worth, and its plans."""
+"""Data of a batch problem: jobs, drivers and plans."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from mallard_engine.core.places.mall import Mall
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """A job that waits, and where."""
+    """A queued job and its mall."""
 
     waiting: Waiting
     mall: Mall
@@ -18,7 +18,7 @@ class BatchJob:
 
 @dataclass(frozen=True, slots=True)
 class BatchDriver:
-    """A driver, from when it is free, and where it is then. ``free_ms`` 0: it is free now."""
+    """A driver, when it becomes free (`free_ms`, 0: now) and its position then, in degrees."""
 
     driver: Driver
     lat: float
@@ -28,13 +28,20 @@ class BatchDriver:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A job and the driver that it is best given to. ``depart_ms``: when the driver must set off,
-    at the latest, not to be late for the parcel; past if it is late already. ``now``: the driver is
-    free now and this would be its next job. ``ranking``: works out whom to ask, with the terms of
-    the cost; most plans are carried over, and then nobody wants to know. ``fading``: hardly anybody
-    could take the job a little later, as blocks end, so that a refusal would come too late.
-    ``bundle``: all jobs that it would collect together, in the order of their drop-offs, and when
-    each is handed over (epoch ms); ``job`` is the first."""
+    """A job and the driver that the plan assigns to it.
+
+    Attributes:
+        job: The job; the first one of a bundle.
+        driver: The driver's id.
+        depart_ms: When the driver must set off to arrive as the parcel is ready; past if late.
+        now: The driver is free now, and this is its next job.
+        ranking: Computes the candidates with the terms of their cost. Lazy, as most plans are not
+            acted upon in this round.
+        fading: Hardly any driver could take the job a little later, as blocks end, so a refusal
+            would come too late.
+        bundle: All jobs that the driver would collect together, in the order of their drop-offs,
+            each with its drop-off time (epoch ms); empty for a single job.
+    """
 
     job: BatchJob
     driver: str
@@ -46,5 +53,5 @@ class Plan:
 
     @property
     def jobs(self) -> tuple[BatchJob, ...]:
-        """The job, or all jobs of the bundle."""
+        """All jobs of the bundle, or the single job."""
         return tuple([job for job, _ in self.bundle]) if self.bundle else (self.job,)

@@ -1,16 +1,15 @@
-"""How likely a driver takes an offer, from how its former offers have ended.
+"""Estimates the probability that a driver accepts an offer, from the outcomes of earlier offers.
 
-A driver's record in the store carries counts, kept by the scripts that end an offer: accepted and
-refused (declined, or let lapse) in each of twelve cells, three bands of the way to the mall by four
-parts of the day; and last, declined and lapsed of all refusals. An offer that was never
-acknowledged says nothing of its driver and is not counted. A pair of counts that is full is halved,
-so what is long past fades. They are text of 26 characters, each a count: whoever has no history has
-none of it.
+A driver's record in Redis has a history, written by the scripts that end an offer: counts of
+accepted and refused (declined or expired) offers in each of twelve cells, three bands of the travel
+time to the mall by four parts of the day; then the counts of declined and of expired offers. An
+offer that was never acknowledged is not counted. A pair of counts that is full is halved, so old
+outcomes fade. A history is a text of 26 characters, one a count; empty for a driver without one.
 
-From counts to a probability by Beta priors, each the posterior mean of the wider one, as in
-empirical Bayes (Efron, Morris 1975): the configured prior → the market, which is the drivers of the
-round together → the driver → the driver in the cell. What the market's cell differs from the market
-is carried over to the driver as an odds ratio.
+The estimate chains Beta priors, each the posterior mean of the wider group, as in empirical Bayes
+(Efron, Morris 1975): the configured prior → the market (all drivers of the round) → the driver →
+the driver in the cell. The market's difference between a cell and all cells is applied to the
+driver as an odds ratio.
 """
 
 from bisect import bisect_right
@@ -26,29 +25,28 @@ from mallard_engine.core.model import Term
 from mallard_engine.core.policy import CostWeights
 
 WAY_S = (300.0, 900.0)
-"""Where a band of the way to the mall ends, in seconds of travel; the last has no end."""
+"""The upper ends of the bands of travel time to the mall in seconds; the last band is open."""
 BANDS = len(WAY_S) + 1
 PARTS = 4
-"""Parts of the day, of six hours each, by the mall's own clock."""
+"""Parts of the day, of six hours each, in the mall's time zone."""
 CELLS = BANDS * PARTS
 LENGTH = 2 * (CELLS + 1)
 FULL = 120
-"""A pair of counts that comes above this is halved: each fits into one byte of text."""
+"""A pair of counts whose sum exceeds this is halved, so that each fits into one byte of text."""
 
-# How many offers the wider figure weighs against the narrower one's own.
+# The weight of each prior in offers.
 _MARKET_PRIOR_OFFERS = 20.0
 _DRIVER_PRIOR_OFFERS = 10.0
 _CELL_PRIOR_OFFERS = 10.0
 _DRIVER_COUNTS_OFFERS = 20.0
 _LAPSED_PRIOR = 0.5
 _HOURS_A_PART = 24 // PARTS
-# Of how many drivers the counts are kept read, as a driver is looked at in many rounds between two
-# answers.
+# The size of the cache of parsed histories: a driver is ranked in many rounds between two answers.
 _KNOWN_HISTORIES = 16_384
 
 
 class Counts(NamedTuple):
-    """A driver's history. By band, in one part of the day: accepted and refused."""
+    """A driver's parsed history; `accepted` and `refused` by band, in one part of the day."""
 
     accepted: tuple[int, ...]
     refused: tuple[int, ...]
@@ -56,8 +54,8 @@ class Counts(NamedTuple):
     all_refused: int
     declined: int
     lapsed: int
-    # Of the market's mean: taken and refused in all, lapsed and declined, then taken and refused by
-    # band. Nobody counts for more than so many offers.
+    # The driver's share of the market's counts: accepted and refused in all, expired and declined,
+    # then accepted and refused by band; scaled down to `_DRIVER_COUNTS_OFFERS` offers.
     share: tuple[float, ...]
 
 
@@ -65,30 +63,32 @@ _NOTHING = Counts((0,) * BANDS, (0,) * BANDS, 0, 0, 0, 0, (0.0,) * (4 + 2 * BAND
 
 
 def band_of(way_s: float) -> int:
-    """The band of a way to the mall."""
+    """Return the band of a travel time to the mall."""
     return bisect_right(WAY_S, way_s)
 
 
 def cell_of(band: int, part: int) -> int:
-    """The cell of a band in a part of the day, as the scripts count it."""
+    """Return the cell of a band in a part of the day, as the scripts number it."""
     return part * BANDS + band
 
 
 def part_of_day(at_ms: int, time_zone: str) -> int:
-    """The part of the day at that time, by the clocks of a time zone."""
+    """Return the part of the day at `at_ms` in a time zone."""
     return _part_of_quarter(at_ms // 900_000, time_zone)
 
 
 @lru_cache(maxsize=256)
 def _part_of_quarter(quarter: int, time_zone: str) -> int:
-    # No zone's offset is finer than a quarter of an hour.
+    # UTC offsets are multiples of a quarter of an hour.
     return datetime.fromtimestamp(quarter * 900, ZoneInfo(time_zone)).hour // _HOURS_A_PART
 
 
 @lru_cache(maxsize=_KNOWN_HISTORIES)
 def read_counts(history: str, part: int) -> Counts:
-    """The counts of a history, with the cells of one part of the day. One of another length, from
-    another version, is none."""
+    """Parse a history for one part of the day.
+
+    A history of another length comes from another version and counts as empty.
+    """
     if len(history) != LENGTH:
         return _NOTHING
     counts = history.encode("latin-1")
@@ -111,10 +111,14 @@ def read_counts(history: str, part: int) -> Counts:
 
 
 class Acceptance:
-    """The estimate for the drivers of one round, in one part of the day.
+    """The estimates for one round's drivers in one part of the day.
 
-    ``offer_s``: how long an offer may be answered; ``again_s``: how long after a refusal the next
-    driver is asked.
+    Args:
+        histories: The histories of the round's drivers.
+        part: The part of the day.
+        weights: The market's weights.
+        offer_s: How long an offer may be answered.
+        again_s: How long after a refusal the next driver is asked.
     """
 
     def __init__(
@@ -135,22 +139,24 @@ class Acceptance:
         self._market, self._lapsed, self._ratios = prior, _LAPSED_PRIOR, (1.0,) * BANDS
         if known:
             self._learn(prior, known)
-        # Most drivers of a round may have no history.
+        # Computed once: most drivers of a round may have no history.
         self._of_nobody = [
             Term("acceptance", self._cost_s(_NOTHING, band)) for band in range(BANDS)
         ]
 
     def chance(self, history: str, band: int) -> float:
-        """How likely the driver takes an offer at the end of such a way; within (0, 1)."""
+        """Return the probability that the driver accepts in this band; within (0, 1)."""
         return 1 - self._miss(read_counts(history, self._part), band)
 
     def cost_s(self, history: str, band: int) -> float:
-        """What a refusal of the driver is expected to cost, weighted: the chance of one times the
-        seconds until the next driver can be asked."""
+        """Return the weighted expected cost of a refusal in seconds.
+
+        It is the probability of a refusal times the time until the next driver can be asked.
+        """
         return self.term(history, band).seconds
 
     def term(self, history: str, band: int) -> Term:
-        """The same as a term of the cost."""
+        """Return that cost as a term."""
         if not history:
             return self._of_nobody[band]
         return Term("acceptance", self._cost_s(read_counts(history, self._part), band))
@@ -164,7 +170,7 @@ class Acceptance:
         return self._weight * refusal_s * self._miss(counts, band)
 
     def _miss(self, counts: Counts, band: int) -> float:
-        """How likely it refuses. Written out, as a round asks for each of its drivers."""
+        """Return the probability of a refusal; inlined, as a round needs it for each driver."""
         accepted, refused, taken, missed, *_ = counts
         own = (self._market * _DRIVER_PRIOR_OFFERS + taken) / (
             _DRIVER_PRIOR_OFFERS + taken + missed
@@ -174,7 +180,7 @@ class Acceptance:
         return (_CELL_PRIOR_OFFERS / (1 + odds) + gone) / (_CELL_PRIOR_OFFERS + here + gone)
 
     def _learn(self, prior: float, known: Sequence[Counts]) -> None:
-        """The market's own figures: all of its drivers as one."""
+        """Estimate the market's probabilities from all known histories."""
         sums = [sum(column) for column in zip(*[c.share for c in known], strict=True)]
         taken, refused, lapsed, declined, *cells = sums
         market = self._market = _posterior(prior, taken, refused)
@@ -185,10 +191,10 @@ class Acceptance:
 
 
 def bands_of(way_s: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np.intp]:
-    """The bands of many ways."""
+    """Return the bands of many travel times."""
     return np.digitize(way_s, WAY_S)
 
 
 def _posterior(prior: float, hits: float, misses: float) -> float:
-    """The mean of a Beta distribution of the market; within (0, 1) if the prior is."""
+    """Return the posterior mean with the market's prior weight; within (0, 1) if the prior is."""
     return (prior * _MARKET_PRIOR_OFFERS + hits) / (_MARKET_PRIOR_OFFERS + hits + misses)

@@ -1,4 +1,4 @@
-"""What fits into a vehicle: jobs, weight, volume, equipment."""
+"""Vehicle capacity: jobs, weight, volume and equipment."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ _NONE: frozenset[str] = frozenset()
 
 
 class Load(NamedTuple):
-    """What jobs take up together: their number, grams, litres, and the equipment they ask for."""
+    """The sum of several jobs: number, grams, litres, and required equipment."""
 
     jobs: int = 0
     weight_g: int = 0
@@ -18,7 +18,7 @@ class Load(NamedTuple):
     equipment: frozenset[str] = frozenset()
 
     def plus(self, need: Need) -> "Load":
-        """The same with one more job."""
+        """Return the load with one more job."""
         return Load(
             self.jobs + 1,
             self.weight_g + need.weight_g,
@@ -28,7 +28,7 @@ class Load(NamedTuple):
 
 
 def load_of(needs: Iterable[Need]) -> Load:
-    """What these jobs take up together."""
+    """Return the load of these jobs."""
     load = Load()
     for need in needs:
         load = load.plus(need)
@@ -36,14 +36,14 @@ def load_of(needs: Iterable[Need]) -> Load:
 
 
 def equipment_of(need: Need) -> frozenset[str]:
-    """The equipment that a job asks for; an age check is a duty at the door and needs none."""
+    """Return the equipment that a job requires; an age check at the door requires none."""
     return frozenset(need.requires) - {ID_CHECK} if need.requires else _NONE
 
 
 def misfit(vehicle: Vehicle, load: Load, max_jobs: int = 1) -> str | None:
-    """Why the load does not fit into the vehicle, in the words of a round; None if it does.
+    """Return why the load does not fit into the vehicle (a `why_not`); None if it does.
 
-    ``max_jobs``: how many jobs the market lets one driver carry at once, whatever its vehicle says.
+    `max_jobs` is the market's limit of jobs a driver, besides the vehicle's own.
     """
     if load.jobs > min(max(vehicle.max_jobs, 1), max_jobs):
         return "too_many_jobs"

@@ -1,7 +1,7 @@
-"""Which waiting jobs some driver here could take at all.
+"""Filters queued jobs to those that at least one driver here could take.
 
-A plan has room for a bounded number of jobs. Those that no vehicle here can carry, or whose every
-driver has been asked before, must not use up that room.
+A plan considers a bounded number of jobs. Jobs that no vehicle here can carry, or whose every
+driver has been asked before, must not use up that number.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -20,10 +20,19 @@ def servable(
     now_ms: int,
     unreachable_s: float,
 ) -> list[T]:
-    """The items whose job (``waiting``) some driver could take: by weight, volume and equipment of
-    an empty vehicle, and not asked for it before."""
+    """Return the items whose job at least one driver could take.
+
+    A driver could take a job if it fits into the empty vehicle and the driver may be asked.
+
+    Args:
+        items: What is filtered.
+        waiting: Returns an item's job.
+        drivers: The drivers to check.
+        now_ms: The present in epoch milliseconds.
+        unreachable_s: The policy's `unreachable_s`.
+    """
     vehicles = {driver.vehicle for driver in drivers}
-    # Few demands are different: each is compared once.
+    # Cached by demand, as there are few different ones.
     verdicts: dict[str, bool] = {}
     fitting = []
     for item in items:

@@ -1,10 +1,9 @@
-"""Fair work: who has earned less than the others in its block comes sooner.
+"""Fairness of earnings: a driver who has earned less than the others in its block is preferred.
 
-A driver's record carries, where the market weighs it, when its block began, how many jobs it has
-delivered since and what they paid. From that an hourly rate, in money where any pay is known among
-the drivers of the round and in jobs where none is, smoothed towards their mean by an hour of it:
-ten minutes into a block say little. The term is what the rate differs from the mean, as a share of
-it, within one.
+If the market weighs earnings, a driver's record has the start of its block, the number of jobs
+delivered since and their pay. These give an hourly rate, in money if any pay is known among the
+round's drivers, else in jobs, smoothed towards the mean rate by one hour of it, as ten minutes of a
+block say little. The term is the relative difference from the mean, limited to ±1.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,8 +18,10 @@ _LEAST_MS = 900_000
 
 
 class Fairness:
-    """The rates of the drivers of one round. ``weight_s``: what it costs to be at twice the mean,
-    and what is taken off at nothing."""
+    """The rates of one round's drivers.
+
+    `weight_s` is added at twice the mean rate and subtracted at none.
+    """
 
     def __init__(self, drivers: Sequence[Driver], now_ms: int, weight_s: float) -> None:
         self._now_ms = now_ms
@@ -32,7 +33,7 @@ class Fairness:
         self._mean = done / hours if hours else 0.0
 
     def term(self, driver: Driver) -> Term:
-        """Seconds: above 0 for who earns more than the mean, within the weight."""
+        """Return the term: positive for a driver above the mean rate, at most `weight_s`."""
         if not self._mean or not driver.block_ms:
             return Term("earnings", 0.0)
         rate = (self._done(driver) + self._mean * _SMOOTHED_BY_H) / (
@@ -48,7 +49,7 @@ class Fairness:
 
 
 def gini_of_work(drivers: Iterable[Driver], now_ms: int) -> tuple[float, float]:
-    """The Gini coefficients of jobs and of pay an hour, of drivers at work for some while."""
+    """Return the Gini coefficients of jobs and of pay an hour, 15 minutes into a block or later."""
     at_work = [
         (driver, (now_ms - driver.block_ms) / _MS_AN_HOUR)
         for driver in drivers
@@ -61,7 +62,7 @@ def gini_of_work(drivers: Iterable[Driver], now_ms: int) -> tuple[float, float]:
 
 
 def gini(values: Sequence[float]) -> float:
-    """The Gini coefficient: 0 when all have the same, towards 1 when one has all."""
+    """Return the Gini coefficient: 0 if all values are equal, towards 1 if one has all."""
     total = sum(values)
     if not total:
         return 0.0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# The work of one script is bounded: no round has more drivers than this.
+# The most drivers in a round, as the work of one script must be bounded.
 MOST_STAGGERED = 64
 _LONGEST_GAP_S = 600.0
 _STAGGERED = re.compile(r"staggered (\d+)/(\d+(?:\.\d+)?)")
@@ -12,16 +12,24 @@ _STAGGERED = re.compile(r"staggered (\d+)/(\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """How one round of a job asks: up to so many drivers, ``gap_ms`` apart (0: all at once). The
-    first accept wins; with one driver, the next is asked in the next round."""
+    """How one round of a job asks drivers.
+
+    Up to `drivers` are asked, `gap_ms` apart (0: all at once); the first accept wins. With one
+    driver, the next one is asked in the next round.
+    """
 
     drivers: int = 1
     gap_ms: int = 0
 
 
 def read_rung(text: str) -> Rung:
-    """``sequential``; ``staggered K/S``: K drivers, S seconds apart; ``broadcast``: all in reach,
-    at most `MOST_STAGGERED`. :raises ValueError: with a message for whoever wrote it"""
+    """Parse `sequential`, `staggered K/S` (K drivers, S seconds apart) or `broadcast`.
+
+    `broadcast` asks all drivers in reach, at most `MOST_STAGGERED`.
+
+    Raises:
+        ValueError: The text has another form; the message is for its author.
+    """
     if text == "sequential":
         return Rung()
     if text == "broadcast":
@@ -38,9 +46,10 @@ def read_rung(text: str) -> Rung:
 
 
 def read_rungs(texts: Sequence[str]) -> tuple[Rung, ...]:
-    """A market's ladder: the nth rung is for a job's nth round, the last for all that follow.
+    """Parse a market's ladder: the nth rung is for a job's nth round, the last for all others.
 
-    :raises ValueError: with a message for whoever wrote it
+    Raises:
+        ValueError: There is no rung, or one cannot be parsed.
     """
     if not texts:
         raise ValueError("no rung: write sequential for one driver at a time")
@@ -48,11 +57,11 @@ def read_rungs(texts: Sequence[str]) -> tuple[Rung, ...]:
 
 
 def staggered_rungs(texts: Sequence[str]) -> tuple[Rung, ...] | None:
-    """The same; None if no round asks more than one driver."""
+    """Parse a ladder; None if no round asks more than one driver."""
     rungs = read_rungs(texts)
     return rungs if any(rung.drivers > 1 for rung in rungs) else None
 
 
 def rung_at(rungs: Sequence[Rung], attempt: int) -> Rung:
-    """The rung of the round that follows so many attempts."""
+    """Return the rung of the round after `attempt` attempts."""
     return rungs[min(attempt, len(rungs) - 1)]

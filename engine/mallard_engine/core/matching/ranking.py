@@ -1,4 +1,4 @@
-"""Queued jobs × free drivers of one mall → for each job the drivers to ask, best first."""
+"""Ranks the free drivers near one mall for each of its queued jobs, best first."""
 
 from bisect import insort
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.codes import ID_CHECK
 from mallard_protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 
-# An offer carries this many drivers at the most: the store takes the first who is still free.
+# The most drivers in a call to offer a job: the script picks the first who is still free.
 OFFER_DEPTH = 16
-# A ranking holds this many at the most: enough for an offer, and what `explain` shows.
+# The most candidates in a ranking: enough for an offer and for `explain`.
 RANKING_DEPTH = 16
 
 Ranking = tuple[RankedDriver, ...]
 
 
 class Approach(NamedTuple):
-    """One driver on its way to one gate, with the terms of the cost that no job changes."""
+    """One driver's approach to one gate, with the cost terms that no job changes."""
 
     near: Near
     seconds: float
@@ -63,10 +63,12 @@ class _Visit(NamedTuple):
 
 
 class Matcher:
-    """Ranks the drivers of one round. What depends on driver and gate alone is worked out once, and
-    a job prices no more of them than can be among its best.
+    """Ranks the drivers of one round.
 
-    A job that names a store which the mall does not have raises `KeyError`.
+    What depends only on driver and gate is computed once, and a job evaluates only drivers that can
+    be among its best. `service_time` None: the policy's `store_dwell_s` at every store.
+
+    Methods raise `KeyError` for a job that names a store which the mall does not have.
     """
 
     def __init__(
@@ -100,21 +102,29 @@ class Matcher:
                 offer_s=policy.offer_timeout_ms / 1000,
             )
         self._spoken_for: set[str] = set()
-        # Asked for each driver of each round.
+        # Read once here, as they are used for each driver.
         self._weights = policy.weights
         self._covers_dropoff = policy.block_covers == "dropoff"
         self._margin_ms = int(policy.block_margin_s * 1000)
 
     def rank(self, need: Need, asked: Sequence[Asked] = (), depth: int = RANKING_DEPTH) -> Ranking:
-        """The drivers of the round as candidates for the job, at most ``depth``: the eligible by
-        cost, then the rest by distance, each with the reason."""
+        """Rank the round's drivers for a job.
+
+        Args:
+            need: What the job requires.
+            asked: The drivers who were asked before, and how that ended.
+            depth: The most candidates to return.
+
+        Returns:
+            Eligible candidates by cost, then the others by distance, each with the reason.
+        """
         visit = self._visit(need, asked)
         free: list[RankedDriver] = []
         costs: list[float] = []
         spoken_for: list[Approach] = []
         rest: list[RankedDriver] = []
         for approach in self._approach(visit.gate):
-            # What is added for the job is never negative, so nobody further on can do better.
+            # The terms of the job are never negative, so no later driver can be cheaper.
             if len(costs) >= depth and approach.cost_s >= costs[depth - 1]:
                 break
             if approach.near.driver.id in self._spoken_for:
@@ -137,8 +147,11 @@ class Matcher:
         return tuple(free[:depth])
 
     def plan(self, job: Waiting, depth: int = RANKING_DEPTH) -> Ranking:
-        """The same for the next job of a round of several. A driver whom an earlier job will ask
-        first comes behind those who are free, so that one round serves them all."""
+        """Rank drivers for the next job of a round with several.
+
+        The first choice of an earlier job comes behind the other eligible drivers, so that one
+        round serves all jobs.
+        """
         ranked = self.rank(job.need, job.asked, depth)
         if ranked and ranked[0].eligible:
             self._spoken_for.add(ranked[0].driver)
@@ -163,7 +176,7 @@ class Matcher:
         )
 
     def _soonest_ms(self, store: str) -> int:
-        """When the best placed driver would be at the gate of this store."""
+        """Return when the cheapest driver would be at the gate of this store (epoch ms)."""
         approaches = self._approach(self._mall.gates[self._mall.stores[store].gate])
         return self._now_ms + (int(approaches[0].seconds * 1000) if approaches else 0)
 
@@ -209,7 +222,7 @@ class Matcher:
         slack = slack_term(need.deadline_ms, dropoff_ms, self._weights)
         done_ms = (dropoff_ms if self._covers_dropoff else pickup_ms) + self._margin_ms
         why_not = _misfit(near.driver, visit, pickup_ms, done_ms)
-        # In the order of its fields: by name takes half as long again, and a round makes hundreds.
+        # Positional: keyword arguments take half as long again, and a round builds hundreds.
         return RankedDriver(
             near.driver.id,
             why_not is None,
@@ -227,7 +240,7 @@ class Matcher:
 
 
 def barred_by(asked: Sequence[Asked], now_ms: int, unreachable_s: float) -> frozenset[str]:
-    """The drivers who are not asked for the job (again), by how their turns with it ended."""
+    """Return the drivers who may not be asked for the job again, by the outcome of their offers."""
     since_ms = now_ms - int(unreachable_s * 1000)
     return frozenset(
         turn.driver
@@ -250,7 +263,7 @@ def _base_cost(approach: Approach) -> float:
 
 
 def _misfit(driver: Driver, visit: _Visit, pickup_ms: int, done_ms: int) -> str | None:
-    """The hard constraint that keeps this driver from this job; None if there is none."""
+    """Return the hard constraint that the driver violates; None if there is none."""
     if driver.id in visit.barred:
         return "asked_before"
     if why_not := _vehicle_misfit(driver.vehicle, visit):
@@ -273,5 +286,5 @@ def _vehicle_misfit(vehicle: Vehicle, visit: _Visit) -> str | None:
 
 
 def offerable(ranked: Ranking, depth: int = OFFER_DEPTH) -> Ranking:
-    """The drivers that an offer carries: the eligible ones, in order, to the offer's depth."""
+    """Return the eligible drivers among the first `depth`, in order."""
     return tuple([d for d in ranked[:depth] if d.eligible])

@@ -1,8 +1,8 @@
-"""Whose turn it is where the jobs of several services wait.
+"""Round robin between the order services whose jobs are queued at one place.
 
-Services take turns: in each cycle every service with a job that can be served gets one. Within a
-service its own priority and age decide. Across services priority decides only who goes first in a
-cycle, so a service can outrank another by one job a cycle and no more (ADR 0020).
+In each cycle, every service with a job that can be served gets one. Within a service, priority and
+age decide. Across services, priority decides only the order within a cycle, so a service can get
+ahead of another by one job a cycle at most (ADR 0020).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +19,13 @@ def round_robin(
     own: Callable[[T], tuple[int, ...]],
     had_turn: Iterable[str] = (),
 ) -> list[T]:
-    """Order items, each with a job that waits, by turns of their services.
+    """Sort items by round robin between their services.
 
-    ``own``: an item's rank among those of its service, which begins with its priority, negated.
-    ``had_turn``: the services that have been served in this cycle.
+    Args:
+        items: What is sorted.
+        waiting: Returns an item's job.
+        own: The sort key within a service; it begins with the negated priority.
+        had_turn: The services that have been served in this cycle.
     """
     of_service: dict[str, list[T]] = {}
     for item in items:
@@ -40,23 +43,23 @@ def round_robin(
 
 
 class ServiceTurns:
-    """Of one mall: the services that have been served in the cycle under way."""
+    """The services of one mall that have been served in the current cycle."""
 
     def __init__(self) -> None:
         self._had: set[str] = set()
 
     def order(self, jobs: Sequence[Waiting]) -> list[Waiting]:
-        """The jobs in the order in which they are to be served."""
+        """Return the jobs in the order in which to serve them."""
         return round_robin(jobs, _itself, _priority, self._had)
 
     def served(self, service: str) -> None:
-        """A job of this service has been served; the second one begins the next cycle."""
+        """Record that a job of this service was served; a second one begins the next cycle."""
         if service in self._had:
             self._had.clear()
         self._had.add(service)
 
     def forget(self) -> None:
-        """No job waits any more."""
+        """Reset the cycle, as no job is queued any more."""
         self._had.clear()
 
 
@@ -65,5 +68,5 @@ def _itself(job: Waiting) -> Waiting:
 
 
 def _priority(job: Waiting) -> tuple[int, ...]:
-    # The store has them by age already; its clock is the one that counts.
+    # Jobs come from Redis in the order of their age, by its clock.
     return (-job.need.priority,)

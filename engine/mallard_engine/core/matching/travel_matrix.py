@@ -1,4 +1,4 @@
-"""The ways that a ranking will ask for, and what a source that was asked ahead has said of them."""
+"""Travel matrices that are fetched before a ranking: what to request, and the answers."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -16,38 +16,43 @@ Place = tuple[float, float]
 
 
 class MatrixRequest(NamedTuple):
-    """From each of n places to each of m; no place twice on one side."""
+    """A request for the travel times from n places to m places, each without duplicates."""
 
     froms: tuple[Place, ...]
     tos: tuple[Place, ...]
 
 
 class TravelMatrix(TravelTime):
-    """What a source said ahead: of each ``ways`` a table in seconds, (n, m). What it was not asked
-    is taken from ``otherwise``. It answers for one moment, whatever ``at_ms`` says."""
+    """Travel times from prefetched tables in seconds, (n, m) for each request.
+
+    Pairs that were not requested are taken from `otherwise`. The tables hold for one departure, so
+    `at_ms` is ignored for them.
+    """
 
     def __init__(
-        self, told: Sequence[tuple[MatrixRequest, NDArray[np.float64]]], otherwise: TravelTime
+        self, tables: Sequence[tuple[MatrixRequest, NDArray[np.float64]]], otherwise: TravelTime
     ) -> None:
-        self._told = [(_numbered(ways.froms), _numbered(ways.tos), table) for ways, table in told]
+        self._tables = [
+            (_numbered(request.froms), _numbered(request.tos), table) for request, table in tables
+        ]
         self._otherwise = otherwise
 
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
     ) -> float:
-        """Seconds from one point to another."""
+        """Return the seconds from one point to another."""
         here, there = (from_lat, from_lon), (to_lat, to_lon)
-        for rows, columns, table in self._told:
+        for rows, columns, table in self._tables:
             row, column = rows.get(here), columns.get(there)
             if row is not None and column is not None:
                 return float(table[row, column])
         return self._otherwise.seconds(from_lat, from_lon, to_lat, to_lon, at_ms)
 
     def matrix(self, froms: Points, tos: Points, at_ms: int) -> NDArray[np.float64]:
-        """Seconds from each of n points to each of m: shape (n, m)."""
+        """Return the seconds from each of n points to each of m: shape (n, m)."""
         heres, theres = _places(froms), _places(tos)
         seconds = np.full((len(heres), len(theres)), np.nan)
-        for rows, columns, table in self._told:
+        for rows, columns, table in self._tables:
             ours, row = _known(rows, heres)
             theirs, column = _known(columns, theres)
             if len(ours) and len(theirs):
@@ -60,34 +65,36 @@ class TravelMatrix(TravelTime):
 def requests_of_round(
     mall: Mall, near: Iterable[Near], needs: Sequence[Need]
 ) -> list[MatrixRequest]:
-    """What an instant round may ask: from its drivers to its jobs' gates, from there to the doors.
-    A job that names a store which the mall does not have asks for nothing."""
+    """Return what an instant round needs: from drivers to gates, and from gates to doors.
+
+    Stores that the mall does not have are ignored.
+    """
     gates = [gate for need in needs for gate in _gates(mall, need)]
     drivers = ((driver.position.lat, driver.position.lon) for driver in near)
-    return _ways(drivers, gates, needs, chained=False)
+    return _requests(drivers, gates, needs, chained=False)
 
 
 def requests_of_batch(
     jobs: Sequence[BatchJob], drivers: Iterable[BatchDriver]
 ) -> list[MatrixRequest]:
-    """What a batch may ask: the same, and from the doors to the gates, for a driver's next job."""
+    """Return what a batch needs: the same, and from doors to gates, for a driver's next job."""
     needs = [job.waiting.need for job in jobs]
     gates = [gate for job in jobs for gate in _gates(job.mall, job.waiting.need)]
-    return _ways(((driver.lat, driver.lon) for driver in drivers), gates, needs, chained=True)
+    return _requests(((driver.lat, driver.lon) for driver in drivers), gates, needs, chained=True)
 
 
-def _ways(
+def _requests(
     drivers: Iterable[Place], gates: Iterable[Gate], needs: Iterable[Need], *, chained: bool
 ) -> list[MatrixRequest]:
     stops = _once((gate.lat, gate.lon) for gate in gates)
     doors = _once((need.lat, need.lon) for need in needs)
     froms = _once((*drivers, *doors)) if chained else _once(drivers)
-    ways = [MatrixRequest(froms, stops), MatrixRequest(stops, doors)]
-    return [it for it in ways if it.froms and it.tos]
+    requests = [MatrixRequest(froms, stops), MatrixRequest(stops, doors)]
+    return [it for it in requests if it.froms and it.tos]
 
 
 def _gates(mall: Mall, need: Need) -> list[Gate]:
-    """Where its driver may park: at any of its stores' gates."""
+    """Return where the job's driver may park: the gates of its stores."""
     stores = [mall.stores[store] for store in need.stores if store in mall.stores]
     return [mall.gates[store.gate] for store in stores]
 
@@ -105,6 +112,6 @@ def _places(points: Points) -> list[Place]:
 
 
 def _known(numbers: dict[Place, int], places: Sequence[Place]) -> tuple[list[int], list[int]]:
-    """Which of the places are known, and their numbers."""
+    """Return the indexes of the known places, and their numbers."""
     both = [(at, numbers[place]) for at, place in enumerate(places) if place in numbers]
     return [at for at, _ in both], [number for _, number in both]

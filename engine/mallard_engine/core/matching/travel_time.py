@@ -1,9 +1,8 @@
-"""Travel time: how long a driver needs from here to there.
+"""Travel times: the interface that ranking uses, and the straight-line estimate.
 
-One port, :class:`TravelTime`. It is asked in the midst of ranking, so it answers at once. A source
-that is better asked for many ways at a time, or that has to be waited for, is asked ahead of the
-ranking (:class:`mallard_engine.ports.TravelMatrixSource`), and what it said is a
-:class:`mallard_engine.core.matching.travel_matrix.TravelMatrix`.
+`TravelTime` is synchronous, as ranking calls it. A source that answers many pairs at once, or over
+a network, is queried before the ranking (`mallard_engine.ports.TravelMatrixSource`); its answer is
+a `mallard_engine.core.matching.travel_matrix.TravelMatrix`.
 """
 
 from __future__ import annotations
@@ -25,33 +24,34 @@ if TYPE_CHECKING:
 
 
 class Points(NamedTuple):
-    """n places as two arrays of shape (n,), in degrees."""
+    """n positions as two arrays of shape (n,), in degrees."""
 
     lats: NDArray[np.float64]
     lons: NDArray[np.float64]
 
     @classmethod
     def of(cls, places: Iterable[tuple[float, float]]) -> Points:
-        """The (lat, lon) pairs as arrays."""
+        """Build the arrays from (lat, lon) pairs."""
         both = np.array(list(places), dtype=np.float64).reshape(-1, 2)
         return cls(both[:, 0], both[:, 1])
 
 
 class TravelTime(Protocol):
-    """A source of travel times. Degrees in, seconds out; `at_ms` is when the driver sets off.
+    """A source of travel times in seconds between positions in degrees.
 
-    Whoever derives from it owes `seconds` alone.
+    `at_ms` is the departure in epoch milliseconds. A subclass must implement `seconds`; `matrix`
+    has a default implementation.
     """
 
     @abstractmethod
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
     ) -> float:
-        """Seconds from one point to another."""
+        """Return the seconds from one point to another."""
         ...
 
     def matrix(self, froms: Points, tos: Points, at_ms: int) -> NDArray[np.float64]:
-        """Seconds from each of n points to each of m: shape (n, m)."""
+        """Return the seconds from each of n points to each of m: shape (n, m)."""
         return np.array(
             [
                 [self.seconds(*here, *there, at_ms) for there in zip(*tos, strict=True)]
@@ -62,13 +62,14 @@ class TravelTime(Protocol):
 
 
 class StraightLine(TravelTime):
-    """Great circle × circuity ÷ speed.
+    """The straight-line estimate: great circle × circuity ÷ speed.
 
-    `circuity` is the way on the road over the straight line: 4/π = 1.27 is the mean of a square
-    street grid, and rivers and motorways add to it. `speed_by_hour` gives the speed for each local
-    hour of day in `time_zone` in place of `speed_mps`; see :class:`SpeedByHour`.
+    `circuity` is road distance divided by straight-line distance: 4/π = 1.27 is the mean of a
+    square street grid, and rivers and motorways add to it. `speed_by_hour` replaces `speed_mps` by
+    24 speeds for the local hours in `time_zone`; see `SpeedByHour`.
 
-    Raises `ValueError` for a circuity below 1, or a speed that cannot be.
+    Raises:
+        ValueError: The circuity is below 1, or a speed is not above 0.
     """
 
     __slots__ = ("_circuity", "_s_per_m", "_speed")
@@ -84,25 +85,25 @@ class StraightLine(TravelTime):
             raise ValueError(f"circuity {circuity} is below 1, the straight line's")
         self._circuity = circuity
         self._speed = SpeedByHour(speed_mps, speed_by_hour, time_zone)
-        # Where every hour is alike: this stands on the way of every offer.
+        # Precomputed if the speed is constant, as every offer uses it.
         self._s_per_m = None if speed_by_hour else circuity / speed_mps
 
     @classmethod
     def of(cls, policy: MarketPolicy, time_zone: str) -> StraightLine:
-        """A market's straight lines."""
+        """Build the estimate of a market."""
         return cls(policy.circuity, policy.speed_mps, policy.speed_by_hour, time_zone)
 
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
     ) -> float:
-        """Seconds from one point to another."""
+        """Return the seconds from one point to another."""
         straight_m = haversine_m(from_lat, from_lon, to_lat, to_lon)
         return straight_m * (self._s_per_m or self._circuity / self._speed.mps(at_ms))
 
     def matrix(self, froms: Points, tos: Points, at_ms: int) -> NDArray[np.float64]:
-        """Seconds from each of n points to each of m: shape (n, m)."""
+        """Return the seconds from each of n points to each of m: shape (n, m)."""
         return haversine_matrix_m(*froms, *tos) * (self._circuity / self._speed.mps(at_ms))
 
     def road_s(self, straight_m: float, at_ms: int) -> float:
-        """Seconds for a way that is so long in a straight line."""
+        """Return the seconds for a trip of this straight-line distance."""
         return straight_m * self._circuity / self._speed.mps(at_ms)
