@@ -1,7 +1,7 @@
-"""Structured logs for people (console) or machines (JSON), to standard error.
+"""Structured logs for the console or as JSON, to standard error.
 
-Nobody logs a token, a name, a contact, an address or a precise position; should somebody do so
-after all, the redaction here is the last line of defence.
+No code logs a token, a name, a contact, an address or a precise position. The redaction here is the
+last line of defence against a mistake.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 REDACTED = "[redacted]"
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-# More different lines than this within one interval share one line without their fields.
+# Beyond this many different lines per interval, lines are merged without their fields.
 _MAX_LINES: Final = 64
 _NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 _LIBRARIES: Final = ("asyncio", "uvicorn", "websockets")
@@ -52,7 +52,7 @@ _SECRET_KEYS = frozenset(
         "token",
     }
 )
-# Three base64url parts, the first of which begins a JSON object: a JWT, wherever it turns up.
+# A JWT: three base64url parts, the first of which starts a JSON object.
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 _BEARER = re.compile(r"(?i)(bearer\s+)\S+")
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
@@ -63,7 +63,7 @@ def configure_logging(
     level: str = "info",
     stream: TextIO | None = None,
 ) -> None:
-    """Set up structlog and the standard library's loggers alike. Call it once, at start."""
+    """Set up structlog and the standard library's loggers. Call it once, at the start."""
     output = sys.stderr if stream is None else stream
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -76,11 +76,11 @@ def configure_logging(
         if json
         else structlog.dev.ConsoleRenderer(
             colors=output.isatty(),
-            # The pretty one shows local variables: positions, addresses, tokens.
+            # The default formatter shows local variables: positions, addresses, tokens.
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
-    # The console shows tracebacks itself; as JSON they are a field, redacted with the rest.
+    # The console renders tracebacks itself; in JSON they are a field, redacted with the rest.
     last: list[Processor] = [structlog.processors.format_exc_info] if json else []
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -104,12 +104,12 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # uvicorn's own lines at `info` tell of each request and socket, with its path and query.
+    # uvicorn logs each request and socket at `info`, with its path and query.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Take out of an event what no log may hold."""
+    """Redact the fields and texts of an event that no log may hold."""
     return {key: _clean(key, value) for key, value in event.items()}
 
 
@@ -132,21 +132,20 @@ def _clean_text(text: str) -> str:
 
 
 class RateLimitedLog:
-    """Logs an event that may come often: at most one line each `interval_s`, with a count.
+    """Logs a frequent event at most once per `interval_s`, with a count.
 
-    The first event is logged at once. Those that follow within the interval are counted, and one
-    line at its end says how many there were (`count`, left out for a single event). Events of
-    other levels, names or fields have lines of their own, so pass few different values: a code or
-    a reason, never an id. Use it for whatever clients, or a store that is away, can cause many
-    times a second.
+    The first event is logged at once. Events within the interval are counted, and one line at its
+    end has their number (`count`, omitted for one event). Events that differ in level, name or
+    fields have separate lines, so pass few different values: a code or a reason, never an id. Use
+    it for events that clients, or a store outage, can cause many times a second.
 
         _refusals = RateLimitedLog(structlog.get_logger(__name__))
         _refusals.info("socket refused", reason="draining")
 
-    `example`: fields that say which one it was, such as an id or `exc_info`. They do not make
-    events different, and only the line of a single event has them.
+    The fields of `example`, such as an id or `exc_info`, do not distinguish events; only the line
+    of a single event has them.
 
-    Outside an event loop, and in other threads, the count comes with the next event instead.
+    Outside of an event loop, and in other threads, the next event's line has the count.
     """
 
     def __init__(self, log: Any, *, interval_s: float = 1.0) -> None:
@@ -178,7 +177,7 @@ class RateLimitedLog:
         now = time.monotonic()
         key = (level, event, tuple(fields.items()))
         if key not in self._lines and len(self._lines) >= _MAX_LINES:
-            self._drop_quiet(now)
+            self._drop_idle(now)
             if len(self._lines) >= _MAX_LINES:
                 key = (level, event, ())
         line = self._lines.setdefault(key, _Line())
@@ -208,7 +207,7 @@ class RateLimitedLog:
             line.timer = None
         getattr(self._log, level)(event, **dict(fields), **more)
 
-    def _drop_quiet(self, now: float) -> None:
+    def _drop_idle(self, now: float) -> None:
         for key in [
             key for key, line in self._lines.items() if not line.count and now >= line.next_at
         ]:
@@ -216,9 +215,9 @@ class RateLimitedLog:
 
 
 class Tally:
-    """Counts events by reason; logs at most one line each `interval_s`, with the count of each.
+    """Counts events by reason and logs one line per `interval_s` with all counts.
 
-    For what clients without a token can cause: however many reasons there are, it is one line. The
+    Use it for events that unauthenticated clients can cause: it is one line for all reasons. The
     first event is logged at once.
 
         _refused = Tally(structlog.get_logger(__name__), "connections refused")
@@ -253,10 +252,10 @@ class Tally:
 
 
 class LibraryLimit(logging.Filter):
-    """Lets one record a second of each message of the libraries' loggers through.
+    """Passes one record per second for each message of the libraries' loggers.
 
-    The event loop, uvicorn and the WebSocket library log some of what clients do wrong, each time.
-    A record that follows suppressed ones says how many they were.
+    asyncio, uvicorn and the WebSocket library log some errors of clients each time. A record after
+    suppressed ones says how many there were.
     """
 
     def __init__(
@@ -265,10 +264,12 @@ class LibraryLimit(logging.Filter):
         super().__init__()
         self._interval_s = interval_s
         self._clock = clock
-        self._messages: dict[tuple[str, str], list[float]] = {}  # next at, suppressed since
+        self._messages: dict[
+            tuple[str, str], list[float]
+        ] = {}  # next time, number suppressed since
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written."""
+        """Whether to write the record."""
         if not record.name.startswith(_LIBRARIES):
             return True
         now = self._clock()
@@ -286,7 +287,7 @@ class LibraryLimit(logging.Filter):
 
 
 class _Line:
-    """One line of a `RateLimitedLog`: events counted since the last one, and when it may come."""
+    """One line of a `RateLimitedLog`: its count and the earliest time of the next one."""
 
     __slots__ = ("count", "next_at", "timer")
 

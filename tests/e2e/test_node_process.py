@@ -98,13 +98,13 @@ def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Pa
     assert node.status("/v1/markets", token) == 200
     secret.write_text("")
     node.process.send_signal(signal.SIGHUP)
-    node.wait_for("configuration is refused")
+    node.wait_for("configuration refused")
     assert node.status("/v1/markets", token) == 200
 
     # SIGTERM: unready at once on both ports, still serving, then gone within 10 s.
     began_s = time.monotonic()
     node.process.send_signal(signal.SIGTERM)
-    node.wait_for("node leaves")
+    node.wait_for("node leaving")
     assert node.status("/readyz") == 503
     assert node.status("/readyz", port=ops_port) == 503
     assert node.status("/v1/markets", token) == 200

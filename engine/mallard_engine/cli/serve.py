@@ -141,7 +141,7 @@ def _serve(
             leave=node.leave,
             linger_s=settings.drain_linger_s,
             listening=tell,
-            reload=ConfigReloader(read, node.reload).ask,
+            reload=ConfigReloader(read, node.reload).request,
         ),
         ops=None
         if settings.ops_port is None

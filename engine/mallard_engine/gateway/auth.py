@@ -1,7 +1,7 @@
-"""Who is calling: bearer tokens.
+"""Verifies and creates bearer tokens (JWT).
 
-A token is never logged and never repeated to its sender: the errors here say what is wrong with it
-and hold nothing of it.
+A token is never logged and never returned to its sender: error texts say what is wrong with it and
+quote nothing of it.
 """
 
 import math
@@ -20,7 +20,7 @@ from mallard_protocol.fields import Id
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS, OUT_OF_BOUNDS
 
 MAX_TOKEN_CHARS: Final = 8192
-# How far ahead an issuer's clock may be. A token's end is sharp: whoever holds it knows it.
+# How far ahead an issuer's clock may be. The expiry has no leeway, since its holder knows it.
 LEEWAY_S: Final = 10
 MAX_CACHED: Final = 4096
 _ALGORITHMS: Final = ("HS256", "RS256", "ES256")
@@ -35,15 +35,15 @@ class TokenExpired(BadToken):
 
 
 class WrongScope(Exception):
-    """A good token of the wrong role or market: 403, or 4503 on the socket."""
+    """A valid token of the wrong role or market: 403, or 4503 on the socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom a token speaks for.
+    """The subject of a token.
 
-    ``market`` is a driver's, None for others. ``equipment`` caps what a driver's vehicle may claim;
-    None: no cap.
+    `market` is that of a driver, None for other roles. `equipment` limits what a driver's vehicle
+    may claim; None means no limit.
     """
 
     sub: str
@@ -53,7 +53,7 @@ class Principal:
     equipment: tuple[str, ...] | None = None
 
     def require(self, *roles: Role) -> None:
-        """:raises WrongScope: unless the role is one of these"""
+        """Raise `WrongScope` unless the role is one of these."""
         if self.role not in roles:
             raise WrongScope(f"this takes a token of role {' or '.join(roles)}")
 
@@ -70,7 +70,7 @@ class _Claims(msgspec.Struct):
 
     @property
     def times_s(self) -> tuple[float, ...]:
-        """Its times, seconds since 1970."""
+        """All times of the token, in seconds since the epoch."""
         return self.exp, self.nbf, self.iat
 
 
@@ -78,22 +78,27 @@ _claims = msgspec.json.Decoder(_Claims).decode
 
 
 class Tokens:
-    """Checks tokens and makes them. ``now_ms`` is the clock that they expire by."""
+    """Verifies and creates tokens.
+
+    Args:
+        keys: the keys.
+        now_ms: the clock for expiry, epoch milliseconds; by default the system's.
+    """
 
     def __init__(self, keys: TokenKeys, now_ms: Callable[[], int] | None = None) -> None:
         self._keys = keys
         self._now_ms = now_ms or _wall_ms
         self._jws = jwt.PyJWS(algorithms=_ALGORITHMS)
-        # Checked tokens, oldest first: a busy order service sends the same one with each request.
+        # Verified tokens, oldest first: an order service sends the same token with each request.
         self._known: dict[str, Principal] = {}
 
     def use(self, keys: TokenKeys) -> None:
-        """Check tokens against these keys from now on: those of a key that is gone are refused."""
+        """Replace the keys. Tokens of removed keys are refused from now on."""
         self._keys = keys
         self._known.clear()
 
     def verify(self, token: str) -> Principal:
-        """Return whom the token speaks for. Raises ``BadToken``, ``TokenExpired``."""
+        """Return the subject of a token. Raises `BadToken`, `TokenExpired`."""
         principal = self._known.get(token)
         if principal is None:
             principal = self._check(token)
@@ -114,7 +119,7 @@ class Tokens:
         market: str | None = None,
         equipment: Sequence[str] | None = None,
     ) -> str:
-        """Make a token, signed with the first secret. Raises ``ConfigError`` if there is none."""
+        """Create a token, signed with the first secret. Raises `ConfigError` if there is none."""
         if not self._keys.secrets:
             raise ConfigError("tokens are signed elsewhere: only a key set is configured")
         now_s = self._now_ms() // 1000
@@ -151,7 +156,7 @@ class Tokens:
         )
 
     def _claims(self, token: str) -> _Claims:
-        """The claims of a token whose signature is good."""
+        """Return the claims of a token after checking its signature."""
         if len(token) > MAX_TOKEN_CHARS:
             raise BadToken("the token is too long")
         try:
@@ -175,7 +180,7 @@ class Tokens:
 
 
 def bearer(headers: Sequence[str]) -> str:
-    """The token of a request's ``Authorization`` headers. Raises ``BadToken`` unless it has one."""
+    """Return the token of a request's `Authorization` headers. Raises `BadToken` without one."""
     if len(headers) != 1:
         raise BadToken("one Authorization header with a bearer token is needed")
     scheme, _, token = headers[0].partition(" ")

@@ -1,4 +1,4 @@
-"""How a node lets its drivers go: warned, a few at a time, nobody at the same moment."""
+"""Disconnects the drivers of a node before it stops: with a warning, in batches, spread out."""
 
 import asyncio
 import random
@@ -14,19 +14,24 @@ from mallard_protocol.codes import Close
 
 _log = structlog.get_logger(__name__)
 
-# All in all a drain may take 10 s: uvicorn and the dispatcher need a part of it.
+# A drain may take 10 s in total; uvicorn and the dispatcher need part of it.
 CLOSE_WITHIN_S: Final = 3.0
 _CLOSES_PER_S: Final = 2_000
 _BATCHES_PER_S: Final = 20
-# For answers that are on their way.
+# Time for replies that are being written.
 _GRACE_S: Final = 0.2
-_GOODBYE_S: Final = 1.0
-# Drivers come back over a second at the least, and at most a thousand each second.
+_END_WITHIN_S: Final = 1.0
+# Drivers reconnect over at least a second, at most a thousand per second.
 _MIN_SPREAD_MS: Final = 1_000
 
 
 def reconnect_times_ms(drivers: int, draw: Callable[[], float]) -> Iterator[int]:
-    """A different time for each driver to come back after, ascending."""
+    """Yield a different reconnect delay for each driver, ascending.
+
+    Args:
+        drivers: the number of drivers.
+        draw: returns random numbers from 0 to 1.
+    """
     step_ms = max(1, _MIN_SPREAD_MS // max(1, drivers))
     for place in range(drivers):
         yield 1 + place * step_ms + int(draw() * step_ms)
@@ -40,13 +45,13 @@ async def drain_sockets(
     hub = services.hub
     sessions = list(hub.sessions())
     sessions.sort(key=lambda _: draw())
-    _log.info("drain begins", drivers=len(sessions), sockets=len(socket))
+    _log.info("drain started", drivers=len(sessions), sockets=len(socket))
     for session, after_ms in zip(sessions, reconnect_times_ms(len(sessions), draw), strict=True):
         session.drain(after_ms)
     if sessions:
         await asyncio.sleep(_GRACE_S)
 
-    # Those who come back first are let go first.
+    # Closed in the order of their reconnect delays.
     rate = max(_CLOSES_PER_S, len(sessions) / CLOSE_WITHIN_S)
     batch = max(1, int(rate / _BATCHES_PER_S))
     for start in range(0, len(sessions), batch):
@@ -58,9 +63,9 @@ async def drain_sockets(
 
 
 async def _left(hub: Hub) -> int:
-    """Wait a moment for the sessions' ends; return how many have not come to it."""
+    """Wait for the sessions to end; return how many have not."""
     clock = asyncio.get_running_loop().time
-    deadline = clock() + _GOODBYE_S
-    while len(hub) and clock() < deadline:  # noqa: ASYNC110 - for a second, once in a life
+    deadline = clock() + _END_WITHIN_S
+    while len(hub) and clock() < deadline:  # noqa: ASYNC110 - at most one second, once per process
         await asyncio.sleep(0.01)
     return len(hub)

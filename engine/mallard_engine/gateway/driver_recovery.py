@@ -1,11 +1,11 @@
-"""Takes a node's drivers back when they may have been taken out of matching, or the store was away.
+"""Restores a node's drivers after a store outage or after they were removed from matching.
 
-Their sockets stay open all the while. A driver for whom something may have changed gets a fresh
-`welcome`; one who has said a newer hello elsewhere is closed.
+Their sockets stay open. A driver whose state may have changed gets a new `welcome`; a socket whose
+driver has registered elsewhere since is closed.
 
-After lost writes every app is asked for a hello, since a phone may hold a parcel that neither the
-store nor the node knows of. Apps with something in hand, or whose state has changed, are asked at
-once. All others are asked later, a few at a time, so that jobs which wait are offered first.
+After lost writes every app is asked for a hello, since a driver may hold a parcel of which neither
+the store nor the node knows. Apps with a job or an offer, or with a changed state, are asked at
+once. The others are asked later and in batches, so that waiting jobs are offered first.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from mallard_protocol.codes import Close
 
 _log = structlog.get_logger(__name__)
 
-# One script call: some milliseconds of the store's time.
+# Drivers per script call, which takes some milliseconds of the store's time.
 _BATCH: Final = 256
-# Each hello costs two `welcome` and two reads of the store: at most 400 a second.
+# Each hello costs two `welcome` and two reads of the store, so at most 400 are asked per second.
 _ASK_AFTER_S: Final = 1.0
 _ASK_BATCH: Final = 20
 _ASK_PAUSE_S: Final = 0.05
 
 
 class Recovery:
-    """Carries out `Dispatcher.recover` for the sessions of a node."""
+    """Implements `Dispatcher.recover` for the sessions of a node."""
 
     def __init__(self, hub: Hub, relay: Relay, dispatcher: Dispatcher, tasks: Tasks) -> None:
         self._hub = hub
@@ -43,10 +43,16 @@ class Recovery:
         self._asking: set[str] = set()
 
     async def recover(self, market: str, rewound: bool) -> None:  # noqa: FBT001 - a callback
-        """Take the market's drivers back, a batch at a time.
+        """Restore the market's drivers in batches.
 
-        Sessions of a failed attempt keep holding pushes back: the next attempt goes on with them.
-        Raises `StoreUnavailable`.
+        After a failure the sessions keep holding pushes back, and the next attempt continues.
+
+        Args:
+            market: the market.
+            rewound: the store has lost writes.
+
+        Raises:
+            StoreUnavailable: some drivers could not be restored.
         """
         started_s = time.perf_counter()
         held = self._hold(market)
@@ -60,10 +66,10 @@ class Recovery:
             outcomes = await asyncio.gather(*restored)
             self._start_asking(market)
         if not all(outcomes):
-            raise StoreUnavailable("some drivers could not be welcomed")
+            raise StoreUnavailable("some drivers could not be restored")
         if held:
             _log.info(
-                "drivers taken back",
+                "drivers restored",
                 market=market,
                 drivers=len(held),
                 rewound=rewound,
@@ -76,10 +82,10 @@ class Recovery:
             self._tasks.start(self._ask(market), f"ask hellos {market}")
 
     async def _ask(self, market: str) -> None:
-        """Ask for the hellos that are owed until none is."""
+        """Ask for hellos until none is due."""
         try:
             while owing := [each for each in self._hub.sessions(market) if each.owes_hello]:
-                await asyncio.sleep(_ASK_AFTER_S)  # the store may be away again, too
+                await asyncio.sleep(_ASK_AFTER_S)  # the store may have become unavailable again
                 for start in range(0, len(owing), _ASK_BATCH):
                     batch = owing[start : start + _ASK_BATCH]
                     await asyncio.gather(*(_guarded(each, each.ask_hello()) for each in batch))
@@ -93,7 +99,7 @@ class Recovery:
         held: list[tuple[Listener, OwnDriver]] = []
         for sessions in self._hub.sessions_by_driver(market):
             known = [(each, own) for each in sessions if (own := each.hold()) is not None]
-            # After lost writes two sockets of a driver may have got the same epoch.
+            # After lost writes two sockets of a driver may have the same epoch.
             for older, _ in known[:-1]:
                 older.end(Close.REPLACED)
             held += known[-1:]
@@ -116,12 +122,12 @@ class Recovery:
 
 
 async def _guarded(session: Listener, work: Awaitable[None]) -> bool:
-    """Do a part of the recovery of a session; False if the store went away again."""
+    """Await a part of a session's recovery; return False if the store became unavailable."""
     try:
         await work
     except StoreUnavailable:
         return False
-    except Exception:  # noqa: BLE001 - one session must not keep the others from being restored
-        _log.exception("restore failed", epoch=session.epoch)
+    except Exception:  # noqa: BLE001 - a failing session must not stop the others
+        _log.exception("session not restored", epoch=session.epoch)
         session.end(Close.DRAINING)
     return True

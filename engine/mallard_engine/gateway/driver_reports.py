@@ -1,7 +1,7 @@
-"""What drivers report: a line of the log and a count for each problem and each reason.
+"""Logs and counts the problems and reasons that drivers report.
 
-Their own words stay out of the log, as they may name a customer: `GET /v1/jobs/{id}` and `explain`
-show them. Repeats of a report are neither logged nor counted.
+The driver's text is not logged, since it may name a customer; `GET /v1/jobs/{id}` and `explain`
+show it. A repeated report is neither logged nor counted.
 """
 
 from typing import Final
@@ -14,7 +14,7 @@ from mallard_engine.metrics import Metrics
 
 _ALERTS: Final = frozenset({"unsafe", "accident"})
 
-# A driver may report many times a second; the lines of all of them are bounded.
+# A driver may report many times a second.
 _log = RateLimitedLog(structlog.get_logger(__name__))
 
 
@@ -37,7 +37,16 @@ def problem_reported(
 def reason_given(
     metrics: Metrics, session: Session, *, step: str, text: str, job: str = "", offer: str = ""
 ) -> None:
-    """Log and count that a driver declined, gave up or turned back. `text`: why; empty: unsaid."""
+    """Log and count the reason of a decline, a give-up or a return.
+
+    Args:
+        metrics: counts the reason.
+        session: the driver's session.
+        step: what the driver did.
+        text: the reason; empty if none was given.
+        job: the id of the job, if there is one.
+        offer: the id of the offer, if there is one.
+    """
     metrics.reason(step, given=bool(text))
     _log.info(
         "reason given" if text else "no reason given",

@@ -1,13 +1,13 @@
-"""Garbage collection that does not stop the node in the middle of somebody's offer.
+"""Tunes the garbage collector so that a full collection does not delay offers.
 
-A full collection walks through every object that there is: 90 ms with 1,000 sockets, in which
-nobody is served. Almost all of ours lives long (a socket, for hours) and dies by its reference
-count, as no circles are left behind (`transport`, `http_transport`). So what has survived a second
-is set aside, where the collector does not look again, and what it still looks at stays small.
+A full collection scans every object: 90 ms with 1,000 sockets, during which nothing is served.
+Almost all objects live long (a socket for hours) and are freed by their reference count, because
+the protocols break their cycles (`socket.protocol`, `http.transport.protocol`). So objects that
+survive a second are frozen (`gc.freeze`): the collector ignores them, and the rest stays small.
 
-Circles that were set aside by mistake must not stay for ever. Everything is looked at once no
-socket is open, and when memory has grown by a quarter and 64 MiB since the last time: so circles
-never hold more than that, and a node that does not grow never pauses.
+Frozen cycles must not leak. A full collection runs when the last socket has closed, and when memory
+has grown by a quarter plus 64 MiB since the last one. So cycles never hold more than that, and a
+node that does not grow never pauses.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import Final
 
 _EVERY_S: Final = 1.0
-_WEIGH_EVERY_S: Final = 60.0
+_MEASURE_EVERY_S: Final = 60.0
 _GROWTH_SHARE: Final = 0.25
 _GROWTH_BYTES: Final = 64 << 20
 _MEMORY: Final = Path("/proc/self/statm")
-# The two younger generations: what has come since the last time.
+# The two younger generations: objects created since the last freeze.
 _YOUNG: Final = 1
 
 
 def collect_and_freeze() -> None:
-    """Collect, and look no more at what is left."""
+    """Run a full collection and freeze the remaining objects."""
     gc.collect()
     gc.freeze()
 
 
 def memory_bytes() -> int:
-    """The resident memory of this process; its peak on a platform that does not tell."""
+    """Return the resident memory of this process; its peak on platforms without `/proc`."""
     try:
         return int(_MEMORY.read_bytes().split()[1]) * resource.getpagesize()
     except OSError:
@@ -41,21 +41,25 @@ def memory_bytes() -> int:
 
 
 async def tune_gc(sockets: Callable[[], int]) -> None:
-    """Set aside what lives on, once a second, until cancelled. `sockets`: how many are open."""
+    """Freeze surviving objects once a second, until cancelled.
+
+    Args:
+        sockets: returns the number of open sockets.
+    """
     clock = asyncio.get_running_loop().time
     were_open = 0
-    looked_at_bytes, weigh_s = memory_bytes(), clock() + _WEIGH_EVERY_S
+    baseline_bytes, measure_s = memory_bytes(), clock() + _MEASURE_EVERY_S
     while True:
         await asyncio.sleep(_EVERY_S)
         are_open = sockets()
         has_grown = False
-        if clock() >= weigh_s:
-            weigh_s = clock() + _WEIGH_EVERY_S
-            has_grown = memory_bytes() > looked_at_bytes * (1 + _GROWTH_SHARE) + _GROWTH_BYTES
+        if clock() >= measure_s:
+            measure_s = clock() + _MEASURE_EVERY_S
+            has_grown = memory_bytes() > baseline_bytes * (1 + _GROWTH_SHARE) + _GROWTH_BYTES
         if has_grown or (were_open and not are_open):
             gc.unfreeze()
             collect_and_freeze()
-            looked_at_bytes = memory_bytes()
+            baseline_bytes = memory_bytes()
         else:
             gc.collect(_YOUNG)
             gc.freeze()

@@ -1,4 +1,4 @@
-"""A node put together: the only part of the gateway that sees the store's own class."""
+"""Composes a node. The only module of the gateway that knows the store's implementation."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from mallard_engine.gateway.http.rate_limits import RateLimiter, RateLimitMiddle
 from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
-from mallard_engine.gateway.reloading import Read, fixed
+from mallard_engine.gateway.reloading import Read, restart_settings
 from mallard_engine.gateway.socket.admission import Admission
 from mallard_engine.gateway.socket.endpoint import DriverSocket
 from mallard_engine.gateway.socket.hub import Hub
@@ -44,31 +44,35 @@ from mallard_protocol.codes import STORE_DOWN_CLOSE_S, Close
 
 _log = structlog.get_logger(__name__)
 _DRIVER_PATH: Final = "/v1/driver"
-_LOOK_S: Final = 0.5
+_CHECK_S: Final = 0.5
 _INSPECT_S: Final = 15.0
 _STOP_WITHIN_S: Final = 1.5
 _LONGEST_ROUND_S: Final = 30.0
 
 
 class StorageServer(Protocol):
-    """Whoever owns an embedded server: see
-    `mallard_engine.storage.embedded.server.EmbeddedServer`."""
+    """The embedded store server; see `mallard_engine.storage.embedded.server.EmbeddedServer`."""
 
     def revive(self, *, wait: bool = True) -> bool:
-        """Start the server again if it has ended."""
+        """Restart the server if it has ended; return whether it had."""
         ...
 
     def fault(self) -> str | None:
-        """Why what it answers is not kept; None: it is."""
+        """Return why acknowledged writes are not persisted; None if they are."""
         ...
 
 
 class Node:
     """One engine node, to be served by `server.Server`; `app` is its ASGI application.
 
-    `redis_url` names its store. `pace` is the contract's unless a test is in a hurry. `keeper`: the
-    embedded server, looked after twice a second. `owns_process`: the process is this node's alone,
-    and its garbage collector too.
+    Args:
+        settings: the settings.
+        places: the markets that it serves.
+        redis_url: the address of its store.
+        timeouts: the timeouts of driver sockets; by default those of the contract.
+        keeper: the embedded server, supervised twice a second; None with an external store.
+        store_down_close_s: drivers are disconnected when the store is unavailable for this long.
+        owns_process: nothing else runs in this process, so the node may tune its garbage collector.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class Node:
         owns_process: bool = False,
     ) -> None:
         self.id: Final = f"node-{secrets.token_hex(6)}"
-        self._fixed = fixed(settings)
+        self._restart_settings = restart_settings(settings)
         self.metrics = Metrics()
         self.tokens = Tokens(load_token_keys(settings))
         self.places = places
@@ -157,7 +161,7 @@ class Node:
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,
         )
-        # A path with a slash too many is another path: 404, not a redirect.
+        # A path with an additional slash is another path: 404, not a redirect.
         self._http.router.redirect_slashes = False
         self.ops_app = Starlette(
             routes=ops_routes(self.services),
@@ -171,26 +175,34 @@ class Node:
         self._is_started = False
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application. A driver's socket goes past the framework: its layers would hold
-        kilobytes for as long as the socket lives, and each frame would pass through them all."""
+        """Serve an ASGI scope.
+
+        A driver's socket bypasses the framework, whose layers would hold kilobytes for the lifetime
+        of the socket and forward each of its frames.
+        """
         if scope["type"] == "websocket" and scope["path"] == _DRIVER_PATH:
             await self.socket(scope, receive, send)
         else:
             await self._cors(scope, receive, send)
 
     async def reload(self, read: Read) -> None:
-        """Use the token keys, policies and places that ``read`` returns; it runs in a thread.
+        """Apply the token keys, policies and places that `read` returns.
 
-        Rounds under way end under the policy that they began with. Open sockets last until their
-        tokens expire. Raises ``ConfigError``; then nothing has changed.
+        Running rounds finish with their old policy. Open sockets stay until their tokens expire.
+
+        Args:
+            read: reads the configuration; called in a thread.
+
+        Raises:
+            ConfigError: the configuration is invalid; then nothing has changed.
         """
         settings, places = await asyncio.to_thread(read)
         keys = await asyncio.to_thread(load_token_keys, settings)
         if lack := self.places.lack_of(places):
-            raise ConfigError(f"places: {lack}: that takes a restart")
+            raise ConfigError(f"places: {lack}: that requires a restart")
         policies = {market: settings.market_policy(market) for market in places.markets}
         travel = await self._travel_for(settings, places, policies)
-        # From here on nothing can fail and nothing waits: no request sees half of it.
+        # No failure and no await from here on, so that no request sees a partial change.
         self.tokens.use(keys)
         self.places.use(places)
         self._policies = policies
@@ -198,17 +210,17 @@ class Node:
         self.dispatcher.reload(policies, travel.now, travel.ahead)
         self.services.weigh_earnings = _weigh_earnings(policies)
         if travel is not self.travel:
-            self._tasks.start(_close_later(self.travel), "close travel sources")
+            self._tasks.start(_close_after_rounds(self.travel), "close travel sources")
             self.travel = travel
         self._tasks.start(self._inspect(), "announce policies")
-        if fixed(settings) != self._fixed:
-            _log.warning("other settings have changed: they take effect at the next start")
+        if restart_settings(settings) != self._restart_settings:
+            _log.warning("other settings have changed and take effect at the next start")
         _log.info("configuration reloaded", node=self.id, malls=len(places.malls))
 
     async def _travel_for(
         self, settings: Settings, places: Places, policies: Mapping[str, MarketPolicy]
     ) -> TravelSources:
-        """The sources of travel times; those in use if nothing that they depend on has changed."""
+        """Return the travel-time sources; the current ones if their configuration is the same."""
         zones = {market.id: market.time_zone for market in places.markets.values()}
         in_use = {market.id: market.time_zone for market in self.places.markets.values()}
         if policies == self._policies and zones == in_use:
@@ -216,24 +228,26 @@ class Node:
         return await asyncio.to_thread(travel_sources, settings, places, self.metrics)
 
     def leave(self) -> None:
-        """Say that the node is not ready, and answer what waits; everything is served on."""
+        """Report the node as not ready and answer waiting requests; keep serving."""
         if not self.services.leaving.is_set():
             self.services.leaving.set()
             self.connections.leaving = True
-            _log.info("node leaves", node=self.id)
+            _log.info("node leaving", node=self.id)
 
     async def drain(self) -> None:
-        """Take no more sockets, and close those that are open as `drain` says."""
+        """Refuse new sockets and close the open ones; see `drain`."""
         self.leave()
         await drain_sockets(self.services, self.socket)
 
     async def start(self) -> None:
-        """Connect to the store and begin to work; a node that has started already does nothing.
+        """Connect to the store and start working. Further calls do nothing.
 
-        The application's lifespan starts the node as well. A server that calls this first gets the
-        error itself, where the lifespan protocol knows only its traceback.
+        The application's lifespan also starts the node. A server that calls this first gets the
+        exception, of which the lifespan protocol passes only the traceback.
 
-        Raises `StoreUnavailable` and `LinkReplyError`; then nothing is left running.
+        Raises:
+            StoreUnavailable: nothing is left running.
+            LinkReplyError: nothing is left running.
         """
         if self._is_started:
             return
@@ -262,13 +276,13 @@ class Node:
             _log.info("node down", node=self.id)
 
     async def _stop(self) -> None:
-        """Tell the store what it is still to know, if it listens."""
+        """Finish all work, and report it to the store if that is available."""
         try:
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await self._finish()
         except TimeoutError:
-            _log.warning("no store to take leave of: the leases run out by themselves")
-            await self.store.close()  # now every call fails at once
+            _log.warning("store unavailable at shutdown: the leases will expire")
+            await self.store.close()  # from now on every call fails at once
             await self._finish()
         finally:
             await self.store.close()
@@ -281,14 +295,13 @@ class Node:
         await self.travel.close()
 
     async def _watch_store(self) -> None:
-        """Send the drivers elsewhere when the store has been away for too long, and look now and
-        then at how it is set up."""
+        """Disconnect drivers when the store is unavailable for too long; inspect its set-up."""
         clock = asyncio.get_running_loop().time
         inspect_s = clock() + _INSPECT_S
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_CHECK_S)
             if self._keeper is not None:
-                self._look_after(self._keeper)
+                self._supervise(self._keeper)
             if clock() >= inspect_s:
                 inspect_s = clock() + _INSPECT_S
                 await self._inspect()
@@ -300,17 +313,19 @@ class Node:
         with contextlib.suppress(StoreUnavailable):
             await self.store.inspect()
 
-    def _look_after(self, keeper: StorageServer) -> None:
-        """Bring the embedded server back if it has ended, and see that it keeps what it answers."""
+    def _supervise(self, keeper: StorageServer) -> None:
+        """Restart the embedded server if it has ended, and check that it persists its writes."""
         fault = keeper.fault()
         if fault is None:
             try:
                 if keeper.revive(wait=False):
-                    _log.error("the embedded server had ended: it is started again")
+                    _log.error("the embedded server had ended and was restarted")
             except (EmbeddedServerError, OSError) as error:
                 fault = f"the embedded server did not start: {error}"
         if fault is not None and fault != self.store.fault:
-            _log.error("the store does not keep what it answers: restart the node", reason=fault)
+            _log.error(
+                "the store does not persist acknowledged writes: restart the node", reason=fault
+            )
         self.store.fault = fault
 
 
@@ -318,8 +333,8 @@ def _weigh_earnings(policies: Mapping[str, MarketPolicy]) -> frozenset[str]:
     return frozenset(market for market, policy in policies.items() if policy.weights.earnings_s)
 
 
-async def _close_later(travel: TravelSources) -> None:
-    """Close sources that rounds under way may still ask."""
+async def _close_after_rounds(travel: TravelSources) -> None:
+    """Close sources once the running rounds that may use them have ended."""
     try:
         await asyncio.sleep(_LONGEST_ROUND_S)
     finally:

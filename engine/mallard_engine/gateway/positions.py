@@ -1,4 +1,4 @@
-"""Positions from the contract's form into the engine's."""
+"""Converts positions from the contract's form to the engine's."""
 
 from operator import attrgetter
 
@@ -7,14 +7,17 @@ from msgspec import UNSET
 from mallard_engine.ports import DriverFix
 from mallard_protocol.messages import Fix, HelloPosition
 
-in_order = attrgetter("at_ms")
-"""The key to sort fixes by: phones send a batch in any order, the store judges the oldest first."""
+by_time = attrgetter("at_ms")
+"""Sort key of fixes: apps send a batch in any order, and the store checks the oldest first."""
 
 
 def driver_fix(driver: str, fix: Fix | None) -> DriverFix:
-    """Return a fix for the index; None: malformed, which the store counts as a rejected one.
+    """Return a fix for the store.
 
-    An unknown accuracy counts as exact.
+    Args:
+        driver: the driver's id.
+        fix: the fix; None if it was malformed, which the store counts as rejected. A missing
+            accuracy counts as exact.
     """
     if fix is None:
         return DriverFix(driver, 0, 0.0, 0.0, fault="malformed")
@@ -23,7 +26,7 @@ def driver_fix(driver: str, fix: Fix | None) -> DriverFix:
 
 
 def hello_fix(driver: str, position: HelloPosition) -> DriverFix:
-    """Return the position of a hello, taken as of now (`at_ms` 0) unless it tells when."""
+    """Return the position of a hello. Without a time it counts as current (`at_ms` 0)."""
     at_ms = 0 if position.at_ms is UNSET else max(1, position.at_ms)
     acc_m = 0.0 if position.acc_m is UNSET else position.acc_m
     return DriverFix(driver, at_ms, position.lat, position.lon, acc_m)

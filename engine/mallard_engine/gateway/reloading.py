@@ -1,4 +1,4 @@
-"""SIGHUP: a node reads its configuration again and takes over all of it that it can, or nothing."""
+"""Reloads a node's configuration on SIGHUP, completely or not at all."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,23 +13,25 @@ from mallard_engine.core.policy import MarketPolicy
 _log = structlog.get_logger(__name__)
 
 Read = Callable[[], tuple[Settings, Places]]
-"""Reads and checks a configuration as at start. Raises `ConfigError`."""
+"""Reads and checks a configuration, as at the start. Raises `ConfigError`."""
 
 
 class ConfigReloader:
-    """Answers signals: one reading at a time, and one more for all that came meanwhile.
+    """Handles reload signals, one at a time; signals during a reload cause one more.
 
-    ``take_over`` makes a node use what it reads, or raises `ConfigError` and changes nothing.
+    Args:
+        read: reads the configuration.
+        apply: makes a node use it, or raises `ConfigError` without changing anything.
     """
 
-    def __init__(self, read: Read, take_over: Callable[[Read], Awaitable[None]]) -> None:
+    def __init__(self, read: Read, apply: Callable[[Read], Awaitable[None]]) -> None:
         self._read = read
-        self._take_over = take_over
+        self._apply = apply
         self._asked = False
         self._task: asyncio.Task[None] | None = None
 
-    def ask(self) -> None:
-        """Read the configuration again."""
+    def request(self) -> None:
+        """Request a reload."""
         self._asked = True
         if self._task is None:
             self._task = asyncio.create_task(self._serve(), name="reload")
@@ -39,17 +41,17 @@ class ConfigReloader:
             while self._asked:
                 self._asked = False
                 try:
-                    await self._take_over(self._read)
+                    await self._apply(self._read)
                 except ConfigError as error:
                     _refused(str(error))
-                except Exception as error:  # noqa: BLE001 - no reading may end a node that serves
+                except Exception as error:  # noqa: BLE001 - a failed reload must not stop the node
                     _refused(repr(error))
         finally:
             self._task = None
 
 
-def fixed(settings: Settings) -> Settings:
-    """Return the settings without those that a reload takes over: what is left takes a restart."""
+def restart_settings(settings: Settings) -> Settings:
+    """Return the settings without those that a reload applies; the rest requires a restart."""
     return replace(
         settings,
         secret=None,
@@ -65,4 +67,4 @@ def fixed(settings: Settings) -> Settings:
 
 
 def _refused(reason: str) -> None:
-    _log.error("the configuration is refused: the old one stays", reason=reason)
+    _log.error("configuration refused: the old one stays in use", reason=reason)

@@ -1,4 +1,4 @@
-"""uvicorn as this engine runs it: its protocols, its limits, and an end that loses nothing."""
+"""Configures uvicorn with the engine's protocols and limits, and adds a graceful drain."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,8 @@ from mallard_protocol.codes import MAX_FRAME_BYTES
 
 _log = structlog.get_logger(__name__)
 
-# With the usual linger (3 s) and the application's own end (1.5 s) under the 10 s that a drain may
-# take.
+# Together with the default linger (3 s) and the application's shutdown (1.5 s), below the 10 s that
+# a drain may take.
 _DRAIN_WITHIN_S: Final = 4.3
 _REQUESTS_WITHIN_S: Final = 1
 
@@ -37,7 +37,7 @@ def server_config(
     *,
     backlog: int = MAX_BACKLOG,
 ) -> EngineConfig:
-    """Return uvicorn's configuration of a listener. Port 0: any free one."""
+    """Return uvicorn's configuration of a listener. Port 0 means any free port."""
     config = EngineConfig(
         app,
         interface="asgi3",
@@ -48,7 +48,7 @@ def server_config(
         ws=DriverSocketProtocol,
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
-        # The contract has pings of its own, which an app's code sees.
+        # The contract has its own pings, which are visible to an app.
         ws_ping_interval=None,
         ws_ping_timeout=None,
         lifespan="on",
@@ -70,12 +70,15 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """What a server calls as it comes and goes.
+    """The callbacks of a server.
 
-    It awaits `prepare` before the application starts; an error of it ends `Server.run`. On the
-    first signal it calls `leave`, so that health checks fail, serves on for `linger_s`, so that
-    they are seen to fail, and awaits `release` while everything still runs. `listening` is
-    called with the port. `reload` is called for each SIGHUP.
+    Args:
+        release: awaited after the linger, while everything still runs; disconnects the drivers.
+        leave: called on the first signal; makes health checks fail.
+        linger_s: how long to keep serving after `leave`, so that load balancers notice.
+        listening: called with the port.
+        reload: called for each SIGHUP.
+        prepare: awaited before the application starts; its exceptions end `Server.run`.
     """
 
     release: Callable[[], Awaitable[None]]
@@ -87,10 +90,15 @@ class Lifecycle:
 
 
 class Server(uvicorn.Server):
-    """Ends gracefully on the first signal, at once on the second.
+    """Stops gracefully on the first signal, at once on the second.
 
-    See `Lifecycle` for the beginning of the end; then the listeners close, requests under way are
-    answered, and the application's own shutdown follows. `ops`: another listener.
+    After the callbacks of `Lifecycle` the listeners close, running requests are answered and the
+    application shuts down.
+
+    Args:
+        config: the configuration of the main listener.
+        lifecycle: the callbacks.
+        ops: the configuration of a second listener, for health checks and metrics.
     """
 
     def __init__(
@@ -104,16 +112,16 @@ class Server(uvicorn.Server):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port of the main listener."""
         return _port_of(self.servers[0])
 
     @property
     def ops_port(self) -> int | None:
-        """The port of its second listener, if it has one."""
+        """The port of the second listener; None without one."""
         return _port_of(self.servers[1]) if self._ops is not None else None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell where."""
+        """Start the listeners and report the port."""
         self._loop = asyncio.get_running_loop()
         await self._lifecycle.prepare()
         await super().startup(sockets)
@@ -124,20 +132,20 @@ class Server(uvicorn.Server):
         self._lifecycle.listening(self.port)
 
     async def _listen(self, ops: uvicorn.Config) -> None:
-        """Open the second listener; its connections end with those of the first."""
+        """Open the second listener, which stops together with the first."""
         loop = asyncio.get_running_loop()
         make = partial(TimeoutHttpProtocol, ops, self.server_state, {}, loop)
         try:
             server = await loop.create_server(make, ops.host, ops.port, backlog=ops.backlog)
         except OSError as error:
-            _log.error("the port for health and metrics cannot be opened", reason=str(error))
+            _log.error("cannot listen on the port for health and metrics", reason=str(error))
             await self.shutdown()
             sys.exit(STARTUP_FAILURE)
         self.servers.append(server)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle SIGHUP besides the signals that end a server: by default it kills."""
+        """Also handle SIGHUP, which terminates a process by default."""
         before = signal.signal(signal.SIGHUP, self._hang_up)
         try:
             with super().capture_signals():
@@ -149,11 +157,11 @@ class Server(uvicorn.Server):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._lifecycle.reload)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - theirs
-        """Begin the drain; a second signal ends it.
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Start the drain; a second signal exits at once.
 
-        uvicorn's own handler would close every socket with 1012 at once, and raise the signal again
-        in the end, so that a drain that went well would look like a kill.
+        uvicorn's handler would close every socket with 1012 at once and raise the signal again
+        at the end, so that a successful drain would look like a kill.
         """
         if self._loop is None or self.should_exit:
             self.should_exit = self.force_exit = True
@@ -161,9 +169,9 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self.begin_exit)
 
     def begin_exit(self) -> None:
-        """Drain and exit; called once more, exit."""
+        """Drain and exit; a second call exits at once."""
         if self._drain is not None:
-            _log.warning("exit at once")
+            _log.warning("exiting at once")
             self._drain.cancel()
             self.should_exit = self.force_exit = True
         else:

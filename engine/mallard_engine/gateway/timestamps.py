@@ -1,4 +1,4 @@
-"""Times over HTTP: RFC 3339 strings with an offset there, epoch milliseconds here."""
+"""Converts between the RFC 3339 times of the HTTP API and epoch milliseconds."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
@@ -7,23 +7,23 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(datetime):
-    """A time of the server's own: written in UTC with milliseconds, as `2026-11-22T23:10:00.250Z`.
+    """A time of the server, encoded in UTC with milliseconds: `2026-11-22T23:10:00.250Z`.
 
-    A time that somebody sent stays a plain ``datetime`` and goes back with the offset that it had.
+    A time that a client sent stays a plain `datetime` and is returned with its original offset.
     """
 
     @classmethod
     def at_ms(cls, epoch_ms: int) -> Self:
-        """The moment of an epoch in milliseconds."""
+        """Return the time of epoch milliseconds."""
         return cls.fromtimestamp(epoch_ms / 1000, UTC)
 
 
 def epoch_ms(at: datetime) -> int:
-    """A time with an offset as epoch milliseconds, rounded down."""
+    """Return a time with an offset as epoch milliseconds, rounded down."""
     since = at - _EPOCH
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def utc(epoch_ms: int) -> datetime:
-    """Epoch milliseconds as a plain time in UTC."""
+    """Return epoch milliseconds as a plain time in UTC."""
     return _EPOCH + timedelta(milliseconds=epoch_ms)

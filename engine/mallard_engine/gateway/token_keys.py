@@ -1,4 +1,4 @@
-"""The keys that tokens are signed and checked with: secrets, and a set of public keys."""
+"""Loads the keys that sign and verify tokens: secrets, and a set of public keys."""
 
 import codecs
 import os
@@ -13,19 +13,19 @@ import jwt
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.input_files import parse_json, read_text
 
-# RFC 7518, section 3.2: a key as long as the hash at the least.
+# RFC 7518, section 3.2: a key is at least as long as the hash.
 MIN_SECRET_BYTES: Final = 32
-# The same, section 3.3.
+# RFC 7518, section 3.3.
 MIN_RSA_BITS: Final = 2048
 _ALGORITHM_OF: Final = {"RSA": "RS256", "EC": "ES256"}
 # RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1.
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_MADE_SECRET: Final = "secret"  # noqa: S105 - a file's name
+_SECRET_FILE: Final = "secret"  # noqa: S105 - a file's name
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key of the key set. ``id`` is its ``kid``; None: it has none."""
+    """A key of the key set. `id` is its `kid`, None without one."""
 
     id: str | None
     algorithm: str
@@ -34,17 +34,17 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TokenKeys:
-    """What tokens are checked against: the first secret also signs ours.
+    """The keys that verify tokens. The first secret also signs the engine's own.
 
-    A secret verifies HS256 alone and a public key its own algorithm alone, so that a public key
-    can never pass for a secret.
+    A secret verifies only HS256 and a public key only its own algorithm, so that a public key can
+    never be used as a secret.
     """
 
     secrets: tuple[bytes, ...] = ()
     public: tuple[PublicKey, ...] = ()
 
     def candidates(self, algorithm: str, key_id: str | None) -> Iterator[bytes | jwt.PyJWK]:
-        """The keys that a token of this algorithm and ``kid`` may have been signed with."""
+        """Yield the keys that may have signed a token with this algorithm and `kid`."""
         if algorithm == "HS256":
             yield from self.secrets
         for key in self.public:
@@ -53,9 +53,10 @@ class TokenKeys:
 
 
 def load_token_keys(settings: Settings) -> TokenKeys:
-    """Read the configured keys; without any, the data folder's own secret, made on first use.
+    """Load the configured keys; without any, the data folder's secret, created on first use.
 
-    Raises ``ConfigError`` for keys that cannot be used.
+    Raises:
+        ConfigError: a key cannot be used.
     """
     found = [
         secret
@@ -72,27 +73,27 @@ def load_token_keys(settings: Settings) -> TokenKeys:
 
 
 def secret_path(folder: Path) -> Path:
-    """Where a data folder keeps the secret that a node has made."""
-    return folder / _MADE_SECRET
+    """Return the path of the secret that a node creates in its data folder."""
+    return folder / _SECRET_FILE
 
 
 def stored_secret(folder: Path) -> bytes:
-    """The secret of a data folder (file ``secret``, mode 0600), made when there is none yet.
+    """Return the secret of a data folder (file `secret`, mode 0600), creating it if missing.
 
-    It appears complete or not at all; of two processes that make one at once, both use the first.
+    The file is created atomically. If two processes create it at once, both use the first.
     """
     path = secret_path(folder)
     try:
         if not path.exists():
-            _make_secret(path)
+            _create_secret(path)
     except OSError as error:
         raise ConfigError(f"the data folder {folder} cannot be used: {error.strerror}") from error
     return _read_secret(path)
 
 
-def _make_secret(path: Path) -> None:
+def _create_secret(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{_MADE_SECRET}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{_SECRET_FILE}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(MIN_SECRET_BYTES) + "\n")
         file.flush()
@@ -100,7 +101,7 @@ def _make_secret(path: Path) -> None:
     try:
         path.hardlink_to(draft)
     except FileExistsError:
-        pass  # another process was first: its secret is the folder's
+        pass  # another process created it first
     finally:
         draft.unlink()
 
@@ -149,7 +150,7 @@ def _read_key_set(path: Path) -> tuple[PublicKey, ...]:
 
 
 class _UnusableKey(Exception):
-    """Why a key of the set cannot be used; the text follows the key's name and quotes nothing."""
+    """Why a key of the set cannot be used. The text follows the key's name and quotes nothing."""
 
 
 def _name_of(entry: Any, place: int) -> str:
@@ -158,7 +159,7 @@ def _name_of(entry: Any, place: int) -> str:
 
 
 def _public_key(entry: Any) -> PublicKey:
-    """Check a key before it is read: an error about an unread key would quote it."""
+    """Check and parse a key. It is checked first, because errors of the parser quote it."""
     if not isinstance(entry, dict):
         raise _UnusableKey("is no object")
     kind = entry.get("kty")

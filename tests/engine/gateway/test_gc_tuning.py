@@ -92,7 +92,7 @@ class Circle:
 @pytest.mark.finding("A3")
 async def test_circles_set_aside_go_when_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._EVERY_S", 0.01)
-    monkeypatch.setattr("mallard_engine.gateway.gc_tuning._WEIGH_EVERY_S", 0.05, raising=False)
+    monkeypatch.setattr("mallard_engine.gateway.gc_tuning._MEASURE_EVERY_S", 0.05, raising=False)
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._GROWTH_BYTES", 1 << 20, raising=False)
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._GROWTH_SHARE", 0.0, raising=False)
     task = asyncio.create_task(tune_gc(lambda: 1))

@@ -114,6 +114,6 @@ async def test_a_whole_run_leaves_nothing_private_in_the_log(
     node.server.begin_exit()
     await node.task
     text = log.getvalue()
-    assert {"socket open", "socket closed", "drain begins"} <= {e["event"] for e in events(log)}
+    assert {"socket open", "socket closed", "drain started"} <= {e["event"] for e in events(log)}
     private = ["Ada", "Main St", "Bob", token, str(HOME["lat"]), str(NEAR["lat"])]
     assert [word for word in private if word in text] == []

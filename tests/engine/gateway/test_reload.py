@@ -204,13 +204,13 @@ async def test_signals_that_come_meanwhile_are_one_more_reading(
         raise RuntimeError("a bug")
 
     reloading = ConfigReloader(lambda: (Settings(), Places([])), take_over)
-    reloading.ask()
+    reloading.request()
     await asyncio.sleep(0)
     for _ in range(5):
-        reloading.ask()
+        reloading.request()
     go_on.set()
     await eventually(lambda: reloading._task is None)
     assert readings == 2
-    reloading.ask()
+    reloading.request()
     await eventually(lambda: readings == 3)
-    assert capsys.readouterr().out.count("the configuration is refused") == 3
+    assert capsys.readouterr().out.count("configuration refused") == 3

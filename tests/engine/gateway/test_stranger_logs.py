@@ -73,7 +73,7 @@ async def test_a_service_that_guesses_jobs_causes_few_lines(node: RunningNode) -
     with capture_logs() as lines:
         for _ in range(20):
             assert (await thief.get(f"/v1/jobs/{job}")).status_code == 404
-    assert 1 <= shown(lines)["another's job asked for"] <= 5
+    assert 1 <= shown(lines)["job of another service requested"] <= 5
 
 
 @pytest.mark.finding("A8")
@@ -83,4 +83,4 @@ async def test_a_driver_that_guesses_offers_causes_few_lines(node: RunningNode) 
             await app.hello()
             for _ in range(20):
                 await app.ask("accept", offer="somebody-elses")
-    assert 1 <= shown(lines)["not the driver's own"] <= 5
+    assert 1 <= shown(lines)["refused: job or offer of another driver"] <= 5

@@ -1,6 +1,6 @@
-"""Cross-origin calls of browsers: only from the origins that are allowed by name (Fetch, CORS).
+"""Answers cross-origin requests of browsers from the allowed origins (Fetch standard, CORS).
 
-No route reads a cookie, so credentials are never allowed: a page must hold a token itself.
+No route reads a cookie, so credentials are never allowed: a page must send a token itself.
 """
 
 from collections.abc import Collection
@@ -19,33 +19,34 @@ _REQUEST_HEADERS: Final = (
 _EXPOSED_HEADERS: Final = (
     "Location, ETag, Retry-After, RateLimit, RateLimit-Policy, Idempotent-Replayed, X-Request-Id"
 )
-_PREFLIGHT_KEPT_S: Final = "600"
+_PREFLIGHT_MAX_AGE_S: Final = "600"
 _VARY: Final = "Origin"
 
 
 class Cors:
-    """The ASGI application `app` with CORS headers on what it answers under ``/v1/``."""
+    """ASGI middleware that adds CORS headers to responses under `/v1/`."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self._app = app
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight, or let the application answer and add what a browser must know."""
+        """Answer a preflight, or pass the request on and add headers to the response."""
         if scope["type"] != "http" or not self._origins or not scope["path"].startswith(_PREFIX):
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope)
-        origin = asked.get("origin", "")
+        request = Headers(scope=scope)
+        origin = request.get("origin", "")
         is_allowed = origin in self._origins
-        if is_allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in asked:
+        is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in request
+        if is_allowed and is_preflight:
             await _preflight(origin)(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                # Whatever the origin: a cache must not give one page the answer to another's.
+                # For every origin: a cache must not answer one page with another page's response.
                 headers.add_vary_header(_VARY)
                 if is_allowed:
                     headers["Access-Control-Allow-Origin"] = origin
@@ -62,7 +63,7 @@ def _preflight(origin: str) -> Response:
             "Access-Control-Allow-Origin": origin,
             "Access-Control-Allow-Methods": _METHODS,
             "Access-Control-Allow-Headers": _REQUEST_HEADERS,
-            "Access-Control-Max-Age": _PREFLIGHT_KEPT_S,
+            "Access-Control-Max-Age": _PREFLIGHT_MAX_AGE_S,
             "Vary": _VARY,
         },
     )

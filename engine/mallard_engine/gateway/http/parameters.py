@@ -1,4 +1,4 @@
-"""Query parameters and headers, checked: what is wrong with one is 400 ``bad_request``."""
+"""Parses query parameters and headers. An invalid one is answered with 400 `bad_request`."""
 
 import math
 import re
@@ -18,16 +18,16 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 _ID: Final = re.compile(ID_PATTERN)
 _MAX_NAME_SHOWN: Final = 64
-_JUST_BELOW_A_MS: Final = timedelta(microseconds=999)
+_ALMOST_ONE_MS: Final = timedelta(microseconds=999)
 
 
 def bad_request(detail: str) -> HttpProblem:
-    """400 with what is wrong."""
+    """Return a 400 with this detail."""
     return HttpProblem(ProblemCode.BAD_REQUEST, detail)
 
 
 def check_query(request: Request, allowed: frozenset[str]) -> None:
-    """Refuse a query parameter that is not ``allowed`` or that is given twice."""
+    """Refuse a query parameter that is not allowed or is given twice."""
     seen: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in allowed:
@@ -39,12 +39,12 @@ def check_query(request: Request, allowed: frozenset[str]) -> None:
 
 
 def is_id(text: str) -> bool:
-    """Whether the text may name anything: only such ids reach the store."""
+    """Whether the text has the form of an id. Only such ids are passed to the store."""
     return _ID.match(text) is not None
 
 
 def whole_number(request: Request, name: str, *, low: int, high: int, default: int) -> int:
-    """A whole number of the query, from ``low`` to ``high``."""
+    """Return an integer query parameter, `low` to `high` inclusive."""
     text = request.query_params.get(name)
     if text is None:
         return default
@@ -54,22 +54,25 @@ def whole_number(request: Request, name: str, *, low: int, high: int, default: i
 
 
 def instant_ms(request: Request, name: str, *, default: int) -> int:
-    """A time of the query in epoch milliseconds, rounded up: what is whole milliseconds is not
-    before it exactly if it is not before the result."""
+    """Return a time query parameter in epoch milliseconds, rounded up.
+
+    Stored times are whole milliseconds, so comparing them with the rounded time gives the same
+    result as comparing them with the exact one.
+    """
     text = request.query_params.get(name)
     if text is None:
         return default
     try:
         at = read_instant(text)
     except ValueError as error:
-        # A plus sign that is not escaped is a space.
+        # An unescaped plus sign arrives as a space.
         hint = "; write + as %2B" if " " in text else ""
         raise bad_request(f"{name} is {error}{hint}") from None
-    return epoch_ms(at + _JUST_BELOW_A_MS)
+    return epoch_ms(at + _ALMOST_ONE_MS)
 
 
 def metres(request: Request, name: str, *, high: float, default: float) -> float:
-    """A distance of the query, above 0."""
+    """Return a distance query parameter, above 0 and at most `high`."""
     text = request.query_params.get(name)
     if text is None:
         return default
@@ -79,7 +82,7 @@ def metres(request: Request, name: str, *, high: float, default: float) -> float
 
 
 def point(request: Request, name: str) -> tuple[float, float] | None:
-    """A position of the query, `latitude,longitude` in degrees; None if it is missing."""
+    """Return a `latitude,longitude` query parameter in degrees; None if it is missing."""
     text = request.query_params.get(name)
     if text is None:
         return None
@@ -91,7 +94,7 @@ def point(request: Request, name: str) -> tuple[float, float] | None:
 
 
 def idempotency_key(request: Request) -> str:
-    """The request's ``Idempotency-Key``."""
+    """Return the `Idempotency-Key` header."""
     keys = request.headers.getlist("idempotency-key")
     if not keys:
         raise HttpProblem(ProblemCode.IDEMPOTENCY_KEY_MISSING, "send one of your own making")

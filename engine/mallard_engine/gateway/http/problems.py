@@ -1,9 +1,9 @@
-"""Errors over HTTP: ``application/problem+json`` with a stable ``code`` (RFC 9457).
+"""Maps exceptions to `application/problem+json` responses with a stable `code` (RFC 9457).
 
     Starlette(routes=…, exception_handlers=EXCEPTION_HANDLERS)
 
-A handler raises ``HttpProblem``, or lets the store's own exceptions through. Whatever else is
-raised is logged and answered with 500 ``internal``: no traceback reaches the caller.
+A handler raises `HttpProblem` or one of the exceptions of the ports. Any other exception is logged
+and answered with 500 `internal`; no traceback reaches the client.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,13 +35,13 @@ from mallard_protocol.codes import ERROR_ADVICE, PROBLEMS, ProblemCode
 from mallard_protocol.resources import FieldError, Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
-# Answers hold personal data, or say how things are now: nobody on the way keeps them.
-NOT_KEPT: Final = "no-store"
+# Responses hold personal data or the state of this moment.
+NOT_CACHED: Final = "no-store"
 _RETRY_AFTER_S: Final = 1
-# A full store or quota does not empty within a second.
+# A full store or an exhausted quota does not recover within a second.
 _RETRY_AFTER_FULL_S: Final = 10
-_SLOW_TO_END: Final = frozenset({ProblemCode.STORE_FULL, ProblemCode.QUOTA_EXCEEDED})
-# Never quoted back in full: a pointer may hold the name of an unknown field.
+_SLOW_TO_RECOVER: Final = frozenset({ProblemCode.STORE_FULL, ProblemCode.QUOTA_EXCEEDED})
+# A detail may quote the name of an unknown field of any length.
 _MAX_DETAIL_CHARS: Final = 500
 
 _CODES_OF_STATUS: Final = {
@@ -53,9 +53,17 @@ _CODES_OF_STATUS: Final = {
 
 
 class HttpProblem(Exception):
-    """An answer that is an error. ``errors``: the fields that are wrong; ``job``: the job that is
-    there already; ``missing``, ``tries_left``: see ``Refused``; ``headers``: further response
-    headers."""
+    """A response that is an error.
+
+    Args:
+        code: the problem code.
+        detail: an explanation for the caller; by default the title of the code.
+        errors: the invalid fields.
+        job: the id of the job that exists already.
+        missing: see `ports.Refused`.
+        tries_left: see `ports.Refused`.
+        headers: further response headers.
+    """
 
     def __init__(
         self,
@@ -79,7 +87,7 @@ class HttpProblem(Exception):
 
 
 def invalid_fields(*errors: FieldError) -> HttpProblem:
-    """422 with what is wrong at each pointer."""
+    """Return a 422 with these errors."""
     return HttpProblem(
         ProblemCode.INVALID_FIELDS,
         "; ".join(f"{error.pointer or 'the body'}: {error.detail}" for error in errors),
@@ -88,12 +96,12 @@ def invalid_fields(*errors: FieldError) -> HttpProblem:
 
 
 def not_found(what: str) -> HttpProblem:
-    """404; ``what`` names the kind of thing, as in `no such job`."""
+    """Return a 404. `what` names the kind of resource, as in `no such job`."""
     return HttpProblem(ProblemCode.NOT_FOUND, f"no such {what}")
 
 
 def _of_status(error: HTTPException) -> HttpProblem:
-    """What the router refused."""
+    """Return the problem of an error that the router raised."""
     code = _CODES_OF_STATUS.get(error.status_code, ProblemCode.BAD_REQUEST)
     return HttpProblem(code, headers=error.headers)
 
@@ -108,7 +116,7 @@ def _invalid_body(error: InvalidBody) -> HttpProblem:
 
 
 def _plain(code: ProblemCode, detail: str = "") -> Callable[[Exception], HttpProblem]:
-    """The problem of an exception that needs no more than a code; its own text by default."""
+    """Map an exception to a code. The detail is the exception's text by default."""
     return lambda error: HttpProblem(code, detail or str(error))
 
 
@@ -146,11 +154,11 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
 
 
 def problem_response(problem: HttpProblem) -> Response:
-    """The problem as a response, with `Retry-After` where trying again can help."""
+    """Return the response, with `Retry-After` if a retry can succeed."""
     kind = PROBLEMS[problem.code]
     headers = problem.headers
     if kind.retry:
-        full = problem.code in _SLOW_TO_END
+        full = problem.code in _SLOW_TO_RECOVER
         headers.setdefault("Retry-After", str(_RETRY_AFTER_FULL_S if full else _RETRY_AFTER_S))
     body = Problem(
         type=f"urn:mallard:problem:{problem.code}",
@@ -164,7 +172,7 @@ def problem_response(problem: HttpProblem) -> Response:
         tries_left=UNSET if problem.tries_left is None else problem.tries_left,
     )
     response = Response(msgspec.json.encode(body), kind.status, headers, MEDIA_TYPE)
-    response.headers.setdefault("cache-control", NOT_KEPT)
+    response.headers.setdefault("cache-control", NOT_CACHED)
     return response
 
 
@@ -173,12 +181,12 @@ async def _answer(_request: Request, error: Exception) -> Response:
     return problem_response(_PROBLEM_OF[kind](error))
 
 
-async def _nobody_listens(_request: Request, _error: Exception) -> None:
-    """The client went away while it was sending: there is nobody to answer."""
+async def _client_gone(_request: Request, _error: Exception) -> None:
+    """The client disconnected while it was sending its body."""
 
 
-# Those that only `Exception` stands for are logged by the server too, with their traceback.
+# The server logs exceptions that only `Exception` matches, with their traceback.
 EXCEPTION_HANDLERS: Final[Mapping[Any, Any]] = {
     **dict.fromkeys(_PROBLEM_OF, _answer),
-    ClientDisconnect: _nobody_listens,
+    ClientDisconnect: _client_gone,
 }

@@ -7,7 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mallard_engine.gateway.http.problems import NOT_KEPT, HttpProblem
+from mallard_engine.gateway.http.problems import NOT_CACHED, HttpProblem
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol.codes import MAX_BODY_BYTES, ProblemCode
 
@@ -35,7 +35,7 @@ class JsonResponse(Response):
 
     def __init__(self, content: Any, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(content, headers=headers)
-        self.headers.setdefault("cache-control", NOT_KEPT)
+        self.headers.setdefault("cache-control", NOT_CACHED)
 
     def render(self, content: Any) -> bytes:
         """Encode the content."""

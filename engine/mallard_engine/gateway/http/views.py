@@ -1,4 +1,4 @@
-"""The engine's data as the order API shows it."""
+"""Converts the engine's data to the bodies of the HTTP API."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
@@ -19,25 +19,28 @@ Namer = Callable[[str], str]
 _Row = TypeVar("_Row")
 _View = TypeVar("_View")
 _log = structlog.get_logger(__name__)
-# So many rows that cannot be shown are remembered: each is logged once.
-_MOST_LOGGED: Final = 1_000
+# Rows that failed to convert are remembered, up to this number, so that each is logged once.
+_MAX_LOGGED: Final = 1_000
 _logged: set[str] = set()
 
 
-def shown(
+def views_of(
     rows: Iterable[_Row], view: Callable[[_Row], _View], name: Callable[[_Row], str]
 ) -> tuple[_View, ...]:
-    """The views of a page's rows. A row that cannot be shown is left out and logged once, so that
-    the data of one never hides the others."""
-    views = [_attempted(view, row, name(row)) for row in rows]
+    """Convert the rows of a page.
+
+    A row that fails to convert is left out and logged once, so that one bad row does not hide the
+    others.
+    """
+    views = [_view_or_none(view, row, name(row)) for row in rows]
     return tuple([each for each in views if each is not None])
 
 
-def _attempted(view: Callable[[_Row], _View], row: _Row, name: str) -> _View | None:
+def _view_or_none(view: Callable[[_Row], _View], row: _Row, name: str) -> _View | None:
     try:
         return view(row)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with one row, the others are shown
-        if name not in _logged and len(_logged) < _MOST_LOGGED:
+    except Exception as error:  # noqa: BLE001 - one bad row must not hide the others
+        if name not in _logged and len(_logged) < _MAX_LOGGED:
             _logged.add(name)
             _log.error("row cannot be shown", row=name, error=repr(error))
         return None
@@ -46,7 +49,7 @@ def _attempted(view: Callable[[_Row], _View], row: _Row, name: str) -> _View | N
 def held_view(
     need: model.Need, mall: str, holds: Mapping[str, model.StoreHold], now_ms: int
 ) -> resources.Held | None:
-    """The hold on one of a job's stores that lasts longest; None if none is held."""
+    """Return the hold on the job's stores that ends last; None if none is held."""
     held = [(holds[place], store) for store in need.stores if (place := f"{mall}/{store}") in holds]
     hold, store = max(held, default=(model.StoreHold(0, ""), ""))
     if hold.until_ms <= now_ms:
@@ -55,7 +58,7 @@ def held_view(
 
 
 def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Job:
-    """A job, as its order service and operators see it."""
+    """Return a job as its order service and operators see it."""
     order = order_of(job)
     return resources.Job(
         id=job.id,
@@ -80,7 +83,7 @@ def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Jo
             for it in job.timeline
         ),
         pickup=order.pickup,
-        # The code is the customer's to tell: no reader of the job sees it.
+        # The customer gives the PIN to the driver; no reader of the job sees it.
         dropoff=structs.replace(order.dropoff, pin=UNSET),
         parcels=order.parcels,
         requires=order.requires,
@@ -100,7 +103,7 @@ def _proof_view(proof: model.GivenProof) -> resources.ProofView:
         step=proof.step,
         at=Moment.at_ms(proof.at_ms),
         value=proof.value or UNSET,
-        reported_at=_told(proof.reported_ms),
+        reported_at=_optional_moment(proof.reported_ms),
     )
 
 
@@ -113,25 +116,25 @@ def _problem_view(problem: model.ReportedProblem) -> resources.ReportedProblem:
         until=_moment(problem.until_ms),
         state=problem.state,
         store=problem.store or UNSET,
-        reported_at=_told(problem.reported_ms),
+        reported_at=_optional_moment(problem.reported_ms),
     )
 
 
-def _told(epoch_ms: int | None) -> Moment | UnsetType:
+def _optional_moment(epoch_ms: int | None) -> Moment | UnsetType:
     return UNSET if epoch_ms is None else Moment.at_ms(epoch_ms)
 
 
 class Numbered:
-    """Names drivers by the order in which they come up: `driver-1`, `driver-2`, ….
+    """Names drivers in the order of their first call: `driver-1`, `driver-2`, ….
 
-    An order service learns how many were asked and how that went, not who they are.
+    An order service learns how many drivers got an offer and what they answered, not who they are.
     """
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
 
     def __call__(self, driver: str) -> str:
-        """The driver's number; the next one if it comes up for the first time."""
+        """Return the driver's name, a new one on the first call."""
         return self._names.setdefault(driver, f"driver-{len(self._names) + 1}")
 
 
@@ -141,7 +144,10 @@ def explanation_view(
     name: Namer = str,
     held: resources.Held | None = None,
 ) -> resources.Explanation:
-    """Why this driver. Those asked are named first, so their numbers stay as rounds go by."""
+    """Explain a job's match.
+
+    The drivers who got an offer are named first, so their numbers do not change in later rounds.
+    """
     reasons: dict[tuple[str, int], str | UnsetType] = {
         (each.driver, each.attempt): each.text for each in job.reasons
     }
@@ -179,7 +185,7 @@ def explanation_view(
 def candidate_views(
     candidates: Iterable[model.RankedDriver], name: Namer = str
 ) -> tuple[resources.Candidate, ...]:
-    """The drivers of a round, best first."""
+    """Return the drivers of a round, best first."""
     return tuple(
         resources.Candidate(
             driver=name(it.driver),
@@ -197,11 +203,14 @@ def candidate_views(
 def quote_view(
     record: model.RoundRecord, name: Namer = str, held: resources.Held | None = None
 ) -> resources.Quote:
-    """Whether a job would find a driver; if not, why. A held store is offered to nobody."""
+    """Return whether a job would find a driver, and if not, why.
+
+    A job with a held store is not offered.
+    """
     fitting = [it for it in record.candidates if it.eligible]
     best = min(fitting, key=lambda it: it.cost_s or 0, default=None)
-    nobody = WhyNot.NOBODY_FITS if record.candidates else WhyNot.NOBODY_IN_REACH
-    why_not = WhyNot.STORE_NOT_READY if held else None if best else nobody
+    no_driver = WhyNot.NOBODY_FITS if record.candidates else WhyNot.NOBODY_IN_REACH
+    why_not = WhyNot.STORE_NOT_READY if held else None if best else no_driver
     return resources.Quote(
         would_match=why_not is None,
         eta_s=best.eta_s if best else None,
@@ -212,7 +221,7 @@ def quote_view(
 
 
 def market_view(market: Market) -> resources.Market:
-    """A market with its malls."""
+    """Return a market with its malls."""
     return resources.Market(
         id=market.id,
         name=market.name,
@@ -222,7 +231,12 @@ def market_view(market: Market) -> resources.Market:
 
 
 def driver_view(driver: model.Driver, barred: Barred | None) -> resources.DriverView:
-    """One driver, as operators see it; ``barred``: why it is offered nothing."""
+    """Return a driver as operators see it.
+
+    Args:
+        driver: the driver.
+        barred: why it gets no offers; None if it may get them.
+    """
     at = driver.position
     return resources.DriverView(
         driver=driver.id,

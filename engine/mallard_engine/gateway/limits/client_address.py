@@ -1,8 +1,7 @@
-"""The address of a client, as limits per address count it.
+"""Determines the client address that limits per address count by.
 
-Behind a reverse proxy every connection comes from the proxy. A proxy in
-`MALLARD_TRUSTED_PROXIES` is believed when it names the client in `X-Forwarded-For`; anybody else's
-header is ignored, because the client itself wrote it.
+Behind a reverse proxy every connection comes from the proxy. `X-Forwarded-For` is trusted from the
+proxies in `MALLARD_TRUSTED_PROXIES` and ignored from other peers, because the client wrote it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,15 +11,15 @@ from typing import Any, Final
 Headers = Iterable[tuple[bytes, bytes]]
 
 UNKNOWN: Final = ""
-"""The address of a peer without one: a Unix socket, or a connection that is gone already."""
+"""The address of a peer without one: a Unix socket, or a closed connection."""
 
-# A household or a phone has a whole /64 (RFC 6177): one address of it is as good as another.
+# A household or a phone gets at least a /64 (RFC 6177), so all of its addresses count as one.
 _IPV6_BITS_OF_ONE_CLIENT: Final = 64
 _MAX_HOPS: Final = 32
 
 
 def address_key(host: str) -> str:
-    """Return what a limit per address counts a host by: an IPv4 address, or an IPv6 /64."""
+    """Return the key of a host in limits per address: an IPv4 address, or an IPv6 /64."""
     address = _parsed(host)
     if address is None:
         return host
@@ -30,13 +29,13 @@ def address_key(host: str) -> str:
 
 
 class TrustedProxies:
-    """The proxies whose `X-Forwarded-For` is believed.
+    """The proxies whose `X-Forwarded-For` is trusted.
 
     Args:
         networks: addresses and networks in CIDR notation.
 
     Raises:
-        ValueError: one of them is neither.
+        ValueError: an entry is neither an address nor a network.
     """
 
     def __init__(self, networks: Iterable[str] = ()) -> None:

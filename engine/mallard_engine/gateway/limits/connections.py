@@ -1,9 +1,9 @@
-"""How many connections and unread bytes a node holds for clients that have shown no good token.
+"""Limits the connections and the unread bytes that a node holds for unauthenticated clients.
 
-Each connection is a file descriptor, and the node needs some for itself: the store's line, its log,
-the listener. So connections end below the descriptor limit. A client that has shown a good token is
-*known*: it counts towards the total only. All others are strangers: they are limited per address,
-and when the node is full the oldest of them makes room, so that they cannot shut drivers out.
+Each connection is a file descriptor, and the node needs some itself: for the store, the log and the
+listener. So the limit of connections is below the limit of descriptors. A client with a valid token
+counts towards the total only. Unauthenticated clients are also limited per address, and when the
+node is full the oldest of them is disconnected, so that they cannot lock drivers out.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from mallard_engine.logs import Tally
 _refusals = Tally(structlog.get_logger(__name__), "connections refused")
 
 PEER: Final = "mallard.peer"
-"""Under this name a request's scope holds, in `state`, its connection's `Peer`."""
+"""The key of a connection's `Peer` in the `state` of a scope."""
 MAX_BACKLOG: Final = 4_096
-# Of all strangers together: unread heads, pipelined requests and bodies.
+# Unread heads, pipelined requests and bodies of all unauthenticated clients together.
 MAX_UNAUTHENTICATED_BYTES: Final = 32 << 20
 
 _OWN_DESCRIPTORS: Final = 64
@@ -34,12 +34,12 @@ _MAX_RESERVE: Final = MAX_BACKLOG + 4 * _OWN_DESCRIPTORS
 
 @dataclass(frozen=True, slots=True)
 class DescriptorPlan:
-    """How the descriptors of the process are shared out.
+    """How the file descriptors of the process are divided.
 
     Args:
-        connections: how many clients may be connected.
-        backlog: how many may wait to be accepted. One turn of the event loop accepts them all,
-            before any limit of ours is asked, so they come out of the reserve.
+        connections: maximum number of connected clients.
+        backlog: maximum number of clients that wait to be accepted. One loop iteration accepts them
+            all before any limit is checked, so they are part of the reserve.
     """
 
     connections: int
@@ -52,7 +52,7 @@ class DescriptorPlan:
 
     @classmethod
     def of_limit(cls, descriptors: int) -> "DescriptorPlan":
-        """Return the plan for so many descriptors."""
+        """Return the plan for this number of descriptors."""
         if descriptors == resource.RLIM_INFINITY:
             descriptors = 1 << 20
         reserve = max(_OWN_DESCRIPTORS, min(descriptors // 4, _MAX_RESERVE))
@@ -64,10 +64,10 @@ class Connections:
     """The connections of one listener.
 
     Args:
-        most: connections in all.
-        most_per_address: of strangers; see `client_address.address_key`.
-        proxies: their connections carry many clients, so they are never strangers.
-        refused: called with the reason each time a connection is refused or cut.
+        most: maximum number of connections.
+        most_per_address: maximum of unauthenticated ones per `client_address.address_key`.
+        proxies: exempt, because one of their connections carries many clients.
+        refused: called with the reason when a connection is refused or closed by a limit.
     """
 
     def __init__(
@@ -85,20 +85,20 @@ class Connections:
         self._proxies = proxies or TrustedProxies()
         self._refused = refused
         self._open = 0
-        self._unauthenticated: dict[Peer, None] = {}  # the oldest first
+        self._unauthenticated: dict[Peer, None] = {}  # oldest first
         self._by_address: Counter[str] = Counter()
         self._unauthenticated_bytes = 0
 
     def __len__(self) -> int:
-        """How many connections are open."""
+        """Number of open connections."""
         return self._open
 
-    def open(self, host: str, cut: Callable[[], None]) -> "Peer | None":
-        """Count a new connection; None if it is one too many.
+    def open(self, host: str, abort: Callable[[], None]) -> "Peer | None":
+        """Count a new connection; return None if a limit refuses it.
 
         Args:
-            host: where it comes from.
-            cut: ends it at once, when it has to make room for another.
+            host: the peer's address.
+            abort: closes the connection at once, if it has to make room for another.
         """
         address = address_key(host)
         if self._by_address[address] >= self._most_per_address:
@@ -108,24 +108,24 @@ class Connections:
             self.refuse("full")
             return None
         self._open += 1
-        peer = Peer(self, address, cut)
+        peer = Peer(self, address, abort)
         if host == UNKNOWN or not self._proxies.trusts(host):
             self._unauthenticated[peer] = None
             self._by_address[address] += 1
         return peer
 
     def refuse(self, reason: str) -> None:
-        """Count a connection that was refused or cut."""
+        """Count a connection that a limit refused or closed."""
         self._refused(reason)
         _refusals.count(reason)
 
     def _make_room(self) -> bool:
-        """Cut the connection of the oldest stranger; return whether there was one."""
+        """Close the oldest unauthenticated connection; return whether there was one."""
         oldest = next(iter(self._unauthenticated), None)
         if oldest is None:
             return False
         self.refuse("evicted")
-        oldest.cut()
+        oldest.abort()
         return True
 
     # -- for `Peer`
@@ -153,47 +153,51 @@ class Connections:
 
 
 class Peer:
-    """One connection, as `Connections` counts it."""
+    """One connection as `Connections` counts it."""
 
-    __slots__ = ("_connections", "_cut", "address", "held")
+    __slots__ = ("_abort", "_connections", "address", "held")
 
-    def __init__(self, connections: Connections, address: str, cut: Callable[[], None]) -> None:
+    def __init__(self, connections: Connections, address: str, abort: Callable[[], None]) -> None:
         self.address = address
         self.held = 0
         self._connections: Connections | None = connections
-        self._cut: Callable[[], None] | None = cut
+        self._abort: Callable[[], None] | None = abort
 
     @property
     def is_unauthenticated(self) -> bool:
-        """Whether the client has shown no good token, and is no proxy."""
+        """Whether the client has sent no valid token and is not a trusted proxy."""
         return self._connections is not None and self._connections._is_unauthenticated(self)  # noqa: SLF001
 
     def mark_authenticated(self) -> None:
-        """The client has shown a good token."""
+        """Exempt the connection from the limits of unauthenticated clients."""
         if self._connections is not None:
             self._connections._authenticate(self)  # noqa: SLF001 - the two are one unit
 
     def run(self, work: Callable[[], None]) -> None:
-        """Handle input: at once, or in a stranger's turn."""
+        """Handle input at once, or within the share of unauthenticated clients."""
         if self._connections is not None and self.is_unauthenticated:
             self._connections.share.run(self.address, work)
         else:
             work()
 
     def later(self, work: Callable[[], None]) -> None:
-        """Handle more input in a later turn of the loop."""
+        """Handle more input in a later loop iteration."""
         if self._connections is not None and self.is_unauthenticated:
             self._connections.share.later(self.address, work)
         else:
             asyncio.get_running_loop().call_soon(work)
 
     def charge(self, seconds: float) -> None:
-        """Count what a stranger causes elsewhere towards the share of all strangers."""
+        """Charge CPU time spent elsewhere to the share of unauthenticated clients."""
         if self._connections is not None and self.is_unauthenticated:
             self._connections.share.charge(seconds)
 
     def hold(self, size: int) -> bool:
-        """Say how many unread bytes the connection holds now; False if that is too many in all."""
+        """Record how many unread bytes the connection holds.
+
+        Returns:
+            False if all unauthenticated connections together hold too many.
+        """
         connections = self._connections
         if connections is None or size == self.held:
             return True
@@ -204,26 +208,26 @@ class Peer:
         return may
 
     def refused(self, reason: str) -> None:
-        """Count that the connection is refused."""
+        """Count that the connection was refused."""
         if self._connections is not None:
             self._connections.refuse(reason)
 
-    def cut(self) -> None:
-        """End the connection and stop counting it."""
-        cut = self._cut
+    def abort(self) -> None:
+        """Close the connection at once and stop counting it."""
+        abort = self._abort
         self.close()
-        if cut is not None:
-            cut()
+        if abort is not None:
+            abort()
 
     def close(self) -> None:
-        """The connection has ended. Does nothing the second time."""
-        connections, self._connections, self._cut = self._connections, None, None
+        """Stop counting the connection. Further calls do nothing."""
+        connections, self._connections, self._abort = self._connections, None, None
         if connections is not None:
             connections._closed(self)  # noqa: SLF001
 
 
 def mark_authenticated(scope: Mapping[str, Any]) -> None:
-    """Say that the client of an ASGI scope has shown a good token."""
+    """Record that the client of an ASGI scope has a valid token."""
     peer = scope.get("state", {}).get(PEER)
     if peer is not None:
         peer.mark_authenticated()

@@ -13,8 +13,11 @@ MAX_KEYS: Final = 20_000
 
 
 class Level(NamedTuple):
-    """What a bucket holds after a request. ``wait_s``: until it holds what was asked; 0: it was
-    taken. ``full_s``: until it is full again."""
+    """The level of a bucket after a request.
+
+    `wait_s` is the time until the bucket holds the cost, 0 if it was taken; `full_s` the time until
+    the bucket is full.
+    """
 
     wait_s: float
     left: int
@@ -23,15 +26,18 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many a second, and up to ``burst`` at once. ``per_s`` 0: no limit."""
+    """`per_s` requests per second, and up to `burst` at once. A `per_s` of 0 means no limit."""
 
     per_s: float
     burst: int
 
 
 class Buckets:
-    """The buckets of one kind, by key. Of more than ``max_keys`` the one used longest ago is
-    forgotten, and with it at most one burst."""
+    """The buckets of one kind, by key.
+
+    Beyond `max_keys` the least recently used bucket is dropped, which grants its key at most one
+    burst.
+    """
 
     def __init__(self, rate: Rate, max_keys: int = MAX_KEYS) -> None:
         self.rate = rate
@@ -40,15 +46,15 @@ class Buckets:
         self._full_at: OrderedDict[object, float] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many buckets are not forgotten."""
+        """Number of buckets."""
         return len(self._full_at)
 
     def look(self, key: object, now_s: float, cost: float = 1.0) -> Level:
-        """What `take` would say. Nothing is taken."""
+        """Return what `take` would, without taking anything."""
         return self._level(max(self._full_at.get(key, now_s), now_s) - now_s, cost)
 
     def take(self, key: object, now_s: float, cost: float = 1.0) -> Level:
-        """Take ``cost`` if the bucket holds it."""
+        """Take `cost` if the bucket holds it."""
         full_s = max(self._full_at.get(key, now_s), now_s) - now_s
         level = self._level(full_s, cost)
         if not level.wait_s:
@@ -61,7 +67,7 @@ class Buckets:
     def _level(self, full_s: float, cost: float) -> Level:
         per_s, burst = self.rate.per_s, self.rate.burst
         after_s = full_s + cost / per_s
-        # One that asks for more than the bucket ever holds takes all of it.
+        # A cost above the burst takes the whole bucket.
         wait_s = after_s - max(burst, cost) / per_s
         if wait_s > 1e-9:
             return Level(wait_s, max(0, math.floor(burst - full_s * per_s)), full_s)

@@ -1,4 +1,4 @@
-"""Who may open a driver's socket: decided from the handshake and the token alone."""
+"""Decides who may open a driver socket, from the handshake and the token alone."""
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ class Refusal(StrEnum):
 
 
 class AdmissionDenied(Exception):
-    """The token opens no socket here; ``code`` is what the socket is closed with."""
+    """The token opens no socket here. The socket is closed with `code`."""
 
     def __init__(self, code: Close) -> None:
         super().__init__(code.name)
@@ -31,7 +31,10 @@ class AdmissionDenied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A driver with a good token. ``equipment``: what the token allows; None: anything."""
+    """A driver with a valid token.
+
+    `equipment` is what the token allows; None means any.
+    """
 
     market: str
     driver: str
@@ -41,7 +44,14 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The rules of a node: its tokens, the markets that it serves, the browsers that it trusts."""
+    """The rules of a node.
+
+    Args:
+        tokens: checks tokens.
+        markets: the ids of the markets that are served.
+        allowed_origins: origins whose browser pages may open sockets.
+        proxies: whose `X-Forwarded-Proto` is trusted.
+    """
 
     tokens: Tokens
     markets: Collection[str]
@@ -49,11 +59,10 @@ class Admission:
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
 
     def refusal(self, scope: Mapping[str, Any]) -> Refusal | None:
-        """Why a handshake is refused before the upgrade; None: go on.
+        """Return why a handshake is refused before the upgrade; None to accept it.
 
-        A query string may hold a token, which would end up in the logs on its way. A browser's page
-        must be ours, or allowed by name, or hold a token: it cannot send one by itself, so whoever
-        does is no page that a driver happens to visit.
+        A query string may hold a token, which proxies would log. A browser page must be of the same
+        origin, of an allowed origin, or send a token: a page that a driver merely visits has none.
         """
         if scope["query_string"]:
             return Refusal.QUERY
@@ -80,7 +89,11 @@ class Admission:
         return is_same_origin(origin, host, is_tls=is_tls)
 
     def admit_by_header(self, headers: Headers) -> Admitted | None:
-        """Whom `Authorization` speaks for; None without one. Raises `AdmissionDenied`."""
+        """Return the driver of the `Authorization` header; None without one.
+
+        Raises:
+            AdmissionDenied: the token does not admit a driver.
+        """
         values = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
         if not values:
             return None
@@ -90,7 +103,7 @@ class Admission:
             raise AdmissionDenied(Close.BAD_TOKEN) from None
 
     def admit(self, token: str) -> Admitted:
-        """Whom a token speaks for. Raises `AdmissionDenied`."""
+        """Return the driver of a token. Raises `AdmissionDenied`."""
         try:
             principal = self.tokens.verify(token)
             principal.require(Role.DRIVER)
@@ -106,5 +119,5 @@ class Admission:
 
 
 def common_subprotocol(offered: Sequence[str]) -> str | None:
-    """The first of ours that the app offers, too."""
+    """Return the first supported subprotocol that the app offers; None if there is none."""
     return next((name for name in SUBPROTOCOLS if name in offered), None)

@@ -56,10 +56,15 @@ from mallard_protocol.messages import (
 
 
 class DriverConnection:
-    """Reads frames in their order, writes replies and pushes, watches the clock.
+    """Handles frames in order, sends replies and pushes, and runs the socket's timers.
 
-    The hub's `Listener` of its driver. `admitted` is whom the handshake's token speaks for, None
-    when the token comes with hello. Call `close` at the end, whatever happened.
+    It is the hub's `Listener` of its driver. Call `close` at the end, also after an error.
+
+    Args:
+        services: the parts of the node.
+        transport: where frames are written.
+        codec: the codec of the negotiated subprotocol.
+        admitted: the driver of the handshake's token; None if the token comes with the hello.
     """
 
     def __init__(
@@ -81,25 +86,24 @@ class DriverConnection:
         self._rate = transport.rate
         self._timers = SocketTimers(services.timeouts, loop.time())
         self._session: Session | None = None
-        # What a request is answered and what `welcome` tells must not overtake each other.
+        # A reply and a `welcome` must be sent in the order in which their data was read.
         self._busy = asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
         self._expires_ms = 0
         self._welcomes = 0
-        # `session.answers` when pushes began to be held back; whether a `welcome` must follow.
+        # `session.answers` when pushes were last held back; whether a `welcome` must follow.
         self._answers_at_hold = 0
         self._owes_welcome = False
-        # Whether the next `welcome` must ask `say_hello`; how many times that was asked and has not
-        # been answered.
+        # Whether the next `welcome` must ask for a hello; how many such requests are unanswered.
         self._owes_hello = False
         self._hellos_due = 0
         self._reporting: Reporting | None = None
         self._alarm: asyncio.TimerHandle | None = None
-        self._watch()
+        self._schedule()
 
     @property
     def who(self) -> dict[str, str]:
-        """Whose socket it is, for the log; nobody's before its hello."""
+        """The market and the driver, for the log; empty before the hello."""
         session = self._session
         return {"market": session.market, "driver": session.driver} if session else {}
 
@@ -113,13 +117,17 @@ class DriverConnection:
         """See `hub.Listener`."""
         return self._session.shown if self._session else DriverState.OFFLINE
 
-    # -- what the app says
+    # -- frames from the app
 
     def handle(self, frame: bytes | str) -> Awaitable[None] | None:
-        """Take a frame; None when that is all, else await the rest before the next."""
+        """Handle a frame.
+
+        Returns:
+            None if the frame is done; else what to await before the next frame.
+        """
         if self.code is not None:
             return None
-        self._timers.heard_s = self._clock()
+        self._timers.last_frame_s = self._clock()
         if self._rate.warns():
             self.send(refusal(ErrorCode.RATE_LIMITED, None))
         try:
@@ -132,7 +140,7 @@ class DriverConnection:
             return self._first(message, dropped)
         if session.unreachable:
             session.unreachable = False
-            return self._heard_again(session, message, dropped)
+            return self._reachable_again(session, message, dropped)
         return self._take(session, message, dropped)
 
     def _refuse(self, error: FrameError) -> None:
@@ -154,7 +162,7 @@ class DriverConnection:
             case Auth():
                 return self._renew(session, message)
             case Hello() if self._hellos_due:
-                return self._greet_again(session, message)
+                return self._on_further_hello(session, message)
             case Hello():
                 self.send(refusal(ErrorCode.WRONG_STATE, None, "hello was said already"))
             case _:
@@ -170,17 +178,19 @@ class DriverConnection:
             self._pace(self._reporting.heard(lat, lon, self._clock(), busy=session.is_busy))
 
     def _speed_up(self, session: Session) -> None:
-        """A driver who has something to do reports as usual."""
+        """Return to the normal reporting interval while the driver holds or is offered a job."""
         if self._reporting is not None and session.is_busy:
             self._pace(self._reporting.speed_up(self._clock()))
 
     def _pace(self, location_ms: int | None) -> None:
-        """Tell the app to report at another interval; None: it stays."""
+        """Send the app another reporting interval; None leaves it unchanged."""
         if location_ms is not None:
             self.send(Pace(location_ms))
 
-    async def _heard_again(self, session: Session, message: ClientMessage, dropped: int) -> None:
-        """The first frame after an unacknowledged offer brings the driver back into matching."""
+    async def _reachable_again(
+        self, session: Session, message: ClientMessage, dropped: int
+    ) -> None:
+        """Make the driver available again with its first frame after an unacknowledged offer."""
         try:
             await self._services.dispatcher.drivers.seen(session.market, session.driver)
         except StoreUnavailable:
@@ -193,20 +203,20 @@ class DriverConnection:
         async with self._busy:
             try:
                 answer = await Requests(self._services, session).answer(request)
-            except NoSuchDriver:  # the store has forgotten it
-                self._doubt(session)
+            except NoSuchDriver:  # the store has lost the driver
+                self._resynchronise(session)
                 answer = refusal(ErrorCode.STORE_UNAVAILABLE, getattr(request, "id", None))
             if answer is not None:
                 self.send(answer)
         self._speed_up(session)
 
     async def _renew(self, session: Session, auth: Auth) -> None:
-        """Go on under a fresh token of the same driver."""
+        """Continue with a new token of the same driver."""
         try:
             admitted = self._services.admission.admit(auth.token)
-        except AdmissionDenied as turned:
-            if turned.code is Close.WRONG_SCOPE:
-                self.end(turned.code)
+        except AdmissionDenied as denied:
+            if denied.code is Close.WRONG_SCOPE:
+                self.end(denied.code)
             else:
                 self.send(refusal(ErrorCode.BAD_FIELD, auth.id, "the token is not valid"))
             return
@@ -217,7 +227,7 @@ class DriverConnection:
         try:
             snapshot = await self._services.store.drivers.snapshot(session.market, session.driver)
         except (StoreUnavailable, NoSuchDriver):
-            # The token is taken all the same; the session knows less of the driver.
+            # The token is accepted all the same; the reply shows what the session knows.
             self.send(Reply(auth.id, session.shown.value))
             return
         barred = self._services.dispatcher.drivers.barred(
@@ -236,26 +246,26 @@ class DriverConnection:
             return None
         try:
             admitted = self._admitted or self._admit(message)
-        except AdmissionDenied as turned:
-            self.end(turned.code)
+        except AdmissionDenied as denied:
+            self.end(denied.code)
             return None
         if not self._services.limiter.may_connect(admitted.market, admitted.driver):
             self.end(Close.RATE)
             return None
         wrong = dropped.fields if isinstance(dropped, Dropped) else ()
-        return self._greet(message, admitted, wrong)
+        return self._on_hello(message, admitted, wrong)
 
     def _admit(self, hello: Hello) -> Admitted:
         if hello.token is UNSET:
             raise AdmissionDenied(Close.BAD_TOKEN)
         return self._services.admission.admit(hello.token)
 
-    async def _greet(self, hello: Hello, admitted: Admitted, wrong: tuple[str, ...]) -> None:
+    async def _on_hello(self, hello: Hello, admitted: Admitted, wrong: tuple[str, ...]) -> None:
         market, driver = admitted.market, admitted.driver
         services = self._services
         session = self._session = Session(market, driver)
-        self._timers.greeted(self._clock(), random.random())  # noqa: S311 - a spread, no secret
-        # In the hub before the store knows of the socket: no push can fall between the two.
+        self._timers.hello_received(self._clock(), random.random())  # noqa: S311 - a spread, no secret
+        # Into the hub before the store knows of the socket, so that no push is missed.
         services.hub.add(market, driver, self)
         async with self._busy:
             try:
@@ -268,7 +278,7 @@ class DriverConnection:
                     fix=fix_of(hello, driver),
                     device=device_of(hello),
                 )
-                self._do(session.greeted(registered.epoch))
+                self._apply(session.registered(registered.epoch))
                 await claim_custody(services, session, hello.holds)
                 snapshot = await services.store.drivers.snapshot(market, driver)
             except (StoreUnavailable, StoreFull, NoSuchDriver):
@@ -280,9 +290,11 @@ class DriverConnection:
             if wrong:
                 await report_wrong_fields(services, session, wrong)
 
-    async def _greet_again(self, session: Session, hello: Hello) -> None:
-        """The hello that `say_hello` asked for: what it holds, and its device, may be new to the
-        store."""
+    async def _on_further_hello(self, session: Session, hello: Hello) -> None:
+        """Handle a hello that `say_hello` asked for.
+
+        The store may not know the parcels that it reports, nor its device.
+        """
         services = self._services
         if fix := fix_of(hello, session.driver):
             at_ms = fix.at_ms or services.store.now_ms()
@@ -294,7 +306,7 @@ class DriverConnection:
                 snapshot = await services.store.drivers.snapshot(session.market, session.driver)
             except (StoreUnavailable, NoSuchDriver):
                 self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
-                self._doubt(session)
+                self._resynchronise(session)
                 return
             self._hellos_due -= 1
             self._welcome(session, snapshot)
@@ -318,7 +330,7 @@ class DriverConnection:
         self._reporting = self._services.dispatcher.drivers.reporting(
             session.market, self._services.timeouts.location_ms
         )
-        self._do(session.welcomed(snapshot))
+        self._apply(session.welcomed(snapshot))
 
     def _authorize(self, admitted: Admitted) -> None:
         self._mark_authenticated()
@@ -326,9 +338,9 @@ class DriverConnection:
         left_s = admitted.expires_ms / 1000 - time.time()
         now_s = self._clock()
         self._timers.authorized(now_s, now_s + left_s, admitted.expires_ms)
-        self._watch()
+        self._schedule()
 
-    # -- what the engine says
+    # -- calls of the hub
 
     def hold(self) -> OwnDriver | None:
         """See `hub.Listener`."""
@@ -340,7 +352,7 @@ class DriverConnection:
         return session.own
 
     async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
-        """See `hub.Listener`: a fresh `welcome`, unless nothing can have changed."""
+        """See `hub.Listener`. Sends a `welcome` unless nothing can have changed."""
         session = self._session
         if session is None or self.code is not None:
             return
@@ -348,12 +360,12 @@ class DriverConnection:
             self.end(Close.REPLACED)
             return
         if taken.verdict == "kept" and not rewound and not self._owes_welcome:
-            self._do(session.release())
+            self._apply(session.release())
             return
         self._owes_hello |= rewound or self._hellos_due > 0
         if rewound and not self._owes_welcome and session.agrees_idle(taken.driver):
-            # `ask_hello` follows. Until then the driver can be offered jobs.
-            self._do(session.release())
+            # `ask_hello` follows. Until then the driver can get offers.
+            self._apply(session.release())
             return
         self._owes_welcome = True
         async with self._busy:
@@ -371,14 +383,17 @@ class DriverConnection:
             await self._refresh()
 
     async def _snapshot(self, session: Session, driver: Driver) -> DriverSnapshot:
-        """The driver as the store has just told it, unless there is more to read."""
+        """Return a snapshot of the driver, read again only if there is more to know."""
         store = self._services.store
         if driver.jobs or driver.offer or session.answers != self._answers_at_hold:
             return await store.drivers.snapshot(session.market, session.driver)
         return DriverSnapshot(store.now_ms(), driver, None, ())
 
-    def _doubt(self, session: Session) -> None:
-        """What the app was told may be wrong: a fresh `welcome`, as soon as the store can tell."""
+    def _resynchronise(self, session: Session) -> None:
+        """Hold pushes back and send a `welcome` once the store can be read.
+
+        Called when the app's view may be wrong.
+        """
         session.hold()
         self._owes_welcome = True
         self._services.dispatcher.recover_soon(session.market)
@@ -386,7 +401,7 @@ class DriverConnection:
     def push(self, push: Push, *, relayed: bool) -> None:
         """See `hub.Listener`."""
         if self._session is not None and self.code is None:
-            self._do(self._session.push(push, relayed=relayed))
+            self._apply(self._session.push(push, relayed=relayed))
             self._speed_up(self._session)
 
     def end(self, code: Close) -> None:
@@ -400,12 +415,12 @@ class DriverConnection:
         self.send(Drain(reconnect_after_ms))
 
     def send(self, message: ServerMessage) -> None:
-        """Send a message, as soon as those before it are out."""
+        """Send a message after those that wait."""
         if self.code is None:
             self._outbox.put(self._codec.encode(message))
 
     async def close(self) -> None:
-        """Leave everything that knows of the socket."""
+        """Remove the socket from the hub and tell the store that it is gone."""
         if self.code is None:
             self.code = Close.DRAINING
         if self._alarm is not None:
@@ -423,7 +438,7 @@ class DriverConnection:
             if epoch and not hub.has(market, driver, epoch):
                 self._services.dispatcher.drivers.socket_closed(market, driver, epoch)
 
-    def _do(self, actions: Iterable[Action]) -> None:
+    def _apply(self, actions: Iterable[Action]) -> None:
         for action in actions:
             if isinstance(action, End):
                 self.end(action.code)
@@ -444,23 +459,23 @@ class DriverConnection:
                 self._services.metrics.offer_sent(max(0, now_ms - arrived_ms) / 1000)
 
     async def _load(self, push: Push) -> None:
-        """Send the push of a job that is new to the driver, with all of the job."""
+        """Send the push of a job that is new to the driver, with the complete job."""
         services, session, welcomes = self._services, self._session, self._welcomes
         if session is None:
             return
         try:
             job = await services.store.jobs.get(push.job)
         except (StoreUnavailable, NoSuchJob):
-            self._doubt(session)  # the next welcome tells it
+            self._resynchronise(session)  # the next welcome holds the job
         else:
             services.dispatcher.drivers.holds_unknown_job(job.market, push.driver)
             detail = services.full(job)
-            if welcomes == self._welcomes:  # else a newer one has told it
+            if welcomes == self._welcomes:  # else a later welcome holds the job
                 self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
-        self._do(session.loaded())
+        self._apply(session.loaded())
 
     async def _refresh(self) -> None:
-        """Tell the app the whole truth. Pushes are held back already."""
+        """Send a `welcome` with the current state. Pushes are held back already."""
         session = self._session
         if session is None:
             return
@@ -470,24 +485,24 @@ class DriverConnection:
                     session.market, session.driver
                 )
             except (StoreUnavailable, NoSuchDriver):
-                self._doubt(session)
+                self._resynchronise(session)
                 return
             self._welcome(session, snapshot)
 
-    # -- what time says
+    # -- timers
 
-    def _watch(self) -> None:
-        """Look at the clock again when something falls due."""
+    def _schedule(self) -> None:
+        """Schedule the next check of the timers."""
         if self._alarm is not None:
             self._alarm.cancel()
         loop = asyncio.get_running_loop()
-        self._alarm = loop.call_at(self._timers.next_s(), self._look)
+        self._alarm = loop.call_at(self._timers.next_s(), self._on_timer)
 
-    def _look(self) -> None:
+    def _on_timer(self) -> None:
         for due in self._timers.due(self._clock()):
             if isinstance(due, Close):
                 self.end(due)
                 return
             self.send(due)
         if self.code is None:
-            self._watch()
+            self._schedule()

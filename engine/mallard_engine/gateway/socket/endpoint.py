@@ -1,7 +1,7 @@
-"""The driver socket's endpoint: from the handshake to the end.
+"""The endpoint of the driver socket: admits a handshake and serves the socket to its end.
 
-A bare ASGI callable. It reads and answers through the transport directly
-(`transport.DriverSocketProtocol`): one task a socket, which sleeps while messages need no waiting.
+It is a bare ASGI application that uses the protocol directly (`protocol.DriverSocketProtocol`). One
+task serves a socket, and it sleeps while messages need no awaiting.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from mallard_protocol.codec import Codec, for_subprotocol
 from mallard_protocol.codes import Close, ProblemCode
 
 _log = structlog.get_logger(__name__)
-# Clients without a token cause these lines: hundreds a second while a node drains or is attacked.
+# Unauthenticated clients cause these lines: hundreds per second during a drain or an attack.
 _refused = Tally(_log, "sockets refused")
 _closed = Tally(_log, "sockets closed")
 
@@ -42,7 +42,7 @@ class DriverSocket:
         self._open: set[DriverSocketProtocol] = set()
 
     def __len__(self) -> int:
-        """How many sockets are open, those before their hello included."""
+        """Number of open sockets, including those before their hello."""
         return len(self._open)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,14 +54,14 @@ class DriverSocket:
         if refusal is not None:
             protocol.refuse(_PROBLEMS[refusal](), refusal.value)
             return
-        if self._is_over(scope):
+        if self._is_address_over(scope):
             protocol.refuse(HttpProblem(ProblemCode.RATE_LIMITED), "address")
             return
-        # Accepted even when it is closed at once: an app sees a close code, but seldom a status.
+        # Accepted even if it is closed at once: an app sees a close code, but rarely a status.
         subprotocol = common_subprotocol(scope["subprotocols"])
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         self._open.add(protocol)
-        close = 1011  # unless it ends as it should
+        close = 1011  # unless it ends normally
         try:
             close = await self._serve(scope, protocol, subprotocol)
         finally:
@@ -70,8 +70,8 @@ class DriverSocket:
             if close == Close.BAD_TOKEN:
                 self._services.limiter.count_bad_token(scope)
 
-    def _is_over(self, scope: Scope) -> bool:
-        """Whether this handshake shows no good token, as too many of its address before."""
+    def _is_address_over(self, scope: Scope) -> bool:
+        """Whether the handshake has no valid token and its address is over its limit."""
         try:
             if self._services.admission.admit_by_header(scope["headers"]) is not None:
                 return False
@@ -91,13 +91,13 @@ class DriverSocket:
         try:
             codec = self._codec(subprotocol)
             admitted = self._services.admission.admit_by_header(scope["headers"])
-        except AdmissionDenied as turned:
-            protocol.end(turned.code, turned.code.name.lower())
-            _refused.count(turned.code.name.lower())
-            return turned.code
+        except AdmissionDenied as denied:
+            protocol.end(denied.code, denied.code.name.lower())
+            _refused.count(denied.code.name.lower())
+            return denied.code
         connection = DriverConnection(self._services, protocol, codec, admitted)
         _log.debug("socket open", session=connection.id, subprotocol=subprotocol)
-        close = 1011  # unless it ends as it should
+        close = 1011  # unless it ends normally
         try:
             code = await protocol.read_messages(connection.handle)
             close = connection.code or code

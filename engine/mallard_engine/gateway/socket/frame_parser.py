@@ -1,8 +1,8 @@
-"""Cuts the bytes of a driver's socket into WebSocket frames (RFC 6455, section 5.2).
+"""Splits the bytes of a driver's socket into WebSocket frames (RFC 6455, section 5.2).
 
-Almost every frame of a driver's app is a whole binary message. Such a message is unmasked here and
-handed on as it is, which costs a third of a general parser; whatever else there is (text, control
-frames, fragments, mistakes) goes to the library that knows all of it, a whole frame at a time.
+Almost every frame of a driver's app is a complete binary message. Such a frame is unmasked here,
+which costs a third of the general parser. All other frames (text, control frames, fragments,
+protocol errors) are passed to the WebSocket library, one complete frame at a time.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ _MASK_BYTES: Final = 4
 _TWO_BYTES_OF_LENGTH: Final = 126
 
 Piece = tuple[bytes | None, bytes]
-"""A binary message's payload and b""; or None and the bytes that the library should see."""
+"""The payload of a binary message and b""; or None and the bytes for the library."""
 
 
 class FrameParser:
-    """The frames of one connection, from the first byte after the handshake."""
+    """Parses one connection, from the first byte after the handshake."""
 
     __slots__ = ("_in_fragments", "_partial", "_passes_through")
 
@@ -37,11 +37,11 @@ class FrameParser:
         self._passes_through = False
 
     def pass_through(self) -> None:
-        """Cut nothing any more: the library has seen a part of a frame, or must see a mistake."""
+        """Pass all further bytes on: the library has part of a frame, or must report an error."""
         self._passes_through = True
 
-    def cut(self, data: bytes) -> Iterator[Piece]:
-        """Give each frame that `data` completes; keep the beginning of one that it does not."""
+    def parse(self, data: bytes) -> Iterator[Piece]:
+        """Yield each frame that `data` completes and keep an incomplete one."""
         if self._partial:
             data = self._partial + data
             self._partial = b""
@@ -62,7 +62,7 @@ class FrameParser:
                 length = int.from_bytes(data[start + 2 : start + 2 + width], "big")
                 head += width
             if second < _MASKED or length > MAX_FRAME_BYTES:
-                # A mistake, or too big: the library says what, and there is nothing after it.
+                # A protocol error, or too big: the library reports which, and nothing follows.
                 self.pass_through()
                 continue
             if head + length > end:

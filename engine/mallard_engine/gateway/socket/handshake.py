@@ -1,4 +1,4 @@
-"""From a driver's hello to its welcome."""
+"""The steps from a driver's hello to its `welcome`."""
 
 import contextlib
 from collections.abc import Sequence
@@ -19,34 +19,33 @@ from mallard_protocol import messages
 from mallard_protocol.codes import MAX_FRAME_BYTES, StateWhy
 from mallard_protocol.lifecycle import ON_BOARD, JobState
 
-# A driver can cause a line with each hello.
+# A driver can cause one line per hello.
 _log = RateLimitedLog(structlog.get_logger(__name__))
 
 _CLAIMS: Final = ON_BOARD | {JobState.DELIVERED}
 
 
 def vehicle_of(hello: messages.Hello, admitted: Admitted) -> Vehicle | None:
-    """The vehicle that a driver says hello with, its equipment capped by the token's.
-
-    None when it tells none.
-    """
-    told = hello.vehicle
-    if told is UNSET:
+    """Return the vehicle of a hello, with the equipment that the token allows; None without one."""
+    vehicle = hello.vehicle
+    if vehicle is UNSET:
         return None
-    equipment = told.equipment
+    equipment = vehicle.equipment
     if admitted.equipment is not None:
         equipment = tuple(item for item in equipment if item in admitted.equipment)
-    return Vehicle(told.kind, told.max_jobs, told.max_weight_g, told.max_volume_l, equipment)
+    return Vehicle(
+        vehicle.kind, vehicle.max_jobs, vehicle.max_weight_g, vehicle.max_volume_l, equipment
+    )
 
 
 def device_of(hello: messages.Hello) -> Device | None:
-    """Where the app that says hello can be woken; None when it tells nothing."""
-    told = hello.device
-    return None if told is UNSET else Device(told.kind, told.token)
+    """Return the push device of a hello; None without one."""
+    device = hello.device
+    return None if device is UNSET else Device(device.kind, device.token)
 
 
 async def store_device(services: SocketServices, session: Session, hello: messages.Hello) -> None:
-    """Keep the device of a further hello on an open socket: its token may be a new one."""
+    """Store the device of a further hello on an open socket if it has changed."""
     device = device_of(hello)
     if device is not None and device != session.device:
         await services.store.drivers.set_device(
@@ -55,18 +54,19 @@ async def store_device(services: SocketServices, session: Session, hello: messag
 
 
 def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:
-    """The position that a driver says hello with; None when it tells none."""
-    told = hello.position
-    return None if told is UNSET else hello_fix(driver, told)
+    """Return the position of a hello; None without one."""
+    position = hello.position
+    return None if position is UNSET else hello_fix(driver, position)
 
 
 async def claim_custody(
     services: SocketServices, session: Session, holds: tuple[messages.Held, ...]
 ) -> None:
-    """Tell the store of parcels on board, or handed over, that it does not know to be so.
+    """Report parcels on board, or delivered, to the store, which may not know of it.
 
-    A phone that was offline at the pick-up says so first of all in its hello: before another driver
-    is sent for the parcel. What cannot be believed raises an alert; `welcome` tells the truth.
+    An app that was offline at the pickup reports it in its hello, before the job is assigned to
+    another driver. The store raises an alert for a claim that it refuses, and the `welcome` shows
+    the driver the current state.
     """
     for held in holds:
         if held.state not in _CLAIMS:
@@ -82,7 +82,7 @@ async def claim_custody(
             )
         except Refused as refused:
             _log.warning(
-                "custody claimed in vain",
+                "custody claim refused",
                 market=session.market,
                 reason=refused.code.value,
                 example={"driver": session.driver, "job": held.job},
@@ -92,14 +92,20 @@ async def claim_custody(
 async def report_wrong_fields(
     services: SocketServices, session: Session, wrong: Sequence[str]
 ) -> None:
-    """Tell the app that optional fields of its hello were left out. ``wrong``: their names."""
+    """Tell the app which optional fields of its hello were invalid and ignored.
+
+    Args:
+        services: the parts of the node.
+        session: the session of the driver.
+        wrong: the names of the fields.
+    """
     market, driver = session.market, session.driver
-    example = {"driver": driver, "fields_left_out": list(wrong)}
-    _log.info("wrong fields in hello", market=market, example=example)
+    example = {"driver": driver, "ignored_fields": list(wrong)}
+    _log.info("invalid fields in hello", market=market, example=example)
     reasons = {
         StateWhy.FIXES_REJECTED if name == "position" else StateWhy.BAD_FIELD for name in wrong
     }
-    with contextlib.suppress(StoreUnavailable):  # the app goes on without the hint
+    with contextlib.suppress(StoreUnavailable):  # the app continues without the hint
         for why in sorted(reasons):
             await services.dispatcher.drivers.push_state(market, driver, why)
 
@@ -113,7 +119,7 @@ def welcome(
     expires_ms: int,
     say_hello: bool = False,
 ) -> messages.Welcome:
-    """Return the frame that tells a driver the whole truth."""
+    """Return the `welcome` with the driver's state, offer and jobs."""
     driver, offer, malls = snapshot.driver, snapshot.offer, services.places.malls
     return messages.Welcome(
         session=session,

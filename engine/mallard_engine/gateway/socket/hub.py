@@ -1,4 +1,4 @@
-"""Which driver's socket is here: the way of a push to its session."""
+"""The sessions of this node, by driver, and the delivery of pushes to them."""
 
 import asyncio
 import random
@@ -18,35 +18,43 @@ _PAUSE_S: Final = 0.05
 
 
 class Listener(Protocol):
-    """A session as the hub knows it."""
+    """A session as the hub uses it."""
 
     @property
     def epoch(self) -> int:
-        """The store's number of this socket; 0 before it is registered."""
+        """The epoch under which the store registered this socket; 0 before that."""
 
     @property
     def shown(self) -> DriverState:
-        """The driver's state, as far as its session has heard."""
+        """The driver's state as the session last received it."""
 
     def hold(self) -> OwnDriver | None:
-        """Hold pushes back until `restore`; what the session knows of its driver, None before the
-        store has registered it."""
+        """Hold pushes back until `restore`.
+
+        Returns:
+            The driver as the session knows it; None before the store has registered it.
+        """
 
     @property
     def owes_hello(self) -> bool:
-        """Whether the app has yet to be asked for a hello, since the store lost writes."""
+        """Whether the app must be asked for a hello, because the store lost writes."""
 
     async def ask_hello(self) -> None:
-        """Ask for it, if that is still owed; it stays owed while the store is away."""
+        """Ask the app for a hello if that is due; it stays due while the store is unavailable."""
 
     async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
-        """The store has answered to what `hold` told. Raises `StoreUnavailable`."""
+        """Continue after `hold` with the store's verdict. Raises `StoreUnavailable`."""
 
     def push(self, push: Push, *, relayed: bool) -> None:
-        """Hear of a push. `relayed`: from the market's stream, so nothing before it is missing."""
+        """Receive a push.
+
+        Args:
+            push: the push.
+            relayed: it comes from the market's stream, so no earlier push is missing.
+        """
 
     def drain(self, reconnect_after_ms: int) -> None:
-        """Tell the app that the node goes down."""
+        """Tell the app that the node shuts down and when to reconnect."""
 
     def end(self, code: Close) -> None:
         """Close the socket."""
@@ -67,16 +75,16 @@ class Hub:
 
     @property
     def markets(self) -> tuple[str, ...]:
-        """The markets whose drivers this node holds."""
+        """The markets that have sessions on this node."""
         return tuple(self._markets)
 
     def add(self, market: str, driver: str, session: Listener) -> None:
-        """From now on the session hears what is pushed to the driver."""
+        """Deliver the driver's pushes to the session from now on."""
         drivers = self._markets.setdefault(market, {})
         drivers[driver] = (*drivers.get(driver, ()), session)
 
     def remove(self, market: str, driver: str, session: Listener) -> None:
-        """The session hears no more; nothing if it did not."""
+        """Stop delivering pushes to the session. Unknown sessions are ignored."""
         drivers = self._markets.get(market, {})
         left = tuple(other for other in drivers.get(driver, ()) if other is not session)
         if left:
@@ -87,15 +95,15 @@ class Hub:
             self._markets.pop(market, None)
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:
-        """Hand over pushes of this node's own transitions."""
-        self._hand_over(market, pushes, relayed=False)
+        """Deliver pushes of this node's own transitions."""
+        self._deliver(market, pushes, relayed=False)
 
     def relay(self, market: str, push: Push) -> None:
-        """Hand over a push from the market's stream."""
-        self._hand_over(market, (push,), relayed=True)
+        """Deliver a push from the market's stream."""
+        self._deliver(market, (push,), relayed=True)
 
     def sessions(self, market: str | None = None) -> tuple[Listener, ...]:
-        """The sessions of a market, or all."""
+        """Return the sessions of a market, or all."""
         return tuple(self._all() if market is None else _of(self._markets.get(market, {})))
 
     def has(self, market: str, driver: str, epoch: int) -> bool:
@@ -104,22 +112,22 @@ class Hub:
         return any(session.epoch == epoch for session in sessions)
 
     def sessions_by_driver(self, market: str) -> tuple[tuple[Listener, ...], ...]:
-        """The sessions of each driver of a market, the newest last."""
+        """Return the sessions of each driver of a market, the newest last."""
         return tuple(self._markets.get(market, {}).values())
 
     async def end_all(
         self, code: Close, market: str | None = None, draw: Callable[[], float] = random.random
     ) -> None:
-        """Close the sockets of a market, or all, a batch at a time, in random order."""
+        """Close the sockets of a market, or all, in random order and in batches."""
         sessions = list(self.sessions(market))
         sessions.sort(key=lambda _: draw())
         for start in range(0, len(sessions), _BATCH):
             for session in sessions[start : start + _BATCH]:
                 session.end(code)
-            # Thousands who come back in one instant would be a stampede of our own making.
+            # Thousands of simultaneous reconnections would overload the nodes.
             await asyncio.sleep(_PAUSE_S * (0.5 + draw()))
 
-    def _hand_over(self, market: str, pushes: Iterable[Push], *, relayed: bool) -> None:
+    def _deliver(self, market: str, pushes: Iterable[Push], *, relayed: bool) -> None:
         drivers = self._markets.get(market)
         if drivers is None:
             return
@@ -127,7 +135,7 @@ class Hub:
             for session in drivers.get(push.driver, ()):
                 try:
                     session.push(push, relayed=relayed)
-                except Exception:  # noqa: BLE001 - one push must not stop those of the others
+                except Exception:  # noqa: BLE001 - a failing push must not stop the others
                     _log.exception("push failed", market=market, kind=push.kind)
                     session.end(Close.DRAINING)
 

@@ -1,4 +1,4 @@
-"""What a driver's socket is still to be sent. Bounded: a phone that does not read costs little."""
+"""The bounded queue of frames for a driver's socket that is not writable."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,32 +12,32 @@ MAX_MESSAGES: Final = 256
 
 
 class FrameTransport(Protocol):
-    """What an outbox writes to: a `transport.DriverSocketProtocol`."""
+    """What an outbox writes to: a `protocol.DriverSocketProtocol`."""
 
     on_writable: Callable[[], None] | None
 
     @property
     def rate(self) -> FrameRate:
-        """What the peer has sent."""
+        """The rate of the frames received from the peer."""
 
     @property
     def is_writable(self) -> bool:
-        """Whether frames go out without piling up."""
+        """Whether frames can be written without being buffered."""
 
     def send_frames(self, payloads: Iterable[bytes | str]) -> None:
-        """Write frames at once."""
+        """Write frames immediately."""
 
     def end(self, code: int, reason: str = "") -> None:
-        """Close, once."""
+        """Close the socket; further calls do nothing."""
 
     def mark_authenticated(self) -> None:
-        """The client has shown a good token."""
+        """Record that the client has a valid token."""
 
 
 class Outbox:
-    """Passes frames on while the transport takes them, keeps a bounded number while it does not.
+    """Writes frames while the transport is writable and queues a bounded number while it is not.
 
-    A frame too many closes the socket with 4002: a phone must never miss one and go on.
+    A frame beyond the bound closes the socket with 4002: an app must never miss a frame unnoticed.
     """
 
     __slots__ = ("_bytes", "_transport", "_waiting")
@@ -52,7 +52,7 @@ class Outbox:
         return len(self._waiting)
 
     def put(self, payload: bytes | str) -> None:
-        """Send a frame now, or as soon as the frames before it are out."""
+        """Send a frame now, or after the frames that wait."""
         if not self._waiting and self._transport.is_writable:
             self._transport.send_frames((payload,))
             return
@@ -63,12 +63,12 @@ class Outbox:
         self._waiting.append(payload)
 
     def end(self, code: Close) -> None:
-        """Close the socket, behind what has gone to the transport; the rest is given up."""
+        """Close the socket after the frames already written; drop the queued ones."""
         self.clear()
         self._transport.end(code, code.name.lower())
 
     def clear(self) -> None:
-        """Give up what waits."""
+        """Drop the queued frames."""
         self._waiting.clear()
         self._bytes = 0
 

@@ -1,7 +1,7 @@
-"""The engine's data as the frames that a driver's app gets.
+"""Converts the engine's data to the frames for a driver's app.
 
-Before a driver accepts, it sees a job's *card*: what it takes to decide, and nothing that tells
-whose parcel it is. The card is packed once, when the job is submitted.
+Before a driver accepts a job, it sees the job's *card*: what it needs for the decision, and nothing
+that identifies the customer. The card is encoded once, when the job is submitted.
 """
 
 import math
@@ -35,8 +35,10 @@ from mallard_protocol.resources import Pay
 
 
 class Card(Struct, frozen=True, array_like=True):
-    """What a driver may see of a job before accepting. ``arrived_ms``: when the job came in, or was
-    to be looked at, by the store's clock; 0 where nobody measures."""
+    """What a driver may see of a job before accepting it.
+
+    `arrived_ms` is when the search for a driver began, by the store's clock; 0 if not measured.
+    """
 
     stores: tuple[StoreVisit, ...]
     dropoff: DropOff
@@ -51,7 +53,7 @@ _read_card: Final = msgspec.msgpack.Decoder(Card).decode
 
 
 def card(order: CompleteOrder, mall: Mall, arrived_ms: int = 0) -> bytes:
-    """Return the packed card of a job."""
+    """Return the encoded card of an order."""
     to = order.dropoff
     lat, lon = coarse(to.lat, to.lon)
     return _pack_card(
@@ -85,13 +87,13 @@ def offer_frame(offer: LiveOffer, seq: int, now_ms: int, mall: Mall) -> Offer:
 
 
 def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
-    """When those jobs of an offer arrived that are offered for the first time."""
+    """Return the arrival times of the jobs that are offered for the first time."""
     arrived = (_read_card(job.card).arrived_ms for job in offer.jobs if job.attempt == 1)
     return tuple(at_ms for at_ms in arrived if at_ms)
 
 
 def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
-    """Return all that the holder of a job must know, its stores in the order of the tour."""
+    """Return the job with everything that its holder must know, its stores in tour order."""
     order = order_of(job)
     visits = tuple(_visits(order, mall, with_codes=True))
     to = order.dropoff
@@ -119,14 +121,14 @@ def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
 
 
 def in_run_order(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs in the order of their drop-offs, those without a time last."""
+    """Sort jobs by their drop-off ETA, those without one last."""
     return sorted(jobs, key=lambda job: job.eta_dropoff_ms or math.inf)
 
 
 def push_frame(
     push: Push, *, now_ms: int, mall: Mall | None = None, detail: SocketJob | UnsetType = UNSET
 ) -> Offer | OfferClosed | JobChanged | StateChanged:
-    """Return the frame of a push. An offer needs its mall."""
+    """Return the frame of a push. The push of an offer needs its mall."""
     if push.kind is PushKind.OFFER and push.offer and mall:
         return offer_frame(push.offer, push.seq, now_ms, mall)
     if push.kind is PushKind.OFFER_CLOSED:
@@ -204,7 +206,7 @@ def _pay(pay: Pay | UnsetType) -> PayAmount | UnsetType:
 
 
 def _total(pays: Sequence[PayAmount | UnsetType]) -> PayAmount | UnsetType:
-    """The pay of a run, where every job tells it and in the same currency."""
+    """Add up the pay of a run; unset unless every job has one in the same currency."""
     known = [pay for pay in pays if pay is not UNSET]
     currencies = {pay.currency for pay in known}
     if len(known) != len(pays) or len(currencies) != 1:

@@ -1,9 +1,9 @@
-"""uvicorn's protocol of a WebSocket with the limits that it lacks, and a shorter way for frames.
+"""Extends uvicorn's WebSocket protocol with limits and a direct path for frames.
 
-Every frame counts towards the rate, a phone that does not read is cut after 2 s. A message is
-handed on as it arrives and written where it is made: no queue, no task, no `await` on the way.
-While a message must be awaited, or the socket has used up its share of a turn of the loop, what
-came behind it waits as bytes and nothing more is read.
+Every frame counts towards the rate limit, and a client that does not read is disconnected after
+2 s. A message is handled as it arrives and written where it is created, without a queue, a task or
+an `await`. While a message must be awaited, or the socket has used up its share of a loop
+iteration, the input after it stays in bytes and reading is paused.
 """
 
 import asyncio
@@ -38,23 +38,23 @@ from mallard_protocol.codes import Close, ProblemCode
 _log = structlog.get_logger(__name__)
 
 SLOW_READER_S: Final = 2.0
-# So long at most frames of one socket are handled before the loop turns to others.
+# Maximum time per loop iteration for the frames of one socket.
 SLICE_S: Final = 0.004
 CLOSE_WITHIN_S: Final = 3.0
-# A phone in a lift or a tunnel takes nothing for a while, and is told why it was closed after that.
+# A phone in a lift or a tunnel receives nothing for a while; it should still see the close code.
 UNSENT_WITHIN_S: Final = 20.0
 UNSENT_AFTER_CLOSE_S: Final = 3.0
-# What may come right behind a handshake, before its answer: a hello, and a little more.
+# Input that may follow a handshake before its response: a hello, and a little more.
 MAX_EARLY_BYTES: Final = 65_536
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
-"""On every answer: a browser must not take it for anything else than it says."""
+"""Sent with every response: a browser must not guess another content type."""
 PROTOCOL_KEY: Final = "mallard.protocol"
-"""Under this name a socket's scope holds, in `state`, its `DriverSocketProtocol`."""
+"""The key of the `DriverSocketProtocol` in the `state` of a socket's scope."""
 
-# What the kernel keeps of a phone's frames, besides 64 KiB in the transport. Left alone it grows to
-# megabytes a socket before a slow reader shows.
+# The kernel's send buffer, besides 64 KiB in the transport. By default it grows to megabytes per
+# socket before a slow reader is noticed.
 _SEND_BUFFER_BYTES = 65_536
-_LINGER_NOT = struct.pack("ii", 1, 0)
+_NO_LINGER = struct.pack("ii", 1, 0)
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
 _OPCODE: Final = 0x0F
@@ -63,19 +63,19 @@ _LENGTH_IN_TWO: Final = 126
 _LENGTH_IN_EIGHT: Final = 127
 
 
-def cut(transport: asyncio.Transport) -> None:
-    """End a connection at once, unsent bytes included: the peer does not take them anyway."""
+def abort(transport: asyncio.Transport) -> None:
+    """Close a connection at once and drop its unsent bytes, which the peer does not read anyway."""
     raw = transport.get_extra_info("socket")
     if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
 
 
 def limit_unsent(transport: asyncio.Transport, within_s: float) -> None:
-    """Bound the bytes that the kernel keeps for a peer, and for how long (RFC 5482).
+    """Bound the bytes that the kernel buffers for a peer, and for how long (RFC 5482).
 
-    The kernel ends a connection whose peer has taken nothing for so long, whether it is gone or
-    does not read, also after we have closed it. Platforms without that option keep what they do.
+    The kernel drops a connection whose peer acknowledges nothing for this long, also after it was
+    closed here. Platforms without the option keep their default.
     """
     raw = transport.get_extra_info("socket")
     if raw is None:
@@ -86,7 +86,7 @@ def limit_unsent(transport: asyncio.Transport, within_s: float) -> None:
 
 
 def has_unsent(transport: asyncio.Transport) -> bool:
-    """Whether the peer has not taken all that was written to it."""
+    """Whether the peer has not acknowledged all that was written to it."""
     if transport.get_write_buffer_size():
         return True
     raw = transport.get_extra_info("socket")
@@ -97,12 +97,15 @@ def has_unsent(transport: asyncio.Transport) -> bool:
 
 
 Handle = Callable[[bytes | str], Awaitable[None] | None]
-"""Takes a message; None when that is all, else what must be awaited before the next."""
+"""Handles a message. Returns None if it is done, else what to await before the next message."""
 
 
 class DriverSocketProtocol(WebSocketsSansIOProtocol):
-    """A driver's socket. `send_frames` and `end` act at once; `on_writable` is called when a
-    transport that was full takes frames again; `read_messages` reads until the end."""
+    """A driver's socket.
+
+    `send_frames` and `end` act at once. `on_writable` is called when a transport that was full is
+    writable again. `read_messages` runs until the socket ends.
+    """
 
     def __init__(
         self,
@@ -119,23 +122,23 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self._peer: Peer | None = None
         self._early = b""
         self._frames = FrameParser()
-        # The frames of the bytes that are being read, and the bytes behind them.
+        # The frames of the input that is being parsed, and the input after it.
         self._pieces: Iterator[Piece] | None = None
         self._unread = b""
-        self._reads_on_soon = False
-        # Takes messages as they arrive, while nothing that came before waits.
+        self._is_read_scheduled = False
+        # Handles messages as they arrive, while no earlier message is awaited.
         self._handle: Handle | None = None
         self._is_free = False
 
     @property
     def is_writable(self) -> bool:
-        """Whether the transport takes frames without piling them up."""
+        """Whether frames can be written without being buffered."""
         return self.writable.is_set()
 
     def take_over(
         self, transport: asyncio.Transport, peer: Peer | None, head: bytes, early: bytes
     ) -> None:
-        """Begin with a handshake that the HTTP protocol has read, and what came right behind it."""
+        """Start with a handshake that the HTTP protocol has read, and the input after it."""
         self._peer = peer
         self._early = early
         limit_unsent(transport, UNSENT_WITHIN_S)
@@ -143,10 +146,10 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         transport.set_protocol(self)
         super().data_received(head)
         if not self.handshake_initiated:
-            self.hang_up()  # its parser is stricter, and what it answers is not sent by itself
+            self.hang_up()  # the library's parser refused it; its response must be sent explicitly
 
     async def send(self, message: Any) -> None:
-        """Send an ASGI event; after the handshake's answer, take what came before it."""
+        """Send an ASGI event. After the handshake's response, handle the early input."""
         was_complete = self.handshake_complete
         await super().send(message)
         if self.handshake_complete and not was_complete:
@@ -155,7 +158,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
                 self.data_received(early)
 
     def mark_authenticated(self) -> None:
-        """The client has shown a good token: limits for strangers do not count it any more."""
+        """Exempt the client from the limits of unauthenticated clients."""
         if self._peer is not None:
             self._peer.mark_authenticated()
 
@@ -167,18 +170,18 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Send the answer to a handshake that did not lead to an upgrade, and close."""
+        """Send the response to a handshake that was not upgraded, and close."""
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.handshake_complete = self.close_sent = True
         self.transport.close()
 
     async def read_messages(self, handle: Handle) -> int:
-        """Hand every message on, in order, until the socket ends; return the code of its close."""
+        """Pass every message to `handle`, in order; return the close code when the socket ends."""
         self._handle = handle
         try:
             while True:
                 self._is_free = True
-                self._read_on()
+                self._read()
                 event: Any = await self.queue.get()
                 self._is_free = False
                 match event["type"]:
@@ -190,27 +193,27 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self._handle = None
 
     def data_received(self, data: bytes) -> None:
-        """Hand messages on at once while nobody is busy with an earlier one."""
-        if not self.handshake_complete:  # it does not wait for our answer
+        """Handle messages at once while no earlier one is awaited."""
+        if not self.handshake_complete:  # the client does not wait for the response
             self._early += data
             if len(self._early) > MAX_EARLY_BYTES:
-                cut(self.transport)
+                abort(self.transport)
             return
         if self._unread:
             self._unread += data
             return
         self._unread = data
         if self._pieces is None:
-            self._read_on()
+            self._read()
 
-    def _read_on(self) -> None:
-        """Handle frames: at once, or in a stranger's turn."""
+    def _read(self) -> None:
+        """Handle frames at once, or within the share of unauthenticated clients."""
         if self._peer is None or not self._peer.is_unauthenticated or not self._has_input:
             self._read_slice()
-        elif not self._reads_on_soon:
-            self._reads_on_soon = True
+        elif not self._is_read_scheduled:
+            self._is_read_scheduled = True
             self._peer.run(self._read_slice)
-            if self._reads_on_soon:
+            if self._is_read_scheduled:
                 self._pause_reading()
 
     @property
@@ -218,8 +221,8 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         return self._pieces is not None or bool(self._unread)
 
     def _read_slice(self) -> None:
-        """Handle frames until none is whole, one must be awaited or the time is used up."""
-        self._reads_on_soon = False
+        """Handle frames until none is complete, one must be awaited or the time is used up."""
+        self._is_read_scheduled = False
         is_unauthenticated = self._peer is not None and self._peer.is_unauthenticated
         slice_s = min(SLICE_S, UNAUTHENTICATED_SLICE_S) if is_unauthenticated else SLICE_S
         ends_s = perf_counter() + slice_s
@@ -228,7 +231,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
                 if not self._unread:
                     self._resume_reading()
                     return
-                self._pieces = self._frames.cut(self._unread)
+                self._pieces = self._frames.parse(self._unread)
                 self._unread = b""
             piece = next(self._pieces, None)
             if piece is None:
@@ -239,15 +242,15 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
                 self._pieces, self._unread = None, b""
                 return
             if perf_counter() >= ends_s:
-                self._read_on_soon()
+                self._schedule_read()
                 break
         if self._has_input:
             self._pause_reading()
 
-    def _read_on_soon(self) -> None:
-        """Go on in a later turn of the loop, after what others wait for."""
-        if not self._reads_on_soon:
-            self._reads_on_soon = True
+    def _schedule_read(self) -> None:
+        """Continue in a later loop iteration."""
+        if not self._is_read_scheduled:
+            self._is_read_scheduled = True
             if self._peer is None:
                 self.loop.call_soon(self._read_slice)
             else:
@@ -265,7 +268,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
 
     def _take_piece(self, message: bytes | None, other: bytes) -> None:
         if self.close_sent:
-            # Only the peer's own close still matters.
+            # Only the peer's close frame still matters.
             if message is None and other[0] & _OPCODE == _CLOSE:
                 super().data_received(other)
             return
@@ -277,7 +280,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self._take(message)
 
     def send_receive_event_to_app(self) -> None:
-        """Hand on a text, or a message that came in fragments."""
+        """Handle a text message, or a message that came in fragments."""
         data = b"".join(self.frames)
         self.frames = []
         if self.close_sent:
@@ -288,15 +291,15 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         try:
             text = data.decode()
         except UnicodeDecodeError:
-            _log.debug("a text that is no UTF-8", close=int(CloseCode.INVALID_DATA))
+            _log.debug("text message is not UTF-8", close=int(CloseCode.INVALID_DATA))
             self.end(CloseCode.INVALID_DATA)
             return
         self._take(text)
 
     def handle_parser_exception(self) -> None:
-        """Close: the peer breaks the protocol, and the library has said how."""
+        """Close after a protocol error of the peer, which the library has described."""
         sent = self.conn.close_sent
-        _log.debug("a broken frame", close=sent.code if sent else 0, why=str(self.conn.parser_exc))
+        _log.debug("protocol error", close=sent.code if sent else 0, why=str(self.conn.parser_exc))
         super().handle_parser_exception()
 
     def _take(self, message: bytes | str) -> None:
@@ -304,7 +307,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             return
         try:
             rest = self._handle(message)
-        except Exception as error:  # noqa: BLE001  the reader raises it, where it ends the socket
+        except Exception as error:  # noqa: BLE001 - `read_messages` raises it, which ends the socket
             rest = self.loop.create_future()
             rest.set_exception(error)
         if rest is not None:
@@ -312,14 +315,14 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self.queue.put_nowait(cast(Any, {"type": "mallard.rest", "rest": rest}))
 
     def send_frames(self, payloads: Iterable[bytes | str]) -> None:
-        """Write text frames (str) and binary frames (bytes), all in one go."""
-        # Not open: the peer has just said goodbye, and its close frame is being handled.
+        """Write text frames (str) and binary frames (bytes) in one call."""
+        # Not open: the peer's close frame is being handled.
         if self.close_sent or self.conn.state is not State.OPEN or self.transport.is_closing():
             return
         self.transport.write(b"".join(map(frame, payloads)))
 
     def end(self, code: int, reason: str = "") -> None:
-        """Close with this code, once; the reader's next event is the disconnect."""
+        """Close with this code; `read_messages` returns next. Further calls do nothing."""
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
         try:
@@ -330,19 +333,19 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self._resume_reading()
-        self._read_on_soon()
+        self._schedule_read()
         limit_unsent(self.transport, UNSENT_AFTER_CLOSE_S)
-        self.close_timer = self.loop.call_later(self.close_timeout, self._close_at_last)
+        self.close_timer = self.loop.call_later(self.close_timeout, self._on_close_timeout)
 
-    def _close_at_last(self) -> None:
-        """The peer has not answered the close. One that did not even take it is cut."""
+    def _on_close_timeout(self) -> None:
+        """Close the transport: the peer has not answered the close frame."""
         if has_unsent(self.transport):
-            cut(self.transport)
+            abort(self.transport)
         else:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell a connection that just went away (1006) from one closed without a code (1005)."""
+        """Report a lost connection (1006), as opposed to one closed without a code (1005)."""
         if self._slow is not None:
             self._slow.cancel()
             self._slow = None
@@ -354,29 +357,31 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         if self.conn.close_rcvd is None and not self.close_sent:
             self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006, "reason": ""})
         super().connection_lost(exc)
-        self._untie()
+        self._break_cycles()
 
-    def _untie(self) -> None:
-        """Undo the circles of references, so that what a socket was goes with it: `gateway.tidy`
-        keeps the garbage collector from walking through thousands of sockets to find them."""
+    def _break_cycles(self) -> None:
+        """Break reference cycles, so that a closed socket is freed by its reference count.
+
+        `gc_tuning` keeps the garbage collector from scanning thousands of sockets to find them.
+        """
         self.app_state.pop(PROTOCOL_KEY, None)
-        with contextlib.suppress(AttributeError):  # it ended within its handshake
+        with contextlib.suppress(AttributeError):  # it ended during its handshake
             self.scope["state"].pop(PROTOCOL_KEY, None)
         with contextlib.suppress(Exception):
             self.conn.parser.close()
-        # Their frames lead back to the connection, and to its handshake, which holds them too.
+        # The frames of their tracebacks refer to the connection, which refers to the errors.
         for error in (self.conn.handshake_exc, self.conn.parser_exc):
             if error is not None:
                 error.__traceback__ = error.__context__ = None
 
     def pause_writing(self) -> None:
-        """Start the clock of a phone that does not read."""
+        """Start the timer of a client that does not read."""
         super().pause_writing()
-        # Not stopped by a close: a close frame does not get through to it either.
-        self._slow = self.loop.call_later(SLOW_READER_S, cut, self.transport)
+        # A close does not stop it: such a client does not read the close frame either.
+        self._slow = self.loop.call_later(SLOW_READER_S, abort, self.transport)
 
     def resume_writing(self) -> None:
-        """Stop the clock, and send what has waited."""
+        """Stop the timer and send the queued frames."""
         super().resume_writing()
         if self._slow is not None:
             self._slow.cancel()
@@ -385,18 +390,18 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             self.on_writable()
 
     def handle_connect(self, event: Request) -> None:
-        """Refuse two origins as any other wrong one; the handshake's own answer would be 400."""
+        """Refuse two origins with 403, as any other wrong origin; the library would answer 400."""
         if len(event.headers.get_all("Origin")) > 1:
             self.refuse(HttpProblem(ProblemCode.FORBIDDEN, "two Origin headers"), "origin")
         else:
             super().handle_connect(event)
 
     def handle_pong(self, event: Frame) -> None:
-        """Ignore it: we send no pings of the protocol's own."""
+        """Ignore it: the engine sends no WebSocket pings."""
 
 
 def _response(problem: HttpProblem) -> Response:
-    """Return a problem in the words of the WebSocket library."""
+    """Return a problem as a response of the WebSocket library."""
     answer = problem_response(problem)
     headers = Headers(
         (name.decode("latin-1"), value.decode("latin-1"))
@@ -407,7 +412,7 @@ def _response(problem: HttpProblem) -> Response:
 
 
 def frame(payload: bytes | str) -> bytes:
-    """Return a server's frame around a whole message (RFC 6455, section 5.2)."""
+    """Return a server's frame around a complete message (RFC 6455, section 5.2)."""
     first = _BINARY
     if isinstance(payload, str):
         first, payload = _TEXT, payload.encode()
@@ -420,5 +425,5 @@ def frame(payload: bytes | str) -> bytes:
 
 
 def protocol_of(scope: Any) -> DriverSocketProtocol:
-    """Return the protocol under an ASGI websocket scope. Raises `KeyError` under any other."""
+    """Return the protocol of an ASGI WebSocket scope. Raises `KeyError` for other scopes."""
     return cast(DriverSocketProtocol, scope["state"][PROTOCOL_KEY])

@@ -1,4 +1,4 @@
-"""Tails the push streams of the markets whose drivers this node holds."""
+"""Reads the push streams of the markets that have sessions on this node."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ from mallard_engine.ports import PushEntry, PushStream, StoreUnavailable
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
-# How long a market that is new here may wait until it is tailed, too.
+# Upper bound of the delay until a newly followed market is read.
 _BLOCK_MS: Final = 200
 _RETRY_S: Final = 0.2
 
 
 class Relay:
-    """Hands every push of the followed markets to the hub, in the streams' order, none left out."""
+    """Delivers every push of the followed markets to the hub, in stream order and without gaps."""
 
     def __init__(
         self,
@@ -35,11 +35,11 @@ class Relay:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to tail."""
+        """Start reading."""
         self._task = asyncio.create_task(self._tail(), name="relay")
 
     async def stop(self) -> None:
-        """Tail no more."""
+        """Stop reading."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -47,9 +47,10 @@ class Relay:
             self._task = None
 
     async def follow(self, market: str) -> None:
-        """Miss no push of this market from now on. Call it with the session in the hub already.
+        """Read the stream of this market from now on. Call it after adding the session to the hub.
 
-        Raises `StoreUnavailable`.
+        Raises:
+            StoreUnavailable: the end of the stream could not be read.
         """
         if market not in self._cursors:
             head = await self._pushes.head(market)
@@ -57,17 +58,20 @@ class Relay:
         self._followed.set()
 
     async def rewind(self, market: str) -> None:
-        """Go on from the end of the market's stream: the store has lost writes, so the old place
-        may lie ahead of what is pushed now. Call it while its sessions hold pushes back.
+        """Continue from the end of the market's stream.
 
-        Raises `StoreUnavailable`.
+        The store has lost writes, so the old cursor may lie ahead of new pushes. Call it while the
+        market's sessions hold pushes back.
+
+        Raises:
+            StoreUnavailable: the end of the stream could not be read.
         """
         if market in self._cursors:
             self._cursors[market] = await self._pushes.head(market)
 
     async def _tail(self) -> None:
         while True:
-            self._leave_empty_markets()
+            self._drop_empty_markets()
             if not self._cursors:
                 self._followed.clear()
                 await self._followed.wait()
@@ -75,20 +79,20 @@ class Relay:
             try:
                 entries = await self._pushes.read(read_from, _BLOCK_MS)
             except StoreUnavailable as problem:
-                # The cursors stay: what was pushed meanwhile comes afterwards.
+                # The cursors stay, so pushes made meanwhile are read afterwards.
                 _often.warning("relay waits for the store", reason=str(problem))
                 await self._sleep(_RETRY_S)
                 continue
-            self._hand_on(entries, read_from)
+            self._deliver(entries, read_from)
 
-    def _hand_on(self, entries: Sequence[PushEntry], read_from: Mapping[str, str]) -> None:
+    def _deliver(self, entries: Sequence[PushEntry], read_from: Mapping[str, str]) -> None:
         rewound = {market for market in read_from if self._cursors[market] != read_from[market]}
         for entry in entries:
             if entry.market not in rewound:
                 self._cursors[entry.market] = entry.cursor
                 self._hub.relay(entry.market, entry.push)
 
-    def _leave_empty_markets(self) -> None:
+    def _drop_empty_markets(self) -> None:
         held = self._hub.markets
         for market in [market for market in self._cursors if market not in held]:
             del self._cursors[market]

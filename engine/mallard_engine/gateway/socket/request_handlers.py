@@ -1,4 +1,4 @@
-"""What each request of a driver's app does, and what it is answered."""
+"""Executes the requests of a driver's app and builds the replies."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -27,18 +27,16 @@ from mallard_protocol.messages import (
     Status,
 )
 
-# A driver can cause a line with each frame.
+# A driver can cause one line per frame.
 _log = RateLimitedLog(structlog.get_logger(__name__))
 
 Request = Status | OfferAck | Accept | Decline | Progress | Problem
-
-
-# The steps that a driver gives a reason for.
+# The steps for which a driver gives a reason.
 _WITH_REASON: Final = frozenset({Step.GIVE_UP, Step.RETURNING})
 
 
 def refusal(code: ErrorCode, request_id: int | None, message: str = "") -> Error:
-    """Return the frame that refuses a request, with the code's own advice."""
+    """Return the `error` frame of a refused request, with the advice of its code."""
     advice = ERROR_ADVICE[code]
     return Error(request_id, code.value, message or advice.meaning, advice.retry)
 
@@ -52,9 +50,9 @@ def _refusal_of(refused: Refused, request_id: int | None) -> Error:
 
 
 class Requests:
-    """Carries out the requests of one session, one at a time and in their order.
+    """Executes the requests of one session, one at a time and in order.
 
-    Those over HTTP have a session of their own, for as long as they take.
+    A request over HTTP has a session of its own.
     """
 
     __slots__ = ("_services", "_session")
@@ -64,22 +62,23 @@ class Requests:
         self._session = session
 
     async def answer(self, request: Request) -> Reply | Error | None:
-        """Carry a request out. None for one that gets no answer.
+        """Execute a request and return its reply or error; None if it gets none.
 
-        Raises `NoSuchDriver` when the store has forgotten the driver.
+        Raises:
+            NoSuchDriver: the store has lost the driver.
         """
         request_id = getattr(request, "id", None)
         try:
-            return await self.carry_out(request)
+            return await self.execute(request)
         except Refused as refused:
             if refused.code is ErrorCode.OFFER_CLOSED and request_id is None:
-                return None  # an acknowledgement too late; `offer_closed` is on its way
+                return None  # a late acknowledgement; the app receives `offer_closed`
             return _refusal_of(refused, request_id)
         except StoreUnavailable:
             return refusal(ErrorCode.STORE_UNAVAILABLE, request_id)
 
-    async def carry_out(self, request: Request) -> Reply | None:
-        """Carry a request out. Raises `Refused`, `NoSuchDriver`, `StoreUnavailable`."""
+    async def execute(self, request: Request) -> Reply | None:
+        """Execute a request. Raises `Refused`, `NoSuchDriver`, `StoreUnavailable`."""
         try:
             return await _HANDLERS[type(request)](self, request)
         except NoSuchJob:
@@ -145,7 +144,7 @@ class Requests:
             )
         detail: SocketJob | UnsetType = UNSET
         if request.step is not Step.GIVE_UP and answered.attempt > request.attempt:
-            # Custody has given the job to its driver under a new attempt.
+            # The custody claim has assigned the job to this driver under a new attempt.
             detail = self._services.full(await self._services.store.jobs.get(request.job))
         return self._reply(
             request.id,
@@ -164,8 +163,8 @@ class Requests:
         mall = (await self._ref(job)).mall if job else session.mall
         if store and mall and store not in self._services.places.mall(mall).stores:
             raise Refused(ErrorCode.BAD_FIELD)
-        told_ms = None if request.until_ms is UNSET else request.until_ms
-        until_ms = held_until_ms(request.kind, told_ms, self._services.store.now_ms())
+        reported_ms = None if request.until_ms is UNSET else request.until_ms
+        until_ms = held_until_ms(request.kind, reported_ms, self._services.store.now_ms())
         answered = await self._services.dispatcher.drivers.problem(
             session.market,
             session.driver,
@@ -173,7 +172,7 @@ class Requests:
             mall=mall,
             job=job,
             store=store,
-            until_ms=told_ms if until_ms is None else until_ms,
+            until_ms=reported_ms if until_ms is None else until_ms,
             text=text,
             attempt=None if request.attempt is UNSET else request.attempt,
             at_ms=None if request.at_ms is UNSET else request.at_ms,
@@ -195,7 +194,7 @@ class Requests:
         return Reply(request_id, driver.shown.value, barred=barred, **fields)
 
     async def _ref(self, job_id: str) -> JobRef:
-        """Where a job lives. Another market's is as if it did not exist."""
+        """Return the reference of a job. A job of another market is reported as missing."""
         mall = self._session.mall_of(job_id)
         if mall is None:
             job = await self._services.store.jobs.get(job_id)
@@ -205,9 +204,9 @@ class Requests:
         return JobRef(job_id, mall)
 
     def _audit(self, request: Request) -> None:
-        """Keep a trace of a driver who names what is not its own; most are late, a few try."""
+        """Log a request for a job or offer that is not the driver's; most are late, some probe."""
         _log.warning(
-            "not the driver's own",
+            "refused: job or offer of another driver",
             request=type(request).__struct_config__.tag,
             example={
                 "market": self._session.market,

@@ -1,7 +1,8 @@
-"""One driver's session: which push goes out, which waits, which ends it. No I/O.
+"""The state of one driver's session: which pushes to send, to hold back or to ignore. No I/O.
 
-State is the truth and a push is only haste: what `welcome` told is not told again, what came out of
-order waits for the relay, and after a gap there is a fresh `welcome`.
+The stored state is authoritative, and a push only announces a change of it. A push that a `welcome`
+already covers is ignored, one that arrives out of order waits for the relay, and a gap is closed by
+a new `welcome`.
 """
 
 from collections import deque
@@ -17,10 +18,8 @@ from mallard_protocol.lifecycle import DriverState, Wish, shown_state
 _MAX_WAITING: Final = 256
 _WISHES: Final = frozenset(wish.value for wish in Wish)
 _STILL_HELD: Final = frozenset({JobReason.ARRIVED, JobReason.READY_CHANGED})
-
-
-# Its stores, their order and its times are not as the phone knows them.
-_TOLD_IN_FULL: Final = (JobReason.ASSIGNED, JobReason.READY_CHANGED)
+# The app does not know the job's stores, their order or its times yet.
+_WITH_DETAIL: Final = (JobReason.ASSIGNED, JobReason.READY_CHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +31,14 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the job of this push, then call `Session.loaded` and send it with its detail."""
+    """Load the job of this push, send the push with it, then call `Session.loaded`."""
 
     push: Push
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Read the driver's state and call `Session.welcomed` with it."""
+    """Read the driver's state, send a `welcome`, then call `Session.welcomed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +80,32 @@ class Session:
         self.unreachable = False
         self.vehicle: Vehicle | None = None
         self.device: Device | None = None
-        # How many times the store has told how things are: what was read before may be older.
+        # Counts the states received from the store; a snapshot read before the last is outdated.
         self.answers = 0
         self._seq = 0
         self._replaced_by = 0
-        # Until `welcome` is out, and while a job is loaded, pushes wait.
+        # Pushes wait until `welcome` is sent and while a job is loaded.
         self._unwelcomed = True
         self._loading = False
         self._waiting: deque[tuple[Push, bool]] = deque()
-        # What the driver wants, holds and is offered, each job with its mall: as last heard.
+        # The last known wish of the driver, and the malls of the jobs it holds or is offered.
         self._wish = Wish.OFFLINE
         self._until_ms: int | None = None
         self._held: dict[str, str] = {}
         self._offered: dict[str, str] = {}
 
     def mall_of(self, job: str) -> str | None:
-        """The mall of a job that this driver holds or is offered; None: ask the store."""
+        """Return the mall of a job that the driver holds or is offered; None if unknown here."""
         return self._held.get(job) or self._offered.get(job)
 
     @property
     def mall(self) -> str:
-        """The mall of a job in hand, "" with none: where a problem without a job is."""
+        """The mall of a held job, "" without one. A problem without a job is located there."""
         return next(iter(self._held.values()), "")
 
     @property
     def shown(self) -> DriverState:
-        """The driver's state, as far as the session has heard."""
+        """The driver's state as the session last received it."""
         return shown_state(
             wish=self._wish,
             connected=True,
@@ -116,24 +115,24 @@ class Session:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the driver holds or is offered something."""
+        """Whether the driver holds or is offered a job."""
         return bool(self._held or self._offered)
 
     def agrees_idle(self, driver: Driver) -> bool:
-        """Whether the store tells what the session knows, and both know of nothing in hand."""
+        """Whether the store's state equals the session's, and the driver has no job or offer."""
         if self.is_busy or driver.jobs or driver.offer:
             return False
         known = (self._seq, self._wish, self._until_ms, self.unreachable)
         return known == (driver.seq, driver.wish, driver.until_ms, driver.unreachable)
 
-    def greeted(self, epoch: int) -> Iterator[Action]:
-        """The store has registered the socket under this epoch."""
+    def registered(self, epoch: int) -> Iterator[Action]:
+        """Record the epoch under which the store has registered the socket."""
         self.epoch = epoch
         if self._replaced_by > epoch:
             yield End(Close.REPLACED)
 
     def welcomed(self, snapshot: DriverSnapshot) -> Iterator[Action]:
-        """`welcome` is out and told the truth of this snapshot; go on with what came since."""
+        """Record that `welcome` was sent with this snapshot; continue with the waiting pushes."""
         self._seq = snapshot.driver.seq
         self.unreachable = snapshot.driver.unreachable
         self.learn(snapshot.driver)
@@ -141,17 +140,17 @@ class Session:
         yield from self.release()
 
     def hold(self) -> None:
-        """Let pushes wait until `welcomed` or `release`."""
+        """Hold pushes back until `welcomed` or `release`."""
         self._unwelcomed = True
 
     def release(self) -> Iterator[Action]:
-        """What `welcome` told last still holds; go on with what came since."""
+        """Continue with the waiting pushes: the last `welcome` is still current."""
         self._unwelcomed = False
-        yield from self._go_on()
+        yield from self._flush()
 
     @property
     def own(self) -> OwnDriver:
-        """What is known here of the driver."""
+        """The driver as this session knows it."""
         return OwnDriver(
             self.driver,
             self.epoch,
@@ -162,7 +161,7 @@ class Session:
         )
 
     def learn(self, driver: Driver) -> None:
-        """The store has just told how things are with the driver."""
+        """Take over the driver's state from the store."""
         self.answers += 1
         self._wish, self._until_ms = driver.wish, driver.until_ms
         self.vehicle, self.device = driver.vehicle, driver.device
@@ -171,7 +170,12 @@ class Session:
             self._offered = {}
 
     def push(self, push: Push, *, relayed: bool) -> Iterator[Action]:
-        """A push came: from this node's own transition, or `relayed` from the market's stream."""
+        """Receive a push.
+
+        Args:
+            push: the push.
+            relayed: it comes from the market's stream, not from this node's own transition.
+        """
         if push.kind is PushKind.REPLACED:
             self._replaced_by = max(self._replaced_by, push.epoch)
             if 0 < self.epoch < push.epoch:
@@ -184,15 +188,15 @@ class Session:
             yield End(Close.TOO_SLOW)
 
     def loaded(self) -> Iterator[Action]:
-        """The job of a `Load` is out; go on with what came since."""
+        """Record that the job of a `Load` was sent; continue with the waiting pushes."""
         self._loading = False
-        yield from self._go_on()
+        yield from self._flush()
 
     @property
     def _is_holding_back(self) -> bool:
         return self._unwelcomed or self._loading
 
-    def _go_on(self) -> Iterator[Action]:
+    def _flush(self) -> Iterator[Action]:
         while self._waiting and not self._is_holding_back:
             push, relayed = self._waiting.popleft()
             yield from self._deliver(push, relayed)
@@ -201,22 +205,22 @@ class Session:
         if push.seq <= self._seq:
             return
         if push.seq > self._seq + 1:
-            # Ahead of the others: the relay brings them all in order. When the relay itself has
-            # left one out, it is lost.
+            # A gap. The relay delivers the missing pushes in order, unless the relay itself has the
+            # gap: then they are lost.
             if relayed:
                 self.hold()
                 yield Refresh()
             return
         self._seq = push.seq
-        self._note(push)
-        if push.kind is PushKind.JOB and push.reason in _TOLD_IN_FULL:
+        self._apply(push)
+        if push.kind is PushKind.JOB and push.reason in _WITH_DETAIL:
             self._loading = True
             yield Load(push)
         else:
             yield Write(push)
 
-    def _note(self, push: Push) -> None:
-        """Learn what a push tells."""
+    def _apply(self, push: Push) -> None:
+        """Take over the state that a push announces."""
         if push.kind is PushKind.OFFER and push.offer:
             self._offered = _malls_offered(push.offer)
         elif push.kind is PushKind.OFFER_CLOSED:

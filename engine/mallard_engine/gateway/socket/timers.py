@@ -1,4 +1,4 @@
-"""What falls due on a driver's socket by time alone."""
+"""The timers of a driver's socket: hello, idle, ping, token expiry."""
 
 import math
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from typing import Final
 from mallard_protocol.codes import HELLO_WITHIN_S, LOCATION_MS, PING_MS, Close
 from mallard_protocol.messages import AuthExpiring, Ping
 
-# A further token with less left is not told of at all.
+# The expiry of a further token that is valid for less than this is not announced.
 _TOO_SHORT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class SocketTimeouts:
-    """The contract's times of a socket; tests make them short."""
+    """The contract's intervals and timeouts of a socket."""
 
     ping_ms: int = PING_MS
     location_ms: int = LOCATION_MS
@@ -23,88 +23,98 @@ class SocketTimeouts:
 
     @property
     def idle_s(self) -> float:
-        """A socket without a frame for so long is closed."""
+        """A socket without a frame for this long is closed."""
         return 2 * self.ping_ms / 1000
 
 
 class SocketTimers:
-    """Deadlines of one socket, in seconds of the caller's monotonic clock.
+    """The deadlines of one socket, in seconds of the caller's monotonic clock.
 
-    `heard_s` is when the last frame came; whoever reads frames sets it, which is all that a frame
-    costs here.
+    The reader of frames sets `last_frame_s`, so that a frame costs one assignment here.
     """
 
     __slots__ = (
         "_expires_ms",
         "_expires_s",
         "_hello_by_s",
+        "_is_announced",
         "_notice_s",
         "_ping_s",
         "_timeouts",
-        "_told",
-        "heard_s",
+        "last_frame_s",
     )
 
     def __init__(self, timeouts: SocketTimeouts, now_s: float) -> None:
         self._timeouts = timeouts
-        self.heard_s = now_s
+        self.last_frame_s = now_s
         self._hello_by_s = now_s + timeouts.hello_within_s
         self._ping_s = math.inf
         self._expires_s = math.inf
         self._expires_ms = 0
         self._notice_s = math.inf
-        self._told = False
+        self._is_announced = False
 
-    def greeted(self, now_s: float, spread: float) -> None:
-        """Hello was said. `spread` from 0 to 1: sockets opened together are not pinged together."""
+    def hello_received(self, now_s: float, spread: float) -> None:
+        """Start the pings.
+
+        Args:
+            now_s: the current time.
+            spread: a random number from 0 to 1 that keeps sockets opened together from being
+                pinged together.
+        """
         self._hello_by_s = math.inf
         self._ping_s = now_s + self._timeouts.ping_ms / 1000 * (0.5 + spread / 2)
 
     def authorized(self, now_s: float, expires_s: float, expires_ms: int) -> None:
-        """The token is good until `expires_s`, which is `expires_ms` for the app.
+        """Set the expiry of the token, which is announced to the app once per token.
 
-        The app hears of it once a token; the same token again changes nothing. A further token that
-        is short already is told of halfway through what it has left, or the app would be asked for
-        the next at once, and again.
+        The same token again changes nothing. The expiry of a further token with a short lifetime is
+        announced halfway through it; otherwise the app would be asked for the next token at once,
+        again and again.
+
+        Args:
+            now_s: the current time.
+            expires_s: the expiry on the caller's clock.
+            expires_ms: the expiry in epoch milliseconds, for the app.
         """
         if expires_ms == self._expires_ms:
             return
-        notice_s, self._told = self._timeouts.expiry_notice_s, False
+        notice_s, self._is_announced = self._timeouts.expiry_notice_s, False
         if self._expires_ms:
             left_s = expires_s - now_s
             notice_s = min(notice_s, left_s / 2)
-            self._told = left_s < _TOO_SHORT_S
+            self._is_announced = left_s < _TOO_SHORT_S
         self._expires_s = expires_s
         self._expires_ms = expires_ms
         self._notice_s = expires_s - notice_s
 
     def due(self, now_s: float) -> Iterator[Ping | AuthExpiring | Close]:
-        """What to send by now; a `Close` is the last."""
+        """Yield what is due; a `Close` is the last item."""
         if now_s >= self._hello_by_s:
             yield Close.NO_HELLO
         elif now_s >= self._expires_s:
             yield Close.TOKEN_EXPIRED
-        elif now_s >= self.heard_s + self._timeouts.idle_s:
+        elif now_s >= self.last_frame_s + self._timeouts.idle_s:
             yield Close.IDLE
         else:
-            if self._greeted and not self._told and now_s >= self._notice_s:
-                self._told = True
+            if self._has_hello and not self._is_announced and now_s >= self._notice_s:
+                self._is_announced = True
                 yield AuthExpiring(at_ms=self._expires_ms)
             if now_s >= self._ping_s:
                 self._ping_s = now_s + self._timeouts.ping_ms / 1000
                 yield Ping()
 
     def next_s(self) -> float:
-        """When to look again at the latest."""
-        notice_s = math.inf if self._told or not self._greeted else self._notice_s
+        """Return when the next deadline falls."""
+        notice_s = math.inf if self._is_announced or not self._has_hello else self._notice_s
         return min(
             self._hello_by_s,
             self._expires_s,
-            self.heard_s + self._timeouts.idle_s,
+            self.last_frame_s + self._timeouts.idle_s,
             notice_s,
             self._ping_s,
         )
 
     @property
-    def _greeted(self) -> bool:
+    def _has_hello(self) -> bool:
         return self._hello_by_s == math.inf

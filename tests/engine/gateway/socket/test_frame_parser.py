@@ -36,9 +36,9 @@ def cut(frames: FrameParser, data: bytes, pieces: list[int]) -> list[tuple[bytes
     """Cut the data, which arrives in pieces of these sizes."""
     told: list[tuple[bytes | None, bytes]] = []
     for size in pieces:
-        told += frames.cut(data[:size])
+        told += frames.parse(data[:size])
         data = data[size:]
-    return [*told, *frames.cut(data)]
+    return [*told, *frames.parse(data)]
 
 
 def library(data: bytes) -> list[Frame]:
@@ -66,7 +66,7 @@ def test_whatever_the_pieces_messages_come_out_and_the_rest_is_whole(
 
 def test_a_message_within_fragments_is_left_to_the_library() -> None:
     data = sent([Frame(Opcode.BINARY, b"a", fin=False), Frame(Opcode.BINARY, b"b")])
-    assert [message for message, _ in FrameParser().cut(data)] == [None, None]
+    assert [message for message, _ in FrameParser().parse(data)] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_a_message_within_fragments_is_left_to_the_library() -> None:
 def test_after_a_mistake_everything_is_the_librarys(mistake: bytes) -> None:
     frames = FrameParser()
     good = sent([Frame(Opcode.BINARY, b"good")])
-    assert list(frames.cut(good + mistake[:2]))[:1] == [(b"good", b"")]
-    told = [*frames.cut(mistake[2:]), *frames.cut(good)]
+    assert list(frames.parse(good + mistake[:2]))[:1] == [(b"good", b"")]
+    told = [*frames.parse(mistake[2:]), *frames.parse(good)]
     assert all(message is None for message, _ in told)
 
 
 def test_a_frame_to_come_costs_no_more_than_a_frame() -> None:
     frames = FrameParser()
     claim = Frame(Opcode.BINARY, b"x" * MAX_FRAME_BYTES).serialize(mask=True)
-    assert list(frames.cut(claim[:-1])) == []
-    assert [len(message or b"") for message, _ in frames.cut(claim[-1:])] == [MAX_FRAME_BYTES]
+    assert list(frames.parse(claim[:-1])) == []
+    assert [len(message or b"") for message, _ in frames.parse(claim[-1:])] == [MAX_FRAME_BYTES]
 
 
 @given(payloads | st.text(max_size=200) | st.just(b"y" * 70_000))
@@ -106,12 +106,12 @@ def test_our_frames_are_the_librarys(payload: bytes | str) -> None:
 
 def test_a_close_is_the_librarys() -> None:
     goodbye = Frame(Opcode.CLOSE, Close(1000, "").serialize()).serialize(mask=True)
-    assert list(FrameParser().cut(goodbye)) == [(None, goodbye)]
+    assert list(FrameParser().parse(goodbye)) == [(None, goodbye)]
 
 
 def test_what_is_left_to_the_library_is_not_cut() -> None:
     frames = FrameParser()
     frames.pass_through()
     data = sent([Frame(Opcode.BINARY, b"a"), Frame(Opcode.BINARY, b"b")])
-    assert list(frames.cut(data[:3])) == [(None, data[:3])]
-    assert list(frames.cut(data[3:])) == [(None, data[3:])]
+    assert list(frames.parse(data[:3])) == [(None, data[:3])]
+    assert list(frames.parse(data[3:])) == [(None, data[3:])]

@@ -28,7 +28,7 @@ def driver(seq: int = 0, jobs: tuple[HeldJob, ...] = (), offer: str | None = Non
 
 def welcomed(seq: int = 0) -> Session:
     session = Session("phoenix", "d1")
-    assert not list(session.greeted(1))
+    assert not list(session.registered(1))
     assert not list(session.welcomed(DriverSnapshot(0, driver(seq), None, ())))
     return session
 
@@ -113,7 +113,7 @@ def test_pushes_wait_for_welcome_which_may_have_told_them() -> None:
     assert direct(session, state(4)) == []
     assert relayed(session, state(4)) == []
     assert direct(session, state(5)) == []
-    assert list(session.greeted(1)) == []
+    assert list(session.registered(1)) == []
     snapshot = DriverSnapshot(0, driver(seq=4), None, ())
     assert list(session.welcomed(snapshot)) == [Write(state(5))]
 
@@ -139,15 +139,15 @@ def test_a_newer_socket_replaces_this_one(early: bool) -> None:
     replaced = Push("d1", 0, PushKind.REPLACED, epoch=7)
     if early:  # told before the store has told this socket its own epoch
         assert direct(session, replaced) == []
-        assert list(session.greeted(6)) == [End(Close.REPLACED)]
+        assert list(session.registered(6)) == [End(Close.REPLACED)]
     else:
-        assert list(session.greeted(6)) == []
+        assert list(session.registered(6)) == []
         assert direct(session, replaced) == [End(Close.REPLACED)]
 
 
 def test_a_socket_is_not_replaced_by_itself_or_an_older_one() -> None:
     session = Session("phoenix", "d1")
-    assert list(session.greeted(7)) == []
+    assert list(session.registered(7)) == []
     for epoch in (6, 7):
         assert direct(session, Push("d1", 0, PushKind.REPLACED, epoch=epoch)) == []
 

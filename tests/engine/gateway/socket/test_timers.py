@@ -12,7 +12,7 @@ TIMEOUTS = SocketTimeouts(ping_ms=1000, hello_within_s=5, expiry_notice_s=60)
 
 def greeted(now_s: float = 100.0) -> SocketTimers:
     timers = SocketTimers(TIMEOUTS, now_s)
-    timers.greeted(now_s, spread=1.0)
+    timers.hello_received(now_s, spread=1.0)
     timers.authorized(now_s, now_s + 3600, 99)
     return timers
 
@@ -29,7 +29,7 @@ def test_pings_go_out_and_any_frame_answers_them() -> None:
     assert timers.next_s() == 101.0
     assert list(timers.due(101.0)) == [Ping()]
     assert timers.next_s() == 102.0
-    timers.heard_s = 101.9
+    timers.last_frame_s = 101.9
     assert list(timers.due(102.0)) == [Ping()]
     assert list(timers.due(103.0)) == [Ping()]
     assert timers.next_s() == 103.9
@@ -38,20 +38,20 @@ def test_pings_go_out_and_any_frame_answers_them() -> None:
 
 def test_sockets_opened_together_are_not_pinged_together() -> None:
     timers = SocketTimers(TIMEOUTS, 100.0)
-    timers.greeted(100.0, spread=0.0)
+    timers.hello_received(100.0, spread=0.0)
     assert timers.next_s() == 100.5
 
 
 def test_a_token_is_told_of_once_and_then_ends_the_socket() -> None:
     timers = greeted()
     timers.authorized(100.0, 240.0, 240_000)
-    timers.heard_s = 180.0
+    timers.last_frame_s = 180.0
     assert AuthExpiring(240_000) in list(timers.due(180.0))
-    timers.heard_s = 190.0
+    timers.last_frame_s = 190.0
     assert list(timers.due(190.0)) == [Ping()]
     assert list(timers.due(240.0)) == [Close.TOKEN_EXPIRED]
     timers.authorized(200.0, 400.0, 400_000)
-    timers.heard_s = 340.0
+    timers.last_frame_s = 340.0
     assert AuthExpiring(400_000) in list(timers.due(340.0))
 
 
@@ -59,7 +59,7 @@ def notices(timers: SocketTimers, from_s: float, to_s: float) -> list[float]:
     """When the app hears that its token expires, looking every quarter of a second."""
     heard = []
     for quarter in range(int(from_s * 4), int(to_s * 4) + 1):
-        timers.heard_s = quarter / 4
+        timers.last_frame_s = quarter / 4
         heard += [quarter / 4 for due in timers.due(quarter / 4) if isinstance(due, AuthExpiring)]
     return heard
 

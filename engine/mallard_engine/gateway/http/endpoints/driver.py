@@ -77,7 +77,7 @@ class DriverApi:
             data = await read_body(request)
             asked = _message(message, body, data, request.path_params)
             session = await self._session(principal)
-            reply = await Requests(self._services, session).carry_out(asked)
+            reply = await Requests(self._services, session).execute(asked)
             return JsonResponse(_only(reply, DriverReply))
 
         return handle

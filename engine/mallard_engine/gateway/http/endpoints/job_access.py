@@ -1,4 +1,4 @@
-"""Reading jobs on somebody's behalf: another's job is as if it did not exist."""
+"""Reads jobs on behalf of a token. A job of another service is reported as missing."""
 
 import asyncio
 from typing import Final
@@ -18,44 +18,46 @@ from mallard_protocol.lifecycle import HELD, TERMINAL
 
 _POLL_S: Final = 0.1
 _SETTLED: Final = HELD | TERMINAL
-# A service can cause a line with each request.
+# A service can cause one line per request.
 _log = RateLimitedLog(structlog.get_logger(__name__))
 
 
 def owner_of(principal: Principal) -> str | None:
-    """Whose jobs the principal sees; None: everybody's."""
+    """Return the service whose jobs the principal sees; None if it sees all."""
     return None if principal.role is Role.OPERATOR else principal.sub
 
 
 async def job_of(request: Request, principal: Principal, store: Storage) -> Job:
-    """The job of the path. Raises ``NoSuchJob``, also for another service's."""
+    """Return the job of the path. Raises `NoSuchJob`, also for a job of another service."""
     job_id = request.path_params["id"]
     if not is_job_id(job_id):
         raise NoSuchJob(job_id)
     job = await store.jobs.get(job_id)
     if owner_of(principal) not in {None, job.service}:
-        _log.warning("another's job asked for", service=principal.sub, example={"job": job_id})
+        _log.warning(
+            "job of another service requested", service=principal.sub, example={"job": job_id}
+        )
         raise NoSuchJob(job_id)
     return job
 
 
 def ref_of(job: Job) -> JobRef:
-    """How the store is told which job."""
+    """Return the reference that the ports take."""
     return JobRef(job.id, job.mall)
 
 
 def wait_of(request: Request) -> int:
-    """How long the request asks to wait, in seconds."""
+    """Return how long the request asks to wait, in seconds."""
     return whole_number(request, "wait_s", low=0, high=MAX_WAIT_S, default=0)
 
 
 async def settled(
     job: Job, request: Request, store: Storage, wait_s: int, leaving: asyncio.Event
 ) -> Job:
-    """Return the job once it is assigned or has ended, or as it is after ``wait_s``.
+    """Return the job once it is assigned or has ended, or its state after `wait_s`.
 
-    The wait ends when the client, the store or this node goes away: what was read last is the
-    answer.
+    If the client disconnects, the store fails or the node shuts down, the wait ends with the state
+    that was read last.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s

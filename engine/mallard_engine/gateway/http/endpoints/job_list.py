@@ -1,7 +1,7 @@
-"""The list of jobs: the markets' lists merged, newest first, page by page.
+"""Lists jobs, newest first, by merging the lists of the markets page by page.
 
-Job ids sort by time whatever their market, so one ULID is a cursor into all markets at once:
-a page holds what is older than it.
+Job ids sort by time in every market, so one ULID is a cursor into all of them: a page holds the
+jobs that are older than it.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.endpoints.job_access import owner_of
 from mallard_engine.gateway.http.parameters import bad_request, instant_ms, is_id, whole_number
 from mallard_engine.gateway.http.request_parsing import JsonResponse
-from mallard_engine.gateway.http.views import job_view, shown
+from mallard_engine.gateway.http.views import job_view, views_of
 from mallard_engine.gateway.services import Services
 from mallard_engine.ports import JobPage, JobQuery
 from mallard_protocol import resources
@@ -24,19 +24,19 @@ from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState
 
 _DEFAULT_PAGE: Final = 50
-# An id is made a moment before its job is stored, by the clock that the node last heard.
+# An id is created before its job is stored, by the node's last reading of the store's clock.
 _ID_MARGIN_MS: Final = 60_000
 
 
 class JobList:
-    """``GET /v1/jobs``."""
+    """The handler of `listJobs`."""
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
         self._markets = tuple(services.places.markets)
 
     async def page(self, request: Request, principal: Principal) -> Response:
-        """A page of the jobs that the principal sees, of one market or of all."""
+        """Return a page of the jobs that the principal may see, of one market or of all."""
         limit = whole_number(request, "limit", low=1, high=MAX_PAGE, default=_DEFAULT_PAGE)
         query = _query_of(request)
         newest = first_ulid(query.created_to_ms + _ID_MARGIN_MS)
@@ -54,12 +54,12 @@ class JobList:
                     cursor=f"job_{market}.{min(cursor, newest)}",
                     oldest=f"job_{market}.{oldest}",
                 )
-                for market in self._asked(request.query_params.get("market"))
+                for market in self._markets_of(request.query_params.get("market"))
             )
         )
         return JsonResponse(merged(pages, limit))
 
-    def _asked(self, market: str | None) -> tuple[str, ...]:
+    def _markets_of(self, market: str | None) -> tuple[str, ...]:
         if market is None:
             return self._markets
         if market not in self._markets:
@@ -68,7 +68,7 @@ class JobList:
 
 
 def _query_of(request: Request) -> JobQuery:
-    """The filters of a request."""
+    """Parse the filters of a request."""
     external_id = request.query_params.get("external_id")
     if external_id is not None and not is_id(external_id):
         raise bad_request("external_id is 1-64 of A-Z a-z 0-9 _ . : -")
@@ -86,7 +86,7 @@ def _query_of(request: Request) -> JobQuery:
 
 
 def _states(text: str | None) -> frozenset[str]:
-    """The states of a list with commas; none: any."""
+    """Parse a comma-separated list of states; empty means any state."""
     if text is None:
         return frozenset()
     states = frozenset(text.split(","))
@@ -96,11 +96,11 @@ def _states(text: str | None) -> frozenset[str]:
 
 
 def merged(pages: list[JobPage], limit: int) -> resources.JobList:
-    """One page out of one of each market.
+    """Merge one page of each market into one page.
 
-    A market's page may end before it is full, as a store looks through only so many jobs a call.
-    What other markets have from before that point is left to the next page, or jobs of the first
-    market would come after older ones.
+    A market's page may end before it is full, since the store scans a bounded number of jobs per
+    call. Jobs of other markets that are older than that point are left to the next page; otherwise
+    newer jobs of the first market would follow them.
     """
     horizons = [ulid_of_job(page.next_cursor) for page in pages if page.next_cursor]
     horizon = max(horizons, default="")
@@ -108,4 +108,4 @@ def merged(pages: list[JobPage], limit: int) -> resources.JobList:
     jobs.sort(key=lambda job: ulid_of_job(job.id), reverse=True)
     page = jobs[:limit]
     cursor = ulid_of_job(page[-1].id) if len(jobs) > limit else horizon or None
-    return resources.JobList(shown(page, job_view, lambda job: job.id), cursor)
+    return resources.JobList(views_of(page, job_view, lambda job: job.id), cursor)

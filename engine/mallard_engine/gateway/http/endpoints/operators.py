@@ -13,7 +13,7 @@ from mallard_engine.gateway.http.parameters import is_id, metres, point
 from mallard_engine.gateway.http.problems import invalid_fields, not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
-from mallard_engine.gateway.http.views import driver_view, job_view, shown
+from mallard_engine.gateway.http.views import driver_view, job_view, views_of
 from mallard_engine.gateway.services import Services
 from mallard_engine.ports import NoSuchDriver
 from mallard_protocol.bodies import decode_json_body
@@ -63,7 +63,7 @@ class OperatorsApi:
         lat, lon = point(request, "near") or (centroid.y, centroid.x)
         radius_m = metres(request, "radius_m", high=_MAX_RADIUS_M, default=_DEFAULT_RADIUS_M)
         found = await self._store.drivers.near(market.id, lat, lon, radius_m, MAX_DRIVERS)
-        views = shown(found, lambda it: self._view(market.id, it), lambda it: it.id)
+        views = views_of(found, lambda it: self._view(market.id, it), lambda it: it.id)
         return JsonResponse(DriverList(views))
 
     async def suspend(self, request: Request, _principal: Principal) -> Response:

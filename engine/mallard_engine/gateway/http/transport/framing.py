@@ -1,11 +1,10 @@
-"""Where one HTTP/1.1 request of a connection ends and the next begins (RFC 9112).
+"""Finds where one HTTP/1.1 request of a connection ends and the next begins (RFC 9112).
 
-The parser reads all that it is given, and a client may send a thousand requests in one segment. So
-the protocol gives it one request at a time, cut here. The parser stays the judge of what is
-well-formed: when it disagrees about an end, the request is malformed.
+The parser reads everything that it is fed, and a client may send a thousand requests in one
+segment. So the protocol feeds it one request at a time, split here. If the parser disagrees about
+the end of a request, the request is malformed.
 
-Bytes that are neither body nor request (the head, lines of chunk sizes, trailers) are limited
-together, for each request.
+The head, the lines of chunk sizes and the trailers of a request share one limit.
 """
 
 import re
@@ -16,8 +15,8 @@ MAX_OVERHEAD_BYTES: Final = 16_384
 MAX_HEADERS: Final = 100
 # RFC 9112, section 2.2: a server should ignore an empty line before a request. One is enough.
 _MAX_EMPTY_LINES: Final = 2
-# Of one call of `body`: small chunks are dear, and others wait for the event loop.
-_LINES_AT_ONCE: Final = 64
+# Per call of `body`: small chunks cost CPU while other clients wait for the event loop.
+_MAX_LINES_PER_CALL: Final = 64
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _EMPTY_LINE: Final = b"\r\n"
@@ -25,11 +24,11 @@ _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
 class HeadTooLarge(Exception):
-    """The head, the trailers or the framing of the chunks are over the limit."""
+    """The head, the trailers and the chunk sizes exceed their limit."""
 
 
 class Malformed(Exception):
-    """The bytes are no HTTP/1.1 request."""
+    """The bytes are not an HTTP/1.1 request."""
 
 
 class _Part(Enum):
@@ -40,20 +39,22 @@ class _Part(Enum):
 
 
 class Framing:
-    """The framing of one connection's requests. Methods raise `HeadTooLarge` and `Malformed`."""
+    """Tracks the framing of one connection. Methods raise `HeadTooLarge` and `Malformed`."""
 
     __slots__ = ("_left", "_line", "_overhead", "_part")
 
     def __init__(self) -> None:
         self._part = _Part.HEAD
         self._overhead = 0
-        self._left = 0  # bytes of the body, or of the chunk and its end
-        self._line = b""  # the beginning of a line of which the rest has not come yet
+        self._left = 0  # bytes of the body, or of the chunk and its line end
+        self._line = b""  # an incomplete line
 
     def head(self, data: bytes) -> tuple[int, int] | None:
         """Return where the head in `data` begins and ends; None while it is incomplete.
 
-        `data` starts where the last request ended, and is given again with what comes next.
+        Args:
+            data: the input after the last request. While the head is incomplete, the next call
+                passes the same bytes and those that followed.
         """
         start = 0
         while data.startswith(_EMPTY_LINE, start):
@@ -67,7 +68,7 @@ class Framing:
         if end < 0:
             line = data.find(b"\n", start)
             if line >= 0 and data[line - 1 : line] != b"\r":
-                raise Malformed  # lines that end otherwise: this head would never end
+                raise Malformed  # without CR LF, the end of this head would never be found
             return None
         if data.count(b"\r\n", start, end) > MAX_HEADERS:
             raise HeadTooLarge
@@ -75,24 +76,24 @@ class Framing:
         return start, end + len(_END_OF_HEAD)
 
     def expect_length(self, size: int) -> None:
-        """The head was taken and says that a body of so many bytes follows."""
+        """Expect a body of this many bytes after the head."""
         self._part, self._left = _Part.LENGTH, size
 
     def expect_chunks(self) -> None:
-        """The head was taken and says that a chunked body follows."""
+        """Expect a chunked body after the head."""
         self._part, self._left, self._line = _Part.CHUNKS, 0, b""
 
     def body(self, data: bytes) -> tuple[int, bool]:
         """Return how many bytes of `data` belong to the body, and whether it ends there.
 
-        That may be fewer than there are: call it again with the rest.
+        A call examines a bounded number of lines: call it again with the rest.
         """
         if self._part is _Part.LENGTH:
             taken = min(self._left, len(data))
             self._left -= taken
             return taken, not self._left
         position, end, lines = 0, len(data), 0
-        while position < end and lines < _LINES_AT_ONCE:
+        while position < end and lines < _MAX_LINES_PER_CALL:
             if self._left:
                 taken = min(self._left, end - position)
                 self._left -= taken
@@ -111,12 +112,12 @@ class Framing:
         return position, False
 
     def next_request(self) -> None:
-        """The request is over."""
+        """Start over with the next request."""
         self._part = _Part.HEAD
         self._overhead = 0
 
     def _take_line(self) -> bool:
-        """Take a line between chunks; return whether it was the last of the request."""
+        """Process a line between chunks; return whether it was the last of the request."""
         line, self._line = self._line, b""
         if self._part is _Part.TRAILERS:
             return line == _EMPTY_LINE

@@ -1,4 +1,4 @@
-"""The rules for a request's head that the parser leaves to the server (RFC 9112)."""
+"""Checks a request's head by the rules that the parser does not apply (RFC 9112)."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 def check_host(version: str, headers: Sequence[Header]) -> None:
     """Refuse a head without exactly one valid `Host` (RFC 9112, section 3.2).
 
-    HTTP/1.0 may leave it out.
+    HTTP/1.0 allows it to be missing.
 
     Raises:
         Malformed: the request must be answered with 400.
@@ -35,10 +35,10 @@ def check_host(version: str, headers: Sequence[Header]) -> None:
 
 
 def body_length(version: str, headers: Sequence[Header]) -> int | None:
-    """Return the length of the body that follows a head; None when it comes in chunks.
+    """Return the length of the body that follows a head; None if it is chunked.
 
-    Anything that another server on the way could read differently is refused (RFC 9112, section
-    6.3, and request smuggling).
+    A head that another server could interpret differently is refused (RFC 9112, section 6.3), which
+    prevents request smuggling.
 
     Raises:
         Malformed: the request must be answered with 400.
@@ -57,9 +57,9 @@ def body_length(version: str, headers: Sequence[Header]) -> int | None:
 
 
 def without_upgrade(head: bytes) -> bytes:
-    """Return the head without its wish for another protocol, which a server may ignore.
+    """Return the head without its `Upgrade` field, which a server may ignore.
 
-    The parser stops behind a head that asks for an upgrade, although the body of an ordinary
-    request follows: Java's HTTP client asks for `h2c` with each first request.
+    The parser stops after a head that asks for an upgrade, although the body of an ordinary request
+    follows. Java's HTTP client asks for `h2c` with its first request.
     """
     return _UPGRADE.sub(b"\r\nx-upgrade:", head)

@@ -1,12 +1,12 @@
-"""uvicorn's protocol of HTTP/1.1 with the limits that it lacks.
+"""Extends uvicorn's HTTP/1.1 protocol with limits.
 
-- One request of a connection at a time: the next is not read before the answer is written, and
-  reading pauses while one waits. So a connection holds one request and one segment of input.
-- A head must be complete within 5 s and 16 KiB, a body within 5 s more, the next request within 5 s
-  of the last answer. Only the first byte of a request stops that clock, not an empty line.
-- A client that does not take its answer is cut.
-- What is ambiguous is refused with 400 (`http_head`).
-- A finished request is forgotten at once; nothing here waits for the garbage collector.
+- A connection handles one request at a time. The next one is not read before the response is
+  written, and reading pauses while one waits. So a connection holds one request and one segment.
+- A head must be complete within 5 s and 16 KiB, a body within 5 s more, and the next request must
+  begin within 5 s of the last response. An empty line does not count as a beginning.
+- A client that does not read its response is disconnected.
+- An ambiguous request is refused with 400 (`head`).
+- A finished request leaves no reference cycles, so the garbage collector has nothing to find.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from mallard_engine.gateway.socket.protocol import (
     NOSNIFF,
     SLOW_READER_S,
     DriverSocketProtocol,
-    cut,
+    abort,
     has_unsent,
     limit_unsent,
 )
@@ -50,32 +50,32 @@ HEAD_WITHIN_S: Final = 5.0
 BODY_WITHIN_S: Final = 5.0
 KEEP_ALIVE_S: Final = 5.0
 UNSENT_WITHIN_S: Final = 5.0
-# A client whose connection ends with an error may still be sending: so much longer, and so much
-# more, is read and thrown away, or it would see a reset instead of the answer.
+# A client whose connection ends with an error may still be sending. Its input is read and discarded
+# up to these limits; otherwise it would see a reset instead of the response.
 REFUSAL_WITHIN_S: Final = 1.0
 _MAX_DISCARDED_BYTES: Final = 262_144
-# A body that comes after its request was answered is thrown away, up to here.
+# A body that arrives after the response is discarded up to this size.
 _MAX_UNREAD_BODY_BYTES: Final = 2 << 20
-_MAX_ANSWER_S: Final = 30.0
-# Between the pipelined requests of a client that has shown no good token: one connection must not
+_MAX_RESPONSE_S: Final = 30.0
+# Delay between the pipelined requests of an unauthenticated client, so that one connection cannot
 # fill the event loop.
 UNAUTHENTICATED_PAUSE_S: Final = 0.01
-# What strangers cause besides the reading of their input, about: an accept, an answer, a handshake.
+# Estimated CPU time that an unauthenticated client causes besides the parsing of its input.
 _ACCEPT_COST_S: Final = 0.0002
-_ANSWER_COST_S: Final = 0.0005
+_RESPONSE_COST_S: Final = 0.0005
 _HANDSHAKE_COST_S: Final = 0.001
 MAX_HELD_BODY_BYTES: Final = 65_536
-"""Reading pauses while so much of a body waits for the application."""
+"""Reading pauses while the application has this much of a body to read."""
 
 
 class EngineConfig(Config):
-    """uvicorn's configuration of one listener, and the connections that it counts."""
+    """uvicorn's configuration of one listener, with the counter of its connections."""
 
     connections: Connections
 
 
 class TimeoutHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1, for so long and no longer."""
+    """HTTP/1.1 with a time limit on each step of a request."""
 
     cycle: Cycle | None  # type: ignore[assignment]
     flow: Flow
@@ -91,93 +91,93 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._limits = cast(EngineConfig, config).connections
         self._peer: Peer | None = None
         self._framing = Framing()
-        self._rest = b""  # input that waits for its turn, or for the rest of its head
-        self._waits_for_turn = False  # what was read is handled in a later turn of the loop
+        self._rest = b""  # unprocessed input, or an incomplete head
+        self._is_scheduled = False  # input is handled in a later loop iteration
         self._in_head = False  # the parser is reading a head
-        self._in_body = False  # the request's end has not come yet
-        self._has_begun = False  # bytes of the next head have come
-        self._is_over = False  # nothing is read any more
+        self._in_body = False  # the end of the request has not arrived
+        self._has_begun = False  # the next head has begun to arrive
+        self._is_over = False  # no more input is parsed
         self._wants_upgrade = False
         self._unread = 0
         self._deadline: TimerHandle | None = None
         self._slow: TimerHandle | None = None
         self._pause: TimerHandle | None = None
 
-    # -- the transport's side
+    # -- transport callbacks
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock of the first request, unless there are too many connections."""
+        """Start the timer of the first request, unless there are too many connections."""
         super().connection_made(transport)
         self.flow = Flow(transport)
         host = self.client[0] if self.client else ""
-        self._peer = self._limits.open(host, partial(cut, transport))
+        self._peer = self._limits.open(host, partial(abort, transport))
         if self._peer is None:
             self._is_over = True
-            cut(transport)
+            abort(transport)
             return
         self._peer.charge(_ACCEPT_COST_S)
         limit_unsent(transport, UNSENT_WITHIN_S)
-        self._wait_at_most(HEAD_WITHIN_S, self._too_slow)
+        self._wait_at_most(HEAD_WITHIN_S, self._on_too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks and forget everything."""
-        self._stop_clocks()
+        """Stop the timers and drop all references."""
+        self._stop_timers()
         if self._peer is not None:
             self._peer.close()
         self.connections.discard(self)
         cycle, self.cycle = self.cycle, None
         if cycle is not None:
-            cycle.break_off()
+            cycle.abort()
         self.flow.resume_writing()
         if exc is None:
             self.transport.close()
-        self._forget()
+        self._release()
 
     def data_received(self, data: bytes) -> None:
-        """Take input, as far as it is its turn."""
+        """Buffer input and parse as much as this client may use now."""
         if self._is_over:
             self._discard(len(data))
         elif not self.transport.is_closing():
             self._rest = self._rest + data if self._rest else data
-            self._advance_in_turn()
+            self._schedule_advance()
 
     def pause_writing(self) -> None:
-        """Start the clock of a client that does not read."""
+        """Start the timer of a client that does not read."""
         super().pause_writing()
         if self._slow is None:
-            self._look_at_reader(self.transport.get_write_buffer_size() + 1, self.loop.time())
+            self._check_reader(self.transport.get_write_buffer_size() + 1, self.loop.time())
 
     def resume_writing(self) -> None:
-        """Stop it."""
+        """Stop the timer of a client that does not read."""
         if self._slow is not None:
             self._slow.cancel()
             self._slow = None
         super().resume_writing()
 
     def shutdown(self) -> None:
-        """Finish the request under way, if there is one, and close."""
+        """Close after the current request, or at once if there is none."""
         if self.cycle is None:
             self.transport.close()
         else:
             self.cycle.keep_alive = False
 
-    # -- one request after the other
+    # -- one request at a time
 
-    def _advance_in_turn(self, *, at_once: bool = True) -> None:
-        """Take input now, or when it is the turn of this client."""
-        if self._peer is None or self._waits_for_turn:
+    def _schedule_advance(self, *, at_once: bool = True) -> None:
+        """Parse input now, or when this client's share of the event loop allows it."""
+        if self._peer is None or self._is_scheduled:
             return
-        self._waits_for_turn = True
+        self._is_scheduled = True
         if at_once:
             self._peer.run(self._advance)
         else:
             self._peer.later(self._advance)
-        if self._waits_for_turn and not self._is_over:
+        if self._is_scheduled and not self._is_over:
             self.flow.hold()
-            self._hold()
+            self._account()
 
     def _advance(self) -> None:
-        self._waits_for_turn = False
+        self._is_scheduled = False
         ends_s = perf_counter() + SLICE_S
         has_more = True
         try:
@@ -192,28 +192,28 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if self._is_over:
             return
         if self._rest and has_more:
-            self._advance_in_turn(at_once=False)
+            self._schedule_advance(at_once=False)
             return
         if self._rest and self.cycle is not None:
             self.flow.hold()
         else:
             self.flow.release()
-        self._hold()
+        self._account()
 
     def _take(self) -> bool:
-        """Take the next piece of input; return whether there may be more to take."""
+        """Parse the next piece of input; return whether there may be more."""
         if self._in_body:
             self._take_body()
             return True
         if self.cycle is not None:
             if not self.cycle.keep_alive:
-                self._rest = b""  # what follows the last request is no request
+                self._rest = b""  # the connection closes after the current request
             return False
         span = self._framing.head(self._rest)
         if span is None:
             if not self._has_begun and self._rest.strip(b"\r\n"):
                 self._has_begun = True
-                self._wait_at_most(HEAD_WITHIN_S, self._too_slow)
+                self._wait_at_most(HEAD_WITHIN_S, self._on_too_slow)
             return False
         head, self._rest = self._rest[span[0] : span[1]], self._rest[span[1] :]
         self._take_head(head)
@@ -226,19 +226,19 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(head)
         except httptools.HttpParserUpgrade:
             self._wants_upgrade = True
-        # Not in the handler: whatever is raised from here on would hold on to its frames.
+        # Outside of the except block: an exception raised in it would keep its frames alive.
         if self._wants_upgrade:
             self._upgrade(head)
             return
-        if self._in_head:  # the parser sees no end of the head where there is one
+        if self._in_head:  # the parser disagrees about the end of the head
             raise Malformed
         if self._in_body:
-            self._wait_at_most(BODY_WITHIN_S, self._too_slow)
+            self._wait_at_most(BODY_WITHIN_S, self._on_too_slow)
 
     def _upgrade(self, head: bytes) -> None:
-        """Hand a handshake over; take any other wish for an upgrade as a plain request."""
+        """Switch to WebSocket, or treat a request for any other upgrade as a plain one."""
         if self._should_upgrade() and self.scope["method"] == "GET":
-            self._hand_over()
+            self._switch_to_websocket()
             return
         plain = without_upgrade(head)
         if plain == head:
@@ -250,16 +250,16 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         taken, ends = self._framing.body(self._rest)
         piece, self._rest = self._rest[:taken], self._rest[taken:]
         self.parser.feed_data(piece)
-        if self._in_body is ends:  # the parser sees the end elsewhere
+        if self._in_body is ends:  # the parser disagrees about the end of the body
             raise Malformed
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a line of the head; a trailer changes nothing of a request under way."""
+        """Store a header field; ignore trailers."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Check the head, and start the application."""
+        """Check the head and start the application."""
         self._in_head = False
         version = self.parser.get_http_version()
         if version not in VERSIONS:
@@ -276,7 +276,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._start(version)
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body; throw it away if the request is answered already."""
+        """Pass a part of the body on; discard it if the request is answered already."""
         cycle = self.cycle
         if cycle is None:
             self._unread += len(body)
@@ -289,13 +289,13 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """Stop the clock: the rest is up to us."""
+        """Stop the request's timer, or start that of the next request."""
         self._in_body = False
         self._framing.next_request()
         if self.parser.should_upgrade():
             return
         if self.cycle is None:
-            self._wait_at_most(KEEP_ALIVE_S, self._idle_too_long)
+            self._wait_at_most(KEEP_ALIVE_S, self._on_idle)
             return
         self._stop_deadline()
         self.cycle.more_body = False
@@ -324,13 +324,13 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         if self._peer is not None:
-            self._peer.charge(_ANSWER_COST_S)
+            self._peer.charge(_RESPONSE_COST_S)
         task = self.loop.create_task(cycle.run_asgi(self.app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
     def on_response_complete(self) -> None:
-        """Forget the request, and take the next one."""
+        """Drop the request and parse the next one."""
         self.server_state.total_requests += 1
         cycle, self.cycle = self.cycle, None
         if cycle is not None:
@@ -338,18 +338,18 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if self._is_over or self.transport.is_closing():
             return
         if not self._in_body:
-            self._wait_at_most(KEEP_ALIVE_S, self._idle_too_long)
+            self._wait_at_most(KEEP_ALIVE_S, self._on_idle)
         if self._rest and self._peer is not None and self._peer.is_unauthenticated:
-            self._pause = self.loop.call_later(UNAUTHENTICATED_PAUSE_S, self._advance_in_turn)
+            self._pause = self.loop.call_later(UNAUTHENTICATED_PAUSE_S, self._schedule_advance)
         else:
-            self._advance_in_turn()
+            self._schedule_advance()
 
-    def _hand_over(self) -> None:
-        """Hand the connection over; a socket has its own limits."""
-        # Names in lower case, as ASGI wants them: the socket's parser keeps them as they are.
+    def _switch_to_websocket(self) -> None:
+        """Give the connection to the WebSocket protocol, which has its own limits."""
+        # The names are in lower case, as ASGI requires; the WebSocket parser does not change them.
         lines = b"".join(b"%s: %s\r\n" % header for header in self.headers)
         head = b"GET " + self.url + b" HTTP/1.1\r\n" + lines + b"\r\n"
-        self._stop_clocks()
+        self._stop_timers()
         self._is_over = True
         self.flow.release()
         self.connections.discard(self)
@@ -360,55 +360,55 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if peer is not None:
             peer.charge(_HANDSHAKE_COST_S)
         cast(DriverSocketProtocol, protocol).take_over(self.transport, peer, head, self._rest)
-        self._forget()
+        self._release()
 
-    # -- the end
+    # -- closing
 
     def _refuse(self, code: ProblemCode) -> None:
-        """Answer with a problem and end the connection."""
+        """Answer with a problem and close the connection."""
         self._limits.refuse(code.value)
         self._is_over = True
         self._rest = b""
-        self._hold()
+        self._account()
         cycle, self.cycle = self.cycle, None
         has_started = cycle is not None and cycle.response_started
         if cycle is not None:
-            cycle.break_off()
+            cycle.abort()
         if has_started:
-            cut(self.transport)
+            abort(self.transport)
             return
         self.flow.release()
         self.transport.write(_refusal(code))
         self.transport.write_eof()
         self._unread = 0
-        self._wait_at_most(REFUSAL_WITHIN_S, partial(cut, self.transport))
+        self._wait_at_most(REFUSAL_WITHIN_S, partial(abort, self.transport))
 
     def _discard(self, size: int) -> None:
         self._unread += size
         if self._unread > _MAX_DISCARDED_BYTES:
-            cut(self.transport)
+            abort(self.transport)
 
-    def _too_slow(self) -> None:
+    def _on_too_slow(self) -> None:
         self._limits.refuse("slow")
-        cut(self.transport)
+        abort(self.transport)
 
-    def _idle_too_long(self) -> None:
+    def _on_idle(self) -> None:
         if has_unsent(self.transport):
-            self._unread_answer()
+            self._on_unread_response()
         else:
             self.transport.close()
 
-    def _unread_answer(self) -> None:
+    def _on_unread_response(self) -> None:
         self._limits.refuse("unread")
-        cut(self.transport)
+        abort(self.transport)
 
-    def _look_at_reader(self, left: int, since_s: float) -> None:
-        """Cut a client that took nothing since the last look, or that takes too long in all."""
+    def _check_reader(self, left: int, since_s: float) -> None:
+        """Disconnect a client that has read nothing since the last check or is too slow overall."""
         size = self.transport.get_write_buffer_size()
-        if size >= left or self.loop.time() - since_s > _MAX_ANSWER_S:
-            self._unread_answer()
+        if size >= left or self.loop.time() - since_s > _MAX_RESPONSE_S:
+            self._on_unread_response()
         else:
-            self._slow = self.loop.call_later(SLOW_READER_S, self._look_at_reader, size, since_s)
+            self._slow = self.loop.call_later(SLOW_READER_S, self._check_reader, size, since_s)
 
     def _wait_at_most(self, seconds: float, then: Callable[[], None]) -> None:
         self._stop_deadline()
@@ -419,27 +419,27 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _stop_clocks(self) -> None:
+    def _stop_timers(self) -> None:
         self._stop_deadline()
-        for clock in (self._slow, self._pause):
-            if clock is not None:
-                clock.cancel()
+        for timer in (self._slow, self._pause):
+            if timer is not None:
+                timer.cancel()
         self._slow = self._pause = None
 
-    def _hold(self) -> None:
-        """Account for the input that is kept; too much of it in all ends the connection."""
+    def _account(self) -> None:
+        """Report how much input is buffered; too much of all connections ends this one."""
         held = len(self._rest) + (len(self.cycle.body) if self.cycle is not None else 0)
         if self._peer is not None and not self._peer.hold(held):
             self._is_over = True
             self._rest = b""
-            cut(self.transport)
+            abort(self.transport)
 
     def _new_parser(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
-    def _forget(self) -> None:
-        """Undo the circles of references: this object must go without the garbage collector."""
+    def _release(self) -> None:
+        """Break the reference cycles, so that this object is freed by its reference count."""
         self._is_over = True
         self._rest = b""
         self.parser = self.scope = None  # type: ignore[assignment]
@@ -447,7 +447,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
 @cache
 def _refusal(code: ProblemCode) -> bytes:
-    """Return the whole answer to a request that never reached the application."""
+    """Return the bytes of the response to a request that did not reach the application."""
     response = problem_response(HttpProblem(code))
     headers = (*response.raw_headers, NOSNIFF, (b"connection", b"close"))
     lines = b"".join(b"%s: %s\r\n" % header for header in headers)

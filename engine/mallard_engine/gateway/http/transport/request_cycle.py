@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, and the flow control of its connection."""
+"""One HTTP request with its response, and the flow control of its connection."""
 
 import asyncio
 from typing import Any
@@ -15,41 +15,42 @@ _log = RateLimitedLog(structlog.get_logger(__name__))
 
 
 class Flow(FlowControl):
-    """Flow control that stays paused while a pipelined request waits for its turn."""
+    """Flow control that stays paused while a pipelined request waits."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__(transport)
         self._is_held = False
 
     def hold(self) -> None:
-        """Read nothing, whoever asks for more."""
+        """Pause reading until `release`, whatever else asks to resume."""
         self._is_held = True
         self.pause_reading()
 
     def release(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self._is_held = False
         self.resume_reading()
 
     def resume_reading(self) -> None:
-        """Read again, unless held."""
+        """Resume reading unless it is held."""
         if not self._is_held:
             super().resume_reading()
 
 
 class Cycle(RequestResponseCycle):
-    """A request and its answer."""
+    """A request and its response."""
 
     async def run_asgi(self, app: Any) -> None:
         """Run the application.
 
-        A request that is cancelled, because the node ends, is answered 503 without a traceback.
+        A request that is cancelled because the node shuts down is answered with 503, without a
+        traceback.
         """
         try:
             await app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
             await self._fail(ProblemCode.DRAINING)
-        except Exception as error:  # noqa: BLE001 - logged, and answered 500
+        except Exception as error:  # noqa: BLE001 - it is logged and answered with 500
             _log.error("request failed", error=type(error).__name__, example={"exc_info": error})
             await self._fail(ProblemCode.INTERNAL)
         else:
@@ -77,11 +78,11 @@ class Cycle(RequestResponseCycle):
         )
 
     def forget(self) -> None:
-        """Drop what the request holds; the application may keep a reference to it for a while."""
+        """Drop the body: the application may keep a reference to the request for a while."""
         self.body = bytearray()
 
-    def break_off(self) -> None:
-        """The client is gone, or is answered otherwise."""
+    def abort(self) -> None:
+        """Tell the application that the client is gone or gets another answer."""
         if not self.response_complete:
             self.disconnected = True
         self.message_event.set()
