@@ -1,4 +1,4 @@
-"""How a value of the configuration becomes a checked field of a frozen dataclass."""
+"""Converts configuration values into the fields of frozen dataclasses."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 class Given(NamedTuple):
-    """A value and where it was written: a variable, a flag, a key of the file."""
+    """A value and its origin: a variable, a flag or a key of the file."""
 
     value: Any
     origin: str
 
 
 def flat_names(cls: type, leave_out: Iterable[str] = ()) -> list[str]:
-    """The names by which the fields of a dataclass can be given.
+    """Return the flat names of a dataclass's fields.
 
-    The field `idle` of the dataclass in the field `weights` is `weights_idle`.
+    The field `idle` of the dataclass in the field `weights` has the flat name `weights_idle`.
     """
     names: list[str] = []
     for name, kind in get_type_hints(cls).items():
@@ -36,9 +36,15 @@ def flat_names(cls: type, leave_out: Iterable[str] = ()) -> list[str]:
 
 
 def build(cls: type[T], given: Mapping[str, Given], **built: Any) -> T:
-    """Make the dataclass from values by flat name; `built` are fields that are made already.
+    """Build a dataclass from values by flat name.
 
-    Raises `ConfigError` that tells where the value was written.
+    Args:
+        cls: The dataclass.
+        given: The values by flat name.
+        built: Fields that have their final value already.
+
+    Raises:
+        ConfigError: A value is invalid or unknown; the message names its origin.
     """
     hints = get_type_hints(cls)
     names = flat_names(cls, leave_out=built)
@@ -64,14 +70,14 @@ def build(cls: type[T], given: Mapping[str, Given], **built: Any) -> T:
 
 
 def unknown_key(origin: str, names: Iterable[str]) -> ConfigError:
-    """The error for a key that nothing reads, with the one that may have been meant."""
+    """Return the error for an unknown key, with the closest known name."""
     name = origin.lower().removeprefix("mallard_").rpartition(".")[2].lstrip("-")
     close = difflib.get_close_matches(name, list(names), n=1)
     return ConfigError(f"{origin} is unknown" + (f"; is it {close[0]}?" if close else ""))
 
 
 def _convert(kind: Any, given: Given) -> Any:
-    """The value as the field's type: a variable is text, the file and the flags have types."""
+    """Convert a value to the field's type; variables are text, file and flag values are typed."""
     value, origin = given
     choices = [choice for choice in get_args(kind) if choice is not NoneType]
     if get_origin(kind) is Literal:
@@ -92,7 +98,7 @@ def _convert(kind: Any, given: Given) -> Any:
 
 
 def _convert_each(kind: Any, given: Given) -> tuple[Any, ...]:
-    """The items of a list: in a variable they are parted by commas."""
+    """Convert the items of a list; in a variable they are separated by commas."""
     value, origin = given
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple):

@@ -1,9 +1,9 @@
-"""The engine's settings, as frozen data that is checked when it is built.
+"""A node's settings: frozen data, validated when built, and where their values come from.
 
-A value comes from a flag, else from a `MALLARD_*` variable, else from the TOML file, else it is the
-default below. Figures of the markets stand under `[policy]` for all of them and under
-`[markets.NAME]` for one; a flag or a variable overrides them in every market. An unknown key is an
-error: a misspelt limit would otherwise be no limit.
+Flags override `MALLARD_*` variables, which override the TOML file, which overrides the defaults
+below. Market policies stand under `[policy]` for all markets and under `[markets.NAME]` for one; a
+flag or variable overrides them in every market. An unknown key is an error, as a misspelt limit
+would otherwise be no limit.
 """
 
 import ipaddress
@@ -23,15 +23,15 @@ __all__ = ["ConfigError", "Settings", "load_settings"]
 
 _PREFIX = "MALLARD_"
 _MAX_PORT = 65_535
-# Variables that are not the engine's settings: outside data, the tests' server.
+# Variables that are not settings: data sets and the test suite.
 _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
-# Fields of `Settings` that are tables of their own in the file.
+# Fields of `Settings` that are tables in the file.
 _TABLES = ("policy", "markets")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One node's settings. Raises `ConfigError` for values that cannot be, alone or together."""
+    """One node's settings. Raises `ConfigError` for values that are invalid or contradictory."""
 
     host: str = described(
         "127.0.0.1",
@@ -219,7 +219,7 @@ class Settings:
 
     @property
     def has_token_key(self) -> bool:
-        """Whether a token key is configured; without one, a secret is made in the data folder."""
+        """Whether a token key is configured; if not, a secret is generated in the data folder."""
         return any((self.secret, self.secret_file, self.key_set_file))
 
     @property
@@ -229,11 +229,11 @@ class Settings:
             return False
         try:
             return not ipaddress.ip_address(self.host).is_loopback
-        except ValueError:  # another name: its addresses are not ours to vouch for
+        except ValueError:  # a host name, whose addresses are unknown
             return True
 
     def market_policy(self, market: str) -> MarketPolicy:
-        """The figures of a market: its own, else those of all."""
+        """Return the policy of a market: its own, else the one for all markets."""
         return self.markets.get(market, self.policy)
 
 
@@ -249,9 +249,12 @@ def load_settings(
 ) -> Settings:
     """Merge flags, variables, the TOML file and the defaults into settings.
 
-    `flags` are by setting or figure name (`config` names the TOML file); one that is None was not
-    given. `environ` is the process's by default; an empty variable counts as not set. Raises
-    `ConfigError` with a message for the person who wrote the value.
+    Args:
+        flags: Values by flat name; None counts as not given. `config` names the TOML file.
+        environ: The environment, by default the process's; an empty variable counts as not set.
+
+    Raises:
+        ConfigError: A value is invalid or unknown; the message names its origin.
     """
     over = _variables(os.environ if environ is None else environ)
     over |= {
@@ -264,25 +267,26 @@ def load_settings(
     for_all = _table(file.pop("policy", {}), "policy")
     markets = _tables(file.pop("markets", {}), "markets")
 
-    figure_names = flat_names(MarketPolicy)
+    policy_names = flat_names(MarketPolicy)
     setting_names = flat_names(Settings, leave_out=_TABLES)
     for name, (_, origin) in over.items():
-        if name not in (*figure_names, *setting_names):
-            raise unknown_key(origin, (*figure_names, *setting_names))
-    figures = {name: given for name, given in over.items() if name in figure_names}
+        if name not in (*policy_names, *setting_names):
+            raise unknown_key(origin, (*policy_names, *setting_names))
+    overrides = {name: given for name, given in over.items() if name in policy_names}
     settings = {name: given for name, given in over.items() if name in setting_names}
     return build(
         Settings,
         _table(file, "") | settings,
-        policy=build(MarketPolicy, for_all | figures),
+        policy=build(MarketPolicy, for_all | overrides),
         markets={
-            market: build(MarketPolicy, for_all | own | figures) for market, own in markets.items()
+            market: build(MarketPolicy, for_all | own | overrides)
+            for market, own in markets.items()
         },
     )
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, Given]:
-    """What the variables set, by flat name."""
+    """Return the values of the `MALLARD_*` variables by flat name."""
     return {
         name.removeprefix(_PREFIX).lower(): Given(value, name)
         for name, value in environ.items()
@@ -297,7 +301,7 @@ def _tables(section: Any, where: str) -> dict[str, dict[str, Given]]:
 
 
 def _table(section: Any, where: str) -> dict[str, Given]:
-    """A TOML table by flat name, each value with its place: `weights.idle` is `weights_idle`."""
+    """Flatten a TOML table, each value with its key as origin: `weights.idle` is `weights_idle`."""
     if not isinstance(section, dict):
         raise ConfigError(f"{where} must be a table")
     flat: dict[str, Given] = {}

@@ -1,8 +1,8 @@
-"""How often an app should report its position: less often where nothing depends on it.
+"""The position reporting interval of a driver app: longer while its position matters little.
 
-A driver who is parked, or is too far from every mall to be offered anything, saves its battery; who
-moves, is offered something or holds a job reports at the usual interval. Slowing down waits until
-it is certain, speeding up never does, so that a phone whose fixes jump is told seldom.
+A driver who is parked, or too far from every mall for an offer, reports rarely, to save the
+battery; a driver who moves, has an offer or holds a job reports at the usual interval. Slowing down
+is delayed and rate limited, speeding up is immediate, so that jumping fixes cause few changes.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,23 @@ from mallard_engine.core.places.geo import haversine_m
 PARKED_AFTER_S: Final = 180.0
 # Indoors fixes jump by tens of metres.
 MOVED_M: Final = 75.0
-# Of the radius in which a mall's jobs are offered: out of it, and well inside of it again.
+# Hysteresis, as shares of the offer radius: beyond `FAR` a driver is far, within `NEAR` no longer.
 FAR: Final = 1.2
 NEAR: Final = 1.05
-# How far a driver may go until its distance from the malls is looked up anew.
+# How far a driver may move until its distance to the malls is computed again.
 _LOOK_AGAIN_M: Final = 500.0
 _LEAST_BETWEEN_S: Final = 60.0
 
 
 class Reporting:
-    """The interval of one socket. Times are seconds of the caller's monotonic clock.
+    """The reporting interval of one socket; times are seconds of the caller's monotonic clock.
 
-    ``slow_ms``: at most a third of the time for which a position is good, so that two may be lost.
-    ``malls``: the (lat, lon) of the market's malls; ``radius_m``: how far their jobs are offered.
+    Args:
+        usual_ms: The usual interval.
+        stale_after_s: How long a position is valid. The slow interval is a third of it, so that two
+            reports may be lost.
+        malls: The (lat, lon) of the market's malls in degrees.
+        radius_m: The radius in which their jobs are offered.
     """
 
     __slots__ = (
@@ -58,8 +62,11 @@ class Reporting:
         self._changed_s = -_LEAST_BETWEEN_S
         self._far = False
 
-    def heard(self, lat: float, lon: float, at_s: float, *, busy: bool) -> int | None:
-        """A fix came. Return the interval to tell, None: it stays. ``busy``: offered, on a run."""
+    def on_fix(self, lat: float, lon: float, at_s: float, *, busy: bool) -> int | None:
+        """Record a fix; return the new interval to send in ms, or None if it is unchanged.
+
+        `busy`: the driver has an offer or holds a job.
+        """
         if self._slow_ms == self._usual_ms:
             return None
         here = lat, lon
@@ -75,7 +82,7 @@ class Reporting:
         return self.now_ms
 
     def speed_up(self, at_s: float) -> int | None:
-        """The driver moves or is busy. Return the interval to tell, None if it stays."""
+        """Return to the usual interval; return it in ms, or None if it is unchanged."""
         if self.now_ms == self._usual_ms:
             return None
         self.now_ms, self._changed_s = self._usual_ms, at_s

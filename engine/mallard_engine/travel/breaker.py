@@ -1,11 +1,13 @@
-"""A breaker: what has failed several times in a row is left alone for a while."""
+"""A circuit breaker: a service that failed several times in a row is not called for a while."""
 
 from collections.abc import Callable
 
 
 class Breaker:
-    """Opens after so many ``failures`` in a row, for ``rest_s`` seconds of ``clock``. Then one may
-    try; the others go on without until that one has succeeded."""
+    """Opens after `failures` in a row, for `rest_s` seconds of `clock`.
+
+    After the rest one caller may try; the others stay refused until that call has succeeded.
+    """
 
     def __init__(self, failures: int, rest_s: float, clock: Callable[[], float]) -> None:
         self._most, self._rest_s, self._clock = failures, rest_s, clock
@@ -13,7 +15,7 @@ class Breaker:
         self._rests_until_s = 0.0
 
     def allows(self) -> bool:
-        """Whether to try; whoever does must tell how it went, or another may after the rest."""
+        """Return whether to call; the caller must then report `succeeded` or `failed`."""
         if self._failed < self._most:
             return True
         now_s = self._clock()
@@ -23,11 +25,11 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """It works."""
+        """Record a successful call: close the breaker."""
         self._failed = 0
 
     def failed(self) -> bool:
-        """It does not; whether the breaker has opened just now."""
+        """Record a failed call; return whether it opened the breaker."""
         self._failed += 1
         self._rests_until_s = self._clock() + self._rest_s
         return self._failed == self._most

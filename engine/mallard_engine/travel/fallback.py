@@ -1,4 +1,4 @@
-"""A source of travel times that always answers: what one does not know is another's to say."""
+"""A source of travel times with a default for what it does not know."""
 
 import math
 
@@ -13,8 +13,7 @@ _log = structlog.get_logger(__name__)
 
 
 class WithFallback(TravelTime):
-    """A ``source`` that says `nan` for the ways that it does not know, or breaks; those are the
-    ``default``'s, and counted."""
+    """Answers from `source`; from `default`, and counted, where that gives `nan` or raises."""
 
     def __init__(self, source: TravelTime, default: TravelTime, counts: Counts) -> None:
         self._source, self._default, self._counts = source, default, counts
@@ -45,7 +44,7 @@ class WithFallback(TravelTime):
     def completed(
         self, seconds: NDArray[np.float64], froms: Points, tos: Points, at_ms: int
     ) -> NDArray[np.float64]:
-        """A table of the source with the default's figures where it has none."""
+        """Return a table of the source with `nan` replaced by the default's times."""
         unknown = np.isnan(seconds)
         if unknown.any():
             self._counts.fell_back(int(unknown.sum()))

@@ -1,7 +1,7 @@
 """A road network as arrays: junctions, the edges between them, and the line that each edge follows.
 
-Only the largest part in which every place can be reached from every other is kept: whoever is
-snapped to a road of it has a way to every other road of it.
+Only the largest strongly connected component is kept, so every place that is snapped to a road has
+a route to every other.
 """
 
 from dataclasses import dataclass, fields
@@ -14,15 +14,15 @@ from scipy.sparse.csgraph import connected_components
 from mallard_engine.core.places.geo import EARTH_RADIUS_M
 
 FIXED = 1e7
-"""OpenStreetMap's own resolution: a degree is so many steps."""
+"""OpenStreetMap's fixed-point resolution: steps in a degree."""
 CLOSED_MS = 2**31 - 1
-"""The time on an edge in the direction in which it may not be driven."""
+"""The time of an edge in a direction that is closed."""
 
 _MS_PER_M_AT_1_KMH = 3600.0
 
 
 class RoadsError(ValueError):
-    """No roads can be had from a file; the message names it and says why."""
+    """A file does not give a usable road network; the message names it and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Network:
     order: NDArray[np.uint32]
 
     def arcs(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
-        """Tail, head and milliseconds of every arc: no loops, and the quickest of several."""
+        """Return tail, head and milliseconds of every arc, without loops and slower parallels."""
         forward, backward = self.forward_ms < CLOSED_MS, self.backward_ms < CLOSED_MS
         tail = np.concatenate((self.tail[forward], self.head[backward]))
         head = np.concatenate((self.head[forward], self.tail[backward]))
@@ -73,13 +73,16 @@ class Network:
 
 
 def array_names() -> tuple[str, ...]:
-    """The names of a network's arrays, in order."""
+    """Return the names of a network's arrays, in order."""
     return tuple(item.name for item in fields(Network))
 
 
 def network_of(ways: RawWays) -> Network:
-    """The largest connected part of the ways, not yet in an order of contraction (``order`` is as
-    it comes). :raises RoadsError: if nothing is connected."""
+    """Build the network of the largest connected component, without an order of contraction.
+
+    Raises:
+        RoadsError: No two roads are connected.
+    """
     ways = _without_standstill(ways)
     owner = np.repeat(np.arange(len(ways.first) - 1), np.diff(ways.first))
     _, index, uses = np.unique(ways.node, return_inverse=True, return_counts=True)
@@ -120,7 +123,7 @@ def network_of(ways: RawWays) -> Network:
 
 
 def segment_lengths_m(lat: NDArray[np.int32], lon: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Metres from each point to the next: shape (points - 1,)."""
+    """Return the metres from each point to the next: shape (points - 1,)."""
     north = np.diff(lat.astype(np.float64)) / FIXED
     east = np.diff(lon.astype(np.float64)) / FIXED
     middle = np.radians((lat[1:].astype(np.float64) + lat[:-1]) / (2 * FIXED))
@@ -129,7 +132,7 @@ def segment_lengths_m(lat: NDArray[np.int32], lon: NDArray[np.int32]) -> NDArray
 
 
 def _without_standstill(ways: RawWays) -> RawWays:
-    """The ways without points that are the one before once more."""
+    """Return the ways without repeated points."""
     again = np.zeros(len(ways.node), dtype=bool)
     again[1:] = ways.node[1:] == ways.node[:-1]
     again[ways.first[:-1]] = False
@@ -151,7 +154,7 @@ def _without_standstill(ways: RawWays) -> RawWays:
 def _ranges(
     start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The numbers of every range start:end one after the other, and where each begins."""
+    """Return the concatenated ranges start:end, and where each begins."""
     lengths = end - start
     first = np.concatenate(([0], np.cumsum(lengths)))
     numbers = np.arange(first[-1]) + np.repeat(start - first[:-1], lengths)
@@ -167,7 +170,7 @@ def _lengths_m(
 
 
 def _milliseconds(metres: NDArray[np.float64], kmh: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """At least one: a way that takes no time would have no direction."""
+    """Return driving times, at least 1 ms, as an edge without duration would have no direction."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ms = np.maximum(1.0, np.round(metres * _MS_PER_M_AT_1_KMH / kmh))
     return np.where(kmh > 0, np.minimum(ms, CLOSED_MS - 1), CLOSED_MS).astype(np.uint32)
@@ -180,7 +183,7 @@ def _connected(
     forward: NDArray[np.bool_],
     backward: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Which edges lie in the largest strongly connected part."""
+    """Return which edges lie in the largest strongly connected component."""
     rows = np.concatenate((tail[forward], head[backward]))
     columns = np.concatenate((head[forward], tail[backward]))
     graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(nodes, nodes))

@@ -1,8 +1,8 @@
-r"""A network on disk: built once, loaded by every node.
+r"""The file format of a road network, which is built once and loaded by every node.
 
-`mallard-roads\n`, the format's number and the header's length (both 32 bits, little-endian), the
-header in JSON (what it was made from, and each array's name, type and length), the arrays one after
-the other, and a BLAKE2b of all that. Nothing in it is run: a file from elsewhere can at worst be
+`mallard-roads\n`, the format number and the header's length (both 32 bits, little-endian), the
+header as JSON (the source, and each array's name, type and length), the arrays one after another,
+and a BLAKE2b digest of all that. Nothing in the file is executed, so an untrusted file can only be
 wrong. The same extract gives the same bytes.
 """
 
@@ -28,7 +28,7 @@ _AGAIN: Final = "build it again with `mallard roads build`"
 
 
 class About(NamedTuple):
-    """Where a network comes from: the extract's name and its data's date, and the profile."""
+    """The origin of a network: the extract's name, the date of its data, and the profile."""
 
     source: str
     dated: str
@@ -36,9 +36,10 @@ class About(NamedTuple):
 
 
 def write_network(path: Path, network: Network, about: About) -> int:
-    """Write a file in one step, in place of what was there; how many bytes it has.
+    """Write a file, replacing an existing one atomically; return its size in bytes.
 
-    :raises RoadsError: if it cannot be written
+    Raises:
+        RoadsError: The file cannot be written.
     """
     arrays = {name: getattr(network, name) for name in array_names()}
     header = {
@@ -66,7 +67,8 @@ def write_network(path: Path, network: Network, about: About) -> int:
 def read_network(path: Path) -> tuple[Network, About]:
     """Read a file that `write_network` made.
 
-    :raises RoadsError: if it is none, is of another format, or is damaged
+    Raises:
+        RoadsError: The file is of another kind or format, or damaged.
     """
     try:
         body = memoryview(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Roads out of an OpenStreetMap extract (`.osm.pbf`), through libosmium.
+"""Reads roads from an OpenStreetMap extract (`.osm.pbf`) with libosmium.
 
 The data is the OpenStreetMap contributors', under the Open Database Licence.
 """
@@ -19,7 +19,7 @@ except ImportError:  # the extra is not installed
 
 
 class Extract(NamedTuple):
-    """What an extract holds for a car, how many of its ways those are, and its data's date."""
+    """An extract: `used` of its `of` ways are open to cars; `dated` is its date."""
 
     ways: RawWays
     used: int
@@ -28,7 +28,11 @@ class Extract(NamedTuple):
 
 
 def read_extract(path: Path) -> Extract:
-    """Read the ways that a car may drive on. :raises RoadsError: if there are none to be had"""
+    """Read the ways that are open to cars.
+
+    Raises:
+        RoadsError: The extract cannot be read or has no such way.
+    """
     if osmium is None:
         raise RoadsError("building roads needs the extra: pip install 'mallard-engine[roads]'")
     if not path.is_file():
@@ -46,7 +50,7 @@ def _read(path: Path) -> Extract:
     node, lat, lon = array("q"), array("i"), array("i")
     first, forward, backward = array("q", [0]), array("d"), array("d")
     used = of = 0
-    # Its ways only, but with the positions of their points.
+    # Only ways, with the positions of their points.
     entities = osmium.osm.NODE | osmium.osm.WAY
     source = osmium.FileProcessor(str(path), entities).with_locations()
     source = source.with_filter(osmium.filter.EntityFilter(osmium.osm.WAY))
@@ -65,7 +69,7 @@ def _read(path: Path) -> Extract:
                 lat.append(point.location.y)
                 lon.append(point.location.x)
             elif len(node) > first[-1]:
-                # The end, or a point that lies outside of the extract: what follows is another way.
+                # The end, or a point outside the extract: the rest is another way.
                 first.append(len(node))
                 forward.append(drive.forward_kmh)
                 backward.append(drive.backward_kmh)

@@ -1,8 +1,8 @@
-"""What a car may drive on, and how fast, by the tags of an OpenStreetMap way.
+"""The car profile: whether and how fast a car drives on an OpenStreetMap way, by its tags.
 
-Speeds by class, the share of a speed limit that is really driven, and the order in which access
-tags count are those of OSRM's car profile (Project-OSRM/osrm-backend, profiles/car.lua). Left out:
-turn restrictions, costs of turns and signals, conditions that depend on the hour, ferries.
+Speeds by class, the share of a speed limit that is driven, and the precedence of access tags are
+those of OSRM's car profile (Project-OSRM/osrm-backend, profiles/car.lua). Not modelled: turn
+restrictions, costs of turns and signals, conditional tags, ferries.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 PROFILE = "car-1"
-"""Changes with these rules, so that a file tells which it was made by."""
+"""The version of these rules; network files record it."""
 
 _SPEEDS_KMH = {
     "motorway": 90.0,
@@ -28,11 +28,11 @@ _SPEEDS_KMH = {
     "living_street": 10.0,
     "service": 15.0,
 }
-# Of a limit so much is driven on the average: bends, traffic, other people.
+# The mean share of a speed limit that is driven.
 _OF_THE_LIMIT = 0.8
 _LEAST_LIMIT_KMH, _MOST_LIMIT_KMH = 3.0, 160.0
 _KMH_PER_MPH = 1.609344
-# The more particular tag wins.
+# The more specific tag takes precedence.
 _ACCESS_TAGS = ("motorcar", "motor_vehicle", "vehicle", "access")
 _CLOSED = frozenset(
     ("no", "private", "agricultural", "forestry", "emergency", "psv", "bus", "military")
@@ -41,14 +41,14 @@ _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*(km/h|kmh|mph)?")
 
 
 class Drive(NamedTuple):
-    """How fast a way is driven along its points and against them, in km/h; 0: not at all."""
+    """The speeds along a way's points and against them in km/h; 0: closed."""
 
     forward_kmh: float
     backward_kmh: float
 
 
 def car(tags: Mapping[str, str]) -> Drive | None:
-    """How a car drives on a way with these tags; None where it may not, or cannot."""
+    """Return how a car drives on a way with these tags; None if it may not or cannot."""
     usual_kmh = _SPEEDS_KMH.get(tags.get("highway", ""))
     if usual_kmh is None or tags.get("area") == "yes" or _is_closed(tags):
         return None
@@ -68,7 +68,7 @@ def _is_closed(tags: Mapping[str, str]) -> bool:
 
 
 def _oneway(tags: Mapping[str, str]) -> int | None:
-    """1: along its points only; -1: against them; 0: both; None: now this way, now that."""
+    """Return 1 for along its points only, -1 for against them, 0 for both; None: reversible."""
     value = tags.get("oneway:motor_vehicle", tags.get("oneway", ""))
     if value in {"yes", "true", "1"}:
         return 1

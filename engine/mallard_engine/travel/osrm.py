@@ -1,8 +1,7 @@
 """An OSRM table service over HTTP (`GET /table/v1/{profile}/{coordinates}`).
 
-The protocol is that of osrm-backend's docs/http.md. A server caps the coordinates of one request
-(`--max-table-size`, 100 by default), so a large table is asked for in blocks, and the blocks at
-once.
+The protocol is that of osrm-backend's docs/http.md. A server limits the coordinates of a request
+(`--max-table-size`, 100 by default), so a large table is requested in concurrent blocks.
 """
 
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ _Metres = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class _Waypoint(msgspec.Struct):
-    """Where a coordinate met the network, so many metres away."""
+    """A coordinate snapped to the network; `distance` in metres."""
 
     distance: _Metres = 0.0
 
@@ -42,10 +41,10 @@ _decoder = msgspec.json.Decoder(_Answer)
 
 
 class Osrm:
-    """A table service at ``url``, such as `http://osrm:5000`.
+    """The table service of the OSRM server at `url`, such as `http://osrm:5000`.
 
-    ``most``: coordinates in one request. ``reach_m``: a place further from every road is off the
-    network, wherever the server would put it.
+    `most` is the number of coordinates in one request. A place farther than `reach_m` from every
+    road is off the network, wherever the server snaps it.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Osrm:
     ) -> None:
         self._path = f"{url.rstrip('/')}/table/v1/{profile}/"
         self._most, self._reach_m = most, reach_m
-        # Who asks keeps the time; nothing here goes over a proxy of the environment's.
+        # The caller sets the timeout. Proxies from the environment are not used.
         self._client = httpx2.AsyncClient(
             timeout=None,
             trust_env=False,
@@ -64,19 +63,19 @@ class Osrm:
             ),
         )
 
-    async def table(self, ways: MatrixRequest) -> NDArray[np.float64]:
-        """See :class:`mallard_engine.travel.table_service.TableService`."""
-        seconds = np.full((len(ways.froms), len(ways.tos)), np.nan)
-        blocks = list(_blocks(len(ways.froms), len(ways.tos), self._most))
+    async def table(self, request: MatrixRequest) -> NDArray[np.float64]:
+        """See `mallard_engine.travel.table_service.TableService`."""
+        seconds = np.full((len(request.froms), len(request.tos)), np.nan)
+        blocks = list(_blocks(len(request.froms), len(request.tos), self._most))
         tables = await together(
-            self._block(ways.froms[rows], ways.tos[columns]) for rows, columns in blocks
+            self._block(request.froms[rows], request.tos[columns]) for rows, columns in blocks
         )
         for (rows, columns), table in zip(blocks, tables, strict=True):
             seconds[rows, columns] = table
         return seconds
 
     async def close(self) -> None:
-        """Let go of its connections."""
+        """Close all connections."""
         await self._client.aclose()
 
     async def _block(self, froms: tuple[Place, ...], tos: tuple[Place, ...]) -> NDArray[np.float64]:
@@ -104,7 +103,7 @@ class Osrm:
         try:
             return await self._client.get(url)
         except (httpx2.RemoteProtocolError, httpx2.ReadError):
-            # It closed the connection on which we asked, as it may after a number of requests.
+            # The server closed the connection, as it may after a number of requests: try once more.
             pass
         except httpx2.HTTPError as error:
             raise TableFailed("failed", repr(error)) from error
@@ -126,8 +125,8 @@ class Osrm:
 
 
 def _blocks(froms: int, tos: int, most: int) -> Iterator[tuple[slice, slice]]:
-    """Ranges of rows and columns that cover the table, of at most so many coordinates each."""
-    # The shorter side is kept whole where it can be: fewer coordinates are sent twice.
+    """Yield ranges of rows and columns that cover the table, of at most `most` coordinates each."""
+    # The shorter side is kept whole if possible, so that fewer coordinates are sent twice.
     half = most // 2
     wide = min(tos, max(half, most - froms))
     high = most - wide

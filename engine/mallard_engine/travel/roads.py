@@ -1,9 +1,9 @@
-"""Travel times on a road network in process, through a customizable contraction hierarchy.
+"""Travel times on a road network in the node's process, by a customizable contraction hierarchy.
 
 Dibbelt, Strasser, Wagner: Customizable Contraction Hierarchies, JEA 2016, in RoutingKit's
-implementation. A place is snapped to the nearest road. From there the way goes to either end of its
-edge, over the network and along the other place's edge; between the road and the place it goes at
-the pace of a car park.
+implementation. A place is snapped to the nearest road. The route goes from there to either end of
+the edge, over the network, and along the other place's edge. Between road and place, the speed is
+that of a car park.
 """
 
 import threading
@@ -25,16 +25,16 @@ except ImportError:  # the extra is not installed
     routingkit_cch = None  # type: ignore[assignment]
 
 OFF_ROAD_MPS = 4.0
-"""Through a car park, from the road to a gate."""
+"""The speed through a car park, from the road to a gate."""
 
-# The time on a whole edge that is closed. Finite: whoever is at its very end is at the junction.
+# The time of a closed edge. Finite, as a place at its very end is at the junction.
 _NEVER_MS = 1e15
 
 Floats = NDArray[np.float64]
 
 
 def in_order(network: Network) -> Network:
-    """The network with a good order of contraction (inertial nested dissection): the slow step."""
+    """Return the network with an order of contraction (inertial nested dissection); slow."""
     _need_extra()
     tail, head, _ = network.arcs()
     order = routingkit_cch.compute_order_inertial(
@@ -48,15 +48,17 @@ def in_order(network: Network) -> Network:
 
 
 class _Ends(NamedTuple):
-    """How n places meet the junctions: by the tail and by the head of their edges. ``junction`` and
-    ``ms`` are (2, n); `CLOSED_MS` and more where that way is closed."""
+    """How n places reach junctions by the tail and the head of their edges; each array (2, n).
+
+    `ms` is `CLOSED_MS` or more where that direction is closed.
+    """
 
     junction: NDArray[np.int64]
     ms: Floats
 
 
 class _Queries(threading.local):
-    """What a thread asks the hierarchy with: these cannot be shared, and are dear to make."""
+    """A thread's query objects, which are expensive and cannot be shared between threads."""
 
     def __init__(self, metric: "routingkit_cch.CCHMetric") -> None:
         self.many_to_one = routingkit_cch.CCHManyToOne(metric, [0])
@@ -64,9 +66,10 @@ class _Queries(threading.local):
 
 
 class RoadGraph:
-    """A network made ready to be asked, which takes a moment; from any thread.
+    """A network prepared for queries from any thread; building it takes seconds.
 
-    :raises RoadsError: if the network cannot be, or the extra is not installed
+    Raises:
+        RoadsError: The network is inconsistent, or the extra is not installed.
     """
 
     def __init__(self, network: Network) -> None:
@@ -86,9 +89,11 @@ class RoadGraph:
         )
 
     def free_ms(self, froms: Points, tos: Points, reach_m: float) -> Floats:
-        """Milliseconds on free roads from each of n places to each of m: shape (n, m); `nan` for a
-        place that is further than ``reach_m`` from every road."""
-        # One search finds the roads of both sides.
+        """Return the milliseconds on free roads from each of n places to each of m: shape (n, m).
+
+        `nan` for places farther than `reach_m` from every road.
+        """
+        # Both sides are snapped in one call.
         lats, lons = (np.concatenate(pair) for pair in zip(froms, tos, strict=True))
         both = self._snapper.snap(Points(lats, lons), reach_m)
         count = len(froms.lats)
@@ -103,16 +108,16 @@ class RoadGraph:
     def _between(self, here: Snapped, there: Snapped) -> Floats:
         if not len(here.edge) or not len(there.edge):
             return np.empty((len(here.edge), len(there.edge)))
-        ways = self._over_junctions(here, there)
+        table = self._over_junctions(here, there)
         rows, columns = np.nonzero(here.edge[:, None] == there.edge)
         if len(rows):
             straight = self._along(here.take(rows), there.share[columns])
-            ways[rows, columns] = np.fmin(ways[rows, columns], straight)
-        ways[ways >= CLOSED_MS] = np.nan
-        return ways + (here.off_m[:, None] + there.off_m) * (1000 / OFF_ROAD_MPS)
+            table[rows, columns] = np.fmin(table[rows, columns], straight)
+        table[table >= CLOSED_MS] = np.nan
+        return table + (here.off_m[:, None] + there.off_m) * (1000 / OFF_ROAD_MPS)
 
     def _over_junctions(self, here: Snapped, there: Snapped) -> Floats:
-        """Milliseconds by way of at least one junction."""
+        """Return the milliseconds of routes over at least one junction."""
         leave = self._meets(here, self._backward_ms, self._forward_ms)
         reach = self._meets(there, self._forward_ms, self._backward_ms)
         if len(there.edge) <= len(here.edge):
@@ -122,21 +127,23 @@ class RoadGraph:
         return _sweep(reach, leave, to_many.repin_targets, to_many.distances_from_multi).T
 
     def _meets(self, places: Snapped, by_tail_ms: Floats, by_head_ms: Floats) -> _Ends:
-        """How places meet the ends of their edges, at these times for the whole of an edge."""
+        """Return how places reach the ends of their edges, given the times of whole edges."""
         edge, share = places.edge, places.share
         ms = np.stack((share * by_tail_ms[edge], (1.0 - share) * by_head_ms[edge]))
         return _Ends(self._ends[:, edge], ms)
 
     def _along(self, here: Snapped, share: Floats) -> Floats:
-        """Milliseconds from places to others on the same edges, without leaving them."""
+        """Return the milliseconds between places on the same edges, along these."""
         further = share - here.share
         forward_ms, backward_ms = self._forward_ms[here.edge], self._backward_ms[here.edge]
         return np.abs(further) * np.where(further > 0, forward_ms, backward_ms)
 
 
 class Roads(TravelTime):
-    """Seconds by road between places: those of free roads, times ``speed``'s slowness at that hour.
-    `nan` where a place is further than ``reach_m`` from every road."""
+    """Seconds by road: those of free roads times the slowness of `speed` at that hour.
+
+    `nan` for a place farther than `reach_m` from every road.
+    """
 
     def __init__(
         self, graph: RoadGraph, *, reach_m: float = 300.0, speed: SpeedByHour | None = None
@@ -164,13 +171,13 @@ def _sweep(
     pin: Callable[[list[int]], None],
     ask: Callable[[list[tuple[int, int]]], list[int | None]],
 ) -> Floats:
-    """Milliseconds between all that are pinned and each single one: shape (pinned, single)."""
+    """Return the milliseconds between all pinned places and each single one: (pinned, single)."""
     pin(pinned.junction.ravel().tolist())
     columns: dict[tuple[tuple[int, int], ...], Floats] = {}
     table = np.empty((pinned.junction.shape[1], single.junction.shape[1]))
     for number, ends in enumerate(_open_ends(single)):
         if ends not in columns:
-            # An answer of None, as a number `nan`, is a way that there is not.
+            # None (no route) becomes `nan`.
             known = np.array(ask(list(ends)), dtype=np.float64).reshape(2, -1)
             columns[ends] = np.fmin(*(known + pinned.ms))
         table[:, number] = columns[ends]
@@ -178,7 +185,7 @@ def _sweep(
 
 
 def _open_ends(ends: _Ends) -> Iterator[tuple[tuple[int, int], ...]]:
-    """Of each place the junctions by which it is reached or left, with whole milliseconds."""
+    """Yield the open junctions of each place, with whole milliseconds."""
     for junctions, times in zip(ends.junction.T.tolist(), ends.ms.T.tolist(), strict=True):
         yield tuple(
             (junction, round(ms))

@@ -1,4 +1,4 @@
-"""The nearest road to a point, for many points at once."""
+"""Snaps points to the nearest road, many at once."""
 
 from typing import NamedTuple
 
@@ -18,24 +18,28 @@ Numbers = NDArray[np.int64]
 
 
 class Snapped(NamedTuple):
-    """Where n points meet the network: the edge, -1 where there is none in reach; the share of the
-    edge's length up to there; and how far off the road the point is. Each (n,)."""
+    """n points snapped to the network; each array (n,).
+
+    `edge`: -1 if no road is in reach; `share`: of the edge's length up to the snapped point;
+    `off_m`: distance from the point to the road.
+    """
 
     edge: Numbers
     share: Floats
     off_m: Floats
 
     def take(self, chosen: slice | Numbers) -> "Snapped":
-        """Some of them."""
+        """Return a subset of the points."""
         return Snapped(self.edge[chosen], self.share[chosen], self.off_m[chosen])
 
 
 class Snapper:
-    """Finds the roads near points, on a plane about the middle of the network.
+    """Finds the nearest road on a plane around the middle of the network.
 
-    Every road has a sample in each `SAMPLE_M` metres of it. Of the nearest samples' segments the
-    nearest is taken: no road is nearer by more than half of that. (An R-tree over the segments is
-    exact; a hundred points took it four times as long, and it holds an object a segment.)
+    Every road is sampled at least every `SAMPLE_M` metres, and the nearest of the segments of the
+    nearest samples is taken: no other road is nearer by more than half of `SAMPLE_M`. An R-tree
+    over the segments would be exact, but takes four times as long for a hundred points and holds an
+    object a segment.
     """
 
     def __init__(self, network: Network) -> None:
@@ -60,7 +64,7 @@ class Snapper:
         self._lay_samples(metres)
 
     def snap(self, points: Points, reach_m: float) -> Snapped:
-        """The nearest road to each of n points, if it is within reach."""
+        """Return the nearest road to each of n points, if it is within reach."""
         x, y = self._plane.xy_batch(*points)
         _, sample = self._samples.query(
             np.column_stack((x, y)), k=_NEAREST, distance_upper_bound=reach_m + SAMPLE_M

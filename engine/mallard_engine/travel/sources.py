@@ -1,4 +1,4 @@
-"""The sources of travel times that a node's markets are configured with."""
+"""Builds the sources of travel times that a node's markets configure."""
 
 import time
 from dataclasses import dataclass, field
@@ -26,20 +26,26 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TravelSources:
-    """By market: who says at once how long a way takes, and who is asked ahead of a ranking. A
-    market that is not in them reckons with the straight line."""
+    """Sources by market: `now` is synchronous, `ahead` fetches matrices before a ranking.
+
+    A market without a source uses the straight-line estimate.
+    """
 
     now: dict[str, TravelTime] = field(default_factory=dict)
     ahead: dict[str, InProcess | OverNetwork] = field(default_factory=dict)
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for source in self.ahead.values():
             await source.close()
 
 
 def travel_sources(settings: Settings, places: Places, metrics: Metrics) -> TravelSources:
-    """Make the markets' sources. :raises ConfigError: if a file of roads is none"""
+    """Build the markets' sources.
+
+    Raises:
+        ConfigError: A road network file cannot be used.
+    """
     sources = TravelSources()
     graphs: dict[Path, RoadGraph] = {}
     for market in places.markets.values():

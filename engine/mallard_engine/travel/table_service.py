@@ -1,5 +1,4 @@
-"""Sources of travel times that are asked ahead of a ranking
-(:class:`mallard_engine.ports.TravelMatrixSource`)."""
+"""Implementations of `mallard_engine.ports.TravelMatrixSource`: in process, and over a network."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -17,7 +16,7 @@ from mallard_engine.travel.counts import Counts
 from mallard_engine.travel.fallback import WithFallback
 
 IN_A_THREAD_FROM = 4_000
-"""So many ways are told in a thread: they take more than a millisecond or two."""
+"""From this many pairs on, a table is computed in a thread, as it takes milliseconds."""
 
 T = TypeVar("T")
 
@@ -25,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TableFailed(Exception):
-    """A table service did not give a table. ``result``: `failed` or `nonsense`."""
+    """A table service did not return a table. `result`: `failed` or `nonsense`."""
 
     def __init__(self, result: str, message: str) -> None:
         super().__init__(message)
@@ -33,19 +32,23 @@ class TableFailed(Exception):
 
 
 class TableService(Protocol):
-    """Gives tables of travel times over a network."""
+    """A remote service for tables of travel times."""
 
-    async def table(self, ways: MatrixRequest) -> NDArray[np.float64]:
-        """Seconds on free roads, (n, m); `nan` where there is no way. :raises TableFailed:"""
+    async def table(self, request: MatrixRequest) -> NDArray[np.float64]:
+        """Return the seconds on free roads, (n, m); `nan` where there is no route.
+
+        Raises:
+            TableFailed: The service did not return a table.
+        """
         ...
 
     async def close(self) -> None:
-        """Let go of its connections."""
+        """Close all connections."""
         ...
 
 
 class InProcess:
-    """A source in this process: it is asked ahead as it is quicker for all ways at once."""
+    """A source in this process; a matrix is quicker than separate queries."""
 
     waits = False
 
@@ -53,23 +56,28 @@ class InProcess:
         self._source = source
 
     async def fetch(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
-        """See `mallard_engine.ports.TravelMatrixSource`. A large batch is computed in a thread, so
-        that the event loop stays responsive."""
-        if sum(len(ways.froms) * len(ways.tos) for ways in wanted) >= IN_A_THREAD_FROM:
-            return await asyncio.to_thread(self._told, wanted, at_ms)
-        return self._told(wanted, at_ms)
+        """See `mallard_engine.ports.TravelMatrixSource`.
 
-    def _told(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
-        tables = [self._source.matrix(*_sides(ways), at_ms) for ways in wanted]
+        A large matrix is computed in a thread, so that the event loop stays responsive.
+        """
+        if sum(len(request.froms) * len(request.tos) for request in wanted) >= IN_A_THREAD_FROM:
+            return await asyncio.to_thread(self._fetched, wanted, at_ms)
+        return self._fetched(wanted, at_ms)
+
+    def _fetched(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
+        tables = [self._source.matrix(*_sides(request), at_ms) for request in wanted]
         return TravelMatrix(list(zip(wanted, tables, strict=True)), self._source)
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there are no connections."""
 
 
 class OverNetwork:
-    """A table service that gets ``budget_s`` to answer. Where it does not, all of the round is the
-    ``default``'s to say; after several such failures it is left alone for a while."""
+    """A table service with a time budget and a circuit breaker.
+
+    If it does not answer within `budget_s`, the whole round uses `default`; after several failures
+    in a row it is not called for a while.
+    """
 
     waits = True
 
@@ -90,7 +98,7 @@ class OverNetwork:
         self._completed = WithFallback(default, default, counts).completed
 
     async def fetch(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
-        """See :class:`mallard_engine.ports.TravelMatrixSource`."""
+        """See `mallard_engine.ports.TravelMatrixSource`."""
         if not wanted:
             return self._default
         if not self._breaker.allows():
@@ -98,7 +106,7 @@ class OverNetwork:
         started = self._clock()
         try:
             async with asyncio.timeout(self._budget_s):
-                tables = await together(self._service.table(ways) for ways in wanted)
+                tables = await together(self._service.table(request) for request in wanted)
         except TimeoutError:
             return self._failed(wanted, "slow", f"no answer in {self._budget_s:g} s", started)
         except TableFailed as error:
@@ -110,32 +118,32 @@ class OverNetwork:
         slowness = self._speed.slowness(at_ms)
         return TravelMatrix(
             [
-                (ways, self._completed(table * slowness, *_sides(ways), at_ms))
-                for ways, table in zip(wanted, tables, strict=True)
+                (request, self._completed(table * slowness, *_sides(request), at_ms))
+                for request, table in zip(wanted, tables, strict=True)
             ],
             self._default,
         )
 
     async def close(self) -> None:
-        """Let go of its connections."""
+        """Close all connections."""
         await self._service.close()
 
     def _failed(
         self, wanted: Sequence[MatrixRequest], result: str, why: str, started: float
     ) -> TravelTime:
-        _log.debug("travel times not told", result=result, error=why)
+        _log.debug("travel times unavailable", result=result, error=why)
         if self._breaker.failed():
-            _log.warning("travel times: the default's for a while", result=result, error=why)
+            _log.warning("travel source failed, using the default", result=result, error=why)
         return self._without(wanted, result, self._clock() - started)
 
     def _without(self, wanted: Sequence[MatrixRequest], result: str, seconds: float) -> TravelTime:
         self._counts.asked(result, seconds)
-        self._counts.fell_back(sum(len(ways.froms) * len(ways.tos) for ways in wanted))
+        self._counts.fell_back(sum(len(request.froms) * len(request.tos) for request in wanted))
         return self._default
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The answers to calls that are made at once; where one fails, the others are given up."""
+    """Await calls concurrently and return their results; if one fails, cancel the others."""
     tasks = [asyncio.create_task(call, name="travel table") for call in calls]
     try:
         return await asyncio.gather(*tasks)
@@ -144,5 +152,5 @@ async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
             task.cancel()
 
 
-def _sides(ways: MatrixRequest) -> tuple[Points, Points]:
-    return Points.of(ways.froms), Points.of(ways.tos)
+def _sides(request: MatrixRequest) -> tuple[Points, Points]:
+    return Points.of(request.froms), Points.of(request.tos)

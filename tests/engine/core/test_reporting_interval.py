@@ -16,24 +16,24 @@ def reporting(stale_after_s: float = 60) -> Reporting:
 
 def test_a_parked_driver_reports_less_often() -> None:
     driver = reporting()
-    told = [driver.heard(*NEAR, at_s, busy=False) for at_s in range(0, 400, 4)]
+    told = [driver.on_fix(*NEAR, at_s, busy=False) for at_s in range(0, 400, 4)]
     assert [each for each in told if each] == [SLOW_MS]
     assert told.index(SLOW_MS) == PARKED_AFTER_S / 4
-    assert driver.heard(NEAR[0] + 0.002, NEAR[1], 404, busy=False) == USUAL_MS
+    assert driver.on_fix(NEAR[0] + 0.002, NEAR[1], 404, busy=False) == USUAL_MS
 
 
 def test_a_driver_far_from_every_mall_reports_less_often() -> None:
     driver = reporting()
-    assert driver.heard(*FAR, 0, busy=False) == SLOW_MS
-    assert driver.heard(FAR[0] + 0.01, FAR[1], 20, busy=False) is None
-    assert driver.heard(*NEAR, 900, busy=False) == USUAL_MS
+    assert driver.on_fix(*FAR, 0, busy=False) == SLOW_MS
+    assert driver.on_fix(FAR[0] + 0.01, FAR[1], 20, busy=False) is None
+    assert driver.on_fix(*NEAR, 900, busy=False) == USUAL_MS
 
 
 @pytest.mark.parametrize("place", [NEAR, FAR])
 def test_who_is_busy_reports_as_usual(place: tuple[float, float]) -> None:
     driver = reporting()
-    assert not any(driver.heard(*place, at_s, busy=True) for at_s in range(0, 400, 4))
-    assert driver.heard(*place, 404, busy=False) == SLOW_MS
+    assert not any(driver.on_fix(*place, at_s, busy=True) for at_s in range(0, 400, 4))
+    assert driver.on_fix(*place, 404, busy=False) == SLOW_MS
     assert driver.speed_up(405) == USUAL_MS
     assert driver.speed_up(406) is None
 
@@ -42,12 +42,12 @@ def test_a_fix_that_jumps_around_the_limit_is_told_seldom() -> None:
     driver = reporting()
     edge = 25_000 * 1.12 / 111_195
     told = [
-        driver.heard(MALL[0] + edge + (0.02 if n % 2 else -0.001), MALL[1], n * 4, busy=False)
+        driver.on_fix(MALL[0] + edge + (0.02 if n % 2 else -0.001), MALL[1], n * 4, busy=False)
         for n in range(300)
     ]
     assert len([each for each in told if each]) <= 1
 
 
 def test_slow_is_a_third_of_what_a_position_is_good_for() -> None:
-    assert reporting(30).heard(*FAR, 0, busy=False) == 10_000
-    assert reporting(9).heard(*FAR, 0, busy=False) is None
+    assert reporting(30).on_fix(*FAR, 0, busy=False) == 10_000
+    assert reporting(9).on_fix(*FAR, 0, busy=False) is None

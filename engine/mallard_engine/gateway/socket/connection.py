@@ -175,7 +175,7 @@ class DriverConnection:
         self._services.positions.add(session.market, driver, fixes)
         if message.fixes and self._reporting is not None:
             _, lat, lon, *_ = max(message.fixes, key=lambda fix: fix[0])
-            self._pace(self._reporting.heard(lat, lon, self._clock(), busy=session.is_busy))
+            self._pace(self._reporting.on_fix(lat, lon, self._clock(), busy=session.is_busy))
 
     def _speed_up(self, session: Session) -> None:
         """Return to the normal reporting interval while the driver holds or is offered a job."""
