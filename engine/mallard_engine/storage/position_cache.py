@@ -1,7 +1,7 @@
 """Which fixes need no judgement by the store: those that plainly follow from the one before.
 
 Nearly all do, and judging each in the script, with its trigonometry and its unpacking, costs Redis
-several times what writing it does (docs/adr/0104). The caller says which stored position it
+several times what writing it does (docs/adr/0012). The caller says which stored position it
 went by, and the script writes the fix only if that is, to the byte, what is stored: so a stale
 belief has no effect, and Lua still arbitrates.
 """

@@ -1,7 +1,7 @@
 """The behaviour of simulated drivers: how they answer offers, the steps they take, their way.
 
 Pure decisions on values and a random generator: no clock, no socket and no task. Three kinds of
-drivers are built on it (ADR 0330): `fleet_driver` on the real client, `load_tests.app_driver` on
+drivers are built on it (ADR 0058): `fleet_driver` on the real client, `load_tests.app_driver` on
 frames, and `mallard_engine.simulation.shift_driver` on the dispatcher in virtual time.
 """
 

@@ -1,7 +1,7 @@
 """A WebSocket client (RFC 6455) for binary frames, as small as a load generator needs it.
 
 The stock client of `websockets` takes three times the CPU for a message and its `ClientProtocol`
-twice (docs/adr/0116), on the cores that the engine runs on, too. This one knows what the
+twice (docs/adr/0016), on the cores that the engine runs on, too. This one knows what the
 contract allows: unfragmented binary frames, closes, pings. It masks with zeros: the mask keeps a
 browser's bytes from fooling proxies, and this is no browser; the server unmasks all the same.
 """

@@ -2,7 +2,7 @@
 
 In each cycle, every service with a job that can be served gets one. Within a service, priority and
 age decide. Across services, priority decides only the order within a cycle, so a service can get
-ahead of another by one job a cycle at most (ADR 0020).
+ahead of another by one job a cycle at most (ADR 0043).
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -3,7 +3,7 @@
 A round reads the first jobs of each service and those that have just come or fallen due. When a
 driver has become free and none of these is for it, the others are looked through piece by piece;
 the store leaves out what no vehicle here can take. A round ranks a bounded number of them, and the
-next one goes on from there (ADR 0020).
+next one goes on from there (ADR 0043).
 """
 
 from collections import deque

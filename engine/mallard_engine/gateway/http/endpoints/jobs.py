@@ -53,7 +53,7 @@ from mallard_protocol.resources import CancelRequest, JobRequest, ReadyRequest
 
 # Orders of one mall that are checked and stored at a time, one to two milliseconds each. A higher
 # limit hardly speeds up a flash sale and makes every other client of the node wait longer
-# (docs/adr/0123).
+# (docs/adr/0022).
 _PER_MALL: Final = 4
 _WAITING: Final = frozenset({JobState.SCHEDULED, JobState.QUEUED, JobState.OFFERED})
 # Two flash sales at one mall. More orders would wait for seconds, each with its body in memory.
