@@ -1,6 +1,6 @@
-"""HTTP bodies: bytes → plain JSON values → the structs of ``resources``.
+"""Decodes HTTP bodies: bytes to plain JSON values, then to the structs of `resources`.
 
-Two steps, since an idempotency key compares what was sent as parsed values, before defaults.
+There are two steps because an idempotency key compares the parsed values before defaults.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from mallard_protocol.messages import Fix
 from mallard_protocol.strict import Malformed, parse_json
 from mallard_protocol.violations import Violation, violation
 
-# Deeper than any resource, `metadata` included; far from what a recursive reader can bear.
+# Deeper than any resource including `metadata`, and far below the recursion limit.
 MAX_BODY_DEPTH: Final = 32
 
 T = TypeVar("T")
 
 
 class BodyTooLarge(ValueError):
-    """The body is over ``MAX_BODY_BYTES``: 413."""
+    """The body is over `MAX_BODY_BYTES`: 413."""
 
 
 class MalformedJson(ValueError):
@@ -33,7 +33,7 @@ class MalformedJson(ValueError):
 
 
 class InvalidBody(ValueError):
-    """The body is JSON but not what is asked for: 422. ``violations``: at least one."""
+    """The body is JSON with invalid content: 422. `violations` has at least one entry."""
 
     def __init__(self, violations: tuple[Violation, ...]) -> None:
         super().__init__("; ".join(map(str, violations)))
@@ -43,8 +43,12 @@ class InvalidBody(ValueError):
 def parse_json_body(data: bytes) -> Any:
     """Parse a body into plain values.
 
-    Refused beyond what JSON itself refuses: duplicate keys, more than ``MAX_BODY_DEPTH`` levels,
-    lone surrogates, numbers of over 400 characters. Raises ``BodyTooLarge``, ``MalformedJson``.
+    Duplicate keys, more than `MAX_BODY_DEPTH` levels, lone surrogates and numbers of over 400
+    characters are refused.
+
+    Raises:
+        BodyTooLarge: the body is over `MAX_BODY_BYTES`.
+        MalformedJson: the body is not well-formed.
     """
     if len(data) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"over {MAX_BODY_BYTES} bytes")
@@ -57,9 +61,12 @@ def parse_json_body(data: bytes) -> Any:
 
 
 def body_as(value: Any, kind: type[T]) -> T:
-    """Check plain values against a struct of ``resources``; null for an optional field is absent.
+    """Convert plain values to a struct of `resources`. Null for an optional field counts as absent.
 
-    Every time lies within the bounds of ``mallard_protocol.instants``. Raises ``InvalidBody``.
+    Every time is within the bounds of `mallard_protocol.instants`.
+
+    Raises:
+        InvalidBody: the values do not match the struct.
     """
     try:
         body = msgspec.convert(without_nulls(value, kind), kind)
@@ -71,23 +78,29 @@ def body_as(value: Any, kind: type[T]) -> T:
 
 
 def decode_json_body(data: bytes, kind: type[T]) -> T:
-    """Both steps at once. Raises ``BodyTooLarge``, ``MalformedJson``, ``InvalidBody``."""
+    """Decode a body in one call. Raises `BodyTooLarge`, `MalformedJson`, `InvalidBody`."""
     return body_as(parse_json_body(data), kind)
 
 
 def decode_fixes_body(data: bytes) -> tuple[Fix | None, ...]:
-    """Return the fixes of a ``POST /v1/driver/locations``, in their order; None: malformed.
+    """Decode the body of `POST /v1/driver/locations`.
 
-    Raises ``BodyTooLarge``, ``MalformedJson``, ``InvalidBody``.
+    Returns:
+        The fixes in the order of the body, None for a malformed one.
+
+    Raises:
+        BodyTooLarge: the body is over `MAX_BODY_BYTES`.
+        MalformedJson: the body is not well-formed.
+        InvalidBody: the body is not an object with a list of fixes.
     """
     return tuple(map(read_fix, decode_json_body(data, LooseFixes).fixes))
 
 
 def without_nulls(value: Any, kind: type) -> Any:
-    """Drop the nulls of optional fields, nested ones too: many serialisers write null for absent.
+    """Drop nulls of optional fields, also nested ones: many serialisers write null for absent.
 
-    A null stays where it is a value (in ``metadata``), and where the field is required: there it is
-    an error at its own pointer.
+    A null stays where it is a value (in `metadata`) and where the field is required, which makes it
+    an error at the field's own pointer.
     """
     fields = _optional_fields(kind)
     return value if fields is None else _without_nulls(value, fields)
@@ -99,8 +112,12 @@ def _optional_fields(kind: type) -> "_Fields | None":
 
 
 class _Fields:
-    """What a struct's fields do with null. ``dropped``: those where it means absent; ``inner``:
-    those that hold structs, each with the fields of those."""
+    """How the fields of a struct treat null.
+
+    Args:
+        dropped: the fields where null means absent.
+        inner: the fields that hold structs, with the fields of those.
+    """
 
     __slots__ = ("dropped", "inner")
 
@@ -110,7 +127,7 @@ class _Fields:
 
 
 def _fields_of(info: msgspec.inspect.Type) -> _Fields | None:
-    """Of a struct, or of the struct in an array or an optional; None for anything else."""
+    """Return the fields of a struct, also inside of an array or a union; None for other types."""
     match info:
         case msgspec.inspect.StructType():
             inner = {it.encode_name: _fields_of(it.type) for it in info.fields}
@@ -148,10 +165,10 @@ def _without_nulls(value: Any, fields: _Fields) -> Any:
 
 
 def canonical_hash(value: Any) -> str:
-    """Hash plain values so that equal JSON has equal hashes: 64 hexadecimal digits.
+    """Hash plain values so that equal JSON has equal hashes. Returns 64 hexadecimal digits.
 
-    Equal means equal as parsed values: the order of keys, white space, escapes and ``1.0`` for
-    ``1`` make no difference. ``parse_json_body`` has made whole numbers integers already.
+    Key order, white space, escapes and `1.0` instead of `1` make no difference: `parse_json_body`
+    has already converted whole numbers to integers.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

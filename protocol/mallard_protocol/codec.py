@@ -1,10 +1,10 @@
-"""Bytes ⇄ messages of the driver socket, for each subprotocol.
+"""Encodes and decodes the messages of the driver socket, for each subprotocol.
 
-Decoding a client's frame is strict and cheap. Almost every frame is a message without maps inside:
+Decoding a client's frame is strict and cheap. Almost every frame is a message without nested maps.
 msgspec decodes it into its struct, and if the frame has as many fields as the struct has values, it
-can hold no duplicate key, unknown field or other oddity. So the order of keys and the width of
-numbers cost nothing. Every other frame goes through a strict parser, which costs some 10 µs for a
-frame of an app and under a millisecond for 16 KiB of anything.
+holds no duplicate key and no unknown field, in whatever order its keys come and however wide its
+numbers are. Every other frame goes through a strict parser, which takes about 10 µs for a frame of
+an app and less than a millisecond for any 16 KiB.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from mallard_protocol.codes import (
     ErrorCode,
 )
 from mallard_protocol.fields import Token
-from mallard_protocol.fixes import LooseLocation, keep_good, read_position
+from mallard_protocol.fixes import LooseLocation, keep_valid, read_position
 from mallard_protocol.messages import (
     Accept,
     Auth,
@@ -60,31 +60,30 @@ _FIELDS: Final[dict[Any, tuple[str, ...]]] = {
 _HELLO_FIELDS: Final = {field.name: field.type for field in structs.fields(Hello)}
 _HELLO: Final = "hello"
 _MAX_HOLDS: Final = 50
-# The head of a MessagePack map of n entries, for n up to 15.
+# The first byte of a MessagePack map of n entries is this plus n, for n up to 15.
 _FIXMAP: Final = 0x80
-# A server of a later version may nest deeper than we do; its messages are ignored, not refused.
+# A server of a later version may nest deeper; its messages are ignored, not refused.
 _MAX_SERVER_DEPTH: Final = 32
 _MAX_SERVER_CONTAINERS: Final = 100_000
 _MAX_ID: Final = 2**53
 
 
 class FrameError(Exception):
-    """A frame that cannot become a message. The text never quotes the frame."""
+    """A frame that is not a valid message. The text never quotes the frame."""
 
 
 class UndecodableFrame(FrameError):
-    """Not well-formed, or no map: the socket is closed with 4500."""
+    """The frame is not well-formed or not a map: the socket is closed with 4500."""
 
 
 class FrameTooBig(FrameError):
-    """Over ``MAX_FRAME_BYTES``: the socket is closed with 1009."""
+    """The frame is over `MAX_FRAME_BYTES`: the socket is closed with 1009."""
 
 
 class BadFrame(FrameError):
-    """Well-formed but wrong: answered with ``error``.
+    """A well-formed frame with invalid content: answered with `error`.
 
-    ``code`` is ``bad_field`` or ``unknown_type``; ``request_id`` is the frame's ``id``, if it has a
-    usable one.
+    `code` is `bad_field` or `unknown_type`. `request_id` is the frame's `id` if that is valid.
     """
 
     def __init__(self, code: ErrorCode, message: str, fields: dict[str, Any]) -> None:
@@ -95,11 +94,11 @@ class BadFrame(FrameError):
 
 
 class BadToken(BadFrame):
-    """A ``hello`` whose token cannot be one: the socket is closed with 4501."""
+    """A `hello` whose token has an invalid form: the socket is closed with 4501."""
 
 
 class Dropped(int):
-    """How many optional fields of a ``hello`` were left out as wrong; ``fields``: which."""
+    """The number of invalid optional fields of a `hello` that were ignored; `fields` names them."""
 
     fields: tuple[str, ...]
 
@@ -111,7 +110,7 @@ class Dropped(int):
 
 
 class Codec:
-    """One subprotocol. Stateless: ``MSGPACK`` and ``JSON`` below serve every socket."""
+    """One subprotocol. Stateless: `MSGPACK` and `JSON` below serve every socket."""
 
     def __init__(
         self,
@@ -138,12 +137,16 @@ class Codec:
         return payload if self.binary else payload.decode()
 
     def decode_client(self, data: bytes | str) -> tuple[ClientMessage, int]:
-        """Decode a driver app's frame into a message and the number of its parts left out as bad.
+        """Decode a frame of a driver app. Nil for an optional field counts as absent.
 
-        These are bad fixes of a ``location`` (if none is left, its ``fixes`` are empty) and wrong
-        optional fields of a ``hello`` (then the number is a ``Dropped``). Nil for an optional field
-        counts as absent. Raises ``FrameTooBig``, ``UndecodableFrame``, ``BadFrame`` and nothing
-        else.
+        Returns:
+            The message, and the number of its invalid parts that were ignored: fixes of a
+            `location` (possibly all of them) or optional fields of a `hello` (a `Dropped`).
+
+        Raises:
+            FrameTooBig: the frame is over `MAX_FRAME_BYTES`.
+            UndecodableFrame: the frame is not well-formed.
+            BadFrame: the content of the frame is invalid. Nothing else is raised.
         """
         payload = self._payload(data)
         if len(payload) > MAX_FRAME_BYTES:
@@ -153,7 +156,7 @@ class Codec:
             if self._is_whole(message, payload):
                 return message, 0
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
-            pass  # the strict way below finds out what is wrong, if anything is
+            pass  # the strict parser below finds the error, if there is one
         try:
             return _message(self._map(payload, MAX_DEPTH, MAX_CONTAINERS))
         except TooManyValues:
@@ -161,10 +164,13 @@ class Codec:
             raise BadFrame(ErrorCode.BAD_FIELD, excess, {}) from None
 
     def decode_server(self, data: bytes | str) -> ServerMessage | None:
-        """Decode a server's frame; None for a type that this version does not know.
+        """Decode a server's frame; return None for a type that this version does not know.
 
-        Unknown fields are ignored, unknown enum values are handed on. Raises ``UndecodableFrame``
-        and, for a known type with wrong fields, ``BadFrame``.
+        Unknown fields are ignored; unknown enum values are passed on.
+
+        Raises:
+            UndecodableFrame: the frame is not well-formed.
+            BadFrame: a known type has invalid fields.
         """
         payload = self._payload(data)
         try:
@@ -209,12 +215,12 @@ def _message(fields: dict[str, Any]) -> tuple[ClientMessage, int]:
         raise _bad_field(error, fields) from None
     if not isinstance(message, LooseLocation):
         return message, 0
-    fixes, dropped = keep_good(message.fixes)
+    fixes, dropped = keep_valid(message.fixes)
     return Location(fixes, message.now_ms), dropped
 
 
 def _hello(fields: dict[str, Any]) -> tuple[Hello, Dropped]:
-    """Keep the good fields: a phone with one wrong field must still get through."""
+    """Keep the valid fields: an app with one invalid field must still be able to connect."""
     good: dict[str, Any] = {}
     wrong: list[str] = []
     for name, kind in _HELLO_FIELDS.items():
@@ -230,7 +236,7 @@ def _hello(fields: dict[str, Any]) -> tuple[Hello, Dropped]:
 
 
 def _hello_field(name: str, kind: Any, value: Any) -> tuple[Any, bool]:
-    """Return what is good of a field, None for nothing, and whether it is right as a whole."""
+    """Return the valid part of a field, None without one, and whether all of it is valid."""
     if name == "position":
         position = read_position(value)
         return position, position is not None
@@ -255,9 +261,9 @@ def _converted(value: Any, kind: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Write whole numbers as integers and drop nil fields, in maps inside too.
+    """Convert whole floats to integers and drop nil fields, also in nested maps.
 
-    Many apps' encoders write nil for what is absent.
+    Many encoders write nil for an absent field.
     """
     if type(value) is float:
         return whole(value)
@@ -280,7 +286,7 @@ def _request_id(fields: dict[str, Any]) -> int | None:
 
 
 def _is_whole_msgpack(message: ClientMessage, payload: bytes) -> bool:
-    """Whether the frame has the fields of a flat message and no others."""
+    """Whether the frame has exactly the fields of a flat message."""
     if type(message) is Progress and message.proof is not UNSET:
         return False
     values = structs.astuple(message)
@@ -288,7 +294,7 @@ def _is_whole_msgpack(message: ClientMessage, payload: bytes) -> bool:
 
 
 def _is_whole_json(message: ClientMessage, payload: bytes) -> bool:
-    """As above: each key and each text takes two quotation marks, and a further key more."""
+    """As `_is_whole_msgpack`: each key and each text of the message has two quotation marks."""
     if type(message) is Progress and message.proof is not UNSET:
         return False
     values = structs.astuple(message)
@@ -331,5 +337,5 @@ _BY_SUBPROTOCOL: Final = {codec.subprotocol: codec for codec in (MSGPACK, JSON)}
 
 
 def for_subprotocol(name: str) -> Codec:
-    """Return the codec of a negotiated subprotocol. Raises ``KeyError`` for any other name."""
+    """Return the codec of a negotiated subprotocol. Raises `KeyError` for any other name."""
     return _BY_SUBPROTOCOL[name]

@@ -1,6 +1,6 @@
-"""Every code and reason of the contract, with its advice.
+"""The codes, reasons and limits of the contract, with the advice of each code.
 
-One place: the OpenAPI and AsyncAPI documents, the gateway and the clients all read these tables.
+The OpenAPI and AsyncAPI documents, the gateway and the clients read these tables.
 """
 
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ HELLO_WITHIN_S = 5.0
 RATE_FRAMES_PER_S = 20
 RATE_WINDOW_S = 10
 RATE_BYTES_PER_S = 65_536
-# Hours of fixes that a phone kept in a basement fit into it.
+# Enough for hours of fixes that an app stored without a connection.
 RATE_BURST_BYTES = 4 * RATE_BYTES_PER_S
 STORE_DOWN_CLOSE_S = 30.0
 FUTURE_FIX_MS = 5_000
 ANSWER_KEPT_MS = 600_000
 IDEMPOTENCY_KEPT_MS = 86_400_000
 TERMINAL_KEPT_MS = 7 * 86_400_000
-# Of one service in one market, unless the operator sets others.
+# Default quotas of one service in one market.
 MAX_OPEN_JOBS = 20_000
 MAX_STORED_BYTES = 512 * 1024 * 1024
 MAX_WAIT_S = 20
 MAX_PAGE = 200
-# The one thing that a job may require which is a duty at the door; everything else is equipment.
+# The only requirement that is a check at the delivery; all others are equipment.
 ID_CHECK = "id_check"
 # The `aud` of every token.
 TOKEN_AUDIENCE = "mallard"  # noqa: S105 - not a secret
@@ -68,7 +68,7 @@ class Close(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a code means and whether trying again can help."""
+    """What a code means and whether a retry can succeed."""
 
     meaning: str
     retry: bool
@@ -128,7 +128,7 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
 
 
 class WhyNot(StrEnum):
-    """Why a driver, or nobody, would be offered a job: ``why_not`` of candidates and quotes."""
+    """Why a driver, or every driver, would not be offered a job: `why_not`."""
 
     ASKED_BEFORE = "asked_before"
     TOO_HEAVY = "too_heavy"
@@ -167,7 +167,7 @@ class OfferClosedWhy(StrEnum):
 
 
 class StateWhy(StrEnum):
-    """Why the server speaks of a driver's state."""
+    """Why the server sends a driver its state."""
 
     STALE = "stale"
     FIXES_REJECTED = "fixes_rejected"
@@ -181,7 +181,7 @@ class StateWhy(StrEnum):
 
 
 class BarredWhy(StrEnum):
-    """Why a driver is offered nothing, whatever it wants."""
+    """Why a driver gets no offers although it may be available."""
 
     SUSPENDED = "suspended"
     COOLING_DOWN = "cooling_down"
@@ -204,7 +204,7 @@ class FixDropped(StrEnum):
 
 
 class JobReason(StrEnum):
-    """Why something that a driver holds (or held) changed; also ``reason`` of a job."""
+    """Why a job that a driver holds or held has changed; also `reason` of a job."""
 
     COLLECTED = "collected"
     CANCELLED = "cancelled"
@@ -278,7 +278,7 @@ JOB_REASON_MEANING: dict[JobReason, str] = {
 
 
 class ProblemCode(StrEnum):
-    """The stable ``code`` of an HTTP problem."""
+    """The stable `code` of an HTTP problem."""
 
     MALFORMED_JSON = "malformed_json"
     BAD_REQUEST = "bad_request"
@@ -319,7 +319,7 @@ class ProblemCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """The HTTP status and title of a problem code, and whether trying again can help."""
+    """The HTTP status and title of a problem code, and whether a retry can succeed."""
 
     status: int
     title: str

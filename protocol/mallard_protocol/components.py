@@ -1,4 +1,4 @@
-"""Structs → JSON Schema components, in the dialect that the generated documents are read with."""
+"""Converts structs to JSON Schema components for the generated documents, and lists the limits."""
 
 from collections.abc import Mapping
 from inspect import cleandoc
@@ -78,10 +78,12 @@ def schemas(
     draft: str = "2020-12",
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """JSON Schemas by name of the structs and all that they are made of.
+    """Return the JSON Schemas of structs and of their parts, by name.
 
-    ``draft`` ``07`` is for AsyncAPI, whose schemas are a superset of that draft. ``names``: what
-    structs are called there, where it is not their own name.
+    Args:
+        structs: the structs.
+        draft: the JSON Schema draft; `07` for AsyncAPI, whose schemas are a superset of it.
+        names: the schema names of structs that do not use their own name.
     """
     _, components = msgspec.json.schema_components(structs, ref_template=REF + "{name}")
     cleaning = _Cleaning(draft, names)
@@ -90,7 +92,7 @@ def schemas(
 
 
 class _Cleaning:
-    """Makes msgspec's schemas such that every generator reads them, with every part named."""
+    """Rewrites msgspec's schemas so that every code generator can read them, with named parts."""
 
     def __init__(self, draft: str, names: Mapping[str, str]) -> None:
         self._draft = draft
@@ -112,13 +114,16 @@ class _Cleaning:
             name = reference.removeprefix(REF)
             cleaned["$ref"] = REF + self._names.get(name, name)
         if cleaned.get("type") == "integer":
-            # Epoch milliseconds, bytes and the like: 32 bits are too few.
+            # 32 bits are too few for epoch milliseconds or bytes.
             cleaned["format"] = "int64"
         return self._fix(cleaned) if "prefixItems" in cleaned else cleaned
 
     def _fix(self, cleaned: dict[str, Any]) -> dict[str, Any]:
-        """Name the only tuple of the contract. Its length is in `minItems` and `maxItems`, as
-        generators stumble over an `items` that is no schema."""
+        """Move the contract's only tuple type to a schema of its own.
+
+        `minItems` and `maxItems` give its length, because generators fail on an `items` that is not
+        a schema.
+        """
         places = ", ".join(place["title"] for place in cleaned["prefixItems"])
         if self._draft == "07":
             cleaned["items"] = cleaned.pop("prefixItems")

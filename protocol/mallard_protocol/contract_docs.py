@@ -1,8 +1,9 @@
-"""The contract as files under ``docs/contract``: ``python -m mallard_protocol.contract_docs
-[--check]``.
+"""Generates the contract's documents in `docs/contract`.
 
-The same source always gives the same bytes. With ``--check`` nothing is written; the exit status is
-1 when a file is stale or missing.
+    python -m mallard_protocol.contract_docs [--check]
+
+The output is deterministic. With `--check` nothing is written, and the exit status is 1 if a file
+is stale or missing.
 """
 
 import argparse
@@ -176,7 +177,7 @@ def _codes(values: Iterable[str]) -> str:
     return ", ".join(f"`{value}`" for value in values)
 
 
-def _yes(flag: bool) -> str:  # noqa: FBT001 - a cell's only content
+def _yes(flag: bool) -> str:  # noqa: FBT001 - private, one argument
     return "yes" if flag else "no"
 
 
@@ -185,7 +186,7 @@ def _json(document: object) -> str:
 
 
 def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
-    """Write the files, or with ``--check`` name the stale ones. Return the exit status."""
+    """Write the files, or with `--check` name the stale ones. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m mallard_protocol.contract_docs", description=__doc__
     )

@@ -1,4 +1,4 @@
-"""The fields that messages and resources are made of: ids, positions, times, names of states."""
+"""The field types of messages and resources: ids, positions, times, names of states."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -11,9 +11,9 @@ from mallard_protocol.lifecycle import DriverState, JobState
 
 
 def open_enum(values: Iterable[str]) -> Meta:
-    """Annotate a string of the server that has these values today.
+    """Annotate a string field of the server that has these values in this version.
 
-    It is no closed ``enum``: clients hand on values that they do not know.
+    It is not a closed `enum`: clients pass unknown values on.
     """
     known = [str(value) for value in values]
     return Meta(
@@ -22,8 +22,8 @@ def open_enum(values: Iterable[str]) -> Meta:
     )
 
 
-# `$` also matches before a final newline in Python; the look-ahead closes that gap and means
-# nothing in other regex dialects, so the same pattern serves the OpenAPI document.
+# In Python `$` also matches before a final newline, which the look-ahead excludes. The generated
+# documents omit it, since `$` has no such exception in other regex dialects.
 ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1-64 of A-Z a-z 0-9 _ . : -")]
 MAX_LAT, MAX_LON = 90, 180

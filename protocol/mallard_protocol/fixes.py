@@ -1,8 +1,9 @@
-"""Position fixes as phones send them: which are good, and what of them is unknown.
+"""Reads position fixes as apps send them.
 
-A fix is dropped only when its time or its place is malformed. Phones write -1, NaN or a platform's
-own "unknown" into the other fields, and leave trailing ones out: a good place is never lost for
-them. The same rules serve `location`, `hello.position` and `POST /v1/driver/locations`.
+A fix is dropped only if its time or its position is malformed. Phones write -1, NaN or a platform's
+own value for "unknown" into the other fields, or omit trailing ones; those count as unknown, so a
+valid position is never lost. The same rules apply to `location`, `hello.position` and `POST
+/v1/driver/locations`.
 """
 
 import math
@@ -28,23 +29,23 @@ _NOTHING: Final = (None, None, None)
 
 
 class LooseLocation(Struct, frozen=True, tag_field="type", tag="location"):
-    """``messages.Location`` with its fixes unchecked."""
+    """`messages.Location` with unchecked fixes."""
 
     fixes: LooseList
     now_ms: EpochMs | UnsetType = UNSET
 
 
 class LooseFixes(Struct, frozen=True, forbid_unknown_fields=True):
-    """``resources.FixesRequest`` with its fixes unchecked."""
+    """`resources.FixesRequest` with unchecked fixes."""
 
     fixes: LooseList
 
 
 def read_fix(raw: Any) -> Fix | None:
-    """Return a fix in its final types; None: its time or place is malformed.
+    """Return a fix in its final types; None if its time or position is malformed.
 
-    Missing trailing elements count as nil, further ones are ignored. A fraction of a millisecond is
-    floored. An accuracy, heading or speed that is not a number in its range becomes None.
+    Missing trailing elements count as nil, additional ones are ignored. A fraction of a millisecond
+    is rounded down. An accuracy, heading or speed that is not a number in its range becomes None.
     """
     if not isinstance(raw, list | tuple) or len(raw) < _NEEDED:
         return None
@@ -66,15 +67,15 @@ def read_fix(raw: Any) -> Fix | None:
     )
 
 
-def keep_good(fixes: Iterable[Any]) -> tuple[tuple[Fix, ...], int]:
-    """Return the good fixes, in their order, and how many were dropped."""
+def keep_valid(fixes: Iterable[Any]) -> tuple[tuple[Fix, ...], int]:
+    """Return the valid fixes in their order, and the number of dropped ones."""
     read = [read_fix(fix) for fix in fixes]
-    good = tuple(fix for fix in read if fix is not None)
-    return good, len(read) - len(good)
+    valid = tuple(fix for fix in read if fix is not None)
+    return valid, len(read) - len(valid)
 
 
 def read_position(raw: Any) -> HelloPosition | None:
-    """Return the position of a ``hello`` by the rules of a fix; None: it is malformed."""
+    """Return the position of a `hello` by the rules of a fix; None if it is malformed."""
     if not isinstance(raw, dict):
         return None
     at_ms = raw.get("at_ms")
@@ -92,7 +93,7 @@ def read_position(raw: Any) -> HelloPosition | None:
 
 
 def _is_within(value: Any, lowest: float, highest: float) -> bool:
-    # A bool is no number here; NaN is within nothing.
+    # A bool is not a number here, and NaN is in no range.
     return type(value) in {int, float} and lowest <= value <= highest
 
 

@@ -1,7 +1,7 @@
-"""The one bound of every instant that may enter: from 1970 up to 2100, whatever its offset.
+"""The bounds of every time that is accepted: from 1970 up to 2100 in UTC.
 
-Beyond it some calendar, clock or number on the way breaks: year 10000 has no `datetime`, and a time
-in UTC may lie in another year than as it was sent.
+Beyond them some calendar, clock or number type fails. For example year 10000 has no `datetime`, and
+the conversion to UTC may change the year.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,15 @@ Instant = Annotated[datetime, Meta(tz=True)]
 
 
 def is_instant(at: datetime) -> bool:
-    """Whether a time with an offset lies within the bounds."""
+    """Whether a time with an offset is within the bounds."""
     return _EARLIEST <= at < _LATEST
 
 
 def read_instant(text: str) -> datetime:
-    """Return the time that a text outside of a body says: RFC 3339 with an offset, as in a body.
+    """Parse a time that is not part of a body: RFC 3339 with an offset.
 
-    Raises ``ValueError``, whose text says what is wrong.
+    Raises:
+        ValueError: with a text for the caller.
     """
     try:
         at: datetime = msgspec.convert(text, Instant)
@@ -44,7 +45,7 @@ def read_instant(text: str) -> datetime:
 
 
 def out_of_bounds(value: Any, path: tuple[str, ...] = ()) -> Iterator[Violation]:
-    """Yield a violation for each time of a struct, at any depth, that lies out of bounds."""
+    """Yield a violation for each time of a struct, at any depth, that is out of bounds."""
     match value:
         case datetime():
             if not is_instant(value):

@@ -1,7 +1,7 @@
-"""The lifecycles of a job and of a driver, as data.
+"""The lifecycles of a job and of a driver, as tables.
 
-The tables are the single source: the transition scripts are tested against them, and the state
-diagrams of the documentation are drawn from them.
+The transition scripts are tested against the tables, and the state diagrams of the documentation
+are generated from them.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job stands; docs/contract/job-states.md draws it."""
+    """The state of a job; see docs/contract/job-states.md."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -26,7 +26,7 @@ class JobState(StrEnum):
 
 
 class Wish(StrEnum):
-    """What a driver wants; stored. What it is shown as follows from this and from what it holds."""
+    """What a driver wants. It is stored; `DriverState` is derived from it and from its jobs."""
 
     AVAILABLE = "available"
     PAUSED = "paused"
@@ -34,7 +34,7 @@ class Wish(StrEnum):
 
 
 class DriverState(StrEnum):
-    """What a driver is shown as; always derived, never stored."""
+    """The state that a driver is shown in; derived, never stored."""
 
     OFFLINE = "offline"
     PAUSED = "paused"
@@ -44,7 +44,7 @@ class DriverState(StrEnum):
 
 
 class Step(StrEnum):
-    """A step that a driver reports with ``progress``."""
+    """A step that a driver reports with `progress`."""
 
     AT_MALL = "at_mall"
     PICKED_UP = "picked_up"
@@ -55,7 +55,7 @@ class Step(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How one driver's turn with a job ended; shown as ``asked`` by explain."""
+    """How one driver's offer or assignment of a job ended; shown as `asked` by explain."""
 
     ACCEPTED = "accepted"
     DECLINED = "declined"
@@ -67,7 +67,7 @@ class Outcome(StrEnum):
     UNASSIGNED = "unassigned"
 
 
-# A submitted job is scheduled when it is not ready to be collected, else queued.
+# A submitted job is scheduled if it is released later, else queued.
 INITIAL = frozenset({JobState.SCHEDULED, JobState.QUEUED})
 TERMINAL = frozenset(
     {
@@ -90,8 +90,8 @@ BEFORE_PICKUP = frozenset(
 ON_BOARD = frozenset({JobState.PICKED_UP, JobState.RETURNING})
 HELD = frozenset({JobState.ASSIGNED, JobState.AT_MALL}) | ON_BOARD
 
-# Outcomes after which a driver is not asked again for that job; an unacknowledged offer only
-# keeps it out for a while (MarketPolicy.unreachable_s).
+# Outcomes after which a driver gets no further offer of that job. An unacknowledged offer excludes
+# it for a while only (`MarketPolicy.unreachable_s`).
 NOT_ASKED_AGAIN = frozenset(
     {Outcome.DECLINED, Outcome.EXPIRED, Outcome.GAVE_UP, Outcome.SILENT, Outcome.UNASSIGNED}
 )
@@ -99,7 +99,7 @@ NOT_ASKED_AGAIN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One permitted change of state: any of ``sources`` to ``target`` for ``cause``."""
+    """One permitted change of state: from any of `sources` to `target` for `cause`."""
 
     sources: frozenset[JobState]
     target: JobState
@@ -120,16 +120,16 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     Transition(_from(_S.OFFERED), _S.QUEUED, "expired"),
     Transition(_from(_S.OFFERED), _S.QUEUED, "unacknowledged"),
     Transition(_from(_S.OFFERED), _S.QUEUED, "withdrawn"),
-    # Nobody can collect it before its mall closes: it waits for the next opening.
+    # No driver can collect it before its mall closes: it waits for the next opening.
     Transition(_from(_S.QUEUED, _S.OFFERED), _S.SCHEDULED, "mall_closes"),
     Transition(_from(_S.ASSIGNED), _S.AT_MALL, "arrived"),
     Transition(_from(_S.AT_MALL), _S.PICKED_UP, "picked_up"),
-    # A phone that was offline on arrival reports both at once: `at_mall` is written on the way.
+    # An app that was offline on arrival reports both at once; the timeline has `at_mall` as well.
     Transition(_from(_S.ASSIGNED), _S.PICKED_UP, "picked_up"),
     Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "gave_up"),
     Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "silent"),
     Transition(_from(_S.ASSIGNED, _S.AT_MALL), _S.QUEUED, "unassigned"),
-    # The holder's word that it is handed over wins over its way back.
+    # A holder on the way back may still report the delivery.
     Transition(_from(_S.PICKED_UP, _S.RETURNING), _S.DELIVERED, "delivered"),
     Transition(_from(_S.PICKED_UP), _S.RETURNING, "returning"),
     Transition(_from(_S.RETURNING), _S.RETURNED, "returned"),
@@ -144,7 +144,7 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
 
 
 def may_move(source: JobState, target: JobState) -> bool:
-    """Whether any cause takes a job from ``source`` to ``target``."""
+    """Whether any cause moves a job from `source` to `target`."""
     return any(source in t.sources and t.target is target for t in JOB_TRANSITIONS)
 
 
@@ -182,7 +182,7 @@ DRIVER_TRANSITIONS: tuple[DriverTransition, ...] = (
 
 
 def shown_state(*, wish: Wish, connected: bool, offered: bool, jobs: int) -> DriverState:
-    """What a driver is shown as, from what is stored about it."""
+    """Derive the state that a driver is shown in from what is stored about it."""
     if jobs:
         return DriverState.ON_RUN
     if offered:

@@ -1,8 +1,8 @@
-"""One struct a message of the driver socket, both ways.
+"""The messages of the driver socket in both directions, one struct each.
 
-Times are integers, epoch milliseconds of the server's clock. Unknown fields are ignored when
-decoding. An optional field that is absent is absent on the wire (``UNSET``), not nil; from a client
-the codec takes nil for absent too.
+Times are integers: epoch milliseconds of the server's clock. Unknown fields are ignored when
+decoding. An absent optional field (`UNSET`) is not sent at all; from a client the codec accepts nil
+as well.
 """
 
 from typing import Annotated, Literal
@@ -68,7 +68,7 @@ class Vehicle(Struct, frozen=True):
 
 
 class HelloPosition(Struct, frozen=True):
-    """The position that a driver says hello with. ``at_ms`` missing: now."""
+    """The position of a driver's hello. Without ``at_ms`` it counts as current."""
 
     lat: Lat
     lon: Lon
@@ -77,9 +77,9 @@ class HelloPosition(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """A job that the app believes it holds, or has delivered and not yet been answered.
+    """A job that the app believes it holds, or has delivered without a reply yet.
 
-    ``at_ms``: when it came to ``state``.
+    ``at_ms``: when it reached ``state``.
     """
 
     job: Id
@@ -89,7 +89,7 @@ class Held(Struct, frozen=True):
 
 
 class App(Struct, frozen=True):
-    """Which app is speaking; for logs and support."""
+    """The name and version of the app, for logs and support."""
 
     name: Annotated[str, Meta(max_length=64)] = ""
     version: Annotated[str, Meta(max_length=64)] = ""
@@ -141,7 +141,7 @@ class Location(_Client, frozen=True, tag="location"):
 
 
 class OfferAck(_Client, frozen=True, tag="offer_ack"):
-    """The offer is on the screen. No reply."""
+    """The app shows the offer. No reply."""
 
     offer: Id
 
@@ -174,9 +174,9 @@ class Progress(_Client, frozen=True, tag="progress"):
 
 
 class Problem(_Client, frozen=True, tag="problem"):
-    """Something is wrong at a store, with a customer or on the road.
+    """A problem at a store, with a customer or on the road.
 
-    ``attempt`` fences a problem of a job: naming an old one has no effect.
+    ``attempt`` fences a problem of a job: a report with an old attempt has no effect.
     """
 
     id: RequestId
@@ -190,7 +190,7 @@ class Problem(_Client, frozen=True, tag="problem"):
 
 
 class Auth(_Client, frozen=True, tag="auth"):
-    """A fresh token of the same driver."""
+    """A new token of the same driver."""
 
     id: RequestId
     token: Token
@@ -264,7 +264,7 @@ class JobEta(Struct, frozen=True):
 
 
 class SocketJob(Struct, frozen=True):
-    """A job as a driver sees it: short in an ``offer``, full once it is the driver's own."""
+    """A job as a driver sees it: short in an ``offer``, complete once the driver holds it."""
 
     job: str
     attempt: int
@@ -280,7 +280,7 @@ class SocketJob(Struct, frozen=True):
 
 
 class Barred(Struct, frozen=True):
-    """Why a driver is offered nothing, whatever it wants; ``until_ms`` nil: no end is known."""
+    """Why a driver gets no offers. A nil ``until_ms`` means that no end is known."""
 
     why: Annotated[str, open_enum(BarredWhy)]
     until_ms: int | None = None
@@ -291,7 +291,7 @@ class _Server(Struct, frozen=True, tag_field="type"):
 
 
 class Offer(_Server, frozen=True, tag="offer"):
-    """The question whether the driver takes these jobs."""
+    """An offer of one or several jobs to the driver."""
 
     seq: int
     offer: str
@@ -306,10 +306,10 @@ class Offer(_Server, frozen=True, tag="offer"):
 
 
 class Welcome(_Server, frozen=True, tag="welcome"):
-    """The whole truth about a driver, after ``hello`` and whenever the store was replaced.
+    """The complete state of a driver, after ``hello`` and after the store has lost writes.
 
-    It replaces offer, jobs, state and ``seq`` (which may fall); requests that are still unanswered
-    are sent again. ``say_hello``: send ``hello`` once more, so that ``holds`` arrives.
+    It replaces offer, jobs, state and ``seq`` (which may decrease). The app sends unanswered
+    requests again. ``say_hello``: send ``hello`` once more, with ``holds``.
     """
 
     session: str
@@ -329,9 +329,9 @@ class Welcome(_Server, frozen=True, tag="welcome"):
 
 
 class Reply(_Server, frozen=True, tag="reply"):
-    """The answer to a request that went well.
+    """The answer to a successful request.
 
-    ``detail``: the full job, when a claim of custody has given it to the driver at ``attempt``.
+    ``detail``: the complete job, if a custody claim has assigned it to the driver at ``attempt``.
     """
 
     id: int
@@ -345,10 +345,10 @@ class Reply(_Server, frozen=True, tag="reply"):
 
 
 class Error(_Server, frozen=True, tag="error"):
-    """A frame was refused. ``retry``: whether the same frame may work later.
+    """A frame was refused. ``retry``: whether the same frame may succeed later.
 
-    ``missing``: the kinds of proof that `proof_needed` asks for; ``tries_left``: how many wrong
-    values `wrong_code` still allows.
+    ``missing``: the kinds of proof that `proof_needed` requires; ``tries_left``: how many more
+    wrong values `wrong_code` allows.
     """
 
     id: int | None
@@ -360,7 +360,7 @@ class Error(_Server, frozen=True, tag="error"):
 
 
 class OfferClosed(_Server, frozen=True, tag="offer_closed"):
-    """The offer is over, and not by the driver's own answer."""
+    """The offer has ended without an answer of the driver."""
 
     seq: int
     offer: str
@@ -368,10 +368,10 @@ class OfferClosed(_Server, frozen=True, tag="offer_closed"):
 
 
 class JobChanged(_Server, frozen=True, tag="job"):
-    """Something that the driver holds (or held) changed.
+    """A job that the driver holds or held has changed.
 
-    ``driver_state``: the driver's own state after the change. ``detail``: the full job, when it is
-    new to the driver or its stores are ready at other times.
+    ``driver_state``: the driver's state after the change. ``detail``: the complete job, if it is
+    new to the driver or its ready times have changed.
     """
 
     seq: int
@@ -384,7 +384,7 @@ class JobChanged(_Server, frozen=True, tag="job"):
 
 
 class StateChanged(_Server, frozen=True, tag="state"):
-    """The driver's shown state, and why the server speaks of it; ``until_ms``: it ends then."""
+    """The driver's state and why the server sends it; ``until_ms``: when it ends."""
 
     seq: int
     state: DriverStateName
@@ -399,17 +399,17 @@ class Pace(_Server, frozen=True, tag="pace"):
 
 
 class Ping(_Server, frozen=True, tag="ping"):
-    """Answer with ``pong`` (any frame will do)."""
+    """Answer with ``pong``; any other frame counts as well."""
 
 
 class AuthExpiring(_Server, frozen=True, tag="auth_expiring"):
-    """The token runs out at ``at_ms``: send ``auth`` with a fresh one."""
+    """The token expires at ``at_ms``: send ``auth`` with a new one."""
 
     at_ms: int
 
 
 class Drain(_Server, frozen=True, tag="drain"):
-    """The node goes down: connect again after ``reconnect_after_ms``."""
+    """The node shuts down: connect again after ``reconnect_after_ms``."""
 
     reconnect_after_ms: int
 

@@ -19,7 +19,7 @@ _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One query parameter or request header. ``schema``: JSON Schema."""
+    """One query parameter or request header. `schema` is a JSON Schema."""
 
     name: str
     description: str
@@ -83,7 +83,7 @@ _WAIT = _query(
 
 
 def _instant(name: str, description: str) -> Parameter:
-    """A time in the query: as one in a body, RFC 3339 with an offset, between 1970 and 2100."""
+    """Return a time parameter: RFC 3339 with an offset, between 1970 and 2100."""
     return _query(name, description, type="string", format="date-time")
 
 
@@ -100,7 +100,7 @@ _IDEMPOTENCY_KEY = Parameter(
     required=True,
 )
 
-# The subjects by which generators and readers group the operations.
+# The groups of operations in the documents and in generated code.
 TAGS: Final = (
     ("Jobs", "Submit jobs and follow them"),
     ("Quotes", "Whether a job would find a driver"),

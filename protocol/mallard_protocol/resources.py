@@ -1,10 +1,10 @@
-"""The HTTP bodies of the order API, as structs.
+"""The bodies of the HTTP API, as structs.
 
-Requests refuse unknown fields. What the server answers may gain fields, and clients ignore those
-that they do not know; so the parts of a job come in pairs: ``Pickup`` as asked for, checked
-strictly, and its base ``PickupView`` as shown, which decodes leniently.
+Requests refuse unknown fields. Responses may gain fields, and clients ignore unknown ones. So the
+parts of a job exist in pairs: `Pickup` for requests, decoded strictly, and its base `PickupView`
+for responses, decoded leniently.
 
-Times are RFC 3339 strings with an offset. Amounts are in the units that their names give.
+Times are RFC 3339 strings with an offset. Names of amounts end with their units.
 """
 
 from typing import Annotated, Any, Literal
@@ -29,7 +29,7 @@ from mallard_protocol.messages import Barred, Fix
 LongText = Annotated[str, Meta(max_length=1000)]
 Reason = Annotated[str, Meta(min_length=1, max_length=200)]
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]
-# The bounds keep the infinity out that `1e999` is read as.
+# The bounds exclude the infinity that `1e999` is parsed to.
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 MetadataValue = Annotated[str, Meta(max_length=500)] | int | Finite | bool | None
 
@@ -46,7 +46,7 @@ class PickupStoreView(Struct, frozen=True):
 
 
 class PickupStore(PickupStoreView, frozen=True, forbid_unknown_fields=True):
-    """One store to collect from. ``ready_at`` missing: now."""
+    """One store to collect from. Without ``ready_at`` its parcels are ready now."""
 
 
 class PickupView(Struct, frozen=True):
@@ -58,8 +58,8 @@ class PickupView(Struct, frozen=True):
 
 
 class Pickup(PickupView, frozen=True, forbid_unknown_fields=True):
-    """Where to collect. ``window_end`` missing: the deadline. Parcels are collected while the mall
-    is open; what no driver can collect before closing waits for the next opening."""
+    """Where to collect. By default ``window_end`` is the deadline. Parcels are collected while the
+    mall is open; those that no driver can collect before closing wait for the next opening."""
 
     stores: Annotated[tuple[PickupStore, ...], Meta(min_length=1, max_length=MAX_STORES)]
 
@@ -77,17 +77,16 @@ class DropoffView(Struct, frozen=True):
 
 
 class DropoffRequest(DropoffView, frozen=True, forbid_unknown_fields=True):
-    """Where to deliver. ``deadline`` missing: 24 h from now.
+    """Where to deliver. By default ``deadline`` is 24 h from now.
 
-    ``pin``: the customer tells it to the driver, who delivers with it as a proof of kind ``code``.
-    It is shown nowhere.
+    ``pin``: the customer gives it to the driver as a proof of kind ``code``. It is never shown.
     """
 
     pin: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
 
 
 class ParcelsView(Struct, frozen=True):
-    """How much there is to carry, all stores together."""
+    """The load of all stores together."""
 
     count: Annotated[int, Meta(ge=1, le=10_000)]
     weight_g: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
@@ -95,7 +94,7 @@ class ParcelsView(Struct, frozen=True):
 
 
 class ParcelsRequest(ParcelsView, frozen=True, forbid_unknown_fields=True):
-    """How much there is to carry, all stores together."""
+    """The load of all stores together."""
 
 
 class PayView(Struct, frozen=True):
@@ -123,8 +122,8 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimelineEntry(Struct, frozen=True):
-    """One change of state. ``at``: when the engine heard of it; ``occurred_at``: when it happened
-    by the driver's phone (``at_ms``), not before the state before it; the same where nobody said.
+    """One change of state. ``at``: when the engine received it; ``occurred_at``: when it happened
+    by the driver's clock (``at_ms``), not before the previous state; without ``at_ms`` the same.
     """
 
     state: JobStateName
@@ -142,9 +141,9 @@ class Eta(Struct, frozen=True):
 
 
 class ProofView(Struct, frozen=True):
-    """A proof that a driver gave with a step: when we heard of it, and when the phone says it was.
+    """A proof that a driver gave with a step, with the times of receipt and of the driver's clock.
 
-    ``value``: of a code, and the id of a photo or signature.
+    ``value``: the code, or the id of a photo or signature.
     """
 
     kind: str
@@ -168,8 +167,8 @@ class ReportedProblem(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """Why a job looks for no driver now: a driver found one of its stores unable to hand over. It
-    ends at ``until``, or when the shop or the order service says ``ready``."""
+    """Why the search for a driver is suspended: a driver reported that a store cannot hand over. It
+    ends at ``until``, or when the shop or the order service reports ``ready``."""
 
     why: str
     place: str
@@ -264,7 +263,7 @@ class DroppedFix(Struct, frozen=True):
 
 
 class FixesResult(Struct, frozen=True):
-    """How many fixes were taken and how many dropped, and why each of these was."""
+    """How many fixes were accepted and dropped, and why each one was dropped."""
 
     accepted: int
     dropped: int
@@ -272,9 +271,13 @@ class FixesResult(Struct, frozen=True):
 
 
 def _body_of(message: type[Struct], name: str, left_out: tuple[str, ...], *, strict: bool) -> Any:
-    """The HTTP body with the fields of a message of the socket, but for some.
+    """Define the HTTP body with the fields of a socket message, except for some.
 
-    ``strict``: unknown fields are refused.
+    Args:
+        message: the message.
+        name: the name of the body.
+        left_out: the fields that the body does not have.
+        strict: whether unknown fields are refused.
     """
     fields = [
         (field.name, field.type) if field.required else (field.name, field.type, field.default)
@@ -291,7 +294,7 @@ def _body_of(message: type[Struct], name: str, left_out: tuple[str, ...], *, str
     )
 
 
-# The driver's calls without a socket: `type`, `id` and what the path names are left out.
+# A driver's requests without a socket: `type`, `id` and the fields of the path are left out.
 StatusRequest = _body_of(messages.Status, "StatusRequest", ("id",), strict=True)
 AcceptRequest = _body_of(messages.Accept, "AcceptRequest", ("id", "offer"), strict=True)
 DeclineRequest = _body_of(messages.Decline, "DeclineRequest", ("id", "offer"), strict=True)
@@ -302,7 +305,7 @@ DriverTruth = _body_of(messages.Welcome, "DriverTruth", ("session",), strict=Fal
 
 
 class Candidate(Struct, frozen=True):
-    """One driver as a round saw it. An order service gets numbers instead of names."""
+    """One driver in a dispatch round. An order service gets numbers instead of names."""
 
     driver: str
     eligible: bool
@@ -314,7 +317,7 @@ class Candidate(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """One driver's turn with the job; ``reason``: what it gave for a decline or a give-up."""
+    """One driver who got an offer; ``reason``: its reason for a decline or a give-up."""
 
     driver: str
     attempt: int
@@ -356,7 +359,7 @@ class Quote(Struct, frozen=True):
 
 
 class Gate(Struct, frozen=True):
-    """Where a driver parks and walks in."""
+    """An entrance with parking for drivers."""
 
     id: str
     lat: float
@@ -364,7 +367,7 @@ class Gate(Struct, frozen=True):
 
 
 class Store(Struct, frozen=True):
-    """Where a parcel waits."""
+    """A shop of a mall."""
 
     id: str
     name: str
@@ -403,8 +406,8 @@ class MarketList(Struct, frozen=True):
 class DriverView(Struct, frozen=True):
     """One driver, as operators see it. Position and time are null before the first fix.
 
-    ``barred``: why it is offered nothing, whatever it wants. ``suspended_for``: the reason that the
-    operator gave; a suspension lasts until it is resumed.
+    ``barred``: why it gets no offers. ``suspended_for``: the reason that the operator gave; a
+    suspension lasts until the driver is resumed.
     """
 
     driver: str
@@ -425,14 +428,14 @@ class DriverList(Struct, frozen=True):
 
 
 class FieldError(Struct, frozen=True):
-    """One field that is wrong; ``pointer`` is an RFC 6901 JSON pointer into the body."""
+    """One invalid field; ``pointer`` is an RFC 6901 JSON pointer into the body."""
 
     pointer: str
     detail: str
 
 
 class Problem(Struct, frozen=True):
-    """An RFC 9457 problem. ``job``: of a duplicate, the job that is there already; ``missing`` and
+    """An RFC 9457 problem. ``job``: for a duplicate, the job that exists already; ``missing`` and
     ``tries_left``: as in `error` of the driver socket.
     """
 
@@ -448,7 +451,7 @@ class Problem(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """A node that takes traffic. ``warnings``: what its operator should mend, one line each."""
+    """A node that accepts traffic. ``warnings``: what its operator should fix, one line each."""
 
     status: str
     warnings: tuple[str, ...] = ()

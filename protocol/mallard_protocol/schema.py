@@ -1,4 +1,4 @@
-"""The generated documents: OpenAPI 3.1 for the order API, AsyncAPI 3 for the driver socket."""
+"""Generates the OpenAPI 3.1 document of the HTTP API and the AsyncAPI 3 document of the socket."""
 
 import re
 from itertools import groupby
@@ -27,8 +27,8 @@ _LICENSE: Final = {
 }
 _HOST: Final = "127.0.0.1:8000"
 _HOST_IS: Final = "A node on this machine, where `mallard serve` listens by default"
-# A message's schema is named after its struct and this: `Error` and `Location` alone would hide
-# what the languages of generated code call so.
+# Suffix of the schema names of messages: `Error` and `Location` alone would clash with built-in
+# types in generated code.
 _MESSAGE: Final = "Message"
 _P = ProblemCode
 _WITH_TOKEN: Final = (
@@ -103,7 +103,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _security(operation: Operation) -> list[dict[str, Any]]:
-    """One alternative a role, any of which will do."""
+    """Return one alternative per role."""
     alternatives: list[dict[str, Any]] = [{"bearer": [role.value]} for role in operation.roles]
     # The socket also takes its token in `hello`.
     return [*alternatives, {}] if operation.status == 101 else alternatives
@@ -166,7 +166,7 @@ def _problem_response(codes: list[ProblemCode]) -> dict[str, Any]:
                 "schema": {"$ref": REF + "Problem"},
             }
         },
-        # Which of the codes there are; a schema of each answer's own would be a class of its own.
+        # Listed here, because a schema per response would become a class in generated code.
         "x-problem-codes": [code.value for code in codes],
     }
     if any(PROBLEMS[code].retry for code in codes):
@@ -190,7 +190,7 @@ def asyncapi() -> dict[str, Any]:
         "info": {
             "title": "Mallard driver socket",
             "version": VERSION,
-            "description": "What a driver app and the engine say to each other. Ignore fields,"
+            "description": "The messages between a driver app and the engine. Ignore fields,"
             " types and enum values that you do not know.",
             "license": _LICENSE,
             "tags": [{"name": "Drivers", "description": "What a driver app and the engine say"}],

@@ -1,12 +1,12 @@
-"""Strict parsers: bytes or text → plain values (dict, list, str, bytes, int, float, bool, None).
+"""Strict parsers of JSON and MessagePack into plain Python values.
 
-They refuse what lenient parsers let through and what two parsers may read differently: duplicate
-and non-string keys, ext types, trailing bytes, bad UTF-8, lone surrogates, deep nesting. Nothing is
-allocated from a claimed size, and no input makes them raise anything but ``Malformed`` and
-``TooManyValues``.
+They refuse input that lenient parsers accept or that two parsers may interpret differently:
+duplicate and non-string keys, ext types, trailing bytes, invalid UTF-8, lone surrogates, deep
+nesting. No memory is allocated from a claimed size, and no exceptions other than `Malformed` and
+`TooManyValues` are raised.
 
-The libraries do the parsing; what runs in Python runs once a list or map, and ``max_containers``
-bounds their number. So 16 KiB cost well under a millisecond, whatever is in them.
+Libraries do the parsing. Python code runs once per list or map, and `max_containers` bounds their
+number, so any 16 KiB take less than a millisecond.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 import msgpack
 import msgspec
 
-# An integer that no double can hold is nobody's quantity, and long ones are slow to convert.
+# Longer integers fit no double and are slow to convert.
 MAX_NUMBER_CHARS: Final = 400
 _EXACT: Final = 2**53
 _CONTAINERS: Final = frozenset({dict, list})
@@ -26,24 +26,23 @@ _JSON_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NOT_BRACKETS: Final = re.compile(r"[^][{}]+")
 _NESTING: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-# These walk over the bytes and build nothing.
+# These scan the bytes without creating values.
 _skip_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _skip_msgpack: Final = msgspec.msgpack.Decoder(msgspec.Raw).decode
 
 
 class Malformed(ValueError):
-    """The bytes are not well-formed. The text says why and holds none of their content."""
+    """The input is not well-formed. The text says why and quotes nothing of it."""
 
 
 class TooManyValues(ValueError):
-    """There are more lists and maps than ``max_containers``."""
+    """The input has more lists and maps than `max_containers`."""
 
 
 def whole(number: float) -> float:
-    """Return a whole number as an ``int``, however it was written.
+    """Return a whole number as an `int`.
 
-    JavaScript knows one kind of number, and some of its encoders send an epoch in milliseconds as a
-    float.
+    JavaScript has one number type, and some of its encoders send epoch milliseconds as a float.
     """
     if number.is_integer() and abs(number) <= _EXACT:
         return int(number)
@@ -51,12 +50,15 @@ def whole(number: float) -> float:
 
 
 def parse_json(text: str, *, max_depth: int, max_containers: int | None = None) -> Any:
-    """Parse one JSON text. Raises ``Malformed``; with ``max_containers`` also ``TooManyValues``.
+    """Parse one JSON text.
 
-    A number beyond a double's range (``1e999``) is well-formed and comes out as an infinity, for
-    the caller's range checks to refuse. Without ``max_containers`` whole numbers come out as
-    ``int`` and a number of over ``MAX_NUMBER_CHARS`` is malformed; with it numbers are as Python
-    reads them.
+    A number beyond a double's range (`1e999`) is well-formed and becomes an infinity, which the
+    caller's range checks refuse. Without `max_containers` whole numbers become `int` and a number
+    of over `MAX_NUMBER_CHARS` is malformed; with it numbers are as Python reads them.
+
+    Raises:
+        Malformed: the text is not well-formed.
+        TooManyValues: it has more than `max_containers` lists and maps.
     """
     containers = text.count("[") + text.count("{")
     if max_containers is not None and containers > max_containers:
@@ -69,7 +71,7 @@ def parse_json(text: str, *, max_depth: int, max_containers: int | None = None) 
             text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, **numbers
         )
         if _SURROGATE.search(text):
-            # An escaped lone surrogate is half a character: it can never be sent on.
+            # An escaped lone surrogate cannot be encoded again.
             json.dumps(value, ensure_ascii=False).encode()
     except Malformed:
         raise
@@ -98,14 +100,17 @@ def _refuse_too_many(text: str, outside: str, max_depth: int) -> NoReturn:
 
 
 def parse_msgpack(data: bytes, *, max_depth: int, max_containers: int) -> Any:
-    """Parse one MessagePack value that fills ``data`` to its end.
+    """Parse one MessagePack value that fills `data` completely.
 
-    NaN and the infinities are well-formed MessagePack and come out as such, for the caller's range
-    checks to refuse. Raises ``Malformed``, ``TooManyValues``.
+    NaN and the infinities are well-formed; the caller's range checks refuse them.
+
+    Raises:
+        Malformed: the bytes are not well-formed.
+        TooManyValues: they have more than `max_containers` lists and maps.
     """
     budget = _Budget(max_containers)
     try:
-        # `unpackb` allocates a list for its claimed size: first see that all claims are kept.
+        # `unpackb` allocates a list of the claimed size, so check all claims first.
         _skip_msgpack(data)
         value = msgpack.unpackb(
             data,
@@ -125,7 +130,7 @@ def parse_msgpack(data: bytes, *, max_depth: int, max_containers: int) -> Any:
 
 
 class _Budget:
-    """The lists and maps that one frame may still hold."""
+    """Counts down the lists and maps that one frame may hold."""
 
     __slots__ = ("left",)
 
@@ -175,7 +180,7 @@ _WHOLE_NUMBERS: Final[dict[str, Any]] = {"parse_float": _json_float, "parse_int"
 
 
 def _check_depth(value: Any, max_depth: int) -> None:
-    """See that no container is nested too deep, and that keys are strings and values plain."""
+    """Check the nesting depth, and that keys are strings and values plain."""
     level = [value] if type(value) in _CONTAINERS else []
     for _ in range(max_depth):
         level = [child for node in level for child in _containers_in(node)]

@@ -1,4 +1,4 @@
-"""What a validation error of msgspec says: a path and a detail, with no value of the input."""
+"""Converts validation errors of msgspec to a path and a detail, without input values."""
 
 import re
 from typing import NamedTuple
@@ -9,14 +9,14 @@ _AT = re.compile(r"^(?P<detail>.*) - at (?:`key` in )?`(?P<path>\$.*)`$", re.DOT
 _FIELD = re.compile(
     r"^Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL
 )
-# These two quote what was sent, which may be a token in the wrong place.
+# These texts quote the input, which may be a token in the wrong field.
 _QUOTES_INPUT = re.compile(r"^Invalid (?:enum )?value .*$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _MAX_NAME = 100
 
 
 class Violation(NamedTuple):
-    """One thing that is wrong. ``path``: field names and list indices from the root."""
+    """One validation error. `path` has field names and list indices from the root."""
 
     path: tuple[str, ...]
     detail: str
@@ -31,7 +31,7 @@ class Violation(NamedTuple):
 
 
 def violation(error: ValidationError) -> Violation:
-    """Take an error's text apart. A missing or unknown field is named by the path."""
+    """Parse the text of an error. The path includes the name of a missing or unknown field."""
     text = str(error)
     path: tuple[str, ...] = ()
     if located := _AT.match(text):
@@ -42,5 +42,5 @@ def violation(error: ValidationError) -> Violation:
         text = "missing" if field["what"] == "missing required" else "unknown field"
     elif _QUOTES_INPUT.match(text):
         text = "not one of the known values"
-    # The look-ahead of our patterns is Python's business only.
+    # The look-ahead of the patterns exists for Python only.
     return Violation(path, text.replace(r"(?!\\n)", "").replace("Expected", "expected"))
