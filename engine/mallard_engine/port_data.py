@@ -1,4 +1,4 @@
-"""What passes through the ports: plain data, and the refusals of the store as exceptions."""
+"""The data that passes through the ports, and the refusals of the storage as exceptions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,22 +20,26 @@ from mallard_protocol.codes import ErrorCode
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState, Wish
 
-# So many drivers on their way to a mall are looked at for one more job.
+# At most so many drivers on their way to a mall are considered for one more job.
 MOST_COMING = 64
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be reached or did not answer in time; the call's outcome is unknown."""
+    """The storage did not answer in time. The outcome of the call is unknown."""
 
 
 class StoreFull(Exception):
-    """The store is out of memory; only ``hello`` and ``submit`` are refused so."""
+    """The server is out of memory. Only ``hello`` and ``submit`` are refused for this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """How much one service may have in one market: jobs that are not ended, and bytes of the jobs
-    submitted within the time that ended ones are kept. 0: no limit."""
+    """What one service may have in one market; 0: no limit.
+
+    ``open_jobs``: jobs that have not ended. ``stored_bytes``: bytes of the jobs submitted within
+    the
+    time for which ended jobs are kept.
+    """
 
     open_jobs: int = 0
     stored_bytes: int = 0
@@ -49,9 +53,9 @@ class QuotaExceeded(Exception):
 
 
 class Refused(Exception):
-    """The store refused a transition. ``code`` says why in the contract's words.
+    """The storage refused a transition. ``code`` is the reason as an error code of the contract.
 
-    ``missing``: the kinds of proof that are; ``tries_left``: how many wrong codes still are.
+    ``missing``: the kinds of proof that are missing. ``tries_left``: how many wrong codes are left.
     """
 
     def __init__(
@@ -77,11 +81,11 @@ class NoSuchDriver(Exception):
 
 
 class IdempotencyMismatch(Exception):
-    """The idempotency key was used for other JSON."""
+    """The idempotency key was used with another body."""
 
 
 class DuplicateExternalId(Exception):
-    """The service has a job of this external id; ``job`` is its id."""
+    """The service has a job with this external id; ``job`` is its id."""
 
     def __init__(self, job: str) -> None:
         super().__init__(job)
@@ -89,7 +93,7 @@ class DuplicateExternalId(Exception):
 
 
 class WrongState(Exception):
-    """The job's state does not allow this; ``state`` is what it is."""
+    """The job's state does not allow this; ``state`` is the present one."""
 
     def __init__(self, state: JobState) -> None:
         super().__init__(state.value)
@@ -97,7 +101,7 @@ class WrongState(Exception):
 
 
 class OfferLive(Exception):
-    """The driver has a live offer in the way; ``offer`` is its id."""
+    """The driver has a live offer that must be answered first; ``offer`` is its id."""
 
     def __init__(self, offer: str) -> None:
         super().__init__(offer)
@@ -105,12 +109,12 @@ class OfferLive(Exception):
 
 
 class DriverUnavailable(Exception):
-    """An operator named a driver who cannot take the job now; the message says why."""
+    """The driver whom an operator named cannot take the job now; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobRef:
-    """Which job, and the mall under whose key its waiting entry lives."""
+    """A job and the mall in whose queue it waits."""
 
     job: str
     mall: str
@@ -155,7 +159,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class PushEntry:
-    """A push as tailed from a market's stream; ``cursor`` is where to go on from."""
+    """A push read from a market's stream; ``cursor`` is the position behind it."""
 
     market: str
     cursor: str
@@ -164,7 +168,7 @@ class PushEntry:
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """A driver who just became one that may be offered something, and where."""
+    """A driver who has just become free, and where."""
 
     driver: str
     lat: float
@@ -173,8 +177,10 @@ class Freed:
 
 @dataclass(frozen=True, slots=True)
 class LateRun:
-    """A job whose holder may come late: is there one who is earlier? ``lost_ms``: since when it is
-    silent; 0: it is connected, and may be stuck."""
+    """A job whose holder may come late.
+
+    ``lost_ms``: since when the holder is silent; 0: it is connected and may be stuck.
+    """
 
     mall: str
     job: str
@@ -185,10 +191,20 @@ class LateRun:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What to hasten after a transition: phones to tell, malls whose jobs look for a driver again,
-    jobs that have just begun to, as (mall, job), drivers who became free, which entries fall due
-    when (epoch ms), which no longer do, and whose runs may come late. ``event``: the last one that
-    it appended to the market's stream; ``alerts``: what people must look after."""
+    """What a caller should apply after a transition.
+
+    Attributes:
+        now_ms: When the transition ran.
+        pushes: To be delivered to sockets.
+        malls: Malls whose jobs look for a driver again.
+        queued: Jobs that have just entered a queue, as (mall, job).
+        freed: Drivers who became free.
+        due: Due entries that were added or moved, with their times (epoch ms).
+        over: Due entries that were removed.
+        late: Jobs whose holders may come late.
+        event: The last event that the transition appended to the market's stream.
+        alerts: The kinds of alerts for operators.
+    """
 
     now_ms: int = 0
     pushes: tuple[Push, ...] = ()
@@ -203,13 +219,13 @@ class Effects:
 
     @property
     def changed_jobs(self) -> bool:
-        """Whether a job has changed: then something falls due, is over, or looks for a driver."""
+        """Whether a job has changed: then an entry is due, or over, or a mall looks again."""
         return bool(self.due or self.over or self.malls)
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A driver's socket is registered. ``epoch`` fences its close."""
+    """A driver's socket is registered. ``epoch`` fences the end of this socket."""
 
     epoch: int
     seq: int
@@ -218,7 +234,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class DriverSnapshot:
-    """The truth about one driver at ``now_ms``."""
+    """A driver, its live offer and its jobs, at ``now_ms``."""
 
     now_ms: int
     driver: Driver
@@ -228,21 +244,23 @@ class DriverSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A driver's request was carried out, now or by an earlier, equal one."""
+    """A driver's request was executed, now or by an earlier, equal one."""
 
     driver: Driver
     effects: Effects
     jobs: tuple[Job, ...] = ()
     job_state: str = ""
     attempt: int = 0
-    # Whether it changed anything: a repeat does not.
+    # False if it repeated an earlier request.
     is_new: bool = True
 
 
 class DriverFix(NamedTuple):
-    """One position on its way into the index. ``at_ms`` is the phone's word for when; ``fault``:
-    the verdict where it is known before the store is asked, ``malformed`` or ``outside`` (of its
-    market). A tuple, as there are thousands a second."""
+    """One position on its way into the storage.
+
+    ``at_ms`` is the device's time. ``fault`` is the verdict where it is known before the storage is
+    asked: ``malformed``, or ``outside`` of the market. A tuple, as there are thousands a second.
+    """
 
     driver: str
     at_ms: int
@@ -256,8 +274,12 @@ class DriverFix(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The verdict on each fix of a batch, in order: ``ok``, ``old``, ``future``, ``impossible``,
-    ``outside``, ``malformed``, ``unknown`` (no such driver)."""
+    """The verdict on each fix of a batch, in order.
+
+    ``ok``, ``old``, ``future``, ``impossible``, ``outside``, ``malformed``, or ``unknown`` (there
+    is no
+    such driver).
+    """
 
     verdicts: tuple[str, ...]
     effects: Effects
@@ -265,7 +287,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The job of a submission; ``replayed``: an earlier, equal submission made it."""
+    """The job of a submission. ``replayed``: an earlier, equal submission created it."""
 
     job: Job
     replayed: bool
@@ -274,16 +296,22 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a mall's round looks at: queued jobs (each service's by priority and age) and free
-    drivers (by distance). ``radius_m``: how far the search went; ``waiting_total``: how many jobs
-    wait there; ``more``: more drivers were in that radius than asked for; ``holds``: until when
-    stores of the market are held, by mall/store.
+    """What a round of a mall reads.
 
-    ``coming``: drivers on their way to this mall, none of their jobs there yet, who may be offered
-    one more job from it (``near`` are those who hold none). What they carry is in their ``jobs``.
-    In no order, at most `MOST_COMING`; empty in a market that does not pool.
-
-    ``after``: the last service that was looked at, where more wait than one look reads."""
+    Attributes:
+        now_ms: When it was read.
+        waiting: Queued jobs, those of each service by priority and age.
+        waiting_total: How many jobs wait at the mall.
+        near: Free drivers who hold no job, by distance.
+        radius_m: The radius of the search.
+        more: There are more drivers in that radius than were asked for.
+        holds: Until when stores of the market are held, by mall/store.
+        coming: Drivers on their way to the mall who could take one more job from it, in no order,
+        at
+            most `MOST_COMING`; their ``jobs`` say what they hold. Empty in a market that does not
+            pool.
+        after: The last service that was read, if more wait than one call reads.
+    """
 
     now_ms: int
     waiting: tuple[Waiting, ...]
@@ -298,8 +326,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """Queued jobs that some vehicle could take. ``low``: where to look on; None: all of them have
-    been looked at."""
+    """Queued jobs that one of the vehicles could take.
+
+    ``low``: where to continue; None: the whole queue has been read.
+    """
 
     jobs: tuple[Waiting, ...]
     low: str | None
@@ -307,7 +337,7 @@ class Fitting:
 
 @dataclass(frozen=True, slots=True)
 class MarketQueue:
-    """What a market's batch looks at: (mall, job) by priority and age; ``total``: how many wait."""
+    """The queue of a market as (mall, job), by priority and age; ``total``: how many wait."""
 
     now_ms: int
     jobs: tuple[tuple[str, Waiting], ...]
@@ -316,8 +346,10 @@ class MarketQueue:
 
 @dataclass(frozen=True, slots=True)
 class FreeDrivers:
-    """Free drivers around several points; their ``distance_m`` is not worked out. ``coming``: those
-    on their way to one of the malls with room for one more job from it, as in `Found`."""
+    """Free drivers around several points; their ``distance_m`` is 0.
+
+    ``coming``: as in `Found`, for the malls that were named.
+    """
 
     now_ms: int
     near: tuple[Near, ...]
@@ -326,10 +358,13 @@ class FreeDrivers:
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
-    """A job of a plan, at the attempt under which it waits; ``record``: its round, for ``explain``.
+    """A job of a plan, at the attempt under which it waits.
 
-    ``etas``: for each driver of the plan, in the plan's order, when this job would be collected and
-    handed over (epoch ms). Empty: as the driver itself says, which is right for a run of one.
+    ``record`` is its round, for ``explain``. ``etas``: for each driver of the plan, in order, when
+    this
+    job would be picked up and dropped off (epoch ms). Empty: the driver's own times, which are
+    right
+    for a run of one job.
     """
 
     job: str
@@ -340,8 +375,10 @@ class PlannedJob:
 
 @dataclass(frozen=True, slots=True)
 class MoreOffers:
-    """A staggered round: after the first driver of a plan up to ``most`` in all are asked, each
-    ``gap_ms`` after the one before (0: all at once); ``offers``: the ids of those offers."""
+    """A staggered round: up to ``most`` drivers of a plan are offered its job.
+
+    Each offer follows ``gap_ms`` after the one before (0: all at once). ``offers`` are their ids.
+    """
 
     most: int
     gap_ms: int
@@ -350,16 +387,23 @@ class MoreOffers:
 
 @dataclass(frozen=True, slots=True)
 class OfferPlan:
-    """One or more jobs of a mall and the drivers to offer them to, best first: the store takes the
-    first who still may be offered them all, and keeps the records of the round for ``explain``.
+    """One or more jobs of a mall, and the drivers to offer them to, best first.
 
-    ``jobs``: in the order of their drop-offs. The offer goes out whole or not at all: only if every
-    job still waits at its attempt. A driver who holds nothing takes as many jobs as its vehicle has
-    room for (``max_jobs``, the market's ``max_run_jobs``, weight, volume, equipment); one who is on
-    its way to this mall takes one more job, beside what it holds: a plan of several jobs passes it
-    over. That the first job of an empty vehicle fits is the ranking's affair, as ever.
+    The storage offers all jobs to the first driver who may still be offered them, or none: only if
+    every job still waits at its attempt. A driver who holds nothing takes as many jobs as its
+    vehicle
+    has room for (the vehicle's ``max_jobs``, the market's ``max_run_jobs``, weight, volume,
+    equipment).
+    A driver on its way to this mall takes one more job; a plan of several jobs skips it. The
+    ranking,
+    not the storage, checks that the first job fits an empty vehicle.
 
-    ``more``: the one job of the plan may be out to several of its drivers in one round.
+    Attributes:
+        offer: The offer's id.
+        mall: The mall.
+        jobs: In the order of their drop-offs.
+        drivers: The drivers, best first.
+        more: Offer the one job of the plan to several drivers in one round.
     """
 
     offer: str
@@ -371,7 +415,9 @@ class OfferPlan:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """When a job that a driver holds under ``attempt`` will be collected and handed over."""
+    """When a job that a driver holds under ``attempt`` will be picked up and dropped off (epoch
+    ms).
+    """
 
     job: str
     attempt: int
@@ -381,9 +427,12 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What became of a plan. ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be
-    offered it any more); ``gone`` (the jobs in ``gone`` no longer wait under that attempt, so none
-    was offered: plan again without them)."""
+    """The result of a plan.
+
+    ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be offered it any more);
+    ``gone``
+    (the jobs in ``gone`` no longer wait at that attempt, so none was offered).
+    """
 
     verdict: str
     driver: str | None
@@ -423,11 +472,16 @@ class DueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Under what a node holds its drivers in a market. Where any of it has changed, other nodes may
-    have taken them out, or a reply that nobody heard has had its effect: it takes them back.
+    """Under which conditions a node holds its drivers in a market.
 
-    ``since_ms``: when its lease began; ``lost_ms``: when the market was last found to have lost
-    writes, 0 never; ``line``: how many times the node's line to the store was opened.
+    If any of them changes, other nodes may have taken the drivers out of matching, or the effect of
+    a
+    lost reply is unknown: the node takes its drivers back.
+
+    Attributes:
+        since_ms: When the node's lease began.
+        lost_ms: When the market was last found to have lost writes; 0: never.
+        line: How often the node's connection to the storage was opened.
     """
 
     since_ms: int
@@ -437,7 +491,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The answer to a heartbeat. ``dead``: other nodes whose lease has run out."""
+    """The answer to a heartbeat. ``dead``: other nodes whose lease has ended."""
 
     now_ms: int
     standing: Standing
@@ -446,7 +500,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class OwnDriver:
-    """What a node knows of a driver whose socket it holds. ``fix`` came ``age_ms`` ago."""
+    """A driver whose socket this node holds. ``fix`` came ``age_ms`` ago."""
 
     driver: str
     epoch: int
@@ -460,8 +514,10 @@ class OwnDriver:
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """What became of a driver that its node takes back. ``verdict``: ``kept`` (it had not been
-    taken out), ``back``, or ``lost`` to a newer hello. ``driver``: its record."""
+    """The result for a driver that its node takes back.
+
+    ``verdict``: ``kept`` (it had not been taken out), ``back``, or ``lost`` to a newer hello.
+    """
 
     verdict: str
     driver: Driver
@@ -469,8 +525,7 @@ class TakenBack:
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Which jobs to list. ``states``: none means any. ``created_to_ms`` is itself out of the
-    range."""
+    """Which jobs to list. No ``states``: any. ``created_to_ms`` is exclusive."""
 
     states: frozenset[str] = frozenset()
     external_id: str | None = None
@@ -480,7 +535,7 @@ class JobQuery:
 
     @property
     def needs_record(self) -> bool:
-        """Whether a job's id alone does not tell if it is wanted."""
+        """Whether a job must be read to tell if it matches."""
         return bool(
             self.states
             or self.created_from_ms > EARLIEST_MS
@@ -489,7 +544,7 @@ class JobQuery:
         )
 
     def wants(self, state: str, created_ms: int, updated_ms: int) -> bool:
-        """Whether a job with these fields is wanted, whatever its external id."""
+        """Return whether a job with these fields matches, whatever its external id."""
         return (
             (not self.states or state in self.states)
             and self.created_from_ms <= created_ms < self.created_to_ms

@@ -1,9 +1,9 @@
-"""What the engine needs of the world, in its own verbs: a store and a push_sink.
+"""The ports of the engine: its storage, a source of travel times, and a sink for pushes.
 
-Every transition of the store is one atomic step and is fenced: naming an old attempt, a closed
-offer or a lost epoch has no effect and raises a :class:`Refused`. Repeating a transition is as
-doing it once. Each returns the :class:`Effects` that whoever called it should follow up: they are
-haste, not truth; a node that dies before it follows up loses nothing, as the due entries stay.
+Each transition of the storage is one atomic step and is fenced: a call that names an outdated
+attempt, a closed offer or an outdated epoch has no effect and raises :class:`Refused`. Transitions
+are idempotent. Each returns the :class:`Effects` that its caller should apply. Effects are an
+optimisation: if a node crashes before it has applied them, the sweeper recovers from the due set.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -140,66 +140,108 @@ class Drivers(Protocol):
         fix: DriverFix | None,
         device: Device | None = None,
     ) -> Hello:
-        """Register a driver's socket; the newest wins. ``fix.at_ms`` 0: now. A vehicle or device
-        that is None stays as it was. :raises StoreFull:"""
+        """Register a driver's socket and replace an older one.
+
+        Args:
+            market: The driver's market.
+            driver: The driver.
+            node: The node that holds the socket.
+            vehicle: None keeps the vehicle that is stored.
+            fix: The driver's position; ``at_ms`` 0 stands for now.
+            device: None keeps the device that is stored.
+
+        Raises:
+            StoreFull: The driver holds no job and has no live offer.
+        """
 
     async def set_device(self, market: str, driver: str, epoch: int, device: Device) -> None:
-        """Keep where the app of an open socket can be woken; one of a late epoch is ignored."""
+        """Store the device token of an open socket. Has no effect for an outdated epoch."""
 
     async def disconnect(
         self, market: str, node: str, closed: Sequence[tuple[str, int]]
     ) -> Effects:
-        """Take (driver, epoch) pairs of this node out of matching; late epochs are ignored."""
+        """Take drivers of this node out of matching.
+
+        ``closed`` holds (driver, epoch) pairs; those with an outdated epoch are ignored.
+        """
 
     async def take_back(
         self, market: str, node: str, drivers: Sequence[OwnDriver], *, rewound: bool
     ) -> tuple[Sequence[TakenBack], Effects]:
-        """Register the sockets that this node still holds once more, at most 256 in a call; fenced
-        by their epochs. ``rewound``: the store has lost writes."""
+        """Register the sockets that this node still holds again; fenced by their epochs.
+
+        Args:
+            market: Their market.
+            node: This node.
+            drivers: At most 256.
+            rewound: The storage has lost writes.
+        """
 
     async def held(self, market: str, node: str) -> Mapping[str, int]:
-        """The drivers whose sockets the store believes to be at a node, with their epochs."""
+        """Return the drivers whose sockets are stored as held by a node, with their epochs."""
 
     async def snapshot(self, market: str, driver: str) -> DriverSnapshot:
-        """:raises NoSuchDriver:"""
+        """Return the driver with its live offer and its jobs.
+
+        Raises:
+            NoSuchDriver: The market has no such driver.
+        """
 
     async def alive(self, market: str, driver: str) -> Answered:
-        """A driver was heard without a socket: the limits of one who is away count from now.
+        """Note a request of a driver without a socket. Its limits for absent drivers start anew.
 
-        :raises NoSuchDriver:"""
+        Raises:
+            NoSuchDriver: The market has no such driver.
+        """
 
     async def seen(self, market: str, driver: str) -> Effects:
-        """A frame came from a driver who was unreachable: back into matching."""
+        """Return an unreachable driver to matching, after a frame from it."""
 
     async def push_state(self, market: str, driver: str, why: str) -> Effects:
-        """Push a driver's state to its phone. ``why``: a ``StateWhy``."""
+        """Push the driver's state to its socket. ``why`` is a ``StateWhy``."""
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
-        """:raises Refused: ``no_position``, ``holds_jobs``, ``bad_field`` (until in the past)
-        :raises OfferLive: `offline` while an offer is live: decline it first"""
+        """Set what the driver wishes, until ``until_ms`` (epoch ms) if given.
+
+        Raises:
+            Refused: ``no_position``, ``holds_jobs``, or ``bad_field`` (``until_ms`` is in the
+            past).
+            OfferLive: The wish is to go offline, and a live offer must be declined first.
+        """
 
     async def record_positions(self, market: str, fixes: Sequence[DriverFix]) -> Recorded:
-        """At most 256 fixes; a driver may appear more than once, oldest first."""
+        """Record at most 256 fixes; several of one driver stand oldest first."""
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:
-        """Out of matching until resumed; a live offer is withdrawn. :raises NoSuchDriver:"""
+        """Take the driver out of matching until it is resumed.
+
+        Raises:
+            NoSuchDriver: The market has no such driver.
+        """
 
     async def resume(self, market: str, driver: str) -> Answered:
-        """:raises NoSuchDriver:"""
+        """End a suspension.
+
+        Raises:
+            NoSuchDriver: The market has no such driver.
+        """
 
     async def near(
         self, market: str, lat: float, lon: float, radius_m: float, limit: int
     ) -> Sequence[Driver]:
-        """Drivers whose last position lies in the circle, nearest first (all states)."""
+        """Return drivers whose last position lies in the circle, nearest first, in any state.
+
+        Reads every position of the market: for operators only.
+        """
 
     async def sample(self, market: str, limit: int) -> Sequence[Driver]:
-        """At most ``limit`` drivers that the market knows, drawn at random, without positions."""
+        """Return at most ``limit`` random drivers of the market, without their positions."""
 
     async def any_free(self, market: str, drivers: Sequence[str]) -> bool:
-        """Whether at least one of the drivers may be offered something."""
+        """Return whether at least one of the drivers may be offered a job."""
 
     async def dwells(self, market: str) -> Mapping[str, bytes]:
-        """How long drivers stayed, by mall/store: see ``core/dwell.py``; off the hot path."""
+        """Return the dwell sketches by mall/store (`DwellSketch`). Off the hot path."""
 
 
 class Jobs(Protocol):
@@ -208,18 +250,28 @@ class Jobs(Protocol):
     async def submit(self, submission: Submission) -> Submitted:
         """Store a job and its idempotency key in one step.
 
-        :raises IdempotencyMismatch: :raises DuplicateExternalId: :raises StoreFull:
-        :raises QuotaExceeded:"""
+        Raises:
+            IdempotencyMismatch: The key was used with another body.
+            DuplicateExternalId: The service has a job of this external id.
+            StoreFull: The server is out of memory.
+            QuotaExceeded: The service has used up a quota.
+        """
 
     async def submitted(
         self, market: str, service: str, key: str, body_hash: str
     ) -> Submitted | None:
-        """What an earlier submission with this idempotency key made; None if there was none.
+        """Return the result of an earlier submission with this idempotency key, or None.
 
-        :raises IdempotencyMismatch:"""
+        Raises:
+            IdempotencyMismatch: The key was used with another body.
+        """
 
     async def get(self, job: str) -> Job:
-        """:raises NoSuchJob:"""
+        """Return a job.
+
+        Raises:
+            NoSuchJob: There is no such job.
+        """
 
     async def page(
         self,
@@ -231,14 +283,27 @@ class Jobs(Protocol):
         cursor: str | None,
         oldest: str | None = None,
     ) -> JobPage:
-        """Jobs of a service (None: of all), newest first, with ids from ``oldest`` up to, not
-        including, ``cursor``: ids sort by time, nearly, so the two bound what is read.
+        """Return a page of jobs, newest first.
 
-        A page looks through a bounded number of jobs: it may be short, or empty, and lead on.
+        A page reads a bounded number of jobs: it may be short or empty and still have a next
+        cursor.
+
+        Args:
+            market: The market.
+            query: Which jobs to list.
+            service: The service that submitted them; None: all services.
+            limit: At most so many jobs.
+            cursor: List jobs with a lower id; None: from the newest.
+            oldest: List jobs with this id or a higher one. Ids sort by time.
         """
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> Effects:
-        """:raises WrongState: from ``picked_up`` on. :raises NoSuchJob:"""
+        """Cancel a job that is not on board yet.
+
+        Raises:
+            WrongState: The job is ``picked_up``, or has ended.
+            NoSuchJob: There is no such job.
+        """
 
     async def ready(
         self,
@@ -251,25 +316,49 @@ class Jobs(Protocol):
         release_ms: int,
         etas: tuple[int, int] | None = None,
     ) -> Effects | None:
-        """The parcels of a store are ready at another time: the order's new ``body``, ``card`` and
-        ``need``; ``etas``: when its holder will now have collected and handed it over. Effects, or
-        None if the order changed since ``was`` was read: start over.
+        """Change when the parcels of a job are ready.
 
-        :raises WrongState: :raises NoSuchJob:
+        Args:
+            ref: The job.
+            was: The job as it was read. If its order has changed since, nothing is written.
+            body: The new order.
+            card: The new card for drivers.
+            need: The new need.
+            release_ms: When a scheduled job begins to look for a driver.
+            etas: The holder's new pickup and drop-off times (epoch ms).
+
+        Returns:
+            None if the order has changed since ``was`` was read: read it again.
+
+        Raises:
+            WrongState: The job is on board, or has ended.
+            NoSuchJob: There is no such job.
         """
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> Effects:
-        """:raises WrongState: :raises NoSuchDriver: :raises DriverUnavailable:"""
+        """Assign a job to a driver whom an operator names.
+
+        Raises:
+            WrongState: The job is on board, or has ended.
+            NoSuchDriver: The market has no such driver.
+            DriverUnavailable: The driver cannot take it now.
+        """
 
     async def release(
         self, ref: JobRef, attempt: int, outcome: Outcome, actor: str, reason: str
     ) -> Effects:
-        """Back to the queue from ``assigned`` or ``at_mall`` (gave up, silent, unassigned).
+        """Return an ``assigned`` or ``at_mall`` job to the queue.
 
-        :raises WrongState:"""
+        Raises:
+            WrongState: The job is in another state, or at another attempt.
+        """
 
     async def close(self, ref: JobRef, state: JobState, actor: str, reason: str) -> Effects:
-        """:raises WrongState:"""
+        """End a job that is on board.
+
+        Raises:
+            WrongState: The job is in another state.
+        """
 
     async def progress(
         self,
@@ -282,22 +371,31 @@ class Jobs(Protocol):
         proof: Proof | None = None,
         reason: str,
     ) -> Answered:
-        """Every step of a held job, give-up too; ``proof`` is kept with the job.
+        """Advance a held job by one step, or give it up.
 
-        :raises Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
-            ``wrong_code``, ``bad_field`` (too many proofs)"""
+        ``proof`` is stored with the job. ``at_ms`` is when the step happened, by the driver's
+        clock.
+
+        Raises:
+            Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
+            ``wrong_code``,
+                or ``bad_field`` (too many proofs).
+        """
 
     async def claim(
         self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
     ) -> Answered:
-        """A driver's hello says that it has a parcel on board (``picked_up``) or has handed it over
-        (``delivered``). What cannot be believed raises an alert.
+        """Record a driver's claim to have a parcel on board, or to have delivered it.
 
-        :raises Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, ``wrong_state``
+        ``state`` is ``picked_up`` or ``delivered``. A claim that contradicts the storage raises an
+        alert.
+
+        Raises:
+            Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, or ``wrong_state``.
         """
 
     async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
-        """A holder is at the mall by its position; nothing if it is no longer on its way there."""
+        """Note by its position that a holder is at the mall. No effect unless it is on its way."""
 
     async def problem(
         self,
@@ -313,26 +411,29 @@ class Jobs(Protocol):
         attempt: int | None = None,
         at_ms: int | None = None,
     ) -> Answered:
-        """Keep a problem with its job; ``is_new`` is False where it was known already.
+        """Store a problem with its job; ``is_new`` is False if it was known already.
 
-        :raises Refused: ``not_yours``, ``stale_attempt``"""
+        Raises:
+            Refused: ``not_yours`` or ``stale_attempt``.
+        """
 
     async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
-        """A driver's run has changed (a job came on top, one was delivered): when its others will
-        now be collected and handed over. Each job is fenced: one that the driver does not hold
-        under that attempt any more keeps what it has. Nobody is told; the order API shows it."""
+        """Store new pickup and drop-off times of jobs that a driver holds. Sends no push.
+
+        Fenced: a job that the driver does not hold under that attempt any more keeps its times.
+        """
 
     async def holds(self, market: str) -> Mapping[str, StoreHold]:
-        """The stores of a market that drivers found unable to hand over, by mall/store."""
+        """Return the market's stores that cannot hand over parcels now, by mall/store."""
 
     async def lift_hold(self, market: str, mall: str, store: str, until_ms: int) -> None:
-        """Hold a store no longer than until then, as the shop says; not at all if that is past."""
+        """Shorten the hold of a store to ``until_ms``; end it if that is past."""
 
     async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
-        """How many jobs wait at each mall."""
+        """Return how many jobs wait at each mall."""
 
     async def counts(self, market: str) -> Mapping[str, int]:
-        """How many jobs are in each state (and ``submitted`` in all); they add up (S13)."""
+        """Return the number of jobs by state, and ``submitted`` in all; they add up (S13)."""
 
 
 class Offers(Protocol):
@@ -352,22 +453,42 @@ class Offers(Protocol):
         named: Sequence[str] = (),
         after: str = "",
     ) -> Found:
-        """Read only: the mall's queued jobs and the free drivers near it; in a market that pools
-        (``max_run_jobs`` over 1), those too who could take one more job on their way there.
+        """Read the queued jobs of a mall and the free drivers near it. Writes nothing.
 
-        Of more than ``jobs`` about so many: the first of each service (of very many services those
-        after ``after``), and those ``named``, wherever they stand."""
+        In a market that pools (``max_run_jobs`` over 1) it also reads drivers on their way to the
+        mall who
+        could take one more job.
+
+        Args:
+            market: The market.
+            mall: The mall.
+            lat: The centre of the search.
+            lon: The centre of the search.
+            radius_m: The radius of the first search; it grows until it holds enough drivers.
+            max_radius_m: The largest radius.
+            drivers: How many drivers are enough.
+            jobs: How many jobs to read, about: of more, the first ones of each service.
+            named: Jobs to read wherever they stand in the queue.
+            after: Of very many services, start after this one.
+        """
 
     async def waiting_that_fit(
         self, market: str, mall: str, vehicles: Collection[Vehicle], low: str, high: str
     ) -> Fitting:
-        """Read only: of a mall's queued jobs those that one of the vehicles could take by weight,
-        volume and equipment; a bounded piece of the wait set's names, from ``low`` to ``high`` (as
-        Redis writes such bounds)."""
+        """Read the queued jobs of a mall that one of the vehicles could take.
+
+        Decides by weight, volume and equipment. Reads a bounded part of the queue, of the names
+        from
+        ``low`` to ``high`` (written as Redis writes such bounds). Writes nothing.
+        """
 
     async def queue_of(self, market: str, limit: int, named: Sequence[str] = ()) -> MarketQueue:
-        """Read only: the queued jobs of a whole market; of more than ``limit`` about so many, and
-        with the next look the others; those ``named`` with each."""
+        """Read the queued jobs of a whole market. Writes nothing.
+
+        Of more than ``limit`` it reads about so many, and others with the next call; those
+        ``named`` with
+        each call.
+        """
 
     async def free_around(
         self,
@@ -380,89 +501,123 @@ class Offers(Protocol):
         most: int,
         malls: Sequence[str] = (),
     ) -> FreeDrivers:
-        """Read only: the free drivers around (lat, lon) points, the ``drivers`` nearest of each;
-        all of them where there are no more than ``most``, and never more than that. In a market
-        that pools, those too who could take one more job on their way to one of the ``malls``."""
+        """Read the free drivers around points, the ``drivers`` nearest of each. Writes nothing.
+
+        Reads all free drivers where there are at most ``most``, and never more than that. In a
+        market that
+        pools it also reads drivers on their way to one of the ``malls`` who could take one more
+        job.
+        """
 
     async def make(self, plan: OfferPlan) -> Offered:
-        """Reserve the first driver of the plan who may still be offered its jobs, all of them."""
+        """Offer all jobs of a plan to the first of its drivers who may still be offered them."""
 
     async def reassign(self, late: LateRun, plan: OfferPlan) -> Offered:
-        """Make before break: offer the one job of the plan, which ``late.driver`` still holds, to
-        the first of its drivers who may be offered it, and take it off its holder in the same
-        step. ``gone``: the holder is back, or no longer holds it so; ``nobody``: it keeps it."""
+        """Offer a held job to a better driver, and take it off its holder, in one step.
+
+        The offer goes to the first driver of the plan who may be offered it. ``gone``: the holder
+        is
+        connected again or no longer holds the job so; ``nobody``: the holder keeps it.
+        """
 
     async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
-        """Take a live offer back; its jobs look on. ``ref``: any of them."""
+        """Withdraw a live offer. ``ref`` is any of its jobs; they return to the queue."""
 
     async def record_round(self, market: str, record: RoundRecord) -> None:
-        """Keep a round for ``explain``; off the hot path."""
+        """Store a round for ``explain``. Off the hot path."""
 
     async def last_round(self, job: str) -> RoundRecord | None:
-        """The last round that was kept."""
+        """Return the last round that was stored for a job."""
 
     async def ack(self, market: str, driver: str, offer: str) -> Effects:
-        """:raises Refused: ``offer_closed``, ``not_yours``"""
+        """Acknowledge an offer.
+
+        Raises:
+            Refused: ``offer_closed`` or ``not_yours``.
+        """
 
     async def accept(self, market: str, driver: str, offer: str) -> Answered:
-        """:raises Refused: ``offer_closed``, ``not_yours``"""
+        """Accept an offer.
+
+        Raises:
+            Refused: ``offer_closed`` or ``not_yours``.
+        """
 
     async def decline(self, market: str, driver: str, offer: str, reason: str) -> Answered:
-        """:raises Refused: ``offer_closed``, ``not_yours``"""
+        """Decline an offer.
+
+        Raises:
+            Refused: ``offer_closed`` or ``not_yours``.
+        """
 
     async def first_job(self, market: str, offer: str) -> JobRef | None:
-        """The first job of an offer; None if there is no such offer."""
+        """Return the first job of an offer; None if there is no such offer."""
 
 
 class Deadlines(Protocol):
     """What falls due, and what a sweeper does about it."""
 
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
-        """What is overdue, re-scored two seconds on and never popped."""
+        """Return overdue entries. Each is postponed by two seconds and never removed here."""
 
     async def lapse(self, entry: DueEntry) -> tuple[Outcome | None, int, Effects]:
-        """End an offer whose acknowledgement or answer is overdue; None if it is not. Second: by
-        how many milliseconds it was."""
+        """End an offer that was not acknowledged or answered in time.
+
+        Returns:
+            The outcome, None if nothing is overdue; by how many milliseconds it was; the effects.
+        """
 
     async def offer_more(self, entry: DueEntry) -> Offered:
-        """The next driver of a job's staggered round is asked too, at the same attempt; the first
-        accept ends the round for all. ``early``: its time has not come; ``nobody``: none of its
-        ranking may be asked now; ``gone``: the round is over, or asks no more."""
+        """Offer the job of a staggered round to the next driver, at the same attempt.
+
+        The first accept ends the round. Verdicts: ``early`` (its time has not come), ``nobody``
+        (none of
+        its drivers may be offered the job now), ``gone`` (the round is over, or complete).
+        """
 
     async def expire(self, ref: JobRef, reason: str, max_attempts: int) -> Effects | None:
-        """End a job that nobody could take in time or whose attempts are spent; None if neither."""
+        """End a queued job that is past its time or its last attempt; None if it is neither."""
 
     async def queue(self, ref: JobRef) -> Effects:
-        """A scheduled job whose time has come looks for a driver."""
+        """Move a scheduled job whose time has come into the queue."""
 
     async def next_opening(
         self, ref: JobRef, attempt: int, *, was: Need, need: Need, release_ms: int
     ) -> Effects | None:
-        """Schedule a job that no driver can collect before closing for the mall's next opening, at
-        which its parcels are ready by ``need``. It looks for a driver from ``release_ms`` on. None
-        if it has changed since it was read as ``was`` at that attempt."""
+        """Schedule a job for the next opening of its mall.
+
+        Args:
+            ref: The job.
+            attempt: Its attempt.
+            was: Its need as it was read. If it has changed since, nothing is written.
+            need: Its need at the next opening.
+            release_ms: When it begins to look for a driver.
+
+        Returns:
+            None if the job has changed since it was read.
+        """
 
     async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
-        """Nobody was found: look again at ``at_ms`` at the latest."""
+        """Postpone the next round of a queued job to ``at_ms`` at the latest."""
 
     async def silence(self, entry: DueEntry) -> Effects:
-        """A held job whose driver may have gone silent: requeue, alert or look again later."""
+        """Handle a holder who may have gone silent: requeue, alert, or check again later."""
 
     async def driver_due(self, market: str, driver: str) -> Effects:
-        """A driver's own limits: stale position, cool-down, block end, lapsed wish."""
+        """Apply a driver's own limits: stale position, cool-down, end of block or wish."""
 
     async def forget(self, market: str) -> int:
-        """Drop what has been kept long enough; returns how much was dropped (at most 256)."""
+        """Delete what has been kept long enough, at most 256 items; return how many."""
 
 
 class Leases(Protocol):
     """The heartbeats of nodes, and the drivers of nodes that have died."""
 
     async def beat(self, market: str, node: str) -> Beat:
-        """Renew this node's lease, and say under what it holds its drivers."""
+        """Renew this node's lease."""
 
     async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
-        """Take up to ``limit`` drivers of a dead node out of matching; how many there were."""
+        """Take up to ``limit`` drivers of a dead node out of matching; return how many."""
 
     async def leave(self, market: str, node: str) -> bool:
         """Give up this node's lease; False while it still holds drivers."""
@@ -472,10 +627,10 @@ class PushStream(Protocol):
     """The pushes of all nodes, in the order of their transitions."""
 
     async def head(self, market: str) -> str:
-        """The position in a market's push stream after everything pushed so far."""
+        """Return the end of a market's push stream."""
 
     async def read(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
-        """What came after each market's cursor, in order; waits up to ``block_ms`` for some."""
+        """Return what follows the cursor of each market, in order; wait up to ``block_ms``."""
 
 
 class Storage(Protocol):
@@ -513,36 +668,40 @@ class Storage(Protocol):
 
     @property
     def down_since(self) -> float | None:
-        """Since when (the event loop's seconds) the store cannot be reached, None if it can."""
+        """Since when the storage cannot be reached (seconds of the event loop), or None."""
 
     @property
     def outage(self) -> str | None:
-        """Why the store cannot be used now: it is away, or refuses all writes; None if it can."""
+        """Why the storage cannot be used now: it is away, or refuses all writes; or None."""
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What is wrong with how the store is set up, though it can be used."""
+        """What is wrong with the configuration of the server, though it can be used."""
 
     def now_ms(self) -> int:
-        """The store's clock, as last heard plus what has passed since; for display only."""
+        """The storage's clock: its last known value plus the time since. For display only."""
 
 
 class TravelMatrixSource(Protocol):
-    """A source of travel times that is asked ahead of a ranking for all the ways it may need."""
+    """A source of travel times that is asked for a matrix before a ranking."""
 
     @property
     def waits(self) -> bool:
-        """Whether its answer comes over a network; else nothing is waited for."""
+        """Whether it answers over a network. If not, its answer costs no wait."""
         ...
 
     async def fetch(self, wanted: Sequence[MatrixRequest], at_ms: int) -> TravelTime:
-        """What a ranking at that moment should reckon with. Within the market's time budget, and
-        without errors: what the source does not tell is a default's to say, and counted."""
+        """Return the travel times of a ranking at a moment (epoch ms).
+
+        Keeps the market's time budget and never raises: for what the source does not answer, the
+        default is
+        used and counted.
+        """
         ...
 
 
 class PushSink(Protocol):
-    """Puts pushes on the phones that are connected to this node."""
+    """Delivers pushes to the sockets of this node."""
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:
-        """Hand over at once what can go in order; the relay brings the rest."""
+        """Deliver at once the pushes that are next in order. The relay brings the rest."""

@@ -1,4 +1,4 @@
-"""What the parts of the dispatcher share."""
+"""What the parts of the dispatcher share: storage, places, policies, runtime options, tasks."""
 
 import asyncio
 import secrets
@@ -33,13 +33,17 @@ def _random_offer_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """What is chance, time and haste to a live node, and what a simulation settles instead.
+    """Clocks, ids and intervals of a live node, which a simulation replaces.
 
-    ``clock``: seconds, for how long things take. ``new_offer_id``: an offer's id cannot be guessed.
-    ``sweep_s``, ``beat_s``, ``forget_s``: how often a node sweeps, beats, drops what is over.
-    ``learn_s``: how often it reads how long drivers stay at the stores.
-    ``precise_s``: what falls due sooner than this gets a timer of its own; the rest is left to the
-    regular sweeps. ``may_thread``: whether what takes long may be worked out in a thread.
+    Attributes:
+        clock: Seconds, to measure durations.
+        new_offer_id: Returns the id of a new offer, which cannot be guessed.
+        sweep_s: Interval of sweeps.
+        beat_s: Interval of heartbeats.
+        forget_s: Interval at which expired data is deleted.
+        learn_s: Interval at which the dwell sketches are read.
+        precise_s: What falls due sooner than this gets a timer; the regular sweeps handle the rest.
+        may_thread: Whether long computations may run in a thread.
     """
 
     clock: Callable[[], float] = time.perf_counter
@@ -54,9 +58,9 @@ class RuntimeOptions:
 
 @dataclass(slots=True)
 class Context:
-    """The store, the places and the policies that every part of the dispatcher works with.
+    """The storage, places and policies of all parts of the dispatcher.
 
-    Its parts ask it each time, so that a reload reaches them; what a round needs it keeps.
+    The parts read it at each use, so that a reload takes effect. A round keeps what it has read.
     """
 
     storage: Storage
@@ -74,31 +78,34 @@ class Context:
         travel: Mapping[str, TravelTime],
         ahead: Mapping[str, TravelMatrixSource],
     ) -> None:
-        """Work with these from now on."""
+        """Replace policies and sources of travel times."""
         self.policies, self.travel, self.ahead = policies, travel, ahead
 
     def policy(self, market: str) -> MarketPolicy:
-        """The market's figures."""
+        """Return the market's policy."""
         return self.policies[market]
 
     def service_time(self, market: str) -> ServiceTime:
-        """What a market's stores take at the counter: as learnt, else as their places file tells,
-        else as its policy says."""
+        """Return the service time at the market's stores: learnt, else of the places, else of the
+        policy.
+        """
         policy = self.policies[market]
         prior = service_times(self.places.malls, policy.store_dwell_s)
         return self.dwells.service_time(market, prior) if policy.dwell_visits else prior
 
     def travel_time(self, market: str) -> TravelTime:
-        """The market's source of travel times."""
+        """Return the market's source of travel times."""
         return self.travel.get(market) or self.straight_line(market)
 
     def straight_line(self, market: str) -> StraightLine:
-        """Straight lines at the market's speeds: its source of travel times where it names none."""
+        """Return straight-line travel times at the market's speeds: the default source."""
         return StraightLine.of(self.policies[market], self.places.market(market).time_zone)
 
     def release_ms(self, market: str, need: Need, now_ms: int) -> int:
-        """When a job must begin to look for a driver so that one is there when it is ready; when it
-        expires at the latest, so that it then ends."""
+        """Return when a job must begin to look for a driver (epoch ms).
+
+        Early enough that a driver is there when its parcels are ready, and not after it expires.
+        """
         policy = self.policy(market)
         first = first_batch_ms if policy.round == "batch" else first_look_ms
         way_s = self.straight_line(market).road_s(policy.initial_radius_m, need.ready_ms)
@@ -106,7 +113,7 @@ class Context:
 
 
 def count_round(metrics: Metrics, effects: Effects) -> None:
-    """Count what a staggered round brought about: others were asked, or heard that it was taken."""
+    """Count the offers and withdrawals of a staggered round."""
     for push in effects.pushes:
         if push.offer is not None:
             metrics.offer("offered")
@@ -115,7 +122,7 @@ def count_round(metrics: Metrics, effects: Effects) -> None:
 
 
 class Tasks:
-    """Background tasks that are kept alive until done; an error is logged, never lost."""
+    """Background tasks. Keeps a reference to each until it ends, and logs its error."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
@@ -124,13 +131,13 @@ class Tasks:
         return len(self._running)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run in the background."""
+        """Start a background task."""
         task = asyncio.create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._done)
 
     async def stop(self) -> None:
-        """Cancel what still runs and wait for it."""
+        """Cancel the running tasks and wait for them."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -96,7 +96,11 @@ class Dispatcher:
         )
 
     async def start(self) -> None:
-        """Take the leases and begin to beat and sweep. :raises StoreUnavailable:"""
+        """Take the leases and start heartbeats and sweeps.
+
+        Raises:
+            StoreUnavailable: The storage cannot be reached.
+        """
         await self._sweeper.start()
 
     def reload(
@@ -105,8 +109,10 @@ class Dispatcher:
         travel: Mapping[str, TravelTime],
         ahead: Mapping[str, TravelMatrixSource],
     ) -> None:
-        """Work with these policies of the same markets, and with the places as they are now. Jobs
-        that wait are looked at under them at once."""
+        """Apply new policies of the same markets, and the places as they are now.
+
+        Wakes the rounds of all waiting jobs.
+        """
         self._context.use(policies, travel, ahead)
         self._rounds.renew()
         self._reach.reload()
@@ -114,8 +120,10 @@ class Dispatcher:
             self._rounds.wake_all(market)
 
     async def stop(self) -> None:
-        """Tell which sockets have closed, end every task and timer, give the leases up. A round
-        that is cut short loses nothing: other nodes go on with what is due."""
+        """Report closed sockets, end all tasks and timers, and give up the leases.
+
+        A round that is cut short loses nothing: other nodes handle its due entries.
+        """
         told = await self._disconnects.flush()
         await self._sweeper.stop()
         await self._tasks.stop()
@@ -123,11 +131,11 @@ class Dispatcher:
             await self._sweeper.leave()
 
     def recover_soon(self, market: str) -> None:
-        """A reply about a driver of this node went unheard: take the market's drivers back soon."""
-        self._sweeper.doubt(market)
+        """Take the drivers of a market back with the next heartbeat, after a lost reply."""
+        self._sweeper.recover_soon(market)
 
     def beat_now(self) -> None:
-        """The line to the store is open again: beat at once."""
+        """Send a heartbeat at once: the connection to the storage is open again."""
         self._sweeper.beat_now()
 
     def _apply_effects(self, market: str, effects: Effects) -> None:
@@ -147,19 +155,18 @@ class Dispatcher:
         for member in effects.over:
             self._sweeper.forget(market, member)
         for member, due_ms in effects.due:
-            self._sweeper.nudge(market, member, max(0, due_ms - effects.now_ms) / 1000)
+            self._sweeper.schedule(market, member, max(0, due_ms - effects.now_ms) / 1000)
 
     async def _recover(self, market: str, rewound: bool) -> None:  # noqa: FBT001 - private
         _log.warning("lease or store changed: taking drivers back", market=market, rewound=rewound)
         if self.recover is not None:
             await self.recover(market, rewound)
         await self._drop_strays(market)
-        # The reply to what freed a driver, or queued a job, may have gone unheard.
+        # The reply that freed a driver or queued a job may be lost.
         self._rounds.wake_all(market)
 
     async def _drop_strays(self, market: str) -> None:
-        """Tell of sockets that the store believes to be here and that are not: the reply to their
-        hello, or to their close, went unheard."""
+        """Report sockets as closed that the storage takes to be here, after a lost reply."""
         for driver, epoch in (await self._storage.drivers.held(market, self.node)).items():
             if not self._reach.expects(market, driver):
                 self._disconnects.add(market, driver, epoch)

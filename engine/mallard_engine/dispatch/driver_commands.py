@@ -32,18 +32,18 @@ from mallard_protocol.messages import Barred, Proof
 
 
 class DriverCommands:
-    """Executes commands of drivers and applies their effects with ``apply_effects``.
+    """Executes commands of drivers and applies their effects.
 
     Args:
         context: What all parts share.
         node: This node's name.
         rounds: The rounds of all malls.
         reach: The drivers of this node.
-        arrivals: GeofenceArrivals by geofence.
+        arrivals: Arrivals by geofence.
         disconnects: Closed sockets that the storage does not know of yet.
         tasks: Background tasks.
-        follow: Applies effects.
-        doubt: Called with a market whose drivers the node must take back.
+        apply_effects: Applies effects in a market.
+        recover_soon: Called with a market whose drivers the node must take back.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class DriverCommands:
         disconnects: Disconnects,
         tasks: Tasks,
         apply_effects: ApplyEffects,
-        doubt: Callable[[str], None],
+        recover_soon: Callable[[str], None],
     ) -> None:
         self._context = context
         self._node = node
@@ -69,12 +69,12 @@ class DriverCommands:
         self._arrivals = arrivals
         self._disconnects = disconnects
         self._apply_effects = apply_effects
-        self._doubt = doubt
+        self._recover_soon = recover_soon
         self._etas = RunEtaUpdates(context, tasks)
         self._live = LiveEtas(context, tasks)
 
     def expect_blocks(self, market: str, blocks: Iterable[Block]) -> None:
-        """These are a market's blocks to come: its batches plan with them. Nothing is stored."""
+        """Replace the future blocks of a market, with which its batches plan."""
         self._upcoming.expect(market, blocks)
 
     async def hello(
@@ -100,7 +100,7 @@ class DriverCommands:
                     device=device,
                 )
             except StoreUnavailable:
-                self._doubt(market)  # it may have been registered
+                self._recover_soon(market)  # the driver may be registered
                 raise
             self._reach.connected(market, driver, hello.epoch)
         if located:
@@ -122,7 +122,7 @@ class DriverCommands:
         return taken
 
     def socket_closed(self, market: str, driver: str, epoch: int) -> None:
-        """A driver's socket has closed; told to the store with the others of this moment."""
+        """Note that a driver's socket has closed. The storage is told in a batch."""
         self._reach.disconnected(market, driver, epoch)
         self._arrivals.gone(market, driver)
         self._upcoming.ended(market, driver)
@@ -131,19 +131,18 @@ class DriverCommands:
         self._disconnects.add(market, driver, epoch)
 
     def holds_unknown_job(self, market: str, driver: str) -> None:
-        """A driver of this node holds a job that it was not offered here: it may stand at the mall
-        already."""
+        """Note that a driver of this node holds a job that this node did not offer to it."""
         self._arrivals.look_again(market, driver)
-        # What was planned for it is not what it carries out now.
+        # The run that was planned for it is no longer the one that it is on.
         self._etas.ended(market, driver)
         self._live.given(market, driver)
 
     def set_held_jobs(self, market: str, snapshot: DriverSnapshot) -> None:
-        """A driver has its socket on this node and holds this."""
+        """Note what a driver with a socket on this node holds."""
         self._live.holds(market, snapshot.driver, snapshot.jobs)
 
     async def positions(self, market: str, fixes: Sequence[DriverFix]) -> tuple[str, ...]:
-        """Record up to 256 fixes; the verdict on each, in order (see ``Recorded``)."""
+        """Record up to 256 fixes and return the verdict on each (see ``Recorded``)."""
         located = self._reach.locate(market, fixes)
         placed = [each.fix for each in located]
         recorded = await self._drivers.record_positions(market, placed)
@@ -154,8 +153,7 @@ class DriverCommands:
         return recorded.verdicts
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:
-        """See :meth:`mallard_engine.ports.Drivers.status`; going offline declines a live offer
-        first."""
+        """See :meth:`mallard_engine.ports.Drivers.status`. Declines a live offer first."""
         if wish is not Wish.AVAILABLE:
             self._upcoming.ended(market, driver)
         try:
@@ -164,8 +162,8 @@ class DriverCommands:
             try:
                 await self.decline(market, driver, live.offer, "offline")
             except Refused:
-                # It has run out this very moment and only its sweep is still to come.
-                await self._take_back(market, live.offer, driver)
+                # The offer has just expired and has not been swept yet.
+                await self._withdraw(market, live.offer, driver)
             return self._done(market, await self._drivers.status(market, driver, wish, until_ms))
 
     async def alive(self, market: str, driver: str) -> Answered:
@@ -213,9 +211,10 @@ class DriverCommands:
         proof: Proof | None = None,
         reason: str,
     ) -> Answered:
-        """See :meth:`mallard_engine.ports.Jobs.progress`; an offer to one whose hands custody has
-        filled
-        goes to the next driver."""
+        """See :meth:`mallard_engine.ports.Jobs.progress`.
+
+        Withdraws the live offer of a driver who reports custody of a parcel of another attempt.
+        """
         answered = await self._jobs.progress(
             ref, driver, attempt, step, at_ms=at_ms, proof=proof, reason=reason
         )
@@ -230,8 +229,8 @@ class DriverCommands:
         self._apply_effects(market, answered.effects)
         is_by_custody = step is not Step.GIVE_UP and answered.attempt > attempt
         if answered.driver.offer and is_by_custody:
-            # Custody has filled hands that were still free when the offer went out.
-            await self._take_back(market, answered.driver.offer, "engine")
+            # Custody of a parcel leaves no room for the offer that was made before it was known.
+            await self._withdraw(market, answered.driver.offer, "engine")
         return answered
 
     async def claim(
@@ -243,8 +242,8 @@ class DriverCommands:
             await self._jobs.claim(market, driver, job, attempt, state, at_ms=at_ms),
         )
         if answered.driver.offer and answered.attempt > attempt:
-            # Custody has filled hands that were still free when the offer went out.
-            await self._take_back(market, answered.driver.offer, "engine")
+            # Custody of a parcel leaves no room for the offer that was made before it was known.
+            await self._withdraw(market, answered.driver.offer, "engine")
 
     async def problem(
         self,
@@ -276,7 +275,7 @@ class DriverCommands:
         return self._done(market, answered)
 
     def reporting(self, market: str, usual_ms: int) -> Reporting:
-        """How often a socket of the market should report; it begins with ``usual_ms``."""
+        """Return how often a socket of the market should report, at first ``usual_ms``."""
         policy = self._context.policy(market)
         malls = [
             (mall.lat, mall.lon) for mall in self._context.places.market(market).malls.values()
@@ -284,7 +283,7 @@ class DriverCommands:
         return Reporting(usual_ms, policy.stale_after_s, malls, policy.max_radius_m)
 
     def barred(self, market: str, driver: Driver, now_ms: int) -> Barred | None:
-        """Why a driver is offered nothing, whatever it wants; ``driver``: with its position."""
+        """Return why the driver is offered no jobs, whatever it wishes, or None."""
         found = barred(driver, now_ms, self._context.policy(market).stale_after_s * 1000)
         return Barred(*found) if found else None
 
@@ -292,7 +291,7 @@ class DriverCommands:
         """See :meth:`mallard_engine.ports.Drivers.suspend`; a live offer is withdrawn."""
         answered = self._done(market, await self._drivers.suspend(market, driver, reason))
         if offer := answered.driver.offer:
-            await self._take_back(market, offer, "operator")
+            await self._withdraw(market, offer, "operator")
             answered = replace(answered, driver=replace(answered.driver, offer=None))
         return answered
 
@@ -300,8 +299,8 @@ class DriverCommands:
         """See :meth:`mallard_engine.ports.Drivers.resume`."""
         return self._done(market, await self._drivers.resume(market, driver))
 
-    async def _take_back(self, market: str, offer: str, actor: str) -> None:
-        """Withdraw a live offer: its job looks on."""
+    async def _withdraw(self, market: str, offer: str, actor: str) -> None:
+        """Withdraw a live offer; its jobs return to the queue."""
         ref = await self._offers.first_job(market, offer)
         effects = await self._offers.withdraw(ref, offer, actor) if ref else Effects()
         if effects.pushes:
@@ -314,7 +313,7 @@ class DriverCommands:
         return answered
 
     def job_pushed(self, market: str, driver: str, state: str) -> None:
-        """A push told a driver of a change of its job: plans with what it held are outdated."""
+        """Forget plans with what a driver held: a push told it of a change."""
         self._live.changed(market, driver)
         if state != JobState.AT_MALL:  # an arrival changes no plan
             self._upcoming.ended(market, driver)

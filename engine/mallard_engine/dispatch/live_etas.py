@@ -1,9 +1,9 @@
-"""Keeps the expected times of the jobs that drivers hold current, from positions and steps.
+"""Updates the expected times of held jobs from positions and steps.
 
 The node that holds a driver's socket, or took its acceptance, knows the driver's course: its jobs
-in the order of their drop-offs. What it holds is read once after each change, never with a fix. A
-fix updates the times in memory, at most once in `eta_every_s` and a few milliseconds of work; they
-are written by one script call for all jobs of the driver, and only if they have changed.
+in drop-off order. It reads the jobs once after each change, not with each fix. A fix updates the
+times in memory, at most once in `eta_every_s`. One script call writes the times of all jobs of the
+driver, and only if they have changed.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,19 @@ from mallard_protocol.lifecycle import JobState
 
 _log = structlog.get_logger(__name__)
 
-# More courses than this are carried on by other nodes.
+# Further courses are not updated by this node.
 _MOST_COURSES = 50_000
-# A smaller change is nothing that anybody would act on.
+# Smaller changes are not stored.
 _LEAST_CHANGE_MS = 5_000
 _UNDER_WAY = (JobState.ASSIGNED, JobState.AT_MALL, JobState.PICKED_UP)
 
 
 @dataclass(slots=True)
 class _Course:
-    """A driver's jobs in the order of their drop-offs; None: to be read again. ``told_ms``: when
-    its times were last worked out; ``times``: what the store was told, by job."""
+    """A driver's jobs in drop-off order; None: to be read again.
+
+    ``told_ms``: when the times were last computed. ``times``: what is stored, by job.
+    """
 
     jobs: tuple[Job, ...] | None = None
     told_ms: int = 0
@@ -38,7 +40,7 @@ class _Course:
 
 
 class LiveEtas:
-    """The courses of the drivers that this node hears of."""
+    """The courses of the drivers of this node."""
 
     def __init__(self, context: Context, tasks: Tasks) -> None:
         self._context = context
@@ -49,8 +51,10 @@ class LiveEtas:
         return len(self._courses)
 
     def holds(self, market: str, driver: Driver, jobs: Sequence[Job] = ()) -> None:
-        """A driver holds other jobs than before, or has done a step. ``jobs``: all that it holds as
-        they are now, if they are known; else they are read with its next fix."""
+        """Note that a driver holds other jobs, or has done a step.
+
+        ``jobs``: all jobs that it holds, if they are known; else they are read with its next fix.
+        """
         key = market, driver.id
         if not driver.jobs or not self._context.policy(market).eta_every_s:
             self._courses.pop(key, None)
@@ -62,21 +66,21 @@ class LiveEtas:
         self._courses[key] = _Course(_in_order(jobs) if known else None)
 
     def given(self, market: str, driver: str) -> None:
-        """A driver of this node holds something else than this node knows."""
+        """Note that a driver of this node holds a job that this node does not know."""
         if self._context.policy(market).eta_every_s and len(self._courses) < _MOST_COURSES:
             self._courses[market, driver] = _Course()
 
     def changed(self, market: str, driver: str) -> None:
-        """Something that the driver holds has changed: it is read again with its next fix."""
+        """Read the jobs of a driver again with its next fix."""
         if (market, driver) in self._courses:
             self._courses[market, driver] = _Course()
 
     def gone(self, market: str, driver: str) -> None:
-        """The driver's socket has closed, or it holds nothing any more."""
+        """Forget a driver whose socket has closed, or who holds nothing."""
         self._courses.pop((market, driver), None)
 
     def moved(self, market: str, fixes: Sequence[DriverFix], verdicts: Sequence[str]) -> None:
-        """Drivers moved: the times of those that hold something follow."""
+        """Update the times of drivers who moved and hold jobs."""
         if not self._courses:
             return
         every_ms = self._context.policy(market).eta_every_s * 1000
@@ -107,7 +111,7 @@ class LiveEtas:
         return _in_order(snapshot.jobs)
 
     def _stops(self, market: str, fix: DriverFix, course: _Course) -> list[Stop]:
-        """The times that have changed enough to be told."""
+        """Return the times to store, if one has changed enough."""
         now_ms = self._context.storage.now_ms()
         jobs = [job for job in course.jobs or () if job.mall in self._context.places.malls]
         times = self._times(market, fix, jobs, now_ms)
@@ -127,7 +131,7 @@ class LiveEtas:
     def _times(
         self, market: str, fix: DriverFix, jobs: Sequence[Job], now_ms: int
     ) -> dict[str, tuple[int, int]]:
-        """When each job is in hand and handed over, by one who is there now."""
+        """Return when each job is picked up and dropped off, by a driver who is at the fix now."""
         travel, policy = self._context.travel_time(market), self._context.policy(market)
         here, at_ms, pickup_ms = (fix.lat, fix.lon), now_ms, now_ms
         waiting = [job for job in jobs if job.state is not JobState.PICKED_UP]
@@ -156,6 +160,6 @@ class LiveEtas:
 
 
 def _in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """The jobs under way in the order of their drop-offs; without a time, last."""
+    """Return the jobs under way in drop-off order; those without a time are last."""
     under_way = [job for job in jobs if job.state in _UNDER_WAY]
     return tuple(sorted(under_way, key=lambda job: job.eta_dropoff_ms or inf))

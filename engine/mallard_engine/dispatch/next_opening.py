@@ -1,4 +1,4 @@
-"""Jobs that no driver can collect before their mall closes: they move to the next opening."""
+"""Moves jobs that no driver can collect before their mall closes to the next opening."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _often = RateLimitedLog(structlog.get_logger(__name__))
 
 
 class NextOpening:
-    """Moves one market's queued jobs. ``apply_effects`` applies the effects of each move."""
+    """Moves the queued jobs of one market. ``apply_effects`` gets the effects of each move."""
 
     def __init__(self, context: Context, market: str, apply_effects: ApplyEffects) -> None:
         self._context = context
@@ -26,10 +26,15 @@ class NextOpening:
         self._apply_effects = apply_effects
 
     async def move(self, mall: Mall, jobs: Sequence[Waiting], now_ms: int) -> frozenset[str]:
-        """Move those of the jobs that nobody can collect in the present opening, if a later one
-        begins before they expire. Return the jobs that a round must leave out.
+        """Move the jobs that cannot be collected in the present opening.
 
-        :raises StoreUnavailable:
+        A job moves if a later opening begins before it expires.
+
+        Returns:
+            The jobs that a round must leave out.
+
+        Raises:
+            StoreUnavailable: The storage cannot be reached.
         """
         if mall.hours.week is None:
             return frozenset()
@@ -38,8 +43,7 @@ class NextOpening:
         return frozenset(job.job for job, _ in moves)
 
     def look_by_ms(self, mall: Mall, job: Waiting, now_ms: int) -> int | None:
-        """Return when the job must be looked at again at the latest, as it may have to move then;
-        None if there is no such time to come."""
+        """Return the time by which the job must be checked again (epoch ms), or None."""
         if mall.hours.week is None or (collect_ms := self._collect_ms(mall, job, now_ms)) is None:
             return None
         last_ms = last_call_ms(mall, job.need, collect_ms, now_ms)
@@ -50,8 +54,9 @@ class NextOpening:
         return None if collect_ms is None else at_next_opening(mall, job.need, collect_ms, now_ms)
 
     def _collect_ms(self, mall: Mall, job: Waiting, now_ms: int) -> int | None:
-        """From the gate until the parcels are in hand; None for a store that the mall has not: its
-        round says so."""
+        """Milliseconds from the gate to the last parcel; None for a store that the mall does not
+        have.
+        """
         try:
             return job_tour(mall, job.need, self._service_time, now_ms).collect_ms
         except KeyError:

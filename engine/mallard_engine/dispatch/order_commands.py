@@ -15,7 +15,7 @@ from mallard_protocol.lifecycle import JobState, Outcome
 
 
 class OrderCommands:
-    """Executes commands on jobs and applies their effects with ``apply_effects``."""
+    """Executes commands on jobs and applies their effects."""
 
     def __init__(
         self,
@@ -34,10 +34,12 @@ class OrderCommands:
         self._apply_effects = apply_effects
 
     def speculate(self, mall: str) -> SpeculativeOffer:
-        """Look for drivers ahead of an order that is still being read. Close it in the end,
-        whatever becomes of the order. Nobody looks at a mall that there is not, at one whose jobs
-        go through batches or are pooled, nor where travel times have to be waited for: a submission
-        never waits for its match."""
+        """Start to search drivers for an order that is still being parsed. Close the result.
+
+        Does nothing for an unknown mall, in a market with batch rounds or runs, and where travel
+        times come
+        over a network: a submission never waits for its match.
+        """
         if mall not in self._context.places.malls or not self._rounds.may_speculate(mall):
             return SpeculativeOffer(None)
         rounds = self._rounds.at(mall)
@@ -46,28 +48,28 @@ class OrderCommands:
     async def submit(
         self, submission: Submission, early: SpeculativeOffer | None = None
     ) -> Submitted:
-        """See :meth:`mallard_engine.ports.Jobs.submit`; the job's offer, or its round, follows at
-        once."""
+        """See :meth:`mallard_engine.ports.Jobs.submit`. Starts the job's offer or round."""
         if submission.state is not JobState.QUEUED:
             submitted = await self._jobs.submit(submission)
             self._apply_effects(submission.market, submitted.effects)
             return submitted
         if early is not None and await early.finds(submission):
-            # It begins one turn later, so its offer leaves right behind the submission on the same
-            # line. If that is refused, or an earlier one stands for it, there is no such job.
+            # The task starts one turn of the loop later: the offer is sent right after the
+            # submission, on the same connection. If the submission is refused or repeated, the
+            # offer finds no job.
             self._tasks.start(
                 self._offer_speculatively(submission, early), f"offer {submission.job}"
             )
             submitted = await self._jobs.submit(submission)
             self._apply_effects(submission.market, replace(submitted.effects, malls=(), queued=()))
-            # Where both answers came together the offer goes out before this one is written. Where
-            # they did not, nobody waits: a submission never waits for its match.
+            # If both replies have come together, the offer is pushed before the response is
+            # written. If not, the response does not wait.
             await asyncio.sleep(0)
             return submitted
         if early is not None:
             early.close()
-        # The round is woken before the store has answered: its first look leaves right behind the
-        # submission, so it finds the job.
+        # Wake the round before the storage has answered: its first search is sent right after the
+        # submission, on the same connection, and finds the job.
         self._rounds.wake(submission.mall, submission.job)
         submitted = await self._jobs.submit(submission)
         self._apply_effects(submission.market, replace(submitted.effects, malls=(), queued=()))
@@ -84,7 +86,7 @@ class OrderCommands:
     async def ready(
         self, ref: JobRef, *, was: Job, body: bytes, card: bytes, need: Need, release_ms: int
     ) -> bool:
-        """See :meth:`mallard_engine.ports.Jobs.ready`; False if the order changed meanwhile."""
+        """See :meth:`mallard_engine.ports.Jobs.ready`. Return False if the order has changed."""
         effects = await self._jobs.ready(
             ref,
             was=was,
@@ -99,14 +101,13 @@ class OrderCommands:
         return effects is not None
 
     async def lift_hold(self, mall: str, store: str, until_ms: int) -> None:
-        """See :meth:`mallard_engine.ports.Jobs.lift_hold`; the mall's jobs look for drivers
-        again."""
+        """See :meth:`mallard_engine.ports.Jobs.lift_hold`. Wakes the mall's rounds."""
         market = self._context.places.market_of_mall(mall).id
         await self._jobs.lift_hold(market, mall, store, until_ms)
         self._rounds.wake(mall)
 
     def tour(self, job: Job) -> Tour:
-        """The way through the stores for whoever holds the job."""
+        """Return the tour of the stores for the job's holder."""
         return self._pickup_eta.tour(job)
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> None:
@@ -124,7 +125,7 @@ class OrderCommands:
         self._apply_to_job(ref, await self._jobs.close(ref, state, actor, reason))
 
     async def quote(self, mall: str, need: Need) -> RoundRecord:
-        """The round that such a job would get now; nothing is stored."""
+        """Return the round that such a job would get now. Nothing is stored."""
         return await self._rounds.at(mall).quote(need)
 
     def release_ms(self, mall: str, need: Need, now_ms: int) -> int:

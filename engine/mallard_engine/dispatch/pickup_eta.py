@@ -1,4 +1,4 @@
-"""How a job that a driver holds is collected: its way through the stores, and when that is done."""
+"""Tours and expected times of single held jobs."""
 
 from mallard_engine.core.model import Job, Need
 from mallard_engine.core.pickup.pickup_plan import job_tour, job_tour_done_by
@@ -8,13 +8,15 @@ from mallard_engine.ports import NoSuchDriver
 
 
 class PickupEta:
-    """Works out tours and times for single jobs, off the way of a round."""
+    """Computes tours and times of single jobs, outside of rounds."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     def tour(self, job: Job) -> Tour:
-        """The stores of a job in the order to visit, by when its driver came or is to be done."""
+        """Return the order in which to visit the job's stores, given when its driver came or must
+        be done.
+        """
         mall = self._context.places.mall(job.mall)
         service_time = self._context.service_time(job.market)
         arrive_ms = job.arrived_ms
@@ -25,8 +27,14 @@ class PickupEta:
         return job_tour(mall, job.need, service_time, arrive_ms or job.updated_ms)
 
     async def etas(self, job: Job, need: Need) -> tuple[int, int] | None:
-        """When a held job will be collected and handed over if ``need`` is what it asks for; None
-        if nobody holds it. :raises StoreUnavailable:"""
+        """Return the pickup and drop-off times (epoch ms) of a held job with another need.
+
+        Returns:
+            None if no driver holds the job.
+
+        Raises:
+            StoreUnavailable: The storage cannot be reached.
+        """
         if job.driver is None or not job.held:
             return None
         context, now_ms = self._context, self._context.storage.now_ms()

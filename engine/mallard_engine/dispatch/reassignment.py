@@ -1,12 +1,12 @@
-"""Make before break: a run that may come late finds its better driver first.
+"""Reassigns a job whose holder may come late, once a better driver is found.
 
-Late is who is silent, and who is stuck: connected, but expected at the gate by `stuck_after_s`
-later than when it took the job. Both are off where a market does not name a time.
+A holder is late if it is silent, or stuck: connected, but expected at the gate `stuck_after_s`
+later than promised when it accepted. A market that sets neither time reassigns nothing.
 
-While a holder on its way is silent, from the market's `break_after_s` to its `resume_ttl_s`,
-whoever sweeps looks every ten seconds for a free driver who would be at the gate before the holder
-is expected, even if it answers its offer at the last moment. Only then, and in one step of the
-store, the job moves. Else it stays with its holder until `resume_ttl_s`, as ever.
+While a holder on its way is silent, from the market's `break_after_s` to its `resume_ttl_s`, the
+sweeper looks every ten seconds for a free driver who would be at the gate before the holder, even
+if it answers its offer at the last moment. Only then the job moves, in one step of the storage.
+Otherwise it stays with its holder until `resume_ttl_s`.
 """
 
 import structlog
@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Reassignments:
-    """Looks for better drivers of late runs.
+    """Looks for better drivers of late jobs.
 
     ``apply_effects`` is called with the effects of each offer.
     """
@@ -42,13 +42,13 @@ class Reassignments:
         self._apply_effects = apply_effects
 
     async def look(self, market: str, late: LateRun) -> None:
-        """Offer the job to one who arrives earlier, if there is one."""
+        """Offer the job to a driver who arrives earlier, if there is one."""
         try:
             snapshot = await self._context.storage.drivers.snapshot(market, late.driver)
             if (job := _still_late(snapshot, late)) is not None:
                 await self._look(market, late, snapshot, job)
         except (NoSuchDriver, StoreUnavailable) as error:
-            # Its due entry stays: it is looked at again.
+            # Its due entry remains: a later sweep looks again.
             _log.debug("late run not looked at", job=late.job, error=str(error))
 
     async def _look(self, market: str, late: LateRun, snapshot: DriverSnapshot, job: Job) -> None:
@@ -60,7 +60,8 @@ class Reassignments:
             service_time = self._context.service_time(market)
             tour = job_tour(mall, job.need, service_time, snapshot.now_ms)
             due_ms = expected_ms(position, mall.gates[tour.gate], snapshot.now_ms, travel)
-            # Against what was promised: its expected time follows it, also while it stands still.
+            # Compare with the promised time: the expected time moves along with a driver who stands
+            # still.
             if not has_slipped(due_ms, job.promised_ms, tour.collect_ms, policy.stuck_after_s):
                 return
         search = first_search(None, policy)
@@ -88,7 +89,7 @@ class Reassignments:
             await self._reassign(market, late, better, found)
 
     async def _reassign(self, market: str, late: LateRun, better: Ranking, found: Found) -> None:
-        # Its attempt rises twice: as it is taken off, and as it is offered.
+        # The attempt rises twice: when the job is taken off its holder, and when it is offered.
         record = RoundRecord(
             job=late.job,
             round=late.attempt + 2,
@@ -111,7 +112,7 @@ class Reassignments:
 
 
 def _still_late(snapshot: DriverSnapshot, late: LateRun) -> Job | None:
-    """The job, if its holder still is silent, or connected, as was told, and still holds it so."""
+    """Return the job if its holder is still as late as reported, and still holds it so."""
     driver = snapshot.driver
     if driver.connected != (late.lost_ms == 0):
         return None

@@ -1,7 +1,7 @@
-"""Everything that must happen later: what is overdue, the leases, what is kept long enough.
+"""Sweeps overdue entries, renews leases and deletes expired data.
 
-Every node sweeps every market, in small bites. The node that made a due entry also wakes itself at
-that moment, for precision: the same sweep, only sooner. Doing an entry twice does nothing.
+Every node sweeps every market, in small batches. The node that created a due entry also sets a
+timer for it: the same sweep, only sooner. Executing an entry twice has no further effect.
 """
 
 import asyncio
@@ -24,19 +24,21 @@ from mallard_protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
 
-_BITE = 256
+_BATCH = 256
 _REAP_LIMIT = 256
-# Moments this close together share a wake-up. What is further off than a minute is left to the
-# regular sweeps, which are late by a quarter of a second at most (see `RuntimeOptions`).
+# Entries this close together share a timer. Regular sweeps, at most a quarter of a second late,
+# handle what is due in more than a minute (see `RuntimeOptions`).
 _GRAIN_S = 0.01
 
 
 class Sweeper:
     """Sweeps and beats for one node.
 
-    ``recover(market, rewound)`` takes this node's drivers back. It is called when a beat answers
-    with another `Standing` than when they were last taken back, and again until it succeeds.
-    ``rewound``: the store has lost writes.
+    ``recover(market, rewound)`` takes this node's drivers back. It is called when a heartbeat
+    returns
+    another `Standing` than the one under which they were last taken back, and again until it
+    succeeds.
+    ``rewound``: the storage has lost writes.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class Sweeper:
         self._rounds = rounds
         self._apply_effects = apply_effects
         self._recover = recover
-        # By market: under what this node's drivers were last taken back.
+        # By market: the standing under which this node's drivers were last taken back.
         self._standings: dict[str, Standing] = {}
-        self._doubted: set[str] = set()
+        self._to_recover: set[str] = set()
         self._recovering: set[str] = set()
-        # By market and slot of time: the timer, and the entries that it is for; and the other way.
+        # By market and time slot: the timer and its entries; and the slot of each entry.
         self._timers: dict[tuple[str, int], asyncio.TimerHandle] = {}
         self._awaited: dict[tuple[str, int], set[str]] = {}
         self._slots: dict[tuple[str, str], int] = {}
@@ -86,11 +88,11 @@ class Sweeper:
             )
 
     def __len__(self) -> int:
-        """How many timers and tasks are under way."""
+        """The number of timers and tasks."""
         return len(self._timers) + len(self._tasks)
 
     async def stop(self) -> None:
-        """Stop beating and sweeping."""
+        """Stop heartbeats and sweeps."""
         self._stopping = True
         for timer in self._timers.values():
             timer.cancel()
@@ -100,31 +102,34 @@ class Sweeper:
         await self._tasks.stop()
 
     async def leave(self) -> None:
-        """Give the leases up where no driver is held any more; the others run out by themselves."""
+        """Give up the leases of markets without drivers here; the others expire."""
         for market in self._context.policies:
             try:
                 await self._context.storage.leases.leave(market, self._node)
             except StoreUnavailable:
                 return
 
-    def nudge(self, market: str, member: str, delay_s: float) -> None:
-        """Sweep the market after that delay: this entry falls due then, and no more at the time
-        that was said before."""
+    def schedule(self, market: str, member: str, delay_s: float) -> None:
+        """Sweep the market after this delay, instead of at an earlier time for the entry."""
         self.forget(market, member)
         if self._stopping or delay_s > self._workings.precise_s:
             return
         loop = asyncio.get_running_loop()
-        # One grain late rather than a hair early: an entry that is not yet due is not found.
+        # Round up: a sweep does not find an entry that is not due yet.
         slot = int((loop.time() + delay_s) / _GRAIN_S) + 1
         if (market, slot) not in self._timers:
-            self._timers[market, slot] = loop.call_at(slot * _GRAIN_S, self._nudged, market, slot)
+            self._timers[market, slot] = loop.call_at(
+                slot * _GRAIN_S, self._timer_fired, market, slot
+            )
             self._awaited[market, slot] = set()
         self._awaited[market, slot].add(member)
         self._slots[market, member] = slot
 
     def forget(self, market: str, member: str) -> None:
-        """This entry does not fall due any more: what most offers end with is an answer, and a
-        sweep for each that did would be half of all calls."""
+        """Cancel the timer of an entry.
+
+        Most offers end with an answer: a sweep for each of them would be half of all calls.
+        """
         slot = self._slots.pop((market, member), None)
         if slot is None:
             return
@@ -134,14 +139,14 @@ class Sweeper:
             self._timers.pop((market, slot)).cancel()
             del self._awaited[market, slot]
 
-    def _nudged(self, market: str, slot: int) -> None:
+    def _timer_fired(self, market: str, slot: int) -> None:
         del self._timers[market, slot]
         for member in self._awaited.pop((market, slot)):
             del self._slots[market, member]
-        self._tasks.start(self._quietly(self.sweep, market), f"nudge {market}")
+        self._tasks.start(self._guarded(self.sweep, market), f"timer {market}")
 
     async def sweep(self, market: str) -> None:
-        """Carry out what is overdue; shared with a sweep under way."""
+        """Execute what is overdue. A sweep that is already running is repeated instead."""
         if market in self._sweeping:
             self._again.add(market)
             return
@@ -149,21 +154,21 @@ class Sweeper:
         try:
             while True:
                 self._again.discard(market)
-                entries = await self._context.storage.deadlines.due(market, _BITE)
-                await asyncio.gather(*(self._carry_out(market, entry) for entry in entries))
-                if len(entries) < _BITE and market not in self._again:
+                entries = await self._context.storage.deadlines.due(market, _BATCH)
+                await asyncio.gather(*(self._execute(market, entry) for entry in entries))
+                if len(entries) < _BATCH and market not in self._again:
                     return
         finally:
             self._sweeping.discard(market)
 
-    async def _carry_out(self, market: str, entry: DueEntry) -> None:
+    async def _execute(self, market: str, entry: DueEntry) -> None:
         try:
             await self._do(market, entry)
         except StoreUnavailable:
             raise
         except NoSuchJob:
-            _log.error("due entry of a job that cannot be", entry=entry.member)
-        except Exception:  # noqa: BLE001  a poison entry blocks nobody: it comes up again, alone
+            _log.error("due entry names no job", entry=entry.member)
+        except Exception:  # noqa: BLE001  a poison entry must not block others
             _log.exception("due entry failed", entry=entry.member)
 
     async def _do(self, market: str, entry: DueEntry) -> None:
@@ -173,7 +178,7 @@ class Sweeper:
             case DueKind.RETRY if entry.mall in self._context.places.malls:
                 self._rounds.wake(entry.mall, due=entry.id)
             case DueKind.RETRY:
-                # Its mall is no longer in the configuration: it can only wait for its end.
+                # Its mall is no longer configured: the job can only expire.
                 most = self._context.policy(market).max_attempts
                 ref, reason = JobRef(entry.id, entry.mall), JobReason.NOBODY_IN_REACH
                 effects = await store.deadlines.expire(ref, reason.value, most)
@@ -199,32 +204,31 @@ class Sweeper:
 
     async def _beat(self, market: str) -> None:
         beat = await self._context.storage.leases.beat(market, self._node)
-        if market in self._doubted or beat.standing != self._standings[market]:
+        if market in self._to_recover or beat.standing != self._standings[market]:
             self._start_recovery(market, beat.standing)
         for node in beat.dead:
             if node != self._node:
                 await self._reap(market, node)
 
     def beat_now(self) -> None:
-        """Beat in every market at once: the store is back, so each lease may have run out."""
+        """Beat in every market at once: after an outage each lease may have expired."""
         if not self._stopping:
             for market in self._standings:
-                self._tasks.start(self._quietly(self._beat, market), f"beat {market}")
+                self._tasks.start(self._guarded(self._beat, market), f"beat {market}")
 
-    def doubt(self, market: str) -> None:
-        """A reply went unheard, so what the store knows of this node's drivers is not certain: take
-        them back with the next beat."""
-        self._doubted.add(market)
+    def recover_soon(self, market: str) -> None:
+        """Take the drivers of a market back with the next heartbeat, after a lost reply."""
+        self._to_recover.add(market)
 
     def _start_recovery(self, market: str, standing: Standing) -> None:
         if market in self._recovering or self._stopping:
             return
         self._recovering.add(market)
-        self._doubted.discard(market)
+        self._to_recover.discard(market)
         self._tasks.start(self._take_back(market, standing), f"recover {market}")
 
     async def _take_back(self, market: str, standing: Standing) -> None:
-        """A failed attempt leaves the old standing, so the next beat starts another one."""
+        """Recover once. A failed attempt keeps the old standing: the next heartbeat retries."""
         rewound = standing.lost_ms != self._standings[market].lost_ms
         succeeded = False
         try:
@@ -236,7 +240,7 @@ class Sweeper:
         finally:
             self._recovering.discard(market)
             if not succeeded:
-                self._doubted.add(market)
+                self._to_recover.add(market)
 
     async def _reap(self, market: str, node: str) -> None:
         taken = _REAP_LIMIT
@@ -253,7 +257,7 @@ class Sweeper:
     async def _learn(self, market: str) -> None:
         context = self._context
         enough = context.policy(market).dwell_visits
-        if not enough:  # a reload may turn it on
+        if not enough:  # a reload may enable it
             return
         kept = await context.storage.drivers.dwells(market)
         await context.dwells.learn(context.places.market(market), kept, enough, context.metrics)
@@ -262,14 +266,14 @@ class Sweeper:
         self, interval_s: float, market: str, work: Callable[[str], Awaitable[None]]
     ) -> None:
         while True:
-            await self._quietly(work, market)
+            await self._guarded(work, market)
             await asyncio.sleep(interval_s)
 
-    async def _quietly(self, work: Callable[[str], Awaitable[None]], market: str) -> None:
-        """Run a piece of upkeep; what fails now is tried again soon anyway."""
+    async def _guarded(self, work: Callable[[str], Awaitable[None]], market: str) -> None:
+        """Run a maintenance task and log its errors: it is repeated soon."""
         try:
             await work(market)
         except StoreUnavailable as error:
-            _log.debug("upkeep without a store", market=market, error=str(error))
-        except Exception:  # noqa: BLE001  the upkeep of one market must not end with one bug
-            _log.exception("upkeep failed", market=market, work=work.__name__)
+            _log.debug("maintenance without a storage", market=market, error=str(error))
+        except Exception:  # noqa: BLE001  an error must not end the maintenance
+            _log.exception("maintenance failed", market=market, work=work.__name__)

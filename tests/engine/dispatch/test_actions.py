@@ -61,7 +61,7 @@ async def test_going_offline_works_in_the_moment_when_the_offer_runs_out(
     node = await make_node(offer_timeout_ms=100, offer_ack_timeout_ms=100)
     await node.online("d")
     # From here on nobody sweeps: the offer is over, and not ended yet.
-    node.dispatcher._sweeper.nudge = lambda *_: None  # type: ignore[method-assign]
+    node.dispatcher._sweeper.schedule = lambda *_: None  # type: ignore[method-assign]
     await node.dispatcher._sweeper._tasks.stop()
     ref = await node.submit()
     offer = await node.offered(ref, "d")

@@ -87,7 +87,7 @@ async def test_what_two_nodes_sweep_at_once_is_done_once(
     await eventually(lambda: a.store.now_ms() > offer.expires_ms)
     for _ in range(3):
         await asyncio.gather(
-            *(n.dispatcher._sweeper._carry_out(MARKET, entry) for n in (a, b) for entry in entries)
+            *(n.dispatcher._sweeper._execute(MARKET, entry) for n in (a, b) for entry in entries)
         )
     assert await a.outcomes(ref) == [("d1", "expired")]
     assert [push.why for push in sink.told("d1", "offer_closed")] == ["expired"]
@@ -117,10 +117,10 @@ async def test_moments_that_are_close_share_a_timer_and_far_ones_have_none(node:
     sweeper = node.dispatcher._sweeper
     before = len(sweeper._timers)
     for number in range(100):
-        sweeper.nudge(MARKET, f"retry/mall/{number}", 30.0)
+        sweeper.schedule(MARKET, f"retry/mall/{number}", 30.0)
     assert len(sweeper._timers) <= before + 2
     held = len(sweeper._timers)
-    sweeper.nudge(MARKET, "release/mall/far", 3_600.0)
+    sweeper.schedule(MARKET, "release/mall/far", 3_600.0)
     assert len(sweeper._timers) == held
 
 
@@ -128,9 +128,9 @@ async def test_an_entry_that_is_over_or_put_off_needs_no_sweep_at_its_time(node:
     sweeper = node.dispatcher._sweeper
     held = len(sweeper._timers)
     for number in range(100):
-        sweeper.nudge(MARKET, "offer/mall/o/j", 1.0 + number / 2)
+        sweeper.schedule(MARKET, "offer/mall/o/j", 1.0 + number / 2)
     assert len(sweeper._timers) == held + 1
-    sweeper.nudge(MARKET, "offer/mall/o2/j2", 30.0)
+    sweeper.schedule(MARKET, "offer/mall/o2/j2", 30.0)
     for member in ("offer/mall/o/j", "offer/mall/o2/j2", "offer/mall/o3/j3"):
         sweeper.forget(MARKET, member)
     assert len(sweeper._timers) == held
@@ -150,7 +150,7 @@ async def test_an_offer_that_is_answered_leaves_no_timer(node: Node) -> None:
 async def test_a_nudge_while_stopping_leaves_no_timer(make_node: MakeNode) -> None:
     node = await make_node()
     await node.dispatcher.stop()
-    node.dispatcher._sweeper.nudge(MARKET, "retry/mall/job", 0)
+    node.dispatcher._sweeper.schedule(MARKET, "retry/mall/job", 0)
     assert len(node.dispatcher._sweeper) == 0
 
 

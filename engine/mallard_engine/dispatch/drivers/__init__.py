@@ -1,1 +1,1 @@
-"""What the dispatcher knows of drivers: reach, arrivals, dwell times, expected duty."""
+"""What the dispatcher knows of drivers."""

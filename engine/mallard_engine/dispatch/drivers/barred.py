@@ -1,6 +1,6 @@
-"""Why a driver is offered nothing, whatever it wants: what stands between its wish and an offer.
+"""Why a driver is offered no jobs, whatever it wishes.
 
-Its connection, what it holds and its own wish are no part of it: they are its shown state.
+Its connection, its jobs and its own wish are not reasons: they are its visible state.
 """
 
 from mallard_engine.core.model import Driver

@@ -1,4 +1,4 @@
-"""What stores take at the counter, learnt from stays: read now and then, never in a round."""
+"""Service times of stores, learnt from dwell times. Read at intervals, never in a round."""
 
 import asyncio
 from collections import defaultdict
@@ -13,13 +13,13 @@ _NOTHING: Mapping[tuple[str, str], float] = {}
 
 
 class DwellCache:
-    """Seconds at the counters of each market's stores, as last learnt."""
+    """The learnt service times of each market's stores, in seconds."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, Mapping[tuple[str, str], float]] = {}
 
     def service_time(self, market: str, prior: ServiceTime) -> ServiceTime:
-        """What the market's stores take, as it is known whenever it is asked; else the prior."""
+        """Return the market's service times, current at each call; else the prior."""
         known = self._seconds
 
         def seconds(mall: str, store: str) -> float:
@@ -31,8 +31,10 @@ class DwellCache:
     async def learn(
         self, market: Market, kept: Mapping[str, bytes], enough: int, metrics: Metrics
     ) -> None:
-        """Take over what the store keeps of a market's stays, by mall/store: see ``core/dwell.py``.
-        From ``enough`` stays on they count."""
+        """Take over the stored dwell sketches of a market, by mall/store (`DwellSketch`).
+
+        A store's sketch counts from ``enough`` stays on.
+        """
         by_mall: defaultdict[str, dict[str, DwellSketch]] = defaultdict(dict)
         for name, packed in kept.items():
             mall_id, _, store = name.partition("/")
@@ -43,5 +45,5 @@ class DwellCache:
             seconds |= {(mall.id, store): at_s for store, at_s in found.service_s.items()}
             if found.median_s is not None and found.p90_s is not None:
                 metrics.dwell(market.id, mall.id, found.median_s, found.p90_s)
-            await asyncio.sleep(0)  # one mall at a time: nothing else waits for all of them
+            await asyncio.sleep(0)  # yield after each mall: a market may have hundreds
         self._seconds[market.id] = seconds

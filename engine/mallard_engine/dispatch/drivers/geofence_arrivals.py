@@ -11,8 +11,12 @@ _MAX_ACC_M = 100.0
 
 
 class GeofenceArrivals:
-    """Tells the store who is at its mall. What a driver holds is looked up once when it comes to a
-    mall, and again when it has been given something there; not with every fix."""
+    """Reports holders at their mall to the storage.
+
+    Reads what a driver holds once when it comes to a mall, and again when it has received a job
+    there;
+    not with every fix.
+    """
 
     def __init__(
         self, context: Context, apply_effects: ApplyEffects, tasks: Tasks, reach: DriverReach
@@ -21,7 +25,7 @@ class GeofenceArrivals:
         self._apply_effects = apply_effects
         self._tasks = tasks
         self._reach = reach
-        # The drivers of this node that are near a mall, and those of them who have been looked up.
+        # The drivers of this node near a mall, and those whose jobs have been read.
         self._near: dict[tuple[str, str], Presence] = {}
         self._looked_up: set[tuple[str, str]] = set()
 
@@ -44,11 +48,11 @@ class GeofenceArrivals:
                 self._inside(market, fix, mall)
 
     def look_again(self, market: str, driver: str) -> None:
-        """The driver may hold something else now: its next fix at the mall looks it up."""
+        """Read what the driver holds with its next fix at the mall."""
         self._looked_up.discard((market, driver))
 
     def gone(self, market: str, driver: str) -> None:
-        """The driver's socket has closed: nothing is remembered of it."""
+        """Forget a driver whose socket has closed."""
         self._near.pop((market, driver), None)
         self.look_again(market, driver)
 
@@ -63,11 +67,11 @@ class GeofenceArrivals:
         known = self._near.get(key)
         if known is None:
             known = Presence(mall)
-            # Who reports over HTTP leaves no trace here, and is looked up with every fix.
+            # A driver who reports over HTTP has no socket here: its jobs are read with every fix.
             if key in self._reach:
                 self._near[key] = known
         if known.mall != mall:
-            return  # it has not left the other yet
+            return  # it has not left the other mall yet
         if known.here:
             known.still()
         else:

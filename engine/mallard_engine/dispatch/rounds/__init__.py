@@ -1,1 +1,1 @@
-"""Rounds: scheduling, malls, batches and runs."""
+"""Rounds of malls, batches of markets, and runs."""

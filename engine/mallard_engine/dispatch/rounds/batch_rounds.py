@@ -1,7 +1,7 @@
-"""A market's batch rounds: every queued job and every free driver in one assignment problem.
+"""The batch rounds of a market: all queued jobs and free drivers in one assignment problem.
 
-A batch collects for the market's window, or until enough jobs have come. What its plan does not
-give to a driver who must set off now is carried over to the next.
+A batch collects for the market's window, or until enough jobs have come. A job whose planned driver
+need not set off now is carried over to the next batch.
 """
 
 import asyncio
@@ -31,20 +31,20 @@ from mallard_protocol.codes import JobReason
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
-# A job that breaks this many rounds is ended; the others go on.
+# A job whose data fails in this many rounds is ended.
 _MAX_BROKEN = 5
-# So many queued jobs are read at least: which are the most urgent is only known of those.
+# Queued jobs that are read at least: the most urgent ones are chosen among them.
 _LEAST_READ = 4_000
-# Up to so many jobs are each looked at again every `retry_s`; more of them, in turn, more rarely.
+# Up to so many jobs are retried every `retry_s`; with more, each is retried less often.
 _AT_ONE_PACE = 4_096
-# So many jobs that came or fell due are looked at in one batch, whatever else it reads.
+# New and due jobs that one batch reads in any case.
 _MOST_NAMED = 1_024
-# So many jobs are put off in one write.
+# Jobs that are postponed in one write.
 _IN_ONE_GO = 256
 
 
 class MarketRounds:
-    """Runs one market's batches, one at a time."""
+    """Runs the batches of one market, one at a time."""
 
     def __init__(
         self,
@@ -61,7 +61,8 @@ class MarketRounds:
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
         self._service_time = context.service_time(market)
-        # Who is asked for travel times before a plan; nobody where the straight line says them.
+        # The source that is asked before a plan; None: the straight line, or a source that needs no
+        # request.
         self._ahead = context.ahead.get(market)
         self._apply_effects = apply_effects
         self._openings = NextOpening(context, market, apply_effects)
@@ -71,26 +72,25 @@ class MarketRounds:
         self._running = False
         self._woken = 0
         self._full = asyncio.Event()
-        # Of the jobs that wait: until when each is put off, and how many rounds each broke.
+        # Of the jobs that wait: until when each is postponed, and in how many rounds it failed.
         self._put_off_ms: dict[str, int] = {}
         self._broken: dict[str, int] = {}
         self._turn = JobSelection(self._policy.max_batch_jobs)
-        # Jobs that came or fell due: the next batch looks at them.
+        # New and due jobs: the next batch reads them.
         self._named: dict[str, None] = {}
-        # How many jobs are still to be looked at for the drivers who became free; None: all.
+        # How many jobs are still to be read for the drivers who became free; None: all.
         self._unseen: int | None = 0
-        # How many times as long jobs are put off, so that a long queue costs no more than a short.
-        self._patience = 1.0
-        # Drivers of the last batch who had gone away when their offers came.
+        # The factor of the retry interval: a long queue costs no more than a short one.
+        self._retry_factor = 1.0
+        # Drivers of the last batch who were not free any more when it offered.
         self._missed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
-        """How many jobs are remembered."""
+        """The number of jobs in memory."""
         return len(self._put_off_ms.keys() | self._broken.keys() | self._turn.in_vain)
 
     def wake(self, job: str = "", *, driver: bool = False) -> None:
-        """Something that a batch should see has happened: ``job`` has come or fallen due, a
-        ``driver`` is free."""
+        """Start a batch. ``job``: a new or due job; ``driver``: a driver has become free."""
         if job:
             self._named[job] = None
         if driver:
@@ -110,13 +110,13 @@ class MarketRounds:
                 self._full.clear()
                 await self._round()
         except StoreUnavailable as error:
-            # The due entries stay: whoever reaches the store again goes on.
+            # The due entries remain: a node that reaches the storage continues.
             _often.warning("batch given up", market=self._market, error=str(error))
         finally:
             self._running = False
 
     async def _collect(self) -> None:
-        """Wait until the window is over or enough has come together."""
+        """Wait until the window ends or enough jobs have come."""
         try:
             async with asyncio.timeout(self._policy.window_ms / 1000):
                 await self._full.wait()
@@ -129,8 +129,8 @@ class MarketRounds:
         most = max(self._policy.max_batch_jobs, _LEAST_READ)
         named = take(self._named, _MOST_NAMED)
         queue = await self._offers.queue_of(self._market, most, named)
-        self._patience = max(1.0, queue.total / _AT_ONE_PACE)
-        self._look_on(queue)
+        self._retry_factor = max(1.0, queue.total / _AT_ONE_PACE)
+        self._wake_for_rest(queue)
         if not queue.jobs:
             self._put_off_ms.clear()
             self._broken.clear()
@@ -142,7 +142,7 @@ class MarketRounds:
             runs = await self._offer_runs(queue, jobs) if jobs else NO_RUNS
             for job in runs.broke:
                 self._broken[job] = self._broken.get(job, 0) + 1
-            self._look_past(runs.missed)
+            self._wake_for_missed(runs.missed)
             await self._put_off(queue, ended | runs.gone, dict(runs.held_ms))
             if runs.offered:
                 self._context.metrics.matched(clock() - started)
@@ -170,26 +170,28 @@ class MarketRounds:
             for job in plan.jobs
         }
         if self._turn.left_some_out and any(offered):
-            self._woken += 1  # there is room for others now
-        # Of an offer that found nobody, no job is gone.
-        self._look_past(
+            self._woken += 1  # there is room for other jobs now
+        # An offer whose driver was not free returns no jobs.
+        self._wake_for_missed(
             frozenset(plan.driver for plan, jobs in zip(due, offered, strict=True) if not jobs)
         )
         await self._put_off(queue, gone, set_off_ms)
         if any(offered):
             self._context.metrics.matched(clock() - started)
 
-    def _look_on(self, queue: MarketQueue) -> None:
-        """Of more jobs than one look reads the others follow, until all have been seen once since
-        a driver became free; and those that came or fell due."""
+    def _wake_for_rest(self, queue: MarketQueue) -> None:
+        """Start another batch for jobs that this one has not read.
+
+        Until all have been read once since a driver became free, and for new and due jobs.
+        """
         if self._unseen is None:
             self._unseen = queue.total
         self._unseen = max(0, self._unseen - len(queue.jobs))
         if self._named or self._unseen:
             self._woken += 1
 
-    def _look_past(self, missed: frozenset[str]) -> None:
-        """Their jobs are for others: another batch follows, unless it is they again."""
+    def _wake_for_missed(self, missed: frozenset[str]) -> None:
+        """Start another batch, unless the same drivers were missed in the one before."""
         if missed - self._missed:
             self._woken += 1
         self._missed = missed
@@ -213,8 +215,10 @@ class MarketRounds:
         return await self._runs.offer(at_malls, around.near, around.coming, queue.now_ms)
 
     async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
-        """The jobs whose turn it is. Ends those whose time is over, and moves those on that nobody
-        can collect before closing."""
+        """Return the jobs to plan.
+
+        Ends expired jobs, and moves those that cannot be collected before closing.
+        """
         jobs: list[BatchJob] = []
         endings = []
         ended |= await self._move_on(queue)
@@ -236,7 +240,7 @@ class MarketRounds:
     def _that_fit(
         self, jobs: list[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
     ) -> list[BatchJob]:
-        """The jobs that some driver here could take; where nobody is, all."""
+        """Return the jobs that a driver here could take; all jobs if there is no driver."""
         if not drivers:
             return jobs
         known = [driver.driver for driver in drivers]
@@ -244,7 +248,7 @@ class MarketRounds:
         return servable(jobs, lambda job: job.waiting, known, now_ms, unreachable_s)
 
     async def _move_on(self, queue: MarketQueue) -> frozenset[str]:
-        """Move what nobody can collect before closing to the next opening; those jobs."""
+        """Move jobs that cannot be collected before closing; return them."""
         malls, at_mall = self._context.places.malls, dict[str, list[Waiting]]()
         for mall, waiting in queue.jobs:
             if mall in malls:
@@ -258,7 +262,7 @@ class MarketRounds:
         return frozenset().union(*moved)
 
     async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
-        """The free drivers around the jobs' malls, and those who will be free soon."""
+        """Return the free drivers around the jobs' malls, and the upcoming ones."""
         points = {job.mall.id: (job.mall.lat, job.mall.lon) for job in jobs}
         free = await self._offers.free_around(
             self._market,
@@ -283,11 +287,11 @@ class MarketRounds:
         now_ms: int,
         travel: TravelTime,
     ) -> list[Plan]:
-        """The plans; if some job's data breaks the problem, those of the jobs that do not."""
+        """Return the plans, without the jobs whose data fails in the problem."""
         try:
             return await self._solve(jobs, drivers, now_ms, travel)
-        except Exception as error:  # noqa: BLE001  whatever one job's data does, the others go on
-            # No traceback: it would hold the whole problem.
+        except Exception as error:  # noqa: BLE001  one job's data must not stop the others
+            # Without a traceback, which would keep the whole problem in memory.
             _log.error("a job broke its batch", market=self._market, error=repr(error))
         sound = [job for job in jobs if await self._is_sound(job, drivers, now_ms, travel)]
         return await self._solve(sound, drivers, now_ms, travel)
@@ -297,7 +301,7 @@ class MarketRounds:
     ) -> bool:
         try:
             await self._solve([job], drivers, now_ms, travel)
-        except Exception:  # noqa: BLE001  this is the one
+        except Exception:  # noqa: BLE001  this job fails
             name = job.waiting.job
             self._broken[name] = self._broken.get(name, 0) + 1
             return False
@@ -317,7 +321,7 @@ class MarketRounds:
         )
 
     async def _offer(self, plan: Plan, now_ms: int) -> frozenset[str]:
-        """Offer a plan's jobs to its driver; the jobs that wait no more."""
+        """Offer a plan's jobs to its driver; return the jobs that no longer wait."""
         drivers = plan.ranking()
         together = tuple([job.waiting.job for job, _ in plan.bundle])
         why = "bundle" if together else ""
@@ -337,7 +341,7 @@ class MarketRounds:
             )
         )
         if offered.verdict != "offered":
-            # Of a bundle, none was offered: those of it that wait still are planned anew, at once.
+            # No job of the bundle was offered: those that still wait are planned again at once.
             jobs = [job.waiting.job for job in plan.jobs]
             known = offered.gone or (jobs if offered.verdict == "gone" else ())
             if known and len(known) < len(jobs):
@@ -350,7 +354,7 @@ class MarketRounds:
     async def _put_off(
         self, queue: MarketQueue, gone: set[str], set_off_ms: dict[str, int]
     ) -> None:
-        """Carry over what is left: look again when its driver must set off, or after a while."""
+        """Postpone the remaining jobs until their driver must set off, or for a while."""
         put_off_ms: dict[str, int] = {}
         calls: list[Callable[[], Coroutine[Any, Any, None]]] = []
         for mall, waiting in queue.jobs:
@@ -362,7 +366,7 @@ class MarketRounds:
                 continue
             again_ms = self._again_ms(mall, waiting, queue.now_ms, set_off_ms.get(name))
             known_ms = self._put_off_ms.get(name, 0)
-            # One that will be looked at sooner anyway needs no other entry.
+            # A job that is due sooner needs no other entry.
             if queue.now_ms < known_ms <= again_ms:
                 again_ms = known_ms
             else:
@@ -371,12 +375,12 @@ class MarketRounds:
         self._put_off_ms = put_off_ms
         self._turn.keep(put_off_ms.keys())
         self._broken = {job: breaks for job, breaks in self._broken.items() if job in put_off_ms}
-        # Of thousands at once, other malls' calls would wait behind all.
+        # Thousands in one write would delay the calls of other malls.
         for first in range(0, len(calls), _IN_ONE_GO):
             await asyncio.gather(*(call() for call in calls[first : first + _IN_ONE_GO]))
 
     def _again_ms(self, mall: str, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
-        again_ms = now_ms + int(self._policy.retry_s * 1000 * self._patience)
+        again_ms = now_ms + int(self._policy.retry_s * 1000 * self._retry_factor)
         if waiting.held_until_ms > now_ms:
             again_ms = waiting.held_until_ms
         elif set_off_ms is not None and set_off_ms > now_ms:
@@ -402,7 +406,7 @@ class MarketRounds:
 def _with_etas(
     plan: Plan, driver: RankedDriver
 ) -> list[tuple[Waiting, tuple[tuple[int, int], ...]]]:
-    """The jobs of a plan and, of a bundle's, when the driver collects and hands over each."""
+    """Return the jobs of a plan and, for a bundle, the times of each."""
     if not plan.bundle:
         return [(plan.job.waiting, ())]
     pickup_ms = driver.eta_pickup_ms

@@ -1,9 +1,9 @@
-"""The rest of a long queue: what a mall's round does not read for itself.
+"""The rest of a long queue: the jobs that a round does not read by itself.
 
-A round reads the first jobs of each service and those that have just come or fallen due. When a
-driver has become free and none of these is for it, the others are looked through piece by piece;
-the store leaves out what no vehicle here can take. A round ranks a bounded number of them, and the
-next one goes on from there (ADR 0043).
+A round reads the first jobs of each service, and the new and due ones. If a driver has become free
+and suits none of these, the others are read piece by piece; the storage leaves out the jobs that no
+vehicle here can take. A round ranks a bounded number of them, and the next round continues there
+(ADR 0043).
 """
 
 from collections import deque
@@ -12,35 +12,35 @@ from dataclasses import replace
 
 from mallard_engine.ports import Found, Offers
 
-# So many jobs are ranked in one round; then the other malls and the sockets have their turn.
+# Jobs that one round ranks before the event loop serves others.
 _RANKED_A_ROUND = 512
-# So many kinds of vehicle are told apart.
+# At most so many kinds of vehicles are distinguished.
 _MOST_VEHICLES = 64
 
-# Serves the jobs of a look; how many were served.
+# Serves the jobs that were found; returns how many were served.
 Serve = Callable[[Found], Awaitable[int]]
 
 
 class LongQueue:
-    """Goes once through a mall's queue for each time that drivers became free."""
+    """Goes through a mall's queue once each time drivers have become free."""
 
     def __init__(self, offers: Offers, market: str, mall: str) -> None:
         self._offers = offers
         self._market = market
         self._mall = mall
-        # What is still to be looked at, as bounds of names in the wait set.
+        # What is still to be read, as bounds of names in the wait set.
         self._pieces: deque[tuple[str, str]] = deque()
-        # How many passes have begun. A driver may become free while a round is under way that has
-        # looked for drivers before: that round must leave the new pass to the next one.
+        # The number of passes. A driver may become free during a round that has searched drivers
+        # before: that round must leave the new pass to the next one.
         self.begun = 0
 
     @property
     def is_done(self) -> bool:
-        """Whether all has been looked at."""
+        """Whether the whole queue has been read."""
         return not self._pieces
 
     def begin(self, after: str) -> None:
-        """Look through all of it: the services behind this one first, so that they take turns."""
+        """Start a pass, with the services after this one first, so that services take turns."""
         self.begun += 1
         self._pieces.clear()
         if after:
@@ -50,11 +50,12 @@ class LongQueue:
             self._pieces.append(("-", "+"))
 
     def end(self) -> None:
-        """There is nothing left to look for."""
+        """End the pass."""
         self._pieces.clear()
 
     async def serve(self, found: Found, known: Collection[str], serve: Serve) -> int:
-        """Look on until a job is served, or enough have been ranked in vain; how many were served.
+        """Continue until a job is served or enough jobs have been ranked; return how many were
+        served.
 
         ``known``: jobs that this round has ranked already.
         """
@@ -72,7 +73,7 @@ class LongQueue:
             jobs = [job for job in piece.jobs if job.job not in known]
             if jobs:
                 ranked += len(jobs)
-                # Where one was served, others of this piece may be for other drivers: again.
+                # After a job was served, others of this piece may suit other drivers: repeat.
                 if served := await serve(replace(found, waiting=tuple(jobs))):
                     return served
                 if self.begun != begun:

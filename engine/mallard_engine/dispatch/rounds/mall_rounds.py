@@ -1,4 +1,4 @@
-"""One mall's rounds: find its queued jobs and the free drivers near it, rank, offer."""
+"""The rounds of one mall: read its queued jobs and the free drivers near it, rank, offer."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
@@ -42,24 +42,25 @@ from mallard_protocol.codes import JobReason
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
-# A job that breaks this many rounds is ended; the others go on.
+# A job whose data fails in this many rounds is ended.
 _MAX_BROKEN = 5
-# So many jobs are ranked in one go: then the other malls and the sockets have their turn. Each
-# prices some twenty drivers, in about a tenth of a millisecond; its offer takes twice that.
+# Jobs that are ranked before the event loop serves others. Each prices about twenty drivers, in a
+# tenth of a millisecond; its offer takes twice that.
 _RANKED_IN_ONE_GO = 8
-# A round that served nobody is followed by a rest as long as it took, but no longer than this.
+# After a round that served no job follows a pause as long as the round, at most this.
 _LONGEST_REST_S = 0.25
-# So many jobs that came or fell due are looked at in one round.
+# New and due jobs that one round reads.
 _MOST_NAMED = 256
-# Up to so many jobs are each looked at again every `retry_s`; more of them, in turn, more rarely.
+# Up to so many jobs are retried every `retry_s`; with more, each is retried less often.
 _AT_ONE_PACE = 1_024
 
 
 class MallRounds:
-    """Runs one mall's rounds, one at a time. Jobs that arrive while one is under way share the
-    next, so a flash sale is a few rounds and not hundreds of racing ones.
+    """Runs the rounds of one mall, one at a time.
 
-    ``apply_effects`` is called with the effects of each offer.
+    Jobs that arrive during a round share the next one: a flash sale takes a few rounds, not
+    hundreds
+    that compete. ``apply_effects`` is called with the effects of each offer.
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class MallRounds:
         self._travel = context.travel_time(mall.market)
         self._service_time = context.service_time(mall.market)
         self._straight_line = context.straight_line(mall.market)
-        # Who is asked for travel times before a ranking; nobody where the straight line says them.
+        # The source that is asked before a ranking; None: the straight line, or a source that needs
+        # no request.
         self._ahead = context.ahead.get(mall.market)
-        # How many drivers each round of a job asks; None: one at a time.
+        # How many drivers each round of a job is offered to; None: one.
         self._rungs = staggered_rungs(self._policy.offer_rungs)
         self._clock = context.runtime.clock
         self._new_offer_id = context.runtime.new_offer_id
@@ -84,33 +86,39 @@ class MallRounds:
         self._tasks = tasks
         self._running = False
         self._again = False
-        # Resolved when the next round that begins is over.
+        # Ends with the next round to begin.
         self._next_round: asyncio.Future[None] | None = None
-        # How far the last search had to go for its first candidates.
+        # The radius in which the last search found its first candidates.
         self._needed_m: float | None = None
         self._turns = ServiceTurns()
         self._rest = LongQueue(context.storage.offers, mall.market, mall.id)
         self._pass_looked_for = 0
-        # Jobs that came, and that fell due: the next rounds look at them, wherever in the queue
-        # they are. Those that came are first: thousands may fall due at once.
+        # New jobs and due jobs: the next rounds read them wherever they stand in the queue. New
+        # ones are first: thousands may fall due at once.
         self._come: dict[str, None] = {}
         self._due: dict[str, None] = {}
-        # Of very many services, the one that was looked at last; who was served last.
+        # Of very many services, the one that was read last; the one that was served last.
         self._after = ""
         self._served_last = ""
-        # How many times as long jobs are put off, so that a long queue costs no more than a short.
-        self._patience = 1.0
-        # Of the jobs that wait here: until when each is put off, and how many rounds each broke.
+        # The factor of the retry interval: a long queue costs no more than a short one.
+        self._retry_factor = 1.0
+        # Of the jobs that wait here: until when each is postponed, and in how many rounds it
+        # failed.
         self._put_off_ms: dict[str, int] = {}
         self._broken: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """How many jobs are remembered."""
+        """The number of jobs in memory."""
         return len(self._put_off_ms.keys() | self._broken.keys())
 
     def wake(self, job: str = "", *, due: str = "", driver: bool = False) -> None:
-        """Run a round now, or right after the one under way. ``job`` has come; ``due``: one that
-        should be looked at again; ``driver``: one may have become free whom no job has seen."""
+        """Run a round now, or right after the one that is running.
+
+        Args:
+            job: A job that has just been queued.
+            due: A job whose retry is due.
+            driver: Whether a driver may have become free whom no job has considered.
+        """
         if job:
             self._come[job] = None
         if due:
@@ -123,31 +131,31 @@ class MallRounds:
             self._tasks.start(self._serve(), f"round {self._mall.id}")
 
     def next_round(self) -> asyncio.Future[None]:
-        """Done when the next round that begins is over, or rounds were given up."""
+        """Return a future that ends with the next round to begin, or when rounds are given up."""
         if self._next_round is None:
             self._next_round = asyncio.get_running_loop().create_future()
         return self._next_round
 
     def pause(self) -> bool:
-        """Hold rounds back until `resume`; False while one is under way."""
+        """Pause rounds until `resume`; return False while one is running."""
         if self._running:
             return False
         self._running = True
         return True
 
     def resume(self) -> None:
-        """Rounds go on, with what came meanwhile."""
+        """Resume rounds, with what came in the meantime."""
         self._running = False
         if self._again:
             self.wake()
 
-    async def first_look(self) -> Found:
-        """The drivers that a job would find first; how many jobs wait is told too."""
+    async def search_drivers(self) -> Found:
+        """Return the drivers that a job would find first, and how many jobs wait."""
         return await self._look(self._first_search(), jobs=0)
 
     @property
     def asks_ahead(self) -> bool:
-        """Whether somebody is asked for travel times before a ranking."""
+        """Whether a source is asked for travel times before a ranking."""
         return self._ahead is not None
 
     @property
@@ -156,15 +164,15 @@ class MallRounds:
         return self._ahead is not None and self._ahead.waits
 
     async def travel_ahead(self, found: Found, need: Need) -> TravelTime | None:
-        """What a source that is asked ahead says of one job's ways; None: there is none."""
+        """Return a source's travel times for one job; None: there is no such source."""
         return await self._ask(self._ahead, found, [need]) if self._ahead is not None else None
 
     def rank(self, found: Found, job: Waiting, travel: TravelTime | None = None) -> Ranking:
-        """The drivers that were found as candidates for one job."""
+        """Rank the drivers that were found for one job."""
         return self._matcher(found, travel).plan(job, self._depth(job))
 
     async def quote(self, need: Need) -> RoundRecord:
-        """The round that such a job would get now; nothing is stored."""
+        """Return the round that such a job would get now. Nothing is stored."""
         search: Search | None = first_search(self._needed_m, self._policy)
         while search is not None:
             found = await self._look(search, jobs=0)
@@ -189,11 +197,11 @@ class MallRounds:
                 if served:
                     self._metrics.matched(took_s)
                 else:
-                    # Jobs that nobody here can take must not keep the node busy with every driver
+                    # Jobs that no driver here can take must not keep the node busy with each driver
                     # who becomes free.
                     await asyncio.sleep(min(took_s, _LONGEST_REST_S))
         except StoreUnavailable as error:
-            # The due entries stay: whoever reaches the store again goes on.
+            # The due entries remain: a node that reaches the storage continues.
             _often.warning("round given up", error=str(error))
         finally:
             self._running = False
@@ -201,9 +209,10 @@ class MallRounds:
             _resolve(over)
 
     async def _round(self) -> int:
-        """Offer the waiting jobs until none waits or nobody is left to ask; how many were served.
+        """Offer the waiting jobs until none is left, or no driver is left; return how many were
+        served.
 
-        It ends: each look serves a job, or widens the search, which has a cap.
+        It terminates: each search serves a job or widens, up to a maximum.
         """
         served = 0
         broke: set[str] = set()
@@ -234,15 +243,15 @@ class MallRounds:
             served += newly
 
     def _take_named(self) -> list[str]:
-        """Some of the jobs that came or fell due; the others are for the next round."""
+        """Take some of the new and due jobs; the next round takes the others."""
         named = take(self._come, _MOST_NAMED) + take(self._due, _MOST_NAMED)
         self._again = self._again or bool(self._come or self._due)
         return named
 
     async def _serve_rest(self, found: Found, serve: Serve) -> int:
-        """Look through the jobs that this round has not read, if a driver may be there for one."""
+        """Serve jobs that this round has not read, if a driver may be free for one."""
         if self._rest.begun != self._pass_looked_for:
-            return 0  # a driver became free after the look: the next round looks again
+            return 0  # a driver became free after the search: the next round searches again
         if (not found.near and not found.coming) or found.waiting_total <= len(found.waiting):
             self._rest.end()
             return 0
@@ -254,7 +263,7 @@ class MallRounds:
         return await self._serve_found(await self._collectable(piece), {}, broke)
 
     def _forget(self) -> None:
-        """No job waits any more."""
+        """Forget everything: no job waits."""
         self._put_off_ms.clear()
         self._broken.clear()
         self._turns.forget()
@@ -280,15 +289,17 @@ class MallRounds:
         )
         if jobs:
             self._after = found.after
-            self._patience = max(1.0, found.waiting_total / _AT_ONE_PACE)
+            self._retry_factor = max(1.0, found.waiting_total / _AT_ONE_PACE)
         if found.near:
             nearest = found.near[: self._policy.candidates]
             self._needed_m = max(near.distance_m for near in nearest)
         return found
 
     async def _collectable(self, found: Found) -> Found:
-        """The same without the jobs that nobody can collect before closing: those move to the next
-        opening."""
+        """Leave out the jobs that cannot be collected before closing.
+
+        They move to the next opening.
+        """
         moved = await self._openings.move(self._mall, found.waiting, found.now_ms)
         if not moved:
             return found
@@ -309,7 +320,7 @@ class MallRounds:
     async def _serve_found(
         self, found: Found, rankings: dict[str, Ranking], broke: set[str]
     ) -> int:
-        """Give each job that was found its turn, in order; how many wait no more."""
+        """Serve the jobs that were found, in order; return how many no longer wait."""
         jobs = [
             job
             for job in self._turns.order(found.waiting)
@@ -319,20 +330,21 @@ class MallRounds:
         if self._ahead is not None and jobs and found.near:
             travel = await self._ask(self._ahead, found, [job.need for job in jobs])
         matcher = self._matcher(found, travel)
-        # No more jobs than drivers: the rest would only race for those who are spoken for.
+        # No more jobs than drivers: the rest would compete for drivers who have an offer.
         drivers = len(found.near) or _RANKED_IN_ONE_GO
         in_one_go = min(drivers, _RANKED_IN_ONE_GO)
         served = 0
         for start in range(0, len(jobs), in_one_go):
-            # The offers of one go leave in one write; a single one leaves before anything else of
-            # this turn of the loop.
+            # The offers of one batch are sent in one write; a single offer is sent before other
+            # calls of this turn of the loop.
             first, *others = [
                 self._turn(found, matcher, job, rankings, broke)
                 for job in jobs[start : start + in_one_go]
             ]
             served += sum(await asyncio.gather(first, *others)) if others else await first
             if served >= drivers:
-                # Every driver who was found has an offer now: the others wait for the next look.
+                # Each driver who was found has an offer now: the other jobs wait for the next
+                # search.
                 break
         return served
 
@@ -344,7 +356,7 @@ class MallRounds:
         rankings: dict[str, Ranking],
         broke: set[str],
     ) -> bool:
-        """Offer a job to its best driver, or end it; whether it waits no more."""
+        """Offer a job to its best driver, or end it; return whether it no longer waits."""
         try:
             ranking = rankings[job.job] = matcher.plan(job, self._depth(job))
             if reason := end_reason(job, ranking, found.now_ms, self._policy):
@@ -352,13 +364,13 @@ class MallRounds:
             return await self.offer(found, job, ranking)
         except StoreUnavailable:
             raise
-        except Exception:  # noqa: BLE001  whatever one job's data does, the others go on
+        except Exception:  # noqa: BLE001  one job's data must not stop the others
             _log.exception("job broke its round", job=job.job)
             broke.add(job.job)
             return False
 
     async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
-        """Offer a job to the first of its ranking who may still have it; whether there is one."""
+        """Offer a job to the first free driver of its ranking; return whether one is."""
         drivers = offerable(ranking, self._depth(job))
         if not drivers:
             return False
@@ -379,13 +391,13 @@ class MallRounds:
         return True
 
     def _depth(self, job: Waiting) -> int:
-        """How many drivers its round ranks and may ask."""
+        """How many drivers the round of a job ranks and may offer it to."""
         if self._rungs is None:
             return OFFER_DEPTH
         return max(OFFER_DEPTH, rung_at(self._rungs, job.attempt).drivers)
 
     def _more(self, job: Waiting, drivers: int) -> MoreOffers | None:
-        """How many drivers after the first this round may ask; None: no other."""
+        """How many drivers after the first this round may offer the job to; None: no other."""
         rung = rung_at(self._rungs or (), job.attempt)
         most = min(rung.drivers, drivers)
         if most == 1:
@@ -396,7 +408,7 @@ class MallRounds:
     async def _put_off(
         self, found: Found, rankings: Mapping[str, Ranking], broke: set[str]
     ) -> None:
-        """Nobody for these jobs now: look again later; end those that broke too many rounds."""
+        """Postpone jobs without a driver; end those that broke too many rounds."""
         put_off_ms: dict[str, int] = {}
         broken: dict[str, int] = {}
         calls: list[Coroutine[Any, Any, object]] = []
@@ -404,7 +416,7 @@ class MallRounds:
             if breaks := self._broken.get(job.job, 0) + (job.job in broke):
                 broken[job.job] = breaks
             if breaks >= _MAX_BROKEN:
-                # It has spent its attempts, whatever their number says.
+                # It has used up its attempts, whatever their number is.
                 calls.append(self._end(job, JobReason.TOO_MANY_ATTEMPTS, 0))
                 continue
             again_ms = self._put_off_ms.get(job.job, 0)
@@ -413,19 +425,24 @@ class MallRounds:
                 calls.append(self._look_again(job, again_ms))
                 ranking = rankings.get(job.job, ())
                 record = _record(found, job, job.attempt, ranking, capped=found.more)
-                # Off the hot path: what nobody reads but `explain` may come a little later.
+                # Off the hot path: only `explain` reads this.
                 self._tasks.start(self._keep(record), f"explain {job.job}")
             put_off_ms[job.job] = again_ms
         self._put_off_ms, self._broken = put_off_ms, broken
         await asyncio.gather(*calls)
 
     def _is_up(self, job: Waiting, now_ms: int) -> bool:
-        """Whether the job's turn has come: its store is not held, a driver would not be there long
-        before the parcel, or its time is over."""
+        """Return whether it is the time to serve the job.
+
+        Not while its store is held, or a driver would be there long before the parcels are ready.
+        """
         return self._up_ms(job, now_ms) <= now_ms or job.need.expires_ms <= now_ms
 
     def _up_ms(self, job: Waiting, now_ms: int) -> int:
-        """When its turn comes. What was ready sooner when it was queued may be ready later now."""
+        """Return when it is the time to serve the job (epoch ms).
+
+        A job that was ready sooner when it was queued may be ready later now.
+        """
         ready_ms = job.need.ready_ms
         if ready_ms <= now_ms:
             return job.held_until_ms
@@ -434,7 +451,7 @@ class MallRounds:
 
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         up_ms = self._up_ms(job, now_ms)
-        retry_ms = int(self._policy.retry_s * 1000 * self._patience)
+        retry_ms = int(self._policy.retry_s * 1000 * self._retry_factor)
         again_ms = up_ms if up_ms > now_ms else now_ms + retry_ms
         look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or again_ms
         return min(again_ms, look_by_ms, job.need.expires_ms)
@@ -462,7 +479,7 @@ class MallRounds:
 
 
 def take(jobs: dict[str, None], most: int) -> list[str]:
-    """Take out the first of these jobs, at most so many."""
+    """Remove and return the first jobs, at most so many."""
     taken = list(islice(jobs, most))
     for job in taken:
         del jobs[job]
@@ -477,7 +494,7 @@ def _resolve(over: asyncio.Future[None] | None) -> None:
 def _record(
     found: Found, job: Waiting, number: int, ranking: Ranking, *, capped: bool = False
 ) -> RoundRecord:
-    """A job's round, for ``explain``."""
+    """Return the round of a job, for ``explain``."""
     return RoundRecord(
         job=job.job,
         round=number,

@@ -1,4 +1,4 @@
-"""The rounds of every mall, and what wakes them."""
+"""Starts the rounds of all malls."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,25 +15,25 @@ from mallard_engine.ports import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
-# Where more become free at once, who is nearest to what is for the rounds to find out.
+# If more drivers become free at once, the malls are not sorted by distance.
 _FEW = 16
-# So many malls have their rounds first; the next ones, twice as many each time, only while a
-# driver is still free after them. With ten malls nobody waits for anybody.
+# Malls whose rounds start first; then twice as many each time, while a driver is still free. With
+# fewer malls none waits for another.
 _MALLS_AT_FIRST = 16
-# A mall with a long round, or one that rests, keeps the next ones no longer than this.
+# A mall with a long round, or one that pauses, delays the next ones no longer than this.
 _PATIENCE_S = 0.25
 
 
 @dataclass(slots=True)
 class _Freed:
-    """Drivers who became free in one turn, by name where they are, and the malls in their reach."""
+    """Drivers who became free in one turn of the loop, where they are, and the malls in reach."""
 
     malls: set[str] = field(default_factory=set)
     points: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class RoundScheduler:
-    """Gives malls their rounds. ``apply_effects`` is called with the effects of each offer."""
+    """Starts rounds. ``apply_effects`` is called with the effects of each offer."""
 
     def __init__(self, context: Context, apply_effects: ApplyEffects, tasks: Tasks) -> None:
         self._context = context
@@ -42,12 +42,16 @@ class RoundScheduler:
         self._malls: dict[str, MallRounds] = {}
         self.upcoming = UpcomingDrivers(context)
         self._batches = self._made_batches()
-        # By market: who has just become free.
+        # By market: the drivers who have just become free.
         self._freed: dict[str, _Freed] = {}
 
     def renew(self) -> None:
-        """Begin anew under other policies. Rounds under way end beside the new ones, as another
-        node's would: the store decides between them."""
+        """Discard all rounds, after a reload.
+
+        Running rounds end beside the new ones, as those of another node would: the storage decides
+        between
+        them.
+        """
         self._malls = {}
         self._batches = self._made_batches()
 
@@ -61,11 +65,15 @@ class RoundScheduler:
         }
 
     def __len__(self) -> int:
-        """How many jobs are remembered."""
+        """The number of jobs in memory."""
         return sum(map(len, self._malls.values())) + sum(map(len, self._batches.values()))
 
     def at(self, mall: str) -> MallRounds:
-        """The rounds of a mall. :raises KeyError: if there is no such mall"""
+        """Return the rounds of a mall.
+
+        Raises:
+            KeyError: There is no such mall.
+        """
         if mall not in self._malls:
             place = self._context.places.mall(mall)
             kind = RunRounds if self._context.policy(place.market).plans_runs else MallRounds
@@ -73,14 +81,15 @@ class RoundScheduler:
         return self._malls[mall]
 
     def may_speculate(self, mall: str) -> bool:
-        """Whether a job of the mall may find its driver alone: not where its market's jobs go
-        through batches, or are pooled."""
+        """Return whether the jobs of the mall are offered singly: no batches, no runs."""
         market = self._market_of(mall)
         return market not in self._batches and not self._context.policy(market).plans_runs
 
     def wake(self, mall: str, job: str = "", *, due: str = "", driver: bool = False) -> None:
-        """Give the mall a round now, or right after the one under way; or its market a batch.
-        ``job``, ``due``, ``driver``: why, see `MallRounds.wake`."""
+        """Start a round of the mall, or a batch of its market, now or after the running one.
+
+        ``job``, ``due``, ``driver``: see `MallRounds.wake`.
+        """
         batch = self._batches.get(self._market_of(mall)) if self._batches else None
         if batch is not None:
             batch.wake(job or due, driver=driver)
@@ -90,8 +99,10 @@ class RoundScheduler:
     def wake_waiting(
         self, market: str, malls: Iterable[str], points: Mapping[str, tuple[float, float]]
     ) -> None:
-        """Give those of the malls a round at which jobs wait: drivers became free near them, at
-        these points (latitude, longitude), by driver."""
+        """Start rounds of the malls at which jobs wait: drivers have become free near them.
+
+        ``points``: where each driver is (latitude, longitude).
+        """
         if (batch := self._batches.get(market)) is not None:
             batch.wake(driver=True)
             return
@@ -105,7 +116,7 @@ class RoundScheduler:
         freed.points.update(points)
 
     def wake_all(self, market: str) -> None:
-        """Give every mall of the market a round at which jobs wait."""
+        """Start a round of every mall of the market at which jobs wait."""
         if (batch := self._batches.get(market)) is not None:
             batch.wake()
         else:
@@ -116,7 +127,7 @@ class RoundScheduler:
 
     async def _wake_waiting(self, market: str) -> None:
         # This runs one turn later: a batch of positions or a sweep frees many drivers at once.
-        # Sorted, as the order of a set is another in every process.
+        # Sorted, because the order of a set differs between processes.
         freed = self._freed.pop(market)
         malls = tuple(sorted(freed.malls))
         try:
@@ -125,7 +136,7 @@ class RoundScheduler:
                 for mall in waiting:
                     self.wake(mall, driver=True)
                 return
-            # Several malls want the one driver, and who asks first gets them.
+            # Malls compete for the drivers, and the first to offer gets them: nearest first.
             waiting.sort(key=lambda mall: self._nearest_m(mall, freed.points.values()))
             await self._wake_in_turn(market, waiting, tuple(freed.points))
         except StoreUnavailable as error:
@@ -146,8 +157,10 @@ class RoundScheduler:
     async def _wake_in_turn(
         self, market: str, malls: Sequence[str], drivers: Sequence[str]
     ) -> None:
-        """Wake the first few, and the others only if a driver is still free after that: who was
-        offered something wakes malls again once they are free again."""
+        """Wake the first few malls, and the others only while a driver is still free.
+
+        A driver who got an offer wakes malls again once it is free again.
+        """
         most = _MALLS_AT_FIRST
         while malls:
             woken, malls = malls[:most], malls[most:]

@@ -1,9 +1,9 @@
-"""Keeps the expected times of a driver's jobs current while its run goes on.
+"""Updates the expected times of a driver's jobs during its run.
 
-An accepted run brings its times with it. They change when a job comes on top, when the run leaves
-the mall and with every drop-off. This is the node's own knowledge of runs: where another node took
-the answers, the times stay as they were, and so they do while the driver holds a job of which
-nobody knows where it goes (it took that before its market had runs).
+An accepted run brings its times. They change when a job is added, when the run leaves the mall, and
+with every drop-off. The knowledge is local to a node: if another node took the answers, the times
+stay as they were. They also stay while the driver holds a job without a known drop-off (one that it
+accepted before its market had runs).
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,16 @@ from mallard_protocol.lifecycle import Step
 
 _log = structlog.get_logger(__name__)
 
-# A run ends within a day; what is older was carried on elsewhere.
+# A run ends within a day; another node took the answers of an older one.
 _MOST_RUNS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """A driver's jobs in the order of their drop-offs, when they are (or were) collected, and the
-    walk from the last store back to its gate."""
+    """A driver's jobs in drop-off order.
+
+    Also when they are picked up, and the walk from the last store back to the gate.
+    """
 
     mall: str
     jobs: tuple[HeldJob, ...]
@@ -51,7 +53,7 @@ class RunEtaUpdates:
         return len(self._courses)
 
     def accepted(self, market: str, answered: Answered) -> None:
-        """A driver has taken a run, or one more job."""
+        """Note that a driver has accepted a run, or one more job."""
         if self._context.policy(market).max_run_jobs == 1 or not answered.jobs:
             return
         if not _are_placed(answered.driver):
@@ -74,7 +76,7 @@ class RunEtaUpdates:
         self._courses[market, answered.driver.id] = course
 
     def progressed(self, market: str, job: str, step: Step, answered: Answered) -> None:
-        """A driver has done a step of one of its jobs."""
+        """Note that a driver has done a step of one of its jobs."""
         known = self._courses.get((market, answered.driver.id))
         if known is None:
             return
@@ -96,11 +98,11 @@ class RunEtaUpdates:
         self._courses[market, answered.driver.id] = course
 
     def ended(self, market: str, driver: str) -> None:
-        """The driver has nothing in its hands any more, or has left."""
+        """Forget a driver who holds nothing any more, or has disconnected."""
         self._courses.pop((market, driver), None)
 
     def _ordered(self, market: str, course: _Course) -> _Course:
-        """The same with its drop-offs in their best order."""
+        """Return the course with its drop-offs in the best order."""
         policy, mall = self._context.policy(market), self._context.places.mall(course.mall)
         travel = self._context.travel_time(market)
         points = [(mall.lat, mall.lon), *((job.lat, job.lon) for job in course.jobs)]
@@ -125,7 +127,7 @@ class RunEtaUpdates:
         return self._times(market, course, (mall.lat, mall.lon), leaves_ms)
 
     def _back_ms(self, market: str, course: _Course, jobs: Sequence[Job]) -> int:
-        """The walk back to the gate, as the times of the run that was offered have it in them."""
+        """Return the walk back to the gate that the times of the offered run include."""
         if not course.jobs:
             return 0
         told_ms = min(job.eta_dropoff_ms or 0 for job in jobs)
@@ -135,7 +137,7 @@ class RunEtaUpdates:
     def _times(
         self, market: str, course: _Course, start: tuple[float, float], at_ms: int
     ) -> Sequence[int]:
-        """When each job of the course is handed over, in turn, by one who sets off then."""
+        """Return when each job is dropped off, if the driver departs at that time."""
         travel, policy = self._context.travel_time(market), self._context.policy(market)
         here, times_ms = start, []
         for job in course.jobs:
@@ -150,7 +152,7 @@ class RunEtaUpdates:
             Stop(job.job, job.attempt, course.pickup_ms, at_ms)
             for job, at_ms in zip(course.jobs, times_ms, strict=True)
         ]
-        # Off the way of the answer: nobody waits for a better guess.
+        # In the background: the answer does not wait for better times.
         self._tasks.start(self._update(market, driver, stops), "etas")
 
     async def _update(self, market: str, driver: str, stops: Sequence[Stop]) -> None:

@@ -1,4 +1,4 @@
-"""Puts planned runs out, and keeps for `explain` which jobs are held."""
+"""Offers planned runs, and records for `explain` which jobs are held."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,21 @@ from mallard_engine.ports import OfferPlan, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
-# A mall with so many jobs is planned in a thread: it takes more than some milliseconds.
+# From this many jobs on, the plan of a mall takes milliseconds and runs in a thread.
 _IN_A_THREAD_FROM = 24
 
 
 @dataclass(frozen=True, slots=True)
 class RunsOffered:
-    """What became of a round's jobs: until when some are held (epoch ms), which wait no more under
-    the attempt that the round knew, which broke the plan, which drivers had gone away by then, and
-    how many offers went out."""
+    """What happened to the jobs of a round.
+
+    Attributes:
+        held_ms: Until when jobs are held (epoch ms).
+        gone: Jobs that no longer wait at the attempt that the round read.
+        broke: Jobs whose data failed in the plan.
+        missed: Drivers who were no longer free.
+        offered: How many offers were made.
+    """
 
     held_ms: Mapping[str, int] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
@@ -48,12 +54,12 @@ class RunOffers:
         self._may_thread = context.runtime.may_thread
         self._apply_effects = apply_effects
         self._tasks = tasks
-        # Until when each held job is, as `explain` has been told.
-        self._told_ms: Mapping[str, int] = {}
+        # Until when each job is held, as recorded for `explain`.
+        self._recorded_ms: Mapping[str, int] = {}
 
     def __len__(self) -> int:
-        """How many jobs are remembered."""
-        return len(self._told_ms)
+        """The number of held jobs in memory."""
+        return len(self._recorded_ms)
 
     async def offer(
         self,
@@ -63,7 +69,7 @@ class RunOffers:
         now_ms: int,
         radius_m: float = 0.0,
     ) -> RunsOffered:
-        """Plan and offer the runs of these malls; a driver is asked once in a round."""
+        """Plan and offer the runs of these malls. A driver gets at most one offer in a round."""
         held_ms: dict[str, int] = {}
         offers: list[OfferPlan] = []
         broke: set[str] = set()
@@ -76,7 +82,7 @@ class RunOffers:
             offers += planned.offers
             held_ms |= planned.held
             taken |= {plan.drivers[0].driver for plan in planned.offers}
-        self._tell_held(waiting, held_ms, now_ms)
+        self._record_held(waiting, held_ms, now_ms)
         gone, missed, offered = set[str](), set[str](), 0
         for plan, outcome in zip(
             offers, await asyncio.gather(*map(self._offers.make, offers)), strict=True
@@ -94,7 +100,7 @@ class RunOffers:
     def _that_fit(
         self, jobs: Sequence[Waiting], near: Sequence[Near], now_ms: int
     ) -> Sequence[Waiting]:
-        """The jobs that some driver here could take; where nobody is, all: some may be held."""
+        """Return the jobs that a driver here could take; all jobs if there is no driver."""
         if not near:
             return jobs
         unreachable_s = self._context.policy(self._market).unreachable_s
@@ -108,16 +114,16 @@ class RunOffers:
         around: tuple[Sequence[Near], Sequence[Near], int, float],
         broke: set[str],
     ) -> PlannedRuns:
-        """The runs of a mall; if some job's data breaks the plan, those of the jobs that do not."""
+        """Plan the runs of a mall, without the jobs whose data fails in the plan."""
         try:
             return await self._plan(mall, jobs, *around)
-        except Exception as error:  # noqa: BLE001  whatever one job's data does, the others go on
+        except Exception as error:  # noqa: BLE001  one job's data must not stop the others
             _log.error("a job broke its runs", mall=mall.id, error=repr(error))
         sound = []
         for job in jobs:
             try:
                 await self._plan(mall, [job], *around)
-            except Exception:  # noqa: BLE001  this is the one
+            except Exception:  # noqa: BLE001  this job fails
                 broke.add(job.job)
             else:
                 sound.append(job)
@@ -132,26 +138,26 @@ class RunOffers:
         now_ms: int,
         radius_m: float,
     ) -> PlannedRuns:
-        """A large plan is made in a thread, and sockets are served meanwhile."""
+        """Plan runs; a large plan runs in a thread, so that sockets are served meanwhile."""
         plan = self._planner.plan
         if self._may_thread and len(jobs) >= _IN_A_THREAD_FROM and (near or coming):
             return await asyncio.to_thread(plan, mall, jobs, near, coming, now_ms, radius_m)
         return plan(mall, jobs, near, coming, now_ms, radius_m)
 
-    def _tell_held(
+    def _record_held(
         self,
         waiting: Sequence[tuple[Mall, Sequence[Waiting]]],
         held_ms: Mapping[str, int],
         now_ms: int,
     ) -> None:
-        """Keep for `explain` which jobs are held now that were not before."""
+        """Record for `explain` which jobs are newly held."""
         for job in (job for _, jobs in waiting for job in jobs):
             until_ms = held_ms.get(job.job)
-            if until_ms is not None and self._told_ms.get(job.job) != until_ms:
+            if until_ms is not None and self._recorded_ms.get(job.job) != until_ms:
                 record = self._planner.held_record(job, until_ms, now_ms)
-                # Off the hot path: what nobody reads but `explain` may come a little later.
+                # Off the hot path: only `explain` reads this.
                 self._tasks.start(self._keep(record), f"explain {job.job}")
-        self._told_ms = held_ms
+        self._recorded_ms = held_ms
 
     async def _keep(self, record: RoundRecord) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Plans runs for one mall: the jobs that go together, their driver, and the offer that says so."""
+"""Plans the runs of one mall: the jobs that go together, their driver, and the offer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from mallard_engine.core.runs.run import Run, RunDriver
 from mallard_engine.dispatch.context import Context
 from mallard_engine.ports import OfferPlan, PlannedJob
 
-# So many drivers are shown to `explain`: the one who is asked, and who would have been next.
+# How many drivers `explain` shows: the one who gets the offer, and the next best.
 _SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRuns:
-    """The offers that should go out now, and until when the other jobs are held (epoch ms)."""
+    """The offers to make now, and until when the other jobs are held (epoch ms)."""
 
     offers: tuple[OfferPlan, ...]
     held: Mapping[str, int]
@@ -43,8 +43,11 @@ class RunPlanner:
         now_ms: int,
         radius_m: float = 0.0,
     ) -> PlannedRuns:
-        """What these jobs of the mall should do now. A job that names a store which the mall does
-        not have raises `KeyError`."""
+        """Plan what these jobs of the mall should do now.
+
+        Raises:
+            KeyError: A job names a store that the mall does not have.
+        """
         if not jobs:
             return PlannedRuns((), {})
         approaches = self._approaches(mall, near, now_ms)
@@ -73,13 +76,13 @@ class RunPlanner:
         return PlannedRuns(tuple(offers), pooled.held)
 
     def held_record(self, job: Waiting, until_ms: int, now_ms: int) -> RoundRecord:
-        """What `explain` shows of a job that is held."""
+        """Return what `explain` shows of a held job."""
         return RoundRecord(job.job, job.attempt, now_ms, 0, capped=False, held_until_ms=until_ms)
 
     def _approaches(
         self, mall: Mall, near: Sequence[Near], now_ms: int
     ) -> list[tuple[Near, tuple[Term, ...]]]:
-        """The free drivers, the cheapest first, each with the terms that no run changes."""
+        """Return the free drivers, cheapest first, with the cost terms that no run changes."""
         found = [(it, self._terms(it, self._there_s(mall, it, now_ms), now_ms)) for it in near]
         found.sort(key=lambda each: (sum(term.seconds for term in each[1]), each[0].driver.id))
         return found
@@ -109,8 +112,8 @@ class RunPlanner:
         now_ms: int,
         by_ms: int,
     ) -> RankedDriver:
-        """A driver as a candidate of a run, whose parcels must be in hand by ``by_ms``."""
-        # What going together saves is a term of its own.
+        """Return a driver as a candidate of a run that must be collected by ``by_ms``."""
+        # The saving of the run is a term of its own.
         terms = (*own, Term("run", -run.saved_s))
         pickup_ms = self._pickup_ms(run, there_s, now_ms)
         is_late = pickup_ms > by_ms

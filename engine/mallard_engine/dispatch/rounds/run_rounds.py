@@ -1,4 +1,4 @@
-"""One mall's rounds where jobs are pooled: the same search, but runs instead of single jobs."""
+"""The rounds of one mall with pooling: the same search, but for runs instead of single jobs."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -18,29 +18,31 @@ from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers
 from mallard_engine.ports import Found
 
-# Company is looked for among so many queued jobs from the start.
+# Jobs that the first search reads, to pool them.
 _JOBS_AT_FIRST = 256
 
 
 class RunRounds(MallRounds):
-    """Runs one mall's rounds of runs, one at a time."""
+    """Runs the rounds of one mall, one at a time, in a market with runs."""
 
     def __init__(
         self, context: Context, mall: Mall, apply_effects: ApplyEffects, tasks: Tasks
     ) -> None:
         super().__init__(context, mall, apply_effects, tasks)
         self._runs = RunOffers(context, mall.market, apply_effects, tasks)
-        # Of the jobs of the round under way: until when they are held for company.
+        # Of the jobs of the running round: until when they are held for pooling.
         self._held_ms: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """How many jobs are remembered."""
+        """The number of jobs in memory."""
         return super().__len__() + len(self._runs)
 
     async def _round(self) -> int:
-        """Offer runs until nobody is left to ask, or who is left is held; how many jobs were
-        served. It ends: each look serves a job, learns that a driver is gone, or widens the search,
-        which has a cap."""
+        """Offer runs until no free driver is left or all jobs are held; return how many were
+        served.
+
+        It terminates: each search serves a job, finds a driver gone, or widens, up to a maximum.
+        """
         served = 0
         broke: set[str] = set()
         missed: set[str] = set()
@@ -76,18 +78,21 @@ class RunRounds(MallRounds):
     def _rankings(
         self, found: Found, unserved: Sequence[Waiting], broke: Collection[str]
     ) -> dict[str, Ranking]:
-        """For `explain`: the drivers as each job sees them, of those whose turn has come."""
+        """Rank the drivers for each job whose time has come, for `explain`."""
         matcher = self._matcher(found, None)
         return {
             job.job: matcher.rank(job.need, job.asked)
             for job in unserved
-            # Whether another one's data would break this is found out when its turn comes.
+            # Data of a job whose time has not come may fail here: it is not ranked yet.
             if job.job not in broke and self._is_up(job, found.now_ms)
         }
 
     async def _serve_runs(self, found: Found, broke: set[str], missed: set[str]) -> int:
-        """Offer the runs that should leave now, end those whose time is over; how many jobs wait
-        no more. ``missed``: drivers who went away between an earlier look and their offer."""
+        """Offer the runs that should leave now, and end expired jobs; return how many no longer
+        wait.
+
+        ``missed``: drivers who became unavailable between an earlier search and their offer.
+        """
         ending, jobs = [], []
         for job in self._turns.order(found.waiting):
             if job.job in broke or not self._is_up(job, found.now_ms):
@@ -123,6 +128,6 @@ class RunRounds(MallRounds):
         return super()._again_ms(job, now_ms)
 
     async def _keep(self, record: RoundRecord) -> None:
-        # What is held has a record of its own.
+        # A held job has a record of its own.
         if record.job not in self._held_ms:
             await super()._keep(record)

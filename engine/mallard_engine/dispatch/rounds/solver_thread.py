@@ -1,4 +1,4 @@
-"""A batch's problem solved where it does not hold the event loop up."""
+"""Solves a batch without blocking the event loop."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from mallard_engine.core.pickup.pickup_plan import ServiceTime
 from mallard_engine.core.policy import MarketPolicy
 
 IN_A_THREAD_FROM = 2_000
-"""A problem of so many pairs is solved in a thread: it takes more than a millisecond."""
+"""From this many pairs on, a problem takes more than a millisecond and is solved in a thread."""
 
 
 async def solved(
@@ -22,9 +22,7 @@ async def solved(
     *,
     may_thread: bool = True,
 ) -> list[Plan]:
-    """See :func:`mallard_engine.core.batch.solver.solve`. A large problem is solved in a thread,
-    and sockets are
-    served meanwhile."""
+    """See :func:`mallard_engine.core.batch.solver.solve`. Solves a large problem in a thread."""
     if may_thread and len(jobs) * len(drivers) >= IN_A_THREAD_FROM:
         return await asyncio.to_thread(solve, jobs, drivers, now_ms, policy, travel, service_time)
     return solve(jobs, drivers, now_ms, policy, travel, service_time)

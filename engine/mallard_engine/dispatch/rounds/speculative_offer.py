@@ -1,10 +1,9 @@
-"""The look at a mall's drivers that goes ahead of an order.
+"""Speculative search for the drivers of an order that is not stored yet.
 
-An order's mall is known as soon as its body is parsed. The search for drivers leaves at once, and
-the store answers while the order is still being checked. Its drivers are then ranked before the
-store has heard of the job, and submission and offer leave together: one round trip less lies before
-the offer. Where others wait at the mall, or a round is under way, the job queues behind them as
-ever.
+The mall of an order is known as soon as its body is parsed. The search starts at once, and the
+storage answers while the order is being checked. The drivers are ranked before the job is stored,
+and submission and offer are sent together: one round trip less before the offer. If jobs wait at
+the mall, or a round is running there, the job queues. See ADR 0111 and ADR 0321.
 """
 
 import asyncio
@@ -20,25 +19,27 @@ _log = structlog.get_logger(__name__)
 
 
 class SpeculativeOffer:
-    """One look ahead. It holds the mall's rounds back until it is closed, which must happen.
+    """One speculative search. It pauses the rounds of the mall until it is closed.
 
-    ``rounds``: the mall's; None, or a round under way there: nobody looks, and nothing is held.
+    ``rounds``: the rounds of the mall. None, or a running round: nothing is searched or paused.
     """
 
     def __init__(self, rounds: MallRounds | None) -> None:
-        # A job that has come before must not be overtaken.
-        self._held = rounds if rounds is not None and rounds.pause() else None
-        self._look: asyncio.Task[Found] | None = None
+        # This job must not overtake one that came before.
+        self._rounds = rounds if rounds is not None and rounds.pause() else None
+        self._search: asyncio.Task[Found] | None = None
         self._turn: tuple[MallRounds, Found, Waiting, Ranking] | None = None
-        if self._held is not None:
-            self._look = asyncio.create_task(self._held.first_look(), name="early look")
+        if self._rounds is not None:
+            self._search = asyncio.create_task(
+                self._rounds.search_drivers(), name="speculative search"
+            )
 
     async def finds(self, submission: Submission) -> bool:
-        """Whether somebody is there to be offered the job, and nobody waits before it."""
-        if self._held is None or self._look is None:
+        """Return whether a driver can be offered the job, and no other job waits before it."""
+        if self._rounds is None or self._search is None:
             return False
         try:
-            found = await self._look
+            found = await self._search
             held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
             if found.near and not found.waiting_total and held_until_ms <= found.now_ms:
                 job = Waiting(
@@ -49,21 +50,21 @@ class SpeculativeOffer:
                     submission.card,
                 )
                 travel = None
-                if self._held.asks_ahead:
-                    travel = await self._held.travel_ahead(found, job.need)
-                ranking = self._held.rank(found, job, travel)
+                if self._rounds.asks_ahead:
+                    travel = await self._rounds.travel_ahead(found, job.need)
+                ranking = self._rounds.rank(found, job, travel)
                 if offerable(ranking):
-                    self._turn = self._held, found, job, ranking
+                    self._turn = self._rounds, found, job, ranking
         except StoreUnavailable:
             return False
-        except Exception:  # noqa: BLE001  whatever its data does, the job is kept: a round goes on
-            _log.exception("job broke its early look", job=submission.job)
+        except Exception:  # noqa: BLE001  bad data must not lose the job: a round handles it
+            _log.exception("job failed in its speculative search", job=submission.job)
         return self._turn is not None
 
     async def offer(self) -> bool:
-        """Offer the job, right behind its submission; whether somebody has got the offer.
+        """Offer the job, right after its submission; return whether a driver got the offer.
 
-        Once that has left, rounds may go on: they see what it did, as it came before them.
+        Rounds may resume once the offer is sent: they are executed after it.
         """
         if self._turn is None:
             return False
@@ -71,12 +72,12 @@ class SpeculativeOffer:
         try:
             return await rounds.offer(found, job, ranking)
         except StoreUnavailable:
-            return False  # its due entry stays: a round follows
+            return False  # the due entry remains: a round follows
 
     def close(self) -> None:
-        """Let the rounds go on; again too."""
-        if self._look is not None and not self._look.cancel() and not self._look.cancelled():
-            self._look.exception()  # an order that was refused meanwhile has no use for it
-        if self._held is not None:
-            rounds, self._held = self._held, None
+        """Resume the rounds. May be called again."""
+        if self._search is not None and not self._search.cancel() and not self._search.cancelled():
+            self._search.exception()  # the order was refused meanwhile
+        if self._rounds is not None:
+            rounds, self._rounds = self._rounds, None
             rounds.resume()
