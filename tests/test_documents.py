@@ -1,11 +1,14 @@
 """The documents name files, modules and commands that exist."""
 
+import ast
 import importlib.util
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+
+import mallard_client
 
 ROOT = Path(__file__).parent.parent
 # Documents whose every name in backticks is checked.
@@ -19,7 +22,13 @@ EVERY_DOCUMENT = sorted(
     for path in (ROOT / folder).glob("**/*.md" if folder else "*.md")
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
+FOR_USERS = [
+    document
+    for document in EVERY_DOCUMENT
+    if document.startswith("docs/howto/") or document in CHECKED
+]
 
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _CODE_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*/|([\w.-]+/)+[\w.-]+|[\w-]+\.(py|lua|toml|md|lock)")
@@ -32,6 +41,14 @@ def text_of(document: str) -> str:
 
 def names_in(document: str) -> list[str]:
     return _IN_BACKTICKS.findall(text_of(document))
+
+
+def commands(program: str) -> set[str]:
+    """What the documents for users call of a program, in backticks or in indented lines."""
+    call = re.compile(rf"(?:`|^ {{4,}})(?:[A-Z_]+=\S+ )*(?:\S*/)?{program} ([a-z][a-z-]*)", re.MULTILINE)
+    found = {name for each in FOR_USERS for name in call.findall((ROOT / each).read_text())}
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("document", CHECKED)
@@ -48,12 +65,28 @@ def test_named_modules_exist(document: str) -> None:
     assert not [name for name in modules if importlib.util.find_spec(name) is None]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_named_make_targets_exist(document: str) -> None:
+def test_named_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = re.findall(r"(?:`|^ {4})make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE)
-    assert named
-    assert set(named) <= targets
+    assert commands("make") <= targets
+
+
+def test_named_commands_exist() -> None:
+    folder = ROOT / "engine/mallard_engine/cli"
+    assert not [name for name in commands("mallard") if not (folder / f"{name}.py").exists()]
+
+
+@pytest.mark.parametrize("document", FOR_USERS)
+def test_samples_compile_and_import_what_exists(document: str) -> None:
+    for code in _PYTHON.findall((ROOT / document).read_text()):
+        tree = ast.parse(code)
+        compile(tree, document, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        names = [
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "mallard_client"
+            for alias in node.names
+        ]
+        assert set(names) <= set(mallard_client.__all__)
 
 
 @pytest.mark.parametrize("document", EVERY_DOCUMENT)
