@@ -13,7 +13,7 @@ def count_from(low: int, high: int) -> Callable[[str], int]:
         except ValueError:
             value = low - 1
         if not low <= value <= high:
-            problem = f"{text!r} is no whole number from {low:,} to {high:,}"
+            problem = f"{text!r} is not a whole number from {low:,} to {high:,}"
             raise argparse.ArgumentTypeError(problem)
         return value
 

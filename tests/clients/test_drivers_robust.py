@@ -197,7 +197,7 @@ async def test_slow_reader_of_events_costs_bounded_memory(
     app = app_of()
     events = app.events()
     for number in range(1_500):
-        app._announcer.tell(TokenTrouble(str(number)))
+        app._announcer.emit(TokenTrouble(str(number)))
     assert events.dropped >= 500
     first = await anext(events)
     assert isinstance(first, TokenTrouble)

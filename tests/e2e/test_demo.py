@@ -1,4 +1,4 @@
-"""`mallard demo`, small: whole processes, a killed node, and accounts that must hold."""
+"""A small `mallard demo`: whole processes, a killed node, and an audit that must hold."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_a_small_demo_with_a_killed_node_accounts_for_everything(tmp_path: Path) -> None:
+def test_demo_with_killed_node_passes_its_audit(tmp_path: Path) -> None:
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
     done = subprocess.run(
         [

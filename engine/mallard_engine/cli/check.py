@@ -1,4 +1,4 @@
-"""`mallard check`: audits a live store against what must always hold, and names each breach."""
+"""`mallard check`: audit a store against the invariants and report every violation."""
 
 import argparse
 import asyncio
@@ -47,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit and print what was found; the exit status is that of the parser's description."""
+    """Audit the store and print the result; the parser's description lists the exit statuses."""
     settings = settings_of(args)
     # Log a lost connection only once, as the error that ends the audit.
     configure_logging(level="error")
@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def store_url(settings: Settings) -> Iterator[str]:
-    """The URL of the Redis that is named, or of the data folder's server.
+    """Yield the URL of the configured Redis, or of the data folder's embedded server.
 
-    Where no node runs that server, it is started for the audit: that loads its log and writes
-    nothing to it, and nothing can be late then, as nobody is there to do it.
+    If no node runs that server, it is started for the audit. It loads its append-only file and
+    writes nothing. Overdue work is not a violation then, as no node could have done it.
     """
     if settings.redis_url:
         yield settings.redis_url

@@ -1,4 +1,4 @@
-"""`mallard config check`: the settings that a node would run with, or what is wrong with them."""
+"""`mallard config check`: print the settings that a node would use, or the first error."""
 
 import argparse
 import dataclasses
@@ -24,9 +24,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the settings, secrets left out. Raises `ConfigError` where a node would not start."""
+    """Print the settings without secrets. Raises `ConfigError` if a node would not start."""
     settings = settings_of(args)
-    if settings.has_token_key:  # without one, a node makes one, which a check must not do
+    if settings.has_token_key:  # otherwise a node creates a key, which a check must not do
         load_token_keys(settings)
     places = places_of(settings)
     travel_sources(settings, places, Metrics())

@@ -1,4 +1,4 @@
-"""`mallard demo`: two nodes, hundreds of simulated drivers, orders, and the reckoning."""
+"""`mallard demo`: two nodes, simulated drivers, orders, and an audit of every parcel."""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ import uvloop
 from rich.console import Console
 
 from mallard_client.errors import CallFailed
-from mallard_engine.cli.options import end_politely, number, places_named
+from mallard_engine.cli.options import interrupt_on_sigterm, number, places_named
 from mallard_engine.demo.demo_run import DemoRun
 from mallard_engine.demo.plan import Plan, new_secret
 from mallard_engine.demo.screen import Screen
@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo. Exit status 0 only if nothing was lost, doubled or breached."""
+    """Run the demo. Exit status 0 if no parcel was lost or doubled and no invariant violated."""
     plan = Plan(
         seconds=args.seconds,
         rate=args.rate,
@@ -74,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
         f"{plan.drivers} drivers, {plan.rate:g} orders a second for {plan.seconds:g} s at "
         f"{len(demand.catchments)} malls; {plan.summary()}; {demand.source}"
     )
-    end_politely()  # with its nodes stopped
+    interrupt_on_sigterm()
     try:
-        # From the main thread, as the server ends with the thread that started it.
+        # In the main thread: the embedded server ends with the thread that started it.
         with (
             tempfile.TemporaryDirectory(prefix="mallard-demo-") as folder,
             EmbeddedServer() as store,
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     except (EmbeddedServerError, EngineFailed) as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 1
-    except CallFailed as error:  # the store has gone, or every node
-        print(f"mallard: the accounts cannot be read: {error}", file=sys.stderr)
+    except CallFailed as error:  # the store or every node is lost
+        print(f"mallard: the audit cannot read the jobs: {error}", file=sys.stderr)
         return 1
     return 0 if outcome.holds else 1

@@ -1,4 +1,4 @@
-"""`mallard drivers`: simulated driver apps over real sockets, against a running engine."""
+"""`mallard drivers`: run simulated driver apps on real sockets against a running engine."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any, Final
 from mallard_client.driver.connection import socket_url
 from mallard_engine.cli.options import (
     add_settings_flags,
-    end_politely,
+    interrupt_on_sigterm,
     market_named,
     number,
     places_of,
@@ -26,7 +26,7 @@ from mallard_protocol.codes import Role
 from mallard_protocol.messages import Vehicle
 
 _TOKEN_TTL_S: Final = 86_400
-_TELL_EVERY_S: Final = 5.0
+_PRINT_EVERY_S: Final = 5.0
 
 
 def add_parser(subparsers: Any) -> None:
@@ -77,7 +77,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Drive until time is up. Exit status 1 when a driver was turned away for good, or all were."""
+    """Run the drivers. Exit status 1 if one was rejected for good or none was welcomed."""
     settings = settings_of(args)
     market = market_named(args.market, places_of(settings))
     tokens = Tokens(load_token_keys(settings))
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         habits=Habits(speed_mps=args.speed_mps),
         seed=args.seed,
     )
-    end_politely()
+    interrupt_on_sigterm()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_drive(fleet, args.seconds))
     print(_line(fleet))
@@ -122,7 +122,7 @@ async def _drive(fleet: Fleet, seconds: float | None) -> None:
     fleet.start()
     try:
         while ends_at is None or (left_s := ends_at - time.monotonic()) > 0:
-            await asyncio.sleep(_TELL_EVERY_S if ends_at is None else min(_TELL_EVERY_S, left_s))
+            await asyncio.sleep(_PRINT_EVERY_S if ends_at is None else min(_PRINT_EVERY_S, left_s))
             print(_line(fleet), flush=True)
     finally:
         await fleet.stop()

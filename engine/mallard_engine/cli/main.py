@@ -1,7 +1,9 @@
-"""The command line: `mallard COMMAND …`. Exit status 0 fine, 2 usage or configuration, 1 else.
+"""The command line `mallard COMMAND …`.
 
-A mistake of the person who runs it is one line on standard error; a traceback is a bug. Nothing of
-the engine is imported before `main` runs: an installation without the extra `engine` says so.
+Exit status: 0 success, 2 wrong usage or configuration, 1 any other failure. An error of the caller
+is one line on standard error; a traceback is a bug. Each command is a module of this package with
+`add_parser` and `run`. No dependency of the engine is imported before `main` runs, so an incomplete
+installation is reported as such.
 """
 
 import argparse
@@ -23,14 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What a terminal cannot show is escaped, rather than the end of the command.
+            # Escape characters that the terminal cannot show instead of failing on them.
             stream.reconfigure(errors="backslashreplace")
     try:
         with _interruptible():
             status = _run(argv)
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of the output has gone, as `head` does: there is nothing left to say.
+        # The reader has closed the pipe, as `head` does.
         _drop_output()
         return 1
     except KeyboardInterrupt:
@@ -77,14 +79,14 @@ def _described(error: OSError) -> str:
 
 
 def _drop_output() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush does not fail."""
+    """Redirect standard output to the null device, so that the last flush cannot fail."""
     with suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
         os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGINT end the command also where a shell started it in the background, ignoring it."""
+    """Handle SIGINT even if a shell started the command in the background with it ignored."""
     is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if not is_ignored or threading.current_thread() is not threading.main_thread():
         yield
@@ -97,10 +99,9 @@ def _interruptible() -> Iterator[None]:
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Return a parser of the command that ``argv`` names, or of all when it names none.
+    """Return a parser for the command that `argv` names, or for all commands if it names none.
 
-    Importing every command takes a second and a half of CPU, most of it for libraries that only
-    one command needs.
+    Importing all commands takes 1.5 s of CPU, mostly for libraries that a single command needs.
     """
     commands = importlib.import_module("mallard_engine.cli")
     parser = argparse.ArgumentParser(
@@ -116,7 +117,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", module: object) -> None:
-    """Let a module add its command, and run it when that is asked for."""
+    """Add the command of a module, and make its `run` the command's action."""
     before = set(subparsers.choices)
     module.add_parser(subparsers)  # type: ignore[attr-defined]
     for name in set(subparsers.choices) - before:

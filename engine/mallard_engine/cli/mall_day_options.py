@@ -1,4 +1,4 @@
-"""A mall's day as the commands name it: its flags, and the scenario that they stand for."""
+"""The flags of a mall's day, and the scenario that they describe."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ _MALL = "chandler-fashion-center"
 
 
 def add_mall_flags(source: argparse.ArgumentParser) -> None:
-    """Add which mall, and how many parcels."""
+    """Add `--mall` and `--parcels`."""
     source.add_argument("--mall", default=_MALL, help=f"id of the mall (default: {_MALL})")
     source.add_argument(
         "--parcels",
@@ -26,7 +26,7 @@ def add_mall_flags(source: argparse.ArgumentParser) -> None:
 
 
 def add_drivers_flag(source: argparse.ArgumentParser) -> None:
-    """Add how many drivers the day has."""
+    """Add `--drivers`."""
     source.add_argument(
         "--drivers",
         type=number(int, 1, 5_000),
@@ -36,14 +36,14 @@ def add_drivers_flag(source: argparse.ArgumentParser) -> None:
 
 
 def policy_of(args: argparse.Namespace) -> MarketPolicy:
-    """The policy of a mall's day, with what the flags say over it."""
+    """Return the policy of a mall's day, overridden by the flags."""
     return policy_over(mallday.default_policy(), args.policy, args.settings)
 
 
 def mall_day(
     args: argparse.Namespace, policy: MarketPolicy, *, drivers: int, seed: int
 ) -> tuple[Scenario, str]:
-    """The day, and where its drop-offs come from. Raises ``ConfigError`` for an unknown mall."""
+    """Return the day and the source of its drop-offs. Raises `ConfigError` for an unknown mall."""
     places = places_named(opening_hours=False)
     demand = Demand(places, load_zips(os.environ))
     if all(args.mall != catchment.mall.id for catchment in demand.catchments):

@@ -1,4 +1,4 @@
-"""The settings and the places that commands work with, and the flags that name them."""
+"""Flags, settings and places that several commands share."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ _WORDS: Mapping[object, str] = {int: "whole number", float: "number"}
 
 
 def number(kind: type[N], low: N, high: N) -> Callable[[str], N]:
-    """Return what reads an argument that is a number from `low` to `high`."""
+    """Return an argparse type for numbers from `low` to `high`, both included."""
 
     def read(text: str) -> N:
         try:
@@ -26,15 +26,15 @@ def number(kind: type[N], low: N, high: N) -> Callable[[str], N]:
             value = None
         if value is None or not low <= value <= high:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is no {_WORDS[kind]} from {low:,.12g} to {high:,.12g}"
+                f"{text!r} is not a {_WORDS[kind]} from {low:,.12g} to {high:,.12g}"
             )
         return value
 
     return read
 
 
-def end_politely() -> None:
-    """Let SIGTERM end a command as Ctrl-C does: what it has started is stopped."""
+def interrupt_on_sigterm() -> None:
+    """Make SIGTERM end a command like Ctrl-C, so that it stops the processes it started."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
@@ -53,18 +53,23 @@ def add_settings_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """Return the settings: flags over variables over the file over defaults.
+    """Return the settings; flags override variables, the file and the defaults, in this order.
 
-    Raises `ConfigError`.
+    Raises:
+        ConfigError: A setting is invalid.
     """
     names = ("host", "port", "config", "redis_url", "data")
     return load_settings({name: getattr(args, name, None) for name in names})
 
 
 def places_of(settings: Settings, *, opening_hours: bool = True) -> Places:
-    """Return the places, open as the settings say; without `opening_hours`, always.
+    """Return the places that the settings name.
 
-    Raises `ConfigError`, also for figures of a market that there is not: they would change nothing.
+    Args:
+        opening_hours: Whether to apply opening hours; without them, every place is always open.
+
+    Raises:
+        ConfigError: The places are invalid, or the settings name a market that does not exist.
     """
     try:
         own = [settings.places] if settings.places else None
@@ -77,16 +82,17 @@ def places_of(settings: Settings, *, opening_hours: bool = True) -> Places:
 
 
 def places_named(*, opening_hours: bool = True) -> Places:
-    """Return the places of `MALLARD_PLACES`, for commands that take no other setting.
+    """Return the places that `MALLARD_PLACES` names, for commands without other settings.
 
-    Raises `ConfigError`.
+    Raises:
+        ConfigError: The places are invalid.
     """
     named = {name: value for name, value in os.environ.items() if name == PLACES_VARIABLE}
     return places_of(load_settings({}, named), opening_hours=opening_hours)
 
 
 def market_named(name: str, places: Places) -> Market:
-    """Return the market of this id. Raises `ConfigError`, which names those that there are."""
+    """Return the market with this id. Raises `ConfigError` with the known ids."""
     if name not in places.markets:
         known = ", ".join(places.markets)
         raise ConfigError(f"there is no market {name!r}: there are {known}")

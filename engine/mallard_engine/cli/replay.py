@@ -1,4 +1,4 @@
-"""`mallard replay`: a live market's recorded day, as it was and under another policy."""
+"""`mallard replay`: record a day of a live market and replay it under another policy."""
 
 import argparse
 import asyncio
@@ -80,7 +80,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record or replay. Exit status 1 without a store, 2 for what cannot be read or written."""
+    """Record or replay. Exit status 1 without a store, 2 for an unreadable or unwritable file."""
     return run_days(args.replay, args)
 
 
@@ -136,7 +136,7 @@ def _figures(day: Day) -> ReplayStatistics:
 
 
 def _print(console: Console, title: str, columns: list[tuple[str, ReplayStatistics]]) -> None:
-    """A row a figure, a column a day; of two replayed days, the difference."""
+    """Print one row per statistic and one column per day, with the difference of two replays."""
     table = Table(title=title)
     table.add_column("")
     for name, _ in columns:

@@ -1,4 +1,4 @@
-"""`mallard roads`: a road network for a market out of an OpenStreetMap extract."""
+"""`mallard roads`: build a market's road network from an OpenStreetMap extract."""
 
 import argparse
 import sys
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it. Exit status 1 where a file is not what it should be."""
+    """Build or show a network. Exit status 1 for an invalid file."""
     try:
         args.action(args)
     except RoadsError as error:
@@ -64,7 +64,7 @@ def _build(args: argparse.Namespace) -> None:
     print("ordering the junctions …", flush=True)
     size = write_network(out, in_order(network), About(path.name, extract.dated))
     print(f"{out}: {size:,} bytes, in {time.perf_counter() - started:.1f} s")
-    print(f"The data is {LICENCE}: say so wherever you show it.")
+    print(f"The data is {LICENCE}: attribute it wherever you show it.")
 
 
 def _show(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`mallard serve`: one engine node."""
+"""`mallard serve`: run one engine node."""
 
 import argparse
 import asyncio
@@ -29,7 +29,7 @@ from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.fitness import inspect_url
 
 _log = structlog.get_logger(__name__)
-# A Redis that starts together with us loads its data first.
+# A Redis that was just started loads its data before it answers.
 _LOADING_WITHIN_S: Final = 300.0
 _OPS_BACKLOG: Final = 16
 _OPS_CONNECTIONS: Final = 32
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until a signal ends it. Exit status 2 for a configuration that cannot be served."""
+    """Serve until a signal ends the node. Exit status 2 for an invalid configuration."""
     read = partial(_read, args)
     settings, places = read()
     configure_logging(settings.log_format, settings.log_level)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if settings.redis_url:
         return _serve_on(settings, places, settings.redis_url, read)
     try:
-        # From the main thread, as the server ends with the thread that started it.
+        # In the main thread: the embedded server ends with the thread that started it.
         with EmbeddedServer(settings.data) as store:
             if not _is_fit(store.url, f"the store in {settings.data}", embedded=True):
                 return 1
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace) -> tuple[Settings, Places]:
-    """Read and check the configuration, at start and again for each reload."""
+    """Read and check the configuration, at the start and for each reload."""
     settings = settings_of(args)
     if settings.binds_beyond_loopback and not settings.has_token_key:
         raise ConfigError(
@@ -76,7 +76,7 @@ def _read(args: argparse.Namespace) -> tuple[Settings, Places]:
 
 
 def _serve_on(settings: Settings, places: Places, url: str, read: Read) -> int:
-    """Serve on somebody else's Redis, if it answers: asked first, for an error that can be read."""
+    """Serve on an external Redis; check it first, for a readable error."""
     if missing := exposure(url):
         _log.warning("the way to Redis is open to the network", redis=_host_of(url), why=missing)
     try:
@@ -87,14 +87,14 @@ def _serve_on(settings: Settings, places: Places, url: str, read: Read) -> int:
 
 
 def _is_fit(url: str, name: str, *, embedded: bool) -> bool:
-    """Judge a store before anything is served on it, and print each reason to refuse it."""
+    """Return whether a store is fit to serve on, and print each reason against it."""
     try:
         found = asyncio.run(
             inspect_url(
                 url,
                 embedded=embedded,
                 loading_within_s=_LOADING_WITHIN_S,
-                on_loading=_tell_loading,
+                on_loading=_log_loading,
             )
         )
     except (StoreUnavailable, LinkReplyError) as error:
@@ -106,7 +106,7 @@ def _is_fit(url: str, name: str, *, embedded: bool) -> bool:
     return not refused
 
 
-def _tell_loading() -> None:
+def _log_loading() -> None:
     _log.warning("the store is loading its data: waiting for it")
 
 
@@ -120,7 +120,7 @@ def _serve(
 ) -> int:
     node = Node(settings, places, url, keeper=store, owns_process=True)
 
-    def tell(port: int) -> None:
+    def listening(port: int) -> None:
         collect_and_freeze()
         print(f"mallard listens on {_url(settings.host, port)} ({where})", flush=True)
         if server.ops_port is not None:
@@ -140,7 +140,7 @@ def _serve(
             prepare=node.start,
             leave=node.leave,
             linger_s=settings.drain_linger_s,
-            listening=tell,
+            listening=listening,
             reload=ConfigReloader(read, node.reload).request,
         ),
         ops=None
@@ -157,7 +157,7 @@ def _serve(
         server.run()
     except SystemExit:  # uvicorn could not start; it has logged why
         return 1
-    except (StoreUnavailable, LinkReplyError) as error:  # the store went after it was judged
+    except (StoreUnavailable, LinkReplyError) as error:  # the store was lost after the check
         print(f"mallard: {where}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -168,7 +168,7 @@ def _url(host: str, port: int) -> str:
 
 
 def _raise_open_file_limit() -> None:
-    """Allow as many sockets as this process may open: each is a file."""
+    """Raise the soft limit of open files, which bounds the sockets, to the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -1,4 +1,4 @@
-"""`mallard simulate`: whole days through the real dispatcher and store, in virtual time."""
+"""`mallard simulate`: run whole days through the real dispatcher and store in virtual time."""
 
 import argparse
 from dataclasses import asdict
@@ -107,7 +107,7 @@ def _add_mallday(sources: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate. Exit status 1 without a store, 2 for what cannot be read or written."""
+    """Simulate. Exit status 1 without a store, 2 for an unreadable or unwritable file."""
     return run_days(args.simulate, args)
 
 

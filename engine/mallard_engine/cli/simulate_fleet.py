@@ -1,5 +1,7 @@
-"""`mallard simulate fleet` and `hindsight`: how many drivers a mall's day needs, and what the best
-plan of it would have been."""
+"""`mallard simulate fleet` and `hindsight`: size a mall's fleet, and plan its day in hindsight.
+
+`fleet` searches for the smallest fleet that is on time; `hindsight` plans with all orders known.
+"""
 
 import argparse
 from collections.abc import Callable
@@ -79,7 +81,7 @@ def add_hindsight(sources: Any, add_common: Callable[[Any], None]) -> argparse.A
 
 
 def plan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Plan and print; what to write as JSON."""
+    """Plan the day, print the result and return it for JSON."""
     scenario, demand = mall_day(args, policy_of(args), drivers=args.drivers, seed=args.seed)
     try:
         found = plan_day(scenario, minutes=args.minutes, seed=args.seed)
@@ -88,7 +90,7 @@ def plan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.print(
         f"{found.orders} parcels in {found.runs} runs of {found.drivers_used} drivers: "
         f"{found.km_per_order:.3f} km an order after {found.iterations} iterations"
-        + ("" if found.feasible else "; NOT feasible: something is late or too much")
+        + ("" if found.feasible else "; NOT feasible: a deadline or a capacity is violated")
     )
     how = how_of(
         args,
@@ -106,7 +108,7 @@ def search(
     console: Console,
     simulate: Callable[[Scenario], Day],
 ) -> dict[str, Any]:
-    """Search and print; what to write as JSON."""
+    """Search for the smallest fleet, print the result and return it for JSON."""
     policy = policy_of(args)
     sources: list[str] = []
 
@@ -114,11 +116,11 @@ def search(
         scenario, source = mall_day(args, policy, drivers=drivers, seed=seed)
         sources[:] = [source]
         found = day_statistics.statistics_of(simulate(scenario))
-        console.print(f"{drivers} drivers, seed {seed}: {found.on_time_percent:.2f} % in time")
+        console.print(f"{drivers} drivers, seed {seed}: {found.on_time_percent:.2f} % on time")
         return found
 
     if args.least > args.most:
-        raise ConfigError(f"--least {args.least} is over --most {args.most}")
+        raise ConfigError(f"--least {args.least} is larger than --most {args.most}")
     seeds = range(args.seed, args.seed + args.seeds)
     result = smallest_fleet(
         run, seeds, goal_percent=args.goal, most=args.most, step=args.step, least=args.least
@@ -146,10 +148,10 @@ def search(
 
 def _print(console: Console, result: FleetSearch, args: argparse.Namespace, source: str) -> None:
     if result.days is None:
-        console.print(f"{args.most} drivers do not keep {args.goal:g} % in time")
+        console.print(f"{args.most} drivers do not deliver {args.goal:g} % on time")
         return
     day_report.print_days(console, result.days, [source])
     console.print(
-        f"smallest fleet with {args.goal:g} % in time: {result.drivers} drivers, "
+        f"smallest fleet with {args.goal:g} % on time: {result.drivers} drivers, "
         f"{result.driver_hours:.0f} scheduled driver-hours"
     )

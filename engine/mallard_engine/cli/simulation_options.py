@@ -1,4 +1,4 @@
-"""What the commands that simulate days share: their flags, their store, their output."""
+"""Flags, store and output of the commands that simulate days."""
 
 import argparse
 import gc
@@ -26,7 +26,7 @@ _PLAIN_WIDTH = 190
 
 
 def day_console() -> Console:
-    """Where tables go: as wide as the terminal, or wide enough for them."""
+    """Return a console as wide as the terminal, or 190 columns without one."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
@@ -54,9 +54,10 @@ def add_day_flags(source: argparse.ArgumentParser) -> None:
 def run_days(
     action: Callable[[argparse.Namespace, Console], None], args: argparse.Namespace
 ) -> int:
-    """Do what a command of days does. Exit status 1 without a store.
+    """Run a command that simulates days and return its exit status, 1 without a store.
 
-    Raises ``ConfigError`` for what cannot be read or written.
+    Raises:
+        ConfigError: A file cannot be read or written.
     """
     try:
         with only_warnings():
@@ -70,12 +71,12 @@ def run_days(
 
 
 def how_of(args: argparse.Namespace, **more: object) -> dict[str, Any]:
-    """How figures came about, to be written with them: the flags of every day, and ``more``."""
+    """Return the flags that results depend on, to be written with them."""
     return {"seed": args.seed, "policy": str(args.policy or ""), "set": args.settings} | more
 
 
 def run_day(scenario: Scenario, url: str, console: Console, plots: Path | None) -> Day:
-    """Simulate a day on the store at that URL; its charts go to its own folder in ``plots``."""
+    """Simulate a day on the store at `url`; write its charts to a folder in `plots`."""
     with progress_of(scenario, console) as watch, _rarely_collected():
         day = simulate(scenario, url, watch)
     if plots is not None:
@@ -87,8 +88,7 @@ def run_day(scenario: Scenario, url: str, console: Console, plots: Path | None) 
 
 @contextmanager
 def _rarely_collected() -> Iterator[None]:
-    """A day leaves hardly a circle behind; looking for them as often as usual is a tenth of its
-    time."""
+    """Collect garbage rarely: a day creates few cycles, and the default takes 10 % of its time."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 20)
     try:
@@ -99,7 +99,7 @@ def _rarely_collected() -> Iterator[None]:
 
 @contextmanager
 def only_warnings() -> Iterator[None]:
-    """A day's ordinary events are in its figures; only what is odd is logged."""
+    """Log warnings and errors only: the results cover a day's ordinary events."""
     before = structlog.get_config()
     only = structlog.make_filtering_bound_logger(logging.WARNING)
     structlog.configure(wrapper_class=only)
@@ -111,7 +111,7 @@ def only_warnings() -> Iterator[None]:
 
 @contextmanager
 def empty_store() -> Iterator[str]:
-    """The URL of a store for as long as it is needed."""
+    """Yield the URL of an empty store, which ends with the block."""
     with EmbeddedServer(persistent=False) as server:
         yield server.url
 

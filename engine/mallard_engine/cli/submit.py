@@ -1,4 +1,4 @@
-"""`mallard submit`: posts the jobs of a file, one JSON document or one job a line."""
+"""`mallard submit`: post the jobs of a file, which is one JSON document or has one job per line."""
 
 import argparse
 import json
@@ -46,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print id and state of each job. Exit status 1 when one was refused or nobody answered."""
+    """Post the jobs and print ids and states. Exit status 1 if one was refused or unanswered."""
     name = "standard input" if args.file == "-" else args.file
     jobs = read_jobs(read_text(args.file), name)
     tokens = Tokens(load_token_keys(settings_of(args)))
@@ -62,17 +62,17 @@ def run(args: argparse.Namespace) -> int:
                 job = orders.submit(asked, wait_s=args.wait_s)
             except ApiProblem as problem:
                 refused += 1
-                print(f"job {number}: {_told(problem)}", file=sys.stderr)
+                print(f"job {number}: {_problem_text(problem)}", file=sys.stderr)
             except (BadAnswer, Unreachable) as error:
                 print(f"job {number}: {error}", file=sys.stderr)
                 return 1
             else:
                 try:
-                    # At once: what is posted is known, also to a pipe, whatever comes next.
+                    # Flush, so that a pipe's reader knows of each posted job whatever follows.
                     print(job.id, job.state, flush=True)
                 except BrokenPipeError:
                     print(
-                        f"mallard: nothing reads the output: stopped after job {number} of "
+                        f"mallard: the output was closed: stopped after job {number} of "
                         f"{len(jobs)}, which is posted",
                         file=sys.stderr,
                     )
@@ -81,9 +81,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_jobs(text: str, name: str = "the text") -> list[Mapping[str, object]]:
-    """Read the jobs of a file: one document, or one job a line where the first line is a whole job.
+    """Read the jobs of a file: one document, or one job per line if the first line is a whole job.
 
-    Raises `InputError` for anything that is no JSON object, and for ids that occur twice.
+    Raises:
+        InputError: A job is not a JSON object, or an external id occurs twice.
     """
     lines = list(numbered_lines(text))
     found: list[tuple[str, Any]]
@@ -110,7 +111,7 @@ def read_jobs(text: str, name: str = "the text") -> list[Mapping[str, object]]:
 
 
 def _is_whole(line: str) -> bool:
-    """Whether the line is a JSON text of its own, so that the next begins another."""
+    """Return whether the line is a complete JSON text."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -118,6 +119,6 @@ def _is_whole(line: str) -> bool:
     return True
 
 
-def _told(problem: ApiProblem) -> str:
+def _problem_text(problem: ApiProblem) -> str:
     fields = "".join(f"\n  {error.pointer}: {error.detail}" for error in problem.errors)
     return f"{problem.status} {problem.code}{fields or f': {problem.detail}'}"

@@ -1,4 +1,4 @@
-"""`mallard token`: bearer tokens for drivers, order services and operators, one a line."""
+"""`mallard token`: print bearer tokens for drivers, order services and operators, one per line."""
 
 import argparse
 import re
@@ -49,12 +49,12 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the tokens. Raises `ConfigError` for an unknown market or without a secret to sign."""
+    """Print the tokens. Raises `ConfigError` for an unknown market or without a signing secret."""
     settings = settings_of(args)
     market: str | None = getattr(args, "market", None)
     if market is not None:
         market_named(market, places_of(settings))
-    # A secret made here would be no engine's: its tokens would be refused everywhere.
+    # No engine would accept tokens signed with a secret created here.
     if not settings.has_token_key and not secret_path(settings.data).exists():
         raise ConfigError(
             f"no engine has run with the data folder {settings.data}: run `mallard serve` there "

@@ -1,1 +1,1 @@
-"""The demo: two nodes, simulated drivers, orders, and the reckoning at the end."""
+"""The demo: two nodes, simulated drivers, orders, and an audit at the end."""

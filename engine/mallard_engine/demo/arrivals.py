@@ -1,4 +1,4 @@
-"""Orders that arrive by chance, whether or not the engine keeps up: an open Poisson stream."""
+"""Sends orders at random times, whether or not the engine keeps up: an open Poisson stream."""
 
 import asyncio
 import random
@@ -12,10 +12,13 @@ from mallard_engine.workload.demand import Demand
 
 @dataclass(slots=True)
 class Orders:
-    """What was ordered: the jobs that the engine took, and what it refused.
+    """The accepted and refused orders of a run.
 
-    `sent_s`: when a job's POST was due to be sent, by `time.monotonic`; `answer_ms`: how long its
-    201 took. `refused`: how many submissions failed, by reason.
+    Attributes:
+        sent_s: When each accepted job's POST was due, by `time.monotonic`.
+        answer_ms: The latencies of the 201 answers.
+        refused: The number of failed submissions by reason.
+        under_way: The number of submissions without an answer yet.
     """
 
     sent_s: dict[str, float] = field(default_factory=dict)
@@ -25,7 +28,7 @@ class Orders:
 
 
 class Arrivals:
-    """Sends orders at `rate` a second, on average, for `seconds`."""
+    """Sends orders at a mean `rate` per second for `seconds`."""
 
     def __init__(
         self, client: OrderClient, demand: Demand, *, rate: float, seconds: float, seed: int
@@ -38,7 +41,7 @@ class Arrivals:
         self._rng = random.Random(f"orders {seed}")  # noqa: S311 - a simulation's chance
 
     async def run(self) -> None:
-        """Send them all, and wait for the last answer."""
+        """Send all orders and wait for the last answer."""
         started_s = time.monotonic()
         due_s = started_s
         number = 0
@@ -56,7 +59,7 @@ class Arrivals:
             reason = str(error)
             self.orders.refused[reason] = self.orders.refused.get(reason, 0) + 1
         else:
-            # Latency counts from when the order was due: a late sender must not flatter it.
+            # From when the order was due, so that a late sender cannot hide latency.
             self.orders.sent_s[job.id] = due_s
             self.orders.answer_ms.append((time.monotonic() - due_s) * 1000)
         finally:

@@ -1,4 +1,4 @@
-"""The reckoning: is every parcel accounted for, and nobody's word doubted by another's?"""
+"""Audits a run: compares the engine's jobs with the ledgers of orders and of drivers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that must hold, whether it does, and what was seen."""
+    """A claim about the run, whether it holds, and what was found."""
 
     claim: str
     holds: bool
@@ -26,7 +26,7 @@ class Finding:
 def audit(
     submitted: Iterable[str], jobs: Sequence[Job], tally: Tally, *, wanted_delivered: int
 ) -> list[Finding]:
-    """Hold the engine's list of jobs against the order service's and the drivers' own ledgers."""
+    """Compare the engine's list of jobs with the submitted jobs and the drivers' ledgers."""
     by_id = {job.id: job for job in jobs}
     ours = set(submitted)
     states = Counter(job.state for job in jobs)
@@ -39,7 +39,7 @@ def audit(
     sums = " + ".join(f"{states[state]} {state}" for state in ENDS)
     return [
         Finding("nothing lost: every job answered 201 is listed", *_none(ours - set(by_id))),
-        Finding("nothing doubled: no job that nobody submitted", *_none(set(by_id) - ours)),
+        Finding("nothing doubled: every listed job was submitted", *_none(set(by_id) - ours)),
         Finding(
             "submitted = delivered + returned + cancelled + expired",
             len(ours) == ended,
@@ -53,18 +53,22 @@ def audit(
         ),
         Finding("one driver delivered each parcel (drivers' ledgers)", *_none(tally.doubled)),
         Finding("one driver collected each parcel (drivers' ledgers)", *_none(collected_twice)),
-        Finding("what drivers delivered, the engine says too", *_none(not_as_reported)),
-        Finding("what the engine says is delivered, a driver did", *_none(not_reported)),
+        Finding("every delivery in a ledger is delivered in the engine", *_none(not_as_reported)),
+        Finding("every delivered job is in a driver's ledger", *_none(not_reported)),
     ]
 
 
 def offers_to_dead_node(
     killed_ms: int, back_ms: Mapping[str, int], explained: Iterable[tuple[Job, Explanation]]
 ) -> Finding:
-    """Whether a dead node's drivers were offered anything while they had no socket.
+    """Check that the drivers of a killed node received no offers while they had no socket.
 
-    `back_ms`: when each of them was welcomed by another node (those never back: not in it). Offers
-    within 2 s of the kill are allowed: that long the engine may believe the node alive.
+    Offers within 2 s of the kill are allowed: the node's lease may last that long.
+
+    Args:
+        killed_ms: When the node was killed, in epoch ms.
+        back_ms: When another node welcomed each driver; a driver that did not return is missing.
+        explained: The jobs that were offered since the kill, with their explanations.
     """
     late: list[str] = []
     last_ms = 0
@@ -88,7 +92,7 @@ def offers_to_dead_node(
 
 
 def _none(found: Iterable[str]) -> tuple[bool, str]:
-    """Whether there are none, and how many there are with the first few."""
+    """Return whether nothing was found, and otherwise the number and the first few items."""
     items = sorted(found)
     if not items:
         return True, "0"

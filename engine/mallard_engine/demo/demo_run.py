@@ -1,4 +1,4 @@
-"""The demo from its first node to its last parcel."""
+"""Runs the demo, from the start of the nodes to the audit."""
 
 import asyncio
 import os
@@ -36,13 +36,13 @@ _ONLINE_WITHIN_S: Final = 15.0
 _SETTLED_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.1
 _NEVER_MS: Final = 2**53
-# What a run must deliver of what was submitted; of a full-sized one that is 300.
+# The share of the submitted jobs that a run must deliver, and the most that is required.
 _WANTED_SHARE: Final = 0.75
 _WANTED_AT_MOST: Final = 300
 
 
 class DemoRun:
-    """One run of the demo over a store that is there already."""
+    """One run of the demo on a running store."""
 
     def __init__(
         self, plan: Plan, demand: Demand, screen: Screen, *, redis_url: str, secret: str
@@ -57,7 +57,7 @@ class DemoRun:
         self._disconnected: tuple[str, ...] = ()
 
     async def run(self, folder: Path) -> Outcome:
-        """Run it; the nodes log to `folder`. Raises `EngineFailed`."""
+        """Run the demo; the nodes log to `folder`. Raises `EngineFailed`."""
         plan = self._plan
         async with AsyncExitStack() as stack:
             nodes = await self._start_nodes(folder, stack)
@@ -86,8 +86,8 @@ class DemoRun:
             monitor.phase = "draining"
             await _until(lambda: monitor.open_jobs <= 0, plan.drain_s)
             await _until(lambda: not _unreported(fleet), _SETTLED_WITHIN_S)
-            monitor.phase = "accounts"
-            await monitor.look()
+            monitor.phase = "audit"
+            await monitor.poll()
 
             jobs = [job async for job in orders.jobs(limit=MAX_PAGE)]
             wanted = min(_WANTED_AT_MOST, int(_WANTED_SHARE * len(arrivals.orders.sent_s)))
@@ -124,7 +124,7 @@ class DemoRun:
         return nodes
 
     def _new_fleet(self, urls: list[str]) -> Fleet:
-        """Drivers who live where the orders are."""
+        """Create drivers that live near the malls, in proportion to the orders."""
         rng = random.Random(f"drivers {self._plan.seed}")  # noqa: S311 - a simulation's chance
         profiles = []
         for number in range(self._plan.drivers):
@@ -140,11 +140,11 @@ class DemoRun:
         free = [driver for driver in there if driver.client.state == DriverState.AVAILABLE]
         node.kill()
         self._killed_ms = time.time_ns() // 1_000_000
-        # Before our loop turns and sees their sockets end: some are slow to find another node.
+        # Before the event loop sees their sockets close: some take long to find another node.
         for driver in free[: self._plan.stranded]:
             driver.client.drop(self._plan.stranded_s)
         self._disconnected = tuple(driver.name for driver in there)
-        self._screen.print_line(f"{node.name} killed: {len(there)} drivers lose their socket")
+        self._screen.print_line(f"{node.name} killed: {len(there)} drivers lose their sockets")
 
     async def _offers_to_dead_node(self, url: str, jobs: list[Job], fleet: Fleet) -> Finding:
         back_ms = {
@@ -160,7 +160,7 @@ class DemoRun:
         return offers_to_dead_node(self._killed_ms, back_ms, explained)
 
     async def _check(self) -> Finding:
-        """What `mallard check` says of the store."""
+        """Audit the store with `mallard check`."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mallard_engine", "check", "--redis", self._redis_url),
             stdout=asyncio.subprocess.PIPE,
@@ -168,7 +168,7 @@ class DemoRun:
         )
         output, _ = await process.communicate()
         last = output.decode(errors="replace").strip().rpartition("\n")[2]
-        return Finding("mallard check finds no breach", process.returncode == 0, last)
+        return Finding("mallard check finds no violation", process.returncode == 0, last)
 
 
 async def _until(condition: Callable[[], bool], within_s: float) -> bool:
@@ -198,7 +198,7 @@ def _offered_after(job: Job, at_ms: int) -> bool:
 
 def _every_order_answered(refused: dict[str, int]) -> Finding:
     seen = "; ".join(f"{count} x {reason}" for reason, count in sorted(refused.items()))
-    return Finding("every order was taken", not refused, seen or "0 refused")
+    return Finding("every order was accepted", not refused, seen or "0 refused")
 
 
 def _no_errors(nodes: Sequence[Node]) -> Finding:

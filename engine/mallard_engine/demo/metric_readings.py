@@ -1,4 +1,4 @@
-"""MetricReadings out of the nodes' metrics: sums over nodes, quantiles of histograms."""
+"""Reads the nodes' metrics: sums over nodes, and quantiles of histograms."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -9,24 +9,23 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 REASSIGNING: Final = ("declined", "expired", "unacknowledged", "withdrawn")
-"""How an offer ends so that its job goes to another driver."""
+"""The results of an offer after which its job is offered to another driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Upper bounds in seconds (the last is infinite) and how many values lie at or below each."""
+    """A cumulative histogram: upper bounds in seconds, the last infinite, and counts up to each."""
 
     bounds_s: tuple[float, ...]
     counts: tuple[float, ...]
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return int(self.counts[-1]) if self.counts else 0
 
     def quantile_ms(self, share: float) -> float | None:
-        """The value below which this share lies, in milliseconds, as Prometheus estimates it:
-        evenly spread within a bucket."""
+        """Return a quantile in milliseconds, interpolated within its bucket as Prometheus does."""
         rank = share * self.count
         if not rank:
             return None
@@ -39,12 +38,12 @@ class Histogram:
         return None
 
     def share_within(self, limit_s: float) -> float:
-        """The share of values at or below a limit, which must be one of the bounds."""
+        """Return the share of values at or below a limit, which must be one of the bounds."""
         return self.counts[self.bounds_s.index(limit_s)] / self.count if self.count else 1.0
 
 
 class MetricReadings:
-    """The metrics of several nodes, added up."""
+    """The sum of the metrics of several nodes."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._buckets: defaultdict[str, defaultdict[float, float]] = defaultdict(
@@ -58,11 +57,11 @@ class MetricReadings:
 
     @property
     def reassigned(self) -> int:
-        """How many offers ended so that their job went on to another driver."""
+        """The number of offers that ended so that the job is offered to another driver."""
         return sum(self.offers[result] for result in REASSIGNING)
 
     def histogram(self, name: str) -> Histogram:
-        """A histogram by its metric's name; empty when no node has it."""
+        """Return the histogram of a metric; empty if no node has it."""
         buckets = sorted(self._buckets[name].items())
         return Histogram(tuple(bound for bound, _ in buckets), tuple(n for _, n in buckets))
 
@@ -79,6 +78,6 @@ class MetricReadings:
                     self.drivers[sample.labels["state"]] += int(sample.value)
                 elif sample.name == "mallard_jobs":
                     jobs[sample.labels["state"]] += int(sample.value)
-        # Every node tells the jobs of all: the fullest picture counts, not the sum.
+        # Every node reports the jobs of all nodes: take the most complete report, not the sum.
         if sum(jobs.values()) >= sum(self.jobs.values()):
             self.jobs = jobs

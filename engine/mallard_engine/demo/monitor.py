@@ -1,4 +1,4 @@
-"""Looks at the nodes, the apps and the orders again and again, and shows what it sees."""
+"""Polls the nodes, the driver apps and the orders, and updates the screen."""
 
 import asyncio
 import contextlib
@@ -17,14 +17,14 @@ from mallard_engine.workload.fleet_tally import percentile
 from mallard_engine.workload.nodes import Node
 from mallard_protocol.lifecycle import TERMINAL
 
-_LOOK_EVERY_S: Final = 1.0
+_POLL_EVERY_S: Final = 1.0
 _SCRAPE_WITHIN_S: Final = 2.0
 _RATES_OVER_S: Final = 5.0
 _BEFORE_DRAINING: Final = ("starting", "arrivals")
 
 
 class Monitor:
-    """What there is to see, kept fresh by `run`. Set `phase` as the run goes on."""
+    """The current state of the run, updated by `run`. The owner sets `phase`."""
 
     def __init__(
         self,
@@ -49,24 +49,24 @@ class Monitor:
 
     @property
     def open_jobs(self) -> int:
-        """How many submitted jobs have not ended, as far as the last look tells."""
+        """The number of submitted jobs that had not ended at the last poll."""
         ended = sum(self.metrics.jobs[state] for state in TERMINAL)
         return len(self._orders.sent_s) + self._orders.under_way - ended
 
     def seen_ms(self) -> list[float]:
-        """From an order's due time to its first offer in an app, for each job that had one."""
+        """Return each offered job's latency from the order's due time to the first app."""
         first_s = self._fleet.tally.first_offer_s
         sent_s = self._orders.sent_s
         return [(first_s[job] - sent_s[job]) * 1000 for job in sent_s if job in first_s]
 
     async def run(self) -> None:
-        """Look and show, for ever."""
+        """Poll and update the screen until cancelled."""
         while True:
-            await self.look()
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await self.poll()
+            await asyncio.sleep(_POLL_EVERY_S)
 
-    async def look(self) -> None:
-        """Look and show once."""
+    async def poll(self) -> None:
+        """Poll and update the screen once."""
         await asyncio.gather(*(self._scrape(node) for node in self._nodes if not node.killed))
         self.metrics = MetricReadings(self._metrics.values())
         self._screen.show(self._snapshot())
@@ -101,7 +101,7 @@ class Monitor:
         )
 
     def _rates(self, now_s: float) -> tuple[float, float]:
-        """Offers and reassignments a second over the last few seconds."""
+        """Return offers and reassignments per second over the last 5 s."""
         self._totals.append((now_s, self.metrics.offers["offered"], self.metrics.reassigned))
         while now_s - self._totals[0][0] > _RATES_OVER_S:
             self._totals.popleft()

@@ -1,4 +1,4 @@
-"""What the demo does, and the metrics that it sets so that a day's work fits in a minute."""
+"""The plan of a demo run, with limits short enough to show a day's events in a minute."""
 
 import secrets
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ class Plan:
 
     `rate` jobs a second arrive for `seconds`, then it drains for at most `drain_s`. With
     `kill_node` one node is killed half-way; `stranded` of its drivers then stay without a socket
-    for `stranded_s`, so that an offer to a ghost would show.
+    for `stranded_s`, so that an offer to a driver without a socket would show.
     """
 
     seconds: float = 40.0
@@ -32,11 +32,11 @@ class Plan:
 
     @property
     def max_speed_mps(self) -> float:
-        """What the engine believes: twice the drivers' speed, as clocks and maps are not exact."""
+        """The engine's limit for fixes: twice the drivers' speed, as clocks are inexact."""
         return 2 * self.habits.speed_mps
 
     def environment(self, redis_url: str, secret: str) -> Mapping[str, str]:
-        """The settings of the nodes, as variables."""
+        """Return the settings of the nodes as environment variables."""
         return {
             "MALLARD_REDIS_URL": redis_url,
             "MALLARD_SECRET": secret,
@@ -52,10 +52,10 @@ class Plan:
         }
 
     def summary(self) -> str:
-        """The settings in a line, for the screen."""
+        """Return the settings in one line, for the screen."""
         habits = self.habits
         return (
-            f"drivers at {habits.speed_mps:g} m/s (believed up to {self.max_speed_mps:g}), "
+            f"drivers at {habits.speed_mps:g} m/s (accepted up to {self.max_speed_mps:g}), "
             f"offer timeout {self.offer_timeout_ms / 1000:g} s, "
             f"acknowledged within {self.offer_ack_timeout_ms / 1000:g} s, "
             f"cool-down {self.cooldown_s:g} s, resume time {self.resume_ttl_s:g} s; "
@@ -64,5 +64,5 @@ class Plan:
 
 
 def new_secret() -> str:
-    """A token secret for one run."""
+    """Return a token secret for one run."""
     return secrets.token_hex(32)

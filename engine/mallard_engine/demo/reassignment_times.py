@@ -1,4 +1,4 @@
-"""How late a job went on to its next driver, read from the jobs' timelines."""
+"""Measures reassignments: the time from the end of an offer to the job's next offer."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,11 +12,14 @@ ENDED_WITHIN_MS = 250
 
 @dataclass(slots=True)
 class ReassignmentTimes:
-    """Milliseconds, one figure an offer that ended without an acceptance.
+    """Times in milliseconds, one for each offer that ended without an acceptance.
 
-    `after_decline`: from the decline to the job's next offer. `after_end`: from the limit of an
-    expired or unacknowledged offer to the next offer. `end_lateness`: from that limit to the
-    offer's end. `by_cause` counts them all; `without_next` those whose job got no further offer.
+    Attributes:
+        after_decline: From a decline to the job's next offer.
+        after_end: From the limit of an expired or unacknowledged offer to the next offer.
+        end_lateness: From that limit to the end of the offer.
+        by_cause: The number of ended offers by cause.
+        without_next: The number of ended offers whose job received no further offer.
     """
 
     after_decline: list[float] = field(default_factory=list)
@@ -27,7 +30,7 @@ class ReassignmentTimes:
 
 
 def reassignment_times(jobs: Iterable[Job], limits_ms: dict[str, int]) -> ReassignmentTimes:
-    """Read the timelines. `limits_ms`: how long an offer lives, by the cause that ends it."""
+    """Read the jobs' timelines; `limits_ms` is the lifetime of an offer by the cause of its end."""
     found = ReassignmentTimes()
     for job in jobs:
         offered_at: datetime | None = None

@@ -1,4 +1,4 @@
-"""The demo's screen: a live view in a terminal, a line now and then elsewhere."""
+"""The demo's screen: a live view in a terminal, otherwise a line every two seconds."""
 
 import time
 from collections import Counter
@@ -35,10 +35,11 @@ _DRIVER_STATES: Final = ("available", "offered", "on_run", "paused", "offline", 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What there is to see at a moment.
+    """The state of the run at one moment.
 
-    `expected` jobs will have been submitted in the end, about. `seen_ms` are the latencies that the
-    apps saw: p50, p95, p99 from the moment an order was due.
+    Attributes:
+        expected: The approximate number of jobs at the end of the run.
+        seen_ms: p50, p95 and p99 of the latency from an order's due time to an app.
     """
 
     phase: str
@@ -53,12 +54,12 @@ class Snapshot:
 
     @property
     def ended(self) -> int:
-        """How many jobs have ended."""
+        """The number of jobs that have ended."""
         return sum(self.metrics.jobs[state] for state in TERMINAL)
 
 
 class Screen:
-    """Shows one snapshot after another; a context manager."""
+    """Shows snapshots; a context manager."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
@@ -78,11 +79,11 @@ class Screen:
             self._live.stop()
 
     def print_line(self, text: str) -> None:
-        """Say something that stays."""
+        """Print a line that stays on the screen."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
-        """DemoRun how things stand."""
+        """Show a snapshot."""
         if self._live is not None:
             self._live.update(self.view(snapshot), refresh=True)
         elif time.monotonic() - self._last_line_s >= _LINE_EVERY_S:
@@ -108,7 +109,7 @@ class Screen:
 
 
 def line(snapshot: Snapshot) -> str:
-    """How things stand, in a line."""
+    """Format a snapshot in one line."""
     jobs = ", ".join(
         f"{snapshot.metrics.jobs[state]} {state}"
         for state in _JOB_STATES
@@ -124,7 +125,7 @@ def line(snapshot: Snapshot) -> str:
 
 
 def ms(value: float | None) -> str:
-    """Milliseconds, as short as they are clear."""
+    """Format milliseconds; a dash for None."""
     if value is None:
         return "–"
     return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"

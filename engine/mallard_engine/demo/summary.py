@@ -1,4 +1,4 @@
-"""What the demo says at the end."""
+"""Prints the result of a demo run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _SHARES: Final = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that the run has found out. `seen_ms`: from an order's due time to the app's screen."""
+    """The result of a run. `seen_ms`: latencies from an order's due time to the driver app."""
 
     findings: Sequence[Finding]
     metrics: MetricReadings
@@ -35,18 +35,18 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing was lost, doubled or breached."""
+        """Whether every finding holds."""
         return all(finding.holds for finding in self.findings)
 
 
 def print_summary(console: Console, outcome: Outcome) -> None:
-    """Print the tables: latencies, reassignments, drivers, accounts."""
+    """Print latencies, reassignments, driver statistics and the audit."""
     console.print(_latencies(outcome), _reassignments(outcome), _drivers(outcome.tally))
-    console.print(_accounts(outcome.findings))
+    console.print(_audit(outcome.findings))
     verdict = (
         "[bold green]nothing lost, nothing doubled, nothing breached[/]"
         if outcome.holds
-        else "[bold red]the accounts do not hold[/]"
+        else "[bold red]the audit failed[/]"
     )
     console.print(verdict)
 
@@ -102,9 +102,9 @@ def _drivers(tally: Tally) -> Table:
     return table
 
 
-def _accounts(findings: Sequence[Finding]) -> Table:
-    table = Table(title="accounts", title_justify="left")
-    for column in ("", "what must hold", "seen"):
+def _audit(findings: Sequence[Finding]) -> Table:
+    table = Table(title="audit", title_justify="left")
+    for column in ("", "claim", "found"):
         table.add_column(column)
     for finding in findings:
         mark = "[green]✓[/]" if finding.holds else "[bold red]✗[/]"
@@ -114,7 +114,7 @@ def _accounts(findings: Sequence[Finding]) -> Table:
 
 def _of_histogram(histogram: Histogram) -> list[str]:
     quantiles = [ms(histogram.quantile_ms(share)) for share in _SHARES]
-    return [str(histogram.count), *quantiles, ""]  # its last bucket has no end
+    return [str(histogram.count), *quantiles, ""]  # the last bucket is unbounded
 
 
 def _of_values(values: Sequence[float]) -> list[str]:

@@ -1,1 +1,1 @@
-"""Simulated drivers and orders, and the processes that serve them: for demos and load tests."""
+"""Simulated drivers and orders, and engine processes, for the demo, simulations and load tests."""

@@ -1,4 +1,4 @@
-"""Where orders come from: ZIP codes by households around each mall, or anywhere near it."""
+"""Draws random orders: drop-offs by the households of ZIP codes, or anywhere near a mall."""
 
 import math
 import random
@@ -22,7 +22,7 @@ from mallard_protocol.resources import (
 )
 
 _TABLE: Final = Path("places") / "zips_az_nv_va_dc_md.csv"
-# Households further away order elsewhere; nearer ones order more.
+# Households beyond this distance order elsewhere; nearer ones order more.
 _CATCHMENT_M: Final = 14_000.0
 _FADES_OVER_M: Final = 6_000.0
 _M2_PER_SQ_MI: Final = 2_589_988.0
@@ -32,7 +32,7 @@ _MOST_HOUSEHOLDS: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Zip:
-    """One ZIP code area, as the circle of its size."""
+    """A ZIP code area, as a circle of the same size."""
 
     centre: Point
     radius_m: float
@@ -41,7 +41,7 @@ class Zip:
 
 @dataclass(frozen=True, slots=True)
 class Catchment:
-    """A mall and the ZIP codes that order from it; `cumulated` weights, for drawing."""
+    """A mall and the ZIP codes that order from it, with cumulated weights for drawing."""
 
     market: Market
     mall: Mall
@@ -50,12 +50,12 @@ class Catchment:
 
     @property
     def weight(self) -> float:
-        """How many households order from it."""
+        """The weighted number of households that order from the mall."""
         return self.cumulated[-1] if self.cumulated else 1.0
 
 
 class Demand:
-    """Draws jobs. `weighted` tells whether by households; `source` says so for the screen."""
+    """Draws jobs. `weighted`: whether by households; `source` describes it for the user."""
 
     def __init__(self, places: Places, zips: Sequence[Zip]) -> None:
         malls = [mall for mall in places.malls.values() if mall.kind == "mall"]
@@ -70,11 +70,11 @@ class Demand:
         self._cumulated = tuple(accumulate(weights))
 
     def draw_catchment(self, rng: random.Random) -> Catchment:
-        """A mall, as often as its households order."""
+        """Draw a mall in proportion to its households."""
         return rng.choices(self.catchments, cum_weights=self._cumulated)[0]
 
     def job(self, number: int, rng: random.Random) -> JobRequest:
-        """One order, ready now."""
+        """Draw an order that is ready now."""
         catchment = self.draw_catchment(rng)
         lat, lon = self.dropoff(catchment, rng)
         parcels = rng.choices((1, 2, 3), (6, 3, 1))[0]
@@ -87,7 +87,7 @@ class Demand:
         )
 
     def dropoff(self, catchment: Catchment, rng: random.Random) -> Point:
-        """Where an order of that mall goes."""
+        """Draw the drop-off of an order from that mall."""
         while True:
             centre, radius_m = (catchment.mall.lat, catchment.mall.lon), _CATCHMENT_M
             if self.weighted:

@@ -1,4 +1,4 @@
-"""Figures and a ledger of what a fleet of simulated drivers has done."""
+"""Statistics and the ledger of a fleet of simulated drivers."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Tally:
-    """Shared by the drivers of a fleet.
+    """What the drivers of a fleet have done; they share one instance.
 
-    `counts`: ``offers``, ``accepted``, ``declined``, ``lapsed``, ``vanished``, ``too_late``,
-    ``refused``, ``unanswered``, ``dropped``, ``delivered``, ``taken_away``, ``stopped``. `push_ms`:
-    from the server's stamp on an offer to its arrival. `first_offer_s`: when the first offer of a
-    job came, by `time.monotonic`. `collected_by`, `delivered_by`: the drivers whose reports of a
-    job the engine accepted. `welcomes`: when, by the server's clock, and at which engine each
-    driver was welcomed.
+    Attributes:
+        counts: ``offers``, ``accepted``, ``declined``, ``lapsed``, ``vanished``, ``too_late``,
+            ``refused``, ``unanswered``, ``dropped``, ``delivered``, ``taken_away``, ``stopped``.
+        push_ms: From the server's time in each offer to its arrival.
+        first_offer_s: When the first offer of each job arrived, by `time.monotonic`.
+        collected_by: The drivers whose pickup of each job the engine accepted.
+        delivered_by: The drivers whose delivery of each job the engine accepted.
+        welcomes: When (server's epoch ms) and at which node each driver was welcomed.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -28,12 +30,12 @@ class Tally:
 
     @property
     def doubled(self) -> dict[str, list[str]]:
-        """Jobs that were delivered more than once, with their deliverers."""
+        """The jobs that were delivered more than once, with their drivers."""
         return {job: drivers for job, drivers in self.delivered_by.items() if len(drivers) > 1}
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the percentile by nearest rank; None if there are no values."""
+    """Return a percentile by nearest rank, `share` from 0 to 1; None without values."""
     if not values:
         return None
     ranked = sorted(values)

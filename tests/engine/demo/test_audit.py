@@ -1,4 +1,4 @@
-"""The accounts: they hold when all is well, and each kind of wrong is found."""
+"""The audit holds for a correct run and finds each kind of error."""
 
 from collections.abc import Iterable
 from datetime import timedelta

@@ -60,7 +60,7 @@ def test_the_summary_says_what_does_not_hold() -> None:
     print_summary(Console(file=out, width=120), outcome)
     assert "✓ │ still open 0" in out.getvalue()
     assert "✗ │ nothing lost" in out.getvalue()
-    assert "the accounts do not hold" in out.getvalue()
+    assert "the audit failed" in out.getvalue()
 
 
 def test_milliseconds() -> None:

@@ -25,7 +25,7 @@ _MAX_REPORTS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class LocalFix:
-    """One position reading of the phone; `at_ms` is by its uptime."""
+    """One position reading of the device; `at_ms` is by its uptime."""
 
     at_ms: int
     lat: float

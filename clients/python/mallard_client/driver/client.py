@@ -10,8 +10,8 @@
                 await app.progress(job.job, "delivered")
 
 It stays connected by itself: it reconnects as the close codes advise, reports the jobs that it
-holds and sends what it buffered. Times that you pass are by the phone's clock; the client converts
-them to the server's, even if the phone's clock is set meanwhile. Times inside messages are the
+holds and sends what it buffered. Times that you pass are by the device's clock; the client converts
+them to the server's, even if the device's clock is set meanwhile. Times inside messages are the
 server's: `seconds_left` says how long an offer can still be answered.
 """
 
@@ -189,9 +189,9 @@ class DriverClient:
         return self._session.clock.server_now_ms()
 
     def seconds_left(self, offer: Offer) -> float:
-        """How long an offer can still be answered, whatever the phone's clock shows; 0: it cannot.
+        """How long an offer can still be answered, whatever the device's clock shows; 0: it cannot.
 
-        A countdown on the screen should call this instead of subtracting the phone's clock.
+        A countdown on the screen should call this instead of subtracting the device's clock.
         """
         if not self._session.offer_is_live(offer):
             return 0.0
@@ -240,7 +240,7 @@ class DriverClient:
         self._connection.network_is_back()
 
     def drop(self, away_s: float | None = None) -> None:
-        """Cut the socket without a close frame, as a phone that loses its network does.
+        """Cut the socket without a close frame, as a device that loses its network does.
 
         The client reconnects by itself: as after a lost link, or after `away_s` seconds.
         """
@@ -305,7 +305,7 @@ class DriverClient:
         `RequestRefused`, `NoAnswer`, `Stopped`.
         """
         until = None if until_ms is None else self._session.clock.at(until_ms)
-        return await self._session.tell_wish(self._connection, Intent(Wish(wish), until))
+        return await self._session.send_wish(self._connection, Intent(Wish(wish), until))
 
     async def acknowledge(self, offer: Offer) -> None:
         """Acknowledge that an offer is on the screen. Raises `LinkLost`, `Stopped`."""
@@ -425,7 +425,7 @@ class DriverClient:
         self._session.reports.wait_no_more(why)
         self._session.turned.set()
         self._over.set()
-        self._announcer.tell(Ended(why))
+        self._announcer.emit(Ended(why))
 
 
 def _check(message: Progress) -> None:

@@ -1,6 +1,6 @@
-"""The server's time, independent of changes to the phone's clock.
+"""The server's time, independent of changes to the device's clock.
 
-People and networks set a phone's wall clock, so nothing here relies on it for longer than one call:
+Users and networks set a device's wall clock, so nothing here relies on it beyond one call:
 a time that the app names is turned into an age at once. Between messages, time is counted by
 the uptime, which is monotonic.
 """
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A reading may be this far ahead of the phone's own clock (a GPS receiver has a clock of its own).
+# A reading may be this far ahead of the device's own clock (a GPS receiver has a clock of its own).
 _FUTURE_MS = 5_000
 
 
@@ -27,7 +27,7 @@ def uptime_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point in time: by the server's clock, or (`by_server` false) by the phone's uptime."""
+    """A point in time: by the server's clock, or (`by_server` false) by the device's uptime."""
 
     ms: int
     by_server: bool = False
@@ -36,7 +36,7 @@ class Moment:
 class Clock:
     """The server's clock as the app knows it.
 
-    Before the first ``welcome`` the phone's wall clock stands in for it.
+    Before the first ``welcome`` the device's wall clock stands in for it.
     """
 
     def __init__(self, now_ms: Callable[[], int], uptime: Callable[[], int]) -> None:
@@ -52,11 +52,11 @@ class Clock:
         return self._now_ms() - self._uptime_ms()
 
     def now_ms(self) -> int:
-        """The phone's wall clock."""
+        """The device's wall clock."""
         return self._now_ms()
 
     def uptime_ms(self) -> int:
-        """The phone's uptime."""
+        """The device's uptime."""
         return self._uptime_ms()
 
     def server_now_ms(self) -> int:
@@ -80,14 +80,14 @@ class Clock:
         if self._offset_ms is not None:
             self._offset_ms = max(self._offset_ms, server_time_ms - self._uptime_ms())
 
-    def at(self, phone_ms: int | None) -> Moment:
-        """A time by the phone's wall clock, past or future; None: now."""
+    def at(self, device_ms: int | None) -> Moment:
+        """A time by the device's wall clock, past or future; None: now."""
         now_ms = self._uptime_ms()
-        return Moment(now_ms if phone_ms is None else now_ms + phone_ms - self._now_ms())
+        return Moment(now_ms if device_ms is None else now_ms + device_ms - self._now_ms())
 
-    def happened(self, phone_ms: int | None) -> Moment:
+    def happened(self, device_ms: int | None) -> Moment:
         """As `at`, for an event in the past: a time in the future becomes now."""
-        moment = self.at(phone_ms)
+        moment = self.at(device_ms)
         now_ms = self._uptime_ms()
         return moment if moment.ms <= now_ms + _FUTURE_MS else Moment(now_ms)
 
@@ -100,7 +100,7 @@ class Clock:
         return self.on_server(moment) <= self.server_now_ms()
 
     def lasting(self, moment: Moment) -> Moment:
-        """The moment in a form that outlives a restart of the phone, if it can be known."""
+        """The moment in a form that outlives a restart of the device, if it can be known."""
         if moment.by_server or self._offset_ms is None:
             return moment
         return Moment(self.on_server(moment), by_server=True)

@@ -75,7 +75,7 @@ class Session(Protocol):
     def believe_state(self, reply: Reply) -> None:
         """Handle the driver's state in a reply."""
 
-    def tell(self, event: Lifecycle) -> None:
+    def emit(self, event: Lifecycle) -> None:
         """Handle a change of the connection."""
 
 
@@ -135,7 +135,7 @@ class Connection:
         self._next_try_ms: int | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._renewed_at_ms: int | None = None
-        self._told_token: str | None = None
+        self._announced_token: str | None = None
         self.stopped: Stopped | None = Stopped("the client was not started", by_app=True)
 
     @property
@@ -157,13 +157,13 @@ class Connection:
             retry = self._policy.after(
                 ending, self._clock.uptime_ms(), offered=self._session.offered
             )
-            if retry.fresh_token and self._told_token is not None:
-                self._tokens.expired(self._told_token)
+            if retry.fresh_token and self._announced_token is not None:
+                self._tokens.expired(self._announced_token)
             away_s, self._away_s = self._away_s, None
             if away_s is not None:
                 retry = Retry(away_s, firm=True)
             _log.debug("socket ended: %s; again in %.2f s", ending.reason, retry.wait_s)
-            self._session.tell(
+            self._session.emit(
                 Disconnected(ending.reason, retry.wait_s, ending.code, ending.http_status)
             )
             await self._pause(retry)
@@ -257,13 +257,13 @@ class Connection:
     async def _try_once(self) -> Ending:
         self._tries += 1
         self._tries_since_welcome += 1
-        self._session.tell(Connecting(self.url, self._tries_since_welcome))
+        self._session.emit(Connecting(self.url, self._tries_since_welcome))
         try:
             token = await self._tokens.current()
             socket = await self._open()
         except NoToken as error:
             _log.warning("%s", error)
-            self._session.tell(TokenTrouble(str(error)))
+            self._session.emit(TokenTrouble(str(error)))
             return Ending(str(error))
         except InvalidStatus as refused:
             headers = refused.response.headers
@@ -276,7 +276,7 @@ class Connection:
             return Ending("the app reported that the network is back", hinted=True)
         link = Link(socket, self._codec, self._transport.liveness)
         watching = asyncio.create_task(link.watch(), name="driver-watch")
-        self._told_token = token
+        self._announced_token = token
         try:
             return await self._serve(link, socket)
         except Exception as error:  # a bug in the client must not disconnect the driver for good
@@ -315,7 +315,7 @@ class Connection:
             self._tries_since_welcome = 0
             self._link = link
             self._turned.set()
-            self._session.tell(Connected(self.url, welcome.session))
+            self._session.emit(Connected(self.url, welcome.session))
             silent_after_s = _SILENT_AFTER_PINGS * welcome.ping_ms / 1000
             while True:
                 message = await link.receive(within_s=silent_after_s)
@@ -344,7 +344,7 @@ class Connection:
                     await self._session.received(message, link)
 
     async def _say_hello(self, link: Link) -> None:
-        await link.send(self._session.hello(self._told_token or ""))
+        await link.send(self._session.hello(self._announced_token or ""))
 
     async def _take(self, message: ServerMessage, link: Link) -> None:
         if isinstance(message, Welcome):
@@ -371,7 +371,7 @@ class Connection:
         """Renew the token; repeated requests of the server start no second renewal."""
         if not self._tokens.renewable:
             reason = "the token expires and is the only one"
-            self._session.tell(TokenTrouble(reason))
+            self._session.emit(TokenTrouble(reason))
             _log.warning("%s", reason)
         elif self._renewal is None or self._renewal.done():
             left_s = (at_ms - self._clock.server_now_ms()) / 1000
@@ -386,7 +386,7 @@ class Connection:
         now_ms, renewed_ms = self._clock.uptime_ms(), self._renewed_at_ms
         if renewed_ms is not None and now_ms - renewed_ms < _SHORT_LIFE_MS:
             left_s -= await self._wait_for_half(left_s)
-        while not await self._told_a_better_token(link) and left_s > 0:
+        while not await self._announced_a_better_token(link) and left_s > 0:
             left_s -= await self._wait_for_half(left_s)
 
     async def _wait_for_half(self, left_s: float) -> float:
@@ -394,7 +394,7 @@ class Connection:
         await self._sleep(wait_s)
         return wait_s
 
-    async def _told_a_better_token(self, link: Link) -> bool:
+    async def _announced_a_better_token(self, link: Link) -> bool:
         """Whether the renewal is finished for this socket."""
         before = self._tokens.known
         try:
@@ -404,9 +404,9 @@ class Connection:
             return True
         except (NoToken, RequestRefused) as error:
             _log.warning("the token was not renewed: %s", error)
-            self._session.tell(TokenTrouble(f"the token was not renewed: {error}"))
+            self._session.emit(TokenTrouble(f"the token was not renewed: {error}"))
             return False
-        self._told_token = token
+        self._announced_token = token
         self._renewed_at_ms = self._clock.uptime_ms()
         return True
 

@@ -139,7 +139,7 @@ class EventStream:
         self._ended = True
         self._turned.set()
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Keep an event for the reader."""
         if self._ended:
             return
@@ -175,10 +175,10 @@ class Announcer:
         self._streams.add(stream)
         return stream
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Pass an event to every listener and stream."""
         for stream in tuple(self._streams):
-            stream.tell(event)
+            stream.emit(event)
         for listener, kinds in tuple(self._listeners.values()):
             if not kinds or isinstance(event, kinds):
                 self._call(listener, event)

@@ -1,7 +1,7 @@
 """The document that a driver app keeps in its `Storage`: jobs, status and reports.
 
 JSON, so that support can read it. Times are by the server's clock when that was known, else by the
-phone's. What cannot be read is left out and logged: a partial document is better than none.
+device's. What cannot be read is left out and logged: a partial document is better than none.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class SavedTime(Struct, frozen=True):
-    """Epoch milliseconds; `by_server`: of the server's clock, else of the phone's."""
+    """Epoch milliseconds; `by_server`: of the server's clock, else of the device's."""
 
     ms: int
     by_server: bool

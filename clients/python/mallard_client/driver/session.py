@@ -101,10 +101,10 @@ class AppSession:
         self._sleep = sleep
         self._fix_came = asyncio.Event()
         self._paced = asyncio.Event()
-        self._wish_untold = asyncio.Event()
+        self._wish_unsent = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._recall()
-        self._told = self._beliefs()
+        self._announced = self._beliefs()
 
     @property
     def offered(self) -> bool:
@@ -117,12 +117,12 @@ class AppSession:
         return self._options.location_every_ms or self._advised_every_ms
 
     def on_server_ms(self, at_ms: int | None) -> int | UnsetType:
-        """A time by the phone's clock as the socket carries it: by the server's."""
+        """A time by the device's clock as the socket carries it: by the server's."""
         return UNSET if at_ms is None else self.clock.on_server(self.clock.at(at_ms))
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Pass an event to the listeners."""
-        self._announcer.tell(event)
+        self._announcer.emit(event)
 
     def add_fix(self, fix: LocalFix | None) -> bool:
         """Keep a fix until it is sent; return whether it is one."""
@@ -153,13 +153,13 @@ class AppSession:
             self._forget_the_others()
         self._set_pace(welcome.location_ms)
         self.view.apply_welcome(welcome)
-        self.tell(welcome)
+        self.emit(welcome)
         self._note_changes()
         if welcome.offer is not None:
             await self._offered(welcome.offer, link)
         await self.flush(link)
         if self._must_restate(welcome):
-            self._wish_untold.set()
+            self._wish_unsent.set()
 
     async def received(self, message: ServerMessage, link: Link) -> None:
         """Apply a message, pass it to the listeners, acknowledge an offer."""
@@ -170,15 +170,15 @@ class AppSession:
                 return
             if isinstance(message, StateChanged) and message.why == StateWhy.BLOCK_OVER:
                 self.intent = None
-            self.tell(message)
+            self.emit(message)
             self._note_changes()
             if isinstance(message, Offer):
                 await self._offered(message, link)
         elif isinstance(message, Pace):
             self._set_pace(message.location_ms)
-            self.tell(message)
+            self.emit(message)
         elif isinstance(message, Drain) or (isinstance(message, Error) and message.id is None):
-            self.tell(message)
+            self.emit(message)
 
     async def flush(self, link: Link) -> None:
         """Send every fix that waits, oldest first. Raises `LinkLost`; what was not sent is kept."""
@@ -258,24 +258,24 @@ class AppSession:
     async def restate_wish(self, connection: Connection) -> None:
         """Repeat the wanted status after each absence in which the engine forgot it."""
         while True:
-            await self._wish_untold.wait()
-            self._wish_untold.clear()
+            await self._wish_unsent.wait()
+            self._wish_unsent.clear()
             intent = self.intent
             if intent is None or (intent.until is not None and self.clock.is_over(intent.until)):
                 continue
             try:
-                await self.tell_wish(connection, intent)
+                await self.send_wish(connection, intent)
             except NoAnswer:
-                self._wish_untold.set()
+                self._wish_unsent.set()
             except RequestRefused as refusal:
                 _log.info("the driver's wish was refused after reconnecting: %s", refusal)
                 if refusal.retry:
                     await self._sleep(self._jitter.next_s())
-                    self._wish_untold.set()
+                    self._wish_unsent.set()
                 else:
-                    self.tell(WishRefused(intent.wish, refusal))
+                    self.emit(WishRefused(intent.wish, refusal))
 
-    async def tell_wish(self, connection: Connection, intent: Intent) -> Reply:
+    async def send_wish(self, connection: Connection, intent: Intent) -> Reply:
         """Send ``status``, after the buffered fixes. Raises as `Connection.request`."""
 
         def make(request_id: int) -> Status:
@@ -319,7 +319,7 @@ class AppSession:
     def _settled(
         self, report: Report, *, reply: Reply | None = None, refusal: RequestRefused | None = None
     ) -> None:
-        self.tell(ReportSettled(report.job, report.attempt, report.step, reply, refusal))
+        self.emit(ReportSettled(report.job, report.attempt, report.step, reply, refusal))
         self._note_changes()
 
     async def _offered(self, offer: Offer, link: Link) -> None:
@@ -350,11 +350,11 @@ class AppSession:
 
     def _note_changes(self) -> None:
         """Announce changes of state, and save them."""
-        told, self._told = self._told, self._beliefs()
-        if self._told[0] != told[0]:
-            self.tell(self._told[0])
-        if self._told[1] != told[1]:
-            self.tell(self._told[1])
+        announced, self._announced = self._announced, self._beliefs()
+        if self._announced[0] != announced[0]:
+            self.emit(self._announced[0])
+        if self._announced[1] != announced[1]:
+            self.emit(self._announced[1])
         self._keep()
 
     def _keep(self) -> None:
@@ -370,7 +370,7 @@ class AppSession:
             self.reports.add(report)
 
     def _forget_the_others(self) -> None:
-        """Drop the saved state of another driver, who used this phone before."""
-        _log.warning("what another driver left on this phone is dropped: %d", self.reports.clear())
+        """Drop the saved state of another driver, who used this device before."""
+        _log.warning("what another driver left on this device is dropped: %d", self.reports.clear())
         self.intent = None
         self.view = DriverView()

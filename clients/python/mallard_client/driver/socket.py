@@ -154,7 +154,7 @@ class Link:
         await self._socket.close()
 
     def abort(self) -> None:
-        """Cut the connection without a close frame, as a phone that loses its network does."""
+        """Cut the connection without a close frame, as a device that loses its network does."""
         self._end()
         self._socket.transport.abort()
 

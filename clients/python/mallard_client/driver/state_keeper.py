@@ -108,7 +108,7 @@ class Keeping:
         return Saved() if document is None else decode(document)
 
     def _report(self, report: Report) -> SavedReport:
-        # Once the server's clock is known the time is fixed, as the phone's clock may be set later.
+        # Use the server's time once it is known, as the device's clock may be set later.
         report.at = self._clock.lasting(report.at)
         return SavedReport(
             report.job,
