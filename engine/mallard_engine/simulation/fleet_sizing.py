@@ -1,4 +1,4 @@
-"""The smallest fleet that keeps a day's promises, by bisection over whole simulated days."""
+"""Finds the smallest fleet that delivers a day on time, by bisection over simulated days."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,13 @@ from mallard_engine.simulation.reports.day_statistics import DayStatistics
 
 @dataclass(frozen=True, slots=True)
 class FleetSearch:
-    """What was found. ``days``: those of the smallest fleet that kept the goal, by seed; None: not
-    even the largest did. ``tried``: every fleet's lowest share of orders in time, in per cent."""
+    """The result of a search.
+
+    Attributes:
+        drivers: The smallest fleet that reached the goal; None if the largest did not.
+        days: That fleet's days by seed.
+        tried: The lowest share of orders on time, in per cent, by fleet.
+    """
 
     drivers: int | None
     days: tuple[DayStatistics, ...] | None
@@ -17,7 +22,7 @@ class FleetSearch:
 
     @property
     def driver_hours(self) -> float | None:
-        """The scheduled hours of that fleet, averaged over the seeds."""
+        """The scheduled hours of the smallest fleet, averaged over the seeds."""
         if self.days is None:
             return None
         return sum(day.driver_hours for day in self.days) / len(self.days)
@@ -32,15 +37,23 @@ def smallest_fleet(
     step: int,
     least: int = 0,
 ) -> FleetSearch:
-    """Find the smallest multiple of ``step`` with which every seed's day keeps ``goal_percent`` of
-    its orders in time. ``run`` simulates a day: (drivers, seed). More drivers are taken to be no
-    worse, fewer than ``least`` to be too few; a fleet that fails with one seed is not tried with
-    the others."""
+    """Find the smallest fleet that delivers the goal's share of orders on time with every seed.
+
+    It is assumed that more drivers are never worse. A fleet that fails with one seed is not tried
+    with the others.
+
+    Args:
+        run: Simulates a day of (drivers, seed).
+        goal_percent: The share of orders on time, 0 to 100.
+        most: The largest fleet to try.
+        step: The fleet is a multiple of it.
+        least: Smaller fleets are assumed to fail.
+    """
     tried: dict[int, float] = {}
     best: tuple[int, tuple[DayStatistics, ...]] | None = None
     fails, keeps = max(-(-least // step) - 1, 0), -(-most // step) + 1
     while keeps - fails > 1:
-        # The largest is looked at first: without it there is nothing to search.
+        # Try the largest first: if it fails, there is nothing to search.
         middle = keeps - 1 if best is None else (fails + keeps) // 2
         drivers = middle * step
         days: list[DayStatistics] = []

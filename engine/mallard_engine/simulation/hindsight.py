@@ -1,13 +1,12 @@
-"""A day planned with full hindsight, by PyVRP: what a dispatcher's kilometres are held against.
+"""Plans a day with full hindsight by PyVRP, as a lower reference for a dispatcher's kilometres.
 
-The plan knows every order from the start. It has the same drivers on the same blocks, the same room
-in a vehicle, and the same ways; each parcel is released when it is ready and is due when it is
-wanted; drivers return to the mall for the next run, and end where they end. Time in the mall is as
-the simulated drivers walk, on average: a visit for n parcels takes about a + b x n (fitted to the
-best ways through the stores of random orders of the day). Each visit begins with a; b is spent at
-each door, before its deadline. So a run ends when it would, and only its first parcels come sooner:
-the plan is a little freer than the engine, and it may use as few of the drivers as it likes. Its
-kilometres are therefore those of an easier problem, found by a heuristic in the time given.
+The plan knows every order from the start. It has the same drivers, blocks, vehicle capacities and
+travel times. Each parcel is released when it is ready and due when it is wanted. Drivers return to
+the mall for the next run and end anywhere. A visit to the mall for n parcels takes a + b x n,
+fitted to the best tours of random orders of the day: a at the start of the visit, b at each door
+before the deadline. A run therefore ends at the right time, and only its first parcels are early.
+The plan is slightly less constrained than the engine and may use fewer drivers: its kilometres are
+those of an easier problem, found by a heuristic in the given time.
 
 PyVRP is not among the engine's own dependencies: ``pip install mallard-engine[hindsight]``.
 """
@@ -23,7 +22,7 @@ from mallard_engine.core.pickup.pickup_plan import service_times
 from mallard_engine.core.pickup.store_tour import Call, best_tour
 from mallard_engine.simulation.scenario import Scenario
 
-# So many visits of each size are averaged.
+# The number of visits of each size that are averaged.
 _VISITS = 40
 
 
@@ -33,7 +32,7 @@ class HindsightUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HindsightPlan:
-    """What the plan comes to. ``feasible``: every parcel is on time, within vehicles and blocks."""
+    """The totals of a plan. `feasible`: all deadlines, capacities and blocks are kept."""
 
     orders: int
     drivers_used: int
@@ -46,12 +45,12 @@ class HindsightPlan:
 
     @property
     def km_per_order(self) -> float:
-        """Kilometres an order."""
+        """Kilometres per order."""
         return self.km / self.orders
 
 
 def plan_day(scenario: Scenario, *, minutes: float, seed: int) -> HindsightPlan:
-    """Plan the day of a scenario with one mall. :raises HindsightUnavailable:"""
+    """Plan the day of a scenario with one mall. Raises `HindsightUnavailable`."""
     try:
         import pyvrp  # noqa: PLC0415 - an extra of its own
         from pyvrp.stop import MaxRuntime  # noqa: PLC0415
@@ -76,8 +75,10 @@ def plan_day(scenario: Scenario, *, minutes: float, seed: int) -> HindsightPlan:
 
 
 def visit_times(scenario: Scenario) -> tuple[int, int]:
-    """Seconds that a visit to the mall begins with, and what each of its parcels adds: a line
-    through the mean visits for 1 to as many parcels as a run may have."""
+    """Return the constant and the per-parcel seconds of a visit to the mall.
+
+    They are fitted to the mean visits for 1 parcel up to the most parcels of a run.
+    """
     mall = scenario.places.mall(scenario.orders[0].mall)
     service_time = service_times(scenario.places.malls, scenario.service.park_ms / 1000)
     most = max(scenario.policy.max_run_jobs, 2)
@@ -99,7 +100,7 @@ def visit_times(scenario: Scenario) -> tuple[int, int]:
 def _problem(scenario: Scenario, pyvrp: Any) -> Any:
     mall = scenario.places.mall(scenario.orders[0].mall)
     service, start_ms = scenario.service, scenario.start_ms
-    # Location 0 is the mall, 1 is wherever a driver ends: it is no way from anywhere.
+    # Location 0 is the mall; 1 is where a driver ends, at no distance from anywhere.
     points = [(mall.lat, mall.lon)] * 2 + [(order.lat, order.lon) for order in scenario.orders]
     metres = np.array([[scenario.distance_m(*a, *b) for b in points] for a in points])
     seconds = np.array(
@@ -115,7 +116,7 @@ def _problem(scenario: Scenario, pyvrp: Any) -> Any:
                 number,
                 delivery=[1],
                 service_duration=door_s + round(service.leave_ms / 1000),
-                # Handed over by then, so that it must begin so much earlier.
+                # The deadline is for the end of the service, so the start is due earlier.
                 tw_late=(order.best_by_ms - start_ms) // 1000 - door_s,
                 release_time=(order.ready_ms - start_ms) // 1000,
             )
@@ -130,7 +131,7 @@ def _problem(scenario: Scenario, pyvrp: Any) -> Any:
                 capacity=[room],
                 start_depot=0,
                 end_depot=1,
-                # The way from home to the mall, for those who come at all.
+                # The way from home to the mall, for drivers that are used.
                 fixed_cost=round(scenario.distance_m(*home, mall.lat, mall.lon)),
                 tw_early=(shift.on_ms - start_ms) // 1000 + round(way_in_s),
                 tw_late=(shift.off_ms - start_ms) // 1000,

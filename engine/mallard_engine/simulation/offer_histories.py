@@ -1,4 +1,4 @@
-"""What drivers who have worked here before bring along: how their former offers ended."""
+"""Offer histories of simulated drivers: how their offers of former days ended."""
 
 import random
 
@@ -6,7 +6,7 @@ from mallard_engine.core.matching.acceptance import CELLS, FULL, LENGTH
 
 
 def with_answer(history: str, cell: int, *, accepted: bool, lapsed: bool = False) -> str:
-    """The history after one more offer, as `lib/history.lua` counts it."""
+    """Return the history after one more offer, as `lib/history.lua` counts it."""
     counts = bytearray(history.encode("latin-1") or LENGTH)
     _count(counts, cell, second=not accepted)
     if not accepted:
@@ -15,8 +15,10 @@ def with_answer(history: str, cell: int, *, accepted: bool, lapsed: bool = False
 
 
 def drawn_history(offers: int, acceptance: float, rng: random.Random) -> str:
-    """The history of so many former offers, anywhere and at any hour, to one who accepts with that
-    probability and lets half of the others lapse; empty without any."""
+    """Draw the history of `offers` former offers at any place and hour; empty for 0.
+
+    The driver accepts with the given probability and lets half of the others lapse.
+    """
     history = ""
     for _ in range(offers):
         accepted = rng.random() < acceptance

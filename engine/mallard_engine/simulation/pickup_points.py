@@ -1,4 +1,4 @@
-"""Places for a simulated market: every pickup point is a mall with one store."""
+"""Places of a simulated market: every pickup point is a mall with one store."""
 
 from collections.abc import Iterable, Mapping
 
@@ -16,8 +16,11 @@ _MARGIN_DEG = 0.2
 
 
 def pickup_point(market: str, point: str, lat: float, lon: float, walk_s: int = 0) -> Mall:
-    """A mall with one store, always open, with its gate in its middle; ``walk_s``: from the gate to
-    the counter, and back."""
+    """Return a mall with one store that is always open and a gate at its centre.
+
+    Args:
+        walk_s: From the gate to the counter, and from there back.
+    """
     plane = LocalPlane(lat, lon)
     north, east = _HALF_WIDTH_M / plane.m_per_deg_lat, _HALF_WIDTH_M / plane.m_per_deg_lon
     return Mall(
@@ -42,7 +45,7 @@ def market_of_points(
     others: Iterable[tuple[float, float]] = (),
     walk_s: int = 0,
 ) -> Places:
-    """A market with a mall at each point; its area holds them and the ``others`` (lat, lon)."""
+    """Return a market with a mall at each point; its area contains them and `others` (lat, lon)."""
     everywhere = [*points.values(), *others]
     lats, lons = [lat for lat, _ in everywhere], [lon for _, lon in everywhere]
     area = box(

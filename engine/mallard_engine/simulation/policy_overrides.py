@@ -1,4 +1,4 @@
-"""A scenario's policy, with what a person sets over it: a TOML file, or single figures."""
+"""Overrides a scenario's policy by a TOML file and by single settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,10 @@ from mallard_engine.input_files import read_toml
 def policy_over(
     base: MarketPolicy, file: Path | None = None, settings: Sequence[str] = ()
 ) -> MarketPolicy:
-    """The base with the file's ``[policy]`` table over it, and ``NAME=VALUE`` figures over both.
+    """Return the policy, overridden by the file's ``[policy]`` table and ``NAME=VALUE`` settings.
 
-    :raises ConfigError: for what cannot be read, unknown keys, and figures out of their bounds
+    Raises:
+        ConfigError: The file cannot be read, a key is unknown or a value out of bounds.
     """
     ours = ((name, _value(base, name)) for name in flat_names(MarketPolicy))
     given = {name: Given(value, name) for name, value in ours if value is not None}
@@ -27,7 +28,7 @@ def policy_over(
             raise ConfigError(f"--set {text}: not of the form NAME=VALUE")
         given[name.strip()] = Given(value.strip(), f"--set {name.strip()}")
     policy = build(MarketPolicy, given)
-    # A live market's own source is let be: its replay reckons with the straight line.
+    # A live market's own travel source is ignored: its replay uses the straight line.
     if policy.travel.source not in {"straight", base.travel.source}:
         raise ConfigError("a simulated day has travel times of its own: leave travel_source alone")
     return policy

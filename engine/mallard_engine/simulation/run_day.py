@@ -1,4 +1,4 @@
-"""One day: the real dispatcher on the real store, fed by simulated shops and drivers."""
+"""Simulates one day: the real dispatcher and storage with simulated orders and drivers."""
 
 import asyncio
 import itertools
@@ -30,13 +30,15 @@ _FORGET_S = 600.0
 _PRECISE_S = 86_400.0
 _SERVICE = "simulated-shop"
 
-# Told the virtual time, how many orders have been placed and how many delivered.
+# Takes the virtual time and the numbers of orders placed and delivered so far.
 Watch = Callable[[int, int, int], None]
 
 
 def simulate(scenario: Scenario, store_url: str, watch: Watch | None = None) -> Day:
-    """Run the day on the Redis at that URL, which is emptied first. The same scenario gives the
-    same day, event for event."""
+    """Run the day on the Redis at `store_url`, which is emptied first.
+
+    The same scenario gives the same day, event for event.
+    """
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)  # noqa: S101 - it is what the factory makes
@@ -44,12 +46,12 @@ def simulate(scenario: Scenario, store_url: str, watch: Watch | None = None) -> 
 
 
 def job_id(scenario: Scenario, order: SimulatedOrder) -> str:
-    """The engine's id of an order's job."""
+    """Return the engine's id of an order's job."""
     return f"job_{scenario.market}.{order.id}"
 
 
 class _Simulation:
-    """What is at work during one day; also the push_sink of its dispatcher."""
+    """The parts of one simulated day; it is the push sink of its dispatcher."""
 
     def __init__(
         self, scenario: Scenario, store_url: str, loop: VirtualLoop, watch: Watch | None
@@ -57,7 +59,7 @@ class _Simulation:
         self._scenario = scenario
         self._watch = watch
         self._clock = VirtualClock(loop, scenario.start_ms)
-        # No customer looks at the times of a simulated day.
+        # No customer reads the expected times of a simulated day.
         policies = {scenario.market: replace(scenario.policy, eta_every_s=0)}
         self._store = SimulationStorage(store_url, policies, self._clock.now_ms)
         numbers = itertools.count(1)
@@ -76,7 +78,7 @@ class _Simulation:
                 beat_s=_BEAT_S,
                 forget_s=_FORGET_S,
                 precise_s=_PRECISE_S,
-                may_thread=False,  # time would pass at once while it works
+                may_thread=False,  # virtual time would pass while a thread works
             ),
         )
         orders = {job_id(scenario, order): order for order in scenario.orders}
@@ -97,13 +99,13 @@ class _Simulation:
         self._trips: list[Trip] = []
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:
-        """See :class:`mallard_engine.ports.PushSink`: the phones are right here."""
+        """See :class:`mallard_engine.ports.PushSink`: the drivers are in this process."""
         del market
         for push in pushes:
             self._drivers[push.driver].receive(push)
 
     async def run(self) -> Day:
-        """The day from its start to its end."""
+        """Run the day from its start to its end."""
         started = time.perf_counter()
         shifts = self._scenario.shifts
         await self._store.connect()
@@ -129,7 +131,7 @@ class _Simulation:
             for event in events
             if event["kind"] == "job" and event["from"] == JobState.OFFERED
         )
-        # Those of a staggered round that ended without a change of their job's state.
+        # Offers of a staggered round that ended without a change of their job's state.
         offers += Counter(
             str(event["what"])
             for event in events

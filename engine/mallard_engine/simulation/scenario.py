@@ -1,4 +1,4 @@
-"""What a day is made of: a market, orders, shifts, the rules of the ground. Plain data.
+"""The data of a simulated day: a market, orders, shifts and service times.
 
 Times are epoch milliseconds of the virtual clock, positions WGS 84 degrees.
 """
@@ -21,8 +21,10 @@ Distance = Callable[[float, float, float, float], float]
 
 @dataclass(frozen=True, slots=True)
 class SimulatedOrder:
-    """An order that a shop posts at ``placed_ms``. ``best_by_ms``: when it is wanted; the engine
-    looks for a driver until ``expires_ms``."""
+    """An order that is posted at `placed_ms` and wanted by `best_by_ms`.
+
+    The engine looks for a driver until `expires_ms`.
+    """
 
     id: str
     mall: str
@@ -38,8 +40,13 @@ class SimulatedOrder:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """One driver's day. ``acceptance``: how likely it takes an offer; ``history``: how those of
-    former days ended, as its record keeps them; ``vehicle``: what it carries, None: one job."""
+    """One driver's day.
+
+    Attributes:
+        acceptance: The probability that it accepts an offer.
+        history: The results of former offers, as the driver's record stores them.
+        vehicle: Its capacity; None: one job.
+    """
 
     driver: str
     lat: float
@@ -53,8 +60,13 @@ class Shift:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What stops take besides the walks in the mall, all in ms: the counter of each store (if the
-    parcels are ready), from arriving at the door to handed over, from there to free."""
+    """Service times in ms, besides the walks in the mall.
+
+    Attributes:
+        park_ms: At the counter of each store, if the parcels are ready.
+        door_ms: From the arrival at the door to the handover.
+        leave_ms: From the handover until the driver is free.
+    """
 
     park_ms: int
     door_ms: int
@@ -63,11 +75,15 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A day to be simulated. ``travel`` is the truth and what the engine reckons with;
-    ``distance_m``: the metres driven between two points; ``answer_ms``: how long a driver looks at
-    an offer before it answers; ``sweep_s``: how often the engine looks at what has no timer of its
-    own (where a cool-down may end); ``blocks_known``: whether the engine knows when and where the
-    drivers' shifts begin."""
+    """A day to simulate.
+
+    Attributes:
+        travel: The travel time, both actual and as the engine expects it.
+        distance_m: The metres driven between two points.
+        answer_ms: The time from an offer to its answer.
+        sweep_s: The interval of the sweeps, which end cool-downs.
+        blocks_known: Whether the engine knows when and where shifts begin.
+    """
 
     name: str
     market: str
@@ -88,9 +104,14 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """One job carried out, as it was on the ground. ``accepted_ms``: when its driver set off.
-    ``run``: a name that the jobs of one visit to the mall share; the way there is that of the first
-    of them to be handed over, and each has the way from the stop before as its way out."""
+    """One delivered job.
+
+    Attributes:
+        accepted_ms: When the driver departed for the mall.
+        way_in_m: Metres to the mall, for the first delivered job of a run; 0 for the others.
+        way_out_m: Metres from the stop before to the drop-off.
+        run: The name that the jobs of one visit to the mall share.
+    """
 
     order: SimulatedOrder
     driver: str
@@ -105,8 +126,15 @@ class Trip:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What became of a scenario: the trips in the order of their end, the market's event stream,
-    offers by how they ended, and what it took."""
+    """The result of a scenario.
+
+    Attributes:
+        trips: The deliveries in the order of their ends.
+        events: The market's event stream.
+        offers: The number of offers by result.
+        wall_s: The time that the simulation took.
+        store_calls: The number of commands sent to Redis.
+    """
 
     scenario: Scenario
     trips: tuple[Trip, ...]
@@ -117,8 +145,10 @@ class Day:
 
 
 def cut_to(scenario: Scenario, from_ms: int) -> Scenario:
-    """The rest of a day: orders that are placed from then on, and the drivers who are at work then
-    or later; who has begun already is where its shift begins, and free."""
+    """Return the rest of a day: the orders placed from then on, and the drivers of that time.
+
+    A driver whose shift has begun is at its start and free.
+    """
     return replace(
         scenario,
         orders=tuple(order for order in scenario.orders if order.placed_ms >= from_ms),

@@ -62,13 +62,13 @@ def test_all_is_well() -> None:
             ["j1"],
             [_delivered("j1", "d2")],
             _tally(j1=["d1"]),
-            {"what drivers delivered, the engine says too"},
+            {"every delivery in a ledger is delivered in the engine"},
         ),
         (
             ["j1"],
             [_delivered("j1")],
             _tally(),
-            {"what the engine says is delivered, a driver did"},
+            {"every delivered job is in a driver's ledger"},
         ),
         (
             ["j1"],
@@ -78,7 +78,7 @@ def test_all_is_well() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_found(
+def test_audit_finds_each_kind_of_error(
     submitted: list[str], jobs: list[Job], tally: Tally, broken: set[str]
 ) -> None:
     assert _broken(audit(submitted, jobs, tally, wanted_delivered=1)) == broken
@@ -92,7 +92,7 @@ def test_what_is_wrong_is_found(
         (2.1, 2.0, True),  # welcomed by another node before
     ],
 )
-def test_offers_to_ghosts(offered_s: float, back_s: float, *, holds: bool) -> None:
+def test_offers_to_drivers_of_a_dead_node(offered_s: float, back_s: float, *, holds: bool) -> None:
     job = a_job("j1", (offered_s, "offered", "offered"), (offered_s + 3, "queued", "x"))
     turn = Asked("d1", 1, "unacknowledged", START + timedelta(seconds=offered_s + 3))
     explanation = Explanation("j1", 1, None, 1000, capped=False, candidates=(), asked=(turn,))

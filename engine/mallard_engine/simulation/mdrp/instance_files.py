@@ -1,4 +1,4 @@
-"""The Meal Delivery Routing Problem: its instances read as scenarios, their rules obeyed.
+"""Reads instances of the Meal Delivery Routing Problem as scenarios under their own rules.
 
 Instances of Grubhub and Georgia Tech (github.com/grubhub/mdrplib): minutes and metres in a plane.
 Travel is ceil(Euclid ÷ metres a minute). A pickup is at the latest of ready time and arrival + half
@@ -33,24 +33,24 @@ from mallard_engine.simulation.scenario import (
 T = TypeVar("T")
 
 MARKET = "mdrp"
-# A job's id is of 64 characters, and begins with its market.
+# A job's id has at most 64 characters and begins with its market.
 _LONGEST_ID = 64 - len(f"job_{MARKET}.")
-# An instance is one day, and a town: what lies beyond is a slip of the pen.
+# An instance is one day of one town: larger values are errors in the file.
 _LAST_MINUTE = 2 * 1_440
 _FURTHEST_M = 1_000_000
-# On the equator, where a degree is as long to the east as to the north.
+# On the equator, where degrees of longitude and latitude have the same length.
 _M_PER_DEG = EARTH_RADIUS_M * math.pi / 180
-# Nobody cools down or goes stale here.
+# Longer than any day: no cool-down and no stale position.
 _SWEEP_S = 30.0
-# A bundle is of so many orders at the most.
+# The most orders of a bundle.
 _BUNDLE_JOBS = 3
-# What an order waits for a courier after the last shift has ended: none will come.
+# How long an order waits after the last shift has ended.
 _AFTER_MS = 5 * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order: where it goes, when it is placed and ready (minutes)."""
+    """An order: its drop-off, and when it is placed and ready (minutes)."""
 
     id: str
     x: int
@@ -62,7 +62,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Courier:
-    """A courier: where it starts, from when to when (minutes)."""
+    """A courier: its start and its shift (minutes)."""
 
     id: str
     x: int
@@ -73,7 +73,7 @@ class Courier:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """The figures of an instance: minutes and money."""
+    """The parameters of an instance, in minutes and money."""
 
     meters_per_minute: float
     pickup_service: int
@@ -86,7 +86,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance as its files say."""
+    """An instance as read from its files."""
 
     name: str
     orders: Mapping[str, Order]
@@ -96,7 +96,7 @@ class Instance:
 
 
 def read_instance(folder: Path) -> Instance:
-    """Read the four files of an instance. :raises InputError:"""
+    """Read the four files of an instance. Raises `InputError`."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder")
     restaurants = dict(
@@ -166,19 +166,18 @@ def _rows(path: Path, read: Callable[[Row], T], *, key: str | None = None) -> li
 
 
 class PlaneTravel(TravelTime):
-    """The instance's travel time: whole minutes over the straight line of its plane."""
+    """The travel time of an instance: whole minutes along the straight line in its plane."""
 
     def __init__(self, meters_per_minute: float, origin: tuple[int, int]) -> None:
         self._meters_per_minute = meters_per_minute
         self._origin = origin
 
     def to_degrees(self, x: float, y: float) -> tuple[float, float]:
-        """Latitude and longitude of a point of the plane, laid on the equator."""
+        """Return the latitude and longitude of a point of the plane, placed on the equator."""
         return (y - self._origin[1]) / _M_PER_DEG, (x - self._origin[0]) / _M_PER_DEG
 
     def distance_m(self, from_lat: float, from_lon: float, to_lat: float, to_lon: float) -> float:
-        """Metres in the plane. Its coordinates are whole metres: what the degrees lost comes
-        back."""
+        """Return metres in the plane, rounded: its coordinates are whole metres."""
         x = round(to_lon * _M_PER_DEG) - round(from_lon * _M_PER_DEG)
         y = round(to_lat * _M_PER_DEG) - round(from_lat * _M_PER_DEG)
         return math.hypot(x, y)
@@ -201,8 +200,10 @@ class PlaneTravel(TravelTime):
 
 
 def default_policy(parameters: Parameters) -> MarketPolicy:
-    """What the engine knows of the instance's rules. Nobody loses a connection or falls silent
-    here, so the limits of silence are a day."""
+    """Return a policy with the rules of an instance.
+
+    No driver loses its connection, so the time limits for silence are a day.
+    """
     speed_mps = parameters.meters_per_minute / 60
     return MarketPolicy(
         stale_after_s=86_400.0,
@@ -210,29 +211,29 @@ def default_policy(parameters: Parameters) -> MarketPolicy:
         at_mall_silence_s=86_400.0,
         cooldown_s=0.0,
         max_radius_m=100_000.0,
-        # Every courier is a candidate of every order: with a few around each restaurant, the best
-        # plan is not among those that are looked at.
+        # Every courier is a candidate for every order: with a few around each restaurant, the best
+        # plan would not be among those considered.
         initial_radius_m=100_000.0,
         candidates=1024,
         retry_s=600.0,
         circuity=1.0,
         speed_mps=speed_mps,
-        # The halves of a pickup's service are the walks to the counter and back.
+        # The two halves of a pickup's service time are the walks to the counter and back.
         store_dwell_s=0.0,
         dwell_visits=0,  # it is known
-        # To the engine a delivery ends when its courier is free again.
+        # For the engine, a delivery ends when its courier is free again.
         dropoff_dwell_s=parameters.dropoff_service * 60.0,
         block_covers="pickup",
-        # The instance has no tired drivers, and is judged by waits and not by a deadline.
+        # The instance has no fairness and is evaluated by waits, not by deadlines.
         weights=CostWeights(idle=0.0, recent_decline_s=0.0, slack=0.0),
         round="batch",
-        # Everything happens on the minute: what one minute brings is one batch.
+        # All events are on whole minutes: the orders of one minute are one batch.
         window_ms=500,
         batch_jobs=10_000,
         max_batch_jobs=2_000,
         look_ahead_s=86_400.0,
         send_early_s=0.0,
-        fading_s=0.0,  # nobody refuses
+        fading_s=0.0,  # no courier declines
         deals=2,
         max_run_jobs=_BUNDLE_JOBS,
         bundle_jobs=_BUNDLE_JOBS,
@@ -241,7 +242,7 @@ def default_policy(parameters: Parameters) -> MarketPolicy:
 
 
 def scenario_of(instance: Instance, policy: MarketPolicy, seed: int = 0) -> Scenario:
-    """The instance as a day of the engine's: each restaurant is a mall with one store."""
+    """Return the instance as a scenario: each restaurant is a mall with one store."""
     places = list(instance.restaurants.values())
     middle = (
         sum(x for x, _ in places) // len(places),
@@ -296,7 +297,7 @@ def scenario_of(instance: Instance, policy: MarketPolicy, seed: int = 0) -> Scen
         end_ms=max(order.expires_ms for order in orders) + MINUTE_MS,
         seed=seed,
         sweep_s=_SWEEP_S,
-        # Of an instance, only orders are unknown until they are placed.
+        # In an instance only the orders are unknown in advance.
         blocks_known=True,
     )
 
@@ -306,5 +307,5 @@ def _at_ms(minute: int) -> int:
 
 
 def minute_of(at_ms: int) -> int:
-    """The whole minute of the day in which that moment lies."""
+    """Return the minute of the day of a moment."""
     return (at_ms - MIDNIGHT_MS) // MINUTE_MS

@@ -1,4 +1,4 @@
-"""A table and JSON of MDRP instances, beside what has been published about them."""
+"""The results of MDRP instances as a table and JSON, with published results beside them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from mallard_engine.input_files import Row, read_rows
 from mallard_engine.simulation.mdrp.solution import MdrpStatistics
 
 _REFERENCE = "reference.csv"
-# Column, attribute, decimals; None in a mean is left out of it.
+# Column, attribute, decimals; a mean leaves out None.
 _COLUMNS = (
     ("orders", "orders", 0),
     ("undel. %", "undelivered_percent", 2),
@@ -30,8 +30,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """RtP that others have reached on an instance: Reyes et al. 2018 (rolling horizon and with
-    full knowledge), Yildiz and Savelsbergh 2018 (optimal with full knowledge)."""
+    """Published ready-to-pickup times of an instance.
+
+    Reyes et al. 2018 (rolling horizon, and with full knowledge), and Yildiz and Savelsbergh 2018
+    (optimal with full knowledge).
+    """
 
     reyes_rtp: float | None = None
     reyes_exact_rtp: float | None = None
@@ -39,9 +42,10 @@ class Published:
 
 
 def read_published(folder: Path) -> Mapping[str, Published]:
-    """What `reference.csv` beside the instances says, by instance; nothing without the file.
+    """Read `reference.csv` beside the instances; empty without the file.
 
-    :raises InputError: if it cannot be read
+    Raises:
+        InputError: The file is invalid.
     """
     path = folder / _REFERENCE
     if not path.is_file():
@@ -59,7 +63,7 @@ def _minutes(row: Row, column: str) -> float | None:
 
 
 def summary(rows: Sequence[MdrpStatistics]) -> dict[str, float | None]:
-    """The mean of each column over the instances, each instance counting once."""
+    """Return the mean of each column over the instances, unweighted."""
     return {
         attribute: _mean(getattr(row, attribute) for row in rows) for _, attribute, _ in _COLUMNS
     }
@@ -68,7 +72,7 @@ def summary(rows: Sequence[MdrpStatistics]) -> dict[str, float | None]:
 def as_json(
     rows: Sequence[MdrpStatistics], published: Mapping[str, Published], how: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All of it as plain data; ``how``: the settings of the run."""
+    """Return the results as plain data; `how` is the settings of the run."""
     return {
         "how": dict(how),
         "instances": [
@@ -83,7 +87,7 @@ def as_json(
 def print_table(
     console: Console, rows: Sequence[MdrpStatistics], published: Mapping[str, Published]
 ) -> None:
-    """One line an instance and, of several, their mean."""
+    """Print a line per instance and the mean of several."""
     table = Table(title="MDRP: minutes; means over delivered orders")
     table.add_column("instance", no_wrap=True)
     for name, _, _ in _COLUMNS:

@@ -1,5 +1,7 @@
-"""A simulated MDRP day as the three files that the benchmark's public evaluator reads, and its
-figures as the literature defines them."""
+"""Writes a simulated MDRP day as the files of the benchmark's evaluator, and its statistics.
+
+The statistics are those of the literature.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +20,10 @@ _START = "0"
 
 @dataclass(frozen=True, slots=True)
 class MdrpStatistics:
-    """The figures of one instance; minutes, per cent and the instance's money. Means are over the
-    delivered orders; None where there are none."""
+    """The statistics of one instance, in minutes, per cent and the instance's money.
+
+    Means are over the delivered orders, None without any.
+    """
 
     instance: str
     orders: int
@@ -39,8 +43,7 @@ class MdrpStatistics:
 
 
 def write_solution(day: Day, instance: Instance, folder: Path) -> None:
-    """Write the three files into the folder, which is made. Orders that nobody delivered are in
-    none of them."""
+    """Write the three files into a folder, which is created. They omit undelivered orders."""
     folder.mkdir(parents=True, exist_ok=True)
     assignments, orders, moves = [_ASSIGNMENTS], [_ORDERS], [_COURIERS]
     for trip in day.trips:
@@ -68,7 +71,7 @@ def write_solution(day: Day, instance: Instance, folder: Path) -> None:
 
 
 def statistics_of(day: Day, instance: Instance) -> MdrpStatistics:
-    """The figures of the day."""
+    """Return the statistics of the day."""
     parameters = instance.parameters
     ready = {order.id: order.ready_time for order in instance.orders.values()}
     placed = {order.id: order.placement_time for order in instance.orders.values()}
@@ -112,8 +115,10 @@ def _over(minutes: Sequence[int], limit: int) -> float | None:
 
 
 def _minutes(trip: Trip) -> tuple[int, int, int]:
-    """When it was assigned, picked up and dropped off. Rounds run a moment after the minute whose
-    news they act upon, and all that follows takes whole minutes."""
+    """Return when an order was assigned, picked up and dropped off.
+
+    A round runs shortly after the minute of its orders, and all later times are whole minutes.
+    """
     return (
         minute_of(trip.accepted_ms),
         minute_of(trip.picked_up_ms),
@@ -127,5 +132,5 @@ def _by_driver(trips: Sequence[Trip]) -> list[tuple[str, list[Trip]]]:
 
 
 def _bundles(trips: Sequence[Trip]) -> list[list[Trip]]:
-    """A driver's trips by visit to a restaurant, each in the order of its drop-offs."""
+    """Return a driver's trips by visit to a restaurant, in drop-off order."""
     return [list(own) for _, own in groupby(trips, lambda trip: trip.run)]

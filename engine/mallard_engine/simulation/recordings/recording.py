@@ -1,8 +1,8 @@
-"""A live market's recorded day: its event stream and what its jobs needed, as a file.
+"""Records a day of a live market in a file: its event stream and the needs of its jobs.
 
-One JSON object a line: a header, then jobs, then events in their order. A job's drop-off is where
-somebody lives: the file is readable by its owner only. Positions of drivers are not in a market's
-stream, so they are not in the file either.
+The file has one JSON object per line: a header, the jobs, then the events in order. Drop-offs are
+home addresses, so only the owner can read the file. Drivers' positions are not in the stream and
+not in the file.
 """
 
 import json
@@ -26,10 +26,10 @@ from mallard_protocol.lifecycle import JobState, Outcome
 
 _FORMAT: Final = "mallard recording 1"
 _AT_ONCE: Final = 1_000
-# An offer that was accepted, or taken back as another driver was faster, is none.
+# An accepted offer, or one withdrawn because another driver was faster, is not a refusal.
 _REFUSALS: Final = frozenset({Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNACKNOWLEDGED})
 _TIMEOUT_S: Final = 30.0
-# The stream of a live market is trimmed long before that.
+# The stream of a live market is trimmed long before it reaches this length.
 _LONGEST_DAYS: Final = 31
 _LONGEST_MS: Final = _LONGEST_DAYS * 86_400_000
 _STATES: Final = frozenset({"", *JobState})
@@ -39,7 +39,7 @@ _NoneOrId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.:-]{0,64}$(?!\n)"
 
 
 class RecordedJob(msgspec.Struct, frozen=True):
-    """What a job needed. ``refused_by``: the driver of each turn that ended with its refusal."""
+    """The need of a job. `refused_by`: the drivers whose offers ended without an acceptance."""
 
     id: Id
     mall: Id
@@ -54,8 +54,10 @@ class RecordedJob(msgspec.Struct, frozen=True):
 
 
 class RecordedEvent(msgspec.Struct, frozen=True):
-    """One entry of the stream. ``kind`` job: ``was`` and ``became`` are its states; ``driver``:
-    ``what`` happened to it."""
+    """One entry of the stream.
+
+    For `kind` ``job``, `was` and `became` are its states; for ``driver``, `what` is its event.
+    """
 
     at: EpochMs
     kind: str
@@ -78,10 +80,7 @@ class Recording:
 
 
 async def record(url: str, market: str) -> Recording:
-    """Read a market's stream, and its jobs that are still known, from a store; writes nothing.
-
-    :raises StoreUnavailable:
-    """
+    """Read a market's stream and its stored jobs, writing nothing. Raises `StoreUnavailable`."""
     keys = MarketKeys(market)
     try:
         async with redis.asyncio.Redis.from_url(
@@ -144,12 +143,9 @@ def _job(fields: Mapping[bytes, bytes]) -> RecordedJob:
 
 
 def write_recording(recording: Recording, path: Path) -> None:
-    """Write the file in one step, readable by its owner only, whatever was there before.
-
-    :raises OSError:
-    """
+    """Replace the file atomically, readable by its owner only. Raises `OSError`."""
     lines = (json.dumps(line) + "\n" for line in _lines(recording))
-    if path.exists() and not path.is_file():  # a pipe or a device: it has no mode to keep
+    if path.exists() and not path.is_file():  # a pipe or a device has no mode to set
         with path.open("w", encoding="utf-8") as file:
             file.writelines(lines)
         return
@@ -182,7 +178,7 @@ def _lines(recording: Recording) -> Iterable[Mapping[str, Any]]:
 
 
 class _Header(msgspec.Struct, frozen=True):
-    """The first line. ``jobs`` and ``events`` count the lines of each; older files have neither."""
+    """The first line. `jobs` and `events` are numbers of lines; older files have neither."""
 
     format: Literal["mallard recording 1"]
     market: Id
@@ -200,7 +196,7 @@ _LINE: Final = msgspec.json.Decoder(_Line)
 
 
 def read_recording(path: Path) -> Recording:
-    """Read such a file. :raises InputError: for a line that no recording can hold"""
+    """Read a recording. Raises `InputError` for an invalid line."""
     lines = numbered_lines(read_text(path))
     number, first = next(lines, (0, ""))
     if not number:
@@ -251,7 +247,7 @@ def _read_line(text: str, where: str) -> _Line:
 
 
 def _check_times(job: RecordedJob, where: str) -> None:
-    """Refuse times that would let the replay run for years."""
+    """Reject times with which the replay would run for years."""
     if job.expires_ms < job.created_ms:
         raise InputError(f"{where}: job.expires_ms: before created_ms")
     if abs(job.ready_ms - job.created_ms) > _LONGEST_MS:

@@ -1,12 +1,12 @@
-"""A recorded day as it was, and as a scenario that another policy can be tried on.
+"""Turns a recorded day into statistics, and into a scenario for another policy.
 
-What a recording does not tell is assumed, and this is all of it: a driver starts each block as far
-from its first mall as its first way there took, in a direction that is drawn; one that had no job
-starts as far off as the others do, around a mall that is drawn. It takes an offer as likely as it
-did that day (smoothed by two of everybody's), half of its refusals are silence, and it answers as
-fast as the median answer was. At a mall it needs the median time there after the parcel was ready;
-the way is the market's travel time, the door its dwell. Cancelled jobs are left out, and so are
-those whose need is no longer known. Weights, volumes, equipment and holds do not count.
+A recording is incomplete; these are all the assumptions. A driver starts each block at the distance
+from its first mall that its first drive there took, in a random direction; a driver without a job
+starts at the distance of the others, around a random mall. It accepts offers with its probability
+of that day (smoothed by two offers of the mean driver), ignores half of the others, and answers
+after the median time. At a mall it needs the median time there after the parcel was ready. Driving
+takes the market's travel time and a door its dwell time. Cancelled jobs and jobs without a stored
+need are left out. Weights, volumes, equipment and holds are ignored.
 """
 
 import random
@@ -26,10 +26,10 @@ from mallard_engine.simulation.scenario import MINUTE_MS, Scenario, Service, Shi
 from mallard_protocol.lifecycle import JobState
 
 _M_PER_DEG = 111_195.0
-# Away for less than this, a driver's block goes on.
+# A driver that is away for less than this continues its block.
 _PAUSE_MS = 2 * MINUTE_MS
 _SMOOTHING = 2.0
-# An order whose deadline is years ahead is given up so long after the recording's end.
+# An order whose deadline is years ahead expires this long after the end of the recording.
 _AFTER_MS = 24 * 60 * MINUTE_MS
 # A cool-down may end this much later than live.
 _SWEEP_S = 5.0
@@ -37,7 +37,7 @@ _SWEEP_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ReplayStatistics:
-    """What a recorded and a replayed day can be compared by: minutes and per cent."""
+    """The statistics that compare a recorded and a replayed day, in minutes and per cent."""
 
     orders: int
     undelivered_percent: float
@@ -51,7 +51,7 @@ class ReplayStatistics:
 
 @dataclass(frozen=True, slots=True)
 class _JobHistory:
-    """When a job came to each state, the last time."""
+    """When a job last entered each state."""
 
     job: RecordedJob
     at: Mapping[str, int]
@@ -59,7 +59,7 @@ class _JobHistory:
 
 
 def as_it_was(recording: Recording) -> ReplayStatistics:
-    """The figures of the day as its events tell them."""
+    """Return the statistics of the recorded day."""
     histories = _job_histories(recording)
     orders = len(histories)
     if not orders:
@@ -91,7 +91,7 @@ def as_it_was(recording: Recording) -> ReplayStatistics:
 def scenario_of(
     recording: Recording, places: Places, policy: MarketPolicy, *, seed: int = 0
 ) -> Scenario:
-    """The day as a scenario. :raises InputError: if nothing of it can be replayed"""
+    """Return the day as a scenario. Raises `InputError` if nothing of it can be replayed."""
     if recording.market not in places.markets:
         raise InputError(f"there is no market {recording.market!r}")
     histories = _job_histories(recording)
@@ -108,7 +108,7 @@ def scenario_of(
     last_ms = max(event.at for event in recording.events) + _AFTER_MS
     orders = tuple(
         SimulatedOrder(
-            # A job's id begins with its market's; the simulation puts that before it again.
+            # A job's id begins with its market's, which the simulation adds again.
             one.job.id.removeprefix(f"job_{recording.market}."),
             one.job.mall,
             one.job.lat,
@@ -145,7 +145,7 @@ def scenario_of(
 
 
 def _job_histories(recording: Recording) -> list[_JobHistory]:
-    """The jobs that were submitted in the recording and not cancelled."""
+    """Return the jobs that were submitted within the recording and not cancelled."""
     at: dict[str, dict[str, int]] = {}
     driver: dict[str, str] = {}
     for event in recording.events:
@@ -164,7 +164,7 @@ def _job_histories(recording: Recording) -> list[_JobHistory]:
 
 
 def _spans(events: Sequence[RecordedEvent], start: str, end: str) -> list[int]:
-    """The times that jobs took from one state straight to another."""
+    """Return the times between two consecutive states of the jobs."""
     since: dict[str, tuple[str, int]] = {}
     spans = []
     for event in events:
@@ -234,7 +234,7 @@ def _shifts(
 
 
 def _blocks(recording: Recording) -> dict[str, list[tuple[int, int]]]:
-    """From when to when each driver could be offered something."""
+    """Return the blocks in which each driver could receive offers."""
     if not recording.events:
         return {}
     first_ms, last_ms = recording.events[0].at, recording.events[-1].at
@@ -253,7 +253,7 @@ def _blocks(recording: Recording) -> dict[str, list[tuple[int, int]]]:
 
     for event in recording.events:
         if event.kind == "job" and event.driver and event.driver not in wish:
-            # It was at work before the recording began.
+            # It was available before the recording began.
             wish[event.driver] = True
             since[event.driver] = first_ms
         if event.kind != "driver":

@@ -1,1 +1,1 @@
-"""What a simulated day amounts to: figures, tables, charts and progress."""
+"""Statistics, tables, charts and progress of simulated days."""

@@ -1,4 +1,4 @@
-"""A table of days that are no benchmark's."""
+"""Prints a table of simulated days."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 def print_days(console: Console, rows: Sequence[DayStatistics], notes: Sequence[str]) -> None:
-    """One line a day, then what to know about them."""
+    """Print a line per day, then the notes."""
     table = Table(
         title="minutes and kilometres; means over delivered orders; nobody: undelivered ones for "
         "which no driver is at work in time"

@@ -1,4 +1,4 @@
-"""The figures of a day that no literature defines: waits, lateness, kilometres, offers, work."""
+"""Statistics of a simulated day: waits, lateness, kilometres, offers and work."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,19 @@ from mallard_engine.simulation.scenario import Day, Trip
 
 @dataclass(frozen=True, slots=True)
 class DayStatistics:
-    """Minutes, kilometres, per cent. ``wait``: from when the parcel was ready (and ordered) to its
-    pickup. ``on_time_percent``: of all orders, those dropped off when they were wanted;
-    ``possible_percent``: those that a courier at the counter could have dropped off by then.
-    ``served_by_nobody``: orders for which nobody is at work between their being ready and given up.
-    ``orders_per_run``: a run is one visit to a mall.
-    ``gini``: of the orders per driver who was at work, over the hours of its shift;
-    ``gini_earnings``: the same of what they paid, None where no pay is known."""
+    """The statistics of a day, in minutes, kilometres and per cent.
+
+    Attributes:
+        served_by_nobody: Undelivered orders for which no driver was on shift between ready and
+            expiry.
+        wait_mean: From when a parcel was ready and ordered to its pickup.
+        on_time_percent: The share of all orders that were dropped off by the wanted time.
+        possible_percent: The share that a driver waiting at the counter could have dropped off by
+            then.
+        orders_per_run: A run is one visit to a mall.
+        gini: Of the orders per hour of shift, over the drivers.
+        gini_earnings: Of the earnings per hour of shift; None if no pay is known.
+    """
 
     day: str
     orders: int
@@ -44,7 +50,7 @@ class DayStatistics:
 
 
 def statistics_of(day: Day) -> DayStatistics:
-    """The figures of the day."""
+    """Return the statistics of the day."""
     scenario, trips = day.scenario, day.trips
     orders = len(scenario.orders)
     waits = sorted(
@@ -98,7 +104,7 @@ def served_by_nobody(day: Day) -> int:
 
 
 def _at_work_ms(trips: Sequence[Trip]) -> int:
-    """From setting off to the last drop-off of each run, all together."""
+    """Return the total time from departure to the last drop-off of all runs."""
     runs: dict[str, list[Trip]] = {}
     for trip in trips:
         runs.setdefault(trip.run, []).append(trip)
@@ -109,7 +115,7 @@ def _at_work_ms(trips: Sequence[Trip]) -> int:
 
 
 def _possible(day: Day) -> int:
-    """How many orders one at the counter when the parcel was ready would have brought in time."""
+    """Count the orders that a driver waiting at the counter could have delivered on time."""
     scenario, service = day.scenario, day.scenario.service
     possible = 0
     for order in scenario.orders:
@@ -129,12 +135,12 @@ def _gini_of_earnings(day: Day) -> float | None:
 
 
 def work_per_hour(day: Day) -> list[float]:
-    """Each driver's jobs an hour of its shift."""
+    """Return each driver's jobs per hour of its shift."""
     return _by_hour(day, Counter(trip.driver for trip in day.trips))
 
 
 def _by_hour(day: Day, done: Mapping[str, int]) -> list[float]:
-    """What each driver has done, over the hours of its shift."""
+    """Return each driver's amount per hour of its shift."""
     return [
         done[shift.driver] / ((shift.off_ms - shift.on_ms) / 3_600_000)
         for shift in day.scenario.shifts

@@ -1,4 +1,4 @@
-"""A simulated day as charts: waits, lateness, kilometres, offers, the spread of work, a map."""
+"""Charts of a simulated day: waits, lateness, kilometres, offers, work, and a map."""
 
 import math
 from collections import Counter
@@ -15,13 +15,13 @@ from mallard_protocol.lifecycle import JobState
 
 _BARS = 40
 _HOUR_MS = 60 * MINUTE_MS
-# A pickup later than this after the parcel was ready is drawn as late.
+# A pickup this long after the parcel was ready is drawn as late.
 _LATE_MIN = 5.0
 _MOST_DOTS = 4_000
 
 
 def write_plots(day: Day, folder: Path) -> list[Path]:
-    """Write the day's charts into the folder, which is made; the files. :raises OSError:"""
+    """Write the day's charts to a folder, creating it; return the files. Raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, text in _charts(day).items():
@@ -67,7 +67,7 @@ def _wait_min(ready_ms: int, placed_ms: int, picked_up_ms: int) -> float:
 
 
 def _histogram(title: str, unit: str, values: Sequence[float]) -> str:
-    """Bars of a round width; the outermost hundredth is counted in the last bar at its end."""
+    """Draw bars of a round width; the outermost bars include the outermost per cent of values."""
     ordered = sorted(values) or [0.0]
     low, high = ordered[len(ordered) // 100], ordered[-1 - len(ordered) // 100]
     step = _round_up((high - low) / _BARS)
@@ -93,7 +93,7 @@ def _mean_text(values: Sequence[float], unit: str) -> str:
 
 
 def _offers(day: Day) -> list[int]:
-    """How many offers each job of the day had."""
+    """Return the number of offers of each job."""
     made = Counter(
         str(event["job"])
         for event in day.events
@@ -105,8 +105,7 @@ def _offers(day: Day) -> list[int]:
 
 
 def _spread(day: Day) -> str:
-    """Each driver's jobs an hour of its shift, least first: what it earns where each job pays the
-    same."""
+    """Draw each driver's jobs per hour of shift, ascending: its earnings if all jobs pay alike."""
     work = sorted(work_per_hour(day))
     points = [Point(100 * (n + 0.5) / len(work), value) for n, value in enumerate(work)]
     title = f"{day.scenario.name}: jobs an hour of shift, by driver (Gini {gini(work):.2f})"

@@ -1,4 +1,4 @@
-"""What a person sees while days are simulated: a bar with the virtual clock."""
+"""A progress bar with the virtual clock of a simulation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from mallard_engine.simulation.scenario import Scenario
 
 @contextmanager
 def progress_of(scenario: Scenario, console: Console) -> Iterator[Watch | None]:
-    """A bar while the scenario runs; None to watch where nobody looks at a terminal."""
+    """Yield a callback that moves a progress bar; None if the output is not a terminal."""
     if not console.is_terminal:
         yield None
         return
@@ -24,7 +24,7 @@ def progress_of(scenario: Scenario, console: Console) -> Iterator[Watch | None]:
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        # Ten times a second, as usual, is a thirtieth of a large day's time.
+        # The default of ten times a second takes 3 % of the time of a large day.
         refresh_per_second=2,
     ) as bar:
         total_ms = scenario.end_ms - scenario.start_ms

@@ -1,8 +1,8 @@
 """Real delivery days of cities (Rappi, Colombia; github.com/sebastian-quintero/mdrp-sim).
 
-The data give positions, clocks and vehicles. What they do not give is stated here and is ours:
-fixed speeds, a minute of service at each end, and how likely a courier takes an offer, drawn from
-U(0.4, 1) as in the thesis behind the data. Every pickup point is a mall with one store.
+The data contain positions, times and vehicles. Our assumptions: fixed speeds, a minute of service
+at each end, and a courier's probability of accepting an offer, drawn from U(0.4, 1) as in the
+thesis behind the data. Every pickup point is a mall with one store.
 """
 
 import random
@@ -27,24 +27,24 @@ from mallard_engine.simulation.scenario import (
 )
 
 MARKET = "city"
-# A job's id is of 64 characters, and begins with its market.
+# A job's id has at most 64 characters and begins with its market.
 _LONGEST_ID = 64 - len(f"job_{MARKET}.")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])", re.ASCII)
 DAY_S = 86_400
-# Between two events of one order or shift the clock is taken to have wrapped at midnight when it
-# seems to go back by more than this.
+# If the time between two events of an order or shift decreases by more than this, midnight has
+# passed.
 _BACK_S = 43_200
 SPEED_MPS = 5.0
 """The mean speed of a courier on the road, whatever its vehicle: 18 km/h."""
 CIRCUITY = 1.3
 _ANSWER_MS = 5_000
 _LEAST_ACCEPTANCE = 0.4
-# Nobody looks for a courier for longer than this after the parcel is ready.
+# An order expires this long after its parcel is ready.
 _GIVE_UP_MS = 120 * MINUTE_MS
-# What an order pays its courier: a fixed part, and one for each kilometre from pickup to drop-off.
+# The pay for an order: a fixed part, and a part per kilometre from pickup to drop-off.
 _BASE_PAY = 200
 _PAY_A_KM = 100
-# A courier whose start lies further than this from every pickup is scattered around one instead.
+# A courier that starts further than this from every pickup is placed near a random one.
 _FAR_M = 50_000.0
 _SCATTER_DEG = 0.01
 
@@ -63,7 +63,7 @@ class CityOrder:
 
 @dataclass(frozen=True, slots=True)
 class CityCourier:
-    """One courier; seconds since the day's midnight, as the file says."""
+    """One courier; seconds since the day's midnight, as in the file."""
 
     id: str
     start: tuple[float, float]
@@ -73,7 +73,7 @@ class CityCourier:
 
 @dataclass(frozen=True, slots=True)
 class CityDay:
-    """A day as its files say. ``dropped``: shifts that ended at or before their start."""
+    """A day as read from its files. `dropped`: shifts that ended at or before their start."""
 
     name: str
     orders: tuple[CityOrder, ...]
@@ -83,7 +83,7 @@ class CityDay:
 
 
 def read_day(folder: Path) -> CityDay:
-    """Read a city-day. :raises InputError:"""
+    """Read a city day. Raises `InputError`."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder")
     orders = read_rows(folder / "orders.csv", _order, key="order_id")
@@ -134,13 +134,15 @@ def _seconds(row: Row, column: str) -> int:
 
 
 def _after(from_s: int, at_s: int) -> int:
-    """The clock unwrapped: past midnight when it seems to go back by half a day."""
+    """Return the time unwrapped: after midnight if it decreases by half a day."""
     return at_s + DAY_S if at_s < from_s - _BACK_S else at_s
 
 
 def default_policy() -> MarketPolicy:
-    """Batch rounds for a city of couriers who may refuse. Nobody loses a connection here, so the
-    limits of silence are a day."""
+    """Return a policy with batch rounds for couriers who may decline.
+
+    No courier loses its connection, so the time limits for silence are a day.
+    """
     return MarketPolicy(
         stale_after_s=86_400.0,
         resume_ttl_s=86_400.0,
@@ -161,8 +163,8 @@ def default_policy() -> MarketPolicy:
         max_batch_jobs=400,
         look_ahead_s=900.0,
         send_early_s=60.0,
-        # Couriers are to spare: kilometres count. One who is early for the parcel is sent later and
-        # does not wait: with a price on that, those far away would be preferred.
+        # There are more couriers than needed, so kilometres count. A courier that would be early is
+        # sent later and does not wait: a cost on waiting would prefer distant couriers.
         plan=PlanCosts(travel=0.3, wait=0.0),
     )
 
@@ -170,8 +172,11 @@ def default_policy() -> MarketPolicy:
 def scenario_of(
     day: CityDay, policy: MarketPolicy, *, fleet: float = 1.0, seed: int = 0, known_offers: int = 0
 ) -> Scenario:
-    """The day, with every (1 ÷ ``fleet``)-th courier of the file, each of whom has had so many
-    offers on former days."""
+    """Return the day with the share `fleet` of the couriers.
+
+    Args:
+        known_offers: The number of earlier offers in each courier's history.
+    """
     points = sorted({order.pickup for order in day.orders})
     names = {point: f"p{number}" for number, point in enumerate(points)}
     rng = random.Random(f"{seed} {day.name}")
@@ -233,7 +238,7 @@ def scenario_of(
 
 
 def from_hour(scenario: Scenario, hour: int) -> Scenario:
-    """The day from that hour on. :raises InputError: if nothing is left of it"""
+    """Return the day from an hour on. Raises `InputError` if nothing is left of it."""
     rest = cut_to(scenario, _at_ms(hour * 3600))
     if not rest.orders or not rest.shifts:
         raise InputError(f"{scenario.name}: no order or nobody at work from {hour}:00 on")

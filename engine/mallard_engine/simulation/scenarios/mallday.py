@@ -1,9 +1,9 @@
-"""A day of one real mall: parcels from its stores to the households around, drivers on blocks.
+"""A day of one real mall: parcels from its stores to nearby households, drivers on blocks.
 
-Made up, and stated: orders come from 10:00 to 20:00, most in the late afternoon; a parcel is ready
+Assumptions: orders come from 10:00 to 20:00, most in the late afternoon; a parcel is ready
 10 to 40 minutes later; it is wanted by the evening (about 19:00, two hours from the order at the
 least, 22:00 at the most); drivers work blocks of 3 to 4 hours, more of them in the evening, and
-take every offer. The malls are always open here. Times are the mall's own wall clock.
+accept every offer. The malls are always open. Times are local to the mall.
 """
 
 import random
@@ -27,12 +27,12 @@ from mallard_engine.workload.random_points import home_near
 _OPENS, _CLOSES, _LATEST = 600.0, 1_200.0, 1_320.0
 _ORDERS_PEAK, _WANTED_PEAK = 990.0, 1_140.0
 _BLOCKS_END = 1_380.0
-# Room for as many parcels as a market lets one driver carry.
+# Capacity for the most jobs of a run.
 _CAR = Vehicle(max_jobs=16)
 
 
 def default_policy() -> MarketPolicy:
-    """Batch rounds; nobody loses a connection here, so the limits of silence are a day."""
+    """Return a policy with batch rounds; no driver loses its connection, so limits are a day."""
     return MarketPolicy(
         stale_after_s=86_400.0,
         resume_ttl_s=86_400.0,
@@ -41,8 +41,8 @@ def default_policy() -> MarketPolicy:
         round="batch",
         window_ms=5_000,
         look_ahead_s=1_800.0,
-        fading_s=0.0,  # nobody refuses
-        # Its drivers take what the policy says.
+        fading_s=0.0,  # no driver declines
+        # Drivers carry up to what the policy allows.
         dwell_visits=0,
     )
 
@@ -57,7 +57,7 @@ def scenario_of(
     drivers: int,
     seed: int = 0,
 ) -> Scenario:
-    """A day of that mall. :raises KeyError: if there is no such mall among the demand's"""
+    """Return a day of a mall. Raises `KeyError` for a mall without demand."""
     catchment = next((c for c in demand.catchments if c.mall.id == mall), None)
     if catchment is None:
         raise KeyError(mall)
@@ -112,7 +112,7 @@ def scenario_of(
         shifts=tuple(shifts),
         start_ms=_at_ms(_OPENS - 30),
         end_ms=_at_ms(_BLOCKS_END + 60),
-        # Nobody declines here, so nobody cools down: blocks that end are all that a sweep brings.
+        # No driver declines or cools down: sweeps only end blocks.
         sweep_s=60.0,
         seed=seed,
     )

@@ -1,5 +1,8 @@
-"""The line to the store of a simulation: all calls of one turn of the loop in one write, as on the
-live line; then it waits for all their replies, since nothing else happens meanwhile."""
+"""The Redis connection of a simulation.
+
+All calls of one turn of the loop are sent in one write, as on the live connection; then it blocks
+for all replies, as nothing else can happen meanwhile.
+"""
 
 import asyncio
 import socket
@@ -22,7 +25,7 @@ _DEADLINE_S = 60.0
 
 
 class TurnLink(Link):
-    """A :class:`Link` for a :class:`VirtualLoop`, over one blocking socket."""
+    """A `Link` for a `VirtualLoop`, on one blocking socket."""
 
     def __init__(self, url: str, greeting: Sequence[Command] = ()) -> None:
         super().__init__(url)
@@ -30,7 +33,7 @@ class TurnLink(Link):
         self._socket: socket.socket | None = None
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._unsent: list[bytes] = []
-        # Who waits for a reply of this turn, in order; or for an answer that needs no store.
+        # The waiters of this turn in order; some wait for a reply that is known already.
         self._asked: list[tuple[asyncio.Future[Any], Any]] = []
         self._watched: list[bytes] = []
         self._seen: list[Any] = []
@@ -38,14 +41,14 @@ class TurnLink(Link):
 
     @property
     def connected(self) -> bool:
-        """Whether calls go through now."""
+        """Whether the connection is open."""
         return self._socket is not None
 
     async def connect(self) -> None:
-        """Open the line. :raises StoreUnavailable:"""
+        """Open the connection. Raises `StoreUnavailable`."""
         loop = asyncio.get_running_loop()
         if not isinstance(loop, VirtualLoop):
-            raise TypeError("this line only works in a virtual loop")
+            raise TypeError("this connection needs a virtual loop")
         try:
             if self.address.path:
                 self._socket = socket.socket(socket.AF_UNIX)
@@ -60,29 +63,29 @@ class TurnLink(Link):
         await asyncio.gather(*(self.call(*command) for command in self._greetings))
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     async def call(self, *command: str | bytes | float) -> Any:
-        """See :meth:`Link.call`; the reply comes with those of this turn."""
+        """See `Link.call`; the reply comes with those of this turn."""
         if self._socket is None:
-            raise StoreUnavailable("the line is closed")
+            raise StoreUnavailable("the connection is closed")
         self._unsent.append(_pack(command))
         return await self._with_this_turn(_OF_THE_STORE)
 
     async def answer(self, reply: Any) -> Any:
-        """What the store would say is known: the reply comes when the store's would have come."""
+        """Return a known reply at the time when the store's reply would have come."""
         return await self._with_this_turn(reply)
 
     def watch(self, *commands: Command) -> None:
-        """Send these, which only read, with every exchange: see :meth:`seen`."""
+        """Send these read-only commands with every exchange; `seen` returns their replies."""
         self._watched = [_pack(command) for command in commands]
         self._seen = []
 
     def seen(self) -> list[Any] | None:
-        """The replies to what is watched, where they are true now: nothing has been asked since."""
+        """Return the replies to the watched commands; None if a command was sent since."""
         return self._seen if self._seen and not self._unsent else None
 
     async def _with_this_turn(self, reply: Any) -> Any:
@@ -91,9 +94,10 @@ class TurnLink(Link):
         return await future
 
     def exchange(self) -> bool:
-        """Send what was asked since the last time and take in every reply; whether there was any.
+        """Send the calls of this turn and settle their replies; return whether there were any.
 
-        :raises StoreUnavailable: when the line breaks: a simulation ends then
+        Raises:
+            StoreUnavailable: The connection broke, which ends the simulation.
         """
         if not self._asked or self._socket is None:
             return False
@@ -114,7 +118,7 @@ class TurnLink(Link):
     def _next_reply(self) -> Any:
         while (reply := self._parser.gets()) is _INCOMPLETE:
             if self._socket is None or not (data := self._socket.recv(_READ_BYTES)):
-                raise StoreUnavailable("the store has hung up")
+                raise StoreUnavailable("the store closed the connection")
             self._parser.feed(data)
         return reply
 

@@ -1,8 +1,8 @@
-"""An event loop whose clock is virtual: a day passes as fast as its events can be computed.
+"""An event loop with a virtual clock: a day passes as fast as its events can be computed.
 
-What is ready runs first; then what was asked of the store in this turn is exchanged with it; only
-when nothing is ready and nothing is outstanding does the clock jump to the next timer. So no call
-takes any virtual time, and the order of everything depends on the program alone.
+Ready callbacks run first; then the calls of this turn are exchanged with the store. The clock jumps
+to the next timer only when nothing is ready or outstanding. Calls therefore take no virtual time,
+and the order of events depends on the program alone.
 """
 
 import asyncio
@@ -10,17 +10,20 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Ten microseconds: below what any timer of the engine asks for, above what floats lose in a year.
+# Ten microseconds: finer than any timer of the engine, coarser than float errors over a year.
 _RESOLUTION_S = 1e-5
 
 
 class Stalled(RuntimeError):
-    """Nothing is left that could ever happen, and yet somebody waits."""
+    """A task waits although no timer, callback or call is left."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time starts at 0 s. There is no I/O in this loop but what its ``exchange`` does: a callback
-    that sends and receives at the end of a turn, blocking; it says whether there was anything."""
+    """A loop whose time starts at 0 s.
+
+    `exchange` does its only I/O: it sends and receives, blocking, at the end of a turn and returns
+    whether there was anything to exchange.
+    """
 
     def __init__(self) -> None:
         self._virtual_s = 0.0
@@ -29,20 +32,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = _RESOLUTION_S
 
     def time(self) -> float:
-        """The virtual clock, in seconds since the start."""
+        """Return the virtual time in seconds since the start."""
         return self._virtual_s
 
     def end_turn(self, timeout: float | None) -> None:
-        """Nothing more is ready (``timeout`` 0: something is). :raises Stalled:"""
+        """End a turn; `timeout` is the time to the next timer. Raises `Stalled` without one."""
         if self.exchange is not None and self.exchange():
             return
         if timeout is None:
-            raise Stalled("nothing is left to happen, and somebody still waits for it")
+            raise Stalled("a task waits although nothing is left to happen")
         self._virtual_s += timeout
 
 
 class _Turns(selectors.BaseSelector):
-    """Where the loop would wait for sockets, it ends a turn."""
+    """Ends a turn where a selector would wait for sockets."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -52,7 +55,7 @@ class _Turns(selectors.BaseSelector):
         self._loop.end_turn(timeout)
         return []
 
-    # The loop registers the end of its own wake-up pipe, which nobody needs here.
+    # The loop registers its own wake-up pipe, which is not needed here.
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
