@@ -45,7 +45,8 @@ def names_in(document: str) -> list[str]:
 
 def commands(program: str) -> set[str]:
     """What the documents for users call of a program, in backticks or in indented lines."""
-    call = re.compile(rf"(?:`|^ {{4,}})(?:[A-Z_]+=\S+ )*(?:\S*/)?{program} ([a-z][a-z-]*)", re.MULTILINE)
+    before = r"(?:`|^ {4,})(?:[A-Z_]+=\S+ )*(?:\S*/)?"
+    call = re.compile(rf"{before}{program} ([a-z][a-z-]*)", re.MULTILINE)
     found = {name for each in FOR_USERS for name in call.findall((ROOT / each).read_text())}
     assert found
     return found
