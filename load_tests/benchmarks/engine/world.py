@@ -146,14 +146,14 @@ class World:
 
     # -- jobs
 
-    async def submit(self) -> JobRef:
-        """Store a job of the mall, as an order service's POST does; no round is woken."""
+    def submission(self) -> Submission:
+        """Return a new order of the mall."""
         now_ms = self.store.now_ms()
         number = next(self._numbers)
         name = f"job_{MARKET}.{number:026}"
         body = b'{"external_id": "ORD-%d"}' % number
         card = msgspec.msgpack.encode({"job": name, "stores": ["lego"], "parcels": 1})
-        submission = Submission(
+        return Submission(
             job=name,
             market=MARKET,
             service="bench",
@@ -167,8 +167,16 @@ class World:
             card=card,
             need=replace(_need(now_ms), lat=self.mall.lat + 0.02, lon=self.mall.lon + 0.05),
         )
+
+    async def submit(self) -> JobRef:
+        """Store a job of the mall, as an order service's POST does. Wakes no round."""
+        submission = self.submission()
         await self.store.jobs.submit(submission)
-        return JobRef(name, MALL)
+        return self.ref_of(submission)
+
+    def ref_of(self, submission: Submission) -> JobRef:
+        """Return the reference of a submission's job."""
+        return JobRef(submission.job, MALL)
 
     def wake(self) -> None:
         """Give the mall a round, as a submission does."""
