@@ -214,7 +214,7 @@ def wants_work(driver: Driver) -> bool:
 
 
 def is_bound_for(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> str | None:
-    """The mall that it is on its way to with room for more: PROTOCOL.md, "run"."""
+    """The mall that it is on its way to with room for more: docs/contract/protocol.md, "Offers"."""
     malls = {held.mall for held in driver.jobs}
     states = {seen.jobs[held.job].state for held in driver.jobs}
     has_room = len(driver.jobs) < min(policy.max_run_jobs, driver.vehicle.max_jobs)
@@ -223,7 +223,7 @@ def is_bound_for(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> str | 
 
 
 def may_be_asked(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> bool:
-    """Who may be offered something, whatever it holds: PROTOCOL.md, "Drivers"."""
+    """Who may be offered something, whatever it holds: docs/contract/protocol.md, "Offers"."""
     return (
         wants_work(driver)
         and driver.cool_until_ms <= seen.now

@@ -1,4 +1,4 @@
-"""A small model of what the store owes: PROTOCOL.md and S1–S14 in plain data, nothing of Redis.
+"""A small model of what the store owes: the protocol and S1–S14 in plain data, nothing of Redis.
 
 Each verb gives the verdict that the store must give, and changes the model as the store must
 change. Times are epoch milliseconds; ``model.now`` is the clock that the scripts are told.
