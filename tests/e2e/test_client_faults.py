@@ -21,7 +21,7 @@ def _token(**claims: object) -> str:
 
 
 @pytest.mark.finding("C17")
-async def test_half_open_socket_is_left_for_another(node: Node, place: Place) -> None:
+async def test_half_open_socket_is_replaced(node: Node, place: Place) -> None:
     async with (
         FaultProxy.to(node.port) as network,
         DriverClient(
@@ -54,7 +54,7 @@ async def test_node_answers_the_pings_of_an_idle_client(node: Node) -> None:
 
 
 @pytest.mark.finding("C16")
-async def test_provider_of_an_expiring_token_is_not_hammered(node: Node) -> None:
+async def test_token_provider_is_not_called_in_a_loop(node: Node) -> None:
     token = _token(exp=time.time() + 50)
     asked = 0
 
@@ -79,7 +79,7 @@ async def test_provider_of_an_expiring_token_is_not_hammered(node: Node) -> None
 
 
 @pytest.mark.finding("D13")
-async def test_wait_outlives_the_node_that_it_waits_at(
+async def test_wait_continues_after_its_node_is_lost(
     node: Node, start: Callable[..., Node], place: Place
 ) -> None:
     going = start()

@@ -52,7 +52,7 @@ async def orders(node: Node) -> AsyncIterator[OrderClient]:
 
 
 @pytest.mark.parametrize("subprotocol", [SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON])
-async def test_from_the_order_to_the_door(
+async def test_job_is_delivered_end_to_end(
     hire: Hire, orders: OrderClient, place: Place, subprotocol: str
 ) -> None:
     app = hire(subprotocol=subprotocol)
@@ -73,7 +73,9 @@ async def test_from_the_order_to_the_door(
     assert app.state == DriverState.AVAILABLE
 
 
-async def test_declined_goes_to_the_next(hire: Hire, orders: OrderClient, place: Place) -> None:
+async def test_declined_job_is_offered_to_the_next_driver(
+    hire: Hire, orders: OrderClient, place: Place
+) -> None:
     near, far = hire(), hire()
     await _go_online(near, place)
     await _go_online(far, place, metres=3_000)
@@ -121,7 +123,7 @@ async def test_reports_survive_a_kill_of_the_app(
     assert [entry.state for entry in done.timeline][-3:] == ["at_mall", "picked_up", "delivered"]
 
 
-async def test_custody_after_an_absence_that_cost_the_job(
+async def test_custody_claim_after_the_job_was_lost(
     hire: Hire, orders: OrderClient, place: Place
 ) -> None:
     app = hire()
@@ -139,7 +141,7 @@ async def test_custody_after_an_absence_that_cost_the_job(
     assert (await delivered).job_state == "delivered"
 
 
-async def test_a_token_is_renewed_before_it_expires(hire: Hire, place: Place) -> None:
+async def test_token_is_renewed_before_it_expires(hire: Hire, place: Place) -> None:
     name = f"client-{uuid.uuid4().hex[:12]}"
     given: list[str] = []
 
@@ -154,14 +156,16 @@ async def test_a_token_is_renewed_before_it_expires(hire: Hire, place: Place) ->
     await eventually(lambda: app.connected)
 
 
-async def test_a_token_of_another_role_stops(hire: Hire) -> None:
+async def test_token_of_another_role_stops(hire: Hire) -> None:
     app = hire(make_token("shop", "orders"))
     with pytest.raises(Stopped) as stopped:
         await app.online()
     assert stopped.value.close_code == 4503
 
 
-async def test_a_refused_answer_is_typed(hire: Hire, orders: OrderClient, place: Place) -> None:
+async def test_refused_request_raises_a_typed_error(
+    hire: Hire, orders: OrderClient, place: Place
+) -> None:
     app = hire()
     await _go_online(app, place)
     job = await orders.submit(place.order())
@@ -172,7 +176,7 @@ async def test_a_refused_answer_is_typed(hire: Hire, orders: OrderClient, place:
     assert refused.value.code == "offer_closed"
 
 
-async def test_the_order_service(orders: OrderClient, place: Place) -> None:
+async def test_async_order_client_works_end_to_end(orders: OrderClient, place: Place) -> None:
     order = place.order()
     first = await orders.submit(order, key="once")
     again = await orders.submit(order, key="once")
@@ -198,7 +202,7 @@ async def test_the_order_service(orders: OrderClient, place: Place) -> None:
     assert (await orders.market("phoenix")).malls
 
 
-def test_the_order_service_without_asyncio(node: Node, place: Place) -> None:
+def test_sync_order_client_works_end_to_end(node: Node, place: Place) -> None:
     token = make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders")
     with OrderClientSync(node.url, token) as orders:
         job = orders.submit(place.order())
@@ -207,7 +211,9 @@ def test_the_order_service_without_asyncio(node: Node, place: Place) -> None:
         assert orders.cancel(job.id).terminal
 
 
-async def test_an_operator(hire: Hire, node: Node, orders: OrderClient, place: Place) -> None:
+async def test_operator_client_works_end_to_end(
+    hire: Hire, node: Node, orders: OrderClient, place: Place
+) -> None:
     app = hire()
     changed: list[object] = []
     app.listen(changed.append)

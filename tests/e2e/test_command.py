@@ -31,7 +31,7 @@ def mallard(*args: str, **settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_tokens_one_a_line(tmp_path: Path) -> None:
+def test_tokens_are_printed_one_per_line(tmp_path: Path) -> None:
     done = mallard(
         "token",
         "driver",
@@ -67,7 +67,7 @@ def test_usage_and_configuration_errors_exit_2(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_secret_of_its_own_stays_on_loopback(tmp_path: Path) -> None:
+def test_generated_secret_is_allowed_on_loopback_only(tmp_path: Path) -> None:
     done = mallard("serve", "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path))
     assert done.returncode == 2, done
     node = start_node(tmp_path, None, MALLARD_SECRET="")
@@ -79,7 +79,7 @@ def test_a_secret_of_its_own_stays_on_loopback(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_restart_finds_everything_again(
+async def test_restart_keeps_all_data(
     tmp_path: Path, new_app: NewApp, new_shop: NewShop, place: Place
 ) -> None:
     node = start_node(tmp_path, None)
@@ -102,7 +102,7 @@ async def test_a_restart_finds_everything_again(
         node.stop()
 
 
-async def test_a_closed_mall(start: Start, new_shop: NewShop, place: Place) -> None:
+async def test_closed_mall_refuses_orders(start: Start, new_shop: NewShop, place: Place) -> None:
     shop = new_shop(on=start(embedded=True, MALLARD_OPENING_HOURS="on"))
     night = datetime.now(ZoneInfo("America/Phoenix")).replace(hour=4) + timedelta(days=2)
     body = place.order()
@@ -122,7 +122,7 @@ async def test_a_closed_mall(start: Start, new_shop: NewShop, place: Place) -> N
     assert abs(expires - (noon + timedelta(hours=20))) < timedelta(seconds=1)
 
 
-async def test_a_silent_position_is_out_of_matching(
+async def test_stale_position_excludes_from_matching(
     start: Start, new_app: NewApp, new_shop: NewShop, place: Place
 ) -> None:
     node = start(embedded=True, MALLARD_STALE_AFTER_S="1")

@@ -32,7 +32,7 @@ async def late(app: App, held: Frame) -> Frame:
     )
 
 
-async def test_drop_and_resume_finds_everything_again(
+async def test_reconnect_restores_everything(
     new_app: NewApp, shop: Shop, place: Place, encoding: str
 ) -> None:
     app = new_app(encoding)
@@ -49,7 +49,7 @@ async def test_drop_and_resume_finds_everything_again(
     assert (await app.step(held, "delivered"))["state"] == "available"
 
 
-async def test_an_offer_survives_its_socket(
+async def test_offer_survives_its_socket(
     new_app: NewApp, shop: Shop, place: Place, encoding: str
 ) -> None:
     app = new_app(encoding)
@@ -64,7 +64,7 @@ async def test_an_offer_survives_its_socket(
     await app.accept(welcome["offer"])
 
 
-async def test_a_lost_socket_is_out_of_matching_and_its_wish_comes_back(
+async def test_lost_socket_leaves_matching_until_reconnect(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app, other = new_app(), new_app()
@@ -80,7 +80,7 @@ async def test_a_lost_socket_is_out_of_matching_and_its_wish_comes_back(
     assert held["job"] == job["id"]
 
 
-async def test_its_wish_does_not_come_back_later(new_app: NewApp, place: Place) -> None:
+async def test_status_is_not_restored_after_the_resume_time(new_app: NewApp, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     await app.vanish()
@@ -89,7 +89,7 @@ async def test_its_wish_does_not_come_back_later(new_app: NewApp, place: Place) 
     assert (await app.hello())["state"] == "offline"
 
 
-async def test_a_driver_who_falls_silent_loses_its_job_to_the_next(
+async def test_silent_driver_loses_its_job_to_the_next(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     silent, other = new_app(), new_app()
@@ -110,7 +110,7 @@ async def test_a_driver_who_falls_silent_loses_its_job_to_the_next(
     assert (await shop.outcomes(job["id"]))[-2:] == ["silent", "accepted"]
 
 
-async def test_a_silent_driver_keeps_what_is_on_board(
+async def test_silent_driver_keeps_what_is_on_board(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     silent, other = new_app(), new_app()
@@ -129,7 +129,7 @@ async def test_a_silent_driver_keeps_what_is_on_board(
     await silent.step(held, "delivered")
 
 
-async def test_collected_in_a_basement_and_assigned_to_another_meanwhile(
+async def test_offline_pickup_wins_over_a_reassignment(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     silent, other = new_app(), new_app()
@@ -159,7 +159,7 @@ async def test_collected_in_a_basement_and_assigned_to_another_meanwhile(
     )
 
 
-async def test_collected_while_it_was_offered_to_another(
+async def test_offline_pickup_wins_over_an_offer(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     first, other = new_app(), new_app()
@@ -177,7 +177,7 @@ async def test_collected_while_it_was_offered_to_another(
     assert await other.refused("accept", offer=offer["offer"]) == "offer_closed"
 
 
-async def test_collected_while_it_was_looking_for_another(
+async def test_offline_pickup_wins_over_a_search(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -196,7 +196,7 @@ async def test_collected_while_it_was_looking_for_another(
     assert states.count("picked_up") == 1
 
 
-async def test_two_who_claim_it_move_nobody(
+async def test_late_claim_after_anothers_pickup_is_refused(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     first, second = new_app(), new_app()
@@ -211,7 +211,9 @@ async def test_two_who_claim_it_move_nobody(
     assert (await second.step(theirs, "delivered"))["job_state"] == "delivered"
 
 
-async def test_custody_does_not_undo_an_end(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_custody_claim_does_not_reopen_an_ended_job(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
     app = new_app()
     job, held = await accepted(app, shop, place)
     await shop.cancel(job["id"])
@@ -220,7 +222,7 @@ async def test_custody_does_not_undo_an_end(new_app: NewApp, shop: Shop, place: 
     assert await shop.state(job["id"]) == "cancelled"
 
 
-async def test_only_who_was_assigned_may_claim_it(
+async def test_only_an_earlier_holder_may_claim_custody(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     first, second, never = new_app(), new_app(), new_app()
@@ -240,7 +242,7 @@ async def test_only_who_was_assigned_may_claim_it(
     assert await shop.state(job["id"]) == "assigned"
 
 
-async def test_a_repeated_step_after_a_lost_reply(
+async def test_step_repeated_after_a_lost_reply_succeeds(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -254,7 +256,7 @@ async def test_a_repeated_step_after_a_lost_reply(
 
 @pytest.mark.finding("C9")
 @pytest.mark.parametrize("is_over_http", [False, True])
-async def test_a_winner_delivers_under_the_attempt_it_claimed(
+async def test_claimant_delivers_under_its_claimed_attempt(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place, encoding: str, *, is_over_http: bool
 ) -> None:
     """All of it was tapped without a network: the phone knows of no other attempt."""

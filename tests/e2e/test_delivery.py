@@ -18,7 +18,7 @@ async def taken(app: App, shop: Shop, place: Place, **changes: object) -> tuple[
     return job, held
 
 
-async def test_offered_accepted_delivered(
+async def test_job_is_offered_accepted_and_delivered(
     new_app: NewApp, shop: Shop, place: Place, encoding: str
 ) -> None:
     app = new_app(encoding)
@@ -74,7 +74,7 @@ async def test_offered_accepted_delivered(
     assert await shop.outcomes(job["id"]) == ["accepted"]
 
 
-async def test_picked_up_straight_from_assigned_writes_at_mall_too(
+async def test_pickup_from_assigned_also_records_at_mall(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -84,7 +84,7 @@ async def test_picked_up_straight_from_assigned_writes_at_mall_too(
     assert states[-3:] == ["assigned", "at_mall", "picked_up"]
 
 
-async def test_returned_to_the_store(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_parcel_is_returned_to_the_store(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     job, held = await taken(app, shop, place)
     await app.step(held, "picked_up")
@@ -98,7 +98,7 @@ async def test_returned_to_the_store(new_app: NewApp, shop: Shop, place: Place) 
     assert (job["state"], job["terminal"]) == ("returned", True)
 
 
-async def test_a_step_repeated_has_no_further_effect(
+async def test_step_repeated_has_no_further_effect(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -110,7 +110,7 @@ async def test_a_step_repeated_has_no_further_effect(
     assert len((await shop.job(job["id"]))["timeline"]) == 6
 
 
-async def test_give_up_returns_the_job_to_the_next_driver(
+async def test_given_up_job_is_offered_to_the_next_driver(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     first, second = new_app(), new_app()
@@ -148,9 +148,7 @@ async def test_steps_out_of_order_are_refused(new_app: NewApp, shop: Shop, place
     assert await shop.state(job["id"]) == "assigned"
 
 
-async def test_age_is_checked_where_the_job_requires_it(
-    new_app: NewApp, shop: Shop, place: Place
-) -> None:
+async def test_required_age_check_is_enforced(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app(equipment=["id_check"])
     vehicle = {"kind": "car", "max_jobs": 1, "max_weight_g": 9_000, "max_volume_l": 50}
     await app.online(*place.gate, vehicle={**vehicle, "equipment": ["id_check"]})
@@ -166,7 +164,7 @@ async def test_age_is_checked_where_the_job_requires_it(
     assert await shop.state(job["id"]) == "delivered"
 
 
-async def test_another_drivers_job_is_as_if_it_did_not_exist(
+async def test_job_of_another_driver_is_not_yours(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app, thief = new_app(), new_app()
@@ -178,7 +176,7 @@ async def test_another_drivers_job_is_as_if_it_did_not_exist(
     assert await shop.state(job["id"]) == "assigned"
 
 
-async def test_an_attempt_never_given_is_stale(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_attempt_never_given_is_stale(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     job, held = await taken(app, shop, place)
     for attempt in (held["attempt"] - 1, held["attempt"] + 1):
@@ -203,7 +201,7 @@ async def test_problem_holds_the_stores_other_jobs(
     assert offer["server_time_ms"] >= until
 
 
-async def test_a_problem_is_an_event_and_moves_nothing(
+async def test_problem_does_not_change_the_job_state(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -232,7 +230,7 @@ async def test_cancelled_by_the_service_before_pickup(
     assert reply["state"] == "available"
 
 
-async def test_a_full_car_is_not_asked(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_full_vehicle_gets_no_offer(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     _, held = await taken(app, shop, place)
     second = await shop.submit(place.order())

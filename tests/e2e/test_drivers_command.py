@@ -22,13 +22,13 @@ def _drivers(node: Node, *flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_they_drive_for_as_long_as_asked(node: Node) -> None:
+def test_drivers_command_runs_for_the_given_time(node: Node) -> None:
     done = _drivers(node, "--market", "las-vegas", "--count", "5", "--seconds", "2.5")
     assert done.returncode == 0, done.stderr
     assert "5 connected" in done.stdout
 
 
-def test_an_unknown_market_is_a_usage_error(node: Node) -> None:
+def test_unknown_market_is_a_usage_error(node: Node) -> None:
     done = _drivers(node, "--market", "atlantis")
     assert done.returncode == 2
     assert "phoenix" in done.stderr

@@ -23,7 +23,7 @@ FROZEN_MS = 3_000
 
 @pytest.mark.slow
 @pytest.mark.finding("B3")
-async def test_a_frozen_node_doubles_nothing_when_it_goes_on(
+async def test_resumed_node_duplicates_nothing(
     start: Start,
     new_app: NewApp,
     new_shop: NewShop,

@@ -17,7 +17,7 @@ def bearer(token: str) -> dict[str, str]:
     "header",
     [None, "Bearer", "Bearer nonsense", "Basic dXNlcjpwdw==", "Bearer a.b.c", "nonsense"],
 )
-async def test_nobody(node: Node, header: str | None) -> None:
+async def test_request_without_a_token_is_401(node: Node, header: str | None) -> None:
     async with http_client(node.url) as http:
         for method, path in (
             ("GET", "/v1/jobs"),
@@ -32,7 +32,7 @@ async def test_nobody(node: Node, header: str | None) -> None:
             assert_problem(await http.request(method, path, headers=headers), 401)
 
 
-async def test_tokens_that_are_not_good(node: Node) -> None:
+async def test_invalid_token_is_401(node: Node) -> None:
     async with http_client(node.url) as http:
         for claims in ({"exp": 1}, {"exp": None}, {"aud": "x"}, {"nbf": 4_000_000_000}):
             token = make_token("shop", "orders", **claims)
@@ -43,7 +43,9 @@ async def test_tokens_that_are_not_good(node: Node) -> None:
         assert response.status_code in {400, 401}
 
 
-async def test_roles(new_app: NewApp, shop: Shop, operator: Shop, node: Node, place: Place) -> None:
+async def test_role_without_permission_is_403(
+    new_app: NewApp, shop: Shop, operator: Shop, node: Node, place: Place
+) -> None:
     job = await shop.submit(place.order())
     path = f"/v1/jobs/{job['id']}"
     drivers = "/v1/markets/phoenix/drivers"
@@ -73,12 +75,12 @@ async def test_roles(new_app: NewApp, shop: Shop, operator: Shop, node: Node, pl
         assert_problem(response, response.status_code)
 
 
-async def test_no_such_thing(shop: Shop) -> None:
+async def test_unknown_resource_is_404(shop: Shop) -> None:
     for path in ("/v1/nothing", "/nothing", "/v2/jobs", "/v1/jobs/a/b/c", "/v1/markets/x/y"):
         assert_problem(await shop.http.get(path), 404)
 
 
-async def test_no_such_method(shop: Shop) -> None:
+async def test_unknown_method_is_405(shop: Shop) -> None:
     for method, path in (
         ("DELETE", "/v1/jobs"),
         ("PUT", "/v1/jobs/job_phoenix.01J"),
@@ -91,7 +93,7 @@ async def test_no_such_method(shop: Shop) -> None:
         assert response.headers["allow"]
 
 
-async def test_a_body_that_is_too_large(shop: Shop, place: Place) -> None:
+async def test_body_over_64_kib_is_413(shop: Shop, place: Place) -> None:
     body = place.order(metadata={"text": "x" * 65_536})
     assert_problem(await shop.post(body), 413)
 
@@ -103,13 +105,13 @@ async def test_a_body_that_is_too_large(shop: Shop, place: Place) -> None:
     assert_problem(response, 413)
 
 
-async def test_what_comes_later_says_so(shop: Shop, place: Place) -> None:
+async def test_unserved_operation_is_501(shop: Shop, place: Place) -> None:
     job = await shop.submit(place.order())
     for path in ("/v1/events?market=phoenix", f"/v1/jobs/{job['id']}/events"):
         assert_problem(await shop.http.get(path), 501, "not_implemented")
 
 
-async def test_open_to_all(node: Node) -> None:
+async def test_public_operations_need_no_token(node: Node) -> None:
     async with http_client(node.url) as http:
         for path in ("/livez", "/readyz"):
             assert (await http.get(path)).status_code == 200
@@ -131,7 +133,7 @@ async def test_open_to_all(node: Node) -> None:
             assert f"# TYPE {name.removesuffix('_total')}" in metrics.text, name
 
 
-async def test_documents(node: Node) -> None:
+async def test_documents_equal_the_published_ones(node: Node) -> None:
     async with http_client(node.url) as http:
         openapi = (await http.get("/openapi.json")).json()
         asyncapi = (await http.get("/asyncapi.json")).json()
@@ -163,7 +165,7 @@ async def test_documents(node: Node) -> None:
         assert name in listed, name
 
 
-async def test_an_operator_may_submit_and_quote(new_shop: NewShop, place: Place) -> None:
+async def test_operator_may_submit_and_quote(new_shop: NewShop, place: Place) -> None:
     operator = new_shop("operator")
     job = await operator.submit(place.order())
     assert (await operator.cancel(job["id"])).status_code == 200

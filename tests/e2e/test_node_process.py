@@ -114,7 +114,9 @@ def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Pa
 
 
 @pytest.mark.finding("A4")
-def test_connections_end_below_the_limit_of_files(processes: list[Process], tmp_path: Path) -> None:
+def test_connections_stay_below_the_descriptor_limit(
+    processes: list[Process], tmp_path: Path
+) -> None:
     node = Process(tmp_path, files=200)
     processes.append(node)
     token = make_token("shop", "orders")

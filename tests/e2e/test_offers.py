@@ -13,7 +13,7 @@ DECLINED_WITHIN_MS = 100
 LIMIT_WITHIN_MS = 250
 
 
-async def test_an_offer_tells_nothing_private(
+async def test_offer_has_no_private_data(
     new_app: NewApp, shop: Shop, place: Place, encoding: str
 ) -> None:
     app = new_app(encoding)
@@ -40,7 +40,7 @@ async def test_an_offer_tells_nothing_private(
     assert "pickup_code" not in short["stores"][0]
 
 
-async def test_declined_goes_to_the_next_driver(
+async def test_declined_job_goes_to_the_next_driver(
     new_app: NewApp, shop: Shop, place: Place, encoding: str
 ) -> None:
     near, far = new_app(encoding), new_app(encoding)
@@ -61,7 +61,7 @@ async def test_declined_goes_to_the_next_driver(
     assert near.waiting("offer") == []
 
 
-async def test_unanswered_goes_to_the_next_driver(
+async def test_unanswered_job_goes_to_the_next_driver(
     new_app: NewApp, shop: Shop, place: Place, encoding: str
 ) -> None:
     near, far = new_app(encoding), new_app(encoding)
@@ -80,7 +80,7 @@ async def test_unanswered_goes_to_the_next_driver(
     assert await shop.outcomes(job["id"]) == ["expired", "accepted"]
 
 
-async def test_unacknowledged_is_withdrawn_and_goes_to_the_next_driver(
+async def test_unacknowledged_offer_goes_to_the_next_driver(
     new_app: NewApp, shop: Shop, place: Place, encoding: str
 ) -> None:
     deaf, far = new_app(encoding), new_app(encoding)
@@ -98,7 +98,7 @@ async def test_unacknowledged_is_withdrawn_and_goes_to_the_next_driver(
     await far.accept(second)
 
 
-async def test_unacknowledged_is_out_of_matching_until_the_next_frame(
+async def test_unacknowledged_offer_excludes_until_the_next_frame(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     deaf = new_app()
@@ -120,7 +120,7 @@ async def test_unacknowledged_is_out_of_matching_until_the_next_frame(
     assert await shop.state(first["id"]) == "queued"
 
 
-async def test_all_declined_waits_for_a_new_driver(
+async def test_job_declined_by_all_waits_for_a_new_driver(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     first, late = new_app(), new_app()
@@ -136,7 +136,7 @@ async def test_all_declined_waits_for_a_new_driver(
     assert first.waiting("offer") == []
 
 
-async def test_nobody_is_there_then_somebody_comes(
+async def test_waiting_job_is_offered_to_a_new_driver(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     job = await shop.submit(place.order())
@@ -147,7 +147,7 @@ async def test_nobody_is_there_then_somebody_comes(
     assert held["job"] == job["id"]
 
 
-async def test_cooling_down_after_a_decline(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_driver_cools_down_after_a_decline(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     await shop.submit(place.order())
@@ -178,9 +178,7 @@ async def test_repeated_answers_get_the_first_answer(
     assert await other.refused("decline", offer=offer["offer"]) in {"offer_closed", "wrong_state"}
 
 
-async def test_a_first_answer_survives_the_socket(
-    new_app: NewApp, shop: Shop, place: Place
-) -> None:
+async def test_first_answer_survives_the_socket(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     await shop.submit(place.order())
@@ -192,7 +190,7 @@ async def test_a_first_answer_survives_the_socket(
     await app.step(held, "at_mall")
 
 
-async def test_a_first_answer_survives_the_jobs_end(
+async def test_first_answer_survives_the_end_of_the_job(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -207,7 +205,7 @@ async def test_a_first_answer_survives_the_jobs_end(
     assert await shop.state(job["id"]) == "delivered"
 
 
-async def test_another_drivers_offer_is_as_if_it_did_not_exist(
+async def test_offer_of_another_driver_is_not_yours(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app, thief = new_app(), new_app()
@@ -235,7 +233,7 @@ async def test_accept_implies_the_acknowledgement(
     assert await shop.state(job["id"]) == "assigned"
 
 
-async def test_cancelled_while_it_is_offered(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_cancel_closes_a_live_offer(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     job = await shop.submit(place.order())
@@ -250,7 +248,7 @@ async def test_cancelled_while_it_is_offered(new_app: NewApp, shop: Shop, place:
     assert held["job"] == job["id"]
 
 
-async def test_the_nearest_driver_is_asked_first(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_nearest_driver_is_offered_first(new_app: NewApp, shop: Shop, place: Place) -> None:
     far, near = new_app(), new_app()
     await far.online(*place.north(4_000))
     await near.online(*place.north(100))
@@ -259,7 +257,7 @@ async def test_the_nearest_driver_is_asked_first(new_app: NewApp, shop: Shop, pl
     assert far.waiting("offer") == []
 
 
-async def test_who_is_out_of_reach_or_unequipped_is_not_asked(
+async def test_unreachable_or_unequipped_driver_gets_no_offer(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     away, small, plain = new_app(), new_app(), new_app()

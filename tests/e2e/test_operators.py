@@ -37,7 +37,7 @@ async def near(operator: Shop, lat: float, lon: float, radius_m: int) -> dict[st
     return {item["driver"]: item for item in items}
 
 
-async def test_drivers_near_a_place(
+async def test_drivers_are_listed_near_a_point(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     busy, idle, paused = new_app(), new_app(), new_app()
@@ -57,7 +57,7 @@ async def test_drivers_near_a_place(
     assert abs(wider[idle.driver]["lat"] - place.north(1_000)[0]) < 1e-4
 
 
-async def test_bad_places(operator: Shop) -> None:
+async def test_invalid_point_is_refused(operator: Shop) -> None:
     for params in (
         {"near": "91,0"},
         {"near": "nan,0"},
@@ -70,7 +70,9 @@ async def test_bad_places(operator: Shop) -> None:
         assert_problem(response, response.status_code)
 
 
-async def test_assign(new_app: NewApp, shop: Shop, operator: Shop, place: Place) -> None:
+async def test_operator_assigns_a_job(
+    new_app: NewApp, shop: Shop, operator: Shop, place: Place
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     await app.must("status", state="paused")
@@ -84,7 +86,7 @@ async def test_assign(new_app: NewApp, shop: Shop, operator: Shop, place: Place)
     await app.step({"job": job["id"], "attempt": told["attempt"]}, "delivered")
 
 
-async def test_assign_takes_it_from_whoever_has_it(
+async def test_assign_takes_the_job_from_its_holder(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     holder, asked, chosen = new_app(), new_app(), new_app()
@@ -116,7 +118,9 @@ async def test_assign_takes_it_from_whoever_has_it(
     assert await asked.refused("accept", offer=offer["offer"]) == "offer_closed"
 
 
-async def test_assign_to_nobody(shop: Shop, operator: Shop, place: Place) -> None:
+async def test_assign_to_an_unknown_driver_is_refused(
+    shop: Shop, operator: Shop, place: Place
+) -> None:
     job = await shop.submit(place.order())
     response = await operator.http.post(
         f"/v1/jobs/{job['id']}/assign", json={"driver": "driver-who-never-was"}
@@ -126,7 +130,7 @@ async def test_assign_to_nobody(shop: Shop, operator: Shop, place: Place) -> Non
     assert await shop.state(job["id"]) == "queued"
 
 
-async def test_unassign_and_the_driver_is_not_asked_again(
+async def test_unassigned_driver_gets_no_further_offer(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -146,7 +150,7 @@ async def test_unassign_and_the_driver_is_not_asked_again(
     assert_problem(response, 409, "wrong_state")
 
 
-async def test_close_what_is_on_board(
+async def test_operator_closes_a_job_on_board(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -183,7 +187,7 @@ async def test_suspend_and_resume(
     assert (await app.expect("offer"))["jobs"][0]["job"] == job["id"]
 
 
-async def test_suspended_with_a_live_offer_and_with_jobs(
+async def test_suspension_withdraws_an_offer_and_keeps_jobs(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -205,7 +209,7 @@ async def test_suspended_with_a_live_offer_and_with_jobs(
     assert await shop.state(job["id"]) == "queued"
 
 
-async def test_suspend_nobody(operator: Shop) -> None:
+async def test_suspend_of_an_unknown_driver_is_404(operator: Shop) -> None:
     assert_problem(await on_driver(operator, "never-was", "suspend", reason="x"), 404)
     response = await operator.http.post(
         "/v1/markets/atlantis/drivers/x/suspend", json={"reason": "x"}

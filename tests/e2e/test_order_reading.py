@@ -36,7 +36,7 @@ async def test_pages_newest_first(shop: Shop, place: Place) -> None:
     assert [job["id"] for job in (await listed(shop))["items"]] == jobs[::-1]
 
 
-async def test_filters(shop: Shop, place: Place) -> None:
+async def test_filters_select_jobs(shop: Shop, place: Place) -> None:
     kept = await shop.submit(place.order())
     dropped = await shop.submit(place.order())
     await shop.cancel(dropped["id"])
@@ -53,7 +53,7 @@ async def test_filters(shop: Shop, place: Place) -> None:
         assert [job["id"] for job in page["items"]] == expected, params
 
 
-async def test_bad_filters(shop: Shop) -> None:
+async def test_invalid_filters_are_refused(shop: Shop) -> None:
     for params in (
         {"limit": 201},
         {"limit": 0},
@@ -70,9 +70,7 @@ async def test_bad_filters(shop: Shop) -> None:
     assert (await listed(shop, limit=200))["items"] == []
 
 
-async def test_another_services_job_does_not_exist(
-    shop: Shop, new_shop: NewShop, place: Place
-) -> None:
+async def test_job_of_another_service_is_404(shop: Shop, new_shop: NewShop, place: Place) -> None:
     job, other = await shop.submit(place.order()), new_shop()
     path = f"/v1/jobs/{job['id']}"
     assert_problem(await other.http.get(path), 404)
@@ -89,14 +87,14 @@ async def test_another_services_job_does_not_exist(
     assert await shop.state(job["id"]) == "queued"
 
 
-async def test_an_operator_sees_all(shop: Shop, operator: Shop, place: Place) -> None:
+async def test_operator_sees_all(shop: Shop, operator: Shop, place: Place) -> None:
     job = await shop.submit(place.order())
     assert (await operator.job(job["id"]))["id"] == job["id"]
     page = await listed(operator, external_id=job["external_id"], market="phoenix")
     assert [item["id"] for item in page["items"]] == [job["id"]]
 
 
-async def test_a_quote_stores_nothing(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_quote_stores_nothing(new_app: NewApp, shop: Shop, place: Place) -> None:
     body = place.order()
     response = await shop.http.post("/v1/quotes", json=body)
     assert response.status_code == 200, response.text
@@ -119,7 +117,7 @@ async def test_a_quote_stores_nothing(new_app: NewApp, shop: Shop, place: Place)
     await shop.submit(body)
 
 
-async def test_explain_numbers_the_drivers_for_a_service_and_names_them_for_an_operator(
+async def test_explain_numbers_drivers_for_services(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     near, far, small = new_app(), new_app(), new_app()
@@ -152,7 +150,7 @@ async def test_explain_numbers_the_drivers_for_a_service_and_names_them_for_an_o
     assert by_driver[small.driver]["why_not"]
 
 
-async def test_explain_of_a_job_that_nobody_could_take(shop: Shop, place: Place) -> None:
+async def test_explain_of_a_job_without_eligible_drivers(shop: Shop, place: Place) -> None:
     job = await shop.submit(place.order())
     await considered(shop, job["id"])
     explanation = await shop.explain(job["id"])
@@ -160,7 +158,7 @@ async def test_explain_of_a_job_that_nobody_could_take(shop: Shop, place: Place)
     assert explanation["candidates"] == []
 
 
-async def test_markets(shop: Shop) -> None:
+async def test_markets_are_listed_and_read(shop: Shop) -> None:
     response = await shop.http.get("/v1/markets")
     assert response.status_code == 200
     found = response.json()

@@ -88,7 +88,9 @@ RULES: list[tuple[str, Spoil, str]] = [
 @pytest.mark.parametrize(
     ("spoil", "pointer"), [rule[1:] for rule in RULES], ids=[rule[0] for rule in RULES]
 )
-async def test_refused_with_a_pointer(shop: Shop, place: Place, spoil: Spoil, pointer: str) -> None:
+async def test_invalid_field_has_its_pointer(
+    shop: Shop, place: Place, spoil: Spoil, pointer: str
+) -> None:
     body = place.order()
     spoil(body)
     found = pointers(await shop.post(body))
@@ -98,7 +100,7 @@ async def test_refused_with_a_pointer(shop: Shop, place: Place, spoil: Spoil, po
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400])
-async def test_numbers_that_are_not_finite(shop: Shop, place: Place, text: str) -> None:
+async def test_infinite_number_is_refused(shop: Shop, place: Place, text: str) -> None:
     raw = shop.http.build_request("POST", "/v1/jobs", json=place.order()).content
     spoiled = raw.replace(b'"volume_l":6', f'"volume_l":{text}'.encode())
     assert spoiled != raw
@@ -116,7 +118,7 @@ async def test_numbers_that_are_not_finite(shop: Shop, place: Place, text: str) 
     [b"", b"{", b"[" * 3000, b'"text"', b"null", b"[]", b'{"a":1,"a":2}', b"\xff\xfe"],
     ids=repr,
 )
-async def test_bodies_that_are_no_job(shop: Shop, raw: bytes) -> None:
+async def test_body_that_is_not_a_job_is_refused(shop: Shop, raw: bytes) -> None:
     response = await shop.http.post(
         "/v1/jobs",
         content=raw,
@@ -131,12 +133,12 @@ async def test_every_error_at_once_or_at_least_one(shop: Shop, place: Place) -> 
     assert pointers(await shop.post(body)) & {"/driver", "/attempt"}
 
 
-async def test_ids_of_jobs_are_checked(shop: Shop) -> None:
+async def test_malformed_job_id_is_404(shop: Shop) -> None:
     for job in ("job_phoenix.{x}", "*", "x" * 300, "job_atlantis.01J", "job_phoenix.01J"):
         assert_problem(await shop.http.get(f"/v1/jobs/{job}"), 404)
 
 
-async def test_the_stores_order_is_free_but_not_twice_the_same(shop: Shop, place: Place) -> None:
+async def test_stores_may_come_in_any_order_without_duplicates(shop: Shop, place: Place) -> None:
     body = place.order()
     body["pickup"]["stores"] *= 2
     response = await shop.post(body)

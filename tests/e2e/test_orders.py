@@ -15,7 +15,7 @@ from tests.e2e.shop import Shop, assert_problem, considered, soon
 from tests.support import eventually
 
 
-async def test_submit(shop: Shop, place: Place) -> None:
+async def test_submitted_job_is_queued(shop: Shop, place: Place) -> None:
     body = place.order(requires=["id_check"], priority=3, metadata={"basket": "77"})
     response = await shop.post(body)
     assert response.status_code == 201
@@ -43,7 +43,7 @@ async def test_submit(shop: Shop, place: Place) -> None:
     assert await shop.job(response.headers["location"].rpartition("/")[2])
 
 
-async def test_the_contracts_own_example(shop: Shop) -> None:
+async def test_example_of_the_contract_is_accepted(shop: Shop) -> None:
     job = await shop.submit(
         {
             "external_id": f"ORD-{uuid.uuid4().hex}",
@@ -79,7 +79,7 @@ async def test_the_contracts_own_example(shop: Shop) -> None:
     assert job["attempt"] in {0, 1}
 
 
-async def test_defaults(shop: Shop, place: Place) -> None:
+async def test_defaults_are_filled_in(shop: Shop, place: Place) -> None:
     body = place.order()
     del body["pickup"]["window_end"]
     del body["dropoff"]["deadline"]
@@ -107,7 +107,7 @@ async def test_repeat_gives_the_same_job(shop: Shop, place: Place) -> None:
     assert (third.status_code, third.json()["state"]) == (201, "cancelled")
 
 
-async def test_repeats_at_once_make_one_job(shop: Shop, place: Place) -> None:
+async def test_concurrent_repeats_create_one_job(shop: Shop, place: Place) -> None:
     body, key = place.order(), uuid.uuid4().hex
     answers = await asyncio.gather(*(shop.post(body, key) for _ in range(8)))
     assert {answer.status_code for answer in answers} == {201}
@@ -116,13 +116,13 @@ async def test_repeats_at_once_make_one_job(shop: Shop, place: Place) -> None:
     assert replayed.count(None) == 1
 
 
-async def test_the_same_key_with_another_body(shop: Shop, place: Place) -> None:
+async def test_same_key_with_another_body_is_refused(shop: Shop, place: Place) -> None:
     key = uuid.uuid4().hex
     await shop.post(place.order(), key)
     assert_problem(await shop.post(place.order(), key), 422, "idempotency_mismatch")
 
 
-async def test_only_a_201_uses_a_key_up(shop: Shop, place: Place) -> None:
+async def test_only_a_201_consumes_the_key(shop: Shop, place: Place) -> None:
     key = uuid.uuid4().hex
     bad = place.order()
     bad["pickup"]["mall"] = "no-such-mall"
@@ -130,7 +130,7 @@ async def test_only_a_201_uses_a_key_up(shop: Shop, place: Place) -> None:
     assert (await shop.post(place.order(), key)).status_code == 201
 
 
-async def test_a_key_belongs_to_its_service(new_shop: NewShop, place: Place) -> None:
+async def test_key_belongs_to_its_service(new_shop: NewShop, place: Place) -> None:
     key = uuid.uuid4().hex
     first = await new_shop().post(place.order(), key)
     second = await new_shop().post(place.order(), key)
@@ -138,13 +138,13 @@ async def test_a_key_belongs_to_its_service(new_shop: NewShop, place: Place) -> 
     assert first.json()["id"] != second.json()["id"]
 
 
-async def test_no_key(shop: Shop, place: Place) -> None:
+async def test_missing_key_is_refused(shop: Shop, place: Place) -> None:
     response = await shop.http.post("/v1/jobs", json=place.order())
     assert_problem(response, 400, "idempotency_key_missing")
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"a b", b"caf\xe9"])
-async def test_bad_key(shop: Shop, place: Place, key: bytes) -> None:
+async def test_malformed_key_is_refused(shop: Shop, place: Place, key: bytes) -> None:
     response = await shop.http.post(
         "/v1/jobs", json=place.order(), headers=[(b"Idempotency-Key", key)]
     )
@@ -152,11 +152,13 @@ async def test_bad_key(shop: Shop, place: Place, key: bytes) -> None:
     assert_problem(response, response.status_code)
 
 
-async def test_the_longest_key(shop: Shop, place: Place) -> None:
+async def test_longest_key_is_accepted(shop: Shop, place: Place) -> None:
     assert (await shop.post(place.order(), uuid.uuid4().hex + "!" * 223)).status_code == 201
 
 
-async def test_an_external_id_twice(shop: Shop, place: Place, new_shop: NewShop) -> None:
+async def test_duplicate_external_id_is_refused(
+    shop: Shop, place: Place, new_shop: NewShop
+) -> None:
     body = place.order()
     job = await shop.submit(body)
     problem = assert_problem(await shop.post(body), 409, "duplicate_external_id")
@@ -168,7 +170,7 @@ async def test_an_external_id_twice(shop: Shop, place: Place, new_shop: NewShop)
     assert again["id"] != job["id"]
 
 
-async def test_an_external_id_stays_taken_by_what_was_delivered(
+async def test_external_id_of_a_delivered_job_stays_taken(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app, body = new_app(), place.order()
@@ -180,7 +182,7 @@ async def test_an_external_id_stays_taken_by_what_was_delivered(
     assert_problem(await shop.post(body), 409, "duplicate_external_id")
 
 
-async def test_cancel(shop: Shop, place: Place) -> None:
+async def test_waiting_job_is_cancelled(shop: Shop, place: Place) -> None:
     job = await shop.submit(place.order())
     for _ in range(2):
         response = await shop.cancel(job["id"], "out of stock")
@@ -192,7 +194,7 @@ async def test_cancel(shop: Shop, place: Place) -> None:
     assert [entry["state"] for entry in cancelled["timeline"]].count("cancelled") == 1
 
 
-async def test_not_cancellable_from_pickup_on(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_job_on_board_is_not_cancellable(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     job = await shop.submit(place.order())
@@ -206,7 +208,7 @@ async def test_not_cancellable_from_pickup_on(new_app: NewApp, shop: Shop, place
     assert_problem(await shop.cancel(job["id"]), 409, "not_cancellable")
 
 
-async def test_wait_for_a_driver(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_wait_ends_with_the_assignment(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     waiting = asyncio.create_task(shop.submit(place.order(), wait_s=10))
@@ -217,7 +219,7 @@ async def test_wait_for_a_driver(new_app: NewApp, shop: Shop, place: Place) -> N
     assert job["state"] == "assigned"
 
 
-async def test_wait_for_an_end(shop: Shop, place: Place) -> None:
+async def test_wait_ends_with_the_job(shop: Shop, place: Place) -> None:
     job = await shop.submit(place.order())
     waiting = asyncio.create_task(shop.job(job["id"], wait_s=10))
     await considered(shop, job["id"])
@@ -226,7 +228,7 @@ async def test_wait_for_an_end(shop: Shop, place: Place) -> None:
     assert (await asyncio.wait_for(waiting, 2))["state"] == "cancelled"
 
 
-async def test_wait_has_an_end(shop: Shop, place: Place) -> None:
+async def test_wait_ends_after_its_time(shop: Shop, place: Place) -> None:
     started_ms = now_ms()
     job = await shop.submit(place.order(), wait_s=1)
     assert job["state"] == "queued"
@@ -237,7 +239,9 @@ async def test_wait_has_an_end(shop: Shop, place: Place) -> None:
         assert_problem(response, response.status_code)
 
 
-async def test_scheduled_until_it_is_ready(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_job_is_scheduled_until_it_is_ready(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     body = place.order()
@@ -255,7 +259,7 @@ async def test_scheduled_until_it_is_ready(new_app: NewApp, shop: Shop, place: P
     await app.accept(offer)
 
 
-async def test_ready_of_a_store_that_it_does_not_visit(shop: Shop, place: Place) -> None:
+async def test_ready_of_another_store_is_refused(shop: Shop, place: Place) -> None:
     job = await shop.submit(place.order())
     for body in (
         {"store": place.stores[1], "ready_at": soon()},
@@ -267,7 +271,7 @@ async def test_ready_of_a_store_that_it_does_not_visit(shop: Shop, place: Place)
         assert_problem(response, 422)
 
 
-async def test_nobody_could_take_it_in_time(shop: Shop, place: Place) -> None:
+async def test_job_without_a_driver_in_time_expires(shop: Shop, place: Place) -> None:
     body = place.order()
     body["pickup"]["window_end"] = soon(seconds=2)
     job = await shop.submit(body)
@@ -296,7 +300,7 @@ async def test_driver_who_cannot_collect_in_time_gets_no_offer(
     assert not [frame for frame in app.frames if frame["type"] == "offer"]
 
 
-async def test_two_stores_of_one_mall(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_order_may_name_two_stores(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     body = place.order()

@@ -9,7 +9,9 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Shop
 
 
-async def test_a_hundred_accepts_of_one_offer(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_concurrent_accepts_of_one_offer_agree(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     job = await shop.submit(place.order())
@@ -56,9 +58,7 @@ async def test_accept_races_decline(new_app: NewApp, shop: Shop, place: Place) -
 
 
 @pytest.mark.parametrize("lead_ms", [-5, 0, 5])
-async def test_accept_at_the_very_end(
-    new_app: NewApp, shop: Shop, place: Place, lead_ms: int
-) -> None:
+async def test_accept_races_expiry(new_app: NewApp, shop: Shop, place: Place, lead_ms: int) -> None:
     app = new_app()
     await app.online(*place.gate)
     job = await shop.submit(place.order())
@@ -77,7 +77,7 @@ async def test_accept_at_the_very_end(
         assert await shop.state(job["id"]) == "queued"
 
 
-async def test_many_jobs_and_many_drivers(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_many_jobs_are_assigned_once_each(new_app: NewApp, shop: Shop, place: Place) -> None:
     apps = [new_app() for _ in range(10)]
     await asyncio.gather(*(app.online(*place.north(50.0 * n)) for n, app in enumerate(apps)))
     jobs = await asyncio.gather(*(shop.submit(place.order()) for _ in apps))

@@ -20,7 +20,7 @@ WIDE = "[policy]\nmax_radius_m = 25000\noffer_timeout_ms = 9000\n"
 SHOP = '  { id = "kiosk", name = "Kiosk", gate = "north", floor = 1, walk_s = 60 },\n'
 
 
-async def test_edited_files_are_taken_over_and_broken_ones_are_not(
+async def test_valid_files_are_reloaded_and_broken_ones_refused(
     start: Callable[..., Node], new_app: NewApp, new_shop: NewShop, tmp_path: Path
 ) -> None:
     config, folder = tmp_path / "mallard.toml", tmp_path / "places"

@@ -49,7 +49,7 @@ async def given(van: App, shop: Shop, operator: Shop, place: Place, count: int) 
     return told
 
 
-async def test_several_jobs_in_hand_each_go_their_own_way(
+async def test_held_jobs_progress_independently(
     van: App, shop: Shop, operator: Shop, place: Place
 ) -> None:
     await van.hello(vehicle=VAN)
@@ -74,7 +74,7 @@ async def test_several_jobs_in_hand_each_go_their_own_way(
     assert await shop.outcomes(third["job"]) == ["gave_up"]
 
 
-async def test_a_lost_socket_finds_its_whole_run_again(
+async def test_reconnect_restores_the_complete_run(
     van: App, shop: Shop, operator: Shop, place: Place
 ) -> None:
     await van.hello(vehicle=VAN)
@@ -92,7 +92,7 @@ async def test_a_lost_socket_finds_its_whole_run_again(
     assert welcome["state"] == "on_run"
 
 
-async def test_who_falls_silent_keeps_what_is_on_board(
+async def test_silent_driver_keeps_parcels_on_board(
     van: App, shop: Shop, operator: Shop, place: Place
 ) -> None:
     await van.hello(vehicle=VAN)
@@ -111,7 +111,7 @@ async def test_who_falls_silent_keeps_what_is_on_board(
     assert await shop.state(run[2]["job"]) == "queued"
 
 
-async def test_all_that_it_collects_there_arrives_with_it(
+async def test_arrival_by_geofence_covers_the_whole_run(
     van: App, shop: Shop, operator: Shop, place: Place
 ) -> None:
     await van.hello(vehicle=VAN)
@@ -140,7 +140,7 @@ async def offered(van: App, shop: Shop, place: Place, count: int) -> tuple[list[
     return jobs, offer
 
 
-async def test_a_run_is_offered_accepted_and_delivered(van: App, shop: Shop, place: Place) -> None:
+async def test_run_is_offered_accepted_and_delivered(van: App, shop: Shop, place: Place) -> None:
     jobs, offer = await offered(van, shop, place, 2)
     assert offer["attempt"] == max(short["attempt"] for short in offer["jobs"])
     assert "Secret Street" not in str(offer)
@@ -173,7 +173,7 @@ async def test_one_job_of_an_offered_run_is_cancelled(van: App, shop: Shop, plac
 
 
 @pytest.mark.parametrize("takes", [True, False])
-async def test_one_more_is_offered_on_the_way(
+async def test_add_on_is_offered_on_the_way(
     van: App, shop: Shop, place: Place, *, takes: bool
 ) -> None:
     _, offer = await offered(van, shop, place, 1)

@@ -38,7 +38,7 @@ async def too_many_frames(new_app: NewApp) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-async def test_closings_of_time(new_app: NewApp) -> None:
+async def test_timeouts_close_the_socket(new_app: NewApp) -> None:
     silent, expired, chatty = await asyncio.gather(
         no_hello(new_app), token_expired(new_app), too_many_frames(new_app)
     )

@@ -27,7 +27,7 @@ def packed(**frame: Any) -> bytes:
     return bytes(msgpack.packb(frame))
 
 
-async def test_token_in_hello_or_in_the_header(new_app: NewApp, encoding: str) -> None:
+async def test_token_is_accepted_in_hello_or_header(new_app: NewApp, encoding: str) -> None:
     app = new_app(encoding)
     await app.hello()
     await app.close()
@@ -38,7 +38,7 @@ async def test_token_in_hello_or_in_the_header(new_app: NewApp, encoding: str) -
     assert abs(welcome["token_expires_ms"] - (time.time() + 3600) * 1000) < 60_000
 
 
-async def test_no_token_at_all(new_app: NewApp) -> None:
+async def test_missing_token_closes_the_socket(new_app: NewApp) -> None:
     app = new_app()
     assert await close_code_of(app, packed(type="hello")) == 4501
 
@@ -54,17 +54,17 @@ async def test_no_token_at_all(new_app: NewApp) -> None:
     ],
     ids=str,
 )
-async def test_a_token_that_is_not_good(new_app: NewApp, claims: dict[str, Any]) -> None:
+async def test_invalid_token_closes_the_socket(new_app: NewApp, claims: dict[str, Any]) -> None:
     app = new_app(**claims)
     assert await close_code_of(app, packed(type="hello", token=app.token)) == 4501
 
 
-async def test_an_expired_token(new_app: NewApp) -> None:
+async def test_expired_token_closes_the_socket(new_app: NewApp) -> None:
     app = new_app(exp=1_600_000_000)
     assert await close_code_of(app, packed(type="hello", token=app.token)) == 4005
 
 
-async def test_a_token_of_nobody(new_app: NewApp) -> None:
+async def test_token_without_a_subject_closes_the_socket(new_app: NewApp) -> None:
     app = new_app()
     forged = str(app.token)[:-4] + "AAAA"
     for token in (forged, "x.y.z", "nonsense"):
@@ -77,7 +77,7 @@ async def test_a_token_of_nobody(new_app: NewApp) -> None:
     [{"role": "orders"}, {"role": "operator"}, {"market": "atlantis"}],
     ids=str,
 )
-async def test_a_good_token_of_the_wrong_role_or_market(
+async def test_wrong_role_or_market_closes_the_socket(
     new_app: NewApp, claims: dict[str, Any]
 ) -> None:
     app = new_app()
@@ -101,11 +101,11 @@ async def test_a_good_token_of_the_wrong_role_or_market(
     ],
     ids=repr,
 )
-async def test_a_first_frame_that_is_no_hello(new_app: NewApp, frame: str | bytes) -> None:
+async def test_first_frame_must_be_hello(new_app: NewApp, frame: str | bytes) -> None:
     assert await close_code_of(new_app(), frame) == 4500
 
 
-async def test_a_later_frame_that_cannot_be_decoded(new_app: NewApp, encoding: str) -> None:
+async def test_undecodable_frame_closes_the_socket(new_app: NewApp, encoding: str) -> None:
     app = new_app(encoding)
     await app.hello()
     await app.socket.send('{"type": "pong"' if encoding == "json" else b"\xc1")
@@ -117,21 +117,21 @@ async def test_a_later_frame_that_cannot_be_decoded(new_app: NewApp, encoding: s
     ['{"type":"pong","a":NaN}', "[" * 2000, '{"type":"pong","type":"pong"}', "null", b"\x80"],
     ids=lambda frame: repr(frame)[:30],
 )
-async def test_hostile_json(new_app: NewApp, frame: str | bytes) -> None:
+async def test_hostile_json_closes_the_socket(new_app: NewApp, frame: str | bytes) -> None:
     app = new_app("json")
     await app.hello()
     await app.socket.send(frame)
     assert await app.close_code() == 4500
 
 
-async def test_a_frame_that_is_too_big(new_app: NewApp, encoding: str) -> None:
+async def test_too_big_frame_closes_the_socket(new_app: NewApp, encoding: str) -> None:
     app = new_app(encoding)
     await app.hello()
     await app.send("problem", id=1, kind="unsafe", text="x" * 20_000)
     assert await app.close_code() == 1009
 
 
-async def test_no_common_subprotocol(node: Node, new_app: NewApp) -> None:
+async def test_no_common_subprotocol_closes_the_socket(node: Node, new_app: NewApp) -> None:
     for offered in (None, [Subprotocol("mallard.v9.xml")]):
         async with connect(
             f"{node.socket_url}/v1/driver", subprotocols=offered, proxy=None
@@ -141,7 +141,7 @@ async def test_no_common_subprotocol(node: Node, new_app: NewApp) -> None:
 
 
 @pytest.mark.parametrize("query", ["?token=abc", "?x=1"])
-async def test_no_query_string(new_app: NewApp, query: str) -> None:
+async def test_query_string_is_refused(new_app: NewApp, query: str) -> None:
     app = new_app()
     with pytest.raises(InvalidStatus) as refusal:
         await app.open(path=f"/v1/driver{query}")
@@ -149,13 +149,13 @@ async def test_no_query_string(new_app: NewApp, query: str) -> None:
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1.evil"])
-async def test_a_page_of_somebody_else(new_app: NewApp, origin: str) -> None:
+async def test_foreign_origin_is_refused(new_app: NewApp, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         await new_app().open(headers={"Origin": origin})
     assert refusal.value.response.status_code == 403
 
 
-async def test_a_newer_hello_wins(new_app: NewApp, place: Place) -> None:
+async def test_newer_hello_replaces_the_older_socket(new_app: NewApp, place: Place) -> None:
     older = new_app()
     newer = new_app("json", driver=older.driver)
     await older.online(*place.gate)
@@ -165,7 +165,7 @@ async def test_a_newer_hello_wins(new_app: NewApp, place: Place) -> None:
     assert (await newer.must("status", state="paused"))["state"] == "paused"
 
 
-async def test_the_same_id_in_another_market_is_somebody_else(new_app: NewApp) -> None:
+async def test_same_id_in_another_market_is_another_driver(new_app: NewApp) -> None:
     here = new_app()
     there = new_app(driver=here.driver, market="las-vegas")
     await here.hello()
@@ -173,9 +173,7 @@ async def test_the_same_id_in_another_market_is_somebody_else(new_app: NewApp) -
     assert (await here.ask("status", state="offline"))["type"] == "reply"
 
 
-async def test_fields_that_nobody_knows_are_ignored(
-    new_app: NewApp, place: Place, encoding: str
-) -> None:
+async def test_unknown_fields_are_ignored(new_app: NewApp, place: Place, encoding: str) -> None:
     app = new_app(encoding)
     await app.hello(shoe_size=44, app={"name": "x", "version": "1", "dark_mode": True})
     await app.send("pong", mood="good")
@@ -184,7 +182,9 @@ async def test_fields_that_nobody_knows_are_ignored(
     assert reply["state"] == "available"
 
 
-async def test_a_wrong_frame_is_told_and_the_socket_lives(new_app: NewApp, encoding: str) -> None:
+async def test_invalid_frame_gets_an_error_and_the_socket_stays(
+    new_app: NewApp, encoding: str
+) -> None:
     app = new_app(encoding)
     await app.hello()
     answer = await app.ask("dance")
@@ -208,7 +208,7 @@ async def test_a_wrong_frame_is_told_and_the_socket_lives(new_app: NewApp, encod
     assert (await app.must("status", state="offline"))["state"] == "offline"
 
 
-async def test_a_request_without_an_id(new_app: NewApp) -> None:
+async def test_request_without_an_id_is_refused(new_app: NewApp) -> None:
     app = new_app()
     await app.hello()
     await app.send("status", state="offline")
@@ -219,20 +219,20 @@ async def test_a_request_without_an_id(new_app: NewApp) -> None:
     assert (error["id"], error["code"]) == (None, "bad_field")
 
 
-async def test_a_second_hello_is_no_harm(new_app: NewApp) -> None:
+async def test_second_hello_leaves_the_socket_usable(new_app: NewApp) -> None:
     app = new_app()
     await app.hello()
     await app.send("hello", token=app.token)
     assert (await app.must("status", state="offline"))["state"] == "offline"
 
 
-async def test_bad_fields_of_a_hello(new_app: NewApp) -> None:
+async def test_invalid_optional_fields_of_hello_are_ignored(new_app: NewApp) -> None:
     app = new_app()
     await app.hello(vehicle={"kind": "car", "max_jobs": "many"})
     assert (await app.expect("state"))["why"] == "bad_field"
 
 
-async def test_a_fresh_token(new_app: NewApp) -> None:
+async def test_auth_accepts_a_new_token(new_app: NewApp) -> None:
     app = new_app(exp=time.time() + 600)
     await app.hello()
     fresh = make_token(app.driver, "driver", market="phoenix")
@@ -242,6 +242,6 @@ async def test_a_fresh_token(new_app: NewApp) -> None:
     assert await app.close_code() == 4503
 
 
-async def test_plain_http_on_the_socket_path(node: Node) -> None:
+async def test_plain_http_on_the_socket_path_is_refused(node: Node) -> None:
     async with http_client(node.url) as http:
         assert (await http.get("/v1/driver")).status_code in {400, 404, 405, 426}

@@ -44,7 +44,7 @@ async def shown(app: App) -> Frame:
     return offer
 
 
-async def test_the_first_accept_wins_and_the_others_hear_taken(
+async def test_first_accept_wins_and_others_get_taken(
     new_app: NewApp, new_shop: NewShop, two: tuple[Node, Node], place: Place
 ) -> None:
     here, there = two
@@ -73,7 +73,7 @@ async def test_the_first_accept_wins_and_the_others_hear_taken(
     await middle.step(held, "delivered")
 
 
-async def test_one_accepts_in_the_same_instant_on_the_other_node(
+async def test_concurrent_accepts_on_two_nodes_have_one_winner(
     new_app: NewApp, new_shop: NewShop, two: tuple[Node, Node], place: Place
 ) -> None:
     here, there = two
@@ -96,7 +96,7 @@ async def test_one_accepts_in_the_same_instant_on_the_other_node(
         await winner.step(held, "delivered")
 
 
-async def test_a_decline_leaves_the_others_their_offer(
+async def test_decline_leaves_the_others_their_offer(
     new_app: NewApp, new_shop: NewShop, two: tuple[Node, Node], place: Place
 ) -> None:
     near, far = await online(new_app, place, *two)
@@ -114,7 +114,7 @@ async def test_a_decline_leaves_the_others_their_offer(
     assert await shop.state(job["id"]) == "assigned"
 
 
-async def test_a_cancelled_job_is_closed_on_every_phone(
+async def test_cancelled_job_is_closed_on_every_app(
     new_app: NewApp, new_shop: NewShop, two: tuple[Node, Node], place: Place
 ) -> None:
     apps = await online(new_app, place, *two)

@@ -16,7 +16,7 @@ async def not_asked(app: App, shop: Shop, place: Place) -> None:
     await shop.cancel(job["id"])
 
 
-async def test_offline_until_it_says_otherwise(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_driver_is_offline_until_status(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     welcome = await app.hello()
     assert welcome["state"] == "offline"
@@ -34,7 +34,7 @@ async def test_available_needs_a_position(new_app: NewApp, encoding: str, place:
     assert (await app.must("status", state="available"))["state"] == "available"
 
 
-async def test_a_position_in_hello_will_do(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_position_in_hello_is_enough(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     lat, lon = place.gate
     await app.hello(position={"lat": lat, "lon": lon, "acc_m": 8.0, "at_ms": now_ms()})
@@ -43,16 +43,14 @@ async def test_a_position_in_hello_will_do(new_app: NewApp, shop: Shop, place: P
     await app.accept(await app.expect("offer"))
 
 
-async def test_a_position_outside_every_market_will_not_do(new_app: NewApp) -> None:
+async def test_position_outside_every_market_is_not_enough(new_app: NewApp) -> None:
     app = new_app()
     await app.hello()
     await app.move(48.2, 16.37)
     assert await app.refused("status", state="available") == "no_position"
 
 
-async def test_paused_is_not_asked_and_comes_back(
-    new_app: NewApp, shop: Shop, place: Place
-) -> None:
+async def test_paused_driver_gets_no_offers(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     assert (await app.must("status", state="paused"))["state"] == "paused"
@@ -63,9 +61,7 @@ async def test_paused_is_not_asked_and_comes_back(
     assert offer["jobs"][0]["job"] == job["id"]
 
 
-async def test_offline_with_jobs_is_refused_and_changes_nothing(
-    new_app: NewApp, shop: Shop, place: Place
-) -> None:
+async def test_offline_with_jobs_is_refused(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     await shop.submit(place.order())
@@ -100,7 +96,9 @@ async def test_offline_declines_a_live_offer(new_app: NewApp, shop: Shop, place:
     assert await near.refused("accept", offer=offer["offer"]) == "offer_closed"
 
 
-async def test_a_block_that_ends_too_soon(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_job_beyond_the_block_is_not_offered(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
     app = new_app()
     await app.hello()
     await app.move(*place.gate)
@@ -111,7 +109,9 @@ async def test_a_block_that_ends_too_soon(new_app: NewApp, shop: Shop, place: Pl
     assert (await app.expect("offer"))["jobs"][0]["job"] == job["id"]
 
 
-async def test_a_block_that_is_over(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_driver_goes_offline_when_the_block_ends(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     until_ms = now_ms() + 1_000
@@ -127,7 +127,9 @@ async def test_a_block_that_is_over(new_app: NewApp, shop: Shop, place: Place) -
     "fields",
     [{"state": "sleepy"}, {"state": 3}, {}, {"state": "available", "until_ms": "tomorrow"}],
 )
-async def test_bad_status(new_app: NewApp, place: Place, fields: dict[str, object]) -> None:
+async def test_invalid_status_is_refused(
+    new_app: NewApp, place: Place, fields: dict[str, object]
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     answer = await app.ask("status", **fields)
@@ -135,7 +137,7 @@ async def test_bad_status(new_app: NewApp, place: Place, fields: dict[str, objec
     assert (await app.must("status", state="paused"))["state"] == "paused"
 
 
-async def test_impossible_fixes_are_dropped_and_told(new_app: NewApp, place: Place) -> None:
+async def test_impossible_fixes_are_dropped_and_reported(new_app: NewApp, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
     # Kilometres away within milliseconds, each time somewhere else, so never believed.
@@ -164,7 +166,7 @@ async def test_bad_old_and_future_fixes_are_dropped(
     assert abs(shown["lat"] - place.gate[0]) < 1e-5
 
 
-async def test_a_hundred_fixes_but_not_more(new_app: NewApp, place: Place) -> None:
+async def test_at_most_a_hundred_fixes_are_accepted(new_app: NewApp, place: Place) -> None:
     app = new_app()
     await app.hello()
     lat, lon = place.gate

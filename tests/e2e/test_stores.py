@@ -32,7 +32,7 @@ async def taken(app: App, shop: Shop, place: Place) -> tuple[Frame, Frame]:
     return job, held
 
 
-async def test_every_store_is_there_once_with_its_parcels_and_its_code(
+async def test_every_store_is_listed_once_with_parcels_and_code(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     _, held = await taken(new_app(), shop, place)
@@ -42,7 +42,7 @@ async def test_every_store_is_there_once_with_its_parcels_and_its_code(
     assert held["eta"]["dropoff_ms"] > held["eta"]["pickup_ms"] > now_ms()
 
 
-async def test_a_store_that_is_not_ready_is_visited_last(
+async def test_store_that_is_not_ready_is_visited_last(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -63,7 +63,7 @@ async def test_a_store_that_is_not_ready_is_visited_last(
     assert await shop.state(job["id"]) in {"assigned", "at_mall"}
 
 
-async def test_a_report_without_a_time_or_about_no_store_moves_nothing(
+async def test_report_without_time_or_store_changes_nothing(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -84,7 +84,7 @@ async def test_a_report_without_a_time_or_about_no_store_moves_nothing(
     assert held["eta"]["pickup_ms"] < now_ms() + 60 * _MINUTE_MS
 
 
-async def test_no_report_holds_a_store_for_long(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_store_hold_is_bounded(new_app: NewApp, shop: Shop, place: Place) -> None:
     app = new_app()
     place = await elsewhere(shop, place, 3)
     job, held = await taken(app, shop, place)

@@ -30,7 +30,7 @@ def second(nodes_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     node.stop()
 
 
-async def test_offered_by_one_node_what_was_posted_to_the_other(
+async def test_job_posted_to_one_node_is_offered_by_the_other(
     new_app: NewApp, new_shop: NewShop, second: Node, place: Place
 ) -> None:
     app, shop = new_app(on=second), new_shop()
@@ -46,7 +46,7 @@ async def test_offered_by_one_node_what_was_posted_to_the_other(
     assert (await app.expect("job", job=held["job"]))["state"] == "cancelled"
 
 
-async def test_a_driver_moves_from_node_to_node(
+async def test_driver_moves_from_node_to_node(
     new_app: NewApp, shop: Shop, second: Node, place: Place
 ) -> None:
     here = new_app()
@@ -66,7 +66,7 @@ async def test_a_driver_moves_from_node_to_node(
     await here.step(held, "delivered")
 
 
-async def test_declined_on_one_node_offered_on_the_other(
+async def test_job_declined_on_one_node_is_offered_on_the_other(
     new_app: NewApp, shop: Shop, second: Node, place: Place
 ) -> None:
     near, far = new_app(on=second), new_app()
@@ -77,7 +77,9 @@ async def test_declined_on_one_node_offered_on_the_other(
     await far.accept(await far.expect("offer"))
 
 
-async def test_one_key_on_both_nodes_at_once(new_shop: NewShop, second: Node, place: Place) -> None:
+async def test_one_key_on_two_nodes_creates_one_job(
+    new_shop: NewShop, second: Node, place: Place
+) -> None:
     here = new_shop(name="the-same-service")
     there = new_shop(name="the-same-service", on=second)
     for _ in range(5):
@@ -89,7 +91,7 @@ async def test_one_key_on_both_nodes_at_once(new_shop: NewShop, second: Node, pl
 
 
 @pytest.mark.slow
-async def test_a_killed_node(
+async def test_killed_node_loses_nothing(
     new_app: NewApp, shop: Shop, operator: Shop, start: Start, place: Place
 ) -> None:
     victim = start()
@@ -150,7 +152,9 @@ async def is_unready(node: Node) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_drained_node(new_app: NewApp, shop: Shop, start: Start, place: Place) -> None:
+async def test_drained_node_loses_nothing(
+    new_app: NewApp, shop: Shop, start: Start, place: Place
+) -> None:
     node = start()
     apps = [new_app(on=node) for _ in range(8)]
     holder = apps[0]

@@ -64,7 +64,7 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def test_the_example_of_the_contract() -> None:
+def test_example_of_the_contract_is_accepted() -> None:
     request = decode_json_body(encoded(BODY), JobRequest)
     assert request.pickup.stores[0].store == "lego"
     assert request.metadata == {"basket": "77"}
@@ -90,19 +90,19 @@ def test_the_example_of_the_contract() -> None:
     ],
     ids=lambda body: repr(body[:16]),
 )
-def test_malformed(body: bytes) -> None:
+def test_malformed_body_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedJson):
         parse_json_body(body)
 
 
-def test_the_largest_body() -> None:
+def test_largest_body_is_accepted() -> None:
     padding = b" " * (MAX_BODY_BYTES - 2)
     assert parse_json_body(b"{}" + padding) == {}
     with pytest.raises(BodyTooLarge):
         parse_json_body(b"{}" + padding + b" ")
 
 
-def test_nesting_up_to_the_cap() -> None:
+def test_nesting_up_to_the_limit_is_accepted() -> None:
     assert parse_json_body(b"[" * 32 + b"]" * 32)
 
 
@@ -139,7 +139,7 @@ def test_nesting_up_to_the_cap() -> None:
         ("/x~1y", 1),
     ],
 )
-def test_an_invalid_field_has_its_pointer(pointer: str, value: Any) -> None:
+def test_invalid_field_has_its_pointer(pointer: str, value: Any) -> None:
     body = with_value(pointer.replace("~1", "\0"), value)
     body = {name.replace("\0", "/"): inner for name, inner in body.items()}
     with pytest.raises(InvalidBody) as caught:
@@ -150,7 +150,7 @@ def test_an_invalid_field_has_its_pointer(pointer: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("pointer", ["/dropoff/lat", "/parcels/volume_l", "/metadata/basket"])
-def test_a_number_beyond_doubles_is_invalid_not_malformed(pointer: str) -> None:
+def test_number_beyond_doubles_is_invalid_not_malformed(pointer: str) -> None:
     body = encoded(with_value(pointer, "?")).replace(b'"?"', b"1e999")
     with pytest.raises(InvalidBody) as caught:
         decode_json_body(body, JobRequest)
@@ -158,7 +158,7 @@ def test_a_number_beyond_doubles_is_invalid_not_malformed(pointer: str) -> None:
 
 
 @pytest.mark.parametrize(("missing", "pointer"), [("pickup", "/pickup"), ("dropoff", "/dropoff")])
-def test_a_missing_field_is_named(missing: str, pointer: str) -> None:
+def test_missing_field_is_named(missing: str, pointer: str) -> None:
     body = {name: value for name, value in BODY.items() if name != missing}
     with pytest.raises(InvalidBody) as caught:
         decode_json_body(encoded(body), JobRequest)
@@ -230,25 +230,25 @@ def test_null_in_the_other_bodies_is_absent() -> None:
     assert decode_json_body(b'{"reason": null}', CancelRequest) == CancelRequest()
 
 
-def test_a_body_that_is_no_object() -> None:
+def test_body_that_is_not_an_object_is_refused() -> None:
     with pytest.raises(InvalidBody) as caught:
         decode_json_body(b"[]", JobRequest)
     assert caught.value.violations[0].pointer == ""
 
 
-def test_whole_numbers_may_be_written_with_a_point() -> None:
+def test_whole_numbers_may_have_a_decimal_point() -> None:
     request = decode_json_body(encoded(with_value("/parcels/count", 2.0)), JobRequest)
     assert request == decode_json_body(encoded(BODY), JobRequest)
 
 
-def test_only_the_three_ends_close_a_job() -> None:
+def test_close_accepts_three_states_only() -> None:
     for state in ("returned", "delivered", "lost"):
         assert decode_json_body(encoded({"state": state, "reason": "r"}), CloseRequest).state
     with pytest.raises(InvalidBody):
         decode_json_body(encoded({"state": "queued", "reason": "r"}), CloseRequest)
 
 
-def test_fixes_over_http_keep_their_good_ones() -> None:
+def test_valid_fixes_over_http_are_kept() -> None:
     good = [1_763_827_200_000, 33.3, -111.8, 4.5, None, 3.5]
     fixes = decode_fixes_body(encoded({"fixes": [good, [1, 91, 0, 0, 0, 0], "?"]}))
     assert fixes == (tuple(good), None, None)

@@ -50,7 +50,7 @@ def frame(spoken: Codec, value: Any) -> bytes | str:
 @pytest.mark.parametrize(
     "message", [Location((FIX, FIX)), Pong(), OfferAck("of_1"), Accept(1, "of_1")]
 )
-def test_hot_messages_never_take_the_slow_way(
+def test_frequent_messages_take_the_fast_path(
     spoken: Codec, message: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     canonical = spoken.encode(message)
@@ -72,7 +72,7 @@ def test_hot_messages_never_take_the_slow_way(
         Status(2, Wish.AVAILABLE, until_ms=1_763_827_200_000),
     ],
 )
-def test_no_width_or_order_takes_the_slow_way(
+def test_key_order_and_number_width_take_the_fast_path(
     spoken: Codec, message: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = dict(reversed(json.loads(JSON.encode(message)).items()))
@@ -87,7 +87,7 @@ def test_no_width_or_order_takes_the_slow_way(
 
 
 @BOTH
-def test_a_further_key_is_never_overlooked(spoken: Codec) -> None:
+def test_additional_key_is_never_overlooked(spoken: Codec) -> None:
     unknown: tuple[Any, ...] = (1, {"a": 1}, '"')
     for value in unknown:
         pong = {"type": "pong", "x": value}
@@ -103,7 +103,7 @@ def test_a_further_key_is_never_overlooked(spoken: Codec) -> None:
 
 @pytest.mark.finding("A6")
 @pytest.mark.parametrize("attack", [pytest.param(a, id=a.name) for a in hostile_frames()])
-def test_a_hostile_frame_costs_a_bounded_number_of_steps(attack: HostileFrame) -> None:
+def test_hostile_frame_costs_a_bounded_number_of_steps(attack: HostileFrame) -> None:
     """Calls of Python functions are counted: a busy machine cannot change their number."""
     spoken = MSGPACK if isinstance(attack.frame, bytes) else JSON
     calls = 0
@@ -136,7 +136,7 @@ def test_more_lists_and_maps_than_allowed_are_a_bad_field(spoken: Codec) -> None
 
 @pytest.mark.finding("C18")
 @BOTH
-def test_the_wrong_fields_of_a_hello_are_named(spoken: Codec) -> None:
+def test_invalid_fields_of_hello_are_named(spoken: Codec) -> None:
     hello = {"type": "hello", "token": "t", "position": {"lat": 91, "lon": 0}, "vehicle": []}
     message, dropped = spoken.decode_client(frame(spoken, hello))
     assert message == Hello(token="t")
@@ -149,7 +149,7 @@ def test_the_wrong_fields_of_a_hello_are_named(spoken: Codec) -> None:
 
 
 @BOTH
-def test_the_largest_frame(spoken: Codec) -> None:
+def test_largest_frame_is_accepted(spoken: Codec) -> None:
     # Long enough for the size to take two bytes in MessagePack already.
     padded = {"type": "pong", "x": "y" * 1000}
     padded["x"] += "y" * (MAX_FRAME_BYTES - len(frame(spoken, padded)))
@@ -159,14 +159,14 @@ def test_the_largest_frame(spoken: Codec) -> None:
         spoken.decode_client(frame(spoken, padded))
 
 
-def test_a_frames_size_is_counted_in_bytes() -> None:
+def test_frames_size_is_counted_in_bytes() -> None:
     text = JSON.encode(Decline(1, "of_1", "🦆" * 5000))
     assert len(text) < MAX_FRAME_BYTES
     with pytest.raises(codec.FrameTooBig):
         JSON.decode_client(text)
 
 
-def test_each_subprotocol_has_its_kind_of_frame() -> None:
+def test_each_subprotocol_has_its_frame_type() -> None:
     for spoken, other in ((MSGPACK, JSON), (JSON, MSGPACK)):
         with pytest.raises(UndecodableFrame):
             spoken.decode_client(other.encode(Pong()))
@@ -174,14 +174,14 @@ def test_each_subprotocol_has_its_kind_of_frame() -> None:
             spoken.decode_server(other.encode(Ping()))
 
 
-def test_codec_of_a_subprotocol() -> None:
+def test_codec_is_found_by_subprotocol() -> None:
     assert [for_subprotocol(name) for name in SUBPROTOCOLS] == [MSGPACK, JSON]
     with pytest.raises(KeyError):
         for_subprotocol("mallard.v2.json")
 
 
 @BOTH
-def test_clients_ignore_what_a_later_server_says(spoken: Codec) -> None:
+def test_client_ignores_messages_of_a_later_server(spoken: Codec) -> None:
     later = {"type": "horoscope", "seq": 1, "deep": [[[[[[[[[[[1]]]]]]]]]]]}
     assert spoken.decode_server(frame(spoken, later)) is None
     reply = {"type": "reply", "id": 1, "state": "levitating", "mood": {"level": 9}}
@@ -191,7 +191,7 @@ def test_clients_ignore_what_a_later_server_says(spoken: Codec) -> None:
 
 
 @BOTH
-def test_clients_refuse_what_no_server_says(spoken: Codec) -> None:
+def test_client_refuses_malformed_server_messages(spoken: Codec) -> None:
     with pytest.raises(BadFrame, match="/state: missing"):
         spoken.decode_server(frame(spoken, {"type": "reply", "id": 1}))
     kinds: tuple[Any, ...] = (None, 7, [], {})
@@ -224,7 +224,7 @@ def test_clients_refuse_what_no_server_says(spoken: Codec) -> None:
         ({"type": "status", "id": 1, "state": "gone"}, "/state: not one of the known values"),
     ],
 )
-def test_a_bad_field_is_named(spoken: Codec, fields: Any, message: str) -> None:
+def test_bad_field_is_named(spoken: Codec, fields: Any, message: str) -> None:
     with pytest.raises(BadFrame) as caught:
         spoken.decode_client(frame(spoken, fields))
     assert caught.value.message.startswith(message)
@@ -247,14 +247,14 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.secret"
         [SECRET],
     ],
 )
-def test_no_error_repeats_what_was_sent(spoken: Codec, fields: Any) -> None:
+def test_errors_do_not_quote_the_input(spoken: Codec, fields: Any) -> None:
     with pytest.raises(codec.FrameError) as caught:
         spoken.decode_client(frame(spoken, fields))
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("head", ["dd", "df", "db", "c6"])
-def test_nothing_is_allocated_for_a_claim(head: str) -> None:
+def test_claimed_sizes_allocate_nothing(head: str) -> None:
     bomb = bytes.fromhex("82a474797065a4706f6e67a178" + head + "fffffff0") + bytes(1000)
     tracemalloc.start()
     try:

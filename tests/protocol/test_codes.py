@@ -54,7 +54,7 @@ def test_close_codes_and_their_advice() -> None:
 
 
 @pytest.mark.parametrize("kind", IN_THE_CONTRACT)
-def test_names_of_the_contract(kind: type[Enum]) -> None:
+def test_names_match_the_contract(kind: type[Enum]) -> None:
     ours = {member.value for member in kind}
     contract = set(IN_THE_CONTRACT[kind].split())
     assert contract <= ours
@@ -79,7 +79,7 @@ def test_every_code_is_explained(kind: type[Enum], table: dict[Any, Any]) -> Non
     assert set(table) == set(kind)
 
 
-def test_problem_statuses_of_the_contract() -> None:
+def test_problem_statuses_match_the_contract() -> None:
     statuses = {code.value: kind.status for code, kind in PROBLEMS.items()}
     assert statuses["idempotency_key_missing"] == 400
     assert statuses["malformed_json"] == 400
@@ -96,7 +96,7 @@ def test_problem_statuses_of_the_contract() -> None:
     assert {kind.status for kind in PROBLEMS.values() if kind.retry} == {429, 503}
 
 
-def test_figures_of_the_contract() -> None:
+def test_limits_match_the_contract() -> None:
     assert codes.SUBPROTOCOLS == ("mallard.v1.msgpack", "mallard.v1.json")
     assert (codes.MAX_FRAME_BYTES, codes.MAX_DEPTH, codes.MAX_BODY_BYTES) == (16384, 8, 65536)
     assert (codes.PING_MS, codes.LOCATION_MS, codes.HELLO_WITHIN_S) == (25_000, 4_000, 5)

@@ -28,26 +28,28 @@ def decode(data: bytes | str) -> None:
 
 @given(st.binary(max_size=200))
 @example(b"\xdd\xff\xff\xff\xff")
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_decode_or_raise_frame_errors(data: bytes) -> None:
     decode(data)
     with contextlib.suppress(MalformedJson):
         parse_json_body(data)
 
 
 @given(st.text(max_size=200))
-def test_any_text(data: str) -> None:
+def test_any_text_decodes_or_raises_frame_errors(data: str) -> None:
     decode(data)
 
 
 @given(plain_values)
-def test_any_value_in_a_frame(value: Any) -> None:
+def test_any_value_decodes_or_raises_frame_errors(value: Any) -> None:
     for sent in (value, {"type": value}, {"type": "hello", "app": value}):
         decode(msgpack.packb(sent))
         decode(json.dumps(sent))
 
 
 @given(client_messages, st.randoms(use_true_random=False), st.integers(1, 3))
-def test_a_damaged_message(message: ClientMessage, chance: random.Random, hurts: int) -> None:
+def test_damaged_message_decodes_or_raises(
+    message: ClientMessage, chance: random.Random, hurts: int
+) -> None:
     encoded = MSGPACK.encode(message)
     assert isinstance(encoded, bytes)
     packed, text = bytearray(encoded), list(str(JSON.encode(message)))
@@ -60,7 +62,7 @@ def test_a_damaged_message(message: ClientMessage, chance: random.Random, hurts:
 
 
 @given(client_messages)
-def test_a_message_comes_back(message: ClientMessage) -> None:
+def test_encoded_message_decodes_to_itself(message: ClientMessage) -> None:
     packed, text = MSGPACK.encode(message), JSON.encode(message)
     assert MSGPACK.decode_client(packed) == (message, 0)
     assert JSON.decode_client(text) == (message, 0)
@@ -68,7 +70,7 @@ def test_a_message_comes_back(message: ClientMessage) -> None:
 
 
 @given(client_messages, st.randoms(use_true_random=False))
-def test_a_message_from_another_encoder(message: ClientMessage, chance: random.Random) -> None:
+def test_message_of_another_encoder_decodes(message: ClientMessage, chance: random.Random) -> None:
     fields = list(json.loads(JSON.encode(message)).items())
     chance.shuffle(fields)
     assert MSGPACK.decode_client(msgpack.packb(dict(fields))) == (message, 0)
@@ -76,13 +78,13 @@ def test_a_message_from_another_encoder(message: ClientMessage, chance: random.R
 
 
 @given(plain_values)
-def test_the_strict_parsers_read_what_the_libraries_write(value: Any) -> None:
+def test_strict_parsers_accept_library_output(value: Any) -> None:
     assert parse_msgpack(msgpack.packb(value), max_depth=DEEP * 2, max_containers=500) == value
     assert parse_json(json.dumps(value), max_depth=DEEP * 2) == value
 
 
 @given(st.binary(max_size=40))
-def test_the_strict_parser_reads_no_more_than_the_library(data: bytes) -> None:
+def test_strict_parser_accepts_no_more_than_the_library(data: bytes) -> None:
     try:
         value = parse_msgpack(data, max_depth=DEEP, max_containers=500)
     except Malformed:

@@ -70,11 +70,11 @@ def operations() -> dict[str, dict[str, Any]]:
     return {it["operationId"]: it for methods in paths for it in methods.values()}
 
 
-def test_the_openapi_validator_finds_nothing() -> None:
+def test_openapi_validator_reports_no_errors() -> None:
     assert list(OpenAPIV31SpecValidator(openapi()).iter_errors()) == []
 
 
-def test_a_python_client_is_generated_and_imports(tmp_path: Path) -> None:
+def test_python_client_is_generated_and_imports(tmp_path: Path) -> None:
     binaries = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
     done = subprocess.run(
@@ -105,7 +105,7 @@ def test_a_python_client_is_generated_and_imports(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_operations_are_named_as_a_person_would() -> None:
+def test_operation_ids_are_readable() -> None:
     names = set(operations())
     assert {"submitJob", "getJob", "listJobs", "cancelJob", "getQuote", "listMarkets"} <= names
     for name in names:
@@ -120,7 +120,7 @@ def test_every_tag_is_declared_and_described() -> None:
 
 
 @DOCUMENTS
-def test_a_server_and_a_licence_are_named(document: dict[str, Any]) -> None:
+def test_server_and_licence_are_named(document: dict[str, Any]) -> None:
     assert document["servers"]
     assert document["info"]["license"]["name"] == "Apache-2.0"
 
@@ -133,19 +133,19 @@ def test_no_schema_is_a_bare_boolean(document: dict[str, Any]) -> None:
 
 
 @DOCUMENTS
-def test_whole_numbers_are_of_64_bits(document: dict[str, Any]) -> None:
+def test_integers_have_64_bits(document: dict[str, Any]) -> None:
     integers = [it for it in nodes(document["components"]) if it.get("type") == "integer"]
     assert integers
     assert {it.get("format") for it in integers} == {"int64"}
 
 
 @DOCUMENTS
-def test_no_schema_hides_what_a_language_calls_so(document: dict[str, Any]) -> None:
+def test_no_schema_name_clashes_with_a_built_in(document: dict[str, Any]) -> None:
     assert not GLOBALS & document["components"]["schemas"].keys()
 
 
 @DOCUMENTS
-def test_no_object_or_tuple_is_without_a_name(document: dict[str, Any]) -> None:
+def test_every_object_and_tuple_has_a_name(document: dict[str, Any]) -> None:
     for schema in document["components"]["schemas"].values():
         for node in nodes(list(schema.values())):
             # A map of free keys has no fields to name; those of a property's own are a schema.
@@ -156,6 +156,6 @@ def test_no_object_or_tuple_is_without_a_name(document: dict[str, Any]) -> None:
             assert content["schema"].keys() <= {"$ref", "type"}
 
 
-def test_every_answer_names_its_problem_codes() -> None:
+def test_every_response_lists_its_problem_codes() -> None:
     conflict = operations()["submitJob"]["responses"]["409"]
     assert "duplicate_external_id" in json.dumps(conflict["x-problem-codes"])

@@ -70,12 +70,12 @@ def test_time_out_of_bounds_is_refused_at_its_pointer(where: str, at: Any) -> No
 
 
 @pytest.mark.parametrize("at", GOOD)
-def test_time_within_bounds_is_taken(at: str) -> None:
+def test_time_within_bounds_is_accepted(at: str) -> None:
     body_as(order("/dropoff/deadline", at), JobRequest)
     body_as({"store": "lego", "ready_at": at}, ReadyRequest)
 
 
-def test_all_times_out_of_bounds_are_told_at_once() -> None:
+def test_all_times_out_of_bounds_are_reported_together() -> None:
     body = order("/dropoff/deadline", BAD[0])
     body["pickup"]["window_end"] = BAD[8]
     with pytest.raises(InvalidBody) as raised:

@@ -46,13 +46,13 @@ def test_every_job_can_end(state: JobState) -> None:
     assert reached_from(frozenset({state})) & TERMINAL
 
 
-def test_the_groups_of_states_part_them() -> None:
+def test_state_groups_partition_the_states() -> None:
     assert set(JobState) == BEFORE_PICKUP | ON_BOARD | TERMINAL
     assert len(BEFORE_PICKUP) + len(ON_BOARD) + len(TERMINAL) == len(JobState)
     assert {JobState.ASSIGNED, JobState.AT_MALL} | ON_BOARD == HELD
 
 
-def test_the_job_moves_of_the_contract() -> None:
+def test_job_transitions_match_the_contract() -> None:
     waiting = {"scheduled", "queued", "offered"}
     before_pickup = waiting | {"assigned", "at_mall"}
     on_board = {"picked_up", "returning"}
@@ -72,12 +72,12 @@ def test_the_job_moves_of_the_contract() -> None:
         assert may_move(a, b) == ((a, b) in contract)
 
 
-def test_no_move_is_listed_twice() -> None:
+def test_no_transition_is_listed_twice() -> None:
     moves = [(source, t.cause, t.target) for t in JOB_TRANSITIONS for source in t.sources]
     assert len(moves) == len(set(moves))
 
 
-def test_who_is_not_asked_again() -> None:
+def test_outcomes_that_exclude_a_driver() -> None:
     assert set(Outcome) - NOT_ASKED_AGAIN == {
         Outcome.ACCEPTED,
         Outcome.UNACKNOWLEDGED,
@@ -118,7 +118,7 @@ def single_changes(facts: Facts) -> Iterator[Facts]:
     yield replace(facts, jobs=0)
 
 
-def test_driver_transitions_are_what_shown_state_gives() -> None:
+def test_driver_transitions_follow_shown_state() -> None:
     seen = {Facts()}
     to_visit = [Facts()]
     shown = set()
@@ -148,5 +148,5 @@ def test_driver_transitions_are_what_shown_state_gives() -> None:
         (Facts(Wish.PAUSED, jobs=2), DriverState.ON_RUN),
     ],
 )
-def test_what_a_driver_is_shown_as(facts: Facts, shown: DriverState) -> None:
+def test_shown_state_is_derived(facts: Facts, shown: DriverState) -> None:
     assert facts.shown is shown

@@ -65,7 +65,7 @@ def test_every_reference_points_at_something(document: dict[str, Any]) -> None:
 
 
 @DOCUMENTS
-def test_patterns_are_plain(document: dict[str, Any]) -> None:
+def test_patterns_are_portable(document: dict[str, Any]) -> None:
     patterns = {node["pattern"] for node in nodes(document) if isinstance(node.get("pattern"), str)}
     assert "^[A-Za-z0-9_.:-]{1,64}$" in patterns
     for pattern in patterns:
@@ -78,7 +78,7 @@ def test_documents_are_json(document: dict[str, Any]) -> None:
     assert json.loads(json.dumps(document)) == document
 
 
-def test_every_path_of_the_contract() -> None:
+def test_document_has_every_path() -> None:
     assert {path: set(methods) for path, methods in openapi()["paths"].items()} == OPERATIONS
 
 
@@ -99,19 +99,19 @@ def test_path_parameters_are_declared() -> None:
         assert declared == set(re.findall(r"{(\w+)}", path))
 
 
-def test_what_is_left_to_later_says_so() -> None:
+def test_unserved_operations_are_marked() -> None:
     later = {path for path, operation in operations() if "501" in operation["responses"]}
     assert later == {"/v1/events", "/v1/jobs/{id}/events", "/docs"}
 
 
-def test_every_call_with_a_token_may_be_refused() -> None:
+def test_every_operation_with_a_token_lists_refusals() -> None:
     for path, operation in operations():
         open_to_all = path.count("/") == 1
         assert bool(operation["security"]) != open_to_all
         assert ("401" in operation["responses"]) != open_to_all
 
 
-def test_retries_say_when() -> None:
+def test_retryable_responses_have_retry_after() -> None:
     for _, operation in operations():
         for status in {"429", "503"} & operation["responses"].keys():
             assert "Retry-After" in operation["responses"][status]["headers"]
@@ -122,7 +122,7 @@ def test_every_problem_code_is_listed() -> None:
     assert listed == {code.value for code in PROBLEMS}
 
 
-def test_requests_are_closed_and_answers_open() -> None:
+def test_requests_are_strict_and_responses_open() -> None:
     schemas = openapi()["components"]["schemas"]
     for name in ("JobRequest", "Pickup", "PickupStore", "DropoffRequest", "CancelRequest"):
         assert schemas[name]["additionalProperties"] is False
@@ -130,7 +130,7 @@ def test_requests_are_closed_and_answers_open() -> None:
         assert "additionalProperties" not in schemas[name]
 
 
-def test_every_message_both_ways() -> None:
+def test_document_has_every_message() -> None:
     document = asyncapi()
     assert document["components"]["messages"].keys() == CLIENT_TYPES | SERVER_TYPES
     directions: dict[str, set[str]] = {"receive": set(), "send": set()}
@@ -141,7 +141,7 @@ def test_every_message_both_ways() -> None:
     assert directions == {"receive": CLIENT_TYPES, "send": SERVER_TYPES}
 
 
-def test_socket_codes_and_limits() -> None:
+def test_document_has_socket_codes_and_limits() -> None:
     document = asyncapi()
     assert [it["code"] for it in document["x-close-codes"]] == [int(code) for code in Close]
     assert [it["code"] for it in document["x-error-codes"]] == [code.value for code in ErrorCode]
@@ -149,7 +149,7 @@ def test_socket_codes_and_limits() -> None:
     assert document["x-limits"]["max_bytes"]["value"] == 16384
 
 
-def test_the_documents_are_fresh() -> None:
+def test_documents_are_up_to_date() -> None:
     assert contract_docs.main(["--check"]) == 0, "run `make docs`"
 
 

@@ -41,13 +41,13 @@ def unpacked(data: bytes) -> Any:
 
 
 @pytest.mark.parametrize("case", load("client") + load("server"))
-def test_the_libraries_agree_on_the_bytes(case: Case) -> None:
+def test_independent_libraries_agree_on_the_bytes(case: Case) -> None:
     assert unpacked(bytes.fromhex(case["msgpack"])) == case["json"]
     assert msgpack.packb(case["json"]).hex() == case["msgpack"]
 
 
 @pytest.mark.parametrize("case", load("client"))
-def test_client_messages_both_ways(case: Case) -> None:
+def test_client_messages_encode_and_decode(case: Case) -> None:
     packed = bytes.fromhex(case["msgpack"])
     message, dropped = MSGPACK.decode_client(packed)
     assert dropped == 0
@@ -57,7 +57,7 @@ def test_client_messages_both_ways(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", load("server"))
-def test_server_messages_both_ways(case: Case) -> None:
+def test_server_messages_encode_and_decode(case: Case) -> None:
     packed = bytes.fromhex(case["msgpack"])
     message = MSGPACK.decode_server(packed)
     assert message is not None
@@ -67,7 +67,7 @@ def test_server_messages_both_ways(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", load("lenient"))
-def test_odd_frames_are_taken_for_what_they_mean(case: Case) -> None:
+def test_lenient_frames_decode_to_their_meaning(case: Case) -> None:
     for spoken, frame in frames(case):
         message, dropped = spoken.decode_client(frame)
         assert json.loads(JSON.encode(message)) == case["means"]

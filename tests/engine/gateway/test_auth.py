@@ -58,13 +58,13 @@ def signed(
     return jwt.encode(claims, key, algorithm, headers=header)
 
 
-def test_a_token_speaks_for_its_subject() -> None:
+def test_token_gives_its_subject() -> None:
     assert tokens(SECRET).verify(signed(CLAIMS)) == Principal(
         "shop", Role.ORDERS, None, (NOW_S + 60) * 1000
     )
 
 
-def test_a_drivers_token_names_its_market_and_may_cap_its_equipment() -> None:
+def test_driver_token_has_market_and_equipment() -> None:
     claims = CLAIMS | {
         "sub": "d-1",
         "role": "driver",
@@ -80,7 +80,7 @@ def test_a_drivers_token_names_its_market_and_may_cap_its_equipment() -> None:
     )
 
 
-def test_two_secrets_are_valid_at_once_and_a_retired_one_is_not() -> None:
+def test_two_secrets_are_valid_and_a_retired_one_is_not() -> None:
     both = tokens(SECRET, OTHER)
     assert both.verify(signed(CLAIMS)).sub == "shop"
     assert both.verify(signed(CLAIMS, OTHER)).sub == "shop"
@@ -89,7 +89,7 @@ def test_two_secrets_are_valid_at_once_and_a_retired_one_is_not() -> None:
 
 
 @pytest.mark.finding("A15")
-def test_a_key_that_is_replaced_is_refused_at_once() -> None:
+def test_key_that_is_replaced_is_refused_at_once() -> None:
     checked = tokens(SECRET)
     assert checked.verify(signed(CLAIMS)).sub == "shop"
     checked.use(TokenKeys((OTHER,)))
@@ -127,7 +127,7 @@ def test_a_key_that_is_replaced_is_refused_at_once() -> None:
     ],
     ids=str,
 )
-def test_claims_that_are_missing_or_wrong(wrong: dict[str, Any]) -> None:
+def test_missing_or_wrong_claims_are_refused(wrong: dict[str, Any]) -> None:
     claims = {name: it for name, it in (CLAIMS | wrong).items() if it is not None}
     # Signed below the level that would check the claims for us.
     token = jwt.PyJWS().encode(json.dumps(claims).encode(), SECRET, "HS256")
@@ -135,11 +135,11 @@ def test_claims_that_are_missing_or_wrong(wrong: dict[str, Any]) -> None:
         tokens(SECRET).verify(token)
 
 
-def test_a_token_that_begins_in_a_moment_is_valid() -> None:
+def test_token_within_the_clock_leeway_is_valid() -> None:
     tokens(SECRET).verify(signed(CLAIMS | {"nbf": NOW_S + 5, "iat": NOW_S + 5}))
 
 
-def test_a_token_expires_to_the_millisecond_also_when_it_was_seen_before() -> None:
+def test_cached_token_expires_to_the_millisecond() -> None:
     clock = Clock()
     checker = Tokens(TokenKeys((SECRET,)), clock)
     token = signed(CLAIMS)
@@ -152,7 +152,7 @@ def test_a_token_expires_to_the_millisecond_also_when_it_was_seen_before() -> No
             checker.verify(token)
 
 
-def test_tokens_of_the_key_set() -> None:
+def test_tokens_of_the_key_set_are_valid() -> None:
     checker = tokens(SECRET, public=KEY_SET)
     checker.verify(signed(CLAIMS, RSA_KEY, "RS256", kid="r1"))
     checker.verify(signed(CLAIMS, EC_KEY, "ES256", kid="e1"))
@@ -161,12 +161,12 @@ def test_tokens_of_the_key_set() -> None:
 
 
 @pytest.mark.parametrize("kid", ["r2", "../../../etc/passwd", "https://example.org/keys", ""])
-def test_a_key_is_looked_for_in_the_key_set_alone(kid: str) -> None:
+def test_kid_selects_keys_of_the_key_set_only(kid: str) -> None:
     with pytest.raises(BadToken, match="not signed by a key"):
         tokens(public=KEY_SET).verify(signed(CLAIMS, RSA_KEY, "RS256", kid=kid))
 
 
-def test_a_public_key_is_no_secret() -> None:
+def test_public_key_is_not_accepted_as_a_secret() -> None:
     """HS256 with the public key as the secret: the swap of RFC 8725, section 2.1."""
     pem = RSA_KEY.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -181,7 +181,7 @@ def test_a_public_key_is_no_secret() -> None:
             checker.verify(token)
 
 
-def test_a_key_verifies_its_own_algorithm_alone() -> None:
+def test_key_verifies_only_its_own_algorithm() -> None:
     with pytest.raises(BadToken):
         tokens(public=KEY_SET).verify(signed(CLAIMS, RSA_KEY, "PS256", kid="r1"))
     with pytest.raises(BadToken):
@@ -217,13 +217,13 @@ GOOD = signed(CLAIMS)
         "x" * 10_000,
     ],
 )
-def test_what_is_no_token_is_refused_and_never_repeated(token: str) -> None:
+def test_garbage_is_refused_and_never_quoted(token: str) -> None:
     with pytest.raises(BadToken) as raised:
         tokens(SECRET, public=KEY_SET).verify(token)
     assert len(token) < 10 or token not in str(raised.value)
 
 
-def test_the_tokens_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "MAX_CACHED", 3)
     checker = tokens(SECRET)
     minted = [checker.mint(f"shop-{n}", Role.ORDERS, ttl_s=60) for n in range(5)]
@@ -243,14 +243,14 @@ def test_minted_tokens_verify() -> None:
         tokens(public=KEY_SET).mint("shop", Role.ORDERS, ttl_s=60)
 
 
-def test_a_principal_has_one_role() -> None:
+def test_principal_has_one_role() -> None:
     principal = tokens(SECRET).verify(GOOD)
     principal.require(Role.OPERATOR, Role.ORDERS)
     with pytest.raises(WrongScope, match="operator"):
         principal.require(Role.OPERATOR)
 
 
-def test_the_token_is_in_the_one_authorization_header() -> None:
+def test_token_is_in_the_one_authorization_header() -> None:
     assert bearer(["Bearer abc"]) == bearer(["bearer  abc "]) == "abc"
     for headers in (
         [],

@@ -20,7 +20,7 @@ from tests.engine.gateway.raw_client import RawClient
 from tests.support import eventually
 
 
-async def test_a_drain_warns_closes_and_loses_nothing(engine_node: NodeFactory) -> None:
+async def test_drain_warns_and_closes_without_losing_jobs(engine_node: NodeFactory) -> None:
     leaving, staying = await engine_node(), await engine_node()
     async with contextlib.AsyncExitStack() as stack:
         drivers = [
@@ -57,7 +57,7 @@ async def _drain(leaving: RunningNode, drivers: list[DriverApp]) -> str:
     return str(job["id"])
 
 
-async def test_a_draining_node_takes_no_sockets_and_answers_requests(node: RunningNode) -> None:
+async def test_draining_node_refuses_sockets_and_answers_requests(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as early:
         await early.hello()
         job = await node.submit()
@@ -71,14 +71,14 @@ async def test_a_draining_node_takes_no_sockets_and_answers_requests(node: Runni
         assert await early.closed() == 4001
 
 
-async def test_a_socket_before_its_hello_is_let_go_too(node: RunningNode) -> None:
+async def test_drain_closes_sockets_before_their_hello(node: RunningNode) -> None:
     async with open_app(node.ws) as driver:
         await eventually(lambda: len(node.node.socket) == 1)
         node.server.begin_exit()
         assert await driver.closed() == 4001
 
 
-async def test_a_second_signal_ends_it_at_once(node: RunningNode) -> None:
+async def test_second_signal_exits_at_once(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         node.server.handle_exit(signal.SIGINT, None)
@@ -88,7 +88,7 @@ async def test_a_second_signal_ends_it_at_once(node: RunningNode) -> None:
         assert await driver.closed() in {1012, 4001}
 
 
-def test_everybody_comes_back_at_another_time() -> None:
+def test_drivers_get_different_reconnect_times() -> None:
     draw = itertools.cycle([0.0, 0.999, 0.5]).__next__
     for drivers in (1, 7, 1000, 5000):
         times = list(reconnect_times_ms(drivers, draw))
@@ -99,7 +99,7 @@ def test_everybody_comes_back_at_another_time() -> None:
 
 
 @pytest.mark.finding("B14")
-async def test_refused_sockets_during_a_drain_share_a_line(node: RunningNode) -> None:
+async def test_refused_sockets_during_a_drain_share_a_log_line(node: RunningNode) -> None:
     node.node.services.draining = True
     with structlog.testing.capture_logs() as logs:
         for number in range(20):
@@ -117,7 +117,7 @@ def refused(logs: list[Any]) -> list[Any]:
 
 @pytest.mark.finding("D13")
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_wait_ends_with_the_node(
+async def test_drain_ends_waiting_requests(
     node: RunningNode, method: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     job = (await node.submit())["id"]
@@ -151,7 +151,7 @@ async def test_a_wait_ends_with_the_node(
 
 
 @pytest.mark.finding("D13")
-async def test_a_request_that_outlasts_the_drain_is_answered_503(
+async def test_request_that_outlasts_the_drain_is_answered_503(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def never(_job: str) -> None:
@@ -172,7 +172,7 @@ async def test_a_request_that_outlasts_the_drain_is_answered_503(
 
 
 @pytest.mark.finding("D14")
-async def test_an_unready_node_serves_on_for_the_linger(engine_node: NodeFactory) -> None:
+async def test_unready_node_keeps_serving_for_the_linger(engine_node: NodeFactory) -> None:
     node = await engine_node(drain_linger_s=1.5)
     async with open_app(node.ws, node.token("d1")) as early:
         await early.hello()
@@ -193,7 +193,7 @@ async def test_an_unready_node_serves_on_for_the_linger(engine_node: NodeFactory
 
 
 @pytest.mark.finding("D14")
-async def test_answers_of_a_leaving_node_close_their_connections(
+async def test_responses_of_a_leaving_node_close_connections(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node(drain_linger_s=1)
@@ -207,7 +207,7 @@ async def test_answers_of_a_leaving_node_close_their_connections(
 
 
 @pytest.mark.finding("D15", "A15")
-async def test_keys_are_reloaded_whole_or_not_at_all(
+async def test_keys_are_reloaded_completely_or_not_at_all(
     engine_node: NodeFactory, tmp_path: Path, places: Places
 ) -> None:
     secret = tmp_path / "secret-file"

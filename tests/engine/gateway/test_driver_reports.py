@@ -41,7 +41,7 @@ async def test_proof_can_be_read_by_the_order_service(node: RunningNode, subprot
 
 
 @pytest.mark.finding("D6")
-async def test_a_pin_is_compared_and_shown_to_nobody(node: RunningNode) -> None:
+async def test_pin_is_compared_and_never_shown(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         dropoff = {**HOME, "name": "Ada", "pin": "471147"}
@@ -64,7 +64,7 @@ async def test_a_pin_is_compared_and_shown_to_nobody(node: RunningNode) -> None:
 
 
 @pytest.mark.finding("D6")
-async def test_the_last_wrong_pin_counts_as_an_alert(node: RunningNode) -> None:
+async def test_last_wrong_pin_counts_as_an_alert(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await held_by(node, driver, dropoff={**HOME, "name": "Ada", "pin": "471147"})
@@ -75,7 +75,7 @@ async def test_the_last_wrong_pin_counts_as_an_alert(node: RunningNode) -> None:
 
 
 @pytest.mark.finding("D7")
-async def test_a_problem_is_read_logged_and_counted(node: RunningNode) -> None:
+async def test_problem_is_read_logged_and_counted(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await held_by(node, driver)
@@ -96,9 +96,7 @@ async def test_a_problem_is_read_logged_and_counted(node: RunningNode) -> None:
 
 @pytest.mark.finding("D7")
 @pytest.mark.parametrize("kind", ["refused", "wrong_address", "breakdown", "accident", "missing"])
-async def test_every_kind_of_problem_is_heard_without_a_job_too(
-    node: RunningNode, kind: str
-) -> None:
+async def test_every_problem_kind_is_accepted_without_a_job(node: RunningNode, kind: str) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
         with capture_logs() as logs:
@@ -135,7 +133,7 @@ async def test_reasons_are_read_logged_and_counted(node: RunningNode) -> None:
 
 
 @pytest.mark.finding("D7")
-async def test_a_reason_to_return_is_the_jobs(node: RunningNode) -> None:
+async def test_reason_to_return_is_stored_with_the_job(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         job = await held_by(node, driver)

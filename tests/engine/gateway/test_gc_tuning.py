@@ -36,7 +36,7 @@ def alive() -> Counter[type]:
 
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("goodbye", ["app closes", "node closes", "line breaks", "no hello"])
-async def test_nothing_of_a_closed_socket_is_left(node: RunningNode, goodbye: str) -> None:
+async def test_closed_socket_leaves_no_objects(node: RunningNode, goodbye: str) -> None:
     before = alive()
     async with open_app(node.ws, node.token("ann")) as ann:
         if goodbye != "no hello":
@@ -51,7 +51,7 @@ async def test_nothing_of_a_closed_socket_is_left(node: RunningNode, goodbye: st
 
 
 @pytest.mark.usefixtures("no_collector")
-def test_a_strict_parse_leaves_no_circles() -> None:
+def test_strict_parse_leaves_no_reference_cycles() -> None:
     gc.collect()
     assert parse_msgpack(b"\x82\xa1a\x92\x01\x02\xa1b\x80", max_depth=4, max_containers=9) == {
         "a": [1, 2],
@@ -60,7 +60,7 @@ def test_a_strict_parse_leaves_no_circles() -> None:
     assert gc.collect() == 0
 
 
-async def test_what_lives_on_is_set_aside_and_looked_at_again_without_sockets(
+async def test_survivors_are_frozen_until_no_socket_is_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done: list[str] = []
@@ -90,7 +90,7 @@ class Circle:
 
 
 @pytest.mark.finding("A3")
-async def test_circles_set_aside_go_when_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_frozen_cycles_are_freed_when_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._EVERY_S", 0.01)
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._MEASURE_EVERY_S", 0.05, raising=False)
     monkeypatch.setattr("mallard_engine.gateway.gc_tuning._GROWTH_BYTES", 1 << 20, raising=False)

@@ -34,7 +34,7 @@ def events(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_what_is_private_is_taken_out() -> None:
+def test_private_fields_are_redacted() -> None:
     event = {
         "event": f"got {JWT} and Bearer abc",
         "token": "x",
@@ -53,7 +53,7 @@ def test_what_is_private_is_taken_out() -> None:
     assert clean["count"] == 3
 
 
-def test_json_lines_of_ours_and_of_others(log: io.StringIO) -> None:
+def test_json_lines_of_the_engine_and_of_libraries(log: io.StringIO) -> None:
     structlog.get_logger("engine").info("socket open", session="s1", token="secret")
     logging.getLogger("asyncio").warning("slow %s", JWT)
     logging.getLogger("uvicorn.error").info("not of interest")
@@ -63,7 +63,7 @@ def test_json_lines_of_ours_and_of_others(log: io.StringIO) -> None:
     assert theirs["event"] == f"slow {REDACTED}"
 
 
-def test_a_traceback_tells_no_secrets(log: io.StringIO) -> None:
+def test_traceback_is_redacted(log: io.StringIO) -> None:
     def fail(token: str) -> None:
         raise RuntimeError(f"cannot read {token}")
 
@@ -76,7 +76,7 @@ def test_a_traceback_tells_no_secrets(log: io.StringIO) -> None:
     assert JWT not in log.getvalue()
 
 
-def test_the_console_shows_no_local_variables() -> None:
+def test_console_shows_no_local_variables() -> None:
     stream = io.StringIO()
     root = logging.getLogger()
     before = root.handlers
@@ -98,9 +98,7 @@ def _fail_with_a_local(password: str) -> None:
         structlog.get_logger("engine").exception("failed")
 
 
-async def test_a_whole_run_leaves_nothing_private_in_the_log(
-    node: RunningNode, log: io.StringIO
-) -> None:
+async def test_complete_run_logs_no_private_data(node: RunningNode, log: io.StringIO) -> None:
     token = node.token("d1")
     async with open_app(node.ws, token) as driver:
         await driver.go_online(position=NEAR)

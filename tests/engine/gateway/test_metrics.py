@@ -4,7 +4,7 @@ from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
 
 
-async def test_scrape_counts_drivers_jobs_offers_and_latency(node: RunningNode) -> None:
+async def test_metrics_count_drivers_jobs_offers_and_latency(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         drivers = 'mallard_drivers{market="phoenix",state="%s"}'

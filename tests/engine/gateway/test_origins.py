@@ -28,7 +28,7 @@ from tests.engine.gateway.raw_client import HANDSHAKE, Answer, RawClient
         ("http://127.0.0.1:8000", "127.0.0.1:8000"),
     ],
 )
-def test_the_address_asked_for_is_the_same_origin(origin: str, host: str) -> None:
+def test_requested_address_is_the_same_origin(origin: str, host: str) -> None:
     assert is_same_origin(origin, host, is_tls=False)
 
 
@@ -58,11 +58,11 @@ def test_the_address_asked_for_is_the_same_origin(origin: str, host: str) -> Non
         ("http://\u212a.example", "k.example"),  # a Kelvin sign in lower case is a k
     ],
 )
-def test_a_look_alike_is_another_origin(origin: str, host: str) -> None:
+def test_look_alike_is_another_origin(origin: str, host: str) -> None:
     assert not is_same_origin(origin, host, is_tls=False)
 
 
-def test_a_plain_page_is_not_the_origin_of_an_encrypted_address() -> None:
+def test_plain_page_is_not_the_origin_of_an_encrypted_address() -> None:
     assert is_same_origin("https://a.example", "a.example", is_tls=True)
     assert not is_same_origin("http://a.example", "a.example", is_tls=True)
 
@@ -82,7 +82,7 @@ def refused(answer: Answer) -> None:
 
 
 @pytest.mark.finding("C1")
-async def test_a_foreign_origin_needs_a_good_bearer(
+async def test_foreign_origin_needs_a_valid_bearer_token(
     node: RunningNode, capfd: pytest.CaptureFixture[str]
 ) -> None:
     good, foreign = f"Authorization: Bearer {node.token('ann')}", "Origin: https://evil.example"
@@ -115,7 +115,7 @@ async def test_origins_are_allowed_by_name(engine_node: NodeFactory) -> None:
     refused(await shake(node, "Origin: http://app.example"))
 
 
-async def test_a_proxy_says_that_the_address_is_encrypted(engine_node: NodeFactory) -> None:
+async def test_proxy_reports_the_encrypted_address(engine_node: NodeFactory) -> None:
     node = await engine_node(trusted_proxies=["127.0.0.1"])
     secure = "X-Forwarded-Proto: https"
     assert (await shake(node, "Origin: https://x", secure)).status == 101
@@ -123,7 +123,7 @@ async def test_a_proxy_says_that_the_address_is_encrypted(engine_node: NodeFacto
 
 
 @pytest.mark.finding("C1")
-async def test_a_query_is_refused_as_a_problem(node: RunningNode) -> None:
+async def test_query_string_is_refused_as_a_problem(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port) as wire:
         answer = await wire.ask(HANDSHAKE.replace(b"/driver", b"/driver?token=x") + b"\r\n")
     assert answer.status == 400
@@ -132,7 +132,7 @@ async def test_a_query_is_refused_as_a_problem(node: RunningNode) -> None:
 
 @pytest.mark.finding("D12")
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_plain_http_where_the_socket_is(node: RunningNode, method: str) -> None:
+async def test_plain_http_on_the_socket_path_is_426(node: RunningNode, method: str) -> None:
     answer = await node.http.request(method, "/v1/driver")
     assert answer.status_code == 426
     assert answer.headers["upgrade"] == "websocket"

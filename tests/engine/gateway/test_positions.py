@@ -73,7 +73,7 @@ async def post(node: RunningNode, driver: str, fixes: Sequence[Any]) -> dict[str
 
 @pytest.mark.finding("C2")
 @pytest.mark.parametrize("spoken", [MSGPACK, JSON])
-async def test_a_good_place_is_never_lost_over_the_socket(node: RunningNode, spoken: str) -> None:
+async def test_valid_position_is_never_lost_over_the_socket(node: RunningNode, spoken: str) -> None:
     oddities = ODDITIES | (NOT_FINITE if spoken == MSGPACK else {})
     for number, (name, rest) in enumerate(oddities.items()):
         driver = f"{spoken}-{number}"
@@ -85,7 +85,7 @@ async def test_a_good_place_is_never_lost_over_the_socket(node: RunningNode, spo
 
 
 @pytest.mark.finding("C2")
-async def test_a_good_place_is_never_lost_over_http(node: RunningNode) -> None:
+async def test_valid_position_is_never_lost_over_http(node: RunningNode) -> None:
     for number, (name, rest) in enumerate(ODDITIES.items()):
         async with open_app(node.ws, node.token(f"d{number}")) as app:
             await app.hello()
@@ -96,7 +96,7 @@ async def test_a_good_place_is_never_lost_over_http(node: RunningNode) -> None:
 
 @pytest.mark.finding("C2")
 @pytest.mark.parametrize("spoken", [MSGPACK, JSON])
-async def test_malformed_fixes_over_the_socket_are_told(node: RunningNode, spoken: str) -> None:
+async def test_malformed_fixes_over_the_socket_are_reported(node: RunningNode, spoken: str) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
         await app.hello()
         for fix in MALFORMED.values():
@@ -112,7 +112,7 @@ async def test_malformed_fixes_over_the_socket_are_told(node: RunningNode, spoke
 
 
 @pytest.mark.finding("C2")
-async def test_http_says_of_each_fix_why_it_was_dropped(node: RunningNode) -> None:
+async def test_http_reports_why_each_fix_was_dropped(node: RunningNode) -> None:
     now = now_ms(node)
     rest = (5.0, None, None)
     far = LAT + 0.2  # some 22 km: inside the market, but not within a second
@@ -142,7 +142,7 @@ async def test_http_says_of_each_fix_why_it_was_dropped(node: RunningNode) -> No
 
 
 @pytest.mark.finding("C4")
-async def test_a_day_old_position_makes_no_driver_available(node: RunningNode) -> None:
+async def test_day_old_position_does_not_make_a_driver_available(node: RunningNode) -> None:
     old = now_ms(node) - 86_400_000
     fix = [old, LAT, LON, 5.0, None, None]
     async with open_app(node.ws, node.token("d1")) as app:
@@ -159,7 +159,7 @@ async def test_a_day_old_position_makes_no_driver_available(node: RunningNode) -
 
 @pytest.mark.finding("C5")
 @pytest.mark.parametrize("way", ["one frame", "several frames", "http"])
-async def test_fixes_in_any_order_place_at_the_newest(node: RunningNode, way: str) -> None:
+async def test_newest_of_unordered_fixes_is_the_position(node: RunningNode, way: str) -> None:
     now = now_ms(node)
     # More than are handed on of one driver, newest first: the older ones must go.
     agos = (0, 5_000, 3_000, 1_000, 4_000, 2_000)

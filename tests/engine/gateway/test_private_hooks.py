@@ -58,7 +58,7 @@ async def _app(_scope: object, _receive: object, _send: object) -> None:
     raise AssertionError("not called")
 
 
-def test_packages_whose_inside_is_used_have_an_upper_bound() -> None:
+def test_packages_used_privately_have_an_upper_bound() -> None:
     files = (ROOT / "engine/pyproject.toml", ROOT / "clients/python/pyproject.toml")
     needed = [
         it for file in files for it in tomllib.loads(file.read_text())["project"]["dependencies"]
@@ -93,12 +93,12 @@ def test_packages_whose_inside_is_used_have_an_upper_bound() -> None:
         (httptools.HttpRequestParser, "get_http_version set_dangerous_leniencies"),
     ],
 )
-def test_methods_that_are_overridden_or_called_exist(owner: type, names: str) -> None:
+def test_overridden_and_called_methods_exist(owner: type, names: str) -> None:
     missing = [name for name in names.split() if not callable(getattr(owner, name, None))]
     assert not missing, owner
 
 
-def test_every_override_overrides_something() -> None:
+def test_every_override_has_a_base_method() -> None:
     ours = {
         TimeoutHttpProtocol: HttpToolsProtocol,
         DriverSocketProtocol: WebSocketsSansIOProtocol,
@@ -115,7 +115,7 @@ def test_every_override_overrides_something() -> None:
         assert own <= known, f"{cls.__name__} has methods that nothing calls"
 
 
-async def test_attributes_of_instances_exist() -> None:
+async def test_used_instance_attributes_exist() -> None:
     config = server_config(_app, "127.0.0.1", 0)
     config.load()
     state = ServerState()
@@ -132,7 +132,7 @@ async def test_attributes_of_instances_exist() -> None:
     assert isinstance(Config(_app).backlog, int)
 
 
-def test_signatures_that_are_relied_on() -> None:
+def test_used_signatures_are_unchanged() -> None:
     wanted = {
         "scope",
         "transport",

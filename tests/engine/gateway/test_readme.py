@@ -43,7 +43,7 @@ async def test_driver_app_delivers_what_order_service_submits(
 
 
 @pytest.mark.finding("E")
-async def test_order_service_says_when_there_is_no_driver(
+async def test_order_service_sees_that_there_is_no_driver(
     node: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     token = node.token("shop", Role.ORDERS)

@@ -69,7 +69,7 @@ async def test_waiting_job_is_matched_under_the_new_policy(engine_node: NodeFact
         assert offer["expires_ms"] - offer["server_time_ms"] < 10_000
 
 
-async def test_driver_who_becomes_free_is_in_reach_of_the_new_radius(
+async def test_freed_driver_is_searched_in_the_new_radius(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node(initial_radius_m=500, max_radius_m=1_000, retry_s=3_000)
@@ -95,7 +95,9 @@ async def test_market_changes_between_instant_rounds_and_batches(node: RunningNo
             await app.receive("offer_closed")
 
 
-async def test_new_fingerprints_are_told_at_once(node: RunningNode, redis_url: str) -> None:
+async def test_new_policy_fingerprints_are_announced_at_once(
+    node: RunningNode, redis_url: str
+) -> None:
     await reload(node, cooldown_s=7)
     expected = fingerprint(settings(node, cooldown_s=7).market_policy(PHOENIX))
 
@@ -124,7 +126,7 @@ async def test_new_mall_takes_orders_and_offers(node: RunningNode) -> None:
         assert '"new-mall"' in (await shop.get(path)).text
 
 
-async def test_moved_gate_is_where_the_next_driver_goes(node: RunningNode) -> None:
+async def test_next_driver_goes_to_the_moved_gate(node: RunningNode) -> None:
     old = node.node.places.mall(MALL)
     gates = {name: replace(gate, lat=gate.lat + 0.0001) for name, gate in old.gates.items()}
     async with open_app(node.ws, node.token("ann")) as app:
@@ -135,7 +137,7 @@ async def test_moved_gate_is_where_the_next_driver_goes(node: RunningNode) -> No
         assert mall["gate_lat"] == gates[mall["gate"]].lat
 
 
-async def test_what_jobs_may_name_is_not_taken_away(node: RunningNode) -> None:
+async def test_reload_cannot_remove_malls_stores_or_gates(node: RunningNode) -> None:
     places = node.node.places
     mall, markets = places.mall(MALL), list(places.markets.values())
     fewer_stores = {name: store for name, store in mall.stores.items() if name != "lego"}
@@ -161,7 +163,7 @@ async def test_what_jobs_may_name_is_not_taken_away(node: RunningNode) -> None:
     assert node.node.dispatcher._context.policy(PHOENIX).cooldown_s == 30
 
 
-async def test_wrong_travel_source_leaves_all_as_it_was(node: RunningNode) -> None:
+async def test_invalid_travel_source_changes_nothing(node: RunningNode) -> None:
     bearer = node.bearer("shop", Role.ORDERS)
     with pytest.raises(ConfigError, match="roads"):
         await reload(
@@ -190,7 +192,7 @@ async def test_same_policies_keep_their_travel_sources(node: RunningNode) -> Non
     assert node.node.travel is before
 
 
-async def test_signals_that_come_meanwhile_are_one_more_reading(
+async def test_signals_during_a_reload_cause_one_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     readings, go_on = 0, asyncio.Event()

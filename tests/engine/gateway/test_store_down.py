@@ -43,7 +43,7 @@ def kill(server: EmbeddedServer) -> None:
     process.wait()
 
 
-async def test_requests_are_told_to_try_again_and_work_when_it_is_back(
+async def test_requests_get_503_until_the_store_is_back(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
@@ -69,7 +69,7 @@ async def test_requests_are_told_to_try_again_and_work_when_it_is_back(
         assert (await driver.ask("status", state="paused"))["state"] == "paused"
 
 
-async def test_without_a_store_for_long_all_sockets_are_closed(
+async def test_long_outage_closes_all_sockets(
     # In this order the store is gone when the node stops, which must not hold it up.
     engine_node: NodeFactory,
     own_server: EmbeddedServer,
@@ -81,7 +81,7 @@ async def test_without_a_store_for_long_all_sockets_are_closed(
         assert await driver.closed() == 4006
 
 
-async def test_the_embedded_server_is_brought_back_with_its_data(
+async def test_embedded_server_is_restarted_with_its_data(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
@@ -96,7 +96,7 @@ async def test_the_embedded_server_is_brought_back_with_its_data(
 
 @pytest.mark.finding("B2")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_orders_are_refused_at_once_while_the_store_is_away(
+async def test_orders_are_refused_at_once_during_an_outage(
     own_server: EmbeddedServer, engine_node: NodeFactory, how: signal.Signals
 ) -> None:
     """80 orders of one mall: none waits behind another, and each may come again in a moment."""
@@ -121,7 +121,7 @@ async def test_orders_are_refused_at_once_while_the_store_is_away(
 
 
 @pytest.mark.finding("B2")
-async def test_orders_on_their_way_when_the_store_stops_are_refused_soon(
+async def test_running_orders_are_refused_soon_in_an_outage(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
@@ -151,7 +151,7 @@ async def post(node: RunningNode, key: str) -> httpx2.Response:
 
 @pytest.mark.finding("B8")
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "log deleted"])
-async def test_a_data_folder_that_goes_away_makes_the_node_unready(
+async def test_deleted_data_folder_makes_the_node_unready(
     own_server: EmbeddedServer, engine_node: NodeFactory, tmp_path: Path, how: str
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
@@ -178,7 +178,7 @@ async def test_a_data_folder_that_goes_away_makes_the_node_unready(
 
 @pytest.mark.finding("B8")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstract sockets are Linux's")
-def test_a_deleted_folder_is_not_served_a_second_time(
+def test_deleted_data_folder_cannot_be_started_twice(
     own_server: EmbeddedServer, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "own")

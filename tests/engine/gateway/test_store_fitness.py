@@ -46,7 +46,7 @@ ALONE = {"cluster_known_nodes": "1", "cluster_state": "ok"}
         ({}, {"appendfsync": "no"}, None, False, "appendfsync is no"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_one_line(
+def test_each_finding_is_one_line(
     info: Mapping[str, str],
     config: Mapping[str, str] | None,
     cluster: Mapping[str, str] | None,
@@ -61,14 +61,14 @@ def test_what_is_wrong_is_one_line(
 
 
 @pytest.mark.finding("B9")
-def test_a_good_store_and_an_embedded_one_have_no_findings() -> None:
+def test_fit_and_embedded_stores_have_no_findings() -> None:
     assert judge(Facts(GOOD, CONFIG)) == ()
     assert judge(Facts(GOOD, None)) == ()
     assert judge(Facts({**GOOD, "aof_enabled": "0"}, None), embedded=True) == ()
 
 
 @pytest.mark.finding("B9")
-def test_what_may_not_be_asked_is_unknown() -> None:
+def test_forbidden_queries_count_as_unknown() -> None:
     (finding,) = judge(Facts(None, None))
     assert finding == Finding(
         "version, role, eviction and persistence are unknown: INFO is forbidden"
@@ -82,7 +82,7 @@ def server(redis_binary: Path | None) -> Iterator[EmbeddedServer]:
 
 
 @pytest.mark.finding("B9")
-async def test_a_real_store_is_judged(server: EmbeddedServer) -> None:
+async def test_real_store_is_checked(server: EmbeddedServer) -> None:
     assert [finding.text.partition(":")[0] for finding in await inspect_url(server.url)] == [
         "it keeps nothing on disk"
     ]
@@ -100,9 +100,7 @@ async def test_a_real_store_is_judged(server: EmbeddedServer) -> None:
 
 
 @pytest.mark.finding("B9")
-async def test_a_store_that_loads_its_data_is_waited_for(
-    tmp_path: Path, redis_binary: Path | None
-) -> None:
+async def test_loading_store_is_awaited(tmp_path: Path, redis_binary: Path | None) -> None:
     options = {"enable-debug-command": "yes", "loading-process-events-interval-bytes": "1024"}
     with EmbeddedServer(tmp_path, binary=redis_binary, tcp=True, options=options) as server:
         with redis.Redis.from_url(server.url) as client:
@@ -175,14 +173,14 @@ def test_serve_refuses_a_cluster_in_one_line(
         "http://a:6379",
     ],
 )
-def test_serve_refuses_what_it_does_not_support(url: str, tmp_path: Path, places: Places) -> None:
+def test_serve_refuses_an_unsupported_store(url: str, tmp_path: Path, places: Places) -> None:
     settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
     with pytest.raises(ConfigError, match="redis://"):
         serve._serve_on(settings, places, url, lambda: (settings, places))
 
 
 @pytest.mark.finding("B9")
-async def test_readyz_tells_what_to_mend(server: EmbeddedServer, engine_node: NodeFactory) -> None:
+async def test_readyz_lists_what_to_fix(server: EmbeddedServer, engine_node: NodeFactory) -> None:
     node = await engine_node(redis_url=server.url)
     answer = await node.http.get("/readyz")
     assert answer.status_code == 200
@@ -191,6 +189,6 @@ async def test_readyz_tells_what_to_mend(server: EmbeddedServer, engine_node: No
     assert "keeps nothing on disk" in warning
 
 
-async def test_a_store_that_is_not_there_cannot_be_judged() -> None:
+async def test_missing_store_cannot_be_checked() -> None:
     with pytest.raises(StoreUnavailable):
         await inspect_url("redis://127.0.0.1:1/0")

@@ -52,7 +52,7 @@ def save(server: EmbeddedServer) -> None:
 
 
 @pytest.mark.finding("B7")
-async def test_a_store_that_cannot_save_makes_the_node_unready(
+async def test_store_that_cannot_save_makes_the_node_unready(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
@@ -78,7 +78,7 @@ async def test_a_store_that_cannot_save_makes_the_node_unready(
 
 
 @pytest.mark.finding("B12")
-async def test_a_master_that_became_a_replica_makes_the_node_unready(
+async def test_master_that_became_a_replica_makes_the_node_unready(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
@@ -92,7 +92,7 @@ async def test_a_master_that_became_a_replica_makes_the_node_unready(
 
 
 @pytest.mark.finding("B7")
-async def test_a_store_blocked_by_a_script_makes_the_node_unready(
+async def test_store_blocked_by_a_script_makes_the_node_unready(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
@@ -113,7 +113,7 @@ def spin(url: str) -> None:
 
 
 @pytest.mark.finding("B6")
-async def test_a_full_store_refuses_new_work_alone(
+async def test_full_store_refuses_only_new_work(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     """The node was restarted while the store was full: whoever holds a job comes back."""
@@ -150,7 +150,7 @@ async def test_a_full_store_refuses_new_work_alone(
 
 
 @pytest.mark.finding("B6")
-async def test_a_driver_with_an_offer_may_answer_a_full_store(
+async def test_driver_with_an_offer_may_answer_a_full_store(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)

@@ -110,7 +110,7 @@ async def test_sockets_stay_open_while_the_store_is_restarted(
 
 
 @pytest.mark.finding("B3")
-async def test_hello_that_was_asked_for_replaces_the_device(
+async def test_requested_hello_replaces_the_device(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = hasten(await engine_node(redis_url=server.url))
@@ -163,7 +163,7 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
 
 
 @pytest.mark.finding("B3", "B5")
-async def test_an_idle_app_tells_of_a_parcel_after_a_loss(
+async def test_idle_app_reports_its_parcel_after_lost_writes(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     """Neither the store nor the node has any sign of it; the same after a second loss."""
@@ -181,7 +181,7 @@ async def test_an_idle_app_tells_of_a_parcel_after_a_loss(
 
 
 @pytest.mark.finding("B3")
-async def test_a_short_outage_is_told_to_nobody(proxy: Proxy, engine_node: NodeFactory) -> None:
+async def test_short_outage_sends_nothing_to_apps(proxy: Proxy, engine_node: NodeFactory) -> None:
     node = await engine_node(redis_url=proxy.url)
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
@@ -192,7 +192,7 @@ async def test_a_short_outage_is_told_to_nobody(proxy: Proxy, engine_node: NodeF
 
 
 @pytest.mark.finding("B1")
-async def test_a_delivery_reported_to_a_silent_store_frees_the_driver(
+async def test_delivery_reported_during_an_outage_frees_the_driver(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     """The store carries out what it was sent while it was silent, and its replies go unheard."""
@@ -218,7 +218,7 @@ async def test_a_delivery_reported_to_a_silent_store_frees_the_driver(
 
 
 @pytest.mark.finding("B3")
-async def test_a_node_cut_off_takes_its_drivers_back(
+async def test_partitioned_node_restores_its_drivers(
     server: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
 ) -> None:
     """As a frozen node does: meanwhile another node has taken its drivers out."""
@@ -249,7 +249,7 @@ async def _is_out(node: RunningNode, driver: str) -> bool:
 
 
 @pytest.mark.finding("B4")
-async def test_an_emptied_store_knows_the_drivers_again(
+async def test_emptied_store_gets_the_drivers_back(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=server.url)
@@ -268,7 +268,7 @@ async def test_an_emptied_store_knows_the_drivers_again(
 
 @pytest.mark.finding("B4")
 @pytest.mark.slow
-async def test_a_replica_that_missed_the_last_pushes_takes_over(
+async def test_failover_to_a_replica_without_the_last_pushes(
     server: EmbeddedServer, replica: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=proxy.url)
@@ -290,7 +290,7 @@ async def test_a_replica_that_missed_the_last_pushes_takes_over(
 
 @pytest.mark.finding("B5")
 @pytest.mark.slow
-async def test_a_parcel_on_board_outlives_a_lost_accept(
+async def test_parcel_on_board_survives_a_lost_accept(
     server: EmbeddedServer, replica: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
 ) -> None:
     """The failover forgets the accept and the pick-up; a second driver is near."""
@@ -319,7 +319,7 @@ async def test_a_parcel_on_board_outlives_a_lost_accept(
 
 
 @pytest.mark.finding("C10")
-async def test_a_delivery_is_told_by_hello(node: RunningNode) -> None:
+async def test_delivery_is_reported_by_hello(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as d1:
         await d1.go_online(position=NEAR)
         offer = await is_offered(node, d1)
@@ -332,7 +332,7 @@ async def test_a_delivery_is_told_by_hello(node: RunningNode) -> None:
 
 
 @pytest.mark.finding("B5")
-async def test_a_job_unknown_to_the_store_raises_an_alert(node: RunningNode) -> None:
+async def test_job_unknown_to_the_store_raises_an_alert(node: RunningNode) -> None:
     held = {"job": "job_phoenix.none", "attempt": 1, "state": "picked_up"}
     async with open_app(node.ws, node.token("d1")) as d1:
         assert (await d1.hello(holds=[held]))["jobs"] == []

@@ -43,7 +43,7 @@ async def _send(node: RunningNode, data: bytes) -> None:
 
 
 @pytest.mark.finding("A8", "B14", "C1")
-async def test_strangers_cause_a_few_lines_a_second(
+async def test_unauthenticated_clients_cause_few_log_lines(
     node: RunningNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     began_s = time.monotonic()
@@ -67,7 +67,7 @@ async def test_strangers_cause_a_few_lines_a_second(
 
 
 @pytest.mark.finding("A8")
-async def test_a_service_that_guesses_jobs_causes_few_lines(node: RunningNode) -> None:
+async def test_service_that_guesses_jobs_causes_few_log_lines(node: RunningNode) -> None:
     job = (await Caller(node).submit()).json()["id"]
     thief = Caller(node, "thief", Role.ORDERS)
     with capture_logs() as lines:
@@ -77,7 +77,7 @@ async def test_a_service_that_guesses_jobs_causes_few_lines(node: RunningNode) -
 
 
 @pytest.mark.finding("A8")
-async def test_a_driver_that_guesses_offers_causes_few_lines(node: RunningNode) -> None:
+async def test_driver_that_guesses_offers_causes_few_log_lines(node: RunningNode) -> None:
     with capture_logs() as lines:
         async with open_app(node.ws, node.token("d1")) as app:
             await app.hello()

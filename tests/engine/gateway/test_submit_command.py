@@ -14,7 +14,7 @@ from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.http_support import Caller, order
 
 
-def test_a_file_holds_one_job_or_several() -> None:
+def test_file_holds_one_job_or_several() -> None:
     assert read_jobs('{"a": 1}') == [{"a": 1}]
     assert read_jobs('[{"a": 1}, {"b": 2}]') == [{"a": 1}, {"b": 2}]
     assert read_jobs('{"a": 1}\n\n{"b": 2}\n') == [{"a": 1}, {"b": 2}]
@@ -23,7 +23,7 @@ def test_a_file_holds_one_job_or_several() -> None:
             read_jobs(text)
 
 
-async def test_jobs_are_posted_and_those_refused_are_told(
+async def test_jobs_are_posted_and_refused_ones_reported(
     node: RunningNode,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -45,14 +45,12 @@ async def test_jobs_are_posted_and_those_refused_are_told(
     assert await asyncio.to_thread(main, ["submit", "-", *flags]) == 0
 
 
-def test_a_file_that_is_not_there_is_a_mistake_of_usage(tmp_path: Path) -> None:
+def test_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     assert main(["submit", str(tmp_path / "none.json"), "--data", str(tmp_path)]) == 2
 
 
 @pytest.mark.finding("E")
-async def test_submit_stops_when_nothing_reads_its_output(
-    node: RunningNode, tmp_path: Path
-) -> None:
+async def test_submit_stops_on_a_closed_output(node: RunningNode, tmp_path: Path) -> None:
     file = tmp_path / "jobs.jsonl"
     file.write_text("\n".join(json.dumps(order()) for _ in range(5)))
     reader, writer = os.pipe()

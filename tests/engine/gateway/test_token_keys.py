@@ -14,7 +14,7 @@ from mallard_engine.gateway.token_keys import load_token_keys, stored_secret
 LONG = "a-secret-of-more-than-thirty-two-bytes"
 
 
-def test_a_secret_is_made_once_for_the_folder_and_only_its_owner_may_read_it(
+def test_secret_is_created_once_and_readable_by_its_owner(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "data"
@@ -25,7 +25,7 @@ def test_a_secret_is_made_once_for_the_folder_and_only_its_owner_may_read_it(
     assert [path.name for path in folder.iterdir()] == ["secret"]
 
 
-def test_those_who_make_the_secret_at_once_get_the_same_one(tmp_path: Path) -> None:
+def test_concurrent_creators_get_the_same_secret(tmp_path: Path) -> None:
     found: list[bytes] = []
     makers = [
         threading.Thread(target=lambda: found.append(stored_secret(tmp_path))) for _ in "12345"
@@ -45,13 +45,13 @@ def test_configured_secrets_come_first_and_second(tmp_path: Path) -> None:
     assert keys.secrets == (LONG.encode(), f"{LONG}2".encode())
 
 
-def test_the_folders_secret_stays_valid_beside_a_second_one(tmp_path: Path) -> None:
+def test_secret_of_the_folder_stays_valid_with_a_second_one(tmp_path: Path) -> None:
     keys = load_token_keys(Settings(data=tmp_path, second_secret=LONG))
     assert keys.secrets == (stored_secret(tmp_path), LONG.encode())
 
 
 @pytest.mark.parametrize("content", [None, "", "  \n"])
-def test_a_secret_file_must_hold_a_secret(tmp_path: Path, content: str | None) -> None:
+def test_secret_file_must_hold_a_secret(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "secret.txt"
     if content is not None:
         file.write_text(content)
@@ -66,7 +66,7 @@ def jwk(key: Any, **more: str) -> dict[str, Any]:
     return {**algorithm.to_jwk(key, as_dict=True), **more}
 
 
-def test_a_key_set_holds_public_rsa_and_p256_keys(tmp_path: Path) -> None:
+def test_key_set_holds_public_rsa_and_p256_keys(tmp_path: Path) -> None:
     rsa_key = rsa.generate_private_key(65537, 2048).public_key()
     ec_key = ec.generate_private_key(ec.SECP256R1()).public_key()
     file = tmp_path / "keys.json"
@@ -92,7 +92,7 @@ def _bad_key_sets() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "content"), list(_bad_key_sets().items()))
-def test_anything_else_is_no_key_set(tmp_path: Path, name: str, content: Any) -> None:
+def test_other_content_is_not_a_key_set(tmp_path: Path, name: str, content: Any) -> None:
     file = tmp_path / "keys.json"
     file.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=r"keys\.json") as raised:
@@ -100,7 +100,7 @@ def test_anything_else_is_no_key_set(tmp_path: Path, name: str, content: Any) ->
     assert "c2VjcmV0" not in str(raised.value)
 
 
-def test_a_key_set_must_be_there_and_be_json(tmp_path: Path) -> None:
+def test_missing_or_malformed_key_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load_token_keys(Settings(key_set_file=tmp_path / "keys.json"))
     (tmp_path / "keys.json").write_text("{")
@@ -132,7 +132,7 @@ def _unusable_keys() -> list[tuple[str, dict[str, Any], str]]:
 
 @pytest.mark.finding("A12")
 @pytest.mark.parametrize(("name", "key", "why"), _unusable_keys())
-def test_an_unusable_key_is_refused_by_name(
+def test_unusable_key_is_refused_by_name(
     tmp_path: Path, name: str, key: dict[str, Any], why: str
 ) -> None:
     good = jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), kid="good")
@@ -145,7 +145,7 @@ def test_an_unusable_key_is_refused_by_name(
 
 
 @pytest.mark.finding("A12")
-def test_a_kid_that_stands_twice_is_refused(tmp_path: Path) -> None:
+def test_duplicate_kid_is_refused(tmp_path: Path) -> None:
     keys = [jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), kid="k1") for _ in "12"]
     file = tmp_path / "keys.json"
     file.write_text(json.dumps({"keys": keys}))
@@ -155,14 +155,14 @@ def test_a_kid_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.finding("A12")
 @pytest.mark.parametrize("name", ["secret", "second_secret"])
-def test_a_secret_shorter_than_its_hash_is_refused(name: str) -> None:
+def test_secret_shorter_than_its_hash_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}.* 31 bytes"):
         load_token_keys(Settings(**{"secret": LONG} | {name: "x" * 31}))  # type: ignore[arg-type]
     assert load_token_keys(Settings(**{"secret": LONG} | {name: "x" * 32})).secrets  # type: ignore[arg-type]
 
 
 @pytest.mark.finding("A12")
-def test_a_short_secret_in_a_file_is_refused(tmp_path: Path) -> None:
+def test_short_secret_in_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "secret.txt"
     file.write_text("short\n")
     with pytest.raises(ConfigError, match=r"secret\.txt.* 5 bytes"):

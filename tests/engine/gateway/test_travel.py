@@ -51,7 +51,7 @@ async def explained(node: RunningNode, job: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rounds", ["instant", "batch"])
-async def test_roads_say_when_a_driver_is_there(
+async def test_eta_follows_the_roads(
     engine_node: NodeFactory, places: Places, tmp_path: Path, rounds: str
 ) -> None:
     extract = write_town(tmp_path / "town.osm.pbf", NEAR["lat"], NEAR["lon"], side=41)
@@ -98,7 +98,7 @@ async def quoted(node: RunningNode) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rounds", ["instant", "batch"])
-async def test_an_osrm_server_says_when_a_driver_is_there(
+async def test_eta_comes_from_the_osrm_server(
     engine_node: NodeFactory, server: OsrmServer, places: Places, rounds: str
 ) -> None:
     node = await engine_node(
@@ -122,7 +122,7 @@ async def test_an_osrm_server_says_when_a_driver_is_there(
 
 
 @pytest.mark.parametrize("rounds", ["instant", "batch"])
-async def test_an_osrm_server_that_hangs_holds_nobody_up(
+async def test_hanging_osrm_server_delays_no_offer(
     engine_node: NodeFactory, server: OsrmServer, places: Places, rounds: str
 ) -> None:
     server.hangs = True

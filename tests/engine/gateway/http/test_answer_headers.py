@@ -10,7 +10,7 @@ from tests.engine.gateway.raw_client import RawClient
 
 
 @pytest.mark.finding("A14")
-async def test_personal_data_is_kept_by_no_cache(node: RunningNode) -> None:
+async def test_personal_data_is_not_cached(node: RunningNode) -> None:
     job = (await node.submit())["id"]
     shop, ops = node.bearer("shop", Role.ORDERS), node.bearer("ops", Role.OPERATOR)
     drivers = "/v1/markets/phoenix/drivers?near=33.3,-111.9"
@@ -34,7 +34,7 @@ async def test_personal_data_is_kept_by_no_cache(node: RunningNode) -> None:
 
 
 @pytest.mark.finding("A14")
-async def test_documents_may_be_kept(node: RunningNode) -> None:
+async def test_documents_may_be_cached(node: RunningNode) -> None:
     for path in ("/openapi.json", "/asyncapi.json"):
         answer = await node.http.get(path)
         assert answer.headers["cache-control"] == "public, max-age=300"
@@ -42,7 +42,7 @@ async def test_documents_may_be_kept(node: RunningNode) -> None:
 
 
 @pytest.mark.finding("A14")
-async def test_answers_before_the_application_have_them_too(node: RunningNode) -> None:
+async def test_early_refusals_have_the_headers_too(node: RunningNode) -> None:
     for request in (b"GET / HTTP/1.1\r\n\r\n", b"GET /" + b"x" * 20_000):
         async with await RawClient.open(node.server.port) as wire:
             answer = await wire.ask(request)
@@ -51,7 +51,7 @@ async def test_answers_before_the_application_have_them_too(node: RunningNode) -
 
 
 @pytest.mark.finding("A14")
-async def test_metrics_move_to_a_port_of_their_own(engine_node: NodeFactory) -> None:
+async def test_metrics_are_served_on_the_ops_port_only(engine_node: NodeFactory) -> None:
     node = await engine_node(ops_port=0)
     assert (await node.http.get("/metrics")).status_code == 404
     assert (await node.http.get("/readyz")).status_code == 200
@@ -64,7 +64,7 @@ async def test_metrics_move_to_a_port_of_their_own(engine_node: NodeFactory) -> 
         assert (await ops.get("/v1/jobs")).status_code == 404
 
 
-def test_the_port_is_a_setting() -> None:
+def test_ops_port_is_a_setting() -> None:
     environ = {"MALLARD_OPS_PORT": "9100", "MALLARD_OPS_HOST": "::1"}
     settings = load_settings({}, environ)
     assert (settings.ops_host, settings.ops_port) == ("::1", 9100)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.finding("A9")
 EngineNode = Callable[..., Awaitable[RunningNode]]
 
 
-async def test_over_the_limit_is_429_with_its_fields(engine_node: EngineNode) -> None:
+async def test_request_over_the_limit_is_429_with_fields(engine_node: EngineNode) -> None:
     node = await engine_node(service_rate_per_s=0.1, service_burst=5)
     shop, other = Caller(node), Caller(node, "other")
     answers = [await shop.get("/v1/markets") for _ in range(6)]
@@ -34,7 +34,7 @@ async def test_over_the_limit_is_429_with_its_fields(engine_node: EngineNode) ->
     )
 
 
-async def test_refusals_of_one_connection_take_their_time(engine_node: EngineNode) -> None:
+async def test_refusals_of_one_connection_are_delayed(engine_node: EngineNode) -> None:
     shop = Caller(await engine_node(service_rate_per_s=0.1, service_burst=1))
     began_s = time.monotonic()
     codes = [(await shop.get("/v1/markets")).status_code for _ in range(6)]
@@ -52,7 +52,7 @@ async def test_two_tokens_of_a_service_share_its_limit(engine_node: EngineNode) 
     assert codes == [200] * 4 + [429] * 2
 
 
-async def test_a_quote_counts_as_four_requests(engine_node: EngineNode) -> None:
+async def test_quote_counts_as_four_requests(engine_node: EngineNode) -> None:
     shop = Caller(await engine_node(service_rate_per_s=0.1, service_burst=9))
     codes = [(await shop.post("/v1/quotes", order())).status_code for _ in range(3)]
     assert codes == [200, 200, 429]
@@ -79,7 +79,7 @@ async def test_handshakes_of_a_driver_are_limited(engine_node: EngineNode) -> No
         await driver.hello()
 
 
-async def test_requests_that_wait_are_bounded(engine_node: EngineNode) -> None:
+async def test_waiting_requests_are_bounded(engine_node: EngineNode) -> None:
     node = await engine_node(service_waits=3)
     shop = Caller(node)
     job = (await shop.submit()).json()["id"]
@@ -91,7 +91,7 @@ async def test_requests_that_wait_are_bounded(engine_node: EngineNode) -> None:
     assert (await shop.get(f"/v1/jobs/{job}", wait_s=1)).status_code == 200
 
 
-async def test_a_limit_of_zero_is_none(engine_node: EngineNode) -> None:
+async def test_limit_of_zero_disables_it(engine_node: EngineNode) -> None:
     node = await engine_node(service_rate_per_s=0, service_burst=1, address_rate_per_s=0)
     answers = [await Caller(node).get("/v1/markets") for _ in range(5)]
     assert {answer.status_code for answer in answers} == {200}
@@ -99,7 +99,7 @@ async def test_a_limit_of_zero_is_none(engine_node: EngineNode) -> None:
 
 
 @pytest.mark.finding("A10")
-async def test_a_full_quota_is_429_quota_exceeded(engine_node: EngineNode) -> None:
+async def test_full_quota_is_429_quota_exceeded(engine_node: EngineNode) -> None:
     shop = Caller(await engine_node(service_open_jobs=2))
     jobs = [(await shop.submit()).json()["id"] for _ in range(2)]
     told = problem(await shop.submit(), 429, "quota_exceeded")

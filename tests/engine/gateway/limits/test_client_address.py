@@ -23,7 +23,7 @@ def client(peer: str, *forwarded: bytes) -> str:
         ("a name", "a name"),
     ],
 )
-def test_one_key_for_one_client(host: str, key: str) -> None:
+def test_addresses_of_one_client_share_a_key(host: str, key: str) -> None:
     assert address_key(host) == key
 
 
@@ -48,19 +48,19 @@ def test_one_key_for_one_client(host: str, key: str) -> None:
         ("", (b"198.51.100.7",), ""),
     ],
 )
-def test_only_proxies_name_another_client(
+def test_forwarded_for_is_trusted_from_proxies_only(
     peer: str, forwarded: tuple[bytes, ...], expected: str
 ) -> None:
     assert client(peer, *forwarded) == expected
 
 
-def test_the_client_of_a_scope() -> None:
+def test_client_address_of_a_scope() -> None:
     headers = [(b"x-forwarded-for", b"198.51.100.7")]
     assert PROXIES.client_of({"client": ("10.0.0.1", 1), "headers": headers}) == "198.51.100.7"
     assert PROXIES.client_of({"client": None, "headers": headers}) == ""
 
 
-def test_proxies_are_settings_and_checked() -> None:
+def test_invalid_trusted_proxies_are_refused() -> None:
     settings = load_settings({}, {"MALLARD_TRUSTED_PROXIES": "10.0.0.0/8, ::1"})
     assert settings.trusted_proxies == ("10.0.0.0/8", "::1")
     with pytest.raises(ConfigError, match=r"MALLARD_TRUSTED_PROXIES: .*'my-proxy'"):

@@ -17,7 +17,7 @@ from tests.engine.gateway.raw_client import HANDSHAKE, RawClient
 from tests.support import eventually
 
 
-async def test_work_beyond_the_share_waits_for_later_turns() -> None:
+async def test_work_beyond_the_share_waits() -> None:
     clock = itertools.count(0, 0.001)  # each piece of work takes 1 ms
     share = LoopShare(0.002, clock=lambda: next(clock))
     done: list[int] = []
@@ -31,7 +31,7 @@ async def test_work_beyond_the_share_waits_for_later_turns() -> None:
     assert turns == [2, 4, 6, 8]
 
 
-async def test_addresses_take_turns() -> None:
+async def test_addresses_are_served_round_robin() -> None:
     share = LoopShare(0.0001, clock=itertools.count().__next__)
     done: list[str] = []
     share.charge(1.0)
@@ -43,7 +43,7 @@ async def test_addresses_take_turns() -> None:
     assert done.index("b") == 1
 
 
-async def test_what_took_too_long_counts_for_later_turns() -> None:
+async def test_overrun_is_deducted_from_later_iterations() -> None:
     share = LoopShare(0.002)
     share.charge(0.02)
     done: list[str] = []
@@ -55,7 +55,7 @@ async def test_what_took_too_long_counts_for_later_turns() -> None:
     assert turns >= 9
 
 
-async def test_work_that_fails_does_not_stop_the_rest() -> None:
+async def test_failing_work_does_not_stop_the_rest() -> None:
     share = LoopShare()
     done: list[str] = []
 
@@ -69,7 +69,7 @@ async def test_work_that_fails_does_not_stop_the_rest() -> None:
 
 
 @pytest.mark.finding("A6")
-async def test_first_frames_of_many_sockets_share_a_turn(
+async def test_first_frames_of_many_sockets_share_the_budget(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sixteen strangers send frames in one instant; a driver's frame comes between them."""

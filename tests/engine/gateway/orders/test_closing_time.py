@@ -68,7 +68,7 @@ async def test_driver_too_far_to_collect_in_time_gets_no_offer(node: RunningNode
 
 
 @pytest.mark.parametrize("minutes", [1])
-async def test_order_that_nobody_can_collect_waits_for_the_next_opening(node: RunningNode) -> None:
+async def test_uncollectable_order_waits_for_the_next_opening(node: RunningNode) -> None:
     job = await node.submit()
     scheduled = await node.job_in(job["id"], "scheduled")
     assert scheduled["timeline"][-1]["cause"] in {"mall_closes", "submitted"}

@@ -22,7 +22,7 @@ async def explained(node: RunningNode, job: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["not_ready", "store_closed"])
-async def test_held_store_is_shown_and_lifted_by_ready(node: RunningNode, kind: str) -> None:
+async def test_held_store_is_shown_until_ready_is_reported(node: RunningNode, kind: str) -> None:
     shop = Caller(node)
     async with (
         open_app(node.ws, node.token("ann")) as ann,

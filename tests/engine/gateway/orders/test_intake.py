@@ -54,7 +54,7 @@ def iso(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
 
 
-def test_defaults() -> None:
+def test_defaults_are_filled_in() -> None:
     asked = order()
     stored = json.loads(asked.order.body)
     assert stored == {
@@ -74,17 +74,17 @@ def test_defaults() -> None:
     assert asked.need.created_ms == NOON
 
 
-def test_a_deadline_ends_the_window() -> None:
+def test_deadline_ends_the_window() -> None:
     asked = order(dropoff__deadline="2026-11-23T18:00:00-07:00")
     assert asked.need.expires_ms == asked.need.deadline_ms == NOON - 250 + 6 * HOUR_MS
 
 
-def test_a_window_that_is_given_counts_even_past_closing() -> None:
+def test_given_window_counts_past_closing() -> None:
     asked = order(pickup__window_end="2026-11-23T23:30:00-07:00")
     assert asked.need.expires_ms == NOON - 250 + 11 * HOUR_MS + HOUR_MS // 2
 
 
-def test_what_was_sent_keeps_its_offset() -> None:
+def test_given_time_keeps_its_offset() -> None:
     sent = "2026-11-23T13:10:00.500-07:00"
     asked = order(pickup__stores=[{"store": "lego", "ready_at": sent}])
     back = json.loads(asked.order.body)["pickup"]["stores"][0]["ready_at"]
@@ -92,7 +92,7 @@ def test_what_was_sent_keeps_its_offset() -> None:
     assert asked.need.ready_ms == NOON + HOUR_MS + 10 * 60_000 + 250
 
 
-def test_parcels_are_those_of_all_stores_unless_told() -> None:
+def test_parcels_default_to_the_sum_of_the_stores() -> None:
     stores = [{"store": "lego", "parcels": 2}, {"store": "apple"}]
     assert order(pickup__stores=stores).need.parcels == 3
     load = {"count": 5, "weight_g": 3200, "volume_l": 18.5}
@@ -101,7 +101,7 @@ def test_parcels_are_those_of_all_stores_unless_told() -> None:
     assert need.stores == ("lego", "apple")
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_errors_are_reported_together() -> None:
     code, pointers = refused(
         pickup__stores=[{"store": "lego"}, {"store": "nowhere"}, {"store": "lego"}],
         pickup__window_end="2026-11-23T12:00:00-07:00",
@@ -118,12 +118,12 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     ]
 
 
-def test_an_unknown_mall_does_not_hide_what_else_is_wrong() -> None:
+def test_unknown_mall_does_not_hide_other_errors() -> None:
     code, pointers = refused(pickup__mall="nowhere", dropoff__deadline="2020-01-01T00:00:00Z")
     assert (code, pointers) == ("invalid_fields", ["/pickup/mall", "/dropoff/deadline"])
 
 
-def test_the_mall_must_be_open_when_the_parcels_are_ready() -> None:
+def test_order_ready_after_closing_is_refused() -> None:
     eight = epoch_ms(datetime.fromisoformat("2026-11-23T08:00:00-07:00"))
     before_ten: dict[str, Any] = {"dropoff__deadline": "2026-11-23T10:00:00-07:00"}
     assert refused(eight, **before_ten) == ("mall_closed", ["/pickup/mall"])
@@ -151,7 +151,7 @@ def local_ms(text: str) -> int:
         ("2026-11-25T20:59", None, "2026-11-27T06:00"),
     ],
 )
-def test_what_is_ready_while_the_mall_is_closed_is_for_its_next_opening(
+def test_order_ready_while_closed_waits_for_the_opening(
     now: str, ready: str | None, opens: str
 ) -> None:
     now_ms, opens_ms = local_ms(now), local_ms(opens)
@@ -175,7 +175,7 @@ def test_what_is_ready_while_the_mall_is_closed_is_for_its_next_opening(
     assert order(now_ms, pickup__window_end=later, **changes).need.expires_ms == opens_ms + HOUR_MS
 
 
-def test_a_store_that_is_ready_after_closing_is_for_the_next_opening() -> None:
+def test_store_ready_after_closing_waits_for_the_opening() -> None:
     before = order(dropoff__deadline="2026-11-24T20:00:00-07:00")
     nine = datetime.fromisoformat("2026-11-23T21:00:00-07:00")
     after = with_ready_at(before, "lego", nine, NOON)
@@ -195,7 +195,7 @@ def test_a_store_that_is_ready_after_closing_is_for_the_next_opening() -> None:
         {"dropoff__deadline": "2026-11-24T09:00:00-07:00"},
     ],
 )
-def test_a_window_that_was_given_or_a_deadline_does_not_move(changes: dict[str, Any]) -> None:
+def test_given_window_or_deadline_does_not_move(changes: dict[str, Any]) -> None:
     before = order(**changes)
     nine = datetime.fromisoformat("2026-11-23T21:00:00-07:00")
     with pytest.raises(InvalidOrder) as raised:
@@ -206,7 +206,7 @@ def test_a_window_that_was_given_or_a_deadline_does_not_move(changes: dict[str, 
     assert held.need.ready_ms == local_ms("2026-11-24T10:00")
 
 
-def test_a_closed_mall_is_one_of_several_faults() -> None:
+def test_closed_mall_is_reported_with_other_errors() -> None:
     eight = epoch_ms(datetime.fromisoformat("2026-11-23T08:00:00-07:00"))
     ten = "2026-11-23T10:00:00-07:00"
     assert refused(eight, dropoff__lat=0.0, dropoff__deadline=ten) == (
@@ -215,13 +215,13 @@ def test_a_closed_mall_is_one_of_several_faults() -> None:
     )
 
 
-def test_ready_after_the_deadline_that_is_assumed() -> None:
+def test_ready_after_the_default_deadline_is_refused() -> None:
     ready = [{"store": "lego", "ready_at": iso(NOON + 24 * HOUR_MS)}]
     code, pointers = refused(pickup__stores=ready)
     assert (code, pointers) == ("invalid_fields", ["/dropoff/deadline"])
 
 
-def test_a_submission() -> None:
+def test_submission_has_the_orders_fields() -> None:
     asked = order(external_id="ORD-1", requires=["id_check", "cool_bag"], priority=7)
     made = submission_of(
         asked, job="job_phoenix.X", service="shop", key="k", body_hash="h", release_ms=5, now_ms=5
@@ -238,7 +238,7 @@ def test_a_submission() -> None:
 
 
 @pytest.mark.finding("D3")
-def test_each_store_is_ready_no_sooner_than_the_mall_opens() -> None:
+def test_store_is_ready_no_sooner_than_the_mall_opens() -> None:
     night = {"ready_at": "2026-11-24T02:00:00-07:00"}
     noon = {"ready_at": "2026-11-24T12:00:00-07:00"}
     late = {"ready_at": "2026-11-23T21:30:00-07:00"}
@@ -255,7 +255,7 @@ def test_each_store_is_ready_no_sooner_than_the_mall_opens() -> None:
     assert need.store_ready_ms == (local_ms("2026-11-24T02:00"), local_ms("2026-11-24T12:00"))
 
 
-def test_the_card_does_not_tell_whose_parcel_it_is() -> None:
+def test_card_does_not_identify_the_customer() -> None:
     asked = order(
         external_id="ORD-1",
         dropoff__address="1 Secret Street",
@@ -277,7 +277,7 @@ def test_another_ready_time_changes_the_order() -> None:
     assert after.need.expires_ms == before.need.expires_ms
 
 
-def test_another_ready_time_must_be_of_one_of_its_stores_and_before_it_expires() -> None:
+def test_ready_time_needs_a_store_of_the_job_before_expiry() -> None:
     before = order()
     late = datetime.fromtimestamp(before.need.expires_ms / 1000, UTC)
     with pytest.raises(InvalidOrder) as raised:

@@ -35,7 +35,7 @@ def ready_soon(places: Places, hour: int, *, is_open_then: bool) -> dict[str, An
     return body
 
 
-async def test_a_mall_that_is_closed_at_the_ready_time(node: RunningNode, places: Places) -> None:
+async def test_closed_mall_at_the_ready_time_is_refused(node: RunningNode, places: Places) -> None:
     shop = Caller(node)
     closed = ready_soon(places, 3, is_open_then=False)
     ready_at = datetime.fromisoformat(closed["pickup"]["stores"][0]["ready_at"])
@@ -47,7 +47,7 @@ async def test_a_mall_that_is_closed_at_the_ready_time(node: RunningNode, places
         assert pointers(answer, "mall_closed") == ["/pickup/mall"]
 
 
-async def test_an_order_that_is_ready_at_night_waits_for_the_morning(
+async def test_order_ready_at_night_waits_for_the_morning(
     node: RunningNode, places: Places
 ) -> None:
     body = ready_soon(places, 3, is_open_then=False)
@@ -65,7 +65,7 @@ async def test_an_order_that_is_ready_at_night_waits_for_the_morning(
     assert job["pickup"]["window_end"] == job["dropoff"]["deadline"]
 
 
-async def test_an_order_placed_for_opening_hours(node: RunningNode, places: Places) -> None:
+async def test_order_for_the_opening_hours_is_scheduled(node: RunningNode, places: Places) -> None:
     body = ready_soon(places, 15, is_open_then=True)
     answer = await Caller(node).submit(body)
     assert answer.status_code == 201

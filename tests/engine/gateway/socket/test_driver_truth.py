@@ -26,7 +26,7 @@ async def on_run(node: RunningNode, driver: DriverApp) -> dict[str, Any]:
 
 @pytest.mark.finding("C7")
 @CODECS
-async def test_a_cancelled_job_leaves_its_driver_available(
+async def test_cancelled_job_leaves_its_driver_available(
     node: RunningNode, subprotocol: str
 ) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
@@ -39,7 +39,7 @@ async def test_a_cancelled_job_leaves_its_driver_available(
 
 @pytest.mark.finding("C8", "D17")
 @CODECS
-async def test_a_suspended_driver_who_reconnects_hears_it(
+async def test_suspended_driver_is_informed_on_reconnect(
     node: RunningNode, subprotocol: str
 ) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
@@ -64,7 +64,7 @@ async def test_a_suspended_driver_who_reconnects_hears_it(
 
 
 @pytest.mark.finding("C8")
-async def test_a_decline_says_until_when_the_driver_cools_down(node: RunningNode) -> None:
+async def test_decline_reports_the_end_of_the_cool_down(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await node.submit()
@@ -79,7 +79,7 @@ async def test_a_decline_says_until_when_the_driver_cools_down(node: RunningNode
 
 
 @pytest.mark.finding("C8")
-async def test_a_lapse_pushes_until_when_the_driver_cools_down(engine_node: NodeFactory) -> None:
+async def test_expired_offer_reports_the_end_of_the_cool_down(engine_node: NodeFactory) -> None:
     node = await engine_node(offer_timeout_ms=200)
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
@@ -92,14 +92,14 @@ async def test_a_lapse_pushes_until_when_the_driver_cools_down(engine_node: Node
 
 
 @pytest.mark.finding("C8")
-async def test_a_driver_who_was_never_placed_hears_it(node: RunningNode) -> None:
+async def test_driver_without_a_position_is_informed(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         assert (await driver.hello())["barred"]["why"] == "no_position"
         assert (await driver.ask("status", state="available"))["code"] == "no_position"
 
 
 @pytest.mark.finding("C8")
-async def test_the_end_of_a_block_is_the_reason_until_the_next_status(
+async def test_block_over_is_the_reason_until_the_next_status(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node()
@@ -115,7 +115,7 @@ async def test_the_end_of_a_block_is_the_reason_until_the_next_status(
 
 
 @pytest.mark.finding("C8")
-async def test_a_renewed_token_is_answered_with_what_bars_the_driver(node: RunningNode) -> None:
+async def test_reply_to_auth_says_why_the_driver_is_barred(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await node.order("/v1/markets/phoenix/drivers/d1/suspend", reason="complaint")
@@ -125,7 +125,7 @@ async def test_a_renewed_token_is_answered_with_what_bars_the_driver(node: Runni
 
 @pytest.mark.finding("C9")
 @CODECS
-async def test_custody_gives_its_winner_the_full_job(node: RunningNode, subprotocol: str) -> None:
+async def test_custody_claim_returns_the_complete_job(node: RunningNode, subprotocol: str) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         await driver.go_online(position=NEAR)
         job = await on_run(node, driver)
@@ -149,7 +149,7 @@ async def test_custody_gives_its_winner_the_full_job(node: RunningNode, subproto
 
 
 @pytest.mark.finding("C9")
-async def test_a_job_assigned_by_an_operator_comes_in_full(node: RunningNode) -> None:
+async def test_job_assigned_by_an_operator_is_complete(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
         job = await node.submit()
@@ -162,7 +162,7 @@ async def test_a_job_assigned_by_an_operator_comes_in_full(node: RunningNode) ->
 
 
 @pytest.mark.finding("C8")
-async def test_a_driver_far_from_every_mall_is_asked_to_report_less_often(
+async def test_driver_far_from_every_mall_reports_less_often(
     node: RunningNode,
 ) -> None:
     far = {"lat": 33.75, "lon": -112.6}
@@ -178,7 +178,7 @@ async def test_a_driver_far_from_every_mall_is_asked_to_report_less_often(
 
 
 @pytest.mark.finding("C8")
-async def test_a_repeated_welcome_resets_the_pace(node: RunningNode) -> None:
+async def test_repeated_welcome_resets_the_interval(node: RunningNode) -> None:
     far = {"lat": 33.75, "lon": -112.6}
     async with open_app(node.ws, node.token("d1")) as driver:
         welcome = await driver.hello(position=far)

@@ -21,7 +21,7 @@ async def status_of(node: RunningNode, path: str = "", **headers: str) -> int:
     return refused.value.response.status_code
 
 
-async def test_what_is_refused_before_the_upgrade(engine_node: NodeFactory) -> None:
+async def test_bad_handshakes_are_refused_before_the_upgrade(engine_node: NodeFactory) -> None:
     node = await engine_node(allowed_origins="https://app.example")
     for origin in ("https://evil.example", "null", "https://app.example.evil.example", ""):
         assert await status_of(node, Origin=origin) == 403
@@ -54,7 +54,9 @@ async def test_two_origins_and_query_strings_are_refused(node: RunningNode) -> N
 
 
 @pytest.mark.parametrize("subprotocol", [None, "mallard.v2.json"])
-async def test_without_a_common_subprotocol(node: RunningNode, subprotocol: str | None) -> None:
+async def test_no_common_subprotocol_closes_with_4506(
+    node: RunningNode, subprotocol: str | None
+) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         assert await driver.closed() == 4506
 
@@ -78,7 +80,7 @@ async def close_code(node: RunningNode, token: str, *, in_hello: bool) -> int:
 
 
 @pytest.mark.parametrize("in_hello", [False, True])
-async def test_tokens_that_open_no_socket(node: RunningNode, in_hello: bool) -> None:
+async def test_bad_tokens_close_with_their_code(node: RunningNode, in_hello: bool) -> None:
     good = forged(node)
     codes = {
         "nonsense": 4501,
@@ -94,7 +96,7 @@ async def test_tokens_that_open_no_socket(node: RunningNode, in_hello: bool) -> 
         await driver.hello(**({"token": good} if in_hello else {}))
 
 
-async def test_hello_without_any_token(node: RunningNode) -> None:
+async def test_hello_without_a_token_closes_with_4501(node: RunningNode) -> None:
     async with open_app(node.ws) as driver:
         await driver.send("hello")
         assert await driver.closed() == 4501
@@ -102,7 +104,7 @@ async def test_hello_without_any_token(node: RunningNode) -> None:
         assert await driver.closed() == 4501
 
 
-async def test_no_hello_in_time(engine_node: NodeFactory) -> None:
+async def test_missing_hello_closes_with_4008(engine_node: NodeFactory) -> None:
     node = await engine_node(SocketTimeouts(hello_within_s=0.1))
     async with open_app(node.ws, node.token("d1")) as driver:
         assert await driver.closed() == 4008
@@ -118,7 +120,7 @@ async def test_no_hello_in_time(engine_node: NodeFactory) -> None:
         {"hello": 1},
     ],
 )
-async def test_a_first_frame_that_is_no_hello(node: RunningNode, first: dict[str, Any]) -> None:
+async def test_first_frame_must_be_hello(node: RunningNode, first: dict[str, Any]) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.socket.send(msgpack.packb(first))
         assert await driver.closed() == 4500
@@ -136,7 +138,9 @@ async def test_a_first_frame_that_is_no_hello(node: RunningNode, first: dict[str
         '{"type": "pong"}',
     ],
 )
-async def test_frames_that_cannot_be_decoded(node: RunningNode, frame: bytes | str) -> None:
+async def test_undecodable_binary_frame_closes_with_4500(
+    node: RunningNode, frame: bytes | str
+) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         await driver.socket.send(frame)
@@ -146,7 +150,7 @@ async def test_frames_that_cannot_be_decoded(node: RunningNode, frame: bytes | s
 @pytest.mark.parametrize(
     "text", ['{"type":"pong","type":"pong"}', '{"type":NaN}', "[" * 2000, "{", "9" * 5000]
 )
-async def test_texts_that_cannot_be_decoded(node: RunningNode, text: str) -> None:
+async def test_undecodable_text_frame_closes_with_4500(node: RunningNode, text: str) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=JSON) as driver:
         await driver.hello()
         await driver.socket.send(text)
@@ -154,14 +158,14 @@ async def test_texts_that_cannot_be_decoded(node: RunningNode, text: str) -> Non
 
 
 @pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
-async def test_a_frame_over_16_kib(node: RunningNode, subprotocol: str) -> None:
+async def test_frame_over_16_kib_closes_with_1009(node: RunningNode, subprotocol: str) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         await driver.hello()
         await driver.send("pong", padding="x" * 16_384)
         assert await driver.closed() == 1009
 
 
-async def test_frames_that_are_wrong_get_an_error_and_the_socket_goes_on(
+async def test_invalid_frames_get_an_error_and_the_socket_stays(
     node: RunningNode,
 ) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
@@ -178,7 +182,7 @@ async def test_frames_that_are_wrong_get_an_error_and_the_socket_goes_on(
         assert (await driver.ask("status", state="paused", mood="good"))["state"] == "paused"
 
 
-async def test_a_token_is_refreshed(node: RunningNode) -> None:
+async def test_auth_renews_the_token(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         fresh = await driver.ask("auth", token=node.token("d1", ttl_s=7200))
@@ -188,7 +192,7 @@ async def test_a_token_is_refreshed(node: RunningNode) -> None:
         assert await driver.closed() == 4503
 
 
-async def test_a_token_runs_out(engine_node: NodeFactory) -> None:
+async def test_expired_token_closes_with_4005(engine_node: NodeFactory) -> None:
     node = await engine_node(SocketTimeouts(expiry_notice_s=3600))
     async with open_app(node.ws, node.token("d1", ttl_s=1)) as driver:
         welcome = await driver.hello()
@@ -197,7 +201,7 @@ async def test_a_token_runs_out(engine_node: NodeFactory) -> None:
         assert await driver.closed() == 4005
 
 
-async def test_a_silent_phone_is_pinged_and_then_closed(engine_node: NodeFactory) -> None:
+async def test_silent_app_is_pinged_and_then_closed(engine_node: NodeFactory) -> None:
     node = await engine_node(SocketTimeouts(ping_ms=100))
     async with open_app(node.ws, node.token("d1")) as driver:
         assert (await driver.hello())["ping_ms"] == 100
@@ -208,7 +212,7 @@ async def test_a_silent_phone_is_pinged_and_then_closed(engine_node: NodeFactory
         assert len(await driver.heard("ping")) >= 1
 
 
-async def test_too_many_frames(node: RunningNode) -> None:
+async def test_too_many_frames_close_with_4004(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         for _ in range(190):
@@ -220,7 +224,7 @@ async def test_too_many_frames(node: RunningNode) -> None:
         assert await driver.closed() == 4004
 
 
-async def test_equipment_is_capped_by_the_token(node: RunningNode) -> None:
+async def test_equipment_is_limited_by_the_token(node: RunningNode) -> None:
     async def offered(driver: DriverApp) -> bool:
         await driver.go_online(
             position=NEAR, vehicle={"kind": "van", "equipment": ["id_check", "cold_box"]}

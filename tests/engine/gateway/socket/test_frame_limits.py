@@ -24,7 +24,7 @@ def padded(kind: str, size: int) -> bytes:
 
 
 @pytest.mark.finding("A6")
-async def test_a_burst_is_handled_in_many_turns(
+async def test_burst_is_handled_in_many_iterations(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_protocol, "SLICE_S", 0.0)  # each frame takes it all
@@ -47,7 +47,7 @@ async def test_a_burst_is_handled_in_many_turns(
 
 
 @pytest.mark.finding("A6")
-async def test_a_burst_does_not_hold_another_socket(
+async def test_burst_does_not_delay_another_socket(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_protocol, "SLICE_S", 0.0)
@@ -73,7 +73,7 @@ async def test_a_burst_does_not_hold_another_socket(
 
 
 @pytest.mark.finding("A6")
-async def test_a_burst_before_hello_ends_at_its_first_frame(
+async def test_burst_before_hello_ends_at_its_first_frame(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = 0
@@ -114,7 +114,7 @@ async def test_bytes_of_fragments_and_pings_count(node: RunningNode) -> None:
 
 
 @pytest.mark.finding("A7b")
-async def test_a_burst_of_kept_fixes_is_no_excess(node: RunningNode) -> None:
+async def test_burst_of_stored_fixes_is_within_the_limit(node: RunningNode) -> None:
     now = node.node.store.now_ms()
     async with open_app(node.ws, node.token("d1"), subprotocol=JSON) as app:
         await app.hello()
@@ -172,13 +172,15 @@ async def test_broken_frames_end_with_their_code_and_no_traceback(
 
 @pytest.mark.finding("A8")
 @pytest.mark.parametrize("spoken", [MSGPACK, JSON])
-async def test_the_other_kind_of_frame_is_undecodable(node: RunningNode, spoken: str) -> None:
+async def test_frame_type_of_the_other_subprotocol_is_undecodable(
+    node: RunningNode, spoken: str
+) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
         await app.socket.send('{"type":"hello"}' if spoken == MSGPACK else b"\x81\xa4type\xa5hello")
         assert await app.closed() == 4500
 
 
-async def test_a_frame_with_a_needlessly_long_size_is_read(node: RunningNode) -> None:
+async def test_frame_with_a_needlessly_long_size_is_parsed(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as app:
         await app.hello()
         payload = msgpack.packb({"type": "nonsense", "id": 7})

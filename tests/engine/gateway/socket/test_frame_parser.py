@@ -49,9 +49,7 @@ def library(data: bytes) -> list[Frame]:
 
 @settings(deadline=None)
 @given(conversations, st.lists(st.integers(0, 200), max_size=30))
-def test_whatever_the_pieces_messages_come_out_and_the_rest_is_whole(
-    said: list[Frame], pieces: list[int]
-) -> None:
+def test_any_segmentation_gives_the_same_frames(said: list[Frame], pieces: list[int]) -> None:
     told = cut(FrameParser(), sent(said), pieces)
     assert [message for message, _ in told if message is not None] == [
         one.data for one in said if one.opcode is Opcode.BINARY and one.fin
@@ -64,7 +62,7 @@ def test_whatever_the_pieces_messages_come_out_and_the_rest_is_whole(
     ]
 
 
-def test_a_message_within_fragments_is_left_to_the_library() -> None:
+def test_message_between_fragments_goes_to_the_library() -> None:
     data = sent([Frame(Opcode.BINARY, b"a", fin=False), Frame(Opcode.BINARY, b"b")])
     assert [message for message, _ in FrameParser().parse(data)] == [None, None]
 
@@ -79,7 +77,7 @@ def test_a_message_within_fragments_is_left_to_the_library() -> None:
     ],
     ids=["no mask", "too big", "2^63 bytes", "a length of eight bytes"],
 )
-def test_after_a_mistake_everything_is_the_librarys(mistake: bytes) -> None:
+def test_all_input_after_an_error_goes_to_the_library(mistake: bytes) -> None:
     frames = FrameParser()
     good = sent([Frame(Opcode.BINARY, b"good")])
     assert list(frames.parse(good + mistake[:2]))[:1] == [(b"good", b"")]
@@ -87,7 +85,7 @@ def test_after_a_mistake_everything_is_the_librarys(mistake: bytes) -> None:
     assert all(message is None for message, _ in told)
 
 
-def test_a_frame_to_come_costs_no_more_than_a_frame() -> None:
+def test_incomplete_frame_costs_no_more_than_a_frame() -> None:
     frames = FrameParser()
     claim = Frame(Opcode.BINARY, b"x" * MAX_FRAME_BYTES).serialize(mask=True)
     assert list(frames.parse(claim[:-1])) == []
@@ -95,7 +93,7 @@ def test_a_frame_to_come_costs_no_more_than_a_frame() -> None:
 
 
 @given(payloads | st.text(max_size=200) | st.just(b"y" * 70_000))
-def test_our_frames_are_the_librarys(payload: bytes | str) -> None:
+def test_encoded_frames_equal_those_of_the_library(payload: bytes | str) -> None:
     theirs = (
         Frame(Opcode.TEXT, payload.encode())
         if isinstance(payload, str)
@@ -104,12 +102,12 @@ def test_our_frames_are_the_librarys(payload: bytes | str) -> None:
     assert frame(payload) == theirs.serialize(mask=False)
 
 
-def test_a_close_is_the_librarys() -> None:
+def test_close_frame_goes_to_the_library() -> None:
     goodbye = Frame(Opcode.CLOSE, Close(1000, "").serialize()).serialize(mask=True)
     assert list(FrameParser().parse(goodbye)) == [(None, goodbye)]
 
 
-def test_what_is_left_to_the_library_is_not_cut() -> None:
+def test_passed_through_input_is_not_split() -> None:
     frames = FrameParser()
     frames.pass_through()
     data = sent([Frame(Opcode.BINARY, b"a"), Frame(Opcode.BINARY, b"b")])

@@ -23,7 +23,7 @@ WRONG: dict[str, Any] = {
 @pytest.mark.finding("C18")
 @pytest.mark.parametrize("spoken", [MSGPACK, JSON])
 @pytest.mark.parametrize("field", WRONG)
-async def test_a_wrong_optional_field_is_left_out_and_told(
+async def test_invalid_optional_field_is_ignored_and_reported(
     node: RunningNode, field: str, spoken: str
 ) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
@@ -39,7 +39,7 @@ async def test_a_wrong_optional_field_is_left_out_and_told(
 
 
 @pytest.mark.finding("C18")
-async def test_the_good_entries_of_holds_are_kept(node: RunningNode) -> None:
+async def test_valid_entries_of_holds_are_kept(node: RunningNode) -> None:
     job = await node.submit()
     async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR)
@@ -76,7 +76,7 @@ async def test_one_wrong_hello_ends_the_socket(
 
 @pytest.mark.finding("A6")
 @pytest.mark.parametrize("first", [{"type": "pong"}, {"type": "nonsense"}, {"type": 1}, {}])
-async def test_another_first_frame_ends_the_socket(
+async def test_first_frame_other_than_hello_ends_the_socket(
     node: RunningNode, first: dict[str, Any]
 ) -> None:
     async with open_app(node.ws) as app:
@@ -85,7 +85,7 @@ async def test_another_first_frame_ends_the_socket(
 
 
 @pytest.mark.finding("A6")
-async def test_no_hostile_frame_gets_a_second_one_read(node: RunningNode) -> None:
+async def test_no_frame_is_read_after_a_hostile_one(node: RunningNode) -> None:
     for attack in hostile_frames():
         spoken = MSGPACK if isinstance(attack.frame, bytes) else JSON
         async with open_app(node.ws, subprotocol=spoken) as app:
@@ -95,7 +95,7 @@ async def test_no_hostile_frame_gets_a_second_one_read(node: RunningNode) -> Non
 
 @pytest.mark.finding("C8")
 @pytest.mark.parametrize("spoken", [MSGPACK, JSON])
-async def test_a_device_is_kept_until_another_replaces_it(node: RunningNode, spoken: str) -> None:
+async def test_device_is_stored_until_another_replaces_it(node: RunningNode, spoken: str) -> None:
     async def device_after(**hello: Any) -> tuple[str, str]:
         async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
             await app.hello(**hello)
@@ -111,7 +111,7 @@ async def test_a_device_is_kept_until_another_replaces_it(node: RunningNode, spo
 
 
 @pytest.mark.finding("C8")
-async def test_order_services_and_logs_see_no_device(node: RunningNode) -> None:
+async def test_device_is_not_shown_or_logged(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR, device={"kind": "webpush", "token": "wake-me"})
         job = await node.submit()

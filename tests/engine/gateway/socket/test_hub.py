@@ -44,7 +44,7 @@ def push(driver: str, seq: int) -> Push:
     return Push(driver, seq, PushKind.STATE)
 
 
-def test_a_push_finds_its_driver_in_its_market() -> None:
+def test_push_reaches_the_driver_of_its_market() -> None:
     hub = Hub()
     here, there, other = Ear(), Ear(), Ear()
     hub.add("phoenix", "d1", here)
@@ -58,7 +58,7 @@ def test_a_push_finds_its_driver_in_its_market() -> None:
     assert sorted(hub.markets) == ["las-vegas", "phoenix"]
 
 
-def test_two_sockets_of_a_driver_both_hear_until_one_leaves() -> None:
+def test_two_sockets_of_a_driver_both_get_pushes() -> None:
     hub = Hub()
     old, new = Ear(), Ear()
     hub.add("phoenix", "d1", old)
@@ -73,7 +73,7 @@ def test_two_sockets_of_a_driver_both_hear_until_one_leaves() -> None:
     assert (len(hub), hub.markets) == (0, ())
 
 
-def test_a_session_that_fails_does_not_stop_the_others() -> None:
+def test_failing_session_does_not_stop_the_others() -> None:
     hub = Hub()
     deaf, well = Ear(deaf=True), Ear()
     hub.add("phoenix", "d1", deaf)

@@ -27,7 +27,7 @@ class Pipe:
         self.code = code
 
 
-def test_frames_pass_while_the_wire_takes_them() -> None:
+def test_frames_are_written_while_writable() -> None:
     pipe = Pipe()
     outbox = Outbox(pipe)
     outbox.put(b"1")
@@ -36,7 +36,7 @@ def test_frames_pass_while_the_wire_takes_them() -> None:
     assert len(outbox) == 0
 
 
-def test_frames_wait_in_their_order() -> None:
+def test_queued_frames_keep_their_order() -> None:
     pipe = Pipe()
     outbox = Outbox(pipe)
     pipe.is_writable = False
@@ -71,7 +71,7 @@ def test_one_byte_too_many_closes_the_socket() -> None:
     assert pipe.code == Close.TOO_SLOW
 
 
-def test_what_was_given_up_is_not_sent_later() -> None:
+def test_dropped_frames_are_not_sent_later() -> None:
     pipe = Pipe()
     outbox = Outbox(pipe)
     pipe.is_writable = False

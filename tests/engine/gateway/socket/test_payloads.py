@@ -62,12 +62,12 @@ def packed(places: Places, arrived_ms: int = 0, **fields: object) -> bytes:
     return card(order, places.mall("chandler-fashion-center"), arrived_ms)
 
 
-def test_a_card_tells_nothing_private(places: Places) -> None:
+def test_card_has_no_private_data(places: Places) -> None:
     private = (b"ORD-1", b"7731", b"Main", b"Ada", b"555", b"blue", b"metadata")
     assert [word for word in private if word in packed(places)] == []
 
 
-def test_an_offer_shows_its_jobs_rounded(places: Places) -> None:
+def test_offer_shows_its_jobs_rounded(places: Places) -> None:
     mall = places.mall("chandler-fashion-center")
     pay = {"amount_minor": 1150, "currency": "USD"}
     frame = offer_frame(live_offer(packed(places, pay=pay), packed(places, pay=pay)), 7, 9, mall)
@@ -81,7 +81,7 @@ def test_an_offer_shows_its_jobs_rounded(places: Places) -> None:
     assert frame.pay == PayAmount(2300, "USD")
 
 
-def test_pay_is_only_summed_where_that_means_something(places: Places) -> None:
+def test_pay_is_summed_in_one_currency_only(places: Places) -> None:
     mall = places.mall("chandler-fashion-center")
     dollars = packed(places, pay={"amount_minor": 5, "currency": "USD"})
     euros = packed(places, pay={"amount_minor": 5, "currency": "EUR"})
@@ -89,7 +89,7 @@ def test_pay_is_only_summed_where_that_means_something(places: Places) -> None:
         assert not offer_frame(live_offer(*cards), 1, 1, mall).pay
 
 
-def test_arrivals_are_told_of_first_offers_only(places: Places) -> None:
+def test_arrivals_are_those_of_first_offers(places: Places) -> None:
     cards = (packed(places, 77), packed(places))
     assert arrivals_ms(live_offer(*cards)) == (77,)
     assert arrivals_ms(live_offer(*cards, attempt=2)) == ()

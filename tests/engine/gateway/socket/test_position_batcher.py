@@ -57,7 +57,7 @@ async def test_fixes_of_one_moment_go_in_one_call() -> None:
     assert index.counted() == {"ok": 4}
 
 
-async def test_only_a_drivers_newest_fixes_are_handed_on() -> None:
+async def test_only_the_newest_fixes_of_a_driver_are_stored() -> None:
     index = Index()
     index.add("d1", *range(100))
     index.add("d1", 100)
@@ -67,7 +67,7 @@ async def test_only_a_drivers_newest_fixes_are_handed_on() -> None:
 
 
 @pytest.mark.finding("C5")
-async def test_fixes_in_any_order_are_handed_on_oldest_first() -> None:
+async def test_fixes_are_stored_oldest_first() -> None:
     index = Index()
     index.add("d1", 9, 8, 1)
     index.add("d1", 4, 7)
@@ -77,7 +77,7 @@ async def test_fixes_in_any_order_are_handed_on_oldest_first() -> None:
     assert index.counted()["superseded"] == 2
 
 
-async def test_a_call_takes_256_fixes_at_most() -> None:
+async def test_call_has_at_most_256_fixes() -> None:
     index = Index()
     for number in range(200):
         index.add(f"d{number}", 1, 2, 3)
@@ -86,7 +86,7 @@ async def test_a_call_takes_256_fixes_at_most() -> None:
     assert set(Counter(driver for driver, _ in index.seen()).values()) == {3}
 
 
-async def test_a_drivers_own_flush_does_not_wait_for_the_others() -> None:
+async def test_flush_of_a_driver_does_not_wait_for_others() -> None:
     index = Index()
     index.positions = PositionBatcher(index.record, lambda _: 60_000, index.metrics)
     index.add("d1", 1)
@@ -99,7 +99,7 @@ async def test_a_drivers_own_flush_does_not_wait_for_the_others() -> None:
     assert index.seen() == [("d1", 1), ("d2", 1)]
 
 
-async def test_a_drivers_own_flush_waits_for_its_fixes_under_way() -> None:
+async def test_flush_of_a_driver_waits_for_its_running_call() -> None:
     index = Index()
     index.open.clear()
     index.add("d1", 1)
@@ -113,7 +113,7 @@ async def test_a_drivers_own_flush_waits_for_its_fixes_under_way() -> None:
     await index.positions.close()
 
 
-async def test_a_slow_store_gets_larger_batches_and_not_more_of_them() -> None:
+async def test_slow_store_gets_larger_batches() -> None:
     index = Index()
     index.open.clear()
     index.add("d0", 1)
@@ -128,7 +128,7 @@ async def test_a_slow_store_gets_larger_batches_and_not_more_of_them() -> None:
 
 
 @pytest.mark.finding("B3")
-async def test_without_a_store_the_newest_fixes_are_kept() -> None:
+async def test_newest_fixes_are_kept_during_an_outage() -> None:
     index = Index()
     index.down = True
     index.add("d1", 1, 2)
@@ -143,7 +143,7 @@ async def test_without_a_store_the_newest_fixes_are_kept() -> None:
     assert index.counted() == {"superseded": 1, "ok": 5}
 
 
-async def test_what_is_left_without_a_store_is_counted_at_the_end() -> None:
+async def test_unstored_fixes_are_counted_at_shutdown() -> None:
     index = Index()
     index.down = True
     index.add("d1", 1, 2)

@@ -48,11 +48,11 @@ async def ended(reader: asyncio.StreamReader, within_s: float = 2.0) -> bytes:
     return received
 
 
-async def test_an_idle_connection_is_cut(raw: Raw) -> None:
+async def test_idle_connection_is_closed(raw: Raw) -> None:
     assert await ended(raw[0]) == b""
 
 
-async def test_a_head_that_never_ends_is_cut(raw: Raw) -> None:
+async def test_endless_head_closes_the_connection(raw: Raw) -> None:
     reader, writer = raw
     writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
     trickle = asyncio.create_task(_trickle(writer))
@@ -60,13 +60,13 @@ async def test_a_head_that_never_ends_is_cut(raw: Raw) -> None:
     trickle.cancel()
 
 
-async def test_a_body_that_never_ends_is_cut(raw: Raw) -> None:
+async def test_endless_body_closes_the_connection(raw: Raw) -> None:
     reader, writer = raw
     writer.write(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
     assert b"HTTP/1.1 201" not in await ended(reader)
 
 
-async def test_a_second_request_has_its_deadline_too(raw: Raw) -> None:
+async def test_second_request_has_its_deadline_too(raw: Raw) -> None:
     reader, writer = raw
     writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await reader.readline()).endswith(b"200 OK\r\n")
@@ -75,7 +75,7 @@ async def test_a_second_request_has_its_deadline_too(raw: Raw) -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
-async def test_a_head_over_16_kib_is_refused(raw: Raw, end: bytes) -> None:
+async def test_head_over_16_kib_is_refused(raw: Raw, end: bytes) -> None:
     reader, writer = raw
     head = b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"".join(
         b"X-%d: %s\r\n" % (number, b"y" * 1000) for number in range(20)
@@ -88,7 +88,7 @@ async def test_a_head_over_16_kib_is_refused(raw: Raw, end: bytes) -> None:
 @pytest.mark.parametrize(
     "headers", [b"".join(b"X-%d: y\r\n" % n for n in range(300)), b"X: %s\r\n" % (b"y" * 9000)]
 )
-async def test_a_handshake_that_only_one_parser_takes_is_answered(
+async def test_handshake_refused_by_one_parser_is_answered(
     node: RunningNode, headers: bytes
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", node.server.port)
@@ -102,7 +102,7 @@ async def test_a_handshake_that_only_one_parser_takes_is_answered(
     writer.close()
 
 
-async def test_a_request_in_pieces_is_answered(raw: Raw) -> None:
+async def test_request_in_pieces_is_answered(raw: Raw) -> None:
     reader, writer = raw
     for piece in (b"GET /li", b"vez HTTP/1.1\r\nHo", b"st: x\r\nConnection: close\r\n", b"\r\n"):
         writer.write(piece)
@@ -113,7 +113,9 @@ async def test_a_request_in_pieces_is_answered(raw: Raw) -> None:
     assert answer.endswith(b"ok\n")
 
 
-async def test_a_phone_that_does_not_read_is_cut(node: RunningNode, in_a_hurry: None) -> None:
+async def test_client_that_does_not_read_is_disconnected(
+    node: RunningNode, in_a_hurry: None
+) -> None:
     async with open_app(node.ws, node.token("d1"), max_queue=1) as driver:
         await driver.hello()
         driver.socket.transport.pause_reading()
@@ -131,7 +133,7 @@ async def test_a_phone_that_does_not_read_is_cut(node: RunningNode, in_a_hurry: 
     assert not node.server.server_state.connections
 
 
-async def test_a_ping_flood_is_closed(node: RunningNode) -> None:
+async def test_ping_flood_is_closed(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         for _ in range(210):
@@ -139,7 +141,7 @@ async def test_a_ping_flood_is_closed(node: RunningNode) -> None:
         assert await driver.closed() == 4004
 
 
-async def test_a_message_in_too_many_fragments_is_closed(node: RunningNode) -> None:
+async def test_message_in_too_many_fragments_is_closed(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         await driver.socket.send([b""] * 300)
@@ -153,7 +155,7 @@ async def test_fragments_of_a_message_too_large_are_closed(node: RunningNode) ->
         assert await driver.closed() == 1009
 
 
-async def test_a_deflate_offer_is_not_taken(node: RunningNode) -> None:
+async def test_compression_is_not_negotiated(node: RunningNode) -> None:
     async with open_app(
         node.ws,
         node.token("d1"),
@@ -163,14 +165,14 @@ async def test_a_deflate_offer_is_not_taken(node: RunningNode) -> None:
         assert "Sec-WebSocket-Extensions" not in driver.socket.response.headers
 
 
-async def test_an_unmasked_frame_is_a_protocol_error(node: RunningNode) -> None:
+async def test_unmasked_frame_is_a_protocol_error(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         driver.socket.transport.write(b"\x82\x01x")
         assert await driver.closed() == 1002
 
 
-async def test_frames_that_come_together_are_taken_in_their_order(node: RunningNode) -> None:
+async def test_frames_of_one_segment_are_handled_in_order(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         here = [node.node.store.now_ms(), 33.30, -111.90, 5.0, None, None]
@@ -197,7 +199,7 @@ async def test_frames_that_come_together_are_taken_in_their_order(node: RunningN
         ]
 
 
-async def test_a_frame_that_breaks_its_handler_ends_the_socket(
+async def test_failing_handler_ends_the_socket(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
@@ -214,7 +216,7 @@ async def test_a_frame_that_breaks_its_handler_ends_the_socket(
         await eventually(lambda: len(node.node.hub) == 0)
 
 
-async def test_a_connection_that_just_goes_away_is_counted_as_that(node: RunningNode) -> None:
+async def test_lost_connection_is_counted_as_1006(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         raw_socket = driver.socket.transport.get_extra_info("socket")

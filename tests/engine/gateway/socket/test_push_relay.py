@@ -91,9 +91,7 @@ async def relay(streams: Streams, hub: Hub) -> AsyncIterator[Relay]:
     await relay.stop()
 
 
-async def test_it_tells_all_that_came_after_it_began_to_follow(
-    relay: Relay, streams: Streams, hub: Hub
-) -> None:
+async def test_every_push_after_follow_is_relayed(relay: Relay, streams: Streams, hub: Hub) -> None:
     ear = Ear()
     streams.push("phoenix", 1, 2)
     hub.add("phoenix", "d1", ear)
@@ -105,9 +103,7 @@ async def test_it_tells_all_that_came_after_it_began_to_follow(
     assert all("las-vegas" not in asked for asked in streams.asked)
 
 
-async def test_nothing_is_lost_while_the_store_is_down(
-    relay: Relay, streams: Streams, hub: Hub
-) -> None:
+async def test_no_push_is_lost_during_an_outage(relay: Relay, streams: Streams, hub: Hub) -> None:
     ear = Ear()
     hub.add("phoenix", "d1", ear)
     await relay.follow("phoenix")
@@ -120,9 +116,7 @@ async def test_nothing_is_lost_while_the_store_is_down(
     await eventually(lambda: ear.heard == [1, 2])
 
 
-async def test_a_market_without_drivers_is_not_read_on(
-    relay: Relay, streams: Streams, hub: Hub
-) -> None:
+async def test_market_without_drivers_is_not_read(relay: Relay, streams: Streams, hub: Hub) -> None:
     ear = Ear()
     hub.add("phoenix", "d1", ear)
     hub.add("las-vegas", "d1", ear)
@@ -143,7 +137,7 @@ async def test_a_market_without_drivers_is_not_read_on(
 
 
 @pytest.mark.finding("B4")
-async def test_a_rewound_stream_is_read_on_from_its_new_end(
+async def test_rewound_stream_is_read_from_its_new_end(
     relay: Relay, streams: Streams, hub: Hub
 ) -> None:
     """The place that was reached lies ahead of what the store now has."""

@@ -45,7 +45,7 @@ def relayed(session: Session, push: Push) -> list[Action]:
     return list(session.push(push, relayed=True))
 
 
-def test_a_push_goes_out_once_whichever_way_it_comes_first() -> None:
+def test_push_is_sent_once_whichever_copy_comes_first() -> None:
     session = welcomed(seq=3)
     assert direct(session, state(3)) == []
     assert direct(session, state(4)) == [Write(state(4))]
@@ -54,7 +54,7 @@ def test_a_push_goes_out_once_whichever_way_it_comes_first() -> None:
     assert direct(session, state(5)) == []
 
 
-def test_what_comes_ahead_of_the_others_is_left_to_the_relay() -> None:
+def test_early_push_waits_for_the_relay() -> None:
     session = welcomed(seq=3)
     assert direct(session, state(5)) == []
     assert relayed(session, state(4)) == [Write(state(4))]
@@ -62,7 +62,7 @@ def test_what_comes_ahead_of_the_others_is_left_to_the_relay() -> None:
 
 
 @pytest.mark.finding("B3")
-def test_a_gap_in_the_relay_is_mended_by_a_fresh_welcome() -> None:
+def test_gap_in_the_relay_causes_a_welcome() -> None:
     session = welcomed(seq=3)
     assert relayed(session, state(5)) == [Refresh()]
     assert relayed(session, state(6)) == []
@@ -71,7 +71,7 @@ def test_a_gap_in_the_relay_is_mended_by_a_fresh_welcome() -> None:
 
 
 @pytest.mark.finding("B4")
-def test_a_welcome_may_set_the_counter_back() -> None:
+def test_welcome_may_decrease_seq() -> None:
     session = welcomed(seq=9)
     session.hold()
     assert relayed(session, state(4)) == []
@@ -80,14 +80,14 @@ def test_a_welcome_may_set_the_counter_back() -> None:
     assert relayed(session, state(5)) == [Write(state(5))]
 
 
-def test_pushes_go_on_if_nothing_has_changed_while_they_waited() -> None:
+def test_waiting_pushes_are_sent_after_release() -> None:
     session = welcomed(seq=3)
     session.hold()
     assert direct(session, state(4)) == []
     assert list(session.release()) == [Write(state(4))]
 
 
-def test_a_job_loaded_while_pushes_wait_lets_none_through() -> None:
+def test_loaded_job_does_not_release_held_pushes() -> None:
     session = welcomed()
     assigned = Push("d1", 1, PushKind.JOB, job="j1", state="assigned", reason="assigned", mall="m1")
     direct(session, assigned)
@@ -97,7 +97,7 @@ def test_a_job_loaded_while_pushes_wait_lets_none_through() -> None:
     assert list(session.release()) == [Write(state(2))]
 
 
-def test_a_session_knows_what_its_store_may_forget() -> None:
+def test_session_keeps_what_the_store_may_lose() -> None:
     session = welcomed()
     vehicle = Vehicle(kind="van")
     device = Device("fcm", "wake-me")
@@ -108,7 +108,7 @@ def test_a_session_knows_what_its_store_may_forget() -> None:
     assert (session.own.wish, session.own.until_ms) == (Wish.OFFLINE, None)
 
 
-def test_pushes_wait_for_welcome_which_may_have_told_them() -> None:
+def test_pushes_covered_by_welcome_are_not_sent() -> None:
     session = Session("phoenix", "d1")
     assert direct(session, state(4)) == []
     assert relayed(session, state(4)) == []
@@ -134,7 +134,7 @@ def test_too_many_waiting_pushes_end_the_session() -> None:
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_a_newer_socket_replaces_this_one(early: bool) -> None:
+def test_newer_socket_replaces_this_one(early: bool) -> None:
     session = Session("phoenix", "d1")
     replaced = Push("d1", 0, PushKind.REPLACED, epoch=7)
     if early:  # told before the store has told this socket its own epoch
@@ -145,14 +145,14 @@ def test_a_newer_socket_replaces_this_one(early: bool) -> None:
         assert direct(session, replaced) == [End(Close.REPLACED)]
 
 
-def test_a_socket_is_not_replaced_by_itself_or_an_older_one() -> None:
+def test_socket_is_not_replaced_by_itself_or_an_older_one() -> None:
     session = Session("phoenix", "d1")
     assert list(session.registered(7)) == []
     for epoch in (6, 7):
         assert direct(session, Push("d1", 0, PushKind.REPLACED, epoch=epoch)) == []
 
 
-def test_what_a_session_knows_of_its_driver() -> None:
+def test_session_tracks_its_drivers_jobs() -> None:
     session = welcomed()
     assert session.shown is DriverState.AVAILABLE
     offer = LiveOffer(
@@ -184,7 +184,7 @@ def test_what_a_session_knows_of_its_driver() -> None:
     assert (session.unreachable, session.shown) == (True, DriverState.PAUSED)
 
 
-def test_an_offer_that_has_closed_is_forgotten() -> None:
+def test_closed_offer_is_removed() -> None:
     session = welcomed()
     session._offered = {"j1": "m1"}
     direct(session, Push("d1", 1, PushKind.OFFER_CLOSED, offer_id="o1", why="expired"))
@@ -204,7 +204,7 @@ def test_an_offer_that_has_closed_is_forgotten() -> None:
         replace(driver(seq=3), unreachable=True),
     ],
 )
-def test_a_changed_or_busy_driver_does_not_agree_idle(told: Driver) -> None:
+def test_changed_or_busy_driver_does_not_agree_idle(told: Driver) -> None:
     assert welcomed(seq=3).agrees_idle(driver(seq=3))
     assert not welcomed(seq=3).agrees_idle(told)
     session = welcomed()

@@ -11,7 +11,7 @@ from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 
-async def test_a_newer_hello_between_this_ones_two_steps(
+async def test_newer_hello_during_registration_replaces_the_socket(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store has registered the first socket; before that is heard, the second comes."""
@@ -40,7 +40,7 @@ async def test_a_newer_hello_between_this_ones_two_steps(
 
 
 @pytest.mark.parametrize("call", ["hello", "snapshot"])
-async def test_a_push_before_welcome_is_told_once(
+async def test_push_before_welcome_is_sent_once(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """Pushed after the hello script, or after the snapshot that welcome tells."""
@@ -68,7 +68,7 @@ async def test_a_push_before_welcome_is_told_once(
 
 
 @pytest.mark.finding("B3")
-async def test_a_lost_push_is_mended_by_a_fresh_welcome(
+async def test_lost_push_causes_a_welcome(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:

@@ -9,9 +9,7 @@ from tests.support import eventually
 
 
 @pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
-async def test_an_app_is_offered_a_job_accepts_and_delivers(
-    node: RunningNode, subprotocol: str
-) -> None:
+async def test_app_accepts_an_offer_and_delivers(node: RunningNode, subprotocol: str) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         welcome = await driver.go_online(position=NEAR, app={"name": "test", "version": "1"})
         assert (welcome["driver"], welcome["market"]) == ("d1", "phoenix")
@@ -41,7 +39,7 @@ async def test_an_app_is_offered_a_job_accepts_and_delivers(
         assert (await node.job(job["id"]))["state"] == "delivered"
 
 
-async def test_a_repeated_accept_gets_the_first_answer(node: RunningNode) -> None:
+async def test_repeated_accept_gets_the_first_answer(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await node.submit()
@@ -51,7 +49,7 @@ async def test_a_repeated_accept_gets_the_first_answer(node: RunningNode) -> Non
         assert first["jobs"] == again["jobs"]
 
 
-async def test_a_declined_offer_is_at_the_next_driver_at_once(node: RunningNode) -> None:
+async def test_declined_job_is_offered_to_the_next_driver_at_once(node: RunningNode) -> None:
     async with (
         open_app(node.ws, node.token("near")) as near,
         open_app(node.ws, node.token("far")) as far,
@@ -68,7 +66,7 @@ async def test_a_declined_offer_is_at_the_next_driver_at_once(node: RunningNode)
         assert (await near.ask("accept", offer=offer["offer"]))["code"] == "offer_closed"
 
 
-async def test_an_unanswered_offer_expires_and_goes_on(engine_node: NodeFactory) -> None:
+async def test_unanswered_offer_expires_and_is_offered_again(engine_node: NodeFactory) -> None:
     node = await engine_node(offer_timeout_ms=300, offer_ack_timeout_ms=200)
     async with (
         open_app(node.ws, node.token("near")) as near,
@@ -85,7 +83,7 @@ async def test_an_unanswered_offer_expires_and_goes_on(engine_node: NodeFactory)
         await far.receive("offer", within_s=1)
 
 
-async def test_an_unacknowledged_offer_is_withdrawn_until_the_next_frame(
+async def test_unacknowledged_offer_is_withdrawn_until_the_next_frame(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node(offer_ack_timeout_ms=150, unreachable_s=0.2, retry_s=0.3)
@@ -103,7 +101,7 @@ async def test_an_unacknowledged_offer_is_withdrawn_until_the_next_frame(
         assert again["offer"] != offer["offer"]
 
 
-async def test_a_dropped_socket_resumes_with_its_offer_and_its_job(node: RunningNode) -> None:
+async def test_reconnect_restores_offer_and_job(node: RunningNode) -> None:
     token = node.token("d1")
     async with open_app(node.ws, token) as driver:
         await driver.go_online(position=NEAR)
@@ -123,7 +121,7 @@ async def test_a_dropped_socket_resumes_with_its_offer_and_its_job(node: Running
         assert welcome["jobs"][0]["job"] == job["id"]
 
 
-async def test_a_parcel_on_board_is_claimed_with_hello(node: RunningNode) -> None:
+async def test_parcel_on_board_is_claimed_with_hello(node: RunningNode) -> None:
     token = node.token("d1")
     async with open_app(node.ws, token) as driver:
         await driver.go_online(position=NEAR)
@@ -149,7 +147,7 @@ async def test_a_parcel_on_board_is_claimed_with_hello(node: RunningNode) -> Non
         assert (await driver.progress(full, "delivered"))["job_state"] == "delivered"
 
 
-async def test_an_operators_job_comes_with_its_detail(node: RunningNode) -> None:
+async def test_job_of_an_operator_has_its_detail(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
         job = await node.submit()
@@ -165,7 +163,7 @@ async def test_an_operators_job_comes_with_its_detail(node: RunningNode) -> None
         await node.job_in(job["id"], "queued")
 
 
-async def test_what_a_wish_needs(node: RunningNode) -> None:
+async def test_status_is_refused_without_its_preconditions(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello()
         assert (await driver.ask("status", state="available"))["code"] == "no_position"
@@ -193,7 +191,7 @@ async def test_going_offline_declines_a_live_offer(node: RunningNode) -> None:
         await node.job_in(job["id"], "queued")
 
 
-async def test_anothers_offers_and_jobs_are_as_if_they_did_not_exist(node: RunningNode) -> None:
+async def test_offers_and_jobs_of_others_are_not_yours(node: RunningNode) -> None:
     async with (
         open_app(node.ws, node.token("d1")) as owner,
         open_app(node.ws, node.token("thief")) as thief,
@@ -213,7 +211,7 @@ async def test_anothers_offers_and_jobs_are_as_if_they_did_not_exist(node: Runni
         assert (await owner.ask("accept", offer=offer))["type"] == "reply"
 
 
-async def test_fixes_are_counted_by_what_became_of_them(node: RunningNode) -> None:
+async def test_fixes_are_counted_by_verdict(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.hello(position=NEAR)
         now_ms = node.node.store.now_ms()
@@ -242,7 +240,7 @@ async def test_fixes_are_counted_by_what_became_of_them(node: RunningNode) -> No
         assert set((await counted()).values()) == {1.0}
 
 
-async def test_a_silent_holders_job_goes_to_one_who_is_earlier(engine_node: NodeFactory) -> None:
+async def test_job_of_a_silent_holder_goes_to_an_earlier_driver(engine_node: NodeFactory) -> None:
     node = await engine_node(break_after_s=0.3, offer_timeout_ms=5_000)
     async with open_app(node.ws, node.token("near")) as near:
         async with open_app(node.ws, node.token("far")) as far:

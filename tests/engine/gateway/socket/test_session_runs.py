@@ -46,9 +46,7 @@ async def offered_run(node: RunningNode, driver: DriverApp, count: int) -> tuple
 
 
 @pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
-async def test_a_run_is_offered_accepted_and_carried_through(
-    pooling: RunningNode, subprotocol: str
-) -> None:
+async def test_run_is_accepted_and_delivered(pooling: RunningNode, subprotocol: str) -> None:
     node = pooling
     async with open_app(node.ws, node.token("d1"), subprotocol=subprotocol) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
@@ -72,7 +70,7 @@ async def test_a_run_is_offered_accepted_and_carried_through(
             assert (await node.job(job["id"]))["state"] == "delivered"
 
 
-async def test_a_welcome_tells_the_whole_run_in_its_order(pooling: RunningNode) -> None:
+async def test_welcome_has_the_run_in_drop_off_order(pooling: RunningNode) -> None:
     node = pooling
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
@@ -87,7 +85,7 @@ async def test_a_welcome_tells_the_whole_run_in_its_order(pooling: RunningNode) 
         assert welcome["state"] == "on_run"
 
 
-async def test_a_welcome_tells_a_run_that_is_offered(pooling: RunningNode) -> None:
+async def test_welcome_has_an_offered_run(pooling: RunningNode) -> None:
     node = pooling
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
@@ -110,7 +108,7 @@ async def test_one_job_of_an_offered_run_is_cancelled(pooling: RunningNode) -> N
         assert (await driver.ask("accept", offer=offer["offer"]))["code"] == "offer_closed"
 
 
-async def test_one_job_of_a_run_in_hand_leaves_alone(pooling: RunningNode) -> None:
+async def test_job_of_a_held_run_is_cancelled_alone(pooling: RunningNode) -> None:
     node = pooling
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
@@ -130,7 +128,7 @@ async def test_one_job_of_a_run_in_hand_leaves_alone(pooling: RunningNode) -> No
 
 
 @pytest.mark.parametrize("answer", ["accept", "decline"])
-async def test_one_more_job_on_the_way(pooling: RunningNode, answer: str) -> None:
+async def test_add_on_job_is_offered_on_the_way(pooling: RunningNode, answer: str) -> None:
     node = pooling
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)
@@ -150,7 +148,7 @@ async def test_one_more_job_on_the_way(pooling: RunningNode, answer: str) -> Non
         assert (record.cool_until_ms, record.declines) == (0, 0)
 
 
-async def test_who_gives_up_its_run_may_still_take_what_it_is_offered(pooling: RunningNode) -> None:
+async def test_driver_who_gives_up_a_run_may_accept_its_offer(pooling: RunningNode) -> None:
     node = pooling
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=FAR, vehicle=VAN)

@@ -9,7 +9,7 @@ from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 
-async def test_a_driver_on_one_node_is_offered_a_job_posted_on_the_other(
+async def test_job_of_one_node_is_offered_on_the_other(
     engine_node: NodeFactory,
 ) -> None:
     one, other = await engine_node(), await engine_node()
@@ -26,7 +26,7 @@ async def test_a_driver_on_one_node_is_offered_a_job_posted_on_the_other(
         assert gone["seq"] == offer["seq"] + 1
 
 
-async def test_an_operator_elsewhere_gives_a_job_to_a_driver_who_stands_at_the_mall(
+async def test_operator_on_another_node_assigns_a_job(
     engine_node: NodeFactory,
 ) -> None:
     one, other = await engine_node(), await engine_node()
@@ -50,7 +50,7 @@ async def test_an_operator_elsewhere_gives_a_job_to_a_driver_who_stands_at_the_m
         assert (arrived["state"], arrived["reason"]) == ("at_mall", "arrived")
 
 
-async def test_the_newer_socket_on_the_same_node_wins(node: RunningNode) -> None:
+async def test_newer_socket_on_the_same_node_replaces_the_older(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as old:
         await old.go_online(position=NEAR)
         async with open_app(node.ws, node.token("d1")) as new:
@@ -61,7 +61,7 @@ async def test_the_newer_socket_on_the_same_node_wins(node: RunningNode) -> None
             await new.receive("offer")
 
 
-async def test_the_newer_socket_on_another_node_wins(engine_node: NodeFactory) -> None:
+async def test_newer_socket_on_another_node_replaces_the_older(engine_node: NodeFactory) -> None:
     one, other = await engine_node(), await engine_node()
     async with open_app(one.ws, one.token("d1")) as old:
         await old.go_online(position=NEAR)

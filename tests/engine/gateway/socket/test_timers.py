@@ -17,14 +17,14 @@ def greeted(now_s: float = 100.0) -> SocketTimers:
     return timers
 
 
-def test_hello_is_due_first_of_all() -> None:
+def test_missing_hello_closes_first() -> None:
     timers = SocketTimers(SocketTimeouts(), 100.0)
     assert timers.next_s() == 105.0
     assert list(timers.due(104.9)) == []
     assert list(timers.due(105.0)) == [Close.NO_HELLO]
 
 
-def test_pings_go_out_and_any_frame_answers_them() -> None:
+def test_any_frame_answers_a_ping() -> None:
     timers = greeted()
     assert timers.next_s() == 101.0
     assert list(timers.due(101.0)) == [Ping()]
@@ -42,7 +42,7 @@ def test_sockets_opened_together_are_not_pinged_together() -> None:
     assert timers.next_s() == 100.5
 
 
-def test_a_token_is_told_of_once_and_then_ends_the_socket() -> None:
+def test_token_expiry_is_announced_once_then_closes() -> None:
     timers = greeted()
     timers.authorized(100.0, 240.0, 240_000)
     timers.last_frame_s = 180.0
@@ -65,7 +65,7 @@ def notices(timers: SocketTimers, from_s: float, to_s: float) -> list[float]:
 
 
 @pytest.mark.finding("C16")
-def test_the_same_token_again_is_not_told_of_again() -> None:
+def test_same_token_is_not_announced_again() -> None:
     timers = greeted()
     timers.authorized(100.0, 240.0, 240_000)
     assert notices(timers, 180.0, 180.0) == [180.0]
@@ -75,7 +75,7 @@ def test_the_same_token_again_is_not_told_of_again() -> None:
 
 
 @pytest.mark.finding("C16")
-def test_further_short_tokens_are_told_of_halfway() -> None:
+def test_short_tokens_are_announced_halfway() -> None:
     timers = greeted()
     timers.authorized(100.0, 130.0, 130_000)
     assert notices(timers, 100.0, 129.0) == [115.0]
@@ -86,7 +86,7 @@ def test_further_short_tokens_are_told_of_halfway() -> None:
 
 
 @pytest.mark.finding("A7b")
-def test_bytes_have_a_bucket_of_their_own() -> None:
+def test_bytes_have_their_own_bucket() -> None:
     burst = FrameRate()
     assert not any(burst.count(50.0, 16_384) for _ in range(16))
     assert burst.count(50.0, 1)
@@ -99,7 +99,7 @@ def test_bytes_have_a_bucket_of_their_own() -> None:
     assert counted.index(True) < 25
 
 
-def test_a_burst_is_fine_and_a_sustained_excess_is_not() -> None:
+def test_burst_is_allowed_and_sustained_excess_is_not() -> None:
     burst = FrameRate()
     assert not any(burst.count(50.0, 10) for _ in range(200))
     assert burst.count(50.0, 10)
@@ -113,14 +113,14 @@ def test_a_burst_is_fine_and_a_sustained_excess_is_not() -> None:
     assert 990 <= counted.index(True) <= 1_001
 
 
-def test_a_pause_is_forgiven() -> None:
+def test_pause_refills_the_buckets() -> None:
     rate = FrameRate()
     for _ in range(200):
         rate.count(50.0, 10)
     assert not any(rate.count(61.0, 10) for _ in range(200))
 
 
-def test_the_warning_comes_once_a_window() -> None:
+def test_warning_is_sent_once_per_window() -> None:
     rate = FrameRate()
     warnings = []
     for _ in range(190):

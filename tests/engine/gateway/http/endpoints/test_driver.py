@@ -45,7 +45,7 @@ async def good(caller: Caller, path: str, body: Any = None) -> dict[str, Any]:
     return reply
 
 
-async def test_the_state_is_what_a_welcome_tells(node: RunningNode) -> None:
+async def test_state_over_http_equals_welcome(node: RunningNode) -> None:
     caller = driver_of(node)
     problem(await caller.get("/v1/driver/state"), 404, "not_found")
     async with open_app(node.ws, node.token("d1")) as app:
@@ -63,7 +63,7 @@ async def test_the_state_is_what_a_welcome_tells(node: RunningNode) -> None:
     problem(await Caller(node).get("/v1/driver/state"), 403, "forbidden")
 
 
-async def test_an_offer_is_accepted_and_delivered_without_a_socket(node: RunningNode) -> None:
+async def test_offer_is_accepted_and_delivered_without_a_socket(node: RunningNode) -> None:
     caller = driver_of(node)
     async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR)
@@ -84,7 +84,7 @@ async def test_an_offer_is_accepted_and_delivered_without_a_socket(node: Running
     assert (await state(caller))["jobs"] == []
 
 
-async def test_an_offer_is_declined_without_a_socket(node: RunningNode) -> None:
+async def test_offer_is_declined_without_a_socket(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as app:
         await app.go_online(position=NEAR)
         await node.submit()
@@ -114,7 +114,7 @@ async def test_available_needs_a_fresh_position_over_http_too(engine_node: NodeF
     assert (await good(caller, "status", {"state": "available"}))["barred"] is None
 
 
-async def test_refusals_are_problems_with_the_sockets_code(node: RunningNode) -> None:
+async def test_refusal_over_http_has_the_code_of_the_socket(node: RunningNode) -> None:
     unknown = driver_of(node, "stranger")
     for path in ("status", "problems"):
         body = {"state": "paused"} if path == "status" else {"kind": "unsafe"}
@@ -134,7 +134,7 @@ async def test_refusals_are_problems_with_the_sockets_code(node: RunningNode) ->
         problem(await caller.post(f"/v1/driver/{path}", body), status, code)
 
 
-async def test_a_holder_may_not_go_offline_over_http(node: RunningNode) -> None:
+async def test_holder_cannot_go_offline_over_http(node: RunningNode) -> None:
     caller = await hung_up(node)
     job = await node.submit()
     await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
@@ -148,7 +148,7 @@ async def test_a_holder_may_not_go_offline_over_http(node: RunningNode) -> None:
     problem(await caller.post(path, early), 409, "wrong_state")
 
 
-async def test_bodies_are_those_of_the_socket_and_no_more(node: RunningNode) -> None:
+async def test_unknown_fields_of_driver_bodies_are_refused(node: RunningNode) -> None:
     caller = await hung_up(node)
     for path, body, pointer in (
         ("status", {}, "/state"),
@@ -176,7 +176,7 @@ async def test_bodies_are_those_of_the_socket_and_no_more(node: RunningNode) -> 
     assert null["state"] == "offline"
 
 
-async def test_reports_over_http_are_a_sign_of_life(engine_node: NodeFactory) -> None:
+async def test_report_over_http_refreshes_the_lease(engine_node: NodeFactory) -> None:
     node = await engine_node(resume_ttl_s=1.5, break_after_s=0)
     caller = await hung_up(node)
     job = await node.submit()
@@ -202,7 +202,7 @@ async def test_reports_over_http_are_a_sign_of_life(engine_node: NodeFactory) ->
 ORIGIN = "https://driver.example"
 
 
-async def test_cross_origin_calls_of_allowed_pages(engine_node: NodeFactory) -> None:
+async def test_allowed_origin_gets_cors_headers(engine_node: NodeFactory) -> None:
     node = await engine_node(allowed_origins=(ORIGIN,))
     caller = await hung_up(node)
     preflight = {
@@ -233,7 +233,7 @@ async def test_cross_origin_calls_of_allowed_pages(engine_node: NodeFactory) -> 
         assert "Origin" in answer.headers["vary"]
 
 
-async def test_cross_origin_calls_of_other_pages_get_no_leave(engine_node: NodeFactory) -> None:
+async def test_other_origin_gets_no_cors_headers(engine_node: NodeFactory) -> None:
     node = await engine_node(allowed_origins=(ORIGIN,))
     caller = await hung_up(node)
     foreign = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}

@@ -34,7 +34,7 @@ async def collected(shop: Caller, driver: DriverApp) -> str:
     return job
 
 
-async def test_cancel_and_again(shop: Caller) -> None:
+async def test_repeated_cancel_gives_the_same_answer(shop: Caller) -> None:
     job = (await shop.submit()).json()["id"]
     for _ in range(2):
         answer = await shop.post(f"/v1/jobs/{job}/cancel", {"reason": "changed my mind"})
@@ -45,7 +45,7 @@ async def test_cancel_and_again(shop: Caller) -> None:
     assert answer.json()["timeline"][1]["actor"] == "shop"
 
 
-async def test_a_cancel_needs_no_body_but_a_good_one(shop: Caller) -> None:
+async def test_cancel_accepts_no_body_and_refuses_a_bad_one(shop: Caller) -> None:
     job = (await shop.submit()).json()["id"]
     path = f"/v1/jobs/{job}/cancel"
     assert pointers(await shop.post(path, {"reason": ""})) == ["/reason"]
@@ -53,7 +53,7 @@ async def test_a_cancel_needs_no_body_but_a_good_one(shop: Caller) -> None:
     assert (await shop.post(path)).json()["state"] == "cancelled"
 
 
-async def test_what_is_on_board_is_not_cancelled_nor_made_ready(shop: Caller) -> None:
+async def test_job_on_board_cannot_be_cancelled_or_made_ready(shop: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = await collected(shop, driver)
@@ -62,14 +62,14 @@ async def test_what_is_on_board_is_not_cancelled_nor_made_ready(shop: Caller) ->
         problem(await shop.post(f"/v1/jobs/{job}/ready", ready), 409, "wrong_state")
 
 
-async def test_an_ended_job_is_not_made_ready(shop: Caller) -> None:
+async def test_ended_job_cannot_be_made_ready(shop: Caller) -> None:
     job = (await shop.submit()).json()["id"]
     await shop.post(f"/v1/jobs/{job}/cancel")
     ready = {"store": "lego", "ready_at": at(shop.node.node.store.now_ms())}
     problem(await shop.post(f"/v1/jobs/{job}/ready", ready), 409, "wrong_state")
 
 
-async def test_ready_earlier_than_thought_begins_the_search(shop: Caller) -> None:
+async def test_earlier_ready_time_starts_the_search(shop: Caller) -> None:
     now_ms = shop.node.node.store.now_ms()
     later = {"store": "lego", "ready_at": at(now_ms + 6 * 3_600_000)}
     job = (await shop.submit(order(pickup={"mall": MALL, "stores": [later]}))).json()
@@ -82,7 +82,7 @@ async def test_ready_earlier_than_thought_begins_the_search(shop: Caller) -> Non
     assert answer.json()["expires_at"] == job["expires_at"]
 
 
-async def test_a_driver_hears_of_another_ready_time(shop: Caller) -> None:
+async def test_driver_receives_a_changed_ready_time(shop: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = (await shop.submit()).json()["id"]
@@ -93,7 +93,7 @@ async def test_a_driver_hears_of_another_ready_time(shop: Caller) -> None:
         assert (await driver.receive("job"))["reason"] == "ready_changed"
 
 
-async def test_what_is_wrong_with_a_ready_time(shop: Caller) -> None:
+async def test_invalid_ready_time_is_refused(shop: Caller) -> None:
     job = (await shop.submit()).json()["id"]
     path = f"/v1/jobs/{job}/ready"
     too_late = at(shop.node.node.store.now_ms() + 48 * 3_600_000)
@@ -108,9 +108,7 @@ async def test_what_is_wrong_with_a_ready_time(shop: Caller) -> None:
     problem(await shop.post(path), 400, "malformed_json")
 
 
-async def test_explain_numbers_the_drivers_and_names_them_to_operators(
-    shop: Caller, operator: Caller
-) -> None:
+async def test_explain_names_drivers_to_operators_only(shop: Caller, operator: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = (await shop.submit()).json()["id"]
@@ -143,7 +141,7 @@ async def test_explain_numbers_the_drivers_and_names_them_to_operators(
         assert (await operator.get(path)).json()["asked"][0]["driver"] == "d-1"
 
 
-async def test_a_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
+async def test_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
     nobody = (await shop.post("/v1/quotes", order())).json()
     assert nobody == {
         "would_match": False,
@@ -167,7 +165,7 @@ async def test_a_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
     assert (await shop.get("/v1/jobs")).json()["items"] == []
 
 
-async def test_what_is_wrong_with_a_quote_is_what_is_wrong_with_a_job(shop: Caller) -> None:
+async def test_quote_has_the_errors_of_a_submission(shop: Caller) -> None:
     assert pointers(await shop.post("/v1/quotes", order(state="delivered"))) == ["/state"]
     body = order(pickup={"mall": "nowhere", "stores": [{"store": "lego"}]})
     assert pointers(await shop.post("/v1/quotes", body)) == ["/pickup/mall"]

@@ -81,7 +81,7 @@ async def test_unknown_state_is_refused(shop: Caller, state: str) -> None:
     assert "queued,offered" in told["detail"]
 
 
-async def test_times_of_creation_bound_the_list(shop: Caller) -> None:
+async def test_list_is_bounded_by_creation_times(shop: Caller) -> None:
     jobs = await made(shop, 4)
     first, second, third, last = [job["id"] for job in jobs]
     second_at, third_at = jobs[1]["created_at"], jobs[2]["created_at"]
@@ -100,13 +100,13 @@ async def test_times_of_creation_bound_the_list(shop: Caller) -> None:
     assert await listed(shop, created_to="1970-01-01T00:00:00Z") == []
 
 
-async def test_range_that_ends_before_it_begins_is_refused(shop: Caller) -> None:
+async def test_reversed_time_range_is_refused(shop: Caller) -> None:
     query = {"created_from": "2026-11-22T00:00:00Z", "created_to": "2026-11-21T23:59:59Z"}
     told = problem(await shop.get("/v1/jobs", **query), 400, "bad_request")
     assert told["detail"] == "created_from is after created_to"
 
 
-async def test_updated_since_lists_what_has_changed(shop: Caller) -> None:
+async def test_updated_since_lists_changed_jobs(shop: Caller) -> None:
     old, changed, new = await made(shop, 3)
     since = new["created_at"]
     assert await listed(shop, updated_since=since) == [new["id"]]
@@ -155,7 +155,7 @@ async def test_external_id_combines_with_times(shop: Caller) -> None:
     assert await listed(shop, external_id="A", state="cancelled,lost") == [first["id"]]
 
 
-async def test_another_services_jobs_pass_no_filter(shop: Caller) -> None:
+async def test_jobs_of_other_services_match_no_filter(shop: Caller) -> None:
     await made(shop, 2)
     other = Caller(shop.node, "other")
     assert await listed(other, state="queued", created_from="2000-01-01T00:00:00Z") == []
@@ -172,7 +172,7 @@ async def test_time_out_of_bounds_is_refused_in_a_query(shop: Caller, name: str)
 
 
 @pytest.mark.finding("D1")
-async def test_plus_sign_that_is_not_escaped_is_told(shop: Caller) -> None:
+async def test_unescaped_plus_sign_is_explained(shop: Caller) -> None:
     headers = shop.node.bearer(shop.sub, shop.role)
     raw = "/v1/jobs?updated_since=2026-11-22T16:10:00+01:00"
     told = problem(await shop.node.http.get(raw, headers=headers), 400, "bad_request")

@@ -63,24 +63,24 @@ def test_markets_are_merged_newest_first() -> None:
     assert ids([page("a"), page("b")], 10) == ([], None)
 
 
-def test_what_does_not_fit_is_on_the_next_page() -> None:
+def test_surplus_jobs_are_on_the_next_page() -> None:
     pages = [page("a", 9, 5), page("b", 8, 7, 1)]
     assert ids(pages, 3) == ([9, 8, 7], 7)
     assert ids(pages, 5) == ([9, 8, 7, 5, 1], None)
 
 
-def test_a_full_page_of_one_market_leads_on() -> None:
+def test_full_page_of_one_market_has_a_cursor() -> None:
     assert ids([page("a", 9, 8, more_before=8), page("b")], 2) == ([9, 8], 8)
 
 
-def test_a_market_that_was_looked_through_in_part_holds_older_jobs_of_others_back() -> None:
+def test_partly_scanned_market_holds_back_older_jobs() -> None:
     """The store looks through so many jobs a call: older matches of `a` are still to come."""
     assert ids([page("a", 9, more_before=6), page("b", 8, 5, 4)], 10) == ([9, 8], 6)
     assert ids([page("a", more_before=6), page("b", 5)], 10) == ([], 6)
 
 
 @pytest.mark.finding("D1")
-def test_row_that_cannot_be_shown_hides_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_row_does_not_hide_others(capsys: pytest.CaptureFixture[str]) -> None:
     odd = replace(job("a", 7), expires_ms=10**15)
     worse = replace(job("a", 6), body=b"{")
     pages = [JobPage((job("a", 9), odd, worse, job("a", 5)), None)]

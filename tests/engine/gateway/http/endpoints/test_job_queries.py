@@ -53,7 +53,7 @@ async def test_empty_cursor_is_the_first_page(shop: Caller) -> None:
     assert [item["id"] for item in page["items"]] == [job]
 
 
-async def test_external_id_that_is_none_is_refused(shop: Caller) -> None:
+async def test_invalid_external_id_is_refused(shop: Caller) -> None:
     for wrong in ("", "a/b", "x" * 65, "[a"):
         problem(await shop.get("/v1/jobs", external_id=wrong), 400, "bad_request")
 

@@ -26,7 +26,7 @@ async def online(driver: DriverApp) -> None:
     assert (await driver.ask("status", state="available"))["type"] == "reply"
 
 
-async def test_the_example_of_the_contract(shop: Caller) -> None:
+async def test_example_of_the_contract_is_accepted(shop: Caller) -> None:
     now_ms = shop.node.node.store.now_ms()
     sent: dict[str, Any] = {
         "external_id": "ORD-1183",
@@ -86,7 +86,7 @@ async def test_the_example_of_the_contract(shop: Caller) -> None:
     assert {name: read.json()[name] for name in sent} == sent
 
 
-async def test_defaults_come_back(shop: Caller) -> None:
+async def test_response_has_the_defaults(shop: Caller) -> None:
     job = (await shop.submit()).json()
     assert job["pickup"]["stores"][0]["ready_at"][:16] == job["created_at"][:16]
     assert job["dropoff"]["deadline"] == job["pickup"]["window_end"]
@@ -95,13 +95,13 @@ async def test_defaults_come_back(shop: Caller) -> None:
     assert "external_id" not in job
 
 
-async def test_a_job_that_is_ready_later_is_scheduled(shop: Caller) -> None:
+async def test_job_that_is_ready_later_is_scheduled(shop: Caller) -> None:
     ready_at = at(shop.node.node.store.now_ms() + 6 * 3_600_000)
     pickup = {"mall": MALL, "stores": [{"store": "lego", "ready_at": ready_at}]}
     assert (await shop.submit(order(pickup=pickup))).json()["state"] == "scheduled"
 
 
-async def test_a_request_repeated_finds_its_job_as_it_is_now(shop: Caller) -> None:
+async def test_repeated_request_returns_the_current_job(shop: Caller) -> None:
     first = await shop.submit(order(metadata={"a": 1, "b": [1.0][0]}), key="same")
     await shop.post(f"{first.headers['location']}/cancel", {"reason": "gone"})
     again = await shop.submit(order(metadata={"b": 1, "a": 1.0}), key="same")
@@ -111,7 +111,7 @@ async def test_a_request_repeated_finds_its_job_as_it_is_now(shop: Caller) -> No
     assert again.json()["state"] == "cancelled"
 
 
-async def test_a_request_repeated_after_its_deadline_still_finds_its_job(shop: Caller) -> None:
+async def test_request_repeated_after_its_deadline_returns_its_job(shop: Caller) -> None:
     store = shop.node.node.store
     deadline_ms = store.now_ms() + 700
     body = order()
@@ -128,14 +128,14 @@ async def test_a_request_repeated_after_its_deadline_still_finds_its_job(shop: C
     problem(await shop.submit(body, key="late"), 422, "idempotency_mismatch")
 
 
-async def test_requests_repeated_at_once_make_one_job(shop: Caller) -> None:
+async def test_concurrent_equal_requests_create_one_job(shop: Caller) -> None:
     responses = await asyncio.gather(*(shop.submit(key="burst") for _ in range(20)))
     assert {response.status_code for response in responses} == {201}
     assert len({response.json()["id"] for response in responses}) == 1
     assert sum("idempotent-replayed" not in response.headers for response in responses) == 1
 
 
-async def test_a_key_belongs_to_one_request_of_one_service(shop: Caller) -> None:
+async def test_key_belongs_to_one_request_of_one_service(shop: Caller) -> None:
     first = await shop.submit(key="k")
     problem(await shop.submit(order(priority=1), key="k"), 422, "idempotency_mismatch")
     other = await Caller(shop.node, "other").submit(order(priority=1), key="k")
@@ -143,19 +143,19 @@ async def test_a_key_belongs_to_one_request_of_one_service(shop: Caller) -> None
     assert other.json()["id"] != first.json()["id"]
 
 
-async def test_only_a_201_uses_a_key_up(shop: Caller) -> None:
+async def test_only_a_201_consumes_the_key(shop: Caller) -> None:
     assert (await shop.submit(order(priority=-1), key="k")).status_code == 422
     assert (await shop.submit(order(priority=1), key="k")).status_code == 201
 
 
-async def test_a_key_is_needed_and_has_a_form(shop: Caller) -> None:
+async def test_missing_or_malformed_key_is_refused(shop: Caller) -> None:
     problem(await shop.post("/v1/jobs", order()), 400, "idempotency_key_missing")
     for key in ("", "a b", "x" * 256):
         problem(await shop.submit(key=key), 400, "idempotency_key_invalid")
     assert (await shop.submit(key="~" * 255)).status_code == 201
 
 
-async def test_an_external_id_has_one_job_that_is_not_over(shop: Caller) -> None:
+async def test_external_id_has_one_open_job(shop: Caller) -> None:
     first = (await shop.submit(order(external_id="A"))).json()
     told = problem(await shop.submit(order(external_id="A")), 409, "duplicate_external_id")
     assert told["job"] == first["id"]
@@ -184,12 +184,12 @@ async def test_waiting_ends_with_the_job_or_with_its_time(shop: Caller) -> None:
     assert (await waiting).json()["state"] == "cancelled"
 
 
-async def test_a_wait_has_bounds(shop: Caller) -> None:
+async def test_wait_out_of_bounds_is_refused(shop: Caller) -> None:
     for wait_s in ("21", "-1", "x", "", "1.5", "1e1", "\u0663", "9" * 5000):
         problem(await shop.get("/v1/jobs/x", wait_s=wait_s), 400, "bad_request")
 
 
-async def test_a_job_is_its_services_alone(shop: Caller) -> None:
+async def test_job_is_visible_to_its_service_only(shop: Caller) -> None:
     job = (await shop.submit()).json()["id"]
     other = Caller(shop.node, "other")
     for path, body in (
@@ -204,7 +204,7 @@ async def test_a_job_is_its_services_alone(shop: Caller) -> None:
     assert (await operator.get(f"/v1/jobs/{job}")).json()["id"] == job
 
 
-async def test_no_such_job(shop: Caller) -> None:
+async def test_unknown_job_is_404(shop: Caller) -> None:
     for job in (
         "x",
         "job_phoenix.01ARZ3NDEKTSV4RRFFQ69G5FAV",
@@ -258,7 +258,7 @@ def _a_store(shop: Caller) -> str:
     return next(iter(shop.node.node.places.mall("tysons-galleria").stores))
 
 
-async def test_a_list_has_bounds(shop: Caller) -> None:
+async def test_list_limit_out_of_bounds_is_refused(shop: Caller) -> None:
     for query in (
         {"limit": "0"},
         {"limit": "201"},

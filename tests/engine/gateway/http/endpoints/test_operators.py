@@ -22,7 +22,7 @@ def operator(node: RunningNode) -> Caller:
     return Caller(node, "ops", Role.OPERATOR)
 
 
-async def test_drivers_are_listed_where_they_are(operator: Caller) -> None:
+async def test_drivers_are_listed_near_a_point(operator: Caller) -> None:
     assert (await operator.get(DRIVERS)).json() == {"items": []}
     async with open_app(operator.node.ws, operator.node.token("d-1")) as driver:
         await online(driver)
@@ -37,7 +37,7 @@ async def test_drivers_are_listed_where_they_are(operator: Caller) -> None:
         assert far.json()["items"] == []
 
 
-async def test_where_to_look_has_bounds(operator: Caller) -> None:
+async def test_point_and_radius_out_of_bounds_are_refused(operator: Caller) -> None:
     for query in (
         {"near": "here"},
         {"near": "33.3"},
@@ -79,7 +79,7 @@ async def test_assign_unassign_and_close(shop: Caller, operator: Caller) -> None
         problem(early, 409, "wrong_state")
 
 
-async def test_close_what_is_on_board(shop: Caller, operator: Caller) -> None:
+async def test_operator_closes_a_job_on_board(shop: Caller, operator: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = await collected(shop, driver)
@@ -94,7 +94,9 @@ async def test_close_what_is_on_board(shop: Caller, operator: Caller) -> None:
         problem(repeated, 409, "wrong_state")
 
 
-async def test_whom_and_what_operators_name_must_be_there(shop: Caller, operator: Caller) -> None:
+async def test_unknown_driver_or_job_is_refused_to_operators(
+    shop: Caller, operator: Caller
+) -> None:
     job = (await shop.submit()).json()["id"]
     unknown = await operator.post(f"/v1/jobs/{job}/assign", {"driver": "nobody"})
     assert pointers(unknown) == ["/driver"]
@@ -128,7 +130,7 @@ async def test_suspend_and_resume(shop: Caller, operator: Caller) -> None:
         assert pointers(await operator.post(f"{DRIVERS}/d-1/suspend", {})) == ["/reason"]
 
 
-async def test_each_role_has_its_own(shop: Caller, operator: Caller) -> None:
+async def test_each_role_may_call_its_operations_only(shop: Caller, operator: Caller) -> None:
     driver = Caller(shop.node, "d-1", Role.DRIVER)
     job = (await shop.submit()).json()["id"]
     for path, body in (
@@ -147,7 +149,7 @@ async def test_each_role_has_its_own(shop: Caller, operator: Caller) -> None:
     assert (await operator.submit()).status_code == 201
 
 
-async def test_markets(shop: Caller) -> None:
+async def test_markets_are_listed_and_read(shop: Caller) -> None:
     listed = (await shop.get("/v1/markets")).json()["items"]
     assert [it["id"] for it in listed] == ["las-vegas", "northern-virginia", "phoenix"]
     one = (await shop.get(f"/v1/markets/{PHOENIX}")).json()
@@ -163,7 +165,7 @@ async def test_markets(shop: Caller) -> None:
     problem(await shop.get("/v1/markets/atlantis"), 404, "not_found")
 
 
-async def test_positions_without_a_socket(operator: Caller) -> None:
+async def test_positions_are_accepted_over_http(operator: Caller) -> None:
     driver = Caller(operator.node, "d-1", Role.DRIVER)
     now_ms = operator.node.node.store.now_ms()
     path = "/v1/driver/locations"

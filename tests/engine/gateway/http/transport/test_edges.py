@@ -36,7 +36,7 @@ async def raw(node: RunningNode, request: bytes) -> tuple[int, dict[str, str], b
     return int(status.split()[1]), headers, body
 
 
-async def test_who_has_no_good_token_is_asked_for_one(shop: Caller) -> None:
+async def test_missing_or_bad_token_is_401(shop: Caller) -> None:
     node = shop.node
     good = node.token("shop", Role.ORDERS)
     expired = node.token("shop", Role.ORDERS, ttl_s=-5)
@@ -58,7 +58,7 @@ async def test_who_has_no_good_token_is_asked_for_one(shop: Caller) -> None:
     problem(await node.http.get(f"/v1/jobs?token={good}"), 401, "unauthorized")
 
 
-async def test_two_authorization_headers_are_none(shop: Caller) -> None:
+async def test_two_authorization_headers_are_refused(shop: Caller) -> None:
     line = f"Authorization: Bearer {shop.node.token('shop', Role.ORDERS)}\r\n"
     request = f"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n{line}{line}\r\n"
     status, headers, body = await raw(shop.node, request.encode())
@@ -66,7 +66,7 @@ async def test_two_authorization_headers_are_none(shop: Caller) -> None:
     assert json.loads(body)["code"] == "unauthorized"
 
 
-async def test_unknown_paths_and_methods(shop: Caller) -> None:
+async def test_unknown_path_is_404_and_method_405(shop: Caller) -> None:
     for path in ("/", "/v1", "/v1/jobs/", "/v1/jobs/a/b/c", "/v2/jobs", "/%00", "/v1//jobs"):
         problem(await shop.get(path), 404, "not_found")
     answer = await shop.node.http.delete("/v1/jobs")
@@ -87,12 +87,12 @@ async def test_head_and_options(shop: Caller) -> None:
     assert int(headers["content-length"]) > 1000
 
 
-async def test_what_is_not_served_yet(shop: Caller) -> None:
+async def test_unserved_operations_answer_501(shop: Caller) -> None:
     for path in ("/v1/events?market=phoenix", "/v1/jobs/x/events", "/docs"):
         problem(await shop.get(path), 501, "not_implemented")
 
 
-async def test_the_contracts_documents(shop: Caller) -> None:
+async def test_contract_documents_are_served(shop: Caller) -> None:
     openapi = (await shop.node.http.get("/openapi.json")).json()
     asyncapi = (await shop.node.http.get("/asyncapi.json")).json()
     assert openapi["openapi"] == "3.1.0"
@@ -107,7 +107,7 @@ async def test_the_contracts_documents(shop: Caller) -> None:
                 assert path == "/v1/driver"  # plain HTTP where a socket is
 
 
-async def test_bodies_that_are_no_json(shop: Caller) -> None:
+async def test_body_that_is_not_json_is_refused(shop: Caller) -> None:
     for content in (
         b"",
         b"{",
@@ -125,12 +125,12 @@ async def test_bodies_that_are_no_json(shop: Caller) -> None:
         problem(await posted(shop, content), 400, "malformed_json")
 
 
-async def test_bodies_of_the_wrong_kind(shop: Caller) -> None:
+async def test_body_of_the_wrong_type_is_refused(shop: Caller) -> None:
     for content in (b"[]", b"null", b'"x"', b"7", b"{}"):
         assert pointers(await posted(shop, content)) in [[""], ["/pickup"]]
 
 
-async def test_bodies_of_another_media_type(shop: Caller) -> None:
+async def test_other_media_type_is_refused(shop: Caller) -> None:
     good = json.dumps(order()).encode()
     for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/xml"):
         answer = await posted(shop, good, **{"Content-Type": media_type})
@@ -142,7 +142,7 @@ async def test_bodies_of_another_media_type(shop: Caller) -> None:
     assert (await posted(shop, good, **charset)).status_code == 201
 
 
-async def test_bodies_that_are_too_large(shop: Caller) -> None:
+async def test_too_large_body_is_413(shop: Caller) -> None:
     full = json.dumps(order(), separators=(",", ":")).encode()
     fits = full + b" " * (65_536 - len(full))
     assert (await posted(shop, fits)).status_code == 201
@@ -177,14 +177,14 @@ async def posted(shop: Caller, content: Any, **headers: str) -> Any:
     return await shop.node.http.post("/v1/jobs", content=content, headers=headers)
 
 
-async def test_a_key_that_is_not_ascii(shop: Caller) -> None:
+async def test_key_that_is_not_ascii_is_refused(shop: Caller) -> None:
     line = f"Authorization: Bearer {shop.node.token('shop', Role.ORDERS)}\r\n"
     request = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n{line}Idempotency-Key: k\u00e9\r\n\r\n"
     _, _, body = await raw(shop.node, request.encode("latin-1"))
     assert json.loads(body)["code"] == "idempotency_key_invalid"
 
 
-async def test_fields_that_are_wrong(shop: Caller) -> None:
+async def test_invalid_fields_are_reported_with_pointers(shop: Caller) -> None:
     store = {"store": "lego"}
     cases: list[tuple[dict[str, Any], str]] = [
         ({"driver": "d-1"}, "/driver"),
@@ -224,7 +224,7 @@ async def test_fields_that_are_wrong(shop: Caller) -> None:
     assert pointers(await posted(shop, unfit))[0].startswith("/metadata")
 
 
-async def test_a_client_that_goes_away_ends_its_wait(shop: Caller) -> None:
+async def test_disconnect_ends_the_wait(shop: Caller) -> None:
     job = (await shop.submit()).json()["id"]
     line = f"Authorization: Bearer {shop.node.token('shop', Role.ORDERS)}\r\n"
     _, writer = await asyncio.open_connection("127.0.0.1", shop.node.server.port)
@@ -235,16 +235,14 @@ async def test_a_client_that_goes_away_ends_its_wait(shop: Caller) -> None:
     # The node's fixture ends at once, with no request left: it does not wait for 20 s.
 
 
-async def test_a_store_that_is_gone_is_503_with_a_time_to_try_again(shop: Caller) -> None:
+async def test_unavailable_store_is_503_with_retry_after(shop: Caller) -> None:
     job = (await shop.submit()).json()["id"]
     await shop.node.node.store.close()
     problem(await shop.get(f"/v1/jobs/{job}"), 503, "store_unavailable")
     problem(await shop.submit(), 503, "store_unavailable")
 
 
-async def test_a_store_that_is_full_takes_no_more_jobs_but_still_ends_them(
-    shop: Caller, redis_url: str
-) -> None:
+async def test_full_store_refuses_new_jobs_and_ends_old_ones(shop: Caller, redis_url: str) -> None:
     job = (await shop.submit()).json()["id"]
     with redis.Redis.from_url(redis_url) as server:
         server.config_set("maxmemory", 1)
@@ -258,7 +256,7 @@ async def test_a_store_that_is_full_takes_no_more_jobs_but_still_ends_them(
     assert (await shop.submit()).status_code == 201
 
 
-async def test_what_goes_wrong_inside_is_not_told(
+async def test_internal_error_reveals_nothing(
     shop: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(_job: str) -> None:

@@ -57,7 +57,7 @@ POST = b"POST /livez HTTP/1.1\r\nHost: x\r\n"
         POST + b": a\r\n\r\n",
     ],
 )
-async def test_an_ambiguous_head_is_refused(node: RunningNode, request_: bytes) -> None:
+async def test_ambiguous_head_is_refused(node: RunningNode, request_: bytes) -> None:
     async with await RawClient.open(node.server.port) as wire:
         answer = await wire.ask(request_)
         assert answer.status == 400
@@ -82,7 +82,7 @@ async def test_an_ambiguous_head_is_refused(node: RunningNode, request_: bytes) 
         b"2\r\n{}\r\n0\r\nX y\r\n\r\n",
     ],
 )
-async def test_a_malformed_chunk_ends_the_connection(node: RunningNode, chunks: bytes) -> None:
+async def test_malformed_chunk_ends_the_connection(node: RunningNode, chunks: bytes) -> None:
     start = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with await RawClient.open(node.server.port) as wire:
         # What would be a second request of somebody else's, to a server that reads on.
@@ -105,12 +105,12 @@ async def test_a_malformed_chunk_ends_the_connection(node: RunningNode, chunks: 
         b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     ],
 )
-async def test_an_unusual_head_is_taken(node: RunningNode, request_: bytes) -> None:
+async def test_unusual_head_is_accepted(node: RunningNode, request_: bytes) -> None:
     async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(request_)).status == 200
 
 
-async def test_a_wish_for_http_2_is_ignored_with_its_body(node: RunningNode) -> None:
+async def test_upgrade_to_http_2_is_ignored(node: RunningNode) -> None:
     wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
     head = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + wish + b"\r\n"
     async with await RawClient.open(node.server.port) as wire:
@@ -120,7 +120,7 @@ async def test_a_wish_for_http_2_is_ignored_with_its_body(node: RunningNode) -> 
 
 @pytest.mark.finding("A13")
 @pytest.mark.parametrize("pause", [False, True])
-async def test_frames_behind_the_handshake_are_taken(node: RunningNode, *, pause: bool) -> None:
+async def test_frames_after_the_handshake_are_handled(node: RunningNode, *, pause: bool) -> None:
     async with await RawClient.open(node.server.port) as wire:
         hello = packed_frame({"type": "hello", "token": node.token("ann")})
         status = packed_frame({"type": "status", "id": 7, "state": "paused"})
@@ -134,14 +134,14 @@ async def test_frames_behind_the_handshake_are_taken(node: RunningNode, *, pause
 
 
 @pytest.mark.finding("A13")
-async def test_too_much_behind_the_handshake_is_cut(node: RunningNode) -> None:
+async def test_too_much_input_after_the_handshake_closes(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port) as wire:
         await wire.pump(HANDSHAKE + b"\r\n" + bytes(200_000), 200_000)
         await eventually(lambda: not node.server.server_state.connections)
 
 
 @pytest.mark.finding("A13")
-async def test_a_frame_behind_a_refused_handshake_is_dropped(node: RunningNode) -> None:
+async def test_frame_after_a_refused_handshake_is_dropped(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port) as wire:
         refused = HANDSHAKE.replace(b"/v1/driver", b"/v1/driver?token=x") + b"\r\n"
         answer = await wire.ask(refused + packed_frame({"type": "pong"}))
@@ -152,7 +152,7 @@ async def test_a_frame_behind_a_refused_handshake_is_dropped(node: RunningNode) 
 # -- the framer by itself
 
 
-def test_a_body_of_chunks_ends_where_it_ends() -> None:
+def test_chunked_body_ends_at_its_last_chunk() -> None:
     data = b"2;x\r\n{}\r\nA\r\n0123456789\r\n000\r\nX: y\r\n\r\n"
     for cut in range(len(data)):
         framing = Framing()
@@ -161,7 +161,7 @@ def test_a_body_of_chunks_ends_where_it_ends() -> None:
         assert framing.body(data[cut:] + b"GET") == (len(data) - cut, True)
 
 
-def test_a_head_is_found_behind_an_empty_line() -> None:
+def test_head_after_an_empty_line_is_found() -> None:
     assert Framing().head(b"\r\nGET / HTTP/1.1\r\n\r\nrest") == (2, 20)
     assert Framing().head(b"\r\nGET / HTTP/1.1\r\n\r") is None
     with pytest.raises(Malformed):
@@ -171,5 +171,5 @@ def test_a_head_is_found_behind_an_empty_line() -> None:
 
 
 @pytest.mark.parametrize("host", [b"x", b"a.b-c.example:80", b"192.0.2.1:8000", b"[2001:db8::1]"])
-def test_a_valid_host_is_taken(host: bytes) -> None:
+def test_valid_host_is_accepted(host: bytes) -> None:
     check_host("1.1", [(b"host", host)])

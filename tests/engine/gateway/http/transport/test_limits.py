@@ -64,7 +64,9 @@ def bearer(node: RunningNode) -> bytes:
         *("request line", "one header", "headers", "folded header", "empty lines", "between"),
     ],
 )
-async def test_endless_framing_is_cut(node: RunningNode, start: bytes, piece: bytes) -> None:
+async def test_endless_framing_closes_the_connection(
+    node: RunningNode, start: bytes, piece: bytes
+) -> None:
     async with await RawClient.open(node.server.port) as wire:
         wire.send(start)
         sent = await wire.pump(piece, 20_000_000)
@@ -83,7 +85,7 @@ async def test_endless_framing_is_cut(node: RunningNode, start: bytes, piece: by
     ],
     ids=["trailers", "extension", "headers", "target"],
 )
-async def test_too_much_framing_is_answered_431(node: RunningNode, request_: bytes) -> None:
+async def test_too_much_framing_is_431(node: RunningNode, request_: bytes) -> None:
     async with await RawClient.open(node.server.port) as wire:
         answer = await wire.ask(request_)
         assert answer.status in {405, 431}  # the answer may be out before the trailers come
@@ -95,7 +97,7 @@ async def test_too_much_framing_is_answered_431(node: RunningNode, request_: byt
 
 
 @pytest.mark.finding("A1")
-async def test_a_trailer_changes_nothing_of_its_request(node: RunningNode) -> None:
+async def test_trailer_does_not_change_the_request(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port) as wire:
         answer = await wire.ask(
             b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -105,7 +107,7 @@ async def test_a_trailer_changes_nothing_of_its_request(node: RunningNode) -> No
         assert (await wire.ask(GET)).status == 200
 
 
-async def test_a_chunked_body_with_trailers_is_read(node: RunningNode) -> None:
+async def test_chunked_body_with_trailers_is_read(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port) as wire:
         start = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         data = start + bearer(node) + b"\r\n2;x=y\r\n{}\r\n0\r\nx-sum: 1\r\n\r\n" + GET
@@ -157,7 +159,7 @@ async def test_pipelined_requests_are_answered_in_order(node: RunningNode) -> No
 
 
 @pytest.mark.finding("A2")
-async def test_a_waiting_request_holds_back_what_follows(node: RunningNode) -> None:
+async def test_waiting_request_holds_back_the_next(node: RunningNode) -> None:
     job = await node.submit()
     path = f"/v1/jobs/{job['id']}?wait_s=2".encode()
     async with await RawClient.open(node.server.port) as wire:
@@ -178,7 +180,7 @@ async def test_bytes_after_connection_close_are_dropped(node: RunningNode) -> No
 
 
 @pytest.mark.finding("A2")
-async def test_unread_input_of_strangers_is_bounded_in_all(
+async def test_unread_input_of_unauthenticated_clients_is_bounded(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections_module, "MAX_UNAUTHENTICATED_BYTES", 100_000)
@@ -240,7 +242,7 @@ def no_collector() -> Iterator[None]:
 @pytest.mark.finding("A3")
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("kind", REQUESTS)
-async def test_a_request_leaves_no_circles(node: RunningNode, kind: str) -> None:
+async def test_request_leaves_no_reference_cycles(node: RunningNode, kind: str) -> None:
     request = REQUESTS[kind].replace(b"%s", bearer(node))
 
     async def once() -> None:
@@ -268,7 +270,7 @@ def _is_of_the_server(it: Any) -> bool:
 
 @pytest.mark.finding("A2", "A3")
 @pytest.mark.usefixtures("no_collector")
-async def test_memory_returns_while_a_driver_is_connected(node: RunningNode) -> None:
+async def test_memory_is_freed_while_a_driver_is_connected(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port) as driver:
         driver.send(HANDSHAKE + b"\r\n")
         await driver.reader.readuntil(b"\r\n\r\n")
@@ -305,7 +307,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "after", [b"\r\n", b"\r", b"\r\n\r\n", b"G", b"", b"GET /livez HTTP/1.1\r\n"]
 )
-async def test_the_keep_alive_timer_holds(node: RunningNode, after: bytes) -> None:
+async def test_idle_connection_closes_after_keep_alive(node: RunningNode, after: bytes) -> None:
     async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(GET)).status == 200
         wire.send(after)
@@ -316,7 +318,7 @@ async def test_the_keep_alive_timer_holds(node: RunningNode, after: bytes) -> No
 @pytest.mark.finding("A4")
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("drop", [b"\r\n", b"x"])
-async def test_bytes_that_trickle_do_not_keep_a_connection(node: RunningNode, drop: bytes) -> None:
+async def test_trickling_bytes_do_not_extend_the_deadline(node: RunningNode, drop: bytes) -> None:
     async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(GET)).status == 200
         ended = asyncio.create_task(wire.rest())
@@ -326,7 +328,7 @@ async def test_bytes_that_trickle_do_not_keep_a_connection(node: RunningNode, dr
     await until_gone(node)
 
 
-async def test_an_empty_line_before_a_request_is_ignored(node: RunningNode) -> None:
+async def test_empty_line_before_a_request_is_ignored(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port) as wire:
         assert (await wire.ask(b"\r\n" + GET)).status == 200
         wire.send(b"\r\n")
@@ -335,7 +337,9 @@ async def test_an_empty_line_before_a_request_is_ignored(node: RunningNode) -> N
 
 
 @pytest.mark.finding("A4")
-async def test_strangers_of_one_address_are_bounded(engine_node: NodeFactory) -> None:
+async def test_unauthenticated_connections_per_address_are_bounded(
+    engine_node: NodeFactory,
+) -> None:
     node = await engine_node(max_connections_per_address=5)
     async with contextlib.AsyncExitStack() as stack:
         known = await stack.enter_async_context(await RawClient.open(node.server.port))
@@ -361,7 +365,7 @@ async def test_strangers_of_one_address_are_bounded(engine_node: NodeFactory) ->
 
 
 @pytest.mark.finding("A4")
-async def test_a_full_node_cuts_the_oldest_stranger(engine_node: NodeFactory) -> None:
+async def test_full_node_closes_the_oldest_unauthenticated_client(engine_node: NodeFactory) -> None:
     node = await engine_node(max_connections=5)
     async with contextlib.AsyncExitStack() as stack:
         known = await stack.enter_async_context(await RawClient.open(node.server.port))
@@ -387,7 +391,7 @@ async def test_a_full_node_cuts_the_oldest_stranger(engine_node: NodeFactory) ->
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("requests", [1, 2, 30])
 @pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
-async def test_answers_that_are_not_taken_end_it(
+async def test_unread_responses_close_the_connection(
     node: RunningNode, requests: int, close: bytes
 ) -> None:
     request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n%s\r\n"
@@ -402,7 +406,7 @@ async def test_answers_that_are_not_taken_end_it(
 
 @pytest.mark.finding("A5")
 @pytest.mark.usefixtures("short")
-async def test_a_driver_who_takes_nothing_is_cut_after_a_close(node: RunningNode) -> None:
+async def test_driver_who_does_not_read_a_close_is_disconnected(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port, receive_buffer=2048) as wire:
         wire.send(HANDSHAKE + b"\r\n")
         await wire.reader.readuntil(b"\r\n\r\n")
@@ -418,7 +422,7 @@ async def test_a_driver_who_takes_nothing_is_cut_after_a_close(node: RunningNode
 
 @pytest.mark.finding("A5")
 @pytest.mark.usefixtures("short")
-async def test_a_driver_who_takes_nothing_is_cut(node: RunningNode) -> None:
+async def test_driver_who_does_not_read_is_disconnected(node: RunningNode) -> None:
     async with await RawClient.open(node.server.port, receive_buffer=2048) as wire:
         wire.send(HANDSHAKE + b"\r\n")
         await wire.reader.readuntil(b"\r\n\r\n")
