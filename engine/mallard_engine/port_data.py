@@ -37,8 +37,7 @@ class Quotas:
     """What one service may have in one market; 0: no limit.
 
     ``open_jobs``: jobs that have not ended. ``stored_bytes``: bytes of the jobs submitted within
-    the
-    time for which ended jobs are kept.
+    the time for which ended jobs are kept.
     """
 
     open_jobs: int = 0
@@ -277,8 +276,7 @@ class Recorded:
     """The verdict on each fix of a batch, in order.
 
     ``ok``, ``old``, ``future``, ``impossible``, ``outside``, ``malformed``, or ``unknown`` (there
-    is no
-    such driver).
+    is no such driver).
     """
 
     verdicts: tuple[str, ...]
@@ -361,10 +359,8 @@ class PlannedJob:
     """A job of a plan, at the attempt under which it waits.
 
     ``record`` is its round, for ``explain``. ``etas``: for each driver of the plan, in order, when
-    this
-    job would be picked up and dropped off (epoch ms). Empty: the driver's own times, which are
-    right
-    for a run of one job.
+    this job would be picked up and dropped off (epoch ms). Empty: the driver's own times, which are
+    right for a run of one job.
     """
 
     job: str
@@ -391,12 +387,9 @@ class OfferPlan:
 
     The storage offers all jobs to the first driver who may still be offered them, or none: only if
     every job still waits at its attempt. A driver who holds nothing takes as many jobs as its
-    vehicle
-    has room for (the vehicle's ``max_jobs``, the market's ``max_run_jobs``, weight, volume,
-    equipment).
-    A driver on its way to this mall takes one more job; a plan of several jobs skips it. The
-    ranking,
-    not the storage, checks that the first job fits an empty vehicle.
+    vehicle has room for (the vehicle's ``max_jobs``, the market's ``max_run_jobs``, weight, volume,
+    equipment). A driver on its way to this mall takes one more job; a plan of several jobs skips
+    it. The ranking, not the storage, checks that the first job fits an empty vehicle.
 
     Attributes:
         offer: The offer's id.
@@ -430,8 +423,7 @@ class Offered:
     """The result of a plan.
 
     ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be offered it any more);
-    ``gone``
-    (the jobs in ``gone`` no longer wait at that attempt, so none was offered).
+    ``gone`` (the jobs in ``gone`` no longer wait at that attempt, so none was offered).
     """
 
     verdict: str
@@ -475,8 +467,7 @@ class Standing:
     """Under which conditions a node holds its drivers in a market.
 
     If any of them changes, other nodes may have taken the drivers out of matching, or the effect of
-    a
-    lost reply is unknown: the node takes its drivers back.
+    a lost reply is unknown: the node takes its drivers back.
 
     Attributes:
         since_ms: When the node's lease began.

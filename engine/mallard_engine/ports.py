@@ -205,8 +205,7 @@ class Drivers(Protocol):
 
         Raises:
             Refused: ``no_position``, ``holds_jobs``, or ``bad_field`` (``until_ms`` is in the
-            past).
-            OfferLive: The wish is to go offline, and a live offer must be declined first.
+            past). OfferLive: The wish is to go offline, and a live offer must be declined first.
         """
 
     async def record_positions(self, market: str, fixes: Sequence[DriverFix]) -> Recorded:
@@ -456,8 +455,7 @@ class Offers(Protocol):
         """Read the queued jobs of a mall and the free drivers near it. Writes nothing.
 
         In a market that pools (``max_run_jobs`` over 1) it also reads drivers on their way to the
-        mall who
-        could take one more job.
+        mall who could take one more job.
 
         Args:
             market: The market.
@@ -478,16 +476,14 @@ class Offers(Protocol):
         """Read the queued jobs of a mall that one of the vehicles could take.
 
         Decides by weight, volume and equipment. Reads a bounded part of the queue, of the names
-        from
-        ``low`` to ``high`` (written as Redis writes such bounds). Writes nothing.
+        from ``low`` to ``high`` (written as Redis writes such bounds). Writes nothing.
         """
 
     async def queue_of(self, market: str, limit: int, named: Sequence[str] = ()) -> MarketQueue:
         """Read the queued jobs of a whole market. Writes nothing.
 
         Of more than ``limit`` it reads about so many, and others with the next call; those
-        ``named`` with
-        each call.
+        ``named`` with each call.
         """
 
     async def free_around(
@@ -504,9 +500,8 @@ class Offers(Protocol):
         """Read the free drivers around points, the ``drivers`` nearest of each. Writes nothing.
 
         Reads all free drivers where there are at most ``most``, and never more than that. In a
-        market that
-        pools it also reads drivers on their way to one of the ``malls`` who could take one more
-        job.
+        market that pools it also reads drivers on their way to one of the ``malls`` who could take
+        one more job.
         """
 
     async def make(self, plan: OfferPlan) -> Offered:
@@ -516,8 +511,7 @@ class Offers(Protocol):
         """Offer a held job to a better driver, and take it off its holder, in one step.
 
         The offer goes to the first driver of the plan who may be offered it. ``gone``: the holder
-        is
-        connected again or no longer holds the job so; ``nobody``: the holder keeps it.
+        is connected again or no longer holds the job so; ``nobody``: the holder keeps it.
         """
 
     async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
@@ -571,8 +565,7 @@ class Deadlines(Protocol):
         """Offer the job of a staggered round to the next driver, at the same attempt.
 
         The first accept ends the round. Verdicts: ``early`` (its time has not come), ``nobody``
-        (none of
-        its drivers may be offered the job now), ``gone`` (the round is over, or complete).
+        (none of its drivers may be offered the job now), ``gone`` (the round is over, or complete).
         """
 
     async def expire(self, ref: JobRef, reason: str, max_attempts: int) -> Effects | None:
@@ -694,8 +687,7 @@ class TravelMatrixSource(Protocol):
         """Return the travel times of a ranking at a moment (epoch ms).
 
         Keeps the market's time budget and never raises: for what the source does not answer, the
-        default is
-        used and counted.
+        default is used and counted.
         """
         ...
 

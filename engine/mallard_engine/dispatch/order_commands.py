@@ -37,8 +37,7 @@ class OrderCommands:
         """Start to search drivers for an order that is still being parsed. Close the result.
 
         Does nothing for an unknown mall, in a market with batch rounds or runs, and where travel
-        times come
-        over a network: a submission never waits for its match.
+        times come over a network: a submission never waits for its match.
         """
         if mall not in self._context.places.malls or not self._rounds.may_speculate(mall):
             return SpeculativeOffer(None)

@@ -35,10 +35,8 @@ class Sweeper:
     """Sweeps and beats for one node.
 
     ``recover(market, rewound)`` takes this node's drivers back. It is called when a heartbeat
-    returns
-    another `Standing` than the one under which they were last taken back, and again until it
-    succeeds.
-    ``rewound``: the storage has lost writes.
+    returns another `Standing` than the one under which they were last taken back, and again until
+    it succeeds. ``rewound``: the storage has lost writes.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Whether a store can be trusted with jobs: its version, role, eviction and persistence.
+"""Whether a server can be trusted with jobs: its version, role, eviction and persistence.
 
-One judgement for `mallard serve` (before it listens), `mallard check` and `/readyz`. What a
-restricted user may not ask stays unknown, which is said, and everything else is judged.
+`mallard serve` (before it listens), `mallard check` and `/readyz` share this check. What a
+restricted user may not read is reported as unknown; everything else is checked.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _NO_FSYNC: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line on the store. `refuse`: it must not be used; else it is a warning."""
+    """One finding about a server. `refuse`: it must not be used; else a warning."""
 
     text: str
     refuse: bool = False
@@ -35,10 +35,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a store tells of itself; None for what the user may not ask.
+    """What a server reports; None for what the user may not read.
 
     `info`: the fields of INFO. `config`: some of CONFIG. `cluster`: the fields of CLUSTER INFO, of
-    a server in cluster mode. `schema`: the mark of the versions that wrote to it.
+    a server in cluster mode. `schema`: the schema versions that wrote to it.
     """
 
     info: Mapping[str, str] | None
@@ -48,7 +48,7 @@ class Facts:
 
 
 def judge(facts: Facts, *, embedded: bool = False) -> tuple[Finding, ...]:
-    """Return what is wrong with a store, the worst first. `embedded`: we start it and sync it."""
+    """Return the findings, the worst first. `embedded`: this process runs the server."""
     found = [Finding(why, refuse=True)] if (why := refusal(facts.schema)) else []
     if facts.info is None:
         unknown = "version, role, eviction and persistence are unknown: INFO is forbidden"
@@ -108,7 +108,11 @@ def _persistence(info: Mapping[str, str], config: Mapping[str, str] | None) -> I
 
 
 async def inspect(call: Call, *, embedded: bool = False) -> tuple[Finding, ...]:
-    """Ask a store and judge it. Raises `StoreUnavailable`."""
+    """Read the facts of a server and check them.
+
+    Raises:
+        StoreUnavailable: The server cannot be reached.
+    """
     info = _fields(await _if_permitted(call("INFO")))
     config = None if embedded else await _config(call)
     cluster = None

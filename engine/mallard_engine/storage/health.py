@@ -1,7 +1,7 @@
-"""Whether the store can be written, judged by its answers to the scripts that write.
+"""Whether the storage can be written, judged by the replies to scripts that write.
 
-Every node runs such a script at least twice a second (the lease's heartbeat), so a store that
-refuses writes is noticed, and noticed to have recovered, within that time.
+Every node runs such a script at least twice a second (the heartbeat): a refusal of writes, and its
+end, are detected within that time.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from mallard_engine.storage.client.errors import LinkReplyError, StoreNotReady, 
 
 _log = structlog.get_logger(__name__)
 _refusals = RateLimitedLog(_log, interval_s=10.0)
-# Redis explains itself at length; the beginning says it.
+# The beginning of Redis's message is enough.
 _MAX_REASON_CHARS = 160
 
 
@@ -26,17 +26,17 @@ class StoreHealth:
 
     @property
     def problem(self) -> str | None:
-        """Why the store refuses all writes; None while it takes them."""
+        """Why the server refuses all writes; None while it accepts them."""
         return self._problem
 
     def wrote(self) -> None:
-        """The store has just run a script that writes."""
+        """Note that a script that writes has succeeded."""
         if self._problem is not None:
             self._problem = None
             _log.info("the store takes writes again")
 
     def refused(self, error: LinkReplyError) -> None:
-        """The store has refused a script because of its own condition."""
+        """Note that the server refused a script because of its own condition."""
         if not isinstance(error, StoreNotReady | StoreOutOfMemory):
             return
         if self._on_refusal is not None:

@@ -1,7 +1,7 @@
-"""Nodes that share a store should share their market policies: each leaves fingerprints of its own.
+"""Detects nodes of one storage that have different market policies, by published fingerprints.
 
-Two nodes with different policies both work, and a market then behaves by turns in two ways. That
-is normal for a minute while a deployment changes a setting, and a mistake after it.
+Nodes with different policies all work, and a market then behaves in two ways by turns. That is
+normal for a minute during a deployment, and a mistake after it.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any, Final
 from mallard_engine.core.policy import MarketPolicy
 
 KEY: Final = "mallard:policies"
-# A node repeats its entry with each look at the store (each 15 s); an older entry is a dead node's.
+# A node renews its entry every 15 s; an older entry is that of a dead node.
 FRESH_MS: Final = 60_000
 
 
@@ -34,9 +34,9 @@ def fingerprint(policy: MarketPolicy) -> str:
 async def disagreements(
     call: Callable[..., Awaitable[Any]], node: str, prints: Mapping[str, str], now_ms: int
 ) -> list[str]:
-    """Publish a node's fingerprints by market; return one line for each market that is disputed.
+    """Publish a node's fingerprints by market; return one line for each market that differs.
 
-    `call`: sends a command to the store, and what it raises is raised here.
+    `call` sends a command; its exceptions are passed on.
     """
     entry = json.dumps({"at_ms": now_ms, "policies": dict(prints)})
     await call("HSET", KEY, node, entry)

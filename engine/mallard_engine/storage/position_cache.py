@@ -1,9 +1,9 @@
-"""Which fixes need no judgement by the store: those that plainly follow from the one before.
+"""The fast path of positions: fixes that a node can validate against the last stored position.
 
-Nearly all do, and judging each in the script, with its trigonometry and its unpacking, costs Redis
-several times what writing it does (docs/adr/0012). The caller says which stored position it
-went by, and the script writes the fix only if that is, to the byte, what is stored: so a stale
-belief has no effect, and Lua still arbitrates.
+Nearly all fixes qualify. Validating each in the script, with trigonometry and unpacking, costs
+Redis several times what the write costs (docs/adr/0012). The caller sends the stored bytes that it
+has compared with; the script writes the fix only if they still are what is stored. An outdated
+cache has no effect, and Lua still decides.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,16 +14,16 @@ from mallard_engine.ports import DriverFix
 from mallard_engine.storage.records import pack, read_stored_position
 from mallard_protocol.codes import FUTURE_FIX_MS
 
-# No more than one a driver; forgetting one costs a judgement.
+# One entry for each driver. Without its entry, a fix is validated by the script.
 _MOST = 65_536
-# A degree of latitude is never longer, nor is one of longitude.
+# An upper bound of the length of a degree of latitude or longitude.
 _M_PER_DEG = 111_700.0
-# A phone's clock may be ahead by this and no more; a second for what we err about the store's.
+# A device's clock may be ahead by this; minus a second for our error about the storage's clock.
 _AHEAD_MS = FUTURE_FIX_MS - 1_000
 
 
-class _Track(NamedTuple):
-    """What is stored of a driver, as last heard: the fix, when it came, and the bytes."""
+class _Stored(NamedTuple):
+    """What is stored of a driver, as last known: the fix, when it came, and the bytes."""
 
     received_ms: float
     at_ms: float
@@ -32,11 +32,11 @@ class _Track(NamedTuple):
     blob: bytes
 
 
-class Plain(NamedTuple):
-    """Fixes that follow plainly, one a driver, as the script writes them.
+class FastPath(NamedTuple):
+    """Validated fixes, one for each driver, as the script writes them.
 
-    Of each of the ``drivers``: ``known``, what is stored now; ``blobs``, what is to be; three of
-    ``moves``: longitude, latitude, name; ``indices``: which fix of the batch it is.
+    For each of the ``drivers``: ``known``, the bytes stored now; ``blobs``, the bytes to store;
+    three ``moves``: longitude, latitude, name; ``indices``: the fix of the batch.
     """
 
     drivers: list[str]
@@ -46,69 +46,71 @@ class Plain(NamedTuple):
     indices: list[int]
 
 
-class Tracks:
+class PositionCache:
     """The stored positions of one market's drivers, as far as this node wrote them."""
 
     def __init__(self, policy: MarketPolicy) -> None:
         self._m_per_ms = policy.max_speed_mps / 1000
-        # Well within the limit: by the store's clock it is then fresh for certain.
+        # Half of the limit: the position is fresh by the storage's clock too.
         self._fresh_ms = policy.stale_after_s * 1000 / 2
-        self._tracks: dict[str, _Track] = {}
+        self._stored: dict[str, _Stored] = {}
 
     def __len__(self) -> int:
-        return len(self._tracks)
+        return len(self._stored)
 
-    def sort_out(self, fixes: Sequence[DriverFix], now_ms: int) -> tuple[Plain, list[int]]:
-        """The plain ones of a batch, and the indices of those that the store must judge.
+    def split(self, fixes: Sequence[DriverFix], now_ms: int) -> tuple[FastPath, list[int]]:
+        """Return the fast path of a batch, and the indices of the fixes for the script to validate.
 
-        The store judges a driver with several fixes: if what this node knows is outdated, each of
-        them has a verdict of its own. ``now_ms``: the store's clock, as believed.
+        The script validates all fixes of a driver with several: if the cache is outdated, each of
+        them needs a verdict of its own. ``now_ms`` is the storage's clock as this node knows it.
         """
         last: dict[str, int] = {}
-        judged: set[str] = set()
+        checked: set[str] = set()
         for index, fix in enumerate(fixes):
             driver = fix.driver
-            if driver not in judged and driver not in last and self._follows(fix, now_ms):
+            if driver not in checked and driver not in last and self._is_plausible(fix, now_ms):
                 last[driver] = index
             else:
-                judged.add(driver)
-        plain = Plain([], [], [], [], [])
+                checked.add(driver)
+        fast = FastPath([], [], [], [], [])
         for driver, index in last.items():
-            if driver in judged:
+            if driver in checked:
                 continue
             fix = fixes[index]
             blob = pack((now_ms, fix.at_ms, fix.lat, fix.lon, fix.acc_m, 0, 0, 0, 0, 0))
-            plain.drivers.append(driver)
-            plain.known.append(self._tracks[driver].blob)
-            plain.blobs.append(blob)
-            plain.moves.extend((f"{fix.lon:.7f}", f"{fix.lat:.7f}", driver))
-            plain.indices.append(index)
-        rest = [i for i, fix in enumerate(fixes) if fix.driver in judged] if judged else []
-        return plain, rest
+            fast.drivers.append(driver)
+            fast.known.append(self._stored[driver].blob)
+            fast.blobs.append(blob)
+            fast.moves.extend((f"{fix.lon:.7f}", f"{fix.lat:.7f}", driver))
+            fast.indices.append(index)
+        rest = [i for i, fix in enumerate(fixes) if fix.driver in checked] if checked else []
+        return fast, rest
 
-    def wrote(self, plain: Plain, fixes: Sequence[DriverFix], now_ms: int) -> None:
-        """These are what is stored now."""
+    def stored(self, fast: FastPath, fixes: Sequence[DriverFix], now_ms: int) -> None:
+        """Take over the fixes of a fast path that the script has stored."""
         self._make_room()
-        for index, blob in zip(plain.indices, plain.blobs, strict=True):
+        for index, blob in zip(fast.indices, fast.blobs, strict=True):
             fix = fixes[index]
-            self._tracks[fix.driver] = _Track(now_ms, fix.at_ms, fix.lat, fix.lon, blob)
+            self._stored[fix.driver] = _Stored(now_ms, fix.at_ms, fix.lat, fix.lon, blob)
 
     def learn(self, driver: str, blob: bytes) -> None:
-        """This is what is stored of the driver now."""
+        """Take over the bytes that are stored of a driver."""
         self._make_room()
         received_ms, at_ms, lat, lon = read_stored_position(blob)[:4]
-        self._tracks[driver] = _Track(received_ms, at_ms, lat, lon, blob)
+        self._stored[driver] = _Stored(received_ms, at_ms, lat, lon, blob)
 
     def forget(self, drivers: Iterable[str]) -> None:
-        """They are of no more interest here."""
+        """Drop drivers."""
         for driver in drivers:
-            self._tracks.pop(driver, None)
+            self._stored.pop(driver, None)
 
-    def _follows(self, fix: DriverFix, now_ms: int) -> bool:
-        """Whether the fix will be believed after the stored one, by a rule stricter than the
-        script's: newer, of now, inside, and within the way that the fastest make in that time; or
-        the stored one repeated."""
-        track = self._tracks.get(fix.driver)
+    def _is_plausible(self, fix: DriverFix, now_ms: int) -> bool:
+        """Return whether the script would accept the fix, by a stricter rule.
+
+        The fix is newer, present, inside, and within the distance of the maximum speed; or it
+        repeats the stored one.
+        """
+        track = self._stored.get(fix.driver)
         if track is None or fix.fault or now_ms - track.received_ms > self._fresh_ms:
             return False
         passed_ms = fix.at_ms - track.at_ms
@@ -120,5 +122,5 @@ class Tracks:
         return away_m <= self._m_per_ms * max(passed_ms, 1000)
 
     def _make_room(self) -> None:
-        if len(self._tracks) > _MOST:
-            self._tracks.clear()
+        if len(self._stored) > _MOST:
+            self._stored.clear()

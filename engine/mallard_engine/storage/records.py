@@ -1,4 +1,4 @@
-"""What the scripts store and return, packed, and the model's plain data, each out of the other."""
+"""Conversion between the packed records of the scripts and the core's data."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -28,9 +28,9 @@ from mallard_protocol.lifecycle import JobState
 pack = msgspec.msgpack.Encoder().encode
 
 
-# Nodes of two versions share a store while a deployment is under way, so no record has a fixed
-# length: elements that a later version appended are ignored, and what an earlier one did not write
-# has a default. `docs/howto/upgrade.md` has the rules for a change of what is stored.
+# Nodes of two versions share a storage during a deployment, so no record has a fixed length:
+# elements that a later version appended are ignored, and missing ones have a default. See
+# `docs/howto/upgrade.md` for the rules of a schema change.
 class _AskedRecord(msgspec.Struct, array_like=True, gc=False):
     driver: str
     attempt: int
@@ -62,9 +62,9 @@ _proofs = msgspec.msgpack.Decoder(tuple[GivenProof, ...]).decode
 _problems = msgspec.msgpack.Decoder(tuple[ReportedProblem, ...]).decode
 _reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
 _times = msgspec.msgpack.Decoder(list[int]).decode
-# {received, at, lat, lon, acc, …}: lib/positions.lua knows the rest.
+# {received, at, lat, lon, acc, …}: see lib/positions.lua for the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
-# Lua's strings come as MessagePack strings whatever their bytes, so packed values stay raw here.
+# Lua packs strings as MessagePack strings whatever their bytes, so packed values stay raw here.
 _cards = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _waiting = msgspec.msgpack.Decoder(_WaitingRecord).decode
 
@@ -82,7 +82,7 @@ class _Effects(msgspec.Struct):
 
 
 class OfferedJobRecord(msgspec.Struct):
-    """A job of an offer as stored. No times: those of the offer are its own."""
+    """A job of an offer as stored. Its times are those of the offer."""
 
     job: str
     attempt: int
@@ -91,7 +91,7 @@ class OfferedJobRecord(msgspec.Struct):
 
 
 class OfferRecord(msgspec.Struct):
-    """An offer as stored. ``state``: ``live`` or how it ended."""
+    """An offer as stored. ``state``: ``live``, or how it ended."""
 
     offer: str
     driver: str
@@ -107,11 +107,11 @@ class OfferRecord(msgspec.Struct):
     ack_by_ms: int
     state: str
     add_on: bool = False
-    # One of several that are out for its job: see `RoundOfOffers`.
+    # One of several live offers of its job: see `RoundOfOffers`.
     staggered: bool = False
 
     def live(self, cards: Iterable[bytes]) -> LiveOffer:
-        """The offer with what its driver may see of each of its jobs."""
+        """Return the offer with the cards of its jobs."""
         return LiveOffer(
             offer=self.offer,
             driver=self.driver,
@@ -139,8 +139,11 @@ class OfferRecord(msgspec.Struct):
 
 
 class RoundOfOffers(msgspec.Struct):
-    """A staggered round as stored with its job: the ``live`` offers, how many drivers have been
-    ``asked`` and may be at the ``most``, whom the ranking names after them, when the next is asked.
+    """A staggered round as stored with its job.
+
+    Attributes: the ``live`` offers, how many drivers have been ``asked`` and at ``most`` may be,
+    the
+    ``rest`` of the ranking, and when the next offer is made.
     """
 
     live: list[str]
@@ -152,7 +155,7 @@ class RoundOfOffers(msgspec.Struct):
 
     @property
     def asks_more(self) -> bool:
-        """Whether another driver may be asked."""
+        """Whether the job may be offered to another driver."""
         return self.asked < self.most and bool(self.rest)
 
 
@@ -184,13 +187,13 @@ _STR_HEADS = {0xD9: 2, 0xDA: 3, 0xDB: 5, 0xC4: 2, 0xC5: 3, 0xC6: 5}
 
 
 def _content(raw: msgspec.Raw) -> bytes:
-    """The bytes of a packed string, without its head."""
+    """Return the content of a packed string."""
     packed = memoryview(raw)
     return bytes(packed[_STR_HEADS.get(packed[0], 1) :])
 
 
 def read_push(body: bytes, card: bytes) -> Push:
-    """A push as the scripts append it to the stream; of a run, the cards are packed in a list."""
+    """Read a push of the stream. The cards of a run are packed in a list."""
     push = _push(body)
     cards = [card]
     if push.offer and len(push.offer.jobs) > 1:
@@ -214,7 +217,7 @@ def read_push(body: bytes, card: bytes) -> Push:
 
 
 def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
-    """What a transition asks to be hastened; ``pushes`` are bodies and cards by turns."""
+    """Read a transition's effects; ``pushes`` holds bodies and cards in turn."""
     effects = _effects(packed)
     return Effects(
         now_ms=effects.now,
@@ -231,23 +234,23 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
 
 
 def read_driver(packed: bytes, position: Position | None = None) -> Driver:
-    """A driver's record."""
+    """Read a driver's record."""
     driver = _driver(packed)
     return replace(driver, position=position) if position else driver
 
 
 def as_string(content: bytes) -> msgspec.Raw:
-    """Bytes, fewer than 65,536, packed as a string: the scripts' MessagePack knows no bytes."""
+    """Pack fewer than 65,536 bytes as a string: the scripts' MessagePack has no bytes."""
     return msgspec.Raw(b"\xda" + len(content).to_bytes(2) + content)
 
 
 def read_stored_position(packed: bytes) -> list[float]:
-    """What the scripts keep of a driver's fixes; lib/drivers.lua says what is where."""
+    """Read the stored fixes of a driver; lib/positions.lua defines their order."""
     return _position(packed)
 
 
 def read_position(packed: bytes | None) -> Position | None:
-    """The last believed fix; None if there was none yet."""
+    """Read the last accepted fix; None if there is none."""
     if packed is None:
         return None
     received_ms, at_ms, lat, lon, acc_m, *_ = _position(packed)
@@ -255,27 +258,27 @@ def read_position(packed: bytes | None) -> Position | None:
 
 
 def read_offer(packed: bytes) -> OfferRecord:
-    """An offer, live or ended."""
+    """Read an offer, live or ended."""
     return _offer(packed)
 
 
 def read_round_of_offers(packed: bytes) -> RoundOfOffers:
-    """A staggered round that is under way."""
+    """Read a staggered round."""
     return _round_of_offers(packed)
 
 
 def read_round(packed: bytes) -> RoundRecord:
-    """A kept round."""
+    """Read a stored round."""
     return _round(packed)
 
 
 def read_waiting(job: str, packed: bytes) -> Waiting:
-    """A queued job as ``candidates`` returns it."""
+    """Read a queued job as ``candidates`` returns it."""
     return read_market_waiting(job, packed)[1]
 
 
 def read_market_waiting(job: str, packed: bytes) -> tuple[str, Waiting]:
-    """The same with its mall before it, for a round of the whole market."""
+    """Read a queued job and its mall, for a round of the whole market."""
     record = _waiting(packed)
     return record.mall, Waiting(
         job,
@@ -369,7 +372,7 @@ def read_job(flat: Sequence[bytes]) -> Job:
 
 
 def job_of(submission: Submission, now_ms: int) -> Job:
-    """The job that a submission has just become; saves reading it back."""
+    """Return the job that a submission has created, without reading it back."""
     return Job(
         id=submission.job,
         market=submission.market,

@@ -37,7 +37,7 @@ OLDEST_READABLE: Final = 1
 
 
 class WrongSchema(StoreUnavailable):
-    """This version must not use the store; the message is one line that says what to do."""
+    """This version must not use the storage; the message says what to do in one line."""
 
 
 def refusal(found: Schema | None) -> str | None:

@@ -1,14 +1,14 @@
-"""The Lua scripts: one file, one transition, its header the contract.
+"""Loads and runs the Lua scripts: one file is one transition, and its header is the contract.
 
-A file of `lua/` starts with `#!lua` (and perhaps ` flags=…`), followed by comments that tell its
-purpose and by lines of the forms
+A file of `lua/` starts with `#!lua` (optionally ` flags=…`), followed by comments with its purpose
+and by lines of the forms
 
     -- KEYS   drivers idle jobs...
     -- ARGV   driver epoch
     -- REPLY  gone | {"ok", seq}
 
-where a name that ends in `...` stands for one or more of its kind. A line `-- include lib/x.lua`
-is replaced by that file's text, once however often it is named.
+A name that ends in `...` stands for one or more values. A line `-- include lib/x.lua` is replaced
+by that file's text, once however often it is named.
 """
 
 import hashlib
@@ -45,9 +45,10 @@ class Script:
 
     @classmethod
     def parse(cls, name: str, text: str, folder: Traversable) -> Self:
-        """Read a script's header and put the files that it includes from `folder` in place.
+        """Parse a script's header and insert the files of `folder` that it includes.
 
-        Raises `ValueError` for a first line that is not `#!lua` with or without flags.
+        Raises:
+            ValueError: The first line is not `#!lua` with or without flags.
         """
         shebang = _SHEBANG.match(text.partition("\n")[0])
         if not shebang:
@@ -65,7 +66,7 @@ class Script:
 
     @property
     def writes(self) -> bool:
-        """Whether it may write."""
+        """Whether the script may write."""
         return "no-writes" not in self.flags
 
     async def run(
@@ -74,11 +75,10 @@ class Script:
         keys: Sequence[str | bytes],
         args: Sequence[str | bytes | int | float] = (),
     ) -> Any:
-        """Run it in one step and return its reply. Raises what `Link.call` raises.
+        """Run the script in one atomic step and return its reply. Raises what `Link.call` raises.
 
-        A server that has lost its scripts gets this one again: an attempt without it had no
-        effect. Where scripts are lost again and again, as while somebody flushes them, the source
-        is sent with the call itself.
+        A server that has lost its scripts gets this one again: an attempt without it had no effect.
+        If scripts are lost again and again, by repeated flushes, the source is sent with the call.
         """
         for _ in range(_LOADS):
             try:
@@ -92,7 +92,7 @@ class Script:
 
 @cache
 def all_scripts() -> Mapping[str, Script]:
-    """Every script of the package by name (its file's, without `.lua`)."""
+    """Return every script of the package by name (its file without `.lua`)."""
     folder = resources.files("mallard_engine.storage") / "lua"
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".lua"))
     return MappingProxyType(
@@ -107,9 +107,9 @@ def all_scripts() -> Mapping[str, Script]:
 
 @cache
 def script_when_full(name: str) -> Script:
-    """The script with `allow-oom`, so that a full store runs it as well.
+    """Return the script with `allow-oom`, so that a full server runs it as well.
 
-    For a transition that a full store refuses by rule and grants by exception: the caller decides.
+    For a transition that a full server refuses by rule and the caller allows by exception.
     """
     script = all_scripts()[name]
     _, _, rest = script.source.partition(b"\n")
@@ -118,7 +118,7 @@ def script_when_full(name: str) -> Script:
 
 
 def load_commands() -> list[Command]:
-    """The commands that load every script: the greeting of a `Link` that will run them."""
+    """Return the commands that load every script, for the greeting of a `Link`."""
     return [(b"SCRIPT", b"LOAD", script.source) for script in all_scripts().values()]
 
 
@@ -138,7 +138,7 @@ def _expand(text: str, folder: Traversable, included: set[str]) -> str:
 
 
 def _header(text: str, word: str) -> list[str]:
-    """What stands after `-- WORD` on each such line of the comments at the top."""
+    """Return what follows `-- WORD` on each such line of the header."""
     lines = text.splitlines()[1:]
     top = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
     start = f"-- {word}"

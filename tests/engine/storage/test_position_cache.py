@@ -1,4 +1,4 @@
-"""Plain fixes: which are, and that a stale belief about what is stored has no effect."""
+"""FastPath fixes: which are, and that a stale belief about what is stored has no effect."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import pytest
 
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverFix
-from mallard_engine.storage.position_cache import Plain, Tracks
+from mallard_engine.storage.position_cache import FastPath, PositionCache
 from mallard_engine.storage.redis_storage import RedisStorage
 from tests.engine.storage.worlds import LAT, LON, MARKET, STALE_MS, World
 
@@ -23,8 +23,8 @@ async def record(
     return (await (by or world.store).drivers.record_positions(MARKET, fixes)).verdicts
 
 
-def sorted_out(world: World, *fixes: DriverFix) -> tuple[Plain, Sequence[int]]:
-    return world.store.drivers._tracks[MARKET].sort_out(fixes, world.now)
+def split(world: World, *fixes: DriverFix) -> tuple[FastPath, Sequence[int]]:
+    return world.store.drivers._caches[MARKET].split(fixes, world.now)
 
 
 async def known_driver(world: World) -> None:
@@ -38,11 +38,11 @@ async def known_driver(world: World) -> None:
 async def test_the_first_fix_is_judged_and_those_that_follow_are_plain(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(1_000)
-    assert sorted_out(world, fix(world))[1] == [0]
+    assert split(world, fix(world))[1] == [0]
     await record(world, fix(world))
     await world.pass_ms(1_000)
-    plain, judged = sorted_out(world, fix(world, lat=LAT + SECOND_DEG))
-    assert (plain.indices, judged) == ([0], [])
+    fast, checked = split(world, fix(world, lat=LAT + SECOND_DEG))
+    assert (fast.indices, checked) == ([0], [])
     assert await record(world, fix(world, lat=LAT + SECOND_DEG)) == ("ok",)
     ann = await world.record()
     assert ann.position is not None
@@ -53,8 +53,8 @@ async def test_the_first_fix_is_judged_and_those_that_follow_are_plain(world: Wo
 async def test_several_fixes_of_a_driver_are_judged_by_the_store(world: World) -> None:
     await known_driver(world)
     fixes = [fix(world, 500, LAT + 1e-5), fix(world, 100, LAT + 2e-5)]
-    plain, rest = sorted_out(world, *fixes)
-    assert (plain.indices, rest) == ([], [0, 1])
+    fast, rest = split(world, *fixes)
+    assert (fast.indices, rest) == ([], [0, 1])
     assert await record(world, *fixes) == ("ok", "ok")
     ann = await world.record()
     assert ann.position is not None
@@ -67,7 +67,7 @@ async def test_the_last_fix_repeated_is_plain(world: World) -> None:
     repeated = fix(world, ago_ms=1_000)
     for _ in range(3):
         await world.pass_ms(STALE_MS // 4)
-        assert sorted_out(world, repeated)[0].indices == [0]
+        assert split(world, repeated)[0].indices == [0]
         assert await record(world, repeated) == ("ok",)
         ann = await world.record()
         assert ann.position is not None
@@ -90,15 +90,15 @@ async def test_what_is_not_plain_is_judged(
 ) -> None:
     await known_driver(world)
     doubtful = fix(world, ago_ms, lat)._replace(fault="" if inside else "outside")
-    assert sorted_out(world, doubtful)[1] == [0]
+    assert split(world, doubtful)[1] == [0]
     # And so are the others of its driver, or their order would be lost.
-    assert sorted_out(world, fix(world, 500), doubtful)[1] == [0, 1]
+    assert split(world, fix(world, 500), doubtful)[1] == [0, 1]
 
 
 async def test_one_whose_position_grows_old_is_judged(world: World) -> None:
     await known_driver(world)
     await world.pass_ms(STALE_MS // 2)
-    assert sorted_out(world, fix(world))[1] == [0]
+    assert split(world, fix(world))[1] == [0]
     await world.pass_ms(STALE_MS)
     await world.store.deadlines.driver_due(MARKET, "ann")
     assert await world.idle() == set()
@@ -108,17 +108,17 @@ async def test_one_whose_position_grows_old_is_judged(world: World) -> None:
 
 async def test_a_stale_belief_has_no_effect(world: World, other_store: RedisStorage) -> None:
     await known_driver(world)
-    # Another node gets a later fix; this one still goes by what it wrote.
+    # Another node gets a later fix; this one still goes by what it stored.
     assert await record(world, fix(world, lat=LAT + 2e-4), by=other_store) == ("ok",)
     late = fix(world, ago_ms=500, lat=LAT + 1e-4)
-    assert sorted_out(world, late)[0].indices == [0]
+    assert split(world, late)[0].indices == [0]
     assert await record(world, late) == ("old",)
     ann = await world.record()
     assert ann.position is not None
     assert ann.position.lat == LAT + 2e-4
     # And now it knows.
     await world.pass_ms(1_000)
-    assert sorted_out(world, fix(world))[0].indices == [0]
+    assert split(world, fix(world))[0].indices == [0]
     assert await record(world, fix(world)) == ("ok",)
 
 
@@ -130,7 +130,7 @@ async def test_one_stale_belief_among_many(world: World, other_store: RedisStora
     await world.pass_ms(1_000)
     await record(world, fix(world, lat=LAT + 2e-4), by=other_store)
     fixes = [fix(world, 300, LAT + 1e-4), fix(world, 0, LAT + 1e-4, "bob")]
-    assert sorted_out(world, *fixes)[0].indices == [0, 1]
+    assert split(world, *fixes)[0].indices == [0, 1]
     assert await record(world, *fixes) == ("old", "ok")
     bob = await world.record("bob")
     assert bob.position is not None
@@ -139,16 +139,16 @@ async def test_one_stale_belief_among_many(world: World, other_store: RedisStora
 
 async def test_who_has_left_is_forgotten(world: World) -> None:
     await known_driver(world)
-    tracks = world.store.drivers._tracks[MARKET]
-    assert len(tracks) == 1
+    cache = world.store.drivers._caches[MARKET]
+    assert len(cache) == 1
     await world.store.drivers.disconnect(MARKET, "n1", [("ann", 1)])
-    assert len(tracks) == 0
+    assert len(cache) == 0
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mallard_engine.storage.position_cache._MOST", 10)
-    tracks = Tracks(MarketPolicy())
+    cache = PositionCache(MarketPolicy())
     blob = bytes.fromhex("9a") + b"\x00" * 10
     for number in range(50):
-        tracks.learn(f"d{number}", blob)
-        assert len(tracks) <= 11
+        cache.learn(f"d{number}", blob)
+        assert len(cache) <= 11

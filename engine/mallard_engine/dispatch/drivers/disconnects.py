@@ -18,8 +18,7 @@ class Disconnects:
     """Closed sockets that the storage does not know of yet.
 
     They are kept until the storage can be reached. If this node dies first, its lease expires and
-    other
-    nodes take its drivers out of matching.
+    other nodes take its drivers out of matching.
     """
 
     def __init__(

@@ -14,8 +14,7 @@ class GeofenceArrivals:
     """Reports holders at their mall to the storage.
 
     Reads what a driver holds once when it comes to a mall, and again when it has received a job
-    there;
-    not with every fix.
+    there; not with every fix.
     """
 
     def __init__(

@@ -59,8 +59,7 @@ class MallRounds:
     """Runs the rounds of one mall, one at a time.
 
     Jobs that arrive during a round share the next one: a flash sale takes a few rounds, not
-    hundreds
-    that compete. ``apply_effects`` is called with the effects of each offer.
+    hundreds that compete. ``apply_effects`` is called with the effects of each offer.
     """
 
     def __init__(

@@ -49,8 +49,7 @@ class RoundScheduler:
         """Discard all rounds, after a reload.
 
         Running rounds end beside the new ones, as those of another node would: the storage decides
-        between
-        them.
+        between them.
         """
         self._malls = {}
         self._batches = self._made_batches()

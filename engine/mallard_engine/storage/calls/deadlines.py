@@ -1,4 +1,4 @@
-"""The port `Deadlines` on Redis: due entries and what they carry out."""
+"""The port `Deadlines` on Redis: due entries and their execution."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.records import pack
 from mallard_protocol.lifecycle import Outcome
 
-# A sweeper that reads an overdue entry has it to itself for this long.
+# For this long no other sweeper gets an overdue entry that was read.
 _AGAIN_MS = 2_000
 # A name in the index of external ids whose job is still listed is read again after this long.
 _LOOK_AGAIN_MS = 3_600_000
@@ -75,7 +75,8 @@ class RedisDeadlines(Deadlines):
 
 
 def _entry(member: str) -> DueEntry:
-    """A due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or ``<kind>/<mall>/<job>``.
+    """Parse a due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or
+    ``<kind>/<mall>/<job>``.
 
     A malformed entry is ``UNKNOWN``: it must not stop the entries that were read with it.
     """

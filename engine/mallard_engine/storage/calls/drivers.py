@@ -23,7 +23,7 @@ from mallard_engine.ports import (
 )
 from mallard_engine.storage.calls.script_runner import ScriptRunner, driver_answer
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.position_cache import Tracks
+from mallard_engine.storage.position_cache import PositionCache
 from mallard_engine.storage.records import (
     as_string,
     read_driver,
@@ -42,11 +42,11 @@ class RedisDrivers(Drivers):
 
     def __init__(self, runner: ScriptRunner) -> None:
         self._runner = runner
-        self._tracks: dict[str, Tracks] = {}
+        self._caches: dict[str, PositionCache] = {}
 
     def use(self, policies: Mapping[str, MarketPolicy]) -> None:
         """Apply these policies from the next call on. Empties the position cache."""
-        self._tracks = {market: Tracks(policy) for market, policy in policies.items()}
+        self._caches = {market: PositionCache(policy) for market, policy in policies.items()}
 
     async def hello(
         self,
@@ -75,7 +75,7 @@ class RedisDrivers(Drivers):
         try:
             reply = await self._runner.transition("hello", keys, [keys.held(node)], args)
         except StoreFull:
-            # A full store takes on no new work, but it lets what is under way come to its end.
+            # A full server accepts no new work, but lets drivers finish their jobs.
             if not await self._has_work(keys, driver):
                 raise
             reply = await self._runner.transition(
@@ -99,7 +99,7 @@ class RedisDrivers(Drivers):
     ) -> Effects:
         keys = self._runner.keys[market]
         args = {"node": node, "closed": closed}
-        self._tracks[market].forget(driver for driver, _ in closed)
+        self._caches[market].forget(driver for driver, _ in closed)
         return (await self._runner.transition("disconnect", keys, [keys.held(node)], args)).effects
 
     async def take_back(
@@ -186,35 +186,35 @@ class RedisDrivers(Drivers):
             raise ValueError(f"{len(fixes)} fixes: at most {MAX_BATCH} a batch")
         if not fixes:
             return Recorded((), Effects())
-        tracks, now_ms = self._tracks[market], self._runner.now_ms()
-        plain, judged = tracks.sort_out(fixes, now_ms)
+        cache, now_ms = self._caches[market], self._runner.now_ms()
+        fast, checked = cache.split(fixes, now_ms)
         writes = [
             part
-            for driver, blob in zip(plain.drivers, plain.blobs, strict=True)
+            for driver, blob in zip(fast.drivers, fast.blobs, strict=True)
             for part in (driver, as_string(blob))
         ]
         args = {
-            "drivers": plain.drivers,
-            "known": as_string(b"".join(plain.known)),
+            "drivers": fast.drivers,
+            "known": as_string(b"".join(fast.known)),
             "writes": writes,
-            "moves": plain.moves,
-            "fixes": [_judged(fixes[index]) for index in judged],
+            "moves": fast.moves,
+            "fixes": [_packed_fix(fixes[index]) for index in checked],
         }
-        # Until the answer is here nobody knows what is stored, and what is written meanwhile goes
-        # by what was there before: it is judged anew.
+        # Until the reply comes, the cache holds the previous positions. Fixes sent in the meantime
+        # are compared with them, and the script validates those again.
         reply = await self._runner.transition("positions", self._runner.keys[market], (), args)
         missed, rest, learnt = reply.rest
         verdicts = ["ok"] * len(fixes)
         if missed:
-            by_driver = dict(zip(plain.drivers, missed, strict=True))
+            by_driver = dict(zip(fast.drivers, missed, strict=True))
             for index, fix in enumerate(fixes):
                 if verdict := by_driver.get(fix.driver):
                     verdicts[index] = verdict.decode()
         else:
-            tracks.wrote(plain, fixes, now_ms)
+            cache.stored(fast, fixes, now_ms)
         for driver, blob in zip(learnt[::2], learnt[1::2], strict=True):
-            tracks.learn(driver.decode(), blob)
-        for index, verdict in zip(judged, rest, strict=True):
+            cache.learn(driver.decode(), blob)
+        for index, verdict in zip(checked, rest, strict=True):
             verdicts[index] = verdict.decode()
         return Recorded(tuple(verdicts), reply.effects)
 
@@ -278,7 +278,7 @@ class RedisDrivers(Drivers):
         return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _judged(fix: DriverFix) -> tuple[str, int, float, float, float, str]:
+def _packed_fix(fix: DriverFix) -> tuple[str, int, float, float, float, str]:
     return fix.driver, fix.at_ms, fix.lat, fix.lon, fix.acc_m, fix.fault
 
 
@@ -291,6 +291,6 @@ def _own(own: OwnDriver) -> dict[str, object]:
     if own.device is not None:
         args["device"] = asdict(own.device)
     if own.fix is not None:
-        args["fix"] = _judged(own.fix)[1:]
+        args["fix"] = _packed_fix(own.fix)[1:]
         args["age_ms"] = own.age_ms
     return args

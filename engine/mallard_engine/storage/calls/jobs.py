@@ -153,7 +153,7 @@ class RedisJobs(Jobs):
             for job in await self._wanted(keys, ids, query) if ids and query.needs_record else ids:
                 flat = await self._runner.link.call("HGETALL", keys.job(job))
                 known = _readable(job, flat) if flat else None
-                # It may have changed since it was chosen.
+                # It may have changed since its id was read.
                 if known and query.wants(known.state, known.created_ms, known.updated_ms):
                     found.append(known)
                     if len(found) == limit:
@@ -165,7 +165,7 @@ class RedisJobs(Jobs):
         return JobPage(tuple(found), cursor)
 
     async def _wanted(self, keys: MarketKeys, ids: Sequence[str], query: JobQuery) -> list[str]:
-        """Which of the jobs a query wants: the others are not read here."""
+        """Return the jobs that match a query, without reading the others here."""
         args = {
             "states": sorted(query.states),
             "created_from": query.created_from_ms,
@@ -178,11 +178,11 @@ class RedisJobs(Jobs):
     async def _ids_before(
         self, keys: MarketKeys, service: str | None, cursor: str | None, oldest: str
     ) -> list[str]:
-        """Up to a page of job ids older than the cursor, newest first: ids sort by their time."""
+        """Return a page of job ids below the cursor, newest first. Ids sort by time."""
         if service is None:
             name, low, high = "by_age", f"[{oldest}", f"({cursor}" if cursor else "+"
         else:
-            # "0" is the character after "/": the end of this service's names.
+            # "0" follows "/" in ASCII: the end of this service's names.
             name, low = "by_service", f"[{service}/{oldest}"
             high = f"({service}/{cursor}" if cursor else f"({service}0"
         members = await self._runner.link.call(
@@ -193,7 +193,7 @@ class RedisJobs(Jobs):
     async def _ids_named(
         self, keys: MarketKeys, service: str | None, external_id: str, cursor: str | None
     ) -> list[str]:
-        """The same, of the jobs with this external id."""
+        """Return a page of the ids of jobs with this external id."""
         name = external_id if service is None else f"{external_id}/{service}"
         high = f"({name}/{cursor}" if service and cursor else f"({name}0"
         members = await self._runner.link.call(
@@ -271,7 +271,7 @@ class RedisJobs(Jobs):
             args |= {"step": step.value, "at_ms": at_ms}
             if proof is not None:
                 args["proof"] = {"kind": proof.kind, "value": proof.value}
-            # The job's own market: one that there is not has no job either.
+            # The market that the job's id names.
             more = [self._runner.keys_of(ref.job).key("dwell")]
             reply = await self._runner.on_job("progress", ref, args, more=more)
         if reply.verdict == ErrorCode.PROOF_NEEDED:
@@ -355,7 +355,7 @@ class RedisJobs(Jobs):
 
     async def waiting(self, market: str, malls: Sequence[str]) -> Sequence[int]:
         keys = self._runner.keys[market]
-        # A driver in a city reaches hundreds of malls, and jobs wait at few of them or at none.
+        # In a city hundreds of malls are in reach, and jobs wait at few of them.
         if (limit := len(malls)) >= _MANY_MALLS:
             names = [keys.key("waiting")]
             total, waiting = await self._runner.run("waiting_malls", names, {"limit": limit})
@@ -371,7 +371,7 @@ class RedisJobs(Jobs):
 
 
 def _readable(job: str, flat: Sequence[bytes]) -> Job | None:
-    """The job; None, with a line in the log, if its record cannot be read: the others can."""
+    """Return the job; None, and a log line, if its record cannot be read."""
     try:
         return read_job(flat)
     except (KeyError, ValueError, TypeError) as error:  # msgspec's errors are ValueErrors
@@ -380,7 +380,12 @@ def _readable(job: str, flat: Sequence[bytes]) -> Job | None:
 
 
 def _checked(reply: Reply, ref: JobRef) -> Reply:
-    """This reply. :raises NoSuchJob: :raises WrongState:"""
+    """Return this reply.
+
+    Raises:
+        NoSuchJob: There is no such job.
+        WrongState: The job is in another state.
+    """
     if reply.verdict == "gone":
         raise NoSuchJob(ref.job)
     if reply.verdict == "wrong_state":
@@ -389,5 +394,7 @@ def _checked(reply: Reply, ref: JobRef) -> Reply:
 
 
 def _digest(key: str) -> str:
-    """What stands for an idempotency key in the name of a key of ours: it may hold any sign."""
+    """Return the digest of an idempotency key for the name of a Redis key: it may hold any
+    character.
+    """
     return hashlib.sha256(key.encode()).hexdigest()

@@ -128,7 +128,7 @@ class RedisOffers(Offers):
         return Fitting(tuple(jobs), on.decode() or None)
 
     async def _unqueue(self, keys: MarketKeys, mall: str, jobs: Sequence[Any]) -> None:
-        """Remove places whose jobs an engine of schema 1 has taken out of the queue."""
+        """Remove the places of jobs that an engine of schema 1 has taken out of the queue."""
         stale = [
             place.decode()
             for place, packed in zip(jobs[::2], jobs[1::2], strict=True)
@@ -148,11 +148,11 @@ class RedisOffers(Offers):
         self._queue_cursors[market] = cursor.decode()
         held = {store: hold.until_ms for store, hold in read_holds(holds).items()}
         jobs = []
-        # A job that is named may have come with the others, too.
+        # A named job may also be among the others.
         for job, value in dict(zip(packed[::2], packed[1::2], strict=True)).items():
             mall, waiting = read_market_waiting(job.decode(), value)
             jobs.append((mall, with_holds(waiting, mall, held)))
-        # A hash has no order: by priority and age, as in a mall's own queue.
+        # A hash has no order. Sort by priority and age, as in a mall's queue.
         jobs.sort(key=lambda at: (-at[1].need.priority, at[1].need.created_ms, at[1].job))
         return MarketQueue(now, tuple(jobs), total)
 
@@ -183,7 +183,7 @@ class RedisOffers(Offers):
             },
         )
         self._runner.set_clock(now)
-        # From several malls at once: no one distance is theirs.
+        # The distance to several malls is not one number.
         near = near_of(records, positions, [0.0] * len(ids), nodes)
         bound = near_of(coming, places, [0.0] * len(coming), nodes)
         return FreeDrivers(now, tuple(near), tuple(bound))
@@ -195,7 +195,7 @@ class RedisOffers(Offers):
             "drivers": _drivers_of(plan),
         }
         if plan.jobs[0].etas:
-            # By driver, as the script wants no more than the one's who gets the offer.
+            # By driver: the script reads those of the driver who gets the offer.
             args["etas"] = list(zip(*(job.etas for job in plan.jobs), strict=True))
         if (more := plan.more) is not None:
             args["more"] = {"most": more.most, "gap_ms": more.gap_ms, "offers": more.offers}
@@ -237,7 +237,7 @@ class RedisOffers(Offers):
 
     async def record_round(self, market: str, record: RoundRecord) -> None:
         key = self._runner.keys[market].round(record.job)
-        # A full store goes without: only `explain` reads it.
+        # A full server does without it: only `explain` reads it.
         with contextlib.suppress(StoreFull):
             await self._runner.link.call("SET", key, pack(record), "PX", _ROUND_KEPT_MS)
 
@@ -282,7 +282,7 @@ class RedisOffers(Offers):
 
 
 def _drivers_of(plan: OfferPlan) -> list[tuple[object, ...]]:
-    """The drivers of a plan as the scripts want them."""
+    """Return the drivers of a plan as the scripts read them."""
     return [
         (
             *(d.driver, d.gate, d.eta_s, d.distance_m),
@@ -293,7 +293,9 @@ def _drivers_of(plan: OfferPlan) -> list[tuple[object, ...]]:
 
 
 def with_holds(waiting: Waiting, mall: str, holds: Mapping[str, int]) -> Waiting:
-    """The job, told until when one of its stores is held (``holds``: by mall/store)."""
+    """Return the job with the time until which one of its stores is held (``holds``: by
+    mall/store).
+    """
     till = waiting.need.held_until_ms(mall, holds) if holds else 0
     return replace(waiting, held_until_ms=till) if till else waiting
 
@@ -304,7 +306,7 @@ def near_of(
     distances_m: Iterable[bytes | float],
     nodes: Iterable[bytes],
 ) -> Iterator[Near]:
-    """The drivers found, without those whose node is dead but not yet swept."""
+    """Yield the drivers that were found, without those of nodes that have died."""
     alive = {node.decode() for node in nodes}
     for record, packed, distance_m in zip(records, positions, distances_m, strict=True):
         position = read_position(packed)
@@ -322,7 +324,7 @@ def _coming_of(
     lat: float,
     lon: float,
 ) -> Iterator[Near]:
-    """The drivers on their way to a mall, with how far they are from it."""
+    """Yield the drivers on their way to a mall, with their distance from it."""
     for near in near_of(records, positions, [0.0] * len(records), nodes):
         at = near.position
         yield Near(near.driver, at, haversine_m(lat, lon, at.lat, at.lon))
