@@ -1,4 +1,4 @@
-"""The ids of jobs: ``job_<market>.<ULID>``. They sort by the time of their making.
+"""Job ids: `job_<market>.<ULID>`; within a market they sort by creation time.
 
 The ULID (github.com/ulid/spec): 48 bits of epoch milliseconds, 80 random bits, in 26 characters of
 Crockford's base 32.

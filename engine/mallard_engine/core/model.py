@@ -1,6 +1,6 @@
-"""The engine's own words: drivers, jobs, offers, positions. Plain data, no behaviour with I/O.
+"""The domain model: drivers, jobs, offers, positions; plain data without I/O.
 
-Times are epoch milliseconds of the store's clock, positions WGS 84 degrees.
+Times are epoch milliseconds of Redis' clock, positions WGS 84 degrees.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from typing import NamedTuple
 from mallard_protocol.codes import ID_CHECK
 from mallard_protocol.lifecycle import HELD, TERMINAL, DriverState, JobState, Wish, shown_state
 
-# A demand is part of a name in the store.
+# A demand is part of a key in Redis.
 _LONGEST_ITEMS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where the operator's push service can wake an app that has no socket.
+    """The push address of a driver app, to wake it when it has no socket.
 
-    ``token``: at most 4,096 characters, kept out of logs.
+    `token`: at most 4,096 characters, kept out of logs.
     """
 
     kind: str
@@ -27,7 +27,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """What a driver's vehicle can carry."""
+    """The capacity of a driver's vehicle."""
 
     kind: str = "car"
     max_jobs: int = 1
@@ -36,7 +36,7 @@ class Vehicle:
     equipment: tuple[str, ...] = ()
 
     def fits(self, need: "Need") -> bool:
-        """Whether it could take such a job when it is empty."""
+        """Return whether the empty vehicle could take the job."""
         return (
             need.weight_g <= self.max_weight_g
             and need.volume_l <= self.max_volume_l
@@ -45,9 +45,9 @@ class Vehicle:
 
 
 class Position(NamedTuple):
-    """The last believed fix. ``received_ms`` is ours, ``at_ms`` the phone's word for it.
+    """The last accepted fix. `received_ms` is by Redis' clock, `at_ms` by the driver app's.
 
-    A tuple, as each look reads that of every driver whom it finds.
+    A tuple for speed, as every search reads the positions of all drivers that it finds.
     """
 
     lat: float
@@ -59,11 +59,11 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HeldJob:
-    """A job in a driver's hands, with the attempt under which it got there.
+    """A job that a driver holds, and the attempt under which it was accepted.
 
-    Only in markets with runs (``max_run_jobs`` over 1): where it goes, by when and how much it is;
-    ``there``: its driver has arrived with it at the mall, so nothing is added to its run. Of what a
-    driver took before its market had runs none of this is known, until it is done.
+    The other fields are set only in markets with runs (`max_run_jobs` over 1): drop-off, deadline
+    and size; `there`: the driver has arrived at the mall, so no job is added to the run. They stay
+    unset for jobs that were accepted before the market had runs.
     """
 
     job: str
@@ -78,15 +78,15 @@ class HeldJob:
 
     @property
     def has_place(self) -> bool:
-        """Whether it is known where it goes, by when and how much it is."""
+        """Whether drop-off, deadline and size are known."""
         return self.deadline_ms > 0
 
 
-# Without slots: then the reader of records takes what is not told from the class. With them it asks
-# each field of a new object in vain first, which is four fifths of reading a driver.
+# Without slots, so that the record parser takes missing fields from the class. With slots it would
+# look up each field of a new object in vain, which is four fifths of the time of parsing a driver.
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """What the store knows of a driver. ``epoch`` counts its sockets and fences late closes."""
+    """A driver's record. `epoch` counts its sockets and fences late closes."""
 
     id: str
     wish: Wish
@@ -99,22 +99,22 @@ class Driver:
     lost_ms: int = 0
     cool_until_ms: int = 0
     suspended: bool = False
-    # The reason that the operator gave.
+    # The operator's reason.
     suspended_for: str = ""
-    # The end of its block has taken its wish back.
+    # The end of its block has reset its wish.
     block_over: bool = False
     unreachable: bool = False
     seq: int = 0
     vehicle: Vehicle = Vehicle()
     device: Device | None = None
-    # Refusals: declines and lapses, as of `declines_ms`. How all offers ended: see `acceptance`.
+    # Declined and expired offers as of `declines_ms`; `history`: see `acceptance`.
     declines: float = 0.0
     declines_ms: int = 0
     free_since_ms: int = 0
-    # The mall that it is on its way to and may be offered one more job from.
+    # The mall that it is on its way to, from which it may be offered one more job.
     coming: str | None = None
     history: str = ""
-    # Of its block, where the market weighs it: its start, jobs delivered, what they paid.
+    # If the market weighs earnings: the start of its block, jobs delivered since, and their pay.
     block_ms: int = 0
     done: int = 0
     earned_minor: int = 0
@@ -122,7 +122,7 @@ class Driver:
 
     @property
     def shown(self) -> DriverState:
-        """The state that apps and operators see."""
+        """The state as driver apps and operators see it."""
         return shown_state(
             wish=self.wish,
             connected=self.connected,
@@ -133,7 +133,7 @@ class Driver:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a round must know of a job that waits for a driver."""
+    """What a round must know about a queued job."""
 
     stores: tuple[str, ...]
     ready_ms: int
@@ -147,27 +147,29 @@ class Need:
     requires: tuple[str, ...]
     priority: int
     created_ms: int
-    # What its driver is paid, in minor units; 0: not known.
+    # The driver's pay in minor units; 0: unknown.
     pay_minor: int = 0
-    # When each of several stores is ready, in their order; none told: all at ``ready_ms``.
+    # When each of several stores is ready, in their order; empty: all at `ready_ms`.
     store_ready_ms: tuple[int, ...] = ()
-    # The order service; empty for jobs that an engine of schema 1 has stored.
+    # The order service; empty for jobs stored under schema 1.
     service: str = ""
 
     @property
     def demand(self) -> str:
-        """What it demands of a vehicle: weight, volume, equipment. Empty if that is too long."""
+        """What it requires of a vehicle (weight, volume, equipment) as text; empty if too long."""
         items = ",".join(sorted(item for item in self.requires if item != ID_CHECK))
         return f"{self.weight_g} {self.volume_l!r} {items}" if len(items) <= _LONGEST_ITEMS else ""
 
     def held_until_ms(self, mall: str, holds: Mapping[str, int]) -> int:
-        """Until when one of its stores is held (``holds``: by mall/store); 0: none is."""
+        """Return until when one of its stores is held (`holds`: by mall/store); 0: none is."""
         return max((holds.get(f"{mall}/{store}", 0) for store in self.stores), default=0)
 
 
 class StoreHold(NamedTuple):
-    """A store that a driver found unable to hand over: until when (epoch ms), and why
-    (``not_ready``, ``store_closed``)."""
+    """A store that cannot serve drivers: until when (epoch ms), and why.
+
+    `why` is `not_ready` or `store_closed`, as a driver reported.
+    """
 
     until_ms: int
     why: str
@@ -175,7 +177,7 @@ class StoreHold(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One driver's turn with a job."""
+    """The outcome of one driver's offer of a job."""
 
     driver: str
     attempt: int
@@ -185,8 +187,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One change of a job's state. ``at_ms``: when it was recorded; ``occurred_ms``: when it
-    happened by the phone's word, not before the entry before it nor after it was recorded."""
+    """One change of a job's state.
+
+    `at_ms`: when it was recorded; `occurred_ms`: when it happened by the driver app's clock,
+    limited to the time between the previous entry and `at_ms`.
+    """
 
     state: str
     at_ms: int
@@ -197,7 +202,7 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenProof:
-    """A proof that a driver gave with a step. ``reported_ms``: when, by its phone."""
+    """A proof that a driver gave with a step. `reported_ms`: when, by the driver app's clock."""
 
     kind: str
     value: str
@@ -209,7 +214,7 @@ class GivenProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedProblem:
-    """A problem that a driver reported with a job; ``until_ms``: its store is held until then."""
+    """A problem that a driver reported with a job. `until_ms`: the store is held until then."""
 
     id: str
     kind: str
@@ -224,7 +229,7 @@ class ReportedProblem:
 
 @dataclass(frozen=True, slots=True)
 class GivenReason:
-    """Why a driver declined a job or gave it up, in its own words."""
+    """The driver's text on why it declined a job or gave it up."""
 
     driver: str
     attempt: int
@@ -233,8 +238,11 @@ class GivenReason:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as stored. ``body`` is the request as JSON with its defaults filled in (opaque here);
-    ``card`` is what a driver may see of it before accepting (opaque here too)."""
+    """A job as stored.
+
+    `body`: the request as JSON with defaults filled in; `card`: what a driver may see of the job
+    before accepting. Both are opaque to the core.
+    """
 
     id: str
     market: str
@@ -259,7 +267,7 @@ class Job:
     eta_dropoff_ms: int | None
     timeline: tuple[TimelineEntry, ...]
     asked: tuple[Asked, ...]
-    # When its holder was first expected to have it; the times above follow its way.
+    # When its holder was first expected to have it; the `eta_*` fields follow its trip.
     promised_ms: int | None = None
     proofs: tuple[GivenProof, ...] = ()
     problems: tuple[ReportedProblem, ...] = ()
@@ -267,7 +275,7 @@ class Job:
 
     @property
     def arrived_ms(self) -> int | None:
-        """When its driver came to the mall; None unless it is there."""
+        """When its driver arrived at the mall; None unless the job is `at_mall`."""
         if self.state is not JobState.AT_MALL:
             return None
         entries = reversed(self.timeline)
@@ -275,7 +283,7 @@ class Job:
 
     @property
     def terminal(self) -> bool:
-        """Whether the job has ended for good."""
+        """Whether the job is in a terminal state."""
         return self.state in TERMINAL
 
     @property
@@ -286,9 +294,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A validated order on its way into the store. ``key`` and ``body_hash``: its idempotency.
+    """A validated order to be stored.
 
-    ``pin``: the code that the customer tells at the door; ``pickup_codes``: those of its shops.
+    `key`, `body_hash`: for idempotency; `pin`: the code that the customer gives at the door;
+    `pickup_codes`: the codes of its stores.
     """
 
     job: str
@@ -308,13 +317,13 @@ class Submission:
     pickup_codes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # A round knows of a queued job only what its need says.
+        # Rounds read only the need of a queued job.
         object.__setattr__(self, "need", replace(self.need, service=self.service))
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued job, as ``candidates`` reads it."""
+    """A queued job as `candidates` reads it."""
 
     job: str
     attempt: int
@@ -325,12 +334,12 @@ class Waiting:
 
     @property
     def service(self) -> str:
-        """The order service, which takes its turn with others."""
+        """The order service, for the round robin between services."""
         return self.need.service
 
 
 class Near(NamedTuple):
-    """A driver near a mall. ``distance_m``: straight line to the mall's centre."""
+    """A driver near a mall. `distance_m`: straight line to the mall's centre."""
 
     driver: Driver
     position: Position
@@ -339,8 +348,7 @@ class Near(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OfferedJob:
-    """One job inside an offer, with what the driver may see of it and when it would be collected
-    and handed over."""
+    """One job of an offer: its card, and when it would be collected and dropped off (epoch ms)."""
 
     job: str
     attempt: int
@@ -351,10 +359,10 @@ class OfferedJob:
 
 @dataclass(frozen=True, slots=True)
 class LiveOffer:
-    """An offer that is out. All times epoch ms; ``ack_by_ms`` 0 once acknowledged.
+    """A live offer; times in epoch ms, `ack_by_ms` 0 once acknowledged.
 
-    ``jobs``: one, or a run of several in the order of their drop-offs. ``attempt``: the highest of
-    theirs. ``add_on``: its driver holds jobs already and is asked for one more on its way.
+    `jobs`: one, or a run in the order of the drop-offs; `attempt`: the highest of theirs; `add_on`:
+    the driver holds jobs already and is asked for one more on the way.
     """
 
     offer: str
@@ -373,18 +381,18 @@ class LiveOffer:
 
 
 class Term(NamedTuple):
-    """One addend of a cost, in seconds. A tuple, as a round makes hundreds: half the time."""
+    """One addend of a cost in seconds. A tuple for speed, as a round builds hundreds."""
 
     name: str
     seconds: float
 
 
 class RankedDriver(NamedTuple):
-    """One candidate of a round: eligible with a cost, or not with the reason. A tuple as above.
+    """One candidate of a round: eligible with a cost, or not with the reason. A tuple for speed.
 
-    ``cell``: where its answer counts in its history; None where none is kept. ``ask_by_ms``: asked
-    later, it could not have the parcels in hand before the mall closes or the job expires; 0: there
-    is no such limit.
+    `cell`: the cell of its history in which its answer counts; None if no history is recorded.
+    `ask_by_ms`: asked later, it could not collect before the mall closes or the job expires; 0: no
+    such limit.
     """
 
     driver: str
@@ -403,11 +411,11 @@ class RankedDriver(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """Why this driver: what the last round of a job looked at. Kept for ``explain``.
+    """The record of a job's last round, stored for `explain`.
 
-    In markets with runs, ``run``: the jobs that go together, in the order of their drop-offs, and
-    ``why`` they left then (see `mallard_engine.core.runs.run.Run`); ``held_until_ms``: the job is
-    held for company.
+    In markets with runs, `run`: the jobs of the run in the order of their drop-offs; `why`: why it
+    left then (see `mallard_engine.core.runs.run.Run`); `held_until_ms`: the job is held until then
+    so that it can share a run.
     """
 
     job: str
