@@ -1,4 +1,4 @@
-"""Whether the store's records say what the model says."""
+"""Compares the store's records with the model."""
 
 from collections.abc import Mapping
 

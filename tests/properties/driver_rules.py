@@ -1,4 +1,4 @@
-"""What drivers and their sockets do."""
+"""Rules of the state machine: drivers and their sockets."""
 
 from typing import Literal
 

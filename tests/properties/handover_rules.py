@@ -1,4 +1,4 @@
-"""A silent holder's job goes to somebody better, or stays: one step, only while it is silent."""
+"""Rules: a silent holder's job is reassigned or stays, in one step, only while it is silent."""
 
 from collections.abc import Sequence
 

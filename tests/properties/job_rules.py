@@ -1,4 +1,4 @@
-"""What order services, operators and rounds do to jobs."""
+"""Rules: what order services, operators and rounds do to jobs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""All rules together: a day at the malls."""
+"""The state machine with all rules."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule

@@ -1,4 +1,4 @@
-"""What the model knows of an offer and of a job, and which steps follow on which states."""
+"""The model's offers and jobs, and the steps that each state allows."""
 
 from dataclasses import dataclass, field
 

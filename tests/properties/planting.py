@@ -1,4 +1,4 @@
-"""A bug that is planted in a script, and the story that must turn red with it."""
+"""A bug planted in a script, and the story that must fail with it."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

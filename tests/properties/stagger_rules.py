@@ -1,4 +1,4 @@
-"""Rounds that ask several drivers: begun, gone on with, answered by rivals."""
+"""Rules: rounds that ask several drivers are begun, continued and answered by rivals."""
 
 from collections.abc import Sequence
 from dataclasses import replace

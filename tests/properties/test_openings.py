@@ -1,4 +1,4 @@
-"""Orders around closing time: none is refused or cut short while its deadline allows an opening."""
+"""Orders around closing time: none is refused or cut short if an opening is in time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

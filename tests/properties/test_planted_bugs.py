@@ -274,7 +274,7 @@ PLANTED = (
     ],
     ids=lambda planted: planted.name,
 )
-def test_a_planted_bug_turns_its_story_red(redis_url: str, planted: Planted) -> None:
+def test_planted_bug_fails_its_story(redis_url: str, planted: Planted) -> None:
     most = planted.max_run_jobs
     with a_day(redis_url, None, most) as mallard:
         planted.story(mallard)
@@ -285,7 +285,7 @@ def test_a_planted_bug_turns_its_story_red(redis_url: str, planted: Planted) -> 
 _KEY_LINE = "redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)\n"
 
 
-def test_an_idempotency_key_in_a_script_of_its_own_is_seen(
+def test_idempotency_key_in_a_separate_script_is_detected(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On good days the two steps look like one; when the node dies between them, a repeat finds the

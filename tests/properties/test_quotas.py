@@ -1,4 +1,4 @@
-"""The quotas of services are kept exactly, whatever ends jobs and when."""
+"""Quotas of services are kept exactly, however jobs end."""
 
 from collections.abc import Mapping
 from functools import partial

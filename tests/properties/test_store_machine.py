@@ -25,7 +25,7 @@ from tests.properties.test_planted_bugs import PLANTED
 @pytest.mark.timeout(400)  # a red one is made short first
 @pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_store_keeps_its_word(redis_url: str, seed: int, most: int) -> None:
+def test_scripts_agree_with_the_model(redis_url: str, seed: int, most: int) -> None:
     """With one job a driver, and with runs of up to three."""
     run_machine(lambda: Mallard(redis_url, max_run_jobs=most), SHORT, seed)
 
@@ -45,7 +45,7 @@ def test_the_store_keeps_its_word(redis_url: str, seed: int, most: int) -> None:
     ],
     ids=lambda planted: planted.name,
 )
-def test_the_machine_finds_a_planted_bug_by_itself(redis_url: str, planted: Planted) -> None:
+def test_machine_finds_a_planted_bug(redis_url: str, planted: Planted) -> None:
     scripts, most = planted.scripts(), planted.max_run_jobs
     look = settings(SHORT, phases=[Phase.generate])
 

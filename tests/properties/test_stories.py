@@ -26,7 +26,7 @@ def day(redis_url: str) -> Iterator[Mallard]:
         assert day.world.other_market_is_untouched(), "S11"
 
 
-def test_a_fix_that_is_sent_again_does_not_agree_with_itself(day: Mallard) -> None:
+def test_repeated_fix_does_not_confirm_itself(day: Mallard) -> None:
     day.a_day_begins([])
     day.time_passes(1_000)
     for _ in range(4):
@@ -34,7 +34,7 @@ def test_a_fix_that_is_sent_again_does_not_agree_with_itself(day: Mallard) -> No
     day.positions([("d0", "far")], "reply lost")
 
 
-def test_three_fixes_that_agree_are_believed(day: Mallard) -> None:
+def test_three_consistent_fixes_are_accepted(day: Mallard) -> None:
     day.a_day_begins([])
     for _ in range(3):
         day.time_passes(1_000, reports=False)
@@ -43,20 +43,20 @@ def test_three_fixes_that_agree_are_believed(day: Mallard) -> None:
     assert day.model.drivers["d0"].fix.received == day.now
 
 
-def test_a_stale_driver_is_told_once(day: Mallard) -> None:
+def test_stale_driver_is_notified_once(day: Mallard) -> None:
     day.a_day_begins([])
     day.time_passes(61_000, reports=False)
     day.sweep("n1", "twice")
     day.sweep("n2", "twice")
 
 
-def test_ready_again_is_as_once(day: Mallard) -> None:
+def test_repeated_ready_changes_nothing(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.ready(JOB, 60_000, "reply lost")
     day.ready(JOB, 60_000, "twice")
 
 
-def test_who_gave_a_job_up_cannot_claim_it_under_any_attempt(day: Mallard) -> None:
+def test_driver_who_gave_up_cannot_claim_the_job(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.unassign(JOB, 1)
     day.assign(JOB, "d0")
@@ -65,7 +65,7 @@ def test_who_gave_a_job_up_cannot_claim_it_under_any_attempt(day: Mallard) -> No
     day.step(JOB, "d0", 1, "picked_up")
 
 
-def test_custody_wins_over_whoever_was_assigned_since(day: Mallard) -> None:
+def test_custody_wins_over_a_later_assignment(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.unassign(JOB, 1)
     day.assign(JOB, "d1")
@@ -75,7 +75,7 @@ def test_custody_wins_over_whoever_was_assigned_since(day: Mallard) -> None:
     day.step(JOB, "d0", 1, "picked_up")
 
 
-def test_custody_wins_over_whoever_was_offered_it(day: Mallard) -> None:
+def test_custody_wins_over_a_live_offer(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.unassign(JOB, 1)
     day.round(MALLS[0])
@@ -83,7 +83,7 @@ def test_custody_wins_over_whoever_was_offered_it(day: Mallard) -> None:
     day.accept("o1", "d1")
 
 
-def test_custody_by_one_who_was_assigned_the_job_once_more(day: Mallard) -> None:
+def test_custody_by_a_driver_assigned_again(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.unassign(JOB, 1)
     day.assign(JOB, "d0")
@@ -92,7 +92,7 @@ def test_custody_by_one_who_was_assigned_the_job_once_more(day: Mallard) -> None
 
 
 @pytest.mark.finding("C9")
-def test_the_winner_goes_on_under_the_attempt_that_it_claimed(day: Mallard) -> None:
+def test_winner_continues_under_its_claimed_attempt(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.unassign(JOB, 1)
     day.assign(JOB, "d1")
@@ -102,7 +102,7 @@ def test_the_winner_goes_on_under_the_attempt_that_it_claimed(day: Mallard) -> N
     day.step(JOB, "d1", 3, "delivered")
 
 
-def test_hands_that_custody_has_filled_accept_nothing(day: Mallard) -> None:
+def test_driver_with_custody_cannot_accept_another_job(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.unassign(JOB, 1)
     day.submit(Order())
@@ -114,13 +114,13 @@ def test_hands_that_custody_has_filled_accept_nothing(day: Mallard) -> None:
     day.step(JOB, "d0", 3, "delivered")
 
 
-def test_the_last_attempt_may_still_be_accepted(day: Mallard) -> None:
+def test_last_attempt_may_still_be_accepted(day: Mallard) -> None:
     day.a_day_begins([(Order(), 1)])
     day.expire(JOB, most=1)
     day.accept("o0", "d0", "n1", "reply lost")
 
 
-def test_nobody_reopens_what_has_ended(day: Mallard) -> None:
+def test_ended_job_is_never_reopened(day: Mallard) -> None:
     day.a_day_begins([(Order(), 4)])
     day.step(JOB, "d0", 1, "returning")
     day.close(JOB, JobState.LOST, "twice")
@@ -130,7 +130,7 @@ def test_nobody_reopens_what_has_ended(day: Mallard) -> None:
     day.assign(JOB, "d1")
 
 
-def test_a_node_dies_with_its_drivers_offers_and_jobs(day: Mallard) -> None:
+def test_node_dies_with_drivers_offers_and_jobs(day: Mallard) -> None:
     day.a_day_begins([(Order(), 1), (Order(), 3)])
     day.node_dies("n1")
     day.time_passes(1_500, reports=False)
@@ -143,7 +143,7 @@ def test_a_node_dies_with_its_drivers_offers_and_jobs(day: Mallard) -> None:
     day.settle()
 
 
-def test_a_driver_is_forgotten_after_a_week_away(day: Mallard) -> None:
+def test_driver_is_forgotten_after_a_week_away(day: Mallard) -> None:
     day.a_day_begins([])
     day.disconnect("d0")
     day.time_passes(FORGET_DRIVER_MS - 1)
@@ -154,7 +154,7 @@ def test_a_driver_is_forgotten_after_a_week_away(day: Mallard) -> None:
     assert "d0" not in day.seen.drivers
 
 
-def test_a_driver_with_a_parcel_on_board_is_forgotten_when_it_is_closed(day: Mallard) -> None:
+def test_driver_with_a_parcel_is_forgotten_when_it_closes(day: Mallard) -> None:
     day.a_day_begins([(Order(), 4)])
     day.disconnect("d0")
     day.time_passes(FORGET_DRIVER_MS)

@@ -1,4 +1,4 @@
-"""What time and failure do: due entries, late and doubled ones, nodes that die."""
+"""Rules: time and failures; late and repeated due entries, nodes that crash."""
 
 import math
 

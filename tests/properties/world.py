@@ -1,4 +1,4 @@
-"""Two nodes on one real server in virtual time, and what they have written, read back whole."""
+"""Two nodes on one real server in virtual time, and reading back all that they wrote."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence

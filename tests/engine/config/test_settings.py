@@ -1,4 +1,4 @@
-"""Settings: who overrides whom, what is refused, and what the person is told."""
+"""Settings: precedence of sources, validation, and error messages."""
 
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -36,7 +36,7 @@ def toml(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_contracts_defaults() -> None:
+def test_defaults_follow_the_contract() -> None:
     settings = load_settings(environ={})
     assert (settings.host, settings.port, settings.redis_url) == ("127.0.0.1", 8000, None)
     assert settings.data == Path(".mallard")
@@ -47,7 +47,7 @@ def test_the_contracts_defaults() -> None:
     assert not settings.always_open
 
 
-def test_flags_over_variables_over_the_file_over_defaults(toml: Path) -> None:
+def test_flags_override_variables_file_and_defaults(toml: Path) -> None:
     environ = {"MALLARD_CONFIG": str(toml), "MALLARD_PORT": "7001", "MALLARD_HOST": "::1"}
     assert load_settings({"config": toml}, {}).port == 7000
     assert load_settings({}, environ).port == 7001
@@ -56,7 +56,7 @@ def test_flags_over_variables_over_the_file_over_defaults(toml: Path) -> None:
     assert settings.allowed_origins == ("https://ops.example",)
 
 
-def test_a_markets_own_figures_over_those_of_all(toml: Path) -> None:
+def test_market_table_overrides_policy_table(toml: Path) -> None:
     settings = load_settings({"config": toml}, {})
     phoenix, elsewhere = settings.market_policy("phoenix"), settings.market_policy("las-vegas")
     assert (phoenix.max_radius_m, elsewhere.max_radius_m) == (12_000, 9_000)
@@ -66,7 +66,7 @@ def test_a_markets_own_figures_over_those_of_all(toml: Path) -> None:
     assert elsewhere.weights == CostWeights(idle=0.2)
 
 
-def test_a_variable_overrides_every_market(toml: Path) -> None:
+def test_variable_overrides_every_market(toml: Path) -> None:
     environ = {"MALLARD_MAX_RADIUS_M": "400", "MALLARD_WEIGHTS_SLACK": "0.25"}
     settings = load_settings({"config": toml}, environ)
     for market in ("phoenix", "las-vegas"):
@@ -76,7 +76,7 @@ def test_a_variable_overrides_every_market(toml: Path) -> None:
     assert load_settings({"stale_after_s": 5.0}, environ).policy.stale_after_s == 5.0
 
 
-def test_a_market_has_a_speed_for_each_hour(tmp_path: Path) -> None:
+def test_market_configures_a_speed_for_each_hour(tmp_path: Path) -> None:
     path = tmp_path / "mallard.toml"
     path.write_text(f"[markets.phoenix]\nspeed_by_hour = {[9] * 23 + [7.5]}")
     settings = load_settings({"config": path}, {})
@@ -86,7 +86,7 @@ def test_a_market_has_a_speed_for_each_hour(tmp_path: Path) -> None:
     assert everywhere.market_policy("phoenix").speed_by_hour == (8.0,) * 24
 
 
-def test_other_variables_are_not_ours() -> None:
+def test_foreign_and_empty_variables_are_ignored() -> None:
     environ = {
         "PATH": "/bin",
         "MALLARD_DATASETS": "/data",
@@ -117,7 +117,7 @@ def test_other_variables_are_not_ours() -> None:
         ({"MALLARD_CONFIG": "/nowhere.toml"}, "/nowhere.toml: No such file"),
     ],
 )
-def test_wrong_variables_are_named(environ: dict[str, str], message: str) -> None:
+def test_invalid_variable_is_named(environ: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings({}, environ)
     assert message in str(caught.value)
@@ -140,7 +140,7 @@ def test_wrong_variables_are_named(environ: dict[str, str], message: str) -> Non
         ("port = ", "mallard.toml"),
     ],
 )
-def test_wrong_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_file_entry_is_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mallard.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -148,7 +148,7 @@ def test_wrong_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_settings_are_checked_when_built_and_do_not_change() -> None:
+def test_settings_are_validated_when_built_and_frozen() -> None:
     with pytest.raises(ConfigError, match="offer_timeout_ms is 0"):
         MarketPolicy(offer_timeout_ms=0)
     with pytest.raises(ConfigError, match="break_after_s is 120, not below resume_ttl_s"):
@@ -161,7 +161,7 @@ def test_settings_are_checked_when_built_and_do_not_change() -> None:
         Settings().port = 1  # type: ignore[misc]
 
 
-def test_secrets_do_not_show() -> None:
+def test_secrets_are_not_in_the_repr() -> None:
     settings = Settings(secret="tell-nobody", redis_url="redis://:tell-nobody@127.0.0.1")
     assert "tell-nobody" not in repr(settings)
 
@@ -170,5 +170,5 @@ def test_secrets_do_not_show() -> None:
     ("host", "beyond"),
     [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("a", True)],
 )
-def test_what_is_beyond_loopback(host: str, beyond: bool) -> None:
+def test_host_is_classified_as_loopback_or_beyond(host: str, beyond: bool) -> None:
     assert Settings(host=host).binds_beyond_loopback is beyond

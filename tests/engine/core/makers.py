@@ -1,4 +1,4 @@
-"""What the tests of matching and its ladder are about: drivers, jobs, turns, with defaults."""
+"""Makers of drivers, jobs and offers with defaults, for the tests of the core."""
 
 from dataclasses import replace
 from typing import Any

@@ -16,7 +16,7 @@ def test_job_id_names_its_market() -> None:
     assert len(job) <= 64
 
 
-def test_ids_sort_by_time_and_are_not_made_twice() -> None:
+def test_ids_sort_by_time_and_are_unique() -> None:
     made = [new_job_id("phoenix", NOW_MS + n, randbits(80)) for n in range(100)]
     assert made == sorted(made)
     assert len({new_job_id("phoenix", NOW_MS, randbits(80)) for _ in range(1000)}) == 1000

@@ -1,4 +1,4 @@
-"""When an app is asked to report less often, and when as usual again."""
+"""When a driver app is asked to report less often, and when as usual again."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def reporting(stale_after_s: float = 60) -> Reporting:
     return Reporting(USUAL_MS, stale_after_s, [MALL], radius_m=25_000)
 
 
-def test_a_parked_driver_reports_less_often() -> None:
+def test_parked_driver_reports_less_often() -> None:
     driver = reporting()
     told = [driver.on_fix(*NEAR, at_s, busy=False) for at_s in range(0, 400, 4)]
     assert [each for each in told if each] == [SLOW_MS]
@@ -22,7 +22,7 @@ def test_a_parked_driver_reports_less_often() -> None:
     assert driver.on_fix(NEAR[0] + 0.002, NEAR[1], 404, busy=False) == USUAL_MS
 
 
-def test_a_driver_far_from_every_mall_reports_less_often() -> None:
+def test_driver_far_from_every_mall_reports_less_often() -> None:
     driver = reporting()
     assert driver.on_fix(*FAR, 0, busy=False) == SLOW_MS
     assert driver.on_fix(FAR[0] + 0.01, FAR[1], 20, busy=False) is None
@@ -30,7 +30,7 @@ def test_a_driver_far_from_every_mall_reports_less_often() -> None:
 
 
 @pytest.mark.parametrize("place", [NEAR, FAR])
-def test_who_is_busy_reports_as_usual(place: tuple[float, float]) -> None:
+def test_busy_driver_reports_as_usual(place: tuple[float, float]) -> None:
     driver = reporting()
     assert not any(driver.on_fix(*place, at_s, busy=True) for at_s in range(0, 400, 4))
     assert driver.on_fix(*place, 404, busy=False) == SLOW_MS
@@ -38,7 +38,7 @@ def test_who_is_busy_reports_as_usual(place: tuple[float, float]) -> None:
     assert driver.speed_up(406) is None
 
 
-def test_a_fix_that_jumps_around_the_limit_is_told_seldom() -> None:
+def test_fixes_jumping_around_the_limit_cause_few_changes() -> None:
     driver = reporting()
     edge = 25_000 * 1.12 / 111_195
     told = [
@@ -48,6 +48,6 @@ def test_a_fix_that_jumps_around_the_limit_is_told_seldom() -> None:
     assert len([each for each in told if each]) <= 1
 
 
-def test_slow_is_a_third_of_what_a_position_is_good_for() -> None:
+def test_slow_interval_is_a_third_of_position_validity() -> None:
     assert reporting(30).on_fix(*FAR, 0, busy=False) == 10_000
     assert reporting(9).on_fix(*FAR, 0, busy=False) is None

@@ -1,4 +1,4 @@
-"""Roads for tests: the real extract's, and small towns."""
+"""Road networks for tests: the real extract, and small towns."""
 
 from pathlib import Path
 

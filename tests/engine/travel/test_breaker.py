@@ -1,4 +1,4 @@
-"""What fails is left alone for a while."""
+"""The circuit breaker."""
 
 from mallard_engine.travel.breaker import Breaker
 
@@ -10,7 +10,7 @@ class Clock:
         return self.now
 
 
-def test_it_opens_after_failures_in_a_row_and_lets_one_try_after_the_rest() -> None:
+def test_breaker_opens_after_failures_and_lets_one_try() -> None:
     clock = Clock()
     breaker = Breaker(3, 10.0, clock)
     assert [breaker.allows() and breaker.failed() for _ in range(3)] == [False, False, True]
@@ -29,7 +29,7 @@ def test_it_opens_after_failures_in_a_row_and_lets_one_try_after_the_rest() -> N
     assert breaker.allows()
 
 
-def test_failures_that_are_not_in_a_row_do_not_count() -> None:
+def test_failures_not_in_a_row_do_not_count() -> None:
     breaker = Breaker(2, 10.0, Clock())
     for _ in range(5):
         assert not breaker.failed()
@@ -37,7 +37,7 @@ def test_failures_that_are_not_in_a_row_do_not_count() -> None:
     assert breaker.allows()
 
 
-def test_one_who_never_told_does_not_block_for_ever() -> None:
+def test_caller_without_a_report_does_not_block_for_ever() -> None:
     clock = Clock()
     breaker = Breaker(1, 10.0, clock)
     assert breaker.failed()

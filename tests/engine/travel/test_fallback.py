@@ -1,4 +1,4 @@
-"""What roads do not know, the straight line says; and that is counted."""
+"""The straight line replaces what a road network does not know, and is counted."""
 
 import time
 
@@ -28,7 +28,7 @@ def fallbacks(metrics: Metrics) -> float:
     return metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-async def test_off_the_network_the_straight_line_counts(
+async def test_straight_line_replaces_unknown_pairs_and_is_counted(
     country: Network, country_graph: RoadGraph
 ) -> None:
     metrics = Metrics()
@@ -51,7 +51,7 @@ async def test_off_the_network_the_straight_line_counts(
     assert np.isfinite(back).all()
 
 
-async def test_a_large_batch_is_told_in_a_thread_and_is_the_same(
+async def test_large_matrix_in_a_thread_is_equal(
     country: Network, country_graph: RoadGraph
 ) -> None:
     roads = Roads(country_graph)
@@ -80,7 +80,7 @@ class Broken(TravelTime):
         pass
 
 
-async def test_a_source_that_breaks_breaks_no_round() -> None:
+async def test_source_that_raises_falls_back() -> None:
     metrics = Metrics()
     counts = Counts(metrics, "liechtenstein", "roads")
     source = WithFallback(Broken(), STRAIGHT, counts)

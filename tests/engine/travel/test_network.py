@@ -1,4 +1,4 @@
-"""From an extract to a network: junctions, directions, what is connected, what is no extract."""
+"""From an extract to a network: junctions, directions, connectivity, invalid extracts."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_ways_meet_at_shared_nodes(extract: Path) -> None:
     assert (len(found.junction_lat), len(found.tail)) == (4, 3)
 
 
-def test_a_oneway_is_kept_where_there_is_a_way_back(extract: Path) -> None:
+def test_oneway_street_is_kept_if_a_way_back_exists(extract: Path) -> None:
     nodes = line(2) | {7: (47.0 + STEP, 9.51)}
     oneway = ROAD | {"oneway": "yes"}
     found = network(extract, nodes, [([1, 2], oneway), ([2, 7, 1], ROAD)])
@@ -49,7 +49,7 @@ def test_a_oneway_is_kept_where_there_is_a_way_back(extract: Path) -> None:
     assert back > 50 * there / 10
 
 
-def test_what_cannot_be_left_or_reached_is_left_out(extract: Path) -> None:
+def test_dead_ends_of_oneway_streets_are_dropped(extract: Path) -> None:
     nodes = line(4) | {8: (47.5, 9.5), 9: (47.5 + STEP, 9.5)}
     dead_end = ROAD | {"oneway": "yes"}
     found = network(extract, nodes, [([1, 2, 3], ROAD), ([3, 4], dead_end), ([8, 9], ROAD)])
@@ -57,14 +57,14 @@ def test_what_cannot_be_left_or_reached_is_left_out(extract: Path) -> None:
     assert (found.lat / FIXED).max() == pytest.approx(47.0 + 3 * STEP)
 
 
-def test_a_point_outside_of_the_extract_parts_a_way(extract: Path) -> None:
+def test_point_outside_the_extract_splits_a_way(extract: Path) -> None:
     found = network(
         extract, line(5) | {6: (47.0, 9.51)}, [([1, 2, 99, 4, 5], ROAD), ([2, 6, 4], ROAD)]
     )
     assert len(found.tail) == 3
 
 
-def test_points_told_twice_and_loops_do_no_harm(extract: Path) -> None:
+def test_repeated_points_and_loops_are_ignored(extract: Path) -> None:
     nodes = line(3) | {7: (47.0, 9.51), 8: (47.001, 9.51)}
     found = network(
         extract, nodes, [([1, 1, 2, 2, 3, 3], ROAD), ([3, 7, 8, 3], ROAD), ([2, 2], ROAD)]
@@ -74,7 +74,7 @@ def test_points_told_twice_and_loops_do_no_harm(extract: Path) -> None:
     assert (ms > 0).all()
 
 
-def test_the_quickest_of_parallel_roads_is_the_arc(extract: Path) -> None:
+def test_quickest_of_parallel_roads_is_the_arc(extract: Path) -> None:
     nodes = line(2) | {7: (47.0 + STEP, 9.51)}
     found = network(extract, nodes, [([1, 2], ROAD), ([1, 7, 2], ROAD)])
     assert len(found.tail) == 2
@@ -83,7 +83,7 @@ def test_the_quickest_of_parallel_roads_is_the_arc(extract: Path) -> None:
     assert ms.tolist() == [found.forward_ms.min()] * 2
 
 
-def test_the_real_extract_hangs_together(country: Network) -> None:
+def test_real_extract_is_connected(country: Network) -> None:
     extract = read_extract(real_extract())
     assert 2_000 < extract.used < extract.of
     assert len(country.junction_lat) > 3_000
@@ -108,25 +108,27 @@ def test_the_real_extract_hangs_together(country: Network) -> None:
         (b"hello, I am text" * 100, "cannot be read as an OpenStreetMap extract"),
     ],
 )
-def test_what_is_no_extract_is_told(extract: Path, content: bytes | None, message: str) -> None:
+def test_file_that_is_no_extract_is_refused(
+    extract: Path, content: bytes | None, message: str
+) -> None:
     if content is not None:
         extract.write_bytes(content)
     with pytest.raises(RoadsError, match=message):
         read_extract(extract)
 
 
-def test_a_torn_extract_is_told(extract: Path) -> None:
+def test_truncated_extract_is_refused(extract: Path) -> None:
     extract.write_bytes(write_town(extract, 47.0, 9.5).read_bytes()[:-20])
     with pytest.raises(RoadsError, match="cannot be read"):
         read_extract(extract)
 
 
-def test_an_extract_without_roads_is_told(extract: Path) -> None:
+def test_extract_without_roads_is_refused(extract: Path) -> None:
     write_extract(extract, line(2), [([1, 2], {"highway": "footway"})])
     with pytest.raises(RoadsError, match="no road that a car may use"):
         read_extract(extract)
 
 
-def test_roads_of_which_no_two_are_connected_are_told(extract: Path) -> None:
+def test_unconnected_roads_are_refused(extract: Path) -> None:
     with pytest.raises(RoadsError, match="no two of its roads"):
         network(extract, line(2), [([1, 2], ROAD | {"oneway": "yes"})])

@@ -1,4 +1,4 @@
-"""A network on disk: what is written is read, and what is not ours or is damaged is told."""
+"""Network files: round trips, and files that are foreign or damaged."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def file(town: Network, tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_written_is_read(town: Network, file: Path, tmp_path: Path) -> None:
+def test_written_network_is_read_back(town: Network, file: Path, tmp_path: Path) -> None:
     network, about = read_network(file)
     assert about == ABOUT
     for name in array_names():
@@ -37,7 +37,7 @@ def test_what_is_written_is_read(town: Network, file: Path, tmp_path: Path) -> N
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pbf", ".roads", ".roads"]
 
 
-def test_any_byte_that_is_not_as_it_was_is_told(file: Path) -> None:
+def test_any_changed_byte_is_detected(file: Path) -> None:
     whole = file.read_bytes()
     for at in (0, 20, 100, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
@@ -46,19 +46,19 @@ def test_any_byte_that_is_not_as_it_was_is_told(file: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 10, 14, 30, 5_000])
-def test_a_torn_file_is_told(file: Path, kept: int) -> None:
+def test_truncated_file_is_refused(file: Path, kept: int) -> None:
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(RoadsError, match=r"holds no roads|damaged"):
         read_network(file)
 
 
-def test_an_extract_is_no_network(extract: Path) -> None:
+def test_extract_is_refused_as_a_network(extract: Path) -> None:
     write_town(extract, 47.0, 9.5)
     with pytest.raises(RoadsError, match="holds no roads of Mallard's: build them with"):
         read_network(extract)
 
 
-def test_another_format_is_told(file: Path) -> None:
+def test_other_format_version_is_refused(file: Path) -> None:
     whole = bytearray(file.read_bytes())
     whole[14] = 9
     file.write_bytes(whole)
@@ -66,13 +66,13 @@ def test_another_format_is_told(file: Path) -> None:
         read_network(file)
 
 
-def test_other_rules_for_cars_are_told(town: Network, file: Path) -> None:
+def test_other_car_profile_is_refused(town: Network, file: Path) -> None:
     write_network(file, town, ABOUT._replace(profile="car-0"))
     with pytest.raises(RoadsError, match=r"made by other rules for cars \(car-0\)"):
         read_network(file)
 
 
-def test_no_file_and_no_place_for_one_are_told(town: Network, tmp_path: Path) -> None:
+def test_missing_file_and_unwritable_folder_are_reported(town: Network, tmp_path: Path) -> None:
     with pytest.raises(RoadsError, match="No such file"):
         read_network(tmp_path / "nowhere.roads")
     with pytest.raises(RoadsError, match="cannot be written: No such file"):

@@ -1,4 +1,4 @@
-"""What a car may drive on, and how fast."""
+"""The car profile: what a car may drive on, and how fast."""
 
 import pytest
 
@@ -36,7 +36,7 @@ from mallard_engine.travel.osm_profile import car
         ("railway=rail", None),
     ],
 )
-def test_a_way_is_driven_as_its_tags_say(tags: str, drive: tuple[float, float] | None) -> None:
+def test_way_is_driven_as_its_tags_say(tags: str, drive: tuple[float, float] | None) -> None:
     pairs = (tag.replace("_mph", " mph").split("=") for tag in tags.split())
     found = car(dict(pairs))
     if drive is None or found is None:

@@ -88,14 +88,16 @@ class Round:
 @pytest.mark.parametrize(
     ("froms", "tos"), [(1, 1), (16, 1), (1, 16), (99, 1), (150, 1), (1, 150), (70, 60), (230, 30)]
 )
-async def test_tables_of_any_size(server: OsrmServer, osrm: Osrm, froms: int, tos: int) -> None:
+async def test_tables_of_any_size_are_fetched(
+    server: OsrmServer, osrm: Osrm, froms: int, tos: int
+) -> None:
     wanted = ways(froms, tos)
     assert await osrm.table(wanted) == expected(wanted)
     # No more requests than the server's cap makes necessary, give or take.
     assert len(server.requests) <= np.ceil(froms / 50) * np.ceil(tos / 50)
 
 
-async def test_a_server_may_close_its_connection_after_any_answer(server: OsrmServer) -> None:
+async def test_closed_connection_is_retried(server: OsrmServer) -> None:
     server.closes_after = 1
     osrm = Osrm(server.url)
     for number in range(1, 6):
@@ -103,7 +105,7 @@ async def test_a_server_may_close_its_connection_after_any_answer(server: OsrmSe
     await osrm.close()
 
 
-async def test_a_round_reckons_with_what_it_says_at_that_hour(server: OsrmServer) -> None:
+async def test_round_uses_the_answer_at_that_hours_speed(server: OsrmServer) -> None:
     rush = Round(server.url, speed=SpeedByHour(9.0, (4.5,) * 24))
     wanted = ways(3, 2)
     travel = await rush.ask(wanted)
@@ -142,7 +144,7 @@ def with_first(value: object) -> Any:
         (lambda body: {"code": "NoTable", "message": "No table found"}, "failed"),
     ],
 )
-async def test_an_answer_that_is_none(server: OsrmServer, change: Any, result: str) -> None:
+async def test_malformed_answer_falls_back(server: OsrmServer, change: Any, result: str) -> None:
     server.change = change
     await assert_falls_back(server.url, result)
 
@@ -157,22 +159,24 @@ async def test_an_answer_that_is_none(server: OsrmServer, change: Any, result: s
         (b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n", "failed"),
     ],
 )
-async def test_an_answer_that_is_no_osrms(server: OsrmServer, raw: bytes, result: str) -> None:
+async def test_answer_of_another_server_falls_back(
+    server: OsrmServer, raw: bytes, result: str
+) -> None:
     server.raw = raw
     await assert_falls_back(server.url, result)
 
 
-async def test_a_server_that_hangs(server: OsrmServer) -> None:
+async def test_hanging_server_falls_back(server: OsrmServer) -> None:
     server.hangs = True
     await assert_falls_back(server.url, "slow", budget_s=0.05)
 
 
-async def test_a_server_that_hangs_up(server: OsrmServer) -> None:
+async def test_server_that_disconnects_falls_back(server: OsrmServer) -> None:
     server.hangs_up = True
     await assert_falls_back(server.url, "failed")
 
 
-async def test_no_server() -> None:
+async def test_missing_server_falls_back() -> None:
     async with osrm_server() as server:
         url = server.url
     await assert_falls_back(url, "failed")
@@ -195,7 +199,7 @@ def assert_nobody_asks_on() -> None:
     assert all(task.done() or task.cancelling() for task in asking)
 
 
-async def test_where_one_table_fails_nobody_waits_for_the_others(server: OsrmServer) -> None:
+async def test_failed_table_cancels_the_others(server: OsrmServer) -> None:
     market = Round(server.url)
     server.most = 4  # of the second table's coordinates too many
     assert await market.source.fetch([ways(1, 1), ways(3, 2)], AT_MS) is STRAIGHT
@@ -204,7 +208,7 @@ async def test_where_one_table_fails_nobody_waits_for_the_others(server: OsrmSer
     await market.source.close()
 
 
-async def test_it_is_asked_again_after_the_rest(server: OsrmServer) -> None:
+async def test_server_is_called_again_after_the_rest(server: OsrmServer) -> None:
     market = Round(server.url)
     server.raw = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
     for _ in range(4):
@@ -217,7 +221,7 @@ async def test_it_is_asked_again_after_the_rest(server: OsrmServer) -> None:
     await market.source.close()
 
 
-async def test_a_way_that_there_is_not_is_the_straight_lines(server: OsrmServer) -> None:
+async def test_missing_route_uses_the_straight_line(server: OsrmServer) -> None:
     server.change = with_first(None)
     market, wanted = Round(server.url), ways(3, 2)
     travel = await market.ask(wanted)
@@ -228,7 +232,7 @@ async def test_a_way_that_there_is_not_is_the_straight_lines(server: OsrmServer)
     await market.source.close()
 
 
-async def test_a_place_far_from_every_road_is_off_the_network(server: OsrmServer) -> None:
+async def test_place_far_from_every_road_is_off_the_network(server: OsrmServer) -> None:
     def far(body: Body) -> Body:
         body["sources"][2]["distance"] = 900.0
         body["destinations"][0]["distance"] = 301.0
@@ -241,7 +245,9 @@ async def test_a_place_far_from_every_road_is_off_the_network(server: OsrmServer
     await market.source.close()
 
 
-async def test_a_server_that_takes_less_says_so(server: OsrmServer, osrm: Osrm) -> None:
+async def test_server_with_a_smaller_table_limit_is_reported(
+    server: OsrmServer, osrm: Osrm
+) -> None:
     server.most = 10
     with pytest.raises(TableFailed, match="TooBig: Too many table coordinates"):
         await osrm.table(ways(30, 2))

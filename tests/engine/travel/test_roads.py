@@ -1,4 +1,4 @@
-"""Travel times by road: held against a plain search over the same network, and against reason."""
+"""Travel times by road against a plain search over the same network."""
 
 import random
 import threading
@@ -33,7 +33,9 @@ def places(network: Network, count: int, seed: int, off_m: float = 60.0) -> Poin
     return Points(network.lat[at] / FIXED + off[0], network.lon[at] / FIXED + off[1])
 
 
-def test_the_country_agrees_with_a_plain_search(country: Network, country_graph: RoadGraph) -> None:
+def test_real_network_agrees_with_a_plain_search(
+    country: Network, country_graph: RoadGraph
+) -> None:
     dice = random.Random(11)
     froms, tos = (dice.sample(range(len(country.junction_lat)), 40) for _ in range(2))
     table = country_graph.free_ms(junctions(country, froms), junctions(country, tos), REACH_M)
@@ -87,7 +89,7 @@ def towns(draw: st.DrawFn) -> Network:
 
 @settings(max_examples=60, deadline=None)
 @given(network=towns())
-def test_any_network_agrees_with_a_plain_search(network: Network) -> None:
+def test_random_network_agrees_with_a_plain_search(network: Network) -> None:
     graph = RoadGraph(in_order(network))
     everywhere = list(range(len(network.junction_lat)))
     at = junctions(network, everywhere)
@@ -105,14 +107,14 @@ def test_no_detour_is_quicker(country: Network, country_graph: RoadGraph) -> Non
     assert (ms <= by_way_of + 8).all()
 
 
-def test_there_and_back_take_as_long_where_every_street_goes_both_ways(extract: Path) -> None:
+def test_two_way_streets_give_symmetric_times(extract: Path) -> None:
     network = network_of(read_extract(write_town(extract, 47.0, 9.5)).ways)
     at = places(network, 50, seed=6)
     ms = RoadGraph(network).free_ms(at, at, REACH_M)
     assert ms == pytest.approx(ms.T, abs=4)
 
 
-def test_a_oneway_street_is_driven_one_way(extract: Path) -> None:
+def test_oneway_street_is_driven_one_way(extract: Path) -> None:
     step = 1_000 / M_PER_DEG
     nodes = {
         1: (47.0, 9.5),
@@ -131,7 +133,7 @@ def test_a_oneway_street_is_driven_one_way(extract: Path) -> None:
     assert graph.seconds(*low, *low, AT_MS) == pytest.approx(0, abs=0.01)
 
 
-def test_the_table_is_the_same_as_pair_by_pair(country: Network, country_graph: RoadGraph) -> None:
+def test_table_equals_single_pairs(country: Network, country_graph: RoadGraph) -> None:
     roads = Roads(country_graph)
     for rows, columns in ((7, 5), (5, 7), (1, 6), (6, 1)):
         froms, tos = places(country, rows, seed=rows), places(country, columns, seed=90 + columns)
@@ -143,7 +145,7 @@ def test_the_table_is_the_same_as_pair_by_pair(country: Network, country_graph: 
                 assert table[row, column] == pytest.approx(one, abs=0.01)
 
 
-def test_off_the_network_nothing_is_known(country: Network, country_graph: RoadGraph) -> None:
+def test_place_off_the_network_has_no_time(country: Network, country_graph: RoadGraph) -> None:
     roads = Roads(country_graph, reach_m=50)
     froms = Points.of([(47.14, 9.52), (47.3, 9.0), (0.0, 0.0), (-90.0, 180.0)])
     known = places(country, 3, seed=8, off_m=5)
@@ -155,7 +157,7 @@ def test_off_the_network_nothing_is_known(country: Network, country_graph: RoadG
     assert roads.matrix(known, Points.of([]), AT_MS).shape == (3, 0)
 
 
-def test_the_way_from_the_road_to_the_place_counts(extract: Path) -> None:
+def test_distance_from_road_to_place_counts(extract: Path) -> None:
     town = network_of(read_extract(write_town(extract, 47.0, 9.5, side=2, block_m=2_000)).ways)
     roads = Roads(RoadGraph(town))
     here, there = 47.0 - 1_500 / M_PER_DEG, 47.0 - 500 / M_PER_DEG
@@ -165,7 +167,7 @@ def test_the_way_from_the_road_to_the_place_counts(extract: Path) -> None:
     assert beside - at_road == pytest.approx(100 / OFF_ROAD_MPS, rel=0.01)
 
 
-def test_a_point_is_snapped_to_the_nearest_road(country: Network) -> None:
+def test_point_is_snapped_to_the_nearest_road(country: Network) -> None:
     snapper = Snapper(
         country,
     )
@@ -188,14 +190,14 @@ def test_a_point_is_snapped_to_the_nearest_road(country: Network) -> None:
     assert exact > 20
 
 
-def test_a_slow_hour_is_slow(country: Network, country_graph: RoadGraph) -> None:
+def test_slow_hour_takes_longer(country: Network, country_graph: RoadGraph) -> None:
     at = places(country, 4, seed=3)
     rush = SpeedByHour(10.0, (5.0,) * 24)
     free = Roads(country_graph).matrix(at, at, AT_MS)
     assert Roads(country_graph, speed=rush).matrix(at, at, AT_MS) == pytest.approx(2 * free)
 
 
-def test_threads_do_not_disturb_one_another(country: Network, country_graph: RoadGraph) -> None:
+def test_concurrent_threads_get_equal_results(country: Network, country_graph: RoadGraph) -> None:
     sides = [(places(country, 40, seed=n), places(country, 3 + n, seed=50 + n)) for n in range(6)]
     expected = [country_graph.free_ms(*side, REACH_M) for side in sides]
     wrong: list[int] = []
@@ -212,7 +214,7 @@ def test_threads_do_not_disturb_one_another(country: Network, country_graph: Roa
     assert not wrong
 
 
-def test_a_network_that_cannot_be_is_told(extract: Path) -> None:
+def test_inconsistent_network_is_refused(extract: Path) -> None:
     town = network_of(read_extract(write_town(extract, 47.0, 9.5, side=2)).ways)
     town.order[:] = 0
     with pytest.raises(RoadsError, match="does not hang together"):

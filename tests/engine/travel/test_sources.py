@@ -1,4 +1,4 @@
-"""The sources that a node's settings name, and what is wrong with those that cannot be."""
+"""The travel sources of a node's settings, and unusable ones."""
 
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ def sources(tmp_path: Path, text: str) -> TravelSources:
     return travel_sources(load_settings({"config": path}, {}), PLACES, Metrics())
 
 
-def test_by_default_everybody_reckons_with_the_straight_line(tmp_path: Path) -> None:
+def test_default_source_is_the_straight_line(tmp_path: Path) -> None:
     found = sources(tmp_path, "")
     assert (found.now, found.ahead) == ({}, {})
 
 
-async def test_each_market_has_the_source_that_it_names(extract: Path, tmp_path: Path) -> None:
+async def test_each_market_has_its_configured_source(extract: Path, tmp_path: Path) -> None:
     network = network_of(read_extract(write_town(extract, 33.3, -111.9)).ways)
     write_network(tmp_path / "town.roads", in_order(network), About("town", ""))
     found = sources(
@@ -70,7 +70,7 @@ async def test_each_market_has_the_source_that_it_names(extract: Path, tmp_path:
         ({"travel_source": "roads", "travel_roads": __file__}, "holds no roads of Mallard's"),
     ],
 )
-def test_what_cannot_be_is_told(settings: dict[str, Any], message: str) -> None:
+def test_unusable_road_file_is_reported(settings: dict[str, Any], message: str) -> None:
     environ = {f"MALLARD_{name.upper()}": value for name, value in settings.items()}
     with pytest.raises(ConfigError) as caught:
         travel_sources(load_settings({}, environ), PLACES, Metrics())

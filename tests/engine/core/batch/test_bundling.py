@@ -1,4 +1,4 @@
-"""Bundles: who goes together at what worth of a driver's time, in which order, and with whom."""
+"""Bundles: which jobs are joined at what value of a driver's time, their order and driver."""
 
 import random
 from dataclasses import replace
@@ -51,13 +51,13 @@ def roomy(name: str, north_m: float, **known: Any) -> BatchDriver:
     return driver(name, north_m, **{"vehicle": ROOMY} | known)
 
 
-def test_neighbours_go_together_where_a_drivers_time_is_worth_something() -> None:
+def test_neighbours_are_bundled_if_driver_time_has_value() -> None:
     jobs = [far("a", 900), far("b", 1_000), far("c", -1_000)]
     assert names(bundler(jobs).units(0.0)) == ["a", "b", "c"]
     assert names(bundler(jobs).units(0.3)) == ["ab", "c"]
 
 
-def test_what_is_ready_much_later_is_not_waited_for() -> None:
+def test_job_ready_much_later_is_not_bundled() -> None:
     jobs = [far("a", 900), far("b", 1_000, ready_in_s=600), far("c", 1_000, ready_in_s=2_000)]
     assert names(bundler(jobs).units(0.3)) == ["a", "b", "c"]
     # A driver's time is dear: half an hour is too long all the same.
@@ -65,14 +65,14 @@ def test_what_is_ready_much_later_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("figures", [{"bundle_jobs": 2}, {"max_run_jobs": 2}])
-def test_a_bundle_is_no_larger_than_the_market_says(figures: dict[str, int]) -> None:
+def test_bundle_size_is_limited_by_policy(figures: dict[str, int]) -> None:
     jobs = [far(name, 900) for name in "abc"]
     assert max(map(len, names(bundler(jobs).units(1.0)))) == 3
     assert max(map(len, names(bundler(jobs, **figures).units(1.0)))) == 2
     assert not bundler(jobs, bundle_jobs=1).can_bundle
 
 
-def test_jobs_of_two_gates_do_not_go_together() -> None:
+def test_jobs_of_different_gates_are_not_bundled() -> None:
     one = job("a")
     gate = one.mall.stores[one.waiting.need.stores[0]].gate
     there = next(store.id for store in one.mall.stores.values() if store.gate != gate)
@@ -81,7 +81,7 @@ def test_jobs_of_two_gates_do_not_go_together() -> None:
     assert not bundler([one, other]).can_bundle
 
 
-def test_bundles_hold_every_job_once_in_the_order_that_has_customers_wait_least() -> None:
+def test_bundles_have_each_job_once_in_least_waiting_order() -> None:
     dice = random.Random(7)
     sizes = set()
     for _ in range(20):
@@ -121,7 +121,7 @@ def _least_ms(unit: Unit) -> float:
     return min(sums) * 1000
 
 
-def test_one_driver_takes_both_and_is_told_when_each_is_handed_over() -> None:
+def test_bundle_has_a_drop_off_time_for_each_job() -> None:
     (plan,) = plans([far("b", 1_000), far("a", 900)], [roomy("d", 100)], waves=1)
     assert [it.waiting.job for it in plan.jobs] == ["a", "b"]
     (_, first_ms), (_, second_ms) = plan.bundle
@@ -135,7 +135,7 @@ def test_one_driver_takes_both_and_is_told_when_each_is_handed_over() -> None:
     assert asked.cost_s == pytest.approx(sum(terms.values()))
 
 
-def test_with_a_driver_each_nobody_is_driven_around() -> None:
+def test_enough_drivers_give_no_bundles() -> None:
     jobs = [far("a", 900), far("b", 900, 900)]
     (both,) = plans(jobs, [roomy("d", 100)], waves=1)
     assert len(both.jobs) == 2
@@ -154,7 +154,7 @@ def test_with_a_driver_each_nobody_is_driven_around() -> None:
     ],
     ids=["one at a time", "weight", "volume", "equipment", "asked before"],
 )
-def test_who_may_not_take_the_bundle_takes_one_of_it(
+def test_driver_barred_from_the_bundle_gets_a_single_job(
     known: dict[str, Any], of_b: dict[str, Any]
 ) -> None:
     jobs = [far("a", 900), far("b", 1_000, **of_b)]
@@ -162,13 +162,13 @@ def test_who_may_not_take_the_bundle_takes_one_of_it(
     assert [len(plan.jobs) for plan in found] == [1]
 
 
-def test_a_bundle_that_nobody_can_take_is_taken_apart() -> None:
+def test_bundle_without_a_driver_is_split() -> None:
     jobs = [far("a", 900), far("b", 1_000)]
     found = plans(jobs, [driver("d", 100)], waves=3)
     assert sorted(it.waiting.job for plan in found for it in plan.jobs) == ["a", "b"]
 
 
-def test_more_is_served_before_a_block_ends() -> None:
+def test_bundling_serves_more_jobs_before_a_block_ends() -> None:
     jobs = [far(name, 1_000 + 10 * number) for number, name in enumerate("abc")]
     ends = roomy("d", 100, until_ms=NOW_MS + (1_500 + 2 * WALK_S) * 1000)
     served = [

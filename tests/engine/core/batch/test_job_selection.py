@@ -1,4 +1,4 @@
-"""Whose turn it is where more jobs wait than a batch takes."""
+"""Selection of a batch's jobs when more are queued than it may plan."""
 
 from typing import Any
 
@@ -25,20 +25,20 @@ def names(jobs: list[BatchJob]) -> str:
     return "".join(job.waiting.job for job in jobs)
 
 
-def test_all_who_have_room_in_the_order_given() -> None:
+def test_all_jobs_that_fit_keep_the_given_order() -> None:
     turn = JobSelection(3)
     assert names(turn.first([job("a", 9), job("b"), job("c", priority=5)])) == "abc"
     assert not turn.left_some_out
 
 
-def test_the_urgent_and_then_the_first_to_be_ready() -> None:
+def test_urgent_jobs_then_earliest_ready_are_selected() -> None:
     turn = JobSelection(2)
     jobs = [job("a", 30), job("b", 20), job("c", 10), job("d", 60, priority=1)]
     assert names(turn.first(jobs)) == "dc"
     assert turn.left_some_out
 
 
-def test_whom_nobody_takes_goes_behind_until_all_have_had_a_turn() -> None:
+def test_job_tried_in_vain_goes_behind_until_all_were_tried() -> None:
     turn = JobSelection(2)
     jobs = [job(name, n) for n, name in enumerate("abcde")]
     tried = []
@@ -51,7 +51,7 @@ def test_whom_nobody_takes_goes_behind_until_all_have_had_a_turn() -> None:
     assert names(turn.first(jobs)) == "ab"
 
 
-def test_where_every_driver_is_planned_nobody_goes_behind() -> None:
+def test_no_job_goes_behind_if_every_driver_is_planned() -> None:
     turn = JobSelection(3)
     jobs = [job(name, n) for n, name in enumerate("abcd")]
     now = turn.first(jobs)
@@ -62,7 +62,7 @@ def test_where_every_driver_is_planned_nobody_goes_behind() -> None:
     assert names(turn.first(jobs)) == "adb"
 
 
-def test_nothing_is_remembered_of_who_waits_no_more() -> None:
+def test_jobs_no_longer_queued_are_forgotten() -> None:
     turn = JobSelection(1)
     now = turn.first([job("a"), job("b", 1)])
     turn.planned(now, DRIVERS, [])

@@ -1,4 +1,4 @@
-"""A batch's plan: cheapest in sum, late for nobody who could be in time, hard constraints kept."""
+"""A batch's plan: least total cost, no avoidable lateness, hard constraints kept."""
 
 import random
 from dataclasses import replace
@@ -62,24 +62,24 @@ def asked(plan: Plan) -> RankedDriver:
     return plan.ranking()[0]
 
 
-def test_each_job_has_a_driver_of_its_own() -> None:
+def test_each_job_gets_a_driver_of_its_own() -> None:
     found = plans([job("a"), job("b")], [driver("near", 100), driver("far", 900)])
     assert {plan.driver for plan in found.values()} == {"near", "far"}
 
 
-def test_without_drivers_or_jobs_there_is_no_plan() -> None:
+def test_no_drivers_or_no_jobs_give_no_plan() -> None:
     assert plans([job("a")], []) == {}
     assert plans([], [driver("d", 1)]) == {}
 
 
-def test_the_rest_is_planned_after_a_first_job_or_waits() -> None:
+def test_remaining_jobs_are_second_jobs_or_left_over() -> None:
     jobs = [job(name) for name in "abc"]
     assert len(plans(jobs, [driver("d", 100)], waves=1)) == 1
     found = plans(jobs, [driver("d", 100)], waves=3)
     assert sum(plan.now for plan in found.values()) == 1
 
 
-def test_one_who_is_free_soon_is_planned_and_not_asked_yet() -> None:
+def test_busy_driver_is_planned_but_not_now() -> None:
     far, soon = driver("far", 5_000), driver("soon", 100, free_in_s=60)
     (plan,) = plans([job("a")], [far, soon]).values()
     assert (plan.driver, plan.now) == ("soon", False)
@@ -87,13 +87,13 @@ def test_one_who_is_free_soon_is_planned_and_not_asked_yet() -> None:
     assert (plan.driver, plan.now) == ("far", True)
 
 
-def test_when_to_set_off() -> None:
+def test_departure_is_in_time_for_the_parcel() -> None:
     walk_s = MALL.stores[job("a").waiting.need.stores[0]].walk_s
     (plan,) = plans([job("a", ready_in_s=2_000)], [driver("d", 300)]).values()
     assert plan.depart_ms == pytest.approx(NOW_MS + (2_000 - walk_s - 300) * 1000, abs=2_000)
 
 
-def test_hard_constraints() -> None:
+def test_hard_constraints_are_kept() -> None:
     small = Vehicle(max_weight_g=10, max_volume_l=1)
     cases = {
         "asked_before": (job("a", asked=(Asked("d", 1, "declined", NOW_MS),)), driver("d", 10)),
@@ -109,14 +109,14 @@ def test_hard_constraints() -> None:
     assert lifted["a"].now
 
 
-def test_a_block_may_cover_the_pickup_only() -> None:
+def test_block_may_cover_the_pickup_only() -> None:
     ends = driver("d", 10, until_ms=NOW_MS + 400_000)
     one = job("a", lat=GATE.lat + 0.2, lon=GATE.lon)
     assert plans([one], [ends]) == {}
     assert plans([one], [ends], block_covers="pickup")["a"].now
 
 
-def test_a_market_may_want_a_margin_before_the_end_of_a_block() -> None:
+def test_block_margin_is_kept() -> None:
     one = job("a")
     done_ms = asked(plans([one], [driver("d", 10)])["a"]).eta_dropoff_ms
     ends = driver("d", 10, until_ms=done_ms + 60_000)
@@ -128,7 +128,7 @@ def near_door(ready_in_s: int) -> BatchJob:
     return job("a", ready_in_s=ready_in_s, lat=GATE.lat, lon=GATE.lon)
 
 
-def test_a_job_fades_when_blocks_leave_hardly_anybody_for_later() -> None:
+def test_job_fades_when_blocks_leave_few_drivers_for_later() -> None:
     soon_over = [driver(f"s{n}", 100 + n, until_ms=NOW_MS + 1_400_000) for n in range(4)]
     for others, fades in ((0, True), (2, True), (3, False)):
         drivers = soon_over + [driver(f"d{n}", 300 + n) for n in range(others)]
@@ -139,7 +139,7 @@ def test_a_job_fades_when_blocks_leave_hardly_anybody_for_later() -> None:
     assert not plans([near_door(600)], [driver("d", 100)])["a"].fading
 
 
-def test_a_job_that_fades_does_not_wait_for_one_who_is_busy() -> None:
+def test_fading_job_does_not_wait_for_a_busy_driver() -> None:
     figures = {"until_ms": NOW_MS + 1_400_000}
     far = driver("far", 400, **figures)
     soon = driver("soon", 100, free_in_s=60, **figures)
@@ -153,7 +153,7 @@ def test_a_job_that_fades_does_not_wait_for_one_who_is_busy() -> None:
     assert {term.name: term.seconds for term in asked(plan).terms}["fading"] == 900.0
 
 
-def test_with_too_few_drivers_the_urgent_and_the_old_go_first() -> None:
+def test_shortage_serves_urgent_and_old_jobs_first() -> None:
     one = [driver("d", 100)]
     jobs = [job("new"), job("urgent", priority=1), job("old", ready_in_s=-3_600)]
     assert list(plans(jobs, one, waves=1)) == ["urgent"]
@@ -166,7 +166,7 @@ def test_terms_add_up_to_the_cost() -> None:
     assert {term.name for term in asked(plan).terms} >= {"lateness", "travel", "wait", "soon"}
 
 
-def test_an_unknown_store_is_told() -> None:
+def test_unknown_store_raises() -> None:
     broken = job("a")
     need = replace(broken.waiting.need, stores=("nowhere",))
     broken = replace(broken, waiting=replace(broken.waiting, need=need))
@@ -174,7 +174,7 @@ def test_an_unknown_store_is_told() -> None:
         plans([broken], [driver("d", 1)])
 
 
-def test_of_two_equals_the_one_who_refuses_less_is_planned_and_the_term_says_why() -> None:
+def test_driver_who_refuses_less_is_planned() -> None:
     reliable, picky = driver("reliable", 400), driver("picky", -398, history=makers.REFUSES_ALL)
     (plan,) = plans([job("a")], [picky, reliable]).values()
     assert plan.driver == "reliable"
@@ -184,14 +184,14 @@ def test_of_two_equals_the_one_who_refuses_less_is_planned_and_the_term_says_why
     assert asked(alone).cost_s == pytest.approx(sum(term.seconds for term in asked(alone).terms))
 
 
-def test_where_acceptance_weighs_nothing_there_is_no_term_and_no_history() -> None:
+def test_zero_acceptance_weight_gives_no_term() -> None:
     weights = CostWeights(idle=0, recent_decline_s=0, slack=0, acceptance=0)
     (plan,) = plans([job("a")], [driver("d", 400)], weights=weights).values()
     assert asked(plan).cell is None
     assert "acceptance" not in dict(asked(plan).terms)
 
 
-def test_with_too_few_drivers_short_ways_may_go_first() -> None:
+def test_shortage_may_prefer_short_deliveries() -> None:
     one = [driver("d", 100)]
     far, short = job("far", lat=GATE.lat + 0.09), job("short", lat=GATE.lat + 0.01)
     first = {"waves": 1, "plan": replace(POLICY.plan, haul=10.0)}
@@ -199,7 +199,7 @@ def test_with_too_few_drivers_short_ways_may_go_first() -> None:
         assert list(plans(jobs, one, **first)) == ["short"]
 
 
-def test_of_several_deals_the_cheapest_is_taken() -> None:
+def test_cheapest_alternative_plan_wins() -> None:
     dice = random.Random(3)
     better = 0
     for _ in range(30):

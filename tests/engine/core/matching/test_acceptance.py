@@ -1,4 +1,4 @@
-"""From counts to how likely an offer is taken: bounded, monotone and smoothed."""
+"""The acceptance estimate: bounded, monotone and smoothed."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -58,16 +58,14 @@ histories = st.lists(st.integers(0, 60), min_size=LENGTH, max_size=LENGTH).map(
 
 
 @given(own=histories, others=st.lists(histories, max_size=5))
-def test_a_chance_is_never_certain_and_a_cost_never_negative(own: str, others: list[str]) -> None:
+def test_probability_is_within_0_and_1_and_cost_not_negative(own: str, others: list[str]) -> None:
     estimate = acceptance(*others)
     assert all(0 < chance < 1 for chance in chances(estimate, own))
     assert all(0 <= cost_s <= 30 for cost_s in costs_s(estimate, own))
 
 
 @given(taken=counts, refused=counts, others=st.lists(histories, max_size=5))
-def test_one_more_taken_never_lowers_a_chance_and_one_more_refused_never_raises_it(
-    taken: int, refused: int, others: list[str]
-) -> None:
+def test_probability_is_monotone_in_outcomes(taken: int, refused: int, others: list[str]) -> None:
     estimate = acceptance(*others)
     as_it_is = chances(estimate, history({here: (taken, refused)}))
     more = chances(estimate, history({here: (taken + 1, refused)}))
@@ -76,29 +74,29 @@ def test_one_more_taken_never_lowers_a_chance_and_one_more_refused_never_raises_
 
 
 @given(others=st.lists(histories, max_size=5))
-def test_one_of_whom_nothing_is_known_is_the_markets_mean(others: list[str]) -> None:
+def test_driver_without_history_gets_the_market_mean(others: list[str]) -> None:
     estimate = acceptance(*others)
     assert chances(estimate, "") == chances(estimate, history({}))
     assert costs_s(estimate, "") == costs_s(estimate, history({}))
 
 
-def test_where_nothing_is_known_at_all_the_prior_stands() -> None:
+def test_prior_holds_without_any_history() -> None:
     assert chances(acceptance(), "") == pytest.approx([0.8] * BANDS)
 
 
 @given(rate=st.integers(1, 9))
-def test_much_history_outweighs_the_market(rate: int) -> None:
+def test_long_history_outweighs_the_market(rate: int) -> None:
     own = history({here: (12 * rate, 120 - 12 * rate)})
     market = [history({here: (120 - 12 * rate, 12 * rate)})] * 3
     assert chances(acceptance(*market), own)[1] == pytest.approx(rate / 10, abs=0.12)
 
 
-def test_a_little_history_moves_little() -> None:
+def test_short_history_changes_little() -> None:
     chance = chances(acceptance(), history({here: (0, 1)}))[1]
     assert 0.6 < chance < 0.8
 
 
-def test_a_band_that_the_market_refuses_is_refused_by_one_who_was_never_asked_there() -> None:
+def test_market_band_applies_to_driver_never_asked_there() -> None:
     far = cell_of(2, PART)
     market = [history({cell_of(0, PART): (100, 5), far: (10, 90)})] * 4
     near_chance, _, far_chance = chances(acceptance(*market), history({cell_of(0, PART): (20, 2)}))
@@ -106,14 +104,14 @@ def test_a_band_that_the_market_refuses_is_refused_by_one_who_was_never_asked_th
     assert far_chance < near_chance - 0.3
 
 
-def test_another_part_of_the_day_counts_for_the_driver_but_not_for_the_cell() -> None:
+def test_other_part_of_day_counts_for_driver_not_for_cell() -> None:
     other = history({cell_of(1, PART - 1): (0, 30)})
     same = history({here: (0, 30)})
     estimate = acceptance()
     assert chances(estimate, same)[1] < chances(estimate, other)[1] < chances(estimate, "")[1]
 
 
-def test_a_refusal_costs_the_time_until_the_next_can_be_asked() -> None:
+def test_refusal_costs_the_time_until_the_next_offer() -> None:
     """Whoever lets offers lapse costs the whole of the offer's time, others a moment."""
     weights = CostWeights(acceptance=2.0, acceptance_prior=0.5, decline_after_s=5.0)
     estimate = acceptance(weights=weights)
@@ -123,28 +121,28 @@ def test_a_refusal_costs_the_time_until_the_next_can_be_asked() -> None:
     assert 2 * 0.5 * 25 < lapses[1] < 2 * 0.5 * 30
 
 
-def test_a_history_of_another_form_is_none() -> None:
+def test_history_of_another_length_counts_as_empty() -> None:
     assert chances(acceptance(), "\x01" * (LENGTH - 2)) == chances(acceptance(), "")
 
 
-def test_the_cells_are_all_there_once() -> None:
+def test_every_cell_exists_once() -> None:
     cells = {cell_of(band, part) for band in range(BANDS) for part in range(PARTS)}
     assert cells == set(range(CELLS))
 
 
-def test_counts_are_read_where_they_are_kept() -> None:
+def test_counts_are_read_from_their_cells() -> None:
     read = read_counts(history({here: (3, 2), cell_of(0, 0): (7, 0)}, lapsed=1), PART)
     assert (read.accepted, read.refused) == ((0, 3, 0), (0, 2, 0))
     assert (read.all_accepted, read.all_refused, read.declined, read.lapsed) == (10, 2, 1, 1)
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=20))
-def test_many_ways_have_the_bands_of_each(ways_s: list[float]) -> None:
+def test_vectorised_bands_equal_single_bands(ways_s: list[float]) -> None:
     assert bands_of(np.array(ways_s)).tolist() == [band_of(way_s) for way_s in ways_s]
 
 
 @pytest.mark.parametrize("zone", ["America/Phoenix", "America/New_York", "Asia/Kathmandu"])
 @given(at_ms=st.integers(0, 2_000_000_000_000))
-def test_a_part_of_the_day_is_by_the_malls_own_clock(zone: str, at_ms: int) -> None:
+def test_part_of_day_follows_the_malls_time_zone(zone: str, at_ms: int) -> None:
     hour = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone)).hour
     assert part_of_day(at_ms, zone) == hour // 6

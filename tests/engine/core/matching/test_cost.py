@@ -1,4 +1,4 @@
-"""Each term of the cost, with its weight, its bound and its sign."""
+"""Each term of the cost: its weight, bounds and sign."""
 
 import math
 
@@ -22,12 +22,12 @@ def seconds(who: Driver) -> dict[str, float]:
     ("idle_s", "expected_s"),
     [(0, 0), (1, -0.1), (100, -10), (600, -60), (601, -60), (100_000, -60)],
 )
-def test_time_without_a_job_is_taken_off_up_to_a_limit(idle_s: int, expected_s: float) -> None:
+def test_idle_time_is_subtracted_up_to_a_limit(idle_s: int, expected_s: float) -> None:
     who = driver("d", free_since_ms=NOW_MS - idle_s * 1000)
     assert seconds(who)["idle"] == pytest.approx(expected_s)
 
 
-def test_a_driver_free_since_a_moment_from_now_has_been_idle_for_no_time() -> None:
+def test_driver_free_in_the_future_has_no_idle_time() -> None:
     assert seconds(driver("d", free_since_ms=NOW_MS + 5_000))["idle"] == 0
 
 
@@ -42,23 +42,19 @@ def test_a_driver_free_since_a_moment_from_now_has_been_idle_for_no_time() -> No
         (1, -HOUR_MS, 45),
     ],
 )
-def test_a_decline_costs_half_as_much_after_an_hour(
-    declines: float, ago_ms: int, expected_s: float
-) -> None:
+def test_decline_costs_half_after_an_hour(declines: float, ago_ms: int, expected_s: float) -> None:
     who = driver("d", declines=declines, declines_ms=NOW_MS - ago_ms)
     assert seconds(who)["declines"] == pytest.approx(expected_s)
 
 
-def test_a_driver_who_never_declined_costs_nothing_for_it() -> None:
+def test_driver_without_declines_has_no_decline_cost() -> None:
     assert seconds(driver("d", declines=0, declines_ms=0))["declines"] == 0
 
 
 @pytest.mark.parametrize(
     ("slack_s", "expected_s"), [(10_000, 0), (900, 0), (898, 1), (0, 450), (-100, 500)]
 )
-def test_slack_short_of_enough_costs_and_being_late_costs_more(
-    slack_s: int, expected_s: float
-) -> None:
+def test_short_slack_costs_and_lateness_costs_more(slack_s: int, expected_s: float) -> None:
     term = slack_term(NOW_MS + slack_s * 1000, NOW_MS, WEIGHTS)
     assert term.name == "slack"
     assert term.seconds == pytest.approx(expected_s)
@@ -70,7 +66,7 @@ def test_slack_short_of_enough_costs_and_being_late_costs_more(
     declines_ms=st.integers(0, 2 * NOW_MS),
     deadline_ms=st.integers(0, 2 * NOW_MS),
 )
-def test_no_term_is_ever_without_bounds(
+def test_terms_are_bounded(
     free_since_ms: int, declines: float, declines_ms: int, deadline_ms: int
 ) -> None:
     who = driver("d", free_since_ms=free_since_ms, declines=declines, declines_ms=declines_ms)

@@ -1,4 +1,4 @@
-"""Who has earned less than the others comes sooner: bounded, smoothed, balanced around the mean."""
+"""The earnings term: bounded, smoothed, balanced around the mean."""
 
 import pytest
 from hypothesis import given
@@ -29,14 +29,14 @@ workers = st.builds(
 
 
 @given(st.lists(workers, max_size=8))
-def test_it_never_weighs_more_than_its_weight(drivers: list[Driver]) -> None:
+def test_term_is_bounded_by_its_weight(drivers: list[Driver]) -> None:
     assert all(-WEIGHT_S <= each <= WEIGHT_S for each in seconds(*drivers))
 
 
 @given(
     st.lists(workers, min_size=1, max_size=8), st.floats(0, 12), st.integers(0, 50), st.booleans()
 )
-def test_who_has_done_more_in_the_same_time_never_costs_less(
+def test_more_work_in_the_same_time_never_costs_less(
     others: list[Driver], hours: float, done: int, paid: bool
 ) -> None:
     fairness = Fairness(others, NOW_MS, WEIGHT_S)
@@ -45,29 +45,29 @@ def test_who_has_done_more_in_the_same_time_never_costs_less(
     assert fairness.term(less).seconds <= fairness.term(more).seconds
 
 
-def test_equals_cost_the_same_nothing() -> None:
+def test_equal_drivers_have_no_term() -> None:
     assert seconds(at_work("a", 2, 6), at_work("b", 4, 12)) == pytest.approx([0, 0])
 
 
-def test_pay_counts_where_it_is_known_and_jobs_where_it_is_not() -> None:
+def test_pay_counts_if_known_else_jobs() -> None:
     few_but_good, many_but_small = at_work("a", 2, 2, 9_000), at_work("b", 2, 6, 3_000)
     assert seconds(few_but_good, many_but_small)[0] > 0
     assert seconds(at_work("a", 2, 2), at_work("b", 2, 6))[0] < 0
 
 
-def test_a_block_that_has_just_begun_says_little() -> None:
+def test_short_block_has_a_small_term() -> None:
     others = [at_work("a", 3, 9), at_work("b", 3, 9)]
     fresh, long = at_work("c", 0.1, 0), at_work("d", 3, 0)
     *_, fresh_s, long_s = seconds(*others, fresh, long)
     assert long_s < 3 * fresh_s < 0
 
 
-def test_one_without_an_account_costs_nothing_for_it() -> None:
+def test_driver_without_record_has_no_term() -> None:
     assert seconds(driver("new"), at_work("a", 2, 6))[0] == 0
     assert seconds(driver("new")) == [0]
 
 
-def test_the_term_is_there_where_a_market_weighs_it_and_only_there() -> None:
+def test_term_exists_only_if_the_market_weighs_it() -> None:
     rich, poor = near(at_work("rich", 3, 12), 1_000), near(at_work("poor", 3, 1), 1_100)
     weighed = MarketPolicy(weights=CostWeights(earnings_s=300))
     ranking = matcher(rich, poor, policy=weighed).rank(need())
@@ -80,12 +80,12 @@ def test_the_term_is_there_where_a_market_weighs_it_and_only_there() -> None:
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=20))
-def test_gini_is_from_all_the_same_to_one_has_all(values: list[int]) -> None:
+def test_gini_spans_equality_to_one_having_all(values: list[int]) -> None:
     assert -1e-9 <= gini(values) <= 1 - 1 / len(values) + 1e-9
     assert gini([7] * len(values)) == pytest.approx(0)
 
 
-def test_the_spreads_are_of_drivers_at_work_for_some_while() -> None:
+def test_gini_counts_drivers_some_time_into_a_block() -> None:
     idle = driver("idle", wish=Wish.OFFLINE, block_ms=NOW_MS - HOUR_MS, done=50)
     fresh = at_work("fresh", 0.1, 5)
     pair = [at_work("a", 2, 4, 1_000), at_work("b", 4, 8, 6_000), idle, fresh]

@@ -1,4 +1,4 @@
-"""Ranking: who may be asked at all, in which order, and how a round of many jobs shares drivers."""
+"""Ranking: eligibility, order, and how a round of many jobs shares drivers."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -66,18 +66,18 @@ def why_not(who: Driver, what: Need, *asked: Asked) -> str | None:
         (need(requires=("id_check", "cool_box")), vehicle(), "lacks_equipment"),
     ],
 )
-def test_the_vehicle_must_fit(what: Need, carries: object, expected: str | None) -> None:
+def test_vehicle_must_fit(what: Need, carries: object, expected: str | None) -> None:
     assert why_not(driver("d", vehicle=carries), what) == expected
 
 
-def test_the_block_must_leave_time_for_the_drop_off() -> None:
+def test_block_must_leave_time_for_the_drop_off() -> None:
     (candidate,) = matcher(near("d")).rank(need())
     ends_ms = candidate.eta_dropoff_ms
     assert why_not(driver("d", until_ms=ends_ms), need()) is None
     assert why_not(driver("d", until_ms=ends_ms - 1), need()) == "block_ends_too_soon"
 
 
-def test_a_market_may_want_a_margin_before_the_end_of_a_block() -> None:
+def test_block_margin_is_kept() -> None:
     (candidate,) = matcher(near("d")).rank(need())
     policy = replace(POLICY, block_margin_s=600.0)
     for early_ms, eligible in ((600_000, True), (599_999, False)):
@@ -86,32 +86,32 @@ def test_a_market_may_want_a_margin_before_the_end_of_a_block() -> None:
         assert found.eligible is eligible
 
 
-def test_waiting_for_the_parcel_uses_up_the_block_too() -> None:
+def test_waiting_for_the_parcel_counts_towards_the_block() -> None:
     late = need(ready_ms=NOW_MS + HOUR_MS)
     assert why_not(driver("d", until_ms=NOW_MS + HOUR_MS), late) == "block_ends_too_soon"
 
 
 @pytest.mark.parametrize("outcome", sorted(NOT_ASKED_AGAIN))
-def test_who_turned_the_job_down_is_never_asked_again(outcome: Outcome) -> None:
+def test_driver_who_declined_is_never_asked_again(outcome: Outcome) -> None:
     assert why_not(driver("d"), need(), turn("d", outcome, ago_ms=24 * HOUR_MS)) == "asked_before"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.WITHDRAWN, Outcome.ACCEPTED])
-def test_who_said_nothing_against_it_may_be_asked_again(outcome: Outcome) -> None:
+def test_driver_who_did_not_decline_may_be_asked_again(outcome: Outcome) -> None:
     assert why_not(driver("d"), need(), turn("d", outcome)) is None
 
 
-def test_who_did_not_acknowledge_may_be_asked_again_after_a_minute() -> None:
+def test_unacknowledged_driver_may_be_asked_after_a_minute() -> None:
     assert why_not(driver("d"), need(), turn("d", "unacknowledged", 59_999)) == "asked_before"
     assert why_not(driver("d"), need(), turn("d", "unacknowledged", 60_000)) is None
 
 
-def test_one_driver_s_turn_bars_nobody_else() -> None:
+def test_one_drivers_decline_bars_no_other() -> None:
     ranking = matcher(near("a"), near("b")).rank(need(), (turn("a", "declined"),))
     assert [(c.driver, c.why_not) for c in ranking] == [("b", None), ("a", "asked_before")]
 
 
-def test_the_way_to_the_gate_with_the_shorter_walk_counts() -> None:
+def test_travel_goes_to_the_gate_with_the_shorter_walk() -> None:
     lego = MALL.gates[MALL.stores["lego"].gate]
     macys = MALL.gates[MALL.stores["macys"].gate]
     assert lego != macys
@@ -132,7 +132,7 @@ def test_the_way_to_the_gate_with_the_shorter_walk_counts() -> None:
         assert candidate.terms[0] == ("travel", way_s)
 
 
-def test_times_add_up_from_the_road_to_the_door() -> None:
+def test_times_add_up_from_travel_to_drop_off() -> None:
     policy = MarketPolicy(store_dwell_s=100, dropoff_dwell_s=50)
     stores = ("lego", "macys")
     (candidate,) = matcher(near("d"), policy=policy).rank(need(stores=stores))
@@ -146,7 +146,7 @@ def test_times_add_up_from_the_road_to_the_door() -> None:
     assert candidate.eta_dropoff_ms == candidate.eta_pickup_ms + int(haul_s * 1000)
 
 
-def test_one_store_is_walked_to_and_back() -> None:
+def test_single_store_is_walked_to_and_back() -> None:
     policy = MarketPolicy(store_dwell_s=100, dropoff_dwell_s=50)
     (candidate,) = matcher(near("d"), policy=policy).rank(need(stores=("lego",)))
     gate, walk_s = MALL.gates[candidate.gate], MALL.stores["lego"].walk_s
@@ -156,7 +156,7 @@ def test_one_store_is_walked_to_and_back() -> None:
     assert candidate.eta_dropoff_ms == candidate.eta_pickup_ms + int((walk_s + haul_s) * 1000)
 
 
-def test_what_is_ready_later_is_collected_later_and_the_rest_meanwhile() -> None:
+def test_late_store_is_collected_last() -> None:
     policy = MarketPolicy(store_dwell_s=60)
     late_ms = NOW_MS + 2 * HOUR_MS
     for ready_ms in ((NOW_MS, late_ms), (late_ms, NOW_MS)):
@@ -183,13 +183,13 @@ def test_driver_whose_own_tour_ends_after_expiry_is_too_late() -> None:
         assert (later.driver, later.why_not) == ("later", why_not)
 
 
-def test_nobody_picks_up_before_the_parcel_is_ready() -> None:
+def test_pickup_is_not_before_the_parcel_is_ready() -> None:
     ready_ms = NOW_MS + 2 * HOUR_MS
     (candidate,) = matcher(near("d")).rank(need(ready_ms=ready_ms))
     assert candidate.eta_pickup_ms == ready_ms
 
 
-def test_a_cost_is_the_sum_of_its_terms_and_each_has_its_weight() -> None:
+def test_cost_is_the_sum_of_its_weighted_terms() -> None:
     weights = CostWeights(
         idle=0.5, idle_limit_s=100, recent_decline_s=7, slack=2, slack_s=10 * 3600, acceptance=1
     )
@@ -214,11 +214,11 @@ def test_a_cost_is_the_sum_of_its_terms_and_each_has_its_weight() -> None:
     ],
     ids=["nearer", "longer without a job", "fewer declines", "refuses less"],
 )
-def test_the_cheaper_driver_comes_first(better: object, worse: object) -> None:
+def test_cheaper_driver_comes_first(better: object, worse: object) -> None:
     assert names(matcher(worse, better).rank(need())) == ["a", "b"]  # type: ignore[arg-type]
 
 
-def test_those_who_cannot_come_last_by_distance_and_say_why() -> None:
+def test_ineligible_drivers_come_last_with_reasons() -> None:
     weak = vehicle(max_weight_g=10)
     ranking = matcher(
         near(driver("far", vehicle=weak), 3_000),
@@ -230,33 +230,33 @@ def test_those_who_cannot_come_last_by_distance_and_say_why() -> None:
     assert [c.distance_m for c in ranking] == [9_000, 100, 3_000]
 
 
-def test_a_ranking_and_an_offer_are_bounded() -> None:
+def test_ranking_and_offer_are_bounded() -> None:
     crowd = [near(f"d{i:03}", 100 + 10 * i) for i in range(RANKING_DEPTH + 50)]
     ranking = matcher(*reversed(crowd)).rank(need())
     assert names(ranking) == [f"d{i:03}" for i in range(RANKING_DEPTH)]
     assert names(offerable(ranking)) == names(ranking)[:OFFER_DEPTH]
 
 
-def test_an_offer_carries_only_those_who_can() -> None:
+def test_offer_has_eligible_drivers_only() -> None:
     ranking = matcher(near("a"), near(driver("b", vehicle=vehicle(max_weight_g=1)))).rank(need())
     assert names(offerable(ranking)) == ["a"]
     assert offerable(()) == ()
 
 
-def test_a_store_that_the_mall_does_not_have_is_an_error_of_that_job_alone() -> None:
+def test_unknown_store_raises_for_its_job_only() -> None:
     matching = matcher(near("a"), near("b"))
     with pytest.raises(KeyError):
         matching.plan(waiting("bad", need=need(stores=("no-such-store",))))
     assert names(matching.plan(waiting("good"))) == ["a", "b"]
 
 
-def test_a_round_of_many_jobs_asks_each_driver_once_before_any_twice() -> None:
+def test_round_asks_each_driver_once_before_any_twice() -> None:
     matching = matcher(near("a", 1_000), near("b", 2_000), near("c", 3_000))
     firsts = [matching.plan(waiting(f"job{i}"))[0].driver for i in range(4)]
     assert firsts == ["a", "b", "c", "a"]
 
 
-def test_those_spoken_for_come_behind_the_free_and_before_those_who_cannot() -> None:
+def test_reserved_drivers_rank_between_free_and_ineligible() -> None:
     weak = driver("weak", vehicle=vehicle(max_weight_g=10))
     matching = matcher(near("a", 1_000), near("b", 2_000), near(weak, 10))
     matching.plan(waiting("first"))
@@ -281,7 +281,7 @@ def rounds(draw: st.DrawFn) -> tuple[list[Driver], list[int], list[Waiting]]:
 
 
 @given(rounds())
-def test_a_plan_spreads_first_choices_as_well_as_going_by_the_queue_can(
+def test_plan_spreads_first_choices_in_queue_order(
     case: tuple[list[Driver], list[int], list[Waiting]],
 ) -> None:
     """By brute force over all ways to serve the jobs: each in its order gets the cheapest driver
@@ -322,7 +322,7 @@ def test_a_plan_spreads_first_choices_as_well_as_going_by_the_queue_can(
 
 
 @given(rounds())
-def test_a_ranking_names_every_driver_once_in_order(
+def test_ranking_has_every_driver_once_in_order(
     case: tuple[list[Driver], list[int], list[Waiting]],
 ) -> None:
     fleet, away_m, jobs = case
@@ -335,7 +335,7 @@ def test_a_ranking_names_every_driver_once_in_order(
         assert [c.eligible for c in ranking] == sorted((c.eligible for c in ranking), reverse=True)
 
 
-def test_an_unreachable_time_of_a_market_is_its_own() -> None:
+def test_unreachable_time_follows_the_policy() -> None:
     policy = MarketPolicy(unreachable_s=5)
     asked = (turn("d", "unacknowledged", 5_000),)
     assert matcher(near("d"), policy=policy).rank(need(), asked)[0].eligible
@@ -343,7 +343,7 @@ def test_an_unreachable_time_of_a_market_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_ranking_is_as_if_everybody_had_been_priced(seed: int) -> None:
+def test_pruned_ranking_equals_the_full_ranking(seed: int) -> None:
     drawn = Random(seed)
     crowd = [
         near(

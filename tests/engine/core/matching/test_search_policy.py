@@ -1,4 +1,4 @@
-"""The ladder: where a search starts, how it widens, when a job ends and with which reason."""
+"""The search: where it starts, how it widens, when a job ends and with which reason."""
 
 import pytest
 from hypothesis import given
@@ -41,47 +41,41 @@ POLICY = MarketPolicy(
 SOMEBODY: tuple[RankedDriver, ...] = matcher(near("d")).rank(need())
 
 
-def test_a_first_search_starts_at_the_initial_radius() -> None:
+def test_first_search_starts_at_the_initial_radius() -> None:
     assert first_search(None, POLICY) == Search(1_500, 16, JOBS_AT_FIRST)
 
 
 @pytest.mark.parametrize(
     ("needed_m", "radius_m"), [(2_000, 3_000), (0, 100), (10, 100), (19_000, 20_000)]
 )
-def test_the_next_one_starts_a_little_beyond_what_the_last_one_needed(
-    needed_m: float, radius_m: float
-) -> None:
+def test_next_search_starts_beyond_the_radius_last_needed(needed_m: float, radius_m: float) -> None:
     assert first_search(needed_m, POLICY).radius_m == radius_m
 
 
-def test_a_search_never_starts_with_more_drivers_than_the_cap() -> None:
+def test_search_starts_within_the_driver_cap() -> None:
     assert first_search(None, MarketPolicy(candidates=64, max_candidates=8)).drivers == 8
 
 
 @pytest.mark.parametrize(
     ("jobs", "drivers"), [(1, None), (8, None), (9, 18), (40, 80), (64, 100), (500, 100)]
 )
-def test_there_are_two_drivers_for_each_waiting_job_within_the_cap(
-    jobs: int, drivers: int | None
-) -> None:
+def test_search_has_two_drivers_a_job_within_the_cap(jobs: int, drivers: int | None) -> None:
     wide = wide_enough(Search(1_500, 16), jobs, POLICY)
     assert (wide.drivers if wide else None) == drivers
 
 
-def test_a_search_that_has_the_cap_is_wide_enough() -> None:
+def test_search_at_the_cap_is_wide_enough() -> None:
     assert wide_enough(Search(1_500, 100), 500, POLICY) is None
 
 
-def test_a_fruitless_search_doubles_its_drivers() -> None:
+def test_fruitless_search_doubles_its_drivers() -> None:
     search = Search(1_500, 16, 64)
     assert widened(search, POLICY, more_drivers=True) == Search(1_500, 32, 64)
     assert widened(search, POLICY, more_drivers=False) is None
 
 
 @given(drivers=st.integers(1, 1024), most=st.integers(1, 1024), more=st.booleans())
-def test_widening_ends_after_few_steps_and_within_the_cap(
-    drivers: int, most: int, *, more: bool
-) -> None:
+def test_widening_ends_within_the_cap(drivers: int, most: int, *, more: bool) -> None:
     policy = MarketPolicy(max_candidates=most)
     search: Search | None = Search(1_500, min(drivers, most))
     for _ in range(12):
@@ -96,17 +90,17 @@ LATE_MS = need().expires_ms
 
 
 @pytest.mark.parametrize("ms", [NOW_MS, LATE_MS - 1])
-def test_a_job_goes_on_until_it_expires(ms: int) -> None:
+def test_job_continues_until_it_expires(ms: int) -> None:
     assert end_reason(waiting(asked=(turn("d", "declined"),)), SOMEBODY, ms, POLICY) is None
 
 
-def test_a_job_ends_when_its_attempts_are_spent() -> None:
+def test_job_ends_when_attempts_are_used_up() -> None:
     assert end_reason(waiting(attempt=2), SOMEBODY, NOW_MS, POLICY) is None
     spent = end_reason(waiting(attempt=3), SOMEBODY, NOW_MS, POLICY)
     assert spent is JobReason.TOO_MANY_ATTEMPTS
 
 
-def test_the_reason_says_what_was_lacking() -> None:
+def test_end_reason_names_what_was_missing() -> None:
     held = waiting(held_until_ms=LATE_MS + 1)
     unready = waiting(need=need(ready_ms=LATE_MS + 1))
     asked = waiting(asked=(turn("d", "unacknowledged"),))
@@ -117,7 +111,7 @@ def test_the_reason_says_what_was_lacking() -> None:
     assert end_reason(unready, SOMEBODY, LATE_MS, POLICY) is JobReason.NOT_READY_IN_TIME
 
 
-def test_a_job_looks_for_a_driver_so_early_that_one_is_there_when_it_is_ready() -> None:
+def test_search_begins_so_that_a_driver_arrives_when_ready() -> None:
     # Three minutes on the way, after two offers of 30 s.
     lead_ms = 180_000 + 60_000
     ready_ms = NOW_MS + 3_600_000
@@ -125,7 +119,7 @@ def test_a_job_looks_for_a_driver_so_early_that_one_is_there_when_it_is_ready() 
 
 
 @pytest.mark.parametrize("in_ms", [-1_000, 0, 1_000, 240_000])
-def test_a_job_that_is_ready_soon_looks_at_once(in_ms: int) -> None:
+def test_job_ready_soon_searches_at_once(in_ms: int) -> None:
     assert first_look_ms(NOW_MS + in_ms, NOW_MS, 180.0, POLICY) == NOW_MS
 
 
@@ -144,14 +138,14 @@ def test_a_job_that_is_ready_soon_looks_at_once(in_ms: int) -> None:
         ("unsafe", NOW_MS + 5, None),
     ],
 )
-def test_how_long_a_report_holds_parcels(
+def test_report_holds_parcels_for_a_limited_time(
     kind: str, until_ms: int | None, held_ms: int | None
 ) -> None:
     assert held_until_ms(kind, until_ms, NOW_MS) == held_ms
 
 
 class TestTheLadder:
-    def test_each_round_has_its_rung_and_the_last_stays(self) -> None:
+    def test_each_round_has_its_rung_and_the_last_repeats(self) -> None:
         rungs = read_rungs(["sequential", "staggered 3/7.5", "broadcast"])
         of_each = [rung_at(rungs, attempt) for attempt in range(5)]
         assert [(rung.drivers, rung.gap_ms) for rung in of_each] == [
@@ -160,7 +154,7 @@ class TestTheLadder:
             *[(MOST_STAGGERED, 0)] * 3,
         ]
 
-    def test_one_driver_at_a_time_is_no_staggering(self) -> None:
+    def test_sequential_rungs_are_not_staggered(self) -> None:
         assert staggered_rungs(["sequential", "sequential"]) is None
         assert staggered_rungs(["sequential", "broadcast"]) == (Rung(), Rung(MOST_STAGGERED))
 
@@ -175,7 +169,7 @@ class TestTheLadder:
             ("staggered 3/601", "from 0.1 to 600 seconds apart"),
         ],
     )
-    def test_a_rung_that_is_none_says_why(self, text: str, why: str) -> None:
+    def test_invalid_rung_is_explained(self, text: str, why: str) -> None:
         with pytest.raises(ValueError, match=why):
             read_rungs([text])
         with pytest.raises(ValueError, match="no rung"):

@@ -1,4 +1,4 @@
-"""What a ranking will ask for, and a table as a source of travel times."""
+"""What a round requests, and a matrix as a source of travel times."""
 
 import random
 from dataclasses import replace
@@ -37,7 +37,7 @@ def some(count: int, seed: int) -> list[tuple[float, float]]:
     return [(33 + dice.random(), -112 + dice.random()) for _ in range(count)]
 
 
-def test_what_was_told_is_answered_and_the_rest_is_anothers() -> None:
+def test_known_pairs_are_answered_and_others_delegated() -> None:
     froms, tos = some(4, 1), some(3, 2)
     slow, fast = StraightLine(1.3, 5.0), StraightLine(1.3, 50.0)
     table = told([MatrixRequest(tuple(froms), tuple(tos))], slow, fast)
@@ -57,7 +57,7 @@ def test_what_was_told_is_answered_and_the_rest_is_anothers() -> None:
     assert table.matrix(Points.of([]), Points.of(tos), NOW_MS).shape == (0, 3)
 
 
-def test_a_round_asks_for_nothing_that_it_was_not_told() -> None:
+def test_round_needs_only_requested_pairs() -> None:
     drivers = [near(f"d{number}", 200.0 * number) for number in range(6)]
     needs = [need(), need(lat=33.35), need(stores=("lego",), lat=33.36)]
     table = told(requests_of_round(MALL, drivers, needs), TRAVEL, Nobody())
@@ -68,7 +68,7 @@ def test_a_round_asks_for_nothing_that_it_was_not_told() -> None:
         assert [it.eta_s for it in ranked] == [it.eta_s for it in plain]
 
 
-def test_a_job_of_several_stores_may_begin_at_any_of_their_gates() -> None:
+def test_request_has_the_gates_of_all_stores() -> None:
     stores = list(MALL.stores.values())
     other = next(store for store in stores if store.gate != MALL.stores["lego"].gate)
     drivers = [near(f"d{number}", 300.0 * number) for number in range(4)]
@@ -80,7 +80,7 @@ def test_a_job_of_several_stores_may_begin_at_any_of_their_gates() -> None:
         assert [(it.gate, it.eta_s) for it in ranked] == [(it.gate, it.eta_s) for it in plain]
 
 
-def test_a_batch_asks_for_nothing_that_it_was_not_told() -> None:
+def test_batch_needs_only_requested_pairs() -> None:
     # Ready in waves: a driver is planned for a second job after its first.
     jobs = [
         BatchJob(
@@ -103,7 +103,7 @@ def test_a_batch_asks_for_nothing_that_it_was_not_told() -> None:
     ]
 
 
-def test_a_job_that_cannot_be_asks_for_nothing() -> None:
+def test_unknown_store_requests_nothing() -> None:
     broken = need(stores=("nowhere",))
     assert all(
         it.tos == ((need().lat, need().lon),) or it.froms
@@ -114,7 +114,7 @@ def test_a_job_that_cannot_be_asks_for_nothing() -> None:
     assert [it for it in requests_of_batch([job], []) if it.tos] == []
 
 
-def test_places_are_asked_for_once() -> None:
+def test_places_are_requested_once() -> None:
     twice = [near("d"), near("e")]
     (to_gate, to_door) = requests_of_round(MALL, twice, [need(), replace(need(), priority=1)])
     assert (len(to_gate.froms), len(to_gate.tos), len(to_door.tos)) == (1, 1, 1)

@@ -30,7 +30,7 @@ def test_straight_line_is_distance_by_circuity_over_speed() -> None:
     assert eta.seconds(*MALL, *MALL, NOON_UTC_MS) == 0
 
 
-def test_the_speed_of_the_local_hour_counts() -> None:
+def test_speed_of_the_local_hour_applies() -> None:
     slow_at_five = tuple(5.0 if hour == 5 else 20.0 for hour in range(24))
     eta = StraightLine(speed_by_hour=slow_at_five, time_zone="America/Phoenix")
     at_five = eta.seconds(33.40, -111.90, *MALL, NOON_UTC_MS)
@@ -40,7 +40,7 @@ def test_the_speed_of_the_local_hour_counts() -> None:
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"])
-def test_an_hour_is_that_of_the_zone_at_any_moment(zone: str) -> None:
+def test_local_hour_follows_the_time_zone(zone: str) -> None:
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
     speed = SpeedByHour(9.0, tuple(float(hour + 1) for hour in range(24)), zone)
@@ -64,7 +64,7 @@ def test_an_hour_is_that_of_the_zone_at_any_moment(zone: str) -> None:
         (1.3, 10.0, (1.0,) * 23 + (math.nan,)),
     ],
 )
-def test_figures_that_cannot_be_are_refused(
+def test_invalid_speeds_and_circuity_are_refused(
     circuity: float, speed_mps: float, table: tuple[float, ...]
 ) -> None:
     with pytest.raises(ValueError, match=r"circuity|speed"):
@@ -75,7 +75,7 @@ def test_figures_that_cannot_be_are_refused(
     "source",
     [StraightLine(1.3, 9.0), StraightLine(1.2, 9.0, tuple(map(float, range(1, 25)))), Metres()],
 )
-def test_the_matrix_is_the_same_as_pair_by_pair(source: TravelTime) -> None:
+def test_matrix_equals_single_pairs(source: TravelTime) -> None:
     dice = random.Random(4)
     places = [(33 + dice.uniform(-0.2, 0.2), -112 + dice.uniform(-0.2, 0.2)) for _ in range(6)]
     froms, tos = places[:2], places[2:]

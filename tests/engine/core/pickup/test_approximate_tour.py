@@ -1,4 +1,4 @@
-"""What visits take near enough, against the best ways through the stores."""
+"""Approximate visit times against the best tours."""
 
 import random
 
@@ -18,12 +18,12 @@ def best_s(stores: list[str]) -> float:
 
 
 @pytest.mark.parametrize("store", MALL.stores)
-def test_one_store_is_a_walk_there_and_back(store: str) -> None:
+def test_single_store_is_a_walk_there_and_back(store: str) -> None:
     there_s, back_s = VISITS.visit_s([store])
     assert (there_s, back_s) == (MALL.stores[store].walk_s + 120.0, MALL.stores[store].walk_s)
 
 
-def test_it_is_a_way_that_one_can_walk_and_little_longer_than_the_best() -> None:
+def test_tour_is_feasible_and_close_to_the_best() -> None:
     dice = random.Random(1)
     for _ in range(60):
         stores = dice.sample([*MALL.stores], dice.randint(2, 9))
@@ -32,22 +32,22 @@ def test_it_is_a_way_that_one_can_walk_and_little_longer_than_the_best() -> None
         assert best_s(stores) - 0.02 <= visit_s <= 1.15 * best_s(stores)
 
 
-def test_a_store_counts_once_in_whatever_order() -> None:
+def test_store_counts_once_in_any_order() -> None:
     assert VISITS.visit_s(["lego", "apple", "lego"]) == VISITS.visit_s(["apple", "lego"])
 
 
-def test_counters_of_their_own() -> None:
+def test_service_times_differ_by_store() -> None:
     slow = ApproximateTour(MALL, lambda _mall, store: 300.0 if store == "apple" else 120.0)
     assert slow.visit_s(["apple"])[0] - VISITS.visit_s(["apple"])[0] == 180.0
     assert slow.visit_s(["lego"]) == VISITS.visit_s(["lego"])
 
 
-def test_a_store_of_another_mall_is_told() -> None:
+def test_unknown_store_raises() -> None:
     with pytest.raises(KeyError):
         VISITS.visit_s(["nowhere"])
 
 
-def test_a_visit_to_whatever_stores_is_as_long_as_most_are() -> None:
+def test_mean_visit_is_near_the_mean_of_random_visits() -> None:
     dice = random.Random(2)
     for count in (1, 2, 6, 12):
         visits_s = [sum(VISITS.visit_s(dice.choices([*MALL.stores], k=count))) for _ in range(200)]

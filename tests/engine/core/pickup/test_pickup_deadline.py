@@ -1,4 +1,4 @@
-"""By when parcels must be in hand, who is too late for that, and which opening a job waits for."""
+"""Pickup deadlines, drivers who are too late for them, and moves to another opening."""
 
 from dataclasses import replace
 from datetime import date, datetime
@@ -81,7 +81,7 @@ def test_walk_and_counter_count_towards_closing() -> None:
 
 
 @pytest.mark.finding("D2")
-def test_parcel_that_is_ready_at_the_last_minute_may_be_waited_for() -> None:
+def test_parcel_ready_at_the_last_minute_may_be_waited_for() -> None:
     now_ms = CLOSES - 40 * MINUTE_MS
     assert ranked(MALL, need(now_ms, ready_ms=CLOSES), now_ms, 500).why_not is not None
     assert ranked(MALL, need(now_ms, ready_ms=CLOSES - 1), now_ms, 500).eligible
@@ -89,7 +89,7 @@ def test_parcel_that_is_ready_at_the_last_minute_may_be_waited_for() -> None:
 
 @pytest.mark.finding("D2")
 @pytest.mark.parametrize(("before_min", "planned"), [(10, False), (40, True)])
-def test_batch_plans_nobody_who_is_late_for_pickup(before_min: int, planned: bool) -> None:
+def test_batch_plans_no_driver_late_for_pickup(before_min: int, planned: bool) -> None:
     now_ms = CLOSES - before_min * MINUTE_MS
     at = makers.near("ann", 8_000).position
     driver = BatchDriver(makers.driver("ann"), at.lat, at.lon)
@@ -128,7 +128,7 @@ def test_add_on_that_would_be_collected_after_closing_stays() -> None:
 
 
 @pytest.mark.finding("D2")
-def test_job_is_held_for_company_no_longer_than_closing_allows() -> None:
+def test_job_is_held_no_longer_than_closing_allows() -> None:
     now_ms = CLOSES - 3 * HOUR_MS
     policy = MarketPolicy(max_run_jobs=4, hold_max_s=12 * 3_600.0, hold_margin_s=600.0)
     job = makers.waiting(need=need(now_ms))
@@ -153,7 +153,7 @@ def test_job_is_held_for_company_no_longer_than_closing_allows() -> None:
         ("2026-11-25T20:59", "2026-11-27T06:00"),  # past a holiday
     ],
 )
-def test_job_moves_when_nobody_at_the_gate_could_collect_it(now: str, opens: str | None) -> None:
+def test_job_moves_if_no_driver_at_the_gate_can_collect_it(now: str, opens: str | None) -> None:
     now_ms = local_ms(now)
     what = makers.need(now_ms, deadline_ms=now_ms + 72 * HOUR_MS)
     moved = at_next_opening(MALL, what, 270_000, now_ms)
@@ -224,7 +224,7 @@ zones = st.sampled_from(("America/Phoenix", "America/New_York", "Asia/Kathmandu"
     away_m=st.floats(0, 20_000),
     stores=st.sampled_from((("lego",), ("lego", "apple"))),
 )
-def test_nobody_is_late_and_no_job_dies_before_an_opening(
+def test_no_late_pickup_and_no_job_ends_before_an_opening(
     week: list[str],
     zone: str,
     now_min: int,

@@ -1,4 +1,4 @@
-"""What a visit asks of whoever comes: service_times as they are told, one way for several jobs."""
+"""Pickup plans: service times of stores, and one tour for several jobs."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ TOLD = replace(MALL, stores={**MALL.stores, "lego": SLOW})
 SERVICE_TIME = service_times({MALL.id: TOLD}, 120.0)
 
 
-def test_a_counter_takes_what_its_places_file_tells() -> None:
+def test_service_time_comes_from_the_places_file() -> None:
     assert SERVICE_TIME(MALL.id, "lego") == 300
     assert SERVICE_TIME(MALL.id, "apple") == 120
     slow, usual = (
@@ -24,7 +24,7 @@ def test_a_counter_takes_what_its_places_file_tells() -> None:
         SERVICE_TIME(MALL.id, "nowhere")
 
 
-def test_slow_counters_change_the_order_where_others_must_be_waited_for() -> None:
+def test_slow_counter_changes_the_order_of_stores() -> None:
     """Who waits for one store anyway does the slow counter first."""
     both = need(
         stores=("apple", "lego"), store_ready_ms=(NOW_MS + 600_000, NOW_MS), ready_ms=NOW_MS
@@ -33,7 +33,7 @@ def test_slow_counters_change_the_order_where_others_must_be_waited_for() -> Non
     assert tour.order == (1, 0)
 
 
-def test_several_jobs_are_one_visit_to_each_store() -> None:
+def test_run_visits_each_store_once() -> None:
     jobs = [need(), need(stores=("apple",)), need(ready_ms=NOW_MS + 3_600_000)]
     tour = run_tour(TOLD, jobs, SERVICE_TIME, NOW_MS)
     assert len(tour.order) == 2
@@ -42,7 +42,7 @@ def test_several_jobs_are_one_visit_to_each_store() -> None:
     assert alone == job_tour(TOLD, jobs[0], SERVICE_TIME, NOW_MS)
 
 
-def test_who_has_parked_starts_from_there() -> None:
+def test_parked_driver_starts_at_its_gate() -> None:
     jobs = [need(), need(stores=("apple",))]
     here = run_tour(TOLD, jobs, SERVICE_TIME, NOW_MS, "south")
     assert here.gate == "south"

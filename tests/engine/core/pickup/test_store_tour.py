@@ -1,4 +1,4 @@
-"""The order of collection against trying every order."""
+"""The order of stores against trying every order."""
 
 import random
 from functools import cache
@@ -76,7 +76,7 @@ stores = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(stores, st.data())
-def test_no_order_is_back_sooner_nor_shorter_at_the_same_time(
+def test_no_order_is_back_sooner_or_equally_soon_and_shorter(
     placed: list[tuple[str, int, int]], data: st.DataObject
 ) -> None:
     walks = mall_of(*placed)
@@ -107,7 +107,7 @@ def test_no_order_is_back_sooner_nor_shorter_at_the_same_time(
 
 @settings(max_examples=100, deadline=None)
 @given(stores, st.data())
-def test_the_way_of_one_who_is_done_by_then_is_the_shortest_such(
+def test_tour_done_by_a_time_is_the_shortest_such(
     placed: list[tuple[str, int, int]], data: st.DataObject
 ) -> None:
     walks = mall_of(*placed)
@@ -174,7 +174,7 @@ def test_ten_stores_are_solved_exactly(seed: int) -> None:
     assert back_ms(walks, tour.gate, calls, tour.order, 600_000) == expected
 
 
-def test_more_than_ten_are_all_visited() -> None:
+def test_more_than_ten_stores_are_all_visited() -> None:
     walks = mall_of(*[("north", 1, 10 * number) for number in range(14)])
     calls = [Call(str(n), 0, 1_000) for n in range(14)]
     tour = best_tour(walks, ["north"], calls, 0)
@@ -182,31 +182,31 @@ def test_more_than_ten_are_all_visited() -> None:
     assert isinstance(tour, Tour)
 
 
-def test_nobody_stands_before_a_store_that_is_not_ready_when_another_is() -> None:
+def test_driver_visits_ready_stores_before_waiting() -> None:
     walks = mall_of(("north", 1, 60), ("north", 1, 120))
     near_but_late = [Call("0", 600_000, 0), Call("1", 0, 0)]
     assert best_tour(walks, ["north"], near_but_late, 0).order == (1, 0)
     assert best_tour(walks, ["north"], near_but_late, 900_000).collect_ms == 135_000
 
 
-def test_the_gate_is_that_with_the_shorter_walk() -> None:
+def test_gate_has_the_shorter_walk() -> None:
     walks = mall_of(("north", 1, 120), ("south", 1, 30), ("south", 2, 90))
     calls = [Call(str(number), 0, 0) for number in range(3)]
     assert best_tour(walks, ["north", "south", "south"], calls, 0).gate == "south"
 
 
-def test_nothing_to_collect_is_no_tour() -> None:
+def test_no_calls_raise() -> None:
     with pytest.raises(ValueError, match="nothing to collect"):
         best_tour(mall_of(), ["north"], [], 0)
 
 
-def test_the_walk_from_its_own_gate_is_the_file_s() -> None:
+def test_walk_from_the_own_gate_is_exact() -> None:
     for mall in Places.load().malls.values():
         for store in mall.stores.values():
             assert mall.walks.from_gate_s(store.gate, store.id) == store.walk_s
 
 
-def test_walks_go_there_and_back_and_no_detour_is_shorter() -> None:
+def test_walks_are_symmetric_and_obey_the_triangle_rule() -> None:
     mall = Places.load().mall("chandler-fashion-center")
     walks, names = mall.walks, list(mall.stores)
     for a in names:
@@ -224,6 +224,6 @@ def test_walks_go_there_and_back_and_no_detour_is_shorter() -> None:
                 )
 
 
-def test_another_floor_takes_its_time() -> None:
+def test_another_floor_adds_time() -> None:
     walks = mall_of(("north", 1, 90), ("north", 2, 120))
     assert walks.between_s("0", "1") == NEXT_DOOR_S + FLOOR_S

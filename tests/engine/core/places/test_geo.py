@@ -39,7 +39,7 @@ def _away(lat: float, lon: float, bearing: float, metres: float) -> tuple[float,
 
 @pytest.mark.parametrize(("metres", "bound"), [(1_000, 0.0001), (25_000, 0.001)])
 @given(lat=latitudes, bearing=bearings)
-def test_local_plane_keeps_its_stated_error(
+def test_local_plane_is_within_its_stated_error(
     metres: float, bound: float, lat: float, bearing: float
 ) -> None:
     there = _away(lat, -112.0, bearing, metres)
@@ -53,7 +53,7 @@ def test_haversine_is_within_its_stated_error(lat: float, bearing: float) -> Non
     assert haversine_m(lat, 20.0, *there) == pytest.approx(chord_m(lat, 20.0, *there), rel=0.006)
 
 
-def test_the_date_line_is_no_wall() -> None:
+def test_distance_across_the_date_line_is_short() -> None:
     across_m = haversine_m(36, 179.99, 36, -179.99)
     assert across_m == pytest.approx(1_799, rel=0.001)
 
@@ -62,7 +62,7 @@ def test_antipodes_have_a_distance() -> None:
     assert haversine_m(33.3, -111.9, -33.3, 68.1) == pytest.approx(math.pi * 6_371_008.8)
 
 
-def test_the_plane_in_a_batch_is_the_plane_one_by_one() -> None:
+def test_batch_projection_equals_single_points() -> None:
     plane = LocalPlane(36.1, -115.2)
     x, y = plane.xy_batch([36.2, 36.0], [-115.1, -115.3])
     assert [(x[0], y[0]), (x[1], y[1])] == [plane.xy(36.2, -115.1), plane.xy(36.0, -115.3)]
@@ -74,7 +74,7 @@ def test_coarse_rounds_to_five_thousandths() -> None:
 
 
 @given(lat=st.floats(-90, 90), lon=st.floats(-180, 180))
-def test_coarse_moves_a_point_by_half_a_step_at_most(lat: float, lon: float) -> None:
+def test_coarse_moves_a_point_by_at_most_half_a_step(lat: float, lon: float) -> None:
     rounded = coarse(lat, lon)
     assert abs(rounded[0] - lat) <= 0.0025 + 1e-9
     assert abs(rounded[1] - lon) <= 0.0025 + 1e-9

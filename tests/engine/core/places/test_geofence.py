@@ -1,4 +1,4 @@
-"""When a driver is at a mall, fix by fix."""
+"""Arrival at a mall and departure from it, fix by fix."""
 
 from mallard_engine.core.places.geofence import OUTSIDE_FIXES, Change, Presence, Sighting
 from mallard_engine.core.places.markets import Places
@@ -18,7 +18,7 @@ def test_two_slow_fixes_at_the_place_are_an_arrival() -> None:
     assert presence.near(fix(8, speed_mps=1.0)) is None
 
 
-def test_one_fix_off_the_place_begins_anew() -> None:
+def test_one_fix_off_the_place_resets_the_count() -> None:
     presence = Presence("mall")
     assert presence.near(fix(0, speed_mps=0.0)) is None
     assert presence.near(fix(4, place_m=30, speed_mps=0.0)) is None
@@ -26,14 +26,14 @@ def test_one_fix_off_the_place_begins_anew() -> None:
     assert presence.near(fix(12, speed_mps=0.0)) is Change.ARRIVED
 
 
-def test_who_drives_past_does_not_arrive() -> None:
+def test_passing_driver_does_not_arrive() -> None:
     presence = Presence("mall")
     for second in range(0, 40, 4):
         assert presence.near(fix(second, speed_mps=12.0)) is None
     assert not presence.here
 
 
-def test_without_a_word_of_speed_the_way_between_fixes_tells_it() -> None:
+def test_missing_speed_is_computed_from_two_fixes() -> None:
     presence = Presence("mall")
     assert presence.near(fix(0, place_m=40, east_m=-60)) is None
     assert presence.near(fix(4, east_m=0)) is None  # 15 m/s
@@ -41,7 +41,7 @@ def test_without_a_word_of_speed_the_way_between_fixes_tells_it() -> None:
     assert presence.near(fix(12, east_m=8)) is Change.ARRIVED
 
 
-def test_one_fix_is_enough_where_nothing_tells_the_speed() -> None:
+def test_one_fix_suffices_without_any_speed() -> None:
     assert Presence("mall").near(fix(0)) is Change.ARRIVED
     presence = Presence("mall")
     assert presence.near(fix(0, place_m=60, east_m=-900)) is None
@@ -60,21 +60,21 @@ def test_only_three_fixes_in_a_row_outside_are_a_departure() -> None:
     assert presence.is_over
 
 
-def test_one_who_stands_still_is_believed_to_be_outside_only_later() -> None:
+def test_slow_driver_leaves_only_after_more_fixes() -> None:
     presence = Presence("mall")
     presence.near(fix(0))
     changes = [presence.outside(0.0) for _ in range(2 * OUTSIDE_FIXES)]
     assert changes == [None] * (2 * OUTSIDE_FIXES - 1) + [Change.LEFT]
 
 
-def test_one_who_never_was_there_leaves_nothing_behind() -> None:
+def test_driver_who_never_arrived_leaves_no_state() -> None:
     presence = Presence("mall")
     presence.near(fix(0, place_m=50, speed_mps=0.0))
     assert presence.outside() is None
     assert presence.is_over
 
 
-def test_the_place_is_the_outline_and_the_ground_of_the_gates() -> None:
+def test_place_is_the_outline_and_circles_around_gates() -> None:
     mall = Places.load().mall("chandler-fashion-center")
     assert mall.place_distance_m(mall.lat, mall.lon, 25.0) == 0
     for gate in mall.gates.values():

@@ -34,7 +34,7 @@ def _malls(places: Places) -> list[Mall]:
     return [mall for mall in places.malls.values() if mall.kind == "mall"]
 
 
-def test_the_markets_hold_their_malls_and_a_station_each(places: Places) -> None:
+def test_each_market_has_its_malls_and_a_station(places: Places) -> None:
     found = {market.id: set(market.malls) for market in places.markets.values()}
     assert found == {market: malls | {f"{market}-station"} for market, malls in MALLS.items()}
     for market in places.markets:
@@ -44,7 +44,7 @@ def test_the_markets_hold_their_malls_and_a_station_each(places: Places) -> None
         assert closes_at_ms(station.hours, SUNDAY_EVENING_MS) is None
 
 
-def test_every_mall_has_gates_stores_and_the_size_of_a_mall(places: Places) -> None:
+def test_every_mall_has_gates_stores_and_a_plausible_size(places: Places) -> None:
     for mall in _malls(places):
         assert len(mall.gates) >= 2
         assert 20 <= len(mall.stores) <= 40
@@ -54,7 +54,7 @@ def test_every_mall_has_gates_stores_and_the_size_of_a_mall(places: Places) -> N
     assert places.mall(CHANDLER).stores["lego"].name == "LEGO"
 
 
-def test_time_zones_are_those_of_the_states(places: Places) -> None:
+def test_time_zones_match_the_states(places: Places) -> None:
     zones = {mall.market: mall.time_zone for mall in places.malls.values()}
     assert zones == {
         "phoenix": "America/Phoenix",
@@ -70,7 +70,7 @@ def test_malls_open_on_sunday_noon_and_close_by_evening(places: Places) -> None:
     assert is_open(Places.load(opening_hours=False).mall(CHANDLER).hours, SUNDAY_EVENING_MS)
 
 
-def test_a_point_is_in_its_market_and_mall(places: Places) -> None:
+def test_point_is_in_its_market_and_mall(places: Places) -> None:
     for mall in places.malls.values():
         assert places.market_at(mall.lat, mall.lon) == mall.market
         assert places.market_of_mall(mall.id) is places.market(mall.market)
@@ -83,13 +83,13 @@ def test_a_point_is_in_its_market_and_mall(places: Places) -> None:
     assert not places.in_area("las-vegas", 33.3197, -111.8412)
 
 
-def test_the_boundary_counts_as_inside(places: Places) -> None:
+def test_boundary_counts_as_inside(places: Places) -> None:
     mall = places.mall(CHANDLER)
     lon, lat = mall.outline.exterior.coords[0]
     assert mall.holds(lat, lon)
 
 
-def test_distances_to_gates_in_a_batch_are_those_of_each(places: Places) -> None:
+def test_batch_gate_distances_equal_single_points(places: Places) -> None:
     mall = places.mall(CHANDLER)
     random = np.random.default_rng(7)
     lats, lons = random.uniform(33.298, 33.305, 200), random.uniform(-111.903, -111.894, 200)
@@ -100,7 +100,7 @@ def test_distances_to_gates_in_a_batch_are_those_of_each(places: Places) -> None
     assert mall.gate_distances_m_batch([], []).shape == (0, len(mall.gates))
 
 
-def test_the_nearest_gate_is_the_one_stood_at(places: Places) -> None:
+def test_nearest_gate_of_a_gates_position_is_itself(places: Places) -> None:
     for mall in places.malls.values():
         for gate in mall.gates.values():
             assert mall.nearest_gate(gate.lat, gate.lon) is gate
@@ -112,7 +112,7 @@ def test_polygons_are_lon_lat(places: Places) -> None:
     assert shapely.contains_xy(places.market("phoenix").area, -112.07, 33.45)
 
 
-def test_an_unknown_id_is_a_key_error(places: Places) -> None:
+def test_unknown_id_raises_key_error(places: Places) -> None:
     with pytest.raises(KeyError):
         places.mall("nowhere")
     with pytest.raises(KeyError):
@@ -129,21 +129,21 @@ def text() -> str:
     )
 
 
-def test_a_file_or_a_folder_may_be_named(tmp_path: Path, text: str) -> None:
+def test_places_load_from_a_file_or_folder(tmp_path: Path, text: str) -> None:
     file = tmp_path / "phoenix.toml"
     file.write_text(text, encoding="utf-8")
     for named in (file, tmp_path):
         assert set(Places.load([named]).markets) == {"phoenix"}
 
 
-def test_a_folder_without_files_is_an_error(tmp_path: Path) -> None:
+def test_folder_without_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PlacesError, match=r"no \.toml file"):
         Places.load([tmp_path])
     with pytest.raises(PlacesError, match=r"gone\.toml: cannot be read"):
         Places.load([tmp_path / "gone.toml"])
 
 
-def test_a_mall_belongs_to_one_market(tmp_path: Path, text: str) -> None:
+def test_mall_belongs_to_one_market(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.toml").write_text(text, encoding="utf-8")
     twin = tmp_path / "b.toml"
     twin.write_text(text, encoding="utf-8")
@@ -204,7 +204,7 @@ LEGO = r'\{ id = "lego".*\}'
         (r'("LEGO".*) }', r"\1, shelf = 2 }", f"mall {CHANDLER}: store lego: unknown field shelf"),
     ],
 )
-def test_a_wrong_entry_is_named(
+def test_invalid_entry_is_named(
     tmp_path: Path, text: str, pattern: str, replacement: str, message: str
 ) -> None:
     changed, count = re.subn(pattern, replacement, text, count=1)
@@ -234,7 +234,7 @@ def test_a_wrong_entry_is_named(
         (r'("LEGO".*) }', r"\1, shelf = 2 }"),
     ],
 )
-def test_wrong_entry_is_found_by_its_line(
+def test_invalid_entry_is_reported_with_its_line(
     tmp_path: Path, text: str, pattern: str, replacement: str
 ) -> None:
     where = re.search(pattern, text)
@@ -248,7 +248,7 @@ def test_wrong_entry_is_found_by_its_line(
     assert "\n" not in str(raised.value)
 
 
-def test_a_store_may_tell_what_its_counter_takes(tmp_path: Path, text: str) -> None:
+def test_store_may_give_its_service_time(tmp_path: Path, text: str) -> None:
     file = tmp_path / "phoenix.toml"
     file.write_text(re.sub(r'("LEGO".*) }', r"\1, handover_s = 300 }", text, count=1))
     stores = Places.load([file]).mall(CHANDLER).stores
@@ -256,7 +256,7 @@ def test_a_store_may_tell_what_its_counter_takes(tmp_path: Path, text: str) -> N
     assert stores["apple"].handover_s is None
 
 
-def test_a_mall_outside_its_market_is_named(tmp_path: Path, text: str) -> None:
+def test_mall_outside_its_market_is_named(tmp_path: Path, text: str) -> None:
     area = "area = [[-113.0, 33.0], [-112.5, 33.0], [-112.5, 33.5]]"
     changed = re.sub(r"(?s)area = \[\n.*?\n\]", area, text, count=1)
     file = tmp_path / "phoenix.toml"

@@ -31,7 +31,7 @@ def ms(text: str, time_zone: str = NEW_YORK, *, fold: int = 0) -> int:
     return int(local.timestamp() * 1000)
 
 
-def test_the_end_is_exclusive() -> None:
+def test_end_is_exclusive() -> None:
     hours = every_day("10:00-21:00")
     assert not is_open(hours, ms("2026-11-20T10:00") - 1)
     assert is_open(hours, ms("2026-11-20T10:00"))
@@ -39,13 +39,13 @@ def test_the_end_is_exclusive() -> None:
     assert not is_open(hours, ms("2026-11-20T21:00"))
 
 
-def test_the_hours_are_those_of_the_malls_own_zone() -> None:
+def test_hours_follow_the_malls_time_zone() -> None:
     at_ms = ms("2026-11-20T10:30")
     assert is_open(every_day("10:00-21:00"), at_ms)
     assert not is_open(every_day("10:00-21:00", "America/Los_Angeles"), at_ms)
 
 
-def test_closing_and_the_next_opening() -> None:
+def test_closing_time_and_next_opening() -> None:
     hours = every_day("10:00-21:00")
     assert closes_at_ms(hours, ms("2026-11-20T12:00")) == ms("2026-11-20T21:00")
     assert closes_at_ms(hours, ms("2026-11-20T22:00")) == ms("2026-11-21T21:00")
@@ -53,7 +53,7 @@ def test_closing_and_the_next_opening() -> None:
     assert next_opening_ms(hours, ms("2026-11-20T21:00")) == ms("2026-11-21T10:00")
 
 
-def test_summer_time_moves_the_opening_and_not_the_wall_clock() -> None:
+def test_daylight_saving_keeps_the_wall_clock() -> None:
     hours = every_day("01:00-05:00")
     begins, ends = ms("2027-03-14T01:00"), ms("2027-03-14T05:00")
     assert ends - begins == 3 * HOUR_MS
@@ -66,7 +66,7 @@ def test_summer_time_moves_the_opening_and_not_the_wall_clock() -> None:
     assert is_open(hours, ms("2026-11-01T01:30", fold=1))
 
 
-def test_ten_oclock_is_ten_oclock_on_the_day_summer_time_begins() -> None:
+def test_opening_is_right_on_the_day_daylight_saving_begins() -> None:
     hours = every_day("10:00-21:00")
     saturday, sunday = ms("2027-03-13T10:00"), ms("2027-03-14T10:00")
     assert sunday - saturday == 23 * HOUR_MS
@@ -74,13 +74,13 @@ def test_ten_oclock_is_ten_oclock_on_the_day_summer_time_begins() -> None:
     assert is_open(hours, sunday)
 
 
-def test_arizona_keeps_no_summer_time() -> None:
+def test_arizona_has_no_daylight_saving() -> None:
     hours = every_day("10:00-21:00", "America/Phoenix")
     before = next_opening_ms(hours, ms("2027-03-13T09:00", "America/Phoenix"))
     assert next_opening_ms(hours, before + 12 * HOUR_MS) - before == 24 * HOUR_MS
 
 
-def test_a_span_past_midnight_belongs_to_the_day_it_opens() -> None:
+def test_span_past_midnight_belongs_to_its_opening_day() -> None:
     friday_only = OpeningHours(NEW_YORK, ((), (), (), (), parse_spans("18:00-02:00"), (), ()))
     assert is_open(friday_only, ms("2026-11-21T01:59"))
     assert not is_open(friday_only, ms("2026-11-21T02:00"))
@@ -94,13 +94,13 @@ def test_several_spans_a_day() -> None:
     assert next_opening_ms(hours, ms("2026-11-20T15:00")) == ms("2026-11-20T17:00")
 
 
-def test_spans_that_touch_are_one_opening() -> None:
+def test_adjacent_spans_are_one_opening() -> None:
     nights = every_day("00:00-02:00, 20:00-24:00")
     assert closes_at_ms(nights, ms("2026-11-20T23:00")) == ms("2026-11-21T02:00")
     assert closes_at_ms(every_day("00:00-24:00"), ms("2026-11-20T23:00")) is None
 
 
-def test_a_holiday_replaces_the_hours_of_its_date() -> None:
+def test_holiday_replaces_the_hours_of_its_date() -> None:
     holidays = {date(2026, 11, 26): (), date(2026, 11, 27): parse_spans("06:00-22:00")}
     hours = every_day("10:00-21:00", holidays=holidays)
     assert not is_open(hours, ms("2026-11-26T12:00"))
@@ -149,12 +149,12 @@ def test_spans_are_minutes_of_the_day(text: str, spans: tuple[Span, ...]) -> Non
 @pytest.mark.parametrize(
     "text", ["", "10-21", "10:00-25:00", "24:00-02:00", "10:00-21:60", "09:00-12:00, 11:00-13:00"]
 )
-def test_spans_that_mean_nothing_are_refused(text: str) -> None:
+def test_invalid_spans_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"opening hours|time of day"):
         parse_spans(text)
 
 
-def test_a_week_that_never_opens_and_an_unknown_zone_are_refused() -> None:
+def test_closed_week_and_unknown_zone_are_refused() -> None:
     with pytest.raises(ValueError, match="seven days"):
         OpeningHours(NEW_YORK, ((),) * 7)
     with pytest.raises(ValueError, match="seven days"):
@@ -168,7 +168,7 @@ YEARS = st.integers(1_735_689_600_000, 2_051_222_400_000)  # 2025 to 2034
 
 
 @given(zone=st.sampled_from(ZONES), at_ms=YEARS, needs_min=st.integers(0, 900))
-def test_a_collection_lies_in_the_first_opening_that_is_long_enough(
+def test_collection_is_in_the_first_opening_long_enough(
     zone: str, at_ms: int, needs_min: int
 ) -> None:
     week = (parse_spans("10:00-21:00"),) * 6 + (parse_spans("11:00-18:00"),)
@@ -190,7 +190,7 @@ def test_a_collection_lies_in_the_first_opening_that_is_long_enough(
 
 
 @given(zone=st.sampled_from(ZONES), at_ms=YEARS)
-def test_every_opening_is_on_its_wall_clock(zone: str, at_ms: int) -> None:
+def test_every_opening_matches_the_wall_clock(zone: str, at_ms: int) -> None:
     hours = OpeningHours(zone, (parse_spans("10:00-21:00"),) * 7)
     closes_ms = closes_at_ms(hours, at_ms)
     assert closes_ms is not None
@@ -202,7 +202,7 @@ def test_every_opening_is_on_its_wall_clock(zone: str, at_ms: int) -> None:
     assert (opens_ms - closes_ms) / 3_600_000 in {13.0, 12.0, 14.0}
 
 
-def test_half_past_two_that_does_not_exist_and_that_which_is_there_twice() -> None:
+def test_missing_and_repeated_wall_clock_times() -> None:
     hours = OpeningHours("America/New_York", (parse_spans("02:30-04:00"),) * 7)
     there = ZoneInfo("America/New_York")
     # 2026-03-08: at two it is three. As the clock was before the change, half past two is 03:30.
@@ -218,7 +218,7 @@ def test_half_past_two_that_does_not_exist_and_that_which_is_there_twice() -> No
     assert closes_at_ms(twice, opens_ms) == opens_ms + 210 * 60_000
 
 
-def test_openings_that_are_all_too_short_are_as_good_as_any() -> None:
+def test_first_opening_is_used_if_all_are_too_short() -> None:
     hours = OpeningHours("UTC", (parse_spans("10:00-10:05"),) * 7)
     at_ms = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp() * 1000)
     assert next_collection_ms(hours, at_ms, 600_000)[0] == next_opening_ms(hours, at_ms)

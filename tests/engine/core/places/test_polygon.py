@@ -14,7 +14,7 @@ near = st.integers(-3_000, 3_000).map(lambda thousandths: thousandths / 1000)
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(near, near), min_size=3, max_size=12), near, near)
-def test_depth_is_shapelys_distance_and_side(
+def test_depth_equals_shapelys_distance_and_side(
     corners: list[tuple[float, float]], x: float, y: float
 ) -> None:
     hull = shapely.convex_hull(shapely.MultiPoint(corners))
@@ -27,7 +27,7 @@ def test_depth_is_shapelys_distance_and_side(
         assert (depth > 0) is bool(shapely.intersects(hull, point))
 
 
-def test_every_place_of_ours_is_as_shapely_says() -> None:
+def test_depth_in_shipped_places_equals_shapely() -> None:
     drawn = random.Random(3)
     for mall in Places.load().malls.values():
         ring = PolygonBoundary(mall.outline_m)
@@ -39,7 +39,7 @@ def test_every_place_of_ours_is_as_shapely_says() -> None:
             )
 
 
-def test_a_hole_is_outside() -> None:
+def test_hole_is_outside() -> None:
     ring = PolygonBoundary(
         shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], holes=[[(3, 3), (6, 3), (6, 6), (3, 6)]])
     )
@@ -47,6 +47,6 @@ def test_a_hole_is_outside() -> None:
     assert ring.depth(1.0, 4.5) == 1.0
 
 
-def test_a_corner_given_twice_changes_nothing() -> None:
+def test_repeated_corner_changes_nothing() -> None:
     square = [(0, 0), (0, 0), (4, 0), (4, 4), (4, 4), (0, 4)]
     assert PolygonBoundary(shapely.Polygon(square)).depth(1, 2) == 1.0

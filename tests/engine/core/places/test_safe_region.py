@@ -22,7 +22,7 @@ def around(
     return safe_region_at(places.market(market), lat, lon, reach_m=reach_m, at_mall_m=70.0)
 
 
-def test_malls_in_reach(places: Places) -> None:
+def test_malls_in_reach_are_found(places: Places) -> None:
     tysons = places.mall("tysons-galleria")
     here = around(places, tysons.market, tysons.lat, tysons.lon, 2_000)
     assert set(here.malls) == {"tysons-galleria", "tysons-corner-center"}
@@ -30,14 +30,14 @@ def test_malls_in_reach(places: Places) -> None:
     assert len(around(places, tysons.market, tysons.lat, tysons.lon, 1e6).malls) == 5
 
 
-def test_reach_is_a_little_wider_than_asked(places: Places) -> None:
+def test_reach_is_slightly_wider_than_requested(places: Places) -> None:
     mall = places.mall("meadows-mall")
     for away_m, in_reach in ((10_030, True), (10_060, False)):
         lat = mall.lat + away_m / mall.plane.m_per_deg_lat
         assert (mall.id in around(places, mall.market, lat, mall.lon, 10_000).malls) is in_reach
 
 
-def test_who_is_inside_and_at_a_mall(places: Places) -> None:
+def test_inside_and_at_mall_are_detected(places: Places) -> None:
     mall = places.mall("chandler-fashion-center")
     here = around(places, mall.market, mall.lat, mall.lon)
     assert (here.inside, here.at_mall) == (True, mall.id)
@@ -47,7 +47,7 @@ def test_who_is_inside_and_at_a_mall(places: Places) -> None:
 
 
 @pytest.mark.parametrize("spread_deg", [0.002, 0.02, 0.3, 2.0])
-def test_nothing_changes_within_the_circle(places: Places, spread_deg: float) -> None:
+def test_nothing_changes_within_the_safe_region(places: Places, spread_deg: float) -> None:
     drawn = random.Random(7)
     held = 0
     for mall in places.malls.values():
@@ -64,7 +64,7 @@ def test_nothing_changes_within_the_circle(places: Places, spread_deg: float) ->
     assert held > 50
 
 
-def test_on_the_very_edge_the_point_itself_is_known(places: Places) -> None:
+def test_region_on_an_edge_contains_its_own_point(places: Places) -> None:
     mall = places.mall("meadows-mall")
     edge_lat = mall.lat + 10_000 * safe_region.REACH_MARGIN / mall.plane.m_per_deg_lat
     here = around(places, mall.market, edge_lat, mall.lon, 10_000)
@@ -74,7 +74,7 @@ def test_on_the_very_edge_the_point_itself_is_known(places: Places) -> None:
 
 
 @pytest.mark.parametrize("reach_m", [math.inf, 3_000.0])
-def test_many_malls_measured_together_are_as_measured_one_by_one(
+def test_many_malls_together_equal_one_by_one(
     monkeypatch: pytest.MonkeyPatch, reach_m: float
 ) -> None:
     drawn = random.Random(11)
@@ -94,7 +94,7 @@ def test_many_malls_measured_together_are_as_measured_one_by_one(
     assert len(at_malls) > 10
 
 
-def test_what_came_newly_into_reach_is_told_of_many_malls_as_of_few() -> None:
+def test_newly_in_reach_is_equal_for_many_and_few_malls() -> None:
     drawn = random.Random(5)
     points = {f"m{n}": (drawn.gauss(0, 0.02), drawn.gauss(0, 0.02)) for n in range(60)}
     market = market_of_points("town", points).market("town")

@@ -57,16 +57,14 @@ COSTS = st.builds(
 
 @settings(max_examples=150)
 @given(runs(), COSTS)
-def test_the_exact_order_costs_no_more_than_any_other(stops: Stops, costs: OrderCosts) -> None:
+def test_exact_order_costs_no_more_than_any_other(stops: Stops, costs: OrderCosts) -> None:
     least_s = min(cost_of(stops, costs, order) for order in permutations(range(len(stops))))
     assert best_order(stops, costs).cost_s == pytest.approx(least_s)
 
 
 @settings(max_examples=50)
 @given(runs(), COSTS)
-def test_hard_deadlines_leave_no_lateness_that_can_be_avoided(
-    stops: Stops, costs: OrderCosts
-) -> None:
+def test_hard_deadlines_leave_no_avoidable_lateness(stops: Stops, costs: OrderCosts) -> None:
     hard = OrderCosts(HARD_S, costs.back, 0.0)
     least_s = min(evaluated(stops, hard, order).late_s for order in permutations(range(len(stops))))
     # A second late outweighs the whole way unless the two differ by less than that.
@@ -76,7 +74,7 @@ def test_hard_deadlines_leave_no_lateness_that_can_be_avoided(
 
 @settings(max_examples=50, deadline=None)
 @given(runs(least=9, most=14), COSTS)
-def test_beyond_eight_stops_the_order_is_a_local_optimum(stops: Stops, costs: OrderCosts) -> None:
+def test_order_beyond_eight_stops_is_a_local_optimum(stops: Stops, costs: OrderCosts) -> None:
     best = best_order(stops, costs)
     assert sorted(best.order) == list(range(len(stops)))
     assert best.cost_s <= cost_of(stops, costs, inserted(stops, costs)) + 1e-6
@@ -86,9 +84,7 @@ def test_beyond_eight_stops_the_order_is_a_local_optimum(stops: Stops, costs: Or
 
 @settings(max_examples=50, deadline=None)
 @given(runs(least=9, most=11), COSTS, st.randoms())
-def test_it_is_never_worse_than_the_order_it_begins_with(
-    stops: Stops, costs: OrderCosts, dice: Random
-) -> None:
+def test_order_is_never_worse_than_its_start(stops: Stops, costs: OrderCosts, dice: Random) -> None:
     start = list(range(len(stops)))
     dice.shuffle(start)
     start_s = cost_of(stops, costs, start)
@@ -96,7 +92,7 @@ def test_it_is_never_worse_than_the_order_it_begins_with(
 
 
 @given(runs(most=5), COSTS)
-def test_figures_agree_with_one_another(stops: Stops, costs: OrderCosts) -> None:
+def test_evaluation_is_consistent(stops: Stops, costs: OrderCosts) -> None:
     best = best_order(stops, costs)
     assert best.cost_s == pytest.approx(cost_of(stops, costs, best.order))
     served = [best.done_s[stop] for stop in best.order]
@@ -106,11 +102,11 @@ def test_figures_agree_with_one_another(stops: Stops, costs: OrderCosts) -> None
     assert best.late_s == pytest.approx(late_s)
 
 
-def test_no_stops_no_order() -> None:
+def test_no_stops_give_an_empty_order() -> None:
     assert best_order(stops_of([], []), OrderCosts()) == RunOrder((), (), 0.0, 0.0, 0.0)
 
 
-def test_a_deadline_turns_the_order_around() -> None:
+def test_deadline_reverses_the_order() -> None:
     # Two stops in one line east of the mall: the near one first, unless the far one cannot wait.
     near, far = (7_000, 6_000), (9_000, 6_000)
     relaxed = best_order(stops_of([near, far], [9_000.0, 9_000.0]), OrderCosts(back=0.0))
@@ -120,5 +116,5 @@ def test_a_deadline_turns_the_order_around() -> None:
     assert pressed.late_s == 0.0
 
 
-def test_the_limit_of_exactness_is_eight() -> None:
+def test_exact_solution_is_limited_to_eight_stops() -> None:
     assert EXACT_STOPS == 8

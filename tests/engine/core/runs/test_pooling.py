@@ -37,7 +37,7 @@ def names(run: Run) -> list[str]:
     return [each.job for each in run.jobs]
 
 
-def test_neighbours_go_together_in_the_order_of_the_way() -> None:
+def test_neighbours_are_pooled_in_route_order() -> None:
     pooled = pool([job("far", 8), job("near", 6), job("other side", -8)])
     (run,) = pooled.runs
     assert names(run) == ["near", "far"]
@@ -45,14 +45,14 @@ def test_neighbours_go_together_in_the_order_of_the_way() -> None:
     assert run.why == "free"
 
 
-def test_each_driver_gets_a_run_and_nobody_is_in_two() -> None:
+def test_each_driver_gets_a_run_and_no_job_is_in_two() -> None:
     jobs = [job("n1", 6), job("n2", 7), job("s1", -6), job("s2", -7)]
     pooled = pool(jobs, room("d1"), room("d2"))
     assert [sorted(names(run)) for run in pooled.runs] == [["n1", "n2"], ["s1", "s2"]]
     assert [run.driver for run in pooled.runs] == ["d1", "d2"]
 
 
-def test_who_saves_less_than_the_potential_stays_for_better_company() -> None:
+def test_job_saving_less_than_its_potential_stays() -> None:
     jobs = [job("seed", 8), job("across", 5, 7)]
     shy = MarketPolicy(max_run_jobs=4, run=RunCosts(potential=0.9))
     keen = MarketPolicy(max_run_jobs=4, run=RunCosts(potential=0.0, delay=0.0))
@@ -69,26 +69,26 @@ def test_who_saves_less_than_the_potential_stays_for_better_company() -> None:
         (Vehicle(max_jobs=8, max_volume_l=14.0), 2),
     ],
 )
-def test_a_run_fits_its_vehicle(vehicle: Vehicle, fits: int) -> None:
+def test_run_fits_its_vehicle(vehicle: Vehicle, fits: int) -> None:
     jobs = [job("a", 6), job("b", 6.5), job("c", 7)]
     (run,) = pool(jobs, room(vehicle=vehicle)).runs
     assert len(run.jobs) == fits
 
 
-def test_a_job_that_needs_equipment_goes_to_who_has_it() -> None:
+def test_job_with_equipment_goes_to_an_equipped_driver() -> None:
     jobs = [job("a", 6), job("cool", 6.5, requires=("cool_box",))]
     with_box = Vehicle(max_jobs=8, equipment=("cool_box",))
     pooled = pool(jobs, room("d1"), room("d2", vehicle=with_box))
     assert [(run.driver, names(run)) for run in pooled.runs] == [("d1", ["a"]), ("d2", ["cool"])]
 
 
-def test_who_declined_a_job_does_not_get_it_in_a_run_either() -> None:
+def test_declined_job_is_not_offered_again_in_a_run() -> None:
     declined = waiting("b", need=job("b", 6.5).need, asked=(turn("d1", "declined"),))
     (run,) = pool([job("a", 6), declined]).runs
     assert names(run) == ["a"]
 
 
-def test_a_run_ends_within_the_block() -> None:
+def test_run_ends_within_the_block() -> None:
     jobs = [job("a", 6), job("b", 7), job("c", 8)]
     (whole,) = pool(jobs).runs
     ends_s = 300.0 + whole.collect_s + whole.done_s[-1]
@@ -98,13 +98,13 @@ def test_a_run_ends_within_the_block() -> None:
     assert not pool(jobs, room(until_s=60.0)).runs
 
 
-def test_nobody_waits_at_the_mall_for_anothers_parcel() -> None:
+def test_no_driver_waits_at_the_mall_for_a_parcel() -> None:
     jobs = [job("ready", 6), job("later", 6.5, ready_ms=NOW_MS + 3_600_000)]
     (run,) = pool(jobs).runs
     assert names(run) == ["ready"]
 
 
-def test_nobody_becomes_late_for_company() -> None:
+def test_no_job_becomes_late_by_pooling() -> None:
     alone_s = pool([job("pressed", 10)]).runs[0]
     least_ms = NOW_MS + int((300 + alone_s.collect_s + alone_s.done_s[0]) * 1000)
     pressed = job("pressed", 10, deadline_ms=least_ms + 1_000)
@@ -115,14 +115,14 @@ def test_nobody_becomes_late_for_company() -> None:
     assert names(run) == ["on the way", "pressed"]
 
 
-def test_the_same_store_is_visited_once() -> None:
+def test_same_store_is_visited_once() -> None:
     (one,) = pool([job("a", 6)]).runs
     (two,) = pool([job("a", 6), job("b", 6.5)]).runs
     assert one.collect_s == MALL.stores["lego"].walk_s + 120.0
     assert two.collect_s == one.collect_s
 
 
-def test_a_run_walks_from_store_to_store_and_back_to_its_gate() -> None:
+def test_run_walks_through_stores_and_back_to_its_gate() -> None:
     (run,) = pool([job("a", 6), job("b", 6.5, stores=("sephora",))]).runs
     walks, stores = MALL.walks, MALL.stores
     between_s = walks.between_s("lego", "sephora")
@@ -138,7 +138,7 @@ def test_a_run_walks_from_store_to_store_and_back_to_its_gate() -> None:
     )
 
 
-def test_counters_take_what_is_known_of_them() -> None:
+def test_learnt_service_times_are_used() -> None:
     (usual,) = pool([job("a", 6)]).runs
     known = Pool(MALL, [job("a", 6)], NOW_MS, POLICY, TRAVEL, lambda _mall, _store: 600.0)
     (slow,) = known.runs([room()]).runs
@@ -148,7 +148,7 @@ def test_counters_take_what_is_known_of_them() -> None:
 # -- holds
 
 
-def test_a_job_with_hours_to_go_is_held_until_it_must_leave() -> None:
+def test_job_with_slack_is_held_until_it_must_leave() -> None:
     pooled = pool([job("a", 6)], policy=HOLDING)
     assert not pooled.runs
     (held,) = pooled.held.items()
@@ -159,7 +159,7 @@ def test_a_job_with_hours_to_go_is_held_until_it_must_leave() -> None:
     assert held[1] == pytest.approx(deadline_ms - (least_s + 1_800.0) * 1000, abs=2)
 
 
-def test_it_is_let_go_then() -> None:
+def test_held_job_leaves_when_it_must() -> None:
     until_ms = pool([job("a", 6)], policy=HOLDING).held["a"]
     (run,) = Pool(MALL, [job("a", 6)], until_ms, HOLDING, TRAVEL).runs([room()]).runs
     assert (names(run), run.why) == (["a"], "due")
@@ -168,12 +168,12 @@ def test_it_is_let_go_then() -> None:
     assert left_ms <= NOW_MS + 4 * HOUR_MS - 1_000_000
 
 
-def test_no_longer_than_the_market_says() -> None:
+def test_job_is_held_no_longer_than_hold_max() -> None:
     short = MarketPolicy(max_run_jobs=4, hold_max_s=600.0)
     assert pool([job("a", 6)], policy=short).held == {"a": NOW_MS + 600_000}
 
 
-def test_a_full_run_leaves_at_once_and_takes_nobody_who_is_due_less_than_it_must() -> None:
+def test_full_run_leaves_at_once() -> None:
     jobs = [job(f"j{n}", 6 + n / 10) for n in range(5)]
     pooled = pool(jobs, policy=HOLDING)
     (run,) = pooled.runs
@@ -181,12 +181,12 @@ def test_a_full_run_leaves_at_once_and_takes_nobody_who_is_due_less_than_it_must
     assert len(pooled.held) == 1
 
 
-def test_the_last_place_filled_is_full_too() -> None:
+def test_run_with_its_last_place_filled_is_full() -> None:
     pooled = pool([job(f"j{n}", 6 + n / 10) for n in range(4)], policy=HOLDING)
     assert [(len(run.jobs), run.why) for run in pooled.runs] == [(4, "full")]
 
 
-def test_a_due_job_leaves_with_company_that_was_held() -> None:
+def test_due_job_leaves_with_held_jobs() -> None:
     due = job("due", 8, ready_ms=NOW_MS - 5 * HOUR_MS)
     pooled = pool([job("held", 7), due], policy=HOLDING)
     (run,) = pooled.runs
@@ -207,7 +207,7 @@ def carrying(*jobs: Waiting, **changes: Any) -> RunDriver:
     return room("coming", carried=carried, **changes)
 
 
-def test_one_more_job_for_a_driver_on_its_way() -> None:
+def test_driver_on_the_way_gets_one_more_job() -> None:
     pooled = pool([job("x", 6), job("y", 6.2)], carrying(job("has", 7)), room("d2"))
     add_on, run = pooled.runs
     assert (add_on.driver, len(add_on.jobs), add_on.why) == ("coming", 1, "add_on")
@@ -215,23 +215,23 @@ def test_one_more_job_for_a_driver_on_its_way() -> None:
     assert (run.driver, len(run.jobs)) == ("d2", 1)
 
 
-def test_a_held_job_takes_the_chance_too() -> None:
+def test_held_job_may_be_an_add_on() -> None:
     pooled = pool([job("x", 6)], carrying(job("has", 7)), policy=HOLDING)
     assert [run.why for run in pooled.runs] == ["add_on"]
     assert not pooled.held
 
 
-def test_not_where_it_saves_too_little_or_does_not_fit() -> None:
+def test_add_on_must_save_enough_and_fit() -> None:
     assert not pool([job("x", -6)], carrying(job("has", 7))).runs
     assert not pool([job("x", 6)], carrying(*(job(f"h{n}", 7) for n in range(4)))).runs
 
 
-def test_an_add_on_makes_nobody_late() -> None:
+def test_add_on_makes_no_job_late() -> None:
     pressed = job("has", 7, deadline_ms=NOW_MS + 1_700_000)
     assert not pool([job("x", 6.9)], carrying(pressed)).runs
 
 
-def test_an_add_on_ends_within_the_block() -> None:
+def test_add_on_ends_within_the_block() -> None:
     waits, has = [job("x", 6)], job("has", 7)
     (run,) = pool(waits, carrying(has)).runs
     # What it has already is the last, a kilometre further on.
@@ -256,7 +256,7 @@ JOBS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(JOBS, st.integers(1, 6), st.sampled_from([POLICY, HOLDING, BY_DEADLINE]))
-def test_whatever_waits_is_in_one_place_at_the_most(
+def test_each_job_is_in_one_run_or_held_at_most(
     drawn: list[tuple[float, float, int, int]], drivers: int, policy: MarketPolicy
 ) -> None:
     jobs = [

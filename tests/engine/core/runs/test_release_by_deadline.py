@@ -1,4 +1,4 @@
-"""Runs that leave by their deadlines: when, with whom, and who is in them."""
+"""Release by deadline: when runs leave, their drivers and their members."""
 
 import math
 from dataclasses import replace
@@ -51,13 +51,13 @@ def ends_s(run: Run, there_s: float = 300.0) -> float:
     return there_s + run.collect_s + run.done_s[-1]
 
 
-def test_nobody_leaves_who_may_stay() -> None:
+def test_run_with_slack_stays() -> None:
     pooled = pool([job("a", 6), job("b", 6.5)])
     assert not pooled.runs
     assert set(pooled.held) == {"a", "b"}
 
 
-def test_a_run_leaves_when_its_most_pressing_stop_must() -> None:
+def test_run_leaves_when_its_most_urgent_stop_must() -> None:
     jobs = [job("pressed", 6, **due_in(100)), job("easy", 6.5, **due_in(600))]
     until_ms = pool(jobs).held["pressed"]
     assert NOW_MS < until_ms < NOW_MS + 100 * MINUTE_MS
@@ -70,13 +70,13 @@ def test_a_run_leaves_when_its_most_pressing_stop_must() -> None:
     assert 298_000 <= NOW_MS + 100 * MINUTE_MS - done_ms < 600_000
 
 
-def test_company_makes_it_leave_no_later_than_all_can_be_in_time() -> None:
+def test_run_leaves_while_all_stops_can_be_in_time() -> None:
     alone = pool([job("pressed", 6, **due_in(100))]).held["pressed"]
     together = [job("pressed", 6, **due_in(100)), job("before it", 5.5, **due_in(90))]
     assert min(pool(together).held.values()) < alone
 
 
-def test_who_has_time_waits_for_better_company_than_who_has_not() -> None:
+def test_job_with_slack_must_save_more_to_join() -> None:
     across = 5.5, 2.5
     pressed = [job("first", 7, **due_in(33)), job("second", *across, **due_in(110))]
     patient = [job("first", 7, **due_in(33)), job("second", *across, **due_in(600))]
@@ -84,7 +84,7 @@ def test_who_has_time_waits_for_better_company_than_who_has_not() -> None:
     assert [len(run.jobs) for run in pool(patient).runs] == [1]
 
 
-def test_a_full_run_leaves_at_once_if_it_is_close() -> None:
+def test_full_run_with_a_short_route_leaves_at_once() -> None:
     jobs = [job(f"j{n}", 9 + n / 20, **due_in(115 + n)) for n in range(4)]
     far = [job(f"j{n}", 9 + n / 20, 1.5 * n, **due_in(115 + n)) for n in range(4)]
     close = replace(POLICY, run=replace(POLICY.run, close=0.3))
@@ -93,7 +93,7 @@ def test_a_full_run_leaves_at_once_if_it_is_close() -> None:
     assert not pool(far, policy=replace(POLICY, run=replace(POLICY.run, close=0.2))).runs
 
 
-def test_members_are_exchanged_for_better_ones() -> None:
+def test_members_are_exchanged_for_better_jobs() -> None:
     """The nearest is not always the best company: a full run takes those beside one another."""
     jobs = [
         job("first", 8, **due_in(36)),
@@ -105,7 +105,7 @@ def test_members_are_exchanged_for_better_ones() -> None:
     assert "first" in names(run)
 
 
-def test_the_soonest_driver_who_can_do_all_of_it() -> None:
+def test_nearest_driver_who_can_do_the_whole_run_gets_it() -> None:
     jobs = [job("a", 6, **due_in(30)), job("b", 6.5, **due_in(200))]
     (whole,) = pool(jobs).runs
     short = room("short", 60.0, until_s=ends_s(whole, 60.0) - 1)
@@ -113,13 +113,13 @@ def test_the_soonest_driver_who_can_do_all_of_it() -> None:
     assert (run.driver, len(run.jobs)) == ("near", 2)
 
 
-def test_a_long_block_is_kept_for_what_needs_it() -> None:
+def test_long_block_is_kept_for_a_run_that_needs_it() -> None:
     jobs = [job("a", 6, **due_in(30))]
     (run,) = pool(jobs, room("long", 300.0), room("short", 310.0, until_s=3_000.0)).runs
     assert run.driver == "short"
 
 
-def test_a_run_that_may_grow_goes_to_one_whose_block_has_room_for_that() -> None:
+def test_run_gets_a_driver_with_block_left_for_add_ons() -> None:
     jobs = [job("a", 6, **due_in(30))]
     (alone,) = pool(jobs).runs
     just, later = (
@@ -130,7 +130,7 @@ def test_a_run_that_may_grow_goes_to_one_whose_block_has_room_for_that() -> None
     assert run.driver == "later"
 
 
-def test_whoever_can_take_most_of_a_run_that_must_leave() -> None:
+def test_due_run_goes_in_part_to_the_driver_who_takes_most() -> None:
     jobs = [job("a", 6, **due_in(30)), job("b", 6.5, **due_in(200)), job("c", 7, **due_in(200))]
     (whole,) = pool(jobs).runs
     assert len(whole.jobs) == 3
@@ -140,13 +140,13 @@ def test_whoever_can_take_most_of_a_run_that_must_leave() -> None:
     assert ends_s(part) <= ends_s(whole) - 1
 
 
-def test_who_declined_one_of_them_does_not_get_the_run() -> None:
+def test_driver_who_declined_a_member_does_not_get_the_run() -> None:
     declined = waiting("b", need=job("b", 6.5).need, asked=(turn("d1", "declined"),))
     (run,) = pool([job("a", 6, **due_in(30)), declined], room("d1", 60.0), room("d2")).runs
     assert (run.driver, names(run)) == ("d2", {"a", "b"})
 
 
-def test_nobody_waits_at_the_mall_for_a_parcel() -> None:
+def test_no_driver_waits_at_the_mall_for_a_parcel() -> None:
     jobs = [
         job("a", 6, **due_in(50)),
         job("later", 6.2, ready_ms=NOW_MS + HOUR_MS, **due_in(300)),
@@ -155,7 +155,7 @@ def test_nobody_waits_at_the_mall_for_a_parcel() -> None:
         assert names(run) == {"a"}
 
 
-def test_without_holds_all_leave_that_drivers_are_there_for() -> None:
+def test_without_holds_every_run_with_a_driver_leaves() -> None:
     policy = replace(POLICY, hold_max_s=0.0)
     jobs = [job("n1", 6), job("n2", 6.2), job("s1", -6), job("s2", -6.2)]
     pooled = pool(jobs, room("d1"), room("d2"), policy=policy)
@@ -164,7 +164,7 @@ def test_without_holds_all_leave_that_drivers_are_there_for() -> None:
     assert not pooled.held
 
 
-def test_no_longer_than_the_market_holds() -> None:
+def test_job_is_held_no_longer_than_hold_max() -> None:
     policy = replace(POLICY, hold_max_s=600.0)
     assert pool([job("a", 6)], policy=policy).held == {"a": NOW_MS + 600_000}
     (run,) = pool([job("a", 6)], policy=policy, now_ms=NOW_MS + 600_000).runs
