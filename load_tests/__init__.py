@@ -1,1 +1,1 @@
-"""Load on an engine, from the outside: users, shapes, benchmarks."""
+"""Load tests, benchmarks, faults and attacks, all from outside the engine."""

@@ -1,6 +1,6 @@
-"""The tokens of a run: minted with the engine's secret, or given.
+"""The tokens of a run, minted with the engine's secret or given.
 
-They are read where they are used, on each machine, and never sent to a worker.
+Each machine reads its own; they are never sent to a worker.
 """
 
 import time
@@ -17,12 +17,12 @@ _TTL_S: Final = 86_400
 
 
 class BadCredentials(Exception):
-    """Tokens are missing or cannot be read; the message says which."""
+    """Tokens are missing or unreadable; the message names them."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriverToken:
-    """A driver and what it says hello with."""
+    """A driver and its token."""
 
     driver: str
     market: str
@@ -31,7 +31,7 @@ class DriverToken:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Either a secret, or an order service's, an operator's and drivers' tokens."""
+    """A secret, or the tokens of an order service, an operator and drivers."""
 
     secret: str | None = None
     orders_token: str | None = None
@@ -58,11 +58,11 @@ class Credentials:
 
     @property
     def can_watch(self) -> bool:
-        """Whether there is an operator's token: it shows where drivers are."""
+        """Whether there is an operator's token, which positions are read with."""
         return bool(self.secret or self.operator_token)
 
     def drivers(self, worker: int, workers: int) -> Sequence[DriverToken] | None:
-        """The given drivers of one of `workers`; None: any can be minted."""
+        """Return the given drivers of one of `workers`; None if tokens can be minted."""
         return self.driver_tokens[worker::workers] if self.driver_tokens else None
 
     def driver(self, name: str, market: str) -> DriverToken:
@@ -105,7 +105,7 @@ def read_driver_tokens(path: Path) -> tuple[DriverToken, ...]:
 
 def _driver_token(token: str, path: Path) -> DriverToken:
     try:
-        # Not ours to verify: the engine does.
+        # The engine verifies it.
         claims = jwt.decode(token, options={"verify_signature": False})
         return DriverToken(str(claims["sub"]), str(claims["market"]), token)
     except (jwt.PyJWTError, KeyError) as error:

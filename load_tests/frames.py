@@ -1,6 +1,6 @@
 """Frames of the driver socket in MessagePack, by the independent `msgpack` package.
 
-The engine's own codec is not used on purpose: what this reads and writes, any app can.
+The engine's own codec is deliberately not used: any app can read and write this.
 """
 
 from typing import Any, Final
@@ -13,18 +13,18 @@ Frame = dict[str, Any]
 
 
 class BadFrame(ValueError):
-    """The server sent something that is no message."""
+    """The server sent an invalid message."""
 
 
 def pack(kind: str, /, **fields: Any) -> bytes:
-    """The frame of a message; a field that is None is left out."""
+    """Return the frame of a message without its fields that are None."""
     present = {name: value for name, value in fields.items() if value is not None}
     packed: bytes = msgpack.packb({"type": kind, **present})
     return packed
 
 
 def unpack(data: bytes) -> Frame:
-    """The message of a frame: a map with a ``type``. Raises `BadFrame`."""
+    """Return the message of a frame, a map with a ``type``. Raises `BadFrame`."""
     try:
         frame = msgpack.unpackb(data)
     except (ValueError, msgpack.UnpackException) as error:

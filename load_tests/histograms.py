@@ -1,8 +1,8 @@
-"""HDR histograms of what a run measures, beside locust's own statistics.
+"""HDR histograms of the measures of a run.
 
-Locust rounds latencies to two digits; these keep three from a microsecond to an hour
-(http://hdrhistogram.org), and those of several workers add up to exactly what one would have
-recorded. What failed is counted, and is in no percentile.
+Locust rounds latencies to two digits; these histograms keep three, from a microsecond to an hour
+(http://hdrhistogram.org), and those of several workers can be added without loss. Failures are
+counted and not included in percentiles.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _US_PER_MS: Final = 1000
 
 
 class Latencies:
-    """The latencies of one name, in milliseconds, and how many of its requests failed."""
+    """The latencies of one name, in milliseconds, and its failures."""
 
     def __init__(self) -> None:
         self.failures = 0
@@ -26,17 +26,17 @@ class Latencies:
 
     @property
     def count(self) -> int:
-        """How many there were, the failed ones included."""
+        """The number of requests, including failures."""
         return int(self._histogram.get_total_count()) + self.failures
 
     @property
     def failed_share(self) -> float:
-        """The failed ones of all, 0 to 1."""
+        """The share of failures, 0 to 1."""
         return self.failures / self.count if self.count else 0.0
 
     @property
     def max_ms(self) -> float:
-        """The longest."""
+        """The maximum."""
         return self._ms(self._histogram.get_max_value())
 
     @property
@@ -45,23 +45,23 @@ class Latencies:
         return self._ms(self._histogram.get_mean_value())
 
     def percentile_ms(self, percent: float) -> float:
-        """The time that `percent` of a hundred did not exceed; 0 when there is none."""
+        """Return a percentile, `percent` from 0 to 100; 0 without values."""
         return self._ms(self._histogram.get_value_at_percentile(percent))
 
     def record(self, ms: float) -> None:
-        """Add one that went well. Under a microsecond counts as one, over an hour as an hour."""
+        """Add a success; values are clamped to one microsecond and one hour."""
         us = min(max(round(ms * _US_PER_MS), _LOWEST_US), _HIGHEST_US)
         self._histogram.record_value(us)
 
     def take(self) -> dict[str, Any]:
-        """Return what was recorded, ready for the wire, and start anew."""
+        """Return the recorded values as plain data, and clear them."""
         taken = {"failures": self.failures, "hdr": self._histogram.encode().decode("ascii")}
         self.failures = 0
         self._histogram.reset()
         return taken
 
     def add(self, taken: Mapping[str, Any]) -> None:
-        """Add what another process took."""
+        """Add the values of another process."""
         self.failures += taken["failures"]
         self._histogram.decode_and_add(taken["hdr"].encode("ascii"))
 
@@ -82,15 +82,15 @@ class Histograms:
         self._by_name: dict[str, Latencies] = {}
 
     def __getitem__(self, name: str) -> Latencies:
-        """The latencies of a name; empty ones when there were none."""
+        """Return the latencies of a name, which may be empty."""
         return self._by_name.get(name) or Latencies()
 
     def names(self) -> Iterable[str]:
-        """The names that were recorded."""
+        """Return the recorded names."""
         return sorted(self._by_name)
 
     def record(self, name: str, ms: float, *, failed: bool = False) -> None:
-        """Count one; its latency only if it went well."""
+        """Record a request; the latency only of a success."""
         latencies = self._of(name)
         if failed:
             latencies.failures += 1
@@ -98,16 +98,16 @@ class Histograms:
             latencies.record(ms)
 
     def take(self) -> dict[str, Any]:
-        """Return all that was recorded since the last time, ready for the wire."""
+        """Return and clear all recorded values, as plain data."""
         return {name: it.take() for name, it in self._by_name.items() if it.count}
 
     def add(self, taken: Mapping[str, Any]) -> None:
-        """Add what a worker took."""
+        """Add the values of a worker."""
         for name, latencies in taken.items():
             self._of(name).add(latencies)
 
     def clear(self) -> None:
-        """Forget all: a new run begins."""
+        """Clear all values."""
         self._by_name.clear()
 
     def write(self, folder: Path) -> None:

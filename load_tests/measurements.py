@@ -1,4 +1,4 @@
-"""What a run measures: names that read by themselves in locust's report."""
+"""The measures of a run, by the names that reports show."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -10,7 +10,7 @@ SOCKET: Final = "WS"
 
 
 class Measure(StrEnum):
-    """Each is one row of the report; times in milliseconds."""
+    """A row of the report; times in milliseconds."""
 
     POST_JOB = "POST /v1/jobs"
     """The intended start of a submission to its answer."""
@@ -25,15 +25,15 @@ class Measure(StrEnum):
     PROGRESS = "progress round trip"
     """``progress`` sent to its reply."""
     EXPIRY = "expiry lateness"
-    """The limit of an offer that nobody answered to its driver hearing that it is closed."""
+    """The limit of an unanswered offer to the arrival of ``offer_closed``."""
     VISIBLE = "location → visible"
     """A fix sent to the operators' API showing it."""
     REASSIGN_DECLINED = "reassign after decline"
     """``decline`` sent to the next driver's offer."""
     REASSIGN_LATENESS = "reassign lateness"
-    """The limit of an offer that nobody answered to the next driver's offer."""
+    """The limit of an unanswered offer to the next driver's offer."""
     RECONNECT = "reconnect"
-    """The moment an app means to come back to its ``welcome``; later tries included."""
+    """The moment an app tries to reconnect to its ``welcome``, further tries included."""
 
     @property
     def request_type(self) -> str:

@@ -1,5 +1,7 @@
-"""What the engine's processes and their Redis use: CPU and memory by `/proc` and `INFO`, and how
-late an engine's event loop is by its own `/metrics`."""
+"""Reads the CPU and memory of the engine and Redis, and the engine's event-loop lag.
+
+The sources are `/proc`, Redis's `INFO` and the engine's `/metrics`.
+"""
 
 import os
 import re
@@ -21,10 +23,10 @@ _LAG: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The meters at one moment. CPU in seconds since the process began, memory in bytes.
+    """A reading at one moment: CPU in seconds since the process started, memory in bytes.
 
-    `engine_*` add up all nodes; None where they are not processes of this machine. `lag`: how
-    often a loop was late by at most so many seconds, of all nodes, since they began.
+    `engine_*` are sums over the nodes, None for nodes on other machines. `lag` is the cumulative
+    histogram of all nodes' event-loop lag by upper bound in seconds.
     """
 
     at_s: float
@@ -38,9 +40,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used between two readings: CPU as a share of one core, memory at the end.
+    """The use between two readings: CPU as a share of one core, memory at the end.
 
-    `lag_p50_ms` and `lag_p99_ms` are upper bounds: those of the buckets of the engine's histogram.
+    `lag_p50_ms` and `lag_p99_ms` are upper bounds of the histogram's buckets.
     """
 
     seconds: float
@@ -52,13 +54,13 @@ class Usage:
     lag_p99_ms: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """The figures by name, without those that are not known."""
+        """Return the known values by name."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: round(value, 5) for name, value in values.items() if value is not None}
 
 
 class Meters:
-    """The meters of a system. What is not named is not read."""
+    """The meters of a system; they read only what is named."""
 
     def __init__(
         self,
@@ -72,12 +74,12 @@ class Meters:
         self._metrics = metrics
 
     def opening(self) -> Reading:
-        """Read all; what the reading itself costs comes before what is measured."""
+        """Read all meters; the cost of reading falls before the measured interval."""
         lag = self._lag()
         return self._read(lag)
 
     def closing(self) -> Reading:
-        """Read all; what the reading itself costs comes after what is measured."""
+        """Read all meters; the cost of reading falls after the measured interval."""
         reading = self._read({})
         return Reading(
             reading.at_s,
@@ -115,7 +117,7 @@ class Meters:
 
 
 def usage(before: Reading, after: Reading) -> Usage:
-    """What was used between two readings."""
+    """Return the use between two readings."""
     seconds = after.at_s - before.at_s
     lag = {bound: count - before.lag.get(bound, 0.0) for bound, count in after.lag.items()}
     return Usage(
@@ -130,19 +132,19 @@ def usage(before: Reading, after: Reading) -> Usage:
 
 
 def process_cpu_s(pid: int) -> float:
-    """The CPU time of a process so far, its threads' included."""
-    # The name in brackets may hold anything; what follows it does not.
+    """Return the CPU time of a process and its threads, in seconds."""
+    # The process name, in brackets, may contain spaces and brackets: split after it.
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / _TICKS_PER_S
 
 
 def process_bytes(pid: int) -> int:
-    """The resident memory of a process."""
+    """Return the resident memory of a process, in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
 def redis_info(path: Path) -> dict[str, str]:
-    """All that the server on this socket says of itself. Raises `OSError`."""
+    """Return the `INFO` of the server on this socket. Raises `OSError`."""
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(_ANSWER_WITHIN_S)
         line.connect(str(path))
@@ -158,7 +160,7 @@ def redis_info(path: Path) -> dict[str, str]:
 
 
 def _calls(info: Mapping[str, str]) -> dict[str, tuple[int, int]]:
-    """How often each command was called, and its microseconds in all."""
+    """Return the calls and total microseconds of each command."""
     calls = {}
     for name, value in info.items():
         if name.startswith("cmdstat_"):

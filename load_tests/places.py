@@ -1,4 +1,4 @@
-"""Where drivers live and what is ordered: the malls of the engine under test, as it tells them."""
+"""The malls of the engine under test, and random homes and orders around them."""
 
 import json
 import math
@@ -16,12 +16,12 @@ _ANSWER_WITHIN_S: Final = 10.0
 
 
 class NoPlaces(Exception):
-    """The markets could not be read, or none of those asked for is there."""
+    """The markets cannot be read, or a requested one does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mall:
-    """Where parcels wait; `area` is the ring of its market's service area, as (lon, lat)."""
+    """A mall; `area` is the outline of its market's service area, as (lon, lat)."""
 
     id: str
     market: str
@@ -30,7 +30,7 @@ class Mall:
     area: tuple[tuple[float, float], ...]
 
     def point_near(self, within_m: float, rng: random.Random) -> Point:
-        """A point around the mall, in the service area, every place equally likely."""
+        """Draw a point around the mall within the service area, uniformly over the area."""
         while True:
             point = moved(self.at, within_m * math.sqrt(rng.random()), rng.uniform(0, math.tau))
             if _is_inside(point, self.area):
@@ -47,11 +47,11 @@ class RunPlaces:
     def read(
         cls, node: str, token: str, *, markets: Collection[str] = (), malls: Collection[str] = ()
     ) -> Self:
-        """Ask a node; all markets and malls unless some are named. Raises `NoPlaces`."""
+        """Read a node's places, restricted to the named markets and malls. Raises `NoPlaces`."""
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked with the target
             f"{node}/v1/markets", headers={"Authorization": f"Bearer {token}"}
         )
-        # Straight there: a proxy of the environment may be on another machine.
+        # No proxy of the environment: it may be on another machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=_ANSWER_WITHIN_S) as response:
@@ -66,32 +66,32 @@ class RunPlaces:
         ]
         named = {mall.market for mall in found} | {mall.id for mall in found}
         if missing := (set(markets) | set(malls)) - named:
-            raise NoPlaces(f"{node} has no {', '.join(sorted(missing))} (among what was asked for)")
+            raise NoPlaces(f"{node} has no {', '.join(sorted(missing))} among the requested places")
         return cls(found)
 
     @property
     def flash_mall(self) -> Mall:
-        """The mall that has the sale: the first."""
+        """The first mall, which has the flash sale."""
         return self.malls[0]
 
     @property
     def elsewhere(self) -> "RunPlaces":
-        """The malls of other markets than the sale's; all malls where there is one market."""
+        """The malls outside the sale's market; all malls if there is only one market."""
         market = self.flash_mall.market
         return RunPlaces([mall for mall in self.malls if mall.market != market] or self.malls)
 
     def home(
         self, rng: random.Random, market: str | None = None, *, near_flash_mall: bool = False
     ) -> tuple[Mall, Point]:
-        """A mall (of a market, if one is named) and where a driver near it starts."""
+        """Draw a mall, of `market` if given, and a driver's start near it."""
         malls = [mall for mall in self.malls if market in {None, mall.market}]
         if not malls:
-            raise NoPlaces(f"a driver of {market} has nothing to do: that market is not in the run")
+            raise NoPlaces(f"a driver of {market} has no orders: that market is not in the run")
         mall = malls[0] if near_flash_mall else rng.choice(malls)
         return mall, mall.point_near(_HOMES_WITHIN_M, rng)
 
     def order(self, rng: random.Random, mall: Mall | None = None) -> dict[str, Any]:
-        """The body of a job: one parcel of one store, ready now, for somebody within 5 km."""
+        """Draw the body of an order: one parcel of one store, ready now, to within 5 km."""
         mall = mall or rng.choice(self.malls)
         lat, lon = mall.point_near(_DROPOFFS_WITHIN_M, rng)
         return {
@@ -116,7 +116,7 @@ def _malls(market: dict[str, Any]) -> list[Mall]:
 
 
 def _is_inside(point: Point, ring: Sequence[tuple[float, float]]) -> bool:
-    """Whether a ray from the point crosses the ring an odd number of times."""
+    """Return whether a ray from the point crosses the ring an odd number of times."""
     lat, lon = point
     inside = False
     for (lon_a, lat_a), (lon_b, lat_b) in zip(ring, (*ring[1:], ring[0]), strict=True):

@@ -1,4 +1,4 @@
-"""The shapes of a day, as data: how busy it is when, and what goes wrong meanwhile.
+"""The shapes of load tests as data: the rate over time, and the faults.
 
 Moments are shares of the time in which orders arrive (0: the first second, 1: the last); rates are
 shares of the peak rate. A `Timetable` is a shape stretched over the seconds of one run.
@@ -17,7 +17,7 @@ class Shape:
     """`rate`: points (moment, share of the peak rate) that straight lines join, from 0 to 1.
 
     `flash_at`: when one mall's sale begins. `reconnect_at`: when all drivers lose their sockets at
-    once. `restart_at`: when a node is to be restarted, one after the other. `decline_share`: how
+    once. `restart_at`: when the next node is restarted. `decline_share`: how
     many offers are declined (None: as the options say).
     """
 
@@ -54,7 +54,7 @@ _FLASH_OVER_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An order: when it is due, in seconds of the run, and whether it is of the flash sale."""
+    """An order: when it is due, in seconds of the run, and whether it belongs to the flash sale."""
 
     due_s: float
     flash: bool = False
@@ -76,11 +76,11 @@ class Timetable:
 
     @property
     def restart_s(self) -> tuple[float, ...]:
-        """When a node is to be restarted, in seconds of the run."""
+        """When nodes are restarted, in seconds of the run."""
         return tuple(moment * self.seconds for moment in self.shape.restart_at)
 
     def rate(self, at_s: float) -> float:
-        """Jobs a second at a second of the run, the flash sale aside; 0 before and after it."""
+        """Return the rate of jobs at a second of the run, without the flash sale; 0 outside it."""
         moment = at_s / self.seconds
         for (start, before), (end, after) in pairwise(self.shape.rate):
             if start <= moment <= end:
@@ -89,9 +89,9 @@ class Timetable:
         return 0.0
 
     def arrivals(self, rng: random.Random, worker: int = 0, workers: int = 1) -> Iterator[Arrival]:
-        """The orders of one of `workers`, in time: the streams of all add up to the timetable.
+        """Yield the orders of one of `workers`, in time; all workers together make the timetable.
 
-        They are open: each is due when it is due, whatever became of the one before.
+        The model is open: no order waits for the answer to another.
         """
         return merge(
             self._usual(rng, 1 / workers),
@@ -100,7 +100,7 @@ class Timetable:
         )
 
     def _usual(self, rng: random.Random, share: float) -> Iterator[Arrival]:
-        """A Poisson stream of a changing rate, by thinning one of the peak rate.
+        """Yield a Poisson stream with a changing rate, by thinning one with the peak rate.
 
         Lewis & Shedler, "Simulation of nonhomogeneous Poisson processes by thinning", 1979.
         """
@@ -112,7 +112,7 @@ class Timetable:
                 yield Arrival(at_s)
 
     def _flash(self, worker: int, workers: int) -> Iterator[Arrival]:
-        """The sale's orders, spread evenly over its second."""
+        """Yield the orders of the flash sale, spread evenly over one second."""
         if self.shape.flash_at is not None:
             begins_s = self.shape.flash_at * self.seconds
             for number in range(worker, self.flash_jobs, workers):

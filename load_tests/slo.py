@@ -1,12 +1,12 @@
 """Objectives that a run must meet: ``offer latency:p99<50ms,failures<0.1%``.
 
-A name of the report, a colon, and conditions divided by commas. What a condition may bound:
+A name of the report, a colon, and conditions separated by commas. A condition bounds:
 
     p50 … p99.99, mean, max     with a time: us, ms or s
     failures                    with a percentage or a plain number of them
     count                       with a plain number: ``count>=1000``
 
-by ``<``, ``<=``, ``>`` or ``>=``. A name without a single request meets no objective.
+by ``<``, ``<=``, ``>`` or ``>=``. A name without any request misses its objective.
 """
 
 import operator
@@ -32,12 +32,12 @@ _MS_PER_UNIT: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
 class BadObjective(ValueError):
-    """An objective that cannot be read; the message says what is wrong with it."""
+    """An objective cannot be parsed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One bound on one figure; times in milliseconds, a percentage as a share of 1."""
+    """A bound on one value; times in milliseconds, percentages as shares of 1."""
 
     text: str
     what: str
@@ -46,7 +46,7 @@ class Condition:
     unit: str
 
     def figure(self, latencies: Latencies) -> float:
-        """The figure that it bounds."""
+        """Return the bounded value."""
         match self.what:
             case "failures":
                 return latencies.failed_share if self.unit == "%" else latencies.failures
@@ -60,11 +60,11 @@ class Condition:
                 return latencies.percentile_ms(float(percentile.removeprefix("p")))
 
     def is_met(self, latencies: Latencies) -> bool:
-        """Whether the figure is within the bound."""
+        """Return whether the value is within the bound."""
         return _COMPARE[self.sign](self.figure(latencies), self.bound)
 
     def shown(self, latencies: Latencies) -> str:
-        """The figure, for people."""
+        """Format the value."""
         figure = self.figure(latencies)
         if self.unit == "%":
             return f"{figure:.3%}"
@@ -81,7 +81,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a condition fared: what was wanted, what was seen."""
+    """The result of a condition: the bound and the measured value."""
 
     name: str
     wanted: str
@@ -98,7 +98,7 @@ def parse_objective(text: str) -> Objective:
 
 
 def judge(objectives: Iterable[Objective], histograms: Histograms) -> list[Verdict]:
-    """Hold the figures against each condition of each objective."""
+    """Evaluate each condition of each objective."""
     verdicts = []
     for objective in objectives:
         latencies = histograms[objective.name]

@@ -1,4 +1,4 @@
-"""Where the engine under test is, and the promise that nothing else is reached by mistake."""
+"""The address of the engine under test; only loopback unless another machine is allowed."""
 
 import ipaddress
 import socket
@@ -20,7 +20,7 @@ class Target:
 
     @classmethod
     def of(cls, urls: Iterable[str], *, allow_remote: bool) -> Self:
-        """Check the URLs. Raises `NotAllowed` for one that is none, or beyond loopback."""
+        """Check the URLs. Raises `NotAllowed` for an invalid one, or one beyond loopback."""
         nodes = tuple(dict.fromkeys(url.rstrip("/") for url in urls))
         if not nodes:
             raise NotAllowed("no engine is named: --host http://127.0.0.1:8000")
@@ -35,16 +35,16 @@ class Target:
         return cls(nodes)
 
     def node(self, number: int) -> str:
-        """One of them, in turn."""
+        """Return the nth node's URL, in turn."""
         return self.nodes[number % len(self.nodes)]
 
     def socket_url(self, number: int) -> str:
-        """The driver socket of one of them, in turn."""
+        """Return the nth node's socket URL, in turn."""
         return f"{self.node(number).replace('http', 'ws', 1)}/v1/driver"
 
 
 def _is_loopback(url: SplitResult) -> bool:
-    """Whether all addresses of the URL's host are this machine's own."""
+    """Return whether all addresses of the URL's host are loopback addresses."""
     host = url.hostname or ""
     try:
         found = socket.getaddrinfo(host, url.port, type=socket.SOCK_STREAM)

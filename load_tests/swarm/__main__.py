@@ -1,4 +1,4 @@
-"""``python -m load_tests.swarm``: one rate, and a table of what came of it."""
+"""``python -m load_tests.swarm``: run one rate and print the measures."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ from mallard_engine.workload.nodes import EngineFailed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one; exit status 0 when every objective was met, 1 when not, 2 if it could not begin."""
+    """Run one rate; exit status 0 if every objective was met, 1 if not, 2 if it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m load_tests.swarm", description=__doc__)
     add_swarm_flags(parser)
     parser.add_argument("--slo", action="append", default=[], help="as in load_tests/slo.py")

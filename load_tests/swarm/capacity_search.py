@@ -1,5 +1,5 @@
-"""``python -m load_tests.swarm.capacity_search``: how many orders a second an engine takes before
-an objective breaks."""
+"""``python -m load_tests.swarm.capacity_search``: find the highest rate that meets all
+objectives."""
 
 import argparse
 import asyncio
@@ -38,8 +38,8 @@ _SETTLES_S: Final = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Climb; exit status 0 with a knee, 1 when even the lowest rate broke an objective or the swarm
-    failed, 2 when it could not begin."""
+    """Search; exit status 0 with a knee, 1 if the lowest rate missed an objective or the swarm
+    failed, 2 if it cannot start."""
     parser = argparse.ArgumentParser(
         prog="python -m load_tests.swarm.capacity_search", description=__doc__
     )
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="writes OUT.jsonl and OUT.svg (default: swarm-TIME here)",
     )
     options = parser.parse_args(arguments)
-    # Until the first drivers deliver, fewer are free at a higher rate than there will be.
+    # The number of free drivers settles only once the first ones have delivered.
     options.warm_s = options.warm_s or options.hold_s + options.think_s + _SETTLES_S
     try:
         objectives = [parse_objective(text) for text in options.slo or _OBJECTIVES]

@@ -1,4 +1,4 @@
-"""Starts a swarm's workers, tells them the rate, and keeps the accounts."""
+"""Starts the workers of a swarm, sets their rate, and collects their logs."""
 
 import asyncio
 import os
@@ -22,19 +22,19 @@ _CONNECTED_WITHIN_S: Final = 60.0
 _ENDED_WITHIN_S: Final = 10.0
 _TICK_S: Final = 0.25
 _POLL_S: Final = 0.005
-# A worker's notes of a moment are here by then.
+# A worker's log of a moment has arrived after this time.
 _NOTES_WITHIN_S: Final = 0.6
-# A queued order is looked at again within 5 s.
+# The engine considers a queued order again within 5 s.
 _QUIET_S: Final = 6.0
 
 
 class SwarmFailed(Exception):
-    """A worker ended, or the engine turned a driver away for good; the message says why."""
+    """A worker ended, or the engine rejected a driver for good; the message says why."""
 
 
 @dataclass(slots=True)
 class _Worker:
-    """One process, and what it last said of itself."""
+    """A worker process, and its last report."""
 
     process: asyncio.subprocess.Process
     writer: asyncio.StreamWriter
@@ -48,7 +48,7 @@ class _Worker:
 
 @dataclass(frozen=True, slots=True)
 class PhaseProgress:
-    """How a phase goes, for whoever watches: seconds of it that have passed, and the accounts."""
+    """The progress of a phase: seconds passed, drivers online, measures and counts."""
 
     seconds: float
     online: int
@@ -58,11 +58,11 @@ class PhaseProgress:
 
 Watch = Callable[[PhaseProgress], None]
 Edge = Callable[[], Awaitable[Any]]
-"""Reads something, such as the CPU time of the engine, as a phase begins and as it ends."""
+"""Reads meters, such as the CPU time of the engine, at the start and the end of a phase."""
 
 
 class Swarm:
-    """A swarm whose drivers are connected and report while it is entered.
+    """A swarm whose drivers are connected and report positions within the block.
 
     async with Swarm(plan, credentials) as swarm:
         result = await swarm.phase(rate=100, seconds=30)
@@ -79,7 +79,7 @@ class Swarm:
         self._lag_s = 0.0
 
     async def __aenter__(self) -> Self:
-        """Start all. Raises `SwarmFailed`."""
+        """Start the workers and connect the drivers. Raises `SwarmFailed`."""
         try:
             for number in range(self.plan.processes):
                 self._workers.append(await self._start(number))
@@ -96,24 +96,24 @@ class Swarm:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End all."""
+        """Stop the workers."""
         await self._end()
 
     @property
     def online(self) -> int:
-        """How many drivers are connected for the first time or again."""
+        """The number of drivers that came online."""
         return sum(worker.online for worker in self._workers)
 
     def set_rate(self, rate: float) -> None:
-        """Orders a second from now on."""
+        """Set the orders per second of all workers together."""
         self._broadcast("rate", rate / len(self._workers))
 
     def burst(self, count: int, seconds: float = 1.0) -> None:
-        """A flash sale: so many orders of the first mall within so many seconds, from now on."""
+        """Start a flash sale: `count` orders of the first mall within `seconds`."""
         send(self._workers[0].writer, "burst", (count, seconds))
 
     async def drain(self, within_s: float) -> None:
-        """Order nothing more, and wait until no order is offered and delivered any more.
+        """Stop ordering, and wait until no order is offered or delivered any more.
 
         Raises `SwarmFailed`.
         """
@@ -137,10 +137,10 @@ class Swarm:
         edge: Edge | None = None,
         during: Callable[[Self], Awaitable[None]] | None = None,
     ) -> SwarmResult:
-        """Orders at a rate: `warm_s` that do not count, then `seconds` that do.
+        """Order at a rate for `warm_s`, then measure `seconds`.
 
-        The rate goes on for the plan's `grace_s`, in which the last orders get their offers.
-        `during` runs beside it. Raises `SwarmFailed`.
+        The rate continues for the plan's `grace_s`, in which the last orders receive their offers.
+        `during` runs concurrently. Raises `SwarmFailed`.
         """
         self.set_rate(rate)
         await self._pause(warm_s)
@@ -229,7 +229,7 @@ class Swarm:
         self._fail(f"worker {number} ended")
 
     async def _ask_all(self) -> None:
-        """Have all notes up to now."""
+        """Wait until the logs up to now have arrived."""
         asked_s = time.monotonic()
         self._broadcast("send_log", None)
         await self._until(lambda: all(it.told_s >= asked_s for it in self._workers))
@@ -251,13 +251,13 @@ class Swarm:
             if time.monotonic() > ends_s:
                 wanted = sum(worker.drivers for worker in self._workers)
                 raise SwarmFailed(
-                    f"nothing came of it within {within_s:g} s: {self.online} of {wanted} drivers "
-                    f"are in; {dict(self._accounting.counts)}"
+                    f"not complete within {within_s:g} s: {self.online} of {wanted} drivers "
+                    f"online; {dict(self._accounting.counts)}"
                 )
             await self._pause(_POLL_S)
 
     async def _pause(self, seconds: float, watch: Watch | None = None) -> None:
-        """Wait, unless the swarm fails meanwhile."""
+        """Wait; raise `SwarmFailed` if the swarm fails meanwhile."""
         began_s = time.monotonic()
         while (left_s := began_s + seconds - time.monotonic()) > 0 or self._failed.is_set():
             if self._failed.is_set():
@@ -286,7 +286,7 @@ class Swarm:
 def run_swarm(
     plan: SwarmPlan, credentials: Credentials, *, watch: Watch | None = None
 ) -> SwarmResult:
-    """One phase as the plan says. Raises `SwarmFailed`; `BadPlan` and `NotAllowed` come earlier."""
+    """Run one phase as planned. Raises `SwarmFailed`; `BadPlan` and `NotAllowed` come earlier."""
 
     async def run() -> SwarmResult:
         async with Swarm(plan, credentials) as swarm:

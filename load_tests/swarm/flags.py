@@ -1,4 +1,4 @@
-"""The flags that the swarm's commands share."""
+"""Flags of the swarm's commands."""
 
 import argparse
 import secrets
@@ -20,19 +20,19 @@ _DEFAULTS: Final = {
 _FIGURES: Final = (
     ("--drivers", int, "drivers on sockets"),
     ("--rate", float, "orders a second"),
-    ("--seconds", float, "for how long it is measured"),
-    ("--warm-s", float, "orders arrive so long before that"),
+    ("--seconds", float, "the measured time"),
+    ("--warm-s", float, "orders before the measured time"),
     ("--processes", int, "of the generator; one is enough for thousands of drivers"),
     ("--report-s", float, "seconds between a driver's positions; 0: none"),
     ("--think-s", float, "from an offer to its answer"),
     ("--hold-s", float, "from accepting to delivering"),
     ("--decline-share", float, "of the offers"),
-    ("--lapse-share", float, "of the offers that nobody answers"),
+    ("--lapse-share", float, "of the offers that lapse"),
     ("--connects-per-s", float, "at the start"),
     ("--grace-s", float, "an order without an offer by then has failed"),
     ("--seed", int, "of the draw of places, arrivals and habits"),
 )
-# An engine of its own has short limits, so that drivers who decline are soon back.
+# Short limits, so that drivers who decline are soon available again.
 OFFER_TIMEOUT_S: Final = 5.0
 COOLDOWN_S: Final = 5.0
 ENGINE: Final = {
@@ -50,10 +50,9 @@ ENGINE: Final = {
 
 
 def add_swarm_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """The flags of a plan, of the engine and of its tokens; `defaults` where the plan's will not
-    do."""
-    parser.add_argument("--url", action="append", help="a node that runs; repeatable")
-    parser.add_argument("--nodes", type=int, help="or so many of its own, on loopback (1)")
+    """Add the flags of a plan, the engine and its tokens; `defaults` override the plan's."""
+    parser.add_argument("--url", action="append", help="a running node; repeatable")
+    parser.add_argument("--nodes", type=int, help="or start this many nodes on loopback (1)")
     for flag, kind, text in _FIGURES:
         name = flag[2:].replace("-", "_")
         default = defaults.get(name, _DEFAULTS[name])
@@ -68,7 +67,7 @@ def add_swarm_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
 
 
 def plan_of(options: argparse.Namespace, urls: Sequence[str]) -> SwarmPlan:
-    """The plan that the flags say. Raises `BadPlan`, `NotAllowed`."""
+    """Return the plan of the flags. Raises `BadPlan`, `NotAllowed`."""
     figures = {flag[2:].replace("-", "_"): 0 for flag, *_ in _FIGURES}
     return SwarmPlan(
         urls=tuple(urls),
@@ -81,7 +80,7 @@ def plan_of(options: argparse.Namespace, urls: Sequence[str]) -> SwarmPlan:
 
 
 def credentials_of(options: argparse.Namespace) -> Credentials:
-    """The tokens that the flags name. Raises `BadCredentials`."""
+    """Return the tokens of the flags. Raises `BadCredentials`."""
     return Credentials(
         read_secret(options.secret_file) if options.secret_file else None,
         options.orders_token,
@@ -92,7 +91,7 @@ def credentials_of(options: argparse.Namespace) -> Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The engine under test: its nodes, what they are loaded with, and what can be read of them."""
+    """The engine under test: its nodes, tokens and meters."""
 
     urls: tuple[str, ...]
     credentials: Credentials
@@ -101,7 +100,7 @@ class Engine:
 
 @contextmanager
 def engine_of(options: argparse.Namespace) -> Iterator[Engine]:
-    """The engine that the flags name, or one of its own, which ends with the block.
+    """Yield the engine of the flags, or start one that ends with the block.
 
     Raises `BadPlan`, `BadCredentials`, `EngineFailed`.
     """
@@ -111,12 +110,12 @@ def engine_of(options: argparse.Namespace) -> Iterator[Engine]:
         meters = Meters(metrics=options.url)
         yield Engine(tuple(options.url), credentials_of(options), meters)
         return
-    plan_of(options, ("http://127.0.0.1:8000",))  # before anything is started
+    plan_of(options, ("http://127.0.0.1:8000",))  # fails before anything is started
     secret = secrets.token_hex(32)
     environment = {**ENGINE, "MALLARD_SECRET": secret}
     with ExitStack() as started:
         folder = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="mallard-swarm-")))
-        # Beside the node even if there is one only: what it uses is told apart.
+        # A separate Redis even for a single node, so that its use can be measured separately.
         redis = started.enter_context(running_redis(folder))
         nodes = started.enter_context(
             running_nodes(options.nodes or 1, folder, environment, redis=redis)

@@ -1,4 +1,4 @@
-"""A worker's drivers: they connect one after another and report in turn."""
+"""A worker's drivers, which connect one after another and report in turn."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ _CONNECTING_AT_ONCE: Final = 256
 
 
 class Fleet:
-    """The `worker`th part of all drivers. Given tokens may be fewer than the drivers asked for.
+    """The drivers of one worker; given tokens may be fewer than the planned drivers.
 
     Raises `BadCredentials`, `NoPlaces`.
     """
@@ -34,32 +34,32 @@ class Fleet:
         self._began_s = 0.0
 
     async def connect(self) -> None:
-        """Begin to connect all, at the plan's pace."""
+        """Start to connect all drivers at the plan's rate."""
         plan = self._context.plan
         began_s = time.monotonic()
         for number, driver in enumerate(self.drivers):
             due_s = began_s + number * plan.processes / plan.connects_per_s
             if (wait_s := due_s - time.monotonic()) > 0:
                 await asyncio.sleep(wait_s)
-            # More at once would only wait in the server's queue, until it takes them for silent.
+            # More at once would wait in the server's queue until their handshakes time out.
             await self._doors.acquire()
             driver.connect()
 
     def came_online(self) -> bool:
-        """One more is in; returns whether all are."""
+        """Count a driver as online; return whether all are."""
         self.online += 1
         self._doors.release()
         return self.online == len(self.drivers)
 
     def start_reporting(self) -> None:
-        """Each sends a fix every `report_s`, all of them evenly spread over that time."""
+        """Make each driver send a fix every `report_s`, spread evenly over that time."""
         self.stop_reporting()
         if self._context.plan.report_s > 0:
             self._began_s, self._reported = time.monotonic(), 0
             self._report()
 
     def stop_reporting(self) -> None:
-        """Send none any more."""
+        """Stop sending fixes."""
         if self._reporting is not None:
             self._reporting.cancel()
             self._reporting = None
@@ -74,7 +74,7 @@ class Fleet:
         now_s = time.monotonic()
         share = (now_s - self._began_s) / self._context.plan.report_s
         due, count = int(share * len(self.drivers)), len(self.drivers)
-        # After a long pause each reports once, as an app would, and not as often as it missed.
+        # After a long pause each driver reports once, as an app does, not once per missed fix.
         for number in range(max(self._reported, due - count), due):
             self.drivers[number % count].report(now_s)
         self._reported = due

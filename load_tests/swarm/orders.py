@@ -1,4 +1,4 @@
-"""Orders that arrive by the clock (Poisson) and leave on time, answered or not."""
+"""Sends orders at Poisson times without waiting for answers."""
 
 import asyncio
 import json
@@ -25,10 +25,10 @@ Body = tuple[bytes, bytes]
 
 
 class Orders:
-    """One worker's order service. Orders are prepared beforehand and differ in their names.
+    """One worker's order service. Orders are prepared in advance and differ in their external ids.
 
     A flash sale's orders come from another service, with connections of its own (`sale_nodes`): the
-    usual orders shall wait for the engine only.
+    usual orders must wait for the engine only.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class Orders:
         self._timer = PreciseTimer(self._arrive)
 
     async def warm(self) -> None:
-        """Open connections, so that the first orders do not measure that. Raises `OSError`."""
+        """Open connections, so that the first orders do not include that. Raises `OSError`."""
         for node in self._nodes:
             await node.warm(_WARM_CONNECTIONS)
 
     def set_rate(self, rate: float) -> None:
-        """Orders a second from now on; 0: none."""
+        """Set the orders per second; 0: none."""
         self._rate = rate
         self._due_s = time.monotonic()
         self._plan_next()
 
     async def burst(self, count: int, seconds: float) -> None:
-        """That many orders of the first mall, evenly over so many seconds, beside all others.
+        """Send `count` orders of the first mall evenly over `seconds`, besides all others.
 
         Connections are opened first, as a busy service has them. Raises `OSError`.
         """
@@ -80,7 +80,7 @@ class Orders:
         self._post(body, due_s, Measure.POST_BURST, self._sale_nodes)
 
     def close(self) -> None:
-        """Order nothing more."""
+        """Stop ordering and close the connections."""
         self._timer.close()
         for node in (*self._nodes, *self._sale_nodes):
             node.close()
@@ -91,7 +91,7 @@ class Orders:
             self._timer.set(self._due_s)
 
     def _arrive(self) -> None:
-        """Send what is due. What is late keeps its own time, however late this comes."""
+        """Send the due orders; a late one keeps the time when it was due."""
         while self._rate > 0 and self._due_s <= time.monotonic():
             body = self._bodies[self._number % _PREPARED]
             self._post(body, self._due_s, Measure.POST_JOB, self._nodes)
@@ -122,7 +122,7 @@ class Orders:
 
 
 class _Burst:
-    """A flash sale's orders, each when it is due."""
+    """Sends the orders of a flash sale, each when it is due."""
 
     def __init__(self, orders: Orders, bodies: list[Body], seconds: float) -> None:
         self._orders = orders

@@ -1,4 +1,4 @@
-"""What a swarm is to do."""
+"""The plan of a swarm."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ MAX_PROCESSES: Final = 64
 
 
 class BadPlan(ValueError):
-    """A figure that no swarm can have; the message names it."""
+    """A value of the plan is out of bounds; the message names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class SwarmPlan:
             if not low <= value <= high:
                 raise BadPlan(f"{name} is {value:g}: it goes from {low:g} to {high:g}")
         if self.decline_share + self.lapse_share > 1:
-            raise BadPlan("decline_share and lapse_share are more than all offers together")
+            raise BadPlan("decline_share and lapse_share add up to more than 1")
         if self.processes > self.drivers:
             raise BadPlan(f"{self.processes} processes have no use for {self.drivers} drivers")
 
@@ -100,11 +100,11 @@ class SwarmPlan:
         return self.drivers * accepted / busy_s if busy_s else float("inf")
 
     def to_wire(self) -> dict[str, Any]:
-        """The plan for another process."""
+        """Return the plan as plain data for another process."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_wire(cls, plan: Mapping[str, Any]) -> Self:
-        """What `to_wire` of another process gave."""
+        """Return the plan of `to_wire`."""
         lists = {name: tuple(it) for name, it in plan.items() if isinstance(it, list)}
         return cls(**{**plan, **lists})

@@ -1,4 +1,4 @@
-"""A ramp as a picture: latency against rate, and what the engine and Redis used beside it."""
+"""Charts of a ramp: latency against rate, and the use of the engine and Redis."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ Figure = Callable[[Step], float | None]
 
 
 def ramp_plot(steps: Sequence[Step]) -> str:
-    """An SVG of all charts that have something to show, one below the other."""
+    """Return an SVG of all charts that have data, stacked."""
     by_rate = sorted(steps, key=lambda step: step.rate)
     parts, height, width = [], 0, 0
     for chart in _charts(by_rate):

@@ -1,8 +1,7 @@
-"""Wakes an event loop to within some tens of microseconds.
+"""Wakes an event loop with a precision of some tens of microseconds.
 
-`call_later` is good to a millisecond (epoll's and libuv's unit), which is as long as what is
-measured here: an order sent a millisecond after it was due has waited that long. On Linux a timerfd
-wakes the loop when it is time; elsewhere `call_later` must do.
+`call_later` has a precision of a millisecond (the unit of epoll and libuv), which is as long as the
+measured latencies. On Linux a timerfd wakes the loop; elsewhere `call_later` is used.
 """
 
 import asyncio
@@ -52,14 +51,14 @@ class PreciseTimer:
                 self._handle.cancel()
             self._handle = self._loop.call_later(max(0.0, at_s - time.monotonic()), self._fired)
             return
-        # All zeros would disarm it.
+        # A time of zero would disarm the timer.
         first = _TimeSpec(*divmod(max(1, round(at_s * _NS_PER_S)), _NS_PER_S))
         spec = _TimerSpec(_TimeSpec(0, 0), first)
         if self._libc.timerfd_settime(self._file, _ABSOLUTE, ctypes.byref(spec), None):
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def close(self) -> None:
-        """Fire no more."""
+        """Cancel the timer."""
         if self._handle is not None:
             self._handle.cancel()
         if self._file >= 0:
@@ -68,6 +67,6 @@ class PreciseTimer:
             self._file = -1
 
     def _read(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # set anew since it fired
+        with contextlib.suppress(BlockingIOError):  # set again after it fired
             os.read(self._file, 8)
             self._fired()

@@ -1,4 +1,4 @@
-"""Raises the rate of orders until an objective breaks, and closes in on the knee."""
+"""Raises the rate of orders until an objective is missed, and narrows down the knee."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,7 +12,7 @@ from load_tests.swarm.coordinator import PhaseProgress, Swarm
 from load_tests.swarm.plan import BadPlan, SwarmPlan
 from load_tests.swarm.result import SwarmResult
 
-# The queue of a rate that was too high is worked off before the next.
+# The queue of a rate that was too high must drain before the next.
 _RECOVERED_WITHIN_S: Final = 120.0
 
 
@@ -20,8 +20,8 @@ _RECOVERED_WITHIN_S: Final = 120.0
 class RampPlan:
     """Rates to try: from `first` on, each `factor` times the last, to `last` at most.
 
-    Once an objective breaks, `halvings` more rates close in between the last that met all and the
-    first that did not. Raises `BadPlan`.
+    After a missed objective, `halvings` more rates narrow down the interval between the highest
+    that met all and the lowest that did not. Raises `BadPlan`.
     """
 
     first: float = 20.0
@@ -40,7 +40,7 @@ class RampPlan:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rate: what it showed, what was used, and whether the objectives were met."""
+    """The result of one rate: measures, use, and verdicts."""
 
     result: SwarmResult
     usage: Usage
@@ -67,13 +67,13 @@ class Step:
 
 
 def knee(steps: Sequence[Step]) -> float | None:
-    """The highest rate below every rate that broke an objective; None if the lowest did already."""
+    """Return the highest rate below every rate that missed an objective; None without one."""
     broken = min((step.rate for step in steps if not step.met), default=float("inf"))
     return max((step.rate for step in steps if step.met and step.rate < broken), default=None)
 
 
 def next_rate(ramp: RampPlan, steps: Sequence[Step]) -> float | None:
-    """The rate to try after these; None when the knee is known well enough."""
+    """Return the next rate to try; None if the knee is known closely enough."""
     if not steps:
         return ramp.first
     broken = [step.rate for step in steps if not step.met]
@@ -95,7 +95,7 @@ async def climb(
     objectives: Sequence[Objective],
     watch: Callable[[float, PhaseProgress], None] | None = None,
 ) -> AsyncIterator[Step]:
-    """The steps of a ramp, each as it ends. Each rate takes the plan's `warm_s` and `seconds`.
+    """Yield the steps of a ramp as they end. Each rate takes the plan's `warm_s` and `seconds`.
 
     Raises `SwarmFailed`.
     """

@@ -1,4 +1,4 @@
-"""What a phase of a swarm showed."""
+"""The result of a phase of a swarm."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ _PERCENTS: Final = (50, 90, 95, 99, 99.9)
 class SwarmResult:
     """Orders at one rate for so many seconds.
 
-    `counts`: deliveries, fixes, refusals and the like during it. `generator_cpu`: of one core, all
-    workers together; `generator_lag_ms`: how late a worker's loop was at most. When these are high,
-    what is measured is the generator. `edges`: what was read as the phase began and as it ended.
+    `counts`: deliveries, fixes, refusals and the like. `generator_cpu`: the share of one core that
+    all workers used; `generator_lag_ms`: the largest event-loop lag of a worker. If these are high,
+    the generator is measured, not the engine. `edges`: the readings at the start and the end.
     """
 
     rate: float
@@ -44,11 +44,11 @@ class SwarmResult:
         return self.histograms[measure.value].percentile_ms(percent)
 
     def failed_share(self, measure: Measure) -> float:
-        """The failed ones of all of one measure, 0 to 1."""
+        """Return the share of failures of a measure, 0 to 1."""
         return self.histograms[measure.value].failed_share
 
     def to_json(self) -> dict[str, Any]:
-        """The figures, for a line of JSON; times in milliseconds."""
+        """Return the results as plain data for JSON; times in milliseconds."""
         return {
             "rate": self.rate,
             "seconds": self.seconds,
@@ -73,7 +73,7 @@ class SwarmResult:
 
 
 def joined(parts: Sequence[SwarmResult]) -> SwarmResult:
-    """Phases of one rate that followed one another, as one. Their latencies move into it."""
+    """Join consecutive phases of one rate; their latencies move into the result."""
     histograms = Histograms()
     counts: Counter[str] = Counter()
     for part in parts:

@@ -1,4 +1,4 @@
-"""What a person sees of a ramp, while it runs and at its end."""
+"""The terminal output of a ramp."""
 
 import io
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _WIDTH: Final = 140
 
 
 class Screen:
-    """A bar for the rate that is tried, on the error output; a line for each that is done."""
+    """Shows a progress bar for the current rate and a line for each finished one, on stderr."""
 
     def __init__(self, plan: SwarmPlan) -> None:
         self._plan = plan
@@ -37,7 +37,7 @@ class Screen:
         )
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Show the progress bar."""
         self._progress.start()
         return self
 
@@ -47,11 +47,11 @@ class Screen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the screen as it is."""
+        """Remove the progress bar."""
         self._progress.stop()
 
     def watch(self, rate: float, progress: PhaseProgress) -> None:
-        """The rate that is tried goes on."""
+        """Update the progress of the current rate."""
         offers = progress.window.histograms[Measure.OFFER.value]
         self._progress.update(
             self._bar,
@@ -62,7 +62,7 @@ class Screen:
         )
 
     def show(self, steps: Sequence[Step]) -> None:
-        """A rate is done."""
+        """Print the result of a finished rate."""
         step = steps[-1]
         missed = [f"{it.name} {it.wanted}: {it.seen}" for it in step.verdicts if not it.met]
         outcome = f"missed: {'; '.join(missed)}" if missed else "met"
@@ -72,7 +72,7 @@ class Screen:
 
 
 def ramp_table(steps: Sequence[Step]) -> str:
-    """Each rate on a line, the lowest first."""
+    """Return a table with a line per rate, ascending."""
     table = Table(title="Offer latency by rate", title_justify="left")
     for head in (
         *("orders/s", "delivered/s", "p50 ms", "p90 ms", "p99 ms", "failed"),

@@ -1,7 +1,7 @@
-"""A process of the swarm: its share of the drivers and of the orders.
+"""A worker process of the swarm, with its share of the drivers and the orders.
 
-Started by `load_tests.swarm.coordinator` with the number of the socket that it is told things on;
-it ends when that ends.
+The coordinator starts it with the file descriptor of a socket for its commands; the worker ends
+when that socket closes.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _LAG_EVERY_S: Final = 0.05
 
 
 class Worker:
-    """Does what it is setup, and tells what it has seen four times a second."""
+    """Carries out commands, and sends its log four times a second."""
 
     def __init__(self, writer: asyncio.StreamWriter, setup: dict[str, Any]) -> None:
         self._writer = writer
@@ -52,7 +52,7 @@ class Worker:
         self._fleet = Fleet(context, places, credentials, number)
         nodes = [HttpNode(url, credentials.orders) for url in plan.urls]
         sale = [HttpNode(url, credentials.orders, SALE_CONNECTIONS) for url in plan.urls]
-        # Names of orders are used once for ever.
+        # An external id can be used only once.
         prefix = f"{plan.name}-{secrets.token_hex(5)}-{number}"
         self._orders = Orders(
             nodes, sale, places, self._log, rng, prefix, spares_flash_market=plan.crowd > 0
@@ -60,7 +60,7 @@ class Worker:
         self._tasks = [loop.create_task(self._send_logs()), loop.create_task(self._watch_lag())]
 
     def do(self, kind: str, what: Any) -> None:
-        """Carry out what the coordinator says."""
+        """Carry out a command of the coordinator."""
         match kind:
             case "connect":
                 self._tasks.append(asyncio.get_running_loop().create_task(self._connect()))
@@ -74,7 +74,7 @@ class Worker:
                 self._tasks.append(asyncio.get_running_loop().create_task(self._burst(*what)))
 
     def close(self) -> None:
-        """Hang up everywhere."""
+        """Close all connections."""
         for task in self._tasks:
             task.cancel()
         self._orders.close()
@@ -83,7 +83,7 @@ class Worker:
     async def _connect(self) -> None:
         if self._fleet.drivers:
             send(self._writer, "drivers", len(self._fleet.drivers))
-        with contextlib.suppress(OSError):  # the orders will tell
+        with contextlib.suppress(OSError):  # the orders will fail with it
             await self._orders.warm()
         await self._fleet.connect()
 
@@ -95,8 +95,8 @@ class Worker:
 
     def _came_online(self) -> None:
         if self._fleet.came_online():
-            # What is there now stays; a full collection of 5,000 drivers would take tens of
-            # milliseconds, which the engine would be blamed for.
+            # A full collection of 5,000 drivers takes tens of milliseconds, which would be measured
+            # as the engine's latency.
             gc.collect()
             gc.freeze()
 
@@ -109,7 +109,7 @@ class Worker:
             self._send_log()
 
     def _send_log(self) -> None:
-        """What happened until now is in here, or was told before."""
+        """Send the log up to now."""
         lag_s, self._lag_s = self._lag_s, 0.0
         log = self._log.take() | {"until_s": time.monotonic(), "lag_s": lag_s}
         log |= {"online": self._fleet.online, "cpu_s": time.process_time()}
@@ -123,7 +123,7 @@ class Worker:
 
 
 def credentials_to_wire(credentials: Credentials) -> dict[str, Any]:
-    """Credentials for a worker of this machine."""
+    """Return credentials as plain data for a worker on this machine."""
     return {
         "secret": credentials.secret,
         "orders": credentials.orders_token,
@@ -132,7 +132,7 @@ def credentials_to_wire(credentials: Credentials) -> dict[str, Any]:
 
 
 def credentials_from_wire(wire: dict[str, Any]) -> Credentials:
-    """What `credentials_to_wire` gave."""
+    """Return the credentials of `credentials_to_wire`."""
     drivers = tuple(DriverToken(*it) for it in wire["drivers"])
     return Credentials(wire["secret"], wire["orders"], None, drivers)
 
@@ -158,10 +158,10 @@ async def _work(number: int) -> None:
 
 
 def main() -> None:
-    """Work until the coordinator hangs up."""
+    """Work until the coordinator closes the socket."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with contextlib.suppress(KeyboardInterrupt):  # the coordinator has had it too
+    with contextlib.suppress(KeyboardInterrupt):  # the coordinator receives it too
         uvloop.run(_work(int(sys.argv[1])))
 
 

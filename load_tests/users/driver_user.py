@@ -13,10 +13,10 @@ _ONLINE_WITHIN_S: Final = 30.0
 
 
 class DriverUser(User):
-    """A driver with a real socket. Its tasks report where it is; all else answers the engine."""
+    """A driver on a real socket. Its tasks report positions; its app answers the engine."""
 
     def on_start(self) -> None:
-        """Connect, and wait until the engine has welcomed it."""
+        """Connect, and wait for the welcome."""
         self._run = current_run(self.environment)
         self._app = self._run.new_driver() if self._run else None
         if self._app is not None:
@@ -25,13 +25,13 @@ class DriverUser(User):
         self._next_fix_s = time.monotonic()
 
     def on_stop(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         if self._run and self._app:
             self._app.stop()
             self._run.forget_driver(self._app)
 
     def wait_time(self) -> float:
-        """Seconds to the next fix: the engine's pace, by a clock that waits for nothing."""
+        """Return the seconds to the next fix, at the engine's pace and without drift."""
         self._next_fix_s += self._app.location_s if self._app else 0.0
         return max(0.0, self._next_fix_s - time.monotonic())
 
@@ -44,13 +44,13 @@ class DriverUser(User):
     @tag("visibility")
     @task
     def watch_position(self) -> None:
-        """Send a fix and, as often as `--probe-every-s` allows, look when operators see it."""
+        """Send a fix and, at most every `--probe-every-s`, measure when operators see it."""
         app = self._working_app()
         if self._run and app.online.is_set():
             self._run.watch_position(app)
 
     def _working_app(self) -> DriverApp:
-        """The app. Raises `StopUser` when there is no run, no token left, or no way back."""
+        """Return the app. Raises `StopUser` without a run or a token, or after a rejection."""
         if self._app is None or self._app.rejected:
             raise StopUser
         return self._app

@@ -1,4 +1,4 @@
-"""Wires a run to locust's events: its beginning and end, the histograms, the verdict."""
+"""Connects a run to locust's events: start, end, histograms and verdict."""
 
 import argparse
 import logging
@@ -25,12 +25,12 @@ from load_tests.users.options import RunOptions, add_options, take_credentials
 from load_tests.users.tables import latency_table, verdict_table
 
 _log: Final = logging.getLogger(__name__)
-# The key of the histograms in what a worker sends to the master beside locust's statistics.
+# The key of the histograms in a worker's report to the master.
 _HISTOGRAMS: Final = "mallard_histograms"
 
 
 class LocustHooks:
-    """One per process. `attach` is all that a locustfile needs to call."""
+    """The listeners of one process; a locustfile calls `attach` only."""
 
     def __init__(self) -> None:
         self._histograms = Histograms()
@@ -40,7 +40,7 @@ class LocustHooks:
         self._is_worker = False
 
     def attach(self, events: Events) -> None:
-        """Listen to all events that matter."""
+        """Register all listeners."""
         events.init_command_line_parser.add_listener(add_options)
         events.init.add_listener(self._set_up)
         events.test_start.add_listener(self._start)
@@ -67,7 +67,7 @@ class LocustHooks:
     # -- a run
 
     def _start(self, environment: Environment, **_: Any) -> None:
-        """Look at the target and the places; a run that cannot begin ends with status 2."""
+        """Check the target and read its places; a run that cannot start ends with status 2."""
         self._histograms.clear()
         try:
             give_run(environment, self._new_run(environment))
@@ -91,7 +91,7 @@ class LocustHooks:
         return LoadRun(environment, options, credentials, target, places, share)
 
     def _begin(self, **_: Any) -> None:
-        """All users have been started: the timetable begins."""
+        """Start the timetable, as all users have been started."""
         run = current_run(self._environment)
         if run is None or run.seconds is not None:
             return
@@ -111,7 +111,7 @@ class LocustHooks:
     def _stop(environment: Environment, **_: Any) -> None:
         give_run(environment, None)
 
-    # -- the figures
+    # -- measures
 
     def _record(
         self, name: str, response_time: float, exception: Exception | None = None, **_: Any
@@ -125,7 +125,7 @@ class LocustHooks:
         self._histograms.add(data.get(_HISTOGRAMS, {}))
 
     def _judge(self, environment: Environment, **_: Any) -> None:
-        """Hold the run to its objectives: they, where there are some, make the exit status."""
+        """Evaluate the objectives, if any, and set the exit status."""
         if self._is_worker or environment.process_exit_code:
             return
         options = RunOptions.read(environment.host, _options(environment))
@@ -136,7 +136,7 @@ class LocustHooks:
             environment.process_exit_code = 1
         elif self._verdicts:
             met = all(verdict.met for verdict in self._verdicts)
-            # What broke in a user or a listener is no failed request: no objective forgives it.
+            # An exception in a user or a listener is not a failed request and fails the run.
             exceptions = environment.runner.exceptions if environment.runner else {}
             broken = bool(exceptions) or log.unhandled_greenlet_exception
             environment.process_exit_code = 0 if met and not broken else 1
@@ -157,7 +157,7 @@ def _options(environment: Environment) -> argparse.Namespace:
 
 
 def _restart_node(command: str | None, number: int) -> None:
-    """Say that it is time; a command, if there is one, does it."""
+    """Log that a node is to be restarted, and run the command for it, if any."""
     _log.info("restart node %d now", number)
     if command:
         done = subprocess.run([*shlex.split(command), str(number)], check=False)  # noqa: S603

@@ -1,8 +1,8 @@
-"""What the users of one locust process share in one run.
+"""The state that the users of one locust process share in one run.
 
-Each worker is a world of its own: its orders require a piece of equipment that only its own drivers
-carry, so that the offer of a job comes to the process that knows when the job was ordered, and a
-latency never compares two machines' clocks. With a single process nothing is required.
+The orders of each worker require a piece of equipment that only its own drivers carry. The offer of
+a job therefore arrives in the process that knows when the job was ordered, and no latency compares
+the clocks of two machines. A single process requires nothing.
 """
 
 import json
@@ -28,21 +28,21 @@ from load_tests.users.operator_view import OperatorView
 from load_tests.users.options import RunOptions
 from load_tests.users.recorder import LocustRecorder
 
-# Between the last driver's start and the first order: all are online by then.
+# From the last driver's start to the first order; all drivers are online by then.
 SETTLE_S: Final = 1.0
 _POLL_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerShare:
-    """Which of the workers this process is: the first of one, when there are none."""
+    """The number of this worker and of all workers; without workers, the first of one."""
 
     worker: int = 0
     workers: int = 1
 
 
 class LoadRun:
-    """One run in one process: it makes the drivers and the orders, and knows when it began."""
+    """One run in one process: creates the drivers and the orders."""
 
     def __init__(
         self,
@@ -77,24 +77,24 @@ class LoadRun:
 
     @property
     def seconds(self) -> float | None:
-        """How long orders have been arriving; None: the drivers are still connecting."""
+        """The time since the first order was due; None while drivers connect."""
         return None if self._began_s is None else time.monotonic() - self._began_s
 
     @property
     def is_over(self) -> bool:
-        """Whether the orders are over and the drivers have had their time to finish them."""
+        """Whether the orders are over and the drivers had time to finish them."""
         options = self.options
         return (self.seconds or 0.0) > options.timetable.seconds + options.drain_s
 
     def begin(self) -> None:
-        """All drivers are on their way: orders arrive from now on."""
+        """Start the orders, as all drivers have been started."""
         if self._began_s is None:
             self._began_s = time.monotonic() + SETTLE_S
             for at_s in self.options.timetable.reconnect_s:
                 self._greenlets.add(gevent.spawn_later(SETTLE_S + at_s, self._lose_all_sockets))
 
     def end(self) -> None:
-        """Settle the accounts: what should have happened by now and has not, has failed."""
+        """Report everything that is overdue as failed."""
         self._greenlets.kill()
         now_s = time.monotonic()
         for measure, waited_s in self.ledger.overdue(now_s, self.options.grace_s):
@@ -107,13 +107,13 @@ class LoadRun:
     # -- drivers
 
     def new_driver(self) -> DriverApp | None:
-        """A driver near one of the malls; None when the given tokens are used up."""
+        """Create a driver near a mall; None if the given tokens are used up."""
         number = self._drivers
         if self._given is not None and number >= len(self._given):
             return None
         self._drivers += 1
         given = self._given[number] if self._given is not None else None
-        # Half of them live near the sale: 500 orders of one mall need 500 drivers in its reach.
+        # Half of them start near the sale: 500 orders of one mall need 500 drivers near it.
         near_sale = self.options.timetable.shape.flash_at is not None and number % 2 == 0
         market = given.market if given else None
         mall, home = self._places.home(self._rng, market, near_flash_mall=near_sale)
@@ -134,11 +134,11 @@ class LoadRun:
         return app
 
     def forget_driver(self, app: DriverApp) -> None:
-        """A driver has stopped."""
+        """Remove a driver that has stopped."""
         self._apps.discard(app)
 
     def watch_position(self, app: DriverApp) -> None:
-        """Send a fix and, if it is time for another look, wait until operators see it."""
+        """Send a fix and, if a probe is due, wait until operators see it."""
         at_ms = app.send_fix(time.monotonic())
         if self._operator is None or not self._operator.take_turn(self.options.probe_every_s):
             return
@@ -149,7 +149,7 @@ class LoadRun:
     # -- orders
 
     def arrivals(self) -> Iterator[tuple[float, Arrival]]:
-        """This process's orders: when each is due, by `time.monotonic`."""
+        """Yield this process's orders and when each is due, by `time.monotonic`."""
         while self._began_s is None:
             gevent.sleep(_POLL_S)
         timetable, share = self.options.timetable, self._share
@@ -157,14 +157,14 @@ class LoadRun:
             yield self._began_s + arrival.due_s, arrival
 
     def order(self, arrival: Arrival) -> tuple[str, str]:
-        """The external id, which is a new one each time, and the JSON body of an order."""
+        """Return a new external id and the JSON body of an order."""
         body = self._places.order(self._rng, self._places.flash_mall if arrival.flash else None)
         body["external_id"] = f"load-{self.options.name}-{secrets.token_hex(8)}"
         body["requires"] = [self._team] if self._team else []
         return body["external_id"], json.dumps(body)
 
     def posted(self, job: str, due_s: float) -> None:
-        """An order was taken as this job; without drivers here, nobody here sees its offer."""
+        """Record the job of an accepted order, if this process has drivers to see its offer."""
         if self._drivers:
             latency_s = self.ledger.posted(job, due_s)
             if latency_s is not None:
@@ -173,7 +173,7 @@ class LoadRun:
     # -- measures
 
     def report(self, measure: Measure, seconds: float, error: Exception | None) -> None:
-        """Tell locust of a measure, and with it the histograms."""
+        """Report a measure to locust, and so to the histograms."""
         self._environment.events.request.fire(
             request_type=measure.request_type,
             name=measure.value,
@@ -189,11 +189,11 @@ class LoadRun:
 
 
 def give_run(environment: Environment, run: LoadRun | None) -> None:
-    """Make a run the one that the environment's users work in; None: there is none any more."""
+    """Set the run of the environment's users; None: no run."""
     vars(environment)["load_run"] = run
 
 
 def current_run(environment: Environment) -> LoadRun | None:
-    """The run that is under way in this process."""
+    """Return the current run of this process."""
     run: LoadRun | None = vars(environment).get("load_run")
     return run

@@ -1,4 +1,4 @@
-"""The shape that locust runs: the users stay the same, and the timetable says what they do when."""
+"""The shape for locust: a constant number of users; the timetable drives what they do."""
 
 import argparse
 
@@ -20,7 +20,7 @@ class Day(LoadTestShape):
     _users: tuple[int, float] = (0, 1.0)
 
     def tick(self) -> tuple[int, float] | None:
-        """How many users there are to be, and how many start a second; None: the run is over."""
+        """Return the number of users and of starts per second; None at the end of the run."""
         assert self.runner is not None  # noqa: S101 - locust sets it before the first tick
         environment = self.runner.environment
         run = current_run(environment)
@@ -31,7 +31,7 @@ class Day(LoadTestShape):
         return self._users
 
     def _plan(self, environment: Environment) -> tuple[int, float]:
-        """One order service for each worker, and the drivers."""
+        """Return one order service per worker, and the drivers."""
         parsed = environment.parsed_options
         assert parsed is not None  # noqa: S101 - these load tests run from the command line
         share_with_workers(parsed, self._workers())
@@ -46,9 +46,9 @@ class Day(LoadTestShape):
 
 
 def _has_a_task(user: type[User], options: argparse.Namespace) -> bool:
-    """Whether `--tags` and `--exclude-tags` leave a user anything to do.
+    """Return whether `--tags` and `--exclude-tags` leave a user any task.
 
-    Locust would start it all the same, and count an error each time it looks for its next task.
+    Locust would start a user without a task, and count an error whenever it picks one.
     """
     wanted, unwanted = set(options.tags or ()), set(options.exclude_tags or ())
     tags = [vars(each)["locust_tag_set"] for each in user.tasks]

@@ -1,4 +1,4 @@
-"""Drivers' positions as an operator sees them: how a fix that was sent is found again."""
+"""Measures when an operator sees a position that a driver sent."""
 
 import json
 import time
@@ -11,13 +11,13 @@ from geventhttpclient import HTTPClient
 from load_tests.credentials import DriverToken
 
 _SHOWN_WITHIN_S: Final = 5.0
-# What is measured is no finer than this.
+# The resolution of the measure.
 _POLL_S: Final = 0.02
 _AROUND_M: Final = 50
 
 
 class OperatorView:
-    """Looks for one driver at a time: the engine reads all positions of a market for a look."""
+    """Polls for one driver at a time, as a request makes the engine read a whole market."""
 
     def __init__(self, node: str, token: str) -> None:
         self._http = HTTPClient.from_url(node)
@@ -26,7 +26,7 @@ class OperatorView:
         self._next_s = 0.0
 
     def take_turn(self, every_s: float) -> bool:
-        """Whether it is time for another look, which `sees` is then to take."""
+        """Return whether a probe is due; `sees` must then be called."""
         now_s = time.monotonic()
         if now_s < self._next_s or not self._turn.acquire(blocking=False):
             return False

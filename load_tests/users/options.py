@@ -1,4 +1,4 @@
-"""What a run can be told on locust's command line, in its environment or in its web page."""
+"""The options of a run, from locust's command line, environment or web page."""
 
 import argparse
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from mallard_engine.workload.behaviour import AnswerShares
 
 DEFAULT_HOST: Final = "http://127.0.0.1:8000"
 _LOOPBACK: Final = "127.0.0.1"
-# What locust's own options mean here when they are not given.
+# Defaults of locust's own options.
 _DEFAULT_DRIVERS: Final = 100
 _DEFAULT_CONNECTS_PER_S: Final = 50.0
 _DEFAULT_SECONDS: Final = 60.0
@@ -23,7 +23,7 @@ _REPEATABLE: Final[dict[str, Any]] = {"action": "append", "default": []}
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of a run, read from locust's, on each worker as on the master."""
+    """The options of a run, on each worker and on the master."""
 
     name: str
     urls: tuple[str, ...]
@@ -43,12 +43,12 @@ class RunOptions:
 
     @property
     def drain_s(self) -> float:
-        """How long drivers go on after the last order: to finish it, and to show what is late."""
+        """The time after the last order in which drivers finish and late offers arrive."""
         return max(self.habits.hold_s + self.habits.think_s, self.grace_s) + 1.0
 
     @classmethod
     def read(cls, host: str | None, options: argparse.Namespace) -> "RunOptions":
-        """Take what locust has parsed; `host` is what the environment ended up with."""
+        """Read locust's parsed options; `host` is the environment's."""
         shape = SHAPES[options.shape]
         declines = options.decline if shape.decline_share is None else shape.decline_share
         return cls(
@@ -73,7 +73,7 @@ class RunOptions:
 
 
 def share_with_workers(options: argparse.Namespace, workers: int) -> None:
-    """Set what workers must know too: how many they are, and locust's own run time.
+    """Set the number of workers and locust's run time for the workers.
 
     Locust sends its master's options to the workers, but none of those that it defines itself.
     """
@@ -95,7 +95,7 @@ def take_credentials(options: argparse.Namespace) -> Credentials:
 
 def add_options(parser: Any) -> None:
     """Add the options of these load tests to locust's parser."""
-    # Nothing is opened to other machines unless it is asked for by name.
+    # Listen on loopback only, unless another address is given explicitly.
     parser.set_defaults(host=DEFAULT_HOST, web_host=_LOOPBACK, master_bind_host=_LOOPBACK)
     parser.set_defaults(num_users=_DEFAULT_DRIVERS, spawn_rate=_DEFAULT_CONNECTS_PER_S)
     _add_traffic(parser.add_argument_group("Mallard: traffic"))
@@ -135,7 +135,7 @@ def _add_target(group: Any) -> None:
     group.add_argument(
         "--allow-remote",
         action="store_true",
-        help="the engine may be on another machine; without it only loopback is loaded",
+        help="allow an engine on another machine; otherwise only loopback",
     )
     group.add_argument(
         "--secret",
@@ -186,7 +186,7 @@ def _add_results(group: Any) -> None:
 
 
 def _seconds(options: argparse.Namespace) -> float:
-    """For how long orders arrive: the master's word, where it has been sent."""
+    """Return how long orders arrive; on a worker, the master's value."""
     seconds: float = vars(options).get("seconds") or options.run_time or _DEFAULT_SECONDS
     return seconds
 
@@ -202,7 +202,7 @@ def _add_shown(group: Any, flag: str, **details: Any) -> None:
 
 
 def _objective(text: str) -> str:
-    """The text as it is: locust sends options to workers, and an `Objective` would not travel."""
+    """Return the text: locust sends options to workers, and an `Objective` cannot be sent."""
     try:
         parse_objective(text)
     except BadObjective as error:

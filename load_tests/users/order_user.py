@@ -17,9 +17,9 @@ _UNAVAILABLE: Final = frozenset({0, 503})
 
 
 class OrderUser(FastHttpUser):
-    """An order service, one a worker. Its orders arrive by the clock, answered or not."""
+    """An order service, one per worker. Its orders are sent on time, answered or not."""
 
-    fixed_count = 1  # as many as there are workers, once these are known
+    fixed_count = 1  # set to the number of workers once that is known
     weight = 0
     concurrency = 256
     insecure = False
@@ -34,7 +34,7 @@ class OrderUser(FastHttpUser):
         self._turns = itertools.count()
 
     def on_stop(self) -> None:
-        """Give up what is under way."""
+        """Abandon the open requests."""
         self._sending.kill()
 
     @tag("orders")
@@ -52,7 +52,7 @@ class OrderUser(FastHttpUser):
     def _post(self, run: LoadRun, due_s: float, arrival: Arrival) -> None:
         external_id, body = run.order(arrival)
         with self._answer(run, external_id, body) as response:
-            # An order that waited for a connection, or for another node, has waited all the same.
+            # Latency includes waiting for a connection and for another node.
             response.request_meta["response_time"] = (time.monotonic() - due_s) * 1000
             response.request_meta["request_type"] = Measure.POST_JOB.request_type
             if response.status_code != 201:
@@ -63,14 +63,14 @@ class OrderUser(FastHttpUser):
         run.posted(job, due_s)
 
     def _answer(self, run: LoadRun, key: str, body: str) -> Any:
-        """Post to a node, and to the others in turn while one is not available."""
+        """Post to a node, and to the others in turn if it is unavailable."""
         headers = {
             "Authorization": f"Bearer {run.orders_token}",
             "Content-Type": "application/json",
             "Idempotency-Key": key,
         }
-        # One turn an order: with a turn for each try, orders that are sent meanwhile would lead the
-        # next try to the node that has just refused.
+        # One turn per order, not per try: with concurrent orders the next turn could be the node
+        # that has just refused.
         first, count = next(self._turns), len(run.target.nodes)
         for number in range(first, first + count):
             answer = self.client.post(

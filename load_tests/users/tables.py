@@ -1,4 +1,4 @@
-"""The tables that a run ends with."""
+"""The tables at the end of a run."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -10,7 +10,7 @@ _PERCENTS: Final = (50, 90, 95, 99, 99.9)
 
 
 def latency_table(histograms: Histograms) -> str:
-    """What was measured, in milliseconds."""
+    """Return the measures, in milliseconds."""
     head = ("measure", "count", "failed", *(f"p{percent:g}" for percent in _PERCENTS), "max")
     rows = []
     for name in histograms.names():
@@ -22,7 +22,7 @@ def latency_table(histograms: Histograms) -> str:
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> str:
-    """Which objectives were met, the missed ones last."""
+    """Return the verdicts, the missed objectives last."""
     rows = [
         (verdict.name, verdict.wanted, verdict.seen, "met" if verdict.met else "MISSED")
         for verdict in sorted(verdicts, key=lambda verdict: not verdict.met)
@@ -31,7 +31,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> str:
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under a title: the first of words, the others of figures."""
+    """Format columns under a title, the first left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(

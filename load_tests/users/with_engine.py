@@ -2,8 +2,8 @@
 load_tests.users.with_engine``.
 
 Starts the nodes, runs locust headless with the HTML report in `load_tests/results/`, restarts nodes
-when the shape says so, and ends all that it started. Arguments that it does not know go to locust.
-The exit status is locust's: 0 when every objective was met.
+as the shape requires, and stops everything it started. Unknown arguments are passed to locust. The
+exit status is locust's: 0 if every objective was met.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from mallard_engine.workload.nodes import EngineFailed, Node, running_nodes
 
 _HERE: Final = Path(__file__).resolve().parents[1]
 _POLL_S: Final = 0.1
-# Short limits, so that two minutes show what happens behind them.
+# Short limits, so that two minutes include their expiry.
 _ENGINE: Final = {
     "MALLARD_OPENING_HOURS": "off",
     # One service sends the load of a market's.
@@ -47,7 +47,7 @@ _DEFAULT_OBJECTIVES: Final = "; ".join(_OBJECTIVES).replace("%", "%%")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one, and return its exit status."""
+    """Run a load test and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m load_tests.users.with_engine", description=__doc__
     )
@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=_HERE / "results")
     options, further = parser.parse_known_args(arguments)
     if wrong := [setting for setting in options.setting if "=" not in setting]:
-        parser.error(f"--setting {wrong[0]} is no NAME=VALUE")
-    # So that a polite kill ends what was started, too.
+        parser.error(f"--setting {wrong[0]} is not NAME=VALUE")
+    # SIGTERM stops the started processes, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     count = options.nodes or (2 if options.shape == "rolling-restart" else 1)
     secret = secrets.token_hex(32)
@@ -96,7 +96,7 @@ def _run_locust(nodes: Sequence[Node], options: Any, further: Sequence[str], sec
                 nodes[restarted % len(nodes)].restart()
                 restarted += 1
             time.sleep(_POLL_S)
-    except KeyboardInterrupt:  # locust has had it too, and ends with its report
+    except KeyboardInterrupt:  # locust receives it too, and ends with its report
         process.wait()
     finally:
         if process.poll() is None:
@@ -109,7 +109,7 @@ def _run_locust(nodes: Sequence[Node], options: Any, further: Sequence[str], sec
 def _command(
     nodes: Sequence[Node], options: Any, report: Path, further: Sequence[str]
 ) -> list[str]:
-    # The signal is no command's own: `sh` drops the node's number that locust adds.
+    # `sh` drops the node's number, which the load test appends to the command.
     restart = shlex.join(["sh", "-c", f"kill -USR1 {os.getpid()}"])
     return [
         *(sys.executable, "-m", "locust", "-f", str(_HERE / "locustfile.py"), "--headless"),

@@ -1,4 +1,4 @@
-"""What a coordinator and its workers say to each other: MessagePack behind its length."""
+"""Messages between the coordinator and its workers: MessagePack with a length prefix."""
 
 import asyncio
 from typing import Any, Final
@@ -15,7 +15,7 @@ def send(writer: asyncio.StreamWriter, kind: str, what: Any = None) -> None:
 
 
 async def receive(reader: asyncio.StreamReader) -> tuple[str, Any] | None:
-    """The next message; None when the other has gone."""
+    """Return the next message; None if the connection is closed."""
     try:
         size = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
         kind, what = msgpack.unpackb(await reader.readexactly(size))

@@ -1,7 +1,7 @@
 """A keep-alive HTTP/1.1 client for POSTs of JSON, several connections to one node.
 
-Each connection carries one request at a time. When all are busy another is opened, up to a limit;
-then requests wait, which their latency counts, as it starts when they were due.
+Each connection carries one request at a time. If all are busy another is opened, up to a limit;
+then requests wait, which counts as latency, as it starts when they were due.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ Done = Callable[[int, bytes], None]
 
 
 class HttpNode:
-    """The connections to a node, so many at most."""
+    """A bounded pool of connections to a node."""
 
     def __init__(self, url: str, token: str, connections: int = MAX_CONNECTIONS) -> None:
         self._connections = connections
@@ -42,8 +42,8 @@ class HttpNode:
     def post(self, path: str, key: str, body: bytes, done: Done) -> None:
         """Send a request with an idempotency key.
 
-        One whose connection is lost is sent once more: an idle connection may have been closed from
-        the other side just then, and the key makes it safe.
+        A request whose connection is lost is sent once more: the server may just have closed an
+        idle connection, and the key makes the repetition safe.
         """
         head = f"POST {path}{self._head}{len(body)}\r\nIdempotency-Key: {key}\r\n\r\n"
         self._send(head.encode("ascii") + body, done, is_again=False)
@@ -54,7 +54,7 @@ class HttpNode:
         await asyncio.gather(*(self._connect() for _ in range(missing)))
 
     def close(self) -> None:
-        """Hang up; what is under way is not answered any more."""
+        """Close all connections; open requests get no answer."""
         self._is_closed = True
         for task in self._opening:
             task.cancel()

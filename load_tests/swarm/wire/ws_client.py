@@ -1,4 +1,4 @@
-"""A WebSocket client (RFC 6455) for binary frames, as small as a load generator needs it.
+"""A minimal WebSocket client (RFC 6455) for binary frames, for load generators.
 
 The stock client of `websockets` takes three times the CPU for a message and its `ClientProtocol`
 twice (docs/adr/0016), on the cores that the engine runs on, too. This one knows what the
@@ -66,25 +66,25 @@ class SocketWire(asyncio.Protocol):
             raise ValueError(f"a frame of {size} bytes")
 
     def close(self) -> None:
-        """Say goodbye (1000) and hang up."""
+        """Send a close frame (1000) and close the connection."""
         if self._write is not None:
             self._write.write(bytes((_CLOSE, 0x82)) + _MASK + (1000).to_bytes(2, "big"))
             self._write.close()
 
     def abort(self) -> None:
-        """Hang up without a word."""
+        """Close the connection without a close frame."""
         if self._write is not None:
             self._write.abort()
 
     # -- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
+        """Send the upgrade request."""
         self._write = cast(asyncio.Transport, transport)
         self._write.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Cut the stream into frames."""
+        """Split the stream into frames."""
         if self._buffer:
             data = self._buffer + data
         position = 0
@@ -102,12 +102,12 @@ class SocketWire(asyncio.Protocol):
         self._buffer = data[self._frames(data, position) :]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it is 1006 either way
-        """Tell the code."""
+        """Report the close code."""
         self._write = None
         self._lost(self._code)
 
     def _frames(self, data: bytes, position: int) -> int:
-        """Hand on the complete frames; returns where the rest begins."""
+        """Pass on the complete frames; return the offset of the rest."""
         available = len(data)
         while available - position >= 2:
             kind, size = data[position], data[position + 1]
@@ -118,7 +118,7 @@ class SocketWire(asyncio.Protocol):
                     break
                 size = int.from_bytes(data[start : start + wide], "big") if size < 128 else 1 << 63
                 start += wide
-            if size > _MAX_PAYLOAD:  # masked by a server, or beyond anything that the contract says
+            if size > _MAX_PAYLOAD:  # masked by a server, or larger than the contract allows
                 self.abort()
                 return available
             position_after = start + size
@@ -140,7 +140,7 @@ class SocketWire(asyncio.Protocol):
             if self._write is not None:
                 self._write.write(bytes((_CLOSE, 0x80 | len(payload[:2]))) + _MASK + payload[:2])
                 self._write.close()
-        elif kind != _PONG:  # text or a fragment: the contract has none
+        elif kind != _PONG:  # the contract has no text frames and no fragments
             self.abort()
 
     def _is_upgrade(self, head: bytes) -> bool:
