@@ -1,7 +1,7 @@
 """Runs every attack at once against an engine of its own: ``python -m load_tests.attacks``.
 
-Drivers and a neighbour (an order service at a steady rate) work beside the attackers. A control run
-follows, in which a dummy burns the attackers' CPU. The exit status is 0 when every goal was met.
+Drivers and a neighbour (an order service at a steady rate) run beside the attackers. A control run
+follows, in which a dummy uses the attackers' CPU. The exit status is 0 if every goal was met.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _ENGINE: Final = {
     "MALLARD_DRAIN_LINGER_S": "0",
     "MALLARD_LOG_LEVEL": "info",
     "MALLARD_LOG_FORMAT": "json",
-    # The quotas as small as the attacks, which are bounded: 20,000 jobs would take long to post.
+    # Quotas within the reach of the bounded attacks: 20,000 jobs would take long to post.
     "MALLARD_SERVICE_OPEN_JOBS": "1500",
     "MALLARD_SERVICE_STORED_BYTES": str(8 << 20),
 }
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print("\n".join(f"{it.row:4} {it.name}" for it in attacks()))
         return 0
-    # So that a polite kill ends what was started, too.
+    # SIGTERM stops the started processes, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     secret = secrets.token_hex(32)
     with tempfile.TemporaryDirectory(prefix="mallard-attack-") as folder:
@@ -155,7 +155,7 @@ class Run:
 
 
 async def _output_of(module: str, *arguments: str, stdin: bytes = b"") -> bytes:
-    """Run one of our modules to its end. Raises `EngineFailed` when it fails."""
+    """Run a module to its end. Raises `EngineFailed` if it fails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
         stdin=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The dummy of the control run: burns as much CPU as the attackers did, at their priority.
+"""The dummy of the control run: uses as much CPU as the attackers did, at their priority.
 
 `python -m load_tests.attacks.burner SECONDS SHARE`; the share is of one core and may be over 1.
 """
@@ -15,7 +15,7 @@ _SLICE_S: Final = 0.02
 
 
 def burn(seconds: float, share: float) -> None:
-    """Be busy for that share of the time."""
+    """Use CPU for a share of the time."""
     os.nice(NICENESS)
     ends_s = time.monotonic() + seconds
     used_s, began_s = time.process_time(), time.monotonic()
@@ -27,7 +27,7 @@ def burn(seconds: float, share: float) -> None:
 
 
 def main() -> None:
-    """Burn on as many cores as the share needs."""
+    """Use as many cores as the share needs."""
     seconds, share = float(sys.argv[1]), float(sys.argv[2])
     cores = max(1, int(share + 0.999))
     processes = [

@@ -1,4 +1,4 @@
-"""HTTP as an order service speaks it: one request at a time over a connection that is kept."""
+"""An HTTP client like an order service: one request at a time on a keep-alive connection."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ _WITHIN_S: Final = 30.0
 
 
 class Caller:
-    """One connection to the victim, opened by the first request and again after it is cut."""
+    """One connection to the victim, opened by the first request and reopened after it is closed."""
 
     def __init__(self, victim: Victim, token: str) -> None:
         self.token = token

@@ -1,4 +1,4 @@
-"""Attacks by the bytes of a driver's socket."""
+"""Attacks with frames on a driver socket."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ _WITHIN_S: Final = 10.0
 
 @attack("A6", at_once=3, counter='mallard_ws_closed_total{code="4500"}')
 async def wrong_hellos_in_a_burst(victim: Victim) -> None:
-    """A megabyte of wrong hellos in one go, without a token: each kind that is dear to parse."""
+    """A megabyte of invalid hellos at once, without a token, of each kind."""
     for hostile in hostile_frames():
         is_text = isinstance(hostile.frame, str)
         payload = hostile.frame.encode() if isinstance(hostile.frame, str) else hostile.frame
@@ -51,7 +51,7 @@ async def long_pongs_with_a_token(victim: Victim) -> None:
 
 @attack("A8", counter='mallard_ws_closed_total{code="1007"}')
 async def texts_of_bad_utf8(victim: Victim) -> None:
-    """A text that is no UTF-8, whole and in fragments, and closes with a bad reason."""
+    """Text that is not UTF-8, whole and in fragments, and close frames with an invalid reason."""
     broken = (
         [(b'{"type":"\xff"}', Opcode.TEXT)],
         [(b"\xed\xa0\x80", Opcode.TEXT)],
@@ -79,7 +79,7 @@ async def open_socket(victim: Victim, subprotocol: str, token: str = "") -> Stre
 
 
 async def _send(streams: Streams, frames: list[tuple[bytes, Opcode]]) -> None:
-    """Send frames in one go, and read until the server closes."""
+    """Send frames at once, and read until the server closes the connection."""
     reader, writer = streams
     try:
         writer.write(b"".join(masked(payload, opcode) for payload, opcode in frames))

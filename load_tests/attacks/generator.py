@@ -1,7 +1,7 @@
-"""The attackers' process: plays every attack until its time is over, then says what it did.
+"""The attackers' process: plays every attack for a time, then reports what it did.
 
-It reads its orders as JSON from standard input and writes its report as JSON to standard output. It
-runs at the lowest priority, so that what is measured is the engine and not the lack of a core.
+It reads its task as JSON from standard input and writes its report as JSON to standard output. It
+runs at the lowest priority, so that the engine is measured and not the lack of a core.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from load_tests.credentials import Credentials
 from load_tests.places import RunPlaces
 
 NICENESS: Final = 19
-# An attacker that is cut off at once comes back, but not in a tight loop.
+# An attacker that is disconnected at once returns, but not in a tight loop.
 _PAUSE_S: Final = 0.02
 _CUT: Final = (OSError, EOFError, asyncio.LimitOverrunError, asyncio.TimeoutError)
 
 
 async def play(setup: dict[str, Any]) -> dict[str, Any]:
-    """Play all attacks that are asked for; return the counts of each and the CPU used."""
+    """Play all requested attacks; return the counts of each and the CPU used."""
     asked = [it for it in attacks() if it.name in setup["attacks"]]
     began_cpu_s = time.process_time()
     done: dict[str, Counter[str]] = {it.name: Counter() for it in asked}
@@ -48,7 +48,7 @@ async def play(setup: dict[str, Any]) -> dict[str, Any]:
 def _attackers(
     setup: dict[str, Any], asked: Sequence[Attack], done: dict[str, Counter[str]]
 ) -> Iterator[tuple[Attack, Victim]]:
-    """Yield each attacker once: what it plays, and its view of the victim."""
+    """Yield each attacker: its attack and its view of the victim."""
     credentials = Credentials(secret=setup["secret"])
     places = RunPlaces.read(f"http://{setup['host']}:{setup['port']}", credentials.orders)
     tokens = {one.row: credentials.service(f"attacker-{one.row}") for one in asked}
@@ -80,7 +80,7 @@ async def _attacker(attack: Attack, victim: Victim) -> None:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Play, and report."""
+    """Play and report."""
     del arguments
     os.nice(NICENESS)
     with contextlib.suppress(ValueError, OSError):

@@ -1,6 +1,6 @@
-"""What reading each hostile frame costs: ``python -m load_tests.attacks.parse_cost``.
+"""Measures the cost of parsing each hostile frame: ``python -m load_tests.attacks.parse_cost``.
 
-A line a frame, dearest first: the best of several repetitions, in microseconds of CPU.
+Prints a line per frame, the most expensive first: the best repetition, in microseconds of CPU.
 """
 
 import contextlib

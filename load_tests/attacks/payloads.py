@@ -1,4 +1,4 @@
-"""Frames of at most 16 KiB that are meant to cost a parser as much as they can."""
+"""Frames of at most 16 KiB that are as expensive to parse as possible."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""The list of attacks, and what each of them gets."""
+"""The list of attacks, and their view of the engine under attack."""
 
 import asyncio
 import importlib

@@ -1,4 +1,4 @@
-"""What the attacks did to the engine, and whether that was too much."""
+"""Evaluates the effect of the attacks on the engine."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from load_tests.users.tables import table
 
 MAX_GROWTH_MIB: Final = 10.0
 MAX_SLOWDOWN: Final = 3.0
-# Below this a ratio of two latencies says more about the machine than about the engine.
+# Below this, a ratio of two latencies is dominated by noise.
 _LEAST_P99_MS: Final = {Measure.POST_JOB: 5.0, Measure.OFFER: 50.0}
 # One summary line a second of each event, and one more as a phase ends within a second.
 MAX_LINES_PER_S: Final = 1.1
@@ -30,7 +30,7 @@ def counters(exposition: str) -> dict[str, float]:
 
 
 def events(log: bytes) -> Counter[str]:
-    """Return how often each event stands in a log of JSON lines; what is no event as it is."""
+    """Count each event in a log of JSON lines; other lines count as they are."""
     return Counter(_event(line) for line in log.decode(errors="replace").splitlines())
 
 
@@ -62,7 +62,7 @@ class Findings:
 
     @property
     def drivers_lost(self) -> int:
-        """How many driver sockets were closed, for whatever reason."""
+        """The number of closed driver sockets."""
         closed = (it for name, it in self.attacked.counts.items() if name.startswith("socket clos"))
         return sum(closed)
 
@@ -73,18 +73,18 @@ class Findings:
 
     @property
     def loudest(self) -> tuple[str, float]:
-        """The event that was logged most often, and how often a second."""
+        """The most frequent log event, and its rate per second."""
         event, lines = max(self.logged.items(), key=lambda it: it[1], default=("-", 0))
-        # A line as the phase begins, and then one a second.
+        # One line at the start of the phase, then one per second.
         return event, max(0, lines - 1) / self.attacked.seconds
 
     @property
     def uncounted(self) -> list[str]:
-        """The counters that an attack should have moved and did not."""
+        """The counters that an attack should have incremented and did not."""
         return sorted(name for name in self.wanted_counters if not self.counted.get(name))
 
     def goals(self) -> Iterator[tuple[str, str, str, bool]]:
-        """Each goal: its name, what is wanted, what was seen, whether it was met."""
+        """The goals: name, bound, measured value, and whether it was met."""
         growth = self.after_mib - self.before_mib
         yield "memory", f"<= {MAX_GROWTH_MIB:g} MiB", f"{growth:+.1f}", growth <= MAX_GROWTH_MIB
         yield "drivers lost", "0", str(self.drivers_lost), self.drivers_lost == 0

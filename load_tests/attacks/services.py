@@ -1,4 +1,4 @@
-"""Attacks by those who hold a good token, an order service or a driver, and by those who guess."""
+"""Attacks with a valid token of an order service or a driver, and with guessed tokens."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ from load_tests.attacks.registry import Victim, attack
 
 # More than a round of a mall once read.
 _UNSERVABLE: Final = 1_100
-# What an attack leaves in the queues expires before the control run.
+# Jobs that an attack leaves in the queues expire before the control run.
 _QUEUED_FOR_S: Final = 25
 _LATER_S: Final = 7_200
 _AT_ONCE: Final = 2_500
@@ -88,7 +88,7 @@ async def requests_that_wait(victim: Victim) -> None:
 
 @attack("A9", counter='mallard_requests_limited_total{kind="connects"}')
 async def reconnects_of_one_driver(victim: Victim) -> None:
-    """A driver who says hello and goes, again and again."""
+    """A driver who connects and disconnects repeatedly."""
     market = victim.places.flash_mall.market
     token = victim.credentials.driver(f"reconnects-{victim.address}", market).token
     reader, writer = await open_socket(victim, MSGPACK, token)

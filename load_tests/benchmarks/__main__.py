@@ -1,6 +1,6 @@
-"""`python -m load_tests.benchmarks`: measures, keeps the results, writes the document.
+"""`python -m load_tests.benchmarks`: measure, store the results and write the document.
 
-Without a name everything is measured, one benchmark after the other.
+Without a name, all benchmarks run one after the other.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from load_tests.benchmarks.pages.samples import RESULTS, Run, read_results, writ
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmarks that were asked for; the exit status."""
+    """Run the requested benchmarks and return the exit status."""
     end_on_sigterm()
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(words)
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, args: argparse.Namespace, words: Sequence[str]) -> bool:
-    """Measure and keep one benchmark; whether that went well."""
+    """Measure one benchmark and store its results; return whether it succeeded."""
     started = time.monotonic()
 
     def print_line(line: str) -> None:
@@ -69,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_folder(parser, RESULTS)
     for name in BENCHES:
         bench = bench_of(name)
-        text = bench.HELP.replace("%", "%%")  # argparse fills in what follows a %
+        text = bench.HELP.replace("%", "%%")  # argparse formats help texts with the % operator
         added = subparsers.add_parser(name, help=text, description=text)
-        # Its default would undo what was said before the name.
+        # A default here would override the value given before the name.
         _add_folder(added, argparse.SUPPRESS)
         bench.add_flags(added)
     return parser
@@ -91,7 +91,7 @@ def _add_folder(parser: argparse.ArgumentParser, default: Path | str) -> None:
 
 
 def _without_folder(words: Sequence[str]) -> list[str]:
-    """The words of the command, without a folder of this machine."""
+    """Return the command line, without folders of this machine."""
     kept = list(words)
     if _FOLDER in kept:
         at = kept.index(_FOLDER)

@@ -1,4 +1,4 @@
-"""A contestant's side: questions on standard input, answers on standard output."""
+"""The loop of a contestant: questions on standard input, answers on standard output."""
 
 import asyncio
 import gc
@@ -12,9 +12,9 @@ Answer = Callable[..., Awaitable[Mapping[str, Any]]]
 
 
 async def answer_all(answers: Mapping[str, Answer]) -> None:
-    """Answer until the input ends; `answers` by what is asked for. An answer that fails ends it.
+    """Answer until the input ends or an answer fails; `answers` by question.
 
-    SIGTERM ends it as well, so that the server that was started for it is ended too.
+    SIGTERM ends it by an exception, so that the contestant's server is stopped too.
     """
     loop = asyncio.get_running_loop()
     if task := asyncio.current_task():
@@ -27,6 +27,6 @@ async def answer_all(answers: Mapping[str, Answer]) -> None:
 
 
 def settle() -> None:
-    """What was loaded stays for ever: no garbage to look for. Every contestant does the same."""
+    """Freeze the loaded objects, as they are never garbage. Every contestant does the same."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Which benchmarks there are. Each is a package of two modules:
+"""The benchmarks. Each is a package of two modules:
 
 `load_tests.benchmarks.<name>.measure`
     `HELP`, one line; `add_flags(parser)`; `measure(args, print_line) -> Measured`, which may take
@@ -26,12 +26,12 @@ PrintLine = Callable[[str], None]
 
 
 class CannotMeasure(Exception):
-    """Something that the benchmark needs is not here; the message says what and what to do."""
+    """A requirement of the benchmark is missing; the message names it and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a benchmark found, and the versions of what took part beside Python."""
+    """The samples of a benchmark, and the versions of the contestants."""
 
     samples: list[Sample]
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Bench(Protocol):
     HELP: str
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
-        """Add what can be chosen."""
+        """Add the benchmark's flags."""
 
     def measure(self, args: argparse.Namespace, print_line: PrintLine) -> Measured:
         """Measure. Raises `CannotMeasure`."""

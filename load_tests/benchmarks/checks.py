@@ -1,9 +1,8 @@
-"""What `make bench-quick` holds the engine to: counts, and ratios to something in the same run.
+"""The checks of `make bench-quick`: counts, and ratios of two values of the same run.
 
-A count is the greatest that was seen. A ratio is that of the two contestants' best repetitions, as
-what else runs on the machine only ever adds; beside it stands the spread of the neighbours' ratios.
-A limit of a ratio is about twice what was measured when it was set, so that what breaks it is a
-change of the code.
+A count is the maximum. A ratio is that of the two contestants' best repetitions, as other load on
+the machine can only increase a time; the spread of the pairs' ratios is shown beside it. The limit
+of a ratio is about twice the measured value, so that only a change of the code exceeds it.
 """
 
 import math
@@ -21,19 +20,19 @@ _MATCHES: Final = 60
 _CALLS: Final = 3_000
 _ROUNDS: Final = 4
 _BATCH: Final = 256
-# So many drivers there are, and report.
+# The number of drivers, all of which report.
 DRIVERS: Final = 5_000
 
 
 class Limit(NamedTuple):
-    """A figure's name in the table, the most that it may be, and what it is a ratio to."""
+    """A limit: the name in the table, the maximum, and what the ratio is to."""
 
     figure: str
     at_most: float
     why: str = ""
 
 
-# The one table of limits.
+# The limits.
 LIMITS: Final[Mapping[str, Limit]] = {
     "match_scripts": Limit("store calls from a wake to its offer", 2, "candidates, offer"),
     "match_calls": Limit("store calls of a match in all", 2, "explain goes with the offer"),
@@ -49,7 +48,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A figure beside its limit, and how much it varied."""
+    """A measured value beside its limit, with its spread."""
 
     limit: Limit
     seen: float
@@ -57,12 +56,12 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether it is within the limit."""
+        """Whether the value is within the limit."""
         return self.seen <= self.limit.at_most
 
 
 class Field(NamedTuple):
-    """Who takes part: the engine, and what it is compared with."""
+    """The contestants: the engine and its peers."""
 
     ours: Contestant
     redis_py: Contestant
@@ -70,7 +69,7 @@ class Field(NamedTuple):
 
 
 def match_checks(field: Field) -> Iterator[Check]:
-    """Counted through the real code, and timed by Redis itself."""
+    """Check a match: calls by the real code, and Redis's own time."""
     found = [field.ours.ask("match_cost", times=_MATCHES) for _ in range(_REPETITIONS)]
     yield _count("match_scripts", [one["scripts"] for one in found])
     yield _count("match_calls", [one["calls"] for one in found])
@@ -78,7 +77,7 @@ def match_checks(field: Field) -> Iterator[Check]:
 
 
 def position_checks(field: Field) -> Iterator[Check]:
-    """Batches of 256."""
+    """Check positions in batches of 256."""
     counted = field.ours.ask("report_calls")
     yield _count("batch_calls", [counted["scripts"] / math.ceil(counted["fixes"] / _BATCH)])
     pairs = [
@@ -96,7 +95,7 @@ def position_checks(field: Field) -> Iterator[Check]:
 
 
 def call_checks(field: Field) -> Iterator[Check]:
-    """The line to Redis beside redis-py's pool."""
+    """Check the connection to Redis against redis-py's pool."""
     for at_once in AT_ONCE:
         pairs = [
             _ask_both(field.ours, field.redis_py, "us", "call", at_once=at_once, calls=_CALLS)
@@ -106,14 +105,14 @@ def call_checks(field: Field) -> Iterator[Check]:
 
 
 def system_checks(_: Field) -> Iterator[Check]:
-    """Whole systems over sockets, each with its own drivers."""
+    """Check whole systems over sockets, each with its own drivers."""
     yield _ratio("position_cpu", [position_cpu(_silent)])
     yield _ratio("cycle_cpu", [cycle_cpu(_silent)])
 
 
 Part: TypeAlias = Callable[[Field], Iterator[Check]]
 
-# What is run, in this order.
+# The checks in order.
 ALL: Final[Sequence[Part]] = (
     match_checks,
     position_checks,

@@ -1,5 +1,8 @@
-"""Contestants: each a process of its own, so that runs interleave and nobody pays for another's
-garbage, threads or caches. Questions and answers are JSON objects, a line each."""
+"""Runs contestants, each in a process of its own.
+
+Their runs can interleave, and none pays for the garbage, threads or caches of another. Questions
+and answers are JSON objects, one per line.
+"""
 
 import json
 import signal
@@ -13,18 +16,18 @@ from typing import Any, Final, Self
 
 _ROOT: Final = Path(__file__).parent.parent.parent
 _GONE_WITHIN_S: Final = 15.0
-# Loading a million drivers takes a minute or two; whoever takes longer than this hangs.
+# Loading a million drivers takes a minute or two; a contestant that takes longer hangs.
 _ANSWER_WITHIN_S: Final = 600.0
-# `python -m` with this: the engine itself, which the load tests do not import.
+# Run by `python -m`: the engine, which the load tests do not import.
 OURS: Final = "load_tests.benchmarks.engine"
 
 
 class ContestantFailed(Exception):
-    """A contestant ended before its answer; its standard error says why."""
+    """A contestant ended before its answer; its standard error holds the reason."""
 
 
 class Contestant:
-    """A process that answers. Use it in a `with` block."""
+    """A contestant's process; a context manager."""
 
     def __init__(
         self, name: str, module: str, *flags: str, answer_within_s: float = _ANSWER_WITHIN_S
@@ -46,7 +49,7 @@ class Contestant:
         if process is None:
             return
         try:
-            process.communicate(timeout=_GONE_WITHIN_S)  # its input ends, and then it does
+            process.communicate(timeout=_GONE_WITHIN_S)  # it ends with its input
         except subprocess.TimeoutExpired:
             process.terminate()
             try:
@@ -56,7 +59,7 @@ class Contestant:
                 process.communicate()
 
     def ask(self, do: str, **arguments: object) -> Mapping[str, Any]:
-        """Ask, and wait for the answer. Raises `ContestantFailed`; one that hangs is ended."""
+        """Ask and wait for the answer; kill a contestant that hangs. Raises `ContestantFailed`."""
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise ContestantFailed(f"{self.name} does not run")
@@ -78,13 +81,13 @@ class Contestant:
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM end this process as an exit does, so that contestants end with it."""
+    """Make SIGTERM raise `SystemExit`, so that contestants end with this process."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 @contextmanager
 def running(contestants: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
-    """All of them, ended at the end whatever happens."""
+    """Run contestants for the duration of the block."""
     with ExitStack() as started:
         for contestant in contestants:
             started.enter_context(contestant)
@@ -92,5 +95,5 @@ def running(contestants: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]
 
 
 def versions(contestants: Sequence[Contestant]) -> dict[str, str]:
-    """What they run on, as they report it."""
+    """Return the versions that the contestants report."""
     return {name: version for one in contestants for name, version in one.versions.items()}

@@ -1,4 +1,4 @@
-"""Where the drivers of a benchmark are: at the density of a real metro area, or of an invented one.
+"""Draws the drivers of a benchmark with the density of a real or an invented metro area.
 
 A ZIP code is drawn by its households, then a point within √(area/π) of its centre.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from load_tests.benchmarks.benches import CannotMeasure
 
-# Corners as (longitude, latitude), as GeoJSON has them.
+# Corners as (longitude, latitude), as in GeoJSON.
 Ring: TypeAlias = Sequence[tuple[float, float]]
 Column: TypeAlias = NDArray[np.float64]
 Points: TypeAlias = NDArray[np.float64]  # (n, 2): latitude, longitude
@@ -25,9 +25,9 @@ _TABLE: Final = Path("places") / "zips_az_nv_va_dc_md.csv"
 _ROOT: Final = Path(__file__).parent.parent.parent
 _M_PER_DEGREE: Final = 111_195.0
 _M2_PER_SQ_MI: Final = 2_589_988.11
-# Drivers move a little during a benchmark and stay inside all the same.
+# Drivers stay inside the area although they move a little during a benchmark.
 _MARGIN_DEG: Final = 0.001
-# The invented one: homes around the mall, thinner outwards.
+# The invented area: homes around the mall, sparser outwards.
 _INVENTED_WITHIN_M: Final = 20_000.0
 _DRAWN: Final = 65_536
 
@@ -42,7 +42,7 @@ class Zips(NamedTuple):
 
 
 def read_zips() -> Zips:
-    """The ZIP table of the datasets' folder. Raises `CannotMeasure` if it is not there."""
+    """Read the ZIP table of the datasets' folder. Raises `CannotMeasure` without it."""
     named = os.environ.get("MALLARD_DATASETS")
     table = (Path(named) if named else _ROOT.parent / "shared" / "data") / _TABLE
     if not table.is_file():
@@ -55,7 +55,7 @@ def read_zips() -> Zips:
     columns = ("lat", "lon", "land_area_sq_mi", "households")
     try:
         lat, lon, area, homes = (np.array([float(r[c] or 0) for r in rows]) for c in columns)
-    except (KeyError, ValueError, TypeError) as error:  # TypeError: a row that is cut short
+    except (KeyError, ValueError, TypeError) as error:  # TypeError: a truncated row
         raise CannotMeasure(f"{table}: {error!r}") from error
     if not all(np.isfinite(column).all() for column in (lat, lon, area, homes)):
         raise CannotMeasure(f"{table}: a number in it is not finite")
@@ -63,8 +63,9 @@ def read_zips() -> Zips:
 
 
 def real_metro(count: int, area: Ring, zips: Zips, seed: int = 1) -> Points:
-    """That many drivers within the area: `(count, 2)` latitudes and longitudes. Those of a small
-    count are the first of a large one."""
+    """Draw drivers within the area: shape `(count, 2)`, latitudes and longitudes.
+
+    The drivers of a small count are the first ones of a larger count."""
     within = is_inside(zips.lat, zips.lon, area)
     lat, lon, radius_m, homes = (column[within] for column in zips)
     rng = np.random.default_rng(seed)
@@ -78,8 +79,7 @@ def real_metro(count: int, area: Ring, zips: Zips, seed: int = 1) -> Points:
 
 
 def invented_metro(count: int, area: Ring, centre: tuple[float, float], seed: int = 1) -> Points:
-    """The same without data: homes around a centre (latitude, longitude), as many in every ring of
-    equal width, so thinner outwards."""
+    """Draw homes around a centre (latitude, longitude), uniformly over the radius."""
     rng = np.random.default_rng(seed)
 
     def draw() -> Points:
@@ -91,7 +91,7 @@ def invented_metro(count: int, area: Ring, centre: tuple[float, float], seed: in
 
 
 def is_inside(lat: Column, lon: Column, area: Ring) -> NDArray[np.bool_]:
-    """Whether each point is in the ring: a ray from it crosses the ring an odd number of times."""
+    """Return whether each point is inside: its ray crosses the ring an odd number of times."""
     inside = np.zeros(len(lat), dtype=np.bool_)
     for (lon_a, lat_a), (lon_b, lat_b) in zip(area, [*area[1:], area[0]], strict=True):
         if lat_a != lat_b:
@@ -101,7 +101,7 @@ def is_inside(lat: Column, lon: Column, area: Ring) -> NDArray[np.bool_]:
 
 
 def _filled(count: int, area: Ring, draw: Callable[[], Points]) -> Points:
-    """Draw until there are enough that lie inside with a margin."""
+    """Draw until enough points lie inside the area with a margin."""
     kept: list[Points] = []
     while sum(map(len, kept)) < count:
         points = draw()

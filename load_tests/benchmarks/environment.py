@@ -1,4 +1,4 @@
-"""What a figure was taken on: the commit, the machine, the versions."""
+"""The environment of a measurement: commit, machine and versions."""
 
 import os
 import platform
@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path(__file__).parent.parent.parent
-# Written by a benchmark itself, so no change of what is measured.
+# Benchmarks write here themselves: no change of the measured code.
 _NOT_SOURCES: Final = (":(exclude)load_tests/results", ":(exclude)docs")
 
 
 def commit() -> str:
-    """The commit of the sources, shortened; with a `+` when they have changes on top of it."""
+    """Return the short commit, with a `+` if the sources have uncommitted changes."""
     head = _git("rev-parse", "--short=10", "HEAD")
     return f"{head}+" if _git("status", "--porcelain", "--", ".", *_NOT_SOURCES) else head
 
 
 def now() -> str:
-    """The time as RFC 3339 in UTC, to the second."""
+    """Return the time in UTC as RFC 3339, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores, memory, kernel."""
+    """Return processor, cores, memory and kernel."""
     return {
         "processor": _first_of("/proc/cpuinfo", "model name") or platform.machine(),
         "cores": str(os.cpu_count()),
@@ -36,7 +36,7 @@ def machine() -> dict[str, str]:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """That of Python and of each package that is installed."""
+    """Return the versions of Python and of the installed packages."""
     found = {"Python": platform.python_version()}
     for package in packages:
         try:
@@ -52,7 +52,7 @@ def _memory() -> str:
 
 
 def _first_of(file: str, name: str) -> str:
-    """The value of the first `name : value` line; empty if there is none."""
+    """Return the value of the first `name : value` line, or an empty string."""
     path = Path(file)
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     for line in lines:
@@ -62,9 +62,9 @@ def _first_of(file: str, name: str) -> str:
 
 
 def _git(*words: str) -> str:
-    """What git says; `unknown` where there is no repository."""
+    """Return the output of git; `unknown` outside a repository."""
     try:
-        return subprocess.run(  # noqa: S603 - git with words of ours
+        return subprocess.run(  # noqa: S603 - git with fixed arguments
             ["git", "-C", _ROOT, *words],  # noqa: S607
             check=True,
             capture_output=True,

@@ -1,11 +1,11 @@
-"""Flags that benchmarks share, and what reads them."""
+"""Flags that benchmarks share, and their argument types."""
 
 import argparse
 from collections.abc import Callable
 
 
 def count_from(low: int, high: int) -> Callable[[str], int]:
-    """What reads a whole number from `low` to `high`."""
+    """Return an argparse type for whole numbers from `low` to `high`."""
 
     def read(text: str) -> int:
         try:
@@ -21,11 +21,11 @@ def count_from(low: int, high: int) -> Callable[[str], int]:
 
 
 count = count_from(1, 15_000)
-"""Reads how many: of drivers, orders, nodes."""
+"""Parses a number of drivers, orders or nodes."""
 
 
 def above_zero(text: str) -> float:
-    """Reads a figure above zero."""
+    """Parse a number above zero."""
     try:
         value = float(text)
     except ValueError:

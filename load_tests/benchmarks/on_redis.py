@@ -1,4 +1,4 @@
-"""A contestant that has a Redis of its own, from its start to its end."""
+"""Runs a contestant with a Redis of its own."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,19 +12,19 @@ from mallard_engine.workload.nodes import running_redis
 
 
 class OnRedis(Protocol):
-    """What it is asked, by name, and its end."""
+    """A contestant with a connection to Redis."""
 
     @property
     def answers(self) -> Mapping[str, Answer]:
-        """By what is asked for."""
+        """Return the answers by question."""
         ...
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
 
 
 def answer_on_redis(contestant: Callable[[Path], OnRedis]) -> int:
-    """Start a server, make the contestant on its socket, and answer until the input ends."""
+    """Start a server, create the contestant on its socket, and answer until the input ends."""
     with (
         tempfile.TemporaryDirectory(prefix="mallard-") as folder,
         running_redis(Path(folder)) as socket,

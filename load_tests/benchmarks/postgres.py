@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own: a cluster in a temporary folder, on a Unix socket, gone at the end."""
+"""Runs a temporary PostgreSQL cluster on a UNIX socket."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ from load_tests.benchmarks.benches import CannotMeasure
 
 _USER: Final = "postgres"
 _INSTALL: Final = "apt-get install postgresql-15-postgis-3, or leave it out with --without postgis"
-# Claims are kept as Redis keeps them: a power cut may cost the last moments. Enough memory for a
-# million drivers and their index, no checkpoint in the middle of a race, no compiling of plans.
+# The durability of Redis: a power cut may lose the last moments. Enough memory for a million
+# drivers and their index, no checkpoint during a race, no JIT.
 _SETTINGS: Final = {
     "listen_addresses": "''",
     "synchronous_commit": "off",
@@ -48,7 +48,7 @@ def programs() -> Path:
 
 
 def _as_user() -> list[str]:
-    """Return the words that run a command as PostgreSQL's user: root may not run the server."""
+    """Return the prefix to run a command as PostgreSQL's user: root may not run the server."""
     if os.geteuid() != 0:
         return []
     try:
@@ -62,7 +62,7 @@ def _as_user() -> list[str]:
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[Path]:
-    """Start one; the folder of its socket. Raises `CannotMeasure`."""
+    """Start a cluster; yield the folder of its socket. Raises `CannotMeasure`."""
     bin_folder = programs()
     as_user = _as_user()
     folder = Path(tempfile.mkdtemp(prefix="mallard-pg-"))

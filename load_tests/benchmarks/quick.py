@@ -1,7 +1,7 @@
-"""`make bench-quick`: within three minutes, whether the hot path has become clearly worse.
+"""`make bench-quick`: check within three minutes that the hot path is not clearly slower.
 
-No PostgreSQL, no data sets: an invented metro of a few thousand drivers. Exit status 0 when every
-figure is within its limit, 1 when one is not, 2 when it could not be measured.
+It needs no PostgreSQL and no datasets: an invented metro area with a few thousand drivers. Exit
+status: 0 every value is within its limit, 1 a value is not, 2 a value cannot be measured.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from mallard_engine.charts import three_digits
 def main(
     arguments: Sequence[str] | None = None, *, ours: str = OURS, parts: Sequence[Part] = ALL
 ) -> int:
-    """Check, and print the table; the exit status. `ours`: the module that runs the engine."""
+    """Check, print the table and return the exit status; `ours` is the engine's module."""
     parser = argparse.ArgumentParser(
         prog="python -m load_tests.benchmarks.quick", description=__doc__
     )
@@ -51,7 +51,7 @@ def main(
 
 
 def checks_table(checks: Sequence[Check]) -> str:
-    """The figures beside their limits."""
+    """Return the table of values and limits."""
     rows = [
         (
             check.limit.figure,
@@ -67,7 +67,7 @@ def checks_table(checks: Sequence[Check]) -> str:
 
 @contextmanager
 def _field(ours: str) -> Iterator[Field]:
-    """Everybody with the same drivers."""
+    """Load the same drivers into each contestant."""
     field = Field(
         Contestant("ours", ours),
         Contestant("redis-py", "load_tests.benchmarks.line.redis_py"),

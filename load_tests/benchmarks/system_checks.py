@@ -1,4 +1,4 @@
-"""Whole systems, short: the CPU of a position and of a full cycle beside the bare programs'."""
+"""Short runs of whole systems: the CPU of a position and of a cycle, beside minimal programs."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from load_tests.benchmarks.system.arena import LINE, MALLARD, SINK
 _REPORTING: Final = ("--drivers", "500", "--report-s", "0.25", "--seconds", "5")
 _CAPACITY: Final = ("--drivers", "300", "--rate", "100", "--seconds", "5")
 
-# A figure of the engine and the same of a program that does only what must be done.
+# The engine's value, and that of a minimal program.
 Pair = tuple[float, float]
 
 
 def position_cpu(print_line: PrintLine) -> Pair:
-    """Microseconds of the server's CPU a position over a socket: the engine, the sink."""
+    """Return the server's CPU per position over a socket, in microseconds: engine, sink."""
     samples = _measured("reporting", _REPORTING, print_line)
     return _best(samples, MALLARD, reporting.SERVER), _best(samples, SINK, reporting.SERVER)
 
 
 def cycle_cpu(print_line: PrintLine) -> Pair:
-    """Milliseconds of the server's CPU a full cycle: the engine, the minimal program."""
+    """Return the server's CPU per cycle, in milliseconds: engine, minimal program."""
     samples = _measured("capacity", _CAPACITY, print_line)
     return _best(samples, MALLARD, capacity.SERVER), _best(samples, LINE, capacity.SERVER)
 

@@ -1,9 +1,9 @@
-"""Kills the store again and again under the open sockets of two nodes, and judges what apps saw.
+"""Kills the store repeatedly under the open sockets of two nodes, and evaluates what apps saw.
 
     python -m load_tests.faults.outage --drivers 2000 --kills 10 --away 5
 
-Held to: no socket closed, the first offer within `--within` seconds of the store's return, every
-accepted job delivered, and no breach found by `mallard check`. Exit status 1 if any of it fails.
+Goals: no socket closed, the first offer within `--within` seconds of the store's return, every
+accepted job delivered, and no violation found by `mallard check`. Exit status 1 if one is missed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _SETTLE_S: Final = 60.0
 
 @dataclass
 class Seen:
-    """What all apps saw. Times are those of `time.monotonic`."""
+    """What all apps saw; times are of `time.monotonic`."""
 
     offers: list[float] = field(default_factory=list)
     closed: Counter[int] = field(default_factory=Counter)
@@ -51,7 +51,7 @@ class Seen:
     gaps: int = 0
 
     async def next_offer(self, after: int) -> float:
-        """When the offer came that followed the first ``after``; a minute from now if none does."""
+        """Return when the first offer after ``after`` arrived; a minute from now without one."""
         ends_s = time.monotonic() + _SETTLE_S
         while len(self.offers) <= after and time.monotonic() < ends_s:  # noqa: ASYNC110 - a poll
             await asyncio.sleep(0.005)
@@ -59,8 +59,7 @@ class Seen:
 
 
 class App:
-    """A driver's app that accepts and carries out whatever it is offered, and repeats what is not
-    answered."""
+    """A driver app that accepts and carries out every offer, and repeats unanswered requests."""
 
     def __init__(self, token: str, seen: Seen) -> None:
         self._token = token
@@ -73,7 +72,7 @@ class App:
         self.available = asyncio.Event()
 
     async def run(self, url: str) -> None:
-        """Stay connected until cancelled; a close is noted and final."""
+        """Stay connected until cancelled; a close is recorded and final."""
         async with connect(
             f"{url.replace('http', 'ws', 1)}/v1/driver",
             subprotocols=[SUBPROTOCOL_JSON],  # type: ignore[list-item]
@@ -182,7 +181,7 @@ class App:
 
 
 class Shop:
-    """Posts orders to the nodes in turn, until they are taken."""
+    """Posts orders to the nodes in turn until one accepts."""
 
     def __init__(self, urls: Sequence[str], token: str) -> None:
         self._urls = itertools.cycle(urls)
@@ -196,7 +195,7 @@ class Shop:
         await self._http.aclose()
 
     async def order(self) -> None:
-        """Post one order; the same key again until a node has taken it."""
+        """Post one order, with the same key until a node has accepted it."""
         key = secrets.token_hex(8)
         body = {
             "pickup": {"mall": MALL, "stores": [{"store": "lego"}]},
@@ -209,7 +208,7 @@ class Shop:
                 answer = await self._http.post(
                     f"{url}/v1/jobs", json=body, headers={"Idempotency-Key": key}
                 )
-            except httpx2.TransportError:  # such as an idle connection that was just closed
+            except httpx2.TransportError:  # for example an idle connection that was just closed
                 continue
             if answer.status_code == httpx2.codes.CREATED:
                 self.jobs.append((url, answer.json()["id"]))
@@ -217,7 +216,7 @@ class Shop:
             await asyncio.sleep(0.05)
 
     async def unfinished(self) -> list[str]:
-        """The jobs that are not delivered."""
+        """Return the jobs that are not delivered."""
         left = []
         for url, job in self.jobs:
             try:
@@ -249,10 +248,10 @@ async def outages(
                 asyncio.gather(*(app.available.wait() for app in batch)), _SETTLE_S
             )
         for number in range(1, options.kills + 1):
-            await asyncio.gather(*(shop.order() for _ in range(10)))  # under way as it is killed
+            await asyncio.gather(*(shop.order() for _ in range(10)))  # under way when it is killed
             server.kill()
             await asyncio.sleep(options.away)
-            # Whatever was offered before and is told again does not count.
+            # Offers from before that are repeated do not count.
             orders = [asyncio.create_task(shop.order()) for _ in range(10)]
             server.start()
             back_s, offers = time.monotonic(), len(seen.offers)
@@ -296,7 +295,7 @@ def _judge(
 
 
 def check(server: RedisProcess, folder: Path) -> list[str]:
-    """What `mallard check` finds."""
+    """Return the findings of `mallard check`."""
     url = f"unix://{server.socket}"
     found = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "mallard_engine", "check", "--redis", url, "--data", folder],
@@ -309,7 +308,7 @@ def check(server: RedisProcess, folder: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; return the exit status."""
+    """Run the test and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="load_tests.faults.outage", description=__doc__.split("\n")[0]
     )

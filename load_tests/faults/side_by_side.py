@@ -4,8 +4,8 @@
 
 The argument is a checkout of the older version, which runs with this environment's packages. Both
 nodes serve drivers and orders for `--seconds`; then the older node drains and this version takes
-its port, and the load goes on. Held to: every order is delivered, and `mallard check` finds no
-breach. Exit status 1 if any of it fails.
+its port, and the load continues. Goals: every order is delivered, and `mallard check` finds no
+violation. Exit status 1 if one is missed.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _ENDED: Final = frozenset({"delivered", "returned", "cancelled", "expired", "los
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; return the exit status."""
+    """Run the test and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m load_tests.faults.side_by_side", description=__doc__
     )
@@ -98,7 +98,7 @@ def _older_node(checkout: Path, folder: Path, environment: Mapping[str, str]) ->
         if is_flat
         else [checkout / it for it in ("engine", "clients/python", "protocol")]
     )
-    # Without the current folder, which `python -m` would look in first.
+    # Without the current folder, which `python -m` would search first.
     modules = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(map(str, homes))}
     module = "engine" if is_flat else "mallard_engine"
     command = (sys.executable, "-m", module, "serve", "--data", folder)

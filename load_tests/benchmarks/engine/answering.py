@@ -1,4 +1,4 @@
-"""Questions on standard input, answers on standard output: a JSON object a line each."""
+"""Questions on standard input, answers on standard output, one JSON object per line."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ Answer = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 async def answer_all(answer: Answer) -> None:
-    """Answer until the input ends. An answer that fails ends it too: the traceback says why."""
+    """Answer until the input ends or an answer fails with a traceback."""
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         sys.stdout.write(json.dumps(await answer(json.loads(line))) + "\n")

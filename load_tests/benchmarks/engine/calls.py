@@ -1,4 +1,4 @@
-"""What a call to Redis costs in our process, on the engine's own line."""
+"""Measures the cost of a call to Redis on the engine's own connection."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from mallard_engine.storage.keys import MarketKeys
 
 
 async def call_us(link: Link, command: Sequence[str | bytes], calls: int, at_once: int) -> float:
-    """Microseconds of our CPU a call, with that many waiting at once."""
+    """Return the CPU per call in microseconds, with `at_once` calls waiting."""
     started_s = time.process_time()
     if at_once == 1:
         for _ in range(calls):
@@ -22,8 +22,9 @@ async def call_us(link: Link, command: Sequence[str | bytes], calls: int, at_onc
 
 
 async def hot_call(link: Link) -> list[str | bytes]:
-    """A call that looks like one of the hot path to a client, and is nothing to Redis: a script
-    with an offer's keys, as many bytes of arguments, and a reply of a few parts."""
+    """Make a call like one of the hot path that is trivial for Redis.
+
+    It is a script with the keys of an offer, as many bytes of arguments, and a short reply."""
     source = "#!lua flags=no-writes\nreturn {'ok', ARGV[3], {ARGV[2]}, 12}"
     sha: bytes = await link.call("SCRIPT", "LOAD", source)
     keys = MarketKeys("bench")

@@ -1,4 +1,4 @@
-"""What noise does not move: how many calls a match or a batch is, and Redis's own time for it."""
+"""Costs that are independent of noise: the calls of a match or a batch, and Redis's own time."""
 
 from collections.abc import Mapping
 from statistics import median

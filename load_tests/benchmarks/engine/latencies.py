@@ -1,4 +1,4 @@
-"""What Redis itself counts of its work: calls and microseconds by command, and CPU in all."""
+"""Redis's own statistics: calls and microseconds by command, and CPU."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from mallard_engine.storage.client.client import Link
 
 
 async def reset(link: Link) -> None:
-    """Count from zero."""
+    """Reset the statistics."""
     await link.call("CONFIG", "RESETSTAT")
 
 

@@ -5,7 +5,7 @@ import time
 
 from load_tests.benchmarks.engine.world import World
 
-# Whoever has no offer by then gets none.
+# A job without an offer by then gets none.
 _AT_MOST_S = 5.0
 
 

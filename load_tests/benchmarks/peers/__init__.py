@@ -1,1 +1,1 @@
-"""What the engine is measured beside."""
+"""The programs that the engine is compared with."""

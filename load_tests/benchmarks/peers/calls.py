@@ -1,4 +1,4 @@
-"""Two ways from asyncio to Redis: the usual one, and the leanest that there is."""
+"""Two ways to call Redis from asyncio: the usual one, and the cheapest."""
 
 import asyncio
 from collections import deque

@@ -1,1 +1,1 @@
-"""What the benchmarks of whole systems share: the contestants, started and measured alike."""
+"""Starts and measures the contestants of the benchmarks of whole systems."""

@@ -31,22 +31,22 @@ _ANSWER_WITHIN_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A running system: where it is, and its meters."""
+    """A running system: its URL and its meters."""
 
     name: str
     urls: tuple[str, ...]
     credentials: Credentials
     meters: Meters
-    # Of the markets that it speaks of, the market of the first mall.
+    # The market of the first mall only.
     markets: tuple[str, ...]
 
     def plan(self, **figures: Any) -> SwarmPlan:
-        """A swarm's plan against it."""
+        """Return the plan of a swarm against the system."""
         figures.setdefault("connects_per_s", 1000.0)
         return SwarmPlan(urls=self.urls, awaits_welcome=self.name != SINK, **figures)
 
     def load(self, plan: SwarmPlan, act: Callable[[Swarm], Awaitable[Any]]) -> Any:
-        """Do something with a swarm. Raises `CannotMeasure` when the swarm fails."""
+        """Run an action with a swarm. Raises `CannotMeasure` if the swarm fails."""
 
         async def run() -> Any:
             async with Swarm(plan, self.credentials) as swarm:
@@ -58,7 +58,7 @@ class Contestant:
             raise CannotMeasure(f"{self.name}: {error}") from error
 
     def edges(self) -> Callable[[], Awaitable[Reading]]:
-        """Reads the meters: as a phase opens, and, the next time, as it closes."""
+        """Reads the meters alternately at the start and at the end of a phase."""
         turns = [self.meters.opening, self.meters.closing]
 
         async def edge() -> Reading:
@@ -70,7 +70,7 @@ class Contestant:
 
 
 class Arena:
-    """Where contestants are started, one at a time. Raises `CannotMeasure`."""
+    """Starts contestants, one at a time. Raises `CannotMeasure`."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_hex(32)
@@ -78,7 +78,7 @@ class Arena:
 
     @contextmanager
     def running(self, name: str, *, nodes: int = 1) -> Iterator[Contestant]:
-        """A contestant, on a fresh folder and a fresh Redis; all is ended with the block."""
+        """Run a contestant on a new folder and a new Redis for the duration of the block."""
         with ExitStack() as started:
             folder = Path(
                 started.enter_context(tempfile.TemporaryDirectory(prefix="mallard-bench-"))
@@ -112,7 +112,7 @@ class Arena:
         return Contestant(name, urls, Credentials(secret=self._secret), meters, markets)
 
     def _markets_of_an_engine(self) -> bytes:
-        """What an engine says of its places, so that all contestants are loaded alike."""
+        """Return an engine's places, so that all contestants get the same load."""
         if self._markets is None:
             with tempfile.TemporaryDirectory(prefix="mallard-bench-") as folder:
                 environment = {**ENGINE, "MALLARD_SECRET": self._secret}

@@ -1,4 +1,4 @@
-"""Figures of results as cells of tables; empty where nothing was measured."""
+"""Cells of tables from results; empty without a measurement."""
 
 from collections.abc import Iterator
 
@@ -7,18 +7,18 @@ from load_tests.benchmarks.pages.samples import Case, Results
 
 
 def cell(results: Results, contestant: str, metric: str, case: Case) -> str:
-    """The median with its spread."""
+    """Return the median with its spread."""
     return cells.cell(cells.spread_of(results, contestant, metric, case))
 
 
 def ratio_cell(results: Results, metric: str, ours: str, theirs: str, case: Case) -> str:
-    """The ratio of two contestants."""
+    """Return the ratio of two contestants."""
     found = cells.ratio_of(results, metric, (ours, theirs), case)
     return f"{found} ×" if found else cells.MISSING
 
 
 def cases(results: Results) -> Iterator[Case]:
-    """Each case once, in the order in which they were measured."""
+    """Return the cases in the order of their measurement."""
     seen: list[Case] = []
     for sample in results.samples:
         if sample.case not in seen:
@@ -27,7 +27,7 @@ def cases(results: Results) -> Iterator[Case]:
 
 
 def named(case: Case) -> str:
-    """A case for people: ``2000 drivers, 4000 fixes a second``; a word stands for itself."""
+    """Format a case: ``2000 drivers, 4000 fixes a second``; text stays as it is."""
     return ", ".join(
         value if isinstance(value, str) else f"{value:g} {name}" for name, value in case.items()
     )

@@ -1,4 +1,4 @@
-"""Collects figures of contestants that take turns, and makes samples of them."""
+"""Collects the values of contestants that run in turn, and turns them into samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,7 +9,7 @@ Case = Mapping[str, float | str]
 
 
 class Tally:
-    """Figures by case, contestant and metric, a value for each repetition."""
+    """The values by case, contestant and metric, one per repetition."""
 
     def __init__(self) -> None:
         self._values: dict[
@@ -17,12 +17,12 @@ class Tally:
         ] = {}
 
     def add(self, case: Case, contestant: str, metric: str, unit: str, value: float) -> None:
-        """One figure of one repetition."""
+        """Add a value of one repetition."""
         key = (tuple(case.items()), contestant, metric, unit)
         self._values.setdefault(key, []).append(value)
 
     def samples(self) -> list[Sample]:
-        """All, in the order in which they came."""
+        """Return all samples in the order of their addition."""
         return [
             sample(dict(case), contestant, metric, unit, values)
             for (case, contestant, metric, unit), values in self._values.items()
@@ -32,7 +32,7 @@ class Tally:
 def in_turn(
     contestants: Sequence[str], repetitions: int, print_line: PrintLine, run: Callable[[str], str]
 ) -> None:
-    """Each contestant in each repetition: A B C, A B C, … `run` returns what to say of it."""
+    """Run the contestants in turn: A B C, A B C, … `run` returns a line to print."""
     for repetition in range(1, repetitions + 1):
         for name in contestants:
             print_line(f"{repetition}/{repetitions} {name}: {run(name)}")
