@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Gives the offer's jobs to the driver, if it is current, the driver's own, and not yet over.
+-- Assigns the jobs of an offer to its driver, if the offer is current, the driver's own, and not
+-- expired.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver offer}
 -- REPLY: ok effects pushes driver[record position] jobs[job …] | not_yours | offer_closed | run … jobs
@@ -23,7 +24,7 @@ if offer.state == 'accepted' then return run and answer() or reply('run', names)
 if offer.state ~= 'live' or now >= offer.expires_ms then return reply('offer_closed') end
 if not run then return reply('run', names) end
 if not is_current(offer, run, arg.offer) then return reply('offer_closed') end
--- A claim to custody may have filled its hands since; the offer then runs out by its own clock.
+-- A claim of custody may have left no room since; the offer then expires.
 local rec = read_driver(arg.driver)
 if not rec or not fits(rec, run) then return reply('offer_closed') end
 

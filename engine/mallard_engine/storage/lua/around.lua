@@ -1,7 +1,8 @@
 #!lua flags=no-writes
--- The free drivers around several points: of each point the nearest, each driver once. Widens from
--- radius_m, doubling, until a point has its `drivers` or max_radius_m is hit.
--- Where runs are pooled, also up to `coming` drivers on their way to each of the malls with room for more.
+-- Reads the free drivers around several points: the nearest of each point, each driver once. The
+-- radius doubles from radius_m until a point has its `drivers` or max_radius_m is reached. Where
+-- runs are pooled, also up to `coming` drivers on their way to each of the malls with room for
+-- more.
 -- KEYS: drivers positions idle nodes coming
 -- ARGV: now arg{points[{lat lon}] radius_m max_radius_m drivers most malls[mall] coming}
 -- REPLY: now drivers[driver …] records positions nodes coming[record …] coming_positions
@@ -16,7 +17,7 @@ end
 local ids, known = {}, {}
 local free = redis.call('ZCARD', IDLE)
 if free <= arg.most then
-  -- Few enough to look at all of them, in the order of the index.
+  -- Few enough to read all of them, in the order of the index.
   ids = redis.call('ZRANGE', IDLE, 0, -1)
 else
   for _, point in ipairs(arg.points) do
@@ -46,7 +47,7 @@ local coming, coming_positions = {}, {}
 if arg.coming > 0 then
   for _, mall in ipairs(arg.malls) do
     if #coming >= arg.most then break end
-    -- `0` is the sign after `/`: the end of this mall's names.
+    -- `0` follows `/` in ASCII: the end of this mall's names.
     local names = redis.call('ZRANGE', KEYS[5], '[' .. mall .. '/', '(' .. mall .. '0', 'BYLEX',
       'LIMIT', 0, arg.coming)
     for i, name in ipairs(names) do names[i] = name:sub(#mall + 2) end

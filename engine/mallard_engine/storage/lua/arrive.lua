@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A holder's position says that it is at the mall of its job: arrived, without a word of its own.
+-- Marks a holder as arrived whose position is at the mall of its job.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{driver attempt}
 -- REPLY: ok effects pushes | gone

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- An operator gives a job to a driver, from any state before pick-up, under a higher attempt.
+-- Assigns a job to the driver whom an operator names, from any state before pickup, at a higher
+-- attempt.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver actor}
 -- REPLY: ok effects pushes | gone | wrong_state … state | no_driver | suspended | busy | run … jobs
@@ -17,7 +18,7 @@ if job.driver == arg.driver then return reply('ok') end
 local rec = read_driver(arg.driver)
 if not rec then return reply('no_driver') end
 if rec.suspended then return reply('suspended') end
--- An offer of this very job is no hindrance: it is closed.
+-- A live offer of this job does not prevent it: the offer is closed.
 local offer = rec.offer and rec.offer ~= job.offer and read_offer(rec.offer)
 local has_other = offer and not (offer.staggered and offer.jobs[1].job == job.id)
 if not fits(rec, { job }) or has_other then return reply('busy') end

@@ -1,12 +1,11 @@
 #!lua flags=allow-oom
--- Renews a node's lease and looks whether the market has lost writes. Both answers are states, not news:
--- a reply may go unheard, so each beat gives them again.
--- since: when the lease began. It began later than the node believes: it had run out meanwhile.
--- lost: when writes were last found missing, 0 never. They are missing if the server is another one
--- (restarted, failed over), if the last event that the node was told of (`heard`) is gone, or if
--- nothing is known of a loss that the node knows of (`lost`).
--- dead: nodes whose leases have run out; none right after this node's own began: the store may have
--- been away from all of them.
+-- Renews a node's lease and checks whether the market has lost writes. Each reply repeats both
+-- states, since a reply may be lost. since: when the lease began; if that is later than the node
+-- knows, the lease had expired. lost: when writes were last found missing, 0 never. They are
+-- missing if the server is another one (restarted, failed over), if the last event that the node
+-- knows (`heard`) is gone, or if the server does not know of a loss that the node knows (`lost`).
+-- dead: nodes whose leases have expired; none right after this node's lease began, since all nodes
+-- may have been without the server.
 -- KEYS: nodes leases events lineage
 -- ARGV: now arg{node lease_ms kept_ms lost heard?}
 -- REPLY: now since lost dead[node …]
@@ -19,7 +18,7 @@ if not now then
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- '' where the account may not ask.
+-- '' if the account may not read it.
 local function server()
   local info = redis.pcall('INFO', 'server', 'replication')
   if type(info) ~= 'string' then return '' end
@@ -35,7 +34,7 @@ end
 local known = redis.call('HMGET', LINEAGE, 'server', 'lost')
 local here, lost = server(), tonumber(known[2] or 0)
 local is_other = known[1] and here ~= '' and known[1] ~= here
--- A node that does not know of the last loss named an event of the time before it.
+-- A node that does not know of the last loss names an event from before it.
 if is_other or arg.lost > lost or (arg.lost == lost and arg.heard and is_gone(arg.heard)) then
   lost = math.max(now, lost + 1, arg.lost + 1)
   redis.call('HSET', LINEAGE, 'server', here, 'lost', lost)

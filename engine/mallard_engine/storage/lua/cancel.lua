@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Cancels a job that is not yet on board; again too.
+-- Cancels a job that is not on board yet; idempotent.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{actor reason}
 -- REPLY: ok effects pushes | gone | wrong_state … state | run … jobs

@@ -1,10 +1,10 @@
 #!lua flags=no-writes
--- What a mall's round looks at: queued jobs, and the free drivers around, nearest first. Of more jobs
--- than `jobs` the first of each service by priority and age (of more than MOST services, those from
--- `after` on), and those that are `named`, wherever they stand. Widens from radius_m, doubling, until
--- `drivers` are found or max_radius_m is hit: so the search costs what the drivers near cost, and not
--- the city.
--- Where runs are pooled, also up to `coming` drivers on their way to the mall with room for more.
+-- Reads what a round of a mall needs: queued jobs, and free drivers, nearest first. Of more jobs
+-- than `jobs` the first of each service by priority and age (of more than MOST services, those
+-- after `after`), and those that are `named`, wherever they stand. The radius doubles from radius_m
+-- until `drivers` are found or max_radius_m is reached: the cost depends on the drivers near, not
+-- on the city. Where runs are pooled, also up to `coming` drivers on their way to the mall with
+-- room for more.
 -- KEYS: drivers positions idle nodes waiting holds wait coming
 -- ARGV: now arg{lat lon radius_m max_radius_m drivers jobs mall coming named[job] after}
 -- REPLY: now radius_m waiting_total jobs[job packed …] drivers[driver distance_m …] records positions nodes holds
@@ -36,7 +36,7 @@ end
 if arg.jobs > 0 and total <= arg.jobs then
   add(redis.call('ZRANGE', WAIT, 0, -1))
 elseif arg.jobs > 0 then
-  -- `0` is the sign after `/`: the end of a service's names.
+  -- `0` follows `/` in ASCII: the end of a service's names.
   local services, low = {}, arg.after == '' and '-' or '(' .. arg.after .. '0'
   repeat
     local first = redis.call('ZRANGE', WAIT, low, '+', 'BYLEX', 'LIMIT', 0, 1)[1]
@@ -50,13 +50,13 @@ elseif arg.jobs > 0 then
       'LIMIT', 0, math.ceil(arg.jobs / #services)))
   end
 end
--- Named jobs are read wherever they stand: an engine of schema 1 gives them no place at all.
+-- Named jobs are read wherever they stand: an engine of schema 1 gives them no place.
 for _, id in ipairs(arg.jobs > 0 and arg.named or {}) do
   if not known[id] then ids[#ids + 1] = id end
 end
 local jobs = {}
 for i, packed in ipairs(#ids > 0 and redis.call('HMGET', WAITING, unpack(ids)) or {}) do
-  -- A job that an engine of schema 1 took out has left its place behind: that is named instead.
+  -- An engine of schema 1 leaves the place of a job behind: the reply names the place instead.
   jobs[2 * i - 1], jobs[2 * i] = packed and ids[i] or names[i] or ids[i], packed
 end
 
@@ -84,7 +84,7 @@ local holds = redis.call('EXISTS', HOLDS) == 1 and redis.call('HGETALL', HOLDS) 
 local nodes = redis.call('ZRANGE', NODES, '(' .. now, '+inf', 'BYSCORE')
 local coming, coming_positions = {}, {}
 if arg.coming > 0 then
-  -- `0` is the sign after `/`: the end of this mall's names.
+  -- `0` follows `/` in ASCII: the end of this mall's names.
   local names = redis.call('ZRANGE', KEYS[8], '[' .. arg.mall .. '/', '(' .. arg.mall .. '0',
     'BYLEX', 'LIMIT', 0, arg.coming)
   for i, name in ipairs(names) do names[i] = name:sub(#arg.mall + 2) end

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- What a driver's hello says of a job: it has the parcel on board (picked_up), or has handed it over
--- (delivered; picked_up if proof is missing). Believed from whom the store knows as the holder at that
--- attempt, or as one whose job was taken away meanwhile (custody). From others only if writes were
--- lost after the job was made and nothing that is left speaks against it; else it raises an alert.
+-- Records a driver's claim in its hello: the parcel is on board (picked_up), or delivered
+-- (picked_up if proof is missing). Accepted from the stored holder at that attempt, and from a
+-- driver whose job was revoked meanwhile (custody). From others only if writes were lost after the
+-- job was created and nothing that is left contradicts it; otherwise it raises an alert.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: lineage alerted
 -- ARGV: now policy arg{driver job attempt state at_ms? step? proof?}
@@ -22,7 +22,8 @@ local MOST_ALERTED = 10000
 
 local job = read_job(KEYS[15])
 if not job then
-  -- One alert a job and driver, however often its app repeats it; the oldest give way.
+  -- One alert for each job and driver, however often its app repeats the claim; the oldest are
+  -- dropped.
   redis.call('ZREMRANGEBYSCORE', ALERTED, '-inf', now - policy.terminal_kept_ms)
   if redis.call('ZADD', ALERTED, 'NX', now, arg.job .. '/' .. arg.driver) == 1 then
     redis.call('ZREMRANGEBYRANK', ALERTED, 0, -MOST_ALERTED - 1)
@@ -45,7 +46,7 @@ local is_holder = job.driver == arg.driver and job.attempt == arg.attempt
 if not is_holder and not was_holder(job, arg.driver, arg.attempt) then
   local lost = tonumber(redis.call('HGET', LINEAGE, 'lost') or 0)
   if lost > job.created_ms and not has_refused() then
-    -- Whatever made it the holder is among what was lost.
+    -- The transition that made it the holder is among the lost writes.
     alert_once(job, 'custody_after_lost_writes', arg.driver)
     job.former[#job.former + 1] = { arg.driver, arg.attempt }
   elseif arg.attempt > job.attempt then

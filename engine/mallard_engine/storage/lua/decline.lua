@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- The driver does not want the offer: its jobs look on, the driver cools down. To decline a job that
--- would have been added to a run costs nothing.
+-- Declines an offer: its jobs return to the queue, and the driver cools down. Declining one more
+-- job for a run has no cool-down.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver offer reason}
 -- REPLY: ok effects pushes driver[record position] | not_yours | offer_closed | run … jobs

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- The app of an open socket says anew where it can be woken. Fenced by epoch: a newer hello wins.
+-- Stores the device token of an open socket. Fenced by epoch: a newer hello wins.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver epoch device{kind token}}
 -- REPLY: ok effects pushes

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Takes drivers whose sockets closed out of matching; fenced by the epoch, so that a late close of
--- an old socket cannot evict the new session. Epoch 0: whatever a dead node still holds; alive: it
--- is back, and whoever took it for dead was late.
+-- Takes drivers whose sockets have closed out of matching; fenced by epoch, so that a late close of
+-- an old socket cannot evict the new session. Epoch 0: any socket of a dead node; alive: the node
+-- has renewed its lease in the meantime.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
 -- ARGV: now policy arg{node closed[{driver epoch}]}
 -- REPLY: ok effects pushes | alive

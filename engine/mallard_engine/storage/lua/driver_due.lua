@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- A driver's own limits: a stale position, the end of a cool-down or of the block, a lapsed wish,
--- and, after a week away with nothing in its hands, the record itself.
+-- Applies a driver's own limits: a stale position, the end of a cool-down or block, an expired
+-- wish, and, after a week away without jobs, the end of the record.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver}
 -- REPLY: ok effects pushes | gone
@@ -27,7 +27,7 @@ if rec.until_ms and rec.until_ms <= now then
 end
 local pos = read_position(arg.driver)
 local is_stale = rec.connected and pos and pos[1] > 0 and not is_fresh(pos)
--- Told once for each time that its positions stop, however often somebody looks.
+-- Pushed once each time its positions stop, however often this runs.
 if is_stale and rec.wish == 'available' and rec.told_stale_ms ~= pos[1] then
   rec.told_stale_ms = pos[1]
   push_state(arg.driver, rec, 'stale')

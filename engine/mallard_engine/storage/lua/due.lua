@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- What is overdue, oldest first. Nothing is popped: it is re-scored a little on, and the fenced
--- transition removes it; so doing it twice does nothing and a poison entry blocks nobody.
+-- Reads what is overdue, oldest first. Nothing is popped: entries are postponed a little, and the
+-- fenced transition removes them. Repeats have no effect, and a poison entry does not block the
+-- others.
 -- KEYS: due
 -- ARGV: now arg{limit again_ms}
 -- REPLY: entries[member …]

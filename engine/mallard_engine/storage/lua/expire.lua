@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends a job that nobody could take in time, or whose attempts are spent.
+-- Ends a job that found no driver in time, or has used up its attempts.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{reason max_attempts}
 -- REPLY: ok effects pushes | gone | early | run … jobs
@@ -13,7 +13,7 @@ if not job then return reply('gone') end
 if job.state ~= 'scheduled' and job.state ~= 'queued' and job.state ~= 'offered' then
   return reply('gone')
 end
--- The last attempt's offer may still be accepted.
+-- The offer of the last attempt may still be accepted.
 local is_spent = job.state ~= 'offered' and job.attempt >= arg.max_attempts
 if now < job.expires_ms and not is_spent then return reply('early') end
 local run, names = offered_run(job)

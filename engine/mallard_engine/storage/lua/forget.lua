@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Drops what has been kept long enough from the hashes and sets that cannot have a TTL a member.
+-- Deletes expired members of hashes and sets, which cannot have a TTL for each member.
 -- KEYS: forget offers externals holds by_service by_age by_external open
 -- ARGV: now arg{limit again_ms}
 -- REPLY: how many were dropped

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Make before break: takes a job off a holder who has been silent for a while, or (lost_ms 0) is stuck on
--- its way, and offers it, in the same step, to the first of the plan who still may have it. If nobody
--- may, or the holder is back, it stays.
+-- Reassigns a job (make before break): takes it off a holder who is silent, or (lost_ms 0) stuck on
+-- its way, and offers it in the same step to the first driver of the plan who is still free. If
+-- none is, or the holder is back, the job stays.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job round
 -- ARGV: now policy arg{offer attempt holder lost_ms drivers[{driver gate eta_s distance_m eta_pickup_ms
 -- ARGV: eta_dropoff_ms ask_by_ms cell?}]} record
@@ -15,7 +15,7 @@
 
 local job = read_job(KEYS[15])
 if job and job.state == 'offered' and job.offer == arg.offer then
-  -- The reply to an earlier run of this very call was lost.
+  -- The reply to an earlier run of this call was lost.
   return reply('offered', cmsgpack.unpack(redis.call('HGET', K.offers, arg.offer)).driver)
 end
 local holder = job and job.driver == arg.holder and read_driver(arg.holder)

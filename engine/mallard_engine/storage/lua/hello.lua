@@ -1,6 +1,6 @@
 #!lua
--- Registers a driver's socket; the newest wins and the older one hears `replaced`. The wish comes
--- back if the driver was away no longer than resume_ms.
+-- Registers a driver's socket; the newest wins, and the older one gets `replaced`. The wish is
+-- restored if the driver was away no longer than resume_ms.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
 -- ARGV: now policy arg{driver node vehicle? device?{kind token} fix?{at lat lon acc fault}}
 -- REPLY: ok effects pushes epoch seq

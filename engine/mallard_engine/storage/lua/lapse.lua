@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends an offer that was not acknowledged or not answered in time; early: it is not overdue.
+-- Ends an offer that was not acknowledged or answered in time; early: it is not overdue.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{offer member}
 -- REPLY: expired effects pushes late_ms | unacknowledged … late_ms | early | gone | run … jobs
@@ -14,7 +14,7 @@ local offer = read_offer(arg.offer)
 local job = read_job(KEYS[15])
 if not offer or offer.state ~= 'live' or not job
   or not is_out(arg.offer, offer, job) then
-  -- A due entry without its state: whatever left it behind, it has no further use.
+  -- A due entry without its state is of no use.
   redis.call('ZREM', K.due, arg.member)
   return reply('gone')
 end
@@ -37,7 +37,7 @@ if rec and rec.offer == arg.offer then
   rec.offer = nil
   if outcome == 'expired' then
     push(offer.driver, rec, { kind = 'offer_closed', offer_id = arg.offer, why = 'expired' })
-    -- To let a job lapse that would have been added to a run costs nothing.
+    -- Letting one more job for a run lapse has no cool-down.
     if not offer.add_on then
       note_refusal(rec, offer, true)
       if policy.cooldown_ms > 0 then

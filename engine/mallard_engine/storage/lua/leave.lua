@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A node that holds no driver any more gives up its lease; a dead one's is given up for it.
+-- Gives up the lease of a node that holds no drivers, or of a dead node.
 -- KEYS: nodes held leases
 -- ARGV: now arg{node dead?}
 -- REPLY: left, 0 while drivers are still held, or if it is taken for dead and is not

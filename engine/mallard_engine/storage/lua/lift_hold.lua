@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A store is held no longer than until_ms, as the shop says; not at all if that has passed.
+-- Shortens the hold of a store to until_ms; ends it if that has passed.
 -- KEYS: holds forget
 -- ARGV: now arg{place until_ms}
 -- REPLY: 1: it was held for longer | 0

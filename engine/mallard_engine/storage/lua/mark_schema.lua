@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Raises the store's schema mark to a version's own. A version that may not read the store any more
--- changes nothing, so two versions that start at once cannot lower each other's mark.
+-- Raises the schema mark to a version's own. A version that may not read the data any more changes
+-- nothing: two versions that start at once cannot lower each other's mark.
 -- KEYS: schema
 -- ARGV: now arg{written oldest_reader}
 -- REPLY: ok | newer written oldest_reader

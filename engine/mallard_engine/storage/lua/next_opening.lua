@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- A job that nobody can collect before its mall closes is scheduled for the mall's next opening.
--- was_ready_ms: when its parcels were ready, as the caller read it; need: the same, ready at the opening.
+-- Schedules a job that cannot be collected before its mall closes for the mall's next opening.
+-- was_ready_ms: when its parcels were ready, as the caller read it; need: its need at the opening.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{attempt was_ready_ms release_ms} need
 -- REPLY: ok effects pushes | gone | run … jobs

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Reserves the first driver of the plan who still may be offered its jobs, and puts the offer out, if
--- every one of them still waits at its attempt; gone tells which do not (their places in the plan).
--- more: a job alone may be out to so many drivers, gap_ms apart, as a staggered round.
+-- Offers the jobs of a plan to its first driver who is still free, if all of them still wait at
+-- their attempts; gone: those that do not, by their places in the plan. more: a single job may be
+-- offered to so many drivers, gap_ms apart, as a staggered round.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: round...
 -- ARGV: now policy arg{offer attempts[attempt] drivers[{driver gate eta_s distance_m eta_pickup_ms
@@ -17,7 +17,7 @@ local jobs, gone = {}, {}
 for i, attempt in ipairs(arg.attempts) do
   local job = read_job(KEYS[14 + i])
   if job and job.state == 'offered' and job.offer == arg.offer then
-    -- The reply to an earlier run of this very call was lost.
+    -- The reply to an earlier run of this call was lost.
     return reply('offered', cmsgpack.unpack(redis.call('HGET', K.offers, arg.offer)).driver)
   end
   if not job or job.state ~= 'queued' or job.attempt ~= attempt or now >= job.expires_ms then

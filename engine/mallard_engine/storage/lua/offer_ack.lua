@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- The offer is on the driver's screen: from now on only its own clock ends it.
+-- Acknowledges an offer: from now on it ends only by its answer or its expiry.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver offer}
 -- REPLY: ok effects pushes | not_yours | offer_closed

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Asks the next driver of a staggered round too, at the same attempt, if its time has come; without a
--- gap all that may be asked. early: not yet; nobody: none of its ranking may be asked now.
+-- Offers the job of a staggered round to its next driver, at the same attempt, if that is due;
+-- without a gap to all remaining ones. early: not due yet; nobody: no driver of its ranking is
+-- free.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{member}
 -- REPLY: offered effects pushes asked | nobody | early | gone
@@ -13,7 +14,7 @@
 local job = read_job(KEYS[15])
 local round = job and job.state == 'offered' and rounds().read(job)
 if not round or round.asked >= round.most or #round.rest == 0 then
-  -- A due entry without its state: whatever left it behind, it has no further use.
+  -- A due entry without its state is of no use.
   redis.call('ZREM', K.due, arg.member)
   return reply('gone')
 end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Records a batch of fixes. The plain ones were judged by the caller against the positions that it
--- knows of (tracks.py): if those are what is stored, to the byte, the fixes are written as they
--- came, with no more than a place in `idle` to move. All others are judged here.
+-- Records a batch of fixes. The caller has validated the fast path against its cache
+-- (position_cache.py): if its bytes are those stored, these fixes are written as they came, and
+-- only their places in `idle` move. All others are validated here.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{drivers[driver] known writes[driver blob …] moves[lon lat driver …]
 -- ARGV: fixes[{driver at lat lon acc fault}]}
@@ -29,7 +29,7 @@ local function judge(driver, at, lat, lon, acc, fault)
   return last[driver]
 end
 
--- One comparison for all of them: of `known`, and of what is stored, laid end to end.
+-- One comparison for all of them: of `known` with the concatenation of what is stored.
 local function are_known(stored)
   for i = 1, #stored do
     if not stored[i] then return false end
@@ -60,7 +60,7 @@ for _, driver in ipairs(order) do
   if was_fresh[driver] and pos[1] == now then
     redis.call('GEOADD', K.idle, 'XX', pos[4], pos[3], driver)
   end
-  -- A batch that ends with a believed fix rejects nothing that matters.
+  -- Rejects before an accepted fix of the same batch need not be counted.
   local tell = pos[6] >= TELL_AFTER and rejected[driver] < TELL_AFTER
   local rec = (not was_fresh[driver] and pos[1] == now or tell) and read_driver(driver)
   if rec and tell then

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- A driver reports a problem: kept with its job and an event; a store that cannot hand over is held
--- for a while. The same open job, store and kind is one problem. is_new: 0 when it was known already.
+-- Records a driver's problem, with its job and as an event; a store that cannot hand over is held
+-- for a while. Reports of the same open job, store and kind are one problem. is_new: 0 if it was
+-- known already.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming holds job
 -- ARGV: now policy arg{driver kind mall job attempt? at_ms? store until_ms? text}
 -- REPLY: ok effects pushes driver[record position] is_new | not_yours | stale_attempt
@@ -24,12 +25,12 @@ if held and arg.attempt then
   if not is_holder(job, arg.driver, arg.attempt) then return reply('stale_attempt') end
 end
 
--- Its word holds the store for everybody: no longer than anybody would believe it.
+-- One driver's report holds the store for all: bounded.
 local holds_store = HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= ''
 local till = holds_store
   and math.min(arg.until_ms or now + policy.hold_ms, now + policy.longest_hold_ms) or nil
 
--- Keeps it with its job; false if just this is kept already.
+-- Stores it with its job; false if it is stored already.
 local function keep_problem()
   local packed = redis.call('HGET', JOB, 'problems')
   local problems = packed and cmsgpack.unpack(packed) or {}
@@ -67,7 +68,7 @@ if is_new then
 end
 if till then
   local place = arg.mall .. '/' .. arg.store
-  -- The reason is a field of its own, as engines of schema 1 read numbers only.
+  -- The reason is a separate field, as engines of schema 1 read only numbers.
   redis.call('HSET', HOLDS, place, till, 'closed/' .. place, arg.kind == 'store_closed' and 1 or 0)
   redis.call('ZADD', K.forget, till, 'hold/' .. place)
 end

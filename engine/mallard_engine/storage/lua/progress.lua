@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- A step of a held job. A `picked_up` from a holder revoked meanwhile wins (custody). Proof is kept
--- even when more of it is needed.
+-- Advances a held job by a step. A `picked_up` of a revoked holder wins (custody). Proof is stored
+-- even if more of it is needed.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job... dwell
 -- ARGV: now policy arg{driver attempt step at_ms? proof?{kind value} reason}
 -- REPLY: ok effects pushes driver[record position] job_state attempt | not_yours | stale_attempt
@@ -16,7 +16,7 @@
 -- include lib/dwell.lua
 -- include lib/proofs.lua
 
--- Which states a step leads on from, and in which it has been done already.
+-- The states that a step starts from, and those in which it has been done already.
 local STEPS = {
   at_mall = { from = { assigned = true },
     done = { at_mall = true, picked_up = true, returning = true, delivered = true,

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A scheduled job whose time has come looks for a driver.
+-- Moves a scheduled job whose time has come into the queue.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{}
 -- REPLY: ok effects pushes | gone | early

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- The parcels of one store are ready at another time. again: the order changed since it was read.
+-- Changes when the parcels of a store are ready. again: the order has changed since it was read.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{release_ms expires_ms etas?{attempt pickup_ms dropoff_ms}} was body card need
 -- REPLY: ok effects pushes | gone | wrong_state … state | again

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A round found nobody: look again at at_ms, or when the job expires if that is sooner.
+-- Postpones the next round of a job to at_ms, or to its expiry if that is sooner.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{attempt at_ms}
 -- REPLY: ok effects pushes | gone
@@ -8,7 +8,7 @@
 
 local job = read_job(KEYS[15])
 if not job or job.state ~= 'queued' or job.attempt ~= arg.attempt then return reply('gone') end
--- An engine of schema 1 has queued it by its id alone.
+-- An engine of schema 1 has queued it by its id only.
 redis.call('ZADD', WAIT, 'NX', 0, place_of(job))
 falls_due(job.due_was, math.min(arg.at_ms, job.expires_ms))
 return reply('ok')

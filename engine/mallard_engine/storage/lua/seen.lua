@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A frame came from a driver whose last offer was not acknowledged: it may be offered again.
+-- Returns a driver to matching whose last offer was not acknowledged, after a frame from it.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver}
 -- REPLY: ok effects pushes

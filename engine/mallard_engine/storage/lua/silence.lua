@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Looks after a held job whose driver may be away: requeue, alert, or look again later.
+-- Handles a held job whose driver may be away: requeue, alert, or check again later.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{member}
 -- REPLY: silent effects pushes | alerted | waits | gone
@@ -22,7 +22,7 @@ local away_ms = rec and rec.connected and -1 or now - lost_ms
 local before_pickup = BEFORE_PICKUP[job.state]
 local limit_ms = job.state == 'at_mall' and policy.at_mall_silence_ms or policy.resume_ms
 
--- On its way, and its socket lives: whoever sweeps looks whether it comes late, as one who is stuck.
+-- On its way and connected: the sweeper checks whether it is stuck.
 if away_ms < 0 and job.state == 'assigned' and policy.stuck_ms then
   effects.late = { { mall = job.mall, job = job.id, driver = job.driver, attempt = job.attempt,
     lost_ms = 0 } }
@@ -30,7 +30,8 @@ if away_ms < 0 and job.state == 'assigned' and policy.stuck_ms then
   return reply('waits')
 end
 
--- Make before break: whoever sweeps looks for one who arrives earlier, again and again until the limit.
+-- Make before break: the sweeper looks for a driver who arrives earlier, repeatedly until the
+-- limit.
 local looks_ms = job.state == 'assigned' and policy.break_ms or limit_ms
 if away_ms >= looks_ms and away_ms < limit_ms then
   effects.late = { { mall = job.mall, job = job.id, driver = job.driver, attempt = job.attempt,
@@ -44,7 +45,7 @@ if before_pickup and away_ms >= limit_ms then
   revoke(job, 'silent', 'engine', 'silent')
   return reply('silent')
 elseif away_ms >= policy.resume_ms and job.alerted_ms ~= lost_ms then
-  -- Once for each time that the driver is away.
+  -- Once each time the driver is away.
   redis.call('HSET', job.key, 'alerted_ms', lost_ms)
   verdict = 'alerted'
   alert('driver_silent', { job = job.id, service = job.service, driver = job.driver,

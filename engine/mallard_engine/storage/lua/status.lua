@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- What a driver wants now. `offline` with a live offer answers offer_live: decline it first.
+-- Sets a driver's wish. `offline` with a live offer replies offer_live: decline it first.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver wish until_ms?}
 -- REPLY: ok effects pushes driver[record position] | no_driver | no_position | holds_jobs | bad_field | offer_live
@@ -26,7 +26,7 @@ if policy.keeps_work and arg.wish == 'available' and rec.wish == 'offline' then
 end
 rec.wish, rec.block_over = arg.wish, nil
 local until_ms = arg.wish ~= 'offline' and arg.until_ms or nil
--- With another end of its block other jobs fit: out of the index, so that it counts as just freed.
+-- With another end of its block other jobs fit: leave the index, so that it counts as newly freed.
 if rec.until_ms ~= until_ms then
   redis.call('ZREM', K.idle, arg.driver)
   if rec.coming then redis.call('ZREM', K.coming, rec.coming .. '/' .. arg.driver) end

@@ -43,7 +43,7 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
   'eta_pickup_ms', '', 'eta_dropoff_ms', '', 'asked', none, 'former', none,
   'timeline', cmsgpack.pack({ { arg.state, now, arg.service, 'submitted' } }),
   'age_check', arg.age_check and '1' or '0', 'alerted_ms', -1,
-  -- So that the audit finds an idempotency key that points to another job.
+  -- The audit compares it with the idempotency key.
   'key', KEY:match('[^:]*$'))
 if arg.codes then redis.call('HSET', JOB, 'codes', cmsgpack.pack(arg.codes)) end
 redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
@@ -51,7 +51,7 @@ if arg.external_id ~= '' then
   redis.call('HSET', K.externals, arg.service .. '/' .. arg.external_id, arg.job)
   local name = arg.external_id .. '/' .. arg.service .. '/' .. arg.job
   redis.call('ZADD', BY_EXTERNAL, 0, name)
-  -- The index keeps the name for as long as the job is listed, whichever engine ends the job.
+  -- The index keeps the name as long as the job is listed, whichever engine ends the job.
   redis.call('ZADD', K.forget, now + policy.terminal_kept_ms, 'named/' .. name)
 end
 redis.call('ZADD', BY_SERVICE, 0, arg.service .. '/' .. arg.job)

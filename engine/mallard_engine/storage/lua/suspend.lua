@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- An operator suspends a driver, or lets it work again. A live offer must be withdrawn first.
+-- Suspends or resumes a driver, for an operator. A live offer must be withdrawn separately.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver suspended reason}
 -- REPLY: ok effects pushes driver[record position] | no_driver

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- Takes back the drivers whose sockets a node still holds after its lease ran out or its store was
--- away: into the index again, at their last position. Fenced by epoch: a newer hello wins (`lost`).
--- `back`: it had been taken out, or was forgotten; `kept`: it had not. rewound: the store has lost
--- writes, so what the node knows of a driver's wish, vehicle and device is newer than what is stored.
+-- Returns drivers to the index whose sockets a node still holds after its lease expired or the
+-- server was away, at their last positions. Fenced by epoch: a newer hello wins (`lost`). `back`:
+-- the driver had been taken out, or its record was lost; `kept`: it had not. rewound: the server
+-- has lost writes, so the node's wish, vehicle and device of a driver are newer than the stored
+-- ones.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
 -- ARGV: now policy arg{node rewound drivers[{driver epoch wish until_ms? vehicle? device? fix?
 -- ARGV: age_ms?}]}
@@ -14,7 +15,7 @@
 
 local verdicts, records, positions = {}, {}, {}
 
--- {at lat lon acc fault}; it came age_ms ago.
+-- {at lat lon acc fault}; received age_ms ago.
 local function place(driver, fix, age_ms)
   local pos, received = read_position(driver), now - age_ms
   local at = fix[1] > 0 and fix[1] or received

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Tells a driver's phone its state, and why it is told.
+-- Pushes a driver's state and the reason to its socket.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver why}
 -- REPLY: ok effects pushes

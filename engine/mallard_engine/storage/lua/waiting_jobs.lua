@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- The queued jobs of a whole market, in no order; of more than `limit` only about so many, from
--- `cursor` on, and those that are `named`. The cursor in the reply goes on where this look ended, so
--- that in turn all are seen.
+-- Reads the queued jobs of a market, in no order; of more than `limit` about so many, from `cursor`
+-- on, and those that are `named`. The next call continues at the cursor of the reply, so that all
+-- are read in turn.
 -- KEYS: waiting holds
 -- ARGV: now arg{limit cursor named[job]}
 -- REPLY: now total jobs[job packed …] holds cursor

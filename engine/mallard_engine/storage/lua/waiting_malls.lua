@@ -1,6 +1,5 @@
 #!lua flags=no-writes
--- At which malls of a market jobs wait, each named once for each of its jobs; of more than `limit`
--- jobs only how many there are.
+-- Reads the mall of each waiting job of a market; for more than `limit` jobs only their number.
 -- KEYS: waiting
 -- ARGV: now arg{limit}
 -- REPLY: total malls[mall …]

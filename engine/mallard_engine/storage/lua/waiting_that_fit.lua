@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Of a mall's queued jobs those that some vehicle here could take, in the order of the wait set: a
--- bounded piece of it, between the names `low` and `high`. What a job demands stands in its name, so
--- one that nobody here can take is never read.
+-- Reads the queued jobs of a mall that one of the vehicles could take, in the order of the wait
+-- set, in a bounded piece between the names `low` and `high`. A job's name holds its demand, so
+-- jobs that no vehicle can take are not read.
 -- KEYS: waiting holds wait
 -- ARGV: now arg{low high looked_at limit vehicles[{weight_g volume_l equipment[]}]}
 -- REPLY: jobs[job packed …] holds low
@@ -41,7 +41,7 @@ local jobs = {}
 for i, packed in ipairs(#ids > 0 and redis.call('HMGET', KEYS[1], unpack(ids)) or {}) do
   jobs[2 * i - 1], jobs[2 * i] = packed and ids[i] or names[i], packed
 end
--- The last piece has no end of its own.
+-- The last piece has no end.
 local is_last = #places < arg.looked_at and last == places[#places]
 local holds = redis.call('EXISTS', KEYS[2]) == 1 and redis.call('HGETALL', KEYS[2]) or {}
 return { jobs, holds, is_last and '' or '(' .. last }

@@ -1,5 +1,6 @@
 #!lua flags=no-writes
--- Which jobs a filtered list wants. One whose times cannot be read is named: its reader says why.
+-- Selects the jobs of a filtered list. A job with unreadable times is selected: its reader reports
+-- it.
 -- KEYS: job...
 -- ARGV: now arg{states[state] created_from created_to updated_since}
 -- REPLY: their places among the keys

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Takes a live offer back, whoever has it; its jobs look on.
+-- Withdraws a live offer; its jobs return to the queue.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{offer actor}
 -- REPLY: ok effects pushes | gone | run … jobs

@@ -1,4 +1,4 @@
--- Whether a driver may be offered something now, and where one more job would fit into its run.
+-- Whether a driver may be offered a job now, and where one more job would fit into its run.
 local function is_fresh(pos)
   return pos and now - pos[1] <= policy.stale_ms
 end
@@ -8,25 +8,25 @@ local function is_alive(node)
   return lease and tonumber(lease) > now
 end
 
--- Whatever it holds.
+-- Regardless of what it holds.
 local function may_be_asked(rec, pos)
   return rec.wish == 'available' and rec.connected and not rec.suspended and not rec.unreachable
     and not rec.offer and rec.cool_until_ms <= now
     and (not rec.until_ms or rec.until_ms > now) and is_fresh(pos) and is_alive(rec.node)
 end
 
--- How many jobs it may hold at once.
+-- The maximum number of jobs that it may hold.
 local function most_jobs(rec)
   return math.min(policy.max_run_jobs, rec.vehicle and rec.vehicle.max_jobs or 1)
 end
 
--- Whether it is known where this job goes, by when, and how much it is. It is not of what a driver
--- took while the market, or the node that heard of it, pooled nothing.
+-- Whether this job's drop-off, deadline and load are known. They are not if the driver took it
+-- while the market, or the node that handled it, did not pool.
 local function has_place(held)
   return held.deadline_ms ~= nil
 end
 
--- The mall that it is on its way to with room for one more job from there; nil if it is not.
+-- The mall that it is on its way to with room for one more job from there, or nil.
 local function bound_for(rec)
   local first = rec.jobs[1]
   if not first or #rec.jobs >= most_jobs(rec) then return nil end

@@ -1,8 +1,8 @@
--- Who may be asked to take jobs, and the offer that asks them.
+-- Which drivers may be offered jobs, and the offer.
 -- include lib/room.lua
 local FOREVER = { declined = true, expired = true, gave_up = true, silent = true,
   unassigned = true }
--- Who is not asked (again) for one of these jobs.
+-- Drivers who are not offered one of these jobs (again).
 local function barred_from(jobs)
   local barred = {}
   for _, job in ipairs(jobs) do
@@ -16,18 +16,19 @@ local function barred_from(jobs)
   return barred
 end
 
--- A run goes to one who is free; to one on its way, one more job from the mall that it is bound for.
--- Nobody is asked who would come too late to collect.
+-- A free driver may get a run; a driver on its way gets one more job from the mall that it goes to.
+-- A driver who would come too late to collect gets no offer.
 local function may_take(rec, plan, jobs)
   local has_room = #rec.jobs == 0 or (#jobs == 1 and bound_for(rec) == jobs[1].mall)
   local is_in_time = plan[7] == 0 or now <= plan[7]
   return has_room and is_in_time and fits(rec, jobs) and may_be_asked(rec, read_position(plan[1]))
 end
 
--- Offers the jobs, each at its attempt, to the driver of this record; by when it must be acknowledged.
+-- Offers the jobs, each at its attempt, to the driver of this record. Returns by when it must be
+-- acknowledged.
 local function ask(id, jobs, rec, plan, etas, is_staggered)
   local expires, attempt, run, cards = now + policy.offer_timeout_ms, 0, {}, {}
-  -- An answer after this would come too late; but the offer must be seen first.
+  -- A later answer would be too late to collect; but the acknowledgement needs its time.
   if plan[7] > 0 then
     expires = math.min(expires, math.max(plan[7], now + policy.ack_timeout_ms))
   end

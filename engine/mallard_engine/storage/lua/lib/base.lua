@@ -1,5 +1,5 @@
--- What every transition starts from: the market's keys, the policy, the arguments, the time.
--- The market's keys come first and always in this order, so that each transition names them alike.
+-- The common start of every transition: the market's keys, the policy, the arguments, the time. The
+-- market's keys come first and always in this order.
 local K = {
   drivers = KEYS[1], positions = KEYS[2], idle = KEYS[3], nodes = KEYS[4], due = KEYS[5],
   offers = KEYS[6], waiting = KEYS[7], counts = KEYS[8], events = KEYS[9], push = KEYS[10],
@@ -14,12 +14,12 @@ if ARGV[1] == '' then
   now = t[1] * 1000 + math.floor(t[2] / 1000)
   stamp = '*'
 else
-  -- A simulation's own time; the streams follow it.
+  -- The time of a simulation; the ids of the streams follow it.
   now = tonumber(ARGV[1])
   stamp = ARGV[1] .. '-*'
 end
 
--- What the caller may hasten; see Effects in ports.py.
+-- The effects that the caller applies; see Effects in port_data.py.
 local effects = { now = now, malls = {}, queued = {}, freed = {}, due = {}, over = {} }
 local pushes = {}
 
@@ -27,14 +27,14 @@ local function reply(verdict, ...)
   return { verdict, cmsgpack.pack(effects), pushes, ... }
 end
 
--- The caller is told the last event, and asks with each beat whether that is still there.
+-- The reply names the last event. The caller checks with each heartbeat that it still exists.
 local function event(fields)
   fields.at = now
   effects.event = redis.call('XADD', K.events, 'MINID', '~', now - policy.events_ms, stamp,
     'e', cmsgpack.pack(fields))
 end
 
--- Something that people must look after.
+-- An alert for operators.
 local function alert(what, fields)
   fields.kind, fields.what = 'alert', what
   effects.alerts = effects.alerts or {}
@@ -42,8 +42,8 @@ local function alert(what, fields)
   event(fields)
 end
 
--- Appends to the market's push stream. Whoever pushes saves the driver's record afterwards: it
--- carries the counter.
+-- Appends to the market's push stream. The caller saves the driver's record afterwards: it holds
+-- the counter.
 local function push(driver, rec, body, card)
   rec.seq = rec.seq + 1
   body.driver = driver

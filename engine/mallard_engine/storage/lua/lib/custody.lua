@@ -1,4 +1,5 @@
--- A driver that tapped `picked_up` in a basement has the parcel, whatever we believed meanwhile.
+-- A driver who reported `picked_up` while offline has the parcel, whatever was stored in the
+-- meantime.
 local function was_asked(job, driver)
   for _, turn in ipairs(job.asked) do
     if turn[1] == driver then return true end
@@ -17,7 +18,8 @@ local function was_holder(job, driver, attempt)
   return former_turn(job, driver, attempt) ~= nil
 end
 
--- An app repeats its claim with each hello and each retry: a job's record keeps which alerts stand.
+-- An app repeats its claim with each hello and retry: the job's record holds which alerts were
+-- raised.
 local function alert_once(job, what, driver)
   if redis.call('HSETNX', job.key, 'alert/' .. what .. '/' .. driver, now) == 1 then
     alert(what, { job = job.id, service = job.service, driver = driver, holder = job.driver,

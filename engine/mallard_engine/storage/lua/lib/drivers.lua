@@ -1,6 +1,6 @@
--- A driver's record, and whether it may be offered something now. `idle` holds exactly the free ones
+-- A driver's record, and whether it may be offered a job now. `idle` holds exactly the free drivers
 -- who may, `coming` those who may be offered one more job from the mall that they are on their way
--- to; save_driver keeps it so, and keeps one due entry for the next limit that time will reach.
+-- to. save_driver maintains both, and one due entry for the driver's next limit.
 -- include lib/askable.lua
 local FORGET_DRIVER_MS = 7 * 86400000
 
@@ -15,7 +15,7 @@ local function read_position(id)
   return raw and cmsgpack.unpack(raw) or nil
 end
 
--- A record goes after a week away, unless something still hangs on it.
+-- A record is deleted after a week away, unless it holds jobs or an offer.
 local function is_done_with(rec)
   return not rec.connected and #rec.jobs == 0 and not rec.offer and not rec.suspended
 end
@@ -36,7 +36,7 @@ local function next_limit(rec, pos)
   return at
 end
 
--- Puts the driver in or out of `coming`. Whoever calls saves the record, which says where it is.
+-- Adds the driver to `coming` or removes it. The caller saves the record, which holds its place.
 local function index_coming(id, rec, pos)
   local mall = bound_for(rec)
   if mall and not may_be_asked(rec, pos) then mall = nil end
@@ -50,7 +50,7 @@ local function index_coming(id, rec, pos)
   rec.coming = mall
 end
 
--- Puts the driver in or out of `idle`, as its record and position now say.
+-- Adds the driver to `idle` or removes it, by its record and position.
 local function index_driver(id, rec, pos)
   if #rec.jobs == 0 and may_be_asked(rec, pos) then
     if redis.call('GEOADD', K.idle, pos[4], pos[3], id) == 1 then
@@ -85,7 +85,7 @@ local function push_state(id, rec, why, until_ms)
   push(id, rec, { kind = 'state', state = shown_state(rec), why = why, until_ms = until_ms })
 end
 
--- What an answer tells of a driver: its record, and its position, which says how fresh that is.
+-- The part of a reply about a driver: its record, and its position with its time.
 local function told(id)
   return { redis.call('HGET', K.drivers, id), redis.call('HGET', K.positions, id) }
 end

@@ -7,7 +7,7 @@ local function bucket_of(ms)
   return math.min(math.ceil(math.log(ms / LEAST_MS) / math.log(RATIO)), BUCKETS - 1)
 end
 
--- Half of each; what is left over of one is the next one's, so that every sum from the left is halved.
+-- Half of each; a remainder is carried to the next bucket, so that every prefix sum is halved.
 local function halved(packed)
   local counts, over = { packed:byte(1, -1) }, 0
   counts[1] = math.floor(counts[1] / 2)
@@ -19,9 +19,9 @@ local function halved(packed)
   return string.char(unpack(counts))
 end
 
--- A driver at the mall has its parcel. Counted only where it did not wait for that, as it was ready
--- before the arrival, and of one store: of several nobody knows which took how long, be it a job of
--- several or a run. So whoever calls this knows that the driver holds nothing else.
+-- Counts the stay of a driver who has picked up at one store, if the parcel was ready before the
+-- arrival. For several stores, of a job or a run, the stay at each is unknown: the caller makes
+-- sure that the driver holds nothing else.
 local function note_stay(key, job)
   local need = need_of(job)
   local came = job.timeline[#job.timeline][2]
@@ -30,7 +30,7 @@ local function note_stay(key, job)
   local packed = redis.call('HGET', key, field)
   if not packed or #packed ~= BUCKETS + 1 then packed = string.rep('\0', BUCKETS + 1) end
   if packed:byte(1) >= FULL then packed = halved(packed) end
-  -- No count is above that of all; whatever else somebody wrote there must not stop a pick-up.
+  -- No count exceeds the total; corrupt data must not stop a pickup.
   local i = bucket_of(now - came) + 2
   local count = math.min(packed:byte(i) + 1, 255)
   redis.call('HSET', key, field, string.char(packed:byte(1) + 1) .. packed:sub(2, i - 1)

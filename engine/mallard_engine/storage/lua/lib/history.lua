@@ -13,7 +13,7 @@ local function count(history, pair, is_second)
     .. string.sub(history, 2 * pair + 3)
 end
 
--- An offer without a cell was made where no history is kept.
+-- An offer without a cell was made while no history was kept.
 local function note_answer(rec, offer, accepted)
   if not offer.cell then return end
   local known = rec.history and #rec.history == 2 * CELLS + 2
@@ -21,7 +21,7 @@ local function note_answer(rec, offer, accepted)
   rec.history = count(history, offer.cell, not accepted)
 end
 
--- A decline, or an offer let lapse. `declines` counts both, each half after an hour.
+-- A declined or lapsed offer. `declines` counts both, with a half-life of an hour.
 local function note_refusal(rec, offer, lapsed)
   rec.declines = rec.declines * 0.5 ^ ((now - rec.declines_ms) / REFUSALS_HALVE_MS) + 1
   rec.declines_ms = now

@@ -1,11 +1,12 @@
--- Taking a job out of its holder's hands before pick-up. Whoever tells the holder has changed its
--- record already: the push says its own state after the change.
+-- Takes a job off its holder before pickup. The caller changes the holder's record before the push,
+-- which holds the state after the change.
 local function tell_holder(job, rec, state, reason)
   push(job.driver, rec, { kind = 'job', job = job.id, mall = job.mall, attempt = job.attempt,
     state = state, reason = reason, driver_state = shown_state(rec) })
 end
 
--- Removes the job from its holder's record; the holder hears why unless it said so itself.
+-- Removes the job from its holder's record, and pushes the reason unless the holder itself gave it
+-- up.
 local function take_from_holder(job, state, reason)
   redis.call('HSET', job.key, 'eta_dropoff_ms', '')
   if BEFORE_PICKUP[job.state] then
@@ -18,7 +19,7 @@ local function take_from_holder(job, state, reason)
   save_driver(job.driver, rec)
 end
 
--- Back to the queue under a higher attempt, so that whatever names the old one has no effect.
+-- Back to the queue at a higher attempt: calls at the old one have no effect.
 local function revoke(job, outcome, actor, reason)
   local told = outcome ~= 'gave_up' and outcome or nil
   note_asked(job, job.driver, outcome)
@@ -29,7 +30,7 @@ local function revoke(job, outcome, actor, reason)
   move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
 end
 
--- The job has ended in its driver's hands.
+-- The job has ended while its driver held it.
 local function leave_hands(job, rec)
   drop_job(rec, job.id)
   if policy.keeps_work and job.state == 'delivered' then
@@ -39,7 +40,7 @@ local function leave_hands(job, rec)
   save_driver(job.driver, rec)
 end
 
--- When to look whether a holder is still there: at its limit if it is away, else a limit from now.
+-- When to check a holder for silence: at its limit if it is away, else one limit from now.
 local function silence_limit(rec)
   if rec.connected then
     return now + math.min(policy.resume_ms, policy.stuck_ms or policy.resume_ms)

@@ -1,5 +1,5 @@
--- A job's changing fields, and the upkeep that each change of state owes: the wait set, the due
--- entry, the counters, the timeline, the event.
+-- A job's fields, and what each change of state updates: wait set, due entry, counters, timeline,
+-- event.
 local DUE_KIND = { scheduled = 'release', queued = 'retry', offered = 'offer',
   assigned = 'silent', at_mall = 'silent', picked_up = 'silent', returning = 'silent' }
 local TERMINAL = { delivered = true, returned = true, cancelled = true, expired = true,
@@ -18,7 +18,7 @@ local function list_of(packed)
   return packed and cmsgpack.unpack(packed) or {}
 end
 
--- A field that the version that wrote the job did not know is empty, 0 or an empty list.
+-- A field that the writing version did not know is empty, 0 or an empty list.
 local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
@@ -41,12 +41,12 @@ local function note_asked(job, driver, outcome)
   job.asked[#job.asked + 1] = { driver, job.attempt, outcome, now }
 end
 
--- A driver whose job was taken away may still turn out to have it on board (custody).
+-- A revoked driver may still have the parcel on board (custody).
 local function note_former(job, driver)
   job.former[#job.former + 1] = { driver, job.attempt }
 end
 
--- One who gave it up has said that it holds nothing, whatever it held before.
+-- A driver who gave it up does not hold it.
 local function strike_former(job, driver)
   for i = #job.former, 1, -1 do
     if job.former[i][1] == driver then table.remove(job.former, i) end
@@ -75,7 +75,7 @@ end
 
 -- include lib/times.lua
 
--- The one way to change a job's state. `due_at` is when time must look at it again.
+-- The only way to change a job's state. `due_at` is the time of its due entry.
 local function move(job, state, actor, cause, due_at, reason)
   local was = job.state
   if job.due_was then
@@ -93,7 +93,7 @@ local function move(job, state, actor, cause, due_at, reason)
   if state == 'queued' then wait_for_driver(job) end
   local occurred = note_change(job, state, actor, cause)
   save_job(job)
-  -- Why a job looks for a driver again is in its event; a job that looks on has no reason itself.
+  -- The event holds why a job is queued again; a queued job has no reason itself.
   if reason and state ~= 'queued' then redis.call('HSET', job.key, 'reason', reason) end
   job.due_was = due_member(job)
   if job.due_was and due_at then falls_due(job.due_was, due_at) end

@@ -1,9 +1,9 @@
--- Putting one or more jobs of a mall out to their first driver.
+-- Offers one or more jobs of a mall to their first driver.
 -- include lib/asking.lua
 local MOST_KEPT = 64
 
--- Puts the offer `arg.offer` out under a new attempt. The caller's keys are the wait set, the jobs,
--- their rounds; its arguments end with the records of those.
+-- Makes the offer `arg.offer` at a new attempt. The caller's keys are the wait set, the jobs and
+-- their rounds; its arguments end with the records of the rounds.
 local function put_out(jobs, rec, plan, etas, is_staggered)
   for _, job in ipairs(jobs) do
     job.attempt = job.attempt + 1
@@ -17,8 +17,8 @@ local function put_out(jobs, rec, plan, etas, is_staggered)
   end
 end
 
--- More drivers than the nth of the plan, who has just been asked, are asked one by one: a staggered
--- round, as lib/rounds.lua has it. offer_more.lua asks the next.
+-- Starts a staggered round (lib/rounds.lua) with the drivers after the nth of the plan, who has
+-- just got the offer. offer_more.lua continues it.
 local function begin_round(job, plans, n, more)
   table.remove(plans, n)
   for i = #plans, MOST_KEPT + 1, -1 do plans[i] = nil end

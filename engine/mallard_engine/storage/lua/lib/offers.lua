@@ -1,12 +1,13 @@
--- Offers live in one hash; an ended one is kept a while, so that a repeated answer gets the first.
--- An offer holds one job or a run of several. Whoever ends it must name the keys of all its jobs,
--- from KEYS[15] on; where some are missing the verdict is `run` with the jobs' names: call again.
+-- Offers are stored in one hash; an ended one is kept a while, so that a repeated answer gets the
+-- first reply. An offer holds one job or a run of several. A transition that ends it must declare
+-- the keys of all its jobs, from KEYS[15] on; if some are missing, the verdict is `run` with the
+-- jobs' names, and the caller repeats the call.
 local function read_offer(id)
   local raw = redis.call('HGET', K.offers, id)
   return raw and cmsgpack.unpack(raw) or nil
 end
 
--- The jobs of an offer, this one of them as it was read; nil and their names if keys are missing.
+-- The jobs of an offer, this one as it was read; nil and their names if keys are missing.
 local function read_run(offer, job)
   if #offer.jobs == 1 then return { job } end
   local keys, run, names, is_whole = {}, {}, {}, true
@@ -24,20 +25,20 @@ local function read_run(offer, job)
   return run
 end
 
--- The jobs that are offered together with this one, itself among them; none if it is not offered.
+-- The jobs that are offered together with this one, including itself; none if it is not offered.
 local function offered_run(job)
   if job.state ~= 'offered' then return {} end
   return read_run(read_offer(job.offer), job)
 end
 
--- Whether the offer is out for this job: as its only one, or in a staggered round, whose offers share
--- its attempt.
+-- Whether the offer is live for this job: as its only one, or in a staggered round, whose offers
+-- share its attempt.
 local function is_out(id, offer, job)
   return job.offer == id
     or (offer.staggered and job.state == 'offered' and job.attempt == offer.attempt)
 end
 
--- Whether the offer is out for exactly these jobs, each at the attempt that it names.
+-- Whether the offer is live for exactly these jobs, each at the attempt that it names.
 local function is_current(offer, run, id)
   for i, job in ipairs(run) do
     if not is_out(id, offer, job) or job.state ~= 'offered'
@@ -54,7 +55,7 @@ local function end_offer(id, offer, state)
   redis.call('ZADD', K.forget, now + policy.answer_kept_ms, 'offer/' .. id)
 end
 
--- Ends a live offer and tells its driver why.
+-- Ends a live offer and pushes the reason to its driver.
 local function take_back(id, offer, outcome, why)
   end_offer(id, offer, outcome)
   local rec = read_driver(offer.driver)
@@ -66,8 +67,8 @@ local function take_back(id, offer, outcome, why)
 end
 -- include lib/rounds.lua
 
--- The offer found no taker: its jobs look on. Their round follows at once; the due entries are for
--- the case that whoever should do that dies first.
+-- Returns the jobs of an offer that was not accepted to the queue. Their round follows at once; the
+-- due entries cover a crash before that.
 local function requeue_offered(run, offer, outcome, actor, reason)
   for _, job in ipairs(run) do
     note_asked(job, offer.driver, outcome)
@@ -76,8 +77,8 @@ local function requeue_offered(run, offer, outcome, actor, reason)
   end
 end
 
--- Ends the live offer of a job that has found another way, or its whole round, and tells who has it.
--- What was offered together with it looks on; the job itself is its caller's to move.
+-- Ends the live offer, or the whole round, of a job that is moved otherwise, and pushes the end.
+-- Jobs that were offered together with it return to the queue; the caller moves the job itself.
 local function close_offer(job, run, outcome, why)
   local id = job.offer
   local offer = read_offer(id)

@@ -1,4 +1,4 @@
--- Whether a fix is believed. `pos` is as read_position gives it, or nil.
+-- Validates fixes. `pos` is the result of read_position, or nil.
 local AGREEING = 3
 local EARTH_M = 6371008.8
 
@@ -9,7 +9,7 @@ local function distance_m(lat1, lon1, lat2, lon2)
   return 2 * EARTH_M * math.asin(math.min(1, math.sqrt(a)))
 end
 
--- Two fixes at most a second apart are judged as a second apart: GPS jumps by metres.
+-- Two fixes less than a second apart count as a second apart: GPS jumps by metres.
 local function is_reachable(lat1, lon1, at1, lat2, lon2, at2)
   local seconds = math.max(math.abs(at2 - at1) / 1000, 1)
   return distance_m(lat1, lon1, lat2, lon2) <= policy.max_speed_mps * seconds
@@ -21,22 +21,22 @@ local function reject(pos, verdict)
   return verdict, pos
 end
 
--- Gives the verdict and what to store. A driver that was never placed has received = 0. `fault`:
--- the verdict, if the caller has found one; else ''.
+-- Returns the verdict and what to store. A driver without any position has received = 0. `fault`:
+-- the caller's verdict, or ''.
 local function take_fix(pos, at, lat, lon, acc, fault)
   if fault ~= '' then return reject(pos, fault) end
   if at > now + policy.future_ms then return reject(pos, 'future') end
   if not is_fresh(pos) then
-    -- Where a driver was before nobody knew of it says nothing about where it is now.
+    -- After a stale period the former position says nothing about the present one.
     if at < now - policy.stale_ms then return reject(pos, 'old') end
   elseif at == pos[2] and lat == pos[3] and lon == pos[4] then
-    -- A parked phone repeats its last fix for as long as it stands.
+    -- A device at rest repeats its last fix.
     return 'ok', { now, at, lat, lon, acc, 0, 0, 0, 0, 0 }
   end
   if pos and pos[1] > 0 then
     if at <= pos[2] then return reject(pos, 'old') end
     if not is_reachable(pos[3], pos[4], pos[2], lat, lon, at) then
-      -- A fix that is sent again agrees with nothing.
+      -- A repeated fix confirms nothing.
       if pos[7] > 0 and at <= pos[10] then return reject(pos, 'old') end
       local agree = 1
       if pos[7] > 0 and is_reachable(pos[8], pos[9], pos[10], lat, lon, at) then

@@ -1,5 +1,6 @@
--- What a driver gives as proof with a step: kept with the job, each kind and value of a step once. A
--- code is compared where the order gave one: `door` for the delivery, any of `shops` for the pick-up.
+-- The proof that a driver gives with a step: stored with the job, each kind and value of a step
+-- once. A code is compared if the order has one: `door` for the delivery, any of `shops` for the
+-- pickup.
 local MOST_PROOFS, MOST_WRONG = 16, 3
 
 local function read_list(job, field)
@@ -23,7 +24,7 @@ local function is_kept(proofs, proof)
   return false
 end
 
--- Keeps the proof of this report, if it has one; false when there is no room for another.
+-- Stores the proof of this report, if it has one; false if there is no room for another.
 local function keep_proof(job)
   local proof, proofs = arg.proof, read_list(job, 'proofs')
   if not proof or is_kept(proofs, proof) then return true end
@@ -36,7 +37,7 @@ local function keep_proof(job)
   return true
 end
 
--- How many wrong values are left, if the code of this report is wrong or none is left; else nil.
+-- How many wrong codes are left, if the code of this report is wrong or none is left; else nil.
 local function wrong_code(job, codes)
   if not arg.proof or arg.proof.kind ~= 'code' or arg.step ~= 'delivered' or codes.door == '' then
     return nil
@@ -56,7 +57,7 @@ local function wrong_code(job, codes)
   return MOST_WRONG - #wrong
 end
 
--- Whether the code given with a pick-up is no shop's.
+-- Whether the code given with a pickup matches no shop.
 local function is_no_shops(codes)
   if not arg.proof or arg.proof.kind ~= 'code' or arg.step ~= 'picked_up' or #codes.shops == 0 then
     return false
@@ -79,7 +80,7 @@ local function missing_proofs(job, codes)
   return missing
 end
 
--- The codes that the order gave.
+-- The codes of the order.
 local function codes_of(job)
   local packed = redis.call('HGET', job.key, 'codes')
   return packed and cmsgpack.unpack(packed) or { door = '', shops = {} }

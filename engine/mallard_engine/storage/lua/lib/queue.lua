@@ -1,12 +1,12 @@
 -- The queue of a mall: KEYS[14], its wait set.
 local WAIT = KEYS[14]
 -- The wait set as engines up to schema 1 read it: by id, with priority and age as the score. It is
--- kept while such engines may share the store (docs/howto/upgrade.md). Its name is in no header, as
--- it goes with them; it has the hash tag of the others.
+-- written while such engines may share the server (docs/howto/upgrade.md). No header declares it,
+-- as it will be removed with them; it has the hash tag of the others.
 local OLD_WAIT = WAIT and WAIT:gsub(':queue:', ':wait:', 1)
 
--- Its place in the wait set, which is by name: by service, in that by priority and age; at the end
--- what it demands of a vehicle. keys.py says the same.
+-- Its name in the wait set: sorts by service, then by priority and age; ends with its demand of a
+-- vehicle. See place_of in keys.py.
 local function place_of(job)
   return string.format('%s/%03d%014d/%s/%s', job.service, 999 - job.priority, job.created_ms,
     job.id, job.demand)

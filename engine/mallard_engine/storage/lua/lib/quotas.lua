@@ -1,8 +1,8 @@
--- How much of its quota a service has used in this market.
+-- How much of its quotas a service has used in this market.
 local MOST_ENDED, MOST_READS, DAY_MS = 256, 16, 86400000
 
--- The set of open jobs loses those that have ended. `forget` has an entry of each, whichever version
--- of the engine ended it, at the time of its end plus a constant; `seen` is how far it was read.
+-- Removes ended jobs from the set of open jobs. `forget` has an entry of each, whichever version of
+-- the engine ended it, at the time of its end plus a constant; `seen` is how far it was read.
 -- Returns whether there may be more to read.
 local function settle_open(open, seen)
   local from = redis.call('GET', seen) or now + policy.terminal_kept_ms

@@ -1,4 +1,4 @@
--- Why drivers declined a job or gave it up, in their own words: the last few, for `explain`.
+-- The last reasons with which drivers declined a job or gave it up, for `explain`.
 local MOST_REASONS = 16
 
 local function keep_reason(job, driver, attempt, text)

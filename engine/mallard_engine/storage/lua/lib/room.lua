@@ -1,5 +1,5 @@
--- What a driver carries, and whether more of it fits. Where runs are allowed, its record says of each
--- job where it goes and how much it is, so that a round can plan with what it holds.
+-- What a driver carries, and whether more fits. Where runs are allowed, its record holds each job's
+-- drop-off and load, so that a round can plan with them.
 local function need_of(job)
   job.needs = job.needs or cmsgpack.unpack(job.need)
   return job.needs
@@ -14,8 +14,8 @@ local function is_equipped(vehicle, need)
   return true
 end
 
--- Whether these jobs fit beside what it holds. That one job fits an empty vehicle was its ranking's
--- affair, or its operator's.
+-- Whether these jobs fit beside what it holds. The ranking, or the operator, checks that one job
+-- fits an empty vehicle.
 local function fits(rec, jobs)
   local count = #rec.jobs + #jobs
   if count == 1 then return true end
@@ -33,7 +33,7 @@ local function fits(rec, jobs)
   return weight <= rec.vehicle.max_weight_g and volume <= rec.vehicle.max_volume_l
 end
 
--- Puts the job, at its attempt, into the driver's hands. `there`: at the mall already.
+-- Adds the job, at its attempt, to the driver's record. `there`: it is at the mall already.
 local function take_on(rec, job, there)
   local held = { job = job.id, attempt = job.attempt, mall = job.mall }
   if policy.max_run_jobs > 1 then
@@ -45,8 +45,8 @@ local function take_on(rec, job, there)
   rec.jobs[#rec.jobs + 1] = held
 end
 
--- The driver has come to the mall with this job: from now on nothing is added to its run, also by a
--- node that pools where this one does not. Whether its record must be saved.
+-- Marks that the driver is at the mall with this job: no node adds to its run any more. Returns
+-- whether its record must be saved.
 local function note_arrival(rec, job)
   local held = rec.jobs[holds(rec, job.id)]
   if not held or held.there or not has_place(held) then return false end

@@ -1,9 +1,9 @@
--- A staggered round: one job is out to several drivers at the same attempt; the first accept ends it.
--- The field `round` of the job's key has it: the offers that are `live`, of which `job.offer` is the
--- first; how many drivers have been `asked` and may be at the `most`; whom the ranking names after
--- them (`rest`) and the `ids` of their offers; when the next is asked (`next_ms`, `gap_ms`). Each live
--- offer is marked `staggered` and has a due entry of its own; `more/…` is that of the next. A job that
--- is offered to one driver alone has none of all this, so these are made only where a round is met.
+-- A staggered round: one job is offered to several drivers at the same attempt; the first accept
+-- ends it. The field `round` of the job's key holds it: the `live` offers, of which `job.offer` is
+-- the first; how many drivers have been `asked` and at `most` may be; the `rest` of the ranking and
+-- the `ids` of their offers; when the next offer is made (`next_ms`, `gap_ms`). Each live offer is
+-- marked `staggered` and has a due entry of its own; `more/…` is that of the next. A job that is
+-- offered to one driver has none of this: the functions are created only if a round is met.
 local function rounds()
   local function falls_due_no_more(member)
     if redis.call('ZREM', K.due, member) == 1 then effects.over[#effects.over + 1] = member end
@@ -23,8 +23,7 @@ local function rounds()
     falls_due_no_more('more/' .. job.mall .. '/' .. job.id)
   end
 
-  -- The round is decided, by the offer `but` or by something else: its other offers end. Nobody is
-  -- barred by that, nobody cools down.
+  -- The round is decided, by the offer `but` or otherwise: its other offers end, without cool-down.
   local function finish(job, but, outcome, why)
     for _, id in ipairs(read(job).live) do
       if id ~= but then

@@ -5,7 +5,7 @@ local function new_driver(id)
     declines_ms = 0, free_since_ms = now }
 end
 
--- The wish comes back with the driver, within its time.
+-- The wish is restored with the driver, within its time.
 local function resume_wish(rec)
   if not rec.connected and now > rec.lost_ms + policy.resume_ms then rec.wish = 'offline' end
   if rec.until_ms and rec.until_ms <= now then rec.wish, rec.block_over = 'offline', true end
@@ -14,7 +14,7 @@ end
 
 local function connect(rec, node, epoch, held)
   if rec.connected then
-    -- No seq: it is for the node that holds the older socket, not for the phone.
+    -- No seq: it is for the node that holds the older socket, not for the app.
     local body = cmsgpack.pack({ kind = 'replaced', driver = rec.id, seq = 0, epoch = epoch })
     redis.call('XADD', K.push, 'MAXLEN', '~', policy.push_len, stamp, 'p', body, 'c', '')
     pushes[#pushes + 1] = body

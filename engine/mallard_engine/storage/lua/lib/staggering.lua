@@ -1,10 +1,10 @@
--- How a staggered round goes on: one more driver is asked, or one fewer is. Made only where a round is
--- met, as lib/rounds.lua.
+-- Continues a staggered round with one offer more or fewer. Created only if a round is met, as
+-- lib/rounds.lua.
 local function staggering()
 -- include lib/asking.lua
   local round_of = rounds()
 
-  -- Asks the first of the rest who may be asked; nil if nobody may.
+  -- Offers the job to the first of the rest who is free; nil if none is.
   local function ask_next(job, round)
     if round.asked >= round.most or now >= job.expires_ms then return nil end
     local barred = barred_from({ job })
@@ -36,8 +36,9 @@ local function staggering()
     end
   end
 
-  -- One offer of the round has ended without a taker. The round goes on with the others that are
-  -- out; was it the last, with the next driver at once. Whether it does: else its job looks on.
+  -- One offer of the round has ended without an accept. The round continues with its other live
+  -- offers; after the last one, with the next driver at once. Returns whether it continues: if not,
+  -- its job returns to the queue.
   local function goes_on(job, id, offer, outcome, reason)
     local round = round_of.read(job)
     for i, other in ipairs(round.live) do
