@@ -1,9 +1,9 @@
-r"""Files that people hand to a command: text, TOML, JSON, tables; each read in one strict way.
+r"""Strict readers of the files that users pass to commands: text, TOML, JSON and tables.
 
-Whatever is wrong raises `InputError`, whose message is one line that names the file, the line and
-the field. A byte order mark is skipped, a line ends at ``\n`` alone (a JSON string may hold other
-separators), and nothing that two readers may read differently is accepted: a row that is cut short,
-a key or an id that occurs twice, NaN, half a surrogate pair.
+Every fault raises `InputError`, whose message is one line that names the file, the line and the
+field. A byte order mark is skipped, lines end only at `\n` (a JSON string may have other
+separators), and ambiguous input is rejected: a row that is cut short, a repeated key or id, NaN,
+half a surrogate pair.
 """
 
 import csv
@@ -24,25 +24,25 @@ T = TypeVar("T")
 MAX_DEPTH: Final = 64
 _MAX_INT: Final = 2**63 - 1
 _ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-# In a message, a cell or a key is quoted up to this length.
+# Messages quote cells and keys up to this length.
 _SHOWN_CHARS: Final = 60
-# Numbers as tables write them; Python's own also take `1_000` and digits of other scripts.
+# Numbers in tables; Python's parsers also accept `1_000` and digits of other scripts.
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class InputError(ConfigError):
-    """A file that cannot be used; the message names it, the line and the field."""
+    """A file cannot be used; the message names it, the line and the field."""
 
 
 def quoted(text: object) -> str:
-    """Return a value as it may stand in a message: short, on one line, printable."""
+    """Return a value for a message: short, on one line, printable."""
     shown = ascii(text)
     return shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}…"
 
 
 def read_text(path: Path | str) -> str:
-    """Read a UTF-8 file, without its byte order mark; ``-`` is standard input."""
+    """Read a UTF-8 file without its byte order mark; `-` is standard input."""
     name = "standard input" if path == "-" else str(path)
     try:
         data = _standard_input() if path == "-" else Path(path).read_bytes()
@@ -54,7 +54,7 @@ def read_text(path: Path | str) -> str:
 
 
 def decoded(data: bytes, name: str) -> str:
-    """Return the text of a file's bytes, without its byte order mark."""
+    """Decode a file's bytes as UTF-8 without its byte order mark."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -68,7 +68,7 @@ def _standard_input() -> bytes:
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Return the lines that are not blank, with their numbers."""
+    """Yield the lines that are not blank, with their numbers."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip(" \t\r"):
             yield number, line
@@ -86,7 +86,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse one JSON text; ``where`` names the file, and the line where it is one of several."""
+    """Parse one JSON text; `where` names the file, and the line if there are several texts."""
     try:
         value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -115,7 +115,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _unusable(value: Any, pointer: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Return what JSON can spell and no request can carry, with a JSON pointer to it."""
+    """Yield values that are valid JSON but not valid in a request, each with its JSON pointer."""
     match value:
         case dict() | list() if depth >= MAX_DEPTH:
             yield pointer[:_SHOWN_CHARS], "nested too deeply"
@@ -148,24 +148,24 @@ def _printable(key: str) -> str:
 
 
 class Row:
-    """One row of a table: hands out its cells checked; errors name file, line and column."""
+    """One row of a table with validated access to its cells; errors name file, line and column."""
 
     def __init__(self, where: str, cells: Mapping[str, str]) -> None:
         self.where = where
         self._cells = cells
 
     def wrong(self, column: str, what: str) -> InputError:
-        """The error that says what is wrong with a cell."""
+        """Return the error about a cell."""
         return InputError(f"{self.where}: {column}: {what}")
 
     def text(self, column: str) -> str:
-        """A cell as it is."""
+        """Return a cell as text."""
         if column not in self._cells:
             raise InputError(f"{self.where}: there is no column {column!r}")
         return self._cells[column].strip(" ")
 
     def id(self, column: str, longest: int = 64) -> str:
-        """An id: what the engine takes for one, and no longer than ``longest``."""
+        """Return an id in the engine's format, of at most `longest` characters."""
         text = self.text(column)
         if not _ID.fullmatch(text) or len(text) > longest:
             raise self.wrong(
@@ -174,7 +174,7 @@ class Row:
         return text
 
     def number(self, column: str, low: float, high: float, *, empty: float | None = None) -> float:
-        """A number from ``low`` to ``high``; an ``empty`` cell may stand for one."""
+        """Return a number from `low` to `high`; `empty` is the value of an empty cell."""
         text = self.text(column)
         if not text and empty is not None:
             return empty
@@ -185,7 +185,7 @@ class Row:
         return float(text)
 
     def whole(self, column: str, low: int, high: int) -> int:
-        """A whole number from ``low`` to ``high``."""
+        """Return a whole number from `low` to `high`."""
         text = self.text(column)
         if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
             raise self.wrong(
@@ -194,16 +194,16 @@ class Row:
         return int(text)
 
     def position(self, lat: str, lon: str) -> tuple[float, float]:
-        """Two columns as degrees of latitude and longitude."""
+        """Return two columns as latitude and longitude in degrees."""
         return self.number(lat, -90, 90), self.number(lon, -180, 180)
 
 
 def read_rows(
     path: Path, read: Callable[[Row], T], *, delimiter: str = ",", key: str | None = None
 ) -> list[T]:
-    """Read each row of a table as ``read`` makes it; at least one.
+    """Read a table with at least one row and convert each row by `read`.
 
-    ``key``: the column whose values are ids, each of which may occur once.
+    `key` is a column of ids, which must be unique.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
     rows: list[T] = []

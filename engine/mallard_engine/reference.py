@@ -27,10 +27,10 @@ Flags override `MALLARD_*` variables, which override a TOML file (`--config FILE
 `MALLARD_CONFIG`), which overrides the defaults. An unknown key is an error; an empty variable
 counts as not set. `mallard config check` shows the values in force.
 
-The settings of the node stand at the top of the file. Market figures stand under `[policy]` for
+The settings of the node stand at the top of the file. Those of markets stand under `[policy]` for
 all markets and under `[markets.NAME]` for one; a name with a point is in a table of its own
 (`weights.idle` in `[policy.weights]` or `[markets.NAME.weights]`). A flag or a variable overrides
-the figure in every market. In a variable, the items of a list are separated by commas. Bounds
+the setting in every market. In a variable, the items of a list are separated by commas. Bounds
 include both ends.
 """
 
@@ -50,7 +50,7 @@ series `NAME_bucket`, `NAME_sum` and `NAME_count`.
 
 
 def settings_page() -> str:
-    """Return `settings.md`: every setting of a node and every figure of a market."""
+    """Return `settings.md`: every setting of a node and every setting of a market."""
     parts = [_GENERATED, _SETTINGS]
     parts += ["## Node\n", *_table(Settings)]
     parts += ["## Market policy\n"]

@@ -238,7 +238,7 @@ class HolderRules(DriverRules):
     def progress(
         self, back: int, who: str, step: str, old: int, checked: bool, node: str, how: How
     ) -> None:
-        """A step by the holder or by anybody; under ``old`` attempts too."""
+        """A step by the holder or another driver; also under `old` attempts."""
         name = self.job_at(back, HELD)
         job = self.model.jobs[name]
         driver, attempt = job.holder or "d0", job.attempt
@@ -305,7 +305,7 @@ class HolderRules(DriverRules):
         how=how_often,
     )
     def its_run_changes(self, backs: list[int], stranger: str | None, old: int, how: How) -> None:
-        """The etas of what somebody holds are told anew, perhaps for jobs that it holds no more."""
+        """New expected times for a driver's jobs, perhaps for jobs that it no longer holds."""
         names = list(dict.fromkeys(self.job_at(back, HELD) for back in backs))
         driver = stranger or self.model.jobs[names[0]].holder or "d0"
         self.update_etas(driver, names, old, how)
@@ -331,7 +331,7 @@ class HolderRules(DriverRules):
         how=how_often,
     )
     def says_what_it_holds(self, back: int, who: str, ahead: int, state: str, how: How) -> None:
-        """A hello tells of a parcel, perhaps under an attempt that the store does not know."""
+        """A hello claims a parcel, perhaps under an attempt that the store does not know."""
         name = self.job_at(back, HELD)
         job = self.model.jobs[name]
         driver = job.holder or "d0" if who == "holder" else who
@@ -352,7 +352,7 @@ class HolderRules(DriverRules):
     def lost_writes_are_noticed(self) -> None:
         """Nothing is lost in truth: what it opens the door to is what counts."""
         self.model.lost = self.now
-        self.tell("lost writes are noticed")
+        self.log_step("lost writes are noticed")
         self.world.command("HSET", self.world.keys.key("lineage"), "lost", self.now)
 
     @precondition(lambda self: any(job.former for job in self.model.jobs.values()))
@@ -373,7 +373,7 @@ class HolderRules(DriverRules):
         how=how_often,
     )
     def goes_on_as_claimed(self, back: int, step: str, checked: bool, how: How) -> None:
-        """Its phone has not heard of the attempt that custody gave the job."""
+        """The driver app does not know the attempt that custody gave the job."""
         won = [(name, *claim) for name, job in self.model.jobs.items() for claim in job.won]
         name, driver, attempt = won[-1 - back % len(won)]
         self.step(name, driver, attempt, step, checked=checked, how=how)

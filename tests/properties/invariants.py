@@ -45,7 +45,7 @@ def check_step(before: Snapshot, after: Snapshot) -> None:
         assert now.attempt >= was.attempt, f"S7: {name}: attempt {was.attempt} → {now.attempt}"
         if was.terminal:
             assert now == was, f"S9: {name} changed after it had ended"
-        # A hand-over goes through the queue in one step: its timeline tells both changes.
+        # A reassignment goes through the queue in one step: its timeline has both changes.
         steps = [was.state, *(JobState(entry.state) for entry in now.timeline[len(was.timeline) :])]
         for source, target in itertools.pairwise([*steps, now.state]):
             assert source == target or may_move(source, target), f"{name}: {source} → {target}"
@@ -196,7 +196,7 @@ def _limit(seen: Snapshot, job: Job, policy: MarketPolicy) -> int | None:
         at_mall = job.state is JobState.AT_MALL
         wait_ms = math.ceil(policy.at_mall_silence_s * 1000) if at_mall else resume_ms
         return (seen.now if holder.connected else holder.lost_ms) + wait_ms
-    # A parcel on board is never taken back: once it is told, nothing more falls due.
+    # A parcel on board is never taken back: after the report, no entry falls due.
     away_ms = 0 if holder.connected else seen.now - holder.lost_ms
     return holder.lost_ms + resume_ms if 0 < away_ms < resume_ms else None
 
@@ -249,13 +249,13 @@ def check_idle(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) ->
             assert wants, f"S10: {name} is idle but may not be offered anything"
             if alive:
                 limit = max(_last_ms(driver, policy), seen.now)
-                assert at <= limit + GRACE_MS, f"S10: nobody will take {name} out of idle"
+                assert at <= limit + GRACE_MS, f"S10: nothing will take {name} out of idle"
         if name not in seen.idle and may and driver.node not in lapsed:
             limit = max(driver.cool_until_ms, seen.now)
-            assert at <= limit + GRACE_MS, f"S10: nobody will put {name} into idle"
+            assert at <= limit + GRACE_MS, f"S10: nothing will put {name} into idle"
         if driver.connected:
             assert name in seen.held[driver.node], f"S10: a reaper would not find {name}"
-    assert seen.idle <= set(seen.drivers), "S10: idle names somebody unknown"
+    assert seen.idle <= set(seen.drivers), "S10: idle has an unknown driver"
 
 
 def check_coming(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) -> None:
@@ -275,11 +275,11 @@ def check_coming(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) 
             assert may or wants_work(driver), f"S10: {name} is coming and may not be offered more"
             if not may and seen.nodes.get(driver.node, 0) > seen.now:
                 limit = max(_last_ms(driver, policy), seen.now)
-                assert at <= limit + GRACE_MS, f"S10: nobody will take {name} out of coming"
+                assert at <= limit + GRACE_MS, f"S10: nothing will take {name} out of coming"
         elif may and driver.node not in lapsed:
             limit = max(driver.cool_until_ms, seen.now)
-            assert at <= limit + GRACE_MS, f"S10: nobody will put {name} into coming"
-    assert set(entries) <= set(seen.drivers), "S10: coming names somebody unknown"
+            assert at <= limit + GRACE_MS, f"S10: nothing will put {name} into coming"
+    assert set(entries) <= set(seen.drivers), "S10: coming has an unknown driver"
 
 
 def check_settled(seen: Snapshot, policy: MarketPolicy) -> None:
@@ -297,14 +297,14 @@ def check_settled(seen: Snapshot, policy: MarketPolicy) -> None:
 def check_effects(
     before: Snapshot, after: Snapshot, malls: Collection[str], freed: Collection[str]
 ) -> None:
-    """Who called is told whom to hasten: a mall with a new job in its queue, a driver now free."""
+    """The effects name what changed: a mall with a new queued job, a driver now free."""
     for name, job in after.jobs.items():
         was = before.jobs.get(name)
         if job.state is JobState.QUEUED and (was is None or was.state is not JobState.QUEUED):
-            assert job.mall in malls, f"L3: nobody hears that {name} looks for a driver"
+            assert job.mall in malls, f"L3: no effect names {name}, which searches for a driver"
     new = after.idle - before.idle
-    assert new <= set(freed), f"L1: nobody hears that {new - set(freed)} became free"
+    assert new <= set(freed), f"L1: no effect names {new - set(freed)}, now free"
     for entry in after.coming - before.coming:
         mall = entry.partition("/")[0]
-        heard = mall in malls or not after.queues[mall]
-        assert heard, f"L1: nobody hears that {entry} may be offered more"
+        is_named = mall in malls or not after.queues[mall]
+        assert is_named, f"L1: no effect names {entry}, who may be offered more"

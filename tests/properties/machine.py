@@ -1,7 +1,7 @@
-"""The state machine's ground: each call goes to the store and to the model, and both are compared.
+"""The base of the state machine: each call goes to the store and the model, which are compared.
 
-A call may be made once, twice in a row, or by a node that dies before it hears the reply, after
-which the other node repeats it (S12). Whatever was called, every invariant is checked behind it.
+A call is made once, twice in a row, or by a node that crashes before it receives the reply, after
+which the other node repeats it (S12). After every call, all invariants are checked.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = StaggeredModel(self.policy, START_MS)
         self.world = World(url, self.policy, scripts)
         self.beating = set(NODES)
-        # Nodes that have heard that their lease had run out, and not yet taken their drivers back.
+        # Nodes that know that their lease had expired, and have not registered their drivers again.
         self.lapsed: set[str] = set()
         # The socket of each driver that is open, whatever the store believes: its node, its epoch.
         self.sockets: dict[str, tuple[str, int]] = {}
@@ -134,12 +134,12 @@ class StoreMachine(RuleBasedStateMachine):
         again: str | None = None,
         same: Callable[[Snapshot], Mapping[str, object]] = lambda seen: seen.raw,
     ) -> T | None:
-        """Make the call, compare its verdict with the model's, check everything behind it.
+        """Make the call, compare its verdict with the model's, and check all invariants.
 
-        ``read``: the verdict in a result. ``again``: what a repeat must hear (None: whatever);
-        ``same``: what a repeat must leave as it is.
+        `read`: returns the verdict of a result; `again`: the verdict that a repetition must get
+        (None: any); `same`: what a repetition must not change.
         """
-        self.tell(f"{what} on {node}, {how} → {expected}")
+        self.log_step(f"{what} on {node}, {how} → {expected}")
         outcome: tuple[str, T | None] | None = None
         if how == "reply lost":
             self._make_and_die(make, node)
@@ -158,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
                 _compare(f"{what}, repeated", outcome[0], again)
         return outcome[1] if outcome else None
 
-    def tell(self, text: str) -> None:
+    def log_step(self, text: str) -> None:
         """A line of the story, shown when it ends badly."""
         if hypothesis.currently_in_test_context():
             hypothesis.note(f"    {self.now - START_MS:>9} ms  {text}")

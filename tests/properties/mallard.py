@@ -65,6 +65,6 @@ class Mallard(StuckRules):
         self.offer(name, job.attempt, asked, how)
 
     def asked_before(self) -> list[str]:
-        """Jobs that look on after somebody's turn."""
+        """Jobs that are queued again after an offer."""
         jobs = self.model.jobs.items()
         return [name for name, job in jobs if job.state == "queued" and job.asked]

@@ -1,7 +1,7 @@
 """A small model of what the store owes: the protocol and S1–S14 in plain data, nothing of Redis.
 
 Each verb gives the verdict that the store must give, and changes the model as the store must
-change. Times are epoch milliseconds; ``model.now`` is the clock that the scripts are told.
+change. Times are epoch milliseconds; `model.now` is the clock that is passed to the scripts.
 """
 
 import math

@@ -1,6 +1,6 @@
 """The model's drivers: what time, connections and positions make of them.
 
-Times are epoch milliseconds; ``now`` is the clock that the scripts are told.
+Times are epoch milliseconds; `now` is the clock that is passed to the scripts.
 """
 
 import math

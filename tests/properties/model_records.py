@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-# A refusal whose exact word the contract leaves open: whoever asks has lost the job for good.
+# A refusal whose exact code the contract leaves open: the caller has lost the job for good.
 REFUSED = "refused"
 WORDS_OF_REFUSAL = frozenset({"not_yours", "stale_attempt", "wrong_state"})
 
@@ -66,5 +66,5 @@ class Job:
     ready: int = 0
     came: int = 0
     created: int = 0
-    # Whoever was ever offered or given it.
+    # All drivers to whom it was ever offered or assigned.
     known: set[str] = field(default_factory=set)

@@ -127,7 +127,7 @@ PLANTED_IN_ROUNDS = (
         ),
         both_accept,
     ),
-    _round("who lost is not told", "accept", _END, "", both_accept),
+    _round("losers of a round get no push", "accept", _END, "", both_accept),
     _round(
         "who lost is not freed",
         "accept",
@@ -208,14 +208,14 @@ PLANTED_IN_ROUNDS = (
         "the next is asked too early", "offer_more", "now < round.next_ms", "false", it_is_early
     ),
     _round(
-        "nobody is asked next",
+        "no next driver is asked",
         "offer",
         "  if #plans > 0 then falls_due('more/' .. job.mall .. '/' .. job.id, next_ms) end\n",
         "",
         both_accept,
     ),
     _round(
-        "a round that found nobody leaves its record",
+        "a round without a driver leaves its record",
         "decline",
         "    redis.call('HDEL', job.key, 'round')\n",
         "",

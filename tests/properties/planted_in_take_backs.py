@@ -101,7 +101,7 @@ PLANTED_IN_TAKE_BACKS = (
         a_lapse_is_told_twice,
     ),
     Planted(
-        "a lapse is never told",
+        "an expiry is never pushed",
         "beat",
         (("or tonumber(lease) <= now then", "then"),),
         a_node_is_frozen_and_not_reaped,

@@ -2,7 +2,7 @@
 
 Hypothesis makes most of a long run out of variations of what it has tried; for an interleaving it
 pays more to begin anew, so a run is many short ones, each with a seed. They are the same every
-time: a red one is told by its seed and found again with `-k`.
+time: a failure prints its seed and is repeated with `-k`.
 """
 
 import os

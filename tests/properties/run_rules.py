@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from mallard_engine.ports import DueEntry, DueKind
-from tests.properties.handover_rules import HandoverRules
 from tests.properties.job_rules import JobRules, Order
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often
+from tests.properties.reassignment_rules import ReassignmentRules
 from tests.properties.world import MALLS, NODES
 
 some_mall = st.sampled_from((MALLS[0], MALLS[0], MALLS[1]))
@@ -34,7 +34,7 @@ def pools(machine: StoreMachine) -> bool:
     return machine.policy.max_run_jobs > 1
 
 
-class RunRules(JobRules, HandoverRules):
+class RunRules(JobRules, ReassignmentRules):
     """Each rule is a chapter."""
 
     @rule(mall=some_mall, size=some_size, drivers=who_first, ends=how_it_ends, how=how_often)
@@ -88,7 +88,7 @@ class RunRules(JobRules, HandoverRules):
     def a_run_with_what_one_has_refused(
         self, mall: str, drivers: Sequence[str], size: int, first: bool, ends: str, how: How
     ) -> None:
-        """Whoever refused one of the jobs is asked before everybody else, and is passed."""
+        """A driver who refused one of the jobs is first in the plan, and is skipped."""
         (refused,) = self._waiting(mall, 1)
         self._run_goes_out([refused], drivers, "declined", how)
         if self.model.jobs[refused].state != "queued":
@@ -105,7 +105,7 @@ class RunRules(JobRules, HandoverRules):
     def custody_of_one_of_a_run(
         self, mall: str, drivers: Sequence[str], size: int, first: bool, how: How
     ) -> None:
-        """Somebody was taken off a job, which goes out in a run; and then has it on board."""
+        """A job is taken from a driver and offered in a run; then the driver has it on board."""
         driver = self._on_its_way(mall, drivers)
         if driver is None:
             return
@@ -148,7 +148,7 @@ class RunRules(JobRules, HandoverRules):
     def a_run_is_late(
         self, nth: int, drivers: Sequence[str], returns: bool, ends: str, how: How
     ) -> None:
-        """Its holder falls silent on the way, and somebody is free at the limit; or it comes back
+        """Its holder falls silent on the way, and a driver is free at the limit; or it comes back
         just before the job is handed over."""
         late = [name for name, job in self.model.jobs.items() if job.state == "assigned"]
         name = late[-1 - nth % len(late)]
@@ -215,7 +215,7 @@ class RunRules(JobRules, HandoverRules):
         return queued()[:size]
 
     def _on_its_way(self, mall: str, drivers: Sequence[str]) -> str | None:
-        """Somebody who may be offered one more on its way, if it can be had."""
+        """A driver who may be offered one more job on its way, if possible."""
         coming = {entry.partition("/")[2] for entry in self.model.coming()}
         if not coming:
             (job,) = self._waiting(mall, 1)
@@ -236,7 +236,7 @@ class RunRules(JobRules, HandoverRules):
             self._ends(offer, ends, how)
 
     def _ends(self, offer: str, ends: str, how: How) -> None:
-        """Whoever was asked then says yes, if it has not: too late, or once more."""
+        """The driver who was asked accepts, if it has not yet: too late, or again."""
         out = self.model.offers[offer]
         if ends.endswith("at the limit"):
             self.time_to(out.expires)

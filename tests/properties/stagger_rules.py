@@ -101,7 +101,7 @@ class StaggerRules(RunRules):
         how: How,
     ) -> None:
         """A whole one: drivers who are free are asked, and the first or the last of them decides
-        how it ends. ``collected``: somebody held the job before, and may have it on board."""
+        how it ends. `collected`: a driver held the job before, and may have it on board."""
         (name,) = self._waiting(mall, 1)
         free = [driver for driver in drivers if not self._holds_something(driver)]
         if collected and free and (held := self._held_before(name, free.pop())):
@@ -137,7 +137,7 @@ class StaggerRules(RunRules):
 
     def _round_ends(self, name: str, ends: str, nth: int, how: How) -> None:
         """By what the nth of its drivers does, or by what becomes of the job; then the others say
-        yes, and nobody else is asked who should not be."""
+        yes, and no other driver is asked who must not be."""
         job, live = self.model.jobs[name], [*self.model.rounds[name].live]
         offer = live.pop(nth)
         out = self.model.offers[offer]

@@ -1,4 +1,4 @@
-"""A holder whose socket lives is stuck on its way: its job goes to somebody better, or stays.
+"""A connected holder is stuck on its way: its job goes to a better driver, or stays.
 
 The job may come out of a round that asked several drivers, so that those who lost it are the ones
 who are asked next.
@@ -45,7 +45,7 @@ class StuckRules(StaggerRules):
         how: How,
     ) -> None:
         """``several``: its round asked two. ``meanwhile``: what its holder does between a look and
-        the hand-over. ``again``: whoever gets it is stuck as well."""
+        the reassignment. `again`: the next holder is stuck as well."""
         name, losers = self._taken_by_one(mall, drivers, several)
         for turn in range(1 + again):
             job = self.model.jobs[name]
@@ -71,13 +71,13 @@ class StuckRules(StaggerRules):
     def hand_over_stuck(
         self, name: str, holder: str, attempt: int, drivers: Sequence[str], how: How = "once"
     ) -> None:
-        """As whoever sweeps does once it has seen its holder, connected and late."""
+        """As the sweeper does when it has found the holder connected and late."""
         self.hand_over(name, attempt, [holder, *drivers], how, stuck=holder)
 
     def _taken_by_one(
         self, mall: str, drivers: Sequence[str], several: bool
     ) -> tuple[str, list[str]]:
-        """A job that somebody has accepted, if that can be had; the offers that lost it."""
+        """An accepted job, if possible, and the offers that lost it."""
         (name,) = self._waiting(mall, 1)
         free = [driver for driver in drivers if not self._holds_something(driver)]
         for driver in free[: 1 + several]:

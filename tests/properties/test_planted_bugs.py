@@ -17,7 +17,7 @@ from mallard_engine.storage.scripts import Script
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
 from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
-from tests.properties.planted_in_handovers import PLANTED_IN_HANDOVERS
+from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
@@ -190,13 +190,13 @@ PLANTED = (
         an_offer_lapses,
     ),
     Planted(
-        "a hand-over from one who is back",
+        "a reassignment from a driver who is back",
         "hand_over",
         (("not holder.connected and holder.lost_ms == arg.lost_ms\n  and now", "now"),),
         a_holder_is_back_before_its_job_is_handed_over,
     ),
     Planted(
-        "a hand-over that leaves the job in its holder's hands",
+        "a reassignment that leaves the job with its holder",
         "hand_over",
         (("    revoke(job, outcome, 'engine', is_silent and 'silent' or 'late')\n", ""),),
         a_late_run_is_handed_over_and_its_former_holder_accepts,
@@ -242,7 +242,7 @@ PLANTED = (
         an_old_socket_closes_late,
     ),
     Planted(
-        "who tells the arrival with the parcel in hand counts as a stay",
+        "an arrival that is reported with the pickup counts as a stay",
         "progress",
         (("  elseif policy.learns_dwell and", "  end\n  if policy.learns_dwell and"),),
         an_arrival_that_the_pickup_tells,
@@ -268,7 +268,7 @@ PLANTED = (
         *PLANTED,
         *PLANTED_IN_RUNS,
         *PLANTED_IN_ROUNDS,
-        *PLANTED_IN_HANDOVERS,
+        *PLANTED_IN_REASSIGNMENTS,
         *PLANTED_IN_TAKE_BACKS,
         *PLANTED_IN_CLAIMS,
     ],

@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 from tests.properties.machine import run_machine
 from tests.properties.mallard import Mallard
 from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
-from tests.properties.planted_in_handovers import PLANTED_IN_HANDOVERS
+from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
@@ -39,7 +39,7 @@ def test_scripts_agree_with_the_model(redis_url: str, seed: int, most: int) -> N
         *PLANTED,
         *PLANTED_IN_RUNS,
         *PLANTED_IN_ROUNDS,
-        *PLANTED_IN_HANDOVERS,
+        *PLANTED_IN_REASSIGNMENTS,
         *PLANTED_IN_TAKE_BACKS,
         *PLANTED_IN_CLAIMS,
     ],

@@ -26,7 +26,7 @@ class TimeRules(HolderRules):
         reports=st.sampled_from((True, True, False)),
     )
     def time_passes(self, ms: int, *, reports: bool = True) -> None:
-        self.tell(f"{ms} ms pass")
+        self.log_step(f"{ms} ms pass")
         self.pass_time(ms)
         if reports:
             self.everybody_reports()
@@ -124,7 +124,7 @@ class TimeRules(HolderRules):
 
     def time_to(self, limit: int, off_by: int = 0) -> None:
         if limit + off_by > self.now:
-            self.tell(f"{limit + off_by - self.now} ms pass, to a limit {off_by:+}")
+            self.log_step(f"{limit + off_by - self.now} ms pass, to a limit {off_by:+}")
             self.pass_time(limit + off_by - self.now)
 
     def _take(self, node: str) -> list[DueEntry]:
@@ -171,7 +171,7 @@ class TimeRules(HolderRules):
         )
 
     def _retry(self, name: str, how: How) -> None:
-        """A round that finds nobody: the job's end, or another look later."""
+        """A round without a driver: the job ends, or is tried again later."""
         self.expire(name, how=how)
         ref, attempt, at_ms = self.ref(name), self.model.jobs[name].attempt, self.now + 5_000
         self.call(
@@ -199,7 +199,7 @@ class TimeRules(HolderRules):
         how=how_often,
     )
     def a_hasty_sweeper(self, back: int, driver: str | None, most: int | None, how: How) -> None:
-        """Carries out what nobody asked for, whether it is due or not; ``most``: how many attempts
+        """Executes entries that no sweeper found due; ``most``: how many attempts
         it allows a job that it would end."""
         name = self.job_at(back)
         job = self.model.jobs[name]
@@ -246,7 +246,7 @@ class TimeRules(HolderRules):
             self.reap(node)
 
     def node_dies(self, node: str) -> None:
-        self.tell(f"{node} stops beating")
+        self.log_step(f"{node} stops beating")
         self.beating.discard(node)
 
     def node_beats(self, node: str) -> None:
@@ -282,7 +282,7 @@ class TimeRules(HolderRules):
         )
 
     def reap(self, node: str) -> None:
-        """Whoever takes a node for dead takes its drivers out, a few at a time; if it is."""
+        """A node that finds another one dead takes its drivers out, a few at a time."""
         if self.model.alive(node):
             self.call("reap", "ok", lambda store: store.leases.reap(MARKET, node, _REAP))
             return
@@ -304,7 +304,7 @@ class TimeRules(HolderRules):
         )
         for driver in before - after:
             self.model.disconnect(driver, node, 0)
-        self.tell(f"reap {sorted(before - after)} of {node}")
+        self.log_step(f"reap {sorted(before - after)} of {node}")
         self._check(None)
 
     def settle(self) -> None:

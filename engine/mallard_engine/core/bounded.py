@@ -1,6 +1,6 @@
 """Fields of configuration dataclasses that carry their bounds, unit and documentation.
 
-The metadata is the only place where a figure is described: `check_bounds` enforces it when an
+The metadata is the only place where a setting is described: `check_bounds` enforces it when an
 instance is built, and `docs/reference/settings.md` is generated from it.
 """
 

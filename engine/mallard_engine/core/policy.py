@@ -1,14 +1,14 @@
-"""A market's policy: the only definition of every figure that a market can configure.
+"""A market's policy: the only definition of every setting that a market can configure.
 
-Groups of figures are frozen dataclasses; `MarketPolicy` holds all of them and checks them when it
-is built. The groups that are base classes of `MarketPolicy` have flat names (`cooldown_s`); those
+Groups of settings are frozen dataclasses; `MarketPolicy` has all of them and checks them when it is
+built. The groups that are base classes of `MarketPolicy` have flat names (`cooldown_s`); those
 in its fields are tables of their own (`weights.idle` in the TOML file, `MALLARD_WEIGHTS_IDLE` in
 the environment). `mallard_engine.config.settings` reads the values, and `python -m
 mallard_engine.reference` documents them.
 
-Add a figure to its group here, use it, and run `make docs`: nothing restates its name, default or
+Add a setting to its group here, use it, and run `make docs`: nothing restates its name, default or
 bounds. Nodes compare policies by a fingerprint of all names and values
-(`mallard_engine.storage.policy_agreement`), so an added figure makes nodes of both versions report
+(`mallard_engine.storage.policy_agreement`), so an added setting makes nodes of both versions report
 a disagreement during a rolling restart.
 """
 
@@ -714,7 +714,7 @@ class MarketPolicy(
     SilencePolicy,
     OfferPolicy,
 ):
-    """All figures of one market. Raises `ConfigError` if one is out of its bounds."""
+    """All settings of one market. Raises `ConfigError` if one is out of its bounds."""
 
     weights: CostWeights = field(default_factory=CostWeights)
     travel: TravelSource = field(default_factory=TravelSource)

@@ -39,10 +39,10 @@ async def osrm(server: OsrmServer) -> AsyncIterator[Osrm]:
 
 
 def ways(froms: int, tos: int) -> MatrixRequest:
-    dice = random.Random(froms * 1000 + tos)
+    rng = random.Random(froms * 1000 + tos)
     # As many digits as are sent.
     some = [
-        (round(33 + dice.random(), 6), round(-112 + dice.random(), 6)) for _ in range(froms + tos)
+        (round(33 + rng.random(), 6), round(-112 + rng.random(), 6)) for _ in range(froms + tos)
     ]
     return MatrixRequest(tuple(some[:froms]), tuple(some[froms:]))
 

@@ -27,17 +27,17 @@ def junctions(network: Network, numbers: list[int]) -> Points:
 
 def places(network: Network, count: int, seed: int, off_m: float = 60.0) -> Points:
     """Places beside the roads."""
-    dice = np.random.default_rng(seed)
-    at = dice.integers(0, len(network.lat), count)
-    off = dice.uniform(-off_m, off_m, (2, count)) / M_PER_DEG
+    rng = np.random.default_rng(seed)
+    at = rng.integers(0, len(network.lat), count)
+    off = rng.uniform(-off_m, off_m, (2, count)) / M_PER_DEG
     return Points(network.lat[at] / FIXED + off[0], network.lon[at] / FIXED + off[1])
 
 
 def test_real_network_agrees_with_a_plain_search(
     country: Network, country_graph: RoadGraph
 ) -> None:
-    dice = random.Random(11)
-    froms, tos = (dice.sample(range(len(country.junction_lat)), 40) for _ in range(2))
+    rng = random.Random(11)
+    froms, tos = (rng.sample(range(len(country.junction_lat)), 40) for _ in range(2))
     table = country_graph.free_ms(junctions(country, froms), junctions(country, tos), REACH_M)
     for row, source in enumerate(froms):
         best = dijkstra(country, source)

@@ -29,8 +29,8 @@ def far(name: str, north_m: float, east_m: float = 0.0, **job_of: Any) -> BatchJ
     return job(name, **at, **job_of)
 
 
-def bundler(jobs: list[BatchJob], **figures: Any) -> Bundler:
-    policy = replace(BUNDLES, **figures)
+def bundler(jobs: list[BatchJob], **overrides: Any) -> Bundler:
+    policy = replace(BUNDLES, **overrides)
     tours = {
         it.waiting.job: tour_when_ready(it.mall, it.waiting.need, lambda *_: 0.0, NOW_MS)
         for it in jobs
@@ -43,8 +43,8 @@ def names(units: list[Unit]) -> list[str]:
     return sorted("".join(it.waiting.job for it in unit.jobs) for unit in units)
 
 
-def plans(jobs: list[BatchJob], drivers: list[BatchDriver], **figures: Any) -> list[Plan]:
-    return solve(jobs, drivers, NOW_MS, replace(BUNDLES, **figures), Metres())
+def plans(jobs: list[BatchJob], drivers: list[BatchDriver], **overrides: Any) -> list[Plan]:
+    return solve(jobs, drivers, NOW_MS, replace(BUNDLES, **overrides), Metres())
 
 
 def roomy(name: str, north_m: float, **known: Any) -> BatchDriver:
@@ -64,11 +64,11 @@ def test_job_ready_much_later_is_not_bundled() -> None:
     assert names(bundler(jobs).units(2.0)) == ["ab", "c"]
 
 
-@pytest.mark.parametrize("figures", [{"bundle_jobs": 2}, {"max_run_jobs": 2}])
-def test_bundle_size_is_limited_by_policy(figures: dict[str, int]) -> None:
+@pytest.mark.parametrize("overrides", [{"bundle_jobs": 2}, {"max_run_jobs": 2}])
+def test_bundle_size_is_limited_by_policy(overrides: dict[str, int]) -> None:
     jobs = [far(name, 900) for name in "abc"]
     assert max(map(len, names(bundler(jobs).units(1.0)))) == 3
-    assert max(map(len, names(bundler(jobs, **figures).units(1.0)))) == 2
+    assert max(map(len, names(bundler(jobs, **overrides).units(1.0)))) == 2
     assert not bundler(jobs, bundle_jobs=1).can_bundle
 
 
@@ -82,15 +82,15 @@ def test_jobs_of_different_gates_are_not_bundled() -> None:
 
 
 def test_bundles_have_each_job_once_in_least_waiting_order() -> None:
-    dice = random.Random(7)
+    rng = random.Random(7)
     sizes = set()
     for _ in range(20):
         jobs = [
             far(
                 name,
-                dice.gauss(0, 1_500),
-                dice.gauss(0, 1_500),
-                ready_in_s=dice.randrange(-600, 1_200),
+                rng.gauss(0, 1_500),
+                rng.gauss(0, 1_500),
+                ready_in_s=rng.randrange(-600, 1_200),
             )
             for name in "abcdefgh"
         ]

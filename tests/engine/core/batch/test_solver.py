@@ -53,8 +53,8 @@ def job(name: str, *, ready_in_s: int = 0, asked: tuple[Asked, ...] = (), **need
     return BatchJob(Waiting(name, 0, needed, asked, b""), MALL)
 
 
-def plans(jobs: list[BatchJob], drivers: list[BatchDriver], **figures: object) -> dict[str, Plan]:
-    policy = replace(POLICY, **figures)  # type: ignore[arg-type]
+def plans(jobs: list[BatchJob], drivers: list[BatchDriver], **overrides: object) -> dict[str, Plan]:
+    policy = replace(POLICY, **overrides)  # type: ignore[arg-type]
     return {plan.job.waiting.job: plan for plan in solve(jobs, drivers, NOW_MS, policy, Metres())}
 
 
@@ -140,9 +140,9 @@ def test_job_fades_when_blocks_leave_few_drivers_for_later() -> None:
 
 
 def test_fading_job_does_not_wait_for_a_busy_driver() -> None:
-    figures = {"until_ms": NOW_MS + 1_400_000}
-    far = driver("far", 400, **figures)
-    soon = driver("soon", 100, free_in_s=60, **figures)
+    block = {"until_ms": NOW_MS + 1_400_000}
+    far = driver("far", 400, **block)
+    soon = driver("soon", 100, free_in_s=60, **block)
     plan = plans([near_door(0)], [far, soon])["a"]
     assert (plan.driver, plan.now, plan.fading) == ("far", True, True)
     assert asked(plan).cost_s == pytest.approx(sum(term.seconds for term in asked(plan).terms))
@@ -200,14 +200,14 @@ def test_shortage_may_prefer_short_deliveries() -> None:
 
 
 def test_cheapest_alternative_plan_wins() -> None:
-    dice = random.Random(3)
+    rng = random.Random(3)
     better = 0
     for _ in range(30):
         jobs = [
-            job(f"j{number}", ready_in_s=dice.randrange(3_000), lat=GATE.lat + dice.gauss(0, 0.02))
+            job(f"j{number}", ready_in_s=rng.randrange(3_000), lat=GATE.lat + rng.gauss(0, 0.02))
             for number in range(8)
         ]
-        fleet = [driver(f"d{n}", dice.randrange(4_000), dice.randrange(1_500)) for n in range(3)]
+        fleet = [driver(f"d{n}", rng.randrange(4_000), rng.randrange(1_500)) for n in range(3)]
         one, four = (plans(jobs, fleet, deals=deals).values() for deals in (1, 4))
         costs = [sum(asked(plan).cost_s or 0 for plan in found) for found in (one, four)]
         if len(one) == len(four):

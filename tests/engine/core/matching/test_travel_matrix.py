@@ -33,8 +33,8 @@ def told(wanted: list[MatrixRequest], source: TravelTime, otherwise: TravelTime)
 
 
 def some(count: int, seed: int) -> list[tuple[float, float]]:
-    dice = random.Random(seed)
-    return [(33 + dice.random(), -112 + dice.random()) for _ in range(count)]
+    rng = random.Random(seed)
+    return [(33 + rng.random(), -112 + rng.random()) for _ in range(count)]
 
 
 def test_known_pairs_are_answered_and_others_delegated() -> None:

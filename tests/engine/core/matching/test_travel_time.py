@@ -44,9 +44,9 @@ def test_local_hour_follows_the_time_zone(zone: str) -> None:
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
     speed = SpeedByHour(9.0, tuple(float(hour + 1) for hour in range(24)), zone)
-    dice = random.Random(7)
+    rng = random.Random(7)
     for _ in range(500):
-        at_ms = dice.randrange(1_700_000_000_000, 1_800_000_000_000)
+        at_ms = rng.randrange(1_700_000_000_000, 1_800_000_000_000)
         local = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
         assert speed.mps(at_ms) == local.hour + 1
         assert speed.slowness(at_ms) == 9.0 / (local.hour + 1)
@@ -76,8 +76,8 @@ def test_invalid_speeds_and_circuity_are_refused(
     [StraightLine(1.3, 9.0), StraightLine(1.2, 9.0, tuple(map(float, range(1, 25)))), Metres()],
 )
 def test_matrix_equals_single_pairs(source: TravelTime) -> None:
-    dice = random.Random(4)
-    places = [(33 + dice.uniform(-0.2, 0.2), -112 + dice.uniform(-0.2, 0.2)) for _ in range(6)]
+    rng = random.Random(4)
+    places = [(33 + rng.uniform(-0.2, 0.2), -112 + rng.uniform(-0.2, 0.2)) for _ in range(6)]
     froms, tos = places[:2], places[2:]
     table = source.matrix(Points.of(froms), Points.of(tos), NOON_UTC_MS)
     assert table.shape == (2, 4)

@@ -24,9 +24,9 @@ def test_single_store_is_a_walk_there_and_back(store: str) -> None:
 
 
 def test_tour_is_feasible_and_close_to_the_best() -> None:
-    dice = random.Random(1)
+    rng = random.Random(1)
     for _ in range(60):
-        stores = dice.sample([*MALL.stores], dice.randint(2, 9))
+        stores = rng.sample([*MALL.stores], rng.randint(2, 9))
         visit_s = sum(VISITS.visit_s(stores))
         # The best tour is in whole milliseconds, leg by leg.
         assert best_s(stores) - 0.02 <= visit_s <= 1.15 * best_s(stores)
@@ -48,7 +48,7 @@ def test_unknown_store_raises() -> None:
 
 
 def test_mean_visit_is_near_the_mean_of_random_visits() -> None:
-    dice = random.Random(2)
+    rng = random.Random(2)
     for count in (1, 2, 6, 12):
-        visits_s = [sum(VISITS.visit_s(dice.choices([*MALL.stores], k=count))) for _ in range(200)]
+        visits_s = [sum(VISITS.visit_s(rng.choices([*MALL.stores], k=count))) for _ in range(200)]
         assert VISITS.mean_visit_s(count) == pytest.approx(sum(visits_s) / 200, rel=0.1)

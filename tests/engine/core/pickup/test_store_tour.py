@@ -157,15 +157,15 @@ def first_back_ms(walks: Walks, gate: str, calls: list[Call], arrive_ms: int) ->
 
 @pytest.mark.parametrize("seed", range(6))
 def test_ten_stores_are_solved_exactly(seed: int) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     walks = mall_of(
         *[
-            (dice.choice(sorted(GATES)), dice.randint(1, 3), dice.randint(20, 400))
+            (rng.choice(sorted(GATES)), rng.randint(1, 3), rng.randint(20, 400))
             for _ in range(EXACT_STORES)
         ]
     )
     calls = [
-        Call(str(number), dice.randrange(0, 3_600_000), dice.randrange(0, 180_000))
+        Call(str(number), rng.randrange(0, 3_600_000), rng.randrange(0, 180_000))
         for number in range(EXACT_STORES)
     ]
     tour = best_tour(walks, list(GATES), calls, 600_000)

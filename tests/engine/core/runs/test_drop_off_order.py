@@ -84,9 +84,9 @@ def test_order_beyond_eight_stops_is_a_local_optimum(stops: Stops, costs: OrderC
 
 @settings(max_examples=50, deadline=None)
 @given(runs(least=9, most=11), COSTS, st.randoms())
-def test_order_is_never_worse_than_its_start(stops: Stops, costs: OrderCosts, dice: Random) -> None:
+def test_order_is_never_worse_than_its_start(stops: Stops, costs: OrderCosts, rng: Random) -> None:
     start = list(range(len(stops)))
-    dice.shuffle(start)
+    rng.shuffle(start)
     start_s = cost_of(stops, costs, start)
     assert best_order(stops, costs, tuple(start)).cost_s <= start_s + 1e-6
 

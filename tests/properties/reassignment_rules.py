@@ -11,7 +11,7 @@ from tests.properties.machine import DRIVERS, How, how_often, recent
 from tests.properties.time_rules import TimeRules
 
 
-class HandoverRules(TimeRules):
+class ReassignmentRules(TimeRules):
     @precondition(lambda self: any(job.state == "assigned" for job in self.model.jobs.values()))
     @rule(
         back=recent,
@@ -21,7 +21,7 @@ class HandoverRules(TimeRules):
         how=how_often,
     )
     def a_late_run(self, back: int, drivers: list[str], old: int, later: int, how: How) -> None:
-        """Its holder is silent, or was: somebody better may get it, before or after the limit."""
+        """Its holder is or was silent: a better driver may get it, before or after the limit."""
         name = self.job_at(back, {"assigned"})
         holder = self.model.drivers.get(self.model.jobs[name].holder)
         if holder is not None and not holder.connected:

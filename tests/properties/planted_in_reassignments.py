@@ -1,4 +1,4 @@
-"""Bugs planted in hand-overs from one who is stuck, each with the story that finds it.
+"""Bugs planted in reassignments from a stuck driver, each with the story that finds it.
 
 See `test_planted_bugs.py`. The market takes jobs from drivers who are connected and late.
 """
@@ -46,7 +46,7 @@ def _handed_over(name: str, old: str, new: str, story: Story) -> Planted:
     return Planted(name, "hand_over", ((old, new),), story)
 
 
-PLANTED_IN_HANDOVERS = (
+PLANTED_IN_REASSIGNMENTS = (
     _handed_over(
         "one who is lost counts as stuck",
         "arg.lost_ms == 0 and holder.connected and policy",
@@ -60,19 +60,19 @@ PLANTED_IN_HANDOVERS = (
         one_is_stuck_and_then_arrives,
     ),
     _handed_over(
-        "whoever is stuck counts as silent",
+        "a stuck driver counts as silent",
         "local outcome = is_silent and 'silent' or 'unassigned'",
         "local outcome = 'silent'",
         the_loser_gets_what_the_winner_is_stuck_with,
     ),
     _handed_over(
-        "attempt not fenced in a hand-over",
+        "attempt not fenced in a reassignment",
         " or job.attempt ~= arg.attempt",
         "",
         one_who_is_stuck_is_looked_at_by_an_old_attempt,
     ),
     _handed_over(
-        "a hand-over offers under the attempt that was taken off",
+        "a reassignment offers under the old attempt",
         "job.attempt = job.attempt + 1\n    job.offer = arg.offer",
         "job.offer = arg.offer",
         the_loser_gets_what_the_winner_is_stuck_with,
