@@ -23,7 +23,7 @@ def now_ms() -> int:
 
 
 class App:
-    """One driver's phone: reads its frames as they come, acknowledges offers, answers pings.
+    """One driver's app: reads frames as they arrive, acknowledges offers, answers pings.
 
     `frames` holds all that arrived, in order; `expect` takes the first fitting one not taken yet.
     """
@@ -48,7 +48,7 @@ class App:
         return self._socket
 
     async def open(self, headers: dict[str, str] | None = None, path: str = "/v1/driver") -> Self:
-        """Open the socket, without a hello; a socket from before is left as it is."""
+        """Open a socket without a hello; an earlier socket is left as it is."""
         self._socket = await connect(
             self.url + path,
             subprotocols=[f"mallard.v1.{self.encoding}"],  # type: ignore[list-item]
@@ -112,7 +112,7 @@ class App:
         return str(answer["code"])
 
     async def expect(self, kind: str, timeout_s: float = _WAIT_S, **fields: Any) -> Frame:
-        """The first frame of this type, with these fields, that nobody has taken yet."""
+        """Return the first unused frame of this type with these fields."""
         return await self._take(
             lambda frame: (
                 frame["type"] == kind
@@ -123,7 +123,7 @@ class App:
         )
 
     def waiting(self, kind: str) -> list[Frame]:
-        """Frames of a type that arrived and that nobody has taken."""
+        """Return the unused frames of a type."""
         return [
             frame
             for index, frame in enumerate(self.frames)
@@ -131,11 +131,11 @@ class App:
         ]
 
     async def settled(self) -> None:
-        """Everything that the server sent before now has arrived: a round trip is through."""
+        """Wait for a round trip, so that everything sent before has arrived."""
         await self.refused("no_such_type")
 
     async def accept(self, offer: Frame) -> list[Frame]:
-        """Accept, and return the jobs in full."""
+        """Accept the offer and return the complete jobs."""
         reply = await self.must("accept", offer=offer["offer"])
         assert reply["state"] == "on_run"
         return list(reply["jobs"])
@@ -155,7 +155,7 @@ class App:
         return self.socket.close_code
 
     async def vanish(self) -> None:
-        """Lose the connection without a word, as in a basement."""
+        """Lose the connection without a close frame."""
         self.socket.transport.abort()
         await self.socket.wait_closed()
         await self._end_reader()
@@ -202,7 +202,7 @@ class App:
         frame = json.loads(data) if isinstance(data, str) else msgpack.unpackb(data)
         assert_frame(frame)
         if "seq" in frame:
-            # A `welcome` begins anew, also on an open socket: it tells what was pushed before.
+            # A `welcome` starts over, also on an open socket: it covers earlier pushes.
             is_next = self._seq is None or frame["seq"] == self._seq + 1
             assert is_next or frame["type"] == "welcome", (self._seq, frame)
             self._seq = frame["seq"]

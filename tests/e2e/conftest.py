@@ -1,4 +1,4 @@
-"""Real nodes on a real Redis, and callers who know nothing but the public contract."""
+"""Real nodes on a real Redis, and callers that use the public contract only."""
 
 import dataclasses
 import os
@@ -24,7 +24,7 @@ from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop
 
 SECRET = "a secret that only the nodes of these tests know"
-# Short limits, so that a test can see them pass.
+# Short limits, so that a test can wait for them.
 POLICY = {
     "MALLARD_SECRET": SECRET,
     "MALLARD_OPENING_HOURS": "off",
@@ -34,7 +34,7 @@ POLICY = {
     "MALLARD_COOLDOWN_S": "1",
     "MALLARD_DRAIN_LINGER_S": "0",
 }
-# A guard against a node that hangs, far above what a busy machine needs.
+# Protects against a hanging node; far above what a busy machine needs.
 START_WITHIN_S = 60
 
 

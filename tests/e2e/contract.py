@@ -1,4 +1,4 @@
-"""The public contract's tables, written down from its page alone, and a check of what arrives.
+"""The tables of the public contract, written from its document alone, and a check of frames.
 
 A shape is a predicate, a set (one of), a one-element list (a list of), a map of fields (`name?`:
 may be missing) or `Maybe` (or nil).
@@ -249,7 +249,7 @@ QUOTE = {
 
 
 def differences(value: Any, shape: Any, path: str = "") -> Iterator[str]:
-    """What of `value` is missing or of the wrong kind; fields not listed are only logged."""
+    """Return what is missing or of the wrong type in `value`; unknown fields are logged."""
     if isinstance(shape, Maybe):
         if value is not None:
             yield from differences(value, shape.shape, path)
@@ -289,6 +289,6 @@ def assert_shape(value: Any, shape: Any, path: str = "") -> None:
 
 
 def assert_frame(frame: Frame) -> None:
-    """A server frame has the fields that the contract lists for its type."""
+    """Check that a server frame has the fields that the contract lists for its type."""
     fields = {name: value for name, value in frame.items() if name != "type"}
     assert_shape(fields, FRAMES[frame["type"]], frame["type"])

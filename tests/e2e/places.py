@@ -1,4 +1,4 @@
-"""Where things are, as the engine itself tells it over `GET /v1/markets/{m}`."""
+"""Positions of malls, as `GET /v1/markets/{m}` returns them."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ class Place:
         return self.gate[0] + metres / _METRES_A_DEGREE, self.gate[1]
 
     def order(self, **changes: Any) -> Json:
-        """A job's body: one parcel to collect now, for somebody 2 km away."""
+        """A job's body: one parcel, ready now, for a customer 2 km away."""
         lat, lon = self.north(2_000)
         body: Json = {
             "external_id": f"ORD-{uuid.uuid4().hex[:12]}",

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def soon(**delta: float) -> str:
-    """A time from now on, as the contract writes times."""
+    """Format a time relative to now."""
     return (datetime.now(UTC) + timedelta(**delta)).isoformat(timespec="milliseconds")
 
 
@@ -30,7 +30,7 @@ def assert_problem(response: httpx2.Response, status: int, code: str | None = No
 
 
 def pointers(response: httpx2.Response) -> set[str]:
-    """The fields that a 422 complains of."""
+    """Return the pointers of a 422."""
     problem = assert_problem(response, 422)
     return {error["pointer"] for error in problem.get("errors", [])}
 
@@ -44,7 +44,7 @@ def http_client(url: str, token: str | None = None) -> httpx2.AsyncClient:
 
 
 class Shop:
-    """Holds a token of the order API and remembers its jobs, to cancel what a test leaves."""
+    """An order service that remembers its jobs, to cancel those that a test leaves."""
 
     def __init__(self, url: str, token: str, market: str) -> None:
         self.market = market
@@ -60,7 +60,7 @@ class Shop:
         await self.http.aclose()
 
     async def post(self, body: Any, key: str | None = None, **params: Any) -> httpx2.Response:
-        """`POST /v1/jobs`, under a key of its own unless one is named."""
+        """`POST /v1/jobs`, with a new idempotency key by default."""
         response = await self.http.post(
             "/v1/jobs",
             json=body,
@@ -72,7 +72,7 @@ class Shop:
         return response
 
     async def submit(self, body: Any, **params: Any) -> Json:
-        """Post a job that has to be taken, and return it."""
+        """Post a job that must be accepted, and return it."""
         response = await self.post(body, **params)
         assert response.status_code == 201, response.text
         job: Json = response.json()
@@ -104,7 +104,7 @@ class Shop:
 
 
 async def considered(shop: Shop, job: str) -> None:
-    """Wait until a round for the job is over: whoever could be asked has been asked."""
+    """Wait until a dispatch round of the job is over."""
 
     async def explained() -> bool:
         return (await shop.explain(job))["at"] is not None

@@ -1,4 +1,4 @@
-"""Our own clients, a real node and a bad network between them."""
+"""The Python clients against a real node over a bad network."""
 
 import asyncio
 import signal

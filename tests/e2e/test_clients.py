@@ -1,4 +1,4 @@
-"""Our own clients against a real node: what they promise, they keep there too."""
+"""The Python clients against a real node."""
 
 import asyncio
 import time
@@ -129,7 +129,7 @@ async def test_custody_claim_after_the_job_was_lost(
     app = hire()
     held = await _taken(app, orders, place)
     first_attempt = held.attempt
-    # In a basement for longer than `resume_ttl_s`: the engine takes the driver for silent.
+    # Offline for longer than `resume_ttl_s`: the engine considers the driver silent.
     app.drop(away_s=3.5)
     collected = app.progress(held.job, Step.PICKED_UP)
     delivered = app.progress(held.job, Step.DELIVERED)

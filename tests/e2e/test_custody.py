@@ -1,4 +1,4 @@
-"""Drivers who fall silent or are taken off their job, and who holds the parcel in the end."""
+"""Drivers who fall silent or lose their job, and who holds the parcel in the end."""
 
 import pytest
 
@@ -26,7 +26,7 @@ async def unassign(operator: Shop, job: str) -> None:
 
 
 async def late(app: App, held: Frame) -> Frame:
-    """A `picked_up` tapped while it still held the job, sent now."""
+    """Send a `picked_up` from the time when the driver still held the job."""
     return await app.ask(
         "progress", job=held["job"], attempt=held["attempt"], step="picked_up", at_ms=now_ms()
     )
@@ -98,7 +98,7 @@ async def test_silent_driver_loses_its_job_to_the_next(
     await silent.vanish()
     gone_ms = now_ms()
     offer = await other.expect("offer")
-    # Not before its time, for it may come back, and not long after it.
+    # Not before its time, since it may reconnect, and not long after it.
     assert -50 <= offer["server_time_ms"] - gone_ms - RESUME_MS < LIMIT_WITHIN_MS
     assert offer["jobs"][0]["job"] == job["id"]
     assert offer["attempt"] > held["attempt"]
@@ -146,7 +146,7 @@ async def test_offline_pickup_wins_over_a_reassignment(
     assert reply["state"] == "on_run"
     told = await other.expect("job", job=job["id"])
     assert told["reason"] == "collected"
-    # The first may go on under the new attempt, the second has nothing to do with it any more.
+    # The first continues under the new attempt; the second no longer holds the job.
     assert await other.refused(
         "progress", job=job["id"], attempt=theirs["attempt"], step="at_mall"
     ) in {"not_yours", "stale_attempt"}
@@ -188,7 +188,7 @@ async def test_offline_pickup_wins_over_a_search(
     reply = await late(app, held)
     assert (reply["type"], reply["job_state"]) == ("reply", "picked_up")
     assert await shop.state(job["id"]) == "picked_up"
-    # Said twice it is still true, and nothing moves again.
+    # A repeated report changes nothing.
     again = await late(app, held)
     assert (again["type"], again["attempt"]) == ("reply", reply["attempt"])
     await app.step({"job": job["id"], "attempt": reply["attempt"]}, "delivered")
@@ -259,7 +259,7 @@ async def test_step_repeated_after_a_lost_reply_succeeds(
 async def test_claimant_delivers_under_its_claimed_attempt(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place, encoding: str, *, is_over_http: bool
 ) -> None:
-    """All of it was tapped without a network: the phone knows of no other attempt."""
+    """All steps were reported offline, so the app knows of no other attempt."""
     app = new_app(encoding)
     job, held = await accepted(app, shop, place)
     await unassign(operator, job["id"])

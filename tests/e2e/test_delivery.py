@@ -1,4 +1,4 @@
-"""A job's way from the order service to its customer, step by step, in both encodings."""
+"""A job from the order service to its customer, step by step, in both encodings."""
 
 import re
 
@@ -10,7 +10,7 @@ from tests.e2e.shop import Json, Shop, considered
 
 
 async def taken(app: App, shop: Shop, place: Place, **changes: object) -> tuple[Json, Frame]:
-    """A job that the app has accepted: as the shop and as the driver sees it."""
+    """Let the app accept a job; return it as the shop and as the driver sees it."""
     await app.online(*place.gate)
     job = await shop.submit(place.order(**changes))
     (held,) = await app.accept(await app.expect("offer"))
@@ -121,7 +121,7 @@ async def test_given_up_job_is_offered_to_the_next_driver(
     assert reply["job_state"] in {"queued", "offered"}
     offer = await second.expect("offer")
     assert offer["attempt"] > held["attempt"]
-    # It has said that it holds nothing: its old attempt is refused.
+    # It reported that it holds nothing, so its old attempt is refused.
     stale = {"job": held["job"], "attempt": held["attempt"]}
     assert await first.refused("progress", **stale, step="picked_up") == "stale_attempt"
     await second.accept(offer)

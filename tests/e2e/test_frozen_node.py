@@ -1,4 +1,4 @@
-"""A node that stands still for longer than its lease, and then goes on as if nothing had been."""
+"""A node that freezes for longer than its lease and then continues."""
 
 import contextlib
 import signal
@@ -45,10 +45,10 @@ async def test_resumed_node_duplicates_nothing(
     victim.process.send_signal(signal.SIGSTOP)
     try:
         stopped_ms = now_ms()
-        # The phone that notices goes on with its parcel on the other node.
+        # The app that notices continues with its parcel on the other node.
         moved = new_app(driver=moving.driver)
         assert [job["job"] for job in (await moved.hello())["jobs"]] == [on_board["job"]]
-        # What the frozen node's drivers had been given goes to a driver of the other one.
+        # Jobs of the frozen node's drivers go to a driver of the other node.
         await survivor.online(*place.gate)
         done = [await delivered(survivor) for _ in range(2)]
         assert set(done) == {held["job"], offered["id"]}
@@ -56,7 +56,7 @@ async def test_resumed_node_duplicates_nothing(
     finally:
         victim.process.send_signal(signal.SIGCONT)
 
-    # Its phones, which noticed nothing, go on with what they were given.
+    # Its apps, which noticed nothing, continue with their jobs.
     await insist(holding, "progress", job=held["job"], attempt=held["attempt"], step="at_mall")
     await insist(asked, "accept", offer=offer["offer"])
     await insist(moving, "progress", job=on_board["job"], attempt=1, step="give_up")
@@ -67,7 +67,7 @@ async def test_resumed_node_duplicates_nothing(
         outcomes = await shop.outcomes(job)
         assert outcomes.count("accepted") == (2 if job == held["job"] else 1), outcomes
 
-    # They hold nothing any more, and the node serves them and orders as before.
+    # They no longer hold jobs, and the node serves them and orders as before.
     await survivor.must("status", state="offline")
     again = [new_app(driver=app.driver, on=victim) for app in (holding, asked, idle)]
     for app in again:
@@ -91,7 +91,7 @@ async def taken(app: App, shop: Shop, place: Place) -> list[Frame]:
 
 
 async def delivered(app: App) -> str:
-    """Take the next offer to its door; the job."""
+    """Accept and deliver the next offer; return the job."""
     (job,) = await app.accept(await app.expect("offer"))
     await app.step(job, "picked_up")
     await app.step(job, "delivered")
@@ -99,7 +99,7 @@ async def delivered(app: App) -> str:
 
 
 async def insist(app: App, kind: str, **fields: object) -> None:
-    """Send a request whose time is over: it is refused, or its socket is closed."""
+    """Send an outdated request: it is refused, or its socket is closed."""
     with contextlib.suppress(ConnectionClosed):
         number = 999_999
         await app.send(kind, id=number, **fields)

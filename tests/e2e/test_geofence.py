@@ -1,4 +1,4 @@
-"""Arrival by geofence: nobody has to tap."""
+"""Arrival is detected by the geofence."""
 
 from tests.e2e.app import now_ms
 from tests.e2e.conftest import NewApp

@@ -1,4 +1,4 @@
-"""Who may call what over HTTP, and how refusals look."""
+"""Permissions over HTTP, and the form of refusals."""
 
 from collections.abc import AsyncIterator
 
@@ -37,7 +37,7 @@ async def test_invalid_token_is_401(node: Node) -> None:
         for claims in ({"exp": 1}, {"exp": None}, {"aud": "x"}, {"nbf": 4_000_000_000}):
             token = make_token("shop", "orders", **claims)
             assert_problem(await http.get("/v1/jobs", headers=bearer(token)), 401)
-        # In the URL it counts for nothing.
+        # In the URL it is ignored.
         token = make_token("shop", "orders")
         response = await http.get("/v1/jobs", params={"token": token, "access_token": token})
         assert response.status_code in {400, 401}

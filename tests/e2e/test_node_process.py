@@ -44,7 +44,7 @@ class Process:
         self.port = int(self.wait_for(r"listens on http://127\.0\.0\.1:(\d+)"))
 
     def wait_for(self, pattern: str, within_s: float = 20) -> str:
-        """The first group of what the log says, once it does."""
+        """Wait for a pattern in the log and return its first group."""
         deadline = time.monotonic() + within_s
         while not (match := re.search(pattern, self.log.read_text(errors="replace"))):
             assert self.process.poll() is None, self.log.read_text()
@@ -101,7 +101,7 @@ def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Pa
     node.wait_for("configuration refused")
     assert node.status("/v1/markets", token) == 200
 
-    # SIGTERM: unready at once on both ports, still serving, then gone within 10 s.
+    # SIGTERM: unready at once on both ports, still serving, stopped within 10 s.
     began_s = time.monotonic()
     node.process.send_signal(signal.SIGTERM)
     node.wait_for("node leaving")

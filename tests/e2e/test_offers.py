@@ -1,4 +1,4 @@
-"""Offers: shown without secrets, answered once, and passed on when they are not taken."""
+"""Offers have no private data, are answered once, and go to the next driver."""
 
 import json
 
@@ -111,7 +111,7 @@ async def test_unacknowledged_offer_excludes_until_the_next_frame(
     second = await shop.submit(place.order())
     await considered(shop, second["id"])
     assert deaf.waiting("offer") == []
-    # Any frame will do; the job that it did not acknowledge stays away for a minute.
+    # Any frame is enough; the unacknowledged job is not offered to it for a minute.
     deaf.acknowledging = True
     await deaf.send("pong")
     offer = await deaf.expect("offer")
@@ -216,7 +216,7 @@ async def test_offer_of_another_driver_is_not_yours(
     for request in ("accept", "decline"):
         assert await thief.refused(request, offer=offer["offer"]) == "not_yours"
         assert await thief.refused(request, offer="no-such-offer") == "not_yours"
-    # Nor does its acknowledgement count.
+    # Its acknowledgement is ignored as well.
     await thief.send("offer_ack", offer=offer["offer"])
     assert await shop.state(job["id"]) == "offered"
     await app.accept(offer)
@@ -242,7 +242,7 @@ async def test_cancel_closes_a_live_offer(new_app: NewApp, shop: Shop, place: Pl
     closed = await app.expect("offer_closed", offer=offer["offer"])
     assert closed["why"] == "cancelled"
     assert await app.refused("accept", offer=offer["offer"]) == "offer_closed"
-    # No fault of its own: it is offered the next one at once.
+    # Not its fault, so there is no cool-down.
     job = await shop.submit(place.order())
     (held,) = await app.accept(await app.expect("offer", timeout_s=0.5))
     assert held["job"] == job["id"]
@@ -264,7 +264,7 @@ async def test_unreachable_or_unequipped_driver_gets_no_offer(
     car = {"kind": "car", "max_jobs": 1, "max_weight_g": 60_000, "max_volume_l": 300}
     await away.online(*place.north(26_000))
     await small.online(*place.gate, vehicle={**car, "max_weight_g": 1_000, "equipment": []})
-    # The claim of the token caps what the app says of its vehicle.
+    # The token's claim limits the equipment of the app's vehicle.
     claiming = new_app(equipment=[])
     await plain.online(*place.gate, vehicle={**car, "equipment": []})
     await claiming.online(*place.gate, vehicle={**car, "equipment": ["cold_bag"]})

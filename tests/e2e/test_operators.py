@@ -104,7 +104,7 @@ async def test_assign_takes_the_job_from_its_holder(
     told = await chosen.expect("job", job=job["id"])
     await chosen.step({"job": job["id"], "attempt": told["attempt"]}, "at_mall")
 
-    # From an offer, too: it closes.
+    # Also from an offer, which is closed.
     await chosen.step({"job": job["id"], "attempt": told["attempt"]}, "picked_up")
     await chosen.step({"job": job["id"], "attempt": told["attempt"]}, "delivered")
     await holder.close()
@@ -196,7 +196,7 @@ async def test_suspension_withdraws_an_offer_and_keeps_jobs(
     (held,) = await app.accept(await app.expect("offer"))
     await on_driver(operator, app.driver, "suspend", reason="audit")
     await app.expect("state", why="suspended")
-    # What it holds it may finish.
+    # It may finish its jobs.
     await app.step(held, "picked_up")
     await app.step(held, "delivered")
     await app.vanish()
@@ -234,6 +234,6 @@ async def test_positions_over_http(
     assert app.driver in await near(operator, *place.gate, 100)
     for fixes in ([], [[now_ms(), 33.3, lon, 5.0, None, None]] * 101):
         assert_problem(await post_fixes(node, app, fixes), 422)
-    # Bad ones among good ones are dropped and counted, as on the socket.
+    # Invalid ones are dropped and counted, as on the socket.
     response = await post_fixes(node, app, [[1, 2], [now_ms(), 91, lon, 5.0, None, None]])
     assert response.is_success, response.text

@@ -1,4 +1,4 @@
-"""An order service reads: lists, quotes, explanations, markets; and only what is its own."""
+"""An order service reads lists, quotes, explanations and markets, and only its own jobs."""
 
 from typing import Any
 
@@ -80,7 +80,7 @@ async def test_job_of_another_service_is_404(shop: Shop, new_shop: NewShop, plac
     assert_problem(await other.http.post(f"{path}/ready", json=ready), 404)
     assert (await listed(other))["items"] == []
     assert (await listed(other, external_id=job["external_id"]))["items"] == []
-    # In the same words as of a job that nobody has.
+    # With the same text as for an unknown job.
     unknown = path[:-4] + "ZZZZ"
     theirs, nobodys = await other.http.get(path), await other.http.get(unknown)
     assert theirs.json()["code"] == nobodys.json()["code"]
@@ -113,7 +113,7 @@ async def test_quote_stores_nothing(new_app: NewApp, shop: Shop, place: Place) -
     assert (await listed(shop))["items"] == []
     await app.settled()
     assert app.waiting("offer") == []
-    # The same external id is still to be had.
+    # The same external id is still free.
     await shop.submit(body)
 
 

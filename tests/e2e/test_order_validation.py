@@ -1,4 +1,4 @@
-"""What is refused of a job, each time with a pointer to the field."""
+"""Invalid jobs are refused with a pointer to the field."""
 
 from collections.abc import Callable
 from typing import Any
@@ -95,7 +95,7 @@ async def test_invalid_field_has_its_pointer(
     spoil(body)
     found = pointers(await shop.post(body))
     assert any(name.startswith(pointer) for name in found), found
-    # A quote takes the same body, and the same care.
+    # A quote takes the same body with the same checks.
     assert pointers(await shop.http.post("/v1/quotes", json=body)) == found
 
 

@@ -1,4 +1,4 @@
-"""An order service: submit, repeat, wait, cancel, make ready."""
+"""An order service submits, repeats, waits, cancels and reports ready."""
 
 import asyncio
 import copy
@@ -93,7 +93,7 @@ async def test_defaults_are_filled_in(shop: Shop, place: Place) -> None:
 async def test_repeat_gives_the_same_job(shop: Shop, place: Place) -> None:
     body, key = place.order(), uuid.uuid4().hex
     first = await shop.post(body, key)
-    # Equal as parsed values: the order of the fields and 2.0 for 2 say nothing new.
+    # Equal as parsed values: field order and 2.0 for 2 make no difference.
     again = copy.deepcopy(dict(reversed(body.items())))
     again["parcels"]["volume_l"] = 6.0
     second = await shop.post(again, key)
@@ -101,7 +101,7 @@ async def test_repeat_gives_the_same_job(shop: Shop, place: Place) -> None:
     assert second.headers["idempotent-replayed"] == "true"
     assert second.json()["id"] == first.json()["id"]
     assert second.headers["location"] == first.headers["location"]
-    # The same job as it is now.
+    # The same job in its current state.
     await shop.cancel(first.json()["id"])
     third = await shop.post(body, key)
     assert (third.status_code, third.json()["state"]) == (201, "cancelled")
@@ -163,7 +163,7 @@ async def test_duplicate_external_id_is_refused(
     job = await shop.submit(body)
     problem = assert_problem(await shop.post(body), 409, "duplicate_external_id")
     assert problem["job"] == job["id"] or problem["job"]["id"] == job["id"]
-    # Another service's ids are its own.
+    # External ids are separate for each service.
     await new_shop().submit(body)
     await shop.cancel(job["id"])
     again = await shop.submit(body)

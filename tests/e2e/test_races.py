@@ -1,4 +1,4 @@
-"""Things that happen at once have one outcome, and everybody hears the same."""
+"""Concurrent requests have one outcome, and all parties see the same one."""
 
 import asyncio
 

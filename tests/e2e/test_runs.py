@@ -1,4 +1,4 @@
-"""Several jobs in one vehicle: told, carried, each fenced by itself; from the contract alone."""
+"""Several jobs in one vehicle, each fenced on its own; from the contract alone."""
 
 import functools
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ VAN = CAR | {"kind": "van", "max_jobs": 3}
 
 @pytest.fixture(scope="module")
 def pooling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node of its own, with a store of its own: its market pools."""
+    """A separate node and store whose market pools jobs."""
     node = start_node(tmp_path_factory.mktemp("pooling"), None, MALLARD_MAX_RUN_JOBS="3")
     yield node
     node.stop()
@@ -40,7 +40,7 @@ def van(new_app: NewApp, pooling: Node, encoding: str) -> App:
 
 
 async def given(van: App, shop: Shop, operator: Shop, place: Place, count: int) -> list[Frame]:
-    """Jobs that an operator has put into the driver's hands; as they were told, in full."""
+    """Assign jobs to the driver as an operator; return them as the app received them."""
     told = []
     for _ in range(count):
         job = await shop.submit(place.order())
@@ -80,7 +80,7 @@ async def test_reconnect_restores_the_complete_run(
     await van.hello(vehicle=VAN)
     run = await given(van, shop, operator, place, 3)
     await van.vanish()
-    # In the basement it collected two of them.
+    # It collected two of them offline.
     holds = [{"job": e["job"], "attempt": e["attempt"], "state": "picked_up"} for e in run[:2]]
     welcome = await van.hello(vehicle=VAN, holds=holds)
     states = {job["job"]: job["state"] for job in welcome["jobs"]}
@@ -104,7 +104,7 @@ async def test_silent_driver_keeps_parcels_on_board(
     assert await shop.state(run[0]["job"]) == "picked_up"
     welcome = await van.hello(vehicle=VAN)
     assert [job["job"] for job in welcome["jobs"]] == [run[0]["job"]]
-    # What it has on board after all is its own, job by job: the attempt that it held it under.
+    # It claims each parcel on board at the attempt under which it held the job.
     reply = await van.step(run[1], "picked_up")
     assert reply["attempt"] > run[1]["attempt"]
     assert (await shop.job(run[1]["job"]))["driver"] == van.driver
@@ -164,7 +164,7 @@ async def test_one_job_of_an_offered_run_is_cancelled(van: App, shop: Shop, plac
     closed = await van.expect("offer_closed", offer=offer["offer"])
     assert closed["why"] == "cancelled"
     assert await van.refused("accept", offer=offer["offer"]) == "offer_closed"
-    # The other goes on at once, under a higher attempt.
+    # The other is offered again at once, under a higher attempt.
     again = await van.expect("offer")
     assert [short["job"] for short in again["jobs"]] == [jobs[1]["id"]]
     assert again["attempt"] > offer["attempt"]
@@ -187,11 +187,11 @@ async def test_add_on_is_offered_on_the_way(
         return
     reply = await van.must("decline", offer=add_on["offer"])
     assert reply["state"] == "on_run"
-    # That cost nothing: another job is offered at once.
+    # No cool-down: another job is offered at once.
     third = await shop.submit(place.order())
     offer = await van.expect("offer")
     assert [short["job"] for short in offer["jobs"]] == [third["id"]]
-    # At the mall nothing more is added.
+    # At the mall no further job is added.
     await van.must("decline", offer=offer["offer"])
     await van.step(first, "at_mall")
     fourth = await shop.submit(place.order())

@@ -1,4 +1,4 @@
-"""Closings that take their time; they wait for their limits side by side."""
+"""Closes after a timeout; the tests wait for their limits concurrently."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The driver socket: who gets in, what is understood, and with which code it is closed."""
+"""The driver socket: admission, decoding and close codes."""
 
 import time
 from typing import Any

@@ -38,7 +38,7 @@ async def online(new_app: NewApp, place: Place, *nodes: Node) -> list[App]:
 
 
 async def shown(app: App) -> Frame:
-    """Its offer, which is on its screen now."""
+    """Return the offer that the app shows."""
     offer = await app.expect("offer")
     await app.send("offer_ack", offer=offer["offer"])
     return offer
@@ -60,7 +60,7 @@ async def test_first_accept_wins_and_others_get_taken(
         closed = await app.expect("offer_closed")
         assert (closed["offer"], closed["why"]) == (offer["offer"], "taken")
         assert await app.refused("accept", offer=offer["offer"]) == "offer_closed"
-        # Free for the next at once: nobody cools down for having been slower.
+        # Free for the next offer at once: there is no cool-down for a slower accept.
         assert (await app.must("status", state="available"))["state"] == "available"
     assert spare.waiting("offer") == []
     told = await new_shop("operator", on=there).explain(job["id"])
@@ -105,7 +105,7 @@ async def test_decline_leaves_the_others_their_offer(
     offers = [await shown(app) for app in (near, far)]
     await near.must("decline", offer=offers[0]["offer"])
     assert await shop.state(job["id"]) == "offered"
-    # Its phone reconnects, on the other node: the offer is still its own.
+    # The app reconnects to the other node and still has its offer.
     again = new_app(driver=far.driver, on=two[0])
     welcome = await again.hello()
     assert welcome["offer"]["offer"] == offers[1]["offer"]

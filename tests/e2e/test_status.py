@@ -1,4 +1,4 @@
-"""What a driver wants: available, paused or offline, and until when."""
+"""A driver's status: available, paused or offline, and until when."""
 
 import pytest
 
@@ -67,7 +67,7 @@ async def test_offline_with_jobs_is_refused(new_app: NewApp, shop: Shop, place: 
     await shop.submit(place.order())
     (held,) = await app.accept(await app.expect("offer"))
     assert await app.refused("status", state="offline") == "holds_jobs"
-    # Nothing changed: it is available again as soon as its hands are empty.
+    # Nothing changed: it is available again after its last job.
     await app.step(held, "picked_up")
     assert (await app.step(held, "delivered"))["state"] == "available"
     assert (await app.must("status", state="offline"))["state"] == "offline"
@@ -140,7 +140,7 @@ async def test_invalid_status_is_refused(
 async def test_impossible_fixes_are_dropped_and_reported(new_app: NewApp, place: Place) -> None:
     app = new_app()
     await app.online(*place.gate)
-    # Kilometres away within milliseconds, each time somewhere else, so never believed.
+    # Kilometres apart within milliseconds, so never accepted.
     for turn in range(1, 12):
         await app.move(*place.north(2_000.0 * turn * (-1) ** turn), at_ms=now_ms() + turn)
         await app.must("status", state="available")

@@ -1,4 +1,4 @@
-"""A job of several stores: the order to visit, and what a report at one of them changes."""
+"""A job of several stores: the order of visits, and reports at one of them."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ async def elsewhere(shop: Shop, place: Place, number: int) -> Place:
 
 
 async def taken(app: App, shop: Shop, place: Place) -> tuple[Frame, Frame]:
-    """A job of two stores, in the hands of a driver who stands at the gate."""
+    """A job of two stores, held by a driver at the gate."""
     await app.online(*place.gate)
     stores = [
         {"store": store, "parcels": count, "pickup_code": code}
@@ -58,7 +58,7 @@ async def test_store_that_is_not_ready_is_visited_last(
         held = told["detail"]
         assert [visit["store"] for visit in held["stores"]] == [other, first]
         assert held["stores"][1]["ready_ms"] == until
-        # Nothing is left to do once it is there.
+        # Nothing changes once it is ready.
         assert until <= held["eta"]["pickup_ms"] < until + 10 * _MINUTE_MS
     assert await shop.state(job["id"]) in {"assigned", "at_mall"}
 

@@ -1,4 +1,4 @@
-"""Two nodes on one Redis are one engine; one that dies or drains takes nothing with it."""
+"""Two nodes on one Redis act as one engine; a killed or drained one loses nothing."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ async def test_driver_moves_from_node_to_node(
     assert await here.close_code() == 4507
     (held,) = await there.accept(welcome["offer"])
     await there.step(held, "picked_up")
-    # Back again; the older one loses once more.
+    # Back again; the older socket is replaced once more.
     welcome = await here.hello()
     assert welcome["jobs"][0]["state"] == "picked_up"
     assert await there.close_code() == 4507
@@ -109,7 +109,7 @@ async def test_killed_node_loses_nothing(
     victim.process.send_signal(signal.SIGKILL)
     victim.process.wait()
     killed_ms = now_ms()
-    # Its drivers are ghosts: from two seconds on nobody offers them anything any more.
+    # After two seconds its drivers get no offers.
     await eventually(lambda: now_ms() > killed_ms + 2_000)
     await survivor.online(*place.north(3_000))
     fresh = await shop.submit(place.order())
@@ -128,7 +128,7 @@ async def test_killed_node_loses_nothing(
         ]
         assert set(asked_later) <= {survivor.driver}
 
-    # Who was on board goes on, on the node that is left.
+    # Drivers with parcels on board continue on the other node.
     again = new_app(driver=holder.driver)
     welcome = await again.hello()
     assert [listed["job"] for listed in welcome["jobs"]] == [held_job["id"]]
@@ -141,7 +141,7 @@ async def drained(app: App) -> tuple[Frame, int | None]:
 
 
 async def is_unready(node: Node) -> bool:
-    """Whether the node says 503, or is gone."""
+    """Whether the node answers 503 or is gone."""
     async with http_client(node.url) as http:
         with contextlib.suppress(httpx2.TransportError):
             response = await http.get("/readyz")

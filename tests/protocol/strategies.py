@@ -22,7 +22,7 @@ ids = st.from_regex(r"[A-Za-z0-9_.:-]{1,64}", fullmatch=True)
 times = st.integers(EARLIEST_MS, LATEST_MS - 1)
 request_ids = st.integers(-(2**53), 2**53)
 attempts = st.integers(0, 2**31)
-# `Cs`: half a surrogate pair is no text.
+# `Cs`: lone surrogates are not text.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 lats, lons = floats(-90, 90), floats(-180, 180)
 
@@ -95,7 +95,7 @@ client_messages = st.one_of(
     st.builds(messages.Pong),
 )
 
-# What both formats can write, no deeper than a frame may be.
+# Values that both formats can encode, within the depth of a frame.
 plain_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | floats(-1e300, 1e300) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),

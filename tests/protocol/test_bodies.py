@@ -1,4 +1,4 @@
-"""HTTP bodies: what is malformed, what is invalid, and where."""
+"""HTTP bodies: malformed ones, invalid ones, and the pointer of the error."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The codec's own promises: what is cheap, what is tolerated, what an error says."""
+"""The codec's guarantees: cost, tolerance, error texts."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Every code and reason of the contract is there, literally, and has its advice."""
+"""Every code and reason of the contract exists and has its advice."""
 
 from enum import Enum
 from typing import Any
@@ -44,7 +44,7 @@ IN_THE_CONTRACT: dict[type[Enum], str] = {
     Step: "at_mall picked_up delivered returning returned give_up",
     Outcome: "accepted declined expired unacknowledged withdrawn gave_up silent unassigned",
 }
-# The contract's list is whole for these; the others may have more.
+# The contract's list is complete for these; others may have more.
 CLOSED = {ErrorCode, BarredWhy, OfferClosedWhy, JobState, DriverState, Wish, Step, Outcome}
 
 

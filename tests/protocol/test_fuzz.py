@@ -1,4 +1,4 @@
-"""Whatever comes in, only our own errors come out; whatever we send, others read the same."""
+"""Any input raises documented errors only; other decoders read encoded messages equally."""
 
 import contextlib
 import json
@@ -89,7 +89,7 @@ def test_strict_parser_accepts_no_more_than_the_library(data: bytes) -> None:
         value = parse_msgpack(data, max_depth=DEEP, max_containers=500)
     except Malformed:
         return
-    # NaN equals nothing, so the texts are compared; ours writes whole floats as integers.
+    # NaN equals nothing, so texts are compared; the codec writes whole floats as integers.
     theirs = msgpack.unpackb(data, strict_map_key=True)
     assert value == theirs or "nan" in repr(theirs)
 

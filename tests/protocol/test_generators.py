@@ -1,4 +1,4 @@
-"""What tools written by others make of the documents; those of Node.js run in `.ci/documents`."""
+"""Code generators and validators accept the documents; `.ci/documents` runs those of Node.js."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from mallard_protocol.schema import asyncapi, openapi
 
 pytestmark = pytest.mark.finding("D18")
 
-# What TypeScript, JavaScript and Python have of their own.
+# Built-in names of TypeScript, JavaScript and Python.
 GLOBALS = frozenset(
     {
         "Error",
@@ -148,7 +148,7 @@ def test_no_schema_name_clashes_with_a_built_in(document: dict[str, Any]) -> Non
 def test_every_object_and_tuple_has_a_name(document: dict[str, Any]) -> None:
     for schema in document["components"]["schemas"].values():
         for node in nodes(list(schema.values())):
-            # A map of free keys has no fields to name; those of a property's own are a schema.
+            # A map with arbitrary keys needs no name of its own.
             assert not (node.get("type") == "object" and isinstance(node.get("properties"), dict))
             assert "prefixItems" not in node
     for answer in (it for op in operations().values() for it in op["responses"].values()):

@@ -1,4 +1,4 @@
-"""One rule for every instant that enters: from 1970 up to 2100, whatever its offset."""
+"""Every accepted time is from 1970 up to 2100, whatever its offset."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from mallard_protocol.resources import JobRequest, ReadyRequest
 
 pytestmark = pytest.mark.finding("D1")
 
-# Out of bounds, or no time at all.
+# Out of bounds, or not a time.
 BAD = (
     "0001-01-01T00:00:00Z",
     "0001-01-01T00:00:00+14:00",

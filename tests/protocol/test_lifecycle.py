@@ -1,4 +1,4 @@
-"""The tables of states are whole, and agree with what drivers are shown as."""
+"""The state tables are complete and agree with the derived state of drivers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -87,7 +87,7 @@ def test_outcomes_that_exclude_a_driver() -> None:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is stored about a driver, as far as it is shown."""
+    """The stored fields of a driver that its shown state depends on."""
 
     wish: Wish = Wish.OFFLINE
     connected: bool = False
@@ -102,7 +102,7 @@ class Facts:
 
 
 def single_changes(facts: Facts) -> Iterator[Facts]:
-    """Each thing that may happen to a driver next."""
+    """Yield each possible next event of a driver."""
     yield replace(facts, connected=not facts.connected)
     for wish in Wish:
         if wish is not Wish.OFFLINE:

@@ -1,4 +1,4 @@
-"""The generated documents are whole, point at what exists, and are fresh."""
+"""The generated documents are complete, consistent and up to date."""
 
 import json
 import re

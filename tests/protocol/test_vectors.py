@@ -1,4 +1,4 @@
-"""The golden vectors hold for our codec, for the `msgpack` package and for the standard `json`."""
+"""The golden vectors hold for the codec, the `msgpack` package and the standard `json`."""
 
 import json
 from pathlib import Path

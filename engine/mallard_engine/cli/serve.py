@@ -118,7 +118,7 @@ def _serve(
     store: EmbeddedServer | None,
     read: Read,
 ) -> int:
-    node = Node(settings, places, url, keeper=store, owns_process=True)
+    node = Node(settings, places, url, storage_server=store, owns_process=True)
 
     def listening(port: int) -> None:
         collect_and_freeze()

@@ -70,7 +70,7 @@ class Node:
         places: the markets that it serves.
         redis_url: the address of its store.
         timeouts: the timeouts of driver sockets; by default those of the contract.
-        keeper: the embedded server, supervised twice a second; None with an external store.
+        storage_server: the embedded server, supervised twice a second; None with an external store.
         store_down_close_s: drivers are disconnected when the store is unavailable for this long.
         owns_process: nothing else runs in this process, so the node may tune its garbage collector.
     """
@@ -82,7 +82,7 @@ class Node:
         redis_url: str,
         *,
         timeouts: SocketTimeouts | None = None,
-        keeper: StorageServer | None = None,
+        storage_server: StorageServer | None = None,
         store_down_close_s: float = STORE_DOWN_CLOSE_S,
         owns_process: bool = False,
     ) -> None:
@@ -99,7 +99,7 @@ class Node:
             observe=self.metrics.store_called,
             on_refusal=self.metrics.store_refused,
             on_alert=self.metrics.alert,
-            embedded=keeper is not None,
+            embedded=storage_server is not None,
             node=self.id,
             quotas=Quotas(settings.service_open_jobs, settings.service_stored_bytes),
             on_quota=self.metrics.quota_exceeded,
@@ -169,7 +169,7 @@ class Node:
         )
         limited = RateLimitMiddleware(self._http, self.tokens, self.limiter)
         self._cors = Cors(limited, settings.allowed_origins)
-        self._keeper = keeper
+        self._storage_server = storage_server
         self._store_down_close_s = store_down_close_s
         self._owns_process = owns_process
         self._is_started = False
@@ -300,8 +300,8 @@ class Node:
         inspect_s = clock() + _INSPECT_S
         while True:
             await asyncio.sleep(_CHECK_S)
-            if self._keeper is not None:
-                self._supervise(self._keeper)
+            if self._storage_server is not None:
+                self._supervise(self._storage_server)
             if clock() >= inspect_s:
                 inspect_s = clock() + _INSPECT_S
                 await self._inspect()
@@ -313,12 +313,12 @@ class Node:
         with contextlib.suppress(StoreUnavailable):
             await self.store.inspect()
 
-    def _supervise(self, keeper: StorageServer) -> None:
+    def _supervise(self, storage_server: StorageServer) -> None:
         """Restart the embedded server if it has ended, and check that it persists its writes."""
-        fault = keeper.fault()
+        fault = storage_server.fault()
         if fault is None:
             try:
-                if keeper.revive(wait=False):
+                if storage_server.revive(wait=False):
                     _log.error("the embedded server had ended and was restarted")
             except (EmbeddedServerError, OSError) as error:
                 fault = f"the embedded server did not start: {error}"

@@ -184,7 +184,7 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(_DRAIN_WITHIN_S):
                 await self._lifecycle.release()
         except TimeoutError:
-            _log.warning("drain cut short", after_s=_DRAIN_WITHIN_S)
+            _log.warning("drain timed out", after_s=_DRAIN_WITHIN_S)
         finally:
             self.should_exit = True
 

@@ -22,7 +22,7 @@ from tests.support import eventually
 
 PHOENIX = "phoenix"
 MALL = "chandler-fashion-center"
-# Some minutes from the mall; and a customer in the same market.
+# A few minutes from the mall, and a customer in the same market.
 NEAR = {"lat": 33.31, "lon": -111.90}
 HOME = {"lat": 33.3197, "lon": -111.8412}
 _orders = itertools.count(1)
@@ -30,7 +30,7 @@ _orders = itertools.count(1)
 
 @dataclass
 class RunningNode:
-    """A node that serves, and how to speak with it."""
+    """A running node and helpers to call it."""
 
     node: Node
     server: Server
@@ -86,7 +86,7 @@ class RunningNode:
         return found
 
     async def job_in(self, job: str, state: str) -> dict[str, Any]:
-        """The job, once it is in this state."""
+        """Wait until the job is in this state, and return it."""
 
         async def found() -> dict[str, Any] | None:
             seen = await self.job(job)
@@ -97,7 +97,7 @@ class RunningNode:
         return reached
 
     async def order(self, path: str, **body: Any) -> dict[str, Any]:
-        """What an operator asks for."""
+        """Post a request as an operator and return the response."""
         response = await self.http.post(path, json=body, headers=self.bearer("ops", Role.OPERATOR))
         assert response.is_success, response.text
         answer: dict[str, Any] = response.json() if response.content else {}
@@ -127,7 +127,7 @@ def places() -> Places:
 
 @pytest.fixture
 async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIterator[NodeFactory]:
-    """Starts nodes that share one Redis. At the end each lets go and must hold nothing more."""
+    """Start nodes that share one Redis. At the end each must have released everything."""
     running: list[RunningNode] = []
 
     async def start(
@@ -143,7 +143,7 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
         checked = load_settings(flags, {})
         node = Node(
             checked,
-            # A reload replaces the content of a node's own.
+            # A reload replaces the content of the node's copy.
             copy.copy(places),
             flags["redis_url"],
             timeouts=timeouts,
@@ -154,7 +154,7 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
             Lifecycle(node.drain, node.leave, checked.drain_linger_s),
             ops=None if checked.ops_port is None else server_config(node.ops_app, "127.0.0.1", 0),
         )
-        # Not `serve`: the signals of the test's process are the test's.
+        # Not `serve`, which would handle the signals of the test process.
         task = asyncio.create_task(server._serve(), name="node")
         await eventually(lambda: server.started or task.done())
         if task.done():
@@ -177,7 +177,7 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
 
 @pytest.fixture
 async def node(engine_node: Callable[..., Awaitable[RunningNode]]) -> RunningNode:
-    """One node with the contract's own times."""
+    """One node with the timeouts of the contract."""
     return await engine_node()
 
 

@@ -17,7 +17,7 @@ JSON = "mallard.v1.json"
 
 
 class DriverApp:
-    """One open socket. What comes while something else is awaited is kept in order."""
+    """One open socket. Frames that arrive while another is awaited are kept in order."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -32,7 +32,7 @@ class DriverApp:
             await self.socket.send(json.dumps(frame))
 
     async def receive(self, kind: str, within_s: float = 5.0) -> Frame:
-        """The next frame of this type; those before it stay."""
+        """Return the next frame of this type; earlier frames stay queued."""
         async with asyncio.timeout(within_s):
             for frame in self._kept:
                 if frame["type"] == kind:
@@ -73,7 +73,7 @@ class DriverApp:
         return welcome
 
     async def progress(self, job: Frame, step: str, **fields: Any) -> Frame:
-        """Report a step of a job as an offer or an accept told it."""
+        """Report a step of a job at its attempt."""
         return await self.ask(
             "progress", job=job["job"], attempt=job["attempt"], step=step, **fields
         )
@@ -87,8 +87,8 @@ class DriverApp:
             except ConnectionClosed as closed:
                 return closed.rcvd.code if closed.rcvd else 1006
 
-    async def heard(self, kind: str) -> list[Frame]:
-        """What has come so far of this type."""
+    async def received(self, kind: str) -> list[Frame]:
+        """Return the frames of this type received so far."""
         with contextlib.suppress(TimeoutError, ConnectionClosed):
             async with asyncio.timeout(0.05):
                 while True:

@@ -16,7 +16,7 @@ _keys = itertools.count(1)
 
 @dataclass
 class Caller:
-    """Somebody with a token. `headers` come on top of it."""
+    """A caller with a token and additional `headers`."""
 
     node: RunningNode
     sub: str = "shop"
@@ -44,17 +44,17 @@ class Caller:
 
 
 def order(**fields: Any) -> dict[str, Any]:
-    """The body of a job that is fine."""
+    """The body of a valid job."""
     return {"pickup": {"mall": MALL, "stores": [{"store": "lego"}]}, "dropoff": dict(HOME)} | fields
 
 
 def at(epoch_ms: float) -> str:
-    """A moment as the API takes it."""
+    """Format a time for the API."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat()
 
 
 def problem(response: httpx2.Response, status: int, code: str) -> dict[str, Any]:
-    """The body of a problem, checked to be one: of this status and code."""
+    """Check a response to be a problem of this status and code; return its body."""
     body: dict[str, Any] = response.json()
     assert (response.status_code, body["code"]) == (status, code), response.text
     assert response.headers["content-type"] == PROBLEM

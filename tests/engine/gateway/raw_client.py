@@ -1,4 +1,4 @@
-"""Bytes to and from a node, as a hostile client sends and reads them."""
+"""A raw TCP client, as a hostile client would use."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ class Answer:
 
 
 class RawClient:
-    """A TCP connection to a node; its kernel buffer is small if it is not going to read."""
+    """A TCP connection to a node. A small receive buffer suits a client that does not read."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -49,11 +49,11 @@ class RawClient:
         self.writer.write(data)
 
     def read_no_more(self) -> None:
-        """Leave what comes in the kernel's buffer, as a client does that is stuck."""
+        """Stop reading, as a stuck client does."""
         self.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     async def answer(self, *, head: bool = False, within_s: float = 10) -> Answer:
-        """Read one answer."""
+        """Read one response."""
         async with asyncio.timeout(within_s):
             text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             status, *lines = text.strip().split("\r\n")
@@ -66,7 +66,7 @@ class RawClient:
         return await self.answer()
 
     async def rest(self, within_s: float = 10) -> bytes:
-        """What comes until the connection ends, in whichever way."""
+        """Return everything received until the connection ends in any way."""
         received = b""
         async with asyncio.timeout(within_s):
             try:
@@ -77,7 +77,7 @@ class RawClient:
         return received
 
     async def pump(self, piece: bytes, limit: int, within_s: float = 20) -> int:
-        """Send a piece again and again until the connection ends, or stalls, or the limit."""
+        """Send a piece repeatedly until the connection ends, stalls or reaches the limit."""
         sent = 0
         try:
             async with asyncio.timeout(within_s):

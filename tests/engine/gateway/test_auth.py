@@ -129,7 +129,7 @@ def test_key_that_is_replaced_is_refused_at_once() -> None:
 )
 def test_missing_or_wrong_claims_are_refused(wrong: dict[str, Any]) -> None:
     claims = {name: it for name, it in (CLAIMS | wrong).items() if it is not None}
-    # Signed below the level that would check the claims for us.
+    # Signed with the low-level API, which does not check claims.
     token = jwt.PyJWS().encode(json.dumps(claims).encode(), SECRET, "HS256")
     with pytest.raises(BadToken):
         tokens(SECRET).verify(token)

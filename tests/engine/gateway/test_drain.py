@@ -1,4 +1,4 @@
-"""A node that goes down lets everybody go, in time and with nothing lost."""
+"""A node that shuts down disconnects all drivers in time and loses nothing."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ async def test_drain_warns_and_closes_without_losing_jobs(engine_node: NodeFacto
 
 
 async def _drain(leaving: RunningNode, drivers: list[DriverApp]) -> str:
-    """One of the drivers takes a job before the node goes; return the job."""
+    """Let one of the drivers accept a job before the drain; return the job."""
     for driver in drivers:
         await driver.hello(position=NEAR)
     holder = drivers[0]
@@ -105,7 +105,7 @@ async def test_refused_sockets_during_a_drain_share_a_log_line(node: RunningNode
         for number in range(20):
             async with open_app(node.ws, node.token(f"d{number}")) as late:
                 assert await late.closed() == 4001
-        # One line at once, and one for each second that it took, however slow the machine.
+        # One line at once and one per second, however slow the machine.
         await eventually(lambda: sum(line["reasons"]["draining"] for line in refused(logs)) == 20)
     assert len(refused(logs)) < 10
     assert await node.figure('mallard_ws_closed_total{code="4001"}') == 20
@@ -197,13 +197,13 @@ async def test_responses_of_a_leaving_node_close_connections(
     engine_node: NodeFactory,
 ) -> None:
     node = await engine_node(drain_linger_s=1)
-    async with await RawClient.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as client:
         get = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-        assert "connection" not in (await wire.ask(get)).headers
+        assert "connection" not in (await client.ask(get)).headers
         node.server.begin_exit()
         await asyncio.sleep(0)
-        assert (await wire.ask(get)).headers["connection"] == "close"
-        assert await wire.rest() == b""
+        assert (await client.ask(get)).headers["connection"] == "close"
+        assert await client.rest() == b""
 
 
 @pytest.mark.finding("D15", "A15")

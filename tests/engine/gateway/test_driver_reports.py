@@ -1,4 +1,4 @@
-"""What drivers report is kept, readable, logged on one line and counted."""
+"""Drivers' reports are stored, readable, logged on one line and counted."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ async def test_problem_is_read_logged_and_counted(node: RunningNode) -> None:
     (line,) = [line for line in logs if line["event"] == "problem reported"]
     assert (line["log_level"], line["kind"], line["driver"]) == ("warning", "unsafe", "d1")
     assert line["job"] == job["job"]
-    assert "dog" not in str(logs)  # what a driver writes may name a customer
+    assert "dog" not in str(logs)  # a driver's text may name a customer
     assert await node.figure('mallard_problems_total{kind="unsafe"}') == 1
     (kept,) = (await node.job(job["job"]))["problems"]
     assert (kept["id"], kept["kind"], kept["text"]) == ("p1", "unsafe", text)

@@ -1,4 +1,4 @@
-"""What a socket was goes with it, without the garbage collector's help; and what that one does."""
+"""A closed socket is freed by its reference count; and the tuning of the garbage collector."""
 
 import asyncio
 import gc
@@ -83,7 +83,7 @@ async def test_survivors_are_frozen_until_no_socket_is_open(
     assert done[:4] == ["freeze", "unfreeze", "freeze", "freeze"]
 
 
-class Circle:
+class Cycle:
     def __init__(self) -> None:
         self.itself = self
         self.ballast = b"x" * (1 << 20)
@@ -98,11 +98,11 @@ async def test_frozen_cycles_are_freed_when_memory_grows(monkeypatch: pytest.Mon
     task = asyncio.create_task(tune_gc(lambda: 1))
     try:
         await asyncio.sleep(0)
-        circles = [Circle() for _ in range(20)]
-        seen = weakref.ref(circles[0])
+        cycles = [Cycle() for _ in range(20)]
+        seen = weakref.ref(cycles[0])
         gc.collect()
-        gc.freeze()  # as a second of their life would
-        del circles
+        gc.freeze()  # as the tuning does after a second
+        del cycles
         await eventually(lambda: seen() is None)
     finally:
         task.cancel()

@@ -1,4 +1,4 @@
-"""What may stand in a log and what may not."""
+"""Logs hold no private data."""
 
 import io
 import json

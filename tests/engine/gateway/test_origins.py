@@ -1,4 +1,4 @@
-"""Which pages may open a driver socket, and how a refused handshake looks."""
+"""Which origins may open a driver socket, and the response to a refused handshake."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_requested_address_is_the_same_origin(origin: str, host: str) -> None:
         ("http://[::1]", "[::2]"),
         ("http://a.example", ""),
         ("http://a.example\n", "a.example"),
-        ("http://\u212a.example", "k.example"),  # a Kelvin sign in lower case is a k
+        ("http://\u212a.example", "k.example"),  # `lower` maps the Kelvin sign to k
     ],
 )
 def test_look_alike_is_another_origin(origin: str, host: str) -> None:
@@ -68,9 +68,9 @@ def test_plain_page_is_not_the_origin_of_an_encrypted_address() -> None:
 
 
 async def shake(node: RunningNode, *lines: str) -> Answer:
-    """The answer to a handshake for `x` with these headers."""
-    async with await RawClient.open(node.server.port) as wire:
-        return await wire.ask(HANDSHAKE + "".join(f"{it}\r\n" for it in lines).encode() + b"\r\n")
+    """Return the response to a handshake for `x` with these headers."""
+    async with await RawClient.open(node.server.port) as client:
+        return await client.ask(HANDSHAKE + "".join(f"{it}\r\n" for it in lines).encode() + b"\r\n")
 
 
 def refused(answer: Answer) -> None:
@@ -124,8 +124,8 @@ async def test_proxy_reports_the_encrypted_address(engine_node: NodeFactory) -> 
 
 @pytest.mark.finding("C1")
 async def test_query_string_is_refused_as_a_problem(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        answer = await wire.ask(HANDSHAKE.replace(b"/driver", b"/driver?token=x") + b"\r\n")
+    async with await RawClient.open(node.server.port) as client:
+        answer = await client.ask(HANDSHAKE.replace(b"/driver", b"/driver?token=x") + b"\r\n")
     assert answer.status == 400
     assert json.loads(answer.body)["code"] == "bad_request"
 

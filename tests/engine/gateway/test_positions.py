@@ -1,4 +1,4 @@
-"""Positions as real phones send them: over the socket, in hello and over HTTP."""
+"""Positions as real apps send them: over the socket, in hello and over HTTP."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
 from tests.support import eventually
 
 LAT, LON = NEAR["lat"], NEAR["lon"]
-# What follows the place: accuracy, heading, speed.
+# The fields after the position: accuracy, heading, speed.
 ODDITIES: dict[str, list[Any]] = {
     "all unknown": [65, -1, -1],
     "accuracy negative": [-1.0, None, None],
@@ -30,7 +30,7 @@ ODDITIES: dict[str, list[Any]] = {
     "no speed": [5.0, 90.0],
     "one too many": [5.0, 90.0, 3.0, "gps"],
 }
-# JSON has no words for these.
+# JSON cannot express these.
 NOT_FINITE: dict[str, list[Any]] = {
     "nan": [math.nan, math.nan, math.nan],
     "infinite": [math.inf, math.inf, -math.inf],
@@ -104,9 +104,9 @@ async def test_malformed_fixes_over_the_socket_are_reported(node: RunningNode, s
                 fix[0] = now_ms(node)
             await app.send("location", fixes=[fix])
             assert not await may_work(app), fix  # and hands the fix on
-        told = await app.receive("state")
-        assert told["why"] == "fixes_rejected"
-        assert await app.heard("state") == []
+        received = await app.receive("state")
+        assert received["why"] == "fixes_rejected"
+        assert await app.received("state") == []
     malformed = 'mallard_location_fixes_total{result="malformed"}'
     assert await node.figure(malformed) == len(MALFORMED)
 
@@ -161,7 +161,7 @@ async def test_day_old_position_does_not_make_a_driver_available(node: RunningNo
 @pytest.mark.parametrize("way", ["one frame", "several frames", "http"])
 async def test_newest_of_unordered_fixes_is_the_position(node: RunningNode, way: str) -> None:
     now = now_ms(node)
-    # More than are handed on of one driver, newest first: the older ones must go.
+    # More than are stored per driver, newest first: the older ones are dropped.
     agos = (0, 5_000, 3_000, 1_000, 4_000, 2_000)
     fixes = [[now - ago, LAT + (ago - 3_000) * 1e-7, LON, 5.0] for ago in agos]
     async with open_app(node.ws, node.token("d1")) as app:

@@ -1,4 +1,4 @@
-"""What the gateway uses of other packages' inside: a rename must fail here, not in production.
+"""The private parts of other packages that the gateway uses: a rename must fail here.
 
 Each of these packages has an upper bound in `pyproject.toml`. To raise one, run these tests and
 read what has changed around each hook.
@@ -104,7 +104,7 @@ def test_every_override_has_a_base_method() -> None:
         DriverSocketProtocol: WebSocketsSansIOProtocol,
         Server: uvicorn.Server,
     }
-    # What is ours alone, and called by us; whatever else is public must be a hook of theirs.
+    # Own methods; every other public method must override a hook of the base class.
     known = {
         *("read_messages", "end", "hang_up", "is_writable", "mark_authenticated", "refuse"),
         *("send_frames", "take_over", "begin_exit", "ops_port", "port"),

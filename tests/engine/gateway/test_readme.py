@@ -1,4 +1,4 @@
-"""The README's two programs do what it says, against a real node."""
+"""The README's two programs work against a real node."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""SIGHUP on a node that serves: what it takes over, and what it refuses whole."""
+"""SIGHUP on a running node: what it applies, and what it refuses."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ FAR = {"lat": 33.355, "lon": -111.90}
 
 
 def settings(node: RunningNode, **figures: Any) -> Settings:
-    """The node's settings with these figures."""
+    """The node's settings with these changes."""
     own = {name: str(value) for name, value in figures.items()}
     base = {"secret": "s" * 32, "opening_hours": "off", "drain_linger_s": 0}
     return load_settings(base | own, {})
@@ -61,7 +61,7 @@ async def test_waiting_job_is_matched_under_the_new_policy(engine_node: NodeFact
         await app.go_online(position=FAR)
         job = await node.submit()
         await looked_for_drivers(node, job["id"])
-        assert await app.heard("offer") == []
+        assert await app.received("offer") == []
         await reload(node, max_radius_m=25_000, offer_timeout_ms=7_000)
         offer = await app.receive("offer")
         assert offer["jobs"][0]["job"] == job["id"]
@@ -180,7 +180,7 @@ async def test_travel_source_is_swapped(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("ann")) as app:
         await app.go_online(position=FAR)
         await node.submit()
-        await app.receive("offer")  # nothing listens there: the straight line answers
+        await app.receive("offer")  # nothing listens there: the straight line is used
         await reload(node)
         assert PHOENIX not in node.node.travel.ahead
     assert before is not node.node.travel

@@ -1,4 +1,4 @@
-"""A node whose store goes away: it says so, keeps its sockets for a while, and goes on."""
+"""A node during a store outage: it reports it, keeps its sockets for a while, and recovers."""
 
 import asyncio
 import os
@@ -64,13 +64,13 @@ async def test_requests_get_503_until_the_store_is_back(
 
         own_server.revive()
         await eventually(lambda: ready(node), timeout_s=10)
-        # Its socket has stayed open, and it is told how things are.
+        # Its socket stayed open and gets a welcome.
         assert (await driver.receive("welcome", within_s=10))["say_hello"]
         assert (await driver.ask("status", state="paused"))["state"] == "paused"
 
 
 async def test_long_outage_closes_all_sockets(
-    # In this order the store is gone when the node stops, which must not hold it up.
+    # The store is stopped before the node, which must not delay the node's shutdown.
     engine_node: NodeFactory,
     own_server: EmbeddedServer,
 ) -> None:
@@ -85,7 +85,7 @@ async def test_embedded_server_is_restarted_with_its_data(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
-    node.node._keeper = own_server
+    node.node._storage_server = own_server
     job = await node.submit()
     kill(own_server)
     await eventually(lambda: own_server.running, timeout_s=10)
@@ -99,7 +99,7 @@ async def test_embedded_server_is_restarted_with_its_data(
 async def test_orders_are_refused_at_once_during_an_outage(
     own_server: EmbeddedServer, engine_node: NodeFactory, how: signal.Signals
 ) -> None:
-    """80 orders of one mall: none waits behind another, and each may come again in a moment."""
+    """80 orders of one mall: none waits for another, and each may be retried soon."""
     node = await engine_node(redis_url=own_server.url)
     await node.submit()
     os.kill(own_server.pid, how)
@@ -112,7 +112,9 @@ async def test_orders_are_refused_at_once_during_an_outage(
             (503, "store_unavailable")
         }
         assert all(int(each.headers["retry-after"]) >= 1 for each in answers)
-        assert took_s < 4  # one after the other, each with its own wait, they took 20 times that
+        assert (
+            took_s < 4
+        )  # one after another, each with its own timeout, they would take 20 times as long
     finally:
         os.kill(own_server.pid, signal.SIGCONT)
         own_server.revive()
@@ -155,7 +157,7 @@ async def test_deleted_data_folder_makes_the_node_unready(
     own_server: EmbeddedServer, engine_node: NodeFactory, tmp_path: Path, how: str
 ) -> None:
     node = await engine_node(redis_url=own_server.url)
-    node.node._keeper = own_server
+    node.node._storage_server = own_server
     assert (await post(node, "before")).status_code == 201
     folder = tmp_path / "own"
     with structlog.testing.capture_logs() as logs:

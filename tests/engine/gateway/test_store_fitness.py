@@ -1,4 +1,4 @@
-"""What is said of a store's version, role, eviction and persistence, and who says it."""
+"""Findings about a store's version, role, eviction and persistence."""
 
 import asyncio
 from collections.abc import Iterator, Mapping

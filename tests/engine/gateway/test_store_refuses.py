@@ -1,4 +1,4 @@
-"""A node whose store can be reached and yet refuses: full, unable to save, no longer the master."""
+"""A reachable store that refuses writes: full, unable to save, no longer the master."""
 
 import asyncio
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ async def post(node: RunningNode, key: str) -> tuple[int, Any]:
 
 
 async def unready(node: RunningNode) -> str:
-    """Why the node is not ready; empty while it is."""
+    """Why the node is not ready; empty if it is."""
     answer = await node.http.get("/readyz")
     return "" if answer.status_code == 200 else str(answer.json()["detail"])
 
@@ -116,7 +116,7 @@ def spin(url: str) -> None:
 async def test_full_store_refuses_only_new_work(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
-    """The node was restarted while the store was full: whoever holds a job comes back."""
+    """Restart while the store is full: drivers with a job can reconnect."""
     before = await engine_node(redis_url=own_server.url)
     async with open_app(before.ws, before.token("holder")) as driver:
         await driver.go_online(position=NEAR)
@@ -163,7 +163,7 @@ async def test_driver_with_an_offer_may_answer_a_full_store(
         await driver.ask("status", state="available")
         offered = {offer["jobs"][0]["job"]}
         assert offered < {first["id"], second["id"]}
-        # Rounds are kept for `explain` only, and the next offer does not depend on them.
+        # Rounds are stored for `explain` only; the next offer does not depend on them.
         for job in (first, second):
             answer = await node.http.get(
                 f"/v1/jobs/{job['id']}/explain", headers=node.bearer("shop", Role.ORDERS)

@@ -1,4 +1,4 @@
-"""The store was away, or went back in time: sockets stay open, and are told the truth again."""
+"""After an outage or lost writes sockets stay open and are resynchronised."""
 
 import asyncio
 import os
@@ -54,7 +54,7 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[Proxy]:
 
 
 def hasten(node: RunningNode) -> RunningNode:
-    """A call without a reply is given up soon."""
+    """Shorten the timeout of store calls."""
     for link in (node.node.store.runner.link, node.node.store.tail):
         link._deadline_s = 0.6
     return node
@@ -67,7 +67,7 @@ def kill(server: EmbeddedServer) -> None:
 
 
 async def is_offered(node: RunningNode, driver: DriverApp) -> Frame:
-    """A new job reaches the driver at once; it declines nothing of it."""
+    """Whether a new job reaches the driver at once."""
     job = await node.submit()
     offer = await driver.receive("offer", within_s=5)
     assert offer["jobs"][0]["job"] == job["id"]
@@ -105,8 +105,8 @@ async def test_sockets_stay_open_while_the_store_is_restarted(
                 assert "say_hello" not in last
         assert again["session"] != first["session"]
         offers = [await other.submit(), await one.submit()]
-        told = [await d.receive("offer", within_s=10) for d in (d1, d2)]
-        assert {t["jobs"][0]["job"] for t in told} == {job["id"] for job in offers}
+        offers_received = [await d.receive("offer", within_s=10) for d in (d1, d2)]
+        assert {t["jobs"][0]["job"] for t in offers_received} == {job["id"] for job in offers}
 
 
 @pytest.mark.finding("B3")
@@ -120,15 +120,15 @@ async def test_requested_hello_replaces_the_device(
 
     async with open_app(node.ws, node.token("d1")) as app:
         await app.hello(position=NEAR, device={"kind": "fcm", "token": "old"})
-        for told, kept in (("new", "new"), (None, "new"), ("newer", "newer")):
+        for sent_token, kept in (("new", "new"), (None, "new"), ("newer", "newer")):
             kill(server)
             server.revive()
             assert (await app.receive("welcome", within_s=10))["say_hello"]
-            device = {"device": {"kind": "apns", "token": told}} if told else {}
+            device = {"device": {"kind": "apns", "token": sent_token}} if sent_token else {}
             await app.send("hello", **device)
             await app.receive("welcome", within_s=10)
             assert await stored() == Device("apns", kept)
-        # A hello that nobody asked for changes nothing.
+        # An unrequested hello changes nothing.
         await app.send("hello", device={"kind": "fcm", "token": "other"})
         assert (await app.receive("error"))["code"] == "wrong_state"
         assert await stored() == Device("apns", "newer")
@@ -155,7 +155,7 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
         await eventually(lambda: is_back(node), 10)
         await node.submit()
         offer = await d1.receive("offer", within_s=10)
-        assert await d1.heard("welcome") == []
+        assert await d1.received("welcome") == []
         (job,) = (await d1.ask("accept", offer=offer["offer"]))["jobs"]
         welcomes = [await each.receive("welcome", within_s=20) for each in (d1, d2, d3)]
         assert all(welcome["say_hello"] for welcome in welcomes)
@@ -166,7 +166,7 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
 async def test_idle_app_reports_its_parcel_after_lost_writes(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
-    """Neither the store nor the node has any sign of it; the same after a second loss."""
+    """Neither the store nor the node knows of the parcel; the same after a second loss."""
     node = hasten(await engine_node(redis_url=server.url))
     job = await node.submit()
     async with open_app(node.ws, node.token("d1")) as d1:
@@ -188,14 +188,14 @@ async def test_short_outage_sends_nothing_to_apps(proxy: Proxy, engine_node: Nod
         proxy.cut()
         await eventually(lambda: is_back(node))
         await is_offered(node, driver)
-        assert await driver.heard("welcome") == []
+        assert await driver.received("welcome") == []
 
 
 @pytest.mark.finding("B1")
 async def test_delivery_reported_during_an_outage_frees_the_driver(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
-    """The store carries out what it was sent while it was silent, and its replies go unheard."""
+    """The store executes requests while it is silent, and its replies are lost."""
     one = hasten(await engine_node(redis_url=server.url))
     hasten(await engine_node(redis_url=server.url))
     async with open_app(one.ws, one.token("d1")) as driver:
@@ -221,7 +221,7 @@ async def test_delivery_reported_during_an_outage_frees_the_driver(
 async def test_partitioned_node_restores_its_drivers(
     server: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
 ) -> None:
-    """As a frozen node does: meanwhile another node has taken its drivers out."""
+    """As after a freeze: another node has removed this node's drivers from matching."""
     cut_off = await engine_node(redis_url=proxy.url)
     other = await engine_node(redis_url=server.url)
     async with (
@@ -230,7 +230,7 @@ async def test_partitioned_node_restores_its_drivers(
     ):
         await stays.go_online(position=NEAR)
         await moves.go_online(position=NEAR)
-        await asyncio.sleep(OUTAGE_S)  # a node that is new itself takes no other for dead
+        await asyncio.sleep(OUTAGE_S)  # a node that has just started considers no other as dead
         proxy.stall()
         await eventually(lambda: _is_out(other, "d1"), 10)
         async with open_app(other.ws, other.token("d2")) as moved:
@@ -240,8 +240,8 @@ async def test_partitioned_node_restores_its_drivers(
             assert (welcome["state"], welcome.get("say_hello")) == ("available", None)
             assert await moves.closed(within_s=10) == 4507
             jobs = {(await other.submit())["id"] for _ in range(2)}
-            told = [await each.receive("offer", within_s=10) for each in (stays, moved)]
-            assert {offer["jobs"][0]["job"] for offer in told} == jobs
+            offers_received = [await each.receive("offer", within_s=10) for each in (stays, moved)]
+            assert {offer["jobs"][0]["job"] for offer in offers_received} == jobs
 
 
 async def _is_out(node: RunningNode, driver: str) -> bool:
@@ -275,7 +275,7 @@ async def test_failover_to_a_replica_without_the_last_pushes(
     async with open_app(node.ws, node.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         await _replicated(server, replica)
-        _promote(replica)  # from here on it misses what the nodes are told
+        _promote(replica)  # from here on the replica misses all writes
         offer = await is_offered(node, driver)
         await node.order(f"/v1/jobs/{offer['jobs'][0]['job']}/cancel", reason="other")
         closed = await driver.receive("offer_closed")
@@ -293,7 +293,7 @@ async def test_failover_to_a_replica_without_the_last_pushes(
 async def test_parcel_on_board_survives_a_lost_accept(
     server: EmbeddedServer, replica: EmbeddedServer, proxy: Proxy, engine_node: NodeFactory
 ) -> None:
-    """The failover forgets the accept and the pick-up; a second driver is near."""
+    """The failover loses the accept and the pickup; a second driver is near."""
     node = await engine_node(redis_url=proxy.url)
     async with open_app(node.ws, node.token("d1")) as d1:
         await d1.go_online(position=NEAR)
@@ -311,7 +311,7 @@ async def test_parcel_on_board_survives_a_lost_accept(
         assert (mine["job"], mine["state"]) == (job["job"], "picked_up")
         async with open_app(node.ws, node.token("d2")) as d2:
             await d2.go_online(position=NEAR)
-            assert await d2.heard("offer") == await d1.heard("offer") == []
+            assert await d2.received("offer") == await d1.received("offer") == []
         delivered = await d1.progress(mine, "delivered")
         assert delivered["job_state"] == "delivered"
         raised = 'mallard_alerts_total{kind="custody_after_lost_writes"}'

@@ -34,10 +34,10 @@ async def test_jobs_are_posted_and_refused_ones_reported(
     file.write_text("\n".join(json.dumps(it) for it in (order(), order(priority=-1), order())))
     flags = ["--url", node.url, "--service", "shop", "--data", str(tmp_path)]
     assert await asyncio.to_thread(main, ["submit", str(file), *flags]) == 1
-    told = capsys.readouterr()
-    printed = [line.split() for line in told.out.splitlines()]
+    output = capsys.readouterr()
+    printed = [line.split() for line in output.out.splitlines()]
     assert [state for _, state in printed] == ["queued", "queued"]
-    assert "job 2: 422 invalid_fields\n  /priority: " in told.err
+    assert "job 2: 422 invalid_fields\n  /priority: " in output.err
     listed = (await Caller(node, "shop").get("/v1/jobs")).json()["items"]
     assert {job["id"] for job in listed} == {job for job, _ in printed}
 
@@ -63,10 +63,10 @@ async def test_submit_stops_on_a_closed_output(node: RunningNode, tmp_path: Path
             stdout=writer,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, told = await process.communicate()
+        _, output = await process.communicate()
     finally:
         os.close(writer)
     assert process.returncode == 1
-    (line,) = told.decode().splitlines()
+    (line,) = output.decode().splitlines()
     assert "stopped after job 1 of 5, which is posted" in line
     assert len((await Caller(node, "shop").get("/v1/jobs")).json()["items"]) == 1

@@ -1,4 +1,4 @@
-"""An engine with a source of travel times of its own: what `explain` and a quote say is by road."""
+"""An engine with its own travel-time source: ETAs of `explain` and quotes follow the roads."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,7 +76,7 @@ async def test_eta_follows_the_roads(
         assert candidate["eta_s"] == offer["eta_s"]
         reply = await ann.ask("accept", offer=offer["offer"])
         eta = reply["jobs"][0]["eta"]
-        # From the store the driver walks back to the gate first.
+        # The driver first walks from the store back to the gate.
         haul_ms = (walk_s + to_door + DOOR_S) * 1000
         assert eta["dropoff_ms"] - eta["pickup_ms"] == pytest.approx(haul_ms, abs=1_000)
     assert await node.figure(FALLBACKS.format("roads")) == 0

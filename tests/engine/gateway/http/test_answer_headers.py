@@ -1,4 +1,4 @@
-"""Headers that every answer has, and the port for metrics and health."""
+"""Headers of every response, and the port for metrics and health."""
 
 import httpx2
 import pytest
@@ -44,8 +44,8 @@ async def test_documents_may_be_cached(node: RunningNode) -> None:
 @pytest.mark.finding("A14")
 async def test_early_refusals_have_the_headers_too(node: RunningNode) -> None:
     for request in (b"GET / HTTP/1.1\r\n\r\n", b"GET /" + b"x" * 20_000):
-        async with await RawClient.open(node.server.port) as wire:
-            answer = await wire.ask(request)
+        async with await RawClient.open(node.server.port) as client:
+            answer = await client.ask(request)
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
 

@@ -102,8 +102,8 @@ async def test_limit_of_zero_disables_it(engine_node: EngineNode) -> None:
 async def test_full_quota_is_429_quota_exceeded(engine_node: EngineNode) -> None:
     shop = Caller(await engine_node(service_open_jobs=2))
     jobs = [(await shop.submit()).json()["id"] for _ in range(2)]
-    told = problem(await shop.submit(), 429, "quota_exceeded")
-    assert "open_jobs" in told["detail"]
+    found = problem(await shop.submit(), 429, "quota_exceeded")
+    assert "open_jobs" in found["detail"]
     assert (await Caller(shop.node, "other").submit()).status_code == 201
     await shop.post(f"/v1/jobs/{jobs[0]}/cancel", {"reason": "sold out"})
     assert (await shop.submit()).status_code == 201

@@ -1,4 +1,4 @@
-"""Whose address a limit counts, with and without proxies."""
+"""The client address that limits count by, with and without proxies."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Clients without a good token share a part of each turn of the event loop."""
+"""Unauthenticated clients share a part of each event-loop iteration."""
 
 import asyncio
 import itertools
@@ -72,7 +72,7 @@ async def test_failing_work_does_not_stop_the_rest() -> None:
 async def test_first_frames_of_many_sockets_share_the_budget(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen strangers send frames in one instant; a driver's frame comes between them."""
+    """Sixteen unauthenticated clients send frames at once; a driver's frame is handled between."""
     done: list[str] = []
     original = socket_protocol.DriverSocketProtocol._take
 
@@ -81,23 +81,25 @@ async def test_first_frames_of_many_sockets_share_the_budget(
         original(self, message)
 
     monkeypatch.setattr(socket_protocol.DriverSocketProtocol, "_take", noted)
-    wires = [await RawClient.open(node.server.port) for _ in range(16)]
+    sockets = [await RawClient.open(node.server.port) for _ in range(16)]
     async with open_app(node.ws, node.token("d1")) as app:
         await app.hello()
-        for wire in wires:
-            wire.send(HANDSHAKE + b"\r\n")
-            await wire.reader.readuntil(b"\r\n\r\n")
-        monkeypatch.setattr(node.node.connections.share, "_share_s", 1e-6)  # one a turn at most
+        for raw in sockets:
+            raw.send(HANDSHAKE + b"\r\n")
+            await raw.reader.readuntil(b"\r\n\r\n")
+        monkeypatch.setattr(
+            node.node.connections.share, "_share_s", 1e-6
+        )  # at most one per iteration
         done.clear()
         hostile = Frame(Opcode.BINARY, msgpack.packb({"type": "pong", "x": "y" * 200}))
-        for wire in wires:
-            wire.writer.transport.write(hostile.serialize(mask=True))
+        for raw in sockets:
+            raw.writer.transport.write(hostile.serialize(mask=True))
         frame = Frame(Opcode.BINARY, msgpack.packb({"type": "pong"})).serialize(mask=True)
         app.socket.transport.write(frame)
         await eventually(lambda: len(done) == 17)
         assert done.index("driver") <= 3
-    for wire in wires:
-        wire.writer.transport.abort()
+    for raw in sockets:
+        raw.writer.transport.abort()
 
 
 @pytest.mark.finding("A1", "A2")
@@ -114,12 +116,12 @@ async def test_tiny_chunks_are_read_in_many_slices(
         return answer
 
     monkeypatch.setattr(Framing, "body", noted)
-    async with await RawClient.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as raw:
         body = b"1\r\nz\r\n" * 1_000 + b"0\r\n\r\n"
         head = b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        answer = await wire.ask(head + body)
+        answer = await raw.ask(head + body)
         assert answer.status == 405
         await eventually(lambda: sum(taken) == len(body))
         assert max(taken) <= 64 * 6
-        again = await wire.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        again = await raw.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert again.status == 200

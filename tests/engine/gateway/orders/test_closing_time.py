@@ -1,4 +1,4 @@
-"""Orders close to closing time, over HTTP and a socket. The mall opens again an hour later."""
+"""Orders shortly before closing time. The mall opens again an hour later."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ FAR = {"lat": 33.45, "lon": -111.95}
 
 @pytest.fixture
 def minutes() -> int:
-    """In how many minutes, at the most, the mall closes."""
+    """Upper bound of the minutes until the mall closes."""
     return 10
 
 
@@ -61,8 +61,8 @@ async def test_driver_too_far_to_collect_in_time_gets_no_offer(node: RunningNode
         )
         assert quote.json()["would_match"] is False
         assert (await node.job(job["id"]))["state"] == "queued"
-        assert not await far.heard("offer")
-        # An operator may still send whom it likes.
+        assert not await far.received("offer")
+        # An operator may still assign any driver.
         await node.order(f"/v1/jobs/{job['id']}/assign", driver="far")
         assert (await node.job(job["id"]))["state"] == "assigned"
 

@@ -1,4 +1,4 @@
-"""A driver finds a store not ready: its other jobs wait, and say so, until the shop says ready."""
+"""A store reported as not ready holds its other jobs until the shop reports ready."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -51,8 +51,8 @@ async def test_held_store_is_shown_until_ready_is_reported(node: RunningNode, ki
         assert quote["held"] == seen
         other = order(pickup={"mall": second["pickup"]["mall"], "stores": [{"store": "apple"}]})
         assert (await shop.post("/v1/quotes", other)).json()["held"] is None
-        assert not await bob.heard("offer")
-        # Its own driver's job is not held: it has its driver.
+        assert not await bob.received("offer")
+        # The reporting driver's own job is not held.
         assert (await node.job(first["id"]))["held"] is None
 
         later = datetime.now(UTC) + timedelta(minutes=30)

@@ -20,7 +20,7 @@ from mallard_protocol.resources import JobRequest
 PLACES = Places.load()
 ALWAYS_OPEN = Places.load(opening_hours=False)
 HOUR_MS = 3_600_000
-# A Monday in Phoenix, where the malls are open from 10 to 21 o'clock.
+# A Monday in Phoenix, where the malls are open from 10:00 to 21:00.
 NOON = epoch_ms(datetime.fromisoformat("2026-11-23T12:00:00.250-07:00"))
 MALL = "chandler-fashion-center"
 
@@ -145,7 +145,7 @@ def local_ms(text: str) -> int:
     [
         ("2026-11-23T08:00", None, "2026-11-23T10:00"),
         ("2026-11-23T12:00", "2026-11-23T21:00", "2026-11-24T10:00"),
-        # A minute before closing nobody gets to the store and back any more.
+        # One minute before closing is too short for the walk to the store.
         ("2026-11-23T20:59", None, "2026-11-24T10:00"),
         # Thanksgiving is closed, and the day after it opens early.
         ("2026-11-25T20:59", None, "2026-11-27T06:00"),
@@ -162,7 +162,7 @@ def test_order_ready_while_closed_waits_for_the_opening(
     asked = order(now_ms, pickup__stores=[store], dropoff__deadline=deadline)
     assert asked.need.ready_ms == opens_ms
     assert asked.need.expires_ms == asked.need.deadline_ms
-    # Told as it was sent; held back till then.
+    # Shown as it was sent; scheduled for the opening.
     assert asked.order.pickup.stores[0].ready_at != datetime.fromtimestamp(opens_ms / 1000, UTC)
     for end in ("dropoff__deadline", "pickup__window_end"):
         ended: dict[str, Any] = {"dropoff__deadline": deadline, "pickup__stores": [store]}
@@ -182,7 +182,7 @@ def test_store_ready_after_closing_waits_for_the_opening() -> None:
     assert after.need.ready_ms == local_ms("2026-11-24T10:00")
     assert after.need.expires_ms == local_ms("2026-11-24T20:00") == before.need.expires_ms
     assert after.order.pickup.stores[0].ready_at == nine
-    # Ready sooner again: what expires when stays.
+    # Ready earlier again: the expiry does not change.
     again = with_ready_at(after, "lego", datetime.fromtimestamp(NOON / 1000, UTC), NOON)
     assert again.need.ready_ms == NOON
     assert again.need.expires_ms == after.need.expires_ms
@@ -201,7 +201,7 @@ def test_given_window_or_deadline_does_not_move(changes: dict[str, Any]) -> None
     with pytest.raises(InvalidOrder) as raised:
         with_ready_at(before, "lego", nine, NOON)
     assert [error.pointer for error in raised.value.errors] == ["/ready_at"]
-    # In a driver's hands it does not expire: it is ready when it is.
+    # A held job does not expire, so any ready time is accepted.
     held = with_ready_at(before, "lego", nine, NOON, is_held=True)
     assert held.need.ready_ms == local_ms("2026-11-24T10:00")
 

@@ -1,4 +1,4 @@
-"""Closed malls, over HTTP: these nodes keep the malls' opening hours."""
+"""Closed malls over HTTP, on nodes that apply opening hours."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,7 +71,7 @@ async def test_order_for_the_opening_hours_is_scheduled(node: RunningNode, place
     assert answer.status_code == 201
     job = answer.json()
     assert job["state"] == "scheduled"
-    # What no driver collects before closing waits for the next day.
+    # Parcels that no driver collects before closing wait for the next day.
     assert job["pickup"]["window_end"] == job["dropoff"]["deadline"]
     assert datetime.fromisoformat(job["expires_at"]) == datetime.fromisoformat(
         body["dropoff"]["deadline"]

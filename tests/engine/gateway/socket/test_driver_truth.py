@@ -1,4 +1,4 @@
-"""What an app needs to show the truth: its own state, why it is offered nothing, its whole jobs."""
+"""An app learns its own state, why it gets no offers, and its complete jobs."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ CODECS = pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
 
 
 async def on_run(node: RunningNode, driver: DriverApp) -> dict[str, Any]:
-    """The driver takes a new job; the full job."""
+    """Let the driver accept a new job; return the complete job."""
     await node.submit()
     offer = await driver.receive("offer")
     accepted = await driver.ask("accept", offer=offer["offer"])

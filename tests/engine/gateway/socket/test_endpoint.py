@@ -1,4 +1,4 @@
-"""The handshake, the first frame, and frames that are wrong."""
+"""The handshake, the first frame, and invalid frames."""
 
 import asyncio
 from typing import Any
@@ -74,7 +74,7 @@ def forged(node: RunningNode, **claims: Any) -> str:
 
 async def close_code(node: RunningNode, token: str, *, in_hello: bool) -> int:
     async with open_app(node.ws, None if in_hello else token) as driver:
-        if in_hello:  # else it is told at once: nobody has to say hello first
+        if in_hello:  # otherwise closed at once, before any hello
             await driver.send("hello", token=token)
         return await driver.closed()
 
@@ -178,7 +178,7 @@ async def test_invalid_frames_get_an_error_and_the_socket_stays(
         assert (await driver.ask("accept", offer="none"))["code"] == "not_yours"
         await driver.send("hello")
         assert (await driver.receive("error"))["code"] == "wrong_state"
-        # Unknown fields are none of ours.
+        # Unknown fields are ignored.
         assert (await driver.ask("status", state="paused", mood="good"))["state"] == "paused"
 
 
@@ -209,7 +209,7 @@ async def test_silent_app_is_pinged_and_then_closed(engine_node: NodeFactory) ->
             await driver.receive("ping", within_s=1)
             await driver.send("pong")
         assert await driver.closed() == 4003
-        assert len(await driver.heard("ping")) >= 1
+        assert len(await driver.received("ping")) >= 1
 
 
 async def test_too_many_frames_close_with_4004(node: RunningNode) -> None:

@@ -1,4 +1,4 @@
-"""What the bytes of one socket may cost the others, and how broken frames end."""
+"""What the input of one socket may cost others, and how broken frames end."""
 
 import asyncio
 from typing import Any
@@ -37,7 +37,7 @@ async def test_burst_is_handled_in_many_iterations(
         reader = asyncio.create_task(app.socket.recv())
         await reader
         for number in range(1, 60):
-            # In their order, and what others wait for comes between.
+            # In order, with the frames of others handled between.
             answer = asyncio.create_task(app.socket.recv())
             while not answer.done():
                 turns += 1
@@ -100,7 +100,7 @@ async def test_bytes_over_the_rate_close_the_socket(node: RunningNode, kind: str
         for _ in range(20):
             await app.socket.send(padded(kind, 16_000))
         assert await app.closed() == 4004
-        assert "rate_limited" in {error["code"] for error in await app.heard("error")}
+        assert "rate_limited" in {error["code"] for error in await app.received("error")}
 
 
 @pytest.mark.finding("A7b")

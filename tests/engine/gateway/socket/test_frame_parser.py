@@ -1,4 +1,4 @@
-"""The cutting of a socket's bytes, held against the library that knows all of the protocol."""
+"""The frame parser compared with the WebSocket library."""
 
 import pytest
 from hypothesis import given, settings
@@ -32,13 +32,15 @@ def sent(frames: list[Frame]) -> bytes:
     return b"".join(one.serialize(mask=True) for one in frames)
 
 
-def cut(frames: FrameParser, data: bytes, pieces: list[int]) -> list[tuple[bytes | None, bytes]]:
-    """Cut the data, which arrives in pieces of these sizes."""
-    told: list[tuple[bytes | None, bytes]] = []
+def parse_in_pieces(
+    frames: FrameParser, data: bytes, pieces: list[int]
+) -> list[tuple[bytes | None, bytes]]:
+    """Parse the data, which arrives in pieces of these sizes."""
+    pieces_out: list[tuple[bytes | None, bytes]] = []
     for size in pieces:
-        told += frames.parse(data[:size])
+        pieces_out += frames.parse(data[:size])
         data = data[size:]
-    return [*told, *frames.parse(data)]
+    return [*pieces_out, *frames.parse(data)]
 
 
 def library(data: bytes) -> list[Frame]:
@@ -50,12 +52,12 @@ def library(data: bytes) -> list[Frame]:
 @settings(deadline=None)
 @given(conversations, st.lists(st.integers(0, 200), max_size=30))
 def test_any_segmentation_gives_the_same_frames(said: list[Frame], pieces: list[int]) -> None:
-    told = cut(FrameParser(), sent(said), pieces)
-    assert [message for message, _ in told if message is not None] == [
+    pieces_out = parse_in_pieces(FrameParser(), sent(said), pieces)
+    assert [message for message, _ in pieces_out if message is not None] == [
         one.data for one in said if one.opcode is Opcode.BINARY and one.fin
     ]
-    # What is left to the library comes a whole frame at a time: it alone would understand it.
-    whole = b"".join(other for _, other in told)
+    # Frames for the library are passed one complete frame at a time.
+    whole = b"".join(other for _, other in pieces_out)
     others = [one for one in said if one.opcode is not Opcode.BINARY or not one.fin]
     assert [(one.opcode, one.data, one.fin) for one in library(whole)] == [
         (one.opcode, one.data, one.fin) for one in others
@@ -81,8 +83,8 @@ def test_all_input_after_an_error_goes_to_the_library(mistake: bytes) -> None:
     frames = FrameParser()
     good = sent([Frame(Opcode.BINARY, b"good")])
     assert list(frames.parse(good + mistake[:2]))[:1] == [(b"good", b"")]
-    told = [*frames.parse(mistake[2:]), *frames.parse(good)]
-    assert all(message is None for message, _ in told)
+    pieces_out = [*frames.parse(mistake[2:]), *frames.parse(good)]
+    assert all(message is None for message, _ in pieces_out)
 
 
 def test_incomplete_frame_costs_no_more_than_a_frame() -> None:

@@ -1,4 +1,4 @@
-"""A hello with wrong fields: what ends the socket, and what is left out and told."""
+"""A hello with invalid fields: which end the socket, and which are ignored and reported."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ async def test_invalid_optional_field_is_ignored_and_reported(
 ) -> None:
     async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
         welcome = await app.hello(**({"position": NEAR} | {field: WRONG[field]}))
-        told = await app.receive("state")
-        assert told["why"] == ("fixes_rejected" if field == "position" else "bad_field")
-        assert told["seq"] == welcome["seq"] + 1
-        assert await app.heard("state") == []
+        received = await app.receive("state")
+        assert received["why"] == ("fixes_rejected" if field == "position" else "bad_field")
+        assert received["seq"] == welcome["seq"] + 1
+        assert await app.received("state") == []
         if field == "position":
             assert (await app.ask("status", state="available"))["code"] == "no_position"
         else:

@@ -1,4 +1,4 @@
-"""From a push to the session of its driver."""
+"""The hub delivers pushes to the sessions of their drivers."""
 
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.ports import OwnDriver, Push, PushKind, TakenBack
@@ -7,7 +7,7 @@ from mallard_protocol.lifecycle import DriverState
 
 
 class Ear:
-    """A session that notes what it hears."""
+    """A session that records its pushes."""
 
     shown = DriverState.AVAILABLE
     epoch = 1

@@ -1,4 +1,4 @@
-"""The outbox between a session and a wire that is full at times."""
+"""The outbox of a transport that is not always writable."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,7 +8,7 @@ from mallard_protocol.codes import Close
 
 
 class Pipe:
-    """A wire in memory, that takes frames or not."""
+    """A transport in memory that is writable or not."""
 
     def __init__(self) -> None:
         self.rate = FrameRate()
@@ -42,7 +42,7 @@ def test_queued_frames_keep_their_order() -> None:
     pipe.is_writable = False
     outbox.put(b"1")
     pipe.is_writable = True
-    outbox.put(b"2")  # not past the one that waits
+    outbox.put(b"2")  # not before the queued one
     assert pipe.sent == []
     assert pipe.on_writable is not None
     pipe.on_writable()

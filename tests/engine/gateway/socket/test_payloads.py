@@ -1,4 +1,4 @@
-"""The engine's data as frames."""
+"""Conversion of the engine's data to frames."""
 
 import pytest
 
@@ -102,7 +102,7 @@ def test_each_push_has_its_frame() -> None:
     assert closed == OfferClosed(seq=1, offer="o1", why="expired")
     changed = push_frame(Push("d1", 2, PushKind.JOB, job="j", attempt=3, state="queued"), now_ms=0)
     assert changed == JobChanged(seq=2, job="j", attempt=3, state="queued")
-    told = push_frame(Push("d1", 3, PushKind.STATE, state="paused", why="stale"), now_ms=0)
-    assert told == StateChanged(seq=3, state="paused", why="stale")
+    received = push_frame(Push("d1", 3, PushKind.STATE, state="paused", why="stale"), now_ms=0)
+    assert received == StateChanged(seq=3, state="paused", why="stale")
     with pytest.raises(ValueError, match="replaced"):
         push_frame(Push("d1", 0, PushKind.REPLACED, epoch=1), now_ms=0)

@@ -1,4 +1,4 @@
-"""Fixes on their way to the store, gathered."""
+"""Batching of fixes for the store."""
 
 import asyncio
 from collections import Counter
@@ -17,7 +17,7 @@ from tests.support import eventually
 
 
 class Index:
-    """Takes fixes, and holds them up when it is told to."""
+    """A store that records fixes and can be paused."""
 
     def __init__(self) -> None:
         self.batches: list[list[DriverFix]] = []

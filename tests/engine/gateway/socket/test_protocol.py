@@ -1,4 +1,4 @@
-"""Connections that take their time, or everything."""
+"""Slow and greedy connections."""
 
 import asyncio
 import socket
@@ -37,7 +37,7 @@ Raw = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def ended(reader: asyncio.StreamReader, within_s: float = 2.0) -> bytes:
-    """What comes until the connection ends, in whichever way."""
+    """Return everything received until the connection ends in any way."""
     received = b""
     async with asyncio.timeout(within_s):
         try:
@@ -81,7 +81,7 @@ async def test_head_over_16_kib_is_refused(raw: Raw, end: bytes) -> None:
         b"X-%d: %s\r\n" % (number, b"y" * 1000) for number in range(20)
     )
     writer.write(head.removesuffix(b"\r\n") + end)
-    # Reset without the answer when a part of the head was still on its way.
+    # The connection is reset if part of the head was still being sent.
     assert (await ended(reader))[:13] in {b"HTTP/1.1 431 ", b""}
 
 
@@ -126,9 +126,9 @@ async def test_client_that_does_not_read_is_disconnected(
             seq += 1
             node.node.hub.deliver("phoenix", [_wordy_push(seq)])
             await asyncio.sleep(0)
-            assert seq < 50_000, "the phone was given far too much"
+            assert seq < 50_000, "the client was given far too much"
         await eventually(lambda: len(node.node.socket) == 0)
-    # Its kernel buffers, the transport's and the outbox's: not one megabyte for one bad phone.
+    # Kernel buffers, transport and outbox together: less than a megabyte for one bad client.
     assert seq * 700 < 8_000_000
     assert not node.server.server_state.connections
 
@@ -190,7 +190,7 @@ async def test_frames_of_one_segment_are_handled_in_order(node: RunningNode) -> 
             )
         )
         answers = [msgpack.unpackb(await driver.socket.recv()) for _ in range(4)]
-        # What needs no waiting does not overtake what does: the fix, the answers, all in order.
+        # A frame that needs no awaiting does not overtake one that does.
         assert [(answer["id"], answer["type"]) for answer in answers] == [
             (1, "reply"),
             (2, "error"),

@@ -14,7 +14,7 @@ from tests.support import eventually
 
 
 class Streams:
-    """Push streams in memory; a cursor is how many entries were read."""
+    """Push streams in memory. A cursor is the number of entries read."""
 
     def __init__(self) -> None:
         self.pushed: dict[str, list[Push]] = {}
@@ -140,7 +140,7 @@ async def test_market_without_drivers_is_not_read(relay: Relay, streams: Streams
 async def test_rewound_stream_is_read_from_its_new_end(
     relay: Relay, streams: Streams, hub: Hub
 ) -> None:
-    """The place that was reached lies ahead of what the store now has."""
+    """The old cursor lies ahead of the entries that the store now has."""
     ear = Ear()
     hub.add("phoenix", "d1", ear)
     await relay.follow("phoenix")

@@ -101,8 +101,8 @@ def test_session_keeps_what_the_store_may_lose() -> None:
     session = welcomed()
     vehicle = Vehicle(kind="van")
     device = Device("fcm", "wake-me")
-    told = replace(driver(), wish=Wish.PAUSED, until_ms=77, vehicle=vehicle, device=device)
-    session.learn(told)
+    stored = replace(driver(), wish=Wish.PAUSED, until_ms=77, vehicle=vehicle, device=device)
+    session.learn(stored)
     assert session.own == OwnDriver("d1", 1, Wish.PAUSED, 77, vehicle, device=device)
     direct(session, Push("d1", 1, PushKind.STATE, state="on_run", why="block_over"))
     assert (session.own.wish, session.own.until_ms) == (Wish.OFFLINE, None)
@@ -137,7 +137,7 @@ def test_too_many_waiting_pushes_end_the_session() -> None:
 def test_newer_socket_replaces_this_one(early: bool) -> None:
     session = Session("phoenix", "d1")
     replaced = Push("d1", 0, PushKind.REPLACED, epoch=7)
-    if early:  # told before the store has told this socket its own epoch
+    if early:  # received before the store has returned this socket's epoch
         assert direct(session, replaced) == []
         assert list(session.registered(6)) == [End(Close.REPLACED)]
     else:
@@ -193,7 +193,7 @@ def test_closed_offer_is_removed() -> None:
 
 @pytest.mark.finding("B3")
 @pytest.mark.parametrize(
-    "told",
+    "stored",
     [
         replace(driver(seq=3), wish=Wish.PAUSED),
         driver(seq=2),
@@ -204,9 +204,9 @@ def test_closed_offer_is_removed() -> None:
         replace(driver(seq=3), unreachable=True),
     ],
 )
-def test_changed_or_busy_driver_does_not_agree_idle(told: Driver) -> None:
+def test_changed_or_busy_driver_does_not_agree_idle(stored: Driver) -> None:
     assert welcomed(seq=3).agrees_idle(driver(seq=3))
-    assert not welcomed(seq=3).agrees_idle(told)
+    assert not welcomed(seq=3).agrees_idle(stored)
     session = welcomed()
-    assert not list(session.welcomed(DriverSnapshot(0, told, None, ())))
-    assert session.agrees_idle(told) == (not told.jobs and told.offer is None)
+    assert not list(session.welcomed(DriverSnapshot(0, stored, None, ())))
+    assert session.agrees_idle(stored) == (not stored.jobs and stored.offer is None)

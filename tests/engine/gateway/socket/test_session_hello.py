@@ -1,4 +1,4 @@
-"""What happens between a hello and its welcome is neither lost nor told twice."""
+"""Pushes between a hello and its welcome are neither lost nor sent twice."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support import eventually
 async def test_newer_hello_during_registration_replaces_the_socket(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store has registered the first socket; before that is heard, the second comes."""
+    """The second socket registers before the first one gets the store's reply."""
     dispatcher = node.node.dispatcher
     hello = dispatcher.drivers.hello
     registered, go_on = asyncio.Event(), asyncio.Event()
@@ -43,7 +43,7 @@ async def test_newer_hello_during_registration_replaces_the_socket(
 async def test_push_before_welcome_is_sent_once(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """Pushed after the hello script, or after the snapshot that welcome tells."""
+    """Pushed after the hello script, or after the snapshot for welcome."""
     job = await node.submit()
     owner: Any = node.node.dispatcher if call == "hello" else node.node.store
     original = getattr(owner, call)
@@ -60,7 +60,7 @@ async def test_push_before_welcome_is_sent_once(
         welcome = await driver.hello(position=NEAR)
         if call == "hello":
             assert [held["job"] for held in welcome["jobs"]] == [job["id"]]
-            assert await driver.heard("job") == []
+            assert await driver.received("job") == []
         else:
             assert welcome["jobs"] == []
             pushed = await driver.receive("job")

@@ -1,4 +1,4 @@
-"""Offers over real sockets, as an app sees them that was written from the contract."""
+"""Offers over real sockets, as seen by an app written from the contract."""
 
 import pytest
 
@@ -169,7 +169,7 @@ async def test_status_is_refused_without_its_preconditions(node: RunningNode) ->
         assert (await driver.ask("status", state="available"))["code"] == "no_position"
         now_ms = node.node.store.now_ms()
         await driver.send("location", fixes=[[now_ms, NEAR["lat"], NEAR["lon"], 5, None, None]])
-        # The status comes after the fix that was sent before it, though fixes are gathered.
+        # The status is handled after the earlier fix, although fixes are batched.
         assert (await driver.ask("status", state="available"))["state"] == "available"
         assert (await driver.ask("status", state="paused"))["state"] == "paused"
         assert (await driver.ask("status", state="available", until_ms=1))["code"] == "bad_field"
@@ -216,7 +216,7 @@ async def test_fixes_are_counted_by_verdict(node: RunningNode) -> None:
         await driver.hello(position=NEAR)
         now_ms = node.node.store.now_ms()
         lat, lon = NEAR["lat"], NEAR["lon"]
-        # Newer than the one of `hello`, also when the clock was heard late: a busy machine.
+        # Newer than the fix of `hello`, also on a busy machine.
         await driver.send(
             "location",
             fixes=[
@@ -249,7 +249,7 @@ async def test_job_of_a_silent_holder_goes_to_an_earlier_driver(engine_node: Nod
             offer = await far.receive("offer")
             (held,) = (await far.ask("accept", offer=offer["offer"]))["jobs"]
             await near.go_online(position=NEAR)
-        # Its socket is gone, and long before it may be taken back somebody else is nearer.
+        # Its socket is lost, and another driver is nearer before its resume time ends.
         better = await near.receive("offer")
         assert better["jobs"][0]["job"] == job["id"]
         assert better["attempt"] == held["attempt"] + 2

@@ -1,4 +1,4 @@
-"""Runs over real sockets: several jobs in one offer, one more on the way, each job by itself.
+"""Runs over real sockets: several jobs in one offer, add-ons, and each job on its own.
 
 The driver is too far from the mall for any round to find it, so each offer is the test's own.
 """
@@ -24,7 +24,7 @@ async def pooling(engine_node: NodeFactory) -> RunningNode:
 
 
 async def offer_run(node: RunningNode, driver: str, *jobs: Job) -> str:
-    """What a round does that has found this driver for these jobs."""
+    """Offer these jobs to this driver, as a round would."""
     gate = next(iter(node.node.places.mall(MALL).gates))
     ranked = (RankedDriver(driver, True, None, 1.0, (), 300, 2_000, gate),)
     planned = []
@@ -77,7 +77,7 @@ async def test_welcome_has_the_run_in_drop_off_order(pooling: RunningNode) -> No
         jobs, offer = await offered_run(node, driver, 3)
         await driver.ask("accept", offer=offer["offer"])
     async with open_app(node.ws, node.token("d1")) as driver:
-        # It lost its socket at the counter: two are on board, which nobody has heard of yet.
+        # It lost its socket at the counter: two unreported parcels are on board.
         holds = [{"job": job["id"], "attempt": 1, "state": "picked_up"} for job in jobs[:2]]
         welcome = await driver.hello(position=FAR, vehicle=VAN, holds=holds)
         assert [full["job"] for full in welcome["jobs"]] == [job["id"] for job in jobs]
@@ -115,8 +115,8 @@ async def test_job_of_a_held_run_is_cancelled_alone(pooling: RunningNode) -> Non
         jobs, offer = await offered_run(node, driver, 3)
         run = (await driver.ask("accept", offer=offer["offer"]))["jobs"]
         await node.order(f"/v1/jobs/{jobs[0]['id']}/cancel", reason="changed my mind")
-        told = await driver.receive("job")
-        assert (told["job"], told["state"], told["reason"]) == (
+        received = await driver.receive("job")
+        assert (received["job"], received["state"], received["reason"]) == (
             jobs[0]["id"],
             "cancelled",
             "cancelled",
@@ -135,7 +135,7 @@ async def test_add_on_job_is_offered_on_the_way(pooling: RunningNode, answer: st
         jobs, offer = await offered_run(node, driver, 1)
         await driver.ask("accept", offer=offer["offer"])
         more = await node.submit()
-        await offer_run(node, "d1", more)  # unless a round has been quicker
+        await offer_run(node, "d1", more)  # unless a round was faster
         add_on = await driver.receive("offer")
         assert [short["job"] for short in add_on["jobs"]] == [more["id"]]
         await driver.send("offer_ack", offer=add_on["offer"])
@@ -144,7 +144,7 @@ async def test_add_on_job_is_offered_on_the_way(pooling: RunningNode, answer: st
         record = (await node.node.store.drivers.snapshot("phoenix", "d1")).driver
         held = [job["id"] for job in (jobs if answer == "decline" else [*jobs, more])]
         assert sorted(held_job.job for held_job in record.jobs) == sorted(held)
-        # To decline it costs nothing.
+        # Declining it has no cool-down.
         assert (record.cool_until_ms, record.declines) == (0, 0)
 
 
@@ -155,7 +155,7 @@ async def test_driver_who_gives_up_a_run_may_accept_its_offer(pooling: RunningNo
         _, offer = await offered_run(node, driver, 1)
         (full,) = (await driver.ask("accept", offer=offer["offer"]))["jobs"]
         more = await node.submit()
-        await offer_run(node, "d1", more)  # unless a round has been quicker
+        await offer_run(node, "d1", more)  # unless a round was faster
         add_on = await driver.receive("offer")
         await driver.send("offer_ack", offer=add_on["offer"])
         given_up = await driver.progress(full, "give_up")

@@ -1,4 +1,4 @@
-"""Two nodes on one Redis are one engine; of two sockets of a driver the newer one counts."""
+"""Two nodes on one Redis act as one engine; a driver's newer socket replaces the older."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ async def test_job_of_one_node_is_offered_on_the_other(
         await other.order(f"/v1/jobs/{job['id']}/cancel", reason="no longer wanted")
         gone = await driver.receive("job", within_s=2)
         assert (gone["state"], gone["reason"]) == ("cancelled", "cancelled")
-        # What the driver heard is numbered without a gap, whichever node it came from.
+        # The driver's pushes are numbered without a gap, whichever node sent them.
         assert gone["seq"] == offer["seq"] + 1
 
 
@@ -39,12 +39,12 @@ async def test_operator_on_another_node_assigns_a_job(
     times = itertools.count(int(time.time() * 1000) - 60_000, 1_000)
     async with open_app(one.ws, one.token("d1")) as driver:
         await driver.hello()
-        # Seen there, and found to hold nothing.
+        # The other node sees the driver, without jobs.
         await stand_at_the_gate()
         job = await other.submit()
         await other.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
-        told = await driver.receive("job", within_s=2)
-        assert (told["state"], told["reason"]) == ("assigned", "assigned")
+        received = await driver.receive("job", within_s=2)
+        assert (received["state"], received["reason"]) == ("assigned", "assigned")
         await stand_at_the_gate()
         arrived = await driver.receive("job", within_s=2)
         assert (arrived["state"], arrived["reason"]) == ("at_mall", "arrived")
@@ -69,7 +69,7 @@ async def test_newer_socket_on_another_node_replaces_the_older(engine_node: Node
             await new.hello()
             assert await old.closed() == 4507
             await eventually(lambda: len(one.node.hub) == 0)
-            # The late close of the old socket does not take the new one out of matching.
+            # The late close of the old socket does not remove the driver from matching.
             await one.submit()
             await new.receive("offer")
 

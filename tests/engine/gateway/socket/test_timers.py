@@ -1,4 +1,4 @@
-"""What falls due on a socket by time alone."""
+"""The timers of a socket."""
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_token_expiry_is_announced_once_then_closes() -> None:
 
 
 def notices(timers: SocketTimers, from_s: float, to_s: float) -> list[float]:
-    """When the app hears that its token expires, looking every quarter of a second."""
+    """When the expiry is announced to the app, checked every quarter of a second."""
     heard = []
     for quarter in range(int(from_s * 4), int(to_s * 4) + 1):
         timers.last_frame_s = quarter / 4
@@ -94,7 +94,7 @@ def test_bytes_have_their_own_bucket() -> None:
     steady = FrameRate()
     assert not any(steady.count(50.0 + number / 4, 16_384) for number in range(200))
 
-    hasty = FrameRate()  # as many frames as are allowed, and each as long
+    hasty = FrameRate()  # as many frames as allowed, of the maximum size
     counted = [hasty.count(50.0 + number / 19, 16_384) for number in range(60)]
     assert counted.index(True) < 25
 
@@ -109,7 +109,7 @@ def test_burst_is_allowed_and_sustained_excess_is_not() -> None:
 
     hasty = FrameRate()
     counted = [hasty.count(50.0 + number / 25, 10) for number in range(1_100)]
-    # Five a second more than are given back.
+    # Five per second more than the refill.
     assert 990 <= counted.index(True) <= 1_001
 
 

@@ -1,4 +1,4 @@
-"""A driver without a socket: the same requests over HTTP, carried out by the same code."""
+"""A driver's requests over HTTP are executed by the code of the socket."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def driver_of(node: RunningNode, driver: str = "d1") -> Caller:
 
 
 async def hung_up(node: RunningNode, driver: str = "d1", **status: Any) -> Caller:
-    """A driver who was available a moment ago and has lost its socket since."""
+    """A driver who was available and has just lost its socket."""
     async with open_app(node.ws, node.token(driver)) as app:
         await app.go_online(position=NEAR)
     caller = driver_of(node, driver)
@@ -33,8 +33,8 @@ async def hung_up(node: RunningNode, driver: str = "d1", **status: Any) -> Calle
 async def state(caller: Caller) -> dict[str, Any]:
     answer = await caller.get("/v1/driver/state")
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    shown: dict[str, Any] = answer.json()
+    return shown
 
 
 async def good(caller: Caller, path: str, body: Any = None) -> dict[str, Any]:
@@ -52,14 +52,14 @@ async def test_state_over_http_equals_welcome(node: RunningNode) -> None:
         await app.go_online(position=NEAR)
         await node.submit()
         await app.receive("offer")
-        told = await state(caller)
+        shown = await state(caller)
     async with open_app(node.ws, node.token("d1")) as app:
         welcome = await app.hello(position=NEAR)
     varying = {"type", "session", "seq", "server_time_ms", "token_expires_ms", "offer"}
-    assert {k: v for k, v in told.items() if k not in varying} == {
+    assert {k: v for k, v in shown.items() if k not in varying} == {
         k: v for k, v in welcome.items() if k not in varying
     }
-    assert told["offer"]["offer"] == welcome["offer"]["offer"]
+    assert shown["offer"]["offer"] == welcome["offer"]["offer"]
     problem(await Caller(node).get("/v1/driver/state"), 403, "forbidden")
 
 
@@ -195,7 +195,7 @@ async def test_report_over_http_refreshes_the_lease(engine_node: NodeFactory) ->
     assert await eventually(long_enough, timeout_s=20)
     seen = await node.job(job["id"])
     assert (seen["state"], seen["driver"]) == ("assigned", "d1")
-    # Nothing more is heard of it: the limit counts from the last report.
+    # No further report arrives: the limit counts from the last one.
     await node.job_in(job["id"], "queued")
 
 

@@ -1,4 +1,4 @@
-"""Cancelling, telling of readiness, asking why and asking for a quote."""
+"""Cancel, ready, explain and quote."""
 
 import pytest
 
@@ -119,13 +119,13 @@ async def test_explain_names_drivers_to_operators_only(shop: Caller, operator: C
             return bool((await shop.get(path)).json()["candidates"])
 
         await eventually(explained)
-        told = (await shop.get(path)).json()
-        assert (told["job"], told["asked"]) == (job, [])
-        assert told["round"] >= 1
-        assert told["at"].endswith("Z")
-        assert told["candidates"][0]["driver"] == "driver-1"
+        shown = (await shop.get(path)).json()
+        assert (shown["job"], shown["asked"]) == (job, [])
+        assert shown["round"] >= 1
+        assert shown["at"].endswith("Z")
+        assert shown["candidates"][0]["driver"] == "driver-1"
         named = (await operator.get(path)).json()["candidates"][0]
-        assert named == told["candidates"][0] | {"driver": "d-1"}
+        assert named == shown["candidates"][0] | {"driver": "d-1"}
         assert named["eligible"] is True
         assert named["why_not"] is None
         assert {"terms", "cost_s", "eta_s", "distance_m"} <= set(named)

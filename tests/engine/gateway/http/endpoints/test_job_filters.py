@@ -16,7 +16,7 @@ from tests.protocol.test_instants import BAD, GOOD
 pytestmark = pytest.mark.finding("D10")
 
 TIMES = ("created_from", "created_to", "updated_since")
-# What a text in a query can be, and a time in a body cannot.
+# Forms that are possible in a query and not in a body.
 NO_TIMES = (
     "nan",
     "-1",
@@ -43,7 +43,7 @@ async def listed(caller: Caller, **query: Any) -> list[str]:
 
 
 async def paged(caller: Caller, **query: Any) -> list[str]:
-    """The same, one job a page."""
+    """The same list with one job per page."""
     seen: list[str] = []
     cursor = ""
     for _ in range(20):
@@ -57,7 +57,7 @@ async def paged(caller: Caller, **query: Any) -> list[str]:
 
 
 async def made(shop: Caller, count: int) -> list[dict[str, Any]]:
-    """Jobs that are created at different milliseconds, oldest first."""
+    """Create jobs at different milliseconds, oldest first."""
     jobs: list[dict[str, Any]] = []
     for _ in range(count):
         jobs.append((await shop.submit()).json())
@@ -77,8 +77,8 @@ async def test_several_states_are_listed_together(shop: Caller) -> None:
 
 @pytest.mark.parametrize("state", ["", "sleepy", "queued,", ",queued", "queued,sleepy", "queued "])
 async def test_unknown_state_is_refused(shop: Caller, state: str) -> None:
-    told = problem(await shop.get("/v1/jobs", state=state), 400, "bad_request")
-    assert "queued,offered" in told["detail"]
+    found = problem(await shop.get("/v1/jobs", state=state), 400, "bad_request")
+    assert "queued,offered" in found["detail"]
 
 
 async def test_list_is_bounded_by_creation_times(shop: Caller) -> None:
@@ -102,8 +102,8 @@ async def test_list_is_bounded_by_creation_times(shop: Caller) -> None:
 
 async def test_reversed_time_range_is_refused(shop: Caller) -> None:
     query = {"created_from": "2026-11-22T00:00:00Z", "created_to": "2026-11-21T23:59:59Z"}
-    told = problem(await shop.get("/v1/jobs", **query), 400, "bad_request")
-    assert told["detail"] == "created_from is after created_to"
+    found = problem(await shop.get("/v1/jobs", **query), 400, "bad_request")
+    assert found["detail"] == "created_from is after created_to"
 
 
 async def test_updated_since_lists_changed_jobs(shop: Caller) -> None:
@@ -115,9 +115,9 @@ async def test_updated_since_lists_changed_jobs(shop: Caller) -> None:
     assert await listed(shop, updated_since=cancelled["updated_at"]) == [changed["id"]]
     soon = Moment.at_ms(shop.node.node.store.now_ms() + 600_000).isoformat()
     ready = {"store": "lego", "ready_at": soon}
-    told = (await shop.post(f"/v1/jobs/{old['id']}/ready", ready)).json()
-    assert told["updated_at"] > old["updated_at"]
-    assert old["id"] in await listed(shop, updated_since=told["updated_at"])
+    found = (await shop.post(f"/v1/jobs/{old['id']}/ready", ready)).json()
+    assert found["updated_at"] > old["updated_at"]
+    assert old["id"] in await listed(shop, updated_since=found["updated_at"])
 
 
 async def test_filters_combine_with_cursors_and_markets(shop: Caller) -> None:
@@ -138,7 +138,7 @@ async def test_filters_combine_with_cursors_and_markets(shop: Caller) -> None:
         assert await listed(caller, **asked, market="las-vegas") == []
         name = jobs[3].get("external_id", "none")
         assert await listed(caller, **asked, external_id=name) == []
-    # A cursor of another query is a place in the same order.
+    # A cursor of another query is a position in the same order.
     cursor = (await shop.get("/v1/jobs", limit=2)).json()["next_cursor"]
     assert await listed(shop, cursor=cursor, state="cancelled") == [ids[3], ids[1]]
     assert await listed(shop, cursor=cursor, created_from=jobs[3]["created_at"]) == [ids[3]]
@@ -165,8 +165,8 @@ async def test_jobs_of_other_services_match_no_filter(shop: Caller) -> None:
 @pytest.mark.parametrize("name", TIMES)
 async def test_time_out_of_bounds_is_refused_in_a_query(shop: Caller, name: str) -> None:
     for wrong in (*(text for text in BAD if isinstance(text, str)), *NO_TIMES):
-        told = problem(await shop.get("/v1/jobs", **{name: wrong}), 400, "bad_request")
-        assert told["detail"].startswith(f"{name} is not "), (wrong, told)
+        found = problem(await shop.get("/v1/jobs", **{name: wrong}), 400, "bad_request")
+        assert found["detail"].startswith(f"{name} is not "), (wrong, found)
     for good in GOOD:
         await listed(shop, **{name: good})
 
@@ -175,7 +175,7 @@ async def test_time_out_of_bounds_is_refused_in_a_query(shop: Caller, name: str)
 async def test_unescaped_plus_sign_is_explained(shop: Caller) -> None:
     headers = shop.node.bearer(shop.sub, shop.role)
     raw = "/v1/jobs?updated_since=2026-11-22T16:10:00+01:00"
-    told = problem(await shop.node.http.get(raw, headers=headers), 400, "bad_request")
-    assert "%2B" in told["detail"]
+    found = problem(await shop.node.http.get(raw, headers=headers), 400, "bad_request")
+    assert "%2B" in found["detail"]
     repeated = "/v1/jobs?created_to=2026-11-22T16:10:00Z&created_to=2026-11-22T16:10:00Z"
     problem(await shop.node.http.get(repeated, headers=headers), 400, "bad_request")

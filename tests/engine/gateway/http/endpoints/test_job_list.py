@@ -74,7 +74,7 @@ def test_full_page_of_one_market_has_a_cursor() -> None:
 
 
 def test_partly_scanned_market_holds_back_older_jobs() -> None:
-    """The store looks through so many jobs a call: older matches of `a` are still to come."""
+    """The store scans a bounded number of jobs per call, so `a` has older matches left."""
     assert ids([page("a", 9, more_before=6), page("b", 8, 5, 4)], 10) == ([9, 8], 6)
     assert ids([page("a", more_before=6), page("b", 5)], 10) == ([], 6)
 
@@ -86,6 +86,6 @@ def test_bad_row_does_not_hide_others(capsys: pytest.CaptureFixture[str]) -> Non
     pages = [JobPage((job("a", 9), odd, worse, job("a", 5)), None)]
     for _ in range(2):
         assert ids(pages, 10) == ([9, 5], None)
-    # The page goes on behind a row that it does not show.
+    # The page continues after a row that is left out.
     assert ids(pages, 2) == ([9], 7)
     assert capsys.readouterr().out.count(odd.id) == 1

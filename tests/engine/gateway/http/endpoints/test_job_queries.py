@@ -28,8 +28,8 @@ async def shop(engine_node: Callable[..., Awaitable[RunningNode]]) -> Caller:
 async def test_unknown_or_repeated_parameter_is_refused(shop: Caller, query: str) -> None:
     headers = shop.node.bearer(shop.sub, shop.role)
     answer = await shop.node.http.get(f"/v1/jobs?{query}", headers=headers)
-    told = problem(answer, 400, "bad_request")
-    assert query.rpartition("&")[2].partition("=")[0] in told["detail"]
+    found = problem(answer, 400, "bad_request")
+    assert query.rpartition("&")[2].partition("=")[0] in found["detail"]
 
 
 async def test_every_route_refuses_an_unknown_parameter(shop: Caller) -> None:

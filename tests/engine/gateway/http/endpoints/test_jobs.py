@@ -157,8 +157,8 @@ async def test_missing_or_malformed_key_is_refused(shop: Caller) -> None:
 
 async def test_external_id_has_one_open_job(shop: Caller) -> None:
     first = (await shop.submit(order(external_id="A"))).json()
-    told = problem(await shop.submit(order(external_id="A")), 409, "duplicate_external_id")
-    assert told["job"] == first["id"]
+    found = problem(await shop.submit(order(external_id="A")), 409, "duplicate_external_id")
+    assert found["job"] == first["id"]
     assert (await Caller(shop.node, "other").submit(order(external_id="A"))).status_code == 201
     await shop.post(f"/v1/jobs/{first['id']}/cancel", {})
     assert (await shop.submit(order(external_id="A"))).status_code == 201
@@ -236,7 +236,7 @@ async def test_jobs_are_listed_newest_first_over_all_markets(shop: Caller) -> No
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
-    # Those of one millisecond may come in either order.
+    # Jobs of one millisecond may come in any order.
     assert sorted(seen) == sorted(made)
     assert [it.rpartition(".")[2][:10] for it in seen] == sorted(
         (it.rpartition(".")[2][:10] for it in made), reverse=True

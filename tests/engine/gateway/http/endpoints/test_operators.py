@@ -1,4 +1,4 @@
-"""What operators do over HTTP, the markets, and positions without a socket."""
+"""Operators' requests, markets, and positions over HTTP."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever is sent over HTTP gets the contract's answer, and never a traceback."""
+"""Any HTTP input gets a response of the contract, never a traceback."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ def shop(node: RunningNode) -> Caller:
 
 
 async def raw(node: RunningNode, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes as they are; the status, the headers and the body of the answer."""
+    """Send raw bytes; return status, headers and body of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", node.server.port)
     writer.write(request)
     head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode("latin-1")
@@ -54,7 +54,7 @@ async def test_missing_or_bad_token_is_401(shop: Caller) -> None:
             assert answer.headers["www-authenticate"] == 'Bearer realm="mallard"'
             assert expired not in answer.text
             assert good not in answer.text
-    # A token in the URL is no token.
+    # A token in the URL is ignored.
     problem(await node.http.get(f"/v1/jobs?token={good}"), 401, "unauthorized")
 
 
@@ -154,10 +154,10 @@ async def test_too_large_body_is_413(shop: Caller) -> None:
 
     problem(await posted(shop, chunked(7)), 413, "body_too_large")
     problem(await posted(shop, chunked(100)), 413, "body_too_large")
-    # Whoever goes on regardless is cut off, and may be so before it has read the answer.
+    # A client that continues is disconnected, possibly before it has read the response.
     with contextlib.suppress(httpx2.TransportError):
         problem(await posted(shop, chunked(1_000_000)), 413, "body_too_large")
-    # Refused on its word, before a byte of it was sent.
+    # Refused by its Content-Length before any byte was sent.
     line = f"Authorization: Bearer {shop.node.token('shop', Role.ORDERS)}\r\n"
     request = (
         f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n{line}Idempotency-Key: k\r\n"
@@ -168,7 +168,7 @@ async def test_too_large_body_is_413(shop: Caller) -> None:
 
 
 async def posted(shop: Caller, content: Any, **headers: str) -> Any:
-    """The answer to a job's body that is sent as it is."""
+    """Post a raw body to `/v1/jobs`."""
     headers = {
         **shop.node.bearer("shop", Role.ORDERS),
         "Content-Type": "application/json",

@@ -1,4 +1,4 @@
-"""Heads and bodies that two servers could read differently are refused; handshakes are not lost."""
+"""Ambiguous heads and bodies are refused; handshakes are not lost."""
 
 import json
 
@@ -58,13 +58,13 @@ POST = b"POST /livez HTTP/1.1\r\nHost: x\r\n"
     ],
 )
 async def test_ambiguous_head_is_refused(node: RunningNode, request_: bytes) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        answer = await wire.ask(request_)
+    async with await RawClient.open(node.server.port) as client:
+        answer = await client.ask(request_)
         assert answer.status == 400
         assert json.loads(answer.body)["code"] == "bad_request"
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["connection"] == "close"
-        assert await wire.rest() == b""
+        assert await client.rest() == b""
 
 
 @pytest.mark.finding("A11")
@@ -84,10 +84,10 @@ async def test_ambiguous_head_is_refused(node: RunningNode, request_: bytes) -> 
 )
 async def test_malformed_chunk_ends_the_connection(node: RunningNode, chunks: bytes) -> None:
     start = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with await RawClient.open(node.server.port) as wire:
-        # What would be a second request of somebody else's, to a server that reads on.
-        wire.send(start + chunks + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        received = await wire.rest()
+    async with await RawClient.open(node.server.port) as client:
+        # Another server would read this as a second request.
+        client.send(start + chunks + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = await client.rest()
     assert b"HTTP/1.1 200" not in received
     assert b"HTTP/1.1 40" in received
 
@@ -106,45 +106,45 @@ async def test_malformed_chunk_ends_the_connection(node: RunningNode, chunks: by
     ],
 )
 async def test_unusual_head_is_accepted(node: RunningNode, request_: bytes) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        assert (await wire.ask(request_)).status == 200
+    async with await RawClient.open(node.server.port) as client:
+        assert (await client.ask(request_)).status == 200
 
 
 async def test_upgrade_to_http_2_is_ignored(node: RunningNode) -> None:
     wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
     head = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + wish + b"\r\n"
-    async with await RawClient.open(node.server.port) as wire:
-        assert (await wire.ask(head + b"{}")).status == 401
-        assert (await wire.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
+    async with await RawClient.open(node.server.port) as client:
+        assert (await client.ask(head + b"{}")).status == 401
+        assert (await client.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
 
 
 @pytest.mark.finding("A13")
 @pytest.mark.parametrize("pause", [False, True])
 async def test_frames_after_the_handshake_are_handled(node: RunningNode, *, pause: bool) -> None:
-    async with await RawClient.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as client:
         hello = packed_frame({"type": "hello", "token": node.token("ann")})
         status = packed_frame({"type": "status", "id": 7, "state": "paused"})
-        wire.send(HANDSHAKE + b"\r\n" + hello + status[:5])
+        client.send(HANDSHAKE + b"\r\n" + hello + status[:5])
         if pause:
-            await wire.reader.readuntil(b"\r\n\r\n")
-        wire.send(status[5:])
+            await client.reader.readuntil(b"\r\n\r\n")
+        client.send(status[5:])
         await eventually(lambda: len(node.node.hub) == 1)
-        received = await wire.reader.readuntil(b"reply")
+        received = await client.reader.readuntil(b"reply")
         assert b"welcome" in received
 
 
 @pytest.mark.finding("A13")
 async def test_too_much_input_after_the_handshake_closes(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        await wire.pump(HANDSHAKE + b"\r\n" + bytes(200_000), 200_000)
+    async with await RawClient.open(node.server.port) as client:
+        await client.pump(HANDSHAKE + b"\r\n" + bytes(200_000), 200_000)
         await eventually(lambda: not node.server.server_state.connections)
 
 
 @pytest.mark.finding("A13")
 async def test_frame_after_a_refused_handshake_is_dropped(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as client:
         refused = HANDSHAKE.replace(b"/v1/driver", b"/v1/driver?token=x") + b"\r\n"
-        answer = await wire.ask(refused + packed_frame({"type": "pong"}))
+        answer = await client.ask(refused + packed_frame({"type": "pong"}))
         assert answer.status == 400
     await eventually(lambda: not node.server.server_state.connections)
 

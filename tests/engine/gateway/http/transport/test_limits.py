@@ -1,4 +1,4 @@
-"""What one connection without a token can make a node hold, and for how long."""
+"""Limits of what one unauthenticated connection makes a node hold, and for how long."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ def bearer(node: RunningNode) -> bytes:
     return b"Authorization: Bearer %s\r\n" % node.token("shop", Role.ORDERS).encode()
 
 
-# -- A1: everything beside the body counts towards the head's limit
+# -- A1: everything except the body counts towards the limit of the head
 
 
 @pytest.mark.finding("A1")
@@ -67,9 +67,9 @@ def bearer(node: RunningNode) -> bytes:
 async def test_endless_framing_closes_the_connection(
     node: RunningNode, start: bytes, piece: bytes
 ) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        wire.send(start)
-        sent = await wire.pump(piece, 20_000_000)
+    async with await RawClient.open(node.server.port) as raw:
+        raw.send(start)
+        sent = await raw.pump(piece, 20_000_000)
         assert sent < 10_000_000
         await until_gone(node)
 
@@ -86,11 +86,11 @@ async def test_endless_framing_closes_the_connection(
     ids=["trailers", "extension", "headers", "target"],
 )
 async def test_too_much_framing_is_431(node: RunningNode, request_: bytes) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        answer = await wire.ask(request_)
-        assert answer.status in {405, 431}  # the answer may be out before the trailers come
+    async with await RawClient.open(node.server.port) as raw:
+        answer = await raw.ask(request_)
+        assert answer.status in {405, 431}  # the response may be sent before the trailers arrive
         if answer.status == 405:
-            assert b" 431 " in await wire.rest() or wire.reader.at_eof()
+            assert b" 431 " in await raw.rest() or raw.reader.at_eof()
         else:
             assert json.loads(answer.body)["code"] == "head_too_large"
     assert await node.figure('mallard_connections_refused_total{reason="head_too_large"}') == 1
@@ -98,24 +98,24 @@ async def test_too_much_framing_is_431(node: RunningNode, request_: bytes) -> No
 
 @pytest.mark.finding("A1")
 async def test_trailer_does_not_change_the_request(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        answer = await wire.ask(
+    async with await RawClient.open(node.server.port) as raw:
+        answer = await raw.ask(
             b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"0\r\n" + bearer(node) + b"\r\n"
         )
         assert answer.status == 401
-        assert (await wire.ask(GET)).status == 200
+        assert (await raw.ask(GET)).status == 200
 
 
 async def test_chunked_body_with_trailers_is_read(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as raw:
         start = b"POST /v1/quotes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         data = start + bearer(node) + b"\r\n2;x=y\r\n{}\r\n0\r\nx-sum: 1\r\n\r\n" + GET
         for at in range(len(data)):  # in pieces of one byte
-            wire.send(data[at : at + 1])
+            raw.send(data[at : at + 1])
             await asyncio.sleep(0)
-        assert (await wire.answer()).status == 422
-        assert (await wire.answer()).status == 200
+        assert (await raw.answer()).status == 422
+        assert (await raw.answer()).status == 200
 
 
 # -- A2: one request of a connection at a time
@@ -133,12 +133,12 @@ async def test_chunked_body_with_trailers_is_read(node: RunningNode) -> None:
 )
 async def test_pipelined_requests_unread_are_bounded(node: RunningNode, request_: bytes) -> None:
     before = rss()
-    async with await RawClient.open(node.server.port, receive_buffer=4096) as wire:
-        wire.read_no_more()
+    async with await RawClient.open(node.server.port, receive_buffer=4096) as raw:
+        raw.read_no_more()
         many = request_ * (1 + 100_000 // len(request_))
-        sent = await wire.pump(many, 60_000_000, within_s=30)
+        sent = await raw.pump(many, 60_000_000, within_s=30)
         assert cycles() <= 1
-        # Requests are read as answers leave; when these are not taken, nothing more is read.
+        # Requests are read as responses are written; unread responses stop the reading.
         assert sent < 60_000_000
     await until_gone(node)
     assert rss() - before < 20_000_000
@@ -152,9 +152,9 @@ def cycles() -> int:
 @pytest.mark.finding("A2")
 async def test_pipelined_requests_are_answered_in_order(node: RunningNode) -> None:
     paths = [b"/livez", b"/nothing", b"/readyz", b"/openapi.json", b"/v1/jobs"] * 40
-    async with await RawClient.open(node.server.port) as wire:
-        wire.send(b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths))
-        statuses = [(await wire.answer()).status for _ in paths]
+    async with await RawClient.open(node.server.port) as raw:
+        raw.send(b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths))
+        statuses = [(await raw.answer()).status for _ in paths]
         assert statuses == [200, 404, 200, 200, 401] * 40
 
 
@@ -162,20 +162,20 @@ async def test_pipelined_requests_are_answered_in_order(node: RunningNode) -> No
 async def test_waiting_request_holds_back_the_next(node: RunningNode) -> None:
     job = await node.submit()
     path = f"/v1/jobs/{job['id']}?wait_s=2".encode()
-    async with await RawClient.open(node.server.port) as wire:
-        wire.send(b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, bearer(node)))
-        sent = await wire.pump(GET * 4000, 60_000_000, within_s=1.5)
-        assert sent < 8_000_000  # the kernel's buffers, and one segment of ours
-        assert (await wire.answer()).status == 200
-        assert (await wire.answer()).status == 200
+    async with await RawClient.open(node.server.port) as raw:
+        raw.send(b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, bearer(node)))
+        sent = await raw.pump(GET * 4000, 60_000_000, within_s=1.5)
+        assert sent < 8_000_000  # the kernel's buffers and one buffered segment
+        assert (await raw.answer()).status == 200
+        assert (await raw.answer()).status == 200
 
 
 @pytest.mark.finding("A2")
 async def test_bytes_after_connection_close_are_dropped(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port) as wire:
+    async with await RawClient.open(node.server.port) as raw:
         close = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        wire.send(close + GET * 5)
-        received = await wire.rest()
+        raw.send(close + GET * 5)
+        received = await raw.rest()
         assert received.count(b"HTTP/1.1 ") == 1
 
 
@@ -185,17 +185,17 @@ async def test_unread_input_of_unauthenticated_clients_is_bounded(
 ) -> None:
     monkeypatch.setattr(connections_module, "MAX_UNAUTHENTICATED_BYTES", 100_000)
     async with contextlib.AsyncExitStack() as stack:
-        wires = [await stack.enter_async_context(await RawClient.open(node.server.port))]
+        sockets = [await stack.enter_async_context(await RawClient.open(node.server.port))]
         for _ in range(11):
-            wires.append(await stack.enter_async_context(await RawClient.open(node.server.port)))
-            wires[-1].send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 15_000)
+            sockets.append(await stack.enter_async_context(await RawClient.open(node.server.port)))
+            sockets[-1].send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 15_000)
 
         async def refused() -> float:
             return await node.figure('mallard_connections_refused_total{reason="memory"}')
 
         await eventually(refused)
-        # The first, who sends little, is served all the same.
-        assert (await wires[0].ask(GET)).status == 200
+        # The first client, which sends little, is still served.
+        assert (await sockets[0].ask(GET)).status == 200
     await until_gone(node)
 
 
@@ -246,9 +246,9 @@ async def test_request_leaves_no_reference_cycles(node: RunningNode, kind: str) 
     request = REQUESTS[kind].replace(b"%s", bearer(node))
 
     async def once() -> None:
-        async with await RawClient.open(node.server.port) as wire:
-            wire.send(request)
-            await asyncio.wait({asyncio.create_task(wire.reader.read(1))}, timeout=0.1)
+        async with await RawClient.open(node.server.port) as raw:
+            raw.send(request)
+            await asyncio.wait({asyncio.create_task(raw.reader.read(1))}, timeout=0.1)
         await until_gone(node)
 
     await once()  # what is made once and kept
@@ -280,9 +280,9 @@ async def test_memory_is_freed_while_a_driver_is_connected(node: RunningNode) ->
         before = rss()
         body = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"z" * 60_000
         for _ in range(5):
-            async with await RawClient.open(node.server.port, receive_buffer=4096) as wire:
-                wire.read_no_more()
-                await wire.pump(body, 20_000_000, within_s=10)
+            async with await RawClient.open(node.server.port, receive_buffer=4096) as raw:
+                raw.read_no_more()
+                await raw.pump(body, 20_000_000, within_s=10)
         await eventually(lambda: len(node.server.server_state.connections) == 1, 10)
         assert len([it for it in gc.get_objects() if type(it) is TimeoutHttpProtocol]) == 0
         gc.unfreeze()
@@ -308,10 +308,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     "after", [b"\r\n", b"\r", b"\r\n\r\n", b"G", b"", b"GET /livez HTTP/1.1\r\n"]
 )
 async def test_idle_connection_closes_after_keep_alive(node: RunningNode, after: bytes) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        assert (await wire.ask(GET)).status == 200
-        wire.send(after)
-        await wire.rest()
+    async with await RawClient.open(node.server.port) as raw:
+        assert (await raw.ask(GET)).status == 200
+        raw.send(after)
+        await raw.rest()
         await until_gone(node)
 
 
@@ -319,21 +319,21 @@ async def test_idle_connection_closes_after_keep_alive(node: RunningNode, after:
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("drop", [b"\r\n", b"x"])
 async def test_trickling_bytes_do_not_extend_the_deadline(node: RunningNode, drop: bytes) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        assert (await wire.ask(GET)).status == 200
-        ended = asyncio.create_task(wire.rest())
+    async with await RawClient.open(node.server.port) as raw:
+        assert (await raw.ask(GET)).status == 200
+        ended = asyncio.create_task(raw.rest())
         while not ended.done():
-            wire.send(drop)
+            raw.send(drop)
             await asyncio.sleep(0.05)
     await until_gone(node)
 
 
 async def test_empty_line_before_a_request_is_ignored(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        assert (await wire.ask(b"\r\n" + GET)).status == 200
-        wire.send(b"\r\n")
+    async with await RawClient.open(node.server.port) as raw:
+        assert (await raw.ask(b"\r\n" + GET)).status == 200
+        raw.send(b"\r\n")
         await asyncio.sleep(0.05)
-        assert (await wire.ask(GET)).status == 200
+        assert (await raw.ask(GET)).status == 200
 
 
 @pytest.mark.finding("A4")
@@ -344,20 +344,20 @@ async def test_unauthenticated_connections_per_address_are_bounded(
     async with contextlib.AsyncExitStack() as stack:
         known = await stack.enter_async_context(await RawClient.open(node.server.port))
         jobs = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n" + bearer(node) + b"\r\n"
-        assert (await known.ask(jobs)).status == 200  # no stranger any more
+        assert (await known.ask(jobs)).status == 200  # authenticated from now on
         driver = await stack.enter_async_context(await RawClient.open(node.server.port))
         driver.send(HANDSHAKE + b"\r\n")
         driver.send(packed_frame({"type": "hello", "token": node.token("ann")}))
         await eventually(lambda: len(node.node.hub) == 1)
-        wires = [
+        sockets = [
             await stack.enter_async_context(await RawClient.open(node.server.port))
             for _ in range(9)
         ]
         await eventually(lambda: len(node.node.connections) == 7)
         served = 0
-        for wire in wires:
+        for raw in sockets:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                served += (await wire.ask(GET)).status == 200
+                served += (await raw.ask(GET)).status == 200
         assert served == 5
         assert (await known.ask(jobs)).status == 200
     await until_gone(node)
@@ -371,20 +371,20 @@ async def test_full_node_closes_the_oldest_unauthenticated_client(engine_node: N
         known = await stack.enter_async_context(await RawClient.open(node.server.port))
         jobs = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n" + bearer(node) + b"\r\n"
         assert (await known.ask(jobs)).status == 200
-        strangers = [
+        unauthenticated = [
             await stack.enter_async_context(await RawClient.open(node.server.port))
             for _ in range(8)
         ]
-        assert (await strangers[-1].ask(GET)).status == 200
+        assert (await unauthenticated[-1].ask(GET)).status == 200
         assert len(node.node.connections) <= 5
-        assert await strangers[0].rest() == b""
-        # The client with a token stays, and others with one come in.
+        assert await unauthenticated[0].rest() == b""
+        # The authenticated client stays, and others can connect.
         assert (await known.ask(jobs)).status == 200
         late = await stack.enter_async_context(await RawClient.open(node.server.port))
         assert (await late.ask(jobs)).status == 200
 
 
-# -- A5: bytes that the client does not take
+# -- A5: bytes that the client does not read
 
 
 @pytest.mark.finding("A5")
@@ -395,10 +395,10 @@ async def test_unread_responses_close_the_connection(
     node: RunningNode, requests: int, close: bytes
 ) -> None:
     request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n%s\r\n"
-    async with await RawClient.open(node.server.port, receive_buffer=2048) as wire:
-        wire.read_no_more()
-        wire.send(request % b"" * (requests - 1) + request % close)
-        await wire.writer.drain()
+    async with await RawClient.open(node.server.port, receive_buffer=2048) as raw:
+        raw.read_no_more()
+        raw.send(request % b"" * (requests - 1) + request % close)
+        await raw.writer.drain()
         await asyncio.sleep(0.05)
         await until_gone(node)
         await eventually(lambda: not unsent_bytes(node.server.port), 10)
@@ -407,12 +407,12 @@ async def test_unread_responses_close_the_connection(
 @pytest.mark.finding("A5")
 @pytest.mark.usefixtures("short")
 async def test_driver_who_does_not_read_a_close_is_disconnected(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port, receive_buffer=2048) as wire:
-        wire.send(HANDSHAKE + b"\r\n")
-        await wire.reader.readuntil(b"\r\n\r\n")
-        wire.send(packed_frame({"type": "hello", "token": node.token("ann")}))
+    async with await RawClient.open(node.server.port, receive_buffer=2048) as raw:
+        raw.send(HANDSHAKE + b"\r\n")
+        await raw.reader.readuntil(b"\r\n\r\n")
+        raw.send(packed_frame({"type": "hello", "token": node.token("ann")}))
         await eventually(lambda: len(node.node.hub) == 1)
-        wire.read_no_more()
+        raw.read_no_more()
         (protocol,) = node.node.socket._open
         protocol.send_frames([b"x" * 15_000] * 5)
         protocol.end(4001)
@@ -423,22 +423,22 @@ async def test_driver_who_does_not_read_a_close_is_disconnected(node: RunningNod
 @pytest.mark.finding("A5")
 @pytest.mark.usefixtures("short")
 async def test_driver_who_does_not_read_is_disconnected(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port, receive_buffer=2048) as wire:
-        wire.send(HANDSHAKE + b"\r\n")
-        await wire.reader.readuntil(b"\r\n\r\n")
-        wire.send(packed_frame({"type": "hello", "token": node.token("ann")}))
+    async with await RawClient.open(node.server.port, receive_buffer=2048) as raw:
+        raw.send(HANDSHAKE + b"\r\n")
+        await raw.reader.readuntil(b"\r\n\r\n")
+        raw.send(packed_frame({"type": "hello", "token": node.token("ann")}))
         await eventually(lambda: len(node.node.hub) == 1)
-        wire.read_no_more()
+        raw.read_no_more()
         (protocol,) = node.node.socket._open
-        protocol.send_frames([b"x" * 15_000] * 2)  # far below any mark of the transport's
+        protocol.send_frames([b"x" * 15_000] * 2)  # far below the transport's high-water mark
         while node.server.server_state.connections:
-            wire.send(packed_frame({"type": "pong"}))  # it is not silent
+            raw.send(packed_frame({"type": "pong"}))  # it is not silent
             await asyncio.sleep(0.1)
         await eventually(lambda: not unsent_bytes(node.server.port), 10)
 
 
 def unsent_bytes(port: int) -> int:
-    """What the kernel still keeps for clients of the port, closed connections included."""
+    """Bytes that the kernel buffers for clients of the port, including closed connections."""
     local = f":{port:04X}"
     total = 0
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:

@@ -1,4 +1,4 @@
-"""Lines that clients can cause: a few a second, whatever they send and however often."""
+"""Clients cause a few log lines per second, whatever they send and however often."""
 
 import asyncio
 import time
@@ -37,9 +37,9 @@ def shown(lines: Sequence[MutableMapping[str, Any]]) -> Counter[str]:
 
 
 async def _send(node: RunningNode, data: bytes) -> None:
-    async with await RawClient.open(node.server.port) as wire:
-        wire.send(data)
-        await wire.rest()
+    async with await RawClient.open(node.server.port) as client:
+        client.send(data)
+        await client.rest()
 
 
 @pytest.mark.finding("A8", "B14", "C1")
@@ -61,7 +61,7 @@ async def test_unauthenticated_clients_cause_few_log_lines(
         if line["event"] == "connections refused":
             refused.update(line["reasons"])
     assert refused["bad_request"] >= _ROUNDS
-    # The tally is of the process: lines of the test before may have been pending.
+    # The counter is global: lines of the previous test may be pending.
     assert refused["origin"] >= _ROUNDS
     assert not [record for record in caplog.records if record.exc_info]
 
