@@ -1,7 +1,7 @@
 """What the speculative search gains: orders with and without it, in turn, on one idle mall.
 
 Each repetition submits pairs of orders, one with the search and one without, in alternating order.
-Pairs see the same load of the machine. See ADR 0321.
+Pairs see the same load of the machine. See ADR 0013.
 
     python -m load_tests.benchmarks.engine.speculation
 """

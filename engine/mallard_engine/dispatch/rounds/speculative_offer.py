@@ -3,7 +3,7 @@
 The mall of an order is known as soon as its body is parsed. The search starts at once, and the
 storage answers while the order is being checked. The drivers are ranked before the job is stored,
 and submission and offer are sent together: one round trip less before the offer. If jobs wait at
-the mall, or a round is running there, the job queues. See ADR 0013 and ADR 0321.
+the mall, or a round is running there, the job queues. See ADR 0013.
 """
 
 import asyncio
