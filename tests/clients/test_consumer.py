@@ -146,13 +146,13 @@ def test_consumer_project_passes_strict_mypy(tmp_path: Path) -> None:
 
 
 @pytest.mark.finding("C19")
-def test_top_exports_what_it_names() -> None:
+def test_package_exports_what_it_names() -> None:
     assert sorted(mallard_client.__all__) == sorted(set(mallard_client.__all__))
     for name in mallard_client.__all__:
         assert getattr(mallard_client, name) is not None
 
 
 @pytest.mark.finding("C19")
-def test_words_are_those_of_the_contract() -> None:
+def test_literals_are_those_of_the_contract() -> None:
     assert set(get_args(StepName)) == set(Step)
     assert set(get_args(WishName)) == set(Wish)

@@ -46,7 +46,7 @@ async def _raise_later(_event: object) -> None:
 
 @pytest.mark.finding("C11")
 @pytest.mark.parametrize("listener", [_raise, _cancelled, _raise_later])
-async def test_listener_that_raises_harms_nobody_else(
+async def test_failing_listener_does_not_affect_others(
     engine: Counterpart, app_of: MakeApp, caplog: pytest.LogCaptureFixture, listener: Any
 ) -> None:
     app = app_of()
@@ -119,7 +119,7 @@ async def test_cancelled_from_outside_ends_everything(engine: Counterpart, app_o
 
 
 @pytest.mark.finding("C11")
-async def test_message_that_the_client_fails_with_costs_a_socket(
+async def test_failure_on_a_message_ends_the_socket(
     engine: Counterpart, app_of: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = app_of()
@@ -161,7 +161,7 @@ async def test_stop_ends_requests_events_and_closed(engine: Counterpart, app_of:
 
 
 @pytest.mark.finding("C19")
-async def test_lifecycle_is_told_in_order(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_lifecycle_events_are_in_order(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     events = app.events(Connecting, Connected, Disconnected, DriverChanged, JobsChanged, Ended)
     socket = await engine.accepted()

@@ -48,7 +48,7 @@ async def at_work(engine: Counterpart, habits: Habits) -> AsyncIterator[tuple[Fl
         await fleet.stop()
 
 
-async def test_a_driver_delivers_and_keeps_a_ledger(engine: Counterpart) -> None:
+async def test_driver_delivers_and_keeps_a_ledger(engine: Counterpart) -> None:
     async with at_work(engine, WILLING) as (fleet, socket):
         await socket.send("offer", **an_offer(expires_ms=MUCH_LATER_MS))
         assert (await _next(socket, "offer_ack"))["offer"] == "o1"
@@ -71,7 +71,7 @@ async def test_a_driver_delivers_and_keeps_a_ledger(engine: Counterpart) -> None
         assert fleet.at(engine.url) == fleet.drivers
 
 
-async def test_a_driver_carries_a_run_through(engine: Counterpart) -> None:
+async def test_driver_delivers_a_run_in_dropoff_order(engine: Counterpart) -> None:
     """Everything is collected first, then handed over in the order of the expected times."""
     late, soon, unknown = a_job("late"), a_job("soon"), a_job("unknown")
     late["eta"], soon["eta"] = ({"pickup_ms": 1, "dropoff_ms": at_ms} for at_ms in (9, 5))
@@ -94,7 +94,7 @@ async def test_a_driver_carries_a_run_through(engine: Counterpart) -> None:
         await eventually(lambda: fleet.tally.counts["delivered"] == 3)
 
 
-async def test_a_refused_step_is_not_tried_for_ever(engine: Counterpart) -> None:
+async def test_refused_step_is_not_repeated(engine: Counterpart) -> None:
     async with at_work(engine, WILLING) as (fleet, socket):
         await socket.send("job", seq=1, job=JOB, attempt=2, state="assigned", detail=a_job())
         report = await _next(socket, "progress")
@@ -107,7 +107,7 @@ async def test_a_refused_step_is_not_tried_for_ever(engine: Counterpart) -> None
 @pytest.mark.parametrize(
     ("habit", "counted"), [("decline", "declined"), ("lapse", "lapsed"), ("vanish", "vanished")]
 )
-async def test_habits(engine: Counterpart, habit: str, counted: str) -> None:
+async def test_each_habit_is_counted(engine: Counterpart, habit: str, counted: str) -> None:
     habits = replace(WILLING, **{habit: 1.0})  # type: ignore[arg-type]
     async with at_work(engine, habits) as (fleet, socket):
         await socket.send("offer", **an_offer(expires_ms=MUCH_LATER_MS))
@@ -122,13 +122,13 @@ async def test_habits(engine: Counterpart, habit: str, counted: str) -> None:
         assert fleet.tally.counts["offers"] == 1
 
 
-async def test_a_driver_who_is_told_to_stop_is_counted(engine: Counterpart) -> None:
+async def test_driver_stopped_by_the_engine_is_counted(engine: Counterpart) -> None:
     async with at_work(engine, WILLING) as (fleet, socket):
         await socket.close(4507)
         await eventually(lambda: fleet.tally.counts["stopped"] == 1)
 
 
-def test_a_journey() -> None:
+def test_journey_interpolates_positions() -> None:
     start, end = (33.0, -112.0), (33.0, -111.9)
     length_m = distance_m(start, end)
     assert length_m == pytest.approx(9_325, rel=0.01)

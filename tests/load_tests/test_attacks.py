@@ -69,7 +69,7 @@ def test_each_counter_named_is_one_of_the_engine() -> None:
     assert codes <= {1007, *map(int, Close)}
 
 
-def test_a_quiet_run_meets_every_goal() -> None:
+def test_quiet_run_meets_every_goal() -> None:
     assert GOOD.met, missed(GOOD)
     assert "MISSED" not in GOOD.text()
 
@@ -91,7 +91,7 @@ def test_a_quiet_run_meets_every_goal() -> None:
         (replace(GOOD, counted={}), ["counters that did not move"]),
     ],
 )
-def test_what_went_wrong_misses_its_goal(findings: Findings, goals: list[str]) -> None:
+def test_each_failure_misses_its_goal(findings: Findings, goals: list[str]) -> None:
     assert missed(findings) == goals
     assert not findings.met
 

@@ -24,7 +24,7 @@ def driver_token(name: str) -> str:
     return Credentials(secret=SECRET).driver(name, "phoenix").token
 
 
-def test_a_secret_mints_every_token() -> None:
+def test_secret_mints_every_token() -> None:
     credentials = Credentials(secret=SECRET)
     assert claims(credentials.orders)["role"] == "orders"
     assert claims(credentials.operator)["role"] == "operator"
@@ -49,7 +49,7 @@ def test_given_tokens_are_used_as_they_are(tmp_path: Path) -> None:
     assert {it.market for it in shares[0]} == {"phoenix"}
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_token_is_named() -> None:
     nothing = Credentials()
     with pytest.raises(BadCredentials, match="--orders-token"):
         _ = nothing.orders
@@ -59,7 +59,7 @@ def test_what_is_missing_is_named() -> None:
         nothing.driver("d-1", "phoenix")
 
 
-def test_a_secret_can_be_in_a_file(tmp_path: Path) -> None:
+def test_secret_can_be_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     assert read_secret(tmp_path / "secret") == SECRET
     options = given(secret_file=str(tmp_path / "secret"))
@@ -73,7 +73,7 @@ def test_nothing_secret_stays_in_what_a_master_sends() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])
-def test_an_empty_file_is_no_secret(tmp_path: Path, text: str) -> None:
+def test_empty_secret_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_text(text)
     for read in (read_secret, read_driver_tokens):
         with pytest.raises(BadCredentials):
@@ -82,7 +82,7 @@ def test_an_empty_file_is_no_secret(tmp_path: Path, text: str) -> None:
         read_secret(tmp_path / "not there")
 
 
-def test_an_order_services_token_is_no_drivers(tmp_path: Path) -> None:
+def test_orders_token_is_not_a_drivers(tmp_path: Path) -> None:
     for token in (Credentials(secret=SECRET).orders, "no-token"):
         (tmp_path / "file").write_text(token)
         with pytest.raises(BadCredentials, match="not a driver's token"):

@@ -17,18 +17,18 @@ def vectors(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", vectors("client"))
-def test_what_a_driver_says_is_what_the_golden_frames_say(case: dict[str, Any]) -> None:
+def test_packed_frames_match_the_golden_frames(case: dict[str, Any]) -> None:
     fields = dict(case["json"])
     assert unpack(pack(fields.pop("type"), **fields)) == case["json"]
     assert unpack(bytes.fromhex(case["msgpack"])) == case["json"]
 
 
 @pytest.mark.parametrize("case", vectors("server"))
-def test_what_the_engine_says_is_read(case: dict[str, Any]) -> None:
+def test_frames_of_the_engine_are_read(case: dict[str, Any]) -> None:
     assert unpack(bytes.fromhex(case["msgpack"])) == case["json"]
 
 
-def test_the_engine_reads_what_is_packed() -> None:
+def test_engine_reads_what_is_packed() -> None:
     fix = [1763827200000, 33.3, -111.9, 5.0, None, 8.0]
     message, bad_fixes = MSGPACK.decode_client(pack("location", fixes=[fix]))
     assert message == MSGPACK.decode_client(pack("location", fixes=[fix], now_ms=None))[0]
@@ -41,6 +41,6 @@ def test_the_engine_reads_what_is_packed() -> None:
     [b"", b"\xc1", b"\xdd\xff\xff\xff\xff", msgpack.packb([1]), msgpack.packb({"id": 1})],
     ids=["empty", "no MessagePack", "cut off", "a list", "without a type"],
 )
-def test_what_is_no_message_is_refused(data: bytes) -> None:
+def test_invalid_message_is_refused(data: bytes) -> None:
     with pytest.raises(BadFrame):
         unpack(data)

@@ -16,13 +16,13 @@ def test_percentiles_are_good_to_three_digits() -> None:
     assert latencies.mean_ms == pytest.approx(50, rel=0.002)
 
 
-def test_long_waits_are_not_coarse() -> None:
+def test_long_waits_keep_their_precision() -> None:
     latencies = Latencies()
     latencies.record(4_734.98)
     assert latencies.percentile_ms(99) == pytest.approx(4_734.98, rel=0.001)
 
 
-def test_what_cannot_be_is_held_at_the_ends() -> None:
+def test_out_of_range_values_are_clamped() -> None:
     latencies = Latencies()
     latencies.record(-3.0)
     latencies.record(1e12)
@@ -50,21 +50,21 @@ def test_workers_add_up_to_what_one_would_have_recorded() -> None:
         assert master["reconnect"].percentile_ms(percent) == expected
 
 
-def test_nothing_new_is_nothing_to_send() -> None:
+def test_take_without_new_values_is_empty() -> None:
     histograms = Histograms()
     histograms.record("reconnect", 5.0)
     assert histograms.take().keys() == {"reconnect"}
     assert histograms.take() == {}
 
 
-def test_a_name_that_was_never_recorded_is_empty() -> None:
+def test_name_that_was_never_recorded_is_empty() -> None:
     histograms = Histograms()
     assert histograms["reconnect"].count == 0
     assert histograms["reconnect"].percentile_ms(99) == 0
     assert list(histograms.names()) == []
 
 
-def test_a_new_run_begins_with_nothing() -> None:
+def test_new_run_begins_with_nothing() -> None:
     histograms = Histograms()
     histograms.record("reconnect", 5.0)
     histograms.clear()

@@ -12,7 +12,7 @@ def reading(at_s: float, engine_s: float | None, lag: dict[float, float]) -> Rea
     return Reading(at_s, engine_s, 1 << 20, None, None, {}, lag)
 
 
-def test_the_cpu_time_of_a_process_is_what_it_has_used() -> None:
+def test_cpu_time_of_a_process_is_what_it_has_used() -> None:
     before_s = process_cpu_s(os.getpid())
     spent = time.process_time() + 0.05
     while time.process_time() < spent:
@@ -21,7 +21,7 @@ def test_the_cpu_time_of_a_process_is_what_it_has_used() -> None:
     assert process_bytes(os.getpid()) > 1 << 20
 
 
-def test_what_was_used_is_told_per_second() -> None:
+def test_use_is_reported_per_second() -> None:
     used = usage(reading(10, 1.0, {}), reading(20, 6.0, {}))
     assert used.engine_cpu == pytest.approx(0.5)
     assert used.engine_mib == 1
@@ -29,7 +29,7 @@ def test_what_was_used_is_told_per_second() -> None:
     assert "redis_cpu" not in used.to_json()
 
 
-def test_the_loops_lag_is_that_of_the_time_between() -> None:
+def test_loops_lag_is_that_of_the_time_between() -> None:
     before = {0.001: 50.0, 0.01: 60.0, float("inf"): 60.0}
     after = {0.001: 50.0, 0.01: 159.0, float("inf"): 160.0}
     used = usage(reading(0, None, before), reading(1, None, after))
@@ -38,7 +38,7 @@ def test_the_loops_lag_is_that_of_the_time_between() -> None:
     assert usage(reading(0, None, {}), reading(1, None, {})).lag_p99_ms is None
 
 
-def test_redis_tells_what_it_used(tmp_path: Path) -> None:
+def test_use_of_redis_is_read(tmp_path: Path) -> None:
     with running_redis(tmp_path) as path:
         info = redis_info(path)
         assert int(info["used_memory"]) > 0

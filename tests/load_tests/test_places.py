@@ -20,7 +20,7 @@ def away_m(one: tuple[float, float], other: tuple[float, float]) -> float:
     return float((north**2 + east**2) ** 0.5)
 
 
-def test_a_way_has_its_length_and_direction() -> None:
+def test_moved_point_has_the_distance_and_direction() -> None:
     for heading in (0.0, 1.0, 3.0, 5.0):
         assert away_m((33.3, -111.9), moved((33.3, -111.9), 800, heading)) == pytest.approx(
             800, 0.01
@@ -42,7 +42,7 @@ def test_homes_and_dropoffs_are_near_and_in_the_service_area() -> None:
         assert order["pickup"]["stores"][0]["store"] in CHANDLER.stores
 
 
-def test_a_driver_lives_in_its_tokens_market() -> None:
+def test_driver_lives_in_its_tokens_market() -> None:
     places = RunPlaces([CHANDLER, TYSONS])
     rng = random.Random(1)
     assert {places.home(rng, "northern-virginia")[0].id for _ in range(20)} == {"tysons"}
@@ -51,7 +51,7 @@ def test_a_driver_lives_in_its_tokens_market() -> None:
         places.home(rng, "las-vegas")
 
 
-def test_the_first_mall_has_the_sale_and_drivers_near_it() -> None:
+def test_first_mall_has_the_sale_and_drivers_near_it() -> None:
     places = RunPlaces([CHANDLER, TYSONS])
     rng = random.Random(1)
     homes = [places.home(rng, near_flash_mall=True)[0] for _ in range(20)]

@@ -117,7 +117,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
         yield {name: finished(it) for name, it in started.items()}
 
 
-def test_a_run_that_meets_its_objectives_ends_with_0(runs: dict[str, Run]) -> None:
+def test_run_that_meets_its_objectives_ends_with_0(runs: dict[str, Run]) -> None:
     run = runs["make load"]
     assert run.status == 0, run.output
     assert "MISSED" not in run.output
@@ -134,7 +134,7 @@ def test_what_workers_measure_adds_up(runs: dict[str, Run]) -> None:
     assert int(rows["reconnect"]["Request Count"]) >= 40
 
 
-def test_a_missed_objective_is_shown_and_ends_the_run_with_1(runs: dict[str, Run]) -> None:
+def test_missed_objective_is_shown_and_ends_the_run_with_1(runs: dict[str, Run]) -> None:
     run = runs["objective missed"]
     assert run.status == 1, run.output
     verdicts = [line for line in run.output.splitlines() if line.endswith(("met", "MISSED"))]
@@ -145,7 +145,7 @@ def test_a_missed_objective_is_shown_and_ends_the_run_with_1(runs: dict[str, Run
     assert verdicts[1].endswith("MISSED")
 
 
-def test_given_tokens_serve_as_well_as_the_secret_and_every_measure_is_taken(
+def test_given_tokens_replace_the_secret_for_every_measure(
     runs: dict[str, Run],
 ) -> None:
     run = runs["objective missed"]
@@ -170,7 +170,7 @@ def test_orders_go_to_another_node_while_one_is_away(runs: dict[str, Run]) -> No
     assert run.status == 0, run.output
 
 
-def test_another_machine_is_not_loaded_unless_told_so(runs: dict[str, Run]) -> None:
+def test_remote_machine_needs_permission(runs: dict[str, Run]) -> None:
     run = runs["not this machine"]
     assert run.status == 2, run.output
     assert "--allow-remote" in run.output

@@ -42,7 +42,7 @@ def test_nothing_is_ordered_before_or_after() -> None:
     assert timetable("steady").rate(SECONDS + 0.1) == 0
 
 
-def test_a_flash_sale_is_all_its_jobs_within_a_second() -> None:
+def test_flash_sale_is_all_its_jobs_within_a_second() -> None:
     arrivals = timetable("flash-sale").arrivals(random.Random(1))
     sale = [arrival.due_s for arrival in arrivals if arrival.flash]
     assert len(sale) == 500
@@ -62,17 +62,17 @@ def test_workers_share_the_orders() -> None:
     assert min(usual) > RATE * SECONDS / 4
 
 
-def test_the_same_seed_gives_the_same_orders() -> None:
+def test_same_seed_gives_the_same_orders() -> None:
     table = timetable("evening-rush")
     assert list(table.arrivals(random.Random(7))) == list(table.arrivals(random.Random(7)))
 
 
-def test_a_rate_of_nothing_orders_nothing() -> None:
+def test_zero_rate_orders_nothing() -> None:
     table = Timetable(SHAPES["flash-sale"], SECONDS, 0.0, 3)
     assert [arrival.flash for arrival in table.arrivals(random.Random(1))] == [True] * 3
 
 
-def test_what_goes_wrong_has_its_moment() -> None:
+def test_faults_are_scheduled() -> None:
     assert timetable("mass-reconnect").reconnect_s == (50.0,)
     assert len(timetable("rolling-restart").restart_s) == 2
     assert SHAPES["half-decline"].decline_share == 0.5

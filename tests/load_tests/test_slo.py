@@ -17,14 +17,14 @@ def verdicts(objective: str, histograms: Histograms) -> list[bool]:
     return [verdict.met for verdict in judge([parse_objective(objective)], histograms)]
 
 
-def test_an_objective_has_a_name_and_conditions() -> None:
+def test_objective_has_a_name_and_conditions() -> None:
     objective = parse_objective("offer latency: p99 < 50ms, failures<0.1%")
     assert objective.name == "offer latency"
     assert [it.text for it in objective.conditions] == ["p99 < 50ms", "failures<0.1%"]
     assert [it.bound for it in objective.conditions] == [50, pytest.approx(0.001)]
 
 
-def test_a_name_may_hold_anything_but_the_last_colon() -> None:
+def test_name_may_contain_colons() -> None:
     assert parse_objective("location → visible:max<1s").name == "location → visible"
     assert parse_objective("POST /v1/jobs:count>=1").name == "POST /v1/jobs"
 
@@ -42,7 +42,7 @@ def test_a_name_may_hold_anything_but_the_last_colon() -> None:
         ("offer latency:count>100", False),
     ],
 )
-def test_each_figure_is_held_against_its_bound(objective: str, met: bool) -> None:
+def test_each_value_is_compared_with_its_bound(objective: str, met: bool) -> None:
     assert verdicts(objective, recorded(*range(1, 101))) == [met]
 
 
@@ -52,11 +52,11 @@ def test_failures_are_a_share_or_a_number() -> None:
     assert verdicts(objective, histograms) == [True, False, True, False]
 
 
-def test_what_failed_fast_flatters_no_percentile() -> None:
+def test_failures_are_not_in_percentiles() -> None:
     assert verdicts("offer latency:p50>4ms", recorded(5.0, failures=99)) == [True]
 
 
-def test_a_name_without_a_request_meets_nothing() -> None:
+def test_name_without_a_request_meets_nothing() -> None:
     objective = parse_objective("ofer latency:p99<50ms,failures<1%")
     assert judge([objective], recorded(1.0)) == [
         Verdict("ofer latency", "p99<50ms", "no request", met=False),
@@ -64,7 +64,7 @@ def test_a_name_without_a_request_meets_nothing() -> None:
     ]
 
 
-def test_the_verdict_shows_what_was_seen() -> None:
+def test_verdict_shows_what_was_seen() -> None:
     objective = parse_objective("offer latency:p99<5ms,failures<0.1%,count>9")
     seen = [verdict.seen for verdict in judge([objective], recorded(7.0, failures=1))]
     assert seen == ["7.00 ms", "50.000%", "2"]
@@ -87,6 +87,6 @@ def test_the_verdict_shows_what_was_seen() -> None:
         ("offer latency:p٩٩<50ms", "no condition"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_reason(text: str, complaint: str) -> None:
+def test_invalid_objective_is_refused_with_the_reason(text: str, complaint: str) -> None:
     with pytest.raises(BadObjective, match=complaint):
         parse_objective(text)

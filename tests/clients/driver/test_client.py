@@ -22,7 +22,7 @@ from tests.clients.counterpart import SERVER_TIME_MS, Counterpart, a_job, an_off
 from tests.support import eventually
 
 
-async def test_says_hello_and_believes_the_welcome(
+async def test_hello_is_sent_and_welcome_applied(
     engine: Counterpart, app_of: MakeApp, subprotocol: str
 ) -> None:
     app = app_of(
@@ -47,7 +47,7 @@ async def test_says_hello_and_believes_the_welcome(
     assert app.server_now_ms() == SERVER_TIME_MS
 
 
-async def test_an_offer_is_acknowledged_surfaced_and_accepted(
+async def test_offer_is_acknowledged_surfaced_and_accepted(
     engine: Counterpart, app_of: MakeApp, subprotocol: str
 ) -> None:
     app = app_of(subprotocol=subprotocol)
@@ -70,7 +70,7 @@ async def test_an_offer_is_acknowledged_surfaced_and_accepted(
     assert app.jobs == {held.job: held}
 
 
-async def test_without_auto_acknowledge_the_app_says_when(
+async def test_without_auto_acknowledge_the_app_acknowledges(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app = app_of(auto_acknowledge=False)
@@ -84,7 +84,7 @@ async def test_without_auto_acknowledge_the_app_says_when(
     await socket.read("offer_ack")
 
 
-async def test_an_offer_of_the_welcome_is_surfaced(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_offer_of_the_welcome_is_surfaced(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome(state="offered", offer={"type": "offer", **an_offer("o7")})
@@ -92,9 +92,7 @@ async def test_an_offer_of_the_welcome_is_surfaced(engine: Counterpart, app_of: 
     assert (await anext(app.offers())).offer == "o7"
 
 
-async def test_an_offer_that_is_told_again_is_surfaced_once(
-    engine: Counterpart, app_of: MakeApp
-) -> None:
+async def test_repeated_offer_is_surfaced_once(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome()
@@ -110,7 +108,7 @@ async def test_an_offer_that_is_told_again_is_surfaced_once(
     assert (await anext(app.offers())).offer == "o2"
 
 
-async def test_an_offer_that_is_over_is_not_surfaced(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_expired_offer_is_not_surfaced(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome()
@@ -123,7 +121,7 @@ async def test_an_offer_that_is_over_is_not_surfaced(engine: Counterpart, app_of
     assert (await anext(app.offers())).offer == "live"
 
 
-async def test_what_seq_shows_to_be_old_is_left_out(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_push_with_an_old_seq_is_ignored(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     heard: list[object] = []
     app.listen(heard.append, Welcome, StateChanged)
@@ -137,7 +135,7 @@ async def test_what_seq_shows_to_be_old_is_left_out(engine: Counterpart, app_of:
     assert heard[1].why == "resumed"
 
 
-async def test_listeners_hear_every_event_until_they_leave(
+async def test_listeners_receive_every_event_until_removed(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app = app_of()
@@ -170,7 +168,7 @@ async def test_decline_with_a_reason(engine: Counterpart, app_of: MakeApp) -> No
     assert app.state == "available"
 
 
-async def test_a_refused_request_is_typed(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_refused_request_raises_its_type(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome(state="offline")
@@ -197,9 +195,7 @@ async def test_missing_proof_is_named(engine: Counterpart, app_of: MakeApp) -> N
     assert (refused.value.missing, refused.value.tries_left) == (("photo",), 2)
 
 
-async def test_a_request_is_repeated_on_the_next_socket(
-    engine: Counterpart, app_of: MakeApp
-) -> None:
+async def test_request_is_repeated_on_the_next_socket(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome()
@@ -216,7 +212,7 @@ async def test_a_request_is_repeated_on_the_next_socket(
     assert held.job == "job_phoenix.1"
 
 
-async def test_no_answer_in_time(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_request_without_an_answer_times_out(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of(request_timeout_s=0.05)
     socket = await engine.accepted()
     await socket.welcome()
@@ -227,7 +223,7 @@ async def test_no_answer_in_time(engine: Counterpart, app_of: MakeApp) -> None:
     assert problem["until_ms"] == SERVER_TIME_MS + 1
 
 
-async def test_stop_ends_the_offers_and_start_begins_again(
+async def test_stop_ends_offers_and_start_resumes_them(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app = app_of()

@@ -16,7 +16,7 @@ from tests.support import eventually
 JOB = "job_phoenix.1"
 
 
-async def test_fixes_gather_while_offline_and_go_first(
+async def test_offline_fixes_are_sent_first_after_reconnecting(
     engine: Counterpart, app_of: MakeApp, subprotocol: str
 ) -> None:
     app = app_of(subprotocol=subprotocol, fix_limit=150)
@@ -37,7 +37,7 @@ async def test_fixes_gather_while_offline_and_go_first(
     await going
 
 
-async def test_fixes_go_out_as_often_as_advised(
+async def test_fixes_are_sent_at_the_advised_interval(
     engine: Counterpart, app_of: MakeApp, waits: Waits
 ) -> None:
     app = app_of()
@@ -49,7 +49,7 @@ async def test_fixes_go_out_as_often_as_advised(
     await eventually(lambda: waits.seconds == [2.5])
 
 
-async def test_reports_queue_while_offline_and_keep_their_order_and_times(
+async def test_offline_reports_keep_their_order_and_times(
     engine: Counterpart, app_of: MakeApp, waits: Waits, subprotocol: str
 ) -> None:
     app = app_of(subprotocol=subprotocol)
@@ -97,7 +97,7 @@ async def test_reports_queue_while_offline_and_keep_their_order_and_times(
     assert app.unreported == 0
 
 
-async def test_custody_raises_the_attempt_of_what_is_still_to_come(
+async def test_custody_raises_the_attempt_of_later_reports(
     engine: Counterpart, app_of: MakeApp, waits: Waits
 ) -> None:
     app = app_of()
@@ -126,7 +126,7 @@ async def test_custody_raises_the_attempt_of_what_is_still_to_come(
     await delivered
 
 
-async def test_a_report_is_repeated_as_long_as_the_engine_says_later(
+async def test_report_is_repeated_while_the_engine_asks_for_a_retry(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app = app_of()
@@ -149,7 +149,7 @@ async def test_a_report_is_repeated_as_long_as_the_engine_says_later(
     assert app.unreported == 1
 
 
-async def test_the_wish_is_said_again_after_an_absence_that_cost_it(
+async def test_status_is_sent_again_after_the_engine_forgot_it(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app = app_of()
@@ -185,7 +185,7 @@ async def test_waits_are_drawn_with_full_jitter_and_grow(
     assert len(set(waits.seconds)) == len(limits)
 
 
-async def test_a_drain_says_when_to_come_back(
+async def test_drain_sets_the_time_to_reconnect(
     engine: Counterpart, app_of: MakeApp, waits: Waits
 ) -> None:
     app_of()
@@ -197,7 +197,7 @@ async def test_a_drain_says_when_to_come_back(
     assert waits.seconds == [3.21]
 
 
-async def test_a_dropped_socket_stays_away_as_long_as_asked(
+async def test_dropped_socket_stays_away_as_long_as_asked(
     engine: Counterpart, app_of: MakeApp, waits: Waits
 ) -> None:
     app = app_of()
@@ -210,7 +210,9 @@ async def test_a_dropped_socket_stays_away_as_long_as_asked(
 
 
 @pytest.mark.parametrize("code", [1009, 4500, 4501, 4503, 4506, 4507, 4599])
-async def test_a_code_that_says_stop_stops(engine: Counterpart, app_of: MakeApp, code: int) -> None:
+async def test_final_close_code_stops_the_client(
+    engine: Counterpart, app_of: MakeApp, code: int
+) -> None:
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome()
@@ -224,7 +226,7 @@ async def test_a_code_that_says_stop_stops(engine: Counterpart, app_of: MakeApp,
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 4001, 4002, 4003, 4004, 4006, 4008])
-async def test_a_code_that_passes_is_tried_again(
+async def test_transient_close_code_is_retried(
     engine: Counterpart, app_of: MakeApp, code: int
 ) -> None:
     app = app_of()
@@ -241,7 +243,7 @@ async def test_several_addresses_are_tried_in_turn(engine: Counterpart, app_of: 
     await app.online()
 
 
-async def test_a_silent_server_is_left(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_silent_server_is_disconnected(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome(ping_ms=20)
@@ -250,9 +252,7 @@ async def test_a_silent_server_is_left(engine: Counterpart, app_of: MakeApp) -> 
     await eventually(lambda: app.connected)
 
 
-async def test_bytes_that_are_no_message_end_the_socket(
-    engine: Counterpart, app_of: MakeApp
-) -> None:
+async def test_invalid_frame_ends_the_socket(engine: Counterpart, app_of: MakeApp) -> None:
     app_of()
     socket = await engine.accepted()
     await socket.welcome()
@@ -260,7 +260,7 @@ async def test_bytes_that_are_no_message_end_the_socket(
     await (await engine.accepted()).welcome()
 
 
-async def test_an_expiring_token_is_renewed_on_the_socket(
+async def test_expiring_token_is_renewed_on_the_socket(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app_of(_tokens())
@@ -274,7 +274,7 @@ async def test_an_expiring_token_is_renewed_on_the_socket(
     assert (await (await engine.accepted()).welcome())["token"] == "token 2"
 
 
-async def test_an_expired_token_is_replaced_before_the_next_socket(
+async def test_expired_token_is_replaced_before_the_next_socket(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app_of(_tokens())
@@ -284,9 +284,7 @@ async def test_an_expired_token_is_replaced_before_the_next_socket(
     assert (await (await engine.accepted()).welcome())["token"] == "token 2"
 
 
-async def test_an_expired_token_that_is_the_only_one_stops(
-    engine: Counterpart, app_of: MakeApp
-) -> None:
+async def test_expired_fixed_token_stops_the_client(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of("the only one")
     await (await engine.accepted()).close(4005)
     with pytest.raises(Stopped) as stopped:
@@ -294,7 +292,7 @@ async def test_an_expired_token_that_is_the_only_one_stops(
     assert stopped.value.close_code == 4005
 
 
-async def test_a_provider_that_fails_is_asked_again(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_failed_token_provider_is_asked_again(engine: Counterpart, app_of: MakeApp) -> None:
     answers: Iterator[str | Exception] = iter([OSError("no network"), "a-token"])
 
     async def provider() -> str:

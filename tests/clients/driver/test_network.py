@@ -36,7 +36,9 @@ async def test_host_that_does_not_resolve_is_tried_again(
 
 
 @pytest.mark.finding("C11")
-async def test_wrong_tls_context_is_no_silence(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_wrong_tls_context_is_not_reported_as_silence(
+    engine: Counterpart, app_of: MakeApp
+) -> None:
     app = app_of(tls=ssl.create_default_context())  # of no use for ws://
     events = app.events(Disconnected)
     event = await asyncio.wait_for(anext(events), 5)
@@ -91,7 +93,9 @@ async def test_hint_cuts_the_wait_but_not_a_drains(
 
 
 @pytest.mark.finding("C17")
-async def test_hints_in_a_row_make_no_storm(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_repeated_hints_do_not_cause_a_reconnect_storm(
+    engine: Counterpart, app_of: MakeApp
+) -> None:
     app = app_of(url="ws://127.0.0.1:9", sleep=asyncio.sleep)
     tries = app.events(Connecting)
     for _ in range(200):

@@ -23,7 +23,7 @@ class _Lowest(random.Random):
         return min(a, b)
 
 
-def test_the_limit_doubles_up_to_its_bound_and_starts_over() -> None:
+def test_limit_doubles_up_to_its_bound_and_starts_over() -> None:
     jitter = FullJitter(_Highest())
     assert [jitter.next_s() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
     jitter.reset()
@@ -31,11 +31,11 @@ def test_the_limit_doubles_up_to_its_bound_and_starts_over() -> None:
 
 
 @pytest.mark.parametrize("code", list(CLOSE_ADVICE))
-def test_every_code_is_followed_as_the_table_advises(code: int) -> None:
+def test_each_close_code_follows_its_advice(code: int) -> None:
     assert may_reconnect(code) is CLOSE_ADVICE[code].retry  # type: ignore[index]
 
 
-def test_a_session_that_lasted_starts_the_waits_over() -> None:
+def test_lasting_session_resets_the_backoff() -> None:
     policy = ReconnectPolicy(_Highest(), token_renewable=True)
     for _ in range(3):
         policy.after(Ending("refused"), 0)
@@ -45,7 +45,7 @@ def test_a_session_that_lasted_starts_the_waits_over() -> None:
     assert policy.after(lasting, 0).wait_s == 0.5
 
 
-def test_a_drain_counts_from_when_it_was_told_and_only_once() -> None:
+def test_drain_wait_counts_from_its_message_and_only_once() -> None:
     policy = ReconnectPolicy(_Highest(), token_renewable=True)
     policy.drained(3_000, now_ms=10_000)
     assert policy.after(Ending("bye", 4001), 12_000).wait_s == 1
@@ -95,7 +95,7 @@ def test_retry_after_is_honoured_up_to_a_bound() -> None:
         Ending("a portal", http_status=200),
     ],
 )
-def test_unreachable_engine_is_tried_within_an_offers_time(ending: Ending) -> None:
+def test_unreachable_engine_is_retried_within_an_offers_lifetime(ending: Ending) -> None:
     policy = ReconnectPolicy(_Highest(), token_renewable=True)
     waits = [policy.after(ending, 0).wait_s for _ in range(12)]
     assert waits[:4] == [0.5, 1, 2, 4]

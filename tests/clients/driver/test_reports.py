@@ -16,7 +16,7 @@ JOB = "job_phoenix.1"
 
 
 @pytest.mark.finding("C19")
-async def test_words_do_for_steps_and_wishes(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_steps_and_statuses_may_be_text(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     events = app.events(ReportSettled)
     socket = await engine.accepted()
@@ -39,7 +39,7 @@ async def test_words_do_for_steps_and_wishes(engine: Counterpart, app_of: MakeAp
     "wrong",
     [{"step": "flown"}, {"reason": "x" * 501}, {"reason": 7}, {"attempt": -1}, {"proof": "photo"}],
 )
-async def test_report_that_no_engine_takes_is_refused_at_once(
+async def test_invalid_report_is_refused_at_once(
     engine: Counterpart, app_of: MakeApp, wrong: dict[str, Any]
 ) -> None:
     app = app_of()
@@ -62,7 +62,7 @@ async def test_reports_are_bounded_and_none_is_dropped(
 
 
 @pytest.mark.finding("C2")
-async def test_unknown_heading_speed_and_accuracy_cost_no_place(
+async def test_fix_without_heading_speed_and_accuracy_is_kept(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app = app_of()

@@ -12,7 +12,7 @@ from tests.clients.counterpart import a_job, an_offer
 JOB = "job_phoenix.1"
 
 
-def test_a_job_taken_away_is_held_no_more() -> None:
+def test_unassigned_job_is_no_longer_held() -> None:
     for reason in ("collected", "unassigned", "silent"):
         view = _view(a_job())
         view.apply_push(JobChanged(1, JOB, 2, "picked_up", reason))
@@ -20,13 +20,13 @@ def test_a_job_taken_away_is_held_no_more() -> None:
         assert JOB in view.former
 
 
-def test_a_cancelled_job_is_held_no_more() -> None:
+def test_cancelled_job_is_no_longer_held() -> None:
     view = _view(a_job())
     view.apply_push(JobChanged(1, JOB, 1, "cancelled", "cancelled"))
     assert view.jobs == {}
 
 
-def test_an_operators_job_is_held_with_its_details() -> None:
+def test_operators_job_is_held_with_its_details() -> None:
     view = _view()
     detail = msgspec.convert(a_job(attempt=2), SocketJob)
     view.apply_push(JobChanged(1, JOB, 2, "assigned", "assigned", detail))
@@ -48,7 +48,7 @@ def test_one_more_job_is_offered_on_the_way() -> None:
     assert (view.state, view.offer, list(view.jobs)) == ("on_run", None, [JOB])
 
 
-def test_a_job_that_the_welcome_leaves_out_is_held_no_more_but_remembered() -> None:
+def test_job_missing_in_the_welcome_is_remembered_but_not_held() -> None:
     view = _view(a_job())
     view.apply_welcome(_welcome())
     assert view.jobs == {}
@@ -64,13 +64,13 @@ def test_what_is_remembered_is_bounded() -> None:
     assert "job_phoenix.199" in view.former
 
 
-def test_a_reply_with_another_state_ends_the_holding() -> None:
+def test_reply_with_another_state_ends_the_holding() -> None:
     view = _view(a_job())
     view.apply_reported(JOB, Reply(1, "available", UNSET, JOB, "queued", 1))
     assert view.jobs == {}
 
 
-def test_hello_tells_what_the_engine_last_acknowledged() -> None:
+def test_hello_holds_what_the_engine_last_acknowledged() -> None:
     (held,) = _view(a_job(state="at_mall", attempt=4)).holds()
     assert (held.job, held.attempt, held.state) == (JOB, 4, "at_mall")
 

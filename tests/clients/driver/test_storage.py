@@ -67,7 +67,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.finding("C15")
 @pytest.mark.slow
-def test_nothing_that_was_said_is_lost_by_a_kill(tmp_path: Path) -> None:
+def test_kill_loses_no_accepted_report(tmp_path: Path) -> None:
     path = tmp_path / "driver.json"
     with subprocess.Popen(
         [sys.executable, "-c", _APP, str(path)],
@@ -100,7 +100,7 @@ def test_nothing_that_was_said_is_lost_by_a_kill(tmp_path: Path) -> None:
         b"\xef\xbb\xbf{}",
     ],
 )
-async def test_document_that_cannot_be_read_is_left_out(
+async def test_unreadable_document_is_ignored(
     engine: Counterpart, app_of: MakeApp, document: bytes
 ) -> None:
     storage = MemoryStorage()
@@ -112,7 +112,7 @@ async def test_document_that_cannot_be_read_is_left_out(
 
 
 @pytest.mark.finding("C15")
-def test_broken_part_costs_that_part_only() -> None:
+def test_invalid_part_of_a_document_is_ignored() -> None:
     at = {"ms": 1, "by_server": True}
     good = {"job": "j1", "attempt": 1, "step": "at_mall", "at": at}
     document: dict[str, Any] = {
@@ -138,7 +138,7 @@ class _Broken:
 
 
 @pytest.mark.finding("C15")
-async def test_storage_that_fails_costs_the_memory_only(
+async def test_failed_storage_does_not_stop_the_client(
     engine: Counterpart, app_of: MakeApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken: Storage = _Broken()

@@ -40,7 +40,7 @@ async def test_provider_that_is_cancelled_inside_is_asked_again(
 
 
 @pytest.mark.finding("C16")
-async def test_provider_is_asked_ever_more_rarely_when_useless() -> None:
+async def test_interval_of_a_useless_provider_grows() -> None:
     waited: list[float] = []
     calls = 0
 
@@ -72,7 +72,7 @@ async def test_provider_is_asked_ever_more_rarely_when_useless() -> None:
 
 
 @pytest.mark.finding("C16")
-async def test_expired_token_given_again_is_said_and_not_sent(
+async def test_expired_token_given_again_is_reported_and_not_sent(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     answers = iter(["old", "old", "old", "new"])

@@ -20,7 +20,7 @@ def test_either_address_of_an_engine_will_do_for_a_socket(named: str, meant: str
 
 
 @pytest.mark.parametrize("named", ["", "a:8000", "ftp://a", "ws://", "ws:a"])
-def test_an_address_that_can_never_work_is_refused_at_once(named: str) -> None:
+def test_address_that_can_never_work_is_refused_at_once(named: str) -> None:
     with pytest.raises(ValueError, match="no address of an engine"):
         socket_url(named)
 
@@ -30,7 +30,7 @@ def test_equal_servers_are_asked_in_turn() -> None:
     assert [servers.next() for _ in range(4)] == ["http://a", "http://b", "http://a", "http://b"]
 
 
-def test_one_that_does_not_answer_is_passed_over_and_tried_again_later() -> None:
+def test_silent_server_is_skipped_and_retried_later() -> None:
     servers = Servers(["a", "b"])
     asked = []
     for _ in range(100):
@@ -39,7 +39,7 @@ def test_one_that_does_not_answer_is_passed_over_and_tried_again_later() -> None
     assert 3 < asked.count("b") < 7
 
 
-def test_one_that_answers_again_is_back_in_turn() -> None:
+def test_recovered_server_is_used_again() -> None:
     servers = Servers(["a", "b"])
     servers.note("b", answered=False)
     assert [servers.next() for _ in range(3)] == ["a", "a", "a"]
@@ -47,7 +47,7 @@ def test_one_that_answers_again_is_back_in_turn() -> None:
     assert sorted(servers.next() for _ in range(2)) == ["a", "b"]
 
 
-def test_when_none_answers_all_are_tried() -> None:
+def test_all_servers_are_tried_if_none_answers() -> None:
     servers = Servers(["a", "b"])
     for url in ("a", "b"):
         servers.note(url, answered=False)

@@ -44,7 +44,7 @@ def call(request: pytest.FixtureRequest, engine: HttpCounterpart) -> Call:
     return run
 
 
-def test_a_submission_has_a_key_and_a_token(engine: HttpCounterpart, call: Call) -> None:
+def test_submission_has_a_key_and_a_token(engine: HttpCounterpart, call: Call) -> None:
     engine.will_answer(Answer(201, a_job_resource()))
     assert call("submit", JOB).id == "job_phoenix.1"
     (seen,) = engine.seen
@@ -59,7 +59,7 @@ def test_a_submission_has_a_key_and_a_token(engine: HttpCounterpart, call: Call)
     assert seen.body["dropoff"]["deadline"] == "2026-11-23T00:00:00Z"
 
 
-def test_a_submission_is_repeated_under_the_same_key(engine: HttpCounterpart, call: Call) -> None:
+def test_submission_is_repeated_under_the_same_key(engine: HttpCounterpart, call: Call) -> None:
     engine.will_answer(
         Answer(0), Answer(503, {}, NO_WAIT), Answer(429, {}, NO_WAIT), Answer(201, a_job_resource())
     )
@@ -70,13 +70,13 @@ def test_a_submission_is_repeated_under_the_same_key(engine: HttpCounterpart, ca
     assert engine.seen[0].params == {"wait_s": "3"}
 
 
-def test_a_key_of_ones_own(engine: HttpCounterpart, call: Call) -> None:
+def test_given_idempotency_key_is_used(engine: HttpCounterpart, call: Call) -> None:
     engine.will_answer(Answer(201, a_job_resource()))
     call("submit", {"pickup": {}, "dropoff": {}}, key="mine")
     assert engine.seen[0].headers["idempotency-key"] == "mine"
 
 
-def test_a_refusal_is_typed_and_not_repeated(engine: HttpCounterpart, call: Call) -> None:
+def test_refusal_is_typed_and_not_repeated(engine: HttpCounterpart, call: Call) -> None:
     errors = [{"pointer": "/dropoff/lat", "detail": "expected a number"}]
     engine.will_answer(Answer(422, {**PROBLEM, "detail": "bad", "errors": errors}))
     with pytest.raises(ApiProblem) as refused:
@@ -86,7 +86,7 @@ def test_a_refusal_is_typed_and_not_repeated(engine: HttpCounterpart, call: Call
     assert len(engine.seen) == 1
 
 
-def test_a_duplicate_names_its_job(engine: HttpCounterpart, call: Call) -> None:
+def test_duplicate_names_its_job(engine: HttpCounterpart, call: Call) -> None:
     duplicate = {**PROBLEM, "status": 409, "code": "duplicate_external_id", "detail": ""}
     engine.will_answer(Answer(409, {**duplicate, "job": "job_phoenix.0"}))
     with pytest.raises(ApiProblem) as refused:
@@ -94,7 +94,7 @@ def test_a_duplicate_names_its_job(engine: HttpCounterpart, call: Call) -> None:
     assert refused.value.job == "job_phoenix.0"
 
 
-def test_proxys_page_is_retried_then_a_problem(engine: HttpCounterpart, call: Call) -> None:
+def test_proxy_page_is_retried_then_raised(engine: HttpCounterpart, call: Call) -> None:
     engine.will_answer(*[Answer(404, b"<html>")] * 4)
     with pytest.raises(ApiProblem) as refused:
         call("get", "job_phoenix.1")
@@ -151,14 +151,14 @@ def test_assignment_that_a_proxy_answered_is_not_repeated(engine: HttpCounterpar
     assert len(engine.seen) == 1
 
 
-def test_giving_up_after_so_many_tries(engine: HttpCounterpart, call: Call) -> None:
+def test_submission_fails_after_the_last_try(engine: HttpCounterpart, call: Call) -> None:
     engine.will_answer(*[Answer(0)] * 4)
     with pytest.raises(Unreachable):
         call("get", "job_phoenix.1")
     assert len(engine.seen) == 4
 
 
-def test_the_next_server_is_tried(engine: HttpCounterpart, call: Call) -> None:
+def test_next_server_is_tried(engine: HttpCounterpart, call: Call) -> None:
     engine.will_answer(Answer(201, a_job_resource()))
     call("submit", JOB, url=["http://127.0.0.1:9", engine.url])
     assert len(engine.seen) == 1
@@ -213,7 +213,7 @@ def test_cancel_ready_quote_and_explain(engine: HttpCounterpart, call: Call) -> 
     assert engine.seen[1].body == {"store": "lego", "ready_at": "2026-11-23T00:00:00Z"}
 
 
-async def test_an_assignment_is_not_repeated_when_its_answer_is_lost(
+async def test_assignment_is_not_repeated_when_its_answer_is_lost(
     engine: HttpCounterpart,
 ) -> None:
     engine.will_answer(Answer(0))
@@ -224,7 +224,7 @@ async def test_an_assignment_is_not_repeated_when_its_answer_is_lost(
     assert len(engine.seen) == 1
 
 
-async def test_an_operator_sees_drivers_near_a_point(engine: HttpCounterpart) -> None:
+async def test_operator_sees_drivers_near_a_point(engine: HttpCounterpart) -> None:
     driver = {"driver": "d1", "state": "available", "lat": 33.3, "lon": -111.8}
     engine.will_answer(Answer(200, {"items": [{**driver, "at_ms": 1, "jobs": []}]}))
     async with OperatorClient(engine.url, "a-token") as operator:

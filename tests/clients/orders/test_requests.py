@@ -111,7 +111,7 @@ def test_wait_gives_up_in_time() -> None:
     assert log == ["ask 20 within 30", "ask 5 within 15"]
 
 
-def test_waits_grow_respect_the_servers_wish_and_avoid_a_silent_server() -> None:
+def test_waits_grow_respect_retry_after_and_skip_silent_servers() -> None:
     steps = _calls(_Clock()).get("j")
     seen: list[str | float] = []
     outcomes: list[Response | Failure] = [
@@ -184,7 +184,7 @@ def test_retries_end_when_the_time_is_up() -> None:
         Response(302, b""),
     ],
 )
-def test_wait_outlives_a_deploy(interruption: Response | Failure) -> None:
+def test_wait_continues_over_a_restart(interruption: Response | Failure) -> None:
     clock = _Clock()
     steps = _calls(clock).wait("j", for_end=False, timeout_s=3_600)
     assigned = Response(200, json.dumps(a_job_resource(state="assigned")).encode())
@@ -200,7 +200,7 @@ def test_wait_does_not_outlive_a_refusal() -> None:
         steps.send(Response(404, json.dumps(NOT_FOUND).encode()))
 
 
-def test_wait_ends_in_time_while_nobody_answers() -> None:
+def test_wait_ends_in_time_without_answers() -> None:
     clock = _Clock()
     steps = _calls(clock).wait("j", for_end=False, timeout_s=30)
     with pytest.raises(Unreachable):

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, redis_binary: Path | None) -> Path:
     return tmp_path
 
 
-def test_a_store_without_a_breach(redis_url: str) -> None:
+def test_store_without_a_violation_is_exit_status_0(redis_url: str) -> None:
     done = check("--redis", redis_url)
     assert (done.returncode, done.stderr) == (0, "")
     *warnings, summary = done.stdout.splitlines()
@@ -46,7 +46,7 @@ def test_a_store_without_a_breach(redis_url: str) -> None:
     assert "keeps nothing on disk" in done.stdout
 
 
-def test_each_breach_is_a_line_and_the_last_one_sums_up(redis_url: str) -> None:
+def test_each_violation_is_a_line_and_the_last_line_sums_up(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.set(LOST, "umbrella")
     done = check("--redis", redis_url)
@@ -56,7 +56,7 @@ def test_each_breach_is_a_line_and_the_last_one_sums_up(redis_url: str) -> None:
     assert summary.startswith("1 × leak; looked at 0 jobs")
 
 
-def test_json_says_the_same(redis_url: str) -> None:
+def test_json_output_has_the_same_findings(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.set(LOST, "umbrella")
     done = check("--redis", redis_url, "--json", "--limit", "5")
@@ -76,7 +76,7 @@ def test_json_says_the_same(redis_url: str) -> None:
 
 
 @pytest.mark.finding("B13")
-def test_what_was_not_looked_at_is_counted_and_is_exit_status_3(redis_url: str) -> None:
+def test_incomplete_audit_is_exit_status_3(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         for number in range(3):
             client.zadd(MarketKeys("phoenix").key("by_age"), {f"job_phoenix.{number}": 0})
@@ -86,7 +86,7 @@ def test_what_was_not_looked_at_is_counted_and_is_exit_status_3(redis_url: str) 
     assert "not looked at: 1 × job" in done.stdout.splitlines()
 
 
-def test_a_folder_is_audited_where_no_node_runs_its_server(folder: Path) -> None:
+def test_folder_without_a_running_server_is_audited(folder: Path) -> None:
     log = folder / "server/appendonlydir"
     before = {file.name: file.read_bytes() for file in log.iterdir()}
     done = check("--data", folder)
@@ -95,7 +95,7 @@ def test_a_folder_is_audited_where_no_node_runs_its_server(folder: Path) -> None
     assert {file.name: file.read_bytes() for file in log.iterdir()} == before
 
 
-def test_a_folder_is_audited_while_its_server_runs(folder: Path) -> None:
+def test_folder_is_audited_while_its_server_runs(folder: Path) -> None:
     with EmbeddedServer(folder) as server:
         assert check("--data", folder).returncode == 1
         assert server.running
@@ -110,7 +110,7 @@ def test_a_folder_is_audited_while_its_server_runs(folder: Path) -> None:
         (["--redis", "gopher://nowhere"], "redis://"),
     ],
 )
-def test_a_store_that_is_not_there_is_exit_status_2(flags: list[str], output: str) -> None:
+def test_missing_store_is_exit_status_2(flags: list[str], output: str) -> None:
     done = check(*flags)
     assert done.returncode == 2
     assert output in done.stderr

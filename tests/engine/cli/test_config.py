@@ -19,7 +19,7 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_it_shows_what_a_node_would_run_with(
+def test_config_check_prints_the_settings_of_a_node(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     toml = f'port = 9000\nsecret = "{"s" * 32}"\n[markets.phoenix]\noffer_timeout_ms = 5000\n'
@@ -49,7 +49,7 @@ def test_it_shows_what_a_node_would_run_with(
         ("[policy]\nspeed_by_hour = [9]", "speed_by_hour has 1 figures, not 24"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_config_check_names_the_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], toml: str, message: str
 ) -> None:
     assert check(tmp_path, toml) == 2

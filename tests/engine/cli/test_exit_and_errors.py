@@ -51,7 +51,7 @@ def without(packages: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve"], ["drivers", "--market", "phoenix"]])
-def test_a_base_install_names_the_extra(arguments: list[str]) -> None:
+def test_incomplete_installation_names_the_package(arguments: list[str]) -> None:
     done = without(
         "numpy scipy shapely redis rich jwt starlette uvicorn uvloop structlog", *arguments
     )
@@ -60,7 +60,7 @@ def test_a_base_install_names_the_extra(arguments: list[str]) -> None:
     assert "pip install mallard-engine" in line
 
 
-def test_a_closed_pipe_ends_a_command_without_a_traceback() -> None:
+def test_closed_pipe_ends_a_command_without_a_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -71,7 +71,7 @@ def test_a_closed_pipe_ends_a_command_without_a_traceback() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_is_one_line() -> None:
+def test_full_disk_is_one_line() -> None:
     with Path("/dev/full").open("wb") as full:
         done = run(MALLARD, "config", "check", output=full.fileno())
     assert done.returncode == 1
@@ -79,7 +79,7 @@ def test_a_full_disk_is_one_line() -> None:
     assert "No space left" in line
 
 
-def test_what_the_terminal_cannot_show_is_escaped() -> None:
+def test_unprintable_output_is_escaped() -> None:
     done = run(MALLARD, "config", "check", PYTHONIOENCODING="ascii", MALLARD_DATA="d\u00e9j\u00e0")
     assert done.returncode == 0, done.stderr
     assert "data = d\\xe9j\\xe0" in done.stdout
@@ -124,7 +124,7 @@ def test_drivers_in_the_background_end_on_a_signal(number: signal.Signals) -> No
         ["token", "orders", "a", "--config", "/nowhere"],
     ],
 )
-def test_a_file_of_the_wrong_kind_is_one_line(
+def test_file_of_the_wrong_kind_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -75,7 +75,7 @@ def job(**fields: Any) -> dict[str, Any]:
         ("\n \n", ["no job"]),
     ],
 )
-def test_submit_refuses_what_is_no_job(
+def test_submit_refuses_an_invalid_job(
     folder: Path, capsys: pytest.CaptureFixture[str], text: str, words: list[str]
 ) -> None:
     (folder / "jobs.json").write_text(text)
@@ -83,7 +83,9 @@ def test_submit_refuses_what_is_no_job(
     assert all(word in line for word in ["jobs.json", *words]), line
 
 
-def test_submit_refuses_what_is_not_utf_8(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_submit_refuses_text_that_is_not_utf_8(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "jobs.json").write_bytes(b'{"a": 1}\n{"a": "\xff"}\n')
     assert "jobs.json, line 2: not UTF-8" in refused(capsys, "submit", "jobs.json")
     assert "Is a directory" in refused(capsys, "submit", str(folder))
@@ -107,7 +109,7 @@ def test_only_a_newline_ends_a_job_line(text: str) -> None:
         (["config", "check"], "keys.json", ""),
     ],
 )
-def test_a_byte_order_mark_is_skipped(
+def test_byte_order_mark_is_skipped(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -161,7 +163,7 @@ def test_tables_may_begin_with_a_byte_order_mark(
         ('2,"4.8', ["line 3"]),
     ],
 )
-def test_a_city_day_with_a_bad_row_is_refused(
+def test_city_day_with_a_bad_row_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], row: str, words: list[str]
 ) -> None:
     (folder / "orders.csv").write_text(f"{ORDERS}\n{ORDER}\n{row}\n")
@@ -185,7 +187,7 @@ def test_a_city_day_with_a_bad_row_is_refused(
         ("instance_parameters.txt", "\t40\t", "\t-40\t", ["line 2", "target click-to-door"]),
     ],
 )
-def test_an_instance_with_a_bad_row_is_refused(
+def test_instance_with_a_bad_row_is_refused(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,
@@ -203,7 +205,7 @@ def test_an_instance_with_a_bad_row_is_refused(
     ("row", "words"),
     [("1,AZ,X,nan,-112,x,1,1,1,r", ["lat"]), ("1,AZ,X,33.1", ["cut short"])],
 )
-def test_a_zip_table_with_a_bad_row_is_refused(
+def test_zip_table_with_a_bad_row_is_refused(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -272,7 +274,7 @@ def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
         ({"mall": "nowhere"}, ["job_phoenix.1", "nowhere"]),
     ],
 )
-def test_a_recording_with_a_bad_job_is_refused(
+def test_recording_with_a_bad_job_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, Any], words: list[str]
 ) -> None:
     write_lines(folder / "day", recorded(**fields))
@@ -280,7 +282,7 @@ def test_a_recording_with_a_bad_job_is_refused(
     assert all(word in line for word in ["day", *words]), line
 
 
-def test_a_recording_with_a_bad_line_is_refused(
+def test_recording_with_a_bad_line_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, path = recorded(), folder / "day"
@@ -305,7 +307,7 @@ def test_a_recording_with_a_bad_line_is_refused(
     assert "line 2" in refused(capsys, "replay", "day", "day")
 
 
-def test_a_deadline_years_ahead_does_not_replay_years(folder: Path, redis_url: str) -> None:
+def test_deadline_years_ahead_does_not_replay_years(folder: Path, redis_url: str) -> None:
     from mallard_engine.core.places.markets import Places  # noqa: PLC0415
     from mallard_engine.core.policy import MarketPolicy  # noqa: PLC0415
     from mallard_engine.simulation.recordings.recording import read_recording  # noqa: PLC0415
@@ -317,7 +319,7 @@ def test_a_deadline_years_ahead_does_not_replay_years(folder: Path, redis_url: s
     assert scenario.end_ms < START_MS + 3 * DAY_MS
 
 
-def test_a_recording_is_its_owners_alone_whatever_was_there(
+def test_recording_replaces_a_file_readable_by_its_owner_only(
     folder: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "day"

@@ -79,7 +79,7 @@ def test_wrong_places_are_one_line_and_exit_status_2(
     assert len(err.splitlines()) == 1
 
 
-def test_places_that_are_not_there_are_named(
+def test_missing_places_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MALLARD_PLACES", "nowhere.toml")

@@ -45,7 +45,7 @@ def file(live: Day, redis_url: str, tmp_path: Path) -> Path:
     return path
 
 
-def test_as_it_was_is_what_the_day_was_and_it_can_be_replayed(live: Day, file: Path) -> None:
+def test_recorded_day_matches_and_can_be_replayed(live: Day, file: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     recording = read_recording(file)
     assert len(recording.events) == len(live.events)
@@ -68,7 +68,7 @@ def test_as_it_was_is_what_the_day_was_and_it_can_be_replayed(live: Day, file: P
 
 
 @pytest.mark.slow
-def test_another_policy_beside_it(
+def test_replay_compares_another_policy(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = tmp_path / "figures.json"
@@ -91,7 +91,7 @@ def test_another_policy_beside_it(
         ("{\n", "line 1:"),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_invalid_input_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
 ) -> None:
     path = tmp_path / "bad.jsonl"
@@ -102,7 +102,7 @@ def test_what_is_wrong_is_told(
     assert "No such file" in capsys.readouterr().err
 
 
-def test_no_store_to_record_from(
+def test_record_without_a_store_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MALLARD_REDIS_URL", "redis://127.0.0.1:1")

@@ -11,7 +11,7 @@ from mallard_engine.cli.main import main
 from tests.engine.travel.streets import real_extract, write_town
 
 
-def test_a_country_is_built_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_network_is_built_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "country.roads"
     assert main(["roads", "build", str(real_extract()), "--out", str(out)]) == 0
     told = capsys.readouterr().out
@@ -24,7 +24,7 @@ def test_a_country_is_built_and_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "3,375 junctions" in shown
 
 
-def test_without_a_name_the_network_lies_here(
+def test_network_is_written_to_the_current_folder_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -45,7 +45,7 @@ def test_without_a_name_the_network_lies_here(
         (("show", "town.osm.pbf"), "town.osm.pbf holds no roads of Mallard's"),
     ],
 )
-def test_what_cannot_be_is_told(
+def test_invalid_input_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -70,7 +70,7 @@ def tokens(data: Path) -> Tokens:
     return Tokens(load_token_keys(load_settings({"data": str(data)}, {})))
 
 
-def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
+def test_restart_keeps_the_data(tmp_path: Path) -> None:
     body = {
         "pickup": {"mall": "chandler-fashion-center", "stores": [{"store": "lego"}]},
         "dropoff": {"lat": 33.3197, "lon": -111.8412},
@@ -94,7 +94,7 @@ def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
         assert found.json()["created_at"] == made.json()["created_at"]
 
 
-async def test_a_signal_lets_the_drivers_go(tmp_path: Path) -> None:
+async def test_signal_drains_the_drivers(tmp_path: Path) -> None:
     with serving(tmp_path) as (process, url):
         token = tokens(tmp_path).mint("d1", Role.DRIVER, ttl_s=60, market="phoenix")
         async with open_app(url.replace("http", "ws"), token) as driver:
@@ -106,7 +106,7 @@ async def test_a_signal_lets_the_drivers_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.finding("A15")
-def test_an_open_way_to_redis_is_warned_of_at_start(tmp_path: Path) -> None:
+def test_exposed_redis_is_warned_of_at_start(tmp_path: Path) -> None:
     # A name that leads nowhere: the warning comes before the first connection.
     done = run("serve", "--redis", "redis://no-such-host.invalid:1", MALLARD_DATA=str(tmp_path))
     assert done.returncode == 1
@@ -130,7 +130,7 @@ def test_an_open_way_to_redis_is_warned_of_at_start(tmp_path: Path) -> None:
         ((), 2, "required"),
     ],
 )
-def test_what_cannot_be_served(
+def test_invalid_command_fails_with_its_reason(
     tmp_path: Path, arguments: tuple[str, ...], status: int, message: str
 ) -> None:
     (tmp_path / "mars.toml").write_text("[markets.mars]\nflush_ms = 5\n")

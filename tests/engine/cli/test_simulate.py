@@ -10,7 +10,7 @@ from tests.engine.simulation.feasibility import breaches
 from tests.engine.simulation.instances import write_instance
 
 
-def test_two_instances_their_solutions_and_figures(
+def test_two_instances_give_solutions_and_statistics(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     towns = [write_instance(tmp_path / name, orders=15, seed=n) for n, name in enumerate("ab")]
@@ -45,7 +45,7 @@ def test_two_instances_their_solutions_and_figures(
         ),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_invalid_input_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     bad = tmp_path / "bad.toml"
@@ -56,12 +56,12 @@ def test_what_is_wrong_is_told(
 
 
 @pytest.mark.parametrize("hour", ["-1", "48", "noon"])
-def test_a_city_day_begins_at_an_hour_of_it_or_of_the_night_after(hour: str) -> None:
+def test_city_day_starts_at_the_given_hour(hour: str) -> None:
     with pytest.raises(SystemExit):
         main(["simulate", "cityday", ".", "--from", hour])
 
 
 @pytest.mark.parametrize("fleet", ["0", "2", "some"])
-def test_a_share_of_the_fleet_is_a_share(fleet: str) -> None:
+def test_invalid_fleet_share_is_refused(fleet: str) -> None:
     with pytest.raises(SystemExit):
         main(["simulate", "cityday", ".", "--fleet", fleet])

@@ -70,7 +70,7 @@ def errors(lines: list[str]) -> list[str]:
 
 # One connection looks at the store before the node uses it; the node itself has two.
 @pytest.mark.parametrize("visits", [1, 2])
-async def test_serve_whose_store_left_after_its_check(
+async def test_serve_with_a_store_lost_after_its_check_fails(
     redis_url: str, tmp_path: Path, visits: int
 ) -> None:
     async with LeavingStore(redis_url, visits=visits) as store:
@@ -86,7 +86,7 @@ async def test_serve_whose_store_left_after_its_check(
 
 # The audit of an empty store moves some 12 KB: the connection ends at its beginning or amidst it.
 @pytest.mark.parametrize("most_bytes", [300, 6_000])
-async def test_check_whose_store_leaves_amidst_it(redis_url: str, most_bytes: int) -> None:
+async def test_check_with_a_store_lost_meanwhile_fails(redis_url: str, most_bytes: int) -> None:
     async with LeavingStore(redis_url, most_bytes=most_bytes) as store:
         status, lines = await mallard("check", "--redis", store.url)
     assert (status, len(lines)) == (2, 1), lines
@@ -102,7 +102,7 @@ async def test_check_refuses_the_store_of_a_newer_version(redis_url: str) -> Non
 
 
 @pytest.mark.parametrize("mark", [{"written": "soon", "oldest_reader": "1"}, {"colour": "blue"}, 2])
-async def test_audit_refuses_a_mark_it_cannot_read(
+async def test_audit_refuses_an_unreadable_version_mark(
     redis_url: str, mark: dict[str, str] | int
 ) -> None:
     with redis.Redis.from_url(redis_url) as client:
@@ -130,7 +130,7 @@ def server_of(pid: int) -> int | None:
 
 
 @pytest.mark.slow
-async def test_demo_whose_store_is_killed_ends_in_one_line(tmp_path: Path) -> None:
+async def test_demo_with_a_killed_store_ends_with_one_line(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mallard_engine", "demo", "--seconds", "1", "--drivers", "3"),
         cwd=tmp_path,

@@ -9,7 +9,7 @@ from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_protocol.codes import Role
 
 
-def test_one_token_a_line_for_each_driver(
+def test_each_driver_gets_a_token_on_its_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_token_keys(Settings(data=tmp_path))  # as a node does at its start
@@ -54,7 +54,9 @@ def test_tokens_for_services_and_operators(
         [],
     ],
 )
-def test_usage(argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_usage_is_exit_status_2(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         status = main(["token", *argv, *(["--data", str(tmp_path)] if argv else [])])
     except SystemExit as left:

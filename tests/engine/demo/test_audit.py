@@ -26,7 +26,7 @@ def _broken(findings: Iterable[Finding]) -> set[str]:
     return {finding.claim.split(":")[0].split(" (")[0] for finding in findings if not finding.holds}
 
 
-def test_all_is_well() -> None:
+def test_audit_holds_for_a_correct_run() -> None:
     jobs = [_delivered("j1"), a_job("j2", (0, "cancelled", "cancelled"))]
     assert not _broken(audit(["j1", "j2"], jobs, _tally(j1=["d1"]), wanted_delivered=1))
 

@@ -17,7 +17,7 @@ def _node(*latencies_s: float, offered: int = 0, declined: int = 0) -> Metrics:
     return metrics
 
 
-def test_nodes_are_added_up_but_jobs_are_the_same_everywhere() -> None:
+def test_metrics_are_summed_except_jobs() -> None:
     first, second = _node(0.002, 0.002, offered=3, declined=1), _node(0.02, offered=1)
     for node in (first, second):
         node.count_drivers("phoenix", {"available": 2})
@@ -31,11 +31,11 @@ def test_nodes_are_added_up_but_jobs_are_the_same_everywhere() -> None:
     assert metrics.histogram("no_such_metric").quantile_ms(0.5) is None
 
 
-def test_a_node_that_has_said_nothing_yet() -> None:
+def test_node_without_metrics_counts_as_zero() -> None:
     assert MetricReadings(["", ""]).reassigned == 0
 
 
-def test_quantiles_are_spread_evenly_within_a_bucket() -> None:
+def test_quantiles_are_interpolated_within_a_bucket() -> None:
     histogram = Histogram((0.01, 0.02, float("inf")), (50, 100, 101))
     assert histogram.quantile_ms(0.25) == pytest.approx(5.05)
     assert histogram.quantile_ms(0.75) == pytest.approx(15.15)

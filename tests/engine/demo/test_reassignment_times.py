@@ -6,7 +6,7 @@ from tests.engine.demo.jobs import a_job
 LIMITS_MS = {"expired": 5_000, "unacknowledged": 3_000}
 
 
-def test_a_declined_offer_counts_from_the_decline() -> None:
+def test_declined_offer_counts_from_the_decline() -> None:
     job = a_job(
         "j1",
         (0, "queued", "submitted"),
@@ -22,7 +22,7 @@ def test_a_declined_offer_counts_from_the_decline() -> None:
     assert found.without_next == 0
 
 
-def test_an_unanswered_offer_counts_from_its_limit() -> None:
+def test_unanswered_offer_counts_from_its_limit() -> None:
     job = a_job(
         "j1",
         (0, "offered", "offered"),
@@ -36,7 +36,7 @@ def test_an_unanswered_offer_counts_from_its_limit() -> None:
     assert found.after_end == [15.0, 75.0]
 
 
-def test_a_job_that_nobody_else_was_offered() -> None:
+def test_job_without_a_next_offer_is_counted() -> None:
     job = a_job(
         "j1",
         (0, "offered", "offered"),

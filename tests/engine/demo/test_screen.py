@@ -32,7 +32,7 @@ def _snapshot() -> Snapshot:
     )
 
 
-def test_without_a_terminal_a_line_now_and_then() -> None:
+def test_lines_are_printed_without_a_terminal() -> None:
     out = io.StringIO()
     with Screen(Console(file=out), "the demo") as screen:
         screen.show(_snapshot())
@@ -43,7 +43,7 @@ def test_without_a_terminal_a_line_now_and_then() -> None:
     assert "11.5 offers/s" in line
 
 
-def test_in_a_terminal_a_live_view() -> None:
+def test_live_view_is_shown_in_a_terminal() -> None:
     out = io.StringIO()
     with Screen(Console(file=out, force_terminal=True, width=130), "the demo") as screen:
         screen.show(_snapshot())
@@ -52,7 +52,7 @@ def test_in_a_terminal_a_live_view() -> None:
         assert words in seen
 
 
-def test_the_summary_says_what_does_not_hold() -> None:
+def test_summary_names_failed_findings() -> None:
     out = io.StringIO()
     findings = [Finding("still open 0", True, "0"), Finding("nothing lost", False, "1: j1")]
     outcome = Outcome(findings, _snapshot().metrics, ReassignmentTimes(), Tally(), [3.0], [2.0])
@@ -63,5 +63,5 @@ def test_the_summary_says_what_does_not_hold() -> None:
     assert "the audit failed" in out.getvalue()
 
 
-def test_milliseconds() -> None:
+def test_milliseconds_are_formatted() -> None:
     assert [ms(None), ms(2.34), ms(1234.5)] == ["–", "2.3 ms", "1234 ms"]

@@ -51,7 +51,7 @@ def test_etas_learn_what_the_counters_take(redis_url: str) -> None:
     assert abs(median(taught[-20:])) < 60
 
 
-def test_a_day_that_learns_is_the_same_day_again(redis_url: str) -> None:
+def test_day_that_learns_is_the_same_day_again(redis_url: str) -> None:
     first, again = (simulate(scenario(5), redis_url) for _ in range(2))
     assert again.events == first.events
     assert again.trips == first.trips

@@ -47,7 +47,7 @@ class Days:
 
 
 @pytest.mark.parametrize("needed", [1, 4, 5, 37, 60, 63, 64])
-def test_the_smallest_multiple_that_keeps_the_goal(needed: int) -> None:
+def test_smallest_multiple_that_keeps_the_goal(needed: int) -> None:
     days = Days({7: needed})
     found = smallest_fleet(days, [7], goal_percent=99.0, most=64, step=4)
     smallest = -(-needed // 4) * 4
@@ -56,7 +56,7 @@ def test_the_smallest_multiple_that_keeps_the_goal(needed: int) -> None:
     assert len(days.runs) <= 6
 
 
-def test_fleets_that_are_too_few_are_not_tried() -> None:
+def test_fleets_below_the_least_are_not_tried() -> None:
     days = Days({7: 37})
     found = smallest_fleet(days, [7], goal_percent=99.0, most=40, step=1, least=33)
     assert found.drivers == 37
@@ -66,7 +66,7 @@ def test_fleets_that_are_too_few_are_not_tried() -> None:
     assert every.drivers == 33
 
 
-def test_every_seed_must_keep_it() -> None:
+def test_every_seed_must_reach_the_goal() -> None:
     days = Days({1: 10, 2: 30})
     found = smallest_fleet(days, [1, 2], goal_percent=99.0, most=40, step=1)
     assert found.drivers == 30
@@ -76,7 +76,7 @@ def test_every_seed_must_keep_it() -> None:
     assert all((drivers, 2) not in days.runs for drivers, _ in days.runs if drivers < 10)
 
 
-def test_a_goal_out_of_reach_is_told() -> None:
+def test_unreachable_goal_returns_no_fleet() -> None:
     days = Days({1: 100})
     found = smallest_fleet(days, [1], goal_percent=99.0, most=64, step=4)
     assert (found.drivers, found.days, found.driver_hours) == (None, None, None)

@@ -8,7 +8,7 @@ from mallard_engine.core.matching.acceptance import CELLS, FULL, LENGTH, read_co
 from mallard_engine.simulation.offer_histories import drawn_history, with_answer
 
 
-def test_it_has_the_form_and_the_rate_of_its_driver() -> None:
+def test_history_has_the_format_and_rate_of_its_driver() -> None:
     history = drawn_history(400, 0.7, random.Random(1))
     assert len(history) == LENGTH
     read = [read_counts(history, part) for part in range(4)]
@@ -17,7 +17,7 @@ def test_it_has_the_form_and_the_rate_of_its_driver() -> None:
     assert drawn_history(0, 0.7, random.Random(1)) == ""
 
 
-def test_a_full_pair_is_halved() -> None:
+def test_full_pair_is_halved() -> None:
     history = ""
     for _ in range(FULL + 1):
         history = with_answer(history, CELLS - 1, accepted=False, lapsed=True)

@@ -37,7 +37,7 @@ def shape(day: Day) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("how", ROUNDS)
-def test_the_same_seed_is_the_same_day_event_for_event(
+def test_same_seed_is_the_same_day_event_for_event(
     folder: Path, redis_url: str, how: Round
 ) -> None:
     choosy = scenario(folder, how, acceptance=0.6)
@@ -87,7 +87,7 @@ def test_every_order_ends_once(folder: Path, redis_url: str, how: Round) -> None
     assert day.offers == {"accepted": len(day.trips)}
 
 
-def test_a_batch_that_holds_sends_nobody_early(folder: Path, redis_url: str) -> None:
+def test_held_batch_sends_no_driver_early(folder: Path, redis_url: str) -> None:
     """Late commitment: whoever could be there in time arrives as the parcel is ready."""
     day = simulate(scenario(folder, "batch"), redis_url)
     assert max(_early_ms(day)) < 60_000

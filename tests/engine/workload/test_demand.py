@@ -29,7 +29,7 @@ def test_orders_follow_the_households() -> None:
     assert len({job.external_id for job in jobs}) == 100
 
 
-def test_without_a_table_they_come_from_anywhere_near_and_it_says_so() -> None:
+def test_without_zip_codes_dropoffs_are_anywhere_near() -> None:
     demand = Demand(PLACES, ())
     assert "no ZIP table" in demand.source
     rng = random.Random(1)
@@ -45,12 +45,12 @@ def test_without_a_table_they_come_from_anywhere_near_and_it_says_so() -> None:
     assert len(malls) == len(demand.catchments) == 10
 
 
-def test_the_same_seed_draws_the_same_orders() -> None:
+def test_same_seed_draws_the_same_orders() -> None:
     demand = Demand(PLACES, ())
     assert demand.job(1, random.Random(7)) == demand.job(1, random.Random(7))
 
 
-def test_the_table_is_read_from_the_datasets_folder(tmp_path: Path) -> None:
+def test_table_is_read_from_the_datasets_folder(tmp_path: Path) -> None:
     table = tmp_path / "places" / "zips_az_nv_va_dc_md.csv"
     table.parent.mkdir()
     table.write_text(HEADER + "85226,AZ,Chandler,33.3,-111.9,America/Phoenix,3.0,1000,400,urban\n")

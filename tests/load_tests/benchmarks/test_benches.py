@@ -46,7 +46,7 @@ def measured(bench: str, folder: Path, *words: str) -> Results:
     return results
 
 
-def test_match(datasets: None, tmp_path: Path) -> None:
+def test_match_benchmark_runs(datasets: None, tmp_path: Path) -> None:
     words = ("--drivers", "1000", "--racing", "1", "16", "--without", "postgis")
     results = measured("match", tmp_path, *words)
     for racing in (1, 16):
@@ -76,7 +76,7 @@ def test_postgis_serves_a_race_by_its_index(postgres: None, tmp_path: Path) -> N
     assert contestant.versions["PostGIS"]
 
 
-def test_line(tmp_path: Path) -> None:
+def test_line_benchmark_runs(tmp_path: Path) -> None:
     results = measured("line", tmp_path, "--calls", "320")
     ours, pool = (results.find(n, "client CPU a call", at_once=32) for n in ("ours", "redis-py"))
     assert ours is not None
@@ -84,7 +84,7 @@ def test_line(tmp_path: Path) -> None:
     assert "redis-py" in chapter_text(chapter_of("line", results), results, "performance")
 
 
-def test_positions(datasets: None, tmp_path: Path) -> None:
+def test_positions_benchmark_runs(datasets: None, tmp_path: Path) -> None:
     results = measured("positions", tmp_path, "--drivers", "600")
     for name in ("ours", "GEOADD + HSET"):
         figure = results.find(name, "Redis time in commands a fix", drivers=600)
@@ -94,9 +94,7 @@ def test_positions(datasets: None, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bench", BENCHES)
-def test_a_benchmark_tells_what_can_be_chosen(
-    bench: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_benchmark_help_lists_its_flags(bench: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([bench, "--help"])
     assert ended.value.code == 0
@@ -106,7 +104,9 @@ def test_a_benchmark_tells_what_can_be_chosen(
 @pytest.mark.parametrize(
     "words", [("match", "--drivers", "7"), ("match", "--without", "ours"), ("nothing",)]
 )
-def test_what_cannot_be_is_told(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_input_is_reported(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2

@@ -21,7 +21,7 @@ def tables(chapter: Chapter) -> list[Table]:
     return [block for block in chapter.blocks if isinstance(block, Table)]
 
 
-def test_a_peer_that_is_faster_is_shown_so() -> None:
+def test_faster_peer_is_shown_as_faster() -> None:
     case: Case = {"drivers": 100_000, "racing": 16}
     measured = results(
         "match",
@@ -41,7 +41,7 @@ def test_a_peer_that_is_faster_is_shown_so() -> None:
     assert [plot.name for plot in chapter.plots] == ["match-16"]
 
 
-def test_who_got_nobody_is_told() -> None:
+def test_jobs_without_a_driver_are_shown() -> None:
     case: Case = {"drivers": 1_000, "racing": 64}
     measured = results(
         "match", *matches(case, "ours", 2, 8, 100), *matches(case, "hand-written", 40, 80, 34)
@@ -50,7 +50,7 @@ def test_who_got_nobody_is_told() -> None:
     assert served.rows == [("1 000, 64", "100 %", "34 %", "-", "-")]
 
 
-def test_the_growth_with_the_drivers_is_an_aim() -> None:
+def test_growth_with_the_drivers_is_an_aim() -> None:
     few: Case = {"drivers": 1_000, "racing": 1}
     many: Case = {"drivers": 1_000_000, "racing": 1}
     both = [*matches(few, "ours", 1, 2, 100), *matches(many, "ours", 1.4, 3, 100)]
@@ -60,7 +60,7 @@ def test_the_growth_with_the_drivers_is_an_aim() -> None:
     assert row[3] == "holds"
 
 
-def test_the_other_chapters_have_a_row_a_case_and_their_aims() -> None:
+def test_other_chapters_have_a_row_per_case_and_their_aims() -> None:
     calls = [
         sample({"at_once": 32}, name, "client CPU a call", "µs", [us])
         for name, us in (("ours", 10), ("redis-py", 100))

@@ -7,12 +7,12 @@ from load_tests.benchmarks.quick import checks_table, main
 LIMIT = Limit("calls", 2)
 
 
-def test_a_figure_holds_up_to_its_limit() -> None:
+def test_figure_holds_up_to_its_limit() -> None:
     assert Check(LIMIT, 2.0, spread([2.0])).holds
     assert not Check(LIMIT, 2.1, spread([2.0])).holds
 
 
-def test_the_table_names_what_is_over() -> None:
+def test_table_names_exceeded_limits() -> None:
     text = checks_table([Check(LIMIT, 3.0, spread([2.0, 3.0]))])
     assert "calls" in text
     assert "OVER THE LIMIT" in text
@@ -20,7 +20,7 @@ def test_the_table_names_what_is_over() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_planted_call_breaks_the_guard(capsys: pytest.CaptureFixture[str]) -> None:
+def test_planted_call_breaks_the_guard(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([], ours="tests.load_tests.benchmarks.planted", parts=[match_checks]) == 1
     printed = capsys.readouterr().out
     over = [line for line in printed.splitlines() if "OVER THE LIMIT" in line]

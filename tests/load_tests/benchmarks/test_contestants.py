@@ -5,7 +5,7 @@ from load_tests.benchmarks.contestants import OURS, Contestant, ContestantFailed
 BRUTE_FORCE = "load_tests.benchmarks.match.brute_force"
 
 
-def test_one_that_does_not_know_the_question_ends() -> None:
+def test_contestant_ends_on_an_unknown_question() -> None:
     with (
         Contestant("floor", BRUTE_FORCE) as floor,
         pytest.raises(ContestantFailed, match="floor ended when it was asked to dance"),
@@ -13,7 +13,7 @@ def test_one_that_does_not_know_the_question_ends() -> None:
         floor.ask("dance")
 
 
-def test_one_that_does_not_run_cannot_be_asked() -> None:
+def test_stopped_contestant_cannot_be_asked() -> None:
     floor = Contestant("floor", BRUTE_FORCE)
     with pytest.raises(ContestantFailed, match="does not run"):
         floor.ask("race")
@@ -24,7 +24,7 @@ def test_one_that_does_not_run_cannot_be_asked() -> None:
     assert versions([floor]) == {}
 
 
-def test_one_that_hangs_is_ended() -> None:
+def test_hanging_contestant_is_killed() -> None:
     with (
         Contestant("ours", OURS, answer_within_s=1.0) as ours,
         pytest.raises(ContestantFailed, match="ours ended"),

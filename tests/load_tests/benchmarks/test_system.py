@@ -23,14 +23,14 @@ def results(bench: str, tally: Tally) -> Results:
     return Results(bench, [run])
 
 
-def test_the_capacity_lies_between_the_two_rates_around_it() -> None:
+def test_capacity_lies_between_the_two_rates_around_it() -> None:
     assert at_share([(100, 0.4), (200, 0.6), (300, 1.0)], 0.8) == pytest.approx(250)
 
 
 @pytest.mark.parametrize(
     ("points", "carried"), [([(100, 0.2), (200, 0.4)], 400), ([(100, 1.0), (110, 1.0)], 80)]
 )
-def test_beyond_what_was_measured_it_is_in_proportion(
+def test_capacity_beyond_the_measured_rates_is_proportional(
     points: list[tuple[float, float]], carried: float
 ) -> None:
     assert at_share(points, 0.8) == pytest.approx(carried)
@@ -53,7 +53,7 @@ def test_contestants_take_turns_and_each_repetition_is_a_value() -> None:
     assert [it.values for it in tally.samples()] == [[0, 2], [1, 3]]
 
 
-def test_a_case_is_named_for_people() -> None:
+def test_case_is_formatted() -> None:
     tally = Tally()
     tally.add({"orders": 500.0, "spread": "at once"}, MALLARD, "x", "ms", 1)
     tally.add({"orders": 500.0, "spread": "at once"}, MALLARD, "y", "ms", 1)
@@ -61,7 +61,7 @@ def test_a_case_is_named_for_people() -> None:
     assert named(case) == "500 orders, at once"
 
 
-def test_a_chapter_shows_the_ratio_and_holds_it_to_its_aim() -> None:
+def test_chapter_shows_the_ratio_and_holds_it_to_its_aim() -> None:
     tally = Tally()
     for ours, theirs in ((30.0, 20.0), (33.0, 20.0), (31.0, 20.0)):
         tally.add({"drivers": 9000}, MALLARD, MEMORY, "KiB", ours)
@@ -72,7 +72,7 @@ def test_a_chapter_shows_the_ratio_and_holds_it_to_its_aim() -> None:
     assert aim.measured.median == pytest.approx(1.55)
 
 
-def test_a_latency_is_that_of_the_whole_time_between_its_best_and_its_worst_minute() -> None:
+def test_latency_lies_between_its_best_and_worst_minute() -> None:
     tally, metric = Tally(), f"{Measure.OFFER.value} p50"
     case = {"orders a second": 100.0}
     for name, whole, minutes in ((MALLARD, 3.0, (2.0, 3.5, 9.0)), (LINE, 1.5, (1.0, 1.75, 2.0))):

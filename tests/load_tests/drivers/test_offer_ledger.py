@@ -2,20 +2,20 @@ from load_tests.drivers.offer_ledger import MAX_EARLY, Ledger
 from load_tests.measurements import Measure
 
 
-def test_an_offer_after_the_201_is_measured_from_when_the_order_was_due() -> None:
+def test_offer_after_the_201_is_measured_from_the_due_time() -> None:
     ledger = Ledger()
     assert ledger.posted("job-1", due_s=10.0) is None
     assert ledger.offered("job-1", 10.5) == (Measure.OFFER, 0.5)
 
 
-def test_an_offer_may_come_before_the_201() -> None:
+def test_offer_may_come_before_the_201() -> None:
     ledger = Ledger()
     assert ledger.offered("job-1", 10.5) is None
     assert ledger.posted("job-1", due_s=10.0) == 0.5
     assert list(ledger.overdue(100.0, grace_s=5.0)) == []
 
 
-def test_a_decline_is_measured_to_the_next_offer_and_no_further() -> None:
+def test_decline_is_measured_to_the_next_offer_and_no_further() -> None:
     ledger = Ledger()
     ledger.posted("job-1", due_s=10.0)
     ledger.offered("job-1", 10.5)
@@ -33,7 +33,7 @@ def test_lateness_counts_from_the_limit() -> None:
     assert ledger.offered("job-2", 39.999) == (Measure.REASSIGN_LATENESS, 0.0)
 
 
-def test_an_offer_that_ended_otherwise_measures_nothing() -> None:
+def test_withdrawn_offer_measures_nothing() -> None:
     ledger = Ledger()
     ledger.left_open("offer-1", ["job-1", "job-2"], limit_s=40.0)
     ledger.withdrawn("offer-1")
@@ -41,7 +41,7 @@ def test_an_offer_that_ended_otherwise_measures_nothing() -> None:
     assert ledger.offered("job-1", 20.0) is None
 
 
-def test_an_older_offer_that_ends_leaves_a_newer_one_alone() -> None:
+def test_end_of_an_older_offer_keeps_a_newer_one() -> None:
     ledger = Ledger()
     ledger.left_open("offer-1", ["job-1"], limit_s=40.0)
     ledger.declined("offer-2", ["job-1"], 41.0)
@@ -49,7 +49,7 @@ def test_an_older_offer_that_ends_leaves_a_newer_one_alone() -> None:
     assert ledger.offered("job-1", 41.5) == (Measure.REASSIGN_DECLINED, 0.5)
 
 
-def test_what_waits_too_long_is_told_once() -> None:
+def test_overdue_jobs_are_reported_once() -> None:
     ledger = Ledger()
     ledger.posted("old", due_s=10.0)
     ledger.posted("new", due_s=18.0)
@@ -63,7 +63,7 @@ def test_what_waits_too_long_is_told_once() -> None:
     assert ledger.offered("new", 20.0) == (Measure.OFFER, 2.0)
 
 
-def test_offers_of_other_peoples_jobs_do_not_pile_up() -> None:
+def test_offers_of_foreign_jobs_are_bounded() -> None:
     ledger = Ledger()
     for number in range(MAX_EARLY + 1):
         ledger.offered(f"job-{number}", float(number))

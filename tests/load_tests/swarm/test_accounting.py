@@ -25,7 +25,7 @@ def count(window: Window, measure: Measure) -> int:
     return window.histograms[measure.value].count
 
 
-def test_an_order_and_its_offer_may_come_to_two_workers() -> None:
+def test_order_and_offer_of_two_workers_are_joined() -> None:
     ledger, window = accounting(2)
     ledger.take(0, log(3.0, (1.02, EventKind.POSTED, "job", 1.0, Measure.POST_JOB.value)))
     assert count(window, Measure.OFFER) == 0
@@ -33,7 +33,7 @@ def test_an_order_and_its_offer_may_come_to_two_workers() -> None:
     assert window.histograms[Measure.OFFER.value].max_ms == pytest.approx(10.0, rel=1e-3)
 
 
-def test_what_a_slower_worker_may_still_tell_is_waited_for() -> None:
+def test_events_wait_for_the_slowest_worker() -> None:
     """The second driver's offer is told before the first one's decline, but happened after it."""
     ledger, window = accounting(2)
     ledger.take(0, log(1.0, (0.5, EventKind.POSTED, "job", 0.4, Measure.POST_JOB.value)))
@@ -45,7 +45,7 @@ def test_what_a_slower_worker_may_still_tell_is_waited_for() -> None:
     )
 
 
-def test_a_measure_belongs_to_the_window_in_which_it_began() -> None:
+def test_measure_belongs_to_the_window_of_its_start() -> None:
     ledger, window = accounting(1, from_s=10.0)
     window.to_s = 20.0
     for name, due_s in (("early", 9.9), ("in", 10.0), ("late", 20.0)):
@@ -60,7 +60,7 @@ def test_a_measure_belongs_to_the_window_in_which_it_began() -> None:
     assert count(window, Measure.OFFER) == 1
 
 
-def test_a_flash_sales_orders_are_counted_apart_whichever_comes_first() -> None:
+def test_flash_sale_is_counted_separately_in_either_order() -> None:
     ledger, window = accounting(1)
     flash = Measure.POST_BURST.value
     ledger.take(
@@ -73,7 +73,7 @@ def test_a_flash_sales_orders_are_counted_apart_whichever_comes_first() -> None:
     assert count(window, Measure.OFFER) == 0
 
 
-def test_an_order_without_an_offer_has_failed_after_its_grace() -> None:
+def test_order_without_an_offer_fails_after_its_grace() -> None:
     ledger, window = accounting(1)
     ledger.take(0, log(2.0, (1.0, EventKind.POSTED, "job", 0.9, Measure.POST_JOB.value)))
     ledger.settle(3.0, grace_s=5.0)
@@ -83,7 +83,7 @@ def test_an_order_without_an_offer_has_failed_after_its_grace() -> None:
     assert ledger.counts["offer latency: no offer came"] == 1
 
 
-def test_samples_and_counts_of_a_worker_are_taken_over() -> None:
+def test_samples_and_counts_of_a_worker_are_taken() -> None:
     ledger, window = accounting(1)
     events = EventLog()
     events.sample(Measure.ACCEPT, 1.0, 1.004)

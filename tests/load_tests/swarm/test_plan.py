@@ -27,19 +27,19 @@ def test_another_process_gets_the_same_plan() -> None:
         {"hold_s": float("nan")},
     ],
 )
-def test_figures_that_cannot_be_are_refused_by_name(wrong: dict[str, Any]) -> None:
+def test_invalid_values_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadPlan, match=next(iter(wrong))):
         SwarmPlan(urls=NODE, **wrong)
 
 
-def test_another_machine_is_not_loaded_unless_told_so() -> None:
+def test_remote_machine_needs_permission() -> None:
     with pytest.raises(NotAllowed, match="--allow-remote"):
         SwarmPlan(urls=("http://192.0.2.1:8000",))
     meant = SwarmPlan(urls=("http://192.0.2.1:8000",), allow_remote=True)
     assert meant.target.nodes == ("http://192.0.2.1:8000",)
 
 
-def test_the_drivers_limit_counts_what_keeps_them_busy() -> None:
+def test_drivers_limit_counts_what_keeps_them_busy() -> None:
     plan = SwarmPlan(
         urls=NODE, drivers=100, think_s=1.0, hold_s=9.0, decline_share=0.0, lapse_share=0.0
     )

@@ -4,7 +4,7 @@ from load_tests.swarm.precise_timer import PreciseTimer
 from tests.support import eventually
 
 
-async def test_it_fires_once_at_its_moment_and_not_before() -> None:
+async def test_timer_fires_once_and_not_early() -> None:
     fired: list[float] = []
     timer = PreciseTimer(lambda: fired.append(time.monotonic()))
     due_s = time.monotonic() + 0.02
@@ -15,7 +15,7 @@ async def test_it_fires_once_at_its_moment_and_not_before() -> None:
     timer.close()
 
 
-async def test_a_moment_that_has_passed_is_now() -> None:
+async def test_past_moment_fires_at_once() -> None:
     fired: list[int] = []
     timer = PreciseTimer(lambda: fired.append(1))
     timer.set(time.monotonic() - 5)
@@ -23,7 +23,7 @@ async def test_a_moment_that_has_passed_is_now() -> None:
     timer.close()
 
 
-async def test_a_new_moment_replaces_the_last() -> None:
+async def test_new_moment_replaces_the_last() -> None:
     fired: list[int] = []
     timer = PreciseTimer(lambda: fired.append(1))
     timer.set(time.monotonic() + 3600)

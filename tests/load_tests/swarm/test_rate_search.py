@@ -40,13 +40,13 @@ def climbed(limit: float, ramp: RampPlan) -> list[Step]:
     return steps
 
 
-def test_it_rises_until_an_objective_breaks_and_closes_in() -> None:
+def test_rate_rises_until_a_miss_and_closes_in() -> None:
     steps = climbed(100, RampPlan(first=10, factor=2, last=1000, halvings=3))
     assert [step.rate for step in steps] == [10, 20, 40, 80, 160, 120, 100, 110]
     assert knee(steps) == 100
 
 
-def test_it_ends_where_it_was_told_to() -> None:
+def test_ramp_ends_at_the_last_rate() -> None:
     steps = climbed(10_000, RampPlan(first=10, factor=3, last=100))
     assert [step.rate for step in steps] == [10, 30, 90, 100]
     assert knee(steps) == 100
@@ -58,7 +58,7 @@ def test_without_a_rate_that_meets_all_there_is_no_knee() -> None:
     assert knee(steps) is None
 
 
-def test_a_rate_that_met_all_above_one_that_did_not_is_luck() -> None:
+def test_rate_met_above_a_missed_one_is_no_knee() -> None:
     steps = [step(10, met=True), step(20, met=False), step(30, met=True)]
     assert knee(steps) == 10
 
@@ -66,25 +66,25 @@ def test_a_rate_that_met_all_above_one_that_did_not_is_luck() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"first": 0.0}, {"first": 9.0, "last": 3.0}, {"factor": 1.0}, {"halvings": -1}]
 )
-def test_a_ramp_that_leads_nowhere_is_refused(wrong: dict[str, float]) -> None:
+def test_invalid_ramp_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadPlan, match="ramp"):
         RampPlan(**wrong)  # type: ignore[arg-type]
 
 
-def test_the_plot_shows_latency_and_what_was_used() -> None:
+def test_plot_shows_latency_and_what_was_used() -> None:
     svg = ramp_plot([step(20, met=False), step(10, met=True)])
     ET.fromstring(svg)
     for title in ("Offer latency", "CPU", "Memory", "Event-loop lag of the engine"):
         assert f">{title}<" in svg
 
 
-def test_what_is_not_known_of_an_engine_elsewhere_is_left_out() -> None:
+def test_unknown_values_of_a_remote_engine_are_omitted() -> None:
     steps = [step(rate, met=True, usage=NOBODYS) for rate in (10, 20)]
     assert ">Memory<" not in ramp_plot(steps)
     assert "None" not in ramp_table(steps)
 
 
-def test_the_table_tells_each_rate_the_lowest_first() -> None:
+def test_table_lists_rates_in_ascending_order() -> None:
     text = ramp_table([step(20, met=False), step(10, met=True)])
     lines = [line for line in text.splitlines() if "met" in line or "MISSED" in line]
     assert [line.split()[1] for line in lines] == ["10", "20"]

@@ -79,7 +79,7 @@ def test_orders_of_several_workers_find_their_offers(node: Node) -> None:
     assert json.loads(json.dumps(result.to_json()))["measures"]["offer latency"]["failures"] == 0
 
 
-def test_a_sale_is_measured_apart_from_what_others_order(node: Node) -> None:
+def test_sale_is_measured_separately(node: Node) -> None:
     async def run() -> SwarmResult:
         async def sale(swarm: Swarm) -> None:
             swarm.burst(20, 0.1)
@@ -98,7 +98,7 @@ def test_a_sale_is_measured_apart_from_what_others_order(node: Node) -> None:
     assert 0 < count(result, Measure.OFFER) < 30
 
 
-def test_drivers_whom_the_engine_does_not_know_end_the_run(node: Node) -> None:
+def test_rejected_drivers_end_the_run(node: Node) -> None:
     stranger = Credentials(
         orders_token=Credentials(secret=SECRET).orders,
         driver_tokens=tuple(
@@ -110,7 +110,7 @@ def test_drivers_whom_the_engine_does_not_know_end_the_run(node: Node) -> None:
         run_swarm(plan(node.url, drivers=3), stranger)
 
 
-def test_an_engine_that_is_not_there_is_told() -> None:
+def test_missing_engine_is_reported() -> None:
     with pytest.raises(SwarmFailed, match="/v1/markets"):
         run_swarm(plan("http://127.0.0.1:9"), Credentials(secret=SECRET))
 
@@ -146,7 +146,7 @@ def test_each_program_does_full_cycles_for_the_same_swarm(name: str) -> None:
     assert after.redis_calls["hset"][0] > before.redis_calls.get("hset", (0, 0))[0]
 
 
-def test_the_sink_takes_frames_and_says_nothing() -> None:
+def test_sink_takes_frames_and_says_nothing() -> None:
     arena = Arena()
     with arena.running(SINK) as contestant:
 
@@ -158,7 +158,7 @@ def test_the_sink_takes_frames_and_says_nothing() -> None:
     assert set(result.counts) == {"fixes"}
 
 
-def test_the_command_climbs_and_leaves_lines_and_a_plot(tmp_path: Path) -> None:
+def test_command_climbs_and_leaves_lines_and_a_plot(tmp_path: Path) -> None:
     out = tmp_path / "climb"
     run = subprocess.run(
         [
@@ -197,7 +197,7 @@ def test_the_command_climbs_and_leaves_lines_and_a_plot(tmp_path: Path) -> None:
         (["--secret-file", "nowhere", "--url", "http://127.0.0.1:1"], "nowhere"),
     ],
 )
-def test_what_cannot_be_done_is_told_before_anything_starts(
+def test_invalid_plan_fails_before_anything_starts(
     flags: list[str], complaint: str, tmp_path: Path
 ) -> None:
     run = subprocess.run(

@@ -39,7 +39,7 @@ def test_solutions_are_feasible(tmp_path: Path, redis_url: str, how: Round, seed
     assert statistics.rtp_mean >= 0
 
 
-def test_with_few_couriers_orders_go_in_bundles(tmp_path: Path, redis_url: str) -> None:
+def test_few_couriers_carry_bundles(tmp_path: Path, redis_url: str) -> None:
     folder = write_instance(tmp_path / "town", couriers=6, seed=1)
     statistics = solve(folder, tmp_path / "solution", redis_url)
     assert breaches(folder, tmp_path / "solution") == []
@@ -65,7 +65,7 @@ def test_solutions_of_real_instances_are_feasible(
         assert known.reyes_exact_rtp <= statistics.rtp_mean < known.reyes_rtp
 
 
-def test_the_checker_sees_what_is_wrong(tmp_path: Path, redis_url: str) -> None:
+def test_feasibility_checker_finds_errors(tmp_path: Path, redis_url: str) -> None:
     folder = write_instance(tmp_path / "town", orders=12)
     solution = tmp_path / "solution"
     solve(folder, solution, redis_url)
@@ -87,7 +87,7 @@ def test_travel_takes_whole_minutes_in_the_plane(tmp_path: Path) -> None:
         assert travel.seconds(*here, *there, 0) == 60 * minutes
 
 
-def test_figures_are_told_as_json(tmp_path: Path, redis_url: str) -> None:
+def test_statistics_are_returned_as_json(tmp_path: Path, redis_url: str) -> None:
     folder = write_instance(tmp_path / "town", orders=12)
     statistics = solve(folder, tmp_path / "solution", redis_url)
     told = as_json([statistics, statistics], {}, {"seed": 0})
@@ -105,7 +105,7 @@ def test_figures_are_told_as_json(tmp_path: Path, redis_url: str) -> None:
         ("restaurants.txt", "restaurant\tx\ty\nother\t1\t2\n", "there is no 'r"),
     ],
 )
-def test_what_cannot_be_read_is_named(
+def test_unreadable_file_is_named(
     tmp_path: Path, name: str, content: str | None, message: str
 ) -> None:
     folder = write_instance(tmp_path / "town", orders=3)

@@ -35,6 +35,6 @@ def test_every_chart_is_written(day: Day, tmp_path: Path) -> None:
     assert f"{len(day.trips)} jobs" in waits
 
 
-def test_a_day_without_a_trip_is_drawn_too(day: Day, tmp_path: Path) -> None:
+def test_charts_of_a_day_without_trips_are_written(day: Day, tmp_path: Path) -> None:
     empty = replace(day, trips=(), events=(), offers={})
     assert {path.stem for path in write_plots(empty, tmp_path / "none")} == CHARTS

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_clocks_are_unwrapped_and_odd_shifts_told(folder: Path) -> None:
+def test_clocks_are_unwrapped_and_invalid_shifts_reported(folder: Path) -> None:
     day = cityday.read_day(folder)
     late = day.orders[-1]
     assert late.placed_s < late.ready_s < late.expected_s
@@ -44,7 +44,7 @@ def test_clocks_are_unwrapped_and_odd_shifts_told(folder: Path) -> None:
     assert (len(day.couriers), day.dropped, day.far) == (9, 1, 1)
 
 
-def test_the_fleet_is_thinned_and_scattered(folder: Path) -> None:
+def test_fleet_is_thinned_and_scattered(folder: Path) -> None:
     day = cityday.read_day(folder)
     policy = cityday.default_policy()
     whole = cityday.scenario_of(day, policy, seed=3)
@@ -56,7 +56,7 @@ def test_the_fleet_is_thinned_and_scattered(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["instant", "batch"])
-def test_a_small_day_is_carried_out(folder: Path, redis_url: str, how: Round) -> None:
+def test_small_day_is_carried_out(folder: Path, redis_url: str, how: Round) -> None:
     policy = replace(cityday.default_policy(), round=how)
     day = simulate(cityday.scenario_of(cityday.read_day(folder), policy, seed=1), redis_url)
     statistics = statistics_of(day)
@@ -67,7 +67,7 @@ def test_a_small_day_is_carried_out(folder: Path, redis_url: str, how: Round) ->
     assert 0 <= statistics.on_time_percent <= statistics.possible_percent <= 100
 
 
-def test_the_rest_of_a_day_has_its_orders_and_who_is_at_work_then(folder: Path) -> None:
+def test_rest_of_a_day_keeps_its_orders_and_drivers(folder: Path) -> None:
     whole = cityday.scenario_of(cityday.read_day(folder), cityday.default_policy(), seed=1)
     rest = cityday.from_hour(whole, 10)
     from_ms = MIDNIGHT_MS + 10 * 3_600_000
@@ -82,7 +82,7 @@ def test_the_rest_of_a_day_has_its_orders_and_who_is_at_work_then(folder: Path) 
         cityday.from_hour(whole, 30)
 
 
-def test_orders_that_nobody_can_serve_are_counted(folder: Path) -> None:
+def test_unservable_orders_are_counted(folder: Path) -> None:
     scenario = cityday.scenario_of(cityday.read_day(folder), cityday.default_policy())
 
     def unserved(*shifts: Shift) -> int:
@@ -94,7 +94,7 @@ def test_orders_that_nobody_can_serve_are_counted(folder: Path) -> None:
     assert unserved(replace(longer, off_ms=scenario.orders[0].ready_ms)) == len(scenario.orders)
 
 
-def test_what_cannot_be_read_is_named(folder: Path) -> None:
+def test_unreadable_file_is_named(folder: Path) -> None:
     (folder / "couriers.csv").write_text(COURIERS + "1,car,4.8,-75.7,later,10:00:00\n")
     with pytest.raises(InputError, match=r"couriers\.csv, line 2"):
         cityday.read_day(folder)
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_named(folder: Path) -> None:
         cityday.read_day(folder / "nowhere")
 
 
-def test_gini() -> None:
+def test_gini_of_equal_and_unequal_shares() -> None:
     assert gini([1, 1, 1, 1]) == 0
     assert gini([0, 0, 0, 4]) == 0.75
     assert gini([0, 0]) == 0

@@ -22,13 +22,13 @@ def scenario(seed: int = 1, mall: str = MALL, **changes: Any) -> Scenario:
     return mallday.scenario_of(PLACES, demand, policy, mall=mall, parcels=40, drivers=25, seed=seed)
 
 
-def test_the_seed_makes_the_day() -> None:
+def test_day_depends_on_its_seed() -> None:
     assert scenario().orders == scenario().orders
     assert scenario().shifts == scenario().shifts
     assert scenario(2).orders != scenario().orders
 
 
-def test_what_a_day_is_made_of() -> None:
+def test_day_has_orders_and_shifts_as_assumed() -> None:
     day = scenario()
     for order in day.orders:
         assert set(order.stores) <= set(PLACES.mall(MALL).stores)
@@ -37,7 +37,7 @@ def test_what_a_day_is_made_of() -> None:
         assert 3 * 3_600_000 <= shift.off_ms - shift.on_ms <= 4 * 3_600_000
 
 
-def test_a_small_day_is_carried_out(redis_url: str) -> None:
+def test_small_day_is_carried_out(redis_url: str) -> None:
     statistics = statistics_of(simulate(scenario(), redis_url))
     assert statistics.delivered >= 36
     assert statistics.on_time_percent > 50
@@ -45,7 +45,7 @@ def test_a_small_day_is_carried_out(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("round_", ["batch", "instant"])
-def test_a_day_with_runs(redis_url: str, round_: str) -> None:
+def test_day_with_runs(redis_url: str, round_: str) -> None:
     alone = statistics_of(simulate(scenario(round=round_), redis_url))
     changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 5_400.0, "round": round_}
     day = simulate(scenario(**changes), redis_url)
@@ -74,13 +74,13 @@ def _block_end_ms(day: Day, trip: Trip) -> int:
     return max(block.off_ms for block in blocks if block.on_ms <= trip.accepted_ms)
 
 
-def test_a_day_with_runs_is_the_seeds_too(redis_url: str) -> None:
+def test_day_with_runs_depends_on_its_seed(redis_url: str) -> None:
     changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 1_800.0}
     days = [simulate(scenario(**changes), redis_url) for _ in range(2)]
     assert days[0].events == days[1].events
     assert days[0].trips == days[1].trips
 
 
-def test_an_unknown_mall_is_told() -> None:
+def test_unknown_mall_is_refused() -> None:
     with pytest.raises(KeyError):
         scenario(mall="nowhere")

@@ -18,7 +18,7 @@ def run(work: Any) -> Any:
         return runner.run(work)
 
 
-def test_a_year_passes_at_once() -> None:
+def test_year_passes_at_once() -> None:
     async def year() -> float:
         await asyncio.sleep(365 * 86_400)  # virtual: that it takes no time is what is tested
         return asyncio.get_running_loop().time()
@@ -42,7 +42,7 @@ def test_timers_come_in_order_and_at_their_time() -> None:
     assert seen == [("a", 0.001), ("b", 2.5), ("c", 3.0)]
 
 
-def test_the_clock_is_exact_to_the_millisecond() -> None:
+def test_clock_is_exact_to_the_millisecond() -> None:
     async def ticks() -> list[int]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
@@ -57,7 +57,7 @@ def test_the_clock_is_exact_to_the_millisecond() -> None:
     assert run(ticks()) == [1_000_001, 1_000_333, 1_086_400_000, 1_086_400_001]
 
 
-def test_waiting_for_nothing_is_told() -> None:
+def test_waiting_without_timers_raises_stalled() -> None:
     async def forever() -> None:
         await asyncio.get_running_loop().create_future()
 
@@ -81,7 +81,7 @@ def test_calls_of_one_turn_share_a_write_and_take_no_time(redis_url: str) -> Non
     assert run(calls()) == (list(range(1, 51)), 0.0)
 
 
-def test_an_answer_that_is_known_comes_with_those_of_its_turn(redis_url: str) -> None:
+def test_known_reply_comes_with_those_of_its_turn(redis_url: str) -> None:
     async def calls() -> tuple[list[str], int]:
         link = TurnLink(redis_url)
         await link.connect()
@@ -99,7 +99,7 @@ def test_an_answer_that_is_known_comes_with_those_of_its_turn(redis_url: str) ->
     assert run(calls()) == ([*map(str, range(6)), "alone"], 3)
 
 
-def test_what_is_watched_is_known_until_something_is_asked(redis_url: str) -> None:
+def test_watched_replies_are_valid_until_the_next_call(redis_url: str) -> None:
     async def calls() -> list[list[Any] | None]:
         link = TurnLink(redis_url)
         await link.connect()
@@ -121,7 +121,7 @@ def test_what_is_watched_is_known_until_something_is_asked(redis_url: str) -> No
     assert run(calls()) == [None, [b"1"], [b"2"], None, [b"2"]]
 
 
-def test_a_store_that_is_not_there_is_told() -> None:
+def test_missing_store_raises() -> None:
     async def connect() -> None:
         await TurnLink("redis://127.0.0.1:1").connect()
 
@@ -129,6 +129,6 @@ def test_a_store_that_is_not_there_is_told() -> None:
         run(connect())
 
 
-async def test_the_line_is_for_a_virtual_loop_only(redis_url: str) -> None:
+async def test_connection_needs_a_virtual_loop(redis_url: str) -> None:
     with pytest.raises(TypeError):
         await TurnLink(redis_url).connect()

@@ -8,7 +8,7 @@ import pytest
 from load_tests.benchmarks.engine import decisions
 
 
-def test_it_plans_every_job_and_writes_its_figures(tmp_path: Path) -> None:
+def test_decisions_benchmark_writes_its_results(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     assert (
         decisions.main(["--jobs", "5", "--drivers", "20", "--times", "2", "--json", str(path)]) == 0

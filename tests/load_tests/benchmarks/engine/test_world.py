@@ -54,7 +54,7 @@ async def records(world: World) -> list[object]:
     return kept
 
 
-async def test_a_bulk_load_leaves_what_the_transitions_leave(
+async def test_bulk_load_leaves_what_the_transitions_leave(
     world: World, positions: NDArray[np.float64]
 ) -> None:
     bulk = await records(world)
@@ -65,7 +65,7 @@ async def test_a_bulk_load_leaves_what_the_transitions_leave(
     assert bulk == await records(world)
 
 
-async def test_a_bulk_load_passes_the_audit(world: World, redis_url: str) -> None:
+async def test_bulk_load_passes_the_audit(world: World, redis_url: str) -> None:
     await world.beat()
     found = await audit(redis_url, {MARKET: POLICY}, settle_s=0)
     assert not found.breaches
@@ -73,7 +73,7 @@ async def test_a_bulk_load_passes_the_audit(world: World, redis_url: str) -> Non
 
 
 @pytest.mark.parametrize("jobs", [1, 16])
-async def test_a_race_serves_each_job_and_leaves_everybody_free(
+async def test_race_serves_each_job_and_frees_all_drivers(
     world: World, redis_url: str, jobs: int
 ) -> None:
     latencies_ms = await race(world, jobs)
@@ -83,20 +83,20 @@ async def test_a_race_serves_each_job_and_leaves_everybody_free(
     assert not (await audit(redis_url, {MARKET: POLICY}, settle_s=0)).breaches
 
 
-async def test_a_job_too_many_is_not_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_job_too_many_is_not_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("load_tests.benchmarks.engine.races._AT_MOST_S", 0.5)
     assert len(await race(world, DRIVERS + 1)) == DRIVERS
     assert await world.free_drivers() == DRIVERS
 
 
-async def test_reports_are_believed_and_timed(world: World, positions: NDArray[np.float64]) -> None:
+async def test_reports_are_accepted_and_timed(world: World, positions: NDArray[np.float64]) -> None:
     told = await report(world, positions, 3)
     assert told["fixes"] == 3 * DRIVERS
     assert all(told[name] > 0 for name in ("redis_command_us", "client_cpu_us"))
 
 
 @pytest.mark.finding("F")
-async def test_reports_do_not_depend_on_the_believed_clock(
+async def test_reports_do_not_depend_on_the_local_clock(
     world: World, positions: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store's clock as a node believes it lags and may stand still between two rounds."""
@@ -105,7 +105,7 @@ async def test_reports_do_not_depend_on_the_believed_clock(
     assert (await report(world, positions, 3))["fixes"] == 3 * DRIVERS
 
 
-async def test_a_match_is_two_calls_and_a_batch_is_one(
+async def test_match_is_two_calls_and_a_batch_is_one(
     world: World, redis_url: str, positions: NDArray[np.float64]
 ) -> None:
     told = await match_cost(redis_url, 3)
@@ -114,7 +114,7 @@ async def test_a_match_is_two_calls_and_a_batch_is_one(
     assert (await report_calls(redis_url, positions))["scripts"] == 1
 
 
-async def test_an_extra_call_is_seen(
+async def test_extra_call_is_counted(
     world: World, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     candidates = type(world.store.offers).candidates

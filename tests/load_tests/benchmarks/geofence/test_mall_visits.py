@@ -34,20 +34,20 @@ def test_visits_are_noticed_and_last(tells_speed: bool) -> None:
 
 
 @pytest.mark.parametrize("beside_m", [20.0, 40.0, 100.0])
-def test_drives_past_are_no_arrivals(beside_m: float) -> None:
+def test_drives_past_are_not_arrivals(beside_m: float) -> None:
     noise = GpsNoise()
     assert drive_by_share(malls(), noise, TRACES // 2, SEED, beside_m, light=False) <= 0.002
     at_light = drive_by_share(malls(), noise, TRACES // 2, SEED, beside_m, light=True)
     assert at_light <= {20.0: 0.15, 40.0: 0.06, 100.0: 0.005}[beside_m]
 
 
-def test_the_noise_is_what_tells_the_fences_apart() -> None:
+def test_noise_separates_the_fences() -> None:
     simple = visit_statistics(malls(), GpsNoise(), 300, SEED, at_first_sight)
     assert simple.left_while_there > 0.1
     assert drive_by_share(malls(), GpsNoise(), 300, SEED, 40.0, at_first_sight, light=False) > 0.9
 
 
-def test_the_same_seed_gives_the_same_fixes() -> None:
+def test_same_seed_gives_the_same_fixes() -> None:
     way = [Point(4.0 * n, 10.0 * n, 0.0, 2.5, hidden=3 <= n < 6) for n in range(50)]
     once, again = (list(GpsNoise().fixes(way, random.Random(3))) for _ in range(2))
     assert once == again

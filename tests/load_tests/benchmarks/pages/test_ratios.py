@@ -9,12 +9,12 @@ def of(*values: float, unit: str = "ms") -> Sample:
     return sample({}, "somebody", "latency", unit, values)
 
 
-def test_a_ratio_is_the_median_of_the_pairs_ratios() -> None:
+def test_ratio_is_the_median_of_the_pairs_ratios() -> None:
     # The machine slowed down by ten half-way: pairs do not mind, the ratio of medians would.
     assert ratio(of(1, 2, 10), of(2, 8, 100)) == pytest.approx((0.25, 0.1, 0.5))
 
 
-def test_no_pairs_no_ratio() -> None:
+def test_ratio_without_pairs_is_refused() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         ratio(of(1), of(1, 2))
     with pytest.raises(ValueError, match="no pairs"):
@@ -23,7 +23,7 @@ def test_no_pairs_no_ratio() -> None:
         spread([])
 
 
-def test_a_spread_reads_as_a_median_and_its_ends() -> None:
+def test_spread_is_formatted_as_median_and_range() -> None:
     assert str(spread([0.25, 0.1, 0.5])) == "0.250 (0.100–0.500)"
 
 
@@ -31,7 +31,7 @@ def test_a_spread_reads_as_a_median_and_its_ends() -> None:
     ("values", "percent", "wanted"),
     [([3, 1, 2], 50, 2), ([1, 2, 3, 4], 50, 2), ([1, 2, 3, 4], 99, 4), ([7], 1, 7)],
 )
-def test_percentiles_are_values_that_were_seen(
+def test_percentiles_are_measured_values(
     values: list[float], percent: float, wanted: float
 ) -> None:
     assert percentile(values, percent) == wanted
@@ -49,5 +49,5 @@ def test_percentiles_are_values_that_were_seen(
         (float("inf"), "∞"),
     ],
 )
-def test_figures_are_shown_in_three_digits(value: float, text: str) -> None:
+def test_values_are_formatted_with_three_digits(value: float, text: str) -> None:
     assert three_digits(value) == text

@@ -27,12 +27,12 @@ RUN = Run(
 )
 
 
-def test_the_committed_document_is_what_the_committed_results_give() -> None:
+def test_committed_document_matches_the_results() -> None:
     wrong = report.out_of_date(report.documents())
     assert not wrong, f"{wrong}: run python -m load_tests.benchmarks.pages.report"
 
 
-def test_what_is_not_so_is_told_and_mended(tmp_path: Path) -> None:
+def test_outdated_document_is_reported_and_rewritten(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "performance").mkdir()
     stale = tmp_path / "performance" / "old.svg"
@@ -44,7 +44,7 @@ def test_what_is_not_so_is_told_and_mended(tmp_path: Path) -> None:
     assert not stale.exists()
 
 
-def test_a_chapter_has_its_blocks_in_order_and_its_source() -> None:
+def test_chapter_has_its_blocks_in_order_and_its_source() -> None:
     chart = LineChart("Latency", "drivers", "ms", [Series("ours", [Point(1, 1)])])
     blocks: list[Block] = ["Some words.", Table(("a", "b"), [("x", "1")]), Plot("match", chart)]
     text = chapter_text(Chapter("Match", blocks), Results("match", [RUN]), "performance")
@@ -62,12 +62,12 @@ def test_a_chapter_has_its_blocks_in_order_and_its_source() -> None:
 
 
 @pytest.mark.parametrize(("limit", "told"), [(0.5, "holds"), (0.4, "**does not hold**")])
-def test_an_aim_says_whether_it_holds(limit: float, told: str) -> None:
+def test_aim_shows_whether_it_holds(limit: float, told: str) -> None:
     (row,) = aims_table([Aim("ours over theirs", limit, spread([0.5, 0.1, 0.9]))]).rows
     assert row[2:] == ("0.500 (0.100–0.900) ×", told)
 
 
 @pytest.mark.parametrize(("limit", "told"), [(0.9, "holds"), (0.8, "**does not hold**")])
-def test_an_aim_of_every_time_is_held_to_the_worst(limit: float, told: str) -> None:
+def test_aim_of_every_repetition_uses_the_maximum(limit: float, told: str) -> None:
     (row,) = aims_table([Aim("a sale", limit, spread([0.5, 0.1, 0.9]), "ms", every=True)]).rows
     assert row[1:] == (f"{limit:.3f} ms, each time", "0.500 (0.100–0.900) ms", told)

@@ -24,17 +24,17 @@ def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert path.read_text().count('\n{"case":') == 3  # a sample a line
 
 
-def test_no_file_is_no_runs(tmp_path: Path) -> None:
+def test_missing_results_file_has_no_runs(tmp_path: Path) -> None:
     assert read_results("match", tmp_path) == Results("match")
 
 
-def test_a_broken_file_is_told_by_name(tmp_path: Path) -> None:
+def test_invalid_results_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "match.json").write_text('{"bench": 1}')
     with pytest.raises(ValueError, match=r"match\.json holds no results"):
         read_results("match", tmp_path)
 
 
-def test_a_case_that_is_measured_again_is_replaced_with_all_its_contestants() -> None:
+def test_case_measured_again_replaces_all_its_contestants() -> None:
     before = Results("match").with_run(run_of(1_000, 10_000, contestant="theirs"))
     after = before.with_run(run_of(1_000, commit="def"))
     assert [(run.commit, len(run.samples)) for run in after.runs] == [("abc", 1), ("def", 1)]
@@ -42,7 +42,7 @@ def test_a_case_that_is_measured_again_is_replaced_with_all_its_contestants() ->
     assert after.find("theirs", "latency p50", drivers=10_000) is not None
 
 
-def test_a_run_that_was_wholly_replaced_is_gone() -> None:
+def test_fully_replaced_run_is_removed() -> None:
     after = Results("match").with_run(run_of(1_000)).with_run(run_of(1_000, commit="def"))
     assert [run.commit for run in after.runs] == ["def"]
 
@@ -55,6 +55,6 @@ def test_find_wants_one_sample() -> None:
         results.find("ours", "latency p50")
 
 
-def test_figures_are_kept_to_five_digits() -> None:
+def test_values_are_stored_with_five_digits() -> None:
     kept = sample({}, "ours", "latency", "ms", [0.123456789], [[1234567.0]])
     assert (kept.values, kept.raw) == ([0.12346], [[1234600.0]])

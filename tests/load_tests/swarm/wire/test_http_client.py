@@ -68,7 +68,7 @@ async def fine(_head: bytes, _had: int) -> bytes:
     return OK
 
 
-async def test_a_request_says_what_the_contract_asks_for() -> None:
+async def test_request_follows_the_contract() -> None:
     async with shop(fine) as (open_shop, node, answers):
         node.post("/v1/jobs", "key-1", b'{"a": 1}', taking(answers))
         await eventually(lambda: answers)
@@ -88,7 +88,7 @@ async def test_one_connection_serves_one_request_after_another() -> None:
         assert open_shop.connections == 1
 
 
-async def test_a_slow_answer_holds_nobody_up() -> None:
+async def test_slow_answer_delays_no_other_request() -> None:
     release = asyncio.Event()
 
     async def slow_first(head: bytes, _had: int) -> bytes:
@@ -105,7 +105,7 @@ async def test_a_slow_answer_holds_nobody_up() -> None:
         await eventually(lambda: len(answers) == 2)
 
 
-async def test_a_connection_that_was_closed_while_idle_costs_a_second_try_only() -> None:
+async def test_idle_closed_connection_costs_one_retry() -> None:
     async def once(_head: bytes, had: int) -> bytes | None:
         return None if had else OK
 
@@ -117,7 +117,7 @@ async def test_a_connection_that_was_closed_while_idle_costs_a_second_try_only()
         assert open_shop.connections == 2
 
 
-async def test_what_is_lost_twice_is_lost() -> None:
+async def test_request_lost_twice_fails() -> None:
     async def never(_head: bytes, _had: int) -> None:
         return None
 
@@ -128,7 +128,7 @@ async def test_what_is_lost_twice_is_lost() -> None:
         assert len(open_shop.requests) == 2
 
 
-async def test_nobody_there_is_told() -> None:
+async def test_missing_server_is_reported() -> None:
     answers: Answers = []
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
@@ -139,7 +139,7 @@ async def test_nobody_there_is_told() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 20, len(OK) - 1])
-async def test_an_answer_may_come_in_pieces(cut: int) -> None:
+async def test_answer_may_come_in_pieces(cut: int) -> None:
     left = asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -65,7 +65,7 @@ async def test_frames_of_every_size_come_back(size: int) -> None:
         assert log.received == [payload]
 
 
-async def test_many_frames_in_one_read_are_told_apart() -> None:
+async def test_many_frames_in_one_read_are_separated() -> None:
     async with connected(echo) as (wire, log):
         sent = [bytes([number]) * (number * 7) for number in range(100)]
         for payload in sent:
@@ -74,7 +74,7 @@ async def test_many_frames_in_one_read_are_told_apart() -> None:
         assert log.received == sent
 
 
-async def test_the_servers_close_code_is_told() -> None:
+async def test_close_code_of_the_server_is_reported() -> None:
     async def leave(connection: ServerConnection) -> None:
         await connection.close(4507, "replaced")
 
@@ -95,7 +95,7 @@ async def test_pings_are_answered() -> None:
         await asyncio.wait_for(answered.wait(), 5)
 
 
-async def test_a_connection_that_breaks_is_told_as_such() -> None:
+async def test_broken_connection_is_reported_as_1006() -> None:
     async def cut(connection: ServerConnection) -> None:
         connection.transport.abort()
 
@@ -105,7 +105,7 @@ async def test_a_connection_that_breaks_is_told_as_such() -> None:
         wire.send(b"into the void")
 
 
-async def test_text_is_nothing_that_the_contract_has() -> None:
+async def test_text_frame_closes_the_connection() -> None:
     async def chat(connection: ServerConnection) -> None:
         await connection.send("hello")
         await connection.wait_closed()
@@ -115,7 +115,7 @@ async def test_text_is_nothing_that_the_contract_has() -> None:
         assert log.received == []
 
 
-async def test_a_server_that_does_not_upgrade_is_left() -> None:
+async def test_server_without_an_upgrade_is_disconnected() -> None:
     left = asyncio.Event()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
