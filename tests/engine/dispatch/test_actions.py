@@ -94,7 +94,7 @@ async def test_cancelling_an_offered_job_frees_its_driver_for_the_next(
     assert (job.state, job.reason) == (JobState.CANCELLED, "changed its mind")
 
 
-async def test_assigning_takes_the_job_from_whoever_has_it(node: Node, sink: RecordingSink) -> None:
+async def test_assignment_revokes_the_present_holder(node: Node, sink: RecordingSink) -> None:
     for n in (1, 2, 3):
         await node.online(f"d{n}", 300 * n)
     ref = await node.submit()
@@ -113,7 +113,7 @@ async def test_assigning_takes_the_job_from_whoever_has_it(node: Node, sink: Rec
     await node.offered(await node.submit(), "d3")
 
 
-async def test_a_job_is_not_assigned_to_who_cannot_take_it(node: Node) -> None:
+async def test_assignment_to_an_unavailable_driver_is_refused(node: Node) -> None:
     await node.online("busy")
     await node.offered(await node.submit(), "busy")
     ref = await node.submit()
@@ -151,9 +151,7 @@ async def test_closing_a_job_on_board_frees_its_driver(node: Node, sink: Recordi
     await node.offered(other, "d")
 
 
-async def test_custody_takes_the_job_back_from_whoever_was_offered_it(
-    node: Node, sink: RecordingSink
-) -> None:
+async def test_custody_withdraws_a_live_offer(node: Node, sink: RecordingSink) -> None:
     await node.online("d1", 300)
     await node.online("d2", 900)
     ref = await node.submit()
@@ -168,9 +166,7 @@ async def test_custody_takes_the_job_back_from_whoever_was_offered_it(
     assert [p.why for p in sink.told("d2", "offer_closed")] == ["collected"]
 
 
-async def test_an_offer_to_one_whose_hands_custody_filled_goes_to_the_next(
-    node: Node, sink: RecordingSink
-) -> None:
+async def test_offer_to_a_driver_with_custody_moves_on(node: Node, sink: RecordingSink) -> None:
     await node.online("d1", 300)
     taken = await node.submit()
     job = await node.accepts(await node.offered(taken, "d1"))
@@ -183,7 +179,7 @@ async def test_an_offer_to_one_whose_hands_custody_filled_goes_to_the_next(
     await node.offered(other, "d2")
 
 
-async def test_what_does_not_exist_is_told(node: Node) -> None:
+async def test_unknown_ids_are_refused(node: Node) -> None:
     ref = await node.submit(ready_ms=node.store.now_ms() + HOUR_MS)
     nothing = type(ref)("job_phoenix.none", ref.mall)
     with pytest.raises(NoSuchJob):

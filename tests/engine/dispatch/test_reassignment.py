@@ -19,7 +19,7 @@ async def goes_silent(node: Node, driver: str, epoch: int) -> None:
     await eventually(is_away)
 
 
-async def test_one_who_arrives_earlier_gets_the_job(make_node: MakeNode) -> None:
+async def test_driver_who_arrives_earlier_gets_the_job(make_node: MakeNode) -> None:
     node = await make_node(**CAREFUL)
     hello = await node.online("far", 12_000)
     ref = await node.submit()
@@ -34,7 +34,7 @@ async def test_one_who_arrives_earlier_gets_the_job(make_node: MakeNode) -> None
     assert (await node.accepts(offer)).driver == "near"
 
 
-async def test_a_job_stays_with_one_who_is_nearly_there(make_node: MakeNode) -> None:
+async def test_job_stays_with_a_holder_near_the_mall(make_node: MakeNode) -> None:
     node = await make_node(**CAREFUL)
     hello = await node.online("holder", 400)
     ref = await node.submit()
@@ -84,7 +84,7 @@ async def on_its_way(node: Node, *others: float) -> JobRef:
     return ref
 
 
-async def test_one_who_is_stuck_loses_the_job_to_one_who_arrives_earlier(
+async def test_stuck_holder_loses_the_job_to_an_earlier_driver(
     make_node: MakeNode,
 ) -> None:
     node = await make_node(**STUCK)
@@ -96,7 +96,7 @@ async def test_one_who_is_stuck_loses_the_job_to_one_who_arrives_earlier(
     assert (await node.accepts(offer)).driver == "other0"
 
 
-async def test_one_who_comes_nearer_keeps_its_job(make_node: MakeNode) -> None:
+async def test_approaching_holder_keeps_its_job(make_node: MakeNode) -> None:
     node = await make_node(**STUCK)
     ref = await on_its_way(node, 400)
     await reports_from(node, 9_000, "silence", 2)
@@ -105,7 +105,7 @@ async def test_one_who_comes_nearer_keeps_its_job(make_node: MakeNode) -> None:
     assert "candidates" not in node.calls
 
 
-async def test_one_who_is_stuck_keeps_its_job_if_nobody_is_earlier(make_node: MakeNode) -> None:
+async def test_stuck_holder_keeps_its_job_without_an_earlier_driver(make_node: MakeNode) -> None:
     node = await make_node(**STUCK)
     ref = await on_its_way(node, 14_000)
     await reports_from(node, 12_000, "candidates", 2)

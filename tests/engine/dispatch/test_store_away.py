@@ -37,9 +37,7 @@ def kill(server: EmbeddedServer) -> None:
     server._process.wait()
 
 
-async def test_closed_sockets_are_told_when_the_store_is_back(
-    node: Node, server: EmbeddedServer
-) -> None:
+async def test_disconnects_are_sent_after_an_outage(node: Node, server: EmbeddedServer) -> None:
     drivers = [f"d{n}" for n in range(300)]
     epochs = {name: (await node.online(name)).epoch for name in drivers}
     kill(server)
@@ -68,7 +66,7 @@ async def test_closed_sockets_of_one_moment_go_in_one_call(node: Node) -> None:
     assert await node.free_drivers() == 0
 
 
-async def test_a_socket_that_closes_while_an_older_close_is_told_is_told_too(node: Node) -> None:
+async def test_close_during_an_older_report_is_reported(node: Node) -> None:
     old = await node.online("d")
     disconnect = node.store.drivers.disconnect
 

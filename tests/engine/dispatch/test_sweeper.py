@@ -31,7 +31,7 @@ async def falls_due_now(node: Node, members: Sequence[bytes]) -> None:
         await node.store.runner.link.call("ZADD", KEYS.key("due"), 1, member)
 
 
-async def test_garbage_delays_nobody(make_node: MakeNode) -> None:
+async def test_malformed_due_entries_delay_no_others(make_node: MakeNode) -> None:
     node = await make_node(offer_ack_timeout_ms=200)
     await node.online("d1", 300)
     await node.online("d2", 900)
@@ -43,7 +43,7 @@ async def test_garbage_delays_nobody(make_node: MakeNode) -> None:
     assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500
 
 
-async def test_more_than_a_bite_of_garbage_delays_nobody(make_node: MakeNode) -> None:
+async def test_a_batch_of_malformed_entries_delays_no_others(make_node: MakeNode) -> None:
     node = await make_node(offer_ack_timeout_ms=200)
     await node.online("d1", 300)
     await falls_due_now(node, [b"retry/no-such-mall/job_phoenix.%d" % n for n in range(200)])
@@ -53,7 +53,7 @@ async def test_more_than_a_bite_of_garbage_delays_nobody(make_node: MakeNode) ->
     assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500
 
 
-async def test_a_job_whose_mall_is_no_longer_ours_ends_with_its_window(node: Node) -> None:
+async def test_job_of_a_removed_mall_expires(node: Node) -> None:
     gone = node.submission("a-mall-that-closed", JobState.QUEUED, expires_in_ms=200)
     await node.store.jobs.submit(gone)
     await eventually(lambda: node.store.now_ms() > gone.need.expires_ms)
@@ -113,7 +113,7 @@ async def test_sweeps_at_once_share_their_calls(node: Node) -> None:
     assert node.calls.count("due") <= 4
 
 
-async def test_moments_that_are_close_share_a_timer_and_far_ones_have_none(node: Node) -> None:
+async def test_close_due_times_share_a_timer(node: Node) -> None:
     sweeper = node.dispatcher._sweeper
     before = len(sweeper._timers)
     for number in range(100):
@@ -124,7 +124,7 @@ async def test_moments_that_are_close_share_a_timer_and_far_ones_have_none(node:
     assert len(sweeper._timers) == held
 
 
-async def test_an_entry_that_is_over_or_put_off_needs_no_sweep_at_its_time(node: Node) -> None:
+async def test_removed_or_postponed_entry_cancels_its_timer(node: Node) -> None:
     sweeper = node.dispatcher._sweeper
     held = len(sweeper._timers)
     for number in range(100):
@@ -137,7 +137,7 @@ async def test_an_entry_that_is_over_or_put_off_needs_no_sweep_at_its_time(node:
     assert not sweeper._slots
 
 
-async def test_an_offer_that_is_answered_leaves_no_timer(node: Node) -> None:
+async def test_answered_offer_leaves_no_timer(node: Node) -> None:
     sweeper = node.dispatcher._sweeper
     await node.online("d")
     await node.quiet()
@@ -154,7 +154,7 @@ async def test_a_nudge_while_stopping_leaves_no_timer(make_node: MakeNode) -> No
     assert len(node.dispatcher._sweeper) == 0
 
 
-async def test_upkeep_that_fails_once_goes_on(node: Node) -> None:
+async def test_maintenance_continues_after_an_error(node: Node) -> None:
     beat, failures = node.store.leases.beat, []
 
     async def failing(market: str, name: str) -> object:

@@ -57,7 +57,7 @@ async def test_a_late_close_on_one_does_not_evict_the_session_on_the_other(
 # -- one of them dies
 
 
-async def test_nobody_on_a_dead_node_is_asked_once_its_lease_is_over(
+async def test_drivers_of_a_dead_node_get_no_offers(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
@@ -115,7 +115,7 @@ async def test_what_a_dead_node_was_about_to_do_is_done_by_the_other(make_node: 
     assert 0 <= released.timeline[1].at_ms - released.release_ms <= 1_000
 
 
-async def test_a_node_whose_lease_had_lapsed_hears_of_it(make_node: MakeNode) -> None:
+async def test_expired_lease_starts_recovery(make_node: MakeNode) -> None:
     a = await make_node("a")
     assert a.recovered == []
     # As if it had been stopped for a while: nobody renewed the lease meanwhile.
@@ -123,7 +123,7 @@ async def test_a_node_whose_lease_had_lapsed_hears_of_it(make_node: MakeNode) ->
     await eventually(lambda: a.recovered == [(MARKET, False)])
 
 
-async def test_a_node_that_is_back_keeps_its_drivers_from_a_reaper_that_was_late(
+async def test_late_reaper_does_not_touch_a_live_node(
     make_node: MakeNode,
 ) -> None:
     a, b = await make_node("a"), await make_node("b")

@@ -136,7 +136,7 @@ async def test_a_job_that_must_wait_is_no_breach(planted: World, changes: dict[s
     assert (await look(planted)).breaches == ()
 
 
-async def test_who_was_asked_before_is_no_breach(planted: World) -> None:
+async def test_earlier_refusal_is_no_breach(planted: World) -> None:
     await free_driver(planted)
     ref = await submit(planted)
     plan = planted.plan(ref, 0, "ann")

@@ -35,7 +35,7 @@ async def known_driver(world: World) -> None:
     await world.pass_ms(1_000)
 
 
-async def test_the_first_fix_is_judged_and_those_that_follow_are_plain(world: World) -> None:
+async def test_fast_path_starts_with_the_second_fix(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(1_000)
     assert split(world, fix(world))[1] == [0]
@@ -106,7 +106,7 @@ async def test_one_whose_position_grows_old_is_judged(world: World) -> None:
     assert await world.idle() == {"ann"}
 
 
-async def test_a_stale_belief_has_no_effect(world: World, other_store: RedisStorage) -> None:
+async def test_outdated_cache_has_no_effect(world: World, other_store: RedisStorage) -> None:
     await known_driver(world)
     # Another node gets a later fix; this one still goes by what it stored.
     assert await record(world, fix(world, lat=LAT + 2e-4), by=other_store) == ("ok",)
@@ -122,7 +122,7 @@ async def test_a_stale_belief_has_no_effect(world: World, other_store: RedisStor
     assert await record(world, fix(world)) == ("ok",)
 
 
-async def test_one_stale_belief_among_many(world: World, other_store: RedisStorage) -> None:
+async def test_one_outdated_entry_among_many(world: World, other_store: RedisStorage) -> None:
     await known_driver(world)
     await world.driver("bob")
     await world.pass_ms(1_000)
@@ -137,7 +137,7 @@ async def test_one_stale_belief_among_many(world: World, other_store: RedisStora
     assert bob.position.lat == LAT + 1e-4
 
 
-async def test_who_has_left_is_forgotten(world: World) -> None:
+async def test_disconnected_driver_leaves_the_cache(world: World) -> None:
     await known_driver(world)
     cache = world.store.drivers._caches[MARKET]
     assert len(cache) == 1

@@ -21,7 +21,7 @@ async def eta_after_arrival_s(node: Node, driver: str, store: str = "lego") -> t
     return JobRef(job.id, job.mall), (shown.eta_pickup_ms - node.store.now_ms() - way_ms) / 1000
 
 
-async def test_stays_at_a_store_move_the_eta_of_its_next_job_on_another_node(
+async def test_dwell_times_move_etas_on_another_node(
     make_node: MakeNode,
 ) -> None:
     figures = {"dwell_visits": VISITS, "store_dwell_s": PRIOR_S}
@@ -49,7 +49,7 @@ async def test_stays_at_a_store_move_the_eta_of_its_next_job_on_another_node(
     )
 
 
-async def test_a_market_that_does_not_learn_keeps_its_figure(make_node: MakeNode) -> None:
+async def test_market_without_learning_keeps_its_service_time(make_node: MakeNode) -> None:
     node = await make_node(dwell_visits=0, store_dwell_s=PRIOR_S)
     await node.online("ann")
     ref, _ = await eta_after_arrival_s(node, "ann")

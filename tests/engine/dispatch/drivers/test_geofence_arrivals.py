@@ -15,7 +15,7 @@ async def on_its_way(node: Node, north_m: float = 1_000.0) -> JobRef:
     return ref
 
 
-async def test_a_holder_who_comes_to_the_mall(node: Node, sink: RecordingSink) -> None:
+async def test_holder_near_the_mall_arrives(node: Node, sink: RecordingSink) -> None:
     ref = await on_its_way(node)
     await node.moves("d", 940)
     await node.quiet()
@@ -29,7 +29,7 @@ async def test_a_holder_who_comes_to_the_mall(node: Node, sink: RecordingSink) -
     assert len(sink.told("d", "job")) == 1
 
 
-async def test_one_who_accepts_at_the_mall(node: Node) -> None:
+async def test_driver_who_accepts_at_the_mall_arrives(node: Node) -> None:
     ref = await on_its_way(node, 20)
     await node.moves("d", 25)
     await node.is_in(ref, S.AT_MALL)
@@ -43,14 +43,14 @@ async def test_a_vague_position_is_no_arrival(node: Node) -> None:
     assert (await node.job(ref)).state is S.ASSIGNED
 
 
-async def test_nothing_is_remembered_of_those_who_left(node: Node) -> None:
+async def test_disconnected_drivers_leave_no_state(node: Node) -> None:
     hello = await node.online("d", 20)
     assert len(node.dispatcher.drivers._arrivals) == 1
     node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
     assert len(node.dispatcher.drivers._arrivals) == 0
 
 
-async def test_one_who_reports_over_http_arrives_and_leaves_no_trace(node: Node) -> None:
+async def test_http_reports_arrive_and_leave_no_state(node: Node) -> None:
     ref = await on_its_way(node)
     hello = await node.online("d", 1_000)
     node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
@@ -59,7 +59,7 @@ async def test_one_who_reports_over_http_arrives_and_leaves_no_trace(node: Node)
     assert len(node.dispatcher.drivers._arrivals) == 0
 
 
-async def test_one_who_drives_past_does_not_arrive(node: Node) -> None:
+async def test_driver_passing_the_mall_does_not_arrive(node: Node) -> None:
     ref = await on_its_way(node)
     for north_m in (60, 20, -20, -60):
         passing = node.fix("d", north_m)._replace(speed_mps=15.0)
@@ -78,7 +78,7 @@ async def test_two_fixes_astray_are_no_departure(node: Node, sink: RecordingSink
     assert len(sink.told("d", "job")) == 1
 
 
-async def test_one_who_has_left_arrives_anew(node: Node) -> None:
+async def test_driver_who_left_arrives_again(node: Node) -> None:
     await node.online("d", 20)
     for north_m in (600, 620, 640):
         await node.moves("d", north_m)
@@ -89,7 +89,7 @@ async def test_one_who_has_left_arrives_anew(node: Node) -> None:
     await node.is_in(ref, S.AT_MALL)
 
 
-async def test_one_who_is_given_a_job_elsewhere_while_it_stands_there(node: Node) -> None:
+async def test_job_assigned_by_another_node_at_the_mall_arrives(node: Node) -> None:
     await node.online("d", 20)
     await node.quiet()
     ref = await node.submit()

@@ -32,7 +32,7 @@ async def test_the_job_waits_for_the_block_and_the_driver_gets_it(make_node: Mak
     await node.offered(ref, "early bird")
 
 
-async def test_one_who_does_not_come_is_not_waited_for(make_node: MakeNode) -> None:
+async def test_driver_absent_from_its_block_is_not_waited_for(make_node: MakeNode) -> None:
     node = await batching(make_node, retry_s=0.2)
     node.dispatcher.drivers.expect_blocks("phoenix", [block(node, "sleeper", 1_500)])
     await node.online("far", 9_000)

@@ -48,7 +48,7 @@ async def test_a_declined_job_goes_to_the_next(make_node: MakeNode) -> None:
     assert {offer.driver for offer in node.sink.offers} == {"d1", "d2"}
 
 
-async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode) -> None:
+async def test_driver_who_leaves_before_its_offer_is_skipped(make_node: MakeNode) -> None:
     node = await batching(make_node, retry_s=30.0)
     offer = node.store.offers.make
 
@@ -64,7 +64,7 @@ async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode) -> No
     await node.offered(await node.submit(), "further")
 
 
-async def test_a_job_whose_drivers_blocks_end_does_not_wait_for_its_moment(
+async def test_job_is_offered_early_if_blocks_end(
     make_node: MakeNode,
 ) -> None:
     node = await batching(make_node, retry_s=30.0, block_covers="pickup")
@@ -77,7 +77,7 @@ async def test_a_job_whose_drivers_blocks_end_does_not_wait_for_its_moment(
     await node.offered(later, "d")
 
 
-async def test_what_nobody_takes_is_carried_over(make_node: MakeNode) -> None:
+async def test_unassigned_jobs_are_carried_over(make_node: MakeNode) -> None:
     node = await batching(make_node, retry_s=30.0)
     ref = await node.submit()
     await node.waits(ref)
@@ -85,7 +85,7 @@ async def test_what_nobody_takes_is_carried_over(make_node: MakeNode) -> None:
     await eventually(lambda: node.sink.asked(ref))
 
 
-async def test_the_job_waits_for_one_who_is_free_soon(make_node: MakeNode) -> None:
+async def test_job_waits_for_an_upcoming_driver(make_node: MakeNode) -> None:
     node = await batching(make_node)
     await node.online("near", 200)
     first = await node.submit(lat=33.31, lon=-111.9)
@@ -100,7 +100,7 @@ async def test_the_job_waits_for_one_who_is_free_soon(make_node: MakeNode) -> No
     await node.offered(second, "near")
 
 
-async def test_one_who_will_not_go_on_is_not_waited_for(make_node: MakeNode) -> None:
+async def test_driver_who_will_stop_is_not_waited_for(make_node: MakeNode) -> None:
     node = await batching(make_node)
     for leave in ("pause", "unassign"):
         await node.online(leave, 200)
@@ -133,7 +133,7 @@ async def test_one_broken_job_does_not_break_its_batch(make_node: MakeNode) -> N
     assert job.reason == "too_many_attempts"
 
 
-async def test_many_whom_nobody_can_take_do_not_keep_others_out_of_a_batch(
+async def test_unservable_jobs_do_not_fill_a_batch(
     make_node: MakeNode,
 ) -> None:
     node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
@@ -157,7 +157,7 @@ async def test_more_than_one_batch_takes_are_taken_at_once(make_node: MakeNode) 
     await eventually(lambda: len(node.dispatcher._rounds) == 0)
 
 
-async def test_when_nobody_can_take_any_of_them_batches_end(make_node: MakeNode) -> None:
+async def test_batches_end_if_no_job_can_be_served(make_node: MakeNode) -> None:
     node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
     for _ in range(5):
         await node.waits(await node.submit(requires=("crane",)))
@@ -168,7 +168,7 @@ async def test_when_nobody_can_take_any_of_them_batches_end(make_node: MakeNode)
     assert node.calls.count("waiting_jobs") == 1
 
 
-async def test_runs_are_made_of_all_that_wait_whatever_a_batch_takes(make_node: MakeNode) -> None:
+async def test_runs_use_all_waiting_jobs(make_node: MakeNode) -> None:
     node = await batching(make_node, max_batch_jobs=1, max_run_jobs=3, retry_s=600.0)
     refs = [await node.submit(lat=MALL.lat + 0.06, lon=MALL.lon) for _ in range(3)]
     for ref in refs:
@@ -235,14 +235,14 @@ async def test_one_driver_is_offered_a_bundle_whole(make_node: MakeNode) -> None
     assert len(node.dispatcher._rounds.upcoming) == 0
 
 
-async def test_who_has_room_for_one_is_offered_one(make_node: MakeNode) -> None:
+async def test_driver_with_room_for_one_gets_one_job(make_node: MakeNode) -> None:
     node, _ = await bundling(make_node)
     await node.online("d", 300)
     await eventually(lambda: node.sink.offers)
     assert [len(offer.jobs) for offer in node.sink.offers] == [1]
 
 
-async def test_of_a_bundle_that_is_declined_each_job_goes_on(make_node: MakeNode) -> None:
+async def test_jobs_of_a_declined_bundle_return_to_the_queue(make_node: MakeNode) -> None:
     node, refs = await bundling(make_node)
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
     await eventually(lambda: node.sink.offers)
@@ -253,7 +253,7 @@ async def test_of_a_bundle_that_is_declined_each_job_goes_on(make_node: MakeNode
     assert {job.job for job in node.sink.offers[1].jobs} == {ref.job for ref in refs}
 
 
-async def test_a_job_that_is_cancelled_breaks_no_bundle_of_others(make_node: MakeNode) -> None:
+async def test_cancelled_job_leaves_its_bundle_intact(make_node: MakeNode) -> None:
     node, (far, near) = await bundling(make_node)
     await node.dispatcher.orders.cancel(far, "store", "")
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
@@ -261,7 +261,7 @@ async def test_a_job_that_is_cancelled_breaks_no_bundle_of_others(make_node: Mak
     assert [job.job for job in node.sink.offers[0].jobs] == [near.job]
 
 
-async def test_one_who_is_about_to_be_free_is_planned_with_from_then(make_node: MakeNode) -> None:
+async def test_upcoming_driver_is_planned_from_its_free_time(make_node: MakeNode) -> None:
     node = await batching(make_node)
     await node.online("d", 200)
     ref = await node.submit()
@@ -281,7 +281,7 @@ async def test_one_who_is_about_to_be_free_is_planned_with_from_then(make_node: 
     assert free_ms(due_ms + 900_000) == []
 
 
-async def test_of_a_bundle_that_has_lost_a_job_the_other_is_offered_at_once(
+async def test_rest_of_a_bundle_is_offered_at_once(
     make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, (far, near) = await bundling(make_node)

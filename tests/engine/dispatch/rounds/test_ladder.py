@@ -17,7 +17,7 @@ async def late_ms(node: Node) -> float:
     return float(line.split()[1]) * 1000
 
 
-async def test_an_offer_that_is_not_acknowledged_goes_to_the_next_driver(
+async def test_unacknowledged_offer_goes_to_the_next_driver(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_ack_timeout_ms=150)
@@ -40,7 +40,7 @@ async def test_an_offer_that_is_not_acknowledged_goes_to_the_next_driver(
     await node.offered(other, "deaf")
 
 
-async def test_who_did_not_acknowledge_is_asked_for_that_job_again_after_a_while(
+async def test_unacknowledging_driver_gets_the_job_again_later(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_ack_timeout_ms=100, unreachable_s=0.5, retry_s=0.2)
@@ -78,7 +78,7 @@ async def test_a_declined_offer_goes_on_and_the_driver_cools_down(
     assert sink.asked(ref) == ["picky", "next"]
 
 
-async def test_an_offer_that_is_not_answered_runs_out_and_goes_on(
+async def test_unanswered_offer_expires_and_moves_on(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_timeout_ms=300, offer_ack_timeout_ms=200, cooldown_s=0.2)
@@ -96,7 +96,7 @@ async def test_an_offer_that_is_not_answered_runs_out_and_goes_on(
     await node.offered(await node.submit(), "slow")
 
 
-async def test_who_gives_up_is_not_asked_again(node: Node, sink: RecordingSink) -> None:
+async def test_driver_who_gave_up_gets_no_second_offer(node: Node, sink: RecordingSink) -> None:
     await node.online("d1", 300)
     ref = await node.submit()
     job = await node.accepts(await node.offered(ref, "d1"))
@@ -107,7 +107,7 @@ async def test_who_gives_up_is_not_asked_again(node: Node, sink: RecordingSink) 
     assert sink.asked(ref) == ["d1", "d2"]
 
 
-async def test_a_driver_who_falls_silent_loses_the_job_before_pick_up(make_node: MakeNode) -> None:
+async def test_silent_driver_loses_the_job_before_pickup(make_node: MakeNode) -> None:
     node = await make_node(resume_ttl_s=0.4)
     hello = await node.online("d1", 300)
     ref = await node.submit()
@@ -130,12 +130,12 @@ async def ended(node: Node, ref: JobRef) -> str | None:
     return job.reason
 
 
-async def test_a_job_that_nobody_is_near_expires_and_says_so(node: Node) -> None:
+async def test_job_without_near_drivers_expires_with_reason(node: Node) -> None:
     ref = await node.submit(expires_in_ms=300)
     assert await ended(node, ref) == "nobody_in_reach"
 
 
-async def test_a_job_that_nobody_fits_expires_and_says_so(node: Node) -> None:
+async def test_job_without_fitting_drivers_expires_with_reason(node: Node) -> None:
     await node.online("bike", vehicle=Vehicle(max_weight_g=10))
     ref = await node.submit(expires_in_ms=300)
     assert await ended(node, ref) == "nobody_fits"
@@ -145,7 +145,7 @@ async def test_a_job_that_nobody_fits_expires_and_says_so(node: Node) -> None:
 AT_ONCE = {"speed_mps": 100_000.0, "store_dwell_s": 0.0}
 
 
-async def test_a_job_that_nobody_accepts_expires_and_says_so(make_node: MakeNode) -> None:
+async def test_job_without_acceptance_expires_with_reason(make_node: MakeNode) -> None:
     node = await make_node(**AT_ONCE)
     await node.online("picky")
     ref = await node.submit(expires_in_ms=800, stores=("kiosk",))
@@ -183,7 +183,7 @@ async def test_the_last_attempt_may_still_be_accepted(make_node: MakeNode) -> No
     assert (await node.accepts(await node.offered(ref, "d"))).state is JobState.ASSIGNED
 
 
-async def test_a_store_that_is_held_past_the_window_is_named_as_the_reason(node: Node) -> None:
+async def test_store_held_past_the_window_is_the_reason(node: Node) -> None:
     await node.online("d")
     await holds(node, "d", "lego", node.store.now_ms() + HOUR_MS)
     ref = await node.submit(expires_in_ms=300)

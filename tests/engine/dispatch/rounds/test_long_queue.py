@@ -72,7 +72,7 @@ async def test_a_job_behind_50000_others_is_offered(any_node: Node, service: str
     await found_by(any_node, ref, "d")
 
 
-async def test_a_driver_who_comes_finds_the_job_among_50000(any_node: Node) -> None:
+async def test_new_driver_finds_its_job_among_50000(any_node: Node) -> None:
     await crowd(any_node, MANY // 2)
     ref = await any_node.submit()
     await any_node.waits(ref)
@@ -80,7 +80,7 @@ async def test_a_driver_who_comes_finds_the_job_among_50000(any_node: Node) -> N
     await found_by(any_node, ref, "d")
 
 
-async def test_a_driver_who_is_free_again_finds_the_job(any_node: Node) -> None:
+async def test_freed_driver_finds_its_job(any_node: Node) -> None:
     await any_node.online("d")
     first = await any_node.submit()
     offer = await any_node.offered(first, "d")
@@ -108,7 +108,7 @@ async def test_jobs_too_large_hide_no_smaller_one(
     await node.offered(ref, "d")
 
 
-async def test_jobs_that_this_driver_declined_hide_no_other(make_node: MakeNode) -> None:
+async def test_declined_jobs_hide_no_others(make_node: MakeNode) -> None:
     node = await make_node(cooldown_s=0.0)
     await node.online("d")
     for _ in range(70):
@@ -118,7 +118,7 @@ async def test_jobs_that_this_driver_declined_hide_no_other(make_node: MakeNode)
     await node.offered(ref, "d")
 
 
-async def test_jobs_that_fall_due_at_once_keep_no_new_one_waiting(node: Node) -> None:
+async def test_many_due_jobs_do_not_delay_a_new_one(node: Node) -> None:
     await node.online("d")
     await crowd(node, 20_000, due_in_ms=0)
     ref = await node.submit()
@@ -162,7 +162,7 @@ async def test_priority_decides_within_a_service(node: Node) -> None:
     assert node.sink.asked(low) == []
 
 
-async def test_a_service_behind_a_hundred_others_has_its_turn(node: Node) -> None:
+async def test_service_behind_a_hundred_others_is_served(node: Node) -> None:
     refs = [await node.submit(service=f"s{n:03}", requires=("forklift",)) for n in range(130)]
     ref = await node.submit(service="z")
     await node.waits(ref)

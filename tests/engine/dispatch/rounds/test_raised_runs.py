@@ -53,9 +53,7 @@ async def etas(node: Node, job: Job) -> tuple[int | None, int | None]:
     return now.eta_pickup_ms, now.eta_dropoff_ms
 
 
-async def test_who_took_a_job_before_is_asked_for_one_more_once_that_is_done(
-    make_node: MakeNode, old: Node
-) -> None:
+async def test_driver_of_an_old_job_gets_one_more_after_it(make_node: MakeNode, old: Node) -> None:
     first = await taken(old, 9)
     new = await raised(make_node)
     await new.online("d", 3_000, vehicle=CAR)
@@ -67,9 +65,7 @@ async def test_who_took_a_job_before_is_asked_for_one_more_once_that_is_done(
     assert (await new.offered(await north(new, 7.5), "d")).add_on
 
 
-async def test_times_of_a_job_that_was_taken_before_stay_as_they_were_told(
-    make_node: MakeNode, old: Node
-) -> None:
+async def test_times_of_a_job_taken_before_pooling_stay(make_node: MakeNode, old: Node) -> None:
     offer = await old.offered(await north(old, 9), "d")
     first = await old.accepts(offer)
     new = await raised(make_node)
@@ -82,9 +78,7 @@ async def test_times_of_a_job_that_was_taken_before_stay_as_they_were_told(
     assert (await etas(new, first))[1] == told[1]
 
 
-async def test_what_turns_out_to_be_on_board_is_told_to_a_node_without_runs(
-    make_node: MakeNode, old: Node
-) -> None:
+async def test_custody_reaches_a_node_without_runs(make_node: MakeNode, old: Node) -> None:
     """Beside it nothing is added, and no time is told that leaves it out."""
     lost = await taken(old, 5)
     await old.store.jobs.release(ref_of(lost), lost.attempt, Outcome.SILENT, "engine", "")
@@ -103,7 +97,7 @@ async def test_what_turns_out_to_be_on_board_is_told_to_a_node_without_runs(
     assert len(new.dispatcher.drivers._etas) == 0
 
 
-async def test_an_arrival_that_a_node_without_runs_hears_ends_the_asking(
+async def test_arrival_at_a_node_without_runs_stops_adding_jobs(
     make_node: MakeNode, old: Node
 ) -> None:
     new = await raised(make_node)

@@ -15,7 +15,7 @@ from tests.support import eventually
 BIKE = Vehicle(kind="bike", max_weight_g=5_000, max_volume_l=20)
 
 
-async def test_a_job_gets_its_round_at_once_and_the_nearest_is_asked(
+async def test_job_is_offered_at_once_to_the_nearest_driver(
     node: Node, sink: RecordingSink
 ) -> None:
     await node.online("far", 1_200)
@@ -29,7 +29,7 @@ async def test_a_job_gets_its_round_at_once_and_the_nearest_is_asked(
     assert node.calls.count("candidates") == 1
 
 
-async def test_the_nearest_who_fits_is_asked(node: Node, sink: RecordingSink) -> None:
+async def test_nearest_driver_who_fits_gets_the_offer(node: Node, sink: RecordingSink) -> None:
     await node.online("bike", 100, vehicle=BIKE)
     await node.online("car", 900)
     ref = await node.submit(weight_g=9_000)
@@ -37,7 +37,7 @@ async def test_the_nearest_who_fits_is_asked(node: Node, sink: RecordingSink) ->
     assert sink.asked(ref) == ["car"]
 
 
-async def test_who_wants_nothing_is_not_asked(node: Node) -> None:
+async def test_driver_not_available_gets_no_offer(node: Node) -> None:
     await node.hello("offline", 100)
     await node.online("available", 900)
     await node.offered(await node.submit(), "available")
@@ -51,7 +51,7 @@ async def test_the_search_grows_up_to_its_limit(node: Node, north_m: float) -> N
     assert node.calls.count("candidates") == 1
 
 
-async def test_beyond_the_limit_nobody_is_asked(node: Node) -> None:
+async def test_driver_beyond_the_maximum_radius_gets_no_offer(node: Node) -> None:
     await node.online("d", 20_200)
     ref = await node.submit()
     record = await node.waits(ref)
@@ -83,7 +83,7 @@ async def test_priority_goes_before_age(node: Node, sink: RecordingSink) -> None
     assert served == [refs[n].job for n in (2, 1, 3, 0)]
 
 
-async def test_the_round_doubles_its_drivers_when_the_nearest_were_asked_before(
+async def test_search_doubles_drivers_after_earlier_refusals(
     make_node: MakeNode,
 ) -> None:
     node = await make_node(candidates=2, max_candidates=8, cooldown_s=0)
@@ -99,7 +99,7 @@ async def test_the_round_doubles_its_drivers_when_the_nearest_were_asked_before(
     assert {c.why_not for c in record.candidates} == {"asked_before"}
 
 
-async def test_a_round_looks_further_for_those_whom_its_first_look_did_not_serve(
+async def test_search_widens_for_unserved_jobs(
     make_node: MakeNode,
 ) -> None:
     node = await make_node(candidates=2)
@@ -115,7 +115,7 @@ async def test_a_round_looks_further_for_those_whom_its_first_look_did_not_serve
     assert job.updated_ms - job.created_ms < 900
 
 
-async def test_a_cap_that_cut_is_told(make_node: MakeNode) -> None:
+async def test_capped_search_is_recorded(make_node: MakeNode) -> None:
     node = await make_node(candidates=2, max_candidates=4)
     for n in range(5):
         await node.online(f"d{n}", 100 + 100 * n, vehicle=BIKE)
@@ -158,7 +158,7 @@ async def test_a_burst_is_a_few_rounds_and_every_job_gets_its_offer(
     assert node.calls.count("offer") <= 1.5 * jobs
 
 
-async def test_jobs_behind_many_that_nobody_can_take_are_served(node: Node) -> None:
+async def test_jobs_behind_unservable_ones_are_served(node: Node) -> None:
     hopeless = [
         await node.submit(requires=("crane",), priority=9) for _ in range(JOBS_AT_FIRST + 6)
     ]
@@ -169,7 +169,7 @@ async def test_jobs_behind_many_that_nobody_can_take_are_served(node: Node) -> N
     await node.offered(ref, "d")
 
 
-async def test_a_job_that_breaks_its_round_is_ended_and_the_others_go_on(
+async def test_job_that_fails_its_round_ends_alone(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(retry_s=0.1)

@@ -45,9 +45,7 @@ async def run_of_three(node: Node, driver: str = "d") -> tuple[list[JobRef], Liv
     return refs, await offer_of(node, 3)
 
 
-async def test_a_run_is_offered_whole_in_the_order_of_its_drop_offs(
-    make_node: MakeNode, round_: str
-) -> None:
+async def test_run_is_offered_whole_in_drop_off_order(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     refs, offer = await run_of_three(node)
     far, near, middle = (ref.job for ref in refs)
@@ -209,7 +207,7 @@ async def test_not_once_it_has_arrived(make_node: MakeNode, round_: str) -> None
     assert not node.sink.asked(second)
 
 
-async def test_a_job_is_held_for_company_and_says_so(make_node: MakeNode, round_: str) -> None:
+async def test_held_job_records_its_hold(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_, hold_max_s=3_600.0)
     await node.online("d", vehicle=CAR)
     ref = await north(node, 8)
@@ -273,7 +271,9 @@ async def test_nothing_is_pooled_where_the_market_does_not(make_node: MakeNode) 
     assert [len(offer.jobs) for offer in node.sink.offers] == [1]
 
 
-async def test_who_goes_away_meanwhile_is_passed_over(make_node: MakeNode, round_: str) -> None:
+async def test_driver_who_leaves_before_its_offer_is_skipped(
+    make_node: MakeNode, round_: str
+) -> None:
     node = await pooling(make_node, round_)
     offer = node.store.offers.make
 

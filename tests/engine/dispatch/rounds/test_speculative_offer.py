@@ -54,7 +54,7 @@ async def test_a_submission_does_not_wait_for_its_offer(
     await node.offered(ref, "d")
 
 
-async def test_an_offer_that_fails_is_for_a_round_to_make(
+async def test_failed_speculative_offer_is_made_by_a_round(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await node.online("d")
@@ -71,7 +71,7 @@ async def test_an_offer_that_fails_is_for_a_round_to_make(
     assert failed.is_set()
 
 
-async def test_who_waits_already_comes_first(make_node: MakeNode) -> None:
+async def test_waiting_job_precedes_a_speculative_offer(make_node: MakeNode) -> None:
     a, b = await make_node("a"), await make_node("b")
     await a.online("d")
     held = a.dispatcher.orders.speculate(MALL.id)
@@ -83,7 +83,7 @@ async def test_who_waits_already_comes_first(make_node: MakeNode) -> None:
     held.close()
 
 
-async def test_a_store_that_is_held_is_not_passed_over(node: Node) -> None:
+async def test_held_store_prevents_a_speculative_offer(node: Node) -> None:
     await node.online("d")
     held_ms = node.store.now_ms() + 60_000
     key = KEYS.key("holds")
@@ -96,7 +96,7 @@ async def test_a_store_that_is_held_is_not_passed_over(node: Node) -> None:
     await node.is_in(ref, S.OFFERED)
 
 
-async def test_nobody_there_is_for_a_round_to_find_out(node: Node) -> None:
+async def test_search_without_drivers_leaves_the_job_to_a_round(node: Node) -> None:
     ref = await submit_early(node)
     assert (await node.job(ref)).state is S.QUEUED
     await node.online("d")
@@ -124,7 +124,7 @@ async def test_a_refused_order_leaves_nothing(node: Node) -> None:
     assert (await node.store.jobs.counts(MARKET))["offered"] == 1
 
 
-async def test_rounds_wait_until_the_look_is_closed_and_no_longer(node: Node) -> None:
+async def test_rounds_pause_until_the_search_is_closed(node: Node) -> None:
     await node.online("d")
     early = node.dispatcher.orders.speculate(MALL.id)
     ref = await node.submit()
@@ -134,7 +134,7 @@ async def test_rounds_wait_until_the_look_is_closed_and_no_longer(node: Node) ->
     await node.offered(ref, "d")
 
 
-async def test_of_two_looks_at_once_one_goes_ahead(node: Node) -> None:
+async def test_one_of_two_concurrent_searches_proceeds(node: Node) -> None:
     await node.online("d1")
     await node.online("d2")
     jobs = await asyncio.gather(submit_early(node), submit_early(node))
@@ -142,7 +142,7 @@ async def test_of_two_looks_at_once_one_goes_ahead(node: Node) -> None:
         await node.is_in(job, S.OFFERED)
 
 
-async def test_nobody_looks_at_a_mall_that_there_is_not(node: Node) -> None:
+async def test_unknown_mall_starts_no_search(node: Node) -> None:
     await node.online("d")
     await node.quiet()
     with closing(node.dispatcher.orders.speculate("atlantis")) as early:
@@ -151,7 +151,7 @@ async def test_nobody_looks_at_a_mall_that_there_is_not(node: Node) -> None:
     assert "candidates" not in node.calls
 
 
-async def test_a_job_that_breaks_its_look_is_kept(node: Node) -> None:
+async def test_job_that_fails_its_search_is_kept(node: Node) -> None:
     await node.online("d")
     need = makers.need(node.store.now_ms(), stores=("no-such-store",))
     ref = await submit_early(node, need=need)
@@ -159,7 +159,7 @@ async def test_a_job_that_breaks_its_look_is_kept(node: Node) -> None:
     await node.offered(await submit_early(node), "d")
 
 
-async def test_a_look_without_a_store_holds_nothing_back(
+async def test_search_without_a_storage_pauses_no_rounds(
     make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = await make_node()

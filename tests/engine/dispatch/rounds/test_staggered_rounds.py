@@ -59,7 +59,9 @@ async def test_the_best_are_asked_one_after_the_other_in_one_round(
     await eventually(lambda: sink.asked(other)[:1] == ["d0"])
 
 
-async def test_an_early_accept_asks_nobody_else(make_node: MakeNode, sink: RecordingSink) -> None:
+async def test_early_accept_ends_a_staggered_round(
+    make_node: MakeNode, sink: RecordingSink
+) -> None:
     node = await make_node(offer_rungs=(NEVER,))
     await everybody(node)
     ref = await node.submit()

@@ -189,7 +189,7 @@ async def test_where_many_malls_wait_the_others_get_no_round_once_the_driver_has
 
 
 @pytest.mark.usefixtures("in_turn")
-async def test_where_many_malls_wait_the_next_gets_who_cannot_serve_the_first(node: Node) -> None:
+async def test_driver_unfit_for_the_first_mall_serves_the_next(node: Node) -> None:
     further = await at_other_mall(node)
     await node.waits(await node.submit(requires=("crane",)))
     await node.online("d", EQUALLY_FAR_NORTH_M - 300)
@@ -197,7 +197,7 @@ async def test_where_many_malls_wait_the_next_gets_who_cannot_serve_the_first(no
 
 
 @pytest.mark.usefixtures("in_turn")
-async def test_where_many_malls_wait_one_that_takes_long_keeps_no_other_from_its_round(
+async def test_long_round_does_not_block_other_malls(
     node: Node,
 ) -> None:
     further = await at_other_mall(node)

@@ -223,7 +223,7 @@ async def test_no_store_at_all() -> None:
     await link.close()
 
 
-async def test_something_else_that_answers() -> None:
+async def test_server_of_another_protocol_is_refused() -> None:
     async def gibberish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)  # or its close would reset the connection, and the answer with it
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

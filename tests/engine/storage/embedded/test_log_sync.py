@@ -68,7 +68,7 @@ async def test_again_and_again_until_it_is_stopped(log: Path, disk: Disk) -> Non
     assert not any(thread.name == "log-sync" for thread in threading.enumerate())
 
 
-async def test_a_disk_that_refuses_is_told_once_and_asked_again(log: Path, disk: Disk) -> None:
+async def test_disk_error_is_logged_once_and_retried(log: Path, disk: Disk) -> None:
     disk.refuses.set()
     syncs = LogSync(log.parent, interval_s=0.01)
     with capture_logs() as told:

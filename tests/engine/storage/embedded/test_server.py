@@ -150,7 +150,7 @@ def test_a_temporary_folder_is_gone_afterwards() -> None:
     assert not home.parent.exists()
 
 
-def test_an_early_death_tells_the_servers_last_words(tmp_path: Path) -> None:
+def test_early_exit_reports_the_servers_output(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path, options={"no-such-option": "yes"})
     with pytest.raises(EmbeddedServerError, match="no-such-option"):
         server.start()

@@ -117,7 +117,7 @@ async def test_who_may_be_asked_no_more_is_out_at_once(
 
 
 @pytest.mark.parametrize("what", ["cancelled", "given up", "unassigned"])
-async def test_with_empty_hands_it_is_free_again(
+async def test_driver_without_jobs_is_free_again(
     world: World, on_its_way: JobRef, what: str
 ) -> None:
     if what == "cancelled":
@@ -179,7 +179,7 @@ async def test_on_the_way_it_is_asked_for_one_job_of_that_mall(
 
 
 @pytest.mark.parametrize("most", [1])
-async def test_a_market_that_does_not_pool_asks_nobody(
+async def test_market_without_pooling_adds_no_jobs(
     world: World, on_its_way: JobRef, most: int
 ) -> None:
     """A node with the market's new figures takes whom it touches out."""

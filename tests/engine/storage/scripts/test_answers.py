@@ -35,7 +35,7 @@ async def refused(world: World, driver: str, offer: str, verb: str = "accept") -
     return caught.value.code
 
 
-async def test_an_accepted_job_is_in_the_drivers_hands(world: World) -> None:
+async def test_accept_assigns_the_job(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.pass_ms(500)
@@ -151,7 +151,7 @@ async def test_a_declined_offer_cannot_be_declined_after_it_was_accepted(world: 
     assert await refused(world, "ann", offer, "decline") is ErrorCode.OFFER_CLOSED
 
 
-async def test_hands_that_custody_filled_take_no_offer(world: World) -> None:
+async def test_driver_with_custody_cannot_accept(world: World) -> None:
     """S2: the vehicle holds one job, and an offer may be out when a parcel turns up in it."""
     await world.driver("ann")
     lost, attempt = await world.assigned("ann")
@@ -165,7 +165,7 @@ async def test_hands_that_custody_filled_take_no_offer(world: World) -> None:
 # -- decline
 
 
-async def test_a_declined_job_looks_on_and_the_driver_cools_down(world: World) -> None:
+async def test_decline_requeues_and_cools_down(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.pass_ms(500)

@@ -79,7 +79,7 @@ async def test_a_holder_revoked_meanwhile_has_delivered(world: World) -> None:
     assert await claim(world, ref, attempt, "delivered") == (done, higher)
 
 
-async def test_who_gave_it_up_is_not_believed(world: World) -> None:
+async def test_claim_after_give_up_is_refused(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver())
     await world.step(ref, Step.GIVE_UP, attempt, "ann")
     await lose_writes(world)
@@ -111,7 +111,7 @@ async def test_another_markets_job_is_out_of_reach(world: World) -> None:
     assert refused.value.code is ErrorCode.NOT_YOURS
 
 
-async def test_a_stranger_is_not_believed(world: World) -> None:
+async def test_claim_of_another_driver_is_refused(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver())
     await world.driver("bob")
     assert await claim(world, ref, attempt, driver="bob") == ("not_yours", 0)
@@ -121,7 +121,7 @@ async def test_a_stranger_is_not_believed(world: World) -> None:
 # -- writes were lost
 
 
-async def test_a_lost_accept_and_pick_up_are_believed(world: World) -> None:
+async def test_claim_after_lost_writes_is_accepted(world: World) -> None:
     """The offer is all that is left of them."""
     ref, _ = await world.offered(await world.driver())
     await lose_writes(world)
@@ -135,7 +135,7 @@ async def test_a_lost_accept_and_pick_up_are_believed(world: World) -> None:
     assert await alerts(world) == ["custody_after_lost_writes"]
 
 
-async def test_a_lost_offer_is_believed_and_the_next_holder_hears(world: World) -> None:
+async def test_claim_after_a_lost_offer_revokes_the_holder(world: World) -> None:
     ref = await world.submit()
     await world.driver("bob")
     await world.driver("ann")

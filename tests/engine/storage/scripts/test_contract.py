@@ -61,7 +61,7 @@ KEEPS_ITS_PORT: type[Storage] = RedisStorage
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_its_flags_are_those_of_the_house(script: Script) -> None:
+def test_script_has_the_expected_flags(script: Script) -> None:
     expected = {"no-writes"} if script.name in READ_ONLY else {"allow-oom"}
     assert script.flags == (set() if script.name in REFUSED_WHEN_FULL else expected)
 

@@ -169,7 +169,7 @@ async def test_a_lease_lapses_at_its_end(world: World) -> None:
 
 
 @pytest.mark.finding("B1")
-async def test_a_lapse_is_told_again_if_it_went_unheard(world: World) -> None:
+async def test_lapsed_lease_is_reported_repeatedly(world: World) -> None:
     before = (await world.store.leases.beat(MARKET, NODE)).standing
     world.clock.now_ms += LEASE_MS
     await world.store.leases.beat(MARKET, NODE)  # its reply is lost
@@ -182,7 +182,7 @@ async def test_a_lapse_is_told_again_if_it_went_unheard(world: World) -> None:
 
 
 @pytest.mark.finding("B3")
-async def test_a_node_whose_own_lease_is_new_takes_nobody_for_dead(world: World) -> None:
+async def test_node_with_a_new_lease_reports_no_dead_nodes(world: World) -> None:
     """After an outage every lease has run out, and one node is the first to beat."""
     world.clock.now_ms += 5_000
     assert (await world.store.leases.beat(MARKET, "n2")).dead == ()
@@ -274,7 +274,7 @@ async def test_reaping_spares_who_has_moved_to_another_node(world: World) -> Non
     assert await world.idle() == {"ann"}
 
 
-async def test_a_node_that_is_back_is_not_reaped_by_whoever_was_late(world: World) -> None:
+async def test_returned_node_is_not_reaped(world: World) -> None:
     await world.driver("ann")
     assert (await world.store.leases.reap(MARKET, NODE, 10))[0] == 0
     assert (await world.record()).connected
@@ -284,7 +284,7 @@ async def test_a_node_that_is_back_is_not_reaped_by_whoever_was_late(world: Worl
     assert await world.redis.zscore(world.keys.key("nodes"), "n2") == world.now + LEASE_MS
 
 
-async def test_a_node_leaves_once_it_holds_nobody(world: World) -> None:
+async def test_node_without_drivers_gives_up_its_lease(world: World) -> None:
     epoch = await world.connect("ann")
     assert not await world.store.leases.leave(MARKET, NODE)
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", epoch)])
@@ -405,7 +405,7 @@ async def test_a_live_offer_is_not_forgotten(world: World) -> None:
 
 
 @pytest.mark.parametrize("others", [0, 39, 40])
-async def test_how_many_jobs_wait_at_each_mall_whoever_is_asked(world: World, others: int) -> None:
+async def test_waiting_counts_agree_for_few_and_many_malls(world: World, others: int) -> None:
     malls = [MALL, *(f"m{n}" for n in range(others))]
     assert await world.store.jobs.waiting(MARKET, malls) == [0] * len(malls)
     # With 40 malls more jobs wait than there are malls: each is asked then.

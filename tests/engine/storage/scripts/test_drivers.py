@@ -30,7 +30,7 @@ async def test_a_new_driver_is_offline_until_it_says_otherwise(world: World) -> 
     assert await held_by(world, NODE) == {"ann"}
 
 
-async def test_the_newest_socket_wins_and_the_older_hears_of_it(world: World) -> None:
+async def test_newest_socket_replaces_the_older(world: World) -> None:
     await world.driver("ann")
     await world.store.leases.beat(MARKET, "n2")
     hello = await world.store.drivers.hello(MARKET, "ann", node="n2", vehicle=None, fix=None)
@@ -68,7 +68,7 @@ async def test_a_block_that_has_ended_does_not_come_back(world: World) -> None:
     assert (ann.wish, ann.until_ms) == ("offline", None)
 
 
-async def test_a_fix_that_is_not_believed_places_nobody(world: World) -> None:
+async def test_rejected_fix_sets_no_position(world: World) -> None:
     outside = DriverFix("ann", 0, 0.0, 0.0, fault="outside")
     await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=None, fix=outside)
     assert (await world.record()).position is None
@@ -108,7 +108,7 @@ async def test_a_late_close_on_the_old_node_only_tidies_there(world: World) -> N
     assert (await held_by(world, NODE), await held_by(world, "n2")) == (set(), {"ann"})
 
 
-async def test_the_holders_of_jobs_are_looked_after_once_away(world: World) -> None:
+async def test_disconnected_holders_get_a_due_entry(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.picked_up()
     await world.pass_ms(5_000)
@@ -230,7 +230,7 @@ async def test_a_suspension_tells_of_the_offer_that_must_be_withdrawn(world: Wor
 # -- a driver's own limits
 
 
-async def test_a_driver_whose_position_is_stale_leaves_matching_and_hears_why(world: World) -> None:
+async def test_stale_driver_leaves_matching_with_a_push(world: World) -> None:
     await world.driver("ann")
     due_ms = (await world.due())["driver/ann"]
     assert due_ms == world.now + STALE_MS + 1
@@ -282,7 +282,7 @@ async def test_the_end_of_the_block_takes_the_driver_offline(world: World) -> No
     assert await world.idle() == set()
 
 
-async def test_a_block_that_ends_on_a_run_leaves_the_job_in_its_hands(world: World) -> None:
+async def test_block_end_during_a_run_keeps_the_job(world: World) -> None:
     await world.connect("ann")
     await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000)
     ref, attempt = await world.assigned()
@@ -332,7 +332,7 @@ async def test_a_driver_that_holds_a_parcel_is_forgotten_once_it_is_settled(worl
         await world.record()
 
 
-async def test_a_due_entry_of_nobody_is_dropped(world: World) -> None:
+async def test_due_entry_of_an_unknown_driver_is_removed(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {"driver/nobody": world.now})
     await world.store.deadlines.driver_due(MARKET, "nobody")
     assert await world.due() == {}

@@ -62,13 +62,13 @@ async def test_an_arrival_that_was_noticed_counts_as_one_that_was_told(world: Wo
     assert await kept(world) == {LEGO: DwellSketch().with_stay(240_000)}
 
 
-async def test_who_tells_the_arrival_with_the_parcel_in_hand_tells_no_stay(world: World) -> None:
+async def test_arrival_reported_with_the_pickup_counts_no_stay(world: World) -> None:
     await world.driver("ann")
     await world.picked_up()
     assert await kept(world) == {}
 
 
-async def test_who_waits_for_the_parcel_tells_no_stay(world: World) -> None:
+async def test_wait_for_the_parcel_counts_no_stay(world: World) -> None:
     await world.driver("ann")
     await stay(world, 240_000, ready_ms=world.now + 1)
     assert await kept(world) == {}
@@ -80,7 +80,7 @@ async def test_what_is_ready_as_the_driver_comes_is_not_waited_for(world: World)
     assert (await kept(world))[LEGO].seen == 1
 
 
-async def test_of_several_stores_nobody_knows_which_took_how_long(world: World) -> None:
+async def test_several_stores_count_no_stay(world: World) -> None:
     await world.driver("ann")
     await stay(world, 240_000, stores=("lego", "apple"))
     assert await kept(world) == {}
@@ -131,7 +131,7 @@ class TestInRuns:
     def policy(self) -> MarketPolicy:
         return MarketPolicy(max_run_jobs=2)
 
-    async def test_of_several_jobs_in_hand_nobody_knows_either(self, world: World) -> None:
+    async def test_several_jobs_count_no_stay(self, world: World) -> None:
         await world.driver("ann", vehicle=Vehicle(max_jobs=2))
         for ref in await world.assigned_run("ann", 2):
             await world.step(ref, Step.AT_MALL, 1)

@@ -34,7 +34,7 @@ async def hand_over(world: World, ref: JobRef, late: LateRun, *drivers: str) -> 
     )
 
 
-async def test_the_one_who_looks_is_told_who_may_come_late(world: World) -> None:
+async def test_silence_reports_a_late_holder(world: World) -> None:
     ref, late = await late_run(world)
     effects = await world.store.deadlines.silence(await world.entry(ref))
     assert effects.late == (late,)
@@ -48,7 +48,7 @@ async def test_the_one_who_looks_is_told_who_may_come_late(world: World) -> None
     assert await world.state(ref) == "queued"
 
 
-async def test_it_moves_in_one_step_and_the_holder_hears_of_it(world: World) -> None:
+async def test_reassignment_is_one_step_with_a_push(world: World) -> None:
     ref, late = await late_run(world)
     offered = await hand_over(world, ref, late, "ann", "bob")
     assert (offered.verdict, offered.driver) == ("offered", "bob")
@@ -73,7 +73,7 @@ async def test_a_repeat_gets_the_first_answer(world: World) -> None:
     assert await world.dump() == before
 
 
-async def test_if_nobody_may_have_it_it_stays(world: World) -> None:
+async def test_job_stays_if_no_driver_is_free(world: World) -> None:
     ref, late = await late_run(world)
     await world.store.drivers.suspend(MARKET, "bob", "")
     before = await world.dump()
@@ -81,7 +81,7 @@ async def test_if_nobody_may_have_it_it_stays(world: World) -> None:
     assert await world.dump() == before
 
 
-async def test_a_holder_who_is_back_keeps_it(world: World) -> None:
+async def test_returned_holder_keeps_the_job(world: World) -> None:
     ref, late = await late_run(world)
     await world.connect("ann")
     before = await world.dump()
@@ -94,7 +94,7 @@ async def test_a_holder_who_is_back_keeps_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.AT_MALL, JobState.PICKED_UP])
-async def test_one_who_is_at_the_mall_keeps_it(world: World, state: JobState) -> None:
+async def test_holder_at_the_mall_keeps_the_job(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
@@ -123,7 +123,7 @@ class TestWhereItIsOff:
     def policy(self) -> MarketPolicy:
         return MarketPolicy()
 
-    async def test_nobody_looks_before_the_limit(self, world: World) -> None:
+    async def test_no_check_before_the_limit(self, world: World) -> None:
         ref, late = await late_run(world)
         assert await world.due_of(ref) == late.lost_ms + RESUME_MS
         assert (await world.store.deadlines.silence(await world.entry(ref))).late == ()
@@ -138,7 +138,7 @@ class TestWhoIsStuck:
     def policy(self) -> MarketPolicy:
         return MarketPolicy(stuck_after_s=BREAK_MS / 1000)
 
-    async def test_its_job_is_looked_at_again_and_again(self, world: World) -> None:
+    async def test_late_job_is_checked_repeatedly(self, world: World) -> None:
         await world.driver("ann")
         ref, attempt = await world.assigned("ann")
         assert await world.due_of(ref) == world.now + BREAK_MS
@@ -147,7 +147,7 @@ class TestWhoIsStuck:
         assert effects.late == (LateRun(MALL, ref.job, "ann", attempt, 0),)
         assert await world.due_of(ref) == world.now + 10_000
 
-    async def test_its_job_moves_in_one_step_and_it_hears_of_it(self, world: World) -> None:
+    async def test_stuck_holder_is_reassigned_in_one_step(self, world: World) -> None:
         await world.driver("ann")
         await world.driver("bob")
         ref, attempt = await world.assigned("ann")

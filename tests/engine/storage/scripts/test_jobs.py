@@ -77,7 +77,7 @@ async def make_ready(
 
 
 @pytest.mark.parametrize("state", sorted(BEFORE_PICKUP))
-async def test_another_ready_time_is_the_orders_new_word(world: World, state: JobState) -> None:
+async def test_new_ready_time_replaces_the_order(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, _ = await world.in_state(state)
     later = world.now + HOUR_MS // 3
@@ -166,7 +166,7 @@ async def test_a_job_may_be_assigned_to_whom_it_is_offered(world: World) -> None
     assert (ann.offer, len(ann.jobs)) == (None, 1)
 
 
-async def test_a_job_is_not_assigned_to_one_who_cannot_take_it(world: World) -> None:
+async def test_unavailable_driver_is_not_assigned(world: World) -> None:
     for driver in ("suspended", "busy", "asked"):
         await world.driver(driver)
     await world.store.drivers.suspend(MARKET, "suspended", "")

@@ -40,7 +40,7 @@ async def test_a_queued_job_waits_for_the_opening_and_looks_again_then(world: Wo
     assert (waiting.job, waiting.need.ready_ms) == (ref.job, job.need.ready_ms)
 
 
-async def test_an_offer_that_is_out_is_withdrawn(world: World) -> None:
+async def test_live_offer_is_withdrawn(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     assert await moves(world, ref) is not None

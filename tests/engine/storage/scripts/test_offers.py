@@ -59,7 +59,7 @@ async def test_the_search_widens_until_it_has_enough(world: World) -> None:
     assert len((await look(world, max_radius_m=2_000)).near) == 1
 
 
-async def test_a_round_without_jobs_looks_for_nobody(world: World) -> None:
+async def test_round_without_jobs_reads_no_drivers(world: World) -> None:
     await world.driver("ann")
     assert (await look(world)).near == ()
     assert [near.driver.id for near in (await look(world, jobs=0)).near] == ["ann"]
@@ -215,7 +215,7 @@ async def test_a_driver_is_not_asked_again_for_that_job(world: World, outcome: O
     assert (await world.store.offers.make(world.plan(other, 0, "ann"))).driver == "ann"
 
 
-async def test_one_who_did_not_acknowledge_is_asked_again_after_a_minute(world: World) -> None:
+async def test_unacknowledging_driver_is_eligible_after_a_minute(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.offered()
     await world.pass_ms(ACK_MS)
@@ -354,7 +354,7 @@ async def test_a_withdrawn_offer_frees_driver_and_job(world: World) -> None:
     await world.offer(ref, "ann")
 
 
-async def test_a_job_that_found_nobody_is_looked_at_later(world: World) -> None:
+async def test_job_without_a_driver_is_retried_later(world: World) -> None:
     ref = await world.submit(expires_ms=world.now + 8_000)
     assert moments(await world.store.deadlines.retry_later(ref, 0, world.now + 5_000)) == [
         world.now + 5_000
@@ -368,7 +368,7 @@ async def test_a_job_that_found_nobody_is_looked_at_later(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.SCHEDULED, JobState.QUEUED, JobState.OFFERED])
-async def test_a_job_that_nobody_took_in_time_expires(world: World, state: JobState) -> None:
+async def test_unaccepted_job_expires(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, _ = await world.in_state(state)
     await world.pass_ms(HOUR_MS - 1)

@@ -21,7 +21,7 @@ async def place(world: World, driver: str = "ann") -> tuple[float, float] | None
     return (round(at[1], 4), round(at[0], 4)) if at else None
 
 
-async def test_a_believed_fix_moves_the_driver_in_the_index(world: World) -> None:
+async def test_accepted_fix_moves_the_driver_in_the_index(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(1_000)
     before = await world.redis.hget(world.keys.key("drivers"), "ann")
@@ -112,9 +112,7 @@ async def test_a_repeat_ends_a_row_of_rejections(world: World) -> None:
 
 @pytest.mark.finding("C4")
 @pytest.mark.parametrize(("age_ms", "verdict"), [(STALE_MS, "ok"), (STALE_MS + 1, "old")])
-async def test_a_first_fix_older_than_the_limit_places_nobody(
-    world: World, age_ms: int, verdict: str
-) -> None:
+async def test_stale_first_fix_is_ignored(world: World, age_ms: int, verdict: str) -> None:
     await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=None, fix=None)
     assert await world.fix("ann", at_ms=world.now - age_ms) == verdict
     assert ((await world.record()).position is not None) == (verdict == "ok")
@@ -124,14 +122,14 @@ async def test_a_first_fix_older_than_the_limit_places_nobody(
 
 
 @pytest.mark.finding("C4")
-async def test_an_old_position_in_hello_places_nobody(world: World) -> None:
+async def test_stale_position_in_hello_is_ignored(world: World) -> None:
     fix = DriverFix("ann", world.now - 86_400_000, LAT, LON)
     await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=None, fix=fix)
     assert (await world.record()).position is None
 
 
 @pytest.mark.finding("C4")
-async def test_an_old_fix_after_a_long_absence_places_nobody(world: World) -> None:
+async def test_old_fix_after_a_long_absence_is_ignored(world: World) -> None:
     await world.driver("ann")
     last_ms = world.now
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
@@ -146,7 +144,7 @@ async def test_an_old_fix_after_a_long_absence_places_nobody(world: World) -> No
 
 
 @pytest.mark.finding("C4")
-async def test_a_late_fix_of_a_fresh_driver_is_believed(world: World) -> None:
+async def test_late_fix_of_a_fresh_driver_is_accepted(world: World) -> None:
     await world.driver("ann")
     at_ms = world.now
     await world.pass_ms(STALE_MS - 1)
@@ -156,7 +154,7 @@ async def test_a_late_fix_of_a_fresh_driver_is_believed(world: World) -> None:
 
 
 @pytest.mark.finding("C2")
-async def test_malformed_fixes_count_as_rejected_and_are_told_once(world: World) -> None:
+async def test_malformed_fixes_count_as_rejected_once(world: World) -> None:
     await world.driver("ann")
     malformed = DriverFix("ann", 0, 0.0, 0.0, fault="malformed")
     for _ in range(8):
@@ -203,7 +201,7 @@ async def test_gps_may_jump_within_a_second(world: World) -> None:
     assert await world.fix("ann", north_of(MAX_SPEED_MPS * 0.99)) == "ok"
 
 
-async def test_three_impossible_fixes_that_agree_are_believed(world: World) -> None:
+async def test_three_agreeing_impossible_fixes_are_accepted(world: World) -> None:
     await world.driver("ann")
     there = north_of(200_000)
     verdicts = []
@@ -214,7 +212,7 @@ async def test_three_impossible_fixes_that_agree_are_believed(world: World) -> N
     assert await place(world) == (round(north_of(3, there), 4), LON)
 
 
-async def test_impossible_fixes_that_disagree_are_not_believed(world: World) -> None:
+async def test_disagreeing_impossible_fixes_are_rejected(world: World) -> None:
     await world.driver("ann")
     for turn in range(8):
         await world.pass_ms(1_000)

@@ -113,7 +113,7 @@ async def test_others_cannot_move_a_job(world: World) -> None:
 # -- give up
 
 
-async def test_a_given_up_job_looks_on_without_its_driver(world: World) -> None:
+async def test_given_up_job_excludes_its_driver(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     answered = await world.store.jobs.progress(
@@ -155,7 +155,7 @@ async def test_only_the_given_up_attempt_is_repeated(world: World) -> None:
     assert code is ErrorCode.STALE_ATTEMPT
 
 
-async def test_who_gave_up_has_said_that_it_holds_nothing(world: World) -> None:
+async def test_give_up_ends_custody(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.step(ref, Step.GIVE_UP, attempt)
@@ -196,7 +196,7 @@ async def test_a_former_holder_with_the_parcel_wins_over_the_queue(
     assert await world.events("alert") == []
 
 
-async def test_custody_closes_the_offer_that_is_out(world: World) -> None:
+async def test_custody_closes_a_live_offer(world: World) -> None:
     ref, attempt = await revoked(world)
     await world.driver("bob")
     offer = await world.offer(ref, "bob")
@@ -212,9 +212,7 @@ async def test_custody_closes_the_offer_that_is_out(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.ASSIGNED, JobState.AT_MALL])
-async def test_custody_takes_the_job_from_who_was_assigned_since(
-    world: World, state: JobState
-) -> None:
+async def test_custody_revokes_a_later_holder(world: World, state: JobState) -> None:
     ref, attempt = await revoked(world)
     await world.driver("bob")
     accepted = await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
@@ -240,9 +238,7 @@ async def test_custody_takes_the_job_from_who_was_assigned_since(
 @pytest.mark.parametrize(
     "state", [JobState.PICKED_UP, JobState.RETURNING, JobState.DELIVERED, JobState.LOST]
 )
-async def test_two_who_claim_a_parcel_raise_an_alert_and_nobody_moves(
-    world: World, state: JobState
-) -> None:
+async def test_two_claims_raise_an_alert_and_change_nothing(world: World, state: JobState) -> None:
     ref, attempt = await revoked(world)
     await world.driver("bob")
     accepted = await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
@@ -270,7 +266,7 @@ async def test_a_parcel_of_an_ended_job_raises_an_alert(world: World, end: JobSt
     assert [alert["what"] for alert in await world.events("alert")] == ["parcel_of_ended_job"]
 
 
-async def test_a_holder_of_a_cancelled_job_hears_that_it_is_over(world: World) -> None:
+async def test_cancel_is_pushed_to_the_holder(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.store.jobs.cancel(ref, "toys", "")
@@ -339,7 +335,7 @@ async def test_only_the_pick_up_claims_custody(world: World, step: Step) -> None
     assert await world.dump() == before
 
 
-async def test_a_parcel_on_board_of_one_who_left_is_looked_after(world: World) -> None:
+async def test_parcel_of_a_disconnected_driver_raises_an_alert(world: World) -> None:
     """The step and the closing of its socket may pass each other."""
     await world.driver("ann")
     ref, attempt = await world.assigned()

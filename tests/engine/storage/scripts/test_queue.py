@@ -10,7 +10,7 @@ async def test_all_queued_jobs_of_a_market_by_priority_and_age(world: World) -> 
     assert (queue.total, queue.now_ms) == (3, world.now)
 
 
-async def test_of_more_than_one_look_reads_all_are_seen_in_turn(world: World) -> None:
+async def test_long_queue_is_read_in_turn(world: World) -> None:
     # More than a hash keeps in one piece, of which every look would read all.
     refs = {(await world.submit()).job for _ in range(700)}
     seen: set[str] = set()

@@ -27,7 +27,7 @@ async def states(world: World, refs: tuple[JobRef, ...]) -> list[str]:
 # -- offer
 
 
-async def test_a_run_goes_out_whole(world: World) -> None:
+async def test_run_is_offered_whole(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = tuple([await world.submit(card=b"card %d \xff" % n) for n in range(3)])
     # One that has been offered before: the offer's attempt is the highest of its jobs'.
@@ -68,7 +68,7 @@ async def test_a_run_of_which_one_is_gone_stays(world: World) -> None:
     assert (await world.store.offers.make(rest)).verdict == "offered"
 
 
-async def test_a_plan_that_does_not_fit_is_passed_over(world: World) -> None:
+async def test_driver_without_room_for_the_run_is_skipped(world: World) -> None:
     """By number (vehicle, market), weight, volume, equipment; a second driver may have the room."""
     room = {
         "one": Vehicle(),

@@ -109,7 +109,7 @@ async def test_no_more_are_asked_than_the_rung_says(world: World) -> None:
     assert (await world.record("dora")).offer is None
 
 
-async def test_the_first_accept_wins_and_the_others_hear_that_it_was_taken(world: World) -> None:
+async def test_first_accept_wins_and_the_others_get_taken(world: World) -> None:
     ref = await two_are_asked(world)
     answered = await world.store.offers.accept(MARKET, "bob", "o2-0")
     assert answered.jobs[0].driver == "bob"
@@ -171,7 +171,7 @@ async def test_if_the_last_declines_the_next_is_asked_at_once(world: World) -> N
     assert await world.redis.hget(world.keys.job(ref.job), "round") is None
 
 
-async def test_one_who_does_not_acknowledge_drops_out_alone(world: World) -> None:
+async def test_unacknowledged_offer_leaves_the_round_alone(world: World) -> None:
     for driver in ("ann", "bob", "cleo"):
         await world.driver(driver)
     ref = await world.submit()
@@ -251,7 +251,7 @@ async def test_without_a_gap_all_are_asked_at_once(world: World) -> None:
     assert (await world.store.deadlines.offer_more(more(ref))).verdict == "gone"
 
 
-async def test_who_cannot_be_asked_now_is_looked_at_again(world: World) -> None:
+async def test_unavailable_driver_is_tried_again(world: World) -> None:
     for driver in ("ann", "bob"):
         await world.driver(driver)
     ref = await world.submit()
@@ -297,7 +297,7 @@ async def test_no_round_outlives_its_job(world: World) -> None:
     assert await due_of(world, ref) == set()
 
 
-async def test_a_round_of_one_has_nobody_to_wait_for(world: World) -> None:
+async def test_round_with_one_driver_is_not_staggered(world: World) -> None:
     await world.driver("ann")
     ref = await world.submit()
     await begin(world, ref, "ann")

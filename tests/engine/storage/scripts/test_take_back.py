@@ -37,7 +37,7 @@ async def taken_out(world: World, *drivers: str) -> None:
     await world.beat()
 
 
-async def test_who_was_taken_out_is_back_in_the_index_at_once(world: World) -> None:
+async def test_take_back_restores_the_index(world: World) -> None:
     for name in ("ann", "bob"):
         await world.driver(name)
     await world.submit()
@@ -132,7 +132,7 @@ async def test_who_was_forgotten_is_known_again_as_the_node_says(world: World) -
 
 
 @pytest.mark.finding("B4")
-async def test_the_nodes_word_on_a_wish_counts_after_lost_writes(world: World) -> None:
+async def test_wish_of_the_node_wins_after_lost_writes(world: World) -> None:
     await world.driver()
     paused = own(wish=Wish.PAUSED)
     assert (await take_back(world, paused))[0] == ["kept"]
@@ -145,7 +145,7 @@ async def test_the_nodes_word_on_a_wish_counts_after_lost_writes(world: World) -
 
 
 @pytest.mark.finding("B4")
-async def test_an_older_socket_hears_that_it_is_replaced(world: World) -> None:
+async def test_older_socket_gets_replaced(world: World) -> None:
     """Its hello survived, that of the newer socket did not."""
     world.nodes.add("n2")
     await world.beat()

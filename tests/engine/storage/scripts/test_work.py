@@ -56,7 +56,7 @@ class TestWeighed:
         assert some < names
 
 
-async def test_no_account_is_kept_where_nobody_weighs_it(world: World) -> None:
+async def test_work_is_not_counted_without_its_weight(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.picked_up("ann", pay_minor=1_150)
     await world.step(ref, Step.DELIVERED, attempt)
