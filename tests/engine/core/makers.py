@@ -55,7 +55,7 @@ def vehicle(**changes: Any) -> Vehicle:
 
 
 def near(who: str | Driver, north_m: float = 1_000.0) -> Near:
-    """A driver that far north of the mall's centre."""
+    """A driver at this distance north of the mall's centre."""
     known = driver(who) if isinstance(who, str) else who
     lat = MALL.lat + north_m / 111_195
     return Near(known, Position(lat, MALL.lon, 5.0, NOW_MS, NOW_MS), abs(north_m))

@@ -16,9 +16,9 @@ def reporting(stale_after_s: float = 60) -> Reporting:
 
 def test_parked_driver_reports_less_often() -> None:
     driver = reporting()
-    told = [driver.on_fix(*NEAR, at_s, busy=False) for at_s in range(0, 400, 4)]
-    assert [each for each in told if each] == [SLOW_MS]
-    assert told.index(SLOW_MS) == PARKED_AFTER_S / 4
+    intervals = [driver.on_fix(*NEAR, at_s, busy=False) for at_s in range(0, 400, 4)]
+    assert [each for each in intervals if each] == [SLOW_MS]
+    assert intervals.index(SLOW_MS) == PARKED_AFTER_S / 4
     assert driver.on_fix(NEAR[0] + 0.002, NEAR[1], 404, busy=False) == USUAL_MS
 
 
@@ -41,11 +41,11 @@ def test_busy_driver_reports_as_usual(place: tuple[float, float]) -> None:
 def test_fixes_jumping_around_the_limit_cause_few_changes() -> None:
     driver = reporting()
     edge = 25_000 * 1.12 / 111_195
-    told = [
+    intervals = [
         driver.on_fix(MALL[0] + edge + (0.02 if n % 2 else -0.001), MALL[1], n * 4, busy=False)
         for n in range(300)
     ]
-    assert len([each for each in told if each]) <= 1
+    assert len([each for each in intervals if each]) <= 1
 
 
 def test_slow_interval_is_a_third_of_position_validity() -> None:

@@ -12,7 +12,7 @@ from tests.engine.travel.streets import real_extract
 
 @pytest.fixture(scope="session")
 def country() -> Network:
-    """A complete small country."""
+    """The network of a complete small country."""
     return in_order(network_of(read_extract(real_extract()).ways))
 
 

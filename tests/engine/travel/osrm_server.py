@@ -1,6 +1,6 @@
 """A server that speaks OSRM's table protocol on a real socket.
 
-Its figures are a second for each 10 m of the great circle. It is strict with requests, as
+Its durations are a second for each 10 m of the great circle. It is strict with requests, as
 osrm-backend is, and can misbehave on demand.
 """
 
@@ -21,13 +21,13 @@ Body = dict[str, Any]
 
 
 def seconds(here: tuple[float, float], there: tuple[float, float]) -> float:
-    """What it says of a way between two (lat, lon)."""
+    """Return its answer for a pair of (lat, lon)."""
     return round(haversine_m(*here, *there) / 10, 1)
 
 
 @dataclass
 class OsrmServer:
-    """``change``: what it does to a good answer; ``raw``: what it sends in place of any."""
+    """A server. `change` alters a valid answer; `raw` is sent instead of any answer."""
 
     port: int = 0
     most: int = 100
@@ -95,7 +95,7 @@ def _response(status: int, body: Any) -> bytes:
 
 @asynccontextmanager
 async def osrm_server() -> AsyncIterator[OsrmServer]:
-    """One that listens."""
+    """Start a listening server."""
     osrm = OsrmServer()
     server = await asyncio.start_server(osrm.serve, "127.0.0.1", 0)
     osrm.port = server.sockets[0].getsockname()[1]

@@ -41,12 +41,12 @@ async def test_straight_line_replaces_unknown_pairs_and_is_counted(
     across = STRAIGHT.seconds(*LAKE_ZURICH, *BALZERS, AT_MS)
     assert source.seconds(*LAKE_ZURICH, *BALZERS, AT_MS) == across
     assert fallbacks(metrics) == 1
-    told = await InProcess(source).fetch([MatrixRequest((VADUZ, LAKE_ZURICH), (BALZERS,))], AT_MS)
-    assert told.seconds(*VADUZ, *BALZERS, AT_MS) == pytest.approx(by_road)
-    assert told.seconds(*LAKE_ZURICH, *BALZERS, AT_MS) == pytest.approx(across)
+    matrix = await InProcess(source).fetch([MatrixRequest((VADUZ, LAKE_ZURICH), (BALZERS,))], AT_MS)
+    assert matrix.seconds(*VADUZ, *BALZERS, AT_MS) == pytest.approx(by_road)
+    assert matrix.seconds(*LAKE_ZURICH, *BALZERS, AT_MS) == pytest.approx(across)
     assert fallbacks(metrics) == 2
-    # What it was not asked ahead, it is asked now.
-    back = told.matrix(Points.of([BALZERS]), Points.of([VADUZ, LAKE_ZURICH]), AT_MS)
+    # Pairs that were not requested are queried now.
+    back = matrix.matrix(Points.of([BALZERS]), Points.of([VADUZ, LAKE_ZURICH]), AT_MS)
     assert back[0, 0] == pytest.approx(roads.seconds(*BALZERS, *VADUZ, AT_MS))
     assert np.isfinite(back).all()
 
@@ -59,14 +59,14 @@ async def test_large_matrix_in_a_thread_is_equal(
         zip(country.junction_lat[:80] / FIXED, country.junction_lon[:80] / FIXED, strict=True)
     )
     places = tuple((float(lat), float(lon)) for lat, lon in at)
-    told = await InProcess(roads).fetch([MatrixRequest(places, places)], AT_MS)
+    matrix = await InProcess(roads).fetch([MatrixRequest(places, places)], AT_MS)
     points = Points.of(places)
     assert len(places) ** 2 >= IN_A_THREAD_FROM
-    assert np.array_equal(told.matrix(points, points, AT_MS), roads.matrix(points, points, AT_MS))
+    assert np.array_equal(matrix.matrix(points, points, AT_MS), roads.matrix(points, points, AT_MS))
 
 
 class Broken(TravelTime):
-    """Knows nothing, and says so badly."""
+    """A source that always raises."""
 
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int

@@ -42,7 +42,7 @@ def test_oneway_street_is_kept_if_a_way_back_exists(extract: Path) -> None:
     oneway = ROAD | {"oneway": "yes"}
     found = network(extract, nodes, [([1, 2], oneway), ([2, 7, 1], ROAD)])
     assert (found.backward_ms == CLOSED_MS).sum() == 1
-    # There by the short way, as the long one takes longer; back by the long one only.
+    # Out by the short road, which is quicker; back only by the long one.
     tail, head, ms = found.arcs()
     there, back = (int(ms[(tail == one) & (head == other)][0]) for one, other in ((0, 1), (1, 0)))
     assert there == pytest.approx(14_400, rel=0.001)
@@ -88,7 +88,7 @@ def test_real_extract_is_connected(country: Network) -> None:
     assert 2_000 < extract.used < extract.of
     assert len(country.junction_lat) > 3_000
     assert np.array_equal(np.sort(country.order), np.arange(len(country.junction_lat)))
-    # No road is quicker than the fastest that may be driven, as the crow flies.
+    # No road is quicker than the straight line at the greatest allowed speed.
     for edge in range(0, len(country.tail), 97):
         tail, head = country.tail[edge], country.head[edge]
         ends = [

@@ -38,9 +38,9 @@ async def osrm(server: OsrmServer) -> AsyncIterator[Osrm]:
     await service.close()
 
 
-def ways(froms: int, tos: int) -> MatrixRequest:
+def request(froms: int, tos: int) -> MatrixRequest:
     rng = random.Random(froms * 1000 + tos)
-    # As many digits as are sent.
+    # The precision of requests.
     some = [
         (round(33 + rng.random(), 6), round(-112 + rng.random(), 6)) for _ in range(froms + tos)
     ]
@@ -53,7 +53,7 @@ def expected(wanted: MatrixRequest) -> Any:
 
 
 class Round:
-    """A source over the network as a market has it, and what was counted."""
+    """A market's network source and its metrics."""
 
     def __init__(
         self, url: str, *, budget_s: float = 5.0, speed: SpeedByHour | None = None
@@ -91,9 +91,9 @@ class Round:
 async def test_tables_of_any_size_are_fetched(
     server: OsrmServer, osrm: Osrm, froms: int, tos: int
 ) -> None:
-    wanted = ways(froms, tos)
+    wanted = request(froms, tos)
     assert await osrm.table(wanted) == expected(wanted)
-    # No more requests than the server's cap makes necessary, give or take.
+    # About as many requests as the server's limit requires.
     assert len(server.requests) <= np.ceil(froms / 50) * np.ceil(tos / 50)
 
 
@@ -101,13 +101,13 @@ async def test_closed_connection_is_retried(server: OsrmServer) -> None:
     server.closes_after = 1
     osrm = Osrm(server.url)
     for number in range(1, 6):
-        assert await osrm.table(ways(number, 2)) == expected(ways(number, 2))
+        assert await osrm.table(request(number, 2)) == expected(request(number, 2))
     await osrm.close()
 
 
 async def test_round_uses_the_answer_at_that_hours_speed(server: OsrmServer) -> None:
     rush = Round(server.url, speed=SpeedByHour(9.0, (4.5,) * 24))
-    wanted = ways(3, 2)
+    wanted = request(3, 2)
     travel = await rush.ask(wanted)
     assert travel.seconds(*wanted.froms[1], *wanted.tos[0], AT_MS) == pytest.approx(
         2 * seconds(wanted.froms[1], wanted.tos[0]), abs=0.3
@@ -183,9 +183,9 @@ async def test_missing_server_falls_back() -> None:
 
 
 async def assert_falls_back(url: str, result: str, budget_s: float = 5.0) -> None:
-    """It is asked three times, then left alone; each time the straight line says everything."""
+    """It is called three times, then rests; each time the straight line answers everything."""
     market = Round(url, budget_s=budget_s)
-    wanted = ways(3, 2)
+    wanted = request(3, 2)
     for _ in range(5):
         assert await market.ask(wanted) is STRAIGHT
     assert (market.asked(result), market.asked("resting"), market.asked("ok")) == (3, 2, 0)
@@ -202,7 +202,7 @@ def assert_nobody_asks_on() -> None:
 async def test_failed_table_cancels_the_others(server: OsrmServer) -> None:
     market = Round(server.url)
     server.most = 4  # of the second table's coordinates too many
-    assert await market.source.fetch([ways(1, 1), ways(3, 2)], AT_MS) is STRAIGHT
+    assert await market.source.fetch([request(1, 1), request(3, 2)], AT_MS) is STRAIGHT
     assert market.asked("failed") == 1
     assert_nobody_asks_on()
     await market.source.close()
@@ -212,18 +212,18 @@ async def test_server_is_called_again_after_the_rest(server: OsrmServer) -> None
     market = Round(server.url)
     server.raw = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
     for _ in range(4):
-        await market.ask(ways(2, 2))
+        await market.ask(request(2, 2))
     assert len(server.requests) == 3
     market.clock, server.raw = 10.0, None
-    assert await market.ask(ways(2, 2)) is not STRAIGHT
-    assert await market.ask(ways(2, 2)) is not STRAIGHT
+    assert await market.ask(request(2, 2)) is not STRAIGHT
+    assert await market.ask(request(2, 2)) is not STRAIGHT
     assert (market.asked("failed"), market.asked("resting"), market.asked("ok")) == (3, 1, 2)
     await market.source.close()
 
 
 async def test_missing_route_uses_the_straight_line(server: OsrmServer) -> None:
     server.change = with_first(None)
-    market, wanted = Round(server.url), ways(3, 2)
+    market, wanted = Round(server.url), request(3, 2)
     travel = await market.ask(wanted)
     table = travel.matrix(Points.of(wanted.froms), Points.of(wanted.tos), AT_MS)
     assert table[0, 0] == pytest.approx(STRAIGHT.seconds(*wanted.froms[0], *wanted.tos[0], AT_MS))
@@ -240,7 +240,7 @@ async def test_place_far_from_every_road_is_off_the_network(server: OsrmServer) 
 
     server.change = far
     market = Round(server.url)
-    await market.ask(ways(3, 2))
+    await market.ask(request(3, 2))
     assert (market.asked("ok"), market.fallbacks) == (1, 4)
     await market.source.close()
 
@@ -250,7 +250,7 @@ async def test_server_with_a_smaller_table_limit_is_reported(
 ) -> None:
     server.most = 10
     with pytest.raises(TableFailed, match="TooBig: Too many table coordinates"):
-        await osrm.table(ways(30, 2))
+        await osrm.table(request(30, 2))
     small = Osrm(server.url, most=10)
-    assert await small.table(ways(30, 25)) == expected(ways(30, 25))
+    assert await small.table(request(30, 25)) == expected(request(30, 25))
     await small.close()

@@ -26,7 +26,7 @@ def junctions(network: Network, numbers: list[int]) -> Points:
 
 
 def places(network: Network, count: int, seed: int, off_m: float = 60.0) -> Points:
-    """Places beside the roads."""
+    """Return random places beside roads."""
     rng = np.random.default_rng(seed)
     at = rng.integers(0, len(network.lat), count)
     off = rng.uniform(-off_m, off_m, (2, count)) / M_PER_DEG
@@ -61,7 +61,7 @@ def towns(draw: st.DrawFn) -> Network:
             max_size=40,
         )
     )
-    # A ring on which everybody can come home.
+    # A ring, so that the network is strongly connected.
     ring = [
         (node, (node + 1) % count, draw(st.integers(1, 90_000)), "forward") for node in range(count)
     ]
@@ -184,7 +184,7 @@ def test_point_is_snapped_to_the_nearest_road(country: Network) -> None:
         share = np.clip(share, 0, 1)
         away = np.hypot(x[:-1] + share * dx, y[:-1] + share * dy)
         away[first[1:-1] - 1] = np.inf  # from the end of one edge to the start of the next
-        # The plane is off by a hair, and no road is nearer by more than half a sample.
+        # Up to the plane's error, no road is nearer by more than half a sample.
         assert away.min() - 0.5 <= found.off_m[number] <= away.min() + SAMPLE_M / 2 + 0.5
         exact += abs(found.off_m[number] - away.min()) < 0.5
     assert exact > 20

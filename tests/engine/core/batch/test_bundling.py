@@ -21,7 +21,7 @@ ROOMY = Vehicle(max_jobs=3)
 
 
 def far(name: str, north_m: float, east_m: float = 0.0, **job_of: Any) -> BatchJob:
-    """A job whose door is so far from the gate."""
+    """Return a job with its drop-off at this distance from the gate."""
     at: dict[str, Any] = {
         "lat": GATE.lat + north_m / M_PER_DEG,
         "lon": GATE.lon + east_m / M_PER_DEG,
@@ -39,7 +39,7 @@ def bundler(jobs: list[BatchJob], **overrides: Any) -> Bundler:
 
 
 def names(units: list[Unit]) -> list[str]:
-    """The units, each as its jobs' names in their order, sorted."""
+    """Return the job ids of each unit in order, sorted."""
     return sorted("".join(it.waiting.job for it in unit.jobs) for unit in units)
 
 
@@ -60,7 +60,7 @@ def test_neighbours_are_bundled_if_driver_time_has_value() -> None:
 def test_job_ready_much_later_is_not_bundled() -> None:
     jobs = [far("a", 900), far("b", 1_000, ready_in_s=600), far("c", 1_000, ready_in_s=2_000)]
     assert names(bundler(jobs).units(0.3)) == ["a", "b", "c"]
-    # A driver's time is dear: half an hour is too long all the same.
+    # Even at a high value of the driver's time, half an hour is too long.
     assert names(bundler(jobs).units(2.0)) == ["ab", "c"]
 
 
@@ -108,7 +108,7 @@ def test_bundles_have_each_job_once_in_least_waiting_order() -> None:
 
 
 def _least_ms(unit: Unit) -> float:
-    """The least sum of all customers' times, by trying each order."""
+    """Return the least sum of drop-off times, by trying every order."""
     travel = Metres()
     sums = []
     for turn in permutations(unit.jobs):

@@ -46,7 +46,7 @@ def test_job_tried_in_vain_goes_behind_until_all_were_tried() -> None:
         now = turn.first(jobs)
         tried.append(names(now))
         assert turn.planned(now, DRIVERS, []) is more
-    # The third batch has room for one who was tried.
+    # The third batch has room for one job that was tried before.
     assert tried == ["ab", "cd", "ea"]
     assert names(turn.first(jobs)) == "ab"
 

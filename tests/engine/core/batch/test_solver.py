@@ -28,7 +28,7 @@ M_PER_DEG = 111_195.0
 
 
 class Metres(TravelTime):
-    """A second a metre: costs can be worked out in one's head."""
+    """One second a metre, so that costs are easy to compute."""
 
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
@@ -135,7 +135,7 @@ def test_job_fades_when_blocks_leave_few_drivers_for_later() -> None:
         assert plans([near_door(600)], drivers)["a"].fading is fades
     assert not plans([near_door(600)], soon_over, fading_s=0.0)["a"].fading
     assert not plans([near_door(600)], soon_over, fading_s=300.0)["a"].fading
-    # Few drivers alone are no reason: these are there later, too.
+    # Few drivers are not enough: these are still there later.
     assert not plans([near_door(600)], [driver("d", 100)])["a"].fading
 
 

@@ -112,7 +112,7 @@ def test_other_part_of_day_counts_for_driver_not_for_cell() -> None:
 
 
 def test_refusal_costs_the_time_until_the_next_offer() -> None:
-    """Whoever lets offers lapse costs the whole of the offer's time, others a moment."""
+    """A driver who lets offers expire costs the whole timeout, a driver who declines less."""
     weights = CostWeights(acceptance=2.0, acceptance_prior=0.5, decline_after_s=5.0)
     estimate = acceptance(weights=weights)
     declines = costs_s(estimate, history({here: (50, 50)}, lapsed=0))

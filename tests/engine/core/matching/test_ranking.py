@@ -61,7 +61,7 @@ def why_not(who: Driver, what: Need, *asked: Asked) -> str | None:
             vehicle(equipment=("trolley",)),
             "lacks_equipment",
         ),
-        # What is asked of the hand-over is no equipment.
+        # A check at the door requires no equipment.
         (need(requires=("id_check",)), vehicle(), None),
         (need(requires=("id_check", "cool_box")), vehicle(), "lacks_equipment"),
     ],
@@ -162,12 +162,12 @@ def test_late_store_is_collected_last() -> None:
     for ready_ms in ((NOW_MS, late_ms), (late_ms, NOW_MS)):
         asked = need(stores=("lego", "macys"), ready_ms=late_ms, store_ready_ms=ready_ms)
         (candidate,) = matcher(near("d"), policy=policy).rank(asked)
-        # The one that is late comes last, so nothing is left to do once it is there.
+        # The late store is visited last, so nothing is left to do after it.
         assert candidate.eta_pickup_ms == late_ms
 
 
 def test_driver_whose_own_tour_ends_after_expiry_is_too_late() -> None:
-    """The far store is late for the near driver only, who therefore visits it last."""
+    """The far store is late only for the near driver, who therefore visits it last."""
     stores, ready_ms = ("pandora", "build-a-bear-workshop"), NOW_MS + 600_000
     asked = need(stores=stores, ready_ms=ready_ms, store_ready_ms=(ready_ms, NOW_MS))
     drivers = (near("first"), near("later", 8_000.0))
@@ -312,8 +312,8 @@ def test_plan_spreads_first_choices_in_queue_order(
             assert cost[str(first)] == min(cost.values())
     assert len(set(given)) == len(given)
 
-    # Going by the queue serves at least half as many as the best assignment could.
-    ids = [who.id for who in fleet] + ["nobody"] * len(jobs)
+    # Serving in queue order serves at least half as many jobs as the best assignment.
+    ids = [who.id for who in fleet] + ["none"] * len(jobs)
     best = max(
         sum(who in cost for who, cost in zip(way, costs, strict=True))
         for way in set(permutations(ids, len(jobs)))
@@ -362,7 +362,7 @@ def test_pruned_ranking_equals_the_full_ranking(seed: int) -> None:
     matching = matcher(*crowd)
     spoken_for: set[str] = set()
     for number in range(10):
-        # Some are late whoever takes them, which costs each driver something else.
+        # Some jobs are late with every driver, at a different cost each.
         what = need(weight_g=1_000, deadline_ms=NOW_MS + drawn.randrange(2 * HOUR_MS))
         alone = [matcher(it).rank(what)[0] for it in crowd]
         expected = sorted(

@@ -43,6 +43,6 @@ def test_standing_still_delays_the_expected_arrival() -> None:
     gate_ms = NOW_MS + 600_000
     assert not has_slipped(gate_ms + 179_999, promised_ms, collect_ms, 180.0)
     assert has_slipped(gate_ms + 180_000, promised_ms, collect_ms, 180.0)
-    # Where the parcel is late itself, nothing is lost before that.
+    # If the parcel itself is late, the holder is not late before it is ready.
     assert not has_slipped(gate_ms + 180_000, promised_ms + 60_000, collect_ms, 180.0)
     assert not has_slipped(gate_ms + 180_000, None, collect_ms, 180.0)

@@ -38,7 +38,7 @@ POLICY = MarketPolicy(
     circuity=1.2,
     speed_mps=10,
 )
-SOMEBODY: tuple[RankedDriver, ...] = matcher(near("d")).rank(need())
+ONE_DRIVER: tuple[RankedDriver, ...] = matcher(near("d")).rank(need())
 
 
 def test_first_search_starts_at_the_initial_radius() -> None:
@@ -91,12 +91,12 @@ LATE_MS = need().expires_ms
 
 @pytest.mark.parametrize("ms", [NOW_MS, LATE_MS - 1])
 def test_job_continues_until_it_expires(ms: int) -> None:
-    assert end_reason(waiting(asked=(turn("d", "declined"),)), SOMEBODY, ms, POLICY) is None
+    assert end_reason(waiting(asked=(turn("d", "declined"),)), ONE_DRIVER, ms, POLICY) is None
 
 
 def test_job_ends_when_attempts_are_used_up() -> None:
-    assert end_reason(waiting(attempt=2), SOMEBODY, NOW_MS, POLICY) is None
-    spent = end_reason(waiting(attempt=3), SOMEBODY, NOW_MS, POLICY)
+    assert end_reason(waiting(attempt=2), ONE_DRIVER, NOW_MS, POLICY) is None
+    spent = end_reason(waiting(attempt=3), ONE_DRIVER, NOW_MS, POLICY)
     assert spent is JobReason.TOO_MANY_ATTEMPTS
 
 
@@ -105,14 +105,14 @@ def test_end_reason_names_what_was_missing() -> None:
     unready = waiting(need=need(ready_ms=LATE_MS + 1))
     asked = waiting(asked=(turn("d", "unacknowledged"),))
     assert end_reason(waiting(), (), LATE_MS, POLICY) is JobReason.NOBODY_IN_REACH
-    assert end_reason(waiting(), SOMEBODY, LATE_MS, POLICY) is JobReason.NOBODY_FITS
-    assert end_reason(asked, SOMEBODY, LATE_MS, POLICY) is JobReason.NOBODY_ACCEPTED
-    assert end_reason(held, SOMEBODY, LATE_MS, POLICY) is JobReason.NOT_READY_IN_TIME
-    assert end_reason(unready, SOMEBODY, LATE_MS, POLICY) is JobReason.NOT_READY_IN_TIME
+    assert end_reason(waiting(), ONE_DRIVER, LATE_MS, POLICY) is JobReason.NOBODY_FITS
+    assert end_reason(asked, ONE_DRIVER, LATE_MS, POLICY) is JobReason.NOBODY_ACCEPTED
+    assert end_reason(held, ONE_DRIVER, LATE_MS, POLICY) is JobReason.NOT_READY_IN_TIME
+    assert end_reason(unready, ONE_DRIVER, LATE_MS, POLICY) is JobReason.NOT_READY_IN_TIME
 
 
 def test_search_begins_so_that_a_driver_arrives_when_ready() -> None:
-    # Three minutes on the way, after two offers of 30 s.
+    # Three minutes of travel, after two offers of 30 s.
     lead_ms = 180_000 + 60_000
     ready_ms = NOW_MS + 3_600_000
     assert first_look_ms(ready_ms, NOW_MS, 180.0, POLICY) == ready_ms - lead_ms

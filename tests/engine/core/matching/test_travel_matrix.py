@@ -18,8 +18,8 @@ from mallard_engine.core.matching.travel_time import Points, StraightLine, Trave
 from tests.engine.core.makers import MALL, NOW_MS, POLICY, TRAVEL, driver, near, need, waiting
 
 
-class Nobody(TravelTime):
-    """Must not be asked."""
+class NotQueried(TravelTime):
+    """A source that must not be queried."""
 
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
@@ -27,7 +27,7 @@ class Nobody(TravelTime):
         raise AssertionError((from_lat, from_lon, to_lat, to_lon, at_ms))
 
 
-def told(wanted: list[MatrixRequest], source: TravelTime, otherwise: TravelTime) -> TravelMatrix:
+def fetched(wanted: list[MatrixRequest], source: TravelTime, otherwise: TravelTime) -> TravelMatrix:
     tables = [source.matrix(Points.of(it.froms), Points.of(it.tos), NOW_MS) for it in wanted]
     return TravelMatrix(list(zip(wanted, tables, strict=True)), otherwise)
 
@@ -40,7 +40,7 @@ def some(count: int, seed: int) -> list[tuple[float, float]]:
 def test_known_pairs_are_answered_and_others_delegated() -> None:
     froms, tos = some(4, 1), some(3, 2)
     slow, fast = StraightLine(1.3, 5.0), StraightLine(1.3, 50.0)
-    table = told([MatrixRequest(tuple(froms), tuple(tos))], slow, fast)
+    table = fetched([MatrixRequest(tuple(froms), tuple(tos))], slow, fast)
     assert table.seconds(*froms[2], *tos[1], NOW_MS) == pytest.approx(
         slow.seconds(*froms[2], *tos[1], NOW_MS)
     )
@@ -60,7 +60,7 @@ def test_known_pairs_are_answered_and_others_delegated() -> None:
 def test_round_needs_only_requested_pairs() -> None:
     drivers = [near(f"d{number}", 200.0 * number) for number in range(6)]
     needs = [need(), need(lat=33.35), need(stores=("lego",), lat=33.36)]
-    table = told(requests_of_round(MALL, drivers, needs), TRAVEL, Nobody())
+    table = fetched(requests_of_round(MALL, drivers, needs), TRAVEL, NotQueried())
     for asked in needs:
         ranked = Matcher(MALL, drivers, NOW_MS, POLICY, table).rank(asked)
         plain = Matcher(MALL, drivers, NOW_MS, POLICY, TRAVEL).rank(asked)
@@ -74,7 +74,7 @@ def test_request_has_the_gates_of_all_stores() -> None:
     drivers = [near(f"d{number}", 300.0 * number) for number in range(4)]
     for order in (("lego", other.id), (other.id, "lego")):
         asked = need(stores=order)
-        table = told(requests_of_round(MALL, drivers, [asked]), TRAVEL, Nobody())
+        table = fetched(requests_of_round(MALL, drivers, [asked]), TRAVEL, NotQueried())
         ranked = Matcher(MALL, drivers, NOW_MS, POLICY, table).rank(asked)
         plain = Matcher(MALL, drivers, NOW_MS, POLICY, TRAVEL).rank(asked)
         assert [(it.gate, it.eta_s) for it in ranked] == [(it.gate, it.eta_s) for it in plain]
@@ -94,7 +94,7 @@ def test_batch_needs_only_requested_pairs() -> None:
     drivers = [
         BatchDriver(driver(f"d{number}"), 33.30 + number / 80, -111.9) for number in range(2)
     ]
-    table = told(requests_of_batch(jobs, drivers), TRAVEL, Nobody())
+    table = fetched(requests_of_batch(jobs, drivers), TRAVEL, NotQueried())
     plans = solve(jobs, drivers, NOW_MS, POLICY, table)
     plain = solve(jobs, drivers, NOW_MS, POLICY, TRAVEL)
     assert len(plans) == 5
@@ -119,5 +119,5 @@ def test_places_are_requested_once() -> None:
     (to_gate, to_door) = requests_of_round(MALL, twice, [need(), replace(need(), priority=1)])
     assert (len(to_gate.froms), len(to_gate.tos), len(to_door.tos)) == (1, 1, 1)
     assert np.isfinite(
-        told([to_gate], TRAVEL, TRAVEL).seconds(*to_gate.froms[0], *to_gate.tos[0], 0)
+        fetched([to_gate], TRAVEL, TRAVEL).seconds(*to_gate.froms[0], *to_gate.tos[0], 0)
     )

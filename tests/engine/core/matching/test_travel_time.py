@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 
 
 class Metres(TravelTime):
-    """Knows one way at a time."""
+    """A source that implements single pairs only."""
 
     def seconds(
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int

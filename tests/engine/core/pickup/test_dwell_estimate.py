@@ -35,8 +35,8 @@ def sketch_of(*stays_ms: int) -> DwellSketch:
 @given(st.lists(spans, min_size=1, max_size=FULL), parts)
 def test_quantile_is_within_the_stated_error(stays: list[int], q: float) -> None:
     exact = sorted(stays)[max(ceil(q * len(stays)), 1) - 1]
-    told = sketch_of(*stays).quantile_ms(q)
-    assert abs(told - exact) <= exact * ERROR * (1 + 1e-9)
+    estimate = sketch_of(*stays).quantile_ms(q)
+    assert abs(estimate - exact) <= exact * ERROR * (1 + 1e-9)
 
 
 @given(st.integers(0, LEAST_MS), st.integers(int(MOST_MS), 10**10))
@@ -48,7 +48,7 @@ def test_error_outside_the_buckets_is_as_stated(short: int, long: int) -> None:
 
 @given(st.lists(st.integers(0, int(MOST_MS)), max_size=5 * FULL))
 def test_halving_moves_no_rank_by_a_whole_stay(stays: list[int]) -> None:
-    """Beside counts that are halved exactly."""
+    """Compare with counts that are halved exactly."""
     sketch, exact = DwellSketch(), [Fraction(0)] * BUCKETS
     for ms in stays:
         if sketch.seen == FULL:
@@ -120,8 +120,8 @@ def test_store_with_few_stays_gets_the_malls_median() -> None:
 
 
 def test_malls_median_does_not_replace_a_configured_time() -> None:
-    told = replace(OTHER, handover_s=45)
-    mall = replace(MALL, stores={**MALL.stores, OTHER.id: told})
+    configured = replace(OTHER, handover_s=45)
+    mall = replace(MALL, stores={**MALL.stores, OTHER.id: configured})
     found = estimate_dwell(mall, {"lego": sketch_of(*[(LEGO.walk_s + 300) * 1000] * 30)}, 20)
     assert set(found.service_s) == set(MALL.stores) - {OTHER.id}
 

@@ -255,11 +255,11 @@ def test_no_late_pickup_and_no_job_ends_before_an_opening(
     if moved is not None:
         assert is_open(mall.hours, moved.ready_ms)
         assert now_ms <= moved.ready_ms < moved.expires_ms == what.expires_ms
-        # There, a driver at the gate can collect it, unless every opening is too short for that.
+        # A driver at the gate can collect it then, unless every opening is too short.
         late = collect_by_ms(mall, moved, moved.ready_ms)
         assert late >= moved.ready_ms
     else:
-        # It stays, as the present opening will do, or no later one that is long enough is in time.
+        # It stays: the present opening suffices, or no later one is long enough and in time.
         at_ms = max(now_ms, what.ready_ms)
         needs_ms = collect_ms
         if is_open(mall.hours, at_ms):

@@ -8,15 +8,15 @@ from mallard_engine.core.pickup.pickup_plan import job_tour, run_tour, service_t
 from tests.engine.core.makers import MALL, NOW_MS, need
 
 SLOW = replace(MALL.stores["lego"], handover_s=300)
-TOLD = replace(MALL, stores={**MALL.stores, "lego": SLOW})
-SERVICE_TIME = service_times({MALL.id: TOLD}, 120.0)
+WITH_SLOW_COUNTER = replace(MALL, stores={**MALL.stores, "lego": SLOW})
+SERVICE_TIME = service_times({MALL.id: WITH_SLOW_COUNTER}, 120.0)
 
 
 def test_service_time_comes_from_the_places_file() -> None:
     assert SERVICE_TIME(MALL.id, "lego") == 300
     assert SERVICE_TIME(MALL.id, "apple") == 120
     slow, usual = (
-        job_tour(TOLD, need(), service_time, NOW_MS)
+        job_tour(WITH_SLOW_COUNTER, need(), service_time, NOW_MS)
         for service_time in (SERVICE_TIME, lambda _mall, _store: 120.0)
     )
     assert slow.collect_ms - usual.collect_ms == 180_000
@@ -25,26 +25,26 @@ def test_service_time_comes_from_the_places_file() -> None:
 
 
 def test_slow_counter_changes_the_order_of_stores() -> None:
-    """Who waits for one store anyway does the slow counter first."""
+    """A driver who must wait for one store visits the slow counter first."""
     both = need(
         stores=("apple", "lego"), store_ready_ms=(NOW_MS + 600_000, NOW_MS), ready_ms=NOW_MS
     )
-    tour = job_tour(TOLD, both, SERVICE_TIME, NOW_MS)
+    tour = job_tour(WITH_SLOW_COUNTER, both, SERVICE_TIME, NOW_MS)
     assert tour.order == (1, 0)
 
 
 def test_run_visits_each_store_once() -> None:
     jobs = [need(), need(stores=("apple",)), need(ready_ms=NOW_MS + 3_600_000)]
-    tour = run_tour(TOLD, jobs, SERVICE_TIME, NOW_MS)
+    tour = run_tour(WITH_SLOW_COUNTER, jobs, SERVICE_TIME, NOW_MS)
     assert len(tour.order) == 2
     assert tour.done_ms(NOW_MS) == NOW_MS + 3_600_000
-    alone = run_tour(TOLD, jobs[:1], SERVICE_TIME, NOW_MS)
-    assert alone == job_tour(TOLD, jobs[0], SERVICE_TIME, NOW_MS)
+    alone = run_tour(WITH_SLOW_COUNTER, jobs[:1], SERVICE_TIME, NOW_MS)
+    assert alone == job_tour(WITH_SLOW_COUNTER, jobs[0], SERVICE_TIME, NOW_MS)
 
 
 def test_parked_driver_starts_at_its_gate() -> None:
     jobs = [need(), need(stores=("apple",))]
-    here = run_tour(TOLD, jobs, SERVICE_TIME, NOW_MS, "south")
+    here = run_tour(WITH_SLOW_COUNTER, jobs, SERVICE_TIME, NOW_MS, "south")
     assert here.gate == "south"
-    best = run_tour(TOLD, jobs, SERVICE_TIME, NOW_MS)
+    best = run_tour(WITH_SLOW_COUNTER, jobs, SERVICE_TIME, NOW_MS)
     assert here.collect_ms + here.back_ms > best.collect_ms + best.back_ms

@@ -22,7 +22,7 @@ GATES = {
 
 
 def mall_of(*stores: tuple[str, int, int]) -> Walks:
-    """Stores named by their number: gate, floor, walk."""
+    """Stores by number: gate, floor, walk."""
     return Walks(
         PLANE,
         GATES,
@@ -36,7 +36,7 @@ def mall_of(*stores: tuple[str, int, int]) -> Walks:
 def every_tour(
     walks: Walks, gate: str, calls: list[Call]
 ) -> list[tuple[int, int, tuple[int, ...]]]:
-    """Of every order: the walk until back, and the function of the arrival, by walking it."""
+    """Return the walk of every order, and its return time as a function of the arrival."""
     found = []
     for order in permutations(range(len(calls))):
         walk = 0
@@ -52,7 +52,7 @@ def every_tour(
 
 
 def back_ms(walks: Walks, gate: str, calls: list[Call], order: tuple[int, ...], at_ms: int) -> int:
-    """When a driver who walks this order is back at the gate."""
+    """Return when a driver who walks this order is back at the gate."""
     before = None
     for number in order:
         call = calls[number]
@@ -98,7 +98,7 @@ def test_no_order_is_back_sooner_or_equally_soon_and_shorter(
         for walk, back, order in every_tour(walks, tour.gate, calls)
     )
     assert (tour.done_ms(arrive_ms) + tour.back_ms, tour.collect_ms + tour.back_ms) == best
-    # What a driver who comes at any other time gets from the two figures is what it would walk.
+    # The tour's two constants give the right time for any other arrival, too.
     other_ms = data.draw(minutes)
     assert tour.done_ms(other_ms) + tour.back_ms == back_ms(
         walks, tour.gate, calls, tour.order, other_ms
@@ -120,7 +120,7 @@ def test_tour_done_by_a_time_is_the_shortest_such(
     assert found is not None
     assert found.gate == best.gate
     assert found.ready_ms <= best.done_ms(arrive_ms)
-    # No further to walk, so back no later, and the shortest of all that can be done by then.
+    # The walk is no longer, and the shortest of all orders that are in time.
     assert found.collect_ms + found.back_ms <= best.collect_ms + best.back_ms
     shortest = min(
         walk + back
@@ -132,7 +132,7 @@ def test_tour_done_by_a_time_is_the_shortest_such(
 
 
 def first_back_ms(walks: Walks, gate: str, calls: list[Call], arrive_ms: int) -> int:
-    """The same optimum by another way: memoised over who is left and where one stands."""
+    """Compute the optimum independently: memoised over remaining stores and position."""
 
     @cache
     def in_hand_ms(visited: frozenset[int], last: int) -> int:

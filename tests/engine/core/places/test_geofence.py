@@ -45,7 +45,7 @@ def test_one_fix_suffices_without_any_speed() -> None:
     assert Presence("mall").near(fix(0)) is Change.ARRIVED
     presence = Presence("mall")
     assert presence.near(fix(0, place_m=60, east_m=-900)) is None
-    # A minute has passed: that it came far says nothing of how fast it is now.
+    # After a minute, the distance moved says nothing about the present speed.
     assert presence.near(fix(60)) is Change.ARRIVED
 
 

@@ -179,7 +179,7 @@ def test_collection_is_in_the_first_opening_long_enough(
     assert is_open(hours, start_ms)
     if needs_min <= 420:
         assert start_ms + needs_min * 60_000 <= end_ms
-        # Nothing open was passed over but what was too short by then.
+        # Only openings that are too short were skipped.
         opens_ms = next_opening_ms(hours, at_ms)
         while opens_ms < start_ms:
             closes_ms = closes_at_ms(hours, opens_ms)
@@ -198,19 +198,19 @@ def test_every_opening_matches_the_wall_clock(zone: str, at_ms: int) -> None:
     there = ZoneInfo(zone)
     assert datetime.fromtimestamp(closes_ms / 1000, there).strftime("%H:%M:%S") == "21:00:00"
     assert datetime.fromtimestamp(opens_ms / 1000, there).strftime("%H:%M:%S") == "10:00:00"
-    # A night is thirteen hours, but for the two on which the clocks are set.
+    # A night is thirteen hours, except for the two with a clock change.
     assert (opens_ms - closes_ms) / 3_600_000 in {13.0, 12.0, 14.0}
 
 
 def test_missing_and_repeated_wall_clock_times() -> None:
     hours = OpeningHours("America/New_York", (parse_spans("02:30-04:00"),) * 7)
     there = ZoneInfo("America/New_York")
-    # 2026-03-08: at two it is three. As the clock was before the change, half past two is 03:30.
+    # 2026-03-08: 02:00 becomes 03:00. By the offset before the change, 02:30 is 03:30.
     before = datetime(2026, 3, 8, 1, 0, tzinfo=there)
     opens_ms = next_opening_ms(hours, int(before.timestamp() * 1000))
     assert datetime.fromtimestamp(opens_ms / 1000, UTC) == datetime(2026, 3, 8, 7, 30, tzinfo=UTC)
     assert closes_at_ms(hours, opens_ms) == opens_ms + 30 * 60_000
-    # 2026-11-01: half past two comes once, half past one twice; the earlier counts.
+    # 2026-11-01: 02:30 exists once, 01:30 twice; the earlier one counts.
     twice = OpeningHours("America/New_York", (parse_spans("01:30-04:00"),) * 7)
     midnight = datetime(2026, 11, 1, 0, 0, tzinfo=there)
     opens_ms = next_opening_ms(twice, int(midnight.timestamp() * 1000))

@@ -67,7 +67,7 @@ def test_exact_order_costs_no_more_than_any_other(stops: Stops, costs: OrderCost
 def test_hard_deadlines_leave_no_avoidable_lateness(stops: Stops, costs: OrderCosts) -> None:
     hard = OrderCosts(HARD_S, costs.back, 0.0)
     least_s = min(evaluated(stops, hard, order).late_s for order in permutations(range(len(stops))))
-    # A second late outweighs the whole way unless the two differ by less than that.
+    # A second of lateness outweighs the whole route, unless both differ by less.
     longest_s = sum(stops.out_s) + sum(stops.back_s) + sum(map(max, stops.between_s))
     assert best_order(stops, hard).late_s <= least_s + longest_s / HARD_S + 1e-6
 

@@ -20,7 +20,7 @@ KM_DEG = 1_000 / 111_195
 
 
 def job(name: str, north_km: float, east_km: float = 0.0, **changes: Any) -> Waiting:
-    """A job whose drop-off lies that far from the mall."""
+    """Return a job with its drop-off at this distance from the mall."""
     lon = MALL.lon + east_km * KM_DEG / math.cos(math.radians(MALL.lat))
     return waiting(name, need=need(lat=MALL.lat + north_km * KM_DEG, lon=lon, **changes))
 
@@ -164,7 +164,7 @@ def test_held_job_leaves_when_it_must() -> None:
     (run,) = Pool(MALL, [job("a", 6)], until_ms, HOLDING, TRAVEL).runs([room()]).runs
     assert (names(run), run.why) == (["a"], "due")
     left_ms = until_ms + int((300 + run.collect_s + run.done_s[0]) * 1000)
-    # The margin covers the driver's way, with time to spare.
+    # The margin covers the driver's trip, with time to spare.
     assert left_ms <= NOW_MS + 4 * HOUR_MS - 1_000_000
 
 
@@ -234,12 +234,12 @@ def test_add_on_makes_no_job_late() -> None:
 def test_add_on_ends_within_the_block() -> None:
     waits, has = [job("x", 6)], job("has", 7)
     (run,) = pool(waits, carrying(has)).runs
-    # What it has already is the last, a kilometre further on.
+    # Its present job is the last, a kilometre further on.
     on_s = TRAVEL.seconds(*_door(waits[0]), *_door(has), NOW_MS) + POLICY.dropoff_dwell_s
     ends_s = 300.0 + run.collect_s + run.done_s[-1] + on_s
     assert pool(waits, carrying(has, until_s=ends_s + 1)).runs
     assert not pool(waits, carrying(has, until_s=ends_s - 1)).runs
-    # Nor for one who will be too late anyhow.
+    # Nor for a job that will be late anyway.
     assert not pool(waits, carrying(has, until_s=60.0)).runs
 
 
@@ -273,9 +273,9 @@ def test_each_job_is_in_one_run_or_held_at_most(
     for run in pooled.runs:
         assert len(run.jobs) <= 4
         assert list(run.done_s) == sorted(run.done_s)
-        # Going together never takes longer ways than going alone.
+        # A run's route is never longer than the separate trips.
         assert run.saved_s >= -1e-6
     if policy is POLICY:
         assert not pooled.held
-        # Nobody idles while somebody waits.
+        # No driver is idle while a job waits.
         assert len(placed) == len(jobs) or len(pooled.runs) == drivers

@@ -66,7 +66,7 @@ def test_run_leaves_when_its_most_urgent_stop_must() -> None:
     assert (names(run), run.why) == ({"pressed", "easy"}, "due")
     turn_of = [each.job for each in run.jobs].index("pressed")
     done_ms = until_ms + (300 + run.collect_s + run.done_s[turn_of]) * 1000
-    # The margin is left, and no more than the better order of the drop-offs has brought.
+    # The margin remains, plus at most what the better drop-off order has gained.
     assert 298_000 <= NOW_MS + 100 * MINUTE_MS - done_ms < 600_000
 
 
@@ -94,7 +94,7 @@ def test_full_run_with_a_short_route_leaves_at_once() -> None:
 
 
 def test_members_are_exchanged_for_better_jobs() -> None:
-    """The nearest is not always the best company: a full run takes those beside one another."""
+    """The nearest job is not always the best: a full run takes neighbouring drop-offs."""
     jobs = [
         job("first", 8, **due_in(36)),
         *(job(f"beside{n}", 8.1 + n / 50, **due_in(120)) for n in range(3)),
