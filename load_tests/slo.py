@@ -45,7 +45,7 @@ class Condition:
     bound: float
     unit: str
 
-    def figure(self, latencies: Latencies) -> float:
+    def value(self, latencies: Latencies) -> float:
         """Return the bounded value."""
         match self.what:
             case "failures":
@@ -61,14 +61,14 @@ class Condition:
 
     def is_met(self, latencies: Latencies) -> bool:
         """Return whether the value is within the bound."""
-        return _COMPARE[self.sign](self.figure(latencies), self.bound)
+        return _COMPARE[self.sign](self.value(latencies), self.bound)
 
     def shown(self, latencies: Latencies) -> str:
         """Format the value."""
-        figure = self.figure(latencies)
+        value = self.value(latencies)
         if self.unit == "%":
-            return f"{figure:.3%}"
-        return f"{figure:.2f} ms" if self.unit else f"{figure:.0f}"
+            return f"{value:.3%}"
+        return f"{value:.2f} ms" if self.unit else f"{value:.0f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ class Victim:
     """The engine under attack, as one attacker sees it.
 
     `address` is the loopback address that the attacker comes from: not the one that drivers and the
-    neighbour use, as a real attacker's would not be. `credentials` mint tokens for attacks by
-    somebody who has one; `token` is that of an order service which plays all attacks of a row.
+    neighbour use, as a real attacker's would not be. `credentials` mint tokens for attacks
+    with a valid one; `token` is that of one order service for all attacks of a row.
     `places`: the engine's malls. `done` counts what the attack did, for the report.
     """
 

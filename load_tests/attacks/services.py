@@ -60,7 +60,7 @@ async def quotes_by_one_token(victim: Victim) -> None:
 
 @attack("A9", counter='mallard_requests_limited_total{kind="address"}')
 async def bad_tokens(victim: Victim) -> None:
-    """Another token each time, signed by nobody."""
+    """Requests with a new unsigned token each time."""
 
     async def guess(caller: Caller) -> None:
         caller.token = f"eyJhbGciOiJIUzI1NiJ9.e30.{victim.rng.getrandbits(256):x}"

@@ -27,7 +27,7 @@ DRIVERS: Final = 5_000
 class Limit(NamedTuple):
     """A limit: the name in the table, the maximum, and what the ratio is to."""
 
-    figure: str
+    name: str
     at_most: float
     why: str = ""
 
@@ -126,9 +126,9 @@ def _silent(line: str) -> None:
 
 
 def _ask_both(
-    ours: Contestant, theirs: Contestant, figure: str, do: str, **arguments: object
+    ours: Contestant, theirs: Contestant, key: str, do: str, **arguments: object
 ) -> tuple[float, float]:
-    return ours.ask(do, **arguments)[figure], theirs.ask(do, **arguments)[figure]
+    return ours.ask(do, **arguments)[key], theirs.ask(do, **arguments)[key]
 
 
 def _count(name: str, values: Sequence[float]) -> Check:

@@ -31,7 +31,7 @@ def above_zero(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no figure above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
     return value
 
 
@@ -42,5 +42,5 @@ def repetitions_flag(parser: argparse.ArgumentParser, default: int) -> None:
         type=count_from(1, 1_000),
         default=default,
         metavar="N",
-        help=f"so often everybody's turn comes (default: {default})",
+        help=f"number of repetitions (default: {default})",
     )

@@ -44,7 +44,7 @@ def main(
         print(f"bench-quick: {error}", file=sys.stderr)
         return 2
     print(checks_table(checks))
-    broken = [check.limit.figure for check in checks if not check.holds]
+    broken = [check.limit.name for check in checks if not check.holds]
     took_s = time.monotonic() - started
     print(f"{took_s:.0f} s; " + (f"over the limit: {'; '.join(broken)}" if broken else "all hold"))
     return 1 if broken else 0
@@ -54,7 +54,7 @@ def checks_table(checks: Sequence[Check]) -> str:
     """Return the table of values and limits."""
     rows = [
         (
-            check.limit.figure,
+            check.limit.name,
             three_digits(check.limit.at_most),
             three_digits(check.seen),
             str(check.varied),
@@ -62,7 +62,7 @@ def checks_table(checks: Sequence[Check]) -> str:
         )
         for check in checks
     ]
-    return table("Guards", ("figure", "at most", "seen", "varied", ""), rows)
+    return table("Guards", ("check", "limit", "measured", "spread", ""), rows)
 
 
 @contextmanager

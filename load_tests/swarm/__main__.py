@@ -61,15 +61,15 @@ def _watch(progress: PhaseProgress) -> None:
 
 def _print(result: SwarmResult) -> None:
     print(latency_table(result.histograms))
-    figures: list[tuple[str, Any]] = [
+    results: list[tuple[str, Any]] = [
         ("drivers", result.drivers),
         ("jobs delivered a second", f"{result.cycles_per_s:.1f}"),
         ("fixes a second", f"{result.fixes_per_s:.1f}"),
         ("generator's CPU, of one core", f"{result.generator_cpu:.1%}"),
         ("generator's loop was late by at most", f"{result.generator_lag_ms:.1f} ms"),
     ]
-    for name, figure in (*figures, *sorted(result.counts.items())):
-        print(f"{name:<44}{figure}")
+    for name, value in (*results, *sorted(result.counts.items())):
+        print(f"{name:<44}{value}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from mallard_engine.workload.nodes import running_nodes, running_redis
 _DEFAULTS: Final = {
     name: SwarmPlan.__dataclass_fields__[name].default for name in SwarmPlan.__dataclass_fields__
 }
-_FIGURES: Final = (
+_FLAGS: Final = (
     ("--drivers", int, "drivers on sockets"),
     ("--rate", float, "orders a second"),
     ("--seconds", float, "the measured time"),
@@ -53,7 +53,7 @@ def add_swarm_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """Add the flags of a plan, the engine and its tokens; `defaults` override the plan's."""
     parser.add_argument("--url", action="append", help="a running node; repeatable")
     parser.add_argument("--nodes", type=int, help="or start this many nodes on loopback (1)")
-    for flag, kind, text in _FIGURES:
+    for flag, kind, text in _FLAGS:
         name = flag[2:].replace("-", "_")
         default = defaults.get(name, _DEFAULTS[name])
         parser.add_argument(flag, type=kind, default=default, help=f"{text} ({default:g})")
@@ -68,10 +68,10 @@ def add_swarm_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
 
 def plan_of(options: argparse.Namespace, urls: Sequence[str]) -> SwarmPlan:
     """Return the plan of the flags. Raises `BadPlan`, `NotAllowed`."""
-    figures = {flag[2:].replace("-", "_"): 0 for flag, *_ in _FIGURES}
+    names = [flag[2:].replace("-", "_") for flag, *_ in _FLAGS]
     return SwarmPlan(
         urls=tuple(urls),
-        **{name: getattr(options, name) for name in figures},
+        **{name: getattr(options, name) for name in names},
         markets=tuple(options.market),
         malls=tuple(options.mall),
         name=options.name,

@@ -12,7 +12,7 @@ _RATE: Final = "orders a second"
 _SIZE: Final = re.compile(r'width="(\d+)" height="(\d+)"')
 _PERCENTS: Final = (50.0, 90.0, 99.0, 99.9)
 
-Figure = Callable[[Step], float | None]
+ReadValue = Callable[[Step], float | None]
 
 
 def ramp_plot(steps: Sequence[Step]) -> str:
@@ -35,8 +35,8 @@ def ramp_plot(steps: Sequence[Step]) -> str:
 
 
 def _charts(steps: Sequence[Step]) -> Iterator[LineChart]:
-    def series(name: str, figure: Figure) -> Series:
-        points = [(step.rate, figure(step)) for step in steps]
+    def series(name: str, read: ReadValue) -> Series:
+        points = [(step.rate, read(step)) for step in steps]
         return Series(name, [Point(rate, it) for rate, it in points if it is not None])
 
     def chart(title: str, label: str, *lines: Series, log: bool = False) -> LineChart:
@@ -44,10 +44,10 @@ def _charts(steps: Sequence[Step]) -> Iterator[LineChart]:
         return LineChart(title, _RATE, label, shown, log_y=log, height=300)
 
     def percentile(percent: float) -> Series:
-        def figure(step: Step) -> float | None:
+        def read(step: Step) -> float | None:
             return step.result.percentile_ms(Measure.OFFER, percent) or None
 
-        return series(f"p{percent:g}", figure)
+        return series(f"p{percent:g}", read)
 
     yield chart("Offer latency", "ms", *map(percentile, _PERCENTS), log=True)
     yield chart(

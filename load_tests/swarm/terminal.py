@@ -98,5 +98,5 @@ def ramp_table(steps: Sequence[Step]) -> str:
     return text.getvalue().rstrip()
 
 
-def _shown(figure: float | None, form: str) -> str:
-    return "" if figure is None else format(figure, form)
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

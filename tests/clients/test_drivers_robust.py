@@ -50,14 +50,14 @@ async def test_failing_listener_does_not_affect_others(
     engine: Counterpart, app_of: MakeApp, caplog: pytest.LogCaptureFixture, listener: Any
 ) -> None:
     app = app_of()
-    heard: list[object] = []
+    received: list[object] = []
     app.listen(listener)
-    app.listen(heard.append, Welcome, Offer)
+    app.listen(received.append, Welcome, Offer)
     socket = await engine.accepted()
     await socket.welcome()
     await socket.send("offer", **an_offer())
     assert (await asyncio.wait_for(anext(app.offers()), 5)).offer == "o1"
-    await eventually(lambda: len(heard) == 2)
+    await eventually(lambda: len(received) == 2)
     assert app.connected
     await eventually(lambda: "a listener failed" in caplog.text)
 

@@ -16,7 +16,7 @@ from tests.support import eventually
 
 HOME = (33.30, -111.90)
 JOB = "job_phoenix.1"
-# Everybody is quick, and nobody does anything but what a test asks for.
+# Immediate answers, and no behaviour except what a test asks for.
 WILLING = Habits(
     speed_mps=1e6,
     report_every_ms=50,

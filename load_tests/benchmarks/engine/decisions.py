@@ -60,20 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--drivers", type=int, default=400, help="of a batch (default: 400)")
     parser.add_argument("--times", type=int, default=100, help="batches (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     args = parser.parse_args(arguments)
     if min(args.jobs, args.drivers, args.times) < 1:
         parser.error("--jobs, --drivers and --times are 1 at the least")
-    figures = measured(args.jobs, args.drivers, args.times, args.seed)
-    for name, value in figures.items():
+    results = measured(args.jobs, args.drivers, args.times, args.seed)
+    for name, value in results.items():
         print(f"{name:40} {value:10.3f}" if isinstance(value, float) else f"{name:40} {value:>10}")
     if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 def measured(jobs: int, drivers: int, times: int, seed: int) -> dict[str, Any]:
-    """The figures: microseconds of a ranking, milliseconds of a batch and of the loop's pause."""
+    """The results: microseconds of a ranking, milliseconds of a batch and of the loop's pause."""
     rng = random.Random(seed)
     problem = random_batch(rng, jobs, drivers)
     near, one = _ranking(rng)

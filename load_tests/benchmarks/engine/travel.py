@@ -159,11 +159,11 @@ def measure(name: str, ways: Callable[[], RawWays], times: int, *, is_real: bool
         }
         for froms, tos in _SHAPES
     }
-    figures: dict[str, Any] = {"name": name, "build": built.took, "tables_us": tables}
+    results: dict[str, Any] = {"name": name, "build": built.took, "tables_us": tables}
     if is_real:  # what is made up says nothing of how roads go
-        figures["straight_line"] = straight_line_error(built, straight)
-        figures["choices"] = choices(built, straight)
-    return figures
+        results["straight_line"] = straight_line_error(built, straight)
+        results["choices"] = choices(built, straight)
+    return results
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("extract", type=Path, nargs="?", help="an extract (.osm.pbf)")
     parser.add_argument("--city", type=int, default=0, metavar="N", help="a city of N × N blocks")
     parser.add_argument("--times", type=int, default=300, help="how often each table is made")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
     args = parser.parse_args(argv)
     results = []
     if args.extract:
@@ -182,8 +182,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.city:
         name = f"city of {args.city} × {args.city} blocks"
         results.append(measure(name, lambda: city_ways(args.city), args.times, is_real=False))
-    figures = {"python": platform.python_version(), "networks": results}
-    text = json.dumps(figures, indent=1, ensure_ascii=False)
+    report = {"python": platform.python_version(), "networks": results}
+    text = json.dumps(report, indent=1, ensure_ascii=False)
     if args.json:
         args.json.write_text(f"{text}\n", encoding="utf-8")
     print(text)

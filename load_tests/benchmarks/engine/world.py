@@ -34,7 +34,7 @@ from mallard_protocol.lifecycle import JobState, Wish
 NODE: Final = "bench"
 MARKET: Final = "phoenix"
 MALL: Final = "chandler-fashion-center"
-# Nobody reports and nobody sweeps: positions stay fresh for as long as a benchmark may take.
+# Nothing reports or sweeps here: positions stay fresh for as long as a benchmark may take.
 POLICY: Final = MarketPolicy(stale_after_s=86_400)
 
 _HOUR_MS: Final = 3_600_000
@@ -96,7 +96,7 @@ class World:
         self.store = RedisStorage(url, policies)
         if counted:
             self.store.runner.link = CountingLink(url)
-        # For what the store has no verb for: loading, and the server's own figures.
+        # For what the storage port does not offer: loading, and Redis's statistics.
         self.link: Link = self.store.runner.link
         self.sink = OfferSink()
         self.dispatcher = Dispatcher(NODE, self.store, self.sink, self.places, policies, Metrics())

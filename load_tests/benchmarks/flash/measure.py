@@ -80,12 +80,12 @@ def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
         )
         contestant.load(plan, act)
     elsewhere = others[Measure.OFFER.value]
-    figures = (
+    rows = (
         (ALL_OFFERED, "ms", until_ms),
         (NOT_OFFERED, "", without),
         (OTHERS_P50, "ms", [elsewhere.percentile_ms(50)]),
         (OTHERS_P99, "ms", [elsewhere.percentile_ms(99)]),
         ("others' orders", "", [float(elsewhere.count)]),
     )
-    samples = [sample(case, MALLARD, *figure) for figure in figures]
+    samples = [sample(case, MALLARD, *row) for row in rows]
     return Measured(samples, versions(PACKAGES))

@@ -252,7 +252,7 @@ def _main() -> None:
     malls = [mall for mall in Places.load().malls.values() if mall.kind == "mall"]
     for name, noise in (("speed told", GpsNoise()), ("no speed", GpsNoise(tells_speed=False))):
         for rule, judged in (("fence", judge), ("first sight", at_first_sight)):
-            figures = visit_statistics(malls, noise, options.traces, options.seed, judged)
+            statistics = visit_statistics(malls, noise, options.traces, options.seed, judged)
             past = {
                 f"{beside} m{', red light' if light else ''}": round(
                     drive_by_share(
@@ -263,7 +263,7 @@ def _main() -> None:
                 for light in (False, True)
                 for beside in (20.0, 40.0, 60.0, 100.0)
             }
-            row = {"phone": name, "rule": rule, **asdict(figures), "past": past}
+            row = {"phone": name, "rule": rule, **asdict(statistics), "past": past}
             sys.stdout.write(json.dumps(row) + "\n")
 
 

@@ -21,8 +21,8 @@ def chapter(results: Results) -> Chapter:
     for at_once in results.case_values("at_once"):
         case: Case = {"at_once": at_once}
         ratio = ratio_of(results, _METRIC, ("ours", "redis-py"), case)
-        figures = [spread_of(results, name, _METRIC, case) for name in ("ours", "redis-py")]
-        rows.append((f"{at_once} at once", *map(cell, figures), cell(ratio)))
+        spreads = [spread_of(results, name, _METRIC, case) for name in ("ours", "redis-py")]
+        rows.append((f"{at_once} at once", *map(cell, spreads), cell(ratio)))
         aims += aim(f"client CPU a call / redis-py's pool, {at_once} at once", 1 / 3, ratio)
     head = ("Calls", "Mallard, µs", "redis-py, µs", "Mallard / redis-py")
     return Chapter("Client CPU of a call to Redis", [_OPENING, Table(head, rows)], aims)

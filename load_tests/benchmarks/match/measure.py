@@ -118,7 +118,7 @@ def race(
     repetitions: int,
     print_line: PrintLine,
 ) -> list[Sample]:
-    """One case: everybody in turn, beginning with another one each time."""
+    """Measure one case: all contestants in turn, starting with another one each time."""
     times = {one.name: _times(one, racing) for one in contestants}
     races: dict[str, list[list[float]]] = {one.name: [] for one in contestants}
     for repetition in range(repetitions):

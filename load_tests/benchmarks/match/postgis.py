@@ -1,9 +1,9 @@
 """PostgreSQL with PostGIS: one prepared statement searches, locks and claims.
 
-The nearest sixteen by `<->` come from a GiST index of the drivers who want to work; of these the
-nearest that nobody else is claiming is locked and taken. (`ORDER BY <-> … FOR UPDATE SKIP LOCKED`
-in one go fails on PostgreSQL 15: "attempted to lock invisible tuple".) What a claim writes is in
-no index, so it is a heap-only update: the index has no dead entries to step over.
+The nearest sixteen by `<->` come from a GiST index of the drivers who want to work. Of these, the
+nearest that no other claim has locked is locked and taken. (A single `ORDER BY <-> … FOR UPDATE
+SKIP LOCKED` fails on PostgreSQL 15: "attempted to lock invisible tuple".) The columns that a claim
+writes are in no index, so it is a heap-only update and leaves no dead index entries.
 """
 
 import asyncio

@@ -2,7 +2,8 @@
 
 A driver is a hash, the free ones are in a GEO set. A search with a fixed radius gives the nearest;
 their records are read in one pipeline and filtered; the first that will do is watched, read again,
-and claimed in MULTI/EXEC; whoever comes too late takes the next, and searches again after the last.
+and claimed in MULTI/EXEC; a claim that comes too late tries the next one, and searches again after
+the last.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ _NEAREST: Final = 32
 _SEARCHES: Final = 100
 _CONNECTIONS: Final = 16
 _FIELDS: Final = ("state", "connected", "suspended", "cool_until_ms", "seen_ms")
-# As in the other contestants, nobody reports again during the benchmark.
+# As with the other contestants, no driver reports again during the benchmark.
 _STALE_MS: Final = 86_400_000
 _BATCH: Final = 1_000
 
@@ -101,7 +102,7 @@ class RedisWay:
         return [latency_ms for latency_ms, driver in found if driver is not None]
 
     async def _match(self, job: str) -> str | None:
-        """Find and claim a driver; None when nobody free is in the radius."""
+        """Find and claim a driver; None without a free driver in the radius."""
         lat, lon = self._at
         for _ in range(_SEARCHES):
             near = await self._redis.geosearch(

@@ -113,7 +113,7 @@ def _add(tally: Tally, case: dict[str, float], name: str, result: SwarmResult) -
     tally.add(case, name, FAILED, "%", result.failed_share(Measure.OFFER) * 100)
     tally.add(case, name, "orders", "", result.histograms[Measure.OFFER.value].count)
     used = usage(*result.edges)
-    figures = (used.engine_cpu, used.redis_cpu, result.generator_cpu)
-    for metric, figure in zip(CPU, figures, strict=True):
-        tally.add(case, name, metric, "cores", figure or 0.0)
+    values = (used.engine_cpu, used.redis_cpu, result.generator_cpu)
+    for metric, value in zip(CPU, values, strict=True):
+        tally.add(case, name, metric, "cores", value or 0.0)
     tally.add(case, name, "generator's lag at most", "ms", result.generator_lag_ms)

@@ -1,8 +1,8 @@
 """A minimal dispatcher: the round trips of the engine and none of its logic.
 
-An order is stored, offered to the next connected driver in turn, acknowledged, accepted and worked
-off in three steps; each is one call to Redis and one frame. Nothing is checked, nobody is chosen,
-no promise is kept: what an engine costs beside it is what the promises cost.
+An order is stored, offered to the next connected driver in turn, acknowledged, accepted and carried
+out in three steps; each is one call to Redis and one frame. Nothing is checked, no driver is chosen
+and nothing is guaranteed: the engine's cost beside it is the cost of its guarantees.
 
 `--store pool` uses Redis as most programs do, `--store line` as cheaply as Python can. ``python -m
 load_tests.benchmarks.peers.minimal --port 8001 --markets markets.json --redis redis.sock``

@@ -28,8 +28,8 @@ def chapter(results: Results) -> Chapter:
         label = f"{drivers:,}".replace(",", " ")
         for metric in _METRICS:
             ratio = ratio_of(results, metric, ("ours", _PEER), case)
-            figures = [spread_of(results, name, metric, case) for name in ("ours", _PEER)]
-            rows.append((f"{label}: {metric}", *map(cell, figures), cell(ratio)))
+            spreads = [spread_of(results, name, metric, case) for name in ("ours", _PEER)]
+            rows.append((f"{label}: {metric}", *map(cell, spreads), cell(ratio)))
             if metric == _METRICS[0]:
                 aims += aim(f"Redis CPU a position / {_PEER}, {label} drivers", 2, ratio)
     head = ("Drivers", "Mallard, µs", f"{_PEER}, µs", f"Mallard / {_PEER}")

@@ -40,10 +40,10 @@ class Contestant:
     # The market of the first mall only.
     markets: tuple[str, ...]
 
-    def plan(self, **figures: Any) -> SwarmPlan:
+    def plan(self, **settings: Any) -> SwarmPlan:
         """Return the plan of a swarm against the system."""
-        figures.setdefault("connects_per_s", 1000.0)
-        return SwarmPlan(urls=self.urls, awaits_welcome=self.name != SINK, **figures)
+        settings.setdefault("connects_per_s", 1000.0)
+        return SwarmPlan(urls=self.urls, awaits_welcome=self.name != SINK, **settings)
 
     def load(self, plan: SwarmPlan, act: Callable[[Swarm], Awaitable[Any]]) -> Any:
         """Run an action with a swarm. Raises `CannotMeasure` if the swarm fails."""

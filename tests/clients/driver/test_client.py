@@ -123,35 +123,35 @@ async def test_expired_offer_is_not_surfaced(engine: Counterpart, app_of: MakeAp
 
 async def test_push_with_an_old_seq_is_ignored(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
-    heard: list[object] = []
-    app.listen(heard.append, Welcome, StateChanged)
+    received: list[object] = []
+    app.listen(received.append, Welcome, StateChanged)
     socket = await engine.accepted()
     await socket.welcome(seq=5)
     await socket.send("state", seq=5, state="paused", why="told_by_the_welcome_already")
     await socket.send("state", seq=6, state="available", why="resumed")
-    await eventually(lambda: len(heard) == 2)
-    assert isinstance(heard[0], Welcome)
-    assert isinstance(heard[1], StateChanged)
-    assert heard[1].why == "resumed"
+    await eventually(lambda: len(received) == 2)
+    assert isinstance(received[0], Welcome)
+    assert isinstance(received[1], StateChanged)
+    assert received[1].why == "resumed"
 
 
 async def test_listeners_receive_every_event_until_removed(
     engine: Counterpart, app_of: MakeApp
 ) -> None:
     app = app_of()
-    heard: list[object] = []
-    leave = app.listen(heard.append, Welcome, Offer, OfferClosed, StateChanged)
+    received: list[object] = []
+    leave = app.listen(received.append, Welcome, Offer, OfferClosed, StateChanged)
     socket = await engine.accepted()
     await socket.welcome()
     await socket.send("offer", **an_offer())
     await socket.send("a_type_of_tomorrow", x=1)
     await socket.send("offer_closed", seq=2, offer="o1", why="a_reason_of_tomorrow")
-    await eventually(lambda: len(heard) == 3)
-    assert [type(event) for event in heard] == [Welcome, Offer, OfferClosed]
+    await eventually(lambda: len(received) == 3)
+    assert [type(event) for event in received] == [Welcome, Offer, OfferClosed]
     leave()
     await socket.send("state", seq=3, state="paused", why="x")
     await eventually(lambda: app.state == "paused")
-    assert len(heard) == 3
+    assert len(received) == 3
 
 
 async def test_decline_with_a_reason(engine: Counterpart, app_of: MakeApp) -> None:

@@ -1,4 +1,4 @@
-"""`mallard roads`: from an extract to a network, and what is told when that cannot be."""
+"""`mallard roads`: building a network from an extract, and its errors."""
 
 import os
 import subprocess

@@ -88,7 +88,7 @@ def test_every_order_ends_once(folder: Path, redis_url: str, how: Round) -> None
 
 
 def test_held_batch_sends_no_driver_early(folder: Path, redis_url: str) -> None:
-    """Late commitment: whoever could be there in time arrives as the parcel is ready."""
+    """Late commitment: a driver that could be early arrives when the parcel is ready."""
     day = simulate(scenario(folder, "batch"), redis_url)
     assert max(_early_ms(day)) < 60_000
     at_once = scenario(folder, "batch")

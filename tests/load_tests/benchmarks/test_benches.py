@@ -1,4 +1,4 @@
-"""Each benchmark once, small, with everybody who takes part as a real process."""
+"""Each benchmark runs once, small, with real processes as contestants."""
 
 from pathlib import Path
 

@@ -24,4 +24,4 @@ def test_planted_call_breaks_the_guard(capsys: pytest.CaptureFixture[str]) -> No
     assert main([], ours="tests.load_tests.benchmarks.planted", parts=[match_checks]) == 1
     printed = capsys.readouterr().out
     over = [line for line in printed.splitlines() if "OVER THE LIMIT" in line]
-    assert any(LIMITS["match_scripts"].figure in line for line in over), printed
+    assert any(LIMITS["match_scripts"].name in line for line in over), printed

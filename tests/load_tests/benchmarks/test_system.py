@@ -101,7 +101,7 @@ def test_latency_lies_between_its_best_and_worst_minute() -> None:
 def test_each_benchmark_measures_and_has_its_chapter(
     bench: str, flags: list[str], tmp_path: Path
 ) -> None:
-    """The figures of so short a run mean nothing; that all of them are there does."""
+    """The values of such a short run are meaningless; the test checks that all are present."""
     parser = argparse.ArgumentParser()
     measure = bench_of(bench)
     measure.add_flags(parser)

@@ -34,7 +34,7 @@ def test_order_and_offer_of_two_workers_are_joined() -> None:
 
 
 def test_events_wait_for_the_slowest_worker() -> None:
-    """The second driver's offer is told before the first one's decline, but happened after it."""
+    """The second driver's offer is logged before the first one's decline, but happened after it."""
     ledger, window = accounting(2)
     ledger.take(0, log(1.0, (0.5, EventKind.POSTED, "job", 0.4, Measure.POST_JOB.value)))
     ledger.take(1, log(5.0, (0.6, EventKind.OFFERED, "job"), (2.5, EventKind.OFFERED, "job")))

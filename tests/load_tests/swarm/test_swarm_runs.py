@@ -37,7 +37,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield nodes[0]
 
 
-def plan(*urls: str, **figures: float | str) -> SwarmPlan:
+def plan(*urls: str, **overrides: float | str) -> SwarmPlan:
     settings = {
         "drivers": 60,
         "rate": 15.0,
@@ -48,7 +48,7 @@ def plan(*urls: str, **figures: float | str) -> SwarmPlan:
         "hold_s": 0.3,
         "grace_s": 2.0,
         "name": "test",
-        **figures,
+        **overrides,
     }
     return SwarmPlan(urls=urls, **settings)  # type: ignore[arg-type]
 

@@ -72,7 +72,7 @@ class Clock:
         stamped_ms = now_ms if asked_at_ms is None else (asked_at_ms + now_ms) // 2
         self._offset_ms = server_time_ms - stamped_ms
 
-    def heard(self, server_time_ms: int) -> None:
+    def synchronise(self, server_time_ms: int) -> None:
         """Learn from the stamp of a push: the server's clock shows at least that by now.
 
         This catches up after a sleep that the uptime did not count.

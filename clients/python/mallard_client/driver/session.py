@@ -165,7 +165,7 @@ class AppSession:
         """Apply a message, pass it to the listeners, acknowledge an offer."""
         if isinstance(message, Push):
             if isinstance(message, Offer):
-                self.clock.heard(message.server_time_ms)
+                self.clock.synchronise(message.server_time_ms)
             if not self.view.apply_push(message):
                 return
             if isinstance(message, StateChanged) and message.why == StateWhy.BLOCK_OVER:

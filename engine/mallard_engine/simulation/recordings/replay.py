@@ -203,7 +203,7 @@ def _shifts(
         for (_, at), (_, there) in ways.items()
     ]
     malls = tuple(places.markets[recording.market].malls.values())
-    acceptance, everybody = _acceptance(recording, histories)
+    acceptance, overall = _acceptance(recording, histories)
     shifts: list[Shift] = []
     for driver, blocks in _blocks(recording).items():
         for number, (on_ms, off_ms) in enumerate(blocks, start=1):
@@ -227,7 +227,7 @@ def _shifts(
                     mall.lon + metres * sin(angle) / (_M_PER_DEG * cos(radians(mall.lat))),
                     on_ms,
                     off_ms,
-                    acceptance.get(driver, everybody),
+                    acceptance.get(driver, overall),
                 )
             )
     return tuple(shifts)
@@ -272,14 +272,14 @@ def _blocks(recording: Recording) -> dict[str, list[tuple[int, int]]]:
 def _acceptance(
     recording: Recording, histories: Sequence[_JobHistory]
 ) -> tuple[dict[str, float], float]:
-    """How likely each driver takes an offer, and how likely everybody does."""
+    """Return each driver's share of accepted offers, and the share of all drivers together."""
     taken = Counter(event.driver for event in recording.events if event.became == JobState.ASSIGNED)
     refused = Counter(driver for one in histories for driver in one.job.refused_by)
     asked = taken.total() + refused.total()
-    everybody = taken.total() / asked if asked else 1.0
+    overall = taken.total() / asked if asked else 1.0
     own = {
-        driver: (taken[driver] + _SMOOTHING * everybody)
+        driver: (taken[driver] + _SMOOTHING * overall)
         / (taken[driver] + refused[driver] + _SMOOTHING)
         for driver in {*taken, *refused}
     }
-    return own, everybody
+    return own, overall

@@ -90,8 +90,7 @@ def statistics_of(day: Day) -> DayStatistics:
 
 
 def served_by_nobody(day: Day) -> int:
-    """How many orders no driver could deliver: nobody is at work between their being ready and
-    their being given up."""
+    """Count the undelivered orders for which no driver was on shift between ready and expiry."""
     delivered = {trip.order.id for trip in day.trips}
     return sum(
         not any(

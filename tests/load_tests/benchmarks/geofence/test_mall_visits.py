@@ -26,11 +26,11 @@ def malls() -> tuple[Mall, ...]:
 
 @pytest.mark.parametrize("tells_speed", [True, False])
 def test_visits_are_noticed_and_last(tells_speed: bool) -> None:
-    figures = visit_statistics(malls(), GpsNoise(tells_speed=tells_speed), TRACES, SEED)
-    assert figures.missed <= 0.002
-    assert figures.too_early <= 0.005
-    assert figures.left_while_there <= (0.015 if tells_speed else 0.06)
-    assert figures.departure_missed <= 0.002
+    statistics = visit_statistics(malls(), GpsNoise(tells_speed=tells_speed), TRACES, SEED)
+    assert statistics.missed <= 0.002
+    assert statistics.too_early <= 0.005
+    assert statistics.left_while_there <= (0.015 if tells_speed else 0.06)
+    assert statistics.departure_missed <= 0.002
 
 
 @pytest.mark.parametrize("beside_m", [20.0, 40.0, 100.0])
