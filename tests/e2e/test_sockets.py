@@ -237,8 +237,8 @@ async def test_auth_accepts_a_new_token(new_app: NewApp) -> None:
     await app.hello()
     fresh = make_token(app.driver, "driver", market="phoenix")
     assert (await app.must("auth", token=fresh))["type"] == "reply"
-    stranger = make_token("somebody-else", "driver", market="phoenix")
-    await app.send("auth", id=99, token=stranger)
+    other_token = make_token("somebody-else", "driver", market="phoenix")
+    await app.send("auth", id=99, token=other_token)
     assert await app.close_code() == 4503
 
 

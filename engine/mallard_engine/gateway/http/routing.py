@@ -59,13 +59,22 @@ def bind(
     for operation in operations:
         if operation.name in handlers or (not operation.served and operation.roles):
             handler = handlers.get(operation.name, _not_served_to)
-            endpoints[operation.path][operation.method.upper()] = operation, handler
+            endpoints[operation.path][operation.method.upper()] = _Method(operation, handler)
     for path, methods in endpoints.items():
         routes.append(Route(path, _Endpoint(tokens, methods)))
     return routes
 
 
-_Method = tuple[Operation, Handler]
+class _Method:
+    """One method of a path. What a request needs of the row is computed once."""
+
+    __slots__ = ("handler", "query_names", "roles", "status")
+
+    def __init__(self, operation: Operation, handler: Handler) -> None:
+        self.handler = handler
+        self.query_names = operation.query_names
+        self.roles = operation.roles
+        self.status = operation.status
 
 
 class _Endpoint:
@@ -92,13 +101,12 @@ class _Endpoint:
             raise HttpProblem(
                 ProblemCode.METHOD_NOT_ALLOWED, f"allowed: {self._allow}", headers=allow
             )
-        operation, handler = method
         principal = self._tokens.verify(bearer(request.headers.getlist("authorization")))
         mark_authenticated(request.scope)
-        principal.require(*operation.roles)
-        check_query(request, operation.query_names)
-        response = await handler(request, principal)
-        response.status_code = operation.status
+        principal.require(*method.roles)
+        check_query(request, method.query_names)
+        response = await method.handler(request, principal)
+        response.status_code = method.status
         return response
 
 

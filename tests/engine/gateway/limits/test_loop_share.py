@@ -77,7 +77,7 @@ async def test_first_frames_of_many_sockets_share_the_budget(
     original = socket_protocol.DriverSocketProtocol._take
 
     def noted(self: Any, message: bytes | str) -> None:
-        done.append("stranger" if len(message) > 100 else "driver")
+        done.append("unauthenticated" if len(message) > 100 else "driver")
         original(self, message)
 
     monkeypatch.setattr(socket_protocol.DriverSocketProtocol, "_take", noted)

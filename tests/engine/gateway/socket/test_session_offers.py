@@ -202,12 +202,12 @@ async def test_offers_and_jobs_of_others_are_not_yours(node: RunningNode) -> Non
         await elsewhere.hello()
         job = await node.submit()
         offer = (await owner.receive("offer"))["offer"]
-        for stranger in (thief, elsewhere):
-            refused = await stranger.ask("accept", offer=offer)
+        for other in (thief, elsewhere):
+            refused = await other.ask("accept", offer=offer)
             assert (refused["type"], refused["code"]) == ("error", "not_yours")
             for named in (job["id"], "job_phoenix.none", "nonsense"):
                 step = {"job": named, "attempt": 1}
-                assert (await stranger.progress(step, "picked_up"))["code"] == "not_yours"
+                assert (await other.progress(step, "picked_up"))["code"] == "not_yours"
         assert (await owner.ask("accept", offer=offer))["type"] == "reply"
 
 

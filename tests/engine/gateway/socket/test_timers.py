@@ -10,7 +10,7 @@ from mallard_protocol.messages import AuthExpiring, Ping
 TIMEOUTS = SocketTimeouts(ping_ms=1000, hello_within_s=5, expiry_notice_s=60)
 
 
-def greeted(now_s: float = 100.0) -> SocketTimers:
+def after_hello(now_s: float = 100.0) -> SocketTimers:
     timers = SocketTimers(TIMEOUTS, now_s)
     timers.hello_received(now_s, spread=1.0)
     timers.authorized(now_s, now_s + 3600, 99)
@@ -25,7 +25,7 @@ def test_missing_hello_closes_first() -> None:
 
 
 def test_any_frame_answers_a_ping() -> None:
-    timers = greeted()
+    timers = after_hello()
     assert timers.next_s() == 101.0
     assert list(timers.due(101.0)) == [Ping()]
     assert timers.next_s() == 102.0
@@ -43,7 +43,7 @@ def test_sockets_opened_together_are_not_pinged_together() -> None:
 
 
 def test_token_expiry_is_announced_once_then_closes() -> None:
-    timers = greeted()
+    timers = after_hello()
     timers.authorized(100.0, 240.0, 240_000)
     timers.last_frame_s = 180.0
     assert AuthExpiring(240_000) in list(timers.due(180.0))
@@ -66,7 +66,7 @@ def notices(timers: SocketTimers, from_s: float, to_s: float) -> list[float]:
 
 @pytest.mark.finding("C16")
 def test_same_token_is_not_announced_again() -> None:
-    timers = greeted()
+    timers = after_hello()
     timers.authorized(100.0, 240.0, 240_000)
     assert notices(timers, 180.0, 180.0) == [180.0]
     for _ in range(5):
@@ -76,7 +76,7 @@ def test_same_token_is_not_announced_again() -> None:
 
 @pytest.mark.finding("C16")
 def test_short_tokens_are_announced_halfway() -> None:
-    timers = greeted()
+    timers = after_hello()
     timers.authorized(100.0, 130.0, 130_000)
     assert notices(timers, 100.0, 129.0) == [115.0]
     timers.authorized(115.0, 145.0, 145_000)

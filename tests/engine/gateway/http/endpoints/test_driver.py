@@ -115,7 +115,7 @@ async def test_available_needs_a_fresh_position_over_http_too(engine_node: NodeF
 
 
 async def test_refusal_over_http_has_the_code_of_the_socket(node: RunningNode) -> None:
-    unknown = driver_of(node, "stranger")
+    unknown = driver_of(node, "unknown")
     for path in ("status", "problems"):
         body = {"state": "paused"} if path == "status" else {"kind": "unsafe"}
         problem(await unknown.post(f"/v1/driver/{path}", body), 404, "not_found")
