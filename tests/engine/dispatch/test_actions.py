@@ -55,7 +55,7 @@ async def test_going_offline_declines_a_live_offer(node: Node, sink: RecordingSi
     assert await node.outcomes(ref) == [("d1", "declined")]
 
 
-async def test_going_offline_works_in_the_moment_when_the_offer_runs_out(
+async def test_going_offline_while_the_offer_expires_works(
     make_node: MakeNode,
 ) -> None:
     node = await make_node(offer_timeout_ms=100, offer_ack_timeout_ms=100)
@@ -190,9 +190,7 @@ async def test_unknown_ids_are_refused(node: Node) -> None:
         await node.dispatcher.drivers.accept(MARKET, "d", "offer_none")
 
 
-async def test_a_round_that_loses_its_drivers_to_another_takes_the_next(
-    node: Node, sink: RecordingSink
-) -> None:
+async def test_round_takes_the_next_free_driver(node: Node, sink: RecordingSink) -> None:
     """Python ranks, the store arbitrates: between the two anything may happen."""
     await node.online("d1", 300)
     await node.online("d2", 900)

@@ -21,7 +21,7 @@ async def test_a_driver_on_one_is_offered_a_job_posted_on_the_other(
     assert (await a.accepts(offer)).state is JobState.ASSIGNED
 
 
-async def test_a_driver_who_is_free_on_one_wakes_a_job_posted_on_the_other(
+async def test_free_driver_wakes_a_job_of_another_node(
     make_node: MakeNode,
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
@@ -40,7 +40,7 @@ async def test_rounds_of_both_offer_each_job_once(make_node: MakeNode, sink: Rec
     assert len({offer.driver for offer in sink.offers}) == 50
 
 
-async def test_a_late_close_on_one_does_not_evict_the_session_on_the_other(
+async def test_late_close_does_not_evict_the_newer_session(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
@@ -74,7 +74,7 @@ async def test_drivers_of_a_dead_node_get_no_offers(
     assert await b.store.runner.link.call("EXISTS", KEYS.held("a")) == 0
 
 
-async def test_drivers_of_a_dead_node_are_not_asked_before_they_are_taken_out_either(
+async def test_unreaped_drivers_of_a_dead_node_get_no_offers(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a, b = await make_node("a", candidates=2), await make_node("b", candidates=2)

@@ -1,9 +1,9 @@
-"""The audit behind `mallard check`: a live store against S1–S14, read only.
+"""The audit behind `mallard check`: a live storage against S1–S14, read only.
 
-Everything is looked at once, each thing with all that must agree with it in one atomic step. What
-looks wrong is looked at again a moment later, and only what is wrong both times is a breach: so
-what was merely under way is not named. The store is read a page at a time, so neither memory nor
-any one step grows with it.
+Everything is checked once, each item in one atomic step with all that must agree with it. A suspect
+item is checked again a moment later, and only what is wrong both times is a breach: a transition in
+progress is not reported. The storage is read in pages, so that neither memory nor one step grows
+with it.
 """
 
 import asyncio
@@ -47,10 +47,10 @@ _SILENCE_S: Final = 5.0
 # An event stream holds several changes of each job.
 _EVENTS_A_JOB: Final = 8
 _NO_LIMIT: Final = 1 << 62
-# L1 allows a second; a busy node, or a pass through a long queue, may be later than that.
+# L1 allows a second; a busy node, or a pass through a long queue, may take longer.
 _PATIENCE_S: Final = 5.0
 _NO_MALLS: Final[Mapping[str, Sequence[Mall]]] = MappingProxyType({})
-# More than this in a market is not kept in mind for the second look; it is counted.
+# More suspect items than this in a market are only counted.
 _MOST_SUSPECTS: Final = 10_000
 
 Judgement = Iterable[tuple[str, str]]
@@ -60,7 +60,7 @@ Thing = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Breach:
-    """A rule that does not hold. ``kind`` and ``id`` name the thing, ``what`` says what is wrong.
+    """A rule that does not hold. ``kind`` and ``id`` name the item, ``what`` the deviation.
 
     The rules are the invariants of docs/architecture.md.
     """
@@ -74,9 +74,12 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found. ``looked_at`` and ``left_out``: how many things of each kind were looked at,
-    and were not: beyond the limit, or changing each time. ``warnings``: what is wrong with how the
-    store is set up."""
+    """The result of an audit.
+
+    ``looked_at`` and ``left_out`` count the items of each kind that were checked and that were not:
+    beyond the limit, or changing at each read. ``warnings``: findings about the server's
+    configuration.
+    """
 
     breaches: tuple[Breach, ...]
     looked_at: Mapping[str, int]
@@ -96,14 +99,16 @@ async def audit(
     malls: Mapping[str, Sequence[Mall]] = _NO_MALLS,
     patience_s: float = _PATIENCE_S,
 ) -> Audit:
-    """Audit the markets of a store: all of it, or at most ``limit`` things of each kind in each,
-    of jobs the newest.
+    """Audit markets: everything, or at most ``limit`` items of each kind, of jobs the newest.
 
-    ``policies`` are those that the nodes run with. Between the two looks lie ``settle_s``.
-    Waiting jobs are compared with the free drivers around the ``malls`` of each market: what still
-    fits after ``patience_s`` is a breach of L1.
-    ``now_ms`` and ``sleep``: a simulation's clock. ``embedded``: the server is a node's own.
-    :raises StoreUnavailable: also for a store whose schema this version does not read
+    ``policies`` are those of the nodes. Between the two checks lie ``settle_s``. Waiting jobs are
+    compared with the free drivers around the ``malls`` of each market: a pair that still fits after
+    ``patience_s`` is a breach of L1. ``now_ms`` and ``sleep``: a simulation's clock. ``embedded``:
+    the
+    server is a node's own.
+
+    Raises:
+        StoreUnavailable: Also for a schema that this version does not read.
     """
     looked_at: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
@@ -123,7 +128,7 @@ async def audit(
                 auditor.looked_at["match"] = matches.looked_at
                 looked_at.update(auditor.looked_at)
                 left_out.update(auditor.left_out)
-    except (LinkReplyError, ValueError) as error:  # the latter: no such kind of URL
+    except (LinkReplyError, ValueError) as error:  # ValueError: an unknown kind of URL
         raise StoreUnavailable(str(error)) from error
     warnings = tuple(finding.text for finding in found)
     return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), warnings)
@@ -132,7 +137,7 @@ async def audit(
 async def _lonely(
     matches: Matches, look: Look, patience_s: float, sleep: Callable[[float], Awaitable[None]]
 ) -> list[Breach]:
-    """The jobs that a free driver could have taken for as long as ``patience_s``."""
+    """Return the jobs that a free driver could have taken for ``patience_s``."""
     if not matches.any:
         return []
     common, _ = await look.at_once()
@@ -143,7 +148,7 @@ async def _lonely(
 
 @contextlib.asynccontextmanager
 async def _line(url: str) -> AsyncIterator[Link]:
-    """A patient line, to a replica as well: an audit only reads."""
+    """Return a patient connection, to a replica as well: an audit only reads."""
     link = Link(
         url,
         name="mallard-check",
@@ -159,7 +164,7 @@ async def _line(url: str) -> AsyncIterator[Link]:
 
 
 class _MarketAudit:
-    """One market's audit."""
+    """The audit of one market."""
 
     def __init__(self, look: Look, limit: int | None) -> None:
         self.looked_at: Counter[str] = Counter()
@@ -182,7 +187,7 @@ class _MarketAudit:
         }
 
     async def run(self, settle: Callable[[], Awaitable[None]]) -> list[Breach]:
-        """Look at everything, let it settle, and look again at what looked wrong."""
+        """Check everything, wait, and check the suspect items again."""
         suspects: dict[Thing, set[str]] = {}
         async for page in self._everything():
             for thing, found in await self._judge_all(page):
@@ -197,7 +202,8 @@ class _MarketAudit:
         things = list(suspects)
         for start in range(0, len(things), PAGE):
             for thing, found in await self._judge_all(things[start : start + PAGE]):
-                # What was changing the first time has no rules to compare with: looked at once.
+                # An item that was changing the first time has no rules to compare with: check it
+                # once.
                 if found is None:
                     self.left_out[thing[0]] += 1
                     self.looked_at[thing[0]] -= 1
@@ -212,7 +218,7 @@ class _MarketAudit:
     # -- what there is
 
     async def _everything(self) -> AsyncIterator[list[Thing]]:
-        """Everything to look at, as (kind, id), a page at a time."""
+        """Yield every item as (kind, id), a page at a time."""
         keys = self._look.keys
         async for page in self._within_limit("job", pages_of_jobs(self._look)):
             yield page
@@ -234,7 +240,7 @@ class _MarketAudit:
         yield self._count([("counts", keys.market), ("events", keys.market)])
 
     async def _keys_by_name(self) -> AsyncIterator[list[Thing]]:
-        """The market's keys, and what they lead to: jobs in no list, entries of wait sets."""
+        """Yield the keys of the market, jobs in no list, and entries of wait sets."""
         prefix = self._look.keys.key("")
         async for names in self._scan("SCAN", "", "MATCH", f"{prefix}*"):
             short = [name.removeprefix(prefix) for name in names]
@@ -260,7 +266,7 @@ class _MarketAudit:
         )
 
     async def _drivers_without_record(self, drivers: Sequence[str]) -> list[Thing]:
-        """Those of an index that the scan of the records cannot have met."""
+        """Yield drivers of an index that have no record."""
         if not drivers:
             return []
         records = await self._look.read("HMGET", self._look.keys.key("drivers"), *drivers)
@@ -271,7 +277,7 @@ class _MarketAudit:
     async def _within_limit(
         self, kind: str, pages: AsyncIterator[list[str]]
     ) -> AsyncIterator[list[Thing]]:
-        """The things of a kind up to the limit; the others are only counted."""
+        """Yield the items of a kind up to the limit; count the others."""
         async for names in pages:
             left = max(0, self.limit - self.looked_at[kind])
             self.left_out[kind] += len(names[left:])
@@ -283,14 +289,14 @@ class _MarketAudit:
         return things
 
     async def _scan(self, command: str, key: str, *more: str) -> AsyncIterator[list[str]]:
-        """The names of a scan, a page at a time. Some may come twice."""
+        """Yield the names of a scan, a page at a time. Some may come twice."""
         cursor: bytes = b"0"
         while True:
             where = (command, key, cursor) if key else (command, cursor)
             cursor, flat = await self._look.read(*where, *more, "COUNT", PAGE)
             names = flat if command == "SCAN" else flat[::2]
             decoded = [name.decode(errors="replace") for name in names]
-            # A small collection comes whole, however large it is in this sense.
+            # A small collection is returned whole, regardless of COUNT.
             for start in range(0, len(decoded), PAGE):
                 yield decoded[start : start + PAGE]
             if cursor == b"0":
@@ -301,7 +307,7 @@ class _MarketAudit:
     async def _judge_all(
         self, things: Sequence[Thing]
     ) -> list[tuple[Thing, list[tuple[str, str]] | None]]:
-        """What is wrong with some of these things; None for one that keeps changing."""
+        """Return what is wrong with each item; None for one that keeps changing."""
         judged = await asyncio.gather(*(self._judge(kind, name) for kind, name in things))
         pairs = zip(things, judged, strict=True)
         return [(thing, found) for thing, found in pairs if found is None or found]
@@ -312,7 +318,7 @@ class _MarketAudit:
         except Changing:
             return None
         except (msgspec.MsgspecError, ValueError, KeyError) as error:
-            # The message may quote what was read: names and addresses are nobody's business here.
+            # The message may quote what was read, with names and addresses: leave it out.
             return [("record", f"it cannot be read: {type(error).__name__}")]
         except LinkReplyError as error:
             if isinstance(error, StoreUnavailable):
@@ -322,7 +328,7 @@ class _MarketAudit:
     async def _job(self, job: str) -> Judgement:
         view = await self._look.job(job)
         if view.job is not None and view.job.timeline:
-            # Not `updated_ms`: a round that asks one more driver writes the job without an event.
+            # Not `updated_ms`: a staggered round writes the job without an event.
             self._changes.note(view.job.timeline[-1].at_ms, view.now_ms)
         return judge_job(view, self._look.policy)
 

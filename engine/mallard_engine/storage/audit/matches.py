@@ -1,12 +1,12 @@
-"""The audit's judge of L1 across jobs and drivers: a free driver, a job that fits, and no offer.
+"""Judges L1 across jobs and drivers: a free driver, a job that fits, and no offer.
 
-Every waiting job of a mall is compared with every free driver in its reach, however long the queue
-is. A breach is a pair that stays as it is for `patience_s`: the driver free, its record unchanged,
-and the job waiting at the same attempt. A pair that another job or driver would explain is not
-named, so the judgement is pessimistic: ways and stays take several times as long as usual.
+Every waiting job of a mall is compared with every free driver in reach, however long the queue is.
+A breach is a pair that is unchanged for `patience_s`: the driver free with the same record, and the
+job waiting at the same attempt. A pair that another job or driver would explain is not reported, so
+the check is pessimistic: travel and dwell times count several times.
 
-Where jobs may wait by intention for a batch or for company, L1 cannot be judged from the store
-alone: these jobs count as not looked at.
+Where jobs may wait on purpose for a batch or for pooling, L1 cannot be judged from the storage
+alone: these jobs count as not checked.
 """
 
 from collections import Counter
@@ -28,17 +28,17 @@ from mallard_protocol.codes import ID_CHECK
 
 Found = Sequence[tuple[str, str, str]]
 
-# How many times as long as the straight line says the audit takes a way, and a stay at a store.
+# The factor by which the audit multiplies straight-line travel times and dwell times.
 _DOUBT: Final = 3.0
-# So many drivers around a mall are compared; so many of those that can carry a job are judged.
+# How many drivers around a mall are compared, and how many of those that can carry a job.
 _MOST_DRIVERS: Final = 4_096
 _TRIED: Final = 32
-# So many jobs are kept in mind for each driver.
+# How many jobs are remembered for each driver.
 _JOBS_IN_MIND: Final = 64
 
 
 class Slow(TravelTime):
-    """Straight lines that take `_DOUBT` times as long."""
+    """Straight-line travel times, multiplied by `_DOUBT`."""
 
     def __init__(self, policy: MarketPolicy, time_zone: str) -> None:
         self._usual = StraightLine.of(policy, time_zone)
@@ -52,15 +52,14 @@ class Slow(TravelTime):
 
 @dataclass(slots=True)
 class _Seen:
-    """A free driver at the first look: its record as stored, and jobs that it could take, with
-    their attempts."""
+    """A free driver at the first check: its stored record, and the jobs that fit."""
 
     record: bytes
     jobs: dict[str, int] = field(default_factory=dict)
 
 
 class Matches:
-    """One market's free drivers and waiting jobs, looked at twice."""
+    """One market's free drivers and waiting jobs, checked twice."""
 
     def __init__(self, look: Look, malls: Iterable[Mall], limit: int) -> None:
         self.looked_at = 0
@@ -73,7 +72,7 @@ class Matches:
 
     @property
     def any(self) -> bool:
-        """Whether the first look has found a pair, so that a second one is needed."""
+        """Whether the first check has found a pair, so that a second one is needed."""
         return any(seen.jobs for seen in self._seen.values())
 
     async def look(self) -> None:
@@ -95,7 +94,7 @@ class Matches:
                     self._compare(around, job)
 
     async def again(self) -> Found:
-        """Return (kind, job, what) of each pair of the first look that is still there."""
+        """Return (kind, job, what) of each pair of the first check that still exists."""
         found = []
         for (mall, driver), seen in self._seen.items():
             jobs = list(seen.jobs)
@@ -123,7 +122,7 @@ class Matches:
         return found
 
     async def _around(self, mall: Mall) -> "_Around | None":
-        """The free drivers in reach of a mall; None where nothing waits, or nobody is free."""
+        """Return the free drivers in reach of a mall; None if no job waits or no driver is free."""
         keys, policy = self._look.keys, self._look.policy
         reach = ("FROMLONLAT", mall.lon, mall.lat, "BYRADIUS", policy.max_radius_m, "m")
         if not await self._look.read("ZCARD", keys.wait(mall.id)):
@@ -150,7 +149,7 @@ class Matches:
         return _Around(mall, near, held, view.now_ms, policy)
 
     async def _waiting(self, mall: Mall) -> AsyncIterator[list[Waiting]]:
-        """The jobs that wait at a mall, a page at a time, up to the limit."""
+        """Yield the jobs that wait at a mall, a page at a time, up to the limit."""
         key, after = self._look.keys.wait(mall.id), "-"
         while True:
             names = await self._look.read("ZRANGE", key, after, "+", "BYLEX", "LIMIT", 0, PAGE)
@@ -212,7 +211,7 @@ class _Around:
         self._carriers: dict[tuple[int, float, frozenset[str]], list[Near]] = {}
 
     def is_up(self, job: Waiting, policy: MarketPolicy) -> bool:
-        """Whether it should have a driver now."""
+        """Whether the job should have a driver now."""
         need = job.need
         return (
             max(need.ready_ms, job.held_until_ms) <= self._now_ms < need.expires_ms
@@ -220,7 +219,7 @@ class _Around:
         )
 
     def carriers(self, need: Need) -> Sequence[Near]:
-        """The drivers whose vehicles can carry it. Jobs that demand the same share the answer."""
+        """Return the drivers whose vehicles can carry the job, cached by demand."""
         demand = need.weight_g, need.volume_l, frozenset(need.requires) - {ID_CHECK}
         known = self._carriers.get(demand)
         if known is None:
@@ -230,10 +229,10 @@ class _Around:
         return known
 
     def fits(self, near: Near, job: Waiting) -> bool:
-        """Whether the driver could take it, even with long ways and stays."""
+        """Whether the driver could take the job, even with long travel and dwell times."""
         try:
             ranked = self._matchers[near.driver.id].rank(job.need, job.asked)
-        except KeyError:  # a store that the mall does not have any more
+        except KeyError:  # a store that the mall no longer has
             return False
         return any(candidate.eligible for candidate in ranked)
 

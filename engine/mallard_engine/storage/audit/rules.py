@@ -1,10 +1,10 @@
-"""The audit's rules: the invariants of docs/architecture.md, as far as a store can show them.
+"""The audit's rules: the invariants of docs/architecture.md, as far as stored data can show them.
 
-Each judge takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
-and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed) and `leak`
-(nothing stays that nobody will ever remove), `lifecycle` (a change that the contract does not
-know), `record` (something that cannot be read). What is only late counts once it is later than a
-sweeper's grace, and only while a node lives that should have done it.
+Each function takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
+and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed), `leak` (data
+that is never removed), `lifecycle` (a change that the contract does not allow) and `record`
+(unreadable data). Lateness counts once it exceeds a sweeper's grace, and only while a node is alive
+that should have acted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,8 +29,7 @@ from mallard_protocol.lifecycle import (
 
 Found = Iterator[tuple[str, str]]
 
-# How late a sweeper may be before that is a breach; an entry that it failed with comes up again
-# after two seconds.
+# How late a sweeper may be; an entry that failed is read again after two seconds.
 SWEEP_GRACE_MS: Final = 5_000
 # S10: how long an entry of `idle` may be stale.
 INDEX_GRACE_MS: Final = 2_000
@@ -49,8 +48,10 @@ _UNTAKEN: Final = BEFORE_PICKUP - HELD
 def due_members(
     state: JobState, mall: str, job: str, offer: str | None, several: RoundOfOffers | None
 ) -> set[str]:
-    """The due entries that a job in this state has: one, none if it has ended; in a staggered round
-    (``several``) one for each offer, and one for the next driver."""
+    """Return the due entries of a job in this state: one, or none if it has ended.
+
+    In a staggered round (``several``) one for each offer, and one for the next driver.
+    """
     if state is JobState.OFFERED:
         members = {f"offer/{mall}/{each}/{job}" for each in (several.live if several else [offer])}
         return members | ({f"more/{mall}/{job}"} if several and several.asks_more else set())
@@ -62,7 +63,7 @@ def due_members(
 
 
 def judge_job(view: JobView, policy: MarketPolicy) -> Found:
-    """A job, its holder, its offer and its entries."""
+    """Check a job, its holder, its offer and its entries."""
     if view.state is None:
         if view.is_listed and view.is_kept_till is None:
             yield "S4", "it is listed, but its key is gone before it had ended"
@@ -186,7 +187,7 @@ def _keeps_external(state: JobState) -> bool:
 
 
 def judge_driver(view: DriverView, policy: MarketPolicy) -> Found:
-    """A driver, what it holds, and its place in the index."""
+    """Check a driver, what it holds, and its place in the index."""
     driver = view.driver
     if driver is None:
         if view.is_idle:
@@ -206,8 +207,8 @@ def _holds(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
     names = [held.job for held in driver.jobs]
     if len(set(names)) < len(names):
         yield "S2", f"it holds a job twice: {', '.join(names)}"
-    # Only a parcel that turned out to be on board after all may come on top of what fits. What its
-    # vehicle held when it took them nobody knows any more: it may have said hello with another.
+    # Only custody may exceed the vehicle's room. The vehicle may have changed with a hello since it
+    # took the jobs.
     on_top = sum(job is not None and job.is_by_custody for job in view.jobs)
     if len(names) - on_top > policy.max_run_jobs:
         yield "S2", f"it holds {', '.join(names)}, more than fit"
@@ -235,7 +236,7 @@ def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
 def _place(
     driver: Driver, view: DriverView, index: str, reason: str | None, limits_ms: Mapping[str, int]
 ) -> Found:
-    """Whether it is in this index, and should be; ``reason``: why it should not, at any time."""
+    """Check whether the driver is in the index exactly if it should be; ``reason``: why not."""
     if view.is_idle if index == "idle" else view.is_coming:
         if reason is None and driver.cool_until_ms > view.now_ms:
             reason = "is cooling down"
@@ -257,7 +258,7 @@ def _place(
 
 
 def _why_never(driver: Driver) -> str | None:
-    """Why the driver may not be offered anything, whatever the time."""
+    """Return why the driver may not be offered a job, regardless of the time."""
     facts = {
         f"wants to be {driver.wish}": driver.wish is not Wish.AVAILABLE,
         "has no socket": not driver.connected,
@@ -273,7 +274,7 @@ def _why_not_idle(driver: Driver) -> str | None:
 
 
 def _why_not_coming(driver: Driver, policy: MarketPolicy) -> str | None:
-    """Why the driver may not be offered one more job on its way, whatever the time."""
+    """Return why the driver may not be offered one more job, regardless of the time."""
     malls = {held.mall for held in driver.jobs}
     facts = {
         "holds no job": not driver.jobs,
@@ -289,7 +290,7 @@ def _why_not_coming(driver: Driver, policy: MarketPolicy) -> str | None:
 
 
 def judge_offer(view: OfferView) -> Found:
-    """An offer, live or ended."""
+    """Check an offer, live or ended."""
     offer, driver = view.offer, view.driver
     if offer is None:
         return

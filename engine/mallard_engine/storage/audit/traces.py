@@ -1,6 +1,6 @@
-"""The audit's judges of what jobs and drivers leave behind: entries, keys, counters, events.
+"""Judges what jobs and drivers leave behind: entries, keys, counters, events.
 
-As in ``audit_rules``, each gives (rule, what is wrong).
+As in ``rules``, each function yields (rule, what is wrong).
 """
 
 from collections import Counter, OrderedDict
@@ -44,7 +44,7 @@ _NO_CHANGE: Final = "ready_changed"
 
 
 async def judge_due(look: Look, member: str) -> Judged:
-    """An entry of the due set: it is its job's or its driver's own, and somebody sees to it."""
+    """Check an entry of the due set: it belongs to its job or driver, and is handled in time."""
     kind, *names = member.split("/")
     job = names[-1] if names else ""
     common, (score, record, fields) = await look.at_once(
@@ -98,7 +98,7 @@ async def judge_wait(look: Look, entry: str) -> Judged:
 
 
 async def judge_coming(look: Look, entry: str) -> Judged:
-    """Who may be offered one more job on its way, ``<mall>/<driver>``: its record says so too."""
+    """Check an entry of ``coming``, ``<mall>/<driver>``, against the driver's record."""
     mall, _, driver = entry.partition("/")
     _, (score, packed) = await look.at_once(
         ("ZSCORE", look.keys.key("coming"), entry),
@@ -113,7 +113,7 @@ async def judge_coming(look: Look, entry: str) -> Judged:
 
 
 async def judge_external(look: Look, name: str) -> Judged:
-    """A service's external id, ``<service>/<id>``: its job has it, and is open or delivered."""
+    """Check an external id, ``<service>/<id>``: its job has it, and is open or delivered."""
     keys = look.keys
     before = await look.read("HGET", keys.key("externals"), name)
     if before is None:
@@ -139,7 +139,7 @@ async def judge_external(look: Look, name: str) -> Judged:
 
 
 async def judge_key(look: Look, name: str) -> Judged:
-    """A key of the market, without its prefix: one that we know, and that does not stay forever."""
+    """Check a key, without its prefix: it is a known one, and does not stay forever."""
     if name.startswith("held:"):
         return await _held_set(look, name)
     if name.startswith(_MUST_END):
@@ -183,7 +183,7 @@ async def _idempotency(look: Look, name: str, value: bytes) -> Judged:
 
 
 def is_judged_elsewhere(name: str) -> bool:
-    """Whether nothing is to be said of this key by its name: its content is judged."""
+    """Return whether the content of this key is checked, not its name."""
     return name in LASTING or name.startswith(_PASSING)
 
 
@@ -307,7 +307,7 @@ async def judge_events(look: Look, changes: Changes, limit: int) -> Judged:
 
 
 async def _missing(look: Look, changes: Changes) -> Judged:
-    """What the stream should reach over, and does not: it was emptied, or trimmed early."""
+    """Return the part of the time that the stream should cover and does not."""
     if changes.earliest_ms is None:
         return []
     _, (oldest, newest) = await look.at_once(

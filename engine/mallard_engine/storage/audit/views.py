@@ -1,7 +1,7 @@
-"""What the audit looks at: one thing and all that must agree with it, read in one atomic step.
+"""The views of the audit: one item and all that must agree with it, read in one atomic step.
 
-Which keys those are is only known after a first look (whose job, which offer), so each view is read
-again until the look and the step agree. Read only, over a pipelined line: many things at once.
+Which keys those are is known only after a first read (which job, which offer): each view is read
+again until both reads agree. Read only, pipelined: many items at once.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,25 +29,25 @@ from mallard_protocol.lifecycle import JobState
 
 V = TypeVar("V")
 
-# How often a thing that keeps changing is looked at before it is left alone: it is alive.
+# How often an item that keeps changing is read before it is left out.
 TRIES = 8
 _DUE_KINDS = ("release", "retry", "silent", "more")
 
 
 class Changing(Exception):
-    """A thing changed each time that it was looked at; nothing can be said of it now."""
+    """The item changed at each read: nothing can be said about it now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What every look tells. ``leases``: until when each node's lease runs, epoch ms."""
+    """The common part of views. ``leases``: until when each node's lease runs (epoch ms)."""
 
     now_ms: int
     leases: Mapping[str, int]
 
     @property
     def is_swept(self) -> bool:
-        """Whether a node lives that should have done by now what is overdue."""
+        """Whether a node is alive that should have handled what is overdue."""
         return any(until_ms > self.now_ms for until_ms in self.leases.values())
 
 
@@ -122,7 +122,7 @@ def _look_script() -> Script:
 
 
 class Look:
-    """Reads one market. ``now_ms``: a simulation's clock; None: Redis's own."""
+    """Reads one market. ``now_ms``: a simulation's clock; None: that of the server."""
 
     def __init__(
         self,

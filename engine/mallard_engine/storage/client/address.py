@@ -1,4 +1,4 @@
-"""Where a Redis is, and what it wants to hear first: the meaning of a `redis://` URL."""
+"""Parses a `redis://` URL: where the server is, and the commands that open a connection."""
 
 import asyncio
 import ssl
@@ -65,7 +65,7 @@ class Address:
         return connected
 
     def introduction(self, name: str) -> list[tuple[str | int, ...]]:
-        """The commands that open a conversation: who we are, which database, are you there."""
+        """Return the commands that open a connection: authentication, database, PING."""
         commands: list[tuple[str | int, ...]] = []
         if self.password:
             login = (self.username, self.password) if self.username else (self.password,)

@@ -1,12 +1,12 @@
-"""The engine's line to Redis: one connection, pipelined by itself, that mends itself.
+"""The engine's connection to Redis: one connection, pipelined automatically, that reconnects.
 
-A call costs some microseconds of our CPU, against some tens for a pooled client's. What it does not
-do is repeat a call whose outcome is unknown: that is for the caller, who knows the fence.
+A call costs some microseconds of our CPU, against some tens for a pooled client. It does not repeat
+a call whose outcome is unknown: that is up to the caller, who knows the fence.
 
-A line that is down refuses calls at once, so that nothing queues behind an absent store. A
-heartbeat notices a store that is silent (stopped, or cut off without a word) within about a second
-even when no other call is made. A server that is a replica is refused on connecting, and hung up on
-when it says `READONLY`: the next attempt resolves the address anew and may find the new master.
+A connection that is down refuses calls at once, so that nothing queues behind an absent server. A
+heartbeat detects a silent server (stopped, or cut off) within about a second even without calls. A
+replica is refused on connecting, and disconnected when it replies `READONLY`: the next attempt
+resolves the address again and may find the new master.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _YOUNG_S = 30.0
 # How long one attempt waits for a connection while the outage is young: a lost SYN is only sent
 # again after a second, so a new attempt finds a returning network sooner.
 _YOUNG_CONNECT_S = 1.0
-# What a restricted user may be forbidden without harm.
+# Commands that a restricted user need not be allowed.
 _OPTIONAL = frozenset({"CLIENT", "ROLE"})
 _ROLES = {b"slave": "replica"}
 
@@ -91,7 +91,7 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        """Whether calls go through now."""
+        """Whether calls are sent now."""
         return self._wire is not None
 
     @property
@@ -101,7 +101,7 @@ class Link:
 
     @property
     def is_away(self) -> bool:
-        """Whether calls are refused at once: the line is down, and its moment of grace over."""
+        """Whether calls are refused at once: the connection is down for longer than `grace_s`."""
         return not self.connected and asyncio.get_running_loop().time() >= self._grace_until
 
     @property
@@ -110,7 +110,7 @@ class Link:
         return self._why
 
     async def connect(self) -> None:
-        """Open the line. Raises `StoreUnavailable`; `LinkReplyError` for a refused greeting."""
+        """Open the connection. Raises `StoreUnavailable`, or `LinkReplyError` of the greeting."""
         try:
             await self._open(self._deadline_s)
         except StoreUnavailable as error:
@@ -121,7 +121,7 @@ class Link:
         self._heartbeat = loop.call_later(self._heartbeat_s, self._beat)
 
     async def close(self) -> None:
-        """Hang up. Calls that still wait fail with `StoreUnavailable`."""
+        """Close the connection. Waiting calls fail with `StoreUnavailable`."""
         self._closed = True
         self._changed.set()
         if self._heartbeat is not None:
@@ -150,7 +150,7 @@ class Link:
             raise
 
     async def _next_wire(self) -> Wire:
-        """Wait for the line to be up again while there is hope, else refuse at once."""
+        """Wait for the connection during `grace_s`, else refuse at once."""
         if self._held >= self._max_waiting:
             raise StoreUnavailable(f"{self._held} calls are waiting for the store already")
         if asyncio.get_running_loop().time() < self._grace_until:
@@ -170,7 +170,7 @@ class Link:
         return self._wire
 
     def _beat(self) -> None:
-        """Ask an idle line for a sign of life, so that a silent store is noticed."""
+        """Ping an idle connection, so that a silent server is detected."""
         loop = asyncio.get_running_loop()
         self._heartbeat = loop.call_later(self._heartbeat_s, self._beat)
         if self._wire is not None and not self._wire.waiting:
@@ -223,7 +223,7 @@ class Link:
         self._why = str(reason)
         self._changed.clear()
         self._down_since = loop.time()
-        # A store that fell silent has no reason to be back in a moment.
+        # A silent server will not be back in a moment.
         is_silent = isinstance(reason, StoreTimeout)
         self._grace_until = 0.0 if is_silent else loop.time() + self._grace_s
         self._mending = loop.create_task(self._mend())
@@ -243,7 +243,7 @@ class Link:
                 self._why = str(error)
                 _often.error("store link still down", store=str(self.address), reason=self._why)
             except Exception as error:  # noqa: BLE001 - an outage must not end the attempts
-                # Whatever goes wrong in one attempt, the next may succeed.
+                # The next attempt may succeed, whatever fails in this one.
                 self._why = type(error).__name__
                 _log.exception("store link: an attempt to connect failed")
             else:
@@ -259,6 +259,6 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:
-    """Take note of a reply that is of no interest, so that its error is not logged."""
+    """Retrieve the error of a reply that is not needed, so that it is not logged."""
     if not future.cancelled():
         future.exception()

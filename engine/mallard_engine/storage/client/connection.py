@@ -1,10 +1,10 @@
-"""One connection to Redis on which calls are pipelined by themselves.
+"""One connection to Redis that pipelines calls automatically.
 
-A call on an idle line leaves at once, those of one turn of the event loop on a busy one in one
-write; the replies come back in the order of the calls. That order is all that ties a reply to its
-call, so a connection on which one reply is overdue is of no use any more: it is cut, and every
-waiting call fails. So is one on which nothing at all arrives for a while although calls wait: a
-stopped process or a half-open connection never closes by itself.
+A call on an idle connection is sent at once; on a busy one, those of one turn of the event loop are
+sent in one write. Replies come in the order of the calls. Only that order ties a reply to its call:
+if one reply is overdue, the connection is cut and every waiting call fails. It is also cut if
+nothing arrives for a while although calls wait: a stopped process or a half-open connection never
+closes by itself.
 """
 
 import asyncio

@@ -1,11 +1,11 @@
-"""Whether the way to a Redis is open to others: a password and TLS are the operator's to set."""
+"""Whether the network path to a Redis lacks a password or TLS, which the operator must set."""
 
 import ipaddress
 from urllib.parse import urlsplit
 
 
 def exposure(url: str) -> str | None:
-    """What is missing on the way to a Redis on another host; None: nothing is.
+    """Return what the path to a Redis on another host lacks, or None.
 
     A server on this host needs neither: its socket or loopback address is not on the network.
     """

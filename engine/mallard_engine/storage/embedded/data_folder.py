@@ -1,4 +1,4 @@
-"""The folder that an embedded server lives in: ours alone, and one server's at a time."""
+"""The folder of an embedded server: private, and used by one server at a time."""
 
 import fcntl
 import hashlib
@@ -17,7 +17,7 @@ _POLL_S = 0.01
 
 
 def own_folder(folder: Path) -> None:
-    """Make the folder, or make sure that it is ours, and that nobody else may look into it."""
+    """Create the folder, or check that it belongs to this user and is private."""
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise EmbeddedServerError(f"{folder} belongs to somebody else")
@@ -37,7 +37,7 @@ def lock_folder(home: Path, wait_s: float) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.pread(lock, 20, 0).decode()
-            # The owner was killed: its server is writing its last words and lets go in a moment.
+            # The owner was killed: its server finishes its log and releases the lock soon.
             if owner and not _is_alive(int(owner)) and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
                 continue

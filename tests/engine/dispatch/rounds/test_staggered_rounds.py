@@ -109,9 +109,7 @@ async def test_each_round_has_its_rung(make_node: MakeNode, sink: RecordingSink)
     await node.offered(ref, "d4", attempt=3)
 
 
-async def test_accepts_on_two_nodes_at_the_same_instant_have_one_winner(
-    make_node: MakeNode, sink: RecordingSink
-) -> None:
+async def test_concurrent_accepts_have_one_winner(make_node: MakeNode, sink: RecordingSink) -> None:
     a = await make_node("a", offer_rungs=("broadcast",))
     b = await make_node("b", offer_rungs=("broadcast",))
     for n in range(8):

@@ -173,7 +173,7 @@ async def test_of_two_malls_the_one_nearer_to_the_driver_gets_them(node: Node) -
 
 
 @pytest.mark.usefixtures("in_turn")
-async def test_where_many_malls_wait_the_others_get_no_round_once_the_driver_has_a_job(
+async def test_other_malls_get_no_round_after_the_driver_is_assigned(
     node: Node,
 ) -> None:
     await at_other_mall(node)

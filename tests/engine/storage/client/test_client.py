@@ -118,7 +118,7 @@ async def test_a_busy_store_counts_as_unavailable(link: Link, redis_server: Embe
     await other.close()
 
 
-async def test_past_its_deadline_a_call_fails_and_the_line_is_made_anew(
+async def test_overdue_call_fails_and_reconnects(
     server: EmbeddedServer,
 ) -> None:
     with server:

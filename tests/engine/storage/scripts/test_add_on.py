@@ -142,9 +142,7 @@ async def test_one_job_less_makes_room_again(world: World) -> None:
     await add(world, waiting)
 
 
-async def test_a_stale_position_takes_it_out_and_a_new_one_brings_it_back(
-    world: World, on_its_way: JobRef
-) -> None:
+async def test_new_position_returns_a_stale_driver(world: World, on_its_way: JobRef) -> None:
     await world.pass_ms(STALE_MS + 1)
     ref = await world.submit()
     assert (await world.store.offers.make(world.plan(ref, 0, "ann"))).verdict == "nobody"
@@ -199,7 +197,7 @@ async def test_market_without_pooling_adds_no_jobs(
     assert (await world.job(on_its_way)).state == "assigned"
 
 
-async def test_what_it_took_where_nothing_was_pooled_has_no_place_on_a_run(world: World) -> None:
+async def test_job_taken_without_pooling_has_no_place_on_a_run(world: World) -> None:
     """The market's figure is raised while it is open: until that job is over nothing is added."""
     await world.driver("ann", vehicle=VAN)
     policies = {MARKET: replace(world.policy, max_run_jobs=1)}

@@ -88,7 +88,7 @@ async def test_only_the_offers_driver_may_answer(world: World, verb: str) -> Non
     assert await world.dump() == before
 
 
-async def test_repeating_an_accept_gets_the_first_answer_for_ten_minutes(world: World) -> None:
+async def test_repeated_accept_gets_the_first_reply(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     first = await world.store.offers.accept(MARKET, "ann", offer)
@@ -144,7 +144,7 @@ async def test_an_answer_is_fenced_by_the_job_itself(
     assert await refused(planted, "ann", offer, verb) is ErrorCode.OFFER_CLOSED
 
 
-async def test_a_declined_offer_cannot_be_declined_after_it_was_accepted(world: World) -> None:
+async def test_accepted_offer_cannot_be_declined(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
     await world.store.offers.accept(MARKET, "ann", offer)

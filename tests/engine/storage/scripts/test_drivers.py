@@ -80,7 +80,7 @@ async def test_rejected_fix_sets_no_position(world: World) -> None:
 # -- disconnect
 
 
-async def test_a_closed_socket_takes_its_driver_out_of_matching_at_once(world: World) -> None:
+async def test_closed_socket_ends_matching_at_once(world: World) -> None:
     await world.driver("ann")
     assert await world.idle() == {"ann"}
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
@@ -317,7 +317,7 @@ async def test_a_driver_is_forgotten_after_a_week_away(world: World) -> None:
     assert await world.due() == {}
 
 
-async def test_a_driver_that_holds_a_parcel_is_forgotten_once_it_is_settled(world: World) -> None:
+async def test_driver_with_a_parcel_is_forgotten_after_its_end(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.picked_up()
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])

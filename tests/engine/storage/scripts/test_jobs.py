@@ -194,7 +194,7 @@ async def test_a_job_on_board_or_ended_is_not_assigned(world: World, state: JobS
     assert wrong.value.state is state
 
 
-async def test_an_accept_of_the_offer_before_an_assignment_has_no_effect(world: World) -> None:
+async def test_accept_before_an_assignment_has_no_effect(world: World) -> None:
     """S7: what names an old attempt has no effect."""
     await world.driver("ann")
     await world.driver("bob")

@@ -286,7 +286,7 @@ async def test_only_its_driver_acknowledges_an_offer_in_time(
 # -- lapse
 
 
-async def test_an_unacknowledged_offer_goes_on_and_its_driver_is_unreachable(world: World) -> None:
+async def test_unacknowledged_offer_makes_its_driver_unreachable(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.offered()
     entry = await world.entry(ref)

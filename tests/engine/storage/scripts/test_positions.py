@@ -39,7 +39,7 @@ async def test_accepted_fix_moves_the_driver_in_the_index(world: World) -> None:
     assert await world.redis.hget(world.keys.key("drivers"), "ann") == before
 
 
-async def test_who_may_not_be_offered_something_is_not_put_in_the_index(world: World) -> None:
+async def test_ineligible_driver_stays_out_of_the_index(world: World) -> None:
     await world.connect("ann")
     await world.pass_ms(1_000)
     assert await world.fix("ann") == "ok"
@@ -64,7 +64,7 @@ async def test_a_fix_brings_a_stale_driver_back_and_frees_it(world: World) -> No
     assert (await world.due())["driver/ann"] == world.now + STALE_MS + 1
 
 
-async def test_a_first_position_lets_a_connected_driver_become_available(world: World) -> None:
+async def test_first_position_allows_available(world: World) -> None:
     await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=Vehicle(), fix=None)
     assert await world.fix("ann") == "ok"
     await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
@@ -270,7 +270,7 @@ async def test_a_batch_of_the_largest_size_is_one_step(world: World) -> None:
     ("ahead_ms", "lat", "why"),
     [(6_000, LAT, "clock_skew"), (-6_000, LAT, "clock_skew"), (0, 35.0, "fixes_rejected")],
 )
-async def test_a_driver_whose_fixes_are_rejected_again_and_again_is_told_once(
+async def test_repeated_rejections_are_pushed_once(
     world: World, ahead_ms: int, lat: float, why: str
 ) -> None:
     await world.driver("ann")

@@ -273,7 +273,7 @@ async def test_cancel_is_pushed_to_the_holder(world: World) -> None:
     assert await code_of(world, ref, Step.PICKED_UP, attempt, "ann") is ErrorCode.WRONG_STATE
 
 
-async def test_custody_of_a_job_that_was_assigned_to_the_same_driver_again(world: World) -> None:
+async def test_custody_of_a_job_reassigned_to_the_same_driver(world: World) -> None:
     ref, attempt = await revoked(world)
     await world.store.jobs.assign(ref, "ann", "operator")
     answered = await world.step(ref, Step.PICKED_UP, attempt)

@@ -87,7 +87,7 @@ async def test_proof_given_with_a_claim_of_custody_is_kept(world: World) -> None
 
 
 @pytest.mark.finding("D6")
-async def test_a_pin_is_compared_and_three_wrong_ones_lock_the_delivery(world: World) -> None:
+async def test_three_wrong_pins_lock_the_delivery(world: World) -> None:
     await world.driver()
     ref, _ = await world.picked_up(pin="4711")
     without = await refused(world, ref, Step.DELIVERED)

@@ -79,7 +79,7 @@ async def told(world: World, driver: str) -> list[tuple[str, str]]:
     return [(p.kind, p.why) for p in await world.pushes(driver)]
 
 
-async def test_the_next_is_asked_when_its_time_has_come_at_the_same_attempt(world: World) -> None:
+async def test_next_offer_of_a_round_has_the_same_attempt(world: World) -> None:
     for driver in ("ann", "bob", "cleo"):
         await world.driver(driver)
     ref = await world.submit()
