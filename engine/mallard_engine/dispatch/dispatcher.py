@@ -124,10 +124,10 @@ class Dispatcher:
 
         A round that is cut short loses nothing: other nodes handle its due entries.
         """
-        told = await self._disconnects.flush()
+        is_reported = await self._disconnects.flush()
         await self._sweeper.stop()
         await self._tasks.stop()
-        if told:
+        if is_reported:
             await self._sweeper.leave()
 
     def recover_soon(self, market: str) -> None:

@@ -122,7 +122,7 @@ class DriverCommands:
         return taken
 
     def socket_closed(self, market: str, driver: str, epoch: int) -> None:
-        """Note that a driver's socket has closed. The storage is told in a batch."""
+        """Note that a driver's socket has closed. It is reported in a batch."""
         self._reach.disconnected(market, driver, epoch)
         self._arrivals.gone(market, driver)
         self._upcoming.ended(market, driver)
@@ -313,7 +313,7 @@ class DriverCommands:
         return answered
 
     def job_pushed(self, market: str, driver: str, state: str) -> None:
-        """Forget plans with what a driver held: a push told it of a change."""
+        """Forget plans with what a driver held: its job has changed."""
         self._live.changed(market, driver)
         if state != JobState.AT_MALL:  # an arrival changes no plan
             self._upcoming.ended(market, driver)

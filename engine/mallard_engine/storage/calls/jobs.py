@@ -327,8 +327,8 @@ class RedisJobs(Jobs):
             "store": store,
             "text": text,
         }
-        told = {"until_ms": until_ms, "attempt": attempt, "at_ms": at_ms}
-        args |= {name: value for name, value in told.items() if value is not None}
+        given = {"until_ms": until_ms, "attempt": attempt, "at_ms": at_ms}
+        args |= {name: value for name, value in given.items() if value is not None}
         extra = [keys.key("holds"), keys.job(job)]
         reply = await self._runner.transition("problem", keys, extra, args)
         return replace(driver_answer(reply), is_new=bool(reply.rest[1]))
@@ -337,8 +337,8 @@ class RedisJobs(Jobs):
         if not stops:
             return
         keys = self._runner.keys[market]
-        told = [(stop.attempt, stop.eta_pickup_ms, stop.eta_dropoff_ms) for stop in stops]
-        args = {"driver": driver, "stops": told}
+        times = [(stop.attempt, stop.eta_pickup_ms, stop.eta_dropoff_ms) for stop in stops]
+        args = {"driver": driver, "stops": times}
         await self._runner.run("etas", [keys.job(stop.job) for stop in stops], args)
 
     async def holds(self, market: str) -> Mapping[str, StoreHold]:

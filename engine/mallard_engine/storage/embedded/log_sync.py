@@ -21,9 +21,11 @@ _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 class LogSync:
     """A thread that syncs a server's log to the disk each second, between `start` and `stop`.
 
-    `home` is the server's folder. A power cut costs what was written since the last sync; a kill
-    of the server, or of us, costs nothing. A disk that refuses is told to the log, once a run of
-    refusals, and asked again.
+    `home` is the server's folder. A power cut loses what was written since the last sync; a kill of
+    the
+    server, or of us, loses nothing. An error of the disk is logged once for each run of errors, and
+    the
+    sync is retried.
     """
 
     def __init__(self, home: Path, *, interval_s: float = _INTERVAL_S) -> None:
