@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from mallard_protocol import contract_docs
 from mallard_protocol.schema import asyncapi, openapi
 
-pytestmark = pytest.mark.finding("D18")
+pytestmark = [pytest.mark.slow, pytest.mark.finding("D18")]
 
 # Built-in names of TypeScript, JavaScript and Python.
 GLOBALS = frozenset(

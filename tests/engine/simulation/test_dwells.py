@@ -3,6 +3,7 @@
 from dataclasses import replace
 from statistics import median
 
+import pytest
 import redis
 
 from mallard_engine.core.places.markets import Places
@@ -10,6 +11,8 @@ from mallard_engine.simulation.run_day import job_id, simulate
 from mallard_engine.simulation.scenario import Day, Scenario
 from mallard_engine.simulation.scenarios import mallday
 from mallard_engine.workload.demand import Demand
+
+pytestmark = pytest.mark.slow
 
 MALL = "chandler-fashion-center"
 COUNTER_S, PRIOR_S = 600, 120

@@ -25,6 +25,8 @@ from mallard_engine.simulation.scenario import (
     SimulatedOrder,
 )
 
+pytestmark = pytest.mark.slow
+
 # The mall is closed for three quarters of an hour, which is a short night to simulate.
 HOURS = OpeningHours("America/Phoenix", (parse_spans("10:00-21:00, 21:45-24:00"),) * 7)
 PLACES = Places.load()

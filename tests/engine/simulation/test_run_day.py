@@ -36,6 +36,7 @@ def shape(day: Day) -> tuple[object, ...]:
     return day.events, day.trips, day.offers, day.store_calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ROUNDS)
 def test_same_seed_is_the_same_day_event_for_event(
     folder: Path, redis_url: str, how: Round
@@ -87,6 +88,7 @@ def test_every_order_ends_once(folder: Path, redis_url: str, how: Round) -> None
     assert day.offers == {"accepted": len(day.trips)}
 
 
+@pytest.mark.slow
 def test_held_batch_sends_no_driver_early(folder: Path, redis_url: str) -> None:
     """Late commitment: a driver that could be early arrives when the parcel is ready."""
     day = simulate(scenario(folder, "batch"), redis_url)

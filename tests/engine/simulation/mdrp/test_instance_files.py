@@ -15,6 +15,8 @@ from mallard_engine.simulation.run_day import simulate
 from tests.engine.simulation.feasibility import breaches
 from tests.engine.simulation.instances import write_instance
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("MALLARD_DATASETS", ROOT.parent / "shared" / "data")) / "mdrplib"
 REAL = ("0o50t100s1p100", "1r50t75s1p125")

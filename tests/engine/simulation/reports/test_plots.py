@@ -12,6 +12,8 @@ from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Day
 from tests.engine.simulation.instances import write_instance
 
+pytestmark = pytest.mark.slow
+
 CHARTS = {"waits", "lateness", "kilometres", "offers", "earnings", "hours", "map"}
 
 

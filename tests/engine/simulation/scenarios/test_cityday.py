@@ -13,6 +13,8 @@ from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import MIDNIGHT_MS, Day, Shift
 from mallard_engine.simulation.scenarios import cityday
 
+pytestmark = pytest.mark.slow
+
 ORDERS = (
     "order_id,pick_up_lat,pick_up_lng,drop_off_lat,drop_off_lng,placement_time,preparation_time,"
     "ready_time,expected_drop_off_time\n"

@@ -12,6 +12,8 @@ from mallard_engine.simulation.scenario import Day, Scenario, Trip
 from mallard_engine.simulation.scenarios import mallday
 from mallard_engine.workload.demand import Demand
 
+pytestmark = pytest.mark.slow
+
 PLACES = Places.load(opening_hours=False)
 MALL = "chandler-fashion-center"
 

@@ -80,6 +80,7 @@ async def test_it_is_bounded_and_tells_what_it_left_out(world: World) -> None:
     assert (whole.looked_at["job"], whole.left_out) == (5, {})
 
 
+@pytest.mark.slow
 @pytest.mark.finding("B13")
 async def test_all_of_a_large_store_is_looked_at(planted: World) -> None:
     """5,000 jobs, by copying one with what it leaves behind; one of them is not as it should be."""

@@ -15,6 +15,8 @@ from load_tests.benchmarks.geofence.mall_visits import (
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
 
+pytestmark = pytest.mark.slow
+
 TRACES = 1_000
 SEED = 7
 
