@@ -120,7 +120,8 @@ async def test_expired_lease_starts_recovery(make_node: MakeNode) -> None:
     assert a.recovered == []
     # As if it had been stopped for a while: nobody renewed the lease meanwhile.
     await a.store.runner.link.call("ZADD", KEYS.key("nodes"), a.store.now_ms() - 1, "a")
-    await eventually(lambda: a.recovered == [(MARKET, False)])
+    # On a busy machine its lease may run out once more, for real.
+    await eventually(lambda: a.recovered[:1] == [(MARKET, False)])
 
 
 async def test_late_reaper_does_not_touch_a_live_node(

@@ -26,7 +26,7 @@ async def test_newer_hello_during_registration_replaces_the_socket(
             await go_on.wait()
         return answer
 
-    monkeypatch.setattr(dispatcher, "hello", slow)
+    monkeypatch.setattr(dispatcher.drivers, "hello", slow)
     async with (
         open_app(node.ws, node.token("d1")) as first,
         open_app(node.ws, node.token("d1")) as new,
@@ -45,7 +45,7 @@ async def test_push_before_welcome_is_sent_once(
 ) -> None:
     """Pushed after the hello script, or after the snapshot for welcome."""
     job = await node.submit()
-    owner: Any = node.node.dispatcher if call == "hello" else node.node.store
+    owner: Any = (node.node.dispatcher if call == "hello" else node.node.store).drivers
     original = getattr(owner, call)
 
     async def then_assigned(*args: Any, **kwargs: Any) -> Any:
