@@ -1,4 +1,4 @@
-"""Whether a server can be trusted with jobs: its version, role, eviction and persistence.
+"""Checks whether a Redis server is fit for use: version, role, eviction and persistence.
 
 `mallard serve` (before it listens), `mallard check` and `/readyz` share this check. What a
 restricted user may not read is reported as unknown; everything else is checked.
@@ -27,7 +27,7 @@ _NO_FSYNC: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding about a server. `refuse`: it must not be used; else a warning."""
+    """One finding about a server: an error that forbids its use (`refuse`), or a warning."""
 
     text: str
     refuse: bool = False
@@ -35,10 +35,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a server reports; None for what the user may not read.
+    """What a server reports; a field is None if the user may not read it.
 
-    `info`: the fields of INFO. `config`: some of CONFIG. `cluster`: the fields of CLUSTER INFO, of
-    a server in cluster mode. `schema`: the schema versions that wrote to it.
+    Attributes:
+        info: The fields of INFO.
+        config: Some fields of CONFIG.
+        cluster: The fields of CLUSTER INFO, if the server is in cluster mode.
+        schema: The schema versions that wrote to it.
     """
 
     info: Mapping[str, str] | None
@@ -120,7 +123,7 @@ async def inspect(call: Call, *, embedded: bool = False) -> tuple[Finding, ...]:
         cluster = _fields(await _if_permitted(call("CLUSTER", "INFO")))
     facts = Facts(info, config, cluster)
     found = judge(facts, embedded=embedded)
-    if any(finding.refuse for finding in found):  # such a store may not answer for its keys
+    if any(finding.refuse for finding in found):  # its keys may be unreadable
         return found
     mark = read_mark(await _if_permitted(call("HGETALL", SCHEMA_KEY)))
     return judge(replace(facts, schema=mark), embedded=embedded)
@@ -133,9 +136,12 @@ async def inspect_url(
     loading_within_s: float = 0.0,
     on_loading: Callable[[], None] | None = None,
 ) -> tuple[Finding, ...]:
-    """Connect to a store and judge it; wait while it loads its data, up to `loading_within_s`.
+    """Connect to a server and check it; wait up to `loading_within_s` while it loads its data.
 
-    Raises `StoreUnavailable`, `LinkReplyError`, and `ValueError` for a URL that names no store.
+    Raises:
+        StoreUnavailable: The server cannot be reached.
+        LinkReplyError: The server refused a command.
+        ValueError: The URL is invalid.
     """
     deadline = asyncio.get_running_loop().time() + loading_within_s
     while True:
@@ -163,7 +169,7 @@ async def _config(call: Call) -> Mapping[str, str] | None:
 
 
 async def _if_permitted(reply: Awaitable[Any]) -> Any:
-    """A reply; None when the user may not ask, or the provider has taken the command out."""
+    """Return a reply; None if the user may not run the command or the server does not have it."""
     try:
         return await reply
     except LinkReplyError as error:

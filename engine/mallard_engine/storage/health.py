@@ -18,7 +18,7 @@ _MAX_REASON_CHARS = 160
 
 
 class StoreHealth:
-    """The last answer to a write. `on_refusal` is called with the code of each refusal."""
+    """The result of the last write. `on_refusal` is called with the code of each refusal."""
 
     def __init__(self, on_refusal: Callable[[str], None] | None = None) -> None:
         self._on_refusal = on_refusal
@@ -33,7 +33,7 @@ class StoreHealth:
         """Note that a script that writes has succeeded."""
         if self._problem is not None:
             self._problem = None
-            _log.info("the store takes writes again")
+            _log.info("the store accepts writes again")
 
     def refused(self, error: LinkReplyError) -> None:
         """Note that the server refused a script because of its own condition."""

@@ -1,7 +1,7 @@
 """The names of a market's keys.
 
-All share one hash tag, and so one slot: a script is one atomic step. Ids reach a key only after
-they have matched the contract's pattern: none holds a brace, a glob character or a slash.
+All share one hash tag, and so one slot: a script is one atomic step. An id becomes part of a key
+only after it has matched the contract's pattern: none holds a brace, a glob character or a slash.
 """
 
 from dataclasses import dataclass, field

@@ -19,9 +19,9 @@ FRESH_MS: Final = 60_000
 
 
 def fingerprint(policy: MarketPolicy) -> str:
-    """Return eight hexadecimal digits that differ when any figure of two policies differs.
+    """Return a policy's fingerprint: eight hexadecimal digits.
 
-    Of a path only the file's name counts: each node may keep its files elsewhere.
+    A path counts by its file name only, because nodes may keep their files in different folders.
     """
 
     def plain(value: Any) -> Any:
@@ -45,9 +45,9 @@ async def disagreements(
     others.pop(node.encode(), None)
     fresh: dict[str, Mapping[str, str]] = {}
     for name, packed in others.items():
-        told = json.loads(packed)
-        if told["at_ms"] >= now_ms - FRESH_MS:
-            fresh[name.decode()] = told["policies"]
+        entry = json.loads(packed)
+        if entry["at_ms"] >= now_ms - FRESH_MS:
+            fresh[name.decode()] = entry["policies"]
         else:
             await call("HDEL", KEY, name)
     return list(_disputes(prints, fresh))

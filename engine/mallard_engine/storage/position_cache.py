@@ -1,9 +1,9 @@
-"""The fast path of positions: fixes that a node can validate against the last stored position.
+"""The fast path of positions: a node validates fixes itself, against the last stored position.
 
 Nearly all fixes qualify. Validating each in the script, with trigonometry and unpacking, costs
 Redis several times what the write costs (docs/adr/0012). The caller sends the stored bytes that it
-has compared with; the script writes the fix only if they still are what is stored. An outdated
-cache has no effect, and Lua still decides.
+compared the fix with, and the script writes the fix only if the stored bytes are still the same. So
+an outdated cache has no effect: the script decides.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ _AHEAD_MS = FUTURE_FIX_MS - 1_000
 
 
 class _Stored(NamedTuple):
-    """What is stored of a driver, as last known: the fix, when it came, and the bytes."""
+    """A driver's stored position as last known: the fix, its time of receipt, and the bytes."""
 
     received_ms: float
     at_ms: float

@@ -64,7 +64,7 @@ _reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
 _times = msgspec.msgpack.Decoder(list[int]).decode
 # {received, at, lat, lon, acc, …}: see lib/positions.lua for the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
-# Lua packs strings as MessagePack strings whatever their bytes, so packed values stay raw here.
+# Lua packs any bytes as a MessagePack string, so packed values are not decoded as UTF-8 here.
 _cards = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _waiting = msgspec.msgpack.Decoder(_WaitingRecord).decode
 
@@ -141,9 +141,8 @@ class OfferRecord(msgspec.Struct):
 class RoundOfOffers(msgspec.Struct):
     """A staggered round as stored with its job.
 
-    Attributes: the ``live`` offers, how many drivers have been ``asked`` and at ``most`` may be,
-    the
-    ``rest`` of the ranking, and when the next offer is made.
+    ``live``: its live offers. ``asked``: how many drivers have got an offer; ``most``: how many
+    may. ``rest``: the rest of the ranking.
     """
 
     live: list[str]
@@ -325,7 +324,7 @@ def read_holds(flat: Sequence[bytes]) -> dict[str, StoreHold]:
 
 
 def read_job(flat: Sequence[bytes]) -> Job:
-    """Read a job's hash, as HGETALL gives it: names and values by turns.
+    """Read a job's hash, as HGETALL returns it: names and values alternate.
 
     A field that the version that wrote the job did not know is empty or 0; one that this version
     does not know is ignored.

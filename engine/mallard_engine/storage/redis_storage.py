@@ -59,7 +59,7 @@ class RedisStorage:
     ) -> None:
         # Called when the connection is open, after each outage again.
         self.on_up: Callable[[], None] | None = None
-        # Why the owner of the server gives it up, such as a data folder that was deleted.
+        # Why the owner of the server regards it as unusable, such as a deleted data folder.
         self.fault: str | None = None
         self.runner = ScriptRunner(
             Link(url, greeting=load_commands(), on_up=self._opened),
@@ -83,7 +83,7 @@ class RedisStorage:
         self.use(policies)
 
     def use(self, policies: Mapping[str, MarketPolicy]) -> None:
-        """Apply these policies from the next call on. The next `inspect` tells the other nodes.
+        """Apply these policies from the next call on. The next `inspect` publishes them.
 
         The set of markets never changes.
         """
@@ -142,7 +142,7 @@ class RedisStorage:
         before, self._warnings = self._warnings, tuple(texts)
         for text in self._warnings:
             if text not in before:
-                _log.warning("the store is not set up well", why=text)
+                _log.warning("the store's configuration should be changed", why=text)
 
     async def close(self) -> None:
         """Close both connections."""

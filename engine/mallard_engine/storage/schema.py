@@ -1,4 +1,4 @@
-"""Which versions of the engine may share a store: the mark that each node leaves in it.
+"""Decides which versions of the engine may share a store, by a mark that each node writes to it.
 
 The mark has two numbers. `written` is the highest schema that any node has written; `oldest_reader`
 is the lowest schema whose nodes may still read the store. A change of what is stored is made in two
@@ -86,7 +86,7 @@ async def check(link: Link) -> None:
 
 
 async def mark(link: Link) -> None:
-    """Leave our mark, unless a later version has left a higher one.
+    """Write this version's mark, unless a later version has written a higher one.
 
     Raises `WrongSchema` if this version must not use the store, and what `Link.call` raises.
     """

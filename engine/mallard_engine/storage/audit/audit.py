@@ -1,9 +1,9 @@
-"""The audit behind `mallard check`: a live storage against S1–S14, read only.
+"""The audit behind `mallard check`: checks a live storage against S1–S14 and writes nothing.
 
-Everything is checked once, each item in one atomic step with all that must agree with it. A suspect
-item is checked again a moment later, and only what is wrong both times is a breach: a transition in
-progress is not reported. The storage is read in pages, so that neither memory nor one step grows
-with it.
+Each item is checked once, in one atomic step with all data that must agree with it. A suspect item
+is checked again a moment later, and only a deviation that is still there is a breach, so that a
+transition in progress is not reported. The storage is read in pages: neither the memory used nor
+the duration of a step grows with it.
 """
 
 import asyncio
@@ -101,11 +101,16 @@ async def audit(
 ) -> Audit:
     """Audit markets: everything, or at most ``limit`` items of each kind, of jobs the newest.
 
-    ``policies`` are those of the nodes. Between the two checks lie ``settle_s``. Waiting jobs are
-    compared with the free drivers around the ``malls`` of each market: a pair that still fits after
-    ``patience_s`` is a breach of L1. ``now_ms`` and ``sleep``: a simulation's clock. ``embedded``:
-    the
-    server is a node's own.
+    Args:
+        url: The storage.
+        policies: The policies of the nodes, by market.
+        malls: The malls of each market at which waiting jobs are compared with free drivers.
+        limit: How many items of each kind are checked; None: all.
+        settle_s: The time between the two checks of a suspect item.
+        patience_s: How long a free driver and a job that fit may be unmatched (L1).
+        now_ms: A simulation's clock; None: the server's.
+        sleep: A simulation's sleep.
+        embedded: The server is a node's own.
 
     Raises:
         StoreUnavailable: Also for a schema that this version does not read.
@@ -202,8 +207,8 @@ class _MarketAudit:
         things = list(suspects)
         for start in range(0, len(things), PAGE):
             for thing, found in await self._judge_all(things[start : start + PAGE]):
-                # An item that was changing the first time has no rules to compare with: check it
-                # once.
+                # An item that kept changing in the first pass is counted here, but has no rules to
+                # report.
                 if found is None:
                     self.left_out[thing[0]] += 1
                     self.looked_at[thing[0]] -= 1
@@ -302,7 +307,7 @@ class _MarketAudit:
             if cursor == b"0":
                 return
 
-    # -- judging
+    # -- checks
 
     async def _judge_all(
         self, things: Sequence[Thing]
@@ -318,7 +323,7 @@ class _MarketAudit:
         except Changing:
             return None
         except (msgspec.MsgspecError, ValueError, KeyError) as error:
-            # The message may quote what was read, with names and addresses: leave it out.
+            # The error text may quote stored names and addresses, so it is left out.
             return [("record", f"it cannot be read: {type(error).__name__}")]
         except LinkReplyError as error:
             if isinstance(error, StoreUnavailable):

@@ -1,9 +1,9 @@
-"""Judges L1 across jobs and drivers: a free driver, a job that fits, and no offer.
+"""Checks L1 across jobs and drivers: no job waits while a free driver could take it.
 
 Every waiting job of a mall is compared with every free driver in reach, however long the queue is.
 A breach is a pair that is unchanged for `patience_s`: the driver free with the same record, and the
-job waiting at the same attempt. A pair that another job or driver would explain is not reported, so
-the check is pessimistic: travel and dwell times count several times.
+job waiting at the same attempt. To avoid false alarms, travel and dwell times are multiplied by
+`_DOUBT`: a pair must fit by a wide margin.
 
 Where jobs may wait on purpose for a batch or for pooling, L1 cannot be judged from the storage
 alone: these jobs count as not checked.

@@ -3,8 +3,8 @@
 Each function takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
 and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed), `leak` (data
 that is never removed), `lifecycle` (a change that the contract does not allow) and `record`
-(unreadable data). Lateness counts once it exceeds a sweeper's grace, and only while a node is alive
-that should have acted.
+(unreadable data). An overdue item is a breach once it is late by more than a sweeper's grace, and
+only while a node is alive that should have handled it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ def due_members(
 ) -> set[str]:
     """Return the due entries of a job in this state: one, or none if it has ended.
 
-    In a staggered round (``several``) one for each offer, and one for the next driver.
+    A staggered round (``several``) has one for each live offer, and one for the next offer.
     """
     if state is JobState.OFFERED:
         members = {f"offer/{mall}/{each}/{job}" for each in (several.live if several else [offer])}
@@ -66,11 +66,11 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     """Check a job, its holder, its offer and its entries."""
     if view.state is None:
         if view.is_listed and view.is_kept_till is None:
-            yield "S4", "it is listed, but its key is gone before it had ended"
+            yield "S4", "it is listed, but its key was removed before it ended"
         return
     job = view.job
     if job is None:
-        yield "S4", f"its state {view.state!r} is none"
+        yield "S4", f"its state {view.state!r} is unknown"
         return
     yield from _holder(job, view.driver)
     yield from _offered(job, view.offer)
@@ -79,77 +79,84 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     yield from _entries(job, view)
     yield from _end(job, view)
     if job.external_id and view.external != job.id and _keeps_external(job.state):
-        yield "S8", f"its external id is {view.external or 'nobody'}'s"
+        yield "S8", f"its external id belongs to {view.external or 'no job'}"
     if job.market != market_of_job(job.id):
-        yield "S11", f"it says that it belongs to {job.market}"
+        yield "S11", f"its record names the market {job.market}, its id another"
     if not view.is_listed:
-        yield "index", "it is in no list of jobs"
+        yield "index", "it is missing from a list of jobs"
 
 
 def _holder(job: Job, driver: Driver | None) -> Found:
     if job.state not in HELD:
         if job.driver and not job.terminal:
-            yield "S1", f"it is {job.state} and yet {job.driver}'s"
+            yield "S1", f"it is {job.state}, but has the driver {job.driver}"
         return
     if job.driver is None:
-        yield "S1", f"it is {job.state} and nobody's"
+        yield "S1", f"it is {job.state} without a driver"
         return
     holds = [held for held in (driver.jobs if driver else ()) if held.job == job.id]
     if not holds:
         yield "S1", f"its driver {job.driver} does not hold it"
     for held in holds:
         if held.attempt != job.attempt:
-            yield "S7", f"its driver holds attempt {held.attempt}, and it is at {job.attempt}"
+            yield "S7", f"its driver holds attempt {held.attempt}, but it is at {job.attempt}"
 
 
 def _offered(job: Job, offer: OfferRecord | None) -> Found:
     if job.state is not JobState.OFFERED:
         if job.offer:
-            yield "S3", f"it is {job.state} and yet has the offer {job.offer}"
+            yield "S3", f"it is {job.state}, but has the offer {job.offer}"
     elif offer is None or offer.state != "live":
         yield "S3", f"its offer {job.offer} is not live"
     elif (job.id, job.attempt) not in [(each.job, each.attempt) for each in offer.jobs]:
-        yield "S3", f"its offer {job.offer} is another's, or another attempt's"
+        yield "S3", f"its offer {job.offer} is for another job or attempt"
 
 
 def _round(job: Job, view: JobView, policy: MarketPolicy) -> Found:
-    """S3: no more drivers than the ladder allows are offered it, each once, all at its attempt."""
+    """Check a staggered round: S3.
+
+    It has no more offers than the ladder allows, each to another driver, all at the job's attempt.
+    """
     several = view.round
     if several is None:
         return
     if job.state is not JobState.OFFERED:
-        yield "S3", f"it is {job.state} and yet has a round of {', '.join(several.live)}"
+        yield "S3", f"it is {job.state}, but has a round of {', '.join(several.live)}"
         return
     most = max(rung.drivers for rung in read_rungs(policy.offer_rungs))
     if not len(several.live) <= several.asked <= several.most <= most:
-        yield "S3", f"{len(several.live)} of {several.asked} offers are out; {several.most} may be"
+        made = f"{several.asked} offers were made and {len(several.live)} are live"
+        yield "S3", f"{made}, of at most {min(several.most, most)}"
     if several.live[:1] != [job.offer]:
-        yield "S3", f"its offer {job.offer} is not the first of {', '.join(several.live)}"
+        yield (
+            "S3",
+            f"its offer {job.offer} is not first in its round: {', '.join(several.live)}",
+        )
     for name, offer in zip(several.live, view.round_offers, strict=True):
         if offer is None or offer.state != "live":
             yield "S3", f"its offer {name} is not live"
         elif [(each.job, each.attempt) for each in offer.jobs] != [(job.id, job.attempt)]:
-            yield "S3", f"its offer {name} is another's, or another attempt's"
+            yield "S3", f"its offer {name} is for another job or attempt"
     drivers = [offer.driver for offer in view.round_offers if offer]
     if len(set(drivers)) < len(drivers):
-        yield "S3", f"a driver is asked twice in a round: {', '.join(drivers)}"
+        yield "S3", f"two offers of a round have the same driver: {', '.join(drivers)}"
 
 
 def _history(job: Job) -> Found:
     winners = [turn.attempt for turn in job.asked if turn.outcome == Outcome.ACCEPTED]
     if len(set(winners)) < len(winners):
-        yield "S3", f"a round has two winners: attempts {winners} were accepted"
+        yield "S3", f"two drivers accepted in the same round; accepted attempts: {winners}"
     attempts = [turn.attempt for turn in job.asked]
     if attempts != sorted(attempts) or any(attempt > job.attempt for attempt in attempts):
-        yield "S7", f"attempts went {attempts}, and it is at {job.attempt}"
+        yield "S7", f"its attempts {attempts} are out of order, or above {job.attempt}"
     states = [JobState(entry.state) for entry in job.timeline]
     if not states or states[-1] is not job.state:
-        yield "S9", f"it is {job.state}, which its timeline does not end with"
+        yield "S9", f"it is {job.state}, but its timeline ends with another state"
     for was, became in pairwise(states):
         if was in TERMINAL:
-            yield "S9", f"it was {was} and became {became}"
+            yield "S9", f"it went from {was} to {became}"
         elif not may_move(was, became):
-            yield "lifecycle", f"it was {was} and became {became}"
+            yield "lifecycle", f"it went from {was} to {became}"
 
 
 def _entries(job: Job, view: JobView) -> Found:
@@ -158,7 +165,7 @@ def _entries(job: Job, view: JobView) -> Found:
         yield "S14", f"it is {job.state} and has no due entry"
     for member, at_ms in view.due.items():
         if member not in expected:
-            yield "S14", f"it is {job.state} and has the due entry {member}"
+            yield "S14", f"it is {job.state}, but has the due entry {member}"
         elif view.is_swept and at_ms < view.now_ms - SWEEP_GRACE_MS:
             yield "L3", f"its due entry is {view.now_ms - at_ms} ms late"
     queued = job.state is JobState.QUEUED
@@ -172,11 +179,11 @@ def _entries(job: Job, view: JobView) -> Found:
 def _end(job: Job, view: JobView) -> Found:
     if not job.terminal:
         if view.ttl_ms >= 0:
-            yield "S4", f"it is {job.state} and its key goes in {view.ttl_ms} ms"
+            yield "S4", f"it is {job.state}, but its key expires in {view.ttl_ms} ms"
     elif view.ttl_ms < 0:
-        yield "leak", "it has ended and its key has no TTL"
+        yield "leak", "it has ended, but its key has no TTL"
     elif view.is_kept_till is None:
-        yield "leak", "it has ended and nobody will take it from the lists"
+        yield "leak", "it has ended, but no entry of `forget` removes it from the lists"
 
 
 def _keeps_external(state: JobState) -> bool:
@@ -191,15 +198,15 @@ def judge_driver(view: DriverView, policy: MarketPolicy) -> Found:
     driver = view.driver
     if driver is None:
         if view.is_idle:
-            yield "S10", "it is in idle and has no record"
+            yield "S10", "it is in idle, but has no record"
         return
     yield from _holds(driver, view, policy)
     if driver.offer and (
         view.offer is None or view.offer.state != "live" or view.offer.driver != driver.id
     ):
-        yield "S2", f"its offer {driver.offer} is not live, or another's"
+        yield "S2", f"its offer {driver.offer} is not live, or is another driver's"
     if driver.connected and not view.is_held:
-        yield "S10", f"its node {driver.node} does not know of it, so its death would go unnoticed"
+        yield "S10", f"the set of its node {driver.node} lacks it, so no sweeper would reap it"
     yield from _index(driver, view, policy)
 
 
@@ -211,23 +218,23 @@ def _holds(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
     # took the jobs.
     on_top = sum(job is not None and job.is_by_custody for job in view.jobs)
     if len(names) - on_top > policy.max_run_jobs:
-        yield "S2", f"it holds {', '.join(names)}, more than fit"
+        yield "S2", f"it holds more jobs than fit: {', '.join(names)}"
     for held, job in zip(driver.jobs, view.jobs, strict=True):
         if job is None or job.state not in HELD or job.driver != driver.id:
-            yield "S1", f"it holds {held.job}, which is not its own"
+            yield "S1", f"it holds {held.job}, which is not assigned to it"
         elif job.attempt != held.attempt:
-            yield "S7", f"it holds {held.job} at attempt {held.attempt}, which is at {job.attempt}"
+            yield "S7", f"it holds {held.job} at attempt {held.attempt}, but it is at {job.attempt}"
 
 
 def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
     limits_ms = {
-        "its position is stale": (
+        "its position has been stale": (
             view.position.received_ms + round(policy.stale_after_s * 1000) if view.position else 0
         ),
-        f"its node {driver.node} is dead": view.leases.get(driver.node, 0),
+        f"its node {driver.node} has been dead": view.leases.get(driver.node, 0),
     }
     if driver.until_ms:
-        limits_ms["its block is over"] = driver.until_ms
+        limits_ms["its block has been over"] = driver.until_ms
     never = _why_never(driver)
     yield from _place(driver, view, "idle", never or _why_not_idle(driver), limits_ms)
     yield from _place(driver, view, "coming", never or _why_not_coming(driver, policy), limits_ms)
@@ -236,25 +243,28 @@ def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
 def _place(
     driver: Driver, view: DriverView, index: str, reason: str | None, limits_ms: Mapping[str, int]
 ) -> Found:
-    """Check whether the driver is in the index exactly if it should be; ``reason``: why not."""
+    """Check that the driver is in the index if and only if it should be.
+
+    ``reason``: why it should not be, whatever the time; None if it may be.
+    """
     if view.is_idle if index == "idle" else view.is_coming:
         if reason is None and driver.cool_until_ms > view.now_ms:
             reason = "is cooling down"
         if reason:
-            yield "S10", f"it {reason} and is in {index}"
+            yield "S10", f"it {reason}, but is in {index}"
         if view.is_swept:
             for limit, at_ms in limits_ms.items():
                 if at_ms < view.now_ms - INDEX_GRACE_MS:
-                    yield "S10", f"{limit} since {view.now_ms - at_ms} ms and it is in {index}"
+                    yield "S10", f"{limit} for {view.now_ms - at_ms} ms, but it is in {index}"
         if not view.has_due:
-            yield "S10", f"it is in {index} and no due entry will take it out"
+            yield "S10", f"it is in {index}, but has no due entry that removes it"
     elif (
         reason is None
         and view.is_swept
         and driver.cool_until_ms < view.now_ms - SWEEP_GRACE_MS
         and min(limits_ms.values()) > view.now_ms
     ):
-        yield "L1", f"it may be offered something and is not in {index}"
+        yield "L1", f"it could be offered a job, but is not in {index}"
 
 
 def _why_never(driver: Driver) -> str | None:
@@ -279,7 +289,7 @@ def _why_not_coming(driver: Driver, policy: MarketPolicy) -> str | None:
     facts = {
         "holds no job": not driver.jobs,
         "has no room": len(driver.jobs) >= min(policy.max_run_jobs, driver.vehicle.max_jobs),
-        "is bound for several malls": len(malls) > 1,
+        "holds jobs of several malls": len(malls) > 1,
         "is at the mall": any(held.there for held in driver.jobs),
         "holds a job without a place": not all(held.has_place for held in driver.jobs),
     }
@@ -296,7 +306,7 @@ def judge_offer(view: OfferView) -> Found:
         return
     if offer.state != "live":
         if not view.is_kept:
-            yield "leak", "it has ended and nobody will forget it"
+            yield "leak", "it has ended, but no entry of `forget` removes it"
         if offer.state == "accepted":
             for each, job in zip(offer.jobs, view.jobs, strict=True):
                 yield from _promise(offer.driver, each, job)
@@ -307,25 +317,25 @@ def judge_offer(view: OfferView) -> Found:
             or (job.state, job.attempt) != ("offered", each.attempt)
             or view.id not in job.offers
         ):
-            yield "S3", f"it is live, and its job {each.job} is not offered with it"
+            yield "S3", f"it is live, but its job {each.job} is not offered by it"
     if driver is None or driver.offer != view.id:
-        yield "S2", f"it is live, and its driver {offer.driver} has another, or none"
+        yield "S2", f"it is live, but its driver {offer.driver} has another offer or none"
     if view.is_swept:
         by_ms = offer.ack_by_ms or offer.expires_ms
         if by_ms < view.now_ms - SWEEP_GRACE_MS:
-            yield "S6", f"it is live {view.now_ms - by_ms} ms after it should have ended"
+            yield "S6", f"it is still live {view.now_ms - by_ms} ms after its time limit"
 
 
 def _promise(driver: str, promised: OfferedJobRecord, job: Held | None) -> Found:
-    """S5: an accepted job stays the driver's until done, or revoked under a higher attempt."""
+    """Check S5: the driver keeps an accepted job until it ends or its attempt rises."""
     if job is None:
-        yield "S4", f"it was accepted, and its job {promised.job} is gone"
+        yield "S4", f"it was accepted, but its job {promised.job} is gone"
     elif job.attempt < promised.attempt:
-        yield "S7", f"{promised.job} was accepted at {promised.attempt}, and is at {job.attempt}"
+        yield "S7", f"{promised.job} was accepted at {promised.attempt}, but is at {job.attempt}"
     elif job.attempt == promised.attempt and job.state != JobState.CANCELLED:
         kept = job.driver == driver and JobState(job.state) in HELD | TERMINAL
         if not kept:
             yield (
                 "S5",
-                f"{promised.job} was accepted, and is {job.state}, {job.driver or 'nobody'}'s",
+                f"{promised.job} was accepted, but is {job.state} (driver: {job.driver})",
             )

@@ -1,4 +1,4 @@
-"""Judges what jobs and drivers leave behind: entries, keys, counters, events.
+"""Checks what jobs and drivers leave in the storage: entries, keys, counters, events.
 
 As in ``rules``, each function yields (rule, what is wrong).
 """
@@ -19,24 +19,24 @@ from mallard_protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState
 
 Judged = list[tuple[str, str]]
 
-# Keys of a market that stay as long as it does. What is in them goes one by one: by transitions, by
-# `forget`, by the streams' own limits.
+# Keys that a market always has. Their members are removed singly: by transitions, by `forget`, and
+# by the length limits of the streams.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
     | {"open", "open_seen", "alerted"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3
-# Sets that are empty, and so gone, when there is nothing to do; keys of jobs, judged with the job;
-# what services have stored, which has a TTL from its first write.
+# Sets that Redis removes when they are empty; keys of jobs, which are checked with the job; bytes
+# that services have stored, which have a TTL from the first write on.
 _PASSING: Final = ("queue:", "wait:", "job:", "stored:")
 _MUST_END: Final = ("round:", "idempotency:")
-# So many jobs are read in one step, which holds the store up for less than a millisecond.
+# Jobs read in one step, which blocks the store for less than a millisecond.
 PAGE: Final = 256
 _EVENTS_A_READ: Final = 500
-# The next change of so many jobs is kept in mind while the events are read backwards.
-_JOBS_IN_MIND: Final = 100_000
-# Events go when they are old enough; an id may be some milliseconds after its event's time.
+# Jobs whose next change is remembered while the events are read backwards.
+_MAX_REMEMBERED: Final = 100_000
+# Old events are trimmed. The time in an event's id may be some milliseconds after its event.
 _KEPT_MARGIN_MS: Final = 60_000
 _STAMP_MARGIN_MS: Final = 1_000
 # Events that are no change of state.
@@ -68,12 +68,12 @@ async def judge_due(look: Look, member: str) -> Judged:
     if not state:
         found.append(("leak", "there is no such job"))
     elif member not in due_members(JobState(state), mall, job, offer, several):
-        found.append(("S14", f"it is no entry of a job that is {state}"))
+        found.append(("S14", f"a job that is {state} has no such entry"))
     return found
 
 
 async def judge_wait(look: Look, entry: str) -> Judged:
-    """An entry of a mall's wait set, ``<mall>/<place>``, or of what a round reads, ``/<job>``."""
+    """Check an entry of a mall's wait set, ``<mall>/<place>``, or of ``waiting``, ``/<job>``."""
     mall, _, name = entry.partition("/")
     job = job_at(name) if mall and name.count("/") >= _LEAST_PARTS else name
     keys = look.keys
@@ -91,10 +91,10 @@ async def judge_wait(look: Look, entry: str) -> Judged:
         return []
     if state != JobState.QUEUED:
         return [("queue", f"its job is {state or 'gone'}")]
-    told = read_waiting(job, packed).attempt
-    return (
-        [] if told == int(attempt) else [("S7", f"rounds see attempt {told}, it is at {attempt}")]
-    )
+    read = read_waiting(job, packed).attempt
+    if read == int(attempt):
+        return []
+    return [("S7", f"rounds read attempt {read}, but the job is at {attempt}")]
 
 
 async def judge_coming(look: Look, entry: str) -> Judged:
@@ -108,7 +108,7 @@ async def judge_coming(look: Look, entry: str) -> Judged:
         return []
     known = read_driver(packed) if packed else None
     if known is None or known.coming != mall or any(held.mall != mall for held in known.jobs):
-        return [("S10", f"{driver} is no driver on its way to {mall} who may be offered more")]
+        return [("S10", f"{driver} is not on its way to {mall}, or may not be offered another job")]
     return []
 
 
@@ -132,14 +132,14 @@ async def judge_external(look: Look, name: str) -> Judged:
     if f"{service}/{external}" != name:
         return [("S8", f"its job {job} has {service}/{external}")]
     if JobState(state) in TERMINAL - {JobState.DELIVERED}:
-        return [("S8", f"its job {job} is {state}, and it is not free again")]
+        return [("S8", f"its job {job} is {state}, but the id is not free again")]
     if state == JobState.DELIVERED and kept is None:
-        return [("leak", f"its job {job} is delivered and nobody will forget it")]
+        return [("leak", f"its job {job} is delivered, but no entry of `forget` removes it")]
     return []
 
 
 async def judge_key(look: Look, name: str) -> Judged:
-    """Check a key, without its prefix: it is a known one, and does not stay forever."""
+    """Check that a key (without its prefix) is known and is removed some day."""
     if name.startswith("held:"):
         return await _held_set(look, name)
     if name.startswith(_MUST_END):
@@ -147,14 +147,14 @@ async def judge_key(look: Look, name: str) -> Judged:
     if is_judged_elsewhere(name):
         return []
     is_there = await look.read("EXISTS", look.keys.key(name))
-    return [("leak", "nobody knows this key")] if is_there else []
+    return [("leak", "the key is unknown")] if is_there else []
 
 
 async def _held_set(look: Look, name: str) -> Judged:
     node = name.removeprefix("held:")
     common, (is_there,) = await look.at_once(("EXISTS", look.keys.key(name)))
     if is_there and node not in common["leases"]:
-        return [("S10", f"nobody will reap the drivers of {node}")]
+        return [("S10", f"the node {node} has no lease, so no sweeper reaps its drivers")]
     return []
 
 
@@ -169,7 +169,7 @@ async def _passing_key(look: Look, name: str) -> Judged:
 
 
 async def _idempotency(look: Look, name: str, value: bytes) -> Judged:
-    """S8, S4: an idempotency key's job is there, its service's, and was submitted with it."""
+    """Check that the job of an idempotency key exists, with the same service and key (S4, S8)."""
     job = value.decode().partition(" ")[2]
     fields = await look.read("HMGET", look.keys.job(job), "service", "key")
     service, digest = ((field or b"").decode() for field in fields)
@@ -183,12 +183,12 @@ async def _idempotency(look: Look, name: str, value: bytes) -> Judged:
 
 
 def is_judged_elsewhere(name: str) -> bool:
-    """Return whether the content of this key is checked, not its name."""
+    """Return whether other checks cover this key, so that its name needs none."""
     return name in LASTING or name.startswith(_PASSING)
 
 
 async def judge_counts(look: Look) -> Judged:
-    """S13: the counts of jobs by state add up, and are those of the jobs."""
+    """Check that the counts of jobs by state add up and agree with the jobs (S13)."""
     _, (counts, newest) = await look.at_once(
         ("HGETALL", look.keys.key("counts")), _newest_event(look)
     )
@@ -199,18 +199,18 @@ async def judge_counts(look: Look) -> Judged:
         found.append(("S13", f"the states add up to {sum(by_state.values())}, not to {submitted}"))
     found += [("S13", f"{count} jobs are {name}") for name, count in by_state.items() if count < 0]
     there = await _count_as_of(look, _id_of(newest))
-    # Ended jobs go after a week, their counts stay.
+    # Ended jobs are deleted after a week, but their counts stay.
     for state in set(JobState) - TERMINAL:
         counted, seen = by_state.get(state, 0), there[state]
         if counted != seen:
-            found.append(("S13", f"{seen} jobs are {state}, and {counted} are counted"))
+            found.append(("S13", f"{seen} jobs are {state}, but {counted} are counted"))
     return found
 
 
 async def _count_as_of(look: Look, since: str) -> Counter[str]:
-    """The jobs by state as they were at the event ``since``, counted a page at a time.
+    """Count the jobs by state as they were at the event ``since``, a page at a time.
 
-    What happened since is undone: the first later event of a job says which state it had.
+    Later changes are undone: the first later event of a job names the state that it had before.
     """
     states: Counter[str] = Counter()
     had: dict[str, str] = {}
@@ -224,14 +224,14 @@ async def _count_as_of(look: Look, since: str) -> Counter[str]:
                 had.setdefault(event["job"], event["from"])
             read_to = up_to
         for job, state in zip(jobs, seen, strict=True):
-            # One that was submitted since had no state.
+            # A job that was submitted later had no state.
             if before := had.get(job, (state or b"").decode()):
                 states[before] += 1
     return states
 
 
 async def pages_of_jobs(look: Look) -> AsyncIterator[list[str]]:
-    """Every job of the lists, newest first, some at a time."""
+    """Yield all listed jobs, newest first, a page at a time."""
     before = "+"
     while True:
         page = await look.read(
@@ -253,7 +253,7 @@ def _id_of(entries: list[Any]) -> str:
 
 
 async def _events(look: Look, first: str, last: str) -> AsyncIterator[dict[str, Any]]:
-    """The jobs' changes of state between two ids of the event stream, in order."""
+    """Yield the jobs' changes of state between two ids of the event stream, in order."""
     while True:
         entries = await look.read(
             "XRANGE", look.keys.key("events"), first, last, "COUNT", _EVENTS_A_READ
@@ -269,22 +269,26 @@ async def _events(look: Look, first: str, last: str) -> AsyncIterator[dict[str, 
 
 @dataclass(slots=True)
 class Changes:
-    """When the jobs of a market changed last, epoch ms: the earliest and the latest of those whose
-    events are still kept."""
+    """The earliest and the latest time of a job's last change (epoch ms).
+
+    Only changes count whose events are still kept.
+    """
 
     earliest_ms: int | None = None
     latest_ms: int = 0
 
     def note(self, at_ms: int, now_ms: int) -> None:
-        """A job changed last at this time."""
+        """Note the time of a job's last change."""
         if at_ms > now_ms - EVENTS_KEPT_MS + _KEPT_MARGIN_MS:
             self.earliest_ms = min(at_ms, self.earliest_ms or at_ms)
             self.latest_ms = max(at_ms, self.latest_ms)
 
 
 async def judge_events(look: Look, changes: Changes, limit: int) -> Judged:
-    """The newest changes of state follow from one another as the contract allows (S7, S9), and the
-    stream reaches over the time of all jobs' last changes."""
+    """Check the newest changes of state, and that the stream covers all jobs' last changes.
+
+    Each change must follow from the one before as the contract allows (S7, S9).
+    """
     key, found = look.keys.key("events"), await _missing(look, changes)
     later: OrderedDict[str, dict[str, Any]] = OrderedDict()
     last, left = "+", limit
@@ -297,7 +301,7 @@ async def judge_events(look: Look, changes: Changes, limit: int) -> Judged:
                 found += [(rule, f"{job}: {what}") for rule, what in _change(event, later.get(job))]
                 later[job] = event
                 later.move_to_end(job)
-                if len(later) > _JOBS_IN_MIND:
+                if len(later) > _MAX_REMEMBERED:
                     later.popitem(last=False)
         if len(entries) < min(left, _EVENTS_A_READ):
             break
@@ -307,39 +311,37 @@ async def judge_events(look: Look, changes: Changes, limit: int) -> Judged:
 
 
 async def _missing(look: Look, changes: Changes) -> Judged:
-    """Return the part of the time that the stream should cover and does not."""
+    """Return which times the stream should cover but does not."""
     if changes.earliest_ms is None:
         return []
     _, (oldest, newest) = await look.at_once(
         ("XRANGE", look.keys.key("events"), "-", "+", "COUNT", 1), _newest_event(look)
     )
     if not oldest:
-        return [("events", "the stream is empty, and jobs have changed within its time")]
+        return [
+            ("events", "the stream is empty, although jobs have changed within its time")
+        ]
     first_ms, last_ms = (int(_id_of(each).partition("-")[0]) for each in (oldest, newest))
     found: Judged = []
     if first_ms > changes.earliest_ms + _STAMP_MARGIN_MS:
         lost_s = (first_ms - changes.earliest_ms) / 1000
-        found.append(
-            ("events", f"the first {lost_s:.3f} s are gone, with the last change of a job")
-        )
+        found.append(("events", f"the first {lost_s:.3f} s are missing, with a job's last change"))
     if last_ms < changes.latest_ms:
         lost_s = (changes.latest_ms - last_ms) / 1000
-        found.append(("events", f"the last {lost_s:.3f} s are gone, with the last change of a job"))
+        found.append(("events", f"the last {lost_s:.3f} s are missing, with a job's last change"))
     return found
 
 
 def _change(event: dict[str, Any], after: dict[str, Any] | None) -> Judged:
-    """A change of a job, and whether the next one, if it is known, follows from it."""
+    """Check a change of a job, and that the next one, if it is known, follows from it."""
     was, became, cause = event["from"], event["to"], event["cause"]
     found: Judged = []
     if after is not None and after["from"] != became:
-        found.append(
-            ("S9", f"it was {became}, and then went from {after['from']} to {after['to']}")
-        )
+        found.append(("S9", f"it became {became}, then went from {after['from']} to {after['to']}"))
     if after is not None and after["attempt"] < event["attempt"]:
         found.append(("S7", f"its attempt fell from {event['attempt']} to {after['attempt']}"))
     if was in TERMINAL:
-        found.append(("S9", f"it was {was} and became {became}"))
+        found.append(("S9", f"it went from {was} to {became}"))
     elif was and not _is_allowed(was, became, cause):
         found.append(("lifecycle", f"it went from {was} to {became} for {cause}"))
     return found

@@ -1,7 +1,8 @@
 """The views of the audit: one item and all that must agree with it, read in one atomic step.
 
-Which keys those are is known only after a first read (which job, which offer): each view is read
-again until both reads agree. Read only, pipelined: many items at once.
+The first read finds which keys an item refers to (its job, its offer), and the second reads all of
+them in one step. Both are repeated until they agree. Nothing is written. Many items are read at
+once.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ _DUE_KINDS = ("release", "retry", "silent", "more")
 
 
 class Changing(Exception):
-    """The item changed at each read: nothing can be said about it now."""
+    """The item changed between all reads, so it cannot be checked now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +54,12 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView(View):
-    """A job and its traces. ``state``: as stored, whatever it says; ``job`` None: no such key, or
-    nothing that can be read. ``due``: its entries' scores by member. ``round``: if several drivers
-    are offered it at once, with the record of each live offer in ``round_offers``."""
+    """A job and the data that must agree with it.
+
+    ``state``: as stored, valid or not; ``job``: None if there is no such key or it is unreadable.
+    ``due``: the scores of its due entries by member. ``round``: its staggered round, if there is
+    one, with the record of each live offer in ``round_offers``.
+    """
 
     id: str
     state: str | None
@@ -75,7 +79,7 @@ class JobView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A job as its key has it, seen from a driver or an offer. ``offers``: those that are out."""
+    """The stored fields of a job that a driver or an offer names. ``offers``: its live offers."""
 
     state: str
     driver: str
@@ -86,8 +90,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverView(View):
-    """A driver and what it holds; ``driver`` None: no record. ``is_held``: whether its node's set
-    has it."""
+    """A driver and what it holds.
+
+    ``driver``: None if it has no record. ``is_held``: whether it is in the set of its node.
+    """
 
     id: str
     driver: Driver | None
@@ -102,7 +108,7 @@ class DriverView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferView(View):
-    """An offer, its jobs and its driver. ``is_kept``: whether it will be forgotten."""
+    """An offer, its jobs and its driver. ``is_kept``: whether `forget` has an entry for it."""
 
     id: str
     offer: OfferRecord | None
@@ -111,7 +117,7 @@ class OfferView(View):
     is_kept: bool
 
 
-# What a job's place in the wait set is made of, beside its service.
+# The fields that make up a job's name in the wait set, besides its service.
 _OF_PLACE: Final = ("priority", "created_ms", "demand")
 
 
@@ -122,7 +128,7 @@ def _look_script() -> Script:
 
 
 class Look:
-    """Reads one market. ``now_ms``: a simulation's clock; None: that of the server."""
+    """Reads one market. ``now_ms``: a simulation's clock; None: the server's clock."""
 
     def __init__(
         self,
@@ -143,9 +149,13 @@ class Look:
     async def at_once(
         self, *commands: Sequence[str | bytes | int]
     ) -> tuple[dict[str, Any], list[Any]]:
-        """Run read commands in one step: what every view tells, and their replies.
+        """Run read commands in one step.
 
-        The reply of ``HGETALL`` is a mapping. :raises LinkReplyError: for a key of another type
+        Returns:
+            The common fields of views, and the replies; that of ``HGETALL`` is a mapping.
+
+        Raises:
+            LinkReplyError: A key has another type.
         """
         names = [str(command[1]) for command in commands]
         reply = await _look_script().run(
@@ -170,15 +180,15 @@ class Look:
         return common, replies
 
     async def job(self, job: str) -> JobView:
-        """A job's view. :raises Changing:"""
+        """Return a job's view. Raises `Changing`."""
         return await _settled(lambda: self._job(job))
 
     async def driver(self, driver: str) -> DriverView:
-        """A driver's view. :raises Changing:"""
+        """Return a driver's view. Raises `Changing`."""
         return await _settled(lambda: self._driver(driver))
 
     async def offer(self, offer: str) -> OfferView:
-        """An offer's view. :raises Changing:"""
+        """Return an offer's view. Raises `Changing`."""
         return await _settled(lambda: self._offer(offer))
 
     async def _job(self, job: str) -> JobView | None:
@@ -297,13 +307,13 @@ def _held_of(reply: Sequence[bytes | None]) -> Held | None:
         state=state.decode(),
         driver=driver.decode(),
         attempt=int(attempt),
-        offers=offers_out(offer.decode(), several),
+        offers=live_offers(offer.decode(), several),
         is_by_custody=b"custody" in timeline,
     )
 
 
-def offers_out(offer: str, several: bytes | None) -> tuple[str, ...]:
-    """The offers that are out for a job, out of its fields ``offer`` and ``round``."""
+def live_offers(offer: str, several: bytes | None) -> tuple[str, ...]:
+    """Return the live offers of a job from its fields ``offer`` and ``round``."""
     if several:
         return tuple(read_round_of_offers(several).live)
     return (offer,) if offer else ()

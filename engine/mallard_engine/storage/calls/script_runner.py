@@ -37,7 +37,7 @@ from mallard_protocol.codes import (
 SAFETY_MS = 1_000
 EVENTS_KEPT_MS = 86_400_000
 PUSHES_KEPT = 10_000
-# Attempts at a transition of a job whose run, as its offer names it, changes each time.
+# Attempts at a transition of a job while the run in which it is offered keeps changing.
 _MAX_TRIES = 8
 
 _log = structlog.get_logger(__name__)
@@ -107,7 +107,7 @@ class ScriptRunner:
         self.health = StoreHealth(on_refusal)
         # By market: the last event of its stream that a reply named. See `beat.lua`.
         self.last_events: dict[str, str] = {}
-        # How often the connection was opened. Replies under way before that may be lost.
+        # How often the connection was opened. Replies that were pending before may be lost.
         self.connections = 0
         self._on_alert = on_alert
         self._virtual_now_ms = now_ms
@@ -249,7 +249,7 @@ class ScriptRunner:
 
 def _script_policy(policy: MarketPolicy) -> dict[str, float]:
     """The policy fields that the scripts read."""
-    # An optional rule is named only where it is on: the scripts skip the work of the others.
+    # Optional rules are sent only if they are on, so that the scripts skip the others.
     own: dict[str, float] = {"keeps_work": 1} if policy.weights.earnings_s else {}
     if policy.break_after_s:
         own["break_ms"] = math.ceil(policy.break_after_s * 1000)

@@ -50,7 +50,7 @@ class Address:
         )
 
     def __str__(self) -> str:
-        """The place without its secrets, for messages and logs."""
+        """Return the address without secrets, for messages and logs."""
         return self.path or f"{self.host}:{self.port}"
 
     async def open(self, protocol: Callable[[], P]) -> P:

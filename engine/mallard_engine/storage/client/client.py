@@ -27,12 +27,12 @@ _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log, interval_s=10.0)
 
 _FIRST_RETRY_S = 0.05
-# The longest pause between attempts while an outage is young, and later.
+# The longest pause between attempts at the beginning of an outage, and later.
 _YOUNG_RETRY_S = 0.25
 _LAST_RETRY_S = 2.0
 _YOUNG_S = 30.0
-# How long one attempt waits for a connection while the outage is young: a lost SYN is only sent
-# again after a second, so a new attempt finds a returning network sooner.
+# How long one attempt waits at the beginning of an outage. A lost SYN is sent again only after a
+# second, so a new attempt finds a returning network sooner.
 _YOUNG_CONNECT_S = 1.0
 # Commands that a restricted user need not be allowed.
 _OPTIONAL = frozenset({"CLIENT", "ROLE"})
@@ -40,16 +40,22 @@ _ROLES = {b"slave": "replica"}
 
 
 class Link:
-    """A line to one Redis. Build it, `connect` it inside a running loop, `close` it at the end.
+    """A connection to one Redis. Call `connect` inside a running loop, and `close` at the end.
 
-    `deadline_s`: a call that has no reply by then fails with `StoreTimeout`, and the connection is
-    cut, since the replies behind it would be late as well. `silence_s`: the same after this long
-    without a byte from the store. `heartbeat_s`: how often an idle line is asked for a sign of
-    life. `grace_s`: for this long after a connection broke, calls wait for the next one; later,
-    and after a silence, they are refused at once. `max_waiting`: more calls than this at once are
-    refused, with `StoreUnavailable`, before they are sent. `master_only`: refuse a replica.
-    `greeting`: commands sent on every new
-    connection before any call. `on_up` and `on_down` are called at each change.
+    Args:
+        url: The address.
+        name: The connection's name, for CLIENT LIST.
+        deadline_s: A call without a reply by then fails with `StoreTimeout`, and the connection is
+            cut, because later replies would be late as well.
+        silence_s: The same after this long without input while calls wait.
+        heartbeat_s: Interval of pings on an idle connection.
+        grace_s: How long calls wait for the next connection after one broke. Later, and after a
+            silence, they are refused at once.
+        max_waiting: How many calls may wait; more are refused with `StoreUnavailable` unsent.
+        master_only: Whether to refuse a replica.
+        greeting: Commands that are sent on every new connection before any call.
+        on_up: Called when a connection is open.
+        on_down: Called when a connection has broken.
     """
 
     def __init__(
@@ -79,7 +85,7 @@ class Link:
         self._on_up = on_up
         self._on_down = on_down
         self._wire: Wire | None = None
-        self._changed = asyncio.Event()  # set while the line is up, or closed for good
+        self._changed = asyncio.Event()  # set while connected, and after `close`
         self._heartbeat: asyncio.TimerHandle | None = None
         # Why there is no connection, and until when calls wait for the next one.
         self._why = "not connected yet"
@@ -87,7 +93,7 @@ class Link:
         self._held = 0
         self._closed = False
         self._down_since: float | None = None
-        self._mending: asyncio.Task[None] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
@@ -96,7 +102,7 @@ class Link:
 
     @property
     def down_since(self) -> float | None:
-        """The loop's time at which the line broke; None while it is up or was never connected."""
+        """When the connection broke (seconds of the event loop); None if it is up or never was."""
         return self._down_since
 
     @property
@@ -106,7 +112,7 @@ class Link:
 
     @property
     def why_down(self) -> str:
-        """What ended the last connection, or the last attempt to make one."""
+        """Why the last connection, or the last attempt to connect, failed."""
         return self._why
 
     async def connect(self) -> None:
@@ -126,9 +132,9 @@ class Link:
         self._changed.set()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
-        if self._mending is not None:
-            self._mending.cancel()
-            await asyncio.wait({self._mending})
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            await asyncio.wait({self._reconnecting})
         if self._wire is not None:
             self._wire.cut(StoreUnavailable("the link was closed"))
             self._wire = None
@@ -140,7 +146,7 @@ class Link:
         """
         wire = self._wire or await self._next_wire()
         if wire.waiting >= self._max_waiting:
-            raise StoreUnavailable(f"{wire.waiting} calls are waiting for the store already")
+            raise StoreUnavailable(f"{wire.waiting} calls are already waiting for the store")
         deadline = asyncio.get_running_loop().time() + self._deadline_s
         try:
             return await wire.send(command, deadline)
@@ -150,9 +156,9 @@ class Link:
             raise
 
     async def _next_wire(self) -> Wire:
-        """Wait for the connection during `grace_s`, else refuse at once."""
+        """Wait up to `grace_s` for the next connection. Raises `StoreUnavailable` after that."""
         if self._held >= self._max_waiting:
-            raise StoreUnavailable(f"{self._held} calls are waiting for the store already")
+            raise StoreUnavailable(f"{self._held} calls are already waiting for the store")
         if asyncio.get_running_loop().time() < self._grace_until:
             self._held += 1
             try:
@@ -223,14 +229,14 @@ class Link:
         self._why = str(reason)
         self._changed.clear()
         self._down_since = loop.time()
-        # A silent server will not be back in a moment.
+        # A silent server rarely returns within the grace period: refuse calls at once.
         is_silent = isinstance(reason, StoreTimeout)
         self._grace_until = 0.0 if is_silent else loop.time() + self._grace_s
-        self._mending = loop.create_task(self._mend())
+        self._reconnecting = loop.create_task(self._reconnect())
         if self._on_down:
             self._on_down()
 
-    async def _mend(self) -> None:
+    async def _reconnect(self) -> None:
         clock = asyncio.get_running_loop().time
         began, delay_s = clock(), _FIRST_RETRY_S
         while True:
@@ -252,7 +258,7 @@ class Link:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether a greeting failed because of the store's condition, not because it is forbidden."""
+    """Whether a command failed because of the store's condition, not for lack of permission."""
     return not isinstance(error, LinkReplyError) or (
         isinstance(error, StoreNotReady) and error.code != "NOPERM"
     )

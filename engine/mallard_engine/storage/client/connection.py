@@ -19,22 +19,25 @@ from mallard_engine.storage.client.errors import StoreTimeout, reply_error
 
 Command = Sequence[str | bytes | int | float]
 
-# Its stub describes a tuple of one.
+# The library's stub types the argument as a tuple of one element.
 _pack: Callable[..., bytes] = hiredis.pack_command
-# What the parser gives when the next reply is not complete yet.
+# What the parser returns while the next reply is incomplete.
 _INCOMPLETE = object()
-# A store that sends nothing for this long while calls wait counts as away. Longer than its own
-# pauses (a fork, a slow write of its log), and short enough to answer an order within a second.
+# A store that sends nothing for this long while calls wait is unavailable. The limit is longer than
+# the store's own pauses (a fork, a slow write of its log), and short enough to answer an order
+# within a second.
 SILENCE_S = 0.8
-# A timer that fires this late says that our own loop was held up (or the process stopped): the
-# replies may be waiting in the socket, unread, and get this long to be read.
+# If a timer fires this late, our own event loop was blocked, or the process stopped. Replies may be
+# unread in the socket, so the loop gets this long to read them.
 _HELD_UP_S = 0.25
 
 
 class Wire(asyncio.Protocol):
-    """An open connection. `on_lost` is called once with what ended it.
+    """An open connection.
 
-    `silence_s`: with calls waiting, it is cut after this long without a byte from the store.
+    Args:
+        on_lost: Called once, with the reason, when the connection has ended.
+        silence_s: While calls wait, the connection is cut after this long without input.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._silence_s = silence_s
-        # When the store last sent something, or the first of the waiting calls was sent.
+        # When the store last sent something; if no call waited since, when the next one was sent.
         self._heard_s = 0.0
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
@@ -69,9 +72,12 @@ class Wire(asyncio.Protocol):
     def send(self, command: Command, deadline: float) -> asyncio.Future[Any]:
         """Send a command, at once or with this turn's others; the future gets its reply.
 
-        `deadline` is the loop's time at which the reply is overdue; it never lies before that of
-        an earlier call. The future fails with `LinkReplyError`, `StoreTimeout` or
-        `StoreUnavailable`.
+        The future fails with `LinkReplyError`, `StoreTimeout` or `StoreUnavailable`.
+
+        Args:
+            command: The command and its arguments.
+            deadline: When the reply is overdue (seconds of the event loop). It must not be
+                earlier than that of an earlier call.
         """
         if self._end is not None:
             raise StoreUnavailable(*self._end.args)
@@ -82,7 +88,7 @@ class Wire(asyncio.Protocol):
             if self._timer is None:
                 self._set_timer(min(deadline, self._heard_s + self._silence_s))
         if not self._waiting and self._transport is not None:
-            # No other call is on the way: no reason to wait for others of this turn.
+            # The connection is idle: waiting for other calls of this turn would only add latency.
             self._transport.write(packed)
         else:
             if not self._unsent:
@@ -98,11 +104,11 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop when the connection is open."""
+        """Store the transport: the connection is open."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop with what arrived: hand each complete reply to its call."""
+        """Set the result of each call whose reply is complete."""
         self._heard_s = self._loop.time()
         try:
             self._parser.feed(data)
@@ -118,7 +124,7 @@ class Wire(asyncio.Protocol):
             self.cut(StoreUnavailable(f"the store does not speak Redis's protocol: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop when the connection has ended: no waiting call will be answered."""
+        """Fail all waiting calls: the connection has ended."""
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
@@ -139,7 +145,7 @@ class Wire(asyncio.Protocol):
         self._timer = self._loop.call_at(at_s, self._check, at_s)
 
     def _check(self, due_s: float) -> None:
-        """Cut a connection on which a reply is overdue, or which has fallen silent."""
+        """Cut the connection if a reply is overdue or the store is silent."""
         self._timer = None
         if not self._waiting:
             return

@@ -1,4 +1,4 @@
-"""What can go wrong between the engine and its store, below the domain's verbs."""
+"""Errors of the connection to Redis, and what an error code says of the server's condition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,11 +23,16 @@ class LinkReplyError(Exception):
 class Condition:
     """What an error code says of the store's condition, as opposed to the call.
 
-    `meaning` completes "the store …". The call had no effect, and the same call may succeed
-    later. `unready`: the store cannot be written at all, so the node is not ready; else only some
-    calls are refused. `hang_up`: the connection leads to the wrong server, or its login is no
-    longer good, so a new connection must be made. Over HTTP every condition is answered with 503
-    and Retry-After: `store_full` when `full`, else `store_unavailable`.
+    The call had no effect, and the same call may succeed later. Over HTTP every condition is
+    answered with 503 and Retry-After: `store_full` if `full`, else `store_unavailable`.
+
+    Attributes:
+        meaning: Completes "the store …" in messages.
+        unready: The store accepts no writes at all, so the node is not ready; else it refuses only
+            some calls.
+        hang_up: The connection must be replaced: it leads to the wrong server, or its login has
+            become invalid.
+        full: The store is out of memory.
     """
 
     meaning: str
@@ -55,12 +60,12 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "WRONGPASS": Condition("does not accept this user and password", hang_up=True),
     }
 )
-# An error without a code of its own that speaks of the store's condition all the same.
+# An error that has no code of its own but is about the store's condition.
 _TOO_MANY_CLIENTS = "ERR max number of clients reached"
 
 
 class StoreNotReady(LinkReplyError, StoreUnavailable):
-    """The store answered that it cannot do this now; `condition` says what that means."""
+    """The store refused the call because of its condition, which `condition` describes."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -68,7 +73,7 @@ class StoreNotReady(LinkReplyError, StoreUnavailable):
 
 
 class StoreOutOfMemory(LinkReplyError, StoreFull):
-    """The store answered that it is full."""
+    """The store refused the call because it is out of memory."""
 
 
 def reply_error(message: str) -> LinkReplyError:
@@ -80,8 +85,8 @@ def reply_error(message: str) -> LinkReplyError:
 
 
 class EmbeddedServerError(Exception):
-    """The embedded server did not start, or ended at once; the message tells its last words."""
+    """The embedded server did not start, or ended at once; the message ends with its log."""
 
 
 class DataFolderInUse(EmbeddedServerError):
-    """Another process keeps its embedded server in this data folder."""
+    """Another process runs its embedded server in this data folder."""

@@ -1,11 +1,11 @@
-"""Whether the network path to a Redis lacks a password or TLS, which the operator must set."""
+"""Checks whether a connection to Redis over a network lacks a password or TLS."""
 
 import ipaddress
 from urllib.parse import urlsplit
 
 
 def exposure(url: str) -> str | None:
-    """Return what the path to a Redis on another host lacks, or None.
+    """Return what the connection to a Redis on another host lacks, or None.
 
     A server on this host needs neither: its socket or loopback address is not on the network.
     """
@@ -13,7 +13,7 @@ def exposure(url: str) -> str | None:
     if scheme == "unix":
         return None
     user, _, address = rest.rpartition("@")
-    # A list of Sentinels or of cluster nodes is as open as the first of them.
+    # Of a list of Sentinels or cluster nodes the first one decides.
     first = urlsplit(f"//{address.partition(',')[0]}").hostname or ""
     if _is_local(first):
         return None

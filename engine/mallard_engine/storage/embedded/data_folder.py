@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mallard_engine.storage.client.errors import DataFolderInUse, EmbeddedServerError
 
-# A Unix socket's path fits in 108 bytes (104 on macOS), its closing zero included.
+# The path of a Unix socket has at most 108 bytes (104 on macOS) with the terminating zero.
 _MAX_SOCKET_PATH_BYTES = 100
 _POLL_S = 0.01
 
@@ -20,15 +20,17 @@ def own_folder(folder: Path) -> None:
     """Create the folder, or check that it belongs to this user and is private."""
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise EmbeddedServerError(f"{folder} belongs to somebody else")
+        raise EmbeddedServerError(f"{folder} belongs to another user")
     folder.chmod(0o700)
 
 
 def lock_folder(home: Path, wait_s: float) -> int:
     """Lock the folder for one server; return the descriptor that holds the lock.
 
-    The lock ends when the last copy of the descriptor is closed. Raises `DataFolderInUse` at once
-    when its owner is alive, and after `wait_s` when only the owner's server still is.
+    The lock ends when the last copy of the descriptor is closed. The server has a copy, too.
+
+    Raises:
+        DataFolderInUse: The owner of the lock is alive, or only its server still is after `wait_s`.
     """
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + wait_s
@@ -52,13 +54,17 @@ def lock_folder(home: Path, wait_s: float) -> int:
 
 
 def hold_path(home: Path) -> socket.socket | None:
-    """Hold the folder's path for this process, whatever becomes of the folder itself.
+    """Reserve the folder's path for this process, even if the folder is deleted.
 
-    The lock lives in the folder and goes with it: were the folder deleted under a running server,
-    another could be started on the same path. The name in the kernel's abstract namespace ends
-    with the process and leaves no file. Linux only; elsewhere None.
+    The lock is a file in the folder. If the folder were deleted under a running server, a second
+    server could be started on the same path. So the path is also reserved as a name in the
+    kernel's abstract socket namespace, which ends with the process and leaves no file.
 
-    Raises `DataFolderInUse` when a process has the path.
+    Returns:
+        The socket that holds the name; None on platforms other than Linux.
+
+    Raises:
+        DataFolderInUse: Another process has reserved the path.
     """
     if not sys.platform.startswith("linux"):
         return None
@@ -74,10 +80,14 @@ def hold_path(home: Path) -> socket.socket | None:
 
 
 def fault_of(home: Path, lock: int, log: Path | None) -> str | None:
-    """What has happened to the folder under a running server; None: nothing.
+    """Return what has happened to the folder of a running server; None if it is intact.
 
-    `lock`: the descriptor of the lock that was taken in it. `log`: the folder of the server's log,
-    None without one. What is written to a deleted log is lost with the server.
+    What is written to a deleted log is lost when the server ends.
+
+    Args:
+        home: The server's folder.
+        lock: The descriptor of the lock in it.
+        log: The folder of the server's log; None without one.
     """
     try:
         there, own = (home / "lock").stat(), os.fstat(lock)
@@ -91,7 +101,7 @@ def fault_of(home: Path, lock: int, log: Path | None) -> str | None:
 
 
 def socket_path(home: Path) -> Path:
-    """Return the socket's path: in the server's folder, or elsewhere when that is too deep."""
+    """Return the socket's path: in the server's folder, or elsewhere if that path is too long."""
     path = home / "server.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
         return path
@@ -107,6 +117,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # a process of another user
         return True
     return True

