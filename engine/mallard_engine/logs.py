@@ -145,7 +145,8 @@ class RateLimitedLog:
     The fields of `example`, such as an id or `exc_info`, do not distinguish events; only the line
     of a single event has them.
 
-    Outside of an event loop, and in other threads, the next event's line has the count.
+    In a thread without an event loop no line is written at the end of the interval: the next event
+    writes it.
     """
 
     def __init__(self, log: Any, *, interval_s: float = 1.0) -> None:
@@ -214,13 +215,13 @@ class RateLimitedLog:
             del self._lines[key]
 
 
-class Tally:
+class CountingLog:
     """Counts events by reason and logs one line per `interval_s` with all counts.
 
-    Use it for events that unauthenticated clients can cause: it is one line for all reasons. The
+    Use it for events that unauthenticated clients can cause: all reasons share one line. The
     first event is logged at once.
 
-        _refused = Tally(structlog.get_logger(__name__), "connections refused")
+        _refused = CountingLog(structlog.get_logger(__name__), "connections refused")
         _refused.count("slow")
     """
 

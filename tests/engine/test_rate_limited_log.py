@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.logs import LibraryLimit, RateLimitedLog, Tally
+from mallard_engine.logs import CountingLog, LibraryLimit, RateLimitedLog
 from tests.support import eventually
 
 
@@ -95,7 +95,7 @@ async def test_examples_do_not_make_events_different() -> None:
 @pytest.mark.finding("A8", "B14")
 async def test_a_tally_is_one_line_for_all_reasons() -> None:
     lines = Lines()
-    tally = Tally(lines, "refused", interval_s=0.1)
+    tally = CountingLog(lines, "refused", interval_s=0.1)
     for number in range(100):
         tally.count(f"reason {number % 4}")
     assert lines.all == [("info", "refused", {"count": 1, "reasons": {"reason 0": 1}})]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mallard_engine.workload.fleet_tally import Tally
+from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_protocol.lifecycle import TERMINAL, JobState
 from mallard_protocol.resources import Explanation, Job
 
@@ -24,7 +24,7 @@ class Finding:
 
 
 def audit(
-    submitted: Iterable[str], jobs: Sequence[Job], tally: Tally, *, wanted_delivered: int
+    submitted: Iterable[str], jobs: Sequence[Job], tally: FleetTally, *, wanted_delivered: int
 ) -> list[Finding]:
     """Compare the engine's list of jobs with the submitted jobs and the drivers' ledgers."""
     by_id = {job.id: job for job in jobs}

@@ -15,7 +15,7 @@ from mallard_engine.demo.reassignment_times import (
     ReassignmentTimes,
 )
 from mallard_engine.demo.screen import ms
-from mallard_engine.workload.fleet_tally import Tally, percentile
+from mallard_engine.workload.fleet_tally import FleetTally, percentile
 
 _AIM_P50_MS: Final = 3.0
 _AIM_P99_MS: Final = 25.0
@@ -29,7 +29,7 @@ class Outcome:
     findings: Sequence[Finding]
     metrics: MetricReadings
     reassignment_times: ReassignmentTimes
-    tally: Tally
+    tally: FleetTally
     seen_ms: Sequence[float]
     answer_ms: Sequence[float]
 
@@ -94,7 +94,7 @@ def _reassignments(outcome: Outcome) -> Table:
     return table
 
 
-def _drivers(tally: Tally) -> Table:
+def _drivers(tally: FleetTally) -> Table:
     table = Table(title="driver apps", title_justify="left")
     for name in sorted(tally.counts):
         table.add_column(name.replace("_", " "), justify="right")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from mallard_client.errors import Stopped
 from mallard_engine.workload.fleet_driver import FleetDriver, Habits
-from mallard_engine.workload.fleet_tally import Tally
+from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_engine.workload.road import Point
 from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 from mallard_protocol.messages import Vehicle
 
-__all__ = ["DriverProfile", "Fleet", "FleetDriver", "Habits", "Tally"]
+__all__ = ["DriverProfile", "Fleet", "FleetDriver", "FleetTally", "Habits"]
 
 # One driver in ten uses JSON, as real fleets include older apps.
 _JSON_EVERY = 10
@@ -46,7 +46,7 @@ class Fleet:
         seed: int,
         arrive_within_s: float = 2.0,
     ) -> None:
-        self.tally = Tally()
+        self.tally = FleetTally()
         self._arrive_within_s = arrive_within_s
         self._rng = random.Random(seed)
         self._tasks: list[asyncio.Task[None]] = []

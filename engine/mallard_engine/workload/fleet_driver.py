@@ -14,7 +14,7 @@ from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ClientError, NoAnswer, RequestRefused
 from mallard_client.tokens import TokenProvider
 from mallard_engine.workload.behaviour import TO_COLLECT, Answer, AnswerShares
-from mallard_engine.workload.fleet_tally import Tally
+from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_engine.workload.road import Journey, Point, heading_deg
 from mallard_protocol.codes import ID_CHECK
 from mallard_protocol.lifecycle import Step, Wish
@@ -67,7 +67,7 @@ class FleetDriver:
         *,
         home: Point,
         habits: Habits,
-        tally: Tally,
+        tally: FleetTally,
         rng: random.Random,
         subprotocol: str,
         vehicle: Vehicle | None = None,

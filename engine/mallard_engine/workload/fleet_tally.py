@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Tally:
+class FleetTally:
     """What the drivers of a fleet have done; they share one instance.
 
     Attributes:

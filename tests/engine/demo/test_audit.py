@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from mallard_engine.demo.audit import Finding, audit, offers_to_dead_node
-from mallard_engine.workload.fleet_tally import Tally
+from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_protocol.resources import Asked, Explanation, Job
 from tests.engine.demo.jobs import START, START_MS, a_job
 
@@ -15,8 +15,8 @@ def _delivered(job: str, driver: str = "d1") -> Job:
     return a_job(job, (0, "queued", "submitted"), (9, "delivered", "delivered"), driver=driver)
 
 
-def _tally(**delivered_by: list[str]) -> Tally:
-    tally = Tally()
+def _tally(**delivered_by: list[str]) -> FleetTally:
+    tally = FleetTally()
     tally.delivered_by.update(delivered_by)
     tally.collected_by.update(delivered_by)
     return tally
@@ -79,7 +79,7 @@ def test_audit_holds_for_a_correct_run() -> None:
     ],
 )
 def test_audit_finds_each_kind_of_error(
-    submitted: list[str], jobs: list[Job], tally: Tally, broken: set[str]
+    submitted: list[str], jobs: list[Job], tally: FleetTally, broken: set[str]
 ) -> None:
     assert _broken(audit(submitted, jobs, tally, wanted_delivered=1)) == broken
 

@@ -11,7 +11,7 @@ from mallard_engine.demo.reassignment_times import ReassignmentTimes
 from mallard_engine.demo.screen import Screen, Snapshot, ms
 from mallard_engine.demo.summary import Outcome, print_summary
 from mallard_engine.metrics import Metrics
-from mallard_engine.workload.fleet_tally import Tally
+from mallard_engine.workload.fleet_tally import FleetTally
 
 
 def _snapshot() -> Snapshot:
@@ -55,7 +55,8 @@ def test_live_view_is_shown_in_a_terminal() -> None:
 def test_summary_names_failed_findings() -> None:
     out = io.StringIO()
     findings = [Finding("still open 0", True, "0"), Finding("nothing lost", False, "1: j1")]
-    outcome = Outcome(findings, _snapshot().metrics, ReassignmentTimes(), Tally(), [3.0], [2.0])
+    metrics, times = _snapshot().metrics, ReassignmentTimes()
+    outcome = Outcome(findings, metrics, times, FleetTally(), [3.0], [2.0])
     assert not outcome.holds
     print_summary(Console(file=out, width=120), outcome)
     assert "✓ │ still open 0" in out.getvalue()

@@ -25,11 +25,11 @@ from mallard_engine.gateway.http.problems import HttpProblem, problem_response
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore
 from mallard_engine.gateway.limits.token_buckets import Buckets, Level, Rate
-from mallard_engine.logs import Tally
+from mallard_engine.logs import CountingLog
 from mallard_protocol.codes import ProblemCode, Role
 from mallard_protocol.operations import OPERATIONS
 
-_tally = Tally(structlog.get_logger(__name__), "requests limited")
+_limited = CountingLog(structlog.get_logger(__name__), "requests limited")
 
 # By path: only fixed paths have a cost of their own.
 _UNLIMITED_PATHS: Final = frozenset(it.path for it in OPERATIONS if not it.cost)
@@ -176,7 +176,7 @@ class RateLimiter:
 
     def _count(self, kind: str) -> None:
         self._limited(kind)
-        _tally.count(kind)
+        _limited.count(kind)
 
 
 class RequestSlot:

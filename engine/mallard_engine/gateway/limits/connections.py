@@ -17,9 +17,9 @@ import structlog
 
 from mallard_engine.gateway.limits.client_address import UNKNOWN, TrustedProxies, address_key
 from mallard_engine.gateway.limits.loop_share import LoopShare
-from mallard_engine.logs import Tally
+from mallard_engine.logs import CountingLog
 
-_refusals = Tally(structlog.get_logger(__name__), "connections refused")
+_refusals = CountingLog(structlog.get_logger(__name__), "connections refused")
 
 PEER: Final = "mallard.peer"
 """The key of a connection's `Peer` in the `state` of a scope."""

@@ -15,14 +15,14 @@ from mallard_engine.gateway.socket.admission import AdmissionDenied, Refusal, co
 from mallard_engine.gateway.socket.connection import DriverConnection
 from mallard_engine.gateway.socket.protocol import DriverSocketProtocol, protocol_of
 from mallard_engine.gateway.socket.services import SocketServices
-from mallard_engine.logs import Tally
+from mallard_engine.logs import CountingLog
 from mallard_protocol.codec import Codec, for_subprotocol
 from mallard_protocol.codes import Close, ProblemCode
 
 _log = structlog.get_logger(__name__)
 # Unauthenticated clients cause these lines: hundreds per second during a drain or an attack.
-_refused = Tally(_log, "sockets refused")
-_closed = Tally(_log, "sockets closed")
+_refused = CountingLog(_log, "sockets refused")
+_closed = CountingLog(_log, "sockets closed")
 
 _PROBLEMS: Final[Mapping[Refusal, Callable[[], HttpProblem]]] = {
     Refusal.QUERY: lambda: HttpProblem(

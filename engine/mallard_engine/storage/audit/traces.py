@@ -318,9 +318,7 @@ async def _missing(look: Look, changes: Changes) -> Judged:
         ("XRANGE", look.keys.key("events"), "-", "+", "COUNT", 1), _newest_event(look)
     )
     if not oldest:
-        return [
-            ("events", "the stream is empty, although jobs have changed within its time")
-        ]
+        return [("events", "the stream is empty, although jobs have changed within its time")]
     first_ms, last_ms = (int(_id_of(each).partition("-")[0]) for each in (oldest, newest))
     found: Judged = []
     if first_ms > changes.earliest_ms + _STAMP_MARGIN_MS:
