@@ -1,4 +1,4 @@
-"""The data that passes through the ports, and the refusals of the storage as exceptions."""
+"""The data that the ports take and return, and the refusals of the storage as exceptions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from mallard_protocol.codes import ErrorCode
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState, Wish
 
-# At most so many drivers on their way to a mall are considered for one more job.
+# The most drivers on their way to a mall that are considered for one more job.
 MOST_COMING = 64
 
 
@@ -167,7 +167,7 @@ class PushEntry:
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """A driver who has just become free, and where."""
+    """A driver who has just become free, and its position."""
 
     driver: str
     lat: float
@@ -195,7 +195,7 @@ class Effects:
     Attributes:
         now_ms: When the transition ran.
         pushes: To be delivered to sockets.
-        malls: Malls whose jobs look for a driver again.
+        malls: Malls at which the search for drivers starts again.
         queued: Jobs that have just entered a queue, as (mall, job).
         freed: Drivers who became free.
         due: Due entries that were added or moved, with their times (epoch ms).
@@ -218,7 +218,7 @@ class Effects:
 
     @property
     def changed_jobs(self) -> bool:
-        """Whether a job has changed: then an entry is due, or over, or a mall looks again."""
+        """Whether a job has changed: then a due entry was added or removed, or a mall searches."""
         return bool(self.due or self.over or self.malls)
 
 
@@ -423,13 +423,13 @@ class Offered:
     """The result of a plan.
 
     ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be offered it any more);
-    ``gone`` (the jobs in ``gone`` no longer wait at that attempt, so none was offered).
+    ``gone`` (the jobs in ``dequeued`` no longer wait at that attempt, so none was offered).
     """
 
     verdict: str
     driver: str | None
     effects: Effects
-    gone: tuple[str, ...] = ()
+    dequeued: tuple[str, ...] = ()
 
 
 class DueKind(StrEnum):

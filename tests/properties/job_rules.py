@@ -240,7 +240,7 @@ class JobRules(StoreMachine):
         )
         assert offered is not None
         assert offered.driver == taker, f"{offer} went to {offered.driver}, not to {taker}"
-        assert set(offered.gone) == gone, f"{offer}: {offered.gone} are reported as gone"
+        assert set(offered.dequeued) == gone, f"{offer}: {offered.dequeued} are reported as gone"
         if expected == "offered" and offer not in self.offers:
             self.offers.append(offer)
 

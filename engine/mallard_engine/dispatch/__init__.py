@@ -1,1 +1,1 @@
-"""What happens when: rounds, offers, deadlines."""
+"""Dispatch: rounds, offers, deadlines, and the commands of drivers and order services."""

@@ -1,4 +1,4 @@
-"""What the parts of the dispatcher share: storage, places, policies, runtime options, tasks."""
+"""The context that all parts of the dispatcher share, and their background tasks."""
 
 import asyncio
 import secrets
@@ -42,7 +42,7 @@ class RuntimeOptions:
         beat_s: Interval of heartbeats.
         forget_s: Interval at which expired data is deleted.
         learn_s: Interval at which the dwell sketches are read.
-        precise_s: What falls due sooner than this gets a timer; the regular sweeps handle the rest.
+        precise_s: An entry that is due sooner than this gets a timer; regular sweeps handle others.
         may_thread: Whether long computations may run in a thread.
     """
 
@@ -60,7 +60,7 @@ class RuntimeOptions:
 class Context:
     """The storage, places and policies of all parts of the dispatcher.
 
-    The parts read it at each use, so that a reload takes effect. A round keeps what it has read.
+    The parts read it at each use, so that a reload takes effect. A running round keeps old values.
     """
 
     storage: Storage
@@ -86,8 +86,9 @@ class Context:
         return self.policies[market]
 
     def service_time(self, market: str) -> ServiceTime:
-        """Return the service time at the market's stores: learnt, else of the places, else of the
-        policy.
+        """Return the service times at the market's stores.
+
+        They are learnt from dwell times, else from the places file, else the policy's default.
         """
         policy = self.policies[market]
         prior = service_times(self.places.malls, policy.store_dwell_s)

@@ -29,9 +29,10 @@ _log = structlog.get_logger(__name__)
 class Dispatcher:
     """The dispatcher of one node for all markets: its ``orders`` and ``drivers``.
 
-    Call `start` inside a running loop. ``recover``, if it is set, is called with a market whose
-    drivers other nodes may have taken out of matching (the lease ran out, the storage was away),
-    and whether the storage has lost writes. It must take them back with `DriverCommands.take_back`.
+    Call `start` inside a running loop. Other nodes may take this node's drivers out of matching, if
+    its lease expires or the storage is unavailable. ``recover(market, rewound)``, if set, is called
+    then and must take the drivers back with `DriverCommands.take_back`. ``rewound``: the storage
+    has lost writes.
 
     Args:
         node: This node's name.
@@ -41,7 +42,7 @@ class Dispatcher:
         policies: The policy of each market.
         metrics: The node's metrics.
         travel: By market, the source of travel times, unless it is the straight line.
-        ahead: By market, the source that is asked for a matrix before a ranking.
+        ahead: By market, the source that is queried for a matrix before a ranking.
         runtime: Clocks and intervals, which a simulation replaces.
     """
 
@@ -122,7 +123,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Report closed sockets, end all tasks and timers, and give up the leases.
 
-        A round that is cut short loses nothing: other nodes handle its due entries.
+        An interrupted round loses nothing, because other nodes handle its due entries.
         """
         is_reported = await self._disconnects.flush()
         await self._sweeper.stop()
@@ -131,7 +132,7 @@ class Dispatcher:
             await self._sweeper.leave()
 
     def recover_soon(self, market: str) -> None:
-        """Take the drivers of a market back with the next heartbeat, after a lost reply."""
+        """Take a market's drivers back with the next heartbeat, because a reply was lost."""
         self._sweeper.recover_soon(market)
 
     def beat_now(self) -> None:
@@ -151,22 +152,24 @@ class Dispatcher:
         if effects.freed:
             self._reach.freed(market, effects.freed)
         for late in effects.late:
-            self._tasks.start(self._reassignments.look(market, late), f"hand over {late.job}")
+            self._tasks.start(self._reassignments.look(market, late), f"reassign {late.job}")
         for member in effects.over:
             self._sweeper.forget(market, member)
         for member, due_ms in effects.due:
             self._sweeper.schedule(market, member, max(0, due_ms - effects.now_ms) / 1000)
 
     async def _recover(self, market: str, rewound: bool) -> None:  # noqa: FBT001 - private
-        _log.warning("lease or store changed: taking drivers back", market=market, rewound=rewound)
+        _log.warning(
+            "lease or storage changed: taking drivers back", market=market, rewound=rewound
+        )
         if self.recover is not None:
             await self.recover(market, rewound)
-        await self._drop_strays(market)
-        # The reply that freed a driver or queued a job may be lost.
+        await self._report_stale_sockets(market)
+        # A lost reply may have freed a driver or queued a job.
         self._rounds.wake_all(market)
 
-    async def _drop_strays(self, market: str) -> None:
-        """Report sockets as closed that the storage takes to be here, after a lost reply."""
+    async def _report_stale_sockets(self, market: str) -> None:
+        """Report sockets as closed that only the storage has, because a reply was lost."""
         for driver, epoch in (await self._storage.drivers.held(market, self.node)).items():
             if not self._reach.expects(market, driver):
                 self._disconnects.add(market, driver, epoch)

@@ -112,7 +112,7 @@ class DriverCommands:
     async def take_back(
         self, market: str, drivers: Sequence[OwnDriver], *, rewound: bool
     ) -> Sequence[TakenBack]:
-        """See :meth:`mallard_engine.ports.Drivers.take_back`; each at its last accepted fix."""
+        """See :meth:`mallard_engine.ports.Drivers.take_back`. Adds each driver's last fix."""
         own = []
         for driver in drivers:
             fix, age_ms = self._reach.last_fix(market, driver.driver)
@@ -124,18 +124,18 @@ class DriverCommands:
     def socket_closed(self, market: str, driver: str, epoch: int) -> None:
         """Note that a driver's socket has closed. It is reported in a batch."""
         self._reach.disconnected(market, driver, epoch)
-        self._arrivals.gone(market, driver)
+        self._arrivals.forget(market, driver)
         self._upcoming.ended(market, driver)
         self._etas.ended(market, driver)
-        self._live.gone(market, driver)
+        self._live.forget(market, driver)
         self._disconnects.add(market, driver, epoch)
 
     def holds_unknown_job(self, market: str, driver: str) -> None:
         """Note that a driver of this node holds a job that this node did not offer to it."""
         self._arrivals.look_again(market, driver)
-        # The run that was planned for it is no longer the one that it is on.
+        # Its run is no longer the planned one.
         self._etas.ended(market, driver)
-        self._live.given(market, driver)
+        self._live.holds_unknown_job(market, driver)
 
     def set_held_jobs(self, market: str, snapshot: DriverSnapshot) -> None:
         """Note what a driver with a socket on this node holds."""
@@ -229,7 +229,7 @@ class DriverCommands:
         self._apply_effects(market, answered.effects)
         is_by_custody = step is not Step.GIVE_UP and answered.attempt > attempt
         if answered.driver.offer and is_by_custody:
-            # Custody of a parcel leaves no room for the offer that was made before it was known.
+            # The parcel on board takes the room for which the live offer was made.
             await self._withdraw(market, answered.driver.offer, "engine")
         return answered
 
@@ -242,7 +242,7 @@ class DriverCommands:
             await self._jobs.claim(market, driver, job, attempt, state, at_ms=at_ms),
         )
         if answered.driver.offer and answered.attempt > attempt:
-            # Custody of a parcel leaves no room for the offer that was made before it was known.
+            # The parcel on board takes the room for which the live offer was made.
             await self._withdraw(market, answered.driver.offer, "engine")
 
     async def problem(
@@ -275,7 +275,7 @@ class DriverCommands:
         return self._done(market, answered)
 
     def reporting(self, market: str, usual_ms: int) -> Reporting:
-        """Return how often a socket of the market should report, at first ``usual_ms``."""
+        """Return the reporting interval of a new socket, which starts at ``usual_ms``."""
         policy = self._context.policy(market)
         malls = [
             (mall.lat, mall.lon) for mall in self._context.places.market(market).malls.values()

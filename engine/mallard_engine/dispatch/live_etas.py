@@ -20,7 +20,7 @@ from mallard_protocol.lifecycle import JobState
 
 _log = structlog.get_logger(__name__)
 
-# Further courses are not updated by this node.
+# The most courses that this node updates.
 _MOST_COURSES = 50_000
 # Smaller changes are not stored.
 _LEAST_CHANGE_MS = 5_000
@@ -29,13 +29,13 @@ _UNDER_WAY = (JobState.ASSIGNED, JobState.AT_MALL, JobState.PICKED_UP)
 
 @dataclass(slots=True)
 class _Course:
-    """A driver's jobs in drop-off order; None: to be read again.
+    """A driver's jobs in drop-off order; None: they must be read again.
 
-    ``told_ms``: when the times were last computed. ``times``: what is stored, by job.
+    ``computed_ms``: when the times were last computed. ``times``: what is stored, by job.
     """
 
     jobs: tuple[Job, ...] | None = None
-    told_ms: int = 0
+    computed_ms: int = 0
     times: dict[str, tuple[int, int]] | None = None
 
 
@@ -65,7 +65,7 @@ class LiveEtas:
         known = held <= {job.id for job in jobs}
         self._courses[key] = _Course(_in_order(jobs) if known else None)
 
-    def given(self, market: str, driver: str) -> None:
+    def holds_unknown_job(self, market: str, driver: str) -> None:
         """Note that a driver of this node holds a job that this node does not know."""
         if self._context.policy(market).eta_every_s and len(self._courses) < _MOST_COURSES:
             self._courses[market, driver] = _Course()
@@ -75,7 +75,7 @@ class LiveEtas:
         if (market, driver) in self._courses:
             self._courses[market, driver] = _Course()
 
-    def gone(self, market: str, driver: str) -> None:
+    def forget(self, market: str, driver: str) -> None:
         """Forget a driver whose socket has closed, or who holds nothing."""
         self._courses.pop((market, driver), None)
 
@@ -87,9 +87,9 @@ class LiveEtas:
         now_ms = self._context.storage.now_ms()
         for fix, verdict in zip(fixes, verdicts, strict=True):
             course = self._courses.get((market, fix.driver))
-            if course is None or verdict != "ok" or now_ms < course.told_ms + every_ms:
+            if course is None or verdict != "ok" or now_ms < course.computed_ms + every_ms:
                 continue
-            course.told_ms = now_ms
+            course.computed_ms = now_ms
             self._tasks.start(self._update(market, fix, course), "etas")
 
     async def _update(self, market: str, fix: DriverFix, course: _Course) -> None:
@@ -103,11 +103,11 @@ class LiveEtas:
                 await store.jobs.update_etas(market, fix.driver, stops)
         except (NoSuchDriver, StoreUnavailable) as error:
             course.jobs = None
-            _log.debug("times not kept", driver=fix.driver, error=str(error))
+            _log.debug("times not stored", driver=fix.driver, error=str(error))
 
     def _read(self, market: str, snapshot: DriverSnapshot) -> tuple[Job, ...]:
         if not snapshot.jobs:
-            self.gone(market, snapshot.driver.id)
+            self.forget(market, snapshot.driver.id)
         return _in_order(snapshot.jobs)
 
     def _stops(self, market: str, fix: DriverFix, course: _Course) -> list[Stop]:
@@ -115,13 +115,13 @@ class LiveEtas:
         now_ms = self._context.storage.now_ms()
         jobs = [job for job in course.jobs or () if job.mall in self._context.places.malls]
         times = self._times(market, fix, jobs, now_ms)
-        told = course.times or {
+        stored = course.times or {
             job.id: (job.eta_pickup_ms or 0, job.eta_dropoff_ms or 0) for job in jobs
         }
         changed = any(
             abs(new - old) >= _LEAST_CHANGE_MS
             for job in jobs
-            for new, old in zip(times[job.id], told[job.id], strict=True)
+            for new, old in zip(times[job.id], stored[job.id], strict=True)
         )
         if not changed:
             return []

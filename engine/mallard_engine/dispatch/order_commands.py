@@ -34,7 +34,7 @@ class OrderCommands:
         self._apply_effects = apply_effects
 
     def speculate(self, mall: str) -> SpeculativeOffer:
-        """Start to search drivers for an order that is still being parsed. Close the result.
+        """Start searching for drivers while an order is still being checked. Close the result.
 
         Does nothing for an unknown mall, in a market with batch rounds or runs, and where travel
         times come over a network: a submission never waits for its match.

@@ -1,4 +1,4 @@
-"""Tours and expected times of single held jobs."""
+"""Computes tours and expected times of single held jobs."""
 
 from mallard_engine.core.model import Job, Need
 from mallard_engine.core.pickup.pickup_plan import job_tour, job_tour_done_by
@@ -14,8 +14,9 @@ class PickupEta:
         self._context = context
 
     def tour(self, job: Job) -> Tour:
-        """Return the order in which to visit the job's stores, given when its driver came or must
-        be done.
+        """Return the tour of the job's stores.
+
+        It depends on when the driver arrived or, before that, on the expected pickup time.
         """
         mall = self._context.places.mall(job.mall)
         service_time = self._context.service_time(job.market)

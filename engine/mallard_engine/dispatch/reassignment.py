@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Reassignments:
-    """Looks for better drivers of late jobs.
+    """Finds better drivers for late jobs.
 
     ``apply_effects`` is called with the effects of each offer.
     """
@@ -49,7 +49,7 @@ class Reassignments:
                 await self._look(market, late, snapshot, job)
         except (NoSuchDriver, StoreUnavailable) as error:
             # Its due entry remains: a later sweep looks again.
-            _log.debug("late run not looked at", job=late.job, error=str(error))
+            _log.debug("late job not checked: storage unavailable", job=late.job, error=str(error))
 
     async def _look(self, market: str, late: LateRun, snapshot: DriverSnapshot, job: Job) -> None:
         mall, position = self._context.places.malls.get(late.mall), snapshot.driver.position
@@ -106,7 +106,7 @@ class Reassignments:
         )
         offered = await self._context.storage.offers.reassign(late, plan)
         if offered.verdict == "offered":
-            _log.info("late run handed over", job=late.job, holder=late.driver)
+            _log.info("late job reassigned", job=late.job, holder=late.driver)
             self._context.metrics.offer("offered")
             self._apply_effects(market, offered.effects)
 

@@ -108,7 +108,7 @@ class Sweeper:
                 return
 
     def schedule(self, market: str, member: str, delay_s: float) -> None:
-        """Sweep the market after this delay, instead of at an earlier time for the entry."""
+        """Sweep the market after this delay; replaces the entry's earlier timer."""
         self.forget(market, member)
         if self._stopping or delay_s > self._workings.precise_s:
             return
@@ -166,7 +166,7 @@ class Sweeper:
             raise
         except NoSuchJob:
             _log.error("due entry names no job", entry=entry.member)
-        except Exception:  # noqa: BLE001  a poison entry must not block others
+        except Exception:  # noqa: BLE001  a bad entry must not block others
             _log.exception("due entry failed", entry=entry.member)
 
     async def _do(self, market: str, entry: DueEntry) -> None:
@@ -215,7 +215,7 @@ class Sweeper:
                 self._tasks.start(self._guarded(self._beat, market), f"beat {market}")
 
     def recover_soon(self, market: str) -> None:
-        """Take the drivers of a market back with the next heartbeat, after a lost reply."""
+        """Take a market's drivers back with the next heartbeat, because a reply was lost."""
         self._to_recover.add(market)
 
     def _start_recovery(self, market: str, standing: Standing) -> None:
@@ -272,6 +272,6 @@ class Sweeper:
         try:
             await work(market)
         except StoreUnavailable as error:
-            _log.debug("maintenance without a storage", market=market, error=str(error))
+            _log.debug("maintenance skipped: storage unavailable", market=market, error=str(error))
         except Exception:  # noqa: BLE001  an error must not end the maintenance
             _log.exception("maintenance failed", market=market, work=work.__name__)

@@ -1,1 +1,1 @@
-"""What the dispatcher knows of drivers."""
+"""The drivers of a node: reach, arrivals, disconnects, upcoming drivers, dwell times."""

@@ -1,6 +1,6 @@
-"""Why a driver is offered no jobs, whatever it wishes.
+"""Determines why a driver gets no offers although it wants them.
 
-Its connection, its jobs and its own wish are not reasons: they are its visible state.
+Being offline, busy or paused is not among the reasons: the driver's shown state tells that.
 """
 
 from mallard_engine.core.model import Driver
@@ -14,7 +14,7 @@ def barred(
 
     Reasons that only an operator or the driver can end come first, and have no end.
 
-    ``stale_after_ms``: how long a position is good for after it was received.
+    ``stale_after_ms``: how long a position is valid after it was received.
     """
     placed = driver.position
     reasons = (

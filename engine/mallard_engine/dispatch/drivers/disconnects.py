@@ -1,4 +1,4 @@
-"""Reports closed sockets to the storage, those of one moment in one call."""
+"""Reports closed sockets to the storage, in batches."""
 
 import asyncio
 
@@ -45,9 +45,10 @@ class Disconnects:
             self._tasks.start(self._send(), "disconnects")
 
     def drop(self, market: str, driver: str) -> None:
-        """Forget a driver who says hello again, which replaces its stored socket.
+        """Forget the closed socket of a driver whose new hello replaces it.
 
-        After lost writes it may get an epoch that was used before: an old close must not name that.
+        After lost writes the storage may issue an epoch again: the report of the old close would
+        then disconnect the new socket.
         """
         epochs = self._closed.get(market, {})
         epochs.pop(driver, None)
@@ -65,7 +66,7 @@ class Disconnects:
                     self._sent(market, batch)
                     self._apply_effects(market, effects)
             except StoreUnavailable as error:
-                _often.warning("disconnects not stored yet", error=str(error))
+                _often.warning("closed sockets not reported: storage unavailable", error=str(error))
                 return False
         return True
 

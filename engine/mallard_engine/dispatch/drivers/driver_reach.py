@@ -1,4 +1,4 @@
-"""Which malls a driver is in reach of. A driver who comes into reach wakes the malls' rounds."""
+"""Tracks which malls each driver is in reach of, and wakes the rounds of newly reached malls."""
 
 import asyncio
 from collections import Counter
@@ -13,12 +13,12 @@ from mallard_engine.dispatch.context import Context
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import DriverFix, Freed
 
-# Gates lie up to 35 m outside the walls, and a position between high walls is off by as much.
+# Gates lie up to 35 m outside the outline, and the error of a fix near high walls is as large.
 AT_MALL_M = 70.0
 
 
 class LocatedFix(NamedTuple):
-    """A fix and the region around it; None for a fix that was known to be invalid before."""
+    """A fix and its safe region; None if the fix is known to be invalid."""
 
     fix: DriverFix
     region: SafeRegion | None
@@ -28,8 +28,8 @@ class LocatedFix(NamedTuple):
 class _ConnectedDriver:
     """A driver with a socket on this node.
 
-    ``malls`` are those in reach of ``fix``, the last accepted one, which came at ``fix_s`` (seconds
-    of the event loop). ``region`` is the one found last; None after a reload.
+    ``fix``: the last accepted fix, received at ``fix_s`` (seconds of the event loop). ``malls``:
+    the malls in reach of it. ``region``: the last computed region; None after a reload.
     """
 
     epoch: int
@@ -40,10 +40,10 @@ class _ConnectedDriver:
 
 
 class DriverReach:
-    """The drivers of this node. Wakes the rounds of malls that a driver is free near or comes near.
+    """The drivers of this node. Wakes malls when a driver in reach becomes free or comes in reach.
 
-    A region is looked up once for each fix, in `locate`, and only if the driver has left the circle
-    in which the last one is valid.
+    `locate` computes a region only if the fix lies outside the safe circle of the driver's last
+    region.
     """
 
     def __init__(self, context: Context, rounds: RoundScheduler) -> None:
@@ -111,13 +111,13 @@ class DriverReach:
 
     def freed(self, market: str, drivers: Sequence[Freed]) -> None:
         """Wake the malls in reach of drivers who became free, if jobs wait there."""
-        # A generator: a market with batch rounds may have hundreds of malls, and does not read it.
+        # A generator: a market with batch rounds may have hundreds of malls and ignores them.
         malls = (mall for driver in drivers for mall in self._malls(market, driver))
         points = {driver.driver: (driver.lat, driver.lon) for driver in drivers}
         self._rounds.wake_waiting(market, malls, points)
 
     def moved(self, market: str, located: Sequence[LocatedFix], verdicts: Sequence[str]) -> None:
-        """Take over the accepted fixes and wake the malls that came into reach."""
+        """Store the accepted fixes and wake the malls that came into reach."""
         new: set[str] = set()
         points: dict[str, tuple[float, float]] = {}
         now_s = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""Service times of stores, learnt from dwell times. Read at intervals, never in a round."""
+"""Caches service times of stores, learnt from dwell times, so that no round reads the storage."""
 
 import asyncio
 from collections import defaultdict
@@ -19,7 +19,7 @@ class DwellCache:
         self._seconds: dict[str, Mapping[tuple[str, str], float]] = {}
 
     def service_time(self, market: str, prior: ServiceTime) -> ServiceTime:
-        """Return the market's service times, current at each call; else the prior."""
+        """Return the market's service times: always the latest cached ones, else the prior."""
         known = self._seconds
 
         def seconds(mall: str, store: str) -> float:
@@ -31,9 +31,9 @@ class DwellCache:
     async def learn(
         self, market: Market, kept: Mapping[str, bytes], enough: int, metrics: Metrics
     ) -> None:
-        """Take over the stored dwell sketches of a market, by mall/store (`DwellSketch`).
+        """Update the cache from a market's stored dwell sketches, by mall/store (`DwellSketch`).
 
-        A store's sketch counts from ``enough`` stays on.
+        A store's sketch is used from ``enough`` stays on.
         """
         by_mall: defaultdict[str, dict[str, DwellSketch]] = defaultdict(dict)
         for name, packed in kept.items():

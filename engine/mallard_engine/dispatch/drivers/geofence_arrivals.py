@@ -13,8 +13,8 @@ _MAX_ACC_M = 100.0
 class GeofenceArrivals:
     """Reports holders at their mall to the storage.
 
-    Reads what a driver holds once when it comes to a mall, and again when it has received a job
-    there; not with every fix.
+    It reads a driver's jobs once when the driver comes to a mall, and again when it has received a
+    job there, but not with every fix.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class GeofenceArrivals:
         return len(self._near.keys() | self._looked_up)
 
     def moved(self, market: str, located: Sequence[LocatedFix], verdicts: Sequence[str]) -> None:
-        """Take over the newest fix of each driver that is accepted and accurate enough."""
+        """Process the newest fix of each driver that is accepted and accurate enough."""
         newest = {
             each.fix.driver: each
             for each, verdict in zip(located, verdicts, strict=True)
@@ -47,10 +47,10 @@ class GeofenceArrivals:
                 self._inside(market, fix, mall)
 
     def look_again(self, market: str, driver: str) -> None:
-        """Read what the driver holds with its next fix at the mall."""
+        """Read the driver's jobs again with its next fix at the mall."""
         self._looked_up.discard((market, driver))
 
-    def gone(self, market: str, driver: str) -> None:
+    def forget(self, market: str, driver: str) -> None:
         """Forget a driver whose socket has closed."""
         self._near.pop((market, driver), None)
         self.look_again(market, driver)

@@ -1,8 +1,8 @@
 """Drivers who will be free soon: on a run that ends soon, or with a block that begins soon.
 
-A batch plans with them, so that a job may wait for a driver who will be nearer. The knowledge is
-local and not exact: a node does not know the drivers whose answers another node has taken. Their
-next job is found once they are free.
+A batch plans with them, so that a job may wait for a driver who will be nearer. Each node knows
+only the runs whose acceptance it has processed. The drivers of other nodes' runs get their next job
+once they are free.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ from mallard_engine.core.model import Driver, Job
 from mallard_engine.dispatch.context import Context
 from mallard_protocol.lifecycle import Wish
 
-# A run that is overdue by more than this is expected to last `_OVERDUE_MS` from now. Until then its
-# driver counts as free now: the report of its end may be under way.
-_ABOUT_TO_END_MS = 5_000
+# A run that is overdue by at most this counts as ended, as the report may be on its way. After that
+# its driver is expected to be free `_OVERDUE_MS` from now.
+_REPORT_DELAY_MS = 5_000
 _OVERDUE_MS = 60_000
-# A run that is overdue by this much is left out.
-_GIVEN_UP_MS = 900_000
+# A run that is overdue by more than this is left out.
+_LEFT_OUT_MS = 900_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class UpcomingDrivers:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._runs: dict[tuple[str, str], _Run] = {}
-        # By market, the last to begin first.
+        # By market, in descending order of their beginning.
         self._blocks: dict[str, list[Block]] = {}
 
     def __len__(self) -> int:
@@ -75,13 +75,13 @@ class UpcomingDrivers:
                 )
 
     def picked_up(self, market: str, driver: str, job: str, now_ms: int) -> None:
-        """Note a pickup: the way to the door remains."""
+        """Note a pickup: only the drop-off remains."""
         run = self._runs.get((market, driver))
         if run is not None and run.job == job:
             self._runs[market, driver] = replace(run, free_ms=now_ms + run.haul_ms)
 
     def ended(self, market: str, driver: str) -> None:
-        """Note that a driver holds no job any more, or has disconnected."""
+        """Note that a driver no longer holds a job, or has disconnected."""
         self._runs.pop((market, driver), None)
 
     def drivers(self, market: str, now_ms: int) -> list[BatchDriver]:
@@ -89,12 +89,12 @@ class UpcomingDrivers:
         return [*self._finishing(market, now_ms), *self._starting(market, now_ms)]
 
     def _finishing(self, market: str, now_ms: int) -> list[BatchDriver]:
-        given_up_ms = now_ms - _GIVEN_UP_MS
+        left_out_ms = now_ms - _LEFT_OUT_MS
         horizon_ms = now_ms + int(self._context.policy(market).soon_free_s * 1000)
         return [
             BatchDriver(run.driver, run.lat, run.lon, _free_ms(run, now_ms))
             for (at, _), run in self._runs.items()
-            if at == market and given_up_ms < run.free_ms <= horizon_ms
+            if at == market and left_out_ms < run.free_ms <= horizon_ms
         ]
 
     def _starting(self, market: str, now_ms: int) -> list[BatchDriver]:
@@ -114,6 +114,6 @@ class UpcomingDrivers:
 
 
 def _free_ms(run: _Run, now_ms: int) -> int:
-    """From when a batch may plan with the driver of a run."""
-    is_overdue = run.free_ms < now_ms - _ABOUT_TO_END_MS
+    """Return from when a batch may plan with the driver of a run (epoch ms)."""
+    is_overdue = run.free_ms < now_ms - _REPORT_DELAY_MS
     return now_ms + _OVERDUE_MS if is_overdue else max(run.free_ms, now_ms)

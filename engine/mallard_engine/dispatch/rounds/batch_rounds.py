@@ -32,15 +32,15 @@ _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
 # A job whose data fails in this many rounds is ended.
-_MAX_BROKEN = 5
-# Queued jobs that are read at least: the most urgent ones are chosen among them.
+_MAX_FAILURES = 5
+# A batch reads at least this many queued jobs and chooses the most urgent of them.
 _LEAST_READ = 4_000
-# Up to so many jobs are retried every `retry_s`; with more, each is retried less often.
-_AT_ONE_PACE = 4_096
+# Up to this number, all jobs are retried every `retry_s`; with more, each is retried less often.
+_FULL_RATE_JOBS = 4_096
 # New and due jobs that one batch reads in any case.
 _MOST_NAMED = 1_024
-# Jobs that are postponed in one write.
-_IN_ONE_GO = 256
+# How many jobs are postponed in one write.
+_WRITE_BATCH = 256
 
 
 class MarketRounds:
@@ -61,8 +61,7 @@ class MarketRounds:
         self._policy = context.policy(market)
         self._travel = context.travel_time(market)
         self._service_time = context.service_time(market)
-        # The source that is asked before a plan; None: the straight line, or a source that needs no
-        # request.
+        # The source of travel times that is queried before a plan; None: no query is needed.
         self._ahead = context.ahead.get(market)
         self._apply_effects = apply_effects
         self._openings = NextOpening(context, market, apply_effects)
@@ -72,22 +71,22 @@ class MarketRounds:
         self._running = False
         self._woken = 0
         self._full = asyncio.Event()
-        # Of the jobs that wait: until when each is postponed, and in how many rounds it failed.
-        self._put_off_ms: dict[str, int] = {}
-        self._broken: dict[str, int] = {}
-        self._turn = JobSelection(self._policy.max_batch_jobs)
+        # By waiting job: until when it is postponed, and in how many batches its data failed.
+        self._postponed_ms: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._selection = JobSelection(self._policy.max_batch_jobs)
         # New and due jobs: the next batch reads them.
         self._named: dict[str, None] = {}
-        # How many jobs are still to be read for the drivers who became free; None: all.
+        # How many jobs no batch has read since a driver became free; None: all of them.
         self._unseen: int | None = 0
-        # The factor of the retry interval: a long queue costs no more than a short one.
+        # Multiplies the retry interval, so that a long queue costs no more than a short one.
         self._retry_factor = 1.0
         # Drivers of the last batch who were not free any more when it offered.
         self._missed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         """The number of jobs in memory."""
-        return len(self._put_off_ms.keys() | self._broken.keys() | self._turn.in_vain)
+        return len(self._postponed_ms.keys() | self._failures.keys() | self._selection.in_vain)
 
     def wake(self, job: str = "", *, driver: bool = False) -> None:
         """Start a batch. ``job``: a new or due job; ``driver``: a driver has become free."""
@@ -111,7 +110,9 @@ class MarketRounds:
                 await self._round()
         except StoreUnavailable as error:
             # The due entries remain: a node that reaches the storage continues.
-            _often.warning("batch given up", market=self._market, error=str(error))
+            _often.warning(
+                "batch ended: storage unavailable", market=self._market, error=str(error)
+            )
         finally:
             self._running = False
 
@@ -129,31 +130,31 @@ class MarketRounds:
         most = max(self._policy.max_batch_jobs, _LEAST_READ)
         named = take(self._named, _MOST_NAMED)
         queue = await self._offers.queue_of(self._market, most, named)
-        self._retry_factor = max(1.0, queue.total / _AT_ONE_PACE)
+        self._retry_factor = max(1.0, queue.total / _FULL_RATE_JOBS)
         self._wake_for_rest(queue)
         if not queue.jobs:
-            self._put_off_ms.clear()
-            self._broken.clear()
-            self._turn.forget()
+            self._postponed_ms.clear()
+            self._failures.clear()
+            self._selection.forget()
             return
         ended: set[str] = set()
-        jobs = await self._in_turn(queue, ended)
+        jobs = await self._jobs_to_plan(queue, ended)
         if self._policy.plans_runs:
             runs = await self._offer_runs(queue, jobs) if jobs else NO_RUNS
-            for job in runs.broke:
-                self._broken[job] = self._broken.get(job, 0) + 1
+            for job in runs.failed:
+                self._failures[job] = self._failures.get(job, 0) + 1
             self._wake_for_missed(runs.missed)
-            await self._put_off(queue, ended | runs.gone, dict(runs.held_ms))
+            await self._postpone(queue, ended | runs.dequeued, dict(runs.held_ms))
             if runs.offered:
                 self._context.metrics.matched(clock() - started)
             return
         drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
-        jobs = self._turn.first(self._that_fit(jobs, drivers, queue.now_ms))
+        jobs = self._selection.first(self._servable(jobs, drivers, queue.now_ms))
         travel = self._travel
         if self._ahead is not None and jobs and drivers:
             travel = await self._ahead.fetch(requests_of_batch(jobs, drivers), queue.now_ms)
         plans = await self._plans(jobs, drivers, queue.now_ms, travel)
-        if self._turn.planned(jobs, drivers, plans):
+        if self._selection.planned(jobs, drivers, plans):
             self._woken += 1
         early_ms = int(self._policy.send_early_s * 1000)
         due = [
@@ -162,27 +163,27 @@ class MarketRounds:
             if plan.now and (plan.fading or plan.depart_ms - early_ms <= queue.now_ms)
         ]
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
-        gone = ended.union(*offered)
+        dequeued = ended.union(*offered)
         set_off_ms = {
             job.waiting.job: plan.depart_ms - early_ms
             for plan in plans
             if plan.now
             for job in plan.jobs
         }
-        if self._turn.left_some_out and any(offered):
+        if self._selection.left_some_out and any(offered):
             self._woken += 1  # there is room for other jobs now
-        # An offer whose driver was not free returns no jobs.
+        # `_offer` returns no jobs if the driver was not free.
         self._wake_for_missed(
             frozenset(plan.driver for plan, jobs in zip(due, offered, strict=True) if not jobs)
         )
-        await self._put_off(queue, gone, set_off_ms)
+        await self._postpone(queue, dequeued, set_off_ms)
         if any(offered):
             self._context.metrics.matched(clock() - started)
 
     def _wake_for_rest(self, queue: MarketQueue) -> None:
-        """Start another batch for jobs that this one has not read.
+        """Start another batch if jobs are left that this one has not read.
 
-        Until all have been read once since a driver became free, and for new and due jobs.
+        After a driver has become free, every job is read once.
         """
         if self._unseen is None:
             self._unseen = queue.total
@@ -214,14 +215,14 @@ class MarketRounds:
         at_malls = [(mall, waiting[mall.id]) for mall in malls.values()]
         return await self._runs.offer(at_malls, around.near, around.coming, queue.now_ms)
 
-    async def _in_turn(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
+    async def _jobs_to_plan(self, queue: MarketQueue, ended: set[str]) -> list[BatchJob]:
         """Return the jobs to plan.
 
         Ends expired jobs, and moves those that cannot be collected before closing.
         """
         jobs: list[BatchJob] = []
         endings = []
-        ended |= await self._move_on(queue)
+        ended |= await self._move_to_opening(queue)
         horizon_ms = queue.now_ms + int(self._policy.look_ahead_s * 1000)
         malls = self._context.places.malls
         for mall, waiting in queue.jobs:
@@ -237,7 +238,7 @@ class MarketRounds:
         await asyncio.gather(*endings)
         return jobs
 
-    def _that_fit(
+    def _servable(
         self, jobs: list[BatchJob], drivers: Sequence[BatchDriver], now_ms: int
     ) -> list[BatchJob]:
         """Return the jobs that a driver here could take; all jobs if there is no driver."""
@@ -247,7 +248,7 @@ class MarketRounds:
         unreachable_s = self._policy.unreachable_s
         return servable(jobs, lambda job: job.waiting, known, now_ms, unreachable_s)
 
-    async def _move_on(self, queue: MarketQueue) -> frozenset[str]:
+    async def _move_to_opening(self, queue: MarketQueue) -> frozenset[str]:
         """Move jobs that cannot be collected before closing; return them."""
         malls, at_mall = self._context.places.malls, dict[str, list[Waiting]]()
         for mall, waiting in queue.jobs:
@@ -287,12 +288,12 @@ class MarketRounds:
         now_ms: int,
         travel: TravelTime,
     ) -> list[Plan]:
-        """Return the plans, without the jobs whose data fails in the problem."""
+        """Return the plans; if the data of some jobs raises, without these jobs."""
         try:
             return await self._solve(jobs, drivers, now_ms, travel)
         except Exception as error:  # noqa: BLE001  one job's data must not stop the others
             # Without a traceback, which would keep the whole problem in memory.
-            _log.error("a job broke its batch", market=self._market, error=repr(error))
+            _log.error("a job failed in its batch", market=self._market, error=repr(error))
         sound = [job for job in jobs if await self._is_sound(job, drivers, now_ms, travel)]
         return await self._solve(sound, drivers, now_ms, travel)
 
@@ -303,7 +304,7 @@ class MarketRounds:
             await self._solve([job], drivers, now_ms, travel)
         except Exception:  # noqa: BLE001  this job fails
             name = job.waiting.job
-            self._broken[name] = self._broken.get(name, 0) + 1
+            self._failures[name] = self._failures.get(name, 0) + 1
             return False
         return True
 
@@ -343,7 +344,7 @@ class MarketRounds:
         if offered.verdict != "offered":
             # No job of the bundle was offered: those that still wait are planned again at once.
             jobs = [job.waiting.job for job in plan.jobs]
-            known = offered.gone or (jobs if offered.verdict == "gone" else ())
+            known = offered.dequeued or (jobs if offered.verdict == "gone" else ())
             if known and len(known) < len(jobs):
                 self._woken += 1
             return frozenset(known)
@@ -351,33 +352,33 @@ class MarketRounds:
         self._apply_effects(self._market, offered.effects)
         return frozenset([job.waiting.job for job in plan.jobs])
 
-    async def _put_off(
-        self, queue: MarketQueue, gone: set[str], set_off_ms: dict[str, int]
+    async def _postpone(
+        self, queue: MarketQueue, dequeued: set[str], set_off_ms: dict[str, int]
     ) -> None:
-        """Postpone the remaining jobs until their driver must set off, or for a while."""
-        put_off_ms: dict[str, int] = {}
+        """Postpone the remaining jobs until their driver must set off, or to the next retry."""
+        postponed_ms: dict[str, int] = {}
         calls: list[Callable[[], Coroutine[Any, Any, None]]] = []
         for mall, waiting in queue.jobs:
             name = waiting.job
-            if name in gone:
+            if name in dequeued:
                 continue
-            if self._broken.get(name, 0) >= _MAX_BROKEN:
+            if self._failures.get(name, 0) >= _MAX_FAILURES:
                 calls.append(partial(self._end, mall, waiting, JobReason.TOO_MANY_ATTEMPTS, 0))
                 continue
             again_ms = self._again_ms(mall, waiting, queue.now_ms, set_off_ms.get(name))
-            known_ms = self._put_off_ms.get(name, 0)
-            # A job that is due sooner needs no other entry.
+            known_ms = self._postponed_ms.get(name, 0)
+            # A job that is already due sooner keeps its entry.
             if queue.now_ms < known_ms <= again_ms:
                 again_ms = known_ms
             else:
-                calls.append(partial(self._look_again, mall, waiting, again_ms))
-            put_off_ms[name] = again_ms
-        self._put_off_ms = put_off_ms
-        self._turn.keep(put_off_ms.keys())
-        self._broken = {job: breaks for job, breaks in self._broken.items() if job in put_off_ms}
-        # Thousands in one write would delay the calls of other malls.
-        for first in range(0, len(calls), _IN_ONE_GO):
-            await asyncio.gather(*(call() for call in calls[first : first + _IN_ONE_GO]))
+                calls.append(partial(self._retry_at, mall, waiting, again_ms))
+            postponed_ms[name] = again_ms
+        self._postponed_ms = postponed_ms
+        self._selection.keep(postponed_ms.keys())
+        self._failures = {job: n for job, n in self._failures.items() if job in postponed_ms}
+        # One write of thousands would delay the calls of other malls.
+        for first in range(0, len(calls), _WRITE_BATCH):
+            await asyncio.gather(*(call() for call in calls[first : first + _WRITE_BATCH]))
 
     def _again_ms(self, mall: str, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
         again_ms = now_ms + int(self._policy.retry_s * 1000 * self._retry_factor)
@@ -389,7 +390,7 @@ class MarketRounds:
         look_by_ms = self._openings.look_by_ms(place, waiting, now_ms) if place else None
         return min(again_ms, look_by_ms or again_ms, waiting.need.expires_ms)
 
-    async def _look_again(self, mall: str, waiting: Waiting, at_ms: int) -> None:
+    async def _retry_at(self, mall: str, waiting: Waiting, at_ms: int) -> None:
         effects = await self._deadlines.retry_later(
             JobRef(waiting.job, mall), waiting.attempt, at_ms
         )

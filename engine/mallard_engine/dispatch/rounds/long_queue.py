@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from mallard_engine.ports import Found, Offers
 
-# Jobs that one round ranks before the event loop serves others.
+# Jobs that one round ranks.
 _RANKED_A_ROUND = 512
-# At most so many kinds of vehicles are distinguished.
+# The most kinds of vehicles that are distinguished.
 _MOST_VEHICLES = 64
 
 # Serves the jobs that were found; returns how many were served.
@@ -22,7 +22,7 @@ Serve = Callable[[Found], Awaitable[int]]
 
 
 class LongQueue:
-    """Goes through a mall's queue once each time drivers have become free."""
+    """Reads through a mall's queue once after drivers have become free."""
 
     def __init__(self, offers: Offers, market: str, mall: str) -> None:
         self._offers = offers
@@ -30,8 +30,8 @@ class LongQueue:
         self._mall = mall
         # What is still to be read, as bounds of names in the wait set.
         self._pieces: deque[tuple[str, str]] = deque()
-        # The number of passes. A driver may become free during a round that has searched drivers
-        # before: that round must leave the new pass to the next one.
+        # The number of passes so far. If a driver becomes free after a round has searched, that
+        # round must leave the new pass to the next one.
         self.begun = 0
 
     @property
@@ -54,10 +54,15 @@ class LongQueue:
         self._pieces.clear()
 
     async def serve(self, found: Found, known: Collection[str], serve: Serve) -> int:
-        """Continue until a job is served or enough jobs have been ranked; return how many were
-        served.
+        """Continue the pass until a job is served or enough jobs have been ranked.
 
-        ``known``: jobs that this round has ranked already.
+        Args:
+            found: The drivers of the round.
+            known: The jobs that this round has ranked already.
+            serve: Serves jobs and returns how many were served.
+
+        Returns:
+            How many jobs were served.
         """
         near = (*found.near, *found.coming)
         vehicles = list(dict.fromkeys(it.driver.vehicle for it in near))[:_MOST_VEHICLES]
@@ -73,7 +78,7 @@ class LongQueue:
             jobs = [job for job in piece.jobs if job.job not in known]
             if jobs:
                 ranked += len(jobs)
-                # After a job was served, others of this piece may suit other drivers: repeat.
+                # If one is served, read this piece again: its other jobs may suit other drivers.
                 if served := await serve(replace(found, waiting=tuple(jobs))):
                     return served
                 if self.begun != begun:

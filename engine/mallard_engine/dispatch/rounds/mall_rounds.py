@@ -43,16 +43,16 @@ _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
 # A job whose data fails in this many rounds is ended.
-_MAX_BROKEN = 5
-# Jobs that are ranked before the event loop serves others. Each prices about twenty drivers, in a
-# tenth of a millisecond; its offer takes twice that.
-_RANKED_IN_ONE_GO = 8
-# After a round that served no job follows a pause as long as the round, at most this.
+_MAX_FAILURES = 5
+# Jobs that are ranked before the event loop serves other tasks. A ranking evaluates about twenty
+# drivers in a tenth of a millisecond; the offer takes twice that.
+_RANK_BATCH = 8
+# A round that served no job is followed by a pause of the same length, up to this.
 _LONGEST_REST_S = 0.25
 # New and due jobs that one round reads.
 _MOST_NAMED = 256
-# Up to so many jobs are retried every `retry_s`; with more, each is retried less often.
-_AT_ONE_PACE = 1_024
+# Up to this number, all jobs are retried every `retry_s`; with more, each is retried less often.
+_FULL_RATE_JOBS = 1_024
 
 
 class MallRounds:
@@ -73,8 +73,7 @@ class MallRounds:
         self._travel = context.travel_time(mall.market)
         self._service_time = context.service_time(mall.market)
         self._straight_line = context.straight_line(mall.market)
-        # The source that is asked before a ranking; None: the straight line, or a source that needs
-        # no request.
+        # The source of travel times that is queried before a ranking; None: no query is needed.
         self._ahead = context.ahead.get(mall.market)
         # How many drivers each round of a job is offered to; None: one.
         self._rungs = staggered_rungs(self._policy.offer_rungs)
@@ -85,30 +84,29 @@ class MallRounds:
         self._tasks = tasks
         self._running = False
         self._again = False
-        # Ends with the next round to begin.
+        # Completes at the end of the next round to begin.
         self._next_round: asyncio.Future[None] | None = None
         # The radius in which the last search found its first candidates.
         self._needed_m: float | None = None
         self._turns = ServiceTurns()
         self._rest = LongQueue(context.storage.offers, mall.market, mall.id)
         self._pass_looked_for = 0
-        # New jobs and due jobs: the next rounds read them wherever they stand in the queue. New
-        # ones are first: thousands may fall due at once.
-        self._come: dict[str, None] = {}
+        # New and due jobs, which the next rounds read wherever they stand in the queue. New jobs
+        # come first, because thousands of jobs may fall due at once.
+        self._new: dict[str, None] = {}
         self._due: dict[str, None] = {}
-        # Of very many services, the one that was read last; the one that was served last.
+        # The service that was read last, where one call cannot read all; the one served last.
         self._after = ""
         self._served_last = ""
-        # The factor of the retry interval: a long queue costs no more than a short one.
+        # Multiplies the retry interval, so that a long queue costs no more than a short one.
         self._retry_factor = 1.0
-        # Of the jobs that wait here: until when each is postponed, and in how many rounds it
-        # failed.
-        self._put_off_ms: dict[str, int] = {}
-        self._broken: dict[str, int] = {}
+        # By waiting job: until when it is postponed, and in how many rounds its data failed.
+        self._postponed_ms: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
 
     def __len__(self) -> int:
         """The number of jobs in memory."""
-        return len(self._put_off_ms.keys() | self._broken.keys())
+        return len(self._postponed_ms.keys() | self._failures.keys())
 
     def wake(self, job: str = "", *, due: str = "", driver: bool = False) -> None:
         """Run a round now, or right after the one that is running.
@@ -116,10 +114,10 @@ class MallRounds:
         Args:
             job: A job that has just been queued.
             due: A job whose retry is due.
-            driver: Whether a driver may have become free whom no job has considered.
+            driver: Whether a driver may have become free since the jobs were last ranked.
         """
         if job:
-            self._come[job] = None
+            self._new[job] = None
         if due:
             self._due[due] = None
         if driver:
@@ -130,7 +128,7 @@ class MallRounds:
             self._tasks.start(self._serve(), f"round {self._mall.id}")
 
     def next_round(self) -> asyncio.Future[None]:
-        """Return a future that ends with the next round to begin, or when rounds are given up."""
+        """Return a future that completes when the next round ends or the rounds fail."""
         if self._next_round is None:
             self._next_round = asyncio.get_running_loop().create_future()
         return self._next_round
@@ -143,7 +141,7 @@ class MallRounds:
         return True
 
     def resume(self) -> None:
-        """Resume rounds, with what came in the meantime."""
+        """Resume rounds; start one if a wake-up has come meanwhile."""
         self._running = False
         if self._again:
             self.wake()
@@ -196,25 +194,24 @@ class MallRounds:
                 if served:
                     self._metrics.matched(took_s)
                 else:
-                    # Jobs that no driver here can take must not keep the node busy with each driver
-                    # who becomes free.
+                    # Bound the load of jobs that no driver here can take: every driver who becomes
+                    # free starts a round.
                     await asyncio.sleep(min(took_s, _LONGEST_REST_S))
         except StoreUnavailable as error:
             # The due entries remain: a node that reaches the storage continues.
-            _often.warning("round given up", error=str(error))
+            _often.warning("round ended: storage unavailable", error=str(error))
         finally:
             self._running = False
             over, self._next_round = self._next_round, None
             _resolve(over)
 
     async def _round(self) -> int:
-        """Offer the waiting jobs until none is left, or no driver is left; return how many were
-        served.
+        """Offer waiting jobs until no job or no driver is left; return how many were served.
 
-        It terminates: each search serves a job or widens, up to a maximum.
+        It terminates, because each search serves a job or widens, up to a maximum.
         """
         served = 0
-        broke: set[str] = set()
+        failed: set[str] = set()
         named = self._take_named()
         search = self._first_search()
         while True:
@@ -224,7 +221,7 @@ class MallRounds:
                 continue
             found = await self._collectable(found)
             rankings: dict[str, Ranking] = {}
-            newly = await self._serve_found(found, rankings, broke)
+            newly = await self._serve_found(found, rankings, failed)
             served += newly
             if newly == len(found.waiting) == found.waiting_total:
                 self._forget()
@@ -235,16 +232,16 @@ class MallRounds:
             if further is not None:
                 search = further
                 continue
-            await self._put_off(found, rankings, broke)
-            newly = await self._serve_rest(found, lambda piece: self._serve_piece(piece, broke))
+            await self._postpone(found, rankings, failed)
+            newly = await self._serve_rest(found, lambda piece: self._serve_piece(piece, failed))
             if not newly:
                 return served
             served += newly
 
     def _take_named(self) -> list[str]:
-        """Take some of the new and due jobs; the next round takes the others."""
-        named = take(self._come, _MOST_NAMED) + take(self._due, _MOST_NAMED)
-        self._again = self._again or bool(self._come or self._due)
+        """Return new and due jobs up to a limit; the next round takes the others."""
+        named = take(self._new, _MOST_NAMED) + take(self._due, _MOST_NAMED)
+        self._again = self._again or bool(self._new or self._due)
         return named
 
     async def _serve_rest(self, found: Found, serve: Serve) -> int:
@@ -258,13 +255,13 @@ class MallRounds:
         self._again = self._again or not (served or self._rest.is_done)
         return served
 
-    async def _serve_piece(self, piece: Found, broke: set[str]) -> int:
-        return await self._serve_found(await self._collectable(piece), {}, broke)
+    async def _serve_piece(self, piece: Found, failed: set[str]) -> int:
+        return await self._serve_found(await self._collectable(piece), {}, failed)
 
     def _forget(self) -> None:
-        """Forget everything: no job waits."""
-        self._put_off_ms.clear()
-        self._broken.clear()
+        """Reset the state of waiting jobs: no job waits."""
+        self._postponed_ms.clear()
+        self._failures.clear()
         self._turns.forget()
         self._rest.end()
 
@@ -288,7 +285,7 @@ class MallRounds:
         )
         if jobs:
             self._after = found.after
-            self._retry_factor = max(1.0, found.waiting_total / _AT_ONE_PACE)
+            self._retry_factor = max(1.0, found.waiting_total / _FULL_RATE_JOBS)
         if found.near:
             nearest = found.near[: self._policy.candidates]
             self._needed_m = max(near.distance_m for near in nearest)
@@ -317,43 +314,42 @@ class MallRounds:
         )
 
     async def _serve_found(
-        self, found: Found, rankings: dict[str, Ranking], broke: set[str]
+        self, found: Found, rankings: dict[str, Ranking], failed: set[str]
     ) -> int:
         """Serve the jobs that were found, in order; return how many no longer wait."""
         jobs = [
             job
             for job in self._turns.order(found.waiting)
-            if job.job not in broke and self._is_up(job, found.now_ms)
+            if job.job not in failed and self._is_time(job, found.now_ms)
         ]
         travel = None
         if self._ahead is not None and jobs and found.near:
             travel = await self._ask(self._ahead, found, [job.need for job in jobs])
         matcher = self._matcher(found, travel)
-        # No more jobs than drivers: the rest would compete for drivers who have an offer.
-        drivers = len(found.near) or _RANKED_IN_ONE_GO
-        in_one_go = min(drivers, _RANKED_IN_ONE_GO)
+        # At most as many jobs as drivers: others would compete for drivers who have an offer.
+        drivers = len(found.near) or _RANK_BATCH
+        batch = min(drivers, _RANK_BATCH)
         served = 0
-        for start in range(0, len(jobs), in_one_go):
+        for start in range(0, len(jobs), batch):
             # The offers of one batch are sent in one write; a single offer is sent before other
             # calls of this turn of the loop.
             first, *others = [
-                self._turn(found, matcher, job, rankings, broke)
-                for job in jobs[start : start + in_one_go]
+                self._serve_job(found, matcher, job, rankings, failed)
+                for job in jobs[start : start + batch]
             ]
             served += sum(await asyncio.gather(first, *others)) if others else await first
             if served >= drivers:
-                # Each driver who was found has an offer now: the other jobs wait for the next
-                # search.
+                # Every driver that was found has an offer now; the next search serves the others.
                 break
         return served
 
-    async def _turn(
+    async def _serve_job(
         self,
         found: Found,
         matcher: Matcher,
         job: Waiting,
         rankings: dict[str, Ranking],
-        broke: set[str],
+        failed: set[str],
     ) -> bool:
         """Offer a job to its best driver, or end it; return whether it no longer waits."""
         try:
@@ -364,12 +360,12 @@ class MallRounds:
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001  one job's data must not stop the others
-            _log.exception("job broke its round", job=job.job)
-            broke.add(job.job)
+            _log.exception("job failed in its round", job=job.job)
+            failed.add(job.job)
             return False
 
     async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
-        """Offer a job to the first free driver of its ranking; return whether one is."""
+        """Offer a job to the first free driver of its ranking; return whether it was offered."""
         drivers = offerable(ranking, self._depth(job))
         if not drivers:
             return False
@@ -390,13 +386,13 @@ class MallRounds:
         return True
 
     def _depth(self, job: Waiting) -> int:
-        """How many drivers the round of a job ranks and may offer it to."""
+        """Return how many drivers a round of the job ranks and may offer it to."""
         if self._rungs is None:
             return OFFER_DEPTH
         return max(OFFER_DEPTH, rung_at(self._rungs, job.attempt).drivers)
 
     def _more(self, job: Waiting, drivers: int) -> MoreOffers | None:
-        """How many drivers after the first this round may offer the job to; None: no other."""
+        """Return the further offers of this round after the first; None if it makes no others."""
         rung = rung_at(self._rungs or (), job.attempt)
         most = min(rung.drivers, drivers)
         if most == 1:
@@ -404,43 +400,44 @@ class MallRounds:
         ids = tuple([self._new_offer_id() for _ in range(most - 1)])
         return MoreOffers(most, rung.gap_ms, ids)
 
-    async def _put_off(
-        self, found: Found, rankings: Mapping[str, Ranking], broke: set[str]
+    async def _postpone(
+        self, found: Found, rankings: Mapping[str, Ranking], failed: set[str]
     ) -> None:
-        """Postpone jobs without a driver; end those that broke too many rounds."""
-        put_off_ms: dict[str, int] = {}
-        broken: dict[str, int] = {}
+        """Postpone jobs without a driver; end those whose data failed in too many rounds."""
+        postponed_ms: dict[str, int] = {}
+        failures: dict[str, int] = {}
         calls: list[Coroutine[Any, Any, object]] = []
         for job in found.waiting:
-            if breaks := self._broken.get(job.job, 0) + (job.job in broke):
-                broken[job.job] = breaks
-            if breaks >= _MAX_BROKEN:
-                # It has used up its attempts, whatever their number is.
+            if count := self._failures.get(job.job, 0) + (job.job in failed):
+                failures[job.job] = count
+            if count >= _MAX_FAILURES:
+                # 0: the job ends, whatever its number of attempts.
                 calls.append(self._end(job, JobReason.TOO_MANY_ATTEMPTS, 0))
                 continue
-            again_ms = self._put_off_ms.get(job.job, 0)
+            again_ms = self._postponed_ms.get(job.job, 0)
             if again_ms <= found.now_ms:
                 again_ms = self._again_ms(job, found.now_ms)
-                calls.append(self._look_again(job, again_ms))
+                calls.append(self._retry_at(job, again_ms))
                 ranking = rankings.get(job.job, ())
                 record = _record(found, job, job.attempt, ranking, capped=found.more)
                 # Off the hot path: only `explain` reads this.
-                self._tasks.start(self._keep(record), f"explain {job.job}")
-            put_off_ms[job.job] = again_ms
-        self._put_off_ms, self._broken = put_off_ms, broken
+                self._tasks.start(self._store_record(record), f"explain {job.job}")
+            postponed_ms[job.job] = again_ms
+        self._postponed_ms, self._failures = postponed_ms, failures
         await asyncio.gather(*calls)
 
-    def _is_up(self, job: Waiting, now_ms: int) -> bool:
-        """Return whether it is the time to serve the job.
+    def _is_time(self, job: Waiting, now_ms: int) -> bool:
+        """Return whether the search for a driver may run now.
 
-        Not while its store is held, or a driver would be there long before the parcels are ready.
+        It may not while a store is held, or while a driver would arrive long before the parcels are
+        ready. An expired job is served in any case, so that it ends.
         """
-        return self._up_ms(job, now_ms) <= now_ms or job.need.expires_ms <= now_ms
+        return self._start_ms(job, now_ms) <= now_ms or job.need.expires_ms <= now_ms
 
-    def _up_ms(self, job: Waiting, now_ms: int) -> int:
-        """Return when it is the time to serve the job (epoch ms).
+    def _start_ms(self, job: Waiting, now_ms: int) -> int:
+        """Return when the search for a driver may start (epoch ms).
 
-        A job that was ready sooner when it was queued may be ready later now.
+        The ready time may have been moved since the job was queued.
         """
         ready_ms = job.need.ready_ms
         if ready_ms <= now_ms:
@@ -449,13 +446,13 @@ class MallRounds:
         return max(job.held_until_ms, first_look_ms(ready_ms, now_ms, way_s, self._policy))
 
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
-        up_ms = self._up_ms(job, now_ms)
+        start_ms = self._start_ms(job, now_ms)
         retry_ms = int(self._policy.retry_s * 1000 * self._retry_factor)
-        again_ms = up_ms if up_ms > now_ms else now_ms + retry_ms
+        again_ms = start_ms if start_ms > now_ms else now_ms + retry_ms
         look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or again_ms
         return min(again_ms, look_by_ms, job.need.expires_ms)
 
-    async def _look_again(self, job: Waiting, at_ms: int) -> None:
+    async def _retry_at(self, job: Waiting, at_ms: int) -> None:
         effects = await self._deadlines.retry_later(self._ref(job), job.attempt, at_ms)
         self._apply_effects(self._mall.market, effects)
 
@@ -470,15 +467,15 @@ class MallRounds:
     def _ref(self, job: Waiting) -> JobRef:
         return JobRef(job.job, self._mall.id)
 
-    async def _keep(self, record: RoundRecord) -> None:
+    async def _store_record(self, record: RoundRecord) -> None:
         try:
             await self._offers.record_round(self._mall.market, record)
         except StoreUnavailable:
-            _log.debug("round not kept", job=record.job)
+            _log.debug("round not stored", job=record.job)
 
 
 def take(jobs: dict[str, None], most: int) -> list[str]:
-    """Remove and return the first jobs, at most so many."""
+    """Remove and return the first jobs, at most `most`."""
     taken = list(islice(jobs, most))
     for job in taken:
         del jobs[job]

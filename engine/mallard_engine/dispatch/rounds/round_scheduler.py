@@ -20,7 +20,7 @@ _FEW = 16
 # Malls whose rounds start first; then twice as many each time, while a driver is still free. With
 # fewer malls none waits for another.
 _MALLS_AT_FIRST = 16
-# A mall with a long round, or one that pauses, delays the next ones no longer than this.
+# A long or paused round at one mall delays the next malls by no more than this.
 _PATIENCE_S = 0.25
 
 
@@ -139,7 +139,7 @@ class RoundScheduler:
             waiting.sort(key=lambda mall: self._nearest_m(mall, freed.points.values()))
             await self._wake_in_turn(market, waiting, tuple(freed.points))
         except StoreUnavailable as error:
-            _log.debug("malls not woken", market=market, error=str(error))
+            _log.debug("malls not woken: storage unavailable", market=market, error=str(error))
 
     async def _wake_all(self, market: str) -> None:
         malls = tuple(self._context.places.market(market).malls)
@@ -147,7 +147,7 @@ class RoundScheduler:
             for mall in await self._waiting(market, malls):
                 self.wake(mall)
         except StoreUnavailable as error:
-            _log.debug("malls not woken", market=market, error=str(error))
+            _log.debug("malls not woken: storage unavailable", market=market, error=str(error))
 
     async def _waiting(self, market: str, malls: Sequence[str]) -> list[str]:
         counts = await self._context.storage.jobs.waiting(market, malls)

@@ -27,7 +27,7 @@ _MOST_RUNS = 20_000
 class _Course:
     """A driver's jobs in drop-off order.
 
-    Also when they are picked up, and the walk from the last store back to the gate.
+    ``pickup_ms``: when they are picked up. ``back_ms``: the walk from the last store to the gate.
     """
 
     mall: str
@@ -37,7 +37,7 @@ class _Course:
 
 
 def _are_placed(driver: Driver) -> bool:
-    """Whether it is known of all that the driver holds where it goes."""
+    """Whether the drop-offs of all held jobs are known."""
     return all(job.has_place for job in driver.jobs)
 
 
@@ -68,7 +68,7 @@ class RunEtaUpdates:
             known = self._courses.get((market, answered.driver.id))
             course = replace(course, back_ms=known.back_ms if known is not None else 0)
             course = self._ordered(market, replace(course, jobs=(*others, *new)))
-            self._tell(market, answered.driver.id, course, self._from_mall(market, course))
+            self._start_update(market, answered.driver.id, course, self._from_mall(market, course))
         else:
             course = replace(course, back_ms=self._back_ms(market, course, answered.jobs))
         if len(self._courses) >= _MOST_RUNS:
@@ -94,11 +94,11 @@ class RunEtaUpdates:
             door = done.lat, done.lon
             times_ms = self._times(market, course, door, answered.effects.now_ms)
         if times_ms and _are_placed(answered.driver):
-            self._tell(market, answered.driver.id, course, times_ms)
+            self._start_update(market, answered.driver.id, course, times_ms)
         self._courses[market, answered.driver.id] = course
 
     def ended(self, market: str, driver: str) -> None:
-        """Forget a driver who holds nothing any more, or has disconnected."""
+        """Forget a driver who no longer holds a job, or has disconnected."""
         self._courses.pop((market, driver), None)
 
     def _ordered(self, market: str, course: _Course) -> _Course:
@@ -130,9 +130,9 @@ class RunEtaUpdates:
         """Return the walk back to the gate that the times of the offered run include."""
         if not course.jobs:
             return 0
-        told_ms = min(job.eta_dropoff_ms or 0 for job in jobs)
+        offered_ms = min(job.eta_dropoff_ms or 0 for job in jobs)
         first_ms = self._from_mall(market, replace(course, jobs=course.jobs[:1], back_ms=0))[0]
-        return max(told_ms - first_ms, 0)
+        return max(offered_ms - first_ms, 0)
 
     def _times(
         self, market: str, course: _Course, start: tuple[float, float], at_ms: int
@@ -147,7 +147,9 @@ class RunEtaUpdates:
             here = job.lat, job.lon
         return times_ms
 
-    def _tell(self, market: str, driver: str, course: _Course, times_ms: Sequence[int]) -> None:
+    def _start_update(
+        self, market: str, driver: str, course: _Course, times_ms: Sequence[int]
+    ) -> None:
         stops = [
             Stop(job.job, job.attempt, course.pickup_ms, at_ms)
             for job, at_ms in zip(course.jobs, times_ms, strict=True)
@@ -159,4 +161,4 @@ class RunEtaUpdates:
         try:
             await self._context.storage.jobs.update_etas(market, driver, stops)
         except StoreUnavailable:
-            _log.debug("times not kept", driver=driver)
+            _log.debug("times not stored", driver=driver)

@@ -15,7 +15,7 @@ from mallard_engine.ports import OfferPlan, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
-# From this many jobs on, the plan of a mall takes milliseconds and runs in a thread.
+# With this many jobs the plan of a mall takes milliseconds, so it runs in a thread.
 _IN_A_THREAD_FROM = 24
 
 
@@ -25,15 +25,15 @@ class RunsOffered:
 
     Attributes:
         held_ms: Until when jobs are held (epoch ms).
-        gone: Jobs that no longer wait at the attempt that the round read.
-        broke: Jobs whose data failed in the plan.
+        dequeued: Jobs that no longer wait at the attempt that the round read.
+        failed: Jobs whose data failed in the plan.
         missed: Drivers who were no longer free.
         offered: How many offers were made.
     """
 
     held_ms: Mapping[str, int] = field(default_factory=dict)
-    gone: frozenset[str] = frozenset()
-    broke: frozenset[str] = frozenset()
+    dequeued: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
     missed: frozenset[str] = frozenset()
     offered: int = 0
 
@@ -72,32 +72,34 @@ class RunOffers:
         """Plan and offer the runs of these malls. A driver gets at most one offer in a round."""
         held_ms: dict[str, int] = {}
         offers: list[OfferPlan] = []
-        broke: set[str] = set()
+        failed: set[str] = set()
         taken: set[str] = set()
         for mall, jobs in waiting:
             free = [driver for driver in near if driver.driver.id not in taken]
             bound = [driver for driver in coming if driver.driver.coming == mall.id]
-            fitting = self._that_fit(jobs, (*free, *bound), now_ms)
-            planned = await self._planned(mall, fitting, (free, bound, now_ms, radius_m), broke)
+            fitting = self._servable(jobs, (*free, *bound), now_ms)
+            planned = await self._planned(mall, fitting, (free, bound, now_ms, radius_m), failed)
             offers += planned.offers
             held_ms |= planned.held
             taken |= {plan.drivers[0].driver for plan in planned.offers}
         self._record_held(waiting, held_ms, now_ms)
-        gone, missed, offered = set[str](), set[str](), 0
+        dequeued, missed, offered = set[str](), set[str](), 0
         for plan, outcome in zip(
             offers, await asyncio.gather(*map(self._offers.make, offers)), strict=True
         ):
-            gone |= set(outcome.gone)
+            dequeued |= set(outcome.dequeued)
             if outcome.verdict == "offered":
                 offered += 1
-                gone |= {job.job for job in plan.jobs}
+                dequeued |= {job.job for job in plan.jobs}
                 self._context.metrics.offer("offered")
                 self._apply_effects(self._market, outcome.effects)
             elif outcome.verdict == "nobody":
                 missed.add(plan.drivers[0].driver)
-        return RunsOffered(held_ms, frozenset(gone), frozenset(broke), frozenset(missed), offered)
+        return RunsOffered(
+            held_ms, frozenset(dequeued), frozenset(failed), frozenset(missed), offered
+        )
 
-    def _that_fit(
+    def _servable(
         self, jobs: Sequence[Waiting], near: Sequence[Near], now_ms: int
     ) -> Sequence[Waiting]:
         """Return the jobs that a driver here could take; all jobs if there is no driver."""
@@ -112,19 +114,19 @@ class RunOffers:
         mall: Mall,
         jobs: Sequence[Waiting],
         around: tuple[Sequence[Near], Sequence[Near], int, float],
-        broke: set[str],
+        failed: set[str],
     ) -> PlannedRuns:
-        """Plan the runs of a mall, without the jobs whose data fails in the plan."""
+        """Plan the runs of a mall; if the data of some jobs raises, without these jobs."""
         try:
             return await self._plan(mall, jobs, *around)
         except Exception as error:  # noqa: BLE001  one job's data must not stop the others
-            _log.error("a job broke its runs", mall=mall.id, error=repr(error))
+            _log.error("a job failed in its runs", mall=mall.id, error=repr(error))
         sound = []
         for job in jobs:
             try:
                 await self._plan(mall, [job], *around)
             except Exception:  # noqa: BLE001  this job fails
-                broke.add(job.job)
+                failed.add(job.job)
             else:
                 sound.append(job)
         return await self._plan(mall, sound, *around)
@@ -156,11 +158,11 @@ class RunOffers:
             if until_ms is not None and self._recorded_ms.get(job.job) != until_ms:
                 record = self._planner.held_record(job, until_ms, now_ms)
                 # Off the hot path: only `explain` reads this.
-                self._tasks.start(self._keep(record), f"explain {job.job}")
+                self._tasks.start(self._store_record(record), f"explain {job.job}")
         self._recorded_ms = held_ms
 
-    async def _keep(self, record: RoundRecord) -> None:
+    async def _store_record(self, record: RoundRecord) -> None:
         try:
             await self._offers.record_round(self._market, record)
         except StoreUnavailable:
-            _log.debug("round not kept", job=record.job)
+            _log.debug("round not stored", job=record.job)

@@ -41,10 +41,10 @@ class RunRounds(MallRounds):
         """Offer runs until no free driver is left or all jobs are held; return how many were
         served.
 
-        It terminates: each search serves a job, finds a driver gone, or widens, up to a maximum.
+        It terminates: each search serves a job, misses a driver, or widens, up to a maximum.
         """
         served = 0
-        broke: set[str] = set()
+        failed: set[str] = set()
         missed: set[str] = set()
         named = self._take_named()
         search = first_search(self._needed_m, self._policy)
@@ -56,7 +56,7 @@ class RunRounds(MallRounds):
                 continue
             found = await self._collectable(found)
             known = len(missed)
-            newly = await self._serve_runs(found, broke, missed)
+            newly = await self._serve_runs(found, failed, missed)
             served += newly
             if newly or len(missed) > known:
                 continue
@@ -66,17 +66,17 @@ class RunRounds(MallRounds):
             if further is not None:
                 search = further
                 continue
-            await self._put_off(found, self._rankings(found, unserved, broke), broke)
+            await self._postpone(found, self._rankings(found, unserved, failed), failed)
             newly = await self._serve_rest(
                 found,
-                lambda piece: self._serve_runs(piece, broke, missed),
+                lambda piece: self._serve_runs(piece, failed, missed),
             )
             if not newly:
                 return served
             served += newly
 
     def _rankings(
-        self, found: Found, unserved: Sequence[Waiting], broke: Collection[str]
+        self, found: Found, unserved: Sequence[Waiting], failed: Collection[str]
     ) -> dict[str, Ranking]:
         """Rank the drivers for each job whose time has come, for `explain`."""
         matcher = self._matcher(found, None)
@@ -84,18 +84,19 @@ class RunRounds(MallRounds):
             job.job: matcher.rank(job.need, job.asked)
             for job in unserved
             # Data of a job whose time has not come may fail here: it is not ranked yet.
-            if job.job not in broke and self._is_up(job, found.now_ms)
+            if job.job not in failed and self._is_time(job, found.now_ms)
         }
 
-    async def _serve_runs(self, found: Found, broke: set[str], missed: set[str]) -> int:
-        """Offer the runs that should leave now, and end expired jobs; return how many no longer
-        wait.
+    async def _serve_runs(self, found: Found, failed: set[str], missed: set[str]) -> int:
+        """Offer the runs that should leave now and end expired jobs.
+
+        Returns how many jobs no longer wait.
 
         ``missed``: drivers who became unavailable between an earlier search and their offer.
         """
         ending, jobs = [], []
         for job in self._turns.order(found.waiting):
-            if job.job in broke or not self._is_up(job, found.now_ms):
+            if job.job in failed or not self._is_time(job, found.now_ms):
                 continue
             if reason := end_reason(job, (), found.now_ms, self._policy):
                 ending.append(self._end(job, reason, self._policy.max_attempts))
@@ -112,13 +113,13 @@ class RunRounds(MallRounds):
                 [(self._mall, jobs)], near, coming, found.now_ms, found.radius_m
             )
         for job in jobs:
-            if job.job in runs.gone:
+            if job.job in runs.dequeued:
                 self._turns.served(job.service)
                 self._served_last = job.service
-        broke |= runs.broke
+        failed |= runs.failed
         missed |= runs.missed
         self._held_ms = dict(runs.held_ms)
-        return ended + len(runs.gone)
+        return ended + len(runs.dequeued)
 
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         held_ms = self._held_ms.get(job.job, 0)
@@ -127,7 +128,7 @@ class RunRounds(MallRounds):
             return min(held_ms, look_by_ms, job.need.expires_ms)
         return super()._again_ms(job, now_ms)
 
-    async def _keep(self, record: RoundRecord) -> None:
+    async def _store_record(self, record: RoundRecord) -> None:
         # A held job has a record of its own.
         if record.job not in self._held_ms:
-            await super()._keep(record)
+            await super()._store_record(record)

@@ -21,14 +21,14 @@ _log = structlog.get_logger(__name__)
 class SpeculativeOffer:
     """One speculative search. It pauses the rounds of the mall until it is closed.
 
-    ``rounds``: the rounds of the mall. None, or a running round: nothing is searched or paused.
+    ``rounds``: the rounds of the mall. If they are None, or a round is running, there is no search.
     """
 
     def __init__(self, rounds: MallRounds | None) -> None:
-        # This job must not overtake one that came before.
+        # While a round runs, earlier jobs are being served: this job must not overtake them.
         self._rounds = rounds if rounds is not None and rounds.pause() else None
         self._search: asyncio.Task[Found] | None = None
-        self._turn: tuple[MallRounds, Found, Waiting, Ranking] | None = None
+        self._match: tuple[MallRounds, Found, Waiting, Ranking] | None = None
         if self._rounds is not None:
             self._search = asyncio.create_task(
                 self._rounds.search_drivers(), name="speculative search"
@@ -54,21 +54,21 @@ class SpeculativeOffer:
                     travel = await self._rounds.travel_ahead(found, job.need)
                 ranking = self._rounds.rank(found, job, travel)
                 if offerable(ranking):
-                    self._turn = self._rounds, found, job, ranking
+                    self._match = self._rounds, found, job, ranking
         except StoreUnavailable:
             return False
         except Exception:  # noqa: BLE001  bad data must not lose the job: a round handles it
             _log.exception("job failed in its speculative search", job=submission.job)
-        return self._turn is not None
+        return self._match is not None
 
     async def offer(self) -> bool:
         """Offer the job, right after its submission; return whether a driver got the offer.
 
         Rounds may resume once the offer is sent: they are executed after it.
         """
-        if self._turn is None:
+        if self._match is None:
             return False
-        rounds, found, job, ranking = self._turn
+        rounds, found, job, ranking = self._match
         try:
             return await rounds.offer(found, job, ranking)
         except StoreUnavailable:
@@ -77,7 +77,7 @@ class SpeculativeOffer:
     def close(self) -> None:
         """Resume the rounds. May be called again."""
         if self._search is not None and not self._search.cancel() and not self._search.cancelled():
-            self._search.exception()  # the order was refused meanwhile
+            self._search.exception()  # retrieved, so that it is not logged: the order was refused
         if self._rounds is not None:
             rounds, self._rounds = self._rounds, None
             rounds.resume()

@@ -327,8 +327,8 @@ class RedisJobs(Jobs):
             "store": store,
             "text": text,
         }
-        given = {"until_ms": until_ms, "attempt": attempt, "at_ms": at_ms}
-        args |= {name: value for name, value in given.items() if value is not None}
+        optional = {"until_ms": until_ms, "attempt": attempt, "at_ms": at_ms}
+        args |= {name: value for name, value in optional.items() if value is not None}
         extra = [keys.key("holds"), keys.job(job)]
         reply = await self._runner.transition("problem", keys, extra, args)
         return replace(driver_answer(reply), is_new=bool(reply.rest[1]))

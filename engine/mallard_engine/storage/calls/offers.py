@@ -205,8 +205,8 @@ class RedisOffers(Offers):
         records = [pack(job.record) for job in plan.jobs]
         reply = await self._runner.transition("offer", keys, extra, args, records)
         if reply.verdict == "gone":
-            gone = tuple(names[place - 1] for place in reply.rest[0])
-            return Offered("gone", None, reply.effects, gone)
+            dequeued = tuple(names[place - 1] for place in reply.rest[0])
+            return Offered("gone", None, reply.effects, dequeued)
         if reply.verdict != "offered":
             return Offered(reply.verdict, None, reply.effects)
         self._runs.add(plan.offer, OfferedRun(names, plan.mall))
@@ -237,7 +237,7 @@ class RedisOffers(Offers):
 
     async def record_round(self, market: str, record: RoundRecord) -> None:
         key = self._runner.keys[market].round(record.job)
-        # A full server does without it: only `explain` reads it.
+        # A full server does not store it; only `explain` reads it.
         with contextlib.suppress(StoreFull):
             await self._runner.link.call("SET", key, pack(record), "PX", _ROUND_KEPT_MS)
 

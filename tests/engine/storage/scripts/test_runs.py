@@ -62,7 +62,7 @@ async def test_a_run_of_which_one_is_gone_stays(world: World) -> None:
     await world.store.jobs.cancel(refs[1], "toys", "")
     before = await world.dump()
     offered = await world.store.offers.make(plan)
-    assert (offered.verdict, offered.gone) == ("gone", (refs[1].job,))
+    assert (offered.verdict, offered.dequeued) == ("gone", (refs[1].job,))
     assert await world.dump() == before
     rest = await world.run_plan((refs[0], refs[2]), "ann")
     assert (await world.store.offers.make(rest)).verdict == "offered"
