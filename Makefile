@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests run side by side, each worker with a server of its own: many wait for a limit to pass, so
 # there are more workers than cores. `make test PYTEST_ARGS=-x` runs them one by one.
-PYTEST_ARGS ?= -n 4
+PYTEST_ARGS ?= -n 3
 
 .PHONY: demo test test-slow coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine
 

@@ -113,6 +113,7 @@ def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Pa
     assert "Traceback" not in node.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.finding("A4")
 def test_connections_stay_below_the_descriptor_limit(
     processes: list[Process], tmp_path: Path

@@ -85,6 +85,7 @@ def test_unprintable_output_is_escaped() -> None:
     assert "data = d\\xe9j\\xe0" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_drivers_in_the_background_end_on_a_signal(number: signal.Signals) -> None:
     # A shell without job control starts what runs in the background with SIGINT ignored.

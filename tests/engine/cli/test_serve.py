@@ -70,6 +70,7 @@ def tokens(data: Path) -> Tokens:
     return Tokens(load_token_keys(load_settings({"data": str(data)}, {})))
 
 
+@pytest.mark.slow
 def test_restart_keeps_the_data(tmp_path: Path) -> None:
     body = {
         "pickup": {"mall": "chandler-fashion-center", "stores": [{"store": "lego"}]},

@@ -173,6 +173,7 @@ async def test_jobs_held_by_intention_are_counted(planted: World, figures: dict[
     assert (found.breaches, found.left_out["match"]) == ((), 1)
 
 
+@pytest.mark.slow
 async def test_the_command_compares_jobs_with_drivers(redis_url: str) -> None:
     """`mallard check` on a store whose node beats and does nothing else."""
     policy = MarketPolicy()

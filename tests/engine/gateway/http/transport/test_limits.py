@@ -179,6 +179,7 @@ async def test_bytes_after_connection_close_are_dropped(node: RunningNode) -> No
         assert received.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.finding("A2")
 async def test_unread_input_of_unauthenticated_clients_is_bounded(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
@@ -268,6 +269,7 @@ def _is_of_the_server(it: Any) -> bool:
     return str(module).startswith(("mallard_engine.", "uvicorn.", "starlette.", "httptools."))
 
 
+@pytest.mark.slow
 @pytest.mark.finding("A2", "A3")
 @pytest.mark.usefixtures("no_collector")
 async def test_memory_is_freed_while_a_driver_is_connected(node: RunningNode) -> None:
