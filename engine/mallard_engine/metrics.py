@@ -78,19 +78,19 @@ class Metrics:
         )
         self._calls = self._histogram(
             "mallard_store_call_seconds",
-            "Duration of calls to the store, by name, as the caller sees it.",
+            "Duration of calls to Redis, by name, as the caller sees it.",
             _CALL_S,
             "call",
         )
         self._refusals = self._counter(
             "mallard_store_refusals_total",
-            "Calls that the store refused because of its own condition, by Redis's error code: OOM"
-            " (full), MISCONF (cannot save), READONLY (a replica), LOADING, BUSY and others.",
+            "Calls that Redis refused because of its own condition, by error code: OOM (full), "
+            "MISCONF (cannot save), READONLY (a replica), LOADING, BUSY and others.",
             "code",
         )
         self._store_ready = self._gauge(
             "mallard_store_ready",
-            "1 while the store is reachable and accepts writes, else 0, when scraped.",
+            "1 while Redis is reachable and accepts writes, else 0, when scraped.",
         )
         self._closed = self._counter(
             "mallard_ws_closed_total", "Driver sockets closed, by close code.", "code"

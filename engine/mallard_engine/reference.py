@@ -29,9 +29,10 @@ counts as not set. `mallard config check` shows the values in force.
 
 The settings of the node stand at the top of the file. Those of markets stand under `[policy]` for
 all markets and under `[markets.NAME]` for one; a name with a point is in a table of its own
-(`weights.idle` in `[policy.weights]` or `[markets.NAME.weights]`). A flag or a variable overrides
-the setting in every market. In a variable, the items of a list are separated by commas. Bounds
-include both ends.
+(`weights.idle` in `[policy.weights]` or `[markets.NAME.weights]`). `--set` of `mallard simulate`
+and `mallard replay`, and other documents, write such a name with an underscore (`weights_idle`). A
+variable overrides the setting in every market. In a variable, the items of a list are separated by
+commas. Bounds include both ends.
 """
 
 _COMMANDS: Final = """\

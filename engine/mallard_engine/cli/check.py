@@ -30,11 +30,11 @@ def add_parser(subparsers: Any) -> None:
     """Add `check`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "check",
-        help="audit a store",
-        description="Audits a store, which may be in use, against the engine's invariants. Writes "
-        "nothing. Run it with the settings of the nodes. Exit status: 0 no breach, 1 breaches, "
-        "2 the store is unreachable or was written by a newer version, 3 no breach, but the audit "
-        "is incomplete.",
+        help="audit the engine's data in Redis",
+        description="Checks the data in Redis against the engine's invariants, without writing. "
+        "Nodes may be running. Run it with the settings of the nodes. Exit status: 0 no breach, 1 "
+        "breaches, 2 Redis is unreachable or a newer version wrote the data, 3 no breach, but the "
+        "audit is incomplete.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(

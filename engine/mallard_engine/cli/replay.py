@@ -60,8 +60,8 @@ def add_parser(subparsers: Any) -> None:
     action: argparse.ArgumentParser = actions.add_parser(
         "record",
         help="record a market's events and its jobs' requirements in a file",
-        description="Reads the store that the settings name, which may be in use, and writes "
-        "nothing to it. The file contains addresses of customers; only its owner can read it.",
+        description="Reads the Redis in the settings, without writing to it. Nodes may be "
+        "running. The file contains addresses of customers; only its owner can read it.",
     )
     action.add_argument("file", type=Path, metavar="FILE", help="the recording to write")
     action.add_argument("--market", required=True, help="the market's id")

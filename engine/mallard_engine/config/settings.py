@@ -99,7 +99,7 @@ class Settings:
         1_000_000,
         "connections",
         "Client connections in all; 0: what the limit of open files allows, with a reserve for "
-        "the store. Lower it to bound memory.",
+        "Redis. Lower it to bound memory.",
     )
     max_connections_per_address: int = bounded(
         1024,
@@ -118,7 +118,11 @@ class Settings:
         "four); 0: no limit. Raise it for a service with more orders.",
     )
     service_burst: int = bounded(
-        1000, 1, 1_000_000, "requests", "How many of them may come at once."
+        1000,
+        1,
+        1_000_000,
+        "requests",
+        "How many requests of a service may exceed that rate at once.",
     )
     driver_rate_per_s: float = bounded(
         20.0,
@@ -127,7 +131,9 @@ class Settings:
         "requests/s",
         "A driver's HTTP requests to one node; 0: no limit. Lower it against a misbehaving app.",
     )
-    driver_burst: int = bounded(200, 1, 1_000_000, "requests", "How many of them may come at once.")
+    driver_burst: int = bounded(
+        200, 1, 1_000_000, "requests", "How many requests of a driver may exceed that rate at once."
+    )
     connect_rate_per_s: float = bounded(
         1.0,
         0,
@@ -137,7 +143,11 @@ class Settings:
         "reconnect in a loop.",
     )
     connect_burst: int = bounded(
-        30, 1, 1_000_000, "handshakes", "How many of them may come at once."
+        30,
+        1,
+        1_000_000,
+        "handshakes",
+        "How many handshakes of a driver may exceed that rate at once.",
     )
     address_rate_per_s: float = bounded(
         20.0,
@@ -148,7 +158,11 @@ class Settings:
         "where many clients share an address.",
     )
     address_burst: int = bounded(
-        300, 1, 1_000_000, "requests", "How many of them may come at once."
+        300,
+        1,
+        1_000_000,
+        "requests",
+        "How many requests from an address may exceed that rate at once.",
     )
     service_waits: int = bounded(
         100,
@@ -179,7 +193,7 @@ class Settings:
         1 << 40,
         "bytes",
         "Bytes of the jobs that one service submitted in one market within the last seven days, "
-        "for which ended jobs are kept; 0: no limit. Set it to a share of the store's memory.",
+        "for which ended jobs are kept; 0: no limit. Set it to a share of Redis's memory.",
     )
     log_format: Literal["console", "json"] = described(
         "console", "`json`: one object a line. Set it where a program reads the logs."

@@ -127,8 +127,8 @@ class PlanCosts:
         0,
         100,
         "s/s",
-        "With fewer drivers than jobs: the cost of leaving a job over, for each second since its "
-        "parcel was ready. Raise it to serve old jobs first in a shortage.",
+        "With fewer drivers than jobs: the cost of leaving a job without a driver, for each "
+        "second since its parcel was ready. Raise it to serve old jobs first in a shortage.",
     )
     haul: float = bounded(
         0.0,
@@ -143,30 +143,31 @@ class PlanCosts:
         0,
         100,
         "s/s",
-        "A second of travel to the mall. Raise it to save driving at the expense of lateness.",
+        "Cost of a second of travel to the mall. Raise it to save driving at the expense of "
+        "lateness.",
     )
     wait: float = bounded(
         0.2,
         0,
         100,
         "s/s",
-        "A second that a driver waits at the mall for the parcel. Raise it where drivers must not "
-        "wait.",
+        "Cost of a second that a driver waits at the mall for the parcel. Raise it where drivers "
+        "must not wait.",
     )
     soon: float = bounded(
         0.05,
         0,
         100,
         "s/s",
-        "A second until the driver is free. Raise it to prefer drivers who are free now.",
+        "Cost of a second until the driver is free. Raise it to prefer drivers who are free now.",
     )
     delay: float = bounded(
         0.05,
         0,
         100,
         "s/s",
-        "A second that a job of a bundle is delivered later than alone. Raise it if bundled "
-        "customers wait too long.",
+        "Cost of a second by which a job of a bundle is delivered later than alone. Raise it if "
+        "bundled customers wait too long.",
     )
 
     def __post_init__(self) -> None:
@@ -175,7 +176,7 @@ class PlanCosts:
 
 @dataclass(frozen=True, slots=True)
 class TravelSource:
-    """Where travel times come from. The straight line replaces an answer that a source lacks."""
+    """Where travel times come from. The straight-line estimate replaces missing answers."""
 
     source: Literal["straight", "roads", "osrm"] = described(
         "straight",
@@ -190,7 +191,9 @@ class TravelSource:
         None, "The address of the OSRM server (`http://…`). Needed by source `osrm`."
     )
     osrm_profile: str = described(
-        "driving", "The profile that the OSRM server is asked for. Set it to the server's own name."
+        "driving",
+        "The profile in requests to the OSRM server. Set it to the profile that the "
+        "server was built with.",
     )
     osrm_table_size: int = bounded(
         100,
@@ -276,7 +279,7 @@ class RunCosts:
     deadlines: Literal["hard", "soft"] = described(
         "hard",
         "`hard`: no job joins a run if that makes another one late; `soft`: lateness only costs "
-        "`run.late`. Use `soft` where a full run matters more than a punctual one.",
+        "`run.late`. Use `soft` where full runs matter more than meeting every deadline.",
     )
     plan: Literal["by_driver", "by_deadline"] = described(
         "by_driver",
@@ -359,11 +362,11 @@ class OfferPolicy:
     )
     offer_rungs: tuple[str, ...] = described(
         ("sequential",),
-        "How a job's first, second, … round asks; the last entry holds for all that follow. "
-        "`sequential`: one driver at a time; `staggered K/S`: K drivers, S seconds apart, the "
-        "first accept wins; `broadcast`: all in reach. For example `sequential,staggered "
-        "3/8,broadcast`. Add entries where jobs wait through many declined offers. Not with batch "
-        "rounds or `max_run_jobs` over 1.",
+        "How the first, second, … round of a job asks drivers; the last entry applies to all "
+        "later rounds. `sequential`: one driver at a time; `staggered K/S`: K drivers, S seconds "
+        "apart, the first accept wins; `broadcast`: all in reach. For example "
+        "`sequential,staggered 3/8,broadcast`. Add entries where jobs wait through many declined "
+        "offers. Not with batch rounds or `max_run_jobs` over 1.",
     )
 
 
@@ -392,8 +395,8 @@ class SilencePolicy:
         0.1,
         86_400,
         "s",
-        "The same for a driver at the mall, where reception is poor. Raise it for malls with deep "
-        "garages.",
+        "How long a driver at the mall, where reception is poor, may be without a socket before "
+        "its uncollected jobs are queued again. Raise it for malls with deep garages.",
     )
     break_after_s: float = bounded(
         0.0,
@@ -401,17 +404,17 @@ class SilencePolicy:
         86_400,
         "s",
         "A job whose driver on the way has been without a socket for this long is reassigned if "
-        "another driver arrives earlier. 0: not before `resume_ttl_s`. Set it, below that, where a "
-        "late pickup costs more than a driver's wasted trip.",
+        "another driver arrives earlier. 0: not before `resume_ttl_s`. Set it to less than that "
+        "where a late pickup costs more than a driver's wasted trip.",
     )
     stuck_after_s: float = bounded(
         0.0,
         0,
         86_400,
         "s",
-        "A job whose connected driver is expected at the gate this much later than at acceptance "
-        "is reassigned if another driver arrives earlier. 0: never. Set it where drivers stall "
-        "after accepting.",
+        "A job whose connected driver is expected at the gate this much later than promised at "
+        "acceptance is reassigned if another driver arrives earlier. 0: never. Set it where "
+        "drivers stall after accepting.",
     )
 
 
@@ -461,7 +464,8 @@ class SearchPolicy:
         1,
         500_000,
         "m",
-        "No driver farther from the mall is asked. Lower it where long approaches do not pay.",
+        "Drivers farther from the mall than this are not asked. Lower it where long approaches do "
+        "not pay.",
     )
     candidates: int = bounded(
         8,
@@ -483,16 +487,16 @@ class SearchPolicy:
         0.1,
         3600,
         "s",
-        "When a job that nobody accepted is tried again at the latest. Raise it to save work in "
-        "markets that are often short of drivers.",
+        "How long at most a job without a driver waits until it is tried again. Raise it to save "
+        "work in markets that are often short of drivers.",
     )
     max_attempts: int = bounded(
         200,
         1,
         1_000_000,
         "",
-        "How often a job is offered before it ends without a driver. Lower it to tell the order "
-        "service sooner.",
+        "How often a job is offered before it ends without a driver. Lower it so that the order "
+        "service learns of it sooner.",
     )
 
 
@@ -521,8 +525,8 @@ class PoolingPolicy:
         0,
         86_400,
         "s",
-        "How long before it must be collected a held job is released; the driver's trip to the "
-        "mall must fit into it. Raise it if released jobs become late.",
+        "A held job is released this long before it must be collected; the driver's trip to the "
+        "mall must fit into this time. Raise it if released jobs become late.",
     )
 
 
@@ -556,7 +560,8 @@ class DurationPolicy:
         0,
         86_400,
         "s",
-        "The time at each store until it has been measured. Set it to a typical counter.",
+        "The time at each store until it has been measured. Set it to the time at a typical "
+        "counter.",
     )
     dwell_visits: int = bounded(
         20,
@@ -581,16 +586,16 @@ class BlockPolicy:
 
     block_covers: Literal["dropoff", "pickup"] = described(
         "dropoff",
-        "What must be done when a driver's block ends: its last `dropoff` or its last `pickup`. "
-        "Use `pickup` where drivers may finish a delivery after their block.",
+        "What a driver must have finished at the end of its block: its last `dropoff` or its last "
+        "`pickup`. Use `pickup` where drivers may finish a delivery after their block.",
     )
     block_margin_s: float = bounded(
         0.0,
         0,
         86_400,
         "s",
-        "How long before the end of the block that must be done. Raise it if drivers overrun their "
-        "blocks.",
+        "How long before the end of the block the driver must have finished. Raise it if drivers "
+        "overrun their blocks.",
     )
 
 
@@ -638,7 +643,7 @@ class BatchPolicy:
         0,
         86_400,
         "s",
-        "How long before a driver must set off it is offered the job. Raise it if drivers set off "
+        "A driver is offered a job this long before it must set off. Raise it if drivers set off "
         "late.",
     )
     fading_s: float = bounded(
@@ -646,9 +651,8 @@ class BatchPolicy:
         0,
         86_400,
         "s",
-        "A job is offered at once where hardly any driver could still take it this much later, as "
-        "blocks end and a refusal would come too late. 0: never. Raise it where drivers decline "
-        "often.",
+        "A job is offered at once if hardly any driver could still take it this much later, "
+        "because blocks end. 0: never. Raise it where drivers decline often.",
     )
     soon_free_s: float = bounded(
         3_600.0,
@@ -679,7 +683,7 @@ class BatchPolicy:
         1,
         10,
         "waves",
-        "How many waves a batch plans; the last one takes all the rest. Raise it with a long "
+        "How many waves a batch plans; the last wave has all remaining jobs. Raise it with a long "
         "`look_ahead_s`.",
     )
     deals: int = bounded(
@@ -695,10 +699,10 @@ class BatchPolicy:
         1,
         4,
         "jobs",
-        "How many jobs of one mall (at most `max_run_jobs`) are planned for one driver together "
-        "where drivers are scarce, all malls in one problem; instant rounds then take single jobs. "
-        "1: with `max_run_jobs` over 1, each mall plans its own runs. Raise it where a shortage "
-        "leaves jobs over.",
+        "How many jobs of one mall (at most `max_run_jobs`) a batch may plan together for one "
+        "driver where drivers are scarce. All malls are then one problem, and instant rounds "
+        "offer single jobs. 1: no bundles; with `max_run_jobs` over 1, each mall plans its own "
+        "runs. Raise it where a shortage leaves jobs without a driver.",
     )
 
 
