@@ -52,7 +52,7 @@ def test_each_violation_is_a_line_and_the_last_line_sums_up(redis_url: str) -> N
     done = check("--redis", redis_url)
     assert done.returncode == 1
     *_, breach, summary = done.stdout.splitlines()
-    assert breach == "leak  phoenix  key lost-and-found: nobody knows this key"
+    assert breach == "leak  phoenix  key lost-and-found: the key is unknown"
     assert summary.startswith("1 × leak; looked at 0 jobs")
 
 
@@ -68,7 +68,7 @@ def test_json_output_has_the_same_findings(redis_url: str) -> None:
             "market": "phoenix",
             "kind": "key",
             "id": "lost-and-found",
-            "what": "nobody knows this key",
+            "what": "the key is unknown",
         }
     ]
     assert found["left_out"] == {}
