@@ -103,7 +103,7 @@ class RunningNode:
         answer: dict[str, Any] = response.json() if response.content else {}
         return answer
 
-    async def figure(self, sample: str) -> float:
+    async def metric(self, sample: str) -> float:
         """The value of a line of `/metrics`; 0 without one."""
         text = (await self.http.get("/metrics")).text
         lines = (line.rpartition(" ") for line in text.splitlines())

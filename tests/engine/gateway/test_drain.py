@@ -108,7 +108,7 @@ async def test_refused_sockets_during_a_drain_share_a_log_line(node: RunningNode
         # One line at once and one per second, however slow the machine.
         await eventually(lambda: sum(line["reasons"]["draining"] for line in refused(logs)) == 20)
     assert len(refused(logs)) < 10
-    assert await node.figure('mallard_ws_closed_total{code="4001"}') == 20
+    assert await node.metric('mallard_ws_closed_total{code="4001"}') == 20
 
 
 def refused(logs: list[Any]) -> list[Any]:

@@ -71,7 +71,7 @@ async def test_last_wrong_pin_counts_as_an_alert(node: RunningNode) -> None:
         await driver.progress(job, "picked_up")
         for value in ("0", "1", "2", "3"):
             await driver.progress(job, "delivered", proof={"kind": "code", "value": value})
-    assert await node.figure('mallard_alerts_total{kind="wrong_code"}') == 1
+    assert await node.metric('mallard_alerts_total{kind="wrong_code"}') == 1
 
 
 @pytest.mark.finding("D7")
@@ -88,7 +88,7 @@ async def test_problem_is_read_logged_and_counted(node: RunningNode) -> None:
     assert (line["log_level"], line["kind"], line["driver"]) == ("warning", "unsafe", "d1")
     assert line["job"] == job["job"]
     assert "dog" not in str(logs)  # a driver's text may name a customer
-    assert await node.figure('mallard_problems_total{kind="unsafe"}') == 1
+    assert await node.metric('mallard_problems_total{kind="unsafe"}') == 1
     (kept,) = (await node.job(job["job"]))["problems"]
     assert (kept["id"], kept["kind"], kept["text"]) == ("p1", "unsafe", text)
     assert (kept["state"], kept["until"]) == ("open", None)
@@ -102,7 +102,7 @@ async def test_every_problem_kind_is_accepted_without_a_job(node: RunningNode, k
         with capture_logs() as logs:
             assert (await driver.ask("problem", kind=kind))["type"] == "reply"
     assert [line["kind"] for line in logs if line["event"] == "problem reported"] == [kind]
-    assert await node.figure(f'mallard_problems_total{{kind="{kind}"}}') == 1
+    assert await node.metric(f'mallard_problems_total{{kind="{kind}"}}') == 1
 
 
 @pytest.mark.finding("D7")
@@ -126,7 +126,7 @@ async def test_reasons_are_read_logged_and_counted(node: RunningNode) -> None:
     assert given == ["decline", "give_up"]
     for step in ("decline", "give_up"):
         sample = f'mallard_driver_reasons_total{{given="yes",step="{step}"}}'
-        assert await node.figure(sample) == 1
+        assert await node.metric(sample) == 1
     explained = (await Caller(node).get(f"/v1/jobs/{submitted['id']}/explain")).json()
     reasons = {turn["outcome"]: turn.get("reason") for turn in explained["asked"]}
     assert (reasons["declined"], reasons["gave_up"]) == ("too far", "flat tyre")

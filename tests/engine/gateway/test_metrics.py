@@ -9,18 +9,18 @@ async def test_metrics_count_drivers_jobs_offers_and_latency(node: RunningNode) 
         await driver.go_online(position=NEAR)
         drivers = 'mallard_drivers{market="phoenix",state="%s"}'
         jobs = 'mallard_jobs{market="phoenix",state="%s"}'
-        assert await node.figure(drivers % "available") == 1
+        assert await node.metric(drivers % "available") == 1
         await node.submit()
         offer = await driver.receive("offer")
-        assert await node.figure(drivers % "offered") == 1
-        assert await node.figure(jobs % "offered") == 1
-        assert await node.figure("mallard_offer_latency_seconds_count") == 1
-        assert await node.figure('mallard_offer_latency_seconds_bucket{le="1.0"}') == 1
+        assert await node.metric(drivers % "offered") == 1
+        assert await node.metric(jobs % "offered") == 1
+        assert await node.metric("mallard_offer_latency_seconds_count") == 1
+        assert await node.metric('mallard_offer_latency_seconds_bucket{le="1.0"}') == 1
         await driver.ask("accept", offer=offer["offer"])
-        assert await node.figure(drivers % "on_run") == 1
-        assert await node.figure(jobs % "assigned") == 1
-        assert await node.figure('mallard_offers_total{result="accepted"}') == 1
-        assert await node.figure('mallard_store_call_seconds_count{call="accept"}') == 1
+        assert await node.metric(drivers % "on_run") == 1
+        assert await node.metric(jobs % "assigned") == 1
+        assert await node.metric('mallard_offers_total{result="accepted"}') == 1
+        assert await node.metric('mallard_store_call_seconds_count{call="accept"}') == 1
 
 
 async def test_offer_latency_counts_first_offer_of_a_job_only(
@@ -37,7 +37,7 @@ async def test_offer_latency_counts_first_offer_of_a_job_only(
         await other.go_online(position=NEAR)
         await one.ask("decline", offer=offer["offer"])
         await other.receive("offer")
-        assert await node.figure("mallard_offer_latency_seconds_count") == 1
+        assert await node.metric("mallard_offer_latency_seconds_count") == 1
 
 
 async def test_running_node_is_live_and_ready(node: RunningNode) -> None:

@@ -103,7 +103,7 @@ async def test_foreign_origin_needs_a_valid_bearer_token(
     ):
         refused(await shake(node, *lines))
     name = 'mallard_connections_refused_total{reason="origin"}'
-    assert await node.figure(name) == 7
+    assert await node.metric(name) == 7
     assert "origin" in "".join(capfd.readouterr())
 
 

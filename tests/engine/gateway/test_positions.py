@@ -108,7 +108,7 @@ async def test_malformed_fixes_over_the_socket_are_reported(node: RunningNode, s
         assert received["why"] == "fixes_rejected"
         assert await app.received("state") == []
     malformed = 'mallard_location_fixes_total{result="malformed"}'
-    assert await node.figure(malformed) == len(MALFORMED)
+    assert await node.metric(malformed) == len(MALFORMED)
 
 
 @pytest.mark.finding("C2")

@@ -67,14 +67,14 @@ async def test_store_that_cannot_save_makes_the_node_unready(
         lines = [line for line in logs if line["event"] == "the store refuses writes"]
         assert 1 <= len(lines) <= 3
         assert {(line["log_level"], line["code"]) for line in lines} == {("error", "MISCONF")}
-    assert await node.figure('mallard_store_refusals_total{code="MISCONF"}') > 0
-    assert await node.figure("mallard_store_ready") == 0
+    assert await node.metric('mallard_store_refusals_total{code="MISCONF"}') > 0
+    assert await node.metric("mallard_store_ready") == 0
     (obstacle / "in the way").rmdir()
     obstacle.rmdir()
     save(own_server)
     await eventually(lambda: ready(node))
     assert (await post(node, "saved"))[0] == 201
-    assert await node.figure("mallard_store_ready") == 1
+    assert await node.metric("mallard_store_ready") == 1
 
 
 @pytest.mark.finding("B12")
@@ -144,7 +144,7 @@ async def test_full_store_refuses_only_new_work(
     )
     assert cancelled.json()["state"] == "cancelled"
     assert await ready(after)
-    assert await after.figure('mallard_store_refusals_total{code="OOM"}') > 0
+    assert await after.metric('mallard_store_refusals_total{code="OOM"}') > 0
     fill(own_server, 0)
     assert (await post(after, "new"))[0] == 201
 

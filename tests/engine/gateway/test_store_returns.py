@@ -315,7 +315,7 @@ async def test_parcel_on_board_survives_a_lost_accept(
         delivered = await d1.progress(mine, "delivered")
         assert delivered["job_state"] == "delivered"
         raised = 'mallard_alerts_total{kind="custody_after_lost_writes"}'
-        assert await node.figure(raised) == 1
+        assert await node.metric(raised) == 1
 
 
 @pytest.mark.finding("C10")
@@ -336,7 +336,7 @@ async def test_job_unknown_to_the_store_raises_an_alert(node: RunningNode) -> No
     held = {"job": "job_phoenix.none", "attempt": 1, "state": "picked_up"}
     async with open_app(node.ws, node.token("d1")) as d1:
         assert (await d1.hello(holds=[held]))["jobs"] == []
-    assert await node.figure('mallard_alerts_total{kind="unknown_job_held"}') == 1
+    assert await node.metric('mallard_alerts_total{kind="unknown_job_held"}') == 1
 
 
 async def _replicated(server: EmbeddedServer, replica: EmbeddedServer) -> None:

@@ -79,7 +79,7 @@ async def test_eta_follows_the_roads(
         # The driver first walks from the store back to the gate.
         haul_ms = (walk_s + to_door + DOOR_S) * 1000
         assert eta["dropoff_ms"] - eta["pickup_ms"] == pytest.approx(haul_ms, abs=1_000)
-    assert await node.figure(FALLBACKS.format("roads")) == 0
+    assert await node.metric(FALLBACKS.format("roads")) == 0
 
 
 async def quoted(node: RunningNode) -> dict[str, Any]:
@@ -117,8 +117,8 @@ async def test_eta_comes_from_the_osrm_server(
         offer = await ann.receive("offer")
         assert offer["eta_s"] == pytest.approx(to_gate, abs=1)
         assert (await explained(node, job["id"]))["eta_s"] == offer["eta_s"]
-    assert await node.figure(asked("ok")) >= 2
-    assert await node.figure(FALLBACKS.format("osrm")) == 0
+    assert await node.metric(asked("ok")) >= 2
+    assert await node.metric(FALLBACKS.format("osrm")) == 0
 
 
 @pytest.mark.parametrize("rounds", ["instant", "batch"])
@@ -143,7 +143,7 @@ async def test_hanging_osrm_server_delays_no_offer(
             assert (await quoted(node))["eta_s"] == pytest.approx(straight_s, abs=1)
         await node.submit()
         assert (await ann.receive("offer"))["eta_s"] == pytest.approx(straight_s, abs=1)
-    assert await node.figure(asked("slow")) == 2
-    assert await node.figure(asked("resting")) >= 3
-    assert await node.figure(FALLBACKS.format("osrm")) >= 10
+    assert await node.metric(asked("slow")) == 2
+    assert await node.metric(asked("resting")) >= 3
+    assert await node.metric(FALLBACKS.format("osrm")) >= 10
     assert len(server.requests) <= 4  # two tables each time

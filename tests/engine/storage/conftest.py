@@ -1,4 +1,4 @@
-"""The world that the tests of the scripts live in, checked when they leave it."""
+"""Fixtures of the storage tests; each test's store is audited at its end."""
 
 from collections.abc import AsyncIterator
 
@@ -17,7 +17,7 @@ def policy() -> MarketPolicy:
 
 @pytest.fixture
 async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
-    """A world; at the end, what happened in it must have been allowed."""
+    """A market in a fresh store; afterwards its transitions and an audit are checked."""
     clock = Clock()
     store = RedisStorage(redis_url, {MARKET: policy}, now_ms=clock)
     store.runner.link = link = RecordingLink(redis_url)
@@ -33,14 +33,14 @@ async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def planted(world: World) -> AsyncIterator[World]:
-    """A world whose breaches are meant: emptied before it is checked."""
+    """A market in which a test plants breaches: it is emptied before the final audit."""
     yield world
     await world.redis.flushall()
 
 
 @pytest.fixture
 async def other_store(world: World) -> AsyncIterator[RedisStorage]:
-    """Another node's store, on the same Redis and by the same clock."""
+    """The store of another node, on the same Redis and with the same clock."""
     store = RedisStorage(world.url, {MARKET: world.policy}, now_ms=world.clock)
     await store.connect()
     yield store

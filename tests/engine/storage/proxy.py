@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a store that can go silent: a half-open connection, as nobody closes."""
+"""A TCP proxy in front of a store that can go silent, which simulates a half-open connection."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from typing import cast
 
 
 class StoreProxy:
-    """Forwards to `port` of this machine. While `silent`, it takes bytes and passes none on."""
+    """Forwards to a local `port`. While `silent`, it discards the bytes it receives."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -29,7 +29,7 @@ class StoreProxy:
         self._server.close()
         for transport in list(self._open):
             transport.abort()
-        await asyncio.sleep(0.05)  # each abort is carried out in the next turn of the loop
+        await asyncio.sleep(0.05)  # the loop closes aborted transports in its next iteration
 
 
 class _End(asyncio.Protocol):
@@ -82,7 +82,7 @@ class _Front(_End):
 
 @contextlib.asynccontextmanager
 async def store_proxy(url: str) -> AsyncIterator[StoreProxy]:
-    """A proxy in front of the store with this `redis://` URL."""
+    """Run a proxy in front of the store with this `redis://` URL."""
     proxy = StoreProxy(int(url.removesuffix("/0").rpartition(":")[2]))
     await proxy.start()
     try:

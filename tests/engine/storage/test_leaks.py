@@ -1,4 +1,4 @@
-"""Nothing stays: after many jobs have come and gone, sets are empty and keys have an end."""
+"""No leaks: after many ended jobs, sets are empty and keys have a TTL."""
 
 import itertools
 
@@ -23,11 +23,11 @@ LASTING = {
 }
 
 
-async def carry(world: World, number: int, driver: str) -> None:
-    """One job's way, each time another one."""
+async def complete_job(world: World, number: int, driver: str) -> None:
+    """Bring a job to a terminal state; `number` selects which one and how."""
     store = world.store
-    ways = itertools.cycle(sorted(TERMINAL))
-    end = next(itertools.islice(ways, number, None))
+    ends = itertools.cycle(sorted(TERMINAL))
+    end = next(itertools.islice(ends, number, None))
     if number % 5 == 0:
         ref = await world.submit(state=JobState.SCHEDULED, release_ms=world.now)
         await store.deadlines.queue(ref)
@@ -62,7 +62,7 @@ async def carry(world: World, number: int, driver: str) -> None:
 
 
 async def lapse_and_give_up(world: World, driver: str) -> None:
-    """A job with every other end of an offer and of an assignment; cancelled at last."""
+    """Give one job every other outcome of an offer and of an assignment, then cancel it."""
     store = world.store
     ref, offer = await world.offered(driver)
     await world.pass_ms(3_000)
@@ -91,12 +91,12 @@ async def lapse_and_give_up(world: World, driver: str) -> None:
     await world.fix(driver)
 
 
-async def test_after_many_jobs_nothing_is_left_but_what_is_listed(world: World) -> None:
+async def test_only_lasting_keys_are_left_after_many_jobs(world: World) -> None:
     drivers = [await world.driver(f"d{number}") for number in range(DRIVERS)]
     for number in range(CYCLES * len(TERMINAL) * 2):
         for driver in drivers:
             await world.fix(driver)
-        await carry(world, number, drivers[number % DRIVERS])
+        await complete_job(world, number, drivers[number % DRIVERS])
         await world.pass_ms(1_000)
     await lapse_and_give_up(world, drivers[0])
     for driver in drivers:
@@ -127,7 +127,7 @@ async def test_after_many_jobs_nothing_is_left_but_what_is_listed(world: World) 
     assert counts["submitted"] == sum(counts[end] for end in TERMINAL)
 
 
-async def test_the_streams_do_not_grow_without_end(world: World) -> None:
+async def test_event_stream_is_trimmed_by_age(world: World) -> None:
     async def come_and_go() -> None:
         await world.store.jobs.cancel(await world.submit(), "toys", "")
 

@@ -1,4 +1,4 @@
-"""The audit's judge of L1: a free driver beside a job that it could take, in any queue."""
+"""The audit's rule L1: no free driver may stay beside a waiting job that it could take."""
 
 import asyncio
 import os
@@ -31,14 +31,14 @@ PATIENCE_S: Final = 5
 Meanwhile = Callable[[], Awaitable[object]]
 
 
-async def look(
+async def audit_l1(
     world: World,
     meanwhile: Meanwhile | None = None,
     *,
     limit: int | None = None,
     policy: MarketPolicy | None = None,
 ) -> Audit:
-    """Audit a world, with something done between the two looks; only L1 is kept."""
+    """Audit the store, call `meanwhile` between the two checks, and keep only L1 breaches."""
 
     async def sleep(seconds: float) -> None:
         await world.pass_ms(int(seconds * 1000))
@@ -67,7 +67,7 @@ async def free_driver(world: World, name: str = "ann", vehicle: Vehicle | None =
 
 
 async def long_queue(world: World, number: int = LONG) -> None:
-    """Copies of a job that no vehicle can carry, of a service that sorts before the others."""
+    """Queue copies of a job that no vehicle can carry, of a service that sorts first."""
     ref = await submit(world, requires=("forklift",), service="aaa")
     keys, job = world.keys, await world.job(await submit(world, requires=("forklift",)))
     waiting = await world.redis.hget(keys.key("waiting"), ref.job)
@@ -80,11 +80,11 @@ async def long_queue(world: World, number: int = LONG) -> None:
         await pipeline.execute()
 
 
-async def test_free_driver_behind_a_long_queue_is_named(planted: World) -> None:
+async def test_free_driver_behind_a_long_queue_is_reported(planted: World) -> None:
     await long_queue(planted)
     await free_driver(planted)
     ref = await submit(planted)
-    found = await look(planted)
+    found = await audit_l1(planted)
     assert found.breaches == (
         Breach(
             "L1",
@@ -98,25 +98,25 @@ async def test_free_driver_behind_a_long_queue_is_named(planted: World) -> None:
     assert found.left_out.get("match", 0) == 0
 
 
-async def test_a_queue_that_no_driver_can_serve_is_no_breach(planted: World) -> None:
+async def test_unservable_queue_is_no_breach(planted: World) -> None:
     await long_queue(planted, 300)
     await free_driver(planted)
     await submit(planted, weight_g=10_000_000)
-    found = await look(planted)
+    found = await audit_l1(planted)
     assert (found.breaches, found.left_out.get("match", 0)) == ((), 0)
 
 
-async def test_what_is_served_between_the_looks_is_no_breach(planted: World) -> None:
+async def test_job_offered_between_the_checks_is_no_breach(planted: World) -> None:
     await free_driver(planted)
     ref = await submit(planted)
-    found = await look(planted, lambda: planted.store.offers.make(planted.plan(ref, 0, "ann")))
+    found = await audit_l1(planted, lambda: planted.store.offers.make(planted.plan(ref, 0, "ann")))
     assert found.breaches == ()
 
 
-async def test_a_driver_who_left_between_the_looks_is_no_breach(planted: World) -> None:
+async def test_driver_who_left_between_the_checks_is_no_breach(planted: World) -> None:
     await free_driver(planted)
     await submit(planted)
-    off = await look(
+    off = await audit_l1(
         planted, lambda: planted.store.drivers.status(MARKET, "ann", Wish.OFFLINE, None)
     )
     assert off.breaches == ()
@@ -128,12 +128,12 @@ async def test_a_driver_who_left_between_the_looks_is_no_breach(planted: World) 
         {"ready_ms": HOUR_MS // 2},
         {"deadline_ms": 60_000, "expires_ms": 60_000},
     ],
-    ids=["not ready yet", "too late for anybody"],
+    ids=["not ready yet", "too late for any driver"],
 )
-async def test_a_job_that_must_wait_is_no_breach(planted: World, changes: dict[str, int]) -> None:
+async def test_job_that_must_wait_is_no_breach(planted: World, changes: dict[str, int]) -> None:
     await free_driver(planted)
     await submit(planted, **{name: planted.now + ms for name, ms in changes.items()})
-    assert (await look(planted)).breaches == ()
+    assert (await audit_l1(planted)).breaches == ()
 
 
 async def test_earlier_refusal_is_no_breach(planted: World) -> None:
@@ -146,36 +146,38 @@ async def test_earlier_refusal_is_no_breach(planted: World) -> None:
     await planted.fix("ann", MALL.lat, MALL.lon)
     await planted.store.deadlines.driver_due(MARKET, "ann")
     assert await planted.idle() == {"ann"}
-    assert (await look(planted)).breaches == ()
+    assert (await audit_l1(planted)).breaches == ()
 
 
-async def test_nothing_is_late_where_no_node_lives(planted: World) -> None:
+async def test_nothing_is_late_without_a_live_node(planted: World) -> None:
     await free_driver(planted)
     await submit(planted)
     planted.nodes.clear()
     planted.clock.now_ms += 10_000
-    assert (await look(planted)).breaches == ()
+    assert (await audit_l1(planted)).breaches == ()
 
 
 async def test_jobs_beyond_the_limit_are_counted(planted: World) -> None:
     await long_queue(planted, 300)
     await free_driver(planted)
     await submit(planted)
-    found = await look(planted, limit=100)
+    found = await audit_l1(planted, limit=100)
     assert (found.looked_at["match"], found.left_out["match"]) == (100, 203)
 
 
-@pytest.mark.parametrize("figures", [{"round": "batch"}, {"max_run_jobs": 3, "hold_max_s": 600}])
-async def test_jobs_held_by_intention_are_counted(planted: World, figures: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{"round": "batch"}, {"max_run_jobs": 3, "hold_max_s": 600}])
+async def test_jobs_held_by_policy_are_skipped_and_counted(
+    planted: World, changes: dict[str, Any]
+) -> None:
     await free_driver(planted)
     await submit(planted)
-    found = await look(planted, policy=replace(planted.policy, **figures))
+    found = await audit_l1(planted, policy=replace(planted.policy, **changes))
     assert (found.breaches, found.left_out["match"]) == ((), 1)
 
 
 @pytest.mark.slow
-async def test_the_command_compares_jobs_with_drivers(redis_url: str) -> None:
-    """`mallard check` on a store whose node beats and does nothing else."""
+async def test_check_command_reports_a_match_breach(redis_url: str) -> None:
+    """`mallard check` on a store whose node only sends heartbeats."""
     policy = MarketPolicy()
     store = RedisStorage(redis_url, {MARKET: policy})
     await store.connect()

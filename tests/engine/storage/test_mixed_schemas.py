@@ -8,18 +8,18 @@ from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, World
 
 
 async def found(world: World, *named: str) -> list[str]:
-    """The jobs that a round would look at."""
-    look = await world.store.offers.candidates(
+    """The jobs that a round would read."""
+    read = await world.store.offers.candidates(
         MARKET, MALL, LAT, LON, radius_m=500, max_radius_m=500, drivers=1, jobs=10, named=named
     )
-    return [job.job for job in look.waiting]
+    return [job.job for job in read.waiting]
 
 
 def old_wait(world: World) -> str:
     return world.keys.key(f"wait:{MALL}")
 
 
-async def test_queued_job_is_also_where_the_old_engine_looks(world: World) -> None:
+async def test_queued_job_is_also_in_the_old_queue(world: World) -> None:
     ref = await world.submit(priority=2)
     created_ms = (await world.job(ref)).created_ms
     assert await world.redis.zscore(old_wait(world), ref.job) == created_ms - 2e12
@@ -42,10 +42,10 @@ async def test_hold_is_a_number_for_the_old_engine(world: World) -> None:
     assert all(value.isdigit() for value in values)
 
 
-async def test_job_that_the_old_engine_queued_is_found_and_adopted(world: World) -> None:
+async def test_job_queued_by_the_old_engine_is_adopted(world: World) -> None:
     ref = await world.submit()
     queue = world.keys.wait(MALL)
-    await world.redis.delete(queue)  # it knows no places
+    await world.redis.delete(queue)  # the old engine does not write it
     assert await found(world) == []
     assert await found(world, ref.job) == [ref.job]
     await world.store.deadlines.retry_later(ref, 0, world.now + 1_000)
@@ -53,20 +53,20 @@ async def test_job_that_the_old_engine_queued_is_found_and_adopted(world: World)
     assert await world.redis.zcard(queue) == 1
 
 
-async def test_place_that_the_old_engine_left_is_removed(world: World) -> None:
+async def test_queue_entry_left_by_the_old_engine_is_removed(world: World) -> None:
     ref = await world.submit()
     other = await world.submit()
     waiting, queue = world.keys.key("waiting"), world.keys.wait(MALL)
     packed = await world.redis.hget(waiting, ref.job)
-    await world.redis.hdel(waiting, ref.job)  # taken, and its place left behind
+    await world.redis.hdel(waiting, ref.job)  # taken, but its queue entry remains
     assert await found(world) == [other.job]
     assert await world.redis.zcard(queue) == 1
-    # Put back, as every test ends with an audit.
+    # Restored, as every test ends with an audit.
     await world.redis.hset(waiting, ref.job, packed)
     await world.store.deadlines.retry_later(ref, 0, world.now + 1_000)
 
 
-async def test_left_place_is_removed_in_a_pass(world: World) -> None:
+async def test_pass_removes_an_orphaned_queue_entry(world: World) -> None:
     await world.submit()
     left = place_of("toys", 0, world.now, "job_phoenix.gone", "")
     await world.redis.zadd(world.keys.wait(MALL), {left: 0})
@@ -75,7 +75,7 @@ async def test_left_place_is_removed_in_a_pass(world: World) -> None:
     assert await world.redis.zcard(world.keys.wait(MALL)) == 1
 
 
-async def test_step_after_an_old_entry_occurred_when_reported(world: World) -> None:
+async def test_steps_without_occurred_times_use_recorded_times(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.assigned()
     await world.redis.hdel(world.keys.job(ref.job), "occurred")

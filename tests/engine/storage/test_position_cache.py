@@ -1,4 +1,4 @@
-"""FastPath fixes: which are, and that a stale belief about what is stored has no effect."""
+"""The fast path of fixes: which ones take it, and that an outdated cache has no effect."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from mallard_engine.storage.position_cache import FastPath, PositionCache
 from mallard_engine.storage.redis_storage import RedisStorage
 from tests.engine.storage.worlds import LAT, LON, MARKET, STALE_MS, World
 
-SECOND_DEG = 0.0003  # some 33 m to the north: half of what the fastest make in a second
+SECOND_DEG = 0.0003  # about 33 m to the north: half the maximum speed for a second
 
 
 def fix(world: World, ago_ms: int = 0, lat: float = LAT, driver: str = "ann") -> DriverFix:
@@ -27,8 +27,8 @@ def split(world: World, *fixes: DriverFix) -> tuple[FastPath, Sequence[int]]:
     return world.store.drivers._caches[MARKET].split(fixes, world.now)
 
 
-async def known_driver(world: World) -> None:
-    """A driver of whom the node knows what is stored."""
+async def cached_driver(world: World) -> None:
+    """A driver whose stored position is in the node's cache."""
     await world.driver("ann")
     await world.pass_ms(1_000)
     assert await record(world, fix(world)) == ("ok",)
@@ -50,8 +50,8 @@ async def test_fast_path_starts_with_the_second_fix(world: World) -> None:
     assert ann.position.received_ms == world.now
 
 
-async def test_several_fixes_of_a_driver_are_judged_by_the_store(world: World) -> None:
-    await known_driver(world)
+async def test_several_fixes_of_a_driver_take_the_slow_path(world: World) -> None:
+    await cached_driver(world)
     fixes = [fix(world, 500, LAT + 1e-5), fix(world, 100, LAT + 2e-5)]
     fast, rest = split(world, *fixes)
     assert (fast.indices, rest) == ([], [0, 1])
@@ -62,8 +62,8 @@ async def test_several_fixes_of_a_driver_are_judged_by_the_store(world: World) -
 
 
 @pytest.mark.finding("C3")
-async def test_the_last_fix_repeated_is_plain(world: World) -> None:
-    await known_driver(world)
+async def test_repeated_last_fix_takes_the_fast_path(world: World) -> None:
+    await cached_driver(world)
     repeated = fix(world, ago_ms=1_000)
     for _ in range(3):
         await world.pass_ms(STALE_MS // 4)
@@ -78,25 +78,25 @@ async def test_the_last_fix_repeated_is_plain(world: World) -> None:
 @pytest.mark.parametrize(
     ("ago_ms", "lat", "inside"),
     [
-        (1_000, LAT + 1e-5, True),  # of the same moment as the last, at another place
+        (1_000, LAT + 1e-5, True),  # as old as the last, at another place
         (1_001, LAT, True),  # older than the last
-        (-4_500, LAT, True),  # almost as far ahead as may be
-        (0, LAT + 0.001, True),  # faster than the fastest
+        (-4_500, LAT, True),  # close to the limit for future times
+        (0, LAT + 0.001, True),  # faster than the maximum speed
         (0, LAT, False),
     ],
 )
-async def test_what_is_not_plain_is_judged(
+async def test_doubtful_fix_takes_the_slow_path(
     world: World, ago_ms: int, lat: float, inside: bool
 ) -> None:
-    await known_driver(world)
+    await cached_driver(world)
     doubtful = fix(world, ago_ms, lat)._replace(fault="" if inside else "outside")
     assert split(world, doubtful)[1] == [0]
-    # And so are the others of its driver, or their order would be lost.
+    # Other fixes of the driver follow it, to keep their order.
     assert split(world, fix(world, 500), doubtful)[1] == [0, 1]
 
 
-async def test_one_whose_position_grows_old_is_judged(world: World) -> None:
-    await known_driver(world)
+async def test_ageing_position_takes_the_slow_path(world: World) -> None:
+    await cached_driver(world)
     await world.pass_ms(STALE_MS // 2)
     assert split(world, fix(world))[1] == [0]
     await world.pass_ms(STALE_MS)
@@ -107,8 +107,8 @@ async def test_one_whose_position_grows_old_is_judged(world: World) -> None:
 
 
 async def test_outdated_cache_has_no_effect(world: World, other_store: RedisStorage) -> None:
-    await known_driver(world)
-    # Another node gets a later fix; this one still goes by what it stored.
+    await cached_driver(world)
+    # Another node stores a later fix; this node's cache is now outdated.
     assert await record(world, fix(world, lat=LAT + 2e-4), by=other_store) == ("ok",)
     late = fix(world, ago_ms=500, lat=LAT + 1e-4)
     assert split(world, late)[0].indices == [0]
@@ -116,14 +116,16 @@ async def test_outdated_cache_has_no_effect(world: World, other_store: RedisStor
     ann = await world.record()
     assert ann.position is not None
     assert ann.position.lat == LAT + 2e-4
-    # And now it knows.
+    # The refusal updated the cache.
     await world.pass_ms(1_000)
     assert split(world, fix(world))[0].indices == [0]
     assert await record(world, fix(world)) == ("ok",)
 
 
-async def test_one_outdated_entry_among_many(world: World, other_store: RedisStorage) -> None:
-    await known_driver(world)
+async def test_outdated_entry_does_not_affect_other_drivers(
+    world: World, other_store: RedisStorage
+) -> None:
+    await cached_driver(world)
     await world.driver("bob")
     await world.pass_ms(1_000)
     await record(world, fix(world, driver="bob"))
@@ -138,14 +140,14 @@ async def test_one_outdated_entry_among_many(world: World, other_store: RedisSto
 
 
 async def test_disconnected_driver_leaves_the_cache(world: World) -> None:
-    await known_driver(world)
+    await cached_driver(world)
     cache = world.store.drivers._caches[MARKET]
     assert len(cache) == 1
     await world.store.drivers.disconnect(MARKET, "n1", [("ann", 1)])
     assert len(cache) == 0
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mallard_engine.storage.position_cache._MOST", 10)
     cache = PositionCache(MarketPolicy())
     blob = bytes.fromhex("9a") + b"\x00" * 10

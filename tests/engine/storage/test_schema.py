@@ -1,4 +1,4 @@
-"""Which versions may share a store, and which nodes agree on its markets' policies."""
+"""Which versions may share a store, and whether its nodes agree on the policies."""
 
 import asyncio
 import dataclasses
@@ -63,7 +63,7 @@ async def test_mark_of_a_later_version_is_not_lowered(link: Link) -> None:
     assert read_mark(await link.call("HGETALL", schema.KEY)) == EXPANDED
 
 
-async def test_newer_store_is_left_as_it_is(link: Link, redis_url: str) -> None:
+async def test_newer_store_is_not_changed(link: Link, redis_url: str) -> None:
     await write_mark(link, NEWER)
     store = RedisStorage(redis_url, {"phoenix": POLICY})
     with pytest.raises(WrongSchema):
@@ -72,8 +72,8 @@ async def test_newer_store_is_left_as_it_is(link: Link, redis_url: str) -> None:
     assert read_mark(await link.call("HGETALL", schema.KEY)) == NEWER
 
 
-class Overtaken(Link):
-    """A later version starts right behind this node's look at the mark."""
+class OvertakenLink(Link):
+    """A later version writes its mark right after this node reads it."""
 
     async def call(self, *command: str | bytes | float) -> Any:
         reply = await super().call(*command)
@@ -82,8 +82,8 @@ class Overtaken(Link):
         return reply
 
 
-async def test_later_mark_between_look_and_write_is_kept(redis_url: str) -> None:
-    link = Overtaken(redis_url)
+async def test_later_mark_between_read_and_write_is_kept(redis_url: str) -> None:
+    link = OvertakenLink(redis_url)
     await link.connect()
     try:
         with pytest.raises(WrongSchema):
@@ -115,13 +115,13 @@ def test_serve_refuses_a_newer_store_in_one_line(tmp_path: Path) -> None:
     assert "written by a newer version" in line
 
 
-def test_fingerprint_tells_any_figure_apart() -> None:
+def test_fingerprint_depends_on_every_setting() -> None:
     assert fingerprint(POLICY) == fingerprint(MarketPolicy())
     weights = dataclasses.replace(POLICY.weights, idle=0.06)
     assert fingerprint(dataclasses.replace(POLICY, weights=weights)) != fingerprint(POLICY)
 
 
-def test_fingerprint_ignores_where_a_node_keeps_its_files() -> None:
+def test_fingerprint_ignores_file_locations() -> None:
     here, there = (
         dataclasses.replace(
             POLICY, travel=TravelSource(source="roads", roads=Path(folder) / "phoenix.roads")
@@ -131,7 +131,7 @@ def test_fingerprint_ignores_where_a_node_keeps_its_files() -> None:
     assert fingerprint(here) == fingerprint(there)
 
 
-async def test_nodes_that_disagree_are_named(link: Link) -> None:
+async def test_nodes_with_other_policies_are_reported(link: Link) -> None:
     assert await disagreements(link.call, "one", {"phoenix": "aa"}, 1_000) == []
     assert await disagreements(link.call, "two", {"phoenix": "aa", "las-vegas": "cc"}, 1_000) == []
     (line,) = await disagreements(link.call, "three", {"phoenix": "bb"}, 1_000)
@@ -145,7 +145,7 @@ async def test_entry_of_a_dead_node_is_removed(link: Link) -> None:
     assert await link.call("HKEYS", KEY) == [b"two"]
 
 
-async def test_two_stores_with_other_policies_warn(redis_url: str) -> None:
+async def test_nodes_with_different_policies_warn(redis_url: str) -> None:
     other = dataclasses.replace(POLICY, cooldown_s=31.0)
     stores = [
         RedisStorage(redis_url, {"phoenix": policy}, node=name)

@@ -1,4 +1,4 @@
-"""The script files: their headers, their includes, and a server that forgets them."""
+"""The script files: headers, includes, and a server that flushes its scripts."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.scripts import Script, all_scripts, load_commands
 
 TEXT = """#!lua flags=allow-oom,no-writes
--- Adds one to a counter and gives back a list.
+-- Adds one to a counter and returns a list.
 --
 -- KEYS   counter others...
 -- ARGV   step
@@ -43,7 +43,7 @@ async def link(redis_url: str) -> AsyncIterator[Link]:
     await link.close()
 
 
-def test_the_header_is_read(script: Script) -> None:
+def test_header_is_parsed(script: Script) -> None:
     assert script.name == "add"
     assert script.flags == {"allow-oom", "no-writes"}
     assert script.keys == ("counter", "others...")
@@ -51,25 +51,25 @@ def test_the_header_is_read(script: Script) -> None:
     assert script.replies == ('{"ok", value}', "gone")
 
 
-def test_each_file_is_included_once(script: Script) -> None:
+def test_file_is_included_once(script: Script) -> None:
     assert script.source.count(b"local one = 1") == 1
     assert b"-- include" not in script.source
 
 
-def test_a_script_without_its_first_line_is_refused(tmp_path: Path) -> None:
+def test_script_without_a_shebang_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"add\.lua does not start with #!lua"):
         Script.parse("add", "return 1", tmp_path)
     assert Script.parse("add", "#!lua\nreturn 1", tmp_path).flags == frozenset()
 
 
-async def test_a_server_that_forgot_its_scripts_is_told_again(link: Link, script: Script) -> None:
+async def test_flushed_script_is_loaded_again(link: Link, script: Script) -> None:
     assert await script.run(link, ["{m}:counter"], [4]) == [b"ok", 5]
     await link.call("SCRIPT", "FLUSH")
     assert await script.run(link, ["{m}:counter"], [4]) == [b"ok", 5]
 
 
 class FlushedLink(Link):
-    """A line to a server that loses each script as soon as it is loaded."""
+    """A connection to a server that flushes each script as soon as it is loaded."""
 
     async def call(self, *command: str | bytes | float) -> Any:
         reply = await super().call(*command)
@@ -79,7 +79,7 @@ class FlushedLink(Link):
 
 
 @pytest.mark.finding("B10")
-async def test_a_script_that_is_lost_each_time_still_runs_once(
+async def test_script_that_is_flushed_at_each_load_runs_once(
     redis_url: str, script: Script
 ) -> None:
     link = FlushedLink(redis_url)
@@ -89,7 +89,7 @@ async def test_a_script_that_is_lost_each_time_still_runs_once(
     await link.close()
 
 
-async def test_other_errors_are_the_callers(link: Link, script: Script) -> None:
+async def test_other_errors_are_raised(link: Link, script: Script) -> None:
     with pytest.raises(LinkReplyError, match="same slot"):
         await script.run(link, ["{m}:counter", "{n}:counter"], [4])
     with pytest.raises(LinkReplyError) as caught:
@@ -97,6 +97,6 @@ async def test_other_errors_are_the_callers(link: Link, script: Script) -> None:
     assert caught.value.code == "ERR"
 
 
-async def test_every_script_of_the_package_is_loaded_by_the_greeting(link: Link) -> None:
+async def test_greeting_loads_every_script(link: Link) -> None:
     for script in all_scripts().values():
         assert await link.call("SCRIPT", "EXISTS", script.sha) == [1], script.name

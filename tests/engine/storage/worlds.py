@@ -1,7 +1,7 @@
-"""A small world on a real Redis: one market in virtual time, with the verbs that tests think in.
+"""One market on a real Redis in virtual time, with helpers for the storage tests.
 
-Every call that a `World` makes is held against the header of its script, and every change of state
-that it left in the events against the contract's table.
+Every script call of a `World` is checked against the header of the script, and every change of
+state in its events against the transitions of the contract.
 """
 
 import itertools
@@ -57,13 +57,13 @@ _HEADER_NAMES = {"queue": "wait", "idempotency": "key"}
 
 
 def moments(effects: Effects) -> list[int]:
-    """When something falls due, as a transition says."""
+    """The due times that a transition returned, in ms."""
     return [at_ms for _, at_ms in effects.due]
 
 
 @dataclass
 class Clock:
-    """The world's time; only `World.pass_ms` moves it on."""
+    """The market's time in ms; `World.pass_ms` advances it."""
 
     now_ms: int = START_MS
 
@@ -72,7 +72,7 @@ class Clock:
 
 
 class RecordingLink(Link):
-    """A line to Redis that checks each script call against the script's header."""
+    """A Redis connection that checks each script call against the script's header."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, greeting=load_commands())
@@ -96,7 +96,7 @@ def _text(verdict: object) -> str:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a header says of ARGV: the names before and after the packed fields, and those."""
+    """ARGV as declared in a header: packed fields, and the names before and after them."""
 
     before: tuple[str, ...]
     required: frozenset[str]
@@ -122,38 +122,38 @@ def declared_arguments(script: Script) -> Arguments:
 
 
 def check_call(script: Script, keys: Sequence[str], args: Sequence[Any]) -> None:
-    """The keys and arguments of a call are those of the script's header, name by name."""
+    """Check that the keys and arguments of a call are those declared in the script's header."""
     names = []
     for key in keys:
         own = key.removeprefix(f"mallard:{{{MARKET}}}:").removeprefix("mallard:")
         name = own.partition(":")[0]
         names.append(_HEADER_NAMES.get(name, name))
-    assert _are_of(names, script.keys), f"{script.name}: KEYS are {names}"
+    assert _matches(names, script.keys), f"{script.name}: KEYS are {names}"
     declared = declared_arguments(script)
     at = len(declared.before)
-    # Packed values within are strings to the scripts, and no text.
+    # Nested packed values are byte strings, not text.
     sent = {k.decode() for k, v in msgpack.unpackb(args[at], raw=True).items() if v is not None}
     assert declared.required <= sent, f"{script.name}: no {declared.required - sent}"
     unknown = sent - declared.required - declared.optional
     assert not unknown, f"{script.name}: unknown {unknown}"
     blobs = len(args) - at - 1
-    some = any(name.endswith("...") for name in declared.blobs)
-    is_right = blobs >= len(declared.blobs) if some else blobs == len(declared.blobs)
+    open_ended = any(name.endswith("...") for name in declared.blobs)
+    is_right = blobs >= len(declared.blobs) if open_ended else blobs == len(declared.blobs)
     assert is_right, f"{script.name}: {len(args)} arguments"
 
 
-def _are_of(names: Sequence[str], declared: Sequence[str]) -> bool:
-    """Whether these are the declared names in their order; `x...` stands for one or more."""
+def _matches(names: Sequence[str], declared: Sequence[str]) -> bool:
+    """Whether these are the declared names in order; `x...` stands for one or more."""
     parts = (f"({n.removesuffix('...')} ){'+' if n.endswith('...') else ''}" for n in declared)
     return re.fullmatch("".join(parts), "".join(f"{name} " for name in names)) is not None
 
 
 @dataclass
 class World:
-    """One market. Drivers are placed at the mall, jobs wait there; nodes beat while time passes."""
+    """One market: drivers and jobs are at the mall; live nodes send heartbeats as time passes."""
 
     store: RedisStorage
-    redis: Any  # redis-py's own types leave open whether replies are decoded
+    redis: Any  # redis-py's types do not say whether replies are decoded
     url: str
     policy: MarketPolicy
     clock: Clock
@@ -171,7 +171,7 @@ class World:
             await self.store.leases.beat(MARKET, node)
 
     async def pass_ms(self, ms: int) -> None:
-        """Time goes on; the nodes that live beat at its end."""
+        """Advance the time; then the live nodes send a heartbeat."""
         self.clock.now_ms += ms
         await self.beat()
 
@@ -186,19 +186,19 @@ class World:
         lat: float = LAT,
         lon: float = LON,
     ) -> int:
-        """Say hello with a position; the epoch."""
+        """Connect a driver with a position; return its epoch."""
         fix = DriverFix(driver, 0, lat, lon)
         hello = await self.store.drivers.hello(MARKET, driver, node=node, vehicle=vehicle, fix=fix)
         return hello.epoch
 
     async def driver(self, driver: str = "ann", **where: Any) -> str:
-        """A driver who may be offered something."""
+        """Connect a driver and make it available."""
         await self.connect(driver, **where)
         await self.store.drivers.status(MARKET, driver, Wish.AVAILABLE, None)
         return driver
 
     async def fix(self, driver: str, lat: float = LAT, lon: float = LON, at_ms: int = 0) -> str:
-        """Record one position; its verdict."""
+        """Record one position; return the verdict."""
         fix = DriverFix(driver, at_ms or self.now, lat, lon)
         return (await self.store.drivers.record_positions(MARKET, [fix])).verdicts[0]
 
@@ -211,7 +211,7 @@ class World:
     # -- jobs
 
     def submission(self, **changes: Any) -> Submission:
-        """An order whose id, key and external id are its own, with `changes` made."""
+        """An order with a unique id, key and external id, and with `changes` applied."""
         number = next(self.numbers)
         need = Need(
             stores=("lego",),
@@ -227,7 +227,7 @@ class World:
             priority=0,
             created_ms=self.now,
         )
-        figures = {n: changes.pop(n) for n in tuple(changes) if n != "service" and hasattr(need, n)}
+        needs = {n: changes.pop(n) for n in tuple(changes) if n != "service" and hasattr(need, n)}
         submission = Submission(
             job=f"job_{MARKET}.{number:026d}",
             market=MARKET,
@@ -240,7 +240,7 @@ class World:
             release_ms=self.now,
             body=b'{"body": %d}' % number,
             card=b"card \x00\xff",
-            need=replace(need, **figures),
+            need=replace(need, **needs),
         )
         return replace(submission, **changes)
 
@@ -260,14 +260,14 @@ class World:
     def plan(
         self, ref: JobRef, attempt: int, *drivers: str, offer: str = "", cell: int | None = None
     ) -> OfferPlan:
-        """One job for the first of the drivers who may have it."""
+        """A plan that offers one job to the first eligible driver."""
         ranked = self._ranked(drivers, cell)
         name = offer or f"offer-{next(self.numbers)}"
         record = RoundRecord(ref.job, attempt + 1, self.now, 1_000, False, ranked)
         return OfferPlan(name, ref.mall, (PlannedJob(ref.job, attempt, record),), ranked)
 
     async def run_plan(self, refs: Sequence[JobRef], *drivers: str) -> OfferPlan:
-        """A run of jobs as they are now, handed over a minute after one another."""
+        """A plan that offers a run of jobs, delivered a minute apart."""
         ranked = self._ranked(drivers)
         jobs = []
         for n, ref in enumerate(refs, 1):
@@ -298,11 +298,11 @@ class World:
         return refs
 
     async def coming(self) -> set[str]:
-        """Who may be offered one more job on its way, as mall/driver."""
+        """The drivers who may get an add-on offer, as mall/driver."""
         return {m.decode() for m in await self.redis.zrange(self.keys.key("coming"), 0, -1)}
 
     async def offer(self, ref: JobRef, *drivers: str, cell: int | None = None) -> str:
-        """Offer the job to the first of the drivers who may have it; the offer's id."""
+        """Offer the job to the first eligible driver; return the offer's id."""
         plan = self.plan(ref, (await self.job(ref)).attempt, *drivers, cell=cell)
         offered = await self.store.offers.make(plan)
         assert offered.verdict == "offered", offered
@@ -339,7 +339,7 @@ class World:
         return ref, attempt
 
     async def in_state(self, state: JobState, driver: str = "ann") -> tuple[JobRef, int]:
-        """A new job in the given state, held by or offered to the driver where that means one."""
+        """A new job in the given state, held by or offered to the driver if the state has one."""
         match state:
             case JobState.SCHEDULED:
                 later = self.now + HOUR_MS // 2
@@ -377,7 +377,7 @@ class World:
             await self.step(ref, step, attempt, driver)
         return ref
 
-    # -- what is stored
+    # -- stored data
 
     async def due(self) -> dict[str, int]:
         """The due entries and when each is due."""
@@ -385,7 +385,7 @@ class World:
         return {member.decode(): int(score) for member, score in entries}
 
     async def due_of(self, ref: JobRef) -> int:
-        """When time must look at the job again."""
+        """When the job's only due entry is due, in ms."""
         (at,) = [at for member, at in (await self.due()).items() if member.endswith(ref.job)]
         return at
 
@@ -397,7 +397,7 @@ class World:
         return DueEntry(member, DueKind(kind), ref.job, mall=ref.mall, offer=offer)
 
     async def waiting(self) -> list[str]:
-        """The ids of the jobs that wait at the mall, first to be served first."""
+        """The ids of the jobs that wait at the mall, in queue order."""
         places = await self.redis.zrange(self.keys.wait(MALL), 0, -1)
         ids = [job_at(place.decode()) for place in places]
         known = await self.redis.hkeys(self.keys.key("waiting"))
@@ -410,35 +410,35 @@ class World:
         return [event for event in decoded if kind in {None, event["kind"]}]
 
     async def pushes(self, driver: str = "ann") -> list[Push]:
-        """What the driver's phone was told so far."""
+        """The pushes to the driver so far."""
         entries = await self.store.pushes.read({MARKET: "0-0"}, 1)
         return [entry.push for entry in entries if entry.push.driver == driver]
 
     async def dump(self) -> dict[bytes, bytes]:
-        """Every key's value, packed: equal dumps, equal stores."""
+        """The packed value of every key: equal dumps mean equal stores."""
         return {key: await self._dump(key) for key in sorted(await self.redis.keys("*"))}
 
     async def _dump(self, key: bytes) -> bytes:
         if await self.redis.type(key) != b"hash":
             packed: bytes = await self.redis.dump(key)
             return packed
-        # Redis writes a hash in the order of its table, which grows while it is read.
+        # DUMP of a hash depends on the order of its table, which a rehash changes.
         return repr(sorted((await self.redis.hgetall(key)).items())).encode()
 
     async def drop_what_has_a_ttl(self) -> None:
-        """The keys' own TTLs run by the server's clock, which no test waits for."""
+        """Delete keys with a TTL, which runs by the server's clock and not by the test's."""
         for key in await self.redis.keys("*"):
             if await self.redis.pttl(key) >= 0:
                 await self.redis.delete(key)
 
     async def breaches(self, *, swept: bool = True) -> tuple[Breach, ...]:
-        """What an audit of the store says now; or, not `swept`, once no node has lived for long, as
-        nothing is late then."""
+        """The breaches of an audit now; if not `swept`, of one an hour later, when no node is live
+        and nothing counts as late."""
         now = self.clock if swept else lambda: self.now + HOUR_MS
         return (await audit(self.url, {MARKET: self.policy}, settle_s=0, now_ms=now)).breaches
 
     async def check_lifecycle(self) -> None:
-        """Every change of state in the events is in the contract's table, with its cause."""
+        """Check that every change of state in the events is a transition of the contract."""
         for event in await self.events("job"):
             change = (event["from"], event["to"], event["cause"])
             if event["cause"] == "submitted":

@@ -224,7 +224,7 @@ async def test_lost_connection_is_counted_as_1006(node: RunningNode) -> None:
         driver.socket.transport.abort()
 
         async def counted() -> bool:
-            return await node.figure('mallard_ws_closed_total{code="1006"}') == 1
+            return await node.metric('mallard_ws_closed_total{code="1006"}') == 1
 
         await eventually(counted)
 

@@ -229,7 +229,7 @@ async def test_fixes_are_counted_by_verdict(node: RunningNode) -> None:
 
         async def counted() -> dict[str, float]:
             return {
-                result: await node.figure(f'mallard_location_fixes_total{{result="{result}"}}')
+                result: await node.metric(f'mallard_location_fixes_total{{result="{result}"}}')
                 for result in ("ok", "future", "outside", "malformed")
             }
 

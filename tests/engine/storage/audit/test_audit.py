@@ -1,4 +1,4 @@
-"""The audit: a store that was well kept has no breach; each planted breach is named."""
+"""The audit: a consistent store has no breach, and each planted breach is reported."""
 
 import asyncio
 
@@ -14,14 +14,14 @@ from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World
 
 
 @pytest.mark.parametrize(("rule", "plant"), PLANTED, ids=lambda p: getattr(p, "__name__", p))
-async def test_a_planted_breach_is_named(planted: World, rule: str, plant: Plant) -> None:
+async def test_planted_breach_is_reported(planted: World, rule: str, plant: Plant) -> None:
     await plant(planted)
     found = await planted.breaches()
     assert rule in {breach.rule for breach in found}, found
     await planted.pass_ms(6_000)
 
 
-async def test_a_breach_names_its_rule_and_its_thing(planted: World) -> None:
+async def test_breach_has_rule_market_kind_and_id(planted: World) -> None:
     ref = await planted.submit()
     await planted.redis.zrem(planted.keys.key("due"), f"retry/{MALL}/{ref.job}")
     assert await planted.breaches() == (
@@ -29,7 +29,7 @@ async def test_a_breach_names_its_rule_and_its_thing(planted: World) -> None:
     )
 
 
-async def test_an_empty_store_and_a_busy_one_have_none(world: World) -> None:
+async def test_empty_or_busy_store_has_no_breach(world: World) -> None:
     assert await world.breaches() == ()
     for number, state in enumerate(JobState):
         await world.driver(f"d{number}")
@@ -47,7 +47,7 @@ async def test_custody_on_top_of_another_job_is_no_breach(world: World) -> None:
     assert await world.breaches() == ()
 
 
-async def test_nothing_is_late_while_no_node_lives(world: World) -> None:
+async def test_nothing_is_late_without_a_live_node(world: World) -> None:
     await world.driver("ann")
     await world.offered("ann")
     await world.driver("bob")
@@ -55,8 +55,8 @@ async def test_nothing_is_late_while_no_node_lives(world: World) -> None:
     assert await world.breaches() == ()
 
 
-async def test_what_was_under_way_is_not_named(planted: World) -> None:
-    """A breach at the first look that has healed by the second was a change under way."""
+async def test_breach_healed_by_the_second_check_is_not_reported(planted: World) -> None:
+    """A breach that is gone at the second check was a change in progress."""
     ref = await planted.submit()
     member = f"retry/{MALL}/{ref.job}"
     due = planted.keys.key("due")
@@ -69,7 +69,7 @@ async def test_what_was_under_way_is_not_named(planted: World) -> None:
     assert found.breaches == ()
 
 
-async def test_it_is_bounded_and_tells_what_it_left_out(world: World) -> None:
+async def test_audit_is_bounded_and_counts_what_it_skipped(world: World) -> None:
     for _ in range(5):
         await world.submit()
     found = await audit(world.url, {MARKET: world.policy}, limit=3, settle_s=0, now_ms=world.clock)
@@ -82,8 +82,8 @@ async def test_it_is_bounded_and_tells_what_it_left_out(world: World) -> None:
 
 @pytest.mark.slow
 @pytest.mark.finding("B13")
-async def test_all_of_a_large_store_is_looked_at(planted: World) -> None:
-    """5,000 jobs, by copying one with what it leaves behind; one of them is not as it should be."""
+async def test_every_job_of_a_large_store_is_checked(planted: World) -> None:
+    """5,000 jobs, copied from one with its index entries; one of them is inconsistent."""
     await copies(planted, await planted.submit(), 5_000)
     wrong = f"job_{MARKET}.copy{2_345:08}"
     await set_job(planted, JobRef(wrong, MALL), driver="ann")
@@ -93,7 +93,7 @@ async def test_all_of_a_large_store_is_looked_at(planted: World) -> None:
 
 
 @pytest.mark.finding("B13")
-async def test_a_wrong_count_of_many_jobs_is_named(planted: World) -> None:
+async def test_wrong_count_of_many_jobs_is_reported(planted: World) -> None:
     await copies(planted, await planted.submit(), 600)
     await planted.redis.hincrby(planted.keys.key("counts"), "queued", 1)
     found = await audit(planted.url, {MARKET: planted.policy}, settle_s=0, now_ms=planted.clock)
@@ -102,7 +102,7 @@ async def test_a_wrong_count_of_many_jobs_is_named(planted: World) -> None:
 
 
 async def copies(world: World, ref: JobRef, number: int) -> None:
-    """Make it this many jobs, each with its own entries."""
+    """Copy the job until there are `number`, each with its own index entries."""
     keys, client = world.keys, world.redis
     fields = await client.hgetall(keys.job(ref.job))
     waiting = await client.hget(keys.key("waiting"), ref.job)
@@ -120,9 +120,9 @@ async def copies(world: World, ref: JobRef, number: int) -> None:
                 keys.key("externals"), f"{fields[b'service'].decode()}/{own['external_id']}", job
             )
             pipeline.zadd(keys.key("due"), {f"retry/{MALL}/{job}": world.now + HOUR_MS})
-            told = (int(fields[b"priority"]), int(fields[b"created_ms"]))
+            order = (int(fields[b"priority"]), int(fields[b"created_ms"]))
             service, demand = fields[b"service"].decode(), fields[b"demand"].decode()
-            pipeline.zadd(keys.wait(MALL), {place_of(service, *told, job, demand): 0})
+            pipeline.zadd(keys.wait(MALL), {place_of(service, *order, job, demand): 0})
             pipeline.hset(keys.key("waiting"), job, waiting)
         pipeline.hincrby(keys.key("counts"), "submitted", number - 1)
         pipeline.hincrby(keys.key("counts"), "queued", number - 1)
@@ -130,8 +130,8 @@ async def copies(world: World, ref: JobRef, number: int) -> None:
 
 
 @pytest.mark.finding("B13")
-async def test_jobs_are_counted_right_while_they_change(world: World) -> None:
-    """More jobs than a page, submitted and cancelled while the audit counts them."""
+async def test_counts_are_right_while_jobs_change(world: World) -> None:
+    """More jobs than one page are submitted and cancelled while the audit counts them."""
     refs = [await world.submit() for _ in range(300)]
     stop = asyncio.Event()
 
@@ -152,7 +152,7 @@ async def test_jobs_are_counted_right_while_they_change(world: World) -> None:
 
 @pytest.mark.finding("B13")
 @pytest.mark.parametrize("how", ["emptied", "trimmed", "cut short"])
-async def test_an_event_stream_that_lost_events_is_named(planted: World, how: str) -> None:
+async def test_lost_events_are_reported(planted: World, how: str) -> None:
     first = await planted.submit()
     planted.clock.now_ms += 60_000
     await planted.store.jobs.cancel(await planted.submit(), "toys", "")
@@ -169,7 +169,7 @@ async def test_an_event_stream_that_lost_events_is_named(planted: World, how: st
 
 
 @pytest.mark.finding("B13")
-async def test_an_idempotency_key_of_another_job_is_named(planted: World) -> None:
+async def test_idempotency_key_of_another_job_is_reported(planted: World) -> None:
     await planted.submit()
     other = await planted.submit()
     mine, _ = sorted(await planted.redis.keys(planted.keys.key("idempotency:*")))
@@ -184,7 +184,7 @@ async def test_an_idempotency_key_of_another_job_is_named(planted: World) -> Non
 
 
 @pytest.mark.finding("B6")
-async def test_a_full_store_can_be_audited(world: World) -> None:
+async def test_full_store_can_be_audited(world: World) -> None:
     await world.driver("ann")
     await world.assigned("ann")
     await world.redis.config_set("maxmemory", 1)
@@ -195,7 +195,7 @@ async def test_a_full_store_can_be_audited(world: World) -> None:
     assert (found.breaches, found.looked_at["job"]) == ((), 1)
 
 
-async def test_a_key_of_another_type_is_named(planted: World) -> None:
+async def test_key_of_another_type_is_reported(planted: World) -> None:
     ref = await planted.submit()
     await planted.redis.delete(planted.keys.job(ref.job))
     await planted.redis.set(planted.keys.job(ref.job), "no hash")
@@ -203,7 +203,7 @@ async def test_a_key_of_another_type_is_named(planted: World) -> None:
     assert ("record", "job") in rules
 
 
-async def test_it_writes_nothing(world: World) -> None:
+async def test_audit_writes_nothing(world: World) -> None:
     await world.driver("ann")
     await world.assigned("ann")
     before = await world.dump()
@@ -211,6 +211,6 @@ async def test_it_writes_nothing(world: World) -> None:
     assert await world.dump() == before
 
 
-async def test_a_store_that_is_not_there_is_told() -> None:
+async def test_unreachable_store_raises() -> None:
     with pytest.raises(StoreUnavailable):
         await audit("redis://127.0.0.1:1/0", {MARKET: MarketPolicy()})

@@ -1,5 +1,5 @@
-"""The audit and the leaks of a market with runs: well kept it has no breach, each planted one is
-named, and after many runs nothing is left."""
+"""The audit of a market with runs: a consistent store has no breach, each planted one is reported,
+and ended runs leave no entries."""
 
 from collections.abc import Awaitable, Callable
 
@@ -30,7 +30,7 @@ async def driver_with_more_than_fits(world: World) -> None:
     await change(world, "drivers", "ann", jobs=jobs)
 
 
-async def run_of_which_one_job_looks_on(world: World) -> None:
+async def run_with_a_queued_job(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs, _ = await world.offered_run("ann", 3)
     await set_job(world, refs[1], state="queued", offer="")
@@ -42,7 +42,7 @@ async def run_offered_at_an_old_attempt(world: World) -> None:
     await set_job(world, refs[2], attempt=2)
 
 
-async def run_accepted_in_part(world: World) -> None:
+async def run_accepted_partly(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = await world.assigned_run("ann", 3)
     await set_job(world, refs[2], driver="bob")
@@ -75,7 +75,7 @@ async def driver_coming_to_another_mall(world: World) -> None:
     await world.redis.zadd(world.keys.key("coming"), {"elsewhere/ann": 0})
 
 
-async def stranger_in_coming(world: World) -> None:
+async def unknown_driver_in_coming(world: World) -> None:
     await world.redis.zadd(world.keys.key("coming"), {f"{MALL}/nobody": 0})
 
 
@@ -85,7 +85,7 @@ async def stale_driver_in_coming(world: World) -> None:
     await world.pass_ms(STALE_MS + 3_000)
 
 
-async def driver_on_its_way_whom_nobody_finds(world: World) -> None:
+async def driver_on_its_way_outside_the_index(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     await world.assigned_run("ann", 1)
     await world.redis.zrem(world.keys.key("coming"), f"{MALL}/ann")
@@ -94,28 +94,28 @@ async def driver_on_its_way_whom_nobody_finds(world: World) -> None:
 Plant = Callable[[World], Awaitable[None]]
 PLANTED: list[tuple[str, Plant]] = [
     ("S2", driver_with_more_than_fits),
-    ("S3", run_of_which_one_job_looks_on),
+    ("S3", run_with_a_queued_job),
     ("S3", run_offered_at_an_old_attempt),
-    ("S5", run_accepted_in_part),
+    ("S5", run_accepted_partly),
     ("S10", full_driver_in_coming),
     ("S10", driver_at_the_mall_in_coming),
     ("S10", driver_coming_to_another_mall),
-    ("S10", stranger_in_coming),
+    ("S10", unknown_driver_in_coming),
     ("S10", stale_driver_in_coming),
     ("S14", run_without_one_of_its_due_entries),
-    ("L1", driver_on_its_way_whom_nobody_finds),
+    ("L1", driver_on_its_way_outside_the_index),
 ]
 
 
 @pytest.mark.parametrize(("rule", "plant"), PLANTED, ids=lambda p: getattr(p, "__name__", p))
-async def test_a_planted_breach_is_named(planted: World, rule: str, plant: Plant) -> None:
+async def test_planted_breach_is_reported(planted: World, rule: str, plant: Plant) -> None:
     await plant(planted)
     found = await planted.breaches()
     assert rule in {breach.rule for breach in found}, found
 
 
-async def test_a_day_of_runs_has_no_breach_and_leaves_nothing(world: World) -> None:
-    """A run of each kind of end, with one more on the way; and the sets are empty again."""
+async def test_ended_runs_leave_no_breach_and_no_entries(world: World) -> None:
+    """Runs with each outcome, with an add-on; afterwards the sets are empty."""
     await world.driver("ann", vehicle=VAN)
     store = world.store
     for end in ("delivered", "cancelled", "given up", "declined", "unacknowledged"):
@@ -153,7 +153,7 @@ async def test_a_day_of_runs_has_no_breach_and_leaves_nothing(world: World) -> N
     assert await world.redis.exists(world.keys.key("coming")) == 0
 
 
-async def test_a_run_that_was_given_back_is_no_broken_promise(world: World) -> None:
+async def test_released_job_of_a_run_is_no_breach(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = await world.assigned_run("ann", 3)
     await world.store.jobs.release(refs[0], 1, Outcome.UNASSIGNED, "operator", "")

@@ -1,4 +1,4 @@
-"""The audit of staggered rounds: well kept they have no breach, each planted one is named."""
+"""The audit of staggered rounds: a consistent store has no breach, each planted one is reported."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef
 from tests.engine.storage.planted_breaches import change, set_job
-from tests.engine.storage.scripts.test_staggered import begin, more, next_is_asked, two_are_asked
+from tests.engine.storage.scripts.test_staggered import begin, more, offer_to_next, offer_to_two
 from tests.engine.storage.worlds import MALL, MARKET, World
 
 
@@ -29,27 +29,27 @@ async def round_of_two(world: World) -> JobRef:
         await world.driver(driver)
     ref = await world.submit()
     await begin(world, ref, "ann", "bob", most=2)
-    await next_is_asked(world, ref)
+    await offer_to_next(world, ref)
     return ref
 
 
-async def more_drivers_than_any_rung_asks(world: World) -> None:
-    await next_is_asked(world, await two_are_asked(world))
+async def more_drivers_than_any_rung_allows(world: World) -> None:
+    await offer_to_next(world, await offer_to_two(world))
 
 
-async def more_drivers_than_this_round_asks(world: World) -> None:
+async def more_drivers_than_this_round_allows(world: World) -> None:
     await change_round(world, await round_of_two(world), asked=3, most=2)
 
 
-async def offer_that_the_round_does_not_know(world: World) -> None:
+async def offer_missing_from_its_round(world: World) -> None:
     await change_round(world, await round_of_two(world), live=["o1-0"])
 
 
-async def round_of_a_job_that_waits(world: World) -> None:
+async def round_of_a_queued_job(world: World) -> None:
     await set_job(world, await round_of_two(world), state="queued", offer="")
 
 
-async def first_offer_that_is_not_the_jobs(world: World) -> None:
+async def first_offer_differs_from_the_jobs(world: World) -> None:
     await set_job(world, await round_of_two(world), offer="o2-0")
 
 
@@ -64,7 +64,7 @@ async def offer_at_another_attempt(world: World) -> None:
     await change(world, "offers", "o2-0", jobs=[{"job": ref.job, "attempt": 2}])
 
 
-async def driver_who_is_asked_twice(world: World) -> None:
+async def driver_with_two_offers_of_a_job(world: World) -> None:
     await round_of_two(world)
     await change(world, "offers", "o2-0", driver="ann")
 
@@ -81,7 +81,7 @@ async def second_offer_without_a_due_entry(world: World) -> None:
     await world.redis.zrem(world.keys.key("due"), f"offer/{MALL}/o2-0/{ref.job}")
 
 
-async def round_whose_next_driver_is_never_asked(world: World) -> None:
+async def round_without_its_due_entry(world: World) -> None:
     for driver in ("ann", "bob"):
         await world.driver(driver)
     ref = await world.submit()
@@ -89,37 +89,37 @@ async def round_whose_next_driver_is_never_asked(world: World) -> None:
     await world.redis.zrem(world.keys.key("due"), more(ref).member)
 
 
-async def entry_of_a_round_that_asks_no_more(world: World) -> None:
+async def due_entry_of_a_complete_round(world: World) -> None:
     ref = await round_of_two(world)
     await world.redis.zadd(world.keys.key("due"), {more(ref).member: world.now + 1_000})
 
 
 Plant = Callable[[World], Awaitable[None]]
 PLANTED: list[tuple[str, Plant]] = [
-    ("S3", more_drivers_than_any_rung_asks),
-    ("S3", more_drivers_than_this_round_asks),
-    ("S3", offer_that_the_round_does_not_know),
-    ("S3", round_of_a_job_that_waits),
-    ("S3", first_offer_that_is_not_the_jobs),
+    ("S3", more_drivers_than_any_rung_allows),
+    ("S3", more_drivers_than_this_round_allows),
+    ("S3", offer_missing_from_its_round),
+    ("S3", round_of_a_queued_job),
+    ("S3", first_offer_differs_from_the_jobs),
     ("S3", ended_offer_in_a_round),
     ("S3", offer_at_another_attempt),
-    ("S3", driver_who_is_asked_twice),
+    ("S3", driver_with_two_offers_of_a_job),
     ("S3", two_winners),
     ("S14", second_offer_without_a_due_entry),
-    ("S14", round_whose_next_driver_is_never_asked),
-    ("S14", entry_of_a_round_that_asks_no_more),
+    ("S14", round_without_its_due_entry),
+    ("S14", due_entry_of_a_complete_round),
 ]
 
 
 @pytest.mark.parametrize(("rule", "plant"), PLANTED, ids=lambda p: getattr(p, "__name__", p))
-async def test_a_planted_breach_is_named(planted: World, rule: str, plant: Plant) -> None:
+async def test_planted_breach_is_reported(planted: World, rule: str, plant: Plant) -> None:
     await plant(planted)
     found = await planted.breaches()
     assert rule in {breach.rule for breach in found}, found
 
 
 @pytest.mark.parametrize("end", ["accepted", "cancelled", "declined"])
-async def test_a_round_has_no_breach_and_leaves_nothing(world: World, end: str) -> None:
+async def test_ended_round_leaves_no_breach_and_no_entries(world: World, end: str) -> None:
     ref = await round_of_two(world)
     assert await world.breaches() == ()
     if end == "accepted":

@@ -1,4 +1,4 @@
-"""The self-pipelining line: order, errors, deadlines, and what it does when the line breaks."""
+"""The pipelining Redis client: order, errors, timeouts and reconnection."""
 
 import asyncio
 import contextlib
@@ -37,11 +37,11 @@ async def link(redis_url: str) -> AsyncIterator[Link]:
 
 @pytest.fixture
 def server(redis_binary: Path | None, tmp_path: Path) -> EmbeddedServer:
-    """A server that a test may kill; not started yet."""
+    """A server that a test may kill; the test starts it."""
     return EmbeddedServer(tmp_path, binary=redis_binary, options={"enable-debug-command": "local"})
 
 
-async def test_replies_come_as_redis_gave_them(link: Link) -> None:
+async def test_replies_keep_their_types(link: Link) -> None:
     assert link.connected
     assert link.down_since is None
     assert await link.call("SET", "k", b"\x00v") == b"OK"
@@ -58,7 +58,7 @@ async def test_a_thousand_calls_at_once_keep_their_order(link: Link, redis_url: 
         assert client.get("n") == b"1000"
 
 
-async def test_an_error_belongs_to_its_call_alone(link: Link) -> None:
+async def test_error_reply_fails_only_its_call(link: Link) -> None:
     commands = (("SET", "k", "v"), ("INCR", "k"), ("GET", "k"))
     replies = await asyncio.gather(
         *(link.call(*command) for command in commands), return_exceptions=True
@@ -72,20 +72,20 @@ async def test_an_error_belongs_to_its_call_alone(link: Link) -> None:
     assert caught.value.code == "NOSCRIPT"
 
 
-async def test_what_cannot_be_packed_is_refused_at_once(link: Link) -> None:
+async def test_unencodable_argument_is_refused(link: Link) -> None:
     with pytest.raises(TypeError):
         await link.call("SET", "k", None)  # type: ignore[arg-type]
     assert await link.call("PING") == b"PONG"
 
 
-async def test_a_cancelled_call_does_not_shift_the_replies(link: Link) -> None:
+async def test_cancelled_call_does_not_shift_the_replies(link: Link) -> None:
     call = asyncio.ensure_future(link.call("ECHO", "first"))
     await asyncio.sleep(0)
     call.cancel()
     assert await link.call("ECHO", "second") == b"second"
 
 
-async def test_a_full_store_is_told_apart(redis_binary: Path | None) -> None:
+async def test_full_store_raises_store_full(redis_binary: Path | None) -> None:
     with EmbeddedServer(persistent=False, maxmemory_bytes=1, binary=redis_binary) as server:
         link = Link(server.url)
         await link.connect()
@@ -95,7 +95,7 @@ async def test_a_full_store_is_told_apart(redis_binary: Path | None) -> None:
         await link.close()
 
 
-async def test_a_busy_store_counts_as_unavailable(link: Link, redis_server: EmbeddedServer) -> None:
+async def test_busy_store_counts_as_unavailable(link: Link, redis_server: EmbeddedServer) -> None:
     other = Link(redis_server.url)
     await other.connect()
     await link.call("CONFIG", "SET", "busy-reply-threshold", 1)
@@ -135,7 +135,7 @@ async def test_overdue_call_fails_and_reconnects(
         await link.close()
 
 
-async def test_a_loop_that_was_held_up_reads_its_replies_first(redis_url: str) -> None:
+async def test_blocked_loop_reads_its_replies_before_a_timeout(redis_url: str) -> None:
     link = Link(redis_url, deadline_s=0.1)
     await link.connect()
     call = asyncio.ensure_future(link.call("PING"))
@@ -143,18 +143,18 @@ async def test_a_loop_that_was_held_up_reads_its_replies_first(redis_url: str) -
         await asyncio.sleep(0)
     busy_until_s = time.monotonic() + 0.3
     while time.monotonic() < busy_until_s:
-        pass  # the process is stopped, or busy with something else
+        pass  # as a stopped or busy process would
     assert await call == b"PONG"
     await link.close()
 
 
-async def test_a_broken_line_fails_what_waits_and_mends_itself(server: EmbeddedServer) -> None:
-    heard: list[str] = []
+async def test_broken_connection_fails_calls_and_reconnects(server: EmbeddedServer) -> None:
+    changes: list[str] = []
     with server:
         link = Link(
             server.url,
-            on_up=lambda: heard.append("up"),
-            on_down=lambda: heard.append("down"),
+            on_up=lambda: changes.append("up"),
+            on_down=lambda: changes.append("down"),
         )
         await link.connect()
         await link.call("SET", "k", "v")
@@ -171,11 +171,11 @@ async def test_a_broken_line_fails_what_waits_and_mends_itself(server: EmbeddedS
         assert server.revive()
         assert await held == b"v"
         assert link.down_since is None
-        assert heard == ["up", "down", "up"]
+        assert changes == ["up", "down", "up"]
         await link.close()
 
 
-async def test_while_down_calls_wait_in_bounds(server: EmbeddedServer) -> None:
+async def test_waiting_calls_are_bounded_while_down(server: EmbeddedServer) -> None:
     with server:
         link = Link(server.url, deadline_s=0.2, max_waiting=2)
         await link.connect()
@@ -194,7 +194,7 @@ async def test_while_down_calls_wait_in_bounds(server: EmbeddedServer) -> None:
         await link.close()
 
 
-async def test_while_up_calls_wait_in_bounds(redis_url: str) -> None:
+async def test_waiting_calls_are_bounded_while_connected(redis_url: str) -> None:
     link = Link(redis_url, max_waiting=2)
     await link.connect()
     outcomes = await asyncio.gather(*(link.call("PING") for _ in range(3)), return_exceptions=True)
@@ -203,7 +203,7 @@ async def test_while_up_calls_wait_in_bounds(redis_url: str) -> None:
     await link.close()
 
 
-async def test_closing_fails_what_waits(server: EmbeddedServer) -> None:
+async def test_close_fails_waiting_calls(server: EmbeddedServer) -> None:
     with server:
         link = Link(server.url)
         await link.connect()
@@ -216,7 +216,7 @@ async def test_closing_fails_what_waits(server: EmbeddedServer) -> None:
             await link.call("PING")
 
 
-async def test_no_store_at_all() -> None:
+async def test_connect_without_a_server_fails() -> None:
     link = Link("unix:///nowhere/redis.sock")
     with pytest.raises(StoreUnavailable, match=r"/nowhere/redis\.sock"):
         await link.connect()
@@ -224,13 +224,13 @@ async def test_no_store_at_all() -> None:
 
 
 async def test_server_of_another_protocol_is_refused() -> None:
-    async def gibberish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)  # or its close would reset the connection, and the answer with it
+    async def answer_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)  # unread bytes would turn the close into a reset and lose the answer
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await writer.drain()
         writer.close()
 
-    other = await asyncio.start_server(gibberish, "127.0.0.1", 0)
+    other = await asyncio.start_server(answer_http, "127.0.0.1", 0)
     link = Link(f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}")
     with pytest.raises(StoreUnavailable, match="does not speak"):
         await link.connect()
@@ -239,7 +239,7 @@ async def test_server_of_another_protocol_is_refused() -> None:
     await other.wait_closed()
 
 
-async def test_the_greeting_is_said_on_every_connection(server: EmbeddedServer) -> None:
+async def test_greeting_is_sent_on_every_connection(server: EmbeddedServer) -> None:
     with server:
         link = Link(server.url, name="node-7", greeting=[("INCR", "greeted")])
         await link.connect()
@@ -260,7 +260,9 @@ async def test_password_user_and_database(redis_binary: Path | None) -> None:
         await admin.call("ACL", "SETUSER", "engine", "on", ">pa:ss", "~*", "+@all", "-client")
         await admin.call("SET", "k", "in three")
 
-        engine = Link(f"redis://engine:pa%3Ass@{place}/3")  # it may not name its connection
+        engine = Link(
+            f"redis://engine:pa%3Ass@{place}/3"
+        )  # this user may not set a connection name
         await engine.connect()
         assert await engine.call("ACL", "WHOAMI") == b"engine"
         assert await engine.call("GET", "k") == b"in three"
@@ -276,7 +278,7 @@ async def test_password_user_and_database(redis_binary: Path | None) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A key and a certificate of our own for localhost, in one file."""
+    """A self-signed certificate for localhost and its key, in one file."""
     path = tmp_path / "both.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     made = ["-keyout", str(path), "-out", f"{path}.crt"]
@@ -288,7 +290,7 @@ def certificate(tmp_path: Path) -> Path:
 
 
 async def test_tls_checks_the_certificate(redis_url: str, certificate: Path) -> None:
-    """A TLS end in front of the server: the bundled binary is built without TLS."""
+    """A TLS proxy in front of the server, as the bundled binary is built without TLS."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     port = redis_url.removesuffix("/0").rpartition(":")[2]
@@ -317,7 +319,7 @@ async def test_tls_checks_the_certificate(redis_url: str, certificate: Path) -> 
 
 
 @pytest.mark.finding("B2")
-async def test_calls_on_a_line_known_to_be_down_fail_at_once(server: EmbeddedServer) -> None:
+async def test_calls_fail_at_once_while_down(server: EmbeddedServer) -> None:
     with server:
         link = Link(server.url, grace_s=0.1)
         await link.connect()
@@ -333,7 +335,7 @@ async def test_calls_on_a_line_known_to_be_down_fail_at_once(server: EmbeddedSer
 
 
 @pytest.mark.finding("B2")
-async def test_a_stopped_store_is_noticed_without_any_call(server: EmbeddedServer) -> None:
+async def test_stopped_store_is_noticed_without_a_call(server: EmbeddedServer) -> None:
     with server:
         link = Link(server.url)
         await link.connect()
@@ -350,7 +352,7 @@ async def test_a_stopped_store_is_noticed_without_any_call(server: EmbeddedServe
 
 
 @pytest.mark.finding("B2")
-async def test_a_half_open_connection_is_noticed(redis_url: str) -> None:
+async def test_half_open_connection_is_noticed(redis_url: str) -> None:
     async with store_proxy(redis_url) as proxy:
         link = Link(proxy.url, silence_s=0.3)
         await link.connect()
@@ -364,8 +366,8 @@ async def test_a_half_open_connection_is_noticed(redis_url: str) -> None:
 
 
 @pytest.mark.finding("B11")
-async def test_a_young_outage_is_retried_at_least_four_times_a_second() -> None:
-    """A port that hangs up on each connection, and counts them."""
+async def test_new_outage_is_retried_every_half_second() -> None:
+    """The port closes and counts each connection."""
     attempts: list[float] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -382,7 +384,7 @@ async def test_a_young_outage_is_retried_at_least_four_times_a_second() -> None:
         await link.connect()
     link._reconnecting = asyncio.create_task(link._reconnect())
     await eventually(lambda: len(attempts) >= 14, timeout_s=20)
-    # The median, as a busy machine may hold up some of them.
+    # The median, as a busy machine may delay some retries.
     pauses = sorted(b - a for a, b in itertools.pairwise(attempts[4:]))
     assert pauses[len(pauses) // 2] < 0.5
     await link.close()
@@ -390,7 +392,7 @@ async def test_a_young_outage_is_retried_at_least_four_times_a_second() -> None:
 
 
 @pytest.mark.finding("B12")
-async def test_a_master_that_becomes_a_replica_is_left(redis_binary: Path | None) -> None:
+async def test_connection_to_a_demoted_master_is_closed(redis_binary: Path | None) -> None:
     with EmbeddedServer(persistent=False, tcp=True, binary=redis_binary) as server:
         link = Link(server.url)
         await link.connect()
@@ -407,7 +409,7 @@ async def test_a_master_that_becomes_a_replica_is_left(redis_binary: Path | None
 
 
 @pytest.mark.finding("B12")
-async def test_a_replica_is_refused_on_connecting(redis_binary: Path | None) -> None:
+async def test_replica_is_refused_on_connecting(redis_binary: Path | None) -> None:
     with EmbeddedServer(
         persistent=False, tcp=True, binary=redis_binary, options={"replicaof": "127.0.0.1 1"}
     ) as server:

@@ -1,4 +1,4 @@
-"""Whether a Redis URL leads over the network without a password or TLS."""
+"""Redis URLs that cross the network without a password or TLS."""
 
 import pytest
 
@@ -27,5 +27,5 @@ pytestmark = pytest.mark.finding("A15")
         ("unix:///run/redis.sock", None),
     ],
 )
-def test_what_is_missing_on_the_way_to_redis(url: str, missing: str | None) -> None:
+def test_exposure_names_missing_password_and_tls(url: str, missing: str | None) -> None:
     assert exposure(url) == missing

@@ -1,4 +1,4 @@
-"""The syncs of the embedded server's log: each second, at the end of a run of refusals too."""
+"""Periodic syncs of the embedded server's log, including disk errors."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def log(tmp_path: Path) -> Path:
 
 
 class Disk:
-    """The real sync, and what it was asked to sync; refuses while told to."""
+    """Records the synced files; raises an I/O error while `refuses` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.synced: list[str] = []
@@ -46,12 +46,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch)
 
 
-def test_the_increments_are_synced(log: Path, disk: Disk) -> None:
+def test_increments_of_the_log_are_synced(log: Path, disk: Disk) -> None:
     sync_log(log)
     assert disk.synced == ["appendonly.aof.2.incr.aof"]
 
 
-def test_an_increment_that_a_rewrite_replaces_meanwhile(
+def test_increment_removed_by_a_rewrite_is_skipped(
     log: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = [log / "appendonly.aof.1.incr.aof", *log.glob("*.incr.aof")]
@@ -60,7 +60,7 @@ def test_an_increment_that_a_rewrite_replaces_meanwhile(
     assert disk.synced == ["appendonly.aof.2.incr.aof"]
 
 
-async def test_again_and_again_until_it_is_stopped(log: Path, disk: Disk) -> None:
+async def test_sync_repeats_until_stopped(log: Path, disk: Disk) -> None:
     syncs = LogSync(log.parent, interval_s=0.01)
     syncs.start()
     await eventually(lambda: len(disk.synced) > 2)
@@ -71,7 +71,7 @@ async def test_again_and_again_until_it_is_stopped(log: Path, disk: Disk) -> Non
 async def test_disk_error_is_logged_once_and_retried(log: Path, disk: Disk) -> None:
     disk.refuses.set()
     syncs = LogSync(log.parent, interval_s=0.01)
-    with capture_logs() as told:
+    with capture_logs() as logged:
         syncs.start()
         try:
             await eventually(lambda: disk.refused > 2)
@@ -79,6 +79,6 @@ async def test_disk_error_is_logged_once_and_retried(log: Path, disk: Disk) -> N
             await eventually(lambda: disk.synced)
         finally:
             syncs.stop()
-    assert [(entry["log_level"], entry["reason"]) for entry in told] == [
+    assert [(entry["log_level"], entry["reason"]) for entry in logged] == [
         ("error", "Input/output error")
     ]

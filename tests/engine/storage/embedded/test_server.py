@@ -1,4 +1,4 @@
-"""The embedded server: ready when started, its data kept, its folder locked, its end with ours."""
+"""The embedded server: start, persistence, folder lock, and its end with the parent process."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from mallard_engine.storage.embedded.log_sync import LOG_FOLDER
 from mallard_engine.storage.embedded.server import EmbeddedServer, bundled_binary
 from tests.support import eventually
 
-# A process that starts a server on a folder, writes one key, and never ends by itself.
+# A process that starts a server on a folder, writes one key and then waits for a signal.
 OWNER = """
 import sys, pathlib, signal, redis
 from mallard_engine.storage.embedded.server import EmbeddedServer
@@ -52,7 +52,7 @@ def test_listens_on_a_socket_in_a_private_folder(tmp_path: Path, redis_binary: P
     assert not server.running
 
 
-def test_a_restart_finds_the_data(tmp_path: Path, redis_binary: Path | None) -> None:
+def test_data_is_kept_over_a_restart(tmp_path: Path, redis_binary: Path | None) -> None:
     for value in (b"first", b"second"):
         with (
             EmbeddedServer(tmp_path, binary=redis_binary) as server,
@@ -63,7 +63,7 @@ def test_a_restart_finds_the_data(tmp_path: Path, redis_binary: Path | None) -> 
             client.set("k", value)
 
 
-def test_a_second_server_on_the_folder_is_refused(tmp_path: Path) -> None:
+def test_second_server_on_a_folder_is_refused(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as first:
         with pytest.raises(DataFolderInUse, match=f"in use by process {os.getpid()}"):
             EmbeddedServer(tmp_path).start()
@@ -83,13 +83,13 @@ async def test_ends_with_its_parent_and_keeps_the_data(tmp_path: Path) -> None:
             EmbeddedServer(tmp_path).start()
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        # At once, while the old server may still be writing its log: the lock makes it wait.
+        # At once: the lock makes this start wait while the old server still writes its log.
         with EmbeddedServer(tmp_path) as server:
             assert not is_alive(server_pid)
             assert value_of(server, "k") == b"v"
 
 
-async def test_a_ctrl_c_for_us_does_not_reach_it(tmp_path: Path) -> None:
+async def test_server_runs_in_its_own_session(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         assert os.getsid(server.pid) == server.pid != os.getsid(0)
 
@@ -107,11 +107,11 @@ async def test_revives_after_a_crash_with_its_data(
         assert value_of(server, "k") == b"v"
 
 
-def test_what_was_answered_is_in_the_log_while_the_disk_is_busy(redis_binary: Path | None) -> None:
-    """S4 under a kill: an answer never outruns the log, however long a sync takes.
+def test_acknowledged_write_is_in_the_log_on_a_busy_disk(redis_binary: Path | None) -> None:
+    """S4 under a kill: a reply is sent only after its write is in the log.
 
-    A megabyte a write keeps the disk busy with syncs; of 1,893 such answers 142 outran the log
-    of a server with `appendfsync everysec`.
+    Writes of 1 MB keep the disk busy with syncs. With `appendfsync everysec`, 142 of 1,893 such
+    replies were sent before their write was in the log.
     """
     with (
         EmbeddedServer(binary=redis_binary, options=NO_REWRITES) as server,
@@ -131,19 +131,19 @@ def test_what_was_answered_is_in_the_log_while_the_disk_is_busy(redis_binary: Pa
             written += 1
 
 
-def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+def test_long_path_gets_a_short_socket_path(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
     with EmbeddedServer(deep, persistent=False) as server:
         assert len(server.url) < 120
         assert value_of(server, "k") is None
 
 
-def test_a_path_that_needs_quoting(tmp_path: Path, redis_binary: Path | None) -> None:
+def test_path_that_needs_quoting_works(tmp_path: Path, redis_binary: Path | None) -> None:
     with EmbeddedServer(tmp_path / 'a "b" c?d%20', binary=redis_binary) as server:
         assert value_of(server, "k") is None
 
 
-def test_a_temporary_folder_is_gone_afterwards() -> None:
+def test_temporary_folder_is_removed() -> None:
     with EmbeddedServer(persistent=False) as server:
         home = Path(server.url.removeprefix("unix://").partition("?")[0]).parent
         assert home.exists()
@@ -154,11 +154,11 @@ def test_early_exit_reports_the_servers_output(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path, options={"no-such-option": "yes"})
     with pytest.raises(EmbeddedServerError, match="no-such-option"):
         server.start()
-    with EmbeddedServer(tmp_path) as again:  # the lock was given back
+    with EmbeddedServer(tmp_path) as again:  # the lock was released
         assert again.running
 
 
-def test_full_refuses_writes_and_evicts_nothing(redis_binary: Path | None) -> None:
+def test_full_server_refuses_writes_instead_of_evicting(redis_binary: Path | None) -> None:
     with (
         EmbeddedServer(persistent=False, maxmemory_bytes=1, binary=redis_binary) as server,
         redis.Redis.from_url(server.url) as client,
@@ -175,6 +175,6 @@ def test_cluster_mode_refuses_keys_of_two_slots(redis_url: str) -> None:
         client.eval("return 1", 2, "{a}", "{b}")
 
 
-def test_the_bundled_binary_runs() -> None:
+def test_bundled_binary_runs() -> None:
     version = subprocess.run([bundled_binary(), "--version"], capture_output=True, check=True)
     assert b"Valkey" in version.stdout

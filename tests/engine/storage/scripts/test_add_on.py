@@ -1,4 +1,4 @@
-"""One more job for a driver on its way to a mall: who may be asked, what declining it costs."""
+"""Add-on offers: one more job for a driver on its way to the mall."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def policy() -> MarketPolicy:
 
 @pytest.fixture
 async def on_its_way(world: World) -> JobRef:
-    """What ann holds, on her way to the mall."""
+    """The job of ann, who is on her way to the mall."""
     await world.driver("ann", vehicle=VAN)
     ref, _ = await world.assigned("ann")
     assert await world.coming() == {HERE}
@@ -39,7 +39,7 @@ async def on_its_way(world: World) -> JobRef:
 
 
 async def coming(world: World, mall: str = MALL) -> tuple[Near, ...]:
-    """Whom a round of the mall sees on their way; one of the whole market sees the same."""
+    """The drivers on their way that a round of the mall reads; a batch round reads the same."""
     found = await world.store.offers.candidates(
         MARKET, mall, LAT, LON, radius_m=500, max_radius_m=5_000, drivers=4, jobs=0
     )
@@ -61,10 +61,10 @@ async def add(world: World, ref: JobRef, driver: str = "ann") -> OfferPlan:
     return plan
 
 
-# -- who may be asked
+# -- eligibility
 
 
-async def test_a_round_sees_who_is_on_the_way_and_what_they_carry(
+async def test_round_reads_drivers_on_their_way_with_their_jobs(
     world: World, on_its_way: JobRef
 ) -> None:
     (near,) = await coming(world)
@@ -90,7 +90,7 @@ async def test_a_round_sees_who_is_on_the_way_and_what_they_carry(
         "leaves",
     ],
 )
-async def test_who_may_be_asked_no_more_is_out_at_once(
+async def test_driver_who_becomes_ineligible_gets_no_add_on(
     world: World, on_its_way: JobRef, what: str
 ) -> None:
     if what == "arrives":
@@ -130,14 +130,14 @@ async def test_driver_without_jobs_is_free_again(
     assert (await world.coming(), await world.idle()) == (set(), {"ann"})
 
 
-async def test_one_job_less_makes_room_again(world: World) -> None:
+async def test_cancelled_job_makes_room_for_an_add_on(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = await world.assigned_run("ann", 3)
     assert await world.coming() == set()
     waiting = await world.submit()
     effects = await world.store.jobs.cancel(refs[0], "toys", "")
     assert await world.coming() == {HERE}
-    # Somebody waits who may now be added: its mall gets a round.
+    # A waiting job may now be added: its mall gets a round.
     assert effects.malls == (MALL,)
     await add(world, waiting)
 
@@ -153,7 +153,9 @@ async def test_new_position_returns_a_stale_driver(world: World, on_its_way: Job
     assert (await world.job(on_its_way)).state == "assigned"
 
 
-async def test_another_end_of_the_block_is_news(world: World, on_its_way: JobRef) -> None:
+async def test_new_block_end_makes_the_driver_a_candidate_again(
+    world: World, on_its_way: JobRef
+) -> None:
     await world.submit()
     answered = await world.store.drivers.status(
         MARKET, "ann", Wish.AVAILABLE, world.now + 9_000_000
@@ -163,9 +165,7 @@ async def test_another_end_of_the_block_is_news(world: World, on_its_way: JobRef
     assert (await world.record()).jobs[0].job == on_its_way.job
 
 
-async def test_on_the_way_it_is_asked_for_one_job_of_that_mall(
-    world: World, on_its_way: JobRef
-) -> None:
+async def test_add_on_is_one_fitting_job_of_the_same_mall(world: World, on_its_way: JobRef) -> None:
     elsewhere = await world.submit(mall="another-mall")
     assert (await world.store.offers.make(world.plan(elsewhere, 0, "ann"))).verdict == "nobody"
     two = await world.run_plan((await world.submit(), await world.submit()), "ann")
@@ -180,7 +180,7 @@ async def test_on_the_way_it_is_asked_for_one_job_of_that_mall(
 async def test_market_without_pooling_adds_no_jobs(
     world: World, on_its_way: JobRef, most: int
 ) -> None:
-    """A node with the market's new figures takes whom it touches out."""
+    """A node with the new policy takes the driver out of the index at the next change."""
     policies = {MARKET: replace(world.policy, max_run_jobs=most)}
     store = type(world.store)(world.url, policies, now_ms=world.clock)
     await store.connect()
@@ -197,8 +197,8 @@ async def test_market_without_pooling_adds_no_jobs(
     assert (await world.job(on_its_way)).state == "assigned"
 
 
-async def test_job_taken_without_pooling_has_no_place_on_a_run(world: World) -> None:
-    """The market's figure is raised while it is open: until that job is over nothing is added."""
+async def test_job_accepted_without_pooling_excludes_add_ons(world: World) -> None:
+    """`max_run_jobs` is raised while the job is open: nothing is added until the job ends."""
     await world.driver("ann", vehicle=VAN)
     policies = {MARKET: replace(world.policy, max_run_jobs=1)}
     before = type(world.store)(world.url, policies, now_ms=world.clock)
@@ -220,11 +220,13 @@ async def test_job_taken_without_pooling_has_no_place_on_a_run(world: World) -> 
     assert await world.breaches() == ()
 
 
-# -- how it ends
+# -- outcomes
 
 
 @pytest.mark.parametrize("how", [Outcome.DECLINED, Outcome.EXPIRED])
-async def test_not_to_take_it_costs_nothing(world: World, on_its_way: JobRef, how: Outcome) -> None:
+async def test_refused_or_expired_add_on_has_no_cool_down(
+    world: World, on_its_way: JobRef, how: Outcome
+) -> None:
     ref = await world.submit()
     plan = await add(world, ref)
     if how is Outcome.DECLINED:
@@ -238,13 +240,13 @@ async def test_not_to_take_it_costs_nothing(world: World, on_its_way: JobRef, ho
     ann = await world.record()
     assert (ann.cool_until_ms, ann.declines, len(ann.jobs)) == (0, 0, 1)
     assert await world.coming() == {HERE}
-    # It is not asked again for this job; for another it is.
+    # The driver is not asked again for this job, but may be for another.
     assert (await world.store.offers.make(world.plan(ref, 1, "ann"))).verdict == "nobody"
     await add(world, await world.submit())
     assert (await world.job(on_its_way)).state == "assigned"
 
 
-async def test_not_to_acknowledge_it_is_to_be_out_of_reach_as_ever(
+async def test_unacknowledged_add_on_makes_the_driver_unreachable(
     world: World, on_its_way: JobRef
 ) -> None:
     ref = await world.submit()
@@ -257,23 +259,23 @@ async def test_not_to_acknowledge_it_is_to_be_out_of_reach_as_ever(
     assert (await world.job(on_its_way)).state == "assigned"
 
 
-async def test_what_is_added_joins_the_run(world: World, on_its_way: JobRef) -> None:
+async def test_accepted_add_on_joins_the_run(world: World, on_its_way: JobRef) -> None:
     ref = await world.submit()
     plan = await add(world, ref)
     answered = await world.store.offers.accept(MARKET, "ann", plan.offer)
     assert [job.id for job in answered.jobs] == [ref.job]
     assert [held.job for held in answered.driver.jobs] == [on_its_way.job, ref.job]
     assert await world.coming() == {HERE}
-    # The other job of the run ends; the one that was added goes on.
+    # The first job of the run ends; the added one continues.
     await world.step(on_its_way, Step.PICKED_UP, 1)
     await world.step(on_its_way, Step.DELIVERED, 1)
     assert [held.job for held in (await world.record()).jobs] == [ref.job]
 
 
-async def test_an_offer_for_one_more_may_be_taken_behind_the_door(
+async def test_live_add_on_may_be_accepted_after_the_arrival(
     world: World, on_its_way: JobRef
 ) -> None:
-    """The arrival ends the asking; who was asked before may still say yes."""
+    """The arrival ends new offers; an offer made before it may still be accepted."""
     ref = await world.submit()
     plan = await add(world, ref)
     await world.store.jobs.arrive(on_its_way, "ann", 1)
@@ -282,7 +284,7 @@ async def test_an_offer_for_one_more_may_be_taken_behind_the_door(
     assert await world.coming() == set()
 
 
-async def test_custody_may_have_filled_the_vehicle_meanwhile(world: World) -> None:
+async def test_add_on_is_refused_if_custody_filled_the_vehicle(world: World) -> None:
     await world.driver("ann", vehicle=replace(VAN, max_jobs=2))
     lost, attempt = await world.assigned("ann")
     await world.store.jobs.release(lost, attempt, Outcome.SILENT, "engine", "")
@@ -294,8 +296,8 @@ async def test_custody_may_have_filled_the_vehicle_meanwhile(world: World) -> No
     assert [h.job for h in (await world.record()).jobs] == [held.job, lost.job]
 
 
-async def test_custody_tells_a_round_no_lie(world: World) -> None:
-    """What turned out to be on board is no job that is still to be collected."""
+async def test_job_with_custody_is_read_as_collected(world: World) -> None:
+    """A parcel claimed by custody is on board: the job is no longer to be collected."""
     await world.driver("ann", vehicle=VAN)
     lost, attempt = await world.assigned("ann")
     await world.store.jobs.release(lost, attempt, Outcome.SILENT, "engine", "")

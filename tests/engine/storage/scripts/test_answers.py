@@ -52,7 +52,7 @@ async def test_accept_assigns_the_job(world: World) -> None:
 
 
 @pytest.mark.parametrize("early_ms", [1, 0, -1])
-async def test_an_accept_succeeds_only_before_the_expiry(world: World, early_ms: int) -> None:
+async def test_accept_succeeds_only_before_the_expiry(world: World, early_ms: int) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.store.offers.ack(MARKET, "ann", offer)
@@ -67,7 +67,7 @@ async def test_an_accept_succeeds_only_before_the_expiry(world: World, early_ms:
     assert await world.dump() == before
 
 
-async def test_an_accept_implies_the_acknowledgement(world: World) -> None:
+async def test_accept_implies_the_acknowledgement(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     entry = await world.entry(ref)
@@ -78,7 +78,7 @@ async def test_an_accept_implies_the_acknowledgement(world: World) -> None:
 
 
 @pytest.mark.parametrize("verb", ["accept", "decline"])
-async def test_only_the_offers_driver_may_answer(world: World, verb: str) -> None:
+async def test_only_the_offered_driver_may_answer(world: World, verb: str) -> None:
     await world.driver("ann")
     await world.driver("bob")
     _, offer = await world.offered("ann")
@@ -121,7 +121,7 @@ async def test_a_thousand_accepts_have_one_effect(world: World) -> None:
     assert [t.state for t in (await world.job(ref)).timeline] == ["queued", "offered", "assigned"]
 
 
-async def test_an_accept_after_another_end_is_refused(world: World) -> None:
+async def test_accept_of_a_closed_offer_is_refused(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.store.offers.withdraw(ref, offer, "operator")
@@ -134,10 +134,10 @@ async def test_an_accept_after_another_end_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize("fence", [{"attempt": 2}, {"offer": "newer"}, {"state": "queued"}])
 @pytest.mark.parametrize("verb", ["accept", "decline"])
-async def test_an_answer_is_fenced_by_the_job_itself(
+async def test_answer_is_fenced_by_the_job(
     planted: World, verb: str, fence: dict[str, str | int]
 ) -> None:
-    """As after a failover that lost the offer's end and not the job's: the job has moved on."""
+    """A failover may lose the close of an offer but keep the later state of its job."""
     await planted.driver("ann")
     ref, offer = await planted.offered()
     await planted.redis.hset(planted.keys.job(ref.job), mapping=fence)
@@ -152,7 +152,7 @@ async def test_accepted_offer_cannot_be_declined(world: World) -> None:
 
 
 async def test_driver_with_custody_cannot_accept(world: World) -> None:
-    """S2: the vehicle holds one job, and an offer may be out when a parcel turns up in it."""
+    """S2: the vehicle holds one job, and custody may be claimed during a live offer."""
     await world.driver("ann")
     lost, attempt = await world.assigned("ann")
     await world.store.jobs.release(lost, attempt, Outcome.SILENT, "engine", "")
@@ -184,7 +184,7 @@ async def test_decline_requeues_and_cools_down(world: World) -> None:
     assert (last["cause"], last["actor"], last["reason"]) == ("declined", "ann", "too far")
 
 
-async def test_repeating_a_decline_gets_the_first_answer(world: World) -> None:
+async def test_repeated_decline_gets_the_first_answer(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
     await world.store.offers.decline(MARKET, "ann", offer, "")
@@ -205,7 +205,7 @@ async def test_recent_declines_halve_each_hour(world: World) -> None:
     assert answered.driver.declines == pytest.approx(1.5)
 
 
-async def test_a_driver_may_answer_from_its_next_socket(world: World) -> None:
+async def test_driver_may_answer_after_reconnecting(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])

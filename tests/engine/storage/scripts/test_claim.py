@@ -1,4 +1,4 @@
-"""What a hello says of parcels: believed from holders, after lost writes from others too."""
+"""Claims of custody in a hello: accepted from holders and, after lost writes, from others."""
 
 import pytest
 
@@ -18,7 +18,7 @@ async def claim(
     driver: str = "ann",
     at_ms: int | None = None,
 ) -> tuple[str, int]:
-    """The job's state and attempt, or why it is not believed."""
+    """Claim the job; its state and attempt, or the error code and 0."""
     try:
         done = await world.store.jobs.claim(MARKET, driver, ref.job, attempt, state, at_ms=at_ms)
     except Refused as refused:
@@ -31,17 +31,19 @@ async def alerts(world: World) -> list[str]:
 
 
 async def lose_writes(world: World) -> None:
-    """Noticed a moment after what has been done so far."""
+    """Simulate lost writes, noticed a second after the last call."""
     await world.pass_ms(1_000)
     await world.redis.hset(world.keys.key("lineage"), "server", "another")
     await world.beat()
 
 
-# -- holders whom the store knows
+# -- holders that the store knows
 
 
 @pytest.mark.parametrize("before", [(), (Step.AT_MALL,), (Step.PICKED_UP,)])
-async def test_a_holders_delivery_ends_the_job(world: World, before: tuple[Step, ...]) -> None:
+async def test_delivery_claimed_by_the_holder_ends_the_job(
+    world: World, before: tuple[Step, ...]
+) -> None:
     ref, attempt = await world.assigned(await world.driver())
     for step in before:
         await world.step(ref, step, attempt, "ann")
@@ -51,24 +53,24 @@ async def test_a_holders_delivery_ends_the_job(world: World, before: tuple[Step,
     assert await world.idle() == {"ann"}
     last = (await world.events("job"))[-1]
     assert (last["to"], last["reported_ms"]) == ("delivered", world.now - 5_000)
-    # And again, by a phone that has not heard of it.
+    # The app repeats the claim, as it missed the reply.
     assert await claim(world, ref, attempt, "delivered") == ("delivered", attempt)
     assert await alerts(world) == []
 
 
-async def test_a_delivery_wins_over_the_way_back(world: World) -> None:
+async def test_claimed_delivery_overrides_the_return(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver())
     for step in (Step.PICKED_UP, Step.RETURNING):
         await world.step(ref, step, attempt, "ann")
     assert await claim(world, ref, attempt, "delivered") == ("delivered", attempt)
 
 
-async def test_a_delivery_without_its_proof_is_a_pick_up(world: World) -> None:
+async def test_claimed_delivery_without_proof_counts_as_pickup(world: World) -> None:
     ref, attempt = await world.picked_up(await world.driver(), needs_age_check=True)
     assert await claim(world, ref, attempt, "delivered") == ("picked_up", attempt)
 
 
-async def test_a_holder_revoked_meanwhile_has_delivered(world: World) -> None:
+async def test_revoked_holder_may_claim_the_delivery(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver())
     await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
     await world.driver("bob")
@@ -87,24 +89,24 @@ async def test_claim_after_give_up_is_refused(world: World) -> None:
     assert (await world.job(ref)).state is JobState.QUEUED
 
 
-# -- what the store does not know
+# -- jobs and attempts unknown to the store
 
 
-async def test_a_higher_attempt_raises_an_alert(world: World) -> None:
+async def test_higher_attempt_raises_an_alert(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver())
     assert await claim(world, ref, attempt + 1, "delivered") == ("stale_attempt", 0)
     assert (await world.job(ref)).state is JobState.ASSIGNED
     assert await alerts(world) == ["unknown_attempt_held"]
 
 
-async def test_an_unknown_job_raises_an_alert(world: World) -> None:
+async def test_unknown_job_raises_an_alert(world: World) -> None:
     await world.driver()
     ref = JobRef("job_phoenix.gone", "chandler")
     assert await claim(world, ref, 1) == ("not_yours", 0)
     assert await alerts(world) == ["unknown_job_held"]
 
 
-async def test_another_markets_job_is_out_of_reach(world: World) -> None:
+async def test_job_of_another_market_cannot_be_claimed(world: World) -> None:
     await world.driver()
     with pytest.raises(Refused) as refused:
         await world.store.jobs.claim(MARKET, "ann", "job_las-vegas.x", 1, "picked_up", at_ms=None)
@@ -118,11 +120,11 @@ async def test_claim_of_another_driver_is_refused(world: World) -> None:
     assert (await world.job(ref)).driver == "ann"
 
 
-# -- writes were lost
+# -- after lost writes
 
 
 async def test_claim_after_lost_writes_is_accepted(world: World) -> None:
-    """The offer is all that is left of them."""
+    """Only the offer survived; its accept and the pickup were lost."""
     ref, _ = await world.offered(await world.driver())
     await lose_writes(world)
     assert await claim(world, ref, 1) == ("picked_up", 2)
@@ -146,7 +148,7 @@ async def test_claim_after_a_lost_offer_revokes_the_holder(world: World) -> None
     assert (await world.record("bob")).jobs == ()
 
 
-async def test_a_job_made_after_the_loss_is_as_ever(world: World) -> None:
+async def test_job_made_after_the_loss_is_claimed_by_the_usual_rule(world: World) -> None:
     await world.driver()
     await lose_writes(world)
     await world.pass_ms(1)
@@ -155,7 +157,7 @@ async def test_a_job_made_after_the_loss_is_as_ever(world: World) -> None:
     assert await alerts(world) == ["unknown_attempt_held"]
 
 
-async def test_two_histories_raise_an_alert_and_move_nothing(world: World) -> None:
+async def test_conflicting_claims_after_lost_writes_raise_an_alert(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver("bob"))
     await world.step(ref, Step.PICKED_UP, attempt, "bob")
     await world.driver("ann")
@@ -165,7 +167,7 @@ async def test_two_histories_raise_an_alert_and_move_nothing(world: World) -> No
     assert "two_claim_a_parcel" in await alerts(world)
 
 
-# -- an app repeats what it holds
+# -- repeated claims
 
 
 async def test_repeated_claim_of_an_unknown_job_alerts_once(world: World) -> None:
@@ -205,7 +207,7 @@ async def test_repeated_claim_of_a_higher_attempt_alerts_once(world: World) -> N
     assert await alerts(world) == ["unknown_attempt_held"]
 
 
-async def test_two_who_claim_a_parcel_alert_once(world: World) -> None:
+async def test_two_claims_of_a_parcel_alert_once(world: World) -> None:
     ref, attempt = await world.assigned(await world.driver())
     await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "ops", "")
     await world.driver("bob")

@@ -1,4 +1,4 @@
-"""Each script keeps the house's rules, and its header is what the typed calls send."""
+"""Each script follows the project's rules, and its header matches the typed calls."""
 
 import asyncio
 import re
@@ -56,7 +56,7 @@ READ_ONLY = {
     "wanted_jobs",
 }
 MOST_LINES = 120
-# For the type checker: the store keeps its port.
+# For the type checker: the store implements its port.
 KEEPS_ITS_PORT: type[Storage] = RedisStorage
 
 
@@ -68,8 +68,8 @@ def test_script_has_the_expected_flags(script: Script) -> None:
 
 @pytest.mark.finding("B6")
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-async def test_a_full_store_runs_all_but_new_work(script: Script, redis_url: str) -> None:
-    """Asked of the server itself: an error is fine, as these are no keys, but `OOM` is not."""
+async def test_full_store_refuses_only_new_work(script: Script, redis_url: str) -> None:
+    """Runs against a full server: wrong arguments raise some error, which must not be `OOM`."""
     link = Link(redis_url)
     await link.connect()
     await link.call("CONFIG", "SET", "maxmemory", 1)
@@ -87,7 +87,7 @@ async def test_a_full_store_runs_all_but_new_work(script: Script, redis_url: str
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_its_header_names_what_it_reads(script: Script) -> None:
+def test_header_declares_all_keys_and_arguments(script: Script) -> None:
     source = script.source.decode()
     body = re.sub(r"^--.*$", "", source, flags=re.MULTILINE)
     declared = declared_arguments(script)
@@ -107,10 +107,10 @@ def test_its_header_names_what_it_reads(script: Script) -> None:
         ("offer", "FOREVER", NOT_ASKED_AGAIN),
     ],
 )
-def test_what_lua_keeps_of_the_lifecycle_is_the_lifecycle(
+def test_lifecycle_tables_in_lua_equal_the_contract(
     script: str, name: str, table: frozenset[str]
 ) -> None:
-    """Lua cannot import the tables, so it holds copies."""
+    """Lua cannot import the tables, so the scripts contain copies."""
     found = re.search(
         rf"^local {name} = \{{(.*?)\}}", SCRIPTS[script].source.decode(), re.MULTILINE | re.DOTALL
     )
@@ -119,24 +119,24 @@ def test_what_lua_keeps_of_the_lifecycle_is_the_lifecycle(
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_its_verdicts_are_those_of_its_header(script: Script) -> None:
+def test_header_declares_all_verdicts(script: Script) -> None:
     written = set(re.findall(r"reply\('(\w+)'", script.source.decode()))
-    told = {
+    declared = {
         verdict
         for alternative in " | ".join(script.replies).split(" | ")
         for verdict in alternative.split()[:1]
     }
-    assert written <= told
+    assert written <= declared
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-def test_a_transition_begins_with_the_markets_keys(script: Script) -> None:
+def test_keys_of_a_transition_start_with_the_markets_keys(script: Script) -> None:
     if b"lib/base" in script.source or "policy" in declared_arguments(script).before:
         names = tuple(key.rpartition(":")[2] for key in TRANSITION_KEYS)
         assert script.keys[: len(names)] == names
 
 
-def test_each_file_is_short_and_starts_with_its_line() -> None:
+def test_lua_files_are_short_and_start_with_a_shebang() -> None:
     folder = resources.files("mallard_engine.storage") / "lua"
     scripts = [file for file in folder.iterdir() if file.name.endswith(".lua")]
     for file in [*scripts, *(folder / "lib").iterdir()]:
@@ -148,10 +148,10 @@ def test_each_file_is_short_and_starts_with_its_line() -> None:
             assert re.match(r"#!lua( flags=[a-z-]+)?$", lines[0]), file.name
 
 
-async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call a script
+async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a script
     world: World,
 ) -> None:
-    """Every call of the store, once; the world's link holds each against its header."""
+    """Make every call of the store once; the link checks each against its script's header."""
     store = world.store
     await store.drivers.hello(MARKET, "bob", node=NODE, vehicle=Vehicle(max_jobs=2), fix=None)
     await world.driver("ann")
@@ -237,7 +237,7 @@ async def test_each_script_is_some_typed_calls_own(  # noqa: PLR0915 - one call 
 
 
 async def _scheduled(world: World) -> None:
-    """What happens to a job that is held back."""
+    """Make the calls of a scheduled job."""
     ref, _ = await world.in_state(JobState.SCHEDULED)
     await world.store.deadlines.queue(ref)
     await world.store.jobs.lift_hold(MARKET, MALL, "lego", world.now)
@@ -245,7 +245,7 @@ async def _scheduled(world: World) -> None:
     await world.store.deadlines.next_opening(ref, 0, was=need, need=need, release_ms=world.now + 1)
 
 
-async def test_an_entry_of_an_unknown_kind_is_told_as_it_is(world: World) -> None:
+async def test_due_entry_of_an_unknown_kind_is_returned(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {"odd/mall/job": world.now})
     (entry,) = await world.store.deadlines.due(MARKET, 10)
     assert entry == DueEntry("odd/mall/job", DueKind.UNKNOWN, "job", mall="mall")

@@ -1,4 +1,4 @@
-"""What time and failure bring: due entries, silence, leases, forgetting, a full server."""
+"""Due entries, silent drivers, leases, lost writes, retention and a full server."""
 
 import pytest
 
@@ -24,7 +24,7 @@ LEASE_MS = 1_500
 # -- due
 
 
-async def test_what_is_overdue_is_put_off_and_never_popped(world: World) -> None:
+async def test_overdue_entry_is_postponed_and_not_removed(world: World) -> None:
     ref = await world.submit()
     await world.pass_ms(999)
     assert await world.store.deadlines.due(MARKET, 10) == []
@@ -36,31 +36,31 @@ async def test_what_is_overdue_is_put_off_and_never_popped(world: World) -> None
     assert await world.store.deadlines.due(MARKET, 10) == []
 
 
-async def test_entries_come_oldest_first_in_bites(world: World) -> None:
+async def test_due_entries_are_read_oldest_first_in_batches(world: World) -> None:
     jobs = []
     for _ in range(5):
         jobs.append((await world.submit()).job)
         await world.pass_ms(1)
     await world.pass_ms(1_000)
-    bites = [[entry.id for entry in await world.store.deadlines.due(MARKET, 3)] for _ in range(3)]
-    assert bites == [jobs[:3], jobs[3:], []]
+    batches = [[entry.id for entry in await world.store.deadlines.due(MARKET, 3)] for _ in range(3)]
+    assert batches == [jobs[:3], jobs[3:], []]
 
 
-async def test_each_kind_of_entry_is_read_back(world: World) -> None:
+async def test_due_entry_is_parsed_by_its_kind(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.pass_ms(300_000)
     entries = {entry.kind: entry for entry in await world.store.deadlines.due(MARKET, 10)}
     assert (entries[DueKind.DRIVER].id, entries[DueKind.DRIVER].mall) == ("ann", "")
-    told = entries[DueKind.OFFER]
-    assert (told.id, told.mall, told.offer) == (ref.job, MALL, offer)
+    entry = entries[DueKind.OFFER]
+    assert (entry.id, entry.mall, entry.offer) == (ref.job, MALL, offer)
 
 
 # -- silence
 
 
-async def look_after(world: World, state: str) -> tuple[str, dict[str, int]]:
-    """Run the silence script on the one held job; its state and due entries afterwards."""
+async def check_silence(world: World, state: str) -> tuple[str, dict[str, int]]:
+    """Run the silence script on the held job; return its state and due entries."""
     (member,) = [member for member in await world.due() if member.startswith("silent/")]
     job = member.rpartition("/")[2]
     world.link.verdicts.clear()
@@ -71,18 +71,18 @@ async def look_after(world: World, state: str) -> tuple[str, dict[str, int]]:
     return (await world.store.jobs.get(job)).state.value, due
 
 
-async def test_an_assigned_job_goes_back_when_its_driver_stays_silent(world: World) -> None:
+async def test_job_of_a_silent_driver_is_requeued(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.pass_ms(RESUME_MS)
-    assert (await look_after(world, "waits"))[0] == "assigned"
+    assert (await check_silence(world, "waits"))[0] == "assigned"
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     lost_ms = world.now
     await world.pass_ms(RESUME_MS - 1)
-    state, due = await look_after(world, "waits")
+    state, due = await check_silence(world, "waits")
     assert (state, list(due.values())) == ("assigned", [lost_ms + RESUME_MS])
     await world.pass_ms(1)
-    assert (await look_after(world, "silent"))[0] == "queued"
+    assert (await check_silence(world, "silent"))[0] == "queued"
     job = await world.job(ref)
     assert (job.attempt, job.driver, job.asked[-1].outcome) == (attempt + 1, None, "silent")
     push = (await world.pushes())[-1]
@@ -90,64 +90,64 @@ async def test_an_assigned_job_goes_back_when_its_driver_stays_silent(world: Wor
     assert await world.events("alert") == []
 
 
-async def test_at_the_mall_there_is_an_alert_first(world: World) -> None:
+async def test_silence_at_the_mall_alerts_before_the_requeue(world: World) -> None:
     await world.driver("ann")
     await world.in_state(JobState.AT_MALL)
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     lost_ms = world.now
     await world.pass_ms(RESUME_MS)
-    state, due = await look_after(world, "alerted")
+    state, due = await check_silence(world, "alerted")
     assert (state, list(due.values())) == ("at_mall", [lost_ms + AT_MALL_MS])
     assert [alert["what"] for alert in await world.events("alert")] == ["driver_silent"]
     await world.pass_ms(AT_MALL_MS - RESUME_MS - 1)
-    assert (await look_after(world, "waits"))[0] == "at_mall"
+    assert (await check_silence(world, "waits"))[0] == "at_mall"
     await world.pass_ms(1)
-    assert (await look_after(world, "silent"))[0] == "queued"
+    assert (await check_silence(world, "silent"))[0] == "queued"
     assert len(await world.events("alert")) == 1
 
 
 @pytest.mark.parametrize("state", [JobState.PICKED_UP, JobState.RETURNING])
-async def test_a_parcel_on_board_is_never_taken_back(world: World, state: JobState) -> None:
+async def test_silent_driver_keeps_a_parcel_on_board(world: World, state: JobState) -> None:
     await world.driver("ann")
     await world.in_state(state)
     for times in (1, 2):
         await world.store.drivers.disconnect(MARKET, NODE, [("ann", times)])
         await world.pass_ms(RESUME_MS - 1)
-        assert (await look_after(world, "waits"))[0] == state
+        assert (await check_silence(world, "waits"))[0] == state
         await world.pass_ms(1)
-        # Told once for each time away; a new absence is looked at anew.
-        assert await look_after(world, "alerted") == (state, {})
+        # One alert for each absence; a new absence starts over.
+        assert await check_silence(world, "alerted") == (state, {})
         assert len(await world.events("alert")) == times
         await world.connect("ann")
 
 
-async def test_a_driver_who_is_there_with_a_parcel_needs_no_look(world: World) -> None:
+async def test_connected_driver_with_a_parcel_has_no_due_entry(world: World) -> None:
     await world.driver("ann")
     await world.in_state(JobState.PICKED_UP)
-    assert await look_after(world, "waits") == ("picked_up", {})
+    assert await check_silence(world, "waits") == ("picked_up", {})
 
 
-async def test_a_driver_who_was_back_in_time_is_left_alone(world: World) -> None:
+async def test_driver_who_returns_in_time_keeps_the_job(world: World) -> None:
     await world.driver("ann")
     await world.assigned()
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(RESUME_MS - 1)
     await world.connect("ann")
     await world.pass_ms(1)
-    state, due = await look_after(world, "waits")
+    state, due = await check_silence(world, "waits")
     assert (state, list(due.values())) == ("assigned", [world.now + RESUME_MS])
 
 
-async def test_looking_after_a_job_changes_nothing_of_it(world: World) -> None:
+async def test_silence_check_does_not_change_the_job(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.assigned()
     before = await world.job(ref)
     await world.pass_ms(RESUME_MS)
-    await look_after(world, "waits")
+    await check_silence(world, "waits")
     assert await world.job(ref) == before
 
 
-async def test_a_silent_entry_left_behind_is_dropped(world: World) -> None:
+async def test_obsolete_silence_entry_is_removed(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.in_state(JobState.QUEUED)
     member = f"silent/{MALL}/{ref.job}"
@@ -159,7 +159,7 @@ async def test_a_silent_entry_left_behind_is_dropped(world: World) -> None:
 # -- leases
 
 
-async def test_a_lease_lapses_at_its_end(world: World) -> None:
+async def test_lease_expires_after_its_duration(world: World) -> None:
     first = await world.store.leases.beat(MARKET, "n2")
     assert (first.standing.since_ms, first.dead, first.now_ms) == (world.now, (), world.now)
     world.clock.now_ms += LEASE_MS - 1
@@ -200,7 +200,7 @@ async def lost_ms(world: World) -> int:
 
 
 @pytest.mark.finding("B4")
-async def test_an_event_that_is_gone_tells_of_lost_writes(world: World) -> None:
+async def test_missing_event_indicates_lost_writes(world: World) -> None:
     await world.driver("ann")
     assert await lost_ms(world) == 0
     await world.pass_ms(500)
@@ -216,7 +216,7 @@ async def test_an_event_that_is_gone_tells_of_lost_writes(world: World) -> None:
 
 
 @pytest.mark.finding("B4")
-async def test_an_emptied_store_has_lost_writes(world: World) -> None:
+async def test_emptied_store_indicates_lost_writes(world: World) -> None:
     await world.submit()
     await world.redis.flushall()
     assert await lost_ms(world) == world.now
@@ -227,17 +227,19 @@ async def test_an_emptied_store_has_lost_writes(world: World) -> None:
 
 
 @pytest.mark.finding("B4")
-async def test_another_server_may_have_lost_writes(world: World, other_store: RedisStorage) -> None:
+async def test_change_of_server_indicates_lost_writes(
+    world: World, other_store: RedisStorage
+) -> None:
     await world.redis.hset(world.keys.key("lineage"), "server", "another")
     assert await lost_ms(world) == world.now
-    # Other nodes hear of it, and do not take it for another loss.
+    # Other nodes read the same loss and do not report another one.
     await world.pass_ms(500)
     other = await other_store.leases.beat(MARKET, "n2")
     assert other.standing.lost_ms == await lost_ms(world) == world.now - 500
 
 
 @pytest.mark.finding("B4")
-async def test_events_that_were_trimmed_by_age_are_not_lost(world: World) -> None:
+async def test_trimmed_events_are_not_lost_writes(world: World) -> None:
     await world.submit()
     await world.pass_ms(86_400_000)
     await world.redis.delete(world.keys.key("events"))
@@ -245,7 +247,7 @@ async def test_events_that_were_trimmed_by_age_are_not_lost(world: World) -> Non
     await world.redis.flushall()
 
 
-async def test_a_dead_nodes_drivers_are_taken_out_in_bites(world: World) -> None:
+async def test_drivers_of_a_dead_node_are_reaped_in_batches(world: World) -> None:
     drivers = {f"d{number}" for number in range(5)}
     for driver in drivers:
         await world.driver(driver)
@@ -263,7 +265,7 @@ async def test_a_dead_nodes_drivers_are_taken_out_in_bites(world: World) -> None
     assert await world.redis.exists(world.keys.held(NODE)) == 0
 
 
-async def test_reaping_spares_who_has_moved_to_another_node(world: World) -> None:
+async def test_reap_keeps_drivers_that_moved_to_another_node(world: World) -> None:
     await world.driver("ann")
     world.clock.now_ms += LEASE_MS
     await world.store.leases.beat(MARKET, "n2")
@@ -292,15 +294,15 @@ async def test_node_without_drivers_gives_up_its_lease(world: World) -> None:
     assert not await world.store.leases.leave(MARKET, NODE)
 
 
-# -- counting, pushes
+# -- counts and pushes
 
 
-async def test_what_waits_is_counted(world: World) -> None:
+async def test_waiting_jobs_are_counted_by_mall(world: World) -> None:
     await world.submit()
     assert await world.store.jobs.waiting(MARKET, [MALL, "other"]) == [1, 0]
 
 
-async def test_pushes_are_tailed_from_a_place_in_the_stream(world: World) -> None:
+async def test_pushes_are_read_from_a_cursor(world: World) -> None:
     assert await world.store.pushes.head(MARKET) == "0-0"
     await world.driver("ann")
     ref, offer = await world.offered()
@@ -310,14 +312,14 @@ async def test_pushes_are_tailed_from_a_place_in_the_stream(world: World) -> Non
     (entry,) = await world.store.pushes.read({MARKET: head}, 1)
     assert (entry.market, entry.push.kind, entry.push.offer_id) == (MARKET, "offer_closed", offer)
     assert entry.cursor == await world.store.pushes.head(MARKET)
-    all_of_it = await world.store.pushes.read({MARKET: "0-0"}, 1)
-    assert [e.push.seq for e in all_of_it] == [1, 2]
+    all_pushes = await world.store.pushes.read({MARKET: "0-0"}, 1)
+    assert [e.push.seq for e in all_pushes] == [1, 2]
 
 
-# -- a server in trouble
+# -- a full or restarted server
 
 
-async def test_a_full_server_refuses_only_hello_and_submit(world: World) -> None:
+async def test_full_server_refuses_only_hello_and_submit(world: World) -> None:
     world.nodes.add("n2")
     await world.driver("ann")
     await world.driver("bob")
@@ -358,7 +360,7 @@ async def test_a_full_server_refuses_only_hello_and_submit(world: World) -> None
     await world.store.jobs.submit(submission)
 
 
-async def test_a_server_that_forgot_its_scripts_gets_them_again(world: World) -> None:
+async def test_scripts_are_loaded_again_after_a_flush(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.redis.script_flush()
@@ -366,10 +368,10 @@ async def test_a_server_that_forgot_its_scripts_gets_them_again(world: World) ->
     assert await world.state(ref) == "assigned"
 
 
-# -- forgetting
+# -- retention
 
 
-async def test_what_was_kept_long_enough_is_dropped(world: World) -> None:
+async def test_offers_and_jobs_are_forgotten_after_their_time(world: World) -> None:
     await world.driver("ann")
     delivered, _ = await world.in_state(JobState.DELIVERED)
     cancelled, _ = await world.in_state(JobState.CANCELLED)
@@ -393,7 +395,7 @@ async def test_what_was_kept_long_enough_is_dropped(world: World) -> None:
     assert cancelled.job != again.job
 
 
-async def test_a_live_offer_is_not_forgotten(world: World) -> None:
+async def test_live_offer_is_not_forgotten(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.pass_ms(ACK_MS + OFFER_MS + 600_000)
@@ -401,14 +403,14 @@ async def test_a_live_offer_is_not_forgotten(world: World) -> None:
     assert await world.store.offers.first_job(MARKET, offer) == ref
 
 
-# -- where jobs wait
+# -- waiting jobs by mall
 
 
 @pytest.mark.parametrize("others", [0, 39, 40])
 async def test_waiting_counts_agree_for_few_and_many_malls(world: World, others: int) -> None:
     malls = [MALL, *(f"m{n}" for n in range(others))]
     assert await world.store.jobs.waiting(MARKET, malls) == [0] * len(malls)
-    # With 40 malls more jobs wait than there are malls: each is asked then.
+    # With 40 malls more jobs wait than there are malls: the script then reads each mall.
     for _ in range(41 if others == 39 else 2):
         await world.submit()
     expected = 41 if others == 39 else 2

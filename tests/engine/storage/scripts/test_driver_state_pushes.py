@@ -1,4 +1,4 @@
-"""Every `job` push says the driver's own state after the change, whatever the reason."""
+"""Every `job` push contains the driver's state after the change, whatever the reason."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ async def handed_over(world: World, ref: JobRef) -> None:
 
 
 async def collected(world: World, ref: JobRef) -> None:
-    """An earlier holder has the parcel: ann, assigned since, hears it."""
+    """An earlier holder has the parcel; the driver assigned since gets a push."""
     await world.store.jobs.release(ref, 1, Outcome.UNASSIGNED, "operator", "mistake")
     await world.driver("bob")
     await world.store.jobs.assign(ref, "bob", "operator")
@@ -87,7 +87,7 @@ CHANGES: list[tuple[Callable[[World, JobRef], Awaitable[None]], str, str, str]] 
 
 
 @pytest.mark.parametrize(("change", "driver", "reason", "state"), CHANGES)
-async def test_a_job_push_says_the_drivers_own_state(
+async def test_job_push_contains_the_drivers_state(
     world: World,
     change: Callable[[World, JobRef], Awaitable[None]],
     driver: str,
@@ -102,7 +102,7 @@ async def test_a_job_push_says_the_drivers_own_state(
     assert push.driver_state == (await world.record(driver)).shown
 
 
-async def test_one_of_two_jobs_cancelled_leaves_the_driver_on_its_run(world: World) -> None:
+async def test_driver_stays_on_run_if_one_of_two_jobs_is_cancelled(world: World) -> None:
     await world.driver(vehicle=Vehicle(max_jobs=2))
     first, second = await world.assigned_run("ann", 2)
     states = []
@@ -112,7 +112,7 @@ async def test_one_of_two_jobs_cancelled_leaves_the_driver_on_its_run(world: Wor
     assert states == ["on_run", "available"]
 
 
-def test_no_script_pushes_a_job_without_the_drivers_state() -> None:
+def test_every_job_push_in_lua_has_the_drivers_state() -> None:
     pushed = [
         body
         for script in all_scripts().values()

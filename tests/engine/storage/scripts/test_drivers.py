@@ -18,7 +18,7 @@ async def held_by(world: World, node: str) -> set[str]:
 # -- hello
 
 
-async def test_a_new_driver_is_offline_until_it_says_otherwise(world: World) -> None:
+async def test_new_driver_is_offline(world: World) -> None:
     vehicle = Vehicle("bike", 1, 9_000, 40.5, ("cooler",))
     epoch = await world.connect("ann", vehicle=vehicle)
     ann = await world.record()
@@ -41,14 +41,14 @@ async def test_newest_socket_replaces_the_older(world: World) -> None:
     assert await held_by(world, "n2") == {"ann"}
 
 
-async def test_a_vehicle_that_is_not_told_again_stays(world: World) -> None:
+async def test_vehicle_is_kept_if_a_later_hello_omits_it(world: World) -> None:
     await world.connect("ann", vehicle=Vehicle("van"))
     await world.connect("ann")
     assert (await world.record()).vehicle.kind == "van"
 
 
 @pytest.mark.parametrize("away_ms", [RESUME_MS, RESUME_MS + 1])
-async def test_the_wish_comes_back_within_the_resume_time(world: World, away_ms: int) -> None:
+async def test_wish_is_restored_within_the_resume_time(world: World, away_ms: int) -> None:
     await world.driver("ann")
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(away_ms)
@@ -58,7 +58,7 @@ async def test_the_wish_comes_back_within_the_resume_time(world: World, away_ms:
     assert await world.idle() == ({"ann"} if in_time else set())
 
 
-async def test_a_block_that_has_ended_does_not_come_back(world: World) -> None:
+async def test_ended_block_is_not_restored(world: World) -> None:
     await world.connect("ann")
     await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now + 1_000)
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
@@ -90,7 +90,7 @@ async def test_closed_socket_ends_matching_at_once(world: World) -> None:
     assert await held_by(world, NODE) == set()
 
 
-async def test_a_late_close_does_not_evict_the_new_session(world: World) -> None:
+async def test_late_close_does_not_evict_the_new_session(world: World) -> None:
     await world.driver("ann")
     await world.connect("ann", node=NODE)
     before = await world.dump()
@@ -98,7 +98,7 @@ async def test_a_late_close_does_not_evict_the_new_session(world: World) -> None
     assert await world.dump() == before
 
 
-async def test_a_late_close_on_the_old_node_only_tidies_there(world: World) -> None:
+async def test_late_close_on_the_old_node_cleans_up_only_there(world: World) -> None:
     world.nodes.add("n2")
     await world.beat()
     await world.driver("ann")
@@ -119,7 +119,7 @@ async def test_disconnected_holders_get_a_due_entry(world: World) -> None:
 # -- seen
 
 
-async def test_a_frame_brings_an_unreachable_driver_back(world: World) -> None:
+async def test_frame_of_an_unreachable_driver_restores_it(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.offered()
     entry = await world.entry(ref)
@@ -150,7 +150,7 @@ async def test_available_needs_a_fresh_position(world: World) -> None:
     assert (await world.record()).wish == "paused"
 
 
-async def test_becoming_available_frees_the_driver_where_it_is(world: World) -> None:
+async def test_available_driver_is_freed_at_its_position(world: World) -> None:
     await world.connect("ann")
     await world.pass_ms(1_000)
     answered = await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, None)
@@ -171,7 +171,7 @@ async def test_paused_and_offline_leave_matching(world: World) -> None:
         assert await world.idle() == set()
 
 
-async def test_offline_is_refused_with_jobs_and_waits_for_an_offer(world: World) -> None:
+async def test_offline_is_refused_with_a_job_or_a_live_offer(world: World) -> None:
     await world.driver("ann")
     await world.driver("bob")
     await world.assigned("ann")
@@ -186,7 +186,7 @@ async def test_offline_is_refused_with_jobs_and_waits_for_an_offer(world: World)
     assert await world.dump() == before
 
 
-async def test_a_block_cannot_have_ended_already(world: World) -> None:
+async def test_block_end_in_the_past_is_refused(world: World) -> None:
     await world.connect("ann")
     with pytest.raises(Refused) as refused:
         await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now)
@@ -195,7 +195,7 @@ async def test_a_block_cannot_have_ended_already(world: World) -> None:
     assert answered.driver.until_ms == world.now + 1
 
 
-async def test_a_driver_that_never_said_hello_has_no_status(world: World) -> None:
+async def test_status_of_an_unknown_driver_is_refused(world: World) -> None:
     with pytest.raises(NoSuchDriver):
         await world.store.drivers.status(MARKET, "nobody", Wish.AVAILABLE, None)
     with pytest.raises(NoSuchDriver):
@@ -205,7 +205,7 @@ async def test_a_driver_that_never_said_hello_has_no_status(world: World) -> Non
 # -- suspend, resume
 
 
-async def test_a_suspended_driver_is_out_until_resumed(world: World) -> None:
+async def test_suspended_driver_leaves_matching_until_resumed(world: World) -> None:
     await world.driver("ann")
     suspended = await world.store.drivers.suspend(MARKET, "ann", "complaint")
     assert suspended.driver.suspended
@@ -221,13 +221,13 @@ async def test_a_suspended_driver_is_out_until_resumed(world: World) -> None:
         await world.store.drivers.suspend(MARKET, "nobody", "")
 
 
-async def test_a_suspension_tells_of_the_offer_that_must_be_withdrawn(world: World) -> None:
+async def test_suspension_returns_the_live_offer(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
     assert (await world.store.drivers.suspend(MARKET, "ann", "")).driver.offer == offer
 
 
-# -- a driver's own limits
+# -- limits in time
 
 
 async def test_stale_driver_leaves_matching_with_a_push(world: World) -> None:
@@ -244,7 +244,7 @@ async def test_stale_driver_leaves_matching_with_a_push(world: World) -> None:
     assert "driver/ann" not in await world.due()
 
 
-async def test_the_limit_moves_with_the_positions(world: World) -> None:
+async def test_new_position_postpones_the_stale_limit(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(STALE_MS)
     assert await world.fix("ann") == "ok"
@@ -254,7 +254,7 @@ async def test_the_limit_moves_with_the_positions(world: World) -> None:
     assert (await world.due())["driver/ann"] == world.now + STALE_MS
 
 
-async def test_a_cool_down_ends_at_its_very_millisecond(world: World) -> None:
+async def test_cool_down_ends_at_its_exact_millisecond(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered()
     answered = await world.store.offers.decline(MARKET, "ann", offer, "")
@@ -268,7 +268,7 @@ async def test_a_cool_down_ends_at_its_very_millisecond(world: World) -> None:
     assert [freed.driver for freed in effects.freed] == ["ann"]
 
 
-async def test_the_end_of_the_block_takes_the_driver_offline(world: World) -> None:
+async def test_driver_goes_offline_at_the_block_end(world: World) -> None:
     await world.connect("ann")
     until_ms = world.now + 10_000
     await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, until_ms)
@@ -293,7 +293,7 @@ async def test_block_end_during_a_run_keeps_the_job(world: World) -> None:
     assert ann.jobs == (HeldJob(ref.job, attempt, ref.mall),)
 
 
-async def test_a_wish_lapses_after_the_resume_time(world: World) -> None:
+async def test_wish_expires_after_the_resume_time(world: World) -> None:
     await world.driver("ann")
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     assert (await world.due())["driver/ann"] == world.now + RESUME_MS + 1
@@ -305,7 +305,7 @@ async def test_a_wish_lapses_after_the_resume_time(world: World) -> None:
     assert (await world.record()).wish == "offline"
 
 
-async def test_a_driver_is_forgotten_after_a_week_away(world: World) -> None:
+async def test_driver_is_forgotten_after_a_week_away(world: World) -> None:
     await world.driver("ann")
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(RESUME_MS + 1)
@@ -317,7 +317,7 @@ async def test_a_driver_is_forgotten_after_a_week_away(world: World) -> None:
     assert await world.due() == {}
 
 
-async def test_driver_with_a_parcel_is_forgotten_after_its_end(world: World) -> None:
+async def test_driver_with_a_parcel_is_kept_until_the_job_ends(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.picked_up()
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])

@@ -1,4 +1,4 @@
-"""The index of jobs by external id: of any age, and forgotten with the job."""
+"""The index of jobs by external id: it finds jobs of any age and forgets ended ones."""
 
 import pytest
 
@@ -18,7 +18,7 @@ async def listed(world: World, external_id: str, service: str | None = "toys") -
     return [job.id for job in page.jobs]
 
 
-async def test_a_job_older_than_2000_others_is_found(world: World) -> None:
+async def test_job_older_than_2000_others_is_found(world: World) -> None:
     old = await world.submit(external_id="OLD")
     for number in range(2_001):
         await world.submit(external_id=f"NEW-{number}")
@@ -26,7 +26,7 @@ async def test_a_job_older_than_2000_others_is_found(world: World) -> None:
     assert await listed(world, "OLD", service=None) == [old.job]
 
 
-async def test_a_name_is_forgotten_with_its_job(world: World) -> None:
+async def test_external_id_is_forgotten_with_its_job(world: World) -> None:
     await world.driver("ann")
     ended, _ = await world.in_state(JobState.CANCELLED)
     live = await world.submit(external_id="LIVE")
@@ -44,7 +44,7 @@ async def test_a_name_is_forgotten_with_its_job(world: World) -> None:
     assert await listed(world, "LIVE") == [live.job]
 
 
-async def test_a_job_that_schema_1_stored_is_found(world: World) -> None:
+async def test_job_stored_by_schema_1_is_found(world: World) -> None:
     ref = await world.submit(external_id="A")
     await world.redis.delete(world.keys.key("by_external"))
     assert await listed(world, "A") == [ref.job]

@@ -1,4 +1,4 @@
-"""Make before break in the store: a job moves from its silent holder to another, or stays."""
+"""Reassignment in the store: a late job moves to another driver in one step, or stays."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def policy() -> MarketPolicy:
 
 
 async def late_run(world: World) -> tuple[JobRef, LateRun]:
-    """A job whose holder, ann, has been silent for as long as the market bears; bob is free."""
+    """A job whose holder, ann, has been silent for `break_after_s`; bob is free."""
     await world.driver("ann")
     ref, attempt = await world.assigned("ann")
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
@@ -28,7 +28,7 @@ async def late_run(world: World) -> tuple[JobRef, LateRun]:
     return ref, late
 
 
-async def hand_over(world: World, ref: JobRef, late: LateRun, *drivers: str) -> Offered:
+async def reassign(world: World, ref: JobRef, late: LateRun, *drivers: str) -> Offered:
     return await world.store.offers.reassign(
         late, world.plan(ref, late.attempt, *drivers, offer="next")
     )
@@ -50,14 +50,14 @@ async def test_silence_reports_a_late_holder(world: World) -> None:
 
 async def test_reassignment_is_one_step_with_a_push(world: World) -> None:
     ref, late = await late_run(world)
-    offered = await hand_over(world, ref, late, "ann", "bob")
+    offered = await reassign(world, ref, late, "ann", "bob")
     assert (offered.verdict, offered.driver) == ("offered", "bob")
     job = await world.job(ref)
     assert (job.state, job.driver, job.attempt) == (JobState.OFFERED, None, late.attempt + 2)
     assert (job.asked[-1].driver, job.asked[-1].outcome) == ("ann", "silent")
     assert (await world.record("ann")).jobs == ()
     assert [(p.kind, p.reason) for p in await world.pushes("ann")][-1] == ("job", "silent")
-    # Nothing of the queue is left behind: the next offer alone falls due.
+    # The job leaves no queue entry: only the next offer is due.
     assert await world.waiting() == []
     assert offered.effects.malls == ()
     assert [member.split("/")[0] for member, _ in offered.effects.due] == ["offer"]
@@ -65,11 +65,11 @@ async def test_reassignment_is_one_step_with_a_push(world: World) -> None:
     assert (await world.job(ref)).driver == "bob"
 
 
-async def test_a_repeat_gets_the_first_answer(world: World) -> None:
+async def test_repeated_reassignment_gets_the_first_answer(world: World) -> None:
     ref, late = await late_run(world)
-    await hand_over(world, ref, late, "bob")
+    await reassign(world, ref, late, "bob")
     before = await world.dump()
-    assert (await hand_over(world, ref, late, "bob")).driver == "bob"
+    assert (await reassign(world, ref, late, "bob")).driver == "bob"
     assert await world.dump() == before
 
 
@@ -77,7 +77,7 @@ async def test_job_stays_if_no_driver_is_free(world: World) -> None:
     ref, late = await late_run(world)
     await world.store.drivers.suspend(MARKET, "bob", "")
     before = await world.dump()
-    assert (await hand_over(world, ref, late, "bob", "nobody")).verdict == "nobody"
+    assert (await reassign(world, ref, late, "bob", "nobody")).verdict == "nobody"
     assert await world.dump() == before
 
 
@@ -85,10 +85,10 @@ async def test_returned_holder_keeps_the_job(world: World) -> None:
     ref, late = await late_run(world)
     await world.connect("ann")
     before = await world.dump()
-    assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
-    # And one who is lost again has a new time to come back.
+    assert (await reassign(world, ref, late, "bob")).verdict == "gone"
+    # A new disconnection starts a new silence period.
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 2)])
-    assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+    assert (await reassign(world, ref, late, "bob")).verdict == "gone"
     assert await world.state(ref) == "assigned"
     assert before != await world.dump()
 
@@ -102,23 +102,23 @@ async def test_holder_at_the_mall_keeps_the_job(world: World, state: JobState) -
     await world.pass_ms(BREAK_MS)
     await world.driver("bob")
     assert (await world.store.deadlines.silence(await world.entry(ref))).late == ()
-    assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+    assert (await reassign(world, ref, late, "bob")).verdict == "gone"
 
 
-async def test_before_its_time_and_under_another_attempt_it_stays(world: World) -> None:
+async def test_early_or_outdated_reassignment_has_no_effect(world: World) -> None:
     await world.driver("ann")
     await world.driver("bob")
     ref, attempt = await world.assigned("ann")
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     late = LateRun(MALL, ref.job, "ann", attempt, world.now)
     await world.pass_ms(BREAK_MS - 1)
-    assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+    assert (await reassign(world, ref, late, "bob")).verdict == "gone"
     await world.pass_ms(1)
     old = LateRun(MALL, ref.job, "ann", attempt - 1, late.lost_ms)
-    assert (await hand_over(world, ref, old, "bob")).verdict == "gone"
+    assert (await reassign(world, ref, old, "bob")).verdict == "gone"
 
 
-class TestWhereItIsOff:
+class TestWithoutReassignment:
     @pytest.fixture
     def policy(self) -> MarketPolicy:
         return MarketPolicy()
@@ -127,12 +127,12 @@ class TestWhereItIsOff:
         ref, late = await late_run(world)
         assert await world.due_of(ref) == late.lost_ms + RESUME_MS
         assert (await world.store.deadlines.silence(await world.entry(ref))).late == ()
-        assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
-        assert (await hand_over(world, ref, replace(late, lost_ms=0), "bob")).verdict == "gone"
+        assert (await reassign(world, ref, late, "bob")).verdict == "gone"
+        assert (await reassign(world, ref, replace(late, lost_ms=0), "bob")).verdict == "gone"
 
 
-class TestWhoIsStuck:
-    """Connected and on its way: the one who sweeps looks whether it comes late."""
+class TestStuckHolder:
+    """A connected holder on its way: the sweeper reports the job for a lateness check."""
 
     @pytest.fixture
     def policy(self) -> MarketPolicy:
@@ -152,16 +152,14 @@ class TestWhoIsStuck:
         await world.driver("bob")
         ref, attempt = await world.assigned("ann")
         late = LateRun(MALL, ref.job, "ann", attempt, 0)
-        assert (await hand_over(world, ref, late, "ann", "bob")).driver == "bob"
+        assert (await reassign(world, ref, late, "ann", "bob")).driver == "bob"
         job = await world.job(ref)
         assert (job.state, job.attempt) == (JobState.OFFERED, attempt + 2)
         assert (job.asked[-1].driver, job.asked[-1].outcome) == ("ann", "unassigned")
         assert [(p.kind, p.reason) for p in await world.pushes("ann")][-1] == ("job", "unassigned")
 
     @pytest.mark.parametrize("what", ["lost", "arrived"])
-    async def test_one_who_is_lost_or_has_arrived_is_not_stuck(
-        self, world: World, what: str
-    ) -> None:
+    async def test_lost_or_arrived_holder_is_not_stuck(self, world: World, what: str) -> None:
         await world.driver("ann")
         await world.driver("bob")
         ref, attempt = await world.assigned("ann")
@@ -170,4 +168,4 @@ class TestWhoIsStuck:
         else:
             await world.store.jobs.arrive(ref, "ann", attempt)
         late = LateRun(MALL, ref.job, "ann", attempt, 0)
-        assert (await hand_over(world, ref, late, "bob")).verdict == "gone"
+        assert (await reassign(world, ref, late, "bob")).verdict == "gone"

@@ -1,4 +1,4 @@
-"""A driver's record counts how its offers ended: once each, bounded, and only where one is kept."""
+"""Counts of offer outcomes in a driver's record: once each, bounded, only where enabled."""
 
 from mallard_engine.core.matching.acceptance import CELLS, FULL, LENGTH, cell_of, read_counts
 from mallard_engine.ports import JobRef
@@ -48,7 +48,7 @@ async def lapses(world: World) -> None:
     await world.pass_ms(COOLDOWN_MS)
 
 
-async def test_each_end_of_an_offer_counts_once_where_it_was_made(world: World) -> None:
+async def test_offer_outcome_counts_once_in_its_cell(world: World) -> None:
     await world.driver("ann")
     await accepts(world)
     await declines(world)
@@ -59,7 +59,7 @@ async def test_each_end_of_an_offer_counts_once_where_it_was_made(world: World) 
     assert sum(history.encode()[: 2 * CELLS]) == 4
 
 
-async def test_what_says_nothing_of_a_driver_is_not_counted(world: World) -> None:
+async def test_withdrawn_or_unacknowledged_offer_is_not_counted(world: World) -> None:
     await world.driver("ann")
     ref, offer = await offered(world)
     await world.store.offers.withdraw(ref, offer, "engine")
@@ -70,7 +70,7 @@ async def test_what_says_nothing_of_a_driver_is_not_counted(world: World) -> Non
     assert (await world.record()).history == ""
 
 
-async def test_no_history_is_kept_where_an_offer_has_no_cell(world: World) -> None:
+async def test_offer_without_a_cell_keeps_no_history(world: World) -> None:
     await world.driver("ann")
     _, offer = await offered(world, None)
     await world.store.offers.decline(MARKET, "ann", offer, "")
@@ -78,7 +78,7 @@ async def test_no_history_is_kept_where_an_offer_has_no_cell(world: World) -> No
     assert (ann.history, ann.declines) == ("", 1.0)
 
 
-async def test_a_full_pair_of_counts_is_halved(world: World) -> None:
+async def test_full_pair_of_counts_is_halved(world: World) -> None:
     await world.driver("ann")
     for _ in range(FULL):
         await declines(world)
@@ -90,7 +90,7 @@ async def test_a_full_pair_of_counts_is_halved(world: World) -> None:
     assert len((await world.record()).history) == LENGTH
 
 
-async def test_a_history_outlives_the_socket(world: World) -> None:
+async def test_history_is_kept_after_a_reconnect(world: World) -> None:
     await world.driver("ann")
     await declines(world)
     await world.connect("ann")

@@ -1,4 +1,4 @@
-"""What a filtered list of jobs reads, and what counts as a change of a job."""
+"""Filtered job lists: which jobs are read, and what updates `updated_ms`."""
 
 import pytest
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.finding("D10")
 CANCELLED = JobQuery(states=frozenset({"cancelled"}))
 
 
-async def test_page_looks_at_a_bounded_number_of_jobs(world: World) -> None:
+async def test_page_reads_a_bounded_number_of_jobs(world: World) -> None:
     old = await world.submit()
     await world.store.jobs.cancel(old, "toys", "cancelled")
     for _ in range(2_001):
@@ -28,7 +28,7 @@ async def test_page_looks_at_a_bounded_number_of_jobs(world: World) -> None:
 
 
 @pytest.mark.parametrize("service", [None, "toys"])
-async def test_older_ids_than_asked_for_are_not_read(world: World, service: str | None) -> None:
+async def test_page_stops_at_the_oldest_id(world: World, service: str | None) -> None:
     jobs = [(await world.submit()).job for _ in range(4)]
     page = await world.store.jobs.page(
         MARKET, JobQuery(), service=service, limit=50, cursor=jobs[3], oldest=jobs[1]
@@ -37,18 +37,18 @@ async def test_older_ids_than_asked_for_are_not_read(world: World, service: str 
 
 
 async def test_unreadable_and_forgotten_jobs_hide_no_other(world: World) -> None:
-    forgotten, odd, good = [(await world.submit()).job for _ in range(3)]
+    forgotten, unreadable, good = [(await world.submit()).job for _ in range(3)]
     away = world.keys.key("away")
     await world.redis.rename(world.keys.job(forgotten), away)
-    await world.redis.hset(world.keys.job(odd), "created_ms", "soon")
+    await world.redis.hset(world.keys.job(unreadable), "created_ms", "soon")
     queued = JobQuery(states=frozenset({"queued"}))
     page = await world.store.jobs.page(MARKET, queued, service="toys", limit=50, cursor=None)
     assert [job.id for job in page.jobs] == [good]
     await world.redis.rename(away, world.keys.job(forgotten))
-    await world.redis.hset(world.keys.job(odd), "created_ms", world.now)
+    await world.redis.hset(world.keys.job(unreadable), "created_ms", world.now)
 
 
-async def test_problem_and_proof_are_changes_of_the_job(world: World) -> None:
+async def test_problem_and_proof_update_the_change_time(world: World) -> None:
     await world.driver()
     ref, _ = await world.picked_up()
     await world.pass_ms(1_000)

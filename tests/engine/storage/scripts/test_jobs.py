@@ -1,4 +1,4 @@
-"""What order services and operators do to a job: cancel, ready, assign, unassign, close."""
+"""Commands on a job: cancel, ready, assign, unassign, close, problem."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ TO_COLLECT = sorted({JobState.ASSIGNED, JobState.AT_MALL})
 
 
 @pytest.mark.parametrize("state", sorted(BEFORE_PICKUP))
-async def test_a_job_is_cancelled_before_it_is_on_board(world: World, state: JobState) -> None:
+async def test_job_may_be_cancelled_before_pickup(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, _ = await world.in_state(state)
     effects = await world.store.jobs.cancel(ref, "toys", "out of stock")
@@ -39,17 +39,17 @@ async def test_a_job_is_cancelled_before_it_is_on_board(world: World, state: Job
     assert await world.idle() == {"ann"}
     assert await world.waiting() == []
     assert set(await world.due()) == {"driver/ann"}
-    told = [(p.kind, p.why or p.reason) for p in effects.pushes]
-    heard = {JobState.OFFERED: [("offer_closed", "cancelled")]}
+    pushed = [(p.kind, p.why or p.reason) for p in effects.pushes]
+    closed = {JobState.OFFERED: [("offer_closed", "cancelled")]}
     held = [("job", "cancelled")] if state in HELD else []
-    assert told == heard.get(state, held)
+    assert pushed == closed.get(state, held)
     before = await world.dump()
     assert (await world.store.jobs.cancel(ref, "toys", "again")).pushes == ()
     assert await world.dump() == before
 
 
 @pytest.mark.parametrize("state", ENDED_OR_ON_BOARD)
-async def test_a_job_on_board_or_ended_is_not_cancelled(world: World, state: JobState) -> None:
+async def test_job_on_board_or_ended_cannot_be_cancelled(world: World, state: JobState) -> None:
     if state is JobState.CANCELLED:
         return
     await world.driver("ann")
@@ -96,7 +96,7 @@ async def test_new_ready_time_replaces_the_order(world: World, state: JobState) 
     assert (await world.events("job"))[-1]["cause"] == "ready_changed"
 
 
-async def test_a_scheduled_job_that_is_ready_now_is_queued(world: World) -> None:
+async def test_scheduled_job_that_is_ready_now_is_queued(world: World) -> None:
     ref, _ = await world.in_state(JobState.SCHEDULED)
     effects = await make_ready(world, await world.job(ref), world.now)
     assert effects is not None
@@ -108,7 +108,7 @@ async def test_a_scheduled_job_that_is_ready_now_is_queued(world: World) -> None
     assert found.waiting[0].card == b"new card"
 
 
-async def test_an_order_that_changed_meanwhile_is_read_again(world: World) -> None:
+async def test_ready_of_an_outdated_order_has_no_effect(world: World) -> None:
     ref = await world.submit()
     was = await world.job(ref)
     await make_ready(world, was, world.now)
@@ -121,7 +121,7 @@ async def test_an_order_that_changed_meanwhile_is_read_again(world: World) -> No
 
 
 @pytest.mark.parametrize("state", ENDED_OR_ON_BOARD)
-async def test_a_collected_job_has_no_ready_time_any_more(world: World, state: JobState) -> None:
+async def test_ready_of_a_collected_job_is_refused(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, _ = await world.in_state(state)
     with pytest.raises(WrongState) as wrong:
@@ -133,9 +133,7 @@ async def test_a_collected_job_has_no_ready_time_any_more(world: World, state: J
 
 
 @pytest.mark.parametrize("state", sorted(BEFORE_PICKUP))
-async def test_an_operator_assigns_from_any_state_before_pick_up(
-    world: World, state: JobState
-) -> None:
+async def test_operator_may_assign_any_job_before_pickup(world: World, state: JobState) -> None:
     await world.driver("ann")
     await world.driver("bob")
     ref, attempt = await world.in_state(state, "ann")
@@ -148,16 +146,16 @@ async def test_an_operator_assigns_from_any_state_before_pick_up(
     assert await world.due_of(ref) == world.now + RESUME_MS
     last = (await world.events("job"))[-1]
     assert (last["cause"], last["actor"]) == ("operator_assigned", "operator:eve")
-    told = [(p.driver, p.kind, p.why or p.reason) for p in effects.pushes]
+    pushed = [(p.driver, p.kind, p.why or p.reason) for p in effects.pushes]
     before = {JobState.OFFERED: [("ann", "offer_closed", "withdrawn")]}
     held = [("ann", "job", "unassigned")] if state in HELD else []
-    assert told == [*before.get(state, held), ("bob", "job", "assigned")]
+    assert pushed == [*before.get(state, held), ("bob", "job", "assigned")]
     dump = await world.dump()
     assert (await world.store.jobs.assign(ref, "bob", "operator:eve")).pushes == ()
     assert await world.dump() == dump
 
 
-async def test_a_job_may_be_assigned_to_whom_it_is_offered(world: World) -> None:
+async def test_job_may_be_assigned_to_its_offered_driver(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.offered("ann")
     effects = await world.store.jobs.assign(ref, "ann", "operator")
@@ -185,7 +183,7 @@ async def test_unavailable_driver_is_not_assigned(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", ENDED_OR_ON_BOARD)
-async def test_a_job_on_board_or_ended_is_not_assigned(world: World, state: JobState) -> None:
+async def test_job_on_board_or_ended_cannot_be_assigned(world: World, state: JobState) -> None:
     await world.driver("ann")
     await world.driver("bob")
     ref, _ = await world.in_state(state)
@@ -194,8 +192,8 @@ async def test_a_job_on_board_or_ended_is_not_assigned(world: World, state: JobS
     assert wrong.value.state is state
 
 
-async def test_accept_before_an_assignment_has_no_effect(world: World) -> None:
-    """S7: what names an old attempt has no effect."""
+async def test_accept_after_an_assignment_is_refused(world: World) -> None:
+    """S7: a command with an old attempt has no effect."""
     await world.driver("ann")
     await world.driver("bob")
     ref, offer = await world.offered("ann")
@@ -210,7 +208,7 @@ async def test_accept_before_an_assignment_has_no_effect(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", TO_COLLECT)
-async def test_an_operator_takes_a_job_off_its_driver(world: World, state: JobState) -> None:
+async def test_operator_may_unassign_a_job(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
     effects = await world.store.jobs.release(
@@ -228,7 +226,7 @@ async def test_an_operator_takes_a_job_off_its_driver(world: World, state: JobSt
     assert await world.waiting() == [ref.job]
 
 
-async def test_an_unassignment_names_the_attempt_that_it_means(world: World) -> None:
+async def test_unassignment_of_another_attempt_is_refused(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     with pytest.raises(Refused) as refused:
@@ -239,9 +237,7 @@ async def test_an_unassignment_names_the_attempt_that_it_means(world: World) -> 
 
 
 @pytest.mark.parametrize("state", sorted(set(JobState) - set(TO_COLLECT)))
-async def test_only_a_job_on_its_way_to_the_mall_is_unassigned(
-    world: World, state: JobState
-) -> None:
+async def test_only_an_uncollected_held_job_is_unassigned(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
     with pytest.raises(WrongState) as wrong:
@@ -254,7 +250,7 @@ async def test_only_a_job_on_its_way_to_the_mall_is_unassigned(
 
 @pytest.mark.parametrize("state", sorted(ON_BOARD))
 @pytest.mark.parametrize("end", [JobState.RETURNED, JobState.DELIVERED, JobState.LOST])
-async def test_an_operator_closes_a_job_on_board(
+async def test_operator_may_close_a_job_on_board(
     world: World, state: JobState, end: JobState
 ) -> None:
     await world.driver("ann")
@@ -272,7 +268,7 @@ async def test_an_operator_closes_a_job_on_board(
 
 
 @pytest.mark.parametrize("state", sorted(BEFORE_PICKUP | TERMINAL - {JobState.LOST}))
-async def test_only_a_job_on_board_is_closed(world: World, state: JobState) -> None:
+async def test_only_a_job_on_board_can_be_closed(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, _ = await world.in_state(state)
     with pytest.raises(WrongState) as wrong:
@@ -286,7 +282,7 @@ async def test_only_a_job_on_board_is_closed(world: World, state: JobState) -> N
 
 
 @pytest.mark.parametrize("kind", ["not_ready", "store_closed"])
-async def test_a_store_that_cannot_hand_over_is_held(world: World, kind: str) -> None:
+async def test_shop_that_cannot_hand_over_is_held(world: World, kind: str) -> None:
     await world.driver("ann")
     ref, _ = await world.assigned()
     for store, until_ms in (
@@ -316,7 +312,7 @@ async def test_a_store_that_cannot_hand_over_is_held(world: World, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["unsafe", "accident"])
-async def test_danger_raises_an_alert(world: World, kind: str) -> None:
+async def test_unsafe_or_accident_raises_an_alert(world: World, kind: str) -> None:
     await world.connect("ann")
     await world.store.jobs.problem(
         MARKET, "ann", kind=kind, mall="", job="", store="", until_ms=None, text=""
@@ -324,7 +320,7 @@ async def test_danger_raises_an_alert(world: World, kind: str) -> None:
     assert [(e["what"], e["driver"]) for e in await world.events("alert")] == [(kind, "ann")]
 
 
-async def test_a_problem_is_told_of_ones_own_jobs_only(world: World) -> None:
+async def test_problem_of_a_job_of_another_driver_is_refused(world: World) -> None:
     await world.driver("ann")
     await world.connect("bob", node=NODE)
     ref, _ = await world.assigned("ann")

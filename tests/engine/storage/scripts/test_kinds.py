@@ -18,13 +18,13 @@ _DUE_BY_STATE = re.compile(r"DUE_KIND = \{(.*?)\}", re.DOTALL)
 _PUSH = re.compile(r"(?:\bpush\([^{}]*|body = cmsgpack\.pack\()\{ kind = '(\w+)'")
 
 
-def test_due_kinds_of_scripts_are_those_of_python() -> None:
+def test_due_kinds_in_lua_equal_those_in_python() -> None:
     kinds = {kind for source in _SOURCES for kind in _DUE.findall(source)}
     (by_state,) = [table for source in _SOURCES for table in _DUE_BY_STATE.findall(source)]
     kinds |= set(re.findall(r"'(\w+)'", by_state))
     assert kinds == set(DueKind) - {DueKind.UNKNOWN}
 
 
-def test_push_kinds_of_scripts_are_those_of_python() -> None:
+def test_push_kinds_in_lua_equal_those_in_python() -> None:
     kinds = {kind for source in _SOURCES for kind in _PUSH.findall(source)}
     assert kinds == set(PushKind) - {PushKind.UNKNOWN}

@@ -1,4 +1,4 @@
-"""A job that nobody can collect before closing is scheduled for the mall's next opening."""
+"""A job that cannot be collected before closing is scheduled for the next opening."""
 
 from dataclasses import replace
 
@@ -11,8 +11,8 @@ from tests.engine.storage.worlds import HOUR_MS, MARKET, World
 pytestmark = pytest.mark.finding("D3")
 
 
-async def moves(world: World, ref: JobRef, *, in_ms: int = HOUR_MS) -> Effects | None:
-    """Move the job as it is now to an opening in so many ms."""
+async def move(world: World, ref: JobRef, *, in_ms: int = HOUR_MS) -> Effects | None:
+    """Schedule the job, as it is now, for an opening in `in_ms`."""
     job = await world.job(ref)
     need = replace(job.need, ready_ms=world.now + in_ms)
     return await world.store.deadlines.next_opening(
@@ -20,9 +20,9 @@ async def moves(world: World, ref: JobRef, *, in_ms: int = HOUR_MS) -> Effects |
     )
 
 
-async def test_a_queued_job_waits_for_the_opening_and_looks_again_then(world: World) -> None:
+async def test_queued_job_is_rescheduled_for_the_opening(world: World) -> None:
     ref = await world.submit(expires_ms=world.now + 3 * HOUR_MS)
-    effects = await moves(world, ref)
+    effects = await move(world, ref)
     assert effects is not None
     job = await world.job(ref)
     assert job.state is JobState.SCHEDULED
@@ -31,7 +31,7 @@ async def test_a_queued_job_waits_for_the_opening_and_looks_again_then(world: Wo
     assert job.expires_ms == world.now + 3 * HOUR_MS
     assert (job.timeline[-1].actor, job.timeline[-1].cause) == ("engine", "mall_closes")
     assert (await world.events("job"))[-1]["cause"] == "mall_closes"
-    # It waits for nobody until its release, which is its one due entry.
+    # It is in no queue until its release, which is its only due entry.
     assert not (await world.store.offers.queue_of(MARKET, 10)).jobs
     assert effects.due == ((f"release/{ref.mall}/{ref.job}", job.release_ms),)
     await world.pass_ms(HOUR_MS - 60_000)
@@ -43,17 +43,17 @@ async def test_a_queued_job_waits_for_the_opening_and_looks_again_then(world: Wo
 async def test_live_offer_is_withdrawn(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
-    assert await moves(world, ref) is not None
+    assert await move(world, ref) is not None
     assert (await world.job(ref)).state is JobState.SCHEDULED
     assert (await world.record("ann")).offer is None
     closed = [push for push in await world.pushes("ann") if push.kind == "offer_closed"]
     assert [(push.offer_id, push.why) for push in closed] == [(offer, "withdrawn")]
 
 
-async def test_a_repeat_or_a_job_that_changed_has_no_effect(world: World) -> None:
+async def test_repeat_or_outdated_move_has_no_effect(world: World) -> None:
     ref = await world.submit()
     was = await world.job(ref)
-    assert await moves(world, ref) is not None
+    assert await move(world, ref) is not None
     before = await world.dump()
     later = replace(was.need, ready_ms=world.now + 2 * HOUR_MS)
     again = await world.store.deadlines.next_opening(
@@ -64,4 +64,4 @@ async def test_a_repeat_or_a_job_that_changed_has_no_effect(world: World) -> Non
     assert await world.dump() == before
     await world.driver("ann")
     held, _ = await world.in_state(JobState.ASSIGNED)
-    assert await moves(world, held) is None
+    assert await move(world, held) is None

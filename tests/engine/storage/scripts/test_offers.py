@@ -23,7 +23,7 @@ from tests.engine.storage.worlds import (
 )
 
 
-async def look(world: World, **changes: float) -> Found:
+async def read_round(world: World, **changes: float) -> Found:
     asked = {"radius_m": 500, "max_radius_m": 5_000, "drivers": 4, "jobs": 8} | changes
     return await world.store.offers.candidates(MARKET, MALL, LAT, LON, **asked)  # type: ignore[arg-type]
 
@@ -31,12 +31,12 @@ async def look(world: World, **changes: float) -> Found:
 # -- candidates
 
 
-async def test_a_round_sees_the_jobs_in_order_and_the_nearest_drivers(world: World) -> None:
+async def test_round_reads_jobs_in_order_and_nearest_drivers(world: World) -> None:
     await world.driver("far", lat=north_of(400))
     await world.driver("near", lat=north_of(100))
     first = await world.submit()
     urgent = await world.submit(priority=3)
-    found = await look(world)
+    found = await read_round(world)
     assert [waiting.job for waiting in found.waiting] == [urgent.job, first.job]
     job = await world.job(first)
     assert found.waiting[1].need == job.need
@@ -47,48 +47,48 @@ async def test_a_round_sees_the_jobs_in_order_and_the_nearest_drivers(world: Wor
     assert (found.now_ms, found.waiting_total, found.more) == (world.now, 2, False)
 
 
-async def test_the_search_widens_until_it_has_enough(world: World) -> None:
+async def test_search_widens_until_it_finds_enough_drivers(world: World) -> None:
     await world.submit()
-    assert (await look(world)).radius_m == 5_000
+    assert (await read_round(world)).radius_m == 5_000
     await world.driver("a", lat=north_of(900))
     await world.driver("b", lat=north_of(3_900))
-    found = await look(world, drivers=1)
+    found = await read_round(world, drivers=1)
     assert (found.radius_m, [n.driver.id for n in found.near], found.more) == (1_000, ["a"], True)
-    found = await look(world, drivers=2)
+    found = await read_round(world, drivers=2)
     assert (found.radius_m, len(found.near)) == (4_000, 2)
-    assert len((await look(world, max_radius_m=2_000)).near) == 1
+    assert len((await read_round(world, max_radius_m=2_000)).near) == 1
 
 
 async def test_round_without_jobs_reads_no_drivers(world: World) -> None:
     await world.driver("ann")
-    assert (await look(world)).near == ()
-    assert [near.driver.id for near in (await look(world, jobs=0)).near] == ["ann"]
+    assert (await read_round(world)).near == ()
+    assert [near.driver.id for near in (await read_round(world, jobs=0)).near] == ["ann"]
 
 
-async def test_the_drivers_of_dead_nodes_are_no_candidates(world: World) -> None:
+async def test_drivers_of_dead_nodes_are_not_candidates(world: World) -> None:
     await world.driver("ann")
     await world.submit()
     world.nodes.clear()
     await world.pass_ms(1_500)
-    assert (await look(world)).near == ()
+    assert (await read_round(world)).near == ()
 
 
-async def test_a_round_sees_who_was_asked_and_which_stores_are_held(world: World) -> None:
+async def test_round_reads_earlier_offers_and_held_shops(world: World) -> None:
     await world.driver("ann")
     _, offer = await world.offered(stores=("lego", "gap"))
     await world.store.offers.decline(MARKET, "ann", offer, "")
-    (waiting,) = (await look(world)).waiting
+    (waiting,) = (await read_round(world)).waiting
     assert waiting.asked == (Asked("ann", 1, "declined", world.now),)
     assert (waiting.attempt, waiting.held_until_ms) == (1, 0)
     await world.store.jobs.problem(
         MARKET, "ann", kind="not_ready", mall=MALL, job="", store="gap",
         until_ms=world.now + 60_000, text="",
     )  # fmt: skip
-    (waiting,) = (await look(world)).waiting
+    (waiting,) = (await read_round(world)).waiting
     assert waiting.held_until_ms == world.now + 60_000
 
 
-async def test_the_last_round_is_kept_for_explain(world: World) -> None:
+async def test_last_round_of_a_job_is_kept(world: World) -> None:
     ref = await world.submit()
     assert await world.store.offers.last_round(ref.job) is None
     ranked = world.plan(ref, 0, "ann").drivers
@@ -98,10 +98,10 @@ async def test_the_last_round_is_kept_for_explain(world: World) -> None:
     assert await world.redis.pttl(world.keys.round(ref.job)) > 0
 
 
-async def test_an_offer_keeps_its_round_and_a_vain_one_does_not(world: World) -> None:
+async def test_round_is_kept_only_if_an_offer_was_made(world: World) -> None:
     ref = await world.submit()
-    vain = world.plan(ref, 0, "nobody")
-    assert (await world.store.offers.make(vain)).verdict == "nobody"
+    failed = world.plan(ref, 0, "nobody")
+    assert (await world.store.offers.make(failed)).verdict == "nobody"
     assert await world.store.offers.last_round(ref.job) is None
     await world.driver("ann")
     plan = world.plan(ref, 0, "ann")
@@ -113,7 +113,7 @@ async def test_an_offer_keeps_its_round_and_a_vain_one_does_not(world: World) ->
 # -- offer
 
 
-async def test_an_offer_reserves_the_driver_and_the_job(world: World) -> None:
+async def test_offer_reserves_the_driver_and_the_job(world: World) -> None:
     await world.driver("ann")
     ref = await world.submit()
     plan = world.plan(ref, 0, "ann")
@@ -138,7 +138,7 @@ async def test_an_offer_reserves_the_driver_and_the_job(world: World) -> None:
     assert await world.store.offers.first_job(MARKET, plan.offer) == ref
 
 
-async def test_the_first_of_the_plan_who_still_may_is_taken(world: World) -> None:
+async def test_first_eligible_driver_of_the_plan_gets_the_offer(world: World) -> None:
     for driver in ("offline", "paused", "busy", "asked", "suspended", "away", "ended", "free"):
         await world.driver(driver)
     await world.store.drivers.status(MARKET, "ended", Wish.AVAILABLE, world.now + 1_000)
@@ -158,13 +158,13 @@ async def test_the_first_of_the_plan_who_still_may_is_taken(world: World) -> Non
     assert offered.driver == "free"
 
 
-async def test_stale_drivers_and_those_of_dead_nodes_are_passed_over(world: World) -> None:
+async def test_stale_drivers_and_dead_nodes_are_skipped(world: World) -> None:
     await world.driver("stale")
     await world.pass_ms(STALE_MS)
     await world.store.leases.beat(MARKET, "n2")
     await world.driver("ghost", node="n2")
     ref = await world.submit()
-    # Both are still in the index; nobody has swept yet.
+    # Both are still in the index, as no sweep has run yet.
     await world.pass_ms(1_500)
     assert await world.idle() == {"stale", "ghost"}
     assert (await world.store.offers.make(world.plan(ref, 0, "stale", "ghost"))).verdict == "nobody"
@@ -172,14 +172,14 @@ async def test_stale_drivers_and_those_of_dead_nodes_are_passed_over(world: Worl
     assert (await world.store.offers.make(world.plan(ref, 0, "stale", "ghost"))).driver == "ghost"
 
 
-async def test_a_position_is_fresh_up_to_its_limit(world: World) -> None:
+async def test_position_is_fresh_up_to_its_limit(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(STALE_MS)
     ref = await world.submit()
     assert (await world.store.offers.make(world.plan(ref, 0, "ann"))).driver == "ann"
 
 
-async def test_an_offer_that_is_made_again_is_the_same_one(world: World) -> None:
+async def test_repeated_plan_returns_the_same_offer(world: World) -> None:
     await world.driver("ann")
     await world.driver("bob")
     ref = await world.submit()
@@ -194,7 +194,7 @@ async def test_an_offer_that_is_made_again_is_the_same_one(world: World) -> None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNASSIGNED])
-async def test_a_driver_is_not_asked_again_for_that_job(world: World, outcome: Outcome) -> None:
+async def test_driver_is_not_asked_again_for_a_refused_job(world: World, outcome: Outcome) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     if outcome is Outcome.DECLINED:
@@ -229,7 +229,7 @@ async def test_unacknowledging_driver_is_eligible_after_a_minute(world: World) -
     assert (await world.store.offers.make(world.plan(ref, 1, "ann"))).driver == "ann"
 
 
-async def test_no_offer_outlives_its_job(world: World) -> None:
+async def test_offer_expires_with_its_job_at_the_latest(world: World) -> None:
     await world.driver("ann")
     ref = await world.submit(expires_ms=world.now + 2_000)
     offered = await world.store.offers.make(world.plan(ref, 0, "ann"))
@@ -243,7 +243,7 @@ async def test_no_offer_outlives_its_job(world: World) -> None:
 # -- offer_ack
 
 
-async def test_an_acknowledged_offer_has_its_whole_time(world: World) -> None:
+async def test_acknowledged_offer_gets_its_full_time(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     started_ms = world.now
@@ -267,7 +267,7 @@ async def test_an_acknowledged_offer_has_its_whole_time(world: World) -> None:
         ("ann", OFFER_MS, ErrorCode.OFFER_CLOSED),
     ],
 )
-async def test_only_its_driver_acknowledges_an_offer_in_time(
+async def test_late_or_foreign_acknowledgement_is_refused(
     world: World, driver: str, late_ms: int, code: ErrorCode | None
 ) -> None:
     await world.driver("ann")
@@ -312,7 +312,7 @@ async def test_unacknowledged_offer_makes_its_driver_unreachable(world: World) -
     assert await world.dump() == before
 
 
-async def test_an_unanswered_offer_goes_on_and_its_driver_cools_down(world: World) -> None:
+async def test_expired_offer_gives_its_driver_a_cool_down(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     await world.store.offers.ack(MARKET, "ann", offer)
@@ -331,7 +331,7 @@ async def test_an_unanswered_offer_goes_on_and_its_driver_cools_down(world: Worl
     assert await world.idle() == set()
 
 
-async def test_an_entry_left_behind_is_dropped(world: World) -> None:
+async def test_due_entry_of_an_unknown_offer_is_removed(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {"offer/m/o/job_phoenix.x": world.now})
     entry = DueEntry("offer/m/o/job_phoenix.x", DueKind.OFFER, "job_phoenix.x", mall="m", offer="o")
     assert (await world.store.deadlines.lapse(entry))[0] is None
@@ -341,7 +341,7 @@ async def test_an_entry_left_behind_is_dropped(world: World) -> None:
 # -- withdraw, retry_later, expire, queue
 
 
-async def test_a_withdrawn_offer_frees_driver_and_job(world: World) -> None:
+async def test_withdrawn_offer_frees_driver_and_job(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     effects = await world.store.offers.withdraw(ref, offer, "operator")
@@ -350,7 +350,7 @@ async def test_a_withdrawn_offer_frees_driver_and_job(world: World) -> None:
     before = await world.dump()
     assert (await world.store.offers.withdraw(ref, offer, "operator")).pushes == ()
     assert await world.dump() == before
-    # A withdrawn offer bars nobody.
+    # A withdrawn offer excludes no driver.
     await world.offer(ref, "ann")
 
 
@@ -383,7 +383,7 @@ async def test_unaccepted_job_expires(world: World, state: JobState) -> None:
     assert await world.store.deadlines.expire(ref, "nobody_in_reach", 200) is None
 
 
-async def test_spent_attempts_end_a_job_but_not_its_last_offer(world: World) -> None:
+async def test_job_expires_after_its_last_attempt_is_answered(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     assert await world.store.deadlines.expire(ref, "too_many_attempts", 1) is None
@@ -393,7 +393,7 @@ async def test_spent_attempts_end_a_job_but_not_its_last_offer(world: World) -> 
     assert (await world.job(ref)).reason == "too_many_attempts"
 
 
-async def test_a_held_job_does_not_expire(world: World) -> None:
+async def test_held_job_does_not_expire(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.assigned()
     await world.pass_ms(HOUR_MS)
@@ -401,7 +401,7 @@ async def test_a_held_job_does_not_expire(world: World) -> None:
     assert await world.store.deadlines.expire(JobRef("job_phoenix.no", MALL), "", 0) is None
 
 
-async def test_a_scheduled_job_is_queued_when_its_time_has_come(world: World) -> None:
+async def test_scheduled_job_is_queued_at_its_release(world: World) -> None:
     ref, _ = await world.in_state(JobState.SCHEDULED)
     release_ms = (await world.job(ref)).release_ms
     await world.pass_ms(release_ms - world.now - 1)

@@ -1,4 +1,4 @@
-"""Positions: which fixes are believed, which drivers they move in the index, who is told."""
+"""Positions: which fixes are accepted, how they move the index, which pushes they send."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def north_of(meters: float, of: float = LAT) -> float:
 
 
 async def place(world: World, driver: str = "ann") -> tuple[float, float] | None:
-    """Where the index has the driver; None: nowhere."""
+    """The driver's place in the index; None if it has none."""
     (at,) = await world.redis.geopos(world.keys.key("idle"), driver)
     return (round(at[1], 4), round(at[0], 4)) if at else None
 
@@ -35,7 +35,7 @@ async def test_accepted_fix_moves_the_driver_in_the_index(world: World) -> None:
     assert (ann.position.lat, ann.position.lon, ann.position.acc_m) == (LAT + 0.0005, LON, 7.5)
     assert (ann.position.at_ms, ann.position.received_ms) == (world.now - 300, world.now)
     assert await place(world) == (round(LAT + 0.0005, 4), LON)
-    # The common case writes no driver record at all.
+    # The common case does not write the driver's record.
     assert await world.redis.hget(world.keys.key("drivers"), "ann") == before
 
 
@@ -51,7 +51,7 @@ async def test_ineligible_driver_stays_out_of_the_index(world: World) -> None:
     assert await world.idle() == set()
 
 
-async def test_a_fix_brings_a_stale_driver_back_and_frees_it(world: World) -> None:
+async def test_fix_of_a_stale_driver_restores_and_frees_it(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(STALE_MS + 1)
     await world.store.deadlines.driver_due(MARKET, "ann")
@@ -72,7 +72,7 @@ async def test_first_position_allows_available(world: World) -> None:
 
 
 @pytest.mark.parametrize("behind_ms", [0, 1, 60_000])
-async def test_a_fix_no_newer_than_the_last_is_old(world: World, behind_ms: int) -> None:
+async def test_fix_not_newer_than_the_last_is_old(world: World, behind_ms: int) -> None:
     await world.driver("ann")
     at_ms = world.now
     await world.pass_ms(1_000)
@@ -84,7 +84,7 @@ async def test_a_fix_no_newer_than_the_last_is_old(world: World, behind_ms: int)
 
 
 @pytest.mark.finding("C3")
-async def test_the_last_fix_repeated_keeps_a_parked_driver_fresh(world: World) -> None:
+async def test_repeated_last_fix_keeps_a_parked_driver_fresh(world: World) -> None:
     await world.driver("ann")
     at_ms = world.now
     for _ in range(20):
@@ -99,7 +99,7 @@ async def test_the_last_fix_repeated_keeps_a_parked_driver_fresh(world: World) -
 
 
 @pytest.mark.finding("C3")
-async def test_a_repeat_ends_a_row_of_rejections(world: World) -> None:
+async def test_repeated_fix_ends_a_series_of_rejections(world: World) -> None:
     await world.driver("ann")
     at_ms = world.now
     for _ in range(4):
@@ -135,7 +135,7 @@ async def test_old_fix_after_a_long_absence_is_ignored(world: World) -> None:
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     await world.pass_ms(3 * STALE_MS)
     await world.store.drivers.hello(MARKET, "ann", node=NODE, vehicle=None, fix=None)
-    # The very last one again, and a newer one that is too old as well.
+    # The last fix again, then a newer one that is also too old.
     for at_ms in (last_ms, last_ms + STALE_MS):
         assert await world.fix("ann", at_ms=at_ms) == "old"
         with pytest.raises(Refused, match="no_position"):
@@ -166,7 +166,7 @@ async def test_malformed_fixes_count_as_rejected_once(world: World) -> None:
 
 
 @pytest.mark.finding("C2")
-async def test_rejections_before_a_good_fix_of_a_batch_are_not_told(world: World) -> None:
+async def test_rejections_before_a_good_fix_send_no_push(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(10_000)
     malformed = DriverFix("ann", 0, 0.0, 0.0, fault="malformed")
@@ -177,7 +177,7 @@ async def test_rejections_before_a_good_fix_of_a_batch_are_not_told(world: World
 
 
 @pytest.mark.parametrize(("ahead_ms", "verdict"), [(5_000, "ok"), (5_001, "future")])
-async def test_a_fix_may_be_five_seconds_ahead(world: World, ahead_ms: int, verdict: str) -> None:
+async def test_fix_may_be_five_seconds_ahead(world: World, ahead_ms: int, verdict: str) -> None:
     await world.driver("ann")
     assert await world.fix("ann", at_ms=world.now + ahead_ms) == verdict
 
@@ -195,7 +195,7 @@ async def test_faster_than_the_maximum_is_impossible(
     assert await place(world) == (round(expected, 4), LON)
 
 
-async def test_gps_may_jump_within_a_second(world: World) -> None:
+async def test_short_jump_within_a_second_is_accepted(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(1)
     assert await world.fix("ann", north_of(MAX_SPEED_MPS * 0.99)) == "ok"
@@ -221,7 +221,7 @@ async def test_disagreeing_impossible_fixes_are_rejected(world: World) -> None:
     assert await place(world) == (LAT, LON)
 
 
-async def test_a_fix_outside_the_market_is_refused(world: World) -> None:
+async def test_fix_outside_the_market_is_refused(world: World) -> None:
     await world.driver("ann")
     await world.pass_ms(1_000)
     outside = DriverFix("ann", world.now, LAT, LON, fault="outside")
@@ -231,12 +231,12 @@ async def test_a_fix_outside_the_market_is_refused(world: World) -> None:
     assert ann.position.received_ms == world.now - 1_000
 
 
-async def test_a_driver_that_never_said_hello_is_unknown(world: World) -> None:
+async def test_fix_of_an_unknown_driver_is_refused(world: World) -> None:
     assert await world.fix("nobody") == "unknown"
     assert await world.redis.hlen(world.keys.key("positions")) == 0
 
 
-async def test_a_batch_takes_each_drivers_fixes_in_their_order(world: World) -> None:
+async def test_fixes_of_a_batch_are_checked_in_order(world: World) -> None:
     await world.driver("ann")
     await world.driver("bob")
     await world.pass_ms(4_000)
@@ -254,7 +254,7 @@ async def test_a_batch_takes_each_drivers_fixes_in_their_order(world: World) -> 
     assert await place(world, "bob") == (round(north_of(30), 4), LON)
 
 
-async def test_a_batch_of_the_largest_size_is_one_step(world: World) -> None:
+async def test_batch_of_256_fixes_is_accepted_and_257_refused(world: World) -> None:
     drivers = [f"d{number}" for number in range(256)]
     for driver in drivers:
         await world.connect(driver)
@@ -276,7 +276,7 @@ async def test_repeated_rejections_are_pushed_once(
     await world.driver("ann")
     for turn in range(8):
         await world.pass_ms(100)
-        # Each far place at another end, or three of them would agree.
+        # The far places alternate, as three that agree would be accepted.
         place = lat if turn % 2 or lat == LAT else -lat
         assert await world.fix("ann", place, at_ms=world.now + ahead_ms) != "ok"
     assert [(p.seq, p.kind, p.why) for p in await world.pushes()] == [(1, "state", why)]

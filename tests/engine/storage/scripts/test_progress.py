@@ -1,4 +1,4 @@
-"""The way of a held job: each step from each state, give-up, custody, problems."""
+"""Progress of a held job: each step from each state, give-up and custody."""
 
 import itertools
 
@@ -11,8 +11,8 @@ from mallard_protocol.lifecycle import HELD, JobState, Outcome, Step
 from tests.engine.storage.worlds import MALL, MARKET, NODE, RESUME_MS, World
 
 S = JobState
-# What a step makes of each state that a holder may see: a new state, the same again, or a refusal.
-LEADS_ON = {
+# The outcome of a step in each state that a holder may see: a new state, no change, or a refusal.
+TARGETS = {
     Step.AT_MALL: {S.ASSIGNED: S.AT_MALL},
     Step.PICKED_UP: {S.ASSIGNED: S.PICKED_UP, S.AT_MALL: S.PICKED_UP},
     Step.DELIVERED: {S.PICKED_UP: S.DELIVERED, S.RETURNING: S.DELIVERED},
@@ -38,11 +38,13 @@ async def code_of(world: World, ref: JobRef, step: Step, attempt: int, driver: s
 
 
 @pytest.mark.parametrize(("state", "step"), list(itertools.product(SEEN_BY_HOLDER, Step)))
-async def test_each_step_from_each_state(world: World, state: JobState, step: Step) -> None:
+async def test_step_from_a_state_moves_repeats_or_is_refused(
+    world: World, state: JobState, step: Step
+) -> None:
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
     before = await world.dump()
-    if target := LEADS_ON[step].get(state):
+    if target := TARGETS[step].get(state):
         answered = await world.step(ref, step, attempt)
         raised = 1 if step is Step.GIVE_UP else 0
         assert (answered.job_state, answered.attempt) == (target, attempt + raised)
@@ -57,7 +59,7 @@ async def test_each_step_from_each_state(world: World, state: JobState, step: St
         assert await world.dump() == before
 
 
-async def test_picked_up_straight_from_the_way_writes_the_arrival_too(world: World) -> None:
+async def test_pickup_without_an_arrival_records_the_arrival(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.store.jobs.progress(
@@ -72,7 +74,7 @@ async def test_picked_up_straight_from_the_way_writes_the_arrival_too(world: Wor
     assert (last["at"], last["reported_ms"]) == (world.now, world.now - 9_000)
 
 
-async def test_an_ended_job_frees_its_driver_and_is_kept_a_week(world: World) -> None:
+async def test_delivered_job_frees_its_driver_and_gets_a_ttl(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.picked_up()
     assert await world.redis.pttl(world.keys.job(ref.job)) == -1
@@ -89,7 +91,7 @@ async def test_an_ended_job_frees_its_driver_and_is_kept_a_week(world: World) ->
     }  # fmt: skip
 
 
-async def test_an_id_check_needs_the_age_checked(world: World) -> None:
+async def test_delivery_without_the_age_check_is_refused(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.picked_up(needs_age_check=True)
     assert await code_of(world, ref, Step.DELIVERED, attempt, "ann") is ErrorCode.PROOF_NEEDED
@@ -97,7 +99,7 @@ async def test_an_id_check_needs_the_age_checked(world: World) -> None:
     assert (await world.step(ref, Step.DELIVERED, attempt)).job_state == "delivered"
 
 
-async def test_others_cannot_move_a_job(world: World) -> None:
+async def test_step_of_another_driver_or_attempt_is_refused(world: World) -> None:
     await world.driver("ann")
     await world.driver("bob")
     ref, attempt = await world.assigned()
@@ -131,7 +133,7 @@ async def test_given_up_job_excludes_its_driver(world: World) -> None:
     assert verdict.verdict == "nobody"
 
 
-async def test_a_give_up_can_be_repeated(world: World) -> None:
+async def test_repeated_give_up_has_no_effect(world: World) -> None:
     await world.driver("ann")
     await world.driver("bob")
     ref, attempt = await world.assigned("ann")
@@ -168,7 +170,7 @@ async def test_give_up_ends_custody(world: World) -> None:
 
 
 async def revoked(world: World, outcome: Outcome = Outcome.SILENT) -> tuple[JobRef, int]:
-    """A job that was taken from ann while she could not be heard; the attempt she had."""
+    """A job that was taken from ann, who was disconnected; the attempt she had."""
     await world.driver("ann")
     ref, attempt = await world.assigned("ann")
     await world.store.jobs.release(ref, attempt, outcome, "engine", "")
@@ -176,7 +178,7 @@ async def revoked(world: World, outcome: Outcome = Outcome.SILENT) -> tuple[JobR
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SILENT, Outcome.UNASSIGNED])
-async def test_a_former_holder_with_the_parcel_wins_over_the_queue(
+async def test_custody_of_a_former_holder_overrides_the_queue(
     world: World, outcome: Outcome
 ) -> None:
     ref, attempt = await revoked(world, outcome)
@@ -191,7 +193,7 @@ async def test_a_former_holder_with_the_parcel_wins_over_the_queue(
     assert await world.dump() == before
     delivered = await world.step(ref, Step.DELIVERED, answered.attempt)
     assert delivered.job_state == "delivered"
-    # The tap that had waited in the phone is repeated once more: it has long been answered.
+    # The app repeats the queued step once more: it was answered long ago.
     assert (await world.step(ref, Step.PICKED_UP, attempt)).job_state == "delivered"
     assert await world.events("alert") == []
 
@@ -227,7 +229,7 @@ async def test_custody_revokes_a_later_holder(world: World, state: JobState) -> 
     assert await world.idle() == {"bob"}
     job = await world.job(ref)
     assert (job.driver, job.attempt, job.eta_pickup_ms) == ("ann", second + 1, world.now)
-    # And bob may turn out to be the one who has it: two who claim it, nobody moves.
+    # Bob claims the parcel too: two claims change nothing.
     before = await world.job(ref)
     assert await code_of(world, ref, Step.PICKED_UP, second, "bob") is ErrorCode.WRONG_STATE
     assert await world.job(ref) == before
@@ -238,7 +240,7 @@ async def test_custody_revokes_a_later_holder(world: World, state: JobState) -> 
 @pytest.mark.parametrize(
     "state", [JobState.PICKED_UP, JobState.RETURNING, JobState.DELIVERED, JobState.LOST]
 )
-async def test_two_claims_raise_an_alert_and_change_nothing(world: World, state: JobState) -> None:
+async def test_second_claim_of_custody_raises_an_alert(world: World, state: JobState) -> None:
     ref, attempt = await revoked(world)
     await world.driver("bob")
     accepted = await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
@@ -255,7 +257,7 @@ async def test_two_claims_raise_an_alert_and_change_nothing(world: World, state:
 
 
 @pytest.mark.parametrize("end", [JobState.CANCELLED, JobState.EXPIRED])
-async def test_a_parcel_of_an_ended_job_raises_an_alert(world: World, end: JobState) -> None:
+async def test_custody_of_an_ended_job_raises_an_alert(world: World, end: JobState) -> None:
     ref, attempt = await revoked(world)
     if end is JobState.CANCELLED:
         await world.store.jobs.cancel(ref, "toys", "")
@@ -266,7 +268,7 @@ async def test_a_parcel_of_an_ended_job_raises_an_alert(world: World, end: JobSt
     assert [alert["what"] for alert in await world.events("alert")] == ["parcel_of_ended_job"]
 
 
-async def test_cancel_is_pushed_to_the_holder(world: World) -> None:
+async def test_pickup_of_a_cancelled_job_is_refused(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.store.jobs.cancel(ref, "toys", "")
@@ -284,7 +286,7 @@ async def test_custody_of_a_job_reassigned_to_the_same_driver(world: World) -> N
 @pytest.mark.finding("C9")
 @pytest.mark.parametrize("is_assigned_since", [False, True])
 @pytest.mark.parametrize("claims_by_hello", [False, True])
-async def test_a_winner_goes_on_under_the_attempt_claimed(
+async def test_winner_of_custody_continues_under_its_claimed_attempt(
     world: World, *, is_assigned_since: bool, claims_by_hello: bool
 ) -> None:
     ref, attempt = await revoked(world)
@@ -317,7 +319,7 @@ async def test_a_winner_goes_on_under_the_attempt_claimed(
 
 
 @pytest.mark.finding("C9")
-async def test_a_claim_counts_only_for_the_claimed_attempt(world: World) -> None:
+async def test_claim_counts_only_for_the_claimed_attempt(world: World) -> None:
     ref, first = await revoked(world)
     await world.store.jobs.assign(ref, "ann", "operator")
     second = (await world.job(ref)).attempt
@@ -328,15 +330,15 @@ async def test_a_claim_counts_only_for_the_claimed_attempt(world: World) -> None
 
 
 @pytest.mark.parametrize("step", [Step.AT_MALL, Step.DELIVERED, Step.RETURNING, Step.RETURNED])
-async def test_only_the_pick_up_claims_custody(world: World, step: Step) -> None:
+async def test_only_a_pickup_claims_custody(world: World, step: Step) -> None:
     ref, attempt = await revoked(world)
     before = await world.dump()
     assert await code_of(world, ref, step, attempt, "ann") is ErrorCode.STALE_ATTEMPT
     assert await world.dump() == before
 
 
-async def test_parcel_of_a_disconnected_driver_raises_an_alert(world: World) -> None:
-    """The step and the closing of its socket may pass each other."""
+async def test_pickup_of_a_disconnected_driver_gets_a_due_entry(world: World) -> None:
+    """The step may be processed after the close of its socket."""
     await world.driver("ann")
     ref, attempt = await world.assigned()
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])

@@ -1,4 +1,4 @@
-"""Proof is kept with its job, a code is compared, and a problem and its reason can be read."""
+"""Proofs, codes and PINs, reported problems and given reasons of a job."""
 
 import pytest
 
@@ -39,19 +39,17 @@ async def kept(world: World, ref: JobRef) -> list[tuple[str, str, str]]:
         (Step.RETURNING, "photo", "ph_1"),
     ],
 )
-async def test_whatever_proof_is_accepted_is_kept(
-    world: World, what: Step, kind: str, value: str
-) -> None:
+async def test_accepted_proof_is_kept(world: World, what: Step, kind: str, value: str) -> None:
     await world.driver()
     ref, _ = await world.assigned()
     if what in {Step.DELIVERED, Step.RETURNING}:
         await step(world, ref, Step.PICKED_UP)
-    told_ms = world.now - 5_000
+    reported_ms = world.now - 5_000
     for _ in range(2):  # a repeat is one proof
-        await step(world, ref, what, Proof(kind, value), at_ms=told_ms)  # type: ignore[arg-type]
+        await step(world, ref, what, Proof(kind, value), at_ms=reported_ms)  # type: ignore[arg-type]
     (proof,) = (await world.job(ref)).proofs
     assert (proof.kind, proof.value, proof.step) == (kind, value, what)
-    assert (proof.at_ms, proof.reported_ms, proof.driver) == (world.now, told_ms, "ann")
+    assert (proof.at_ms, proof.reported_ms, proof.driver) == (world.now, reported_ms, "ann")
     assert [event["what"] for event in await world.events("proof")] == [kind]
 
 
@@ -78,7 +76,7 @@ async def test_proof_is_kept_while_another_kind_is_missing(world: World) -> None
 
 
 @pytest.mark.finding("D6")
-async def test_proof_given_with_a_claim_of_custody_is_kept(world: World) -> None:
+async def test_proof_with_a_claim_of_custody_is_kept(world: World) -> None:
     await world.driver()
     ref, attempt = await world.assigned()
     await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "mistake")
@@ -104,7 +102,7 @@ async def test_three_wrong_pins_lock_the_delivery(world: World) -> None:
 
 
 @pytest.mark.finding("D6")
-async def test_the_right_pin_delivers(world: World) -> None:
+async def test_right_pin_delivers(world: World) -> None:
     await world.driver()
     ref, _ = await world.picked_up(pin="4711", needs_age_check=True)
     wrong = await refused(world, ref, Step.DELIVERED, Proof("code", "4712"))
@@ -116,7 +114,7 @@ async def test_the_right_pin_delivers(world: World) -> None:
 
 
 @pytest.mark.finding("D6")
-async def test_a_pickup_code_is_compared_at_the_pick_up(world: World) -> None:
+async def test_pickup_code_is_compared_at_the_pick_up(world: World) -> None:
     await world.driver()
     ref, _ = await world.assigned(pickup_codes=("7731", "7732"))
     wrong = await refused(world, ref, Step.PICKED_UP, Proof("code", "0000"))
@@ -144,7 +142,7 @@ async def report(world: World, kind: str, job: str = "", **more: object) -> Answ
 
 
 @pytest.mark.finding("D7")
-async def test_a_problem_is_kept_with_its_job(world: World) -> None:
+async def test_problem_is_kept_with_its_job(world: World) -> None:
     await world.driver()
     ref, _ = await world.assigned()
     first = await report(world, "unsafe", ref.job, text="dog\nin the yard", at_ms=world.now - 9)
@@ -162,7 +160,7 @@ async def test_a_problem_is_kept_with_its_job(world: World) -> None:
 
 
 @pytest.mark.finding("D7")
-async def test_a_repeated_problem_is_one_problem(world: World) -> None:
+async def test_repeated_problem_is_kept_once(world: World) -> None:
     await world.driver()
     ref, _ = await world.assigned()
     await report(world, "not_ready", ref.job, store="lego", until_ms=world.now + 1_000)
@@ -188,7 +186,7 @@ async def test_problems_of_a_job_are_bounded(world: World) -> None:
 
 
 @pytest.mark.finding("D7")
-async def test_a_problem_of_an_old_attempt_has_no_effect(world: World) -> None:
+async def test_problem_of_another_attempt_is_refused(world: World) -> None:
     await world.driver()
     ref, attempt = await world.assigned()
     with pytest.raises(Refused) as caught:

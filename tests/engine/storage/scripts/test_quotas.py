@@ -24,13 +24,13 @@ async def test_open_jobs_of_a_service_are_bounded(bounded: World) -> None:
         await bounded.store.jobs.submit(made[3])
     assert (await bounded.store.jobs.submit(made[0])).replayed
     assert (await bounded.store.jobs.counts(MARKET))["submitted"] == 3
-    # A service whose name begins alike has its own quota.
+    # A service whose name has the same prefix has its own quota.
     await bounded.submit(service="toys2")
     await bounded.submit(service="toy")
 
 
 @pytest.mark.parametrize("end", [JobState.CANCELLED, JobState.DELIVERED, JobState.EXPIRED])
-async def test_an_ended_job_frees_its_place(bounded: World, end: JobState) -> None:
+async def test_ended_job_frees_its_place(bounded: World, end: JobState) -> None:
     await bounded.driver("ann")
     await bounded.in_state(end)
     await bounded.submit()
@@ -40,7 +40,7 @@ async def test_an_ended_job_frees_its_place(bounded: World, end: JobState) -> No
         await bounded.submit()
 
 
-async def test_many_that_end_at_once_free_their_places(world: World) -> None:
+async def test_300_ended_jobs_free_their_places(world: World) -> None:
     world.store.jobs._quotas = Quotas(open_jobs=300)
     made = [await world.submit(external_id=None) for _ in range(300)]
     for ref in made:
@@ -50,8 +50,8 @@ async def test_many_that_end_at_once_free_their_places(world: World) -> None:
     assert await world.redis.zcard(world.keys.key("open")) == 1
 
 
-async def test_jobs_of_another_engine_do_not_block(bounded: World) -> None:
-    bounded.store.jobs._quotas = Quotas()  # as an engine that does not count
+async def test_jobs_of_an_engine_without_quotas_do_not_block(bounded: World) -> None:
+    bounded.store.jobs._quotas = Quotas()  # an engine without quotas
     before = [await bounded.submit() for _ in range(5)]
     bounded.store.jobs._quotas = Quotas(open_jobs=3)
     for _ in range(3):
@@ -62,9 +62,11 @@ async def test_jobs_of_another_engine_do_not_block(bounded: World) -> None:
         await bounded.submit()
 
 
-async def test_a_forgotten_job_counts_no_more(bounded: World) -> None:
+async def test_forgotten_job_is_not_counted(bounded: World) -> None:
     ref, _ = await bounded.in_state(JobState.CANCELLED)
-    await bounded.redis.set(bounded.keys.key("open_seen"), 9e15)  # its end was overlooked
+    await bounded.redis.set(
+        bounded.keys.key("open_seen"), 9e15
+    )  # the end of the job was not counted
     await bounded.pass_ms(7 * DAY_MS + 1)
     await bounded.drop_what_has_a_ttl()
     while await bounded.store.deadlines.forget(MARKET):

@@ -1,4 +1,4 @@
-"""Runs: an offer of several jobs is put out, answered and ended whole; each job is fenced."""
+"""Runs: several jobs are offered, answered and ended as one offer; each job is fenced."""
 
 from dataclasses import replace
 
@@ -27,10 +27,10 @@ async def states(world: World, refs: tuple[JobRef, ...]) -> list[str]:
 # -- offer
 
 
-async def test_run_is_offered_whole(world: World) -> None:
+async def test_run_is_offered_as_a_whole(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = tuple([await world.submit(card=b"card %d \xff" % n) for n in range(3)])
-    # One that has been offered before: the offer's attempt is the highest of its jobs'.
+    # One job was offered before: the offer's attempt is the highest of its jobs' attempts.
     await world.store.offers.withdraw(refs[1], await world.offer(refs[1], "ann"), "operator")
     plan = await world.run_plan(refs, "ann")
     offered = await world.store.offers.make(plan)
@@ -55,7 +55,7 @@ async def test_run_is_offered_whole(world: World) -> None:
     assert await world.dump() == before
 
 
-async def test_a_run_of_which_one_is_gone_stays(world: World) -> None:
+async def test_run_with_a_cancelled_job_is_not_offered(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = tuple([await world.submit() for _ in range(3)])
     plan = await world.run_plan(refs, "ann")
@@ -69,7 +69,7 @@ async def test_a_run_of_which_one_is_gone_stays(world: World) -> None:
 
 
 async def test_driver_without_room_for_the_run_is_skipped(world: World) -> None:
-    """By number (vehicle, market), weight, volume, equipment; a second driver may have the room."""
+    """Room is limited by count (vehicle, market), weight, volume and equipment."""
     room = {
         "one": Vehicle(),
         "light": replace(VAN, max_weight_g=2_399),
@@ -88,13 +88,13 @@ async def test_driver_without_room_for_the_run_is_skipped(world: World) -> None:
     assert (await world.store.offers.make(four)).verdict == "nobody"
 
 
-# -- how it ends
+# -- outcomes
 
 
-async def test_a_run_is_accepted_whole(world: World, other_store: RedisStorage) -> None:
+async def test_run_is_accepted_as_a_whole(world: World, other_store: RedisStorage) -> None:
     await world.driver("ann", vehicle=VAN)
     refs, offer = await world.offered_run("ann", 3)
-    # The other node has not heard of the offer: it learns whose keys it needs.
+    # The other node does not know the offer: the first try returns the keys it needs.
     answered = await other_store.offers.accept(MARKET, "ann", offer)
     assert [job.id for job in answered.jobs] == [ref.job for ref in refs]
     assert [job.state for job in answered.jobs] == ["assigned"] * 3
@@ -111,7 +111,7 @@ async def test_a_run_is_accepted_whole(world: World, other_store: RedisStorage) 
 
 
 @pytest.mark.parametrize("how", ["declined", "unacknowledged", "expired", "withdrawn"])
-async def test_whatever_ends_an_offer_gives_every_job_of_it_back(world: World, how: str) -> None:
+async def test_ended_offer_of_a_run_requeues_every_job(world: World, how: str) -> None:
     await world.driver("ann", vehicle=VAN)
     refs, offer = await world.offered_run("ann", 3)
     if how == "declined":
@@ -137,7 +137,7 @@ async def test_whatever_ends_an_offer_gives_every_job_of_it_back(world: World, h
 
 
 @pytest.mark.parametrize("how", ["cancel", "expire", "assign", "custody"])
-async def test_one_job_of_an_offered_run_leaves_and_the_others_go_back(
+async def test_job_that_leaves_an_offered_run_requeues_the_others(
     world: World, other_store: RedisStorage, how: str
 ) -> None:
     await world.driver("eve")
@@ -164,14 +164,14 @@ async def test_one_job_of_an_offered_run_leaves_and_the_others_go_back(
     assert await states(world, refs) == ["queued", after, "queued"]
     assert MALL in effects.malls
     assert (await world.record()).offer is None
-    # What was merely offered together with it may be offered to the same driver again.
+    # The other jobs may be offered to the same driver again.
     rest = await world.run_plan((refs[0], refs[2]), "ann")
     await world.pass_ms(1)
     if how != "expire":
         assert (await world.store.offers.make(rest)).driver == "ann"
 
 
-async def test_an_offer_ends_with_the_first_of_its_jobs(world: World) -> None:
+async def test_offer_of_a_run_expires_with_its_earliest_job(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = (await world.submit(), await world.submit(expires_ms=world.now + 7_000))
     await world.store.offers.make(await world.run_plan(refs, "ann"))
@@ -180,14 +180,14 @@ async def test_an_offer_ends_with_the_first_of_its_jobs(world: World) -> None:
     assert offer.expires_ms == world.now + 7_000
 
 
-async def test_an_offer_acknowledged_has_its_own_clock_for_every_job(world: World) -> None:
+async def test_acknowledgement_extends_every_job_of_a_run(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs, offer = await world.offered_run("ann", 2)
     await world.store.offers.ack(MARKET, "ann", offer)
     assert [await world.due_of(ref) for ref in refs] == [world.now + OFFER_MS] * 2
 
 
-async def test_a_run_that_changes_each_time_is_given_up(
+async def test_call_fails_if_the_run_changes_at_each_try(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.driver("ann", vehicle=VAN)
@@ -197,10 +197,10 @@ async def test_a_run_that_changes_each_time_is_given_up(
         await world.store.jobs.cancel(refs[0], "toys", "")
 
 
-# -- a run in hand
+# -- a held run
 
 
-async def test_each_job_of_a_run_goes_its_own_way(world: World) -> None:
+async def test_jobs_of_a_run_progress_independently(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     first, second, third = await world.assigned_run("ann", 3)
     await world.store.jobs.cancel(second, "toys", "")
@@ -215,7 +215,7 @@ async def test_each_job_of_a_run_goes_its_own_way(world: World) -> None:
     assert await world.idle() == {"ann"}
 
 
-async def test_a_silent_driver_gives_back_what_is_not_on_board(world: World) -> None:
+async def test_uncollected_jobs_of_a_silent_driver_are_requeued(world: World) -> None:
     epoch = await world.connect("ann", vehicle=VAN)
     await world.driver("ann", vehicle=VAN)
     refs = await world.assigned_run("ann", 3)
@@ -229,7 +229,7 @@ async def test_a_silent_driver_gives_back_what_is_not_on_board(world: World) -> 
     assert [held.job for held in (await world.record()).jobs] == [refs[0].job, refs[1].job]
 
 
-async def test_custody_holds_for_each_job(world: World) -> None:
+async def test_custody_is_claimed_for_a_single_job(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     await world.driver("bob", vehicle=VAN)
     refs = await world.assigned_run("ann", 2)
@@ -244,7 +244,7 @@ async def test_custody_holds_for_each_job(world: World) -> None:
     assert await states(world, refs) == ["picked_up", "assigned"]
 
 
-async def test_an_operator_adds_to_a_run_what_fits(world: World) -> None:
+async def test_operator_may_add_a_fitting_job_to_a_run(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     await world.assigned_run("ann", 2)
     heavy = await world.submit(weight_g=3_000)
@@ -257,7 +257,7 @@ async def test_an_operator_adds_to_a_run_what_fits(world: World) -> None:
 # -- etas
 
 
-async def test_the_etas_of_what_a_driver_holds_are_kept_current(world: World) -> None:
+async def test_etas_of_held_jobs_are_updated(world: World) -> None:
     await world.driver("ann", vehicle=VAN)
     refs = await world.assigned_run("ann", 3)
     await world.store.jobs.cancel(refs[2], "toys", "")

@@ -1,4 +1,4 @@
-"""A staggered round in the store: several drivers, one attempt, one winner."""
+"""Staggered rounds in the store: several drivers, one attempt, one winner."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def policy() -> MarketPolicy:
 async def begin(
     world: World, ref: JobRef, *drivers: str, most: int = 3, gap_ms: int = GAP_MS
 ) -> Offered:
-    """Offer the job to the first, as `o1`; the others would get `o2`, `o3`, …"""
+    """Offer the job to the first driver, as `o1`; the others would get `o2`, `o3`, …"""
     attempt = (await world.job(ref)).attempt
     ids = tuple(f"o{n}-{attempt}" for n in range(most, 1, -1))
     plan = world.plan(ref, attempt, *drivers, offer=f"o1-{attempt}")
@@ -46,7 +46,7 @@ def lapse_of(ref: JobRef, offer: str) -> DueEntry:
     return DueEntry(member, DueKind.OFFER, ref.job, mall=ref.mall, offer=offer)
 
 
-async def next_is_asked(world: World, ref: JobRef) -> None:
+async def offer_to_next(world: World, ref: JobRef) -> None:
     await world.pass_ms(GAP_MS)
     for driver in ("ann", "bob", "cleo", "dora"):
         await world.fix(driver)
@@ -54,14 +54,14 @@ async def next_is_asked(world: World, ref: JobRef) -> None:
     assert offered.verdict == "offered", offered
 
 
-async def two_are_asked(world: World, *drivers: str) -> JobRef:
-    """Ann and Bob are asked, `o1-0` and `o2-0`, and have it on their screens; Cleo is next."""
+async def offer_to_two(world: World, *drivers: str) -> JobRef:
+    """Offer a job to ann (`o1-0`) and bob (`o2-0`), who acknowledge; cleo is next."""
     for driver in drivers or ("ann", "bob", "cleo"):
         await world.driver(driver)
     ref = await world.submit()
     await begin(world, ref, *(drivers or ("ann", "bob", "cleo")))
     await world.store.offers.ack(MARKET, "ann", "o1-0")
-    await next_is_asked(world, ref)
+    await offer_to_next(world, ref)
     await world.store.offers.ack(MARKET, "bob", "o2-0")
     return ref
 
@@ -75,7 +75,7 @@ async def asked(world: World, ref: JobRef) -> list[tuple[str, int, str]]:
     return [(t.driver, t.attempt, t.outcome) for t in (await world.job(ref)).asked]
 
 
-async def told(world: World, driver: str) -> list[tuple[str, str]]:
+async def pushes_of(world: World, driver: str) -> list[tuple[str, str]]:
     return [(p.kind, p.why) for p in await world.pushes(driver)]
 
 
@@ -100,17 +100,17 @@ async def test_next_offer_of_a_round_has_the_same_attempt(world: World) -> None:
     assert await world.dump() == before
 
 
-async def test_no_more_are_asked_than_the_rung_says(world: World) -> None:
-    ref = await two_are_asked(world, "ann", "bob", "cleo", "dora")
-    await next_is_asked(world, ref)
+async def test_rung_bounds_the_number_of_drivers(world: World) -> None:
+    ref = await offer_to_two(world, "ann", "bob", "cleo", "dora")
+    await offer_to_next(world, ref)
     assert await due_of(world, ref) == {f"offer/{MALL}/o{n}-0" for n in (1, 2, 3)}
     await world.pass_ms(GAP_MS)
     assert (await world.store.deadlines.offer_more(more(ref))).verdict == "gone"
     assert (await world.record("dora")).offer is None
 
 
-async def test_first_accept_wins_and_the_others_get_taken(world: World) -> None:
-    ref = await two_are_asked(world)
+async def test_first_accept_wins_and_closes_the_other_offers(world: World) -> None:
+    ref = await offer_to_two(world)
     answered = await world.store.offers.accept(MARKET, "bob", "o2-0")
     assert answered.jobs[0].driver == "bob"
     assert [(p.driver, p.kind, p.why) for p in answered.effects.pushes] == [
@@ -130,20 +130,20 @@ async def test_first_accept_wins_and_the_others_get_taken(world: World) -> None:
     before = await world.dump()
     assert (await world.store.offers.accept(MARKET, "bob", "o2-0")).jobs[0].driver == "bob"
     assert await world.dump() == before
-    # It bars nobody: given up, the job may be Ann's.
+    # A lost race excludes no driver: after a give-up, ann may get the job.
     await world.step(ref, Step.GIVE_UP, 1, "bob")
     assert (await world.store.offers.make(world.plan(ref, 2, "ann"))).driver == "ann"
 
 
-async def test_a_decline_of_one_leaves_the_others_their_offers(world: World) -> None:
-    ref = await two_are_asked(world)
+async def test_decline_keeps_the_other_offers(world: World) -> None:
+    ref = await offer_to_two(world)
     answered = await world.store.offers.decline(MARKET, "ann", "o1-0", "too far")
     assert answered.effects.malls == ()
     assert answered.driver.cool_until_ms == world.now + COOLDOWN_MS
     job = await world.job(ref)
     assert (job.state, job.attempt, job.offer) == (JobState.OFFERED, 1, "o2-0")
     assert await due_of(world, ref) == {f"offer/{MALL}/o2-0", f"more/{MALL}"}
-    await next_is_asked(world, ref)
+    await offer_to_next(world, ref)
     assert (await world.record("cleo")).offer == "o3-0"
     assert (await world.store.offers.accept(MARKET, "cleo", "o3-0")).jobs[0].driver == "cleo"
     assert await asked(world, ref) == [
@@ -155,8 +155,8 @@ async def test_a_decline_of_one_leaves_the_others_their_offers(world: World) -> 
     assert (declined["driver"], declined["reason"]) == ("ann", "too far")
 
 
-async def test_if_the_last_declines_the_next_is_asked_at_once(world: World) -> None:
-    ref = await two_are_asked(world)
+async def test_next_driver_is_asked_if_the_last_offer_is_declined(world: World) -> None:
+    ref = await offer_to_two(world)
     await world.store.offers.decline(MARKET, "ann", "o1-0", "")
     answered = await world.store.offers.decline(MARKET, "bob", "o2-0", "")
     (push,) = [p for p in answered.effects.pushes if p.offer]
@@ -171,12 +171,12 @@ async def test_if_the_last_declines_the_next_is_asked_at_once(world: World) -> N
     assert await world.redis.hget(world.keys.job(ref.job), "round") is None
 
 
-async def test_unacknowledged_offer_leaves_the_round_alone(world: World) -> None:
+async def test_unacknowledged_offer_keeps_the_other_offers(world: World) -> None:
     for driver in ("ann", "bob", "cleo"):
         await world.driver(driver)
     ref = await world.submit()
     await begin(world, ref, "ann", "bob", "cleo")
-    await next_is_asked(world, ref)
+    await offer_to_next(world, ref)
     await world.store.offers.ack(MARKET, "bob", "o2-0")
     await world.pass_ms(ACK_MS - GAP_MS)
     outcome, _, effects = await world.store.deadlines.lapse(lapse_of(ref, "o1-0"))
@@ -192,8 +192,8 @@ async def test_unacknowledged_offer_leaves_the_round_alone(world: World) -> None
     assert await asked(world, ref) == [("ann", 1, "unacknowledged"), ("bob", 1, "expired")]
 
 
-async def test_a_withdrawal_ends_one_offer(world: World) -> None:
-    ref = await two_are_asked(world)
+async def test_withdrawal_ends_only_one_offer(world: World) -> None:
+    ref = await offer_to_two(world)
     await world.store.drivers.suspend(MARKET, "bob", "complaint")
     effects = await world.store.offers.withdraw(ref, "o2-0", "operator")
     assert [(p.driver, p.why) for p in effects.pushes] == [("bob", "withdrawn")]
@@ -204,9 +204,9 @@ async def test_a_withdrawal_ends_one_offer(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "assign", "assign to one of them", "expire"])
-async def test_what_decides_the_job_ends_every_offer(world: World, how: str) -> None:
+async def test_cancel_assign_and_expiry_end_every_offer(world: World, how: str) -> None:
     await world.driver("eve")
-    ref = await two_are_asked(world)
+    ref = await offer_to_two(world)
     if how == "cancel":
         await world.store.jobs.cancel(ref, "toys", "")
         why = "cancelled"
@@ -218,7 +218,7 @@ async def test_what_decides_the_job_ends_every_offer(world: World, how: str) -> 
         await world.store.deadlines.expire(ref, "nobody_accepted", 200)
         why = "expired"
     for driver in ("ann", "bob"):
-        assert ("offer_closed", why) in await told(world, driver)
+        assert ("offer_closed", why) in await pushes_of(world, driver)
         assert (await world.record(driver)).offer is None
     assert not {entry for entry in await due_of(world, ref) if entry.startswith(("offer", "more"))}
     assert await world.redis.hget(world.keys.job(ref.job), "round") is None
@@ -231,14 +231,14 @@ async def test_custody_ends_every_offer(world: World) -> None:
     for driver in ("ann", "bob"):
         await world.driver(driver)
     await begin(world, ref, "ann", "bob")
-    await next_is_asked(world, ref)
+    await offer_to_next(world, ref)
     await world.step(ref, Step.PICKED_UP, attempt, "eve")
     for driver in ("ann", "bob"):
-        assert ("offer_closed", "collected") in await told(world, driver)
+        assert ("offer_closed", "collected") in await pushes_of(world, driver)
         assert (await world.record(driver)).offer is None
 
 
-async def test_without_a_gap_all_are_asked_at_once(world: World) -> None:
+async def test_round_without_a_gap_asks_all_drivers_at_once(world: World) -> None:
     for driver in ("ann", "bob", "cleo"):
         await world.driver(driver)
     ref = await world.submit()
@@ -261,10 +261,10 @@ async def test_unavailable_driver_is_tried_again(world: World) -> None:
     assert (await world.store.deadlines.offer_more(more(ref))).verdict == "nobody"
     assert (await world.due())[more(ref).member] == world.now + GAP_MS
     await world.store.drivers.resume(MARKET, "bob")
-    await next_is_asked(world, ref)
+    await offer_to_next(world, ref)
 
 
-async def test_a_driver_whose_node_has_died_is_not_asked(world: World) -> None:
+async def test_driver_of_a_dead_node_is_not_asked(world: World) -> None:
     await world.driver("ann")
     world.nodes.add("n2")
     await world.beat()
@@ -277,7 +277,7 @@ async def test_a_driver_whose_node_has_died_is_not_asked(world: World) -> None:
     assert NODE in world.nodes
 
 
-async def test_an_entry_without_a_round_is_dropped(world: World) -> None:
+async def test_due_entry_without_a_round_is_removed(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.offered()
     await world.redis.zadd(world.keys.key("due"), {more(ref).member: world.now})
@@ -286,7 +286,7 @@ async def test_an_entry_without_a_round_is_dropped(world: World) -> None:
     assert (await world.store.deadlines.offer_more(gone)).verdict == "gone"
 
 
-async def test_no_round_outlives_its_job(world: World) -> None:
+async def test_round_ends_with_its_job(world: World) -> None:
     for driver in ("ann", "bob"):
         await world.driver(driver)
     ref = await world.submit(expires_ms=world.now + GAP_MS)

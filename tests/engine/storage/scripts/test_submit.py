@@ -1,4 +1,4 @@
-"""Submissions: the job, its key and its external id in one step; reading jobs back."""
+"""Submissions: job, idempotency key and external id in one step; reading jobs."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World, moments
 DAY_MS = 86_400_000
 
 
-async def test_a_submitted_job_is_there_with_all_that_it_needs(world: World) -> None:
+async def test_submission_stores_job_queue_and_due_entries(world: World) -> None:
     submission = world.submission(priority=2, requires=("id_check",))
     submitted = await world.store.jobs.submit(submission)
     ref = JobRef(submission.job, MALL)
@@ -34,14 +34,14 @@ async def test_a_submitted_job_is_there_with_all_that_it_needs(world: World) -> 
         ("queued", world.now, "toys", "submitted")
     ]
     assert await world.waiting() == [job.id]
-    # S14: a node that dies between two scripts strands nothing.
+    # S14: the due entry covers a node that dies before the round.
     assert await world.due() == {f"retry/{MALL}/{job.id}": world.now + 1_000}
     assert submitted.effects.malls == (MALL,)
     assert moments(submitted.effects) == [world.now + 1_000]
     assert await world.store.jobs.counts(MARKET) == {"submitted": 1, "queued": 1}
 
 
-async def test_a_scheduled_job_does_not_wait_yet(world: World) -> None:
+async def test_scheduled_job_does_not_wait_yet(world: World) -> None:
     later = world.now + HOUR_MS
     submission = world.submission(state=JobState.SCHEDULED, release_ms=later)
     submitted = await world.store.jobs.submit(submission)
@@ -51,7 +51,7 @@ async def test_a_scheduled_job_does_not_wait_yet(world: World) -> None:
     assert await world.due() == {f"release/{MALL}/{submission.job}": later}
 
 
-async def test_the_queue_is_by_priority_and_age(world: World) -> None:
+async def test_queue_is_by_priority_and_age(world: World) -> None:
     first = await world.submit()
     await world.pass_ms(1)
     second = await world.submit()
@@ -60,7 +60,7 @@ async def test_the_queue_is_by_priority_and_age(world: World) -> None:
     assert await world.waiting() == [urgent.job, first.job, second.job]
 
 
-async def test_the_same_key_and_json_give_the_same_job_as_it_is_now(world: World) -> None:
+async def test_repeated_submission_returns_the_current_job(world: World) -> None:
     first = world.submission()
     await world.store.jobs.submit(first)
     await world.store.jobs.cancel(JobRef(first.job, MALL), "toys", "changed my mind")
@@ -72,7 +72,7 @@ async def test_the_same_key_and_json_give_the_same_job_as_it_is_now(world: World
     assert await world.dump() == before
 
 
-async def test_the_same_key_with_other_json_is_a_mismatch(world: World) -> None:
+async def test_same_key_with_another_body_is_refused(world: World) -> None:
     first = world.submission()
     await world.store.jobs.submit(first)
     before = await world.dump()
@@ -81,7 +81,7 @@ async def test_the_same_key_with_other_json_is_a_mismatch(world: World) -> None:
     assert await world.dump() == before
 
 
-async def test_a_key_is_its_services_own_and_kept_for_a_day(world: World) -> None:
+async def test_idempotency_key_is_per_service_and_kept_a_day(world: World) -> None:
     first = world.submission()
     await world.store.jobs.submit(first)
     other = await world.store.jobs.submit(
@@ -94,14 +94,14 @@ async def test_a_key_is_its_services_own_and_kept_for_a_day(world: World) -> Non
         assert DAY_MS - 60_000 < await world.redis.pttl(key) <= DAY_MS
 
 
-async def test_an_external_id_that_is_open_is_a_duplicate(world: World) -> None:
+async def test_external_id_of_an_open_job_is_refused(world: World) -> None:
     first = world.submission(external_id="ORD-A")
     await world.store.jobs.submit(first)
     before = await world.dump()
     with pytest.raises(DuplicateExternalId) as duplicate:
         await world.store.jobs.submit(world.submission(external_id="ORD-A"))
     assert duplicate.value.job == first.job
-    # The refusal used neither the key nor anything else up.
+    # The refusal stored nothing, not even the key.
     assert await world.dump() == before
     await world.store.jobs.submit(world.submission(external_id="ORD-A", service="books"))
     await world.store.jobs.submit(world.submission(external_id=None))
@@ -118,7 +118,7 @@ async def test_an_external_id_that_is_open_is_a_duplicate(world: World) -> None:
         (JobState.LOST, True),
     ],
 )
-async def test_an_external_id_is_free_again_unless_it_was_delivered(
+async def test_external_id_is_free_unless_its_job_was_delivered(
     world: World, end: JobState, free: bool
 ) -> None:
     await world.driver("ann")
@@ -133,7 +133,7 @@ async def test_an_external_id_is_free_again_unless_it_was_delivered(
         assert duplicate.value.job == ref.job
 
 
-async def test_a_full_server_stores_neither_job_nor_key(world: World) -> None:
+async def test_full_server_stores_neither_job_nor_key(world: World) -> None:
     submission = world.submission()
     await world.redis.config_set("maxmemory", "1")
     try:
@@ -144,7 +144,7 @@ async def test_a_full_server_stores_neither_job_nor_key(world: World) -> None:
     assert not (await world.store.jobs.submit(submission)).replayed
 
 
-async def test_jobs_are_listed_newest_first_a_page_at_a_time(world: World) -> None:
+async def test_jobs_are_listed_newest_first_in_pages(world: World) -> None:
     mine = [(await world.submit()).job for _ in range(3)]
     await world.submit(service="books")
     await world.submit(service="toys.more")
@@ -157,10 +157,10 @@ async def test_jobs_are_listed_newest_first_a_page_at_a_time(world: World) -> No
     )
     assert ([job.id for job in rest.jobs], rest.next_cursor) == ([mine[1], mine[0]], None)
 
-    everybodys = await world.store.jobs.page(
+    of_all_services = await world.store.jobs.page(
         MARKET, JobQuery(), service=None, limit=10, cursor=None
     )
-    assert len(everybodys.jobs) == 6
+    assert len(of_all_services.jobs) == 6
     scheduled = await world.store.jobs.page(
         MARKET, JobQuery(frozenset({"scheduled"})), service=None, limit=10, cursor=None
     )
@@ -172,6 +172,6 @@ async def test_jobs_are_listed_newest_first_a_page_at_a_time(world: World) -> No
 
 
 @pytest.mark.parametrize("job", ["job_phoenix.none", "job_atlantis.1", "nonsense", ""])
-async def test_an_unknown_job_is_not_there(world: World, job: str) -> None:
+async def test_unknown_job_is_not_found(world: World, job: str) -> None:
     with pytest.raises(NoSuchJob):
         await world.store.jobs.get(job)

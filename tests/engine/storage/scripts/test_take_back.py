@@ -1,4 +1,4 @@
-"""A node takes its drivers back: after a lapse, an outage, a loss of writes."""
+"""A node takes its drivers back: after an expired lease, an outage or lost writes."""
 
 from dataclasses import replace
 
@@ -24,8 +24,8 @@ async def take_back(
     return [each.verdict for each in taken], effects
 
 
-async def taken_out(world: World, *drivers: str) -> None:
-    """The node is frozen, and another one takes its drivers out."""
+async def reap_node(world: World, *drivers: str) -> None:
+    """Let the node's lease expire and another node reap its drivers."""
     await world.store.leases.beat(MARKET, "n2")
     world.clock.now_ms += LEASE_MS
     world.nodes = {"n2"}
@@ -41,30 +41,30 @@ async def test_take_back_restores_the_index(world: World) -> None:
     for name in ("ann", "bob"):
         await world.driver(name)
     await world.submit()
-    await taken_out(world, "ann", "bob")
+    await reap_node(world, "ann", "bob")
     verdicts, effects = await take_back(world, own("ann"), own("bob"))
     assert verdicts == ["back", "back"]
     assert await world.idle() == {"ann", "bob"}
     assert [freed.driver for freed in effects.freed] == ["ann", "bob"]
     ann = await world.record()
     assert (ann.connected, ann.node, ann.epoch) == (True, NODE, 1)
-    # And the node's close of that socket is told again.
+    # A close of that socket by the node takes effect again.
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
     assert await world.idle() == {"bob"}
 
 
 @pytest.mark.finding("B1")
-async def test_a_kept_driver_who_fell_out_of_the_index_is_in_it_again(world: World) -> None:
+async def test_kept_driver_is_restored_to_the_index(world: World) -> None:
     ref, _ = await world.assigned(await world.driver())
     await world.redis.zadd(world.keys.key("nodes"), {NODE: world.now})
-    await world.store.jobs.cancel(ref, "toys", "")  # while the lease had run out
+    await world.store.jobs.cancel(ref, "toys", "")  # while the lease was expired
     assert await world.idle() == set()
     await world.beat()
     assert (await take_back(world, own()))[0] == ["kept"]
     assert await world.idle() == {"ann"}
 
 
-async def test_a_newer_hello_elsewhere_wins(world: World) -> None:
+async def test_newer_hello_on_another_node_wins(world: World) -> None:
     await world.driver()
     world.nodes.add("n2")
     await world.beat()
@@ -76,24 +76,24 @@ async def test_a_newer_hello_elsewhere_wins(world: World) -> None:
     assert (await take_back(world, own()))[0] == ["lost"]
 
 
-async def test_twice_is_as_once(world: World) -> None:
+async def test_repeated_take_back_has_no_effect(world: World) -> None:
     await world.driver()
-    await taken_out(world, "ann")
+    await reap_node(world, "ann")
     assert (await take_back(world, own()))[0] == ["back"]
     before = await world.record()
     assert (await take_back(world, own()))[0] == ["kept"]
     assert await world.record() == before
 
 
-async def test_the_wish_of_one_who_was_away_for_too_long_is_over(world: World) -> None:
+async def test_wish_is_offline_after_the_resume_time(world: World) -> None:
     await world.driver()
-    await taken_out(world, "ann")
+    await reap_node(world, "ann")
     await world.pass_ms(RESUME_MS + 1)
     (taken,), _ = await world.store.drivers.take_back(MARKET, NODE, [own()], rewound=False)
     assert (taken.verdict, taken.driver.wish) == ("back", Wish.OFFLINE)
 
 
-async def test_a_last_position_is_written_with_its_age(world: World) -> None:
+async def test_last_position_is_stored_with_its_age(world: World) -> None:
     await world.driver()
     await world.pass_ms(STALE_MS + 1)
     fix = DriverFix("ann", world.now - 4_000, LAT + 0.001, LON)
@@ -109,21 +109,21 @@ async def test_a_last_position_is_written_with_its_age(world: World) -> None:
     assert (await world.record()).position == position
 
 
-async def test_no_more_than_a_batch_goes_in_a_call(world: World) -> None:
+async def test_more_than_256_drivers_are_refused(world: World) -> None:
     with pytest.raises(ValueError, match="at most 256"):
         await take_back(world, *(own(f"d{n}") for n in range(257)))
 
 
-# -- writes were lost
+# -- after lost writes
 
 
 @pytest.mark.finding("B4")
-async def test_who_was_forgotten_is_known_again_as_the_node_says(world: World) -> None:
+async def test_lost_driver_is_restored_from_the_node(world: World) -> None:
     vehicle = Vehicle(kind="van", max_jobs=3)
     fix = DriverFix("ann", world.now - 2_000, LAT, LON)
     device = Device("fcm", "wake-me")
-    said = OwnDriver("ann", 7, Wish.AVAILABLE, world.now + 60_000, vehicle, fix, 1_000, device)
-    assert (await take_back(world, said, rewound=True))[0] == ["back"]
+    claimed = OwnDriver("ann", 7, Wish.AVAILABLE, world.now + 60_000, vehicle, fix, 1_000, device)
+    assert (await take_back(world, claimed, rewound=True))[0] == ["back"]
     ann = await world.record()
     assert (ann.epoch, ann.node, ann.connected, ann.seq) == (7, NODE, True, 0)
     assert (ann.wish, ann.until_ms, ann.vehicle) == (Wish.AVAILABLE, world.now + 60_000, vehicle)
@@ -132,7 +132,7 @@ async def test_who_was_forgotten_is_known_again_as_the_node_says(world: World) -
 
 
 @pytest.mark.finding("B4")
-async def test_wish_of_the_node_wins_after_lost_writes(world: World) -> None:
+async def test_nodes_wish_wins_after_lost_writes(world: World) -> None:
     await world.driver()
     paused = own(wish=Wish.PAUSED)
     assert (await take_back(world, paused))[0] == ["kept"]
@@ -146,7 +146,7 @@ async def test_wish_of_the_node_wins_after_lost_writes(world: World) -> None:
 
 @pytest.mark.finding("B4")
 async def test_older_socket_gets_replaced(world: World) -> None:
-    """Its hello survived, that of the newer socket did not."""
+    """The older socket's hello survived, the newer one's was lost."""
     world.nodes.add("n2")
     await world.beat()
     await world.connect("ann", node="n2")
@@ -157,7 +157,7 @@ async def test_older_socket_gets_replaced(world: World) -> None:
 
 
 @pytest.mark.finding("B4")
-async def test_of_two_sockets_with_one_epoch_the_registered_one_stays(world: World) -> None:
+async def test_registered_socket_wins_if_two_share_an_epoch(world: World) -> None:
     """After lost writes a new hello got the epoch of a socket whose hello was lost."""
     world.nodes.add("n2")
     await world.beat()
@@ -166,7 +166,7 @@ async def test_of_two_sockets_with_one_epoch_the_registered_one_stays(world: Wor
     assert (await world.record()).node == "n2"
 
 
-async def test_the_store_names_the_sockets_it_believes_in(world: World) -> None:
+async def test_store_lists_the_sockets_of_a_node(world: World) -> None:
     for name in ("ann", "bob"):
         await world.driver(name)
     await world.connect("bob")
@@ -177,9 +177,9 @@ async def test_the_store_names_the_sockets_it_believes_in(world: World) -> None:
     assert await world.store.drivers.held(MARKET, "n3") == {}
 
 
-async def test_a_holder_keeps_its_jobs(world: World) -> None:
+async def test_holder_keeps_its_jobs(world: World) -> None:
     ref, _ = await world.assigned(await world.driver())
-    await taken_out(world, "ann")
+    await reap_node(world, "ann")
     taken: TakenBack
     (taken,), _ = await world.store.drivers.take_back(MARKET, NODE, [own()], rewound=False)
     assert [(held.job, held.mall) for held in taken.driver.jobs] == [(ref.job, MALL)]

@@ -1,4 +1,4 @@
-"""A block's account in a driver's record, where its market weighs earnings, and nowhere else."""
+"""Jobs and pay of the current block, kept only in markets that weigh earnings."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from mallard_protocol.lifecycle import Step, Wish
 from tests.engine.storage.worlds import HOUR_MS, MARKET, World
 
 
-class TestWeighed:
+class TestWithEarningsWeight:
     @pytest.fixture
     def policy(self) -> MarketPolicy:
         return MarketPolicy(weights=CostWeights(earnings_s=60))
 
-    async def test_what_is_delivered_counts_once_with_its_pay(self, world: World) -> None:
+    async def test_delivery_counts_once_with_its_pay(self, world: World) -> None:
         began_ms = world.now
         await world.driver("ann")
         for pay_minor in (1_150, 0):
@@ -24,7 +24,7 @@ class TestWeighed:
         ann = await world.record()
         assert (ann.block_ms, ann.done, ann.earned_minor) == (began_ms, 2, 1_150)
 
-    async def test_what_comes_back_does_not_count(self, world: World) -> None:
+    async def test_returned_job_does_not_count(self, world: World) -> None:
         await world.driver("ann")
         ref, attempt = await world.picked_up("ann", pay_minor=1_150)
         await world.step(ref, Step.RETURNING, attempt)
@@ -32,9 +32,7 @@ class TestWeighed:
         ann = await world.record()
         assert (ann.done, ann.earned_minor) == (0, 0)
 
-    async def test_a_block_begins_anew_after_offline_and_not_after_a_break(
-        self, world: World
-    ) -> None:
+    async def test_account_starts_over_after_offline_but_not_a_pause(self, world: World) -> None:
         await world.driver("ann")
         ref, attempt = await world.picked_up("ann", pay_minor=500)
         await world.step(ref, Step.DELIVERED, attempt)
@@ -48,7 +46,7 @@ class TestWeighed:
         ann = await world.record()
         assert (ann.block_ms, ann.done, ann.earned_minor) == (world.now, 0, 0)
 
-    async def test_some_drivers_are_some_of_those_there_are(self, world: World) -> None:
+    async def test_sample_returns_existing_drivers(self, world: World) -> None:
         assert list(await world.store.drivers.sample(MARKET, 10)) == []
         names = {await world.driver(f"d{n}") for n in range(5)}
         some = {each.id for each in await world.store.drivers.sample(MARKET, 3)}
@@ -56,7 +54,7 @@ class TestWeighed:
         assert some < names
 
 
-async def test_work_is_not_counted_without_its_weight(world: World) -> None:
+async def test_work_is_not_counted_without_an_earnings_weight(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.picked_up("ann", pay_minor=1_150)
     await world.step(ref, Step.DELIVERED, attempt)

@@ -93,7 +93,7 @@ async def test_too_much_framing_is_431(node: RunningNode, request_: bytes) -> No
             assert b" 431 " in await raw.rest() or raw.reader.at_eof()
         else:
             assert json.loads(answer.body)["code"] == "head_too_large"
-    assert await node.figure('mallard_connections_refused_total{reason="head_too_large"}') == 1
+    assert await node.metric('mallard_connections_refused_total{reason="head_too_large"}') == 1
 
 
 @pytest.mark.finding("A1")
@@ -192,7 +192,7 @@ async def test_unread_input_of_unauthenticated_clients_is_bounded(
             sockets[-1].send(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 15_000)
 
         async def refused() -> float:
-            return await node.figure('mallard_connections_refused_total{reason="memory"}')
+            return await node.metric('mallard_connections_refused_total{reason="memory"}')
 
         await eventually(refused)
         # The first client, which sends little, is still served.
@@ -363,7 +363,7 @@ async def test_unauthenticated_connections_per_address_are_bounded(
         assert served == 5
         assert (await known.ask(jobs)).status == 200
     await until_gone(node)
-    assert await node.figure('mallard_connections_refused_total{reason="address"}') == 4
+    assert await node.metric('mallard_connections_refused_total{reason="address"}') == 4
 
 
 @pytest.mark.finding("A4")
