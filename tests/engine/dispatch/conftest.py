@@ -1,4 +1,4 @@
-"""Nodes on one Redis, stopped at the end: by then nothing of theirs may be left."""
+"""Fixtures of the dispatch tests: nodes on one Redis, checked for leaks when they stop."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -13,17 +13,17 @@ MakeNode = Callable[..., Awaitable[Node]]
 
 @pytest.fixture
 def sink() -> RecordingSink:
-    """Whom every node hands its pushes to."""
+    """The sink that receives the pushes of every node."""
     return RecordingSink()
 
 
 @pytest.fixture
 async def make_node(redis_url: str, sink: RecordingSink) -> AsyncIterator[MakeNode]:
-    """Starts a node: ``await make_node("a", cooldown_s=1)``; figures not named are `POLICY`'s."""
+    """Start a node: ``await make_node("a", cooldown_s=1)`` changes `POLICY` for that node."""
     nodes: list[Node] = []
 
-    async def make(name: str = "a", **figures: Any) -> Node:
-        node = Node(name, redis_url, replace(POLICY, **figures), sink)
+    async def make(name: str = "a", **changes: Any) -> Node:
+        node = Node(name, redis_url, replace(POLICY, **changes), sink)
         nodes.append(node)
         return await node.start()
 
@@ -37,5 +37,5 @@ async def make_node(redis_url: str, sink: RecordingSink) -> AsyncIterator[MakeNo
 
 @pytest.fixture
 async def node(make_node: MakeNode) -> Node:
-    """One node, with the tests' own policy."""
+    """One node with `POLICY`."""
     return await make_node()

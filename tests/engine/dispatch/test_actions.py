@@ -1,4 +1,4 @@
-"""What people do to jobs and drivers, and what follows from it for others."""
+"""Commands of operators, services and drivers, and their effects on other jobs and drivers."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.engine.dispatch.worlds import HOUR_MS, MARKET, Node, RecordingSink
 from tests.support import eventually
 
 
-async def test_suspending_a_driver_sends_its_offer_to_the_next(
+async def test_job_of_a_suspended_driver_is_offered_to_the_next(
     node: Node, sink: RecordingSink
 ) -> None:
     await node.online("d1", 300)
@@ -29,14 +29,14 @@ async def test_suspending_a_driver_sends_its_offer_to_the_next(
     assert suspended.driver.offer is None
     await node.offered(ref, "d2", attempt=2)
     assert await node.outcomes(ref) == [("d1", "withdrawn")]
-    assert [(p.offer_id, p.why) for p in sink.told("d1", "offer_closed")] == [
+    assert [(p.offer_id, p.why) for p in sink.pushes_to("d1", "offer_closed")] == [
         (offer.offer, "withdrawn")
     ]
     with pytest.raises(Refused, match="offer_closed"):
         await node.accepts(offer)
 
 
-async def test_suspending_a_driver_without_an_offer_only_takes_it_out(node: Node) -> None:
+async def test_suspended_driver_leaves_matching(node: Node) -> None:
     await node.online("d")
     assert (await node.dispatcher.drivers.suspend(MARKET, "d", "papers")).driver.suspended
     await node.waits(await node.submit())
@@ -60,7 +60,7 @@ async def test_going_offline_while_the_offer_expires_works(
 ) -> None:
     node = await make_node(offer_timeout_ms=100, offer_ack_timeout_ms=100)
     await node.online("d")
-    # From here on nobody sweeps: the offer is over, and not ended yet.
+    # Without the sweeper, the offer expires but is not ended.
     node.dispatcher._sweeper.schedule = lambda *_: None  # type: ignore[method-assign]
     await node.dispatcher._sweeper._tasks.stop()
     ref = await node.submit()
@@ -71,16 +71,14 @@ async def test_going_offline_while_the_offer_expires_works(
     assert (await node.driver("d")).offer is None
 
 
-async def test_a_driver_who_holds_a_job_stays_online(node: Node) -> None:
+async def test_driver_with_a_job_cannot_go_offline(node: Node) -> None:
     await node.online("d")
     await node.accepts(await node.offered(await node.submit(), "d"))
     with pytest.raises(Refused, match="holds_jobs"):
         await node.wish("d", Wish.OFFLINE)
 
 
-async def test_cancelling_an_offered_job_frees_its_driver_for_the_next(
-    node: Node, sink: RecordingSink
-) -> None:
+async def test_cancel_of_an_offered_job_frees_its_driver(node: Node, sink: RecordingSink) -> None:
     await node.online("d")
     ref = await node.submit()
     await node.offered(ref, "d")
@@ -88,7 +86,7 @@ async def test_cancelling_an_offered_job_frees_its_driver_for_the_next(
     await node.waits(other)
     await node.dispatcher.orders.cancel(ref, "shop", "changed its mind")
     await node.offered(other, "d")
-    assert [p.why for p in sink.told("d", "offer_closed")] == ["cancelled"]
+    assert [p.why for p in sink.pushes_to("d", "offer_closed")] == ["cancelled"]
     await node.dispatcher.orders.cancel(ref, "shop", "again")
     job = await node.job(ref)
     assert (job.state, job.reason) == (JobState.CANCELLED, "changed its mind")
@@ -102,13 +100,13 @@ async def test_assignment_revokes_the_present_holder(node: Node, sink: Recording
     await node.dispatcher.orders.assign(ref, "d3", "boss")
     job = await node.job(ref)
     assert (job.state, job.driver, job.attempt) == (JobState.ASSIGNED, "d3", 2)
-    assert [p.why for p in sink.told("d1", "offer_closed")] == ["withdrawn"]
-    assert [p.reason for p in sink.told("d3", "job")] == ["assigned"]
+    assert [p.why for p in sink.pushes_to("d1", "offer_closed")] == ["withdrawn"]
+    assert [p.reason for p in sink.pushes_to("d3", "job")] == ["assigned"]
     await node.dispatcher.orders.assign(ref, "d2", "boss")
     job = await node.job(ref)
     assert (job.driver, job.attempt) == ("d2", 3)
-    assert [p.reason for p in sink.told("d3", "job")] == ["assigned", "unassigned"]
-    # Whoever lost it is free for others.
+    assert [p.reason for p in sink.pushes_to("d3", "job")] == ["assigned", "unassigned"]
+    # The drivers who lost the job may get other offers.
     await node.offered(await node.submit(), "d1")
     await node.offered(await node.submit(), "d3")
 
@@ -123,7 +121,9 @@ async def test_assignment_to_an_unavailable_driver_is_refused(node: Node) -> Non
         await node.dispatcher.orders.assign(ref, "nobody", "boss")
 
 
-async def test_unassigning_sends_the_job_to_the_next(node: Node, sink: RecordingSink) -> None:
+async def test_unassigned_job_is_offered_to_the_next_driver(
+    node: Node, sink: RecordingSink
+) -> None:
     await node.online("d1", 300)
     await node.online("d2", 900)
     ref = await node.submit()
@@ -133,10 +133,10 @@ async def test_unassigning_sends_the_job_to_the_next(node: Node, sink: Recording
     await node.dispatcher.orders.unassign(ref, job.attempt, "boss", "late")
     await node.offered(ref, "d2", attempt=job.attempt + 2)
     assert await node.outcomes(ref) == [("d1", "accepted"), ("d1", "unassigned")]
-    assert [p.reason for p in sink.told("d1", "job")] == ["unassigned"]
+    assert [p.reason for p in sink.pushes_to("d1", "job")] == ["unassigned"]
 
 
-async def test_closing_a_job_on_board_frees_its_driver(node: Node, sink: RecordingSink) -> None:
+async def test_close_of_a_job_on_board_frees_its_driver(node: Node, sink: RecordingSink) -> None:
     await node.online("d")
     ref = await node.submit()
     job = await node.accepts(await node.offered(ref, "d"))
@@ -147,7 +147,7 @@ async def test_closing_a_job_on_board_frees_its_driver(node: Node, sink: Recordi
     await node.waits(other)
     await node.dispatcher.orders.close(ref, JobState.LOST, "boss", "gone")
     assert (await node.job(ref)).state is JobState.LOST
-    assert [p.reason for p in sink.told("d", "job")] == ["closed"]
+    assert [p.reason for p in sink.pushes_to("d", "job")] == ["closed"]
     await node.offered(other, "d")
 
 
@@ -163,7 +163,7 @@ async def test_custody_withdraws_a_live_offer(node: Node, sink: RecordingSink) -
     await node.does(ref, "d1", job.attempt, Step.PICKED_UP)
     held = await node.job(ref)
     assert (held.state, held.driver) == (JobState.PICKED_UP, "d1")
-    assert [p.why for p in sink.told("d2", "offer_closed")] == ["collected"]
+    assert [p.why for p in sink.pushes_to("d2", "offer_closed")] == ["collected"]
 
 
 async def test_offer_to_a_driver_with_custody_moves_on(node: Node, sink: RecordingSink) -> None:
@@ -175,7 +175,7 @@ async def test_offer_to_a_driver_with_custody_moves_on(node: Node, sink: Recordi
     await node.offered(other, "d1")
     await node.online("d2", 900)
     await node.does(taken, "d1", job.attempt, Step.PICKED_UP)
-    assert [p.why for p in sink.told("d1", "offer_closed")] == ["withdrawn"]
+    assert [p.why for p in sink.pushes_to("d1", "offer_closed")] == ["withdrawn"]
     await node.offered(other, "d2")
 
 
@@ -191,7 +191,7 @@ async def test_unknown_ids_are_refused(node: Node) -> None:
 
 
 async def test_round_takes_the_next_free_driver(node: Node, sink: RecordingSink) -> None:
-    """Python ranks, the store arbitrates: between the two anything may happen."""
+    """The driver may become unavailable between the ranking and the offer script."""
     await node.online("d1", 300)
     await node.online("d2", 900)
     await node.quiet()

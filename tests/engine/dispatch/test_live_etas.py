@@ -1,4 +1,4 @@
-"""Expected times follow positions and steps, for every holder, with the default settings."""
+"""ETAs follow positions and steps for every holder, with the default settings."""
 
 import pytest
 
@@ -10,12 +10,12 @@ from tests.engine.dispatch.worlds import MARKET, Node
 from tests.support import eventually
 
 pytestmark = pytest.mark.finding("D5")
-# A fix moves the times as often as it comes: only how often is shorter than by default.
+# ETAs are updated with every fix instead of at the default interval.
 OFTEN = {"eta_every_s": 0.001}
 
 
 async def moved(node: Node, ref: JobRef, was: Job) -> Job:
-    """The job, once its expected times are others."""
+    """The job, once its ETA differs."""
 
     async def other() -> Job | None:
         job = await node.job(ref)
@@ -26,7 +26,7 @@ async def moved(node: Node, ref: JobRef, was: Job) -> Job:
     return job
 
 
-async def test_eta_follows_the_way_of_the_holder(make_node: MakeNode) -> None:
+async def test_eta_follows_the_position_of_the_holder(make_node: MakeNode) -> None:
     node = await make_node(**OFTEN)
     await node.online("ann", 8_000)
     ref = await node.submit()
@@ -34,7 +34,7 @@ async def test_eta_follows_the_way_of_the_holder(make_node: MakeNode) -> None:
     assert taken.eta_pickup_ms == taken.promised_ms
     await node.moves("ann", 2_000)
     near = await moved(node, ref, taken)
-    # Six kilometres of straight line less, at 9 m/s on roads a third longer.
+    # 6 km less in a straight line, at 9 m/s on roads that are a third longer.
     assert taken.eta_pickup_ms is not None
     assert near.eta_pickup_ms is not None
     assert 700_000 < taken.eta_pickup_ms - near.eta_pickup_ms < 900_000
@@ -42,11 +42,11 @@ async def test_eta_follows_the_way_of_the_holder(make_node: MakeNode) -> None:
     far = await moved(node, ref, near)
     assert far.eta_pickup_ms is not None
     assert far.eta_pickup_ms > taken.eta_pickup_ms
-    # What was promised stays: a holder who slips is measured against it.
+    # The promised time stays, as delays are measured against it.
     assert far.promised_ms == taken.promised_ms
 
 
-async def test_eta_ends_as_the_times_at_which_it_happened(make_node: MakeNode) -> None:
+async def test_eta_becomes_the_actual_time_at_each_step(make_node: MakeNode) -> None:
     node = await make_node(**OFTEN)
     await node.online("ann", 3_000)
     ref = await node.submit()
@@ -65,7 +65,7 @@ async def test_eta_ends_as_the_times_at_which_it_happened(make_node: MakeNode) -
     assert done.eta_dropoff_ms == done.timeline[-1].at_ms
 
 
-async def test_job_that_an_operator_assigned_has_an_eta(make_node: MakeNode) -> None:
+async def test_job_assigned_by_an_operator_gets_an_eta(make_node: MakeNode) -> None:
     node = await make_node(**OFTEN)
     await node.online("ann", 3_000)
     ref = await node.submit(requires=("crane",))
@@ -74,30 +74,30 @@ async def test_job_that_an_operator_assigned_has_an_eta(make_node: MakeNode) -> 
     node.dispatcher.drivers.holds_unknown_job(MARKET, "ann")
     await node.moves("ann", 2_500)
 
-    async def told() -> Job | None:
+    async def has_eta() -> Job | None:
         job = await node.job(ref)
         return job if job.eta_dropoff_ms else None
 
-    job = await eventually(told)
+    job = await eventually(has_eta)
     assert job is not None
     assert job.eta_pickup_ms is not None
     assert job.promised_ms == job.eta_pickup_ms < (job.eta_dropoff_ms or 0)
 
 
-async def test_assigned_job_joins_the_times_of_a_driver_under_way(make_node: MakeNode) -> None:
+async def test_eta_of_an_assigned_job_includes_the_current_run(make_node: MakeNode) -> None:
     node = await make_node(**OFTEN, max_run_jobs=3)
     await node.online("ann", 3_000, vehicle=Vehicle(max_jobs=3))
     first = await node.submit()
     await node.accepts(await node.offered(first, "ann"))
-    await node.wish("ann", Wish.PAUSED)  # so that she is not asked for it
+    await node.wish("ann", Wish.PAUSED)  # so that no round offers it to her
     second = await node.submit(lat=33.34, lon=-111.80)
     await assigned(node, second)
     await node.moves("ann", 2_000)
 
-    async def told() -> bool:
+    async def has_eta() -> bool:
         return (await node.job(second)).eta_dropoff_ms is not None
 
-    await eventually(told)
+    await eventually(has_eta)
     jobs = [await node.job(ref) for ref in (first, second)]
     assert jobs[0].eta_pickup_ms == jobs[1].eta_pickup_ms
     assert (jobs[0].eta_dropoff_ms or 0) < (jobs[1].eta_dropoff_ms or 0)
@@ -108,7 +108,7 @@ async def assigned(node: Node, ref: JobRef) -> None:
     node.dispatcher.drivers.holds_unknown_job(MARKET, "ann")
 
 
-async def test_positions_cost_no_script_of_their_own(make_node: MakeNode) -> None:
+async def test_small_position_changes_write_no_etas(make_node: MakeNode) -> None:
     node = await make_node()
     await node.online("ann", 3_000)
     ref = await node.submit()

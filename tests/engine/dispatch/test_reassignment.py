@@ -1,4 +1,4 @@
-"""Make before break: a silent holder loses its job to one who is earlier, and to nobody else."""
+"""Reassignment: a silent or stuck holder loses its job only to a driver who arrives earlier."""
 
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState
@@ -6,8 +6,8 @@ from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MARKET, Node
 from tests.support import eventually
 
-# A holder may be silent for a moment; the contract's limit is further off than a test takes.
-CAREFUL = {"break_after_s": 0.2, "resume_ttl_s": 60.0, "offer_timeout_ms": 2_000}
+# Reassignment starts after 0.2 s of silence; the contract's limit is never reached in a test.
+SILENCE = {"break_after_s": 0.2, "resume_ttl_s": 60.0, "offer_timeout_ms": 2_000}
 
 
 async def goes_silent(node: Node, driver: str, epoch: int) -> None:
@@ -20,7 +20,7 @@ async def goes_silent(node: Node, driver: str, epoch: int) -> None:
 
 
 async def test_driver_who_arrives_earlier_gets_the_job(make_node: MakeNode) -> None:
-    node = await make_node(**CAREFUL)
+    node = await make_node(**SILENCE)
     hello = await node.online("far", 12_000)
     ref = await node.submit()
     job = await node.accepts(await node.offered(ref, "far"))
@@ -35,7 +35,7 @@ async def test_driver_who_arrives_earlier_gets_the_job(make_node: MakeNode) -> N
 
 
 async def test_job_stays_with_a_holder_near_the_mall(make_node: MakeNode) -> None:
-    node = await make_node(**CAREFUL)
+    node = await make_node(**SILENCE)
     hello = await node.online("holder", 400)
     ref = await node.submit()
     await node.accepts(await node.offered(ref, "holder"))
@@ -48,7 +48,7 @@ async def test_job_stays_with_a_holder_near_the_mall(make_node: MakeNode) -> Non
     assert "hand_over" not in node.calls
 
 
-async def test_where_it_is_off_the_limit_alone_counts(make_node: MakeNode) -> None:
+async def test_only_the_resume_limit_counts_without_reassignment(make_node: MakeNode) -> None:
     node = await make_node(resume_ttl_s=0.5)
     hello = await node.online("far", 12_000)
     ref = await node.submit()
@@ -63,18 +63,18 @@ async def test_where_it_is_off_the_limit_alone_counts(make_node: MakeNode) -> No
 STUCK = {"stuck_after_s": 1.0, "offer_timeout_ms": 2_000}
 
 
-async def reports_from(node: Node, north_m: float, looks: str, count: int = 1) -> None:
-    """Far says that it is there, until a call has been made so often."""
+async def reports_from(node: Node, north_m: float, call: str, count: int = 1) -> None:
+    """Report the position of "far" until the script has been called `count` times."""
 
     async def seen() -> bool:
         await node.moves("far", north_m)
-        return node.calls.count(looks) >= count
+        return node.calls.count(call) >= count
 
     await eventually(seen)
 
 
 async def on_its_way(node: Node, *others: float) -> JobRef:
-    """Far has a job and a long way; others are free, so many metres away."""
+    """Let "far" hold a job, 12 km away; the others are free, at these distances in metres."""
     await node.online("far", 12_000)
     ref = await node.submit()
     await node.accepts(await node.offered(ref, "far"))

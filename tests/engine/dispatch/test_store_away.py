@@ -1,4 +1,4 @@
-"""What a node does while its store is away, and when it is back."""
+"""A node during and after an outage of its store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +18,7 @@ from tests.support import eventually
 
 @pytest.fixture
 def server(redis_binary: Path | None, tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A server with a log, that a test may kill."""
+    """A persistent server that a test may kill."""
     with EmbeddedServer(tmp_path, binary=redis_binary) as server:
         yield server
 
@@ -54,7 +54,7 @@ async def test_disconnects_are_sent_after_an_outage(node: Node, server: Embedded
     assert (await node.driver("d299")).connected
 
 
-async def test_closed_sockets_of_one_moment_go_in_one_call(node: Node) -> None:
+async def test_concurrent_closes_share_one_call(node: Node) -> None:
     epochs = {f"d{n}": (await node.online(f"d{n}")).epoch for n in range(20)}
     await node.quiet()
     for name, epoch in epochs.items():
@@ -66,7 +66,7 @@ async def test_closed_sockets_of_one_moment_go_in_one_call(node: Node) -> None:
     assert await node.free_drivers() == 0
 
 
-async def test_close_during_an_older_report_is_reported(node: Node) -> None:
+async def test_close_during_an_earlier_disconnect_call_is_sent(node: Node) -> None:
     old = await node.online("d")
     disconnect = node.store.drivers.disconnect
 
@@ -80,15 +80,15 @@ async def test_close_during_an_older_report_is_reported(node: Node) -> None:
     node.store.drivers.disconnect = meanwhile  # type: ignore[method-assign,assignment]
     node.dispatcher.drivers.socket_closed(MARKET, "d", old.epoch)
 
-    async def is_told() -> bool:
+    async def is_disconnected() -> bool:
         driver = await node.driver("d")
         return (driver.connected, driver.epoch) == (False, old.epoch + 1)
 
-    await eventually(is_told)
+    await eventually(is_disconnected)
     await eventually(lambda: len(node.dispatcher._disconnects) == 0)
 
 
-async def test_a_job_goes_on_when_the_store_is_back(node: Node, server: EmbeddedServer) -> None:
+async def test_dispatch_continues_after_an_outage(node: Node, server: EmbeddedServer) -> None:
     await node.online("d")
     ref = await node.submit()
     offer = await node.offered(ref, "d")
@@ -104,7 +104,7 @@ async def test_a_job_goes_on_when_the_store_is_back(node: Node, server: Embedded
     await node.offered(other, "e")
 
 
-async def test_a_node_stops_in_time_without_its_store(node: Node, server: EmbeddedServer) -> None:
+async def test_node_stops_without_its_store(node: Node, server: EmbeddedServer) -> None:
     hello = await node.online("d")
     kill(server)
     node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
@@ -115,10 +115,8 @@ async def test_a_node_stops_in_time_without_its_store(node: Node, server: Embedd
 
 
 @pytest.mark.finding("B10")
-async def test_scripts_flushed_all_the_time_break_no_upkeep(
-    node: Node, server: EmbeddedServer
-) -> None:
-    """As after `SCRIPT FLUSH` from elsewhere, again and again, while jobs are matched."""
+async def test_repeated_script_flushes_cause_no_errors(node: Node, server: EmbeddedServer) -> None:
+    """Another client sends `SCRIPT FLUSH` repeatedly while jobs are matched."""
     await node.online("d")
     with structlog.testing.capture_logs() as logs, redis.Redis.from_url(server.url) as client:
         for _ in range(100):

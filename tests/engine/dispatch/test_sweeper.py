@@ -1,4 +1,4 @@
-"""What falls due: done twice it is as once, and what nobody understands delays nobody."""
+"""The sweeper: due entries take effect once, and malformed ones delay no others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ GARBAGE = (
 )
 
 
-async def falls_due_now(node: Node, members: Sequence[bytes]) -> None:
+async def make_due(node: Node, members: Sequence[bytes]) -> None:
     for member in members:
         await node.store.runner.link.call("ZADD", KEYS.key("due"), 1, member)
 
@@ -37,16 +37,16 @@ async def test_malformed_due_entries_delay_no_others(make_node: MakeNode) -> Non
     await node.online("d2", 900)
     ref = await node.submit()
     first = await node.offered(ref, "d1")
-    # Whatever sweep finds the offer overdue finds all of this as well.
-    await falls_due_now(node, GARBAGE)
+    # The sweep that finds the overdue offer also finds all of these.
+    await make_due(node, GARBAGE)
     await node.offered(ref, "d2")
     assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500
 
 
-async def test_a_batch_of_malformed_entries_delays_no_others(make_node: MakeNode) -> None:
+async def test_200_malformed_due_entries_delay_no_others(make_node: MakeNode) -> None:
     node = await make_node(offer_ack_timeout_ms=200)
     await node.online("d1", 300)
-    await falls_due_now(node, [b"retry/no-such-mall/job_phoenix.%d" % n for n in range(200)])
+    await make_due(node, [b"retry/no-such-mall/job_phoenix.%d" % n for n in range(200)])
     ref = await node.submit()
     first = await node.offered(ref, "d1")
     await eventually(lambda: node.outcomes(ref))
@@ -57,16 +57,16 @@ async def test_job_of_a_removed_mall_expires(node: Node) -> None:
     gone = node.submission("a-mall-that-closed", JobState.QUEUED, expires_in_ms=200)
     await node.store.jobs.submit(gone)
     await eventually(lambda: node.store.now_ms() > gone.need.expires_ms)
-    await falls_due_now(node, [f"retry/{gone.mall}/{gone.job}".encode()])
+    await make_due(node, [f"retry/{gone.mall}/{gone.job}".encode()])
     job = await node.is_in(JobRef(gone.job, gone.mall), JobState.EXPIRED)
     assert job.reason == "nobody_in_reach"
 
 
-async def test_what_two_nodes_sweep_at_once_is_done_once(
+async def test_entries_swept_by_two_nodes_take_effect_once(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
-    figures = {"offer_timeout_ms": 150, "offer_ack_timeout_ms": 150, "unreachable_s": 60.0}
-    a, b = await make_node("a", **figures), await make_node("b", **figures)
+    changes = {"offer_timeout_ms": 150, "offer_ack_timeout_ms": 150, "unreachable_s": 60.0}
+    a, b = await make_node("a", **changes), await make_node("b", **changes)
     await a.online("d1", 300)
     ref = await a.submit()
     offer = await a.offered(ref, "d1")
@@ -90,15 +90,15 @@ async def test_what_two_nodes_sweep_at_once_is_done_once(
             *(n.dispatcher._sweeper._execute(MARKET, entry) for n in (a, b) for entry in entries)
         )
     assert await a.outcomes(ref) == [("d1", "expired")]
-    assert [push.why for push in sink.told("d1", "offer_closed")] == ["expired"]
+    assert [push.why for push in sink.pushes_to("d1", "offer_closed")] == ["expired"]
     assert (await a.job(scheduled)).state is JobState.SCHEDULED
     queued = [entry for entry in (await a.job(ref)).timeline if entry.state == "queued"]
     assert [entry.cause for entry in queued] == ["submitted", "expired"]
 
 
-async def test_a_node_wakes_itself_for_what_it_made_due(make_node: MakeNode) -> None:
+async def test_node_sets_timers_for_its_own_due_entries(make_node: MakeNode) -> None:
     node = await make_node(offer_ack_timeout_ms=150)
-    # No regular sweep comes by any more.
+    # Stop the periodic sweep.
     await node.dispatcher._sweeper._tasks.stop()
     await node.online("d1", 300)
     await node.online("d2", 900)
@@ -107,7 +107,7 @@ async def test_a_node_wakes_itself_for_what_it_made_due(make_node: MakeNode) -> 
     await node.offered(ref, "d2")
 
 
-async def test_sweeps_at_once_share_their_calls(node: Node) -> None:
+async def test_concurrent_sweeps_share_their_calls(node: Node) -> None:
     await node.quiet()
     await asyncio.gather(*(node.dispatcher._sweeper.sweep(MARKET) for _ in range(50)))
     assert node.calls.count("due") <= 4
@@ -147,7 +147,7 @@ async def test_answered_offer_leaves_no_timer(node: Node) -> None:
     assert not sweeper._slots
 
 
-async def test_a_nudge_while_stopping_leaves_no_timer(make_node: MakeNode) -> None:
+async def test_schedule_after_stop_sets_no_timer(make_node: MakeNode) -> None:
     node = await make_node()
     await node.dispatcher.stop()
     node.dispatcher._sweeper.schedule(MARKET, "retry/mall/job", 0)
@@ -169,7 +169,7 @@ async def test_maintenance_continues_after_an_error(node: Node) -> None:
     assert node.recovered == []
 
 
-async def test_what_is_kept_long_enough_is_dropped(node: Node) -> None:
+async def test_expired_hold_is_removed(node: Node) -> None:
     call = node.store.runner.link.call
     await call("HSET", KEYS.key("holds"), f"{MALL.id}/lego", 1)
     await call("ZADD", KEYS.key("forget"), 1, f"hold/{MALL.id}/lego")

@@ -1,4 +1,4 @@
-"""Two nodes on one store work as one, and what a dead one leaves behind goes on."""
+"""Two nodes on one store: shared jobs and drivers, and takeover from a dead node."""
 
 import asyncio
 from unittest.mock import Mock
@@ -11,7 +11,7 @@ from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Node, RecordingSink
 from tests.support import eventually
 
 
-async def test_a_driver_on_one_is_offered_a_job_posted_on_the_other(
+async def test_job_of_one_node_is_offered_to_a_driver_of_another(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
@@ -31,7 +31,9 @@ async def test_free_driver_wakes_a_job_of_another_node(
     await a.offered(ref, "d")
 
 
-async def test_rounds_of_both_offer_each_job_once(make_node: MakeNode, sink: RecordingSink) -> None:
+async def test_rounds_of_two_nodes_offer_each_job_once(
+    make_node: MakeNode, sink: RecordingSink
+) -> None:
     a, b = await make_node("a"), await make_node("b")
     await asyncio.gather(*((a, b)[n % 2].online(f"d{n}", 50 + 10 * n) for n in range(60)))
     refs = await asyncio.gather(*((a, b)[n % 2].submit() for n in range(50)))
@@ -46,7 +48,7 @@ async def test_late_close_does_not_evict_the_newer_session(
     a, b = await make_node("a"), await make_node("b")
     old = await a.online("d")
     await b.hello("d")
-    assert [push.epoch for push in sink.told("d", "replaced")] == [old.epoch + 1]
+    assert [push.epoch for push in sink.pushes_to("d", "replaced")] == [old.epoch + 1]
     a.dispatcher.drivers.socket_closed(MARKET, "d", old.epoch)
     await eventually(lambda: len(a.dispatcher._disconnects) == 0)
     driver = await b.driver("d")
@@ -54,7 +56,7 @@ async def test_late_close_does_not_evict_the_newer_session(
     await b.offered(await b.submit(), "d")
 
 
-# -- one of them dies
+# -- a dead node
 
 
 async def test_drivers_of_a_dead_node_get_no_offers(
@@ -66,10 +68,10 @@ async def test_drivers_of_a_dead_node_get_no_offers(
     await b.online("d", 9_000)
     await a.die()
     died_ms = b.store.now_ms()
-    await eventually(lambda: _took_out(b, ["ghost0", "ghost1", "ghost2"]))
+    await eventually(lambda: _are_disconnected(b, ["ghost0", "ghost1", "ghost2"]))
     assert b.store.now_ms() - died_ms <= 2_200
     await b.offered(await b.submit(), "d")
-    # Nothing of it is left.
+    # No entry of the dead node is left.
     await eventually(lambda: _nodes(b, ["b"]))
     assert await b.store.runner.link.call("EXISTS", KEYS.held("a")) == 0
 
@@ -82,7 +84,7 @@ async def test_unreaped_drivers_of_a_dead_node_get_no_offers(
         await a.online(f"ghost{n}", 100 + n)
     await b.online("d", 9_000)
     await b.quiet()
-    # Its lease is over, and nobody has noticed yet.
+    # The lease is expired, but no node has reaped its drivers yet.
     b.dispatcher._sweeper._apply_effects = lambda *_: None
     await a.die()
     await b.store.runner.link.call("ZADD", KEYS.key("nodes"), b.store.now_ms() - 1, "a")
@@ -91,22 +93,24 @@ async def test_unreaped_drivers_of_a_dead_node_get_no_offers(
     assert sink.asked(ref) == ["d"]
 
 
-async def test_what_a_dead_node_was_about_to_do_is_done_by_the_other(make_node: MakeNode) -> None:
-    figures = {"offer_timeout_ms": 400, "offer_ack_timeout_ms": 300}
-    a, b = await make_node("a", **figures), await make_node("b")
+async def test_other_node_takes_over_jobs_of_a_dead_node(make_node: MakeNode) -> None:
+    changes = {"offer_timeout_ms": 400, "offer_ack_timeout_ms": 300}
+    a, b = await make_node("a", **changes), await make_node("b")
     await a.online("ghost", 100)
     offered = await a.submit()
     offer = await a.offered(offered, "ghost")
     await a.acknowledges(offer)
     held_back = await a.submit(state=JobState.SCHEDULED, release_in_ms=300)
-    # It dies between storing a job and giving it its round.
+    # The node dies after it stored a job and before its round.
     a.dispatcher._rounds.at(MALL.id).wake = Mock()  # type: ignore[method-assign]
     queued = await a.submit()
     await a.die()
 
     for name in ("d1", "d2", "d3"):
         await b.online(name, 500)
-    assert {(await _taken_up(b, ref)).mall for ref in (offered, held_back, queued)} == {MALL.id}
+    assert {(await _offered_again(b, ref)).mall for ref in (offered, held_back, queued)} == {
+        MALL.id
+    }
     lapsed = (await b.job(offered)).asked[0]
     assert (lapsed.driver, lapsed.outcome) == ("ghost", "expired")
     assert 0 <= lapsed.at_ms - offer.expires_ms <= 1_000
@@ -118,9 +122,9 @@ async def test_what_a_dead_node_was_about_to_do_is_done_by_the_other(make_node: 
 async def test_expired_lease_starts_recovery(make_node: MakeNode) -> None:
     a = await make_node("a")
     assert a.recovered == []
-    # As if it had been stopped for a while: nobody renewed the lease meanwhile.
+    # Simulate a stopped process that did not renew its lease.
     await a.store.runner.link.call("ZADD", KEYS.key("nodes"), a.store.now_ms() - 1, "a")
-    # On a busy machine its lease may run out once more, for real.
+    # On a busy machine the lease may expire a second time.
     await eventually(lambda: a.recovered[:1] == [(MARKET, False)])
 
 
@@ -129,15 +133,15 @@ async def test_late_reaper_does_not_touch_a_live_node(
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
     await a.online("d")
-    # The other node was stopped between hearing that this one is dead and taking its drivers out.
+    # The other node was stopped after it read this node as dead and before it reaped.
     await b.dispatcher._sweeper._reap(MARKET, "a")
     assert (await a.driver("d")).connected
     await b.dispatcher._sweeper._reap(MARKET, "b")
     assert await _nodes(b, ["a", "b"])
 
 
-async def _taken_up(node: Node, ref: JobRef) -> LiveOffer:
-    """The job's offer to one of the drivers of the node that lives."""
+async def _offered_again(node: Node, ref: JobRef) -> LiveOffer:
+    """The job's offer to a driver of the live node."""
 
     async def out() -> LiveOffer | None:
         for name in ("d1", "d2", "d3"):
@@ -151,7 +155,7 @@ async def _taken_up(node: Node, ref: JobRef) -> LiveOffer:
     return offer
 
 
-async def _took_out(node: Node, drivers: list[str]) -> bool:
+async def _are_disconnected(node: Node, drivers: list[str]) -> bool:
     return not any([(await node.driver(name)).connected for name in drivers])
 
 

@@ -1,6 +1,6 @@
-"""Real dispatchers on a real Redis, and the verbs that tests think in.
+"""Real dispatchers on a real Redis, with helpers for the dispatch tests.
 
-Drivers stand north of the mall, so many metres away; time is short by the policy of each node.
+Drivers are placed north of the mall, at a distance in metres. Policies use short times.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from tests.support import eventually
 PLACES = Places.load(opening_hours=False)
 MARKET = "phoenix"
 MALL = PLACES.mall("chandler-fashion-center")
-# A counter at the gate itself: with `store_dwell_s` 0 its parcels are in hand on arrival.
+# A shop at the gate: with `store_dwell_s` 0 its parcels are collected on arrival.
 KIOSK = Store("kiosk", "Kiosk", next(iter(MALL.gates)), floor=1, walk_s=0)
 PLACES.malls[MALL.id] = PLACES.markets[MARKET].malls[MALL.id] = MALL = replace(  # type: ignore[index]
     MALL, stores={**MALL.stores, KIOSK.id: KIOSK}
@@ -32,8 +32,7 @@ PLACES.malls[MALL.id] = PLACES.markets[MARKET].malls[MALL.id] = MALL = replace( 
 OTHER_MALL = PLACES.mall("arizona-mills")
 KEYS = MarketKeys(MARKET)
 HOUR_MS = 3_600_000
-# An offer may be answered, and acknowledged, for longer than a test takes; those that let one
-# lapse say so.
+# Offers time out later than a test runs; tests of expiry set shorter times.
 POLICY = MarketPolicy(
     offer_timeout_ms=20_000,
     offer_ack_timeout_ms=10_000,
@@ -48,7 +47,7 @@ POLICY = MarketPolicy(
 
 @dataclass
 class RecordingSink:
-    """The other end of the port: notes what a phone would have been told."""
+    """A push port that records the pushes of all nodes."""
 
     pushes: list[Push] = field(default_factory=list)
 
@@ -56,7 +55,7 @@ class RecordingSink:
         assert market == MARKET
         self.pushes.extend(pushes)
 
-    def told(self, driver: str, kind: str) -> list[Push]:
+    def pushes_to(self, driver: str, kind: str) -> list[Push]:
         return [push for push in self.pushes if (push.driver, push.kind) == (driver, kind)]
 
     @property
@@ -64,12 +63,12 @@ class RecordingSink:
         return [push.offer for push in self.pushes if push.offer]
 
     def asked(self, ref: JobRef) -> list[str]:
-        """Which drivers were offered the job, in order."""
+        """The drivers who were offered the job, in order."""
         return [offer.driver for offer in self.offers if offer.jobs[0].job == ref.job]
 
 
 class Node:
-    """One node: a store of its own, a dispatcher, and the calls that it made."""
+    """One node: its store, its dispatcher, and the names of its script calls."""
 
     def __init__(self, name: str, url: str, policy: MarketPolicy, sink: RecordingSink) -> None:
         self.calls: list[str] = []
@@ -98,13 +97,13 @@ class Node:
         await self.store.close()
 
     async def die(self) -> None:
-        """As by SIGKILL: nothing is told to anybody."""
+        """Stop as by SIGKILL: without disconnects and without giving up the lease."""
         await self.dispatcher._sweeper.stop()
         await self.dispatcher._tasks.stop()
         await self.store.close()
 
     async def quiet(self) -> None:
-        """Wait until nothing is under way, and forget the calls so far."""
+        """Wait until no task runs, then clear the recorded calls."""
         await eventually(lambda: len(self.dispatcher._tasks) == 0)
         self.calls.clear()
 
@@ -119,7 +118,7 @@ class Node:
         service: str = "shop",
         **need: Any,
     ) -> JobRef:
-        """Post a job; ``need`` overrides what it asks for."""
+        """Submit a job; ``need`` overrides fields of its need."""
         submission = self.submission(mall, state, release_in_ms, **need)
         submission = replace(submission, service=service)
         await self.dispatcher.orders.submit(submission)
@@ -149,7 +148,7 @@ class Node:
         return await self.store.jobs.get(ref.job)
 
     async def is_in(self, ref: JobRef, state: JobState) -> Job:
-        """The job, once it is in that state."""
+        """Wait until the job is in that state, and return it."""
 
         async def there() -> Job | None:
             job = await self.job(ref)
@@ -160,7 +159,7 @@ class Node:
         return job
 
     async def offered(self, ref: JobRef, driver: str, *, attempt: int | None = None) -> LiveOffer:
-        """The live offer of the job, once that driver has it."""
+        """Wait until the driver has a live offer of the job, and return it."""
 
         async def out() -> LiveOffer | None:
             offer = (await self.store.drivers.snapshot(MARKET, driver)).offer
@@ -172,22 +171,22 @@ class Node:
         return offer
 
     async def waits(self, ref: JobRef) -> RoundRecord | None:
-        """The last round of a job, once one has found nobody and put the job off."""
+        """Wait until a round found no driver and postponed the job; return the last round."""
 
         async def is_put_off() -> bool:
             due_ms = await self.due_ms(f"retry/{ref.mall}/{ref.job}")
-            # Whatever is taken up by a sweep comes up again after two seconds, not so late.
+            # A sweep postpones an entry by two seconds; only a round sets a later time.
             return due_ms is not None and due_ms > self.store.now_ms() + 3_000
 
         await eventually(is_put_off)
         return await self.store.offers.last_round(ref.job)
 
     async def free_drivers(self) -> int:
-        """How many drivers may be offered something now."""
+        """The number of free drivers."""
         return int(await self.store.runner.link.call("ZCARD", KEYS.key("idle")))
 
     async def due_ms(self, member: str) -> int | None:
-        """When that entry falls due."""
+        """When the entry is due, in ms; None without such an entry."""
         score = await self.store.runner.link.call("ZSCORE", KEYS.key("due"), member)
         return None if score is None else int(float(score))
 
@@ -205,7 +204,7 @@ class Node:
     async def online(
         self, driver: str, north_m: float = 1_000.0, *, vehicle: Vehicle | None = None
     ) -> Hello:
-        """Connect, and be available."""
+        """Connect a driver and make it available."""
         hello = await self.hello(driver, north_m, vehicle=vehicle)
         await self.wish(driver, Wish.AVAILABLE)
         return hello
@@ -214,7 +213,7 @@ class Node:
         return (await self.dispatcher.drivers.status(MARKET, driver, wish, until_ms)).driver
 
     def fix(self, driver: str, north_m: float) -> DriverFix:
-        # Each a little newer than the last, however fast they come.
+        # Each fix is newer than the last, even within one millisecond.
         self._last_fix_ms = max(self.store.now_ms(), self._last_fix_ms + 1)
         return DriverFix(driver, self._last_fix_ms, MALL.lat + north_m / 111_195, MALL.lon)
 
@@ -242,7 +241,7 @@ class Node:
             )
 
     async def delivers(self, offer: LiveOffer) -> None:
-        """Accept and carry out an offer."""
+        """Accept an offer and deliver its job."""
         job = await self.accepts(offer)
         ref = JobRef(job.id, job.mall)
         await self.does(ref, offer.driver, job.attempt, Step.PICKED_UP, Step.DELIVERED)

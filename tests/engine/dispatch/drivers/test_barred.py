@@ -1,4 +1,4 @@
-"""Why a driver is offered nothing, out of its record alone."""
+"""The reason why a driver gets no offers, derived from its record."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def driver(**fields: Any) -> Driver:
         ({"position": OLD, "cool_until_ms": NOW + 1}, ("stale", None)),
     ],
 )
-def test_the_reason_follows_from_the_record(
+def test_reason_follows_from_the_drivers_record(
     fields: dict[str, Any], expected: tuple[str, int | None] | None
 ) -> None:
     assert barred(driver(**fields), NOW, STALE_MS) == expected

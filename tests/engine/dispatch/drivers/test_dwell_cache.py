@@ -1,4 +1,4 @@
-"""What drivers took at a store is in the ETA of its next job, on every node."""
+"""Measured dwell times of a shop change the ETAs of its next jobs, on every node."""
 
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import Step, Wish
@@ -11,36 +11,36 @@ PRIOR_S = 1_800.0
 
 
 async def eta_after_arrival_s(node: Node, driver: str, store: str = "lego") -> tuple[JobRef, float]:
-    """A job's offer, accepted: how long after the driver's arrival it is to be collected."""
+    """Let the driver accept a new job; return it and its ETA at pickup less the travel time."""
     ref = await node.submit(stores=(store,))
     offer = await node.offered(ref, driver)
     job = await node.accepts(offer)
     shown = await node.job(ref)
     assert shown.eta_pickup_ms is not None
-    way_ms = offer.eta_s * 1000
-    return JobRef(job.id, job.mall), (shown.eta_pickup_ms - node.store.now_ms() - way_ms) / 1000
+    travel_ms = offer.eta_s * 1000
+    return JobRef(job.id, job.mall), (shown.eta_pickup_ms - node.store.now_ms() - travel_ms) / 1000
 
 
 async def test_dwell_times_move_etas_on_another_node(
     make_node: MakeNode,
 ) -> None:
-    figures = {"dwell_visits": VISITS, "store_dwell_s": PRIOR_S}
-    first = await make_node("a", **figures)
+    changes = {"dwell_visits": VISITS, "store_dwell_s": PRIOR_S}
+    first = await make_node("a", **changes)
     await first.online("ann")
     for _ in range(VISITS):
         ref, eta_s = await eta_after_arrival_s(first, "ann")
-        # Not yet: it is read once a minute, and these are not enough.
+        # No change yet: dwell times are read once a minute, and these are too few.
         assert eta_s > PRIOR_S - 60
         steps = (Step.AT_MALL, Step.PICKED_UP, Step.DELIVERED)
         await first.does(ref, "ann", (await first.job(ref)).attempt, *steps)
     await first.wish("ann", Wish.OFFLINE)
 
-    second = await make_node("b", **figures)
+    second = await make_node("b", **changes)
     service_time = second.dispatcher._context.service_time(MARKET)
     await eventually(lambda: service_time(MALL.id, "lego") < PRIOR_S)
     await second.online("bob")
     _, eta_s = await eta_after_arrival_s(second, "bob")
-    # They were in and out within moments.
+    # The measured stays were a few milliseconds.
     assert eta_s < MALL.stores["lego"].walk_s + 60
     text = second.metrics.render().decode()
     assert (

@@ -1,4 +1,4 @@
-"""Who is at its mall by its position has arrived."""
+"""Arrival by geofence: a holder whose position is at the mall arrives."""
 
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState
@@ -8,7 +8,7 @@ S = JobState
 
 
 async def on_its_way(node: Node, north_m: float = 1_000.0) -> JobRef:
-    """A job that "d" has accepted so far from the mall."""
+    """A job that "d" accepted `north_m` from the mall."""
     await node.online("d", north_m)
     ref = await node.submit()
     await node.accepts(await node.offered(ref, "d"))
@@ -22,11 +22,13 @@ async def test_holder_near_the_mall_arrives(node: Node, sink: RecordingSink) -> 
     assert (await node.job(ref)).state is S.ASSIGNED
     await node.moves("d", 40)
     await node.is_in(ref, S.AT_MALL)
-    assert [(push.state, push.reason) for push in sink.told("d", "job")] == [("at_mall", "arrived")]
-    # Once is enough.
+    assert [(push.state, push.reason) for push in sink.pushes_to("d", "job")] == [
+        ("at_mall", "arrived")
+    ]
+    # Further fixes send no second push.
     await node.moves("d", 30)
     await node.quiet()
-    assert len(sink.told("d", "job")) == 1
+    assert len(sink.pushes_to("d", "job")) == 1
 
 
 async def test_driver_who_accepts_at_the_mall_arrives(node: Node) -> None:
@@ -35,10 +37,10 @@ async def test_driver_who_accepts_at_the_mall_arrives(node: Node) -> None:
     await node.is_in(ref, S.AT_MALL)
 
 
-async def test_a_vague_position_is_no_arrival(node: Node) -> None:
+async def test_inaccurate_position_is_no_arrival(node: Node) -> None:
     ref = await on_its_way(node, 60)
-    vague = node.fix("d", 0)._replace(acc_m=400.0)
-    assert await node.dispatcher.drivers.positions(MARKET, [vague]) == ("ok",)
+    inaccurate = node.fix("d", 0)._replace(acc_m=400.0)
+    assert await node.dispatcher.drivers.positions(MARKET, [inaccurate]) == ("ok",)
     await node.quiet()
     assert (await node.job(ref)).state is S.ASSIGNED
 
@@ -68,14 +70,14 @@ async def test_driver_passing_the_mall_does_not_arrive(node: Node) -> None:
     assert (await node.job(ref)).state is S.ASSIGNED
 
 
-async def test_two_fixes_astray_are_no_departure(node: Node, sink: RecordingSink) -> None:
+async def test_two_distant_fixes_are_no_departure(node: Node, sink: RecordingSink) -> None:
     ref = await on_its_way(node, 20)
     await node.moves("d", 25)
     await node.is_in(ref, S.AT_MALL)
     for north_m in (600, 620, 20, 600, 620, 30):
         await node.moves("d", north_m)
     await node.quiet()
-    assert len(sink.told("d", "job")) == 1
+    assert len(sink.pushes_to("d", "job")) == 1
 
 
 async def test_driver_who_left_arrives_again(node: Node) -> None:
@@ -93,7 +95,7 @@ async def test_job_assigned_by_another_node_at_the_mall_arrives(node: Node) -> N
     await node.online("d", 20)
     await node.quiet()
     ref = await node.submit()
-    # As another node does it: nothing of this one hears of it but through the push stream.
+    # Assigned by another node: this node learns of it only from the push stream.
     await node.store.jobs.assign(ref, "d", "operator")
     await node.moves("d", 25)
     await node.quiet()

@@ -1,4 +1,4 @@
-"""A batch waits for a driver whose block begins soon, and no longer than until it should have."""
+"""A batch waits for a driver whose block begins soon, but not after its announced start."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from tests.support import eventually
 HOUR_MS = 3_600_000
 
 
-async def batching(make_node: MakeNode, **figures: Any) -> Node:
-    return await make_node(round="batch", window_ms=50, **figures)
+async def batching(make_node: MakeNode, **changes: Any) -> Node:
+    return await make_node(round="batch", window_ms=50, **changes)
 
 
 def block(node: Node, name: str, in_ms: int) -> Block:
@@ -21,7 +21,7 @@ def block(node: Node, name: str, in_ms: int) -> Block:
     return Block(name, MALL.lat, MALL.lon, on_ms, on_ms + HOUR_MS)
 
 
-async def test_the_job_waits_for_the_block_and_the_driver_gets_it(make_node: MakeNode) -> None:
+async def test_job_waits_for_a_driver_whose_block_begins_soon(make_node: MakeNode) -> None:
     node = await batching(make_node)
     node.dispatcher.drivers.expect_blocks("phoenix", [block(node, "early bird", 60_000)])
     await node.online("far", 9_000)
@@ -42,7 +42,7 @@ async def test_driver_absent_from_its_block_is_not_waited_for(make_node: MakeNod
     assert len(node.dispatcher._rounds.upcoming) == 0
 
 
-async def test_a_block_far_off_does_not_count(make_node: MakeNode) -> None:
+async def test_block_in_the_far_future_is_ignored(make_node: MakeNode) -> None:
     node = await batching(make_node, soon_on_s=10.0)
     assert MarketPolicy().soon_on_s > 60
     node.dispatcher.drivers.expect_blocks("phoenix", [block(node, "later", 60_000)])

@@ -1,4 +1,4 @@
-"""Batch rounds on the real store: one problem a market, held back, carried over, several nodes."""
+"""Batch rounds on a real store: one problem per market, carried-over jobs, several nodes."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from tests.engine.dispatch.worlds import MALL, MARKET, Node
 from tests.support import eventually
 
 
-async def batching(make_node: MakeNode, name: str = "a", **figures: Any) -> Node:
-    return await make_node(name, round="batch", window_ms=50, **figures)
+async def batching(make_node: MakeNode, name: str = "a", **changes: Any) -> Node:
+    return await make_node(name, round="batch", window_ms=50, **changes)
 
 
 async def test_jobs_of_one_window_get_a_driver_each(make_node: MakeNode) -> None:
@@ -29,15 +29,15 @@ async def test_jobs_of_one_window_get_a_driver_each(make_node: MakeNode) -> None
     assert {term.name for term in record.candidates[0].terms} >= {"lateness", "travel"}
 
 
-async def test_a_full_batch_does_not_wait_for_its_window(make_node: MakeNode) -> None:
+async def test_full_batch_does_not_wait_for_its_window(make_node: MakeNode) -> None:
     node = await make_node(round="batch", window_ms=600_000, batch_jobs=3)
-    await node.online("d", 300)  # who becomes free counts as one
+    await node.online("d", 300)  # a driver who becomes free counts as one
     for _ in range(2):
         await node.submit()
     await eventually(lambda: node.sink.offers)
 
 
-async def test_a_declined_job_goes_to_the_next(make_node: MakeNode) -> None:
+async def test_declined_job_is_offered_to_another_driver(make_node: MakeNode) -> None:
     node = await batching(make_node)
     await node.online("d1", 300)
     await node.online("d2", 900)
@@ -52,12 +52,12 @@ async def test_driver_who_leaves_before_its_offer_is_skipped(make_node: MakeNode
     node = await batching(make_node, retry_s=30.0)
     offer = node.store.offers.make
 
-    async def offer_as_it_goes(plan: OfferPlan) -> Offered:
+    async def offer_after_a_pause(plan: OfferPlan) -> Offered:
         if plan.drivers[0].driver == "near":
             await node.store.drivers.status(MARKET, "near", Wish.PAUSED, None)
         return await offer(plan)
 
-    node.store.offers.make = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
+    node.store.offers.make = offer_after_a_pause  # type: ignore[method-assign]  # between the round's read and its offer
     await node.online("near", 300)
     await node.online("further", 900)
     await node.quiet()
@@ -73,7 +73,7 @@ async def test_job_is_offered_early_if_blocks_end(
     await node.waits(later)
     until_ms = node.store.now_ms() + 1_200_000
     await node.wish("d", Wish.AVAILABLE, until_ms)
-    await node.submit(expires_in_ms=1)  # something happens
+    await node.submit(expires_in_ms=1)  # triggers a round
     await node.offered(later, "d")
 
 
@@ -100,22 +100,22 @@ async def test_job_waits_for_an_upcoming_driver(make_node: MakeNode) -> None:
     await node.offered(second, "near")
 
 
-async def test_driver_who_will_stop_is_not_waited_for(make_node: MakeNode) -> None:
+async def test_paused_or_unassigned_driver_is_not_upcoming(make_node: MakeNode) -> None:
     node = await batching(make_node)
-    for leave in ("pause", "unassign"):
-        await node.online(leave, 200)
+    for how in ("pause", "unassign"):
+        await node.online(how, 200)
         ref = await node.submit()
         await eventually(lambda: node.sink.asked(ref))  # noqa: B023
         job = await node.accepts(node.sink.offers[-1])
         assert len(node.dispatcher._rounds.upcoming) == 1
-        if leave == "pause":
-            await node.wish(leave, Wish.PAUSED)
+        if how == "pause":
+            await node.wish(how, Wish.PAUSED)
         else:
             await node.dispatcher.orders.unassign(ref, job.attempt, "operator", "")
         assert len(node.dispatcher._rounds.upcoming) == 0
 
 
-async def test_an_expired_job_is_ended(make_node: MakeNode) -> None:
+async def test_unserved_job_expires(make_node: MakeNode) -> None:
     node = await batching(make_node)
     ref = await node.submit(expires_in_ms=300)
     job = await node.is_in(ref, JobState.EXPIRED)
@@ -145,7 +145,7 @@ async def test_unservable_jobs_do_not_fill_a_batch(
     await node.offered(ref, "d")
 
 
-async def test_more_than_one_batch_takes_are_taken_at_once(make_node: MakeNode) -> None:
+async def test_jobs_beyond_one_batch_are_served_at_once(make_node: MakeNode) -> None:
     node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
     refs = [await node.submit() for _ in range(7)]
     for ref in refs:
@@ -178,7 +178,7 @@ async def test_runs_use_all_waiting_jobs(make_node: MakeNode) -> None:
     assert {job.job for job in node.sink.offers[0].jobs} == {ref.job for ref in refs}
 
 
-async def test_where_drivers_lack_priority_goes_before_those_left_out(
+async def test_priority_decides_if_drivers_are_scarce(
     make_node: MakeNode,
 ) -> None:
     node = await batching(make_node, max_batch_jobs=2, retry_s=600.0)
@@ -203,7 +203,7 @@ async def test_two_nodes_share_a_market(make_node: MakeNode) -> None:
 
 
 async def bundling(make_node: MakeNode) -> tuple[Node, list[JobRef]]:
-    """Two neighbours' jobs wait, then a driver comes who has room for both."""
+    """A node with two waiting jobs of neighbouring addresses."""
     node = await batching(make_node, max_run_jobs=3, bundle_jobs=3, retry_s=600.0)
     refs = [await node.submit(lat=MALL.lat + north, lon=MALL.lon) for north in (0.061, 0.06)]
     for ref in refs:
@@ -211,7 +211,7 @@ async def bundling(make_node: MakeNode) -> tuple[Node, list[JobRef]]:
     return node, refs
 
 
-async def test_one_driver_is_offered_a_bundle_whole(make_node: MakeNode) -> None:
+async def test_bundle_is_offered_to_one_driver_as_a_whole(make_node: MakeNode) -> None:
     node, (far, near) = await bundling(make_node)
     await node.online("d", 300, vehicle=Vehicle(max_jobs=3))
     await eventually(lambda: node.sink.offers)
@@ -225,7 +225,7 @@ async def test_one_driver_is_offered_a_bundle_whole(make_node: MakeNode) -> None
     assert "company" in {term.name for term in record.candidates[0].terms}
     jobs = (await node.dispatcher.drivers.accept(MARKET, "d", offer.offer)).jobs
     assert {job.id for job in jobs} == {far.job, near.job}
-    # The driver is known to be free when it has delivered the last.
+    # The driver becomes free when it has delivered the last job.
     assert len(node.dispatcher._rounds.upcoming) == 1
     for ref, job in ((near, jobs[0]), (far, jobs[1])):
         await node.does(ref, "d", job.attempt, Step.PICKED_UP)
@@ -275,7 +275,7 @@ async def test_upcoming_driver_is_planned_from_its_free_time(make_node: MakeNode
         return [driver.free_ms for driver in upcoming.drivers(MARKET, now_ms)]
 
     assert free_ms(due_ms - 30_000) == [due_ms]
-    # Its news may be under way; then it is taken to need a minute more, but not for ever.
+    # Its report may be late; then a minute is added, up to a limit.
     assert free_ms(due_ms + 5_000) == [due_ms + 5_000]
     assert free_ms(due_ms + 6_000) == [due_ms + 66_000]
     assert free_ms(due_ms + 900_000) == []

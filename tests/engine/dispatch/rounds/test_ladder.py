@@ -1,4 +1,4 @@
-"""The ladder: what becomes of an offer that is not taken, and of a job that nobody takes."""
+"""The ladder of offers: unaccepted offers move on, and unserved jobs expire with a reason."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.support import eventually
 
 
 async def late_ms(node: Node) -> float:
-    """By how much the node's offers were ended late, in all."""
+    """The total lateness of the node's offer expiries, in ms."""
     text = node.metrics.render().decode()
     (line,) = [x for x in text.splitlines() if x.startswith("mallard_offer_lateness_seconds_sum")]
     return float(line.split()[1]) * 1000
@@ -21,40 +21,40 @@ async def test_unacknowledged_offer_goes_to_the_next_driver(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_ack_timeout_ms=150)
-    await node.online("deaf", 300)
+    await node.online("silent", 300)
     await node.online("next", 800)
     ref = await node.submit()
-    first = await node.offered(ref, "deaf")
+    first = await node.offered(ref, "silent")
     second = await node.offered(ref, "next", attempt=2)
     await node.acknowledges(second)
-    assert await node.outcomes(ref) == [("deaf", "unacknowledged")]
+    assert await node.outcomes(ref) == [("silent", "unacknowledged")]
     assert await late_ms(node) <= 250
-    (closed,) = sink.told("deaf", "offer_closed")
+    (closed,) = sink.pushes_to("silent", "offer_closed")
     assert (closed.offer_id, closed.why) == (first.offer, "withdrawn")
-    (state,) = sink.told("deaf", "state")
+    (state,) = sink.pushes_to("silent", "state")
     assert state.why == "unreachable"
-    # Out of matching until a frame comes, though it was not asked for this job only.
+    # The driver leaves matching for all jobs until it sends a frame.
     other = await node.submit()
     await node.waits(other)
-    await node.dispatcher.drivers.seen(MARKET, "deaf")
-    await node.offered(other, "deaf")
+    await node.dispatcher.drivers.seen(MARKET, "silent")
+    await node.offered(other, "silent")
 
 
 async def test_unacknowledging_driver_gets_the_job_again_later(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_ack_timeout_ms=100, unreachable_s=0.5, retry_s=0.2)
-    await node.online("deaf")
+    await node.online("silent")
     ref = await node.submit()
-    await node.offered(ref, "deaf", attempt=1)
-    await eventually(lambda: sink.told("deaf", "state"))
-    await node.dispatcher.drivers.seen(MARKET, "deaf")
-    await node.offered(ref, "deaf", attempt=2)
+    await node.offered(ref, "silent", attempt=1)
+    await eventually(lambda: sink.pushes_to("silent", "state"))
+    await node.dispatcher.drivers.seen(MARKET, "silent")
+    await node.offered(ref, "silent", attempt=2)
     first, second = sink.offers
     assert second.expires_ms - first.ack_by_ms >= 500
 
 
-async def test_a_declined_offer_goes_on_and_the_driver_cools_down(
+async def test_declined_job_moves_on_and_its_driver_cools_down(
     node: Node, sink: RecordingSink
 ) -> None:
     await node.online("picky", 300)
@@ -64,7 +64,7 @@ async def test_a_declined_offer_goes_on_and_the_driver_cools_down(
     await node.declines(first)
     second = await node.offered(ref, "next", attempt=2)
     assert await node.outcomes(ref) == [("picky", "declined")]
-    # It cools down, and comes back for other jobs, but never for that one.
+    # After the cool-down the driver gets other jobs, but not the declined one.
     other = await node.submit()
     cooling = await node.driver("picky")
     assert cooling.cool_until_ms > node.store.now_ms()
@@ -91,8 +91,8 @@ async def test_unanswered_offer_expires_and_moves_on(
     await node.accepts(second)
     assert await node.outcomes(ref) == [("slow", "expired"), ("next", "accepted")]
     assert await late_ms(node) <= 250
-    assert [push.why for push in sink.told("slow", "offer_closed")] == ["expired"]
-    assert [push.why for push in sink.told("slow", "state")] == ["cooling_down"]
+    assert [push.why for push in sink.pushes_to("slow", "offer_closed")] == ["expired"]
+    assert [push.why for push in sink.pushes_to("slow", "state")] == ["cooling_down"]
     await node.offered(await node.submit(), "slow")
 
 
@@ -118,7 +118,7 @@ async def test_silent_driver_loses_the_job_before_pickup(make_node: MakeNode) ->
     assert await node.outcomes(ref) == [("d1", "accepted"), ("d1", "silent")]
 
 
-# -- how it ends
+# -- expiry
 
 
 async def ended(node: Node, ref: JobRef) -> str | None:
@@ -141,31 +141,33 @@ async def test_job_without_fitting_drivers_expires_with_reason(node: Node) -> No
     assert await ended(node, ref) == "nobody_fits"
 
 
-# Drivers who have a parcel in hand within the moments that these jobs live.
-AT_ONCE = {"speed_mps": 100_000.0, "store_dwell_s": 0.0}
+# Drivers who can collect a parcel within the short lifetime of these jobs.
+INSTANT = {"speed_mps": 100_000.0, "store_dwell_s": 0.0}
 
 
 async def test_job_without_acceptance_expires_with_reason(make_node: MakeNode) -> None:
-    node = await make_node(**AT_ONCE)
+    node = await make_node(**INSTANT)
     await node.online("picky")
     ref = await node.submit(expires_in_ms=800, stores=("kiosk",))
     await node.declines(await node.offered(ref, "picky"))
     assert await ended(node, ref) == "nobody_accepted"
 
 
-async def test_an_offer_ends_with_its_job(make_node: MakeNode, sink: RecordingSink) -> None:
-    node = await make_node(**AT_ONCE, offer_ack_timeout_ms=100)
+async def test_offer_expires_with_its_job_at_the_latest(
+    make_node: MakeNode, sink: RecordingSink
+) -> None:
+    node = await make_node(**INSTANT, offer_ack_timeout_ms=100)
     await node.online("slow")
     ref = await node.submit(expires_in_ms=800, stores=("kiosk",))
     offer = await node.offered(ref, "slow")
     await node.acknowledges(offer)
-    # No later, and before that no sooner than its driver could still have set off.
+    # The offer ends with the job, and leaves its driver no less time than needed.
     assert 0 <= (await node.job(ref)).expires_ms - offer.expires_ms <= 50
     assert await ended(node, ref) == "nobody_accepted"
-    assert [push.why for push in sink.told("slow", "offer_closed")] == ["expired"]
+    assert [push.why for push in sink.pushes_to("slow", "offer_closed")] == ["expired"]
 
 
-async def test_a_job_ends_when_its_attempts_are_spent(make_node: MakeNode) -> None:
+async def test_job_expires_after_its_last_attempt(make_node: MakeNode) -> None:
     node = await make_node(max_attempts=2)
     for n in range(3):
         await node.online(f"d{n}", 300 + n * 100)
@@ -176,24 +178,24 @@ async def test_a_job_ends_when_its_attempts_are_spent(make_node: MakeNode) -> No
     assert await node.outcomes(ref) == [("d0", "declined"), ("d1", "declined")]
 
 
-async def test_the_last_attempt_may_still_be_accepted(make_node: MakeNode) -> None:
+async def test_last_attempt_may_still_be_accepted(make_node: MakeNode) -> None:
     node = await make_node(max_attempts=1)
     await node.online("d")
     ref = await node.submit()
     assert (await node.accepts(await node.offered(ref, "d"))).state is JobState.ASSIGNED
 
 
-async def test_store_held_past_the_window_is_the_reason(node: Node) -> None:
+async def test_job_of_a_shop_held_past_its_window_expires(node: Node) -> None:
     await node.online("d")
-    await holds(node, "d", "lego", node.store.now_ms() + HOUR_MS)
+    await hold(node, "d", "lego", node.store.now_ms() + HOUR_MS)
     ref = await node.submit(expires_in_ms=300)
     assert await ended(node, ref) == "not_ready_in_time"
 
 
-# -- held back
+# -- hold and scheduled jobs
 
 
-async def holds(node: Node, driver: str, store: str, until_ms: int) -> None:
+async def hold(node: Node, driver: str, store: str, until_ms: int) -> None:
     await node.dispatcher.drivers.problem(
         MARKET,
         driver,
@@ -206,13 +208,11 @@ async def holds(node: Node, driver: str, store: str, until_ms: int) -> None:
     )
 
 
-async def test_a_store_that_is_not_ready_holds_its_jobs_only(
-    node: Node, sink: RecordingSink
-) -> None:
+async def test_held_shop_delays_only_its_own_jobs(node: Node, sink: RecordingSink) -> None:
     await node.online("d1", 300)
     await node.online("d2", 500)
     until_ms = node.store.now_ms() + 700
-    await holds(node, "d1", "lego", until_ms)
+    await hold(node, "d1", "lego", until_ms)
     held = await node.submit(stores=("macys", "lego"))
     other = await node.submit(stores=("macys",))
     await node.offered(other, "d1")
@@ -222,7 +222,7 @@ async def test_a_store_that_is_not_ready_holds_its_jobs_only(
     assert until_ms <= offered_ms <= until_ms + 500
 
 
-async def test_a_scheduled_job_is_released_in_time(node: Node, sink: RecordingSink) -> None:
+async def test_scheduled_job_is_released_on_time(node: Node, sink: RecordingSink) -> None:
     await node.online("d")
     ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=400)
     job = await node.job(ref)
@@ -244,7 +244,7 @@ async def ready(node: Node, ref: JobRef, *, release_in_ms: int) -> bool:
     )
 
 
-async def test_a_parcel_that_is_ready_earlier_is_released_earlier(node: Node) -> None:
+async def test_earlier_ready_time_releases_the_job_earlier(node: Node) -> None:
     await node.online("d")
     ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=HOUR_MS)
     assert await ready(node, ref, release_in_ms=0)
@@ -252,7 +252,7 @@ async def test_a_parcel_that_is_ready_earlier_is_released_earlier(node: Node) ->
     assert offer.jobs[0].card == b"another card"
 
 
-async def test_a_parcel_that_is_ready_later_is_released_later(node: Node) -> None:
+async def test_later_ready_time_releases_the_job_later(node: Node) -> None:
     await node.online("d")
     ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=200)
     assert await ready(node, ref, release_in_ms=600)
@@ -261,7 +261,7 @@ async def test_a_parcel_that_is_ready_later_is_released_later(node: Node) -> Non
     assert released_ms <= (await node.job(ref)).updated_ms <= released_ms + 250
 
 
-async def test_an_order_that_changed_meanwhile_is_not_overwritten(node: Node) -> None:
+async def test_concurrent_ready_calls_have_one_winner(node: Node) -> None:
     ref = await node.submit(state=JobState.SCHEDULED, release_in_ms=HOUR_MS)
     first, second = await asyncio.gather(
         ready(node, ref, release_in_ms=HOUR_MS), ready(node, ref, release_in_ms=2 * HOUR_MS)
@@ -272,8 +272,8 @@ async def test_an_order_that_changed_meanwhile_is_not_overwritten(node: Node) ->
 async def test_release_time_is_before_the_parcel_is_ready(node: Node) -> None:
     now_ms = node.store.now_ms()
     need = (await node.job(await node.submit(ready_ms=now_ms + HOUR_MS))).need
-    look_ms = node.dispatcher.orders.release_ms(MALL.id, need, now_ms)
-    assert now_ms < look_ms < need.ready_ms
+    release_ms = node.dispatcher.orders.release_ms(MALL.id, need, now_ms)
+    assert now_ms < release_ms < need.ready_ms
     ready_now = node.dispatcher.orders.release_ms(MALL.id, need, need.ready_ms)
     assert ready_now == need.ready_ms
 

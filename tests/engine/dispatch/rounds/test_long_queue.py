@@ -1,4 +1,4 @@
-"""Jobs that nobody can take hide no others, however many there are; services take turns."""
+"""Long queues: unservable jobs do not hide others, and services take turns."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from tests.support import eventually
 pytestmark = pytest.mark.finding("A7")
 
 MANY = 50_000
-# So few in one call that the node's beats are not held up.
+# Small enough that one call does not delay the node's heartbeats.
 _IN_ONE_CALL = 1_000
-# Copies what a round sees of a queued job so many times, each with a demand of its own.
+# Copies the queue entries of a job, each copy with its own demand.
 _COPY = b"""
 local packed = redis.call('HGET', KEYS[2], ARGV[1])
 for n = tonumber(ARGV[2]), tonumber(ARGV[3]) do
@@ -28,8 +28,8 @@ end
 """
 
 
-async def crowd(node: Node, many: int = MANY, *, due_in_ms: int = 600_000) -> JobRef:
-    """Queue so many jobs that no vehicle here can take, each with a demand of its own."""
+async def queue_unservable(node: Node, count: int = MANY, *, due_in_ms: int = 600_000) -> JobRef:
+    """Queue `count` jobs that no vehicle can carry, each with its own demand."""
     ref = await node.submit(requires=("forklift",), priority=9)
     call = node.store.runner.link.call
     (place,) = await call("ZRANGE", KEYS.wait(MALL.id), 0, -1)
@@ -37,57 +37,57 @@ async def crowd(node: Node, many: int = MANY, *, due_in_ms: int = 600_000) -> Jo
     keys = (KEYS.wait(MALL.id), KEYS.key("waiting"), KEYS.key("due"))
     due_ms = node.store.now_ms() + due_in_ms
     demand = "1 1.5 forklift-"
-    for first in range(1, many + 1, _IN_ONE_CALL):
-        last = min(first + _IN_ONE_CALL, many + 1) - 1
+    for first in range(1, count + 1, _IN_ONE_CALL):
+        last = min(first + _IN_ONE_CALL, count + 1) - 1
         args = (ref.job, first, last, f"{service}/{order}/", demand, due_ms, MALL.id)
         await call("EVAL", _COPY, len(keys), *keys, *args)
     return ref
 
 
-async def found_by(node: Node, ref: JobRef, driver: str) -> None:
-    """Poll for longer than elsewhere: it takes a second or so on a machine with nothing else."""
+async def eventually_asked(node: Node, ref: JobRef, driver: str) -> None:
+    """Wait with a long timeout: the search takes about a second on an idle machine."""
     await eventually(lambda: driver in node.sink.asked(ref), timeout_s=20)
 
 
-async def offers_are_out(node: Node, many: int) -> None:
-    await eventually(lambda: len(node.sink.offers) == many)
+async def offers_are_out(node: Node, count: int) -> None:
+    await eventually(lambda: len(node.sink.offers) == count)
 
 
 @pytest.fixture(params=["sequential", "runs", "batch"])
 async def any_node(request: pytest.FixtureRequest, make_node: MakeNode) -> Node:
-    """A node of each kind of round."""
-    figures: dict[str, dict[str, Any]] = {
+    """A node with each kind of round."""
+    changes: dict[str, dict[str, Any]] = {
         "sequential": {},
         "runs": {"max_run_jobs": 3},
         "batch": {"round": "batch", "window_ms": 50},
     }
-    return await make_node(**figures[request.param])
+    return await make_node(**changes[request.param])
 
 
 @pytest.mark.parametrize("service", ["shop", "another"])
-async def test_a_job_behind_50000_others_is_offered(any_node: Node, service: str) -> None:
+async def test_job_behind_50000_others_is_offered(any_node: Node, service: str) -> None:
     await any_node.online("d")
-    await crowd(any_node)
+    await queue_unservable(any_node)
     ref = await any_node.submit(service=service)
-    await found_by(any_node, ref, "d")
+    await eventually_asked(any_node, ref, "d")
 
 
 async def test_new_driver_finds_its_job_among_50000(any_node: Node) -> None:
-    await crowd(any_node, MANY // 2)
+    await queue_unservable(any_node, MANY // 2)
     ref = await any_node.submit()
     await any_node.waits(ref)
     await any_node.online("d")
-    await found_by(any_node, ref, "d")
+    await eventually_asked(any_node, ref, "d")
 
 
 async def test_freed_driver_finds_its_job(any_node: Node) -> None:
     await any_node.online("d")
     first = await any_node.submit()
     offer = await any_node.offered(first, "d")
-    await crowd(any_node)
+    await queue_unservable(any_node)
     ref = await any_node.submit()
     await any_node.delivers(offer)
-    await found_by(any_node, ref, "d")
+    await eventually_asked(any_node, ref, "d")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ async def test_freed_driver_finds_its_job(any_node: Node) -> None:
         ({"volume_l": 200.0, "requires": ()}, Vehicle(max_volume_l=20)),
     ],
 )
-async def test_jobs_too_large_hide_no_smaller_one(
+async def test_oversized_jobs_do_not_hide_a_smaller_one(
     node: Node, need: dict[str, Any], vehicle: Vehicle
 ) -> None:
     for _ in range(80):
@@ -108,7 +108,7 @@ async def test_jobs_too_large_hide_no_smaller_one(
     await node.offered(ref, "d")
 
 
-async def test_declined_jobs_hide_no_others(make_node: MakeNode) -> None:
+async def test_declined_jobs_do_not_hide_others(make_node: MakeNode) -> None:
     node = await make_node(cooldown_s=0.0)
     await node.online("d")
     for _ in range(70):
@@ -120,13 +120,13 @@ async def test_declined_jobs_hide_no_others(make_node: MakeNode) -> None:
 
 async def test_many_due_jobs_do_not_delay_a_new_one(node: Node) -> None:
     await node.online("d")
-    await crowd(node, 20_000, due_in_ms=0)
+    await queue_unservable(node, 20_000, due_in_ms=0)
     ref = await node.submit()
     await node.offered(ref, "d")
 
 
-async def test_a_job_deep_in_the_queue_ends_in_time(node: Node) -> None:
-    await crowd(node, 5_000)
+async def test_job_deep_in_the_queue_expires_on_time(node: Node) -> None:
+    await queue_unservable(node, 5_000)
     ref = await node.submit(expires_ms=node.store.now_ms() + 1_500)
     await node.is_in(ref, JobState.EXPIRED)
 

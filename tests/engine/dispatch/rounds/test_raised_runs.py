@@ -1,6 +1,6 @@
-"""A market's runs are raised while it is open: one node has the new figure, another still the old.
+"""`max_run_jobs` is raised while a market is open: one node has the new value, another the old.
 
-What a node without runs put into a driver's hands stands in its record without place and deadline.
+A job accepted on a node without runs has no location and deadline in the driver's record.
 """
 
 from typing import Any
@@ -20,25 +20,25 @@ KM_DEG = 1_000 / 111_195
 
 @pytest.fixture
 async def old(make_node: MakeNode) -> Node:
-    """A node that knows of no runs, with a driver on it who has room for several jobs."""
+    """A node without runs, with a driver who has room for several jobs."""
     node = await make_node("old")
     await node.online("d", 3_000, vehicle=CAR)
     return node
 
 
 async def raised(make_node: MakeNode) -> Node:
-    # Nobody minds being late, and any saving will do: neither keeps one from being asked.
-    figures = RunCosts(potential=0, deadlines="soft", late=0, delay=0)
-    return await make_node("new", max_run_jobs=4, run=figures)
+    # No deadline and no minimum saving, so that neither prevents an offer.
+    costs = RunCosts(potential=0, deadlines="soft", late=0, delay=0)
+    return await make_node("new", max_run_jobs=4, run=costs)
 
 
 async def north(node: Node, km: float, **need: Any) -> JobRef:
-    """A job to a door so far north of the mall."""
+    """A job to an address `km` north of the mall."""
     return await node.submit(lat=MALL.lat + km * KM_DEG, lon=MALL.lon, **need)
 
 
 async def taken(node: Node, km: float) -> Job:
-    """A job on its way with the driver."""
+    """A job that the driver has accepted."""
     return await node.accepts(await node.offered(await north(node, km), "d"))
 
 
@@ -47,7 +47,7 @@ def ref_of(job: Job) -> JobRef:
 
 
 async def etas(node: Node, job: Job) -> tuple[int | None, int | None]:
-    """Its times, once nothing is under way that could tell others."""
+    """The job's ETAs, once no task runs that could change them."""
     await node.quiet()
     now = await node.store.jobs.get(job.id)
     return now.eta_pickup_ms, now.eta_dropoff_ms
@@ -65,32 +65,32 @@ async def test_driver_of_an_old_job_gets_one_more_after_it(make_node: MakeNode, 
     assert (await new.offered(await north(new, 7.5), "d")).add_on
 
 
-async def test_times_of_a_job_taken_before_pooling_stay(make_node: MakeNode, old: Node) -> None:
+async def test_etas_of_a_job_accepted_before_pooling_stay(make_node: MakeNode, old: Node) -> None:
     offer = await old.offered(await north(old, 9), "d")
     first = await old.accepts(offer)
     new = await raised(make_node)
-    # The answer was lost with the old node's socket.
+    # The first reply was lost with the old node's socket.
     await new.accepts(offer)
-    told = await etas(new, first)
+    before = await etas(new, first)
     await new.does(ref_of(first), "d", first.attempt, Step.PICKED_UP)
-    assert told == (first.eta_pickup_ms, first.eta_dropoff_ms)
-    # Only what has happened is told anew.
-    assert (await etas(new, first))[1] == told[1]
+    assert before == (first.eta_pickup_ms, first.eta_dropoff_ms)
+    # Only the pickup time changes, to the actual one.
+    assert (await etas(new, first))[1] == before[1]
 
 
-async def test_custody_reaches_a_node_without_runs(make_node: MakeNode, old: Node) -> None:
-    """Beside it nothing is added, and no time is told that leaves it out."""
+async def test_custody_on_a_node_without_runs_stops_add_ons(make_node: MakeNode, old: Node) -> None:
+    """While the unknown job is held, no job is added and no ETA is updated without it."""
     lost = await taken(old, 5)
     await old.store.jobs.release(ref_of(lost), lost.attempt, Outcome.SILENT, "engine", "")
     new = await raised(make_node)
     second = await taken(new, 9)
-    told = await etas(new, second)
+    before = await etas(new, second)
     await old.does(ref_of(lost), "d", lost.attempt, Step.PICKED_UP)
     third = await north(new, 7)
     await new.waits(third)
     assert not new.sink.asked(third)
     await new.does(ref_of(second), "d", second.attempt, Step.PICKED_UP)
-    assert (await etas(new, second))[1] == told[1]
+    assert (await etas(new, second))[1] == before[1]
     await new.does(ref_of(lost), "d", (await new.store.jobs.get(lost.id)).attempt, Step.DELIVERED)
     await new.does(ref_of(second), "d", second.attempt, Step.DELIVERED)
     assert not (await new.driver("d")).jobs

@@ -1,4 +1,4 @@
-"""Rounds: who is asked first, how the search grows, and that no job keeps others from theirs."""
+"""Rounds: the order of offers, the growth of the search, and independence of jobs."""
 
 import asyncio
 from dataclasses import replace
@@ -44,7 +44,7 @@ async def test_driver_not_available_gets_no_offer(node: Node) -> None:
 
 
 @pytest.mark.parametrize("north_m", [4_000, 19_900])
-async def test_the_search_grows_up_to_its_limit(node: Node, north_m: float) -> None:
+async def test_search_finds_drivers_up_to_its_limit(node: Node, north_m: float) -> None:
     await node.online("d", north_m)
     await node.quiet()
     await node.offered(await node.submit(), "d")
@@ -59,7 +59,7 @@ async def test_driver_beyond_the_maximum_radius_gets_no_offer(node: Node) -> Non
     assert (record.candidates, record.radius_m, record.capped) == ((), 20_000, False)
 
 
-async def test_a_driver_on_the_very_spot_does_not_stop_the_search(node: Node) -> None:
+async def test_driver_at_zero_distance_does_not_stop_the_search(node: Node) -> None:
     for _ in range(2):
         await node.online("here", 0)
         await node.delivers(await node.offered(await node.submit(), "here"))
@@ -69,7 +69,7 @@ async def test_a_driver_on_the_very_spot_does_not_stop_the_search(node: Node) ->
     await node.waits(heavy)
 
 
-async def test_priority_goes_before_age(node: Node, sink: RecordingSink) -> None:
+async def test_priority_precedes_age(node: Node, sink: RecordingSink) -> None:
     refs = [await node.submit(priority=priority) for priority in (0, 1, 5, 1)]
     for ref in refs:
         await node.waits(ref)
@@ -110,7 +110,7 @@ async def test_search_widens_for_unserved_jobs(
     plain, heavy = await asyncio.gather(node.submit(), node.submit(requires=("crane",)))
     await node.offered(plain, "d0")
     await node.offered(heavy, "crane")
-    # Both in the round that their arrival began, and not when its safety entry fell due.
+    # Both in the first round, and not when the retry entry was due.
     job = await node.job(heavy)
     assert job.updated_ms - job.created_ms < 900
 
@@ -126,7 +126,7 @@ async def test_capped_search_is_recorded(make_node: MakeNode) -> None:
     assert [c.driver for c in record.candidates] == ["d0", "d1", "d2", "d3"]
 
 
-async def test_a_round_is_kept_with_its_terms_and_reasons(node: Node) -> None:
+async def test_round_record_has_cost_terms_and_reasons(node: Node) -> None:
     await node.online("bike", 100, vehicle=BIKE)
     await node.online("car", 500)
     ref = await node.submit(weight_g=9_000)
@@ -144,9 +144,7 @@ async def test_a_round_is_kept_with_its_terms_and_reasons(node: Node) -> None:
     assert bike.cost_s is None
 
 
-async def test_a_burst_is_a_few_rounds_and_every_job_gets_its_offer(
-    node: Node, sink: RecordingSink
-) -> None:
+async def test_burst_of_500_jobs_takes_few_rounds(node: Node, sink: RecordingSink) -> None:
     drivers, jobs = 600, 500
     await asyncio.gather(*(node.online(f"d{n}", 20 + 5 * n) for n in range(drivers)))
     await node.quiet()
@@ -159,10 +157,10 @@ async def test_a_burst_is_a_few_rounds_and_every_job_gets_its_offer(
 
 
 async def test_jobs_behind_unservable_ones_are_served(node: Node) -> None:
-    hopeless = [
+    unservable = [
         await node.submit(requires=("crane",), priority=9) for _ in range(JOBS_AT_FIRST + 6)
     ]
-    await node.waits(hopeless[-1])
+    await node.waits(unservable[-1])
     ref = await node.submit()
     await node.waits(ref)
     await node.online("d")
@@ -184,7 +182,7 @@ async def test_job_that_fails_its_round_ends_alone(
     await node.offered(await node.submit(), "d2")
 
 
-async def test_malls_do_not_wait_for_one_another(node: Node) -> None:
+async def test_rounds_of_two_malls_are_independent(node: Node) -> None:
     await node.online("d", (OTHER_MALL.lat - MALL.lat) * 111_195)
     here = await node.submit(requires=("crane",))
     there = await node.submit(mall=OTHER_MALL.id, stores=(next(iter(OTHER_MALL.stores)),))
@@ -192,7 +190,7 @@ async def test_malls_do_not_wait_for_one_another(node: Node) -> None:
     await node.waits(here)
 
 
-async def test_a_quote_tells_what_a_round_would_and_stores_nothing(node: Node) -> None:
+async def test_quote_ranks_like_a_round_and_stores_nothing(node: Node) -> None:
     await node.online("bike", 100, vehicle=BIKE)
     await node.online("car", 500)
     ref = await node.submit(requires=("crane",))
@@ -205,14 +203,16 @@ async def test_a_quote_tells_what_a_round_would_and_stores_nothing(node: Node) -
         ("car", None),
         ("bike", "too_heavy"),
     ]
-    nobody = await node.dispatcher.orders.quote(MALL.id, replace(need, requires=("crane",)))
-    assert {c.why_not for c in nobody.candidates} == {"lacks_equipment"}
-    assert not nobody.capped
+    unservable_quote = await node.dispatcher.orders.quote(
+        MALL.id, replace(need, requires=("crane",))
+    )
+    assert {c.why_not for c in unservable_quote.candidates} == {"lacks_equipment"}
+    assert not unservable_quote.capped
     assert await dump(node) == before
 
 
 async def dump(node: Node) -> dict[bytes, bytes]:
-    """Every key with its value, but for the nodes' leases, which go on being renewed."""
+    """Every key with its value, except the nodes' leases, which are renewed all the time."""
     call = node.store.runner.link.call
     keys = [key for key in await call("KEYS", "*") if not key.endswith(b":nodes")]
     return {key: await call("DUMP", key) for key in keys}

@@ -1,4 +1,4 @@
-"""Runs on the real store: planned, offered whole, accepted; add-ons; holds; one broken job."""
+"""Runs on a real store: planning, offers, add-ons, holds, and broken jobs."""
 
 from typing import Any
 
@@ -21,23 +21,23 @@ def round_(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def pooling(make_node: MakeNode, round_: str, name: str = "a", **figures: Any) -> Node:
-    return await make_node(name, round=round_, window_ms=50, max_run_jobs=4, **figures)
+async def pooling(make_node: MakeNode, round_: str, name: str = "a", **changes: Any) -> Node:
+    return await make_node(name, round=round_, window_ms=50, max_run_jobs=4, **changes)
 
 
 async def north(node: Node, km: float, **need: Any) -> JobRef:
-    """A job to a door so far north of the mall."""
+    """A job to an address `km` north of the mall."""
     return await node.submit(lat=MALL.lat + km * KM_DEG, lon=MALL.lon, **need)
 
 
 async def offer_of(node: Node, jobs: int) -> LiveOffer:
-    """The newest offer, once one of so many jobs is out."""
+    """Wait for an offer of that many jobs; return the newest."""
     await eventually(lambda: [it for it in node.sink.offers if len(it.jobs) == jobs])
     return next(it for it in reversed(node.sink.offers) if len(it.jobs) == jobs)
 
 
 async def run_of_three(node: Node, driver: str = "d") -> tuple[list[JobRef], LiveOffer]:
-    """Three jobs wait until a driver comes, who is offered them in one."""
+    """Three waiting jobs, offered in one run to a driver who comes online."""
     refs = [await north(node, km) for km in (9, 7, 8)]
     for ref in refs:
         await node.waits(ref)
@@ -45,7 +45,7 @@ async def run_of_three(node: Node, driver: str = "d") -> tuple[list[JobRef], Liv
     return refs, await offer_of(node, 3)
 
 
-async def test_run_is_offered_whole_in_drop_off_order(make_node: MakeNode, round_: str) -> None:
+async def test_run_is_offered_in_drop_off_order(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     refs, offer = await run_of_three(node)
     far, near, middle = (ref.job for ref in refs)
@@ -62,8 +62,10 @@ async def test_run_is_offered_whole_in_drop_off_order(make_node: MakeNode, round
     assert dict(record.candidates[0].terms)["run"] < 0
 
 
-async def test_runs_that_wait_for_their_deadlines(make_node: MakeNode, round_: str) -> None:
-    """More jobs than are planned in the loop: the pressing ones leave, the others are held."""
+async def test_urgent_run_leaves_while_other_jobs_are_held(
+    make_node: MakeNode, round_: str
+) -> None:
+    """More jobs than are planned in the event loop: urgent ones leave, the others are held."""
     node = await pooling(
         make_node,
         round_,
@@ -72,30 +74,28 @@ async def test_runs_that_wait_for_their_deadlines(make_node: MakeNode, round_: s
         run=RunCosts(plan="by_deadline"),
     )
     now_ms = node.store.now_ms()
-    pressing = [
+    urgent = [
         await north(node, km, deadline_ms=now_ms + 1_700_000, ready_ms=now_ms) for km in (6, 6.5)
     ]
-    easy = [
+    patient = [
         await north(node, -6 - km / 10, deadline_ms=now_ms + 36_000_000, ready_ms=now_ms)
         for km in range(24)
     ]
     await node.online("d", vehicle=CAR)
     offer = await offer_of(node, 2)
-    assert {job.job for job in offer.jobs} == {ref.job for ref in pressing}
+    assert {job.job for job in offer.jobs} == {ref.job for ref in urgent}
 
     async def held() -> bool:
-        record = await node.store.offers.last_round(easy[0].job)
+        record = await node.store.offers.last_round(patient[0].job)
         return record is not None and record.held_until_ms > now_ms
 
     await eventually(held)
-    record = await node.store.offers.last_round(pressing[0].job)
+    record = await node.store.offers.last_round(urgent[0].job)
     assert record is not None
     assert record.why == "due"
 
 
-async def test_accepted_whole_and_delivered_with_times_kept_current(
-    make_node: MakeNode, round_: str
-) -> None:
+async def test_etas_of_an_accepted_run_are_updated(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     _, offer = await run_of_three(node)
     jobs = (await node.dispatcher.drivers.accept(MARKET, "d", offer.offer)).jobs
@@ -106,11 +106,11 @@ async def test_accepted_whole_and_delivered_with_times_kept_current(
     first, second, last = jobs
     await node.does(JobRef(first.id, MALL.id), "d", first.attempt, Step.DELIVERED)
 
-    async def told() -> bool:
+    async def is_updated() -> bool:
         now = await node.store.jobs.get(second.id)
         return now.eta_dropoff_ms != second.eta_dropoff_ms
 
-    await eventually(told)
+    await eventually(is_updated)
     after = [await node.store.jobs.get(job.id) for job in (second, last)]
     assert node.store.now_ms() < (after[0].eta_dropoff_ms or 0) < (after[1].eta_dropoff_ms or 0)
     for job in (second, last):
@@ -119,19 +119,19 @@ async def test_accepted_whole_and_delivered_with_times_kept_current(
     assert len(node.dispatcher.drivers._etas) == 0
 
 
-async def test_declined_whole_it_goes_to_the_next(make_node: MakeNode, round_: str) -> None:
+async def test_declined_run_is_offered_to_the_next_driver(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     refs, offer = await run_of_three(node)
     await node.online("d2", 2_000, vehicle=CAR)
     await node.declines(offer)
-    await eventually(lambda: node.sink.told("d2", "offer"))
+    await eventually(lambda: node.sink.pushes_to("d2", "offer"))
     again = node.sink.offers[-1]
     assert (again.driver, len(again.jobs)) == ("d2", 3)
     for ref in refs:
         assert await node.outcomes(ref) == [("d", "declined")]
 
 
-async def test_a_vehicle_with_room_for_one_gets_one(make_node: MakeNode, round_: str) -> None:
+async def test_vehicle_with_room_for_one_gets_one_job(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     for km in (7, 8):
         await node.waits(await north(node, km))
@@ -140,7 +140,7 @@ async def test_a_vehicle_with_room_for_one_gets_one(make_node: MakeNode, round_:
     assert [len(offer.jobs) for offer in node.sink.offers] == [1]
 
 
-async def test_one_more_job_for_a_driver_on_its_way(make_node: MakeNode, round_: str) -> None:
+async def test_driver_on_its_way_gets_an_add_on(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     await node.online("d", 3_000, vehicle=CAR)
     first = await north(node, 9)
@@ -160,12 +160,12 @@ async def test_one_more_job_for_a_driver_on_its_way(make_node: MakeNode, round_:
         far, near = await node.store.jobs.get(first.job), await node.store.jobs.get(second.job)
         return (near.eta_dropoff_ms or 0) < (far.eta_dropoff_ms or 0)
 
-    # The new stop is on the way to the old one, and both times say so.
+    # The new stop is on the way to the old one, and the ETAs are in that order.
     await eventually(in_order)
     assert (await node.store.jobs.get(held.id)).state is JobState.ASSIGNED
 
 
-async def test_a_declined_add_on_costs_nothing(make_node: MakeNode, round_: str) -> None:
+async def test_declined_add_on_has_no_cool_down(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_, cooldown_s=60.0)
     await node.online("d", 3_000, vehicle=CAR)
     await north(node, 9)
@@ -173,13 +173,13 @@ async def test_a_declined_add_on_costs_nothing(make_node: MakeNode, round_: str)
     second = await north(node, 7)
     await node.declines(await node.offered(second, "d"))
     third = await north(node, 8)
-    # No cool-down: it is asked for the next one at once, and not again for the one it declined.
+    # No cool-down: the driver gets the next job at once, but not the declined one.
     await node.offered(third, "d")
     assert node.sink.asked(second) == ["d"]
 
 
 @pytest.mark.parametrize("margin_s", [0.0, 1_200.0])
-async def test_not_if_it_would_end_after_the_block(
+async def test_add_on_must_end_within_the_block(
     make_node: MakeNode, round_: str, margin_s: float
 ) -> None:
     node = await pooling(make_node, round_, block_margin_s=margin_s)
@@ -187,7 +187,7 @@ async def test_not_if_it_would_end_after_the_block(
     await north(node, 9)
     held = await node.accepts(await offer_of(node, 1))
     alone_ms = (held.eta_dropoff_ms or 0) + int(margin_s * 1000)
-    # What it has is done by then; a minute at one more door and it would not be.
+    # The held job ends within the block; one more stop would end after it.
     await node.wish("d", Wish.AVAILABLE, alone_ms + 30_000)
     second = await north(node, 7)
     await node.waits(second)
@@ -196,7 +196,7 @@ async def test_not_if_it_would_end_after_the_block(
     assert (await node.offered(second, "d")).add_on
 
 
-async def test_not_once_it_has_arrived(make_node: MakeNode, round_: str) -> None:
+async def test_driver_at_the_mall_gets_no_add_on(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     await node.online("d", 3_000, vehicle=CAR)
     first = await north(node, 9)
@@ -213,23 +213,23 @@ async def test_held_job_records_its_hold(make_node: MakeNode, round_: str) -> No
     ref = await north(node, 8)
     await node.waits(ref)
 
-    async def told() -> bool:
+    async def is_held() -> bool:
         record = await node.store.offers.last_round(ref.job)
         return record is not None and record.held_until_ms > node.store.now_ms()
 
-    await eventually(told)
+    await eventually(is_held)
     record = await node.store.offers.last_round(ref.job)
     assert record is not None
     job = await node.job(ref)
     assert record.held_until_ms == job.need.ready_ms + 3_600_000
-    # It is looked at again then, and no sooner for its own sake.
+    # The job's next due time is the end of the hold.
     assert await node.due_ms(f"retry/{ref.mall}/{ref.job}") == min(
         record.held_until_ms, job.expires_ms
     )
     assert not node.sink.offers
 
 
-async def test_held_jobs_leave_when_their_run_is_full(make_node: MakeNode, round_: str) -> None:
+async def test_full_run_of_held_jobs_is_offered(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_, hold_max_s=3_600.0)
     await node.online("d", vehicle=CAR)
     for km in (7, 7.5, 8):
@@ -242,7 +242,7 @@ async def test_held_jobs_leave_when_their_run_is_full(make_node: MakeNode, round
     assert (record.why, record.held_until_ms) == ("full", 0)
 
 
-async def test_a_held_job_is_let_go_in_time(make_node: MakeNode, round_: str) -> None:
+async def test_held_job_is_offered_at_the_end_of_its_hold(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_, hold_max_s=0.5)
     await node.online("d", vehicle=CAR)
     ref = await north(node, 8)
@@ -252,7 +252,7 @@ async def test_a_held_job_is_let_go_in_time(make_node: MakeNode, round_: str) ->
     assert record.why == "due"
 
 
-async def test_one_broken_job_does_not_break_the_runs(make_node: MakeNode, round_: str) -> None:
+async def test_broken_job_does_not_break_the_runs(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_, retry_s=0.1)
     broken = await node.submit(stores=("nowhere",))
     sound = await north(node, 8)
@@ -262,7 +262,7 @@ async def test_one_broken_job_does_not_break_the_runs(make_node: MakeNode, round
     assert job.reason == "too_many_attempts"
 
 
-async def test_nothing_is_pooled_where_the_market_does_not(make_node: MakeNode) -> None:
+async def test_market_without_pooling_offers_single_jobs(make_node: MakeNode) -> None:
     node = await make_node()
     for km in (7, 8):
         await node.waits(await north(node, km))
@@ -277,12 +277,12 @@ async def test_driver_who_leaves_before_its_offer_is_skipped(
     node = await pooling(make_node, round_)
     offer = node.store.offers.make
 
-    async def offer_as_it_goes(plan: OfferPlan) -> Offered:
+    async def offer_after_a_pause(plan: OfferPlan) -> Offered:
         if plan.drivers[0].driver == "near":
             await node.store.drivers.status(MARKET, "near", Wish.PAUSED, None)
         return await offer(plan)
 
-    node.store.offers.make = offer_as_it_goes  # type: ignore[method-assign]  # between a look and its offer
+    node.store.offers.make = offer_after_a_pause  # type: ignore[method-assign]  # between the round's read and its offer
     await node.online("near", 1_000, vehicle=CAR)
     await node.online("further", 2_000, vehicle=CAR)
     await node.quiet()
@@ -293,5 +293,5 @@ async def test_later_failing_job_does_not_break_the_runs(make_node: MakeNode, ro
     node = await pooling(make_node, round_)
     later_ms = node.store.now_ms() + HOUR_MS
     await node.submit(stores=("nowhere",), ready_ms=later_ms)
-    # Nobody is there, and it is looked at again in half a minute.
+    # No driver is online, so the job is retried in half a minute.
     await node.waits(await north(node, 8))

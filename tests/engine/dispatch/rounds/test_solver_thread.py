@@ -1,4 +1,4 @@
-"""A large batch is solved in a thread, with the same plans; a simulation never leaves its loop."""
+"""Large batches are solved in a thread with equal plans; a simulation uses no threads."""
 
 import asyncio
 import random
@@ -17,23 +17,23 @@ TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)
 
 
 @pytest.mark.parametrize(
-    ("jobs", "may_thread", "elsewhere"), [(50, True, True), (50, False, False), (2, True, False)]
+    ("jobs", "may_thread", "in_thread"), [(50, True, True), (50, False, False), (2, True, False)]
 )
-def test_where_it_is_solved(
-    jobs: int, may_thread: bool, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+def test_large_batch_is_solved_in_a_thread_if_allowed(
+    jobs: int, may_thread: bool, in_thread: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = random_batch(random.Random(1), jobs, 100)
-    seen: list[bool] = []
+    in_threads: list[bool] = []
 
-    def noted(*args: object) -> object:
-        seen.append(threading.current_thread() is not threading.main_thread())
+    def recorded_solve(*args: object) -> object:
+        in_threads.append(threading.current_thread() is not threading.main_thread())
         return solve(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(solver_thread, "solve", noted)
+    monkeypatch.setattr(solver_thread, "solve", recorded_solve)
     plans = asyncio.run(
         solver_thread.solved(*problem, NOW_MS, POLICY, TRAVEL, may_thread=may_thread)
     )
-    assert seen == [elsewhere]
+    assert in_threads == [in_thread]
     here = solve(*problem, NOW_MS, POLICY, TRAVEL)
     assert plans == here
     assert [plan.ranking() for plan in plans] == [plan.ranking() for plan in here]

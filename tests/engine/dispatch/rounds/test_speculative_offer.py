@@ -1,4 +1,4 @@
-"""The look ahead of an order: one round trip less, and nobody is overtaken, doubled or lost."""
+"""Speculative driver search: one round trip less, and no job is overtaken, doubled or lost."""
 
 import asyncio
 from contextlib import closing
@@ -23,7 +23,7 @@ async def submit_early(node: Node, **changes: Any) -> JobRef:
     return JobRef(submitted.job.id, MALL.id)
 
 
-async def test_the_offer_leaves_with_the_submission(node: Node) -> None:
+async def test_offer_is_made_right_after_the_submission(node: Node) -> None:
     await node.online("d")
     await node.quiet()
     node.calls.clear()
@@ -37,7 +37,7 @@ async def test_the_offer_leaves_with_the_submission(node: Node) -> None:
     assert (await node.job(ref)).state is S.OFFERED
 
 
-async def test_a_submission_does_not_wait_for_its_offer(
+async def test_submission_does_not_wait_for_its_offer(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await node.online("d")
@@ -64,7 +64,7 @@ async def test_failed_speculative_offer_is_made_by_a_round(
         if failed.is_set():
             return await offer(plan)
         failed.set()
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     monkeypatch.setattr(node.store.offers, "make", fails_once)
     await node.offered(await submit_early(node), "d")
@@ -75,7 +75,7 @@ async def test_waiting_job_precedes_a_speculative_offer(make_node: MakeNode) -> 
     a, b = await make_node("a"), await make_node("b")
     await a.online("d")
     held = a.dispatcher.orders.speculate(MALL.id)
-    # It waits, though somebody is there: its node has not got round to it.
+    # The job waits although a driver is free: its node pauses its rounds.
     first = await a.submit()
     second = await submit_early(b)
     await b.offered(first, "d")
@@ -103,7 +103,7 @@ async def test_search_without_drivers_leaves_the_job_to_a_round(node: Node) -> N
     await node.offered(ref, "d")
 
 
-async def test_a_repeat_offers_nothing_twice(node: Node) -> None:
+async def test_repeated_submission_makes_one_offer(node: Node) -> None:
     await node.online("d1")
     await node.online("d2")
     first = await submit_early(node, key="once")
@@ -114,7 +114,7 @@ async def test_a_repeat_offers_nothing_twice(node: Node) -> None:
     assert (counts["offered"], counts["submitted"]) == (1, 1)
 
 
-async def test_a_refused_order_leaves_nothing(node: Node) -> None:
+async def test_refused_order_makes_no_offer(node: Node) -> None:
     await node.online("d1")
     await node.online("d2")
     await submit_early(node, external_id="ORD-1")
@@ -165,11 +165,11 @@ async def test_search_without_a_storage_pauses_no_rounds(
     node = await make_node()
     await node.online("d")
 
-    async def away(*_: Any, **__: Any) -> None:
-        raise StoreUnavailable("away")
+    async def unavailable(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("unavailable")
 
     with monkeypatch.context() as patched:
-        patched.setattr(node.store.offers, "candidates", away)
+        patched.setattr(node.store.offers, "candidates", unavailable)
         early = node.dispatcher.orders.speculate(MALL.id)
         assert not await early.finds(node.submission(MALL.id, S.QUEUED))
         early.close()

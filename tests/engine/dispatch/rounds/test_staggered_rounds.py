@@ -1,4 +1,4 @@
-"""Rounds that ask several drivers: a few seconds apart, or all at once; the first accept wins."""
+"""Staggered and broadcast rounds: several drivers are asked, and the first accept wins."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ QUICK = "staggered 3/0.1"
 NEVER = "staggered 3/600"
 
 
-async def everybody(node: Node, count: int = 4) -> None:
+async def drivers_online(node: Node, count: int = 4) -> None:
     for n in range(count):
         await node.online(f"d{n}", 300 + 200 * n)
 
@@ -25,15 +25,15 @@ async def all_asked(sink: RecordingSink, ref: JobRef, *drivers: str) -> None:
 
 
 async def three_asked(make_node: MakeNode, sink: RecordingSink) -> tuple[Node, JobRef]:
-    """A node, and a job that is out to three of its drivers."""
+    """A node, and a job with live offers to three of its drivers."""
     node = await make_node(offer_rungs=(QUICK,))
-    await everybody(node)
+    await drivers_online(node)
     ref = await node.submit()
     await all_asked(sink, ref, "d0", "d1", "d2")
     return node, ref
 
 
-async def test_the_best_are_asked_one_after_the_other_in_one_round(
+async def test_staggered_round_asks_drivers_one_after_another(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node, ref = await three_asked(make_node, sink)
@@ -46,7 +46,7 @@ async def test_the_best_are_asked_one_after_the_other_in_one_round(
     job = await node.accepts(winner)
     assert (job.driver, job.attempt) == ("d1", 1)
     for loser in (first, third):
-        assert [p.why for p in sink.told(loser.driver, "offer_closed")] == ["taken"]
+        assert [p.why for p in sink.pushes_to(loser.driver, "offer_closed")] == ["taken"]
         with pytest.raises(Refused) as refused:
             await node.accepts(loser)
         assert refused.value.code is ErrorCode.OFFER_CLOSED
@@ -54,7 +54,7 @@ async def test_the_best_are_asked_one_after_the_other_in_one_round(
         ("d0", "withdrawn"), ("d2", "withdrawn"), ("d1", "accepted"),
     ]  # fmt: skip
     assert node.metrics.render().decode().count('mallard_offers_total{result="withdrawn"} 2.0') == 1
-    # Who lost is free for the next job.
+    # A driver who lost gets the next job.
     other = await node.submit()
     await eventually(lambda: sink.asked(other)[:1] == ["d0"])
 
@@ -63,29 +63,31 @@ async def test_early_accept_ends_a_staggered_round(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(offer_rungs=(NEVER,))
-    await everybody(node)
+    await drivers_online(node)
     ref = await node.submit()
     await node.delivers(await node.offered(ref, "d0"))
     assert sink.asked(ref) == ["d0"]
     assert await node.due_ms(f"more/{ref.mall}/{ref.job}") is None
 
 
-async def test_one_refusal_brings_the_next_driver_forward(
+async def test_decline_asks_the_next_driver_at_once(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
-    """Nobody is asked any more: the next of the round is, at once and at the same attempt."""
+    """If no offer is live, the next driver of the round is asked at once, at the same attempt."""
     node = await make_node(offer_rungs=(NEVER,))
-    await everybody(node)
+    await drivers_online(node)
     ref = await node.submit()
     for n in range(3):
         await node.declines(await node.offered(ref, f"d{n}", attempt=1))
-    # The round has asked its three: the fourth is the next round's.
+    # The round has asked its three drivers: the fourth belongs to the next round.
     await node.accepts(await node.offered(ref, "d3", attempt=2))
 
 
-async def test_all_in_reach_are_asked_at_once(make_node: MakeNode, sink: RecordingSink) -> None:
+async def test_broadcast_asks_all_drivers_in_reach_at_once(
+    make_node: MakeNode, sink: RecordingSink
+) -> None:
     node = await make_node(offer_rungs=("broadcast",), candidates=4)
-    await everybody(node, 30)
+    await drivers_online(node, 30)
     ref = await node.submit()
     await eventually(lambda: len(sink.offers) == 30)
     last = sink.offers[-1]
@@ -96,9 +98,9 @@ async def test_all_in_reach_are_asked_at_once(make_node: MakeNode, sink: Recordi
     assert (await node.job(ref)).attempt == 1
 
 
-async def test_each_round_has_its_rung(make_node: MakeNode, sink: RecordingSink) -> None:
+async def test_each_round_uses_its_own_rung(make_node: MakeNode, sink: RecordingSink) -> None:
     node = await make_node(offer_rungs=("sequential", NEVER, "broadcast"))
-    await everybody(node, 5)
+    await drivers_online(node, 5)
     ref = await node.submit()
     await node.declines(await node.offered(ref, "d0", attempt=1))
     await node.offered(ref, "d1", attempt=2)
@@ -136,12 +138,12 @@ async def _free(node: Node, count: int) -> bool:
     return await node.free_drivers() == count
 
 
-async def test_when_the_node_dies_between_two_offers_the_other_asks_on(
+async def test_other_node_continues_the_round_of_a_dead_node(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     a = await make_node("a", offer_rungs=("staggered 3/0.4",))
     b = await make_node("b", offer_rungs=("staggered 3/0.4",))
-    await everybody(b)
+    await drivers_online(b)
     ref = await a.submit()
     await b.offered(ref, "d0", attempt=1)
     await a.die()
@@ -150,7 +152,7 @@ async def test_when_the_node_dies_between_two_offers_the_other_asks_on(
     assert sink.asked(ref) == ["d0", "d1", "d2"]
 
 
-async def test_going_offline_declines_ones_own_offer_only(
+async def test_decline_or_suspension_keeps_the_other_offers(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node, ref = await three_asked(make_node, sink)

@@ -1,5 +1,7 @@
-"""A job that nobody could take is looked at again at once when somebody can: its own retry entry is
-half a minute off here, so it is not what wakes it."""
+"""Changes of drivers that start a round for an unserved job at once.
+
+The job's retry entry is due only in half a minute, so it does not start the round.
+"""
 
 from math import cos, radians
 
@@ -13,7 +15,7 @@ from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MALL, MARKET, OTHER_MALL, Node, RecordingSink
 from tests.support import eventually
 
-# North of the one mall, a point from which the other is as far.
+# How far north of the one mall the distances to both malls are equal.
 _NORTH_M, _EAST_M = (
     (OTHER_MALL.lat - MALL.lat) * 111_195,
     (OTHER_MALL.lon - MALL.lon) * 111_195 * cos(radians(MALL.lat)),
@@ -22,35 +24,35 @@ EQUALLY_FAR_NORTH_M = (_NORTH_M**2 + _EAST_M**2) / (2 * _NORTH_M)
 
 
 async def waiting_job(node: Node) -> JobRef:
-    """A job whose round has found nobody."""
+    """A job whose round has found no driver."""
     ref = await node.submit()
     await node.waits(ref)
     return ref
 
 
-async def test_a_driver_who_goes_online(node: Node) -> None:
+async def test_driver_who_goes_online_wakes_a_job(node: Node) -> None:
     ref = await waiting_job(node)
     await node.online("d")
     await node.offered(ref, "d")
 
 
-async def test_a_driver_who_goes_online_far_off_but_in_reach(node: Node) -> None:
+async def test_driver_who_goes_online_at_the_limit_wakes_a_job(node: Node) -> None:
     ref = await waiting_job(node)
     await node.online("d", 19_900)
     await node.offered(ref, "d")
 
 
-async def test_a_driver_whose_position_is_fresh_again(make_node: MakeNode) -> None:
+async def test_fresh_position_of_a_stale_driver_wakes_a_job(make_node: MakeNode) -> None:
     node = await make_node(stale_after_s=0.2)
     await node.online("d")
-    await eventually(lambda: _nobody_is_free(node))
+    await eventually(lambda: _no_driver_is_free(node))
     ref = await waiting_job(node)
     await node.moves("d", 990)
     await node.offered(ref, "d")
 
 
 async def at_other_mall(node: Node) -> JobRef:
-    """A job further off, whose round has found nobody."""
+    """A job at the other mall, whose round has found no driver."""
     ref = await node.submit(mall=OTHER_MALL.id, stores=(next(iter(OTHER_MALL.stores)),))
     await node.waits(ref)
     return ref
@@ -58,15 +60,15 @@ async def at_other_mall(node: Node) -> JobRef:
 
 @pytest.fixture
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two malls are too many to have their rounds at once."""
+    """Let only one mall have its round at first."""
     monkeypatch.setattr(round_scheduler, "_MALLS_AT_FIRST", 1)
 
 
-async def _nobody_is_free(node: Node) -> bool:
+async def _no_driver_is_free(node: Node) -> bool:
     return await node.free_drivers() == 0
 
 
-async def test_a_driver_who_finishes_a_job(node: Node) -> None:
+async def test_driver_who_finishes_a_job_wakes_another(node: Node) -> None:
     await node.online("d")
     first = await node.offered(await node.submit(), "d")
     ref = await waiting_job(node)
@@ -74,7 +76,7 @@ async def test_a_driver_who_finishes_a_job(node: Node) -> None:
     await node.offered(ref, "d")
 
 
-async def test_a_driver_whose_job_is_cancelled(node: Node) -> None:
+async def test_driver_whose_job_is_cancelled_wakes_another(node: Node) -> None:
     await node.online("d")
     first = await node.submit()
     await node.accepts(await node.offered(first, "d"))
@@ -83,7 +85,7 @@ async def test_a_driver_whose_job_is_cancelled(node: Node) -> None:
     await node.offered(ref, "d")
 
 
-async def test_a_driver_who_has_cooled_down(make_node: MakeNode) -> None:
+async def test_end_of_a_cool_down_wakes_a_job(make_node: MakeNode) -> None:
     node = await make_node(cooldown_s=0.6)
     await node.online("d")
     await node.declines(await node.offered(await node.submit(), "d"))
@@ -93,7 +95,7 @@ async def test_a_driver_who_has_cooled_down(make_node: MakeNode) -> None:
     assert cool_until_ms <= (await node.job(ref)).updated_ms <= cool_until_ms + 500
 
 
-async def test_a_driver_who_comes_into_reach(node: Node) -> None:
+async def test_driver_who_moves_into_reach_wakes_a_job(node: Node) -> None:
     await node.online("d", 21_000)
     await node.moves("d", 20_900)
     ref = await waiting_job(node)
@@ -104,14 +106,14 @@ async def test_a_driver_who_comes_into_reach(node: Node) -> None:
     await node.offered(ref, "d")
 
 
-async def test_a_driver_whose_first_fix_is_in_reach(node: Node) -> None:
+async def test_first_fix_in_reach_wakes_a_job(node: Node) -> None:
     await node.online("d", 40_000)
     ref = await waiting_job(node)
     await node.moves("d", 1_000)
     await node.offered(ref, "d")
 
 
-async def test_a_driver_who_may_work_again(node: Node) -> None:
+async def test_resumed_driver_wakes_a_job(node: Node) -> None:
     await node.online("d")
     await node.dispatcher.drivers.suspend(MARKET, "d", "papers")
     ref = await waiting_job(node)
@@ -119,7 +121,7 @@ async def test_a_driver_who_may_work_again(node: Node) -> None:
     await node.offered(ref, "d")
 
 
-async def test_a_driver_who_no_longer_pauses(node: Node) -> None:
+async def test_end_of_a_pause_wakes_a_job(node: Node) -> None:
     await node.online("d")
     await node.wish("d", Wish.PAUSED)
     ref = await waiting_job(node)
@@ -127,16 +129,16 @@ async def test_a_driver_who_no_longer_pauses(node: Node) -> None:
     await node.offered(ref, "d")
 
 
-async def test_a_driver_who_comes_back_with_its_wish(node: Node) -> None:
+async def test_driver_who_reconnects_wakes_a_job(node: Node) -> None:
     hello = await node.online("d")
     node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
-    await eventually(lambda: _nobody_is_free(node))
+    await eventually(lambda: _no_driver_is_free(node))
     ref = await waiting_job(node)
     await node.hello("d")
     await node.offered(ref, "d")
 
 
-async def test_a_driver_who_comes_back_with_what_the_job_needs(node: Node) -> None:
+async def test_driver_who_reconnects_with_equipment_wakes_a_job(node: Node) -> None:
     await node.online("d")
     ref = await node.submit(requires=("cool_box",))
     await node.waits(ref)
@@ -144,7 +146,7 @@ async def test_a_driver_who_comes_back_with_what_the_job_needs(node: Node) -> No
     await node.offered(ref, "d")
 
 
-async def test_its_own_retry_entry(make_node: MakeNode, sink: RecordingSink) -> None:
+async def test_retry_entry_starts_further_rounds(make_node: MakeNode, sink: RecordingSink) -> None:
     node = await make_node(retry_s=0.2)
     ref = await node.submit()
     await eventually(lambda: node.calls.count("retry_later") >= 3)
@@ -162,8 +164,8 @@ async def test_only_malls_where_jobs_wait_get_a_round(node: Node) -> None:
     assert "candidates" not in node.calls
 
 
-async def test_of_two_malls_the_one_nearer_to_the_driver_gets_them(node: Node) -> None:
-    """Both look as far at once, so who is woken first decides; by name it would be the other."""
+async def test_nearer_of_two_malls_gets_the_driver(node: Node) -> None:
+    """Both malls are in reach: the order of wake-ups decides, not the order of names."""
     further = await at_other_mall(node)
     nearer = await waiting_job(node)
     assert OTHER_MALL.id < MALL.id
