@@ -109,9 +109,9 @@ class Metrics:
         )
         self._refused = self._counter(
             "mallard_connections_refused_total",
-            "Client connections refused or cut, by reason: too many (full, evicted, address),"
-            " input over a limit (memory, head_too_large), slow, unread answers (unread), a foreign"
-            " page (origin), bad_request.",
+            "Client connections refused or cut, by reason: too many (full, evicted, address), "
+            "input over a limit (memory, head_too_large), slow, unread answers (unread), a web "
+            "page of an origin that is not allowed (origin), bad_request.",
             "reason",
         )
         self._connections = self._gauge(
@@ -137,9 +137,9 @@ class Metrics:
         )
         self._gini = self._gauge(
             "mallard_work_gini",
-            "Gini coefficient over a sample of the market's drivers at work, when scraped: of jobs"
-            " delivered, or pay earned, per hour of their blocks. Only where earnings are weighed."
-            " The same on every node: take the max() over nodes.",
+            "Gini coefficient over a sample of the market's drivers at work, when scraped: of "
+            "jobs delivered, or pay earned, per hour of their blocks. Only in markets with "
+            "weights.earnings_s. The same on every node: take the max() over nodes.",
             "market",
             "of",
         )
@@ -173,9 +173,9 @@ class Metrics:
         )
         self._dwell = self._gauge(
             "mallard_dwell_seconds",
-            "Dwell time of drivers at a mall, from arrival until the parcel is collected, where it"
-            " was ready before: the median and the 90th percentile of the last stays at its stores,"
-            " read once a minute. The same on every node: take the max() over nodes.",
+            "Dwell time of drivers at a mall, from arrival to pick-up of a parcel that was ready: "
+            "median and 90th percentile of the last stays at the mall's stores, updated once a "
+            "minute. The same on every node: take the max() over nodes.",
             "market",
             "mall",
             "statistic",

@@ -44,8 +44,8 @@ class Settings:
     )
     ops_port: int | None = described(
         None,
-        "A port of its own for `/metrics`, which then leaves the public port, and for health "
-        "checks. Set it where the public port is reachable from outside. From 0 to 65535.",
+        "A separate port for health checks and `/metrics`; the public port then no longer serves "
+        "`/metrics`. Set it where the public port is reachable from outside. From 0 to 65535.",
     )
     drain_linger_s: float = bounded(
         3.0,
@@ -98,7 +98,7 @@ class Settings:
         0,
         1_000_000,
         "connections",
-        "Client connections in all; 0: what the limit of open files allows, with a reserve for "
+        "Client connections in total; 0: what the limit of open files allows, with a reserve for "
         "Redis. Lower it to bound memory.",
     )
     max_connections_per_address: int = bounded(
@@ -177,7 +177,8 @@ class Settings:
         0,
         1_000_000,
         "requests",
-        "Requests that wait at once on one node, in all; 0: no limit. Lower it to bound memory.",
+        "Requests that wait (`wait_s`) at once on one node, in total; 0: no limit. Lower it to "
+        "bound memory.",
     )
     service_open_jobs: int = bounded(
         MAX_OPEN_JOBS,

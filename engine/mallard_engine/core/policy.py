@@ -326,7 +326,7 @@ class RunCosts:
 
 @dataclass(frozen=True)
 class OfferPolicy:
-    """How long an offer stands and what follows from its end."""
+    """How long an offer is valid and what follows when it ends."""
 
     offer_timeout_ms: int = bounded(
         30_000,
