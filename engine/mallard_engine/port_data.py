@@ -304,9 +304,8 @@ class Found:
         radius_m: The radius of the search.
         more: There are more drivers in that radius than were asked for.
         holds: Until when stores of the market are held, by mall/store.
-        coming: Drivers on their way to the mall who could take one more job from it, in no order,
-        at
-            most `MOST_COMING`; their ``jobs`` say what they hold. Empty in a market that does not
+        coming: At most `MOST_COMING` drivers on their way to the mall who could take one more job
+            from it, unordered; ``jobs`` are those that they hold. Empty in a market that does not
             pool.
         after: The last service that was read, if more wait than one call reads.
     """

@@ -188,7 +188,7 @@ class Drivers(Protocol):
         """
 
     async def alive(self, market: str, driver: str) -> Answered:
-        """Note a request of a driver without a socket. Its limits for absent drivers start anew.
+        """Note a request of a driver without a socket. Restarts its time limits for absence.
 
         Raises:
             NoSuchDriver: The market has no such driver.
@@ -209,7 +209,7 @@ class Drivers(Protocol):
         """
 
     async def record_positions(self, market: str, fixes: Sequence[DriverFix]) -> Recorded:
-        """Record at most 256 fixes; several of one driver stand oldest first."""
+        """Record at most 256 fixes; those of one driver must be oldest first."""
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:
         """Take the driver out of matching until it is resumed.
@@ -511,7 +511,7 @@ class Offers(Protocol):
         """Offer a held job to a better driver, and take it off its holder, in one step.
 
         The offer goes to the first driver of the plan who may be offered it. ``gone``: the holder
-        is connected again or no longer holds the job so; ``nobody``: the holder keeps it.
+        is connected again, or its attempt is over; ``nobody``: no driver may; the holder keeps it.
         """
 
     async def withdraw(self, ref: JobRef, offer: str, actor: str) -> Effects:
@@ -549,7 +549,7 @@ class Offers(Protocol):
 
 
 class Deadlines(Protocol):
-    """What falls due, and what a sweeper does about it."""
+    """Due entries, and the transitions that a sweeper runs for them."""
 
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
         """Return overdue entries. Each is postponed by two seconds and never removed here."""
@@ -600,7 +600,7 @@ class Deadlines(Protocol):
         """Apply a driver's own limits: stale position, cool-down, end of block or wish."""
 
     async def forget(self, market: str) -> int:
-        """Delete what has been kept long enough, at most 256 items; return how many."""
+        """Delete at most 256 items whose retention time is over; return how many."""
 
 
 class Leases(Protocol):
@@ -646,7 +646,7 @@ class Storage(Protocol):
 
     @property
     def deadlines(self) -> Deadlines:
-        """What falls due."""
+        """The due entries."""
         ...
 
     @property

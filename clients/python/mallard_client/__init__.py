@@ -1,8 +1,8 @@
-"""Clients of Mallard for other people's programs: driver apps, order services, operators.
+"""Clients of Mallard for driver apps, order services and operators.
 
-Everything that such a program needs is here. The clients speak the public contract only; nothing of
-the engine is imported. What goes over the wire are the structs of `mallard_protocol.messages` and
-`mallard_protocol.resources`; every failure is a `ClientError`.
+The package needs only the public contract and imports nothing of the engine. Requests and answers
+are structs of `mallard_protocol.messages` and `mallard_protocol.resources`. Every failure is a
+`ClientError`.
 """
 
 from mallard_client.backoff import Backoff

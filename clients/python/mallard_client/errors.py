@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the engine, as types."""
+"""The exceptions that the clients raise."""
 
 from mallard_protocol.codes import CLOSE_ADVICE, Close
 from mallard_protocol.resources import FieldError
@@ -35,7 +35,7 @@ class RequestRefused(ClientError):
 class NoAnswer(ClientError):
     """A request was not answered in time; it is unknown whether it had an effect.
 
-    An answer that comes later still changes what the client believes.
+    An answer that comes later still updates the client's state.
     """
 
 
@@ -64,7 +64,7 @@ class Stopped(ClientError):
 
     @classmethod
     def closed(cls, code: int, reason: str) -> "Stopped":
-        """Because the server closed the socket with `code`."""
+        """Return the exception for a socket that the server closed with `code`."""
         advice = CLOSE_ADVICE.get(Close(code)) if code in CLOSE_CODES else None
         meaning = advice.meaning if advice else "the server said not to try again"
         return cls(f"closed with {code}: {reason or meaning}", close_code=code)
@@ -110,8 +110,8 @@ class ApiProblem(CallFailed):
 
 
 class BadAnswer(CallFailed):
-    """Something answered that is not the engine (a proxy's or a portal's page)."""
+    """The answer is not the engine's, but for example a page of a proxy or a captive portal."""
 
 
 class Unreachable(CallFailed):
-    """No engine answered any of the tries; it is unknown whether the call had an effect."""
+    """No attempt was answered by an engine; it is unknown whether the call had an effect."""

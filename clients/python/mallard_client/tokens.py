@@ -1,4 +1,4 @@
-"""Where a client's bearer token comes from, and how often its provider is asked."""
+"""The source of a client's bearer token: a fixed token, or a provider with a rate limit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,16 +10,16 @@ from mallard_client.errors import NoToken
 TokenProvider = Callable[[], str | Awaitable[str]]
 Sleep = Callable[[float], Awaitable[object]]
 
-_GIVEN_WITHIN_S: Final = 30.0
+_PROVIDED_WITHIN_S: Final = 30.0
 _FIRST_GAP_S: Final = 1.0
 _LONGEST_GAP_S: Final = 30.0
 
 
 class TokenSource:
-    """A fixed token, or a provider that is asked for another one when the old one expires.
+    """A fixed token, or a provider that is called for a new token when the old one expires.
 
-    Calls of the provider are at least a second apart. After a useless call (it failed, or returned
-    the same token) the gap doubles, up to 30 s.
+    Calls of the provider are at least a second apart. If a call fails or returns the same token,
+    the gap doubles, up to 30 s.
     """
 
     def __init__(self, token: str | TokenProvider, clock: Clock, sleep: Sleep) -> None:
@@ -64,10 +64,10 @@ class TokenSource:
 
     async def other_than(self, token: str | None) -> str:
         """As `fresh`, but the token that expires soon is an error too. Raises `NoToken`."""
-        given = await self.fresh()
-        if given == token:
+        fresh = await self.fresh()
+        if fresh == token:
             raise NoToken("the token provider gave the expiring token again")
-        return given
+        return fresh
 
     def expired(self, token: str) -> None:
         """Mark a token as expired. If it is the one in use, the next call asks the provider."""
@@ -84,9 +84,9 @@ class TokenSource:
 
     async def _ask(self) -> str:
         try:
-            async with asyncio.timeout(_GIVEN_WITHIN_S):
-                given = self._provider()
-                token: object = given if isinstance(given, str) else await given
+            async with asyncio.timeout(_PROVIDED_WITHIN_S):
+                provided = self._provider()
+                token: object = provided if isinstance(provided, str) else await provided
         except Exception as error:
             raise NoToken(f"the token provider failed: {error!r}") from error
         except asyncio.CancelledError as error:

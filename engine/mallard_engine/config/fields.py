@@ -12,7 +12,7 @@ from mallard_engine.core.bounded import ConfigError
 T = TypeVar("T")
 
 
-class Given(NamedTuple):
+class ConfigValue(NamedTuple):
     """A value and its origin: a variable, a flag or a key of the file."""
 
     value: Any
@@ -35,12 +35,12 @@ def flat_names(cls: type, leave_out: Iterable[str] = ()) -> list[str]:
     return names
 
 
-def build(cls: type[T], given: Mapping[str, Given], **built: Any) -> T:
+def build(cls: type[T], values: Mapping[str, ConfigValue], **built: Any) -> T:
     """Build a dataclass from values by flat name.
 
     Args:
         cls: The dataclass.
-        given: The values by flat name.
+        values: The values by flat name.
         built: Fields that have their final value already.
 
     Raises:
@@ -48,7 +48,7 @@ def build(cls: type[T], given: Mapping[str, Given], **built: Any) -> T:
     """
     hints = get_type_hints(cls)
     names = flat_names(cls, leave_out=built)
-    for name, (_, origin) in given.items():
+    for name, (_, origin) in values.items():
         if name not in names:
             raise unknown_key(origin, names)
     arguments: dict[str, Any] = dict(built)
@@ -57,16 +57,16 @@ def build(cls: type[T], given: Mapping[str, Given], **built: Any) -> T:
             continue
         if isinstance(kind, type) and is_dataclass(kind):
             start = f"{name}_"
-            inner = {k.removeprefix(start): v for k, v in given.items() if k.startswith(start)}
+            inner = {k.removeprefix(start): v for k, v in values.items() if k.startswith(start)}
             arguments[name] = build(kind, inner)
-        elif name in given:
-            arguments[name] = _convert(kind, given[name])
+        elif name in values:
+            arguments[name] = _convert(kind, values[name])
     try:
         return cls(**arguments)
     except ConfigError as error:
-        if error.name not in given:
+        if error.name not in values:
             raise
-        raise ConfigError(f"{given[error.name].origin}: {error}", error.name) from None
+        raise ConfigError(f"{values[error.name].origin}: {error}", error.name) from None
 
 
 def unknown_key(origin: str, names: Iterable[str]) -> ConfigError:
@@ -76,17 +76,17 @@ def unknown_key(origin: str, names: Iterable[str]) -> ConfigError:
     return ConfigError(f"{origin} is unknown" + (f"; is it {close[0]}?" if close else ""))
 
 
-def _convert(kind: Any, given: Given) -> Any:
+def _convert(kind: Any, configured: ConfigValue) -> Any:
     """Convert a value to the field's type; variables are text, file and flag values are typed."""
-    value, origin = given
+    value, origin = configured
     choices = [choice for choice in get_args(kind) if choice is not NoneType]
     if get_origin(kind) is Literal:
         if value not in choices:
             raise ConfigError(f"{origin} is {value!r}, not one of {', '.join(choices)}")
         return value
     if get_origin(kind) is tuple:
-        return _convert_each(choices[0], given)
-    plain = choices[0] if choices else kind  # `X | None` is an X when it is given
+        return _convert_each(choices[0], configured)
+    plain = choices[0] if choices else kind  # `X | None` is an X when it is set
     accepted: tuple[type, ...] = {int: (int,), float: (int, float)}.get(plain, (str, Path))
     if isinstance(value, str) or (isinstance(value, accepted) and not isinstance(value, bool)):
         try:
@@ -97,11 +97,11 @@ def _convert(kind: Any, given: Given) -> Any:
     raise ConfigError(f"{origin} is {value!r}, not {wanted}")
 
 
-def _convert_each(kind: Any, given: Given) -> tuple[Any, ...]:
+def _convert_each(kind: Any, configured: ConfigValue) -> tuple[Any, ...]:
     """Convert the items of a list; in a variable they are separated by commas."""
-    value, origin = given
+    value, origin = configured
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple):
         raise ConfigError(f"{origin} is {value!r}, not a list")
     stripped = [item.strip() if isinstance(item, str) else item for item in items]
-    return tuple(_convert(kind, Given(item, origin)) for item in stripped if item != "")
+    return tuple(_convert(kind, ConfigValue(item, origin)) for item in stripped if item != "")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mallard_engine.config.fields import Given, build, flat_names, unknown_key
+from mallard_engine.config.fields import ConfigValue, build, flat_names, unknown_key
 from mallard_engine.core.bounded import ConfigError, bounded, check_bounds, described
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.input_files import read_toml
@@ -273,7 +273,7 @@ def load_settings(
     """
     over = _variables(os.environ if environ is None else environ)
     over |= {
-        name: Given(value, f"--{name.replace('_', '-')}")
+        name: ConfigValue(value, f"--{name.replace('_', '-')}")
         for name, value in (flags or {}).items()
         if value is not None
     }
@@ -287,8 +287,8 @@ def load_settings(
     for name, (_, origin) in over.items():
         if name not in (*policy_names, *setting_names):
             raise unknown_key(origin, (*policy_names, *setting_names))
-    overrides = {name: given for name, given in over.items() if name in policy_names}
-    settings = {name: given for name, given in over.items() if name in setting_names}
+    overrides = {name: value for name, value in over.items() if name in policy_names}
+    settings = {name: value for name, value in over.items() if name in setting_names}
     return build(
         Settings,
         _table(file, "") | settings,
@@ -300,30 +300,30 @@ def load_settings(
     )
 
 
-def _variables(environ: Mapping[str, str]) -> dict[str, Given]:
+def _variables(environ: Mapping[str, str]) -> dict[str, ConfigValue]:
     """Return the values of the `MALLARD_*` variables by flat name."""
     return {
-        name.removeprefix(_PREFIX).lower(): Given(value, name)
+        name.removeprefix(_PREFIX).lower(): ConfigValue(value, name)
         for name, value in environ.items()
         if name.startswith(_PREFIX) and value and not name.startswith(_FOREIGN_VARIABLES)
     }
 
 
-def _tables(section: Any, where: str) -> dict[str, dict[str, Given]]:
+def _tables(section: Any, where: str) -> dict[str, dict[str, ConfigValue]]:
     if not isinstance(section, dict):
         raise ConfigError(f"{where} must be a table")
     return {name: _table(inner, f"{where}.{name}") for name, inner in section.items()}
 
 
-def _table(section: Any, where: str) -> dict[str, Given]:
+def _table(section: Any, where: str) -> dict[str, ConfigValue]:
     """Flatten a TOML table, each value with its key as origin: `weights.idle` is `weights_idle`."""
     if not isinstance(section, dict):
         raise ConfigError(f"{where} must be a table")
-    flat: dict[str, Given] = {}
+    flat: dict[str, ConfigValue] = {}
     for name, value in section.items():
         place = f"{where}.{name}" if where else name
         if isinstance(value, dict):
-            flat |= {f"{name}_{key}": given for key, given in _table(value, place).items()}
+            flat |= {f"{name}_{key}": inner for key, inner in _table(value, place).items()}
         else:
-            flat[name] = Given(value, place)
+            flat[name] = ConfigValue(value, place)
     return flat

@@ -81,8 +81,8 @@ def _reassignments(outcome: Outcome) -> Table:
         ("limit → unanswered offer ended", found.end_lateness, ENDED_WITHIN_MS),
         ("limit → next driver", found.after_end, ENDED_WITHIN_MS),
     ):
-        in_time = sum(value <= limit_ms for value in values)
-        share = f"{in_time / len(values):.1%}" if values else "–"
+        within = sum(value <= limit_ms for value in values)
+        share = f"{within / len(values):.1%}" if values else "–"
         table.add_row(name, *_of_values(values), share, f"≤ {limit_ms} ms")
     lateness = outcome.metrics.histogram("mallard_offer_lateness_seconds")
     table.add_row(

@@ -1,1 +1,1 @@
-"""What the world talks to: driver sockets and the order API."""
+"""The gateway: driver sockets, the HTTP API, and the node that composes all parts."""

@@ -3,8 +3,8 @@
 Their sockets stay open. A driver whose state may have changed gets a new `welcome`; a socket whose
 driver has registered elsewhere since is closed.
 
-After lost writes every app is asked for a hello, since a driver may hold a parcel of which neither
-the store nor the node knows. Apps with a job or an offer, or with a changed state, are asked at
+After lost writes every app is asked for a hello, since a driver may hold a parcel that neither the
+store nor the node knows. Apps with a job or an offer, or with a changed state, are asked at
 once. The others are asked later and in batches, so that waiting jobs are offered first.
 """
 
@@ -79,7 +79,7 @@ class Recovery:
     def _start_asking(self, market: str) -> None:
         if market not in self._asking:
             self._asking.add(market)
-            self._tasks.start(self._ask(market), f"ask hellos {market}")
+            self._tasks.start(self._ask(market), f"ask for hellos {market}")
 
     async def _ask(self, market: str) -> None:
         """Ask for hellos until none is due."""

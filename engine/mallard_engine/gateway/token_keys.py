@@ -145,7 +145,7 @@ def _read_key_set(path: Path) -> tuple[PublicKey, ...]:
             raise ConfigError(f"{path}: {name} {error}") from None
     ids = [key.id for key in keys if key.id is not None]
     if twice := next((key_id for key_id in ids if ids.count(key_id) > 1), None):
-        raise ConfigError(f"{path}: kid {twice!r} stands there twice")
+        raise ConfigError(f"{path}: kid {twice!r} occurs twice")
     return tuple(keys)
 
 

@@ -1,4 +1,4 @@
-"""A source of travel times with a default for what it does not know."""
+"""A source of travel times with a default for missing answers and errors."""
 
 import math
 
@@ -24,8 +24,8 @@ class WithFallback(TravelTime):
         """Return the seconds from one point to another."""
         try:
             seconds = self._source.seconds(from_lat, from_lon, to_lat, to_lon, at_ms)
-        except Exception:  # noqa: BLE001  no round may break by it
-            _log.exception("travel times broke")
+        except Exception:  # noqa: BLE001  no round may fail because of it
+            _log.exception("source of travel times failed")
             seconds = math.nan
         if not math.isnan(seconds):
             return seconds
@@ -36,8 +36,8 @@ class WithFallback(TravelTime):
         """Return the seconds from each of n points to each of m: shape (n, m)."""
         try:
             seconds = self._source.matrix(froms, tos, at_ms)
-        except Exception:  # noqa: BLE001  no round may break by it
-            _log.exception("travel times broke")
+        except Exception:  # noqa: BLE001  no round may fail because of it
+            _log.exception("source of travel times failed")
             seconds = np.full((len(froms.lats), len(tos.lats)), np.nan)
         return self.completed(seconds, froms, tos, at_ms)
 

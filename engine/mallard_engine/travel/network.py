@@ -27,7 +27,7 @@ class RoadsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RawWays:
-    """MatrixRequest as they stand in an extract. Way k has the points ``first[k]:first[k + 1]``.
+    """Ways as read from an extract. Way k has the points ``first[k]:first[k + 1]``.
 
     ``node``: the point's id; ``lat``, ``lon``: `FIXED` steps; each (points,). ``forward_kmh``,
     ``backward_kmh``: (ways,), 0 where closed.

@@ -2,8 +2,8 @@ r"""The file format of a road network, which is built once and loaded by every n
 
 `mallard-roads\n`, the format number and the header's length (both 32 bits, little-endian), the
 header as JSON (the source, and each array's name, type and length), the arrays one after another,
-and a BLAKE2b digest of all that. Nothing in the file is executed, so an untrusted file can only be
-wrong. The same extract gives the same bytes.
+and a BLAKE2b digest of all that. Nothing in the file is executed, so an untrusted file can at most
+give wrong times. The same extract gives the same bytes.
 """
 
 import hashlib
@@ -105,7 +105,7 @@ def _network(described: list[Any], data: memoryview) -> Network:
         arrays[name] = np.frombuffer(data[at : at + size], plain.newbyteorder("<")).astype(plain)
         at += size
     if at != len(data) or tuple(arrays) != array_names():
-        raise ValueError("other arrays than there should be")
+        raise ValueError("unexpected arrays")
     return Network(**arrays)
 
 

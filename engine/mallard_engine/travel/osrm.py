@@ -118,7 +118,7 @@ class Osrm:
         seconds = np.array(answer.durations, dtype=np.float64)
         for axis, waypoints in enumerate((answer.sources, answer.destinations)):
             if waypoints and len(waypoints) != seconds.shape[axis]:
-                raise TableFailed("nonsense", "other waypoints than were asked for")
+                raise TableFailed("nonsense", "other waypoints than requested")
             far = [it for it, point in enumerate(waypoints) if point.distance > self._reach_m]
             seconds[(far, slice(None)) if axis == 0 else (slice(None), far)] = np.nan
         return seconds

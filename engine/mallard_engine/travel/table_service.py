@@ -111,7 +111,7 @@ class OverNetwork:
             return self._failed(wanted, "slow", f"no answer in {self._budget_s:g} s", started)
         except TableFailed as error:
             return self._failed(wanted, error.result, str(error), started)
-        except Exception as error:  # noqa: BLE001  no round may break by it
+        except Exception as error:  # noqa: BLE001  no round may fail because of it
             return self._failed(wanted, "failed", repr(error), started)
         self._breaker.succeeded()
         self._counts.asked("ok", self._clock() - started)

@@ -1,4 +1,4 @@
-"""The behaviour of simulated drivers: how they answer offers, the steps they take, their way.
+"""The behaviour of simulated drivers: answers to offers, steps of a job, and routes.
 
 Pure decisions on values and a random generator: no clock, no socket and no task. Three kinds of
 drivers are built on it (ADR 0058): `fleet_driver` on the real client, `load_tests.app_driver` on

@@ -1,4 +1,4 @@
-"""What a driver app keeps while it is offline: position fixes and progress reports."""
+"""Buffers of a driver app: position fixes and progress reports that were not sent yet."""
 
 import asyncio
 import math
@@ -35,7 +35,7 @@ class LocalFix:
     speed_mps: float | None = None
 
     def on_wire(self, offset_ms: int) -> Fix:
-        """The fix as the socket carries it; `offset_ms` leads to the server's clock."""
+        """Return the fix as sent; `offset_ms`: the server's clock minus the uptime."""
         return (
             max(0, self.at_ms + offset_ms),
             round(self.lat, _DEGREE_DIGITS),
@@ -86,7 +86,7 @@ class FixBuffer:
         return len(self._fixes)
 
     def add(self, fix: LocalFix | None) -> bool:
-        """Keep a fix, the newest so far; return whether there was one to keep."""
+        """Append a fix, the newest so far; return False for None."""
         if fix is None:
             self.dropped += 1
             return False
@@ -122,7 +122,7 @@ class Report:
     answer: asyncio.Future[Reply] | None = None
 
     def message(self, request_id: int, clock: Clock) -> Progress:
-        """The report as the socket carries it."""
+        """Return the message that reports the step."""
         return Progress(
             id=request_id,
             job=self.job,
@@ -167,19 +167,19 @@ class ReportQueue:
         return bool(self._reports) and self._reports[0] is report
 
     def answered(self, reply: Reply) -> None:
-        """The first report got its reply."""
+        """Remove the first report and resolve its answer with the reply."""
         answer = self._settled()
         if answer is not None:
             answer.set_result(reply)
 
     def refused(self, refusal: RequestRefused) -> None:
-        """The first report was refused for good."""
+        """Remove the first report, which was refused for good."""
         answer = self._settled()
         if answer is not None:
             answer.set_exception(refusal)
 
     def clear(self) -> int:
-        """Forget all reports; return how many there were."""
+        """Drop all reports; return how many there were."""
         count = len(self._reports)
         self._reports.clear()
         self._filled.clear()
@@ -192,7 +192,7 @@ class ReportQueue:
                 report.answer.set_exception(why)
 
     def renumber(self, job: str, attempt: int, raised: int) -> None:
-        """Custody raised a job's attempt: move reports of the old one to the new one."""
+        """Move a job's reports to the attempt to which custody has raised it."""
         for report in self._reports:
             if report.job == job and report.attempt == attempt:
                 report.attempt = raised

@@ -32,7 +32,7 @@ from mallard_client.driver.clock import Clock, uptime_ms, wall_clock_ms
 from mallard_client.driver.connection import Connection, Transport
 from mallard_client.driver.events import Announcer, Ended, Event, EventStream, Listener
 from mallard_client.driver.session import AppOptions, AppSession
-from mallard_client.driver.socket import Believe, Disbelieve, Liveness, MakeRequest
+from mallard_client.driver.socket import Liveness, MakeRequest, OnRefusal, OnReply
 from mallard_client.driver.state import HeldJob
 from mallard_client.driver.state_keeper import Intent, Keeping
 from mallard_client.driver.storage import Storage
@@ -206,7 +206,7 @@ class DriverClient:
         self._running = asyncio.create_task(self._run(), name="driver")
 
     async def stop(self) -> None:
-        """Leave; fixes and reports are kept for a later `start`."""
+        """Disconnect; fixes and reports are kept for a later `start`."""
         running, self._running = self._running, None
         if running is None:
             return
@@ -321,8 +321,8 @@ class DriverClient:
         """
         reply = await self._request(
             lambda request_id: Accept(request_id, offer.offer),
-            lambda reply: self._session.believe_accepted(offer.offer, reply),
-            lambda refusal: self._session.believe_refused(offer.offer, refusal),
+            lambda reply: self._session.apply_accepted(offer.offer, reply),
+            lambda refusal: self._session.apply_refused(offer.offer, refusal),
         )
         return tuple(HeldJob.of(detail) for detail in (reply.jobs or ()))
 
@@ -332,8 +332,8 @@ class DriverClient:
             lambda request_id: Decline(
                 request_id, offer.offer, UNSET if reason is None else reason
             ),
-            lambda reply: self._session.believe_declined(offer.offer, reply),
-            lambda refusal: self._session.believe_refused(offer.offer, refusal),
+            lambda reply: self._session.apply_declined(offer.offer, reply),
+            lambda refusal: self._session.apply_refused(offer.offer, refusal),
         )
 
     def progress(
@@ -384,17 +384,17 @@ class DriverClient:
                 self._session.on_server_ms(until_ms),
                 text or UNSET,
             ),
-            self._session.believe_state,
+            self._session.apply_state,
         )
 
     async def _request(
         self,
         make: MakeRequest,
-        believe: Believe,
-        disbelieve: Disbelieve = lambda _refusal: None,
+        on_reply: OnReply,
+        on_refusal: OnRefusal = lambda _refusal: None,
     ) -> Reply:
         return await self._connection.request(
-            make, believe, disbelieve=disbelieve, timeout_s=self._request_timeout_s
+            make, on_reply, on_refusal=on_refusal, timeout_s=self._request_timeout_s
         )
 
     async def _run(self) -> None:
@@ -437,7 +437,7 @@ def _check(message: Progress) -> None:
 
 
 def _why(outcomes: Sequence[object]) -> Stopped:
-    """Why the loops ended: by order of the engine, or because one of them failed."""
+    """Return why the loops ended: the engine forbids reconnecting, or a loop failed."""
     for outcome in outcomes:
         if isinstance(outcome, Stopped):
             return outcome

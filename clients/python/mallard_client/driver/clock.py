@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A reading may be this far ahead of the device's own clock (a GPS receiver has a clock of its own).
+# A reading may be this far ahead of the device's clock, because a GPS receiver has its own clock.
 _FUTURE_MS = 5_000
 
 
@@ -100,7 +100,7 @@ class Clock:
         return self.on_server(moment) <= self.server_now_ms()
 
     def lasting(self, moment: Moment) -> Moment:
-        """The moment in a form that outlives a restart of the device, if it can be known."""
+        """Return the moment by the server's clock, if known: the uptime ends with a restart."""
         if moment.by_server or self._offset_ms is None:
             return moment
         return Moment(self.on_server(moment), by_server=True)

@@ -22,7 +22,7 @@ from mallard_client.driver.events import (
     TokenTrouble,
 )
 from mallard_client.driver.reconnect import LOST, Ending, ReconnectPolicy, Retry
-from mallard_client.driver.socket import Believe, Disbelieve, Link, Liveness, MakeRequest
+from mallard_client.driver.socket import Link, Liveness, MakeRequest, OnRefusal, OnReply
 from mallard_client.errors import LinkLost, NoAnswer, NoToken, RequestRefused, Stopped
 from mallard_client.http.request import retry_after_s
 from mallard_client.tokens import Sleep, TokenSource
@@ -47,7 +47,7 @@ _WELCOME_WITHIN_S: Final = 8.0
 # The server pings every `ping_ms`; twice that without a frame means that the server is gone.
 _SILENT_AFTER_PINGS: Final = 2
 _GOODBYE_WITHIN_S: Final = 2.0
-# Hints of the app within this time count as one.
+# Several hints of the app within this time count as one.
 _HINT_EVERY_MS: Final = 1_000
 # A token that expires again this soon after its renewal is short-lived: the client fetches the next
 # one after half of its lifetime.
@@ -57,7 +57,7 @@ _log = logging.getLogger(__name__)
 
 
 class Session(Protocol):
-    """What the connection asks of the app that it connects."""
+    """The callbacks of the app that a connection serves."""
 
     @property
     def offered(self) -> bool:
@@ -72,7 +72,7 @@ class Session(Protocol):
     async def received(self, message: ServerMessage, link: Link) -> None:
         """Handle a message, in order; answers have been passed to the calls that await them."""
 
-    def believe_state(self, reply: Reply) -> None:
+    def apply_state(self, reply: Reply) -> None:
         """Handle the driver's state in a reply."""
 
     def emit(self, event: Lifecycle) -> None:
@@ -212,10 +212,10 @@ class Connection:
     async def request(
         self,
         make: MakeRequest,
-        believe: Believe,
+        on_reply: OnReply,
         *,
         timeout_s: float,
-        disbelieve: Disbelieve = lambda _refusal: None,
+        on_refusal: OnRefusal = lambda _refusal: None,
         before: Callable[[Link], Awaitable[None]] | None = None,
     ) -> Reply:
         """Send a request, again on the next socket if one ends, until it is answered.
@@ -230,7 +230,7 @@ class Connection:
                     try:
                         if before is not None:
                             await before(link)
-                        return await link.ask(make, believe, disbelieve)
+                        return await link.ask(make, on_reply, on_refusal)
                     except LinkLost:
                         self.lose(link)
         except TimeoutError:
@@ -359,8 +359,11 @@ class Connection:
         await self._session.received(message, link)
 
     async def _welcomed_again(self, welcome: Welcome, link: Link) -> None:
-        """The store was replaced. Send the held jobs again before the welcome overwrites them, and
-        repeat requests without an answer, which may be lost."""
+        """Handle a further welcome: the store has lost writes.
+
+        Sends the held jobs again before the welcome overwrites them, and repeats pending requests,
+        which may be lost.
+        """
         self._clock.welcomed(welcome.server_time_ms)
         if welcome.say_hello is True:
             await self._say_hello(link)
@@ -395,11 +398,11 @@ class Connection:
         return wait_s
 
     async def _announced_a_better_token(self, link: Link) -> bool:
-        """Whether the renewal is finished for this socket."""
+        """Whether this socket needs no further renewal now."""
         before = self._tokens.known
         try:
             token = await self._tokens.other_than(before)
-            await link.ask(lambda request_id: Auth(request_id, token), self._session.believe_state)
+            await link.ask(lambda request_id: Auth(request_id, token), self._session.apply_state)
         except LinkLost:
             return True
         except (NoToken, RequestRefused) as error:

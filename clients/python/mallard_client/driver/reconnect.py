@@ -1,4 +1,4 @@
-"""What to do after a driver's socket has ended: wait and try again, or stop. Pure."""
+"""Decides what follows the end of a driver's socket: a retry after a wait, or a stop. Pure."""
 
 import random
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _BUSY_STATUSES = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a try to connect ended.
+    """How an attempt to connect ended.
 
     `code` is the close code (1006 for a lost link, None when no socket was opened), `http_status`
     that of a refused handshake with its `retry_after_s`, `lasted_ms` the time since ``welcome``

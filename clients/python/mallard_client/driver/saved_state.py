@@ -1,7 +1,8 @@
 """The document that a driver app keeps in its `Storage`: jobs, status and reports.
 
-JSON, so that support can read it. Times are by the server's clock when that was known, else by the
-device's. What cannot be read is left out and logged: a partial document is better than none.
+It is JSON, so that support staff can read it. Times are by the server's clock if that was known,
+else by the device's. Unreadable parts are left out and logged, as a partial document is better than
+none.
 """
 
 from collections.abc import Iterable
@@ -65,7 +66,7 @@ def encode(saved: Saved) -> bytes:
 
 
 def decode(document: bytes) -> Saved:
-    """Read a document, as far as it can be read."""
+    """Decode a document without its unreadable parts."""
     try:
         loose = msgspec.json.decode(document, type=_Loose)
     except (msgspec.MsgspecError, UnicodeError) as error:

@@ -104,7 +104,7 @@ class AppSession:
         self._wish_unsent = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._recall()
-        self._announced = self._beliefs()
+        self._announced = self._current_state()
 
     @property
     def offered(self) -> bool:
@@ -125,7 +125,7 @@ class AppSession:
         self._announcer.emit(event)
 
     def add_fix(self, fix: LocalFix | None) -> bool:
-        """Keep a fix until it is sent; return whether it is one."""
+        """Queue a fix until it is sent; return False if it is invalid."""
         kept = self.fixes.add(fix)
         if kept:
             self._fix_came.set()
@@ -227,9 +227,10 @@ class AppSession:
     async def _send_report(self, connection: Connection, report: Report) -> None:
         """Repeat the request until there is an answer.
 
-        A late answer settles the report too, so that a slow engine causes no endless repeats."""
+        A late answer settles the report, too, so that a slow engine does not cause endless repeats.
+        """
 
-        def believe(reply: Reply) -> None:
+        def on_reply(reply: Reply) -> None:
             if reply.attempt is not UNSET:
                 self.reports.renumber(report.job, report.attempt, reply.attempt)
             self.view.apply_reported(report.job, reply)
@@ -237,7 +238,7 @@ class AppSession:
                 self.reports.answered(reply)
                 self._settled(report, reply=reply)
 
-        def disbelieve(refusal: RequestRefused) -> None:
+        def on_refusal(refusal: RequestRefused) -> None:
             if not refusal.retry and self.reports.is_first(report):
                 _log.info("%s of %s was refused: %s", report.step, report.job, refusal)
                 self.reports.refused(refusal)
@@ -249,9 +250,9 @@ class AppSession:
 
         await connection.request(
             lambda request_id: report.message(request_id, self.clock),
-            believe,
+            on_reply,
             before=still_ours,
-            disbelieve=disbelieve,
+            on_refusal=on_refusal,
             timeout_s=self._options.request_timeout_s,
         )
 
@@ -282,36 +283,36 @@ class AppSession:
             until = UNSET if intent.until is None else self.clock.on_server(intent.until)
             return Status(request_id, intent.wish, until)
 
-        def believe(reply: Reply) -> None:
+        def on_reply(reply: Reply) -> None:
             self.intent = intent
-            self.believe_state(reply)
+            self.apply_state(reply)
 
         return await connection.request(
-            make, believe, timeout_s=self._options.request_timeout_s, before=self.flush
+            make, on_reply, timeout_s=self._options.request_timeout_s, before=self.flush
         )
 
     def offer_is_live(self, offer: Offer) -> bool:
         """Whether an offer can still be answered, by the known server time."""
         live = self.view.offer
-        in_time = self.clock.server_now_ms() < offer.expires_ms
-        return live is not None and live.offer == offer.offer and in_time
+        is_open = self.clock.server_now_ms() < offer.expires_ms
+        return live is not None and live.offer == offer.offer and is_open
 
-    def believe_state(self, reply: Reply) -> None:
+    def apply_state(self, reply: Reply) -> None:
         """Apply the state in a reply."""
         self.view.apply_reply(reply)
         self._note_changes()
 
-    def believe_accepted(self, offer: str, reply: Reply) -> None:
+    def apply_accepted(self, offer: str, reply: Reply) -> None:
         """Apply the reply to ``accept``."""
         self.view.apply_accepted(offer, reply)
         self._note_changes()
 
-    def believe_declined(self, offer: str, reply: Reply) -> None:
+    def apply_declined(self, offer: str, reply: Reply) -> None:
         """Apply the reply to ``decline``."""
         self.view.apply_declined(offer, reply)
         self._note_changes()
 
-    def believe_refused(self, offer: str, refusal: RequestRefused) -> None:
+    def apply_refused(self, offer: str, refusal: RequestRefused) -> None:
         """Apply the refusal of an answer to an offer."""
         self.view.apply_refused(offer, refusal.code)
         self._note_changes()
@@ -323,7 +324,7 @@ class AppSession:
         self._note_changes()
 
     async def _offered(self, offer: Offer, link: Link) -> None:
-        """Surface an offer once and acknowledge each repeat of it."""
+        """Pass an offer to the app once, and acknowledge each repetition of it."""
         if offer.offer != self._last_offer:
             self._last_offer = offer.offer
             self.offers.append(offer)
@@ -344,13 +345,13 @@ class AppSession:
             return wish in {Wish.AVAILABLE, Wish.PAUSED}
         return welcome.state == DriverState.AVAILABLE and wish is Wish.PAUSED
 
-    def _beliefs(self) -> tuple[DriverChanged, JobsChanged]:
+    def _current_state(self) -> tuple[DriverChanged, JobsChanged]:
         view = self.view
         return DriverChanged(view.state, view.barred), JobsChanged(tuple(view.jobs.values()))
 
     def _note_changes(self) -> None:
         """Announce changes of state, and save them."""
-        announced, self._announced = self._announced, self._beliefs()
+        announced, self._announced = self._announced, self._current_state()
         if self._announced[0] != announced[0]:
             self.emit(self._announced[0])
         if self._announced[1] != announced[1]:
@@ -371,6 +372,8 @@ class AppSession:
 
     def _forget_the_others(self) -> None:
         """Drop the saved state of another driver, who used this device before."""
-        _log.warning("what another driver left on this device is dropped: %d", self.reports.clear())
+        _log.warning(
+            "dropped reports that another driver left on this device: %d", self.reports.clear()
+        )
         self.intent = None
         self.view = DriverView()

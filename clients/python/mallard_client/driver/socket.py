@@ -1,4 +1,4 @@
-"""One open socket: messages out, messages in, each request matched with its answer."""
+"""One open socket: sends and receives messages, and matches answers with requests."""
 
 import asyncio
 import itertools
@@ -18,10 +18,10 @@ from mallard_protocol.messages import ClientMessage, Error, Reply, ServerMessage
 _log = getLogger(__name__)
 
 MakeRequest = Callable[[int], ClientMessage]
-Believe = Callable[[Reply], object]
-Disbelieve = Callable[[RequestRefused], object]
+OnReply = Callable[[Reply], object]
+OnRefusal = Callable[[RequestRefused], object]
 
-# An answer still counts after its call has ended; this is how many requests are remembered.
+# The most requests that are remembered, as an answer is processed even after its call has ended.
 _MAX_WAITING: Final = 256
 
 
@@ -30,7 +30,7 @@ class Liveness:
     """When a client checks its socket, in seconds.
 
     After `answer_s` without an answer to a request, or `idle_s` without any frame, it sends a ping;
-    when nothing comes back within `pong_s` the socket is half-open and the client leaves it. So a
+    if nothing is received within `pong_s`, the socket is half-open and the client cuts it. So a
     dead socket is detected well within the 30 s that an offer lives.
     """
 
@@ -48,8 +48,8 @@ class Liveness:
 class _Waiting:
     answer: asyncio.Future[Reply]
     make: MakeRequest
-    believe: Believe
-    disbelieve: Disbelieve
+    on_reply: OnReply
+    on_refusal: OnRefusal
     abandoned: bool = False
 
 
@@ -76,17 +76,21 @@ class Link:
             raise LinkLost(str(closed)) from closed
 
     async def ask(
-        self, make: MakeRequest, believe: Believe, disbelieve: Disbelieve = lambda _refusal: None
+        self, make: MakeRequest, on_reply: OnReply, on_refusal: OnRefusal = lambda _refusal: None
     ) -> Reply:
         """Send a request and wait for its reply. Raises `RequestRefused`, `LinkLost`.
 
-        `make` gets the request's id. `believe` (or `disbelieve`) sees the answer as soon as it is
-        read, so before any message that was sent after it, and also when this call was cancelled
-        meanwhile: the engine has acted on the request all the same.
+        The engine may have acted on a request even if this call is cancelled. So the callbacks run
+        in that case, too.
+
+        Args:
+            make: Returns the message of a request id.
+            on_reply: Called with the reply as soon as it is read, before any later message.
+            on_refusal: Called likewise with a refusal.
         """
         request_id = next(self._ids)
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(answer, make, believe, disbelieve)
+        waiting = _Waiting(answer, make, on_reply, on_refusal)
         self._remember(request_id, waiting)
         try:
             await self.send(make(request_id))
@@ -97,8 +101,10 @@ class Link:
             waiting.abandoned = True
 
     async def ask_again(self) -> None:
-        """Repeat every request whose answer is still awaited, under its id: the engine may have
-        forgotten it. Raises `LinkLost`."""
+        """Repeat every pending request under its id, as the engine may have lost it.
+
+        Raises `LinkLost`.
+        """
         for request_id, waiting in tuple(self._waiting.items()):
             if not waiting.abandoned:
                 await self.send(waiting.make(request_id))
@@ -115,7 +121,7 @@ class Link:
         self._heard.set()
         try:
             message = self._codec.decode_server(data)
-        except BadFrame:  # of a type that we know, with fields of a later version
+        except BadFrame:  # a known type with fields of a later version
             return None
         if isinstance(message, Reply | Error) and message.id is not None:
             self._settle(message.id, message)
@@ -200,7 +206,7 @@ class Link:
         if waiting is None or waiting.answer.done():
             return
         if isinstance(answer, Reply):
-            waiting.believe(answer)
+            waiting.on_reply(answer)
             waiting.answer.set_result(answer)
         else:
             refusal = RequestRefused(
@@ -210,7 +216,7 @@ class Link:
                 missing=answer.missing or (),
                 tries_left=None if answer.tries_left is UNSET else answer.tries_left,
             )
-            waiting.disbelieve(refusal)
+            waiting.on_refusal(refusal)
             _fail(waiting.answer, refusal)
 
 

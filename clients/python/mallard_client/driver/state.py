@@ -24,7 +24,7 @@ from mallard_protocol.messages import (
 
 Push = Offer | OfferClosed | JobChanged | StateChanged
 
-# The job is not with this driver any more, in whatever state it is.
+# With one of these reasons the job is no longer this driver's, whatever its state.
 _TAKEN_AWAY = frozenset({JobReason.COLLECTED, JobReason.UNASSIGNED, JobReason.SILENT})
 # A `state` push with one of these gives the reason why the driver gets no offers.
 _BARS = frozenset(BarredWhy)
@@ -33,7 +33,7 @@ _ENDED_BY_FIXES = frozenset({BarredWhy.STALE, BarredWhy.NO_POSITION, BarredWhy.U
 _OFFER_IS_OVER = frozenset({ErrorCode.OFFER_CLOSED, ErrorCode.NOT_YOURS})
 # The contract's limit for `holds` in `hello`.
 _MAX_HOLDS = 50
-# More than a driver can have on board unreported.
+# More jobs than a driver can have on board without having reported them.
 _MAX_FORMER = 50
 
 
@@ -48,7 +48,7 @@ class HeldJob:
 
     @classmethod
     def of(cls, detail: SocketJob) -> "HeldJob":
-        """The job as the engine has just described it."""
+        """Return the job from the engine's description."""
         return cls(detail.job, detail.attempt, detail.state, detail)
 
 
@@ -110,12 +110,12 @@ class DriverView:
         return True
 
     def apply_accepted(self, offer: str, reply: Reply) -> tuple[HeldJob, ...]:
-        """Apply the reply to ``accept``; return the jobs that it gave."""
+        """Apply the reply to ``accept``; return the accepted jobs."""
         self._answered(offer, reply)
         details = () if reply.jobs is UNSET else reply.jobs
-        given = tuple(HeldJob.of(detail) for detail in details)
-        self.jobs |= {held.job: held for held in given}
-        return given
+        accepted = tuple(HeldJob.of(detail) for detail in details)
+        self.jobs |= {held.job: held for held in accepted}
+        return accepted
 
     def apply_declined(self, offer: str, reply: Reply) -> None:
         """Apply the reply to ``decline``."""

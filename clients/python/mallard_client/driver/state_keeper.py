@@ -1,4 +1,4 @@
-"""Saves what must outlive the app to its `Storage`, and restores it."""
+"""Saves the persistent state of a driver app to its `Storage`, and restores it."""
 
 import logging
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What an earlier run of the app left behind."""
+    """The state that an earlier run of the app has saved."""
 
     intent: Intent | None
     reports: tuple[Report, ...]
@@ -48,7 +48,7 @@ class Keeping:
         self._written: bytes | None = None
 
     def recall(self) -> Kept:
-        """Read what was kept."""
+        """Restore the saved state."""
         saved = self._read()
         self._owner = saved.owner
         wish = saved.wish
@@ -93,7 +93,7 @@ class Keeping:
         try:
             self._storage.save(document)
         except Exception:
-            _log.exception("what the driver has to report could not be saved")
+            _log.exception("the driver's unsent reports could not be saved")
         else:
             self._written = document
 
@@ -103,7 +103,7 @@ class Keeping:
         try:
             document = self._storage.load()
         except Exception:
-            _log.exception("what the driver had to report could not be loaded")
+            _log.exception("the driver's unsent reports could not be loaded")
             return Saved()
         return Saved() if document is None else decode(document)
 

@@ -1,4 +1,4 @@
-"""Where a driver app keeps what must outlive it."""
+"""The persistent storage of a driver app: in a file, or in memory for tests."""
 
 import contextlib
 import os
@@ -7,27 +7,27 @@ from typing import Protocol
 
 
 class Storage(Protocol):
-    """Keeps one small document of bytes (a few kilobytes). Both calls may block for a moment.
+    """Stores one small document of bytes (a few kilobytes). Both calls may block briefly.
 
     `save` is called before the call that caused it returns, so that a kill right after it loses
     nothing. Exceptions of either are logged, and the client continues without the storage.
     """
 
     def load(self) -> bytes | None:
-        """Return what was saved last; None if nothing was."""
+        """Return the last saved document; None if there is none."""
 
     def save(self, document: bytes) -> None:
         """Replace the document atomically."""
 
 
 class MemoryStorage:
-    """Keeps it for as long as this object lives: for tests, and for apps that restart clients."""
+    """Stores the document in memory, for tests and for apps that restart clients."""
 
     def __init__(self) -> None:
         self.document: bytes | None = None
 
     def load(self) -> bytes | None:
-        """What was saved last."""
+        """Return the last saved document."""
         return self.document
 
     def save(self, document: bytes) -> None:
@@ -36,16 +36,16 @@ class MemoryStorage:
 
 
 class FileStorage:
-    """Keeps it in a file, which only its owner may read (it may hold codes of a delivery).
+    """Stores the document in a file that only its owner may read, as it may hold delivery codes.
 
-    A new version is written and synced next to it, then takes its place in one step.
+    Each version is written and synced beside the file, then renamed to it.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
 
     def load(self) -> bytes | None:
-        """What was saved last; None when there is no file. Raises `OSError`."""
+        """Return the last saved document; None without a file. Raises `OSError`."""
         try:
             return self._path.read_bytes()
         except FileNotFoundError:
@@ -55,7 +55,7 @@ class FileStorage:
         """Replace the file. Raises `OSError`."""
         folder = self._path.parent
         folder.mkdir(parents=True, exist_ok=True)
-        # One name for all drafts: the next draft overwrites what a kill left of one.
+        # All drafts have one name, so the next one overwrites the rest of an interrupted one.
         draft = folder / f".{self._path.name}.draft"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
@@ -72,7 +72,7 @@ class FileStorage:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where the platform can."""
+    """Sync the folder, so that the renaming is durable, where the platform supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""HTTP calls without I/O: what to send, what an answer means, when to try again.
+"""HTTP calls without I/O: requests, interpretation of answers, and retries.
 
 A call is a generator of steps: it yields a `Request` and is sent the `Response` (or the `Failure`
 to get one), or it yields a `Pause` and is sent None when it is over. Its return value is the
@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back. `retry_after_s`: the server's ``Retry-After``, in seconds."""
+    """The answer to a request. `retry_after_s`: the server's ``Retry-After``, in seconds."""
 
     status: int
     body: bytes
@@ -141,10 +141,10 @@ class Caller:
                 wait_s = jitter.next_s()
                 if isinstance(outcome, Response) and outcome.retry_after_s is not None:
                     wait_s += outcome.retry_after_s
-                in_time = self._clock() + wait_s <= until
+                may_wait = self._clock() + wait_s <= until
                 if (
                     not tries_left
-                    or not in_time
+                    or not may_wait
                     or not _worth_repeating(failure, repeatable=repeatable)
                 ):
                     raise
@@ -181,9 +181,9 @@ def _worth_repeating(failure: CallFailed, *, repeatable: bool) -> bool:
 
 
 def _decoded(outcome: Outcome, answer: type[T]) -> T:
-    """What the engine answered. Raises `CallFailed`."""
+    """Decode the engine's answer. Raises `CallFailed`."""
     if not isinstance(outcome, Response):
-        raise Unreachable(outcome.reason if outcome else "nothing came back")
+        raise Unreachable(outcome.reason if outcome else "no answer")
     if outcome.status >= 400:
         raise _problem(outcome)
     try:

@@ -1,4 +1,4 @@
-"""Which of several equal servers to ask next. Pure."""
+"""Chooses the next of several equal servers. Pure."""
 
 from collections import deque
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The order service's side: `OrderClient` for asyncio and `OrderClientSync` for the rest.
+"""Clients of an order service: `OrderClient` with asyncio and `OrderClientSync` without.
 
     with OrderClientSync("https://engine.example", token) as orders:
         job = orders.submit(JobRequest(pickup=Pickup("chandler-fashion-center", stores), …))
@@ -8,9 +8,9 @@ Calls that are safe to repeat are repeated when no answer came, when something o
 answered (an ingress during a deploy), and on 429, 502, 503 and 504, with full jitter and not before
 ``Retry-After``, for a minute at most; a submission keeps its idempotency key, so all its repeats
 make one job. Answers are structs of `mallard_protocol.resources`. Every call raises
-`ApiProblem` for a refusal, `Unreachable` when no engine answered and `BadAnswer` when something
-else did: all of them `CallFailed`. That of a submission carries its ``idempotency_key``: when
-it is unknown whether a submission had an effect, repeat it under that key, never without.
+`ApiProblem` for a refusal, `Unreachable` if no engine answered and `BadAnswer` if something else
+did; all are `CallFailed`. The error of a submission has its ``idempotency_key``. If it is unknown
+whether a submission had an effect, repeat it with that key, never without.
 """
 
 import time

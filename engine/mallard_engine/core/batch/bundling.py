@@ -87,8 +87,8 @@ class Bundler:
                 units = [unit for unit in units if unit is not one and unit is not other]
                 units.append(both)
             bundled += [unit for unit in units if len(unit.jobs) > 1]
-        gone = {job.waiting.job for unit in bundled for job in unit.jobs}
-        rest = [unit for unit in self.alone if unit.jobs[0].waiting.job not in gone]
+        bundled_ids = {job.waiting.job for unit in bundled for job in unit.jobs}
+        rest = [unit for unit in self.alone if unit.jobs[0].waiting.job not in bundled_ids]
         return [*bundled, *rest]
 
     def apart(self, unit: Unit) -> list[Unit]:

@@ -176,8 +176,8 @@ class Acceptance:
             _DRIVER_PRIOR_OFFERS + taken + missed
         )
         odds = own / (1 - own) * self._ratios[band]
-        here, gone = accepted[band], refused[band]
-        return (_CELL_PRIOR_OFFERS / (1 + odds) + gone) / (_CELL_PRIOR_OFFERS + here + gone)
+        yes, no = accepted[band], refused[band]
+        return (_CELL_PRIOR_OFFERS / (1 + odds) + no) / (_CELL_PRIOR_OFFERS + yes + no)
 
     def _learn(self, prior: float, known: Sequence[Counts]) -> None:
         """Estimate the market's probabilities from all known histories."""

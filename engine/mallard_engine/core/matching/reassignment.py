@@ -1,4 +1,4 @@
-"""Reassignment of a job whose driver is late: is it slipping, and which drivers are earlier?"""
+"""Decides whether the driver of a job is late, and which drivers would be earlier."""
 
 from collections.abc import Sequence
 

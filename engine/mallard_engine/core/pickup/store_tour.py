@@ -132,8 +132,8 @@ def _order_done_by(
         tables = _Tables(times)
         orders = [tables.order_to(last, done_ms) for last in range(n)]
         tours = [times.tour(order) for order in orders if order]
-    in_time = [tour for tour in tours if tour.ready_ms <= done_ms]
-    return min(in_time, key=_walk_ms).order if in_time else ()
+    feasible = [tour for tour in tours if tour.ready_ms <= done_ms]
+    return min(feasible, key=_walk_ms).order if feasible else ()
 
 
 def _walk_ms(tour: Tour) -> int:
@@ -275,8 +275,8 @@ class _Tables:
                 further = table[np.where(is_in, sets[:, None] ^ (1 << stores), 0), stores]
                 onward = np.where(is_in, self._service + further, _NEVER)
                 rest = np.min(self._walk_ms[None, :, :] + onward[:, None, :], axis=2)
-            in_time = self._ready + rest <= by_ms
-            table[sets] = np.where(in_time, np.minimum(rest, _NEVER), _NEVER)
+            feasible = self._ready + rest <= by_ms
+            table[sets] = np.where(feasible, np.minimum(rest, _NEVER), _NEVER)
         return table
 
 

@@ -70,10 +70,10 @@ class Places:
             new = other.malls.get(mall.id)
             if new is None or new.market != mall.market:
                 return f"{mall.market}: mall {mall.id} is gone"
-            if gone := mall.stores.keys() - new.stores.keys():
-                return f"{mall.market}: mall {mall.id}: store {min(gone)} is gone"
-            if gone := mall.gates.keys() - new.gates.keys():
-                return f"{mall.market}: mall {mall.id}: gate {min(gone)} is gone"
+            if missing := mall.stores.keys() - new.stores.keys():
+                return f"{mall.market}: mall {mall.id}: store {min(missing)} is gone"
+            if missing := mall.gates.keys() - new.gates.keys():
+                return f"{mall.market}: mall {mall.id}: gate {min(missing)} is gone"
         return None
 
     def use(self, other: Places) -> None:

@@ -85,8 +85,8 @@ class Pool:
             runs += self._leaving(left, free)
         else:
             runs += self._one_by_one(left, free)
-        gone = {job.job for run in runs for job in run.jobs}
-        held = {job: until_ms for job, until_ms in self._held.items() if job not in gone}
+        pooled = {job.job for run in runs for job in run.jobs}
+        held = {job: until_ms for job, until_ms in self._held.items() if job not in pooled}
         return Pooled(tuple(runs), held)
 
     def _leaving(self, left: Sequence[int], free: Sequence[RunDriver]) -> list[Run]:
@@ -114,8 +114,8 @@ class Pool:
                 yield run
 
     def _take(self, left: list[int], run: Run) -> None:
-        gone = {job.job for job in run.jobs}
-        left[:] = [index for index in left if self._jobs[index].job not in gone]
+        taken = {job.job for job in run.jobs}
+        left[:] = [index for index in left if self._jobs[index].job not in taken]
 
     def _may_ask(self, index: int, driver: RunDriver) -> bool:
         """Return whether the driver may be asked for the job and would not wait at the mall."""

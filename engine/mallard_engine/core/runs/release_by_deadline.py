@@ -5,9 +5,9 @@ that saves most beyond its potential, as in `pooling`, but the potential rises w
 job with hours of slack must save more to join a run, because a better run may come; an urgent job
 joins what there is. Then members are exchanged for waiting jobs while that improves the run.
 
-A run leaves when it must: when its most urgent stop would be late but for the margin, or when one
-of its jobs has been held for as long as allowed. A full run leaves earlier if its route is a small
-share of its jobs' separate round trips.
+A run leaves when it must: when only the margin is left before its most urgent stop is late, or when
+one of its jobs has been held for as long as allowed. A full run leaves earlier if its route is a
+small share of its jobs' separate round trips.
 
 The most urgent run gets a driver first. Among drivers who can do all of it, the nearest is
 preferred, and long blocks are kept for runs that need them, with room for add-ons. If no driver has
@@ -139,8 +139,8 @@ class Release:
             draft = self._filled(draft, pool[1:], driver)
             draft = self._exchanged(draft, pool[1:], driver)
             drafts.append(draft)
-            gone = set(draft.turn)
-            pool = [index for index in pool if index not in gone]
+            used = set(draft.turn)
+            pool = [index for index in pool if index not in used]
         return drafts
 
     def _why(self, draft: Draft, driver: RunDriver) -> str:

@@ -1,1 +1,1 @@
-"""Limits on what callers may take: connections, rates, and a share of the event loop."""
+"""Limits of clients: connections, request rates, and a share of the event loop."""

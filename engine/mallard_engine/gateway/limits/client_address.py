@@ -13,7 +13,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 UNKNOWN: Final = ""
 """The address of a peer without one: a Unix socket, or a closed connection."""
 
-# A household or a phone gets at least a /64 (RFC 6177), so all of its addresses count as one.
+# A client gets at least a /64 (RFC 6177), so all addresses of a /64 count as one.
 _IPV6_BITS_OF_ONE_CLIENT: Final = 64
 _MAX_HOPS: Final = 32
 
@@ -77,7 +77,7 @@ class TrustedProxies:
 
 
 def _parsed(host: str) -> IPv4Address | IPv6Address | None:
-    """Return the address; an IPv4 address in IPv6 clothes as the IPv4 address that it is."""
+    """Parse an address; an IPv4-mapped IPv6 address becomes its IPv4 address."""
     try:
         address = ip_address(host)
     except ValueError:

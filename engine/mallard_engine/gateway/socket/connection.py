@@ -227,7 +227,7 @@ class DriverConnection:
         try:
             snapshot = await self._services.store.drivers.snapshot(session.market, session.driver)
         except (StoreUnavailable, NoSuchDriver):
-            # The token is accepted all the same; the reply shows what the session knows.
+            # The token is accepted in any case; the reply shows the session's state.
             self.send(Reply(auth.id, session.shown.value))
             return
         barred = self._services.dispatcher.drivers.barred(
@@ -265,7 +265,7 @@ class DriverConnection:
         services = self._services
         session = self._session = Session(market, driver)
         self._timers.hello_received(self._clock(), random.random())  # noqa: S311 - a spread, no secret
-        # Into the hub before the store knows of the socket, so that no push is missed.
+        # Added to the hub before the store registers the socket, so that no push is missed.
         services.hub.add(market, driver, self)
         async with self._busy:
             try:
@@ -415,12 +415,12 @@ class DriverConnection:
         self.send(Drain(reconnect_after_ms))
 
     def send(self, message: ServerMessage) -> None:
-        """Send a message after those that wait."""
+        """Send a message after the queued ones."""
         if self.code is None:
             self._outbox.put(self._codec.encode(message))
 
     async def close(self) -> None:
-        """Remove the socket from the hub and tell the store that it is gone."""
+        """Remove the socket from the hub and report the end to the store."""
         if self.code is None:
             self.code = Close.DRAINING
         if self._alarm is not None:

@@ -62,7 +62,7 @@ def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:
 async def claim_custody(
     services: SocketServices, session: Session, holds: tuple[messages.Held, ...]
 ) -> None:
-    """Report parcels on board, or delivered, to the store, which may not know of it.
+    """Report parcels on board or delivered to the store, which may not have recorded it.
 
     An app that was offline at the pickup reports it in its hello, before the job is assigned to
     another driver. The store raises an alert for a claim that it refuses, and the `welcome` shows

@@ -41,7 +41,7 @@ SLOW_READER_S: Final = 2.0
 # Maximum time per loop iteration for the frames of one socket.
 SLICE_S: Final = 0.004
 CLOSE_WITHIN_S: Final = 3.0
-# A phone in a lift or a tunnel receives nothing for a while; it should still see the close code.
+# A device in a lift or a tunnel receives nothing for a while but should still get the close code.
 UNSENT_WITHIN_S: Final = 20.0
 UNSENT_AFTER_CLOSE_S: Final = 3.0
 # Input that may follow a handshake before its response: a hello, and a little more.

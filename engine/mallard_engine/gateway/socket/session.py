@@ -1,4 +1,4 @@
-"""The state of one driver's session: which pushes to send, to hold back or to ignore. No I/O.
+"""One driver's session: decides which pushes to send, hold back or ignore. No I/O.
 
 The stored state is authoritative, and a push only announces a change of it. A push that a `welcome`
 already covers is ignored, one that arrives out of order waits for the relay, and a gap is closed by

@@ -71,7 +71,7 @@ def as_it_was(recording: Recording) -> ReplayStatistics:
         (one.at[JobState.PICKED_UP] - max(one.job.ready_ms, one.job.created_ms)) / MINUTE_MS
         for one in done
     )
-    in_time = sum(one.at[JobState.DELIVERED] <= one.job.deadline_ms for one in done)
+    on_time = sum(one.at[JobState.DELIVERED] <= one.job.deadline_ms for one in done)
     ctd = [(one.at[JobState.DELIVERED] - one.job.created_ms) / MINUTE_MS for one in done]
     jobs = {one.job.id for one in histories}
     offers = sum(
@@ -83,7 +83,7 @@ def as_it_was(recording: Recording) -> ReplayStatistics:
         fmean(waits) if waits else None,
         waits[int(0.95 * len(waits))] if waits else None,
         fmean(ctd) if ctd else None,
-        100 * in_time / orders,
+        100 * on_time / orders,
         offers / orders,
     )
 

@@ -11,7 +11,7 @@ from mallard_engine.simulation.reports.day_statistics import DayStatistics
 _COLUMNS = (
     ("orders", "orders", 0),
     ("undel. %", "undelivered_percent", 2),
-    ("nobody", "served_by_nobody", 0),
+    ("no driver", "served_by_nobody", 0),
     ("wait", "wait_mean", 2),
     ("p95", "wait_p95", 1),
     ("click-door", "click_to_door_mean", 1),
@@ -32,8 +32,8 @@ _COLUMNS = (
 def print_days(console: Console, rows: Sequence[DayStatistics], notes: Sequence[str]) -> None:
     """Print a line per day, then the notes."""
     table = Table(
-        title="minutes and kilometres; means over delivered orders; nobody: undelivered ones for "
-        "which no driver is at work in time"
+        title="minutes and kilometres; means over delivered orders; no driver: undelivered ones "
+        "for which no driver is on shift in time"
     )
     table.add_column("day", no_wrap=True)
     for name, _, _ in _COLUMNS:

@@ -241,7 +241,7 @@ def from_hour(scenario: Scenario, hour: int) -> Scenario:
     """Return the day from an hour on. Raises `InputError` if nothing is left of it."""
     rest = cut_to(scenario, _at_ms(hour * 3600))
     if not rest.orders or not rest.shifts:
-        raise InputError(f"{scenario.name}: no order or nobody at work from {hour}:00 on")
+        raise InputError(f"{scenario.name}: no order or no courier on shift from {hour}:00 on")
     return rest
 
 

@@ -1,4 +1,4 @@
-"""The real storage, its scripts and all, on a simulation's clock and connection."""
+"""The real storage and its scripts on a simulation's clock and connection."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -101,7 +101,7 @@ class SimulationStorage:
 
 
 class _Deadlines(RedisDeadlines):
-    """Most sweeps find nothing. Every reply carries the next due time, so they need not ask."""
+    """Skips sweeps that would find nothing: every reply has the time of the next due entry."""
 
     def __init__(self, runner: ScriptRunner, turns: TurnLink) -> None:
         super().__init__(runner)
