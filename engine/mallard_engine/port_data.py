@@ -175,7 +175,7 @@ class Freed:
 
 
 @dataclass(frozen=True, slots=True)
-class LateRun:
+class LateJob:
     """A job whose holder may come late.
 
     ``lost_ms``: since when the holder is silent; 0: it is connected and may be stuck.
@@ -212,7 +212,7 @@ class Effects:
     freed: tuple[Freed, ...] = ()
     due: tuple[tuple[str, int], ...] = ()
     over: tuple[str, ...] = ()
-    late: tuple[LateRun, ...] = ()
+    late: tuple[LateJob, ...] = ()
     event: str = ""
     alerts: tuple[str, ...] = ()
 

@@ -42,7 +42,7 @@ from mallard_engine.port_data import (
     JobPage,
     JobQuery,
     JobRef,
-    LateRun,
+    LateJob,
     MarketQueue,
     MoreOffers,
     NoSuchDriver,
@@ -94,7 +94,7 @@ __all__ = [
     "JobQuery",
     "JobRef",
     "Jobs",
-    "LateRun",
+    "LateJob",
     "Leases",
     "MarketQueue",
     "MoreOffers",
@@ -507,7 +507,7 @@ class Offers(Protocol):
     async def make(self, plan: OfferPlan) -> Offered:
         """Offer all jobs of a plan to the first of its drivers who may still be offered them."""
 
-    async def reassign(self, late: LateRun, plan: OfferPlan) -> Offered:
+    async def reassign(self, late: LateJob, plan: OfferPlan) -> Offered:
         """Offer a held job to a better driver, and take it off its holder, in one step.
 
         The offer goes to the first driver of the plan who may be offered it. ``gone``: the holder

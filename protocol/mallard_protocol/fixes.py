@@ -1,9 +1,9 @@
 """Reads position fixes as apps send them.
 
-A fix is dropped only if its time or its position is malformed. Phones write -1, NaN or a platform's
-own value for "unknown" into the other fields, or omit trailing ones; those count as unknown, so a
-valid position is never lost. The same rules apply to `location`, `hello.position` and `POST
-/v1/driver/locations`.
+A fix is dropped only if its time or its position is malformed. Devices write -1, NaN or a
+platform's own value for "unknown" into the other fields, or omit trailing ones; those count as
+unknown, so a valid position is never lost. The same rules apply to `location`, `hello.position` and
+`POST /v1/driver/locations`.
 """
 
 import math

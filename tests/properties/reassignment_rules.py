@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.model import RankedDriver, RoundRecord
-from mallard_engine.ports import LateRun, OfferPlan, PlannedJob
+from mallard_engine.ports import LateJob, OfferPlan, PlannedJob
 from tests.properties.machine import DRIVERS, How, how_often, recent
 from tests.properties.time_rules import TimeRules
 
@@ -49,7 +49,7 @@ class ReassignmentRules(TimeRules):
         )
         record = RoundRecord(name, attempt + 2, self.now, 1_000, False, ranked)
         plan = OfferPlan(offer, job.mall, (PlannedJob(name, attempt, record),), ranked)
-        late = LateRun(job.mall, name, holder, attempt, lost)
+        late = LateJob(job.mall, name, holder, attempt, lost)
         handed = self.call(
             f"hand {name}/{attempt} over from {holder} to {','.join(drivers)}",
             expected,

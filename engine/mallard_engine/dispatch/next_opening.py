@@ -54,8 +54,9 @@ class NextOpening:
         return None if collect_ms is None else at_next_opening(mall, job.need, collect_ms, now_ms)
 
     def _collect_ms(self, mall: Mall, job: Waiting, now_ms: int) -> int | None:
-        """Milliseconds from the gate to the last parcel; None for a store that the mall does not
-        have.
+        """Return the milliseconds from the gate until the last parcel is in hand.
+
+        None for a store that the mall does not have.
         """
         try:
             return job_tour(mall, job.need, self._service_time, now_ms).collect_ms

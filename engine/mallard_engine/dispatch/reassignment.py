@@ -20,7 +20,7 @@ from mallard_engine.dispatch.context import ApplyEffects, Context
 from mallard_engine.ports import (
     DriverSnapshot,
     Found,
-    LateRun,
+    LateJob,
     NoSuchDriver,
     OfferPlan,
     PlannedJob,
@@ -41,17 +41,17 @@ class Reassignments:
         self._context = context
         self._apply_effects = apply_effects
 
-    async def look(self, market: str, late: LateRun) -> None:
+    async def look(self, market: str, late: LateJob) -> None:
         """Offer the job to a driver who arrives earlier, if there is one."""
         try:
             snapshot = await self._context.storage.drivers.snapshot(market, late.driver)
             if (job := _still_late(snapshot, late)) is not None:
                 await self._look(market, late, snapshot, job)
         except (NoSuchDriver, StoreUnavailable) as error:
-            # Its due entry remains: a later sweep looks again.
-            _log.debug("late job not checked: storage unavailable", job=late.job, error=str(error))
+            # Its due entry remains, so a later sweep checks again.
+            _log.debug("late job not checked", job=late.job, error=str(error))
 
-    async def _look(self, market: str, late: LateRun, snapshot: DriverSnapshot, job: Job) -> None:
+    async def _look(self, market: str, late: LateJob, snapshot: DriverSnapshot, job: Job) -> None:
         mall, position = self._context.places.malls.get(late.mall), snapshot.driver.position
         if mall is None or position is None:
             return
@@ -88,7 +88,7 @@ class Reassignments:
         if better:
             await self._reassign(market, late, better, found)
 
-    async def _reassign(self, market: str, late: LateRun, better: Ranking, found: Found) -> None:
+    async def _reassign(self, market: str, late: LateJob, better: Ranking, found: Found) -> None:
         # The attempt rises twice: when the job is taken off its holder, and when it is offered.
         record = RoundRecord(
             job=late.job,
@@ -111,8 +111,8 @@ class Reassignments:
             self._apply_effects(market, offered.effects)
 
 
-def _still_late(snapshot: DriverSnapshot, late: LateRun) -> Job | None:
-    """Return the job if its holder is still as late as reported, and still holds it so."""
+def _still_late(snapshot: DriverSnapshot, late: LateJob) -> Job | None:
+    """Return the job if its holder is still late and holds it under the same attempt."""
     driver = snapshot.driver
     if driver.connected != (late.lost_ms == 0):
         return None

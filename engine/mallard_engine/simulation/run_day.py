@@ -23,8 +23,7 @@ from mallard_protocol.lifecycle import JobState
 
 POSITIONS_EVERY_MS = 30_000
 _FIXES_A_BATCH = 256
-# Whatever falls due has a timer of its own, but for a driver's own limits, which the sweeps bring:
-# how often is the scenario's.
+# Due entries have timers, so sweeps only handle drivers' own limits (`Scenario.sweep_s`).
 _BEAT_S = 600.0
 _FORGET_S = 600.0
 _PRECISE_S = 86_400.0

@@ -64,8 +64,8 @@ class Service:
 
     Attributes:
         park_ms: At the counter of each store, if the parcels are ready.
-        door_ms: From the arrival at the door to the handover.
-        leave_ms: From the handover until the driver is free.
+        door_ms: From the arrival at the door to the delivery.
+        leave_ms: From the delivery until the driver is free.
     """
 
     park_ms: int

@@ -22,7 +22,7 @@ from mallard_engine.core.model import (
     TimelineEntry,
     Waiting,
 )
-from mallard_engine.ports import Effects, Freed, LateRun, Push, PushKind
+from mallard_engine.ports import Effects, Freed, LateJob, Push, PushKind
 from mallard_protocol.lifecycle import JobState
 
 pack = msgspec.msgpack.Encoder().encode
@@ -76,7 +76,7 @@ class _Effects(msgspec.Struct):
     freed: list[Freed]
     due: list[tuple[str, int]]
     over: list[str]
-    late: list[LateRun] = []
+    late: list[LateJob] = []
     event: str = ""
     alerts: list[str] = []
 

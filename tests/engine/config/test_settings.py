@@ -109,7 +109,7 @@ def test_foreign_and_empty_variables_are_ignored() -> None:
         ({"MALLARD_STALE_AFTER_S": "nan"}, "stale_after_s is nan, not from 0.1 to 86400"),
         ({"MALLARD_CIRCUITY": "0.5"}, "MALLARD_CIRCUITY: circuity is 0.5, not from 1 to 10"),
         ({"MALLARD_SPEED_BY_HOUR": "9, fast"}, "MALLARD_SPEED_BY_HOUR is 'fast', not a number"),
-        ({"MALLARD_SPEED_BY_HOUR": "9,8"}, "SPEED_BY_HOUR: speed_by_hour has 2 figures, not 24"),
+        ({"MALLARD_SPEED_BY_HOUR": "9,8"}, "SPEED_BY_HOUR: speed_by_hour has 2 entries, not 24"),
         ({"MALLARD_OFFER_RUNGS": "all"}, "MALLARD_OFFER_RUNGS: offer_rungs: 'all' is none of"),
         ({"MALLARD_OFFER_RUNGS": ","}, "offer_rungs: no rung"),
         ({"MALLARD_LOG_FORMAT": "xml"}, "MALLARD_LOG_FORMAT is 'xml', not one of console, json"),

@@ -185,8 +185,8 @@ class ReportQueue:
         self._filled.clear()
         return count
 
-    def wait_no_more(self, why: Stopped) -> None:
-        """Fail the pending answers; the reports stay in the queue."""
+    def fail_pending(self, why: Stopped) -> None:
+        """Fail the pending answers; the reports stay queued."""
         for report in self._reports:
             if report.answer is not None and not report.answer.done():
                 report.answer.set_exception(why)

@@ -422,7 +422,7 @@ class DriverClient:
         if not why.by_app:
             _log.error("the driver client has stopped: %s", why)
         self._connection.stop(why)
-        self._session.reports.wait_no_more(why)
+        self._session.reports.fail_pending(why)
         self._session.turned.set()
         self._over.set()
         self._announcer.emit(Ended(why))

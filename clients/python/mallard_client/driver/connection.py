@@ -309,7 +309,7 @@ class Connection:
         welcomed_ms: int | None = None
         code: int | None = None
         try:
-            welcome = await self._meet(link)
+            welcome = await self._exchange_hello(link)
             welcomed_ms = self._clock.uptime_ms()
             await self._session.welcomed(welcome, link)
             self._tries_since_welcome = 0
@@ -331,7 +331,7 @@ class Connection:
         lasted_ms = 0 if welcomed_ms is None else self._clock.uptime_ms() - welcomed_ms
         return Ending(reason, code or LOST, lasted_ms=lasted_ms)
 
-    async def _meet(self, link: Link) -> Welcome:
+    async def _exchange_hello(self, link: Link) -> Welcome:
         asked_at_ms = self._clock.uptime_ms()
         await self._say_hello(link)
         async with asyncio.timeout(_WELCOME_WITHIN_S):

@@ -150,7 +150,7 @@ class AppSession:
     async def welcomed(self, welcome: Welcome, link: Link) -> None:
         """Apply a welcome, then send the buffered fixes, on which `status` depends."""
         if self._keeping.belongs_to_another(welcome):
-            self._forget_the_others()
+            self._discard_other_driver()
         self._set_pace(welcome.location_ms)
         self.view.apply_welcome(welcome)
         self.emit(welcome)
@@ -370,7 +370,7 @@ class AppSession:
         for report in kept.reports:
             self.reports.add(report)
 
-    def _forget_the_others(self) -> None:
+    def _discard_other_driver(self) -> None:
         """Drop the saved state of another driver, who used this device before."""
         _log.warning(
             "dropped reports that another driver left on this device: %d", self.reports.clear()

@@ -63,7 +63,7 @@ class Link:
         self._ids = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._frames = 0
-        self._heard = asyncio.Event()
+        self._received = asyncio.Event()
         self._suspected = asyncio.Event()
         self._check: asyncio.Task[bool] | None = None
         self._over = False
@@ -118,7 +118,7 @@ class Link:
         async with asyncio.timeout(within_s):
             data = await self._socket.recv()
         self._frames += 1
-        self._heard.set()
+        self._received.set()
         try:
             message = self._codec.decode_server(data)
         except BadFrame:  # a known type with fields of a later version
@@ -165,12 +165,12 @@ class Link:
         self._socket.transport.abort()
 
     async def _is_answered(self) -> bool:
-        self._heard.clear()
+        self._received.clear()
         try:
             async with asyncio.timeout(self._liveness.pong_s):
                 pong = asyncio.ensure_future(await self._socket.ping())
                 pong.add_done_callback(self._note_pong)
-                await self._heard.wait()
+                await self._received.wait()
         except TimeoutError:
             _log.info("no answer on the socket: it is half-open")
             self.abort()
@@ -182,12 +182,12 @@ class Link:
     def _note_pong(self, pong: asyncio.Future[float]) -> None:
         if not pong.cancelled():
             pong.exception()  # the socket ended, which is handled elsewhere
-        self._heard.set()
+        self._received.set()
 
     def _end(self) -> None:
         """End every pending wait."""
         self._over = True
-        self._heard.set()
+        self._received.set()
         self._suspected.set()
         for waiting in self._waiting.values():
             if not waiting.answer.done():

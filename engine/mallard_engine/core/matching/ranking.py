@@ -212,8 +212,9 @@ class Matcher:
         takes_ms = int((seconds + visit.pickup_s) * 1000)
         pickup_ms, back_ms = max(self._now_ms + takes_ms, visit.ready_ms), visit.back_ms
         if pickup_ms <= visit.collect_by_ms < pickup_ms + visit.own_tour_ms:
-            # Within its limit by the tour of the best-placed driver. By its own, this one is back
-            # at its car no later than by that, so only here can the choice of tour matter.
+            # The times so far are those of the best-placed driver's tour. Its own tour brings this
+            # driver back no later, but may collect the last parcel later. That matters only if the
+            # pickup is this close to its limit.
             arrive_ms = self._now_ms + int(seconds * 1000)
             tour = job_tour(self._mall, need, self._service_time, arrive_ms)
             takes_ms = arrive_ms - self._now_ms + tour.collect_ms

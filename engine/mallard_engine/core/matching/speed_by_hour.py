@@ -27,7 +27,7 @@ class SpeedByHour:
 
     def __post_init__(self) -> None:
         if self.table and len(self.table) != HOURS_A_DAY:
-            raise ValueError(f"speed_by_hour has {len(self.table)} figures, not 24")
+            raise ValueError(f"speed_by_hour has {len(self.table)} entries, not 24")
         if not all(0 < speed < inf for speed in (self.usual_mps, *self.table)):
             raise ValueError("a speed must be above 0 m/s")
 

@@ -23,7 +23,7 @@ def job_tour(mall: Mall, need: Need, service_time: ServiceTime, arrive_ms: int) 
         KeyError: The mall does not have one of the stores.
     """
     if len(need.stores) == 1:
-        # The usual case, without a choice of order.
+        # The usual case: one store, so no choice of order.
         (store,) = need.stores
         place = mall.stores[store]
         walk_ms = place.walk_s * 1000
@@ -57,12 +57,15 @@ def _calls(mall: Mall, need: Need, service_time: ServiceTime) -> tuple[list[str]
 
 
 def service_times(malls: Mapping[str, Mall], prior_s: float) -> ServiceTime:
-    """Return the service times that hold before any are learnt: a store's own from its places file,
-    else `prior_s`. They raise `KeyError` for a store that the mall does not have."""
+    """Return the service times without any learnt ones.
+
+    They are a store's own from the places file, else `prior_s`. The result raises `KeyError` for a
+    store that the mall does not have.
+    """
 
     def seconds(mall: str, store: str) -> float:
-        told_s = malls[mall].stores[store].handover_s
-        return prior_s if told_s is None else told_s
+        own_s = malls[mall].stores[store].handover_s
+        return prior_s if own_s is None else own_s
 
     return seconds
 

@@ -1,6 +1,6 @@
 """Determines why a driver gets no offers although it wants them.
 
-Being offline, busy or paused is not among the reasons: the driver's shown state tells that.
+Being offline, busy or paused is not among the reasons: these are the driver's shown state.
 """
 
 from mallard_engine.core.model import Driver

@@ -43,7 +43,7 @@ class RunPlanner:
         now_ms: int,
         radius_m: float = 0.0,
     ) -> PlannedRuns:
-        """Plan what these jobs of the mall should do now.
+        """Plan the runs of these jobs of the mall: which leave now, and which jobs are held.
 
         Raises:
             KeyError: A job names a store that the mall does not have.

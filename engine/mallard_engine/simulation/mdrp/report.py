@@ -116,7 +116,7 @@ def print_table(
     console.print(table)
     if where := _where_published(rows, published):
         console.print(
-            f"the {where['instances']} with Reyes' own figures: RtP {where['rtp_mean']:.2f}, "
+            f"the {where['instances']} with results of Reyes et al.: RtP {where['rtp_mean']:.2f}, "
             f"theirs {where['reyes_rtp']:.2f}, with full knowledge {where['reyes_exact_rtp']:.2f}"
         )
 

@@ -55,7 +55,7 @@ _MOST_SUSPECTS: Final = 10_000
 
 Judgement = Iterable[tuple[str, str]]
 Judge = Callable[[str], Awaitable[Judgement]]
-Thing = tuple[str, str]
+Item = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -128,7 +128,7 @@ async def audit(
                 matches = Matches(look, malls.get(market, ()), auditor.limit)
                 await matches.look()
                 breaches += await auditor.run(lambda: sleep(settle_s))
-                breaches += await _lonely(matches, look, patience_s, sleep)
+                breaches += await _unmatched(matches, look, patience_s, sleep)
                 auditor.left_out.update(matches.left_out)
                 auditor.looked_at["match"] = matches.looked_at
                 looked_at.update(auditor.looked_at)
@@ -139,10 +139,10 @@ async def audit(
     return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), warnings)
 
 
-async def _lonely(
+async def _unmatched(
     matches: Matches, look: Look, patience_s: float, sleep: Callable[[float], Awaitable[None]]
 ) -> list[Breach]:
-    """Return the jobs that a free driver could have taken for ``patience_s``."""
+    """Return the waiting jobs that a free driver could have taken for ``patience_s``."""
     if not matches.any:
         return []
     common, _ = await look.at_once()
@@ -193,36 +193,36 @@ class _MarketAudit:
 
     async def run(self, settle: Callable[[], Awaitable[None]]) -> list[Breach]:
         """Check everything, wait, and check the suspect items again."""
-        suspects: dict[Thing, set[str]] = {}
+        suspects: dict[Item, set[str]] = {}
         async for page in self._everything():
-            for thing, found in await self._judge_all(page):
-                if thing in suspects or len(suspects) < _MOST_SUSPECTS:
-                    suspects[thing] = {rule for rule, _ in found or ()}
+            for item, found in await self._judge_all(page):
+                if item in suspects or len(suspects) < _MOST_SUSPECTS:
+                    suspects[item] = {rule for rule, _ in found or ()}
                 else:
                     self.left_out["suspect"] += 1
         if not suspects:
             return []
         await settle()
         breaches: list[Breach] = []
-        things = list(suspects)
-        for start in range(0, len(things), PAGE):
-            for thing, found in await self._judge_all(things[start : start + PAGE]):
+        items = list(suspects)
+        for start in range(0, len(items), PAGE):
+            for item, found in await self._judge_all(items[start : start + PAGE]):
                 # An item that kept changing in the first pass is counted here, but has no rules to
                 # report.
                 if found is None:
-                    self.left_out[thing[0]] += 1
-                    self.looked_at[thing[0]] -= 1
+                    self.left_out[item[0]] += 1
+                    self.looked_at[item[0]] -= 1
                 else:
                     breaches += (
-                        Breach(rule, self._look.keys.market, *thing, what)
+                        Breach(rule, self._look.keys.market, *item, what)
                         for rule, what in found
-                        if rule in suspects[thing]
+                        if rule in suspects[item]
                     )
         return breaches
 
     # -- what there is
 
-    async def _everything(self) -> AsyncIterator[list[Thing]]:
+    async def _everything(self) -> AsyncIterator[list[Item]]:
         """Yield every item as (kind, id), a page at a time."""
         keys = self._look.keys
         async for page in self._within_limit("job", pages_of_jobs(self._look)):
@@ -244,7 +244,7 @@ class _MarketAudit:
             yield page
         yield self._count([("counts", keys.market), ("events", keys.market)])
 
-    async def _keys_by_name(self) -> AsyncIterator[list[Thing]]:
+    async def _keys_by_name(self) -> AsyncIterator[list[Item]]:
         """Yield the keys of the market, jobs in no list, and entries of wait sets."""
         prefix = self._look.keys.key("")
         async for names in self._scan("SCAN", "", "MATCH", f"{prefix}*"):
@@ -261,7 +261,7 @@ class _MarketAudit:
                     async for page in self._within_limit("wait", entries):
                         yield page
 
-    async def _jobs_in_no_list(self, jobs: Sequence[str]) -> list[Thing]:
+    async def _jobs_in_no_list(self, jobs: Sequence[str]) -> list[Item]:
         if not jobs:
             return []
         by_age = self._look.keys.key("by_age")
@@ -270,7 +270,7 @@ class _MarketAudit:
             [("job", job) for job, score in zip(jobs, scores, strict=True) if score is None]
         )
 
-    async def _drivers_without_record(self, drivers: Sequence[str]) -> list[Thing]:
+    async def _drivers_without_record(self, drivers: Sequence[str]) -> list[Item]:
         """Yield drivers of an index that have no record."""
         if not drivers:
             return []
@@ -281,7 +281,7 @@ class _MarketAudit:
 
     async def _within_limit(
         self, kind: str, pages: AsyncIterator[list[str]]
-    ) -> AsyncIterator[list[Thing]]:
+    ) -> AsyncIterator[list[Item]]:
         """Yield the items of a kind up to the limit; count the others."""
         async for names in pages:
             left = max(0, self.limit - self.looked_at[kind])
@@ -289,9 +289,9 @@ class _MarketAudit:
             yield self._count([(kind, name) for name in names[:left]])
         self.left_out += Counter()  # drops the kinds of which nothing was left out
 
-    def _count(self, things: list[Thing]) -> list[Thing]:
-        self.looked_at.update(kind for kind, _ in things)
-        return things
+    def _count(self, items: list[Item]) -> list[Item]:
+        self.looked_at.update(kind for kind, _ in items)
+        return items
 
     async def _scan(self, command: str, key: str, *more: str) -> AsyncIterator[list[str]]:
         """Yield the names of a scan, a page at a time. Some may come twice."""
@@ -310,12 +310,12 @@ class _MarketAudit:
     # -- checks
 
     async def _judge_all(
-        self, things: Sequence[Thing]
-    ) -> list[tuple[Thing, list[tuple[str, str]] | None]]:
+        self, items: Sequence[Item]
+    ) -> list[tuple[Item, list[tuple[str, str]] | None]]:
         """Return what is wrong with each item; None for one that keeps changing."""
-        judged = await asyncio.gather(*(self._judge(kind, name) for kind, name in things))
-        pairs = zip(things, judged, strict=True)
-        return [(thing, found) for thing, found in pairs if found is None or found]
+        judged = await asyncio.gather(*(self._judge(kind, name) for kind, name in items))
+        pairs = zip(items, judged, strict=True)
+        return [(item, found) for item, found in pairs if found is None or found]
 
     async def _judge(self, kind: str, name: str) -> list[tuple[str, str]] | None:
         try:

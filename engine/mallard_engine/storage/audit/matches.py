@@ -3,7 +3,7 @@
 Every waiting job of a mall is compared with every free driver in reach, however long the queue is.
 A breach is a pair that is unchanged for `patience_s`: the driver free with the same record, and the
 job waiting at the same attempt. To avoid false alarms, travel and dwell times are multiplied by
-`_DOUBT`: a pair must fit by a wide margin.
+`_SLOWDOWN`: a pair must fit by a wide margin.
 
 Where jobs may wait on purpose for a batch or for pooling, L1 cannot be judged from the storage
 alone: these jobs count as not checked.
@@ -29,16 +29,16 @@ from mallard_protocol.codes import ID_CHECK
 Found = Sequence[tuple[str, str, str]]
 
 # The factor by which the audit multiplies straight-line travel times and dwell times.
-_DOUBT: Final = 3.0
+_SLOWDOWN: Final = 3.0
 # How many drivers around a mall are compared, and how many of those that can carry a job.
 _MOST_DRIVERS: Final = 4_096
 _TRIED: Final = 32
 # How many jobs are remembered for each driver.
-_JOBS_IN_MIND: Final = 64
+_MAX_REMEMBERED: Final = 64
 
 
 class Slow(TravelTime):
-    """Straight-line travel times, multiplied by `_DOUBT`."""
+    """Straight-line travel times, multiplied by `_SLOWDOWN`."""
 
     def __init__(self, policy: MarketPolicy, time_zone: str) -> None:
         self._usual = StraightLine.of(policy, time_zone)
@@ -47,7 +47,7 @@ class Slow(TravelTime):
         self, from_lat: float, from_lon: float, to_lat: float, to_lon: float, at_ms: int
     ) -> float:
         """Seconds from one point to another."""
-        return _DOUBT * self._usual.seconds(from_lat, from_lon, to_lat, to_lon, at_ms)
+        return _SLOWDOWN * self._usual.seconds(from_lat, from_lon, to_lat, to_lon, at_ms)
 
 
 @dataclass(slots=True)
@@ -176,7 +176,7 @@ class Matches:
         carriers = around.carriers(job.need)
         for near in carriers[:_TRIED]:
             seen = self._seen[around.mall.id, near.driver.id]
-            if len(seen.jobs) < _JOBS_IN_MIND and around.fits(near, job):
+            if len(seen.jobs) < _MAX_REMEMBERED and around.fits(near, job):
                 seen.jobs[job.job] = job.attempt
                 return
         if len(carriers) > _TRIED:
@@ -203,7 +203,7 @@ class _Around:
         self._now_ms = now_ms
         self._near = near
         travel = Slow(policy, mall.time_zone)
-        stay_s = _DOUBT * policy.store_dwell_s
+        stay_s = _SLOWDOWN * policy.store_dwell_s
         self._matchers = {
             it.driver.id: Matcher(mall, [it], now_ms, policy, travel, lambda *_: stay_s)
             for it in near

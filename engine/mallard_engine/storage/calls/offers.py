@@ -14,7 +14,7 @@ from mallard_engine.ports import (
     Found,
     FreeDrivers,
     JobRef,
-    LateRun,
+    LateJob,
     MarketQueue,
     Offered,
     OfferPlan,
@@ -212,7 +212,7 @@ class RedisOffers(Offers):
         self._runs.add(plan.offer, OfferedRun(names, plan.mall))
         return Offered("offered", reply.rest[0].decode(), reply.effects)
 
-    async def reassign(self, late: LateRun, plan: OfferPlan) -> Offered:
+    async def reassign(self, late: LateJob, plan: OfferPlan) -> Offered:
         (job,) = plan.jobs
         args = {
             "offer": plan.offer,

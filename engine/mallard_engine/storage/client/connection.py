@@ -29,7 +29,7 @@ _INCOMPLETE = object()
 SILENCE_S = 0.8
 # If a timer fires this late, our own event loop was blocked, or the process stopped. Replies may be
 # unread in the socket, so the loop gets this long to read them.
-_HELD_UP_S = 0.25
+_BLOCKED_S = 0.25
 
 
 class Wire(asyncio.Protocol):
@@ -50,7 +50,7 @@ class Wire(asyncio.Protocol):
         self._on_lost = on_lost
         self._silence_s = silence_s
         # When the store last sent something; if no call waited since, when the next one was sent.
-        self._heard_s = 0.0
+        self._last_input_s = 0.0
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
@@ -84,9 +84,9 @@ class Wire(asyncio.Protocol):
         packed = _pack(tuple(command))
         future: asyncio.Future[Any] = self._loop.create_future()
         if not self._waiting:
-            self._heard_s = self._loop.time()
+            self._last_input_s = self._loop.time()
             if self._timer is None:
-                self._set_timer(min(deadline, self._heard_s + self._silence_s))
+                self._set_timer(min(deadline, self._last_input_s + self._silence_s))
         if not self._waiting and self._transport is not None:
             # The connection is idle: waiting for other calls of this turn would only add latency.
             self._transport.write(packed)
@@ -109,7 +109,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Set the result of each call whose reply is complete."""
-        self._heard_s = self._loop.time()
+        self._last_input_s = self._loop.time()
         try:
             self._parser.feed(data)
             while (reply := self._parser.gets()) is not _INCOMPLETE:
@@ -150,12 +150,12 @@ class Wire(asyncio.Protocol):
         if not self._waiting:
             return
         now = self._loop.time()
-        silent_s = self._heard_s + self._silence_s
+        silent_s = self._last_input_s + self._silence_s
         limit_s = min(self._waiting[0][0], silent_s)
         if limit_s <= now:
-            if now < due_s + _HELD_UP_S:
+            if now < due_s + _BLOCKED_S:
                 late = "is silent" if silent_s <= now else "did not answer in time"
                 self.cut(StoreTimeout(f"the store {late}"))
                 return
-            limit_s = now + _HELD_UP_S
+            limit_s = now + _BLOCKED_S
         self._set_timer(limit_s)

@@ -12,7 +12,7 @@ from mallard_engine.ports import (
     DueEntry,
     DueKind,
     JobQuery,
-    LateRun,
+    LateJob,
     OwnDriver,
     Refused,
     Stop,
@@ -224,7 +224,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
         DueEntry("more/m/job_phoenix.x", DueKind.MORE, "job_phoenix.x", mall="m")
     )
     await store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
-    late = LateRun(MALL, ref.job, "ann", 1, world.now)
+    late = LateJob(MALL, ref.job, "ann", 1, world.now)
     await store.offers.reassign(late, world.plan(ref, 1, "bob"))
     with pytest.raises(Refused):
         await store.jobs.claim(MARKET, "ann", "job_phoenix.x", 1, "picked_up", at_ms=1)

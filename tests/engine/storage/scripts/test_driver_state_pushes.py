@@ -7,7 +7,7 @@ import pytest
 
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.ports import JobRef, LateRun
+from mallard_engine.ports import JobRef, LateJob
 from mallard_engine.storage.scripts import all_scripts
 from mallard_protocol.lifecycle import JobState, Outcome, Step
 from tests.engine.storage.worlds import MALL, MARKET, NODE, RESUME_MS, World
@@ -60,7 +60,7 @@ async def handed_over(world: World, ref: JobRef) -> None:
     lost_ms = (await world.record()).lost_ms
     await world.pass_ms(RESUME_MS)
     await world.driver("bob")
-    late = LateRun(MALL, ref.job, "ann", 1, lost_ms)
+    late = LateJob(MALL, ref.job, "ann", 1, lost_ms)
     assert (await world.store.offers.reassign(late, world.plan(ref, 1, "bob"))).verdict == "offered"
 
 

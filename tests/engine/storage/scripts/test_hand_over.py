@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.ports import JobRef, LateRun, Offered
+from mallard_engine.ports import JobRef, LateJob, Offered
 from mallard_protocol.lifecycle import JobState
 from tests.engine.storage.worlds import MALL, MARKET, NODE, RESUME_MS, World
 
@@ -17,18 +17,18 @@ def policy() -> MarketPolicy:
     return MarketPolicy(break_after_s=BREAK_MS / 1000)
 
 
-async def late_run(world: World) -> tuple[JobRef, LateRun]:
+async def late_run(world: World) -> tuple[JobRef, LateJob]:
     """A job whose holder, ann, has been silent for `break_after_s`; bob is free."""
     await world.driver("ann")
     ref, attempt = await world.assigned("ann")
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
-    late = LateRun(MALL, ref.job, "ann", attempt, world.now)
+    late = LateJob(MALL, ref.job, "ann", attempt, world.now)
     await world.pass_ms(BREAK_MS)
     await world.driver("bob")
     return ref, late
 
 
-async def reassign(world: World, ref: JobRef, late: LateRun, *drivers: str) -> Offered:
+async def reassign(world: World, ref: JobRef, late: LateJob, *drivers: str) -> Offered:
     return await world.store.offers.reassign(
         late, world.plan(ref, late.attempt, *drivers, offer="next")
     )
@@ -98,7 +98,7 @@ async def test_holder_at_the_mall_keeps_the_job(world: World, state: JobState) -
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
-    late = LateRun(MALL, ref.job, "ann", attempt, world.now)
+    late = LateJob(MALL, ref.job, "ann", attempt, world.now)
     await world.pass_ms(BREAK_MS)
     await world.driver("bob")
     assert (await world.store.deadlines.silence(await world.entry(ref))).late == ()
@@ -110,11 +110,11 @@ async def test_early_or_outdated_reassignment_has_no_effect(world: World) -> Non
     await world.driver("bob")
     ref, attempt = await world.assigned("ann")
     await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
-    late = LateRun(MALL, ref.job, "ann", attempt, world.now)
+    late = LateJob(MALL, ref.job, "ann", attempt, world.now)
     await world.pass_ms(BREAK_MS - 1)
     assert (await reassign(world, ref, late, "bob")).verdict == "gone"
     await world.pass_ms(1)
-    old = LateRun(MALL, ref.job, "ann", attempt - 1, late.lost_ms)
+    old = LateJob(MALL, ref.job, "ann", attempt - 1, late.lost_ms)
     assert (await reassign(world, ref, old, "bob")).verdict == "gone"
 
 
@@ -144,14 +144,14 @@ class TestStuckHolder:
         assert await world.due_of(ref) == world.now + BREAK_MS
         await world.pass_ms(BREAK_MS)
         effects = await world.store.deadlines.silence(await world.entry(ref))
-        assert effects.late == (LateRun(MALL, ref.job, "ann", attempt, 0),)
+        assert effects.late == (LateJob(MALL, ref.job, "ann", attempt, 0),)
         assert await world.due_of(ref) == world.now + 10_000
 
     async def test_stuck_holder_is_reassigned_in_one_step(self, world: World) -> None:
         await world.driver("ann")
         await world.driver("bob")
         ref, attempt = await world.assigned("ann")
-        late = LateRun(MALL, ref.job, "ann", attempt, 0)
+        late = LateJob(MALL, ref.job, "ann", attempt, 0)
         assert (await reassign(world, ref, late, "ann", "bob")).driver == "bob"
         job = await world.job(ref)
         assert (job.state, job.attempt) == (JobState.OFFERED, attempt + 2)
@@ -167,5 +167,5 @@ class TestStuckHolder:
             await world.store.drivers.disconnect(MARKET, NODE, [("ann", 1)])
         else:
             await world.store.jobs.arrive(ref, "ann", attempt)
-        late = LateRun(MALL, ref.job, "ann", attempt, 0)
+        late = LateJob(MALL, ref.job, "ann", attempt, 0)
         assert (await reassign(world, ref, late, "bob")).verdict == "gone"
