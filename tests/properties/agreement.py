@@ -46,7 +46,7 @@ def check_agreement(model: StaggeredModel, seen: Snapshot) -> None:
 
 
 def _named(plan: msgspec.Raw) -> str:
-    """The driver of a plan that a round keeps."""
+    """The driver of a plan kept by a round."""
     driver: str = msgspec.msgpack.decode(plan)[0]
     return driver
 
@@ -112,17 +112,17 @@ def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
 
 
 def _expected(job: core.Job) -> tuple[int, int | None] | None:
-    """What is expected of a job; of one that has been collected, the times are the actual ones."""
+    """The ETAs of a job before pickup; after it, the stored times are the actual ones."""
     if job.eta_pickup_ms is None or job.state not in BEFORE_PICKUP:
         return None
     return job.eta_pickup_ms, job.eta_dropoff_ms
 
 
-def _compare(what: str, said: Mapping[str, object], stored: Mapping[str, object]) -> None:
-    if said == stored:
+def _compare(what: str, expected: Mapping[str, object], stored: Mapping[str, object]) -> None:
+    if expected == stored:
         return
-    for name in sorted(said.keys() | stored.keys()):
-        model, store = said.get(name), stored.get(name)
+    for name in sorted(expected.keys() | stored.keys()):
+        model, store = expected.get(name), stored.get(name)
         assert model == store, f"{what}: {name}: the model has {model}, the store {store}"
 
 

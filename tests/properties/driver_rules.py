@@ -25,15 +25,15 @@ from tests.properties.world import HOME, MARKET
 NEAR, FAR, FARTHER = HOME, (34.9, -110.2), (30.1, -108.0)
 FixKind = Literal["good", "same", "stale", "future", "far", "farther", "outside"]
 fix_kind = st.sampled_from(("good", "good", "same", "stale", "future", "far", "farther", "outside"))
-# Who answers an offer in the place of the driver who got it.
+# The driver who answers an offer; None: the driver who got it.
 stranger = st.sampled_from((None, None, None, None, "d0", "d1"))
 
 
 class DriverRules(StoreMachine):
-    """Sockets, wishes, positions."""
+    """Rules for sockets, wishes and positions."""
 
     def fix(self, driver: str, kind: FixKind) -> DriverFix:
-        """A fix of that kind, and the model's word on it is what the store's must be."""
+        """A fix of that kind. The store must return the model's verdict on it."""
         known = self.model.drivers.get(driver)
         last = known.fix.at if known and known.fix else self.now
         place: Place = {"far": FAR, "farther": FARTHER}.get(kind, NEAR)
@@ -79,7 +79,7 @@ class DriverRules(StoreMachine):
         self.model.hello(driver, node, vehicle.max_jobs, vehicle.max_weight_g)
         if fix:
             self.judge(fix)
-        # Not doubled: a hello is a new socket, and the newest wins.
+        # Called once: a second hello would be a new socket.
         said = self.call(
             f"hello {driver} ({kind})",
             "ok",
@@ -97,11 +97,11 @@ class DriverRules(StoreMachine):
     def disconnect(
         self, driver: str, late: int = 0, node: str | None = None, how: How = "once"
     ) -> None:
-        """Of the current socket, or of one that is ``late`` sockets old."""
+        """Close the current socket, or one that is ``late`` sockets old."""
         known = self.model.drivers.get(driver)
         epoch = known.epoch - late if known else 1
         at = node or (known.node if known else "n1")
-        if epoch < 1:  # 0 is the reaper's
+        if epoch < 1:  # the reaper uses epoch 0
             return
         self.model.disconnect(driver, at, epoch)
         if self.sockets.get(driver) == (at, epoch):
@@ -121,7 +121,7 @@ class DriverRules(StoreMachine):
         how=how_often,
     )
     def says(self, driver: str, wish: Wish | None, until: int | None, how: How) -> None:
-        """A `status`, or any frame at all."""
+        """A `status` frame, or any other frame."""
         if wish:
             self.status(driver, wish, until, how)
         else:
@@ -145,7 +145,7 @@ class DriverRules(StoreMachine):
     def positions(self, fixes: list[tuple[str, FixKind]], how: How) -> None:
         self._record([self.fix(driver, kind) for driver, kind in fixes], how)
 
-    def everybody_reports(self) -> None:
+    def report_all(self) -> None:
         drivers = [name for name, driver in self.model.drivers.items() if driver.connected]
         self._record([self.fix(driver, "good") for driver in drivers], "once")
 
@@ -159,7 +159,7 @@ class DriverRules(StoreMachine):
             lambda store: store.drivers.record_positions(MARKET, batch),
             how=how,
             read=lambda recorded: " ".join(recorded.verdicts),
-            # A repeated fix is old, and counted as such; no position changes for it.
+            # A repeated fix is counted as old and changes no position.
             same=lambda seen: {name: d.position for name, d in seen.drivers.items()},
         )
 
@@ -169,7 +169,7 @@ def next_step(job: Job) -> str:
 
 
 class HolderRules(DriverRules):
-    """What drivers do with offers and with the jobs in their hands."""
+    """Rules for drivers with offers and held jobs."""
 
     @precondition(lambda self: self.offers)
     @rule(
@@ -238,7 +238,7 @@ class HolderRules(DriverRules):
     def progress(
         self, back: int, who: str, step: str, old: int, checked: bool, node: str, how: How
     ) -> None:
-        """A step by the holder or another driver; also under `old` attempts."""
+        """A step by the holder or another driver, possibly `old` attempts behind."""
         name = self.job_at(back, HELD)
         job = self.model.jobs[name]
         driver, attempt = job.holder or "d0", job.attempt
@@ -264,7 +264,7 @@ class HolderRules(DriverRules):
         how: How = "once",
     ) -> None:
         ref, at_ms = self.ref(name), self.now - 1
-        # An ended job still takes a further proof: to be without one keeps it as it was.
+        # An ended job accepts further proof, which would change it; so none is sent.
         checked = checked and self.model.jobs[name].state not in TERMINAL
         if step == Step.GIVE_UP:
             expected = self.model.give_up(name, driver, attempt)
@@ -305,7 +305,7 @@ class HolderRules(DriverRules):
         how=how_often,
     )
     def its_run_changes(self, backs: list[int], stranger: str | None, old: int, how: How) -> None:
-        """New expected times for a driver's jobs, perhaps for jobs that it no longer holds."""
+        """New ETAs for a driver's jobs, possibly for jobs that it no longer holds."""
         names = list(dict.fromkeys(self.job_at(back, HELD) for back in backs))
         driver = stranger or self.model.jobs[names[0]].holder or "d0"
         self.update_etas(driver, names, old, how)
@@ -331,11 +331,11 @@ class HolderRules(DriverRules):
         how=how_often,
     )
     def says_what_it_holds(self, back: int, who: str, ahead: int, state: str, how: How) -> None:
-        """A hello claims a parcel, perhaps under an attempt that the store does not know."""
+        """A hello claims a parcel, possibly under an attempt unknown to the store."""
         name = self.job_at(back, HELD)
         job = self.model.jobs[name]
         driver = job.holder or "d0" if who == "holder" else who
-        if driver in self.model.drivers:  # a hello makes it known
+        if driver in self.model.drivers:  # a hello creates the driver
             self.claim(name, driver, job.attempt + ahead, state, how)
 
     def claim(self, name: str, driver: str, attempt: int, state: str, how: How = "once") -> None:
@@ -350,7 +350,7 @@ class HolderRules(DriverRules):
 
     @rule()
     def lost_writes_are_noticed(self) -> None:
-        """Nothing is lost in truth: what it opens the door to is what counts."""
+        """Mark writes as lost, which relaxes the rules for claims. Nothing is actually lost."""
         self.model.lost = self.now
         self.log_step("lost writes are noticed")
         self.world.command("HSET", self.world.keys.key("lineage"), "lost", self.now)
@@ -358,7 +358,7 @@ class HolderRules(DriverRules):
     @precondition(lambda self: any(job.former for job in self.model.jobs.values()))
     @rule(back=recent, nth=recent, node=some_node, how=how_often)
     def claims_custody(self, back: int, nth: int, node: str, how: How) -> None:
-        """One whose job was taken away taps `picked_up`, perhaps with the parcel in hand."""
+        """A driver whose job was taken away reports `picked_up`."""
         taken = [name for name, job in self.model.jobs.items() if job.former]
         name = taken[-1 - back % len(taken)]
         former = sorted(self.model.jobs[name].former, key=lambda turn: -turn[1])
@@ -373,7 +373,7 @@ class HolderRules(DriverRules):
         how=how_often,
     )
     def goes_on_as_claimed(self, back: int, step: str, checked: bool, how: How) -> None:
-        """The driver app does not know the attempt that custody gave the job."""
+        """A driver continues under its claimed attempt, as the app does not know the new one."""
         won = [(name, *claim) for name, job in self.model.jobs.items() for claim in job.won]
         name, driver, attempt = won[-1 - back % len(won)]
         self.step(name, driver, attempt, step, checked=checked, how=how)

@@ -1,6 +1,6 @@
-"""What must hold of the store after every call: S1–S14, read from its raw records.
+"""Invariants of the store after every call: S1–S14, checked on its raw records.
 
-Each check stands on the records alone; what a verdict had to be is the model's affair.
+The checks use the records only; the model checks the verdicts.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from mallard_engine.storage.records import OfferRecord
 from mallard_protocol.lifecycle import BEFORE_PICKUP, JobState, Outcome, Wish, may_move
 from tests.properties.world import Snapshot
 
-# What is overdue is looked at again within this, however often its sweeper dies.
+# A sweeper retries an overdue entry within this time, even if another one died with it.
 GRACE_MS = 2_000
 _DUE_KIND = {
     JobState.SCHEDULED: "release",
@@ -24,8 +24,8 @@ _DUE_KIND = {
 
 
 def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) -> None:
-    """Every invariant of one moment. ``lapsed``: nodes that have not yet closed the sockets that
-    they must, since their lease had run out."""
+    """Check every invariant of a snapshot. ``lapsed``: nodes whose lease expired and which have not
+    yet registered or closed their sockets."""
     check_holders(seen, policy)
     check_offers(seen)
     check_winners(seen)
@@ -38,7 +38,7 @@ def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) ->
 
 
 def check_step(before: Snapshot, after: Snapshot) -> None:
-    """What one call may not do, whatever call it is."""
+    """Check the changes of one call, whichever call it was."""
     for name, was in before.jobs.items():
         now = after.jobs.get(name)
         assert now is not None, f"S4: {name} is gone"
@@ -75,7 +75,7 @@ def check_holders(seen: Snapshot, policy: MarketPolicy) -> None:
 
 
 def _is_collected(job: Job) -> bool:
-    """A parcel that turned out to be on board is a fact; it need not fit."""
+    """Whether custody was claimed: such a parcel is on board even if it does not fit."""
     return any(entry.cause == "custody" for entry in job.timeline)
 
 
@@ -94,7 +94,7 @@ def check_offers(seen: Snapshot) -> None:
 
 
 def offers_of(seen: Snapshot, job: Job) -> list[str]:
-    """The offers that are out for it: one, or those of its staggered round."""
+    """The live offers of a job: one, or those of its staggered round."""
     several = seen.rounds.get(job.id)
     if job.state is not JobState.OFFERED:
         assert several is None, f"S3: {job.id} ({job.state}) has a round: {several}"
@@ -134,7 +134,7 @@ def check_queues(seen: Snapshot) -> None:
             job.need,
             job.asked,
             job.card,
-        ), f"what a round reads of {name} is old"
+        ), f"the queue entry of {name} is outdated"
 
 
 def check_counts(seen: Snapshot) -> None:
@@ -155,7 +155,7 @@ def check_timelines(seen: Snapshot) -> None:
 
 
 def _due_limits(seen: Snapshot, job: Job, policy: MarketPolicy) -> dict[str, int | None]:
-    """The due entries that the job has, and by when each must come; None: it may be gone."""
+    """The due entries of the job and when each is due at the latest; None: it may be missing."""
     kind = _DUE_KIND.get(job.state, "silent" if job.held else None)
     if kind != "offer":
         return {f"{kind}/{job.mall}/{job.id}": _limit(seen, job, policy)} if kind else {}
@@ -185,7 +185,7 @@ def check_due(seen: Snapshot, policy: MarketPolicy) -> None:
 
 
 def _limit(seen: Snapshot, job: Job, policy: MarketPolicy) -> int | None:
-    """By when time must look at the job."""
+    """When the job's due entry is due at the latest, in ms."""
     if job.state is JobState.SCHEDULED:
         return job.release_ms
     if job.state is JobState.QUEUED:
@@ -196,13 +196,13 @@ def _limit(seen: Snapshot, job: Job, policy: MarketPolicy) -> int | None:
         at_mall = job.state is JobState.AT_MALL
         wait_ms = math.ceil(policy.at_mall_silence_s * 1000) if at_mall else resume_ms
         return (seen.now if holder.connected else holder.lost_ms) + wait_ms
-    # A parcel on board is never taken back: after the report, no entry falls due.
+    # A parcel on board is never requeued: after the alert there is no due entry.
     away_ms = 0 if holder.connected else seen.now - holder.lost_ms
     return holder.lost_ms + resume_ms if 0 < away_ms < resume_ms else None
 
 
 def wants_work(driver: Driver) -> bool:
-    """All of ``may_be_asked`` that does not change by time alone."""
+    """The conditions of ``may_be_asked`` that do not depend on time."""
     return (
         driver.wish is Wish.AVAILABLE
         and driver.connected
@@ -214,7 +214,7 @@ def wants_work(driver: Driver) -> bool:
 
 
 def is_bound_for(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> str | None:
-    """The mall that it is on its way to with room for more: docs/contract/protocol.md, "Offers"."""
+    """The mall for which the driver may get an add-on: docs/contract/protocol.md, "Offers"."""
     malls = {held.mall for held in driver.jobs}
     states = {seen.jobs[held.job].state for held in driver.jobs}
     has_room = len(driver.jobs) < min(policy.max_run_jobs, driver.vehicle.max_jobs)
@@ -223,7 +223,7 @@ def is_bound_for(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> str | 
 
 
 def may_be_asked(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> bool:
-    """Who may be offered something, whatever it holds: docs/contract/protocol.md, "Offers"."""
+    """Whether the driver may get offers, held jobs aside: docs/contract/protocol.md, "Offers"."""
     return (
         wants_work(driver)
         and driver.cool_until_ms <= seen.now
@@ -233,7 +233,7 @@ def may_be_asked(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> bool:
 
 
 def _last_ms(driver: Driver, policy: MarketPolicy) -> int:
-    """From when on it may not be offered anything, by its position or by its block's end."""
+    """When the driver stops getting offers, by the age of its position or its block's end."""
     received_ms = driver.position.received_ms if driver.position else 0
     stale_ms = received_ms + math.ceil(policy.stale_after_s * 1000) + 1
     return stale_ms if driver.until_ms is None else min(driver.until_ms, stale_ms)
@@ -259,7 +259,7 @@ def check_idle(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) ->
 
 
 def check_coming(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) -> None:
-    """As ``idle``, of who may be offered one more job on its way, as mall/driver."""
+    """Check the index of drivers who may get an add-on, whose entries are mall/driver."""
     entries = dict[str, str]()
     for entry in seen.coming:
         mall, _, name = entry.partition("/")
@@ -283,7 +283,7 @@ def check_coming(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str]) 
 
 
 def check_settled(seen: Snapshot, policy: MarketPolicy) -> None:
-    """After a sweep of all that was due, and of dead nodes, nothing lags behind."""
+    """Check that nothing is overdue after a sweep of all due entries and dead nodes."""
     asked = [driver for driver in seen.drivers.values() if may_be_asked(seen, driver, policy)]
     bound = {f"{is_bound_for(seen, driver, policy)}/{driver.id}" for driver in asked if driver.jobs}
     bound = {entry for entry in bound if not entry.startswith("None/")}
@@ -297,7 +297,7 @@ def check_settled(seen: Snapshot, policy: MarketPolicy) -> None:
 def check_effects(
     before: Snapshot, after: Snapshot, malls: Collection[str], freed: Collection[str]
 ) -> None:
-    """The effects name what changed: a mall with a new queued job, a driver now free."""
+    """Check that the effects name each mall with a new queued job and each freed driver."""
     for name, job in after.jobs.items():
         was = before.jobs.get(name)
         if job.state is JobState.QUEUED and (was is None or was.state is not JobState.QUEUED):

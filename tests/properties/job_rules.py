@@ -1,4 +1,4 @@
-"""Rules: what order services, operators and rounds do to jobs."""
+"""Rules for order services, operators and rounds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from tests.properties.world import HOME, MALLS, MARKET, SERVICE, submission
 
 @dataclass(frozen=True)
 class Order:
-    """What a rule draws of a submission; times are from now on."""
+    """The drawn fields of a submission. Times are relative to now, in ms."""
 
     mall: str = MALLS[0]
     lasts_ms: int = 3_600_000
@@ -41,7 +41,7 @@ orders = st.builds(
 
 
 class JobRules(StoreMachine):
-    """Orders, rounds and operators."""
+    """Rules for orders, rounds and operators."""
 
     @rule(order=orders, how=how_often)
     def submit(self, order: Order, how: How = "once") -> None:
@@ -80,7 +80,7 @@ class JobRules(StoreMachine):
             self.submit_again(key, other_json=verb == "changes", how=how)
 
     def submit_again(self, key: str, *, other_json: bool = False, how: How = "once") -> None:
-        """The same idempotency key, later, with a job id of its own."""
+        """Repeat an idempotency key later, with another job id."""
         made = submission(
             f"job_{MARKET}.r{len(self.world.known_jobs):03}",
             MALLS[0],
@@ -116,15 +116,15 @@ class JobRules(StoreMachine):
         if submitted is not None:
             assert submitted.job.id == of, f"S8: {submitted.job.id} for {of}"
             assert submitted.job.state == self.model.jobs[of].state, (
-                "it is not the job as it is now"
+                "the returned job is not the current one"
             )
 
     # -- rounds
 
     @rule(mall=st.sampled_from(MALLS), size=st.sampled_from((1, 1, 2, 3)), how=how_often)
     def round(self, mall: str, how: How = "once", size: int = 1) -> None:
-        """As the dispatcher does: look, then offer each waiting job, or runs of ``size`` of them,
-        to those on their way and to the nearest."""
+        """Like the dispatcher: read candidates, then offer waiting jobs, in runs of ``size``, to
+        drivers on their way and to the nearest."""
         found = self.call(
             f"candidates for {mall}",
             "ok",
@@ -162,8 +162,8 @@ class JobRules(StoreMachine):
         how=how_often,
     )
     def planned(self, back: int, drivers: list[str], old: int, repeated: bool, how: How) -> None:
-        """A plan that may be out of date: an old attempt, drivers who are not free, barred ones;
-        or the very call of an earlier offer, ``repeated`` late."""
+        """A plan that may be outdated: an old attempt, drivers who are busy or excluded; or, if
+        ``repeated``, the call of an earlier offer."""
         name = self.job_at(back, {"queued"})
         offer = self.offer_at(back, late=True) if repeated and self.offers else ""
         if out := self.model.offers.get(offer):
@@ -180,7 +180,7 @@ class JobRules(StoreMachine):
         how=how_often,
     )
     def planned_run(self, backs: list[int], drivers: list[str], old: int, how: How) -> None:
-        """A run of one mall's jobs, of which the last may wait no more, or at another attempt."""
+        """A run of one mall's jobs, of which the last may be gone or at another attempt."""
         names = [self.job_at(back, {"queued"}) for back in backs]
         mall = self.model.jobs[names[0]].mall
         run = {
@@ -208,12 +208,12 @@ class JobRules(StoreMachine):
         how: How = "once",
         offer: str = "",
     ) -> None:
-        """Jobs of one mall at the attempts under which they are believed to wait."""
+        """Offer jobs of one mall at the attempts that the plan assumes."""
         offer = offer or f"o{len(self.offers)}"
         etas = [(self.now + n, self.now + 1_000 * n) for n in range(1, len(attempts) + 1)]
         if len(attempts) == 1:
-            etas = [(self.now, self.now)]  # as the driver says
-        # Some offers are made where no history is kept.
+            etas = [(self.now, self.now)]  # the ETAs of the ranked driver
+        # Some offers are made without a history cell.
         cell = len(self.offers) % CELLS if len(self.offers) % 5 else None
         expected, taker, gone = self.model.offer(offer, attempts, drivers, etas, cell)
         ranked = tuple(
@@ -327,7 +327,7 @@ class JobRules(StoreMachine):
         )
 
     def ready(self, name: str, late: int, how: How = "once") -> None:
-        """The parcels are ready at another time: the order's body, card and need change."""
+        """Change the ready time, and with it the order's body, card and need."""
         ref = self.ref(name)
         was = self.seen.jobs[name]
         release_ms = self.now + late
@@ -356,7 +356,7 @@ class JobRules(StoreMachine):
             how=how,
             again=expected,
         )
-        # As the dispatcher does: a live offer goes to the next driver.
+        # Like the dispatcher: a live offer is withdrawn.
         known = self.model.drivers.get(driver)
         if suspended and known and known.offer:
             self.withdraw(known.offer)

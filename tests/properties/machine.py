@@ -33,14 +33,14 @@ from mallard_engine.storage.scripts import Script
 from tests.properties import invariants
 from tests.properties.agreement import check_agreement
 from tests.properties.model_drivers import LEASE_MS
-from tests.properties.model_records import REFUSED, WORDS_OF_REFUSAL
+from tests.properties.model_records import REFUSAL_CODES, REFUSED
 from tests.properties.model_staggered import StaggeredModel
 from tests.properties.world import NODES, START_MS, Snapshot, World
 
 T = TypeVar("T")
 How = Literal["once", "twice", "reply lost"]
 DRIVERS = ("d0", "d1", "d2", "d3")
-# What each can carry, where the market lets it: two by weight, two by number, many, one.
+# The capacity of each driver: two jobs by weight, two by number, many, one.
 VEHICLES = {
     "d0": Vehicle(max_jobs=3, max_weight_g=250),
     "d1": Vehicle(max_jobs=2),
@@ -48,7 +48,7 @@ VEHICLES = {
     "d3": Vehicle(),
 }
 
-# What the rules draw: an index counts back from the newest, so small numbers are what is going on.
+# Strategies of the rules. An index counts back from the newest, so 0 is the latest job or offer.
 some_driver = st.sampled_from(DRIVERS)
 some_node = st.sampled_from(NODES)
 recent = st.sampled_from((0, 0, 0, 1, 2, 3))
@@ -66,10 +66,10 @@ _VERDICTS: Mapping[type[Exception], str] = {
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two nodes, four drivers, one market, which pools up to ``max_run_jobs`` jobs in a run; one
-    that pools nothing takes jobs from drivers who are stuck.
+    """Two nodes, four drivers and one market with runs of up to ``max_run_jobs`` jobs.
 
-    ``scripts``: others than the package's."""
+    A market without runs reassigns jobs of stuck drivers. ``scripts`` replaces the package's.
+    """
 
     def __init__(
         self, url: str, scripts: Mapping[str, Script] | None = None, *, max_run_jobs: int = 1
@@ -80,12 +80,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = StaggeredModel(self.policy, START_MS)
         self.world = World(url, self.policy, scripts)
         self.beating = set(NODES)
-        # Nodes that know that their lease had expired, and have not registered their drivers again.
+        # Nodes whose lease expired and which have not registered their drivers again.
         self.lapsed: set[str] = set()
-        # The socket of each driver that is open, whatever the store believes: its node, its epoch.
+        # The open socket of each driver, as node and epoch, independent of the store.
         self.sockets: dict[str, tuple[str, int]] = {}
         self.offers: list[str] = []
-        # What sweepers took and did not carry out.
+        # Due entries that a dead sweeper took and did not execute.
         self.taken: list[DueEntry] = []
         self.seen: Snapshot = self.world.read()
 
@@ -94,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.world.close()
         assert untouched, "S11: another market was touched"
 
-    # -- picking
+    # -- selection
 
     @property
     def now(self) -> int:
@@ -114,13 +114,13 @@ class StoreMachine(RuleBasedStateMachine):
         return offers[back % len(offers)]
 
     def alive(self, driver: str) -> bool:
-        """Whether the node that holds the driver's socket still beats."""
+        """Whether the node that holds the driver's socket has a lease."""
         return self.model.alive(self.model.drivers[driver].node)
 
     def ref(self, job: str) -> JobRef:
         return JobRef(job, self.model.jobs[job].mall)
 
-    # -- calling
+    # -- calls
 
     def call(
         self,
@@ -153,13 +153,13 @@ class StoreMachine(RuleBasedStateMachine):
             outcome = self._make(make, other, read)
             self._check(_effects(outcome[1]))
             changed = _differences(same(before), same(self.seen))
-            assert not changed, f"S12: {what} twice is not as once: {changed}"
+            assert not changed, f"S12: repeating {what} has another effect: {changed}"
             if again is not None:
                 _compare(f"{what}, repeated", outcome[0], again)
         return outcome[1] if outcome else None
 
     def log_step(self, text: str) -> None:
-        """A line of the story, shown when it ends badly."""
+        """Add a line to the story that a failure prints."""
         if hypothesis.currently_in_test_context():
             hypothesis.note(f"    {self.now - START_MS:>9} ms  {text}")
 
@@ -177,7 +177,7 @@ class StoreMachine(RuleBasedStateMachine):
         return read(result), result
 
     def _make_and_die(self, make: Callable[[RedisStorage], Awaitable[T]], node: str) -> None:
-        # Refused without a script: nothing to lose.
+        # A call refused before its script has no reply to lose.
         lost = contextlib.suppress(StoreUnavailable, Refused)
         with self.world.reply_lost(node) as store, lost, _no_script_fails():
             self.world.run(make(store))
@@ -193,7 +193,7 @@ class StoreMachine(RuleBasedStateMachine):
             invariants.check_effects(before, self.seen, effects.malls, freed)
 
     def pass_time(self, ms: int) -> None:
-        """Let time go by; nodes that live have beaten all along."""
+        """Advance the time; live nodes have renewed their leases meanwhile."""
         self.world.now += ms
         self.model.now = self.world.now
         self.world.beat_until_now(sorted(self.beating))
@@ -204,15 +204,19 @@ class StoreMachine(RuleBasedStateMachine):
 def run_machine(
     build: Callable[[], StoreMachine], settings: hypothesis.settings, seed: int
 ) -> None:
-    """Run rules at random. :raises AssertionError: with the story in its notes"""
+    """Run rules at random.
+
+    Raises:
+        AssertionError: With the story in its notes.
+    """
     factory = hypothesis.seed(seed)(build)
-    # Any factory will do, whatever its stub says.
+    # A factory works too, although the stub asks for a class.
     run_state_machine_as_test(cast("type[RuleBasedStateMachine]", factory), settings=settings)
 
 
 @contextlib.contextmanager
 def _no_script_fails() -> Iterator[None]:
-    """An error of a script is a finding as well: it stops halfway, and keeps what it wrote."""
+    """Fail on a script error, as the script stops halfway and keeps its writes."""
     try:
         yield
     except LinkReplyError as error:
@@ -227,7 +231,7 @@ def _effects(result: Any) -> Effects | None:
 
 
 def _compare(what: str, verdict: str, expected: str) -> None:
-    fits = verdict in WORDS_OF_REFUSAL if expected == REFUSED else verdict == expected
+    fits = verdict in REFUSAL_CODES if expected == REFUSED else verdict == expected
     assert fits, f"{what}: the store says {verdict}, the model {expected}"
 
 

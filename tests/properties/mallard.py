@@ -10,16 +10,16 @@ from tests.properties.machine import DRIVERS, How, how_often, recent
 from tests.properties.stuck_rules import StuckRules
 from tests.properties.world import NODES
 
-# How far a job has got: offered, accepted, arrived, on board.
+# The number of steps of a job: offered, accepted, arrived, on board.
 hops = st.sampled_from((1, 1, 2, 2, 3, 4, 0))
 
 
 class Mallard(StuckRules):
-    """All rules together."""
+    """The state machine of the tests."""
 
     @initialize(orders=st.lists(st.tuples(orders, hops), min_size=2, max_size=4))
     def a_day_begins(self, orders: list[tuple[Order, int]]) -> None:
-        """Everybody is at work, and some jobs are under way."""
+        """All drivers are available, and some jobs are in progress."""
         for node in NODES:
             self.node_beats(node)
         for number, driver in enumerate(DRIVERS):
@@ -32,7 +32,7 @@ class Mallard(StuckRules):
     @precondition(lambda self: self.model.jobs)
     @rule(back=recent, hops=hops)
     def a_job_goes_on(self, back: int, hops: int) -> None:
-        """What happens to it on a good day, so that the bad days begin everywhere."""
+        """Advance a job by normal steps, so that failures start from every state."""
         name = self.job_at(back, {"queued", "offered", "assigned"})
         job = self.model.jobs[name]
         for _ in range(hops):
@@ -46,7 +46,7 @@ class Mallard(StuckRules):
     @precondition(lambda self: self.model.live() or self.asked_before())
     @rule(back=recent, first_decline=st.booleans(), how=how_often)
     def whoever_was_asked_is_free_again(self, back: int, first_decline: bool, how: How) -> None:
-        """And is planned for the same job, first of all; who may not be asked again is passed."""
+        """Drivers who were asked are free again and first in a plan for the same job."""
         live = self.model.live()
         if live and first_decline:
             offer = live[-1 - back % len(live)]

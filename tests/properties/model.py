@@ -1,6 +1,6 @@
-"""A small model of what the store owes: the protocol and S1–S14 in plain data, nothing of Redis.
+"""A small model of the store: the protocol and S1–S14 in plain data, without Redis.
 
-Each verb gives the verdict that the store must give, and changes the model as the store must
+Each method returns the verdict that the store must return and changes the model as the store must
 change. Times are epoch milliseconds; `model.now` is the clock that is passed to the scripts.
 """
 
@@ -14,7 +14,7 @@ from tests.properties.model_drivers import Driver, DriverModel
 from tests.properties.model_records import DONE, FROM, REFUSED, Eta, Job, Offer
 
 ANSWER_KEPT_MS = 600_000
-# The one store of every job here.
+# The shop of every job here.
 STORE = "lego"
 
 
@@ -28,12 +28,12 @@ class Model(DriverModel):
         self.keys: dict[str, tuple[str, str]] = {}  # idempotency key → (hash of the JSON, job)
         self.holds: dict[str, int] = {}
         self.dwells: dict[str, DwellSketch] = {}  # by mall/store
-        self.lost = 0  # when writes were last found lost
+        self.lost = 0  # when lost writes were last noticed
 
-    # -- the order side
+    # -- orders
 
     def submit(self, name: str, job: Job, key: str, body_hash: str) -> tuple[str, str]:
-        """The verdict and the job that it is about."""
+        """Return the verdict and the id of the job that it refers to."""
         if key in self.keys:
             used_for, first = self.keys[key]
             return ("replayed", first) if used_for == body_hash else ("mismatch", "")
@@ -104,7 +104,7 @@ class Model(DriverModel):
     # -- offers
 
     def offers_of(self, job: Job) -> set[str]:
-        """Those that are out for it."""
+        """The live offers of the job."""
         return {job.offer}
 
     def offer(
@@ -115,7 +115,7 @@ class Model(DriverModel):
         etas: Sequence[Eta],
         cell: int | None,
     ) -> tuple[str, str | None, set[str]]:
-        """The verdict, who must get the offer, and which of its jobs are gone."""
+        """Return the verdict, the driver who must get the offer, and the jobs that are gone."""
         jobs = {name: self.jobs[name] for name in attempts}
         if any(job.state == "offered" and job.offer == offer for job in jobs.values()):
             return "offered", self.offers[offer].driver, set()
@@ -145,13 +145,13 @@ class Model(DriverModel):
             ack_by,
             add_on,
             dict(zip(jobs, etas, strict=True)),
-            None if add_on else cell,  # to decline an add-on costs nothing
+            None if add_on else cell,  # refusing an add-on is not counted
         )
         self.drivers[taker].offer = offer
         return "offered", taker, set()
 
     def may_take(self, name: str, jobs: Sequence[str]) -> bool:
-        """A run goes to the free; one more job to one who is on its way to its mall."""
+        """Whether the driver may get the jobs: free, or on its way to the mall of a single job."""
         driver = self.drivers.get(name)
         if driver is None or not self.may_be_asked(driver) or not self.fits(name, jobs):
             return False
@@ -159,7 +159,7 @@ class Model(DriverModel):
         return not driver.jobs or (len(jobs) == 1 and self.bound_for(driver) == mall)
 
     def bound_for(self, driver: Driver) -> str | None:
-        """The mall that all it holds is from, if it has not come there and has room for more."""
+        """The mall that the driver is on its way to with room for more; None without one."""
         held = [self.jobs[name] for name in driver.jobs]
         malls = {job.mall for job in held}
         most = min(self.policy.max_run_jobs, driver.max_jobs)
@@ -167,13 +167,13 @@ class Model(DriverModel):
         return malls.pop() if is_on_its_way and len(held) < most else None
 
     def coming(self) -> set[str]:
-        """Who may be offered one more job on its way, as mall/driver."""
+        """The drivers who may get an add-on, as mall/driver."""
         drivers = self.drivers.items()
         bound = {name: self.bound_for(d) for name, d in drivers if self.may_be_asked(d)}
         return {f"{mall}/{name}" for name, mall in bound.items() if mall}
 
     def fits(self, name: str, jobs: Sequence[str]) -> bool:
-        """Beside what it holds; one job in an empty vehicle is its ranking's affair."""
+        """Whether the jobs fit beside the held ones; a single job is checked by the ranking."""
         driver = self.drivers[name]
         all_jobs = [*driver.jobs, *jobs]
         weight = sum(self.jobs[job].weight for job in all_jobs)
@@ -183,8 +183,9 @@ class Model(DriverModel):
     def hand_over(
         self, offer: str, name: str, attempt: int, holder: str, lost: int, plan: Sequence[str]
     ) -> tuple[str, str | None]:
-        """From a silent holder, or (``lost`` 0) from one who is stuck, to the first of the plan who
-        may be offered it; both or neither."""
+        """Reassign a job of a silent or (``lost`` 0) stuck holder to the first eligible driver.
+
+        Both steps happen or neither."""
         job = self.jobs[name]
         if job.state == "offered" and job.offer == offer:
             return "offered", self.offers[offer].driver
@@ -219,7 +220,7 @@ class Model(DriverModel):
         }
 
     def _answerable(self, offer: str, driver: str, repeated: str) -> str:
-        """``ok``: may be answered; ``again``: was, and equally."""
+        """``ok``: may be answered; ``again``: the same answer was given before."""
         out = self.offers.get(offer)
         if out is None or out.driver != driver:
             return "not_yours"
@@ -238,7 +239,7 @@ class Model(DriverModel):
     def accept(self, offer: str, driver: str) -> str:
         verdict = self._answerable(offer, driver, "accepted")
         run = self.offers[offer].jobs if verdict == "ok" else {}
-        if run and not self.fits(driver, list(run)):  # S2: custody has filled its hands
+        if run and not self.fits(driver, list(run)):  # S2: custody has filled the vehicle
             return "offer_closed"
         if verdict == "ok":
             self._end_offer(offer, "accepted")
@@ -298,7 +299,7 @@ class Model(DriverModel):
         if job.state == "scheduled" and self.now >= job.release:
             job.state = "queued"
 
-    # -- a job in hand
+    # -- held jobs
 
     def progress(self, name: str, driver: str, attempt: int, step: str, *, checked: bool) -> str:
         job = self.jobs[name]
@@ -322,23 +323,23 @@ class Model(DriverModel):
         return "ok"
 
     def _is_holder(self, job: Job, driver: str, attempt: int) -> bool:
-        """By the attempt that it has now, or by the one that its holder claimed it with."""
+        """Whether the driver holds the job, under its current attempt or the claimed one."""
         is_now = job.attempt in {attempt, job.won.get((driver, attempt))}
         return job.holder == driver and is_now
 
     def _is_stay(self, job: Job, driver: str, step: str) -> bool:
-        """Alone in its driver's hands, and not waited for."""
+        """Whether the pickup counts as a stay: a single job that was ready on arrival."""
         is_alone = len(self.drivers[driver].jobs) == 1
         return (job.state, step) == ("at_mall", "picked_up") and job.ready <= job.came and is_alone
 
     def arrive(self, name: str, driver: str, attempt: int) -> None:
-        """Its position is at the mall: said by the geofence, not by the driver."""
+        """Arrival by geofence."""
         job = self.jobs[name]
         if (job.state, job.holder, job.attempt) == ("assigned", driver, attempt):
             job.state, job.came = "at_mall", self.now
 
     def _claim(self, job: Job, name: str, driver: str, attempt: int, step: str) -> str:
-        """Custody: who had it when it was taken away may have had the parcel on board by then."""
+        """Claim custody: a former holder may have collected the parcel before it lost the job."""
         if driver not in job.known:
             return "not_yours"
         if (driver, attempt) not in job.former or step != "picked_up":
@@ -354,7 +355,7 @@ class Model(DriverModel):
         return "ok"
 
     def claim(self, name: str, driver: str, attempt: int, state: str) -> str:
-        """What a hello says of a parcel, on board or handed over."""
+        """A hello claims that a parcel is on board or delivered."""
         job = self.jobs[name]
         if (job.holder, job.attempt) == (driver, attempt):
             if job.state in FROM["picked_up"]:
@@ -411,7 +412,7 @@ class Model(DriverModel):
     def at_mall_ms(self) -> int:
         return math.ceil(self.policy.at_mall_silence_s * 1000)
 
-    # -- what transitions share
+    # -- shared by transitions
 
     def _give(self, job: Job, name: str, driver: str) -> None:
         job.attempt += 1
@@ -420,8 +421,8 @@ class Model(DriverModel):
         self.drivers[driver].jobs[name] = job.attempt
 
     def _end_offer(self, offer: str, outcome: str, leaving: Job | None = None) -> None:
-        """All its jobs look on. Where one job of it is ``leaving`` for another way, the outcome is
-        that job's, and of the others it was merely withdrawn."""
+        """End the offer and requeue its jobs. If one job is ``leaving``, the outcome is recorded
+        for it, and the offer counts as withdrawn for the others."""
         out = self.offers[offer]
         out.state, out.ended = outcome, self.now
         self.drivers[out.driver].offer = None
@@ -432,7 +433,7 @@ class Model(DriverModel):
             job.state, job.offer = "queued", ""
 
     def _take_away(self, job: Job, offered: str, held: str | None) -> None:
-        """End the live offer or take the job off its holder; ``held``: how its turn ended."""
+        """End the live offer or take the job from its holder; ``held``: the outcome of its turn."""
         if job.state == "offered":
             self._end_offer(job.offer, offered, job)
         elif job.state in HELD:
@@ -450,7 +451,7 @@ class Model(DriverModel):
     def _revoke(self, job: Job, outcome: str) -> None:
         holder = job.holder
         self._take_away(job, "", outcome)
-        if outcome == "gave_up":  # has said that it holds nothing
+        if outcome == "gave_up":  # a give-up ends the claim to custody
             job.former = {(driver, at) for driver, at in job.former if driver != holder}
         job.state, job.holder = "queued", ""
         job.attempt += 1
@@ -460,7 +461,7 @@ class Model(DriverModel):
         job.state = state
 
     def forget(self) -> None:
-        """Ended offers are kept ten minutes, for repeated answers."""
+        """Drop offers that ended ten minutes ago; until then, answers may be repeated."""
         for name in [n for n, o in self.offers.items() if o.ended]:
             if self.offers[name].ended + ANSWER_KEPT_MS <= self.now:
                 del self.offers[name]

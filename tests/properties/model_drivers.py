@@ -1,4 +1,4 @@
-"""The model's drivers: what time, connections and positions make of them.
+"""The model of drivers: their connections, positions and limits in time.
 
 Times are epoch milliseconds; `now` is the clock that is passed to the scripts.
 """
@@ -20,7 +20,7 @@ Place = tuple[float, float]
 
 @dataclass
 class Fix:
-    """A believed position, and the run of rejects since (the last one that was impossible)."""
+    """An accepted position, and the impossible fixes since (their number and the last one)."""
 
     received: int
     at: int
@@ -46,7 +46,7 @@ class Driver:
     fix: Fix | None = None
     max_jobs: int = 1
     max_weight: int = 100_000
-    # How its offers ended: (accepted, refused) by cell, and (declined, lapsed) last.
+    # Offer outcomes: (accepted, refused) by cell, then (declined, lapsed) as the last pair.
     history: list[list[int]] = field(default_factory=list)
 
     def answered(self, cell: int | None, outcome: str) -> None:
@@ -59,7 +59,7 @@ class Driver:
 
 
 class DriverModel:
-    """What time and connections make of a driver."""
+    """Drivers and the leases of their nodes."""
 
     def __init__(self, policy: MarketPolicy, now: int) -> None:
         self.policy = policy
@@ -83,7 +83,7 @@ class DriverModel:
         return driver.fix is not None and self.now - driver.fix.received <= self.stale_ms
 
     def wants_work(self, driver: Driver) -> bool:
-        """All of may_be_asked that does not change by time alone."""
+        """The conditions of may_be_asked that do not depend on time."""
         return (
             driver.wish == "available"
             and driver.connected
@@ -94,7 +94,7 @@ class DriverModel:
         )
 
     def may_be_asked(self, driver: Driver) -> bool:
-        """Whatever it holds."""
+        """Whether the driver may get offers, held jobs aside."""
         return (
             self.wants_work(driver)
             and driver.cool <= self.now
@@ -104,12 +104,12 @@ class DriverModel:
         )
 
     def free(self) -> set[str]:
-        """Who may be offered something and holds nothing."""
+        """The drivers who may get offers and hold no job."""
         drivers = self.drivers.items()
         return {name for name, driver in drivers if self.may_be_asked(driver) and not driver.jobs}
 
     def beat(self, node: str) -> set[str]:
-        """Which other nodes are dead, as far as this one may say."""
+        """Renew a lease; return the dead nodes that this node must report."""
         if not self.alive(node):
             self.since[node] = self.now
         self.leases[node] = self.now + LEASE_MS
@@ -133,7 +133,7 @@ class DriverModel:
             driver.until = None
 
     def take_back(self, name: str, node: str, epoch: int, wish: str) -> str:
-        """Its node still holds that socket."""
+        """The node registers a socket that it still holds."""
         driver = self.drivers.get(name)
         if driver is None:
             self.drivers[name] = Driver(wish, None, connected=True, node=node, epoch=epoch)
@@ -214,7 +214,7 @@ class DriverModel:
             return "old"
         if self._reachable(fix.place, fix.at, place, at):
             return "ok"
-        if fix.agreeing and at <= fix.odd_at:  # the same one again agrees with nothing
+        if fix.agreeing and at <= fix.odd_at:  # a repeated fix does not confirm itself
             return "old"
         agrees = fix.agreeing and self._reachable(fix.odd_place, fix.odd_at, place, at)
         fix.agreeing = fix.agreeing + 1 if agrees else 1

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-# A refusal whose exact code the contract leaves open: the caller has lost the job for good.
+# A refusal without an exact code in the contract: the caller has lost the job for good.
 REFUSED = "refused"
-WORDS_OF_REFUSAL = frozenset({"not_yours", "stale_attempt", "wrong_state"})
+REFUSAL_CODES = frozenset({"not_yours", "stale_attempt", "wrong_state"})
 
 
-# Which states a step leads on from, and in which it has been done already.
+# The states from which a step leads on (FROM), and those in which it is done already (DONE).
 FROM = {
     "at_mall": {"assigned"},
     "picked_up": {"assigned", "at_mall"},
@@ -28,7 +28,7 @@ Eta = tuple[int, int]
 
 @dataclass
 class Offer:
-    """``jobs``: the attempt of each under this offer. ``add_on``: to one who held some already."""
+    """An offer. ``jobs``: each job's attempt. ``add_on``: the driver already held jobs."""
 
     jobs: dict[str, int]
     driver: str
@@ -59,9 +59,9 @@ class Job:
     holder: str = ""
     offer: str = ""
     asked: list[tuple[str, int, str, int]] = field(default_factory=list)
-    # Who held it under which attempt when it was taken away: they may claim custody.
+    # Former holders as (driver, attempt); they may claim custody.
     former: set[tuple[str, int]] = field(default_factory=set)
-    # Who has claimed it under which attempt, and the attempt that custody gave it.
+    # The attempt after custody, by the claimed (driver, attempt).
     won: dict[tuple[str, int], int] = field(default_factory=dict)
     ready: int = 0
     came: int = 0

@@ -10,7 +10,7 @@ from tests.properties.model_records import Eta, Job, Offer
 
 @dataclass
 class Round:
-    """What a job's round has out and may still ask. ``rest``: drivers, best first."""
+    """The live offers of a round and whom it may still ask. ``rest``: drivers, best first."""
 
     live: list[str]
     asked: int
@@ -48,7 +48,7 @@ class StaggeredModel(Model):
         eta: Eta,
         cell: int | None,
     ) -> tuple[str, str | None]:
-        """The first of ``ids`` is the offer that goes out now, the others are those to come."""
+        """Make the first offer of a round, ``ids[0]``; the other ids are for later offers."""
         first, *others = ids
         is_new = first not in self.offers
         verdict, taker, _ = self.offer(first, {name: attempt}, plan, [eta], cell)

@@ -1,6 +1,6 @@
-"""Bugs planted in what runs and add-ons ask of the scripts, each with the story that finds it.
+"""Bugs in runs and add-ons, each with the story that finds it.
 
-See `test_planted_bugs.py`. The market pools up to three jobs; `d2` has the room for them.
+See `test_planted_bugs.py`. A run has up to three jobs; `d2` has room for them.
 """
 
 from mallard_protocol.lifecycle import JobState
@@ -13,35 +13,35 @@ J0, J1, J2 = (f"job_phoenix.j00{n}" for n in range(3))
 D2 = ["d2"]
 
 
-def a_run_goes_out(mallard: Mallard, *, jobs: int = 2) -> None:
+def run_is_offered(mallard: Mallard, *, jobs: int = 2) -> None:
     mallard.a_day_begins([(Order(), 0)] * jobs)
     mallard.offer_run(dict.fromkeys([J0, J1, J2][:jobs], 0), D2)
 
 
-def a_run_is_taken(mallard: Mallard, *, jobs: int = 2) -> None:
-    a_run_goes_out(mallard, jobs=jobs)
+def run_is_accepted(mallard: Mallard, *, jobs: int = 2) -> None:
+    run_is_offered(mallard, jobs=jobs)
     mallard.accept("o0", "d2")
 
 
-def one_job_of_a_plan_is_gone(mallard: Mallard) -> None:
+def planned_job_is_cancelled(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0), (Order(), 0)])
     mallard.cancel(J1)
     mallard.offer_run({J0: 0, J1: 0}, D2)
 
 
-def a_run_is_declined(mallard: Mallard) -> None:
-    a_run_goes_out(mallard)
+def run_is_declined(mallard: Mallard) -> None:
+    run_is_offered(mallard)
     mallard.decline("o0", "d2")
 
 
-def a_run_lapses(mallard: Mallard) -> None:
-    a_run_goes_out(mallard)
+def offer_of_a_run_expires(mallard: Mallard) -> None:
+    run_is_offered(mallard)
     mallard.time_to(mallard.model.offers["o0"].ack_by)
     mallard.sweep()
 
 
 def one_job_of_an_offered_run_is_cancelled(mallard: Mallard) -> None:
-    a_run_goes_out(mallard)
+    run_is_offered(mallard)
     mallard.cancel(J0)
 
 
@@ -54,22 +54,22 @@ def custody_of_one_job_of_an_offered_run(mallard: Mallard) -> None:
     mallard.step(J0, "d1", 1, "picked_up")
 
 
-def a_run_that_only_one_has_room_for(mallard: Mallard) -> None:
+def run_fits_only_one_driver(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0)] * 3)
     mallard.offer_run({J0: 0, J1: 0, J2: 0}, ["d3", "d1", "d0", "d2"])
 
 
-def one_of_them_has_been_declined_before(mallard: Mallard) -> None:
+def run_has_a_declined_job(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0), (Order(), 0)])
     mallard.offer(J1, 0, D2)
     mallard.decline("o0", "d2")
     mallard.time_to(mallard.model.drivers["d2"].cool)
-    mallard.everybody_reports()
+    mallard.report_all()
     mallard.sweep()
     mallard.offer_run({J0: 0, J1: 1}, [*D2, "d1"])
 
 
-def one_more_on_the_way(mallard: Mallard) -> None:
+def add_on_is_offered(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0), (Order(), 0)])
     mallard.offer(J0, 0, D2)
     mallard.accept("o0", "d2")
@@ -77,19 +77,19 @@ def one_more_on_the_way(mallard: Mallard) -> None:
     assert mallard.model.offers["o1"].add_on
 
 
-def one_more_is_declined(mallard: Mallard) -> None:
-    one_more_on_the_way(mallard)
+def add_on_is_declined(mallard: Mallard) -> None:
+    add_on_is_offered(mallard)
     mallard.decline("o1", "d2")
 
 
-def one_more_lapses(mallard: Mallard) -> None:
-    one_more_on_the_way(mallard)
+def add_on_expires(mallard: Mallard) -> None:
+    add_on_is_offered(mallard)
     mallard.offer_ack("o1", "d2")
     mallard.time_to(mallard.model.offers["o1"].expires)
     mallard.sweep()
 
 
-def at_the_mall_nothing_is_added(mallard: Mallard) -> None:
+def add_on_after_the_arrival(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0), (Order(), 0)])
     mallard.offer(J0, 0, D2)
     mallard.accept("o0", "d2")
@@ -97,14 +97,14 @@ def at_the_mall_nothing_is_added(mallard: Mallard) -> None:
     mallard.offer(J1, 0, D2)
 
 
-def from_another_mall_nothing_is_added(mallard: Mallard) -> None:
+def add_on_of_another_mall(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0), (Order(MALLS[1]), 0)])
     mallard.offer(J0, 0, D2)
     mallard.accept("o0", "d2")
     mallard.offer(J1, 0, D2)
 
 
-def on_its_way_it_falls_silent(mallard: Mallard) -> None:
+def driver_on_its_way_becomes_stale(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0)])
     mallard.offer(J0, 0, D2)
     mallard.accept("o0", "d2")
@@ -113,20 +113,20 @@ def on_its_way_it_falls_silent(mallard: Mallard) -> None:
     mallard.settle()
 
 
-def a_run_is_told_anew_by_an_old_attempt(mallard: Mallard) -> None:
-    a_run_is_taken(mallard)
+def etas_of_an_old_attempt(mallard: Mallard) -> None:
+    run_is_accepted(mallard)
     mallard.update_etas("d2", [J0, J1], old=1)
 
 
 def one_job_of_a_run_is_given_up(mallard: Mallard) -> None:
-    a_run_is_taken(mallard)
+    run_is_accepted(mallard)
     mallard.step(J0, "d2", 1, "picked_up")
     mallard.step(J1, "d2", 1, "give_up")
     mallard.close(J0, JobState.DELIVERED)
 
 
-def a_run_is_picked_up_one_by_one(mallard: Mallard) -> None:
-    a_run_is_taken(mallard)
+def run_is_picked_up_one_by_one(mallard: Mallard) -> None:
+    run_is_accepted(mallard)
     for job in (J0, J1):
         mallard.step(job, "d2", 1, "at_mall")
         mallard.time_passes(60_000)
@@ -139,133 +139,133 @@ def _run(name: str, script: str, old: str, new: str, story: Story) -> Planted:
 
 PLANTED_IN_RUNS = (
     _run(
-        "a run goes out without the job that is gone",
+        "run is offered without the job that is gone",
         "offer",
         "if #gone > 0 then return",
         "if #gone == #arg.attempts then return",
-        one_job_of_a_plan_is_gone,
+        planned_job_is_cancelled,
     ),
     _run(
-        "a declined run gives back one job",
+        "declined run requeues only one job",
         "decline",
         "requeue_offered(run, offer, 'declined'",
         "requeue_offered({ run[1] }, offer, 'declined'",
-        a_run_is_declined,
+        run_is_declined,
     ),
     _run(
-        "a lapsed run gives back one job",
+        "expired run requeues only one job",
         "lapse",
         "requeue_offered(run, offer, outcome, 'engine')",
         "requeue_offered({ run[1] }, offer, outcome, 'engine')",
-        a_run_lapses,
+        offer_of_a_run_expires,
     ),
     _run(
-        "a cancelled job leaves the others offered",
+        "cancelled job leaves the others of its run offered",
         "cancel",
         "requeue_offered(others, ",
         "requeue_offered({}, ",
         one_job_of_an_offered_run_is_cancelled,
     ),
     _run(
-        "what goes back with a cancelled job bars its driver",
+        "driver is excluded from the others of a cancelled run",
         "cancel",
         "offer, 'withdrawn', 'engine')",
         "offer, 'declined', 'engine')",
         one_job_of_an_offered_run_is_cancelled,
     ),
     _run(
-        "custody leaves the others offered",
+        "custody leaves the others of its run offered",
         "progress",
         "requeue_offered(others, ",
         "requeue_offered({}, ",
         custody_of_one_job_of_an_offered_run,
     ),
     _run(
-        "a run is accepted in part",
+        "run is accepted partly",
         "accept",
         "for _, job in ipairs(run) do take_on(rec, job) end",
         "take_on(rec, run[1])",
-        a_run_is_taken,
+        run_is_accepted,
     ),
     _run(
-        "the number is not counted",
+        "number of jobs is not limited",
         "offer",
         "if count > most_jobs(rec) then return false end",
         "if not rec.vehicle then return false end",
-        a_run_that_only_one_has_room_for,
+        run_fits_only_one_driver,
     ),
     _run(
-        "the weight is not counted",
+        "weight is not limited",
         "offer",
         "return weight <= rec.vehicle.max_weight_g and",
         "return",
-        a_run_that_only_one_has_room_for,
+        run_fits_only_one_driver,
     ),
     _run(
-        "who declined one job of a run is not barred",
+        "driver who declined one job of a run is asked again",
         "offer",
         "for _, job in ipairs(jobs) do\n    for _, turn",
         "for _, job in ipairs({ jobs[1] }) do\n    for _, turn",
-        one_of_them_has_been_declined_before,
+        run_has_a_declined_job,
     ),
     _run(
-        "a declined add-on cools its driver down",
+        "declined add-on has a cool-down",
         "decline",
         "if not offer.add_on then",
         "if true then",
-        one_more_is_declined,
+        add_on_is_declined,
     ),
     _run(
-        "a lapsed add-on cools its driver down",
+        "expired add-on has a cool-down",
         "lapse",
         "if not offer.add_on then",
         "if true then",
-        one_more_lapses,
+        add_on_expires,
     ),
     _run(
-        "a driver stays in coming with an offer",
+        "driver with an offer stays in coming",
         "offer",
         "    and not rec.offer and rec.cool",
         "    and rec.cool",
-        one_more_on_the_way,
+        add_on_is_offered,
     ),
     _run(
-        "a run's stays count as those of single stores",
+        "stay for several jobs is counted",
         "progress",
         " and #rec.jobs == 1 then",
         " then",
-        a_run_is_picked_up_one_by_one,
+        run_is_picked_up_one_by_one,
     ),
     _run(
-        "an arrival goes unnoticed",
+        "arrival is not recorded",
         "progress",
         "  held.there = true\n",
         "",
-        at_the_mall_nothing_is_added,
+        add_on_after_the_arrival,
     ),
     _run(
-        "a run over two malls",
+        "add-on of another mall is offered",
         "offer",
         "bound_for(rec) == jobs[1].mall",
         "bound_for(rec)",
-        from_another_mall_nothing_is_added,
+        add_on_of_another_mall,
     ),
     _run(
-        "who fell silent stays in coming",
+        "stale driver stays in coming",
         "driver_due",
         "if mall and not may_be_asked(rec, pos) then mall = nil end",
         "",
-        on_its_way_it_falls_silent,
+        driver_on_its_way_becomes_stale,
     ),
     _run(
-        "etas are not fenced",
+        "etas ignore the attempt",
         "etas",
         " and tonumber(job[2]) == stop[1]",
         "",
-        a_run_is_told_anew_by_an_old_attempt,
+        etas_of_an_old_attempt,
     ),
     _run(
-        "who gives one job up gives all",
+        "give-up of one job drops the run",
         "release",
         "drop_job(rec, job.id)\n  if reason",
         "rec.jobs = {}\n  if reason",

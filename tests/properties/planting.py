@@ -1,4 +1,4 @@
-"""A bug planted in a script, and the story that must fail with it."""
+"""A bug to plant in a script, and the story that must fail with it."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +11,11 @@ Story = Callable[[Mallard], None]
 
 
 def with_bug(name: str, changes: Sequence[tuple[str, str]]) -> Mapping[str, Script]:
-    """The package's scripts, with these changes of one's text; each must stand in it once."""
+    """The package's scripts with changes to one; each old text must occur exactly once."""
     script = all_scripts()[name]
     text = script.source.decode()
     for old, new in changes:
-        assert text.count(old) == 1, f"{name}.lua does not say {old!r} once any more"
+        assert text.count(old) == 1, f"{name}.lua does not contain {old!r} exactly once"
         text = text.replace(old, new)
     source = text.encode()
     sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
@@ -24,7 +24,7 @@ def with_bug(name: str, changes: Sequence[tuple[str, str]]) -> Mapping[str, Scri
 
 @dataclass(frozen=True)
 class Planted:
-    """A bug in a script: ``changes`` of its text, each of which must stand in it once."""
+    """A bug in a script, as ``changes`` of its text; each old text must occur exactly once."""
 
     name: str
     script: str

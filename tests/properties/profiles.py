@@ -1,8 +1,8 @@
-"""How long the machine looks.
+"""Length and seeds of the machine's runs.
 
-Hypothesis makes most of a long run out of variations of what it has tried; for an interleaving it
-pays more to begin anew, so a run is many short ones, each with a seed. They are the same every
-time: a failure prints its seed and is repeated with `-k`.
+Hypothesis spends most of a long run on variations of earlier examples. Fresh starts find more
+interleavings, so a run consists of many short ones, each with a fixed seed. A failure prints its
+seed and is repeated with `-k`.
 """
 
 import os
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 DEEP = os.environ.get("MALLARD_TEST_DEEP") == "1"
 
-# A run of these takes a second or two.
+# Such a run takes one or two seconds.
 SHORT = settings(
     max_examples=10,
     stateful_step_count=50,

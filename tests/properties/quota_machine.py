@@ -1,6 +1,6 @@
-"""Quotas of services under random interleavings of two nodes' calls, against a model of plain sets.
+"""Quotas of services under random interleavings of two nodes' calls, against a simple model.
 
-A machine of its own: the jobs of the large one are too few to fill a quota, and its days too short.
+A separate machine, as the large one has too few jobs and too little time to fill a quota.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ OPEN_JOBS = 3
 # Six of the smallest jobs, or two of the largest and two small ones.
 STORED_BYTES = 600
 HOLDER = "d0"
-# One name begins with another's: their places in the index of open jobs are neighbours.
+# Names with a common prefix, which are neighbours in the index of open jobs.
 SERVICES = ("shop", "shop2", "shop-2")
 
 some_service = st.sampled_from(SERVICES)
@@ -35,7 +35,7 @@ ends = st.sampled_from(("cancelled", "expired", "delivered", "lost"))
 
 @dataclass
 class Model:
-    """``open``: the jobs of each service that have not ended. ``bytes``: of each service by day of
+    """``open``: the open jobs of each service. ``bytes``: stored bytes by service and day of
     submission."""
 
     open: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in SERVICES})
@@ -53,7 +53,7 @@ class Model:
 
 
 class QuotaMachine(RuleBasedStateMachine):
-    """Two nodes, three services, one driver without a vehicle's limits."""
+    """Two nodes, three services, one driver without limits."""
 
     def __init__(self, url: str, scripts: Mapping[str, Script] | None = None) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class QuotaMachine(RuleBasedStateMachine):
         times=st.sampled_from((1, 1, 2)),
     )
     def submit(self, service: str, size: int, node: str = "n1", times: int = 1) -> None:
-        """A job; ``times`` 2: the other node repeats it, which takes no second place."""
+        """Submit a job; with ``times`` 2 the other node repeats it, which must not count twice."""
         name = f"job_{MARKET}.j{self.made:03}"
         self.made += 1
         made = replace(
@@ -102,8 +102,8 @@ class QuotaMachine(RuleBasedStateMachine):
                 self.world.run(store.jobs.submit(made))
             except QuotaExceeded as refusal:
                 verdict = str(refusal)
-            self._tell(f"{name} of {service}, {size} bytes: {verdict}")
-            assert verdict == exceeded, f"{service}: the store says {verdict}, owed is {exceeded}"
+            self._log_step(f"{name} of {service}, {size} bytes: {verdict}")
+            assert verdict == exceeded, f"{service}: the store says {verdict}, expected {exceeded}"
 
     @precondition(lambda self: any(self.model.open.values()))
     @rule(back=st.integers(0, 8), how=ends, node=some_node)
@@ -125,10 +125,10 @@ class QuotaMachine(RuleBasedStateMachine):
                 self._step(ref, node, Step.DELIVERED)
             else:
                 self.world.run(store.jobs.close(ref, JobState.LOST, "operator", ""))
-        self._tell(f"{name} of {service} is {how}")
+        self._log_step(f"{name} of {service} is {how}")
         assert self.world.run(store.jobs.get(name)).state is JobState(how)
 
-    def _tell(self, text: str) -> None:
+    def _log_step(self, text: str) -> None:
         """Add a line to the story that a failure prints."""
         if hypothesis.currently_in_test_context():
             hypothesis.note(f"{self.world.now - START_MS:>9} ms  {text}")
@@ -148,6 +148,6 @@ class QuotaMachine(RuleBasedStateMachine):
 
     @rule(node=some_node)
     def forgets(self, node: str) -> None:
-        """As the sweepers do with what has been kept for long enough."""
+        """Remove expired data, like the sweepers."""
         while self.world.run(self.world.stores[node].deadlines.forget(MARKET)):
             pass

@@ -1,4 +1,4 @@
-"""Rules: a silent holder's job is reassigned or stays, in one step, only while it is silent."""
+"""Rules: a silent holder's job is reassigned in one step, or stays if it is no longer silent."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ class ReassignmentRules(TimeRules):
         how=how_often,
     )
     def a_late_run(self, back: int, drivers: list[str], old: int, later: int, how: How) -> None:
-        """Its holder is or was silent: a better driver may get it, before or after the limit."""
+        """Reassign a job of a silent holder, just before or at the limit."""
         name = self.job_at(back, {"assigned"})
         holder = self.model.drivers.get(self.model.jobs[name].holder)
         if holder is not None and not holder.connected:
@@ -37,7 +37,7 @@ class ReassignmentRules(TimeRules):
         lost: int = 0,
         stuck: str = "",
     ) -> None:
-        """``lost``: since when its holder was seen to be silent; ``stuck``: who was seen to be
+        """``lost``: since when the sweeper saw the holder silent; ``stuck``: the holder that it saw
         connected and late."""
         job, offer = self.model.jobs[name], f"o{len(self.offers)}"
         holder = stuck or job.holder
@@ -51,7 +51,7 @@ class ReassignmentRules(TimeRules):
         plan = OfferPlan(offer, job.mall, (PlannedJob(name, attempt, record),), ranked)
         late = LateJob(job.mall, name, holder, attempt, lost)
         handed = self.call(
-            f"hand {name}/{attempt} over from {holder} to {','.join(drivers)}",
+            f"reassign {name}/{attempt} from {holder} to {','.join(drivers)}",
             expected,
             lambda store: store.offers.reassign(late, plan),
             how=how,

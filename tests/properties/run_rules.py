@@ -1,9 +1,8 @@
-"""Runs and what is added to them: whole chapters of a day, so that their rare middles are common.
+"""Rules for runs and add-ons, as sequences of calls that make rare situations common.
 
-A run needs jobs of one mall that wait at the same time and a driver with the room for them, one
-more job a driver on its way; single calls at random seldom meet so. Each rule here brings about
-what it needs, as far as that can be had, and leaves to chance who is asked and how it ends. Where a
-market has no runs, a run is of one job.
+A run needs several waiting jobs of one mall and a driver with room for them; an add-on needs a
+driver on its way. Random single calls rarely produce these. Each rule sets up its situation as far
+as possible; who is asked and how it ends is random. In a market without runs, a run has one job.
 """
 
 from collections.abc import Sequence
@@ -30,18 +29,18 @@ how_it_ends = st.sampled_from(
 
 
 def pools(machine: StoreMachine) -> bool:
-    """Whether the market has runs at all."""
+    """Whether the market has runs."""
     return machine.policy.max_run_jobs > 1
 
 
 class RunRules(JobRules, ReassignmentRules):
-    """Each rule is a chapter."""
+    """Each rule is a sequence of calls."""
 
     @rule(mall=some_mall, size=some_size, drivers=who_first, ends=how_it_ends, how=how_often)
     def a_run_goes_out(
         self, mall: str, size: int, drivers: Sequence[str], ends: str, how: How
     ) -> None:
-        """To the first who has the room, perhaps behind some who have not."""
+        """Offer a run; drivers without room may precede one with room in the plan."""
         plan = sorted(drivers, key=self._holds_something)
         jobs = self._waiting(mall, min(size, self.policy.max_run_jobs))
         self._run_goes_out(jobs, plan, ends, how)
@@ -64,7 +63,7 @@ class RunRules(JobRules, ReassignmentRules):
         ends: str,
         how: How,
     ) -> None:
-        """To one who is bound for the mall, or for another, or has just arrived."""
+        """Offer an add-on to a driver on its way to the mall, to another mall, or just arrived."""
         driver = self._on_its_way(mall, drivers)
         if driver is None:
             return
@@ -88,7 +87,7 @@ class RunRules(JobRules, ReassignmentRules):
     def a_run_with_what_one_has_refused(
         self, mall: str, drivers: Sequence[str], size: int, first: bool, ends: str, how: How
     ) -> None:
-        """A driver who refused one of the jobs is first in the plan, and is skipped."""
+        """A driver who refused one of the jobs is first in the plan and must be skipped."""
         (refused,) = self._waiting(mall, 1)
         self._run_goes_out([refused], drivers, "declined", how)
         if self.model.jobs[refused].state != "queued":
@@ -105,7 +104,7 @@ class RunRules(JobRules, ReassignmentRules):
     def custody_of_one_of_a_run(
         self, mall: str, drivers: Sequence[str], size: int, first: bool, how: How
     ) -> None:
-        """A job is taken from a driver and offered in a run; then the driver has it on board."""
+        """A job is taken from a driver and offered in a run; then the driver claims custody."""
         driver = self._on_its_way(mall, drivers)
         if driver is None:
             return
@@ -128,8 +127,8 @@ class RunRules(JobRules, ReassignmentRules):
     def a_run_is_collected(
         self, nth: int, ms: int, unsaid: bool, unready: bool, gives_up: bool, how: How
     ) -> None:
-        """One job after the other; one of them may be given up. ``unsaid``: that the driver has
-        arrived; ``unready``: it waits for a parcel."""
+        """Pick up the jobs of a run one by one; one of them may be given up. ``unsaid``: without
+        `at_mall`; ``unready``: the driver waits for a parcel."""
         drivers = self._collecting()
         driver = drivers[nth % len(drivers)]
         jobs = dict(self.model.drivers[driver].jobs)
@@ -148,8 +147,8 @@ class RunRules(JobRules, ReassignmentRules):
     def a_run_is_late(
         self, nth: int, drivers: Sequence[str], returns: bool, ends: str, how: How
     ) -> None:
-        """Its holder falls silent on the way, and a driver is free at the limit; or it comes back
-        just before the job is handed over."""
+        """The holder of a run falls silent and a driver is free at the limit; with ``returns``, the
+        holder returns just before the reassignment."""
         late = [name for name, job in self.model.jobs.items() if job.state == "assigned"]
         name = late[-1 - nth % len(late)]
         holder, attempt = self.model.jobs[name].holder, self.model.jobs[name].attempt
@@ -158,7 +157,7 @@ class RunRules(JobRules, ReassignmentRules):
         lost_ms = self.model.drivers[holder].lost
         self.time_to(lost_ms + self.model.resume_ms)
         plan = sorted((d for d in drivers if d != holder), key=self._holds_something)
-        self._makes_free(plan[0])
+        self._make_free(plan[0])
         if returns:
             self.hello(holder)
         out = len(self.offers)
@@ -169,7 +168,7 @@ class RunRules(JobRules, ReassignmentRules):
     @precondition(lambda self: self.model.coming())
     @rule(nth=st.integers(0, 3), off_by=st.sampled_from((0, 1)), how=how_often)
     def on_its_way_it_falls_silent(self, nth: int, off_by: int, how: How) -> None:
-        """Its position becomes too old for one more job."""
+        """The position of a driver on its way becomes too old for an add-on."""
         coming = sorted(self.model.coming())
         _, _, driver = coming[nth % len(coming)].partition("/")
         fix = self.model.drivers[driver].fix
@@ -181,26 +180,26 @@ class RunRules(JobRules, ReassignmentRules):
     @precondition(lambda self: pools(self) and any(d.jobs for d in self.model.drivers.values()))
     @rule(nth=st.integers(0, 3), old=st.sampled_from((0, 1)), how=how_often)
     def a_run_is_planned_anew(self, nth: int, old: int, how: How) -> None:
-        """All that one holds gets new etas, or none of it does."""
+        """Update the ETAs of all jobs that a driver holds, possibly under an old attempt."""
         drivers = [name for name, driver in self.model.drivers.items() if driver.jobs]
         driver = drivers[nth % len(drivers)]
         self.update_etas(driver, [*self.model.drivers[driver].jobs], old, how)
 
-    # -- what the chapters have in common
+    # -- shared by the rules
 
     def _holds_something(self, name: str) -> bool:
         driver = self.model.drivers.get(name)
         return driver is not None and bool(driver.jobs)
 
     def _collecting(self) -> list[str]:
-        """Who has something still to pick up, the longest runs first."""
+        """The drivers who have jobs to pick up, the longest runs first."""
         drivers = self.model.drivers.items()
         states = {n: {self.model.jobs[job].state for job in d.jobs} for n, d in drivers}
         names = [n for n in states if states[n] & {"assigned", "at_mall"}]
         return sorted(names, key=lambda name: -len(self.model.drivers[name].jobs))
 
     def _waiting(self, mall: str, size: int) -> list[str]:
-        """So many jobs of the mall that look for a driver, the newest first."""
+        """The `size` newest queued jobs of the mall; missing ones are submitted."""
 
         def queued() -> list[str]:
             jobs = reversed(self.model.jobs.items())
@@ -215,7 +214,7 @@ class RunRules(JobRules, ReassignmentRules):
         return queued()[:size]
 
     def _on_its_way(self, mall: str, drivers: Sequence[str]) -> str | None:
-        """A driver who may be offered one more job on its way, if possible."""
+        """A driver who may get an add-on, if possible."""
         coming = {entry.partition("/")[2] for entry in self.model.coming()}
         if not coming:
             (job,) = self._waiting(mall, 1)
@@ -227,16 +226,16 @@ class RunRules(JobRules, ReassignmentRules):
     def _run_goes_out(
         self, jobs: Sequence[str], drivers: Sequence[str], ends: str, how: How
     ) -> None:
-        """The first of the plan is made free for it, if its hands are."""
+        """Make the first driver of the plan free, offer the run, and end its offers."""
         attempts = {name: self.model.jobs[name].attempt for name in jobs}
-        self._makes_free(drivers[0])
+        self._make_free(drivers[0])
         out = len(self.offers)
         self.offer_run(attempts, drivers, how)
         for offer in self.offers[out:]:
             self._ends(offer, ends, how)
 
     def _ends(self, offer: str, ends: str, how: How) -> None:
-        """The driver who was asked accepts, if it has not yet: too late, or again."""
+        """End the offer as `ends` says; then the driver may accept, too late or again."""
         out = self.model.offers[offer]
         if ends.endswith("at the limit"):
             self.time_to(out.expires)
@@ -258,8 +257,8 @@ class RunRules(JobRules, ReassignmentRules):
         if ends in {"declined", "cancelled"}:
             self.accept(offer, out.driver, "n2")
 
-    def _makes_free(self, name: str) -> None:
-        """At work, on a node that lives, with no offer out and no cool-down."""
+    def _make_free(self, name: str) -> None:
+        """Make the driver available, on a live node, without an offer or a cool-down."""
         driver = self.model.drivers.get(name)
         if driver is not None and self.model.may_be_asked(driver):
             return

@@ -1,4 +1,4 @@
-"""Rules: rounds that ask several drivers are begun, continued and answered by rivals."""
+"""Rules for staggered rounds, in which several drivers compete for a job."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ ENDS = (
 
 
 class StaggerRules(RunRules):
-    """Several drivers, one attempt, one winner."""
+    """Rules for rounds with several drivers, one attempt and one winner."""
 
     @precondition(lambda self: any(job.state == "queued" for job in self.model.jobs.values()))
     @rule(
@@ -74,7 +74,7 @@ class StaggerRules(RunRules):
     @precondition(lambda self: self.model.rounds)
     @rule(back=recent, off_by=st.sampled_from((-1, 0, 0, 1)), how=how_often)
     def the_next_is_asked(self, back: int, off_by: int, how: How) -> None:
-        """When its time has come, or a millisecond beside it."""
+        """Ask the next driver at its time, or a millisecond earlier or later."""
         name = self.round_at(back)
         self.time_to(self.model.rounds[name].next, off_by)
         self.offer_more(name, how)
@@ -100,8 +100,8 @@ class StaggerRules(RunRules):
         nth: int,
         how: How,
     ) -> None:
-        """A whole one: drivers who are free are asked, and the first or the last of them decides
-        how it ends. `collected`: a driver held the job before, and may have it on board."""
+        """A complete round: free drivers are asked, and the first or the last of them ends it.
+        `collected`: a driver held the job before and claims custody."""
         (name,) = self._waiting(mall, 1)
         free = [driver for driver in drivers if not self._holds_something(driver)]
         if collected and free and (held := self._held_before(name, free.pop())):
@@ -109,7 +109,7 @@ class StaggerRules(RunRules):
         else:
             former, attempt = "", 0
         for driver in free[:most]:
-            self._makes_free(driver)
+            self._make_free(driver)
         if self.model.jobs[name].state != "queued":
             return
         self.begin_round(name, self.model.jobs[name].attempt, free or drivers, most, how=how)
@@ -125,8 +125,8 @@ class StaggerRules(RunRules):
             self._round_ends(name, ends, nth, how)
 
     def _held_before(self, name: str, driver: str) -> tuple[str, str, int] | None:
-        """The job, the driver who held it, and under which attempt that was."""
-        self._makes_free(driver)
+        """Assign and unassign the job; return it, its former holder and the attempt."""
+        self._make_free(driver)
         self.assign(name, driver)
         job = self.model.jobs[name]
         if job.holder != driver:
@@ -136,8 +136,8 @@ class StaggerRules(RunRules):
         return name, driver, attempt
 
     def _round_ends(self, name: str, ends: str, nth: int, how: How) -> None:
-        """By what the nth of its drivers does, or by what becomes of the job; then the others say
-        yes, and no other driver is asked who must not be."""
+        """End the round by its nth driver or by a command on the job; then the others accept, and
+        the next driver would be asked."""
         job, live = self.model.jobs[name], [*self.model.rounds[name].live]
         offer = live.pop(nth)
         out = self.model.offers[offer]
@@ -191,11 +191,11 @@ class StaggerRules(RunRules):
             read=lambda offered: offered.verdict,
         )
 
-    def _carry_out(self, entry: DueEntry, how: How) -> None:
+    def _execute(self, entry: DueEntry, how: How) -> None:
         if entry.kind == "more":
             self._offer_more(entry, how)
         else:
-            super()._carry_out(entry, how)
+            super()._execute(entry, how)
 
     def _limits(self) -> list[int]:
         return super()._limits() + [several.next for several in self.model.rounds.values()]

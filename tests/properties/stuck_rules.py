@@ -1,7 +1,6 @@
-"""A connected holder is stuck on its way: its job goes to a better driver, or stays.
+"""Rules: a connected holder is stuck on its way, and its job is reassigned or stays.
 
-The job may come out of a round that asked several drivers, so that those who lost it are the ones
-who are asked next.
+The job may come from a round that asked several drivers, whose losers are then asked next.
 """
 
 from collections.abc import Sequence
@@ -14,15 +13,15 @@ from tests.properties.run_rules import how_it_ends, rarely, some_mall, who_first
 from tests.properties.stagger_rules import StaggerRules
 
 
-def minds_the_stuck(machine: StoreMachine) -> bool:
-    """Whether the market takes jobs from drivers who are connected."""
+def reassigns_stuck(machine: StoreMachine) -> bool:
+    """Whether the market reassigns jobs of connected drivers."""
     return machine.policy.stuck_after_s > 0
 
 
 class StuckRules(StaggerRules):
-    """Make before break, for one who is there and does not come."""
+    """Rules for reassignments from connected drivers who make no progress."""
 
-    @precondition(minds_the_stuck)
+    @precondition(reassigns_stuck)
     @rule(
         mall=some_mall,
         drivers=who_first,
@@ -44,9 +43,9 @@ class StuckRules(StaggerRules):
         ends: str,
         how: How,
     ) -> None:
-        """``several``: its round asked two. ``meanwhile``: what its holder does between a look and
-        the reassignment. `again`: the next holder is stuck as well."""
-        name, losers = self._taken_by_one(mall, drivers, several)
+        """``several``: the job's round asked two drivers. ``meanwhile``: what the holder does
+        between the check and the reassignment. ``again``: the next holder is stuck as well."""
+        name, losers = self._accepted_job(mall, drivers, several)
         for turn in range(1 + again):
             job = self.model.jobs[name]
             holder, attempt = job.holder, job.attempt
@@ -55,7 +54,7 @@ class StuckRules(StaggerRules):
             self.time_passes(90_000)
             self.sweep()
             plan = sorted((d for d in drivers if d != holder), key=self._holds_something)
-            self._makes_free(plan[0])
+            self._make_free(plan[0])
             if meanwhile == "is lost":
                 self.disconnect(holder)
             elif meanwhile:
@@ -71,17 +70,17 @@ class StuckRules(StaggerRules):
     def hand_over_stuck(
         self, name: str, holder: str, attempt: int, drivers: Sequence[str], how: How = "once"
     ) -> None:
-        """As the sweeper does when it has found the holder connected and late."""
+        """Reassign like the sweeper when it found the holder connected and late."""
         self.hand_over(name, attempt, [holder, *drivers], how, stuck=holder)
 
-    def _taken_by_one(
+    def _accepted_job(
         self, mall: str, drivers: Sequence[str], several: bool
     ) -> tuple[str, list[str]]:
         """An accepted job, if possible, and the offers that lost it."""
         (name,) = self._waiting(mall, 1)
         free = [driver for driver in drivers if not self._holds_something(driver)]
         for driver in free[: 1 + several]:
-            self._makes_free(driver)
+            self._make_free(driver)
         job = self.model.jobs[name]
         if job.state != "queued" or not free:
             return name, []

@@ -1,4 +1,4 @@
-"""Orders around closing time: none is refused or cut short if an opening is in time."""
+"""Orders around closing time: none is refused or shortened if an opening is in time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ SHIPPED = Places.load().market("phoenix")
 MALLS = ("chandler-fashion-center", "arizona-mills")
 MONDAY_MS = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp()) * 1000
 submission_need = intake._need
-LOOK = settings(
+SETTINGS = settings(
     max_examples=2_000 if DEEP else 150,
     deadline=None,
     database=None,
@@ -48,8 +48,8 @@ zones = st.sampled_from(("America/Phoenix", "America/New_York", "UTC"))
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An order; times in minutes, from `now` on and None where the order leaves them out."""
+class OrderTimes:
+    """Times of an order in minutes: `now_min` since Monday, others from now on; None: absent."""
 
     now_min: int
     ready_min: int
@@ -58,7 +58,7 @@ class Asked:
 
 
 orders = st.builds(
-    Asked,
+    OrderTimes,
     now_min=st.integers(0, 8 * 1_440),
     ready_min=st.integers(0, 1_440),
     window_min=st.none() | st.integers(1, 2 * 1_440),
@@ -71,17 +71,17 @@ def places_with(mall: str, hours: OpeningHours) -> Places:
     return Places([replace(SHIPPED, malls={**SHIPPED.malls, mall: changed})])
 
 
-def request(mall: Mall, asked: Asked, now_ms: int) -> JobRequest:
+def request(mall: Mall, times: OrderTimes, now_ms: int) -> JobRequest:
     def at(minutes: int) -> str:
         return datetime.fromtimestamp((now_ms + minutes * MINUTE_MS) / 1000, UTC).isoformat()
 
-    store = {"store": next(iter(mall.stores)), "ready_at": at(asked.ready_min)}
+    store = {"store": next(iter(mall.stores)), "ready_at": at(times.ready_min)}
     collection: dict[str, object] = {"mall": mall.id, "stores": [store]}
     dropoff: dict[str, object] = {"lat": mall.lat, "lon": mall.lon}
-    if asked.window_min is not None:
-        collection["window_end"] = at(asked.window_min)
-    if asked.deadline_min is not None:
-        dropoff["deadline"] = at(asked.deadline_min)
+    if times.window_min is not None:
+        collection["window_end"] = at(times.window_min)
+    if times.deadline_min is not None:
+        dropoff["deadline"] = at(times.deadline_min)
     return body_as({"pickup": collection, "dropoff": dropoff}, JobRequest)
 
 
@@ -93,7 +93,7 @@ def read(request: JobRequest, places: Places, now_ms: int) -> ValidOrder | Inval
 
 
 def starts_ms(hours: OpeningHours, from_ms: int, until_ms: int) -> Iterator[int]:
-    """When a collection could begin: at once, or as the mall opens."""
+    """When a collection could start: at once, or when the mall opens."""
     at_ms = from_ms
     while at_ms < until_ms:
         opening = opening_at(hours, at_ms)
@@ -101,45 +101,45 @@ def starts_ms(hours: OpeningHours, from_ms: int, until_ms: int) -> Iterator[int]
         at_ms = until_ms if opening.to_ms is None else opening.to_ms
 
 
-def check(mall_id: str, hours: OpeningHours, asked: Asked) -> None:
+def check(mall_id: str, hours: OpeningHours, times: OrderTimes) -> None:
     places = places_with(mall_id, hours)
     mall = places.malls[mall_id]
-    now_ms = MONDAY_MS + asked.now_min * MINUTE_MS
-    ready_ms = now_ms + asked.ready_min * MINUTE_MS
-    deadline_ms = now_ms + (1_440 if asked.deadline_min is None else asked.deadline_min) * MINUTE_MS
-    window_ms = deadline_ms if asked.window_min is None else now_ms + asked.window_min * MINUTE_MS
+    now_ms = MONDAY_MS + times.now_min * MINUTE_MS
+    ready_ms = now_ms + times.ready_min * MINUTE_MS
+    deadline_ms = now_ms + (1_440 if times.deadline_min is None else times.deadline_min) * MINUTE_MS
+    window_ms = deadline_ms if times.window_min is None else now_ms + times.window_min * MINUTE_MS
     ends_ms = min(window_ms, deadline_ms)
     walk_ms = next(iter(mall.stores.values())).walk_s * 1000
 
-    def can_begin(at_ms: int) -> bool:
+    def can_start(at_ms: int) -> bool:
         closes_ms = opening_at(hours, at_ms).to_ms
         is_in_time = closes_ms is None or at_ms + walk_ms <= closes_ms
         return is_open(hours, at_ms) and is_in_time and at_ms + walk_ms < ends_ms
 
-    first = next((at for at in starts_ms(hours, ready_ms, ends_ms) if can_begin(at)), None)
-    outcome = read(request(mall, asked, now_ms), places, now_ms)
+    first = next((at for at in starts_ms(hours, ready_ms, ends_ms) if can_start(at)), None)
+    outcome = read(request(mall, times, now_ms), places, now_ms)
     if isinstance(outcome, InvalidOrder):
         is_closed = outcome.code is ProblemCode.MALL_CLOSED
         assert not (is_closed and first), f"refused, and could be collected at {first}"
         assert is_closed or ends_ms <= ready_ms, outcome.errors
         return
-    assert outcome.need.expires_ms == ends_ms, "it dies before its deadline"
-    assert first is None or outcome.need.ready_ms <= first, "an opening is passed over"
+    assert outcome.need.expires_ms == ends_ms, "the order expires before its deadline"
+    assert first is None or outcome.need.ready_ms <= first, "an opening is skipped"
 
 
-def look(how: settings) -> None:
+def check_random_orders(profile: settings) -> None:
     """Check orders at random."""
 
-    @given(mall=st.sampled_from(MALLS), week=weeks, zone=zones, asked=orders)
-    @how
-    def each(mall: str, week: list[str], zone: str, asked: Asked) -> None:
-        check(mall, OpeningHours(zone, tuple(map(parse_spans, week))), asked)
+    @given(mall=st.sampled_from(MALLS), week=weeks, zone=zones, times=orders)
+    @profile
+    def each(mall: str, week: list[str], zone: str, times: OrderTimes) -> None:
+        check(mall, OpeningHours(zone, tuple(map(parse_spans, week))), times)
 
     each()
 
 
 def test_no_order_is_refused_or_cut_short_by_closing() -> None:
-    look(LOOK)
+    check_random_orders(SETTINGS)
 
 
 def _always_closed(_hours: OpeningHours, at_ms: int, _needs_ms: int) -> tuple[int, int | None]:
@@ -173,4 +173,4 @@ def test_planted_bug_around_closing_is_found(
 ) -> None:
     monkeypatch.setattr(intake, name, bug)
     with pytest.raises(AssertionError):
-        look(settings(LOOK, phases=[Phase.generate]))
+        check_random_orders(settings(SETTINGS, phases=[Phase.generate]))

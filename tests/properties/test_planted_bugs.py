@@ -1,7 +1,7 @@
-"""The guards are guarded: each bug planted in the scripts turns a short story of the machine red.
+"""Tests of the test machine: each bug planted in a script fails a short story.
 
-A story calls the rules one after the other, as a failing example of the machine prints them. Told
-with the package's scripts it ends well; with the planted bug it must not.
+A story calls rules of the machine in order, as a failing example prints them. It must pass with the
+package's scripts and fail with the planted bug.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(20)
 
 
 @contextmanager
-def a_day(
+def running_machine(
     url: str, scripts: Mapping[str, Script] | None = None, max_run_jobs: int = 1
 ) -> Iterator[Mallard]:
     mallard = Mallard(url, scripts, max_run_jobs=max_run_jobs)
@@ -39,108 +39,108 @@ def a_day(
 # -- stories
 
 
-def a_plan_finds_its_driver(mallard: Mallard) -> None:
+def offer_is_made(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
 
 
-def a_closed_offer_is_accepted(mallard: Mallard) -> None:
+def closed_offer_is_accepted(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.withdraw("o0")
     mallard.accept("o0", "d0")
 
 
-def an_old_offer_is_accepted_while_the_next_is_out(mallard: Mallard) -> None:
+def old_offer_is_accepted_while_the_next_is_live(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.decline("o0", "d0")
     mallard.round(MALLS[0])
     mallard.accept("o0", "d0", "n2")
 
 
-def accepted_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
+def offer_is_accepted_at_its_expiry(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.time_to(mallard.model.offers["o0"].expires)
     mallard.accept("o0", "d0")
 
 
-def declined_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
+def offer_is_declined_at_its_expiry(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.time_to(mallard.model.offers["o0"].expires)
     mallard.decline("o0", "d0")
 
 
-def lapses_in_the_millisecond_of_its_expiry(mallard: Mallard) -> None:
+def offer_is_swept_at_its_expiry(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.offer_ack("o0", "d0")
     mallard.time_to(mallard.model.offers["o0"].expires)
     mallard.sweep()
 
 
-def an_offer_lapses(mallard: Mallard) -> None:
+def offer_expires(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.withdraw("o0")
-    mallard.round(MALLS[0])  # the first offer of a story is made where no history is kept
+    mallard.round(MALLS[0])  # the first offer of a story has no history cell
     mallard.offer_ack("o1", "d0")
     mallard.time_to(mallard.model.offers["o1"].expires)
     mallard.sweep()
 
 
-def a_holder_is_back_before_its_job_is_handed_over(mallard: Mallard) -> None:
-    _a_late_run(mallard, comes_back=True)
+def holder_returns_before_the_reassignment(mallard: Mallard) -> None:
+    _late_job(mallard, returns=True)
 
 
-def a_late_run_is_handed_over_and_its_former_holder_accepts(mallard: Mallard) -> None:
-    _a_late_run(mallard, comes_back=False)
+def late_job_is_reassigned(mallard: Mallard) -> None:
+    _late_job(mallard, returns=False)
     mallard.accept("o1", "d1")
 
 
-def _a_late_run(mallard: Mallard, *, comes_back: bool) -> None:
-    """One is on its way and falls silent; another is free at the limit."""
+def _late_job(mallard: Mallard, *, returns: bool) -> None:
+    """A holder falls silent on its way, and another driver is free at the limit."""
     mallard.a_day_begins([(Order(), 2)])
     lost_ms = mallard.now
     mallard.disconnect("d0", 0)
     mallard.time_to(lost_ms + mallard.model.resume_ms)
-    if comes_back:
+    if returns:
         mallard.hello("d0")
-    mallard.everybody_reports()
+    mallard.report_all()
     mallard.hand_over(mallard.job_at(0), 1, ["d0", "d1", "d2", "d3"], lost=lost_ms)
 
 
-def a_sweeper_dies_with_what_it_took(mallard: Mallard) -> None:
+def sweeper_dies_with_its_entries(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0)])
     mallard.time_passes(1_000)
     mallard.sweep(dies=True)
 
 
-def a_plan_of_an_old_attempt_comes_late(mallard: Mallard) -> None:
+def outdated_plan_is_offered(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.withdraw("o0")
     mallard.offer(mallard.job_at(0), 0, ["d3", "d2", "d1", "d0"])
 
 
-def an_old_socket_closes_late(mallard: Mallard) -> None:
+def old_socket_closes_late(mallard: Mallard) -> None:
     mallard.a_day_begins([])
     mallard.hello("d0")
     mallard.disconnect("d0", late=1)
 
 
-def a_driver_who_declined_is_planned_again(mallard: Mallard) -> None:
+def driver_who_declined_is_planned_again(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.whoever_was_asked_is_free_again(0, first_decline=True, how="once")
 
 
-def the_reply_to_a_submission_is_lost(mallard: Mallard) -> None:
+def reply_to_a_submission_is_lost(mallard: Mallard) -> None:
     mallard.a_day_begins([])
     mallard.submit(Order(), "reply lost")
 
 
-def an_arrival_that_the_pickup_tells(mallard: Mallard) -> None:
+def pickup_without_an_arrival(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.accept("o0", "d0")
     mallard.time_passes(60_000)
     mallard.step(mallard.job_at(0), "d0", 1, "picked_up")
 
 
-def a_parcel_that_is_waited_for(mallard: Mallard) -> None:
+def driver_waits_for_the_parcel(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.accept("o0", "d0")
     mallard.ready(mallard.job_at(0), 60_000)
@@ -162,8 +162,8 @@ def two_stays(mallard: Mallard) -> None:
 
 # -- bugs
 
-# The script that ends an offer writes the job as well, so one half of the fence stands in for the
-# other: what is planted is that both are gone.
+# The script that ends an offer also writes the job, so each half of the fence covers the other: the
+# bug removes both.
 _FENCE = (
     ("if offer.state ~= 'live' or now >= ", "if now >= "),
     ("if not is_current(offer, run, arg.offer) then", "if false then"),
@@ -171,38 +171,51 @@ _FENCE = (
 _AT_EXPIRY = (("now >= offer.expires_ms", "now > offer.expires_ms"),)
 
 PLANTED = (
-    Planted("no fence in accept", "accept", _FENCE, a_closed_offer_is_accepted),
+    Planted("accept is not fenced", "accept", _FENCE, closed_offer_is_accepted),
     Planted(
-        "no fence in accept, next offer out",
+        "accept is not fenced against the next offer",
         "accept",
         _FENCE,
-        an_old_offer_is_accepted_while_the_next_is_out,
+        old_offer_is_accepted_while_the_next_is_live,
     ),
-    Planted("> for >= in accept", "accept", _AT_EXPIRY, accepted_in_the_millisecond_of_its_expiry),
     Planted(
-        "> for >= in decline", "decline", _AT_EXPIRY, declined_in_the_millisecond_of_its_expiry
+        "accept at the expiry succeeds",
+        "accept",
+        _AT_EXPIRY,
+        offer_is_accepted_at_its_expiry,
     ),
-    Planted("> for >= in lapse", "lapse", _AT_EXPIRY, lapses_in_the_millisecond_of_its_expiry),
     Planted(
-        "a lapse is not counted",
+        "decline at the expiry succeeds",
+        "decline",
+        _AT_EXPIRY,
+        offer_is_declined_at_its_expiry,
+    ),
+    Planted(
+        "lapse at the expiry does nothing",
+        "lapse",
+        _AT_EXPIRY,
+        offer_is_swept_at_its_expiry,
+    ),
+    Planted(
+        "expired offer is not counted",
         "lapse",
         (("    note_refusal(rec, offer, true)\n", ""),),
-        an_offer_lapses,
+        offer_expires,
     ),
     Planted(
-        "a reassignment from a driver who is back",
+        "job is reassigned from a returned driver",
         "hand_over",
         (("not holder.connected and holder.lost_ms == arg.lost_ms\n  and now", "now"),),
-        a_holder_is_back_before_its_job_is_handed_over,
+        holder_returns_before_the_reassignment,
     ),
     Planted(
-        "a reassignment that leaves the job with its holder",
+        "reassigned job stays with its holder",
         "hand_over",
         (("    revoke(job, outcome, 'engine', is_silent and 'silent' or 'late')\n", ""),),
-        a_late_run_is_handed_over_and_its_former_holder_accepts,
+        late_job_is_reassigned,
     ),
     Planted(
-        "idle not cleaned on offer",
+        "offered driver stays in idle",
         "offer",
         (
             (
@@ -210,22 +223,22 @@ PLANTED = (
                 "  redis.call('HSET', K.drivers, plan[1], cmsgpack.pack(rec))\n  return ack_by",
             ),
         ),
-        a_plan_finds_its_driver,
+        offer_is_made,
     ),
     Planted(
-        "attempt not fenced in offer",
+        "offer of an old attempt is made",
         "offer",
         ((" or job.attempt ~= attempt", ""),),
-        a_plan_of_an_old_attempt_comes_late,
+        outdated_plan_is_offered,
     ),
     Planted(
-        "who declined is not barred",
+        "driver who declined is asked again",
         "offer",
         (("declined = true, ", ""),),
-        a_driver_who_declined_is_planned_again,
+        driver_who_declined_is_planned_again,
     ),
     Planted(
-        "due entry popped before its transition",
+        "due entry is removed before its transition",
         "due",
         (
             (
@@ -233,28 +246,28 @@ PLANTED = (
                 "redis.call('ZREM', KEYS[1], entries[i])",
             ),
         ),
-        a_sweeper_dies_with_what_it_took,
+        sweeper_dies_with_its_entries,
     ),
     Planted(
-        "epoch not fenced in disconnect",
+        "disconnect ignores the epoch",
         "disconnect",
         (("(epoch == 0 or rec.epoch == epoch)", "true"),),
-        an_old_socket_closes_late,
+        old_socket_closes_late,
     ),
     Planted(
-        "an arrival that is reported with the pickup counts as a stay",
+        "arrival reported with the pickup counts as a stay",
         "progress",
         (("  elseif policy.learns_dwell and", "  end\n  if policy.learns_dwell and"),),
-        an_arrival_that_the_pickup_tells,
+        pickup_without_an_arrival,
     ),
     Planted(
-        "a wait for the parcel counts as a stay",
+        "wait for the parcel counts as a stay",
         "progress",
         ((" or need.ready_ms > came", ""),),
-        a_parcel_that_is_waited_for,
+        driver_waits_for_the_parcel,
     ),
     Planted(
-        "each stay starts anew",
+        "each stay resets the sketch",
         "progress",
         (("if not packed or #packed ~= BUCKETS + 1 then", "if true then"),),
         two_stays,
@@ -276,9 +289,12 @@ PLANTED = (
 )
 def test_planted_bug_fails_its_story(redis_url: str, planted: Planted) -> None:
     most = planted.max_run_jobs
-    with a_day(redis_url, None, most) as mallard:
+    with running_machine(redis_url, None, most) as mallard:
         planted.story(mallard)
-    with a_day(redis_url, planted.scripts(), most) as mallard, pytest.raises(AssertionError):
+    with (
+        running_machine(redis_url, planted.scripts(), most) as mallard,
+        pytest.raises(AssertionError),
+    ):
         planted.story(mallard)
 
 
@@ -288,9 +304,9 @@ _KEY_LINE = "redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.ide
 def test_idempotency_key_in_a_separate_script_is_detected(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On good days the two steps look like one; when the node dies between them, a repeat finds the
-    job without its key."""
-    split = Planted("", "submit", ((_KEY_LINE, ""),), the_reply_to_a_submission_is_lost)
+    """If the node dies between the two scripts, a repeated submission finds the job without its
+    key."""
+    split = Planted("", "submit", ((_KEY_LINE, ""),), reply_to_a_submission_is_lost)
     submit_without_key = RedisJobs.submit
 
     async def submit_in_two_steps(jobs: RedisJobs, order: Submission) -> Submitted:
@@ -300,14 +316,14 @@ def test_idempotency_key_in_a_separate_script_is_detected(
         await jobs._runner.link.call("SET", key, f"{order.body_hash} {order.job}", "NX")
         return submitted
 
-    with a_day(redis_url) as mallard:
+    with running_machine(redis_url) as mallard:
         split.story(mallard)
     monkeypatch.setattr(RedisJobs, "submit", submit_in_two_steps)
-    with a_day(redis_url, split.scripts()) as mallard:
+    with running_machine(redis_url, split.scripts()) as mallard:
         mallard.submit(Order())
         mallard.submit_again("key-0")
     with (
-        a_day(redis_url, split.scripts()) as mallard,
+        running_machine(redis_url, split.scripts()) as mallard,
         pytest.raises(AssertionError, match=r"S1[23]"),
     ):
         split.story(mallard)

@@ -1,4 +1,4 @@
-"""Quotas of services are kept exactly, however jobs end."""
+"""Quotas of services are exact, however jobs end."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -20,32 +20,34 @@ SEEDS = range(100 if DEEP else 3)
 _REPLAYED = "  if hash == arg.hash then return reply('replayed', job) end\n"
 # Each bug as a change of `submit.lua`.
 PLANTED = {
-    "an ended job keeps its place": ("if job then redis.call('ZREM', open, job) end", ""),
-    "a repeat takes a place": (
+    "ended job keeps its place": ("if job then redis.call('ZREM', open, job) end", ""),
+    "repeated submission takes a place": (
         _REPLAYED,
         "  redis.call('ZADD', OPEN, 0, arg.service .. '/' .. arg.job .. '+')\n" + _REPLAYED,
     ),
-    "services whose names begin alike share": (
+    "services with a common prefix share a quota": (
         "'[' .. service .. '/', '(' .. service .. '0'",
         "'[' .. service, '(' .. service .. '~'",
     ),
     "one job more than the quota": ("open >= arg.max_open", "open > arg.max_open"),
-    "bytes are counted for ever": ("if tonumber(days[i]) < first", "if false"),
-    "bytes are forgotten a day early": (
+    "bytes are never released": ("if tonumber(days[i]) < first", "if false"),
+    "bytes are released a day early": (
         "if tonumber(days[i]) < first",
         "if tonumber(days[i]) <= first",
     ),
-    "the new job has no size": ("stored_bytes(STORED) + bytes", "stored_bytes(STORED)"),
+    "size of the new job is not counted": ("stored_bytes(STORED) + bytes", "stored_bytes(STORED)"),
 }
 
 
-def run(url: str, seed: int, look: settings, scripts: Mapping[str, Script] | None = None) -> None:
+def run(
+    url: str, seed: int, profile: settings, scripts: Mapping[str, Script] | None = None
+) -> None:
     machine = hypothesis.seed(seed)(partial(QuotaMachine, url, scripts))
-    # Any factory will do, whatever its stub says.
-    run_state_machine_as_test(cast("type[RuleBasedStateMachine]", machine), settings=look)
+    # A factory works too, although the stub asks for a class.
+    run_state_machine_as_test(cast("type[RuleBasedStateMachine]", machine), settings=profile)
 
 
-@pytest.mark.timeout(240)  # a red one is made short first
+@pytest.mark.timeout(240)  # a failing example is shrunk first
 @pytest.mark.parametrize("seed", SEEDS)
 def test_quotas_are_kept_exactly(redis_url: str, seed: int) -> None:
     run(redis_url, seed, SHORT)

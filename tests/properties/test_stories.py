@@ -1,6 +1,6 @@
-"""Stories that once ended badly, and rare ones: the machine's verbs, one after the other.
+"""Stories that once failed, and rare ones, as calls of the machine's methods.
 
-Each verb compares the store with the model and checks every invariant; see `machine.py`.
+Each call compares the store with the model and checks every invariant; see `machine.py`.
 """
 
 from collections.abc import Iterator

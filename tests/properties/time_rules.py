@@ -13,11 +13,11 @@ from tests.properties.machine import DRIVERS, How, how_often, recent, some_node
 from tests.properties.world import MARKET, NODES
 
 _REAP = 2
-_BITE = 3
+_BATCH = 3
 
 
 class TimeRules(HolderRules):
-    """The clock, the sweepers, the nodes."""
+    """Rules for the clock, the sweepers and the nodes."""
 
     # -- the clock
 
@@ -29,11 +29,11 @@ class TimeRules(HolderRules):
         self.log_step(f"{ms} ms pass")
         self.pass_time(ms)
         if reports:
-            self.everybody_reports()
+            self.report_all()
 
     @rule(nth=recent, off_by=st.sampled_from((-1, 0, 0, 1)))
     def time_comes_to_a_limit(self, nth: int, off_by: int) -> None:
-        """To the very millisecond of one of the next limits, or to one beside it."""
+        """Advance to one of the next limits, or to a millisecond before or after it."""
         limits = sorted({at for at in self._limits() if at > self.now - off_by})
         if limits:
             self.time_to(limits[nth % len(limits)], off_by)
@@ -66,21 +66,21 @@ class TimeRules(HolderRules):
             self.sweep(node, how, dies=verb == "dies")
 
     def sweep(self, node: str = "n1", how: How = "once", *, dies: bool = False) -> None:
-        """Carry out what is overdue, perhaps each entry twice; or die with what was taken, which
-        is remembered."""
+        """Execute the overdue entries, possibly twice; or die with the entries taken, which are
+        kept for `late_sweep`."""
         entries = self._take(node)
         if dies:
             self.taken += entries
             return
         for entry in entries:
-            self._carry_out(entry, how)
+            self._execute(entry, how)
         self._forget()
 
     @precondition(lambda self: self.taken)
     @rule(back=recent, how=how_often)
     def late_sweep(self, back: int, how: How) -> None:
-        """A frozen node goes on with an entry that it took long ago."""
-        self._carry_out(self.taken[-1 - back % len(self.taken)], how)
+        """A frozen node executes an entry that it took long ago."""
+        self._execute(self.taken[-1 - back % len(self.taken)], how)
 
     @precondition(lambda self: self.model.live())
     @rule(
@@ -93,7 +93,7 @@ class TimeRules(HolderRules):
     def an_offer_comes_to_its_limit(
         self, back: int, acked: bool, off_by: int, then: str, how: How
     ) -> None:
-        """And a sweeper with it, or an answer; perhaps a millisecond beside it."""
+        """Sweep or answer an offer at its limit, or a millisecond before or after it."""
         live = self.model.live()
         name = live[-1 - back % len(live)]
         offer = self.model.offers[name]
@@ -111,7 +111,7 @@ class TimeRules(HolderRules):
     @precondition(lambda self: any(job.state in HELD for job in self.model.jobs.values()))
     @rule(back=recent, off_by=st.sampled_from((-1, 0, 0, 1)), how=how_often)
     def a_holder_falls_silent(self, back: int, off_by: int, how: How) -> None:
-        """Its socket breaks; the limit of its job comes, and a sweeper with it."""
+        """A holder disconnects, and a sweeper runs at the limit of its job."""
         job = self.model.jobs[self.job_at(back, HELD)]
         driver = self.model.drivers.get(job.holder)
         if job.state not in HELD or driver is None:
@@ -130,14 +130,14 @@ class TimeRules(HolderRules):
     def _take(self, node: str) -> list[DueEntry]:
         due = {member for member, at in self.seen.due.items() if at <= self.now}
         entries = self.call(
-            "due", "ok", lambda store: store.deadlines.due(MARKET, _BITE), node=node
+            "due", "ok", lambda store: store.deadlines.due(MARKET, _BATCH), node=node
         )
         assert entries is not None
         assert {entry.member for entry in entries} <= due
-        assert len(entries) == min(len(due), _BITE)
+        assert len(entries) == min(len(due), _BATCH)
         return list(entries)
 
-    def _carry_out(self, entry: DueEntry, how: How) -> None:
+    def _execute(self, entry: DueEntry, how: How) -> None:
         match entry.kind:
             case "offer":
                 self._lapse(entry, how)
@@ -171,7 +171,7 @@ class TimeRules(HolderRules):
         )
 
     def _retry(self, name: str, how: How) -> None:
-        """A round without a driver: the job ends, or is tried again later."""
+        """A round without a driver: the job expires or is retried later."""
         self.expire(name, how=how)
         ref, attempt, at_ms = self.ref(name), self.model.jobs[name].attempt, self.now + 5_000
         self.call(
@@ -199,8 +199,7 @@ class TimeRules(HolderRules):
         how=how_often,
     )
     def a_hasty_sweeper(self, back: int, driver: str | None, most: int | None, how: How) -> None:
-        """Executes entries that no sweeper found due; ``most``: how many attempts
-        it allows a job that it would end."""
+        """Execute entries that are not due; ``most``: the attempts after which the job expires."""
         name = self.job_at(back)
         job = self.model.jobs[name]
         if driver:
@@ -213,7 +212,7 @@ class TimeRules(HolderRules):
         kind = kinds.get(job.state, "silent")
         path = f"{job.mall}/{job.offer}/{name}" if kind == "offer" else f"{job.mall}/{name}"
         entry = DueEntry(f"{kind}/{path}", DueKind(kind), name, job.mall, job.offer)
-        self._carry_out(entry, how)
+        self._execute(entry, how)
 
     def _driver_due(self, driver: str, how: How) -> None:
         self.model.driver_due(driver)
@@ -250,8 +249,7 @@ class TimeRules(HolderRules):
         self.beating.discard(node)
 
     def node_beats(self, node: str) -> None:
-        """A node that was only frozen learns whether its lease had run out, and then takes its
-        drivers back."""
+        """Renew the lease; a node whose lease had expired then takes its drivers back."""
         lapsed = not self.model.alive(node)
         dead = self.model.beat(node)
         self.beating.add(node)
@@ -265,9 +263,9 @@ class TimeRules(HolderRules):
             self.take_back(node)
 
     def take_back(self, node: str, how: How = "once") -> None:
-        """The sockets that the node still holds are registered once more."""
+        """Register again the sockets that the node still holds."""
         here = [(name, epoch) for name, (at, epoch) in self.sockets.items() if at == node]
-        wish = Wish.PAUSED  # counts only for who was forgotten
+        wish = Wish.PAUSED  # used only for drivers that the store has lost
         expected = " ".join(self.model.take_back(name, node, epoch, wish) for name, epoch in here)
         own = [OwnDriver(name, epoch, wish) for name, epoch in here]
         if self.model.alive(node):
@@ -282,13 +280,13 @@ class TimeRules(HolderRules):
         )
 
     def reap(self, node: str) -> None:
-        """A node that finds another one dead takes its drivers out, a few at a time."""
+        """Reap the drivers of a dead node, a few at a time."""
         if self.model.alive(node):
             self.call("reap", "ok", lambda store: store.leases.reap(MARKET, node, _REAP))
             return
         held = {n for n, d in self.model.drivers.items() if d.connected and d.node == node}
         for _ in range(len(self.seen.held[node]) + 1):
-            # Which drivers the store takes is its own choice; the model follows at the end.
+            # The store chooses which drivers to reap; the model follows.
             self._reap_some(node)
         assert not self.seen.held[node]
         assert not held & self.seen.idle
@@ -308,11 +306,11 @@ class TimeRules(HolderRules):
         self._check(None)
 
     def settle(self) -> None:
-        """Everything overdue is carried out and dead nodes are reaped: nothing may lag behind."""
-        self.pass_time(invariants.GRACE_MS)  # what a dead sweeper has taken comes up again
+        """Execute all overdue entries and reap dead nodes; then nothing may be overdue."""
+        self.pass_time(invariants.GRACE_MS)  # entries taken by a dead sweeper are due again
         for node in NODES:
             self.reap(node)
         while entries := self._take("n1"):
             for entry in entries:
-                self._carry_out(entry, "once")
+                self._execute(entry, "once")
         invariants.check_settled(self.seen, self.policy)

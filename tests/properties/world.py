@@ -1,4 +1,4 @@
-"""Two nodes on one real server in virtual time, and reading back all that they wrote."""
+"""Two nodes on one real server in virtual time, and snapshots of all that they stored."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ HOME = (33.30, -111.84)
 
 _HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell")
 _SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service")
-# Each key's content by its type: names and values by turns, members, or a stream's length.
+# Each key's content by its type: alternating names and values, members, or a stream's length.
 _READ_ALL = """
 local READ = {
   hash = function(key) return redis.call('HGETALL', key) end,
@@ -56,7 +56,7 @@ return values
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of a market at one moment. ``raw``: by key, what a doubled call must leave as it is."""
+    """A market's data at one moment. ``raw``: what a repeated call must not change, by key."""
 
     now: int
     drivers: Mapping[str, Driver]
@@ -77,9 +77,8 @@ class Snapshot:
 
 
 class LossyLink:
-    """A line that breaks behind the first write: what it did is done, its reply is lost, and
-    whatever its caller wanted to send next never leaves. A script that only asks for the keys of a
-    run has written nothing."""
+    """A connection that breaks after its first write: the write is done, its reply is lost, and no
+    further command is sent. A script that only returns the keys of a run has written nothing."""
 
     _READS = (b"SCRIPT", "HGET", "HGETALL", "GET")
 
@@ -99,7 +98,7 @@ class LossyLink:
 
 
 class World:
-    """Build it, use it from plain code, ``close`` it. ``scripts``: others than the package's."""
+    """Two stores for synchronous code; ``close`` it. ``scripts`` replaces the package's."""
 
     def __init__(
         self, url: str, policy: MarketPolicy, scripts: Mapping[str, Script] | None = None
@@ -118,7 +117,7 @@ class World:
     def close(self) -> None:
         for store in self.stores.values():
             self.run(store.close())
-        self.run(asyncio.sleep(0))  # the transports close behind it
+        self.run(asyncio.sleep(0))  # transports close in the next iteration of the loop
         self._loop.close()
 
     def run(self, call: Awaitable[T]) -> T:
@@ -129,17 +128,17 @@ class World:
 
     @contextmanager
     def reply_lost(self, node: str) -> Iterator[RedisStorage]:
-        """The node's store for one call that the node does not survive."""
+        """The node's store for one call during which the node dies."""
         store = self.stores[node]
         link = store.runner.link
-        store.runner.link = LossyLink(link)  # type: ignore[assignment]  # `call` is all that calls use
+        store.runner.link = LossyLink(link)  # type: ignore[assignment]  # calls use only `call`
         try:
             yield store
         finally:
             store.runner.link = link
 
     def beat_until_now(self, nodes: Sequence[str]) -> None:
-        """As if these nodes had beaten all along, until now."""
+        """Renew the leases of these nodes, as if they had sent heartbeats until now."""
         for node in nodes:
             self.command("ZADD", self.keys.key("nodes"), self.now + LEASE_MS, node)
 
@@ -150,7 +149,7 @@ class World:
         async def settle() -> None:
             store = self.stores["n2"]
             await store.leases.beat(OTHER_MARKET, "n2")
-            # The same driver's id, the same key and external id as in the market under test.
+            # The same driver id, idempotency key and external id as in the market under test.
             await store.drivers.hello(OTHER_MARKET, "d0", node="n2", vehicle=Vehicle(), fix=None)
             await store.jobs.submit(
                 submission("job_las-vegas.j0", "mall-v", OTHER_MARKET, START_MS)
@@ -164,7 +163,7 @@ class World:
         return [(name, self.command("DUMP", name)) for name in names]
 
     def read(self) -> Snapshot:
-        """Everything, at once."""
+        """Read the whole market in one step."""
         names = [
             *_HASHES,
             *_SETS,
@@ -193,7 +192,7 @@ def submission(
     age_check: bool = False,
     weight_g: int = 100,
 ) -> Submission:
-    """A valid order; ``release_ms``: when it is to look for a driver, if not at once."""
+    """A valid order; ``release_ms``: when its driver search starts, if not at once."""
     need = Need(
         stores=("lego",),
         ready_ms=now,
@@ -278,5 +277,5 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
 
 
 def _unpacked(packed: Mapping[str, bytes]) -> dict[str, object]:
-    """Maps that Lua packed, whatever the order of their fields."""
+    """Decode maps packed by Lua, whose fields have no fixed order."""
     return {name: msgspec.msgpack.decode(value) for name, value in packed.items()}

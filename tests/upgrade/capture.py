@@ -1,6 +1,6 @@
-"""Captures the store of this checkout's engine, with work in every state, as a file of plain data.
+"""Capture the store of this checkout's engine, with jobs in every state, as a JSON file.
 
-Run it at a release, so that later versions can prove that they open what this one wrote:
+Run it at a release, so that later versions can test that they read what this one wrote:
 ``python -m tests.upgrade.capture tests/upgrade/stores/COMMIT.json``.
 """
 
@@ -25,7 +25,7 @@ MALL = "chandler-fashion-center"
 STORE = "lego"
 AT_MALL = (33.3017, -111.8990)
 DOOR = {"lat": 33.3197, "lon": -111.8412}
-# Far away, so that the work is still open whenever the store is opened again.
+# In the far future, so that the jobs are still open when the store is opened again.
 LATER = "2095-06-01T12:00:00Z"
 
 
@@ -40,7 +40,7 @@ def body(name: str, **fields: Any) -> dict[str, Any]:
 
 
 async def fill(node: Node) -> None:
-    """Bring jobs into every state, with drivers in every state, all by the public contract."""
+    """Bring jobs and drivers into every state through the public contract."""
     shop = Shop(node.url, make_token("shop", "orders"), MARKET)
     operator = Shop(node.url, make_token("operator", "operator"), MARKET)
     apps: list[App] = []
@@ -51,8 +51,8 @@ async def fill(node: Node) -> None:
         await app.online(*AT_MALL, vehicle=CAR)
         return app
 
-    async def taken(name: str, *steps: str) -> tuple[App, dict[str, Any]]:
-        """A job that its own driver has accepted and reported these steps of."""
+    async def accepted(name: str, *steps: str) -> tuple[App, dict[str, Any]]:
+        """A job that a new driver accepted and reported these steps of."""
         app = await driver(f"driver-{name}")
         await shop.submit(body(name))
         (job,) = await app.accept(await app.expect("offer", timeout_s=10))
@@ -60,13 +60,13 @@ async def fill(node: Node) -> None:
             await app.step(job, step)
         return app, job
 
-    await taken("assigned")
-    await taken("at_mall", "at_mall")
-    await taken("picked_up", "at_mall", "picked_up")
-    await taken("returning", "at_mall", "picked_up", "returning")
-    await taken("delivered", "at_mall", "picked_up", "delivered")
+    await accepted("assigned")
+    await accepted("at_mall", "at_mall")
+    await accepted("picked_up", "at_mall", "picked_up")
+    await accepted("returning", "at_mall", "picked_up", "returning")
+    await accepted("delivered", "at_mall", "picked_up", "delivered")
     await apps[-1].must("status", state="offline")
-    _, lost = await taken("lost", "picked_up")
+    _, lost = await accepted("lost", "picked_up")
     answer = await operator.http.post(
         f"/v1/jobs/{lost['job']}/close", json={"state": "lost", "reason": "van stolen"}
     )
@@ -109,7 +109,7 @@ async def fill(node: Node) -> None:
 
 
 def dump(client: Any) -> dict[str, Any]:
-    """Every key with its type, its values in base64 and its remaining life."""
+    """Every key with its type, its values in base64 and its TTL."""
     seconds, microseconds = client.time()
     keys: dict[str, Any] = {}
     for key in sorted(client.scan_iter(count=1_000)):
@@ -142,7 +142,7 @@ _READ: dict[str, Any] = {
 
 
 def main(out: Path) -> None:
-    """Run a node on a server of its own, fill it, stop it as a crash would, and keep its store."""
+    """Run a node on its own server, fill it, kill it, and write its store to `out`."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer(persistent=False) as server:
         node = start_node(
             Path(folder),

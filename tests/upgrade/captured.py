@@ -1,4 +1,4 @@
-"""Puts a captured store into a server, as if it had been captured just now."""
+"""Restore a captured store into a server, as if it had been captured just now."""
 
 import base64
 import json
@@ -15,8 +15,8 @@ def captured(name: str) -> dict[str, Any]:
 
 
 def restore(client: Any, store: dict[str, Any]) -> None:
-    """Write every key. Retention counts from the capture, so it is moved to the present: without
-    that, the first sweep of a test run weeks later would forget what has ended."""
+    """Write every key. Retention times are shifted by the age of the capture; otherwise the first
+    sweep would remove ended jobs and offers."""
     seconds, microseconds = client.time()
     elapsed_ms = seconds * 1_000 + microseconds // 1_000 - store["captured_ms"]
     for name, key in store["keys"].items():

@@ -1,4 +1,4 @@
-"""A store that an earlier version wrote is opened by this one, and its work goes on."""
+"""This version opens a store written by an earlier one and continues its jobs."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 MARKET = "phoenix"
 AT_MALL = (33.3017, -111.8990)
-# What the first version could have done without: a stand-in for the fields of later ones.
+# Fields that the first version could omit; they stand for fields added by later versions.
 OPTIONAL = ("former", "alerted_ms", "age_check", "eta_pickup_ms", "eta_dropoff_ms", "reason")
 CAR = {
     "kind": "car",
@@ -34,14 +34,14 @@ CAR = {
 
 
 def as_captured(client: Any) -> None:
-    """The store as its version left it."""
+    """Keep the store as it was captured."""
 
 
 def with_later_fields(client: Any) -> None:
-    """A node of a later version has written what this one does not know."""
+    """Add fields as a node of a later version would, which this one does not know."""
 
     def extend(key: bytes, name: bytes | str, later: Callable[[Any], Any]) -> None:
-        # As the scripts pack: their MessagePack knows no bytes, so a string may be of any bytes.
+        # Packed as by the scripts, whose MessagePack has no bytes type: strings hold any bytes.
         record = msgpack.unpackb(client.hget(key, name), raw=True)
         client.hset(key, name, msgpack.packb(later(record), use_bin_type=False))
 
@@ -60,7 +60,7 @@ def with_later_fields(client: Any) -> None:
 
 
 def without_optional_fields(client: Any) -> None:
-    """An earlier version did not write what this one could do without."""
+    """Remove the optional fields, as an earlier version did not write them."""
     for job in client.scan_iter("mallard:*:job:*"):
         client.hdel(job, *OPTIONAL)
 
@@ -77,7 +77,7 @@ def without_optional_fields(client: Any) -> None:
 def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Node, str]]:
-    """A node of this version on a store that an earlier one left behind."""
+    """A node of this version on a store that an earlier version wrote."""
     store, change = request.param
     with EmbeddedServer(persistent=False) as server:
         with redis.Redis.from_url(server.url) as client:
