@@ -1,1 +1,1 @@
-"""How many full cycles a process carries, and what one costs."""
+"""Benchmark: full cycles per second of one process, and the CPU time of a cycle."""

@@ -1,4 +1,4 @@
-"""Full cycles (order, offer, acknowledgement, acceptance, three steps) of one process."""
+"""Measure full cycles (order, offer, acknowledgement, acceptance, three steps) of a process."""
 
 import argparse
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ CAPACITY: Final = "cycles a second at 80 % CPU"
 OFFER_P99: Final = "offer latency p99"
 FULL: Final = 0.8
 _WARM_S: Final = 3.0
-# Seldom, so that it is the cycles that cost; often enough to stay fresh.
+# Rare, so that cycles dominate the cost; often enough that positions stay fresh.
 _REPORT_S: Final = 20.0
-# More than this is a queue, not a latency.
+# A higher latency means that offers queue up.
 _SATURATED_MS: Final = 1000.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The ladder of rates."""
+    """Add the flags for the rates."""
     parser.add_argument(
         "--rate",
         type=above_zero,
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
-    """Each in turn climbs the ladder until its process is at 80 % or its offers wait in a queue."""
+    """Raise the rate for each contestant until its process uses 80 % or its offers queue up."""
     arena, tally = Arena(), Tally()
     rates = sorted(args.rate or (100.0, 200.0, 300.0, 450.0))
 
@@ -77,7 +77,7 @@ async def _climb(
     args: argparse.Namespace,
     tally: Tally,
 ) -> list[tuple[float, float]]:
-    """Cycles a second and the share of a core that they took, at each rate."""
+    """Return the cycles per second and the share of a core used, for each rate."""
     points = []
     for rate in rates:
         result: SwarmResult = await swarm.phase(
@@ -100,8 +100,13 @@ async def _climb(
 
 
 def at_share(points: Sequence[tuple[float, float]], share: float) -> float:
-    """Cycles a second at a share of a core: between the two measured next to it, or in proportion
-    to the highest where it was not reached. Raises `ValueError` without a point."""
+    """Return the cycles per second at a share of a core.
+
+    The value is interpolated, or extrapolated in proportion if the share was not reached.
+
+    Raises:
+        ValueError: Without a point.
+    """
     if not points:
         raise ValueError("nothing was delivered at the lowest rate")
     below = [point for point in points if point[1] < share]

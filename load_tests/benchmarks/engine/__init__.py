@@ -1,1 +1,1 @@
-"""The engine as a contestant of the benchmarks: driven by questions on its standard input."""
+"""The engine as a contestant of the benchmarks, which answers questions on standard input."""

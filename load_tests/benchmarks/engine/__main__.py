@@ -1,16 +1,15 @@
-"""`python -m load_tests.benchmarks.engine`: one contestant, for the programs of
-`load_tests.benchmarks`.
+"""`python -m load_tests.benchmarks.engine`: the engine as a contestant.
 
-It starts a Redis of its own (embedded, its log synced every second) and answers, a JSON object a
-line on each side:
+It starts its own embedded Redis, whose log is synced every second. Questions and answers are JSON
+objects, one per line:
 
-- `{"do": "where"}`: the mall and its market's area.
-- `{"do": "load", "positions": FILE.npy}`: free drivers there.
-- `{"do": "race", "jobs": N, "times": K}`: K matches of N jobs at once.
+- `{"do": "where"}`: the mall's location and its market's area.
+- `{"do": "load", "positions": FILE.npy}`: create free drivers at these positions.
+- `{"do": "race", "jobs": N, "times": K}`: K matches of N concurrent jobs.
 - `{"do": "report", "rounds": K, "drivers": N}`: the positions of N drivers, K times.
-- `{"do": "call", "at_once": N, "calls": K}`: what a call costs us.
-- `{"do": "match_cost", "times": K}`: calls and Redis's time of a match.
-- `{"do": "report_calls"}`: how many calls the drivers' positions are.
+- `{"do": "call", "at_once": N, "calls": K}`: the client CPU time of a call.
+- `{"do": "match_cost", "times": K}`: the calls and the Redis time of a match.
+- `{"do": "report_calls"}`: the number of calls for the drivers' positions.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ from mallard_engine.storage.embedded.server import EmbeddedServer
 
 
 class Contestant:
-    """Answers the questions about one market."""
+    """Answers questions about one market."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -52,7 +51,7 @@ class Contestant:
 
     async def run(self) -> None:
         """Answer until the input ends."""
-        # Standard output is for answers alone: a warning of the store would be read as one.
+        # Standard output contains only answers, so logs go to standard error.
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         await self._world.connect()
         try:
@@ -99,7 +98,7 @@ class Contestant:
 
 
 def main() -> int:
-    """Answer until the input ends; the exit status."""
+    """Answer until the input ends; return the exit status."""
     with EmbeddedServer() as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(server.url))
     return 0

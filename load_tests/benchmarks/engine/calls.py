@@ -22,9 +22,10 @@ async def call_us(link: Link, command: Sequence[str | bytes], calls: int, at_onc
 
 
 async def hot_call(link: Link) -> list[str | bytes]:
-    """Make a call like one of the hot path that is trivial for Redis.
+    """Return a script call with the size of an offer that is trivial for Redis.
 
-    It is a script with the keys of an offer, as many bytes of arguments, and a short reply."""
+    It has the keys of an offer, arguments of the same size, and a short reply.
+    """
     source = "#!lua flags=no-writes\nreturn {'ok', ARGV[3], {ARGV[2]}, 12}"
     sha: bytes = await link.call("SCRIPT", "LOAD", source)
     keys = MarketKeys("bench")

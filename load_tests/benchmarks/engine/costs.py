@@ -1,4 +1,4 @@
-"""Costs that are independent of noise: the calls of a match or a batch, and Redis's own time."""
+"""Costs that do not depend on noise: the calls and the Redis time of a match or a batch."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -14,25 +14,27 @@ from load_tests.benchmarks.engine.world import CountingLink, World
 
 _SEARCHES = 50
 _SEARCHES_AT_A_TIME = 10
-# The search of a round's first look: so many drivers, in a radius that holds them.
+# The number of drivers in the first search of a round.
 _NEAREST = 8
 
 
 async def match_cost(url: str, times: int) -> Mapping[str, Any]:
-    """Match one job that many times; the most calls of one and its median of Redis's microseconds,
-    as Redis counts wall time.
+    """Match one job `times` times and return the costs of a match.
 
-    `scripts`: the calls that lie between the wake and the offer. `calls`: with those off the hot
-    path (what `explain` keeps). `search_us`: a bare GEOSEARCH for as many drivers as a first look.
+    Returns:
+        `scripts`: the most script calls of a match, from its wake-up to the offer; `calls`: all
+        calls, including those off the hot path (the record for `explain`); `redis_us`: the median
+        Redis time in scripts (wall time); `search_us`: a bare GEOSEARCH for as many drivers as the
+        first search.
     """
     world = World(url, counted=True)
     await world.connect()
     try:
-        await race(world, 1)  # now the search knows how far it must go
-        line = world.link
-        if not isinstance(line, CountingLink):
+        await race(world, 1)  # now the search radius is known
+        link = world.link
+        if not isinstance(link, CountingLink):
             raise TypeError("the calls are not counted")
-        matches = [await _count(world, line) for _ in range(times)]
+        matches = [await _count(world, link) for _ in range(times)]
         search_us = median([await _bare_search_us(world) for _ in range(_SEARCHES)])
     finally:
         await world.close()
@@ -44,18 +46,18 @@ async def match_cost(url: str, times: int) -> Mapping[str, Any]:
     }
 
 
-async def _count(world: World, line: CountingLink) -> tuple[int, int, float]:
-    """One match: script calls, all calls, Redis's microseconds in scripts."""
+async def _count(world: World, link: CountingLink) -> tuple[int, int, float]:
+    """Match once; return script calls, all calls, and microseconds of Redis in scripts."""
     await world.beat()
     ref = await world.submit()
     world.sink.expect(1)
-    await reset(line)
-    line.calls.clear()
+    await reset(link)
+    link.calls.clear()
     world.wake()
     await world.sink.all_offered(5.0)
     await world.rounds_ended()
-    counted = dict(line.calls)
-    _, script_us = await command_us(line, "evalsha")
+    counted = dict(link.calls)
+    _, script_us = await command_us(link, "evalsha")
     await world.cancel(ref)
     return counted.get("EVALSHA", 0), sum(counted.values()), script_us
 
@@ -78,15 +80,15 @@ async def _bare_search_us(world: World) -> float:
 
 
 async def report_calls(url: str, positions: NDArray[np.float64]) -> Mapping[str, Any]:
-    """How many calls to Redis a batch of positions is."""
+    """Return the number of Redis calls for the drivers' positions."""
     world = World(url, counted=True)
     await world.connect()
     try:
-        line = world.link
-        if not isinstance(line, CountingLink):
+        link = world.link
+        if not isinstance(link, CountingLink):
             raise TypeError("the calls are not counted")
-        line.calls.clear()
+        link.calls.clear()
         counts = await report(world, positions, 1)
-        return {"scripts": line.calls.get("EVALSHA", 0) - 1, "fixes": counts["fixes"]}
+        return {"scripts": link.calls.get("EVALSHA", 0) - 1, "fixes": counts["fixes"]}
     finally:
         await world.close()

@@ -1,10 +1,8 @@
-"""`python -m load_tests.benchmarks.engine.decisions`: how long the pure decisions take, without
-store or sockets.
+"""`python -m load_tests.benchmarks.engine.decisions`: the time of the pure decisions.
 
-A mall's ranking of 16 candidates (what an instant round does for a job), and a market's batch of
-100 jobs and 400 drivers with all its terms: drivers all over the metropolis, a quarter of them free
-only soon, jobs at its malls, some of them ready only later. And the runs of one mall at which as
-many jobs wait for their deadlines, with 16 drivers around.
+Measured without store or sockets: the ranking of 16 candidates (an instant round for one job); a
+batch of 100 jobs and 400 drivers with all cost terms, in which a quarter of the drivers become free
+later and some jobs are ready later; and the runs of one mall with as many held jobs and 16 drivers.
 """
 
 import argparse
@@ -44,15 +42,15 @@ _RUNS: Final = MarketPolicy(
 )
 _TRAVEL: Final = StraightLine(_POLICY.circuity, _POLICY.speed_mps)
 _CANDIDATES: Final = 16
-# Some 20 km around each mall, 5 km around the mall of a ranking.
+# About 20 km around each mall, and 5 km around the mall of a ranking.
 _METRO_DEG: Final = 0.2
 _NEAR_DEG: Final = 0.05
-# How often the loop's pulse beats while a batch is solved elsewhere.
+# The interval of the task that measures pauses of the event loop.
 _PULSE_S: Final = 0.001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; the exit status."""
+    """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m load_tests.benchmarks.engine.decisions", description=__doc__
     )
@@ -63,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     args = parser.parse_args(arguments)
     if min(args.jobs, args.drivers, args.times) < 1:
-        parser.error("--jobs, --drivers and --times are 1 at the least")
+        parser.error("--jobs, --drivers and --times must be at least 1")
     results = measured(args.jobs, args.drivers, args.times, args.seed)
     for name, value in results.items():
         print(f"{name:40} {value:10.3f}" if isinstance(value, float) else f"{name:40} {value:>10}")
@@ -73,20 +71,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measured(jobs: int, drivers: int, times: int, seed: int) -> dict[str, Any]:
-    """The results: microseconds of a ranking, milliseconds of a batch and of the loop's pause."""
+    """Return the times of a ranking, a batch, the runs, and the pauses of the event loop."""
     rng = random.Random(seed)
     problem = random_batch(rng, jobs, drivers)
     near, one = _ranking(rng)
     ranks = _seconds(lambda: _rank(near, one), 20 * times)
     batches = _seconds(lambda: solve(*problem, NOW_MS, _POLICY, _TRAVEL), times)
     solving_s, pauses = asyncio.run(
-        _beside_a_loop(lambda: solved(*problem, NOW_MS, _POLICY, _TRAVEL), times)
+        _with_loop_pauses(lambda: solved(*problem, NOW_MS, _POLICY, _TRAVEL), times)
     )
     mall = next(iter(Places.load(opening_hours=False).market(MARKET).malls.values()))
-    held, run_drivers = held_jobs(rng, mall, jobs), _rooms(rng)
+    held, run_drivers = held_jobs(rng, mall, jobs), _run_drivers(rng)
     runs = _seconds(lambda: _pool(mall, held, run_drivers), times)
     pooling_s, pool_pauses = asyncio.run(
-        _beside_a_loop(lambda: asyncio.to_thread(_pool, mall, held, run_drivers), times)
+        _with_loop_pauses(lambda: asyncio.to_thread(_pool, mall, held, run_drivers), times)
     )
     return {
         "candidates": _CANDIDATES,
@@ -128,11 +126,11 @@ def _rank(near: Sequence[Near], one: BatchJob) -> None:
     offerable(Matcher(one.mall, near, NOW_MS, _POLICY, _TRAVEL).plan(one.waiting))
 
 
-async def _beside_a_loop(
+async def _with_loop_pauses(
     decide: Callable[[], Awaitable[object]], times: int
 ) -> tuple[list[float], list[float]]:
-    """How long a decision takes as the engine calls it, and the longest that a pulse of the event
-    loop was late meanwhile."""
+    """Return the durations of a decision as the engine calls it, and the longest pause of the event
+    loop during each, in seconds."""
     taken, pauses = [], []
     for _ in range(times):
         beats: list[float] = []
@@ -157,12 +155,12 @@ async def _beat(beats: list[float]) -> None:
 def random_batch(
     rng: random.Random, jobs: int, drivers: int
 ) -> tuple[list[BatchJob], list[BatchDriver]]:
-    """A market's batch: so many jobs at its malls and drivers around them."""
+    """Return a random batch: jobs at the market's malls and drivers around them."""
     malls = tuple(Places.load(opening_hours=False).market(MARKET).malls.values())
     waiting = []
     for number in range(jobs):
         mall = rng.choice(malls)
-        # Most are ready or will be within minutes; some have waited for long.
+        # Most jobs are ready or will be within minutes; some have waited for a long time.
         ready_ms = NOW_MS + round(rng.uniform(-0.25, 0.75) * _HOUR_MS)
         need = Need(
             stores=(rng.choice(tuple(mall.stores)),),
@@ -190,7 +188,7 @@ def random_batch(
 
 
 def held_jobs(rng: random.Random, mall: Mall, jobs: int) -> list[Waiting]:
-    """So many jobs of one mall that wait for their deadlines, a tenth of them pressed."""
+    """Return jobs of one mall that are held until their deadlines; a tenth of them are urgent."""
     waiting = []
     for number in range(jobs):
         to_go_h = rng.uniform(0.6, 1.2) if number % 10 == 0 else rng.uniform(1.5, 6.0)
@@ -212,7 +210,7 @@ def held_jobs(rng: random.Random, mall: Mall, jobs: int) -> list[Waiting]:
     return waiting
 
 
-def _rooms(rng: random.Random) -> list[RunDriver]:
+def _run_drivers(rng: random.Random) -> list[RunDriver]:
     car = Vehicle(max_jobs=16)
     return [
         RunDriver(f"d{number}", car, rng.uniform(60, 1_200), rng.uniform(1, 4) * 3_600)

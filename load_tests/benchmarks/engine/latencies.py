@@ -11,8 +11,10 @@ async def reset(link: Link) -> None:
 
 
 async def command_us(link: Link, command: str) -> tuple[int, float]:
-    """How often the command was called since the reset, and the microseconds that it took in all.
-    What a script calls counts as itself and within the script."""
+    """Return the calls of a command since the reset and their total microseconds.
+
+    A command called by a script counts for both.
+    """
     statistics = (await _info(link, "commandstats")).get(f"cmdstat_{command}")
     if statistics is None:
         return 0, 0.0
@@ -21,13 +23,13 @@ async def command_us(link: Link, command: str) -> tuple[int, float]:
 
 
 async def cpu_us(link: Link) -> float:
-    """Microseconds of CPU that the server's main thread has used since it started."""
+    """Return the CPU time of the server's main thread since its start, in microseconds."""
     statistics = await _info(link, "cpu")
     return 1e6 * sum(float(statistics[f"used_cpu_{kind}_main_thread"]) for kind in ("user", "sys"))
 
 
 async def version(link: Link) -> str:
-    """The version of the embedded server."""
+    """Return the version of the embedded server."""
     return (await _info(link, "server"))["valkey_version"]
 
 

@@ -1,19 +1,22 @@
-"""Matches by the real path: candidates, rank, offer."""
+"""Matches through the real code path: candidates, ranking, offer."""
 
 import asyncio
 import time
 
 from load_tests.benchmarks.engine.world import World
 
-# A job without an offer by then gets none.
+# A job without an offer after this time is not served.
 _AT_MOST_S = 5.0
 
 
 async def race(world: World, jobs: int) -> list[float]:
-    """Let that many jobs, which wait at the mall already, look for their driver at once.
+    """Match jobs that wait at the mall in one round, then cancel them.
 
-    Returns the milliseconds from the wake to each offer; fewer than jobs when some got none.
-    Everything is as before afterwards. Raises `RuntimeError` if a driver got two.
+    Returns:
+        The milliseconds from the wake-up to each offer; jobs without an offer are missing.
+
+    Raises:
+        RuntimeError: If a driver got two offers.
     """
     await world.beat()
     refs = await asyncio.gather(*(world.submit() for _ in range(jobs)))

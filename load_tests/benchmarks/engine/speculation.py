@@ -1,4 +1,4 @@
-"""What the speculative search gains: orders with and without it, in turn, on one idle mall.
+"""Measure the gain of the speculative search with alternating orders at one idle mall.
 
 Each repetition submits pairs of orders, one with the search and one without, in alternating order.
 Pairs see the same load of the machine. See ADR 0013.

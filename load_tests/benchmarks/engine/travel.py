@@ -1,9 +1,8 @@
-"""`python -m load_tests.benchmarks.engine.travel EXTRACT`: roads in process, beside the straight
-line.
+"""`python -m load_tests.benchmarks.engine.travel EXTRACT`: road routing against the straight line.
 
-What a network takes to build and to load, what tables of travel times take (CPU time), and how
-far the straight line is off: in seconds, and in the driver whom it would choose. `--city N` does
-the same on a made-up city of N × N blocks with an arterial street every eighth: a metro's size.
+Measures the time to build and load a road network, the CPU time of travel-time tables, and the
+error of the straight line: in seconds, and in its choice of the driver. `--city N` measures a
+synthetic city of N × N blocks with an arterial at every eighth street.
 """
 
 import argparse
@@ -29,13 +28,13 @@ _AT_MS = 1_790_000_000_000
 _BLOCK_DEG = 0.0018
 _ARTERIAL_EVERY = 8
 _BESIDE_DEG = 0.0005
-# The last two are what a batch of 100 jobs from ten gates and 400 drivers asks.
+# The last two are the tables of a batch of 100 jobs at ten gates and 400 drivers.
 _SHAPES = ((1, 1), (16, 1), (100, 1), (400, 100), (500, 10), (10, 100))
 _CLOSE_BY_M = 5_000.0
 
 
 class Built(NamedTuple):
-    """A network ready to be asked, and what that took."""
+    """A network ready for queries, and the times and sizes of its build."""
 
     network: Network
     roads: Roads
@@ -43,7 +42,7 @@ class Built(NamedTuple):
 
 
 def build(ways: Callable[[], RawWays]) -> Built:
-    """Build, write, read again and make ready."""
+    """Build a network, write it, read it back and prepare it for queries."""
     took: dict[str, float] = {}
     raw = _timed(took, "read_s", ways)
     plain = _timed(took, "network_s", lambda: network_of(raw))
@@ -59,8 +58,11 @@ def build(ways: Callable[[], RawWays]) -> Built:
 
 
 def city_ways(blocks: int) -> RawWays:
-    """Streets of a square city of 200 m blocks: an arterial every eighth, and between them
-    neighbourhoods that open on each of their four sides once, as a metro's of the West do."""
+    """Return the streets of a square city of 200 m blocks.
+
+    Every eighth street is an arterial. The neighbourhoods between them have one exit on each side,
+    as in metropolitan areas of the western United States.
+    """
     side = blocks + 1
     number = np.arange(side * side).reshape(side, side)
     streets: list[NDArray[np.int64]] = []
@@ -88,14 +90,14 @@ def city_ways(blocks: int) -> RawWays:
 
 
 def places(network: Network, count: int, rng: np.random.Generator) -> Points:
-    """Places up to some fifty metres beside the roads."""
+    """Return random places up to about 50 m beside the roads."""
     at = rng.integers(0, len(network.lat), count)
     beside = rng.uniform(-_BESIDE_DEG, _BESIDE_DEG, (2, count))
     return Points(network.lat[at] / FIXED + beside[0], network.lon[at] / FIXED + beside[1])
 
 
 def table_us(source: TravelTime, network: Network, froms: int, tos: int, times: int) -> float:
-    """The median of the microseconds that a table takes, each time of other places."""
+    """Return the median CPU time of a table in microseconds, each time for other places."""
     rng = np.random.default_rng(froms * 1_000 + tos)
     sides = [(places(network, froms, rng), places(network, tos, rng)) for _ in range(times)]
     took = []
@@ -107,8 +109,10 @@ def table_us(source: TravelTime, network: Network, froms: int, tos: int, times: 
 
 
 def straight_line_error(built: Built, straight: StraightLine) -> dict[str, float]:
-    """How far the straight line is off, on pairs of places 0.5-15 km apart: as it is by default,
-    and at the one speed that suits these roads best."""
+    """Return the relative error of the straight line for pairs of places 0.5-15 km apart.
+
+    `default_off` uses the default speed, `fitted_off` the best single speed for these roads.
+    """
     rng = np.random.default_rng(1)
     froms, tos = places(built.network, 400, rng), places(built.network, 400, rng)
     away_m = haversine_matrix_m(*froms, *tos)
@@ -125,8 +129,10 @@ def straight_line_error(built: Built, straight: StraightLine) -> dict[str, float
 
 
 def choices(built: Built, straight: StraightLine, rounds: int = 500) -> dict[str, float]:
-    """Of 16 drivers within 5 km of a gate: how often the straight line's nearest is the roads', and
-    by how many seconds it is later where it is not."""
+    """Return how often the straight line chooses another of 16 drivers than the roads do.
+
+    The drivers are within 5 km of a gate. Also returns the delay of that choice in seconds.
+    """
     rng = np.random.default_rng(2)
     later = []
     for _ in range(rounds):
@@ -148,7 +154,7 @@ def choices(built: Built, straight: StraightLine, rounds: int = 500) -> dict[str
 
 
 def measure(name: str, ways: Callable[[], RawWays], times: int, *, is_real: bool) -> dict[str, Any]:
-    """Everything about one network."""
+    """Measure one network."""
     built = build(ways)
     straight = StraightLine(1.3, 9.0)
     sources = {"straight": straight, "roads": built.roads}
@@ -160,14 +166,14 @@ def measure(name: str, ways: Callable[[], RawWays], times: int, *, is_real: bool
         for froms, tos in _SHAPES
     }
     results: dict[str, Any] = {"name": name, "build": built.took, "tables_us": tables}
-    if is_real:  # what is made up says nothing of how roads go
+    if is_real:  # a synthetic city says nothing about real roads
         results["straight_line"] = straight_line_error(built, straight)
         results["choices"] = choices(built, straight)
     return results
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print, and write the results to `--json`."""
     parser = argparse.ArgumentParser(prog="python -m load_tests.benchmarks.engine.travel")
     parser.add_argument("extract", type=Path, nargs="?", help="an extract (.osm.pbf)")
     parser.add_argument("--city", type=int, default=0, metavar="N", help="a city of N × N blocks")

@@ -1,7 +1,7 @@
-"""The engine's parts that a match goes through, with a Redis of their own and a market of drivers.
+"""The parts of the engine used by a match, on their own Redis, with a market of drivers.
 
-They are the real ones: the store with its scripts, the dispatcher with its rounds. Nothing sweeps
-here: a race is over long before anything falls due, and the lease is renewed before each.
+They are the real store with its scripts and the real dispatcher with its rounds. The sweeper does
+not run: a race ends long before anything is due, and the lease is renewed before each race.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from mallard_protocol.lifecycle import JobState, Wish
 NODE: Final = "bench"
 MARKET: Final = "phoenix"
 MALL: Final = "chandler-fashion-center"
-# Nothing reports or sweeps here: positions stay fresh for as long as a benchmark may take.
+# No driver reports during a benchmark, so positions must stay fresh for all of it.
 POLICY: Final = MarketPolicy(stale_after_s=86_400)
 
 _HOUR_MS: Final = 3_600_000
@@ -42,21 +42,21 @@ _BATCH: Final = 1_000
 
 
 class CountingLink(Link):
-    """A line to Redis that counts the calls by command."""
+    """A connection to Redis that counts the calls by command."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, greeting=load_commands())
         self.calls: dict[str, int] = {}
 
     async def call(self, *command: str | bytes | float) -> Any:
-        """Send a command, and count it."""
+        """Send a command and count it."""
         name = command[0].decode() if isinstance(command[0], bytes) else str(command[0])
         self.calls[name] = self.calls.get(name, 0) + 1
         return await super().call(*command)
 
 
 class OfferSink:
-    """Where the dispatcher hands over pushes: notes when each offer came."""
+    """A push port that records the time of each offer."""
 
     def __init__(self) -> None:
         self.offered: list[tuple[float, str]] = []
@@ -64,18 +64,18 @@ class OfferSink:
         self._all = asyncio.Event()
 
     def expect(self, offers: int) -> None:
-        """Begin anew, and wait for that many."""
+        """Clear the recorded offers and expect that many."""
         self.offered.clear()
         self._wanted = offers
         self._all.clear()
 
     async def all_offered(self, within_s: float) -> None:
-        """Wait for them; some may never come."""
+        """Wait for the expected offers, at most `within_s` seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._all.wait(), within_s)
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:  # noqa: ARG002  there is one
-        """Note the moment of each offer, and its driver."""
+        """Record the time and the driver of each offer."""
         now = time.perf_counter()
         self.offered.extend((now, push.driver) for push in pushes if push.kind == "offer")
         if len(self.offered) >= self._wanted:
@@ -85,7 +85,7 @@ class OfferSink:
 class World:
     """A store, a dispatcher and the drivers of one market. `connect` it inside a running loop.
 
-    With `counted` the calls to Redis are counted, which costs each a microsecond.
+    With `counted`, calls to Redis are counted, which costs about a microsecond per call.
     """
 
     def __init__(self, url: str, *, counted: bool = False) -> None:
@@ -96,52 +96,58 @@ class World:
         self.store = RedisStorage(url, policies)
         if counted:
             self.store.runner.link = CountingLink(url)
-        # For what the storage port does not offer: loading, and Redis's statistics.
+        # For bulk loading and Redis's statistics, which the storage port does not offer.
         self.link: Link = self.store.runner.link
         self.sink = OfferSink()
         self.dispatcher = Dispatcher(NODE, self.store, self.sink, self.places, policies, Metrics())
         self._sockets = 0
-        # Another world of the same store goes on with other jobs.
+        # Another world on the same store must use other job ids.
         self._numbers = itertools.count(time.time_ns())
 
     async def connect(self) -> None:
-        """Open the lines. Raises `StoreUnavailable`."""
+        """Connect to Redis.
+
+        Raises:
+            StoreUnavailable: If it cannot be reached.
+        """
         await self.store.connect()
 
     async def close(self) -> None:
-        """End what is under way and hang up."""
+        """Stop the dispatcher and close the connection."""
         await self.dispatcher.stop()
         await self.store.close()
 
     async def beat(self) -> None:
-        """Renew the lease under which the drivers are taken for connected."""
+        """Renew the lease, without which the drivers do not count as connected."""
         await self.store.leases.beat(MARKET, NODE)
 
     # -- drivers
 
     async def load(self, positions: NDArray[np.float64]) -> None:
-        """Put free drivers there, `(n, 2)` latitudes and longitudes; see `load_bulk`."""
+        """Create free drivers at the positions, an `(n, 2)` array of latitudes and longitudes."""
         await self.beat()
         await load_bulk(self, positions)
-        # As `mallard serve` does: what stays for ever is no garbage to look for.
+        # Like `mallard serve`: exclude long-lived objects from garbage collection.
         gc.collect()
         gc.freeze()
 
     async def hello(self, driver: str, lat: float, lon: float) -> None:
-        """One driver comes by the real transitions: a socket with a position, then the wish."""
+        """Connect a driver with a position by the real transitions, and make it available."""
         fix = DriverFix(driver, 0, lat, lon, acc_m=5.0)
         await self.store.drivers.hello(MARKET, driver, node=NODE, vehicle=None, fix=fix)
         await self.store.drivers.status(MARKET, driver, Wish.AVAILABLE, None)
 
     def hold_sockets(self, drivers: int) -> None:
-        """Let the dispatcher know the first so many as its own, as their hello does: what is around
-        a driver who reports is then remembered."""
+        """Register the first drivers as connected to this node, as their hello would.
+
+        The dispatcher then caches the malls in reach of each driver.
+        """
         for number in range(self._sockets, drivers):
-            self.dispatcher._reach.connected(MARKET, driver_name(number), 1)  # noqa: SLF001 - as above
+            self.dispatcher._reach.connected(MARKET, driver_name(number), 1)  # noqa: SLF001 - as a hello does
         self._sockets = max(self._sockets, drivers)
 
     async def free_drivers(self) -> int:
-        """How many may be offered something now."""
+        """Return the number of free drivers."""
         return int(await self.link.call("ZCARD", self.keys.key("idle")))
 
     # -- jobs
@@ -169,7 +175,7 @@ class World:
         )
 
     async def submit(self) -> JobRef:
-        """Store a job of the mall, as an order service's POST does. Wakes no round."""
+        """Store a job of the mall without waking a round."""
         submission = self.submission()
         await self.store.jobs.submit(submission)
         return self.ref_of(submission)
@@ -179,26 +185,26 @@ class World:
         return JobRef(submission.job, MALL)
 
     def wake(self) -> None:
-        """Give the mall a round, as a submission does."""
-        # The dispatcher has no verb for it: from outside, a submission wakes, and takes its time.
+        """Start a round of the mall, as a submission does."""
+        # The dispatcher has no method for it: a submission would wake the mall but also take time.
         self.dispatcher._rounds.wake(MALL)  # noqa: SLF001
 
     async def rounds_ended(self) -> None:
-        """Wait until the dispatcher has nothing under way any more."""
-        # A few turns of the loop: an event for it would be code of the hot path, for us alone.
+        """Wait until the dispatcher runs no task."""
+        # A few loop iterations: an event would add code to the hot path only for benchmarks.
         while len(self.dispatcher._tasks):  # noqa: ASYNC110, SLF001
             await asyncio.sleep(0)
 
     async def cancel(self, ref: JobRef) -> None:
-        """End the job; its driver is free again at once and does not cool down."""
+        """Cancel the job; its driver is free at once, without a cool-down."""
         await self.store.jobs.cancel(ref, "bench", "")
 
 
 async def load_bulk(world: World, positions: NDArray[np.float64]) -> None:
-    """Leave the records that `hello` would leave for each driver, without a script for each.
+    """Write the records that `hello` would write for each driver, without a script call for each.
 
-    The first driver comes by the real transitions; the others get a copy of its record, position,
-    index entry and due entry under their own names. What is not there: an event for each.
+    The first driver connects through the real transitions; the others get copies of its record,
+    position, index entry and due entry. Only the events are missing.
     """
     if not len(positions):
         return
@@ -228,7 +234,7 @@ async def load_bulk(world: World, positions: NDArray[np.float64]) -> None:
 
 
 def driver_name(number: int) -> str:
-    """The name of a driver by its place in the array."""
+    """Return the name of a driver by its index in the array."""
     return f"driver-{number:07}"
 
 

@@ -1,1 +1,1 @@
-"""A flash sale at one mall, and what other markets notice of it."""
+"""Benchmark: a flash sale at one mall, and its effect on other markets."""

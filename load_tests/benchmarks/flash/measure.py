@@ -1,4 +1,4 @@
-"""Five hundred orders of one mall at once: until all are offered, and what others notice."""
+"""Measure 500 simultaneous orders of one mall: the time to all offers, and others' latency."""
 
 import argparse
 from typing import Final
@@ -24,7 +24,7 @@ _GRACE_S: Final = 4.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The sale; each repetition is one."""
+    """Add the flags for the sale; each repetition is one sale."""
     repetitions_flag(parser, 20)
     parser.add_argument("--orders", type=count, default=500, help="of a sale (500)")
     parser.add_argument("--crowd", type=count, default=600, help="drivers in reach (600)")
@@ -42,7 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
-    """One swarm, sale after sale; between two the drivers deliver and are free again."""
+    """Run the sales with one swarm; between two sales the drivers deliver and become free."""
     spread = "at once" if args.within_s < _AT_ONCE_S else f"within {args.within_s:g} s"
     case = {"orders": args.orders, "drivers in reach": args.crowd, "spread": spread}
     until_ms: list[float] = []

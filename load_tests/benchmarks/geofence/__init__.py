@@ -1,1 +1,1 @@
-"""Noisy drives to malls, and what the geofence makes of them."""
+"""Benchmark: arrivals by geofence from noisy traces of drives to malls."""

@@ -1,10 +1,9 @@
-"""A phone's fixes along a known way, as a city makes them: seeded, so the same every time.
+"""Simulated GPS fixes along a known trace in a city; reproducible by seed.
 
-The error of a fix is a Gauss-Markov process: errors some seconds apart are nearly the same. Over it
-lie multipath episodes, in which a reflection moves the position by tens of metres for some seconds,
-and gaps, in which there are no fixes at all. The phone's accuracy knows of a part of it only. Its
-speed comes from the Doppler shift and is hardly disturbed outdoors. The figures are assumptions of
-ours for a city between high walls, not measurements.
+The error of a fix is a Gauss-Markov process: errors a few seconds apart are similar. Multipath
+episodes add a shift of tens of metres for some seconds, and gaps have no fixes at all. The reported
+accuracy covers only a part of the error. The speed comes from the Doppler shift and is hardly
+disturbed outdoors. The parameters are assumptions for a dense city, not measurements.
 """
 
 import math
@@ -15,8 +14,8 @@ from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """Where the driver truly is: seconds, metres east and north, indoors or not, in a tunnel or
-    garage where no satellite is seen."""
+    """A true position: seconds, metres east and north. ``hidden``: without satellites, as in a
+    garage."""
 
     at_s: float
     east_m: float
@@ -27,7 +26,7 @@ class Point(NamedTuple):
 
 
 class NoisyFix(NamedTuple):
-    """What the phone tells."""
+    """A fix as reported by the device."""
 
     at_s: float
     east_m: float
@@ -38,7 +37,7 @@ class NoisyFix(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GpsNoise:
-    """How bad the sky is. Metres and seconds; ``reflections_s``: the mean time between them."""
+    """Noise parameters in metres and seconds; ``reflections_s``: the mean time between episodes."""
 
     outdoors_m: float = 6.0
     indoors_m: float = 18.0
@@ -47,16 +46,16 @@ class GpsNoise:
     reflection_lasts_s: float = 9.0
     reflection_m: float = 45.0
     lost_fixes: float = 0.05
-    tells_speed: bool = True
+    reports_speed: bool = True
 
-    def fixes(self, way: Sequence[Point], rng: random.Random) -> Iterator[NoisyFix]:
-        """The fixes along a way, one for each point but those that are lost."""
+    def fixes(self, trace: Sequence[Point], rng: random.Random) -> Iterator[NoisyFix]:
+        """Yield a fix for each point of a trace, except for lost ones."""
         east = rng.gauss(0, self.outdoors_m)
         north = rng.gauss(0, self.outdoors_m)
         reflected_until = -math.inf
         shift = (0.0, 0.0)
-        before = way[0].at_s if way else 0.0
-        for point in way:
+        before = trace[0].at_s if trace else 0.0
+        for point in trace:
             passed, before = point.at_s - before, point.at_s
             sigma = self.indoors_m if point.indoors else self.outdoors_m
             keep = math.exp(-passed / self.memory_s)
@@ -73,7 +72,7 @@ class GpsNoise:
             if point.hidden or rng.random() < self.lost_fixes:
                 continue
             off = shift if reflected else (0.0, 0.0)
-            # Half of a reflection, on average, is in what the phone believes of itself.
+            # On average, the reported accuracy contains half of the reflection.
             acc_m = sigma + (rng.uniform(0.0, 1.0) * math.hypot(*off) if reflected else 0.0)
             speed = max(0.0, point.speed_mps + rng.gauss(0, 1.5 if reflected else 0.4))
             yield NoisyFix(
@@ -81,5 +80,5 @@ class GpsNoise:
                 point.east_m + east + off[0],
                 point.north_m + north + off[1],
                 acc_m,
-                speed if self.tells_speed else None,
+                speed if self.reports_speed else None,
             )

@@ -1,4 +1,4 @@
-"""Drives to malls and past them, with what a geofence makes of their noisy fixes.
+"""Arrivals and departures that the geofence detects in noisy drives to and past malls.
 
 python -m load_tests.benchmarks.geofence.mall_visits [--traces N] [--seed N]
 """
@@ -21,13 +21,13 @@ _EVERY_S = 4.0
 _NEAR_M = 70.0
 _MAX_ACC_M = 100.0
 _APPROACH_M = 900.0
-# No mall is so wide that its fence reaches further from its middle.
+# No mall's geofence extends further from its centre.
 _FURTHEST_M = 450.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the fence said along one way: when it said so, in seconds."""
+    """The detected arrival and departure of one trace, in seconds."""
 
     arrived_s: float | None
     left_s: float | None
@@ -36,7 +36,7 @@ class Verdict:
 
 
 def visit(mall: Mall, rng: random.Random) -> tuple[list[Point], float, float]:
-    """A drive to a gate, a walk inside, and away again; when it parked and when it drove off."""
+    """Return a trace to a gate, inside and away, with the times of parking and of leaving."""
     gate = rng.choice(tuple(mall.gates.values()))
     gate_xy = mall.plane.xy(gate.lat, gate.lon)
     angle = math.atan2(gate_xy[1], gate_xy[0]) + rng.uniform(-0.7, 0.7)
@@ -46,8 +46,8 @@ def visit(mall: Mall, rng: random.Random) -> tuple[list[Point], float, float]:
     )
     inside = (gate_xy[0] * rng.uniform(0.1, 0.8), gate_xy[1] * rng.uniform(0.1, 0.8))
     garage = rng.random() < 0.25
-    way: list[Point] = []
-    at_s = _drive(way, 0.0, far, gate_xy, rng, hidden_from_m=60.0 if garage else 0.0)
+    trace: list[Point] = []
+    at_s = _drive(trace, 0.0, far, gate_xy, rng, hidden_from_m=60.0 if garage else 0.0)
     parked_s = at_s
     hidden_s = rng.uniform(20, 120) if garage else 0.0
     for start, end, lasts in (
@@ -61,21 +61,21 @@ def visit(mall: Mall, rng: random.Random) -> tuple[list[Point], float, float]:
             hidden = at_s - parked_s < hidden_s
             east, north = (a + (b - a) * part for a, b in zip(start, end, strict=True))
             pace = 0.0 if start == end else 1.2
-            way.append(Point(at_s, east, north, pace, indoors=True, hidden=hidden))
+            trace.append(Point(at_s, east, north, pace, indoors=True, hidden=hidden))
             at_s += _EVERY_S
     gone_s = at_s
-    _drive(way, at_s, gate_xy, far, rng)
-    return way, parked_s, gone_s
+    _drive(trace, at_s, gate_xy, far, rng)
+    return trace, parked_s, gone_s
 
 
 def drive_by(mall: Mall, rng: random.Random, beside_m: float, *, light: bool) -> list[Point]:
-    """A drive past the mall, so far from its outline at the closest; at a red light, if so."""
+    """Return a trace past the mall, `beside_m` from its outline, with a red light if `light`."""
     angle = rng.uniform(0, 2 * math.pi)
     ahead, side = (-math.sin(angle), math.cos(angle)), (math.cos(angle), math.sin(angle))
     reach = max(x * side[0] + y * side[1] for x, y in mall.outline_m.exterior.coords) + beside_m
     speed = rng.uniform(9, 20)
     stop_m = rng.uniform(-60, 60) if light else math.inf
-    at_s, along, way = 0.0, -_APPROACH_M, []
+    at_s, along, trace = 0.0, -_APPROACH_M, []
     waits_until = math.inf
     while along < _APPROACH_M:
         pace = speed
@@ -84,7 +84,7 @@ def drive_by(mall: Mall, rng: random.Random, beside_m: float, *, light: bool) ->
                 waits_until = at_s + rng.uniform(15, 75)
             if at_s < waits_until:
                 pace = 0.0
-        way.append(
+        trace.append(
             Point(
                 at_s,
                 reach * side[0] + along * ahead[0],
@@ -94,11 +94,11 @@ def drive_by(mall: Mall, rng: random.Random, beside_m: float, *, light: bool) ->
         )
         along += pace * _EVERY_S
         at_s += _EVERY_S
-    return way
+    return trace
 
 
-def judge(mall: Mall, fixes: Iterator[NoisyFix]) -> Verdict:
-    """What the fence says of these fixes."""
+def with_geofence(mall: Mall, fixes: Iterator[NoisyFix]) -> Verdict:
+    """Apply the engine's geofence to the fixes."""
     presence: Presence | None = None
     arrived_s = left_s = None
     arrivals = departures = 0
@@ -125,8 +125,8 @@ def judge(mall: Mall, fixes: Iterator[NoisyFix]) -> Verdict:
     return Verdict(arrived_s, left_s, arrivals, departures)
 
 
-def at_first_sight(mall: Mall, fixes: Iterator[NoisyFix]) -> Verdict:
-    """The simplest fence, to compare with: one fix near is an arrival, one outside a departure."""
+def with_single_fix(mall: Mall, fixes: Iterator[NoisyFix]) -> Verdict:
+    """Apply the simplest rule: one fix near the mall is an arrival, one outside a departure."""
     here = False
     arrived_s = left_s = None
     arrivals = departures = 0
@@ -144,12 +144,12 @@ def at_first_sight(mall: Mall, fixes: Iterator[NoisyFix]) -> Verdict:
     return Verdict(arrived_s, left_s, arrivals, departures)
 
 
-_Judge = Callable[[Mall, Iterator[NoisyFix]], Verdict]
+_Rule = Callable[[Mall, Iterator[NoisyFix]], Verdict]
 
 
 @dataclass(frozen=True, slots=True)
 class VisitStatistics:
-    """Of so many visits: the shares of those that the fence got wrong, and how late it was."""
+    """The shares of visits that were detected wrongly, and the delay of arrivals."""
 
     traces: int
     missed: float
@@ -161,16 +161,20 @@ class VisitStatistics:
 
 
 def visit_statistics(
-    malls: Sequence[Mall], noise: GpsNoise, traces: int, seed: int, judged: _Judge = judge
+    malls: Sequence[Mall],
+    noise: GpsNoise,
+    traces: int,
+    seed: int,
+    apply_rule: _Rule = with_geofence,
 ) -> VisitStatistics:
-    """What the fence makes of drives to malls. ``too_early``: over half a minute before parking."""
+    """Apply a rule to drives to malls. ``too_early``: over 30 s before parking."""
     rng = random.Random(f"{seed} visits")
     missed = early = left = kept = 0
     delays = []
     for number in range(traces):
         mall = malls[number % len(malls)]
-        way, parked_s, gone_s = visit(mall, rng)
-        verdict = judged(mall, noise.fixes(way, rng))
+        trace, parked_s, gone_s = visit(mall, rng)
+        verdict = apply_rule(mall, noise.fixes(trace, rng))
         if verdict.arrived_s is None or verdict.arrived_s > gone_s:
             missed += 1
             continue
@@ -196,29 +200,29 @@ def drive_by_share(
     traces: int,
     seed: int,
     beside_m: float,
-    judged: _Judge = judge,
+    apply_rule: _Rule = with_geofence,
     *,
     light: bool,
 ) -> float:
-    """The share of drives past that the fence takes for arrivals."""
+    """Return the share of drives past a mall that count as arrivals."""
     rng = random.Random(f"{seed} {beside_m} {light}")
     false = 0
     for number in range(traces):
         mall = malls[number % len(malls)]
-        way = drive_by(mall, rng, beside_m, light=light)
-        false += judged(mall, noise.fixes(way, rng)).arrivals > 0
+        trace = drive_by(mall, rng, beside_m, light=light)
+        false += apply_rule(mall, noise.fixes(trace, rng)).arrivals > 0
     return false / traces
 
 
 def _drive(
-    way: list[Point],
+    trace: list[Point],
     at_s: float,
     start: tuple[float, float],
     end: tuple[float, float],
     rng: random.Random,
     hidden_from_m: float = 0.0,
 ) -> float:
-    """Append a drive; fast outside, slow within 150 m of the gate; returns when it ends."""
+    """Append a drive, slow within 150 m of the gate; return its end in seconds."""
     total = math.dist(start, end)
     speed, done = rng.uniform(10, 17), 0.0
     near_start = math.hypot(*start) < math.hypot(*end)
@@ -227,7 +231,7 @@ def _drive(
         to_gate = done if near_start else total - done
         pace = 4.0 if to_gate < 150 else speed
         east, north = (a + (b - a) * part for a, b in zip(start, end, strict=True))
-        way.append(Point(at_s, east, north, pace, hidden=to_gate < hidden_from_m))
+        trace.append(Point(at_s, east, north, pace, hidden=to_gate < hidden_from_m))
         done += pace * _EVERY_S
         at_s += _EVERY_S
     return at_s
@@ -250,20 +254,20 @@ def _main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     malls = [mall for mall in Places.load().malls.values() if mall.kind == "mall"]
-    for name, noise in (("speed told", GpsNoise()), ("no speed", GpsNoise(tells_speed=False))):
-        for rule, judged in (("fence", judge), ("first sight", at_first_sight)):
-            statistics = visit_statistics(malls, noise, options.traces, options.seed, judged)
+    for name, noise in (("with speed", GpsNoise()), ("no speed", GpsNoise(reports_speed=False))):
+        for rule, apply_rule in (("geofence", with_geofence), ("single fix", with_single_fix)):
+            statistics = visit_statistics(malls, noise, options.traces, options.seed, apply_rule)
             past = {
                 f"{beside} m{', red light' if light else ''}": round(
                     drive_by_share(
-                        malls, noise, options.traces, options.seed, beside, judged, light=light
+                        malls, noise, options.traces, options.seed, beside, apply_rule, light=light
                     ),
                     4,
                 )
                 for light in (False, True)
                 for beside in (20.0, 40.0, 60.0, 100.0)
             }
-            row = {"phone": name, "rule": rule, **asdict(statistics), "past": past}
+            row = {"device": name, "rule": rule, **asdict(statistics), "past": past}
             sys.stdout.write(json.dumps(row) + "\n")
 
 

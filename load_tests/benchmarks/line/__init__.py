@@ -1,1 +1,1 @@
-"""The line to Redis: what a call costs in the client."""
+"""Benchmark: the client CPU time of a call to Redis."""

@@ -1,4 +1,4 @@
-"""Client CPU of a call to Redis on the hot path: the engine's line beside redis-py's pool."""
+"""Measure the client CPU of a Redis call: the engine's connection against redis-py's pool."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,19 +18,23 @@ _WARM_UP: Final = 500
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """How many."""
+    """Add the flags for the number of calls."""
     repetitions_flag(parser, 9)
     parser.add_argument(
         "--calls",
         type=count_from(100, 1_000_000),
         default=5_000,
         metavar="N",
-        help="so many calls a repetition (default: 5000)",
+        help="calls per repetition (default: 5000)",
     )
 
 
 def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
-    """Call, in turn. Raises `CannotMeasure`."""
+    """Measure the contestants in turn.
+
+    Raises:
+        CannotMeasure: If a contestant fails.
+    """
     contestants = [Contestant(name, module) for name, module in _MODULES.items()]
     try:
         with running(contestants):
@@ -43,7 +47,11 @@ def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
 def calls(
     contestants: Sequence[Contestant], count: int, repetitions: int, print_line: PrintLine
 ) -> list[Sample]:
-    """One at a time and many at once. Raises `ContestantFailed`."""
+    """Measure single and concurrent calls.
+
+    Raises:
+        ContestantFailed: If a contestant fails.
+    """
     samples: list[Sample] = []
     for at_once in AT_ONCE:
         used: dict[str, list[float]] = {one.name: [] for one in contestants}

@@ -1,4 +1,4 @@
-"""redis-py's pool, as a careful user sets it up: hiredis parses, no call is repeated on its own."""
+"""redis-py's connection pool in a careful configuration: hiredis as parser, no retries."""
 
 import asyncio
 import sys
@@ -34,7 +34,7 @@ class RedisPy:
         self._redis = redis.Redis(connection_pool=pool)
 
     async def call(self, at_once: int, calls: int) -> Mapping[str, Any]:
-        """Microseconds of our CPU a call, with that many waiting at once."""
+        """Return the CPU time per call in microseconds, with `at_once` calls waiting."""
         sha = await self._redis.script_load(_SCRIPT)
         run = self._redis.evalsha
         started_s = time.process_time()
@@ -60,11 +60,11 @@ class RedisPy:
 
     @property
     def answers(self) -> Mapping[str, Answer]:
-        """What it is asked."""
+        """The questions that it answers."""
         return {"call": self.call}
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         await self._redis.aclose()
 
 

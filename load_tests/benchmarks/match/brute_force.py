@@ -1,4 +1,4 @@
-"""The floor of the search alone: numpy looks at every driver. Nothing is reserved, nothing kept."""
+"""A lower bound of the search: numpy scans all drivers and reserves none."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ class BruteForce:
         self._scale = np.ones(2)
 
     async def load(self, positions: str, lat: float, lon: float) -> Mapping[str, Any]:
-        """Drivers at the positions of the file, the mall at the point, on a plane around it."""
+        """Load the drivers' positions and project them to a plane around the mall."""
         self._at = np.array([[lat], [lon]])
         self._scale = np.array([[1.0], [np.cos(np.radians(lat))]])
         self._points = np.ascontiguousarray(np.load(positions).T) * self._scale
@@ -33,18 +33,18 @@ class BruteForce:
         return {"drivers": self._points.shape[1], "versions": {"numpy": version("numpy")}}
 
     async def race(self, jobs: int, times: int) -> Mapping[str, Any]:
-        """That many rounds of so many searches, one after the other."""
+        """Run `times` rounds of `jobs` sequential searches."""
         return {"latencies_ms": [self._race(jobs) for _ in range(times)]}
 
     def _race(self, jobs: int) -> list[float]:
-        started, ends_ms = time.perf_counter(), []
+        started, latencies_ms = time.perf_counter(), []
         for _ in range(jobs):
             self._nearest()
-            ends_ms.append((time.perf_counter() - started) * 1000)
-        return ends_ms
+            latencies_ms.append((time.perf_counter() - started) * 1000)
+        return latencies_ms
 
     def _nearest(self) -> NDArray[np.int64]:
-        """The nearest drivers, nearest first."""
+        """Return the nearest drivers, nearest first."""
         north, east = self._points - self._at
         away = north * north + east * east
         nearest = np.argpartition(away, _NEAREST)[:_NEAREST]

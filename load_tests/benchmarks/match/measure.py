@@ -1,7 +1,7 @@
-"""Match beside peers: from one job to 64 racing for one mall, from a thousand drivers to a million.
+"""Measure matches of 1 to 64 concurrent jobs at one mall among 1,000 to 1,000,000 drivers.
 
-A repetition is a number of races, one after the other; contestants take repetitions in turn. What a
-race changed is put back before the next, outside of the time measured.
+A repetition is a number of sequential races; the contestants run repetitions in turn. The changes
+of a race are reverted before the next one, outside the measured time.
 """
 
 import argparse
@@ -30,24 +30,24 @@ MODULES: Final[Mapping[str, str]] = {
 }
 DRIVERS: Final = (1_000, 10_000, 100_000, 1_000_000)
 RACING: Final = (1, 16, 64)
-# So many races a repetition: about two hundred matches, so that a p99 is more than a maximum.
+# Races per repetition: about 200 matches, so that the p99 is not just the maximum.
 _RACES: Final = {1: 100, 16: 13, 64: 4}
 _MATCHES: Final = 208
-# A contestant's turn is cut to about so long: one race at least, fewer matches behind its p99.
+# The maximum duration of a repetition; a slow contestant makes fewer matches, but at least a race.
 _TURN_S: Final = 3.0
-# Statements are planned, connections opened, caches filled, the search knows its radius.
+# Warm-up: plans statements, opens connections, fills caches and sets the search radius.
 _WARM_UP: Final = ((1, 20), (16, 6), (64, 1))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Which cases, which contestants."""
+    """Add the flags for cases and contestants."""
     parser.add_argument(
         "--drivers",
         type=count_from(100, 5_000_000),
         nargs="+",
         default=DRIVERS,
         metavar="N",
-        help="so many free drivers in the market (default: 1000 10000 100000 1000000)",
+        help="free drivers in the market (default: 1000 10000 100000 1000000)",
     )
     parser.add_argument(
         "--racing",
@@ -55,20 +55,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=RACING,
         metavar="N",
-        help="so many jobs at once for one mall (default: 1 16 64)",
+        help="concurrent jobs of one mall (default: 1 16 64)",
     )
     parser.add_argument(
         "--without",
         choices=[name.replace(" ", "-") for name in MODULES if name != "ours"],
         action="append",
         default=[],
-        help="leave a contestant out; may be repeated",
+        help="leave out a contestant; repeatable",
     )
     repetitions_flag(parser, 5)
 
 
 def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
-    """Race. Raises `CannotMeasure`."""
+    """Measure all cases.
+
+    Raises:
+        CannotMeasure: If a contestant fails or a program is missing.
+    """
     names = [name for name in MODULES if name.replace(" ", "-") not in args.without]
     if "postgis" in names:
         programs()  # fail before anything takes time
@@ -98,7 +102,11 @@ def load(
     folder: Path,
     print_line: PrintLine,
 ) -> None:
-    """Give each the same drivers, and let it warm up. Raises `ContestantFailed`."""
+    """Load the same drivers into each contestant and warm it up.
+
+    Raises:
+        ContestantFailed: If a contestant fails or lacks drivers.
+    """
     file = folder / "positions.npy"
     np.save(file, points)
     at = {"lat": where["lat"], "lon": where["lon"]}
@@ -118,7 +126,7 @@ def race(
     repetitions: int,
     print_line: PrintLine,
 ) -> list[Sample]:
-    """Measure one case: all contestants in turn, starting with another one each time."""
+    """Measure one case with all contestants in turn; the first one rotates."""
     times = {one.name: _times(one, racing) for one in contestants}
     races: dict[str, list[list[float]]] = {one.name: [] for one in contestants}
     for repetition in range(repetitions):
@@ -139,7 +147,7 @@ def race(
 
 
 def _times(contestant: Contestant, racing: int) -> int:
-    """How many races of so many make a turn, after one that does not count."""
+    """Return the races per repetition, estimated from one unmeasured race."""
     started = time.monotonic()
     contestant.ask("race", jobs=racing, times=1)
     took_s = time.monotonic() - started
@@ -150,7 +158,7 @@ def _times(contestant: Contestant, racing: int) -> int:
 def _samples(
     case: Mapping[str, int], name: str, latencies: Sequence[Sequence[float]], jobs: int
 ) -> list[Sample]:
-    """Percentiles of each repetition, and how many of its jobs got a driver."""
+    """Return the percentiles of each repetition and the share of served jobs."""
     kept = [sorted(repetition) for repetition in latencies]
     p50, p99 = (
         [percentile(repetition, percent) if repetition else float("nan") for repetition in kept]

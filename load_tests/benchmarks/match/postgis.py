@@ -1,7 +1,7 @@
 """PostgreSQL with PostGIS: one prepared statement searches, locks and claims.
 
-The nearest sixteen by `<->` come from a GiST index of the drivers who want to work. Of these, the
-nearest that no other claim has locked is locked and taken. (A single `ORDER BY <-> … FOR UPDATE
+A GiST index of the available drivers returns the nearest sixteen by `<->`. The statement claims the
+nearest of them that is not locked by another claim. (A single `ORDER BY <-> … FOR UPDATE
 SKIP LOCKED` fails on PostgreSQL 15: "attempted to lock invisible tuple".) The columns that a claim
 writes are in no index, so it is a heap-only update and leaves no dead index entries.
 """
@@ -21,7 +21,7 @@ import uvloop
 from load_tests.benchmarks.answering import Answer, answer_all, settle
 from load_tests.benchmarks.postgres import running_postgres
 
-# On two cores more connections do not serve more; fewer leave a core idle.
+# On two cores, more connections do not help and fewer leave a core idle.
 _CONNECTIONS: Final = 8
 _TRIES: Final = 100
 _BATCH: Final = 10_000
@@ -62,7 +62,7 @@ UPDATE drivers SET job = $2 FROM best WHERE drivers.id = best.id RETURNING drive
 
 
 class PostGis:
-    """Matches on one cluster."""
+    """Matches on one PostgreSQL cluster."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -70,7 +70,7 @@ class PostGis:
         self._mall = ""
 
     async def load(self, positions: str, lat: float, lon: float) -> Mapping[str, Any]:
-        """Free drivers at the positions of the file; the mall at the point."""
+        """Create free drivers at the positions in the file, and set the mall's location."""
         self._pool = pool = await asyncpg.create_pool(
             host=str(self._folder),
             user="postgres",
@@ -98,7 +98,7 @@ class PostGis:
         }
 
     async def plan(self) -> Mapping[str, Any]:
-        """How the server carries out a match, a line a step."""
+        """Return the query plan of a match, one line per step."""
         async with self._connections.acquire() as connection, connection.transaction():
             rows = await connection.fetch(
                 "EXPLAIN (COSTS OFF) "
@@ -107,7 +107,7 @@ class PostGis:
         return {"plan": [row[0] for row in rows]}
 
     async def race(self, jobs: int, times: int) -> Mapping[str, Any]:
-        """That many matches of so many jobs at once."""
+        """Run `times` races of `jobs` concurrent matches."""
         return {"latencies_ms": [await self._race(jobs) for _ in range(times)]}
 
     @property
@@ -132,7 +132,7 @@ class PostGis:
         return [latency_ms for latency_ms, driver in found if driver is not None]
 
     async def _match(self, job: str) -> int | None:
-        """Find and claim a driver. All sixteen may be locked: then once more."""
+        """Find and claim a driver; retry if all sixteen are locked."""
         for _ in range(_TRIES):
             driver: int | None = await self._connections.fetchval(MATCH, self._mall, job)
             if driver is not None:
@@ -140,7 +140,7 @@ class PostGis:
         return None
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         if self._pool is not None:
             await self._pool.close()
 

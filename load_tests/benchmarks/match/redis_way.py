@@ -1,9 +1,9 @@
-"""The usual hand-written way on Redis: GEOSEARCH, filter in Python, WATCH/MULTI to claim.
+"""The usual hand-written match on Redis: GEOSEARCH, filter in Python, WATCH/MULTI to claim.
 
-A driver is a hash, the free ones are in a GEO set. A search with a fixed radius gives the nearest;
-their records are read in one pipeline and filtered; the first that will do is watched, read again,
-and claimed in MULTI/EXEC; a claim that comes too late tries the next one, and searches again after
-the last.
+A driver is a hash; free drivers are in a GEO set. A search with a fixed radius returns the nearest,
+whose records are read in one pipeline and filtered. The first free driver is watched, read again
+and claimed in MULTI/EXEC. On a conflict the next driver is tried; after the last one, the search is
+repeated.
 """
 
 import asyncio
@@ -25,7 +25,8 @@ from load_tests.benchmarks.on_redis import answer_on_redis
 from load_tests.benchmarks.redis_statistics import server_version
 
 _RADIUS_KM: Final = 5
-# Tried: 16, 32, 64 read at a time, 4 to 64 connections. More read serve a race, fewer one job.
+# Tried: reading 16, 32 or 64 records, and 4 to 64 connections. More records suit races, fewer suit
+# single jobs.
 _NEAREST: Final = 32
 _SEARCHES: Final = 100
 _CONNECTIONS: Final = 16
@@ -45,13 +46,13 @@ class RedisWay:
             timeout=60,
             retry=Retry(NoBackoff(), 0),
         )
-        # Its own types leave open whether replies are decoded.
+        # redis-py's types do not say whether replies are decoded.
         self._redis: Any = redis.Redis(connection_pool=pool)
         self._at = (0.0, 0.0)
         self._points: Sequence[tuple[float, float]] = ()
 
     async def load(self, positions: str, lat: float, lon: float) -> Mapping[str, Any]:
-        """Free drivers at the positions of the file; the mall at the point."""
+        """Create free drivers at the positions in the file, and set the mall's location."""
         self._at = (lat, lon)
         now_ms = time.time() * 1000
         record = {
@@ -84,7 +85,7 @@ class RedisWay:
         }
 
     async def race(self, jobs: int, times: int) -> Mapping[str, Any]:
-        """That many matches of so many jobs at once."""
+        """Run `times` races of `jobs` concurrent matches."""
         return {"latencies_ms": [await self._race(jobs) for _ in range(times)]}
 
     async def _race(self, jobs: int) -> list[float]:
@@ -122,7 +123,7 @@ class RedisWay:
                     pipe.hmget(f"driver:{driver.decode()}", _FIELDS)
                 records = await pipe.execute()
             for (driver, _), record in zip(near, records, strict=True):
-                if _will_do(record) and await self._claim(driver.decode(), job):
+                if _is_free(record) and await self._claim(driver.decode(), job):
                     return str(driver.decode())
         return None
 
@@ -131,7 +132,7 @@ class RedisWay:
         async with self._redis.pipeline(transaction=True) as pipe:
             try:
                 await pipe.watch(key)
-                if not _will_do(await pipe.hmget(key, _FIELDS)):
+                if not _is_free(await pipe.hmget(key, _FIELDS)):
                     return False
                 pipe.multi()
                 pipe.hset(key, mapping={"state": "offered", "job": job})
@@ -151,16 +152,16 @@ class RedisWay:
 
     @property
     def answers(self) -> Mapping[str, Answer]:
-        """What it is asked."""
+        """The questions that it answers."""
         return {"load": self.load, "race": self.race}
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         await self._redis.aclose()
 
 
-def _will_do(record: Sequence[bytes | None]) -> bool:
-    """Whether the driver may be offered something now."""
+def _is_free(record: Sequence[bytes | None]) -> bool:
+    """Whether the driver may get an offer now."""
     state, connected, suspended, cool_until_ms, seen_ms = record
     now_ms = time.time() * 1000
     return (

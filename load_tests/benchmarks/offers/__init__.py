@@ -1,1 +1,1 @@
-"""How long an offer takes, from an order's intended start to its driver."""
+"""Benchmark: offer latency, from an order's due time to its driver."""

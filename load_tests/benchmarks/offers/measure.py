@@ -1,4 +1,4 @@
-"""Offer latency end to end at a rate of orders, beside a minimal program without logic."""
+"""Measure end-to-end offer latency at fixed order rates, against a minimal program."""
 
 import argparse
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _THINK_S: Final = 0.5
 PERCENTS: Final = (50.0, 90.0, 99.0, 99.9)
 MEASURES: Final = (Measure.OFFER, Measure.POST_JOB, Measure.ACCEPT, Measure.PROGRESS)
 FAILED: Final = "orders without an offer"
-# The load goes on; what is measured is cut into parts of about this, so that it has a spread.
+# The measured time is divided into parts of about this length, which give the spread.
 _PART_S: Final = 60.0
 _BY_PART: Final = ", by the minute"
 OURS_ONLY: Final = (Measure.EXPIRY, Measure.REASSIGN_LATENESS, Measure.REASSIGN_DECLINED)
@@ -30,7 +30,7 @@ CPU: Final = ("server CPU", "Redis CPU", "generator CPU")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The load."""
+    """Add the flags for the load."""
     parser.add_argument(
         "--rate",
         type=above_zero,
@@ -47,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
-    """The engine and the minimal program in both its ways, in turn, at each rate."""
+    """Measure the engine and both variants of the minimal program, in turn, at each rate."""
     arena, tally = Arena(), Tally()
     parts = max(1, round(args.seconds / _PART_S))
     for rate in args.rate or (100.0, 300.0):
@@ -89,7 +89,7 @@ def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
 
 
 def by_part(metric: str) -> str:
-    """The name of a latency of each part."""
+    """Return the name of a metric's values by part."""
     return f"{metric}{_BY_PART}"
 
 

@@ -1,1 +1,1 @@
-"""Positions: what a fix costs in Redis."""
+"""Benchmark: the cost of a position in Redis."""

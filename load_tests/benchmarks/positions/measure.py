@@ -1,4 +1,4 @@
-"""What a fix costs in Redis: the engine's batches beside a variadic GEOADD and HSET of the same."""
+"""Measure the cost of a fix in Redis: the engine's batches against variadic GEOADD and HSET."""
 
 import argparse
 import tempfile
@@ -24,14 +24,14 @@ METRICS: Final[Mapping[str, str]] = {
     "redis_command_us": "Redis time in commands a fix",
     "client_cpu_us": "client CPU a fix",
 }
-# A repetition is long enough for the server's CPU clock.
+# Enough fixes per repetition for the resolution of the server's CPU time.
 _FIXES: Final = 60_000
-# A node holds some thousand sockets; the others of the market report to other nodes.
+# A node has some thousands of sockets; the market's other drivers report to other nodes.
 REPORTING: Final = 20_000
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """How many."""
+    """Add the flags for the number of drivers."""
     repetitions_flag(parser, 7)
     parser.add_argument(
         "--drivers",
@@ -39,12 +39,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=DRIVERS,
         metavar="N",
-        help="so many free drivers in the index (default: 5000 100000); 20000 of them report",
+        help="free drivers in the index (default: 5000 100000); up to 20000 of them report",
     )
 
 
 def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
-    """Report, in turn. Raises `CannotMeasure`."""
+    """Measure the contestants in turn.
+
+    Raises:
+        CannotMeasure: If a contestant fails.
+    """
     zips = read_zips()
     samples: list[Sample] = []
     found_versions: dict[str, str] = {}
@@ -65,7 +69,11 @@ def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
 def load(
     contestants: Sequence[Contestant], points: Points, where: Mapping[str, float], folder: Path
 ) -> None:
-    """Give both the same drivers. Raises `ContestantFailed`."""
+    """Load the same drivers into both contestants.
+
+    Raises:
+        ContestantFailed: If a contestant fails.
+    """
     file = folder / "positions.npy"
     np.save(file, points)
     at = {"lat": where["lat"], "lon": where["lon"]}
@@ -77,7 +85,11 @@ def load(
 def reports(
     contestants: Sequence[Contestant], drivers: int, repetitions: int, print_line: PrintLine
 ) -> list[Sample]:
-    """Everybody's fixes in turn. Raises `ContestantFailed`."""
+    """Measure the fixes of all reporting drivers.
+
+    Raises:
+        ContestantFailed: If a contestant fails.
+    """
     reporting = min(drivers, REPORTING)
     rounds = _FIXES // reporting
     reports: dict[str, list[Mapping[str, float]]] = {one.name: [] for one in contestants}

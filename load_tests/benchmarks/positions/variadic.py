@@ -1,4 +1,4 @@
-"""The least that any program must do for a batch of positions: one GEOADD and one HSET."""
+"""The minimum work for a batch of positions: one GEOADD and one HSET."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ from load_tests.benchmarks.on_redis import answer_on_redis
 from load_tests.benchmarks.redis_statistics import command_us, cpu_us, server_version
 
 _BATCH: Final = 256
-# As large as what the engine keeps of a position.
+# The size of a position record of the engine.
 _RECORD: Final = b"p" * 50
 _STEP_DEG: Final = 0.0001
 
@@ -33,7 +33,7 @@ class Variadic:
         self._points: NDArray[np.float64] = np.empty((0, 2))
 
     async def load(self, positions: str, lat: float, lon: float) -> Mapping[str, Any]:  # noqa: ARG002
-        """Drivers at the positions of the file."""
+        """Create drivers at the positions in the file."""
         self._points = np.load(positions)
         await self._report(self._points, 0)
         settle()
@@ -46,26 +46,26 @@ class Variadic:
         }
 
     async def report(self, rounds: int, drivers: int) -> Mapping[str, Any]:
-        """The first so many drivers report that many times; microseconds a fix."""
+        """Report the first drivers `rounds` times; return the microseconds per fix."""
         points = self._points[:drivers]
         await self._redis.config_resetstat()
         before_us = cpu_us(await self._redis.info("cpu"))
-        ours_s = time.process_time()
+        client_s = time.process_time()
         for number in range(1, rounds + 1):
             await self._report(points, number)
         used_us = cpu_us(await self._redis.info("cpu")) - before_us
-        ours_s = time.process_time() - ours_s
+        client_s = time.process_time() - client_s
         stats = await self._redis.info("commandstats")
         fixes = rounds * len(points)
         return {
             "fixes": fixes,
             "redis_cpu_us": used_us / fixes,
             "redis_command_us": command_us(stats, "geoadd", "hset") / fixes,
-            "client_cpu_us": ours_s * 1e6 / fixes,
+            "client_cpu_us": client_s * 1e6 / fixes,
         }
 
     async def _report(self, points: NDArray[np.float64], number: int) -> None:
-        """One fix of each, in an order in which no batch is a neighbourhood."""
+        """Report one fix of each driver in batches, in random order."""
         moved = points + (_STEP_DEG if number % 2 else -_STEP_DEG)
         order = np.random.default_rng(number).permutation(len(moved))
         for start in range(0, len(order), _BATCH):
@@ -83,11 +83,11 @@ class Variadic:
 
     @property
     def answers(self) -> Mapping[str, Answer]:
-        """What it is asked."""
+        """The questions that it answers."""
         return {"load": self.load, "report": self.report}
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         await self._redis.aclose()
 
 

@@ -1,1 +1,1 @@
-"""What a position costs."""
+"""Benchmark: the CPU time of a position over a socket."""

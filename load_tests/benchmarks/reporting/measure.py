@@ -1,4 +1,4 @@
-"""The CPU of a position: the engine's against a bare sink's, its Redis's against plain batches."""
+"""Measure the CPU of a position: the engine against a bare sink, Redis against plain batches."""
 
 import argparse
 from typing import Final
@@ -20,7 +20,7 @@ _WARM_S: Final = 3.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The load."""
+    """Add the flags for the load."""
     parser.add_argument("--drivers", type=count, default=2000, help="on sockets (2000)")
     parser.add_argument(
         "--report-s", type=above_zero, default=0.5, help="a driver's positions apart (0.5)"
@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
-    """The engine, the sink, and the minimal program with its GEOADD and HSET of many, in turn."""
+    """Measure the engine, the sink, and the minimal program with GEOADD and HSET, in turn."""
     arena, tally = Arena(), Tally()
     case = {"drivers": args.drivers, "fixes a second": round(args.drivers / args.report_s)}
 

@@ -1,1 +1,1 @@
-"""What a connected driver costs."""
+"""Benchmark: the memory and connect time of a driver's socket."""

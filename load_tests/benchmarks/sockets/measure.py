@@ -1,4 +1,4 @@
-"""Memory of a connected driver who says nothing, and how fast drivers get in."""
+"""Measure the memory of an idle connected driver, and the rate of connects."""
 
 import argparse
 from typing import Final
@@ -15,18 +15,18 @@ HELP: Final = "memory of an idle connected driver and connects a second, beside 
 MEMORY: Final = "memory of a connected driver"
 CONNECTS: Final = "connects a second"
 CPU: Final = "server CPU for a connect"
-_AS_FAST_AS_IT_GOES: Final = 100_000.0
+_UNLIMITED: Final = 100_000.0
 _SETTLES_S: Final = 2.0
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """How many."""
+    """Add the flags for the number of drivers."""
     parser.add_argument("--drivers", type=count, default=9000, help="on sockets (9000)")
     repetitions_flag(parser, 3)
 
 
 def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
-    """One process of each in turn, with all drivers on it."""
+    """Measure one process of each contestant in turn, with all drivers connected to it."""
     arena, tally = Arena(), Tally()
     case = {"drivers": args.drivers}
 
@@ -36,19 +36,19 @@ def measure(args: argparse.Namespace, print_line: PrintLine) -> Measured:
                 drivers=args.drivers,
                 report_s=0.0,
                 rate=0.0,
-                connects_per_s=_AS_FAST_AS_IT_GOES,
+                connects_per_s=_UNLIMITED,
                 grace_s=0.1,
             )
             before = contestant.meters.closing()
 
             async def act(swarm: Swarm) -> tuple[float, Reading]:
-                connected_s, there = swarm.connect_s, contestant.meters.closing()
+                connected_s, connected = swarm.connect_s, contestant.meters.closing()
                 await swarm.phase(rate=0.0, seconds=_SETTLES_S)
-                return connected_s, there
+                return connected_s, connected
 
-            connected_s, there = contestant.load(plan, act)
-        kib = (there.engine_bytes - before.engine_bytes) / args.drivers / 1024
-        cpu_us = (there.engine_cpu_s - before.engine_cpu_s) / args.drivers * 1e6
+            connected_s, connected = contestant.load(plan, act)
+        kib = (connected.engine_bytes - before.engine_bytes) / args.drivers / 1024
+        cpu_us = (connected.engine_cpu_s - before.engine_cpu_s) / args.drivers * 1e6
         tally.add(case, name, MEMORY, "KiB", kib)
         tally.add(case, name, CONNECTS, "a second", args.drivers / connected_s)
         tally.add(case, name, CPU, "µs", cpu_us)

@@ -23,4 +23,4 @@ def test_decisions_benchmark_writes_its_results(tmp_path: Path) -> None:
 def test_sizes_below_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         decisions.main(["--jobs", "0"])
-    assert "1 at the least" in capsys.readouterr().err
+    assert "must be at least 1" in capsys.readouterr().err

@@ -8,9 +8,9 @@ import pytest
 
 from load_tests.benchmarks.geofence.gps_noise import GpsNoise, Point
 from load_tests.benchmarks.geofence.mall_visits import (
-    at_first_sight,
     drive_by_share,
     visit_statistics,
+    with_single_fix,
 )
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
@@ -26,12 +26,12 @@ def malls() -> tuple[Mall, ...]:
     return tuple(mall for mall in Places.load().malls.values() if mall.kind == "mall")
 
 
-@pytest.mark.parametrize("tells_speed", [True, False])
-def test_visits_are_noticed_and_last(tells_speed: bool) -> None:
-    statistics = visit_statistics(malls(), GpsNoise(tells_speed=tells_speed), TRACES, SEED)
+@pytest.mark.parametrize("reports_speed", [True, False])
+def test_visits_are_noticed_and_last(reports_speed: bool) -> None:
+    statistics = visit_statistics(malls(), GpsNoise(reports_speed=reports_speed), TRACES, SEED)
     assert statistics.missed <= 0.002
     assert statistics.too_early <= 0.005
-    assert statistics.left_while_there <= (0.015 if tells_speed else 0.06)
+    assert statistics.left_while_there <= (0.015 if reports_speed else 0.06)
     assert statistics.departure_missed <= 0.002
 
 
@@ -44,9 +44,9 @@ def test_drives_past_are_not_arrivals(beside_m: float) -> None:
 
 
 def test_noise_separates_the_fences() -> None:
-    simple = visit_statistics(malls(), GpsNoise(), 300, SEED, at_first_sight)
+    simple = visit_statistics(malls(), GpsNoise(), 300, SEED, with_single_fix)
     assert simple.left_while_there > 0.1
-    assert drive_by_share(malls(), GpsNoise(), 300, SEED, 40.0, at_first_sight, light=False) > 0.9
+    assert drive_by_share(malls(), GpsNoise(), 300, SEED, 40.0, with_single_fix, light=False) > 0.9
 
 
 def test_same_seed_gives_the_same_fixes() -> None:
