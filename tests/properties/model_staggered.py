@@ -10,7 +10,7 @@ from tests.properties.model_records import Eta, Job, Offer
 
 @dataclass
 class Round:
-    """The live offers of a round and whom it may still ask. ``rest``: drivers, best first."""
+    """The live offers of a round and the drivers it may still ask, best first (``rest``)."""
 
     live: list[str]
     asked: int

@@ -10,7 +10,7 @@ _AT_MOST_S = 5.0
 
 
 async def race(world: World, jobs: int) -> list[float]:
-    """Match jobs that wait at the mall in one round, then cancel them.
+    """Submit jobs to the mall, match them in one race, then cancel them.
 
     Returns:
         The milliseconds from the wake-up to each offer; jobs without an offer are missing.

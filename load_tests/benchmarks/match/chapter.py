@@ -54,7 +54,7 @@ def chapter(results: Results) -> Chapter:
         blocks += [
             f"### {label}",
             "p50 / p99 in milliseconds:",
-            Table(head, [_figures(results, case) for case in cases]),
+            Table(head, [_latencies(results, case) for case in cases]),
             "As ratios:",
             Table(
                 ("Drivers", *(f"{name}, {metric}" for metric in _METRICS for name in ratios)),
@@ -83,7 +83,7 @@ def _cases(results: Results, racing: float | str) -> list[tuple[float, Case]]:
     return [(x, case) for x, case in cases if spread_of(results, "ours", "p50", case)]
 
 
-def _figures(results: Results, case: Case) -> Sequence[str]:
+def _latencies(results: Results, case: Case) -> Sequence[str]:
     return (
         _count(case["drivers"]),
         *(

@@ -1,4 +1,4 @@
-"""Engines of schema 1 (commit 004825d) may share the store while a deployment is under way."""
+"""Engines of schema 1 (commit 004825d) may share the store during a deployment."""
 
 import msgpack
 

@@ -250,7 +250,7 @@ async def test_greeting_is_sent_on_every_connection(server: EmbeddedServer) -> N
         await link.close()
 
 
-async def test_password_user_and_database(redis_binary: Path | None) -> None:
+async def test_url_sets_user_password_and_database(redis_binary: Path | None) -> None:
     with EmbeddedServer(persistent=False, binary=redis_binary, tcp=True) as server:
         place = server.url.removeprefix("redis://").removesuffix("/0")
         with redis.Redis.from_url(server.url) as client:
@@ -366,7 +366,7 @@ async def test_half_open_connection_is_noticed(redis_url: str) -> None:
 
 
 @pytest.mark.finding("B11")
-async def test_new_outage_is_retried_every_half_second() -> None:
+async def test_new_outage_is_retried_within_half_a_second() -> None:
     """The port closes and counts each connection."""
     attempts: list[float] = []
 

@@ -43,7 +43,9 @@ def value_of(server: EmbeddedServer, key: str) -> object:
         return client.get(key)
 
 
-def test_listens_on_a_socket_in_a_private_folder(tmp_path: Path, redis_binary: Path | None) -> None:
+def test_server_listens_on_a_socket_in_a_private_folder(
+    tmp_path: Path, redis_binary: Path | None
+) -> None:
     with EmbeddedServer(tmp_path, binary=redis_binary) as server:
         assert server.running
         assert server.url == f"unix://{tmp_path}/server/server.sock?db=0"
@@ -72,7 +74,7 @@ def test_second_server_on_a_folder_is_refused(tmp_path: Path) -> None:
         assert second.running
 
 
-async def test_ends_with_its_parent_and_keeps_the_data(tmp_path: Path) -> None:
+async def test_server_ends_with_its_parent_and_keeps_the_data(tmp_path: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -94,7 +96,7 @@ async def test_server_runs_in_its_own_session(tmp_path: Path) -> None:
         assert os.getsid(server.pid) == server.pid != os.getsid(0)
 
 
-async def test_revives_after_a_crash_with_its_data(
+async def test_server_revives_after_a_crash_with_its_data(
     tmp_path: Path, redis_binary: Path | None
 ) -> None:
     with EmbeddedServer(tmp_path, binary=redis_binary) as server:

@@ -80,7 +80,7 @@ async def test_stay_counts_if_the_parcel_was_ready_on_arrival(world: World) -> N
     assert (await sketches(world))[LEGO].seen == 1
 
 
-async def test_several_stores_count_no_stay(world: World) -> None:
+async def test_job_of_several_shops_counts_no_stay(world: World) -> None:
     await world.driver("ann")
     await stay(world, 240_000, stores=("lego", "apple"))
     assert await sketches(world) == {}
@@ -131,7 +131,7 @@ class TestInRuns:
     def policy(self) -> MarketPolicy:
         return MarketPolicy(max_run_jobs=2)
 
-    async def test_several_jobs_count_no_stay(self, world: World) -> None:
+    async def test_pickup_of_several_jobs_counts_no_stay(self, world: World) -> None:
         await world.driver("ann", vehicle=Vehicle(max_jobs=2))
         for ref in await world.assigned_run("ann", 2):
             await world.step(ref, Step.AT_MALL, 1)

@@ -123,7 +123,7 @@ class TestWithoutReassignment:
     def policy(self) -> MarketPolicy:
         return MarketPolicy()
 
-    async def test_no_check_before_the_limit(self, world: World) -> None:
+    async def test_late_job_is_not_checked_before_the_limit(self, world: World) -> None:
         ref, late = await late_run(world)
         assert await world.due_of(ref) == late.lost_ms + RESUME_MS
         assert (await world.store.deadlines.silence(await world.entry(ref))).late == ()

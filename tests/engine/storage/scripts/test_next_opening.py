@@ -40,7 +40,7 @@ async def test_queued_job_is_rescheduled_for_the_opening(world: World) -> None:
     assert (waiting.job, waiting.need.ready_ms) == (ref.job, job.need.ready_ms)
 
 
-async def test_live_offer_is_withdrawn(world: World) -> None:
+async def test_rescheduled_job_withdraws_its_live_offer(world: World) -> None:
     await world.driver("ann")
     ref, offer = await world.offered()
     assert await move(world, ref) is not None

@@ -151,8 +151,8 @@ async def test_first_eligible_driver_of_the_plan_gets_the_offer(world: World) ->
     await world.pass_ms(1_000)
     ref = await world.submit()
     order = ("nobody", "offline", "paused", "busy", "asked", "suspended", "away", "ended")
-    nobody = await world.store.offers.make(world.plan(ref, 0, *order))
-    assert (nobody.verdict, nobody.driver) == ("nobody", None)
+    refused = await world.store.offers.make(world.plan(ref, 0, *order))
+    assert (refused.verdict, refused.driver) == ("nobody", None)
     assert await world.state(ref) == "queued"
     offered = await world.store.offers.make(world.plan(ref, 0, *order, "free"))
     assert offered.driver == "free"

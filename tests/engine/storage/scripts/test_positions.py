@@ -185,7 +185,7 @@ async def test_fix_may_be_five_seconds_ahead(world: World, ahead_ms: int, verdic
 @pytest.mark.parametrize(
     ("meters", "verdict"), [(MAX_SPEED_MPS * 9.99, "ok"), (MAX_SPEED_MPS * 10.01, "impossible")]
 )
-async def test_faster_than_the_maximum_is_impossible(
+async def test_fix_faster_than_the_maximum_is_impossible(
     world: World, meters: float, verdict: str
 ) -> None:
     await world.driver("ann")

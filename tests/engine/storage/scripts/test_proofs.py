@@ -114,7 +114,7 @@ async def test_right_pin_delivers(world: World) -> None:
 
 
 @pytest.mark.finding("D6")
-async def test_pickup_code_is_compared_at_the_pick_up(world: World) -> None:
+async def test_pickup_code_is_compared_at_the_pickup(world: World) -> None:
     await world.driver()
     ref, _ = await world.assigned(pickup_codes=("7731", "7732"))
     wrong = await refused(world, ref, Step.PICKED_UP, Proof("code", "0000"))
