@@ -407,9 +407,7 @@ class OfferPlan:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """When a job that a driver holds under ``attempt`` will be picked up and dropped off (epoch
-    ms).
-    """
+    """The expected pickup and drop-off (epoch ms) of a job that is held under ``attempt``."""
 
     job: str
     attempt: int

@@ -1,4 +1,4 @@
-"""The operator's side: `OperatorClient`, an `OrderClient` with the calls of operators."""
+"""The client of an operator: `OperatorClient`, an `OrderClient` with further calls."""
 
 import time
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class OperatorClient(OrderClient):
         near: tuple[float, float] | None = None,
         radius_m: int | None = None,
     ) -> tuple[DriverView, ...]:
-        """The drivers of a market, or those within `radius_m` of `near` (lat, lon)."""
+        """Return the drivers of a market, or those within `radius_m` of `near` (lat, lon)."""
         point = None if near is None else f"{near[0]},{near[1]}"
         answer = await self._run(self._operator_calls.drivers(market, point, radius_m))
         return answer.items

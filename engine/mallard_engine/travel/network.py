@@ -43,9 +43,12 @@ class RawWays:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """n junctions and e edges; edge k follows the p points ``first[k]:first[k + 1]`` from junction
-    ``tail[k]`` to ``head[k]``. Positions are in `FIXED` steps, times in milliseconds, `CLOSED_MS`
-    where closed. ``order``: the junctions in the order in which they are contracted."""
+    """A network of n junctions and e edges.
+
+    Edge k leads from junction ``tail[k]`` to ``head[k]`` by the points ``first[k]:first[k + 1]``.
+    Positions are in `FIXED` steps, times in milliseconds, `CLOSED_MS` where closed. ``order``: the
+    junctions in the order in which they are contracted.
+    """
 
     junction_lat: NDArray[np.int32]
     junction_lon: NDArray[np.int32]

@@ -1,1 +1,1 @@
-"""The driver app's side: `DriverClient`, its socket, its state and its storage."""
+"""The client of a driver app: `DriverClient`, its socket, its state and its storage."""

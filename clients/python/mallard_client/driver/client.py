@@ -1,4 +1,4 @@
-"""The driver app's side of the socket: `DriverClient`.
+"""The client of a driver app: `DriverClient`.
 
     async with DriverClient("wss://engine.example", token, vehicle=Vehicle(kind="car")) as app:
         app.location(33.42, -111.93, acc_m=8)
@@ -9,8 +9,8 @@
                 await app.progress(job.job, "picked_up")
                 await app.progress(job.job, "delivered")
 
-It stays connected by itself: it reconnects as the close codes advise, reports the jobs that it
-holds and sends what it buffered. Times that you pass are by the device's clock; the client converts
+The client stays connected: it reconnects as the close codes advise, reports the held jobs and sends
+the buffered fixes and reports. Times that you pass are by the device's clock; the client converts
 them to the server's, even if the device's clock is set meanwhile. Times inside messages are the
 server's: `seconds_left` says how long an offer can still be answered.
 """
@@ -158,7 +158,7 @@ class DriverClient:
 
     @property
     def barred(self) -> Barred | None:
-        """Why the engine offers nothing though the driver wants to be offered something."""
+        """Why the driver gets no offers although it wants them; None otherwise."""
         barred = self._session.view.barred
         if barred is None or barred.until_ms is None:
             return barred
@@ -166,7 +166,7 @@ class DriverClient:
 
     @property
     def location_ms(self) -> int:
-        """How often to call `location`: the server's pace, which a ``pace`` event changes."""
+        """The interval at which to call `location` (ms), which a ``pace`` event changes."""
         return self._session.location_ms
 
     @property

@@ -1,4 +1,4 @@
-"""Execute the steps of HTTP calls, with and without asyncio."""
+"""Executes the steps of HTTP calls, with and without asyncio."""
 
 import asyncio
 import random
@@ -25,9 +25,14 @@ T = TypeVar("T")
 
 
 class ClientOptions(TypedDict, total=False):
-    """`tries`: how often a request is sent at most (6). `within_s`: how long after its start it is
-    sent again at most (60). `tls`: how to verify the server (as browsers do). `rng`: the source of
-    randomness; tests replace it."""
+    """Options of all HTTP clients.
+
+    Attributes:
+        tries: How often a request is sent at most; by default 6.
+        within_s: How long after its start a call is repeated at most; by default 60 s.
+        tls: How to verify the server; by default as browsers do.
+        rng: The source of randomness; tests replace it.
+    """
 
     tries: int
     within_s: float

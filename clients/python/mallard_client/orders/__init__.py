@@ -1,1 +1,1 @@
-"""The order service's side: `OrderClient` and its requests."""
+"""The client of an order service: `OrderClient` and its requests."""

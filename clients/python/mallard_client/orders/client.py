@@ -44,21 +44,22 @@ class OrderClient(AsyncShell):
         return await self._run(self._calls.submit(job, key, wait_s))
 
     async def get(self, job: str) -> Job:
-        """The job as it is now."""
+        """Return the job as it is now."""
         return await self._run(self._calls.get(job))
 
     async def wait(self, job: str, *, for_end: bool = False, timeout_s: float = 60.0) -> Job:
-        """Wait until the job is assigned or has ended; return its state then, or after
-        `timeout_s`. With `for_end`, wait for the end only. An engine that is unreachable for a
-        while does not end the wait."""
+        """Return the job once it is assigned or has ended, or after `timeout_s`.
+
+        With `for_end`, only the end counts. The wait continues while the engine is unreachable.
+        """
         return await self._run(self._calls.wait(job, for_end=for_end, timeout_s=timeout_s))
 
     async def page(self, *, cursor: str | None = None, **filters: Unpack[JobFilter]) -> JobList:
-        """One page of jobs, newest first."""
+        """Return a page of jobs, newest first."""
         return await self._run(self._calls.page(filters, cursor))
 
     async def jobs(self, **filters: Unpack[JobFilter]) -> AsyncIterator[Job]:
-        """All jobs, newest first, page by page; filters as in `page`."""
+        """Iterate over all jobs, newest first, page by page; filters as in `page`."""
         cursor: str | None = None
         while True:
             page = await self.page(cursor=cursor, **filters)
@@ -77,7 +78,7 @@ class OrderClient(AsyncShell):
         return await self._run(self._calls.ready(job, store, ready_at))
 
     async def quote(self, job: JobBody) -> Quote:
-        """Whether a job would find a driver now; stores nothing."""
+        """Return whether a job would find a driver now; stores nothing."""
         return await self._run(self._calls.quote(job))
 
     async def explain(self, job: str) -> Explanation:
@@ -85,7 +86,7 @@ class OrderClient(AsyncShell):
         return await self._run(self._calls.explain(job))
 
     async def markets(self) -> tuple[Market, ...]:
-        """All markets with their malls and stores."""
+        """Return all markets with their malls and stores."""
         return await self._run(self._calls.markets())
 
     async def market(self, market: str) -> Market:

@@ -86,7 +86,7 @@ class OrderCalls:
         return self._caller.call("GET", path, Job, params=params, longer_s=wait_s or 0)
 
     def wait(self, job: str, *, for_end: bool, timeout_s: float) -> Steps[Job]:
-        """Ask until the job is assigned or has ended (`for_end`: ended), or time is up.
+        """Poll until the job is assigned or has ended (`for_end`: ended), or time is up.
 
         A node that goes down meanwhile, or a deploy, does not end the wait.
         """

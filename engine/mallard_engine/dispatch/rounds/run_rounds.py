@@ -38,8 +38,7 @@ class RunRounds(MallRounds):
         return super().__len__() + len(self._runs)
 
     async def _round(self) -> int:
-        """Offer runs until no free driver is left or all jobs are held; return how many were
-        served.
+        """Offer runs until no driver is free or all jobs are held; return how many were served.
 
         It terminates: each search serves a job, misses a driver, or widens, up to a maximum.
         """

@@ -88,7 +88,7 @@ class DriverConnection:
         self._session: Session | None = None
         # A reply and a `welcome` must be sent in the order in which their data was read.
         self._busy = asyncio.Lock()
-        self._reading: asyncio.Task[None] | None = None
+        self._read_task: asyncio.Task[None] | None = None
         self._expires_ms = 0
         self._welcomes = 0
         # `session.answers` when pushes were last held back; whether a `welcome` must follow.
@@ -98,7 +98,7 @@ class DriverConnection:
         self._owes_hello = False
         self._hellos_due = 0
         self._reporting: Reporting | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        self._timer_handle: asyncio.TimerHandle | None = None
         self._schedule()
 
     @property
@@ -383,7 +383,7 @@ class DriverConnection:
             await self._refresh()
 
     async def _snapshot(self, session: Session, driver: Driver) -> DriverSnapshot:
-        """Return a snapshot of the driver, read again only if there is more to know."""
+        """Return a snapshot of the driver; the record suffices if it has no job or offer."""
         store = self._services.store
         if driver.jobs or driver.offer or session.answers != self._answers_at_hold:
             return await store.drivers.snapshot(session.market, session.driver)
@@ -423,12 +423,12 @@ class DriverConnection:
         """Remove the socket from the hub and report the end to the store."""
         if self.code is None:
             self.code = Close.DRAINING
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._timer_handle is not None:
+            self._timer_handle.cancel()
         self._outbox.clear()
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+        if self._read_task is not None:
+            self._read_task.cancel()
+            await asyncio.wait({self._read_task})
         session = self._session
         if session is not None:
             market, driver, epoch = session.market, session.driver, session.epoch
@@ -443,9 +443,9 @@ class DriverConnection:
             if isinstance(action, End):
                 self.end(action.code)
             elif isinstance(action, Load):
-                self._reading = asyncio.create_task(self._load(action.push), name="load job")
+                self._read_task = asyncio.create_task(self._load(action.push), name="load job")
             elif isinstance(action, Refresh):
-                self._reading = asyncio.create_task(self._refresh(), name="refresh")
+                self._read_task = asyncio.create_task(self._refresh(), name="refresh")
             else:
                 self._write(action.push)
 
@@ -466,11 +466,11 @@ class DriverConnection:
         try:
             job = await services.store.jobs.get(push.job)
         except (StoreUnavailable, NoSuchJob):
-            self._resynchronise(session)  # the next welcome holds the job
+            self._resynchronise(session)  # the next welcome has the job
         else:
             services.dispatcher.drivers.holds_unknown_job(job.market, push.driver)
             detail = services.full(job)
-            if welcomes == self._welcomes:  # else a later welcome holds the job
+            if welcomes == self._welcomes:  # else a later welcome has the job
                 self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
         self._apply(session.loaded())
 
@@ -493,10 +493,10 @@ class DriverConnection:
 
     def _schedule(self) -> None:
         """Schedule the next check of the timers."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._timer_handle is not None:
+            self._timer_handle.cancel()
         loop = asyncio.get_running_loop()
-        self._alarm = loop.call_at(self._timers.next_s(), self._on_timer)
+        self._timer_handle = loop.call_at(self._timers.next_s(), self._on_timer)
 
     def _on_timer(self) -> None:
         for due in self._timers.due(self._clock()):

@@ -75,9 +75,9 @@ class RedisDeadlines(Deadlines):
 
 
 def _entry(member: str) -> DueEntry:
-    """Parse a due entry: ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` or
-    ``<kind>/<mall>/<job>``.
+    """Parse a due entry.
 
+    Its forms are ``driver/<id>``, ``offer/<mall>/<offer>/<job>`` and ``<kind>/<mall>/<job>``.
     A malformed entry is ``UNKNOWN``: it must not stop the entries that were read with it.
     """
     match member.split("/"):

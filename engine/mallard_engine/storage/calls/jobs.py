@@ -394,7 +394,5 @@ def _checked(reply: Reply, ref: JobRef) -> Reply:
 
 
 def _digest(key: str) -> str:
-    """Return the digest of an idempotency key for the name of a Redis key: it may hold any
-    character.
-    """
+    """Return the digest of an idempotency key, which may hold any character, for a Redis key."""
     return hashlib.sha256(key.encode()).hexdigest()

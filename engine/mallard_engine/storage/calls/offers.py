@@ -293,9 +293,7 @@ def _drivers_of(plan: OfferPlan) -> list[tuple[object, ...]]:
 
 
 def with_holds(waiting: Waiting, mall: str, holds: Mapping[str, int]) -> Waiting:
-    """Return the job with the time until which one of its stores is held (``holds``: by
-    mall/store).
-    """
+    """Return the job with the end of the holds on its stores (``holds``: by mall/store)."""
     till = waiting.need.held_until_ms(mall, holds) if holds else 0
     return replace(waiting, held_until_ms=till) if till else waiting
 
