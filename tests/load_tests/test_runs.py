@@ -72,7 +72,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
     tokens = folder / "tokens"
     tokens.write_text("\n".join(minted.driver(f"d-{n}", "phoenix").token for n in range(12)))
     with ExitStack() as stack:
-        node = stack.enter_context(running_nodes(1, folder, ENGINE))[0]
+        node, busy_node = stack.enter_context(running_nodes(2, folder, ENGINE))
         started = {
             "make load": start(
                 folder / "a",
@@ -101,11 +101,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
                 *("--csv", str(folder / "b" / "run"), "--hgrm", str(folder / "b" / "hdr")),
                 *QUICK,
             ),
-            # Nothing listens on port 1.
+            # Nothing listens on port 1. So many orders take a node and a market of their own.
             "a node is away": start(
                 folder / "d",
                 *LOCUST,
-                *("--host", node.url, "--node", "http://127.0.0.1:1", "--tags", "orders"),
+                *("--market", "las-vegas"),
+                *("--host", busy_node.url, "--node", "http://127.0.0.1:1", "--tags", "orders"),
                 *("--secret", SECRET, "--users", "1", "--run-time", "2s", "--rate", "450"),
                 *("--slo", "POST /v1/jobs:count>=200,failures<1", "--spawn-rate", "100"),
             ),
