@@ -60,7 +60,12 @@ class FaultProxy:
                 await writer.drain()
             writer.close()
             return
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            # Before Python 3.11.3 an error here left the connection open.
+            _reset(writer)
+            return
         self._writers |= {writer, far_writer}
         if self.mode == "black_hole":
             self._frozen |= {writer, far_writer}
