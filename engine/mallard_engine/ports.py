@@ -115,6 +115,7 @@ __all__ = [
     "Quotas",
     "Recorded",
     "Refused",
+    "Shops",
     "Standing",
     "Stop",
     "Storage",
@@ -435,6 +436,18 @@ class Jobs(Protocol):
         """Return the number of jobs by state, and ``submitted`` in all; they add up (S13)."""
 
 
+class Shops(Protocol):
+    """What the counter of a shop reads and reports."""
+
+    async def set_hours(
+        self, market: str, mall: str, store: str, until_ms: int, actor: str
+    ) -> Effects:
+        """Close a shop by its own word until ``until_ms`` (epoch ms); 0 or a past time opens it.
+
+        While it is closed, no driver is searched for its jobs.
+        """
+
+
 class Offers(Protocol):
     """What a round reads, the offers that it makes, and the drivers' answers to them."""
 
@@ -637,6 +650,11 @@ class Storage(Protocol):
     @property
     def jobs(self) -> Jobs:
         """The jobs."""
+        ...
+
+    @property
+    def shops(self) -> Shops:
+        """The counters of the shops."""
         ...
 
     @property

@@ -46,6 +46,8 @@ class Role(StrEnum):
     DRIVER = "driver"
     ORDERS = "orders"
     OPERATOR = "operator"
+    # One shop's counter: its claims `mall` and `store` name the shop.
+    STORE = "store"
 
 
 class Close(IntEnum):

@@ -7,13 +7,14 @@ checks and rate limits from it.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mallard_protocol import resources
+from mallard_protocol import counter, resources
 from mallard_protocol.codes import MAX_PAGE, MAX_WAIT_S, SUBPROTOCOLS, ProblemCode, Role
 from mallard_protocol.lifecycle import JobState
 
 P = ProblemCode
 _ORDERS = (Role.ORDERS, Role.OPERATOR)
 _OPERATOR = (Role.OPERATOR,)
+_STORE = (Role.STORE,)
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"}
 
 
@@ -108,6 +109,7 @@ TAGS: Final = (
     ("Markets", "Where the engine serves"),
     ("Operators", "What people do by hand: drivers and jobs of a market"),
     ("Drivers", "What a driver app calls besides its socket"),
+    ("Shops", "What the counter of a shop calls"),
     ("Health", "Probes and metrics of a node"),
     ("Documents", "This contract"),
 )
@@ -441,6 +443,17 @@ OPERATIONS: Final = (
         body=resources.ProblemRequest,
         answer=resources.DriverReply,
         problems=(P.NOT_FOUND, P.BAD_FIELD, P.NOT_YOURS, P.STALE_ATTEMPT),
+    ),
+    Operation(
+        name="setShopHours",
+        method="post",
+        path="/v1/stores/{mall}/{store}/hours",
+        summary="Close the shop until a time, or open it again; repeatable",
+        tag="Shops",
+        roles=_STORE,
+        body=counter.ShopHoursRequest,
+        answer=counter.ShopHours,
+        problems=(P.NOT_FOUND,),
     ),
     Operation(
         name="checkLiveness",

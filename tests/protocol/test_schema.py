@@ -38,6 +38,7 @@ OPERATIONS = {
     "/v1/driver/offers/{offer}/decline": {"post"},
     "/v1/driver/jobs/{job}/progress": {"post"},
     "/v1/driver/problems": {"post"},
+    "/v1/stores/{mall}/{store}/hours": {"post"},
     **{f"/{name}": {"get"} for name in ("livez", "readyz", "metrics", "docs")},
     **{f"/{name}.json": {"get"} for name in ("openapi", "asyncapi")},
 }

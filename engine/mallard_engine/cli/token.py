@@ -1,4 +1,4 @@
-"""`mallard token`: print bearer tokens for drivers, order services and operators, one per line."""
+"""`mallard token`: print bearer tokens for drivers, order services, operators and shops."""
 
 import argparse
 import re
@@ -12,6 +12,7 @@ from mallard_engine.cli.options import (
     settings_of,
 )
 from mallard_engine.config.settings import ConfigError
+from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys, secret_path
 from mallard_protocol.codes import Role
@@ -23,9 +24,9 @@ _ID: Final = re.compile(ID_PATTERN)
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `token driver`, `token orders` and `token operator`."""
+    """Add `token driver`, `token orders`, `token operator` and `token store`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "token", help="print tokens for drivers, order services and operators"
+        "token", help="print tokens for drivers, order services, operators and shops"
     )
     roles = parser.add_subparsers(metavar="ROLE", dest="role", required=True)
     driver = roles.add_parser(Role.DRIVER.value, help="one token for each driver")
@@ -34,9 +35,13 @@ def add_parser(subparsers: Any) -> None:
     for role, help_text in (
         (Role.ORDERS, "a token for an order service"),
         (Role.OPERATOR, "a token for an operator"),
+        (Role.STORE, "a token for the counter of a shop"),
     ):
         one = roles.add_parser(role.value, help=help_text)
         one.add_argument("ids", nargs=1, metavar="NAME", type=_id, help="name of its holder")
+    counter = roles.choices[Role.STORE.value]
+    counter.add_argument("--mall", required=True, metavar="M", help="the shop's mall")
+    counter.add_argument("--store", required=True, metavar="S", help="the shop, a store of it")
     for action in roles.choices.values():
         action.add_argument(
             "--ttl-s",
@@ -54,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
     market: str | None = getattr(args, "market", None)
     if market is not None:
         market_named(market, places_of(settings))
+    claims: dict[str, str] = {}
+    if args.role == Role.STORE:
+        claims = {"mall": args.mall, "store": args.store}
+        _check_store(places_of(settings), **claims)
     # No engine would accept tokens signed with a secret created here.
     if not settings.has_token_key and not secret_path(settings.data).exists():
         raise ConfigError(
@@ -62,8 +71,16 @@ def run(args: argparse.Namespace) -> int:
         )
     tokens = Tokens(load_token_keys(settings))
     for name in args.ids:
-        print(tokens.mint(name, Role(args.role), ttl_s=args.ttl_s, market=market))
+        print(tokens.mint(name, Role(args.role), ttl_s=args.ttl_s, market=market, **claims))
     return 0
+
+
+def _check_store(places: Places, mall: str, store: str) -> None:
+    """Raise `ConfigError` unless the store exists."""
+    if mall not in places.malls:
+        raise ConfigError(f"there is no mall {mall!r}")
+    if store not in (known := places.malls[mall].stores):
+        raise ConfigError(f"{mall} has no store {store!r}: it has {', '.join(known)}")
 
 
 def _id(text: str) -> str:

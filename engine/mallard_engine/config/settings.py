@@ -134,6 +134,17 @@ class Settings:
     driver_burst: int = bounded(
         200, 1, 1_000_000, "requests", "How many requests of a driver may exceed that rate at once."
     )
+    shop_rate_per_s: float = bounded(
+        10.0,
+        0,
+        1e6,
+        "requests/s",
+        "Requests of one shop's counter, all its tokens together, to one node; 0: no limit. Raise "
+        "it for a shop with many tills.",
+    )
+    shop_burst: int = bounded(
+        60, 1, 1_000_000, "requests", "How many requests of a shop may exceed that rate at once."
+    )
     connect_rate_per_s: float = bounded(
         1.0,
         0,

@@ -168,11 +168,13 @@ class Need:
 class StoreHold(NamedTuple):
     """A store that cannot serve drivers: until when (epoch ms), and why.
 
-    `why` is `not_ready` or `store_closed`, as a driver reported.
+    `why` is `not_ready` or `store_closed`, as a driver or the shop reported; `own_word_ms`: until
+    when the shop itself said that it is closed, 0 if it did not.
     """
 
     until_ms: int
     why: str
+    own_word_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

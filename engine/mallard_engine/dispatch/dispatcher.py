@@ -19,6 +19,7 @@ from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
 from mallard_engine.dispatch.order_commands import OrderCommands
 from mallard_engine.dispatch.reassignment import Reassignments
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
+from mallard_engine.dispatch.shop_commands import ShopCommands
 from mallard_engine.dispatch.sweeper import Sweeper
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Effects, PushKind, PushSink, Storage, TravelMatrixSource
@@ -27,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """The dispatcher of one node for all markets: its ``orders`` and ``drivers``.
+    """The dispatcher of one node for all markets: its ``orders``, ``shops`` and ``drivers``.
 
     Call `start` inside a running loop. Other nodes may take this node's drivers out of matching, if
     its lease expires or the storage is unavailable. ``recover(market, rewound)``, if set, is called
@@ -84,6 +85,7 @@ class Dispatcher:
         self.orders = OrderCommands(
             self._context, self._rounds, arrivals, self._tasks, self._apply_effects
         )
+        self.shops = ShopCommands(self._context, self._apply_effects)
         self.drivers = DriverCommands(
             self._context,
             node,

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jwt
 import msgspec
@@ -38,12 +38,20 @@ class WrongScope(Exception):
     """A valid token of the wrong role or market: 403, or 4503 on the socket."""
 
 
+class Shop(NamedTuple):
+    """A shop: its mall, and its store in that mall."""
+
+    mall: str
+    store: str
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The subject of a token.
 
-    `market` is that of a driver, None for other roles. `equipment` limits what a driver's vehicle
-    may claim; None means no limit.
+    `market` is that of a driver, or of a shop if its token names one; else None. `equipment` limits
+    what a driver's vehicle may claim; None means no limit. `shop`: that of a counter; None for
+    other roles.
     """
 
     sub: str
@@ -51,6 +59,7 @@ class Principal:
     market: str | None
     expires_ms: int
     equipment: tuple[str, ...] | None = None
+    shop: Shop | None = None
 
     def require(self, *roles: Role) -> None:
         """Raise `WrongScope` unless the role is one of these."""
@@ -67,6 +76,8 @@ class _Claims(msgspec.Struct):
     iat: float = 0
     market: Id | None = None
     equipment: tuple[Id, ...] | None = None
+    mall: Id | None = None
+    store: Id | None = None
 
     @property
     def times_s(self) -> tuple[float, ...]:
@@ -118,6 +129,8 @@ class Tokens:
         ttl_s: float,
         market: str | None = None,
         equipment: Sequence[str] | None = None,
+        mall: str | None = None,
+        store: str | None = None,
     ) -> str:
         """Create a token, signed with the first secret. Raises `ConfigError` if there is none."""
         if not self._keys.secrets:
@@ -130,8 +143,8 @@ class Tokens:
             "iat": now_s,
             "exp": now_s + math.ceil(ttl_s),
         }
-        if market is not None:
-            claims["market"] = market
+        optional = {"market": market, "mall": mall, "store": store}
+        claims |= {name: value for name, value in optional.items() if value is not None}
         if equipment is not None:
             claims["equipment"] = list(equipment)
         return self._jws.encode(msgspec.json.encode(claims), self._keys.secrets[0], "HS256")
@@ -150,9 +163,10 @@ class Tokens:
         return Principal(
             sub=claims.sub,
             role=claims.role,
-            market=claims.market if claims.role is Role.DRIVER else None,
+            market=claims.market if claims.role in {Role.DRIVER, Role.STORE} else None,
             expires_ms=int(claims.exp * 1000),
             equipment=claims.equipment,
+            shop=_shop(claims),
         )
 
     def _claims(self, token: str) -> _Claims:
@@ -177,6 +191,15 @@ class Tokens:
         except jwt.InvalidSignatureError:
             return None
         return signed
+
+
+def _shop(claims: _Claims) -> Shop | None:
+    """Return the shop of a counter's token; None for other roles."""
+    if claims.role is not Role.STORE:
+        return None
+    if claims.mall is None or claims.store is None:
+        raise BadToken("a shop's token names its mall and its store")
+    return Shop(claims.mall, claims.store)
 
 
 def bearer(headers: Sequence[str]) -> str:

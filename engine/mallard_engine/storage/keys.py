@@ -53,7 +53,7 @@ class MarketKeys:
         | ``externals`` | hash | job by service/external id |
         | ``coming`` | zset by name | mall/driver: who may be offered one more job on its way there
         |
-        | ``holds`` | hash | until when and why a store is held, by mall/store |
+        | ``holds`` | hash | until when and why a store is held, by mall/store (`read_holds`) |
         | ``dwell`` | hash | dwell sketch by mall/store (`DwellSketch`) |
         | ``by_service``, ``by_age``, ``by_external`` | zset by name | jobs, newest last |
         | ``open`` | zset by name | service/job: what counts towards the quota |

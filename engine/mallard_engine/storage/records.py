@@ -306,20 +306,26 @@ def _read_timeline(packed: bytes, packed_times: bytes) -> tuple[TimelineEntry, .
 
 
 _CLOSED = "closed/"
+_WORD = "word/"
 
 
 def read_holds(flat: Sequence[bytes]) -> dict[str, StoreHold]:
     """Read the held stores, by mall/store, as HGETALL gives them: until when, and why.
 
-    A second field of each store, with `closed/` before its name, is 1 if the store is closed.
+    A second field of each store, with `closed/` before its name, is 1 if the store is closed; a
+    third, with `word/`, is until when the shop itself has said so.
     """
     fields = {
         name.decode(): int(float(value)) for name, value in zip(flat[::2], flat[1::2], strict=True)
     }
     return {
-        store: StoreHold(until_ms, "store_closed" if fields.get(_CLOSED + store) else "not_ready")
+        store: StoreHold(
+            until_ms,
+            "store_closed" if fields.get(_CLOSED + store) else "not_ready",
+            fields.get(_WORD + store, 0),
+        )
         for store, until_ms in fields.items()
-        if not store.startswith(_CLOSED)
+        if not store.startswith((_CLOSED, _WORD))
     }
 
 

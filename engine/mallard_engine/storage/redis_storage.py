@@ -17,6 +17,7 @@ from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.fitness import inspect
@@ -73,6 +74,7 @@ class RedisStorage:
         runs = OfferedRuns()
         self.drivers = RedisDrivers(self.runner)
         self.jobs = RedisJobs(self.runner, quotas, on_quota)
+        self.shops = RedisShops(self.runner)
         self.offers = RedisOffers(self.runner, runs)
         self.deadlines = RedisDeadlines(self.runner)
         self.leases = RedisLeases(self.runner)

@@ -38,9 +38,28 @@ def test_tokens_for_services_and_operators(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_token_of_a_counter_names_its_shop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MALLARD_SECRET", "s" * 32)
+    shop = ["--mall", "chandler-fashion-center", "--store", "lego"]
+    assert main(["token", "store", "till-1", *shop, "--data", str(tmp_path)]) == 0
+    found = Tokens(load_token_keys(Settings(secret="s" * 32))).verify(
+        capsys.readouterr().out.strip()
+    )
+    assert (found.sub, found.role, found.market) == ("till-1", Role.STORE, None)
+    assert found.shop == ("chandler-fashion-center", "lego")
+
+
 @pytest.mark.parametrize(
     "argv",
     [
+        ["store", "till"],
+        ["store", "till", "--mall", "chandler-fashion-center"],
+        ["store", "till", "--store", "lego"],
+        ["store", "till", "--mall", "atlantis", "--store", "lego"],
+        ["store", "till", "--mall", "chandler-fashion-center", "--store", "atlantis"],
+        ["store", "a", "b", "--mall", "chandler-fashion-center", "--store", "lego"],
         ["driver", "d-1"],
         ["driver", "--market", "phoenix"],
         ["driver", "d-1", "--market", "atlantis"],

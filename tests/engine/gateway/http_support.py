@@ -43,6 +43,26 @@ class Caller:
         return self.node.bearer(self.sub, self.role) | self.headers
 
 
+@dataclass
+class Counter(Caller):
+    """The counter of a shop, with a token of role `store`."""
+
+    role: Role = Role.STORE
+    mall: str = MALL
+    store: str = "lego"
+    market: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The start of the paths of its shop."""
+        return f"/v1/stores/{self.mall}/{self.store}"
+
+    def _headers(self) -> dict[str, str]:
+        claims = {"mall": self.mall, "store": self.store, "market": self.market}
+        token = self.node.node.tokens.mint(self.sub, self.role, ttl_s=3600, **claims)
+        return {"Authorization": f"Bearer {token}"} | self.headers
+
+
 def order(**fields: Any) -> dict[str, Any]:
     """The body of a valid job."""
     return {"pickup": {"mall": MALL, "stores": [{"store": "lego"}]}, "dropoff": dict(HOME)} | fields

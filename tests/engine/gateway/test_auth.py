@@ -13,6 +13,7 @@ from mallard_engine.gateway import auth
 from mallard_engine.gateway.auth import (
     BadToken,
     Principal,
+    Shop,
     TokenExpired,
     Tokens,
     WrongScope,
@@ -62,6 +63,39 @@ def test_token_gives_its_subject() -> None:
     assert tokens(SECRET).verify(signed(CLAIMS)) == Principal(
         "shop", Role.ORDERS, None, (NOW_S + 60) * 1000
     )
+
+
+def test_shops_token_has_mall_and_store() -> None:
+    claims = CLAIMS | {"sub": "till", "role": "store", "mall": "chandler", "store": "lego"}
+    expires_ms = (NOW_S + 60) * 1000
+    assert tokens(SECRET).verify(signed(claims)) == Principal(
+        "till", Role.STORE, None, expires_ms, shop=Shop("chandler", "lego")
+    )
+    found = tokens(SECRET).verify(signed(claims | {"market": "phoenix"}))
+    assert found.market == "phoenix"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"mall": "chandler"},
+        {"store": "lego"},
+        {"mall": None, "store": "lego"},
+        {"mall": "a/b", "store": "lego"},
+        {"mall": "chandler", "store": 7},
+        {"mall": "chandler", "store": ""},
+        {"mall": "chandler", "store": "lego", "market": "a b"},
+    ],
+)
+def test_shops_token_without_its_shop_is_refused(claims: dict[str, Any]) -> None:
+    with pytest.raises(BadToken):
+        tokens(SECRET).verify(signed(CLAIMS | {"role": "store"} | claims))
+
+
+def test_other_roles_have_no_shop() -> None:
+    claims = CLAIMS | {"mall": "chandler", "store": "lego"}
+    assert tokens(SECRET).verify(signed(claims)).shop is None
 
 
 def test_driver_token_has_market_and_equipment() -> None:

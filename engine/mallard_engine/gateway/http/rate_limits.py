@@ -49,6 +49,7 @@ def limits_of(settings: Settings) -> "Limits":
         service=service,
         token=service,
         driver=Rate(settings.driver_rate_per_s, settings.driver_burst),
+        shop=Rate(settings.shop_rate_per_s, settings.shop_burst),
         connects=Rate(settings.connect_rate_per_s, settings.connect_burst),
         address=Rate(settings.address_rate_per_s, settings.address_burst),
         waits_of_one=settings.service_waits,
@@ -63,6 +64,7 @@ class Limits:
     service: Rate
     token: Rate
     driver: Rate
+    shop: Rate
     connects: Rate
     address: Rate
     waits_of_one: int
@@ -93,6 +95,7 @@ class RateLimiter:
         self._service = Buckets(limits.service)
         self._token = Buckets(limits.token)
         self._driver = Buckets(limits.driver)
+        self._shop = Buckets(limits.shop)
         self._connects = Buckets(limits.connects)
         self._address = Buckets(limits.address)
         self._waits: Counter[str] = Counter()
@@ -106,6 +109,8 @@ class RateLimiter:
         kinds: list[tuple[str, Buckets, Hashable]]
         if principal.role is Role.DRIVER:
             kinds = [("driver", self._driver, (principal.market, principal.sub))]
+        elif principal.shop is not None:
+            kinds = [("shop", self._shop, principal.shop)]  # all tokens of a shop together
         else:
             kinds = [
                 ("token", self._token, hash(token)),
@@ -228,6 +233,7 @@ class RateLimitMiddleware:
         try:
             token = bearer(Headers(scope=scope).getlist("authorization"))
             principal = self._tokens.verify(token)
+            caller = _caller_of(principal)
         except BadToken:
             await self._answer_unauthenticated(scope, receive, send)
             return
@@ -236,11 +242,11 @@ class RateLimitMiddleware:
             fields = self._limiter.charge(principal, token, cost)
             waits = _asks_to_wait(scope["query_string"])
             if waits:
-                self._limiter.begin_wait(principal.sub)
+                self._limiter.begin_wait(caller)
         except HttpProblem as problem:
             await _refuse(problem, scope, receive, send)
             return
-        slot = RequestSlot(self._limiter.concurrency, principal.sub)
+        slot = RequestSlot(self._limiter.concurrency, caller)
         scope[_SLOT] = slot
         try:
             await slot.acquire()
@@ -248,7 +254,7 @@ class RateLimitMiddleware:
         finally:
             slot.release()
             if waits:
-                self._limiter.end_wait(principal.sub)
+                self._limiter.end_wait(caller)
 
     async def _answer_unauthenticated(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -262,6 +268,14 @@ class RateLimitMiddleware:
 async def _refuse(problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
     await asyncio.sleep(_REFUSED_AFTER_S)
     await problem_response(problem)(scope, receive, send)
+
+
+def _caller_of(principal: Principal) -> str:
+    """Return whom a request's waits and its slot count for: a shop, or the token's subject.
+
+    A shop's tokens may have any subject, also that of an order service.
+    """
+    return " ".join(principal.shop) if principal.shop else principal.sub
 
 
 def _asks_to_wait(query: bytes) -> bool:

@@ -4,6 +4,7 @@ from typing import Final
 
 from starlette.routing import Route
 
+from mallard_engine.gateway.http.endpoints.counter import CounterApi
 from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
 from mallard_engine.gateway.http.endpoints.driver import DriverApi
 from mallard_engine.gateway.http.endpoints.health import HealthApi
@@ -34,7 +35,8 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | OperatorsApi(services).handlers()
         | MarketsApi(services).handlers()
         | PositionsApi(services).handlers()
-        | DriverApi(services).handlers(),
+        | DriverApi(services).handlers()
+        | CounterApi(services).handlers(),
         health | DOCUMENT_HANDLERS,
     )
 

@@ -17,7 +17,7 @@ from mallard_engine.gateway.auth import Principal, Tokens, bearer
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.limits.connections import mark_authenticated
-from mallard_protocol.codes import ProblemCode
+from mallard_protocol.codes import ProblemCode, Role
 from mallard_protocol.operations import Operation
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]
@@ -103,6 +103,8 @@ class _Endpoint:
             )
         principal = self._tokens.verify(bearer(request.headers.getlist("authorization")))
         mark_authenticated(request.scope)
+        if principal.role is Role.STORE and Role.STORE not in method.roles:
+            raise HttpProblem(ProblemCode.NOT_FOUND)  # to a counter, nothing else exists
         principal.require(*method.roles)
         check_query(request, method.query_names)
         response = await method.handler(request, principal)

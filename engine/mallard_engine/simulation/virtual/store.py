@@ -16,6 +16,7 @@ from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.scripts import load_commands
 
 _EVENTS_A_READ = 5_000
@@ -35,6 +36,7 @@ class SimulationStorage:
         self.drivers = RedisDrivers(runner)
         self.drivers.use(policies)
         self.jobs = RedisJobs(runner)
+        self.shops = RedisShops(runner)
         self.offers = RedisOffers(runner, runs)
         self.deadlines = _Deadlines(runner, self._turns)
         self.leases = RedisLeases(runner, _LEASE_MS)

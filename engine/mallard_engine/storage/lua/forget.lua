@@ -15,7 +15,7 @@ for _, member in ipairs(members) do
   local kind, rest = member:match('^(%a+)/(.+)$')
   if kind == 'offer' then redis.call('HDEL', KEYS[2], rest)
   elseif kind == 'external' then redis.call('HDEL', KEYS[3], rest)
-  elseif kind == 'hold' then redis.call('HDEL', KEYS[4], rest, 'closed/' .. rest)
+  elseif kind == 'hold' then redis.call('HDEL', KEYS[4], rest, 'closed/' .. rest, 'word/' .. rest)
   elseif kind == 'job' then
     redis.call('ZREM', KEYS[5], rest)
     redis.call('ZREM', KEYS[8], rest)

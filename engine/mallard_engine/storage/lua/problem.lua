@@ -8,6 +8,7 @@
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/claimed.lua
+-- include lib/holds.lua
 
 local HOLDS, JOB = KEYS[14], KEYS[15]
 local HOLDS_STORE = { not_ready = true, store_closed = true }
@@ -29,6 +30,8 @@ end
 local holds_store = HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= ''
 local till = holds_store
   and math.min(arg.until_ms or now + policy.hold_ms, now + policy.longest_hold_ms) or nil
+local place = arg.mall .. '/' .. arg.store
+local word = till and own_word(HOLDS, place) or 0
 
 -- Stores it with its job; false if it is stored already.
 local function keep_problem()
@@ -66,10 +69,11 @@ if is_new then
     event(fields)
   end
 end
-if till then
-  local place = arg.mall .. '/' .. arg.store
+-- What the shop has said about itself stands for longer.
+if till and till > word then
   -- The reason is a separate field, as engines of schema 1 read only numbers.
-  redis.call('HSET', HOLDS, place, till, 'closed/' .. place, arg.kind == 'store_closed' and 1 or 0)
+  local is_closed = arg.kind == 'store_closed' or word > 0
+  redis.call('HSET', HOLDS, place, till, 'closed/' .. place, is_closed and 1 or 0)
   redis.call('ZADD', K.forget, till, 'hold/' .. place)
 end
 return reply('ok', told(arg.driver), is_new and 1 or 0)

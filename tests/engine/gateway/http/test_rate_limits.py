@@ -9,7 +9,7 @@ import pytest
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.driver_app import open_app
-from tests.engine.gateway.http_support import Caller, order, problem
+from tests.engine.gateway.http_support import Caller, Counter, order, problem
 
 pytestmark = pytest.mark.finding("A9")
 
@@ -56,6 +56,28 @@ async def test_quote_counts_as_four_requests(engine_node: EngineNode) -> None:
     shop = Caller(await engine_node(service_rate_per_s=0.1, service_burst=9))
     codes = [(await shop.post("/v1/quotes", order())).status_code for _ in range(3)]
     assert codes == [200, 200, 429]
+
+
+async def test_tokens_of_one_shop_share_its_limit(engine_node: EngineNode) -> None:
+    node = await engine_node(shop_rate_per_s=0.1, shop_burst=4)
+    tills = [Counter(node, f"till-{n}") for n in range(2)]
+    answers = [await tills[n % 2].post(f"{tills[0].path}/hours", {}) for n in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
+    problem(answers[-1], 429, "rate_limited")
+    assert '"shop";q=4;w=40' in answers[0].headers["ratelimit-policy"]
+    other = Counter(node, "till-0", store="apple")
+    assert (await other.post(f"{other.path}/hours", {})).status_code == 200
+
+
+async def test_shop_named_as_a_service_takes_none_of_its_waits(engine_node: EngineNode) -> None:
+    node = await engine_node(service_waits=1)
+    shop, counter = Caller(node), Counter(node, "shop")
+    job = (await shop.submit()).json()["id"]
+    waits = asyncio.create_task(shop.get(f"/v1/jobs/{job}", wait_s=2))
+    await asyncio.sleep(0.1)
+    # Refused for its query, not as one wait too many.
+    problem(await counter.post(f"{counter.path}/hours?wait_s=2", {}), 400, "bad_request")
+    assert (await waits).status_code == 200
 
 
 async def test_bad_tokens_of_an_address_are_limited(engine_node: EngineNode) -> None:

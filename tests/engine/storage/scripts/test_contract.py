@@ -212,6 +212,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
         MARKET, "ann", kind="not_ready", mall=MALL, job=ref.job, store="lego",
         until_ms=world.now + 1, text="",
     )  # fmt: skip
+    await store.shops.set_hours(MARKET, MALL, "lego", world.now + 1, "store:lego")
     await store.jobs.close(ref, JobState.RETURNED, "operator", "")
     accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
     await store.offers.accept(MARKET, "bob", offer)
